@@ -4,10 +4,10 @@
     .venv/bin/python scripts/catalogues.py --check FILE…  says what is missing or wrong in these .po files
 
 Texts of pages and mails (gatepost.po) are what their templates and modules mark, and what forms make of the
-declarations of resources; texts of commands (commands.po) what theirs mark, and `command_texts`. A .mo file is written
-only of a catalogue in which nothing is missing or wrong, and a language is offered only if it has one
-(`gatepost.language`, `gatepost.manage.cli.language`). The files hold no date and no line number, so they
-change only with the texts.
+declarations of resources; sentences (sentences.po) what `sentence_sources` finds; texts of commands (commands.po) what
+theirs mark, and `command_texts`. A .mo file is written only of a catalogue in which nothing is missing or wrong, and a
+language is offered only if it has those it needs (`gatepost.language`, `gatepost.manage.cli.language`). The files hold
+no date and no line number, so they change only with the texts.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import io
 import re
 import sys
 from collections import Counter
+from functools import partial
 from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -28,9 +29,10 @@ from babel.messages.catalog import Catalog
 from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po, write_po
 from jinja2.ext import extract_from_ast
+from sentence_sources import MODULES, sentences, skeleton
 
 from gatepost.analysis.alarms.alarm import Severity
-from gatepost.language import ENGLISH, NAMES, catalogue_file
+from gatepost.language import ENGLISH, NAMES, SENTENCES, catalogue_file
 from gatepost.manage.access.principal import Role
 from gatepost.manage.access.records import AuditOutcome
 from gatepost.manage.cli.language import catalogue_file as commands_file
@@ -51,8 +53,7 @@ type Text = str | tuple[str, ...]
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 SOURCE: Final = ROOT / "src" / "gatepost"
-PAGES: Final = SOURCE / "manage" / "pages"
-TEMPLATES: Final = PAGES / "templates"
+TEMPLATES: Final = SOURCE / "manage" / "pages" / "templates"
 GALLERY: Final = "gallery.html"  # shows components to developers
 _MARK: Final = re.compile(r"import .*\b(?:_|N_|NN_|NP_|ngettext|pgettext)\b")
 PLACES: Final = 3  # that are named of one text
@@ -157,6 +158,16 @@ def is_language(text: Text) -> bool:
     return isinstance(text, str) and bool(_WORD.search(_QUOTED.sub("", text).lower()))
 
 
+def spoken() -> Iterator[tuple[Text, str]]:
+    """Sentences that modules form, but for those that are marked; one of those that differ in names of values only."""
+    known = {skeleton(text) for text, _place in marked() if isinstance(text, str)}
+    for module in MODULES:
+        for text in sentences(SOURCE / module):
+            if skeleton(text) not in known:
+                known.add(skeleton(text))
+                yield text, _place(SOURCE / module)
+
+
 class Domain(NamedTuple):
     """A catalogue in every language. file: of a language and suffix. texts: with their places."""
 
@@ -166,8 +177,9 @@ class Domain(NamedTuple):
 
 
 PAGES_DOMAIN: Final = Domain("the admin centre", catalogue_file, of_pages)
+SENTENCES_DOMAIN: Final = Domain("sentences with values", partial(catalogue_file, domain=SENTENCES), spoken)
 COMMANDS_DOMAIN: Final = Domain("commands", lambda language, suffix: Path(commands_file(language, suffix)), of_commands)
-DOMAINS: Final = (PAGES_DOMAIN, COMMANDS_DOMAIN)
+DOMAINS: Final = (PAGES_DOMAIN, SENTENCES_DOMAIN, COMMANDS_DOMAIN)
 
 
 def template(domain: Domain = PAGES_DOMAIN) -> Catalog:

@@ -15,7 +15,7 @@ sys.path.insert(0, str(ROOT / "scripts"))
 
 import catalogues  # noqa: E402 - it is no package
 
-from gatepost.language import ENGLISH, NAMES, catalogue, catalogue_file, offered  # noqa: E402 - as above
+from gatepost.language import ENGLISH, NAMES, PAGES, SENTENCES, catalogue, catalogue_file, offered  # noqa: E402 - as above
 from gatepost.manage.cli.language import LETTERS  # noqa: E402 - as above
 
 OTHERS = [language for language in NAMES if language != ENGLISH]
@@ -49,7 +49,12 @@ def test_a_catalogue_is_compiled_only_if_nothing_is_missing(domain, language):
 
 
 def test_a_language_is_offered_if_its_catalogue_is_compiled():
-    assert {*offered()} == {ENGLISH, *(language for language in OTHERS if catalogue_file(language).exists())}
+    complete = {
+        language
+        for language in OTHERS
+        if all(catalogue_file(language, domain=domain).exists() for domain in (PAGES, SENTENCES))
+    }
+    assert {*offered()} == {ENGLISH, *complete}
     assert {*LETTERS} == {*OTHERS}, "commands speak the languages of pages"
 
 
