@@ -78,8 +78,7 @@ def test_another_node_goes_on_wherever_one_dies(postgres: Postgres, kills: list[
             mortal.arm(number, whole=True)
             acknowledged = is_acknowledged(mortal, kill, subject)
             assert kill.stored or not acknowledged, kill.point
-            wait_until(lambda: not mortal.armed, f"a kill {kill.point}", timeout=60)
-            mortal.kill()
+            mortal.died()
             site.partner.behaviour = REFUSES_GONE
             assert acknowledged or is_acknowledged(other, kill, subject)
             expected = kill.stored + (not acknowledged) + kill.doubled

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import signal
+import threading
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -14,7 +16,7 @@ from support.kill_switch import ALL, ALONE
 from support.process import Child, run_gatepost, script_command
 
 from gatepost.testing.gateway import environment
-from gatepost.testing.process import alive, greets, wait_until
+from gatepost.testing.process import FixtureError, alive, greets, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -54,12 +56,28 @@ class MortalGateway(Gateway):
         self._file = self.folder.write("armed", "\0" * len(points))
         self._plain = delayed
         self._before: list[int] = []
-        self._whole = False
+        self._killer: threading.Thread | None = None
 
     def arm(self, *numbers: int, whole: bool) -> None:
         """Arm points. whole: all processes die at once, not only the one that gets there."""
-        self._before, self._whole = self.family() if self._child else [], whole
+        serving = self._child is not None and self._child.returncode is None
+        self._before, self._killer = self.family() if serving else [], None
         self._write(numbers, ALL if whole else ALONE)
+        if whole and serving:  # `restart` kills those that it starts
+            self._killer = threading.Thread(target=self._kill_whole, daemon=True)
+            self._killer.start()
+
+    def _kill_whole(self) -> None:
+        """Meanwhile a client may wait for what stands still."""
+        with suppress(FixtureError):  # `died` finds the same
+            wait_until(lambda: not self.armed, "a kill", timeout=60)
+            self.kill()
+
+    def died(self) -> None:
+        """Wait for the end of all processes."""
+        if self._killer is not None:
+            self._killer.join()
+        assert not self.armed, f"no kill {self.armed}"
 
     def _write(self, numbers: Sequence[int], deadly: int) -> None:
         octets = bytearray(self._file.read_bytes())
@@ -76,14 +94,14 @@ class MortalGateway(Gateway):
     def killed(self) -> None:
         """Wait for the kill, and until the gateway serves again."""
         running, before = self._running(), self._before
-        wait_until(lambda: not self.armed, f"a kill {self.armed}")
-        if self._whole:
-            running.kill()
+        wait_until(lambda: not self.armed, f"a kill {self.armed}", timeout=60)
+        if self._killer is not None:
+            self.died()
         wait_until(lambda: running.returncode is not None or alive(before) != before, "the end of a process")
+        wait_until(lambda: running.returncode is not None or greets(self.port), "a new worker, or the end", timeout=60)
         if running.returncode is not None:
             running.kill()
             self.start()
-        wait_until(lambda: greets(self.port), "a new worker", timeout=60)
 
     def restart(self) -> None:
         """Start with its points, again after each kill of all processes, until none is left."""
