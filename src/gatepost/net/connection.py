@@ -143,10 +143,11 @@ class Connection(asyncio.BufferedProtocol):
 
     def attach(self, receiver: Receiver) -> None:
         """Set the receiver. What arrived before the first one is delivered in a later turn of the loop."""
-        self._receiver = receiver
         if self._ended and self._loss is not None:
             self._loop.call_soon(receiver.lost, self._loss)
-        elif self._held:
+            return
+        self._receiver = receiver
+        if self._held:
             self._loop.call_soon(self._deliver_held)
 
     def write(self, data: bytes) -> None:
@@ -304,9 +305,10 @@ class Connection(asyncio.BufferedProtocol):
         self._wake()
         gone = self._gone
         self._opened = self._gone = None
+        receiver, self._receiver = self._receiver, None  # which has us: what both hold is free when the last call ends
         try:
-            if self._receiver is not None:
-                self._receiver.lost(self._loss)
+            if receiver is not None:
+                receiver.lost(self._loss)
         finally:
             if gone is not None:
                 gone(self)

@@ -87,7 +87,7 @@ class Session:
             service.hostname,
             service.extensions if introduce is None else replace(service.extensions, xclient=True),
             service.smtp_limits,
-            lambda: service.stamp(self.id),
+            partial(service.stamp, self.id),
             registry.transcripts,
         )
         self._refusals = SessionRefusals(self._record, service, self._core.transcript.lines)
