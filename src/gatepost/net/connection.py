@@ -325,13 +325,15 @@ class Connection(asyncio.BufferedProtocol):
             unanswered = self._facts is None and failure.unread
             self._finish(Loss(LossKind.RESET if agreed else LossKind.HANDSHAKE, str(failure), unanswered))
             return
-        self._send(engine.take_output())
         if self._facts is None and engine.facts is not None:
             self._secured(engine.facts)
         if plaintext:
             self._proved = True
             self._take_in(plaintext)
-        if engine.peer_closed and self._loss is None:
+        if self._loss is not None:
+            return
+        self._send(engine.take_output())  # as far as it has not gone with what the receiver wrote
+        if engine.peer_closed:
             self._peer_closed()
 
     def _secured(self, facts: TlsFacts) -> None:
@@ -423,18 +425,22 @@ class Connection(asyncio.BufferedProtocol):
 
     def _flush(self) -> None:
         """Send what was written in one flight; during a handshake it waits."""
+        self._send(self._flight())
+
+    def _flight(self) -> bytes:
+        """What was written, as it goes to the peer; b"" if nothing may, or if TLS fails, which ends the stream."""
         if not self._output or (self._engine is not None and self._facts is None):
-            return
+            return b""
         data = self._output[0] if len(self._output) == 1 else b"".join(self._output)
         self._output = []
         self._output_bytes = 0
         if self._engine is not None:
             try:
-                data = self._engine.send(data)
+                return self._engine.send(data)
             except TlsFailure as failure:
                 self.abort(Loss(LossKind.RESET, str(failure)))
-                return
-        self._send(data)
+                return b""
+        return data
 
     def _send(self, data: bytes) -> None:
         transport = self._transport
@@ -469,14 +475,15 @@ class Connection(asyncio.BufferedProtocol):
 
     def _finish(self, loss: Loss) -> None:
         """Close in order: output, close_notify or alert, end of file, then the peer's end of file."""
-        self._flush()
+        last = self._flight()
+        if self._loss is None and self._engine is not None:
+            last += self._engine.shutdown()
+        self._send(last)
         if self._loss is not None or self._transport is None:
-            return  # flushing found the peer gone
+            return  # the peer is gone, or does not read
         transport = self._transport
         self._loss = loss
         self._forget()
-        if self._engine is not None:
-            self._send(self._engine.shutdown())
         self._clock.end()
         self._clock = IdleTimer(self._loop, transport.abort)
         self._clock.start(CLOSE_SECONDS)

@@ -210,9 +210,8 @@ class Engine:
                 context.watch.code = 0
             else:
                 context.tickets.begin(self._heard, own=self._own)
-            self._connection.do_handshake()
-        except SSL.WantReadError:
-            return False
+            if not private.shake_hands(self._connection):
+                return False
         except SSL.Error as failure:
             raise self._fail(failure) from failure
         finally:
