@@ -332,7 +332,8 @@ class Connection(asyncio.BufferedProtocol):
             self._take_in(plaintext)
         if self._loss is not None:
             return
-        self._send(engine.take_output())  # as far as it has not gone with what the receiver wrote
+        if output := engine.take_output():  # as far as it has not gone with what the receiver wrote
+            self._send(output)
         if engine.peer_closed:
             self._peer_closed()
 
@@ -425,7 +426,8 @@ class Connection(asyncio.BufferedProtocol):
 
     def _flush(self) -> None:
         """Send what was written in one flight; during a handshake it waits."""
-        self._send(self._flight())
+        if self._output:
+            self._send(self._flight())
 
     def _flight(self) -> bytes:
         """What was written, as it goes to the peer; b"" if nothing may, or if TLS fails, which ends the stream."""
