@@ -799,6 +799,7 @@ async def test_time_outs_are_said_over_tls(gate):
     async with gate.open():
         client = await gate.greeted()
         await client.starttls()
+        await gate.until(lambda: client.session._record.facts.tls)
         await gate.pass_time(301)
         assert await client.reply() == IDLE
 

@@ -74,7 +74,7 @@ class Transcript:
     def lines(self) -> list[str]:
         """Oldest first: "> " before what the client said, "< " before our replies; at most 512 octets of a line."""
         result: list[str] = []
-        for noted in self._noted:
+        for noted in list(self._noted)[-LINES:]:
             entry, left_out = noted if isinstance(noted, _Cut) else (noted, 0)
             if entry.startswith(_SAID):
                 result += (f"< {_text(line)}" for line in entry[1:].splitlines())
@@ -98,12 +98,16 @@ class Transcript:
 
     def _note(self, entry: _Entry, text: int) -> None:
         """text: octets of it that are kept."""
-        noted = self._noted
-        noted.append(entry)
+        self._noted.append(entry)
         self.octets += text + _EACH
-        while len(noted) > LINES or self.octets > OCTETS:
-            self.octets -= _octets(noted.popleft())
-        if self.octets > self.taken and self._budget is not None:
+        if self.octets > self.taken:
+            self._grow()
+
+    def _grow(self) -> None:
+        """Forget what is too much by now, and take more of the budget: not for each entry, so some are not shown."""
+        while len(self._noted) > LINES or self.octets > OCTETS:
+            self.octets -= _octets(self._noted.popleft())
+        if self._budget is not None:
             self._budget.give(self)
 
 
