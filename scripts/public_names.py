@@ -42,7 +42,8 @@ PUBLIC: dict[str, dict[str, tuple[str, ...]]] = {
         "protocols.smtp.client.reply_parser": ("ProtocolError",),
     },
     "policy": {
-        "policy.connectors.model": ("parse", "dump", "Resources"),
+        "policy.connectors.model": ("parse", "dump"),
+        "policy.connectors.resources": ("Resources",),
         "policy.connectors.errors": ("ResourceErrors", "FieldError"),
         "policy.connectors.directory": ("Directory",),
         "policy.connectors.facts": ("SessionFacts",),

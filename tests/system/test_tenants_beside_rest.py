@@ -29,7 +29,7 @@ from gatepost.manage.use_cases.execution import execute
 from gatepost.manage.use_cases.gateway import Gateway
 from gatepost.manage.use_cases.parts import KINDS
 from gatepost.manage.use_cases.refusal import Refusal
-from gatepost.policy.connectors.model import Resources
+from gatepost.policy.connectors.resources import Resources
 from gatepost.settings.loader import load
 from gatepost.settings.store_url import SQLITE
 from gatepost.store.storage import Storage

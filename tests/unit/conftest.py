@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from gatepost.pki.certificates.entry import Entry
     from gatepost.policy.connectors.directory import Directory
-    from gatepost.policy.connectors.model import Resources
+    from gatepost.policy.connectors.resources import Resources
 
 if os.geteuid() == 0:  # data in tmp_path is root's, and for root alone
     os.environ["GATEPOST_SERVER__USER"] = "root"

@@ -23,7 +23,8 @@ from gatepost.mail.inbound.service import SWEEP_SECONDS, InboundService, Session
 from gatepost.mail.inbound.session import Session
 from gatepost.mail.inbound.usage import SendingUsage
 from gatepost.mail.outbound.callout import Callout
-from gatepost.mail.outbound.deliverer import MX_PORT, Deliverer, DeliveryServices
+from gatepost.mail.outbound.deliverer import Deliverer
+from gatepost.mail.outbound.delivery_services import MX_PORT, DeliveryServices
 from gatepost.mail.outbound.destination_history import DestinationMemory
 from gatepost.mail.outbound.hop import HopOpener
 from gatepost.mail.outbound.login import SmartHostLogins
@@ -57,7 +58,8 @@ from gatepost.node.lookups import LookupServices
 from gatepost.node.observation import GAUGE_SECONDS, Observation, worker_gauges
 from gatepost.node.recipient_sources import RecipientSources
 from gatepost.node.roles import ListenerUses, extensions_of, login_secret, services_by_role
-from gatepost.node.site_duties import SiteDuties, SiteMail
+from gatepost.node.site_duties import SiteDuties
+from gatepost.node.site_mail import SiteMail
 from gatepost.node.site_member import SiteMember
 from gatepost.node.site_secrets import ticket_secrets_of
 from gatepost.node.snapshot import POLL_SECONDS, SnapshotSource
@@ -262,6 +264,7 @@ class Assembly:
         self._recipients = sources.lookups(self._observation)
         self._services = services_by_role(self._inbound(store, manager), self._logins, self._credentials)
         self._offer()
+        sweep = Duty(SWEEP_SECONDS, self.registry.sweep)
         self.parts.add(
             Lifecycle("keys of token issuers", reload=self._issuer_keys.retry, close=self._issuer_keys.close),
             Lifecycle("log-ins", close=self._logins.close),
@@ -270,12 +273,7 @@ class Assembly:
             self._load.part(self.registry, self._directory()),
             Lifecycle("recipient validation", reload=self._recipients.forget, close=self._recipients.close),
             *sources.parts(),
-            Lifecycle(
-                "sessions",
-                duties=[Duty(SWEEP_SECONDS, self.registry.sweep)],
-                refresh=self._use,
-                drain=self._drain_sessions,
-            ),
+            Lifecycle("sessions", duties=[sweep], refresh=self._use, drain=self._drain_sessions),
         )
 
     # what the worker calls

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from gatepost.mail.model.trace_event import TraceEvent
-    from gatepost.node.site_duties import SiteMail
+    from gatepost.node.site_mail import SiteMail
     from gatepost.policy.connectors.records import Organization
     from gatepost.protocols.smtp.grammar import Path
     from gatepost.store.changes import ConfigStore

@@ -26,31 +26,15 @@ from gatepost.node.retention import RETENTION_SECONDS, TraceRetention
 from gatepost.store.leases import SiteDuty
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator
 
-    from gatepost.mail.model.message import Delivery
-    from gatepost.mail.model.trace_event import TraceEvent
     from gatepost.mail.outbound.mailbox import Maildirs
     from gatepost.node.certificate_manager import CertificateManager
     from gatepost.node.lookups import LookupServices
+    from gatepost.node.site_mail import SiteMail
     from gatepost.node.site_member import SiteMember
-    from gatepost.policy.connectors.directory import Directory
     from gatepost.settings.model import Settings
     from gatepost.store.changes import ConfigStore
-    from gatepost.store.interface import Store
-
-
-class SiteMail(msgspec.Struct, frozen=True):
-    """The way of the gateway's own mail. offer: takes what was queued in the store.
-
-    directory: in force. expiration: seconds an organization's mail stays queued. trace: takes rows about what was done.
-    """
-
-    store: Store
-    offer: Callable[[list[Delivery]], None]
-    directory: Callable[[], Directory]
-    expiration: Callable[[str], float]
-    trace: Callable[[Sequence[TraceEvent]], None]
 
 
 class SiteDuties(msgspec.Struct, frozen=True):

@@ -14,7 +14,7 @@ import msgspec
 from gatepost.policy.connectors.directory import Directory
 from gatepost.policy.connectors.errors import ResourceErrors
 from gatepost.policy.connectors.grants import STORED_KINDS, ungranted_paths
-from gatepost.policy.connectors.model import Resources
+from gatepost.policy.connectors.resources import Resources
 from gatepost.store.directory import stored_directory
 
 if TYPE_CHECKING:

@@ -11,21 +11,24 @@ from __future__ import annotations
 import contextlib
 import logging
 import threading
-from collections import defaultdict
 from typing import TYPE_CHECKING, Any, Protocol
 
 import apsw
 import msgspec
 
 from gatepost.decoding import json_decoder
-from gatepost.policy.decisions.destination_history import DestinationHistory, DestinationName, SeenSession, seen, warned
+from gatepost.policy.decisions.destination_history import DestinationHistory, DestinationName
 from gatepost.store.database import Schema
 from gatepost.store.interface import StoreFailure
+from gatepost.store.noted_sessions import NotedSessions, with_sessions
 from gatepost.store.sqlite.schema import StoreSettings, exclusively, make_directory, open_database
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
+
+    from gatepost.policy.decisions.destination_history import SeenSession
+    from gatepost.store.noted_sessions import NotedSession
 
 
 DESTINATIONS_FILE = "destinations.db"
@@ -69,14 +72,11 @@ _TOO_MANY = (
 _COUNT = "SELECT count(*) FROM destination"
 
 _MOST = 100_000  # destinations that are remembered; those that saw no session for the longest time go first
-_WAITING = 10_000  # sessions that may wait for the disk
 _INTERVAL = 1.0
 _LONGEST_WAIT = 60.0  # seconds between attempts while the file cannot be written
 
 _encode = msgspec.json.Encoder(order="deterministic").encode
 _decode = json_decoder(DestinationHistory)
-
-type _Noted = tuple[SeenSession, bool]
 
 
 class Destinations(Protocol):
@@ -191,7 +191,7 @@ class DestinationFile:
     def settle(self) -> None:
         """At once: workers read the file."""
 
-    def write(self, noted: Mapping[DestinationName, Sequence[_Noted]]) -> None:
+    def write(self, noted: Mapping[DestinationName, Sequence[NotedSession]]) -> None:
         """Add sessions, each with whether the log has a line about it, to the history as it is by now."""
         with self._reported(), exclusively(self._connection):
             self._write(noted)
@@ -214,9 +214,9 @@ class DestinationFile:
         self._connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
         self._connection.execute(f"PRAGMA user_version = {_SCHEMA_VERSION}")
 
-    def _write(self, noted: Mapping[DestinationName, Sequence[_Noted]]) -> None:
+    def _write(self, noted: Mapping[DestinationName, Sequence[NotedSession]]) -> None:
         for name, sessions in noted.items():
-            self._change(name, lambda before, sessions=sessions: _with(before, sessions))  # type: ignore[misc] # mypy#12557
+            self._change(name, lambda before, sessions=sessions: with_sessions(before, sessions))  # type: ignore[misc] # mypy#12557
         count = int(self._connection.execute(_COUNT).get)
         if count > self._most:
             # Some more than must go, so that not every batch sorts them all.
@@ -249,11 +249,7 @@ class DestinationStore:
         self._path = path
         self._interval = interval
         self._most = most
-        self._lock = threading.Lock()
-        self._waiting: dict[DestinationName, list[_Noted]] = defaultdict(list)
-        self._leaving: dict[DestinationName, list[_Noted]] = {}  # on its way to the disk
-        self._count = 0
-        self._dropped = 0
+        self._noted = NotedSessions("disk")
         self._ending = threading.Event()
         self._failed: DestinationFile | None = None  # the loop could not read it
         self._reading = self._made()
@@ -274,26 +270,19 @@ class DestinationStore:
 
         Raises StoreFailure if it cannot be read: then the history is not known.
         """
-        with self._lock:
-            # Read before the file: what leaves meanwhile is counted twice, which changes nothing.
-            noted = [*self._leaving.get(name, ()), *self._waiting.get(name, ())]
+        noted = self._noted.of(name)  # before the file is read
         reading = self._reading
         if reading is None or reading is self._failed:
             raise StoreFailure(f"{self._path} cannot be opened; it is tried again")
         try:
-            return _with(reading.find(name), noted)
+            return with_sessions(reading.find(name), noted)
         except StoreFailure:
             self._failed = reading
             raise
 
     def note(self, name: DestinationName, session: SeenSession, *, logged: bool = False) -> None:
         """Write a session within a second or so. logged: the log has a line that it does less than was seen."""
-        with self._lock:
-            if self._count >= _WAITING:
-                self._dropped += 1
-                return
-            self._count += 1
-            self._waiting[name].append((session, logged))
+        self._noted.note(name, session, logged=logged)
 
     def close(self) -> None:
         """Write what waits and end the thread."""
@@ -321,32 +310,17 @@ class DestinationStore:
 
     def _flush(self) -> bool:
         """Write what waits. False if that failed: it waits on."""
-        with self._lock:
-            noted, self._waiting = self._waiting, defaultdict(list)
-            self._leaving = noted
-            dropped, self._dropped = self._dropped, 0
-        if dropped:
-            _log.error("the memory of destinations: %d sessions were dropped, the disk is behind", dropped)
         try:
-            if noted:
-                if self._writing is None:
-                    self._writing = DestinationFile(self._path, most=self._most)
-                self._writing.write(noted)
+            with self._noted.leaving() as noted:
+                if noted:
+                    if self._writing is None:
+                        self._writing = DestinationFile(self._path, most=self._most)
+                    self._writing.write(noted)
         except StoreFailure as failure:
             _log.error("the memory of destinations: %s", failure)
             self._writing = _let_go(self._writing)
-            self._put_back(noted)
             return False
-        with self._lock:
-            self._leaving = {}
-            self._count -= sum(map(len, noted.values()))
         return True
-
-    def _put_back(self, noted: dict[DestinationName, list[_Noted]]) -> None:
-        with self._lock:
-            for name, sessions in noted.items():
-                self._waiting[name][:0] = sessions
-            self._leaving = {}
 
 
 def _let_go(file: DestinationFile | None) -> DestinationFile | None:
@@ -354,12 +328,3 @@ def _let_go(file: DestinationFile | None) -> DestinationFile | None:
     if file is not None:
         file.close()
     return None
-
-
-def _with(before: DestinationHistory, noted: Sequence[_Noted]) -> DestinationHistory:
-    after = before
-    for session, logged in noted:
-        after = seen(after, session)
-        if logged:
-            after = warned(after, session.at)
-    return after

@@ -16,8 +16,8 @@ from gatepost.policy.connectors.verification import had_since
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from gatepost.policy.connectors.model import Resources
     from gatepost.policy.connectors.prefix_limits import PrefixLimits
+    from gatepost.policy.connectors.resources import Resources
     from gatepost.store.changes import ConfigStore
 
 

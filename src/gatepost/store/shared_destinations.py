@@ -11,22 +11,23 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections import defaultdict
 from itertools import batched
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
 from gatepost.decoding import json_decoder
-from gatepost.policy.decisions.destination_history import DestinationHistory, DestinationName, seen, warned
+from gatepost.policy.decisions.destination_history import DestinationHistory, DestinationName
 from gatepost.store.database import Schema
 from gatepost.store.interface import StoreFailure
+from gatepost.store.noted_sessions import NotedSessions, with_sessions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from gatepost.policy.decisions.destination_history import SeenSession
     from gatepost.store.database import Database, DatabaseConnection
+    from gatepost.store.noted_sessions import NotedSession
 
 
 HISTORY: Final = Schema(
@@ -82,7 +83,6 @@ _TOO_MANY = (
 _FORGOTTEN = "DELETE FROM destination_history WHERE document = '' AND at < ?"
 
 _MOST: Final = 100_000  # destinations that are remembered; those that saw no session for the longest time go first
-_WAITING: Final = 10_000  # sessions that may wait for the database
 _AT_ONCE: Final = 1000  # rows of a statement
 _INTERVAL: Final = 1.0
 _POLL: Final = 2.0  # seconds between two looks at what others wrote
@@ -95,8 +95,6 @@ _encode = msgspec.json.Encoder(order="deterministic").encode
 _decode = json_decoder(DestinationHistory)
 
 _log = logging.getLogger(__name__)
-
-type _Noted = tuple[SeenSession, bool]
 
 
 class DestinationTable:
@@ -155,7 +153,7 @@ class DestinationTable:
         """Wait until the copies of all workers have what was changed."""
         self._sleep(_KNOWN_EVERYWHERE)
 
-    def write(self, noted: Mapping[DestinationName, Sequence[_Noted]]) -> None:
+    def write(self, noted: Mapping[DestinationName, Sequence[NotedSession]]) -> None:
         """Add sessions, each with whether the log has a line about it, to the history as it is by now."""
         with self._open().changing() as change:
             revision = int(change.value(_NEXT))
@@ -210,11 +208,7 @@ class SharedDestinations:
         self._poll = poll
         self._known: dict[DestinationName, str] = {}
         self._revision = -1  # nothing was read yet
-        self._lock = threading.Lock()
-        self._waiting: dict[DestinationName, list[_Noted]] = defaultdict(list)
-        self._leaving: dict[DestinationName, list[_Noted]] = {}  # on its way to the database
-        self._count = 0
-        self._dropped = 0
+        self._noted = NotedSessions("database")
         self._failing = False
         self._ending = threading.Event()
         self._thread = threading.Thread(target=self._run, name="destinations", daemon=True)
@@ -227,19 +221,12 @@ class SharedDestinations:
         """
         if self._revision < 0:
             raise StoreFailure("the history of destinations was not read yet; it is tried again")
-        with self._lock:
-            # Read before the copy: what leaves meanwhile is counted twice, which changes nothing.
-            noted = [*self._leaving.get(name, ()), *self._waiting.get(name, ())]
+        noted = self._noted.of(name)  # before the copy is read
         return with_sessions(_history(self._known.get(name)), noted)
 
     def note(self, name: DestinationName, session: SeenSession, *, logged: bool = False) -> None:
         """Write a session within a second or so. logged: the log has a line that it does less than was seen."""
-        with self._lock:
-            if self._count >= _WAITING:
-                self._dropped += 1
-                return
-            self._count += 1
-            self._waiting[name].append((session, logged))
+        self._noted.note(name, session, logged=logged)
 
     def close(self) -> None:
         """Write what waits and end the thread."""
@@ -284,37 +271,11 @@ class SharedDestinations:
 
     def _flush(self) -> None:
         """Write what waits. Raises StoreFailure: then it waits on."""
-        with self._lock:
-            noted, self._waiting = self._waiting, defaultdict(list)
-            self._leaving = noted
-            dropped, self._dropped = self._dropped, 0
-        if dropped:
-            _log.error("the memory of destinations: %d sessions were dropped, the database is behind", dropped)
-        if not noted:
-            return
-        try:
-            self._table.write(noted)
-            if self._revision >= 0:
-                self._refresh()  # before it is no longer known from what leaves
-        except BaseException:
-            with self._lock:
-                for name, sessions in noted.items():
-                    self._waiting[name][:0] = sessions
-                self._leaving = {}
-            raise
-        with self._lock:
-            self._leaving = {}
-            self._count -= sum(map(len, noted.values()))
-
-
-def with_sessions(before: DestinationHistory, noted: Sequence[_Noted]) -> DestinationHistory:
-    """A history with sessions added."""
-    after = before
-    for session, logged in noted:
-        after = seen(after, session)
-        if logged:
-            after = warned(after, session.at)
-    return after
+        with self._noted.leaving() as noted:
+            if noted:
+                self._table.write(noted)
+                if self._revision >= 0:
+                    self._refresh()  # before it is no longer known from what leaves
 
 
 def _known(

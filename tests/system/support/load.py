@@ -14,6 +14,7 @@ import time
 from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass
+from http.client import HTTPException
 from typing import TYPE_CHECKING, Any, Self
 
 from support.scenes import ALICE, connector, contoso, message
@@ -125,7 +126,7 @@ class Changes:
         while not self._over.wait(self._pause):
             number += 1
             address = f"m{number}@contoso.example"
-            with suppress(OSError):
+            with suppress(OSError, HTTPException):  # it may be killed in the middle of an answer
                 path = "/api/v1/organizations/contoso/mailboxes"
                 if self._centre.call(path, self._token, "POST", {"address": address}, {"If-Match": "*"})[0] == 201:
                     self.acknowledged.add(address)

@@ -10,7 +10,7 @@ from gatepost.mail.inbound.service import InboundService
 from gatepost.net.stream import Endpoint
 from gatepost.node.roles import ListenerUses, extensions_of, internal_limits, login_secret, services_by_role
 from gatepost.policy.connectors.directory import Directory
-from gatepost.policy.connectors.model import Resources
+from gatepost.policy.connectors.resources import Resources
 from gatepost.policy.decisions.handover import ORIGIN_OCTETS
 from gatepost.policy.decisions.home import ALONE
 from gatepost.protocols.smtp.limits import SmtpLimits

@@ -16,7 +16,6 @@ from gatepost.policy.decisions.destination_history import (
     warned,
 )
 from gatepost.policy.decisions.requirement import Achieved, MxLevel, TlsLevel
-from gatepost.store import destinations
 from gatepost.store.destinations import DESTINATIONS_FILE, DestinationFile, DestinationStore
 from gatepost.store.interface import StoreFailure
 from gatepost.store.sqlite import schema
@@ -272,16 +271,6 @@ def test_a_file_that_another_process_keeps_for_itself_holds_up_nobody(path, monk
     store.close()
 
 
-def test_only_so_many_sessions_wait_for_the_disk(path, monkeypatch, caplog):
-    monkeypatch.setattr(destinations, "_WAITING", 2)
-    store = DestinationStore(path, interval=3600)
-    for number in range(5):
-        store.note(PARTNER, session(host=f"mx{number}"))
-    assert list(store.find(PARTNER).hosts) == ["mx0", "mx1"]
-    store.close()
-    assert "3 sessions were dropped" in caplog.text
-
-
 def test_a_folder_that_cannot_be_made(tmp_path):
     (tmp_path / "data").write_text("a file")
     with pytest.raises(StoreFailure, match="Not a directory"):
@@ -322,12 +311,12 @@ def test_sessions_that_cannot_be_written_come_before_those_of_later(path, caplog
     store.note(PARTNER, session(host="mx1"))
     assert not store._flush()
     store.note(PARTNER, session(host="mx2"))
-    assert [one.host for one, _ in store._waiting[PARTNER]] == ["mx1", "mx2"]
+    assert [one.host for one, _ in store._noted.of(PARTNER)] == ["mx1", "mx2"]
     path.unlink()
     assert store._flush()
     store.note(PARTNER, session(host="mx3"))
     assert store._flush()
-    assert (store._waiting, store._leaving, store._count) == ({}, {}, 0)
+    assert len(store._noted) == 0
     store._writing.close()
     store._writing = None
     store.close()  # nothing could be read at the start, and nothing is open

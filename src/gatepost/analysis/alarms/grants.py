@@ -14,7 +14,7 @@ from gatepost.protocols.message.header_text import shown_text
 from gatepost.quantity import quantity
 
 if TYPE_CHECKING:
-    from gatepost.policy.connectors.model import Resources
+    from gatepost.policy.connectors.resources import Resources
 
 
 _LONG: Final = 900

@@ -28,7 +28,8 @@ from gatepost.mail.model.delivery_result import Disposition
 from gatepost.mail.model.message import Delivery, Message, Recipient
 from gatepost.mail.outbound.connection import SmtpTimeouts
 from gatepost.mail.outbound.contexts import ClientContexts
-from gatepost.mail.outbound.deliverer import Deliverer, DeliveryServices
+from gatepost.mail.outbound.deliverer import Deliverer
+from gatepost.mail.outbound.delivery_services import DeliveryServices
 from gatepost.mail.outbound.hop import HopOpener
 from gatepost.mail.outbound.login import require_proof
 from gatepost.mail.outbound.mailbox import Maildirs

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from gatepost.analysis.checks.attacks import demand_of
 from gatepost.mail.model.message import Recipient
 from gatepost.policy.connectors.directory import Directory
-from gatepost.policy.connectors.model import Resources
+from gatepost.policy.connectors.resources import Resources
 from gatepost.policy.connectors.selection import elsewhere
 from gatepost.policy.connectors.values import AddressFamily, Mode, SmtpDaneMode, TlsSettings
 from gatepost.policy.decisions.route import RoutePlanner

@@ -15,7 +15,7 @@ from gatepost.analysis.checks.validation import CannotValidate, Validation
 from gatepost.analysis.rehearsal.recorded import session_facts
 from gatepost.net.anchors import AnchorsError, TrustAnchors
 from gatepost.policy.connectors.lint import warnings
-from gatepost.policy.connectors.model import Resources
+from gatepost.policy.connectors.resources import Resources
 from gatepost.policy.connectors.trust_anchors import anchors_label
 from gatepost.policy.connectors.values import ConnectorType, Mode
 from gatepost.policy.decisions.inbound import decide_mail, decide_recipient

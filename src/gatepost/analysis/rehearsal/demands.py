@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal, assert_never
 
-from gatepost.policy.connectors.tls_fields import limits_of
+from gatepost.policy.connectors.tls_rules import limits_of
 from gatepost.policy.connectors.values import Cleartext, ConnectorType, Mode, ProfileName, RevocationCheck
 from gatepost.policy.decisions.requirement import Authenticated, Encrypted, Opportunistic
 from gatepost.protocols.tls.limits import GROUPS, NO_LIMITS, SUITES

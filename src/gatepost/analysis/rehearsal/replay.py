@@ -15,7 +15,7 @@ from gatepost.analysis.rehearsal.recorded import INBOUND, OUTBOUND
 from gatepost.analysis.rehearsal.replay_inbound import decide_session
 from gatepost.analysis.rehearsal.replay_outbound import HopReplay
 from gatepost.decoding import json_decoder
-from gatepost.policy.connectors.model import Resources
+from gatepost.policy.connectors.resources import Resources
 from gatepost.policy.connectors.values import Mode
 from gatepost.policy.decisions.submission import LOGIN
 from gatepost.store.trace import trace_event

@@ -17,7 +17,7 @@ from gatepost.policy.connectors.values import ConnectorType
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from gatepost.policy.connectors.model import Resources
+    from gatepost.policy.connectors.resources import Resources
 
 
 type _Part = InboundConnector | OutboundConnector | MailFlowRule | ContentHook

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from gatepost.policy.decisions.forwarding import MailOrigin, Target, relay_domain, returned, rewritten, targets_of
 from gatepost.policy.decisions.handover import decide_handed_mail, decide_handed_recipient
 from gatepost.policy.decisions.inbound import decide_mail, decide_recipient
-from gatepost.policy.decisions.recipient_validation import answered, judge_unasked
+from gatepost.policy.decisions.recipient_validation import judge_unasked
 
 if TYPE_CHECKING:
     from gatepost.mail.inbound.record import SessionRecord
@@ -78,12 +78,12 @@ def settled_verdict(service: InboundService, verdict: InboundVerdict) -> Inbound
     if question is None or not verdict.accepted:
         return verdict
     if (judgement := service.recipients.remembered(question)) is not None:
-        return answered(verdict, *judgement)
-    return None if question.may_ask else answered(verdict, None, judge_unasked(question))
+        return verdict.answered(*judgement)
+    return None if question.may_ask else verdict.answered(None, judge_unasked(question))
 
 
 async def verdict_of_source(record: SessionRecord, service: InboundService, verdict: InboundVerdict) -> InboundVerdict:
     """The verdict on a recipient once the source of its domain has answered."""
     if verdict.question is None:
         return verdict
-    return answered(verdict, *await service.recipients.ask(verdict.question, record.facts.peer_ip))
+    return verdict.answered(*await service.recipients.ask(verdict.question, record.facts.peer_ip))

@@ -12,26 +12,33 @@ from gatepost.protocols.smtp.grammar import xtext_encode
 from gatepost.store.quarantine import DAY
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from gatepost.mail.inbound.accepted_recipient import AcceptedRecipient
     from gatepost.mail.inbound.quarantine import QuarantineFindings
     from gatepost.mail.inbound.service import InboundService
-    from gatepost.mail.inbound.transaction import Transaction
     from gatepost.mail.model.message import Message, QuarantineHold
     from gatepost.policy.decisions.forwarding import Target
+    from gatepost.policy.decisions.handover import Origin
     from gatepost.protocols.smtp.server.events import RecipientEvent
 
 
 def deliveries_of(
-    transaction: Transaction, service: InboundService, message: Message, found: QuarantineFindings | None, now: float
+    recipients: Sequence[AcceptedRecipient],
+    origin: Origin | None,
+    service: InboundService,
+    message: Message,
+    found: QuarantineFindings | None,
+    now: float,
 ) -> list[Delivery]:
     """A delivery for each destination, and one for each recipient for whom the message is held in quarantine.
 
-    found: who holds it for whom; None: nobody.
+    origin: what another node says of the message. found: who holds it for whom; None: nobody.
     """
     groups: dict[tuple[str, ...], Delivery] = {}
-    origin = transaction.origin
     copied = origin.facts.get("journal", "") if origin is not None else ""
     journal = Journal(copied, made=True) if copied else None
-    for accepted in transaction.recipients:
+    for accepted in recipients:
         organization = accepted.verdict.organization
         for target in accepted.targets:
             held = found.of(organization, target) if found is not None else []

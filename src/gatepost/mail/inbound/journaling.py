@@ -22,8 +22,8 @@ from gatepost.values import replace
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from gatepost.mail.inbound.accepted_recipient import AcceptedRecipient
     from gatepost.mail.inbound.service import InboundService
-    from gatepost.mail.inbound.transaction import AcceptedRecipient
     from gatepost.mail.model.message import Message
     from gatepost.policy.connectors.directory import Directory
     from gatepost.policy.decisions.journaling import JournalCopy

@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any, Final, get_args
 
 from gatepost.events.counts import count_connection, count_failed_session, count_session
 from gatepost.mail.inbound import decisions
+from gatepost.mail.inbound.accepted_recipient import AcceptedRecipient
 from gatepost.mail.inbound.login import LoginOutcome
 from gatepost.mail.inbound.record import SessionRecord
 from gatepost.mail.inbound.refusals import SessionRefusals
 from gatepost.mail.inbound.service import DataRate, HandshakeLog
-from gatepost.mail.inbound.transaction import AcceptedRecipient, Transaction
+from gatepost.mail.inbound.transaction import Transaction
 from gatepost.net.stream import Endpoint, Loss, LossKind
 from gatepost.net.tasks import spawn
 from gatepost.policy.connectors.facts import Introduction, Teller

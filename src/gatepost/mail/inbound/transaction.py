@@ -8,8 +8,6 @@ from __future__ import annotations
 from functools import reduce
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
 from gatepost.events.trace import handed_over_record, introduction_record, quarantined_event, received_event
 from gatepost.mail.inbound.authentication import Arrival
 from gatepost.mail.inbound.content import Examined
@@ -48,6 +46,7 @@ if TYPE_CHECKING:
     from asyncio import Task
     from collections.abc import Awaitable, Collection, Sequence
 
+    from gatepost.mail.inbound.accepted_recipient import AcceptedRecipient
     from gatepost.mail.inbound.service import InboundService
     from gatepost.mail.inbound.usage import Charge
     from gatepost.mail.model.message import Delivery, QuarantineHold
@@ -56,11 +55,9 @@ if TYPE_CHECKING:
     from gatepost.policy.connectors.facts import SessionFacts
     from gatepost.policy.connectors.hook_index import ApplicableHook
     from gatepost.policy.connectors.records import InboundConnector
-    from gatepost.policy.decisions.decision import InboundVerdict
-    from gatepost.policy.decisions.forwarding import Target
     from gatepost.policy.decisions.header_trust import HeaderTrust
     from gatepost.policy.decisions.journaling import JournalCopy
-    from gatepost.protocols.smtp.server.events import MailEvent, RecipientEvent
+    from gatepost.protocols.smtp.server.events import MailEvent
     from gatepost.store.interface import BodyWriter
 
 
@@ -72,17 +69,6 @@ _NO_RESULTS = (
 _FORWARDED = Reply(554, "5.4.6", ("Mail forwarding loop: a recipient has sent this message on already",))
 _LOOP = Reply(554, "5.4.6", ("Hop count exceeded - possible mail loop",))
 _JOURNAL_LOOP = Reply(554, "5.4.6", ("Journal loop: the journal mailbox sends its copies back to this gateway",))
-
-
-class AcceptedRecipient(msgspec.Struct, frozen=True):
-    """A forward-path that policy said yes to, and its reasons.
-
-    targets: where its mail goes; at least one.
-    """
-
-    event: RecipientEvent
-    verdict: InboundVerdict
-    targets: tuple[Target, ...]
 
 
 class Transaction:
@@ -452,7 +438,7 @@ class Transaction:
         ] + [quarantined_event(delivery) for delivery in deliveries if delivery.quarantine]
 
     def _deliveries(self, message: Message, now: float) -> list[Delivery]:
-        deliveries = deliveries_of(self, self._service, message, self._quarantine, now)
+        deliveries = deliveries_of(self.recipients, self.origin, self._service, message, self._quarantine, now)
         if not self.journal_copies or self._directory is None:
             return deliveries
         return [*deliveries, *journal_deliveries(self._service, self._directory, message, self.journal_copies)]

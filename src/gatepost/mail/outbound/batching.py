@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Sequence
 
     from gatepost.mail.model.message import Delivery, Recipient
-    from gatepost.mail.outbound.deliverer import DeliveryServices
+    from gatepost.mail.outbound.delivery_services import DeliveryServices
     from gatepost.mail.outbound.hosts import RoutePlan
     from gatepost.policy.connectors.directory import Directory
     from gatepost.policy.decisions.destination_history import DestinationName

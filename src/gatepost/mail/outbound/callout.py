@@ -24,7 +24,7 @@ from gatepost.values import replace
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gatepost.mail.outbound.deliverer import DeliveryServices
+    from gatepost.mail.outbound.delivery_services import DeliveryServices
     from gatepost.mail.outbound.hop import Hop
     from gatepost.mail.outbound.hosts import RoutePlan
     from gatepost.policy.connectors.directory import Directory

@@ -10,16 +10,13 @@ together.
 
 from __future__ import annotations
 
-import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple
-
-import msgspec
 
 from gatepost.mail.model.delivery_result import DeliveryResult
 from gatepost.mail.outbound.batching import BatchLimits, plans, routes_of, sharing
 from gatepost.mail.outbound.body import BodyForms, BodyUnreadable, MessageBody, in_seven_bits
-from gatepost.mail.outbound.content import NO_STEPS, ContentNotReady, OutgoingMessage
+from gatepost.mail.outbound.content import ContentNotReady, OutgoingMessage
 from gatepost.mail.outbound.delivery_attempt import AttemptPart, DeliveryAttempt, without_others
 from gatepost.mail.outbound.destination_history import holds_below, remembered_as
 from gatepost.mail.outbound.failure import HopFailed
@@ -29,7 +26,6 @@ from gatepost.mail.outbound.record import decided_record, domain_record, origin_
 from gatepost.mail.outbound.sessions import RouteSessions, counted
 from gatepost.mail.outbound.transactions import TransactionRunner
 from gatepost.policy.decisions.forwarding import keeps_sender
-from gatepost.policy.decisions.home import ALONE
 from gatepost.policy.decisions.route import RoutePlanner
 from gatepost.policy.decisions.routes import InternalRoute, LmtpRoute, MailboxRoute, MxRoute, Unroutable
 from gatepost.protocols.smtp.replies import Reply
@@ -40,61 +36,16 @@ if TYPE_CHECKING:
 
     from gatepost.mail.model.message import Delivery, Recipient
     from gatepost.mail.outbound.batching import DeliveryPlan
-    from gatepost.mail.outbound.content import ContentSteps
-    from gatepost.mail.outbound.contexts import ClientContexts
-    from gatepost.mail.outbound.destination_history import DestinationMemory
-    from gatepost.mail.outbound.hop import Hop, HopOpener, OpenHop
+    from gatepost.mail.outbound.delivery_services import DeliveryServices
+    from gatepost.mail.outbound.hop import Hop, OpenHop
     from gatepost.mail.outbound.hosts import RoutePlan
-    from gatepost.mail.outbound.mailbox import Maildirs
-    from gatepost.mail.outbound.pool import ConnectionPool
-    from gatepost.mail.outbound.published import Lookups
-    from gatepost.mail.outbound.sessions import SessionLog
     from gatepost.mail.outbound.transactions import Batches
-    from gatepost.mail.queue.lane_budget import LaneBudget
-    from gatepost.net.lookups.mx import MailRouter
     from gatepost.policy.connectors.directory import Directory
-    from gatepost.policy.decisions.home import Nodes
     from gatepost.policy.decisions.routes import Route
-    from gatepost.store.interface import Store
 
-
-MX_PORT = 25
-"""The port on which MX hosts listen."""
 
 _IN_MAILBOX = Reply(250, "2.0.0", ("Delivered to the mailbox",))
 _UNREADABLE = Reply(451, "4.3.0", ("The stored message cannot be read",))
-
-
-class DeliveryServices(msgspec.Struct, frozen=True):
-    """Services of a worker that the deliverer calls.
-
-    mx_port: where MX hosts listen; 25 but in tests. profile: the server's own TLS profile. tries: addresses tried in
-    one attempt. patience: seconds after which an attempt begins with no further address. clock: seconds, monotonic.
-    lookups: for DANE and MTA-STS; without them neither is looked up, and a connector that requires DANE sends nothing.
-    sessions: counts for TLS reports, None for none. memory: history of destinations, None for none. content: steps that
-    change messages before they leave. nodes: of the site, as they are now. budget: of the lanes by which attempts are
-    made; idle connections to a next hop have to fit in beside those in use. is_ours: whether a connection to an IP
-    address and a port would come back to this gateway.
-    """
-
-    store: Store
-    router: MailRouter
-    maildirs: Maildirs
-    contexts: ClientContexts
-    opener: HopOpener
-    pool: ConnectionPool
-    mx_port: int = MX_PORT
-    profile: str = "default"
-    tries: int = 10
-    patience: float = 900.0
-    clock: Callable[[], float] = time.monotonic
-    lookups: Lookups | None = None
-    sessions: SessionLog | None = None
-    memory: DestinationMemory | None = None
-    content: ContentSteps = NO_STEPS
-    nodes: Callable[[], Nodes] = lambda: ALONE
-    budget: LaneBudget | None = None
-    is_ours: Callable[[str, int], bool] = lambda _address, _port: False
 
 
 class _RoutedMessage(NamedTuple):

@@ -36,8 +36,8 @@ if TYPE_CHECKING:
 
     from gatepost.mail.model.message import Message
     from gatepost.mail.outbound.contexts import OurCertificate
-    from gatepost.mail.outbound.deliverer import DeliveryServices
     from gatepost.mail.outbound.delivery_attempt import DeliveryAttempt
+    from gatepost.mail.outbound.delivery_services import DeliveryServices
     from gatepost.net.lookups.mx import MailHosts
 
 

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from gatepost.mail.model.message import Recipient
     from gatepost.mail.outbound.body import BodyForms, MessageBody
     from gatepost.mail.outbound.connection import OutboundConnection
-    from gatepost.mail.outbound.deliverer import DeliveryServices
     from gatepost.mail.outbound.delivery_attempt import DeliveryAttempt
+    from gatepost.mail.outbound.delivery_services import DeliveryServices
     from gatepost.mail.outbound.hop import OpenHop
     from gatepost.protocols.smtp.client.transaction import TransactionResult
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gatepost.manage.use_cases.client import Client
-    from gatepost.policy.connectors.model import Resources
+    from gatepost.policy.connectors.resources import Resources
 
 
 _DIRECTIONS = ("", "inbound", "outbound")

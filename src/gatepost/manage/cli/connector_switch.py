@@ -15,7 +15,7 @@ from gatepost.manage.use_cases.connector_switches import SwitchAction, SwitchCon
 
 if TYPE_CHECKING:
     from gatepost.manage.cli.connector_selection import ChosenConnectors
-    from gatepost.policy.connectors.model import Resources
+    from gatepost.policy.connectors.resources import Resources
 
 
 @click.command(

@@ -34,8 +34,9 @@ from gatepost.manage.use_cases.validation_runs import (
 )
 from gatepost.node.privileges import as_caller
 from gatepost.policy.connectors.errors import ResourceErrors
-from gatepost.policy.connectors.model import Resources, parse
+from gatepost.policy.connectors.model import parse
 from gatepost.policy.connectors.prefix_limits import PrefixLimits
+from gatepost.policy.connectors.resources import Resources
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

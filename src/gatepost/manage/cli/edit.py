@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from gatepost.manage.use_cases.client import Client
     from gatepost.manage.use_cases.declaration import UseCase, UseCaseReply
     from gatepost.manage.use_cases.resources import PartName
-    from gatepost.policy.connectors.model import Resources
+    from gatepost.policy.connectors.resources import Resources
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,7 +28,7 @@ from gatepost.policy.connectors.errors import FieldError
 from gatepost.policy.connectors.records import Organization
 
 if TYPE_CHECKING:
-    from gatepost.policy.connectors.model import Resources
+    from gatepost.policy.connectors.resources import Resources
 
 
 @click.group()

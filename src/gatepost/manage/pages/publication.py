@@ -37,7 +37,8 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
     from gatepost.manage.use_cases.dns_checks import DnsCheck
-    from gatepost.manage.use_cases.publication import DnsPublication, PublicationView
+    from gatepost.manage.use_cases.dns_publication import DnsPublication
+    from gatepost.manage.use_cases.publication import PublicationView
 
 
 _INDEX: Final = "/domains/publish"

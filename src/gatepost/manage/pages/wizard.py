@@ -43,7 +43,7 @@ from gatepost.manage.use_cases.report_counts import ReportCounts
 from gatepost.manage.use_cases.resource_views import ListOwnOrganizations, list_own_organizations
 from gatepost.manage.use_cases.validation_runs import ValidateConnector
 from gatepost.manage.web.language import _
-from gatepost.policy.connectors.model import Resources
+from gatepost.policy.connectors.resources import Resources
 from gatepost.policy.connectors.trust_anchors import is_pem
 from gatepost.texts import N_
 from gatepost.values import replace

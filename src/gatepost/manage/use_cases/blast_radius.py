@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from gatepost.manage.access.principal import Principal
     from gatepost.manage.use_cases.gateway import Gateway
-    from gatepost.policy.connectors.model import Resources
+    from gatepost.policy.connectors.resources import Resources
 
 
 _PEERS = 20

@@ -21,7 +21,7 @@ from gatepost.manage.use_cases.name_lookup import chosen_organizations, visible
 from gatepost.manage.use_cases.paging import Paging, page_of
 from gatepost.manage.use_cases.parts import INBOUND, OUTBOUND
 from gatepost.policy.connectors.records import InboundConnector, OutboundConnector
-from gatepost.policy.connectors.tls_fields import limits_of
+from gatepost.policy.connectors.tls_rules import limits_of
 from gatepost.policy.connectors.values import ConnectorType, ContentProtection, Mode, TlsSettings
 from gatepost.texts import N_
 

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from gatepost.analysis.checks.dkim_record import RecordCheck
     from gatepost.manage.use_cases.context import Context
     from gatepost.manage.use_cases.gateway import Gateway
-    from gatepost.policy.connectors.model import Resources
+    from gatepost.policy.connectors.resources import Resources
 
 
 _TAG: Final = "dkim keys"

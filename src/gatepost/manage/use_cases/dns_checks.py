@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import time
 from dataclasses import dataclass
-from enum import StrEnum
 from threading import Lock
 from typing import TYPE_CHECKING, Final
 
@@ -19,13 +18,14 @@ from gatepost.analysis.checks import own_records as records
 from gatepost.analysis.checks.own_hosts import OwnHosts
 from gatepost.manage.use_cases.admin_resolver import resolver_of
 from gatepost.manage.use_cases.concurrency_limit import ConcurrencyLimit
+from gatepost.manage.use_cases.dns_publication import SectionKey
 from gatepost.manage.use_cases.mta_sts import PublicationFinding, check_policy, finding_record
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from gatepost.analysis.checks.partner_report import Finding
-    from gatepost.manage.use_cases.publication import DnsPublication
+    from gatepost.manage.use_cases.dns_publication import DnsPublication
     from gatepost.net.lookups.dns import Resolver
     from gatepost.settings.model import Settings
 
@@ -37,17 +37,6 @@ _AT_A_TIME: Final = 4
 _PATIENCE: Final = 30.0
 _BUSY: Final = "other DNS checks are still running; try again in a minute"
 _WEIGHT: Final = ("pass", "info", "unknown", "warn", "fail")
-
-
-class SectionKey(StrEnum):
-    """The sections, in the order in which they matter."""
-
-    MX = "mx"
-    TLSA = "tlsa"
-    MTA_STS = "mta-sts"
-    TLS_RPT = "tls-rpt"
-    DKIM = "dkim"
-    SPF = "spf"
 
 
 type Findings = dict[SectionKey, tuple[Finding, ...]]

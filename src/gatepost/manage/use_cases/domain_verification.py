@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from gatepost.manage.use_cases.domain_proof import DomainProof
     from gatepost.manage.use_cases.gateway import Gateway
     from gatepost.manage.use_cases.parts import Part
-    from gatepost.policy.connectors.model import Resources
+    from gatepost.policy.connectors.resources import Resources
     from gatepost.settings.model import Settings
 
 

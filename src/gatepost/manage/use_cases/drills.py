@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from gatepost.manage.use_cases.gateway import Gateway
     from gatepost.manage.use_cases.jobs import Job
     from gatepost.manage.use_cases.name_lookup import Chosen
-    from gatepost.policy.connectors.model import Resources
+    from gatepost.policy.connectors.resources import Resources
 
 
 _ROWS: Final = 1000

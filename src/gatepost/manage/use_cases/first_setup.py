@@ -30,7 +30,7 @@ from gatepost.values import replace
 
 if TYPE_CHECKING:
     from gatepost.manage.use_cases.context import Context
-    from gatepost.policy.connectors.model import Resources
+    from gatepost.policy.connectors.resources import Resources
 
 
 NOTE: Final = "quickstart"

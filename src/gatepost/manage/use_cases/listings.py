@@ -13,8 +13,8 @@ from gatepost.manage.use_cases.resources import ALL, parts_in
 if TYPE_CHECKING:
     from gatepost.manage.use_cases.list_page import ListPage
     from gatepost.policy.connectors.accepted_domain import AcceptedDomain
-    from gatepost.policy.connectors.model import Resources
     from gatepost.policy.connectors.records import Organization
+    from gatepost.policy.connectors.resources import Resources
 
 
 class OrganizationRow(NamedTuple):

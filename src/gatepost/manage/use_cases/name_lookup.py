@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from gatepost.manage.use_cases.parts import INBOUND, OUTBOUND, Part
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
-from gatepost.policy.connectors.model import Resources
 from gatepost.policy.connectors.names import covers
 from gatepost.policy.connectors.records import InboundConnector, OutboundConnector
+from gatepost.policy.connectors.resources import Resources
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

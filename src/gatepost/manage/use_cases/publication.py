@@ -7,7 +7,6 @@ DNS. Certificates belong to the gateway, so that TLSA records are shown to those
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NamedTuple
 
@@ -16,7 +15,8 @@ from msgspec import Meta
 
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.use_cases.declaration import Visibility, use_case
-from gatepost.manage.use_cases.dns_checks import DnsCheck, DnsChecks, PublicationCheck, SectionKey, check_record
+from gatepost.manage.use_cases.dns_checks import DnsCheck, DnsChecks, PublicationCheck, check_record
+from gatepost.manage.use_cases.dns_publication import DnsPublication, SectionKey, ZoneRecord, ZoneSection
 from gatepost.manage.use_cases.list_page import ListPage  # noqa: TC001 - the declaration reads it
 from gatepost.manage.use_cases.listings import domain_rows
 from gatepost.manage.use_cases.mta_sts import policy_of, reports_line
@@ -47,46 +47,6 @@ if TYPE_CHECKING:
 
 
 _SHOWN = (State.CURRENT, State.NEXT)
-
-
-@dataclass(frozen=True, slots=True)
-class ZoneRecord:
-    """A line of a zone. note: what tells it from its neighbours, such as "next, from 2026-12-03"."""
-
-    line: str
-    note: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class ZoneSection:
-    """A section. why: what it is for. records: () where there is nothing to publish; then `none` says why."""
-
-    key: SectionKey
-    title: str
-    why: str
-    records: tuple[ZoneRecord, ...] = ()
-    none: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class DnsPublication:
-    """All of a domain. hosts: ours, that its MX records are to name. policy: None for a pattern of domains."""
-
-    organization: str
-    domain: str
-    hosts: tuple[str, ...]
-    policy: PublishedPolicy | None
-    keys: tuple[DkimKey, ...]
-    sections: tuple[ZoneSection, ...]
-
-    @property
-    def zone(self) -> str:
-        """Every line, to be put into a zone file."""
-        return "\n".join(record.line for section in self.sections for record in section.records)
-
-    def lines(self, key: SectionKey) -> list[str]:
-        """Those of one section."""
-        return [record.line for section in self.sections if section.key == key for record in section.records]
 
 
 class GetPublication(msgspec.Struct, kw_only=True):

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from gatepost.manage.use_cases.change import ChangeOptions, ChangeResult
     from gatepost.manage.use_cases.gateway import Gateway
     from gatepost.manage.use_cases.list_page import ListPage
-    from gatepost.policy.connectors.model import Resources
+    from gatepost.policy.connectors.resources import Resources
 
 
 ALL = ListSelection()

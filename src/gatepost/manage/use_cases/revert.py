@@ -21,7 +21,7 @@ from gatepost.policy.connectors.errors import FieldError
 
 if TYPE_CHECKING:
     from gatepost.manage.use_cases.context import Context
-    from gatepost.policy.connectors.model import Resources
+    from gatepost.policy.connectors.resources import Resources
 
 
 _LISTED: Final = 100  # changes that are taken back, of which who made them is told

@@ -11,20 +11,24 @@ import asyncio
 import ipaddress
 import ssl
 from importlib import import_module
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
 from gatepost.net.lookups.question import LookupFailed
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterable, Callable, Sequence
+    from collections.abc import AsyncIterable, Callable, Coroutine, Sequence
 
     from gatepost.net.anchors import TrustAnchors
     from gatepost.net.lookups.dns import DnsAnswer, Resolver
-    from gatepost.net.lookups.http_exchange import Exchange
     from gatepost.policy.connectors.addresses import AddressPolicy
 
+
+type _Ask = Callable[
+    [HttpRequest, Resolver, AddressPolicy | None, Callable[[], ssl.SSLContext]], Coroutine[Any, Any, HttpResponse]
+]
+"""As `net.lookups.http_exchange.ask`."""
 
 MAX_URL: Final = 2048
 """Octets of an address."""
@@ -117,18 +121,17 @@ class HttpClient:
         self._resolver = resolver
         self._context = context or https_context
         self._made: ssl.SSLContext | None = None
-        self._exchange: type[Exchange] | None = None
+        self._ask: _Ask | None = None
 
     async def fetch(self, request: HttpRequest) -> HttpResponse:
         """The answer to one request. Raises HttpFailed."""
-        if self._exchange is None:
+        if self._ask is None:
             # Mail waits for the library neither at the start nor, since a thread loads it, at the first request.
             module = await asyncio.to_thread(import_module, "gatepost.net.lookups.http_exchange")
-            self._exchange = module.Exchange
-        exchange = self._exchange(request, self._resolver, self._tenants, self._tls)
+            self._ask = module.ask
         try:
             async with asyncio.timeout(request.timeout):
-                return await exchange.follow()
+                return await self._ask(request, self._resolver, self._tenants, self._tls)
         except TimeoutError as failure:
             detail = f"{shown(request.url)}: no whole answer within {request.timeout:g} s"
             raise HttpFailed(detail, temporary=True) from failure

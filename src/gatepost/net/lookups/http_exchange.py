@@ -33,9 +33,17 @@ _TEMPORARY: Final = frozenset({408, 425, 429})  # of the 4xx: trying later may h
 _REDIRECTIONS: Final = frozenset({301, 302, 303, 307, 308})
 
 
-class Exchange:
-    """A request with what it is asked by: `HttpClient` has them. tls: what checks the certificates of https servers."""
+async def ask(
+    request: HttpRequest, resolver: Resolver, tenants: AddressPolicy | None, tls: Callable[[], ssl.SSLContext]
+) -> HttpResponse:
+    """The answer to a request. The rest is of `HttpClient`; tls: what checks the certificates of https servers.
 
+    Raises HttpFailed.
+    """
+    return await _Exchange(request, resolver, tenants, tls).follow()
+
+
+class _Exchange:
     def __init__(
         self,
         request: HttpRequest,
@@ -49,7 +57,7 @@ class Exchange:
         self._tls = tls
 
     async def follow(self) -> HttpResponse:
-        """The answer, of where it is redirected to at last. Raises HttpFailed."""
+        """The answer, of where it is redirected to at last."""
         request = self._request
         first = url = _parse(request.url)
         for left in range(request.redirects, -1, -1):

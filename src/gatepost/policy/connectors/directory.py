@@ -29,10 +29,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from gatepost.policy.connectors.accepted_domain import AcceptedDomain
-    from gatepost.policy.connectors.model import Resources
     from gatepost.policy.connectors.oauth import OauthIssuer
     from gatepost.policy.connectors.recipients import MailboxMatch
     from gatepost.policy.connectors.records import InboundConnector, Mailbox, Organization, OutboundConnector
+    from gatepost.policy.connectors.resources import Resources
     from gatepost.protocols.smtp.grammar import Path
     from gatepost.protocols.tls.facts import CertificateFacts
 

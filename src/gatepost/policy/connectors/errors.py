@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from pydantic_core import ErrorDetails
 
-    from gatepost.policy.connectors.overlaps import Claim
+    from gatepost.policy.connectors.names import Claim
 
 
 _TYPES = {

@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from gatepost.policy.connectors.bound import Holder, moved, moved_rules, turned_to_mx
 from gatepost.policy.connectors.errors import FieldError
 from gatepost.policy.connectors.fields import Access
-from gatepost.policy.connectors.model import Resources, parse
+from gatepost.policy.connectors.model import parse
 from gatepost.policy.connectors.record_base import Record, owned_marker, record_in
 from gatepost.policy.connectors.records import Organization
+from gatepost.policy.connectors.resources import Resources
 from gatepost.policy.connectors.values import QuarantineRelease
 
 if TYPE_CHECKING:

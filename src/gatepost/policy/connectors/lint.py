@@ -35,9 +35,9 @@ if TYPE_CHECKING:
 
     from gatepost.policy.connectors.accepted_domain import AcceptedDomain
     from gatepost.policy.connectors.mail_flow_rule import MailFlowRule
-    from gatepost.policy.connectors.model import Resources
     from gatepost.policy.connectors.names import Network
     from gatepost.policy.connectors.records import InboundConnector, Mailbox, Organization, OutboundConnector
+    from gatepost.policy.connectors.resources import Resources
 
 
 _OVERLAPS: Final = 3  # networks of others that are named for each

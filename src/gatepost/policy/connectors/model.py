@@ -10,30 +10,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import msgspec
-
 from gatepost.policy.connectors import rules
 from gatepost.policy.connectors.accepted_domain import AcceptedDomain
 from gatepost.policy.connectors.content_hook import ContentHook
 from gatepost.policy.connectors.dkim_key import DkimKey
 from gatepost.policy.connectors.errors import Draft, FieldError, ResourceErrors, unknown_key
 from gatepost.policy.connectors.mail_flow_rule import MailFlowRule
+from gatepost.policy.connectors.names import Claim
 from gatepost.policy.connectors.oauth import OauthIssuer
-from gatepost.policy.connectors.overlaps import Claim
 from gatepost.policy.connectors.prefix_limits import PrefixLimits
 from gatepost.policy.connectors.reader import PLACEHOLDERS, OrganizationDraft, read, tables
 from gatepost.policy.connectors.record_base import Record
 from gatepost.policy.connectors.records import InboundConnector, Mailbox, Organization, OutboundConnector
-
-
-class Resources(msgspec.Struct, frozen=True):
-    """All organizations of an installation, in the order they were written."""
-
-    organizations: tuple[Organization, ...] = ()
-
-    def organization(self, name: str) -> Organization | None:
-        """The organization of that name."""
-        return next((organization for organization in self.organizations if organization.name == name), None)
+from gatepost.policy.connectors.resources import Resources
 
 
 def parse(document: Mapping[str, Any], *, prefixes: PrefixLimits | None = None) -> Resources:

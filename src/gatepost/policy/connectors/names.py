@@ -9,7 +9,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
 
 from gatepost.protocols.smtp.grammar import GrammarError, parse_address, parse_domain
@@ -21,6 +21,14 @@ if TYPE_CHECKING:
 _SOCKET_OCTETS = 107
 
 type Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+class Claim(NamedTuple):
+    """An accepted domain of an organization, and whether it is verified."""
+
+    organization: str
+    name: str
+    verified: bool = True
 
 
 def domain_name(text: str) -> str:

@@ -11,20 +11,12 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, NamedTuple
 
 from gatepost.policy.connectors.errors import FieldError
-from gatepost.policy.connectors.names import covers, parents
+from gatepost.policy.connectors.names import Claim, covers, parents
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Sequence
 
     from gatepost.policy.connectors.records import Organization
-
-
-class Claim(NamedTuple):
-    """An accepted domain of an organization, and whether it is verified."""
-
-    organization: str
-    name: str
-    verified: bool = True
 
 
 class Relation(StrEnum):

@@ -15,8 +15,8 @@ from gatepost.policy.connectors.names import host_port
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
-    from gatepost.policy.connectors.model import Resources
     from gatepost.policy.connectors.names import SmartHost
+    from gatepost.policy.connectors.resources import Resources
 
 
 @dataclass(frozen=True, slots=True)

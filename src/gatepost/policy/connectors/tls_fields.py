@@ -1,22 +1,17 @@
-"""Fields of connectors, of both directions, that limit TLS beyond its version; and the limits that they set.
+"""Fields of connectors, of both directions, that limit TLS beyond its version.
 
-Parts of `policy.connectors.records`. What makes no sense is refused by `policy.connectors.tls_rules`.
+Parts of `policy.connectors.records`. What they mean, and which make no sense, is in `policy.connectors.tls_rules`.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 from pydantic import Field
 
 from gatepost.policy.connectors.fields import Form, Length, Parsed
 from gatepost.policy.connectors.values import KeyExchange
-from gatepost.protocols.tls.limits import GROUPS, NO_LIMITS, limited, parse_group, parse_suite
-
-if TYPE_CHECKING:
-    from gatepost.policy.connectors.records import InboundConnector, OutboundConnector
-    from gatepost.protocols.tls.limits import TlsLimits
-
+from gatepost.protocols.tls.limits import GROUPS, parse_group, parse_suite
 
 Group = Annotated[str, Parsed(parse_group), Form(", ".join(f'"{group}"' for group in GROUPS))]
 CipherSuite = Annotated[str, Parsed(parse_suite), Form("IANA or OpenSSL name of a cipher suite")]
@@ -45,11 +40,3 @@ CipherSuites = Annotated[
         "effect. Empty: whatever the profile allows."
     ),
 ]
-
-
-def limits_of(connector: InboundConnector | OutboundConnector) -> TlsLimits:
-    """The limits that a connector sets."""
-    post_quantum = connector.min_key_exchange is KeyExchange.POST_QUANTUM
-    if not (post_quantum or connector.groups or connector.cipher_suites):
-        return NO_LIMITS
-    return limited(post_quantum=post_quantum, groups=connector.groups, suites=connector.cipher_suites)

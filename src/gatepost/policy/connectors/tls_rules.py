@@ -1,4 +1,4 @@
-"""Rules and warnings for what a connector limits of TLS: key exchange, groups and cipher suites.
+"""TLS limits of connectors (key exchange, groups, cipher suites), and rules and warnings for them.
 
 Errors are yielded when resources are parsed (`policy.connectors.rules`), warnings by `policy.connectors.lint`. Pure.
 """
@@ -7,9 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from gatepost.policy.connectors.tls_fields import limits_of
 from gatepost.policy.connectors.values import Cleartext, KeyExchange, ProfileName, TlsSettings, TlsVersion
-from gatepost.protocols.tls.limits import GROUPS, NO_LIMITS, POST_QUANTUM, offer
+from gatepost.protocols.tls.limits import GROUPS, NO_LIMITS, POST_QUANTUM, limited, offer
 from gatepost.protocols.tls.profile import PROFILES, iana_name, with_minimum
 
 if TYPE_CHECKING:
@@ -26,6 +25,14 @@ _OLD_FOR_POST_QUANTUM: Final = (
     'no older version has post-quantum key exchange; write "TLSv1.3", or leave this out, as min_key_exchange = '
     '"post-quantum" asks for TLS 1.3 already'
 )
+
+
+def limits_of(connector: InboundConnector | OutboundConnector) -> TlsLimits:
+    """The limits that a connector sets."""
+    post_quantum = connector.min_key_exchange is KeyExchange.POST_QUANTUM
+    if not (post_quantum or connector.groups or connector.cipher_suites):
+        return NO_LIMITS
+    return limited(post_quantum=post_quantum, groups=connector.groups, suites=connector.cipher_suites)
 
 
 def check_inbound(draft: Draft[InboundConnector]) -> Iterator[FieldError]:

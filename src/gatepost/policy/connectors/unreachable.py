@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from gatepost.policy.connectors.addresses import AddressPolicy
-    from gatepost.policy.connectors.model import Resources
+    from gatepost.policy.connectors.resources import Resources
 
 
 def unreachable(resources: Resources, policy: AddressPolicy) -> Iterator[str]:

@@ -21,7 +21,7 @@ from gatepost.policy.connectors.overlaps import Relation, claims, conflicts, rel
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
-    from gatepost.policy.connectors.overlaps import Claim
+    from gatepost.policy.connectors.names import Claim
     from gatepost.policy.connectors.records import Mailbox, Organization
 
 

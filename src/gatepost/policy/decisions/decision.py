@@ -16,6 +16,8 @@ from gatepost.policy.connectors.units import format_duration
 from gatepost.policy.connectors.values import AuthenticationResults
 from gatepost.policy.decisions.content_demand import NO_DEMAND
 from gatepost.policy.decisions.outbound import describe
+from gatepost.policy.decisions.recipient_validation import foretell
+from gatepost.values import replace
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -93,6 +95,19 @@ class InboundVerdict(msgspec.Struct, frozen=True):
     filter: InboundConnector | None = None
     authentication: AuthenticationResults = AuthenticationResults.NONE
     authenticated: dict[str, Any] | None = None
+
+    def answered(self, reply: Reply | None, reason: str) -> InboundVerdict:
+        """The verdict with the answer to its question, as `policy.decisions.recipient_validation` judges it."""
+        reasons = (*self.reasons, reason)
+        if reply is None:
+            return replace(self, reasons=reasons, question=None)
+        return replace(self, accepted=False, reply=reply, reasons=reasons, question=None)
+
+    def foretold(self) -> InboundVerdict:
+        """The verdict as `explain` tells it, where nobody is asked."""
+        if self.question is None or not self.accepted:
+            return self
+        return self.answered(None, foretell(self.question))
 
     def detail(self) -> dict[str, Any]:
         """The part of the decision that the trace stores outside its columns."""

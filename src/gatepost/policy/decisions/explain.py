@@ -28,7 +28,6 @@ from gatepost.policy.decisions.journaling import (
     journal_sentences,
 )
 from gatepost.policy.decisions.quarantine import quarantine_sentences
-from gatepost.policy.decisions.recipient_validation import foretold
 from gatepost.policy.decisions.requiretls import Asks, asks_of
 from gatepost.policy.decisions.route import NO_CONTENT, RoutePlanner
 from gatepost.policy.decisions.routes import InternalRoute, LmtpRoute, MailboxRoute, MxRoute, SmartHosts, Unroutable
@@ -176,7 +175,7 @@ def _inbound(
     verdict = decide_mail(directory, session, paths[0])
     if not verdict.accepted:
         return verdict, "MAIL FROM"
-    verdict = foretold(decide_recipient(directory, session, *paths, verdict.attribution))
+    verdict = decide_recipient(directory, session, *paths, verdict.attribution).foretold()
     verdict = with_daily_limit(directory, session, verdict)
     if verdict.accepted and directory.journals is not None:
         reasons = _journaled(directory, verdict, paths, content)

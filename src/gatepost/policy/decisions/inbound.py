@@ -20,7 +20,7 @@ from gatepost.policy.connectors.match import (
     filter_of,
     match_partner,
 )
-from gatepost.policy.connectors.tls_fields import limits_of
+from gatepost.policy.connectors.tls_rules import limits_of
 from gatepost.policy.connectors.values import AuthenticationResults, Mode, ProfileName, RecipientValidation, TlsVersion
 from gatepost.policy.decisions import refusals
 from gatepost.policy.decisions.authentication import authenticated_by

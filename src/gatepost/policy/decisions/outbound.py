@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, assert_never
 
-from gatepost.policy.connectors.tls_fields import limits_of
+from gatepost.policy.connectors.tls_rules import limits_of
 from gatepost.policy.connectors.trust_anchors import anchors_label
 from gatepost.policy.connectors.values import Cleartext, Mode, ProfileName, RevocationCheck, TlsSettings
 from gatepost.policy.decisions.requirement import (

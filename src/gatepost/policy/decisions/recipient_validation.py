@@ -16,14 +16,12 @@ from gatepost.policy.connectors.values import DomainType, RecipientValidation, V
 from gatepost.policy.decisions.refusals import NO_MAILBOX
 from gatepost.protocols.ldap.messages import ResultCode
 from gatepost.protocols.smtp.replies import Reply
-from gatepost.values import replace
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from gatepost.policy.connectors.accepted_domain import AcceptedDomain
     from gatepost.policy.connectors.directory import Directory
-    from gatepost.policy.decisions.decision import InboundVerdict
     from gatepost.protocols.ldap.messages import LdapResult
     from gatepost.protocols.smtp.grammar import Path
 
@@ -162,21 +160,9 @@ def judge_unasked(question: RecipientQuestion) -> str:
     )
 
 
-def answered(verdict: InboundVerdict, reply: Reply | None, reason: str) -> InboundVerdict:
-    """The verdict on a recipient with the answer to its question."""
-    reasons = (*verdict.reasons, reason)
-    if reply is None:
-        return replace(verdict, reasons=reasons, question=None)
-    return replace(verdict, accepted=False, reply=reply, reasons=reasons, question=None)
-
-
-def foretold(verdict: InboundVerdict) -> InboundVerdict:
-    """The verdict as `explain` tells it, where nobody is asked."""
-    question = verdict.question
-    if question is None or not verdict.accepted:
-        return verdict
+def foretell(question: RecipientQuestion) -> str:
+    """The reason that `explain` gives, where nobody is asked."""
     if not question.may_ask:
-        return answered(verdict, None, judge_unasked(question))
+        return judge_unasked(question)
     how = question.domain.recipient_validation
-    reason = f"whether {question.recipient.text} exists is asked at RCPT TO ({how}), unless the answer is remembered"
-    return answered(verdict, None, reason)
+    return f"whether {question.recipient.text} exists is asked at RCPT TO ({how}), unless the answer is remembered"

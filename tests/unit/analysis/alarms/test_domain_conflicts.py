@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from gatepost.analysis.alarms.alarm import Kind, Severity
 from gatepost.analysis.alarms.domain_conflicts import domain_conflicts
-from gatepost.policy.connectors.overlaps import Claim
+from gatepost.policy.connectors.names import Claim
 from gatepost.policy.connectors.verification import Dispute
 
 WIDE, NARROW = Claim("a", "*.b.example"), Claim("b", "b.example")

@@ -4,7 +4,8 @@ import tomllib
 
 import pytest
 
-from gatepost.mail.inbound.transaction import AcceptedRecipient, Transaction
+from gatepost.mail.inbound.accepted_recipient import AcceptedRecipient
+from gatepost.mail.inbound.transaction import Transaction
 from gatepost.mail.model.queue_id import format_id
 from gatepost.policy.connectors.directory import Directory
 from gatepost.policy.connectors.facts import SessionFacts

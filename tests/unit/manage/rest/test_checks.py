@@ -10,7 +10,8 @@ from gatepost.analysis.checks.partner_report import Finding, Mark, PartnerCheck,
 from gatepost.manage.access.principal import Principal, Scope
 from gatepost.manage.rest.endpoint import RestEndpoint
 from gatepost.manage.use_cases import partner, publication
-from gatepost.manage.use_cases.dns_checks import DnsCheck, DnsChecks, SectionKey
+from gatepost.manage.use_cases.dns_checks import DnsCheck, DnsChecks
+from gatepost.manage.use_cases.dns_publication import SectionKey
 from gatepost.manage.use_cases.jobs import Jobs
 from gatepost.manage.use_cases.partner import CheckTarget
 from gatepost.manage.use_cases.refusal import BusyRefusal, Refusal, RefusalKind

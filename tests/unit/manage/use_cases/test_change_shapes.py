@@ -10,7 +10,7 @@ from gatepost.manage.use_cases.change_shapes import ChangeRequest, change_reply,
 from gatepost.manage.use_cases.context import Context
 from gatepost.manage.use_cases.differences import FieldChange
 from gatepost.manage.use_cases.refusal import Refusal
-from gatepost.policy.connectors.model import Resources
+from gatepost.policy.connectors.resources import Resources
 from gatepost.store.nodes import NodeFigures, NodeIdentity
 from gatepost.values import replace
 

@@ -14,7 +14,7 @@ from gatepost.policy.connectors.model import parse
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gatepost.policy.connectors.model import Resources
+    from gatepost.policy.connectors.resources import Resources
 
     Build = Callable[[str], Resources]
 

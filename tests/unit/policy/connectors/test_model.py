@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from gatepost.policy.connectors.accepted_domain import AcceptedDomain
 from gatepost.policy.connectors.errors import FieldError, ResourceErrors
-from gatepost.policy.connectors.model import Resources, dump, parse
+from gatepost.policy.connectors.model import dump, parse
 from gatepost.policy.connectors.records import InboundConnector, Mailbox, Organization, OutboundConnector
+from gatepost.policy.connectors.resources import Resources
 
 WHOLE = """
 [organization.contoso]

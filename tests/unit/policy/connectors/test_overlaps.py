@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gatepost.policy.connectors.model import parse
-from gatepost.policy.connectors.overlaps import Claim, Conflict, Relation, check_together, claims, conflicts, relation
+from gatepost.policy.connectors.names import Claim
+from gatepost.policy.connectors.overlaps import Conflict, Relation, check_together, claims, conflicts, relation
 
 if TYPE_CHECKING:
     from gatepost.policy.connectors.records import Organization

@@ -5,26 +5,9 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from gatepost.policy.connectors.records import InboundConnector, OutboundConnector
-from gatepost.policy.connectors.tls_fields import limits_of
-from gatepost.protocols.tls.limits import NO_LIMITS, limited
+from gatepost.policy.connectors.records import OutboundConnector
 
 SUITE = "TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384"
-
-
-@pytest.mark.parametrize("kind", [InboundConnector, OutboundConnector])
-@pytest.mark.parametrize(
-    ("fields", "limits"),
-    [
-        ({}, NO_LIMITS),
-        ({"min_key_exchange": "classical"}, NO_LIMITS),
-        ({"min_key_exchange": "post-quantum"}, limited(post_quantum=True)),
-        ({"groups": ["secp256r1", "p-256"]}, limited(groups=["P-256"])),
-        ({"cipher_suites": ["ECDHE-RSA-AES256-GCM-SHA384"]}, limited(suites=[SUITE])),
-    ],
-)
-def test_limits_of_a_connector(kind: type[Any], fields: dict[str, Any], limits: Any) -> None:
-    assert limits_of(kind.model_validate({"name": "c", **fields})) == limits
 
 
 def test_names_are_kept_in_one_form() -> None:

@@ -2,18 +2,21 @@ from __future__ import annotations
 
 import re
 import tomllib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from gatepost.policy.connectors.errors import ResourceErrors
 from gatepost.policy.connectors.lint import warnings
 from gatepost.policy.connectors.model import parse
+from gatepost.policy.connectors.records import InboundConnector, OutboundConnector
+from gatepost.policy.connectors.tls_rules import limits_of
+from gatepost.protocols.tls.limits import NO_LIMITS, limited
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gatepost.policy.connectors.model import Resources
+    from gatepost.policy.connectors.resources import Resources
 
 OWN = '[organization.o]\n[[organization.o.accepted_domain]]\nname = "o.example"\n'
 PARTNER = OWN + '[[organization.o.inbound_connector]]\nname = "c"\nsender_domains = ["p.example"]\n'
@@ -37,6 +40,21 @@ def errors_of(text: str) -> list[tuple[str, str]]:
     except ResourceErrors as errors:
         return [(re.sub(r".*'c'\.", "", error.path), error.message) for error in errors.errors]
     return []
+
+
+@pytest.mark.parametrize("kind", [InboundConnector, OutboundConnector])
+@pytest.mark.parametrize(
+    ("fields", "limits"),
+    [
+        ({}, NO_LIMITS),
+        ({"min_key_exchange": "classical"}, NO_LIMITS),
+        ({"min_key_exchange": "post-quantum"}, limited(post_quantum=True)),
+        ({"groups": ["secp256r1", "p-256"]}, limited(groups=["P-256"])),
+        ({"cipher_suites": ["ECDHE-RSA-AES256-GCM-SHA384"]}, limited(suites=["TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384"])),
+    ],
+)
+def test_limits_of_a_connector(kind: type[Any], fields: dict[str, Any], limits: Any) -> None:
+    assert limits_of(kind.model_validate({"name": "c", **fields})) == limits
 
 
 @pytest.mark.parametrize("field", [QUANTUM, CURVES, SUITES])

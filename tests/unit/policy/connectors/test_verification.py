@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from gatepost.policy.connectors.directory import Directory
 from gatepost.policy.connectors.model import parse
-from gatepost.policy.connectors.overlaps import Claim
+from gatepost.policy.connectors.names import Claim
 from gatepost.policy.connectors.publication import publications
 from gatepost.policy.connectors.values import DomainType
 from gatepost.policy.connectors.verification import (
@@ -27,7 +27,7 @@ from gatepost.policy.connectors.verification import (
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from gatepost.policy.connectors.model import Resources
+    from gatepost.policy.connectors.resources import Resources
 
 KEY = {"algorithm": "ed25519-sha256", "state": "current", "public_key": "MCowBQYDK2VwAyEA" + "A" * 43 + "="}
 

@@ -2,15 +2,18 @@ from __future__ import annotations
 
 import json
 
+from gatepost.policy.connectors.accepted_domain import AcceptedDomain
 from gatepost.policy.connectors.content_hook import ContentHook
 from gatepost.policy.connectors.hook_index import ApplicableHook
 from gatepost.policy.connectors.match import Attribution
 from gatepost.policy.connectors.records import InboundConnector
-from gatepost.policy.connectors.values import AuthenticationResults, HookType
+from gatepost.policy.connectors.values import AuthenticationResults, HookType, RecipientValidation
 from gatepost.policy.decisions.content_demand import ContentDemand, Demand
 from gatepost.policy.decisions.decision import InboundVerdict, OutboundDecision, passed_over_record
 from gatepost.policy.decisions.parties import SenderPart
+from gatepost.policy.decisions.recipient_validation import RecipientQuestion
 from gatepost.policy.decisions.requirement import Encrypted, Opportunistic, Source
+from gatepost.protocols.smtp.grammar import parse_address
 from gatepost.protocols.smtp.replies import Reply
 from gatepost.values import replace
 
@@ -61,6 +64,20 @@ def test_an_inbound_decision_tells_who_is_asked_and_what_was_answered() -> None:
     ]
     examined = replace(verdict, examined=({"hook": "av", "action": "no-action"},))
     assert examined.detail()["content_hooks"] == [{"hook": "av", "action": "no-action"}]
+
+
+def test_a_question_is_part_of_the_decision_until_it_is_answered() -> None:
+    domain = AcceptedDomain(name="o.example", recipient_validation=RecipientValidation.CALLOUT)
+    question = RecipientQuestion("o", domain, parse_address("nobody@o.example"))
+    verdict = InboundVerdict(True, OK, "o", "incoming", "", "opportunistic", ("because",), NOBODY, question=question)
+    refused = verdict.answered(LOCKED, "it is unknown")
+    assert (refused.accepted, refused.reply, refused.reasons) == (False, LOCKED, ("because", "it is unknown"))
+    accepted = verdict.answered(None, "it exists")
+    assert (accepted.accepted, accepted.reply, accepted.reasons) == (True, OK, ("because", "it exists"))
+    assert refused.question is accepted.question is None
+    assert "is asked at RCPT TO (callout)" in verdict.foretold().reasons[-1]
+    assert replace(verdict, accepted=False).foretold().question is question
+    assert accepted.foretold() is accepted
 
 
 def test_an_inbound_decision_tells_of_rehearsal_and_of_others() -> None:
