@@ -92,7 +92,7 @@ class Connection(asyncio.BufferedProtocol):
         self._introduction: Introduction | None = None
         self._output: list[bytes] = []
         self._output_bytes = 0
-        self._flush_due = False  # a call of _flush_soon is on its way
+        self._flush_due = False  # a call of _flush is on its way
         self._inside = False  # the receiver is being called: its writes are flushed when it returns
         self._held = b""  # plaintext that the receiver has not had
         self._paused = False  # by the receiver
@@ -160,7 +160,7 @@ class Connection(asyncio.BufferedProtocol):
             self._abort_unread()
         elif not self._inside and not self._flush_due:
             self._flush_due = True
-            self._loop.call_soon(self._flush_soon)
+            self._loop.call_soon(self._flush)
 
     async def drain(self) -> None:
         """Return when less than 256 KiB waits to be sent, or at once if the stream is lost."""
@@ -332,8 +332,7 @@ class Connection(asyncio.BufferedProtocol):
             self._take_in(plaintext)
         if self._loss is not None:
             return
-        if output := engine.take_output():  # as far as it has not gone with what the receiver wrote
-            self._send(output)
+        self._send(engine.take_output())  # as far as it has not gone with what the receiver wrote
         if engine.peer_closed:
             self._peer_closed()
 
@@ -420,12 +419,9 @@ class Connection(asyncio.BufferedProtocol):
 
     # ------------------------------------------------------------------------------------------------ writing
 
-    def _flush_soon(self) -> None:
-        self._flush_due = False
-        self._flush()
-
     def _flush(self) -> None:
         """Send what was written in one flight; during a handshake it waits."""
+        self._flush_due = False
         if self._output:
             self._send(self._flight())
 

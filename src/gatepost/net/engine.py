@@ -287,19 +287,13 @@ class Engine:
     def _read(self, data: bytes | memoryview) -> bytes:
         if self.peer_closed:
             return b""
-        if not data:  # right after the handshake: what came with it waits already
-            plaintext = self._take() if private.input_waits(self._connection) else b""
-        elif len(data) <= _RECORD:
+        if len(data) > _RECORD:
+            return b"".join(self._read(data[at : at + _RECORD]) for at in range(0, len(data), _RECORD))
+        if data:
             private.put_input(self._connection, data)
-            plaintext = self._take()
-        else:
-            parts: list[bytes] = []
-            for start in range(0, len(data), _RECORD):
-                private.put_input(self._connection, data[start : start + _RECORD])
-                parts.append(self._take())
-                if self.peer_closed:
-                    break
-            plaintext = b"".join(parts)
+        elif not private.input_waits(self._connection):  # with the end of the handshake some may have come
+            return b""
+        plaintext = self._take()
         if plaintext and self._key is not None and not self._kept:
             self._keep_session()  # a TLS 1.3 server sends its tickets before its first data, and never says it will
         return plaintext
@@ -318,21 +312,17 @@ class Engine:
             raise self._fail(failure) from failure
         return plaintext
 
-    def send(self, data: bytes) -> bytes:
+    def send(self, data: bytes | memoryview) -> bytes:
         """Encrypt, after the handshake, behind what `take_output` would give. Raises TlsFailure."""
+        if len(data) > _RECORD:
+            view = memoryview(data)
+            return b"".join(self.send(view[at : at + _RECORD]) for at in range(0, len(view), _RECORD))
         self._unsent = False
         try:
-            if len(data) <= _RECORD:
-                private.write_record(self._connection, data)
-                return private.take_output(self._connection)
-            parts: list[bytes] = []
-            view = memoryview(data)
-            for start in range(0, len(data), _RECORD):
-                private.write_record(self._connection, view[start : start + _RECORD])
-                parts.append(private.take_output(self._connection))
+            private.write_record(self._connection, data)
         except SSL.Error as failure:
             raise self._fail(failure) from failure
-        return b"".join(parts)
+        return private.take_output(self._connection)
 
     def channel_bindings(self) -> dict[str, bytes]:
         """By type: "tls-exporter" (RFC 9266) with TLS 1.3, and a server's "tls-server-end-point" (RFC 5929).
