@@ -5,7 +5,7 @@
 
 Texts are what the templates and modules of pages mark, and what forms make of the declarations of resources. A .mo file
 is written only of a catalogue in which nothing is missing or wrong, and a language is offered only if it has one
-(`gatepost.manage.web.language`). The files hold no date and no line number, so they change only with the texts.
+(`gatepost.language`). The files hold no date and no line number, so they change only with the texts.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ from babel.messages.pofile import read_po, write_po
 from jinja2.ext import extract_from_ast
 
 from gatepost.analysis.alarms.alarm import Severity
+from gatepost.language import ENGLISH, NAMES, catalogue_file
 from gatepost.manage.access.principal import Role
 from gatepost.manage.access.records import AuditOutcome
 from gatepost.manage.pages.code_labels import value_label
 from gatepost.manage.pages.fields import declared_texts
 from gatepost.manage.pages.rendering import environment
 from gatepost.manage.use_cases.parts import KINDS
-from gatepost.manage.web.language import ENGLISH, NAMES, catalogue_file
 from gatepost.pki.certificates.entry import State
 from gatepost.policy.connectors.records import Organization
 
@@ -51,7 +51,7 @@ SOURCE: Final = ROOT / "src" / "gatepost"
 PAGES: Final = SOURCE / "manage" / "pages"
 TEMPLATES: Final = PAGES / "templates"
 GALLERY: Final = "gallery.html"  # shows components to developers
-_MARK: Final = re.compile(r"import .*\b(?:_|N_|NN_|ngettext)\b")
+_MARK: Final = re.compile(r"import .*\b(?:_|N_|NN_|NP_|ngettext|pgettext)\b")
 PLACES: Final = 3  # that are named of one text
 PLAIN_PAGES: Final = (
     HTTPStatus.BAD_REQUEST,
@@ -63,8 +63,10 @@ PLAIN_PAGES: Final = (
     HTTPStatus.SERVICE_UNAVAILABLE,
 )
 """Statuses whose page has their own name as its title."""
-FORMS: Final = {"_": 1, "N_": 1, "gettext": 1, "ngettext": 2, "NN_": 2}
-"""How many forms of a text the functions take that translate or mark one."""
+FORMS: Final = {"_": 1, "N_": 1, "gettext": 1, "ngettext": 2, "NN_": 2, "pgettext": 2, "NP_": 2}
+"""How many constants the functions take that translate or mark a text: its forms, or its context and itself."""
+_CONTEXT: Final = "\4"
+"""Between a context and its text, as in compiled catalogues."""
 _CELL: Final = (
     "What stands before | is the sign in a cell, another one for each of V|erified, E|ncrypted, F|ailed, U|nencrypted."
 )
@@ -100,7 +102,8 @@ def _forms(function: str, arguments: Sequence[object], path: Path) -> Iterator[t
     """The text of a call, if it is one that translates or marks a constant."""
     forms = [text for text in arguments[: FORMS.get(function, 0)] if isinstance(text, str) and text]
     if forms and len(forms) == FORMS[function]:
-        yield forms[0] if len(forms) == 1 else tuple(forms), _place(path)
+        text = _CONTEXT.join(forms) if function in {"pgettext", "NP_"} else tuple(forms)
+        yield forms[0] if len(forms) == 1 else text, _place(path)
 
 
 def declared() -> Iterator[tuple[Text, str]]:
@@ -113,9 +116,12 @@ def declared() -> Iterator[tuple[Text, str]]:
         yield kind.label, "use_cases/parts.py"
     for status in PLAIN_PAGES:
         yield status.phrase, "web/problem.py"
-    for codes in (Role, AuditOutcome, Severity, State, ("incoming", "outgoing", "internal")):
+    for codes in (Role, Severity, ("incoming", "outgoing", "internal")):
         for code in codes:
             yield value_label(str(code)), "pages/code_labels.py"
+    for context, with_context in (("certificate", State), ("audit log", AuditOutcome)):
+        for code in with_context:
+            yield f"{context}{_CONTEXT}{value_label(str(code))}", "pages/code_labels.py"
 
 
 def _place(path: Path) -> str:
@@ -131,7 +137,9 @@ def template() -> Catalog:
     """All texts, in the order of their sources."""
     result = _catalogue(None)
     for text, place in itertools.chain(marked(), (entry for entry in declared() if is_language(entry[0]))):
-        result.add(text, locations=[(place, 0)], auto_comments=[NOTES[text]] if text in NOTES else [])
+        notes = [NOTES[text]] if text in NOTES else []
+        context, _separator, shown = text.rpartition(_CONTEXT) if isinstance(text, str) else ("", "", text)
+        result.add(shown, locations=[(place, 0)], auto_comments=notes, context=context or None)
     for message in result:
         message.locations = list(dict.fromkeys(message.locations))[:PLACES]
         message.flags.discard("python-format")
@@ -159,11 +167,13 @@ def renewed(language: str, texts: Catalog) -> Catalog:
     known = {}
     if path.exists():
         with path.open("rb") as file:
-            known = {message.id: message.string for message in read_po(file, locale=language) if message.id}
+            known = {(message.id, message.context): message.string for message in read_po(file, locale=language)}
     result = _catalogue(language)
     for message in texts:
         if message.id:
-            result.add(message.id, known.get(message.id), message.locations, auto_comments=message.auto_comments)
+            translation = known.get((message.id, message.context))
+            notes, context = message.auto_comments, message.context
+            result.add(message.id, translation, message.locations, auto_comments=notes, context=context)
     for message in result:
         message.flags.discard("python-format")
     return result

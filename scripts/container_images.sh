@@ -3,6 +3,7 @@
 #
 #   scripts/container_images.sh             debian:trixie-slim, of Debian's archive (mmdebstrap)
 #   scripts/container_images.sh gatepost    that, and gatepost by deploy/Containerfile, of what is committed
+#   scripts/container_images.sh gatepost@v0.1.0   the same of an earlier commit, as gatepost:v0.1.0
 #   scripts/container_images.sh postgres    that, and postgres:17-trixie of Debian's packages with what the official image
 #                                           promises (tests/system/containers/postgres)
 #
@@ -80,10 +81,12 @@ if ! "$podman" image exists localhost/debian:trixie-slim; then
 fi
 for image in "$@"; do
     case $image in
-    gatepost)
+    gatepost | gatepost@*)
+        commit=${image#gatepost} commit=${commit#@}
+        rm -rf "$work/gatepost"
         mkdir "$work/gatepost"
-        git -C "$here" archive HEAD pyproject.toml README.md LICENSE requirements src docs deploy | tar -x -C "$work/gatepost"
-        build gatepost:latest "$work/gatepost" "$work/gatepost/deploy/Containerfile" || missing "Debian's archive and PyPI"
+        git -C "$here" archive "${commit:-HEAD}" pyproject.toml README.md LICENSE requirements src docs deploy | tar -x -C "$work/gatepost"
+        build "gatepost:${commit:-latest}" "$work/gatepost" "$work/gatepost/deploy/Containerfile" || missing "Debian's archive and PyPI"
         ;;
     postgres)
         build postgres:17-trixie "$here/tests/system/containers/postgres" "$here/tests/system/containers/postgres/Containerfile" || missing "Debian's archive"

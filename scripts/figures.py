@@ -24,6 +24,19 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parents[1]
 SOURCE = ROOT / "src" / "gatepost"
 PAGE = ROOT / "docs" / "figures.md"
+_STOPWATCH = """
+## From a package to the first protected message
+
+How many commands and seconds each way to install takes (`bench/install_paths.py`, 29 November 2026, two cores that were
+busy with other work): the time of the commands without typing, libraries of pip from a near mirror. The goal was 12
+commands and 3 minutes for the Debian package. [Install](install.md) says what to type.
+
+| way | commands | seconds | most of it |
+|---|--:|--:|---|
+| Debian package | 5 | 46 | `apt install` 29, `quickstart` 9 |
+| pip, with the unit and the account by hand | 11 | 75 | `pip install` 54, `quickstart` 8 |
+| container, built from a clone, on an image of Debian that is there | 5 | 141 | `podman build` 126, `quickstart` 4 |
+"""
 SHORT = 40
 BEFORE = {
     "queue drop": (51, 1305, 7, 241),
@@ -149,7 +162,7 @@ def main() -> int:
     parser.add_argument("--print", action="store_true", help="only print them")
     from walks import walks  # noqa: PLC0415 - it counts with what is above
 
-    text = page(counted()) + walks_page(list(walks()))
+    text = page(counted()) + walks_page(list(walks())) + _STOPWATCH
     if parser.parse_args().print:
         sys.stdout.write(text)
     else:

@@ -1,6 +1,6 @@
 """Mark constant texts that pages translate where they show them, as gettext's tools find them. Pure.
 
-The text stays as it is: commands, REST, logs and stored records are in English. `manage.web.language` translates.
+The text stays as it is: commands, REST, logs and stored records are in English. `gatepost.language` translates.
 """
 
 from __future__ import annotations
@@ -9,6 +9,11 @@ from __future__ import annotations
 def N_(text: str, /) -> str:  # noqa: N802 - gettext's own name for it
     """Mark a text; `_(text)` translates it."""
     return text
+
+
+def NP_(context: str, text: str, /) -> tuple[str, str]:  # noqa: N802 - as N_
+    """Mark a text that has a context of its own; `pgettext(*pair)` translates it."""
+    return context, text
 
 
 def NN_(one: str, many: str, /) -> tuple[str, str]:  # noqa: N802 - as N_

@@ -39,8 +39,8 @@ def test_any_page_is_two_words_away(centre: AdminCentre, page: Page) -> None:
     page.keyboard.press("Control+k")
     page.get_by_role("combobox", name="Go to").fill("bank.example")
     assert page.locator("#palette [role=option]").all_inner_texts()[:2] == [
-        "Search messages for “bank.example”",
-        "Search the queue for “bank.example”",
+        "Message trace: search for “bank.example”",
+        "Queue: search for “bank.example”",
     ]
     page.keyboard.press("ArrowDown")
     page.keyboard.press("ArrowDown")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from gatepost.manage.web import language
+from gatepost import language
 
 BENCH = Path(__file__).parents[2] / "bench"
 VOID = {"br", "hr", "img", "input", "link", "meta", "path", "rect", "use", "wbr"}
@@ -34,6 +34,9 @@ class Brackets(NullTranslations):
 
     def gettext(self, message):
         return f"«{message}»"
+
+    def pgettext(self, context, message):
+        return self.gettext(message)
 
     def ngettext(self, msgid1, msgid2, n):
         return self.gettext(msgid1 if n == 1 else msgid2)

@@ -102,6 +102,25 @@ def test_what_waits_is_listed_filtered_and_taken_away(centre: AdminCentre, page:
     shot(page, "overview")
 
 
+def test_the_queue_renews_itself_but_not_under_a_tick(centre: AdminCentre, page: Page) -> None:
+    page.clock.install()
+    centre.log_in(page, "/queue?domain=one.example")
+    rows = page.locator("#queue tbody tr")
+    assert rows.count() == 2
+    send(centre.gateway.port, "dora@one.example", content=message(SUBJECT, BODY))
+    wait_until(lambda: len(waiting(centre)) == 4, "it waits")
+    rows.first.locator("input").check()
+    page.clock.run_for(40_000)
+    assert rows.count() == 2, "what is ticked stays as it is"
+    rows.first.locator("input").uncheck()
+    page.clock.run_for(2_000)
+    rows.nth(2).wait_for()
+    assert page.get_by_text("Renewed every 30 seconds").is_visible()
+    assert page.locator("details.columns").count() == 1
+    assert page.get_by_label("Select all shown").is_visible()
+    axe(page)
+
+
 def test_many_are_held_and_released_after_their_number_was_seen(centre: AdminCentre, page: Page) -> None:
     centre.log_in(page, "/queue")
     page.goto(f"{centre.url}/queue?domain=one.example")

@@ -76,6 +76,13 @@ def wide(page: Page) -> list[str]:
     return list(page.evaluate(script))[:8]
 
 
+def cut(page: Page) -> list[str]:
+    """What the navigation has no room for."""
+    script = """[...document.querySelectorAll("nav.side a")].filter((one) => one.offsetParent
+        && one.scrollWidth > one.clientWidth).map((one) => one.textContent.trim())"""
+    return list(page.evaluate(script))
+
+
 def read(centre: AdminCentre, page: Page, language: str, paths: list[str]) -> None:
     """Open each page on a telephone and at 1024 pixels."""
     for path in paths:
@@ -85,6 +92,7 @@ def read(centre: AdminCentre, page: Page, language: str, paths: list[str]) -> No
         assert page.locator("html").get_attribute("lang") == language, path
         for size in (NARROW, PHONE):
             page.set_viewport_size(size)
+            assert cut(page) == [], f"the navigation has no room at {size['width']} pixels"
             assert overflow(page) == 0, f"{path} must be scrolled sideways at {size['width']} pixels: {wide(page)}"
         axe(page)
         shot(page, f"{language}{path.replace('/', '-')}")
@@ -97,6 +105,27 @@ def test_main_pages_fit_and_are_accessible(centre: AdminCentre, browser: Browser
         page = entered(centre, opened, button)
         page.get_by_role("link", name=queue, exact=True).first.wait_for()
         read(centre, page, language, ["/", "/connectors", "/queue", "/trace", "/account"])
+
+
+def test_what_scripts_show_is_in_the_language_of_the_page(centre: AdminCentre, browser: Browser) -> None:
+    with context(browser, locale="sv-SE") as (opened, _):
+        page = entered(centre, opened, "Logga in")
+        theme = page.locator("[data-theme-switch]")
+        assert theme.get_attribute("title") == "Tema: system"
+        theme.click()
+        assert theme.get_attribute("aria-label") == "Tema: ljust"
+        page.keyboard.press("?")
+        assert "Kortkommandon" in page.locator("dialog#keys").inner_text()
+        shot(page, "sv-keys")
+        page.get_by_role("button", name="Stäng").click()
+        page.keyboard.press("Control+k")
+        page.keyboard.type("bank")
+        assert page.locator("dialog#palette li").nth(1).inner_text() == "Kö: sök efter ”bank”"
+        page.goto(f"{centre.url}/queue")
+        page.locator('.tick input[type="checkbox"]').first.check()
+        assert page.locator("[data-picked]").inner_text() == "Markerade: 1."
+        page.goto(f"{centre.url}/connectors")
+        assert page.locator("details.columns summary").first.inner_text() == "Kolumner"
 
 
 @pytest.mark.long

@@ -7,6 +7,7 @@ import hashlib
 import shutil
 import socket
 import time
+from email import message_from_bytes, policy
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -87,6 +88,44 @@ def test_a_certificate_that_ends_in_six_days_until_it_is_renewed(
     assert alarms(mx, expect=0) == []
     assert "no alarms" in mx.cli("status").stdout
     assert len(mx.maildir(OWNER)) == 1, "no more than one mail a day for what is not critical"
+
+
+@pytest.mark.parametrize(
+    ("language", "subject", "texts"),
+    [
+        ("sv", "1 fel, 1 varning: ", ("Detta är e-postgatewayen mx1.contoso.example.", "NYA", "Gör så här: ")),
+        (
+            "de",
+            "1 Fehler, 1 Warnung: ",
+            ("Dies ist das E-Mail-Gateway mx1.contoso.example.", "NEU", "Was zu tun ist: "),
+        ),
+    ],
+)
+def test_the_mail_is_in_the_language_of_the_settings(
+    gateway: Callable[..., Gateway],
+    dns_server: Callable[..., DnsServer],
+    pki: Pki,
+    language: str,
+    subject: str,
+    texts: tuple[str, ...],
+) -> None:
+    nameserver = dns_server({f"{NAME} A": ["127.0.0.1"]}, authentic=True)
+    mx = gateway(
+        contoso(),
+        certificates=[pki.leaf(NAME, days=(-84, 6.5))],
+        anchors=pki.root,
+        nameservers=[f"127.0.0.1:{nameserver.port}"],
+        settings={"alarms": {"mail_to": [OWNER], "language": language}, "admin": {"time_zone": "Asia/Kolkata"}},
+    )
+    (mail,) = mx.wait_maildir(OWNER)
+    parsed = message_from_bytes(mail.raw, policy=policy.SMTP)
+    assert str(parsed["Subject"]).startswith(f"[gatepost mx1.contoso.example] {subject}")
+    assert parsed["Content-Language"] == language
+    text = parsed.get_content()
+    assert [part for part in texts if part not in text] == []
+    assert "+05:30" in text
+    assert "What to do" not in text
+    assert " error " in mx.log(), "the log stays in English"
 
 
 @pytest.mark.long

@@ -59,8 +59,8 @@ def test_a_gateway_that_runs_knows_its_own_ports(centre: tuple[AdminCentre, DnsS
     ports = [one for area, some in found.items() if area.startswith("port ") for one in some]
     assert len(ports) >= 2
     assert all(one["text"].startswith("served by this gateway, process ") for one in ports), ports
-    said = admin.gateway.cli("serve", "--check", expect=2).stdout
-    assert "taken by gatepost" in said or "taken by python" in said, "another gateway could not start beside it"
+    said = admin.gateway.cli("serve", "--check").stdout
+    assert said.count("served by this gateway, process ") == len(ports), "it could be started again"
 
 
 def test_rest_says_the_same_and_no_tenant_is_told(centre: tuple[AdminCentre, DnsServer]) -> None:

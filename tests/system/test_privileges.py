@@ -5,16 +5,19 @@ As root on a real machine: `nobody` is the account of the gateway, /tmp is what 
 
 from __future__ import annotations
 
+import json
 import os
 import pwd
 import shutil
 import stat
+import subprocess
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from support.debian import need
 from support.gateway import Gateway
+from support.process import GATEPOST
 
 from gatepost.testing.process import FixtureError, Folder, free_port, wait_until
 
@@ -104,6 +107,7 @@ def test_the_order_of_the_readme_works_as_root(build: Callable[..., Gateway], si
         assert seen["Groups"] in ([], [str(account.pw_gid)])
         assert seen["NoNewPrivs"] == ["1"]
         assert seen["CapPrm"] == seen["CapEff"] == ["0" * 16]
+    own_ports_are_known(gateway, account)
     gateway.cli("connector", "drill", "bank", expect=None)
     (bank,) = [line for line in gateway.cli("connector", "list").stdout.splitlines() if "bank.example" in line]
     assert "never" not in bank
@@ -115,6 +119,30 @@ def test_the_order_of_the_readme_works_as_root(build: Callable[..., Gateway], si
     assert gateway.stop() == 0
     assert gateway.start().stop() == 0
     assert owners(gateway) == {account.pw_uid}
+
+
+def own_ports_are_known(gateway: Gateway, account: pwd.struct_passwd) -> None:
+    """Root sees that the ports are the gateway's own, its account does not see whose they are."""
+    gateway.cli("serve", "--check")
+    by_root = ports(gateway.cli("doctor", "--offline", json=True, expect=None).data)
+    assert by_root
+    assert all(text.startswith("served by this gateway, process ") for _, text in by_root), by_root
+    command = ["setpriv", f"--reuid={account.pw_uid}", f"--regid={account.pw_gid}", "--clear-groups"]
+    gateway.folder.path.chmod(0o755)
+    gateway.config.chmod(0o644)
+    words = [GATEPOST, "doctor", "--offline", "--json", "--config", str(gateway.config)]
+    done = subprocess.run([*command, *words], capture_output=True, text=True, check=False, timeout=60)
+    assert {level for level, _ in ports(json.loads(done.stdout))} == {"unknown"}, done.stderr
+    gateway.config.chmod(0o600)
+
+
+def ports(examination: Any) -> list[tuple[str, str]]:
+    """Level and text of what is found about ports."""
+    return [
+        (finding["level"], finding["text"])
+        for finding in examination["findings"]
+        if finding["area"].startswith("port ")
+    ]
 
 
 def test_root_is_not_stayed_without_a_word(build: Callable[..., Gateway]) -> None:

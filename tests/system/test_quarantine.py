@@ -8,6 +8,7 @@ from __future__ import annotations
 import smtplib
 import time
 import urllib.request
+from email import message_from_bytes, policy
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -203,16 +204,19 @@ def test_a_mailbox_is_told_once_a_day(centre: AdminCentre) -> None:
     gateway = centre.gateway
     send(gateway.port, JOE, sender="digest@elsewhere.example", content=message("see http://evil.example/x"))
     (one,) = held(gateway, sender="digest@elsewhere.example")
-    gateway.cli("organization", "set", "contoso", "quarantine_digest=true")
+    gateway.cli("organization", "set", "contoso", "quarantine_digest=true", "quarantine_language=de")
 
     def told() -> list[Any]:
-        return [mail for mail in gateway.maildir(JOE) if "in quarantine" in mail.field("Subject")]
+        return [mail for mail in gateway.maildir(JOE) if "Content-Language: de" in mail.head.decode()]
 
     (mail,) = wait_until(told, "the list came", timeout=90)
-    text = mail.raw.decode()
+    parsed = message_from_bytes(mail.raw, policy=policy.SMTP)
+    text = parsed.get_content()
+    assert parsed["Subject"] == "1 Nachricht in Quarantäne"
+    assert "Erwarten Sie eine davon?" in text
     assert one["message"] in text
     assert "http://" not in text
-    assert mail.field("From") == "Mail gateway <postmaster@contoso.example>"
+    assert parsed["From"] == "E-Mail-Gateway <postmaster@contoso.example>"
     assert mail.field("Return-Path") == "<>"
     send(gateway.port, JOE, sender="digest@elsewhere.example")
     time.sleep(2)

@@ -18,6 +18,7 @@ from support.next_version import VERSION, NextVersion
 from support.nodes import Nodes
 from support.scenes import ALICE, connector, contoso, message, send
 
+from gatepost.store.postgres.queue_schema import QUEUE_SCHEMA
 from gatepost.testing.process import Folder, free_port, wait_until
 
 if TYPE_CHECKING:
@@ -200,14 +201,15 @@ def test_a_site_is_upgraded_node_by_node_while_mail_flows(site: Nodes, next_vers
         assert "gatepost store prepare" in told
 
         told = prepare(upgrade, site.server)
-        assert "queue: from version 1 to 2" in told
+        version = QUEUE_SCHEMA.version + 1
+        assert f"queue: from version {version - 1} to {version}" in told
         clients.wait_for_more()
         assert site.server.sql("SELECT count(colour) FROM gatepost.queue_delivery", "gatepost").isdigit()
 
         # Nodes of the version before work with the tables of the next one, also if they start with them.
         third.kill()
         third.start()
-        assert "is version 2 already" in prepare(third, site.server)
+        assert f"queue: is version {version} already" in prepare(third, site.server)
         first.start()
         assert versions(second)["node1"] == VERSION
         assert versions(second)["node2"] != VERSION

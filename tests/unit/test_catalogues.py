@@ -14,7 +14,7 @@ sys.path.insert(0, str(ROOT / "scripts"))
 
 import catalogues  # noqa: E402 - it is no package
 
-from gatepost.manage.web.language import ENGLISH, NAMES, catalogue_file, offered  # noqa: E402 - as above
+from gatepost.language import ENGLISH, NAMES, catalogue, catalogue_file, offered  # noqa: E402 - as above
 
 OTHERS = [language for language in NAMES if language != ENGLISH]
 
@@ -32,11 +32,11 @@ def test_a_catalogue_is_current(texts, language):
 
 @pytest.mark.parametrize("language", OTHERS)
 def test_a_language_is_offered_only_if_nothing_is_missing(language):
-    catalogue = catalogues.read(catalogue_file(language, "po"))
-    is_complete = not catalogues.problems(catalogue)
+    there = catalogues.read(catalogue_file(language, "po"))
+    is_complete = not catalogues.problems(there)
     assert (language in offered()) is catalogue_file(language).exists() is is_complete
     if is_complete:
-        assert catalogue_file(language).read_bytes() == catalogues.mo_octets(catalogue), "run make catalogues"
+        assert catalogue_file(language).read_bytes() == catalogues.mo_octets(there), "run make catalogues"
 
 
 @pytest.mark.parametrize(
@@ -82,6 +82,23 @@ def test_texts_of_every_kind_of_source_are_found(texts):
     assert not {text for text in found if isinstance(text, str) and text.startswith("</")}
 
 
+def test_a_text_with_a_context_is_a_text_of_its_own(texts):
+    found = {(message.context, message.id) for message in texts}
+    assert found > {(None, "Next"), ("pages", "Next"), ("certificate", "Next"), ("node", "Active")}
+    assert not [message.id for message in texts if "\4" in str(message.id)]
+
+
+@pytest.mark.parametrize("language", OTHERS)
+def test_a_context_is_kept_and_compiled(language):
+    there = {
+        (message.context, message.id): message.string
+        for message in catalogues.read(catalogue_file(language, "po"))
+        if message.context
+    }
+    assert there
+    assert {key: catalogue(language).pgettext(*key) for key in there} == there
+
+
 def test_templates_count_by_the_function_alone():
     """`{% pluralize %}` would call the function whose result is text, and show tags as they are written."""
     assert [path.name for path in catalogues.TEMPLATES.rglob("*.html") if "pluralize" in path.read_text()] == []
@@ -91,7 +108,7 @@ def test_no_module_that_translates_uses_the_name_for_something_else():
     wrong = []
     for path in catalogues.SOURCE.rglob("*.py"):
         source = path.read_text()
-        if "web.language import" not in source:
+        if "gatepost.language import" not in source:
             continue
         for node in ast.walk(ast.parse(source)):
             stored = isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store) and node.id == "_"

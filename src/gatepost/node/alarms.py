@@ -15,6 +15,7 @@ import logging
 import math
 import time
 from contextlib import suppress
+from datetime import UTC
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -33,6 +34,7 @@ from gatepost.net.tasks import spawn
 from gatepost.pki.certificates.entry import State
 from gatepost.pki.certificates.files import CertificateFileError
 from gatepost.store.interface import StoreFailure
+from gatepost.times import named_zone
 from gatepost.values import replace
 
 if TYPE_CHECKING:
@@ -359,7 +361,18 @@ class AlarmMonitor:
 
     async def _write(self, memory: Memory, now: float) -> None:
         fresh = frozenset(status.alarm.key for status in memory.standing if not status.mailed)
-        letter = Letter(self._settings.server.hostname, self._to, "", now, memory.alarms, fresh, memory.cleared)
+        settings = self._settings
+        letter = Letter(
+            settings.server.hostname,
+            self._to,
+            "",
+            now,
+            memory.alarms,
+            fresh,
+            memory.cleared,
+            settings.alarms.language,
+            named_zone(settings.admin.time_zone) or UTC,
+        )
 
         def build(message_id: str) -> bytes:
             return build_letter(replace(letter, message_id=message_id))

@@ -141,6 +141,9 @@ def _port_finding(address: str, host: str, port: int, own: Collection[int]) -> D
         pid = os.getppid() if holder.pid in {0, os.getpid()} else holder.pid
         if pid in own:
             return DoctorFinding(area, Level.PASS, f"served by this gateway, process {pid}")
+        if own and not holder.pid:  # started by root, it became another account, which may not look at it
+            text = "taken by a program that only root may see, which may be this gateway"
+            return DoctorFinding(area, Level.UNKNOWN, text, "run gatepost doctor as root")
         who = f"{holder.name}, process {holder.pid}" if holder.pid else "a program that only root may see"
         fix = f"stop it, or give the listener another address: ss -ltnp 'sport = :{port}' shows it"
         return DoctorFinding(area, Level.FAIL, f"taken by {who}", fix)

@@ -30,6 +30,7 @@ from gatepost.times import day_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from datetime import tzinfo
 
     from gatepost.mail.model.trace_event import TraceEvent
     from gatepost.node.site_mail import SiteMail
@@ -55,8 +56,8 @@ _log = logging.getLogger(__name__)
 class QuarantineKeeping:
     """opened: opens the quarantine, on a thread; what it is given keeps rows of the trace.
 
-    resources: where the day is kept. mail: the way of the lists. digest_hour: of the day, UTC. clock: seconds since
-    1970. lease: that it is ours to do.
+    resources: where the day is kept. mail: the way of the lists. digest_hour: of the day, UTC. zone: of times in them.
+    clock: seconds since 1970. lease: that it is ours to do.
     """
 
     def __init__(  # noqa: PLR0913 - the parts it puts together
@@ -67,6 +68,7 @@ class QuarantineKeeping:
         hostname: str,
         *,
         digest_hour: int,
+        zone: tzinfo,
         lease: Lease,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -75,6 +77,7 @@ class QuarantineKeeping:
         self._mail = mail
         self._hostname = hostname
         self._digest_hour = digest_hour
+        self._zone = zone
         self._lease = lease
         self._clock = clock
         self._running: asyncio.Task[None] | None = None
@@ -131,7 +134,7 @@ class QuarantineKeeping:
                 if path is not None and await asyncio.to_thread(
                     quarantine.note_listed, name, address, self._clock(), since
                 ):
-                    await self._tell(quarantine, name, path, address)
+                    await self._tell(quarantine, organization, path, address)
             after = mailboxes[-1]
 
     def _path_of(self, organization: Organization, address: str) -> Path | None:
@@ -143,8 +146,9 @@ class QuarantineKeeping:
         owner = self._mail.directory().organization_of(path.domain)
         return path if owner is not None and owner.name == organization.name and path.text.isascii() else None
 
-    async def _tell(self, quarantine: Quarantine, organization: str, path: Path, address: str) -> None:
-        held = await asyncio.to_thread(quarantine.of_recipient, organization, address)
+    async def _tell(self, quarantine: Quarantine, organization: Organization, path: Path, address: str) -> None:
+        name = organization.name
+        held = await asyncio.to_thread(quarantine.of_recipient, name, address)
         if not held:
             return
         store, now = self._mail.store, self._clock()
@@ -157,11 +161,13 @@ class QuarantineKeeping:
             now=now,
             entries=tuple(map(_entry, held[:_SHOWN])),
             more=max(0, len(held) - _SHOWN),
+            language=organization.quarantine_language,
+            zone=self._zone,
         )
         content = build_digest(digest)
         message = Message(
             id=number,
-            organization=organization,
+            organization=name,
             received=now,
             reverse_path="",
             size=len(content),
@@ -174,9 +180,9 @@ class QuarantineKeeping:
             Delivery(
                 store.new_id(),
                 message,
-                f"{organization}/{target.path.domain}",
+                f"{name}/{target.path.domain}",
                 [Recipient(target.path.text, notify="NEVER", forwarded_by=target.forwarded_by)],
-                expires_at=now + self._mail.expiration(organization),
+                expires_at=now + self._mail.expiration(name),
             )
             for target in expand(self._mail.directory(), path).targets
         ]

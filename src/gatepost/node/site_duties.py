@@ -5,6 +5,7 @@ Made by `node.assembly` in each worker that may hold a lease; what runs, runs wh
 
 from __future__ import annotations
 
+from datetime import UTC
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,6 +25,7 @@ from gatepost.node.report_mail import ReportMailer
 from gatepost.node.report_sending import SENDING_SECONDS, ReportSending
 from gatepost.node.retention import RETENTION_SECONDS, TraceRetention
 from gatepost.store.leases import SiteDuty
+from gatepost.times import named_zone
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -108,6 +110,7 @@ class SiteDuties(msgspec.Struct, frozen=True):
             self.mail,
             self.settings.server.hostname,
             digest_hour=self.settings.quarantine.digest_hour,
+            zone=named_zone(self.settings.admin.time_zone) or UTC,
             lease=lease,
         )
         duty = Duty(QUARANTINE_SECONDS, keeping.tick, at_once=True)

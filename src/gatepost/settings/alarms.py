@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 
 from gatepost.policy.connectors.fields import Duration, Form, Length, Range, Switch, Whole
 from gatepost.policy.connectors.units import format_duration
+from gatepost.policy.connectors.values import NoticeLanguage
 from gatepost.settings.references import mail_address, secret_reference
 from gatepost.settings.section import Checked, Section, setting
 
@@ -36,6 +37,10 @@ class Alarms(Section):
         default=(),
         description="Recipients of alarms: critical ones at once, others in at most one message per day. Empty: "
         "server.postmaster, if set. The log and `gatepost alarms` show the same.",
+    )
+    language: NoticeLanguage = setting(
+        default=NoticeLanguage.ENGLISH,
+        description="Language of these messages: English, Swedish or German. Log and webhook stay in English.",
     )
     webhook: Annotated[str, Checked(_webhook), Form("https address")] = setting(
         default="",

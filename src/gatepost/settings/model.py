@@ -352,8 +352,8 @@ class Admin(Section):
         str, Length(1, 64), Checked(time_zone), Form("a name of the IANA database, such as Europe/Stockholm")
     ] = setting(
         default="UTC",
-        description="Time zone in which pages show times to a user who chose none and whose browser names none. "
-        "A machine without time zone data (tzdata) knows UTC alone.",
+        description="Time zone in which pages show times to a user who chose none and whose browser names none, and "
+        "which messages about alarms and quarantine use. A machine without time zone data (tzdata) knows UTC alone.",
     )
 
 

@@ -18,6 +18,8 @@ def mail_address(value: str) -> str:
 def secret_reference(value: str) -> str:
     """Check a reference to a secret: a file, a variable, a systemd credential; or "". Raises ValueError."""
     if value and not value.startswith(("file:/", "env:", "credential:")):
+        if value.startswith("file:"):
+            raise ValueError("the path of a secret is absolute; write file:/PATH")
         # Not repeated: it may be the secret itself, and this goes to the log.
         raise ValueError("this is not a reference to a secret; write file:/PATH, env:NAME or credential:NAME")
     return value

@@ -36,8 +36,8 @@ _ADDITIONS: Final = {
 }
 _PATCH: Final = """
 
-import dataclasses as _dataclasses
-{name} = _dataclasses.replace(
+from gatepost.values import replace as _replace
+{name} = _replace(
     {name},
     version={name}.version + 1,
     upgrades={{**{name}.upgrades, {name}.version: {sql!r}}},

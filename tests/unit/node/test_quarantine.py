@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from datetime import UTC
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -93,7 +94,7 @@ class World:
         opened: Any = lambda keep: FakeQuarantine(keep, self)  # noqa: E731 - a call-back
         lease: Any = self.lease
         return QuarantineKeeping(
-            opened, resources, mail, "mx.gate.example", digest_hour=6, lease=lease, clock=lambda: self.now
+            opened, resources, mail, "mx.gate.example", digest_hour=6, zone=UTC, lease=lease, clock=lambda: self.now
         )
 
     def round(self) -> None:

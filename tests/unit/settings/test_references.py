@@ -16,6 +16,12 @@ def test_a_secret_itself_is_no_setting():
     assert "hunter2" not in str(told.value)
 
 
+def test_the_path_of_a_secret_is_absolute():
+    with pytest.raises(ValueError, match="absolute; write file:/PATH") as told:
+        secret_reference("file:hunter2")
+    assert "hunter2" not in str(told.value)
+
+
 def test_mail_addresses():
     assert (mail_address(""), mail_address("A@Example.test")) == ("", "A@Example.test")
     with pytest.raises(ValueError, match="is not a mail address"):

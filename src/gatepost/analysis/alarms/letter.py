@@ -1,19 +1,22 @@
-"""The alarm mail to the owner of a gateway (RFC 5322, RFC 3834). Pure.
+"""The alarm mail to the owner of a gateway (RFC 5322, RFC 3834), in the language of its reader. Pure.
 
-Called by `node.alarms`, which queues it with the null reverse-path. The same values always make the same bytes; every
-line ends in CRLF, and no text from outside opens another field or line.
+Called by `node.alarms`, which queues it with the null reverse-path. The same values always make the same bytes.
 """
 
 from __future__ import annotations
 
-import binascii
 import textwrap
+from collections import Counter
+from datetime import UTC, tzinfo
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 
 from gatepost.analysis.alarms.alarm import Severity
-from gatepost.protocols.message.header_text import ascii_text, fold, format_date, host_text, shown_text
+from gatepost.language import ENGLISH, _, in_language, ngettext
+from gatepost.protocols.message.header_text import shown_text
+from gatepost.protocols.message.notice_mail import NoticeHead, notice_mail
+from gatepost.texts import NN_
 from gatepost.times import minute_text
 
 if TYPE_CHECKING:
@@ -24,14 +27,18 @@ if TYPE_CHECKING:
 
 _WIDTH: Final = 72
 _SHOWN: Final = 40  # alarms in full; the command shows them all
-_PLURALS: Final = {Severity.CRITICAL: "critical", Severity.ERROR: "errors", Severity.WARNING: "warnings"}
+_COUNTS: Final = {
+    Severity.CRITICAL: NN_("%(num)s critical", "%(num)s critical"),
+    Severity.ERROR: NN_("%(num)s error", "%(num)s errors"),
+    Severity.WARNING: NN_("%(num)s warning", "%(num)s warnings"),
+}
 
 
 class Letter(msgspec.Struct, frozen=True):
     """The content of an alarm mail. standing: active alarms, most severe first. fresh: keys of those not mailed yet.
 
     cleared: alarms that are over. hostname: ours. to: addresses. now: seconds since 1970. message_id: without angle
-    brackets.
+    brackets. language: of the text. zone: that times are in.
     """
 
     hostname: str
@@ -41,68 +48,69 @@ class Letter(msgspec.Struct, frozen=True):
     standing: tuple[Alarm, ...]
     fresh: frozenset[str]
     cleared: tuple[Alarm, ...]
+    language: str = ENGLISH
+    zone: tzinfo = UTC
 
 
 def subject_of(letter: Letter) -> str:
     """The subject of the mail: how many alarms, how severe, and the title of the most severe."""
-    if not letter.standing:
-        return f"[gatepost {letter.hostname}] all clear again"
-    counts = [
-        (word, sum(alarm.severity is severity for alarm in letter.standing)) for severity, word in _PLURALS.items()
-    ]
-    shown = ", ".join(f"{count} {word if count != 1 else word.removesuffix('s')}" for word, count in counts if count)
-    first = next((alarm for alarm in letter.standing if alarm.key in letter.fresh), letter.standing[0])
-    return f"[gatepost {letter.hostname}] {shown}: {first.title}"
+    with in_language(letter.language):
+        if not letter.standing:
+            return _("[gatepost %(host)s] all clear again", host=letter.hostname)
+        counts = Counter(alarm.severity for alarm in letter.standing)
+        shown = ", ".join(ngettext(*_COUNTS[severity], counts[severity]) for severity in _COUNTS if counts[severity])
+        first = next((alarm for alarm in letter.standing if alarm.key in letter.fresh), letter.standing[0])
+        return f"[gatepost {letter.hostname}] {shown}: {_(first.title)}"
 
 
 def build_letter(letter: Letter) -> bytes:
-    """The whole message. Its text is US-ASCII, or UTF-8 as quoted-printable where a certificate's name asks for it."""
-    text = "".join(f"{line}\r\n" for line in _lines(letter))
-    host = host_text(letter.hostname)
-    fields = [
-        ("From", f"gatepost <postmaster@{host}>"),
-        ("To", ", ".join(f"<{ascii_text(address, 400)}>" for address in letter.to)),
-        ("Subject", ascii_text(subject_of(letter), 200)),
-        ("Date", format_date(letter.now)),
-        ("Message-ID", f"<{letter.message_id}>"),
-        ("Auto-Submitted", "auto-generated"),
-        ("MIME-Version", "1.0"),
-        ("Content-Type", f"text/plain; charset={'us-ascii' if text.isascii() else 'utf-8'}"),
-        ("Content-Transfer-Encoding", "7bit" if text.isascii() else "quoted-printable"),
-    ]
-    head = "".join(f"{fold([f'{name}:', *value.split()])}\r\n" for name, value in fields)
-    body = text.encode() if text.isascii() else binascii.b2a_qp(text.encode(), istext=True)
-    return head.encode("ascii", "replace") + b"\r\n" + body
+    """The whole message."""
+    head = NoticeHead(
+        "gatepost",
+        letter.hostname,
+        letter.to,
+        subject_of(letter),
+        letter.now,
+        letter.message_id,
+        letter.language,
+    )
+    with in_language(letter.language):
+        return notice_mail(head, _lines(letter))
 
 
 def _lines(letter: Letter) -> Iterator[str]:
     yield from _wrapped(
-        f"This is the mail gateway {letter.hostname}. It looks after its mail and its TLS certificates, and tells you:"
+        _(
+            "This is the mail gateway %(host)s. It looks after its mail and its TLS certificates, and tells you:",
+            host=letter.hostname,
+        )
     )
     new = [alarm for alarm in letter.standing if alarm.key in letter.fresh]
     old = [alarm for alarm in letter.standing if alarm.key not in letter.fresh]
-    for title, some in (("NEW", new), ("STILL SO", old)):
+    for title, some in ((_("NEW"), new), (_("STILL SO"), old)):
         if some:
             yield from ("", title)
-            yield from _account(some)
+            yield from _account(some, letter.zone)
     if letter.cleared:
-        yield from ("", "OVER")
+        yield from ("", _("OVER"))
         for alarm in letter.cleared[:_SHOWN]:
-            yield from _wrapped(alarm.title, "  ")
-    yield from ("", *_wrapped("`gatepost alarms` shows the active alarms."))
-    yield from _wrapped("There is one such mail a day at most, beside those at once when something critical happens.")
+            yield from _wrapped(_(alarm.title), "  ")
+    yield from ("", *_wrapped(_("`gatepost alarms` shows the active alarms.")))
+    yield from _wrapped(
+        _("There is one such mail a day at most, beside those at once when something critical happens.")
+    )
 
 
-def _account(alarms: Sequence[Alarm]) -> Iterator[str]:
+def _account(alarms: Sequence[Alarm], zone: tzinfo) -> Iterator[str]:
     for alarm in alarms[:_SHOWN]:
         yield ""
-        yield from _wrapped(f"{str(alarm.severity).upper()}: {alarm.title}", "  ")
-        yield from _wrapped(alarm.detail, "  ")
-        yield from _wrapped(f"What to do: {alarm.fix}", "  ")
+        yield from _wrapped(f"{_(str(alarm.severity).capitalize()).upper()}: {_(alarm.title)}", "  ")
+        yield from _wrapped(_(alarm.detail), "  ")
+        yield from _wrapped(f"{_('What to do:')} {_(alarm.fix)}", "  ")
         yield from (f"    {piece}" for line in alarm.lines for piece in _cut(shown_text(line, 2000)))
-        yield f"  Since {minute_text(alarm.since)}"
+        yield f"  {_('Since %(since)s', since=minute_text(alarm.since, zone))}"
     if len(alarms) > _SHOWN:
-        yield from ("", f"  and {len(alarms) - _SHOWN} more")
+        yield from ("", f"  {_('and %(count)s more', count=len(alarms) - _SHOWN)}")
 
 
 def _wrapped(text: str, indent: str = "") -> list[str]:

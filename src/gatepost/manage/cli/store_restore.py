@@ -153,7 +153,7 @@ def _explain(manifest: Manifest, now: float, *, hold: bool) -> None:
     waits = (
         "all of it will be held, until: gatepost queue release --all"
         if hold
-        else "the gateway delivers it when it starts"
+        else "the gateway delivers it at its next try"
     )
     waits += "; what is in quarantine stays there" if manifest.quarantined else ""
     made = f"backup of {manifest.hostname}, gatepost {manifest.version}, as of {since} ({age} ago)"

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from starlette.routing import Route
 
+from gatepost.language import ENGLISH, _, language_choices, ngettext, offered, use
 from gatepost.manage.pages.account_forms import demand_same, field_errors
 from gatepost.manage.pages.guard import context_of, not_there
 from gatepost.manage.pages.login import agent_of, entered
@@ -34,7 +35,6 @@ from gatepost.manage.use_cases.own_account import (
 )
 from gatepost.manage.use_cases.refusal import Refusal
 from gatepost.manage.use_cases.request_values import limits
-from gatepost.manage.web.language import ENGLISH, _, language_choices, ngettext, offered, use
 from gatepost.manage.web.refusal_audit import note_throttled
 from gatepost.manage.web.request_language import preferred
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
+from gatepost.language import _
 from gatepost.manage.pages.text_filters import sentence
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
-from gatepost.manage.web.language import _
 from gatepost.policy.connectors.errors import FieldError
 from gatepost.texts import N_
 

@@ -11,6 +11,7 @@ import msgspec
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
+from gatepost.language import _, translated
 from gatepost.manage.access.actions import LABELS, action_label, action_name
 from gatepost.manage.access.records import AuditOutcome
 from gatepost.manage.pages import resource_paths
@@ -27,7 +28,6 @@ from gatepost.manage.use_cases.declaration import Items
 from gatepost.manage.use_cases.execution import execute
 from gatepost.manage.use_cases.history import GetVersion, get_version
 from gatepost.manage.use_cases.refusal import Refusal
-from gatepost.manage.web.language import _, translated
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 from starlette.concurrency import run_in_threadpool
 from starlette.routing import Route
 
+from gatepost.language import _
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.pages.event_stream import followed
 from gatepost.manage.pages.guard import context_of, principal_of
@@ -29,7 +30,6 @@ from gatepost.manage.use_cases.bulk_validation import (
     validate_connectors,
 )
 from gatepost.manage.use_cases.execution import execute
-from gatepost.manage.web.language import _
 from gatepost.texts import NN_
 
 if TYPE_CHECKING:

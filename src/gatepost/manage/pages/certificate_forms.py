@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from starlette.routing import Route
 
+from gatepost.language import _, in_sentence, translated
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.pages.certificate_view import label_of
-from gatepost.manage.pages.code_labels import shown_label
+from gatepost.manage.pages.code_labels import certificate_state
 from gatepost.manage.pages.guard import context_of, needs
 from gatepost.manage.pages.rendering import render, see_other
 from gatepost.manage.pages.text_filters import sentence
@@ -32,7 +33,6 @@ from gatepost.manage.use_cases.execution import execute
 from gatepost.manage.use_cases.refusal import BusyRefusal, Refusal
 from gatepost.manage.use_cases.request_values import limits
 from gatepost.manage.use_cases.resource_views import ListOwnOrganizations, list_own_organizations
-from gatepost.manage.web.language import _, in_sentence, translated
 from gatepost.pki.certificates.entry import Purpose, State
 from gatepost.pki.certificates.request import KEY_TYPES
 from gatepost.texts import N_
@@ -105,7 +105,7 @@ def _add(asked: Request) -> Response:
     said = _(
         "%(certificate)s was added as %(state)s.",
         certificate=label_of(summary),
-        state=in_sentence(shown_label(summary.state)),
+        state=in_sentence(certificate_state(summary.state)),
     )
     remarks = [sentence(text) for text in (*added.notes, *added.warnings)]
     path = f"/certificates/{summary.id}" + ("/changeover" if summary.state == State.NEXT else "")

@@ -9,9 +9,9 @@ from __future__ import annotations
 import base64
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from gatepost.language import _, ngettext
 from gatepost.manage.use_cases.certificate_shapes import CertificateSummary
 from gatepost.manage.use_cases.certificates import common_name
-from gatepost.manage.web.language import _, ngettext
 from gatepost.pki.certificates.entry import State
 from gatepost.pki.certificates.lifecycle import names_of, roll_back_until
 

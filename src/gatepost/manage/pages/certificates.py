@@ -13,9 +13,10 @@ import msgspec
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
+from gatepost.language import _
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.pages.certificate_view import LEVELS, label_of, life, pin_of, row, way_back
-from gatepost.manage.pages.code_labels import shown_label
+from gatepost.manage.pages.code_labels import certificate_state
 from gatepost.manage.pages.exports import exported, wants_file
 from gatepost.manage.pages.guard import context_of, needs
 from gatepost.manage.pages.paging import foot, paged
@@ -46,7 +47,6 @@ from gatepost.manage.use_cases.certificates import (
 from gatepost.manage.use_cases.execution import execute
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.request_values import limits
-from gatepost.manage.web.language import _
 from gatepost.pki.certificates.entry import Purpose, State
 from gatepost.pki.certificates.published_json import table_record, version_of
 from gatepost.texts import NN_
@@ -98,7 +98,7 @@ def _list(request: Request, purpose: Purpose) -> Response:
         foot=foot(page, NN_("%(num)s certificate", "%(num)s certificates")),
         filters={"q": q, "state": state},
         filtered=bool(q or state or (query.get("organization") and purpose is Purpose.CLIENT)),
-        states=[("", _("All")), *((str(choice), shown_label(str(choice))) for choice in STATES)],
+        states=[("", _("All")), *((str(choice), certificate_state(str(choice))) for choice in STATES)],
         trouble=listing.trouble,
         directories=listing.directories,
         waiting=len(listing.requests),

@@ -16,11 +16,12 @@ from starlette.responses import RedirectResponse
 from starlette.routing import Route
 
 from gatepost.analysis.checks.gates import Light
+from gatepost.language import _, in_sentence, ngettext
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.access.secret import same, unmasked
 from gatepost.manage.pages.certificate_forms import errors_of, why_of
 from gatepost.manage.pages.certificate_view import LEVELS, label_of, life, pin_of, way_back
-from gatepost.manage.pages.code_labels import shown_label
+from gatepost.manage.pages.code_labels import certificate_state
 from gatepost.manage.pages.flash import Undo
 from gatepost.manage.pages.gate_checks import by_gate, checked_changeover, followed, gate_items, keep, kept
 from gatepost.manage.pages.guard import context_of, needs
@@ -57,7 +58,6 @@ from gatepost.manage.use_cases.changeover_steps import (
 from gatepost.manage.use_cases.execution import execute
 from gatepost.manage.use_cases.refusal import Refusal
 from gatepost.manage.use_cases.request_values import limits
-from gatepost.manage.web.language import _, in_sentence, ngettext
 from gatepost.pki.certificates.entry import State
 from gatepost.pki.certificates.lifecycle import can_roll_back, names_of, roll_back_until
 from gatepost.protocols.tls.token_uri import is_token_uri
@@ -232,7 +232,8 @@ def _check_now(request: Request) -> Response:
 def _check_summary(report: GateReport | None, entry: Entry) -> tuple[str, str]:
     if report is None:
         return _(
-            "There is nothing to check: the certificate is %(state)s.", state=in_sentence(shown_label(entry.state))
+            "There is nothing to check: the certificate is %(state)s.",
+            state=in_sentence(certificate_state(entry.state)),
         ), "info"
     if report.light is Light.GREEN:
         return _("All checks passed."), "pass"

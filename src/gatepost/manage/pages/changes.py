@@ -9,6 +9,7 @@ import msgspec
 from msgspec.structs import asdict
 from starlette.routing import Route
 
+from gatepost.language import _
 from gatepost.manage.pages import resource_paths
 from gatepost.manage.pages.connector_switches import may_switch
 from gatepost.manage.pages.editor import words_of
@@ -26,7 +27,6 @@ from gatepost.manage.use_cases.history import GetVersion, ListHistory, get_versi
 from gatepost.manage.use_cases.nodes import ListNodes, in_force, list_nodes
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.revert import RevertResources, revert_resources
-from gatepost.manage.web.language import _
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -11,7 +11,8 @@ from typing import Final
 
 from markupsafe import Markup
 
-from gatepost.manage.web.language import _
+from gatepost.language import NAMES as LANGUAGE_NAMES
+from gatepost.language import _, pgettext
 from gatepost.policy.connectors.values import TlsSettings
 from gatepost.protocols.tlsrpt.result import ResultType
 from gatepost.texts import N_
@@ -54,7 +55,13 @@ _SETTINGS: Final[dict[str, str]] = {
 }
 
 
-_NAMES: Final = {"smime": "S/MIME", "rspamd": "rspamd", "clamav": "ClamAV", "on-premises": "On-premises"}
+_NAMES: Final = {
+    "smime": "S/MIME",
+    "rspamd": "rspamd",
+    "clamav": "ClamAV",
+    "on-premises": "On-premises",
+    **LANGUAGE_NAMES,
+}
 _PLAIN: Final = re.compile(r"[a-z]+(?:-[a-z]+)*", re.ASCII)
 
 
@@ -65,9 +72,14 @@ def value_label(code: str) -> str:
     return code.replace("-", " ").capitalize()
 
 
-def shown_label(code: str) -> str:
-    """The same in the language of the page."""
-    return _(value_label(code))
+def shown_label(code: str, context: str = "") -> str:
+    """The same in the language of the page. context: of what it is a value, where languages inflect it."""
+    return pgettext(context, value_label(code)) if context else _(value_label(code))
+
+
+def certificate_state(state: str) -> str:
+    """The state of a certificate in the language of the page."""
+    return shown_label(state, "certificate")
 
 
 def choice_text(code: str) -> str:

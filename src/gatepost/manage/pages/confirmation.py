@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 from starlette.responses import RedirectResponse
 from starlette.routing import Route
 
+from gatepost.language import _
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.access.records import is_confirmed
 from gatepost.manage.pages.guard import context_of, needs
@@ -21,7 +22,6 @@ from gatepost.manage.pages.rendering import link, render, see_other
 from gatepost.manage.use_cases.entrance import ConfirmPassword, LogInDenied, confirm_password
 from gatepost.manage.use_cases.execution import execute
 from gatepost.manage.web.forms import UNSAFE
-from gatepost.manage.web.language import _
 from gatepost.manage.web.refusal_audit import note_throttled
 from gatepost.texts import N_
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from starlette.routing import Route
 
 from gatepost.analysis.rehearsal.verdicts import ConnectorKey
+from gatepost.language import _
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.pages.connector_switches import undo_of
 from gatepost.manage.pages.connectors import FAILED, counted
@@ -45,7 +46,6 @@ from gatepost.manage.use_cases.report_counts import ReportCounts
 from gatepost.manage.use_cases.resource_views import ListPartChanges, list_part_changes
 from gatepost.manage.use_cases.trace import SearchTrace, search_trace_events
 from gatepost.manage.use_cases.validation_runs import ValidateConnector
-from gatepost.manage.web.language import _
 from gatepost.texts import N_
 
 if TYPE_CHECKING:

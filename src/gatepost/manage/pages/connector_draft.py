@@ -10,9 +10,9 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from gatepost.language import _
 from gatepost.manage.pages.scenarios import SCENARIOS
 from gatepost.manage.pages.text_filters import sentence
-from gatepost.manage.web.language import _
 from gatepost.policy.connectors.errors import ResourceErrors
 from gatepost.policy.connectors.model import parse
 from gatepost.policy.connectors.values import AuthenticationMechanism, KeyExchange, TlsSettings

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from starlette.routing import Route
 
+from gatepost.language import _, ngettext
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.pages.bulk_validation import begin_validations
 from gatepost.manage.pages.editor import change_rows
@@ -24,7 +25,6 @@ from gatepost.manage.use_cases.connector_views import FindConnectors, find_conne
 from gatepost.manage.use_cases.execution import execute
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.report_counts import ReportCounts
-from gatepost.manage.web.language import _, ngettext
 from gatepost.texts import N_, NN_
 
 if TYPE_CHECKING:

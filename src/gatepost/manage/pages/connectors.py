@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from starlette.routing import Route
 
 from gatepost.analysis.rehearsal.verdicts import ConnectorKey
+from gatepost.language import _, translated
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.pages.bulk_validation import under_way
 from gatepost.manage.pages.connector_switches import ACTIONS, VALIDATE, may_switch
@@ -22,7 +23,6 @@ from gatepost.manage.pages.resource_paths import connector_path
 from gatepost.manage.use_cases.connector_views import CountVerdicts, FindConnectors, count_verdicts, find_connectors
 from gatepost.manage.use_cases.connectors import SORTS, connector_record
 from gatepost.manage.use_cases.execution import execute
-from gatepost.manage.web.language import _, translated
 from gatepost.texts import N_, NN_
 
 if TYPE_CHECKING:

@@ -14,6 +14,7 @@ from msgspec.structs import asdict, replace
 from starlette.routing import Route
 
 from gatepost.analysis.checks.dkim_record import DkimObservation
+from gatepost.language import _, translated, translated_choices
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.pages.certificate_forms import errors_of
 from gatepost.manage.pages.editor import change_rows
@@ -56,7 +57,6 @@ from gatepost.manage.use_cases.resource_views import (
     list_own_organizations,
     list_part_changes,
 )
-from gatepost.manage.web.language import _, translated, translated_choices
 from gatepost.policy.connectors.values import DkimAlgorithm, DkimService, DkimState
 from gatepost.texts import N_, NN_
 

@@ -12,10 +12,10 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.routing import Route
 
+from gatepost.language import _
 from gatepost.manage.pages.document_search import LONGEST, MOST, search
 from gatepost.manage.pages.document_text import INDEX, document, pictures, texts
 from gatepost.manage.pages.rendering import render
-from gatepost.manage.web.language import _
 
 if TYPE_CHECKING:
     from starlette.requests import Request

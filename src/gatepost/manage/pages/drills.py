@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from starlette.routing import Route
 
 from gatepost.analysis.checks.attacks import CONTROL
+from gatepost.language import _
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.pages.guard import context_of, or_not_there, principal_of
 from gatepost.manage.pages.rendering import render, see_other
@@ -21,7 +22,6 @@ from gatepost.manage.use_cases.drills import DrillConnector, ShowDrill, show_dri
 from gatepost.manage.use_cases.execution import execute
 from gatepost.manage.use_cases.jobs import follow
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
-from gatepost.manage.web.language import _
 
 if TYPE_CHECKING:
     from starlette.requests import Request

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
+from gatepost.language import _
 from gatepost.manage.pages.fields import errors_by_field, form_fields, label_of, texts_of, values_of
 from gatepost.manage.pages.guard import context_of, principal_of
 from gatepost.manage.pages.merge import merge
@@ -25,7 +26,6 @@ from gatepost.manage.pages.value_text import in_words
 from gatepost.manage.use_cases.execution import execute
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.report_counts import ReportCounts
-from gatepost.manage.web.language import _
 from gatepost.policy.connectors.trust_anchors import anchors_label
 from gatepost.texts import N_
 from gatepost.values import replace

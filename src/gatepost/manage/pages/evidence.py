@@ -14,6 +14,7 @@ from typing import IO, TYPE_CHECKING, Final
 from starlette.responses import StreamingResponse
 from starlette.routing import Route
 
+from gatepost.language import _
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.pages.exports import exported, wants_file
 from gatepost.manage.pages.guard import context_of, executing, needs, not_there, principal_of
@@ -38,7 +39,6 @@ from gatepost.manage.use_cases.evidence_export import OpenExport, open_export
 from gatepost.manage.use_cases.execution import execute
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.request_values import limits
-from gatepost.manage.web.language import _
 from gatepost.texts import N_
 
 if TYPE_CHECKING:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from starlette.routing import Route
 
+from gatepost.language import _
 from gatepost.manage.pages.certificate_forms import public_part
 from gatepost.manage.pages.explain_story import story
 from gatepost.manage.pages.guard import context_of
@@ -20,7 +21,6 @@ from gatepost.manage.use_cases.execution import execute
 from gatepost.manage.use_cases.explain import VERSIONS, ExplainMessage, explain_to_page
 from gatepost.manage.use_cases.explain_past import ExplainAgain, explain_again
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
-from gatepost.manage.web.language import _
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

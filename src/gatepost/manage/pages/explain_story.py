@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from gatepost.language import _
 from gatepost.manage.use_cases.explain_text import CHECKED_BY, KINDS, RESULTS, demand_text, hook_text, route_text
-from gatepost.manage.web.language import _
 from gatepost.policy.connectors.units import format_duration
 from gatepost.policy.connectors.values import AuthenticationResults
 from gatepost.policy.decisions.decision import hook_record

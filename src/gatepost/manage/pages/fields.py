@@ -11,10 +11,10 @@ from enum import StrEnum
 from types import UnionType
 from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple, Union, get_args, get_origin
 
+from gatepost.language import _
 from gatepost.manage.pages.code_labels import choice_text, shown_label, value_label
 from gatepost.manage.pages.text_filters import sentence
 from gatepost.manage.pages.value_text import in_words
-from gatepost.manage.web.language import _
 from gatepost.policy.connectors.describe import form_of
 from gatepost.policy.connectors.fields import Form
 from gatepost.policy.connectors.record_base import keys, record_in

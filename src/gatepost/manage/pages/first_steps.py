@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from gatepost.manage.web.language import _
+from gatepost.language import _
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -21,13 +21,13 @@ from starlette.responses import StreamingResponse
 
 from gatepost.analysis.checks.gates import GateCheck
 from gatepost.analysis.checks.partner_report import Mark
+from gatepost.language import _, ngettext
 from gatepost.manage.pages.guard import context_of
 from gatepost.manage.pages.rendering import event, fragment
 from gatepost.manage.pages.text_filters import sentence
 from gatepost.manage.use_cases.changeover import GetChangeover, get_changeover
 from gatepost.manage.use_cases.execution import execute
 from gatepost.manage.use_cases.refusal import Refusal
-from gatepost.manage.web.language import _, ngettext
 from gatepost.pki.certificates.entry import Purpose
 from gatepost.texts import N_
 from gatepost.values import replace

@@ -16,12 +16,12 @@ from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.routing import Route
 
+from gatepost.language import _
 from gatepost.manage.access.principal import NOBODY, Scope
 from gatepost.manage.access.records import Actor, is_confirmed
 from gatepost.manage.use_cases.context import Context
 from gatepost.manage.use_cases.execution import execute
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
-from gatepost.manage.web.language import _
 from gatepost.manage.web.problem import instance_of
 from gatepost.manage.web.refusal_audit import address_of, note_refusal
 from gatepost.texts import N_

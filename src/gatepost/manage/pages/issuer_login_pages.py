@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 from starlette.responses import RedirectResponse
 from starlette.routing import Route
 
+from gatepost.language import _
 from gatepost.manage.pages import signed_cookies
 from gatepost.manage.pages.guard import context_of, not_there
 from gatepost.manage.pages.login import agent_of, denied_page, entered, local_target, log_in_page
@@ -24,7 +25,6 @@ from gatepost.manage.use_cases.issuer_login import (
     end_issuer_log_in,
 )
 from gatepost.manage.use_cases.refusal import BusyRefusal
-from gatepost.manage.web.language import _
 from gatepost.texts import N_
 
 if TYPE_CHECKING:

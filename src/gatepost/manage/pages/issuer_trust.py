@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from starlette.routing import Route
 
+from gatepost.language import _
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.pages.connector_switches import undo_of
 from gatepost.manage.pages.guard import context_of, needs, not_there, or_not_there, principal_of
@@ -19,7 +20,6 @@ from gatepost.manage.use_cases.connector_views import ViewConnector, view_connec
 from gatepost.manage.use_cases.execution import execute
 from gatepost.manage.use_cases.issuer_trust import TrustIssuer, seen_issuers, trust_issuer
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
-from gatepost.manage.web.language import _
 from gatepost.texts import N_
 
 if TYPE_CHECKING:

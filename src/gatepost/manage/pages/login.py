@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from starlette.responses import RedirectResponse
 from starlette.routing import Route
 
+from gatepost.language import _, language_choices, offered, use
 from gatepost.manage.pages.account_forms import field_errors
 from gatepost.manage.pages.guard import context_of
 from gatepost.manage.pages.relying_party import rp_id
@@ -30,7 +31,6 @@ from gatepost.manage.use_cases.entrance import (
 from gatepost.manage.use_cases.execution import execute
 from gatepost.manage.use_cases.refusal import Refusal
 from gatepost.manage.web.identity import COOKIE, LOGIN, LOST
-from gatepost.manage.web.language import _, language_choices, offered, use
 from gatepost.manage.web.refusal_audit import note_throttled
 from gatepost.manage.web.request_language import remember
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from starlette.routing import Route
 
+from gatepost.language import _
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.pages.editor import EditedResource, FormChangeOptions, edit, send_change
 from gatepost.manage.pages.exports import MOST, exported
@@ -43,7 +44,6 @@ from gatepost.manage.use_cases.resource_views import (
     list_organization_changes,
     view_organization,
 )
-from gatepost.manage.web.language import _
 from gatepost.policy.connectors.records import Organization
 from gatepost.texts import NN_
 

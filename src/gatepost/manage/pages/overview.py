@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from starlette.routing import Route
 
+from gatepost.language import pgettext
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.pages.alarms import LEVELS
 from gatepost.manage.pages.certificate_view import life
@@ -25,10 +26,9 @@ from gatepost.manage.use_cases.refusal import Refusal
 from gatepost.manage.use_cases.resource_views import ListOwnOrganizations, list_own_organizations
 from gatepost.manage.use_cases.status import GetStatus, get_running
 from gatepost.manage.use_cases.work_list import ListWork, list_work
-from gatepost.manage.web.language import _
 from gatepost.pki.certificates.entry import State
 from gatepost.store.nodes import NodeState
-from gatepost.texts import N_
+from gatepost.texts import NP_
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -42,11 +42,11 @@ if TYPE_CHECKING:
 
 
 _NODE_LEVELS: Final = {
-    NodeState.ACTIVE: ("pass", N_("Active")),
-    NodeState.DRAINING: ("running", N_("Draining")),
-    NodeState.DRAINED: ("hold", N_("Drained")),
-    NodeState.STOPPED: ("waiting", N_("Stopped")),
-    NodeState.DEAD: ("fail", N_("Dead")),
+    NodeState.ACTIVE: ("pass", NP_("node", "Active")),
+    NodeState.DRAINING: ("running", NP_("node", "Draining")),
+    NodeState.DRAINED: ("hold", NP_("node", "Drained")),
+    NodeState.STOPPED: ("waiting", NP_("node", "Stopped")),
+    NodeState.DEAD: ("fail", NP_("node", "Dead")),
 }
 _PATIENCE: Final = 0.3  # seconds for what takes long to count
 _DESTINATIONS: Final = 5
@@ -79,7 +79,7 @@ def _overview(request: Request) -> Response:
         certificates=[(entry, life(entry, now)) for entry in _ending(request)],
         configuration=running.configuration if running else None,
         nodes=running.nodes if running else (),
-        node_levels={state: (level, _(label)) for state, (level, label) in _NODE_LEVELS.items()},
+        node_levels={state: (level, pgettext(*label)) for state, (level, label) in _NODE_LEVELS.items()},
         workers=running.workers if running else (),
     )
 

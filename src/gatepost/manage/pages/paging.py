@@ -8,8 +8,8 @@ from __future__ import annotations
 from html import escape
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from gatepost.language import _, grouped, ngettext
 from gatepost.manage.use_cases.list_page import ListSelection
-from gatepost.manage.web.language import _, grouped, ngettext
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -15,6 +15,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 from starlette.routing import Route
 
+from gatepost.language import _
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.pages.event_stream import followed
 from gatepost.manage.pages.guard import context_of, needs_scope
@@ -36,7 +37,6 @@ from gatepost.manage.use_cases.partner import (
 )
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.times import stamp
-from gatepost.manage.web.language import _
 from gatepost.texts import N_
 from gatepost.values import replace
 

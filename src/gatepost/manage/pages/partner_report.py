@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from gatepost.analysis.checks.partner_effort import actor_of, effort_of
 from gatepost.analysis.checks.partner_report import DeliveryForecast, Mark, PolicyKind, Stage
-from gatepost.manage.web.language import _
+from gatepost.language import _
 from gatepost.texts import N_
 
 if TYPE_CHECKING:

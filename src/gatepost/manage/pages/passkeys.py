@@ -15,6 +15,7 @@ import msgspec
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from gatepost.language import _
 from gatepost.manage.pages import signed_cookies
 from gatepost.manage.pages.account_forms import octets
 from gatepost.manage.pages.confirmation import ask_again
@@ -38,7 +39,6 @@ from gatepost.manage.use_cases.passkey_login import (
     log_in_with_passkey,
 )
 from gatepost.manage.use_cases.refusal import Refusal
-from gatepost.manage.web.language import _
 from gatepost.manage.web.refusal_audit import note_throttled
 from gatepost.texts import N_
 

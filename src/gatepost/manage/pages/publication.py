@@ -12,6 +12,7 @@ import msgspec
 from starlette.responses import Response
 from starlette.routing import Route
 
+from gatepost.language import translated
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.pages.exports import exported, wants_file
 from gatepost.manage.pages.guard import context_of, needs_scope
@@ -28,7 +29,6 @@ from gatepost.manage.use_cases.publication import (
     view_publication,
 )
 from gatepost.manage.use_cases.refusal import Refusal
-from gatepost.manage.web.language import translated
 from gatepost.texts import N_
 
 if TYPE_CHECKING:

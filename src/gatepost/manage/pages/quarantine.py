@@ -13,6 +13,7 @@ import msgspec
 from starlette.responses import StreamingResponse
 from starlette.routing import Route
 
+from gatepost.language import _, ngettext
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.pages.exports import exported
 from gatepost.manage.pages.guard import context_of, executing, or_not_there, principal_of
@@ -34,7 +35,6 @@ from gatepost.manage.use_cases.quarantine import (
 )
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.request_values import limits
-from gatepost.manage.web.language import _, ngettext
 from gatepost.texts import N_
 
 if TYPE_CHECKING:

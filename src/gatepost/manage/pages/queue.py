@@ -13,6 +13,7 @@ import msgspec
 from starlette.responses import StreamingResponse
 from starlette.routing import Route
 
+from gatepost.language import _, in_sentence, ngettext, translated, translated_choices
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.pages.exports import exported
 from gatepost.manage.pages.guard import context_of, executing, or_not_there, principal_of
@@ -39,7 +40,6 @@ from gatepost.manage.use_cases.queue_actions import RETURN_TEXT, QueueAction, Qu
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.request_values import limits
 from gatepost.manage.use_cases.trace import ShowTrace, show_trace
-from gatepost.manage.web.language import _, ngettext, translated, translated_choices
 from gatepost.store.queue_admin import SORTS
 from gatepost.texts import N_, NN_
 
@@ -129,7 +129,9 @@ def _list(request: Request) -> Response:
         totals=totals,
         chosen={name: values.get(name, "") for name in FILTERS},
         labels=FILTERS,
-        searched=", ".join(f"{label.lower()} {values[name]}" for name, label in FILTERS.items() if values.get(name)),
+        searched=", ".join(
+            f"{in_sentence(_(label))} {values[name]}" for name, label in FILTERS.items() if values.get(name)
+        ),
         states=translated_choices(STATES),
         actions=_choices(),
         may_act=_may_act(principal_of(request)),
@@ -151,6 +153,7 @@ def _by_destination(request: Request) -> Response:
     return render(
         request,
         "queue/destinations.html",
+        block="rows",
         found=page.rows,
         foot=foot(page, NN_("%(num)s destination", "%(num)s destinations")),
         counts={

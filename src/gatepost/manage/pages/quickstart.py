@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from starlette.routing import Route
 
+from gatepost.language import _
 from gatepost.manage.pages.account_forms import Form, field_errors
 from gatepost.manage.pages.certificate_view import LEVELS, label_of, life
 from gatepost.manage.pages.confirmation import demand_owner
@@ -27,7 +28,6 @@ from gatepost.manage.use_cases.quickstart import MAILBOXES, FirstAnswers, dmarc_
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.request_values import limits
 from gatepost.manage.use_cases.resource_views import ListOwnOrganizations, list_own_organizations
-from gatepost.manage.web.language import _
 from gatepost.pki.certificates.entry import Purpose, State
 from gatepost.settings.model import DnsValidation
 

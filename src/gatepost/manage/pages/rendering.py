@@ -20,6 +20,7 @@ from urllib.parse import quote, urlencode
 from jinja2 import Environment, PackageLoader, StrictUndefined, pass_context
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
+from gatepost.language import _, language, ngettext, pgettext
 from gatepost.manage.pages import flash
 from gatepost.manage.pages.code_labels import event_label, event_level, failure_label, setting_label, shown_label
 from gatepost.manage.pages.document_text import reply_help
@@ -34,7 +35,6 @@ from gatepost.manage.pages.time_zones import SERVER_ZONE, PageZone, zone_of
 from gatepost.manage.pages.trace_story import protection
 from gatepost.manage.pages.value_text import in_words
 from gatepost.manage.use_cases.refusal import Refusal
-from gatepost.manage.web.language import _, language, ngettext
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -124,6 +124,7 @@ def environment() -> Environment:
         extensions=["jinja2.ext.i18n"],
     )
     made.policies["ext.i18n.trimmed"] = True
+    made.policies["json.dumps_kwargs"] = {"ensure_ascii": False, "separators": (",", ":")}
     made.filters.update(FILTERS)
     made.filters.update(
         protection=protection,
@@ -137,7 +138,7 @@ def environment() -> Environment:
     )
     made.filters.update({name: _clocked(shown) for name, shown in CLOCKED.items()})
     made.globals.update(static_url=static_url, link=link, picture=_picture, colours=light_colours())
-    made.globals.update(language=language, _=_, gettext=_, ngettext=ngettext)
+    made.globals.update(language=language, _=_, gettext=_, ngettext=ngettext, pgettext=pgettext)
     return made
 
 

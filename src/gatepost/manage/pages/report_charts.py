@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from gatepost.analysis.reports.pictures import ClientCertificate
 from gatepost.analysis.reports.tls import Direction, Protection
+from gatepost.language import _, grouped
 from gatepost.manage.pages import svg
-from gatepost.manage.web.language import _, grouped
 from gatepost.texts import N_
 
 if TYPE_CHECKING:

@@ -16,6 +16,7 @@ from starlette.routing import Route
 
 from gatepost import __version__
 from gatepost.analysis.reports.tls import Direction
+from gatepost.language import _
 from gatepost.manage.pages import report_charts
 from gatepost.manage.pages.exports import exported, wants_file
 from gatepost.manage.pages.guard import context_of, executing, not_there, principal_of
@@ -29,7 +30,6 @@ from gatepost.manage.use_cases.queue import ListQueue, list_queue
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.reports import LONGEST, GetTlsPictures, get_tls_pictures, period
 from gatepost.manage.use_cases.tls_reports import ListReceivedReports, list_received_reports
-from gatepost.manage.web.language import _
 from gatepost.texts import N_
 
 if TYPE_CHECKING:

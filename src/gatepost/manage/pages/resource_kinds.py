@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from gatepost.language import _
 from gatepost.manage.pages.resource_paths import FOLDERS
 from gatepost.manage.use_cases.listings import domain_status
 from gatepost.manage.use_cases.parts import DOMAIN, HOOK, ISSUER, MAILBOX, RULE
-from gatepost.manage.web.language import _
 from gatepost.policy.connectors.record_base import keys
 from gatepost.policy.connectors.values import Mode
 from gatepost.texts import N_, NN_

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from msgspec.structs import replace
 from starlette.routing import Route
 
+from gatepost.language import _
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.pages.account_forms import refused_fields
 from gatepost.manage.pages.connector import DIRECTIONS, chosen_of
@@ -57,7 +58,6 @@ from gatepost.manage.use_cases.resource_views import (
     list_part_changes,
     view_part,
 )
-from gatepost.manage.web.language import _
 from gatepost.pki.certificates.directory_secrets import asks_graph, logs_in
 
 if TYPE_CHECKING:

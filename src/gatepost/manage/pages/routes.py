@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from starlette.exceptions import HTTPException
 
+from gatepost.language import _
 from gatepost.manage.pages import (
     account,
     alarms,
@@ -54,7 +55,6 @@ from gatepost.manage.pages.rendering import render
 from gatepost.manage.pages.text_filters import sentence
 from gatepost.manage.use_cases.refusal import BusyRefusal, Refusal, RefusalKind
 from gatepost.manage.web.identity import came_from
-from gatepost.manage.web.language import _
 from gatepost.manage.web.problem import is_call, refused
 from gatepost.texts import N_
 

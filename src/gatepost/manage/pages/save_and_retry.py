@@ -9,12 +9,12 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from gatepost.language import _, ngettext
 from gatepost.manage.pages.guard import context_of
 from gatepost.manage.pages.resource_paths import trace_path
 from gatepost.manage.use_cases.execution import execute
 from gatepost.manage.use_cases.queue_actions import QueueAction, QueueActions, act_on_queue
 from gatepost.manage.use_cases.refusal import Refusal
-from gatepost.manage.web.language import _, ngettext
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

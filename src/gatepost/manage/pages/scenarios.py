@@ -8,8 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from gatepost.language import _
 from gatepost.manage.use_cases.parts import INBOUND, OUTBOUND
-from gatepost.manage.web.language import _
 from gatepost.policy.connectors.names import covers
 from gatepost.policy.connectors.values import ConnectorType, DomainType
 from gatepost.texts import N_

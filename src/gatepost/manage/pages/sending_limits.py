@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import msgspec
 from starlette.routing import Route
 
+from gatepost.language import _
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.pages.exports import exported
 from gatepost.manage.pages.guard import context_of, needs, principal_of
@@ -17,7 +18,6 @@ from gatepost.manage.use_cases.execution import execute
 from gatepost.manage.use_cases.parts import INBOUND, MAILBOX
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.sending_limits import LiftLimit, ListLimits, SenderToday, lift_limit, list_limits
-from gatepost.manage.web.language import _
 
 if TYPE_CHECKING:
     from starlette.requests import Request

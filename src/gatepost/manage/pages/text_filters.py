@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from markupsafe import Markup
 
-from gatepost.manage.web.language import _, grouped, in_sentence, point
+from gatepost.language import _, grouped, in_sentence, point
 from gatepost.quantity import quantity
 from gatepost.texts import N_
 from gatepost.times import day_text, minute_text, rfc3339, second_text

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from starlette.routing import Route
 
+from gatepost.language import _
 from gatepost.manage.pages.exports import wants_file
 from gatepost.manage.pages.guard import executing, not_there, principal_of
 from gatepost.manage.pages.rendering import render
@@ -18,7 +19,6 @@ from gatepost.manage.use_cases.tls_reports import (
     list_received_reports,
     list_sent_reports,
 )
-from gatepost.manage.web.language import _
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping

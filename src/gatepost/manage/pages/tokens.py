@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from starlette.routing import Route
 
+from gatepost.language import _, translated_choices
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.pages.account_forms import Form, chosen_organizations, field_errors, refused_fields
 from gatepost.manage.pages.confirmation import ask_again, demand_owner
@@ -34,7 +35,6 @@ from gatepost.manage.use_cases.tokens import (
     new_token_errors,
     remove_token,
 )
-from gatepost.manage.web.language import _, translated_choices
 from gatepost.texts import N_, NN_
 
 if TYPE_CHECKING:

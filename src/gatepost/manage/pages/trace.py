@@ -17,6 +17,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import StreamingResponse
 from starlette.routing import Route
 
+from gatepost.language import _, translated, translated_choices
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.pages import searches
 from gatepost.manage.pages.code_labels import event_label
@@ -49,7 +50,6 @@ from gatepost.manage.use_cases.trace import (
     show_trace,
     sum_trace,
 )
-from gatepost.manage.web.language import _, translated, translated_choices
 from gatepost.store.trace import TracePlace
 from gatepost.texts import N_
 from gatepost.times import name_text, rfc3339

@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 from datetime import UTC
 from typing import TYPE_CHECKING, Any, Final
 
+from gatepost.language import _, in_sentence, translated_choices
 from gatepost.manage.use_cases.request_values import limits
 from gatepost.manage.use_cases.times import moment
 from gatepost.manage.use_cases.trace import EVENTS, PROTECTIONS, SearchTrace, meanings, search_command
-from gatepost.manage.web.language import _, in_sentence, translated_choices
 from gatepost.texts import N_
 from gatepost.times import with_offset
 

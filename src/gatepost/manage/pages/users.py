@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from starlette.routing import Route
 
+from gatepost.language import _, translated_choices
 from gatepost.manage.access.principal import Role
 from gatepost.manage.pages.account_forms import (
     Form,
@@ -56,7 +57,6 @@ from gatepost.manage.use_cases.users import (
     remove_user,
     set_user,
 )
-from gatepost.manage.web.language import _, translated_choices
 from gatepost.texts import N_, NN_
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any, Final
 
 from gatepost.analysis.checks.tasks import PROBE_TASKS
-from gatepost.manage.web.language import _
+from gatepost.language import _
 from gatepost.texts import N_
 
 if TYPE_CHECKING:

@@ -25,7 +25,6 @@ from gatepost.manage.use_cases.declaration import Cli, Visibility, use_case
 from gatepost.manage.use_cases.dns_checks import DnsChecks
 from gatepost.manage.use_cases.publication import publication_of, shown_certificates
 from gatepost.manage.use_cases.refusal import Refusal
-from gatepost.manage.use_cases.status import workers
 from gatepost.manage.use_cases.stored_schemas import SCHEMAS
 from gatepost.manage.use_cases.ways_out import ways_out
 from gatepost.net.lookups.evaluation import look_up
@@ -102,7 +101,7 @@ def examine_gateway(context: Context, request: ExamineGateway) -> Examination:
     """
     settings = context.settings
     with _RUNS.slot("", _PATIENCE):
-        findings = [*start_findings(settings, _processes(context)), *machine_findings(time.time())]
+        findings = [*start_findings(settings), *machine_findings(time.time())]
         findings += disk_findings(settings)
         findings += [] if request.offline else _own_name(context)
         if DoctorFinding("store", Level.PASS, _USABLE) in findings:
@@ -118,13 +117,13 @@ def examination(findings: list[DoctorFinding]) -> Examination:
     return Examination(max((finding.level for finding in findings), key=order.index, default=Level.PASS), findings)
 
 
-def start_findings(settings: Settings, own: tuple[int, ...] = ()) -> Iterator[DoctorFinding]:
-    """Findings about what the gateway needs to start. own: process ids of the gateway, if it runs."""
+def start_findings(settings: Settings) -> Iterator[DoctorFinding]:
+    """Findings about what the gateway needs to start; it may be running."""
     yield from account_findings(settings)
     yield from confinement_findings(settings)
     problems = [_problem(text) for text in start_problems(settings)]
     yield from problems or [DoctorFinding("files", Level.PASS, "certificates, trust anchors and secrets can be used")]
-    yield from port_findings(settings, own)
+    yield from port_findings(settings, _processes(settings))
     yield _store(settings)
 
 
@@ -147,12 +146,13 @@ def _store(settings: Settings) -> DoctorFinding:
     return DoctorFinding("store", Level.PASS, _USABLE)
 
 
-def _processes(context: Context) -> tuple[int, ...]:
+def _processes(settings: Settings) -> tuple[int, ...]:
     """The processes of the gateway that runs on this data: workers, and the supervisor that forked them."""
     pids: set[int] = set()
-    for index in range(len(workers(context.gateway))):
+    storage = Storage.of(settings)
+    for index in range(settings.server.workers or len(os.sched_getaffinity(0))):
         with suppress(OSError, ValueError):
-            pid = int(context.gateway.storage.worker_lock(index).read_text(encoding="ascii"))
+            pid = int(storage.worker_lock(index).read_text(encoding="ascii"))
             stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
             pids |= {pid, int(stat.rpartition(")")[2].split()[1])}
     return tuple(pids)

@@ -18,9 +18,9 @@ from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers
 from starlette.responses import RedirectResponse
 
+from gatepost.language import use
 from gatepost.manage.access.secret import masked, same, unmasked
 from gatepost.manage.web.forms import UNSAFE
-from gatepost.manage.web.language import use
 from gatepost.manage.web.problem import is_call, refused
 from gatepost.manage.web.refusal_audit import note_refusal
 from gatepost.texts import N_

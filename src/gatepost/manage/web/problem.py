@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import msgspec
 from starlette.responses import HTMLResponse, Response
 
+from gatepost.language import _, language
 from gatepost.manage.use_cases.refusal import RefusalKind  # noqa: TC001 - msgspec reads the types of fields
-from gatepost.manage.web.language import _, language
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

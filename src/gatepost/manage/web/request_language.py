@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from starlette.requests import HTTPConnection
 
-from gatepost.manage.web.language import ENGLISH, in_language, offered
+from gatepost.language import ENGLISH, in_language, offered
 from gatepost.manage.web.problem import is_call
 
 if TYPE_CHECKING:

@@ -1,6 +1,6 @@
-"""Fields of an organization about its quarantine and who authenticates, a part of `policy.connectors.records`.
+"""Fields of an organization about quarantine, subaddresses and authentication, a part of `policy.connectors.records`.
 
-What the latter means for a message is decided in `policy.decisions.authentication`.
+What authentication means for a message is decided in `policy.decisions.authentication`.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ from typing import Annotated
 
 from pydantic import Field
 
-from gatepost.policy.connectors.fields import Range, Switch, Whole
-from gatepost.policy.connectors.values import AuthenticationResults, QuarantineRelease
+from gatepost.policy.connectors.fields import Form, Range, Switch, Whole
+from gatepost.policy.connectors.values import AuthenticationResults, NoticeLanguage, QuarantineRelease
 
 QuarantineDays = Annotated[
     Whole,
@@ -31,6 +31,19 @@ QuarantineReleaseField = Annotated[
 QuarantineDigest = Annotated[
     Switch,
     Field(description="Once a day, send each mailbox a message that lists what is new in quarantine for it."),
+]
+QuarantineLanguage = Annotated[
+    NoticeLanguage,
+    Field(description="Language of that daily message: English, Swedish or German."),
+]
+SubaddressSeparator = Annotated[
+    str,
+    Form("+, -, =, _, #, ~ or nothing"),
+    Field(
+        pattern=r"^[-+=_#~]?$",
+        description='"+": mail for ann+tag goes to the mailbox ann, unless there is a mailbox ann+tag (RFC 5233). '
+        "Empty: no subaddresses.",
+    ),
 ]
 AuthenticationField = Annotated[
     AuthenticationResults,

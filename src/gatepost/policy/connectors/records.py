@@ -60,6 +60,7 @@ from gatepost.policy.connectors.values import (
     KeyExchange,
     Mode,
     MtaStsMode,
+    NoticeLanguage,
     ProfileName,
     ProtectionDrop,
     QuarantineRelease,
@@ -448,6 +449,7 @@ class Organization(Record):
     quarantine_days: organizations.QuarantineDays = 30
     quarantine_release: organizations.QuarantineReleaseField = QuarantineRelease.ADMINISTRATORS
     quarantine_digest: organizations.QuarantineDigest = False
+    quarantine_language: organizations.QuarantineLanguage = NoticeLanguage.ENGLISH
     authentication_results: organizations.AuthenticationField = AuthenticationResults.NONE
     journal_to: journal.JournalTo = ""
     journal_form: journal.JournalFormField = JournalForm.REPORT
@@ -459,11 +461,7 @@ class Organization(Record):
         "on to that node, always over TLS with certificates of the site (docs/internal-hops.md). Empty: "
         "each node delivers the mail itself.",
     )
-    subaddress_separator: Annotated[str, Field(pattern=r"^[-+=_#~]?$"), Form("+, -, =, _, #, ~ or nothing")] = Field(
-        default="",
-        description='"+": mail for ann+tag goes to the mailbox ann, unless there is a mailbox ann+tag (RFC 5233). '
-        "Empty: no subaddresses.",
-    )
+    subaddress_separator: organizations.SubaddressSeparator = ""
     allow_basic_auth_smtp: Switch = Field(
         default=True,
         description="Whether users may log in with a password to send mail. false: only with a token of an "

@@ -282,6 +282,14 @@ class QuarantineRelease(StrEnum):
     GATEWAY = "gateway"
 
 
+class NoticeLanguage(StrEnum):
+    """The language of mail that the gateway writes to people (`gatepost.language.NAMES`)."""
+
+    ENGLISH = "en"
+    SWEDISH = "sv"
+    GERMAN = "de"
+
+
 class AuthenticationResults(StrEnum):
     """The party that checks SPF, DKIM, DMARC and ARC of mail from others (RFC 8601)."""
 

@@ -1,4 +1,4 @@
-"""The daily list of a mailbox's new messages in quarantine, as a message (RFC 5322, RFC 3834). Pure.
+"""The daily list of a mailbox's new messages in quarantine, in the language of its organization. Pure.
 
 Called by `node.quarantine`, which queues it with the null reverse-path. Senders and subjects are an attacker's words:
 they are cut, and no character of them opens a line, a field or a link. The same values always make the same bytes.
@@ -6,14 +6,15 @@ they are cut, and no character of them opens a line, a field or a link. The same
 
 from __future__ import annotations
 
-import binascii
 import textwrap
+from datetime import UTC, tzinfo
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from gatepost.protocols.message.header_text import ascii_text, fold, format_date, host_text, shown_text
-from gatepost.quantity import quantity
+from gatepost.language import ENGLISH, _, in_language, ngettext
+from gatepost.protocols.message.header_text import shown_text
+from gatepost.protocols.message.notice_mail import NoticeHead, notice_mail
 from gatepost.times import minute_text
 
 if TYPE_CHECKING:
@@ -38,7 +39,8 @@ class DigestEntry(msgspec.Struct, frozen=True):
 class QuarantineDigest(msgspec.Struct, frozen=True):
     """to: the address. domain: its domain (A-labels), from whose postmaster it comes. message_id: without brackets.
 
-    hostname: ours. now: seconds since 1970. entries: the newest first; more: how many are not listed.
+    hostname: ours. now: seconds since 1970. entries: the newest first; more: how many are not listed. language: of the
+    text. zone: that times are in.
     """
 
     to: str
@@ -48,51 +50,55 @@ class QuarantineDigest(msgspec.Struct, frozen=True):
     now: float
     entries: tuple[DigestEntry, ...]
     more: int = 0
+    language: str = ENGLISH
+    zone: tzinfo = UTC
 
 
 def digest_subject(digest: QuarantineDigest) -> str:
     """The subject: how many there are."""
-    return f"{quantity(len(digest.entries) + digest.more, 'message')} in quarantine"
+    with in_language(digest.language):
+        count = len(digest.entries) + digest.more
+        return ngettext("%(num)s message in quarantine", "%(num)s messages in quarantine", count)
 
 
 def build_digest(digest: QuarantineDigest) -> bytes:
-    """The whole message. Its text is US-ASCII, or UTF-8 as quoted-printable."""
-    text = "".join(f"{line}\r\n" for line in _lines(digest))
-    fields = [
-        ("From", f"Mail gateway <postmaster@{host_text(digest.domain)}>"),
-        ("To", f"<{ascii_text(digest.to, 400)}>"),
-        ("Subject", digest_subject(digest)),
-        ("Date", format_date(digest.now)),
-        ("Message-ID", f"<{digest.message_id}>"),
-        ("Auto-Submitted", "auto-generated"),
-        ("MIME-Version", "1.0"),
-        ("Content-Type", f"text/plain; charset={'us-ascii' if text.isascii() else 'utf-8'}"),
-        ("Content-Transfer-Encoding", "7bit" if text.isascii() else "quoted-printable"),
-    ]
-    head = "".join(f"{fold([f'{name}:', *value.split()])}\r\n" for name, value in fields)
-    body = text.encode() if text.isascii() else binascii.b2a_qp(text.encode(), istext=True)
-    return head.encode("ascii", "replace") + b"\r\n" + body
+    """The whole message."""
+    subject, language = digest_subject(digest), digest.language
+    with in_language(language):
+        sender = _("Mail gateway")
+        head = NoticeHead(sender, digest.domain, (digest.to,), subject, digest.now, digest.message_id, language)
+        return notice_mail(head, _lines(digest))
 
 
 def _lines(digest: QuarantineDigest) -> Iterator[str]:
     yield from _wrapped(
-        f"The mail gateway {digest.hostname} holds these messages to you in quarantine. It deletes each of them at the "
-        "time below."
+        _(
+            "The mail gateway %(host)s holds these messages to you in quarantine. It deletes each of them at the time "
+            "below.",
+            host=digest.hostname,
+        )
     )
     yield from _wrapped(
-        "Do you expect one of them? Ask your administrator to release it, and name its ID. This message has no links, "
-        "because anyone could forge a message with links."
+        _(
+            "Do you expect one of them? Ask your administrator to release it, and name its ID. This message has no "
+            "links, because anyone could forge a message with links."
+        )
     )
     for entry in digest.entries:
+        facts = (
+            (_("From"), _harmless(entry.sender) or "<>"),
+            (_("Subject"), _harmless(entry.subject)),
+            (_("Reason"), _harmless(entry.reason)),
+            (_("Received"), minute_text(entry.received, digest.zone)),
+            (_("Deleted"), minute_text(entry.until, digest.zone)),
+            ("ID", entry.queue_id),
+        )
+        width = max(len(label) for label, _text in facts) + 2
         yield ""
-        yield from _wrapped(f"From:     {_harmless(entry.sender) or '<>'}")
-        yield from _wrapped(f"Subject:  {_harmless(entry.subject)}")
-        yield from _wrapped(f"Reason:   {_harmless(entry.reason)}")
-        yield f"Received: {minute_text(entry.received)}"
-        yield f"Deleted:  {minute_text(entry.until)}"
-        yield f"ID:       {entry.queue_id}"
+        for label, text in facts:
+            yield from _wrapped(f"{label + ':':<{width}}{text}")
     if digest.more:
-        yield from ("", f"and {digest.more} more")
+        yield from ("", _("and %(count)s more", count=digest.more))
 
 
 def _harmless(text: str) -> str:

@@ -38,6 +38,12 @@ _INDEX_BYTES = 1 << 16  # index and log of a database, when they are made
 _OLDEST_SQLITE = (3, 51, 3)  # earlier ones can lose commits when a WAL is reset (store.md §9.1)
 QUEUE_VERSION = 3
 QUEUE_MARK = 0x67706F71  # "gpoq", shown by file(1)
+_OLDER = frozenset({1, 2})  # versions that are brought up to date
+_CURRENT = (QUEUE_MARK, QUEUE_VERSION)
+_UNFINISHED = frozenset(
+    {(0, 0), *((QUEUE_MARK, version) for version in _OLDER)}
+)  # until its worker has made its tables
+_MAKING_S = 2.0  # seconds that this may take
 
 # delivery: next_at 0 = in the owner's memory (fresh or leased), and in no index, so the happy path writes none.
 # WITHOUT ROWID puts a message's deliveries side by side: "was it the last?" is a look at the same page.
@@ -234,9 +240,15 @@ def exclusively(connection: apsw.Connection) -> Iterator[None]:
 
 
 def check_queue_tables(connection: apsw.Connection, path: Path) -> None:
-    """Raise StoreFailure if the database is not a queue as this version keeps it."""
-    if connection.pragma("application_id") != QUEUE_MARK or connection.pragma("user_version") != QUEUE_VERSION:
-        raise StoreFailure(f"{path} is not a queue of this version")
+    """Raise StoreFailure if the database is not a queue as this version keeps it.
+
+    Waits for a worker that has just started, and still makes its queue or brings it up to date.
+    """
+    end = time.monotonic() + _MAKING_S
+    while (state := (connection.pragma("application_id"), connection.pragma("user_version"))) != _CURRENT:
+        if state not in _UNFINISHED or time.monotonic() > end:
+            raise StoreFailure(f"{path} is not a queue of this version")
+        time.sleep(_MAKING_S / 20)
 
 
 def make_queue_tables(connection: apsw.Connection, path: Path) -> None:
@@ -256,7 +268,7 @@ def make_queue_tables(connection: apsw.Connection, path: Path) -> None:
 def _bring_up_to_date(connection: apsw.Connection) -> None:
     """Add what a queue of an earlier version lacks."""
     version = connection.pragma("user_version")
-    if connection.pragma("application_id") != QUEUE_MARK or version not in {1, 2}:
+    if connection.pragma("application_id") != QUEUE_MARK or version not in _OLDER:
         return
     with exclusively(connection):
         if version == 1:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from email import message_from_bytes, policy
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import given
@@ -66,6 +67,34 @@ def test_letters_beyond_ascii_survive():
     assert "ERROR: Bäckerei Müller" in message_from_bytes(content, policy=policy.SMTP).get_content()
 
 
+@pytest.mark.parametrize(
+    ("language", "subject", "texts"),
+    [
+        ("sv", "1 kritiskt, 2 fel: first", ("Detta är e-postgatewayen", "NYA", "KRITISKT: first", "Gör så här:")),
+        (
+            "de",
+            "1 kritischer, 2 Fehler: first",
+            ("Dies ist das E-Mail-Gateway", "NEU", "KRITISCH: first", "Was zu tun ist:"),
+        ),
+    ],
+)
+def test_it_is_written_in_the_language_and_time_zone_of_its_reader(language, subject, texts):
+    one = letter(A, B, replace(B, certificate="z"), fresh=(A,), language=language, zone=ZoneInfo("Europe/Stockholm"))
+    content = build_letter(one)
+    message = message_from_bytes(content, policy=policy.SMTP)
+    assert content.isascii()
+    assert message["Content-Language"] == language
+    assert message["Subject"] == subject_of(one) == f"[gatepost {HOST}] {subject}"
+    text = message.get_content()
+    assert [part for part in texts if part not in text] == []
+    assert "2027-01-15 08:59+01" in text
+    assert "What to do" not in text
+    over = replace(one, standing=(), cleared=(A,))
+    clear = {"sv": "allt är bra igen", "de": "wieder alles in Ordnung"}[language]
+    decoded = message_from_bytes(build_letter(over), policy=policy.SMTP)["Subject"]
+    assert decoded == f"[gatepost {HOST}] {clear}"
+
+
 def test_many_are_counted():
     many = tuple(replace(A, certificate=str(number)) for number in range(100))
     text = message_from_bytes(build_letter(letter(*many, cleared=many)), policy=policy.SMTP).get_content()
@@ -83,5 +112,5 @@ def test_no_text_opens_another_field_or_a_long_line(text, title, is_fresh):
     assert max(map(len, lines)) <= 998
     head = content.partition(b"\r\n\r\n")[0]
     fields = [line.partition(b":")[0] for line in head.split(b"\r\n") if not line.startswith(b"\t")]
-    assert len(fields) == 9
+    assert len(fields) == 10
     assert fields[:3] == [b"From", b"To", b"Subject"]

@@ -100,6 +100,12 @@ SETTINGS = {
         "not a reference",
         "file:/PATH",
     ),
+    "a secret by a relative path": (
+        {"store": {"master_key": "file:secrets/master.key"}},
+        "store.master_key",
+        "the path of a secret is absolute",
+        "file:/PATH",
+    ),
     "submission without a certificate": (
         {"certificate": [], "listener": [{**MX, "role": "submission"}]},
         "listener[0].role",

@@ -5,6 +5,8 @@ from types import SimpleNamespace
 
 import pytest
 
+from gatepost.language import _ as _text
+from gatepost.language import in_language
 from gatepost.manage.access.principal import ROLES, Principal, Role
 from gatepost.manage.pages import event_stream
 from gatepost.manage.pages.event_stream import followed
@@ -33,12 +35,12 @@ def run():
     return Job(CheckTarget("b.example"), ANN, lambda: stopped.append(True)), stopped
 
 
-def read(asker, one, meanwhile=lambda place: None):
-    """The events of a stream. meanwhile: called after each with its place."""
+def read(asker, one, meanwhile=lambda place: None, shown=None):
+    """The events of a stream. meanwhile: called after each with its place. shown: what it makes of the run."""
 
     async def parts():
         found = []
-        async for part in followed(asker, one, lambda: f"<p>{one.result}</p>").body_iterator:
+        async for part in followed(asker, one, shown or (lambda: f"<p>{one.result}</p>")).body_iterator:
             found.append(part.decode())
             meanwhile(len(found))
         return found
@@ -57,6 +59,13 @@ def test_each_change_is_an_event_and_the_end_another():
         "event: done\ndata: \n\n",
     ]
     assert stopped == [True]
+
+
+def test_each_event_is_in_the_language_of_who_follows():
+    one, _ = run()
+    with in_language("sv"):
+        found = read(Asker(), one, lambda place: one.end("all") if place == 1 else None, lambda: _text("Queue"))
+    assert found[:2] == ["data: Kö\n\n", "data: Kö\n\n"]
 
 
 def test_it_is_stopped_when_who_follows_it_has_gone():

@@ -219,6 +219,25 @@ def test_who_follows_sees_each_gate_when_it_was_looked_at(sealing, looked):
     assert kept(sealing.gateway, one.id).report.light == "red"
 
 
+@pytest.mark.parametrize(
+    ("accepted", "begin", "end"),
+    [
+        ("sv-SE", ("Privat nyckel", "Körs"), ("Privat nyckel", "Underkänd", "Inget att kontrollera.")),
+        ("de-DE", ("Privater Schlüssel", "Läuft"), ("Privater Schlüssel", "Nicht bestanden", "Nichts zu prüfen.")),
+    ],
+)
+def test_a_stream_is_in_the_language_of_who_follows(sealing, looked, accepted, begin, end):
+    """From the first event, which the event loop writes, to the last, which the thread does."""
+    one = certificate(sealing)
+    looked(finding(text="opens"), finding(GateCheck.CHAIN, Mark.FAIL, "is broken"))
+    stream = sealing.get(f"/certificates/{one.id}/gates", accept_language=accepted)
+    first, *_, whole, _done, _end = stream.text.split("\n\n")
+    assert [text for text in begin if text not in first] == []
+    assert [text for text in end if text not in whole] == []
+    english = ("Private key", "Running", "Passed", "Failed", "Nothing to check")
+    assert [text for text in english if text in stream.text] == []
+
+
 def test_words_of_strangers_are_text_in_a_stream_too(sealing, looked):
     one = certificate(sealing)
     evil = f"{MARKUP}\n\nevent: done\ndata: x"

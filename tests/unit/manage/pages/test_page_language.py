@@ -7,12 +7,13 @@ from types import SimpleNamespace
 
 import pytest
 
+from gatepost import language
 from gatepost.manage.access.principal import ROLES, Principal, Role
 from gatepost.manage.access.records import AuditFilter, Preferences
 from gatepost.manage.pages import account, login
 from gatepost.manage.pages.rendering import environment
 from gatepost.manage.pages.time_zones import SERVER_ZONE
-from gatepost.manage.web import language, request_language
+from gatepost.manage.web import request_language
 
 HOSTILE = '"><script>alert(1)</script>%(x)s{{ x }}'
 ROOT = Principal("root", ROLES[Role.OWNER])

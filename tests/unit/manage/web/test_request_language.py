@@ -5,7 +5,8 @@ import asyncio
 import pytest
 from starlette.responses import Response
 
-from gatepost.manage.web import language, request_language
+from gatepost import language
+from gatepost.manage.web import request_language
 from gatepost.manage.web.request_language import COOKIE, LanguageMiddleware, preferred, remember
 
 

@@ -3,8 +3,9 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
+from gatepost.language import NAMES
 from gatepost.policy.connectors.records import Organization
-from gatepost.policy.connectors.values import QuarantineRelease
+from gatepost.policy.connectors.values import NoticeLanguage, QuarantineRelease
 
 
 def test_defaults_and_bounds() -> None:
@@ -18,3 +19,7 @@ def test_defaults_and_bounds() -> None:
     for days in (0, 31):
         with pytest.raises(ValidationError):
             Organization.model_validate({"name": "a", "quarantine_days": days})
+
+
+def test_mail_is_written_in_each_language_that_there_is_a_catalogue_of():
+    assert [str(language) for language in NoticeLanguage] == list(NAMES)

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 from email import message_from_bytes, policy
+from zoneinfo import ZoneInfo
+
+import pytest
 
 from gatepost.protocols.message.quarantine_digest import DigestEntry, QuarantineDigest, build_digest, digest_subject
 from gatepost.values import replace
@@ -24,6 +27,31 @@ def test_the_list_says_what_is_held_and_how_long() -> None:
     more = replace(DIGEST, more=3)
     assert digest_subject(more) == "4 messages in quarantine"
     assert "and 3 more" in body_of(more)
+
+
+@pytest.mark.parametrize(
+    ("language", "sender", "subject", "lines"),
+    [
+        (
+            "sv",
+            "E-postgateway",
+            "1 meddelande i karantän",
+            ("Från:     eve@else.example", "Tas bort: 2026-09-22 16:13+02"),
+        ),
+        ("de", "E-Mail-Gateway", "1 Nachricht in Quarantäne", ("Von:       eve@else.example", "Betreff:   Offer")),
+    ],
+)
+def test_it_is_written_in_the_language_of_the_organization(
+    language: str, sender: str, subject: str, lines: tuple[str, ...]
+) -> None:
+    digest = replace(DIGEST, language=language, zone=ZoneInfo("Europe/Berlin"))
+    made = build_digest(digest)
+    parsed = message_from_bytes(made, policy=policy.default)
+    assert made.isascii()
+    assert parsed["From"] == f"{sender} <postmaster@a.example>"
+    assert parsed["Subject"] == digest_subject(digest) == subject
+    assert parsed["Content-Language"] == language
+    assert [line for line in lines if line not in parsed.get_content().splitlines()] == []
 
 
 def test_no_text_of_others_opens_a_line_a_field_or_a_link() -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import re
+import time
 from threading import Thread, Timer
 
 import apsw
@@ -215,7 +216,8 @@ def test_who_only_reads_takes_back_what_a_crash_cut_short(tmp_path):
 
 
 @pytest.mark.parametrize("version", [1, 2])
-def test_a_queue_of_a_version_before_is_brought_up_to_date(tmp_path, version):
+def test_a_queue_of_a_version_before_is_brought_up_to_date(tmp_path, version, monkeypatch):
+    monkeypatch.setattr(schema, "_MAKING_S", 0.01)
     connection = open_database(tmp_path / "q.db", StoreSettings())
     make_queue_tables(connection, tmp_path / "q.db")
     connection.execute("DROP INDEX quarantine")
@@ -228,6 +230,28 @@ def test_a_queue_of_a_version_before_is_brought_up_to_date(tmp_path, version):
     check_queue_tables(connection, tmp_path / "q.db")
     columns = {row[1] for row in connection.execute("PRAGMA table_info(delivery)")}
     assert columns >= {"returned", "quarantine", "listed"}
+    connection.close()
+
+
+def test_a_queue_that_its_worker_just_makes_is_waited_for(tmp_path):
+    writing = open_database(tmp_path / "q.db", StoreSettings())
+    reading = open_for_reading(tmp_path / "q.db")
+    worker = Timer(0.1, make_queue_tables, (writing, tmp_path / "q.db"))
+    worker.start()
+    check_queue_tables(reading, tmp_path / "q.db")
+    worker.join()
+    reading.close()
+    writing.close()
+
+
+def test_a_queue_of_a_later_version_is_not_waited_for(tmp_path):
+    connection = open_database(tmp_path / "q.db", StoreSettings())
+    make_queue_tables(connection, tmp_path / "q.db")
+    connection.execute("PRAGMA user_version = 99")
+    begun = time.monotonic()
+    with pytest.raises(StoreFailure, match="not a queue of this version"):
+        check_queue_tables(connection, tmp_path / "q.db")
+    assert time.monotonic() - begun < 1
     connection.close()
 
 

@@ -1,11 +1,22 @@
 /* What pages do beyond links and forms: the theme, copy buttons, questions before a form, `/`, menus, charts.
-   Every page works without it. No library; nothing is evaluated, nothing inline. */
+   Every page works without it. No library; nothing is evaluated, nothing inline. What people read is in the page
+   (`ui.script_texts`), in its language. */
 "use strict";
 
 (() => {
   const root = document.documentElement;
   const kept = (name) => { try { return localStorage.getItem(name); } catch { return null; } };
   const keep = (name, value) => { try { value ? localStorage.setItem(name, value) : localStorage.removeItem(name); } catch { /* private mode */ } };
+
+  /* -------------------------------------------------------------- texts: those of the page, for the other scripts too */
+
+  let texts;
+  function text(name, values = {}) {
+    texts ??= JSON.parse(document.getElementById("texts").textContent);
+    const found = texts[name];
+    return Array.isArray(found) ? found : found.replace(/%\((\w+)\)s/g, (_, key) => values[key]);
+  }
+  window.gatepost = { text };
 
   /* -------------------------------------------------------------- theme: as the system, light, dark */
 
@@ -20,8 +31,8 @@
     for (const button of document.querySelectorAll("[data-theme-switch]")) {
       const use = button.querySelector("use");
       use.setAttribute("href", use.getAttribute("href").replace(/#.*/, `#${ICONS[chosen]}`));
-      button.setAttribute("aria-label", `Theme: ${NAMES[chosen]}`);
-      button.title = `Theme: ${NAMES[chosen]}`;
+      button.title = text(NAMES[chosen]);
+      button.setAttribute("aria-label", button.title);
       button.hidden = false;
     }
   }
@@ -38,12 +49,12 @@
   /* -------------------------------------------------------------- clicks */
 
   async function copy(button) {
-    const text = button.parentElement.querySelector("code").textContent;
+    const code = button.parentElement.querySelector("code").textContent;
     try {
-      await navigator.clipboard.writeText(text);
+      await navigator.clipboard.writeText(code);
     } catch {
       const area = document.createElement("textarea");
-      area.value = text;
+      area.value = code;
       document.body.append(area);
       area.select();
       document.execCommand("copy");
@@ -55,8 +66,8 @@
     if (button.classList.contains("done")) return;
     use.setAttribute("href", icon.replace(/#.*/, "#check"));
     button.classList.add("done");
-    button.setAttribute("aria-label", "Copied");
-    say("Copied");
+    button.setAttribute("aria-label", text("copied"));
+    say(text("copied"));
     setTimeout(() => {
       use.setAttribute("href", icon);
       button.classList.remove("done");
@@ -64,7 +75,7 @@
     }, 1500);
   }
 
-  function say(text) {
+  function say(what) {
     let region = document.getElementById("spoken");
     if (!region) {
       region = document.createElement("div");
@@ -74,7 +85,7 @@
       document.body.append(region);
     }
     region.textContent = "";
-    setTimeout(() => { region.textContent = text; }, 50);
+    setTimeout(() => { region.textContent = what; }, 50);
   }
 
   /* A form's button with data-confirm asks first; the answer submits the form by that very button. */
@@ -84,7 +95,7 @@
     event.preventDefault();
     event.stopImmediatePropagation();
     dialog.querySelector("[data-confirm-text]").textContent = button.dataset.confirm;
-    dialog.querySelector("[data-confirm-yes]").textContent = button.dataset.yes || "Continue";
+    dialog.querySelector("[data-confirm-yes]").textContent = button.dataset.yes;
     dialog.returnValue = "";
     dialog.addEventListener("close", () => {
       if (dialog.returnValue === "yes") {
@@ -115,7 +126,7 @@
     else if (button.hasAttribute("data-theme-switch")) {
       keep("theme", THEMES[(THEMES.indexOf(theme()) + 1) % THEMES.length]);
       applyTheme();
-      say(`Theme: ${NAMES[theme()]}`);
+      say(text(NAMES[theme()]));
     }
   }, true);
 
@@ -141,7 +152,7 @@
     const bar = form.querySelector("[data-bulk]"), every = bar.querySelector("[data-pick-all] input");
     every.checked = on > 0 && on === all.length;
     every.indeterminate = on > 0 && on < all.length;
-    bar.querySelector("[data-picked]").textContent = on ? `${on} selected.` : "";
+    bar.querySelector("[data-picked]").textContent = on ? text("selected", { num: on }) : "";
     bar.classList.toggle("picking", on > 0);
   }
   function offerTicks(within) {
@@ -173,21 +184,23 @@
       const menu = document.createElement("details");
       menu.className = "fold columns";
       const summary = document.createElement("summary");
-      summary.textContent = "Columns";
+      const icon = document.querySelector("[data-theme-switch] svg").cloneNode(true), use = icon.querySelector("use");
+      use.setAttribute("href", use.getAttribute("href").replace(/#.*/, "#chevron"));
+      summary.append(icon, text("columns"));
       menu.append(summary);
       menu.addEventListener("toggle", () => heads.forEach((head) => {
-        const text = head.textContent.trim();
+        const column = head.textContent.trim();
         if (table.tBodies[0].rows[0]?.cells[head.cellIndex]?.tagName === "TH") return;  // what names the row stays
         const label = document.createElement("label"), box = document.createElement("input");
         label.className = "pick";
         box.type = "checkbox";
-        box.checked = !hidden.has(text);
+        box.checked = !hidden.has(column);
         box.addEventListener("change", () => {
-          if (box.checked) hidden.delete(text); else hidden.add(text);
+          if (box.checked) hidden.delete(column); else hidden.add(column);
           keep(name, [...hidden].join("|"));
           show();
         });
-        label.append(box, text);
+        label.append(box, column);
         menu.append(label);
       }), { once: true });
       wrap.before(menu);
@@ -213,8 +226,8 @@
   document.addEventListener("pointermove", (event) => {
     const at = columnAt(event);
     if (!at) return;
-    const texts = [...at.row.cells].map((cell, place) => (place ? `${at.heads[place].textContent.trim()} ` : "") + cell.textContent.trim());
-    at.picture.parentElement.title = `${texts[0]}: ${texts.slice(1).join(", ")}`;
+    const cells = [...at.row.cells].map((cell, place) => (place ? `${at.heads[place].textContent.trim()} ` : "") + cell.textContent.trim());
+    at.picture.parentElement.title = `${cells[0]}: ${cells.slice(1).join(", ")}`;
   });
   function foldTables(within) {
     for (const table of within.querySelectorAll("[data-chart] > [data-chart-table]:not([data-folded])")) {

@@ -3,15 +3,9 @@
 "use strict";
 
 (() => {
-  const KEYS = [
-    ["Ctrl K", "Go to a page, or search"],
-    ["/", "Search messages"],
-    ["j, k", "Next, previous row of a list"],
-    ["Enter", "Open the row"],
-    ["Esc", "Close a menu or a dialog"],
-    ["?", "Show these keys"],
-  ];
-  const SEARCHES = [["messages", "/trace"], ["the queue", "/queue"], ["connectors", "/connectors"], ["domains", "/domains"], ["mailboxes", "/mailboxes"]];
+  const { text } = window.gatepost;
+  const KEYS = ["Ctrl K", "/", "j, k", "Enter", "Esc", "?"];
+  const SEARCHES = ["/trace", "/queue", "/connectors", "/domains", "/mailboxes"];
 
   function make(name, attributes, ...children) {
     const element = document.createElement(name);
@@ -31,27 +25,28 @@
   }
 
   function help() {
-    const rows = KEYS.map(([keys, text]) => make("div", {}, make("dt", {}, make("kbd", {}, keys)), make("dd", {}, text)));
-    const close = make("button", { value: "close", class: "secondary", autofocus: "" }, "Close");
-    opened("keys", make("form", { method: "dialog" }, make("h2", { id: "keys-title" }, "Keyboard shortcuts"), make("dl", { class: "keys" }, ...rows), make("div", { class: "buttons" }, close)));
+    const [title, ...meanings] = text("keys");
+    const rows = KEYS.map((keys, at) => make("div", {}, make("dt", {}, make("kbd", {}, keys)), make("dd", {}, meanings[at])));
+    const close = make("button", { value: "close", class: "secondary", autofocus: "" }, text("close"));
+    opened("keys", make("form", { method: "dialog" }, make("h2", { id: "keys-title" }, title), make("dl", { class: "keys" }, ...rows), make("div", { class: "buttons" }, close)));
   }
 
   /* ------------------------------------------------------------------ the palette */
 
-  const pages = () => [...document.querySelectorAll("nav.side a, details[data-menu] a[href]")].map((link) => [link.textContent.trim(), link.getAttribute("href")]);
+  const pages = () => [...document.querySelectorAll("nav.side a, details[data-menu] a[href]")].map((link) => [link.textContent.trim().replaceAll("\u00ad", ""), link.getAttribute("href")]);
 
-  function choices(text) {
-    const words = text.toLowerCase().split(/\s+/).filter(Boolean);
+  function choices(typed) {
+    const words = typed.toLowerCase().split(/\s+/).filter(Boolean);
     const matching = pages().filter(([name]) => words.every((word) => name.toLowerCase().includes(word)));
-    const searches = text ? SEARCHES.map(([what, path]) => [`Search ${what} for “${text}”`, `${path}?q=${encodeURIComponent(text)}`]) : [];
-    const there = new Set(pages().map(([, path]) => path.split("?")[0]));
-    return [...matching, ...searches.filter(([, path]) => there.has(path.split("?")[0]))].slice(0, 12);
+    const there = new Map(pages().map(([name, path]) => [path.split("?")[0], name]));
+    const searches = SEARCHES.filter((path) => typed && there.has(path)).map((path) => [text("search", { page: there.get(path), text: typed }), `${path}?q=${encodeURIComponent(typed)}`]);
+    return [...matching, ...searches].slice(0, 12);
   }
 
   function palette() {
     const input = make("input", { type: "text", role: "combobox", "aria-expanded": "true", "aria-controls": "palette-list", "aria-labelledby": "palette-title", autocomplete: "off", autofocus: "" });
     const list = make("ul", { id: "palette-list", role: "listbox", "aria-labelledby": "palette-title", class: "palette" });
-    const dialog = opened("palette", make("h2", { id: "palette-title" }, "Go to"), input, list);
+    const dialog = opened("palette", make("h2", { id: "palette-title" }, text("go-to")), input, list);
     let at = 0;
     const show = () => {
       list.replaceChildren(...choices(input.value.trim()).map(([name, path], place) => make("li", { id: `palette-${place}`, role: "option", "aria-selected": String(place === at), "data-path": path }, name)));
@@ -95,7 +90,7 @@
   /* ------------------------------------------------------------------ parts that renew themselves
 
      While somebody is there: a page that nobody looks at, or has not touched for ten minutes, asks no more, so that a
-     session which is left alone ends. */
+     session which is left alone ends. What somebody is choosing in stays as it is. */
 
   const PRESENT = 600000;
   const begun = Date.now();
@@ -105,6 +100,7 @@
     if (document.hidden || Date.now() - touched > PRESENT || document.querySelector("dialog[open]")) return;
     for (const part of document.querySelectorAll("[data-renew]")) {
       if (Date.now() - (part.renewed ?? begun) < 1000 * Number(part.dataset.renew)) continue;
+      if (part.querySelector(".tick :checked, details.columns[open], select:focus")) continue;
       part.renewed = Date.now();
       part.dispatchEvent(new CustomEvent("renew"));
     }

@@ -16,10 +16,10 @@
     return answer;
   };
 
-  function say(part, text) {
+  function say(part, what) {
     const place = part.querySelector("[data-passkey-said]");
-    place.textContent = text;
-    place.hidden = !text;
+    place.textContent = what;
+    place.hidden = !what;
   }
 
   async function make(form) {
@@ -44,14 +44,14 @@
       form.addEventListener("submit", (event) => {
         event.preventDefault();
         say(form, "");
-        make(form).catch(() => say(form, "No passkey was made."));
+        make(form).catch(() => say(form, form.dataset.failed));
       });
     }
     for (const part of document.querySelectorAll("[data-passkey-log-in]")) {
       part.hidden = false;
       part.querySelector("button").addEventListener("click", () => {
         say(part, "");
-        logIn(part).catch(() => say(part, "No passkey was used."));
+        logIn(part).catch(() => say(part, part.dataset.failed));
       });
     }
   }

@@ -1,10 +1,11 @@
-"""The language of the page that is being made, and texts in it, by gettext's catalogues below `locale`.
+"""The language of the page or mail that is being made, and texts in it, by gettext's catalogues below `locale`.
 
-The English text is the key of its translation. `manage.web.request_language` says which language a request gets;
-everything else is English: REST, exports, logs, and whatever runs outside of a request.
+The English text is the key of its translation. `manage.web.request_language` says which language a request gets, and
+`in_language` is around a mail; everything else is English: REST, exports, logs.
 
-Used by `manage.pages` and by what `manage.web` says to a person. Templates have `_` and `ngettext`, and write a
-sentence with markup as `{% trans %}`. It translates texts that we wrote, never data.
+Used by `manage.pages`, by what `manage.web` says to a person, and by mails to people. Templates have `_`,
+`ngettext` and `pgettext`, and write a sentence with markup as `{% trans %}`. It translates texts that we wrote, never
+data.
 """
 
 from __future__ import annotations
@@ -86,6 +87,11 @@ def _(text: str, /, **values: Any) -> str:
     Where a value is markup, the result is, and all that is none is escaped.
     """
     return _filled(catalogue(_current.get()).gettext(text) if text else "", values)
+
+
+def pgettext(context: str, text: str, /, **values: Any) -> str:
+    """A text that other languages say in several ways, in that of the context: "Next" of pages is not that of keys."""
+    return _filled(catalogue(_current.get()).pgettext(context, text), values)
 
 
 def ngettext(one: str, many: str, number: int, /, **values: Any) -> str:

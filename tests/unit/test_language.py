@@ -5,8 +5,8 @@ from gettext import NullTranslations
 import pytest
 from markupsafe import Markup
 
-from gatepost.manage.web import language
-from gatepost.manage.web.language import (
+from gatepost import language
+from gatepost.language import (
     ENGLISH,
     NAMES,
     _,
@@ -17,12 +17,13 @@ from gatepost.manage.web.language import (
     language_choices,
     ngettext,
     offered,
+    pgettext,
     point,
     translated,
     translated_choices,
     use,
 )
-from gatepost.texts import N_, NN_
+from gatepost.texts import N_, NN_, NP_
 
 HOSTILE = "<script>alert(1)</script>%(name)s"
 
@@ -30,6 +31,9 @@ HOSTILE = "<script>alert(1)</script>%(name)s"
 class Words(NullTranslations):
     def gettext(self, message):
         return {"Queue": "Kö", "Remove %(name)s?": "Ta bort %(name)s?"}.get(message, message)
+
+    def pgettext(self, context, message):
+        return {("page", "Next"): "Nästa sida"}.get((context, message), message)
 
     def ngettext(self, msgid1, msgid2, n):
         return "%(num)s meddelande" if n == 1 else "%(num)s meddelanden"
@@ -55,6 +59,8 @@ def test_texts_numbers_and_labels_in_another_language():
     assert _("Queue") == "Kö"
     assert ngettext("%(num)s message", "%(num)s messages", 1) == "1 meddelande"
     assert ngettext(*NN_("%(num)s message", "%(num)s messages"), 1204331) == "1\u00a0204\u00a0331 meddelanden"
+    assert (pgettext("page", "Next"), pgettext("key", "Next")) == ("Nästa sida", "Next")
+    assert pgettext(*NP_("page", "Next")) == "Nästa sida"
     assert translated({"queue": N_("Queue")}) == {"queue": "Kö"}
     assert translated_choices([("queue", "Queue", "Queue")]) == [("queue", "Kö", "Kö")]
     assert (grouped(1234.5), point()) == ("1\u00a0234,5", ",")
