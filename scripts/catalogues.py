@@ -1,11 +1,13 @@
-"""Renew the message catalogues of the admin centre, check them, and compile those that are complete.
+"""Renew the message catalogues of pages and commands, check them, and compile those that are complete.
 
     make catalogues                                       takes new texts into every .po file, drops old ones, compiles
     .venv/bin/python scripts/catalogues.py --check FILE…  says what is missing or wrong in these .po files
 
-Texts are what the templates and modules of pages mark, and what forms make of the declarations of resources. A .mo file
-is written only of a catalogue in which nothing is missing or wrong, and a language is offered only if it has one
-(`gatepost.language`). The files hold no date and no line number, so they change only with the texts.
+Texts of pages and mails (gatepost.po) are what their templates and modules mark, and what forms make of the
+declarations of resources; sentences (sentences.po) what `sentence_sources` finds; texts of commands (commands.po) what
+theirs mark, and `command_texts`. A .mo file is written only of a catalogue in which nothing is missing or wrong, and a
+language is offered only if it has those it needs (`gatepost.language`, `gatepost.manage.cli.language`). The files hold
+no date and no line number, so they change only with the texts.
 """
 
 from __future__ import annotations
@@ -14,23 +16,26 @@ import argparse
 import ast
 import datetime as dt
 import io
-import itertools
 import re
 import sys
 from collections import Counter
+from functools import partial
 from http import HTTPStatus
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
+import command_texts
 from babel.messages.catalog import Catalog
 from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po, write_po
 from jinja2.ext import extract_from_ast
+from sentence_sources import MODULES, sentences, skeleton
 
 from gatepost.analysis.alarms.alarm import Severity
-from gatepost.language import ENGLISH, NAMES, catalogue_file
+from gatepost.language import ENGLISH, NAMES, SENTENCES, catalogue_file
 from gatepost.manage.access.principal import Role
 from gatepost.manage.access.records import AuditOutcome
+from gatepost.manage.cli.language import catalogue_file as commands_file
 from gatepost.manage.pages.code_labels import value_label
 from gatepost.manage.pages.fields import declared_texts
 from gatepost.manage.pages.rendering import environment
@@ -39,7 +44,7 @@ from gatepost.pki.certificates.entry import State
 from gatepost.policy.connectors.records import Organization
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from babel.messages.catalog import Message
     from pydantic import BaseModel
@@ -48,8 +53,7 @@ type Text = str | tuple[str, ...]
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 SOURCE: Final = ROOT / "src" / "gatepost"
-PAGES: Final = SOURCE / "manage" / "pages"
-TEMPLATES: Final = PAGES / "templates"
+TEMPLATES: Final = SOURCE / "manage" / "pages" / "templates"
 GALLERY: Final = "gallery.html"  # shows components to developers
 _MARK: Final = re.compile(r"import .*\b(?:_|N_|NN_|NP_|ngettext|pgettext)\b")
 PLACES: Final = 3  # that are named of one text
@@ -78,9 +82,11 @@ NOTES: Final = {
 """For translators, by text."""
 _DATE: Final = dt.datetime(2026, 11, 29, tzinfo=dt.UTC)
 _PLACEHOLDER: Final = re.compile(r"%(?:\((\w+)\)s|%)")
+_BRACES: Final = re.compile(r"(?<!\{)\{\w+(?:!r)?\}")  # click's
 _TAG: Final = re.compile(r"</?[a-z][^>]*>")
 _QUOTED: Final = re.compile(r'"[^"]*"')
 _WORD: Final = re.compile(r"[a-z]{3}")
+_SHORT_WORD: Final = re.compile(r"[A-Za-z]{2}")
 
 
 def marked() -> Iterator[tuple[Text, str]]:
@@ -91,11 +97,30 @@ def marked() -> Iterator[tuple[Text, str]]:
             for _line, function, texts in extract_from_ast(jinja.parse(path.read_text()), list(FORMS)):
                 yield from _forms(function, [texts] if isinstance(texts, str) else texts or (), path)
     for path in sorted(SOURCE.rglob("*.py")):
-        if _MARK.search(path.read_text()) is None:
-            continue
-        for node in ast.walk(ast.parse(path.read_bytes())):
-            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
-                yield from _forms(node.func.id, [getattr(each, "value", None) for each in node.args], path)
+        if command_texts.CLI not in path.parents:
+            yield from _marked_by(path)
+
+
+def _marked_by(path: Path) -> Iterator[tuple[Text, str]]:
+    """Texts that a module marks."""
+    if _MARK.search(path.read_text()) is None:
+        return
+    for node in ast.walk(ast.parse(path.read_bytes())):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+            yield from _forms(node.func.id, [getattr(each, "value", None) for each in node.args], path)
+
+
+def of_pages() -> Iterator[tuple[Text, str]]:
+    """Every text of the admin centre, and where it is."""
+    yield from marked()
+    yield from (entry for entry in declared() if is_language(entry[0]))
+
+
+def of_commands() -> Iterator[tuple[Text, str]]:
+    """Every text of commands, and where it is."""
+    for path in sorted(command_texts.CLI.glob("*.py")):
+        yield from _marked_by(path)
+    yield from (entry for entry in command_texts.unmarked() if _SHORT_WORD.search(_QUOTED.sub("", "".join(entry[0]))))
 
 
 def _forms(function: str, arguments: Sequence[object], path: Path) -> Iterator[tuple[Text, str]]:
@@ -133,10 +158,34 @@ def is_language(text: Text) -> bool:
     return isinstance(text, str) and bool(_WORD.search(_QUOTED.sub("", text).lower()))
 
 
-def template() -> Catalog:
+def spoken() -> Iterator[tuple[Text, str]]:
+    """Sentences that modules form, but for those that are marked; one of those that differ in names of values only."""
+    known = {skeleton(text) for text, _place in marked() if isinstance(text, str)}
+    for module in MODULES:
+        for text in sentences(SOURCE / module):
+            if skeleton(text) not in known:
+                known.add(skeleton(text))
+                yield text, _place(SOURCE / module)
+
+
+class Domain(NamedTuple):
+    """A catalogue in every language. file: of a language and suffix. texts: with their places."""
+
+    title: str
+    file: Callable[[str, str], Path]
+    texts: Callable[[], Iterator[tuple[Text, str]]]
+
+
+PAGES_DOMAIN: Final = Domain("the admin centre", catalogue_file, of_pages)
+SENTENCES_DOMAIN: Final = Domain("sentences with values", partial(catalogue_file, domain=SENTENCES), spoken)
+COMMANDS_DOMAIN: Final = Domain("commands", lambda language, suffix: Path(commands_file(language, suffix)), of_commands)
+DOMAINS: Final = (PAGES_DOMAIN, SENTENCES_DOMAIN, COMMANDS_DOMAIN)
+
+
+def template(domain: Domain = PAGES_DOMAIN) -> Catalog:
     """All texts, in the order of their sources."""
-    result = _catalogue(None)
-    for text, place in itertools.chain(marked(), (entry for entry in declared() if is_language(entry[0]))):
+    result = _catalogue(None, domain)
+    for text, place in domain.texts():
         notes = [NOTES[text]] if text in NOTES else []
         context, _separator, shown = text.rpartition(_CONTEXT) if isinstance(text, str) else ("", "", text)
         result.add(shown, locations=[(place, 0)], auto_comments=notes, context=context or None)
@@ -146,13 +195,13 @@ def template() -> Catalog:
     return result
 
 
-def _catalogue(language: str | None) -> Catalog:
+def _catalogue(language: str | None, domain: Domain) -> Catalog:
     return Catalog(
         locale=language,
         project="gatepost",
         version="1",
         copyright_holder="the gatepost project",
-        header_comment="# Texts of the admin centre. Renew with `make catalogues`.",
+        header_comment=f"# Texts of {domain.title}. Renew with `make catalogues`.",
         creation_date=_DATE,
         revision_date=_DATE,
         last_translator="",
@@ -161,14 +210,14 @@ def _catalogue(language: str | None) -> Catalog:
     )
 
 
-def renewed(language: str, texts: Catalog) -> Catalog:
+def renewed(language: str, texts: Catalog, domain: Domain = PAGES_DOMAIN) -> Catalog:
     """The catalogue of a language with exactly the texts there are, and the translations that it had."""
-    path = catalogue_file(language, "po")
+    path = domain.file(language, "po")
     known = {}
     if path.exists():
         with path.open("rb") as file:
             known = {(message.id, message.context): message.string for message in read_po(file, locale=language)}
-    result = _catalogue(language)
+    result = _catalogue(language, domain)
     for message in texts:
         if message.id:
             translation = known.get((message.id, message.context))
@@ -228,6 +277,8 @@ def _differences(text: str, original: str, *, counts: bool) -> Iterator[str]:
         yield f"placeholders differ ({', '.join(sorted(has ^ wants))})"
     if "%" in _PLACEHOLDER.sub("", text) and "%(" in original:
         yield "a % that is no placeholder (write %%)"
+    if not counts and Counter(_BRACES.findall(text)) != Counter(_BRACES.findall(original)):
+        yield "placeholders in braces differ"
     if Counter(_TAG.findall(text)) != Counter(_TAG.findall(original)):
         yield "tags differ"
     if ("<" in _TAG.sub("", text) or ">" in _TAG.sub("", text)) and "<" not in _TAG.sub("", original):
@@ -248,19 +299,23 @@ def read(path: Path) -> Catalog:
         return read_po(file)
 
 
-def renew(languages: Iterable[str]) -> None:
+def renew(languages: Iterable[str], domain: Domain) -> None:
     """Write the catalogues of the languages, compiled where they are complete."""
-    texts = template()
+    texts = template(domain)
     for language in languages:
-        catalogue = renewed(language, texts)
-        catalogue_file(language, "po").write_bytes(po_octets(catalogue))
+        catalogue = renewed(language, texts, domain)
+        source, compiled = domain.file(language, "po"), domain.file(language, "mo")
+        source.parent.mkdir(parents=True, exist_ok=True)
+        source.write_bytes(po_octets(catalogue))
         found = problems(catalogue)
         if found:
-            catalogue_file(language).unlink(missing_ok=True)
-            print(f"{language}: {len(found)} of {len(catalogue)} texts are missing or wrong, so it is not offered")
+            compiled.unlink(missing_ok=True)
+            print(
+                f"{source.name}, {language}: {len(found)} of {len(catalogue)} texts are missing or wrong, not offered"
+            )
         else:
-            catalogue_file(language).write_bytes(mo_octets(catalogue))
-            print(f"{language}: {len(catalogue)} texts")
+            compiled.write_bytes(mo_octets(catalogue))
+            print(f"{source.name}, {language}: {len(catalogue)} texts")
 
 
 def main() -> int:
@@ -269,7 +324,8 @@ def main() -> int:
     parser.add_argument("--check", nargs="+", metavar="FILE", type=Path, help="say what is missing or wrong in them")
     options = parser.parse_args()
     if not options.check:
-        renew(language for language in NAMES if language != ENGLISH)
+        for domain in DOMAINS:
+            renew([language for language in NAMES if language != ENGLISH], domain)
         return 0
     wrong = {path: problems(read(path)) for path in options.check}
     for path, found in wrong.items():

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,7 +27,9 @@ from gatepost.protocols.tls.profile import PROFILES, published
 from gatepost.settings import describe as settings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+
+os.environ["LC_ALL"] = "C.UTF-8"  # help in English, whatever the language of the terminal is
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 
@@ -55,6 +58,10 @@ _COMMANDS = """\
 
 What `gatepost COMMAND --help` prints. Data goes to standard output, messages to standard error; `--json` prints data
 for machines, with stable keys. Generated from the commands themselves.
+
+On a terminal in Swedish or German (LC_ALL, LC_MESSAGES, LANG, LANGUAGE) commands speak that language: help, headings,
+outcomes, questions and errors of their own. Exit codes, `--json` with all that it prints, tables in a pipe, files, and
+the names of commands, options, fields and states are the same in every language; `LC_ALL=C` makes the rest English.
 """
 
 
@@ -130,33 +137,33 @@ log shows, with its code. Generated from the declarations (decision 0055).
 """
 
 
-def pages() -> dict[Path, str]:
-    """Every generated page and its text."""
-    return {
-        DOCS / "settings.md": settings.markdown(),
-        DOCS / "resources.md": resources.markdown(),
-        DOCS / "tls.md": tls_page(),
-        DOCS / "commands.md": commands_page(),
-        DOCS / "monitoring.md": marked("monitoring.md", "metrics", metrics_table()),
-        DOCS / "rest.md": marked("rest.md", "endpoints", endpoints_table()),
-        DOCS / "use-cases.md": _USE_CASES + door_matrix.table(),
-        DOCS / "licences.md": licences.page(),
-        DOCS / "python.md": marked("python.md", "names", public_names.table()),
-        DOCS / "testing.md": marked("testing.md", "defects", public_names.defects()),
-        DOCS / "reply-codes.md": replies.markdown(),
-        DOCS / "log-lines.md": log_lines.page(),
-    }
+PAGES: dict[Path, Callable[[], str]] = {
+    DOCS / "settings.md": settings.markdown,
+    DOCS / "resources.md": resources.markdown,
+    DOCS / "tls.md": tls_page,
+    DOCS / "commands.md": commands_page,
+    DOCS / "monitoring.md": lambda: marked("monitoring.md", "metrics", metrics_table()),
+    DOCS / "rest.md": lambda: marked("rest.md", "endpoints", endpoints_table()),
+    DOCS / "use-cases.md": lambda: _USE_CASES + door_matrix.table(),
+    DOCS / "licences.md": licences.page,
+    DOCS / "python.md": lambda: marked("python.md", "names", public_names.table()),
+    DOCS / "testing.md": lambda: marked("testing.md", "defects", public_names.defects()),
+    DOCS / "reply-codes.md": replies.markdown,
+    DOCS / "log-lines.md": log_lines.page,
+}
+"""Every generated page, and the function that writes its text."""
 
 
 def main() -> int:
     """0: written or current. 1: something is not current."""
     check = "--check" in sys.argv[1:]
-    stale = [path for path, text in pages().items() if not path.exists() or path.read_text(encoding="utf-8") != text]
+    texts = {path: write() for path, write in PAGES.items()}
+    stale = [path for path, text in texts.items() if not path.exists() or path.read_text(encoding="utf-8") != text]
     for path in stale:
         if check:
             print(f"{path.relative_to(DOCS.parent)} is not current: run `make docs`")
         else:
-            path.write_text(pages()[path], encoding="utf-8")
+            path.write_text(texts[path], encoding="utf-8")
     return 1 if check and stale else 0
 
 

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from pathlib import Path
@@ -18,6 +19,8 @@ from gatepost.settings import describe
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+os.environ["LC_ALL"] = "C.UTF-8"  # help in English, whatever the language of the terminal is
 
 _FILES = """\
 .SH EXIT STATUS

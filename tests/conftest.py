@@ -13,6 +13,7 @@ import os
 from hypothesis import HealthCheck, settings
 
 os.environ.setdefault("UV_USE_IO_URING", "0")  # as node.worker sets it, and for the same reason
+os.environ["LC_ALL"] = "C.UTF-8"  # commands speak English, whatever the language of the terminal is
 os.environ.pop("COLUMNS", None)  # pytest-xdist sets it; what we start shall print as into any pipe
 
 _BY_TIME = [HealthCheck.too_slow]

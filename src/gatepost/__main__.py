@@ -7,7 +7,7 @@ if "_GATEPOST_OPENSSL_CONF" in os.environ:  # of `manage.cli.token_provider`: be
 
     load_requested()
 
-from gatepost.manage.cli import main
+from gatepost.manage.cli.run import run
 
 if __name__ == "__main__":
-    main(prog_name="gatepost")
+    run()

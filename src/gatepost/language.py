@@ -27,32 +27,39 @@ ENGLISH: Final = "en"
 LOCALE: Final = Path(__file__).with_name("locale")
 NAMES: Final[Mapping[str, str]] = {ENGLISH: "English", "sv": "Svenska", "de": "Deutsch"}
 """Every language that there is a catalogue of, in its own words."""
-_DOMAIN: Final = "gatepost"
+PAGES: Final = "gatepost"
+"""The catalogue of what pages mark."""
+SENTENCES: Final = "sentences"
+"""The catalogue of what `gatepost.sentences` translates."""
 _THOUSANDS: Final[Mapping[str, str]] = {"sv": "\u00a0", "de": "."}
 _current: ContextVar[str] = ContextVar("language", default=ENGLISH)
 
 
-def catalogue_file(language: str, suffix: str = "mo") -> Path:
-    """The catalogue of a language: "po" for people, "mo" for the program."""
-    return LOCALE / language / "LC_MESSAGES" / f"{_DOMAIN}.{suffix}"
+def catalogue_file(language: str, suffix: str = "mo", domain: str = PAGES) -> Path:
+    """A catalogue of a language: "po" for people, "mo" for the program."""
+    return LOCALE / language / "LC_MESSAGES" / f"{domain}.{suffix}"
 
 
 @cache
-def catalogue(language: str) -> NullTranslations:
+def catalogue(language: str, domain: str = PAGES) -> NullTranslations:
     """Translations of a language; English has none."""
     if language == ENGLISH:
         return NullTranslations()
-    with catalogue_file(language).open("rb") as file:
+    with catalogue_file(language, domain=domain).open("rb") as file:
         return GNUTranslations(file)
 
 
 @cache
 def offered() -> tuple[str, ...]:
-    """Languages that people may choose: English, and those whose catalogue is complete.
+    """Languages that people may choose: English, and those whose catalogues are complete.
 
     `scripts/catalogues.py` compiles a catalogue only if nothing in it is missing, so one that is there is complete.
     """
-    return tuple(language for language in NAMES if language == ENGLISH or catalogue_file(language).is_file())
+    return tuple(language for language in NAMES if language == ENGLISH or _is_complete(language))
+
+
+def _is_complete(language: str) -> bool:
+    return all(catalogue_file(language, domain=domain).is_file() for domain in (PAGES, SENTENCES))
 
 
 def language_choices() -> list[tuple[str, str]]:

@@ -1,4 +1,4 @@
-"""Mark constant texts that pages translate where they show them, as gettext's tools find them. Pure.
+"""Mark texts that pages translate where they show them, as gettext's tools find them. Pure.
 
 The text stays as it is: commands, REST, logs and stored records are in English. `gatepost.language` translates.
 """
@@ -19,3 +19,8 @@ def NP_(context: str, text: str, /) -> tuple[str, str]:  # noqa: N802 - as N_
 def NN_(one: str, many: str, /) -> tuple[str, str]:  # noqa: N802 - as N_
     """Mark both forms of a text for a number; `ngettext(*forms, number)` translates them."""
     return one, many
+
+
+def own(text: str, /) -> str:
+    """Mark a value of a sentence that is a sentence of ours by itself: pages translate it, too."""
+    return text

@@ -212,8 +212,8 @@ def test_no_page_of_a_tenants_own_shows_what_is_anothers(world: World, case: tup
         "recipient": "bob@partner.example", "partner": "partner.example", "selector": "s", "kind": "outbound_connector",
         "query": f"organization={THEIRS}", "from": THEIRS, "draft": "plain",
     }  # fmt: skip
-    for organization in (MINE, THEIRS):
-        path = world.filled(case[1], organization=organization)
+    # Most pages are of no organization: asked once.
+    for path in dict.fromkeys(world.filled(case[1], organization=organization) for organization in (MINE, THEIRS)):
         for query in ({}, *({one: value} for one, value in names.items()), names):
             target = f"{path}?{urlencode(query)}"
             answer = world.tenant.ask(target)

@@ -1,8 +1,8 @@
 """Proves what a kill leaves behind at each named step: nothing acknowledged is lost, and what is doubled is known.
 
-A process dies exactly before or after a function of gatepost (`support.kill_switch`), and the supervisor replaces it;
-`test_kill.py` kills all at random moments. The steps are those of a message (accept, lease, send, settle, notice),
-changes of the configuration, of keys and of certificates, and what signs evidence.
+A process dies exactly before or after a function of gatepost (`support.kill_switch`), alone or, at the same moment,
+with the whole gateway; `test_kill.py` kills at random moments. The steps are those of a message (accept, lease, send,
+settle, notice), changes of the configuration, of keys and of certificates, the turn of a day, and what signs evidence.
 """
 
 from __future__ import annotations
@@ -11,7 +11,9 @@ import hashlib
 import os
 import signal
 import smtplib
+import sqlite3
 import ssl
+from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -102,6 +104,10 @@ MAIL = {
     ],
 }
 
+WHOLE = pytest.mark.parametrize(
+    "whole", [True, pytest.param(False, marks=pytest.mark.long)], ids=["all processes", "one process"]
+)
+
 
 @pytest.fixture
 def mortal(running: ExitStack) -> Callable[..., MortalGateway]:
@@ -132,9 +138,10 @@ def is_sound(server: MortalGateway) -> None:
     assert (verified["verified"], verified["unsigned"]) == (True, {})
 
 
+@WHOLE
 @pytest.mark.parametrize("step", MAIL)
 def test_a_kill_at_a_step_of_a_message_loses_nothing(
-    mortal: Callable[..., MortalGateway], sink: Callable[..., Sink], step: str
+    mortal: Callable[..., MortalGateway], sink: Callable[..., Sink], step: str, *, whole: bool
 ) -> None:
     """Who got no 250 sends again, as any client does."""
     kills, partner = MAIL[step], sink()
@@ -143,7 +150,7 @@ def test_a_kill_at_a_step_of_a_message_loses_nothing(
     for number, kill in enumerate(kills):
         subject = f"{step}-{number}"
         partner.behaviour = kill.behaviour
-        server.arm(number)
+        server.arm(number, whole=whole)
         acknowledged = is_acknowledged(server, kill, subject)
         assert kill.stored or not acknowledged, kill.point
         server.killed()
@@ -176,12 +183,13 @@ def test_a_command_that_is_killed_changed_all_or_nothing(mortal: Callable[..., M
     wait_until(lambda: is_acknowledged(server, Kill(server.points[0], to="newer@contoso.example"), "x"), "its use")
 
 
+@WHOLE
 @pytest.mark.parametrize("moment", ["before", "after"])
 def test_a_worker_that_is_killed_as_it_takes_up_a_change_has_it_afterwards(
-    mortal: Callable[..., MortalGateway], moment: str
+    mortal: Callable[..., MortalGateway], moment: str, *, whole: bool
 ) -> None:
     server = mortal([Point("gatepost.node.snapshot:SnapshotSource.take", moment)], contoso())
-    server.arm(0)
+    server.arm(0, whole=whole)
     server.apply(contoso(mailboxes=[ALICE, ANN, "new@contoso.example"]))
     server.killed()
     assert is_acknowledged(server, Kill(server.points[0], to="new@contoso.example"), "for the new one")
@@ -200,8 +208,9 @@ def states(server: MortalGateway) -> dict[str, str]:
     return {row["id"]: row["state"] for row in server.cli("certificate", "list", json=True).data["certificates"]}
 
 
+@WHOLE
 def test_a_kill_at_a_switch_leaves_one_certificate_current(
-    mortal: Callable[..., MortalGateway], pki: Pki, tmp_path: Path
+    mortal: Callable[..., MortalGateway], pki: Pki, tmp_path: Path, *, whole: bool
 ) -> None:
     leaves = [pki.leaf("mx1.contoso.example"), pki.leaf("mx1.contoso.example")]
     old, new = (leaf.sha256[:16].lower() for leaf in leaves)
@@ -218,13 +227,13 @@ def test_a_kill_at_a_switch_leaves_one_certificate_current(
     assert states(server) == {old: "current", new: "next"}
     assert presented(server) == old
 
-    server.arm(2)
+    server.arm(2, whole=whole)
     server.killed_command(1, *switch)
     server.killed()
     assert states(server) == {old: "deprecated", new: "current"}
     assert presented(server) == new
 
-    server.arm(3)
+    server.arm(3, whole=whole)
     server.cli("certificate", "changeover", "roll-back")
     server.killed()
     assert states(server) == {old: "current", new: "next"}
@@ -248,15 +257,47 @@ def test_a_rotation_of_keys_that_is_killed_leaves_the_old_keys_or_the_new_ones(
     def names() -> list[str]:
         return [row["name"] for row in server.cli("srs", "list", json=True).data]
 
+    def outcomes() -> list[str]:
+        return [row["outcome"] for row in server.cli("audit", "--action", "srs-rotate", json=True).data]
+
     before = names()
     server.killed_command(0, "srs", "rotate")
-    assert names() == before
+    assert (names(), outcomes()) == (before, ["begun"])
     server.killed_command(1, "srs", "rotate")
-    assert names()[1:] == before
+    assert (names()[1:], outcomes()) == (before, ["begun", "begun"]), "no action without an entry"
+    server.cli("srs", "rotate")
+    assert (names()[2:], outcomes()) == (before, ["done", "begun", "begun"])
     assert [path.name for path in (server.data_dir / "srs").iterdir()] == ["keys"], "no key stays in another file"
 
 
-def test_a_kill_while_evidence_is_signed_takes_nothing_away(mortal: Callable[..., MortalGateway]) -> None:
+def test_a_key_of_evidence_that_is_sealed_is_nowhere_in_clear_whatever_was_killed(
+    running: ExitStack, tmp_path: Path
+) -> None:
+    sealed = Point("gatepost.pki.certificates.evidence_key:publish_file", "after")
+    written = Point(f"{WHOLE_FILE}:write_fresh", "after", ("path.parent.name=evidence",))
+    server = MortalGateway([written, sealed], contoso())
+    running.callback(server.remove)
+    server.apply(contoso())
+    server.arm(0, whole=True)
+    server.restart()
+    send(server.port, ANN)
+    server.wait_maildir(ANN)
+    is_sound(server)
+    public = server.cli("evidence", "key").stdout
+    with server.config.open("a") as config:
+        config.write(f'\n[store]\nmaster_key = "{key(tmp_path)}"\n')
+    server.arm(0, 1, whole=True)
+    server.restart()
+    assert server.cli("evidence", "key").stdout == public, "the same key signs"
+    files = [path for path in (server.data_dir / "evidence").rglob("*") if path.is_file()]
+    assert [path for path in files if b"PRIVATE KEY" in path.read_bytes()] == []
+    is_sound(server)
+
+
+@WHOLE
+def test_a_kill_while_evidence_is_signed_takes_nothing_away(
+    mortal: Callable[..., MortalGateway], *, whole: bool
+) -> None:
     points = [
         Point(f"{CHAIN}:EvidenceChain.append", "before"),
         Point(f"{CHAIN}:EvidenceChain.append", "after"),
@@ -272,12 +313,64 @@ def test_a_kill_while_evidence_is_signed_takes_nothing_away(mortal: Callable[...
 
     for number in serving:
         before = log()
-        server.arm(number)
+        server.arm(number, whole=whole)
         send(server.port, ANN, content=message(f"evidence-{number}"))
         server.killed()
         assert log().startswith(before), "what was written stays"
-    server.arm(stopping)
+    server.arm(stopping, whole=whole)
     os.kill(server.pid, signal.SIGTERM)
     server.killed()
     assert len(server.wait_maildir(ANN, len(serving))) == len(serving)
     is_sound(server)
+
+
+TRACE = "gatepost.store.sqlite.trace"
+HEADS = "gatepost.store.evidence_heads"
+TURN = [
+    Point("gatepost.node.ticket_secrets:SharedSecrets.keep", "before"),
+    Point(f"{TRACE}:make_texts", "after"),
+    Point(f"{TRACE}:_make_one_file", "before"),
+    Point("gzip:GzipFile.write", "after"),
+    Point("gatepost.store.evidence_files:sync_directory", "before"),
+    Point(f"{HEADS}:_append", "before"),
+    Point(f"{HEADS}:_append", "after"),
+]
+REMOVAL = [
+    Point("pathlib:Path.unlink", "before", ("self.parent.name=trace",)),
+    Point("pathlib:Path.unlink", "after", ("self.parent.name=trace",)),
+    Point(f"{HEADS}:pruned_body", "after"),
+    Point("pathlib:Path.unlink", "before", ("self.parent.name=log",)),
+    Point("pathlib:Path.unlink", "after", ("self.parent.name=log",)),
+]
+
+
+def test_a_kill_at_the_turn_of_a_day_ends_it_once(mortal: Callable[..., MortalGateway]) -> None:
+    """What a day leaves to be done is done at the first start after it, and there each step is killed."""
+    server = mortal([*TURN, *REMOVAL], contoso(), delayed=True, clock=-3 * 86400.0)
+    send(server.port, ANN)
+    server.wait_trace(recipient=ANN, event="DELIVER")
+    assert server.stop() == 0
+    before = server.trace(limit="100")
+    (day,) = server.data_dir.glob("trace/*.db")
+    server.arm(*range(len(TURN)), whole=True)
+    server.restart()
+    (head,) = wait_until(lambda: server.cli("evidence", "heads", json=True, expect=None).data, "the head of the day")
+    wait_until(lambda: files_of(server, head["day"]) == {day.name, f"{head['day']}.0.log.gz"}, "one file of each kind")
+    assert server.trace(limit="100") == before
+    with closing(sqlite3.connect(f"file:{day}?mode=ro", uri=True)) as connection:
+        assert connection.execute("PRAGMA user_version").fetchone() > (0,)
+    send(server.port, ANN)
+    assert len(server.wait_maildir(ANN, 2)) == 2
+    is_sound(server)
+    with server.config.open("a") as config:
+        config.write('\n[trace]\ndays = 1\n\n[evidence]\nkeep = "1d"\n')
+    server.arm(*range(len(TURN), len(server.points)), whole=True)
+    server.restart()
+    wait_until(lambda: not files_of(server, head["day"]), "the end of what is kept of the day")
+    is_sound(server)
+
+
+def files_of(server: MortalGateway, day: str) -> set[str]:
+    """What the data directory has of a day, of trace and evidence."""
+    paths = [*server.data_dir.glob("trace/*"), *server.data_dir.glob("evidence/log/*")]
+    return {path.name for path in paths if path.name.lstrip(".").startswith(day)}

@@ -37,10 +37,14 @@ if os.geteuid() == 0:  # data in tmp_path is root's, and for root alone
     os.environ["GATEPOST_SERVER__USER"] = "root"
 
 
+gc.disable()  # until all tests are collected: what is made meanwhile stays
+
+
 def pytest_collection_finish() -> None:
     """Twenty thousand tests stay as they are: whoever looks for garbage need not look at them each time."""
     gc.collect()
     gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -14,29 +15,47 @@ sys.path.insert(0, str(ROOT / "scripts"))
 
 import catalogues  # noqa: E402 - it is no package
 
-from gatepost.language import ENGLISH, NAMES, catalogue, catalogue_file, offered  # noqa: E402 - as above
+from gatepost.language import ENGLISH, NAMES, PAGES, SENTENCES, catalogue, catalogue_file, offered  # noqa: E402 - as above
+from gatepost.manage.cli.language import LETTERS  # noqa: E402 - as above
 
 OTHERS = [language for language in NAMES if language != ENGLISH]
 
 
+template = cache(catalogues.template)
+
+
 @pytest.fixture(scope="module")
 def texts():
-    return catalogues.template()
+    return template(catalogues.PAGES_DOMAIN)
+
+
+@pytest.mark.parametrize("domain", catalogues.DOMAINS, ids=lambda domain: domain.title)
+def test_catalogues_are_current(domain):
+    texts = template(domain)
+    for language in OTHERS:
+        there = domain.file(language, "po").read_bytes()
+        assert catalogues.po_octets(catalogues.renewed(language, texts, domain)) == there, "run make catalogues"
 
 
 @pytest.mark.parametrize("language", OTHERS)
-def test_a_catalogue_is_current(texts, language):
-    there = catalogue_file(language, "po").read_bytes()
-    assert catalogues.po_octets(catalogues.renewed(language, texts)) == there, "run make catalogues"
-
-
-@pytest.mark.parametrize("language", OTHERS)
-def test_a_language_is_offered_only_if_nothing_is_missing(language):
-    there = catalogues.read(catalogue_file(language, "po"))
-    is_complete = not catalogues.problems(there)
-    assert (language in offered()) is catalogue_file(language).exists() is is_complete
+@pytest.mark.parametrize("domain", catalogues.DOMAINS, ids=lambda domain: domain.title)
+def test_a_catalogue_is_compiled_only_if_nothing_is_missing(domain, language):
+    catalogue = catalogues.read(domain.file(language, "po"))
+    compiled = domain.file(language, "mo")
+    is_complete = not catalogues.problems(catalogue)
+    assert compiled.exists() is is_complete
     if is_complete:
-        assert catalogue_file(language).read_bytes() == catalogues.mo_octets(there), "run make catalogues"
+        assert compiled.read_bytes() == catalogues.mo_octets(catalogue), "run make catalogues"
+
+
+def test_a_language_is_offered_if_its_catalogue_is_compiled():
+    complete = {
+        language
+        for language in OTHERS
+        if all(catalogue_file(language, domain=domain).exists() for domain in (PAGES, SENTENCES))
+    }
+    assert {*offered()} == {ENGLISH, *complete}
+    assert {*LETTERS} == {*OTHERS}, "commands speak the languages of pages"
 
 
 @pytest.mark.parametrize(
@@ -44,6 +63,7 @@ def test_a_language_is_offered_only_if_nothing_is_missing(language):
     [
         ("Save", "", "missing"),
         ("Save", "Spara", None),
+        ("No such command {name!r}.", "Kommandot {name} finns inte.", "placeholders in braces differ"),
         ("Remove %(name)s?", "Ta bort %(name)s?", None),
         ("Remove %(name)s?", "Ta bort %(namn)s?", "placeholders differ (name, namn)"),
         ("Remove %(name)s?", "Ta bort?", "placeholders differ (name)"),
@@ -99,6 +119,18 @@ def test_a_context_is_kept_and_compiled(language):
     assert {key: catalogue(language).pgettext(*key) for key in there} == there
 
 
+def test_texts_of_every_kind_of_command_are_found():
+    found = {message.id for message in template(catalogues.COMMANDS_DOMAIN)}
+    assert "Show and manage mail that waits or is held." in found, "a line in the help of a group"
+    assert "Exit codes: 0 found, 2 no such name, 3 the data cannot be read." in found, "a paragraph of many commands"
+    assert "Domain of the recipients." in found, "an option that a use case declares"
+    assert '"TLSv1.2" or "TLSv1.3".' in found, "with nothing but a short word"
+    assert "next attempt" in found, "a heading, and the name of a fact"
+    assert ("%(num)s delivery", "%(num)s deliveries") in found, "what quantity counts"
+    assert "No such command {name!r}." in found, "click's"
+    assert not {text for text in found if isinstance(text, str) and "\b" in text}, "lines that are commands"
+
+
 def test_templates_count_by_the_function_alone():
     """`{% pluralize %}` would call the function whose result is text, and show tags as they are written."""
     assert [path.name for path in catalogues.TEMPLATES.rglob("*.html") if "pluralize" in path.read_text()] == []
@@ -108,7 +140,7 @@ def test_no_module_that_translates_uses_the_name_for_something_else():
     wrong = []
     for path in catalogues.SOURCE.rglob("*.py"):
         source = path.read_text()
-        if "gatepost.language import" not in source:
+        if "gatepost.language import" not in source and "cli.language import" not in source:
             continue
         for node in ast.walk(ast.parse(source)):
             stored = isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store) and node.id == "_"

@@ -6,6 +6,7 @@ The lists of exceptions may only shrink: an entry that is no longer needed fails
 from __future__ import annotations
 
 import ast
+import gc
 import re
 from collections import Counter
 from functools import cache
@@ -14,6 +15,9 @@ from pathlib import Path
 import pytest
 
 SOURCE = Path(__file__).resolve().parents[2] / "src" / "gatepost"
+
+# Whichever test is the first of its process parses all modules: 5 s of CPU, a minute on a busy machine.
+pytestmark = pytest.mark.timeout(180)
 
 
 # Names: words that say nothing by themselves, or say it as nobody in the field does.
@@ -147,7 +151,17 @@ def modules() -> list[str]:
 
 @cache
 def tree(module: str) -> ast.Module:
-    return ast.parse((SOURCE / f"{module}.py").read_text())
+    gc.disable()  # all trees stay: to look for garbage among them takes longer than to parse
+    try:
+        return ast.parse((SOURCE / f"{module}.py").read_text())
+    finally:
+        gc.enable()
+
+
+@cache
+def nodes(module: str) -> list[ast.AST]:
+    """All nodes of a module: to walk through them takes longer than to parse, and several tests ask."""
+    return list(ast.walk(tree(module)))
 
 
 def words(name: str) -> set[str]:
@@ -156,7 +170,7 @@ def words(name: str) -> set[str]:
 
 def retired_names(module: str) -> set[str]:
     kinds = ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
-    names = {node.name for node in ast.walk(tree(module)) if isinstance(node, kinds)} | {module.rpartition("/")[2]}
+    names = {node.name for node in nodes(module) if isinstance(node, kinds)} | {module.rpartition("/")[2]}
     return {name for name in names if words(name) & RETIRED or name.lstrip("_") in RETIRED_CLASSES}
 
 
@@ -173,11 +187,11 @@ def test_no_name_has_a_retired_word():
     assert found == NAMES_LEFT, "rename it, or take what is gone off the list"
 
 
-def retired_locals(code: ast.Module) -> list[str]:
+def retired_locals(code: list[ast.AST]) -> list[str]:
     """Names without annotation that functions, lambdas and comprehensions bind, as often as they bind them."""
-    annotated = {id(node.target) for node in ast.walk(code) if isinstance(node, ast.AnnAssign)}
+    annotated = {id(node.target) for node in code if isinstance(node, ast.AnnAssign)}
     bound: list[str] = []
-    for node in ast.walk(code):
+    for node in code:
         if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store) and id(node) not in annotated:
             bound.append(node.id)
         elif isinstance(node, ast.ExceptHandler | ast.MatchAs) and node.name:
@@ -200,11 +214,11 @@ def retired_locals(code: ast.Module) -> list[str]:
     ],
 )
 def test_locals_of_a_module(code, names):
-    assert sorted(retired_locals(ast.parse(code))) == sorted(names)
+    assert sorted(retired_locals(list(ast.walk(ast.parse(code))))) == sorted(names)
 
 
 def test_locals_say_what_they_hold():
-    left = {module: names for module in modules() if (names := retired_locals(tree(module)))}
+    left = {module: names for module in modules() if (names := retired_locals(nodes(module)))}
     assert left == {}, "name what it holds"
 
 
@@ -236,7 +250,7 @@ def riddles_of(module: str) -> set[str]:
     kinds = ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
     documented = [
         (node.name, ast.get_docstring(node) or "")
-        for node in ast.walk(tree(module))
+        for node in nodes(module)
         if isinstance(node, kinds) and not node.name.startswith("_")
     ]
     return {name for name, text in documented if _RIDDLE.match(text) and "?" not in text.split("\n")[0]}
@@ -253,10 +267,10 @@ def test_the_docstring_of_a_class_or_function_says_what_it_is():
 @cache
 def texts(module: str) -> str:
     """All strings of a module but its documentation: those that stand alone."""
-    alone = {id(node.value) for node in ast.walk(tree(module)) if isinstance(node, ast.Expr)}
+    alone = {id(node.value) for node in nodes(module) if isinstance(node, ast.Expr)}
     return "\n".join(
         node.value
-        for node in ast.walk(tree(module))
+        for node in nodes(module)
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in alone
     )
 

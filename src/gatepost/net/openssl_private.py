@@ -184,12 +184,12 @@ def self_test() -> None:
 
 
 def _try_all() -> str:
-    key = ec.generate_private_key(ec.SECP384R1())
+    key = ec.generate_private_key(ec.SECP256R1())
     server, client = SSL.Context(SSL.TLS_SERVER_METHOD), SSL.Context(SSL.TLS_CLIENT_METHOD)
     server.use_certificate(self_signed(key))
     server.use_privatekey(key)
-    set_groups(client, "?*P-384")
-    set_signature_algorithms(client, "ecdsa_secp384r1_sha384")
+    set_groups(client, "?*P-256")
+    set_signature_algorithms(client, "ecdsa_secp256r1_sha256")
     watch = SignatureWatch(client)
     ours, theirs = SSL.Connection(client, None), SSL.Connection(server, None)
     ours.set_connect_state()
@@ -221,8 +221,8 @@ def _try_records(ours: SSL.Connection, theirs: SSL.Connection) -> str:
 
 def _compare(ours: SSL.Connection, theirs: SSL.Connection, watch: SignatureWatch) -> str:
     expected = {
-        "SSL_CTX_set1_curves_list": (ours.get_group_name(), "secp384r1"),
-        "SSL_CTX_set_msg_callback": (watch.code, 0x0503),
+        "SSL_CTX_set1_curves_list": (ours.get_group_name(), "secp256r1"),
+        "SSL_CTX_set_msg_callback": (watch.code, 0x0403),
         "SSL_get_tlsext_status_ocsp_resp": (stapled_response(ours), b""),
         "SSL_session_reused": (session_reused(ours), False),
         "SSL_get_certificate, server": (local_certificate(theirs) != 0, True),
@@ -239,4 +239,4 @@ def self_signed(key: ec.EllipticCurvePrivateKey) -> x509.Certificate:
     builder = (
         builder.serial_number(1).not_valid_before(now - timedelta(days=1)).not_valid_after(now + timedelta(days=1))
     )
-    return builder.sign(key, hashes.SHA384())
+    return builder.sign(key, hashes.SHA256())

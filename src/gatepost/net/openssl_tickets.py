@@ -146,9 +146,12 @@ class _Workshop:
         """Whether the keys whose name is at a place made the ticket in a session (RFC 5077 section 4)."""
         memory = _peek(_address(server) + place, _NAME + _POINTER)
         key = _peek(int.from_bytes(memory[_NAME:], sys.byteorder), _SECRET)[:_TAG]
-        ticket = encoded[encoded.find(memory[:_NAME]) :]
-        ends = range(_NAME, len(ticket) - _TAG + 1)
-        return any(hmac.digest(key, ticket[:end], "sha256") == ticket[end : end + _TAG] for end in ends)
+        before, name, behind = encoded.partition(memory[:_NAME])
+        for size in (int.from_bytes(before[-1:]), int.from_bytes(before[-2:])):  # of an OCTET STRING, in DER
+            sealed, tag = (name + behind)[: size - _TAG], (name + behind)[size - _TAG : size]
+            if size > _NAME + _TAG and hmac.digest(key, sealed, "sha256") == tag:
+                return True
+        return False
 
     def _server(self) -> SSL.Context:
         server = SSL.Context(SSL.TLS_SERVER_METHOD)
@@ -181,7 +184,7 @@ def _names(memory: bytes, encoded: bytes) -> Iterator[int]:
     """Where 16 bytes of a session lie that may be a random name."""
     for place in range(0, len(memory) - _NAME - _POINTER, 4):
         name = memory[place : place + _NAME]
-        if len(set(name)) > _NAME // 2 and name in encoded:
+        if name in encoded and len(set(name)) > _NAME // 2:
             yield place
 
 

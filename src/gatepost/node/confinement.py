@@ -33,7 +33,7 @@ WORK: Final = "made"
 
 _FOLDERS: Final = (WORK, "cache", "maildir", "tls-reports-inbox")
 _FILES: Final = ("own-connection",)
-_NULL: Final = Path("/dev/null")
+_NULL: Final = "/dev/null"
 
 _log = logging.getLogger(__name__)
 
@@ -103,10 +103,10 @@ class Confinement:
 
         It looks whether other processes live, and a drill listens on loopback.
         """
-        rules = self._around() | {self._data: Access.CHANGE}
+        rules = self._around() | {str(self._data): Access.CHANGE}
         self._apply(rules, executes=runs_programs(self._settings), isolated=False)
 
-    def _apply(self, rules: dict[Path, Access], *, executes: bool, isolated: bool) -> None:
+    def _apply(self, rules: dict[str, Access], *, executes: bool, isolated: bool) -> None:
         """executes: it starts programs of the operator, which need files of their own."""
         if self._means.landlock:
             tempfile.tempdir = str(self._data / WORK)
@@ -119,17 +119,17 @@ class Confinement:
         except OSError as error:
             _log.error("process %d is not confined: %s", os.getpid(), error)
 
-    def _of_workers(self) -> dict[Path, Access]:
+    def _of_workers(self) -> dict[str, Access]:
         rules = self._around()
-        for path in _children(self._data):
-            if path.name not in self._withheld:
-                rules[path.resolve()] = Access.READ
-        return rules | {path.resolve(): Access.CHANGE for path in self._writes}
+        for entry in _children(self._data):
+            if entry.name not in self._withheld:
+                rules[str(Path(entry).resolve()) if entry.is_symlink() else entry.path] = Access.READ
+        return rules | {str(path.resolve()): Access.CHANGE for path in self._writes}
 
-    def _around(self) -> dict[Path, Access]:
+    def _around(self) -> dict[str, Access]:
         """Everything outside of data_dir may be read, as far as the account may."""
         rules = dict.fromkeys(_surroundings(self._data), Access.READ)
-        return rules | {Path("/"): Access.READ_DIR, _NULL: Access.READ | Access.WRITE_FILE}
+        return rules | {"/": Access.READ_DIR, _NULL: Access.READ | Access.WRITE_FILE}
 
 
 def runs_programs(settings: Settings, index: int | None = None) -> bool:
@@ -142,13 +142,13 @@ def runs_programs(settings: Settings, index: int | None = None) -> bool:
     return bool(settings.pkcs11.module) or (hook and asks)
 
 
-def _surroundings(directory: Path) -> Iterator[Path]:
+def _surroundings(directory: Path) -> Iterator[str]:
     """All that is not on the way to a directory: what lies beside it, and beside each directory above it."""
     for path in (directory, *directory.parents[:-1]):
-        yield from (other for other in _children(path.parent) if other != path)
+        yield from (entry.path for entry in _children(path.parent) if entry.name != path.name)
 
 
-def _children(directory: Path) -> Iterable[Path]:
-    with suppress(OSError):
-        return list(directory.iterdir())
+def _children(directory: Path) -> Iterable[os.DirEntry[str]]:
+    with suppress(OSError), os.scandir(directory) as entries:
+        return list(entries)
     return []

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
 
 OLDEST: Final = 2
@@ -61,7 +60,7 @@ def landlock_version() -> int:
     return max(0, int(_libc.syscall(_CREATE, None, 0, _VERSION)))
 
 
-def restrict_files(rules: Mapping[Path, Access], *, isolated: bool = False) -> None:
+def restrict_files(rules: Mapping[str, Access], *, isolated: bool = False) -> None:
     """Deny this thread, and all that it starts, every access to files that no rule allows.
 
     rules: files, and directories with all below them. Paths that are not there are left out, and so are symbolic links,
@@ -84,7 +83,7 @@ def restrict_files(rules: Mapping[Path, Access], *, isolated: bool = False) -> N
         os.close(ruleset)
 
 
-def _allow(ruleset: int, path: Path, access: int) -> None:
+def _allow(ruleset: int, path: str, access: int) -> None:
     file = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
         mode = os.fstat(file).st_mode

@@ -8,8 +8,10 @@ command reads settings, few read resources.
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Mapping
 from enum import StrEnum
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Self, dataclass_transform, get_args, get_origin, get_type_hints
 
 import msgspec
@@ -73,6 +75,20 @@ class SectionError(ValueError):
         super().__init__("\n".join(map(str, self.errors)))
 
 
+class _Types(dict[str, Any]):
+    """The types of a section's keys. Annotations are texts until somebody asks: most keys are never written."""
+
+    def __init__(self, section: type[Section]) -> None:
+        super().__init__()
+        self._section = section
+
+    def __missing__(self, key: str) -> Any:
+        name = self._section.settings[key].name
+        alone = SimpleNamespace(__annotations__={name: self._section.__annotations__[name]})
+        self[key] = get_type_hints(alone, vars(sys.modules[self._section.__module__]), include_extras=True)[name]
+        return self[key]
+
+
 @dataclass_transform(eq_default=True, frozen_default=True, kw_only_default=True, field_specifiers=(setting,))
 class Section:
     """A table of the settings: immutable, and refusing keys that it does not know.
@@ -87,6 +103,7 @@ class Section:
         cls.settings = {
             declared.key: declared for declared in tuple(vars(cls).values()) if isinstance(declared, Setting)
         }
+        cls.types = _Types(cls)
         for declared in cls.settings.values():
             if declared.is_required:
                 delattr(cls, declared.name)
@@ -143,10 +160,7 @@ def read[S: Section](
 
 
 def hints(kind: type[Section]) -> Mapping[str, Any]:
-    """The types of the keys. Annotations are texts until somebody asks: most sections are never written."""
-    if "types" not in vars(kind):
-        annotations = get_type_hints(kind, include_extras=True)
-        kind.types = {key: annotations[declared.name] for key, declared in kind.settings.items()}
+    """The types of the keys, which are there for whoever gets one by its key."""
     return kind.types
 
 

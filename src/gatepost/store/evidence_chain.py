@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 from gatepost.events.evidence.chain import ORIGIN, Line, Place, link, parse_line
 from gatepost.events.evidence.entry import Kind
 from gatepost.store.evidence_end import ChainEnd, day_after
-from gatepost.store.evidence_files import ADMIN_WRITER, compress, day_files, log_directory, read_lines
+from gatepost.store.evidence_files import ADMIN_WRITER, compress, day_files, log_directory, read_lines, remove_plain
 from gatepost.store.interface import StoreFailure
 from gatepost.store.sqlite.schema import make_directory, make_file
 from gatepost.times import day_text
@@ -95,7 +95,9 @@ class EvidenceChain:
             if self._day < today:
                 self._path, self._size = None, 0
             for file in day_files(self._evidence, self._writer):
-                if file.day < today and not file.closed:
+                if file.closed:
+                    remove_plain(file.path)
+                elif file.day < today:
                     compress(file.path)
 
     # ------------------------------------------------------------------------------------------- under the lock

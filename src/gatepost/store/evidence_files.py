@@ -34,6 +34,7 @@ HEADS_FILE: Final = "heads.log"
 
 _LONGEST_KEY: Final = 65536
 _NAME: Final = re.compile(r"(\d{4}-\d\d-\d\d)\.([A-Za-z0-9_-]{1,32})\.log(\.gz)?", re.ASCII)
+_LEFT: Final = re.compile(r"\.?(?P<day>\d{4}-\d\d-\d\d)\..+\.(torn|gz\.new)", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +101,12 @@ def day_files(evidence: Path, writer: str = "", *, since: str = "", until: str =
     return [found[key] for key in sorted(found)]
 
 
+def left_by_crashes(evidence: Path, *, before: str) -> list[Path]:
+    """The torn ends and unfinished compressed files of days before one, such as "2026-11-30"."""
+    matches = (_LEFT.fullmatch(path.name) for path in log_directory(evidence).glob("*"))
+    return [log_directory(evidence) / match[0] for match in matches if match and match["day"] < before]
+
+
 def read_lines(path: Path) -> Iterator[bytes]:
     """The lines of a file, each with its LF if it has one; what is longer than a line may be comes in pieces.
 
@@ -132,9 +139,16 @@ def compress(path: Path) -> Path:
         fresh.replace(target)
     finally:
         fresh.unlink(missing_ok=True)
-    sync_directory(path.parent)
-    path.unlink()
+    remove_plain(target)
     return target
+
+
+def remove_plain(compressed: Path) -> None:
+    """Remove the file that was compressed, also where a crash came before that. Raises OSError."""
+    plain = compressed.with_suffix("")
+    if plain.exists():
+        sync_directory(compressed.parent)
+        plain.unlink()
 
 
 def kept_keys(evidence: Path) -> list[bytes]:

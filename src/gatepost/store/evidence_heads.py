@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from gatepost.events.evidence.chain import Place, join, parse_line, sign_body
 from gatepost.events.evidence.heads import DayHead, HeadBook, head_body, pruned_body
 from gatepost.store.evidence_chain import EvidenceChain, end_of, writer_lock
-from gatepost.store.evidence_files import ADMIN_WRITER, HEADS_FILE, day_files, log_directory, read_lines
+from gatepost.store.evidence_files import ADMIN_WRITER, HEADS_FILE, day_files, left_by_crashes, read_lines, remove_plain
 from gatepost.store.interface import StoreFailure
 from gatepost.store.sqlite.schema import make_directory, make_file
 from gatepost.times import day_text
@@ -68,15 +68,14 @@ class EvidenceHeads:
         with self._alone() as path:
             book, place = self._read(path)
             gone = [file for file in day_files(self._evidence) if file.day < first and file.day in book.days]
-            if not gone:
-                return []
-            if book.before < first:
+            if gone and book.before < first:
                 _append(path, self._signed(place, pruned_body(place, now, node=self._node, before=first))[1])
             for file in gone:
+                if file.closed:
+                    remove_plain(file.path)
                 file.path.unlink(missing_ok=True)
-            for torn in log_directory(self._evidence).glob("*.torn"):
-                if torn.name[: len(first)] < first:
-                    torn.unlink(missing_ok=True)
+            for left in left_by_crashes(self._evidence, before=first):
+                left.unlink(missing_ok=True)
             return [file.path.name for file in gone]
 
     def _ends(self, day: str) -> dict[str, Place]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,6 +44,16 @@ if TYPE_CHECKING:
     from gatepost.store.srs_keys import Sealing
     from gatepost.store.ticket_secrets import TicketSecrets
     from gatepost.store.trace import Trace
+
+# What is imported only by who uses it, and used by each worker.
+_SQLITE_MODULES = (
+    "sqlite.shards",
+    "sqlite.message_trace",
+    "sqlite.administration",
+    "sqlite.quarantine",
+    "evidence_in_files",
+)
+_SHARED_MODULES = ("postgres.opening", "postgres.trace", "postgres.evidence")
 
 _NO_LIBRARY = "store.url: PostgreSQL needs the package asyncpg: install gatepost[postgres]"
 
@@ -317,6 +328,16 @@ class Storage:
         with _loading_postgres():
             from gatepost.store.postgres.configuration import COPY_FILE  # noqa: PLC0415 - as above
         return ConfigStores(self._directory / COPY_FILE, self.configuration)
+
+    def load_worker_modules(self) -> None:
+        """Import what a worker uses of its engine, before workers are forked: else each would, into memory of its own.
+
+        Raises StoreFailure.
+        """
+        names = _SHARED_MODULES if self.is_shared else _SQLITE_MODULES
+        with _loading_postgres():
+            for name in names:
+                import_module(f"gatepost.store.{name}")
 
     def prepare_worker_files(self) -> list[Path]:
         """Make and return what a worker writes in the data directory, as confined processes make nothing there.

@@ -1,14 +1,16 @@
-"""A gateway that dies exactly before or after a named step."""
+"""A gateway that dies exactly before or after a named step, alone or with all its processes."""
 
 from __future__ import annotations
 
 import json
 import signal
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from support.gateway import Gateway
+from support.kill_switch import ALL, ALONE
 from support.process import Child, run_gatepost, script_command
 
 from gatepost.testing.gateway import environment
@@ -41,20 +43,28 @@ class Point:
 
 
 class MortalGateway(Gateway):
-    """points: where it can be killed; none is armed at first, and one that was reached is armed no more."""
+    """points: where it can be killed; none is armed at first, and one that was reached is armed no more.
 
-    def __init__(self, points: Sequence[Point], resources: Any, **options: Any) -> None:
+    delayed: not from the first start on, but from `restart`.
+    """
+
+    def __init__(self, points: Sequence[Point], resources: Any, *, delayed: bool = False, **options: Any) -> None:
         super().__init__(resources, **options)
         self.points = points
         self._file = self.folder.write("armed", "\0" * len(points))
+        self._plain = delayed
         self._before: list[int] = []
+        self._whole = False
 
-    def arm(self, *numbers: int) -> None:
-        """Arm points: the process that gets there dies."""
-        self._before = self.family() if self._child else []
+    def arm(self, *numbers: int, whole: bool) -> None:
+        """Arm points. whole: all processes die at once, not only the one that gets there."""
+        self._before, self._whole = self.family() if self._child else [], whole
+        self._write(numbers, ALL if whole else ALONE)
+
+    def _write(self, numbers: Sequence[int], deadly: int) -> None:
         octets = bytearray(self._file.read_bytes())
         for number in numbers:
-            octets[number] = 1
+            octets[number] = deadly
         with self._file.open("r+b") as file:  # the same file: it is mapped
             file.write(octets)
 
@@ -67,19 +77,35 @@ class MortalGateway(Gateway):
         """Wait for the kill, and until the gateway serves again."""
         running, before = self._running(), self._before
         wait_until(lambda: not self.armed, f"a kill {self.armed}")
+        if self._whole:
+            running.kill()
         wait_until(lambda: running.returncode is not None or alive(before) != before, "the end of a process")
         if running.returncode is not None:
             running.kill()
             self.start()
         wait_until(lambda: greets(self.port), "a new worker", timeout=60)
 
+    def restart(self) -> None:
+        """Start with its points, again after each kill of all processes, until none is left."""
+        self._plain = False
+        while left := self.armed:
+            self._child = self._launch(self.folder / "log.txt")
+            wait_until(partial(self._are_fewer, len(left)), f"a kill {left}")
+            self.kill()
+        self.start()
+
+    def _are_fewer(self, count: int) -> bool:
+        return len(self.armed) < count
+
     def killed_command(self, number: int, *words: str) -> None:
         """Run a command that is killed at a point."""
-        self.arm(number)
+        self._write([number], ALONE)
         done = run_gatepost("-c", _SCRIPT, *self._arguments(), "--config", self.config, *words)
         assert done.returncode == -signal.SIGKILL, (self.armed, done.stdout, done.stderr)
 
     def _launch(self, log: Path) -> Child:
+        if self._plain:
+            return super()._launch(log)
         command = [*script_command(_SCRIPT), *self._arguments(), "--config", str(self.config), "serve"]
         return Child(command, log, environment())
 

@@ -17,10 +17,13 @@ import sys
 from importlib import import_module
 from operator import attrgetter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+ALONE: Final = 1  # the process that reaches the step dies
+ALL: Final = 2  # it stands still until whoever armed the step kills all: a confined process sends others no signal
 
 
 class Switch:
@@ -42,8 +45,11 @@ class Switch:
                 return
             call = _Call(signature.bind(*args, **options).arguments)
             if all(str(of(call)) == value if value else of(call) for of, value in self._holding):
+                deadly = signal.SIGSTOP if self._memory[self._number] == ALL else signal.SIGKILL
                 self._memory[self._number] = 0
-                os.kill(os.getpid(), signal.SIGKILL)
+                os.kill(os.getpid(), deadly)
+                while True:  # the signal may reach another thread first, and this one must not go on meanwhile
+                    signal.pause()
 
         @functools.wraps(function)
         def wrapped(*args: Any, **options: Any) -> Any:

@@ -13,10 +13,12 @@ import threading
 import time
 from collections import Counter
 from contextlib import ExitStack
+from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
 from support.detour import Detour, Detours
 from support.gateway import Gateway
+from support.kill_points import MortalGateway
 from support.postgres import Postgres
 from support.scenes import ALICE, connector, contoso, message
 
@@ -24,9 +26,10 @@ from gatepost.testing.process import FixtureError, Folder, wait_until
 from gatepost.testing.sink import Behaviour, Sink
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    from support.kill_points import Point
     from support.pair import Pair
 
 SUBJECT = re.compile(rb"^Subject: node-(\d+-\d+)\r?$", re.MULTILINE)
@@ -35,7 +38,8 @@ SUBJECT = re.compile(rb"^Subject: node-(\d+-\d+)\r?$", re.MULTILINE)
 class Nodes:
     """count: how many nodes. settings: merged into those of each node. With a `Pair` they find the primary.
 
-    first: merged into the settings of the first one. clocks: seconds by which that of a node is ahead, by its number
+    first: merged into the settings of the first one. points: where the first one can be killed. fields: of the
+    organization. clocks: seconds by which that of a node is ahead, by its number
     from 0.
     """
 
@@ -48,7 +52,10 @@ class Nodes:
         first: Mapping[str, Any] | None = None,
         database: str = "",
         clocks: Mapping[int, float] | None = None,
+        points: Sequence[Point] = (),
+        fields: Mapping[str, Any] | None = None,
     ) -> None:
+        self._points, self._fields = points, fields or {}
         self._clocks = clocks or {}
         self.server = server
         self._stack = ExitStack()
@@ -71,10 +78,12 @@ class Nodes:
             "store": {"url": way, "master_key": f"file:{key}", "shared_mailboxes": True},
             "queue": {"retry": ["1s"]},
         }
-        resources = contoso(mailboxes=[ALICE], outbound=[connector("partner.example", self.partner.address)])
+        outbound = [connector("partner.example", self.partner.address)]
+        resources = contoso(mailboxes=[ALICE], outbound=outbound, **self._fields)
         for section, values in settings.items():
             base[section] = base.get(section, {}) | values
-        return Gateway(
+        kind = partial(MortalGateway, self._points) if self._points and number == 0 else Gateway
+        return kind(
             resources if number == 0 else "",
             hostname=f"mx{number + 1}.contoso.example",
             settings=base,

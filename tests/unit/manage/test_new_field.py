@@ -129,9 +129,9 @@ def test_openapi(centre):
 
 
 def test_docs():
-    pages = {path.name: text for path, text in runpy.run_path("scripts/docs.py")["pages"]().items()}
-    assert "Whom to call about this connector." in pages["resources.md"]
-    assert "Only those with this hotline." in pages["commands.md"]
+    pages = {path.name: write for path, write in runpy.run_path("scripts/docs.py")["PAGES"].items()}
+    assert "Whom to call about this connector." in pages["resources.md"]()
+    assert "Only those with this hotline." in pages["commands.md"]()
 """
 
 

@@ -244,7 +244,7 @@ class Peer:
 
     stream: Stream
     react: Callable[[Peer, bytes], None] | None = None
-    data: bytes = b""
+    data: bytearray = field(default_factory=bytearray)  # bytes would be copied whole at each read
     calls: list[bytes] = field(default_factory=list)
     facts: TlsFacts | None = None
     loss: Loss | None = None
@@ -281,7 +281,7 @@ class Peer:
     async def reads(self, data: bytes) -> None:
         await self.until(lambda: len(self.data) >= len(data) or self.loss)
         assert (self.data, self.loss) == (data, None)
-        self.data = b""
+        self.data = bytearray()
 
     async def becomes_secure(self) -> TlsFacts:
         await self.until(lambda: self.facts or self.loss)

@@ -41,9 +41,11 @@ def applied(monkeypatch):
     calls = []
     monkeypatch.setattr(Means, "here", lambda: FULL)
     monkeypatch.setattr(confinement, "deny_system_calls", lambda *, execute: calls.append([execute, None, None]))
-    monkeypatch.setattr(
-        confinement, "restrict_files", lambda rules, *, isolated: calls[-1].__setitem__(slice(1, 3), [rules, isolated])
-    )
+
+    def restrict(rules, *, isolated):
+        calls[-1][1:] = [{Path(path): access for path, access in rules.items()}, isolated]
+
+    monkeypatch.setattr(confinement, "restrict_files", restrict)
     monkeypatch.setattr(tempfile, "tempdir", None)
     monkeypatch.setenv("SQLITE_TMPDIR", "")
     return calls

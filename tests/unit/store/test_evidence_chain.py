@@ -67,6 +67,16 @@ def test_a_chain_goes_on_behind_a_closed_file(logs, evidence):
     assert logs.good(evidence).entries == 5
 
 
+def test_a_plain_file_that_a_crash_left_beside_its_compressed_one_is_removed(logs, evidence):
+    logs.chain(evidence).append(logs.events(2), logs.NOON)
+    plain = file(evidence, FIRST).read_bytes()
+    logs.chain(evidence).end_day(logs.NOON + logs.DAY)
+    file(evidence, FIRST).write_bytes(plain)
+    logs.chain(evidence).end_day(logs.NOON + logs.DAY)
+    assert logs.names(evidence) == [f"{FIRST}.gz"]
+    assert logs.good(evidence).entries == 3
+
+
 def test_a_clock_that_was_put_back_reopens_no_day(logs, evidence):
     one = logs.chain(evidence)
     one.append(logs.events(), logs.NOON + logs.DAY)

@@ -13,8 +13,10 @@ from gatepost.store.evidence_files import (
     day_file,
     day_files,
     evidence_directory,
+    left_by_crashes,
     log_directory,
     read_lines,
+    remove_plain,
 )
 from gatepost.store.interface import StoreFailure
 
@@ -121,3 +123,25 @@ def test_there_may_be_no_heads_and_no_keys_yet(tmp_path):
 def test_results_of_drills_are_copied_beside_a_log(tmp_path):
     copy_results(tmp_path, [("a.json", b"{}"), ("gone.json", None)])
     assert [(path.name, path.read_bytes()) for path in (tmp_path / "drills").iterdir()] == [("a.json", b"{}")]
+
+
+def test_what_crashes_left_of_earlier_days(evidence):
+    names = [
+        ".2026-11-18.0.log.gz.new",
+        "2026-11-18.admin.log.9.torn",
+        ".2026-11-19.0.log.gz.new",
+        ".0.lock",
+        "2026-11-18.0.x",
+    ]
+    for name in names:
+        (log_directory(evidence) / name).touch()
+    left = left_by_crashes(evidence, before="2026-11-19")
+    assert sorted(path.name for path in left) == names[:2]
+
+
+def test_the_plain_file_goes_once_its_compressed_one_is_there(evidence):
+    compressed = log_directory(evidence) / "2026-11-17.0.log.gz"
+    compressed.with_suffix("").touch()
+    for _ in range(2):
+        remove_plain(compressed)
+    assert not compressed.with_suffix("").exists()

@@ -129,3 +129,20 @@ def test_what_a_crash_kept_from_being_pruned_goes_the_next_time(logs, evidence):
     assert heads.prune(logs.NOON + logs.DAY, later) == ["2026-11-18.0.log"]
     assert (evidence / HEADS_FILE).stat().st_size == size
     assert [path.name for path in log.glob("*.torn")] == ["2026-11-20.0.log.9.torn"]
+
+
+def test_nothing_of_a_day_outlasts_it(logs, evidence):
+    """A kill may come while a file is compressed, before the plain one is removed, and between any two removals."""
+    days(logs, evidence, 0, 1, 2)
+    log = evidence / "log"
+    plain = (log / "2026-11-18.0.log").read_bytes()
+    logs.chain(evidence).end_day(logs.NOON + 2 * logs.DAY)
+    heads, later = logs.heads(evidence), logs.NOON + 2 * logs.DAY
+    heads.make(later)
+    (log / "2026-11-18.0.log").write_bytes(plain)
+    assert heads.prune(logs.NOON + logs.DAY, later) == ["2026-11-18.0.log.gz"]
+    for name in (".2026-11-18.0.log.gz.new", "2026-11-18.0.log.9.torn", ".2026-11-19.0.log.gz.new", ".2026.lock"):
+        (log / name).write_bytes(b"x")
+    assert heads.prune(logs.NOON + logs.DAY, later) == []
+    names = [".0.lock", ".2026-11-19.0.log.gz.new", ".2026.lock", "2026-11-19.0.log.gz", "2026-11-20.0.log"]
+    assert sorted(path.name for path in log.iterdir()) == names

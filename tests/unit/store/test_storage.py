@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
 import sys
 from contextlib import closing
 
@@ -95,8 +96,13 @@ def test_a_server_that_is_not_there(settings, tmp_path, call):
 
 @pytest.mark.parametrize(
     "call",
-    [*CALLS, lambda storage, _: storage.trace(), lambda storage, _: storage.evidence()],
-    ids=["database", "queue_admin", "quarantine", "worker_depth", "queues", "trace", "evidence"],
+    [
+        *CALLS,
+        lambda storage, _: storage.trace(),
+        lambda storage, _: storage.evidence(),
+        lambda storage, _: storage.load_worker_modules(),
+    ],
+    ids=["database", "queue_admin", "quarantine", "worker_depth", "queues", "trace", "evidence", "modules"],
 )
 def test_without_the_driver_it_says_what_to_install(settings, tmp_path, monkeypatch, call):
     for name in [name for name in sys.modules if name.startswith("gatepost.store.postgres")]:
@@ -104,6 +110,40 @@ def test_without_the_driver_it_says_what_to_install(settings, tmp_path, monkeypa
     monkeypatch.setitem(sys.modules, "asyncpg", None)
     with pytest.raises(StoreFailure, match=r"install gatepost\[postgres\]"):
         call(Storage(NOBODY, tmp_path), settings)
+
+
+LATE = """
+import asyncio, sys
+from gatepost.settings.model import Settings
+from gatepost.store.storage import Storage
+
+settings = Settings(server={"hostname": "mx.example", "data_dir": sys.argv[1]})
+storage = Storage.of(settings)
+storage.load_worker_modules()
+before = set(sys.modules)
+
+async def work():
+    for store in await storage.queues(settings, (0, 1), lambda _worker: None):
+        await store.close()
+
+asyncio.run(work())
+storage.trace().sink
+storage.evidence()
+storage.worker_depth(0, 1)
+storage.quarantine_usage()
+print(*(name for name in set(sys.modules) - before if name.startswith("gatepost.store")))
+"""
+
+
+def test_a_worker_imports_no_part_of_its_engine_after_the_fork(tmp_path):
+    done = subprocess.run([sys.executable, "-c", LATE, tmp_path], capture_output=True, text=True, check=True)
+    assert set(done.stdout.split()) <= {"gatepost.store.move_mark"}  # serve looks at it before
+
+
+def test_the_modules_of_a_server_are_loaded_before_the_fork_too(tmp_path):
+    pytest.importorskip("asyncpg")
+    Storage(NOBODY, tmp_path).load_worker_modules()
+    assert {f"gatepost.store.postgres.{name}" for name in ("opening", "trace", "evidence")} <= set(sys.modules)
 
 
 def test_nothing_is_asked_of_a_server_before_it_must_be(tmp_path):

@@ -16,6 +16,7 @@ from gatepost.analysis.alarms.alarm import Severity
 from gatepost.language import ENGLISH, _, in_language, ngettext
 from gatepost.protocols.message.header_text import shown_text
 from gatepost.protocols.message.notice_mail import NoticeHead, notice_mail
+from gatepost.sentences import ours
 from gatepost.texts import NN_
 from gatepost.times import minute_text
 
@@ -60,7 +61,7 @@ def subject_of(letter: Letter) -> str:
         counts = Counter(alarm.severity for alarm in letter.standing)
         shown = ", ".join(ngettext(*_COUNTS[severity], counts[severity]) for severity in _COUNTS if counts[severity])
         first = next((alarm for alarm in letter.standing if alarm.key in letter.fresh), letter.standing[0])
-        return f"[gatepost {letter.hostname}] {shown}: {_(first.title)}"
+        return f"[gatepost {letter.hostname}] {shown}: {ours(first.title)}"
 
 
 def build_letter(letter: Letter) -> bytes:
@@ -94,7 +95,7 @@ def _lines(letter: Letter) -> Iterator[str]:
     if letter.cleared:
         yield from ("", _("OVER"))
         for alarm in letter.cleared[:_SHOWN]:
-            yield from _wrapped(_(alarm.title), "  ")
+            yield from _wrapped(ours(alarm.title), "  ")
     yield from ("", *_wrapped(_("`gatepost alarms` shows the active alarms.")))
     yield from _wrapped(
         _("There is one such mail a day at most, beside those at once when something critical happens.")
@@ -104,9 +105,9 @@ def _lines(letter: Letter) -> Iterator[str]:
 def _account(alarms: Sequence[Alarm], zone: tzinfo) -> Iterator[str]:
     for alarm in alarms[:_SHOWN]:
         yield ""
-        yield from _wrapped(f"{_(str(alarm.severity).capitalize()).upper()}: {_(alarm.title)}", "  ")
-        yield from _wrapped(_(alarm.detail), "  ")
-        yield from _wrapped(f"{_('What to do:')} {_(alarm.fix)}", "  ")
+        yield from _wrapped(f"{_(str(alarm.severity).capitalize()).upper()}: {ours(alarm.title)}", "  ")
+        yield from _wrapped(ours(alarm.detail), "  ")
+        yield from _wrapped(f"{_('What to do:')} {ours(alarm.fix)}", "  ")
         yield from (f"    {piece}" for line in alarm.lines for piece in _cut(shown_text(line, 2000)))
         yield f"  {_('Since %(since)s', since=minute_text(alarm.since, zone))}"
     if len(alarms) > _SHOWN:

@@ -15,6 +15,7 @@ from gatepost.events.delivery_problems import LOGIN_REFUSED, SOURCE_DOWN
 from gatepost.mail.model.worker_load import NORMAL, WorkerLoad
 from gatepost.protocols.message.header_text import shown_text
 from gatepost.quantity import quantity
+from gatepost.texts import own
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -109,15 +110,16 @@ def _overload(facts: MailFacts, now: float) -> Iterator[Alarm]:
         return
     latest = max(loaded, key=lambda load: (load.level != NORMAL, load.last))
     is_over, refused = latest.level == NORMAL, sum(load.refused for load in loaded)
-    have, they = ("has", "it") if len(loaded) == 1 else ("have", "they")
+    workers = quantity(len(loaded), "worker")
     yield _alarm(
         Kind.OVERLOAD,
         Severity.WARNING if is_over else Severity.ERROR,
         "",
-        f"{quantity(len(loaded), 'worker')} {'had' if is_over else have} more to do than {they} can, and served known "
-        "clients first",
-        f"The reason: {latest.reason}. Limits of clients that no connector knows were tighter, and such clients were "
-        f"refused {quantity(refused, 'time')}: they were told to try again later.",
+        f"{workers} had too much to do, and served known clients first"
+        if is_over
+        else f"too much to do for {workers}: known clients are served first",
+        f"The reason: {own(latest.reason)}. Limits of clients that no connector knows were tighter, and such clients "
+        f"were refused {quantity(refused, 'time')}: they were told to try again later.",
         "See which limits were reached, and by whom; if it is usual mail, give the machine more, or raise [rates]:",
         "gatepost status",
         "gatepost trace search --event REFUSE",
@@ -148,14 +150,15 @@ def _failing(failing: Sequence[FailingPartner], limits: MailLimits, now: float) 
         if partner.deferrals < limits.partner_failures or now < partner.since + limits.partner_failing:
             continue
         where = f" at {partner.host}" if partner.host else ""
+        last = f" The last reply: {partner.reply}." if partner.reply else ""
         yield _alarm(
             Kind.PARTNER_FAILING,
             Severity.CRITICAL,
             _about(partner),
-            f"mail to {partner.domain} waits, as TLS does not meet the requirement of {_named(partner)}",
-            f"{partner.deferrals} attempts in a row were deferred{where}: {partner.wanted} is required, and the result "
-            f"is {partner.result_type}. The last reply: {partner.reply or 'none'}. Nothing is sent below the "
-            "requirement; what waits expires and is returned.",
+            f"mail to {partner.domain} waits, as TLS does not meet the requirement of {own(_named(partner))}",
+            f"{partner.deferrals} attempts in a row were deferred{where}: {partner.wanted} is required, and the "
+            f"result is {partner.result_type}.{last} Nothing is sent below the requirement; what waits expires and is "
+            "returned.",
             "See what the partner presents, and tell its postmaster; only if the requirement is wrong, change it for "
             f"{partner.organization}:",
             f"gatepost check partner {partner.domain}",
@@ -226,8 +229,8 @@ def _resolver(facts: MailFacts) -> Iterator[Alarm]:
             Severity.CRITICAL,
             "",
             "no nameserver answers, so mail to other domains waits",
-            f"{facts.resolver}. Only mail for mailboxes here, and by connectors whose smart hosts are addresses, still "
-            "goes; what waits expires and is returned.",
+            f"{own(facts.resolver)}. Only mail for mailboxes here, and by connectors whose smart hosts are addresses, "
+            "still goes; what waits expires and is returned.",
             "Start the resolver, or name another in [dns] nameservers and restart:",
             "gatepost status",
         )
@@ -241,13 +244,14 @@ def _unsent_notices(facts: MailFacts, now: float) -> Iterator[Alarm]:
     for organization, messages in by_organization.items():
         latest = list(messages.values())[-1]
         count = quantity(len(messages), "message")
+        failed = f", which failed with: {latest.failed}" if latest.failed else ""
         yield _alarm(
             Kind.NOTICE_MISSING,
             Severity.CRITICAL,
             f"{organization}/notices",
             f"{count} of {organization} failed, and the sender cannot be notified",
-            f"No notice could be made for {latest.message}, which failed with: {latest.failed or 'nothing'}. Such mail "
-            "waits and is tried again, so that it does not vanish unsaid; the log has the reason.",
+            f"No notice could be made for {latest.message}{failed}. Such mail waits and is tried again, so that it "
+            "does not vanish unsaid; the log has the reason.",
             "See in the log why, and tell the sender yourself if it does not end; then take it away:",
             f"gatepost trace show {latest.message}",
             f"gatepost queue drop {latest.message} --reason WHY",
@@ -262,14 +266,15 @@ def _waiting_journals(facts: MailFacts, now: float) -> Iterator[Alarm]:
             waiting.setdefault((copy.organization, copy.recipient), {})[copy.message] = copy
     for (organization, mailbox), messages in waiting.items():
         latest = list(messages.values())[-1]
+        last = f"The last reply: {latest.failed}. " if latest.failed else ""
         yield _alarm(
             Kind.JOURNAL_WAITS,
             Severity.CRITICAL,
             f"{organization}/{mailbox}",
             f"{quantity(len(messages), 'journal copy', 'journal copies')} of {organization} cannot be delivered to "
             f"{mailbox}",
-            f"The last reply: {latest.failed or 'none'}. The copies stay in the queue, and the gateway tries again; "
-            "the senders of the messages are not notified.",
+            f"{last}The copies stay in the queue, and the gateway tries again; the senders of the messages are not "
+            "notified.",
             "Repair the journal mailbox, or name another one in journal_failures_to:",
             f"gatepost queue list --domain {mailbox.rpartition('@')[2]}",
             f"gatepost organization set {organization} journal_failures_to=ADDRESS",

@@ -13,6 +13,7 @@ from gatepost.pki.certificates.entry import Origin, Purpose, State
 from gatepost.pki.certificates.lifecycle import names_of, roll_back_until
 from gatepost.protocols.message.header_text import shown_text
 from gatepost.quantity import quantity
+from gatepost.texts import own
 from gatepost.times import minute_text
 
 if TYPE_CHECKING:
@@ -113,10 +114,10 @@ def expiry(entry: Entry, now: float) -> Said:
     client = entry.purpose is Purpose.CLIENT
     if left <= 0:
         who = "the partners that ask for it refuse the connection" if client else "partners that check it refuse mail"
-        detail = f"It ended at {minute_text(entry.leaf.not_after)}: {who}."
+        detail = f"It ended at {minute_text(entry.leaf.not_after)}: {own(who)}."
         return _said(f"{title_of(entry)} has expired", detail, *_renew(entry))
     who = "partners that ask for it will refuse the connection" if client else "partners that check it will refuse mail"
-    detail = f"It ends at {minute_text(entry.leaf.not_after)}; from then on {who}."
+    detail = f"It ends at {minute_text(entry.leaf.not_after)}; from then on {own(who)}."
     return _said(f"{title_of(entry)} expires {_left(left)}", detail, *_renew(entry))
 
 
@@ -148,7 +149,7 @@ def next_hardly_later(entry: Entry, old: Entry) -> Said:
 
 def revoked(entry: Entry, why: str) -> Said:
     """The authority has revoked one of ours."""
-    detail = f"{why}. Partners that look for revoked certificates refuse it."
+    detail = f"{own(why)}. Partners that look for revoked certificates refuse it."
     fix = "Find out from the authority why. Have another one issued with a new key, and present it at once"
     lines = () if entry.origin is Origin.SETTINGS else _request(entry)
     return _said(f"{title_of(entry)} was revoked", detail, fix, *lines)
@@ -172,7 +173,7 @@ def changed(entry: Entry, old: Entry, what: str, before: str, after: str) -> Sai
         "Notify partners who trust that authority alone (pinning), or restore the old certificate. If you meant it, "
         "there is nothing to do; the alarm ends after a week"
     )
-    return _said(f"{title_of(entry)} has another {what} than before, without a changeover", detail, fix)
+    return _said(f"{title_of(entry)} has another {own(what)} than before, without a changeover", detail, fix)
 
 
 def no_staple(entry: Entry) -> Said:
@@ -233,7 +234,7 @@ def bogus(host: str, detail: str) -> Said:
 def not_covered(name: str, why: str, borne: Sequence[str]) -> Said:
     """A name that no certificate bears."""
     shown = ", ".join(borne[:_NAMES]) + (f" and {len(borne) - _NAMES} more" if len(borne) > _NAMES else "")
-    detail = f"{why} The certificates presented are for {shown or 'no name at all'}."
+    detail = f"{own(why)} The certificates presented are for {shown or 'no name at all'}."
     fix = "Have a certificate issued that has this name too, and add it"
     return _said(f"no certificate has the name {name}", detail, fix, "gatepost certificate add ISSUED.pem")
 
@@ -245,4 +246,4 @@ def unreachable(url: str, word: str, detail: str, since: float) -> Said:
         "revoked certificates may refuse ours."
     )
     fix = "Check whether this machine can reach it (firewall, proxy); if it can, tell the authority"
-    return _said(f"the {word} of our chain cannot be fetched: {shown_text(url, 200)}", text, fix)
+    return _said(f"the {own(word)} of our chain cannot be fetched: {shown_text(url, 200)}", text, fix)

@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Literal
 
-from cryptography.hazmat.primitives.serialization import Encoding, pkcs7
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from gatepost.net.certificate import MALFORMED, CertificateError, parse, quietly
 
@@ -177,6 +177,8 @@ def is_pkcs12(content: bytes) -> bool:
 
 
 def _from_pkcs7(der: bytes, source: str) -> Sequence[bytes]:
+    from cryptography.hazmat.primitives.serialization import pkcs7  # noqa: PLC0415 - it imports all of email
+
     with quietly():
         try:
             found: list[x509.Certificate] = pkcs7.load_der_pkcs7_certificates(der)

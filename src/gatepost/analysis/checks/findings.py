@@ -25,6 +25,7 @@ from gatepost.protocols.tls.facts import ChainStatus
 from gatepost.protocols.tls.limits import NO_LIMITS
 from gatepost.protocols.tls.names import describe_names, matches
 from gatepost.quantity import quantity
+from gatepost.texts import own
 from gatepost.times import day_text
 from gatepost.values import replace
 
@@ -305,9 +306,9 @@ def _certificate(seen: Seen) -> _Made:
         return Task("Certificate", TaskStatus.WARNING, detail, advice.LOCAL_FAULT), detail
     if chain.status not in _TRUSTED:
         status = TaskStatus.WARNING if _demands_no_certificate(seen) else TaskStatus.FAILED
-        detail = detail_of(f"{chain.status}: {chain.detail}", shown)
+        detail = detail_of(f"{chain.status}: {own(chain.detail)}", shown)
         return Task("Certificate", status, detail, advice.certificate_advice(chain)), ""
-    detail = detail_of(f"trusted: {_anchor(chain)}", shown)
+    detail = detail_of(f"trusted: {own(_anchor(chain))}", shown)
     days = _days(chain.leaf.not_after, seen.now) if chain.leaf else 0
     if days < _SOON_DAYS:
         return Task("Certificate", TaskStatus.WARNING, detail, advice.ends_soon(days)), ""

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from gatepost.mail.inbound.credentials import Credential, content_name
-from gatepost.mail.inbound.tokens import judge_token
 from gatepost.net.listener import source_of
 from gatepost.policy.decisions.oauth import TokenVerdict, hint_for
 from gatepost.policy.logins.passwords import NOBODYS_HASH, verify
@@ -279,6 +278,8 @@ class TokenLogin:
         return self._judged(message)
 
     async def _judged(self, message: BearerMessage) -> LoginOutcome:
+        from gatepost.mail.inbound.tokens import judge_token  # noqa: PLC0415 - PyJWT is for the few whose users bring tokens
+
         verdict = await judge_token(self._directory, self._keys, message.token, message.authzid)
         if verdict.genuine or verdict.temporary:
             self._addresses.forgive(self._address, everything=False)

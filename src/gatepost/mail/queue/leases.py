@@ -43,6 +43,9 @@ _TOGETHER = 16  # of these that are leased at once: each has little, and there m
 class Leases:
     """offer: takes a leased delivery. spawn: begins a task. put_back: called with the time if the clock was put back.
 
+    longest: seconds that anything in the store waits at most (`Schedule.longest`), whatever it says of a time: it may
+    say so by a clock that was put back, and be changed only after it was asked.
+
     per_destination: deliveries of one destination that memory may hold. enough: as many as its limits are worth
     (`mail.queue.pacing`). pace: of all that is taken up again.
     """
@@ -56,6 +59,7 @@ class Leases:
         offer: Callable[[Delivery], None],
         spawn: Callable[[Coroutine[None, None, None], str], None],
         put_back: Callable[[float], None],
+        longest: float,
         per_destination: int,
         enough: Callable[[HopQueue, Backlog | None], int] = lambda _hop, _backlog: 1_000_000,
     ) -> None:
@@ -66,6 +70,7 @@ class Leases:
         self._offer = offer
         self._spawn = spawn
         self._put_back = put_back
+        self._longest = longest
         self._half = min(LEASE, per_destination + 1) // 2
         self._limited = enough
         self._clock = waiting.clock
@@ -137,7 +142,10 @@ class Leases:
     async def note_earliest(self, destination: str, not_before: float) -> None:
         """Note what the store has of a destination."""
         if earliest := await self._store.earliest(destination):
-            self.note(destination, max(earliest, not_before))
+            self._note_stored(destination, max(earliest, not_before))
+
+    def _note_stored(self, destination: str, at: float) -> None:
+        self.note(destination, min(at, self._clock() + self._longest))
 
     def _set_alarm(self, at: float) -> None:
         """Check what is due at `at`, or sooner."""
@@ -148,7 +156,7 @@ class Leases:
 
     async def _refresh(self) -> None:
         for work in await self._store.destinations():
-            self.note(work.destination, work.earliest)
+            self._note_stored(work.destination, work.earliest)
 
     def _take_up(self, destination: str, now: float) -> None:
         """Note that a destination has something due in the store."""

@@ -95,9 +95,7 @@ class QueueManager:
         self._store = store
         self._deliver = deliver
         self._deliver_batch = deliver_batch
-        self._schedule = schedule
-        self._finder = finder
-        self._limits = limits
+        self._schedule, self._finder, self._limits = schedule, finder, limits
         self._budget = budget or LaneBudget(limits.connections, limits.connections_per_destination, time.monotonic)
         self._budget.tell(self._freed)
         self._paused = paused
@@ -117,6 +115,7 @@ class QueueManager:
             offer=partial(self._offer, again=LOOK),
             spawn=self._spawn,
             put_back=self._put_back,
+            longest=schedule.longest,
             per_destination=limits.window_per_destination,
             enough=self._pacing.enough,
         )

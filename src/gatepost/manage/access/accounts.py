@@ -458,7 +458,7 @@ class Accounts:
 
     # audit events
 
-    def record(
+    def record(  # noqa: PLR0913 - the fields of an event
         self,
         actor: Actor,
         action: Action,
@@ -467,14 +467,17 @@ class Accounts:
         organization: str = "",
         subject: str = "",
         detail: Mapping[str, Any] = MappingProxyType({}),
-    ) -> None:
-        """Keep what somebody did or tried, such as "queue-drop". organization: "" for the gateway itself.
+        begun: int = 0,
+    ) -> int:
+        """Keep what somebody did or tried, such as "queue-drop"; returns its id.
 
-        detail: for JSON; bounded, and what stands under a name like "password" is left out. Texts are cut.
+        organization: "" for the gateway itself. detail: for JSON; bounded, and what stands under a name like "password"
+        is left out. Texts are cut. begun: the id of the event that was kept when it began, which gets this outcome.
         """
         now = self._clock()
         with self._database.changing() as connection:
-            audit_rows.write(connection, AuditEvent(0, now, *actor, action, organization, subject, outcome, detail))
+            event = AuditEvent(begun, now, *actor, action, organization, subject, outcome, detail)
+            return audit_rows.write(connection, event)
 
     def audit_events(
         self, principal: Principal, audit_filter: AuditFilter = _ALL, *, limit: int = 100, before: int = 0

@@ -1,7 +1,8 @@
 """The rows of audit events: who did or tried what, when. Called by `manage.access.accounts` inside a transaction.
 
-Kept for 400 days. What strangers and tenants can fill it with is bounded: of refused and failed ones the newest
-10,000 of each who. Those that were done are as many as there were changes, and calls of REST that are not safe.
+Kept for 400 days. An event that was begun gets its outcome in place; nothing else is ever changed. What strangers and
+tenants can fill it with is bounded: of refused and failed ones the newest 10,000 of each who. Those that were done are
+as many as there were changes, and calls of REST that are not safe.
 """
 
 from __future__ import annotations
@@ -35,32 +36,41 @@ _TEXT: Final = 1000
 _ENTRIES: Final = 100
 _DEPTH: Final = 4
 _SELECT: Final = "SELECT id, at, who, address, action, organization, subject, outcome, detail FROM audit_event"
+_INSERT: Final = (
+    "INSERT INTO audit_event (who, address, action, organization, subject, outcome, detail, at)"
+    " VALUES (?, ?, ?, ?, ?, ?, ?, ?) RETURNING id"
+)
+_END: Final = (
+    "UPDATE audit_event SET who = ?, address = ?, action = ?, organization = ?, subject = ?, outcome = ?, detail = ?"
+    " WHERE id = ? AND outcome = 'begun'"
+)
 _SECRETS: Final = ("password", "secret", "code", "csrf", "cookie", "authorization", "private")
 
 
-def write(connection: DatabaseConnection, event: AuditEvent) -> None:
-    """One event more; what is too long of it is cut, and what is named like a secret is left out."""
+def write(connection: DatabaseConnection, event: AuditEvent) -> int:
+    """One event more, or the outcome of one that was begun, which keeps its time; returns its id.
+
+    What is too long of it is cut, and what is named like a secret is left out. Nobody pushes out what was begun.
+    """
     who, action = cleaned(event.who, _WHO), cleaned(event.action, _ACTION)
-    connection.execute(
-        "INSERT INTO audit_event (at, who, address, action, organization, subject, outcome, detail)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-        (
-            event.at,
-            who,
-            cleaned(event.address, _ADDRESS),
-            action,
-            cleaned(event.organization, _ORGANIZATION),
-            cleaned(event.subject, _SUBJECT),
-            event.outcome.value,
-            _encoded(event.detail),
-        ),
+    values = (
+        who,
+        cleaned(event.address, _ADDRESS),
+        action,
+        cleaned(event.organization, _ORGANIZATION),
+        cleaned(event.subject, _SUBJECT),
+        event.outcome.value,
+        _encoded(event.detail),
     )
-    if event.outcome is not AuditOutcome.DONE:
+    kept = connection.execute(_END, (*values, event.id)) if event.id else 0
+    number: int = event.id if kept else connection.value(_INSERT, (*values, event.at))
+    if event.outcome in {AuditOutcome.REFUSED, AuditOutcome.FAILED}:
         connection.execute(
-            "DELETE FROM audit_event WHERE id IN (SELECT id FROM audit_event"
-            " WHERE who = ? AND action = ? AND outcome <> 'done' ORDER BY id DESC LIMIT ? OFFSET ?)",
+            "DELETE FROM audit_event WHERE id IN (SELECT id FROM audit_event WHERE who = ? AND action = ?"
+            " AND outcome <> 'done' AND outcome <> 'begun' ORDER BY id DESC LIMIT ? OFFSET ?)",
             (who, action, _LAST, _REFUSED),
         )
+    return number
 
 
 def find(

@@ -168,8 +168,12 @@ class Token:
 
 
 class AuditOutcome(StrEnum):
-    """Outcome of an audit event: done, refused (by a rule, or for want of a right), failed (it could not be done)."""
+    """Outcome of an audit event: done, refused (by a rule, or for want of a right), failed (it could not be done).
 
+    begun: it is under way, or the process was killed before it knew the outcome, which nobody knows then.
+    """
+
+    BEGUN = "begun"
     DONE = "done"
     REFUSED = "refused"
     FAILED = "failed"

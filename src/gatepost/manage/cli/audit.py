@@ -40,7 +40,7 @@ def audit(request: ListAudit, limit: int, config: str | None, *, as_json: bool) 
     if as_json:
         print_json(entries)
     else:
-        print_table(_COLUMNS, [_row(entry) for entry in entries])
+        print_table(_COLUMNS, (_row(entry) for entry in entries))
 
 
 def _row(entry: AuditEntry) -> tuple[object, ...]:

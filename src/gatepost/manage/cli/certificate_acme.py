@@ -9,6 +9,7 @@ import click
 from msgspec.structs import replace
 
 from gatepost.manage.cli.client import client
+from gatepost.manage.cli.language import _
 from gatepost.manage.cli.options import BAD_INPUT, NO, config_option, fail, json_option
 from gatepost.manage.cli.request_options import request_options
 from gatepost.manage.cli.tables import print_json, print_table, printable
@@ -55,7 +56,7 @@ def status(config: str | None, as_json: bool) -> None:
     else:
         click.echo(f"authority    {printable(acme_status.directory)}")
         click.echo(f"account      {printable(acme_status.account) or 'none yet'}\n")
-        print_table(_COLUMNS, [_cells(certificate) for certificate in acme_status.certificates])
+        print_table(_COLUMNS, (_cells(certificate) for certificate in acme_status.certificates))
         for certificate in acme_status.certificates:
             if certificate.error:
                 click.echo(f"\n{', '.join(certificate.names)}: {printable(certificate.error)}")
@@ -93,8 +94,10 @@ def renew(request: RenewCertificates, directory: str, config: str | None, *, dry
     if not state.results:
         click.echo(
             (
-                "no certificate is due for renewal; `gatepost certificate acme status` shows when one is, --now "
-                "renews without waiting"
+                _(
+                    "no certificate is due for renewal; `gatepost certificate acme status` shows "
+                    "when one is, --now renews without waiting"
+                )
             ),
             err=True,
         )
@@ -112,7 +115,7 @@ def _ended(there: Client, state: RenewalState) -> RenewalState:
         if state.done:
             return state
         if time.monotonic() > end:
-            text = "the renewal is still running; `gatepost certificate acme status` will show its result"
+            text = _("the renewal is still running; `gatepost certificate acme status` will show its result")
             raise Refusal(RefusalKind.UNREADABLE, text)
         state = there.call(get_renewal, GetRenewal(id=state.id))
 
@@ -125,13 +128,13 @@ def forget(config: str | None) -> None:
     Exit codes: 0 done, 2 ACME is off, 3 the data cannot be written.
     """
     directory = client(config).call(forget_acme_account, ForgetAcmeAccount()).directory
-    click.echo(f"the account at {printable(directory)} is forgotten", err=True)
+    click.echo(_("the account at %(directory)s is forgotten", directory=printable(directory)), err=True)
 
 
 def _say(renewal: CertificateRenewal) -> None:
     names = ", ".join(renewal.names)
     if not renewal.ok:
-        click.echo(f"no certificate for {names}: {printable(renewal.text)}", err=True)
+        click.echo(_("no certificate for %(names)s: %(text)s", names=names, text=printable(renewal.text)), err=True)
     else:
         click.echo(printable(renewal.text if renewal.text.startswith("certificate ") else f"{names}: {renewal.text}"))
 
@@ -141,9 +144,9 @@ def _cells(order: AcmeOrder) -> list[object]:
     return [
         ", ".join(order.names),
         order.certificate or "-",
-        order.state or "none",
+        order.state or _("none"),
         moment(order.not_after or 0.0) if order.certificate else "-",
         renewal,
-        moment(order.tried) if order.tried else "never",
+        moment(order.tried) if order.tried else _("never"),
         moment(order.not_before or 0.0) if order.error else "-",
     ]

@@ -16,6 +16,7 @@ import msgspec
 from msgspec.structs import replace
 
 from gatepost.manage.cli.client import client
+from gatepost.manage.cli.language import _
 from gatepost.manage.cli.options import BAD_INPUT, config_option, current_server, fail, gateway_of, json_option
 from gatepost.manage.cli.request_options import request_options
 from gatepost.manage.cli.tables import print_json, printable
@@ -95,7 +96,7 @@ def add(request: AddCertificate, config: str | None, as_json: bool, **options: A
     """
     files = _Files(**options)
     if (files.chain is None) == (files.directory is None):
-        fail(BAD_INPUT, "give CHAIN, the file with the certificate, or --directory, to watch a directory")
+        fail(BAD_INPUT, _("give CHAIN, the file with the certificate, or --directory, to watch a directory"))
     if files.directory is not None:
         gateway_of(config)  # it is on the gateway's machine
         _add_directory(client(config), Path(files.directory).absolute(), files, request, as_json=as_json)
@@ -110,21 +111,22 @@ def add(request: AddCertificate, config: str | None, as_json: bool, **options: A
 
 def _add_directory(there: Client, path: Path, files: _Files, request: AddCertificate, *, as_json: bool) -> None:
     if files.key or request.label or request.client or request.current:
-        fail(BAD_INPUT, "--directory can be combined only with --note: the certificates in it say the rest")
+        fail(BAD_INPUT, _("--directory can be combined only with --note: the certificates in it say the rest"))
     directory = there.call(watch_directory, WatchDirectory(directory=str(path), note=request.note))
     for chain in directory.usable:
-        click.echo(f"found: {chain}", err=True)
+        click.echo(_("found: %(chain)s", chain=chain), err=True)
     for trouble in directory.troubles:
-        click.echo(f"cannot be used: {trouble}", err=True)
+        click.echo(_("cannot be used: %(trouble)s", trouble=trouble), err=True)
     if not directory.pairs:
         click.echo((
-"no certificate is in it yet; expected are fullchain.pem with privkey.pem, there or in a "
-"directory below, or NAME.pem or NAME.crt with NAME.key"
+_(
+    "no certificate is in it yet; expected are fullchain.pem with privkey.pem, there or in a "
+    "directory below, or NAME.pem or NAME.crt with NAME.key")
 ), err=True)  # fmt: skip
     if as_json:
         print_json({"directory": str(path), "version": directory.version, "pairs": directory.pairs})
     else:
-        click.echo(f"{path}: watched; a running gateway loads what is in it within seconds")
+        click.echo(_("%(path)s: watched; a running gateway loads what is in it within seconds", path=path))
 
 
 # a certificate
@@ -138,10 +140,10 @@ def _add_certificate(there: Client, files: _Files, request: AddCertificate, *, a
     request = replace(request, chain=base64.b64encode(content).decode(), key=base64.b64encode(key).decode())
     added = _added(there, files, request)
     left = added.certificate.key_file and not is_token_uri(added.certificate.key_file)
-    heading = "warning: the files are used as they are, but" if left else "note:"
+    heading = _("warning: the files are used as they are, but") if left else "note:"
     for text in [
         *(f"{heading} {note}" for note in added.notes),
-        *(f"warning: {warning}" for warning in added.warnings),
+        *(_("warning: %(warning)s", warning=warning) for warning in added.warnings),
     ]:
         click.echo(printable(text), err=True)
     _report(added, files, as_json=as_json)
@@ -151,16 +153,23 @@ def _report(added: CertificateAdded, files: _Files, *, as_json: bool) -> None:
     summary = added.certificate
     if added.deprecated:
         way = "gatepost certificate changeover"
-        click.echo(f"warning: no gate was checked; check now with {way} status, or undo with {way} roll-back", err=True)
+        click.echo(
+            _(
+                "warning: no gate was checked; check now with %(way)s status, or undo with %(undo)s roll-back",
+                way=way,
+                undo=way,
+            ),
+            err=True,
+        )
     if as_json:
         print_json(msgspec.to_builtins(summary) | {"deprecated": added.deprecated})
     else:
         for number in added.deprecated:
-            click.echo(f"{number}: deprecated")
-        way = f"; to present it: gatepost certificate changeover check {summary.id}"
+            click.echo(_("%(number)s: deprecated", number=number))
+        way = _("; to present it: gatepost certificate changeover check %(id)s", id=summary.id)
         click.echo(f"{summary.id}: {summary.state}{'' if summary.state == State.CURRENT else way}")
     if files.key and not summary.key_file:
-        click.echo(f"note: the key is sealed in the store; {files.key} is no longer needed", err=True)
+        click.echo(_("note: the key is sealed in the store; %(key)s is no longer needed", key=files.key), err=True)
 
 
 def _read(path: Path) -> bytes:
@@ -170,7 +179,14 @@ def _read(path: Path) -> bytes:
     except OSError as error:
         fail(BAD_INPUT, f"{path}: {error.strerror}")
     if len(content) > _MOST:
-        fail(BAD_INPUT, f"{path}: larger than {_MOST} bytes, which no certificate is; give the certificate file itself")
+        fail(
+            BAD_INPUT,
+            _(
+                "%(path)s: larger than %(most)s bytes, which no certificate is; give the certificate file itself",
+                path=path,
+                most=_MOST,
+            ),
+        )
     return content
 
 

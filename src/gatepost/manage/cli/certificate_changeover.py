@@ -11,6 +11,7 @@ from gatepost.manage.cli.certificate_changeover_text import print_gates, print_p
 from gatepost.manage.cli.certificate_group import CertificateGroup, addressable
 from gatepost.manage.cli.check import progress
 from gatepost.manage.cli.client import client
+from gatepost.manage.cli.language import _
 from gatepost.manage.cli.options import NO, UNKNOWN, config_option, fail, json_option
 from gatepost.manage.cli.request_options import request_options
 from gatepost.manage.cli.tables import print_json, printable
@@ -57,13 +58,13 @@ def status(request: ListChangeovers, config: str | None, as_json: bool) -> None:
     Without ID: every staged certificate, and every one that can still be rolled back. Exit codes: 0 done, 1 there is
     none, 2 no such certificate, 3 the data cannot be read.
     """
-    progress("checking the gates …")
+    progress(_("checking the gates …"))
     try:
         changeovers = client(config).call(list_changeovers, request).items
     finally:
         progress("")
     if not changeovers:
-        fail(NO, "no certificate is staged, and none can be rolled back; to begin: gatepost certificate add")
+        fail(NO, _("no certificate is staged, and none can be rolled back; to begin: gatepost certificate add"))
     if as_json:
         print_json(changeovers)
         return
@@ -81,7 +82,7 @@ def check(request: CheckGates, config: str | None, as_json: bool) -> None:
     Each finding is one of pass, info, warn, fail, unknown, with its evidence and what to do. A check that could not run
     is unknown, never a pass. Exit codes: 0 all gates passed; 1 one failed; 2 no such certificate; 3 inconclusive.
     """
-    progress("checking the gates …")
+    progress(_("checking the gates …"))
     try:
         there = client(config)
         request.certificate = addressable(there, request.certificate)
@@ -130,4 +131,10 @@ def mark_notified(request: NotifyPartners, config: str | None, as_json: bool) ->
     if as_json:
         print_json({"id": done.certificate.id, "told": done.told, "left": done.left})
     else:
-        click.echo(f"notified: {', '.join(done.told) or 'none'}; remaining: {', '.join(done.left) or 'none'}")
+        click.echo(
+            _(
+                "notified: %(told)s; remaining: %(left)s",
+                told=", ".join(done.told) or _("none"),
+                left=", ".join(done.left) or _("none"),
+            )
+        )

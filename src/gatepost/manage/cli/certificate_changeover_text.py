@@ -13,10 +13,10 @@ import click
 from gatepost.analysis.checks.gates import GateCheck, Light
 from gatepost.analysis.checks.partner_report import Mark
 from gatepost.manage.cli.check_text import print_line, wrapped
-from gatepost.manage.cli.tables import ellipsis, print_table, printable
+from gatepost.manage.cli.language import _, quantity
+from gatepost.manage.cli.tables import ellipsis, print_table, printable, table_language
 from gatepost.manage.use_cases.times import stamp as moment
 from gatepost.pki.certificates.entry import State
-from gatepost.quantity import quantity
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,7 +32,7 @@ _ANSWERS = {str(Light.GREEN): "YES", str(Light.RED): "NO", str(Light.UNKNOWN): "
 def print_gates(gates: GateSummary, certificate: CertificateSummary) -> None:
     """All findings, and the answer first."""
     name = certificate.common_name or certificate.subject
-    what = "can it become current?" if certificate.state == State.NEXT else "is it in order?"
+    what = _("can it become current?") if certificate.state == State.NEXT else _("is it in order?")
     why = f": {gates.reasons}" if gates.reasons else ""
     click.echo(wrapped(printable(f"{certificate.id} ({name}): {what}  {_ANSWERS[gates.light]}{why}"), "  "))
     click.echo()
@@ -48,9 +48,11 @@ def print_status(changeover: Changeover) -> None:
     """One changeover."""
     summary, olds = changeover.certificate, changeover.replaces
     columns = [*olds, summary] if summary.state == State.NEXT else [summary, *olds]
-    rows = [_row(each) for each in columns]
+    with table_language():
+        rows = [_row(each) for each in columns]
     names = [name for name in rows[0] if any(row[name] for row in rows)]
-    print_table(["", *(each.state for each in columns)], [(name, *(row[name] for row in rows)) for name in names])
+    lines = ((_(name), *(row[name] for row in rows)) for name in names)
+    print_table(["", *(each.state for each in columns)], lines)
     if changeover.gates is not None:
         click.echo()
         for gate in GateCheck:
@@ -58,14 +60,16 @@ def print_status(changeover: Changeover) -> None:
     if changeover.traffic is not None:
         since, before = changeover.traffic.since, changeover.traffic.before
         click.echo()
-        click.echo(f"  since the switch    {_traffic(since)}")
-        click.echo(f"  same period before  {_traffic(before)}")
+        click.echo(_("  since the switch    %(since)s", since=_traffic(since)))
+        click.echo(_("  same period before  %(before)s", before=_traffic(before)))
         silent = sorted({*before.domains} - {*since.domains})
         if silent:
-            click.echo(wrapped(printable(f"  silent since        {', '.join(silent[:20])}"), " " * 22))
+            click.echo(
+                wrapped(printable(_("  silent since        %(silent)s", silent=", ".join(silent[:20]))), " " * 22)
+            )
     click.echo()
     for line in changeover.next:
-        click.echo(wrapped(f"next: {printable(line)}", "      "))
+        click.echo(wrapped(_("next: %(line)s", line=printable(line)), "      "))
     click.echo()
 
 
@@ -81,13 +85,13 @@ def _print_gate(gates: GateSummary, gate: GateCheck) -> None:
         _print_finding(gate_check_finding)
     if findings and not loud:
         passed = [finding for finding in findings if finding.verdict == Mark.PASS]
-        more = f" (and {len(passed) - 1} more)" if len(passed) > 1 else ""
+        more = _(" (and %(passed)s more)", passed=len(passed) - 1) if len(passed) > 1 else ""
         best = (passed or findings)[0]
         print_line(Mark(best.verdict), gate, f"{best.text}{more}")
 
 
 def _row(certificate: CertificateSummary) -> dict[str, str]:
-    return {
+    facts = {
         "id": certificate.id,
         "names": ", ".join(certificate.names),
         "issuer": certificate.issuer,
@@ -100,22 +104,34 @@ def _row(certificate: CertificateSummary) -> dict[str, str]:
         "presented from": moment(certificate.current_from or 0.0),
         "presented until": moment(certificate.current_until or 0.0),
         "planned for": moment(certificate.switch_at or 0.0),
-        "must staple": "yes" if certificate.must_staple else "",
+        "must staple": _("yes") if certificate.must_staple else "",
     }
+    return facts
 
 
 def _traffic(count: TrafficCount) -> str:
     refused = (
-        f", {count.refused_for_want_of_tls} refused because TLS was missing" if count.refused_for_want_of_tls else ""
+        _(
+            ", %(refused_for_want_of_tls)s refused because TLS was missing",
+            refused_for_want_of_tls=count.refused_for_want_of_tls,
+        )
+        if count.refused_for_want_of_tls
+        else ""
     )
-    over_tls = f"{quantity(count.over_tls, 'message')} over TLS from {quantity(len(count.domains), 'domain')}"
-    return f"{over_tls}, {count.in_clear} unencrypted{refused}"
+    over_tls = _(
+        "%(messages)s over TLS from %(domains)s",
+        messages=quantity(count.over_tls, "message"),
+        domains=quantity(len(count.domains), "domain"),
+    )
+    return _(
+        "%(over_tls)s, %(in_clear)s unencrypted%(refused)s", over_tls=over_tls, in_clear=count.in_clear, refused=refused
+    )
 
 
 def print_partners(partners: Sequence[NoticePartner]) -> None:
     """Print the partners to notify, on standard error, beside the text for them."""
     for partner in partners:
-        sign = "notified" if partner.told else "NOT YET NOTIFIED"
+        sign = "notified" if partner.told else _("NOT YET NOTIFIED")
         click.echo(printable(f"{sign:<17} {partner.partner}  ({'; '.join(partner.why)})"), err=True)
     if not partners:
-        click.echo("no partner is known to expect the current certificate", err=True)
+        click.echo(_("no partner is known to expect the current certificate"), err=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NoReturn
 
+from gatepost.manage.cli.language import _
 from gatepost.manage.cli.lazy import LazyGroup
 from gatepost.manage.cli.options import current_server
 
@@ -37,7 +38,11 @@ def addressable(client: Client, number: str) -> str:
     if len(labelled) > 1:
         labelled = [summary for summary in labelled if summary.state == "current"] or labelled
     if len(labelled) != 1:
-        numbers = ", ".join(summary.id for summary in labelled) or "none"
-        text = f"{number!r} does not name exactly one certificate (found: {numbers})"
-        raise Refusal(RefusalKind.MISSING, f"{text}; `gatepost certificate list` lists all certificates")
+        numbers = ", ".join(summary.id for summary in labelled) or _("none")
+        text = _(
+            "%(number)s does not name exactly one certificate (found: %(numbers)s)",
+            number=repr(number),
+            numbers=numbers,
+        )
+        raise Refusal(RefusalKind.MISSING, _("%(text)s; `gatepost certificate list` lists all certificates", text=text))
     return labelled[0].id

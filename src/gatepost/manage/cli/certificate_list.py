@@ -10,6 +10,7 @@ import msgspec
 from gatepost.manage.cli.certificate_group import addressable
 from gatepost.manage.cli.certificate_view import print_certificate, print_list, print_requests
 from gatepost.manage.cli.client import client
+from gatepost.manage.cli.language import _
 from gatepost.manage.cli.options import config_option, json_option
 from gatepost.manage.cli.request_options import request_options
 from gatepost.manage.cli.tables import print_json, print_table, printable
@@ -55,7 +56,7 @@ def list_(config: str | None, as_json: bool) -> None:
     print_list(inventory.certificates)
     print_requests(inventory.requests)
     for path in inventory.directories:
-        click.echo(f"watched: {printable(path)}", err=True)
+        click.echo(_("watched: %(path)s", path=printable(path)), err=True)
 
 
 @click.command()
@@ -91,7 +92,7 @@ def history(limit: int, config: str | None, as_json: bool) -> None:
     if as_json:
         print_json(rows)
     else:
-        print_table(_COLUMNS, [_cells(row) for row in rows])
+        print_table(_COLUMNS, (_cells(row) for row in rows))
 
 
 def _cells(row: CertificateChange) -> list[object]:

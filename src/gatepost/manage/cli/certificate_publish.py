@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from gatepost.manage.cli.client import client
+from gatepost.manage.cli.language import _, quantity
 from gatepost.manage.cli.options import config_option, json_option
 from gatepost.manage.cli.request_options import request_options
 from gatepost.manage.cli.tables import print_json, print_table, printable
@@ -17,7 +18,6 @@ from gatepost.manage.use_cases.certificate_table import (
     write_table,
 )
 from gatepost.node.privileges import as_caller
-from gatepost.quantity import quantity
 
 
 @click.command()
@@ -39,13 +39,19 @@ def publish(directory: Path, request: GetCertificateTable, config: str | None, *
     base_url(request.base_url)  # before anybody is asked
     table = client(config).call(get_certificate_table, request)
     for line in table.notes:
-        click.echo(f"note: {printable(line)}", err=True)
+        click.echo(_("note: %(line)s", line=printable(line)), err=True)
     with as_caller():
         done = write_table(table, directory)
     if as_json:
         print_json(done)
     else:
-        print_table(("file", "size", "state"), [tuple(file.values()) for file in done["files"]])
+        print_table(("file", "size", "state"), (tuple(file.values()) for file in done["files"]))
         click.echo(
-            f"version {done['version']} with {quantity(done['certificates'], 'certificate')} in {directory}", err=True
+            _(
+                "version %(version)s with %(certificates)s in %(directory)s",
+                version=done["version"],
+                certificates=quantity(done["certificates"], "certificate"),
+                directory=directory,
+            ),
+            err=True,
         )

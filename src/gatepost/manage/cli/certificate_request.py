@@ -12,6 +12,7 @@ import click
 import msgspec
 
 from gatepost.manage.cli.client import client
+from gatepost.manage.cli.language import _
 from gatepost.manage.cli.options import BAD_INPUT, config_option, current_server, fail, gateway_of
 from gatepost.manage.cli.request_options import request_options
 from gatepost.manage.use_cases.certificate_requests import (
@@ -57,9 +58,9 @@ def request(request: RequestCertificate, output: str, key: str | None, config: s
     with _reserved(output) as write:
         made, csr = _made(config, request, output)
         write(csr)
-    where = f"in {made.key_file}" if made.key_file else "sealed in the store"
-    then = "when the certificate comes: gatepost certificate add ISSUED.pem"
-    click.echo(f"request {made.id}: its key is {where}; {then}", err=True)
+    where = _("in %(key_file)s", key_file=made.key_file) if made.key_file else _("sealed in the store")
+    then = _("when the certificate comes: gatepost certificate add ISSUED.pem")
+    click.echo(_("request %(id)s: its key is %(where)s; %(then)s", id=made.id, where=where, then=then), err=True)
     if output == "-":
         click.echo(csr.decode(), nl=False)
 
@@ -69,14 +70,19 @@ def _for_token(key: str, request: RequestCertificate) -> str:
     try:
         uri = parse_token_uri(key)
     except TokenUriError as error:
-        return f"--key: {error}; without --key the gateway creates a key itself"
+        return _("--key: %(error)s; without --key the gateway creates a key itself", error=error)
     name = next(iter(request.names), "HOST")
     names = ",".join(f"DNS:{name}" for name in request.names) or "DNS:HOST"
-    return (
-        "the gateway cannot sign a request with a key in a token; OpenSSL can (openssl.cnf: docs/tokens.md):\n"
-        f"OPENSSL_CONF=openssl.cnf openssl req -new -key '{uri};type=private' -subj {quote(f'/CN={name}')} "
-        f"-addext {quote(f'subjectAltName={names}')} -out request.csr\n"
-        f"then: gatepost certificate add ISSUED.pem --key '{uri}'"
+    return _(
+        "the gateway cannot sign a request with a key in a token; OpenSSL can (openssl.cnf: "
+        "docs/tokens.md):\n"
+        "OPENSSL_CONF=openssl.cnf openssl req -new -key '%(uri)s;type=private' -subj %(name)s "
+        "-addext %(names)s -out request.csr\n"
+        "then: gatepost certificate add ISSUED.pem --key '%(uri2)s'",
+        uri=uri,
+        name=quote(f"/CN={name}"),
+        names=quote(f"subjectAltName={names}"),
+        uri2=uri,
     )
 
 
@@ -89,7 +95,7 @@ def _made(config: str | None, request: RequestCertificate, output: str) -> tuple
     if output == "-":
         fail(
             BAD_INPUT,
-            "store.master_key is not set, so the key must be written beside the request: name a file with -o FILE",
+            _("store.master_key is not set, so the key must be written beside the request: name a file with -o FILE"),
         )
     csr, key = made_request(checked_spec(gateway, request.spec))
     key_file = Path(output).absolute().with_suffix(".key")
@@ -102,7 +108,7 @@ def _made(config: str | None, request: RequestCertificate, output: str) -> tuple
 def _reserved(output: str) -> Iterator[Callable[[bytes], None]]:
     """The file that is written at last, made first, so that no request is made that cannot be written."""
     if output == "-":
-        yield lambda _: None
+        yield lambda _octets: None
         return
     path = Path(output)
     number = _opened(path, 0o644)
@@ -121,7 +127,7 @@ def _opened(path: Path, mode: int) -> int:
         with as_caller():
             return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
     except FileExistsError:
-        fail(BAD_INPUT, f"{path}: exists already; name another file, or move it away")
+        fail(BAD_INPUT, _("%(path)s: exists already; name another file, or move it away", path=path))
     except OSError as error:
         fail(BAD_INPUT, f"{path}: {error.strerror}")
 

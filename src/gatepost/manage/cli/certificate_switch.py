@@ -12,6 +12,7 @@ from gatepost.manage.cli.certificate_changeover_text import print_gates
 from gatepost.manage.cli.certificate_group import addressable
 from gatepost.manage.cli.check import progress
 from gatepost.manage.cli.client import client
+from gatepost.manage.cli.language import _
 from gatepost.manage.cli.node import say_presented
 from gatepost.manage.cli.options import config_option, force_option, json_option
 from gatepost.manage.cli.request_options import request_options
@@ -59,7 +60,7 @@ def stage(request: StageCertificate, config: str | None, as_json: bool) -> None:
     there = client(config)
     request.certificate = addressable(there, request.certificate)
     staged = there.call(stage_certificate, request)
-    _say(as_json, {"id": staged.id, "replaces": staged.replaces}, _replacing(staged.replaces, "it will replace"))
+    _say(as_json, {"id": staged.id, "replaces": staged.replaces}, _replacing(staged.replaces, _("it will replace")))
 
 
 @click.command()
@@ -79,7 +80,7 @@ def switch(request: SwitchCertificate, force: str, config: str | None, as_json: 
     """
     there = client(config)
     request.certificate, request.force = addressable(there, request.certificate), force
-    progress("checking the gates …")
+    progress(_("checking the gates …"))
     try:
         done = there.call(switch_certificate, request)
     except Refusal as refusal:
@@ -109,15 +110,21 @@ def _print_refused(refusal: Refusal, *, as_json: bool) -> None:
 def _print_switched(done: Switched, *, as_json: bool) -> None:
     new = done.certificates[0]
     if not done.switched:
-        how = "with only the key checked again" if new.forced else "if the gates pass then"
-        text = f"{new.id} becomes current at {moment(done.planned or 0.0)}, {how}"
+        how = _("with only the key checked again") if new.forced else _("if the gates pass then")
+        text = _(
+            "%(id)s becomes current at %(planned)s, %(how)s", id=new.id, planned=moment(done.planned or 0.0), how=how
+        )
         if done.gates.light != Light.GREEN and not new.forced:
-            text += f"\nthey do not pass now: {done.gates.reasons}"
+            text += _("\nthey do not pass now: %(reasons)s", reasons=done.gates.reasons)
     else:
-        text = f"{new.id} is current{_replacing(done.replaced, '; it replaced', '; cannot roll back')}"
+        text = _(
+            "%(id)s is current%(replaced)s",
+            id=new.id,
+            replaced=_replacing(done.replaced, _("; it replaced"), _("; cannot roll back")),
+        )
         if done.replaced:
             until = moment((new.current_from or 0.0) + ROLL_BACK_SECONDS)
-            text += f"\nto roll back until {until}: gatepost certificate changeover roll-back"
+            text += _("\nto roll back until %(until)s: gatepost certificate changeover roll-back", until=until)
     _say(as_json, done, text)
 
 
@@ -135,7 +142,7 @@ def cancel(number: str, config: str | None, as_json: bool) -> None:
         summary = there.call(cancel_switch, CancelSwitch(certificate=addressable(there, number)))
     else:
         summary = there.call(cancel_only_switch, CancelOnlySwitch())
-    _say(as_json, {"id": summary.id, "planned": None}, f"{summary.id} stays staged; no switch is planned")
+    _say(as_json, {"id": summary.id, "planned": None}, _("%(id)s stays staged; no switch is planned", id=summary.id))
 
 
 @click.command("roll-back")
@@ -155,8 +162,8 @@ def roll_back(number: str, note: str, config: str | None, as_json: bool) -> None
     else:
         done = there.call(roll_back_last_switch, RollBackLastSwitch(note=note))
     for warning in done.warnings:
-        click.echo(f"warning: {warning}", err=True)
-    text = f"{', '.join(done.current)} is current again; {done.id} is staged"
+        click.echo(_("warning: %(warning)s", warning=warning), err=True)
+    text = _("%(current)s is current again; %(id)s is staged", current=", ".join(done.current), id=done.id)
     _say(as_json, {"id": done.id, "current": done.current}, text)
     for again in done.certificates[1:]:
         say_presented(there, again.sha256)
@@ -176,13 +183,21 @@ def withdraw(request: WithdrawCertificate, force: str, config: str | None, as_js
     request.certificate, request.force = addressable(there, request.certificate), force
     summary = there.call(withdraw_certificate, request)
     if summary.key_file:
-        left = f"delete {summary.key_file}" if not is_token_uri(summary.key_file) else f"destroy {summary.key_file}"
-        click.echo(f"the store never had its key: {left} yourself", err=True)
-    _say(as_json, {"id": summary.id, "state": "retired", "key_left": summary.key_file}, f"{summary.id} is retired")
+        left = (
+            _("delete %(key_file)s", key_file=summary.key_file)
+            if not is_token_uri(summary.key_file)
+            else _("destroy %(key_file)s", key_file=summary.key_file)
+        )
+        click.echo(_("the store never had its key: %(left)s yourself", left=left), err=True)
+    _say(
+        as_json,
+        {"id": summary.id, "state": "retired", "key_left": summary.key_file},
+        _("%(id)s is retired", id=summary.id),
+    )
 
 
 def _replacing(olds: Sequence[str], verb: str, none: str = "") -> str:
-    return f"{verb} {', '.join(olds)}" if olds else f"{verb} nothing{none}"
+    return f"{verb} {', '.join(olds)}" if olds else _("%(verb)s nothing%(none)s", verb=verb, none=none)
 
 
 def _say(as_json: bool, record: object, text: str) -> None:

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 import click
 import msgspec
 
-from gatepost.manage.cli.tables import print_table, printable
+from gatepost.manage.cli.language import _, quantity
+from gatepost.manage.cli.tables import print_facts, print_table, printable
 from gatepost.manage.use_cases.certificates import STATES, common_name
 from gatepost.manage.use_cases.times import stamp as moment
 from gatepost.pki.certificates.entry import Purpose, State
-from gatepost.quantity import quantity
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 _COLUMNS = ("id", "state", "names", "issuer", "key", "valid_until", "presented", "origin")
 _CLIENT_COLUMNS = ("id", "state", "organization", "label", "subject", "issuer", "key", "valid_until", "origin")
 _REQUEST_COLUMNS = ("id", "purpose", "organization", "label", "names", "key", "added", "key_is")
+_TIME_COLUMNS = ("added", "since", "current_from", "current_until", "switch_at")
+_PLAIN_COLUMNS = ("id", "label", "organization", "state", "purpose", "origin")
+_FACT_COLUMNS = ("subject", "issuer", "serial", "key", "sha1", "sha256", "spki_sha256")
 _SIDES = {Purpose.SERVER: _COLUMNS, Purpose.CLIENT: _CLIENT_COLUMNS}
 
 
@@ -37,31 +40,31 @@ def print_list(certificates: Sequence[CertificateSummary]) -> None:
         if purpose is Purpose.CLIENT and not chosen:
             continue
         if purpose is Purpose.CLIENT:
-            click.echo("\nclient certificates")
-        print_table(columns, [_row(certificate, columns) for certificate in chosen])
+            click.echo(_("\nclient certificates"))
+        print_table(columns, (_row(certificate, columns) for certificate in chosen))
 
 
 def print_requests(requests: Sequence[CertificateRequest]) -> None:
     """Print requests that wait for their certificates, if there are any."""
     if not requests:
         return
-    click.echo("\nrequests that wait for their certificate")
-    rows = [
+    click.echo(_("\nrequests that wait for their certificate"))
+    rows = (
         msgspec.structs.asdict(request)
         | {
             "names": ", ".join(request.names),
             "added": f"{moment(request.added)[:16]}Z",
-            "key_is": request.key_file or "sealed",
+            "key_is": request.key_file or _("sealed"),
         }
         for request in requests
-    ]
-    print_table(_REQUEST_COLUMNS, [[str(row[column]) for column in _REQUEST_COLUMNS] for row in rows])
+    )
+    print_table(_REQUEST_COLUMNS, ([str(row[column]) for column in _REQUEST_COLUMNS] for row in rows))
 
 
 def _row(certificate: CertificateSummary, columns: Sequence[str]) -> list[str]:
     shown = msgspec.structs.asdict(certificate) | {
         "state": _state(certificate),
-        "names": ", ".join(certificate.names) or f"(none) {certificate.subject}",
+        "names": ", ".join(certificate.names) or _("(none) %(subject)s", subject=certificate.subject),
         "issuer": common_name(certificate.issuer),
         "subject": common_name(certificate.subject),
         "valid_until": f"{moment(certificate.not_after)[:10]} ({_left(certificate.days_left)})",
@@ -72,52 +75,54 @@ def _row(certificate: CertificateSummary, columns: Sequence[str]) -> list[str]:
 
 def _state(certificate: CertificateSummary) -> str:
     if certificate.state == State.NEXT and certificate.switch_at:
-        return f"next (current {moment(certificate.switch_at)})"
+        return _("next (current %(switch_at)s)", switch_at=moment(certificate.switch_at))
     return certificate.state
 
 
 def _left(days: int) -> str:
     if days < 0:
-        return f"expired {quantity(-days, 'day')} ago" if days < -1 else "expired"
-    return f"{quantity(days, 'day')} left"
+        return _("expired %(days)s ago", days=quantity(-days, "day")) if days < -1 else _("expired")
+    return _("%(days)s left", days=quantity(days, "day"))
 
 
 def _presented(certificate: CertificateSummary) -> str:
     begun, ended = (f"{moment(at)[:16]}Z" if at else "" for at in (certificate.current_from, certificate.current_until))
     if not begun and not ended:
-        return "not recorded yet" if certificate.state == State.CURRENT else "never"
+        return _("not recorded yet") if certificate.state == State.CURRENT else _("never")
     return f"{begun} - {ended}".strip()
 
 
 def print_certificate(certificate: CertificateDetail) -> None:
     """Everything about a certificate, a line for each field, its chain below."""
-    for key, text in _lines(certificate):
-        if text:
-            click.echo(f"{key:<15} {printable(text)}")
+    print_facts(((key, text) for key, text in _lines(certificate) if text), width=15)
     for number, link in enumerate(certificate.chain, 1):
-        click.echo(f"\nchain {number} of {len(certificate.chain)}: {printable(link.subject)}")
-        for key in ("issuer", "serial", "key", "sha256"):
-            click.echo(f"  {key:<13} {printable(getattr(link, key))}")
-        click.echo(f"  {'valid':<13} {moment(link.not_before)} - {moment(link.not_after)}")
-        for key in ("crl", "ocsp", "aia"):
-            if addresses := getattr(link, key):
-                click.echo(f"  {key:<13} {printable(' '.join(addresses))}")
+        click.echo(
+            _(
+                "\nchain %(number)s of %(chain)s: %(subject)s",
+                number=number,
+                chain=len(certificate.chain),
+                subject=printable(link.subject),
+            )
+        )
+        facts = {key: getattr(link, key) for key in ("issuer", "serial", "key", "sha256")}
+        facts["valid"] = f"{moment(link.not_before)} - {moment(link.not_after)}"
+        facts |= {key: " ".join(addresses) for key in ("crl", "ocsp", "aia") if (addresses := getattr(link, key))}
+        print_facts(facts.items(), indent="  ")
 
 
 def _lines(certificate: CertificateDetail) -> list[tuple[str, str]]:
     record = msgspec.structs.asdict(certificate)
-    times = [
-        (key, moment(record[key] or 0)) for key in ("added", "since", "current_from", "current_until", "switch_at")
-    ]
+    times = [(key, moment(record[key] or 0)) for key in _TIME_COLUMNS]
     validity = f"{moment(certificate.not_before)} - {moment(certificate.not_after)} ({_left(certificate.days_left)})"
-    plain = [(key, str(record[key])) for key in ("id", "label", "organization", "state", "purpose", "origin")]
-    facts = [(key, record[key]) for key in ("subject", "issuer", "serial", "key", "sha1", "sha256", "spki_sha256")]
-    ends = [
-        ("tlsa", certificate.tlsa if certificate.purpose == Purpose.SERVER else ""),
-        ("valid", validity),
-        ("must_staple", "yes" if certificate.must_staple else ""),
-        ("replaces", ", ".join(certificate.replaces)),
-        ("private key", certificate.key_is),
-        ("chain file", certificate.chain_file),
-    ]
-    return [*plain, ("names", ", ".join(certificate.names)), *facts, *ends, *times]
+    plain = [(key, str(record[key])) for key in _PLAIN_COLUMNS]
+    facts = {key: record[key] for key in _FACT_COLUMNS}
+    facts = {
+        **facts,
+        "tlsa": certificate.tlsa if certificate.purpose == Purpose.SERVER else "",
+        "valid": validity,
+        "must_staple": _("yes") if certificate.must_staple else "",
+        "replaces": ", ".join(certificate.replaces),
+        "private key": certificate.key_is,
+        "chain file": certificate.chain_file,
+    }
+    return [*plain, ("names", ", ".join(certificate.names)), *facts.items(), *times]

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import click
 
 from gatepost.manage.cli.blast_radius import print_radius
+from gatepost.manage.cli.language import _, quantity
 from gatepost.manage.cli.tables import print_json, printable
-from gatepost.quantity import quantity
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,9 +27,11 @@ def report(outcome: ChangeReport, *, as_json: bool, standing: bool = False) -> N
     """
     print_warnings(outcome, standing=standing)
     for text in outcome.notes:
-        click.echo(f"note: {text}", err=True)
+        click.echo(_("note: %(text)s", text=text), err=True)
     if outcome.nodes is not None:
-        click.echo(f"version {outcome.version} is {printable(outcome.nodes.text)}", err=True)
+        click.echo(
+            _("version %(version)s is %(text)s", version=outcome.version, text=printable(outcome.nodes.text)), err=True
+        )
     if as_json:
         print_json(outcome)
         return
@@ -39,11 +41,17 @@ def report(outcome: ChangeReport, *, as_json: bool, standing: bool = False) -> N
         print_radius(radius)
         click.echo("")
     if not outcome.changes:
-        click.echo(f"nothing to change; version {outcome.version} is in force")
+        click.echo(_("nothing to change; version %(version)s is in force", version=outcome.version))
     elif outcome.dry_run:
-        click.echo(f"{quantity(len(outcome.changes), 'change')}, not applied (--dry-run)")
+        click.echo(_("%(changes)s, not applied (--dry-run)", changes=quantity(len(outcome.changes), "change")))
     else:
-        click.echo(f"{quantity(len(outcome.changes), 'change')} applied as version {outcome.version}")
+        click.echo(
+            _(
+                "%(changes)s applied as version %(version)s",
+                changes=quantity(len(outcome.changes), "change"),
+                version=outcome.version,
+            )
+        )
 
 
 def print_changes(changes: Sequence[FieldChange]) -> None:
@@ -55,9 +63,9 @@ def print_changes(changes: Sequence[FieldChange]) -> None:
 def print_warnings(outcome: ChangeReport, *, standing: bool) -> None:
     """Print warnings about a change, and with standing also those of before."""
     for text in outcome.warnings:
-        click.echo(f"warning: {text}", err=True)
+        click.echo(_("warning: %(text)s", text=text), err=True)
     old = outcome.standing if standing else ()
     for text in old[:_OLD_WARNINGS]:
-        click.echo(f"warning, as before: {text}", err=True)
+        click.echo(_("warning, as before: %(text)s", text=text), err=True)
     if len(old) > _OLD_WARNINGS:
-        click.echo(f"{len(old) - _OLD_WARNINGS} more warnings, as before", err=True)
+        click.echo(_("%(old)s more warnings, as before", old=len(old) - _OLD_WARNINGS), err=True)

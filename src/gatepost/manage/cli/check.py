@@ -18,6 +18,7 @@ import click
 
 from gatepost.analysis.checks.partner_report import DeliveryForecast, check_record
 from gatepost.manage.cli.check_text import print_check
+from gatepost.manage.cli.language import _
 from gatepost.manage.cli.lazy import LazyGroup
 from gatepost.manage.cli.options import (
     BAD_INPUT,
@@ -74,7 +75,7 @@ def check() -> None:
 def no_nan(ctx: click.Context, parameter: click.Parameter, value: float) -> float:
     """A number of seconds as an option takes it. Raises BadParameter."""
     if math.isnan(value):  # is within every range
-        raise click.BadParameter("nan is not a number of seconds", ctx, parameter)
+        raise click.BadParameter(_("nan is not a number of seconds"), ctx, parameter)
     return value
 
 
@@ -194,7 +195,7 @@ def _run(target: CheckTarget, asked: dict[str, Any], *, as_json: bool, verbose: 
     timeout: float = asked["timeout"]
     settings = _settings(asked, timeout)
     bounds = bounds_of(timeout, private=private or settings.outbound.private_policy_hosts)
-    progress("checking; this can take a minute if hosts do not answer …")
+    progress(_("checking; this can take a minute if hosts do not answer …"))
     try:
         partner_check = run_check(PartnerCheckPlan(target, settings, bounds))
     except Refusal as refusal:
@@ -219,7 +220,7 @@ def _write_report(file: Path, partner_check: PartnerCheck, hostname: str) -> Non
         file.write_text(check_report(check_view(partner_check, done=True), hostname), encoding="utf-8")
     except OSError as error:
         fail(BAD_INPUT, f"--html {file}: {error.strerror}")
-    click.echo(f"wrote {file}", err=True)
+    click.echo(_("wrote %(file)s", file=file), err=True)
 
 
 _OPTIONS = {

@@ -21,6 +21,7 @@ from gatepost.analysis.checks.chain_stores import RootStores
 from gatepost.analysis.checks.roots import check_roots, roots_record
 from gatepost.manage.cli.check import no_nan, progress, system_nameservers
 from gatepost.manage.cli.check_chain_text import print_chain, print_roots
+from gatepost.manage.cli.language import _
 from gatepost.manage.cli.options import BAD_INPUT, NO, UNKNOWN, fail, json_option
 from gatepost.manage.cli.tables import print_json
 from gatepost.net.anchors import SYSTEM, AnchorsError
@@ -109,7 +110,7 @@ def chain(pem: str, as_json: bool, verbose: bool, **asked: Any) -> None:
     """
     question = _question(pem, asked)
     stores = _stores(asked["anchors"])
-    progress("checking; this can take a while if addresses do not answer …")
+    progress(_("checking; this can take a while if addresses do not answer …"))
     try:
         chain_check = asyncio.run(_check(question, stores, asked))
     except ChainFileError as error:
@@ -187,7 +188,7 @@ def roots(pem: str, anchors: str, as_json: bool, verbose: bool) -> None:
 def _read(pem: str) -> CertificateFile:
     try:
         if pem == "-":
-            return parse_file(sys.stdin.buffer.read(_MAX_STDIN + 1), "standard input")
+            return parse_file(sys.stdin.buffer.read(_MAX_STDIN + 1), _("standard input"))
         return read_file(Path(pem))
     except ChainFileError as error:
         fail(BAD_INPUT, str(error))

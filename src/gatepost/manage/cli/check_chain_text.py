@@ -14,8 +14,8 @@ from gatepost.analysis.checks.chain_facts import From
 from gatepost.analysis.checks.chain_report import Part, Readiness, days_left, firewall_hosts, title, tlsa_record
 from gatepost.analysis.checks.partner_report import Mark
 from gatepost.manage.cli.check_text import print_line, with_options, wrapped
+from gatepost.manage.cli.language import _, ngettext, quantity
 from gatepost.manage.cli.tables import printable
-from gatepost.quantity import quantity
 from gatepost.times import day_text
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def print_chain(check: ChainCheck, *, verbose: bool) -> None:
         _print_finding(finding)
     findings = [finding for finding in check.findings if finding.part in _ASKED]
     if findings:
-        click.echo("\nAddresses in the certificates, as they answer from here")
+        click.echo(_("\nAddresses in the certificates, as they answer from here"))
         for finding in findings:
             _print_finding(finding)
     _print_firewall(check)
@@ -59,18 +59,23 @@ def print_chain(check: ChainCheck, *, verbose: bool) -> None:
 
 
 def _headline(check: ChainCheck) -> str:
-    return f"{check.facts.file.source}: is {title(check.leaf)} ready for service?  {_answer(check)}"
+    return _(
+        "%(source)s: is %(leaf)s ready for service?  %(answer)s",
+        source=check.facts.file.source,
+        leaf=title(check.leaf),
+        answer=_answer(check),
+    )
 
 
 def _answer(check: ChainCheck) -> str:
     match check.outcome:
         case Readiness.READY:
             warnings = check.counts[Mark.WARN]
-            return "YES" if not warnings else f"YES, with {quantity(warnings, 'warning')}"
+            return "YES" if not warnings else _("YES, with %(warnings)s", warnings=quantity(warnings, "warning"))
         case Readiness.NOT_READY:
-            return f"NO: {_first(check, Mark.FAIL)}"
+            return _("NO: %(reason)s", reason=_first(check, Mark.FAIL))
         case Readiness.UNKNOWN:
-            return f"INCONCLUSIVE: {_first(check, Mark.UNKNOWN)}"
+            return _("INCONCLUSIVE: %(reason)s", reason=_first(check, Mark.UNKNOWN))
 
 
 def _first(check: ChainCheck, mark: Mark) -> str:
@@ -100,9 +105,9 @@ def _cut(text: str) -> str:
 def _until(certificate: CertificateFacts, now: float) -> str:
     left = days_left(certificate, now)
     return (
-        f"until {day_text(certificate.not_after)} ({quantity(left, 'day')})"
+        _("until %(not_after)s (%(days)s)", not_after=day_text(certificate.not_after), days=quantity(left, "day"))
         if left >= 0
-        else f"expired {day_text(certificate.not_after)}"
+        else _("expired %(not_after)s", not_after=day_text(certificate.not_after))
     )
 
 
@@ -117,36 +122,35 @@ def _place(check: ChainCheck, link: Link) -> str:
 def _print_firewall(check: ChainCheck) -> None:
     hosts = firewall_hosts(check.facts.path)
     if hosts:
-        click.echo("\nA firewall must allow, here and at partners that check revocation")
+        click.echo(_("\nA firewall must allow, here and at partners that check revocation"))
         for host in hosts:
             click.echo(f"  {printable(host)}")
 
 
 def _print_published(check: ChainCheck) -> None:
-    click.echo("\nTo publish, or to give to partners")
+    click.echo(_("\nTo publish, or to give to partners"))
     for record in tlsa_record(check.facts):
         click.echo(f"  {printable(record)}")
     leaf = check.leaf
-    click.echo(f"  issuer              {printable(leaf.issuer)}")
-    click.echo(f"  serial number       {leaf.serial}")
-    click.echo(f"  SHA-1 thumbprint    {leaf.sha1.upper()}")
-    click.echo(f"  SHA-256 thumbprint  {leaf.sha256.upper()}")
+    click.echo(_("  issuer              %(issuer)s", issuer=printable(leaf.issuer)))
+    click.echo(_("  serial number       %(serial)s", serial=leaf.serial))
+    click.echo(_("  SHA-1 thumbprint    %(sha1)s", sha1=leaf.sha1.upper()))
+    click.echo(_("  SHA-256 thumbprint  %(sha256)s", sha256=leaf.sha256.upper()))
     pin = base64.b64encode(bytes.fromhex(leaf.spki_sha256)).decode("ascii")
-    click.echo(f"  key pin             sha256/{pin}")
+    click.echo(_("  key pin             sha256/%(pin)s", pin=pin))
 
 
 def _print_thumbprints(certificate: CertificateFacts) -> None:
     click.echo(f"\n{printable(certificate.subject)}")
-    click.echo(f"  SHA-1 thumbprint    {certificate.sha1.upper()}")
-    click.echo(f"  SHA-256 thumbprint  {certificate.sha256.upper()}")
+    click.echo(_("  SHA-1 thumbprint    %(sha1)s", sha1=certificate.sha1.upper()))
+    click.echo(_("  SHA-256 thumbprint  %(sha256)s", sha256=certificate.sha256.upper()))
 
 
 def _total(check: ChainCheck) -> str:
     counts = check.counts
-    named = ((Mark.FAIL, "failed"), (Mark.WARN, "with a warning"), (Mark.UNKNOWN, "inconclusive"))
+    named = ((Mark.FAIL, _("failed")), (Mark.WARN, _("with a warning")), (Mark.UNKNOWN, _("inconclusive")))
     grave = ", ".join(f"{counts[mark]} {name}" for mark, name in named if counts[mark])
-    count = "1 finding" if counts.total() == 1 else f"{counts.total()} findings"
-    return f"{count}{': ' if grave else ''}{grave}; {check.seconds:.1f} s"
+    return f"{quantity(counts.total(), 'finding')}{': ' if grave else ''}{grave}; {check.seconds:.1f} s"
 
 
 # roots
@@ -155,18 +159,36 @@ def _total(check: ChainCheck) -> str:
 def print_roots(check: RootsCheck, *, verbose: bool) -> None:
     """Every certificate of the bundle, what is wrong first. verbose: thumbprints also of what is trusted."""
     missing = sum(row.trusted is False for row in check.rows)
-    answer = "YES" if check.outcome else f"NO: {missing} of {len(check.rows)} are not"
+    answer = (
+        _("YES") if check.outcome else _("NO: %(missing)s of %(rows)s are not", missing=missing, rows=len(check.rows))
+    )
     click.echo(
-        wrapped(printable(f"{check.source}: are these authorities trusted here ({check.anchors})?  {answer}"), "  ")
+        wrapped(
+            printable(
+                _(
+                    "%(source)s: are these authorities trusted here (%(anchors)s)?  %(answer)s",
+                    source=check.source,
+                    anchors=check.anchors,
+                    answer=answer,
+                )
+            ),
+            "  ",
+        )
     )
     click.echo()
     for row in sorted(check.rows, key=lambda row: row.trusted is not False):
         _print_root(row, full=verbose or row.verdict in _LOUD)
     for store in {store.name: store for row in check.rows for store in row.stores if store.missing}.values():
-        print_line(Mark.INFO, "store", f"{store.name} could not be read: {store.missing}")
+        print_line(
+            Mark.INFO, _("store"), _("%(name)s could not be read: %(missing)s", name=store.name, missing=store.missing)
+        )
     if check.repeated:
-        again = "1 certificate is" if check.repeated == 1 else f"{check.repeated} certificates are"
-        print_line(Mark.INFO, "file", f"{again} in it more than once")
+        again = ngettext(
+            "%(num)s certificate is in it more than once",
+            "%(num)s certificates are in it more than once",
+            check.repeated,
+        )
+        print_line(Mark.INFO, _("file"), again)
     click.echo(f"\n{check.last_line}")
 
 
@@ -178,7 +200,13 @@ def _print_finding(finding: ChainFinding) -> None:
 def _print_root(row: RootRow, *, full: bool) -> None:
     facts = row.facts
     thumbprints = f"SHA-1 {facts.sha1.upper()}; SHA-256 {facts.sha256.upper()}" if full else ""
-    text = f"{title(facts)}, {facts.key}, until {day_text(facts.not_after)}: {row.text}"
+    text = _(
+        "%(facts)s, %(key)s, until %(not_after)s: %(text)s",
+        facts=title(facts),
+        key=facts.key,
+        not_after=day_text(facts.not_after),
+        text=row.text,
+    )
     print_line(row.verdict, _KINDS[row.kind], text, thumbprints, row.fix)
 
 

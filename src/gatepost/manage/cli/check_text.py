@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING
 import click
 
 from gatepost.analysis.checks.partner_report import DeliveryForecast, Mark, PolicyKind, Stage
+from gatepost.manage.cli.language import _, quantity
 from gatepost.manage.cli.tables import print_dialogue, printable
+from gatepost.texts import N_
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -33,20 +35,20 @@ _MARKS = {
 _COLOURS = {Mark.PASS: "green", Mark.INFO: "cyan", Mark.WARN: "yellow", Mark.FAIL: "red", Mark.UNKNOWN: "magenta"}
 _COLUMNS = {
     Stage.DNS: "DNS",
-    Stage.CONNECT: "connect",
+    Stage.CONNECT: N_("connect"),
     Stage.EHLO: "EHLO",
     Stage.TLS: "TLS",
-    Stage.CERTIFICATE: "certificate",
+    Stage.CERTIFICATE: N_("certificate"),
     Stage.DANE: "DANE",
     Stage.MTA_STS: "MTA-STS",
-    Stage.REVOCATION: "revocation",
+    Stage.REVOCATION: N_("revocation"),
     Stage.REQUIRETLS: "REQUIRETLS",
 }
 _NARROW = {
-    Stage.CONNECT: "conn",
-    Stage.CERTIFICATE: "cert",
+    Stage.CONNECT: N_("conn"),
+    Stage.CERTIFICATE: N_("cert"),
     Stage.MTA_STS: "STS",
-    Stage.REVOCATION: "rev.",
+    Stage.REVOCATION: N_("rev."),
     Stage.REQUIRETLS: "RTLS",
 }
 _NAMES = _COLUMNS | {Stage.TLS_RPT: "TLS-RPT"}
@@ -55,9 +57,9 @@ _CELL = 18
 _HOST = 48
 _INDENT = 16
 _BY = {
-    PolicyKind.DANE: "verified by DANE",
-    PolicyKind.MTA_STS: "verified by MTA-STS",
-    PolicyKind.OPPORTUNISTIC: "encrypted, but an attacker on the way could prevent that (opportunistic)",
+    PolicyKind.DANE: N_("verified by DANE"),
+    PolicyKind.MTA_STS: N_("verified by MTA-STS"),
+    PolicyKind.OPPORTUNISTIC: N_("encrypted, but an attacker on the way could prevent that (opportunistic)"),
 }
 
 
@@ -89,7 +91,7 @@ def print_findings(findings: Iterable[Finding]) -> None:
 
 
 def _headline(check: PartnerCheck) -> str:
-    return f"{check.target}: would mail be delivered safely?  {_answer(check)}"
+    return _("%(target)s: would mail be delivered safely?  %(answer)s", target=check.target, answer=_answer(check))
 
 
 def _answer(check: PartnerCheck) -> str:
@@ -102,15 +104,15 @@ def _answer(check: PartnerCheck) -> str:
             by = (
                 _BY[row.policy]
                 if _is_verified(row)
-                else ("encrypted, as the TLSA records require, though none of them names a key")
+                else (_("encrypted, as the TLSA records require, though none of them names a key"))
             )
-            return f"YES, {by}, {row.facts.tls.version}"
+            return _("YES, %(by)s, %(version)s", by=by, version=row.facts.tls.version)
         case DeliveryForecast.CLEARTEXT:
-            return "NO, it would be sent unencrypted"
+            return _("NO, it would be sent unencrypted")
         case DeliveryForecast.HOLD:
-            return f"NO, it would wait and then be returned{_reason(check, Mark.FAIL)}"
+            return _("NO, it would wait and then be returned%(reason)s", reason=_reason(check, Mark.FAIL))
         case DeliveryForecast.UNKNOWN:
-            return f"INCONCLUSIVE{_reason(check, Mark.UNKNOWN)}"
+            return _("INCONCLUSIVE%(reason)s", reason=_reason(check, Mark.UNKNOWN))
 
 
 def _is_verified(row: Row) -> bool:
@@ -126,10 +128,9 @@ def _reason(check: PartnerCheck, mark: Mark) -> str:
 
 def _total(check: PartnerCheck) -> str:
     counts = check.counts
-    named = ((Mark.FAIL, "failed"), (Mark.WARN, "with a warning"), (Mark.UNKNOWN, "inconclusive"))
+    named = ((Mark.FAIL, _("failed")), (Mark.WARN, _("with a warning")), (Mark.UNKNOWN, _("inconclusive")))
     grave = ", ".join(f"{counts[mark]} {name}" for mark, name in named if counts[mark])
-    count = "1 finding" if counts.total() == 1 else f"{counts.total()} findings"
-    return f"{count}{': ' if grave else ''}{grave}; {check.seconds:.1f} s"
+    return f"{quantity(counts.total(), 'finding')}{': ' if grave else ''}{grave}; {check.seconds:.1f} s"
 
 
 # the matrix
@@ -139,11 +140,11 @@ def _print_matrix(rows: Sequence[Row]) -> None:
     """Marks with a word each; marks alone, if the terminal is too narrow for that."""
     stages = [stage for stage in _COLUMNS if any(row.cell(stage) for row in rows)]
     lines = [[_cell(row.cell(stage)) for stage in stages] for row in rows]
-    heads, labels = [_COLUMNS[stage] for stage in stages], _labels(rows)
+    heads, labels = [_(_COLUMNS[stage]) for stage in stages], _labels(rows)
     room = max(map(len, labels))
     if sys.stdout.isatty() and room + sum(2 + width for width in _widths(heads, lines)) > get_terminal_size().columns:
-        lines = [[(mark, "") for mark, _ in line] for line in lines]
-        heads = [_NARROW.get(stage, _COLUMNS[stage]) for stage in stages]
+        lines = [[(mark, "") for mark, _text in line] for line in lines]
+        heads = [_(_NARROW.get(stage, _COLUMNS[stage])) for stage in stages]
     widths = _widths(heads, lines)
     click.echo(f"{' ' * room}  {'  '.join(map(str.ljust, heads, widths))}".rstrip())
     for label, line in zip(labels, lines, strict=True):

@@ -36,7 +36,7 @@ def script(shell: str) -> str:
 @click.command()
 @click.argument("shell", type=click.Choice(SHELLS))
 def completion(shell: str) -> None:
-    r"""Print a script that completes commands, options, and names of connectors, domains and organizations.
+    """Print a script that completes commands, options, and names of connectors, domains and organizations.
 
     \b
     bash: gatepost completion bash > /etc/bash_completion.d/gatepost
@@ -46,7 +46,7 @@ def completion(shell: str) -> None:
     The Debian package has installed them. Names are those of this machine's gateway, for whoever may read its data.
 
     Exit codes: 0 printed, 2 usage error.
-    """
+    """  # noqa: D301 - click's own mark of lines that stay
     click.echo(script(shell))
 
 

@@ -11,6 +11,7 @@ import click
 
 from gatepost.analysis.checks.attacks import CONTROL
 from gatepost.manage.cli.client import client
+from gatepost.manage.cli.language import _
 from gatepost.manage.cli.options import NO, UNKNOWN, config_option, connector_options, fail, json_option
 from gatepost.manage.cli.tables import print_json, print_table, printable
 from gatepost.manage.use_cases.drills import (
@@ -61,7 +62,14 @@ def drill(
         sys.exit(_print_drill(_held(run, DrillConnector(organization=owner, connector=connector)), as_json=as_json))
     last = run.call(show_last_drill, ShowLastDrill(organization=owner, connector=connector)).drill
     if last is None:
-        fail(UNKNOWN, f"no drill of connector {name!r} is stored; run one: gatepost connector drill {name!r}")
+        fail(
+            UNKNOWN,
+            _(
+                "no drill of connector %(name)s is stored; run one: gatepost connector drill %(name2)s",
+                name=repr(name),
+                name2=repr(name),
+            ),
+        )
     sys.exit(_print_last_drill(last, as_json=as_json))
 
 
@@ -92,13 +100,13 @@ def _print_last_drill(found: HeldDrill, *, as_json: bool) -> int:
     try:
         _print(found, as_json=as_json)
     except (KeyError, TypeError, ValueError, AttributeError, IndexError):  # somebody else made it, hash and all
-        _print_fault(found, "it does not have the format of a drill", as_json=as_json)
+        _print_fault(found, _("it does not have the format of a drill"), as_json=as_json)
         return NO
     if found.changed:
-        click.echo("the connector has changed since this drill: run another", err=True)
-    own = "by its own hash only: the trace has no row for it"
-    by = "this drill, earlier drills and the trace agree" if found.recorded else own
-    click.echo(f"SHA-256 verified: {by}", err=True)
+        click.echo(_("the connector has changed since this drill: run another"), err=True)
+    own = _("by its own hash only: the trace has no row for it")
+    by = _("this drill, earlier drills and the trace agree") if found.recorded else own
+    click.echo(_("SHA-256 verified: %(by)s", by=by), err=True)
     return 0 if found.passed else NO
 
 
@@ -107,7 +115,7 @@ def _print_fault(found: HeldDrill, fault: str, *, as_json: bool) -> None:
         print_json({"evidence": found.evidence, "sha256": found.sha256, "verified": False, "fault": fault})
         return
     click.echo(printable(f"{found.evidence}: {fault}"), err=True)
-    click.echo("evidence FAILED verification")
+    click.echo(_("evidence FAILED verification"))
 
 
 # what a person reads
@@ -120,27 +128,41 @@ def _print(found: HeldDrill, *, as_json: bool) -> None:
         return
     demand = record["requirement"]
     texts = dict.fromkeys(next_hop["requirement"] for next_hop in record["next_hops"])
-    more = [f"profile {demand['profile']}"]
-    more += [f"{demand['min_tls_version']} or newer"] if demand["min_tls_version"] else []
-    more += [f"revocation {demand['revocation_check']}"] if "revocation_check" in demand else []
-    head = f"outbound connector {record['connector']!r} of {record['organization']}, configuration "
-    click.echo(printable(f"{head}{record['configuration']}, {record['at']}"))
-    click.echo(printable(f"requires: {' or '.join(texts)}, {', '.join(more)}"))
+    more = [_("profile %(profile)s", profile=demand["profile"])]
+    more += (
+        [_("%(min_tls_version)s or newer", min_tls_version=demand["min_tls_version"])]
+        if demand["min_tls_version"]
+        else []
+    )
+    more += (
+        [_("revocation %(revocation_check)s", revocation_check=demand["revocation_check"])]
+        if "revocation_check" in demand
+        else []
+    )
+    head = _(
+        "outbound connector %(connector)s of %(organization)s, configuration %(configuration)s, %(at)s",
+        connector=repr(record["connector"]),
+        organization=record["organization"],
+        configuration=record["configuration"],
+        at=record["at"],
+    )
+    click.echo(printable(head))
+    click.echo(printable(_("requires: %(texts)s, %(more)s", texts=" or ".join(texts), more=", ".join(more))))
     for note in record["notes"]:
-        click.echo(_wrapped(f"note: {note}"))
+        click.echo(_wrapped(_("note: %(note)s", note=note)))
     click.echo()
     _print_scenarios([_row(scenario) for scenario in record["scenarios"]])
     click.echo()
     for weakness in record["weaknesses"]:
         click.echo(_wrapped(weakness))
     if found.evidence:
-        click.echo(printable(f"evidence: {found.evidence}"))
+        click.echo(printable(_("evidence: %(evidence)s", evidence=found.evidence)))
         click.echo(f"sha256: {found.sha256}")
     click.echo(printable(record["verdict"]))
 
 
 def _row(scenario: dict[str, Any]) -> tuple[str, ...]:
-    promise = "waits" if scenario["promised"] else "out of scope"
+    promise = "waits" if scenario["promised"] else _("out of scope")
     expected = "arrives" if scenario["scenario"] == CONTROL else promise
     decisive = scenario["attempts"][-1]
     return scenario["title"], expected, scenario["happened"], scenario["far_end_saw"], _reply(decisive)
@@ -153,8 +175,17 @@ def _print_scenarios(rows: list[tuple[str, ...]]) -> None:
         print_table(_COLUMNS, rows)
         return
     for title, expected, happened, saw, reply in rows:
-        click.echo(printable(f"{title.ljust(widths[0])}  {happened} (expected: {expected})"))
-        for line in (f"the remote server saw: {saw}", f"the queue would show: {reply}"):
+        click.echo(
+            printable(
+                _(
+                    "%(title)s  %(happened)s (expected: %(expected)s)",
+                    title=title.ljust(widths[0]),
+                    happened=happened,
+                    expected=expected,
+                )
+            )
+        )
+        for line in (_("the remote server saw: %(saw)s", saw=saw), _("the queue would show: %(reply)s", reply=reply)):
             click.echo(f"{' ' * (widths[0] + 2)}{printable(line)}")
 
 

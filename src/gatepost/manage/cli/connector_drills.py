@@ -35,7 +35,7 @@ def drills(config: str | None, as_json: bool, request: ListDrills, limit: int) -
     if as_json:
         print_json(kept)
     else:
-        print_table(_COLUMNS, [_row(drill) for drill in kept])
+        print_table(_COLUMNS, (_row(drill) for drill in kept))
 
 
 def _row(drill: KeptDrill) -> tuple[object, ...]:

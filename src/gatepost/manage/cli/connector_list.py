@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from gatepost.manage.cli.client import client
+from gatepost.manage.cli.language import _
 from gatepost.manage.cli.options import config_option, connector_options, json_option
 from gatepost.manage.cli.part_commands import SHOW_CODES
 from gatepost.manage.cli.part_view import show_part, view_options
@@ -34,7 +35,7 @@ def list_(request: ListConnectors, config: str | None, as_json: bool) -> None:
         print_json(rows)
     else:
         print_table(
-            _COLUMNS, [[_validated(row) if key == "validated" else row[key] for key in _COLUMNS] for row in rows]
+            _COLUMNS, ([_validated(row) if key == "validated" else row[key] for key in _COLUMNS] for row in rows)
         )
 
 
@@ -51,4 +52,4 @@ def show(name: str, organization: str, direction: str | None, config: str | None
 
 def _validated(row: dict[str, Any]) -> str:
     validation = row["validated"]
-    return f"{validation['outcome']} {moment(validation['at'] or 0)}" if validation else "never"
+    return f"{validation['outcome']} {moment(validation['at'] or 0)}" if validation else _("never")

@@ -8,6 +8,7 @@ import click
 from msgspec.structs import replace
 
 from gatepost.manage.cli.client import client
+from gatepost.manage.cli.language import _
 from gatepost.manage.cli.options import NO, UNKNOWN, config_option, connector_options, json_option
 from gatepost.manage.cli.request_options import request_options
 from gatepost.manage.cli.tables import print_json, print_table
@@ -45,7 +46,7 @@ def rehearsal(request: RehearsalQuestion, config: str | None, *, as_json: bool, 
 def _end(report: RehearsalReport) -> NoReturn:
     """The exit code is the answer."""
     for name in report.unreadable:
-        click.echo(f"{name} of the trace cannot be read, so some mail is not counted", err=True)
+        click.echo(_("%(name)s of the trace cannot be read, so some mail is not counted", name=name), err=True)
     if report.answer is False:
         raise SystemExit(NO)
     raise SystemExit(UNKNOWN if report.unreadable or report.answer is None else 0)
@@ -56,23 +57,40 @@ def _end(report: RehearsalReport) -> NoReturn:
 
 def _print(report: RehearsalReport) -> None:
     passed, failed = report.words
-    state = "replayed as if enforced" if report.replay else f"mode {report.mode}"
-    state += "" if report.enabled else ", disabled"
-    click.echo(f"{report.label} ({state}), {moment(report.since)} to {moment(report.until)}")
-    unknown = "inconclusive" if report.replay else "not judged"
-    line = f"messages {report.messages}: {passed} {report.passed}, {failed} {report.failed}"
+    state = _("replayed as if enforced") if report.replay else _("mode %(mode)s", mode=report.mode)
+    state += "" if report.enabled else _(", disabled")
+    click.echo(
+        _(
+            "%(label)s (%(state)s), %(since)s to %(until)s",
+            label=report.label,
+            state=state,
+            since=moment(report.since),
+            until=moment(report.until),
+        )
+    )
+    unknown = _("inconclusive") if report.replay else _("not judged")
+    line = _(
+        "messages %(messages)s: %(passed)s %(passed2)s, %(failed)s %(failed2)s",
+        messages=report.messages,
+        passed=passed,
+        passed2=report.passed,
+        failed=failed,
+        failed2=report.failed,
+    )
     click.echo(f"{line}, {unknown} {report.unknown}")
     if report.waited:
-        click.echo(f"of those sent, {report.waited} waited first, because the requirement was not met")
+        click.echo(
+            _("of those sent, %(waited)s waited first, because the requirement was not met", waited=report.waited)
+        )
     for title, groups in ((failed, report.failed_groups), (unknown, report.unknown_groups)):
         if groups:
-            click.echo(f"\n{title}, by peer and reason:")
-            print_table(_COLUMNS, [_group_row(group) for group in groups])
+            click.echo(_("\n%(title)s, by peer and reason:", title=title))
+            print_table(_COLUMNS, (_group_row(group) for group in groups))
     if report.messages:
-        click.echo("\nby peer:")
+        click.echo(_("\nby peer:"))
         peers = [(peer.peer, peer.passed, peer.failed, peer.unknown, moment(peer.last)) for peer in report.peers]
         print_table(("peer", passed, failed, unknown, "last"), peers)
-        click.echo("\nby day (UTC):")
+        click.echo(_("\nby day (UTC):"))
         days = [(day.day, day.passed, day.failed, day.unknown) for day in report.days]
         print_table(("day", passed, failed, unknown), days)
         click.echo("")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
+from gatepost.manage.cli.language import _
 from gatepost.manage.use_cases.client import all_items
 from gatepost.manage.use_cases.connector_switches import ConnectorName
 from gatepost.manage.use_cases.connectors import ListConnectors, list_connectors
@@ -47,7 +48,7 @@ def selection_options[F: Callable[..., Any]](command: F) -> Callable[..., None]:
     def chosen(names: tuple[str, ...], organization: str, direction: str, status: str, **more: Any) -> None:
         every = more.pop("every")
         if bool(names) == every or (status and not every):
-            raise click.UsageError("name connectors, or use --all (with --status if you like), not both")
+            raise click.UsageError(_("name connectors, or use --all (with --status if you like), not both"))
         command(selection=ChosenConnectors(names, every, organization, direction, status), **more)
 
     return chosen
@@ -63,5 +64,5 @@ def selected(run: Client, resources: Resources, selection: ChosenConnectors) -> 
         matches = [choose_connector(resources, name, organization, direction or None) for name in selection.names]
         rows = [(chosen.organization.name, chosen.direction, chosen.connector.name) for chosen in matches]
     if not rows:
-        raise click.UsageError("no connector matches these options")
+        raise click.UsageError(_("no connector matches these options"))
     return [ConnectorName(organization=owner, direction=way, name=name) for owner, way, name in rows]  # type: ignore[arg-type]

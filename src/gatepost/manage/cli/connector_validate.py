@@ -15,6 +15,7 @@ from msgspec.structs import replace
 from gatepost.analysis.checks.tasks import CheckResult, TaskStatus, task_of
 from gatepost.manage.cli.changes import print_warnings
 from gatepost.manage.cli.client import client
+from gatepost.manage.cli.language import _
 from gatepost.manage.cli.options import BAD_INPUT, NO, UNKNOWN, config_option, connector_options, fail, json_option
 from gatepost.manage.cli.request_options import request_options
 from gatepost.manage.cli.resources import applied, read_document
@@ -37,6 +38,7 @@ from gatepost.policy.connectors.errors import ResourceErrors
 from gatepost.policy.connectors.model import parse
 from gatepost.policy.connectors.prefix_limits import PrefixLimits
 from gatepost.policy.connectors.resources import Resources
+from gatepost.texts import N_
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -47,12 +49,12 @@ if TYPE_CHECKING:
 
 
 _MARKS = {
-    TaskStatus.SUCCEEDED: ("✓", "ok"),
-    TaskStatus.FAILED: ("✗", "FAILED"),
-    TaskStatus.WARNING: ("!", "warning"),
-    TaskStatus.SKIPPED: ("\N{EN DASH}", "skipped"),
+    TaskStatus.SUCCEEDED: ("✓", N_("ok")),
+    TaskStatus.FAILED: ("✗", N_("FAILED")),
+    TaskStatus.WARNING: ("!", N_("warning")),
+    TaskStatus.SKIPPED: ("\N{EN DASH}", N_("skipped")),
 }
-_UNKNOWN = ("?", "unknown")
+_UNKNOWN = ("?", N_("unknown"))
 _STATUS = {CheckResult.VALIDATED: 0, CheckResult.NOT_VALIDATED: NO, CheckResult.UNKNOWN: UNKNOWN}
 _INDENT = 20
 _NOTEWORTHY = 0.01  # seconds
@@ -147,7 +149,7 @@ def _resources(run: Client, draft: Mapping[str, Any] | None) -> Resources:
     try:
         drafted = parse(draft, prefixes=PrefixLimits(0, 0)).organizations
     except ResourceErrors as errors:
-        raise Refusal(RefusalKind.INPUT, "Not tested.", errors.errors) from errors
+        raise Refusal(RefusalKind.INPUT, _("Not tested."), errors.errors) from errors
     names = {organization.name for organization in drafted}
     return Resources(
         (*drafted, *(organization for organization in stored.organizations if organization.name not in names))
@@ -190,14 +192,17 @@ def _running(host: str, tasks: Sequence[dict[str, Any]]) -> str:
     if before is None:
         return f"{head}{name} …"
     sign = _MARKS.get(TaskStatus(before["status"]), _UNKNOWN)[1]
-    return f"{head}{before['name']} {sign} ({before['detail']}); {name} …"
+    return f"{head}{before['name']} {_(sign)} ({before['detail']}); {name} …"
 
 
 def _pem(file: Path) -> str:
     try:
         with as_caller():
             if file.stat().st_size > MOST_PEM:
-                fail(BAD_INPUT, f"--certificate: {file} is larger than {MOST_PEM} bytes")
+                fail(
+                    BAD_INPUT,
+                    _("--certificate: %(file)s is larger than %(most_pem)s bytes", file=file, most_pem=MOST_PEM),
+                )
             return file.read_bytes().decode("utf-8", "replace")
     except OSError as error:
         fail(BAD_INPUT, f"--certificate: {file}: {error.strerror}")
@@ -207,8 +212,17 @@ def _pem(file: Path) -> str:
 
 
 def _print(record: dict[str, Any], draft: Path | None, *, verbose: bool) -> None:
-    source = f"draft in {draft}" if draft else f"configuration {record['configuration']}"
-    label = f"{record['direction']} connector {record['connector']!r} of {record['organization']}"
+    source = (
+        _("draft in %(draft)s", draft=draft)
+        if draft
+        else _("configuration %(configuration)s", configuration=record["configuration"])
+    )
+    label = _(
+        "%(direction)s connector %(connector)s of %(organization)s",
+        direction=record["direction"],
+        connector=repr(record["connector"]),
+        organization=record["organization"],
+    )
     click.echo(f"{printable(label)}, {source}, {moment(record['at'])}")
     for host in record["hosts"]:
         click.echo(f"\n{_heading(host)}")
@@ -220,7 +234,7 @@ def _print(record: dict[str, Any], draft: Path | None, *, verbose: bool) -> None
         _print_tasks([task_of(task) for task in record["tasks"]])
     click.echo()
     for note in record["notes"]:
-        click.echo(_wrapped(f"note: {printable(note)}", "      "))
+        click.echo(_wrapped(_("note: %(note)s", note=printable(note)), "      "))
     click.echo(printable(record["verdict"]))
 
 
@@ -230,11 +244,11 @@ def _heading(host: dict[str, Any]) -> str:
 
 def _print_tasks(tasks: Sequence[Task]) -> None:
     """Each task, its facts one a line; those that were skipped for the same reason together."""
-    for (status, _), group in groupby(tasks, lambda task: (task.status, task.detail)):
+    for (status, _detail), group in groupby(tasks, lambda task: (task.status, task.detail)):
         same = list(group)
         if status is TaskStatus.SKIPPED and len(same) > 1:
             names = ", ".join(task.name for task in same)
-            click.echo(_wrapped(f"{_head(status, 'skipped')}{names}: {printable(same[0].text)}", " " * _INDENT))
+            click.echo(_wrapped(f"{_head(status, _('skipped'))}{names}: {printable(same[0].text)}", " " * _INDENT))
             continue
         for task in same:
             _print_task(task)
@@ -253,7 +267,7 @@ def _print_task(task: Task) -> None:
 def _head(status: TaskStatus, name: str, *, ours: bool = False) -> str:
     """ours: what failed says nothing of the peer, so that the answer is not no, but that nobody knows."""
     sign, word = _UNKNOWN if ours and status is TaskStatus.FAILED else _MARKS[status]
-    mark = sign if _writes(sign) else word
+    mark = sign if _writes(sign) else _(word)
     return f"  {mark} {name}".ljust(_INDENT - 1) + " "
 
 

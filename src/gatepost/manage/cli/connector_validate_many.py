@@ -9,6 +9,7 @@ import click
 
 from gatepost.manage.cli.client import client
 from gatepost.manage.cli.connector_selection import selected, selection_options
+from gatepost.manage.cli.language import _, quantity
 from gatepost.manage.cli.options import NO, UNKNOWN, config_option, json_option
 from gatepost.manage.cli.tables import print_json, print_table
 from gatepost.manage.use_cases.bulk_validation import (
@@ -20,7 +21,6 @@ from gatepost.manage.use_cases.bulk_validation import (
     validate_connectors,
 )
 from gatepost.manage.use_cases.jobs import follow
-from gatepost.quantity import quantity
 
 if TYPE_CHECKING:
     from gatepost.manage.cli.connector_selection import ChosenConnectors
@@ -52,7 +52,7 @@ def validate_many(selection: ChosenConnectors, config: str | None, *, as_json: b
     if as_json:
         print_json(state)
     else:
-        print_table(_COLUMNS, [[getattr(row, name) or row.state for name in _COLUMNS] for row in state.connectors])
+        print_table(_COLUMNS, ([getattr(row, name) or row.state for name in _COLUMNS] for row in state.connectors))
         click.echo(_summary(state), err=True)
     sys.exit(NO if state.counts.not_validated else UNKNOWN if state.counts.validated < state.counts.total else 0)
 
@@ -83,9 +83,9 @@ def _summary(state: BulkValidation) -> str:
     """Progress in one line."""
     counts = state.counts
     parts = [
-        f"{counts.validated} validated",
-        f"{counts.not_validated} not validated",
-        f"{counts.unknown} inconclusive",
-        *([f"{counts.left} left"] if counts.left else []),
+        _("%(validated)s validated", validated=counts.validated),
+        _("%(not_validated)s not validated", not_validated=counts.not_validated),
+        _("%(unknown)s inconclusive", unknown=counts.unknown),
+        *([_("%(left)s left", left=counts.left)] if counts.left else []),
     ]
     return f"{quantity(counts.total, 'connector')}: {', '.join(parts)}"

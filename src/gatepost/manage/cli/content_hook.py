@@ -11,6 +11,7 @@ from msgspec.structs import replace
 
 from gatepost.manage.cli.client import client
 from gatepost.manage.cli.completion import stored_names
+from gatepost.manage.cli.language import _
 from gatepost.manage.cli.options import BAD_INPUT, NO, UNKNOWN, config_option, fail, json_option
 from gatepost.manage.cli.part_commands import add_commands
 from gatepost.manage.cli.tables import print_json, print_table, printable
@@ -114,17 +115,22 @@ def _content(file: Path) -> bytes:
     try:
         with as_caller():
             if file.stat().st_size > _MAX_MESSAGE:
-                fail(BAD_INPUT, f"--message: {file} is larger than {_MAX_MESSAGE} bytes")
+                fail(
+                    BAD_INPUT,
+                    _("--message: %(file)s is larger than %(max_message)s bytes", file=file, max_message=_MAX_MESSAGE),
+                )
             return file.read_bytes().replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
     except OSError as error:
         fail(BAD_INPUT, f"--message: {file}: {error.strerror}")
 
 
 def _print(result: HookTrials) -> None:
-    label = f"content hook {result.hook!r} of {result.organization}"
-    click.echo(printable(f"{label}: {result.type} at {result.address}"))
+    label = _("content hook %(hook)s of %(organization)s", hook=repr(result.hook), organization=result.organization)
+    click.echo(
+        printable(_("%(label)s: %(type)s at %(address)s", label=label, type=result.type, address=result.address))
+    )
     for trial in result.trials:
-        sign = "ok" if trial.right else "no answer" if not trial.answered else "WRONG"
+        sign = "ok" if trial.right else _("no answer") if not trial.answered else "WRONG"
         click.echo(f"  {printable(trial.message):10} {sign:10} {_said(trial)}")
 
 
@@ -133,7 +139,13 @@ def _said(trial: HookTrial) -> str:
     said = [record["does"] if trial.answered else record.get("failure", "too large for the scanner")]
     said.append(f"{record.get('ms', 0)} ms")
     if "score" in record:
-        said.append(f"score {record['score']:g} of {record.get('required', 0):g}")
+        said.append(
+            _(
+                "score %(score)s of %(required)s",
+                score=f"{record['score']:g}",
+                required=f"{record.get('required', 0):g}",
+            )
+        )
     said += [str(record[key]) for key in ("signature", "said") if key in record]
     said += [", ".join(record["symbols"])] if "symbols" in record else []
     return printable("; ".join(said))

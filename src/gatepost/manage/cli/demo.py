@@ -21,9 +21,10 @@ import click
 
 from gatepost.manage.cli.demo_partner import OWN_SERVER, Gatepost, as_whom, choose_partner, issue
 from gatepost.manage.cli.demo_ports import free_port
+from gatepost.manage.cli.language import _, quantity
 from gatepost.manage.use_cases.times import stamp as moment
 from gatepost.pki.certificates.authority import Authority
-from gatepost.quantity import quantity
+from gatepost.texts import N_
 
 _DOMAINS = ["fabrikam.example", "oldtimer.example", "insurer.example", "northwind.example"]
 _PATIENCE = 20.0
@@ -42,11 +43,11 @@ class _Case:
 
 
 _CASES = (
-    _Case("opportunistic, partner offers TLS", "ann@contoso.example", "bob@fabrikam.example", True, "SEND"),
-    _Case("opportunistic, partner has no TLS", "ann@contoso.example", "bob@oldtimer.example", True, "SEND"),
-    _Case("forced, certificate verified", "ann@contoso.example", "bob@insurer.example", True, "SEND"),
-    _Case("forced, certificate has another name", "ann@contoso.example", "bob@northwind.example", True, "DEFER"),
-    _Case("inbound, TLS required, none used", "results@lab.example", "ann@contoso.example", False, "REFUSE"),
+    _Case(N_("opportunistic, partner offers TLS"), "ann@contoso.example", "bob@fabrikam.example", True, "SEND"),
+    _Case(N_("opportunistic, partner has no TLS"), "ann@contoso.example", "bob@oldtimer.example", True, "SEND"),
+    _Case(N_("forced, certificate verified"), "ann@contoso.example", "bob@insurer.example", True, "SEND"),
+    _Case(N_("forced, certificate has another name"), "ann@contoso.example", "bob@northwind.example", True, "DEFER"),
+    _Case(N_("inbound, TLS required, none used"), "results@lab.example", "ann@contoso.example", False, "REFUSE"),
 )
 
 
@@ -109,7 +110,7 @@ def _send(case: _Case, port: int, root: Path) -> None:
             client.sendmail(case.sender, [case.recipient], text)
         except smtplib.SMTPException as refused:
             # The trace says why; the reply itself is part of what the demonstration shows.
-            click.echo(f"      the gateway refused it on the wire: {_reply(refused)}", err=True)
+            click.echo(_("      the gateway refused it on the wire: %(refused)s", refused=_reply(refused)), err=True)
 
 
 def _reply(refused: smtplib.SMTPException) -> str:
@@ -133,26 +134,45 @@ def _end_of(gateway: Gatepost, case: _Case) -> dict[str, Any]:
             if event["recipient"] in {"", case.recipient}:
                 return event
         time.sleep(0.3)
-    raise click.ClickException(f"{case.title}: the trace shows no {case.ends_with} within {_PATIENCE:.0f} s")
+    raise click.ClickException(
+        _(
+            "%(title)s: the trace shows no %(ends_with)s within %(patience)s s",
+            title=case.title,
+            ends_with=case.ends_with,
+            patience=f"{_PATIENCE:.0f}",
+        )
+    )
 
 
 def _say(number: int, case: _Case, event: dict[str, Any]) -> None:
-    outcome = {"SEND": "delivered", "DEFER": "waiting, not sent", "REFUSE": "refused"}[event["event"]]
+    outcome = {"SEND": "delivered", "DEFER": _("waiting, not sent"), "REFUSE": "refused"}[event["event"]]
     tls = f"{event.get('tls_version', '')} {event.get('tls_group', '')}".strip() or "unencrypted"
-    click.echo(f"  {number}  {case.title}")
+    click.echo(f"  {number}  {_(case.title)}")
     click.echo(f"      {case.sender} -> {case.recipient}: {outcome} ({tls})")
-    click.echo(f"      requirement {event.get('requirement') or '-'}, achieved {event.get('achieved') or '-'}")
-    click.echo(f"      reply: {event.get('reply', '')}")
+    click.echo(
+        _(
+            "      requirement %(requirement)s, achieved %(achieved)s",
+            requirement=event.get("requirement") or "-",
+            achieved=event.get("achieved") or "-",
+        )
+    )
+    click.echo(_("      reply: %(reply)s", reply=event.get("reply", "")))
     for reason in event.get("detail", {}).get("reasons", []):
-        click.echo(f"      why: {reason}")
+        click.echo(_("      why: %(reason)s", reason=reason))
 
 
 def _say_queue(gateway: Gatepost) -> None:
     for entry in json.loads(gateway.command("queue", "list", "--json")):
         click.echo(
-            f"  {entry['message']['id']} {entry['state']}, to {entry['destination']}, "
-            f"{quantity(entry['attempts'], 'attempt')}, next {moment(entry['next_at'])}, "
-            f"expires {moment(entry['expires_at'])}"
+            _(
+                "  %(id)s %(state)s, to %(destination)s, %(attempts)s, next %(next_at)s, expires %(expires_at)s",
+                id=entry["message"]["id"],
+                state=entry["state"],
+                destination=entry["destination"],
+                attempts=quantity(entry["attempts"], "attempt"),
+                next_at=moment(entry["next_at"]),
+                expires_at=moment(entry["expires_at"]),
+            )
         )
 
 
@@ -160,10 +180,18 @@ def _say_admin_centre(gateway: Gatepost, *, keep: bool, nodes: int | None) -> No
     """The address of the admin centre: with its set-up code while it can be opened, else where it was."""
     if keep:
         url = json.loads(gateway.command("user", "setup", "--json"))["url"]
-        click.echo(f"\nOpen the admin centre and create the owner account (once, within 30 minutes):\n  {url}")
+        click.echo(
+            _("\nOpen the admin centre and create the owner account (once, within 30 minutes):\n  %(url)s", url=url)
+        )
         return
     again = f"make {'demo-nodes' if nodes else 'demo'} KEEP=1"
-    click.echo(f"\nThe demonstration ends here. Its admin centre was at {gateway.admin}; to open it, run: {again}")
+    click.echo(
+        _(
+            "\nThe demonstration ends here. Its admin centre was at %(admin)s; to open it, run: %(again)s",
+            admin=gateway.admin,
+            again=again,
+        )
+    )
 
 
 def _run(stack: ExitStack, home: Path) -> Gatepost:
@@ -178,15 +206,31 @@ def _run(stack: ExitStack, home: Path) -> Gatepost:
     stack.callback(gateway.stop)
     partner.start()
     gateway.start()
-    click.echo(f"gateway mx.contoso.example on 127.0.0.1:{port}; partner mail.fabrikam.example: {partner.kind},")
-    click.echo(f"on 127.0.0.1:{ports[0]} with TLS and on 127.0.0.1:{ports[1]} without; private CA {root}\n")
+    click.echo(
+        _(
+            "gateway mx.contoso.example on 127.0.0.1:%(port)s; partner mail.fabrikam.example: %(kind)s,",
+            port=port,
+            kind=partner.kind,
+        )
+    )
+    click.echo(
+        _(
+            "on 127.0.0.1:%(tls_port)s with TLS and on 127.0.0.1:%(plain_port)s without; private CA %(root)s\n",
+            tls_port=ports[0],
+            plain_port=ports[1],
+            root=root,
+        )
+    )
     for number, case in enumerate(_CASES, 1):
         _send(case, port, root)
         _say(number, case, _end_of(gateway, case))
     click.echo(
-        f"\nThe partner has {len(partner.arrived())} messages: two over TLS, and the one it can only take unencrypted."
+        _(
+            "\nThe partner has %(number)s messages: two over TLS, and the one it can only take unencrypted.",
+            number=len(partner.arrived()),
+        )
     )
-    click.echo("The fourth waits in the queue until the partner presents the expected name:")
+    click.echo(_("The fourth waits in the queue until the partner presents the expected name:"))
     _say_queue(gateway)
     return gateway
 
@@ -210,10 +254,10 @@ def _stay(gateway: Gatepost, commands: list[str]) -> None:
     """Say what to try, and return after Ctrl-C or SIGTERM."""
     # Blocked before anybody is told of them: a signal that came just before sigwait would be an interrupt.
     signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
-    click.echo("Still running. Try:")
+    click.echo(_("Still running. Try:"))
     for words in commands:
         click.echo(f"  gatepost --config {gateway.settings_file} {words}")
-    click.echo("Ctrl-C ends it.")
+    click.echo(_("Ctrl-C ends it."))
     signal.sigwait(_ENDING)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)
 

@@ -20,9 +20,9 @@ import click
 from gatepost.manage.cli.demo_partner import OWN_SERVER, Gatepost, as_whom, choose_partner, issue
 from gatepost.manage.cli.demo_ports import free_port
 from gatepost.manage.cli.demo_postgres import DemoPostgres, PostgresMissingError, find_postgres
+from gatepost.manage.cli.language import _, quantity
 from gatepost.manage.cli.options import BAD_INPUT, fail
 from gatepost.pki.certificates.authority import Authority
-from gatepost.quantity import quantity
 
 if TYPE_CHECKING:
     from contextlib import ExitStack
@@ -115,13 +115,28 @@ class NodesDemo:
         self._partner.start()
         for node in self._nodes:  # the first makes the tables, and writes the configuration of all
             node.start()
-        places = ", ".join(f"{node.home.name} on 127.0.0.1:{node.port}" for node in self._nodes)
-        click.echo(f"PostgreSQL {self._version} with one site of {quantity(len(self._nodes), 'node')}:\n{places};")
-        click.echo(f"partner mail.fabrikam.example: {self._partner.kind}, on 127.0.0.1:{self._partner_port}\n")
+        places = ", ".join(
+            _("%(name)s on 127.0.0.1:%(port)s", name=node.home.name, port=node.port) for node in self._nodes
+        )
+        click.echo(
+            _(
+                "PostgreSQL %(version)s with one site of %(nodes)s:\n%(places)s;",
+                version=self._version,
+                nodes=quantity(len(self._nodes), "node"),
+                places=places,
+            )
+        )
+        click.echo(
+            _(
+                "partner mail.fabrikam.example: %(kind)s, on 127.0.0.1:%(partner_port)s\n",
+                kind=self._partner.kind,
+                partner_port=self._partner_port,
+            )
+        )
 
     def tell(self) -> Gatepost:
         """Tell the story; returns a node that runs and can be asked."""
-        first, second, *_ = self._nodes
+        first, second, *_others = self._nodes
         self._tell_each_takes()
         self._partner.stop()
         # Connections are taken, and nobody says a word, as by a server that hangs: the mail stays with the first node.
@@ -133,36 +148,55 @@ class NodesDemo:
         self._partner.start()
         self._tell_taken_over(killed)
         first.start()
-        click.echo(f"  5  {first.home.name} starts again")
+        click.echo(_("  5  %(name)s starts again", name=first.home.name))
         self._send_and_wait(first)
         self._say_totals()
-        click.echo(f"\nThe site, as every node sees it (gatepost node list, on {second.home.name}):")
+        click.echo(_("\nThe site, as every node sees it (gatepost node list, on %(name)s):", name=second.home.name))
         _say_nodes(second)
         return second
 
     def _tell_each_takes(self) -> None:
-        click.echo("  1  every node takes mail and delivers it")
+        click.echo(_("  1  every node takes mail and delivers it"))
         for node in self._nodes:
             self._send_and_wait(node)
 
     def _tell_waiting(self, first: Gatepost, second: Gatepost) -> None:
-        click.echo(f"  2  the partner does not answer, and {first.home.name} takes {quantity(_WAITING, 'message')}")
-        for _ in range(_WAITING):
+        click.echo(
+            _(
+                "  2  the partner does not answer, and %(name)s takes %(messages)s",
+                name=first.home.name,
+                messages=quantity(_WAITING, "message"),
+            )
+        )
+        for _number in range(_WAITING):
             self._send(first)
         waiting = len(json.loads(second.command("queue", "list", "--json")))
-        click.echo(f"      250 for each. The queue of the site, asked on {second.home.name}: {waiting}")
+        click.echo(
+            _(
+                "      250 for each. The queue of the site, asked on %(name)s: %(waiting)s",
+                name=second.home.name,
+                waiting=waiting,
+            )
+        )
 
     def _tell_killed(self, first: Gatepost, second: Gatepost) -> None:
-        click.echo(f"  3  {first.home.name} is killed with them: kill -9 of all its processes")
+        click.echo(_("  3  %(name)s is killed with them: kill -9 of all its processes", name=first.home.name))
         self._send(second)
-        click.echo(f"      {second.home.name} takes a message meanwhile: 250")
+        click.echo(_("      %(name)s takes a message meanwhile: 250", name=second.home.name))
 
     def _tell_taken_over(self, killed: float) -> None:
-        click.echo(f"  4  the partner answers again; the others take over what {self._nodes[0].home.name} had")
+        click.echo(
+            _("  4  the partner answers again; the others take over what %(name)s had", name=self._nodes[0].home.name)
+        )
         self._wait()
         lasted = time.monotonic() - killed
         click.echo(
-            f"      all is delivered {lasted:.0f} s after the kill; a node that says nothing for {_SILENCE} s is dead"
+            _(
+                "      all is delivered %(lasted)s s after the kill; a node that says nothing "
+                "for %(silence)s s is dead",
+                lasted=f"{lasted:.0f}",
+                silence=_SILENCE,
+            )
         )
         self._say_totals()
 
@@ -184,14 +218,18 @@ class NodesDemo:
         self._send(node)
         self._wait()
         (by,) = self._delivered()[self._sent]
-        click.echo(f"      {node.home.name} took message {self._sent}, {by} delivered it")
+        click.echo(
+            _("      %(name)s took message %(sent)s, %(by)s delivered it", name=node.home.name, sent=self._sent, by=by)
+        )
 
     def _wait(self) -> None:
         """Until the partner has all that was sent."""
         deadline = time.monotonic() + _PATIENCE
         while len(self._delivered()) < self._sent:
             if time.monotonic() > deadline:
-                raise click.ClickException(f"the partner has not got everything within {_PATIENCE:.0f} s")
+                raise click.ClickException(
+                    _("the partner has not got everything within %(patience)s s", patience=f"{_PATIENCE:.0f}")
+                )
             time.sleep(0.2)
 
     def _delivered(self) -> dict[int, list[str]]:
@@ -208,10 +246,17 @@ class NodesDemo:
         """What became of what was acknowledged, counted at the partner."""
         delivered = self._delivered()
         by = Counter(name for names in delivered.values() for name in names)
-        shares = ", ".join(f"{count} by {name}" for name, count in sorted(by.items()))
+        shares = ", ".join(_("%(count)s by %(name)s", count=count, name=name) for name, count in sorted(by.items()))
         twice = sum(len(names) > 1 for names in delivered.values())
-        click.echo(f"      250 for {self._sent}, the partner has {by.total()} ({shares}):")
-        click.echo(f"      {self._sent - len(delivered)} lost, {twice} twice")
+        click.echo(
+            _(
+                "      250 for %(sent)s, the partner has %(by)s (%(shares)s):",
+                sent=self._sent,
+                by=by.total(),
+                shares=shares,
+            )
+        )
+        click.echo(_("      %(sent)s lost, %(twice)s twice", sent=self._sent - len(delivered), twice=twice))
 
 
 def _hung_server(port: int) -> socket.socket:

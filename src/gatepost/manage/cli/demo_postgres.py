@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import IO, Final
 
 from gatepost.manage.cli.demo_ports import PATIENCE
+from gatepost.manage.cli.language import _
 
 _DEBIAN: Final = "/usr/lib/postgresql"
 _ACCOUNT: Final = "postgres"  # of Debian's package, and of most others
@@ -34,18 +35,20 @@ def find_postgres(debian: str = _DEBIAN) -> tuple[Path, str]:
     debian: where Debian has a folder for each version. That of `initdb` on the PATH counts too.
     """
     if find_spec("asyncpg") is None:
-        raise PostgresMissingError("several nodes need the Python package asyncpg: install gatepost[postgres]")
+        raise PostgresMissingError(_("several nodes need the Python package asyncpg: install gatepost[postgres]"))
     folders = [path.parent for path in Path(debian).glob("*/bin/initdb")]
     if on_path := shutil.which("initdb"):
         folders.append(Path(on_path).resolve().parent)
     versions = [(version, folder) for folder in folders if (version := _version(folder / "postgres"))]
     if not versions:
-        raise PostgresMissingError("PostgreSQL is not installed; several nodes need it. Debian: apt install postgresql")
+        raise PostgresMissingError(
+            _("PostgreSQL is not installed; several nodes need it. Debian: apt install postgresql")
+        )
     version, folder = max(versions, key=lambda pair: int(pair[0].partition(".")[0]))
     if os.geteuid() == 0 and not _has_account():
-        text = f"PostgreSQL does not run as root, and there is no account {_ACCOUNT}"
+        text = _("PostgreSQL does not run as root, and there is no account %(account)s", account=_ACCOUNT)
         raise PostgresMissingError(
-            f"{text}: install it from a package that makes one (Debian: postgresql), or be another user"
+            _("%(text)s: install it from a package that makes one (Debian: postgresql), or be another user", text=text)
         )
     return folder, version
 
@@ -122,7 +125,7 @@ class DemoPostgres:
 
     def _run(self, program: str, *words: str) -> None:
         with self._popen([program, *words], subprocess.PIPE) as process:
-            said, _ = process.communicate()
+            said, _errors = process.communicate()
         if process.returncode:
             raise RuntimeError(f"{program} ended with {process.returncode}: {said.decode(errors='replace')[-2000:]}")
 

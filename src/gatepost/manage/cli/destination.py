@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from gatepost.manage.cli.client import client
+from gatepost.manage.cli.language import _, quantity
 from gatepost.manage.cli.options import BAD_INPUT, NO, config_option, fail, json_option
 from gatepost.manage.cli.request_options import limit_option, request_options
 from gatepost.manage.cli.tables import print_json, print_table, printable
@@ -23,7 +24,6 @@ from gatepost.manage.use_cases.destinations import (
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.slowed_destinations import ListSlowed, list_slowed
 from gatepost.manage.use_cases.times import stamp as moment
-from gatepost.quantity import quantity
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -56,7 +56,7 @@ def list_(config: str | None, as_json: bool, request: DestinationsQuery, limit: 
     if as_json:
         print_json(destinations)
     else:
-        print_table(_COLUMNS, [_row(entry) for entry in destinations])
+        print_table(_COLUMNS, (_row(entry) for entry in destinations))
 
 
 @destination.command()
@@ -70,11 +70,17 @@ def show(config: str | None, as_json: bool, request: DestinationsQuery) -> None:
     cannot be read.
     """
     if not request.domain and not request.connector:
-        fail(BAD_INPUT, "name the destination to show: DOMAIN, or --connector NAME for smart hosts.")
+        fail(BAD_INPUT, _("name the destination to show: DOMAIN, or --connector NAME for smart hosts."))
     destinations = list(all_items(client(config).call, list_destinations, request))
     if not destinations:
-        meant = printable(request.domain or f"connector {request.connector}")
-        fail(NO, f"nothing is recorded for {meant}; `gatepost destination list` lists recorded destinations")
+        meant = printable(request.domain or _("connector %(connector)s", connector=request.connector))
+        fail(
+            NO,
+            _(
+                "nothing is recorded for %(meant)s; `gatepost destination list` lists recorded destinations",
+                meant=meant,
+            ),
+        )
     if as_json:
         print_json(destinations)
     else:
@@ -100,8 +106,11 @@ def accept(config: str | None, as_json: bool, request: DestinationActions) -> No
         print_json(done.items)
     else:
         for item in done.items:
-            click.echo(f"accepted: {_title(item)} at {printable(item.best)}")
-    click.echo(f"held mail released for retry: {quantity(done.retried, 'delivery', 'deliveries')}", err=True)
+            click.echo(_("accepted: %(item)s at %(best)s", item=_title(item), best=printable(item.best)))
+    click.echo(
+        _("held mail released for retry: %(deliveries)s", deliveries=quantity(done.retried, "delivery", "deliveries")),
+        err=True,
+    )
 
 
 @destination.command()
@@ -114,7 +123,7 @@ def forget(config: str | None, request: DestinationActions) -> None:
     data cannot be written.
     """
     for entry in _done(config, request).items:
-        click.echo(f"forgotten: {_title(entry)}")
+        click.echo(_("forgotten: %(entry)s", entry=_title(entry)))
 
 
 @destination.command()
@@ -151,27 +160,47 @@ def _row(one: Destination) -> tuple[object, ...]:
 
 
 def _title(one: Destination) -> str:
-    return f"{printable(one.name)} of {printable(one.organization)}"
+    return _("%(name)s of %(organization)s", name=printable(one.name), organization=printable(one.organization))
 
 
 def _print(one: Destination) -> None:
     click.echo(_title(one))
-    click.echo(f"  best            {printable(one.best)} since {moment(one.tls_since)}")
+    click.echo(
+        _("  best            %(best)s since %(tls_since)s", best=printable(one.best), tls_since=moment(one.tls_since))
+    )
     for host in one.hosts:
         click.echo("\n".join(f"  {line}" for line in _host_lines(host)))
     click.echo()
 
 
 def _host_lines(host: DestinationHost) -> Iterable[str]:
-    less = f", LESS than {printable(host.expected)}" if host.expected else ""
+    less = _(", LESS than %(expected)s", expected=printable(host.expected)) if host.expected else ""
     version = f" ({printable(host.tls_version)})" if host.tls_version else ""
     yield printable(host.host)
-    yield f"  last          {printable(host.last)}{version} at {moment(host.last_session)}{less}"
+    yield _(
+        "  last          %(last)s%(version)s at %(last_session)s%(less)s",
+        last=printable(host.last),
+        version=version,
+        last_session=moment(host.last_session),
+        less=less,
+    )
     for label, span in host.seen.items():
-        yield f"  {printable(label):13} {moment(span.since)} to {moment(span.last)}"
+        yield _(
+            "  %(label)s %(since)s to %(last)s",
+            label=f"{printable(label):13}",
+            since=moment(span.since),
+            last=moment(span.last),
+        )
     if classical := host.classical_only:
-        yield f"  key exchange  only classical groups until {moment(classical.until)}: post-quantum key exchange was"
-        yield f"                not answered at {moment(classical.since)} ({printable(classical.why)})"
+        yield _(
+            "  key exchange  only classical groups until %(until)s: post-quantum key exchange was",
+            until=moment(classical.until),
+        )
+        yield _(
+            "                not answered at %(since)s (%(why)s)",
+            since=moment(classical.since),
+            why=printable(classical.why),
+        )
     if accepted := host.accepted:
-        by = f"by {printable(accepted.by)} at {moment(accepted.at)}"
-        yield f"  accepted      {printable(accepted.level)} {by}"
+        by = _("by %(by)s at %(at)s", by=printable(accepted.by), at=moment(accepted.at))
+        yield _("  accepted      %(level)s %(by)s", level=printable(accepted.level), by=by)

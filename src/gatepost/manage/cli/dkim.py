@@ -13,6 +13,7 @@ from gatepost.analysis.checks.dkim_record import DkimObservation
 from gatepost.manage.cli.client import client
 from gatepost.manage.cli.dkim_add import add, key_in
 from gatepost.manage.cli.edit import ChangeArguments, change, change_options
+from gatepost.manage.cli.language import _
 from gatepost.manage.cli.options import BAD_INPUT, NO, UNKNOWN, config_option, fail, force_option, json_option
 from gatepost.manage.cli.part_commands import add_commands
 from gatepost.manage.cli.tables import print_json, print_table, printable
@@ -64,7 +65,7 @@ def list_(organization: str, domain: str, config: str | None, *, check: bool, as
     if as_json:
         print_json(shown)
     else:
-        print_table(columns, [tuple(row.values()) for row in shown])
+        print_table(columns, (tuple(row.values()) for row in shown))
     sys.exit(
         _status(
             signing_key.dns_check
@@ -90,7 +91,14 @@ def record(name: str, organization: str, config: str | None, *, check: bool, as_
     part = choose_part(through.directory().resources, DKIM, name, organization)
     owner, key = part.organization.name, part.record
     if not key.public_key:
-        fail(BAD_INPUT, f"{part.label} has no public_key; set it: gatepost dkim set {key.name} public_key=...")
+        fail(
+            BAD_INPUT,
+            _(
+                "%(label)s has no public_key; set it: gatepost dkim set %(name)s public_key=...",
+                label=part.label,
+                name=key.name,
+            ),
+        )
     request = ListSigningKeys(organization=owner, domain=key.domain, selector=key.selector, check=check)
     (signing_key,) = through.call(list_signing_keys, request).items
     if as_json:
@@ -119,7 +127,9 @@ def import_(name: str, file: Path, organization: str, config: str | None) -> Non
     part = choose_part(through.directory().resources, DKIM, name, organization)
     named = {"organization": part.organization.name, "domain": part.record.domain, "selector": part.record.selector}
     stored = through.call(import_dkim_key, ImportDkimKey(key=pem, **named))
-    click.echo(f"{stored.name}: private key sealed; a running gateway uses it within ten seconds", err=True)
+    click.echo(
+        _("%(name)s: private key sealed; a running gateway uses it within ten seconds", name=stored.name), err=True
+    )
 
 
 @click.command()

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, NoReturn
 import click
 
 from gatepost.manage.cli.client import client
+from gatepost.manage.cli.language import _, quantity
 from gatepost.manage.cli.options import BAD_INPUT, NO, UNKNOWN, config_option, current_remote_options, fail, json_option
 from gatepost.manage.cli.request_options import request_options
 from gatepost.manage.cli.tables import print_json, printable
 from gatepost.manage.use_cases.doctor import Examination, ExamineGateway, examination, examine_gateway, start_findings
 from gatepost.node.machine_findings import DoctorFinding, Level
 from gatepost.node.privileges import PrivilegeError, act_as, gateway_account
-from gatepost.quantity import quantity
 from gatepost.settings.loader import SettingsError, load
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ def _is_hopeless(settings: Settings, findings: Iterable[DoctorFinding]) -> bool:
 
 def _settings_finding(problem: str) -> DoctorFinding:
     """A problem of the settings: "FILE:LINE: KEY: what; what to do"."""
-    what, _, fix = problem.partition("; ")
+    what, _separator, fix = problem.partition("; ")
     return DoctorFinding("settings", Level.FAIL, what, fix)
 
 
@@ -130,7 +130,7 @@ def print_findings(findings: Iterable[DoctorFinding]) -> None:
         level = click.style(f"{finding.level:8}", fg=_COLOURS[finding.level])
         click.echo(f"{level}{printable(finding.area):24} {printable(finding.text)}")
         if finding.fix and finding.level is not Level.PASS:
-            click.echo(f"{'':32} next: {printable(finding.fix)}")
+            click.echo(f"{'':32} {_('next: %(fix)s', fix=printable(finding.fix))}")
     faults, warnings, unknown = (counts[level] for level in (Level.FAIL, Level.WARN, Level.UNKNOWN))
     text = f"{quantity(faults, 'fault')}, {quantity(warnings, 'warning')}"
-    click.echo(text + (f", {unknown} not known" if unknown else ""), err=True)
+    click.echo(text + (_(", %(unknown)s not known", unknown=unknown) if unknown else ""), err=True)

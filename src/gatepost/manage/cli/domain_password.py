@@ -6,6 +6,7 @@ import click
 
 from gatepost.manage.cli.client import client
 from gatepost.manage.cli.completion import stored_names
+from gatepost.manage.cli.language import _
 from gatepost.manage.cli.options import BAD_INPUT, NO, config_option, fail
 from gatepost.manage.cli.password_prompt import prompt_password
 from gatepost.manage.cli.tables import printable
@@ -21,6 +22,7 @@ from gatepost.manage.use_cases.name_lookup import choose_part
 from gatepost.manage.use_cases.parts import DOMAIN
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.pki.certificates.connector_secrets import SecretState
+from gatepost.texts import N_
 
 
 @click.command()
@@ -47,7 +49,7 @@ def password(name: str, organization: str, config: str | None, *, from_stdin: bo
     """
     through = client(config)
     if sum((from_stdin, remove, check)) > 1:
-        fail(BAD_INPUT, "use only one of --stdin, --remove and --check")
+        fail(BAD_INPUT, _("use only one of --stdin, --remove and --check"))
     part = choose_part(through.directory().resources, DOMAIN, name, organization)
     named = {"organization": part.organization.name, "domain": part.name}
     try:
@@ -65,4 +67,5 @@ def password(name: str, organization: str, config: str | None, *, from_stdin: bo
         if refusal.kind is not RefusalKind.INPUT:
             raise
         fail(BAD_INPUT, printable(refusal.text))
-    click.echo(f"{changed.domain}: password {'removed' if remove else 'set'}", err=True)
+    text = N_("%(name)s: password removed") if remove else N_("%(name)s: password set")
+    click.echo(_(text, name=changed.domain), err=True)

@@ -10,6 +10,7 @@ import click
 from gatepost.manage.cli.client import client
 from gatepost.manage.cli.completion import stored_names
 from gatepost.manage.cli.edit import ChangeArguments, change, change_options
+from gatepost.manage.cli.language import _
 from gatepost.manage.cli.options import BAD_INPUT, config_option, fail, json_option
 from gatepost.manage.use_cases.name_lookup import choose_part
 from gatepost.manage.use_cases.parts import DOMAIN
@@ -34,7 +35,7 @@ _MOST_OCTETS = 64 << 20
 def recipients(
     name: str, organization: str, add: tuple[str, ...], remove: tuple[str, ...], stdin: str | None, **asked: Any
 ) -> None:
-    r"""Add addresses to the list of recipients of the accepted domain NAME, and remove others. The rest stays.
+    """Add addresses to the list of recipients of the accepted domain NAME, and remove others. The rest stays.
 
     An address that is in the list already, or is not in it, changes nothing. If one is no address of the domain,
     nothing changes, and every wrong one is named. `gatepost domain set NAME recipients=…` replaces the whole list.
@@ -47,13 +48,13 @@ def recipients(
 
     Exit codes: 0 done (or nothing to do), 1 gave up after repeated conflicts with other changes, 2 invalid input (every
     error is named by field), 3 the data cannot be read or written.
-    """
+    """  # noqa: D301 - click's own mark of lines that stay
     arguments = ChangeArguments(**asked)
     added, removed = list(add), list(remove)
     if stdin is not None:
         (added if stdin == "add" else removed).extend(_read())
     if not added and not removed:
-        fail(BAD_INPUT, "name at least one address: --add ADDRESS, --remove ADDRESS, or --stdin add")
+        fail(BAD_INPUT, _("name at least one address: --add ADDRESS, --remove ADDRESS, or --stdin add"))
     part = choose_part(client(arguments.config).directory().resources, DOMAIN, name, organization)
     request = ChangeRecipients(
         organization=part.organization.name,

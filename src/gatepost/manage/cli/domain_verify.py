@@ -9,6 +9,7 @@ import click
 from gatepost.manage.cli.client import client
 from gatepost.manage.cli.completion import stored_names
 from gatepost.manage.cli.edit import ChangeArguments, change, change_options
+from gatepost.manage.cli.language import _
 from gatepost.manage.cli.options import config_option, json_option
 from gatepost.manage.cli.tables import print_json, printable
 from gatepost.manage.use_cases.domain_verification import (
@@ -50,7 +51,7 @@ def verify(name: str, organization: str, *, only_record: bool, **asked: Any) -> 
     if not only_record:
         change(asked_for, verify_domain, VerifyDomain(organization=owner, domain=name, **asked_for.fields))
         if not asked_for.dry_run:
-            click.echo(f"{printable(name)} is verified", err=True)
+            click.echo(_("%(name)s is verified", name=printable(name)), err=True)
         return
     verification = through.call(get_domain_verification, GetDomainVerification(organization=owner, domain=name))
     if asked_for.as_json:
@@ -65,6 +66,13 @@ def tell_pending(verification: DomainVerification) -> None:
     if not verification.verified:
         domain = printable(verification.domain)
         click.echo(
-            f"{domain} is pending, so the gateway accepts no mail for it. Publish its TXT record in the zone:", err=True
+            _(
+                "%(domain)s is pending, so the gateway accepts no mail for it. Publish its TXT record in the zone:",
+                domain=domain,
+            ),
+            err=True,
         )
-        click.echo(f"  {printable(verification.zone)}\nThen: gatepost domain verify {domain}", err=True)
+        click.echo(
+            _("  %(zone)s\nThen: gatepost domain verify %(domain)s", zone=printable(verification.zone), domain=domain),
+            err=True,
+        )

@@ -16,6 +16,7 @@ from msgspec.structs import replace
 
 from gatepost.manage.cli.changes import report
 from gatepost.manage.cli.client import client
+from gatepost.manage.cli.language import _, quantity
 from gatepost.manage.cli.options import MOMENT_TEXT
 from gatepost.manage.use_cases.assignments import assign
 from gatepost.manage.use_cases.change import NOTHING, TRIES
@@ -25,7 +26,6 @@ from gatepost.manage.use_cases.part_record import table_of
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind, VersionConflict
 from gatepost.manage.use_cases.resources import domain_of
 from gatepost.policy.connectors.errors import FieldError
-from gatepost.quantity import quantity
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -98,7 +98,11 @@ def changed(through: Client, make: Callable[[Resources], PreparedChange], *, dry
         except VersionConflict:
             if not left:
                 break
-    text = f"gave up after repeated conflicts ({TRIES} tries, another change came first each time; {NOTHING})"
+    text = _(
+        "gave up after repeated conflicts (%(tries)s tries, another change came first each time; %(nothing)s)",
+        tries=TRIES,
+        nothing=NOTHING,
+    )
     raise Refusal(RefusalKind.CONFLICT, text)
 
 
@@ -129,7 +133,7 @@ def part_added(
         table: dict[str, Any] = {kind.identity: part_name.name}
         errors = assign(kind.model, table, words)
         if table.get(kind.identity) != part_name.name:
-            errors.append(FieldError(kind.identity, f"is given twice; remove {kind.identity}="))
+            errors.append(FieldError(kind.identity, _("is given twice; remove %(identity)s=", identity=kind.identity)))
             table[kind.identity] = part_name.name
         return PreparedChange(
             PARTS[kind.key].add, AddPart(organization=owner, document=table, **arguments.fields), errors

@@ -7,10 +7,10 @@ from pathlib import Path
 import click
 
 from gatepost.analysis.checks.evidence import MAX_BYTES, drill_documents
+from gatepost.manage.cli.language import _, quantity
 from gatepost.manage.cli.options import UNKNOWN, config_option, fail, settings_of
 from gatepost.manage.cli.working_sign import working
 from gatepost.node.privileges import as_caller
-from gatepost.quantity import quantity
 from gatepost.store.evidence_files import copy_log, copy_results
 from gatepost.store.interface import StoreFailure
 from gatepost.store.storage import Storage
@@ -29,7 +29,7 @@ def copy(directory: Path, config: str | None) -> None:
     """
     storage = Storage.of(settings_of(config))
     try:
-        with working("copying"):
+        with working(_("copying")):
             days = copy_log(storage.evidence(), directory, as_caller)
             results = drill_documents(storage)
             copy_results(
@@ -39,4 +39,6 @@ def copy(directory: Path, config: str | None) -> None:
         fail(UNKNOWN, str(failure))
     except OSError as error:
         fail(UNKNOWN, f"{error.filename or directory}: {error.strerror}")
-    click.echo(f"{quantity(days, 'file')} of days copied to {directory}", err=True)
+    click.echo(
+        _("%(files)s of days copied to %(directory)s", files=quantity(days, "file"), directory=directory), err=True
+    )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gatepost.analysis.checks.evidence import drill_documents
+from gatepost.manage.cli.language import _
 from gatepost.manage.cli.options import BAD_INPUT, MOMENT, NO, UNKNOWN, config_option, fail, json_option, settings_of
 from gatepost.manage.cli.tables import print_json, printable
 from gatepost.manage.cli.working_sign import working
@@ -58,11 +59,14 @@ def verify(
     nothing is signed, the signing key is not known here, or something cannot be read.
     """
     if wrong := next((head for head in heads if not _HASH.fullmatch(head)), ""):
-        fail(BAD_INPUT, f"--head {printable(wrong)!r}: not a hash; write 64 hexadecimal digits in lower case")
+        fail(
+            BAD_INPUT,
+            _("--head %(wrong)s: not a hash; write 64 hexadecimal digits in lower case", wrong=repr(printable(wrong))),
+        )
     public_keys = [public_key for key in keys for public_key in public_keys_in(key.read_bytes())]
     days = _day(options["since"], ""), _day(options["until"], "9999")
     try:
-        with working("verifying"):
+        with working(_("verifying")):
             if not paths:
                 storage = Storage.of(settings_of(config))
                 result = verify_stored_log(storage.evidence(), drill_documents(storage), public_keys, heads, days)
@@ -86,15 +90,16 @@ def _show(result: Verification) -> None:
     for line in result.lines:
         click.echo(printable(line))
     for fault in result.faults.first.values():
-        line = f" line {fault.line}" if fault.line else ""
-        entry = f", entry {fault.number}" if fault.number else ""
+        line = _(" line %(line)s", line=fault.line) if fault.line else ""
+        entry = _(", entry %(number)s", number=fault.number) if fault.number else ""
         more = result.faults.counts[fault.kind] - 1
         click.echo(
-            printable(f"{fault.kind}: {fault.file}{line}{entry}: {fault.text}") + (f" ({more} more)" if more else "")
+            printable(f"{fault.kind}: {fault.file}{line}{entry}: {fault.text}")
+            + (_(" (%(more)s more)", more=more) if more else "")
         )
     for note in result.notes:
-        click.echo(f"note: {printable(note)}", err=True)
-    verdicts = {True: "verified", False: "FAILED: the log was altered", None: "Inconclusive"}
+        click.echo(_("note: %(note)s", note=printable(note)), err=True)
+    verdicts = {True: "verified", False: _("FAILED: the log was altered"), None: "Inconclusive"}
     click.echo(verdicts[result.verified])
 
 

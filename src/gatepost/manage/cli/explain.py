@@ -10,6 +10,7 @@ import msgspec
 
 from gatepost.manage.cli.client import client
 from gatepost.manage.cli.explanation import print_explanation
+from gatepost.manage.cli.language import _
 from gatepost.manage.cli.options import BAD_INPUT, NO, UNKNOWN, config_option, fail, json_option
 from gatepost.manage.cli.request_options import request_options
 from gatepost.manage.cli.tables import print_json
@@ -43,7 +44,9 @@ def explain(config: str | None, as_json: bool, request: ExplainMessage, certific
         request = msgspec.structs.replace(request, certificate=_pem(certificate))
     record = msgspec.to_builtins(gateway.call(explain_message, request))
     if record["empty"]:
-        click.echo("no organization is stored yet, so nothing is accepted; add one: gatepost apply -f FILE", err=True)
+        click.echo(
+            _("no organization is stored yet, so nothing is accepted; add one: gatepost apply -f FILE"), err=True
+        )
     if as_json:
         print_json(record)
     else:
@@ -55,10 +58,14 @@ def _pem(file: Path) -> str:
     try:
         with as_caller():
             if file.stat().st_size > MAX_PEM:
-                fail(BAD_INPUT, f"--certificate: {file} is larger than {MAX_PEM} bytes")
+                fail(
+                    BAD_INPUT, _("--certificate: %(file)s is larger than %(max_pem)s bytes", file=file, max_pem=MAX_PEM)
+                )
             pem = file.read_bytes()
     except OSError as error:
         fail(BAD_INPUT, f"--certificate: {file}: {error.strerror}")
     if b"-----BEGIN CERTIFICATE-----" not in pem:
-        fail(BAD_INPUT, f"--certificate: {file} contains no PEM certificate (-----BEGIN CERTIFICATE-----)")
+        fail(
+            BAD_INPUT, _("--certificate: %(file)s contains no PEM certificate (-----BEGIN CERTIFICATE-----)", file=file)
+        )
     return pem.decode("utf-8", "replace")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from gatepost.manage.cli.language import _
 from gatepost.manage.cli.tables import printable
 from gatepost.manage.use_cases.explain_text import (
     CHECKED_BY,
@@ -24,6 +25,7 @@ from gatepost.manage.use_cases.explain_text import (
     route_text,
 )
 from gatepost.policy.connectors.units import format_duration
+from gatepost.texts import N_
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -37,11 +39,11 @@ _TITLE = 14
 _LABEL = 16
 _NAME = 24
 
-_WITHHELD = "another organization decides; you cannot see its decision"
+_WITHHELD = N_("another organization decides; you cannot see its decision")
 _SAY = {
-    "ip": "; use --ip ADDRESS to simulate a client",
-    "tls": "; use --tls TLSv1.3 or --certificate FILE to change it",
-    "revocation": "; --live checks it",
+    "ip": N_("; use --ip ADDRESS to simulate a client"),
+    "tls": N_("; use --tls TLSv1.3 or --certificate FILE to change it"),
+    "revocation": N_("; --live checks it"),
 }
 
 
@@ -69,11 +71,11 @@ class _Page:
     def section(self, title: str, text: str) -> None:
         """A heading with what comes of it."""
         click.echo()
-        self.line(f"{title:{_TITLE}}{text}", _TITLE)
+        self.line(f"{title:{max(_TITLE, len(title) + 1)}}{text}", _TITLE)
 
     def field(self, name: str, value: str) -> None:
         """A name and its value."""
-        self.line(f"  {name:{_LABEL - 2}}{value}", _LABEL)
+        self.line(f"  {name:{max(_LABEL - 2, len(name) + 1)}}{value}", _LABEL)
 
     def mark(self, mark: str, text: str) -> None:
         """A sentence behind a sign."""
@@ -83,13 +85,26 @@ class _Page:
 def print_explanation(record: _Record, certificate: str = "") -> None:
     """All of it on standard output. certificate: the file that it was in."""
     page = _Page()
-    channel = f"over {record['tls']}" if record["tls"] else "unencrypted"
+    channel = _("over %(tls)s", tls=record["tls"]) if record["tls"] else _("unencrypted")
     if record["tls"]:
-        channel += f", certificate {certificate}" if record["certificate"] else ", without a certificate"
+        channel += (
+            _(", certificate %(certificate)s", certificate=certificate)
+            if record["certificate"]
+            else _(", without a certificate")
+        )
     ends = f"<{record['from']}> {page.arrow} <{record['to']}>"
-    page.line(f"{ends}, from {record['ip']} {channel}; using configuration version {record['configuration']}", 2)
+    page.line(
+        _(
+            "%(ends)s, from %(ip)s %(channel)s; using configuration version %(configuration)s",
+            ends=ends,
+            ip=record["ip"],
+            channel=channel,
+            configuration=record["configuration"],
+        ),
+        2,
+    )
     for assumption in record["assumed"]:
-        page.line(f"assumed: {_assumed(assumption)}", 9)
+        page.line(_("assumed: %(assumption)s", assumption=_assumed(assumption)), 9)
     _inbound(page, record)
     _outbound(page, record)
     if record["failures"]:
@@ -102,19 +117,19 @@ def _assumed(record: _Record) -> str:
     """With the option that says otherwise, where there is one."""
     if record["field"] == "tls" and record["text"] != "unencrypted":
         return str(record["text"])
-    return f"{record['text']}{_SAY.get(record['field'], '')}"
+    return f"{record['text']}{_(_SAY.get(record['field'], ''))}"
 
 
 def _inbound(page: _Page, record: _Record) -> None:
     verdict, stage = record["inbound"], record["stage"]
     if verdict is None:
-        page.section("INBOUND", _WITHHELD)
+        page.section(_("INBOUND"), _(_WITHHELD))
         return
     accepted, connector = verdict["accepted"], verdict["connector"]
-    said = "accepted" if accepted else f"refused at {stage}"
+    said = _("accepted") if accepted else _("refused at %(stage)s", stage=stage)
     if not accepted and is_transient(verdict["reply"]):
-        said = f"deferred at {stage}"
-    page.section("INBOUND", f"{said}: {verdict['reply']}")
+        said = _("deferred at %(stage)s", stage=stage)
+    page.section(_("INBOUND"), f"{said}: {verdict['reply']}")
     _inbound_fields(page, verdict)
     for number, reason in enumerate(verdict["reasons"], 1):
         if not accepted and number == len(verdict["reasons"]):
@@ -129,39 +144,43 @@ def _inbound(page: _Page, record: _Record) -> None:
 
 def _inbound_fields(page: _Page, verdict: _Record) -> None:
     if verdict["organization"]:
-        page.field("organization", f"{verdict['organization']}, {verdict['direction']}")
+        page.field(_("organization"), f"{verdict['organization']}, {verdict['direction']}")
     if verdict["connector"]:
         rehearsed = verdict.get("rehearsal")
-        trial = f"; in rehearsal: {rehearsed['requirement']}" if rehearsed else ""
-        page.field("connector", f"{verdict['connector']}, requires: {verdict['requirement']}{trial}")
+        trial = _("; in rehearsal: %(requirement)s", requirement=rehearsed["requirement"]) if rehearsed else ""
+        said = _("%(name)s, requires: %(demand)s", name=verdict["connector"], demand=verdict["requirement"])
+        page.field(_("connector"), said + trial)
     if verdict.get("would_refuse"):
-        page.field("rehearsal", f"{verdict['would_refuse_connector']} would refuse with {verdict['would_refuse']}")
+        connector, reply = verdict["would_refuse_connector"], verdict["would_refuse"]
+        page.field(_("rehearsal"), _("%(name)s would refuse with %(reply)s", name=connector, reply=reply))
     if checked_by := verdict.get("authentication_results"):
-        page.field("authentication", CHECKED_BY[checked_by])
+        page.field(_("authentication"), CHECKED_BY[checked_by])
     for hook in verdict.get("content_hooks", ()):
-        page.field("content hook", hook_text(hook))
+        page.field(_("content hook"), hook_text(hook))
 
 
 def _outbound(page: _Page, record: _Record) -> None:
     outbound = record["outbound"]
     if outbound is None:
         withheld = "outbound" in record["withheld"]
-        page.section("OUTBOUND", _WITHHELD if withheld else "nowhere: the mail belongs to no organization")
+        page.section(_("OUTBOUND"), _(_WITHHELD) if withheld else _("nowhere: the mail belongs to no organization"))
         return
-    supposed = "if accepted: " if outbound["supposed"] else ""
-    page.section("OUTBOUND", f"{supposed}{route_text(outbound)}")
+    supposed = _("if accepted: ") if outbound["supposed"] else ""
+    page.section(_("OUTBOUND"), f"{supposed}{route_text(outbound)}")
     if outbound["way"] == "nowhere":
         page.mark(page.no, outbound["detail"])
     _outbound_fields(page, record, outbound)
     for reason in outbound["reasons"]:
         page.mark(page.yes, reason)
     if outbound["way"] in {"mailbox", "lmtp"}:
-        page.mark(page.note, "the recipient has a mailbox here, so no outbound connector and no mail flow rule applies")
+        page.mark(
+            page.note, _("the recipient has a mailbox here, so no outbound connector and no mail flow rule applies")
+        )
         return
     if outbound["way"] == "internal":
         page.mark(
             page.note,
-            "always over TLS with the site's own certificates; connectors and mail flow rules apply on that node",
+            _("always over TLS with the site's own certificates; connectors and mail flow rules apply on that node"),
         )
         return
     _others(page, [(candidate["connector"], candidate["why"]) for candidate in outbound["others"]])
@@ -170,18 +189,20 @@ def _outbound(page: _Page, record: _Record) -> None:
 
 def _outbound_fields(page: _Page, record: _Record, outbound: _Record) -> None:
     if "requirement" in outbound:
-        page.field("connector", outbound["connector"] or "none")
-        page.field("requirement", demand_text(outbound["requirement"], outbound["requirement_sources"]))
+        page.field(_("connector"), outbound["connector"] or _("none"))
+        page.field(_("requirement"), demand_text(outbound["requirement"], outbound["requirement_sources"]))
     if rehearsed := outbound.get("rehearsal"):
-        page.field("rehearsal", f"would require {demand_text(rehearsed['requirement'], rehearsed['sources'])}")
+        demand = demand_text(rehearsed["requirement"], rehearsed["sources"])
+        page.field(_("rehearsal"), _("would require %(demand)s", demand=demand))
     if (signing := record["dkim"]) is not None:
         names = ", ".join(signing["keys"])
-        page.field("dkim", f"{f'signed by {names}' if names else 'not signed'}: {signing['why']}")
+        page.field("dkim", f"{_('signed by %(keys)s', keys=names) if names else _('not signed')}: {signing['why']}")
     if (sealing := record["arc"]) is not None:
         names = ", ".join(sealing["keys"])
-        page.field("arc", f"{f'sealed by {names}' if names else 'not sealed'}: {sealing['why']}")
+        page.field("arc", f"{_('sealed by %(keys)s', keys=names) if names else _('not sealed')}: {sealing['why']}")
     if (login := record.get("login")) is not None:
-        page.field("log-in", f"as {login['username']} {login['method']}")
+        said = _("as %(user)s %(method)s", user=login["username"], method=login["method"])
+        page.field(_("log-in"), said)
         if login["missing"]:
             page.mark(page.no, login["missing"])
     _content(page, outbound.get("smime", {}), record.get("certificates"))
@@ -189,11 +210,11 @@ def _outbound_fields(page: _Page, record: _Record, outbound: _Record) -> None:
 
 def _content(page: _Page, demand: _Record, certificates: _Record | None) -> None:
     """Print the requirements for the message itself, and whether their certificates exist."""
-    for name, need in (("encryption", demand.get("encrypt", {})), ("signature", demand.get("sign", {}))):
+    for name, need in ((_("encryption"), demand.get("encrypt", {})), (_("signature"), demand.get("sign", {}))):
         if required := need.get("required_by"):
-            page.field(name, f"S/MIME  (required by {', '.join(required)})")
+            page.field(name, _("S/MIME  (required by %(names)s)", names=", ".join(required)))
         if rehearsed := need.get("rehearsed_by"):
-            page.field(name, f"in rehearsal: S/MIME  (required by {', '.join(rehearsed)})")
+            page.field(name, _("in rehearsal: S/MIME  (required by %(names)s)", names=", ".join(rehearsed)))
     if certificates is not None:
         missing = certificates["missing"]
         page.mark(page.no if missing else page.yes, missing or certificates["found"])
@@ -201,31 +222,40 @@ def _content(page: _Page, demand: _Record, certificates: _Record | None) -> None
 
 def _others(page: _Page, others: Sequence[tuple[str, str]]) -> None:
     """Those that did not apply: name and why not; whose they are, unless they are all of one organization."""
-    owners = {label.rpartition(" of ")[2] for label, _ in others}
+    owners = {label.rpartition(" of ")[2] for label, _why in others}
     common = f" of {owners.pop()}" if len(owners) == 1 else ""
     for label, why in others[:_SHOWN]:
         name = label.removesuffix(common).removeprefix("connector ").removeprefix("mail flow ")
         page.line(f"  {page.no} {name:{_NAME - 5}} {why}", _NAME)
     if len(others) > _SHOWN:
-        page.line(f"    and {len(others) - _SHOWN} more that do not apply; --json lists all of them", 4)
+        page.line(
+            _("    and %(others)s more that do not apply; --json lists all of them", others=len(others) - _SHOWN), 4
+        )
 
 
 def _failures(page: _Page, record: _Record) -> None:
     after = format_duration(int(record["expires_after"]))
-    page.section("IF TLS FAILS", f"waiting mail is returned after {after}, with the code after the arrow")
+    page.section(
+        _("IF TLS FAILS"), _("waiting mail is returned after %(after)s, with the code after the arrow", after=after)
+    )
     for outcome in record["failures"]:
         kind = KINDS.get(outcome["kind"], outcome["kind"])
         page.line(f"  {kind:{_NAME - 2}}{_result(page, outcome)}", _NAME)
     if record["outbound"]["way"] in {"smart-hosts", "mx"}:
         page.line(
-            "  DANE and MTA-STS policies of the domain are looked up when mail is sent, and may require more; "
-            "--live looks them up now.",
+            _(
+                "  DANE and MTA-STS policies of the domain are looked up when mail is sent, and "
+                "may require more; --live looks them up now."
+            ),
             2,
         )
     if record["held_below_memory"]:
         page.line(
-            '  With protection_drop = "hold", mail is held for an administrator if the destination protected mail '
-            "better before, whatever this page says: gatepost destination show.",
+            _(
+                '  With protection_drop = "hold", mail is held for an administrator if the '
+                "destination protected mail better before, whatever this page says: gatepost "
+                "destination show."
+            ),
             2,
         )
 
@@ -238,20 +268,24 @@ def _result(page: _Page, outcome: _Record) -> str:
             outcome["message"],
         )
         if outcome["result"] == "fails":
-            return f"returned at once: {final} {message}"
-        return f"waits: {last} {message} {page.arrow} {final}"
+            return _("returned at once: %(final)s %(message)s", final=final, message=message)
+        return _(
+            "waits: %(last)s %(message)s %(arrow)s %(final)s", last=last, message=message, arrow=page.arrow, final=final
+        )
     said = RESULTS.get(outcome["result"], str(outcome["result"]))
     if "rehearsed" in outcome:
-        said += f"; if enforced it would wait: {reply_code_text(outcome['rehearsed'])}"
+        said += _("; if enforced it would wait: %(rehearsed)s", rehearsed=reply_code_text(outcome["rehearsed"]))
     return said
 
 
 def _live(page: _Page, reports: Sequence[_Record]) -> None:
     if not reports:
-        page.section("LIVE", "there is no next hop")
+        page.section(_("LIVE"), _("there is no next hop"))
         return
     usable = sum(report["passed"] for report in reports)
-    page.section("LIVE", f"{usable} of {len(reports)} addresses meet the requirement")
+    page.section(
+        _("LIVE"), _("%(usable)s of %(reports)s addresses meet the requirement", usable=usable, reports=len(reports))
+    )
     for report in reports:
         place = f"{report['host']} ({report['address']})" if report["address"] else report["host"]
         page.mark(page.yes if report["passed"] else page.no, place)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from gatepost.manage.cli.client import client
+from gatepost.manage.cli.language import _
 from gatepost.manage.cli.options import NO, config_option, fail, json_option
 from gatepost.manage.cli.request_options import request_options
 from gatepost.manage.cli.tables import print_json, print_table, printable
@@ -44,7 +45,7 @@ def list_(config: str | None, as_json: bool) -> None:
     if as_json:
         print_json(ungranted_values)
     else:
-        print_table(_COLUMNS, [_row(value) for value in ungranted_values])
+        print_table(_COLUMNS, (_row(value) for value in ungranted_values))
 
 
 @grant.command("add")
@@ -69,7 +70,12 @@ def add(request: GrantValue, config: str | None, *, dry_run: bool, as_json: bool
     if as_json:
         print_json(done)
         return
-    click.echo("it can be granted; nothing was changed" if dry_run else f"granted, version {done.version}", err=True)
+    click.echo(
+        _("it can be granted; nothing was changed")
+        if dry_run
+        else _("granted, version %(version)s", version=done.version),
+        err=True,
+    )
 
 
 def _row(value: UngrantedValue) -> tuple[object, ...]:

@@ -10,6 +10,7 @@ import msgspec
 from gatepost.manage.cli.changes import print_changes, report
 from gatepost.manage.cli.client import client
 from gatepost.manage.cli.edit import ChangeArguments, change_options
+from gatepost.manage.cli.language import _
 from gatepost.manage.cli.options import NO, config_option, fail, json_option
 from gatepost.manage.cli.request_options import request_options
 from gatepost.manage.cli.tables import print_json, print_table, printable
@@ -46,7 +47,7 @@ def history(context: click.Context, request: ListHistory, limit: int, config: st
     if as_json:
         print_json(entries)
     else:
-        print_table(_COLUMNS, [_row(entry) for entry in entries])
+        print_table(_COLUMNS, (_row(entry) for entry in entries))
 
 
 @history.command()
@@ -69,7 +70,16 @@ def show(version: int, config: str | None, as_json: bool) -> None:
         return
     note = f": {history_version.note}" if history_version.note else ""
     click.echo(
-        printable(f"version {version}, {moment(history_version.at)}, by {history_version.author}{note}"), err=True
+        printable(
+            _(
+                "version %(version)s, %(at)s, by %(author)s%(note)s",
+                version=version,
+                at=moment(history_version.at),
+                author=history_version.author,
+                note=note,
+            )
+        ),
+        err=True,
     )
     print_changes(history_version.changes)
 
@@ -92,7 +102,14 @@ def revert(request: RevertResources, **given: Any) -> None:
     outcome = client(arguments.config).call(revert_resources, request, dry_run=arguments.dry_run).value
     for entry in outcome.undone if outcome.changes else ():
         note = f": {entry.note}" if entry.note else ""
-        text = f"takes back version {entry.version}, {moment(entry.at)}, by {entry.author}, {entry.organization}{note}"
+        text = _(
+            "takes back version %(version)s, %(at)s, by %(author)s, %(organization)s%(note)s",
+            version=entry.version,
+            at=moment(entry.at),
+            author=entry.author,
+            organization=entry.organization,
+            note=note,
+        )
         click.echo(printable(f"{text} ({entry.summary})"), err=True)
     report(outcome, as_json=arguments.as_json)
 

@@ -15,6 +15,7 @@ from gatepost.analysis.hybrid.given import Given
 from gatepost.analysis.hybrid.plan import plan as plan_of
 from gatepost.manage.cli.hybrid_certificates import exchange_chain, own_certificates, revocation_hosts
 from gatepost.manage.cli.hybrid_text import print_plan
+from gatepost.manage.cli.language import _
 from gatepost.manage.cli.options import BAD_INPUT, NO, UNKNOWN, config_option, fail, json_option, settings_of
 from gatepost.manage.cli.tables import print_json, printable
 from gatepost.manage.use_cases.gateway import Gateway
@@ -103,13 +104,16 @@ def plan(config: str | None, organization: str, output: Path | None, as_json: bo
                 # Windows PowerShell wants the mark
                 output.write_text(script(facts), encoding="utf-8-sig", newline="")
         except OSError as error:
-            fail(UNKNOWN, f"{printable(output)}: {error.strerror}; nothing was written")
+            fail(
+                UNKNOWN,
+                _("%(output)s: %(strerror)s; nothing was written", output=printable(output), strerror=error.strerror),
+            )
     if as_json:
         print_json(made.record())
     else:
         print_plan(made)
     if output is not None:
-        click.echo(f"wrote the steps for Exchange to {printable(output)}", err=True)
+        click.echo(_("wrote the steps for Exchange to %(output)s", output=printable(output)), err=True)
     sys.exit(0 if made.complete else NO)
 
 
@@ -150,9 +154,9 @@ def _organization(directory: Directory, name: str) -> Organization:
         names = ", ".join(organization.name for organization in resources.organizations[:20])
         fail(
             BAD_INPUT,
-            f"name the organization, one of: {names}"
+            _("name the organization, one of: %(names)s", names=names)
             if names
-            else ("no organization is stored yet; add one: gatepost apply -f FILE"),
+            else (_("no organization is stored yet; add one: gatepost apply -f FILE")),
         )
     return resources.organizations[0]
 
@@ -168,7 +172,13 @@ def _address(text: str) -> str:
     try:
         return str(ipaddress.ip_address(text))
     except ValueError:
-        fail(BAD_INPUT, f"--gateway-address: {text!r} is not an IP address; write it like 192.0.2.1 or 2001:db8::1")
+        fail(
+            BAD_INPUT,
+            _(
+                "--gateway-address: %(text)s is not an IP address; write it like 192.0.2.1 or 2001:db8::1",
+                text=repr(text),
+            ),
+        )
 
 
 def _domains(organization: Organization, asked: tuple[str, ...], others: set[str]) -> list[str]:
@@ -188,5 +198,5 @@ def _known_host(organization: Organization) -> str:
     own.sort(key=lambda connector: (not connector.cloud_services_mail_enabled, not connector.enabled, connector.name))
     hosts = [smart.host for connector in own for smart in connector.smart_hosts if not smart.is_address]
     if not hosts:
-        fail(BAD_INPUT, "the host name of Exchange is missing: --exchange-host ex1.contoso.example")
+        fail(BAD_INPUT, _("the host name of Exchange is missing: --exchange-host ex1.contoso.example"))
     return hosts[0]

@@ -12,6 +12,7 @@ import click
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from gatepost.manage.cli.language import _
 from gatepost.manage.cli.options import BAD_INPUT, UNKNOWN, fail
 from gatepost.manage.cli.tables import printable
 from gatepost.manage.use_cases.gateway import Gateway
@@ -71,7 +72,9 @@ def own_certificates(settings: Settings, organization: Organization) -> PlanCert
     for connector in organization.outbound_connectors:
         certificate = connector.client_certificate
         if certificate is not None and certificate.chain:
-            chain = _file(certificate.chain, f"client_certificate of outbound connector {connector.name!r}")
+            chain = _file(
+                certificate.chain, _("client_certificate of outbound connector %(name)s", name=repr(connector.name))
+            )
             chains += chain
             files |= {connector.name: certificate_facts(chain[0])} if chain else {}
     server = [entry.leaf for entry in current if entry.purpose is Purpose.SERVER]
@@ -92,7 +95,10 @@ def exchange_chain(path: FilePath | None, settings: Settings, organization: Orga
         fail(BAD_INPUT, f"--exchange-certificate: {printable(path)}: {error.strerror}")
     chain = tuple(_certificates(pem)) if len(pem) <= _MAX_PEM else ()
     if not chain:
-        fail(BAD_INPUT, f"--exchange-certificate: {printable(path)}: it contains no certificate (PEM, leaf first)")
+        fail(
+            BAD_INPUT,
+            _("--exchange-certificate: %(path)s: it contains no certificate (PEM, leaf first)", path=printable(path)),
+        )
     connectors: list[InboundConnector | OutboundConnector] = [
         *organization.inbound_connectors,
         *organization.outbound_connectors,
@@ -134,7 +140,7 @@ def _file(name: str, what: str) -> list[bytes]:
         click.echo(f"{what}: {printable(name)}: {error.strerror}", err=True)
         return []
     if not chain:
-        click.echo(f"{what}: {printable(name)}: it contains no certificate", err=True)
+        click.echo(_("%(what)s: %(name)s: it contains no certificate", what=what, name=printable(name)), err=True)
     return chain
 
 

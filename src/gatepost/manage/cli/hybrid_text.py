@@ -7,48 +7,55 @@ from typing import TYPE_CHECKING
 
 import click
 
+from gatepost.manage.cli.language import _
 from gatepost.manage.cli.tables import printable
+from gatepost.texts import N_
 
 if TYPE_CHECKING:
     from gatepost.analysis.hybrid.plan import HybridPlan
 
 
 _WIDTH = 100
-_SIDES = {"gateway": "here", "exchange": "there"}
+_SIDES = {"gateway": N_("here"), "exchange": N_("there")}
 _WIDE, _NARROW = 8, 3
 
 
 def print_plan(plan: HybridPlan) -> None:
     """The whole plan; commands stand in lines of their own, to be copied."""
     _paragraph(
-        f"{plan.organization}: {plan.hostname} (this gateway) and {plan.exchange_host} (Exchange). Forced TLS for all "
-        "mail takes two connectors on each side, one for each direction; each server proves its identity with a "
-        "certificate."
+        _(
+            "%(organization)s: %(hostname)s (this gateway) and %(exchange_host)s (Exchange). "
+            "Forced TLS for all mail takes two connectors on each side, one for each direction; "
+            "each server proves its identity with a certificate.",
+            organization=plan.organization,
+            hostname=plan.hostname,
+            exchange_host=plan.exchange_host,
+        )
     )
-    _heading("This gateway")
+    _heading(_("This gateway"))
     for finding in plan.here:
-        _item("ok" if finding.complete else "MISSING", finding.text, _WIDE)
+        _item(_("ok") if finding.complete else _("MISSING"), finding.text, _WIDE)
         _commands(finding.commands)
-    _heading("Between the two")
+    _heading(_("Between the two"))
     for line in plan.firewall:
         _item("-", line)
-    _heading("Exchange (Exchange Management Shell, on each transport server)")
+    _heading(_("Exchange (Exchange Management Shell, on each transport server)"))
     for number, step in enumerate(plan.exchange, 1):
         _item(f"{number}.", step.title)
         _commands(step.lines)
-    _heading("Tests")
+    _heading(_("Tests"))
     for check in plan.checks:
         _commands((check.command,))
-        _item(_SIDES[check.side], check.expect, _WIDE)
-    _heading("Common mistakes")
+        _item(_(_SIDES[check.side]), check.expect, _WIDE)
+    _heading(_("Common mistakes"))
     for trap in plan.traps:
         _item("-", trap)
     click.echo("")
     missing = sum(not finding.complete for finding in plan.here)
     _paragraph(
-        f"Missing on this gateway: {missing}."
+        _("Missing on this gateway: %(missing)s.", missing=missing)
         if missing
-        else 'This gateway is complete. The state of Exchange is not known here: see "Tests".'
+        else _('This gateway is complete. The state of Exchange is not known here: see "Tests".')
     )
 
 

@@ -16,6 +16,7 @@ from gatepost.analysis.migration import postfix as from_postfix
 from gatepost.analysis.migration.exchange_json import read_objects
 from gatepost.analysis.migration.postfix_config import named_files
 from gatepost.analysis.migration.report import KINDS, Imported, ImportRefused, ImportResult
+from gatepost.manage.cli.language import _
 from gatepost.manage.cli.options import BAD_INPUT, NO, UNKNOWN, fail, json_option
 from gatepost.manage.cli.tables import print_json, printable
 
@@ -114,7 +115,7 @@ def _write_secrets(secrets: Mapping[str, str]) -> None:
             with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
                 file.write(f"{secret}\n")
         except OSError as error:
-            fail(UNKNOWN, f"{path}: {error.strerror}; nothing was converted")
+            fail(UNKNOWN, _("%(path)s: %(strerror)s; nothing was converted", path=path, strerror=error.strerror))
 
 
 def _refuse(message: str) -> NoReturn:
@@ -146,7 +147,13 @@ def _text(path: Path, refuse: Callable[[str], NoReturn]) -> str:
     try:
         return data.decode()
     except UnicodeDecodeError as error:
-        refuse(f"{path}: byte {error.start + 1} is not UTF-8; convert the file and run the command again")
+        refuse(
+            _(
+                "%(path)s: byte %(start)s is not UTF-8; convert the file and run the command again",
+                path=path,
+                start=error.start + 1,
+            )
+        )
 
 
 def _bytes(path: Path, refuse: Callable[[str], NoReturn] = _refuse) -> bytes:
@@ -154,14 +161,26 @@ def _bytes(path: Path, refuse: Callable[[str], NoReturn] = _refuse) -> bytes:
         if str(path) == "-":
             data = sys.stdin.buffer.read(_MOST_BYTES + 1)
         elif path.exists() and not path.is_file():
-            refuse(f"{path}: not a file; give the file itself")
+            refuse(_("%(path)s: not a file; give the file itself", path=path))
         else:
             with path.open("rb") as file:
                 data = file.read(_MOST_BYTES + 1)
     except (OSError, ValueError) as error:
-        refuse(f"{path}: {error.strerror if isinstance(error, OSError) else error}; nothing was read from it")
+        refuse(
+            _(
+                "%(path)s: %(strerror)s; nothing was read from it",
+                path=path,
+                strerror=error.strerror if isinstance(error, OSError) else error,
+            )
+        )
     if len(data) > _MOST_BYTES:
-        refuse(f"{path}: larger than {_MOST_BYTES >> 20} MiB, too large for a configuration; split it")
+        refuse(
+            _(
+                "%(path)s: larger than %(most_bytes)s MiB, too large for a configuration; split it",
+                path=path,
+                most_bytes=_MOST_BYTES >> 20,
+            )
+        )
     return data
 
 
@@ -172,7 +191,10 @@ def _print(imported: Imported, output: Path | None, *, as_json: bool) -> None:
         try:
             output.write_text(text, encoding="utf-8")
         except OSError as error:
-            fail(UNKNOWN, f"{output}: {error.strerror}; the resources were not written")
+            fail(
+                UNKNOWN,
+                _("%(output)s: %(strerror)s; the resources were not written", output=output, strerror=error.strerror),
+            )
     if as_json:
         rows = [
             {
@@ -207,7 +229,14 @@ def _report(imported: Imported) -> None:
         last = item.resource
     carried, differs, lost = (imported.count(outcome) for outcome in ImportResult)
     click.echo(
-        f"organization {imported.organization}: {carried} converted, {differs} with differences, {lost} not converted",
+        _(
+            "organization %(organization)s: %(carried)s converted, %(differs)s with differences, "
+            "%(lost)s not converted",
+            organization=imported.organization,
+            carried=carried,
+            differs=differs,
+            lost=lost,
+        ),
         err=True,
     )
 

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import click
 
+from gatepost.manage.cli.language import ENGLISH, _, language, speak
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -28,10 +30,11 @@ class LazyGroup(click.Group):
         self._lazy = commands
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
-        """Do what the command line says, and seldom look for garbage meanwhile."""
+        """Do what the command line says in the terminal's language, and seldom look for garbage meanwhile."""
         gc.set_threshold(*_FEW_COLLECTIONS)
+        speak()
         try:
-            return super().main(*args, **kwargs)
+            return click.Group.main(_spoken(self), *args, **kwargs)
         finally:
             gc.set_threshold(*COLLECTIONS)
 
@@ -58,9 +61,9 @@ class LazyGroup(click.Group):
         """Import it."""
         if cmd_name not in self._lazy:
             return None
-        module, attribute, _ = self._lazy[cmd_name]
+        module, attribute, _line = self._lazy[cmd_name]
         command: click.Command = getattr(import_module(f"gatepost.manage.cli.{module}"), attribute)
-        return command
+        return _spoken(command)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -73,5 +76,14 @@ class LazyGroup(click.Group):
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - click's signature
         """Print names and lines without importing anything."""
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, line) for name, (_, _, line) in self._lazy.items()])
+        with formatter.section(_("Commands")):
+            formatter.write_dl([(name, _(line)) for name, (_module, _attribute, line) in self._lazy.items()])
+
+
+def _spoken[C: click.Command](command: C) -> C:
+    """The command with its help in the language of the terminal: in English as it is."""
+    if language() == ENGLISH:
+        return command
+    from gatepost.manage.cli.localized_help import localized  # noqa: PLC0415 - English does without
+
+    return localized(command)

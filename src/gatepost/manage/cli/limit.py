@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from gatepost.manage.cli.client import client
+from gatepost.manage.cli.language import _
 from gatepost.manage.cli.options import NO, config_option, fail, json_option
 from gatepost.manage.cli.request_options import request_options
 from gatepost.manage.cli.tables import print_json, print_table, printable
@@ -42,7 +43,7 @@ def list_(config: str | None, as_json: bool, request: ListLimits) -> None:
     if as_json:
         print_json(senders)
     else:
-        print_table(_COLUMNS, [_row(sender) for sender in senders])
+        print_table(_COLUMNS, (_row(sender) for sender in senders))
 
 
 @limit.command()
@@ -65,7 +66,13 @@ def lift(config: str | None, as_json: bool, request: LiftLimit) -> None:
     if as_json:
         print_json(sender)
     else:
-        click.echo(f"lifted for today: {printable(sender.sender)} of {printable(sender.organization)}")
+        click.echo(
+            _(
+                "lifted for today: %(sender)s of %(organization)s",
+                sender=printable(sender.sender),
+                organization=printable(sender.organization),
+            )
+        )
 
 
 def _row(sender: SenderToday) -> tuple[object, ...]:
@@ -80,4 +87,4 @@ def _row(sender: SenderToday) -> tuple[object, ...]:
 
 
 def _of(sent: int, allowed: int) -> str:
-    return f"{sent} of {allowed}" if allowed else str(sent)
+    return _("%(sent)s of %(allowed)s", sent=sent, allowed=allowed) if allowed else str(sent)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from gatepost.manage.cli.client import client
+from gatepost.manage.cli.language import _
 from gatepost.manage.cli.options import config_option, json_option
 from gatepost.manage.cli.part_commands import add_commands
 from gatepost.manage.cli.tables import print_json, print_table
@@ -36,7 +37,7 @@ def list_(organization: str, config: str | None, as_json: bool) -> None:
     Exit codes: 0 done (also if there are none), 2 no such organization, 3 the data cannot be read.
     """
     owners = chosen_organizations(client(config).directory().resources, organization)
-    rows: list[tuple[Any, ...]] = [
+    rows = (
         (
             _status(flow_rule),
             flow_rule.priority,
@@ -47,7 +48,7 @@ def list_(organization: str, config: str | None, as_json: bool) -> None:
         )
         for owner in owners
         for flow_rule in sorted(owner.mail_flow_rules, key=lambda each: (each.priority, each.name))
-    ]
+    )
     if as_json:
         print_json([dict(zip(_COLUMNS, row, strict=True)) for row in rows])
     else:
@@ -62,25 +63,27 @@ def _status(one: MailFlowRule) -> str:
 
 def _conditions(one: MailFlowRule) -> str:
     header = one.header_name and (
-        f"header {one.header_name} has " + (" or ".join(map(repr, one.header_contains)) or "any value")
+        _("header %(header_name)s has ", header_name=one.header_name)
+        + (" or ".join(map(repr, one.header_contains)) or _("any value"))
     )
     texts = [
-        one.senders and f"from {', '.join(one.senders)}",
-        one.except_senders and f"not from {', '.join(one.except_senders)}",
-        one.recipients and f"to {', '.join(one.recipients)}",
-        one.except_recipients and f"not to {', '.join(one.except_recipients)}",
+        one.senders and _("from %(senders)s", senders=", ".join(one.senders)),
+        one.except_senders and _("not from %(except_senders)s", except_senders=", ".join(one.except_senders)),
+        one.recipients and _("to %(recipients)s", recipients=", ".join(one.recipients)),
+        one.except_recipients and _("not to %(except_recipients)s", except_recipients=", ".join(one.except_recipients)),
         header,
     ]
-    return "; ".join(text for text in texts if text) or "every message"
+    return "; ".join(text for text in texts if text) or _("every message")
 
 
 def _actions(one: MailFlowRule) -> str:
     texts = [
-        one.route_via_connector and f"by connector {one.route_via_connector!r}",
-        one.require_tls and "only over TLS",
-        one.encrypt is ContentProtection.SMIME and "encrypted (S/MIME)",
-        one.sign is ContentProtection.SMIME and "signed (S/MIME)",
-        one.stop_rule_processing and "no further rule",
+        one.route_via_connector
+        and _("by connector %(route_via_connector)s", route_via_connector=repr(one.route_via_connector)),
+        one.require_tls and _("only over TLS"),
+        one.encrypt is ContentProtection.SMIME and _("encrypted (S/MIME)"),
+        one.sign is ContentProtection.SMIME and _("signed (S/MIME)"),
+        one.stop_rule_processing and _("no further rule"),
     ]
     return "; ".join(text for text in texts if text)
 

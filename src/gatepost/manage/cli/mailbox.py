@@ -32,7 +32,7 @@ def list_(organization: str, domain: str, config: str | None, as_json: bool) -> 
     if as_json:
         print_json([row._asdict() for row in rows])
     else:
-        print_table(MailboxRow._fields, [(*row[:2], " ".join(row.aliases), *row[3:]) for row in rows])
+        print_table(MailboxRow._fields, ((*row[:2], " ".join(row.aliases), *row[3:]) for row in rows))
 
 
 mailbox.add_command(password)

@@ -6,6 +6,7 @@ import click
 
 from gatepost.manage.cli.client import client
 from gatepost.manage.cli.completion import stored_names
+from gatepost.manage.cli.language import _
 from gatepost.manage.cli.options import BAD_INPUT, config_option, fail
 from gatepost.manage.cli.password_prompt import prompt_password
 from gatepost.manage.cli.tables import printable
@@ -18,6 +19,7 @@ from gatepost.manage.use_cases.mailbox_passwords import (
 from gatepost.manage.use_cases.name_lookup import choose_part
 from gatepost.manage.use_cases.parts import MAILBOX
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
+from gatepost.texts import N_
 
 
 @click.command()
@@ -40,7 +42,7 @@ def password(address: str, organization: str, config: str | None, *, from_stdin:
     """
     through = client(config)
     if from_stdin and remove:
-        fail(BAD_INPUT, "--stdin sets a password, --remove removes it: use only one of them")
+        fail(BAD_INPUT, _("--stdin sets a password, --remove removes it: use only one of them"))
     # before somebody types a password in vain
     part = choose_part(through.directory().resources, MAILBOX, address, organization)
     named = {"organization": part.organization.name, "address": part.name}
@@ -54,4 +56,5 @@ def password(address: str, organization: str, config: str | None, *, from_stdin:
         if refusal.kind is not RefusalKind.INPUT:
             raise
         fail(BAD_INPUT, printable(refusal.text))
-    click.echo(f"{changed.address}: password {'removed' if remove else 'set'}", err=True)
+    text = N_("%(name)s: password removed") if remove else N_("%(name)s: password set")
+    click.echo(_(text, name=changed.address), err=True)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from gatepost.manage.cli.client import client
+from gatepost.manage.cli.language import _
 from gatepost.manage.cli.options import NO, config_option, fail, json_option
 from gatepost.manage.cli.request_options import request_options
 from gatepost.manage.cli.tables import print_json, print_table, printable
@@ -62,7 +63,7 @@ def list_(config: str | None, as_json: bool) -> None:
     if as_json:
         print_json(nodes)
     else:
-        print_table(_COLUMNS, [_row(node) for node in nodes])
+        print_table(_COLUMNS, (_row(node) for node in nodes))
 
 
 @node.command()
@@ -86,7 +87,14 @@ def drain(request: DrainNode, config: str | None, as_json: bool, *, wait: bool) 
     if as_json:
         print_json(status)
     else:
-        click.echo(f"{printable(status.name)}: {status.state}, queue: {_queue(status)}")
+        click.echo(
+            _(
+                "%(name)s: %(state)s, queue: %(status)s",
+                name=printable(status.name),
+                state=status.state,
+                status=_queue(status),
+            )
+        )
 
 
 @node.command()
@@ -99,7 +107,7 @@ def remove(request: ForgetNode, config: str | None) -> None:
     """
     through = client(config)
     _found(lambda: through.call(forget_node, request))
-    click.echo(f"removed: {printable(request.name)}")
+    click.echo(_("removed: %(name)s", name=printable(request.name)))
 
 
 def _found[T](call: Callable[[], T]) -> T:
@@ -107,7 +115,7 @@ def _found[T](call: Callable[[], T]) -> T:
         return call()
     except Refusal as refusal:
         if refusal.kind is RefusalKind.MISSING:
-            fail(NO, f"{printable(refusal.text)} `gatepost node list` lists the nodes.")
+            fail(NO, _("%(text)s `gatepost node list` lists the nodes.", text=printable(refusal.text)))
         raise
 
 
@@ -126,8 +134,11 @@ def say_presented(through: Client, sha256: str) -> None:
         if not open_ or time.monotonic() > deadline:
             break
         time.sleep(0.3)
-    later = f"; not seen yet on {', '.join(map(printable, open_))}" if open_ else ""
-    click.echo(f"presented on {', '.join(map(printable, done)) or 'no node'}{later}", err=True)
+    later = _("; not seen yet on %(nodes)s", nodes=", ".join(map(printable, open_))) if open_ else ""
+    click.echo(
+        _("presented on %(nodes)s%(later)s", nodes=", ".join(map(printable, done)) or _("no node"), later=later),
+        err=True,
+    )
 
 
 def _row(one: NodeStatus) -> tuple[object, ...]:
@@ -136,7 +147,7 @@ def _row(one: NodeStatus) -> tuple[object, ...]:
         one.state,
         one.software,
         one.configuration,
-        f"{one.heartbeat:.0f} s ago",
+        _("%(heartbeat)s s ago", heartbeat=f"{one.heartbeat:.0f}"),
         _queue(one),
         f"{round(one.clock_offset, 1) + 0.0:+.1f} s",
         _certificate(one),
@@ -148,15 +159,30 @@ def _row(one: NodeStatus) -> tuple[object, ...]:
 def _certificate(one: NodeStatus) -> str:
     """What its listeners presented, and when; what is wrong with that first."""
     parts = [*one.problems]
-    parts += [f"{listener.listener} not seen: {listener.trouble}" for listener in one.presented if listener.trouble]
+    parts += [
+        _("%(listener)s not seen: %(trouble)s", listener=listener.listener, trouble=listener.trouble)
+        for listener in one.presented
+        if listener.trouble
+    ]
     if one.checked is None:
-        parts += [f"{one.certificate[:16]} (not checked yet)"] * bool(one.certificate)
+        parts += [_("%(certificate)s (not checked yet)", certificate=one.certificate[:16])] * bool(one.certificate)
     elif one.shown:
-        parts.append(f"{', '.join(sha256[:16] for sha256 in one.shown)} (presented {stamp(one.checked)})")
+        parts.append(
+            _(
+                "%(shown)s (presented %(checked)s)",
+                shown=", ".join(sha256[:16] for sha256 in one.shown),
+                checked=stamp(one.checked),
+            )
+        )
     return "; ".join(parts)
 
 
 def _queue(one: NodeStatus) -> str:
     if one.queue is None:
-        return "not known"
-    return f"{one.queue.active} active, {one.queue.deferred} deferred, {one.queue.held} held"
+        return _("not known")
+    return _(
+        "%(active)s active, %(deferred)s deferred, %(held)s held",
+        active=one.queue.active,
+        deferred=one.queue.deferred,
+        held=one.queue.held,
+    )

@@ -12,6 +12,7 @@ import click
 
 from gatepost.manage.cli.client import client
 from gatepost.manage.cli.completion import stored_names
+from gatepost.manage.cli.language import _
 from gatepost.manage.cli.options import NO, UNKNOWN, config_option, fail, json_option
 from gatepost.manage.cli.tables import print_json, print_table, printable
 from gatepost.manage.use_cases.issuer_trials import TryIssuer, try_issuer
@@ -57,10 +58,14 @@ def check(name: str, organization: str, config: str | None, as_json: bool, *, to
 
 
 def _print(result: IssuerTrial) -> None:
-    print_table(_COLUMNS, [(key.kid or "-", key.key, key.algorithm or "any") for key in result.keys])
+    print_table(_COLUMNS, ((key.kid or "-", key.key, key.algorithm or _("any")) for key in result.keys))
     judged = result.token
     if judged is None:
         return
     for name, value in judged.claims.items():
         click.echo(f"{printable(name)}: {printable(str(value))}")
-    click.echo(printable(f"logs in {judged.user}" if judged.user else f"refused: {judged.reason}"))
+    click.echo(
+        printable(
+            _("logs in %(user)s", user=judged.user) if judged.user else _("refused: %(reason)s", reason=judged.reason)
+        )
+    )

@@ -46,7 +46,7 @@ def list_(organization: str, config: str | None, as_json: bool) -> None:
     if as_json:
         print_json([dict(zip(_COLUMNS, row, strict=True)) for row in rows])
     else:
-        print_table(_COLUMNS, [(*row[:4], " ".join(row[4]), row[5], " ".join(row[6])) for row in rows])
+        print_table(_COLUMNS, ((*row[:4], " ".join(row[4]), row[5], " ".join(row[6])) for row in rows))
 
 
 issuer.add_command(check)

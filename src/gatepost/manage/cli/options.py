@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from gatepost.manage.cli.completion import stored_names
+from gatepost.manage.cli.language import _, speak_to_programs
 from gatepost.manage.cli.remote_options import RemoteOptions, only_here
 from gatepost.manage.use_cases.refusal import RefusalKind
 from gatepost.manage.use_cases.times import moment
@@ -39,15 +40,21 @@ def config_option[F: Callable[..., Any]](command: F) -> F:
 
 def json_option[F: Callable[..., Any]](command: F) -> F:
     """`--json`: the same data for machines, with stable keys."""
-    return click.option("--json", "as_json", is_flag=True, help="Print JSON for machines.")(command)
+
+    def chosen(_context: click.Context, _parameter: click.Parameter, value: bool) -> bool:
+        if value:
+            speak_to_programs()
+        return value
+
+    return click.option("--json", "as_json", is_flag=True, callback=chosen, help="Print JSON for machines.")(command)
 
 
 def force_option[F: Callable[..., Any]](text: str) -> Callable[[F], F]:
     """`--force REASON`, which the history keeps. text: its help. Blanks are no reason."""
 
-    def given(_: click.Context, __: click.Parameter, value: str) -> str:
+    def given(_context: click.Context, _parameter: click.Parameter, value: str) -> str:
         if value and not value.strip():
-            raise click.BadParameter("the reason is empty; write why, the history records it")
+            raise click.BadParameter(_("the reason is empty; write why, the history records it"))
         return value.strip()
 
     return click.option("--force", metavar="REASON", default="", callback=given, help=text)

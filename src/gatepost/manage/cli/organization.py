@@ -9,6 +9,7 @@ import click
 from gatepost.manage.cli.client import client
 from gatepost.manage.cli.completion import stored_names
 from gatepost.manage.cli.edit import ChangeArguments, PreparedChange, change_options, edit, patch_of
+from gatepost.manage.cli.language import _
 from gatepost.manage.cli.options import config_option, json_option
 from gatepost.manage.cli.part_commands import CODES, SHOW_CODES, WORDS_HELP
 from gatepost.manage.cli.part_view import show_organization, view_options
@@ -79,7 +80,7 @@ def add(name: str, words: tuple[str, ...], **given: Any) -> None:
     """A new organization."""
     arguments = ChangeArguments(**given)
 
-    def make(_: Resources) -> PreparedChange:
+    def make(_resources: Resources) -> PreparedChange:
         table, errors = _own(words, {})
         request = AddOrganization(document={"name": name} | table, **arguments.fields)
         return PreparedChange(add_organization, request, errors)
@@ -112,7 +113,7 @@ def _own(words: tuple[str, ...], before: dict[str, Any]) -> tuple[dict[str, Any]
     if "name" in patch:
         del patch["name"]
         errors.append(
-            FieldError("name", "cannot be changed, because files and queued mail use it; add a new organization")
+            FieldError("name", _("cannot be changed, because files and queued mail use it; add a new organization"))
         )
     return patch, errors
 

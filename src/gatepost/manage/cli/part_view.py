@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from gatepost.manage.cli.language import _
 from gatepost.manage.cli.tables import print_json, print_table
 from gatepost.manage.use_cases.part_record import (
     organization_command,
@@ -65,7 +66,7 @@ def show_organization(organization: Organization, *, form: str | None, meaning: 
         click.echo(organization_command(organization))
     else:
         rows = [
-            {"field": key, "value": _first(names), "written": True, "meaning": f"{len(names)} in all"}
+            {"field": key, "value": _first(names), "written": True, "meaning": _("%(names)s in all", names=len(names))}
             for key, names in record["parts"].items()
         ]
         _print_fields([*record["fields"], *rows], meaning=meaning)
@@ -73,11 +74,11 @@ def show_organization(organization: Organization, *, form: str | None, meaning: 
 
 def _print_fields(fields: list[dict[str, Any]], *, meaning: bool) -> None:
     columns = ["field", "value", "set", *(["meaning"] if meaning else [])]
-    rows = [
-        [field["field"], _text(field["value"]), "written" if field["written"] else "default", field["meaning"]]
+    rows = (
+        [field["field"], _text(field["value"]), _("written") if field["written"] else _("default"), field["meaning"]]
         for field in fields
-    ]
-    print_table(columns, [row[: len(columns)] for row in rows])
+    )
+    print_table(columns, (row[: len(columns)] for row in rows))
 
 
 def _text(value: Any) -> str:
@@ -96,4 +97,4 @@ def _text(value: Any) -> str:
 
 def _first(names: list[str]) -> str:
     more = len(names) - _NAMED
-    return ", ".join(names[:_NAMED]) + (f" and {more} more" if more > 0 else "")
+    return ", ".join(names[:_NAMED]) + (_(" and %(more)s more", more=more) if more > 0 else "")

@@ -6,6 +6,7 @@ import sys
 
 import click
 
+from gatepost.manage.cli.language import _
 from gatepost.manage.cli.options import BAD_INPUT, fail
 
 _MOST = 4096  # characters read; no password is that long
@@ -19,6 +20,9 @@ def prompt_password(option: str, *, from_stdin: bool, what: str = "New password"
     if from_stdin:
         return sys.stdin.readline(_MOST).rstrip("\r\n")
     if not sys.stdin.isatty():
-        fail(BAD_INPUT, f"there is no terminal to ask for the password; pass it on standard input with {option}")
+        fail(
+            BAD_INPUT,
+            _("there is no terminal to ask for the password; pass it on standard input with %(option)s", option=option),
+        )
     text: str = click.prompt(what, hide_input=True, confirmation_prompt=True, err=True)
     return text

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 import click
 
 from gatepost.manage.cli.client import client
+from gatepost.manage.cli.language import _, quantity
 from gatepost.manage.cli.options import NO, config_option, fail, json_option
 from gatepost.manage.cli.request_options import limit_option, request_options
-from gatepost.manage.cli.tables import print_json, print_table, printable
+from gatepost.manage.cli.tables import print_facts, print_json, print_table, printable
 from gatepost.manage.use_cases.client import all_items
 from gatepost.manage.use_cases.quarantine import (
     GetQuarantined,
@@ -24,7 +25,6 @@ from gatepost.manage.use_cases.quarantine import (
 )
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.times import stamp
-from gatepost.quantity import quantity
 
 if TYPE_CHECKING:
     from gatepost.manage.use_cases.quarantine import QuarantinedMessage
@@ -52,7 +52,7 @@ def list_(config: str | None, as_json: bool, request: ListQuarantine, limit: int
     if as_json:
         print_json(messages)
     else:
-        print_table(_COLUMNS, [_row(message) for message in messages])
+        print_table(_COLUMNS, (_row(message) for message in messages))
 
 
 @quarantine.command()
@@ -97,9 +97,9 @@ def _action(action: QuarantineAction, summary: str) -> None:
             print_json(done.items)
         else:
             count = quantity(done.changed, "recipient")
-            click.echo(f"{action}: {count}{' (dry run)' if dry_run else ''}")
+            click.echo(f"{action}: {count}{_(' (dry run)') if dry_run else ''}")
             for name in sorted({message.next for message in done.items} - {""}):
-                click.echo(f"also in quarantine of {name}, which has to release it, too")
+                click.echo(_("also in quarantine of %(name)s, which has to release it, too", name=name))
         if not done.changed:
             raise SystemExit(NO)
 
@@ -137,7 +137,5 @@ def _print_message(message: QuarantinedMessage) -> None:
         "deleted": stamp(message.deleted_at),
         "then held by": message.next,
     }
-    for name, value in facts.items():
-        if value != "" or name == "subject":
-            click.echo(f"{name:13} {printable(value)}")
+    print_facts((name, value) for name, value in facts.items() if value != "" or name == "subject")
     click.echo()

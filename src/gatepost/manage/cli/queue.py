@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from gatepost.manage.cli.client import client
+from gatepost.manage.cli.language import _, quantity
 from gatepost.manage.cli.options import BAD_INPUT, NO, config_option, fail, json_option
 from gatepost.manage.cli.request_options import limit_option, request_options
-from gatepost.manage.cli.tables import print_json, print_table, printable
+from gatepost.manage.cli.tables import print_facts, print_json, print_table, printable
 from gatepost.manage.use_cases.client import all_items
 from gatepost.manage.use_cases.queue import (
     GetQueued,
@@ -24,7 +25,7 @@ from gatepost.manage.use_cases.queue import (
 from gatepost.manage.use_cases.queue_actions import QueueAction, QueueActions, act_on_queue
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.times import stamp as moment
-from gatepost.quantity import quantity
+from gatepost.texts import N_
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -66,17 +67,29 @@ def list_(config: str | None, as_json: bool, request: ListQueue, limit: int) -> 
     if as_json:
         print_json(deliveries)
     else:
-        print_table(_COLUMNS, [_row(delivery) for delivery in deliveries])
+        print_table(_COLUMNS, (_row(delivery) for delivery in deliveries))
         same = {name: getattr(request, name) for name in SumQueue.__struct_fields__}
         click.echo(_sums(client(config).call(sum_queue, SumQueue(**same))), err=True)
 
 
 def _sums(totals: QueueTotals) -> str:
     """Sums in one line."""
-    deliveries = f"{'' if totals.exact else 'at least '}{_deliveries(totals.deliveries)}"
+    deliveries = f"{'' if totals.exact else _('at least ')}{_deliveries(totals.deliveries)}"
     messages, recipients = quantity(totals.messages, "message"), quantity(totals.recipients, "recipient")
-    states = f"{totals.active} active, {totals.deferred} deferred, {totals.held} held"
-    return f"{deliveries} of {messages}, {recipients}, {quantity(totals.bytes, 'byte')}: {states}"
+    states = _(
+        "%(active)s active, %(deferred)s deferred, %(held)s held",
+        active=totals.active,
+        deferred=totals.deferred,
+        held=totals.held,
+    )
+    return _(
+        "%(deliveries)s of %(messages)s, %(recipients)s, %(bytes)s: %(states)s",
+        deliveries=deliveries,
+        messages=messages,
+        recipients=recipients,
+        bytes=quantity(totals.bytes, "byte"),
+        states=states,
+    )
 
 
 @queue.command()
@@ -104,8 +117,8 @@ def show(request: GetQueued, body: bool, config: str | None, as_json: bool) -> N
 
 
 _FINAL: Final = {
-    QueueAction.RETURN: "Return {} to their senders? You cannot undo this.",
-    QueueAction.DROP: "Drop {} without a notice to their senders? You cannot undo this.",
+    QueueAction.RETURN: N_("Return %(mail)s to their senders? You cannot undo this."),
+    QueueAction.DROP: N_("Drop %(mail)s without a notice to their senders? You cannot undo this."),
 }
 """Actions that cannot be undone, with the question before they are done to all mail."""
 
@@ -130,9 +143,17 @@ def _action(action: QueueAction, summary: str) -> None:
         if as_json:
             print_json(done.items)
             if len(done.items) < done.changed:
-                click.echo(f"{action}: {_deliveries(done.changed)}; the first {len(done.items)} are printed", err=True)
+                click.echo(
+                    _(
+                        "%(action)s: %(changed)s; the first %(items)s are printed",
+                        action=action,
+                        changed=_deliveries(done.changed),
+                        items=len(done.items),
+                    ),
+                    err=True,
+                )
         else:
-            click.echo(f"{action}: {_deliveries(done.changed)}{' (dry run)' if dry_run else ''}")
+            click.echo(f"{action}: {_deliveries(done.changed)}{_(' (dry run)') if dry_run else ''}")
         if not done.changed:
             raise SystemExit(NO)
 
@@ -155,11 +176,22 @@ def _ask(gateway: Client, request: QueueActions) -> None:
     planned = gateway.call(act_on_queue, request, dry_run=True)
     if not planned.changed:
         return
-    many = f"{_deliveries(planned.changed)} of {quantity(planned.messages, 'message')}"
+    many = _(
+        "%(changed)s of %(messages)s",
+        changed=_deliveries(planned.changed),
+        messages=quantity(planned.messages, "message"),
+    )
     if not _is_answered():
-        fail(BAD_INPUT, f"{request.action} --all would end {many}: add --yes, or --dry-run to see them")
-    if not click.confirm(_FINAL[request.action].format(many), err=True):
-        fail(NO, "nothing was done")
+        fail(
+            BAD_INPUT,
+            _(
+                "%(action)s --all would end %(many)s: add --yes, or --dry-run to see them",
+                action=request.action,
+                many=many,
+            ),
+        )
+    if not click.confirm(_(_FINAL[request.action], mail=many), err=True):
+        fail(NO, _("nothing was done"))
 
 
 def _is_answered() -> bool:
@@ -195,8 +227,8 @@ def _why_held(delivery: QueueDelivery) -> str:
     if delivery.state != "held":
         return ""
     if delivery.held:
-        return "by an administrator"
-    return "its destination protects less than it did, see `gatepost destination list --below`"
+        return _("by an administrator")
+    return _("its destination protects less than it did, see `gatepost destination list --below`")
 
 
 _OPTIONAL_FIELDS = {"REQUIRETLS", "TLS-Required", "why held", "returned by"}
@@ -216,16 +248,14 @@ def _print_delivery(delivery: QueueDelivery) -> None:
         "recipients": ", ".join(recipient.address for recipient in delivery.recipients[:20]),
         "received": moment(message.received),
         "size": message.size,
-        "REQUIRETLS": "yes, TLS all the way" if message.require_tls else "",
+        "REQUIRETLS": _("yes, TLS all the way") if message.require_tls else "",
         "TLS-Required": "No" if message.tls_required_no else "",
         "Message-ID": message.message_id,
         "session": message.session,
         "attempts": delivery.attempts,
-        "next attempt": "none while it is held" if delivery.state == "held" else moment(delivery.next_at),
+        "next attempt": _("none while it is held") if delivery.state == "held" else moment(delivery.next_at),
         "expires": moment(delivery.expires_at),
         "last error": delivery.last_error,
     }
-    for name, value in facts.items():
-        if value != "" or name not in _OPTIONAL_FIELDS:
-            click.echo(f"{name:13} {printable(value)}")
+    print_facts((name, value) for name, value in facts.items() if value != "" or name not in _OPTIONAL_FIELDS)
     click.echo()

@@ -20,6 +20,7 @@ import tomlkit
 
 from gatepost.manage.cli.client import client
 from gatepost.manage.cli.doctor import print_findings
+from gatepost.manage.cli.language import _
 from gatepost.manage.cli.options import BAD_INPUT, NO, current_server, fail
 from gatepost.manage.cli.remote_options import only_here
 from gatepost.manage.cli.request_options import request_options
@@ -94,9 +95,17 @@ def quickstart(request: FirstAnswers, directory: Path | None, data_dir: Path | N
         answers = _answers(request, folder, data, **given)
         _write_all(answers, file)
         _make_resources(file, answers)
-        click.echo(f"made {file}, {answers.master_key} and {folder / _RESOURCES}", err=True)
+        click.echo(
+            _(
+                "made %(file)s, %(master_key)s and %(folder)s",
+                file=file,
+                master_key=answers.master_key,
+                folder=folder / _RESOURCES,
+            ),
+            err=True,
+        )
     else:
-        click.echo(f"{file} is there already: nothing is changed", err=True)
+        click.echo(_("%(file)s is there already: nothing is changed", file=file), err=True)
     _tell(file)
 
 
@@ -135,7 +144,15 @@ def up(ctx: click.Context, directory: Path, address: str, admin_address: str) ->
         )
         _write_all(answers, file)
         _make_resources(file, answers)
-    click.echo(f"mail at {address}, admin centre at https://{admin_address}, settings in {file}", err=True)
+    click.echo(
+        _(
+            "mail at %(address)s, admin centre at https://%(admin_address)s, settings in %(file)s",
+            address=address,
+            admin_address=admin_address,
+            file=file,
+        ),
+        err=True,
+    )
     ctx.invoke(serve, config=str(file), check=False)
 
 
@@ -148,20 +165,22 @@ def _is_set_up(file: Path) -> bool:
     except SettingsError as error:
         if all("server.hostname" in problem or "server: " in problem for problem in error.problems):
             return False
-        fail(BAD_INPUT, f"{error}\nmend {file}, or move it away; nothing was changed")
+        fail(BAD_INPUT, _("%(error)s\nmend %(file)s, or move it away; nothing was changed", error=error, file=file))
     return True
 
 
 def _answers(request: FirstAnswers, folder: Path, data_dir: Path, **given: Any) -> QuickstartAnswers:
     """What was given, and asked for where it was not. Ends the command if it must be asked and cannot."""
-    hostname = request.hostname or _prompted("--hostname", "Name of this gateway (FQDN)", socket.getfqdn())
-    domains = request.domains or _prompted("--domain", "Domains it accepts mail for (with spaces)", "").split()
+    hostname = request.hostname or _prompted("--hostname", _("Name of this gateway (FQDN)"), socket.getfqdn())
+    domains = request.domains or _prompted("--domain", _("Domains it accepts mail for (with spaces)"), "").split()
     upstream = request.upstream or _prompted(
-        "--upstream", "Mail server behind it, HOST[:PORT], or mailboxes", MAILBOXES
+        "--upstream", _("Mail server behind it, HOST[:PORT], or mailboxes"), MAILBOXES
     )
     nameservers = request.nameservers
     if not nameservers and not (request.hostname and request.domains and request.upstream):  # others were asked for
-        nameservers = _prompted("--nameserver", "Validating nameservers; none: the gateway validates", "none").split()
+        nameservers = _prompted(
+            "--nameserver", _("Validating nameservers; none: the gateway validates"), "none"
+        ).split()
     nameservers = [text for text in nameservers if text != "none"]
     first = normalized(replace(request, hostname=hostname, domains=domains, upstream=upstream, nameservers=nameservers))
     chain, key = given["certificate"] or (
@@ -182,7 +201,10 @@ def _answers(request: FirstAnswers, folder: Path, data_dir: Path, **given: Any) 
 
 def _prompted(option: str, question: str, default: str) -> str:
     if not sys.stdin.isatty():
-        fail(BAD_INPUT, f"{option} is missing, and there is no terminal to ask on; nothing was changed")
+        fail(
+            BAD_INPUT,
+            _("%(option)s is missing, and there is no terminal to ask on; nothing was changed", option=option),
+        )
     answer: str = click.prompt(question, default=default or None, err=True)
     return answer
 
@@ -226,7 +248,7 @@ def _check(answers: QuickstartAnswers) -> str:
         except (ResourceErrors, ValueError) as error:
             problems = [str(error)]
     if problems:
-        fail(BAD_INPUT, "\n".join((*problems, "nothing was changed")))
+        fail(BAD_INPUT, "\n".join((*problems, _("nothing was changed"))))
     return text
 
 
@@ -241,13 +263,20 @@ def _make_account() -> None:
             [*command, "--shell", "/usr/sbin/nologin", DEFAULT_ACCOUNT], check=True, capture_output=True
         )
     except (OSError, subprocess.CalledProcessError) as error:
-        fail(BAD_INPUT, f"the account {DEFAULT_ACCOUNT} could not be made: {error}; make it, and run this again")
+        fail(
+            BAD_INPUT,
+            _(
+                "the account %(default_account)s could not be made: %(error)s; make it, and run this again",
+                default_account=DEFAULT_ACCOUNT,
+                error=error,
+            ),
+        )
 
 
 def _owner(answers: QuickstartAnswers) -> Any:
     """A function that lets the gateway's account read a file of root's, where root sets up."""
     if os.geteuid() != 0 or answers.user != DEFAULT_ACCOUNT:
-        return lambda _: None
+        return lambda _context: None
     return lambda path: shutil.chown(path, "root", DEFAULT_ACCOUNT)
 
 
@@ -266,11 +295,11 @@ def _tell(file: Path) -> None:
         for domain in organization.accepted_domains:
             _print_zone(through, organization.name, domain.name)
     findings = through.call(examine_gateway, ExamineGateway()).findings
-    click.echo("\nWhat is still to be seen to:", err=True)
+    click.echo(_("\nWhat is still to be seen to:"), err=True)
     print_findings([finding for finding in findings if finding.level is not Level.PASS])
     prefix = "gatepost " if file == DEFAULT_PATHS[0] else f"gatepost --config {file} "
     is_service = file == DEFAULT_PATHS[0] and Path("/run/systemd/system").exists()
-    click.echo("\nNext: start it, examine it, make the owner of the admin centre:", err=True)
+    click.echo(_("\nNext: start it, examine it, make the owner of the admin centre:"), err=True)
     for command in (
         "systemctl enable --now gatepost" if is_service else f"{prefix}serve",
         f"{prefix}doctor",
@@ -283,7 +312,7 @@ def _tell(file: Path) -> None:
 
 def _print_zone(through: Client, organization: str, domain: str) -> None:
     publication = through.call(view_publication, ViewPublication(domain=domain, organization=organization)).publication
-    click.echo(f"; records to publish for {domain}")
+    click.echo(_("; records to publish for %(domain)s", domain=domain))
     click.echo(publication.zone)
     if not domain.startswith("*."):
         click.echo(dmarc_line(domain))

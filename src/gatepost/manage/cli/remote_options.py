@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
+from gatepost.manage.cli.language import _
+from gatepost.texts import N_
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -99,22 +102,24 @@ def parse_remote_options(
         return RemoteOptions(config, RemoteServer(server, **options))
     for name in _OPTIONS:
         if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
-            raise click.UsageError(f"--{name.replace('_', '-')} needs --server URL (or GATEPOST_SERVER)")
+            raise click.UsageError(_("--%(name)s needs --server URL (or GATEPOST_SERVER)", name=name.replace("_", "-")))
     return RemoteOptions(config)
 
 
 # ------------------------------------------------------------------------------------------------ what stays here
 
 _WHY = {
-    "serve": "it runs the gateway itself",
-    "quickstart": "it sets up the machine that it runs on",
-    "up": "it sets up a gateway and runs it",
-    "certificate add": "--leave-key and --directory name files of that machine",
-    "user setup": "until there is an owner, the admin centre is available only on that machine",
-    "smime": "private keys do not leave the gateway",
-    "site": "the authority's key does not leave the gateway",
-    "report send": "the gateway itself sends its reports",
-    "evidence verify": "it reads the whole log (give it an export or a copy; or POST /api/v1/evidence/verification)",
+    "serve": N_("it runs the gateway itself"),
+    "quickstart": N_("it sets up the machine that it runs on"),
+    "up": N_("it sets up a gateway and runs it"),
+    "certificate add": N_("--leave-key and --directory name files of that machine"),
+    "user setup": N_("until there is an owner, the admin centre is available only on that machine"),
+    "smime": N_("private keys do not leave the gateway"),
+    "site": N_("the authority's key does not leave the gateway"),
+    "report send": N_("the gateway itself sends its reports"),
+    "evidence verify": N_(
+        "it reads the whole log (give it an export or a copy; or POST /api/v1/evidence/verification)"
+    ),
 }
 
 
@@ -124,11 +129,13 @@ def only_here(context: click.Context) -> Refusal:
 
     words = context.command_path.split()[1:]
     why = next(
-        (text for end in range(len(words), 0, -1) if (text := _WHY.get(" ".join(words[:end])))),
-        "this command is not available over REST (docs/rest.md lists what is)",
+        (_(text) for end in range(len(words), 0, -1) if (text := _WHY.get(" ".join(words[:end])))),
+        _("this command is not available over REST (docs/rest.md lists what is)"),
     )
-    text = (
-        f"gatepost {' '.join(words)} works only on the gateway's own machine: {why}. Run it there, without "
-        "--server (and GATEPOST_SERVER)"
+    text = _(
+        "gatepost %(words)s works only on the gateway's own machine: %(why)s. Run it there, "
+        "without --server (and GATEPOST_SERVER)",
+        words=" ".join(words),
+        why=why,
     )
     return Refusal(RefusalKind.INPUT, text)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gatepost.manage.cli.client import client
+from gatepost.manage.cli.language import _
 from gatepost.manage.cli.options import NO, config_option, fail, json_option
 from gatepost.manage.cli.request_options import request_options
 from gatepost.manage.cli.tables import print_json, print_table
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 
 _COLUMNS = ("reporter", "domain", "policy", "reports", "passed", "failed", "results")
-_FAILURES = (
+_FAILURE_COLUMNS = (
     "day", "reporter", "domain", "policy", "result", "sessions", "from", "to", "reason",
     "received here", "refused here",
 )  # fmt: skip
@@ -47,12 +48,14 @@ def received(request: ListReceivedReports, *, failures: bool, config: str | None
     if as_json:
         print_json(found)
     elif found and failures:
-        print_table(_FAILURES, [_failure_row(row) for row in found])
+        print_table(_FAILURE_COLUMNS, (_failure_row(row) for row in found))
     elif found:
-        print_table(_COLUMNS, [_sum_row(row) for row in found])
+        print_table(_COLUMNS, (_sum_row(row) for row in found))
     if not found:
-        span = f"from {request.since or '30 days before'} to {request.until or 'now'}"
-        fail(NO, f"no such reports for the time {span}")
+        span = _(
+            "from %(since)s to %(until)s", since=request.since or _("30 days before"), until=request.until or "now"
+        )
+        fail(NO, _("no such reports for the time %(span)s", span=span))
 
 
 def _sum_row(sums: ReceivedSums) -> tuple[Any, ...]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from gatepost.analysis.reports.tlsrpt import report_object
+from gatepost.manage.cli.language import _
 from gatepost.manage.cli.options import BAD_INPUT, NO, UNKNOWN, config_option, fail, gateway_of, json_option
 from gatepost.manage.cli.report_tlsrpt import counted, day_option, domain_option
 from gatepost.manage.cli.tables import print_json, printable
@@ -69,7 +70,10 @@ def send(day: str, domain: str, *, dry_run: bool, config: str | None, as_json: b
     now = time.time()
     chosen = day_option(day) if day else day_text(now - _DAY)
     if chosen >= day_text(now):
-        fail(BAD_INPUT, f"--day {chosen} has not ended: reports cover whole UTC days; choose an earlier day")
+        fail(
+            BAD_INPUT,
+            _("--day %(chosen)s has not ended: reports cover whole UTC days; choose an earlier day", chosen=chosen),
+        )
     summaries = counted(gateway, chosen, domain_option(domain))
     if dry_run:
         reports = [
@@ -83,7 +87,7 @@ def send(day: str, domain: str, *, dry_run: bool, config: str | None, as_json: b
 
 def _make_due(settings: Settings, day: str, domains: list[str], *, as_json: bool) -> None:
     if not settings.tls_reports.send:
-        fail(BAD_INPUT, "[tls_reports] send is false, so the gateway sends no reports; set it to true and restart")
+        fail(BAD_INPUT, _("[tls_reports] send is false, so the gateway sends no reports; set it to true and restart"))
     wanted = frozenset(domains)
     try:
         with closing(Storage.of(settings).sent_reports()) as reports:
@@ -97,11 +101,11 @@ def _make_due(settings: Settings, day: str, domains: list[str], *, as_json: bool
         print_json({"day": day, "due": due, "sent_before": sent})
     else:
         for name in due:
-            click.echo(f"{name}: due now")
+            click.echo(_("%(name)s: due now", name=name))
         for name in sent:
-            click.echo(f"{name}: sent before, see `gatepost report sent`")
+            click.echo(_("%(name)s: sent before, see `gatepost report sent`", name=name))
     if not due:
-        fail(NO, f"all reports of {day} were sent before")
+        fail(NO, _("all reports of %(day)s were sent before", day=day))
 
 
 async def _looked_up(settings: Settings, reports: Sequence[Outgoing]) -> list[_PlannedReport]:
@@ -113,7 +117,9 @@ async def _looked_up(settings: Settings, reports: Sequence[Outgoing]) -> list[_P
             try:
                 return _plan(report, await report_record(resolver, report.domain))
             except LookupFailed as failed:
-                return _PlannedReport(report, (), f"its record cannot be looked up: {failed.detail}", unknown=True)
+                return _PlannedReport(
+                    report, (), _("its record cannot be looked up: %(detail)s", detail=failed.detail), unknown=True
+                )
 
     try:
         return await asyncio.gather(*map(one, reports))
@@ -123,10 +129,12 @@ async def _looked_up(settings: Settings, reports: Sequence[Outgoing]) -> list[_P
 
 def _plan(report: Outgoing, record: TlsRptRecord | RecordError | None) -> _PlannedReport:
     if isinstance(record, RecordError):
-        return _PlannedReport(report, (), f"its record cannot be used: {record.detail}")
+        return _PlannedReport(report, (), _("its record cannot be used: %(detail)s", detail=record.detail))
     if record is None:
         return _PlannedReport(
-            report, (), f"there is no record at {record_name(report.domain)}, so the domain asks for no report"
+            report,
+            (),
+            _("there is no record at %(domain)s, so the domain asks for no report", domain=record_name(report.domain)),
         )
     return _PlannedReport(report, record.rua)
 
@@ -138,9 +146,9 @@ def _show(planned: list[_PlannedReport], *, as_json: bool) -> None:
         for report in planned:
             _print(report)
     if any(report.unknown for report in planned):
-        fail(UNKNOWN, "a record could not be looked up")
+        fail(UNKNOWN, _("a record could not be looked up"))
     if not any(report.rua for report in planned):
-        fail(NO, "no domain asks for a report")
+        fail(NO, _("no domain asks for a report"))
 
 
 def _for_machines(planned: _PlannedReport) -> dict[str, Any]:

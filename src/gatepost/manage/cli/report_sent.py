@@ -9,6 +9,7 @@ import click
 import msgspec
 
 from gatepost.manage.cli.client import client
+from gatepost.manage.cli.language import _
 from gatepost.manage.cli.options import MOMENT, NO, config_option, fail, json_option
 from gatepost.manage.cli.request_options import request_options
 from gatepost.manage.cli.tables import print_json, print_table, printable
@@ -45,9 +46,13 @@ def sent(since: float, request: ListSentReports, config: str | None, *, as_json:
     if as_json:
         print_json(states)
     elif states:
-        print_table(_COLUMNS, [_row(state) for state in states])
+        print_table(_COLUMNS, (_row(state) for state in states))
     if not states:
-        fail(NO, f"no reports since {day}" + (f" to {printable(request.domain)}" if request.domain else ""))
+        fail(
+            NO,
+            _("no reports since %(day)s", day=day)
+            + (_(" to %(domain)s", domain=printable(request.domain)) if request.domain else ""),
+        )
 
 
 def _row(report: SentReportState) -> tuple[object, ...]:

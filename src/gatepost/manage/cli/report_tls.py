@@ -11,6 +11,7 @@ import msgspec
 
 from gatepost.analysis.reports.tls_record import CSV_COLUMNS, csv_rows, report_of
 from gatepost.manage.cli.client import client
+from gatepost.manage.cli.language import _
 from gatepost.manage.cli.options import BAD_INPUT, MOMENT, NO, UNKNOWN, config_option, fail, json_option
 from gatepost.manage.cli.report_tls_text import CONNECTOR_COLUMNS, connector_rows, print_report
 from gatepost.manage.cli.request_options import request_options
@@ -87,7 +88,7 @@ def _report(config: str | None, since: float, until: float, request: GetTlsRepor
     now = time.time()
     first, last = day_text(since or (until or now) - _BEFORE), day_text(until or now)
     if first > last:
-        fail(BAD_INPUT, f"--since {first} is after --until {last}")
+        fail(BAD_INPUT, _("--since %(first)s is after --until %(last)s", first=first, last=last))
     return gateway.call(get_tls_report, msgspec.structs.replace(request, since=first, until=last))
 
 
@@ -98,18 +99,31 @@ def _values(answer: TlsReportSummary) -> TlsReport:
 
 def _end(answer: TlsReportSummary) -> None:
     if answer.unreadable:
-        fail(UNKNOWN, f"not counted, because they cannot be read: {', '.join(answer.unreadable)}")
+        fail(
+            UNKNOWN,
+            _("not counted, because they cannot be read: %(unreadable)s", unreadable=", ".join(answer.unreadable)),
+        )
     if not any(hops.carried or hops.refused or hops.failures for hops in answer.hops.values()):
-        fail(NO, f"no such mail from {answer.first} to {answer.last}")
+        fail(NO, _("no such mail from %(first)s to %(last)s", first=answer.first, last=answer.last))
 
 
 def _writer(path: Path) -> Callable[[TlsReportSummary, Path], None]:
     """What makes a file of its kind; known before the trace is read."""
     writers = {".svg": _draw, ".csv": _write_csv, ".json": _write_json}
     if path.suffix == ".png":
-        fail(BAD_INPUT, f"{printable(path)}: pictures are drawn as SVG; write it to a file that ends in .svg")
+        fail(
+            BAD_INPUT,
+            _("%(path)s: pictures are drawn as SVG; write it to a file that ends in .svg", path=printable(path)),
+        )
     if path.suffix not in writers:
-        fail(BAD_INPUT, f"{printable(path)}: unknown file type; the name must end in {', '.join(writers)}")
+        fail(
+            BAD_INPUT,
+            _(
+                "%(path)s: unknown file type; the name must end in %(writers)s",
+                path=printable(path),
+                writers=", ".join(writers),
+            ),
+        )
     return writers[path.suffix]
 
 
@@ -118,8 +132,8 @@ def _write(writer: Callable[[TlsReportSummary, Path], None], answer: TlsReportSu
         with as_caller():
             writer(answer, path)
     except OSError as error:
-        fail(BAD_INPUT, f"{printable(path)} cannot be written: {error.strerror}")
-    click.echo(f"wrote {printable(path)}", err=True)
+        fail(BAD_INPUT, _("%(path)s cannot be written: %(strerror)s", path=printable(path), strerror=error.strerror))
+    click.echo(_("wrote %(path)s", path=printable(path)), err=True)
 
 
 def _draw(answer: TlsReportSummary, path: Path) -> None:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import click
 
 from gatepost.analysis.reports.tls import Direction, Protection
+from gatepost.manage.cli.language import _, quantity
 from gatepost.manage.cli.tables import print_table, printable
-from gatepost.quantity import quantity
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -26,14 +26,16 @@ _BAR = 40
 
 def print_report(report: TlsReport) -> None:
     """The whole of it, at most twenty lines of each part."""
-    click.echo(f"{report.first} to {report.last} (UTC), one delivery for each recipient and hop")
+    click.echo(
+        _("%(first)s to %(last)s (UTC), one delivery for each recipient and hop", first=report.first, last=report.last)
+    )
     for direction in Direction:
         _print_hops(direction, report.hops[direction])
-    _print_part("by connector", CONNECTOR_COLUMNS, list(connector_rows(report.connectors)))
-    _print_part("by partner", _PARTNER_COLUMNS, list(connector_rows(report.partners)))
-    _print_part("domains that never offered TLS", ("partner", "messages"), report.never_tls)
+    _print_part(_("by connector"), CONNECTOR_COLUMNS, list(connector_rows(report.connectors)))
+    _print_part(_("by partner"), _PARTNER_COLUMNS, list(connector_rows(report.partners)))
+    _print_part(_("domains that never offered TLS"), ("partner", "messages"), report.never_tls)
     _print_part(
-        "partners ready for mandatory TLS",
+        _("partners ready for mandatory TLS"),
         ("partner", "messages", "requirement that all mail met"),
         list(_ready(report.ready)),
     )
@@ -50,8 +52,16 @@ def connector_rows(named: Sequence[Named]) -> Iterator[tuple[object, ...]]:
 
 
 def _print_hops(direction: Direction, hops: HopSummary) -> None:
-    refused = f", {hops.refused} refused" if hops.refused else ""
-    click.echo(f"\n{direction}: {hops.carried} carried{refused}, {quantity(hops.failures.total(), 'TLS failure')}")
+    refused = _(", %(refused)s refused", refused=hops.refused) if hops.refused else ""
+    click.echo(
+        _(
+            "\n%(direction)s: %(carried)s carried%(refused)s, %(failures)s",
+            direction=direction,
+            carried=hops.carried,
+            refused=refused,
+            failures=quantity(hops.failures.total(), "TLS failure"),
+        )
+    )
     for protection in Protection:
         count = hops.protections[protection]
         bar = "#" * round(_BAR * count / hops.carried) if hops.carried else ""
@@ -59,22 +69,31 @@ def _print_hops(direction: Direction, hops: HopSummary) -> None:
     if hops.trusted:
         share = _share(hops.trusted, hops.protections[Protection.ENCRYPTED])
         click.echo(
-            f"    of mail that was only encrypted, {share} went to a host with a trusted certificate for its name"
+            _(
+                "    of mail that was only encrypted, %(share)s went to a host with a trusted certificate for its name",
+                share=share,
+            )
         )
-    for label, counts in (("version", hops.versions), ("group", hops.groups), ("suite", hops.suites)):
+    for label, counts in ((_("version"), hops.versions), (_("group"), hops.groups), (_("suite"), hops.suites)):
         if counts:
             text = ", ".join(f"{name} {_share(count, counts.total())}" for name, count in _most(counts)[:6])
             click.echo(f"    {label:10} {printable(text)}")
     if hops.carried:
-        click.echo(f"    post-quantum key exchange: {_share(hops.post_quantum, hops.carried)}")
+        click.echo(
+            _("    post-quantum key exchange: %(post_quantum)s", post_quantum=_share(hops.post_quantum, hops.carried))
+        )
     for name, count in _most(hops.failures):
-        click.echo(f"    failed     {printable(name)}: {count}")
+        click.echo(_("    failed     %(name)s: %(count)s", name=printable(name), count=count))
 
 
 def _print_part(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     if not rows:
         return
-    more = f" (the first {_MOST} of {len(rows)}; all: --json or -o FILE)" if len(rows) > _MOST else ""
+    more = (
+        _(" (the first %(most)s of %(rows)s; all: --json or -o FILE)", most=_MOST, rows=len(rows))
+        if len(rows) > _MOST
+        else ""
+    )
     click.echo(f"\n{title}{more}")
     print_table(columns, rows[:_MOST])
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NoReturn
 import click
 
 from gatepost.manage.cli.client import client
+from gatepost.manage.cli.language import _
 from gatepost.manage.cli.options import BAD_INPUT, NO, config_option, fail, json_option
 from gatepost.manage.cli.request_options import request_options
 from gatepost.manage.cli.tables import print_json, print_table, printable
@@ -42,7 +43,7 @@ def tlsrpt(request: GetSessions, config: str | None, *, as_json: bool) -> None:
     if as_json:
         print_json(sessions)
     elif sessions.reports:
-        print_table(_COLUMNS, [row for summary in sessions.summaries() for row in _rows(summary)])
+        print_table(_COLUMNS, (row for summary in sessions.summaries() for row in _rows(summary)))
     if not sessions.reports:
         _none(sessions.day, sessions.days, request.domain)
 
@@ -60,26 +61,26 @@ def day_option(text: str) -> str:
     try:
         return date.fromisoformat(text).isoformat()
     except ValueError:
-        fail(BAD_INPUT, f"--day {text!r} is not a day; write it like 2026-11-24")
+        fail(BAD_INPUT, _("--day %(text)s is not a day; write it like 2026-11-24", text=repr(text)))
 
 
 def domain_option(text: str) -> str:
     """A domain that was given, as A-labels, "" for none; ends the command with exit code 2 if it is no name."""
     name = normalise(text) if text else ""
     if text and not name:
-        fail(BAD_INPUT, f"--domain {text!r} is not a domain name")
+        fail(BAD_INPUT, _("--domain %(text)s is not a domain name", text=repr(text)))
     return name
 
 
 def _none(day: str, days: list[str], domain: str) -> NoReturn:
-    whose = f" with {printable(domain)}" if domain else ""
-    fail(NO, f"no TLS sessions{whose} were counted on {day}; {_there(days)}")
+    whose = _(" with %(domain)s", domain=printable(domain)) if domain else ""
+    fail(NO, _("no TLS sessions%(whose)s were counted on %(day)s; %(days)s", whose=whose, day=day, days=_there(days)))
 
 
 def _there(days: list[str]) -> str:
     if not days:
-        return "no day has counts"
-    return f"there are counts of {days[0]}" + (f" to {days[-1]}" if len(days) > 1 else "")
+        return _("no day has counts")
+    return _("there are counts of %(days)s", days=days[0]) + (_(" to %(days)s", days=days[-1]) if len(days) > 1 else "")
 
 
 def _rows(summary: DomainSummary) -> Iterator[tuple[object, ...]]:

@@ -13,6 +13,7 @@ import tomlkit
 
 from gatepost.manage.cli.changes import report
 from gatepost.manage.cli.client import client
+from gatepost.manage.cli.language import _
 from gatepost.manage.cli.options import BAD_INPUT, MOMENT_TEXT, config_option, fail, json_option
 from gatepost.manage.cli.tables import print_json
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
@@ -103,13 +104,22 @@ def read_document(source: Path) -> dict[str, Any]:
         return tomllib.loads(text)
     except (tomllib.TOMLDecodeError, json.JSONDecodeError, UnicodeDecodeError) as error:
         fail(
-            BAD_INPUT, f"{source}: not readable as {source.suffix[1:].upper() or 'TOML'}: {error}; nothing was changed"
+            BAD_INPUT,
+            _(
+                "%(source)s: not readable as %(suffix)s: %(error)s; nothing was changed",
+                source=source,
+                suffix=source.suffix[1:].upper() or "TOML",
+                error=error,
+            ),
         )
     except OSError as error:
-        fail(BAD_INPUT, f"{source}: {error.strerror}; nothing was changed")
+        fail(BAD_INPUT, _("%(source)s: %(strerror)s; nothing was changed", source=source, strerror=error.strerror))
 
 
 def _table(source: Path, document: Any) -> dict[str, Any]:
     if not isinstance(document, dict):
-        fail(BAD_INPUT, f"{source}: not a table of resources (docs/resources.md shows one); nothing was changed")
+        fail(
+            BAD_INPUT,
+            _("%(source)s: not a table of resources (docs/resources.md shows one); nothing was changed", source=source),
+        )
     return document

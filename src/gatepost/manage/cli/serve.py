@@ -104,6 +104,7 @@ def serve(config: str | None, *, check: bool) -> None:
     _check_store(settings)  # of a start and a restore that begin at once, at least one sees the other
     registration = _registered(settings)
     confinement = Confinement(settings, withheld=_WITHHELD)
+    Storage.of(settings).load_worker_modules()
     Storage.of(settings).disconnect()  # nothing of it survives a fork
     workers, work = _processes(settings, ports, registration, tickets, confinement)
     supervisor = Supervisor(

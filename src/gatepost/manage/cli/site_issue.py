@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, PrivateFormat, pkcs12
 
+from gatepost.manage.cli.language import _
 from gatepost.manage.cli.options import BAD_INPUT, author, config_option, fail, settings_of
 from gatepost.manage.cli.site_store import checked_host, opened, write_new
 from gatepost.manage.cli.tables import printable
@@ -78,7 +79,7 @@ def issue(name: str, others: tuple[str, ...], config: str | None, **asked: str |
     settings = settings_of(config)
     pfx, pem = asked["pfx"], asked["pem"]
     if (pfx is None) == (pem is None):
-        fail(BAD_INPUT, "use either --pfx FILE or --pem FOLDER")
+        fail(BAD_INPUT, _("use either --pfx FILE or --pem FOLDER"))
     names = tuple(dict.fromkeys(_name(text) for text in (name, *others)))
     key = _KEYS[str(asked["key_type"])]()
     files = _pfx_files(Path(str(pfx))) if pfx is not None else _pem_files(Path(str(pem)))
@@ -89,17 +90,27 @@ def issue(name: str, others: tuple[str, ...], config: str | None, **asked: str |
         leaf = site.issue(names, key.public_key(), lifetime=lifetime, author=author(), now=now)
     certificate = x509.load_pem_x509_certificate(leaf)
     thumbprint = certificate.fingerprint(hashes.SHA1()).hex().upper()  # noqa: S303 - as Windows names certificates
-    password = "" if pfx is None else "".join(secrets.choice(_LETTERS) for _ in range(_PASSWORD))
+    password = "" if pfx is None else "".join(secrets.choice(_LETTERS) for _position in range(_PASSWORD))
     contents = (
         _pem_contents(leaf, key, root) if pfx is None else _pfx_contents(certificate, key, root, (password, asked))
     )
     for path, content, mode in zip(files, contents, (0o600, 0o644, 0o644, 0o644), strict=False):
         write_new(path, content, mode)
     until = moment(certificate.not_valid_after_utc.timestamp())
-    click.echo(printable(f"{', '.join(names)}: valid until {until}, thumbprint (SHA-1) {thumbprint}"), err=True)
-    click.echo(f"written: {', '.join(map(str, files))}", err=True)
+    click.echo(
+        printable(
+            _(
+                "%(names)s: valid until %(until)s, thumbprint (SHA-1) %(thumbprint)s",
+                names=", ".join(names),
+                until=until,
+                thumbprint=thumbprint,
+            )
+        ),
+        err=True,
+    )
+    click.echo(_("written: %(files)s", files=", ".join(map(str, files))), err=True)
     if password:
-        click.echo("the password of the PFX file, shown only now:", err=True)
+        click.echo(_("the password of the PFX file, shown only now:"), err=True)
         click.echo(password)
 
 
@@ -128,9 +139,12 @@ def _free(files: list[Path]) -> list[Path]:
     with as_caller():
         for file in files:
             if file.exists():
-                fail(BAD_INPUT, f"{file}: exists already; name another place, or move it away; nothing was issued")
+                fail(
+                    BAD_INPUT,
+                    _("%(file)s: exists already; name another place, or move it away; nothing was issued", file=file),
+                )
             if not file.parent.is_dir():
-                fail(BAD_INPUT, f"{file.parent}: no such folder; nothing was issued")
+                fail(BAD_INPUT, _("%(parent)s: no such folder; nothing was issued", parent=file.parent))
     return files
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from gatepost.manage.cli.language import _
 from gatepost.manage.cli.options import BAD_INPUT, UNKNOWN, author, config_option, fail, settings_of
 from gatepost.manage.cli.site_store import checked_host, opened
 from gatepost.manage.use_cases.times import stamp as moment
@@ -37,7 +38,7 @@ class _Duration(click.ParamType[float]):
         except ValueError as error:
             self.fail(str(error), param, ctx)
         if not 0 < duration <= _LONGEST:
-            self.fail(f"{value!r}: a token is valid for 7 days at most", param, ctx)
+            self.fail(_("%(value)s: a token is valid for 7 days at most", value=repr(value)), param, ctx)
         return duration
 
 
@@ -58,16 +59,23 @@ def token(node: str, valid: float, config: str | None) -> None:
     name = checked_host("--for", node) if node else ""
     with opened(settings, keys=False) as records:
         made, text = Site(records).new_token(name, valid=valid, author=author(), now=time.time())
-    who = name or "a gateway that is not a node yet"
+    who = name or _("a gateway that is not a node yet")
     address = settings.site.address or "HOST:8444"
     port = address.rpartition(":")[2]
     click.echo(
-        f"token {made.id} for {who}, until {moment(made.expires)}; on that node: gatepost site join "
-        f"{settings.server.hostname}:{port} --token -",
+        _(
+            "token %(id)s for %(who)s, until %(expires)s; on that node: gatepost site join "
+            "%(hostname)s:%(port)s --token -",
+            id=made.id,
+            who=who,
+            expires=moment(made.expires),
+            hostname=settings.server.hostname,
+            port=port,
+        ),
         err=True,
     )
     if not settings.site.address:
-        click.echo("no node can join yet: set [site] address, and restart serve", err=True)
+        click.echo(_("no node can join yet: set [site] address, and restart serve"), err=True)
     click.echo(text)
 
 
@@ -108,14 +116,18 @@ def _must_be_free(records: SiteStore, hostname: str, *, replace: bool) -> str:
     if records.state().authorities:
         fail(
             BAD_INPUT,
-            "this gateway keeps the authority of a site and is its first node, so it cannot join another site",
+            _("this gateway keeps the authority of a site and is its first node, so it cannot join another site"),
         )
     known = records.membership()
     if known is not None and known.not_after > time.time() and not replace:
         until = moment(known.not_after)
         fail(
             BAD_INPUT,
-            f"this gateway is a node of {known.site}, with a certificate until {until}; to join again: --replace",
+            _(
+                "this gateway is a node of %(site)s, with a certificate until %(until)s; to join again: --replace",
+                site=known.site,
+                until=until,
+            ),
         )
     own = records.kept_under()
     others = {name: member for name, member in records.memberships().items() if name != own}
@@ -123,8 +135,12 @@ def _must_be_free(records: SiteStore, hostname: str, *, replace: bool) -> str:
         if member.node == hostname:
             fail(
                 BAD_INPUT,
-                f"server.hostname: {name}, which has the same database, is the node {hostname} already; "
-                "give each node a host name of its own",
+                _(
+                    "server.hostname: %(name)s, which has the same database, is the node "
+                    "%(hostname)s already; give each node a host name of its own",
+                    name=name,
+                    hostname=hostname,
+                ),
             )
     return next((member.site for member in others.values()), "")
 
@@ -142,9 +158,24 @@ def _join(records: SiteStore, settings: Settings, site: tuple[str, str], token_p
     except OSError as error:
         code = error.errno or 0
         why = os.strerror(code) if code > 0 else error.strerror or str(error)
-        fail(UNKNOWN, f"{address}: {why}; check that [site] address is set there, and that no firewall blocks it")
+        fail(
+            UNKNOWN,
+            _(
+                "%(address)s: %(why)s; check that [site] address is set there, and that no firewall blocks it",
+                address=address,
+                why=why,
+            ),
+        )
     made = Member(records).take(grant, key, node, address, author=author(), now=now)
-    click.echo(f"{node} is a node of {made.site}, with a certificate until {moment(made.not_after)}", err=True)
+    click.echo(
+        _(
+            "%(node)s is a node of %(site)s, with a certificate until %(not_after)s",
+            node=node,
+            site=made.site,
+            not_after=moment(made.not_after),
+        ),
+        err=True,
+    )
 
 
 @click.command()
@@ -159,8 +190,16 @@ def leave(config: str | None) -> None:
     with opened(settings, keys=False) as records:
         known = records.membership()
         if known is None:
-            fail(BAD_INPUT, "this gateway belongs to no site")
+            fail(BAD_INPUT, _("this gateway belongs to no site"))
         if not known.address:
-            fail(BAD_INPUT, f"this gateway keeps the authority of {known.site}; its nodes still need it")
+            fail(BAD_INPUT, _("this gateway keeps the authority of %(site)s; its nodes still need it", site=known.site))
         Member(records).leave(author=author())
-    click.echo(f"{known.node} has left {known.site}; there: gatepost site nodes remove {known.node}", err=True)
+    click.echo(
+        _(
+            "%(node)s has left %(site)s; there: gatepost site nodes remove %(node2)s",
+            node=known.node,
+            site=known.site,
+            node2=known.node,
+        ),
+        err=True,
+    )

@@ -10,6 +10,7 @@ import click
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from gatepost.manage.cli.language import _
 from gatepost.manage.cli.options import BAD_INPUT, author, config_option, fail, json_option, settings_of
 from gatepost.manage.cli.site_store import opened, write_new
 from gatepost.manage.cli.tables import print_json, print_table
@@ -49,10 +50,24 @@ def remove(name: str, note: str, config: str | None) -> None:
             if member.node != name or member.address:
                 continue
             if key == own:
-                fail(BAD_INPUT, f"{name} is this gateway itself, which keeps the authority")
-            fail(BAD_INPUT, f"{name} has the same database, and would certify itself: gatepost node remove {key}")
+                fail(BAD_INPUT, _("%(name)s is this gateway itself, which keeps the authority", name=name))
+            fail(
+                BAD_INPUT,
+                _(
+                    "%(name)s has the same database, and would certify itself: gatepost node remove %(key)s",
+                    name=name,
+                    key=key,
+                ),
+            )
         gone = Site(records).remove_node(name, author=author(), note=note)
-    click.echo(f"{name} gets no further certificates; its last one ends at {moment(gone.not_after)}", err=True)
+    click.echo(
+        _(
+            "%(name)s gets no further certificates; its last one ends at %(not_after)s",
+            name=name,
+            not_after=moment(gone.not_after),
+        ),
+        err=True,
+    )
 
 
 @nodes.command("remove-token")
@@ -62,7 +77,7 @@ def remove_token(token: str, config: str | None) -> None:
     """Revoke TOKEN, by its id. Exit codes: 0 done, 2 there is no such token, 3 the data cannot be read."""
     with opened(settings_of(config), keys=False) as records:
         gone = Site(records).remove_token(token, author=author())
-    click.echo(f"token {gone.id} can no longer be used", err=True)
+    click.echo(_("token %(id)s can no longer be used", id=gone.id), err=True)
 
 
 @click.command()
@@ -102,7 +117,7 @@ def history(limit: int, config: str | None, as_json: bool) -> None:
     with opened(settings_of(config), keys=False) as records:
         changes = [change for kind in KINDS for change in records.store.history(kind, limit=limit)]
     changes.sort(key=lambda change: -change.version)
-    rows = [_row(change) for change in changes[:limit]]
+    rows = (_row(change) for change in changes[:limit])
     if as_json:
         print_json(
             [
@@ -115,7 +130,7 @@ def history(limit: int, config: str | None, as_json: bool) -> None:
 
 
 def _row(change: Change) -> tuple[str, ...]:
-    what = "added" if change.before is None else "removed" if change.after is None else "changed"
+    what = _("added") if change.before is None else _("removed") if change.after is None else _("changed")
     kind = change.kind.removeprefix("site_")
     name = "" if change.name == MEMBERSHIP else change.name
     return moment(change.at), change.author, f"{kind} {what}", name, change.note

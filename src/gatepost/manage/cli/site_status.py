@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
+from gatepost.manage.cli.language import _
 from gatepost.manage.cli.options import NO, config_option, fail, json_option, settings_of
 from gatepost.manage.cli.site_store import opened
-from gatepost.manage.cli.tables import print_json, print_table, printable
+from gatepost.manage.cli.tables import print_json, print_table, printable, table_language
 from gatepost.manage.use_cases.times import stamp as moment
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from gatepost.pki.site.records import Membership, SiteState
 
@@ -44,13 +45,13 @@ def status(config: str | None, as_json: bool) -> None:
                 (name, other.node, other.sha256[:_DIGITS], _end(other.not_after, now))
                 for name, other in sharing.items()
             ]
-            _table("nodes of this database", ("name", "node", "certificate", "valid_until"), sorted(rows))
+            _table(_("nodes of this database"), ("name", "node", "certificate", "valid_until"), sorted(rows))
     if member is None:
-        fail(NO, "this gateway belongs to no site: gatepost site init creates one, gatepost site join joins one")
+        fail(NO, _("this gateway belongs to no site: gatepost site init creates one, gatepost site join joins one"))
     if member.not_after <= now:
-        here = "its authority is here; check that gatepost serve is running"
-        there = "create a token for it at the site (--for) and run gatepost site join"
-        fail(NO, f"the certificate of this node has expired; {there if member.address else here}")
+        here = _("its authority is here; check that gatepost serve is running")
+        there = _("create a token for it at the site (--for) and run gatepost site join")
+        fail(NO, _("the certificate of this node has expired; %(there)s", there=there if member.address else here))
 
 
 def _record(member: Membership | None, state: SiteState, address: str, now: float) -> dict[str, Any]:
@@ -83,59 +84,89 @@ def _without(record: dict[str, Any], key: str) -> dict[str, Any]:
 def _print(member: Membership | None, state: SiteState, place: tuple[str, str], now: float) -> None:
     address, hostname = place
     if member is not None:
-        where = f"at {member.address}" if member.address else "here"
-        click.echo(printable(f"node {member.node} of site {member.site}, whose authority is {where}"))
+        where = _("at %(address)s", address=member.address) if member.address else _("here")
         click.echo(
-            f"certificate {member.sha256[:_DIGITS]} until {moment(member.not_after)}, "
-            f"renewal at {moment(member.renew_at)}"
+            printable(
+                _(
+                    "node %(node)s of site %(site)s, whose authority is %(where)s",
+                    node=member.node,
+                    site=member.site,
+                    where=where,
+                )
+            )
+        )
+        click.echo(
+            _(
+                "certificate %(sha256)s until %(not_after)s, renewal at %(renew_at)s",
+                sha256=member.sha256[:_DIGITS],
+                not_after=moment(member.not_after),
+                renew_at=moment(member.renew_at),
+            )
         )
     if member is not None and member.address and member.node != hostname:
-        click.echo(f"server.hostname is now {hostname}: create a token for it at the site, and join with --replace")
-    if not state.authorities:
-        return
-    click.echo(f"nodes join at {address}" if address else "no node can join: [site] address is not set")
+        click.echo(
+            _(
+                "server.hostname is now %(hostname)s: create a token for it at the site, and join with --replace",
+                hostname=hostname,
+            )
+        )
+    if state.authorities:
+        _print_authorities(state, address, now)
+
+
+def _print_authorities(state: SiteState, address: str, now: float) -> None:
+    """Print roots, nodes, tokens and certificates, which are known only where the authority is kept."""
+    click.echo(
+        _("nodes join at %(address)s", address=address) if address else _("no node can join: [site] address is not set")
+    )
     issuer = state.issuer(now)
-    roots = [
+    roots = (
         (
             authority.sha256,
-            "signs" if authority is issuer else _role(authority.signs_from, now),
+            _("signs") if authority is issuer else _role(authority.signs_from, now),
             moment(authority.not_after),
             _limits(authority.domains),
         )
         for authority in state.authorities
-    ]
-    _table("authorities", ("sha256", "state", "valid_until", "domains"), roots)
-    nodes = [
+    )
+    _table(_("authorities"), ("sha256", "state", "valid_until", "domains"), roots)
+    nodes = (
         (node.name, node.thumbprints[0][:_DIGITS], _end(node.not_after, now), moment(node.renewed), moment(node.joined))
         for node in sorted(state.nodes.values(), key=lambda node: node.name)
-    ]
-    _table("nodes", ("node", "certificate", "valid_until", "renewed", "joined"), nodes)
-    tokens = [
-        (token.id, token.node or "any", moment(token.expires), token.by)
+    )
+    _table(_("nodes"), ("node", "certificate", "valid_until", "renewed", "joined"), nodes)
+    tokens = (
+        (token.id, token.node or _("any"), moment(token.expires), token.by)
         for token in state.tokens.values()
         if token.expires > now
-    ]
-    _table("open tokens", ("token", "for", "valid_until", "by"), tokens)
-    issued = [
+    )
+    _table(_("open tokens"), ("token", "for", "valid_until", "by"), tokens)
+    issued = (
         (", ".join(server.names), server.serial, server.sha256[:_DIGITS], _end(server.not_after, now))
         for server in sorted(state.issued.values(), key=lambda server: server.not_after)
-    ]
-    _table("issued for other servers", ("names", "serial", "certificate", "valid_until"), issued)
+    )
+    _table(_("issued for other servers"), ("names", "serial", "certificate", "valid_until"), issued)
 
 
-def _table(title: str, columns: tuple[str, ...], rows: Sequence[Sequence[str]]) -> None:
-    click.echo(f"\n{title}{'' if rows else ': none'}")
-    if rows:
-        print_table(columns, rows)
+def _table(title: str, columns: tuple[str, ...], rows: Iterable[Sequence[str]]) -> None:
+    with table_language():
+        lines = list(rows)
+    click.echo(f"\n{title}{'' if lines else _(': none')}")
+    if lines:
+        print_table(columns, lines)
 
 
 def _role(signs_from: float, now: float) -> str:
-    return f"signs from {moment(signs_from)}" if signs_from > now else "trusted, no longer signs"
+    return (
+        _("signs from %(signs_from)s", signs_from=moment(signs_from))
+        if signs_from > now
+        else _("trusted, no longer signs")
+    )
 
 
 def _limits(domains: tuple[str, ...]) -> str:
-    return ", ".join(domains) or "any"
+    return ", ".join(domains) or _("any")
 
 
 def _end(not_after: float, now: float) -> str:
-    return moment(not_after) + (" (expired)" if not_after <= now else "")
+    return moment(not_after) + (_(" (expired)") if not_after <= now else "")

@@ -11,6 +11,7 @@ import click
 
 from gatepost.analysis.checks.chain_file import ChainFileError
 from gatepost.analysis.checks.pem_import import PasswordNeeded, PemSource, chain_pem_of, key_of, taken_in
+from gatepost.manage.cli.language import _
 from gatepost.manage.cli.options import (
     BAD_INPUT,
     NO,
@@ -84,7 +85,10 @@ def add(config: str | None, as_json: bool, **given: Any) -> None:
     leaf = parse(intake.certificates[0])
     why = _why_not(leaf, owner) or _not_owned(settings, organization, owner)
     if why and not given["force"]:
-        fail(NO, f"{subject_text(leaf)} {printable(why)}; to add it anyway: --force REASON")
+        fail(
+            NO,
+            _("%(subject)s %(why)s; to add it anyway: --force REASON", subject=subject_text(leaf), why=printable(why)),
+        )
     note = f"forced: {given['force']}" if given["force"] else given["note"]
     with opened(settings, keys=True) as store:
         smime_identity = store.add_identity(
@@ -93,7 +97,14 @@ def add(config: str | None, as_json: bool, **given: Any) -> None:
     if as_json:
         print_json(_view(smime_identity, time.time()))
     else:
-        click.echo(f"{smime_identity.id}: added for {owner}; its key is sealed\n  {printable(subject_text(leaf))}")
+        click.echo(
+            _(
+                "%(id)s: added for %(owner)s; its key is sealed\n  %(subject)s",
+                id=smime_identity.id,
+                owner=owner,
+                subject=printable(subject_text(leaf)),
+            )
+        )
 
 
 @identity.command("list")
@@ -113,7 +124,7 @@ def list_(organization: str, config: str | None, as_json: bool) -> None:
     if as_json:
         print_json([_view(smime_identity, now) for smime_identity in identities])
     else:
-        print_table(_COLUMNS, [_row(smime_identity, now) for smime_identity in identities])
+        print_table(_COLUMNS, (_row(smime_identity, now) for smime_identity in identities))
 
 
 @identity.command()
@@ -130,10 +141,17 @@ def remove(number: str, note: str, config: str | None) -> None:
             smime_identity for smime_identity in store.identities() if smime_identity.id.startswith(number.lower())
         ]
         if len(identities) != 1:
-            many = ", ".join(smime_identity.name for smime_identity in identities) or "none"
-            fail(BAD_INPUT, f"{number!r} does not name exactly one S/MIME identity (found: {many})")
+            many = ", ".join(smime_identity.name for smime_identity in identities) or _("none")
+            fail(
+                BAD_INPUT,
+                _(
+                    "%(number)s does not name exactly one S/MIME identity (found: %(many)s)",
+                    number=repr(number),
+                    many=many,
+                ),
+            )
         store.remove_identity(identities[0], author=author(), note=note)
-    click.echo(f"{identities[0].id}: removed, with its key")
+    click.echo(_("%(id)s: removed, with its key", id=identities[0].id))
 
 
 def _why_not(leaf: x509.Certificate, owner: str) -> str:
@@ -142,14 +160,20 @@ def _why_not(leaf: x509.Certificate, owner: str) -> str:
     why = sign if sign and encrypt else ""
     if bears(leaf, owner):
         return why
-    return f"does not name {owner}, but {', '.join(addresses(leaf)) or 'no address'}" + (f"; and {why}" if why else "")
+    return _(
+        "does not name %(owner)s, but %(names)s", owner=owner, names=", ".join(addresses(leaf)) or _("no address")
+    ) + (_("; and %(why)s", why=why) if why else "")
 
 
 def _not_owned(settings: Settings, organization: str, owner: str) -> str:
     domain = owner.rpartition("@")[2]
     if Gateway(settings).directory().owns(organization, domain):
         return ""
-    return f"would not be used: {domain} is not a verified accepted domain of {organization}"
+    return _(
+        "would not be used: %(domain)s is not a verified accepted domain of %(organization)s",
+        domain=domain,
+        organization=organization,
+    )
 
 
 def _taken_in(given: dict[str, Any]) -> PemImport:
@@ -163,14 +187,14 @@ def _taken_in(given: dict[str, Any]) -> PemImport:
         except PasswordNeeded:
             if password is not None or not sys.stdin.isatty():
                 raise
-            typed: str = click.prompt(f"password of {file}", hide_input=True, err=True)
+            typed: str = click.prompt(_("password of %(file)s", file=file), hide_input=True, err=True)
             intake = taken_in(
                 PemSource(pem_source.content, pem_source.source, key_pem, typed.encode(), "mail"), now=time.time()
             )
     except ChainFileError as error:
         fail(BAD_INPUT, printable(error))
     if not intake.key_pem:
-        fail(BAD_INPUT, f"{file}: it contains no private key; name the file with the key: --key FILE")
+        fail(BAD_INPUT, _("%(file)s: it contains no private key; name the file with the key: --key FILE", file=file))
     return intake
 
 
@@ -182,7 +206,7 @@ def _content(file: Path) -> bytes:
     try:
         with as_caller():
             if file.stat().st_size > _MOST:
-                fail(BAD_INPUT, f"{file}: larger than {_MOST} bytes")
+                fail(BAD_INPUT, _("%(file)s: larger than %(most)s bytes", file=file, most=_MOST))
             return file.read_bytes()
     except OSError as error:
         fail(BAD_INPUT, f"{file}: {error.strerror}")
@@ -206,4 +230,4 @@ def _row(one: SmimeIdentity, now: float) -> tuple[str, ...]:
     leaf = one.chain[0]
     until = moment(leaf.not_valid_after_utc.timestamp())[:10]
     shown = view(leaf, "")
-    return one.id, one.owner, one.organization, shown["key"], until, soon(leaf, unfit_to_sign(leaf, now)), "yes"
+    return one.id, one.owner, one.organization, shown["key"], until, soon(leaf, unfit_to_sign(leaf, now)), _("yes")

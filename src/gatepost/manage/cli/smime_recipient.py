@@ -10,6 +10,7 @@ import click
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from gatepost.analysis.checks.chain_file import ChainFileError, read_file
+from gatepost.manage.cli.language import _
 from gatepost.manage.cli.options import (
     BAD_INPUT,
     NO,
@@ -71,18 +72,30 @@ def add(config: str | None, as_json: bool, **given: Any) -> None:
         _check_chain(leaf, chain, given["trust_anchors"])
     why = unfit_to_encrypt(leaf, time.time())
     if not bears(leaf, owner):
-        names = ", ".join(addresses(leaf)) or "no address"
-        why = f"does not name {owner}, but {names}" + (f"; and {why}" if why else "")
+        names = ", ".join(addresses(leaf)) or _("no address")
+        why = _("does not name %(owner)s, but %(names)s", owner=owner, names=names) + (
+            _("; and %(why)s", why=why) if why else ""
+        )
     if why and not given["force"]:
-        fail(NO, f"{subject_text(leaf)} {printable(why)}; to add it anyway: --force REASON")
+        fail(
+            NO,
+            _("%(subject)s %(why)s; to add it anyway: --force REASON", subject=subject_text(leaf), why=printable(why)),
+        )
     note = f"forced: {given['force']}" if given["force"] else given["note"]
     with opened(settings) as store:
         version = store.add_recipient(organization, owner, [leaf], author=author(), note=note)
     if as_json:
         print_json({"organization": organization, "owner": owner, "version": version, **view(leaf, why)})
         return
-    click.echo(f"{owner}: added {fingerprint(leaf)}\n  {printable(subject_text(leaf))}")
-    click.echo("  compare this fingerprint with the owner over another channel than mail", err=True)
+    click.echo(
+        _(
+            "%(owner)s: added %(fingerprint)s\n  %(subject)s",
+            owner=owner,
+            fingerprint=fingerprint(leaf),
+            subject=printable(subject_text(leaf)),
+        )
+    )
+    click.echo(_("  compare this fingerprint with the owner over another channel than mail"), err=True)
 
 
 @recipient.command("list")
@@ -106,7 +119,7 @@ def list_(organization: str, config: str | None, as_json: bool) -> None:
     if as_json:
         print_json([{"organization": mine, "owner": owner, **view(row, why)} for owner, mine, row, why in rows])
         return
-    print_table(_COLUMNS, [_row(*row) for row in rows])
+    print_table(_COLUMNS, (_row(*row) for row in rows))
 
 
 def _row(owner: str, organization: str, certificate: x509.Certificate, why: str) -> tuple[str, ...]:
@@ -136,7 +149,13 @@ def show(owner: str, organization: str, config: str | None, as_json: bool) -> No
         _show(address, whose, views)
     if not any(row["usable"] for row in views):
         fail(
-            NO, f"mail to {address} cannot be encrypted; add a certificate: gatepost smime recipient add {address} FILE"
+            NO,
+            _(
+                "mail to %(address)s cannot be encrypted; add a certificate: gatepost smime "
+                "recipient add %(address2)s FILE",
+                address=address,
+                address2=address,
+            ),
         )
 
 
@@ -148,11 +167,11 @@ def _counting(store: SmimeStore, organization: str, owner: str) -> tuple[str, tu
 
 def _show(address: str, whose: str, views: list[dict[str, Any]]) -> None:
     for row in views:
-        of = f" (of {whose})" if whose != address else ""
+        of = _(" (of %(whose)s)", whose=whose) if whose != address else ""
         click.echo(f"{row['sha256']}{of}: {printable(row['why']) or 'usable'}")
         for name in ("subject", "issuer", "key", "not_before", "not_after"):
             click.echo(f"  {name:12}{printable(row[name])}")
-        click.echo(f"  {'addresses':12}{printable(', '.join(row['addresses']) or 'none')}")
+        click.echo(f"  {'addresses':12}{printable(', '.join(row['addresses']) or _('none'))}")
 
 
 @recipient.command()
@@ -179,10 +198,17 @@ def remove(owner: str, certificate: tuple[str, ...], organization: str, note: st
             if candidate.startswith(text.lower().replace(":", ""))
         ]
         if not kept or (certificate and not chosen):
-            fail(BAD_INPUT, f"{whose} has no such certificate; there are: {', '.join(kept) or 'none'}")
+            fail(
+                BAD_INPUT,
+                _(
+                    "%(whose)s has no such certificate; there are: %(kept)s",
+                    whose=whose,
+                    kept=", ".join(kept) or _("none"),
+                ),
+            )
         store.remove_recipient(mine, whose, chosen, author=author(), note=note)
     for removed in chosen or kept:
-        click.echo(f"{whose}: removed {removed}")
+        click.echo(_("%(whose)s: removed %(removed)s", whose=whose, removed=removed))
 
 
 def _read(file: Path) -> list[x509.Certificate]:
@@ -198,8 +224,15 @@ def _leaf(chain: list[x509.Certificate], file: Path) -> x509.Certificate:
     issuers = {certificate.issuer for certificate in chain if certificate.issuer != certificate.subject}
     leaves = [certificate for certificate in dict.fromkeys(chain) if certificate.subject not in issuers]
     if len(leaves) != 1:
-        names = "; ".join(printable(subject_text(leaf)) for leaf in leaves) or "none"
-        fail(BAD_INPUT, f"{file}: it contains certificates of several recipients, but one is expected: {names}")
+        names = "; ".join(printable(subject_text(leaf)) for leaf in leaves) or _("none")
+        fail(
+            BAD_INPUT,
+            _(
+                "%(file)s: it contains certificates of several recipients, but one is expected: %(names)s",
+                file=file,
+                names=names,
+            ),
+        )
     return leaves[0]
 
 
@@ -215,4 +248,7 @@ def _check_chain(leaf: x509.Certificate, chain: list[x509.Certificate], anchors:
     except AnchorsError as error:
         fail(BAD_INPUT, f"--trust-anchors: {error}")
     if verdict.status is not ChainStatus.TRUSTED:
-        fail(NO, f"{subject_text(leaf)} is not trusted: {printable(verdict.detail)}")
+        fail(
+            NO,
+            _("%(subject)s is not trusted: %(detail)s", subject=subject_text(leaf), detail=printable(verdict.detail)),
+        )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from gatepost.manage.cli.language import _, quantity
 from gatepost.manage.cli.options import BAD_INPUT, UNKNOWN, fail
 from gatepost.manage.cli.tables import printable
 from gatepost.manage.use_cases.gateway import Gateway
@@ -18,7 +19,6 @@ from gatepost.manage.use_cases.times import stamp as moment
 from gatepost.net.certificate import certificate_facts
 from gatepost.pki.smime.certificate import addresses, owner_of
 from gatepost.pki.smime.store import NotAdded, SmimeStore, SmimeStoreError
-from gatepost.quantity import quantity
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -55,7 +55,10 @@ def organization_of(settings: Settings, name: str) -> str:
     if len(names) != 1:
         fail(
             BAD_INPUT,
-            f"--organization is needed: there are {', '.join(names) or ('none; add one with gatepost apply')}",
+            _(
+                "--organization is needed: there are %(names)s",
+                names=", ".join(names) or (_("none; add one with gatepost apply")),
+            ),
         )
     return names[0]
 
@@ -65,7 +68,7 @@ def owner_given(text: str) -> str:
     try:
         return owner_of(text)
     except ValueError as error:
-        fail(BAD_INPUT, f"{printable(error)}; write an address, or the domain whose gateway decrypts")
+        fail(BAD_INPUT, _("%(error)s; write an address, or the domain whose gateway decrypts", error=printable(error)))
 
 
 def soon(certificate: x509.Certificate, unfit: str) -> str:
@@ -73,7 +76,7 @@ def soon(certificate: x509.Certificate, unfit: str) -> str:
     if unfit:
         return unfit
     left = certificate.not_valid_after_utc.timestamp() - time.time()
-    return f"expires in {quantity(int(left // 86400), 'day')}" if left < _SOON else "usable"
+    return _("expires in %(days)s", days=quantity(int(left // 86400), "day")) if left < _SOON else "usable"
 
 
 def view(certificate: x509.Certificate, unfit: str) -> dict[str, Any]:

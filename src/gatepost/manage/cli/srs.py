@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from gatepost.manage.cli.client import client
+from gatepost.manage.cli.language import _
 from gatepost.manage.cli.options import NO, config_option, fail, json_option
 from gatepost.manage.cli.request_options import request_options
 from gatepost.manage.cli.tables import print_json, print_table, printable
@@ -37,7 +38,9 @@ def list_(config: str | None, as_json: bool) -> None:
     if as_json:
         print_json(keys)
     else:
-        print_table(("name", "use"), [(key.name, "signs and verifies" if key.signs else "verifies") for key in keys])
+        print_table(
+            ("name", "use"), ((key.name, _("signs and verifies") if key.signs else _("verifies")) for key in keys)
+        )
 
 
 @srs.command()
@@ -54,7 +57,9 @@ def rotate(config: str | None, as_json: bool) -> None:
     if as_json:
         print_json(key)
     else:
-        click.echo(f"new key: {printable(key.name)}; remove older ones in a month: `gatepost srs remove NAME`")
+        click.echo(
+            _("new key: %(name)s; remove older ones in a month: `gatepost srs remove NAME`", name=printable(key.name))
+        )
 
 
 @srs.command()
@@ -69,6 +74,6 @@ def remove(request: RemoveSrsKey, config: str | None) -> None:
         client(config).call(remove_srs_key, request)
     except Refusal as refusal:
         if refusal.kind is RefusalKind.MISSING:
-            fail(NO, f"{printable(refusal.text)} `gatepost srs list` lists the keys.")
+            fail(NO, _("%(text)s `gatepost srs list` lists the keys.", text=printable(refusal.text)))
         raise
-    click.echo(f"removed: {printable(request.name)}")
+    click.echo(_("removed: %(name)s", name=printable(request.name)))

@@ -8,12 +8,12 @@ import click
 import msgspec
 
 from gatepost.manage.cli.client import client
+from gatepost.manage.cli.language import _, quantity
 from gatepost.manage.cli.options import NO, config_option, json_option
 from gatepost.manage.cli.tables import print_json, printable
 from gatepost.manage.use_cases.status import COUNTED, GetStatus, get_status
 from gatepost.manage.use_cases.times import stamp as moment
 from gatepost.manage.use_cases.work_list import ListWork, list_work
-from gatepost.quantity import quantity
 
 if TYPE_CHECKING:
     from gatepost.manage.use_cases.nodes import NodeStatus
@@ -44,31 +44,37 @@ def status(config: str | None, as_json: bool) -> None:
 
 def _print(current: Status) -> None:
     for listener in current.listeners:
-        _line(f"listener {listener.name}", listener.detail, ok=listener.ok)
-    _line("nameservers", f"{current.nameservers.name}: {current.nameservers.detail}", ok=current.nameservers.ok)
+        _line(_("listener %(name)s", name=listener.name), listener.detail, ok=listener.ok)
+    _line(_("nameservers"), f"{current.nameservers.name}: {current.nameservers.detail}", ok=current.nameservers.ok)
     for node in current.nodes:
-        _line(f"node {node.name}", _node(node), ok=_is_well(node))
+        _line(_("node %(name)s", name=node.name), _node(node), ok=_is_well(node))
     for worker in current.workers:
-        _line(f"worker {worker.name}", worker.detail, ok=worker.ok)
-    _line("configuration", _changed(current.configuration))
-    _line("queue", _waiting(current.queue))
+        _line(_("worker %(name)s", name=worker.name), worker.detail, ok=worker.ok)
+    _line(_("configuration"), _changed(current.configuration))
+    _line(_("queue"), _waiting(current.queue))
     if current.in_doubt:
-        _line("in doubt", f"{current.in_doubt} may arrive twice: the gateway stopped before it got the reply")
-    _line("certificates", current.certificates.text)
-    _line("mail", current.mail.text)
+        _line(
+            _("in doubt"),
+            _("%(in_doubt)s may arrive twice: the gateway stopped before it got the reply", in_doubt=current.in_doubt),
+        )
+    _line(_("certificates"), current.certificates.text)
+    _line(_("mail"), current.mail.text)
     if current.ungranted:
         _line(
-            "grants",
-            f"{quantity(current.ungranted, 'file or socket', 'files or sockets')} not granted (gatepost grant list)",
+            _("grants"),
+            _(
+                "%(things)s not granted (gatepost grant list)",
+                things=quantity(current.ungranted, "file or socket", "files or sockets"),
+            ),
         )
     if current.logins is not None:
-        _line("log-ins", _ways(current.logins))
-    click.echo("Running" if current.ok else "Unhealthy", err=True)
+        _line(_("log-ins"), _ways(current.logins))
+    click.echo(_("Running") if current.ok else _("Unhealthy"), err=True)
 
 
 def _print_work(work: WorkList) -> None:
     """Print what needs an administrator, the most urgent first."""
-    click.echo(f"\nneeds attention: {'nothing' if not work.items else ''}".rstrip())
+    click.echo(_("\nneeds attention: %(what)s", what=_("nothing") if not work.items else "").rstrip())
     for number, item in enumerate(work.items, 1):
         click.echo(printable(f"{number:3}. {item.title}"))
         if item.detail:
@@ -88,29 +94,47 @@ def _is_well(node: NodeStatus) -> bool:
 
 def _node(node: NodeStatus) -> str:
     """Its state, and what may be otherwise on another node."""
-    text = f"{node.state}, gatepost {node.software}, configuration {node.configuration}"
-    text += f", heartbeat {node.heartbeat:.0f} s ago, clock {round(node.clock_offset, 1) + 0.0:+.1f} s"
-    text += f"; {', '.join(node.duties)} for the site" if node.duties else ""
+    text = _(
+        "%(state)s, gatepost %(software)s, configuration %(configuration)s",
+        state=node.state,
+        software=node.software,
+        configuration=node.configuration,
+    )
+    text += _(
+        ", heartbeat %(heartbeat)s s ago, clock %(clock_offset)s s",
+        heartbeat=f"{node.heartbeat:.0f}",
+        clock_offset=f"{round(node.clock_offset, 1) + 0.0:+.1f}",
+    )
+    text += _("; %(duties)s for the site", duties=", ".join(node.duties)) if node.duties else ""
     return "; ".join((text, *node.problems))
 
 
 def _changed(configuration: StatusConfiguration) -> str:
     if not configuration.version:
-        return "version 0: no resources were applied yet, so all mail is refused"
-    return f"version {configuration.version}, {moment(configuration.at)}, by {configuration.author}"
+        return _("version 0: no resources were applied yet, so all mail is refused")
+    return _(
+        "version %(version)s, %(at)s, by %(author)s",
+        version=configuration.version,
+        at=moment(configuration.at),
+        author=configuration.author,
+    )
 
 
 def _ways(logins: StatusLogins) -> str:
     parts = [", ".join(logins.mechanisms)]
     if logins.issuers:
         named = (f"{organization} ({', '.join(names)})" for organization, names in logins.issuers.items())
-        parts.append(f"tokens of {', '.join(named)}")
+        parts.append(_("tokens of %(named)s", named=", ".join(named)))
     if logins.without_passwords:
-        parts.append(f"no passwords for {', '.join(logins.without_passwords)}")
+        parts.append(_("no passwords for %(without_passwords)s", without_passwords=", ".join(logins.without_passwords)))
     return "; ".join(parts)
 
 
 def _waiting(queue: StatusQueue) -> str:
     counts = msgspec.structs.asdict(queue)
     text = ", ".join(f"{count} {state}" for state, count in counts.items())
-    return f"{text} (only {COUNTED} were counted)" if sum(counts.values()) == COUNTED else text
+    return (
+        _("%(text)s (only %(counted)s were counted)", text=text, counted=COUNTED)
+        if sum(counts.values()) == COUNTED
+        else text
+    )

@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import click
 
 from gatepost import __version__
+from gatepost.manage.cli.language import _, quantity
 from gatepost.manage.cli.options import BAD_INPUT, UNKNOWN, config_option, fail, json_option, settings_of
 from gatepost.manage.cli.tables import print_json
 from gatepost.manage.cli.working_sign import working
 from gatepost.manage.use_cases.times import stamp, time_text
 from gatepost.node.privileges import as_caller
-from gatepost.quantity import quantity
 from gatepost.store.interface import StoreFailure
 from gatepost.store.sqlite.backup import Backup, needed_space
 from gatepost.store.sqlite.backup_archive import DirectoryTarget, TarTarget
@@ -65,12 +65,12 @@ def backup(target: Path, config: str | None, *, mailboxes: bool, as_json: bool) 
     try:
         check_whole(data_dir)
         _check(data_dir, target, mailboxes=mailboxes)
-        with _new_target(target) as opened, working("copying"):
+        with _new_target(target) as opened, working(_("copying")):
             made = Backup(data_dir, opened, mailboxes=mailboxes, clock=time.time).run(
                 version=__version__, hostname=settings.server.hostname
             )
     except StoreFailure as failure:
-        fail(UNKNOWN, f"{failure}; no backup was made")
+        fail(UNKNOWN, _("%(failure)s; no backup was made", failure=failure))
     if as_json:
         print_json({"path": str(target), **manifest_data(made)})
     _show(settings, target, made)
@@ -81,8 +81,12 @@ def require_files(settings: Settings, command: str) -> None:
     if Storage.of(settings).is_shared:
         fail(
             BAD_INPUT,
-            f'store {command} is for store.url = "sqlite:"; this gateway stores in PostgreSQL: use its own tools, '
-            "pg_basebackup with WAL archiving (docs/several-nodes.md)",
+            _(
+                'store %(command)s is for store.url = "sqlite:"; this gateway stores in '
+                "PostgreSQL: use its own tools, pg_basebackup with WAL archiving "
+                "(docs/several-nodes.md)",
+                command=command,
+            ),
         )
 
 
@@ -105,23 +109,25 @@ def manifest_data(manifest: Manifest) -> dict[str, Any]:
 
 def not_free(manifest: Manifest) -> str:
     """The deliveries that wait for an administrator: "2 held, 1 in quarantine"."""
-    quarantined = f", {manifest.quarantined} in quarantine" if manifest.quarantined else ""
-    return f"{manifest.held} held{quarantined}"
+    quarantined = _(", %(quarantined)s in quarantine", quarantined=manifest.quarantined) if manifest.quarantined else ""
+    return _("%(held)s held%(quarantined)s", held=manifest.held, quarantined=quarantined)
 
 
 def _check(data_dir: Path, target: Path, *, mailboxes: bool) -> None:
     """End the command if the target cannot be used."""
     if not data_dir.is_dir():
-        fail(BAD_INPUT, f"server.data_dir: {data_dir} does not exist; there is nothing to back up")
+        fail(
+            BAD_INPUT, _("server.data_dir: %(data_dir)s does not exist; there is nothing to back up", data_dir=data_dir)
+        )
     with as_caller():
         if os.path.lexists(target):
-            fail(BAD_INPUT, f"{target} exists; a backup never overwrites anything: name a new one")
+            fail(BAD_INPUT, _("%(target)s exists; a backup never overwrites anything: name a new one", target=target))
         parent = target.resolve().parent
         if not parent.is_dir():
-            fail(BAD_INPUT, f"{parent} is no directory; make it first")
+            fail(BAD_INPUT, _("%(parent)s is no directory; make it first", parent=parent))
         space = os.statvfs(parent)
     if parent.is_relative_to(data_dir.resolve()):
-        fail(BAD_INPUT, f"{target} is in data_dir; choose a place outside, best on another disk")
+        fail(BAD_INPUT, _("%(target)s is in data_dir; choose a place outside, best on another disk", target=target))
     free, needed = (
         space.f_bavail * space.f_frsize,
         needed_space(data_dir, mailboxes=mailboxes, is_tar=_is_tar(target)),
@@ -129,8 +135,13 @@ def _check(data_dir: Path, target: Path, *, mailboxes: bool) -> None:
     if free < needed:
         fail(
             BAD_INPUT,
-            f"{parent} has {_mebibytes(free)} free, and the backup needs up to {_mebibytes(needed)}; make room, or "
-            "choose another place. Nothing was written",
+            _(
+                "%(parent)s has %(free)s free, and the backup needs up to %(needed)s; make room, "
+                "or choose another place. Nothing was written",
+                parent=parent,
+                free=_mebibytes(free),
+                needed=_mebibytes(needed),
+            ),
         )
 
 
@@ -184,8 +195,11 @@ def _check_reach(path: Path) -> None:
     if not os.access(path, os.W_OK | os.X_OK, effective_ids=True):
         fail(
             BAD_INPUT,
-            f"{path}: the gateway's account cannot reach it; choose a place below directories that it may pass, such "
-            "as /var/backups. Nothing was written",
+            _(
+                "%(path)s: the gateway's account cannot reach it; choose a place below "
+                "directories that it may pass, such as /var/backups. Nothing was written",
+                path=path,
+            ),
         )
 
 
@@ -201,18 +215,26 @@ def _show(settings: Settings, target: Path, made: Manifest) -> None:
     files = f"{quantity(len(made.files), 'file')}, {_mebibytes(made.size)}"
     deliveries = quantity(made.deliveries, "delivery", "deliveries")
     lines = [
-        f"backed up to {target}: {files}, as of {stamp(made.began)}",
-        f"queue: {quantity(made.messages, 'message')}, {deliveries}, {not_free(made)}",
+        _("backed up to %(target)s: %(files)s, as of %(began)s", target=target, files=files, began=stamp(made.began)),
+        _(
+            "queue: %(messages)s, %(deliveries)s, %(held)s",
+            messages=quantity(made.messages, "message"),
+            deliveries=deliveries,
+            held=not_free(made),
+        ),
     ]
     if not made.mailboxes:
-        lines.append("mailboxes are not in it (--no-mailboxes)")
+        lines.append(_("mailboxes are not in it (--no-mailboxes)"))
     lines.append(
-        f"the key of store.master_key ({settings.store.master_key.partition(':')[0]}) is not in it: keep it apart, "
-        "because the sealed keys are of no use without it"
+        _(
+            "the key of store.master_key (%(kind)s) is not in it: keep it apart, because the "
+            "sealed keys are of no use without it",
+            kind=settings.store.master_key.partition(":")[0],
+        )
         if settings.store.master_key
-        else "files that the settings name (certificates, keys) are not in it: keep them with the settings"
+        else _("files that the settings name (certificates, keys) are not in it: keep them with the settings")
     )
-    lines.append("it is as secret as data_dir: it contains mail and keys")
+    lines.append(_("it is as secret as data_dir: it contains mail and keys"))
     for line in lines:
         click.echo(line, err=True)
 

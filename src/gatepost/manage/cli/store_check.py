@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from gatepost.manage.cli.language import _, quantity
 from gatepost.manage.cli.options import NO, UNKNOWN, config_option, fail, json_option, settings_of
 from gatepost.manage.cli.tables import print_json, printable
 from gatepost.manage.cli.working_sign import working
 from gatepost.manage.use_cases.stored_schemas import SCHEMAS
-from gatepost.quantity import quantity
 from gatepost.store.interface import StoreFailure
 from gatepost.store.sqlite.check import Problem, StoreCheck, Unreadable
 from gatepost.store.storage import Storage
@@ -43,9 +43,12 @@ def check(config: str | None, as_json: bool) -> None:
         return
     data_dir = Path(settings.server.data_dir)
     if not data_dir.is_dir():
-        fail(UNKNOWN, f"server.data_dir: {data_dir} does not exist; the gateway creates it when it starts")
+        fail(
+            UNKNOWN,
+            _("server.data_dir: %(data_dir)s does not exist; the gateway creates it when it starts", data_dir=data_dir),
+        )
     findings = StoreCheck(data_dir, SCHEMAS)
-    with working("checking"):
+    with working(_("checking")):
         findings.run()
         evidence = _check_evidence(settings, findings)
     if as_json:
@@ -65,14 +68,28 @@ def _check_server(storage: Storage, *, as_json: bool) -> None:
     if as_json:
         print_json(state)
         return
-    tls = state["tls"] or "no TLS"
-    click.echo(f"PostgreSQL {state['version']}, database {state['database']}, role {state['role']}, {tls}")
+    tls = state["tls"] or _("no TLS")
+    click.echo(
+        _(
+            "PostgreSQL %(version)s, database %(database)s, role %(role)s, %(tls)s",
+            version=state["version"],
+            database=state["database"],
+            role=state["role"],
+            tls=tls,
+        )
+    )
     if state["is_superuser"]:
-        click.echo("the role is a superuser; give the gateway one without privileges: deploy/postgresql/roles.sql")
+        click.echo(_("the role is a superuser; give the gateway one without privileges: deploy/postgresql/roles.sql"))
     if state["read_only"]:
-        click.echo("it is a standby or read-only now: the gateway takes no mail until it is not")
+        click.echo(_("it is a standby or read-only now: the gateway takes no mail until it is not"))
     for name, version in state["tables"].items():
-        click.echo(f"tables of {name}: {f'version {version}' if version else 'not made yet'}")
+        click.echo(
+            _(
+                "tables of %(name)s: %(version)s",
+                name=name,
+                version=_("version %(version)s", version=version) if version else _("not made yet"),
+            )
+        )
 
 
 def _check_evidence(settings: Settings, found: StoreCheck) -> str:
@@ -85,16 +102,26 @@ def _check_evidence(settings: Settings, found: StoreCheck) -> str:
     try:
         since = day_text(time.time() - (_EVIDENCE_DAYS - 1) * 86400)
         if not log.days(since=since):
-            return "nothing was logged"
+            return _("nothing was logged")
         result = verify_stored_log(log, drill_documents(Storage.of(settings)), days=(since, "9999"))
     except (StoreFailure, Refusal, OSError) as failure:
         found.unreadable.append(Unreadable("evidence", str(failure)))
-        return "not readable"
+        return _("not readable")
     if result.verified is False:
         first = next(iter(result.faults.first.values()))
-        found.problems.append(Problem("evidence", f"{first.kind}: {first.file}: {first.text}; run: evidence verify"))
+        found.problems.append(
+            Problem(
+                "evidence",
+                _(
+                    "%(kind)s: %(file)s: %(text)s; run: evidence verify",
+                    kind=first.kind,
+                    file=first.file,
+                    text=first.text,
+                ),
+            )
+        )
         return "altered"
-    return "verified" if result.verified else "not signed yet"
+    return "verified" if result.verified else _("not signed yet")
 
 
 def _data(found: StoreCheck, evidence: str) -> dict[str, Any]:
@@ -113,16 +140,23 @@ def _data(found: StoreCheck, evidence: str) -> dict[str, Any]:
 
 def _show(found: StoreCheck, evidence: str) -> None:
     in_use = sum(found.shards.values())
-    click.echo(f"databases: {found.databases}")
+    click.echo(_("databases: %(databases)s", databases=found.databases))
     click.echo(
-        f"queue: {quantity(found.messages, 'message')}, {quantity(found.deliveries, 'delivery', 'deliveries')} in "
-        f"{quantity(len(found.shards), 'shard')}, {in_use} in use by a running gateway"
+        _(
+            "queue: %(messages)s, %(deliveries)s in %(shards)s, %(in_use)s in use by a running gateway",
+            messages=quantity(found.messages, "message"),
+            deliveries=quantity(found.deliveries, "delivery", "deliveries"),
+            shards=quantity(len(found.shards), "shard"),
+            in_use=in_use,
+        )
     )
     if found.arriving:
-        click.echo(f"bodies that arrive now, or that a crash left: {found.arriving}")
-    click.echo(f"evidence log, last {_EVIDENCE_DAYS} days: {evidence}")
+        click.echo(_("bodies that arrive now, or that a crash left: %(arriving)s", arriving=found.arriving))
+    click.echo(
+        _("evidence log, last %(evidence_days)s days: %(evidence)s", evidence_days=_EVIDENCE_DAYS, evidence=evidence)
+    )
     for problem in found.problems:
         click.echo(printable(f"✗ {problem.path}: {problem.text}"))
     for entry in found.unreadable:
         click.echo(printable(f"? {entry.path}: {entry.text}"))
-    click.echo("all is well" if not found.problems and not found.unreadable else "not all is well")
+    click.echo(_("all is well") if not found.problems and not found.unreadable else _("not all is well"))

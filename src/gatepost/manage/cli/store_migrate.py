@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from gatepost.manage.cli.language import _
 from gatepost.manage.cli.options import BAD_INPUT, NO, UNKNOWN, config_option, fail, json_option, settings_of
 from gatepost.manage.cli.tables import print_json, printable
 from gatepost.manage.use_cases.store_migration import StoreMigration
@@ -60,7 +61,7 @@ def migrate(source: str, target: str, config: str | None, *, dry_run: bool, as_j
                 return
             results = migration.run()
         except MoveRefused as refused:
-            fail(BAD_INPUT, printable(f"{refused}. Nothing was changed"))
+            fail(BAD_INPUT, printable(_("%(refused)s. Nothing was changed", refused=refused)))
         except MoveDiffers as differs:
             fail(NO, printable(str(differs)))
         except StoreFailure as failure:
@@ -76,9 +77,9 @@ def _migration(settings: Settings, source: str, target: str) -> StoreMigration:
     try:
         return StoreMigration(settings, source, target, _Progress())
     except (ValueError, MoveRefused) as error:
-        fail(BAD_INPUT, f"{error}. Nothing was changed")
+        fail(BAD_INPUT, _("%(error)s. Nothing was changed", error=error))
     except VaultError as error:
-        fail(BAD_INPUT, f"store.master_key: {error}; nothing was changed")
+        fail(BAD_INPUT, _("store.master_key: %(error)s; nothing was changed", error=error))
     except StoreFailure as failure:
         fail(BAD_INPUT if failure.final else UNKNOWN, str(failure))
 
@@ -88,7 +89,7 @@ def _check(migration: StoreMigration) -> None:
     try:
         migration.check()
     except MoveRefused as refused:
-        fail(BAD_INPUT, printable(f"{refused}. Nothing was changed"))
+        fail(BAD_INPUT, printable(_("%(refused)s. Nothing was changed", refused=refused)))
     except StoreFailure as failure:
         fail(BAD_INPUT if failure.final else UNKNOWN, printable(str(failure)))
 
@@ -103,7 +104,16 @@ class _Progress:
         if time.monotonic() >= self._next:
             self._next = time.monotonic() + _QUIET
             total = max(progress.total, progress.done)
-            click.echo(f"{progress.verb}: {progress.name}: {progress.done} of {total}", err=True)
+            click.echo(
+                _(
+                    "%(verb)s: %(name)s: %(done)s of %(total)s",
+                    verb=progress.verb,
+                    name=progress.name,
+                    done=progress.done,
+                    total=total,
+                ),
+                err=True,
+            )
 
 
 def _show_plan(migration: StoreMigration, plan: list[tuple[str, int]], *, as_json: bool) -> None:
@@ -114,7 +124,9 @@ def _show_plan(migration: StoreMigration, plan: list[tuple[str, int]], *, as_jso
         return
     for name, count in plan:
         click.echo(f"{count:>12}  {name}")
-    click.echo(f"would be moved from {source} to {target}; nothing was changed", err=True)
+    click.echo(
+        _("would be moved from %(source)s to %(target)s; nothing was changed", source=source, target=target), err=True
+    )
 
 
 def _data(migration: StoreMigration, results: list[Comparison]) -> dict[str, Any]:
@@ -141,21 +153,35 @@ def _show(migration: StoreMigration, results: list[Comparison]) -> None:
     source, target = migration.places
     if migration.completed_before is not None:
         click.echo(
-            f"{source} was moved to {target} on {stamp(migration.completed_before)}; nothing is left to do", err=True
+            _(
+                "%(source)s was moved to %(target)s on %(completed_before)s; nothing is left to do",
+                source=source,
+                target=target,
+                completed_before=stamp(migration.completed_before),
+            ),
+            err=True,
         )
         return
-    click.echo(f"{'records':>12}  {'SHA-256 of both':<{_DIGITS}}  what")
+    click.echo(f"{_('records'):>12}  {_('SHA-256 of both'):<{_DIGITS}}  {_('what')}")
     for result in results:
         click.echo(f"{result.source.records:>12}  {result.source.sha256[:_DIGITS]}  {result.name}")
-    click.echo(f"moved from {source} to {target}: both were compared, and have the same", err=True)
-    click.echo(f"{source} is closed: serve on it says where the mail is", err=True)
+    click.echo(
+        _("moved from %(source)s to %(target)s: both were compared, and have the same", source=source, target=target),
+        err=True,
+    )
+    click.echo(_("%(source)s is closed: serve on it says where the mail is", source=source), err=True)
 
 
 def _show_next(settings: Settings, target: str) -> None:
     where = target if not target.startswith("sqlite:/") else "sqlite:"
-    click.echo(f'next: set [store] url = "{where}" in the settings, then start the gateway', err=True)
+    click.echo(_('next: set [store] url = "%(where)s" in the settings, then start the gateway', where=where), err=True)
     if target.startswith("sqlite:/"):
         path = target.removeprefix("sqlite:")
         click.echo(
-            f'and [server] data_dir = "{path}"; mailboxes (maildir) stay in {settings.server.data_dir}', err=True
+            _(
+                'and [server] data_dir = "%(path)s"; mailboxes (maildir) stay in %(data_dir)s',
+                path=path,
+                data_dir=settings.server.data_dir,
+            ),
+            err=True,
         )

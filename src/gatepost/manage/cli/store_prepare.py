@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
+from gatepost.manage.cli.language import _
 from gatepost.manage.cli.options import BAD_INPUT, UNKNOWN, config_option, fail, json_option, loaded_settings
 from gatepost.manage.cli.tables import print_json
 from gatepost.manage.use_cases.stored_schemas import SCHEMAS
@@ -59,14 +60,14 @@ def prepare(url: str, wait: float, config: str | None, *, as_json: bool) -> None
     settings = loaded_settings(config)
     chosen = url or settings.store.url
     if chosen == SQLITE:
-        fail(BAD_INPUT, "store.url is sqlite: the gateway makes its files itself; for PostgreSQL give --url")
+        fail(BAD_INPUT, _("store.url is sqlite: the gateway makes its files itself; for PostgreSQL give --url"))
     before = _prepared(Storage(chosen, Path(settings.server.data_dir)), time.monotonic() + wait)
     if as_json:
         print_json([_row(schema, before[schema.name]) for schema in SCHEMAS])
         return
     for schema in SCHEMAS:
         click.echo(_text(schema, before[schema.name]))
-    click.echo("the tables are as this version of gatepost needs them", err=True)
+    click.echo(_("the tables are as this version of gatepost needs them"), err=True)
 
 
 def _prepared(storage: Storage, until: float) -> dict[str, int | None]:
@@ -86,7 +87,9 @@ def _row(schema: Schema, before: int | None) -> dict[str, object]:
 
 def _text(schema: Schema, before: int | None) -> str:
     if before is None:
-        return f"{schema.name}: made, version {schema.version}"
+        return _("%(name)s: made, version %(version)s", name=schema.name, version=schema.version)
     if before >= schema.version:
-        return f"{schema.name}: is version {before} already"
-    return f"{schema.name}: from version {before} to {schema.version}"
+        return _("%(name)s: is version %(before)s already", name=schema.name, before=before)
+    return _(
+        "%(name)s: from version %(before)s to %(version)s", name=schema.name, before=before, version=schema.version
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from gatepost.manage.cli.language import _
 from gatepost.manage.cli.options import BAD_INPUT, NO, UNKNOWN, config_option, fail, settings_of
 from gatepost.manage.cli.tables import printable
 from gatepost.manage.use_cases.store_migration import reopen_store
@@ -31,26 +32,31 @@ def reopen(config: str | None, *, yes: bool) -> None:
     try:
         place, mark = reopen_store(settings, really=yes)
     except MoveRefused as refused:
-        fail(NO, printable(f"{refused}. Nothing was changed"))
+        fail(NO, printable(_("%(refused)s. Nothing was changed", refused=refused)))
     except VaultError as error:
-        fail(BAD_INPUT, f"store.master_key: {error}; nothing was changed")
+        fail(BAD_INPUT, _("store.master_key: %(error)s; nothing was changed", error=error))
     except StoreFailure as failure:
         fail(UNKNOWN, printable(str(failure)))
     if mark is None:
-        click.echo(f"{place} is not closed; there is nothing to do", err=True)
+        click.echo(_("%(place)s is not closed; there is nothing to do", place=place), err=True)
         return
     when = stamp(mark.at)
     if mark.state is MoveState.LEFT:
         lines = [
-            f"{place} was moved to {mark.other} on {when}",
-            "delivered twice: what waited then, if the other store is used, too",
-            "not here: what was accepted or changed there since",
+            _("%(place)s was moved to %(other)s on %(when)s", place=place, other=mark.other, when=when),
+            _("delivered twice: what waited then, if the other store is used, too"),
+            _("not here: what was accepted or changed there since"),
         ]
     else:
         lines = [
-            f"a move of {place} to {mark.other} was begun on {when} and is not complete",
-            "the incomplete copy stays closed; empty that store before another move",
+            _(
+                "a move of %(place)s to %(other)s was begun on %(when)s and is not complete",
+                place=place,
+                other=mark.other,
+                when=when,
+            ),
+            _("the incomplete copy stays closed; empty that store before another move"),
         ]
-    lines.append("reopened: the gateway may use it" if yes else "nothing was changed; to reopen it, add --yes")
+    lines.append(_("reopened: the gateway may use it") if yes else _("nothing was changed; to reopen it, add --yes"))
     for line in lines:
         click.echo(printable(line), err=True)

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
+from gatepost.manage.cli.language import _, ngettext, quantity
 from gatepost.manage.cli.options import BAD_INPUT, NO, UNKNOWN, config_option, fail, json_option, settings_of
 from gatepost.manage.cli.store_backup import manifest_data, not_free, require_files
 from gatepost.manage.cli.tables import print_json, printable
 from gatepost.manage.cli.working_sign import working
 from gatepost.manage.use_cases.times import stamp
 from gatepost.node.privileges import as_caller
-from gatepost.quantity import quantity
 from gatepost.store.interface import StoreFailure
 from gatepost.store.sqlite.backup_archive import DirectorySource, TarSource
 from gatepost.store.sqlite.backup_manifest import UnusableBackup
@@ -63,25 +63,32 @@ def restore(source: Path, config: str | None, *, yes: bool, hold: bool, as_json:
     try:
         check_empty(data_dir)
         with _opened(source) as opened:
-            with working("comparing with the manifest"):
+            with working(_("comparing with the manifest")):
                 manifest = verify(opened)
             _explain(manifest, time.time(), hold=hold)
             if yes:
                 keys = _KeyCheck(vault)
-                with working("restoring"):
+                with working(_("restoring")):
                     Restore(opened, manifest, data_dir, hold=hold, check=keys).run()
-                click.echo(f"restored {quantity(len(manifest.files), 'file')} to {data_dir}", err=True)
+                click.echo(
+                    _(
+                        "restored %(files)s to %(data_dir)s",
+                        files=quantity(len(manifest.files), "file"),
+                        data_dir=data_dir,
+                    ),
+                    err=True,
+                )
                 keys.explain()
     except UnusableBackup as refused:
-        fail(NO, printable(f"{source}: {refused}; nothing was restored"))
+        fail(NO, printable(_("%(source)s: %(refused)s; nothing was restored", source=source, refused=refused)))
     except NotEmpty as refused:
         fail(BAD_INPUT, str(refused))
     except StoreFailure as failure:
-        fail(UNKNOWN, printable(f"{failure}; nothing was restored"))
+        fail(UNKNOWN, printable(_("%(failure)s; nothing was restored", failure=failure)))
     if as_json:
         print_json({"restored": yes, "held_all": hold, **manifest_data(manifest)})
     if not yes:
-        click.echo("nothing was changed; to restore, add --yes", err=True)
+        click.echo(_("nothing was changed; to restore, add --yes"), err=True)
 
 
 def _vault(master_key: str) -> Vault | None:
@@ -90,7 +97,7 @@ def _vault(master_key: str) -> Vault | None:
     try:
         return Vault.of(master_key)
     except VaultError as error:
-        fail(BAD_INPUT, f"store.master_key: {error}; nothing was changed")
+        fail(BAD_INPUT, _("store.master_key: %(error)s; nothing was changed", error=error))
 
 
 @contextmanager
@@ -131,16 +138,23 @@ class _KeyCheck:
                 continue
             return
         raise UnusableBackup(
-            f"store.master_key is not the key that sealed the {quantity(len(secrets), 'key')} in it: put that one in "
-            "its place. If it is lost, remove store.master_key from the settings, restore, and replace the certificates"
+            _(
+                "store.master_key is not the key that sealed the %(keys)s in it: put that one in "
+                "its place. If it is lost, remove store.master_key from the settings, restore, "
+                "and replace the certificates",
+                keys=quantity(len(secrets), "key"),
+            )
         )
 
     def explain(self) -> None:
         """Print what is left to do about the key."""
         if self._sealed and self._vault is None:
             click.echo(
-                f"{quantity(self._sealed, 'key')} in it {'is' if self._sealed == 1 else 'are'} sealed: set "
-                "store.master_key to the key of then before the gateway starts",
+                ngettext(
+                    "%(num)s key in it is sealed: set store.master_key to the key of then before the gateway starts",
+                    "%(num)s keys in it are sealed: set store.master_key to the key of then before the gateway starts",
+                    self._sealed,
+                ),
                 err=True,
             )
 
@@ -151,21 +165,44 @@ def _explain(manifest: Manifest, now: float, *, hold: bool) -> None:
     age = _span(max(0.0, now - manifest.began))
     deliveries = quantity(manifest.deliveries, "delivery", "deliveries")
     waits = (
-        "all of it will be held, until: gatepost queue release --all"
+        _("all of it will be held, until: gatepost queue release --all")
         if hold
-        else "the gateway delivers it at its next try"
+        else _("the gateway delivers it at its next try")
     )
-    waits += "; what is in quarantine stays there" if manifest.quarantined else ""
-    made = f"backup of {manifest.hostname}, gatepost {manifest.version}, as of {since} ({age} ago)"
+    waits += _("; what is in quarantine stays there") if manifest.quarantined else ""
+    made = _(
+        "backup of %(hostname)s, gatepost %(version)s, as of %(since)s (%(age)s ago)",
+        hostname=manifest.hostname,
+        version=manifest.version,
+        since=since,
+        age=age,
+    )
     lines = [
-        f"{made}: {quantity(len(manifest.files), 'file')}, whole",
-        f"queue: {quantity(manifest.messages, 'message')}, {deliveries}, {not_free(manifest)}; {waits}",
-        f"delivered twice: what was delivered since {since}, at most {deliveries}",
-        f"lost: mail that was accepted since {since} ({age}) and not delivered yet; its senders got 250",
-        "back to then: configuration, accounts, reports, trace, evidence (it does not have heads that you kept since)",
+        _("%(made)s: %(files)s, whole", made=made, files=quantity(len(manifest.files), "file")),
+        _(
+            "queue: %(messages)s, %(deliveries)s, %(held)s; %(waits)s",
+            messages=quantity(manifest.messages, "message"),
+            deliveries=deliveries,
+            held=not_free(manifest),
+            waits=waits,
+        ),
+        _(
+            "delivered twice: what was delivered since %(since)s, at most %(deliveries)s",
+            since=since,
+            deliveries=deliveries,
+        ),
+        _(
+            "lost: mail that was accepted since %(since)s (%(age)s) and not delivered yet; its senders got 250",
+            since=since,
+            age=age,
+        ),
+        _(
+            "back to then: configuration, accounts, reports, trace, evidence (it does not have "
+            "heads that you kept since)"
+        ),
     ]
     if not manifest.mailboxes:
-        lines.append("mailboxes are not in it: mail that was delivered into them is not restored")
+        lines.append(_("mailboxes are not in it: mail that was delivered into them is not restored"))
     for line in lines:
         click.echo(printable(line), err=True)
 

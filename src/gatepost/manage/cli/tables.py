@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 import sys
+from contextlib import nullcontext
 from shutil import get_terminal_size
 from typing import TYPE_CHECKING, Any
 
 import click
 import msgspec
 
+from gatepost.manage.cli.language import _, to_programs
+
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
+    from contextlib import AbstractContextManager
 
 
 _LAST = 80  # characters that the last column of a table gets in any case
@@ -24,7 +28,7 @@ def printable(text: object) -> str:
 
 def print_dialogue(lines: Sequence[str]) -> None:
     """An SMTP dialogue below the host that it was with."""
-    click.echo("    SMTP dialogue:")
+    click.echo(_("    SMTP dialogue:"))
     for line in lines:
         click.echo(f"      {printable(line)}")
 
@@ -45,19 +49,28 @@ def _escaped(line: str) -> str:
     return "".join(text if text.isprintable() else json.dumps(text)[1:-1] for text in line)
 
 
-def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+def table_language() -> AbstractContextManager[None]:
+    """English for cells of a table in a pipe, which is for programs."""
+    return nullcontext() if sys.stdout.isatty() else to_programs()
+
+
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Rows under their column names; in a pipe as tab-separated values, header included, and nothing cut.
+
+    rows: made as they are printed, so that sentences in them are in the language of the table.
 
     Who pipes them by hand reads on the terminal that columns are separated by tabs, and of --json where there is it.
 
     On a terminal a last column that does not fit in the line (replies, reasons) is cut, and ends in "…" or "...".
     """
-    cells = [[printable(cell) for cell in row] for row in rows]
+    with table_language():
+        cells = [[printable(cell) for cell in row] for row in rows]
     if not sys.stdout.isatty():
         for line in ([*columns], *cells):
             click.echo("\t".join(line))
         _say_tabs()
         return
+    columns = [_(name) for name in columns]
     room = max(
         _LAST, get_terminal_size().columns - sum(_width(columns, cells, at) + 2 for at in range(len(columns) - 1))
     )
@@ -68,14 +81,22 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Non
         click.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
 
 
+def print_facts(facts: Iterable[tuple[str, object]], *, indent: str = "", width: int = 13) -> None:
+    """A line for each: its name in the language, and its value. width: of the names in English."""
+    lines = [(_(name), value) for name, value in facts]
+    width = max([width, *(len(name) for name, _value in lines)])
+    for name, value in lines:
+        click.echo(f"{indent}{name:{width}} {printable(value)}")
+
+
 def _say_tabs() -> None:
     """Say on a terminal how a table in a pipe is written, and what is better for programs."""
     context = click.get_current_context(silent=True)
     if not sys.stderr.isatty() or context is None:
         return
     has_json = any("--json" in parameter.opts for parameter in context.command.params)
-    more = "; --json is for programs" if has_json else ""
-    click.echo(f"(columns are separated by tabs{more})", err=True)
+    more = _("; --json is for programs") if has_json else ""
+    click.echo(_("(columns are separated by tabs%(more)s)", more=more), err=True)
 
 
 def _width(columns: Sequence[str], cells: list[list[str]], at: int) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from gatepost.manage.cli.language import _
 from gatepost.manage.cli.options import BAD_INPUT, fail, json_option
 from gatepost.manage.cli.tables import print_json, print_table
 from gatepost.protocols.tls.profile import PROFILES, profile_record, published
@@ -34,22 +35,29 @@ def profiles(names: tuple[str, ...], as_json: bool) -> None:
     """
     unknown = [name for name in names if name not in PROFILES]
     if unknown:
-        fail(BAD_INPUT, f"unknown profile {', '.join(unknown)}; use one of {', '.join(PROFILES)}")
+        fail(
+            BAD_INPUT,
+            _(
+                "unknown profile %(unknown)s; use one of %(profiles)s",
+                unknown=", ".join(unknown),
+                profiles=", ".join(PROFILES),
+            ),
+        )
     chosen = [PROFILES[name] for name in names or PROFILES]
     if as_json:
         print_json([profile_record(profile) for profile in chosen])
         return
-    rows = [
+    rows = (
         (
             profile.name,
             suite.name,
             suite.key_exchange,
-            "yes" if suite.forward_secrecy else "no",
+            _("yes") if suite.forward_secrecy else _("no"),
             suite.cipher,
             suite.authentication,
             suite.version,
         )
         for profile in chosen
         for suite in published(profile)
-    ]
+    )
     print_table(_COLUMNS, rows)

@@ -6,6 +6,7 @@ import click
 
 from gatepost.manage.cli.account_options import CODES, organizations_text
 from gatepost.manage.cli.client import client
+from gatepost.manage.cli.language import _
 from gatepost.manage.cli.options import config_option, json_option
 from gatepost.manage.cli.request_options import request_options
 from gatepost.manage.cli.tables import print_json, print_table
@@ -40,18 +41,18 @@ def list_(config: str | None, *, as_json: bool) -> None:
     if as_json:
         print_json(tokens)
         return
-    rows = [
+    rows = (
         (
             api_token.name,
             ", ".join(api_token.scopes),
             organizations_text(api_token.organizations),
             api_token.made_by,
             moment(api_token.created),
-            moment(api_token.expires or 0.0) or "never",
-            moment(api_token.last_used or 0.0) or "never",
+            moment(api_token.expires or 0.0) or _("never"),
+            moment(api_token.last_used or 0.0) or _("never"),
         )
         for api_token in tokens
-    ]
+    )
     print_table(_COLUMNS, rows)
 
 
@@ -72,7 +73,7 @@ def add(request: NewApiToken, config: str | None, *, as_json: bool) -> None:
     if as_json:
         print_json(made)
         return
-    click.echo(f"{request.name}: added; this is its secret, which cannot be shown again", err=True)
+    click.echo(_("%(name)s: added; this is its secret, which cannot be shown again", name=request.name), err=True)
     click.echo(made.token)
 
 
@@ -86,4 +87,4 @@ def add(request: NewApiToken, config: str | None, *, as_json: bool) -> None:
 def remove(request: RemoveToken, config: str | None) -> None:
     """See its help."""
     client(config).call(remove_token, request)
-    click.echo(f"{request.name}: removed", err=True)
+    click.echo(_("%(name)s: removed", name=request.name), err=True)

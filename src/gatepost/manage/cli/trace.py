@@ -8,9 +8,10 @@ import click
 import msgspec
 
 from gatepost.manage.cli.client import client
+from gatepost.manage.cli.language import _, quantity
 from gatepost.manage.cli.options import NO, config_option, fail, json_option
 from gatepost.manage.cli.request_options import request_options
-from gatepost.manage.cli.tables import print_json, print_table, printable
+from gatepost.manage.cli.tables import print_facts, print_json, print_table, printable
 from gatepost.manage.use_cases.client import all_items
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.times import stamp as moment
@@ -27,7 +28,6 @@ from gatepost.manage.use_cases.trace import (
     sum_trace,
 )
 from gatepost.manage.use_cases.trace_text import detail_lines, tls_lines
-from gatepost.quantity import quantity
 
 if TYPE_CHECKING:
     from gatepost.mail.model.trace_event import TraceEvent
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 _COLUMNS = ("time", "event", "message", "sender", "recipient", "connector", "requirement", "achieved", "tls", "reply")
 
-_MESSAGES = ("time", "event", "message", "sender", "recipients", "subject", "reply")
+_MESSAGE_COLUMNS = ("time", "event", "message", "sender", "recipients", "subject", "reply")
 
 
 @click.group()
@@ -68,7 +68,7 @@ def search(
     if as_json:
         print_json(events)
     else:
-        print_table(_COLUMNS, [_row(trace_event) for trace_event in events])
+        print_table(_COLUMNS, (_row(trace_event) for trace_event in events))
     if not events:
         _end_without(request)
     if not as_json:
@@ -79,11 +79,15 @@ def _print_sums(config: str | None, request: SearchTrace) -> None:
     """Print the sums of a search that found something."""
     same = {name: getattr(request, name) for name in SumTrace.__struct_fields__}
     totals = client(config).call(sum_trace, SumTrace(**same))
-    said = f"{quantity(totals.messages, 'message')} to {quantity(totals.recipients, 'recipient')}"
+    said = _(
+        "%(messages)s to %(recipients)s",
+        messages=quantity(totals.messages, "message"),
+        recipients=quantity(totals.recipients, "recipient"),
+    )
     events = ", ".join(f"{number} {event}" for event, number in sorted(totals.events.items()))
     size = quantity(totals.bytes, "byte")
     click.echo(
-        f"{'' if totals.exact else 'at least '}{said}, {size}; {quantity(totals.rows, 'row')}: {events}", err=True
+        f"{'' if totals.exact else _('at least ')}{said}, {size}; {quantity(totals.rows, 'row')}: {events}", err=True
     )
 
 
@@ -115,7 +119,7 @@ def _print_messages(messages: list[TracedMessage], request: SearchTrace, *, as_j
     if as_json:
         print_json(messages)
     else:
-        print_table(_MESSAGES, [_message_row(message) for message in messages])
+        print_table(_MESSAGE_COLUMNS, (_message_row(message) for message in messages))
     if not messages:
         _end_without(request)
 
@@ -123,16 +127,21 @@ def _print_messages(messages: list[TracedMessage], request: SearchTrace, *, as_j
 def _message_row(message: TracedMessage) -> tuple[object, ...]:
     newest = message.events[0]
     more = len(message.events) - 1
-    recipients = f"{_recipient(newest)} and {more} more" if more else _recipient(newest)
+    recipients = _("%(newest)s and %(more)s more", newest=_recipient(newest), more=more) if more else _recipient(newest)
     sender = f"<{newest.sender}>"
     return moment(newest.at), newest.event, message.message, sender, recipients, newest.subject, newest.reply
 
 
 def _end_without(request: SearchTrace) -> NoReturn:
     """Say what was searched for, and the next wider search, where there is one."""
-    click.echo(printable(f"no rows found by: {search_command(request)}"), err=True)
+    click.echo(printable(_("no rows found by: %(request)s", request=search_command(request))), err=True)
     if request.since or request.until:
-        click.echo(printable(f"for all that the trace keeps: {search_command(request, since='', until='')}"), err=True)
+        click.echo(
+            printable(
+                _("for all that the trace keeps: %(request)s", request=search_command(request, since="", until=""))
+            ),
+            err=True,
+        )
     raise SystemExit(NO)
 
 
@@ -173,8 +182,5 @@ def _print_event(event: TraceEvent) -> None:
         "reply": event.reply,
         "result type": event.result_type,
     }
-    for name, value in facts.items():
-        if value:
-            click.echo(f"    {name:13} {printable(value)}")
-    for name, text in (*tls_lines(event.tls), *detail_lines(event.detail)):
-        click.echo(f"    {name:13} {printable(text)}")
+    shown = ((name, value) for name, value in facts.items() if value)
+    print_facts((*shown, *tls_lines(event.tls), *detail_lines(event.detail)), indent="    ")

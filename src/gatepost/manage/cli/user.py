@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from gatepost.manage.cli.account_options import CODES, organizations_text
 from gatepost.manage.cli.client import client
+from gatepost.manage.cli.language import _, quantity
 from gatepost.manage.cli.options import BAD_INPUT, config_option, fail, json_option, settings_of
 from gatepost.manage.cli.password_prompt import prompt_password
 from gatepost.manage.cli.request_options import request_options
@@ -33,7 +34,6 @@ from gatepost.manage.use_cases.users import (
     remove_user,
     set_user,
 )
-from gatepost.quantity import quantity
 
 if TYPE_CHECKING:
     from gatepost.manage.use_cases.users import UserAccount
@@ -64,17 +64,17 @@ def list_(config: str | None, *, as_json: bool) -> None:
     if as_json:
         print_json(users)
         return
-    rows = [
+    rows = (
         (
             account.name,
             account.role.value,
             organizations_text(account.organizations),
-            "yes" if account.enabled else "no",
+            _("yes") if account.enabled else _("no"),
             moment(account.created),
-            moment(account.last_login or 0.0) or "never",
+            moment(account.last_login or 0.0) or _("never"),
         )
         for account in users
-    ]
+    )
     print_table(_COLUMNS, rows)
 
 
@@ -97,7 +97,7 @@ def add(request: NewAccount, config: str | None, *, password_stdin: bool) -> Non
         organizations=request.organizations or None,
     )
     made = client(config).call(add_user, request).value
-    click.echo(f"{made.name}: added, {_access(made)}", err=True)
+    click.echo(_("%(name)s: added, %(access)s", name=made.name, access=_access(made)), err=True)
 
 
 @user.command(
@@ -132,7 +132,10 @@ def set_(
     if all_organizations and request.organizations is not UNSET:
         fail(
             BAD_INPUT,
-            "--organization names some organizations, --all-organizations means all of them: use only one of the two",
+            _(
+                "--organization names some organizations, --all-organizations means all of them: "
+                "use only one of the two"
+            ),
         )
     changes: dict[str, Any] = {"organizations": None} if all_organizations else {}
     if enabled is not None:
@@ -140,10 +143,10 @@ def set_(
     if password or password_stdin:
         changes["password"] = prompt_password("--password-stdin", from_stdin=password_stdin)
     if not changes and request.role is UNSET and request.organizations is UNSET:
-        fail(BAD_INPUT, "nothing to change: use --role, --organization, --enable, --disable, --password, ...")
+        fail(BAD_INPUT, _("nothing to change: use --role, --organization, --enable, --disable, --password, ..."))
     account = client(config).call(set_user, replace(request, **changes))
-    state = f"{_access(account)}, {'enabled' if account.enabled else 'disabled'}"
-    click.echo(f"{account.name}: {state}{', password set' if 'password' in changes else ''}", err=True)
+    state = f"{_access(account)}, {_('enabled') if account.enabled else _('disabled')}"
+    click.echo(f"{account.name}: {state}{_(', password set') if 'password' in changes else ''}", err=True)
 
 
 @user.command(
@@ -156,8 +159,8 @@ def set_(
 def remove(request: RemoveUser, config: str | None) -> None:
     """See its help."""
     removed = client(config).call(remove_user, request)
-    tokens = f", and its API tokens: {', '.join(removed.tokens)}" if removed.tokens else ""
-    click.echo(f"{request.name}: removed{tokens}", err=True)
+    tokens = _(", and its API tokens: %(tokens)s", tokens=", ".join(removed.tokens)) if removed.tokens else ""
+    click.echo(_("%(name)s: removed%(tokens)s", name=request.name, tokens=tokens), err=True)
 
 
 @user.command()
@@ -173,7 +176,7 @@ def sessions(request: ListSessions, config: str | None, *, end: bool, as_json: b
     gateway = client(config)
     if end:
         ended = gateway.call(end_sessions, EndSessions(name=request.name)).ended
-        click.echo(f"{request.name}: {quantity(ended, 'session')} ended", err=True)
+        click.echo(_("%(name)s: %(sessions)s ended", name=request.name, sessions=quantity(ended, "session")), err=True)
     left = list(all_items(gateway.call, list_sessions, request))
     if as_json:
         print_json(left)
@@ -200,10 +203,14 @@ def setup(config: str | None, *, as_json: bool) -> None:
     if as_json:
         print_json({"code": code, "url": url})
         return
-    click.echo("open this on the gateway's machine within 30 minutes; it works once", err=True)
+    click.echo(_("open this on the gateway's machine within 30 minutes; it works once"), err=True)
     click.echo(url)
 
 
 def _access(account: UserAccount) -> str:
     whole = account.organizations is None
-    return f"{account.role.value} of {'the whole gateway' if whole else organizations_text(account.organizations)}"
+    return _(
+        "%(role)s of %(organizations)s",
+        role=account.role.value,
+        organizations=_("the whole gateway") if whole else organizations_text(account.organizations),
+    )

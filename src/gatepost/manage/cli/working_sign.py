@@ -11,22 +11,26 @@ from contextlib import contextmanager
 from threading import Event, Thread
 from typing import TYPE_CHECKING, Final
 
+from gatepost.manage.cli.language import _
+from gatepost.texts import N_
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _QUIET: Final = 2.0  # seconds before the first line
 _STEP: Final = 1.0  # and between two
+_WORKING: Final = N_("working")
 _CLEAR: Final = "\r\x1b[K"
 
 
 @contextmanager
-def working(what: str = "working") -> Iterator[None]:
+def working(what: str = _WORKING) -> Iterator[None]:
     """Show it until the end of the block. what: verb, as "verifying"."""
     if not sys.stderr.isatty():
         yield
         return
     ended = Event()
-    shower = Thread(target=_show, args=(what, ended), daemon=True)
+    shower = Thread(target=_show, args=(_(what), ended), daemon=True)
     shower.start()
     try:
         yield

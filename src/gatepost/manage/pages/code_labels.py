@@ -61,6 +61,7 @@ _NAMES: Final = {
     "clamav": "ClamAV",
     "on-premises": "On-premises",
     **LANGUAGE_NAMES,
+    "begun": "Outcome unknown",  # of an audit event
 }
 _PLAIN: Final = re.compile(r"[a-z]+(?:-[a-z]+)*", re.ASCII)
 

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from gatepost.analysis.checks.tasks import task_record
 from gatepost.language import _
+from gatepost.manage.pages.validation_tasks import detail_text
 from gatepost.manage.use_cases.explain_text import CHECKED_BY, KINDS, RESULTS, demand_text, hook_text, route_text
 from gatepost.policy.connectors.units import format_duration
 from gatepost.policy.connectors.values import AuthenticationResults
@@ -15,6 +17,7 @@ from gatepost.policy.decisions.decision import hook_record
 from gatepost.policy.decisions.outbound import describe
 from gatepost.policy.decisions.requirement import Authenticated, Encrypted, Opportunistic
 from gatepost.policy.decisions.routes import MxRoute, SmartHosts
+from gatepost.sentences import ours
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -100,13 +103,13 @@ def story(answer: ExplainResult) -> Story:
     """The explanation, told."""
     explanation, session = answer.explanation, answer.asked
     inbound, outbound = _inbound(answer), _outbound(answer)
-    channel = _("over %(tls)s", tls=session.tls) if session.tls else "unencrypted"
+    channel = _("over %(tls)s", tls=session.tls) if session.tls else _("unencrypted")
     if session.tls:
         channel += _(", with a certificate") if session.certificate else _(", without a certificate")
     return Story(
         *_headline(answer),
         _("from %(ip)s %(channel)s", ip=session.ip, channel=channel),
-        tuple(assumption.text for assumption in session.assumed),
+        tuple(ours(assumption.text) for assumption in session.assumed),
         inbound,
         outbound,
         tuple(map(_failure, explanation.failures)),
@@ -143,7 +146,7 @@ def _onward(answer: ExplainResult, outbound: OutboundDecision | None) -> tuple[s
         return "warn", _("The gateway accepts the message, and it waits: the gateway cannot log in to the smart hosts.")
     if answer.reports and not any(report.usable for report in answer.reports):
         return "warn", _("The gateway accepts the message, and it waits: no next hop meets the requirement now.")
-    way = f"{route_text(outbound.record())}{_protection(outbound.requirement)}"
+    way = f"{ours(route_text(outbound.record()))}{_protection(outbound.requirement)}"
     return "pass", _("The gateway accepts the message and delivers it %(way)s.", way=way)
 
 
@@ -189,7 +192,7 @@ def _inbound_facts(verdict: InboundVerdict) -> Iterable[tuple[str, str]]:
         yield _("Connector"), verdict.connector
         yield _("Requires"), f"{verdict.requirement}{trial}"
     else:
-        yield _("Connector"), "none"
+        yield _("Connector"), _("none")
     if verdict.would_refuse is not None:
         yield (
             _("In rehearsal"),
@@ -202,16 +205,16 @@ def _inbound_facts(verdict: InboundVerdict) -> Iterable[tuple[str, str]]:
     if verdict.authentication is not AuthenticationResults.NONE:
         yield _("Authentication results"), _(CHECKED_BY[verdict.authentication])
     for hook in verdict.hooks:
-        yield _("Content hook"), hook_text(hook_record(hook))
+        yield _("Content hook"), ours(hook_text(hook_record(hook)))
 
 
 def _inbound_reasons(verdict: InboundVerdict) -> Iterable[StoryReason]:
     for number, text in enumerate(verdict.reasons, 1):
         speaks_for = text.startswith(f"connector {verdict.connector!r} of ") and ", but " not in text
         if not verdict.accepted and number == len(verdict.reasons):
-            yield StoryReason("fail", text)
+            yield StoryReason("fail", ours(text))
         else:
-            yield StoryReason("pass" if verdict.connector and speaks_for else "info", text)
+            yield StoryReason("pass" if verdict.connector and speaks_for else "info", ours(text))
 
 
 # going out
@@ -224,12 +227,12 @@ def _outbound(answer: ExplainResult) -> Chapter:
         return Chapter("unknown", _("Another organization decides"), withheld=True)
     if outbound is None:
         return Chapter("waiting", _("No organization handles this mail"))
-    way = route_text(outbound.record())
+    way = ours(route_text(outbound.record()))
     supposed = _("If accepted: ") if explanation.supposed else ""
     said = supposed + (way if supposed else way[:1].upper() + way[1:])
     level = "fail" if outbound.way == "nowhere" else "info" if explanation.supposed else "pass"
-    reasons = [StoryReason("fail", outbound.detail)] if outbound.way == "nowhere" and outbound.detail else []
-    reasons += [StoryReason("pass", reason) for reason in outbound.reasons]
+    reasons = [StoryReason("fail", ours(outbound.detail))] if outbound.way == "nowhere" and outbound.detail else []
+    reasons += [StoryReason("pass", ours(reason)) for reason in outbound.reasons]
     if outbound.way in {"mailbox", "lmtp"}:
         text = _("the recipient has a mailbox on this gateway, so no outbound connector and no mail flow rule applies")
         reasons.append(StoryReason("info", text))
@@ -245,30 +248,30 @@ def _outbound(answer: ExplainResult) -> Chapter:
 def _outbound_facts(answer: ExplainResult, outbound: OutboundDecision) -> Iterable[tuple[str, str]]:
     explanation = answer.explanation
     if outbound.requirement is not None:
-        yield _("Connector"), outbound.connector or "none"
+        yield _("Connector"), outbound.connector or _("none")
         yield _("Requires"), describe(outbound.requirement)
         yield _("Required by"), ", ".join(map(str, outbound.requirement.sources))
     if outbound.rehearsed is not None:
         sources = map(str, outbound.rehearsed.sources)
         yield (
             _("In rehearsal"),
-            _("would require %(sources)s", sources=demand_text(describe(outbound.rehearsed), sources)),
+            _("would require %(sources)s", sources=ours(demand_text(describe(outbound.rehearsed), sources))),
         )
     if explanation.signing is not None:
         names = ", ".join(explanation.signing.names)
         yield (
             "DKIM",
-            _("signed by %(names)s: %(why)s", names=names, why=explanation.signing.why)
+            _("signed by %(names)s: %(why)s", names=names, why=ours(explanation.signing.why))
             if names
-            else _("not signed: %(why)s", why=explanation.signing.why),
+            else _("not signed: %(why)s", why=ours(explanation.signing.why)),
         )
     if explanation.sealing is not None:
         names = ", ".join(explanation.sealing.names)
         yield (
             "ARC",
-            _("sealed by %(names)s: %(why)s", names=names, why=explanation.sealing.why)
+            _("sealed by %(names)s: %(why)s", names=names, why=ours(explanation.sealing.why))
             if names
-            else _("not sealed: %(why)s", why=explanation.sealing.why),
+            else _("not sealed: %(why)s", why=ours(explanation.sealing.why)),
         )
     if (login := answer.login) is not None:
         yield (
@@ -276,11 +279,11 @@ def _outbound_facts(answer: ExplainResult, outbound: OutboundDecision) -> Iterab
             _(
                 "as %(user)s %(method)s. Now it fails: %(missing)s",
                 user=login.username,
-                method=login.method,
-                missing=login.missing,
+                method=ours(login.method),
+                missing=ours(login.missing),
             )
             if login.missing
-            else _("as %(user)s %(method)s", user=login.username, method=login.method),
+            else _("as %(user)s %(method)s", user=login.username, method=ours(login.method)),
         )
     for name, demand in ((_("Encryption"), outbound.content.encrypt), (_("Signature"), outbound.content.sign)):
         if demand.required:
@@ -288,12 +291,12 @@ def _outbound_facts(answer: ExplainResult, outbound: OutboundDecision) -> Iterab
         if demand.rehearsed:
             yield name, _("in rehearsal: S/MIME (required by %(value)s)", value=", ".join(map(str, demand.rehearsed)))
     if answer.certificates is not None:
-        yield "S/MIME certificates", answer.certificates.missing or answer.certificates.found
+        yield "S/MIME certificates", ours(answer.certificates.missing or answer.certificates.found)
 
 
 def _all_others(groups: Iterable[tuple[str, Sequence[tuple[str, str]]]]) -> tuple[Others, ...]:
     return tuple(
-        Others(what, tuple((_name(label), why) for label, why in some[:SHOWN]), max(0, len(some) - SHOWN))
+        Others(what, tuple((_name(ours(label)), ours(why)) for label, why in some[:SHOWN]), max(0, len(some) - SHOWN))
         for what, some in groups
         if some
     )
@@ -313,7 +316,7 @@ def _failure(outcome: FailureOutcome) -> Failure:
         text = f"{last.code} {last.enhanced} {outcome.message}"
         if outcome.result == "fails":
             return Failure(kind, "fail", _("returned at once"), f"{final.code} {final.enhanced} {outcome.message}", "")
-        return Failure(kind, "hold", "waits", text, f"{final.code} {final.enhanced}")
+        return Failure(kind, "hold", _("waits"), text, f"{final.code} {final.enhanced}")
     would = outcome.rehearsed
     trial = (
         _("; if enforced it would wait: %(code)s %(enhanced)s", code=would.code, enhanced=would.enhanced)
@@ -342,7 +345,7 @@ def _host(report: HostReport) -> Host:
             "key": f"{report.host}-{report.address}-{number}",
             "level": _LEVELS[str(task.status)],
             "title": task.name,
-            "text": task.text,
+            "text": detail_text(task_record(task)),
             "advice": task.advice,
             "took": task.seconds or None,
         }

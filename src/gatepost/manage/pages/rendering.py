@@ -35,6 +35,7 @@ from gatepost.manage.pages.time_zones import SERVER_ZONE, PageZone, zone_of
 from gatepost.manage.pages.trace_story import protection
 from gatepost.manage.pages.value_text import in_words
 from gatepost.manage.use_cases.refusal import Refusal
+from gatepost.sentences import ours
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -135,6 +136,7 @@ def environment() -> Environment:
         setting=setting_label,
         label=shown_label,
         reply_help=reply_help,
+        ours=ours,
     )
     made.filters.update({name: _clocked(shown) for name, shown in CLOCKED.items()})
     made.globals.update(static_url=static_url, link=link, picture=_picture, colours=light_colours())

@@ -5,12 +5,14 @@ Pure. What a peer said is in it, to the letter: templates escape it.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, Final
 
 from gatepost.analysis.checks.tasks import PROBE_TASKS
 from gatepost.language import _
+from gatepost.sentences import ours
 from gatepost.texts import N_
 
 if TYPE_CHECKING:
@@ -26,6 +28,7 @@ _LEVELS: Final = {
     "waiting": "waiting",
 }
 _OUTCOMES: Final = {"validated": "pass", "not-validated": "fail", "unknown": "unknown"}
+_SUBJECT: Final = re.compile(r"[A-Za-z0-9.]+=")  # of a certificate, as RFC 4514 writes it
 _WORDS: Final = {"unknown": N_("Inconclusive")}
 
 
@@ -66,9 +69,9 @@ def host_items(host: Mapping[str, Any], *, several: bool) -> list[dict[str, Any]
 def verdict_item(record: Mapping[str, Any]) -> dict[str, Any]:
     """The result, with remarks for the administrator."""
     outcome = str(record.get("outcome"))
-    verdict = str(record.get("verdict", ""))
+    verdict = ours(str(record.get("verdict", "")))
     level = _OUTCOMES.get(outcome, "unknown")
-    notes = "; ".join(map(str, record.get("notes", ())))
+    notes = "; ".join(ours(str(note)) for note in record.get("notes", ()))
     return _plain("verdict", level, verdict[:1].upper() + verdict[1:], notes and _("Note: %(notes)s", notes=notes))
 
 
@@ -93,10 +96,26 @@ def _item(task: Mapping[str, Any], host: str) -> dict[str, Any]:
         "level": level,
         "word": _("Skipped") if task["status"] == "skipped" else _(_WORDS.get(level, "")),
         "title": f"{host}: {task['name']}" if host else task["name"],
-        "text": task["detail"],
-        "advice": task.get("advice", ""),
+        "text": detail_text(task),
+        "advice": ours(task.get("advice", "")),
         "took": seconds if seconds and seconds >= 0.001 else None,
     }
+
+
+def detail_text(task: Mapping[str, Any]) -> str:
+    """The facts of a task in the language of the page, but for those that are a peer's own words."""
+    facts: Sequence[str] = task.get("facts") or [task["detail"]]
+    return "; ".join(
+        fact if _is_a_peers(task, place, len(facts)) or _SUBJECT.match(fact) else ours(fact)
+        for place, fact in enumerate(facts)
+    )
+
+
+def _is_a_peers(task: Mapping[str, Any], place: int, count: int) -> bool:
+    """Whether a fact is what the host said: its greeting before what it offers, its answer to STARTTLS or the test."""
+    if place or task["status"] in {"skipped", "waiting", "running"}:
+        return False
+    return task["name"] in {"EHLO", "Test message"} or (task["name"] == "STARTTLS" and count == 1)
 
 
 def _key(host: str, name: str) -> str:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import logging
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from gatepost.manage.access.records import Actor
-from gatepost.manage.use_cases.audit_trail import AuditTrail
+from gatepost.manage.access.records import Actor, AuditOutcome
+from gatepost.manage.use_cases.audit_trail import AuditRecord, AuditTrail
 from gatepost.manage.use_cases.refusal import Refusal
 from gatepost.store.interface import StoreFailure
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
     from pathlib import Path
 
@@ -78,10 +79,35 @@ class Context:
 
     def record(self, action: Action, organization: str, subject: str, **detail: Any) -> None:
         """Record in the audit what ends after the call, as a job does (`self_audited`); the log has what cannot be."""
+        self._record(AuditRecord(action, organization, subject, detail))
+
+    @contextmanager
+    def recording(self, action: Action, organization: str, subject: str, **detail: Any) -> Iterator[None]:
+        """Record in the audit that something begins, and, when the block has ended, whether it was done or failed."""
+        record = AuditRecord(action, organization, subject, detail)
+        begun = self._record(record, AuditOutcome.BEGUN)
         try:
-            self.accounts.record(self.actor, action, organization=organization, subject=subject, detail=detail)
+            yield
+        except BaseException:
+            self._record(record, AuditOutcome.FAILED, begun)
+            raise
+        self._record(record, AuditOutcome.DONE, begun)
+
+    def _record(self, record: AuditRecord, outcome: AuditOutcome = AuditOutcome.DONE, begun: int = 0) -> int:
+        """Its id, 0 if it cannot be written."""
+        try:
+            return self.accounts.record(
+                self.actor,
+                record.action,
+                outcome=outcome,
+                organization=record.organization,
+                subject=record.subject,
+                detail=record.detail,
+                begun=begun,
+            )
         except (StoreFailure, Refusal):
-            _log.exception("the audit does not have %s of %s", action, subject)
+            _log.exception("the audit does not have %s of %s", record.action, record.subject)
+            return 0
 
     def config(self) -> AbstractContextManager[ConfigStore]:
         """The configuration store, closed afterwards. Raises Refusal (UNREADABLE)."""

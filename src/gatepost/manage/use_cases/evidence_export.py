@@ -93,9 +93,9 @@ class LogExport:
 
     def write(self, out: IO[bytes], proof: tuple[str, str] = ("", "")) -> Summary:
         """See `Export`; goes over the log of the time."""
-        summary = self.write_unrecorded(out, proof)
-        self._context.record(_ACTION, self._selection.organization, self._form, **_detail(self._selection))
-        return summary
+        organization, detail = self._selection.organization, _detail(self._selection)
+        with self._context.recording(_ACTION, organization, self._form, **detail):
+            return self.write_unrecorded(out, proof)
 
     def write_unrecorded(self, out: IO[bytes], proof: tuple[str, str] = ("", "")) -> Summary:
         """The same, for who records it."""

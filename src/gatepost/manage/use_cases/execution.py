@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from gatepost.manage.access.principal import Principal
+    from gatepost.manage.use_cases.audit_trail import AuditRecord
     from gatepost.manage.use_cases.context import Context
 
 
@@ -38,25 +39,37 @@ _log = logging.getLogger(__name__)
 def execute[R: msgspec.Struct, A](case: UseCase[R, A], context: Context, request: R) -> A:
     """Do it. Raises Refusal: FORBIDDEN or MISSING if the principal may not, INPUT for wrong fields, or its own.
 
-    A success and a refusal are recorded in the same form; a dry run is not. What is stored and cannot be had is a
-    refusal, too (UNREADABLE). What nobody foresaw is raised as it came.
+    A success and a refusal are recorded in the same form; a dry run is not. That it was begun is on record before
+    anything is done, so that a kill leaves an event without an outcome, not an action without an event. What is stored
+    and cannot be had is a refusal, too (UNREADABLE). What nobody foresaw is raised as it came.
     """
     begin(case, context, {name: getattr(request, name) for name in case.path_names})
+    is_written = case.is_recorded and not case.records_itself and not context.dry_run
+    begun = 0
     try:
-        result = case.function(context, _checked(request))
+        valid = _checked(request)
+        begun = _record_begin(context) if is_written else 0
+        result = case.function(context, valid)
     except StoreFailure as failure:
         refusal = _unreadable(context, failure)
-        record_refusal(case, context, refusal)
+        record_refusal(case, context, refusal, begun)
         raise refusal from failure
     except Exception as error:
-        record_refusal(case, context, error)
+        record_refusal(case, context, error, begun)
         raise
-    if case.is_recorded and not case.records_itself and not context.dry_run:
+    if is_written:
         try:
-            _write(context, AuditOutcome.DONE)
+            _write(context, AuditOutcome.DONE, begun)
         except (StoreFailure, Refusal):  # it was done, and to say that it was not would be worse
             _log.exception("the audit does not have that %s did %s", context.principal.name, case.name)
     return result
+
+
+def _record_begin(context: Context) -> int:
+    """The id of the event that says so; 0 if the audit cannot be written, which stops nobody."""
+    with suppress(StoreFailure, Refusal):
+        return _write(context, AuditOutcome.BEGUN)
+    return 0
 
 
 def _unreadable(context: Context, failure: StoreFailure) -> Refusal:
@@ -107,13 +120,14 @@ def authorize(case: UseCase[Any, Any], principal: Principal, path: Mapping[str, 
         raise Refusal(RefusalKind.FORBIDDEN, text)
 
 
-def record_refusal(case: UseCase[Any, Any], context: Context, error: Exception) -> None:
+def record_refusal(case: UseCase[Any, Any], context: Context, error: Exception, begun: int = 0) -> None:
     """Record that a call was refused or failed; the caller learns of the error even if that cannot be written."""
-    if not case.is_recorded or context.dry_run or getattr(error, "kind", None) is RefusalKind.FORBIDDEN:
+    is_forbidden = getattr(error, "kind", None) is RefusalKind.FORBIDDEN
+    if not case.is_recorded or context.dry_run or (is_forbidden and not begun):
         return
     outcome, why = _outcome(context, error)
     with suppress(StoreFailure, Refusal):  # the accounts of a command may not be there to be opened
-        _write(context, outcome, why=why)
+        _write(context, outcome, begun, why=why)
 
 
 def _outcome(context: Context, error: Exception) -> tuple[AuditOutcome, str]:
@@ -131,15 +145,23 @@ def _checked[R: msgspec.Struct](request: R) -> R:
         raise Refusal(RefusalKind.INPUT, NOTHING, wrong.errors) from wrong
 
 
-def _write(context: Context, outcome: AuditOutcome, **more: Any) -> None:
+def _write(context: Context, outcome: AuditOutcome, begun: int = 0, **more: Any) -> int:
+    """Write the records of the call, the first in place of the event that it was begun (0: none); returns its id."""
     accounts, actor = context.accounts, Actor(context.audit.who or context.actor.name, context.address)
-    for record in context.audit.records:
+
+    def write(record: AuditRecord, begun: int = 0) -> int:
         detail = {name: value for name, value in (record.detail | more).items() if value not in ("", None, [], {})}
-        accounts.record(
+        return accounts.record(
             actor,
             record.action,
             outcome=outcome,
             organization=record.organization,
             subject=record.subject,
             detail=detail,
+            begun=begun,
         )
+
+    first, *others = context.audit.records
+    for record in others:
+        write(record)
+    return write(first, begun)  # last: until then it is begun, whatever was written

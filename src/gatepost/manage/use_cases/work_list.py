@@ -29,7 +29,7 @@ from gatepost.manage.use_cases.status import workers
 from gatepost.protocols.message.next_step import MustAct, waiting_step
 from gatepost.quantity import quantity
 from gatepost.store.nodes import NodeState
-from gatepost.texts import N_
+from gatepost.texts import N_, own
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -253,7 +253,7 @@ def _nodes(context: Context) -> Iterator[WorkItem]:
             yield _node(f"Node {node.name} is dead", N_("It has not been heard from; other nodes took its mail over."))
     for worker in workers(context.gateway):
         if not worker.ok:
-            yield _node(f"Worker {worker.name} is not well", f"It {worker.detail}.")
+            yield _node(f"Worker {worker.name} is not well", f"It {own(worker.detail)}.")
 
 
 def _node(title: str, detail: str) -> WorkItem:

@@ -13,7 +13,6 @@ from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 from cryptography.hazmat.primitives.asymmetric.ed448 import Ed448PublicKey
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
-from jwt import PyJWK, PyJWTError
 
 from gatepost.policy.connectors.oauth import TokenAlgorithm
 
@@ -88,6 +87,8 @@ def _key(one: object) -> IssuerKey | None:
     identity, algorithm = one.get("kid", ""), one.get("alg", "")
     if not isinstance(identity, str) or len(identity) > _MAX_ID or algorithm not in ("", *TokenAlgorithm):
         return None
+    from jwt import PyJWK, PyJWTError  # noqa: PLC0415 - few gateways have keys of token issuers
+
     try:
         key = PyJWK.from_dict(one).key
     except (PyJWTError, ValueError, TypeError):

@@ -10,7 +10,7 @@ import hashlib
 from typing import TYPE_CHECKING, Final
 
 from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding, pkcs7
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from gatepost.net.certificate import quietly
 
@@ -29,6 +29,8 @@ def bundle_version(certificates: Sequence[bytes]) -> str:
 
 def p7b(certificates: Sequence[bytes], *, armoured: bool = False) -> bytes:
     """The certificates (DER, at least one) as PKCS #7. armoured: as PEM text, else DER."""
+    from cryptography.hazmat.primitives.serialization import pkcs7  # noqa: PLC0415 - it imports all of email
+
     return pkcs7.serialize_certificates(_read(certificates), Encoding.PEM if armoured else Encoding.DER)
 
 

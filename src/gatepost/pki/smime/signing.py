@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.serialization import Encoding, pkcs7
+from cryptography.hazmat.primitives.serialization import Encoding
 
 if TYPE_CHECKING:
     from cryptography import x509
@@ -27,16 +27,19 @@ class SmimeSigner:
 
 def signature(content: bytes, signer: SmimeSigner) -> bytes:
     """SignedData over the content, which is not in it."""
-    return _made(content, signer, pkcs7.PKCS7Options.DetachedSignature)
+    return _made(content, signer, detached=True)
 
 
 def signed(content: bytes, signer: SmimeSigner) -> bytes:
     """SignedData with the content in it."""
-    return _made(content, signer)
+    return _made(content, signer, detached=False)
 
 
-def _made(content: bytes, signer: SmimeSigner, *options: pkcs7.PKCS7Options) -> bytes:
+def _made(content: bytes, signer: SmimeSigner, *, detached: bool) -> bytes:
+    from cryptography.hazmat.primitives.serialization import pkcs7  # noqa: PLC0415 - it imports all of email
+
     builder = pkcs7.PKCS7SignatureBuilder().set_data(content).add_signer(signer.certificate, signer.key, SHA256())
     for certificate in signer.intermediates:
         builder = builder.add_certificate(certificate)
-    return builder.sign(Encoding.DER, [pkcs7.PKCS7Options.Binary, *options])
+    options = [pkcs7.PKCS7Options.Binary, *([pkcs7.PKCS7Options.DetachedSignature] if detached else [])]
+    return builder.sign(Encoding.DER, options)

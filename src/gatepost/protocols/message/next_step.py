@@ -17,6 +17,7 @@ import msgspec
 from gatepost.protocols.message.dsn_advice import advice_for
 from gatepost.protocols.message.dsn_report import DsnActor
 from gatepost.protocols.message.header_text import shown_text
+from gatepost.texts import own
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -41,50 +42,47 @@ class NextStep(msgspec.Struct, frozen=True):
 
 _ADMINISTRATOR: Final = "an administrator of this gateway"
 _GATEWAY, _REMOTE = MustAct.GATEWAY, MustAct.REMOTE
-_CERTIFICATE: Final = "must replace the certificate of their mail server"
-_ALLOW: Final = (
-    "must allow a TLS version, key exchange and cipher suite that are required, or the connector must ask less"
-)
+_CERTIFICATE: Final = "replace the certificate of their mail server"
+_ALLOW: Final = "allow a TLS version, key exchange and cipher suite that are required, or the connector must ask less"
 _DNS: Final = (
-    "must check that the nameservers in [dns] answer; if they do for other names, those of the recipient's domain are "
-    "down"
+    "check that the nameservers in [dns] answer; if they do for other names, those of the recipient's domain are down"
 )
 
-# By the word of the reply: who must act, and what they must do, after "The administrators of HOST" or ours.
+# By the word of the reply: who must act, and what they must do, after "The administrators of HOST must" or ours.
 _BY_WORD: Final[dict[str, tuple[MustAct, str]]] = {
-    "SubjectMismatch": (_REMOTE, "must present a certificate with the expected name"),
-    "UntrustedRoot": (_REMOTE, "must present a certificate of an authority that is trusted here"),
-    "ChainIncomplete": (_REMOTE, "must send the intermediate certificates with their certificate"),
-    "NoCertificate": (_REMOTE, "must present a certificate"),
-    "CertificateExpired": (_REMOTE, "must renew the certificate of their mail server"),
-    "CertificateNotYetValid": (_REMOTE, "must install a certificate that is valid already"),
-    "CertificateRevoked": (_REMOTE, "must replace the certificate of their mail server, which is revoked"),
-    "RevocationUnknown": (_GATEWAY, "must let this machine reach the revocation services of the certificate over HTTP"),
+    "SubjectMismatch": (_REMOTE, "present a certificate with the expected name"),
+    "UntrustedRoot": (_REMOTE, "present a certificate of an authority that is trusted here"),
+    "ChainIncomplete": (_REMOTE, "send the intermediate certificates with their certificate"),
+    "NoCertificate": (_REMOTE, "present a certificate"),
+    "CertificateExpired": (_REMOTE, "renew the certificate of their mail server"),
+    "CertificateNotYetValid": (_REMOTE, "install a certificate that is valid already"),
+    "CertificateRevoked": (_REMOTE, "replace the certificate of their mail server, which is revoked"),
+    "RevocationUnknown": (_GATEWAY, "let this machine reach the revocation services of the certificate over HTTP"),
     "CertificateWrongPurpose": (_REMOTE, f"{_CERTIFICATE} by one for servers"),
     "CertificateWeakKey": (_REMOTE, f"{_CERTIFICATE} by one with a stronger key"),
     "CertificateWeakSignature": (_REMOTE, f"{_CERTIFICATE} by one without SHA-1"),
     "CertificateInvalid": (_REMOTE, _CERTIFICATE),
-    "STARTTLS": (_REMOTE, "must switch on STARTTLS"),
-    "TlsHandshakeFailed": (_REMOTE, "must find out from the log of their mail server why TLS fails"),
+    "STARTTLS": (_REMOTE, "switch on STARTTLS"),
+    "TlsHandshakeFailed": (_REMOTE, "find out from the log of their mail server why TLS fails"),
     "TlsVersionTooOld": (_REMOTE, _ALLOW),
     "KeyExchangeNotAllowed": (_REMOTE, _ALLOW),
     "CipherSuiteNotAllowed": (_REMOTE, _ALLOW),
-    "TlsaInvalid": (_REMOTE, "must publish a TLSA record for the certificate that their mail server presents"),
-    "DaneRequired": (_REMOTE, "must sign their zone and publish TLSA records, or the connector must not demand DANE"),
-    "DnssecInvalid": (_REMOTE, "must correct the DNSSEC signatures of their zone"),
+    "TlsaInvalid": (_REMOTE, "publish a TLSA record for the certificate that their mail server presents"),
+    "DaneRequired": (_REMOTE, "sign their zone and publish TLSA records, or the connector must not demand DANE"),
+    "DnssecInvalid": (_REMOTE, "correct the DNSSEC signatures of their zone"),
     "TlsaLookupFailed": (_GATEWAY, _DNS),
-    "HostNotInPolicy": (_REMOTE, "must name this host in their MTA-STS policy, or take it out of their MX records"),
+    "HostNotInPolicy": (_REMOTE, "name this host in their MTA-STS policy, or take it out of their MX records"),
     "HostNotAuthentic": (
         _REMOTE,
-        "must sign their zone or publish an MTA-STS policy, as the message asks for REQUIRETLS",
+        "sign their zone or publish an MTA-STS policy, as the message asks for REQUIRETLS",
     ),
-    "HostHasNoName": (_GATEWAY, "must name the smart host by its DNS name in the connector"),
-    "RequireTlsNotOffered": (_REMOTE, "must offer REQUIRETLS, as the message asks for it"),
+    "HostHasNoName": (_GATEWAY, "name the smart host by its DNS name in the connector"),
+    "RequireTlsNotOffered": (_REMOTE, "offer REQUIRETLS, as the message asks for it"),
     "ProtectionDrop": (
         _GATEWAY,
-        "must accept the lower protection of the destination, or its administrators must restore it",
+        "accept the lower protection of the destination, or its administrators must restore it",
     ),
-    "JournalNeedsVerifiedTls": (_REMOTE, "must offer TLS with a certificate for its name, as journal copies need it"),
+    "JournalNeedsVerifiedTls": (_REMOTE, "offer TLS with a certificate for its name, as journal copies need it"),
 }
 # What the gateway can do about it instead, if a connector set the requirement.
 _OR_HERE: Final = {
@@ -95,15 +93,15 @@ _OR_HERE: Final = {
 
 # By subject and detail of the status, for replies in our own words.
 _BY_STATUS: Final[dict[str, tuple[MustAct, str]]] = {
-    "3.5": (_GATEWAY, "must correct the file or certificate that the reply names"),
+    "3.5": (_GATEWAY, "correct the file or certificate that the reply names"),
     "4.4": (
         _GATEWAY,
-        "must allow the network in [network] tenants_may_reach, or the smart host must have another address",
+        "allow the network in [network] tenants_may_reach, or the smart host must have another address",
     ),
     "4.312": (_GATEWAY, _DNS),
-    "4.315": (_GATEWAY, "must make sure that this machine may connect to it; if it may, the host is down"),
-    "4.316": (_REMOTE, "must start their mail server, or let this gateway in"),
-    "7.8": (_GATEWAY, "must correct the log-in of the connector"),
+    "4.315": (_GATEWAY, "make sure that this machine may connect to it; if it may, the host is down"),
+    "4.316": (_REMOTE, "start their mail server, or let this gateway in"),
+    "7.8": (_GATEWAY, "correct the log-in of the connector"),
 }
 _WORD_IN: Final = re.compile(r"\[Message=([A-Za-z]+)")
 _SERVER_IN: Final = re.compile(r"\[LastAttemptedServerName=([A-Za-z0-9.:_-]{1,255})\]")
@@ -142,7 +140,7 @@ def waiting_step(state: str, domain: str, reply: str = "", *, by_administrator: 
     if known is None:
         said = f"the mail system of {where} could not take this message yet"
         return NextStep(MustAct.NOBODY, f"Nobody has to act yet: {said}, and the gateway tries again.", waits=True)
-    return NextStep(known.must_act, f"{known.text}; this message waits until then.", waits=True)
+    return NextStep(known.must_act, f"{own(known.text)}; this message waits until then.", waits=True)
 
 
 def failed_step(domain: str, reply: str) -> NextStep:
@@ -152,7 +150,9 @@ def failed_step(domain: str, reply: str) -> NextStep:
     """
     known = _known(reply, shown_text(domain, 255))
     if known is not None:
-        return NextStep(known.must_act, f"{known.text}; this message failed, and its sender can send it again then.")
+        return NextStep(
+            known.must_act, f"{own(known.text)}; this message failed, and its sender can send it again then."
+        )
     status = _STATUS_IN.search(reply)
     advice = advice_for(status[0] if status else "")
     who, must_act = {
@@ -161,7 +161,7 @@ def failed_step(domain: str, reply: str) -> NextStep:
         DsnActor.RECIPIENT: (f"the administrators of {shown_text(domain, 255)}", MustAct.REMOTE),
     }[advice.actor]
     cause = advice.cause[:1].lower() + advice.cause[1:].rstrip(".")
-    return NextStep(must_act, f"{_capital(who)} must act before this message is sent again, because {cause}.")
+    return NextStep(must_act, f"{own(_capital(who))} must act before this message is sent again, because {own(cause)}.")
 
 
 def is_of_the_gateway(reply: str) -> bool:
@@ -185,10 +185,10 @@ def _known(reply: str, domain: str) -> NextStep | None:
         return None
     must_act, must = rule
     if must_act is MustAct.GATEWAY:
-        return NextStep(must_act, f"{_capital(_ADMINISTRATOR)} {must}")
-    text = f"The administrators of {_server(reply, domain)} {must}"
+        return NextStep(must_act, f"{_capital(_ADMINISTRATOR)} must {own(must)}")
+    text = f"The administrators of {_server(reply, domain)} must {own(must)}"
     instead = _OR_HERE.get(word[1]) if word and status and status[0].partition(".")[2] == "7.320" else None
-    return NextStep(must_act, f"{text}, or {_ADMINISTRATOR} must {instead}" if instead else text)
+    return NextStep(must_act, f"{text}, or {_ADMINISTRATOR} must {own(instead)}" if instead else text)
 
 
 def _server(reply: str, domain: str) -> str:

@@ -242,7 +242,7 @@ class TraceWriter:
         today = day_of(time.time())
         for file in own:
             over = file.day < today or file.next in own
-            if over and not _is_whole_file(self._directory / file.name):
+            if over and not _is_one_file(self._directory / file.name):
                 seal(open_part(self._directory, file).connection)
 
 
@@ -301,9 +301,10 @@ def is_whole(connection: apsw.Connection) -> bool:
     return bool(connection.pragma("user_version") == _SEALED)
 
 
-def _is_whole_file(path: Path) -> bool:
+def _is_one_file(path: Path) -> bool:
+    """Whether it was sealed to the end: a crash may have come before the write-ahead log was removed."""
     with contextlib.closing(open_for_reading(path)) as connection:
-        return is_whole(connection)
+        return is_whole(connection) and not path.with_name(f"{path.name}-wal").exists()
 
 
 def seal(connection: apsw.Connection) -> None:
@@ -316,8 +317,12 @@ def seal(connection: apsw.Connection) -> None:
                     connection.execute(statement)
                 make_texts(connection)
                 connection.execute(f"PRAGMA user_version = {_SEALED}")
-        # Who reads it at this moment keeps it as three files, until the last one of them is done.
-        with contextlib.suppress(apsw.BusyError):
-            connection.execute("PRAGMA journal_mode = DELETE")
+        _make_one_file(connection)
     finally:
         connection.close()
+
+
+def _make_one_file(connection: apsw.Connection) -> None:
+    """Who reads it at this moment keeps it as three files, until the last one of them is done."""
+    with contextlib.suppress(apsw.BusyError):
+        connection.execute("PRAGMA journal_mode = DELETE")

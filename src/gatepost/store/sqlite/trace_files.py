@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 
 _NAME = re.compile(r"(?P<day>\d{4}-\d\d-\d\d)\.(?P<writer>[^.]+)(\.(?P<number>\d{4,}))?\.db", re.ASCII)
+# Of a day: a file, its log and index, its tally, and a tally that a kill left unfinished.
+_OF_DAY = re.compile(r"\.?(?P<day>\d{4}-\d\d-\d\d)\..+\.(db(-wal|-shm)?|tally(\.\d+)?)", re.ASCII)
 
 
 def day_of(at: float) -> str:
@@ -75,10 +77,14 @@ def _stat(path: Path) -> tuple[int, ...]:
 
 
 def prune_trace(directory: Path, before: float) -> list[str]:
-    """Forget the days that ended before a time (seconds since 1970); returns the names of the files removed."""
+    """Forget the days that ended before a time (seconds since 1970); returns the names of the files removed.
+
+    What belongs to such a day goes without its file, too: a kill may have come after that was removed.
+    """
     first = day_of(before)
     gone = [file for file in trace_files(directory) if file.day < first]
-    for file in gone:
-        for name in (file.name, f"{file.name}-wal", f"{file.name}-shm", file.tally_name):
-            (directory / name).unlink(missing_ok=True)
+    for path in directory.glob("*"):
+        match = _OF_DAY.fullmatch(path.name)
+        if match and match["day"] < first:
+            path.unlink(missing_ok=True)
     return [file.name for file in gone]

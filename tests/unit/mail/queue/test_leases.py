@@ -66,7 +66,7 @@ def play(work, **limits):
         made.settle = settle
         finder = SimpleNamespace(usual=lambda one: None if one in made.unknown else LaneKey("relay"))
         made.leases = Leases(
-            made.store, made.waiting, finder, offer=offer, put_back=made.put_back.append,
+            made.store, made.waiting, finder, offer=offer, put_back=made.put_back.append, longest=4000.0,
             spawn=lambda coroutine, name: made.tasks.append(spawn(coroutine, name)),
             per_destination=chosen.window_per_destination,
         )  # fmt: skip
@@ -377,6 +377,23 @@ def test_a_clock_that_is_put_back_makes_a_new_agenda(make, caplog):
 
     play(work)
     assert "the clock was put back by" in caplog.text
+
+
+def test_a_store_that_still_speaks_of_the_time_before_it_was_put_back_delays_nothing(make):
+    """It is asked while what shortens the times may still be on its way to the disk."""
+
+    async def work(it):
+        it.leases.look()
+        await it.settle()
+        it.now -= 500
+        it.store.known = [DestinationWork(A, it.now + 86_400.0, 1), DestinationWork(B, it.now + 700.0, 1)]
+        it.leases.look()
+        await it.settle()
+        assert it.leases._agenda.earliest() == it.now + 700.0
+        it.leases._agenda.take(it.now + 700.0)
+        assert it.leases._agenda.earliest() == it.now + 4000.0
+
+    play(work)
 
 
 def test_one_look_takes_up_so_many(make, monkeypatch):

@@ -21,7 +21,7 @@ def rows(place):
 
 
 def write(rows, at=NOW, who="ann", action="queue-drop", **rest):
-    audit_rows.write(rows, AuditEvent(0, at, who, "192.0.2.1", action, **rest))
+    return audit_rows.write(rows, AuditEvent(rest.pop("begun", 0), at, who, "192.0.2.1", action, **rest))
 
 
 def find(rows, principal=GATEWAY, limit=100, before=0, **wanted):
@@ -153,3 +153,24 @@ def test_deeds_are_kept_for_400_days_and_a_wrong_clock_costs_few(rows):
     assert audit_rows.prune(rows, NOW) == 0
     assert audit_rows.prune(rows, NOW + 4000 * DAY) == 1
     assert [round((NOW - one.at) / DAY) for one in find(rows)] == [0]
+
+
+def test_what_was_begun_gets_its_outcome_in_place_and_once(rows):
+    begun = write(rows, outcome=AuditOutcome.BEGUN, detail={"a": 1})
+    assert [one.outcome for one in find(rows)] == [AuditOutcome.BEGUN]
+    assert write(rows, NOW + 5, begun=begun, action="queue-hold", subject="7Q") == begun
+    (event,) = find(rows)
+    assert (event.id, event.at, event.action, event.subject, event.outcome, event.detail) == (
+        begun, NOW, "queue-hold", "7Q", AuditOutcome.DONE, {}
+    )  # fmt: skip
+    later = write(rows, NOW + 6, begun=begun, subject="forged")
+    assert [(one.id, one.subject) for one in find(rows)] == [(later, "forged"), (begun, "7Q")]
+
+
+def test_nobody_pushes_out_what_was_begun(rows, monkeypatch):
+    monkeypatch.setattr(audit_rows, "_REFUSED", 2)
+    write(rows, outcome=AuditOutcome.BEGUN)
+    for number in range(4):
+        write(rows, NOW + number, outcome=AuditOutcome.REFUSED, subject=str(number))
+    events = [(one.outcome.value, one.subject) for one in find(rows)]
+    assert events == [("refused", "3"), ("refused", "2"), ("begun", "")]

@@ -5,7 +5,7 @@ import re
 import pytest
 
 from gatepost.manage.access.actions import LABELS
-from gatepost.manage.access.records import Actor
+from gatepost.manage.access.records import Actor, AuditOutcome
 from gatepost.manage.pages.audit import _text
 
 SCRIPT = "<script>alert(1)</script>"
@@ -44,6 +44,14 @@ def test_a_deed_with_what_was_before_and_after(told):
     assert told.get(f"/audit/events/{number}?format=json").json["subject"] == "of-contoso"
     for form in ("", "?format=json"):
         assert told.get(f"/audit/events/{number}{form}", "tenant").status == 404
+
+
+def test_an_action_that_was_killed_is_shown_without_an_outcome(told):
+    number = told.accounts.record(Actor("kim"), "srs-rotate", outcome=AuditOutcome.BEGUN, subject="keys")
+    assert "Outcome unknown" in told.get("/audit?outcome=begun").words
+    assert "its outcome was not recorded" in told.get(f"/audit/events/{number}").words
+    assert told.get(f"/audit/events/{number}?format=json").json["outcome"] == "begun"
+    assert "its outcome was not recorded" not in told.get(f"/audit/events/{numbers(told)['of-contoso']}").words
 
 
 @pytest.mark.parametrize("number", ["0", "-1", "x", "²", "9" * 18, "9" * 19, "9" * 5000, "1e3", ""])

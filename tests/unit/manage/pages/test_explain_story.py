@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import re
 from types import SimpleNamespace
 
 import pytest
 
 from gatepost.analysis.checks.tasks import HostReport, Task, TaskStatus
+from gatepost.language import in_language
 from gatepost.manage.pages.explain_story import SHOWN, Failure, story
 from gatepost.manage.use_cases.explain import ExplainAssumption, ExplainCertificates, ExplainResult, ExplainSession
 from gatepost.manage.use_cases.explain_login import ExplainLogin
@@ -244,3 +246,42 @@ def test_only_what_speaks_for_the_connector_is_marked_so(tls):
     inbound = replace(one.explanation.inbound, reasons=("connector 'bank-in' of contoso matches", lacks, "also"))
     told = story(replace(one, explanation=replace(one.explanation, inbound=inbound)))
     assert [reason.level for reason in told.inbound.reasons] == ["pass", "info", "info"]
+
+
+def every_text(value):
+    """All texts of a story, wherever they stand in it."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, tuple | list):
+        for part in value:
+            yield from every_text(part)
+
+
+ENGLISH_WORDS = re.compile(r"\b(?:the|which|does|and|its|with|is|not|of|message|mail)\b")
+RULE = {"name": "far", "recipients": ["far.example"], "require_tls": True}
+OTHER = {"name": "bank-in", "sender_domains": ["bank.example"], "tls_sender_certificate_name": "*.bank.example"}
+CASES = [
+    {},
+    {"sender": BANK},
+    {"sender": BANK, "of": {"inbound_connector": [OTHER]}},
+    {"recipient": "nobody@contoso.example"},
+    {"recipient": "x@elsewhere.example"},
+    {"sender": ANN, "recipient": BANK, "of": {"inbound_connector": [{"name": "hq", "connector_type": "on-premises",
+                                                                    "sender_ip_addresses": ["203.0.113.0/24"]}]}},
+    {"sender": ANN, "recipient": BANK, "of": {"mail_flow_rule": [RULE]}},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("language", ["sv", "de"])
+@pytest.mark.parametrize("case", CASES)
+def test_a_story_is_told_in_the_language_of_the_page(case, language):
+    def told(language):
+        with in_language(language):
+            shown = story(answer(**case))
+        return [
+            text for part in (shown.inbound.reasons, shown.inbound.others, shown.outbound) for text in every_text(part)
+        ]
+
+    english = set(told("en"))
+    left = [text for text in told(language) if text in english and " " in text and ENGLISH_WORDS.search(text)]
+    assert left == []

@@ -3,7 +3,8 @@ from __future__ import annotations
 import pytest
 
 from gatepost.analysis.checks.tasks import PROBE_TASKS, HostReport, Task, TaskStatus, host_records, skipped, waiting
-from gatepost.manage.pages.validation_tasks import host_items, live_items, task_items, verdict_item
+from gatepost.language import in_language
+from gatepost.manage.pages.validation_tasks import detail_text, host_items, live_items, task_items, verdict_item
 
 REPORT = HostReport(
     "mx.bank.example",
@@ -98,3 +99,23 @@ def test_while_it_goes_on_each_task_is_shown_and_what_waits_of_several_hosts_is_
 def test_the_same_host_twice_has_keys_of_its_own():
     keys = [item["key"] for item in live_items({"hosts": [recorded(RUNNING)] * 3, "tasks": []})]
     assert len(set(keys)) == len(keys) == 9
+
+
+@pytest.mark.parametrize(
+    ("task", "swedish"),
+    [
+        ({"name": "STARTTLS", "status": "failed", "facts": ["not offered", "the connector asks for encrypted"]},
+         "erbjuds inte; kopplingen kräver encrypted"),
+        ({"name": "STARTTLS", "status": "failed", "detail": "not offered"}, "not offered"),
+        ({"name": "EHLO", "status": "succeeded", "facts": ["the domain does not exist", "offers PIPELINING, SIZE 9"]},
+         "the domain does not exist; erbjuder PIPELINING, SIZE 9"),
+        ({"name": "Certificate", "status": "succeeded",
+          "facts": ["trusted: the chain leads to CN=Root", "CN=a is among the names of the certificate"]},
+         "betrott: kedjan leder till CN=Root; CN=a is among the names of the certificate"),
+        ({"name": "Log in", "status": "skipped", "detail": "the secret is sent only once all else succeeded"},
+         "hemligheten skickas först när allt annat har lyckats"),
+    ],
+)  # fmt: skip
+def test_facts_are_told_in_the_language_of_the_page_but_for_what_the_host_said(task, swedish):
+    with in_language("sv"):
+        assert detail_text({"detail": "", **task}) == swedish

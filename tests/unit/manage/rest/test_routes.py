@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+from contextlib import closing
 from urllib.parse import quote
 
 import jsonschema_rs
@@ -15,6 +17,7 @@ from gatepost.net.identity import ServerIdentity
 from gatepost.pki.certificates.authority import Authority
 from gatepost.pki.certificates.entry import State
 from gatepost.pki.certificates.inventory import Inventory, entry_from
+from gatepost.store.changes import ConfigStore
 from gatepost.values import replace
 
 # What stands in the braces, of the organization that is not the asker's: it exists, wherever its kind does.
@@ -58,12 +61,15 @@ ELSEWHERE = {
 ALL = {f"{one.case.method} {one.template}": one for one in ENDPOINTS}
 
 
-@pytest.fixture
-def api(api):
-    """With a certificate, whose key is nowhere."""
-    with api.gateway.config() as store:
+@pytest.fixture(scope="module")
+def world(world, tmp_path_factory):
+    """With a certificate, whose key is nowhere: recorded once, and copied for each test."""
+    data, ids = world
+    copy = tmp_path_factory.mktemp("certified") / "data"
+    shutil.copytree(data, copy)
+    with closing(ConfigStore(copy / "config.db")) as store:
         Inventory(store, None).record(CERTIFICATE, IDENTITY.chain_pem, note="of a test")
-    return api
+    return copy, ids
 
 
 def url(one, values, ids):

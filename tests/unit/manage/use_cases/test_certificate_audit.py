@@ -4,6 +4,7 @@ import pytest
 from tests.unit.manage.calls import ANN, Forgetful, add_entry, run
 
 from gatepost.manage.access.principal import Principal, Scope
+from gatepost.manage.access.records import AuditOutcome
 from gatepost.manage.use_cases import changeover_steps as steps
 from gatepost.manage.use_cases.certificate_audit import recorded_changes
 from gatepost.manage.use_cases.certificate_removal import remove_certificate
@@ -20,8 +21,9 @@ class Kept:
     def __init__(self):
         self.events = []
 
-    def record(self, actor, action, *, outcome, organization, subject, detail):
-        self.events.append((actor.name, action, str(outcome), organization, subject, detail))
+    def record(self, actor, action, *, outcome, organization, subject, detail, begun):
+        if outcome is not AuditOutcome.BEGUN:
+            self.events.append((actor.name, action, str(outcome), organization, subject, detail))
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from gatepost.analysis.reports.evidence_export import Summary
 from gatepost.events.evidence.chain import Place
 from gatepost.events.evidence.heads import DayHead, HeadBook
 from gatepost.manage.access.principal import Principal, Scope
+from gatepost.manage.access.records import AuditOutcome
 from gatepost.manage.use_cases import evidence_export as module
 from gatepost.manage.use_cases.context import Context
 from gatepost.manage.use_cases.evidence import Head
@@ -28,9 +29,13 @@ class Accounts:
 
     def __init__(self):
         self.events = []
+        self.begun = []
 
     def record(self, _, action, **more):
-        self.events.append((action, str(more.get("outcome", "done")), more["organization"], more["subject"]))
+        if more.get("outcome") is AuditOutcome.BEGUN:
+            self.begun.append(action)
+        else:
+            self.events.append((action, str(more.get("outcome", "done")), more["organization"], more["subject"]))
 
 
 @pytest.fixture
@@ -143,7 +148,20 @@ def test_what_cannot_be_read_is_a_refusal(gateway, log, accounts):
     (log / "keys").joinpath("x.pem").write_bytes(b"no key")
     with pytest.raises(Refusal):
         written(export_of(gateway, accounts))
-    assert accounts.events == []
+    assert accounts.events == [("evidence-export", "failed", "", "json")]
+
+
+def test_a_reader_that_goes_away_is_on_record_as_failed(gateway, log, accounts):
+    """Octets of the export may have been read by then."""
+
+    class Broken(io.BytesIO):
+        def write(self, data):
+            assert accounts.begun == ["evidence-export"], "it is on record before the first octet"
+            raise BrokenPipeError
+
+    with pytest.raises(BrokenPipeError):
+        export_of(gateway, accounts).write(Broken())
+    assert accounts.events == [("evidence-export", "failed", "", "json")]
 
 
 def test_without_reportlab_there_is_no_pdf(monkeypatch):

@@ -37,6 +37,8 @@ def poke(context: Context, request: Poke) -> Poked:
     """Poke it."""
     if request.problem == "crash":
         raise RuntimeError("secret")
+    if request.problem == "kill":
+        raise SystemExit
     context.audit.describe(problem=request.problem)
     if request.problem == "away":
         raise StoreFailure("PostgreSQL: connect: refused by 10.1.2.3")
@@ -103,6 +105,31 @@ def test_what_nobody_foresaw_is_recorded_without_a_word_of_it(run, accounts):
         run(declared(), problem="crash")
     ((*_, outcome, detail),) = events(accounts)
     assert (outcome, "secret" in str(detail)) == (AuditOutcome.FAILED, False)
+
+
+def test_what_was_killed_is_on_record_as_begun(run, accounts):
+    with pytest.raises(SystemExit):
+        run(declared(), TENANT, problem="kill")
+    assert events(accounts) == [("queue-hold", "contoso", "x", AuditOutcome.BEGUN, {})]
+    run(declared(), TENANT)
+    assert [event[3] for event in events(accounts)] == [AuditOutcome.DONE, AuditOutcome.BEGUN]
+
+
+def test_nothing_is_begun_where_nothing_would_be_recorded(run, accounts):
+    for case in (declared(self_audited=True), declared("GET /organizations/{organization}/x/{name}", action=None)):
+        with pytest.raises(SystemExit):
+            run(case, problem="kill")
+    with pytest.raises(SystemExit):
+        run(declared(dry_run=True), problem="kill", dry_run=True)
+    with pytest.raises(Refusal):
+        run(declared(), is_confirmed=False, name="longer than five")
+    assert {event[3] for event in events(accounts)} == {AuditOutcome.REFUSED}
+
+
+def test_who_may_not_after_all_is_on_record_once(run, accounts):
+    with pytest.raises(Refusal):
+        run(declared(), problem="forbidden")
+    assert [event[3] for event in events(accounts)] == [AuditOutcome.REFUSED]
 
 
 def test_limits_hold_for_requests_that_were_built_in_python(run, accounts):

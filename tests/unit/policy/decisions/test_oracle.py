@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.strategies import among, some
 
 from gatepost.policy.connectors.directory import Directory
 from gatepost.policy.connectors.facts import SessionFacts
@@ -313,60 +314,62 @@ ADDRESSES = ["192.0.2.7", "192.0.2.8", "::ffff:192.0.2.7", "2001:db8::7", "203.0
 STATUS = ["trusted", "trusted", "untrusted-root", "revoked", "unknown"]
 
 
-def some(of: list[str]) -> st.SearchStrategy[list[str]]:
-    return st.lists(st.sampled_from(of), min_size=1, max_size=2, unique=True)
-
-
 @st.composite
 def connectors(draw: st.DrawFn, organization: str) -> Connector:
     """One that may be saved."""
     fields: Connector = {
-        "enabled": draw(st.sampled_from([True, True, True, False])),
-        "mode": draw(st.sampled_from(["enforce", "enforce", "rehearse"])),
-        "priority": draw(st.sampled_from([10, 100])),
-        "trust_anchors": draw(st.sampled_from(["", "", PRIVATE])),
+        "enabled": draw(among(True, True, True, False)),
+        "mode": draw(among("enforce", "enforce", "rehearse")),
+        "priority": draw(among(10, 100)),
+        "trust_anchors": draw(among("", "", PRIVATE)),
     }
     on_premises = draw(st.booleans())
-    by = draw(st.sampled_from(["certificate", "address", "both"] + ([] if on_premises else ["nothing"])))
+    by = draw(among("certificate", "address", "both", *([] if on_premises else ["nothing"])))
     if on_premises:
         fields["connector_type"] = "on-premises"
     else:
-        fields["sender_domains"] = draw(some(["*", "o.test", "p.test", "*.f.test", "f.test", "a.f.test", "*.test"]))
+        fields["sender_domains"] = draw(some("*", "o.test", "p.test", "*.f.test", "f.test", "a.f.test", "*.test"))
     if by in {"certificate", "both"}:
         fields |= {
-            "tls_sender_certificate_name": draw(st.sampled_from(NAMES)),
+            "tls_sender_certificate_name": draw(among(*NAMES)),
             "match_common_name": draw(st.booleans()),
-            "revocation_check": draw(st.sampled_from(["none", "soft-fail", "hard-fail"])),
+            "revocation_check": draw(among("none", "soft-fail", "hard-fail")),
         }
     if by in {"address", "both"}:
-        fields["sender_ip_addresses"] = draw(some(NETWORKS))
+        fields["sender_ip_addresses"] = draw(some(*NETWORKS))
     if not on_premises:
         fields["restrict_domains_to_certificate"] = by in {"certificate", "both"} and draw(st.booleans())
         fields["restrict_domains_to_ip_addresses"] = by in {"address", "both"} and draw(st.booleans())
     fields["require_tls"] = by in {"certificate", "both"} or draw(st.booleans())
     if fields["require_tls"] and draw(st.booleans()):
         fields["min_tls_version"] = "TLSv1.3"
-    if draw(st.sampled_from([False, False, True])):
+    if draw(among(False, False, True)):
         fields["associated_accepted_domains"] = [DOMAINS[organization][0]]
     return fields
 
 
+SEVERAL = {name: st.lists(connectors(name), max_size=3) for name in DOMAINS}
+
+
 @st.composite
 def worlds(draw: st.DrawFn) -> World:
-    found = {name: draw(st.lists(connectors(name), max_size=3)) for name in DOMAINS}
+    found = {name: draw(SEVERAL[name]) for name in DOMAINS}
     for several in found.values():
         for number, one in enumerate(several):
             one["name"] = f"c{number}"
     return World(found, {name: draw(st.booleans()) for name in DOMAINS})
 
 
+UP_TO_TWO = st.lists(st.sampled_from(BORNE), max_size=2, unique=True)
+
+
 @st.composite
 def clients(draw: st.DrawFn) -> Client:
-    names = tuple(draw(st.lists(st.sampled_from(BORNE), max_size=2, unique=True)))
-    common_name = draw(st.sampled_from(["", *BORNE]))
-    tls = draw(st.sampled_from(["", "TLSv1.2", "TLSv1.3", "TLSv1.3"]))
-    own, private = draw(st.sampled_from(STATUS)), draw(st.sampled_from([*STATUS, None]))
-    return Client(draw(st.sampled_from(ADDRESSES)), tls, names, common_name, {"": own, PRIVATE: private})
+    names = tuple(draw(UP_TO_TWO))
+    common_name = draw(among("", *BORNE))
+    tls = draw(among("", "TLSv1.2", "TLSv1.3", "TLSv1.3"))
+    own, private = draw(among(*STATUS)), draw(among(*STATUS, None))
+    return Client(draw(among(*ADDRESSES)), tls, names, common_name, {"": own, PRIVATE: private})
 
 
 def directory(world: World) -> Directory:

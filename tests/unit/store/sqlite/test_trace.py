@@ -185,6 +185,21 @@ def test_what_a_crash_left_hot_is_sealed_at_the_next_start(tmp_path):
     assert columns(tmp_path / "2025-11-24.1.db")[1] == 0
 
 
+def test_a_sealed_file_is_one_again_after_a_crash(tmp_path):
+    """The kill came when it had its indexes, before its write-ahead log was removed."""
+    write_events(tmp_path, "0", [event(NOON)])
+    TraceWriter(tmp_path, "0").close()
+    path = tmp_path / "2025-11-24.0.db"
+    with contextlib.closing(apsw.Connection(str(path))) as left:
+        left.execute("PRAGMA journal_mode = WAL; PRAGMA wal_autocheckpoint = 0; UPDATE trace SET size = 7").fetchall()
+        for name in (path.name, f"{path.name}-wal"):
+            (tmp_path / "copies").mkdir(exist_ok=True)
+            (tmp_path / "copies" / name).write_bytes((tmp_path / name).read_bytes())
+    TraceWriter(tmp_path / "copies", "0").close()
+    assert [file.name for file in (tmp_path / "copies").iterdir()] == [path.name]
+    assert [row.size for row in search_trace(tmp_path / "copies", TraceFilter())] == [7]
+
+
 def test_a_row_that_cannot_be_written_does_not_take_the_others_along(tmp_path, caplog):
     write_events(tmp_path, "0", [event(), event(sender="\ud800"), event(detail={"a": "\ud800"}), event()])
     assert len(search_trace(tmp_path, TraceFilter())) == 2

@@ -23,6 +23,7 @@ def test_names_both_ways(tmp_path, file, name):
     assert file.name == name
     (tmp_path / name).touch()
     assert trace_files(tmp_path) == [file]
+    assert file.tally_name == name.replace(".db", ".tally")
 
 
 def test_files_come_in_order_and_others_are_left_out(tmp_path):
@@ -49,6 +50,16 @@ def test_old_days_are_forgotten_whole(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(kept)
     assert prune_trace(tmp_path, NOON + DAY) == []
     assert prune_trace(tmp_path / "nowhere", NOON) == []
+
+
+def test_what_a_kill_left_of_an_old_day_is_forgotten(tmp_path):
+    """Subjects and addresses are in a write-ahead log, too."""
+    gone = ["2025-11-24.1.db-wal", "2025-11-24.1.db-shm", "2025-11-24.1.tally", ".2025-11-24.1.tally.77"]
+    kept = ["2025-11-24.notes", "2025-11-25.1.db-wal"]
+    for name in (*gone, *kept):
+        (tmp_path / name).touch()
+    assert prune_trace(tmp_path, NOON + DAY) == []
+    assert sorted(path.name for path in tmp_path.iterdir()) == kept
 
 
 @pytest.mark.parametrize(

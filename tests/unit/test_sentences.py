@@ -1,0 +1,110 @@
+"""Sentences of ours are written in the language of the page, and nothing of a value becomes one."""
+
+from __future__ import annotations
+
+import pytest
+from markupsafe import Markup
+
+from gatepost.language import in_language
+from gatepost.protocols.message.next_step import waiting_step
+from gatepost.sentences import ours, template
+
+REPLY = "450 4.7.320 Certificate validation failed [Message=UntrustedRoot] [LastAttemptedServerName=mx.bank.example]"
+
+
+def in_swedish(text: str) -> str:
+    with in_language("sv"):
+        return ours(text)
+
+
+def test_a_sentence_with_values_is_translated():
+    assert in_swedish("mail to bank.example waits, as TLS does not meet the requirement of the connector bank") == (
+        "e-post till bank.example väntar, eftersom TLS inte uppfyller kravet från kopplingen bank"
+    )
+
+
+def test_a_sentence_within_a_sentence_is_translated():
+    said = in_swedish(waiting_step("deferred", "bank.example", REPLY).text)
+    assert said.startswith("Administratörerna för mx.bank.example måste visa upp ett certifikat från en utfärdare")
+    assert said.endswith("i kopplingens trust_anchors; meddelandet väntar till dess.")
+
+
+def test_english_stays_as_it_is():
+    assert ours("mail to bank.example is no longer protected by TLS") == (
+        "mail to bank.example is no longer protected by TLS"
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "swedish"),
+    [
+        ("1 delivery of contoso is held", "1 leverans för contoso är kvarhållen"),
+        ("1,204 deliveries of contoso are held", "1\u00a0204 leveranser för contoso är kvarhållna"),
+    ],
+)
+def test_a_number_has_the_form_of_its_language(text, swedish):
+    assert in_swedish(text) == swedish
+
+
+@pytest.mark.parametrize(
+    ("text", "swedish"),
+    [
+        ("The quarantine of contoso is full", "Karantänen för contoso är full"),
+        ("the quarantine of contoso is full.", "karantänen för contoso är full."),
+        ("Fix this error; the gateway tries again by itself:", "Rätta felet; gatewayen försöker igen av sig själv:"),
+    ],
+)
+def test_capital_and_end_are_those_of_the_text(text, swedish):
+    assert in_swedish(text) == swedish
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        "550 No mailbox",
+        "the connector bank",
+        "There is no mailbox with this address.",
+        "<script>alert(1)</script>",
+        "%(domain)s %s %%",
+        "{domain}",
+    ],
+)
+def test_the_words_of_a_peer_stay(reply):
+    text = "The copies stay in the queue, and the gateway tries again; the senders of the messages are not notified."
+    assert in_swedish(f"The last reply: {reply}. {text}") == (
+        f"Det senaste svaret: {reply}. Kopiorna stannar i kön, och gatewayen försöker igen; meddelandenas avsändare "
+        "meddelas inte."
+    )
+
+
+def test_a_value_with_the_words_of_its_template_leaves_the_sentence_in_english():
+    text = "mail to a waits, as TLS does not meet the requirement of b waits, as TLS does not meet the requirement of c"
+    assert in_swedish(text) == text
+
+
+def test_of_two_templates_the_one_with_more_words_counts():
+    """ "%(text)s; this message waits until then." fits both, and leaves more to its value."""
+    said = in_swedish(
+        "An administrator of this gateway must correct the log-in of the connector; this message waits until then."
+    )
+    assert (
+        said == "En administratör för denna gateway måste rätta kopplingens inloggning; meddelandet väntar till dess."
+    )
+
+
+def test_time_is_in_proportion_to_the_text(monkeypatch):
+    """Each literal is looked for once in each direction, however often a peer repeats it."""
+    many = template("%(a)s, %(b)s, %(c)s, %(d)s, %(e)s")
+    assert many.values(", " * 1500) is not None
+    assert in_swedish("The last reply: " * 1000) == "The last reply: " * 1000
+
+
+def test_markup_is_left_alone():
+    text = Markup("the quarantine of contoso is full")
+    assert in_swedish(text) is text
+
+
+def test_a_reason_about_a_connector_is_translated():
+    assert in_swedish("connector 'to bank' of contoso matches recipient domain bank.example exactly") == (
+        "kopplingen 'to bank' hos contoso passar mottagardomänen bank.example exakt"
+    )
