@@ -47,6 +47,9 @@ _WORDS: Final = {
     "EXPIRE": "expired",
 }
 
+# The keys that a line for people shows behind its reply, in this order.
+_SHOWN: Final = ("recipients", "host", "tls", "version", "group", "result", "connector", "delay", "ms")
+
 _HAS_VALUE: Final = itemgetter(1)  # of a key and a value
 _encode = msgspec.json.Encoder().encode
 
@@ -187,8 +190,7 @@ class EventLines:
             to = pairs.get("to", "<>") if event.recipient else ""
             about.append(f"<{pairs['from'].strip('<>')}>" + (f" -> <{to}>" if to else ""))
         said = f"{word}: {' '.join(about)}: {pairs.get('reply', '')}"
-        shown = ("recipients", "host", "tls", "version", "group", "result", "connector", "delay", "ms")
-        more = [f"{key}={pairs[key]}" for key in shown if key in pairs] if event.event != "REFUSE" else []
+        more = [f"{key}={pairs[key]}" for key in _SHOWN if key in pairs] if event.event != "REFUSE" else []
         why = [pairs["why"]] if "why" in pairs else []
         extra = f" ({', '.join([*why, *more])})" if why or more else ""
         return self._head(event.at, said + extra)

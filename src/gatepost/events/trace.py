@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -58,14 +59,12 @@ def tls_record(
     """
     if facts is None:
         return {}
-    record: dict[str, Any] = {
-        "version": facts.version,
-        "suite": facts.suite,
-        "group": facts.group,
-        "signature": facts.signature,
-        "resumed": facts.resumed,
-        "server_name": facts.server_name,
-    }
+    record = _handshake_record(
+        facts.version, facts.suite, facts.group, facts.signature, facts.server_name, resumed=facts.resumed
+    )
+    if chain is None and not chains:
+        return record
+    record = dict(record)
     if chain is not None:
         record["chain"] = str(chain.status)
         if chain.detail:
@@ -79,11 +78,32 @@ def tls_record(
     return record
 
 
+@lru_cache(maxsize=256)
+def _handshake_record(
+    version: str, suite: str, group: str, signature: str, server_name: str, *, resumed: bool
+) -> dict[str, Any]:
+    """One record for all handshakes that came out the same, which nobody changes: what is made of it is known, too."""
+    return {
+        "version": version,
+        "suite": suite,
+        "group": group,
+        "signature": signature,
+        "resumed": resumed,
+        "server_name": server_name,
+    }
+
+
 def _chain_record(chain: ChainVerdict) -> dict[str, str]:
     record = {"status": str(chain.status), "detail": chain.detail}
     if chain.revocation is not None:
         record["revocation"] = chain.revocation.text
     return record
+
+
+# What a row has of a message's arrival: who sent it, by which node of the site it came, the change of Exchange's own
+# header fields, whether it counts as internal, and how many fields were taken out that claimed to be results of ours
+# (RFC 8601 section 5).
+_ARRIVAL = ("user", "mechanism", "introduction", "handover", "headers", "internal", "forged_results")
 
 
 def received_event(
@@ -102,7 +122,8 @@ def received_event(
     said: dict[str, Any] = {"transcript": list(transcript)} if transcript else {}
     if journaled:
         said["journaled"] = list(journaled)
-    tls: dict[str, Any] = message.inbound.get("tls", {})
+    inbound = message.inbound
+    tls: dict[str, Any] = inbound.get("tls", {})
     return TraceEvent(
         at=message.received,
         event="RECEIVE",
@@ -115,8 +136,8 @@ def received_event(
         message_id=message.message_id,
         subject=message.subject,
         size=message.size,
-        peer_host=message.inbound.get("hello", ""),
-        peer_address=message.inbound.get("peer", ""),
+        peer_host=inbound.get("hello", ""),
+        peer_address=inbound.get("peer", ""),
         connector=verdict.connector,
         requirement=verdict.requirement,
         achieved=_inbound_level(tls),
@@ -125,10 +146,7 @@ def received_event(
         tls=tls,
         reply=reply.text,
         detail=verdict.detail()
-        | _submitted(message)
-        | _handed_over(message)
-        | _header_change(message)
-        | _forged_results(message)
+        | {key: inbound[key] for key in _ARRIVAL if key in inbound}
         | _tls_requested(message)
         | said,
     )
@@ -200,24 +218,6 @@ def handed_over_record(origin: Origin | None, facts: SessionFacts) -> dict[str, 
     if "headers" in origin.facts:
         made["headers"] = {"renamed": origin.facts["headers"]}
     return {"handover": origin.facts | hop} | made
-
-
-def _handed_over(message: Message) -> dict[str, Any]:
-    return {"handover": message.inbound["handover"]} if "handover" in message.inbound else {}
-
-
-def _submitted(message: Message) -> dict[str, Any]:
-    return {key: message.inbound[key] for key in ("user", "mechanism", "introduction") if key in message.inbound}
-
-
-def _header_change(message: Message) -> dict[str, Any]:
-    """The record of changed header fields of Exchange's own, and whether the message counts as internal."""
-    return {key: message.inbound[key] for key in ("headers", "internal") if key in message.inbound}
-
-
-def _forged_results(message: Message) -> dict[str, int]:
-    """How many fields were taken out that claimed to be results of ours (RFC 8601 section 5)."""
-    return {key: message.inbound[key] for key in ("forged_results",) if key in message.inbound}
 
 
 def _tls_requested(message: Message) -> dict[str, str]:

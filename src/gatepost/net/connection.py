@@ -92,7 +92,7 @@ class Connection(asyncio.BufferedProtocol):
         self._introduction: Introduction | None = None
         self._output: list[bytes] = []
         self._output_bytes = 0
-        self._flush_due = False  # a call of _flush_soon is on its way
+        self._flush_due = False  # a call of _flush is on its way
         self._inside = False  # the receiver is being called: its writes are flushed when it returns
         self._held = b""  # plaintext that the receiver has not had
         self._paused = False  # by the receiver
@@ -143,10 +143,11 @@ class Connection(asyncio.BufferedProtocol):
 
     def attach(self, receiver: Receiver) -> None:
         """Set the receiver. What arrived before the first one is delivered in a later turn of the loop."""
-        self._receiver = receiver
         if self._ended and self._loss is not None:
             self._loop.call_soon(receiver.lost, self._loss)
-        elif self._held:
+            return
+        self._receiver = receiver
+        if self._held:
             self._loop.call_soon(self._deliver_held)
 
     def write(self, data: bytes) -> None:
@@ -159,7 +160,7 @@ class Connection(asyncio.BufferedProtocol):
             self._abort_unread()
         elif not self._inside and not self._flush_due:
             self._flush_due = True
-            self._loop.call_soon(self._flush_soon)
+            self._loop.call_soon(self._flush)
 
     async def drain(self) -> None:
         """Return when less than 256 KiB waits to be sent, or at once if the stream is lost."""
@@ -304,9 +305,10 @@ class Connection(asyncio.BufferedProtocol):
         self._wake()
         gone = self._gone
         self._opened = self._gone = None
+        receiver, self._receiver = self._receiver, None  # which has us: what both hold is free when the last call ends
         try:
-            if self._receiver is not None:
-                self._receiver.lost(self._loss)
+            if receiver is not None:
+                receiver.lost(self._loss)
         finally:
             if gone is not None:
                 gone(self)
@@ -323,13 +325,15 @@ class Connection(asyncio.BufferedProtocol):
             unanswered = self._facts is None and failure.unread
             self._finish(Loss(LossKind.RESET if agreed else LossKind.HANDSHAKE, str(failure), unanswered))
             return
-        self._send(engine.take_output())
         if self._facts is None and engine.facts is not None:
             self._secured(engine.facts)
         if plaintext:
             self._proved = True
             self._take_in(plaintext)
-        if engine.peer_closed and self._loss is None:
+        if self._loss is not None:
+            return
+        self._send(engine.take_output())  # as far as it has not gone with what the receiver wrote
+        if engine.peer_closed:
             self._peer_closed()
 
     def _secured(self, facts: TlsFacts) -> None:
@@ -415,24 +419,26 @@ class Connection(asyncio.BufferedProtocol):
 
     # ------------------------------------------------------------------------------------------------ writing
 
-    def _flush_soon(self) -> None:
-        self._flush_due = False
-        self._flush()
-
     def _flush(self) -> None:
         """Send what was written in one flight; during a handshake it waits."""
+        self._flush_due = False
+        if self._output:
+            self._send(self._flight())
+
+    def _flight(self) -> bytes:
+        """What was written, as it goes to the peer; b"" if nothing may, or if TLS fails, which ends the stream."""
         if not self._output or (self._engine is not None and self._facts is None):
-            return
+            return b""
         data = self._output[0] if len(self._output) == 1 else b"".join(self._output)
         self._output = []
         self._output_bytes = 0
         if self._engine is not None:
             try:
-                data = self._engine.send(data)
+                return self._engine.send(data)
             except TlsFailure as failure:
                 self.abort(Loss(LossKind.RESET, str(failure)))
-                return
-        self._send(data)
+                return b""
+        return data
 
     def _send(self, data: bytes) -> None:
         transport = self._transport
@@ -467,14 +473,15 @@ class Connection(asyncio.BufferedProtocol):
 
     def _finish(self, loss: Loss) -> None:
         """Close in order: output, close_notify or alert, end of file, then the peer's end of file."""
-        self._flush()
+        last = self._flight()
+        if self._loss is None and self._engine is not None:
+            last += self._engine.shutdown()
+        self._send(last)
         if self._loss is not None or self._transport is None:
-            return  # flushing found the peer gone
+            return  # the peer is gone, or does not read
         transport = self._transport
         self._loss = loss
         self._forget()
-        if self._engine is not None:
-            self._send(self._engine.shutdown())
         self._clock.end()
         self._clock = IdleTimer(self._loop, transport.abort)
         self._clock.start(CLOSE_SECONDS)

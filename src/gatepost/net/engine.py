@@ -157,6 +157,7 @@ class Engine:
         "_key",
         "_own",
         "_scheme",
+        "_unsent",
         "facts",
         "peer_closed",
     )
@@ -176,6 +177,7 @@ class Engine:
         self._failed = False
         self._kept = False
         self._own = False  # see `net.tickets`
+        self._unsent = True  # since output was taken, something happened that may have made more
         self._born = 0.0  # of the session that is offered, later of the one that is used
         self.facts: TlsFacts | None = None
         self.peer_closed = False
@@ -195,6 +197,7 @@ class Engine:
 
         Raises TlsFailure. Whatever happens, `take_output` may have something to send afterwards.
         """
+        self._unsent = True
         if self.facts is not None:
             return self._read(data)
         if isinstance(self._context, ServerContext) and len(self._heard) < _MAX_HELLO:
@@ -210,9 +213,8 @@ class Engine:
                 context.watch.code = 0
             else:
                 context.tickets.begin(self._heard, own=self._own)
-            self._connection.do_handshake()
-        except SSL.WantReadError:
-            return False
+            if not private.shake_hands(self._connection):
+                return False
         except SSL.Error as failure:
             raise self._fail(failure) from failure
         finally:
@@ -285,50 +287,42 @@ class Engine:
     def _read(self, data: bytes | memoryview) -> bytes:
         if self.peer_closed:
             return b""
-        parts: list[bytes] = []
-        if not data:  # right after the handshake: what came with it waits already
-            if private.input_waits(self._connection):
-                self._take(parts)
-        elif len(data) <= _RECORD:
+        if len(data) > _RECORD:
+            return b"".join(self._read(data[at : at + _RECORD]) for at in range(0, len(data), _RECORD))
+        if data:
             private.put_input(self._connection, data)
-            self._take(parts)
-        else:
-            for start in range(0, len(data), _RECORD):
-                private.put_input(self._connection, data[start : start + _RECORD])
-                if not self._take(parts):
-                    break
-        if parts and self._key is not None and not self._kept:
+        elif not private.input_waits(self._connection):  # with the end of the handshake some may have come
+            return b""
+        plaintext = self._take()
+        if plaintext and self._key is not None and not self._kept:
             self._keep_session()  # a TLS 1.3 server sends its tickets before its first data, and never says it will
-        return parts[0] if len(parts) == 1 else b"".join(parts)
+        return plaintext
 
-    def _take(self, parts: list[bytes]) -> bool:
-        """Move the plaintext of all whole records that wait into `parts`. False after the peer's close_notify."""
-        connection = self._connection
+    def _take(self) -> bytes:
+        """The plaintext of all whole records that wait. Notes the peer's close_notify."""
+        connection, plaintext = self._connection, b""
         try:
-            while plaintext := private.read_record(connection):
-                parts.append(plaintext)
+            while record := private.read_record(connection):
+                plaintext = plaintext + record if plaintext else record
                 if not private.input_waits(connection):
                     break
         except SSL.ZeroReturnError:
             self.peer_closed = True
         except SSL.Error as failure:
             raise self._fail(failure) from failure
-        return not self.peer_closed
+        return plaintext
 
-    def send(self, data: bytes) -> bytes:
-        """Encrypt, after the handshake. Raises TlsFailure."""
-        try:
-            if len(data) <= _RECORD:
-                private.write_record(self._connection, data)
-                return private.take_output(self._connection)
-            parts: list[bytes] = []
+    def send(self, data: bytes | memoryview) -> bytes:
+        """Encrypt, after the handshake, behind what `take_output` would give. Raises TlsFailure."""
+        if len(data) > _RECORD:
             view = memoryview(data)
-            for start in range(0, len(data), _RECORD):
-                private.write_record(self._connection, view[start : start + _RECORD])
-                parts.append(private.take_output(self._connection))
+            return b"".join(self.send(view[at : at + _RECORD]) for at in range(0, len(view), _RECORD))
+        self._unsent = False
+        try:
+            private.write_record(self._connection, data)
         except SSL.Error as failure:
             raise self._fail(failure) from failure
-        return b"".join(parts)
+        return private.take_output(self._connection)
 
     def channel_bindings(self) -> dict[str, bytes]:
         """By type: "tls-exporter" (RFC 9266) with TLS 1.3, and a server's "tls-server-end-point" (RFC 5929).
@@ -349,6 +343,9 @@ class Engine:
 
     def take_output(self) -> bytes:
         """Take octets that wait to be sent besides data: handshake messages, alerts, answers to a KeyUpdate."""
+        if not self._unsent:
+            return b""
+        self._unsent = False
         return private.take_output(self._connection)
 
     def shutdown(self) -> bytes:
@@ -358,7 +355,7 @@ class Engine:
         self._keep_session()
         with suppress(SSL.Error):
             self._connection.shutdown()
-        return self.take_output()
+        return private.take_output(self._connection)
 
     def release(self) -> None:
         """The connection is gone. Keeps its session resumable, which OpenSSL would else spoil for all who share it."""

@@ -1,6 +1,7 @@
 """One idle timer a connection, re-armed lazily: activity costs a subtraction, not a timer of the loop.
 
-Owned by `net.connection`. The loop's timer fires at the time first asked for and is armed again for the rest.
+Owned by `net.connection`, and by `mail.outbound.connection` for the steps of a session. The loop's timer fires at the
+time first asked for and is armed again for the rest.
 """
 
 from __future__ import annotations

@@ -76,6 +76,16 @@ def test_the_judgement_by_anchors_of_connectors_is_kept_beside():
     assert tls_record(None, None, by_private) == {}
 
 
+def test_handshakes_that_came_out_the_same_have_one_record_until_there_is_a_chain():
+    """What is made of a record (`events.evidence.entry`) is then made once, not for each session."""
+    again = replace(TLS, peer_chain=(b"other",))
+    assert tls_record(again, None) is tls_record(TLS, None)
+    assert tls_record(replace(TLS, resumed=not TLS.resumed), None) != tls_record(TLS, None)
+    judged = tls_record(TLS, ChainVerdict(ChainStatus.TRUSTED, "", None))
+    assert judged == tls_record(TLS, None) | {"chain": "trusted"}
+    assert "chain" not in tls_record(TLS, None)
+
+
 @pytest.mark.parametrize(
     ("facts", "chain", "record"),
     [

@@ -149,6 +149,38 @@ def test_what_is_written_during_the_handshake_goes_encrypted_after_it(run, pairs
     run(talk())
 
 
+def test_what_ends_and_follows_a_handshake_and_the_last_reply_and_the_end_are_one_write_each(
+    run, in_memory, contexts, monkeypatch
+):
+    def answer(self, data):
+        self.stream.write(b"250 ok\r\n")
+        if data == b"QUIT\r\n":
+            self.stream.close()
+
+    async def talk():
+        client, server = await in_memory.joined(answer)
+        writes = {"client": 0, "server": 0}
+        for name, peer in (("client", client), ("server", server)):
+            transport = peer.stream._transport
+
+            def counted(data, name=name, write=transport.write):
+                writes[name] += 1
+                write(data)
+
+            monkeypatch.setattr(transport, "write", counted)
+        server.stream.start_tls(contexts[0])
+        client.stream.start_tls(contexts[1])
+        client.stream.write(b"EHLO c.example\r\n")
+        await client.reads(b"250 ok\r\n")
+        assert writes == {"client": 2, "server": 2}  # hello; its answer; finished and EHLO; tickets and reply
+        client.stream.write(b"QUIT\r\n")
+        await client.reads(b"250 ok\r\n")
+        assert (await client.ends()).kind is LossKind.CLOSED
+        assert writes["server"] == 3
+
+    run(talk())
+
+
 def test_a_sender_waits_for_the_handshake(run, in_memory, contexts):
     async def talk():
         client, server = await in_memory.joined()

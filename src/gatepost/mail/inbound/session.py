@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import secrets
 from functools import partial
-from typing import TYPE_CHECKING, assert_never
+from typing import TYPE_CHECKING, Any, Final, get_args
 
 from gatepost.events.counts import count_connection, count_failed_session, count_session
 from gatepost.mail.inbound import decisions
@@ -33,6 +33,7 @@ from gatepost.protocols.smtp.server.events import (
     ChunkEvent,
     DataEvent,
     ErrorEvent,
+    Event,
     HelloEvent,
     MailEvent,
     MessageEvent,
@@ -47,7 +48,7 @@ from gatepost.values import replace
 
 if TYPE_CHECKING:
     from asyncio import Task
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Mapping
 
     from gatepost.mail.inbound.login import Login, TokenLogin
     from gatepost.mail.inbound.service import InboundService, SessionRegistry
@@ -56,7 +57,6 @@ if TYPE_CHECKING:
     from gatepost.policy.connectors.match import Attribution
     from gatepost.policy.decisions.decision import InboundVerdict
     from gatepost.policy.decisions.forwarding import Target
-    from gatepost.protocols.smtp.server.events import Event
     from gatepost.protocols.tls.facts import TlsFacts
 
 
@@ -88,7 +88,7 @@ class Session:
             service.hostname,
             service.extensions if introduce is None else replace(service.extensions, xclient=True),
             service.smtp_limits,
-            lambda: service.stamp(self.id),
+            partial(service.stamp, self.id),
             registry.transcripts,
         )
         self._refusals = SessionRefusals(self._record, service, self._core.transcript.lines)
@@ -194,45 +194,8 @@ class Session:
     def _pump(self) -> None:
         core = self._core
         while (event := core.next_event()) is not None:
-            self._handle(event)
+            _HANDLERS[type(event)](self, event)
         self._flush()
-
-    def _handle(self, event: Event) -> None:
-        match event:
-            case ChunkEvent():
-                self._on_chunk(event)
-            case RecipientEvent():
-                self._on_recipient(event)
-            case MailEvent():
-                self._on_mail(event)
-            case DataEvent():
-                self._on_data()
-            case MessageEvent():
-                self._on_message()
-            case HelloEvent() | StartTlsEvent() | AuthEvent() | AuthResponseEvent() | XclientEvent():
-                self._handle_opening(event)
-            case AbortEvent():
-                self._on_abort(event)
-            case ErrorEvent():
-                self._on_error(event)  # the machine has answered, and counts those of the session
-            case QuitEvent():
-                pass
-            case _:
-                assert_never(event)
-
-    def _handle_opening(self, event: HelloEvent | StartTlsEvent | AuthEvent | AuthResponseEvent | XclientEvent) -> None:
-        """What comes before mail: who the client is, and how the session is protected."""
-        match event:
-            case HelloEvent():
-                self._on_hello(event)
-            case StartTlsEvent():
-                self._on_starttls()
-            case AuthEvent():
-                self._on_auth(event)
-            case AuthResponseEvent():
-                self._login_step(event.response)
-            case XclientEvent():
-                self._on_xclient(event)
 
     def _flush(self) -> None:
         if output := self._core.take_output():
@@ -247,7 +210,11 @@ class Session:
         else:
             self._stream.resume()
 
+    def _on_quit(self, _event: QuitEvent) -> None:
+        """The machine closes the session itself."""
+
     def _on_error(self, event: ErrorEvent) -> None:
+        """The machine has answered, and counts the errors of the session."""
         if event.reply.enhanced.startswith("5.5.") and (reply := self._refusals.limited(RateLimit.ERRORS)):
             self._core.shut(reply)
 
@@ -265,7 +232,7 @@ class Session:
             self._record.introduced(event.address, introduction)
             self._core.accept()
 
-    def _on_starttls(self) -> None:
+    def _on_starttls(self, _event: StartTlsEvent) -> None:
         self._progressed = self._received
         if self._is_limited(RateLimit.HANDSHAKES):  # by 421 and not 454, after which many clients go on without TLS
             return
@@ -287,6 +254,9 @@ class Session:
         bindings = self._stream.channel_bindings()
         self._pending_reply = None
         self._login = logins.begin(event.mechanism, self._record.directory, self._stream.peer.host, bindings)
+        self._login_step(event.response)
+
+    def _on_authresponse(self, event: AuthResponseEvent) -> None:
         self._login_step(event.response)
 
     def _login_step(self, response: bytes | None) -> None:
@@ -379,7 +349,7 @@ class Session:
         transaction.recipients.append(AcceptedRecipient(event, verdict, targets))
         self._core.accept()
 
-    def _on_data(self) -> None:
+    def _on_data(self, _event: DataEvent) -> None:
         assert self._transaction is not None  # noqa: S101 - the machine allows DATA only after an accepted RCPT
         behind = self._transaction.begin_body(self._greeted_with, self._record.directory)
         self._data_rate.restart()
@@ -415,7 +385,7 @@ class Session:
             self._core.release()
             self._pump()
 
-    def _on_message(self) -> None:
+    def _on_message(self, _event: MessageEvent) -> None:
         transaction = self._transaction
         assert transaction is not None  # noqa: S101 - a message ends only after it began
         if (refusal := transaction.refusal()) is not None:
@@ -497,3 +467,9 @@ class Session:
         """It was we who were late; from here on it is the client."""
         self._received = self._progressed = self._registry.clock()
         self._data_rate.restart()
+
+
+# By type and not by `match`, which tries each type in turn: a message has nine events. Methods bear the events' names.
+_HANDLERS: Final[Mapping[type[Event], Callable[[Session, Any], None]]] = {
+    event: vars(Session)[f"_on_{event.__name__.removesuffix('Event').lower()}"] for event in get_args(Event.__value__)
+}

@@ -24,6 +24,7 @@ from gatepost.mail.outbound.failure import (
     refused,
 )
 from gatepost.net.stream import Loss, LossKind
+from gatepost.net.timer import IdleTimer
 from gatepost.protocols.smtp.client.client_events import (
     AuthReply,
     BodyWanted,
@@ -131,7 +132,8 @@ class OutboundConnection:
         self._timeouts = timeouts
         self._events: deque[ClientEvent | TlsFacts] = deque()
         self._waiting: asyncio.Future[None] | None = None
-        self._clock: asyncio.TimerHandle | None = None
+        self._clock = IdleTimer(asyncio.get_running_loop(), self._expired)
+        self._patient = 0.0  # seconds that the clock was last set to
         self._ended: HopFailure | None = None
         self._stopping = False  # the caller was cancelled, and only waits for a last reply
         self._loop = asyncio.get_running_loop()
@@ -198,7 +200,7 @@ class OutboundConnection:
 
     def lost(self, loss: Loss) -> None:
         """The connection is gone; a transaction under way ends with what is known."""
-        self._stop_clock()
+        self._clock.end()
         self._events.extend(self._client.lost(loss_reply(loss, self._client.awaiting)))
         if self._ended is None:
             self._ended = connection_lost(loss)
@@ -431,17 +433,15 @@ class OutboundConnection:
             end()
 
     def _start_clock(self, seconds: float) -> None:
-        self._stop_clock()
-        self._clock = self._loop.call_later(seconds, self._expired, seconds)
+        if self._ended is None:
+            self._patient = seconds
+            self._clock.start(seconds)
 
     def _stop_clock(self) -> None:
-        if self._clock is not None:
-            self._clock.cancel()
-            self._clock = None
+        self._clock.start(0)
 
-    def _expired(self, seconds: float) -> None:
-        self._clock = None
-        self._stream.abort(Loss(LossKind.TIMEOUT, f"no answer within {seconds:g} s"))
+    def _expired(self) -> None:
+        self._stream.abort(Loss(LossKind.TIMEOUT, f"no answer within {self._patient:g} s"))
 
     def _say(self, command: Callable[[], None], line: str) -> None:
         """Queue a command and send it. Raises ConnectionEnded if the connection has ended meanwhile."""

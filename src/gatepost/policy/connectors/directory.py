@@ -181,6 +181,7 @@ class Directory:
         "_partners",
         "_recipient_lists",
         "_revocable",
+        "_wildcards",
         "authenticates",
         "client_anchors",
         "disputes",
@@ -210,6 +211,7 @@ class Directory:
             for organization in self.organizations
             for domain in organization.accepted_domains
         }
+        self._wildcards = any(name.startswith("*.") for name in self._domains)
         self._mailboxes = MailboxIndex(self.organizations)
         self._recipient_lists = RecipientLists(self.organizations)
         self.hooks = HookIndex(self.organizations)
@@ -326,6 +328,8 @@ class Directory:
     def _accepting(self, domain: str) -> tuple[Organization, AcceptedDomain] | None:
         if (result := self._domains.get(domain)) is not None:
             return result
+        if not self._wildcards:
+            return None
         above = (self._domains.get(f"*.{parent}") for parent in parents(domain))
         return next((candidate for candidate in above if candidate), None)
 

@@ -24,18 +24,17 @@ class HeaderSection:
     A section of more than `limit` octets is passed on as it is: such a message is refused anyway.
     """
 
-    __slots__ = ("_buffer", "_change", "_done", "_limit")
+    __slots__ = ("_buffer", "_change", "_limit")
 
     def __init__(self, limit: int, change: Callable[[bytes], bytes]) -> None:
         """change: gets the section with its last CRLF, without the empty line behind it; b"" if there is none."""
         self._limit = limit
-        self._change = change
+        self._change: Callable[[bytes], bytes] | None = change  # until the section was passed on: it may hold us
         self._buffer = bytearray()
-        self._done = False
 
     def feed(self, chunk: bytes) -> bytes:
         """The next chunk, cut anywhere; what may be passed on by now, b"" if nothing."""
-        if self._done:
+        if self._change is None:
             return chunk
         seen: bytes | bytearray = chunk  # most messages show the whole section at once: no copy then
         begin = 0
@@ -44,11 +43,11 @@ class HeaderSection:
             self._buffer += chunk
             seen = self._buffer
         if seen.startswith((b"\r\n", *_BLANKS)):
-            return self._end(seen, 0)
+            return self._end(self._change, seen, 0)
         if (end := seen.find(b"\r\n\r\n", begin)) >= 0:
-            return self._end(seen, end + 2)
+            return self._end(self._change, seen, end + 2)
         if len(seen) > self._limit + 2:
-            self._done = True
+            self._change = None
             self._buffer = bytearray()
             return bytes(seen)
         if seen is chunk:
@@ -57,13 +56,13 @@ class HeaderSection:
 
     def finish(self) -> bytes:
         """The message has ended; what of it was not passed on yet. Without an empty line, all of it is header."""
-        return b"" if self._done else self._end(self._buffer, len(self._buffer))
+        return b"" if self._change is None else self._end(self._change, self._buffer, len(self._buffer))
 
-    def _end(self, seen: bytes | bytearray, size: int) -> bytes:
-        self._done = True
+    def _end(self, change: Callable[[bytes], bytes], seen: bytes | bytearray, size: int) -> bytes:
+        self._change = None
         self._buffer = bytearray()
         section = bytes(seen[:size])
-        changed = self._change(section)
+        changed = change(section)
         if seen.startswith(_BLANKS):  # no field begins so: all of it is body
             return changed + b"\r\n" + bytes(seen)
         return bytes(seen) if changed is section else changed + bytes(seen[size:])

@@ -64,6 +64,9 @@ def fold(words: list[str], *, width: int = 78) -> str:
 
     A word that would make a line longer than 998 octets (RFC 5322 section 2.1.1) is cut in pieces.
     """
+    whole = " ".join(words)
+    if len(whole) <= width:
+        return whole
     line, *others = words
     lines = []
     for word in others:

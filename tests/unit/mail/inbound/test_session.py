@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import gc
 import logging
+import weakref
 
 import pytest
 
@@ -62,6 +64,24 @@ async def test_a_message_is_acknowledged_when_it_is_durable(gate):
     assert [row] == gate.trace_rows()
     assert (row.event, row.message, row.recipient) == ("RECEIVE", name, ANN)
     assert (row.session, row.reply) == (client.session.id, f"250 2.0.0 Queued as {name}")
+
+
+async def test_the_memory_of_a_session_is_free_when_it_ends(gate):
+    """Not when the collector of cycles comes by: until then it cost a worker a third of its memory."""
+    async with gate.open():
+        client = await gate.greeted()
+        await client.starttls()
+        await client.say("EHLO client.example")
+        await send(client, STRANGER, ANN)
+        session = weakref.ref(client.session)
+        gc.disable()
+        try:
+            await client.say("QUIT")
+            await client.ends()
+            client.session = None
+            await gate.until(lambda: session() is None)
+        finally:
+            gc.enable()
 
 
 async def test_others_wait_for_a_session_that_may_hand_over_a_message_and_not_for_one_that_rests(gate):
@@ -779,6 +799,7 @@ async def test_time_outs_are_said_over_tls(gate):
     async with gate.open():
         client = await gate.greeted()
         await client.starttls()
+        await gate.until(lambda: client.session._record.facts.tls)
         await gate.pass_time(301)
         assert await client.reply() == IDLE
 

@@ -58,7 +58,7 @@ class Input:
     @property
     def full(self) -> bool:
         """Whether so much waits (64 KiB) that no more should be read from the network."""
-        return len(self) >= _FULL
+        return len(self._buffer) - self._start >= _FULL
 
     @property
     def exhausted(self) -> bool:

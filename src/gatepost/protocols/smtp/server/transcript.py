@@ -18,48 +18,46 @@ LINES: Final = 100
 OCTETS: Final = 16 << 10
 """How much memory one session's lines take at most; the oldest go first."""
 OCTETS_OF_ALL: Final = 32 << 20
-"""The same for all sessions of a worker; those that said nothing for longest go first."""
+"""The same for all sessions of a worker; those whose transcript grew longest ago go first."""
 
 _LINE: Final = 512  # octets that are shown of one line
 _FLIGHT: Final = 2048  # octets that are kept of the replies that went out together
 _EACH: Final = 100  # octets that an entry takes beside its text, as CPython keeps it
 _KNOWN: Final = frozenset({*(verb.value for verb in Verb), *FOREIGN_VERBS, *UNIMPLEMENTED_VERBS})
-_SECRET: Final = b""  # what is noted of a response within AUTH: an empty command line is never noted
+_PIECE: Final = 1 << 10  # octets that a transcript takes of its budget at a time: most sessions need one or two
+_HEARD, _SAID = b">", b"<"  # what an entry begins with
+_SECRET: Final = _HEARD  # what is noted of a response within AUTH: an empty command line is never noted
 
 
-class _Said(NamedTuple):
-    """Replies that went out together, cut at a line's end. left_out: lines behind."""
+class _Cut(NamedTuple):
+    """An entry that is not whole. left_out: octets of a command line, or lines of replies."""
 
-    output: bytes
+    start: bytes
     left_out: int
 
 
-class _LongLine(NamedTuple):
-    """The start of a command line that is longer than what is shown; octets: of the whole."""
-
-    start: bytes
-    octets: int
-
-
-type _Entry = bytes | _Said | _LongLine
+type _Entry = bytes | _Cut
 
 
 class Transcript:
-    """Of one session. budget: shared with other sessions; `close` gives back what this one takes of it."""
+    """Of one session. budget: shared with other sessions; `close` gives back what this one takes of it.
 
-    __slots__ = ("_budget", "_noted", "octets")
+    octets: what its lines take. taken: as much or more, what the budget gave for them.
+    """
+
+    __slots__ = ("_budget", "_noted", "octets", "taken")
 
     def __init__(self, budget: TranscriptBudget | None = None) -> None:
         self._noted: deque[_Entry] = deque()
         self._budget = budget
-        self.octets = 0
+        self.octets = self.taken = 0
 
     def heard(self, line: bytes) -> None:
         """The client sent a command line, without its CRLF."""
         if len(line) > _LINE:
-            self._note(_LongLine(line[:_LINE], len(line)), _LINE)
+            self._note(_Cut(_HEARD + line[:_LINE], len(line) - _LINE), _LINE)
         else:
-            self._note(line or b" ", len(line) or 1)
+            self._note(_HEARD + (line or b" "), len(line) or 1)
 
     def heard_secret(self) -> None:
         """The client sent something that no file may have."""
@@ -68,101 +66,92 @@ class Transcript:
     def said(self, output: bytes) -> None:
         """We sent one or more replies."""
         if len(output) <= _FLIGHT:
-            self._note(_Said(output, 0), len(output))
+            self._note(_SAID + output, len(output))
             return
         kept = output[: output.rfind(b"\n", 0, _FLIGHT) + 1] or output[:_FLIGHT]
-        self._note(_Said(kept, output.count(b"\n", len(kept))), len(kept))
+        self._note(_Cut(_SAID + kept, output.count(b"\n", len(kept))), len(kept))
 
     def lines(self) -> list[str]:
         """Oldest first: "> " before what the client said, "< " before our replies; at most 512 octets of a line."""
         result: list[str] = []
-        for noted in self._noted:
-            if isinstance(noted, _Said):
-                result += (f"< {_text(line)}" for line in noted.output.splitlines())
-                result += [f"< ({noted.left_out} more lines)"] if noted.left_out else []
+        for noted in list(self._noted)[-LINES:]:
+            entry, left_out = noted if isinstance(noted, _Cut) else (noted, 0)
+            if entry.startswith(_SAID):
+                result += (f"< {_text(line)}" for line in entry[1:].splitlines())
+                result += [f"< ({left_out} more lines)"] if left_out else []
             else:
-                result.append(f"> {_shown(noted)}")
+                result.append(f"> {_shown(entry, left_out)}")
         return result
 
     def clear(self) -> None:
         """Forget all that was said so far."""
         self._noted.clear()
-        octets, self.octets = self.octets, 0
+        self.octets = 0
         if self._budget is not None:
-            self._budget.count(self, -octets)
+            self._budget.take_back(self)
 
     def close(self) -> None:
         """The session is over: its lines can still be read, and count no more."""
         if self._budget is not None:
-            self._budget.leave(self)
+            self._budget.take_back(self)
             self._budget = None
 
     def _note(self, entry: _Entry, text: int) -> None:
         """text: octets of it that are kept."""
-        noted, octets = self._noted, text + _EACH
-        noted.append(entry)
-        if len(noted) > LINES or self.octets + octets > OCTETS:
-            octets -= self._forget_oldest(octets)
-        self.octets += octets
-        if self._budget is not None:
-            self._budget.count(self, octets)
+        self._noted.append(entry)
+        self.octets += text + _EACH
+        if self.octets > self.taken:
+            self._grow()
 
-    def _forget_oldest(self, octets: int) -> int:
-        """Forget lines until so many more octets fit; gives those that were forgotten."""
-        noted, forgotten = self._noted, 0
-        while len(noted) > LINES or self.octets + octets - forgotten > OCTETS:
-            forgotten += _octets(noted.popleft())
-        return forgotten
+    def _grow(self) -> None:
+        """Forget what is too much by now, and take more of the budget: not for each entry, so some are not shown."""
+        while len(self._noted) > LINES or self.octets > OCTETS:
+            self.octets -= _octets(self._noted.popleft())
+        if self._budget is not None:
+            self._budget.give(self)
 
 
 class TranscriptBudget:
-    """How much the transcripts of all sessions take together; of who said nothing for longest it is forgotten first."""
+    """How much the transcripts of all sessions take together; of who needed more longest ago it is forgotten first."""
 
     def __init__(self, octets: int = OCTETS_OF_ALL) -> None:
         self._limit = octets
-        self._users: dict[Transcript, None] = {}  # in the order in which they last said something
+        self._users: dict[Transcript, None] = {}  # in the order in which they last needed more
         self.octets = 0
 
-    def count(self, user: Transcript, octets: int) -> None:
-        """A transcript grew or shrank."""
-        self.octets += octets
-        if octets <= 0:
-            return
+    def give(self, user: Transcript) -> None:
+        """Count what a transcript needs, rounded up."""
+        self.take_back(user)
+        user.taken = -(-user.octets // _PIECE) * _PIECE
+        self.octets += user.taken
         users = self._users
-        users.pop(user, None)
         users[user] = None
         while self.octets > self._limit:
-            oldest = next(iter(self._users))
-            del self._users[oldest]
-            oldest.clear()
+            next(iter(users)).clear()
 
-    def leave(self, user: Transcript) -> None:
+    def take_back(self, user: Transcript) -> None:
         """A transcript counts no more."""
         self._users.pop(user, None)
-        self.octets -= user.octets
+        self.octets -= user.taken
+        user.taken = 0
 
 
 def _octets(entry: _Entry) -> int:
-    match entry:
-        case _Said():
-            return len(entry.output) + _EACH
-        case _LongLine():
-            return len(entry.start) + _EACH
-        case _:
-            return len(entry) + _EACH
+    """What an entry takes, without its mark."""
+    return len(entry.start if isinstance(entry, _Cut) else entry) - 1 + _EACH
 
 
-def _shown(line: bytes | _LongLine) -> str:
-    if line == _SECRET:
+def _shown(entry: bytes, left_out: int) -> str:
+    if entry == _SECRET:
         return "(a response within AUTH)"
-    start, octets = line if isinstance(line, _LongLine) else (line, len(line))
+    start = entry[1:]
     word, _, arguments = start.partition(b" ")
     verb = word.decode("ascii", "replace").upper()
     if verb not in _KNOWN:
-        return f"({octets} octets that are no command)"
+        return f"({len(start) + left_out} octets that are no command)"
     if verb == Verb.AUTH and b" " in arguments:
         return f"{_text(word)} {_text(arguments.partition(b' ')[0])} (an initial response)"
-    return _text(start, cut=octets > len(start))
+    return _text(start, cut=left_out > 0)
 
 
 def _text(line: bytes, *, cut: bool = False) -> str:

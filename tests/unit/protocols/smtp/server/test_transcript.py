@@ -80,25 +80,27 @@ def test_long_lines_are_cut_as_they_come_and_the_oldest_go() -> None:
     assert len(transcript.lines()) < LINES
 
 
-def test_what_all_take_is_bounded_and_the_most_silent_are_forgotten_first() -> None:
-    budget = TranscriptBudget(1000)
+def test_what_all_take_is_bounded_and_those_that_grew_longest_ago_are_forgotten_first() -> None:
+    budget = TranscriptBudget(4 << 10)
     first, second, third = (Transcript(budget) for _ in range(3))
-    first.heard(b"NOOP 1")
-    second.heard(b"NOOP 2")
-    first.heard(b"NOOP 3")
-    third.heard(b"NOOP " + b"x" * 500)
-    assert budget.octets == first.octets + second.octets + third.octets <= 1000
-    third.heard(b"NOOP 4")
-    assert budget.octets <= 1000
+    second.heard(b"NOOP 1")
+    first.heard(b"NOOP 2")
+    third.said(b"250 x\r\n" * 150)
+    assert budget.octets == first.taken + second.taken + third.taken == 4 << 10
+    assert third.octets <= third.taken
+    third.said(b"250 x\r\n" * 150)
+    assert budget.octets == first.taken + third.taken == 4 << 10
     assert second.lines() == []
-    assert first.lines() == ["> NOOP 1", "> NOOP 3"]
-    third.heard(b"NOOP 5")
+    assert first.lines() == ["> NOOP 2"]
+    third.said(b"250 x\r\n" * 120)
     assert first.lines() == []
-    assert third.lines()[1:] == ["> NOOP 4", "> NOOP 5"]
+    assert len(third.lines()) == 420
+    third.said(b"250 x\r\n" * 150)  # more than there is for all
+    assert (third.lines(), budget.octets) == ([], 0)
 
 
 def test_a_session_that_is_over_counts_no_more() -> None:
-    budget = TranscriptBudget(1000)
+    budget = TranscriptBudget(2000)
     one = Transcript(budget)
     one.heard(b"NOOP")
     one.close()
@@ -115,9 +117,9 @@ def test_what_is_noted_is_what_is_given_back() -> None:
         transcript.heard(b"x" * 4000 if number == 1 else b"NOOP" * (number % 3))
         transcript.said(b"250 Ok\r\n" * (300 if number == 2 else 1))
     kept = transcript.octets
-    assert 0 < kept == budget.octets <= OCTETS
+    assert 0 < kept <= transcript.taken == budget.octets <= OCTETS
     transcript.clear()
-    assert (transcript.octets, budget.octets) == (0, 0)
+    assert (transcript.octets, transcript.taken, budget.octets) == (0, 0, 0)
     for line in (b"x" * 4000, b"", b"NOOP"):
         lone = Transcript()
         lone.heard(line)
