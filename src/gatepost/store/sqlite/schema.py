@@ -102,7 +102,8 @@ class StoreSettings(msgspec.Struct, frozen=True):
     memory_budget: bytes of arriving bodies kept in memory in all; beyond it they go to files whatever their size.
     free_space_mark: bytes left on the disk below which nothing is accepted; up to three eighths of it are a reserve in
     the shard's own files (`store.sqlite.space`). With 0 there is none.
-    checkpoint_pages: pages in the WAL that start a checkpoint. batch_bytes: bodies of one commit.
+    checkpoint_pages: pages in the WAL that start a checkpoint. batch_bytes: bodies of one commit. cache_bytes: of pages
+    that are kept in memory, at most.
     vfs: name of a registered SQLite VFS, "" for the usual one.
     """
 
@@ -112,6 +113,7 @@ class StoreSettings(msgspec.Struct, frozen=True):
     free_space_mark: int = 128 * 1024 * 1024
     checkpoint_pages: int = 4000
     batch_bytes: int = 16 * 1024 * 1024
+    cache_bytes: int = 32 * 1024 * 1024
     vfs: str = ""
 
 
@@ -157,7 +159,7 @@ def open_database(
         connection.execute(f"PRAGMA synchronous = {synchronous}")
         connection.execute("PRAGMA wal_autocheckpoint = 0")
         connection.execute(f"PRAGMA journal_size_limit = {settings.page_size * settings.checkpoint_pages}")
-        connection.execute("PRAGMA cache_size = -32768")
+        connection.execute(f"PRAGMA cache_size = -{settings.cache_bytes >> 10}")
         connection.execute("PRAGMA secure_delete = OFF")
         connection.execute("PRAGMA temp_store = MEMORY")
     except (apsw.Error, OSError) as error:

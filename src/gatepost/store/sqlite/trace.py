@@ -33,7 +33,8 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-_SETTINGS = StoreSettings(page_size=8192, checkpoint_pages=1000)
+# A file and its one index grow at their ends; the other indexes are made when it is full.
+_SETTINGS = StoreSettings(page_size=8192, checkpoint_pages=1000, cache_bytes=2 * 1024 * 1024)
 # user_version of a file that is written no more: since 3 with the indexes of what is looked for; 4 has those of peers,
 # HANDED_OVER and TRIED as well, 5 the texts in which parts of words are found. Its writer makes an older one anew at
 # its next start.

@@ -3,6 +3,7 @@ from __future__ import annotations
 import contextlib
 import time
 from datetime import UTC, datetime
+from itertools import batched
 
 import apsw
 import pytest
@@ -12,7 +13,7 @@ from gatepost.store import buffer
 from gatepost.store.interface import StoreFailure, TraceFilter
 from gatepost.store.sqlite import schema
 from gatepost.store.sqlite import trace as module
-from gatepost.store.sqlite.trace import TraceWriter, write_events
+from gatepost.store.sqlite.trace import TraceWriter, newest_file, open_part, write_events
 from gatepost.store.sqlite.trace_files import day_of, trace_files
 from gatepost.store.sqlite.trace_search import search_trace
 from gatepost.store.trace import COLUMNS
@@ -47,6 +48,17 @@ def columns(path):
     mode = connection.pragma("journal_mode")
     connection.close()
     return *result, indexes, mode
+
+
+def test_a_file_that_takes_rows_keeps_few_of_them_in_memory(tmp_path):
+    part = open_part(tmp_path, newest_file(tmp_path, day_of(NOON), "0"))
+    for some in batched((event(message=f"{number:016x}", detail={"text": "x" * 1000}) for number in range(5000)), 500):
+        part.insert(list(some))
+    used, _highest = part.connection.status(apsw.SQLITE_DBSTATUS_CACHE_USED)
+    size = part.connection.pragma("page_count") * part.connection.pragma("page_size")
+    part.connection.close()
+    assert size > 5 << 20
+    assert used < 3 << 20
 
 
 def test_every_field_comes_back(tmp_path):
