@@ -23,6 +23,7 @@ import licences
 import man_pages
 
 import gatepost
+from gatepost.manage.cli import main as gatepost_command
 from gatepost.manage.cli.completion import script
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -37,9 +38,9 @@ LIBRARIES = f"{HOME}/lib/{PYTHON}/site-packages"
 
 COMMAND = f"""\
 #!/{HOME}/bin/python3 -IB
-from gatepost.manage.cli import main
+from gatepost.manage.cli.run import run
 
-main(prog_name="gatepost")
+run()
 """
 
 CONTROL = """\
@@ -173,7 +174,7 @@ def install_documents(stage: Path) -> None:
     places = {"bash": "bash-completion/completions/gatepost", "zsh": "zsh/vendor-completions/_gatepost"}
     places["fish"] = "fish/vendor_completions.d/gatepost.fish"
     for shell, place in places.items():
-        write(stage / "usr/share" / place, script(shell))
+        write(stage / "usr/share" / place, script(shell, gatepost_command))
     doc = stage / "usr/share/doc/gatepost"
     doc.mkdir(parents=True)
     (doc / "docs").symlink_to(f"/{LIBRARIES}/gatepost/manage/pages/documents")  # the Markdown that the pages show

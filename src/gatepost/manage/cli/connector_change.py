@@ -8,8 +8,9 @@ import click
 
 from gatepost.manage.cli.client import client
 from gatepost.manage.cli.edit import ChangeArguments, change_options, edit, part_added, part_removed, part_set
-from gatepost.manage.cli.options import config_option, connector_options, json_option
+from gatepost.manage.cli.options import config_option, json_option
 from gatepost.manage.cli.part_commands import CODES, WORDS_HELP
+from gatepost.manage.cli.stored_names import connector_options
 from gatepost.manage.use_cases.name_lookup import choose_connector
 from gatepost.manage.use_cases.parts import INBOUND, OUTBOUND
 from gatepost.manage.use_cases.resources import PartName

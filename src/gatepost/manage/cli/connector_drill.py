@@ -12,7 +12,8 @@ import click
 from gatepost.analysis.checks.attacks import CONTROL
 from gatepost.manage.cli.client import client
 from gatepost.manage.cli.language import _
-from gatepost.manage.cli.options import NO, UNKNOWN, config_option, connector_options, fail, json_option
+from gatepost.manage.cli.options import NO, UNKNOWN, config_option, fail, json_option
+from gatepost.manage.cli.stored_names import connector_options
 from gatepost.manage.cli.tables import print_json, print_table, printable
 from gatepost.manage.use_cases.drills import (
     DrillConnector,

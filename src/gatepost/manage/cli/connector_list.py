@@ -8,10 +8,11 @@ import click
 
 from gatepost.manage.cli.client import client
 from gatepost.manage.cli.language import _
-from gatepost.manage.cli.options import config_option, connector_options, json_option
+from gatepost.manage.cli.options import config_option, json_option
 from gatepost.manage.cli.part_commands import SHOW_CODES
 from gatepost.manage.cli.part_view import show_part, view_options
 from gatepost.manage.cli.request_options import request_options
+from gatepost.manage.cli.stored_names import connector_options
 from gatepost.manage.cli.tables import print_json, print_table
 from gatepost.manage.use_cases.client import all_items
 from gatepost.manage.use_cases.connectors import ListConnectors, connector_record, list_connectors

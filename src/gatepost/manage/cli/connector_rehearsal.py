@@ -9,8 +9,9 @@ from msgspec.structs import replace
 
 from gatepost.manage.cli.client import client
 from gatepost.manage.cli.language import _
-from gatepost.manage.cli.options import NO, UNKNOWN, config_option, connector_options, json_option
+from gatepost.manage.cli.options import NO, UNKNOWN, config_option, json_option
 from gatepost.manage.cli.request_options import request_options
+from gatepost.manage.cli.stored_names import connector_options
 from gatepost.manage.cli.tables import print_json, print_table
 from gatepost.manage.use_cases.rehearsal import RehearsalQuestion, show_rehearsal
 from gatepost.manage.use_cases.times import stamp as moment

@@ -5,10 +5,10 @@ from __future__ import annotations
 import click
 
 from gatepost.manage.cli.client import client
-from gatepost.manage.cli.completion import stored_names
 from gatepost.manage.cli.language import _
 from gatepost.manage.cli.options import BAD_INPUT, NO, config_option, fail
 from gatepost.manage.cli.password_prompt import prompt_password
+from gatepost.manage.cli.stored_names import stored_names
 from gatepost.manage.cli.tables import printable
 from gatepost.manage.use_cases.connector_secrets import (
     RemoveConnectorSecret,

@@ -16,9 +16,10 @@ from gatepost.analysis.checks.tasks import CheckResult, TaskStatus, task_of
 from gatepost.manage.cli.changes import print_warnings
 from gatepost.manage.cli.client import client
 from gatepost.manage.cli.language import _
-from gatepost.manage.cli.options import BAD_INPUT, NO, UNKNOWN, config_option, connector_options, fail, json_option
+from gatepost.manage.cli.options import BAD_INPUT, NO, UNKNOWN, config_option, fail, json_option
 from gatepost.manage.cli.request_options import request_options
 from gatepost.manage.cli.resources import applied, read_document
+from gatepost.manage.cli.stored_names import connector_options
 from gatepost.manage.cli.tables import print_dialogue, print_json, printable
 from gatepost.manage.use_cases.jobs import follow
 from gatepost.manage.use_cases.name_lookup import choose_connector

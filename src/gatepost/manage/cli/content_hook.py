@@ -10,10 +10,10 @@ import click
 from msgspec.structs import replace
 
 from gatepost.manage.cli.client import client
-from gatepost.manage.cli.completion import stored_names
 from gatepost.manage.cli.language import _
 from gatepost.manage.cli.options import BAD_INPUT, NO, UNKNOWN, config_option, fail, json_option
 from gatepost.manage.cli.part_commands import add_commands
+from gatepost.manage.cli.stored_names import stored_names
 from gatepost.manage.cli.tables import print_json, print_table, printable
 from gatepost.manage.use_cases.content_trials import TryHook, try_hook
 from gatepost.manage.use_cases.name_lookup import choose_part, chosen_organizations

@@ -9,10 +9,10 @@ import click
 
 from gatepost.manage.cli.changes import report
 from gatepost.manage.cli.client import client
-from gatepost.manage.cli.completion import stored_names
 from gatepost.manage.cli.edit import ChangeArguments, change_options
 from gatepost.manage.cli.language import _
 from gatepost.manage.cli.options import BAD_INPUT, config_option, fail, json_option
+from gatepost.manage.cli.stored_names import stored_names
 from gatepost.manage.use_cases.change import NOTHING
 from gatepost.manage.use_cases.dkim_changes import (
     LeaveDkimKey,

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import click
 
 from gatepost.manage.cli.client import client
-from gatepost.manage.cli.completion import stored_names
 from gatepost.manage.cli.language import _
 from gatepost.manage.cli.options import NO, UNKNOWN, config_option, json_option
+from gatepost.manage.cli.stored_names import stored_names
 from gatepost.manage.cli.tables import print_json, printable
 from gatepost.manage.use_cases.mta_sts import GetMtaStsPolicy, get_mta_sts_policy
 from gatepost.manage.use_cases.name_lookup import choose_part

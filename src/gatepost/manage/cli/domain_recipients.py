@@ -8,10 +8,10 @@ from typing import Any
 import click
 
 from gatepost.manage.cli.client import client
-from gatepost.manage.cli.completion import stored_names
 from gatepost.manage.cli.edit import ChangeArguments, change, change_options
 from gatepost.manage.cli.language import _
 from gatepost.manage.cli.options import BAD_INPUT, config_option, fail, json_option
+from gatepost.manage.cli.stored_names import stored_names
 from gatepost.manage.use_cases.name_lookup import choose_part
 from gatepost.manage.use_cases.parts import DOMAIN
 from gatepost.manage.use_cases.recipients import ChangeRecipients, change_recipients

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gatepost.manage.cli.client import client
-from gatepost.manage.cli.completion import stored_names
 from gatepost.manage.cli.edit import ChangeArguments, change, change_options
 from gatepost.manage.cli.language import _
 from gatepost.manage.cli.options import config_option, json_option
+from gatepost.manage.cli.stored_names import stored_names
 from gatepost.manage.cli.tables import print_json, printable
 from gatepost.manage.use_cases.domain_verification import (
     GetDomainVerification,

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from gatepost.manage.cli.completion import stored_names
 from gatepost.manage.cli.language import _, speak_to_programs
 from gatepost.manage.cli.remote_options import RemoteOptions, only_here
 from gatepost.manage.use_cases.refusal import RefusalKind
@@ -210,19 +209,3 @@ class _MomentText(click.ParamType[str]):
 
 MOMENT = _Moment()
 MOMENT_TEXT = _MomentText()
-
-
-def connector_options[F: Callable[..., Any]](command: F) -> F:
-    """`NAME`, and the options that tell connectors of one name apart."""
-    command = click.option(
-        "--direction",
-        type=click.Choice(["inbound", "outbound"]),
-        help="Needed if there is an inbound and an outbound connector NAME.",
-    )(command)
-    command = click.option(
-        "--organization",
-        default="",
-        shell_complete=stored_names("organization"),
-        help="Needed if several organizations have a connector NAME.",
-    )(command)
-    return click.argument("name", shell_complete=stored_names("inbound_connector", "outbound_connector"))(command)

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gatepost.manage.cli.client import client
-from gatepost.manage.cli.completion import stored_names
 from gatepost.manage.cli.edit import ChangeArguments, PreparedChange, change_options, edit, patch_of
 from gatepost.manage.cli.language import _
 from gatepost.manage.cli.options import config_option, json_option
 from gatepost.manage.cli.part_commands import CODES, SHOW_CODES, WORDS_HELP
 from gatepost.manage.cli.part_view import show_organization, view_options
+from gatepost.manage.cli.stored_names import stored_names
 from gatepost.manage.cli.tables import print_json, print_table
 from gatepost.manage.use_cases.listings import OrganizationRow, organization_rows
 from gatepost.manage.use_cases.name_lookup import choose_organization

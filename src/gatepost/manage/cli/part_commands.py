@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gatepost.manage.cli.client import client
-from gatepost.manage.cli.completion import stored_names
 from gatepost.manage.cli.edit import ChangeArguments, change_options, edit, part_added, part_removed, part_set
 from gatepost.manage.cli.options import config_option, json_option
 from gatepost.manage.cli.part_view import show_part, view_options
+from gatepost.manage.cli.stored_names import stored_names
 from gatepost.manage.use_cases.name_lookup import choose_part
 from gatepost.manage.use_cases.resources import PartName
 

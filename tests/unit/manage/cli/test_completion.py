@@ -68,9 +68,9 @@ def test_names_that_are_stored(complete, words, names):
 @pytest.mark.parametrize("shell", SHELLS)
 def test_a_script_for_each_shell(shell, capsys):
     main(["completion", shell], standalone_mode=False)
-    assert capsys.readouterr().out.rstrip() == script(shell).rstrip()
-    assert f"_GATEPOST_COMPLETE={shell}_complete" in script(shell)
+    assert capsys.readouterr().out.rstrip() == script(shell, main).rstrip()
+    assert f"_GATEPOST_COMPLETE={shell}_complete" in script(shell, main)
 
 
 def test_bash_takes_the_script():
-    subprocess.run(["bash", "-n"], input=script("bash"), text=True, check=True)
+    subprocess.run(["bash", "-n"], input=script("bash", main), text=True, check=True)

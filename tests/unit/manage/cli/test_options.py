@@ -8,17 +8,9 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from gatepost.manage.cli.options import (
-    MOMENT,
-    author,
-    config_option,
-    connector_options,
-    fail,
-    json_option,
-    refused,
-    settings_of,
-)
+from gatepost.manage.cli.options import MOMENT, author, config_option, fail, json_option, refused, settings_of
 from gatepost.manage.cli.remote_options import RemoteOptions
+from gatepost.manage.cli.stored_names import connector_options
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.policy.connectors.errors import FieldError
 

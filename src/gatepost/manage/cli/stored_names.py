@@ -1,0 +1,72 @@
+"""Arguments and options that name what is stored, and complete such names in a shell.
+
+A shell asks while somebody types: whatever is wrong then, there is no completion, and no message.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+from click.shell_completion import CompletionItem
+
+from gatepost.manage.cli.options import gateway_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+_MOST: Final = 1000
+_ORGANIZATION: Final = "organization"
+
+type Complete = Callable[[click.Context, click.Parameter, str], list[CompletionItem]]
+
+
+def connector_options[F: Callable[..., Any]](command: F) -> F:
+    """`NAME`, and the options that tell connectors of one name apart."""
+    command = click.option(
+        "--direction",
+        type=click.Choice(["inbound", "outbound"]),
+        help="Needed if there is an inbound and an outbound connector NAME.",
+    )(command)
+    command = click.option(
+        "--organization",
+        default="",
+        shell_complete=stored_names("organization"),
+        help="Needed if several organizations have a connector NAME.",
+    )(command)
+    return click.argument("name", shell_complete=stored_names("inbound_connector", "outbound_connector"))(command)
+
+
+def stored_names(*keys: str) -> Complete:
+    """Complete the names of what is stored below these keys of an organization, or of "organization" themselves."""
+
+    def complete(context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        if context.find_root().params.get("server"):
+            return []  # nobody waits for another machine at each key
+        matching = {name for name in _names(context, keys) if name.lower().startswith(incomplete.lower())}
+        return [CompletionItem(name) for name in sorted(matching)[:_MOST]]
+
+    return complete
+
+
+def _names(context: click.Context, keys: tuple[str, ...]) -> list[str]:
+    config = context.params.get("config") or context.find_root().params.get("config")
+    with contextlib.redirect_stderr(io.StringIO()), context.find_root():
+        try:
+            return list(_stored(config, keys))
+        except (Exception, SystemExit):  # noqa: BLE001 - no data, or not for this person: nothing is completed
+            return []
+
+
+def _stored(config: Any, keys: tuple[str, ...]) -> Iterator[str]:
+    from gatepost.manage.use_cases.parts import KINDS  # noqa: PLC0415 - a command that runs does without
+
+    gateway = gateway_of(config)
+    for organization in gateway.directory().resources.organizations:
+        if _ORGANIZATION in keys:
+            yield organization.name
+        for key in keys:
+            if (kind := KINDS.get(key)) is not None:
+                yield from (kind.name(part) for part in kind.of(organization))
