@@ -262,6 +262,7 @@ def test_pages_of_messages_follow_each_other_and_searches_are_kept(centre: Admin
     page.get_by_text("Saved the search").wait_for()
     page.get_by_text("Your searches").click()
     page.get_by_role("link", name="To <good>").click()
+    page.locator("#trace tbody tr").nth(49).wait_for()
     assert rows(page) == 50
     page.get_by_text("Your searches").click()
     page.get_by_role("button", name="Delete the saved search To <good>").click()

@@ -93,5 +93,5 @@ def test_the_loop_never_waits_for_a_database_that_is_away(
     server.start()
     table = Storage(server.url("postgres"), tmp_path)
     assert table.is_shared
-    wait_until(lambda: not worker._waiting and not worker._leaving, "what waited", timeout=40)  # type: ignore[attr-defined]
+    wait_until(lambda: not worker._noted, "what waited", timeout=40)  # type: ignore[attr-defined]
     worker.close()
