@@ -62,10 +62,11 @@ def shown_text(text: str, limit: int) -> str:
 def fold(words: list[str], *, width: int = 78) -> str:
     """Words as lines of a header field, at most `width` characters if the words allow, folded with CRLF and a tab.
 
-    A word that would make a line longer than 998 octets (RFC 5322 section 2.1.1) is cut in pieces.
+    A word that would make a line longer than 998 octets (RFC 5322 section 2.1.1) is cut in pieces. Empty words are left
+    out.
     """
     whole = " ".join(words)
-    if len(whole) <= width:
+    if len(whole) <= width and "  " not in whole:
         return whole
     line, *others = words
     lines = []

@@ -191,14 +191,14 @@ def no_file():
     raise FileNotFoundError(errno.ENOENT, "No usable temporary directory found")
 
 
-@pytest.mark.parametrize("file", [Full, no_file])
-def test_a_disk_without_room_is_said_and_stands_in_nobodys_way(centre, log, monkeypatch, file):
+@pytest.mark.parametrize(("file", "outcomes"), [(Full, ["failed"]), (no_file, [])])
+def test_a_disk_without_room_is_said_and_stands_in_nobodys_way(centre, log, monkeypatch, file, outcomes):
     with monkeypatch.context() as patched:
         patched.setattr(tempfile, "TemporaryFile", file)
         answer = centre.get(EXPORT)
     assert answer.status == 503
     assert "Free disk space there (TMPDIR), then try again" in answer.words
-    assert audit_events(centre) == []
+    assert [one.outcome for one in audit_events(centre)] == outcomes
     assert centre.get(EXPORT).status == 200, "the next one is not refused"
 
 

@@ -99,6 +99,7 @@ def test_shown_is_cut() -> None:
         (["a" * 40, "b" * 38, "c"], "a" * 40 + "\r\n\t" + "b" * 38 + " c"),
         (["To:", "x" * 901], "To:\r\n\t" + "x" * 900 + " x"),
         (["To:", "\u6587" * 226], "To:\r\n\t" + "\u6587" * 225 + "\r\n\t\u6587"),
+        (["Subject:", "two", "", "spaces"], "Subject: two spaces"),
     ],
 )
 def test_fold(words: list[str], text: str) -> None:
