@@ -7,17 +7,13 @@ was not translated, unless it is code, a reply, or what an administrator named.
 from __future__ import annotations
 
 import re
-from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
-from support.admin import OWNER, PASSWORD, AdminCentre, served
+from support.admin import OWNER, PASSWORD, AdminCentre
+from support.admin_scenes import centre_with_waiting_mail
 from support.browser import context, shot
 from support.debian import need
-from support.gateway import Gateway
-from support.scenes import ALICE, OWN_SERVERS, connector, contoso, send
-
-from gatepost.testing.sink import Sink
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -48,19 +44,8 @@ QUESTIONS = (
 
 @pytest.fixture(scope="module")
 def centre(pki: Pki) -> Iterator[AdminCentre]:
-    """A partner whose certificate has another name, so that mail waits with a reason of ours."""
     need("chromium")
-    with ExitStack() as stack:
-        partner = stack.enter_context(Sink(certificate=pki.leaf("mx.other.example")))
-        strict = {"tls_settings": "domain-validation", "tls_domain": "mx.bank.example"}
-        bank = connector("bank.example", partner.address, **strict) | {"name": "bank"}
-
-        def make(given: Any, **options: Any) -> Gateway:
-            return stack.enter_context(Gateway(given, **options))
-
-        resources = contoso(inbound=[OWN_SERVERS], outbound=[bank])
-        made = served(make, resources, certificates=[pki.leaf("mx1.contoso.example")])
-        send(made.gateway.port, "teller@bank.example", sender=ALICE)
+    with centre_with_waiting_mail(pki) as made:
         yield made
 
 
