@@ -14,18 +14,17 @@ import smtplib
 import sqlite3
 import ssl
 from contextlib import closing
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pytest
 import tomlkit
 from support.kill_points import MortalGateway, Point
 from support.load import wait_empty
+from support.mail_kills import DEFERS, GONE, REFUSES_GONE, SEND, Kill, is_acknowledged
 from support.postgres import sqlite_only
 from support.scenes import ALICE, blind_context, connector, contoso, message, send
 
 from gatepost.testing.process import wait_until
-from gatepost.testing.sink import Behaviour
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,12 +35,10 @@ if TYPE_CHECKING:
     from gatepost.testing.sink import Sink
 
 pytestmark = sqlite_only(
-    "the steps of a commit are those of SQLite's writer; test_faults.py kills workers on PostgreSQL"
+    "the steps of a commit are those of SQLite's writer; test_kill_steps_nodes.py has those of PostgreSQL"
 )
 
-ANN, BOB, GONE = "ann@contoso.example", "bob@partner.example", "gone@partner.example"
-REFUSES_GONE = Behaviour(recipients={GONE: "550 5.1.1 No such user"})
-DEFERS = Behaviour(replies={"RCPT": "450 4.2.1 Later"})
+ANN = "ann@contoso.example"
 BIG = 700_000  # octets of a body that has a file of its own
 
 COMMIT = "gatepost.store.sqlite.rows:CommitPlan.execute"  # what comes after it is COMMIT
@@ -50,27 +47,10 @@ LEASED = "gatepost.store.sqlite.work:LeaseWork.finish"
 SETTLED = "gatepost.store.sqlite.work:SettlementWork.finish"
 BODY = "gatepost.store.bodies:BigFile"
 MAILDIR = "gatepost.mail.outbound.mailbox:_MaildirFile"
-SEND = "gatepost.mail.outbound.connection:OutboundConnection.send"
 CHANGED = "gatepost.store.changes:_apply"  # in its transaction
 COMMITTED = "gatepost.store.changes:ConfigStore.apply"
 WHOLE_FILE = "gatepost.store.whole_file"
 CHAIN = "gatepost.store.evidence_chain"
-
-
-@dataclass(frozen=True, slots=True)
-class Kill:
-    """A kill while a message is on its way.
-
-    stored: the message, or its delivery, outlasts the kill; if not, it must not have been acknowledged. doubled: how
-    often it arrives besides. behaviour: of the partner until then; afterwards it refuses GONE alone.
-    """
-
-    point: Point
-    stored: bool = True
-    doubled: int = 0
-    to: str = BOB
-    size: int = 100
-    behaviour: Behaviour = REFUSES_GONE
 
 
 MAIL = {
@@ -120,14 +100,6 @@ def arrived(server: MortalGateway, partner: Sink, subject: str) -> int:
     line = f"Subject: {subject}".encode()
     files = [path.read_bytes() for path in server.data_dir.rglob("new/*")]
     return sum(line in content.splitlines() for content in [*files, *(one.data for one in partner.messages)])
-
-
-def is_acknowledged(server: MortalGateway, kill: Kill, subject: str) -> bool:
-    try:
-        send(server.port, kill.to, content=message(subject, ("x" * 70 + "\r\n") * (kill.size // 72)))
-    except (OSError, smtplib.SMTPException):
-        return False
-    return True
 
 
 def is_sound(server: MortalGateway) -> None:

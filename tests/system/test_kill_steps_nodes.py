@@ -6,42 +6,21 @@ stays dead until the other has delivered its mail. `test_kill_steps.py` has the 
 
 from __future__ import annotations
 
-import smtplib
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pytest
 from support.kill_points import MortalGateway, Point
+from support.mail_kills import DEFERS, GONE, REFUSES_GONE, SEND, Kill, is_acknowledged
 from support.nodes import Nodes
-from support.scenes import message, send
 
 from gatepost.testing.process import wait_until
-from gatepost.testing.sink import Behaviour
 
 if TYPE_CHECKING:
-    from support.gateway import Gateway
     from support.postgres import Postgres
-
-BOB, GONE = "bob@partner.example", "gone@partner.example"
-REFUSES_GONE = Behaviour(recipients={GONE: "550 5.1.1 No such user"})
-DEFERS = Behaviour(replies={"RCPT": "450 4.2.1 Later"})
 
 COMMIT = "gatepost.store.postgres.flusher:Flusher._write_plan"
 RETRIES = "gatepost.store.postgres.retry_commits:RetryCommits"
 UPLOAD = "gatepost.store.postgres.queue:PostgresStore._upload"
-SEND = "gatepost.mail.outbound.connection:OutboundConnection.send"
-
-
-@dataclass(frozen=True, slots=True)
-class Kill:
-    """stored: the message outlasts the kill. doubled: how often it arrives besides. behaviour: of the partner."""
-
-    point: Point
-    stored: bool = True
-    doubled: int = 0
-    to: str = BOB
-    size: int = 100
-    behaviour: Behaviour = REFUSES_GONE
 
 
 SHORT = [
@@ -88,14 +67,6 @@ def test_another_node_goes_on_wherever_one_dies(postgres: Postgres, kills: list[
             mortal.start()
         assert [node.stop() for node in site.nodes] == [0, 0]
         other.cli("store", "check")
-
-
-def is_acknowledged(node: Gateway, kill: Kill, subject: str) -> bool:
-    try:
-        send(node.port, kill.to, content=message(subject, ("x" * 70 + "\r\n") * (kill.size // 72)))
-    except (OSError, smtplib.SMTPException):
-        return False
-    return True
 
 
 def arrived(site: Nodes, subject: str) -> int:
