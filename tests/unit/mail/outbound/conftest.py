@@ -143,7 +143,7 @@ class PeerSession:
         if not end:
             return False
         self._buffer = rest
-        self._command(line.decode(errors="replace"))  # a ClientHello may have a line end in it, by chance
+        self._command(line.decode(errors="replace"))
         return True
 
     def _take_data(self) -> bool:
@@ -214,6 +214,8 @@ class PeerSession:
             asyncio.get_running_loop().call_later(0.02, self.stream.write, b"this is no handshake\r\n" * 20)
         elif answer is not None:
             self._write(answer)
+            # Then comes a ClientHello: its random bytes may hold a line end, and what stands before that is no command.
+            self._mute = answer.startswith("220")
         elif self.peer.tls is not None:
             self.stream.write(b"220 2.0.0 go\r\n")
             self.stream.start_tls(self.peer.tls)
