@@ -70,9 +70,20 @@ def audit_events(accounts):
     return [one for one in accounts.audit_events(OWNER) if one.action == "connector-validate"]
 
 
-def test_it_shows_its_tasks_is_kept_and_recorded(base, accounts):
+@pytest.fixture
+def answered(monkeypatch):
+    """A validation waits while it is not set: else it may end before its start has an answer."""
+    event, validate = threading.Event(), validation_runs.validate
+    event.set()
+    monkeypatch.setattr(validation_runs, "validate", lambda *args: event.wait(20) and validate(*args))
+    return event
+
+
+def test_it_shows_its_tasks_is_kept_and_recorded(base, accounts, answered):
     told = []
+    answered.clear()
     state = started(base)
+    answered.set()
     job = base.kept(Jobs).find(state.id, OWNER, Validated)
     state = follow(state, lambda _: shown(base, state.id), told.append)
     assert (state.record["outcome"], state.trouble, state.errors) == ("not-validated", "", [])
@@ -99,7 +110,7 @@ def test_what_could_not_be_kept_is_a_note(base, monkeypatch):
     assert validated(base).record["notes"] == ["the disk is full"]
 
 
-def test_what_cannot_be_tried_is_refused_at_once_or_ends_it(base, accounts, monkeypatch):
+def test_what_cannot_be_tried_is_refused_at_once_or_ends_it(base, accounts, answered):
     with pytest.raises(Refusal) as refused:
         started(base, session="x", ip="192.0.2.1")
     assert [error.path for error in refused.value.errors] == ["session", "ip"]
@@ -111,8 +122,7 @@ def test_what_cannot_be_tried_is_refused_at_once_or_ends_it(base, accounts, monk
         ("refused", outbound),
         ("refused", outbound),
     ]
-    answered, validate = threading.Event(), validation_runs.validate
-    monkeypatch.setattr(validation_runs, "validate", lambda *args: answered.wait(20) and validate(*args))
+    answered.clear()
     state = started(base, recipients=["bob"])
     answered.set()
     state = follow(state, lambda identity: shown(base, identity))
