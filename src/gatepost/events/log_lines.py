@@ -190,10 +190,9 @@ class EventLines:
             to = pairs.get("to", "<>") if event.recipient else ""
             about.append(f"<{pairs['from'].strip('<>')}>" + (f" -> <{to}>" if to else ""))
         said = f"{word}: {' '.join(about)}: {pairs.get('reply', '')}"
-        shown = [*filter(pairs.__contains__, _SHOWN)] if event.event != "REFUSE" else []
-        more = map("%s=%s".__mod__, zip(shown, map(pairs.__getitem__, shown), strict=True))
+        more = [f"{key}={pairs[key]}" for key in _SHOWN if key in pairs] if event.event != "REFUSE" else []
         why = [pairs["why"]] if "why" in pairs else []
-        extra = f" ({', '.join([*why, *more])})" if why or shown else ""
+        extra = f" ({', '.join([*why, *more])})" if why or more else ""
         return self._head(event.at, said + extra)
 
 
