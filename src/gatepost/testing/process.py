@@ -246,7 +246,8 @@ def _process_table() -> tuple[dict[int, int], dict[int, int]]:
 def _place(pid: int) -> tuple[int, int] | None:
     """The parent and the session of a process; None of one that has ended, and of threads of the kernel."""
     try:
-        if not os.getsid(pid):  # asking costs a hundredth of what reading does
+        # Asking costs a hundredth of what reading does. In a pid namespace that others began, ours may be none, too.
+        if os.getsid(pid) == 0 != os.getsid(0):
             return None
         # The name in parentheses may hold spaces; state, parent, group and session follow it.
         fields = _read(f"/proc/{pid}/stat").rpartition(b")")[2].split()
