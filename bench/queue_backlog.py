@@ -41,18 +41,22 @@ PACED: Final = Flow(clients=8, seconds=10.0, rate=40.0)
 _MADE: Final = """
 CREATE TEMP TABLE made AS
 WITH RECURSIVE numbers(i) AS (SELECT :first UNION ALL SELECT i - 1 FROM numbers WHERE i > :last)
-SELECT i, (i * 86) << 22 AS earlier, CASE WHEN i % 5 < 4 THEN 'dead.example' ELSE 'd' || (i % :tail) || '.example' END AS domain
-FROM numbers
+SELECT i, (i * 86) << 22 AS earlier,
+    CASE WHEN i % 5 < 4 THEN 'dead.example' ELSE 'd' || (i % :tail) || '.example' END AS domain FROM numbers
 """
-_COPY: Final = (
-    "INSERT INTO message (id, size, big, facts) SELECT m.id - earlier, m.size, m.big, replace(m.facts, m.id, m.id -"
-    " earlier) FROM made, message AS m WHERE m.id = :message",
-    "INSERT INTO body (id, data) SELECT b.id - earlier, b.data FROM made, body AS b WHERE b.id = :message",
-    "INSERT INTO delivery (message, id, destination, next_at, attempts, expires_at, last_error, recipients)"
-    " SELECT d.message - earlier, d.id - earlier, 'contoso/' || domain, :due + abs(random() % 3600), 5, :due + 2 * 86400,"
-    " d.last_error, replace(d.recipients, 'bob@dead.example', 'user' || i || '@' || domain)"
-    " FROM made, delivery AS d WHERE d.message = :message",
-)
+_MESSAGES: Final = """
+INSERT INTO message (id, size, big, facts) SELECT m.id - earlier, m.size, m.big, replace(m.facts, m.id, m.id - earlier)
+FROM made, message AS m WHERE m.id = :message
+"""
+_BODIES: Final = """
+INSERT INTO body (id, data) SELECT b.id - earlier, b.data FROM made, body AS b WHERE b.id = :message
+"""
+_DELIVERIES: Final = """
+INSERT INTO delivery (message, id, destination, next_at, attempts, expires_at, last_error, recipients)
+SELECT d.message - earlier, d.id - earlier, 'contoso/' || domain, :due + abs(random() % 3600), 5, :due + 2 * 86400,
+    d.last_error, replace(d.recipients, 'bob@dead.example', 'user' || i || '@' || domain)
+FROM made, delivery AS d WHERE d.message = :message
+"""
 
 
 def fill(gateway: Gateway, site: Site, count: int) -> None:
@@ -78,7 +82,7 @@ def fill(gateway: Gateway, site: Site, count: int) -> None:
         }
         queue.execute(_MADE, given)
         with queue:
-            for statement in _COPY:
+            for statement in (_MESSAGES, _BODIES, _DELIVERIES):
                 queue.execute(statement, given)
         queue.execute("DROP TABLE made")
     queue.execute("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -107,8 +111,8 @@ def start(name: str, site: Site, gateway: Gateway) -> None:
     time.sleep(4)
     later = seconds_of(gateway.family())
     print(
-        f"{name}: greets after {greeted:.2f} s, first arrival {arrived:.2f} s, CPU {used:.2f} s, 4 s later {later:.2f} s,"
-        f" PSS {memory(gateway):.0f} MB",
+        f"{name}: greets after {greeted:.2f} s, arrival {arrived:.2f} s, CPU {used:.2f} s, 4 s later {later:.2f} s"
+        f", PSS {memory(gateway):.0f} MB",
         flush=True,
     )
 
