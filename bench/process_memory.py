@@ -46,9 +46,9 @@ def show(heading: str, pids: Sequence[int]) -> float:
 
 def main() -> None:
     """Start each variant, look, relay, and look again."""
-    from mailbench import certs, scenarios  # noqa: PLC0415 - as in bench/commit_latency.py
-    from mailbench.adapters.base import Route  # noqa: PLC0415 - as above
-    from mailbench.adapters.gatepost import Gatepost  # noqa: PLC0415 - as above
+    from mailbench import certs, scenarios  # type: ignore[import-not-found]  # noqa: PLC0415 - as in bench/commit_latency.py
+    from mailbench.adapters.base import Route  # type: ignore[import-not-found]  # noqa: PLC0415 - as above
+    from mailbench.adapters.gatepost import Gatepost  # type: ignore[import-not-found]  # noqa: PLC0415 - as above
 
     parser = argparse.ArgumentParser()
     parser.add_argument("--with", dest="variants", action="append", default=[])

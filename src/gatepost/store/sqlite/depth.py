@@ -60,9 +60,10 @@ def _depth(path: Path) -> Depth:
     try:
         with closing(open_for_reading(path)) as connection:
             check_queue_tables(connection, path)
-            active, held, deferred = connection.execute(_COUNTS).fetchall()[0]
+            counts: Any = connection.execute(_COUNTS).fetchone()
             oldest: Any = connection.execute(_OLDEST).fetchone()
     except (apsw.Error, OSError) as error:
         raise StoreFailure(f"{path}: {error}") from error
+    active, held, deferred = counts
     at, destination = (made_at(oldest[0]), oldest[1]) if oldest else (0.0, "")
     return Depth(active, deferred, held, oldest=at, destination=destination)

@@ -72,12 +72,13 @@ def recover(connection: apsw.Connection, big: Path, now: float) -> int:
     for (message,) in touched:
         _remove_if_done(connection, message)
     highest: int = connection.execute(_HIGHEST).get
-    beyond, fresh = connection.execute(_FRESH_OR_BEYOND, (highest,)).fetchall()[0]
+    row: Any = connection.execute(_FRESH_OR_BEYOND, (highest,)).fetchone()
+    beyond, fresh = row
     if fresh:
         connection.execute("UPDATE delivery SET next_at = ? WHERE next_at = 0", (now,))
     connection.execute("COMMIT")
     remove_strays(big, dict(connection.execute(_PROMISED)))
-    return max(highest, beyond)
+    return max(highest, int(beyond))
 
 
 def last_written(directory: Path, now: float) -> float:
