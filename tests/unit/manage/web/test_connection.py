@@ -30,14 +30,15 @@ def settings(tmp_path):
 
 @contextlib.asynccontextmanager
 async def served(app, settings):
-    server = WebServer(app, settings, bind("127.0.0.1:0"))
-    await server.start()
+    (port,) = bind("127.0.0.1:0")
+    server = WebServer(app, settings, [port])
+    server.start()
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     writers = []
 
     async def dial():
-        reader, writer = await asyncio.open_connection("127.0.0.1", server.port, ssl=context)
+        reader, writer = await asyncio.open_connection("127.0.0.1", port.getsockname()[1], ssl=context)
         writers.append(writer)
         return reader, writer
 
