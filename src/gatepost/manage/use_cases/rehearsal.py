@@ -28,6 +28,7 @@ from gatepost.policy.connectors.values import Mode
 from gatepost.quantity import quantity
 from gatepost.store.interface import TraceFilter
 from gatepost.store.trace import Among
+from gatepost.texts import own
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -153,18 +154,23 @@ class RehearsalReport(msgspec.Struct, frozen=True):
 
     @property
     def conclusion(self) -> str:
-        """In a sentence: whether it can be enforced, or what it did."""
+        """In a sentence: whether it can be enforced, or what it did, and by which command to see an example."""
+        if self.answer is not False:
+            return self.summary
+        return f"{own(self.summary)}; see one with: gatepost trace show {self.failed_groups[0].sample}"
+
+    @property
+    def summary(self) -> str:
+        """The same without the command."""
         failed = self.words[1]
         match self.answer:
             case False:
-                sample = self.failed_groups[0].sample
-                start = "not ready to enforce: " if self.is_trial else ""
-                count = f"{self.failed:,} of {quantity(self.messages, 'message')}"
-                return f"{start}{count} {_past(failed, self.failed)}; see one with: gatepost trace show {sample}"
+                lost = f"{self.failed:,} of {quantity(self.messages, 'message')} {own(_past(failed, self.failed))}"
+                return f"not ready to enforce: {lost}" if self.is_trial else lost
             case True:
                 but = f", but {self.unknown:,} could not be evaluated" if self.unknown else ""
-                start = "ready to enforce: " if self.is_trial else ""
-                return f"{start}none of {quantity(self.messages, 'message')} {_past(failed)}{but}"
+                kept = f"none of {quantity(self.messages, 'message')} {own(_past(failed))}{but}"
+                return f"ready to enforce: {kept}" if self.is_trial else kept
             case None if self.messages:
                 hint = "" if self.replay or self.rule or not self.formed else "; re-evaluate them to get a result"
                 return f"inconclusive: none of the messages could be evaluated{hint}"
@@ -222,10 +228,18 @@ def show_rehearsal(context: Context, request: RehearsalQuestion) -> RehearsalRep
     )
 
 
+_PAST: Final = {
+    "would be refused": ("would have been refused", "would have been refused"),
+    "would be held back": ("would have been held back", "would have been held back"),
+    "refused": ("was refused", "were refused"),
+    "held back": ("was held back", "were held back"),
+}
+"""What `RehearsalReport.words` say of messages that failed, of one and of several that were."""
+
+
 def _past(failed: str, number: int = 0) -> str:
-    if failed.startswith("would"):
-        return failed.replace("would be", "would have been")
-    return f"{'was' if number == 1 else 'were'} {failed}"
+    one, many = _PAST[failed]
+    return one if number == 1 else many
 
 
 def _subject(seen: Resources, question: RehearsalQuestion) -> Part:
