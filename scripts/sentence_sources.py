@@ -32,7 +32,8 @@ _SENTENCE: Final = re.compile(r"[A-Za-z]{2,}.* ")
 _COMMAND: Final = re.compile(r"(?:gatepost|openssl|chown|mkdir|ss|du|delv|systemctl) |/|_25\._tcp|[a-z_]+=|[A-Z]+ /")
 _DATA: Final = re.compile(
     r".*\r\n.*|%\((?:domain|own|tlsrpt|name)\)s\. IN .*|_dmarc\..*|organization\.%.*|changeover: .*"
-    r"|(?:From|Subject|TLS-Required): .*|application/.*|certificate changeover %.*|(?:%\(note\)s; )?forced: .*|[A-Z]+=.*",
+    r"|(?:From|Subject|TLS-Required): .*|application/.*|certificate changeover %.*|(?:%\(note\)s; )?forced: .*"
+    r"|[A-Z]+=.*",
     re.DOTALL,
 )
 """Mails, records, names of fields, and notes that histories keep: no sentences, though they have several words."""

@@ -31,6 +31,7 @@ _LONGEST: Final = 4000  # characters of a text
 _DEEPEST: Final = 4  # sentences within sentences
 _MOST_JOINED: Final = 20  # of which a text is put together
 _REMEMBERED: Final = 1000  # texts
+_FEW: Final = 6  # letters, with fewer of which a template fits what it does not mean
 _KEY: Final = 3  # characters by which templates are found
 _PLACEHOLDER: Final = re.compile(r"%\((\w+)\)s")
 _NUMBER: Final = re.compile(r"-?\d{1,15}|-?\d{1,3}(?:,\d{3}){1,4}")
@@ -46,6 +47,11 @@ class Template(NamedTuple):
     literals: tuple[str, ...]
     names: tuple[str, ...]
     singular: str = ""
+
+    @property
+    def is_wide(self) -> bool:
+        """Whether it has so few words that only its values of ours tell it from others."""
+        return sum(map(str.isalpha, "".join(self.literals))) < _FEW
 
     def values(self, text: str, *, last: bool = False) -> list[tuple[int, int]] | None:
         """Where the values are in a text, None if it is another. last: each literal as late as it can be."""
@@ -140,6 +146,11 @@ class Sentences:
             return None
         return Reading(sign.join(reading.text for reading in known), sum(reading.rest for reading in known))
 
+    def _value(self, text: str, depth: int) -> Reading | None:
+        """A value of ours: a sentence, or several with commas between them, whichever leaves less."""
+        readings = [self._own(text, depth + 1), self._joined(text, ", ", depth)]
+        return min((reading for reading in readings if reading), key=lambda reading: reading.rest, default=None)
+
     def _own(self, text: str, depth: int) -> Reading | None:
         """A part of a text, as a sentence with values or as what pages mark."""
         marked = catalogue(self._language).gettext(text) if text else ""
@@ -153,11 +164,9 @@ class Sentences:
         if template.singular:
             counted = self._counted(template, values)
             return Reading(counted, 0) if counted else None
-        own = {
-            name: self._own(value, depth + 1) or self._joined(value, ", ", depth)
-            for name, value in values.items()
-            if name.startswith(OWN)
-        }
+        own = {name: self._value(value, depth) for name, value in values.items() if name.startswith(OWN)}
+        if template.is_wide and not all(own.values()):
+            return None
         shown = values | {name: reading.text for name, reading in own.items() if reading}
         translation = self._translations.gettext(template.id)
         filled = self._as_text(translation % shown if shown else translation, text, template)

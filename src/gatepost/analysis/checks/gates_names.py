@@ -40,7 +40,7 @@ def expected_names(
     hostname: str, hosts: Mapping[str, Sequence[str] | str], policies: Sequence[StsPublication], *, served: bool
 ) -> tuple[Expected, ...]:
     """hosts: of the MX records of each accepted domain; a str is why they are not known. served: policies are."""
-    by_name = {hostname: Expected(hostname, "the gateway's own name, server.hostname", ours=True)}
+    by_name = {hostname: Expected(hostname, "the gateway's own name (server.hostname)", ours=True)}
     for domain, names in hosts.items():
         for name in () if isinstance(names, str) else names:
             by_name.setdefault(name, Expected(name, f"MX host of {domain}"))

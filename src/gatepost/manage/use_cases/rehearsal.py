@@ -100,6 +100,25 @@ class RehearsalDay(msgspec.Struct, frozen=True):
     unknown: int
 
 
+_LOST: Final = {
+    "would be refused": "{failed} of {messages} would have been refused",
+    "would be held back": "{failed} of {messages} would have been held back",
+    "refused": "{failed} of {messages} were refused",
+    "held back": "{failed} of {messages} were held back",
+}
+_LOST_ONE: Final = _LOST | {
+    "refused": "{failed} of {messages} was refused",
+    "held back": "{failed} of {messages} was held back",
+}
+_KEPT: Final = {
+    "would be refused": "none of {messages} would have been refused",
+    "would be held back": "none of {messages} would have been held back",
+    "refused": "none of {messages} were refused",
+    "held back": "none of {messages} were held back",
+}
+"""What became of messages, by the word of `RehearsalReport.words` for those that failed."""
+
+
 class RehearsalReport(msgspec.Struct, frozen=True):
     """Effect on real mail, real or rehearsed. Times: seconds since 1970.
 
@@ -160,17 +179,22 @@ class RehearsalReport(msgspec.Struct, frozen=True):
         return f"{own(self.summary)}; see one with: gatepost trace show {self.failed_groups[0].sample}"
 
     @property
+    def _lost(self) -> str:
+        texts = _LOST_ONE if self.failed == 1 else _LOST
+        messages = quantity(self.messages, "message")
+        return texts[self.words[1]].format(failed=f"{self.failed:,}", messages=messages)
+
+    @property
     def summary(self) -> str:
         """The same without the command."""
         failed = self.words[1]
         match self.answer:
             case False:
-                lost = f"{self.failed:,} of {quantity(self.messages, 'message')} {own(_past(failed, self.failed))}"
-                return f"not ready to enforce: {lost}" if self.is_trial else lost
+                return f"not ready to enforce: {own(self._lost)}" if self.is_trial else self._lost
             case True:
-                but = f", but {self.unknown:,} could not be evaluated" if self.unknown else ""
-                kept = f"none of {quantity(self.messages, 'message')} {own(_past(failed))}{but}"
-                return f"ready to enforce: {kept}" if self.is_trial else kept
+                kept = _KEPT[failed].format(messages=quantity(self.messages, "message"))
+                some = f"{own(kept)}, but {self.unknown:,} could not be evaluated" if self.unknown else kept
+                return f"ready to enforce: {own(some)}" if self.is_trial else some
             case None if self.messages:
                 hint = "" if self.replay or self.rule or not self.formed else "; re-evaluate them to get a result"
                 return f"inconclusive: none of the messages could be evaluated{hint}"
@@ -226,20 +250,6 @@ def show_rehearsal(context: Context, request: RehearsalQuestion) -> RehearsalRep
         peers=[RehearsalPeer(peer, **_counts(counts), last=last) for peer, counts, last in report.peers()],
         days=[RehearsalDay(day, **_counts(counts)) for day, counts in sorted(report.days.items())],
     )
-
-
-_PAST: Final = {
-    "would be refused": ("would have been refused", "would have been refused"),
-    "would be held back": ("would have been held back", "would have been held back"),
-    "refused": ("was refused", "were refused"),
-    "held back": ("was held back", "were held back"),
-}
-"""What `RehearsalReport.words` say of messages that failed, of one and of several that were."""
-
-
-def _past(failed: str, number: int = 0) -> str:
-    one, many = _PAST[failed]
-    return one if number == 1 else many
 
 
 def _subject(seen: Resources, question: RehearsalQuestion) -> Part:
