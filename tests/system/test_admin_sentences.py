@@ -81,7 +81,7 @@ def kept_pages(centre: AdminCentre) -> list[str]:
     return [
         "/drills",
         f"/drills/{drill['evidence'].rpartition('/')[2]}",
-        "/domains/publish/contoso.example?organization=contoso&look=now",
+        "/domains/contoso.example/publish?organization=contoso&look=now",
         f"/certificates/{certificate}/changeover",
     ]
 
