@@ -64,7 +64,7 @@ class AuditTrail:
 
 
 def outcome_of(error: BaseException, reference: str = "") -> tuple[AuditOutcome, str]:
-    """How a call ended that raised `error`, and why. reference: under which the log knows the call."""
+    """The outcome of a call that raised `error`, and why. reference: under which the log knows the call."""
     if not isinstance(error, Refusal):
         return AuditOutcome.FAILED, f"The gateway's log says why, under {reference or 'its time'}."
     outcome = AuditOutcome.FAILED if error.kind is RefusalKind.UNREADABLE else AuditOutcome.REFUSED
