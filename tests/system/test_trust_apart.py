@@ -65,8 +65,8 @@ class Resuming:
         content = message(sender="bob@partner.example")
         lines = ["EHLO partner.example", "MAIL FROM:<bob@partner.example>", f"RCPT TO:<{to}>"]
         said = "\r\n".join([*lines, f"BDAT {len(content)} LAST\r\n"]).encode() + content + b"QUIT\r\n"
-        fields = {"server_name": NAMES[0], "starttls": port == "mx"} | fields
-        return openssl_s_client(self._server.ports[port], send=said, options=[self._version, *options], **fields)
+        chosen: dict[str, Any] = {"server_name": NAMES[0], "starttls": port == "mx"} | fields
+        return openssl_s_client(self._server.ports[port], send=said, options=[self._version, *options], **chosen)
 
 
 @pytest.mark.parametrize("version", ["-tls1_2", "-tls1_3"])
