@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from gatepost.testing.pki import Pki
 
 ANN = "ann@contoso.example"
-OCTETS = 64 * 1024  # a handshake that waits for the rest of its ClientHello
+OCTETS = 32 * 1024  # a handshake that waits for the rest of its ClientHello
 UNLIMITED = {"connections": 0, "handshakes": 0, "errors": 0, "delay_mark": "0s"}
 
 

@@ -242,6 +242,19 @@ def test_a_rotation_of_keys_that_is_killed_leaves_the_old_keys_or_the_new_ones(
     assert [path.name for path in (server.data_dir / "srs").iterdir()] == ["keys"], "no key stays in another file"
 
 
+def test_a_drill_that_is_killed_is_on_record(mortal: Callable[..., MortalGateway]) -> None:
+    """As validations and renewals are, which end after their call, too."""
+    bank = connector("bank.example", "127.0.0.1:1", tls_settings="domain-validation", tls_domain="bank.example")
+    server = mortal([Point("gatepost.analysis.checks.drill:run_drill", "before")], contoso(outbound=[bank]))
+    drill = ("connector", "drill", "bank.example")
+    server.killed_command(0, *drill)
+    server.cli(*drill)
+    events = server.cli("audit", "--action", "connector-drill", json=True).data
+    assert [(event["outcome"], event["subject"]) for event in events] == [
+        (outcome, "outbound connector 'bank.example' of contoso") for outcome in ("done", "begun")
+    ]
+
+
 def test_a_key_of_evidence_that_is_sealed_is_nowhere_in_clear_whatever_was_killed(
     running: ExitStack, tmp_path: Path
 ) -> None:

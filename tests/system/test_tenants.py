@@ -101,6 +101,22 @@ def test_what_the_sender_demands_holds_on_the_way_of_the_domains_owner(
     assert (asked["organization"], asked["sender_demands"]["organization"]) == ("fabrikam", "contoso")
 
 
+def test_what_the_domains_owner_demands_holds_beside_what_the_sender_demands(
+    gateway: Callable[..., Gateway], sink: Callable[..., Sink], pki: Pki
+) -> None:
+    """The sender asks for less: its demand takes nothing from the owner's, in either order."""
+    theirs = sink(certificate=pki.leaf("mx.fabrikam.example"))
+    strict = {"tls_settings": "domain-validation", "tls_domain": "other.fabrikam.example"}
+    own = {"outbound": [connector("*", tls_settings="encryption-only")]}
+    running = gateway(two(own, **claiming(theirs, **strict)), anchors=pki.root, settings=QUICK)
+    send(running.port, BOB)
+    (row,) = running.wait_trace(recipient=BOB, event="DEFER")[:1]
+    sources = {str(source).partition(" ")[0] for source in row["detail"]["requirement_sources"]}
+    assert {"connector:*", "connector:bank.example"} <= sources
+    assert "other.fabrikam.example" in row["reply"], row["reply"]
+    assert theirs.counts["MAIL"] == 0
+
+
 @pytest.mark.parametrize("settings", ["opportunistic", "encryption-only"])
 def test_the_owner_of_the_way_is_not_told_who_demands_more(
     gateway: Callable[..., Gateway], sink: Callable[..., Sink], settings: str

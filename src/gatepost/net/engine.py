@@ -22,7 +22,8 @@ from gatepost.net.sessions import MAX_AGE, SessionCache
 from gatepost.net.tickets import ServerSessions, TicketIssuer
 from gatepost.net.token_keys import note_failure, reasons_of, use_token_key
 from gatepost.protocols.tls.facts import TlsFacts
-from gatepost.protocols.tls.profile import group_name, iana_name, version_name
+from gatepost.protocols.tls.profile import DH_PARAMETERS, group_name, iana_name, version_name
+from gatepost.protocols.tls.record import may_go_on
 from gatepost.protocols.tls.signature import scheme_name, served_scheme
 from gatepost.protocols.tls.token_uri import TokenUri
 
@@ -42,17 +43,6 @@ _RECORD = private.RECORD  # BIOs never shrink, so they are fed no more at once
 _MAX_HELLO = 65536
 _EXPORTER = b"EXPORTER-Channel-Binding"
 _MAX_DETAIL = 300
-# ffdhe2048 of RFC 7919, for the profiles that have suites with DHE: a server's part of them.
-_DH_PARAMETERS = b"""\
------BEGIN DH PARAMETERS-----
-MIIBCAKCAQEA//////////+t+FRYortKmq/cViAnPTzx2LnFg84tNpWp4TZBFGQz
-+8yTnc4kmz75fS/jY2MMddj2gbICrsRhetPfHtXV/WVhJDP1H18GbtCFY2VVPe0a
-87VXE15/V8k1mE8McODmi3fipona8+/och3xWKE2rec1MKzKT0g6eXq8CrGCsyT7
-YdEIqUuyyOP7uWrat2DX9GgdT0Kj3jlN9K5W7edjcrsZCwenyO4KbXCeAvzhzffi
-7MA0BM0oNC9hkXL+nOmFg/+OTxIy7vKBg8P+OxtMb61zO7X8vC7CIAXFjvGDfRaD
-ssbzSibBsu/6iGtCOGEoXJf//////////wIBAg==
------END DH PARAMETERS-----
-"""
 # By which stacks answer a ClientHello that their buffers are too small for. "handshake failure" is not among them, nor
 # any that speaks of versions, names or certificates: who says so has read it.
 _UNREAD = tuple(
@@ -153,6 +143,8 @@ class Engine:
         "_context",
         "_failed",
         "_heard",
+        "_is_held",
+        "_is_large",
         "_kept",
         "_key",
         "_own",
@@ -173,6 +165,8 @@ class Engine:
         self._context = context
         self._key = session_key
         self._heard = b""
+        self._is_held = isinstance(context, ServerContext)  # OpenSSL has nothing of `_heard` yet
+        self._is_large = True  # the buffers are those of a handshake
         self._scheme = 0
         self._failed = False
         self._kept = False
@@ -202,6 +196,10 @@ class Engine:
             return self._read(data)
         if isinstance(self._context, ServerContext) and len(self._heard) < _MAX_HELLO:
             self._heard += data
+        if self._is_held:  # with its first octet OpenSSL takes 48 KB, however long the rest may take
+            if may_go_on(self._heard):
+                return b""
+            self._is_held, data = False, self._heard
         if data:
             private.put_input(self._connection, data)
         return self._read(b"") if self._handshake() else b""
@@ -343,10 +341,11 @@ class Engine:
 
     def take_output(self) -> bytes:
         """Take octets that wait to be sent besides data: handshake messages, alerts, answers to a KeyUpdate."""
-        if not self._unsent:
-            return b""
+        output = private.take_output(self._connection) if self._unsent else b""
         self._unsent = False
-        return private.take_output(self._connection)
+        if self._is_large and self.facts is not None:
+            self._is_large = not private.renew_buffers(self._connection)
+        return output
 
     def shutdown(self) -> bytes:
         """Our close_notify and what waits before it; b"" if the session is not up or has failed."""
@@ -448,7 +447,7 @@ def _server_base(group: list[Credentials], profile: Profile, asks_for: TicketIss
         context.set_verify(SSL.VERIFY_PEER, partial(_accept_any, asks_for))
     if ":DHE-" in profile.suites12:
         with tempfile.NamedTemporaryFile(prefix="gatepost-", suffix=".pem") as file:
-            file.write(_DH_PARAMETERS)
+            file.write(DH_PARAMETERS)
             file.flush()
             context.load_tmp_dh(file.name)
     for credentials in group:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import logging
+import resource
 import socket
 import struct
 import time
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 BACKLOG: Final = 512
 """Connections that the kernel keeps for us while we are busy."""
 _AT_ONCE: Final = 16  # connections of one listener that are taken in a turn of the loop
-_PAUSE: Final = 1.0  # seconds without accepting when the process can open no more
+_PAUSE: Final = 1.0  # seconds without accepting when the process can, or may, open no more
 _RESET: Final = struct.pack("ii", 1, 0)  # SO_LINGER: close with RST, and wait for nothing
 _COMPLAINTS: Final = 10  # lines of one second
 _MAX_REFUSED: Final = 256  # refused connections that may get a reply at a time; more are dropped without one
@@ -198,17 +199,24 @@ class Listener:
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
                 return
             except OSError as failure:  # no descriptor or memory is left: wait for some instead of trying all the time
-                self._complaints.say(f"no connection can be accepted: {failure}")
-                loop = asyncio.get_running_loop()
-                loop.remove_reader(sock)
-                loop.call_later(_PAUSE, self._watch, sock)
+                self._rest(sock, str(failure))
+                return
+            if why := _lacks_files(client):
+                _drop(client)
+                self._rest(sock, why)
                 return
             quota = self._quota(host)
             if quota.drops and not self.refusal:
-                client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
-                client.close()
+                _drop(client)
             else:
                 spawn(self._open_stream(client, quota), "a new connection")
+
+    def _rest(self, sock: socket.socket, why: str) -> None:
+        """Accept nothing for a while; connections wait in the kernel."""
+        self._complaints.say(f"no connection can be accepted: {why}")
+        loop = asyncio.get_running_loop()
+        loop.remove_reader(sock)
+        loop.call_later(_PAUSE, self._watch, sock)
 
     async def _open_stream(self, client: socket.socket, quota: ConnectionQuota) -> None:
         loop = asyncio.get_running_loop()
@@ -312,6 +320,23 @@ class Listener:
                 return
         self._open -= 1
         self._uncount(self._counted.pop(stream, ""))
+
+
+def _lacks_files(client: socket.socket) -> str:
+    """Why this one is too many, "" if it is not: each session may need a file beside its socket, and others need some.
+
+    A new descriptor has the lowest free number, so that number tells how many the process has at least.
+    """
+    most, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if most < 0 or client.fileno() < most // 2:
+        return ""
+    return f"connections and files have half of the {most} that the process may open; the rest is for files (ulimit -n)"
+
+
+def _drop(client: socket.socket) -> None:
+    """Close a connection without a word."""
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+    client.close()
 
 
 class _Complaints:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import socket
+from contextlib import suppress
 
 import pytest
 
@@ -458,6 +459,34 @@ def test_a_process_without_descriptors_accepts_again_later(run, peer, monkeypatc
         async with asyncio.timeout(5):
             while listener.connections:  # noqa: ASYNC110 - a list has no event
                 await asyncio.sleep(0.01)
+        listener.stop()
+
+    run(talk())
+
+
+def test_half_of_the_files_are_kept_for_files(run, peer, monkeypatch, caplog):
+    async def talk():
+        monkeypatch.setattr(module, "_PAUSE", 0.05)
+        limits = iter([(20, 20), (20, 20), (-1, -1)])
+        monkeypatch.setattr(module.resource, "getrlimit", lambda _: next(limits))
+        sockets = bind("127.0.0.1:0")
+        port, served = sockets[0].getsockname()[1], []
+        filled = [socket.socket() for _ in range(10)]  # a new one has a number above these
+        listener = Listener(sockets, lambda stream: served.append(peer(stream)), refuse=None)
+        await listener.start()
+        for _ in range(2):
+            with suppress(ConnectionResetError):  # before it knows that it is connected
+                dropped = peer(await connect("127.0.0.1", port, timeout=5))
+                await dropped.until(lambda dropped=dropped: dropped.loss)
+        client = peer(await connect("127.0.0.1", port, timeout=5))
+        async with asyncio.timeout(5):
+            while not served:  # noqa: ASYNC110 - a list has no event
+                await asyncio.sleep(0.01)
+        assert "connections and files have half of the 20 that the process may open" in caplog.text
+        for sock in filled:
+            sock.close()
+        client.stream.abort(Loss(LossKind.CLOSED, ""))
+        await served[0].until(lambda: served[0].loss)
         listener.stop()
 
     run(talk())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import logging
 import os
+import resource
 import socket
 import sys
 from contextlib import closing, suppress
@@ -70,6 +71,7 @@ _log = logging.getLogger(__name__)
 
 _ADMIN_CENTRE = "admin centre"
 _WITHHELD = (*(f"{ACCESS.file}{beside}" for beside in ("", "-wal", "-shm")), ADMIN_FOLDER, SETUP_FILE)
+_OPEN_FILES = 65_536
 _GRACE = 5.0  # beyond the workers' own drain, before they are killed
 
 
@@ -87,6 +89,7 @@ def serve(config: str | None, *, check: bool) -> None:
     gc.freeze()  # what was imported is no garbage: looking through it takes 5 % of a start
     gc.set_threshold(*COLLECTIONS)  # it runs for long
     use_few_arenas()
+    _raise_open_files()
     manager, passed = _service_manager()
     settings = loaded_settings(config)
     if check:
@@ -126,6 +129,14 @@ def serve(config: str | None, *, check: bool) -> None:
     registration.end()
     _log.info("stopped")
     sys.exit(status)
+
+
+def _raise_open_files() -> None:
+    """Let processes open as many files as they may: shells and service managers begin with 1,024 for select(2)."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = _OPEN_FILES if hard < 0 else min(hard, _OPEN_FILES)
+    if 0 <= soft < most:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 def _processes(

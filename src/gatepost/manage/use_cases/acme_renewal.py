@@ -5,7 +5,6 @@ An authority takes from seconds to minutes. Whoever asks, this process or anothe
 
 from __future__ import annotations
 
-import logging
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -38,7 +37,6 @@ if TYPE_CHECKING:
     from gatepost.settings.model import Settings
 
 
-_log = logging.getLogger(__name__)
 
 _TAG = "certificates"
 
@@ -136,20 +134,14 @@ def renew_certificates(context: Context, request: RenewCertificates) -> UseCaseR
         lists = _chosen(issuer, hosts, request)
     names = tuple(name for hostnames in lists for name in hostnames)
     subject = RenewalSubject(names, names[0] if names else request.name)
-    record = _recorder(context, subject)
+    staging = {"staging": request.staging} if request.staging else {}
 
     def work(progress: Callable[[list[CertificateRenewal]], None]) -> list[CertificateRenewal]:
-        try:
+        with context.recording("certificate-renew", "", subject.text, **staging) as event:
             results = renew(context.gateway, context.principal, request, progress)
-        except Refusal as refusal:
-            record(AuditOutcome.FAILED, refusal.text)
-            raise
-        except Exception:
-            record(AuditOutcome.FAILED, "it could not be asked for; the gateway's log says why")
-            raise
-        went_well = all(renewal.ok for renewal in results)
-        result = "; ".join(renewal.text for renewal in results) or "nothing is due"
-        record(AuditOutcome.DONE if went_well else AuditOutcome.FAILED, result)
+            if not all(renewal.ok for renewal in results):
+                event.outcome = AuditOutcome.FAILED
+            event.detail["result"] = "; ".join(renewal.text for renewal in results) or "nothing is due"
         return results
 
     try:
@@ -213,21 +205,6 @@ def renew(
 def last_renewal(context: Context) -> Job[RenewalSubject, list[CertificateRenewal]] | None:
     """The job that runs, or the last one within the hour."""
     return next(iter(context.kept(Jobs).recent(context.principal, RenewalSubject, 1)), None)
-
-
-def _recorder(context: Context, subject: RenewalSubject) -> Callable[[AuditOutcome, str], None]:
-    """Writes what came of it into the audit; a certificate is there all the same if that fails."""
-    accounts, actor = context.accounts, context.actor
-    (call,) = context.audit.records
-
-    def record(outcome: AuditOutcome, result: str) -> None:
-        detail = {name: value for name, value in (call.detail | {"result": result}).items() if value}
-        try:
-            accounts.record(actor, call.action, outcome=outcome, subject=subject.text, detail=detail)
-        except Exception:  # noqa: BLE001 - as above
-            _log.exception("what came of a renewal is not on record")
-
-    return record
 
 
 def _state(job: Job[RenewalSubject, list[CertificateRenewal]]) -> RenewalState:

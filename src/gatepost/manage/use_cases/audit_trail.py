@@ -5,21 +5,25 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from gatepost.manage.access.records import AuditOutcome
+from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
+
 if TYPE_CHECKING:
     from gatepost.manage.access.actions import Action
 
 
 @dataclass(slots=True)
 class AuditRecord:
-    """One audit event to be: beside who, when, and how it ended. organization: "" is the gateway itself.
+    """One audit event to be: beside who and when. organization: "" is the gateway itself.
 
-    detail: for JSON; "before" and "after" are shown field by field.
+    detail: for JSON; "before" and "after" are shown field by field. outcome: if no error says another.
     """
 
     action: Action
     organization: str = ""
     subject: str = ""
     detail: dict[str, Any] = field(default_factory=dict)
+    outcome: AuditOutcome = AuditOutcome.DONE
 
 
 class AuditTrail:
@@ -57,3 +61,11 @@ class AuditTrail:
     def add(self, action: Action, *, organization: str = "", subject: str = "", **detail: Any) -> None:
         """Record this instead of the call: for each organization that it touched, say."""
         self._added.append(AuditRecord(action, organization, subject, detail))
+
+
+def outcome_of(error: BaseException, reference: str = "") -> tuple[AuditOutcome, str]:
+    """The outcome of a call that raised `error`, and why. reference: under which the log knows the call."""
+    if not isinstance(error, Refusal):
+        return AuditOutcome.FAILED, f"The gateway's log says why, under {reference or 'its time'}."
+    outcome = AuditOutcome.FAILED if error.kind is RefusalKind.UNREADABLE else AuditOutcome.REFUSED
+    return outcome, "; ".join(map(str, error.errors)) or error.known or error.text

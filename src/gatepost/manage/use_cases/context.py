@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from gatepost.manage.access.records import Actor, AuditOutcome
-from gatepost.manage.use_cases.audit_trail import AuditRecord, AuditTrail
+from gatepost.manage.use_cases.audit_trail import AuditRecord, AuditTrail, outcome_of
 from gatepost.manage.use_cases.refusal import Refusal
 from gatepost.store.interface import StoreFailure
 
@@ -77,24 +77,27 @@ class Context:
         """The actor for the audit log."""
         return Actor(self.principal.name, self.address)
 
-    def record(self, action: Action, organization: str, subject: str, **detail: Any) -> None:
-        """Record in the audit what ends after the call, as a job does (`self_audited`); the log has what cannot be."""
-        self._record(AuditRecord(action, organization, subject, detail))
-
     @contextmanager
-    def recording(self, action: Action, organization: str, subject: str, **detail: Any) -> Iterator[None]:
-        """Record in the audit that something begins, and, when the block has ended, whether it was done or failed."""
+    def recording(self, action: Action, organization: str, subject: str, **detail: Any) -> Iterator[AuditRecord]:
+        """Record in the audit that something begins which ends after the call (`self_audited`), and how it ended.
+
+        The block may change the record. An error makes it refused or failed; a refusal is on record then.
+        """
         record = AuditRecord(action, organization, subject, detail)
         begun = self._record(record, AuditOutcome.BEGUN)
         try:
-            yield
-        except BaseException:
-            self._record(record, AuditOutcome.FAILED, begun)
+            yield record
+        except BaseException as error:
+            outcome, why = outcome_of(error, self.reference)
+            record.detail["why"] = why
+            self._record(record, outcome, begun)
+            if isinstance(error, Refusal):
+                error.is_on_record = True
             raise
-        self._record(record, AuditOutcome.DONE, begun)
+        self._record(record, record.outcome, begun)
 
-    def _record(self, record: AuditRecord, outcome: AuditOutcome = AuditOutcome.DONE, begun: int = 0) -> int:
-        """Its id, 0 if it cannot be written."""
+    def _record(self, record: AuditRecord, outcome: AuditOutcome, begun: int = 0) -> int:
+        """Its id, 0 if it cannot be written; the log says what."""
         try:
             return self.accounts.record(
                 self.actor,

@@ -12,7 +12,6 @@ import time
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, Final
 from urllib.parse import quote
 
@@ -160,15 +159,12 @@ def start_drill(context: Context, request: DrillConnector) -> UseCaseReply[Drill
     context.audit.describe(subject=request.connector)
     chosen = _chosen(context, request.connector, request.organization)
     owner = chosen.organization.name
-    note = partial(context.record, "connector-drill", owner, chosen.label)
 
     def work(_: object) -> HeldDrill:
-        try:
+        with context.recording("connector-drill", owner, chosen.label) as event:
             held = _held(context.gateway, context.principal, chosen)
-        except Refusal:
-            note(outcome="not held")
-            raise
-        note(outcome="passed" if held.passed else "failed" if held.evidence else "not kept", sha256=held.sha256)
+            outcome = "passed" if held.passed else "failed" if held.evidence else "not kept"
+            event.detail.update(outcome=outcome, sha256=held.sha256)
         return held
 
     job: Job[Drill, HeldDrill] = context.kept(Jobs).start(Drill(owner, chosen.label), context.principal, work)

@@ -14,6 +14,7 @@ import msgspec
 
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.access.records import Actor, AuditOutcome
+from gatepost.manage.use_cases.audit_trail import outcome_of
 from gatepost.manage.use_cases.declaration import UseCase, Visibility
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.request_values import WrongFields, checked
@@ -123,18 +124,12 @@ def authorize(case: UseCase[Any, Any], principal: Principal, path: Mapping[str, 
 def record_refusal(case: UseCase[Any, Any], context: Context, error: Exception, begun: int = 0) -> None:
     """Record that a call was refused or failed; the caller learns of the error even if that cannot be written."""
     is_forbidden = getattr(error, "kind", None) is RefusalKind.FORBIDDEN
-    if not case.is_recorded or context.dry_run or (is_forbidden and not begun):
+    is_on_record = isinstance(error, Refusal) and error.is_on_record
+    if not case.is_recorded or context.dry_run or is_on_record or (is_forbidden and not begun):
         return
-    outcome, why = _outcome(context, error)
+    outcome, why = outcome_of(error, context.reference)
     with suppress(StoreFailure, Refusal):  # the accounts of a command may not be there to be opened
         _write(context, outcome, begun, why=why)
-
-
-def _outcome(context: Context, error: Exception) -> tuple[AuditOutcome, str]:
-    if not isinstance(error, Refusal):
-        return AuditOutcome.FAILED, f"The gateway's log says why, under {context.reference or 'its time'}."
-    outcome = AuditOutcome.FAILED if error.kind is RefusalKind.UNREADABLE else AuditOutcome.REFUSED
-    return outcome, "; ".join(map(str, error.errors)) or error.known or error.text
 
 
 def _checked[R: msgspec.Struct](request: R) -> R:

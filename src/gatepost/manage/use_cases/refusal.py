@@ -39,6 +39,7 @@ class Refusal(Exception):  # noqa: N818 - it names what happened
     options: names of the arguments by which who asked says what is missing, or that it is to be done all the same
     ("organization", "force"). more: what else is known of it, for JSON, by names of its own: in REST extension members
     (RFC 9457 section 3.2). known: why, where who asked is not to learn it; the audit has it instead of the text.
+    is_on_record: whether the audit has it already.
     """
 
     def __init__(
@@ -52,6 +53,7 @@ class Refusal(Exception):  # noqa: N818 - it names what happened
         known: str = "",
     ) -> None:
         super().__init__(text)
+        self.is_on_record = False
         self.known = known
         self.more = dict(more or {})
         self.kind = kind

@@ -214,7 +214,7 @@ def state_of(job: Job[Validated, Record]) -> ValidationState:
 
 
 def start_candidate(context: Context, candidate: Candidate) -> Job[Validated, Record]:
-    """Begin to try what was made out already, by somebody who may. Its end is recorded in the audit.
+    """Begin to try what was made out already, by somebody who may. Beginning and end are recorded in the audit.
 
     Raises Refusal: INPUT if it cannot be tried so, Busy if too many jobs are under way.
     """
@@ -231,16 +231,12 @@ def start_candidate(context: Context, candidate: Candidate) -> Job[Validated, Re
 
 
 def run_candidate(context: Context, candidate: Candidate, cancel_token: CancelToken) -> Record:
-    """Try it, to the end; the result is kept and recorded in the audit, as is that it was stopped. Raises Refusal."""
+    """Try it, to the end; the result is kept, and the audit has its beginning and end. Raises Refusal."""
     chosen = candidate.chosen
-    note = partial(context.record, "connector-validate", chosen.organization.name, chosen.label, draft=candidate.draft)
-    try:
+    owner, label = chosen.organization.name, chosen.label
+    with context.recording("connector-validate", owner, label, draft=candidate.draft) as event:
         record = _ended(context.gateway, candidate, cancel_token)
-    except Refusal as refusal:
-        if refusal.kind is RefusalKind.UNREADABLE:
-            note(outcome="stopped")
-        raise
-    note(outcome=record["outcome"])
+        event.detail["outcome"] = record["outcome"]
     return record
 
 

@@ -145,6 +145,20 @@ def test_what_was_asked_for_is_on_record(centre, accounts):
     assert (refused.outcome, refused.subject) == (AuditOutcome.REFUSED, "b.example")
 
 
+def test_that_it_was_begun_is_on_record_before_it_ends(centre, accounts, monkeypatch):
+    during = []
+
+    def broken(*_):
+        during.extend(accounts.audit_events(ANN))
+        raise RuntimeError("secret")
+
+    monkeypatch.setattr(acme_renewal, "renew", broken)
+    renewed(centre, accounts=accounts)
+    (event,) = accounts.audit_events(ANN)
+    assert [(one.id, one.outcome, one.subject) for one in during] == [(event.id, "begun", HOST)]
+    assert (event.outcome, event.detail) == ("failed", {"why": "The gateway's log says why, under its time."})
+
+
 # who, address -> what is said
 AUTHORITIES = [
     (CERT, "https://127.0.0.1:2/x", RefusalKind.FORBIDDEN, "only an owner may use"),

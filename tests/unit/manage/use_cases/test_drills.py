@@ -128,7 +128,10 @@ def test_it_is_kept_and_recorded(base, accounts):
 
 
 def test_one_that_cannot_be_held_says_why(base, accounts, monkeypatch):
+    during = []
+
     async def never(*_):
+        during.extend(accounts.audit_events(OWNER))
         raise DrillImpossible("the machine is busy")
 
     monkeypatch.setattr("gatepost.analysis.checks.drill.run_drill", never)
@@ -136,7 +139,9 @@ def test_one_that_cannot_be_held_says_why(base, accounts, monkeypatch):
     with pytest.raises(Refusal, match="outbound connector 'Both' of contoso: the machine is busy") as refused:
         _ = state.held
     assert refused.value.kind is RefusalKind.UNREADABLE
-    assert accounts.audit_events(OWNER)[0].detail == {"outcome": "not held"}
+    (event,) = accounts.audit_events(OWNER)
+    assert (event.outcome, event.detail) == ("failed", {"why": refused.value.text})
+    assert [(one.id, one.outcome) for one in during] == [(event.id, "begun")]
 
 
 def test_what_was_changed_is_not_believed(base):

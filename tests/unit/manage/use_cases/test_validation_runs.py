@@ -127,6 +127,8 @@ def test_what_cannot_be_tried_is_refused_at_once_or_ends_it(base, accounts, answ
     answered.set()
     state = follow(state, lambda identity: shown(base, identity))
     assert state.trouble.startswith("recipients: 'bob' is not a mail address")
+    (event, *others) = audit_events(accounts)
+    assert (event.outcome, event.detail["why"], len(others)) == ("refused", state.trouble, 2)
     with pytest.raises(Refusal) as refused:
         _ = state.record
     assert (refused.value.kind, [error.path for error in refused.value.errors]) == (RefusalKind.INPUT, ["recipients"])
@@ -134,15 +136,18 @@ def test_what_cannot_be_tried_is_refused_at_once_or_ends_it(base, accounts, answ
 
 def test_one_that_takes_too_long_says_so(base, accounts, monkeypatch):
     def late(*_):
+        during.extend(audit_events(accounts))
         raise ValidationCancelled
 
+    during = []
     monkeypatch.setattr(validation_runs, "validate", late)
     state = validated(base)
     with pytest.raises(Refusal, match="did not finish within 180 seconds") as refused:
         _ = state.record
     assert refused.value.kind is RefusalKind.UNREADABLE
     (event,) = audit_events(accounts)
-    assert event.detail["outcome"] == "stopped"
+    assert (event.outcome, event.detail["why"]) == ("failed", refused.value.text)
+    assert [(one.id, one.outcome) for one in during] == [(event.id, "begun")]
 
 
 def test_what_is_not_stored_is_not_kept(base):

@@ -19,7 +19,7 @@ from gatepost.policy.connectors.model import parse
 from gatepost.policy.decisions.explain import explain
 from gatepost.policy.decisions.forwarding import MailOrigin, keeps_sender, targets_of
 from gatepost.policy.decisions.header_trust import header_trust
-from gatepost.policy.decisions.outbound import both
+from gatepost.policy.decisions.outbound import both, required
 from gatepost.policy.decisions.published import Modes, joined_modes
 from gatepost.policy.decisions.requirement import Authenticated, Identity, Opportunistic
 from gatepost.policy.decisions.routes import MxRoute, SmartHosts
@@ -318,6 +318,32 @@ def test_what_another_organization_accepts_never_weakens_what_the_sender_demands
         assert_no_less(one, wanted)
     assert bool(now.content.encrypt.required) >= bool(then.content.encrypt.required)
     assert_no_weaker_modes(modes(now), modes(then))
+
+
+@MANY_REFUSED
+@given(accepted_mail(), attackers("a.example", "bank.test"))
+def test_what_a_sender_demands_never_takes_the_place_of_what_the_way_demands(
+    mail: tuple[dict[str, Any], SessionFacts], other: dict[str, Any]
+) -> None:
+    """The other half of the conjunction: on a's way b's mail is under no less than a's connector and a ask of all."""
+    own, session = mail
+    index = directory(a=other, b=own)
+    route = explained(index, session, *ENDS).route
+    if not isinstance(route, SmartHosts | MxRoute):
+        return
+    owner = index.organization(route.connector_owner)
+    assert owner is not None
+    for name, demanded in zip(names_of(route), requirements(route), strict=True):
+        assert_no_less(demanded, required(route.connector, owner, (name,)))
+    assert_no_weaker_modes(modes(route), joined_modes(route.connector, None))
+    by_connector = route.connector is not None and route.connector.encrypt == "smime"
+    if by_connector and route.connector.mode == "enforce":
+        assert route.content.encrypt.required
+
+
+def names_of(route: SmartHosts | MxRoute) -> list[str]:
+    """By which each of its requirements is made."""
+    return [hop.host for hop in route.hops] if isinstance(route, SmartHosts) else [route.domain]
 
 
 def requirements(route: SmartHosts | MxRoute) -> list[Requirement]:
