@@ -139,11 +139,11 @@ class World:
 
 
 def make_owner(world: World) -> None:
-    """The address is printed at the start; the owner is logged in at once."""
+    """The address is printed at the start; the owner is logged in at once, on the page of first steps."""
     for label, text in (("User name", admin.OWNER), ("Password", admin.PASSWORD), ("Confirm password", admin.PASSWORD)):
         world.field(label, text)
     world.press("Create owner account")
-    world.page.wait_for_url(f"{world.centre.url}/")
+    world.page.wait_for_url(f"{world.centre.url}/quickstart")
     demand([user["role"] for user in world.gateway.cli("user", "list", json=True).data] == ["owner"], "one owner")
 
 

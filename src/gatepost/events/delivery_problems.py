@@ -14,7 +14,6 @@ import msgspec
 
 from gatepost.events.counts import DELIVERED, level_of
 from gatepost.policy.decisions.withheld import concerns_others
-from gatepost.values import replace
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -33,6 +32,7 @@ class FailingPartner(msgspec.Struct, frozen=True):
 
     name: of the connector, or the domain where none applies. domain: of the recipients. wanted: the requirement as the
     trace prints it. since, last: the first and the last deferral in a row, seconds since 1970. deferrals: attempts.
+    by_connector: whether the name is a connector's, which may be called as its domain.
     """
 
     organization: str
@@ -45,6 +45,7 @@ class FailingPartner(msgspec.Struct, frozen=True):
     result_type: str
     host: str = ""
     reply: str = ""
+    by_connector: bool = False
 
 
 class DowngradedDestination(msgspec.Struct, frozen=True):
@@ -206,10 +207,11 @@ class DeliveryProblems:
         wanted, host, reply = event.requirement[:_LONG], event.peer_host[:_LONG], event.reply[:_LONG]
         if concerns_others(event.detail):  # who reads the alarm is told of another's way as the trace tells it
             wanted, host, reply = level_of(event.requirement), "", _code(event.reply)
-        self._failing[key] = FailingPartner(*key, wanted, event.at, event.at, 1, event.result_type, host, reply)
-        if before is not None:
-            now = self._failing[key]
-            self._failing[key] = replace(now, since=before.since, deferrals=before.deferrals + 1)
+        by_connector = bool(_connector(event))
+        since, deferrals = (before.since, before.deferrals + 1) if before is not None else (event.at, 1)
+        self._failing[key] = FailingPartner(
+            *key, wanted, since, event.at, deferrals, event.result_type, host, reply, by_connector
+        )
         self.changed = True
 
 
@@ -220,6 +222,9 @@ def _code(reply: str) -> str:
 
 def _key(event: TraceEvent) -> _Key:
     domain = event.recipient.rpartition("@")[2].lower()[:_LONG]
-    # Another organization's connector may be called as one of this one.
-    own = "" if "connector_organization" in event.detail else event.connector
-    return event.organization, own or domain, domain
+    return event.organization, _connector(event) or domain, domain
+
+
+def _connector(event: TraceEvent) -> str:
+    """The organization's own connector: another organization's may be called as one of this one."""
+    return "" if "connector_organization" in event.detail else event.connector

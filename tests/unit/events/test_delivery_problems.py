@@ -39,6 +39,7 @@ def test_a_run_of_attempts_until_one_is_delivered():
             "certificate-expired",
             "mx",
             "450 y",
+            by_connector=True,
         ),
     )
     assert found.changed
@@ -54,6 +55,7 @@ def test_of_another_organizations_way_there_is_what_the_trace_tells():
     found([[deferred(connector="hub", requirement="authenticated(hub.inside.example)", reply=words, detail=others)]])
     (one,) = found.failing
     assert (one.name, one.wanted, one.host, one.reply) == ("bank.example", "authenticated", "", "450 4.7.320")
+    assert not one.by_connector, "no command names what its administrators do not see"
     found([[event("DEFER", 2.0, detail=others | {"failed": "550 5.1.1 unknown at hub.inside.example"})]])
     assert [one.failed for one in found.untold] == ["550 5.1.1"]
 

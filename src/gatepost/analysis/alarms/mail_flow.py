@@ -6,6 +6,7 @@ rest. `analysis.alarms.alarm_state` says which alarms are new, which are repeate
 
 from __future__ import annotations
 
+import shlex
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -161,7 +162,7 @@ def _failing(failing: Sequence[FailingPartner], limits: MailLimits, now: float) 
             "returned.",
             "See what the partner presents, and tell its postmaster; only if the requirement is wrong, change it for "
             f"{partner.organization}:",
-            f"gatepost check partner {partner.domain}",
+            _check_of(partner),
             f"gatepost queue list --domain {partner.domain}",
         )
 
@@ -349,7 +350,17 @@ def _about(partner: FailingPartner | DowngradedDestination) -> str:
 
 
 def _named(partner: FailingPartner) -> str:
-    return f"the policy of {partner.domain}" if partner.name == partner.domain else f"the connector {partner.name}"
+    is_policy = partner.name == partner.domain and not partner.by_connector
+    return f"the policy of {partner.domain}" if is_policy else f"the connector {partner.name}"
+
+
+def _check_of(partner: FailingPartner) -> str:
+    """The command that looks where the mail goes: by a connector, to its smart hosts, with its trust anchors."""
+    if not partner.by_connector:
+        return f"gatepost check partner {partner.domain}"
+    name = ("--", partner.name) if partner.name.startswith("-") else (partner.name,)
+    words = ("--organization", partner.organization, "--direction", "outbound", *name)
+    return f"gatepost connector validate {shlex.join(words)}"
 
 
 def _alarm(kind: Kind, severity: Severity, about: str, title: str, detail: str, fix: str, *lines: str) -> Alarm:

@@ -36,7 +36,7 @@ _COLUMNS = ("version", "at", "author", "kind", "id", "names", "change", "note")
 @config_option
 @json_option
 def list_(config: str | None, as_json: bool) -> None:
-    """List certificates: current beside next and deprecated, when each is valid and when it was presented.
+    """List certificates: current beside next and deprecated, when each is valid and when it was in use.
 
     Client certificates, which outbound connectors present, are in a separate table, and so are requests that wait for
     their certificate. Certificates in the settings are listed even if the gateway has never run.

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from gatepost.manage.use_cases.certificates import CertificateDetail, CertificateRequest
 
 
-_COLUMNS = ("id", "state", "names", "issuer", "key", "valid_until", "presented", "origin")
+_COLUMNS = ("id", "state", "names", "issuer", "key", "valid_until", "in_use", "origin")
 _CLIENT_COLUMNS = ("id", "state", "organization", "label", "subject", "issuer", "key", "valid_until", "origin")
 _REQUEST_COLUMNS = ("id", "purpose", "organization", "label", "names", "key", "added", "key_is")
 _TIME_COLUMNS = ("added", "since", "current_from", "current_until", "switch_at")
@@ -68,7 +68,7 @@ def _row(certificate: CertificateSummary, columns: Sequence[str]) -> list[str]:
         "issuer": common_name(certificate.issuer),
         "subject": common_name(certificate.subject),
         "valid_until": f"{moment(certificate.not_after)[:10]} ({_left(certificate.days_left)})",
-        "presented": _presented(certificate),
+        "in_use": _in_use(certificate),
     }
     return [str(shown[column]) for column in columns]
 
@@ -85,7 +85,7 @@ def _left(days: int) -> str:
     return _("%(days)s left", days=quantity(days, "day"))
 
 
-def _presented(certificate: CertificateSummary) -> str:
+def _in_use(certificate: CertificateSummary) -> str:
     begun, ended = (f"{moment(at)[:16]}Z" if at else "" for at in (certificate.current_from, certificate.current_until))
     if not begun and not ended:
         return _("not recorded yet") if certificate.state == State.CURRENT else _("never")

@@ -1,6 +1,8 @@
 """The head of the page of a message: who must do what, the connector, and what to do about its destination.
 
-Used by `queue` and `trace`; the connector is the one by which the last attempt went, as its row of the trace says.
+Used by `queue` and `trace`. It is about the delivery whose sentence it shows, whatever became of other recipients. The
+connector is the one by which its last attempt went, as its row of the trace says; where no attempt was made, because
+other mail had failed on the way, it is the one by which it would go now.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ from gatepost.manage.pages.guard import context_of, principal_of
 from gatepost.manage.pages.rendering import link
 from gatepost.manage.pages.resource_paths import connector_path, edit_path, validate_path
 from gatepost.manage.pages.save_and_retry import RetryTarget
-from gatepost.manage.use_cases.connector_views import ViewConnector, view_connector
+from gatepost.manage.use_cases.connector_views import RouteConnector, ViewConnector, route_connector, view_connector
 from gatepost.manage.use_cases.execution import execute
 from gatepost.manage.use_cases.refusal import Refusal
 from gatepost.protocols.message.next_step import MustAct
@@ -67,10 +69,13 @@ def head_of(
 
     ended: who must act, and the sentence, if none waits.
     """
-    steps = sorted(((delivery.must_act, delivery.next_step) for delivery in waiting), key=_by_actor)
-    must_act, text = steps[0] if steps else ended
+    deliveries = sorted(waiting, key=lambda delivery: _ORDER.index(delivery.must_act))
+    must_act, text = (deliveries[0].must_act, deliveries[0].next_step) if deliveries else ended
     head = MessageHead(_LEVELS.get(must_act, "info"), text)
-    head = head._replace(retry=_retry(request, waiting, message), check=partner_of(events))
+    concerned = {recipient.address for recipient in deliveries[0].recipients} if deliveries else set()
+    attempts = [event for event in events if event.event in _ATTEMPTS and event.recipient in concerned]
+    events = [event for event in events if event.event not in _ATTEMPTS] + attempts if deliveries else events
+    head = head._replace(retry=_retry(request, deliveries, message), check=partner_of(events))
     attempt = next((event for event in reversed(events) if event.event in _ATTEMPTS), None)
     if attempt is None:
         return head
@@ -103,18 +108,17 @@ def _sender_domain(events: Sequence[TraceEvent]) -> str:
     return events[0].sender.rpartition("@")[2] if events and events[0].direction == "incoming" else ""
 
 
-def _by_actor(step: tuple[str, str]) -> int:
-    return _ORDER.index(step[0])
-
-
 def _connector(request: Request, attempt: TraceEvent) -> Chosen | None:
-    """The connector of an attempt, if it is there and seen."""
+    """The connector of an attempt, or of one that was not made, if it is there and seen."""
+    if attempt.detail.get("suspended"):
+        wanted = RouteConnector(organization=attempt.organization, recipient=attempt.recipient, sender=attempt.sender)
+        return execute(route_connector, context_of(request), wanted).chosen
     organization = str(attempt.detail.get("connector_organization") or attempt.organization)
     if not attempt.connector or not principal_of(request).sees(organization):
         return None
-    wanted = ViewConnector(organization=organization, direction="outbound", name=attempt.connector)
+    named = ViewConnector(organization=organization, direction="outbound", name=attempt.connector)
     try:
-        return execute(view_connector, context_of(request), wanted).chosen
+        return execute(view_connector, context_of(request), named).chosen
     except Refusal:  # it was removed since
         return None
 

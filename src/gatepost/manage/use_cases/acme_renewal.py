@@ -37,7 +37,6 @@ if TYPE_CHECKING:
     from gatepost.settings.model import Settings
 
 
-
 _TAG = "certificates"
 
 type _Wait = Annotated[float, Meta(ge=0, le=25, description="Seconds to wait for the end.")]

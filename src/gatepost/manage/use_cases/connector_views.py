@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import msgspec
 
 from gatepost.analysis.rehearsal.verdicts import ConnectorKey, Verdicts  # noqa: TC001 - the declaration reads it
+from gatepost.mail.model.message import Recipient
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.use_cases.change import ChangeOptions, ChangeResult
 from gatepost.manage.use_cases.connector_verdicts import recent_verdicts
@@ -18,6 +19,7 @@ from gatepost.manage.use_cases.declaration import Visibility, use_case
 from gatepost.manage.use_cases.list_page import ListPage  # noqa: TC001 - the declaration reads it
 from gatepost.manage.use_cases.name_lookup import Chosen, choose_connector
 from gatepost.manage.use_cases.parts import KINDS
+from gatepost.manage.use_cases.refusal import Refusal
 from gatepost.manage.use_cases.resource_views import Rows
 from gatepost.manage.use_cases.resources import PartName, add_part, seen
 from gatepost.manage.use_cases.times import moment
@@ -31,6 +33,8 @@ from gatepost.manage.use_cases.validation_runs import (
     state_of,
 )
 from gatepost.policy.connectors.directory import Directory
+from gatepost.policy.decisions.route import RoutePlanner
+from gatepost.policy.decisions.routes import MxRoute, SmartHosts
 
 if TYPE_CHECKING:
     from gatepost.manage.use_cases.context import Context
@@ -124,6 +128,48 @@ def view_connector(context: Context, request: ViewConnector) -> ConnectorView:
     chosen = choose_connector(resources, request.name, request.organization, request.direction)
     version = gateway.directory().version
     return ConnectorView(chosen, connector_row(gateway, chosen), last_validation(gateway, chosen), version)
+
+
+class RouteConnector(msgspec.Struct, kw_only=True):
+    """organization: of the delivery. sender: the message's reverse-path."""
+
+    organization: str
+    recipient: str
+    sender: str = ""
+
+
+class ConnectorOfRoute(NamedTuple):
+    """chosen: None where mail goes by no connector, by one that the caller does not see, or where a rule decides."""
+
+    chosen: Chosen | None
+
+
+@use_case(
+    scope=Scope.READ,
+    visibility=Visibility.SEEN,
+    tag="connectors",
+    pages=("/queue/{message}", "/trace/{identity:path}"),
+)
+def route_connector(context: Context, request: RouteConnector) -> ConnectorOfRoute:
+    """The outbound connector by which mail for a recipient goes now, by its domain.
+
+    A mail flow rule may send it another way for a header field, which is not looked at here: then there is no answer.
+    """
+    directory = context.gateway.directory()
+    to = [Recipient(request.recipient)]
+    ((route, _),) = RoutePlanner(directory).routes(request.organization, to, reverse_path=request.sender)
+    if not isinstance(route, MxRoute | SmartHosts) or route.connector is None:
+        return ConnectorOfRoute(None)
+    name = route.connector.name
+    organizations = [directory.organization(owner) for owner in (request.organization, route.connector_owner)]
+    rules = [rule for organization in organizations if organization for rule in organization.mail_flow_rules]
+    if any(rule.route_via_connector.lower() not in {"", name.lower()} for rule in rules if rule.header_name):
+        return ConnectorOfRoute(None)
+    try:
+        chosen = choose_connector(seen(context.gateway, context.principal), name, route.connector_owner, "outbound")
+    except Refusal:  # of another organization
+        return ConnectorOfRoute(None)
+    return ConnectorOfRoute(chosen)
 
 
 # ------------------------------------------------------------------------------------------------ drafts
@@ -277,6 +323,7 @@ USE_CASES = (
     find_connectors,
     count_verdicts,
     view_connector,
+    route_connector,
     draft_connector,
     validate_draft,
     view_draft_validation,

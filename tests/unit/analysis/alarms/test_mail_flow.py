@@ -59,6 +59,16 @@ def test_what_is_said_of_it():
     assert own.about == "contoso/bank.example"
 
 
+def test_a_connector_is_validated_as_its_mail_goes():
+    """Its smart hosts and trust anchors count, which a check of the domain does not know."""
+    partner = replace(FAILING, name="bank.example", by_connector=True)
+    (found,) = judged(failing=(partner,))
+    assert found.title.endswith("the requirement of the connector bank.example")
+    assert found.lines[0] == "gatepost connector validate --organization contoso --direction outbound bank.example"
+    (found,) = judged(failing=(replace(partner, name="-x $(y)"),))
+    assert found.lines[0].endswith(" -- '-x $(y)'")
+
+
 def test_several_workers_that_see_one_partner_tell_of_it_once():
     later = replace(FAILING, last=NOW - 1, deferrals=7)
     (one,) = judged(failing=(later, FAILING))

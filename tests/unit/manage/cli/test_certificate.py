@@ -90,7 +90,7 @@ def test_files_of_the_settings_are_listed_though_the_gateway_never_ran(place):
     result = place.call("list")
     assert "[[certificate]]: certificate chain /nowhere.pem" in result.stderr
     columns, line = result.stdout.splitlines()
-    assert columns.split("\t") == ["id", "state", "names", "issuer", "key", "valid_until", "presented", "origin"]
+    assert columns.split("\t") == ["id", "state", "names", "issuer", "key", "valid_until", "in_use", "origin"]
     assert line.split("\t")[1:5] == ["current", NAME, "CLI Root", "EC-P-256"]
     shown = place.home.json("certificate", "show", row["id"])
     assert shown["key_is"] == f"in its file {key}"

@@ -19,6 +19,7 @@ def test_a_page_is_quick_and_its_parts_come_later(centre):
     ("part", "said"),
     [
         ("mail", "No matching mail in the last 30 days"),
+        ("mail", "Last 7 days, each attempt"),
         ("report", "no matching mail in this time"),
         ("changes", "outbound_connector['bank-out']"),
     ],
