@@ -282,8 +282,11 @@ class Store(Protocol):
     async def flushed(self) -> None:
         """Return when everything handed over before is durable. Raises StoreFailure."""
 
-    def bring_forward(self, latest: float) -> None:
-        """No deferred delivery is due later than `latest`, seconds since 1970: the clock was ahead when it was said."""
+    def bring_forward(self, latest: float, failed: str = "") -> None:
+        """No deferred delivery is due later than `latest`, seconds since 1970: the clock was ahead when it was said.
+
+        failed: only those whose last error begins so: what it was about has passed.
+        """
 
     def held_up(self) -> Awaitable[None] | None:
         """None while outcomes are written. Else await it before another delivery is tried: the disk is full.

@@ -347,10 +347,10 @@ class PostgresStore:
             part.put(Barrier(done))
             await done
 
-    def bring_forward(self, latest: float) -> None:
+    def bring_forward(self, latest: float, failed: str = "") -> None:
         """See `Store.bring_forward`."""
         self._refuse_if_final()
-        self._retries.put(BringForward(latest))
+        self._retries.put(BringForward(latest, failed))
 
     def held_up(self) -> Awaitable[None] | None:
         """See `Store.held_up`."""

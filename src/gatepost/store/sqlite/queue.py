@@ -185,10 +185,10 @@ class SqliteStore:
         self._writer.put(Barrier(done))
         await done
 
-    def bring_forward(self, latest: float) -> None:
+    def bring_forward(self, latest: float, failed: str = "") -> None:
         """See `Store.bring_forward`."""
         self._refuse_if_failed()
-        self._writer.put(BringForward(latest))
+        self._writer.put(BringForward(latest, failed))
 
     def held_up(self) -> Awaitable[None] | None:
         """See `Store.held_up`."""

@@ -50,7 +50,10 @@ _LEASE = (
     " FROM delivery AS d INDEXED BY due JOIN message AS m ON m.id = d.message"
     " WHERE d.destination = ? AND d.next_at > 0 AND d.next_at <= ? AND NOT d.held ORDER BY d.next_at LIMIT ?"
 )
-_BRING_FORWARD = "UPDATE delivery INDEXED BY due SET next_at = ?1 WHERE next_at > 0 AND NOT held AND next_at > ?1"
+_BRING_FORWARD = (
+    "UPDATE delivery INDEXED BY due SET next_at = ?1 WHERE next_at > 0 AND NOT held AND next_at > ?1"
+    " AND substr(last_error, 1, length(?2)) = ?2"
+)
 _MARK_LEASED = "UPDATE delivery SET next_at = 0 WHERE message = ? AND id = ?"
 _EARLIEST = "SELECT min(next_at) FROM delivery INDEXED BY due WHERE destination = ? AND next_at > 0 AND NOT held"
 _BODY = "SELECT message.big, body.data FROM message LEFT JOIN body ON body.id = message.id WHERE message.id = ?"
@@ -117,7 +120,7 @@ class CommitPlan:
     unlink: after `execute`, the big files whose messages are gone; remove them once it is committed.
     """
 
-    __slots__ = ("bodies", "deferred", "deliveries", "finished", "latest", "leases", "messages", "unlink")
+    __slots__ = ("bodies", "brought", "deferred", "deliveries", "finished", "leases", "messages", "unlink")
 
     def __init__(self) -> None:
         self.messages: list[Row] = []
@@ -127,7 +130,7 @@ class CommitPlan:
         self.deferred: list[Row] = []
         self.leases: list[LeaseRequest] = []
         self.unlink: list[int] = []
-        self.latest = 0.0
+        self.brought: list[tuple[float, str]] = []
 
     def execute(self, connection: apsw.Connection) -> None:
         """Write it all, inside the caller's transaction."""
@@ -143,8 +146,8 @@ class CommitPlan:
             left += connection.execute(_SWEEP_DROPPED)
         if left:
             self._remove_messages(connection, left)
-        if self.latest:
-            connection.execute(_BRING_FORWARD, (self.latest,))
+        if self.brought:
+            connection.executemany(_BRING_FORWARD, self.brought)
         for lease in self.leases:
             lease.granted = list(_lease(connection, lease))
 

@@ -129,8 +129,15 @@ def test_what_was_dropped_in_flight_goes_when_it_is_deferred_and_what_was_return
 def test_what_is_due_too_late_is_brought_forward(queue):
     for number, due in ((1, 500.0), (2, 20.0), (3, 0.0)):
         put(queue, delivery(number, message=number, next_at=due))
-    execute(queue, latest=50.0)
+    execute(queue, brought=[(50.0, "")])
     assert queue.execute("SELECT next_at FROM delivery ORDER BY id").fetchall() == [(50.0,), (20.0,), (0.0,)]
+
+
+def test_what_failed_for_a_reason_that_passed_is_brought_forward_alone(queue):
+    for number, error in ((1, "450 4.4.312 DNS query failed"), (2, "450 4.4.316 x 450 4.4.312 y"), (3, "")):
+        put(queue, delivery(number, message=number, next_at=500.0, last_error=error))
+    execute(queue, brought=[(50.0, "450 4.4.312 "), (80.0, "no%")])
+    assert queue.execute("SELECT next_at FROM delivery ORDER BY id").fetchall() == [(50.0,), (500.0,), (500.0,)]
 
 
 def test_destinations_and_what_is_due_first(queue):
