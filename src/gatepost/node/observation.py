@@ -20,6 +20,7 @@ from gatepost.events.spans import SpanReader
 from gatepost.events.stream import EventFeed
 from gatepost.node.figures import Figures
 from gatepost.node.logs import write_lines
+from gatepost.policy.connectors.values import HookFailure, Mode
 from gatepost.store.figures import WORKERS_DIRECTORY
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from gatepost.mail.model.worker_load import WorkerLoad
     from gatepost.mail.queue.lane_budget import LaneBudget
     from gatepost.mail.queue.manager import QueueManager
+    from gatepost.policy.connectors.hook_index import ApplicableHook
     from gatepost.policy.decisions.recipient_validation import RecipientAnswer, RecipientQuestion
     from gatepost.settings.model import Settings
     from gatepost.store.interface import Store
@@ -90,6 +92,12 @@ class Observation:
         if answer.exists is not None or answer.is_down:
             failure = "" if answer.exists is not None else answer.source
             self.problems.note_source(question.organization, question.domain.name, failure, time.time())
+
+    def note_scanner(self, asked: ApplicableHook, failure: str) -> None:
+        """Note for alarms whether the scanner of a content hook gives usable answers: then failure is ""."""
+        hook = asked.hook
+        then = HookFailure.ACCEPT if hook.mode is Mode.REHEARSE else hook.on_failure
+        self.problems.note_scanner(asked.organization, hook.name, str(then), failure, time.time())
 
     @property
     def load(self) -> WorkerLoad:

@@ -7,6 +7,8 @@ import pytest
 from gatepost.mail.model.trace_event import TraceEvent
 from gatepost.manage.cli.demo_ports import free_port
 from gatepost.node.observation import Observation
+from gatepost.policy.connectors.content_hook import ContentHook
+from gatepost.policy.connectors.hook_index import ApplicableHook
 from gatepost.store.figures import WORKERS_DIRECTORY, read_figures
 
 FIELDS = {"at": 1.0, "message": "1", "organization": "o", "direction": "incoming", "session": "s"}
@@ -69,3 +71,13 @@ def test_what_nobody_wants_is_not_made(home, caplog, capfd, level):
     assert capfd.readouterr().err == ""
     assert found.failing
     assert not any(series[0] == "gatepost_messages_received_total" for series, _ in found.numbers)
+
+
+@pytest.mark.parametrize(("mode", "then"), [("enforce", "defer"), ("rehearse", "accept")])
+def test_a_hook_without_an_answer_becomes_trouble(home, mode, then):
+    observation = Observation(home.settings(), 0)
+    hook = ContentHook(name="av", type="clamav", address="127.0.0.1:9", mode=mode)
+    observation.note_scanner(ApplicableHook("contoso", hook), "Connection refused")
+    (failing,) = observation.problems.failing
+    assert (failing.organization, failing.name, failing.wanted) == ("contoso", "av", then)
+    observation.close()
