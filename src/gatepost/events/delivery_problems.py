@@ -2,8 +2,8 @@
 
 A reader of `events.stream`. What counts is decided here and judged in `analysis.alarms.mail_flow`: a run of attempts
 under a requirement that are deferred for TLS, and connections that protect less than their destination was seen to do,
-which a delivery ends; connectors whose log-in a smart host refuses; sources of recipients and scanners that give no answer;
-messages that failed without a notice, until they have one; and journal copies that their mailbox refuses.
+which a delivery ends; connectors whose log-in a smart host refuses; sources of recipients and scanners that give no
+answer; messages that failed without a notice, until they have one; and journal copies that their mailbox refuses.
 """
 
 from __future__ import annotations

@@ -162,10 +162,13 @@ async def test_the_log_tells_when_a_scanner_begins_to_fail_and_when_it_answers_a
         await behaviours.pop(0)(reader, writer)
 
     told = []
-    async with hooks(told=lambda applicable, failure: told.append((applicable.hook.name, bool(failure)))) as ours:
-        async with scanner(behave) as address:
-            for _ in range(4):
-                await ours.ask([asked(address, timeout=1)], EXAMINED)
+
+    def tell(applicable, failure):
+        told.append((applicable.hook.name, bool(failure)))
+
+    async with hooks(told=tell) as ours, scanner(behave) as address:
+        for _ in range(4):
+            await ours.ask([asked(address, timeout=1)], EXAMINED)
     assert told == [("h", True), ("h", True), ("h", False), ("h", False)], "alarms are told of each"
     said = [record.message for record in caplog.records if "content hook" in record.message]
     assert len(said) == 2
