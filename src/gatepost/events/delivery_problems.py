@@ -3,7 +3,8 @@
 A reader of `events.stream`. What counts is decided here and judged in `analysis.alarms.mail_flow`: a run of attempts
 under a requirement that are deferred for TLS, and connections that protect less than their destination was seen to do,
 which a delivery ends; connectors whose log-in a smart host refuses; sources of recipients and scanners that give no
-answer; messages that failed without a notice, until they have one; and journal copies that their mailbox refuses.
+answer; records that cannot be written; messages that failed without a notice, until they have one; and journal copies
+that their mailbox refuses.
 """
 
 from __future__ import annotations
@@ -95,6 +96,10 @@ on_failure."""
 
 HOOK: Final = "hook"
 """In place of the recipients' domain, with `SCANNER_DOWN`."""
+
+
+RECORDS_DOWN: Final = "records-down"
+"""In place of the result of a TLS session: what is recorded of mail waits for the disk. Then name is the record's."""
 
 
 class DeliveryProblems:
@@ -192,6 +197,10 @@ class DeliveryProblems:
     def note_scanner(self, organization: str, hook: str, on_failure: str, failure: str, at: float) -> None:
         """The same of a content hook: its scanner gives no usable answer, or does."""
         self._note_silent((organization, hook, HOOK), SCANNER_DOWN, on_failure, failure, at)
+
+    def note_record(self, record: str, failure: str, at: float) -> None:
+        """The same of a record, the message trace or the evidence log: it cannot be written, or is."""
+        self._note_silent(("", record, ""), RECORDS_DOWN, "", failure, at)
 
     def _note_silent(self, key: _Key, kind: str, wanted: str, failure: str, at: float) -> None:
         before = self._failing.get(key)

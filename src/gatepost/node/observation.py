@@ -69,10 +69,12 @@ class Observation:
         self._close_spans = _nothing
         if settings.otel.endpoint:
             readers.append(self._spans(settings, worker))
-        self._feed = EventFeed(readers, self._figures.look)
+        self._stores: Sequence[Store] = ()
+        self._feed = EventFeed(readers, self._look)
 
     def follow(self, stores: Sequence[Store], *others: Counts) -> None:
-        """Add up what stores and others count."""
+        """Add up what stores and others count, and see whether stores write their records."""
+        self._stores = stores
         self._figures.follow(*(store.counts for store in stores), *others)
         self._figures.failure = lambda: next((store.failure for store in stores if store.failure is not None), None)
         dropped = (metrics.TRACE_DROPPED.name,)
@@ -86,6 +88,12 @@ class Observation:
         """Set the worker's gauges and the version of the resources that it uses."""
         self._figures.version = version
         self._figures.gauges = gauges
+
+    def _look(self) -> None:
+        waiting = [store.unwritten for store in self._stores]
+        for record in dict.fromkeys(name for each in waiting for name in each):
+            self.problems.note_record(record, next((each[record] for each in waiting if each[record]), ""), time.time())
+        self._figures.look()
 
     def note_source(self, question: RecipientQuestion, answer: RecipientAnswer) -> None:
         """Note for alarms whether the source of a domain's recipients answers."""

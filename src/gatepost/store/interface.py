@@ -208,7 +208,9 @@ class QueueOwner(Protocol):
 
 
 class EventSink(Protocol):
-    """Keeps events off the loop: the evidence log."""
+    """Keeps events off the loop: the evidence log. trouble: why they wait, "" if none do."""
+
+    trouble: str
 
     @property
     def add(self) -> Callable[[Sequence[TraceEvent]], None]:
@@ -235,6 +237,10 @@ class Store(Protocol):
     @property
     def trace_dropped(self) -> int:
         """Rows of the trace that were dropped since the start."""
+
+    @property
+    def unwritten(self) -> dict[str, str]:
+        """Why the records of each kind wait for the disk or the server, "" if they do not."""
 
     @property
     def position(self) -> tuple[int, int] | None:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections import Counter
     from collections.abc import Collection, Iterator, Mapping, Sequence
 
-    from gatepost.store.interface import TraceFilter
+    from gatepost.store.interface import EventSink, TraceFilter
 
 
 _log = logging.getLogger(__name__)
@@ -126,15 +126,24 @@ class TracePart(Protocol):
 
 
 class TraceSink(Protocol):
-    """Takes the rows of one worker. dropped: rows that were lost since the start, as the disk or server was behind."""
+    """Takes the rows of one worker. dropped: rows that were lost since the start, as the disk or server was behind.
+
+    trouble: why rows wait, "" if none do.
+    """
 
     dropped: int
+    trouble: str
 
     def add(self, events: Sequence[TraceEvent]) -> None:
         """Keep rows, stored within a second; for the event loop, never blocks."""
 
     def close(self) -> None:
         """Write what waits, and end."""
+
+
+def unwritten(trace: TraceSink, evidence: EventSink | None) -> dict[str, str]:
+    """Why the records of each kind wait, "" if they do not: `store.interface.Store.unwritten`."""
+    return {"message trace": trace.trouble, "evidence log": evidence.trouble if evidence is not None else ""}
 
 
 class HourCounts(Protocol):

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import logging
+from typing import ClassVar
 
 import pytest
 
@@ -18,6 +19,8 @@ class Store:
     """As much of a store as an observation follows."""
 
     trace_dropped = 3
+    failure = None
+    unwritten: ClassVar[dict[str, str]] = {"message trace": "", "evidence log": ""}
 
     def __init__(self, counts):
         self.counts, self.kept = counts, []
@@ -71,6 +74,20 @@ def test_what_nobody_wants_is_not_made(home, caplog, capfd, level):
     assert capfd.readouterr().err == ""
     assert found.failing
     assert not any(series[0] == "gatepost_messages_received_total" for series, _ in found.numbers)
+
+
+def test_records_that_wait_become_trouble_until_they_are_written(home):
+    observation = Observation(home.settings(), 0)
+    stores = [Store(observation.counts), Store(observation.counts)]
+    observation.follow(stores)
+    stores[1].unwritten = {"message trace": "disk full", "evidence log": ""}
+    observation._look()
+    (failing,) = observation.problems.failing
+    assert (failing.organization, failing.name, failing.reply) == ("", "message trace", "disk full")
+    stores[1].unwritten = stores[0].unwritten
+    observation._look()
+    assert observation.problems.failing == ()
+    observation.close()
 
 
 @pytest.mark.parametrize(("mode", "then"), [("enforce", "defer"), ("rehearse", "accept")])

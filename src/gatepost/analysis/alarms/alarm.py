@@ -35,6 +35,7 @@ class Kind(StrEnum):
     LOGIN_REFUSED = "login-refused"
     RECIPIENTS_UNKNOWN = "recipients-unknown"
     SCANNER_DOWN = "scanner-down"
+    RECORDS_UNWRITTEN = "records-unwritten"
     PROTECTION_DROP = "protection-drop"
     QUEUE_AGE = "queue-age"
     TLS_FAILURES_RISING = "tls-failures-rising"
@@ -73,6 +74,7 @@ _OF_MAIL: Final = frozenset(
         Kind.LOGIN_REFUSED,
         Kind.RECIPIENTS_UNKNOWN,
         Kind.SCANNER_DOWN,
+        Kind.RECORDS_UNWRITTEN,
         Kind.PROTECTION_DROP,
         Kind.QUEUE_AGE,
         Kind.TLS_FAILURES_RISING,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from gatepost.analysis.alarms.alarm import Alarm, Kind, Severity
-from gatepost.events.delivery_problems import LOGIN_REFUSED, SCANNER_DOWN, SOURCE_DOWN
+from gatepost.events.delivery_problems import LOGIN_REFUSED, RECORDS_DOWN, SCANNER_DOWN, SOURCE_DOWN
 from gatepost.mail.model.worker_load import NORMAL, WorkerLoad
 from gatepost.protocols.message.header_text import shown_text
 from gatepost.quantity import quantity
@@ -93,6 +93,7 @@ def judge_mail(facts: MailFacts, limits: MailLimits, *, now: float) -> tuple[Ala
         *_not_logged_in(failing),
         *_silent_sources(failing, limits),
         *_silent_scanners(failing, limits),
+        *_unwritten(failing),
         *_dropped(facts, now),
         *_unsent_notices(facts, now),
         *_waiting_journals(facts, now),
@@ -146,7 +147,7 @@ def _quarantines(facts: MailFacts) -> Iterator[Alarm]:
 
 def _failing(failing: Sequence[FailingPartner], limits: MailLimits, now: float) -> Iterator[Alarm]:
     for partner in failing:
-        if partner.result_type in {LOGIN_REFUSED, SOURCE_DOWN, SCANNER_DOWN}:
+        if partner.result_type in {LOGIN_REFUSED, SOURCE_DOWN, SCANNER_DOWN, RECORDS_DOWN}:
             continue
         if partner.deferrals < limits.partner_failures or now < partner.since + limits.partner_failing:
             continue
@@ -219,6 +220,21 @@ def _silent_scanners(failing: Sequence[FailingPartner], limits: MailLimits) -> I
             "on_failure of the hook says.",
             "Start or mend the scanner; mail goes on by itself when it answers:",
             f"gatepost hook check {hook.name} --organization {hook.organization}",
+        )
+
+
+def _unwritten(failing: Sequence[FailingPartner]) -> Iterator[Alarm]:
+    """One for each record, at once: what waits is lost if the gateway ends."""
+    for name, record in {record.name: record for record in failing if record.result_type == RECORDS_DOWN}.items():
+        yield _alarm(
+            Kind.RECORDS_UNWRITTEN,
+            Severity.ERROR,
+            name,
+            f"the {name} cannot be written",
+            f"{own(record.reply)}. Mail goes on; what happens to it waits in memory, up to 100,000 events in each "
+            "worker, and is lost if the gateway ends or more come.",
+            "Make room on the disk, or mend it; what waits is then written by itself:",
+            "gatepost doctor",
         )
 
 

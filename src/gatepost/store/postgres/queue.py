@@ -42,6 +42,7 @@ from gatepost.store.postgres.upkeep import Upkeep
 from gatepost.store.sqlite.rows import LeaseRequest
 from gatepost.store.sqlite.schema import StoreSettings
 from gatepost.store.sqlite.work import Barrier, BringForward, LeaseWork
+from gatepost.store.trace import unwritten
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -194,6 +195,11 @@ class PostgresStore:
     def trace_dropped(self) -> int:
         """See `Store.trace_dropped`."""
         return self._trace.dropped
+
+    @property
+    def unwritten(self) -> dict[str, str]:
+        """See `Store.unwritten`."""
+        return unwritten(self._trace, self._evidence)
 
     @property
     def position(self) -> tuple[int, int]:

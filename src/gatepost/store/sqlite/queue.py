@@ -34,6 +34,7 @@ from gatepost.store.sqlite.schema import (
 from gatepost.store.sqlite.space import allow_shrinking
 from gatepost.store.sqlite.work import AcceptanceWork, Barrier, BringForward, LeaseWork, SettlementWork
 from gatepost.store.sqlite.writer import Writer
+from gatepost.store.trace import unwritten
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -123,6 +124,11 @@ class SqliteStore:
     def trace_dropped(self) -> int:
         """Rows of the trace that were dropped since the start."""
         return self._trace.dropped
+
+    @property
+    def unwritten(self) -> dict[str, str]:
+        """See `Store.unwritten`."""
+        return unwritten(self._trace, self._evidence)
 
     @property
     def position(self) -> None:

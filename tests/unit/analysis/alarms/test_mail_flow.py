@@ -8,6 +8,7 @@ from gatepost.events.delivery_problems import (
     HOOK,
     LOGIN_REFUSED,
     RECIPIENTS,
+    RECORDS_DOWN,
     SCANNER_DOWN,
     SOURCE_DOWN,
     DowngradedDestination,
@@ -246,6 +247,18 @@ def test_a_scanner_that_gives_no_usable_answer_is_told(messages, on_failure, tol
         assert told[1] in alarm.title
         assert "3 messages in a row could not be examined: no such socket." in alarm.detail
         assert alarm.lines == ("gatepost hook check av --organization contoso",)
+
+
+def test_a_record_that_cannot_be_written_is_told_once_for_all_workers():
+    waiting = FailingPartner("", "evidence log", "", "", NOW - 60, NOW - 60, 1, RECORDS_DOWN, reply="no space left")
+    others = replace(waiting, name="message trace"), replace(waiting, last=NOW - 5)
+    alarms = judge_mail(MailFacts((waiting, *others)), MailLimits(), now=NOW)
+    assert [(alarm.kind, alarm.severity, alarm.about) for alarm in alarms] == [
+        (Kind.RECORDS_UNWRITTEN, Severity.ERROR, "evidence log"),
+        (Kind.RECORDS_UNWRITTEN, Severity.ERROR, "message trace"),
+    ]
+    assert alarms[0].title == "the evidence log cannot be written"
+    assert alarms[0].detail.startswith("no space left. Mail goes on;")
 
 
 @pytest.mark.parametrize(("questions", "told"), [(2, 0), (3, 1)])
