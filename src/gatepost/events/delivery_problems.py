@@ -101,6 +101,9 @@ HOOK: Final = "hook"
 RECORDS_DOWN: Final = "records-down"
 """In place of the result of a TLS session: what is recorded of mail waits for the disk. Then name is the record's."""
 
+MESSAGE_TRACE: Final = "message trace"
+EVIDENCE_LOG: Final = "evidence log"
+
 
 class DeliveryProblems:
     """failing, dropped, untold: what an earlier process of this worker knew. changed: since last set to False."""

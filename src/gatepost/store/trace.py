@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 import msgspec
 
 from gatepost.decoding import from_json
+from gatepost.events.delivery_problems import EVIDENCE_LOG, MESSAGE_TRACE
 from gatepost.mail.model.trace_event import TraceEvent
 from gatepost.store.interface import StoreFailure
 from gatepost.store.storable import storable, storable_json
@@ -143,7 +144,7 @@ class TraceSink(Protocol):
 
 def unwritten(trace: TraceSink, evidence: EventSink | None) -> dict[str, str]:
     """Why the records of each kind wait, "" if they do not: `store.interface.Store.unwritten`."""
-    return {"message trace": trace.trouble, "evidence log": evidence.trouble if evidence is not None else ""}
+    return {MESSAGE_TRACE: trace.trouble, EVIDENCE_LOG: evidence.trouble if evidence is not None else ""}
 
 
 class HourCounts(Protocol):

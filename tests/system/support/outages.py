@@ -36,7 +36,8 @@ _MOST = 5  # messages that a client sends in one go, those that were refused bef
 class Traffic:
     """One client for each recipient, which sends a message every `pause` seconds to one of the ports.
 
-    name: of all its messages, a word. acknowledged: when each identity got its 250 (time.monotonic).
+    name: of all its messages, a word. recipients: "{number}" in one is that of the message. acknowledged: when each
+    identity got its 250 (time.monotonic).
     """
 
     def __init__(
@@ -73,7 +74,7 @@ class Traffic:
             if not self._quiet.is_set():
                 number += 1
                 identity = f"{self.name}.{place}-{number}"
-                self.sent[identity] = self._recipients[place]
+                self.sent[identity] = self._recipients[place].format(number=number)
                 waiting.append(identity)
             elif not waiting:
                 return

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from gatepost.analysis.alarms.alarm import Alarm, Kind, Severity
-from gatepost.events.delivery_problems import LOGIN_REFUSED, RECORDS_DOWN, SCANNER_DOWN, SOURCE_DOWN
+from gatepost.events.delivery_problems import LOGIN_REFUSED, MESSAGE_TRACE, RECORDS_DOWN, SCANNER_DOWN, SOURCE_DOWN
 from gatepost.mail.model.worker_load import NORMAL, WorkerLoad
 from gatepost.protocols.message.header_text import shown_text
 from gatepost.quantity import quantity
@@ -230,7 +230,7 @@ def _unwritten(failing: Sequence[FailingPartner]) -> Iterator[Alarm]:
             Kind.RECORDS_UNWRITTEN,
             Severity.ERROR,
             name,
-            f"the {name} cannot be written",
+            "the message trace cannot be written" if name == MESSAGE_TRACE else "the evidence log cannot be written",
             f"{own(record.reply)}. Mail goes on; what happens to it waits in memory, up to 100,000 events in each "
             "worker, and is lost if the gateway ends or more come.",
             "Make room on the disk, or mend it; what waits is then written by itself:",
