@@ -10,16 +10,13 @@ from __future__ import annotations
 
 import argparse
 import ast
-import io
 import sys
-import tokenize
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from walks import Walk
+from code_lines import code_lines
+from walks import Walk, walks
 
 ROOT = Path(__file__).resolve().parents[1]
 SOURCE = ROOT / "src" / "gatepost"
@@ -59,19 +56,6 @@ class Figures:
     imports: int = 0
     short: int = 0
     classes: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
-
-
-def code_lines(text: str, tree: ast.Module) -> set[int]:
-    """The numbers of lines that hold code."""
-    skipped = {tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER}
-    lines: set[int] = set()
-    for token in tokenize.generate_tokens(io.StringIO(text).readline):
-        if token.type not in skipped:
-            lines.update(range(token.start[0], token.end[0] + 1))
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
-            lines.difference_update(range(node.lineno, (node.end_lineno or node.lineno) + 1))
-    return lines
 
 
 def import_lines(tree: ast.Module) -> int:
@@ -160,8 +144,6 @@ def walks_page(walked: list[Walk]) -> str:
 def main() -> int:
     parser = argparse.ArgumentParser(description="Count the source; writes docs/figures.md.")
     parser.add_argument("--print", action="store_true", help="only print them")
-    from walks import walks  # noqa: PLC0415 - it counts with what is above
-
     text = page(counted()) + walks_page(list(walks())) + _STOPWATCH
     if parser.parse_args().print:
         sys.stdout.write(text)

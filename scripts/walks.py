@@ -20,7 +20,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from figures import code_lines
+from code_lines import code_lines
 
 ROOT = Path.cwd()
 SOURCE = ROOT / "src" / "gatepost"

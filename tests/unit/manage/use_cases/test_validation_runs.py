@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+import threading
 
 import pytest
 from msgspec.structs import replace
@@ -69,9 +70,20 @@ def audit_events(accounts):
     return [one for one in accounts.audit_events(OWNER) if one.action == "connector-validate"]
 
 
-def test_it_shows_its_tasks_is_kept_and_recorded(base, accounts):
+@pytest.fixture
+def answered(monkeypatch):
+    """A validation waits while it is not set: else it may end before its start has an answer."""
+    event, validate = threading.Event(), validation_runs.validate
+    event.set()
+    monkeypatch.setattr(validation_runs, "validate", lambda *args: event.wait(20) and validate(*args))
+    return event
+
+
+def test_it_shows_its_tasks_is_kept_and_recorded(base, accounts, answered):
     told = []
+    answered.clear()
     state = started(base)
+    answered.set()
     job = base.kept(Jobs).find(state.id, OWNER, Validated)
     state = follow(state, lambda _: shown(base, state.id), told.append)
     assert (state.record["outcome"], state.trouble, state.errors) == ("not-validated", "", [])
@@ -98,7 +110,7 @@ def test_what_could_not_be_kept_is_a_note(base, monkeypatch):
     assert validated(base).record["notes"] == ["the disk is full"]
 
 
-def test_what_cannot_be_tried_is_refused_at_once_or_ends_it(base, accounts):
+def test_what_cannot_be_tried_is_refused_at_once_or_ends_it(base, accounts, answered):
     with pytest.raises(Refusal) as refused:
         started(base, session="x", ip="192.0.2.1")
     assert [error.path for error in refused.value.errors] == ["session", "ip"]
@@ -110,7 +122,10 @@ def test_what_cannot_be_tried_is_refused_at_once_or_ends_it(base, accounts):
         ("refused", outbound),
         ("refused", outbound),
     ]
-    state = validated(base, recipients=["bob"])
+    answered.clear()
+    state = started(base, recipients=["bob"])
+    answered.set()
+    state = follow(state, lambda identity: shown(base, identity))
     assert state.trouble.startswith("recipients: 'bob' is not a mail address")
     with pytest.raises(Refusal) as refused:
         _ = state.record
