@@ -44,7 +44,8 @@ SECONDS = MINUTES * 60
 LONG = MINUTES > 5
 PAUSE = 6.0 if LONG else 1.0
 WHICH = os.environ.get("GATEPOST_OUTAGES_OF", "resolver silent authority acme services postgres").split()
-HEALED = 150.0  # seconds after the return in which all that waited is to have arrived
+# Seconds after the return in which all that waited is to have arrived: a busy machine takes up thousands slowly.
+HEALED = 900.0 if LONG else 150.0
 pytestmark = [pytest.mark.long, sqlite_only("two nodes on PostgreSQL are one of its cases")]
 
 HOSTNAME = "mx1.plain.test"  # of the gateways: whether a resolver answers is asked with it
@@ -215,7 +216,7 @@ class Lab:
         watched = self._watched(resources, self.world.dns.address, **quick)
 
         def refresh() -> None:
-            status.body = self.pki.crl(days=(-1, (600 if LONG else 20) / 86400))  # the outage is longer than that
+            status.body = self.pki.crl(days=(-1, (600 if LONG else 2) / 86400))  # a minute more is granted
 
         def publish() -> None:
             status.body = None
@@ -326,7 +327,7 @@ def lab(pki: Pki, strange_pki: Pki, tmp_path_factory: pytest.TempPathFactory) ->
         yield made
 
 
-@pytest.mark.timeout(SECONDS + 900)
+@pytest.mark.timeout(SECONDS + 2 * HEALED + 600)
 def test_each_is_away_and_returns(lab: Lab, capsys: pytest.CaptureFixture[str]) -> None:
     lab.refresh()
     with ExitStack() as running:
@@ -382,7 +383,7 @@ def settle(lab: Lab) -> None:
     for gateway in lab.gateways:
         gateway.cli("queue", "retry", "--all", expect=None)
     try:
-        wait_until(lambda: wanted <= set(lab.arrivals()), "all mail", timeout=90)
+        wait_until(lambda: wanted <= set(lab.arrivals()), "all mail", timeout=HEALED)
     except FixtureError as late:
         print(late)  # what is lost is told below
 
