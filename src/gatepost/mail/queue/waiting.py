@@ -111,8 +111,8 @@ class Waiting(msgspec.Struct, frozen=True):
         hops = {self.failing[backlog] for backlog in failing}
         if usual is not None and usual in self.hops:
             hops.add(self.hops[usual])
-        for opened in (*failing, *hops):
-            opened.gate.open()
+        for gate in (*(backlog.gate for backlog in failing), *(hop.gate for hop in hops)):
+            gate.open()
         return hops
 
     def open_gates_after(self, enhanced: str) -> None:
