@@ -140,10 +140,10 @@ class Outage:
 
     def heal(self, found: dict[str, list[Arrival]]) -> None:
         """Note when all that waited has arrived, and mail is taken again."""
-        taken_again = any(at > self.returned for at in self.traffic.acknowledged.values())
+        taken_again = any(at > self.returned for at in list(self.traffic.acknowledged.values()))
         if not self.healed and taken_again and self.due() <= set(found):
             waited = [found[one][0].at for one in self.due()]
-            again = min(at for at in self.traffic.acknowledged.values() if at > self.returned)
+            again = min(at for at in list(self.traffic.acknowledged.values()) if at > self.returned)
             self.healed = max(again, *waited) - self.returned
 
 
