@@ -29,7 +29,8 @@ from babel.messages.catalog import Catalog
 from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po, write_po
 from jinja2.ext import extract_from_ast
-from sentence_sources import MODULES, sentences, skeleton
+from sentence_modules import MODULES
+from sentence_sources import sentences, skeleton
 
 from gatepost.analysis.alarms.alarm import Severity
 from gatepost.language import ENGLISH, NAMES, SENTENCES, catalogue_file
@@ -281,7 +282,7 @@ def _differences(text: str, original: str, *, counts: bool) -> Iterator[str]:
         yield "placeholders in braces differ"
     if Counter(_TAG.findall(text)) != Counter(_TAG.findall(original)):
         yield "tags differ"
-    if ("<" in _TAG.sub("", text) or ">" in _TAG.sub("", text)) and "<" not in _TAG.sub("", original):
+    if set("<>") & set(_TAG.sub("", text)) and not set("<>") & set(_TAG.sub("", original)):
         yield "a < or > that is no tag"
     if (text[:1].isspace(), text[-1:].isspace()) != (original[:1].isspace(), original[-1:].isspace()):
         yield "spaces at the ends differ"

@@ -26,8 +26,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import own_coverage
-import pytest
-from own_coverage import ENVIRONMENT, FORKS, JOBS, PRELOAD, PYTEST, ROOT, SOURCE, TESTS, TIMEOUT
+from own_coverage import ENVIRONMENT, FORKS, JOBS, PRELOAD, ROOT, SOURCE, TESTS, TIMEOUT, run_pytest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -146,9 +145,8 @@ def _run(module: Path, source: str, output: Path) -> None:
     descriptor = os.open(output, os.O_WRONLY | os.O_CREAT)
     os.dup2(descriptor, 1)
     os.dup2(descriptor, 2)
-    os.chdir(ROOT)
     sys.meta_path.insert(0, _Finder(module, source))
-    os._exit(pytest.main([*PYTEST, str(own_tests(module))]))
+    os._exit(run_pytest([own_tests(module)]))
 
 
 def own_tests(module: Path) -> Path:

@@ -20,9 +20,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NoReturn
 
+import _hypothesis_pytestplugin
 import coverage
 import line_arcs
 import pytest
+import pytest_timeout
 
 ROOT = Path(__file__).resolve().parents[1]
 SOURCE = ROOT / "src" / "gatepost"
@@ -45,8 +47,7 @@ PURE_MODULES = (
 )
 JOBS = int(os.environ.get("JOBS") or 2 * (os.cpu_count() or 1))
 TIMEOUT = 300
-PYTEST = ["-q", "-x", "-W", "ignore::pytest.PytestAssertRewriteWarning"]
-PYTEST += [word for plugin in ("xdist", "randomly", "cacheprovider") for word in ("-p", f"no:{plugin}")]
+PYTEST = ["-q", "-x", "-W", "ignore::pytest.PytestAssertRewriteWarning", "-p", "no:cacheprovider"]
 
 # Forks of one process that has imported what every test imports.
 FORKS = multiprocessing.get_context("forkserver")
@@ -54,6 +55,25 @@ PRELOAD = ["preloaded"]
 
 # Hypothesis repeats the same examples on every run: a branch that luck alone reaches is not covered.
 ENVIRONMENT = {"HYPOTHESIS_PROFILE": "fixed"}
+
+
+class _Plugins:
+    """Those that pyproject.toml names, there already: for each name pytest reads the metadata of all that is installed.
+
+    Nothing stands for those that a fork does without: they are never imported.
+    """
+
+    def pytest_addhooks(self, pluginmanager: pytest.PytestPluginManager) -> None:
+        pluginmanager.register(pytest_timeout, "timeout")
+        pluginmanager.register(_hypothesis_pytestplugin, "hypothesispytest")
+        for name in ("xdist", "randomly"):
+            pluginmanager.register(object(), name)
+
+
+def run_pytest(files: list[Path]) -> int:
+    """Run test files in this process, a fork made for them; pytest's exit status."""
+    os.chdir(ROOT)
+    return pytest.main([*PYTEST, *map(str, files)], plugins=[_Plugins()])
 
 
 def has_code(path: Path) -> bool:
@@ -116,9 +136,8 @@ def _measure(module: Path, files: list[Path], data: Path) -> NoReturn:
     output = os.open(data.with_suffix(".txt"), os.O_WRONLY | os.O_CREAT)
     os.dup2(output, 1)
     os.dup2(output, 2)
-    os.chdir(ROOT)
     arcs = line_arcs.record(module)
-    status = pytest.main([*PYTEST, *map(str, files)])
+    status = run_pytest(files)
     line_arcs.save(module, arcs, data)
     sys.stdout.flush()
     os._exit(status)

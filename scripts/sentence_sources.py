@@ -14,6 +14,8 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
+from sentence_modules import OWN, OWN_NAMES, OWN_VALUES, UNSEEN, WIDE
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
@@ -21,102 +23,22 @@ if TYPE_CHECKING:
 type Text = str | tuple[str, ...]
 type Parts = list[str | ast.expr]  # literals and values
 
-MODULES: Final = (
-    "protocols/message/next_step.py",
-    "protocols/message/dsn_advice.py",
-    "manage/use_cases/next_steps.py",
-    "manage/use_cases/work_list.py",
-    "manage/use_cases/alarms.py",
-    "analysis/alarms/mail_flow.py",
-    "analysis/alarms/domain_conflicts.py",
-    "analysis/alarms/grants.py",
-    "analysis/checks/certificate_alarms.py",
-    "analysis/checks/certificate_alarm_texts.py",
-    "analysis/checks/named_files.py",
-    "analysis/checks/own_certificates.py",
-    "analysis/checks/presentation.py",
-    "policy/connectors/credentials.py",
-    "policy/connectors/comparison.py",
-    "policy/connectors/match.py",
-    "policy/connectors/selection.py",
-    "policy/connectors/mail_flow.py",
-    "policy/decisions/explain.py",
-    "policy/decisions/inbound.py",
-    "policy/decisions/route.py",
-    "policy/decisions/rulings.py",
-    "policy/decisions/submission.py",
-    "policy/decisions/quarantine.py",
-    "policy/decisions/recipient_validation.py",
-    "policy/decisions/signing.py",
-    "policy/decisions/withheld.py",
-    "manage/use_cases/explain.py",
-    "manage/use_cases/explain_login.py",
-    "manage/use_cases/explain_text.py",
-    "manage/use_cases/doctor.py",
-    "manage/use_cases/status.py",
-    "node/machine_findings.py",
-    "net/chain.py",
-    "analysis/checks/tasks.py",
-    "analysis/checks/findings.py",
-    "analysis/checks/advice.py",
-    "analysis/checks/probe.py",
-    "analysis/checks/validation.py",
-    "analysis/checks/inbound.py",
-)
-"""Modules, below `src/gatepost`, all of whose sentences pages may show."""
-OWN_VALUES: Final = {
-    "match.py": {"label", "spoken"},
-    "credentials.py": {"source", "verdict"},
-    "comparison.py": {"fit"},
-    "selection.py": {"label", "its"},
-    "mail_flow.py": {"does", "rule"},
-    "inbound.py": {"label"},
-    "explain_text.py": {"scans"},
-    "validation.py": {"self", "first"},
-    "advice.py": {"who"},
-    "quarantine.py": {"by"},
-    "recipient_validation.py": {"source", "how"},
-}
-"""Values that are texts of ours, by module: of those on the mail's main line, where nothing is to be called for it."""
-OWN: Final = frozenset(
-    {
-        "own",
-        "quantity",
-        "describe",
-        "describe_achieved",
-        "floor_text",
-        "format_duration",
-        "title_of",
-        "_left",
-        "describe_client",
-        "describe_sender",
-    }
-)
-"""Functions whose result is text of ours."""
 SAME: Final = frozenset({"N_", "shown_text", "_capital"})
 """Functions that give the text they get, or nearly."""
 VARIANTS: Final = 24
 """Texts, at most, that one expression stands for; what stands for more is a value."""
-UNSEEN: Final = frozenset(
-    {
-        "System incorrectly configured",
-        "DNS query failed",
-        "Cannot log in",
-        "Connection timed out",
-        "Connection refused",
-        "Unable to route: the next hop has no public address",
-        "SCRAM-SHA-256-PLUS or SCRAM-SHA-256",
-        "OAUTHBEARER, XOAUTH2",
-        "SCRAM-SHA-256-PLUS, SCRAM-SHA-256, PLAIN, LOGIN",
-        "organization.%(organization)s.%(table)s[%(place)s] %(name)s.%(field)s",
-    }
-)
-"""Texts of these modules that no page shows: what replies are known by, and names."""
 _WORDS: Final = re.compile(r"[A-Za-z]{2,}[,;:]? [A-Za-z(]|[A-Za-z]{3,}")
 _SENTENCE: Final = re.compile(r"[A-Za-z]{2,}.* ")
 _COMMAND: Final = re.compile(r"(?:gatepost|openssl|chown|mkdir|ss|du|delv|systemctl) |/|_25\._tcp|[a-z_]+=|[A-Z]+ /")
+_DATA: Final = re.compile(
+    r".*\r\n.*|%\((?:domain|own|tlsrpt|name)\)s\. IN .*|_dmarc\..*|organization\.%.*|changeover: .*"
+    r"|(?:From|Subject|TLS-Required): .*|application/.*|certificate changeover %.*|(?:%\(note\)s; )?forced: .*"
+    r"|[A-Z]+=.*",
+    re.DOTALL,
+)
+"""Mails, records, names of fields, and notes that histories keep: no sentences, though they have several words."""
 _NO_TEXT: Final = re.compile(
-    "use_case|quantity|getLogger|Cli|compile|replace|startswith|endswith|removeprefix|removesuffix|partition|rpartition|"
+    "use_case|Meta|Cli|Form|quantity|getLogger|Cli|compile|replace|startswith|endswith|removeprefix|removesuffix|partition|rpartition|"
     "split|strptime|strftime|debug|info|warning|error|exception|critical"
 )
 """Functions whose arguments are no sentences."""
@@ -153,7 +75,7 @@ def skeleton(text: Text) -> Text:
 
 
 def _with_own(text: str, module: str) -> str:
-    for name in OWN_VALUES.get(module, ()):
+    for name in (*OWN_NAMES, *OWN_VALUES.get(module, ())):
         text = text.replace(f"%({name})s", f"%(own_{name})s")
     return text
 
@@ -248,6 +170,8 @@ def _is_no_text(child: ast.AST, node: ast.AST) -> bool:
             return child is node.returns or child in node.decorator_list
         case ast.arg() | ast.AnnAssign():
             return child is node.annotation
+        case ast.Call(args=[first, *_]) if _called(node) == "_rule":
+            return child is first
         case _:
             return isinstance(node, ast.Call) and _NO_TEXT.fullmatch(_called(node)) is not None
 
@@ -259,7 +183,7 @@ def _called(node: ast.Call) -> str:
 def _templates(node: ast.expr, scope: _Scope) -> Iterator[str]:
     for parts in _variants(node, scope):
         text = _written(parts)
-        if text not in UNSEEN and _is_sentence(text):
+        if text not in UNSEEN | WIDE and _is_sentence(text):
             yield text
 
 
@@ -268,7 +192,7 @@ def _is_sentence(text: str) -> bool:
     is_worded = " " in text and _WORDS.search(plain) and (plain != text or _SENTENCE.search(plain))
     is_own = "%(own_" in text and bool(plain.strip())
     is_part = text.startswith((" ", ",", ";", "(")) or text.endswith(" ") or " ," in text
-    return bool(is_own or is_worded) and not is_part and not _COMMAND.match(text)
+    return bool(is_own or is_worded) and not is_part and not _COMMAND.match(text) and not _DATA.fullmatch(text)
 
 
 def _variants(node: ast.expr, scope: _Scope) -> list[Parts]:

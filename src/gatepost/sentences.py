@@ -6,9 +6,10 @@ to %(domain)s waits". A page that shows the text finds the template whose words 
 
 Values stay as they are: names, numbers, and what a peer said. Only a value whose placeholder begins with `own_` is text
 of ours by itself, and is translated as a sentence. Of several templates that fit, the one counts that leaves least of
-the text to values; where that is not decided, or none fits, the text stays in English. Only what is ours is to be given
-to `ours`, never a reply of a peer by itself. Capital and full stop may differ from the template's, as sentences are put
-together of such texts. Time is in proportion to the text.
+the text to values; where that is not decided, or none fits, the text stays in English. Sentences with "; " between them
+are translated if each is ours, and so are parts of a value of ours with ", " between them. Only what is ours is to be
+given to `ours`, never a reply of a peer by itself. Capital and full stop may differ from the template's, as sentences
+are put together of such texts. Time is in proportion to the text.
 """
 
 from __future__ import annotations
@@ -28,7 +29,9 @@ OWN: Final = "own_"
 """Begins the name of a placeholder whose value is a sentence or number of ours, too."""
 _LONGEST: Final = 4000  # characters of a text
 _DEEPEST: Final = 4  # sentences within sentences
+_MOST_JOINED: Final = 20  # of which a text is put together
 _REMEMBERED: Final = 1000  # texts
+_FEW: Final = 6  # letters, with fewer of which a template fits what it does not mean
 _KEY: Final = 3  # characters by which templates are found
 _PLACEHOLDER: Final = re.compile(r"%\((\w+)\)s")
 _NUMBER: Final = re.compile(r"-?\d{1,15}|-?\d{1,3}(?:,\d{3}){1,4}")
@@ -44,6 +47,11 @@ class Template(NamedTuple):
     literals: tuple[str, ...]
     names: tuple[str, ...]
     singular: str = ""
+
+    @property
+    def is_wide(self) -> bool:
+        """Whether it has so few words that only its values of ours tell it from others."""
+        return sum(map(str.isalpha, "".join(self.literals))) < _FEW
 
     def values(self, text: str, *, last: bool = False) -> list[tuple[int, int]] | None:
         """Where the values are in a text, None if it is another. last: each literal as late as it can be."""
@@ -85,12 +93,14 @@ def ours(text: str) -> str:
     chosen = language()
     if chosen == ENGLISH or not text or hasattr(text, "__html__"):
         return text
+    if (marked := catalogue(chosen).gettext(text)) != text:
+        return marked
     known = _sentences(chosen)
     if labelled := _LABELLED.fullmatch(text):
         label, why = map(known.in_words, labelled.groups())
         if label and why:
             return f"{label} {why}"
-    return known.in_words(text) or catalogue(chosen).gettext(text)
+    return known.in_words(text) or text
 
 
 class Sentences:
@@ -119,9 +129,32 @@ class Sentences:
         fitting = [candidate for candidate in candidates if candidate.values(core) is not None]
         both = [self._reading(each, text, core, last=last, depth=depth) for each in fitting for last in (False, True)]
         readings = [reading for reading in both if reading is not None]
-        least = min((reading.rest for reading in readings), default=0)
+        least = min((reading.rest for reading in readings), default=len(text))
+        if least and (joined := self._joined(text, "; ", depth)) and joined.rest < least:
+            return joined
         readings = [reading for reading in readings if reading.rest == least]
         return readings[0] if len({reading.text for reading in readings}) == 1 else None
+
+    def _joined(self, text: str, sign: str, depth: int) -> Reading | None:
+        """Several sentences with a sign between them, None if it is one, or not each is ours."""
+        parts = text.split(sign, _MOST_JOINED)
+        if not 1 < len(parts) <= _MOST_JOINED:
+            return None
+        readings = [self._own(part, depth + 1) for part in parts]
+        known = [reading for reading in readings if reading is not None]
+        if len(known) < len(parts):
+            return None
+        return Reading(sign.join(reading.text for reading in known), sum(reading.rest for reading in known))
+
+    def _value(self, text: str, depth: int) -> Reading | None:
+        """A value of ours: a sentence, or several with commas between them, whichever leaves less."""
+        readings = [self._own(text, depth + 1), self._joined(text, ", ", depth)]
+        return min((reading for reading in readings if reading), key=lambda reading: reading.rest, default=None)
+
+    def _own(self, text: str, depth: int) -> Reading | None:
+        """A part of a text, as a sentence with values or as what pages mark."""
+        marked = catalogue(self._language).gettext(text) if text else ""
+        return self._known(text, depth) if marked == text else Reading(marked, 0)
 
     def _reading(self, template: Template, text: str, core: str, *, last: bool, depth: int) -> Reading | None:
         pieces = [text[start:stop] for start, stop in template.values(core, last=last) or ()]
@@ -131,7 +164,9 @@ class Sentences:
         if template.singular:
             counted = self._counted(template, values)
             return Reading(counted, 0) if counted else None
-        own = {name: self._known(value, depth + 1) for name, value in values.items() if name.startswith(OWN)}
+        own = {name: self._value(value, depth) for name, value in values.items() if name.startswith(OWN)}
+        if template.is_wide and not all(own.values()):
+            return None
         shown = values | {name: reading.text for name, reading in own.items() if reading}
         translation = self._translations.gettext(template.id)
         filled = self._as_text(translation % shown if shown else translation, text, template)

@@ -74,13 +74,28 @@ def is_english(text: str) -> bool:
     return len(ENGLISH.findall(text)) > 1 and RECORDED.match(text) is None
 
 
+def kept_pages(centre: AdminCentre) -> list[str]:
+    """Pages of a drill, of published records and of a changeover, after each was looked at."""
+    drill = centre.gateway.cli("connector", "drill", "bank", "--organization", "contoso", json=True).data
+    certificate = centre.gateway.cli("certificate", "list", json=True).data["certificates"][0]["id"]
+    return [
+        "/drills",
+        f"/drills/{drill['evidence'].rpartition('/')[2]}",
+        "/domains/contoso.example/publish?organization=contoso&look=now",
+        f"/certificates/{certificate}/changeover",
+    ]
+
+
 @pytest.mark.long
 def test_no_sentence_is_left_in_english(centre: AdminCentre, browser: Browser) -> None:
     message = centre.gateway.cli("queue", "list", json=True).data[0]["message"]["id"]
     centre.gateway.cli("connector", "validate", "bank", "--organization", "contoso", expect=1)
     paths = ["/", "/alarms", "/doctor", f"/queue/{message}", f"/trace/{message}", "/connectors/contoso/outbound/bank"]
     paths += [f"/explain?{question}" for question in QUESTIONS]
+    paths += kept_pages(centre)
     english = texts(centre, browser, "en", paths)
+    assert any(text.startswith("drill passed: ") for path in paths for text in english[path]), "no drill"
+    assert any("DNSSEC" in text or "looked up" in text for text in english[paths[-2]]), "no published records"
     assert any("must present a certificate of an authority" in text for text in english[f"/queue/{message}"])
     for language in ("sv", "de"):
         translated = texts(centre, browser, language, paths)

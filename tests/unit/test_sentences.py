@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
 import pytest
 from markupsafe import Markup
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
+
+from sentence_sources import sentences
 
 from gatepost.language import in_language
 from gatepost.protocols.message.next_step import waiting_step
@@ -80,6 +87,46 @@ def test_the_words_of_a_peer_stay(reply):
 def test_a_value_with_the_words_of_its_template_leaves_the_sentence_in_english():
     text = "mail to a waits, as TLS does not meet the requirement of b waits, as TLS does not meet the requirement of c"
     assert in_swedish(text) == text
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["a list of b c", "PEM, or so", "chain: what the authority wrote"],
+)
+def test_a_template_of_few_words_counts_only_with_values_of_ours(text):
+    """ "%(failed)s of %(own_messages)s %(own_failed)s" fits the first, "%(part)s: %(own_text)s" the third."""
+    assert in_swedish(text) == text
+
+
+def test_sentences_with_a_sign_between_them_are_translated_if_each_is_ours():
+    gates = "key: its private key cannot be opened; partners: all partners were notified"
+    assert in_swedish(gates) == "key: dess privata nyckel kan inte öppnas; partners: alla partner har meddelats"
+    reply = "its private key cannot be opened; 550 what a peer says"
+    assert in_swedish(reply) == reply
+
+
+def test_the_parts_of_a_value_of_ours_are_translated():
+    said = in_swedish("drill FAILED: 2 of 9 attacks took the message: STARTTLS stripped, unknown CA")
+    assert said == "övningen MISSLYCKADES: 2 av 9 angrepp fick meddelandet: STARTTLS borttaget, okänd utfärdare"
+
+
+def test_a_number_of_messages_in_the_summary_of_a_rehearsal():
+    assert in_swedish("not ready to enforce: 1,204 of 40,000 messages would have been refused") == (
+        "inte redo att tillämpas: 1,204 av 40\u00a0000 meddelanden skulle ha nekats"
+    )
+
+
+@pytest.mark.parametrize(
+    "module",
+    ["attacks", "drill_report", "gates", "gates_tlsa", "own_records", "partner_advice"],
+)
+def test_no_template_has_so_few_words_that_it_fits_what_others_say(module):
+    """But for those whose values are ours, which count only if they are read."""
+    path = Path(__file__).parents[2] / "src" / "gatepost" / "analysis" / "checks" / f"{module}.py"
+    templates = [template(text) for text in sentences(path) if isinstance(text, str)]
+    assert templates
+    wide = [made.id for made in templates if made.is_wide and made.names and "own_" not in made.id]
+    assert wide == []
 
 
 def test_of_two_templates_the_one_with_more_words_counts():

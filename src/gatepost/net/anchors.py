@@ -34,9 +34,9 @@ _SYSTEM_BUNDLES = (
 _SUFFIXES = frozenset({".pem", ".crt", ".cer", ".der"})
 _MAX_FILE_BYTES = 16 * 1024 * 1024
 _REMEMBERED = 256  # certificates: those of a system are about 150, of 1 to 2 KiB each; none is larger than 64 KiB
-_PEM = re.compile(
-    rb"-----BEGIN (?:X509 |TRUSTED )?CERTIFICATE-----(.*?)-----END (?:X509 |TRUSTED )?CERTIFICATE-----", re.DOTALL
-)
+_KIND: Final = rb"(?:X509 |TRUSTED )?CERTIFICATE-----"
+# Up to the next END. Said with `.*?`, reading the system's bundle takes twenty times as long.
+_PEM = re.compile(rb"-----BEGIN " + _KIND + rb"((?:[^-]++|-(?!----END " + _KIND + rb"))*+)-----END " + _KIND)
 
 
 class AnchorsError(ValueError):

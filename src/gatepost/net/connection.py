@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from gatepost.policy.connectors.facts import Introduction
     from gatepost.protocols.tls.facts import TlsFacts
 
-
 READ_BYTES: Final = 65536
 """The most that is read at once, and that one call of `Receiver.received` gets: it caps the work done per event."""
 HIGH_WATER: Final = 262144
@@ -332,7 +331,8 @@ class Connection(asyncio.BufferedProtocol):
             self._take_in(plaintext)
         if self._loss is not None:
             return
-        self._send(engine.take_output())  # as far as it has not gone with what the receiver wrote
+        if output := engine.take_output():  # as far as it has not gone with what the receiver wrote
+            self._send(output)
         if engine.peer_closed:
             self._peer_closed()
 

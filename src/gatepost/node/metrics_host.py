@@ -142,8 +142,8 @@ class MetricsHost:
 
     def _warning(self) -> str:
         """Say what ails a gateway that takes mail: with the nameservers, all gateways would be out of use at once."""
-        standing = {gauge[1] for gauge in self._alarms() if gauge[0] == metrics.ALARMS.name}
-        return ", ".join(text for kind, text in _AILMENTS.items() if kind in standing)
+        active = {gauge[1] for gauge in self._alarms() if gauge[0] == metrics.ALARMS.name}
+        return ", ".join(text for kind, text in _AILMENTS.items() if kind in active)
 
     def known(self) -> MetricSources:
         """The figures to serve, a second old at most."""

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import json
 import re
-import ssl
-import urllib.request
 from typing import TYPE_CHECKING, Any
-from urllib.error import HTTPError
+
+from support.links import Links
 
 from gatepost.testing.process import free_port, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from http.client import HTTPResponse
 
     from playwright.sync_api import Page
     from support.gateway import Gateway
@@ -30,6 +28,7 @@ class AdminCentre:
         self.gateway = gateway
         self.port = port
         self.url = f"https://127.0.0.1:{port}"
+        self._links = Links(port)
 
     def setup_url(self) -> str:
         """The one-time address that the gateway, which has no terminal, left for its account alone."""
@@ -72,19 +71,14 @@ class AdminCentre:
         headers: Mapping[str, str] | None = None,
     ) -> tuple[int, dict[str, str], Any]:
         """One request: (status, headers with lower-case names, what the JSON says, or the text)."""
-        asked = urllib.request.Request(f"{self.url}{path}", method=method)  # noqa: S310 - https
+        given = {"Authorization": f"Bearer {token}"} if token else {}
         if body is not None:
-            asked.data = json.dumps(body).encode()
-            asked.add_header("Content-Type", "application/json")
-        if token:
-            asked.add_header("Authorization", f"Bearer {token}")
-        for name, value in (headers or {}).items():
-            asked.add_header(name, value)
-        try:
-            answer: HTTPResponse = _OPENER.open(asked, timeout=30)
-        except HTTPError as error:
-            return _told(error)  # type: ignore[arg-type]
-        return _told(answer)
+            given["Content-Type"] = "application/json"
+        sent = None if body is None else json.dumps(body).encode()
+        with self._links.asked(method, path, sent, given | dict(headers or {})) as (answer, _):
+            told = {name.lower(): value for name, value in answer.headers.items()}
+            text = answer.read().decode()
+        return answer.status, told, json.loads(text) if text and "json" in told.get("content-type", "") else text
 
 
 def settings(port: int | None = None) -> dict[str, Any]:
@@ -101,24 +95,3 @@ def served(make: Callable[..., Gateway], resources: Any = "", **options: Any) ->
     centre.make_owner()
     wait_until(centre.answers, "the admin centre answers", timeout=60)
     return centre
-
-
-class _NoRedirects(urllib.request.HTTPRedirectHandler):
-    def redirect_request(self, *_: Any) -> None:
-        return None
-
-
-def _blind() -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    return context
-
-
-_OPENER = urllib.request.build_opener(urllib.request.HTTPSHandler(context=_blind()), _NoRedirects())
-
-
-def _told(answer: HTTPResponse) -> tuple[int, dict[str, str], Any]:
-    with answer:
-        headers = {name.lower(): value for name, value in answer.headers.items()}
-        text = answer.read().decode()
-        return answer.status, headers, json.loads(text) if text and "json" in headers.get("content-type", "") else text

@@ -216,6 +216,13 @@ def _warm_up() -> None:
         isinstance(value, Mapping)  # as logging asks: the answer is remembered by type, and takes long to find
 
 
+def _share_what_is_loaded() -> None:
+    """What each gateway does before it forks, so that it finds it done."""
+    from gatepost.node.shared_pages import share_loaded_objects  # noqa: PLC0415 - the client does without
+
+    share_loaded_objects()
+
+
 def _compile_templates() -> None:
     """Those that every page needs, 0.2 s: else each gateway compiles them when it shows its first page."""
     from gatepost.manage.pages.rendering import environment  # noqa: PLC0415 - the client does without
@@ -321,7 +328,7 @@ if __name__ == "__main__":
     _warm_up()
     _compile_templates()
     gc.collect()
-    gc.freeze()
+    _share_what_is_loaded()
     server = _Server(sys.argv[1])
     os.write(int(sys.argv[2]), b"+")
     os.close(int(sys.argv[2]))

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import http.client
 import re
-import ssl
+from http.client import IncompleteRead
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlencode
 
 from support.admin import PASSWORD
+from support.links import Links
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from http.client import HTTPResponse
 
     from support.admin import AdminCentre
 
@@ -31,8 +32,7 @@ class Person:
     """Logged in as `name`; nobody without a name. source: the address that it asks from."""
 
     def __init__(self, centre: AdminCentre, name: str = "", *, agent: str = "test", source: str = "127.0.0.1") -> None:
-        self._centre = centre
-        self._source = source
+        self._links = Links(centre.port, source)
         self.cookie, self.csrf = "", ""
         if name:
             answer = self.ask("/login", "POST", {"name": name, "password": PASSWORD}, {"User-Agent": agent})
@@ -56,29 +56,20 @@ class Person:
         if body is not None:
             given["Content-Type"] = "application/x-www-form-urlencoded"
         given |= headers or {}
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-        port = self._centre.port
-        link = http.client.HTTPSConnection(
-            "127.0.0.1", port, timeout=30, source_address=(self._source, 0), context=context
-        )
-        try:
-            link.request(method, path, body, {name: value for name, value in given.items() if value})
-            answer = link.getresponse()
+        kept = {name: value for name, value in given.items() if value}
+        with self._links.asked(method, path, body, kept) as (answer, link):
             if "event-stream" in (answer.getheader("content-type") or "") and link.sock:
                 link.sock.settimeout(2)
             content = _read(answer)
             told = {name.lower(): value for name, value in answer.getheaders()}
             return Answer(answer.status, told, f"{answer.headers}{content.decode(errors='replace')}")
-        finally:
-            link.close()
 
 
-def _read(answer: http.client.HTTPResponse) -> bytes:
+def _read(answer: HTTPResponse) -> bytes:
     found = b""
     try:
         while len(found) < _MOST and (part := answer.read1(65536)):
             found += part
-    except (TimeoutError, http.client.IncompleteRead):
+    except (TimeoutError, IncompleteRead):
         pass
     return found

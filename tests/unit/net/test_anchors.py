@@ -1,6 +1,10 @@
 from __future__ import annotations
 
+import re
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from gatepost.net import anchors as module
 from gatepost.net.anchors import AnchorsError, TrustAnchors
@@ -107,3 +111,21 @@ def test_what_was_read_is_not_read_again(pki, tmp_path, monkeypatch):
     file.write_bytes(pki.stranger.pem)
     with pytest.raises(TypeError):  # another one is
         TrustAnchors.load(str(file))
+
+
+PIECES = (
+    "-----BEGIN CERTIFICATE-----", "-----BEGIN X509 CERTIFICATE-----", "-----BEGIN PRIVATE KEY-----", "MIIB", "\n", "-",
+    "-----END CERTIFICATE-----", "-----END TRUSTED CERTIFICATE-----", "-----END PRIVATE KEY-----", "-----", "-----END ",
+)  # fmt: skip
+
+
+@given(st.lists(st.sampled_from(PIECES), max_size=12).map("".join))
+def test_a_certificate_goes_from_its_begin_to_the_next_end(text):
+    expected, rest = [], text
+    while begin := re.search("-----BEGIN (X509 |TRUSTED )?CERTIFICATE-----", rest):
+        end = re.search("-----END (X509 |TRUSTED )?CERTIFICATE-----", rest[begin.end() :])
+        if end is None:
+            break
+        expected.append(rest[begin.end() :][: end.start()])
+        rest = rest[begin.end() + end.end() :]
+    assert module._PEM.findall(text.encode()) == [body.encode() for body in expected]

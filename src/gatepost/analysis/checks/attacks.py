@@ -26,6 +26,7 @@ from gatepost.pki.certificates.authority import Authority, self_signed
 from gatepost.policy.connectors.values import Cleartext, KeyExchange, RevocationCheck, TlsSettings
 from gatepost.protocols.tls.limits import GROUPS, SUITES, limited, offer
 from gatepost.protocols.tls.profile import PROFILES, VERSIONS
+from gatepost.texts import N_
 from gatepost.values import replace
 
 if TYPE_CHECKING:
@@ -156,7 +157,7 @@ class Attack:
 def control() -> Attack:
     """No attack: what a good next hop does. It must get the message, else the drill proves nothing."""
     deed = "A good next hop: STARTTLS, the newest TLS, a trusted certificate of the right name."
-    return Attack(CONTROL, "control", deed, "to the good next hop", lambda _demand: False)
+    return Attack(CONTROL, N_("control"), deed, "to the good next hop", lambda _demand: False)
 
 
 def attacks(demand: Demand) -> list[Attack]:
@@ -281,7 +282,7 @@ def _on_the_certificate() -> list[Attack]:
     return [
         shown(
             Credential.SELF_SIGNED,
-            "self-signed",
+            N_("self-signed"),
             "The certificate has the right name, and no authority issued it.",
             "to an impostor",
         ),
@@ -293,7 +294,7 @@ def _on_the_certificate() -> list[Attack]:
         ),
         shown(
             Credential.EXPIRED,
-            "expired",
+            N_("expired"),
             "The certificate expired three months ago.",
             "to an expired certificate",
         ),
@@ -323,7 +324,7 @@ def _on_revocation() -> list[Attack]:
     return [
         Attack(
             "revoked",
-            "revoked",
+            N_("revoked"),
             "The certificate is in its authority's revocation list.",
             "to a revoked certificate",
             attrgetter("revoked"),

@@ -109,7 +109,7 @@ def _meaning(report: DrillReport) -> DrillReport:
     """The report. Raises DrillImpossible if it would say that attacks were held which did not take place."""
     if report.passed and report.void:
         first = report.void[0]
-        titles = ", ".join(repr(scenario.attack.title) for scenario in report.void)
+        titles = ", ".join(scenario.attack.title for scenario in report.void)
         detail = f"not carried out: {titles}; the delivery ended before that point: {first.decisive.reply}"
         raise DrillImpossible(f"{detail}; try again when the machine is less busy")
     return report

@@ -14,6 +14,7 @@ from gatepost.policy.connectors.values import Mode
 from gatepost.policy.decisions.outbound import describe
 from gatepost.policy.decisions.requirement import Opportunistic
 from gatepost.quantity import quantity
+from gatepost.texts import N_, own
 from gatepost.times import rfc3339
 
 if TYPE_CHECKING:
@@ -77,14 +78,18 @@ class Played:
     def happened(self) -> str:
         """In a few words: "waited", "LEFT unencrypted", "LEFT to an impostor, on attempt 2"."""
         if self.attack.key == CONTROL:
-            return "arrived" if self.left else "did NOT arrive"
+            return N_("arrived") if self.left else "did NOT arrive"
         if not self.left:
-            return "waited"
-        where = "unencrypted" if self.in_clear else self.attack.exposure
+            return N_("waited")
+        return f"LEFT {own(self.where)}"
+
+    @property
+    def where(self) -> str:
+        """The way on which the message left: "unencrypted", "to an impostor, on attempt 2"."""
+        where = N_("unencrypted") if self.in_clear else self.attack.exposure
         if not any(attempt.seen.leaked for attempt in self.attempts):
             where = "somewhere: the far end saw nothing"
-        late = f", on attempt {self.decisive.number}" if self.decisive.number > 1 else ""
-        return f"LEFT {where}{late}"
+        return f"{own(where)}, on attempt {self.decisive.number}" if self.decisive.number > 1 else where
 
     @property
     def seen(self) -> str:
@@ -179,18 +184,22 @@ class DrillReport:
             )
         if self.broken:
             titles = ", ".join(scenario.attack.title for scenario in self.broken)
-            return f"drill FAILED: {len(self.broken)} of {len(self.promised)} attacks took the message: {titles}"
+            return f"drill FAILED: {len(self.broken)} of {len(self.promised)} attacks took the message: {own(titles)}"
         text = f"drill passed: {quantity(len(self.promised), 'attack')}, 0 messages left"
         if self.open:
-            text += f"; {quantity(len(self.open), 'out-of-scope attack')} succeeded"
-        return f"{text}; but the connector is in rehearsal: real mail is not protected yet" if self.rehearsing else text
+            text = f"{own(text)}; {quantity(len(self.open), 'out-of-scope attack')} succeeded"
+        return (
+            f"{own(text)}; but the connector is in rehearsal: real mail is not protected yet"
+            if self.rehearsing
+            else text
+        )
 
     @property
     def weaknesses(self) -> list[str]:
         """One sentence for each attack that the connector does not stop."""
         return [
-            f"this connector does not protect against {scenario.attack.title!r}: {scenario.attack.deed} "
-            f"{_sentence(scenario.happened)}"
+            f"this connector does not protect against '{own(scenario.attack.title)}': {own(scenario.attack.deed)} "
+            f"The message left {own(scenario.where)}."
             for scenario in self.open
         ]
 
@@ -269,7 +278,3 @@ def _run_together(verbs: list[str]) -> str:
             return f"{times} x ({', '.join(verbs[:length])})"
     shown = verbs[:12]
     return ", ".join(shown) + (", …" if len(verbs) > len(shown) else "")
-
-
-def _sentence(happened: str) -> str:
-    return f"The message {happened.replace('LEFT', 'left', 1)}."

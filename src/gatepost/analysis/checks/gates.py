@@ -15,6 +15,7 @@ import msgspec
 from gatepost.analysis.checks.chain_report import Part
 from gatepost.analysis.checks.partner_report import Mark
 from gatepost.pki.certificates.entry import Purpose
+from gatepost.texts import own
 from gatepost.values import replace
 
 if TYPE_CHECKING:
@@ -178,13 +179,15 @@ def chain_findings(entry: Entry, check: ChainCheck | None, current: ChainCheck |
             continue
         made = _as_gate(finding)
         if finding.verdict is Mark.FAIL and finding.part in _AUTHORITY & known:
-            made = replace(made, verdict=Mark.WARN, text=f"{made.text} (the current certificate has the same problem)")
+            made = replace(
+                made, verdict=Mark.WARN, text=f"{own(made.text)} (the current certificate has the same problem)"
+            )
         yield made
 
 
 def _as_gate(finding: ChainFinding) -> GateFinding:
     return GateFinding(
-        GateCheck.CHAIN, finding.verdict, f"{finding.part}: {finding.text}", finding.evidence, finding.fix
+        GateCheck.CHAIN, finding.verdict, f"{finding.part}: {own(finding.text)}", finding.evidence, finding.fix
     )
 
 

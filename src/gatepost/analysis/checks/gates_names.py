@@ -16,6 +16,7 @@ from gatepost.pki.certificates.entry import Purpose, State
 from gatepost.pki.certificates.lifecycle import after_switch, is_covered, lost_names, names_of
 from gatepost.protocols.mtasts.policy import StsMode, covers
 from gatepost.protocols.mtasts.publish import policy_host
+from gatepost.texts import own
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -39,7 +40,7 @@ def expected_names(
     hostname: str, hosts: Mapping[str, Sequence[str] | str], policies: Sequence[StsPublication], *, served: bool
 ) -> tuple[Expected, ...]:
     """hosts: of the MX records of each accepted domain; a str is why they are not known. served: policies are."""
-    by_name = {hostname: Expected(hostname, "the gateway's own name, server.hostname", ours=True)}
+    by_name = {hostname: Expected(hostname, "the gateway's own name (server.hostname)", ours=True)}
     for domain, names in hosts.items():
         for name in () if isinstance(names, str) else names:
             by_name.setdefault(name, Expected(name, f"MX host of {domain}"))
@@ -95,7 +96,7 @@ def names_findings(
         if expectation not in covered and expectation.name not in lost:
             yield _uncovered(entry, expectation, lost=is_covered(expectation.name, before))
     if covered:
-        shown = ", ".join(f"{expectation.name} ({expectation.why})" for expectation in covered[:_SHOWN])
+        shown = ", ".join(f"{expectation.name} ({own(expectation.why)})" for expectation in covered[:_SHOWN])
         yield GateFinding(GateCheck.NAMES, Mark.PASS, f"covered: {shown}", _borne(entry))
     for domain, names in hosts.items():
         if isinstance(names, str):
@@ -116,12 +117,16 @@ def _uncovered(entry: Entry, one: Expected, *, lost: bool) -> GateFinding:
     fix = f"Get a certificate with {one.name} as subjectAltName, or add another certificate for that name."
     if lost:
         return GateFinding(
-            GateCheck.NAMES, Mark.FAIL, f"{one.name} would no longer be covered ({one.why})", _borne(entry), fix
+            GateCheck.NAMES, Mark.FAIL, f"{one.name} would no longer be covered ({own(one.why)})", _borne(entry), fix
         )
     if one.ours:
-        return GateFinding(GateCheck.NAMES, Mark.FAIL, f"{one.name} is not covered ({one.why})", _borne(entry), fix)
-    text = f"{one.name} is not covered, neither before nor after the switch ({one.why})"
-    return GateFinding(GateCheck.NAMES, Mark.WARN, text, fix=f"If that host is this gateway: {fix[0].lower()}{fix[1:]}")
+        return GateFinding(
+            GateCheck.NAMES, Mark.FAIL, f"{one.name} is not covered ({own(one.why)})", _borne(entry), fix
+        )
+    text = f"{one.name} is not covered, neither before nor after the switch ({own(one.why)})"
+    return GateFinding(
+        GateCheck.NAMES, Mark.WARN, text, fix=f"If that host is this gateway: {own(fix[0].lower() + fix[1:])}"
+    )
 
 
 def _promised(

@@ -20,6 +20,7 @@ from gatepost.pki.certificates.entry import Purpose
 from gatepost.policy.connectors.values import TlsSettings
 from gatepost.protocols.tls.names import describe_names, matches
 from gatepost.protocols.tls.profile import PROFILES
+from gatepost.texts import own
 from gatepost.values import replace
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ _MOST_NAMES: Final = 10
 _SHOWN: Final = 4
 _STRICT: Final = frozenset({TlsSettings.CERTIFICATE_VALIDATION, TlsSettings.DOMAIN_VALIDATION})
 _CLIENTS: Final = tuple(
-    (f"a {version} client with {key} only", version, prefix)
+    (f"{version} client with {key} only", version, prefix)
     for version in ("TLSv1.2", "TLSv1.3")
     for key, prefix in (("RSA", "rsa"), ("ECDSA", "ecdsa"))
 )
@@ -105,11 +106,12 @@ def rehearsal_findings(entry: Entry, before: Sequence[Meeting], after: Sequence[
     if worse:
         clients = ", ".join(dict.fromkeys(meeting.client for meeting in worse))
         fix = "Keep a second certificate with a key of that kind (RSA besides ECDSA); the gateway then presents both."
-        text = f"the handshake would fail for {clients}"
         names = dict.fromkeys(meeting.name for meeting in worse)
+        asking = ""
         if "" not in names:  # a name is what makes the difference
-            text += f", asking for {', '.join(list(names)[:_SHOWN])}"
+            asking = f", asking for {', '.join(list(names)[:_SHOWN])}"
             fix = "Get a certificate with that name; the one that still covers it has another kind of key."
+        text = f"the handshake would fail for these clients: {own(clients)}{asking}"
         yield GateFinding(GateCheck.REHEARSAL, Mark.FAIL, text, worse[0].failure, fix)
     misled = [
         candidate
@@ -120,17 +122,17 @@ def rehearsal_findings(entry: Entry, before: Sequence[Meeting], after: Sequence[
         and was.bears_name
     ]
     for meeting in misled[:_SHOWN]:
-        text = f"{meeting.client} that asks for {meeting.name} would get a certificate without that name"
+        text = f"a {own(meeting.client)} that asks for {meeting.name} would get a certificate without that name"
         yield GateFinding(GateCheck.REHEARSAL, Mark.FAIL, text, fix="Get a certificate with that name.")
     got = [candidate for candidate in after if candidate.presented == entry.leaf.sha256]
     if not got:
         fix = "Another current certificate takes precedence: name it as replaced, too (`changeover stage`)."
         yield GateFinding(GateCheck.REHEARSAL, Mark.WARN, "no client would get this certificate", fix=fix)
     elif not worse and not misled:
-        shown = ", ".join(dict.fromkeys(meeting.client.removeprefix("a ") for meeting in got))
-        none = dict.fromkeys(meeting.client.removeprefix("a ") for meeting in after if meeting.failure)
-        text = f"no test handshake got worse; these clients get this certificate: {shown}"
-        evidence = f"no handshake before or after: {', '.join(none)}" if none else ""
+        shown = ", ".join(dict.fromkeys(meeting.client for meeting in got))
+        none = dict.fromkeys(meeting.client for meeting in after if meeting.failure)
+        text = f"no test handshake got worse; these clients get this certificate: {own(shown)}"
+        evidence = f"no handshake before or after: {own(', '.join(none))}" if none else ""
         yield GateFinding(GateCheck.REHEARSAL, Mark.PASS, text, evidence)
 
 

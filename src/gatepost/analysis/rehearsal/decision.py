@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from gatepost.texts import N_
 from gatepost.values import replace
 
 if TYPE_CHECKING:
@@ -21,11 +22,11 @@ if TYPE_CHECKING:
 class Effect(StrEnum):
     """The effect of a decision on a message. UNKNOWN: the stored facts do not suffice."""
 
-    ACCEPTED = "accepted"
-    REFUSED = "refused"
-    DELIVERED = "delivered"
-    HELD = "held"
-    RETURNED = "returned"
+    ACCEPTED = N_("accepted")
+    REFUSED = N_("refused")
+    DELIVERED = N_("delivered")
+    HELD = N_("held")
+    RETURNED = N_("returned")
     UNKNOWN = "cannot tell"
 
 

@@ -190,35 +190,38 @@ def event_body(row: TraceRow, number: int, salt: str, privacy: Privacy) -> dict[
 
 
 # Members of `detail` that are kept as they are.
-_KEPT: Final = (
-    "configuration",
-    "basis",
-    "introduction",
-    "attempt",
-    "rehearsal",
-    "would_refuse_connector",
-    "dane",
-    "mta_sts",
-    "handshake_error",
-    "classical_only",
-    "starttls_offered",
-    "protection_drop",
-    "requiretls",
-    "tls_required",
-    "expired",
-    "journal",
-    "journal_message",
-    "author",
-    "destination",
-    "quarantine",
-    "holds",
-    # of a drill
-    "passed",
-    "attacks",
-    "messages_left",
-    "file",
-    "sha256",
+_KEPT: Final = frozenset(
+    {
+        "configuration",
+        "basis",
+        "introduction",
+        "attempt",
+        "rehearsal",
+        "would_refuse_connector",
+        "dane",
+        "mta_sts",
+        "handshake_error",
+        "classical_only",
+        "starttls_offered",
+        "protection_drop",
+        "requiretls",
+        "tls_required",
+        "expired",
+        "journal",
+        "journal_message",
+        "author",
+        "destination",
+        "quarantine",
+        "holds",
+        # of a drill
+        "passed",
+        "attacks",
+        "messages_left",
+        "file",
+        "sha256",
+    }
 )
+_PROTECTIONS: Final = {"none": "clear", "encrypted": "encrypted", "authenticated": "authenticated"}
 _DEPTH: Final = 4
 _HAS_VALUE: Final = itemgetter(1)  # of a name and a value: whether the value is one
 
@@ -256,8 +259,7 @@ def _protection(row: TraceRow) -> str:
     """The protection of the hop in one word; "" where nothing went over a hop."""
     if row.event == "DELIVER":
         return "local"
-    level = row.achieved.rpartition("/")[2]
-    return {"none": "clear", "encrypted": "encrypted", "authenticated": "authenticated"}.get(level, "")
+    return _PROTECTIONS.get(row.achieved.rpartition("/")[2], "")
 
 
 def _reply(reply: str, privacy: Privacy) -> str:
@@ -265,7 +267,7 @@ def _reply(reply: str, privacy: Privacy) -> str:
     if privacy.addresses is AddressPrivacy.FULL:
         return _text(reply)
     codes = reply.split(" ", 2)[:2]
-    return " ".join(code[:9] for code in codes if code[:1].isdigit())
+    return " ".join([code[:9] for code in codes if code[:1].isdigit()])
 
 
 def _address(name: str, address: str, salt: str, privacy: Privacy) -> dict[str, str]:

@@ -99,6 +99,7 @@ class Session:
         self._pending_reply: Reply | None = None  # to a log-in whose error was sent as a challenge
         self._greeted_with = "HELO"
         self._lost = self._committing = self._held = False
+        self._owing = self._paused = False  # as the stream was last told
         self._said_cannot_accept = False  # one row of the trace a session, however often a client repeats MAIL
         self._began = self._received = self._progressed = registry.clock()
         self._data_rate = DataRate()
@@ -198,17 +199,20 @@ class Session:
         self._flush()
 
     def _flush(self) -> None:
-        if output := self._core.take_output():
+        core, stream = self._core, self._stream
+        if output := core.take_output():
             self._progressed = self._received  # whatever is answered was complete
-            self._stream.write(output)
+            stream.write(output)
         # Who only stops sending gets the answer to its message.
-        self._stream.owe(owing=self._committing or (self._held and self._transaction is not None))
-        if self._core.closing:
-            self._stream.close()
-        elif self._core.full:
-            self._stream.pause()
-        else:
-            self._stream.resume()
+        owing = self._committing or (self._held and self._transaction is not None)
+        if owing is not self._owing:
+            self._owing = owing
+            stream.owe(owing=owing)
+        if core.closing:
+            stream.close()
+        elif core.full is not self._paused:
+            self._paused = core.full
+            (stream.pause if self._paused else stream.resume)()
 
     def _on_quit(self, _event: QuitEvent) -> None:
         """The machine closes the session itself."""

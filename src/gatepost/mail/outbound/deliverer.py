@@ -10,7 +10,6 @@ together.
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
 from gatepost.mail.model.delivery_result import DeliveryResult
@@ -32,7 +31,7 @@ from gatepost.protocols.smtp.replies import Reply
 from gatepost.values import replace
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Iterator, Sequence
+    from collections.abc import Callable, Hashable, Sequence
 
     from gatepost.mail.model.message import Delivery, Recipient
     from gatepost.mail.outbound.batching import DeliveryPlan
@@ -144,7 +143,7 @@ class Deliverer:
     async def _attempt(self, message: _RoutedMessage) -> None:
         """Make the content and the plan, then try hops in order until everybody is decided, or there is none left."""
         attempt, route = message.attempt, message.outgoing.route
-        with _decided_by_content_faults(attempt):
+        try:
             forms = await self._made(message)
             if isinstance(route, MailboxRoute):
                 await self._store(route, attempt, forms.whole)
@@ -164,6 +163,10 @@ class Deliverer:
             attempt.conclude()
             if attempt.separable:
                 self.batch_limits.refused(plan.next_hop)
+        except BodyUnreadable as failure:  # the content cannot be read or made: all that is pending is decided
+            attempt.decide_all(_UNREADABLE, {"detail": str(failure)})
+        except ContentNotReady as failure:
+            attempt.decide_all(failure.reply, {"detail": failure.detail, **failure.record})
 
     async def _made(self, message: _RoutedMessage) -> BodyForms:
         """The content as its route requires it. Raises ContentNotReady, BodyUnreadable."""
@@ -221,17 +224,6 @@ class Deliverer:
         if (budget := self._services.budget) is not None:
             hosts = {host.host for host in plan.hosts}
             self._services.pool.make_room(hosts, budget.idle(plan.next_hop))
-
-
-@contextmanager
-def _decided_by_content_faults(attempt: DeliveryAttempt) -> Iterator[None]:
-    """Decide all that is pending where the content cannot be read or made."""
-    try:
-        yield
-    except BodyUnreadable as failure:
-        attempt.decide_all(_UNREADABLE, {"detail": str(failure)})
-    except ContentNotReady as failure:
-        attempt.decide_all(failure.reply, {"detail": failure.detail, **failure.record})
 
 
 def _on_route(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from gatepost.manage.cli.client import client
-from gatepost.manage.cli.language import _
+from gatepost.manage.cli.language import _, ours
 from gatepost.manage.cli.options import NO, UNKNOWN, config_option, json_option
 from gatepost.manage.cli.tables import print_json, printable
 from gatepost.manage.use_cases.alarms import ListAlarms, list_alarms
@@ -70,12 +70,12 @@ def _print(alarms: ActiveAlarms) -> None:
     for number, alarm in enumerate(alarms.alarms):
         if number:
             click.echo()
-        click.echo(printable(f"{str(alarm.severity).upper():9}{alarm.title}"))
-        lines = [("", alarm.detail), (_("fix"), alarm.fix), *(("", f"  {line}") for line in alarm.lines)]
+        click.echo(printable(f"{str(alarm.severity).upper():9}{ours(alarm.title)}"))
+        lines = [("", ours(alarm.detail)), (_("fix"), ours(alarm.fix)), *(("", f"  {line}") for line in alarm.lines)]
         for name, text in (*lines, (_("since"), moment(alarm.since)), (_("kind"), str(alarm.kind))):
             click.echo(printable(f"{name:>8} {text}".rstrip()))
     for sentence in alarms.unknown[:_SHOWN]:
-        click.echo(_("unknown: %(sentence)s", sentence=printable(sentence)), err=True)
+        click.echo(_("unknown: %(sentence)s", sentence=printable(ours(sentence))), err=True)
     if not alarms.alarms and not alarms.unknown:
         looked = _(", checked at %(looked)s", looked=moment(alarms.looked)) if alarms.looked else ""
         click.echo(_("no alarms%(looked)s", looked=looked), err=True)

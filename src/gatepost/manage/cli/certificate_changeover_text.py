@@ -13,7 +13,7 @@ import click
 from gatepost.analysis.checks.gates import GateCheck, Light
 from gatepost.analysis.checks.partner_report import Mark
 from gatepost.manage.cli.check_text import print_line, wrapped
-from gatepost.manage.cli.language import _, quantity
+from gatepost.manage.cli.language import _, ours, quantity
 from gatepost.manage.cli.tables import ellipsis, print_table, printable, table_language
 from gatepost.manage.use_cases.times import stamp as moment
 from gatepost.pki.certificates.entry import State
@@ -33,7 +33,7 @@ def print_gates(gates: GateSummary, certificate: CertificateSummary) -> None:
     """All findings, and the answer first."""
     name = certificate.common_name or certificate.subject
     what = _("can it become current?") if certificate.state == State.NEXT else _("is it in order?")
-    why = f": {gates.reasons}" if gates.reasons else ""
+    why = f": {ours(gates.reasons)}" if gates.reasons else ""
     click.echo(wrapped(printable(f"{certificate.id} ({name}): {what}  {_ANSWERS[gates.light]}{why}"), "  "))
     click.echo()
     for finding in gates.findings:
@@ -69,7 +69,7 @@ def print_status(changeover: Changeover) -> None:
             )
     click.echo()
     for line in changeover.next:
-        click.echo(wrapped(_("next: %(line)s", line=printable(line)), "      "))
+        click.echo(wrapped(_("next: %(line)s", line=printable(ours(line))), "      "))
     click.echo()
 
 
@@ -87,7 +87,7 @@ def _print_gate(gates: GateSummary, gate: GateCheck) -> None:
         passed = [finding for finding in findings if finding.verdict == Mark.PASS]
         more = _(" (and %(passed)s more)", passed=len(passed) - 1) if len(passed) > 1 else ""
         best = (passed or findings)[0]
-        print_line(Mark(best.verdict), gate, f"{best.text}{more}")
+        print_line(Mark(best.verdict), gate, f"{ours(best.text)}{more}")
 
 
 def _row(certificate: CertificateSummary) -> dict[str, str]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from gatepost.manage.cli.blast_radius import print_radius
-from gatepost.manage.cli.language import _, quantity
+from gatepost.manage.cli.language import _, ours, quantity
 from gatepost.manage.cli.tables import print_json, printable
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def report(outcome: ChangeReport, *, as_json: bool, standing: bool = False) -> N
     """
     print_warnings(outcome, standing=standing)
     for text in outcome.notes:
-        click.echo(_("note: %(text)s", text=text), err=True)
+        click.echo(_("note: %(text)s", text=ours(text)), err=True)
     if outcome.nodes is not None:
         click.echo(
             _("version %(version)s is %(text)s", version=outcome.version, text=printable(outcome.nodes.text)), err=True
@@ -63,9 +63,9 @@ def print_changes(changes: Sequence[FieldChange]) -> None:
 def print_warnings(outcome: ChangeReport, *, standing: bool) -> None:
     """Print warnings about a change, and with standing also those of before."""
     for text in outcome.warnings:
-        click.echo(_("warning: %(text)s", text=text), err=True)
+        click.echo(_("warning: %(text)s", text=ours(text)), err=True)
     old = outcome.standing if standing else ()
     for text in old[:_OLD_WARNINGS]:
-        click.echo(_("warning, as before: %(text)s", text=text), err=True)
+        click.echo(_("warning, as before: %(text)s", text=ours(text)), err=True)
     if len(old) > _OLD_WARNINGS:
         click.echo(_("%(old)s more warnings, as before", old=len(old) - _OLD_WARNINGS), err=True)

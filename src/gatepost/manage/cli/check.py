@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gatepost.analysis.checks.partner_report import DeliveryForecast, check_record
+from gatepost.language import in_language
 from gatepost.manage.cli.check_text import print_check
-from gatepost.manage.cli.language import _
+from gatepost.manage.cli.language import _, language, ours
 from gatepost.manage.cli.lazy import LazyGroup
 from gatepost.manage.cli.options import (
     BAD_INPUT,
@@ -200,7 +201,7 @@ def _run(target: CheckTarget, asked: dict[str, Any], *, as_json: bool, verbose: 
         partner_check = run_check(PartnerCheckPlan(target, settings, bounds))
     except Refusal as refusal:
         progress("")
-        fail(BAD_INPUT, "\n".join(f"{_OPTIONS[error.path]}: {error.message}" for error in refusal.errors))
+        fail(BAD_INPUT, "\n".join(f"{_OPTIONS[error.path]}: {ours(error.message)}" for error in refusal.errors))
     finally:
         progress("")
     if asked["html"] is not None:
@@ -217,7 +218,9 @@ def _write_report(file: Path, partner_check: PartnerCheck, hostname: str) -> Non
     from gatepost.manage.pages.partner_report import check_view  # noqa: PLC0415 - as above
 
     try:
-        file.write_text(check_report(check_view(partner_check, done=True), hostname), encoding="utf-8")
+        with in_language(language()):
+            report = check_report(check_view(partner_check, done=True), hostname)
+        file.write_text(report, encoding="utf-8")
     except OSError as error:
         fail(BAD_INPUT, f"--html {file}: {error.strerror}")
     click.echo(_("wrote %(file)s", file=file), err=True)

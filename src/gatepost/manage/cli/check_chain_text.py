@@ -14,7 +14,7 @@ from gatepost.analysis.checks.chain_facts import From
 from gatepost.analysis.checks.chain_report import Part, Readiness, days_left, firewall_hosts, title, tlsa_record
 from gatepost.analysis.checks.partner_report import Mark
 from gatepost.manage.cli.check_text import print_line, with_options, wrapped
-from gatepost.manage.cli.language import _, ngettext, quantity
+from gatepost.manage.cli.language import _, ngettext, ours, quantity
 from gatepost.manage.cli.tables import printable
 from gatepost.times import day_text
 
@@ -193,7 +193,7 @@ def print_roots(check: RootsCheck, *, verbose: bool) -> None:
 
 
 def _print_finding(finding: ChainFinding) -> None:
-    fix = with_options(finding.fix, finding.options)
+    fix = with_options(ours(finding.fix), finding.options)
     print_line(finding.verdict, finding.part, finding.text, finding.evidence, fix)
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import click
 
 from gatepost.analysis.checks.partner_report import DeliveryForecast, Mark, PolicyKind, Stage
-from gatepost.manage.cli.language import _, quantity
+from gatepost.manage.cli.language import _, ours, quantity
 from gatepost.manage.cli.tables import print_dialogue, printable
 from gatepost.texts import N_
 
@@ -123,7 +123,7 @@ def _is_verified(row: Row) -> bool:
 def _reason(check: PartnerCheck, mark: Mark) -> str:
     several = [*check.findings, *(finding for row in check.rows for finding in row.findings)]
     text = next((finding.text for finding in several if finding.stops and finding.verdict is mark), "")
-    return f": {text}" if text else ""
+    return f": {ours(text)}" if text else ""
 
 
 def _total(check: PartnerCheck) -> str:
@@ -210,7 +210,7 @@ def _print_finding(finding: Finding, *, full: bool) -> None:
             _NAMES[finding.stage],
             finding.text,
             finding.evidence,
-            with_options(finding.fix, finding.options),
+            with_options(ours(finding.fix), finding.options),
         )
     else:
         print_line(finding.verdict, _NAMES[finding.stage], finding.short or finding.text)
@@ -225,12 +225,12 @@ def with_options(fix: str, options: Iterable[str]) -> str:
 def print_line(verdict: Mark, name: str, text: str, evidence: str = "", fix: str = "") -> None:
     """One finding: its sign, what it is about, a sentence; below it what shows it and what to do, if there is any."""
     sign, room = _sign(verdict), " " * _INDENT
-    line = wrapped(f"  {sign} {name.ljust(_INDENT - 5)} {printable(text)}", room)
+    line = wrapped(f"  {sign} {name.ljust(_INDENT - 5)} {printable(ours(text))}", room)
     click.echo(line.replace(sign, _mark(verdict), 1))
     if evidence and evidence != text:
         click.echo(wrapped(f"{room}seen: {printable(evidence)}", f"{room}      "))
     if fix:
-        click.echo(wrapped(f"{room}-> {printable(fix)}", f"{room}   "))
+        click.echo(wrapped(f"{room}-> {printable(ours(fix))}", f"{room}   "))
 
 
 def _mark(mark: Mark) -> str:

@@ -11,7 +11,7 @@ import click
 
 from gatepost.analysis.checks.attacks import CONTROL
 from gatepost.manage.cli.client import client
-from gatepost.manage.cli.language import _
+from gatepost.manage.cli.language import _, ours
 from gatepost.manage.cli.options import NO, UNKNOWN, config_option, fail, json_option
 from gatepost.manage.cli.stored_names import connector_options
 from gatepost.manage.cli.tables import print_json, print_table, printable
@@ -150,16 +150,16 @@ def _print(found: HeldDrill, *, as_json: bool) -> None:
     click.echo(printable(head))
     click.echo(printable(_("requires: %(texts)s, %(more)s", texts=" or ".join(texts), more=", ".join(more))))
     for note in record["notes"]:
-        click.echo(_wrapped(_("note: %(note)s", note=note)))
+        click.echo(_wrapped(_("note: %(note)s", note=ours(note))))
     click.echo()
     _print_scenarios([_row(scenario) for scenario in record["scenarios"]])
     click.echo()
     for weakness in record["weaknesses"]:
-        click.echo(_wrapped(weakness))
+        click.echo(_wrapped(ours(weakness)))
     if found.evidence:
         click.echo(printable(_("evidence: %(evidence)s", evidence=found.evidence)))
         click.echo(f"sha256: {found.sha256}")
-    click.echo(printable(record["verdict"]))
+    click.echo(printable(ours(record["verdict"])))
 
 
 def _row(scenario: dict[str, Any]) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ import click
 from msgspec.structs import replace
 
 from gatepost.manage.cli.client import client
-from gatepost.manage.cli.language import _
+from gatepost.manage.cli.language import _, ours
 from gatepost.manage.cli.options import NO, UNKNOWN, config_option, json_option
 from gatepost.manage.cli.request_options import request_options
 from gatepost.manage.cli.stored_names import connector_options
@@ -95,7 +95,7 @@ def _print(report: RehearsalReport) -> None:
         days = [(day.day, day.passed, day.failed, day.unknown) for day in report.days]
         print_table(("day", passed, failed, unknown), days)
         click.echo("")
-    click.echo(report.conclusion)
+    click.echo(ours(report.conclusion))
 
 
 _COLUMNS = ("peer", "host", "reason", "messages", "first", "last", "sample", "why")

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from gatepost.analysis.checks.tasks import CheckResult, TaskStatus, task_of
 from gatepost.manage.cli.changes import print_warnings
 from gatepost.manage.cli.client import client
-from gatepost.manage.cli.language import _
+from gatepost.manage.cli.language import _, ours
 from gatepost.manage.cli.options import BAD_INPUT, NO, UNKNOWN, config_option, fail, json_option
 from gatepost.manage.cli.request_options import request_options
 from gatepost.manage.cli.resources import applied, read_document
@@ -235,8 +235,8 @@ def _print(record: dict[str, Any], draft: Path | None, *, verbose: bool) -> None
         _print_tasks([task_of(task) for task in record["tasks"]])
     click.echo()
     for note in record["notes"]:
-        click.echo(_wrapped(_("note: %(note)s", note=printable(note)), "      "))
-    click.echo(printable(record["verdict"]))
+        click.echo(_wrapped(_("note: %(note)s", note=printable(ours(note))), "      "))
+    click.echo(printable(ours(record["verdict"])))
 
 
 def _heading(host: dict[str, Any]) -> str:
@@ -262,7 +262,7 @@ def _print_task(task: Task) -> None:
     for fact in others:
         click.echo(_wrapped(f"{' ' * _INDENT}{fact}", " " * _INDENT))
     if task.advice:
-        click.echo(_wrapped(f"{' ' * _INDENT}-> {printable(task.advice)}", " " * (_INDENT + 3)))
+        click.echo(_wrapped(f"{' ' * _INDENT}-> {printable(ours(task.advice))}", " " * (_INDENT + 3)))
 
 
 def _head(status: TaskStatus, name: str, *, ours: bool = False) -> str:

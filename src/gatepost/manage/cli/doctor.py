@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NoReturn
 import click
 
 from gatepost.manage.cli.client import client
-from gatepost.manage.cli.language import _, quantity
+from gatepost.manage.cli.language import _, ours, quantity
 from gatepost.manage.cli.options import BAD_INPUT, NO, UNKNOWN, config_option, current_remote_options, fail, json_option
 from gatepost.manage.cli.request_options import request_options
 from gatepost.manage.cli.tables import print_json, printable
@@ -128,9 +128,9 @@ def print_findings(findings: Iterable[DoctorFinding]) -> None:
     for finding in findings:
         counts[finding.level] += 1
         level = click.style(f"{finding.level:8}", fg=_COLOURS[finding.level])
-        click.echo(f"{level}{printable(finding.area):24} {printable(finding.text)}")
+        click.echo(f"{level}{printable(ours(finding.area)):24} {printable(ours(finding.text))}")
         if finding.fix and finding.level is not Level.PASS:
-            click.echo(f"{'':32} {_('next: %(fix)s', fix=printable(finding.fix))}")
+            click.echo(f"{'':32} {_('next: %(fix)s', fix=printable(ours(finding.fix)))}")
     faults, warnings, unknown = (counts[level] for level in (Level.FAIL, Level.WARN, Level.UNKNOWN))
     text = f"{quantity(faults, 'fault')}, {quantity(warnings, 'warning')}"
     click.echo(text + (_(", %(unknown)s not known", unknown=unknown) if unknown else ""), err=True)

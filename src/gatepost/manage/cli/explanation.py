@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from gatepost.manage.cli.language import _
+from gatepost.manage.cli.language import _, ours
 from gatepost.manage.cli.tables import printable
 from gatepost.manage.use_cases.explain_text import (
     CHECKED_BY,
@@ -79,7 +79,7 @@ class _Page:
 
     def mark(self, mark: str, text: str) -> None:
         """A sentence behind a sign."""
-        self.line(f"  {mark} {text}", 4)
+        self.line(f"  {mark} {ours(text)}", 4)
 
 
 def print_explanation(record: _Record, certificate: str = "") -> None:

@@ -108,6 +108,22 @@ def _(text: str, /, **values: Any) -> str:
     return text % values if values else text
 
 
+def ours(text: str) -> str:
+    """A sentence of ours with values, as use cases and checks form them, in the language of the terminal.
+
+    What the terminal cannot show stays in English, and so does a text that is none of ours. See `gatepost.sentences`.
+    """
+    code = language()
+    if code == ENGLISH or not text:
+        return text
+    from gatepost.language import in_language  # noqa: PLC0415 - English does without
+    from gatepost.sentences import ours as in_words  # noqa: PLC0415 - as above
+
+    with in_language(code):
+        said = in_words(text)
+    return said if _writes(getattr(sys.stdout, "encoding", None) or "ascii", said) else text
+
+
 def ngettext(one: str, many: str, number: int, /, **values: Any) -> str:
     """The form of a text for a number, which is its placeholder `%(num)s`."""
     code = language()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from gatepost.manage.cli.client import client
-from gatepost.manage.cli.language import _
+from gatepost.manage.cli.language import _, ours
 from gatepost.manage.cli.options import NO, config_option, fail, json_option
 from gatepost.manage.cli.request_options import request_options
 from gatepost.manage.cli.tables import print_json, print_table, printable
@@ -115,7 +115,7 @@ def _found[T](call: Callable[[], T]) -> T:
         return call()
     except Refusal as refusal:
         if refusal.kind is RefusalKind.MISSING:
-            fail(NO, _("%(text)s `gatepost node list` lists the nodes.", text=printable(refusal.text)))
+            fail(NO, _("%(text)s `gatepost node list` lists the nodes.", text=printable(ours(refusal.text))))
         raise
 
 

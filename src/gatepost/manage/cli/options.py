@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from gatepost.manage.cli.language import _, speak_to_programs
+from gatepost.manage.cli.language import _, ours, speak_to_programs
 from gatepost.manage.cli.remote_options import RemoteOptions, only_here
 from gatepost.manage.use_cases.refusal import RefusalKind
 from gatepost.manage.use_cases.times import moment
@@ -150,7 +150,7 @@ def author() -> str:
 
 def fail(code: int, message: str) -> NoReturn:
     """End the command: the message goes to standard error, nothing more to standard output."""
-    click.echo(message, err=True)
+    click.echo(ours(message), err=True)
     sys.exit(code)
 
 
@@ -172,7 +172,14 @@ def refused(refusal: Refusal) -> NoReturn:
 
     `gatepost.manage.cli.main` does it for every command; a command whose exit code is another one catches it first.
     """
-    fail(_CODES[refusal.kind], "\n".join(map(str, (*refusal.errors, refusal.with_options(option)))))
+    fail(_CODES[refusal.kind], refusal_text(refusal))
+
+
+def refusal_text(refusal: Refusal) -> str:
+    """Each error by its field, then the text with the options that would help, in the language of the terminal."""
+    errors = [f"{error.path}: {ours(error.message)}" for error in refusal.errors]
+    options = " or ".join(map(option, refusal.options))
+    return "\n".join([*errors, f"{ours(refusal.text)} ({options})" if options else ours(refusal.text)])
 
 
 def option(argument: str) -> str:

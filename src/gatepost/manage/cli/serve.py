@@ -44,6 +44,7 @@ from gatepost.node.privileges import (
 )
 from gatepost.node.registration import Registration
 from gatepost.node.service_manager import ServiceManager
+from gatepost.node.shared_pages import share_loaded_objects, use_few_arenas
 from gatepost.node.site_secrets import prepare_site, ticket_secrets_of
 from gatepost.node.start_checks import start_problems
 from gatepost.node.supervisor import Supervisor
@@ -85,6 +86,7 @@ def serve(config: str | None, *, check: bool) -> None:
     """
     gc.freeze()  # what was imported is no garbage: looking through it takes 5 % of a start
     gc.set_threshold(*COLLECTIONS)  # it runs for long
+    use_few_arenas()
     manager, passed = _service_manager()
     settings = loaded_settings(config)
     if check:
@@ -118,6 +120,7 @@ def serve(config: str | None, *, check: bool) -> None:
         # Those of a service manager are not ours to close.
         close_ports=partial(_close, [port for port in ports.mail if port not in passed.taken]),
     )
+    share_loaded_objects()
     status = supervisor.run()
     sign_rest(settings)
     registration.end()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from gatepost.manage.cli.client import client
-from gatepost.manage.cli.language import _
+from gatepost.manage.cli.language import _, ours
 from gatepost.manage.cli.options import NO, config_option, fail, json_option
 from gatepost.manage.cli.request_options import request_options
 from gatepost.manage.cli.tables import print_json, print_table, printable
@@ -74,6 +74,6 @@ def remove(request: RemoveSrsKey, config: str | None) -> None:
         client(config).call(remove_srs_key, request)
     except Refusal as refusal:
         if refusal.kind is RefusalKind.MISSING:
-            fail(NO, _("%(text)s `gatepost srs list` lists the keys.", text=printable(refusal.text)))
+            fail(NO, _("%(text)s `gatepost srs list` lists the keys.", text=printable(ours(refusal.text))))
         raise
     click.echo(_("removed: %(name)s", name=printable(request.name)))

@@ -8,10 +8,10 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
-from gatepost.language import _
 from gatepost.manage.pages.text_filters import sentence
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.policy.connectors.errors import FieldError
+from gatepost.sentences import ours
 from gatepost.texts import N_
 
 if TYPE_CHECKING:
@@ -65,8 +65,9 @@ def field_errors(refusal: Refusal) -> dict[str, str]:
         raise refusal
     found: dict[str, str] = {}
     for error in refusal.errors:
-        found[error.path] = f"{found[error.path]}; {_(error.message)}" if error.path in found else _(error.message)
-    return found or {"": f"{sentence(_(refusal.text))}."}
+        text = ours(error.message)
+        found[error.path] = f"{found[error.path]}; {text}" if error.path in found else text
+    return found or {"": f"{sentence(ours(refusal.text))}."}
 
 
 def refused_fields(errors: Mapping[str, str]) -> Refusal:

@@ -17,6 +17,7 @@ from gatepost.manage.access.principal import Scope
 from gatepost.manage.pages.certificate_view import label_of
 from gatepost.manage.pages.code_labels import certificate_state
 from gatepost.manage.pages.guard import context_of, needs
+from gatepost.manage.pages.refusal_texts import all_errors
 from gatepost.manage.pages.rendering import render, see_other
 from gatepost.manage.pages.text_filters import sentence
 from gatepost.manage.use_cases.acme_renewal import RenewCertificates, renew_certificates
@@ -35,6 +36,7 @@ from gatepost.manage.use_cases.request_values import limits
 from gatepost.manage.use_cases.resource_views import ListOwnOrganizations, list_own_organizations
 from gatepost.pki.certificates.entry import Purpose, State
 from gatepost.pki.certificates.request import KEY_TYPES
+from gatepost.sentences import ours
 from gatepost.texts import N_
 
 if TYPE_CHECKING:
@@ -69,13 +71,13 @@ def public_part(text: str) -> str:
 
 def errors_of(refusal: Refusal) -> dict[str, str]:
     """Errors of a refusal by field; "" is the form itself."""
-    errors = {error.path: sentence(error.message) for error in refusal.errors}
-    return errors or {"": sentence(refusal.text)}
+    errors = {error.path: sentence(ours(error.message)) for error in refusal.errors}
+    return errors or {"": sentence(ours(refusal.text))}
 
 
 def why_of(refusal: Refusal) -> str:
     """The same in a sentence, where there is no form to show it in."""
-    return "; ".join(map(str, refusal.errors)) if "othing was done" in refusal.text else refusal.text
+    return all_errors(refusal) if "othing was done" in refusal.text else ours(refusal.text)
 
 
 # add
@@ -107,7 +109,7 @@ def _add(asked: Request) -> Response:
         certificate=label_of(summary),
         state=in_sentence(certificate_state(summary.state)),
     )
-    remarks = [sentence(text) for text in (*added.notes, *added.warnings)]
+    remarks = [sentence(ours(text)) for text in (*added.notes, *added.warnings)]
     path = f"/certificates/{summary.id}" + ("/changeover" if summary.state == State.NEXT else "")
     return see_other(asked, path, " ".join([said, *(f"{text}." for text in remarks)]), "warn" if remarks else "pass")
 

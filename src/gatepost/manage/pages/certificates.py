@@ -49,6 +49,7 @@ from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.request_values import limits
 from gatepost.pki.certificates.entry import Purpose, State
 from gatepost.pki.certificates.published_json import table_record, version_of
+from gatepost.sentences import ours
 from gatepost.texts import NN_
 
 if TYPE_CHECKING:
@@ -212,7 +213,7 @@ def _acme(request: Request) -> Response:
     except Refusal as refusal:
         if wants_file(request):
             raise  # an empty file would say that there are none
-        trouble = refusal.text
+        trouble = ours(refusal.text)
     records = [_record(certificate) for certificate in state.certificates] if state else []
     columns = tuple(records[0]) if records else ("names",)
     if file := exported(request, "acme", columns, lambda: records):

@@ -23,7 +23,15 @@ from gatepost.manage.pages.certificate_forms import errors_of, why_of
 from gatepost.manage.pages.certificate_view import LEVELS, label_of, life, pin_of, way_back
 from gatepost.manage.pages.code_labels import certificate_state
 from gatepost.manage.pages.flash import Undo
-from gatepost.manage.pages.gate_checks import by_gate, checked_changeover, followed, gate_items, keep, kept
+from gatepost.manage.pages.gate_checks import (
+    by_gate,
+    checked_changeover,
+    followed,
+    gate_items,
+    keep,
+    kept,
+    reasons_text,
+)
 from gatepost.manage.pages.guard import context_of, needs
 from gatepost.manage.pages.paging import foot, paged
 from gatepost.manage.pages.rendering import render, see_other
@@ -61,6 +69,7 @@ from gatepost.manage.use_cases.request_values import limits
 from gatepost.pki.certificates.entry import State
 from gatepost.pki.certificates.lifecycle import can_roll_back, names_of, roll_back_until
 from gatepost.protocols.tls.token_uri import is_token_uri
+from gatepost.sentences import ours
 from gatepost.texts import NN_
 from gatepost.times import minute_text, with_offset
 
@@ -129,6 +138,7 @@ def _page(
         gates=gate_items(entry, by_gate(report.findings) if report else {}),
         report=report,
         light=str(report.light) if report else "",
+        reasons=reasons_text(report) if report else "",
         looked=seen.now if seen else None,
         traffic=_traffic(seen),
         partners=_partners(
@@ -302,7 +312,7 @@ def _closed(report: GateReport) -> str:
             if is_red
             else _("A check was inconclusive, so the gateway did not switch: fix the cause, or give a reason.")
         )
-    return f"{said} {report.reasons}"
+    return f"{said} {reasons_text(report)}"
 
 
 def _step(request: Request, do: Callable[[Context, Entry], _Said]) -> Response:
@@ -331,7 +341,7 @@ def _roll_back(request: Request) -> Response:
         done = execute(roll_back_switch, context, RollBackSwitch(certificate=entry.id, note=note))
         names = ", ".join(label_of(certificate) for certificate in done.certificates[1:])
         said = _("%(names)s is current again; %(certificate)s is staged.", names=names, certificate=label_of(entry))
-        said = " ".join([said, *done.warnings])
+        said = " ".join([said, *map(ours, done.warnings)])
         return said, "warn" if done.warnings else "pass"
 
     return _step(request, do)

@@ -17,6 +17,7 @@ from gatepost.manage.pages.exports import exported
 from gatepost.manage.pages.guard import context_of, executing, not_there, principal_of
 from gatepost.manage.pages.login import local_target
 from gatepost.manage.pages.paging import fitting
+from gatepost.manage.pages.refusal_texts import all_errors
 from gatepost.manage.pages.rendering import render, see_other
 from gatepost.manage.pages.resource_paths import organization_path, version_path
 from gatepost.manage.pages.text_filters import sentence
@@ -27,6 +28,7 @@ from gatepost.manage.use_cases.history import GetVersion, ListHistory, get_versi
 from gatepost.manage.use_cases.nodes import ListNodes, in_force, list_nodes
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.revert import RevertResources, revert_resources
+from gatepost.sentences import ours
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -79,7 +81,7 @@ def _version(request: Request) -> Response:
     except Refusal as refusal:
         if refusal.kind is not RefusalKind.MISSING:
             raise
-        raise not_there(f"{sentence(refusal.text)}.") from refusal
+        raise not_there(f"{sentence(ours(refusal.text))}.") from refusal
     changes = change.changes
     if file := exported(request, f"version-{version}", _FIELDS, lambda: map(msgspec.to_builtins, changes)):
         return file
@@ -115,7 +117,7 @@ def _revert(request: Request) -> Response:
             text = _("Nothing was reverted: somebody changed the configuration since this was shown. Look at it again.")
             return _revert_page(request, wanted, HTTPStatus.CONFLICT, text)
         if refusal.kind is RefusalKind.INPUT:
-            raise Refusal(refusal.kind, f"{refusal.text}: {'; '.join(map(str, refusal.errors))}") from refusal
+            raise Refusal(refusal.kind, f"{ours(refusal.text)}: {all_errors(refusal)}") from refusal
         raise
     back = local_target(form.get("back", version_path(outcome.version)))
     if not outcome.changes:
@@ -128,7 +130,7 @@ def _revert(request: Request) -> Response:
                 version=outcome.version,
                 places=outcome.places,
             ),
-            *outcome.warnings,
+            *map(ours, outcome.warnings),
         ]
     )
     return see_other(request, back, text, "warn" if outcome.warnings else "pass")

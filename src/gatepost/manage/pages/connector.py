@@ -17,6 +17,7 @@ from gatepost.manage.pages.connector_switches import undo_of
 from gatepost.manage.pages.connectors import FAILED, counted
 from gatepost.manage.pages.editor import change_rows
 from gatepost.manage.pages.guard import context_of, needs, not_there, or_not_there, principal_of
+from gatepost.manage.pages.refusal_texts import all_errors
 from gatepost.manage.pages.rendering import LONG_PATIENCE, PATIENCE, PENDING, is_partial, render, see_other
 from gatepost.manage.pages.resource_paths import (
     connector_path,
@@ -46,6 +47,7 @@ from gatepost.manage.use_cases.report_counts import ReportCounts
 from gatepost.manage.use_cases.resource_views import ListPartChanges, list_part_changes
 from gatepost.manage.use_cases.trace import SearchTrace, search_trace_events
 from gatepost.manage.use_cases.validation_runs import ValidateConnector
+from gatepost.sentences import ours
 from gatepost.texts import N_
 
 if TYPE_CHECKING:
@@ -201,7 +203,7 @@ def _shown_report(report: RehearsalReport) -> dict[str, Any]:
         "since": report.since,
         "messages": report.messages,
         "words": report.words,
-        "conclusion": report.conclusion.partition("; see one with")[0],
+        "conclusion": report.summary,
         "passed": report.passed,
         "failed": report.failed,
         "unknown": report.unknown,
@@ -248,13 +250,13 @@ def _act(request: Request) -> Response:
         outcome = execute(cases.set, context, SetPart(document=fields, **named)).value
     except Refusal as refusal:
         status = HTTPStatus.CONFLICT if refusal.kind is RefusalKind.CONFLICT else HTTPStatus.UNPROCESSABLE_ENTITY
-        errors = "; ".join(map(str, refusal.errors))
-        return connector_page(request, chosen, status, f"{refusal.text}{': ' if errors else ''}{errors}")
+        errors = f": {all_errors(refusal)}" if refusal.errors else ""
+        return connector_page(request, chosen, status, f"{ours(refusal.text)}{errors}")
     text = " ".join(
         [
             _(said, connector=sentence(chosen.label)),
             _("Revision %(version)s%(places)s.", version=outcome.version, places=outcome.places),
-            *outcome.warnings,
+            *map(ours, outcome.warnings),
         ]
     )
     path = connector_path(chosen.organization.name, chosen.direction, chosen.connector.name)

@@ -16,6 +16,7 @@ from gatepost.manage.pages.text_filters import sentence
 from gatepost.policy.connectors.errors import ResourceErrors
 from gatepost.policy.connectors.model import parse
 from gatepost.policy.connectors.values import AuthenticationMechanism, KeyExchange, TlsSettings
+from gatepost.sentences import ours
 from gatepost.texts import N_
 
 if TYPE_CHECKING:
@@ -221,7 +222,7 @@ def problems(draft: ConnectorDraft, step: str, owner: Organization, prefixes: Pr
             place = re.search(r"\.(\w+)(?:\[\d+\])*$", error.path)
             key = _QUESTIONS.get(place[1], place[1]) if place else ""
             if key in fields:
-                result.setdefault(key, sentence(error.message))
+                result.setdefault(key, sentence(ours(error.message)))
     return result
 
 

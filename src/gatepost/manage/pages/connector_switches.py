@@ -25,6 +25,7 @@ from gatepost.manage.use_cases.connector_views import FindConnectors, find_conne
 from gatepost.manage.use_cases.execution import execute
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.report_counts import ReportCounts
+from gatepost.sentences import ours
 from gatepost.texts import N_, NN_
 
 if TYPE_CHECKING:
@@ -160,7 +161,7 @@ def _switch(request: Request) -> Response:
     except Refusal as refusal:
         if refusal.kind not in {RefusalKind.INPUT, RefusalKind.CONFLICT, RefusalKind.BLOCKED}:
             raise
-        return _confirm(request, HTTPStatus.UNPROCESSABLE_ENTITY, refusal.text)
+        return _confirm(request, HTTPStatus.UNPROCESSABLE_ENTITY, ours(refusal.text))
     back = _back(request)
     if not outcome.changes:
         return see_other(request, back, _(_ALREADY[wanted.action]), "info")
@@ -171,7 +172,7 @@ def _switch(request: Request) -> Response:
         version=outcome.version,
         places=outcome.places,
     )
-    warned = f" {outcome.warnings[0]}" if outcome.warnings else ""
+    warned = f" {ours(outcome.warnings[0])}" if outcome.warnings else ""
     return see_other(request, back, said + warned, "warn" if warned else "pass", undo=undo_of(outcome.version, back))
 
 

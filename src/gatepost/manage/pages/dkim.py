@@ -58,6 +58,7 @@ from gatepost.manage.use_cases.resource_views import (
     list_part_changes,
 )
 from gatepost.policy.connectors.values import DkimAlgorithm, DkimService, DkimState
+from gatepost.sentences import ours
 from gatepost.texts import N_, NN_
 
 if TYPE_CHECKING:
@@ -148,7 +149,7 @@ def _seen[T](find: Callable[..., T], looks: bool) -> tuple[T, str]:  # noqa: FBT
     try:
         return find(looks=True), ""
     except Refusal as refusal:
-        return find(looks=False), sentence(refusal.text)
+        return find(looks=False), sentence(ours(refusal.text))
 
 
 def _words() -> dict[str, Any]:
@@ -244,7 +245,7 @@ def _acted(request: Request, row: SigningKeyRow) -> Response:
     except Refusal as refusal:
         if refusal.kind is RefusalKind.UNREADABLE and not isinstance(refusal, NotPublished):
             raise
-        return _shown(request, row, HTTPStatus.CONFLICT, _Said(sentence(refusal.text), refusal.errors))
+        return _shown(request, row, HTTPStatus.CONFLICT, _Said(sentence(ours(refusal.text)), refusal.errors))
 
 
 def _note(request: Request) -> str:
@@ -288,7 +289,8 @@ def _import(request: Request, row: SigningKeyRow) -> Response:
 
 
 def _said(request: Request, path: str, text: str, warnings: Sequence[str]) -> Response:
-    return see_other(request, path, " ".join([text, *map(sentence, warnings)]), "warn" if warnings else "pass")
+    said = " ".join([text, *(sentence(ours(warning)) for warning in warnings)])
+    return see_other(request, path, said, "warn" if warnings else "pass")
 
 
 _ACTIONS: Final[dict[str, Callable[[Request, SigningKeyRow], Response]]] = {

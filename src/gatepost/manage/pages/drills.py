@@ -22,6 +22,7 @@ from gatepost.manage.use_cases.drills import DrillConnector, ShowDrill, show_dri
 from gatepost.manage.use_cases.execution import execute
 from gatepost.manage.use_cases.jobs import follow
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
+from gatepost.sentences import ours
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -78,9 +79,9 @@ def _drill(request: Request) -> Response:
     except Refusal as refusal:
         if refusal.kind is RefusalKind.FORBIDDEN:
             raise
-        return _list(request, HTTPStatus.UNPROCESSABLE_ENTITY, _(refusal.text), chosen)
+        return _list(request, HTTPStatus.UNPROCESSABLE_ENTITY, ours(refusal.text), chosen)
     if not held.evidence:
-        said = held.unkept or _("The control message did not arrive, so that the drill shows nothing.")
+        said = ours(held.unkept) or _("The control message did not arrive, so that the drill shows nothing.")
         return see_other(request, "/drills", said, "warn")
     return see_other(request, f"/drills/{held.evidence.rpartition('/')[2]}")
 
@@ -91,7 +92,7 @@ def _show(request: Request) -> Response:
         _("There is no drill %(name)s, or you have no access to its organization.", name=repr(name[:200]))
     ):
         held = execute(show_kept_drill, context_of(request), ShowKeptDrill(name=name[:200]))
-    fault, record = held.fault, held.record
+    fault, record = ours(held.fault), held.record
     shown: dict[str, Any] = {}
     if not fault:
         try:
@@ -113,12 +114,15 @@ def _shown(record: dict[str, Any]) -> dict[str, Any]:
     """Texts of a record, for the template. Raises KeyError, TypeError and so on for one that is none."""
     requirement = record["requirement"]
     return {
-        **{name: str(record[name]) for name in ("organization", "connector", "configuration", "at", "verdict")},
+        **{name: str(record[name]) for name in ("organization", "connector", "configuration", "at")},
+        "verdict": ours(str(record["verdict"])),
         "requirement": _(
-            "%(requirement)s, profile %(profile)s", requirement=requirement["text"], profile=requirement["profile"]
+            "%(requirement)s, profile %(profile)s",
+            requirement=ours(str(requirement["text"])),
+            profile=requirement["profile"],
         ),
-        "notes": [str(note) for note in record["notes"]],
-        "weaknesses": [str(weakness) for weakness in record["weaknesses"]],
+        "notes": [ours(str(note)) for note in record["notes"]],
+        "weaknesses": [ours(str(weakness)) for weakness in record["weaknesses"]],
         "scenarios": [_scenario(scenario) for scenario in record["scenarios"]],
     }
 
@@ -128,12 +132,12 @@ def _scenario(scenario: dict[str, Any]) -> dict[str, Any]:
     held = scenario["result"] == "held"
     level = "pass" if held != control else "warn" if not (control or scenario["promised"]) else "fail"
     return {
-        "title": str(scenario["title"]),
+        "title": ours(str(scenario["title"])),
         "level": level,
         "word": (_("Not arrived") if held else _("Arrived")) if control else _("Stopped") if held else _("Left"),
         "expected": _("arrives") if control else _("waits") if scenario["promised"] else _("out of scope"),
-        "happened": str(scenario["happened"]),
-        "saw": str(scenario["far_end_saw"]),
+        "happened": ours(str(scenario["happened"])),
+        "saw": ours(str(scenario["far_end_saw"])),
         "reply": str(scenario["attempts"][-1]["reply"]),
     }
 

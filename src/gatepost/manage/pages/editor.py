@@ -27,6 +27,7 @@ from gatepost.manage.use_cases.execution import execute
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.report_counts import ReportCounts
 from gatepost.policy.connectors.trust_anchors import anchors_label
+from gatepost.sentences import ours
 from gatepost.texts import N_
 from gatepost.values import replace
 
@@ -217,7 +218,7 @@ def _saved(
         version=outcome.version,
         places=outcome.places,
     )
-    text = " ".join([saved, *retried, *others, *outcome.warnings])
+    text = " ".join([saved, *retried, *others, *map(ours, outcome.warnings)])
     return see_other(request, path, text, "warn" if outcome.warnings else "pass")
 
 

@@ -16,6 +16,7 @@ from gatepost.language import _
 from gatepost.manage.pages.certificate_forms import public_part
 from gatepost.manage.pages.explain_story import story
 from gatepost.manage.pages.guard import context_of
+from gatepost.manage.pages.refusal_texts import by_field
 from gatepost.manage.pages.rendering import link, render
 from gatepost.manage.use_cases.execution import execute
 from gatepost.manage.use_cases.explain import VERSIONS, ExplainMessage, explain_to_page
@@ -109,7 +110,7 @@ def _answered(request: Request, form: _Form) -> Response:
     except Refusal as refusal:
         if refusal.kind in {RefusalKind.FORBIDDEN, RefusalKind.UNREADABLE}:
             raise
-        errors = {_NAMES.get(error.path, error.path): error.message for error in refusal.errors} or {"": refusal.text}
+        errors = {_NAMES.get(path, path): text for path, text in by_field(refusal).items()}
         return _page(request, form, HTTPStatus.UNPROCESSABLE_ENTITY, errors=errors)
     return _page(request, form, answer=answer, story=story(answer))
 

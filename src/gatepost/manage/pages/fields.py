@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple, Union, get_
 
 from gatepost.language import _
 from gatepost.manage.pages.code_labels import choice_text, shown_label, value_label
+from gatepost.manage.pages.refusal_texts import located
 from gatepost.manage.pages.text_filters import sentence
 from gatepost.manage.pages.value_text import in_words
 from gatepost.policy.connectors.describe import form_of
 from gatepost.policy.connectors.fields import Form
 from gatepost.policy.connectors.record_base import keys, record_in
+from gatepost.sentences import ours
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -217,6 +219,6 @@ def errors_by_field(fields: Sequence[FormField], errors: Sequence[FieldError], t
         key = _INDEX.sub("", error.path)
         while key and key not in known:
             key = key.rpartition(".")[0]
-        said = sentence(error.message) if key else str(error)
+        said = sentence(ours(error.message)) if key else located(error)
         found[key] = f"{found[key]} {said}" if key in found else said
-    return found or {"": text}
+    return found or {"": ours(text)}

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from starlette.responses import StreamingResponse
 
-from gatepost.analysis.checks.gates import GateCheck
+from gatepost.analysis.checks.gates import MAX_TEXT, GateCheck
 from gatepost.analysis.checks.partner_report import Mark
 from gatepost.language import _, ngettext
 from gatepost.manage.pages.guard import context_of
@@ -29,6 +29,7 @@ from gatepost.manage.use_cases.changeover import GetChangeover, get_changeover
 from gatepost.manage.use_cases.execution import execute
 from gatepost.manage.use_cases.refusal import Refusal
 from gatepost.pki.certificates.entry import Purpose
+from gatepost.sentences import ours
 from gatepost.texts import N_
 from gatepost.values import replace
 
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 
     from starlette.requests import Request
 
-    from gatepost.analysis.checks.gates import GateFinding
+    from gatepost.analysis.checks.gates import GateFinding, GateReport
     from gatepost.manage.use_cases.changeover import ChangeoverCheck
     from gatepost.manage.use_cases.context import Context
     from gatepost.pki.certificates.entry import Entry
@@ -68,6 +69,8 @@ _RECORD: Final = re.compile(r"_\d+\._tcp\.\S+ IN TLSA \d \d \d [0-9a-f]+")
 _FIXES: Final = {
     (GateCheck.PARTNERS, Mark.WARN): N_("Send them the notification text, then mark them as notified, both below.")
 }
+# Gates whose evidence may be what others wrote: names of authorities, answers of their servers.
+_FOREIGN: Final = (GateCheck.KEY, GateCheck.CHAIN, GateCheck.STAPLING)
 # Of a client certificate there is nothing that a listener presents.
 _SERVERS: Final = (GateCheck.TLSA, GateCheck.STAPLING, GateCheck.REHEARSAL)
 
@@ -111,6 +114,11 @@ def by_gate(findings: Sequence[GateFinding]) -> dict[GateCheck, list[GateFinding
     return {gate: [finding for finding in findings if finding.gate is gate] for gate in GateCheck}
 
 
+def reasons_text(report: GateReport) -> str:
+    """What stops the switch, in one line."""
+    return "; ".join(f"{_(_TITLES[finding.gate])}: {ours(finding.text)}" for finding in report.stopping)[:MAX_TEXT]
+
+
 def _item(gate: GateCheck, findings: Sequence[GateFinding] | None, *, running: bool) -> dict[str, Any]:
     base = {"key": str(gate), "title": _(_TITLES[gate]), "findings": [], "text": ""}
     if findings is None:
@@ -120,7 +128,7 @@ def _item(gate: GateCheck, findings: Sequence[GateFinding] | None, *, running: b
     ordered = sorted(findings, key=lambda finding: _WORST.index(finding.verdict))
     worst = ordered[0]
     more = sum(1 for finding in ordered if finding.verdict is worst.verdict) - 1
-    text = sentence(worst.text) + (_(" (and %(more)s more)", more=more) if more else "")
+    text = sentence(ours(worst.text)) + (_(" (and %(more)s more)", more=more) if more else "")
     if more and worst.verdict is Mark.PASS:
         text = ngettext("%(num)s check passed.", "%(num)s checks passed.", len(ordered))
     return base | {
@@ -134,9 +142,9 @@ def _finding(finding: GateFinding) -> dict[str, Any]:
     records = list(dict.fromkeys(_RECORD.findall(f"{finding.text} {finding.evidence} {finding.fix}")))
     return {
         "level": _LEVELS[finding.verdict],
-        "text": sentence(finding.text),
-        "evidence": finding.evidence,
-        "fix": _(_FIXES.get((finding.gate, finding.verdict), "")) or _without(finding.fix, records),
+        "text": sentence(ours(finding.text)),
+        "evidence": finding.evidence if finding.gate in _FOREIGN else ours(finding.evidence),
+        "fix": _(_FIXES.get((finding.gate, finding.verdict), "")) or _without(ours(finding.fix), records),
         "records": records,
         "until": finding.until or None,
     }
@@ -208,7 +216,7 @@ class _Followed:
             self._found = by_gate(check.report.findings if check.report else ())
             self._tell(self._shown(running=False))
         except Refusal as refusal:
-            self._tell(self._shown(running=False, trouble=sentence(refusal.text)))
+            self._tell(self._shown(running=False, trouble=sentence(ours(refusal.text))))
         except Exception:
             self._tell(self._shown(running=False, trouble=_("An internal error occurred. See the gateway's log.")))
             raise

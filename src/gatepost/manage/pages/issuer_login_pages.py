@@ -25,6 +25,7 @@ from gatepost.manage.use_cases.issuer_login import (
     end_issuer_log_in,
 )
 from gatepost.manage.use_cases.refusal import BusyRefusal
+from gatepost.sentences import ours
 from gatepost.texts import N_
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ def _demand_issuer(request: Request) -> None:
 
 def _failed(request: Request, refused: LogInDenied | BusyRefusal) -> Response:
     if isinstance(refused, BusyRefusal):
-        return log_in_page(request, HTTPStatus.TOO_MANY_REQUESTS, error=refused.text)
+        return log_in_page(request, HTTPStatus.TOO_MANY_REQUESTS, error=ours(refused.text))
     return denied_page(request, refused, _(_FAILED))
 
 

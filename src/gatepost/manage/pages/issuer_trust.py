@@ -14,12 +14,14 @@ from gatepost.language import _
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.pages.connector_switches import undo_of
 from gatepost.manage.pages.guard import context_of, needs, not_there, or_not_there, principal_of
+from gatepost.manage.pages.refusal_texts import all_errors
 from gatepost.manage.pages.rendering import render, see_other
 from gatepost.manage.pages.resource_paths import connector_path
 from gatepost.manage.use_cases.connector_views import ViewConnector, view_connector
 from gatepost.manage.use_cases.execution import execute
 from gatepost.manage.use_cases.issuer_trust import TrustIssuer, seen_issuers, trust_issuer
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
+from gatepost.sentences import ours
 from gatepost.texts import N_
 
 if TYPE_CHECKING:
@@ -84,14 +86,14 @@ def _trust(request: Request) -> Response:
     except Refusal as refusal:
         if refusal.kind not in {RefusalKind.INPUT, RefusalKind.CONFLICT}:
             raise
-        text = "; ".join(map(str, refusal.errors)) or refusal.text
+        text = all_errors(refusal)
         return issuer_page(request, issuers, path, request.url.path, error=text)
     said = _(
         "The issuer is trusted for this connector: revision %(version)s%(places)s. Validate again.",
         version=outcome.version,
         places=outcome.places,
     )
-    text = " ".join([said, *outcome.warnings])
+    text = " ".join([said, *map(ours, outcome.warnings)])
     undo = undo_of(outcome.version, path) if outcome.changes else None
     return see_other(request, path, text, "warn" if outcome.warnings else "pass", undo=undo)
 

@@ -33,6 +33,7 @@ from gatepost.manage.use_cases.refusal import Refusal
 from gatepost.manage.web.identity import COOKIE, LOGIN, LOST
 from gatepost.manage.web.refusal_audit import note_throttled
 from gatepost.manage.web.request_language import remember
+from gatepost.sentences import ours
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -100,8 +101,8 @@ def denied_page(request: Request, denied: LogInDenied, error: str = "", name: st
     """The page again, after who came was not let in. error: what is said, if it is not what the refusal says."""
     if denied.wait:
         note_throttled(request.scope)
-        return log_in_page(request, HTTPStatus.TOO_MANY_REQUESTS, name=name, error=denied.text)
-    return log_in_page(request, HTTPStatus.UNPROCESSABLE_ENTITY, name=name, error=error or denied.text)
+        return log_in_page(request, HTTPStatus.TOO_MANY_REQUESTS, name=name, error=ours(denied.text))
+    return log_in_page(request, HTTPStatus.UNPROCESSABLE_ENTITY, name=name, error=error or ours(denied.text))
 
 
 def entered(request: Request, secret: str, answer: Response) -> Response:
@@ -137,10 +138,11 @@ def _set_up(request: Request) -> Response:
         secret = execute(set_up_owner, context_of(request), owner).secret
     except LogInDenied as denied:
         note_throttled(request.scope)
-        return _set_up_page(request, code, HTTPStatus.TOO_MANY_REQUESTS, name=name, error=denied.text, usable=False)
+        error = ours(denied.text)
+        return _set_up_page(request, code, HTTPStatus.TOO_MANY_REQUESTS, name=name, error=error, usable=False)
     except Refusal as refusal:
         errors = field_errors(refusal) if refusal.errors else {}
-        return _set_up_page(request, code, name=name, errors=errors, error=refusal.text, usable=bool(errors))
+        return _set_up_page(request, code, name=name, errors=errors, error=ours(refusal.text), usable=bool(errors))
     return entered(request, secret, RedirectResponse(_FIRST_PAGE, HTTPStatus.SEE_OTHER))
 
 

@@ -45,6 +45,7 @@ from gatepost.manage.use_cases.resource_views import (
     view_organization,
 )
 from gatepost.policy.connectors.records import Organization
+from gatepost.sentences import ours
 from gatepost.texts import NN_
 
 if TYPE_CHECKING:
@@ -135,8 +136,8 @@ def _remove(request: Request) -> Response:
     except Refusal as refusal:
         if refusal.kind is RefusalKind.UNREADABLE:
             raise
-        return _shown(request, existing, HTTPStatus.UNPROCESSABLE_ENTITY, refusal.text)
-    text = " ".join([_("Organization %(name)s was removed.", name=existing.name), *outcome.warnings])
+        return _shown(request, existing, HTTPStatus.UNPROCESSABLE_ENTITY, ours(refusal.text))
+    text = " ".join([_("Organization %(name)s was removed.", name=existing.name), *map(ours, outcome.warnings)])
     return see_other(request, "/organizations", text, "warn" if outcome.warnings else "pass")
 
 

@@ -37,6 +37,7 @@ from gatepost.manage.use_cases.partner import (
 )
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.times import stamp
+from gatepost.sentences import ours
 from gatepost.texts import N_
 from gatepost.values import replace
 
@@ -68,7 +69,7 @@ def _form(request: Request) -> Response:
         status = _STATUSES.get(refusal.kind)
         if status is None:
             raise
-        error = refusal.errors[0].message if refusal.errors else refusal.text
+        error = ours(refusal.errors[0].message if refusal.errors else refusal.text)
         return _form_page(request, status, is_host=is_host, text=text, errors={"target": error})
     return see_other(request, f"{_PARTNER}/run/{state.id}")
 
@@ -147,7 +148,7 @@ def _report(request: Request) -> Response:
     if run.trouble:
         raise Refusal(
             RefusalKind.CONFLICT,
-            _("the check did not finish, so there is no report; check again: %(trouble)s", trouble=run.trouble),
+            _("the check did not finish, so there is no report; check again: %(trouble)s", trouble=ours(run.trouble)),
         )
     own = context_of(request).settings.server.hostname
     text = check_report(view, own)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from gatepost.analysis.checks.partner_effort import actor_of, effort_of
 from gatepost.analysis.checks.partner_report import DeliveryForecast, Mark, PolicyKind, Stage
 from gatepost.language import _
+from gatepost.sentences import ours
 from gatepost.texts import N_
 
 if TYPE_CHECKING:
@@ -32,6 +33,24 @@ _STAGES: Final = {
 _NAMES: Final = _STAGES | {Stage.TLS_RPT: "TLS-RPT"}
 _ORDER: Final = (Mark.FAIL, Mark.WARN, Mark.UNKNOWN, Mark.INFO, Mark.PASS)
 _SHORT: Final = 28
+_SHORT_WORDS: Final = (
+    N_("address"),
+    N_("alias"),
+    N_("bogus"),
+    N_("broken"),
+    N_("certificate"),
+    N_("mismatch"),
+    N_("name"),
+    N_("none"),
+    N_("private"),
+    N_("refused"),
+    N_("revoked"),
+    N_("silent"),
+    N_("unencrypted"),
+    N_("unsigned"),
+    N_("unusable"),
+)
+"""What cells say in one word; words that are codes, such as "DANE", stay."""
 _BY: Final = {
     PolicyKind.DANE: N_("verified by DANE"),
     PolicyKind.MTA_STS: N_("verified by MTA-STS"),
@@ -138,7 +157,7 @@ def _answer(check: PartnerCheck) -> tuple[str, str]:
 def _reason(check: PartnerCheck, mark: Mark) -> str:
     several = [*check.findings, *(finding for row in check.rows for finding in row.findings)]
     text = next((finding.text for finding in several if finding.stops and finding.verdict is mark), "")
-    return f": {text}" if text else ""
+    return f": {ours(text)}" if text else ""
 
 
 def _line(row: Row, stages: Sequence[Stage], *, done: bool) -> HostLine:
@@ -156,14 +175,14 @@ def _line(row: Row, stages: Sequence[Stage], *, done: bool) -> HostLine:
 
 def _unknown(stage: Stage, looking: Stage | None, *, waits: bool) -> Cell | None:
     if stage is looking:
-        return Cell("running", "checking…", "check in progress")
+        return Cell("running", _("checking…"), _("check in progress"))
     return Cell("waiting", "…", _("not checked yet")) if waits or looking is not None else None
 
 
 def _cell(finding: Finding) -> Cell:
     if finding.because is not None:
         return Cell("unknown", _("not reached"), finding.text)
-    short = finding.short or str(finding.verdict)
+    short = ours(finding.short) or str(finding.verdict)
     text = short if len(short) <= _SHORT else f"{short[: _SHORT - 1]}…"
     return Cell(str(finding.verdict), text, finding.text)
 

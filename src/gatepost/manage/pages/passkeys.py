@@ -40,6 +40,7 @@ from gatepost.manage.use_cases.passkey_login import (
 )
 from gatepost.manage.use_cases.refusal import Refusal
 from gatepost.manage.web.refusal_audit import note_throttled
+from gatepost.sentences import ours
 from gatepost.texts import N_
 
 if TYPE_CHECKING:
@@ -106,7 +107,7 @@ def _make(request: Request) -> Response:
     try:
         made = execute(add_own_passkey, context_of(request), passkey)
     except Refusal as refusal:
-        text = "; ".join(error.message for error in refusal.errors) or refusal.text
+        text = "; ".join(ours(error.message) for error in refusal.errors) or ours(refusal.text)
         answer = see_other(request, "/account", _("The passkey was not added: %(text)s.", text=text), "fail")
     else:
         answer = see_other(request, "/account", _("The passkey %(name)s was added.", name=made.name))

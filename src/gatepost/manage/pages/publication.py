@@ -29,6 +29,7 @@ from gatepost.manage.use_cases.publication import (
     view_publication,
 )
 from gatepost.manage.use_cases.refusal import Refusal
+from gatepost.sentences import ours
 from gatepost.texts import N_
 
 if TYPE_CHECKING:
@@ -136,7 +137,7 @@ def _run_check(request: Request, view: PublicationView) -> DnsCheck | str | None
         try:
             execute(see_publication, context_of(request), publication_request)
         except Refusal as refusal:
-            return refusal.text
+            return ours(refusal.text)
         return _found(request).dns_check
     return view.dns_check
 

@@ -18,6 +18,7 @@ from gatepost.manage.access.principal import Scope
 from gatepost.manage.pages.exports import exported
 from gatepost.manage.pages.guard import context_of, executing, or_not_there, principal_of
 from gatepost.manage.pages.login import local_target
+from gatepost.manage.pages.refusal_texts import by_field
 from gatepost.manage.pages.rendering import link, render, see_other
 from gatepost.manage.pages.time_zones import local_times
 from gatepost.manage.use_cases.client import all_items
@@ -172,7 +173,7 @@ def _do(request: Request) -> Response:
     except Refusal as refusal:
         if refusal.kind is not RefusalKind.INPUT:
             raise
-        return _confirm(request, {error.path: error.message for error in refusal.errors} or {"": refusal.text})
+        return _confirm(request, by_field(refusal))
     back = _back(form)
     if not done.changed:
         return see_other(request, back, _("Nothing was done: the messages are no longer in quarantine."), "warn")

@@ -20,6 +20,7 @@ from gatepost.manage.pages.guard import context_of, executing, or_not_there, pri
 from gatepost.manage.pages.login import local_target
 from gatepost.manage.pages.message_head import head_of
 from gatepost.manage.pages.paging import foot, paged
+from gatepost.manage.pages.refusal_texts import by_field
 from gatepost.manage.pages.rendering import link, render, see_other
 from gatepost.manage.pages.resource_paths import trace_path
 from gatepost.manage.use_cases.client import all_items
@@ -318,7 +319,7 @@ def _do(request: Request) -> Response:
     except Refusal as refusal:
         if refusal.kind is not RefusalKind.INPUT:
             raise
-        return _confirm(request, {error.path: error.message for error in refusal.errors} or {"": refusal.text})
+        return _confirm(request, by_field(refusal))
     back, action = _back(form), actions.action
     if not done.changed:
         return see_other(request, back, _("Nothing was done: the messages are no longer in the queue."), "warn")

@@ -59,6 +59,7 @@ from gatepost.manage.use_cases.resource_views import (
     view_part,
 )
 from gatepost.pki.certificates.directory_secrets import asks_graph, logs_in
+from gatepost.sentences import ours
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -197,7 +198,7 @@ def _verified(request: Request, page: KindPage, one: Part) -> Response:
     except Refusal as refusal:
         text = "\n".join([refusal.text, *map(str, refusal.errors)])
         return _shown(request, page, one, _DOMAIN, HTTPStatus.CONFLICT, text)
-    text = " ".join([_("%(name)s is verified.", name=one.name), *outcome.warnings])
+    text = " ".join([_("%(name)s is verified.", name=one.name), *map(ours, outcome.warnings)])
     return see_other(request, part_path(one), text, "warn" if outcome.warnings else "pass")
 
 
@@ -210,9 +211,8 @@ def _changed_recipients(request: Request, page: KindPage, one: Part) -> Response
     except Refusal as refusal:
         text = "\n".join([refusal.text, *map(str, refusal.errors)])
         return _shown(request, page, one, _DOMAIN, HTTPStatus.UNPROCESSABLE_ENTITY, text)
-    text = " ".join(
-        [_("The list of recipients was changed.") if outcome.changes else _("Nothing changed."), *outcome.warnings]
-    )
+    said = _("The list of recipients was changed.") if outcome.changes else _("Nothing changed.")
+    text = " ".join([said, *map(ours, outcome.warnings)])
     return see_other(request, part_path(one), text, "warn" if outcome.warnings else "pass")
 
 
@@ -281,7 +281,7 @@ def _acted(request: Request, page: KindPage, one: Part, more: _More | None) -> R
             raise
         return _shown(request, page, one, more, HTTPStatus.UNPROCESSABLE_ENTITY, refusal.text)
     label = one.label[:1].upper() + one.label[1:]
-    text = " ".join([_("%(label)s was removed.", label=label), *outcome.warnings])
+    text = " ".join([_("%(label)s was removed.", label=label), *map(ours, outcome.warnings)])
     return see_other(request, list_path(page.kind), text, "warn" if outcome.warnings else "pass")
 
 

@@ -56,6 +56,7 @@ from gatepost.manage.pages.text_filters import sentence
 from gatepost.manage.use_cases.refusal import BusyRefusal, Refusal, RefusalKind
 from gatepost.manage.web.identity import came_from
 from gatepost.manage.web.problem import is_call, refused
+from gatepost.sentences import ours
 from gatepost.texts import N_
 
 if TYPE_CHECKING:
@@ -142,7 +143,7 @@ def _refused(request: Request, error: Exception) -> Response:
         response = _page(request, HTTPStatus.TOO_MANY_REQUESTS, sentence(_(error.text)))
         response.headers["retry-after"] = str(error.again)
         return response
-    return _page(request, _STATUSES[error.kind], _(error.text), errors=error.errors)
+    return _page(request, _STATUSES[error.kind], ours(error.text), errors=error.errors)
 
 
 def _not_shown(request: Request, error: Exception) -> Response:

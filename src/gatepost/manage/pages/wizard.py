@@ -45,6 +45,7 @@ from gatepost.manage.use_cases.resource_views import ListOwnOrganizations, list_
 from gatepost.manage.use_cases.validation_runs import ValidateConnector
 from gatepost.policy.connectors.resources import Resources
 from gatepost.policy.connectors.trust_anchors import is_pem
+from gatepost.sentences import ours
 from gatepost.texts import N_
 from gatepost.values import replace
 
@@ -324,7 +325,7 @@ def _save(request: Request) -> Response:
     problem = _store_secret(request, draft, owner)
     warnings = [text for text in outcome.warnings if problem != "" or NOT_STORED not in text]
     warnings += [problem] if problem else []
-    text = " ".join([saved, *warnings])
+    text = " ".join([saved, *map(ours, warnings)])
     path = connector_path(owner.name, scenario.direction, draft["name"])
     return see_other(request, link(path, made="yes"), text, "warn" if warnings else "pass")
 

@@ -13,6 +13,7 @@ from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.policy.connectors.names import covers
 from gatepost.policy.connectors.records import InboundConnector, OutboundConnector
 from gatepost.policy.connectors.resources import Resources
+from gatepost.texts import N_
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -98,8 +99,9 @@ def choose_connector(resources: Resources, name: str, organization: str = "", di
     matches = [candidate for candidate in known if candidate.connector.name.lower() == name.lower()]
     if not matches:
         names = [candidate.connector.name for candidate in known]
-        label = f"{direction} connector" if direction else "connector"
-        raise Refusal(RefusalKind.MISSING, f"there is no {label} {name!r}; {instead(name, names)}")
+        there = instead(name, names)
+        label = {"inbound": INBOUND.label, "outbound": OUTBOUND.label}.get(direction or "", N_("connector"))
+        raise Refusal(RefusalKind.MISSING, f"there is no {label} {name!r}; {there}")
     if len(matches) > 1:
         labels = [match.label for match in matches]
         text = f"{one_of(name, labels)}. Say which organization or direction is meant"

@@ -28,6 +28,7 @@ from gatepost.policy.connectors.values import Mode
 from gatepost.quantity import quantity
 from gatepost.store.interface import TraceFilter
 from gatepost.store.trace import Among
+from gatepost.texts import own
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -99,6 +100,25 @@ class RehearsalDay(msgspec.Struct, frozen=True):
     unknown: int
 
 
+_LOST: Final = {
+    "would be refused": "{failed} of {messages} would have been refused",
+    "would be held back": "{failed} of {messages} would have been held back",
+    "refused": "{failed} of {messages} were refused",
+    "held back": "{failed} of {messages} were held back",
+}
+_LOST_ONE: Final = _LOST | {
+    "refused": "{failed} of {messages} was refused",
+    "held back": "{failed} of {messages} was held back",
+}
+_KEPT: Final = {
+    "would be refused": "none of {messages} would have been refused",
+    "would be held back": "none of {messages} would have been held back",
+    "refused": "none of {messages} were refused",
+    "held back": "none of {messages} were held back",
+}
+"""What became of messages, by the word of `RehearsalReport.words` for those that failed."""
+
+
 class RehearsalReport(msgspec.Struct, frozen=True):
     """Effect on real mail, real or rehearsed. Times: seconds since 1970.
 
@@ -153,18 +173,28 @@ class RehearsalReport(msgspec.Struct, frozen=True):
 
     @property
     def conclusion(self) -> str:
-        """In a sentence: whether it can be enforced, or what it did."""
+        """In a sentence: whether it can be enforced, or what it did, and by which command to see an example."""
+        if self.answer is not False:
+            return self.summary
+        return f"{own(self.summary)}; see one with: gatepost trace show {self.failed_groups[0].sample}"
+
+    @property
+    def _lost(self) -> str:
+        texts = _LOST_ONE if self.failed == 1 else _LOST
+        messages = quantity(self.messages, "message")
+        return texts[self.words[1]].format(failed=f"{self.failed:,}", messages=messages)
+
+    @property
+    def summary(self) -> str:
+        """The same without the command."""
         failed = self.words[1]
         match self.answer:
             case False:
-                sample = self.failed_groups[0].sample
-                start = "not ready to enforce: " if self.is_trial else ""
-                count = f"{self.failed:,} of {quantity(self.messages, 'message')}"
-                return f"{start}{count} {_past(failed, self.failed)}; see one with: gatepost trace show {sample}"
+                return f"not ready to enforce: {own(self._lost)}" if self.is_trial else self._lost
             case True:
-                but = f", but {self.unknown:,} could not be evaluated" if self.unknown else ""
-                start = "ready to enforce: " if self.is_trial else ""
-                return f"{start}none of {quantity(self.messages, 'message')} {_past(failed)}{but}"
+                kept = _KEPT[failed].format(messages=quantity(self.messages, "message"))
+                some = f"{own(kept)}, but {self.unknown:,} could not be evaluated" if self.unknown else kept
+                return f"ready to enforce: {own(some)}" if self.is_trial else some
             case None if self.messages:
                 hint = "" if self.replay or self.rule or not self.formed else "; re-evaluate them to get a result"
                 return f"inconclusive: none of the messages could be evaluated{hint}"
@@ -220,12 +250,6 @@ def show_rehearsal(context: Context, request: RehearsalQuestion) -> RehearsalRep
         peers=[RehearsalPeer(peer, **_counts(counts), last=last) for peer, counts, last in report.peers()],
         days=[RehearsalDay(day, **_counts(counts)) for day, counts in sorted(report.days.items())],
     )
-
-
-def _past(failed: str, number: int = 0) -> str:
-    if failed.startswith("would"):
-        return failed.replace("would be", "would have been")
-    return f"{'was' if number == 1 else 'were'} {failed}"
 
 
 def _subject(seen: Resources, question: RehearsalQuestion) -> Part:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 _MOST: Final = 400
 _MOST_OF_ONE: Final = 100  # address, or /64 of IPv6: a browser opens six, a proxy as many as it has requests
 _SECONDS: Final = 60.0  # for a whole request; 32 MiB take as long at 4.5 Mbit/s
+_PARTING: Final = 0.5  # seconds, when the gateway stops: several times what an answer needs around the world
 _TOO_MANY: Final = "The admin centre has too many connections. Try again later."
 _NO_REQUEST: Final = "This is not a valid HTTP/1.1 request (RFC 9112), or its header section is larger than 32 KiB."
 _LOGGED_EVERY: Final = 60.0
@@ -97,6 +98,13 @@ class BoundedConnection(H11Protocol):
         _end(self._late)
         _end(self._stuck)
         super().connection_lost(exc)
+
+    def shutdown(self) -> None:
+        """The gateway stops. Who asks nothing has little time to say goodbye, as TLS wants it: a browser may sleep."""
+        super().shutdown()
+        if self.transport.is_closing():
+            _end(self._late)
+            self._late = self.loop.call_later(_PARTING, self._abort)
 
     def pause_writing(self) -> None:
         """More of the answer was written than the other side has fetched."""

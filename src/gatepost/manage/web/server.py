@@ -54,12 +54,11 @@ class _Server(uvicorn.Server):
 
 
 class WebServer:
-    """Serves an application over HTTPS. port: where. Raises CertificateFileError or OSError for its certificate."""
+    """Serves an application over HTTPS. Raises CertificateFileError or OSError for its certificate."""
 
     def __init__(self, application: ASGIApp, settings: Settings, sockets: Sequence[socket.socket]) -> None:
         self._settings = settings
         self._sockets = list(sockets)
-        self.port: int = self._sockets[0].getsockname()[1]
         self.certificate = admin_certificate(settings)
         self._tls = tls_context(self.certificate)
         logging.getLogger("uvicorn").setLevel(logging.ERROR)
@@ -79,7 +78,7 @@ class WebServer:
         self._server = _Server(config)
         self._task: asyncio.Task[None] | None = None
 
-    async def start(self) -> None:
+    def start(self) -> None:
         """Begin to serve."""
         self._task = spawn(self._server.serve(self._sockets), "admin centre")
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from gatepost.policy.connectors.errors import FieldError
+from gatepost.texts import own
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -70,7 +71,7 @@ class Holder(NamedTuple):
         """Say who may decide this, and what else the tenant can do."""
         field, instead = next(iter(self.fields.items()))
         said = f"the gateway's owner granted {field} for the present destination only; ask the owner"
-        return f"{said}, or for {field} {instead}" if instead else said
+        return f"{said}, or for {field} {own(instead)}" if instead else said
 
 
 def moved(holder: Holder) -> Iterator[FieldError]:

@@ -21,19 +21,19 @@ if TYPE_CHECKING:
 
 
 _TYPES = {
-    "bool_type": "must be true or false, without quotes",
-    "int_type": "must be a whole number, without quotes",
-    "string_type": "must be a text in quotes",
-    "string_unicode": "must be a text in UTF-8",
-    "tuple_type": "must be a list in brackets, even for one value",
-    "model_type": "must be a table of keys and values",
-    "model_attributes_type": "must be a table of keys and values",
-}
-_BOUNDS = {
-    "string_too_short": ("min_length", "must have at least", ("character", "characters")),
-    "string_too_long": ("max_length", "must have at most", ("character", "characters")),
-    "too_short": ("min_length", "needs at least", ("entry", "entries")),
-    "too_long": ("max_length", "may have at most", ("entry", "entries")),
+    "bool_type": "{value} must be true or false, without quotes",
+    "int_type": "{value} must be a whole number, without quotes",
+    "string_type": "{value} must be a text in quotes",
+    "string_unicode": "{value} must be a text in UTF-8",
+    "tuple_type": "{value} must be a list in brackets, even for one value",
+    "model_type": "{value} must be a table of keys and values",
+    "model_attributes_type": "{value} must be a table of keys and values",
+    "enum": "{value} is not possible here; choose {expected}",
+    "string_pattern_mismatch": "{value} has the wrong form; it must match {pattern}",
+    "string_too_short": "{value} must have at least {size}",
+    "string_too_long": "{value} must have at most {size}",
+    "too_short": "{value} needs at least {size}",
+    "too_long": "{value} may have at most {size}",
 }
 
 
@@ -107,21 +107,19 @@ def explain(error: ErrorDetails, known: Iterable[str] = ()) -> str:
         return _QUOTED.sub(r"\1...\2", str(context["error"]))
     if kind == "missing":
         return "is missing: it has no default, so write it"
-    if isinstance(value, str) and f"string_{kind}" in _BOUNDS:
+    if isinstance(value, str) and kind in {"too_short", "too_long"}:
         kind = f"string_{kind}"
-    return f"{_short(value)} {_reason(kind, context) or error['msg']}"
+    if kind not in _TYPES:
+        return f"{_short(value)} {error['msg']}"
+    return _TYPES[kind].format(value=_short(value), **{"size": _size(kind, context), **context})
 
 
-def _reason(kind: str, context: Mapping[str, Any]) -> str:
-    """Explain what is wrong with the value, for pydantic's most common error types; "" for the others."""
-    if kind == "enum":
-        return f"is not possible here; choose {context['expected']}"
-    if kind == "string_pattern_mismatch":
-        return f"has the wrong form; it must match {context['pattern']}"
-    if kind in _BOUNDS:
-        name, text, noun = _BOUNDS[kind]
-        return f"{text} {quantity(context[name], *noun)}"
-    return _TYPES.get(kind, "")
+def _size(kind: str, context: Mapping[str, Any]) -> str:
+    """The length that is the least or the most; "" of what has none."""
+    bound = context.get("min_length", context.get("max_length"))
+    if bound is None:
+        return ""
+    return quantity(bound, "character") if kind.startswith("string") else quantity(bound, "entry", "entries")
 
 
 def _short(given: object) -> str:

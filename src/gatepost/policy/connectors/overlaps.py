@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from gatepost.policy.connectors.errors import FieldError
 from gatepost.policy.connectors.names import Claim, covers, parents
+from gatepost.texts import own
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -111,10 +112,11 @@ def check_together(
 def _overlap(claim: Claim, other: Claim, place: int, *, is_hidden: bool) -> FieldError:
     how = relation(claim.name, other.name)
     if how is Relation.EQUALS:
-        known = " on this gateway" if is_hidden else f", by organization.{other.organization}"
-        text = f"{claim.name} is accepted already{known}"
+        where = " on this gateway" if is_hidden else f", by organization.{other.organization}"
+        text = f"{claim.name} is accepted already{where}"
     else:
-        known = "a domain that is accepted already on this gateway"
-        text = f"{claim.name} {how} {known if is_hidden else f'{other.name} of organization.{other.organization}'}"
+        hidden = "a domain that is accepted already on this gateway"
+        wide = own(hidden if is_hidden else f"{other.name} of organization.{other.organization}")
+        text = f"{claim.name} covers {wide}" if how is Relation.COVERS else f"{claim.name} is covered by {wide}"
     path = f"organization.{claim.organization}.accepted_domain[{place}] {claim.name!r}.name"
-    return FieldError(path, f"{text}; a domain belongs to one organization, once")
+    return FieldError(path, f"{own(text)}; a domain belongs to one organization, once")

@@ -31,6 +31,7 @@ from gatepost.policy.connectors.values import (
     TlsSettings,
     TlsVersion,
 )
+from gatepost.texts import own
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -390,12 +391,14 @@ def _unknown_connectors(draft: OrganizationDraft) -> Iterator[FieldError]:
             import difflib  # noqa: PLC0415 - for mistakes alone
 
             near = difflib.get_close_matches(wanted.lower(), names, n=1)
-            hint = f"; did you mean {names[near[0]]!r}?" if near else _KNOWN_CONNECTORS[bool(names)]
+            hint = f"did you mean {names[near[0]]!r}?" if near else _KNOWN_CONNECTORS[bool(names)]
             hint = hint.format(", ".join(sorted(map(repr, names.values()))))
-            yield rule.error("route_via_connector", f"the organization has no outbound connector {wanted!r}{hint}")
+            yield rule.error(
+                "route_via_connector", f"the organization has no outbound connector {wanted!r}; {own(hint)}"
+            )
 
 
-_KNOWN_CONNECTORS = {True: "; it has {}", False: "; write it under [[organization.NAME.outbound_connector]]"}
+_KNOWN_CONNECTORS = {True: "it has {}", False: "write it under [[organization.NAME.outbound_connector]]"}
 
 
 def _wildcard_domains(draft: OrganizationDraft) -> Iterator[FieldError]:

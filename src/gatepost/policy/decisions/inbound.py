@@ -470,8 +470,8 @@ def _requirement(connector: InboundConnector | None) -> str:
 
 def _rehearsed(connector: InboundConnector | None) -> str:
     """The additional demand, were the connector in force; "" if there is none."""
-    demand = _demand(connector)
-    return demand if _in_rehearsal(connector) and demand != "opportunistic" else ""
+    demand = _demand(connector) if _in_rehearsal(connector) else "opportunistic"
+    return demand if demand != "opportunistic" else ""
 
 
 def _in_rehearsal(connector: InboundConnector | None) -> bool:
@@ -480,10 +480,10 @@ def _in_rehearsal(connector: InboundConnector | None) -> bool:
 
 def _demand(connector: InboundConnector | None) -> str:
     """A connector's demand on the session, in the words of `policy.decisions.outbound.describe`."""
-    if connector is None:
+    if connector is None or not (connector.restrict_domains_to_certificate or connector.require_tls):
         return "opportunistic"
     limits = limits_of(connector).texts
     further = f" with {' and '.join(limits)}" if limits else ""
     if connector.restrict_domains_to_certificate:
         return f"authenticated({connector.tls_sender_certificate_name}){further}"
-    return f"encrypted{further}" if connector.require_tls else "opportunistic"
+    return f"encrypted{further}"

@@ -82,7 +82,7 @@ def named_in(detail: Mapping[str, Any]) -> frozenset[str]:
 
 def concerns_others(detail: Mapping[str, Any]) -> bool:
     """Whether another organization says which way mail goes, by the detail of an attempt."""
-    return any(detail.get(name) for name in _OUTBOUND)
+    return any(map(detail.get, _OUTBOUND))
 
 
 def public_reply(reply: Reply) -> Reply:
@@ -111,7 +111,7 @@ def without_others(row: Row, hidden: Collection[str] = ()) -> dict[str, Any]:
 
 def _may_tell_of_others(detail: Mapping[str, Any], hidden: Collection[str]) -> bool:
     """Whether anything of how a message came may have to be left out; for most mail nothing has."""
-    return bool(hidden) or any(detail.get(name) for name in _MAY_TELL)
+    return bool(hidden) or any(map(detail.get, _MAY_TELL))
 
 
 def inbound_without_others(inbound: dict[str, Any], organization: str, hidden: Hidden) -> dict[str, Any]:

@@ -6,6 +6,7 @@ open another, or make this raise.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from gatepost.protocols.message.header_text import fold, format_date, host_text, token_text
@@ -37,16 +38,16 @@ def received_field(  # noqa: PLR0913  one for each clause of the field
     clause must not tell one recipient of another (RFC 5321 section 7.2). now: seconds since 1970.
     """
     source = fold([f"Received: from {host_text(hello)}", f"([{_address(peer_ip)}])"])
-    words = [
-        f"\tby {host_text(by)}",
-        *_with(greeted_with, tls, queue_id, smtputf8=smtputf8, authenticated=authenticated),
-    ]
     if _can_be_shown(recipient, smtputf8=smtputf8):
-        closing = fold([f"\tfor <{recipient}>;", format_date(now)])
+        end, closing = "", fold([f"\tfor <{recipient}>;", format_date(now)])
     else:
-        words[-1] += ";"
-        closing = "\t" + format_date(now)
-    return f"{source}\r\n{fold(words)}\r\n{closing}\r\n".encode()
+        end, closing = ";", "\t" + format_date(now)
+    facts = (tls.version, tls.suite, tls.group) if tls is not None else None
+    protocol = with_protocol(greeted_with, tls=tls is not None, smtputf8=smtputf8, authenticated=authenticated)
+    if queue_id:
+        before, line = _by(by, protocol, facts)
+        return f"{source}\r\n{before}{fold([line, f'id {token_text(queue_id)}{end}'])}\r\n{closing}\r\n".encode()
+    return f"{source}\r\n{''.join(_by(by, protocol, facts, end))}\r\n{closing}\r\n".encode()
 
 
 def with_protocol(greeted_with: str, *, tls: bool, smtputf8: bool, authenticated: bool = False) -> str:
@@ -58,17 +59,17 @@ def with_protocol(greeted_with: str, *, tls: bool, smtputf8: bool, authenticated
     return name + "S" * tls + "A" * authenticated
 
 
-def _with(greeted_with: str, tls: TlsFacts | None, queue_id: str, *, smtputf8: bool, authenticated: bool) -> list[str]:
-    protocol = with_protocol(greeted_with, tls=tls is not None, smtputf8=smtputf8, authenticated=authenticated)
-    words = [f"with {protocol}"]
+@lru_cache(maxsize=64)  # none of it is what a peer says: a listener has a handful of them
+def _by(by: str, protocol: str, tls: tuple[str, str, str] | None, end: str = "") -> tuple[str, str]:
+    """The clauses before the queue id, as whole lines with their CRLF, and the line that goes on. end: behind them."""
+    words = [f"\tby {host_text(by)}", f"with {protocol}"]
     if tls is not None:
-        facts = [f"version={token_text(tls.version)}", f"cipher={token_text(tls.suite)}"]
-        if tls.group:
-            facts.append(f"group={token_text(tls.group)}")
+        version, suite, group = map(token_text, tls)
+        facts = [f"version={version}", f"cipher={suite}"] + ([f"group={group}"] if group else [])
         words += ("(" + ", ".join(facts) + ")").split(" ")
-    if queue_id:
-        words.append(f"id {token_text(queue_id)}")
-    return words
+    words[-1] += end
+    before, line_end, line = fold(words).rpartition("\r\n")
+    return before + line_end, line
 
 
 def _address(peer_ip: str) -> str:

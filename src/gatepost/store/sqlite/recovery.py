@@ -27,9 +27,11 @@ if TYPE_CHECKING:
 _YEAR = 366 * 86400.0
 _FILE_CLOCK = 0.02  # seconds by which the kernel's time of a file may be behind the clock: a tick is 10 ms at most
 _HIGHEST = (
-    "SELECT max(ifnull((SELECT max(id) FROM message), 0), ifnull((SELECT max(big) FROM message), 0),"
-    " ifnull((SELECT max(id) FROM delivery), 0))"
+    "SELECT max(ifnull((SELECT max(id) FROM message), 0),"
+    " ifnull((SELECT max(big) FROM message INDEXED BY big WHERE big IS NOT NULL), 0))"
 )
+# One look at each row, for both: deliveries with an id beyond that of any message, and those that were in memory.
+_FRESH_OR_BEYOND = "SELECT ifnull(max(id), 0), ifnull(sum(next_at = 0), 0) FROM delivery WHERE next_at = 0 OR id > ?"
 
 _log = logging.getLogger(__name__)
 
@@ -69,11 +71,14 @@ def recover(connection: apsw.Connection, big: Path, now: float) -> int:
     ).fetchall()
     for (message,) in touched:
         _remove_if_done(connection, message)
-    connection.execute("UPDATE delivery SET next_at = ? WHERE next_at = 0", (now,))
+    highest: int = connection.execute(_HIGHEST).get
+    row: Any = connection.execute(_FRESH_OR_BEYOND, (highest,)).fetchone()
+    beyond, fresh = row
+    if fresh:
+        connection.execute("UPDATE delivery SET next_at = ? WHERE next_at = 0", (now,))
     connection.execute("COMMIT")
     remove_strays(big, dict(connection.execute(_PROMISED)))
-    highest: int | None = connection.execute(_HIGHEST).get
-    return highest or 0
+    return max(highest, int(beyond))
 
 
 def last_written(directory: Path, now: float) -> float:

@@ -50,10 +50,20 @@ _LEASE = (
     " FROM delivery AS d INDEXED BY due JOIN message AS m ON m.id = d.message"
     " WHERE d.destination = ? AND d.next_at > 0 AND d.next_at <= ? AND NOT d.held ORDER BY d.next_at LIMIT ?"
 )
-_BRING_FORWARD = (
-    "UPDATE delivery INDEXED BY due SET next_at = ?1 WHERE next_at > 0 AND NOT held AND next_at > ?1"
-    " AND substr(last_error, 1, length(?2)) = ?2"
+# From one destination to the next, and for each only what is beyond: to go through all entries of a million takes 6 s.
+_BRING_FORWARD = """
+WITH RECURSIVE names(name) AS (
+    SELECT min(destination) FROM delivery INDEXED BY due WHERE next_at > 0 AND NOT held
+    UNION ALL
+    SELECT (
+        SELECT min(destination) FROM delivery INDEXED BY due WHERE destination > name AND next_at > 0 AND NOT held
+    ) FROM names WHERE name IS NOT NULL
 )
+UPDATE delivery SET next_at = ?1 WHERE (message, id) IN (
+    SELECT message, id FROM names JOIN delivery INDEXED BY due
+    ON destination = name AND next_at > ?1 AND next_at > 0 AND NOT held AND substr(last_error, 1, length(?2)) = ?2
+)
+"""
 _MARK_LEASED = "UPDATE delivery SET next_at = 0 WHERE message = ? AND id = ?"
 _EARLIEST = "SELECT min(next_at) FROM delivery INDEXED BY due WHERE destination = ? AND next_at > 0 AND NOT held"
 _BODY = "SELECT message.big, body.data FROM message LEFT JOIN body ON body.id = message.id WHERE message.id = ?"

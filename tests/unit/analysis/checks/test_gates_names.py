@@ -32,7 +32,7 @@ def found(entries, hosts=None, policies=(), *, served=False):
 def test_names_are_expected_once_with_the_first_reason():
     names = expected_names(HOST, {"a.example": (HOST, "mx2.a.example"), "b.example": "no answer"}, (), served=False)
     assert names == (
-        Expected(HOST, "the gateway's own name, server.hostname", ours=True),
+        Expected(HOST, "the gateway's own name (server.hostname)", ours=True),
         Expected("mx2.a.example", "MX host of a.example"),
     )
     policies = [policy(mx=("mx3.a.example", "*.a.example")), policy(StsMode.NONE, (), "c.example")]
@@ -66,7 +66,7 @@ CASES = {
         ("b.example",),
         ("b.example",),
         {},
-        [(Mark.FAIL, f"{HOST} is not covered (the gateway's own name, server.hostname)")],
+        [(Mark.FAIL, f"{HOST} is not covered (the gateway's own name (server.hostname))")],
     ),
     "an MX host that was covered": (
         (HOST,),

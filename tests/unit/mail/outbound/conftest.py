@@ -32,14 +32,14 @@ from gatepost.policy.connectors.model import parse
 from gatepost.protocols.tls.profile import PROFILES
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
     from pathlib import Path
 
     from gatepost.net.stream import Stream, TlsContext
     from gatepost.protocols.tls.facts import TlsFacts
 
 FAST = SmtpTimeouts(
-    connect=1, greeting=0.8, hello=0.8, handshake=0.8, envelope=0.8, recipient=0.01, data=0.1, block=3.0, end=3.0
+    connect=1, greeting=0.8, hello=0.8, handshake=0.8, envelope=0.8, recipient=0.01, data=0.8, block=3.0, end=3.0
 )
 EXTENSIONS = ("PIPELINING", "SIZE 100000000", "8BITMIME", "ENHANCEDSTATUSCODES", "DSN", "SMTPUTF8", "CHUNKING")
 
@@ -90,6 +90,11 @@ class Peer:
 
     def _opened(self, stream: Stream) -> None:
         self.connections.append(PeerSession(self, stream))
+
+    async def sees(self, happened: Callable[[], object]) -> None:
+        """Wait for something here: what the other side does takes its time."""
+        while not happened():  # noqa: ASYNC110 - it is a recording, it signals nothing
+            await asyncio.sleep(0.001)
 
     def said(self, verb: str) -> int:
         """How often a command came."""

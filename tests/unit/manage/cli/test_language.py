@@ -333,6 +333,42 @@ def test_main_commands_speak_the_language(stored, monkeypatch, words, swedish, g
         assert [text for text in expected if text in english.output] == []
 
 
+@pytest.mark.parametrize(
+    ("words", "english", "swedish", "german"),
+    [
+        (
+            ("connector", "show", "nobody"),
+            "there is no connector 'nobody'; there are: 'rest'",
+            "koppling 'nobody' finns inte; det finns: 'rest'",
+            "nicht vorhanden: Connector 'nobody'; vorhanden: 'rest'",
+        ),
+        (
+            ("connector", "set", "rest", "tls_domain=bank.example"),
+            'the name is compared only under tls_settings = "domain-validation"',
+            'namnet jämförs bara under tls_settings = "domain-validation"',
+            'der Name wird nur unter tls_settings = "domain-validation" verglichen',
+        ),
+    ],
+)
+def test_refusals_of_use_cases_speak_the_language_but_not_to_programs(
+    stored, monkeypatch, words, english, swedish, german
+):
+    for values, expected in ((ENGLISH, english), (SWEDISH, swedish), (GERMAN, german)):
+        result = speak_in(monkeypatch, stored, values, *words)
+        assert result.exit_code == 2
+        assert expected in result.stderr
+        assert english in speak_in(monkeypatch, stored, values, *words, "--json").stderr
+
+
+def test_a_sentence_that_the_terminal_cannot_show_stays_in_english(environment, monkeypatch):
+    environment(**SWEDISH)
+    text = "resolve the items marked ✗ or ?, then: gatepost certificate changeover check 1"
+    assert language.ours(text).startswith("åtgärda")
+    monkeypatch.setattr(sys, "stdout", SimpleNamespace(encoding="iso-8859-1"))
+    assert language.ours(text) == text
+    assert language.ours("all partners were notified") == "alla partner har meddelats"
+
+
 def test_a_table_is_translated_on_a_terminal_alone(stored, monkeypatch):
     """In a pipe it is for programs, as its tabs are: headings and cells."""
     outputs = {}
@@ -397,6 +433,7 @@ class _Stream:
         ("report", "tls"),
         ("evidence", "verify"),
         ("tls", "profiles"),
+        ("doctor", "--offline"),
         EXPLAIN,
     ],
     ids="-".join,
@@ -405,6 +442,6 @@ def test_what_programs_read_is_the_same_in_every_language(stored, monkeypatch, w
     """But for digits: a status tells times."""
     results = [speak_in(monkeypatch, stored, values, *words, "--json") for values in (ENGLISH, SWEDISH, GERMAN)]
     assert len({result.exit_code for result in results}) == 1
-    shown = [re.sub(r"[0-9a-f]{12,}|\d+", "0", result.output) for result in results]
+    shown = [re.sub(r"[0-9a-f]{12,}|\d[\d.,]*", "0", result.output) for result in results]
     assert shown == [shown[0]] * 3
     assert results[0].stdout or results[0].exit_code

@@ -56,6 +56,6 @@ def test_a_long_text_is_cut_around_the_word(monkeypatch):
 
 def test_a_search_takes_milliseconds():
     search("warm")
-    began = time.perf_counter()
+    began = time.process_time()
     search("the gateway tls certificate connector mail domain host")
-    assert time.perf_counter() - began < 0.5
+    assert time.process_time() - began < 0.5

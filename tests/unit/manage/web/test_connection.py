@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import http.client
 import re
 import ssl
+import time
 
 import pytest
 
@@ -28,14 +30,15 @@ def settings(tmp_path):
 
 @contextlib.asynccontextmanager
 async def served(app, settings):
-    server = WebServer(app, settings, bind("127.0.0.1:0"))
-    await server.start()
+    (port,) = bind("127.0.0.1:0")
+    server = WebServer(app, settings, [port])
+    server.start()
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     writers = []
 
     async def dial():
-        reader, writer = await asyncio.open_connection("127.0.0.1", server.port, ssl=context)
+        reader, writer = await asyncio.open_connection("127.0.0.1", port.getsockname()[1], ssl=context)
         writers.append(writer)
         return reader, writer
 
@@ -97,6 +100,31 @@ def test_between_requests_the_connection_stays(settings, echo, monkeypatch):
                 assert (await head_of(reader)).startswith(b"HTTP/1.1 200")
                 await reader.readuntil(b"0\r\n\r\n")
                 await asyncio.sleep(0.4)
+
+    asyncio.run(story())
+
+
+def test_who_sleeps_between_requests_holds_up_no_stop(settings, echo):
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+
+    async def story():
+        server = WebServer(echo, settings, bind("127.0.0.1:0"))
+        await server.start()
+        client = http.client.HTTPSConnection("127.0.0.1", server.port, timeout=30, context=context)
+
+        def ask():
+            client.request("GET", "/")
+            with client.getresponse() as answer:
+                assert answer.status == 200
+                answer.read()
+
+        await asyncio.to_thread(ask)  # and reads no more, so it does not answer the end of TLS
+        begun = time.monotonic()
+        await server.close(20)
+        assert time.monotonic() - begun < 10
+        assert client.sock.recv(100) == b"", "it was told"
+        client.close()
 
     asyncio.run(story())
 

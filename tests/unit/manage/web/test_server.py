@@ -38,9 +38,11 @@ async def answer(port):
 
 def test_it_serves_over_https_and_takes_up_a_new_certificate(settings, echo, caplog):
     async def story():
-        server = WebServer(echo, settings, bind("127.0.0.1:0"))
-        await server.start()
-        shown, text = await answer(server.port)
+        sockets = bind("127.0.0.1:0")
+        port = sockets[0].getsockname()[1]
+        server = WebServer(echo, settings, sockets)
+        server.start()
+        shown, text = await answer(port)
         assert shown == server.certificate.sha256
         assert text.startswith(b"HTTP/1.1 200")
         assert b"server:" not in text.lower()
@@ -48,11 +50,11 @@ def test_it_serves_over_https_and_takes_up_a_new_certificate(settings, echo, cap
         server.certificate.key.write_text("no key")
         server.certificate.key.with_name("certificate.pem").unlink()
         server.reload()
-        renewed, _ = await answer(server.port)
+        renewed, _ = await answer(port)
         assert renewed == server.certificate.sha256 != shown
         await server.close(5)
         with pytest.raises(ConnectionRefusedError):
-            await answer(server.port)
+            await answer(port)
 
     with caplog.at_level(logging.INFO):
         asyncio.run(story())
@@ -61,15 +63,17 @@ def test_it_serves_over_https_and_takes_up_a_new_certificate(settings, echo, cap
 
 def test_a_certificate_that_cannot_be_used_leaves_the_old_one(settings, echo, caplog):
     async def story():
-        server = WebServer(echo, settings, bind("127.0.0.1:0"))
-        await server.start()
+        sockets = bind("127.0.0.1:0")
+        port = sockets[0].getsockname()[1]
+        server = WebServer(echo, settings, sockets)
+        server.start()
         folder = server.certificate.key.parent
         for file in folder.iterdir():
             file.unlink()
         folder.rmdir()
         folder.write_text("in the way")
         server.reload()
-        assert (await answer(server.port))[0] == server.certificate.sha256
+        assert (await answer(port))[0] == server.certificate.sha256
         await server.close(5)
 
     asyncio.run(story())
@@ -81,15 +85,17 @@ def test_it_sleeps_while_nobody_asks_and_knows_the_time_all_the_same(settings, e
 
     async def story():
         loop = asyncio.get_running_loop()
-        server = WebServer(echo, settings, bind("127.0.0.1:0"))
-        await server.start()
+        sockets = bind("127.0.0.1:0")
+        port = sockets[0].getsockname()[1]
+        server = WebServer(echo, settings, sockets)
+        server.start()
         await asyncio.sleep(0.05)
         waking, later = [], loop.call_at
         loop.call_at = lambda when, *more, **named: waking.append(when) or later(when, *more, **named)
         await asyncio.sleep(0.3)
         assert len(waking) == 1  # this very sleep
         del loop.call_at
-        _, text = await answer(server.port)
+        _, text = await answer(port)
         said = re.search(rb"^date: (.*)\r$", text, re.MULTILINE | re.IGNORECASE)[1].decode()
         assert abs(parsedate_to_datetime(said).timestamp() - time.time()) < 2
         begun = time.monotonic()

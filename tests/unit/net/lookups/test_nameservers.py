@@ -78,8 +78,9 @@ def test_bogus_is_told_from_broken(
     nameserver: Callable[..., Any], behaviour: str, trust_ad: bool, bogus: bool, words: str
 ) -> None:
     double = nameserver(A, {"a.example": behaviour}, authentic=True)
+    timeout = 0.2 if behaviour == "silent" else 5
     with pytest.raises(LookupFailed, match=words) as caught:
-        query(double, "a.example", "A", trust_ad=trust_ad, timeout=0.2)
+        query(double, "a.example", "A", trust_ad=trust_ad, timeout=timeout)
     assert (caught.value.temporary, caught.value.bogus) == (True, bogus)
 
 
@@ -110,9 +111,7 @@ def test_beside_a_believed_nameserver_no_other_is_asked(nameserver: Callable[...
 
     async def run() -> None:
         async with nameserver(A, {"a.example": "bogus"}) as validating:
-            resolver = Resolver(
-                Nameservers(["192.0.2.1:53", f"127.0.0.1:{validating.port}"], trust_ad=True, timeout=0.5)
-            )
+            resolver = Resolver(Nameservers(["192.0.2.1:53", f"127.0.0.1:{validating.port}"], trust_ad=True, timeout=5))
             with pytest.raises(LookupFailed) as caught:
                 await resolver.query("a.example", "A")
             assert "192.0.2.1" not in caught.value.detail

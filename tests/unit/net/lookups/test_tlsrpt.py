@@ -21,7 +21,8 @@ RECORDS = {
 def asked(nameserver: Any, domain: str, **behaviour: Any) -> Any:
     async def run() -> Any:
         async with nameserver(RECORDS, **behaviour) as double:
-            resolver = Resolver(Nameservers([f"127.0.0.1:{double.port}"], timeout=0.2, attempts=1))
+            timeout = 0.2 if "silent" in double.behaviour.values() else 5
+            resolver = Resolver(Nameservers([f"127.0.0.1:{double.port}"], timeout=timeout, attempts=1))
             return await report_record(resolver, domain)
 
     return asyncio.run(run())

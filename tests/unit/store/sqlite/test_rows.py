@@ -180,3 +180,40 @@ def test_a_row_that_is_there_already_fails_the_commit(queue):
     put(queue, delivery())
     with pytest.raises(apsw.ConstraintError):
         put(queue, delivery())
+
+
+def fill(queue, count, places=2):
+    messages = [message_row(Message(number, "contoso", 1.0, "bob@contoso.example"), None) for number in range(count)]
+    waiting = [
+        delivery(number, message=number, destination=f"contoso/d{number % places}.example", next_at=50.0)
+        for number in range(count)
+    ]
+    execute(queue, messages=messages, deliveries=[delivery_row(each) for each in waiting])
+
+
+def test_what_is_due_too_late_is_due_in_time_at_every_destination(queue):
+    fill(queue, 6, 3)
+    queue.execute("UPDATE delivery SET next_at = 500.0 + id WHERE id IN (0, 1, 4)")
+    queue.execute("UPDATE delivery SET held = 1, next_at = 900.0 WHERE id = 5")
+    queue.execute("UPDATE delivery SET next_at = 0 WHERE id = 2")
+    execute(queue, brought=[(100.0, "")])
+    assert list(queue.execute("SELECT id, next_at FROM delivery ORDER BY id")) == [
+        (0, 100.0), (1, 100.0), (2, 0.0), (3, 50.0), (4, 100.0), (5, 900.0),
+    ]  # fmt: skip
+
+
+def test_looking_for_what_is_due_too_late_takes_no_longer_with_more_that_waits(queue):
+    def steps():
+        counted = []
+        queue.set_progress_handler(lambda: bool(counted.append(1)), 20)
+        execute(queue, brought=[(100.0, "")])
+        queue.set_progress_handler(None)
+        return len(counted)
+
+    fill(queue, 100)
+    few = steps()
+    assert few > 1
+    queue.execute("DELETE FROM delivery")
+    queue.execute("DELETE FROM message")
+    fill(queue, 1000)
+    assert steps() <= few + 1

@@ -226,7 +226,7 @@ class Dialogue:
     def _hello(self, verb: Verb, arguments: str) -> HelloEvent:
         domain = commands.parse_hello(arguments)
         self._count_idle()
-        return HelloEvent(verb.value, domain)
+        return HelloEvent(str(verb), domain)
 
     def _on_starttls(self, arguments: str) -> StartTlsEvent:
         if not self._extensions.starttls:
