@@ -15,7 +15,7 @@ SYSTEM := $(PYTEST) -q -o timeout=120 tests/system
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help env demo demo-nodes test test-all check format lint types imports compiled unit unit-rest pythons system system-all system-postgresql coverage mutants fuzz-rest \
-	next-hops faults kills masses powercuts soak fuzz chart chart-if-there deploy-proof peers lock docs catalogues figures bench tasks dist deb sbom release audit clean
+	next-hops faults kills masses outages powercuts soak fuzz chart chart-if-there deploy-proof peers lock docs catalogues figures bench tasks dist deb sbom release audit clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 19
@@ -141,6 +141,9 @@ masses: env ## 10,000 slow handshakes and 1,000,000 recipients over many transac
 
 kills: env ## N times SIGKILL to all processes under load, at random moments (N=1000)
 	@GATEPOST_KILLS=$(or $(N),1000) $(PYTEST) -q -n 0 -s -m long tests/system/test_kill.py -k by_kills
+
+outages: env ## (root) what a gateway leans on is away for MINUTES: resolver, authorities, lists, scanners, directory, database (MINUTES=60)
+	@GATEPOST_OUTAGES=$(or $(MINUTES),60) $(PYTEST) -q -n 0 -s -m long -o timeout=86400 tests/system/test_outages.py
 
 powercuts: env ## (root) N times the power of the disk is cut under load, and once of one that does not sync (N=100)
 	@GATEPOST_POWERCUTS=$(or $(N),100) $(PYTEST) -q -n 0 -s -m long tests/system/test_power_cut.py

@@ -154,12 +154,14 @@ def head_lines(key, path):
     return heads, before
 
 
-def one_writer(key, writer, files, heads, drills):
+def one_writer(key, writer, files, heads, drills, begun):
     chain, anchored = Chain(key), False
     for day, path in files:
         for at, (where, body) in enumerate(chain.entries(path)):
             mine = (body.get("kind"), body.get("day"), body.get("writer")) == ("begin", day, writer)
             must(at or mine, where, "the file has another's name")
+            if not at and writer != "admin":
+                begun[day] = min(begun.get(day, "9999"), str(body.get("time", "")))
             if body.get("event") == "DRILL":
                 drills[str(body.get("file"))] = str(body.get("sha256"))
         if chain.start is not None and not anchored:
@@ -199,13 +201,18 @@ def drill_results(folder, logged):
         print(f"{len(kept.keys() & logged.keys())} drill results verified")
 
 
-def must_have_head(days, heads, newest):
-    """Days whose heads are missing, though the gateway went on a day later."""
-    try:
-        at = datetime.datetime.strptime(newest, "%Y-%m-%dT%H:%M:%S.%fZ") - datetime.timedelta(days=1, minutes=10)
-    except (ValueError, OverflowError):
-        return []
-    return [day for day in sorted(days) if day not in heads and day <= at.date().isoformat()]
+def must_have_head(days, heads, begun, newest):
+    """Days whose heads are missing, though the gateway went on for minutes after them."""
+
+    def moment(time, otherwise):
+        try:
+            return datetime.datetime.strptime(time, "%Y-%m-%dT%H:%M:%S.%fZ")
+        except ValueError:
+            return otherwise
+
+    last, never = moment(newest, datetime.datetime.min), datetime.datetime.max
+    settled = [day for day, time in begun.items() if (last - moment(time, never)).total_seconds() >= 240]
+    return [day for day in sorted(days) if day not in heads and day < max(settled, default="")]
 
 
 def log(key, folder):
@@ -220,17 +227,17 @@ def log(key, folder):
             pass
     files = {place: path for place, path in found.items() if path.suffix == ".gz" or path.stat().st_size}
     heads, before = head_lines(key, heads_file)
-    newest, signed, drills = "", bool(heads), {}
+    newest, signed, drills, begun = "", bool(heads), {}, {}
     for writer in sorted({writer for writer, _ in files}):
         chain = one_writer(
-            key, writer, [(day, files[one, day]) for one, day in sorted(files) if one == writer], heads, drills
+            key, writer, [(day, files[one, day]) for one, day in sorted(files) if one == writer], heads, drills, begun
         )
         newest = newest if writer == "admin" else max(newest, chain.time)
     for day, writers in heads.items():
         for writer in writers if day >= before else ():
             must((writer, day) in files, f"{day}.{writer}.log", "the file is gone")
     drill_results(folder / "drills", drills)
-    missing = must_have_head({day for _, day in files}, heads, newest)
+    missing = must_have_head({day for _, day in files}, heads, begun, newest)
     if key.unknown or missing or not (files or signed):
         raise CannotTell(key.unknown or (f"the heads of {missing} are missing" if missing else "there is no log here"))
 

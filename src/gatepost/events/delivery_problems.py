@@ -2,8 +2,9 @@
 
 A reader of `events.stream`. What counts is decided here and judged in `analysis.alarms.mail_flow`: a run of attempts
 under a requirement that are deferred for TLS, and connections that protect less than their destination was seen to do,
-which a delivery ends; connectors whose log-in a smart host refuses; sources of recipients that give no answer;
-messages that failed without a notice, until they have one; and journal copies that their mailbox refuses.
+which a delivery ends; connectors whose log-in a smart host refuses; sources of recipients and scanners that give no
+answer; records that cannot be written; messages that failed without a notice, until they have one; and journal copies
+that their mailbox refuses.
 """
 
 from __future__ import annotations
@@ -89,6 +90,20 @@ SOURCE_DOWN: Final = "recipient-source-down"
 
 RECIPIENTS: Final = "recipients"
 """In place of the recipients' domain, with `SOURCE_DOWN`."""
+
+SCANNER_DOWN: Final = "scanner-down"
+"""In place of the result of a TLS session: a content hook has no usable answer. Then name is the hook's, and wanted its
+on_failure."""
+
+HOOK: Final = "hook"
+"""In place of the recipients' domain, with `SCANNER_DOWN`."""
+
+
+RECORDS_DOWN: Final = "records-down"
+"""In place of the result of a TLS session: what is recorded of mail waits for the disk. Then name is the record's."""
+
+MESSAGE_TRACE: Final = "message trace"
+EVIDENCE_LOG: Final = "evidence log"
 
 
 class DeliveryProblems:
@@ -181,7 +196,17 @@ class DeliveryProblems:
 
         Called on the event loop for each question, so it costs nothing while all is well.
         """
-        key = organization, domain, RECIPIENTS
+        self._note_silent((organization, domain, RECIPIENTS), SOURCE_DOWN, "", failure, at)
+
+    def note_scanner(self, organization: str, hook: str, on_failure: str, failure: str, at: float) -> None:
+        """The same of a content hook: its scanner gives no usable answer, or does."""
+        self._note_silent((organization, hook, HOOK), SCANNER_DOWN, on_failure, failure, at)
+
+    def note_record(self, record: str, failure: str, at: float) -> None:
+        """The same of a record, the message trace or the evidence log: it cannot be written, or is."""
+        self._note_silent(("", record, ""), RECORDS_DOWN, "", failure, at)
+
+    def _note_silent(self, key: _Key, kind: str, wanted: str, failure: str, at: float) -> None:
         before = self._failing.get(key)
         if not failure:
             if before is not None:
@@ -191,7 +216,7 @@ class DeliveryProblems:
         if before is None and len(self._failing) >= _MOST:
             return
         since, deferrals = (before.since, before.deferrals + 1) if before is not None else (at, 1)
-        self._failing[key] = FailingPartner(*key, "", since, at, deferrals, SOURCE_DOWN, reply=failure[:_LONG])
+        self._failing[key] = FailingPartner(*key, wanted, since, at, deferrals, kind, reply=failure[:_LONG])
         self.changed = True
 
     def _delivered(self, key: _Key, event: TraceEvent) -> None:

@@ -232,6 +232,7 @@ class Assembly:
         self._managers = [self._manager(*both) for both in zip(self._stores, self._deliverers, strict=True)]
         for manager, deliverer in zip(self._managers, self._deliverers, strict=True):
             self.parts.add(Lifecycle("a deliverer", start=manager.start, refresh=deliverer.use))
+            self._lookups.on_return.append(manager.names_answered)
         sharing = [Duty(SHARE_SECONDS, self._share_lanes)] if self._stores[0].position is not None else []
         self.parts.add(Lifecycle("attempts", duties=sharing, drain=self._drain_attempts, close=close))
 
@@ -257,7 +258,7 @@ class Assembly:
         self._issuer_keys = IssuerKeys(self._lookups.resolver, settings.oauth, roots, tenants=tenants)
         secret = partial(login_secret, self._resources)
         self._logins = Logins(self._resources.content, secret, time.monotonic, self._issuer_keys)
-        self._hooks = ContentHooks(self._lookups.resolver, tenants=tenants)
+        self._hooks = ContentHooks(self._lookups.resolver, tenants=tenants, told=self._observation.note_scanner)
         callout = Callout(self._deliverers[0].services, self._directory)
         sources = RecipientSources(settings, self._lookups.resolver, self._resources, callout, self._tokens)
         self._usage = SendingUsage(self._site.storage.sending_usage())

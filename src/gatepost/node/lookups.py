@@ -19,6 +19,7 @@ from gatepost.net.lookups.configured import configured_resolver
 from gatepost.net.lookups.http import HttpClient, https_context
 from gatepost.net.lookups.mtasts import PolicyHosts, StsPolicies
 from gatepost.net.lookups.question import LookupFailed
+from gatepost.net.lookups.return_watch import WATCH_SECONDS, ReturnWatch
 from gatepost.net.lookups.revocation import RevocationChecker
 from gatepost.net.tasks import spawn
 from gatepost.node.lifecycle import Duty, Lifecycle, nothing
@@ -48,6 +49,7 @@ class LookupServices:
     Raises ValidatorError or OSError if settings cannot be used.
 
     anchors: reads trust anchors by name. identity: what is presented as a client. http: asks who is not one of ours.
+    on_return: called when nameservers answer again, after none did.
     """
 
     def __init__(
@@ -71,13 +73,18 @@ class LookupServices:
             cache / "mta-sts",
             hosts=PolicyHosts(private=settings.outbound.private_policy_hosts),
         )
+        self._return = ReturnWatch(self.resolver, settings.server.hostname)
+        self.on_return: list[Callable[[], object]] = []
+        self._watching: asyncio.Task[None] | None = None
         self._refreshing: asyncio.Task[object] | None = None
         self._telling: asyncio.Task[None] | None = None
 
     def parts(self, lease: Lease, *, tells: bool) -> Iterator[Lifecycle]:
         """Their lives. lease: for what one worker does for the node. tells: log what is found at the start."""
         tell = self._tell if tells else nothing
-        yield Lifecycle("the resolver", start=tell, close=self._close_resolver)
+        yield Lifecycle(
+            "the resolver", start=tell, duties=[Duty(WATCH_SECONDS, self._watch)], close=self._close_resolver
+        )
         yield Lifecycle("trust anchors", reload=self._forget_anchors)
         yield Lifecycle("revocation", reload=self.revocation.retry, close=self.revocation.close)
         yield Lifecycle(
@@ -105,9 +112,21 @@ class LookupServices:
     def _tell(self) -> None:
         self._telling = spawn(_log_resolver(self.resolver, self._settings), "validation")
 
+    def _watch(self) -> None:
+        if self._watching is None or self._watching.done():
+            self._watching = spawn(self._return.look(self._names_answer), "return of nameservers")
+
+    def _names_answer(self) -> None:
+        """Ask again for all that failed meanwhile, then let mail go that waits for it."""
+        self.policies.retry()
+        self.revocation.retry()
+        for work in self.on_return:
+            work()
+
     async def _close_resolver(self) -> None:
-        if self._telling is not None:
-            self._telling.cancel()
+        for task in (self._telling, self._watching):
+            if task is not None:
+                task.cancel()
         await self.resolver.close()
 
     def _forget_anchors(self) -> None:

@@ -57,6 +57,12 @@ _METHODS: Final = frozenset({b"GET", b"HEAD"})
 _KEPT: Final = 1.0  # seconds for which what was found is served again, however often somebody asks
 _SLOWLY: Final = 30.0  # the same for what changes slowly and costs more
 _CERTIFICATES: Final = 100
+_AILMENTS: Final = {  # of a gateway that takes mail; no name of a host or an organization
+    Kind.NAMESERVERS_DOWN: "no nameserver answers",
+    Kind.SCANNER_DOWN: "a content hook gets no answer",
+    Kind.RECIPIENTS_UNKNOWN: "the recipients of a domain are not known",
+    Kind.RECORDS_UNWRITTEN: "what is recorded of mail cannot be written",
+}
 _PATIENCE: Final = 1.0  # seconds that a scrape waits for the number of deliveries
 
 _log = logging.getLogger(__name__)
@@ -136,8 +142,8 @@ class MetricsHost:
 
     def _warning(self) -> str:
         """Say what ails a gateway that takes mail: with the nameservers, all gateways would be out of use at once."""
-        down = (metrics.ALARMS.name, str(Kind.NAMESERVERS_DOWN))
-        return "no nameserver answers" if any(gauge[:2] == down for gauge in self._alarms()) else ""
+        active = {gauge[1] for gauge in self._alarms() if gauge[0] == metrics.ALARMS.name}
+        return ", ".join(text for kind, text in _AILMENTS.items() if kind in active)
 
     def known(self) -> MetricSources:
         """The figures to serve, a second old at most."""

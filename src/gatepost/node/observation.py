@@ -20,6 +20,7 @@ from gatepost.events.spans import SpanReader
 from gatepost.events.stream import EventFeed
 from gatepost.node.figures import Figures
 from gatepost.node.logs import write_lines
+from gatepost.policy.connectors.values import HookFailure, Mode
 from gatepost.store.figures import WORKERS_DIRECTORY
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from gatepost.mail.model.worker_load import WorkerLoad
     from gatepost.mail.queue.lane_budget import LaneBudget
     from gatepost.mail.queue.manager import QueueManager
+    from gatepost.policy.connectors.hook_index import ApplicableHook
     from gatepost.policy.decisions.recipient_validation import RecipientAnswer, RecipientQuestion
     from gatepost.settings.model import Settings
     from gatepost.store.interface import Store
@@ -67,10 +69,12 @@ class Observation:
         self._close_spans = _nothing
         if settings.otel.endpoint:
             readers.append(self._spans(settings, worker))
-        self._feed = EventFeed(readers, self._figures.look)
+        self._stores: Sequence[Store] = ()
+        self._feed = EventFeed(readers, self._look)
 
     def follow(self, stores: Sequence[Store], *others: Counts) -> None:
-        """Add up what stores and others count."""
+        """Add up what stores and others count, and see whether stores write their records."""
+        self._stores = stores
         self._figures.follow(*(store.counts for store in stores), *others)
         self._figures.failure = lambda: next((store.failure for store in stores if store.failure is not None), None)
         dropped = (metrics.TRACE_DROPPED.name,)
@@ -85,11 +89,23 @@ class Observation:
         self._figures.version = version
         self._figures.gauges = gauges
 
+    def _look(self) -> None:
+        waiting = [store.unwritten for store in self._stores]
+        for record in dict.fromkeys(name for each in waiting for name in each):
+            self.problems.note_record(record, next((each[record] for each in waiting if each[record]), ""), time.time())
+        self._figures.look()
+
     def note_source(self, question: RecipientQuestion, answer: RecipientAnswer) -> None:
         """Note for alarms whether the source of a domain's recipients answers."""
         if answer.exists is not None or answer.is_down:
             failure = "" if answer.exists is not None else answer.source
             self.problems.note_source(question.organization, question.domain.name, failure, time.time())
+
+    def note_scanner(self, asked: ApplicableHook, failure: str) -> None:
+        """Note for alarms whether the scanner of a content hook gives usable answers: then failure is ""."""
+        hook = asked.hook
+        then = HookFailure.ACCEPT if hook.mode is Mode.REHEARSE else hook.on_failure
+        self.problems.note_scanner(asked.organization, hook.name, str(then), failure, time.time())
 
     @property
     def load(self) -> WorkerLoad:

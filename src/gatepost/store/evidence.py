@@ -32,7 +32,8 @@ _PAUSE: Final = 60.0  # between two complaints of the same
 class EvidenceWriter:
     """Buffers events and writes their entries on its thread.
 
-    add: keeps events; for the event loop, never blocks on the disk. clock: seconds since 1970.
+    add: keeps events; for the event loop, never blocks on the disk. trouble: why they wait, "" if none do. clock:
+    seconds since 1970.
     """
 
     def __init__(
@@ -52,6 +53,7 @@ class EvidenceWriter:
         self._signed = -checkpoint  # of `time.monotonic`: the first entries are signed at once
         self._complained = -_PAUSE
         self._day = ""
+        self.trouble = ""
         self._thread = threading.Thread(target=self._run, name="evidence", daemon=True)
         self._thread.start()
 
@@ -80,6 +82,7 @@ class EvidenceWriter:
         try:
             step()
         except StoreFailure as failure:
+            self.trouble = str(failure)
             if time.monotonic() >= self._complained + _PAUSE:
                 self._complained = time.monotonic()
                 _log.error("%s; entries wait in memory, as far as they fit", failure)
@@ -88,13 +91,13 @@ class EvidenceWriter:
         events, dropped = self._buffer.take()
         if dropped:
             _log.error("evidence: %d events were dropped, the disk is behind", dropped)
-        if not events and not dropped:
-            return
         try:
-            self._chain.append(events, self._clock(), dropped=dropped)
+            if events or dropped:
+                self._chain.append(events, self._clock(), dropped=dropped)
         except BaseException:
             self._buffer.put_back(events, dropped)
             raise
+        self.trouble = ""
 
     def _sign(self) -> None:
         if self._chain.unsigned:

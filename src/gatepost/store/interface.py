@@ -208,7 +208,9 @@ class QueueOwner(Protocol):
 
 
 class EventSink(Protocol):
-    """Keeps events off the loop: the evidence log."""
+    """Keeps events off the loop: the evidence log. trouble: why they wait, "" if none do."""
+
+    trouble: str
 
     @property
     def add(self) -> Callable[[Sequence[TraceEvent]], None]:
@@ -235,6 +237,10 @@ class Store(Protocol):
     @property
     def trace_dropped(self) -> int:
         """Rows of the trace that were dropped since the start."""
+
+    @property
+    def unwritten(self) -> dict[str, str]:
+        """Why the records of each kind wait for the disk or the server, "" if they do not."""
 
     @property
     def position(self) -> tuple[int, int] | None:
@@ -282,8 +288,11 @@ class Store(Protocol):
     async def flushed(self) -> None:
         """Return when everything handed over before is durable. Raises StoreFailure."""
 
-    def bring_forward(self, latest: float) -> None:
-        """No deferred delivery is due later than `latest`, seconds since 1970: the clock was ahead when it was said."""
+    def bring_forward(self, latest: float, failed: str = "") -> None:
+        """No deferred delivery is due later than `latest`, seconds since 1970: the clock was ahead when it was said.
+
+        failed: only those whose last error begins so: what it was about has passed.
+        """
 
     def held_up(self) -> Awaitable[None] | None:
         """None while outcomes are written. Else await it before another delivery is tried: the disk is full.

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 import msgspec
 
 from gatepost.decoding import from_json
+from gatepost.events.delivery_problems import EVIDENCE_LOG, MESSAGE_TRACE
 from gatepost.mail.model.trace_event import TraceEvent
 from gatepost.store.interface import StoreFailure
 from gatepost.store.storable import storable, storable_json
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from collections import Counter
     from collections.abc import Collection, Iterator, Mapping, Sequence
 
-    from gatepost.store.interface import TraceFilter
+    from gatepost.store.interface import EventSink, TraceFilter
 
 
 _log = logging.getLogger(__name__)
@@ -126,15 +127,24 @@ class TracePart(Protocol):
 
 
 class TraceSink(Protocol):
-    """Takes the rows of one worker. dropped: rows that were lost since the start, as the disk or server was behind."""
+    """Takes the rows of one worker. dropped: rows that were lost since the start, as the disk or server was behind.
+
+    trouble: why rows wait, "" if none do.
+    """
 
     dropped: int
+    trouble: str
 
     def add(self, events: Sequence[TraceEvent]) -> None:
         """Keep rows, stored within a second; for the event loop, never blocks."""
 
     def close(self) -> None:
         """Write what waits, and end."""
+
+
+def unwritten(trace: TraceSink, evidence: EventSink | None) -> dict[str, str]:
+    """Why the records of each kind wait, "" if they do not: `store.interface.Store.unwritten`."""
+    return {MESSAGE_TRACE: trace.trouble, EVIDENCE_LOG: evidence.trouble if evidence is not None else ""}
 
 
 class HourCounts(Protocol):

@@ -88,7 +88,7 @@ class SignedDns:
         self._authority, self._port = free_port(), free_port()
         self._explains = explains
         self._also = f"  interface: {also}@53\n" if also else ""
-        self._children: list[Child] = []
+        self._children: dict[str, Child] = {}
 
     @property
     def address(self) -> str:
@@ -103,8 +103,8 @@ class SignedDns:
     def __enter__(self) -> Self:
         try:
             self._write()
-            self._run("nsd", "-d", "-c", self._folder / "nsd.conf")
-            self._run("unbound", "-c", self._folder / "unbound.conf")
+            self.start_authority()
+            self.start_resolver()
             wait_until(self._validates, "Unbound does not call test. authentic")
         except BaseException:
             self.__exit__()
@@ -112,24 +112,40 @@ class SignedDns:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for child in reversed(self._children):
+        for child in reversed(self._children.values()):
             child.stop()
-        self._children = []
+        self._children = {}
         self._folder.remove()
+
+    def start_authority(self) -> None:
+        """Start NSD, or start it again."""
+        self._run("nsd", "-d", "-c", self._folder / "nsd.conf")
+
+    def start_resolver(self) -> None:
+        """Start Unbound, or start it again."""
+        self._run("unbound", "-c", self._folder / "unbound.conf")
 
     def silence(self) -> None:
         """End the authority: what the resolver does not remember, it can no longer learn."""
-        self._children.pop(0).stop()
+        self._children.pop("nsd").stop()
+
+    def stop_resolver(self) -> None:
+        """End the resolver: nobody listens any more."""
+        self._children.pop("unbound").stop()
+
+    def hang_resolver(self, *, hanging: bool) -> None:
+        """Let the resolver answer nothing, or go on."""
+        self._children["unbound"].hang(hanging=hanging)
 
     def output(self) -> str:
         """What the servers printed."""
-        return "\n".join(child.output() for child in self._children)
+        return "\n".join(child.output() for child in self._children.values())
 
     def _run(self, name: str, *arguments: str | Path) -> None:
         program = shutil.which(name, path="/usr/sbin:/usr/bin:/usr/local/sbin")
         assert program, name
         child = Child([program, *arguments], self._folder / f"{name}.out")
-        self._children.append(child)
+        self._children[name] = child
         port = self._authority if name == "nsd" else self._port
         child.wait_ready(lambda: answers(port))
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 # `self` of nobody; the first two bear the names of the hosts that present them, `-other` and `self` another one.
 PRESENTED = (
     *("clear", "self", "self-old", "anchored", "anchored-other", "anchored-old"),
-    *("trusted", "trusted-other", "trusted-old"),
+    *("trusted", "trusted-other", "trusted-old", "trusted-second"),
 )
 _NET = loopback("3.{}", of_process=True)  # several files have partners
 ADDRESS = {kind: _NET.format(number) for number, kind in enumerate(PRESENTED, 10)}
@@ -184,6 +184,7 @@ class World:
             "trusted": made(self.pki, "trusted"),
             "trusted-other": self.pki.leaf("other.example"),
             "trusted-old": made(self.pki, "trusted-old", days=old),
+            "trusted-second": made(self.pki, "trusted-second"),
         }
 
 

@@ -130,6 +130,11 @@ class Pebble:
         if self._child is not None:
             self._child.stop(grace=3)
 
+    def hang(self, *, hanging: bool) -> None:
+        """Answer nothing, or go on with what it knows."""
+        if self._child is not None:
+            self._child.hang(hanging=hanging)
+
     def set_dns(self, what: str, **body: Any) -> None:
         """Tell pebble-challtestsrv: set_dns("set-servfail", host="a.example.")."""
         address = f"http://127.0.0.1:{self._dns_api}/{what}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -124,6 +125,11 @@ class Script:
 
 class Child(process.Child):
     """A server in a session of its own; gatepost's commands are forked, see `support.fork_server`."""
+
+    def hang(self, *, hanging: bool) -> None:
+        """Let all its processes stand still, or go on."""
+        for pid in self.family():
+            os.kill(pid, signal.SIGSTOP if hanging else signal.SIGCONT)
 
     def _start(self, output: int, environment: Mapping[str, str] | None) -> RunningProcess:
         if self.command[0] != GATEPOST or _real:

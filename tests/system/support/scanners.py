@@ -102,14 +102,22 @@ class Clamd:
         """Its TCPSocket."""
         return f"127.0.0.1:{self.port}"
 
-    def __enter__(self) -> Self:
+    def start(self) -> Self:
+        """Start it, or start it again."""
         self._child = Child(["/usr/sbin/clamd", "-c", self._configuration], self.folder / "log.txt")
         self._child.wait_ready(lambda: _listens(self.port), timeout=60)
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def stop(self) -> None:
+        """End it."""
         if self._child:
             self._child.stop()
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
         self.folder.remove()
 
 
@@ -136,7 +144,8 @@ class Rspamd:
         """What it logged."""
         return self._child.output() if self._child else ""
 
-    def __enter__(self) -> Self:
+    def start(self) -> Self:
+        """Start it, or start it again."""
         account = []
         if os.geteuid() == 0:
             account = ["-u", "_rspamd", "-g", "_rspamd"]
@@ -146,9 +155,16 @@ class Rspamd:
         self._child.wait_ready(lambda: _listens(self.port), timeout=60)
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def stop(self) -> None:
+        """End it."""
         if self._child:
             self._child.stop()
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
         self.folder.remove()
 
 

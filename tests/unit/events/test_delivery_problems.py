@@ -2,7 +2,14 @@ from __future__ import annotations
 
 import pytest
 
-from gatepost.events.delivery_problems import DeliveryProblems, DowngradedDestination, FailingPartner, UnsentNotice
+from gatepost.events.delivery_problems import (
+    SCANNER_DOWN,
+    SOURCE_DOWN,
+    DeliveryProblems,
+    DowngradedDestination,
+    FailingPartner,
+    UnsentNotice,
+)
 from gatepost.mail.model.trace_event import TraceEvent
 
 
@@ -171,6 +178,18 @@ def test_a_source_of_recipients_fails_until_it_answers():
     problems.note_source("contoso", "relay.example", "", 4.0)
     assert problems.failing == ()
     assert problems.changed
+
+
+def test_a_scanner_fails_until_it_answers():
+    problems = DeliveryProblems()
+    for failure in ("refused", "refused", ""):
+        problems.note_scanner("contoso", "relay.example", "defer", failure, 1.0)
+        problems.note_source("contoso", "relay.example", failure, 1.0)
+        if failure:
+            scanner, source = problems.failing
+    assert (scanner.result_type, scanner.wanted, scanner.deferrals) == (SCANNER_DOWN, "defer", 2)
+    assert (source.result_type, source.wanted, source.deferrals) == (SOURCE_DOWN, "", 2)
+    assert problems.failing == ()
 
 
 def test_sources_are_bounded_as_partners_are():

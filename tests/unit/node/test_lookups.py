@@ -43,9 +43,34 @@ def test_the_other_workers_say_nothing_and_fetch_no_policies_in_time(home):
     async def scene(lookups, parts):
         await parts.start()
         assert lookups._telling is None
-        assert not parts._duties
+        assert [task.get_name() for task in parts._duties] == ["the resolver"]
 
     asked(home.settings(), scene, first=False)
+
+
+def test_mail_that_waits_for_nameservers_goes_when_they_answer_again(home):
+    """What failed meanwhile is asked for again before that."""
+
+    async def scene(lookups, parts):
+        why, done = ["silence"], []
+
+        async def trouble(name):
+            return why[0]
+
+        lookups.resolver.trouble, lookups.resolver.failing = trouble, True
+        lookups.policies.retry = lambda: done.append("policies")
+        lookups.revocation.retry = lambda: done.append("revocation")
+        lookups.on_return.append(lambda: done.append("mail"))
+        for why[0] in ("silence", ""):
+            assert done == []
+            lookups._watch()
+            first = lookups._watching
+            lookups._watch()
+            assert lookups._watching is first
+            await first
+        assert done == ["policies", "revocation", "mail"]
+
+    asked(home.settings(), scene)
 
 
 def test_policies_are_refreshed_once_at_a_time_and_by_anchors_that_can_be_read(home, caplog):

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
 import logging
+from typing import ClassVar
 
 import pytest
 
 from gatepost.mail.model.trace_event import TraceEvent
 from gatepost.manage.cli.demo_ports import free_port
 from gatepost.node.observation import Observation
+from gatepost.policy.connectors.content_hook import ContentHook
+from gatepost.policy.connectors.hook_index import ApplicableHook
 from gatepost.store.figures import WORKERS_DIRECTORY, read_figures
 
 FIELDS = {"at": 1.0, "message": "1", "organization": "o", "direction": "incoming", "session": "s"}
@@ -16,6 +19,8 @@ class Store:
     """As much of a store as an observation follows."""
 
     trace_dropped = 3
+    failure = None
+    unwritten: ClassVar[dict[str, str]] = {"message trace": "", "evidence log": ""}
 
     def __init__(self, counts):
         self.counts, self.kept = counts, []
@@ -69,3 +74,27 @@ def test_what_nobody_wants_is_not_made(home, caplog, capfd, level):
     assert capfd.readouterr().err == ""
     assert found.failing
     assert not any(series[0] == "gatepost_messages_received_total" for series, _ in found.numbers)
+
+
+def test_records_that_wait_become_trouble_until_they_are_written(home):
+    observation = Observation(home.settings(), 0)
+    stores = [Store(observation.counts), Store(observation.counts)]
+    observation.follow(stores)
+    stores[1].unwritten = {"message trace": "disk full", "evidence log": ""}
+    observation._look()
+    (failing,) = observation.problems.failing
+    assert (failing.organization, failing.name, failing.reply) == ("", "message trace", "disk full")
+    stores[1].unwritten = stores[0].unwritten
+    observation._look()
+    assert observation.problems.failing == ()
+    observation.close()
+
+
+@pytest.mark.parametrize(("mode", "then"), [("enforce", "defer"), ("rehearse", "accept")])
+def test_a_hook_without_an_answer_becomes_trouble(home, mode, then):
+    observation = Observation(home.settings(), 0)
+    hook = ContentHook(name="av", type="clamav", address="127.0.0.1:9", mode=mode)
+    observation.note_scanner(ApplicableHook("contoso", hook), "Connection refused")
+    (failing,) = observation.problems.failing
+    assert (failing.organization, failing.name, failing.wanted) == ("contoso", "av", then)
+    observation.close()

@@ -82,8 +82,10 @@ def test_entries_wait_while_the_disk_fails_and_what_is_lost_is_told(logs, eviden
     for _ in range(10):
         writer.add(logs.events(10))
     wait_for(lambda: "entries wait in memory" in caplog.text)
+    assert writer.trouble
     evidence.unlink()
     wait_for(lambda: evidence.is_dir() and entries(evidence) >= 50)
+    wait_for(lambda: not writer.trouble)
     writer.close()
     found = logs.good(evidence)
     assert sum(gap["count"] for _, gap in found.gaps) + found.entries - found.checkpoints - len(found.gaps) - 1 == 100

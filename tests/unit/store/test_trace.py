@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 
 from gatepost.mail.model.trace_event import TraceEvent
@@ -12,6 +14,7 @@ from gatepost.store.trace import (
     tally_days,
     tally_part,
     trace_event,
+    unwritten,
     without_subjects,
 )
 
@@ -64,3 +67,9 @@ def test_columns_of_a_row_are_as_every_engine_takes_them():
 def test_events_without_their_subjects_have_all_else():
     event = row(subject="Dismissal of Kim", message_id="<a@b>")
     assert without_subjects([event]) == [row(message_id="<a@b>")]
+
+
+def test_why_records_wait_is_said_of_each_kind():
+    trace, evidence = SimpleNamespace(trouble="disk full"), SimpleNamespace(trouble="no key")
+    assert unwritten(trace, None) == {"message trace": "disk full", "evidence log": ""}
+    assert unwritten(trace, evidence) == {"message trace": "disk full", "evidence log": "no key"}

@@ -34,6 +34,8 @@ class Kind(StrEnum):
     PARTNER_FAILING = "partner-failing"
     LOGIN_REFUSED = "login-refused"
     RECIPIENTS_UNKNOWN = "recipients-unknown"
+    SCANNER_DOWN = "scanner-down"
+    RECORDS_UNWRITTEN = "records-unwritten"
     PROTECTION_DROP = "protection-drop"
     QUEUE_AGE = "queue-age"
     TLS_FAILURES_RISING = "tls-failures-rising"
@@ -71,6 +73,8 @@ _OF_MAIL: Final = frozenset(
         Kind.PARTNER_FAILING,
         Kind.LOGIN_REFUSED,
         Kind.RECIPIENTS_UNKNOWN,
+        Kind.SCANNER_DOWN,
+        Kind.RECORDS_UNWRITTEN,
         Kind.PROTECTION_DROP,
         Kind.QUEUE_AGE,
         Kind.TLS_FAILURES_RISING,

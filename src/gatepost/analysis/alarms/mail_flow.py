@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from gatepost.analysis.alarms.alarm import Alarm, Kind, Severity
-from gatepost.events.delivery_problems import LOGIN_REFUSED, SOURCE_DOWN
+from gatepost.events.delivery_problems import LOGIN_REFUSED, MESSAGE_TRACE, RECORDS_DOWN, SCANNER_DOWN, SOURCE_DOWN
 from gatepost.mail.model.worker_load import NORMAL, WorkerLoad
 from gatepost.protocols.message.header_text import shown_text
 from gatepost.quantity import quantity
@@ -93,6 +93,8 @@ def judge_mail(facts: MailFacts, limits: MailLimits, *, now: float) -> tuple[Ala
         *_failing(failing, limits, now),
         *_not_logged_in(failing),
         *_silent_sources(failing, limits),
+        *_silent_scanners(failing, limits),
+        *_unwritten(failing),
         *_dropped(facts, now),
         *_unsent_notices(facts, now),
         *_waiting_journals(facts, now),
@@ -146,7 +148,7 @@ def _quarantines(facts: MailFacts) -> Iterator[Alarm]:
 
 def _failing(failing: Sequence[FailingPartner], limits: MailLimits, now: float) -> Iterator[Alarm]:
     for partner in failing:
-        if partner.result_type in {LOGIN_REFUSED, SOURCE_DOWN}:
+        if partner.result_type in {LOGIN_REFUSED, SOURCE_DOWN, SCANNER_DOWN, RECORDS_DOWN}:
             continue
         if partner.deferrals < limits.partner_failures or now < partner.since + limits.partner_failing:
             continue
@@ -200,6 +202,40 @@ def _silent_sources(failing: Sequence[FailingPartner], limits: MailLimits) -> It
             "says.",
             "Mend the source, or name another one in recipient_validation:",
             f"gatepost domain show {source.name} --organization {source.organization}",
+        )
+
+
+def _silent_scanners(failing: Sequence[FailingPartner], limits: MailLimits) -> Iterator[Alarm]:
+    for hook in failing:
+        if hook.result_type != SCANNER_DOWN or hook.deferrals < limits.partner_failures:
+            continue
+        waits = hook.wanted == "defer"
+        result = "is not taken" if waits else "passes unexamined"
+        then = "Senders are asked to try again later" if waits else "It passes as if there were no hook"
+        yield _alarm(
+            Kind.SCANNER_DOWN,
+            Severity.CRITICAL if waits else Severity.ERROR,
+            _about(hook),
+            f"the content hook {hook.name} gets no usable answer, and its mail {result}",
+            f"{quantity(hook.deferrals, 'message')} in a row could not be examined: {hook.reply}. {then}, as "
+            "on_failure of the hook says.",
+            "Start or mend the scanner; mail goes on by itself when it answers:",
+            f"gatepost hook check {hook.name} --organization {hook.organization}",
+        )
+
+
+def _unwritten(failing: Sequence[FailingPartner]) -> Iterator[Alarm]:
+    """One for each record, at once: what waits is lost if the gateway ends."""
+    for name, record in {record.name: record for record in failing if record.result_type == RECORDS_DOWN}.items():
+        yield _alarm(
+            Kind.RECORDS_UNWRITTEN,
+            Severity.ERROR,
+            name,
+            "the message trace cannot be written" if name == MESSAGE_TRACE else "the evidence log cannot be written",
+            f"{own(record.reply)}. Mail goes on; what happens to it waits in memory, up to 100,000 events in each "
+            "worker, and is lost if the gateway ends or more come.",
+            "Make room on the disk, or mend it; what waits is then written by itself:",
+            "gatepost doctor",
         )
 
 

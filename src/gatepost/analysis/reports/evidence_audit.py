@@ -5,6 +5,7 @@ Used by `evidence verify`, on the gateway's own log or on a copy elsewhere. Read
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, Final
@@ -13,7 +14,6 @@ from gatepost.events.evidence.audit import ChainAudit, FaultKind, Faults
 from gatepost.events.evidence.entry import Kind, seconds
 from gatepost.events.evidence.heads import HeadBook
 from gatepost.store.evidence_files import ADMIN_WRITER, HEADS_FILE
-from gatepost.times import day_text
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
@@ -23,8 +23,7 @@ if TYPE_CHECKING:
     from gatepost.store.evidence_log import EvidenceDay, EvidenceSource
 
 
-_DAY: Final = 86400.0
-_GRACE: Final = 600.0
+_GRACE: Final = 240.0  # seconds for which a day is over: heads are made every minute, and checkpoints after five
 
 
 @dataclass(slots=True)
@@ -35,7 +34,7 @@ class LogAudit:
     signed. unproven: writers of which no entry is covered. first, last: days. gaps: what entries say was lost in
     crashes, with the writer. pruned: files of days before this day were removed in order, "" if none were. unheaded:
     days that are over and have no head; headless: of them those whose heads must have been made, since the gateway went
-    on after them. drills: the SHA-256 of results of drills, by the name that each is kept under.
+    on for minutes after them. drills: the SHA-256 of results of drills, by the name that each is kept under.
     """
 
     faults: Faults = field(default_factory=Faults)
@@ -84,7 +83,8 @@ def audit_log(
     audit.pruned = book.before
     audit.heads = len(book.days)
     audit.unheaded = sorted({day for day, _ in auditor.present if day < today} - set(book.days))
-    audit.headless = [day for day in audit.unheaded if day <= _headed(auditor.newest)]
+    settled = auditor.settled()
+    audit.headless = [day for day in audit.unheaded if day < settled]
     auditor.held_against_notes("the log was rolled back or written anew")
     return audit
 
@@ -97,12 +97,12 @@ def audit_files(files: Iterable[EvidenceDay], check: SignatureCheck, *, noted: C
     return auditor.audit
 
 
-def _headed(newest: str) -> str:
-    """The last day that must have a head if the gateway wrote at a time: heads are made within minutes. "" for none."""
+def _moment(time: str) -> float:
+    """Seconds since 1970; NaN, which is neither before nor after another, for what is no time."""
     try:
-        return day_text(seconds(newest) - _DAY - _GRACE)
+        return seconds(time)
     except (ValueError, OverflowError, OSError):
-        return ""
+        return math.nan
 
 
 class _Auditor:
@@ -114,7 +114,8 @@ class _Auditor:
         self.audit = LogAudit()
         self.book = HeadBook()
         self.present: set[tuple[str, str]] = set()
-        self.newest = self._time = ""
+        self._begun: dict[str, str] = {}  # day -> when the first worker began it
+        self._newest = self._time = ""
         self._check = check
         self._noted = dict.fromkeys(noted, False)
         self._live = live
@@ -142,7 +143,7 @@ class _Auditor:
                 self._file(day_file, chain, last=day_file is these[-1])
             chain.finish()
             if writer != ADMIN_WRITER:  # commands add to a log also where no gateway runs that could make heads
-                self.newest = max(self.newest, self._time)
+                self._newest = max(self._newest, self._time)
             audit.entries += chain.entries
             audit.checkpoints += chain.checkpoints
             audit.gaps += [(writer, gap) for gap in chain.gaps]
@@ -151,6 +152,14 @@ class _Auditor:
                 audit.unsigned[writer] = chain.place.number - chain.signed
             if chain.entries and chain.signed <= chain.start.number:
                 audit.unproven.append(writer)
+
+    def settled(self) -> str:
+        """The newest day on which the gateway had gone on for minutes: those before it must have heads. "" for none.
+
+        It may begin a day hours after midnight, when it starts, is idle no more, or its machine or clock was put on.
+        """
+        latest = _moment(self._newest) - _GRACE
+        return max((day for day, begun in self._begun.items() if _moment(begun) <= latest), default="")
 
     def held_against_notes(self, otherwise: str) -> None:
         """Every hash that was noted must have come by. otherwise: what it means if not."""
@@ -178,6 +187,9 @@ class _Auditor:
         if begin.get("kind") != Kind.BEGIN or begin.get("day") != file.day or begin.get("writer") != file.writer:
             said = f"of {begin.get('day', 'no day')}, writer {begin.get('writer', 'none')}"
             audit.faults.add(FaultKind.FILE, (file.name, 1, 0), f"by its first entry it is the file {said}")
+        if file.writer != ADMIN_WRITER:
+            time = str(begin.get("time", ""))
+            self._begun[file.day] = min(self._begun.get(file.day, time), time)
         if first:
             self._start(file, chain.start)
         if self.book.compare(audit.faults, file.name, file.day, file.writer, chain.place):

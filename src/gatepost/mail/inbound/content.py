@@ -62,7 +62,7 @@ class ContentHooks:
     """What the hooks of one worker share: connections are counted by scanner, whoever's hook asks.
 
     resolver: finds scanners that have a name. clock: seconds, never back. tenants: which addresses may be called for a
-    hook that a tenant wrote.
+    hook that a tenant wrote. told: called after each answer with the hook, and why the answer is of no use ("": it is).
     """
 
     def __init__(
@@ -70,8 +70,10 @@ class ContentHooks:
         resolver: Resolver,
         clock: Callable[[], float] = time.monotonic,
         tenants: AddressPolicy = PUBLIC_ADDRESSES,
+        told: Callable[[ApplicableHook, str], None] = lambda _asked, _failure: None,
     ) -> None:
         self._tenants = tenants
+        self._told = told
         self._resolver = resolver
         self._clock = clock
         self._clients: dict[tuple[str, bool], HttpClient] = {}
@@ -149,6 +151,7 @@ class ContentHooks:
 
     def _tell(self, scanner: _Scanner, asked: ApplicableHook, failure: str) -> None:
         """A line in the log when a scanner begins to fail, and one when it answers again; not one a message."""
+        self._told(asked, failure)
         if failure and not scanner.failing:
             scanner.failing = self._clock()
             then = f"mail it is asked about: {asked.hook.on_failure}"

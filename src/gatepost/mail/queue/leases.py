@@ -35,6 +35,8 @@ _log = logging.getLogger(__name__)
 
 _LOOK_AT = 1000  # destinations that one look takes up, so that sessions get their turn
 _REFRESH = 600.0  # seconds between asking the store for everything that is deferred; a safety net
+_HASTE = 60.0  # seconds for which it is asked more often after mail was brought forward: a store moves many in parts,
+_HASTY = 5.0  # seconds between that
 _SATED = 60.0  # seconds after which a destination with enough mail in memory is checked again; a safety net
 _UNKNOWN = LaneKey("")  # of destinations whose next hop has to be looked up
 _TOGETHER = 16  # of these that are leased at once: each has little, and there may be thousands
@@ -76,7 +78,7 @@ class Leases:
         self._clock = waiting.clock
         self._agenda = DueDestinations()
         self._alarm: asyncio.TimerHandle | None = None
-        self._refreshed = 0.0
+        self._refreshed = self._hasty_until = 0.0
         self._looked = 0.0
         self._stopped = False
         self._resting = False
@@ -100,6 +102,12 @@ class Leases:
         if self._agenda.note(destination, at) and self._alarm is not None and not self._stopped:
             self._set_alarm(at)
 
+    async def bring_forward(self, failed: str) -> None:
+        """Take up what waits in the store and whose last error begins so."""
+        self._store.bring_forward(self._clock(), failed)
+        await self._store.flushed()
+        self._refreshed, self._hasty_until = 0.0, self._clock() + _HASTE
+
     def look(self) -> None:
         """Begin what is due, forget idle next hops, and set the next alarm."""
         if self._stopped:
@@ -109,9 +117,10 @@ class Leases:
             _log.warning("the clock was put back by %.0f s; what waits is tried by the new time", self._looked - now)
             self._put_back(now)
             self._agenda = DueDestinations()
-            self._refreshed = 0.0
+            self._refreshed = self._hasty_until = 0.0
         self._looked = now
-        if not self._refreshed or abs(now - self._refreshed) >= _REFRESH:
+        every = _HASTY if now < self._hasty_until else _REFRESH
+        if not self._refreshed or abs(now - self._refreshed) >= every:
             self._refreshed = now
             self._spawn(self._refresh(), "queue refresh")
             self._waiting.forget_the_idle()

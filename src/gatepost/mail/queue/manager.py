@@ -24,7 +24,7 @@ from gatepost.mail.queue.lane_budget import LaneBudget
 from gatepost.mail.queue.leases import LOOK, Leases
 from gatepost.mail.queue.memory_budget import MemoryBudget, QueueLimits
 from gatepost.mail.queue.pacing import Pacing
-from gatepost.mail.queue.retry_decision import INTERNAL, UNTRIED, mark_in_doubt, uniform
+from gatepost.mail.queue.retry_decision import INTERNAL, NO_NAME, UNTRIED, mark_in_doubt, uniform
 from gatepost.mail.queue.settlement import Settler
 from gatepost.mail.queue.sweeper import Sweeper
 from gatepost.mail.queue.waiting import Waiting
@@ -177,15 +177,8 @@ class QueueManager:
 
     def _open_gates(self, destination: str) -> None:
         """Let one attempt be made for a destination, whatever failed before."""
-        hops = set()
-        for backlog, hop in self._waiting.failing.items():
-            if backlog.destination == destination:
-                backlog.gate.open()
-                hops.add(hop)
-        if (usual := self._finder.usual(destination)) is not None and usual.next_hop in self._waiting.hops:
-            hops.add(self._waiting.hops[usual.next_hop])
-        for hop in hops:
-            hop.gate.open()
+        usual = self._finder.usual(destination)
+        for hop in self._waiting.open_gates(destination, usual and usual.next_hop):
             self._budget.slowdowns.open(hop.name)
             self._start_lanes(hop)
 
@@ -194,6 +187,12 @@ class QueueManager:
         if not self._draining:
             _log.critical("the store failed, delivery stops until a new start: %s", failure)
         self._stop()
+
+    def names_answered(self) -> None:
+        """Try now what waits because names could not be looked up: nameservers answer again, after none did."""
+        if not self._paused and not self._draining:
+            self._waiting.open_gates_after(NO_NAME.enhanced)
+            self._spawn(self._leases.bring_forward(f"{NO_NAME.code} {NO_NAME.enhanced} "), "what waits for names")
 
     def rest(self, *, resting: bool) -> None:
         """Take no deferred mail from a store that other nodes lease from, too; or take some again."""

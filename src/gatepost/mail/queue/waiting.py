@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from gatepost.mail.model.message import Delivery
     from gatepost.mail.queue.backlog import Backlog
+    from gatepost.mail.queue.gate import Gate
     from gatepost.mail.queue.hop_queue import Turn
     from gatepost.mail.queue.memory_budget import MemoryBudget
     from gatepost.mail.queue.pacing import Pacing
@@ -101,9 +102,27 @@ class Waiting(msgspec.Struct, frozen=True):
 
     def shorten_gates(self, now: float, wait: Callable[[int], float]) -> None:
         """Keep no gate closed for longer than `wait` gives for its failures."""
-        gates = [hop.gate for hop in self.hops.values()] + [backlog.gate for backlog in self.failing]
-        for gate in gates:
+        for gate in self._gates():
             gate.until = min(gate.until, now + wait(gate.failures or 1))
+
+    def open_gates(self, destination: str, usual: str | None) -> set[HopQueue]:
+        """Open the gates of a destination, and of the next hops where it failed or usually goes; return those."""
+        failing = [backlog for backlog in self.failing if backlog.destination == destination]
+        hops = {self.failing[backlog] for backlog in failing}
+        if usual is not None and usual in self.hops:
+            hops.add(self.hops[usual])
+        for gate in (*(backlog.gate for backlog in failing), *(hop.gate for hop in hops)):
+            gate.open()
+        return hops
+
+    def open_gates_after(self, enhanced: str) -> None:
+        """Open the gates whose last reply has this enhanced code: what it was about has passed."""
+        for gate in self._gates():
+            if gate.reply is not None and gate.reply.enhanced == enhanced:
+                gate.open()
+
+    def _gates(self) -> list[Gate]:
+        return [hop.gate for hop in self.hops.values()] + [backlog.gate for backlog in self.failing]
 
     def backing_off(self) -> int:
         """The number of next hops, and of destinations by themselves, that are in back-off."""

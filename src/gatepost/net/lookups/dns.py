@@ -84,6 +84,7 @@ class Resolver:
         self._running: dict[Question, asyncio.Task[DnsAnswer | LookupFailed]] = {}
         self._slots = asyncio.Semaphore(_CONCURRENT)
         self._clock = clock
+        self.failing = False  # nothing was answered since a question failed for another reason than DNSSEC
         self.counts = Counts()
 
     async def __aenter__(self) -> Self:
@@ -183,7 +184,9 @@ class Resolver:
             answer = _read(reply, question)
         except LookupFailed as failure:
             self._count(rdtype, "bogus" if failure.bogus else "failed")
+            self.failing = self.failing or (failure.temporary and not failure.bogus)
             return failure
+        self.failing = False
         self._count(rdtype, str(answer.status))
         self.counts.observe((DNS_SECONDS.name,), DNS_SECONDS.buckets, self._clock() - begun)
         self._cache.put(question, answer, answer.ttl, len(reply.message.wire or b""))

@@ -42,6 +42,7 @@ from gatepost.store.postgres.upkeep import Upkeep
 from gatepost.store.sqlite.rows import LeaseRequest
 from gatepost.store.sqlite.schema import StoreSettings
 from gatepost.store.sqlite.work import Barrier, BringForward, LeaseWork
+from gatepost.store.trace import unwritten
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -196,6 +197,11 @@ class PostgresStore:
         return self._trace.dropped
 
     @property
+    def unwritten(self) -> dict[str, str]:
+        """See `Store.unwritten`."""
+        return unwritten(self._trace, self._evidence)
+
+    @property
     def position(self) -> tuple[int, int]:
         """See `Store.position`."""
         return self._flusher.pulse.rank, max(self._flusher.pulse.workers, 1)
@@ -347,10 +353,10 @@ class PostgresStore:
             part.put(Barrier(done))
             await done
 
-    def bring_forward(self, latest: float) -> None:
+    def bring_forward(self, latest: float, failed: str = "") -> None:
         """See `Store.bring_forward`."""
         self._refuse_if_final()
-        self._retries.put(BringForward(latest))
+        self._retries.put(BringForward(latest, failed))
 
     def held_up(self) -> Awaitable[None] | None:
         """See `Store.held_up`."""

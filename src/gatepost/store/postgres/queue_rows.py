@@ -99,7 +99,7 @@ BRING_FORWARD_ROWS: Final = 500
 BRING_FORWARD: Final = f"""
 WITH late AS (
     SELECT message, id FROM queue_delivery WHERE owner IS NULL AND NOT held AND next_at > $1
-    ORDER BY next_at DESC LIMIT {BRING_FORWARD_ROWS} FOR UPDATE SKIP LOCKED)
+    AND starts_with(last_error, $2) ORDER BY next_at DESC LIMIT {BRING_FORWARD_ROWS} FOR UPDATE SKIP LOCKED)
 UPDATE queue_delivery AS d SET next_at = $1 FROM late WHERE d.message = late.message AND d.id = late.id RETURNING 1
 """  # noqa: S608 - ours
 LEASE: Final = """

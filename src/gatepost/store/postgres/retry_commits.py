@@ -230,10 +230,10 @@ class RetryCommits:
         """A part of it; the rest follows when others had their turn, or at the next start: it may be a million."""
         begun, latest = time.monotonic(), work.latest + self._flusher.shift
         rows = await self._wire.run(
-            lambda connection: connection.fetch(queue_rows.BRING_FORWARD, latest), "bring forward"
+            lambda connection: connection.fetch(queue_rows.BRING_FORWARD, latest, work.failed), "bring forward"
         )
         if len(rows) == queue_rows.BRING_FORWARD_ROWS:
-            again = BringForward(work.latest)
+            again = BringForward(work.latest, work.failed)
             asyncio.get_running_loop().call_later(_TURNS * (time.monotonic() - begun), self.put, again)
 
     async def _give_back(self) -> None:

@@ -61,7 +61,8 @@ class _Attempt(NamedTuple):
 class PostgresTraceWriter:
     """Implements `store.trace.TraceSink`. dropped: rows that were lost since the start, as the server was away.
 
-    add: keeps rows, stored within a second; for the event loop, never blocks. subjects: whether rows keep them.
+    trouble: why rows wait, "" if none do. add: keeps rows, stored within a second; for the event loop, never blocks.
+    subjects: whether rows keep them.
     """
 
     def __init__(self, url: str, writer: str, *, interval: float = _INTERVAL, subjects: bool = True) -> None:
@@ -70,7 +71,7 @@ class PostgresTraceWriter:
         self._interval = interval
         self._buffer = EventBuffer()
         self.add = self._buffer.add if subjects else lambda events: self._buffer.add(without_subjects(events))
-        self.dropped = 0
+        self.dropped, self.trouble = 0, ""
         self._connection: Any = None
         self._made = ""  # the day whose table, and that of the next day, are known to be there
         self._attempt: _Attempt | None = None
@@ -102,7 +103,9 @@ class PostgresTraceWriter:
         try:
             with reported("message trace"):
                 await self._flush()
+            self.trouble = ""
         except StoreFailure as failure:
+            self.trouble = str(failure)
             if time.monotonic() >= self._complained + _PAUSE:
                 self._complained = time.monotonic()
                 _log.error("the message trace: %s; rows wait in memory, as far as they fit", failure)

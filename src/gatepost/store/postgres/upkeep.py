@@ -68,10 +68,15 @@ class Upkeep:
                 async with asyncio.timeout(max(rest, 0.0)):
                     await self._woken.wait()
             self._woken.clear()
+            now = time.monotonic()
+            is_due = now >= self._looked + self._rhythm.beat
+            if is_due:
+                self._looked = now  # also where nothing can be done: else it would not rest while the server is away
             try:
                 if self._flusher.works:
                     await self._take_notices()
-                    await self._look()
+                    if is_due:
+                        await self._look()
             except StoreFailure as failure:
                 _log.debug("upkeep of the queue: %s", failure)  # the commits say so
             except Exception:  # noqa: BLE001 - mail goes on without it
@@ -86,9 +91,6 @@ class Upkeep:
             self.administered([AdminNotice(*row[1:]) for row in sorted(map(tuple, rows))])
 
     async def _look(self) -> None:
-        if time.monotonic() < self._looked + self._rhythm.beat:
-            return
-        self._looked = time.monotonic()
         await self._end_silent()
         await self._take_over()
         await self._remove_loose()

@@ -34,6 +34,7 @@ from gatepost.store.sqlite.schema import (
 from gatepost.store.sqlite.space import allow_shrinking
 from gatepost.store.sqlite.work import AcceptanceWork, Barrier, BringForward, LeaseWork, SettlementWork
 from gatepost.store.sqlite.writer import Writer
+from gatepost.store.trace import unwritten
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -125,6 +126,11 @@ class SqliteStore:
         return self._trace.dropped
 
     @property
+    def unwritten(self) -> dict[str, str]:
+        """See `Store.unwritten`."""
+        return unwritten(self._trace, self._evidence)
+
+    @property
     def position(self) -> None:
         """See `Store.position`."""
         return
@@ -185,10 +191,10 @@ class SqliteStore:
         self._writer.put(Barrier(done))
         await done
 
-    def bring_forward(self, latest: float) -> None:
+    def bring_forward(self, latest: float, failed: str = "") -> None:
         """See `Store.bring_forward`."""
         self._refuse_if_failed()
-        self._writer.put(BringForward(latest))
+        self._writer.put(BringForward(latest, failed))
 
     def held_up(self) -> Awaitable[None] | None:
         """See `Store.held_up`."""

@@ -61,7 +61,7 @@ WITH RECURSIVE names(name) AS (
 )
 UPDATE delivery SET next_at = ?1 WHERE (message, id) IN (
     SELECT message, id FROM names JOIN delivery INDEXED BY due
-    ON destination = name AND next_at > ?1 AND next_at > 0 AND NOT held
+    ON destination = name AND next_at > ?1 AND next_at > 0 AND NOT held AND substr(last_error, 1, length(?2)) = ?2
 )
 """
 _MARK_LEASED = "UPDATE delivery SET next_at = 0 WHERE message = ? AND id = ?"
@@ -130,7 +130,7 @@ class CommitPlan:
     unlink: after `execute`, the big files whose messages are gone; remove them once it is committed.
     """
 
-    __slots__ = ("bodies", "deferred", "deliveries", "finished", "latest", "leases", "messages", "unlink")
+    __slots__ = ("bodies", "brought", "deferred", "deliveries", "finished", "leases", "messages", "unlink")
 
     def __init__(self) -> None:
         self.messages: list[Row] = []
@@ -140,7 +140,7 @@ class CommitPlan:
         self.deferred: list[Row] = []
         self.leases: list[LeaseRequest] = []
         self.unlink: list[int] = []
-        self.latest = 0.0
+        self.brought: list[tuple[float, str]] = []
 
     def execute(self, connection: apsw.Connection) -> None:
         """Write it all, inside the caller's transaction."""
@@ -156,8 +156,8 @@ class CommitPlan:
             left += connection.execute(_SWEEP_DROPPED)
         if left:
             self._remove_messages(connection, left)
-        if self.latest:
-            connection.execute(_BRING_FORWARD, (self.latest,))
+        if self.brought:
+            connection.executemany(_BRING_FORWARD, self.brought)
         for lease in self.leases:
             lease.granted = list(_lease(connection, lease))
 

@@ -133,7 +133,7 @@ class TraceFilePart:
 class TraceWriter:
     """Buffers rows and writes them on its thread.
 
-    dropped: rows that were lost since the start, as the disk was behind.
+    dropped: rows that were lost since the start, as the disk was behind. trouble: why rows wait, "" if none do.
 
     add: keeps rows, on disk within a second; for the event loop, never blocks on the disk.
 
@@ -148,7 +148,7 @@ class TraceWriter:
         self._interval = interval
         self._buffer = EventBuffer()
         self.add = self._buffer.add if subjects else lambda events: self._buffer.add(without_subjects(events))
-        self.dropped = 0
+        self.dropped, self.trouble = 0, ""
         self._open: dict[str, TraceFilePart] = {}
         self._synced = 0.0
         self._complained = -_PAUSE
@@ -191,6 +191,7 @@ class TraceWriter:
         try:
             step()
         except (apsw.Error, OSError, StoreFailure) as error:
+            self.trouble = str(error)
             if time.monotonic() >= self._complained + _PAUSE:
                 self._complained = time.monotonic()
                 _log.error("the message trace: %s; rows wait in memory, as far as they fit", error)
@@ -214,6 +215,7 @@ class TraceWriter:
         except BaseException:
             self._buffer.put_back([event for group in groups.values() for event in group])
             raise
+        self.trouble = ""
         self._begin_next()
         today = day_of(time.time())
         for day in [day for day in self._open if day < today]:

@@ -179,17 +179,21 @@ class LeaseWork(Work):
 
 
 class BringForward(Work):
-    """Deliveries that are due too late, as the clock was put back since, are due in time."""
+    """Deliveries that are due too late, as the clock was put back or what failed is back, are due in time.
 
-    __slots__ = ("latest",)
+    failed: how the last error of those begins.
+    """
 
-    def __init__(self, latest: float) -> None:
+    __slots__ = ("failed", "latest")
+
+    def __init__(self, latest: float, failed: str = "") -> None:
         super().__init__()
         self.latest = latest
+        self.failed = failed
 
     def collect(self, plan: CommitPlan) -> None:
         """All of them."""
-        plan.latest = self.latest
+        plan.brought.append((self.latest, self.failed))
 
     def finish(self) -> None:
         """Nobody waits for it."""

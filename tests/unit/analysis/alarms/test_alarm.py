@@ -16,6 +16,8 @@ def test_what_is_about_mail():
         "quarantine-full",
         "queue-age",
         "recipients-unknown",
+        "records-unwritten",
+        "scanner-down",
         "sending-limit",
         "tls-failures-rising",
     ]

@@ -5,8 +5,11 @@ import pytest
 from gatepost.analysis.alarms.alarm import Kind, Severity
 from gatepost.analysis.alarms.mail_flow import LimitBreach, MailFacts, MailLimits, Shares, judge_mail
 from gatepost.events.delivery_problems import (
+    HOOK,
     LOGIN_REFUSED,
     RECIPIENTS,
+    RECORDS_DOWN,
+    SCANNER_DOWN,
     SOURCE_DOWN,
     DowngradedDestination,
     FailingPartner,
@@ -233,6 +236,39 @@ def test_a_sender_that_reached_its_daily_limit():
     )  # fmt: skip
     assert one.lines[-1] == "gatepost limit lift 'ann@contoso.example' --organization contoso"
     assert judged(breached=None) == ()
+
+
+@pytest.mark.parametrize(
+    ("messages", "on_failure", "told"),
+    [
+        (2, "defer", None),
+        (3, "defer", (Severity.CRITICAL, "is not taken")),
+        (3, "accept", (Severity.ERROR, "passes un")),
+    ],
+)
+def test_a_scanner_that_gives_no_usable_answer_is_told(messages, on_failure, told):
+    hook = FailingPartner(
+        "contoso", "av", HOOK, on_failure, NOW - 60, NOW - 60, messages, SCANNER_DOWN, reply="no such socket"
+    )
+    alarms = judge_mail(MailFacts((hook,)), MailLimits(), now=NOW)
+    assert len(alarms) == bool(told)
+    for alarm in alarms:
+        assert (alarm.kind, alarm.severity, alarm.about) == (Kind.SCANNER_DOWN, told[0], "contoso/av/hook")
+        assert told[1] in alarm.title
+        assert "3 messages in a row could not be examined: no such socket." in alarm.detail
+        assert alarm.lines == ("gatepost hook check av --organization contoso",)
+
+
+def test_a_record_that_cannot_be_written_is_told_once_for_all_workers():
+    waiting = FailingPartner("", "evidence log", "", "", NOW - 60, NOW - 60, 1, RECORDS_DOWN, reply="no space left")
+    others = replace(waiting, name="message trace"), replace(waiting, last=NOW - 5)
+    alarms = judge_mail(MailFacts((waiting, *others)), MailLimits(), now=NOW)
+    assert [(alarm.kind, alarm.severity, alarm.about) for alarm in alarms] == [
+        (Kind.RECORDS_UNWRITTEN, Severity.ERROR, "evidence log"),
+        (Kind.RECORDS_UNWRITTEN, Severity.ERROR, "message trace"),
+    ]
+    assert alarms[0].title == "the evidence log cannot be written"
+    assert alarms[0].detail.startswith("no space left. Mail goes on;")
 
 
 @pytest.mark.parametrize(("questions", "told"), [(2, 0), (3, 1)])

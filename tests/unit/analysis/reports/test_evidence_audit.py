@@ -123,9 +123,26 @@ def test_heads_that_must_have_been_made_are_missed(logs, evidence):
     (evidence / HEADS).unlink()
     for file in (evidence / "log").glob("*.1.log"):
         file.unlink()  # what the heads would have told
-    found = logs.audit(evidence)
-    assert found.faults.first == {}
-    assert found.headless == ["2026-11-18", "2026-11-19"]
+    assert logs.audit(evidence).headless == ["2026-11-18"], "the third day may have begun a moment ago"
+    chain = logs.chain(evidence)
+    for seconds, missed in ((200, ["2026-11-18"]), (300, ["2026-11-18", "2026-11-19"])):
+        at = logs.NOON + 2 * logs.DAY + seconds
+        chain.append(logs.events(at=at), at)
+        found = logs.audit(evidence)
+        assert found.faults.first == {}
+        assert found.headless == missed
+
+
+@pytest.mark.parametrize(("day", "missed"), [(20, []), (19, ["2026-11-18", "2026-11-19"])])
+def test_a_day_of_which_the_time_cannot_be_read_makes_nothing_due(logs, evidence, day, missed):
+    """It is a fault of its own."""
+    (evidence / HEADS).unlink()
+    at = logs.NOON + 2 * logs.DAY + 300
+    logs.chain(evidence).append(logs.events(at=at), at)
+    for writer in ("0", "1"):
+        found = next(path(evidence, day, writer).parent.glob(f"2026-11-{day}.{writer}.log*"))
+        edit(found, lambda lines: [line.replace(b'"time":"2026', b'"time":"yore') for line in lines])
+    assert logs.audit(evidence).headless == missed
 
 
 def test_commands_on_a_gateway_that_does_not_run_make_no_heads(logs, evidence):

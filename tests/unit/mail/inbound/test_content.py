@@ -33,10 +33,10 @@ def asked(address, **fields):
 
 
 @contextlib.asynccontextmanager
-async def hooks():
+async def hooks(**options):
     resolver = Resolver(Nameservers(["127.0.0.1:9"], timeout=0.2))
     try:
-        yield ContentHooks(resolver)
+        yield ContentHooks(resolver, **options)
     finally:
         await resolver.close()
 
@@ -161,9 +161,15 @@ async def test_the_log_tells_when_a_scanner_begins_to_fail_and_when_it_answers_a
     async def behave(reader, writer):
         await behaviours.pop(0)(reader, writer)
 
-    async with hooks() as ours, scanner(behave) as address:
+    told = []
+
+    def tell(applicable, failure):
+        told.append((applicable.hook.name, bool(failure)))
+
+    async with hooks(told=tell) as ours, scanner(behave) as address:
         for _ in range(4):
             await ours.ask([asked(address, timeout=1)], EXAMINED)
+    assert told == [("h", True), ("h", True), ("h", False), ("h", False)], "alarms are told of each"
     said = [record.message for record in caplog.records if "content hook" in record.message]
     assert len(said) == 2
     assert "no whole answer within 1 s; mail it is asked about: defer until it answers again" in said[0]

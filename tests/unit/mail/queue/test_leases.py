@@ -23,6 +23,7 @@ class Store:
 
     def __init__(self):
         self.due, self.first, self.leases, self.known = {}, {}, [], []
+        self.brought, self.listed = [], 0
 
     async def lease(self, destination, limit, now):
         self.leases.append((destination, limit))
@@ -34,7 +35,16 @@ class Store:
         return self.first.get(destination, 0.0)
 
     async def destinations(self):
+        self.listed += 1
         return self.known
+
+    def bring_forward(self, latest, failed):
+        self.brought.append((latest, failed))
+
+    async def flushed(self):
+        self.known = [
+            DestinationWork(one.destination, min(one.earliest, *self.brought[-1][:1]), 1) for one in self.known
+        ]
 
 
 class World(SimpleNamespace):
@@ -356,6 +366,32 @@ def test_what_the_agenda_missed_is_asked_of_the_store_now_and_then(make):
         it.leases.look()
         assert len(it.tasks) == 2  # of the store, and of what is due by now
         await it.settle()
+
+    play(work)
+
+
+def test_what_is_brought_forward_is_taken_up_at_the_next_look(make):
+    """And the store is asked more often for a minute, as it may move the rest later."""
+
+    async def work(it):
+        async def listed():
+            it.store.listed = 0
+            it.leases.look()
+            await it.settle()
+            return it.store.listed
+
+        it.store.known = [DestinationWork(A, 4000.0, 1)]
+        assert await listed() == 1
+        it.store.due = {A: due(make, 1)}
+        await it.leases.bring_forward("450 4.4.312 ")
+        assert it.store.brought == [(1000.0, "450 4.4.312 ")]
+        assert await listed() == 1
+        assert await listed() == 0
+        assert it.offered == [1]
+        it.now += 5.0
+        assert await listed() == 1
+        it.now += 60.0
+        assert await listed() == 0
 
     play(work)
 

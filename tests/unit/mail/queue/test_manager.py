@@ -13,6 +13,7 @@ from gatepost.mail.queue import manager as module
 from gatepost.mail.queue.hop_queue import EACH_ITS_OWN, LaneKey
 from gatepost.mail.queue.lane_budget import LaneBudget
 from gatepost.mail.queue.pacing import Pause
+from gatepost.mail.queue.retry_decision import NO_NAME
 from gatepost.mail.queue.schedule import Schedule
 from gatepost.net.tasks import spawn
 from gatepost.protocols.smtp.replies import Reply
@@ -990,6 +991,26 @@ def test_a_hold_or_drop_of_what_is_not_in_memory_takes_nothing_up(rig, action):
             assert gate.until == until
             manager.administered([notice("retry")])
             assert gate.until == 0.0
+
+    run(main)
+
+
+@pytest.mark.parametrize("ending", [False, True])
+def test_what_waits_for_names_is_tried_when_nameservers_answer_again(rig, ending):
+    rig.peer.replies = {ANN: [NO_NAME, OK], "bob@other.example": [LATER, OK]}
+
+    async def main():
+        async with rig.open() as manager:
+            await rig.accept(ANN, "bob@other.example")
+            await rig.calm()
+            assert sorted(rig.tried()) == [ANN, "bob@other.example"]
+            gate = manager._waiting.hop(PARTNER).gate
+            gate.fail(NO_NAME, rig.now + 900, "contoso")
+            manager._draining = ending
+            manager.names_answered()
+            await rig.calm()
+            assert rig.tried() == ([] if ending else [ANN])
+            assert gate.closed(rig.now) is ending
 
     run(main)
 

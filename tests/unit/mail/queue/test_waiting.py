@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 
 from gatepost.mail.queue.memory_budget import MemoryBudget, QueueLimits
+from gatepost.mail.queue.retry_decision import NO_NAME
 from gatepost.mail.queue.waiting import Waiting
 
 A, B = "contoso/a.example", "contoso/b.example"
@@ -117,6 +118,33 @@ def test_what_is_left_alone_is_counted_and_no_longer_than_its_failures_say(waiti
     assert (hop.gate.until, backlog.gate.until, waiting.hop("open").gate.until) == (150.0, 250.0, 0.0)
     now[0] = 150.0
     assert waiting.backing_off() == 1
+
+
+def test_gates_are_opened_for_a_destination_or_after_a_reply(waiting, make):
+    relay, _ = fill(waiting, make, 1)
+    other, backlog = fill(waiting, make, 2, destination=B, hop="other")
+    waiting.failing[backlog] = other
+    gates = (relay.gate, other.gate, backlog.gate)
+
+    def close():
+        for gate, reply in zip(gates, (make.silence, NO_NAME, make.silence), strict=True):
+            gate.fail(reply, 900.0, "contoso")
+
+    def closed():
+        return [gate.closed(100.0) for gate in gates]
+
+    close()
+    assert waiting.open_gates(A, None) == set()
+    assert waiting.open_gates(A, "unknown") == set()
+    assert closed() == [True] * 3
+    assert waiting.open_gates(A, "relay") == {relay}
+    assert closed() == [False, True, True]
+    assert waiting.open_gates(B, "relay") == {relay, other}
+    assert closed() == [False] * 3
+    close()
+    waiting.hop("idle")
+    waiting.open_gates_after(NO_NAME.enhanced)
+    assert closed() == [True, False, True]
 
 
 def test_limits_are_asked_and_followed(now, make):

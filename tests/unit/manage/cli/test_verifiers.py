@@ -78,6 +78,12 @@ def key(logs, tmp_path):
     return file
 
 
+def goes_on(logs, evidence):
+    """The third day lasts for some minutes."""
+    at = logs.NOON + 2 * logs.DAY + 300
+    logs.chain(evidence).append(logs.events(at=at), at)
+
+
 def last(evidence, writer="0"):
     return max(log_directory(evidence).glob(f"*.{writer}.log"))
 
@@ -289,7 +295,8 @@ CASES = {
     "no folder of logs": (lambda logs, evidence: shutil.rmtree(log_directory(evidence)), FORGED),
     "nothing": (lambda logs, evidence: (shutil.rmtree(evidence), evidence.mkdir()), CANNOT_TELL),
     "heads gone": (remove("heads.log"), CANNOT_TELL),
-    "last head cut off": (on_heads(lambda lines: lines[:-1]), CANNOT_TELL),
+    "last head cut off": (lambda logs, e: (on_heads(lambda lines: lines[:-1])(logs, e), goes_on(logs, e)), CANNOT_TELL),
+    "last head not made yet": (on_heads(lambda lines: lines[:-1]), VERIFIED),
     "first head cut off": (on_heads(lambda lines: lines[1:]), FORGED),
     "head changed": (on_heads(lambda lines: [lines[0].replace(b'"number":', b'"number":1', 1), *lines[1:]]), FORGED),
     "heads signed by another": (lambda logs, e: rewrite(e / "heads.log", resigned(STRANGER), ORIGIN), CANNOT_TELL),

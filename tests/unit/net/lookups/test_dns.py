@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
@@ -60,6 +61,22 @@ def test_questions_are_counted_by_what_came_of_them(nameserver: Callable[..., An
     }
     (histogram,) = found.histograms.values()
     assert sum(histogram.counts) == 2, "of answers"
+
+
+@pytest.mark.parametrize(("kind", "failing"), [("servfail", True), ("nxdomain", False)])
+def test_whether_nothing_was_answered_since_a_failure_is_known(
+    nameserver: Callable[..., Any], kind: str, failing: bool
+) -> None:
+    async def ask(resolver: Resolver, _: Any) -> list[bool]:
+        found = [resolver.failing]
+        for name in ("sick.example", "a.example"):
+            with suppress(LookupFailed):
+                await resolver.query(name, "A")
+            found.append(resolver.failing)
+        return found
+
+    failures = {"sick.example": kind} if failing else {}
+    assert lookup(nameserver(A, failures), ask) == [False, failing, False]
 
 
 def test_records_are_returned_with_their_time_and_name(nameserver: Callable[..., Any]) -> None:

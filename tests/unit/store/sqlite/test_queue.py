@@ -486,6 +486,7 @@ def test_its_numbers(shop, eventually):
     async def main():
         async with shop.open() as store:
             assert store.trace_dropped == 0
+            assert store.unwritten == {"message trace": "", "evidence log": ""}
             store.count_senders(lambda: 7)
             assert store._writer.senders() == 7
             assert store.held_up() is None

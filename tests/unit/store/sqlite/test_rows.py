@@ -129,8 +129,15 @@ def test_what_was_dropped_in_flight_goes_when_it_is_deferred_and_what_was_return
 def test_what_is_due_too_late_is_brought_forward(queue):
     for number, due in ((1, 500.0), (2, 20.0), (3, 0.0)):
         put(queue, delivery(number, message=number, next_at=due))
-    execute(queue, latest=50.0)
+    execute(queue, brought=[(50.0, "")])
     assert queue.execute("SELECT next_at FROM delivery ORDER BY id").fetchall() == [(50.0,), (20.0,), (0.0,)]
+
+
+def test_what_failed_for_a_reason_that_passed_is_brought_forward_alone(queue):
+    for number, error in ((1, "450 4.4.312 DNS query failed"), (2, "450 4.4.316 x 450 4.4.312 y"), (3, "")):
+        put(queue, delivery(number, message=number, next_at=500.0, last_error=error))
+    execute(queue, brought=[(50.0, "450 4.4.312 "), (80.0, "no%")])
+    assert queue.execute("SELECT next_at FROM delivery ORDER BY id").fetchall() == [(50.0,), (500.0,), (500.0,)]
 
 
 def test_destinations_and_what_is_due_first(queue):
@@ -189,7 +196,7 @@ def test_what_is_due_too_late_is_due_in_time_at_every_destination(queue):
     queue.execute("UPDATE delivery SET next_at = 500.0 + id WHERE id IN (0, 1, 4)")
     queue.execute("UPDATE delivery SET held = 1, next_at = 900.0 WHERE id = 5")
     queue.execute("UPDATE delivery SET next_at = 0 WHERE id = 2")
-    execute(queue, latest=100.0)
+    execute(queue, brought=[(100.0, "")])
     assert list(queue.execute("SELECT id, next_at FROM delivery ORDER BY id")) == [
         (0, 100.0), (1, 100.0), (2, 0.0), (3, 50.0), (4, 100.0), (5, 900.0),
     ]  # fmt: skip
@@ -199,7 +206,7 @@ def test_looking_for_what_is_due_too_late_takes_no_longer_with_more_that_waits(q
     def steps():
         counted = []
         queue.set_progress_handler(lambda: bool(counted.append(1)), 20)
-        execute(queue, latest=100.0)
+        execute(queue, brought=[(100.0, "")])
         queue.set_progress_handler(None)
         return len(counted)
 

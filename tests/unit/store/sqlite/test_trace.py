@@ -226,8 +226,10 @@ def test_rows_wait_while_the_disk_fails_and_are_bounded(tmp_path, monkeypatch, c
     for _ in range(10):
         writer.add([event(time.time())] * 10)
     wait_for(lambda: "the message trace" in caplog.text)
+    assert writer.trouble
     directory.unlink()
     wait_for(lambda: directory.is_dir() and len(search_trace(directory, TraceFilter(limit=1000))) == 50)
+    wait_for(lambda: not writer.trouble)
     writer.close()
     assert "50 rows were dropped" in caplog.text
     assert writer.dropped == 50

@@ -191,7 +191,8 @@ def test_a_barrier():
 
 
 def test_deliveries_are_brought_forward():
-    plan, work = CommitPlan(), BringForward(30.0)
-    work.collect(plan)
-    work.finish()
-    assert plan.latest == 30.0
+    plan, works = CommitPlan(), (BringForward(30.0), BringForward(20.0, "450 4.4.312 "))
+    for work in works:
+        work.collect(plan)
+        work.finish()
+    assert plan.brought == [(30.0, ""), (20.0, "450 4.4.312 ")]
