@@ -109,9 +109,10 @@ def test_who_sleeps_between_requests_holds_up_no_stop(settings, echo):
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
 
     async def story():
-        server = WebServer(echo, settings, bind("127.0.0.1:0"))
-        await server.start()
-        client = http.client.HTTPSConnection("127.0.0.1", server.port, timeout=30, context=context)
+        (port,) = bind("127.0.0.1:0")
+        server = WebServer(echo, settings, [port])
+        server.start()
+        client = http.client.HTTPSConnection("127.0.0.1", port.getsockname()[1], timeout=30, context=context)
 
         def ask():
             client.request("GET", "/")
