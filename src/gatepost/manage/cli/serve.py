@@ -86,10 +86,7 @@ def serve(config: str | None, *, check: bool) -> None:
     Exit codes: 0 stopped in order, or it could start, 2 settings, certificates, ports or the store cannot be used
     (every reason is named), 3 the store cannot be reached now.
     """
-    gc.freeze()  # what was imported is no garbage: looking through it takes 5 % of a start
-    gc.set_threshold(*COLLECTIONS)  # it runs for long
-    use_few_arenas()
-    _raise_open_files()
+    _prepare_process()
     manager, passed = _service_manager()
     settings = loaded_settings(config)
     if check:
@@ -129,6 +126,14 @@ def serve(config: str | None, *, check: bool) -> None:
     registration.end()
     _log.info("stopped")
     sys.exit(status)
+
+
+def _prepare_process() -> None:
+    """Set what holds for this process and those that it forks: they run for long, and hold many connections."""
+    gc.freeze()  # what was imported is no garbage: looking through it takes 5 % of a start
+    gc.set_threshold(*COLLECTIONS)
+    use_few_arenas()
+    _raise_open_files()
 
 
 def _raise_open_files() -> None:

@@ -115,7 +115,7 @@ def by_gate(findings: Sequence[GateFinding]) -> dict[GateCheck, list[GateFinding
 
 
 def reasons_text(report: GateReport) -> str:
-    """What stops the switch, in one line."""
+    """The reasons against a switch, in one line."""
     return "; ".join(f"{_(_TITLES[finding.gate])}: {ours(finding.text)}" for finding in report.stopping)[:MAX_TEXT]
 
 

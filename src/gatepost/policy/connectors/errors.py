@@ -116,7 +116,7 @@ def explain(error: ErrorDetails, known: Iterable[str] = ()) -> str:
 
 def _size(kind: str, context: Mapping[str, Any]) -> str:
     """The length that is the least or the most; "" of what has none."""
-    bound = context.get("min_length", context.get("max_length"))
+    bound = context.get("min_length" if kind.endswith("short") else "max_length")
     if bound is None:
         return ""
     return quantity(bound, "character") if kind.startswith("string") else quantity(bound, "entry", "entries")

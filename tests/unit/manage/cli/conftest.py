@@ -14,6 +14,7 @@ from gatepost.mail.model.message import Delivery, Message, Recipient
 from gatepost.mail.model.queue_id import format_id
 from gatepost.mail.model.trace_event import TraceEvent
 from gatepost.manage.cli import main
+from gatepost.node import machine_findings
 from gatepost.store.changes import ConfigStore
 from gatepost.store.interface import Settlement
 from gatepost.store.sqlite.administration import Administration
@@ -174,6 +175,13 @@ class _Shard:
 @pytest.fixture(autouse=True)
 def _clean_environment(monkeypatch):
     monkeypatch.delenv("GATEPOST_CONFIG", raising=False)
+
+
+@pytest.fixture(autouse=True)
+def _on_a_disk(monkeypatch):
+    """Files of tests may lie in memory, which is a fault to `gatepost doctor`."""
+    monkeypatch.setattr(machine_findings, "_file_system", lambda _: 0xEF53)
+    monkeypatch.setattr(machine_findings, "_sync_time", lambda _: 0.002)
 
 
 @pytest.fixture(scope="session")

@@ -105,7 +105,7 @@ def test_the_same_host_twice_has_keys_of_its_own():
     ("task", "swedish"),
     [
         ({"name": "STARTTLS", "status": "failed", "facts": ["not offered", "the connector asks for encrypted"]},
-         "erbjuds inte; kopplingen kräver encrypted"),
+         "erbjuds inte; kopplingen kräver krypterat"),
         ({"name": "STARTTLS", "status": "failed", "detail": "not offered"}, "not offered"),
         ({"name": "EHLO", "status": "succeeded", "facts": ["the domain does not exist", "offers PIPELINING, SIZE 9"]},
          "the domain does not exist; erbjuder PIPELINING, SIZE 9"),
