@@ -16,10 +16,9 @@ import smtplib
 import stat
 import subprocess
 import tarfile
-import threading
 import time
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 import apsw
 import pytest
@@ -27,6 +26,7 @@ from support.debian import MARK, need
 from support.gateway import Gateway
 from support.process import GATEPOST
 from support.scenes import ALICE, connector, contoso, message, send
+from support.senders import Senders
 
 from gatepost.testing.process import Folder, wait_until
 from gatepost.testing.sink import Behaviour
@@ -45,24 +45,13 @@ SUBJECT = re.compile(rb"^Subject: kept-(\d+-\d+)\r?$", re.MULTILINE)
 BIG = "x" * 70 + "\r\n"
 
 
-class Load:
+class Load(Senders):
     """Clients that keep sending. acknowledged: identities of messages that got their 250."""
 
     def __init__(self, port: int) -> None:
         self._port = port
-        self._over = threading.Event()
-        self._threads = [threading.Thread(target=self._run, args=(number,)) for number in range(CLIENTS)]
+        super().__init__(CLIENTS)
         self.acknowledged: set[str] = set()
-
-    def __enter__(self) -> Self:
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._over.set()
-        for thread in self._threads:
-            thread.join(30)
 
     def _run(self, client: int) -> None:
         number = 0

@@ -7,16 +7,16 @@ from __future__ import annotations
 
 import random
 import smtplib
-import threading
 import time
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 import pytest
 from support.next_version import VERSION, NextVersion
 from support.nodes import Nodes
 from support.scenes import ALICE, connector, contoso, message, send
+from support.senders import Senders
 
 from gatepost.store.postgres.queue_schema import QUEUE_SCHEMA
 from gatepost.testing.process import Folder, free_port, wait_until
@@ -32,7 +32,7 @@ ROLES = Path(__file__).parents[2] / "deploy/postgresql/roles.sql"
 AWAY = connector("away.example", f"127.0.0.1:{free_port()}")
 
 
-class MxClients:
+class MxClients(Senders):
     """Clients that send as RFC 5321 section 5.1 says: to the first host that takes the message.
 
     acknowledged: the messages that got 250. refused: those that no host took. passed: why a host was passed over.
@@ -41,22 +41,11 @@ class MxClients:
 
     def __init__(self, ports: list[int], clients: int = 3) -> None:
         self._ports = ports
-        self._over = threading.Event()
-        self._threads = [threading.Thread(target=self._run, args=(number,)) for number in range(clients)]
+        super().__init__(clients)
         self.acknowledged: set[str] = set()
         self.refused: list[str] = []
         self.passed = Counter[str]()
         self.unanswered = 0
-
-    def __enter__(self) -> Self:
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._over.set()
-        for thread in self._threads:
-            thread.join(60)
 
     def wait_for_more(self, count: int = 20) -> None:
         before = len(self.acknowledged)

@@ -18,6 +18,7 @@ from http.client import HTTPException
 from typing import TYPE_CHECKING, Any, Self
 
 from support.scenes import ALICE, connector, contoso, message
+from support.senders import Senders
 
 from gatepost.testing.process import wait_until
 from gatepost.testing.sink import Behaviour
@@ -47,7 +48,7 @@ def resources(partner: Sink) -> dict[str, Any]:
     )
 
 
-class Load:
+class Load(Senders):
     """Clients that keep sending. acknowledged: identities of those that got their 250.
 
     pause: seconds between two messages of a client. most: octets of the largest ones, which have a file of their own.
@@ -57,20 +58,9 @@ class Load:
         self._port = port
         self._pause = pause
         self._most = most
-        self._over = threading.Event()
-        self._threads = [threading.Thread(target=self._run, args=(number,)) for number in range(clients)]
+        super().__init__(clients)
         self.acknowledged: set[str] = set()
         self.unanswered = 0
-
-    def __enter__(self) -> Self:
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._over.set()
-        for thread in self._threads:
-            thread.join(30)
 
     def wait_for_more(self, count: int = 5, timeout: float = 20) -> None:
         """Return when so many more are acknowledged."""

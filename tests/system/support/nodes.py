@@ -9,7 +9,6 @@ from __future__ import annotations
 import random
 import re
 import smtplib
-import threading
 import time
 from collections import Counter
 from contextlib import ExitStack
@@ -21,6 +20,7 @@ from support.gateway import Gateway
 from support.kill_points import MortalGateway
 from support.postgres import Postgres
 from support.scenes import ALICE, connector, contoso, message
+from support.senders import Senders
 
 from gatepost.testing.process import FixtureError, Folder, wait_until
 from gatepost.testing.sink import Behaviour, Sink
@@ -122,7 +122,7 @@ class Nodes:
         return Counter(found[1].decode() for one in self.partner.messages if (found := SUBJECT.search(one.data)))
 
 
-class SiteLoad:
+class SiteLoad(Senders):
     """Clients that keep sending to nodes that listen, each message with an identity of its own.
 
     pause: seconds between two messages of a client. acknowledged: those that got their 250, and when (time.monotonic).
@@ -131,22 +131,11 @@ class SiteLoad:
     def __init__(self, nodes: Nodes, clients: int = 4, *, pause: float = 0.0) -> None:
         self._pause = pause
         self._ports = [node.port for node in nodes.nodes]
-        self._over = threading.Event()
-        self._threads = [threading.Thread(target=self._run, args=(number,)) for number in range(clients)]
+        super().__init__(clients)
         self.acknowledged: dict[str, float] = {}
         self.unanswered = 0
         self.refused = Counter[int]()
         self.last: dict[int, str | bytes] = {}  # by client
-
-    def __enter__(self) -> Self:
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._over.set()
-        for thread in self._threads:
-            thread.join(60)
 
     def wait_for_more(self, count: int = 5, *, timeout: float = 30.0) -> None:
         """Return when `count` more messages are acknowledged. Raises FixtureError with what clients were told."""

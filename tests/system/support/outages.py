@@ -12,13 +12,14 @@ import threading
 import time
 from collections import Counter, defaultdict
 from contextlib import suppress
-from typing import TYPE_CHECKING, NamedTuple, Self
+from typing import TYPE_CHECKING, NamedTuple
 from urllib.error import HTTPError
 from urllib.request import urlopen
 
 from support.admin import OWNER, AdminCentre
 from support.person import Person
 from support.scenes import message
+from support.senders import Senders
 
 from gatepost.testing.process import free_port
 
@@ -33,7 +34,7 @@ _SUBJECT = re.compile(rb"^Subject: away-([\w.]+-\d+)\r?$", re.MULTILINE)
 _MOST = 5  # messages that a client sends in one go, those that were refused before among them
 
 
-class Traffic:
+class Traffic(Senders):
     """One client for each recipient, which sends a message every `pause` seconds to one of the ports.
 
     name: of all its messages, a word. recipients: "{number}" in one is that of the message. acknowledged: when each
@@ -48,18 +49,8 @@ class Traffic:
         self.acknowledged: dict[str, float] = {}
         self.refused: Counter[str] = Counter()
         self._ports, self._recipients, self._sender, self._pause = ports, recipients, sender, pause
-        self._quiet, self._over = threading.Event(), threading.Event()
-        self._threads = [threading.Thread(target=self._run, args=(place,)) for place in range(len(recipients))]
-
-    def __enter__(self) -> Self:
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._over.set()
-        for thread in self._threads:
-            thread.join(60)
+        self._quiet = threading.Event()
+        super().__init__(len(recipients))
 
     def finish(self, timeout: float = 30) -> None:
         """Send nothing new, and return when all that was sent is taken, or after `timeout` seconds."""
