@@ -163,14 +163,16 @@ def check_report(view: CheckView, by: str) -> str:
 
 
 def _letter(view: CheckView) -> str:
-    """An address that begins a message to the partner's postmaster."""
+    """An address that begins a message to the partner's postmaster, all of it in the language of the page."""
     theirs = [item for item in view.loud if item.actor == "theirs"][:10]
     begin = _(
         "Dear postmaster of %(target)s,\n\nwe checked the protection of mail to your domain:\n%(headline)s\n\n",
         target=view.target,
         headline=view.headline,
     )
-    items = "\n".join(f"* {item.text}{f' ({item.where})' if item.where else ''}\n  {item.fix}" for item in theirs)
+    items = "\n".join(
+        f"* {ours(item.text)}{f' ({item.where})' if item.where else ''}\n  {ours(item.fix)}" for item in theirs
+    )
     body = _(
         "%(begin)s%(items)s\n\nThe full report is attached.",
         begin=begin[:_MOST],

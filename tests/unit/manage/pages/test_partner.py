@@ -242,6 +242,14 @@ def test_a_letter_to_the_postmaster_has_what_is_theirs(centre, found):
     assert body.endswith("The full report is attached.")
 
 
+def test_a_letter_is_of_one_language(centre, found):
+    theirs = Finding(Stage.TLS, Mark.FAIL, "not offered after STARTTLS", "", "switch on STARTTLS", "none")
+    found(check(row(PASSED[0], theirs)))
+    _, query = letter(centre.get(begun(centre), accept_language="sv"))
+    (body,) = query["body"]
+    assert "* erbjuds inte efter STARTTLS (mx.b.example (192.0.2.1:25))\n  slå på STARTTLS\n" in body
+
+
 def test_a_letter_is_no_longer_than_a_link_may_be(centre, found):
     long = [Finding(Stage.TLS, Mark.FAIL, f"{number} {'ü' * 500}", "", "They must.", "x") for number in range(40)]
     found(check(row(PASSED[0], *long)))
