@@ -9,7 +9,8 @@ HALF = $(shell expr \( $(JOBS) + 1 \) / 2)
 TOGETHER = $(MAKE) --no-print-directory --jobs=2 --output-sync=target JOBS=$(HALF)
 LOCKS := $(patsubst %,requirements/%.txt,run acme all otel pdf postgres sso dev)
 PYTEST := $(BIN)/pytest
-UNIT := $(PYTEST) -q tests/unit
+# In memory, files of tests that passed would be kept of three runs.
+UNIT := $(PYTEST) -q -o tmp_path_retention_policy=failed tests/unit
 SYSTEM := $(PYTEST) -q -o timeout=120 tests/system
 # Tests start thousands of commands: compiling every module each time is half of what a command costs.
 unexport PYTHONDONTWRITEBYTECODE

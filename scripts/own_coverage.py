@@ -48,6 +48,7 @@ PURE_MODULES = (
 JOBS = int(os.environ.get("JOBS") or 2 * (os.cpu_count() or 1))
 TIMEOUT = 300
 PYTEST = ["-q", "-x", "-W", "ignore::pytest.PytestAssertRewriteWarning", "-p", "no:cacheprovider"]
+PYTEST += ["-o", "tmp_path_retention_policy=failed"]  # as in the Makefile
 
 # Forks of one process that has imported what every test imports.
 FORKS = multiprocessing.get_context("forkserver")
