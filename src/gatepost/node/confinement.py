@@ -34,6 +34,7 @@ WORK: Final = "made"
 _FOLDERS: Final = (WORK, "cache", "maildir", "tls-reports-inbox")
 _FILES: Final = ("own-connection",)
 _NULL: Final = "/dev/null"
+_LARGEST: Final = 16 << 20  # bytes of a file that settings or resources may name, with much to spare
 
 _log = logging.getLogger(__name__)
 
@@ -142,10 +143,33 @@ def runs_programs(settings: Settings, index: int | None = None) -> bool:
     return bool(settings.pkcs11.module) or (hook and asks)
 
 
+def files_to_move(settings: Settings) -> list[str]:
+    """Files of the settings that lie right beside `data_dir`, or beside a directory above it.
+
+    Landlock allows a process the file that was there when it started, not the one that takes its place.
+    """
+    above = set(Path(settings.server.data_dir).resolve().parents)
+    named = [name for pair in settings.certificates for name in (pair.chain, pair.key)]
+    named += [settings.tls.trust_anchors, settings.admin.chain, settings.admin.key]
+    files = [Path(name).resolve() for name in dict.fromkeys(named) if Path(name).is_file()]
+    return [str(file) for file in files if file.parent in above]
+
+
 def _surroundings(directory: Path) -> Iterator[str]:
-    """All that is not on the way to a directory: what lies beside it, and beside each directory above it."""
+    """All that is not on the way to a directory: what lies beside it, and beside each directory above it.
+
+    But no large file: while a process is allowed one, its room on the disk is not given back when it is deleted.
+    """
     for path in (directory, *directory.parents[:-1]):
-        yield from (entry.path for entry in _children(path.parent) if entry.name != path.name)
+        for entry in _children(path.parent):
+            if entry.name != path.name and not _is_large(entry):
+                yield entry.path
+
+
+def _is_large(entry: os.DirEntry[str]) -> bool:
+    with suppress(OSError):
+        return entry.is_file(follow_symlinks=False) and entry.stat(follow_symlinks=False).st_size > _LARGEST
+    return False
 
 
 def _children(directory: Path) -> Iterable[os.DirEntry[str]]:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from gatepost.node import confinement
-from gatepost.node.confinement import Confinement, Means, runs_programs
+from gatepost.node.confinement import Confinement, Means, files_to_move, runs_programs
 from gatepost.node.landlock import Access
 from gatepost.node.machine_findings import confinement_findings
 from gatepost.store.interface import StoreFailure
@@ -82,6 +82,30 @@ def test_a_worker_changes_what_it_writes_and_nothing_else(settings, home, applie
     assert tempfile.gettempdir() == str(data / "made")
 
 
+def test_a_large_file_beside_is_left_out(settings, home, applied):
+    """A process would keep its room on the disk after it was deleted."""
+    large, small = home.data.parent / "large", home.data.parent / "small"
+    for file, size in ((large, (16 << 20) + 1), (small, 16 << 20)):
+        with file.open("wb") as opened:
+            opened.truncate(size)
+    confined(settings).worker(0)
+    ((_, rules, _),) = applied
+    assert (large.resolve() in rules, rules[small.resolve()]) == (False, Access.READ)
+
+
+def test_a_file_that_could_not_be_renewed_is_told(home, applied):
+    settings = home.settings()
+    assert files_to_move(settings) == [str(file.resolve()) for file in (home.chain, home.key, home.anchors)]
+    folder = home.key.parent / "pki"
+    folder.mkdir()
+    for file in (home.chain, home.key, home.anchors):
+        file.rename(folder / file.name)
+    certificate = {"chain": f"pki/{home.chain.name}", "key": f"pki/{home.key.name}"}
+    moved = home.settings(certificate=[certificate], tls={"trust_anchors": f"pki/{home.anchors.name}"})
+    (finding,) = confinement_findings(moved)
+    assert (str(finding.level), "are denied" in finding.text) == ("pass", True)
+
+
 def test_a_host_is_a_worker_and_the_admin_centre_changes_all_of_data_dir(settings, home, applied):
     made = confined(settings)
     made.worker(0)
@@ -144,7 +168,7 @@ def test_what_the_kernel_lacks_is_said_and_left_out(settings, applied, monkeypat
 
 @pytest.mark.parametrize(
     ("sections", "level", "text"),
-    [({}, "pass", "are denied"), (TOKENS, "pass", "pkcs11"), (HOOK, "pass", "acme.dns_hook")],
+    [({}, "warn", "takes the place of"), (TOKENS, "pass", "pkcs11"), (HOOK, "pass", "acme.dns_hook")],
 )
 def test_the_doctor_says_what_holds(home, applied, sections, level, text):
     (finding,) = confinement_findings(home.settings(**sections))
