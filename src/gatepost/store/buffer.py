@@ -37,7 +37,7 @@ class EventBuffer:
                 self._dropped += len(events)
                 return
             self._events += events
-        if waiting + len(events) >= self._batch:
+        if waiting < self._batch <= waiting + len(events):  # once: what cannot be written is tried at the interval
             self._due.set()
 
     def close(self) -> None:
