@@ -53,6 +53,7 @@ class EvidenceWriter:
         self._signed = -checkpoint  # of `time.monotonic`: the first entries are signed at once
         self._complained = -_PAUSE
         self._day = ""
+        self._end_at = -_PAUSE  # of `time.monotonic`: not before then the end of a day is tried
         self.trouble = ""
         self._thread = threading.Thread(target=self._run, name="evidence", daemon=True)
         self._thread.start()
@@ -105,8 +106,12 @@ class EvidenceWriter:
             self._chain.checkpoint(self._clock())
 
     def _end_days(self) -> None:
-        """Sign and compress the files of days that are over: at the start, and when a day ends."""
+        """Compress the files of days that are over: at the start, and when a day ends.
+
+        Not again at once if it fails: on a full disk it takes a processor to find that out, and entries wait meanwhile.
+        """
         today = day_text(self._clock())
-        if today != self._day:
+        if today != self._day and time.monotonic() >= self._end_at:
+            self._end_at = time.monotonic() + _PAUSE
             self._chain.end_day(self._clock())
-            self._day = today
+            self._day, self._end_at = today, -_PAUSE

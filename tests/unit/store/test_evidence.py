@@ -6,6 +6,7 @@ import pytest
 
 from gatepost.store.evidence import EvidenceWriter
 from gatepost.store.evidence_files import day_files, read_lines
+from gatepost.store.interface import StoreFailure
 
 
 @pytest.fixture
@@ -73,6 +74,23 @@ def test_days_that_are_over_are_closed(logs, evidence):
     writer.close()
     assert logs.names(evidence) == ["2026-11-18.0.log.gz", "2026-11-19.0.log"]
     assert logs.good(evidence).entries == 6
+
+
+def test_a_day_that_cannot_be_closed_is_not_tried_at_each_interval(logs, evidence):
+    """A full disk says so after many megabytes were compressed, and entries that come wait for that."""
+    chain, tried = logs.chain(evidence), []
+
+    def fails(now):
+        tried.append(now)
+        raise StoreFailure("no space left on device")
+
+    chain.end_day = fails
+    writer = EvidenceWriter(chain, interval=0.01)
+    writer.add(logs.events())
+    wait_for(lambda: entries(evidence) >= 2)
+    time.sleep(0.1)
+    writer.close()
+    assert len(tried) == 1
 
 
 def test_entries_wait_while_the_disk_fails_and_what_is_lost_is_told(logs, evidence, monkeypatch, caplog):
