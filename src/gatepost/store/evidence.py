@@ -11,7 +11,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Final
 
-from gatepost.store.buffer import EventBuffer
+from gatepost.store.buffer import FEW, EventBuffer
 from gatepost.store.interface import StoreFailure
 from gatepost.times import day_text
 
@@ -93,8 +93,10 @@ class EvidenceWriter:
         if dropped:
             _log.error("evidence: %d events were dropped, the disk is behind", dropped)
         try:
-            if events or dropped:
-                self._chain.append(events, self._clock(), dropped=dropped)
+            while events or dropped:
+                some = events[:FEW] if self.trouble else events
+                self._chain.append(some, self._clock(), dropped=dropped)
+                events, dropped, self.trouble = events[len(some) :], 0, ""
         except BaseException:
             self._buffer.put_back(events, dropped)
             raise
