@@ -34,8 +34,9 @@ def anchor_origins(organizations: Iterable[Organization]) -> AnchorOrigins:
     places: set[str] = set()
     for organization in organizations:
         named = tenants if TENANTS_CHOOSE in organization.ungranted else others
-        connectors = (*organization.inbound_connectors, *organization.outbound_connectors)
-        for text in {connector.trust_anchors for connector in connectors}:
+        texts = {connector.trust_anchors for connector in organization.inbound_connectors}
+        texts |= {connector.trust_anchors for connector in organization.outbound_connectors}
+        for text in texts:
             if is_pem(text):
                 named.update(pem_certificates(text))
             elif text:
