@@ -35,7 +35,8 @@ def test_of_connectors_of_both_directions(direction):
     outbound = {"name": "x", "recipient_domains": ["x.example"], "smart_hosts": ["mx.x.example"], "trust_anchors": ONE}
     known = organization("a.example", *([ONE] if direction == "inbound_connector" else []))
     if direction == "outbound_connector":
-        known["outbound_connector"] = [outbound]
+        by_the_servers = {"name": "y", "recipient_domains": ["y.example"], "smart_hosts": ["mx.y.example"]}
+        known["outbound_connector"] = [outbound, by_the_servers]
     assert origins({"contoso": known}, "contoso").tenants == {DER_ONE}
 
 
