@@ -29,16 +29,17 @@ def anchor_origins(organizations: Iterable[Organization]) -> AnchorOrigins:
 
     A file is always the gateway's owner's word: one that no owner granted has no effect (`policy.connectors.grants`).
     """
-    tenants: set[bytes] = set()
-    others: set[bytes] = set()
-    places: set[str] = set()
+    named: dict[bool, set[str]] = {True: set(), False: set()}
     for organization in organizations:
-        named = tenants if TENANTS_CHOOSE in organization.ungranted else others
-        texts = {connector.trust_anchors for connector in organization.inbound_connectors}
+        texts = named[TENANTS_CHOOSE in organization.ungranted]
+        texts |= {connector.trust_anchors for connector in organization.inbound_connectors}
         texts |= {connector.trust_anchors for connector in organization.outbound_connectors}
-        for text in texts:
-            if is_pem(text):
-                named.update(pem_certificates(text))
-            elif text:
-                places.add(text)
-    return AnchorOrigins(frozenset(tenants - others), frozenset(places))
+    tenants = _certificates(named[True])
+    if tenants:  # else nothing of the others matters, and there may be thousands
+        tenants -= _certificates(named[False])
+    places = {text for text in named[True] | named[False] if text and not is_pem(text)}
+    return AnchorOrigins(tenants, frozenset(places))
+
+
+def _certificates(texts: Iterable[str]) -> frozenset[bytes]:
+    return frozenset(der for text in texts if is_pem(text) for der in pem_certificates(text))
