@@ -286,16 +286,18 @@ class World:
     idle: float = 30.0
     settings: dict[str, Any] = field(default_factory=dict)
     own: dict[str, Any] = field(default_factory=dict)  # further arguments of the contexts
+    maildirs: list[Maildirs] = field(default_factory=list)  # of each that was built
 
     def build(self, mx_port: int = 25) -> Deliverer:
         anchors = self.root / "anchors.pem"
         anchors.write_bytes(self.authority.certificate_pem)
         self.contexts = ClientContexts(str(anchors), time.time, **self.own)
         self.pool = ConnectionPool(idle=self.idle)
+        self.maildirs.append(Maildirs(self.root / "mail", "gate.example", time.time))
         services = DeliveryServices(
             self.bodies,  # type: ignore[arg-type] # the part that is used
             MailRouter(self.names, Random(1), own_names=("gate.example",)),  # noqa: S311 - an order, no secret
-            Maildirs(self.root / "mail", "gate.example", time.time),
+            self.maildirs[-1],
             self.contexts,
             HopOpener("gate.example", self.contexts, self.timeouts),
             self.pool,
@@ -344,11 +346,13 @@ def authority() -> Authority:
 
 
 @pytest.fixture
-def world(tmp_path: Path, authority: Authority) -> World:
+def world(tmp_path: Path, authority: Authority) -> Iterator[World]:
     made = World(tmp_path, authority)
     made.host("mx.b.example", "127.0.0.1")
     made.mx("10 mx.b.example.")
-    return made
+    yield made
+    for maildirs in made.maildirs:
+        maildirs.close()
 
 
 @pytest.fixture
