@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 import tempfile
 from contextlib import suppress
 from pathlib import Path
@@ -75,6 +76,11 @@ class Confinement:
             _log.warning("processes are not confined, because server.confine is false")
         elif self._means.missing:
             _log.warning("processes are not confined in their use of %s", self._means.missing)
+        if self._means.landlock and (unlisted := unlisted_directories(self._data)):
+            text = (
+                "this account cannot list %s: of what is there, it can read only the program and files of the settings"
+            )
+            _log.warning(text + "; chmod o+r %s, or keep data_dir elsewhere", unlisted[0], unlisted[0])
         if self._means.landlock:
             self._prepare()
 
@@ -130,7 +136,16 @@ class Confinement:
     def _around(self) -> dict[str, Access]:
         """Everything outside of data_dir may be read, as far as the account may."""
         rules = dict.fromkeys(_surroundings(self._data), Access.READ)
+        if unlisted_directories(self._data):
+            rules |= dict.fromkeys(self._needed(), Access.READ)
         return rules | {"/": Access.READ_DIR, _NULL: Access.READ | Access.WRITE_FILE}
+
+    def _needed(self) -> Iterator[str]:
+        """The program and the files of the settings, by name, without what data_dir lies in."""
+        program = (sys.prefix, sys.base_prefix, Path(os.__file__).parent, Path(__file__).parents[1], *sys.path)
+        for path in (*(Path(name).resolve() for name in program if name), *_named_files(self._settings)):
+            if not self._data.is_relative_to(path) and not path.is_relative_to(self._data):
+                yield str(path)
 
 
 def runs_programs(settings: Settings, index: int | None = None) -> bool:
@@ -149,10 +164,22 @@ def files_to_move(settings: Settings) -> list[str]:
     Landlock allows a process the file that was there when it started, not the one that takes its place.
     """
     above = set(Path(settings.server.data_dir).resolve().parents)
+    return [str(file) for file in _named_files(settings) if file.parent in above]
+
+
+def unlisted_directories(data_dir: Path) -> list[Path]:
+    """Directories above data_dir that this account passes and cannot list: it does not know what lies in them."""
+    return [path for path in data_dir.resolve().parents if not os.access(path, os.R_OK, effective_ids=True)]
+
+
+def _named_files(settings: Settings) -> Iterator[Path]:
+    """The files that the settings name, as far as this account sees that they are there."""
     named = [name for pair in settings.certificates for name in (pair.chain, pair.key)]
     named += [settings.tls.trust_anchors, settings.admin.chain, settings.admin.key]
-    files = [Path(name).resolve() for name in dict.fromkeys(named) if Path(name).is_file()]
-    return [str(file) for file in files if file.parent in above]
+    for name in dict.fromkeys(named):
+        with suppress(OSError):
+            if Path(name).is_file():
+                yield Path(name).resolve()
 
 
 def _surroundings(directory: Path) -> Iterator[str]:
