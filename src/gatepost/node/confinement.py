@@ -142,7 +142,8 @@ class Confinement:
 
     def _needed(self) -> Iterator[str]:
         """The program and the files of the settings, by name, without what data_dir lies in."""
-        program = (sys.prefix, sys.base_prefix, Path(os.__file__).parent, Path(__file__).parents[1], *sys.path)
+        library, package = Path(os.__file__).parent, Path(__file__).parents[1]
+        program = [sys.prefix, sys.base_prefix, str(library), str(package), *sys.path]
         for path in (*(Path(name).resolve() for name in program if name), *_named_files(self._settings)):
             if not self._data.is_relative_to(path) and not path.is_relative_to(self._data):
                 yield str(path)
