@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from gatepost.node.file_line import SettingsFiles
 from gatepost.node.landlock import OLDEST, Access, landlock_version, restrict_files
 from gatepost.node.system_calls import deny_system_calls, is_filter_known
 from gatepost.settings.acme import Challenge
@@ -97,6 +98,12 @@ class Confinement:
             self._means = Means(0, self._means.filters)
         self._writes += [self._data / name for name in (*_FOLDERS, *_FILES)]
 
+    @property
+    def files(self) -> SettingsFiles | None:
+        """The files that confined processes may have opened by the supervisor, None if they may open all themselves."""
+        names = [name for name in _named_files(self._settings) if name.startswith("/")]
+        return SettingsFiles(names, str(self._data)) if self._means.landlock else None
+
     def worker(self, index: int) -> None:
         """Confine this process, a worker."""
         self._apply(self._of_workers(), executes=runs_programs(self._settings, index), isolated=True)
@@ -144,7 +151,7 @@ class Confinement:
         """The program and the files of the settings, by name, without what data_dir lies in."""
         library, package = Path(os.__file__).parent, Path(__file__).parents[1]
         program = [sys.prefix, sys.base_prefix, str(library), str(package), *sys.path]
-        for path in (*(Path(name).resolve() for name in program if name), *_named_files(self._settings)):
+        for path in (Path(name).resolve() for name in (*program, *_named_files(self._settings)) if name):
             if not self._data.is_relative_to(path) and not path.is_relative_to(self._data):
                 yield str(path)
 
@@ -159,28 +166,20 @@ def runs_programs(settings: Settings, index: int | None = None) -> bool:
     return bool(settings.pkcs11.module) or (hook and asks)
 
 
-def files_to_move(settings: Settings) -> list[str]:
-    """Files of the settings that lie right beside `data_dir`, or beside a directory above it.
-
-    Landlock allows a process the file that was there when it started, not the one that takes its place.
-    """
-    above = set(Path(settings.server.data_dir).resolve().parents)
-    return [str(file) for file in _named_files(settings) if file.parent in above]
-
-
 def unlisted_directories(data_dir: Path) -> list[Path]:
     """Directories above data_dir that this account passes and cannot list: it does not know what lies in them."""
     return [path for path in data_dir.resolve().parents if not os.access(path, os.R_OK, effective_ids=True)]
 
 
-def _named_files(settings: Settings) -> Iterator[Path]:
-    """The files that the settings name, as far as this account sees that they are there."""
-    named = [name for pair in settings.certificates for name in (pair.chain, pair.key)]
-    named += [settings.tls.trust_anchors, settings.admin.chain, settings.admin.key]
-    for name in dict.fromkeys(named):
-        with suppress(OSError):
-            if Path(name).is_file():
-                yield Path(name).resolve()
+def _named_files(settings: Settings) -> Iterator[str]:
+    """Files of the settings that are read again while a process runs; each may be another one by then."""
+    for pair in settings.certificates:
+        yield from (pair.chain, pair.key)
+    yield from (settings.admin.chain, settings.admin.key)
+    yield from (settings.tls.trust_anchors, settings.acme.trust_anchors, settings.oidc.trust_anchors)
+    secrets = (settings.store.master_key, settings.acme.eab_mac_key, settings.alarms.webhook_secret)
+    for reference in (*secrets, settings.otel.secret, settings.oidc.client_secret):
+        yield reference.removeprefix("file:")
 
 
 def _surroundings(directory: Path) -> Iterator[str]:
