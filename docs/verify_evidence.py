@@ -278,6 +278,9 @@ def export(key, document):
 
 def main(words):
     """The exit code."""
+    if len(words) != 2:
+        print("BAD INPUT: write verify_evidence.py KEY.pem DIR, or KEY.pem EXPORT.json")
+        return 2
     try:
         key_file, target = map(pathlib.Path, words)
         key = Key(key_file)

@@ -97,6 +97,7 @@ def test_the_order_of_the_readme_works_as_root(build: Callable[..., Gateway], si
     gateway.cli("apply", "-f", str(file))
     gateway.cli("connector", "validate", "bank", expect=None)
     gateway.cli("connector", "drill", "bank", expect=None)
+    assert {change["author"] for change in gateway.cli("history", json=True).data} == {"root"}
     assert owners(gateway) == {account.pw_uid}
     assert stat.S_IMODE(gateway.data_dir.stat().st_mode) == 0o700
     gateway.start()

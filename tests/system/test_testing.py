@@ -22,7 +22,7 @@ from support.process import Child
 
 from gatepost.testing.partner import Defect, Partner
 from gatepost.testing.pki import Pki
-from gatepost.testing.process import Folder, free_port, wait_until
+from gatepost.testing.process import FixtureError, Folder, free_port, wait_until
 from gatepost.testing.resources import organization
 from gatepost.testing.signed_zone import SignedZones, Zone
 
@@ -99,6 +99,14 @@ def test_each_defect_is_met_and_named(gateway: Callable[..., Gateway], pki: Pki)
         replies = {row["recipient"].partition("@")[2]: row["reply"] for row in rows}
         assert {defect: replies[f"{defect}.example"][:11] for defect in REPLIES} == REPLIES
         assert [defect for defect, partner in partners.items() if partner.messages] == [Defect.NONE]
+
+
+def test_mistakes_in_a_test_are_not_passed_over(gateway: Callable[..., Gateway], pki: Pki) -> None:
+    with pytest.raises(ValueError, match="'expird' is not a valid Defect"):
+        Partner(pki, "mail.partner.example", "expird")  # type: ignore[arg-type]
+    assert Partner(pki, "mail.partner.example", "revoked").certificate.name  # type: ignore[arg-type]
+    with pytest.raises(FixtureError, match="No such option '--evnt'"):
+        gateway(organization()).trace(evnt="SEND")
 
 
 def test_dane_finds_the_key_of_a_signed_zone(gateway: Callable[..., Gateway], pki: Pki) -> None:

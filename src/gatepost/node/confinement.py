@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 import tempfile
 from contextlib import suppress
 from pathlib import Path
@@ -76,6 +77,11 @@ class Confinement:
             _log.warning("processes are not confined, because server.confine is false")
         elif self._means.missing:
             _log.warning("processes are not confined in their use of %s", self._means.missing)
+        if self._means.landlock and (unlisted := unlisted_directories(self._data)):
+            text = (
+                "this account cannot list %s: of what is there, it can read only the program and files of the settings"
+            )
+            _log.warning(text + "; chmod o+r %s, or keep data_dir elsewhere", unlisted[0], unlisted[0])
         if self._means.landlock:
             self._prepare()
 
@@ -137,7 +143,17 @@ class Confinement:
     def _around(self) -> dict[str, Access]:
         """Everything outside of data_dir may be read, as far as the account may."""
         rules = dict.fromkeys(_surroundings(self._data), Access.READ)
+        if unlisted_directories(self._data):
+            rules |= dict.fromkeys(self._needed(), Access.READ)
         return rules | {"/": Access.READ_DIR, _NULL: Access.READ | Access.WRITE_FILE}
+
+    def _needed(self) -> Iterator[str]:
+        """The program and the files of the settings, by name, without what data_dir lies in."""
+        library, package = Path(os.__file__).parent, Path(__file__).parents[1]
+        program = [sys.prefix, sys.base_prefix, str(library), str(package), *sys.path]
+        for path in (Path(name).resolve() for name in (*program, *_named_files(self._settings)) if name):
+            if not self._data.is_relative_to(path) and not path.is_relative_to(self._data):
+                yield str(path)
 
 
 def runs_programs(settings: Settings, index: int | None = None) -> bool:
@@ -148,6 +164,11 @@ def runs_programs(settings: Settings, index: int | None = None) -> bool:
     hook = settings.acme.is_on and settings.acme.challenge is Challenge.DNS_01
     asks = index is not None and (index == 0 or Storage.of(settings).is_shared)
     return bool(settings.pkcs11.module) or (hook and asks)
+
+
+def unlisted_directories(data_dir: Path) -> list[Path]:
+    """Directories above data_dir that this account passes and cannot list: it does not know what lies in them."""
+    return [path for path in data_dir.resolve().parents if not os.access(path, os.R_OK, effective_ids=True)]
 
 
 def _named_files(settings: Settings) -> Iterator[str]:

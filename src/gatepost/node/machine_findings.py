@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from gatepost.net.listener import parse_address
-from gatepost.node.confinement import Means, runs_programs
+from gatepost.node.confinement import Means, runs_programs, unlisted_directories
 from gatepost.node.listening import holder_of
 from gatepost.node.privileges import PrivilegeError, foreign_files, gateway_account
 from gatepost.policy.connectors.units import format_size
@@ -110,6 +110,10 @@ def confinement_findings(settings: Settings) -> Iterator[DoctorFinding]:
     elif runs_programs(settings, 0):
         text = "files (Landlock) and system calls, but for files in the worker that runs acme.dns_hook"
         yield DoctorFinding("confinement", Level.PASS, text)
+    elif unlisted := unlisted_directories(Path(settings.server.data_dir)):
+        text = f"the gateway's account cannot list {unlisted[0]}, so files there that resources name cannot be read"
+        fix = f"chmod o+r {unlisted[0]}, or keep data_dir below directories that it may list"
+        yield DoctorFinding("confinement", Level.WARN, text, fix)
     else:
         yield DoctorFinding(
             "confinement", Level.PASS, "files (Landlock) and system calls that nothing needs are denied"

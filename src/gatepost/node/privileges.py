@@ -269,11 +269,20 @@ def _check_reach(account: Account, data_dir: Path) -> None:
         except (FileNotFoundError, NotADirectoryError):
             continue
         except OSError as error:
-            moved = "" if what == "server.data_dir" else f"; install it where {account.name} may read, such as /opt"
+            closed = first_closed(path)
+            way = f"; {closed} does not let it through: chmod o+x {closed}" if closed else ""
+            other = "keep it elsewhere" if what == "server.data_dir" else "install it elsewhere, such as in /opt"
             raise PrivilegeError(
-                f"{what}: the account {account.name} cannot read {path}: {error.strerror}; it must be let through each "
-                f"directory above{moved}"
+                f"{what}: the account {account.name} cannot read {path}: {error.strerror}{way}, or {other}"
             ) from error
+
+
+def first_closed(path: Path) -> Path | None:
+    """The uppermost directory on the way to a path that this account may not pass; None if there is none."""
+    for directory in reversed(path.absolute().parents):
+        if not os.access(directory, os.X_OK, effective_ids=True):
+            return directory if directory.is_dir() else None
+    return None
 
 
 # ---------------------------------------------------------------------------------------------- the directory

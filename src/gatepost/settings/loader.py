@@ -69,7 +69,9 @@ def load_with_origins(path: str | None, environment: Mapping[str, str]) -> tuple
     problems = over.problems + [_prefix(error.path, source, known, over) + error.message for error in errors]
     if problems and source is None:
         looked = " and ".join(map(str, DEFAULT_PATHS))
-        problems.insert(0, f"no settings file: looked for {looked}; name one with --config or {CONFIG_VARIABLE}")
+        help_ = f"name one with --config or {CONFIG_VARIABLE}, or make one: gatepost quickstart"
+        nothing = not over.over({})  # then what it would have to contain is no help
+        problems = [f"no settings file: looked for {looked}; {help_}", *([] if nothing else problems)]
     if problems:
         raise SettingsError(problems)
     return draft.value, lambda key: _origin(key, source, known, over)[0]
@@ -109,7 +111,8 @@ def _toml_problem(source: Path, message: str, text: str) -> str:
     place = _TOML_PLACE.fullmatch(message)
     if place is None:
         return f"{source}:{len(text.splitlines())}: not TOML: {message}"
-    return f"{source}:{place[2]}: not TOML: {place[1]} (column {place[3]})"
+    hint = "; text stands in quotes" if place[1] == "Invalid value" else ""
+    return f"{source}:{place[2]}: not TOML: {place[1]} (column {place[3]}){hint}"
 
 
 def _relative_to(directory: Path, document: dict[str, Any]) -> dict[str, Any]:

@@ -217,7 +217,10 @@ class Gateway:
     def trace(self, **filters: str) -> list[dict[str, Any]]:
         """Rows of `gatepost trace search`; filters are its options: recipient="bob@b.example", event="SEND"."""
         words = [word for name, value in filters.items() for word in (f"--{name.replace('_', '-')}", value)]
-        rows: list[dict[str, Any]] = self.cli("trace", "search", *words, json=True, expect=None).data
+        run = self.cli("trace", "search", *words, json=True, expect=None)
+        if not run.stdout:  # 1 is "no row", and has an empty list
+            raise FixtureError(f"gatepost trace search {' '.join(words)}: exit {run.status}\n{run.stderr}")
+        rows: list[dict[str, Any]] = run.data
         return rows
 
     def wait_trace(self, *, timeout: float = 20.0, **filters: str) -> list[dict[str, Any]]:

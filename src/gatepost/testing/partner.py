@@ -97,6 +97,7 @@ class Partner(Sink):
         domain: str = "",
         **options: Any,
     ) -> None:
+        defect = Defect(defect)  # type: ignore[call-arg]  # by value: a word that is none would make a sound partner
         super().__init__(hostname=name, **{"behaviour": _BEHAVIOURS.get(defect), **options})
         self.pki = pki
         self.domain = domain or name.partition(".")[2]

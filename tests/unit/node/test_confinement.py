@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import errno
+import io
 import logging
 import os
+import pwd
+import shutil
 import signal
 import subprocess
 import tempfile
@@ -18,7 +21,7 @@ from gatepost.node import confinement
 from gatepost.node.confinement import Confinement, Means, runs_programs
 from gatepost.node.file_line import FileLine
 from gatepost.node.landlock import Access
-from gatepost.node.machine_findings import confinement_findings
+from gatepost.node.machine_findings import Level, confinement_findings
 from gatepost.store.interface import StoreFailure
 from gatepost.store.storage import Storage
 
@@ -230,6 +233,49 @@ def test_the_kernel_does_it(settings, home, forked):
 
     no, not_permitted = errno.EACCES, errno.EPERM
     assert forked(work) == [0, 0, no, no, no, 0, 0, not_permitted]
+
+
+@needs_all
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+def test_beside_a_directory_that_cannot_be_listed_the_program_and_files_of_the_settings_are_read(
+    home, forked, caplog, monkeypatch
+):
+    account = pwd.getpwnam("nobody")
+    with tempfile.TemporaryDirectory() as folder:
+        top = Path(folder)
+        top.chmod(0o711)
+        for name in ("data", "tls", "program", "more"):
+            (top / name).mkdir()
+            (top / name / "file").write_text("it")
+        shutil.chown(top / "data", account.pw_uid)
+        pair = {"chain": str(top / "tls" / "file"), "key": str(top / "tls" / "file")}
+        server = {"hostname": "mx.gate.example", "data_dir": str(top / "data")}
+        made = home.settings(server=server, certificate=[pair])
+        monkeypatch.syspath_prepend(str(top / "program"))
+
+        def work():
+            os.setgroups([])
+            os.setresgid(*[account.pw_gid] * 3)
+            os.setresuid(*[account.pw_uid] * 3)
+            logged, level = io.StringIO(), []
+            logging.getLogger(confinement.__name__).addHandler(logging.StreamHandler(logged))
+            limits = Confinement(made, withheld=["access.db"])
+            level = [finding.level for finding in confinement_findings(made)]
+            (top / "data" / "access.db").touch()
+            limits.worker(0)
+            results = []
+            for name in ("tls/file", "program/file", "more/file", "data/access.db"):
+                try:
+                    (top / name).read_bytes()
+                    results.append(0)
+                except OSError as error:
+                    results.append(error.errno)
+            return results, logged.getvalue(), level
+
+        results, logged, level = forked(work)
+    assert results == [0, 0, errno.EACCES, errno.EACCES]
+    assert f"this account cannot list {top}" in logged
+    assert level == [Level.WARN]
 
 
 @needs_all

@@ -293,8 +293,8 @@ def test_an_account_that_cannot_come_through_is_told_where(place, nobody):
     for change in (drop_privileges, act_as):
         told = in_a_process(lambda change=change: change(nobody, data))
         assert told == (
-            f"server.data_dir: the account nobody cannot read {data}: Permission denied; it must be let through each "
-            "directory above"
+            f"server.data_dir: the account nobody cannot read {data}: Permission denied; {data.parent} does not let it "
+            f"through: chmod o+x {data.parent}, or keep it elsewhere"
         )
 
 

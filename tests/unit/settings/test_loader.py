@@ -86,11 +86,14 @@ def test_the_environment_alone_may_do() -> None:
 
 
 def test_without_a_file_it_is_said_where_one_was_looked_for(places: tuple[Path, Path]) -> None:
-    first, second = problems_of(None)
-    assert first == (
-        f"no settings file: looked for {places[0]} and {places[1]}; name one with --config or GATEPOST_CONFIG"
+    text = (
+        f"no settings file: looked for {places[0]} and {places[1]}; name one with --config or GATEPOST_CONFIG, or make "
+        "one: gatepost quickstart"
     )
-    assert second == "server: is missing: it has no default, so write it"
+    assert problems_of(None) == [text]
+    first, second = problems_of(None, {"GATEPOST_SERVER__DRAIN": "x", **HOSTNAME})
+    assert first == text
+    assert "GATEPOST_SERVER__DRAIN" in second
 
 
 def test_the_environment_goes_over_the_file(tmp_path: Path) -> None:
@@ -125,6 +128,11 @@ def test_relative_paths_of_a_file_start_at_its_directory(tmp_path: Path) -> None
     ("text", "name", "problem"),
     [
         ('[server]\nhostname = "x\n', "g.toml", ":2: not TOML: "),
+        (
+            "[server]\nhostname = mx.example\n",
+            "g.toml",
+            ":2: not TOML: Invalid value (column 12); text stands in quotes",
+        ),
         ("[server]\nhostname = ", "g.toml", ":2: not TOML: "),
         ("[server\n", "g.toml", ":1: not TOML: "),
         ('{"server": \n nonsense}', "g.json", ":2: not JSON: Expecting value (column 2)"),

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from gatepost.policy.connectors.names import covers
 from gatepost.policy.connectors.values import ConnectorType, DomainType, Mode, TlsSettings
 from gatepost.protocols.tls.names import describe_names, matches
+from gatepost.quantity import quantity
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -160,7 +161,8 @@ def _routing_domain(given: Given) -> Iterator[Finding]:
     )
     text = f"every mailbox of the shared domains has an address in {name}"
     if without:
-        text = f"{len(without)} mailboxes of the shared domains have no address in {name}"
+        boxes = quantity(len(without), "mailbox", "mailboxes")
+        text = f"without an address in {name}: {boxes} of the shared domains"
     yield Finding(subject, not without, text, commands)
 
 

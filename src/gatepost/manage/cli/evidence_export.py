@@ -133,8 +133,11 @@ def _written(path: Path | None) -> Iterator[IO[bytes]]:
         sys.stdout.buffer.flush()
         return
     fresh = path.with_name(f".{path.name}.{os.getpid()}.new")
-    with as_caller():
-        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        with as_caller():
+            descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        fail(UNKNOWN, f"{path}: {error.strerror}")
     try:
         with os.fdopen(descriptor, "wb") as file:
             yield file

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import getpass
 import os
+import pwd
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -141,11 +142,24 @@ def administrator() -> Principal:
 
 
 def author() -> str:
-    """The author of a command, for the history: the account's name, or its number where it has none."""
+    """The author of a command, for the history: who gave it, although a command of root acts as the gateway's account.
+
+    The account's name, or its number where it has none; "ann (sudo)" for root whom ann became by sudo(8).
+    """
+    number = os.getuid()
+    sudoer = os.environ.get("SUDO_USER", "")
+    if number == 0 and sudoer != "root" and _has_account(sudoer):
+        return f"{sudoer} (sudo)"
     try:
-        return getpass.getuser()
-    except (OSError, KeyError):  # a container with a user of its own; KeyError before Python 3.13
-        return f"uid {os.getuid()}"
+        return pwd.getpwuid(number).pw_name
+    except KeyError:  # a container with a user of its own
+        return f"uid {number}"
+
+
+def _has_account(name: str) -> bool:
+    with suppress(KeyError):
+        return bool(pwd.getpwnam(name))
+    return False
 
 
 def fail(code: int, message: str) -> NoReturn:

@@ -38,12 +38,13 @@ from gatepost.manage.use_cases.quickstart import (
     normalized,
 )
 from gatepost.node.machine_findings import Level
-from gatepost.node.privileges import DEFAULT_ACCOUNT
+from gatepost.node.privileges import DEFAULT_ACCOUNT, PrivilegeError, act_as, as_caller, first_closed, gateway_account
 from gatepost.pki.certificates.authority import self_signed
 from gatepost.pki.certificates.files import write_whole
 from gatepost.policy.connectors.errors import ResourceErrors
 from gatepost.policy.connectors.model import parse
 from gatepost.settings.loader import DEFAULT_PATHS, SettingsError, load
+from gatepost.settings.model import Server
 from gatepost.values import replace
 
 if TYPE_CHECKING:
@@ -93,8 +94,7 @@ def quickstart(request: FirstAnswers, directory: Path | None, data_dir: Path | N
     if not _is_set_up(file):
         data = (data_dir or (Path("/var/lib/gatepost") if root and directory is None else folder / "data")).absolute()
         answers = _answers(request, folder, data, **given)
-        _write_all(answers, file)
-        _make_resources(file, answers)
+        _set_up(answers, file)
         click.echo(
             _(
                 "made %(file)s, %(master_key)s and %(folder)s",
@@ -142,13 +142,19 @@ def up(ctx: click.Context, directory: Path, address: str, admin_address: str) ->
             admin_address=admin_address,
             user="root" if os.geteuid() == 0 else "",
         )
-        _write_all(answers, file)
-        _make_resources(file, answers)
+        _set_up(answers, file)
+    settings = load(str(file), {})
+    in_force = (settings.listeners[0].address if settings.listeners else "", settings.admin.address)
+    if any(
+        value != kept and ctx.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
+        for name, value, kept in zip(("address", "admin_address"), (address, admin_address), in_force, strict=True)
+    ):
+        click.echo(_("%(file)s is there already, and says where to listen: change it there", file=file), err=True)
     click.echo(
         _(
             "mail at %(address)s, admin centre at https://%(admin_address)s, settings in %(file)s",
-            address=address,
-            admin_address=admin_address,
+            address=in_force[0],
+            admin_address=in_force[1],
             file=file,
         ),
         err=True,
@@ -209,11 +215,31 @@ def _prompted(option: str, question: str, default: str) -> str:
     return answer
 
 
+def _set_up(answers: QuickstartAnswers, file: Path) -> None:
+    """Make everything. The settings get their name last, so that a set-up that was cut off is begun again."""
+    draft = file.with_name(f".{file.name}.draft")
+    try:
+        _write_all(answers, draft)
+    except OSError as error:
+        place = error.filename or answers.directory
+        fail(BAD_INPUT, _("%(place)s: %(why)s; choose another --directory", place=place, why=error.strerror))
+    try:
+        _make_resources(draft, answers)
+        with as_caller():
+            if file.exists():
+                shutil.copy2(file, file.with_name(f"{file.name}.before-quickstart"))
+            draft.replace(file)
+    finally:
+        with as_caller():
+            draft.unlink(missing_ok=True)
+
+
 def _write_all(answers: QuickstartAnswers, file: Path) -> None:
     """Account, directories, keys and both documents; checked before the first of them is written."""
     text = _check(answers)
     if answers.user == DEFAULT_ACCOUNT:
         _make_account()
+    _check_reach(answers)
     private = answers.directory / "secrets"
     private.mkdir(parents=True, exist_ok=True)
     owner = _owner(answers)
@@ -228,8 +254,6 @@ def _write_all(answers: QuickstartAnswers, file: Path) -> None:
         write_whole(key, key_pem, _MODE, owner)
         write_whole(chain, certificate_pem, _MODE, owner)
     write_whole(answers.directory / _RESOURCES, tomlkit.dumps(first_resources(answers)).encode(), _MODE, owner)
-    if file.exists():
-        shutil.copy2(file, file.with_name(f"{file.name}.before-quickstart"))
     write_whole(file, text.encode(), _MODE, owner)
 
 
@@ -271,6 +295,25 @@ def _make_account() -> None:
                 error=error,
             ),
         )
+
+
+def _check_reach(answers: QuickstartAnswers) -> None:
+    """End the command if the gateway's account could not come through to what is about to be made."""
+    server = Server(hostname=answers.hostname, data_dir=str(answers.data_dir), user=answers.user)
+    try:
+        account = gateway_account(server)
+        back = act_as(account, answers.data_dir)
+        closed = first_closed(answers.directory)
+        back()
+    except PrivilegeError as error:
+        fail(BAD_INPUT, "\n".join((str(error), _("nothing was changed"))))
+    if closed:
+        text = _(
+            "%(closed)s does not let the account %(name)s through: chmod o+x %(closed)s, or choose another --directory",
+            closed=closed,
+            name=account.name,
+        )
+        fail(BAD_INPUT, "\n".join((text, _("nothing was changed"))))
 
 
 def _owner(answers: QuickstartAnswers) -> Any:

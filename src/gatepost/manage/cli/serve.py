@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 import logging
 import os
@@ -355,7 +356,10 @@ def _bind(settings: Settings, passed: PassedSockets | None = None) -> _Ports:
         if passed is not None:
             passed.check_all_taken()
     except OSError as error:
-        fail(BAD_INPUT, error.strerror or str(error))
+        text = error.strerror or str(error)
+        if error.errno == errno.EADDRINUSE:
+            text += "; gatepost doctor names the program that has it, which may be this gateway"
+        fail(BAD_INPUT, text)
     except PassedSocketError as error:
         fail(BAD_INPUT, str(error))
     return _Ports(mail, public, tokens, nodes, metrics, admin)

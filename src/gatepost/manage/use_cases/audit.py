@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 import msgspec
 from msgspec import Meta
 
-from gatepost.manage.access.actions import action_name
+from gatepost.manage.access.actions import ACTIONS, action_name
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.access.records import AuditFilter, AuditOutcome
 from gatepost.manage.use_cases.accounts import ShortText, refusing
@@ -21,6 +21,7 @@ from gatepost.manage.use_cases.cursors import cursor
 from gatepost.manage.use_cases.declaration import Items, Visibility, use_case
 from gatepost.manage.use_cases.differences import FieldChange
 from gatepost.manage.use_cases.execution import CHANGE
+from gatepost.manage.use_cases.name_lookup import instead
 from gatepost.manage.use_cases.paging import After, Limit, position
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.times import read_time
@@ -108,6 +109,9 @@ def list_audit(context: Context, request: ListAudit) -> Items[AuditEntry]:
     changes = _changes(context, wanted, limit + 1, place.version) if request.changes else []
     entries = list(islice(merge(events, changes, key=lambda event: -event.at), limit + 1))
     shown = entries[:limit]
+    if not entries and wanted.action not in {"", CHANGE, *ACTIONS}:  # else nothing of the kind seems to have happened
+        text = f"there is no action {request.action!r}; {instead(wanted.action, ACTIONS)}"
+        raise Refusal(RefusalKind.INPUT, text)
     if len(entries) <= limit:
         return Items(shown)
     last_event = next((audit_entry.event for audit_entry in reversed(shown) if audit_entry.event), place.event)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import shlex
 import time
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -134,6 +135,7 @@ def choose_drilled(resources: Resources, name: str, organization: str = "", dire
         direction = "outbound"
     chosen = choose_connector(resources, name, organization, direction)
     if not isinstance(chosen.connector, OutboundConnector):
+        name = shlex.quote(name)
         text = f"{chosen.label}: drills are for outbound connectors; try: gatepost connector validate {name}"
         raise Refusal(RefusalKind.INPUT, text)
     return chosen

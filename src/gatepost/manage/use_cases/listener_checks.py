@@ -68,6 +68,8 @@ def _checks(settings: Settings) -> Iterator[Callable[[], ServiceStatus]]:
         ("mta-sts", settings.mta_sts.address, "policies"),
         ("certificate-table", settings.certificate_table.address, "the certificate table"),
         ("tls-reports", settings.tls_reports.address, "TLS reports of others"),
+        # Where its default is taken there is none, and mail does not mind.
+        ("admin", settings.admin.address if "address" in settings.admin.written else "", "the admin centre"),
     ):
         if address:
             yield partial(_https, name, address, what)

@@ -187,4 +187,4 @@ def _failure(path: str, error: apsw.Error | OSError) -> StoreFailure:
     text = getattr(error, "strerror", None) or str(error)
     if isinstance(error, apsw.FullError) or getattr(error, "errno", None) in {errno.ENOSPC, errno.EDQUOT}:
         return StoreFull(f"{path}: no room is left where the backup is written: {text}")
-    return StoreFailure(f"{path}: {text}")
+    return StoreFailure(f"{getattr(error, 'filename', None) or path}: {text}")

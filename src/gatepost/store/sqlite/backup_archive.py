@@ -114,7 +114,10 @@ class DirectoryTarget:
             os.fsync(file.fileno())
         whole.rename(self._root / MANIFEST)
         sync_directory(self._root)
-        sync_directory(self._root.parent)
+        try:
+            sync_directory(self._root.parent)
+        except PermissionError:  # the caller's, which the account passes and does not list
+            os.sync()
 
     def _place(self, path: str) -> Path:
         place = self._root / path

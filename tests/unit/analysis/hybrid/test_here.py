@@ -157,7 +157,7 @@ LACKS = {
     "no routing address": (
         {"routing_domain": "gate.example", "accepted": ROUTED, "mailboxes": ANN},
         "routing-domain gate.example",
-        "1 mailboxes of the shared domains have no address",
+        ": 1 mailbox of the shared domains",
         "mailbox set ann@contoso.example aliases+=ann@gate.example",
     ),
 }

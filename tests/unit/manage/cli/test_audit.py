@@ -42,6 +42,13 @@ def test_events(audited, words, actions):
     assert [one["action"] for one in audited.table("audit", *words)] == [LABELS[action] for action in actions]
 
 
+def test_an_action_that_there_is_not_is_no_empty_list(audited):
+    assert audited.json("audit", "--action", "certificate-switch") == []
+    said = audited.call("audit", "--action", "switch", code=2).stderr
+    assert said.startswith("there is no action 'switch'; the nearest of ")
+    assert "'certificate-switch'" in said
+
+
 def test_a_table_is_harmless_for_a_terminal(audited):
     rows = {one["action"]: one for one in audited.table("audit")}
     assert rows["Drop mail"]["subject"] == "7Q?[31m"

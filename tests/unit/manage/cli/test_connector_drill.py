@@ -177,7 +177,7 @@ BAD = [
     (["nobody"], "there is no connector 'nobody'"),
     (
         ["only in"],
-        "inbound connector 'only in' of contoso: drills are for outbound connectors; try: gatepost connector",
+        "drills are for outbound connectors; try: gatepost connector validate 'only in'",
     ),
     (["partner", "--direction", "inbound"], "drills are for outbound connectors"),
     (["partner", "--organization", "fabrikam"], "there is no organization 'fabrikam'"),

@@ -230,7 +230,8 @@ def test_nothing_to_export_is_a_no(home, evidence):
 
 
 def test_a_file_that_cannot_be_written_or_read_is_said(home, evidence):
-    assert "nowhere" in home.call("evidence", "export", "-o", home.path / "nowhere" / "x", code=3).stderr
+    file = home.path / "nowhere" / "x"
+    assert home.call("evidence", "export", "-o", file, code=3).stderr == f"{file}: No such file or directory\n"
     path = files(evidence)[0]
     path.with_name(f"{path.name}.gz").write_bytes(gzip.compress(b"x" * 100)[:-9])
     assert "gz" in home.call("evidence", "export", code=3).stderr

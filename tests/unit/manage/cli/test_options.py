@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import getpass
 import os
 import time
 
@@ -78,18 +77,25 @@ def test_an_error_goes_to_standard_error_and_nothing_to_standard_output(capsys, 
     assert capsys.readouterr() == ("", "it did not work\n")
 
 
-def test_the_author_is_who_is_logged_in(monkeypatch):
-    monkeypatch.setenv("LOGNAME", "ann")
-    assert author() == "ann"
-
-
-@pytest.mark.parametrize("missing", [OSError("no name"), KeyError("getpwuid(): uid not found")])
-def test_an_account_without_a_name_has_a_number(monkeypatch, missing):
-    def fails():
-        raise missing
-
-    monkeypatch.setattr(getpass, "getuser", fails)
-    assert author() == f"uid {os.getuid()}"
+@pytest.mark.parametrize(
+    ("number", "sudoer", "name"),
+    [
+        (0, None, "root"),
+        (0, "daemon", "daemon (sudo)"),
+        (0, "root", "root"),
+        (0, "no such account", "root"),
+        (1, "root", "daemon"),
+        (4_000_000_000, None, "uid 4000000000"),
+    ],
+)
+def test_the_author_is_who_gave_the_command(monkeypatch, number, sudoer, name):
+    for variable in ("LOGNAME", "USER"):  # a command of root sets both, as it acts as the gateway's account
+        monkeypatch.setenv(variable, "gatepost")
+    monkeypatch.delenv("SUDO_USER", raising=False)
+    if sudoer:
+        monkeypatch.setenv("SUDO_USER", sudoer)
+    monkeypatch.setattr(os, "getuid", lambda: number)
+    assert author() == name
 
 
 @pytest.mark.parametrize(

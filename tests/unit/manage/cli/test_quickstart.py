@@ -7,12 +7,16 @@ import pty
 import stat
 import subprocess
 import sys
+import tempfile
 import tomllib
+from pathlib import Path
 
+import click
 import pytest
 from click.testing import CliRunner
 
 from gatepost.manage.cli import main
+from gatepost.manage.cli import quickstart as command
 from gatepost.manage.cli.demo_ports import free_port
 from gatepost.manage.cli.quickstart import quickstart
 from gatepost.pki.certificates.authority import Authority
@@ -145,6 +149,58 @@ def test_settings_that_are_wrong_are_left_alone(set_up, tmp_path):
     (tmp_path / "etc" / "gatepost.toml").write_text(ours)
     assert "nothing was changed" in set_up(*GIVEN, code=2).stderr
     assert (tmp_path / "etc" / "gatepost.toml").read_text() == ours
+
+
+def test_a_set_up_that_was_cut_off_is_begun_again(set_up, tmp_path, monkeypatch):
+    def cut_off(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(command, "_make_resources", cut_off)
+        set_up(*GIVEN, code=1)
+    key = (tmp_path / "etc/secrets/master.key").read_bytes()
+    assert not list((tmp_path / "etc").glob("*gatepost.toml*"))
+    assert "; records to publish for contoso.example" in set_up(*GIVEN).stdout
+    assert (tmp_path / "etc/secrets/master.key").read_bytes() == key
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root sets up for another account")
+@pytest.mark.parametrize("apart", [False, True])
+def test_what_the_account_could_not_reach_is_not_made(set_up, tmp_path, monkeypatch, apart):
+    monkeypatch.setenv("GATEPOST_SERVER__USER", "nobody")
+    monkeypatch.setattr(command, "DEFAULT_ACCOUNT", "nobody")
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        closed = Path(folder) / "roots"
+        closed.mkdir(mode=0o700)
+        data = Path(folder) / "data" if apart else closed / "data"
+        result = set_up("--directory", str(closed / "etc"), "--data-dir", str(data), *GIVEN, code=2)
+        assert list(closed.iterdir()) == []
+    assert f"chmod o+x {closed}, or " in result.stderr
+    assert result.stderr.endswith("nothing was changed\n")
+
+
+@pytest.mark.parametrize("name", ["quickstart", "up"])
+def test_a_directory_that_cannot_be_written_is_named(tmp_path, monkeypatch, name):
+    (tmp_path / "file").touch()
+    given = GIVEN if name == "quickstart" else ()
+    result = CliRunner().invoke(main, [name, "--directory", str(tmp_path / "file" / "etc"), *given])
+    assert result.exit_code == 2, result.output
+    assert f"{tmp_path / 'file' / 'etc'}" in result.stderr
+    assert result.stderr.endswith(": Not a directory; choose another --directory\n")
+
+
+def test_a_second_time_up_says_where_it_listens_after_all(tmp_path, monkeypatch):
+    def up(*words):
+        return CliRunner().invoke(main, ["up", "--directory", str(tmp_path / "try"), *words]).stderr
+
+    monkeypatch.setattr(command, "serve", click.Command("serve", callback=lambda config, check: None))
+    kept = f"127.0.0.1:{free_port()}"
+    assert f"mail at {kept}, admin centre at https://127.0.0.1:8443," in up("--address", kept)
+    assert "already" not in up("--address", kept)
+    said = up("--address", "127.0.0.1:2599", "--admin-address", "127.0.0.1:2598")
+    assert "gatepost.toml is there already, and says where to listen: change it there" in said
+    assert f"mail at {kept}, admin centre at https://127.0.0.1:8443," in said
 
 
 def test_it_is_for_this_machine():

@@ -463,6 +463,13 @@ def test_both_verifiers_say_the_same_whatever_is_done(template, key, tmp_path_fa
     assert ours == theirs
 
 
+@pytest.mark.parametrize("words", [[], ["KEY"], ["KEY", "LOG", "MORE"]])
+def test_the_script_says_how_it_is_used(words):
+    done = subprocess.run(["python3", "-I", SCRIPT, *words], capture_output=True, text=True, check=False)
+    said = "BAD INPUT: write verify_evidence.py KEY.pem DIR, or KEY.pem EXPORT.json\n"
+    assert (done.returncode, done.stdout, done.stderr) == (2, said, "")
+
+
 def test_the_script_runs_by_itself(evidence, key):
     done = subprocess.run(["python3", "-I", SCRIPT, key, evidence], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")

@@ -111,6 +111,12 @@ def test_a_look_is_good_for_a_moment(monkeypatch):
     assert looking.run()[0].ok is False
 
 
+def test_an_admin_centre_that_was_asked_for_is_missed():
+    address = unused()
+    (found,) = ListenerChecks(settings(admin={"address": address})).run()
+    assert found == ServiceStatus(f"admin {address}", False, "does not answer: Connection refused")
+
+
 @pytest.mark.parametrize(
     ("says", "ok", "detail"),
     [

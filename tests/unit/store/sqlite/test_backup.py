@@ -198,6 +198,16 @@ def test_what_ends_a_backup(shop, target, error, kind):
     assert not (target.root / "manifest.json").exists()
 
 
+def test_what_ends_a_backup_is_named(shop, target):
+    def fails(_path):
+        raise PermissionError(errno.EACCES, "Permission denied", "/backups/new")
+
+    (shop.path / "srs.keys").write_bytes(b"x")
+    target.meanwhile = fails
+    with pytest.raises(StoreFailure, match=r"^/backups/new: Permission denied$"):
+        run(shop, target)
+
+
 def test_the_space_that_is_needed(shop, tmp_path):
     async def main():
         async with shop.open() as store:

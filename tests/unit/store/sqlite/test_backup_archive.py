@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import io
 import os
@@ -53,6 +54,19 @@ def test_what_is_written_is_read(tmp_path, kind):
     for path in opened.paths():
         with opened.open(path) as file:
             assert file.read() == CONTENT
+
+
+def test_a_place_that_may_be_passed_and_not_listed_will_do(tmp_path, monkeypatch):
+    def refuses(path):
+        if path == tmp_path:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    synced = []
+    monkeypatch.setattr(backup_archive, "sync_directory", refuses)
+    monkeypatch.setattr(os, "sync", lambda: synced.append("all"))
+    target, source = directory(tmp_path)
+    target.finish(b"{}\n")
+    assert (source().manifest(), synced) == (b"{}\n", ["all"])
 
 
 @pytest.mark.parametrize("kind", [directory, tar])
