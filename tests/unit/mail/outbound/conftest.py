@@ -32,7 +32,7 @@ from gatepost.policy.connectors.model import parse
 from gatepost.protocols.tls.profile import PROFILES
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Iterator
     from pathlib import Path
 
     from gatepost.net.stream import Stream, TlsContext
