@@ -40,7 +40,8 @@ _log = logging.getLogger(__name__)
 
 _BATCH = 2000  # pieces of work in one commit
 _PACE = 0.008  # seconds from the end of a commit to the next one's beginning, while others may still come to it
-_LINGER = 0.02  # seconds that a settlement may wait for another commit to ride along with
+_LINGER = 0.02  # seconds that settlements may wait for another commit to ride along with
+_LINGER_ALONE = 0.1  # the same for one that waits alone: a crash repeats one delivery more at most
 _LOOK = 0.5  # seconds between looks at the free space and at what administrators did
 _TIDY = 0.1  # seconds between two steps of shrinking the files
 _QUIET = 10.0  # seconds without a commit after which what is free is not needed soon
@@ -115,6 +116,9 @@ class Writer:
             if not self._all_here.is_set() and not self.senders():
                 self._all_here.set()
         elif self._timer is None:
+            self._timer = self._loop.call_later(_LINGER_ALONE, self.hand_over)
+        elif len(self._lazy) == 2:
+            self._timer.cancel()
             self._timer = self._loop.call_later(_LINGER, self.hand_over)
 
     def hand_over(self) -> None:
