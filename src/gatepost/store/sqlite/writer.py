@@ -2,9 +2,10 @@
 
 Natural batching: whatever was handed over while the last commit ran goes into the next one; commits of a busy shard are
 `_PACE` apart while other senders are on their way to it, so that more share them, and settlements ride along with the
-next one that a caller waits for. Results go back to the loop in one call per commit. A failed commit or sync is final
-(store.md §9.3): after it the state on disk is unknown, so everything waiting fails and nothing more is tried. A full
-disk passes: what became of deliveries is kept and written a few at a time, as far as it fits, until all of it is.
+next one that a caller waits for, a lone one for longer (decision 0133). Results go back to the loop in one call per
+commit. A failed commit or sync is final (store.md §9.3): after it the state on disk is unknown, so everything waiting
+fails and nothing more is tried. A full disk passes: what became of deliveries is kept and written a few at a time, as
+far as it fits, until all of it is.
 """
 
 from __future__ import annotations
