@@ -30,6 +30,9 @@ _LEAST_SECONDS = 0.5  # that a part gets to let things end, however long those b
 
 _LEASE_LOOK = 0.5  # seconds between two looks whether a lease is held; far less than the margin before it expires
 
+_SHARED = 0.5  # seconds: the shortest period that begins at moments of the grid
+_GRID = 1.0  # seconds; what is done more seldom begins at most half of it sooner or later
+
 _log = logging.getLogger(__name__)
 
 
@@ -131,10 +134,10 @@ def listening(*listeners: Listener) -> Lifecycle:
 
 
 async def every(seconds: float, work: Callable[[], object]) -> None:
-    """Call `work` each time `seconds` have passed, whatever became of the call before, until cancelled."""
+    """Call `work` about every `seconds`, whatever became of the call before, until cancelled."""
     with contextlib.suppress(asyncio.CancelledError):
         while True:
-            await asyncio.sleep(seconds)
+            await _rest(seconds)
             try:
                 work()
             except Exception:  # noqa: BLE001 - the next period must come, whatever it was
@@ -157,7 +160,16 @@ async def _while_held(part: Lifecycle, lease: Lease) -> None:
                 due = {}
                 with _logged(f"stopping {part.name}"):
                     part.lost()
-            await asyncio.sleep(_LEASE_LOOK)
+            await _rest(_LEASE_LOOK)
+
+
+async def _rest(seconds: float) -> None:
+    """Sleep for about `seconds`, until a moment that others share: a process that wakes for all at once wakes less.
+
+    What comes more often than twice a second keeps its own time: `node.load` measures by it how late the loop is.
+    """
+    now, grid = asyncio.get_running_loop().time(), min(seconds, _GRID)
+    await asyncio.sleep(seconds if seconds < _SHARED else round((now + seconds) / grid) * grid - now)
 
 
 async def _awaited(result: object) -> None:

@@ -34,6 +34,7 @@ LOAD_SECONDS: Final = 0.1
 _RARELY: Final = 10  # measurements of delay to one of all else
 _DELAYS: Final = 9  # measurements of delay whose median counts: one long task of our own is no load
 _MEMORY: Final = Path("/proc/meminfo")
+_MEMORY_LINES: Final = 3  # which has what is total and what is available at its beginning
 _CGROUPS: Final = Path("/sys/fs/cgroup")
 
 _log = logging.getLogger(__name__)
@@ -116,7 +117,7 @@ def memory_in_use(
 
 def _machine(meminfo: Path) -> float | None:
     try:
-        lines = meminfo.read_text(encoding="ascii").splitlines()
+        lines = meminfo.read_text(encoding="ascii").splitlines()[:_MEMORY_LINES]
         sizes = {name: int(rest.split()[0]) for name, _, rest in (line.partition(":") for line in lines)}
         return 1.0 - sizes["MemAvailable"] / sizes["MemTotal"]
     except (OSError, ValueError, IndexError, KeyError, ZeroDivisionError):

@@ -131,6 +131,28 @@ def test_periodic_work_that_fails_is_tried_again(caplog):
     assert record.message == "periodic work failed; it is tried again"
 
 
+@pytest.mark.parametrize(
+    ("seconds", "now", "rest"),
+    [(0.1, 12.34, 0.1), (0.5, 12.34, 0.66), (2.0, 12.34, 1.66), (600.0, 12.34, 599.66), (0.5, 12.9996, 0.5004)],
+)
+def test_periodic_work_is_done_at_moments_that_all_of_it_shares(monkeypatch, seconds, now, rest):
+    rests = []
+
+    async def sleep(delay):
+        rests.append(delay)
+        raise asyncio.CancelledError
+
+    async def scene():
+        loop = asyncio.get_running_loop()
+        with monkeypatch.context() as patch:
+            patch.setattr(loop, "time", lambda: now)
+            patch.setattr(asyncio, "sleep", sleep)
+            await every(seconds, list)
+
+    run(scene())
+    assert rests == [pytest.approx(rest)]
+
+
 def test_listeners_accept_from_the_start_until_the_end_begins():
     async def scene():
         sockets = bind("127.0.0.1:0")

@@ -2,9 +2,10 @@
 
 Natural batching: whatever was handed over while the last commit ran goes into the next one; commits of a busy shard are
 `_PACE` apart while other senders are on their way to it, so that more share them, and settlements ride along with the
-next one that a caller waits for. Results go back to the loop in one call per commit. A failed commit or sync is final
-(store.md §9.3): after it the state on disk is unknown, so everything waiting fails and nothing more is tried. A full
-disk passes: what became of deliveries is kept and written a few at a time, as far as it fits, until all of it is.
+next one that a caller waits for, a lone one for longer (decision 0133). Results go back to the loop in one call per
+commit. A failed commit or sync is final (store.md §9.3): after it the state on disk is unknown, so everything waiting
+fails and nothing more is tried. A full disk passes: what became of deliveries is kept and written a few at a time, as
+far as it fits, until all of it is.
 """
 
 from __future__ import annotations
@@ -40,7 +41,8 @@ _log = logging.getLogger(__name__)
 
 _BATCH = 2000  # pieces of work in one commit
 _PACE = 0.008  # seconds from the end of a commit to the next one's beginning, while others may still come to it
-_LINGER = 0.02  # seconds that a settlement may wait for another commit to ride along with
+_LINGER = 0.02  # seconds that settlements may wait for another commit to ride along with
+_LINGER_ALONE = 0.1  # the same for one that waits alone: a crash repeats one delivery more at most
 _LOOK = 0.5  # seconds between looks at the free space and at what administrators did
 _TIDY = 0.1  # seconds between two steps of shrinking the files
 _QUIET = 10.0  # seconds without a commit after which what is free is not needed soon
@@ -115,6 +117,9 @@ class Writer:
             if not self._all_here.is_set() and not self.senders():
                 self._all_here.set()
         elif self._timer is None:
+            self._timer = self._loop.call_later(_LINGER_ALONE, self.hand_over)
+        elif len(self._lazy) == 2:
+            self._timer.cancel()
             self._timer = self._loop.call_later(_LINGER, self.hand_over)
 
     def hand_over(self) -> None:

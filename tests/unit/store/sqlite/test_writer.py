@@ -412,6 +412,26 @@ def test_a_commit_has_so_many_pieces(idle, monkeypatch):
     idle(step)
 
 
+@pytest.mark.parametrize(("settled", "waits"), [(1, "_LINGER_ALONE"), (2, "_LINGER"), (5, "_LINGER")])
+def test_settlements_wait_for_a_commit_of_others_and_one_alone_waits_longer(idle, monkeypatch, settled, waits):
+    monkeypatch.setattr(module, "_LINGER", 200.0)
+    monkeypatch.setattr(module, "_LINGER_ALONE", 400.0)
+    pieces = [Piece(number) for number in range(settled + 1)]
+    for piece in pieces[:-1]:
+        piece.urgent = False
+
+    def step(writer):
+        hand_over(writer, *pieces[:-1])
+        assert writer._queue.empty()
+        left = writer._timer.when() - asyncio.get_running_loop().time()
+        assert getattr(module, waits) - 1 < left <= getattr(module, waits)
+        writer.put(pieces[-1])
+        assert writer._gather() == pieces
+        assert writer._timer is None
+
+    idle(step)
+
+
 @pytest.mark.parametrize(("senders", "held_back"), [(None, False), (0, False), (1, True)])
 def test_a_commit_waits_only_for_senders_that_are_on_their_way(idle, monkeypatch, senders, held_back):
     waited = []
