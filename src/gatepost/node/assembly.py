@@ -234,7 +234,7 @@ class Assembly:
         self._managers = [self._manager(*both) for both in zip(self._stores, self._deliverers, strict=True)]
         for manager, deliverer in zip(self._managers, self._deliverers, strict=True):
             self.parts.add(Lifecycle("a deliverer", start=manager.start, refresh=deliverer.use))
-            self._lookups.on_return.append(manager.names_answered)
+            self._lookups.on_return.append(manager.try_again)
         sharing = [Duty(SHARE_SECONDS, self._share_lanes)] if self._stores[0].position is not None else []
         self.parts.add(Lifecycle("attempts", duties=sharing, drain=self._drain_attempts, close=close))
 
@@ -372,6 +372,7 @@ class Assembly:
             tenants=settings.network.policy(),
         )
         opener.logins = self._smart_host_logins
+        opener.on_unknown = self._lookups.revocation_watch.note
         services = DeliveryServices(
             store,
             self._router,
