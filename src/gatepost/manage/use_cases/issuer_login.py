@@ -14,6 +14,7 @@ import time
 from base64 import urlsafe_b64encode
 from contextlib import contextmanager
 from hashlib import sha256
+from threading import Lock
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlencode
 
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator, Mapping
 
     from gatepost.manage.use_cases.context import Context
+    from gatepost.net.lookups.openid import Provider
     from gatepost.settings.model import Settings
     from gatepost.settings.oidc import Oidc
 
@@ -42,6 +44,9 @@ _SLOTS: Final = Slots(4)
 _GOOD_FOR: Final = 600.0  # seconds that a person has at the issuer
 _FRESH: Final = 300.0  # seconds since a person proved it there, where that was asked for
 _LONGEST: Final = 4096
+_METADATA_FOR: Final = 300.0  # seconds that the issuer's metadata serve for beginnings
+_metadata: Final[dict[str, tuple[float, Provider]]] = {}  # by issuer, with when they were asked for
+_asking: Final = Lock()
 
 _log = logging.getLogger(__name__)
 
@@ -141,7 +146,7 @@ def _denying(context: Context) -> Iterator[None]:
 def _begin(settings: Settings, request: BeginIssuerLogIn, now: float) -> tuple[str, Ticket]:
     """Where the person is sent, and the ticket. Raises _Failed, Busy."""
     oidc = settings.oidc
-    provider = _with_client(settings, lambda openid: openid.provider())
+    provider = _provider(settings)
     state, nonce, verifier = (secrets.token_urlsafe(32) for _ in range(3))
     query = {
         "response_type": "code",
@@ -158,6 +163,29 @@ def _begin(settings: Settings, request: BeginIssuerLogIn, now: float) -> tuple[s
     between = "&" if "?" in provider.authorization_url else "?"
     url = f"{provider.authorization_url}{between}{urlencode(query)}"
     return url, Ticket(state, nonce, verifier, request.redirect, request.target, request.again, now)
+
+
+def _provider(settings: Settings) -> Provider:
+    """The issuer's metadata, some minutes old at most. Raises _Failed, Busy.
+
+    Whoever reaches the port may begin, and as often as they like: that neither takes the places of those who come back,
+    nor floods the issuer.
+    """
+    issuer = settings.oidc.issuer
+    if not _asking.acquire(timeout=1.0):
+        raise _too_many()
+    try:
+        at, provider = _metadata.get(issuer, (0.0, None))
+        if provider is None or time.monotonic() >= at + _METADATA_FOR:
+            provider = _with_client(settings, lambda openid: openid.provider())
+            _metadata[issuer] = time.monotonic(), provider
+        return provider
+    finally:
+        _asking.release()
+
+
+def _too_many() -> BusyRefusal:
+    return BusyRefusal("too many others log in just now", kind=RefusalKind.FORBIDDEN)
 
 
 def _end(settings: Settings, ticket: Ticket | None, answer: Mapping[str, str], now: float) -> IssuerLogin:
@@ -203,7 +231,7 @@ def _with_client[T](settings: Settings, ask: Callable[[OpenId], Coroutine[Any, A
             await resolver.close()
 
     if not _SLOTS.acquire("", 1.0):
-        raise BusyRefusal("too many others log in just now", kind=RefusalKind.FORBIDDEN)
+        raise _too_many()
     try:
         return asyncio.run(work())
     except (OpenIdFailed, VaultError, ValidatorError, ValueError) as failed:

@@ -38,6 +38,12 @@ def pki(tmp_path_factory):
     return Pki(tmp_path_factory.mktemp("pki"))
 
 
+@pytest.fixture(autouse=True)
+def nothing_known():
+    """What an issuer that listened on the same port before said of itself."""
+    issuer_login._metadata.clear()
+
+
 @pytest.fixture
 def issuer(pki):
     with Issuer(pki.leaf("127.0.0.1"), "ecdsa") as started:
@@ -226,6 +232,29 @@ def test_more_than_are_served_at_once_are_told_to_wait(gateway, monkeypatch):
     slots.release("")
     assert busy.value.kind is RefusalKind.FORBIDDEN, "which `execute` does not record each time"
     assert begin(gateway, BACK, "/", time.time(), again=False), "a place that was taken is given back"
+
+
+def test_whoever_begins_again_and_again_neither_floods_the_issuer_nor_takes_the_places_of_others(
+    gateway, issuer, monkeypatch
+):
+    """The page needs no name and no password."""
+    begin(gateway, BACK, "/", time.time(), again=False)
+    issuer.stop()
+    monkeypatch.setattr(issuer_login, "_SLOTS", Slots(0))
+    first, second = (begin(gateway, BACK, "/", time.time(), again=False) for _ in range(2))
+    assert first[1].state != second[1].state
+    monkeypatch.setattr(issuer_login, "_METADATA_FOR", 0.0)
+    with pytest.raises(BusyRefusal):
+        begin(gateway, BACK, "/", time.time(), again=False)
+    monkeypatch.setattr(issuer_login, "_SLOTS", Slots(1))
+    with pytest.raises(IssuerLogInFailed):
+        begin(gateway, BACK, "/", time.time(), again=False)
+
+
+def test_one_beginning_at_a_time_asks_the_issuer(gateway):
+    with issuer_login._asking, pytest.raises(BusyRefusal):
+        begin(gateway, BACK, "/", time.time(), again=False)
+    assert begin(gateway, BACK, "/", time.time(), again=False)
 
 
 OIDC = Oidc(
