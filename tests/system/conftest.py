@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
 
+CPU_TIME = pytest.StashKey[CpuTime]()
+
+
 @pytest.fixture(scope="module", autouse=True)
 def kind_of_start(request: pytest.FixtureRequest) -> None:
     """How commands start in this file; see `support.process.choose_start`."""
@@ -157,7 +160,8 @@ def no_idle_browser(request: pytest.FixtureRequest) -> None:
     """A file without a test of a browser ends the one of the files before; see `support.browser.SharedBrowser`."""
     items = request.session.items
     if not any(item.path == request.path and "browser" in getattr(item, "fixturenames", ()) for item in items):
-        shared_browser.end()
+        with request.config.stash[CPU_TIME].of_the_run():
+            shared_browser.end()
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -184,7 +188,8 @@ def page(browser: Browser) -> Iterator[Page]:
 def pytest_configure(config: pytest.Config) -> None:
     """Without long tests, axe looks at each page once."""
     choose_looks(every="not long" not in config.getoption("markexpr"))
-    config.pluginmanager.register(CpuTime())
+    config.stash[CPU_TIME] = CpuTime()
+    config.pluginmanager.register(config.stash[CPU_TIME])
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
