@@ -257,7 +257,7 @@ def add_tenant(world: World) -> None:
     world.press("Add user")
     world.see("User tina was added.")
     tina = world.browse()
-    world.centre.log_in(tina, "/connectors", name="tina", password=WORD)
+    world.centre.log_in_by_form(tina, "/connectors", name="tina", password=WORD)
     demand(tina.get_by_role("link", name="to-000").is_visible(), "she sees her own")
     demand("secret.example" not in tina.content(), "and nothing of others")
     for path in ("/connectors/fabrikam/outbound/secret.example", "/users", "/certificates"):

@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from support.browser import choose_looks, chromium, context
+from support.browser import choose_looks, context, shared_browser
 from support.cpu_time import CpuTime
 from support.debian import MARK, need
 from support.dnssec import SignedDns
@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from playwright.sync_api import Browser, Page
+
+
+CPU_TIME = pytest.StashKey[CpuTime]()
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -152,12 +155,27 @@ def gateway(running: ExitStack) -> Callable[..., Gateway]:
     return lambda resources="", **options: running.enter_context(Gateway(resources, **options))
 
 
+@pytest.fixture(scope="module", autouse=True)
+def no_idle_browser(request: pytest.FixtureRequest) -> None:
+    """A file without a test of a browser ends the one of the files before; see `support.browser.SharedBrowser`."""
+    items = request.session.items
+    if not any(item.path == request.path and "browser" in getattr(item, "fixturenames", ()) for item in items):
+        with request.config.stash[CPU_TIME].of_the_run():
+            shared_browser.end()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def common_browser() -> Iterator[None]:
+    """Ends the browser that files have in common, if there was one."""
+    yield
+    shared_browser.end()
+
+
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """A browser for all tests of a module. Not for longer: meanwhile this thread can run no event loop of its own."""
+def browser() -> Browser:
+    """The browser of this process of the run."""
     need("chromium")
-    with chromium() as started:
-        yield started
+    return shared_browser.get()
 
 
 @pytest.fixture
@@ -170,7 +188,8 @@ def page(browser: Browser) -> Iterator[Page]:
 def pytest_configure(config: pytest.Config) -> None:
     """Without long tests, axe looks at each page once."""
     choose_looks(every="not long" not in config.getoption("markexpr"))
-    config.pluginmanager.register(CpuTime())
+    config.stash[CPU_TIME] = CpuTime()
+    config.pluginmanager.register(config.stash[CPU_TIME])
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

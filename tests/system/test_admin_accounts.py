@@ -186,7 +186,7 @@ def test_a_person_changes_their_own_password_and_ends_their_sessions(centre: Adm
         elsewhere.set_default_timeout(90_000)
         other = elsewhere.new_page()
         centre.log_in(other)
-        centre.log_in(page, "/account")
+        centre.log_in_by_form(page, "/account")
         assert page.get_by_role("row").count() == 3
         look(page, "account")
         follow(page, page.get_by_role("button", name="Log out other sessions"))
@@ -208,7 +208,7 @@ def test_a_person_changes_their_own_password_and_ends_their_sessions(centre: Adm
         page.get_by_text("Your password was changed").wait_for()
         other.goto(centre.url)
         assert other.url == f"{centre.url}/login", "the other session ended with the password"
-        centre.log_in(other, password=WORD)
+        centre.log_in_by_form(other, password=WORD)
 
 
 def test_whom_the_pages_of_owners_are_not_for(centre: AdminCentre, page: Page) -> None:
@@ -297,7 +297,7 @@ def test_whoever_guesses_waits_and_is_told_how_long(centre: AdminCentre, page: P
 def test_times_are_those_of_the_browser_or_of_ones_choice(centre: AdminCentre, browser: Browser) -> None:
     with context(browser, timezone_id="Asia/Kolkata") as (opened, _):
         page = opened.new_page()
-        centre.log_in(page, "/account")
+        centre.log_in_by_form(page, "/account")
         time = page.locator("#sessions time").first
         assert time.inner_text().endswith("+05:30")
         assert "Z, " in (time.get_attribute("title") or "")

@@ -167,7 +167,7 @@ def test_a_session_begins_and_ends(centre: AdminCentre, page: Page) -> None:
     page.get_by_role("button", name="Log in").click()
     assert page.get_by_text("Incorrect user name or password.").is_visible()
     axe(page)
-    centre.log_in(page)
+    centre.log_in_by_form(page)
     (cookie,) = [one for one in page.context.cookies() if one["name"] == "__Host-gatepost"]
     assert (cookie["secure"], cookie["httpOnly"], cookie["sameSite"], cookie["path"]) == (True, True, "Lax", "/")
     page.set_viewport_size(PHONE)
@@ -184,7 +184,7 @@ def test_a_session_begins_and_ends(centre: AdminCentre, page: Page) -> None:
 def test_a_session_that_somebody_planted_is_never_taken_over(centre: AdminCentre, page: Page) -> None:
     planted = {"name": "__Host-gatepost", "value": "A" * 43, "url": centre.url, "secure": True}
     page.context.add_cookies([planted])
-    centre.log_in(page)
+    centre.log_in_by_form(page)
     values = {one["value"] for one in page.context.cookies() if one["name"] == "__Host-gatepost"}
     assert len(values) == 1
     assert planted["value"] not in values
@@ -211,7 +211,7 @@ def test_whoever_is_not_known_sees_nothing(centre: AdminCentre) -> None:
 
 
 def test_a_form_from_elsewhere_is_refused_and_on_record(centre: AdminCentre, page: Page) -> None:
-    centre.log_in(page)
+    centre.log_in_by_form(page)
     cookies = "; ".join(f"{one['name']}={one['value']}" for one in page.context.cookies())
     for headers in ({"Origin": "https://evil.example"}, {"Sec-Fetch-Site": "cross-site"}, {}, {"Origin": centre.url}):
         status, _, text = centre.call("/logout", method="POST", headers={"Cookie": cookies, **headers})

@@ -126,10 +126,10 @@ def test_a_person_comes_in_with_the_role_of_their_group(scene: Scene, guest: Pag
     come_in(guest, scene)
     guest.get_by_text("The log-in with your organization failed").wait_for()
     axe(guest)
-    centre.log_in(guest)  # the local owner, whatever the issuer does
+    centre.log_in_by_form(guest)  # the local owner, whatever the issuer does
     scene.issuer.stop()
     guest.context.clear_cookies()
-    centre.log_in(guest)
+    centre.log_in_by_form(guest)
 
 
 def test_whoever_is_in_no_group_or_has_the_name_of_another_stays_outside(scene: Scene, guest: Page) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from types import SimpleNamespace
 from typing import Any
 
@@ -45,7 +46,7 @@ def test_commands_are_counted_by_their_names(words: list[str], expected: str) ->
     assert kind(words) == expected
 
 
-@pytest.mark.parametrize(("scope", "told"), [("session", (2.0, 90.0)), ("module", (92.0, 0.0))])
+@pytest.mark.parametrize(("scope", "told"), [("session", (2.0, 90.0)), ("module", (92.0, 0.0)), ("", (2.0, 90.0))])
 def test_a_server_of_the_whole_run_is_not_charged_to_the_test_with_which_it_ends(
     scope: str, told: tuple[float, float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -54,8 +55,10 @@ def test_a_server_of_the_whole_run_is_not_charged_to_the_test_with_which_it_ends
     plugin, lines = CpuTime(), []
     clock[0] += 2  # the test itself
     plugin.pytest_runtest_teardown()
-    clock[0] += 90  # its server was waited for
-    plugin.pytest_fixture_post_finalizer(SimpleNamespace(scope=scope))
+    with nullcontext() if scope else plugin.of_the_run():
+        clock[0] += 90  # its server was waited for
+    if scope:
+        plugin.pytest_fixture_post_finalizer(SimpleNamespace(scope=scope))
     last = report("a.py::last", 0.0)
     measured = plugin.pytest_runtest_makereport(SimpleNamespace(when="teardown"))
     next(measured)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
 
 from support.links import Links
 
@@ -49,6 +50,26 @@ class AdminCentre:
         self.gateway.cli(*words, given=f"{PASSWORD}\n")
 
     def log_in(self, page: Page, path: str = "/", *, name: str = OWNER, password: str = PASSWORD) -> None:
+        """A session as the log-in page makes it, then the page at `path`.
+
+        The browser loads no form for it, which takes 0.3 s of CPU each time; `log_in_by_form` is what a person does.
+        """
+        form = urlencode({"name": name, "password": password}).encode()
+        headers = {
+            "Content-Type": "application/x-www-form-urlencoded",
+            "Sec-Fetch-Site": "same-origin",
+            "User-Agent": page.evaluate("navigator.userAgent"),
+        }
+        with self._links.asked("POST", "/login", form, headers) as (answer, _):
+            assert answer.status == 303, answer.read().decode()
+            cookie, _, _ = (answer.getheader("Set-Cookie") or "").partition(";")
+            answer.read()
+        cookie_name, _, value = cookie.partition("=")
+        attributes: Any = {"secure": True, "httpOnly": True, "sameSite": "Lax"}
+        page.context.add_cookies([{"name": cookie_name, "value": value, "url": self.url, **attributes}])
+        page.goto(f"{self.url}{path}")
+
+    def log_in_by_form(self, page: Page, path: str = "/", *, name: str = OWNER, password: str = PASSWORD) -> None:
         """As a person does; ends on the page at `path`."""
         page.goto(f"{self.url}/login?next={path}")
         page.get_by_label("Name").fill(name)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import os
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -64,6 +64,34 @@ def chromium() -> Iterator[Browser]:
             yield started
         finally:
             started.close()
+
+
+class SharedBrowser:
+    """One for all files of this process of the run that follow each other and use one: a start takes 0.7 s of CPU.
+
+    While it is there, this thread can run no event loop of its own: a file that uses no browser ends it.
+    """
+
+    def __init__(self) -> None:
+        self._running: ExitStack | None = None
+        self._browser: Browser | None = None
+
+    def get(self) -> Browser:
+        """It, started if it is not there."""
+        if self._browser is None or not self._browser.is_connected():
+            self.end()
+            self._running = ExitStack()
+            self._browser = self._running.enter_context(chromium())
+        return self._browser
+
+    def end(self) -> None:
+        """Harmless if it is not there."""
+        if self._running is not None:
+            self._running.close()
+        self._running = self._browser = None
+
+
+shared_browser = SharedBrowser()
 
 
 class Complaints:
@@ -136,11 +164,12 @@ def look(page: Page, name: str) -> None:
     """
     axe(page)
     shot(page, f"{name}-light")
-    page.emulate_media(color_scheme="dark")
-    if _every_look:
-        _axe(page, {"type": "rule", "values": _COLOUR_RULES})
-    shot(page, f"{name}-dark")
-    page.emulate_media(color_scheme="light")
+    if _every_look or _pictures():
+        page.emulate_media(color_scheme="dark")
+        if _every_look:
+            _axe(page, {"type": "rule", "values": _COLOUR_RULES})
+        shot(page, f"{name}-dark")
+        page.emulate_media(color_scheme="light")
     desktop = page.viewport_size
     assert desktop
     page.set_viewport_size(PHONE)
@@ -163,11 +192,14 @@ def looks(page: Page) -> Iterator[str]:
 
 def shot(page: Page, name: str) -> None:
     """Keep what the whole page looks like, if GATEPOST_SCREENSHOTS names a folder."""
-    folder = os.environ.get("GATEPOST_SCREENSHOTS")
-    if folder:
+    if folder := _pictures():
         Path(folder).mkdir(parents=True, exist_ok=True)
         page.evaluate("scrollTo(0, 0)")
         page.screenshot(path=Path(folder, f"{name}.png"), full_page=True, caret="initial")
+
+
+def _pictures() -> str | None:
+    return os.environ.get("GATEPOST_SCREENSHOTS")
 
 
 def overflow(page: Page) -> int:

@@ -12,6 +12,7 @@ import os
 import resource
 import subprocess
 from collections import Counter, defaultdict
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -89,6 +90,15 @@ class CpuTime:
             self._of_run += now - self._finalized
             self._last += now - self._finalized
         self._finalized = now
+
+    @contextmanager
+    def of_the_run(self) -> Iterator[None]:
+        """What children are waited for within did their work for several files."""
+        before = spent()
+        yield
+        took = spent() - before
+        self._of_run += took
+        self._last += took
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(self, call: pytest.CallInfo[None]) -> Iterator[Any]:
