@@ -9,7 +9,6 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
-import platform
 import struct
 from typing import Final, NamedTuple
 
@@ -88,7 +87,7 @@ class _Program(ctypes.Structure):
 
 def is_filter_known() -> bool:
     """Whether there is a filter for this architecture."""
-    return platform.machine() in _MACHINES
+    return os.uname().machine in _MACHINES
 
 
 def deny_system_calls(*, execute: bool) -> None:
@@ -97,7 +96,7 @@ def deny_system_calls(*, execute: bool) -> None:
     Raises OSError where the kernel has no filters, PrivilegeError without no_new_privs.
     """
     forbid_new_privileges()  # else the kernel wants root for a filter
-    code = _filter(_MACHINES[platform.machine()], execute=execute)
+    code = _filter(_MACHINES[os.uname().machine], execute=execute)
     program = _Program(len(code) // 8, code)
     if _libc.prctl(_PR_SET_SECCOMP, _MODE_FILTER, ctypes.byref(program), 0, 0):
         raise OSError(ctypes.get_errno(), f"seccomp: {os.strerror(ctypes.get_errno())}")

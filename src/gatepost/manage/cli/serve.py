@@ -28,7 +28,6 @@ from gatepost.manage.cli.options import (
 )
 from gatepost.manage.cli.setup_notice import SETUP_FILE
 from gatepost.manage.use_cases.granting import grant_all
-from gatepost.manage.use_cases.stored_schemas import SCHEMAS
 from gatepost.manage.web.certificate import ADMIN_FOLDER
 from gatepost.net.listener import bind
 from gatepost.net.openssl_tickets import find_place
@@ -302,8 +301,11 @@ def _prepare_site(settings: Settings) -> SharedSecrets:
 
 def _check_store(settings: Settings) -> None:
     """End the command if the store cannot be used: a restore is not complete, or PostgreSQL says no or is away."""
+    storage, schemas = Storage.of(settings), ()
+    if storage.is_shared:
+        from gatepost.manage.use_cases.stored_schemas import SCHEMAS as schemas  # noqa: PLC0415 - files need none
     try:
-        Storage.of(settings).check(SCHEMAS)
+        storage.check(schemas)
     except StoreFailure as failure:
         fail(BAD_INPUT if failure.final else UNKNOWN, str(failure))
 
