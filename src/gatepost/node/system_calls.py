@@ -10,7 +10,9 @@ import ctypes
 import errno
 import os
 import struct
-from typing import Final, NamedTuple
+from typing import Final
+
+import msgspec
 
 from gatepost.node.privileges import forbid_new_privileges
 
@@ -24,7 +26,7 @@ _NEW_NAMESPACES: Final = 0x7E020000  # CLONE_NEW… of clone(2)
 _NONE: Final = 1 << 31  # a number that no call has
 
 
-class _Machine(NamedTuple):
+class _Machine(msgspec.Struct, frozen=True):
     """architecture: AUDIT_ARCH of linux/audit.h. numbers: of the denied calls, in the order of `_DENIED`."""
 
     architecture: int

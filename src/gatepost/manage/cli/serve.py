@@ -11,9 +11,10 @@ import sys
 from contextlib import closing, suppress
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import click
+import msgspec
 from OpenSSL.SSL import SSLEAY_VERSION, SSLeay_version
 
 from gatepost.manage.access.schema import ACCESS
@@ -60,10 +61,11 @@ from gatepost.store.sqlite.wal_index import hold_indexes
 from gatepost.store.storage import Storage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from gatepost.node.privileges import Account
     from gatepost.settings.model import Settings
+    from gatepost.store.database import Schema
 
 
 _log = logging.getLogger(__name__)
@@ -205,7 +207,7 @@ def _registered(settings: Settings) -> Registration:
         fail(BAD_INPUT, str(failure))
 
 
-class _Ports(NamedTuple):
+class _Ports(msgspec.Struct, frozen=True):
     """Bound sockets: mail; policies and the table, by address; ACME; nodes of the site; metrics; the admin centre."""
 
     mail: list[socket.socket]
@@ -299,13 +301,17 @@ def _prepare_site(settings: Settings) -> SharedSecrets:
     return tickets
 
 
+def _shared_tables() -> Sequence[Schema]:
+    from gatepost.manage.use_cases.stored_schemas import SCHEMAS  # noqa: PLC0415 - files have none
+
+    return SCHEMAS
+
+
 def _check_store(settings: Settings) -> None:
     """End the command if the store cannot be used: a restore is not complete, or PostgreSQL says no or is away."""
-    storage, schemas = Storage.of(settings), ()
-    if storage.is_shared:
-        from gatepost.manage.use_cases.stored_schemas import SCHEMAS as schemas  # noqa: PLC0415 - files need none
+    storage = Storage.of(settings)
     try:
-        storage.check(schemas)
+        storage.check(_shared_tables() if storage.is_shared else ())
     except StoreFailure as failure:
         fail(BAD_INPUT if failure.final else UNKNOWN, str(failure))
 
