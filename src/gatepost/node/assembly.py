@@ -226,6 +226,7 @@ class Assembly:
         lanes = share(queue.connections, *place), share(queue.connections_per_destination, *place)
         self._budget = LaneBudget(*lanes, time.monotonic, limits=limits, slowdowns=self._observation.slowdowns)
         self._budget.end_idle = self._pool.end_resting
+        self._lookups.use(self._directory())
         self._router = MailRouter(self._lookups.resolver, random.Random(), own_names=[settings.server.hostname])  # noqa: S311 - shuffles
         listening = (sock.getsockname()[:2] for sock in sockets)
         self._is_ours = OwnAddresses(listening, settings.server.own_addresses, time.monotonic)

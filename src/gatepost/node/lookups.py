@@ -17,6 +17,7 @@ from gatepost.mail.outbound.failure import REVOCATION_UNKNOWN
 from gatepost.mail.queue.retry_decision import NO_NAME
 from gatepost.net.anchors import AnchorsError, TrustAnchors
 from gatepost.net.chain import judge
+from gatepost.net.lookups.authority_origin import AuthorityOrigin
 from gatepost.net.lookups.configured import configured_resolver
 from gatepost.net.lookups.http import HttpClient, https_context
 from gatepost.net.lookups.mtasts import PolicyHosts, StsPolicies
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
     from gatepost.net.identity import ServerIdentity
     from gatepost.net.lookups.dns import Resolver
+    from gatepost.policy.connectors.directory import Directory
     from gatepost.protocols.tls.facts import ChainVerdict, Revocation
     from gatepost.settings.model import Settings
     from gatepost.store.leases import Lease
@@ -69,7 +71,9 @@ class LookupServices:
         self.http = HttpClient(self.resolver)
         self._anchors = lru_cache(64)(TrustAnchors.load)
         self.contexts = ClientContexts(settings.tls.trust_anchors, time.time, load=anchors, identity=identity)
-        self.revocation = RevocationChecker(self.http, cache / "crl", timeout=settings.tls.revocation_timeout)
+        self.revocation = RevocationChecker(
+            self.http, cache / "crl", timeout=settings.tls.revocation_timeout, tenants=settings.network.policy()
+        )
         self.policy_hosts = HttpClient(self.resolver, partial(_policy_hosts_context, settings))
         self.policies = StsPolicies(
             self.resolver,
@@ -92,12 +96,16 @@ class LookupServices:
             "the resolver", start=tell, duties=[Duty(WATCH_SECONDS, self._watch)], close=self._close_resolver
         )
         yield Lifecycle("trust anchors", reload=self._forget_anchors)
+<<<<<<< HEAD
         yield Lifecycle(
             "revocation",
             duties=[Duty(WATCH_SECONDS, self._watch_revocation)],
             reload=self._retry_revocation,
             close=self._close_revocation,
         )
+=======
+        yield Lifecycle("revocation", refresh=self.use, reload=self.revocation.retry, close=self.revocation.close)
+>>>>>>> w21z
         yield Lifecycle(
             "MTA-STS policies",
             duties=[Duty(REFRESH_SECONDS, self._refresh_policies)],
@@ -105,6 +113,11 @@ class LookupServices:
             close=self._close_policies,
             lease=lease,
         )
+
+    def use(self, directory: Directory) -> None:
+        """Know which authorities are tenants' by the configuration in force."""
+        server = self._settings.tls.trust_anchors
+        self.revocation.origin = AuthorityOrigin(directory.organizations, server, self._anchors)
 
     def judge_client(self, chain: Sequence[bytes], anchors: str) -> ChainVerdict | None:
         """A client's chain by the trust anchors of that name ("" is the server's); None if those cannot be read."""

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+from types import SimpleNamespace
 
 import pytest
 
@@ -8,6 +9,8 @@ from gatepost.mail.outbound.failure import REVOCATION_UNKNOWN
 from gatepost.net.anchors import TrustAnchors
 from gatepost.node.lifecycle import Parts
 from gatepost.node.lookups import LookupServices
+from gatepost.policy.connectors.addresses import AddressPolicy
+from gatepost.policy.connectors.grants import TENANTS_CHOOSE
 from gatepost.protocols.tls.facts import Revocation
 from gatepost.store.leases import FixedLease
 from gatepost.values import replace
@@ -124,3 +127,15 @@ def test_policies_are_refreshed_once_at_a_time_and_by_anchors_that_can_be_read(h
 
     asked(home.settings(), scene)
     assert "MTA-STS policies are fetched by those of the system" in caplog.text
+
+
+def test_what_only_tenants_trust_leads_to_public_addresses_alone(home):
+    async def scene(lookups, parts):
+        connector = SimpleNamespace(trust_anchors="-----BEGIN CERTIFICATE-----MAAA-----END CERTIFICATE-----")
+        tenant = SimpleNamespace(ungranted={TENANTS_CHOOSE}, inbound_connectors=(connector,), outbound_connectors=())
+        assert await lookups.revocation._reach(b"0\0\0") is None
+        parts.refresh(SimpleNamespace(organizations=(tenant,)))
+        assert await lookups.revocation._reach(b"0\0\0") == AddressPolicy.of(["10.1.0.0/16"])
+        assert await lookups.revocation._reach(b"another") is None
+
+    asked(home.settings(network={"tenants_may_reach": ["10.1.0.0/16"]}), scene)
