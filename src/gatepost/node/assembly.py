@@ -117,47 +117,48 @@ class Assembly:
         """Open the worker's own shard and those that no worker has any more, and make everything around them.
 
         node: as it was entered among those of the site; None: it is in no list. tickets: of the node; None: it has no
-        other worker.
-
-        Raises StoreFailure, CertificateFileError, ValidatorError or OSError if the settings cannot be used.
+        other worker. Raises StoreFailure, CertificateFileError, ValidatorError or OSError: settings cannot be used.
         """
         evidence = EvidenceLog(settings)
         stores = await Storage.of(settings).queues(settings, (index, workers), evidence.writer)
-        assembly = cls(settings, stores, sockets, evidence, (index, workers), tickets or SharedSecrets())
+        assembly = cls(settings, stores, evidence, index, tickets or SharedSecrets())
+        try:
+            assembly._put_together(sockets, (index, workers))
+        except BaseException:
+            await assembly.parts.close(0.0)
+            raise
         if node is not None:
             assembly.list_node(node, (index, workers))
         return assembly
 
     def __init__(
-        self,
-        settings: Settings,
-        stores: list[Store],
-        sockets: Sequence[socket.socket],
-        evidence: EvidenceLog,
-        place: tuple[int, int],
-        tickets: SharedSecrets,
+        self, settings: Settings, stores: list[Store], evidence: EvidenceLog, index: int, tickets: SharedSecrets
     ) -> None:
         self._settings = settings
         self._tickets = tickets
         self._data = Path(settings.server.data_dir)
         self._stores = stores
-        self._index = place[0]
+        self._index = index
+        self._taking: asyncio.Task[object] | None = None
         self._site = SiteMember(settings, self._index)
         self.parts = Parts()
         signing, lease = Duty(HEADS_SECONDS, evidence.tick, at_once=True), self._site.leases.lease(SiteDuty.EVIDENCE)
         close = evidence.close if self._site.leases.may_hold else nothing
         self.parts.add(Lifecycle("evidence", duties=[signing], close=close, lease=lease))
-        for store in stores:
-            self.parts.add(Lifecycle("a queue store", close=store.close))
-        self._observation = Observation(settings, place[0])
+        self.parts.add(*(Lifecycle("a queue store", close=store.close) for store in stores))
+
+    def _put_together(self, sockets: Sequence[socket.socket], place: tuple[int, int]) -> None:
+        """Make all other parts. Raises as `build`: then those that were made are to be closed."""
+        settings, stores = self._settings, self._stores
+        self._observation = Observation(settings, self._index)
         gauges = [Duty(GAUGE_SECONDS, self._note_gauges, at_once=True)] if self._observation.served else []
-        closing = partial(asyncio.to_thread, self._observation.close)
-        self.parts.add(Lifecycle("observation", duties=gauges, close=closing))
+        self.parts.add(
+            Lifecycle("observation", duties=gauges, close=partial(asyncio.to_thread, self._observation.close))
+        )
         storage = self._site.storage
         self._resources = storage.configuration()
         self._snapshots = SnapshotSource(storage.configuration(), settings.limits.prefixes(), tells=self._index == 0)
         self._srs = SrsKeySource(settings, storage.configuration())
-        self._taking: asyncio.Task[object] | None = None
         self.parts.add(Lifecycle("resources", duties=[Duty(POLL_SECONDS, self.poll)], close=self._close_resources))
         self._prepare_certificates()
         self._prepare_delivery()
@@ -225,6 +226,7 @@ class Assembly:
         lanes = share(queue.connections, *place), share(queue.connections_per_destination, *place)
         self._budget = LaneBudget(*lanes, time.monotonic, limits=limits, slowdowns=self._observation.slowdowns)
         self._budget.end_idle = self._pool.end_resting
+        self._lookups.use(self._directory())
         self._router = MailRouter(self._lookups.resolver, random.Random(), own_names=[settings.server.hostname])  # noqa: S311 - shuffles
         listening = (sock.getsockname()[:2] for sock in sockets)
         self._is_ours = OwnAddresses(listening, settings.server.own_addresses, time.monotonic)
@@ -232,7 +234,7 @@ class Assembly:
         self._managers = [self._manager(*both) for both in zip(self._stores, self._deliverers, strict=True)]
         for manager, deliverer in zip(self._managers, self._deliverers, strict=True):
             self.parts.add(Lifecycle("a deliverer", start=manager.start, refresh=deliverer.use))
-            self._lookups.on_return.append(manager.names_answered)
+            self._lookups.on_return.append(manager.try_again)
         sharing = [Duty(SHARE_SECONDS, self._share_lanes)] if self._stores[0].position is not None else []
         self.parts.add(Lifecycle("attempts", duties=sharing, drain=self._drain_attempts, close=close))
 
@@ -361,28 +363,27 @@ class Assembly:
     # how the parts are made
 
     def _deliverer(self, store: Store) -> Deliverer:
-        settings = self._settings
+        settings, lookups = self._settings, self._lookups
         opener = HopOpener(
             settings.server.hostname,
-            self._lookups.contexts,
+            lookups.contexts,
             of_settings.smtp_timeouts(settings),
-            revocation=self._lookups.revocation,
+            revocation=lookups.revocation,
             tenants=settings.network.policy(),
         )
         opener.logins = self._smart_host_logins
+        opener.on_unknown = self._lookups.revocation_watch.note
         services = DeliveryServices(
             store,
             self._router,
             self._maildirs,
-            self._lookups.contexts,
+            lookups.contexts,
             opener,
             self._pool,
             profile=settings.tls.profile,
-            lookups=Lookups(
-                TlsaFinder(self._lookups.resolver), self._lookups.policies, time.time, self._lookups.resolver.dane_off
-            ),
+            lookups=Lookups(TlsaFinder(lookups.resolver), lookups.policies, time.time, lookups.resolver.dane_off),
             sessions=self._sessions,
-            memory=DestinationMemory(self._destinations, time.time, dnssec=not self._lookups.resolver.dane_off),
+            memory=DestinationMemory(self._destinations, time.time, dnssec=not lookups.resolver.dane_off),
             content=self._content,
             nodes=lambda: self._credentials.nodes,
             budget=self._budget,
