@@ -27,8 +27,21 @@ if TYPE_CHECKING:
 _REQUEST: Final = struct.Struct("=HH")  # which file, and a number that its answer bears
 _DESCRIPTOR: Final = struct.Struct("=i")
 _SPACE: Final = socket.CMSG_LEN(_DESCRIPTOR.size)
+_PASS_RIGHTS: Final = 83  # SO_PASSRIGHTS, which the socket module does not name
 _AT_A_TIME: Final = 16  # requests of one process, before others are heard
 _SECONDS: Final = 2.0  # that a process waits for its supervisor
+
+
+def hear_by_signal(own: socket.socket) -> None:
+    """Make a supervisor's end: what comes wakes this process by SIGIO, nothing waits, and no descriptors are taken.
+
+    A process that was taken over could send a socket that takes its time to be closed. Linux before 6.16 takes them.
+    """
+    own.setblocking(False)
+    with suppress(OSError):
+        own.setsockopt(socket.SOL_SOCKET, _PASS_RIGHTS, 0)
+    fcntl.fcntl(own, fcntl.F_SETOWN, os.getpid())
+    fcntl.fcntl(own, fcntl.F_SETFL, fcntl.fcntl(own, fcntl.F_GETFL) | os.O_ASYNC)
 
 
 class SettingsFiles:
@@ -60,9 +73,7 @@ class FileLine:
     def __init__(self, files: SettingsFiles) -> None:
         self._files = files
         self._own, self._child = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self._own.setblocking(False)
-        fcntl.fcntl(self._own, fcntl.F_SETOWN, os.getpid())
-        fcntl.fcntl(self._own, fcntl.F_SETFL, fcntl.fcntl(self._own, fcntl.F_GETFL) | os.O_ASYNC)
+        hear_by_signal(self._own)
         self._child.settimeout(_SECONDS)
         self._lock = threading.Lock()
         self._asked = 0

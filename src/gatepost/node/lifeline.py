@@ -7,14 +7,13 @@ lives. The supervisor is woken by SIGIO (fcntl(2), F_SETOWN), as it waits for si
 
 from __future__ import annotations
 
-import fcntl
 import os
 import socket
 from contextlib import suppress
 from enum import Enum
 from typing import TYPE_CHECKING, Final
 
-from gatepost.node.file_line import FileLine
+from gatepost.node.file_line import FileLine, hear_by_signal
 from gatepost.node.lifecycle import Duty, Lifecycle
 
 if TYPE_CHECKING:
@@ -54,9 +53,7 @@ class Lifeline:
     def __init__(self, files: SettingsFiles | None = None) -> None:
         self.files = FileLine(files) if files is not None else None
         self._own, child = socket.socketpair()
-        self._own.setblocking(False)
-        fcntl.fcntl(self._own, fcntl.F_SETOWN, os.getpid())
-        fcntl.fcntl(self._own, fcntl.F_SETFL, fcntl.fcntl(self._own, fcntl.F_GETFL) | os.O_ASYNC)
+        hear_by_signal(self._own)
         self.child_end = child.detach()
 
     def release_child_end(self) -> None:

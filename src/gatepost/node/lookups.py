@@ -96,16 +96,13 @@ class LookupServices:
             "the resolver", start=tell, duties=[Duty(WATCH_SECONDS, self._watch)], close=self._close_resolver
         )
         yield Lifecycle("trust anchors", reload=self._forget_anchors)
-<<<<<<< HEAD
         yield Lifecycle(
             "revocation",
             duties=[Duty(WATCH_SECONDS, self._watch_revocation)],
+            refresh=self.use,
             reload=self._retry_revocation,
             close=self._close_revocation,
         )
-=======
-        yield Lifecycle("revocation", refresh=self.use, reload=self.revocation.retry, close=self.revocation.close)
->>>>>>> w21z
         yield Lifecycle(
             "MTA-STS policies",
             duties=[Duty(REFRESH_SECONDS, self._refresh_policies)],

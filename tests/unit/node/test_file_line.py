@@ -13,6 +13,7 @@ import pytest
 
 from gatepost.node import file_line as module
 from gatepost.node.file_line import FileLine, SettingsFiles
+from gatepost.node.lifeline import Lifeline
 
 
 @pytest.fixture
@@ -141,6 +142,20 @@ def test_the_supervisor_is_woken(line, place):
             break
         time.sleep(0.01)
     assert woken
+
+
+def test_the_supervisor_takes_no_descriptors(line):
+    """Closing one may take as long as whoever made it wants."""
+    try:
+        line._own.getsockopt(socket.SOL_SOCKET, module._PASS_RIGHTS)
+    except OSError:
+        pytest.skip("Linux before 6.16 knows no SO_PASSRIGHTS")
+    with pytest.raises(PermissionError):
+        socket.send_fds(line._child, [module._REQUEST.pack(0, 1)], [0])
+    lifeline = Lifeline()
+    with socket.socket(fileno=lifeline.child_end) as process, pytest.raises(PermissionError):
+        socket.send_fds(process, [b"."], [0])
+    lifeline.close()
 
 
 def test_a_file_has_one_number_however_often_it_is_named(place):
