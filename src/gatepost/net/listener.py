@@ -13,7 +13,9 @@ import resource
 import socket
 import struct
 import time
-from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
+
+import msgspec
 
 from gatepost.net.connection import Connection
 from gatepost.net.proxy_header import HeaderReceiver
@@ -39,7 +41,7 @@ _MAX_REFUSED: Final = 256  # refused connections that may get a reply at a time;
 _log = logging.getLogger(__name__)
 
 
-class ConnectionQuota(NamedTuple):
+class ConnectionQuota(msgspec.Struct, frozen=True):
     """The limits of one client: connections at a time of all clients and of its source, 0 for none.
 
     refusal: why it may not connect now, "" if it may. drops: it is not even told so, as that would take too long.

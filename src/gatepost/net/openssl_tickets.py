@@ -17,8 +17,9 @@ import os
 import secrets
 import sys
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
+import msgspec
 from cryptography.hazmat.primitives.asymmetric import ec
 from OpenSSL import SSL
 from OpenSSL._util import ffi as _ffi
@@ -106,7 +107,7 @@ def _peek(address: int, size: int) -> bytes:
         os.close(sink)
 
 
-class _Session(NamedTuple):
+class _Session(msgspec.Struct, frozen=True):
     session: SSL.Session
     resumed: bool
 

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
+
+import msgspec
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,7 +22,7 @@ MAX_AGE: Final = 900.0
 """Seconds after its full handshake for which a session may be resumed, on either side."""
 
 
-class KeptSession(NamedTuple):
+class KeptSession(msgspec.Struct, frozen=True):
     """session: None where it was forgotten. born: when its full handshake was, by the clock of the cache."""
 
     session: SSL.Session | None

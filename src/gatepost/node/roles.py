@@ -6,7 +6,9 @@ Used by `node.assembly`. A connection is known by the address it was made to, as
 from __future__ import annotations
 
 import secrets
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
+
+import msgspec
 
 from gatepost.mail.inbound.login import mechanisms
 from gatepost.policy.connectors.names import host_port
@@ -33,7 +35,7 @@ _SECRET: Final = "password-secret"  # noqa: S105 - the name it is stored under
 _ADDED_BYTES: Final = 65_536  # more than the fields that nodes put before a message on its way through the site
 
 
-class ListenerUse(NamedTuple):
+class ListenerUse(msgspec.Struct, frozen=True):
     """The use of one listener. proxies, xclient: addresses that may name the client, by PROXY header and by XCLIENT."""
 
     role: ListenerRole

@@ -9,9 +9,10 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
-import platform
 import struct
-from typing import Final, NamedTuple
+from typing import Final
+
+import msgspec
 
 from gatepost.node.privileges import forbid_new_privileges
 
@@ -25,7 +26,7 @@ _NEW_NAMESPACES: Final = 0x7E020000  # CLONE_NEW… of clone(2)
 _NONE: Final = 1 << 31  # a number that no call has
 
 
-class _Machine(NamedTuple):
+class _Machine(msgspec.Struct, frozen=True):
     """architecture: AUDIT_ARCH of linux/audit.h. numbers: of the denied calls, in the order of `_DENIED`."""
 
     architecture: int
@@ -88,7 +89,7 @@ class _Program(ctypes.Structure):
 
 def is_filter_known() -> bool:
     """Whether there is a filter for this architecture."""
-    return platform.machine() in _MACHINES
+    return os.uname().machine in _MACHINES
 
 
 def deny_system_calls(*, execute: bool) -> None:
@@ -97,7 +98,7 @@ def deny_system_calls(*, execute: bool) -> None:
     Raises OSError where the kernel has no filters, PrivilegeError without no_new_privs.
     """
     forbid_new_privileges()  # else the kernel wants root for a filter
-    code = _filter(_MACHINES[platform.machine()], execute=execute)
+    code = _filter(_MACHINES[os.uname().machine], execute=execute)
     program = _Program(len(code) // 8, code)
     if _libc.prctl(_PR_SET_SECCOMP, _MODE_FILTER, ctypes.byref(program), 0, 0):
         raise OSError(ctypes.get_errno(), f"seccomp: {os.strerror(ctypes.get_errno())}")

@@ -113,13 +113,18 @@ def test_pausing_again_and_again_changes_nothing(run, pairs):
 def test_pausing_when_tls_is_up_holds_what_comes_with_it(run, in_memory, contexts):
     async def talk():
         client, server = await in_memory.joined()
-        server.secured = lambda facts: server.stream.pause()
-        server.stream.timeout(0.05)
+        paused = asyncio.Event()
+        server.secured = lambda facts: (server.stream.pause(), paused.set())
+        server.stream.timeout(60)
         server.stream.start_tls(contexts[0])
         client.stream.start_tls(contexts[1])
         client.stream.write(b"EHLO c.example\r\n")
         await client.becomes_secure()
-        await asyncio.sleep(0.1)
+        await paused.wait()
+        for _ in range(20):  # turns of the loop, in which what came with it would arrive
+            await asyncio.sleep(0)
+        server.stream._clock._deadline = 0.0
+        server.stream._clock._tick()  # as when the time is over: it stands still
         assert (server.data, server.loss) == (b"", None)
         server.stream.resume()
         await server.reads(b"EHLO c.example\r\n")

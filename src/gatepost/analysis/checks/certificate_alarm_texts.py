@@ -7,7 +7,9 @@ sentence is one line of bounded length.
 from __future__ import annotations
 
 from shlex import quote
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
+
+import msgspec
 
 from gatepost.pki.certificates.entry import Origin, Purpose, State
 from gatepost.pki.certificates.lifecycle import names_of, roll_back_until
@@ -31,7 +33,7 @@ _LINE = 2000
 _IN_FILES = frozenset({Origin.SETTINGS, Origin.FILES})  # what was in them before is not kept
 
 
-class Said(NamedTuple):
+class Said(msgspec.Struct, frozen=True):
     """title: what is wrong, in one line. detail: what shows it and what comes of it. fix: what to do, a sentence.
 
     lines: to be typed or put into a zone as they stand.

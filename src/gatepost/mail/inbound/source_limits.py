@@ -8,7 +8,9 @@ connector, a log-in or the site identified within a day; they are not limited he
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
+
+import msgspec
 
 from gatepost.events.metrics.catalogue import LIMITED
 from gatepost.net.listener import ConnectionQuota, source_of
@@ -33,7 +35,7 @@ _ANSWERS: Final = 6000  # refused connections a minute that are told why: in a f
 _LATER: Final = ", try again later"
 
 
-class Rate(NamedTuple):
+class Rate(msgspec.Struct, frozen=True):
     """A limit a minute, 0 for none."""
 
     per_source: int = 0

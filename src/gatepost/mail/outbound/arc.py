@@ -7,7 +7,9 @@ leaves without: that is recorded, and no reason to wait, as nothing was promised
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
 
 from gatepost.mail.outbound.dkim import body_hash
 from gatepost.pki.certificates.dkim_keys import DkimKeyError
@@ -32,7 +34,7 @@ if TYPE_CHECKING:
 _MOST_SIGNATURES: Final = 10  # DKIM signatures of others that a set covers
 
 
-class _Set(NamedTuple):
+class _Set(msgspec.Struct, frozen=True):
     """A set that is to be made. results: its first field. before: the sets that its seal covers."""
 
     instance: int

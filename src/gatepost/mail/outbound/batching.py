@@ -8,7 +8,7 @@ together. Recipients share a transaction if all that was decided for them is the
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -61,7 +61,7 @@ def may_be_batched(delivery: Delivery, route: Route) -> bool:
     )
 
 
-class SharedTerms(NamedTuple):
+class SharedTerms(msgspec.Struct, frozen=True):
     """The properties that deliveries of one message must have in common to be sent in one transaction.
 
     route: without the domain, and why it was chosen: the connector, the requirements of each host, the
@@ -79,7 +79,7 @@ class SharedTerms(NamedTuple):
     held_by: DestinationName | None
 
 
-class SharedPlan(NamedTuple):
+class SharedPlan(msgspec.Struct, frozen=True):
     """Route and hosts of a delivery, and the terms on which it shares transactions. plan: counts no sessions yet."""
 
     route: SmartHosts | MxRoute

@@ -10,7 +10,9 @@ together.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
+
+import msgspec
 
 from gatepost.mail.model.delivery_result import DeliveryResult
 from gatepost.mail.outbound.batching import BatchLimits, plans, routes_of, sharing
@@ -47,7 +49,7 @@ _IN_MAILBOX = Reply(250, "2.0.0", ("Delivered to the mailbox",))
 _UNREADABLE = Reply(451, "4.3.0", ("The stored message cannot be read",))
 
 
-class _RoutedMessage(NamedTuple):
+class _RoutedMessage(msgspec.Struct, frozen=True):
     """A message on one route, and the attempt to deliver it. body: as stored. plan: hosts, None if not known yet."""
 
     outgoing: OutgoingMessage

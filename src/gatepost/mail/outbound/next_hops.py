@@ -6,7 +6,9 @@ attempt alone decides what is sent where, and on which terms.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
+
+import msgspec
 
 from gatepost.mail.outbound.batching import may_be_batched
 from gatepost.mail.outbound.body import BodyUnreadable, MessageBody
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
     from gatepost.store.interface import Store
 
 
-class _Anybody(NamedTuple):
+class _Anybody(msgspec.Struct, frozen=True):
     address: str
 
 

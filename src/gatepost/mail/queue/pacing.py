@@ -6,7 +6,9 @@ A part of `mail.queue.manager`. What waits is no attempt, takes no lane, and oth
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
+
+import msgspec
 
 from gatepost.mail.model.delivery_result import Disposition
 from gatepost.mail.queue.allowance import POLL
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
 _LEAST: Final = 0.001  # seconds of a timer
 
 
-class Pause(NamedTuple):
+class Pause(msgspec.Struct, frozen=True):
     """Why a delivery waits in the store. seconds: for how long."""
 
     reason: str

@@ -12,9 +12,10 @@ import sys
 from contextlib import closing, suppress
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import click
+import msgspec
 from OpenSSL.SSL import SSLEAY_VERSION, SSLeay_version
 
 from gatepost.manage.access.schema import ACCESS
@@ -29,7 +30,6 @@ from gatepost.manage.cli.options import (
 )
 from gatepost.manage.cli.setup_notice import SETUP_FILE
 from gatepost.manage.use_cases.granting import grant_all
-from gatepost.manage.use_cases.stored_schemas import SCHEMAS
 from gatepost.manage.web.certificate import ADMIN_FOLDER
 from gatepost.net.listener import bind
 from gatepost.net.openssl_tickets import find_place
@@ -62,10 +62,11 @@ from gatepost.store.sqlite.wal_index import hold_indexes
 from gatepost.store.storage import Storage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from gatepost.node.privileges import Account
     from gatepost.settings.model import Settings
+    from gatepost.store.database import Schema
 
 
 _log = logging.getLogger(__name__)
@@ -208,7 +209,7 @@ def _registered(settings: Settings) -> Registration:
         fail(BAD_INPUT, str(failure))
 
 
-class _Ports(NamedTuple):
+class _Ports(msgspec.Struct, frozen=True):
     """Bound sockets: mail; policies and the table, by address; ACME; nodes of the site; metrics; the admin centre."""
 
     mail: list[socket.socket]
@@ -302,10 +303,17 @@ def _prepare_site(settings: Settings) -> SharedSecrets:
     return tickets
 
 
+def _shared_tables() -> Sequence[Schema]:
+    from gatepost.manage.use_cases.stored_schemas import SCHEMAS  # noqa: PLC0415 - files have none
+
+    return SCHEMAS
+
+
 def _check_store(settings: Settings) -> None:
     """End the command if the store cannot be used: a restore is not complete, or PostgreSQL says no or is away."""
+    storage = Storage.of(settings)
     try:
-        Storage.of(settings).check(SCHEMAS)
+        storage.check(_shared_tables() if storage.is_shared else ())
     except StoreFailure as failure:
         fail(BAD_INPUT if failure.final else UNKNOWN, str(failure))
 

@@ -6,7 +6,9 @@ Used by `change`, which writes the grants in the transaction of the resources th
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from gatepost.policy.connectors import grants
 from gatepost.policy.connectors.errors import FieldError
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
     from gatepost.store.changes import ConfigStore
 
 
-class Granting(NamedTuple):
+class Granting(msgspec.Struct, frozen=True):
     """documents: what is granted then, by organization; None where there is none any more. errors: what is refused."""
 
     documents: dict[str, dict[str, Any] | None]

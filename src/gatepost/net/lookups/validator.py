@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 import dns.exception
 import dns.rcode
 import dns.rdatatype
-import dns.zonefile
 
 from gatepost.net.lookups.nameserver import Nameserver
 from gatepost.net.lookups.question import DnsResponse, LookupFailed, Question, question_text, read_message
@@ -124,6 +123,8 @@ class Validator:
 
 def read_anchors(file: str) -> tuple[str, ...]:
     """The DS and DNSKEY records in a file in zone file form, one text each. Raises ValidatorError."""
+    import dns.zonefile  # noqa: PLC0415 - few gateways validate themselves
+
     advice = "dns.trust_anchor_file must name a file with the root's key (Debian: apt install dns-root-data)"
     try:
         with Path(file).open(encoding="utf-8") as opened:

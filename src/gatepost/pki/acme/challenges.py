@@ -6,7 +6,6 @@ middle is tidied up by the next one. Tokens lie in the store, where whichever pr
 
 from __future__ import annotations
 
-import http.client
 import re
 import time
 from contextlib import suppress
@@ -139,6 +138,8 @@ class Proofs:
 
 def _fetch(address: str, proof: Proof) -> str:
     """Fetch the token, and explain why it is not there; "" if it is."""
+    import http.client  # noqa: PLC0415 - once in a renewal
+
     host, port = parse_address(address)
     connection = http.client.HTTPConnection(_EVERYWHERE.get(host, host), port, timeout=_PATIENCE)
     try:

@@ -21,7 +21,6 @@ from gatepost.net.chain import judge
 from gatepost.net.identity import IdentityError, ServerIdentity, read_identity
 from gatepost.net.tasks import spawn
 from gatepost.pki.certificates.request import CertificateRequestSpec, made_request
-from gatepost.pki.site.client import SiteConnection
 from gatepost.pki.site.profile import node_name, site_of
 from gatepost.pki.site.records import JoinRefused, Membership, NodeGrant, SiteError, SiteRefusal
 from gatepost.pki.site.site import Site
@@ -210,6 +209,8 @@ class Renewal:
             return own_certificate(records, self._hostname, lifetime=self._lifetime, now=now)
 
     async def _renewed(self, member: Membership, now: float) -> Membership:
+        from gatepost.pki.site.client import SiteConnection  # noqa: PLC0415 - few gateways are in a site
+
         known = Member(self._records)
         if now >= member.not_after:
             raise SiteError("the certificate has expired: make a token for this node and run gatepost site join")

@@ -8,7 +8,9 @@ thought about it. Called by `policy.connectors.grants`, for changes that tenants
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
+
+import msgspec
 
 from gatepost.policy.connectors.errors import FieldError
 from gatepost.texts import own
@@ -53,7 +55,7 @@ _FREE: Final[Mapping[str, frozenset[str]]] = {
 """The fields that a tenant may change in a resource with granted files. A name is here as a grant is by name."""
 
 
-class Holder(NamedTuple):
+class Holder(msgspec.Struct, frozen=True):
     """A resource that uses what is granted of the machine.
 
     key: of the list that it is in. path: as errors name it. fields: those that hold what is granted, and what a tenant

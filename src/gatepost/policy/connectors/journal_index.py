@@ -5,7 +5,9 @@ Made by `policy.connectors.directory` for one version of the resources, asked by
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
+
+import msgspec
 
 from gatepost.policy.connectors.mail_flow import RuleSet
 
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
     from gatepost.policy.connectors.values import JournalDirection, JournalForm
 
 
-class JournalTarget(NamedTuple):
+class JournalTarget(msgspec.Struct, frozen=True):
     """Where a copy goes and in which form. rule: the mail flow rule that says so, "" for the organization's setting."""
 
     address: str

@@ -6,7 +6,9 @@ that would weaken the way to one. When the mail leaves, `policy.decisions.journa
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
+
+import msgspec
 
 from gatepost.policy.connectors.directory import OutboundIndex
 from gatepost.policy.connectors.names import covers
@@ -28,7 +30,7 @@ _SAME = "is the address of the journal itself; name another mailbox, or leave th
 _NO_EFFECT = "has no effect, as nothing is journaled; write journal_to here or in a mail flow rule, or leave this out"
 
 
-class _Ways(NamedTuple):
+class _Ways(msgspec.Struct, frozen=True):
     """What says where mail goes: mailboxes by address, connectors, accepted domains."""
 
     mailboxes: dict[str, Mailbox]

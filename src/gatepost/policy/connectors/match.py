@@ -7,7 +7,7 @@ sentences an administrator understands. Outbound connectors are chosen in `polic
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -337,7 +337,7 @@ _TELLING = frozenset(
 )
 
 
-class _Candidate(NamedTuple):
+class _Candidate(msgspec.Struct, frozen=True):
     """A partner connector that takes in the sender, by a pattern; key: who goes first. lack, by_address: its proofs."""
 
     key: tuple[int, int, int, str]

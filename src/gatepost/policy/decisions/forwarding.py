@@ -8,7 +8,7 @@ that is a notice for the original sender, and only that is taken.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -106,7 +106,7 @@ def organizations_reached(directory: Directory, expansion: Expansion) -> list[st
     return [owner.name for owner in owners if owner is not None]
 
 
-class MailOrigin(NamedTuple):
+class MailOrigin(msgspec.Struct, frozen=True):
     """brought_by: whose server brought the mail, None if that makes no difference. nodes: of the site."""
 
     brought_by: Attribution | None = None

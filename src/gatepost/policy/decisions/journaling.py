@@ -8,7 +8,7 @@ one sees its own recipients, and no others that the header does not name.
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -25,7 +25,7 @@ _BETWEEN = re.compile(r"""[\s<>,;:"()]+""")
 _FIELDS = ("to", "cc")
 
 
-class JournaledRecipient(NamedTuple):
+class JournaledRecipient(msgspec.Struct, frozen=True):
     """A forward-path of a message. organization: that accepts its domain, "" for none.
 
     forwarded: where its mailbox sends the message on, () if it does not.

@@ -7,7 +7,9 @@ decides about its own mail for it, and where the owner of the domain decides, th
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
+
+import msgspec
 
 from gatepost.policy.connectors.selection import names_domain
 
@@ -16,7 +18,7 @@ if TYPE_CHECKING:
     from gatepost.policy.connectors.records import OutboundConnector
 
 
-class Parties(NamedTuple):
+class Parties(msgspec.Struct, frozen=True):
     """The organizations that decide about a message, by name, "" for none.
 
     router: the one whose connectors and rules choose the route. sender: the owner of the mail, where that is not the
@@ -33,7 +35,7 @@ class Parties(NamedTuple):
         return (self.router, self.sender) if self.sender else (self.router,)
 
 
-class SenderPart(NamedTuple):
+class SenderPart(msgspec.Struct, frozen=True):
     """The demands of the sender's organization on a route that the owner of the recipient's domain chooses.
 
     connector: the one by which it would send the mail itself, None if by none.

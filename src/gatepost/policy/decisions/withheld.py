@@ -8,7 +8,9 @@ owner. What is shown is a list of what may be, never of what may not: a new memb
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+import msgspec
 
 from gatepost.protocols.smtp.replies import Reply
 
@@ -55,7 +57,7 @@ _WAITS = "The mail cannot be handed over to the recipient's organization now"
 _REFUSED = "The recipient's organization, or its server, did not take the mail"
 
 
-class Hidden(NamedTuple):
+class Hidden(msgspec.Struct, frozen=True):
     """The parts that a reader must not see.
 
     names: of organizations. anchors: the only trust anchors of connectors that it may see.

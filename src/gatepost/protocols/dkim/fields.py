@@ -7,7 +7,9 @@ Used by `protocols.dkim.signature` and `mail.outbound.dkim`. Looks at names only
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
+
+import msgspec
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -55,7 +57,7 @@ _ORDER: Final = (*_ALWAYS, *_IF_PRESENT, *_AS_THEY_ARE)
 _FIELD_END: Final = re.compile(rb"\r\n(?![ \t])")
 
 
-class Field(NamedTuple):
+class Field(msgspec.Struct, frozen=True):
     """One field. name: in lower case. octets: as it stands there, folds included, without its last CRLF."""
 
     name: str

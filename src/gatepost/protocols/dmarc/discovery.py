@@ -6,7 +6,9 @@ which would be old the day it is installed. At most 8 look-ups for each domain.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
+
+import msgspec
 
 from gatepost.protocols.dmarc.record import DmarcRecord, parse_dmarc
 from gatepost.protocols.dns.lookups import Query
@@ -22,7 +24,7 @@ _KEPT_LABELS: Final = 7  # of a domain with more: the walk leaves out those betw
 _MOST_DOMAINS: Final = 10  # that are compared with the author's
 
 
-class Identifier(NamedTuple):
+class Identifier(msgspec.Struct, frozen=True):
     """A domain that was authenticated or not. method: "spf" or "dkim". result: as the method says."""
 
     method: str
@@ -30,7 +32,7 @@ class Identifier(NamedTuple):
     result: str
 
 
-class DmarcResult(NamedTuple):
+class DmarcResult(msgspec.Struct, frozen=True):
     """result: "pass", "fail", "none", "temperror" or "permerror". policy: as published, "" if none. why: a clause."""
 
     result: str

@@ -7,17 +7,18 @@ with the gateway's resolver, tests with a table.
 from __future__ import annotations
 
 from collections.abc import Generator
-from typing import NamedTuple
+
+import msgspec
 
 
-class Query(NamedTuple):
+class Query(msgspec.Struct, frozen=True):
     """name: in A-labels, without trailing dot. kind: "TXT", "A", "AAAA", "MX" or "PTR"."""
 
     name: str
     kind: str
 
 
-class DnsRecords(NamedTuple):
+class DnsRecords(msgspec.Struct, frozen=True):
     """The answer to a `Query`.
 
     texts: TXT records, the strings of each joined. values: addresses (A, AAAA), host names (MX by preference, PTR).

@@ -10,7 +10,9 @@ authserv-id cannot be read is taken out as well: it says nothing, and another re
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
+
+import msgspec
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -42,7 +44,7 @@ _RESULT: Final = re.compile(r"=(?=\S)")
 _SHOWN: Final = 200  # characters of a value or reason
 
 
-class MethodResult(NamedTuple):
+class MethodResult(msgspec.Struct, frozen=True):
     """One method's result. properties: as ("smtp.mailfrom", "b.example"). reason: a clause, "" for none."""
 
     method: str

@@ -11,6 +11,7 @@ import yaml
 
 from gatepost.protocols.dns.lookups import DnsRecords, Query
 from gatepost.protocols.spf.evaluation import SpfResult, check_host
+from gatepost.values import replace
 
 SUITE = list(yaml.safe_load_all(Path(__file__).with_name("rfc7208-tests.yml").read_text(encoding="utf-8")))
 CASES = {name: (case, scenario["zonedata"]) for scenario in SUITE for name, case in scenario["tests"].items()}
@@ -30,7 +31,7 @@ def from_zone(query: Query, zone: dict[str, Any]) -> DnsRecords:
         ((kind, value),) = table.items()
         kind = "TXT" if kind == "SPF" and "TXT" not in kinds else kind
         if kind == "CNAME":
-            return from_zone(query._replace(name=value), zone)
+            return from_zone(replace(query, name=value), zone)
         if kind == query.kind and value == "TIMEOUT":
             return DnsRecords(failure="timeout")
         if kind == query.kind and value != "NONE":
