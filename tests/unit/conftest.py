@@ -82,6 +82,8 @@ def pytest_runtest_teardown(item: pytest.Item) -> Generator[None]:
     yield
     left, deadline = set(threading.enumerate()) - item.stash[_THREADS], time.monotonic() + 10
     for thread in left:
+        while thread.ident is None and time.monotonic() < deadline:  # another of them is about to start it
+            time.sleep(0.001)
         thread.join(max(0.0, deadline - time.monotonic()))
     assert not [thread.name for thread in left if thread.is_alive()]
 
