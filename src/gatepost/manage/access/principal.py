@@ -60,6 +60,15 @@ class Principal:
         """Whether it sees the whole gateway."""
         return self.organizations is None
 
+    @property
+    def share_key(self) -> str:
+        """The key by which its use of what all share is counted: all users and tokens of a tenant have the same.
+
+        Counted one by one, three users or tokens of a tenant would have every place. Names of users have no space, and
+        those of tokens begin with "token ".
+        """
+        return self.name if self.organizations is None else f"of {' '.join(sorted(self.organizations))}"
+
     def sees(self, organization: str) -> bool:
         """Whether the organization is there for it; "" is what belongs to none, such as mail that was refused."""
         return self.organizations is None or organization in self.organizations

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Slots:
-    """Of one process, for any thread and event loop. total: of all. per_key: of one user or token."""
+    """Of one process, for any thread and event loop. total: of all. per_key: of one of them."""
 
     def __init__(self, total: float = inf, per_key: float = inf) -> None:
         self._total = total

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 _AT_A_TIME: Final = 3  # of one call
 _PATIENCE: Final = 0.5  # seconds until one that waits for its turn looks whether it was stopped
 _VERDICT: Final = 300  # characters; the connector's page has all of it
-_BUSY: Final = "you have a validation of many connectors under way; stop it, or begin another when it has ended"
+_BUSY: Final = "a validation of many connectors of yours is under way; stop it, or begin another when it has ended"
 _GONE: Final = "There is no such validation; results are available for one hour."
 
 _log = logging.getLogger(__name__)
@@ -130,7 +130,7 @@ class ManyConnectors:
 
 
 class BulkLimit(ConcurrencyLimit):
-    """Of calls: one of a user or token at a time."""
+    """Of calls: one at a time of a user or token of the gateway, or of a tenant."""
 
     def __init__(self, _: Settings | None = None) -> None:
         super().__init__(8, 1, _BUSY)
@@ -258,8 +258,8 @@ def _alternating(names: list[ConnectorName]) -> list[ConnectorName]:
 def validate_connectors(context: Context, request: ValidateConnectors) -> UseCaseReply[BulkValidation]:
     """Try many connectors, as they are stored.
 
-    Six at a time of all, two of one organization, and one such call of one user or token. Each result is kept and on
-    record. It goes on when nobody looks.
+    Six at a time of all, two of one organization, one such call of a user or token of the gateway, and one of all
+    those of a tenant. Each result is kept and on record. It goes on when nobody looks.
     """
     names = _stored_names(context, request.connectors)
     owners = sorted({name.organization for name in names})

@@ -1,4 +1,4 @@
-"""Bound work that asks the world and takes long: so much at a time in this process, and less of one user or token."""
+"""Bound work that asks the world and takes long: so much at a time in this process, less of one caller or tenant."""
 
 from __future__ import annotations
 

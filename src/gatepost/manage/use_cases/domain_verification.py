@@ -161,7 +161,7 @@ def _found(context: Context, part: Part, proof: DomainProof) -> None:
     if (wait := throttle.wait(key)) > 0:
         raise BusyRefusal(f"{proof.name} was looked up too often; try again in {wait:.0f} s", round(wait) + 1)
     throttle.charge(key)
-    with lookups.limit.slot(context.principal.name):
+    with lookups.limit.slot(context.principal.share_key):
         texts = _looked_up(context.settings, proof.name)
     if proof.text in texts:
         throttle.forgive(key, everything=True)

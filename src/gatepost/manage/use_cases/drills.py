@@ -156,7 +156,8 @@ def choose_drilled(resources: Resources, name: str, organization: str = "", dire
 def start_drill(context: Context, request: DrillConnector) -> UseCaseReply[DrillState]:
     """Drill an outbound connector: attacks on loopback, with the code that delivers.
 
-    Two runs at a time of one user or token, six of all, checks among them. It is kept as evidence.
+    Two runs at a time of a user or token of the gateway, or of all those of a tenant, and six of all, checks among
+    them. It is kept as evidence.
     """
     context.audit.describe(subject=request.connector)
     chosen = _chosen(context, request.connector, request.organization)

@@ -166,7 +166,7 @@ class Jobs:
         limit: that of checks, if none is given. Raises Busy if too much is under way.
         """
         limit = limit or self._checks
-        limit.take(principal.name)
+        limit.take(principal.share_key)
         job: Job[S, T] = Job(subject, principal, cancel)
         with self._lock:
             self._forget()
@@ -174,13 +174,13 @@ class Jobs:
 
         def run() -> None:
             done = _done(job, work)
-            limit.release(principal.name)
+            limit.release(principal.share_key)
             job.end(*done)
 
         try:
             Thread(target=run, name=f"job {subject.text}", daemon=True).start()
         except RuntimeError as error:  # the system has no thread for it
-            limit.release(principal.name)
+            limit.release(principal.share_key)
             job.end(None, _BUSY)
             raise BusyRefusal(_BUSY) from error
         return job

@@ -167,7 +167,8 @@ class Validated:
 def start_validation(context: Context, request: ValidateConnector) -> UseCaseReply[ValidationState]:
     """Try a connector, each step a task.
 
-    Two at a time of one user or token, six of all, checks among them. It is on record.
+    Two at a time of a user or token of the gateway, or of all those of a tenant, and six of all, checks among them.
+    It is on record.
     """
     job = start_candidate(context, _candidate(context, request))
     job.wait(request.wait)

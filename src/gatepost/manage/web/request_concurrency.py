@@ -39,7 +39,7 @@ class ConcurrencyMiddleware:
         if principal is None:
             await self._app(scope, receive, send)
             return
-        name = principal.name if principal.is_of_gateway else f"of {' '.join(sorted(principal.organizations))}"
+        name = principal.share_key
         if not await self._slots.acquire_async(name, _PATIENCE):
             who = "your" if principal.is_of_gateway else "your organization's"
             text = f"{_OF_ONE} of {who} requests are in progress. Try again when one of them has finished."

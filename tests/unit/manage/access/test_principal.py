@@ -46,6 +46,20 @@ def test_a_token_with_the_scope_of_an_owner_may_all():
     assert all(Principal("token t", frozenset({Scope.OWNER})).may(one) for one in Scope)
 
 
+def test_all_users_and_tokens_of_a_tenant_have_one_share():
+    tenant = [Principal(name, ROLES[Role.AUDITOR], frozenset({"contoso"})) for name in ("tim", "token t")]
+    others = [
+        Principal("tim", ROLES[Role.AUDITOR]),
+        Principal("tina", ROLES[Role.AUDITOR]),
+        principal(Role.AUDITOR, "fabrikam"),
+        principal(Role.AUDITOR, "contoso", "fabrikam"),
+        Principal("contoso", ROLES[Role.AUDITOR]),
+    ]
+    assert len({each.share_key for each in tenant}) == 1
+    assert len({each.share_key for each in [*tenant, *others]}) == 1 + len(others)
+    assert principal(Role.AUDITOR, "b", "a").share_key == principal(Role.AUDITOR, "a", "b").share_key
+
+
 HERE = frozenset({"contoso"})
 
 # who -> whether private addresses may be reached

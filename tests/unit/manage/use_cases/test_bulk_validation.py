@@ -164,6 +164,13 @@ def test_one_call_at_a_time_of_one_user(base, slow):
     assert begun(base, name("b"), who=TENANT).counts.total == 1
 
 
+def test_one_call_at_a_time_of_all_users_and_tokens_of_a_tenant(base, slow):
+    begun(base, name("a"), who=TENANT)
+    with pytest.raises(BusyRefusal):
+        begun(base, name("b"), who=Principal("token t", TENANT.scopes, TENANT.organizations))
+    assert begun(base, name("a", "fabrikam"), who=STRANGER).counts.total == 1
+
+
 def test_others_do_not_see_it(base, slow):
     own = begun(base, name("a"), who=TENANT)
     both = begun(base, name("a"), name("a", "fabrikam"))

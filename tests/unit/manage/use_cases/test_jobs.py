@@ -79,6 +79,17 @@ def test_few_run_at_a_time_and_fewer_of_one(held):
     assert not begun[0].wait(0)
 
 
+def test_the_users_and_tokens_of_a_tenant_leave_places_to_others(held):
+    runs = Jobs()
+    colleagues = [Principal(name, READ, frozenset({"contoso"})) for name in ("tim", "token one", "token two")]
+    for each in colleagues[:2]:
+        runs.start(TARGET, each, held)
+    for each in colleagues:
+        with pytest.raises(BusyRefusal):
+            runs.start(TARGET, each, held)
+    assert runs.start(TARGET, STRANGER, lambda _: FOUND).wait(20)
+
+
 def test_who_sees_what_the_asker_saw_sees_it():
     runs = Jobs()
     tenants, gateways = (runs.start(TARGET, who, lambda _: FOUND) for who in (TIM, ANN))
