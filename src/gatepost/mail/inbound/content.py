@@ -10,15 +10,18 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from gatepost.mail.inbound.places import Places
 from gatepost.net.anchors import AnchorsError, TrustAnchors
 from gatepost.net.lookups.clamd import ask_clamd
 from gatepost.net.lookups.http import HttpClient, https_context
 from gatepost.net.lookups.rspamd import ask_rspamd
 from gatepost.policy.connectors.addresses import PUBLIC_ADDRESSES
+from gatepost.policy.connectors.hook_index import scanner_of
 from gatepost.policy.connectors.values import HookType
 from gatepost.policy.decisions.content import ScanResult
 from gatepost.protocols.scanners.finding import UnusableAnswer
@@ -49,17 +52,23 @@ class Examined(msgspec.Struct, frozen=True):
 
 
 class _Scanner:
-    """One scanner as this worker knows it. slots: free connections. failing: since when it gives no usable answer."""
+    """One scanner as this worker knows it. failing: since when it gives no usable answer.
 
-    __slots__ = ("failing", "slots")
+    slots: free connections. share: how many of them one organization may use or wait for, where several use it: a
+    quarter stays for others, so that a flood for one keeps no other's mail from being scanned in time.
+    """
+
+    __slots__ = ("failing", "places", "share", "slots")
 
     def __init__(self, connections: int) -> None:
         self.slots = asyncio.Semaphore(connections)
+        self.share = max(1, connections - max(1, connections // 4))
+        self.places = Places(self.share)
         self.failing = 0.0
 
 
 class ContentHooks:
-    """What the hooks of one worker share: connections are counted by scanner, whoever's hook asks.
+    """What the hooks of one worker share: connections, counted by scanner, and by organization where several ask it.
 
     resolver: finds scanners that have a name. clock: seconds, never back. tenants: which addresses may be called for a
     hook that a tenant wrote. told: called after each answer with the hook, and why the answer is of no use ("": it is).
@@ -111,9 +120,11 @@ class ContentHooks:
     async def _within(self, scanner: _Scanner, asked: ApplicableHook, message: Examined) -> ScanFinding:
         """The answer within the hook's time, of which waiting for a connection is a part."""
         hook = asked.hook
-        late = f"all {hook.connections} connections were in use for {hook.timeout:g} s"
+        most = scanner.share if asked.shared else hook.connections
+        late = f"all {most} connections were in use for {hook.timeout:g} s"
+        place = scanner.places.place(asked.organization) if asked.shared else nullcontext()
         try:
-            async with asyncio.timeout(hook.timeout), scanner.slots:
+            async with asyncio.timeout(hook.timeout), place, scanner.slots:
                 late = f"{hook.address}: no whole answer within {hook.timeout:g} s"
                 return await self._finding(asked, message)
         except TimeoutError:
@@ -141,7 +152,7 @@ class ContentHooks:
         return client
 
     def _scanner(self, hook: ContentHook) -> _Scanner:
-        key = hook.address, hook.connections
+        key = scanner_of(hook)
         scanner = self._scanners.get(key)
         if scanner is None:
             if len(self._scanners) >= _KEPT:

@@ -10,19 +10,19 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import time
-from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 
 from gatepost.events.counts import count_recipient_question
 from gatepost.events.metrics.counts import Counts
+from gatepost.mail.inbound.places import Places
 from gatepost.net.lookups.cache import Cache
 from gatepost.net.tasks import Shared
 from gatepost.policy.decisions.recipient_validation import RecipientAnswer, judge_answer
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Mapping
+    from collections.abc import Awaitable, Callable, Hashable, Mapping
 
     from gatepost.policy.connectors.values import RecipientValidation
     from gatepost.policy.decisions.recipient_validation import RecipientQuestion
@@ -55,30 +55,6 @@ class LookupLimits(msgspec.Struct, frozen=True):
 
 
 _OVERHEAD: Final = 300  # octets of an entry beside its address
-
-
-class _Places:
-    """So many places for each key; who finds none waits. Keys without anybody are forgotten."""
-
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self._semaphores: dict[Hashable, tuple[asyncio.Semaphore, int]] = {}
-
-    @asynccontextmanager
-    async def place(self, key: Hashable) -> AsyncIterator[None]:
-        """A place, once there is one."""
-        semaphore, users = self._semaphores.get(key) or (asyncio.Semaphore(self._most), 0)
-        self._semaphores[key] = semaphore, users + 1
-        try:
-            async with semaphore:
-                yield
-        finally:
-            semaphore, users = self._semaphores.pop(key)
-            if users > 1:
-                self._semaphores[key] = semaphore, users - 1
-
-    def __len__(self) -> int:
-        return len(self._semaphores)
 
 
 class _Minute:
@@ -125,8 +101,8 @@ class RecipientLookups:
         self._clock = clock
         self._answers: Cache[Key, tuple[RecipientAnswer, float]] = Cache(self._limits.octets, clock)
         self._running: Shared[Key, RecipientAnswer] = Shared()
-        self._clients = _Places(self._limits.per_client)
-        self._domains = _Places(self._limits.per_domain)
+        self._clients = Places(self._limits.per_client)
+        self._domains = Places(self._limits.per_domain)
         self._client_minute = _Minute(self._limits.client_minute, self._limits.clients, clock)
         self._domain_minute = _Minute(self._limits.domain_minute, self._limits.clients, clock)
         self._down: dict[tuple[str, str], tuple[float, RecipientAnswer]] = {}

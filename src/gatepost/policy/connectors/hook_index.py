@@ -15,10 +15,11 @@ if TYPE_CHECKING:
 
 
 class ApplicableHook(NamedTuple):
-    """A hook and its organization."""
+    """A hook and its organization. shared: whether a hook of another organization has the same scanner."""
 
     organization: str
     hook: ContentHook
+    shared: bool = False
 
     @property
     def label(self) -> str:
@@ -33,13 +34,14 @@ class HookIndex:
 
     def __init__(self, organizations: tuple[Organization, ...]) -> None:
         self._hooks: dict[tuple[str, HookDirection], tuple[ApplicableHook, ...]] = {}
+        users = _users(organizations)
         for organization in organizations:
             enabled = sorted((hook for hook in organization.content_hooks if hook.enabled), key=lambda hook: hook.name)
             for direction in (HookDirection.INBOUND, HookDirection.OUTBOUND):
                 applicable = [hook for hook in enabled if hook.direction in {direction, HookDirection.BOTH}]
                 if applicable:
                     self._hooks[organization.name, direction] = tuple(
-                        ApplicableHook(organization.name, hook) for hook in applicable
+                        ApplicableHook(organization.name, hook, len(users[scanner_of(hook)]) > 1) for hook in applicable
                     )
 
     def __bool__(self) -> bool:
@@ -49,3 +51,18 @@ class HookIndex:
     def hooks(self, organization: str, direction: HookDirection) -> tuple[ApplicableHook, ...]:
         """The hooks that scan an organization's mail of one direction."""
         return self._hooks.get((organization, direction), ())
+
+
+def scanner_of(hook: ContentHook) -> tuple[str, int]:
+    """The scanner of a hook, as its connections are counted: hooks that differ here share none."""
+    return hook.address, hook.connections
+
+
+def _users(organizations: tuple[Organization, ...]) -> dict[tuple[str, int], set[str]]:
+    """The names of the organizations that have an enabled hook with a scanner."""
+    users: dict[tuple[str, int], set[str]] = {}
+    for organization in organizations:
+        for hook in organization.content_hooks:
+            if hook.enabled:
+                users.setdefault(scanner_of(hook), set()).add(organization.name)
+    return users

@@ -131,6 +131,45 @@ async def test_the_time_is_for_everything_and_connections_are_counted():
         assert reasons == {"all 1 connections were in use for 1 s", f"{address}: no whole answer within 1 s"}
 
 
+@pytest.mark.parametrize("connections", [2, 8])
+async def test_a_flood_for_one_organization_leaves_connections_to_others(connections):
+    async def flood():
+        yield b"flood"
+
+    async def behave(reader, writer):
+        content = await reader.read(100)
+        await (silent if b"flood" in content else CLEAN)(reader, writer)
+
+    async with hooks() as ours, scanner(behave) as address:
+        mine, other = (
+            asked(address, timeout=20, connections=connections)._replace(organization=name, shared=True)
+            for name in ("contoso", "fabrikam")
+        )
+        flooding = [spawn(ours.ask([mine], Examined(DESCRIBED, 5, flood)), "a flood") for _ in range(30)]
+        await asyncio.sleep(0.1)
+        for _ in range(3):
+            (answer,) = await asyncio.wait_for(ours.ask([other], EXAMINED), 5)
+            assert answer.finding is not None
+        (known,) = ours._scanners.values()
+        assert known.slots._value == connections - max(1, connections * 3 // 4), "the flood has the rest"
+        for each in flooding:
+            each.cancel()
+        await asyncio.gather(*flooding, return_exceptions=True)
+        assert known.slots._value == connections
+        assert not len(known.places), "nothing is kept of who waits no more"
+
+
+async def test_an_organization_alone_with_a_scanner_uses_all_its_connections():
+    async with hooks() as ours, scanner(silent) as address:
+        one = asked(address, timeout=20, connections=4)
+        waiting = [spawn(ours.ask([one], EXAMINED), "a question") for _ in range(9)]
+        await asyncio.sleep(0.05)
+        assert ours._scanner(one.hook).slots._value == 0
+        for each in waiting:
+            each.cancel()
+        await asyncio.gather(*waiting, return_exceptions=True)
+
+
 async def test_who_gives_up_gives_the_connection_back():
     async with hooks() as ours, scanner(silent) as address:
         one = asked(address, connections=1)

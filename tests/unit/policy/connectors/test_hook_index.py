@@ -28,6 +28,20 @@ def test_the_index_has_enabled_hooks_by_direction_and_name() -> None:
     assert index.hooks("contoso", HookDirection.INBOUND) is index.hooks("contoso", HookDirection.INBOUND)
 
 
+def test_a_hook_shares_its_scanner_with_enabled_hooks_of_others_that_count_its_connections_alike() -> None:
+    def shared(*others: ContentHook) -> bool:
+        own = Organization(name="contoso", content_hooks=(hook(), hook(name="i")))
+        index = HookIndex((own, Organization(name="fabrikam", content_hooks=others)))
+        first, second = index.hooks("contoso", HookDirection.INBOUND)
+        assert first.shared == second.shared
+        return first.shared
+
+    assert shared(hook(direction="outbound"))
+    assert not shared()
+    assert not shared(hook(enabled=False))
+    assert not shared(hook(address="127.0.0.2"), hook(name="i", connections=7))
+
+
 def test_no_hook_is_no_index() -> None:
     only_off = Organization(name="contoso", content_hooks=(hook(enabled=False),))
     assert not HookIndex((only_off,))
