@@ -16,7 +16,7 @@ from gatepost.events.delivery_problems import LOGIN_REFUSED, MESSAGE_TRACE, RECO
 from gatepost.mail.model.worker_load import NORMAL, WorkerLoad
 from gatepost.protocols.message.header_text import shown_text
 from gatepost.quantity import quantity
-from gatepost.texts import own
+from gatepost.texts import last_argument, own
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -400,8 +400,8 @@ def _check_of(partner: FailingPartner) -> str:
 
 def _command(*words: str, named: str = "") -> str:
     """A line for a shell, whatever is in names: tenants and other hosts choose them. named: the last argument."""
-    end = ("--", named) if named.startswith("-") else (named,) if named else ()
-    return shlex.join(("gatepost", *words, *end))
+    line = shlex.join(("gatepost", *words))
+    return f"{line} {last_argument(named)}" if named else line
 
 
 def _alarm(kind: Kind, severity: Severity, about: str, title: str, detail: str, fix: str, *lines: str) -> Alarm:

@@ -21,6 +21,7 @@ from gatepost.analysis.migration.postfix_login import (
 from gatepost.analysis.migration.postfix_tables import table
 from gatepost.analysis.migration.postfix_tls import Policy, demand, global_policy, parse_policy
 from gatepost.analysis.migration.report import Finding, Part, slug, unique_name
+from gatepost.texts import last_argument
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -230,7 +231,7 @@ def _keep_secret(routing: _Routing, part: Part, name: str) -> None:
     part.lost(
         "smtp_sasl_password_maps",
         f"the password of {part.table['authentication']['username']} is not printed; enter it once the resources are "
-        f"applied: gatepost connector secret {name!r}; or import with --secrets DIR",
+        f"applied: gatepost connector secret {last_argument(name)}; or import with --secrets DIR",
     )
 
 

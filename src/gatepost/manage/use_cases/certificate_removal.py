@@ -21,6 +21,7 @@ from gatepost.pki.certificates.directories import pairs_in
 from gatepost.pki.certificates.entry import Purpose, State
 from gatepost.pki.certificates.lifecycle import can_roll_back, is_covered, names_of, roll_back_until, successor
 from gatepost.store.changes import on_newest
+from gatepost.texts import last_argument
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -125,7 +126,7 @@ def _found_again(entry: Entry, inventory: Inventory, gateway: Gateway) -> str:
             if pair in pairs_in(path):
                 return (
                     f"is in the watched directory {path}: delete its files there, or first run: "
-                    f"gatepost certificate remove {path}"
+                    f"gatepost certificate remove {last_argument(str(path))}"
                 )
     return ""
 

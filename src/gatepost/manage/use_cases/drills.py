@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import shlex
 import time
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -32,6 +31,7 @@ from gatepost.policy.connectors.records import OutboundConnector
 from gatepost.store.documents import failure_text
 from gatepost.store.interface import StoreFailure, TraceFilter
 from gatepost.store.trace import ADMIN_WRITER
+from gatepost.texts import last_argument
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -135,7 +135,7 @@ def choose_drilled(resources: Resources, name: str, organization: str = "", dire
         direction = "outbound"
     chosen = choose_connector(resources, name, organization, direction)
     if not isinstance(chosen.connector, OutboundConnector):
-        name = shlex.quote(name)
+        name = last_argument(name)
         text = f"{chosen.label}: drills are for outbound connectors; try: gatepost connector validate {name}"
         raise Refusal(RefusalKind.INPUT, text)
     return chosen

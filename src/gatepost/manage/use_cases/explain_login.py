@@ -13,6 +13,7 @@ import msgspec
 from gatepost.pki.certificates.connector_secrets import ConnectorSecrets, SecretState
 from gatepost.policy.connectors.values import AuthenticationMechanism, Mode, TlsSettings
 from gatepost.policy.decisions.routes import SmartHosts
+from gatepost.texts import last_argument
 
 if TYPE_CHECKING:
     from gatepost.manage.use_cases.gateway import Gateway
@@ -30,10 +31,9 @@ _MECHANISMS: Final = {
 }
 _STRONGEST: Final = "the strongest that the smart host offers of {}"
 _STATES: Final = {
-    SecretState.MISSING: "no secret is stored for the log-in; enter it: gatepost connector secret {!r}",
+    SecretState.MISSING: "no secret is stored for the log-in; enter it: gatepost connector secret {}",
     SecretState.STALE: (
-        "the secret was entered for another destination, and is not used; enter it again: "
-        "gatepost connector secret {!r}"
+        "the secret was entered for another destination, and is not used; enter it again: gatepost connector secret {}"
     ),
 }
 
@@ -78,4 +78,4 @@ def _without_secret(gateway: Gateway, organization: str, connector: OutboundConn
         state = ConnectorSecrets(store.content, None).state(organization, connector)
     if state is SecretState.SEALED and not gateway.settings.store.master_key:
         return "the secret is encrypted, and store.master_key is not set"
-    return _STATES[state].format(connector.name) if state in _STATES else ""
+    return _STATES[state].format(last_argument(connector.name)) if state in _STATES else ""

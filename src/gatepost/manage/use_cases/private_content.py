@@ -13,6 +13,7 @@ from gatepost.pki.certificates import connector_secrets, directory_secrets, dkim
 from gatepost.pki.certificates.connector_secrets import ConnectorSecrets, SecretState
 from gatepost.pki.certificates.directory_secrets import DirectorySecrets, asks_graph, logs_in
 from gatepost.policy.connectors.values import DkimState
+from gatepost.texts import last_argument
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -65,7 +66,7 @@ def secrets_lacking(store: ConfigStore, organizations: Iterable[Organization]) -
             if why:
                 yield (
                     f"outbound connector {connector.name!r} of {organization.name}: {why}, so its mail waits; enter "
-                    f"it: gatepost connector secret {connector.name!r}"
+                    f"it: gatepost connector secret {last_argument(connector.name)}"
                 )
 
 

@@ -17,6 +17,7 @@ import msgspec
 from gatepost.pki.certificates.vault import Vault, VaultError, read_secret
 from gatepost.store.interface import StoreFailure
 from gatepost.store.storage import Storage
+from gatepost.texts import last_argument
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -164,7 +165,7 @@ def _place(organization: str, connector: str, destination: str, file: str = "") 
     return SecretPlace(
         content_name(organization, connector),
         destination,
-        f"enter it: gatepost connector secret {connector!r}",
+        f"enter it: gatepost connector secret {last_argument(connector)}",
         "other smart hosts, another tls_domain, other trust_anchors or another token_url",
         "secret_file",
         file,

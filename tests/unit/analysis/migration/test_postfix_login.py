@@ -32,7 +32,7 @@ def test_a_log_in_is_carried_over_and_its_password_has_to_be_entered():
     made = imported(BASE + LOGIN)
     assert connector(made)["authentication"] == {"username": "Ann@contoso.example"}
     assert connector(made)["smart_hosts"] == ["smtp.relay.example:587"]
-    assert any("gatepost connector secret 'relayhost'" in line for line in told(made))
+    assert any("gatepost connector secret relayhost;" in line for line in told(made))
     assert made.secrets == {}
 
 

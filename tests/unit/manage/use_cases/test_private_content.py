@@ -1,14 +1,19 @@
 from __future__ import annotations
 
+import shlex
 from contextlib import closing
 from typing import TYPE_CHECKING
 
-from gatepost.manage.use_cases.private_content import keys_lacking, orphaned
+from gatepost.manage.use_cases.explain_login import login_of
+from gatepost.manage.use_cases.private_content import keys_lacking, orphaned, secrets_lacking
 from gatepost.policy.connectors.model import parse
+from gatepost.policy.decisions.routes import SmartHosts
 from gatepost.store.changes import ConfigStore
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from gatepost.manage.use_cases.gateway import Gateway
 
 NAME = "{}._domainkey.o.example"
 
@@ -22,6 +27,30 @@ def test_what_belongs_to_what_goes_goes_with_it(tmp_path: Path) -> None:
             "domain-verification/o": None,
         }
         assert orphaned(store, before, {"organization": before["organization"]}) == {}
+
+
+HOSTILE = "it's $(id) -x"
+LOGIN = {
+    "name": HOSTILE,
+    "recipient_domains": ["b.example"],
+    "smart_hosts": ["relay.example:587"],
+    "tls_settings": "domain-validation",
+    "tls_domain": "relay.example",
+    "authentication": {"username": "u"},
+}
+
+
+def test_the_name_of_a_connector_is_one_word_of_the_command_that_enters_its_secret(gateway: Gateway) -> None:
+    resources = parse({"organization": {"contoso": {"outbound_connector": [LOGIN]}}})
+    (connector,) = resources.organizations[0].outbound_connectors
+    with gateway.config() as store:
+        (lacking,) = secrets_lacking(store, resources.organizations)
+    route = SmartHosts(connector, (), connector_owner="contoso")
+    explained = login_of(gateway, route)
+    assert explained is not None
+    for text in (lacking, explained.missing):
+        command = text[text.index("gatepost ") :]
+        assert shlex.split(command) == ["gatepost", "connector", "secret", HOSTILE]
 
 
 def test_keys_without_their_private_half_are_named(tmp_path: Path) -> None:

@@ -83,7 +83,7 @@ def test_the_order_of_hosts_and_the_user_make_no_difference():
 
 def test_what_is_missing_is_said():
     made = connector()
-    with pytest.raises(SecretError, match="no secret is stored; enter it: gatepost connector secret 'Relay'"):
+    with pytest.raises(SecretError, match=r"no secret is stored; enter it: gatepost connector secret Relay$"):
         read(ConnectorSecrets({}.get, VAULT), made)
     content = ConnectorSecrets({}.get, VAULT).sealed("contoso", made, WORD)
     with pytest.raises(SecretError, match="master_key is not set"):
