@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import StreamingResponse
 
+from gatepost.manage.pages.guard import principal_of
 from gatepost.manage.pages.rendering import event
 
 if TYPE_CHECKING:
@@ -25,12 +26,12 @@ _PULSE: Final = 40  # looks after which a silent stream says that it is there
 def followed(request: Request, run: Job[Any, Any], shown: Callable[[], str]) -> StreamingResponse:
     """A stream of what `shown` makes of the run, until it has ended; then an event named "done".
 
-    shown: HTML, called on a thread. A run that can be stopped is, when who follows it has gone.
+    shown: HTML, called on a thread. See `Job.followed` for when a run ends as it is left.
     """
 
     async def stream() -> AsyncIterator[bytes]:
         seen, silent = -1, 0
-        try:
+        with run.followed(principal_of(request)):
             while not await request.is_disconnected():
                 done = run.done  # before the version: with it comes all that there is to see
                 version = run.version
@@ -44,8 +45,6 @@ def followed(request: Request, run: Job[Any, Any], shown: Callable[[], str]) -> 
                 if silent % _PULSE == 0:
                     yield b": still running\n\n"
                 await asyncio.sleep(_LOOKS)
-        finally:
-            run.cancel()
 
     headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
     return StreamingResponse(stream(), media_type="text/event-stream", headers=headers)

@@ -11,6 +11,7 @@ import logging
 import secrets
 import time
 from collections import OrderedDict
+from contextlib import contextmanager
 from dataclasses import dataclass
 from threading import Condition, Lock, Thread
 from typing import TYPE_CHECKING, Annotated, Any, Final, Protocol
@@ -21,7 +22,7 @@ from gatepost.manage.use_cases.concurrency_limit import ConcurrencyLimit
 from gatepost.manage.use_cases.refusal import BusyRefusal, Refusal, RefusalKind
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from gatepost.manage.access.principal import Principal
     from gatepost.manage.use_cases.context import Context
@@ -81,6 +82,7 @@ class Job[S: JobSubject, T]:
         self.version = 0
         self.cancel = cancel
         self._organizations = frozenset({subject.organization}) if subject.organization else principal.organizations
+        self._followers = 0
         self._changed = Condition()
 
     def is_seen_by(self, principal: Principal) -> bool:
@@ -88,6 +90,23 @@ class Job[S: JobSubject, T]:
         if principal.organizations is None:
             return True
         return self._organizations is not None and self._organizations <= principal.organizations
+
+    @contextmanager
+    def followed(self, principal: Principal) -> Iterator[None]:
+        """While they follow it. It ends early, if it can be, when its starter leaves it and nobody else follows it.
+
+        Whoever only looks on ends nothing: who started it, perhaps by a call, wants its result.
+        """
+        with self._changed:
+            self._followers += 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._followers -= 1
+                is_left = not self._followers and principal.name == self.by
+            if is_left:
+                self.cancel()
 
     def wait(self, seconds: float) -> bool:
         """Until it is done, or so long; whether it is."""

@@ -13,12 +13,13 @@ from gatepost.manage.pages.event_stream import followed
 from gatepost.manage.use_cases.jobs import Job
 from gatepost.manage.use_cases.partner import CheckTarget
 
-ANN = Principal("ann", ROLES[Role.ADMINISTRATOR])
+ANN, BOB = (Principal(name, ROLES[Role.ADMINISTRATOR]) for name in ("ann", "bob"))
 
 
 class Asker:
-    def __init__(self, stays=10_000):
+    def __init__(self, stays=10_000, principal=ANN):
         self.stays = stays
+        self.state = SimpleNamespace(principal=principal)
 
     async def is_disconnected(self):
         self.stays -= 1
@@ -68,9 +69,44 @@ def test_each_event_is_in_the_language_of_who_follows():
     assert found[:2] == ["data: Kö\n\n", "data: Kö\n\n"]
 
 
-def test_it_is_stopped_when_who_follows_it_has_gone():
+def test_it_is_stopped_when_who_started_it_leaves_it():
     one, stopped = run()
     assert read(Asker(stays=3), one) == ["data: <p>None</p>\n\n"]
+    assert stopped == [True]
+
+
+def test_whoever_looks_on_and_leaves_stops_nothing():
+    one, stopped = run()
+    assert read(Asker(stays=3, principal=BOB), one) == ["data: <p>None</p>\n\n"]
+    assert stopped == []
+
+
+def test_it_goes_on_while_others_follow_it():
+    one, stopped = run()
+    with one.followed(ANN):
+        with one.followed(BOB):
+            read(Asker(stays=3), one)
+            assert stopped == []
+        assert stopped == []
+    assert stopped == [True], "the last to leave started it"
+
+
+def test_it_goes_on_to_its_end_where_the_starter_left_before_others():
+    one, stopped = run()
+    with one.followed(BOB):
+        read(Asker(stays=3), one)
+    assert stopped == []
+
+
+def test_a_stream_that_is_closed_is_left():
+    one, stopped = run()
+
+    async def closed():
+        parts = followed(Asker(), one, str).body_iterator
+        await anext(parts)
+        await parts.aclose()
+
+    asyncio.run(closed())
     assert stopped == [True]
 
 
