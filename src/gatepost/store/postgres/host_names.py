@@ -59,4 +59,11 @@ def _ask(name: str, running: Future[None]) -> None:
     running.set_exception(failure) if failure else running.set_result(None)
 
 
-os.register_at_fork(after_in_child=_running.clear)
+def _forget_questions() -> None:
+    """In a child: the threads are the parent's."""
+    global _lock  # noqa: PLW0603 - the parent may have held it
+    _running.clear()
+    _lock = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_forget_questions)

@@ -1,12 +1,16 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import socket
 import threading
 import time
+from concurrent.futures import Future
 
 import pytest
 
+from gatepost.store.postgres import host_names
 from gatepost.store.postgres.host_names import host_name_of, wait_for_name
 
 
@@ -69,3 +73,21 @@ def test_an_answer_goes_to_all_who_wait_and_the_next_question_is_new(monkeypatch
     for _ in range(2):
         assert [type(result) for result in asyncio.run(two())] == [socket.gaierror] * 2
     assert names.asked == ["gone", "gone"]
+
+
+def test_a_child_that_is_forked_during_a_question_asks_its_own(monkeypatch):
+    """As a worker is, while the thread of a question has the lock."""
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: [])
+    running: Future[None] = Future()
+    monkeypatch.setitem(host_names._running, "db2", running)
+    with host_names._lock:
+        child = os.fork()
+        if not child:
+            signal.alarm(5)  # a lock that nobody releases
+            try:
+                asyncio.run(wait_for_name("postgresql://db2/x", 3))
+            except BaseException:  # noqa: BLE001 - the child must not go on with the tests
+                os._exit(1)
+            os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert host_names._running == {"db2": running}, "the parent still waits for its own"
