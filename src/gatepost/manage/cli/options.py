@@ -141,7 +141,12 @@ def administrator() -> Principal:
 
 
 def author() -> str:
-    """The author of a command, for the history: the account's name, or its number where it has none."""
+    """The author of a command, for the history: the account's name, or its number where it has none.
+
+    While root acts as the gateway's account, it is still root, or who became root by sudo.
+    """
+    if os.getuid() == 0:
+        return os.environ.get("SUDO_USER") or "root"
     try:
         return getpass.getuser()
     except (OSError, KeyError):  # a container with a user of its own; KeyError before Python 3.13

@@ -79,7 +79,17 @@ def test_an_error_goes_to_standard_error_and_nothing_to_standard_output(capsys, 
 
 
 def test_the_author_is_who_is_logged_in(monkeypatch):
+    monkeypatch.setattr(os, "getuid", lambda: 1000)
     monkeypatch.setenv("LOGNAME", "ann")
+    assert author() == "ann"
+
+
+def test_root_is_the_author_while_it_acts_as_the_account_of_the_gateway(monkeypatch):
+    monkeypatch.setattr(os, "getuid", lambda: 0)
+    monkeypatch.setenv("LOGNAME", "gatepost")
+    monkeypatch.delenv("SUDO_USER", raising=False)
+    assert author() == "root"
+    monkeypatch.setenv("SUDO_USER", "ann")
     assert author() == "ann"
 
 
@@ -89,6 +99,7 @@ def test_an_account_without_a_name_has_a_number(monkeypatch, missing):
         raise missing
 
     monkeypatch.setattr(getpass, "getuser", fails)
+    monkeypatch.setattr(os, "getuid", lambda: 4711)
     assert author() == f"uid {os.getuid()}"
 
 

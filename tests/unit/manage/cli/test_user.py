@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from getpass import getuser
-
 import pytest
 from click.testing import CliRunner
 
@@ -9,6 +7,7 @@ from gatepost.manage.access.accounts import Accounts
 from gatepost.manage.access.principal import Principal, Scope
 from gatepost.manage.access.records import Actor, AuditFilter, AuditOutcome
 from gatepost.manage.cli import main
+from gatepost.manage.cli.options import author
 from gatepost.settings.store_url import SQLITE
 from gatepost.store.storage import Storage
 
@@ -112,8 +111,8 @@ def test_the_first_owner(home, accounts):
     accounts.use_setup_code(code, "ann", WORD)
     call(home, "setup", code=1)
     events = accounts.audit_events(Principal("ann", frozenset()), AuditFilter(action="setup-code"))
-    assert [(one.who, one.outcome) for one in events] == [(getuser(), AuditOutcome.REFUSED)] + [
-        (getuser(), AuditOutcome.DONE)
+    assert [(one.who, one.outcome) for one in events] == [(author(), AuditOutcome.REFUSED)] + [
+        (author(), AuditOutcome.DONE)
     ] * 2
 
 
