@@ -236,6 +236,15 @@
     }
   }
 
+  /* -------------------------------------------------------------- navigation: folded on small screens alone */
+
+  const isWide = matchMedia("(min-width: 861px)");
+  function unfoldNavigation() {
+    const navigation = document.querySelector("[data-nav]");
+    if (navigation) navigation.open = isWide.matches;
+  }
+  isWide.addEventListener("change", unfoldNavigation);
+
   /* -------------------------------------------------------------- when the page, or a part of it, is there */
 
   function arrive(within) {
@@ -244,6 +253,6 @@
     offerTicks(within);
     offerColumns(within);
   }
-  document.addEventListener("DOMContentLoaded", () => { applyTheme(); arrive(document); });
+  document.addEventListener("DOMContentLoaded", () => { applyTheme(); unfoldNavigation(); arrive(document); });
   document.addEventListener("htmx:after:swap", () => arrive(document));
 })();
