@@ -53,7 +53,11 @@ class Sweeper(msgspec.Struct, frozen=True):
             hop.hungry.clear()
             hop.sated.clear()
         try:
-            ready = [(one, backlog.connector) for backlog in backlogs for one in self.waiting.take_ready((backlog,))]
+            ready = [
+                (delivery, backlog.connector)
+                for backlog in backlogs
+                for delivery in self.waiting.take_ready((backlog,))
+            ]
             for delivery, connector in ready:
                 await self._suspend(delivery, gate, connector)
             for destination in due:

@@ -79,8 +79,8 @@ def _list(request: Request) -> Response:
     if file := exported(request, "organizations", OrganizationRow._fields, records):
         return file
     sort = order_of(request, _SORTS)
-    found = execute(find_organizations, context_of(request), FindOrganizations(q=wanted))
-    page = paged(request, sorted_by(found.rows, sort, _SORTS), found.version)
+    every = execute(find_organizations, context_of(request), FindOrganizations(q=wanted))
+    page = paged(request, sorted_by(every.rows, sort, _SORTS), every.version)
     return render(
         request,
         "organizations/list.html",

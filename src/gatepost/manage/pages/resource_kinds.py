@@ -54,8 +54,8 @@ class KindPage:
 
     @property
     def sorts(self) -> dict[str, Cell]:
-        """What the columns of its list sort by."""
-        cells = {sort_key(heading): cell for heading, cell in self.cells}
+        """The columns of its list by which rows can be sorted, with the value of each."""
+        cells = {column_key(heading): cell for heading, cell in self.cells}
         return {"name": lambda part: part.name} | ({"status": status_of} if self.has_status else {}) | cells
 
     @property
@@ -64,7 +64,7 @@ class KindPage:
         return "enabled" in keys(self.kind.model)
 
 
-def sort_key(heading: str) -> str:
+def column_key(heading: str) -> str:
     """The name of a column in the query of a list, by its English heading."""
     return heading.lower().replace(" ", "-")
 

@@ -23,7 +23,7 @@ from gatepost.manage.pages.exports import MOST, exported
 from gatepost.manage.pages.guard import context_of, needs, not_there, or_not_there, principal_of
 from gatepost.manage.pages.paging import foot, order_of, paged, sorted_by
 from gatepost.manage.pages.rendering import render, see_other
-from gatepost.manage.pages.resource_kinds import KIND_PAGES, KindPage, sort_key, status_of
+from gatepost.manage.pages.resource_kinds import KIND_PAGES, KindPage, column_key, status_of
 from gatepost.manage.pages.resource_paths import edit_path, list_path, named_path, part_path, version_path
 from gatepost.manage.use_cases.directory_password import (
     RemoveDirectoryPassword,
@@ -88,8 +88,8 @@ def _list(request: Request, page: KindPage) -> Response:
 
     if file := exported(request, page.folder, page.columns, records):
         return file
-    found = execute(find_parts, context_of(request), parts)
-    list_page = paged(request, sorted_by(found.rows, sort, page.sorts), found.version)
+    every = execute(find_parts, context_of(request), parts)
+    list_page = paged(request, sorted_by(every.rows, sort, page.sorts), every.version)
     return render(
         request,
         "resources/list.html",
@@ -111,7 +111,7 @@ def _list(request: Request, page: KindPage) -> Response:
 def _headings(page: KindPage) -> list[tuple[str, ...]]:
     more = [(_("Mailboxes"), "", "number"), (_("DNS records"),)] if page.kind is DOMAIN else []
     status = [(_("Status"), "status")] if page.has_status else []
-    return [(_("Name"), "name"), *status, *((_(heading), sort_key(heading)) for heading, _cell in page.cells), *more]
+    return [(_("Name"), "name"), *status, *((_(heading), column_key(heading)) for heading, _cell in page.cells), *more]
 
 
 def _populations(rows: Sequence[Part]) -> dict[str, int]:
