@@ -7,6 +7,7 @@ a dash, for every one of them. Times are seconds since 1970, shown in the time z
 
 from __future__ import annotations
 
+import re
 from datetime import UTC
 from typing import TYPE_CHECKING, Final
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 NOTHING: Final = Markup('<span class="soft">–</span>')  # noqa: RUF001 - a dash is what is meant
 _UNITS: Final = ((86400 * 365, N_("y")), (86400, N_("d")), (3600, "h"), (60, "min"), (1, "s"))
+_AFTER_SIGN: Final = re.compile(r"(?<=[@.:])(?=.)", re.DOTALL)
 _OCTETS: Final = ("B", "kB", "MB", "GB", "TB", "PB")
 
 
@@ -149,6 +151,11 @@ def _digits(value: float, digits: int) -> str:
     return f"{value:.{digits}f}".replace(".", point())
 
 
+def breakable(name: str | None) -> Markup:
+    """An address or host name that breaks after its signs first, and within a label only where that is too long."""
+    return NOTHING if name is None else Markup("<wbr>").join(_AFTER_SIGN.split(name))
+
+
 def initial(word: str) -> str | Markup:
     """A word of which a cell shows what stands before "|", and the rest is for screen readers."""
     shown, bar, rest = word.partition("|")
@@ -170,6 +177,7 @@ def age(seconds: float | None, now: float, zone: tzinfo) -> str | Markup:  # noq
 
 FILTERS: Final[dict[str, Callable[..., str | Markup]]] = {
     "amount": quantity,
+    "breakable": breakable,
     "count": count,
     "duration": duration,
     "in_sentence": in_sentence,

@@ -31,6 +31,8 @@ from gatepost.pki.certificates.listed import listed
 from gatepost.store.interface import StoreFailure
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from gatepost.manage.access.principal import Principal
     from gatepost.manage.use_cases.context import Context
     from gatepost.manage.use_cases.gateway import Gateway
@@ -134,7 +136,13 @@ def _all_alarms(gateway: Gateway, now: float) -> ActiveAlarms:
     order = tuple(Severity)
     alarms = sorted(memory.alarms, key=lambda alarm: (-order.index(alarm.severity), alarm.since))
     unknown = (*certificates.trouble, *_unknown(memory, now)) if watched(entries, scope) else certificates.trouble
-    return ActiveAlarms([_alarm(alarm) for alarm in alarms], memory.looked or None, list(unknown))
+    return ActiveAlarms([_alarm(alarm) for alarm in alarms], memory.looked or None, _not_in(alarms, unknown))
+
+
+def _not_in(alarms: Sequence[Alarm], unknown: Sequence[str]) -> list[str]:
+    """What no alarm says: a certificate with a missing key has one."""
+    details = {alarm.detail.removesuffix(".").casefold() for alarm in alarms}
+    return [text for text in unknown if text.casefold() not in details]
 
 
 def _unknown(memory: Memory, now: float) -> tuple[str, ...]:

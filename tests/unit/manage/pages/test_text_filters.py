@@ -151,6 +151,20 @@ def test_a_thumbprint_can_break_and_is_escaped():
 
 
 @pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("bob@bank.example", "bob@<wbr>bank.<wbr>example"),
+        ("127.0.0.1:25", "127.<wbr>0.<wbr>0.<wbr>1:<wbr>25"),
+        ("localhost", "localhost"),
+        ("<b>@x.", "&lt;b&gt;@<wbr>x."),
+        ("", ""),
+    ],
+)
+def test_a_name_breaks_after_its_signs(name, shown):
+    assert str(FILTERS["breakable"](name)) == shown
+
+
+@pytest.mark.parametrize(
     ("text", "shown"),
     [
         ("it is not", "It is not"),
