@@ -209,6 +209,8 @@ MODULES: Final = (
     "manage/use_cases/store_migration.py",
     "manage/use_cases/stored_resources.py",
     "manage/use_cases/ways_out.py",
+    "analysis/checks/alarm_subjects.py",
+    "manage/use_cases/parts.py",
 )
 """Modules, below `src/gatepost`, all of whose sentences pages may show."""
 OWN_VALUES: Final = {
@@ -256,6 +258,7 @@ OWN_VALUES: Final = {
     "private_content.py": {"why"},
     "resources.py": {"label"},
     "validation.py": {"self", "first"},
+    "alarms.py": {"many", "title"},
     "audit.py": {"fault"},
     "assignments.py": {"annotation"},
     "challenges.py": {"why"},
@@ -278,6 +281,8 @@ OWN_VALUES: Final = {
     "tlsa.py": {"detail", "failed"},
     "vault.py": {"what"},
     "ways_out.py": {"lacking"},
+    "parts.py": {"label"},
+    "roots.py": {"name", "where"},
 }
 """Values that are texts of ours, by module: of those on the mail's main line, where nothing is to be called for it."""
 OWN_NAMES: Final = frozenset({"nothing"})
@@ -371,19 +376,10 @@ WIDE: Final = frozenset(
         "job %(text)s",
         "key: %(error)s",
         "key: %(problem)s",
-        "it is for %(names)s",
         "name: %(error)s",
-        "added as %(after)s",
-        "changed %(changed)s",
-        "%(place)s changed",
-        "%(names)s connectors",
         "%(subject)s, until %(not_after)s",
         "%(state)s: %(key)s, until %(not_after)s",
         "id %(known)s, not %(id)s",
-        "it is for %(leaf)s",
-        "checked: %(leaf)s",
-        "found in %(chain_file)s",
-        "leads to %(anchor)s",
         "directory %(path)s: %(strerror)s",
         "%(address)s, database %(database)s",
         "%(path)s is no file",
