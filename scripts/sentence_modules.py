@@ -210,6 +210,7 @@ MODULES: Final = (
     "manage/use_cases/stored_resources.py",
     "manage/use_cases/ways_out.py",
     "analysis/checks/alarm_subjects.py",
+    "node/start_checks.py",
     "manage/use_cases/parts.py",
 )
 """Modules, below `src/gatepost`, all of whose sentences pages may show."""
@@ -276,6 +277,7 @@ OWN_VALUES: Final = {
     "request_values.py": {"amount", "inner", "kind", "side", "wanted"},
     "sealed_store.py": {"conflict", "error"},
     "site.py": {"error"},
+    "start_checks.py": {"error"},
     "store_migration.py": {"what"},
     "stored_resources.py": {"errors"},
     "tlsa.py": {"detail", "failed"},

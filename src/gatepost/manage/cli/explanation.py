@@ -166,7 +166,7 @@ def _outbound(page: _Page, record: _Record) -> None:
         page.section(_("OUTBOUND"), _(_WITHHELD) if withheld else _("nowhere: the mail belongs to no organization"))
         return
     supposed = _("if accepted: ") if outbound["supposed"] else ""
-    page.section(_("OUTBOUND"), f"{supposed}{route_text(outbound)}")
+    page.section(_("OUTBOUND"), f"{supposed}{ours(route_text(outbound))}")
     if outbound["way"] == "nowhere":
         page.mark(page.no, outbound["detail"])
     _outbound_fields(page, record, outbound)
@@ -242,7 +242,7 @@ def _failures(page: _Page, record: _Record) -> None:
     )
     for outcome in record["failures"]:
         kind = KINDS.get(outcome["kind"], outcome["kind"])
-        page.line(f"  {kind:{_NAME - 2}}{_result(page, outcome)}", _NAME)
+        page.line(f"  {ours(kind):{_NAME - 2}}{_result(page, outcome)}", _NAME)
     if record["outbound"]["way"] in {"smart-hosts", "mx"}:
         page.line(
             _(

@@ -218,7 +218,7 @@ def test_no_domain_is_accepted(healthy):
     said = examined(healthy(), "--offline", code=0)["configuration", "warn"]
     assert said == (
         "no domain is accepted: all mail from outside is refused",
-        "gatepost apply FILE, or Add domain in the admin centre",
+        "use gatepost apply FILE, or Add domain in the admin centre",
     )
 
 
