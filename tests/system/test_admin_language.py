@@ -38,7 +38,8 @@ ENGLISH = {
 # Names and sample data of the world that the pages show, codes and what administrators and peers wrote.
 SAMPLES = re.compile(
     r"no connector is for the domain, so mail goes to its MX hosts|not-published|only-if-not-offered"
-    r"|accepted-domains-and-null|comment\W+With \d+|^With \d+$|(minutes|meeting|order) (of|on|for) .*|of last week|\bFrom\b|MAIL FROM"
+    r"|accepted-domains-and-null|comment\W+With \d+|^With \d+$"
+    r"|(minutes|meeting|order) (of|on|for) .*|of last week|\bFrom\b|MAIL FROM"
 )
 
 
