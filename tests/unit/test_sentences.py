@@ -36,6 +36,11 @@ def test_a_sentence_within_a_sentence_is_translated():
     assert said.endswith("i kopplingens trust_anchors; meddelandet väntar till dess.")
 
 
+def test_of_two_templates_the_one_with_more_words_counts():
+    """"inbound %(own_label)s" fits as well, and its label does too."""
+    assert in_swedish("inbound connector 'bank-in' of contoso") == "inkommande koppling 'bank-in' hos contoso"
+
+
 def test_english_stays_as_it_is():
     assert ours("mail to bank.example is no longer protected by TLS") == (
         "mail to bank.example is no longer protected by TLS"
