@@ -48,6 +48,12 @@ INSERT INTO queue_delivery SELECT d.message + i, d.id + i, d.destination, d.next
     d.returned, d.attempts, d.expires_at, d.last_error, d.recipients
 FROM queue_delivery AS d, generate_series(1, {last}) AS i WHERE d.message = {message}
 """
+FAILS_AGAIN = """
+CREATE TABLE brought (message bigint, id bigint);
+CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN INSERT INTO brought VALUES (NEW.message, NEW.id); NEW.next_at := 5000; RETURN NEW; END $$;
+CREATE TRIGGER fails BEFORE UPDATE ON queue_delivery FOR EACH ROW WHEN (NEW.next_at = 100) EXECUTE FUNCTION fail()
+"""
 QUICK = 5.0  # seconds of silence after which a process of these tests has ended
 
 
@@ -132,6 +138,30 @@ def test_mail_is_accepted_while_what_is_due_too_late_is_brought_forward(site: Po
             assert late() > 0, "the message waited for all of it"
             await eventually(lambda: late() == 0)
             assert await store.earliest(PARTNER) == 100.0
+
+    asyncio.run(main())
+
+
+def test_what_fails_again_meanwhile_is_not_brought_forward_again(site: PostgresSite) -> None:
+    """Else mail for zones that are broken would be tried without end, once nameservers answered again."""
+    copies = 3 * queue_rows.BRING_FORWARD_ROWS
+
+    def late() -> int:
+        return int(site.sql("SELECT count(*) FROM queue_delivery WHERE next_at > 100"))
+
+    async def main() -> None:
+        async with site.open() as store:
+            delivery = await deferred(store, next_at=5000.0)
+            site.sql(COPIES.format(message=delivery.message.id, last=copies))
+            site.sql("UPDATE queue_delivery SET last_error = '450 4.4.312 DNS query failed'")
+            site.sql(FAILS_AGAIN)
+            store.bring_forward(100.0, "450 4.4.312 ")
+            await eventually(lambda: int(site.sql("SELECT count(*) FROM brought")) > copies)
+            await asyncio.sleep(0.3)
+            assert (
+                site.sql("SELECT max(times) FROM (SELECT count(*) AS times FROM brought GROUP BY message, id)") == "1"
+            )
+            assert late() == copies + 1
 
     asyncio.run(main())
 
@@ -615,6 +645,7 @@ STATEMENTS = (
     "READ_CHUNK",
     "OVERDUE",
     "BRING_FORWARD",
+    "BRING_FAILED_FORWARD",
 )
 
 
@@ -637,6 +668,7 @@ def test_every_statement_of_the_happy_path_goes_by_an_index(site: PostgresSite) 
     assert "queue_due" in plans["EARLIEST"]
     assert "queue_due_time" in plans["OVERDUE"]
     assert "queue_due_time" in plans["BRING_FORWARD"]
+    assert "queue_delivery_pkey" in plans["BRING_FAILED_FORWARD"]
     assert "queue_owned" in plan_of(owners._TAKE_OVER)
 
 

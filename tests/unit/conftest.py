@@ -10,6 +10,7 @@ import asyncio
 import gc
 import hashlib
 import os
+import threading
 import time
 import tomllib
 from typing import TYPE_CHECKING, Any
@@ -24,7 +25,7 @@ from gatepost.protocols.tls.facts import CertificateFacts, ChainStatus, ChainVer
 from gatepost.store.trace import HopKind
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Generator
     from pathlib import Path as FilePath
 
     from support.evidence_logs import EvidenceLogs
@@ -65,6 +66,24 @@ def pytest_collection_finish() -> None:
     gc.collect()
     gc.freeze()
     gc.enable()
+
+
+_THREADS = pytest.StashKey[set[threading.Thread]]()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    item.stash[_THREADS] = set(threading.enumerate())
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_teardown(item: pytest.Item) -> Generator[None]:
+    """A test ends the threads that it starts: one that is left works on beside other tests, on files that are gone."""
+    yield
+    left, deadline = set(threading.enumerate()) - item.stash[_THREADS], time.monotonic() + 10
+    for thread in left:
+        thread.join(max(0.0, deadline - time.monotonic()))
+    assert not [thread.name for thread in left if thread.is_alive()]
 
 
 @pytest.fixture

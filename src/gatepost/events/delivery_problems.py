@@ -9,6 +9,7 @@ that their mailbox refuses.
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -157,7 +158,7 @@ class DeliveryProblems:
         elif event.result_type and level_of(event.requirement) not in {"", "opportunistic"}:
             self._failed(key, event)
         drop = event.detail.get("protection_drop")
-        if drop is not None and (key in self._dropped or len(self._dropped) < _MOST):
+        if drop is not None and _has_room(self._dropped, key, event.organization):
             held = event.event == "HOLD"
             self._dropped[key] = DowngradedDestination(*key, drop["was"], drop["now"], event.at, held)
             self.changed = True
@@ -170,7 +171,7 @@ class DeliveryProblems:
                 self.changed = True
         elif event.detail.get("login_failure") == "refused":
             before = self._failing.get(key)
-            if before is None and len(self._failing) >= _MOST:
+            if not _has_room(self._failing, key, key[0]):
                 return
             why, host = str(event.detail.get("detail", event.reply))[:_LONG], event.peer_host[:_LONG]
             since, deferrals = (before.since, before.deferrals + 1) if before is not None else (event.at, 1)
@@ -186,7 +187,7 @@ class DeliveryProblems:
         if failed is None:
             if self._untold and self._untold.pop(key, None) is not None:
                 self.changed = True
-        elif key in self._untold or len(self._untold) < _MOST:
+        elif _has_room(self._untold, key, event.organization):
             shown = _code(failed) if concerns_others(event.detail) else failed[:_LONG]
             self._untold[key] = UnsentNotice(event.organization, *key, shown, event.at, journal)
             self.changed = True
@@ -213,7 +214,7 @@ class DeliveryProblems:
                 del self._failing[key]
                 self.changed = True
             return
-        if before is None and len(self._failing) >= _MOST:
+        if not _has_room(self._failing, key, key[0]):
             return
         since, deferrals = (before.since, before.deferrals + 1) if before is not None else (at, 1)
         self._failing[key] = FailingPartner(*key, wanted, since, at, deferrals, kind, reply=failure[:_LONG])
@@ -227,7 +228,7 @@ class DeliveryProblems:
 
     def _failed(self, key: _Key, event: TraceEvent) -> None:
         before = self._failing.get(key)
-        if before is None and len(self._failing) >= _MOST:
+        if not _has_room(self._failing, key, key[0]):
             return
         wanted, host, reply = event.requirement[:_LONG], event.peer_host[:_LONG], event.reply[:_LONG]
         if concerns_others(event.detail):  # who reads the alarm is told of another's way as the trace tells it
@@ -238,6 +239,24 @@ class DeliveryProblems:
             *key, wanted, since, event.at, deferrals, event.result_type, host, reply, by_connector
         )
         self.changed = True
+
+
+def _has_room[K, P: FailingPartner | DowngradedDestination | UnsentNotice](
+    problems: dict[K, P], key: K, organization: str
+) -> bool:
+    """Whether one more may be kept. Where there are too many, the organization with the most of them loses its oldest.
+
+    So none can fill the table, that others' problems are not told.
+    """
+    if key in problems or len(problems) < _MOST:
+        return True
+    known = list(problems.items())  # other threads note some meanwhile
+    numbers = Counter(problem.organization for _, problem in known)
+    greediest, most = numbers.most_common(1)[0]
+    if numbers[organization] + 1 >= most:
+        return False
+    problems.pop(next(name for name, problem in known if problem.organization == greediest), None)
+    return True
 
 
 def _code(reply: str) -> str:

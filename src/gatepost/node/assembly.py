@@ -117,47 +117,48 @@ class Assembly:
         """Open the worker's own shard and those that no worker has any more, and make everything around them.
 
         node: as it was entered among those of the site; None: it is in no list. tickets: of the node; None: it has no
-        other worker.
-
-        Raises StoreFailure, CertificateFileError, ValidatorError or OSError if the settings cannot be used.
+        other worker. Raises StoreFailure, CertificateFileError, ValidatorError or OSError: settings cannot be used.
         """
         evidence = EvidenceLog(settings)
         stores = await Storage.of(settings).queues(settings, (index, workers), evidence.writer)
-        assembly = cls(settings, stores, sockets, evidence, (index, workers), tickets or SharedSecrets())
+        assembly = cls(settings, stores, evidence, index, tickets or SharedSecrets())
+        try:
+            assembly._put_together(sockets, (index, workers))
+        except BaseException:
+            await assembly.parts.close(0.0)
+            raise
         if node is not None:
             assembly.list_node(node, (index, workers))
         return assembly
 
     def __init__(
-        self,
-        settings: Settings,
-        stores: list[Store],
-        sockets: Sequence[socket.socket],
-        evidence: EvidenceLog,
-        place: tuple[int, int],
-        tickets: SharedSecrets,
+        self, settings: Settings, stores: list[Store], evidence: EvidenceLog, index: int, tickets: SharedSecrets
     ) -> None:
         self._settings = settings
         self._tickets = tickets
         self._data = Path(settings.server.data_dir)
         self._stores = stores
-        self._index = place[0]
+        self._index = index
+        self._taking: asyncio.Task[object] | None = None
         self._site = SiteMember(settings, self._index)
         self.parts = Parts()
         signing, lease = Duty(HEADS_SECONDS, evidence.tick, at_once=True), self._site.leases.lease(SiteDuty.EVIDENCE)
         close = evidence.close if self._site.leases.may_hold else nothing
         self.parts.add(Lifecycle("evidence", duties=[signing], close=close, lease=lease))
-        for store in stores:
-            self.parts.add(Lifecycle("a queue store", close=store.close))
-        self._observation = Observation(settings, place[0])
+        self.parts.add(*(Lifecycle("a queue store", close=store.close) for store in stores))
+
+    def _put_together(self, sockets: Sequence[socket.socket], place: tuple[int, int]) -> None:
+        """Make all other parts. Raises as `build`: then those that were made are to be closed."""
+        settings, stores = self._settings, self._stores
+        self._observation = Observation(settings, self._index)
         gauges = [Duty(GAUGE_SECONDS, self._note_gauges, at_once=True)] if self._observation.served else []
-        closing = partial(asyncio.to_thread, self._observation.close)
-        self.parts.add(Lifecycle("observation", duties=gauges, close=closing))
+        self.parts.add(
+            Lifecycle("observation", duties=gauges, close=partial(asyncio.to_thread, self._observation.close))
+        )
         storage = self._site.storage
         self._resources = storage.configuration()
         self._snapshots = SnapshotSource(storage.configuration(), settings.limits.prefixes(), tells=self._index == 0)
         self._srs = SrsKeySource(settings, storage.configuration())
-        self._taking: asyncio.Task[object] | None = None
         self.parts.add(Lifecycle("resources", duties=[Duty(POLL_SECONDS, self.poll)], close=self._close_resources))
         self._prepare_certificates()
         self._prepare_delivery()
@@ -361,12 +362,12 @@ class Assembly:
     # how the parts are made
 
     def _deliverer(self, store: Store) -> Deliverer:
-        settings = self._settings
+        settings, lookups = self._settings, self._lookups
         opener = HopOpener(
             settings.server.hostname,
-            self._lookups.contexts,
+            lookups.contexts,
             of_settings.smtp_timeouts(settings),
-            revocation=self._lookups.revocation,
+            revocation=lookups.revocation,
             tenants=settings.network.policy(),
         )
         opener.logins = self._smart_host_logins
@@ -374,15 +375,13 @@ class Assembly:
             store,
             self._router,
             self._maildirs,
-            self._lookups.contexts,
+            lookups.contexts,
             opener,
             self._pool,
             profile=settings.tls.profile,
-            lookups=Lookups(
-                TlsaFinder(self._lookups.resolver), self._lookups.policies, time.time, self._lookups.resolver.dane_off
-            ),
+            lookups=Lookups(TlsaFinder(lookups.resolver), lookups.policies, time.time, lookups.resolver.dane_off),
             sessions=self._sessions,
-            memory=DestinationMemory(self._destinations, time.time, dnssec=not self._lookups.resolver.dane_off),
+            memory=DestinationMemory(self._destinations, time.time, dnssec=not lookups.resolver.dane_off),
             content=self._content,
             nodes=lambda: self._credentials.nodes,
             budget=self._budget,

@@ -107,7 +107,7 @@ class Supervisor:
         signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
         signal.signal(signal.SIGIO, signal.SIG_IGN)  # one that a library's thread gets ends nothing
         for worker in self._workers:
-            self._start(worker)
+            self._fork(worker)
         while any(worker.pid for worker in self._workers) or not self._stopping:
             received = signal.sigtimedwait(_SIGNALS, 1.0)
             if received is not None:
@@ -119,10 +119,26 @@ class Supervisor:
         return self._status
 
     def _start(self, worker: _Worker) -> None:
+        """Start it; later, if the system has no process, memory or descriptor for it: the others serve on."""
+        try:
+            self._fork(worker)
+        except OSError as error:
+            worker.pause = min(_LONGEST_PAUSE, max(1.0, worker.pause * 2))
+            worker.restart_at = time.monotonic() + worker.pause
+            _log.error("%s cannot be started: %s; next try in %.0f s", worker.name, error.strerror, worker.pause)
+
+    def _fork(self, worker: _Worker) -> None:
+        """Start it. Raises OSError."""
         worker.started = worker.heard = time.monotonic()
         worker.is_ready = worker.is_reloading = worker.is_silent = False
         worker.line = Lifeline()
-        worker.pid = os.fork()
+        try:
+            worker.pid = os.fork()
+        except OSError:
+            worker.line.release_child_end()
+            worker.line.close()
+            worker.line = None
+            raise
         if worker.pid == 0:
             os._exit(self._child(worker, worker.line.child_end))
         worker.line.release_child_end()

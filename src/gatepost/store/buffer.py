@@ -6,13 +6,16 @@ Used by `store.sqlite.trace` and `store.evidence`, each with a thread of its own
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from gatepost.mail.model.trace_event import TraceEvent
 
+
+FEW: Final = 500
+"""Events that are tried first after a failure: to make entries of all that wait, for nothing, takes seconds of CPU."""
 
 _ROWS = 500
 _MOST = 100_000  # events that may wait for the disk; what comes on top is dropped and counted
@@ -37,7 +40,7 @@ class EventBuffer:
                 self._dropped += len(events)
                 return
             self._events += events
-        if waiting + len(events) >= self._batch:
+        if waiting < self._batch <= waiting + len(events):  # once: what cannot be written is tried at the interval
             self._due.set()
 
     def close(self) -> None:

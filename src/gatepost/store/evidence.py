@@ -11,7 +11,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Final
 
-from gatepost.store.buffer import EventBuffer
+from gatepost.store.buffer import FEW, EventBuffer
 from gatepost.store.interface import StoreFailure
 from gatepost.times import day_text
 
@@ -53,6 +53,7 @@ class EvidenceWriter:
         self._signed = -checkpoint  # of `time.monotonic`: the first entries are signed at once
         self._complained = -_PAUSE
         self._day = ""
+        self._end_at = -_PAUSE  # of `time.monotonic`: not before then the end of a day is tried
         self.trouble = ""
         self._thread = threading.Thread(target=self._run, name="evidence", daemon=True)
         self._thread.start()
@@ -92,8 +93,10 @@ class EvidenceWriter:
         if dropped:
             _log.error("evidence: %d events were dropped, the disk is behind", dropped)
         try:
-            if events or dropped:
-                self._chain.append(events, self._clock(), dropped=dropped)
+            while events or dropped:
+                some = events[:FEW] if self.trouble else events
+                self._chain.append(some, self._clock(), dropped=dropped)
+                events, dropped, self.trouble = events[len(some) :], 0, ""
         except BaseException:
             self._buffer.put_back(events, dropped)
             raise
@@ -105,8 +108,12 @@ class EvidenceWriter:
             self._chain.checkpoint(self._clock())
 
     def _end_days(self) -> None:
-        """Sign and compress the files of days that are over: at the start, and when a day ends."""
+        """Compress the files of days that are over: at the start, and when a day ends.
+
+        Not again at once if it fails: on a full disk it takes a processor to find that out, and entries wait meanwhile.
+        """
         today = day_text(self._clock())
-        if today != self._day:
+        if today != self._day and time.monotonic() >= self._end_at:
+            self._end_at = time.monotonic() + _PAUSE
             self._chain.end_day(self._clock())
-            self._day = today
+            self._day, self._end_at = today, -_PAUSE

@@ -197,3 +197,20 @@ def test_sources_are_bounded_as_partners_are():
     for number in range(600):
         problems.note_source("contoso", f"{number}.example", "down", 1.0)
     assert len(problems.failing) == 500
+
+
+def test_an_organization_with_many_problems_leaves_room_for_those_of_others():
+    """Else whoever has mail for 500 domains that fail hides all alarms of this kind from everybody else."""
+    problems, drop = DeliveryProblems(), {"protection_drop": {"was": "a", "now": "b"}}
+    for number in range(600):
+        problems([[deferred(recipient=f"x@{number}.example", message=str(number), detail=drop | UNTOLD)]])
+    problems([[deferred(2.0, organization="fabrikam", detail=drop | UNTOLD)]])
+    problems.note_scanner("fabrikam", "av", "defer", "down", 3.0)
+    problems.note_record("evidence log", "the disk is full", 4.0)
+    for kept in (problems.failing, problems.dropped, problems.untold):
+        assert len(kept) == 500
+        assert [one.organization for one in kept].count("fabrikam") >= 1
+    assert [one.name for one in problems.failing[-3:]] == ["bank-out", "av", "evidence log"]
+    assert problems.failing[0].domain == "3.example", "the oldest of the organization with the most go"
+    problems([[deferred(5.0, recipient="x@more.example")]])
+    assert [one.name for one in problems.failing[-3:]] == ["bank-out", "av", "evidence log"]

@@ -5,6 +5,7 @@ import os
 import signal
 import socket
 import time
+from pathlib import Path
 
 import pytest
 
@@ -46,6 +47,10 @@ def supervise(run):
 
 def pid(line):
     return int(line.split()[-1])
+
+
+def open_files(process):
+    return sum(1 for _ in Path(f"/proc/{process}/fd").iterdir())
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -144,6 +149,35 @@ def test_who_dies_again_and_again_waits_longer_and_longer(before, pause):
     supervisor._ended(worker, 1)
     assert (worker.pid, worker.pause) == (0, pause)
     assert abs(worker.restart_at - now - pause) < 1
+
+
+def test_a_worker_that_the_system_has_no_process_for_is_tried_again(supervise, tmp_path):
+    """Else the supervisor would end, and with it the workers that serve."""
+    none_left = tmp_path / "none left"
+    work = f"""
+fork = os.fork
+
+def limited():
+    if os.path.exists({str(none_left)!r}):
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+    return fork()
+
+os.fork = limited
+work = sleep
+"""
+    script = supervise(work, workers=2)
+    first, second = script.expect("worker"), script.expect("worker")
+    none_left.touch()
+    before = open_files(script.process.pid)
+    os.kill(pid(first), signal.SIGKILL)
+    for _ in range(2):
+        script.expect("cannot be started: Resource temporarily unavailable")
+    assert open_files(script.process.pid) == before - 1
+    os.kill(pid(second), 0)
+    none_left.unlink()
+    assert script.expect("worker").split()[1] == first.split()[1]
+    script.signal(signal.SIGTERM)
+    assert script.ends() == 0
 
 
 def test_settings_that_cannot_be_used_end_everything_with_2(supervise):

@@ -61,3 +61,15 @@ def test_many_events_or_the_end_wake_who_waits(wake):
     wake(buffer)
     assert woken.wait(20)
     thread.join()
+
+
+def test_what_could_not_be_written_does_not_wake_again_with_each_event_that_comes():
+    buffer = EventBuffer(2)
+    buffer.add([event(1), event(2)])
+    buffer.wait(30)
+    buffer.put_back(*buffer.take())
+    buffer.add([event(3)])
+    assert not buffer._due.is_set()
+    assert numbers(buffer) == [1, 2, 3]
+    buffer.add([event(4), event(5)])
+    assert buffer._due.is_set()

@@ -4,8 +4,10 @@ import time
 
 import pytest
 
+from gatepost.store.buffer import FEW
 from gatepost.store.evidence import EvidenceWriter
 from gatepost.store.evidence_files import day_files, read_lines
+from gatepost.store.interface import StoreFailure
 
 
 @pytest.fixture
@@ -75,6 +77,23 @@ def test_days_that_are_over_are_closed(logs, evidence):
     assert logs.good(evidence).entries == 6
 
 
+def test_a_day_that_cannot_be_closed_is_not_tried_at_each_interval(logs, evidence):
+    """A full disk says so after many megabytes were compressed, and entries that come wait for that."""
+    chain, tried = logs.chain(evidence), []
+
+    def fails(now):
+        tried.append(now)
+        raise StoreFailure("no space left on device")
+
+    chain.end_day = fails
+    writer = EvidenceWriter(chain, interval=0.01)
+    writer.add(logs.events())
+    wait_for(lambda: entries(evidence) >= 2)
+    time.sleep(0.1)
+    writer.close()
+    assert len(tried) == 1
+
+
 def test_entries_wait_while_the_disk_fails_and_what_is_lost_is_told(logs, evidence, monkeypatch, caplog):
     monkeypatch.setattr("gatepost.store.buffer._MOST", 50)
     evidence.write_text("in the way")
@@ -91,6 +110,26 @@ def test_entries_wait_while_the_disk_fails_and_what_is_lost_is_told(logs, eviden
     assert sum(gap["count"] for _, gap in found.gaps) + found.entries - found.checkpoints - len(found.gaps) - 1 == 100
     assert sum(gap["count"] for _, gap in found.gaps) == 50
     assert caplog.text.count("entries wait in memory") == 1
+
+
+def test_few_are_tried_while_the_disk_fails_and_all_afterwards(logs, evidence):
+    """To make entries of all that wait takes seconds of CPU, and the disk may be full for hours."""
+    chain, append, sizes = logs.chain(evidence), None, []
+
+    def fails(events, now, *, dropped):
+        sizes.append(len(events))
+        if len(sizes) < 3:
+            raise StoreFailure("no space left on device")
+        append(events, now, dropped=dropped)
+
+    append, chain.append = chain.append, fails
+    writer = EvidenceWriter(chain, interval=0.02)
+    writer.add(logs.events(3 * FEW))
+    wait_for(lambda: len(sizes) >= 4)
+    writer.close()
+    assert sizes == [3 * FEW, FEW, FEW, 2 * FEW]
+    assert entries(evidence) == 3 * FEW + 2
+    assert not writer.trouble
 
 
 def test_what_cannot_be_written_until_the_end_is_told(logs, evidence, caplog):

@@ -13,6 +13,7 @@ from gatepost.store.database import Schema
 from gatepost.store.evidence_in_files import EvidenceInFiles
 from gatepost.store.interface import QueueFilter, StoreBusy, StoreFailure, TraceFilter
 from gatepost.store.move_mark import MoveMark, MoveState, write_file_mark
+from gatepost.store.postgres.server import close_all
 from gatepost.store.quarantine import QuarantineFilter
 from gatepost.store.queue_admin import Depth
 from gatepost.store.sqlite.message_trace import SqliteTrace
@@ -92,6 +93,7 @@ def test_a_server_that_is_not_there(settings, tmp_path, call):
     with pytest.raises(StoreBusy, match="PostgreSQL"):
         call(storage, settings)
     assert not (tmp_path / "queue").exists()
+    close_all()
 
 
 @pytest.mark.parametrize(

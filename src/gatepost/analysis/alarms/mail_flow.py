@@ -142,7 +142,7 @@ def _quarantines(facts: MailFacts) -> Iterator[Alarm]:
             f"It has {int(100 * fullness)} % of what [quarantine] of the settings allows an organization. When "
             "it is full, the gateway asks senders of messages that it has to hold to try again later (452).",
             "Release or delete messages, shorten quarantine_days, or allow more:",
-            f"gatepost quarantine list --organization {organization}",
+            _command("quarantine", "list", "--organization", organization),
         )
 
 
@@ -165,7 +165,7 @@ def _failing(failing: Sequence[FailingPartner], limits: MailLimits, now: float) 
             "See what the partner presents, and tell its postmaster; only if the requirement is wrong, change it for "
             f"{partner.organization}:",
             _check_of(partner),
-            f"gatepost queue list --domain {partner.domain}",
+            _command("queue", "list", "--domain", partner.domain),
         )
 
 
@@ -183,8 +183,8 @@ def _not_logged_in(failing: Sequence[FailingPartner]) -> Iterator[Alarm]:
             f"{quantity(partner.deferrals, 'attempt')} failed: {partner.reply}. No mail is returned for it before it "
             "expires.",
             f"Set the secret of {partner.organization} anew, or correct the connector's authentication:",
-            f"gatepost connector secret {partner.name!r} --organization {partner.organization}",
-            f"gatepost connector validate {partner.name!r} --organization {partner.organization}",
+            _command("connector", "secret", "--organization", partner.organization, named=partner.name),
+            _command("connector", "validate", "--organization", partner.organization, named=partner.name),
         )
 
 
@@ -201,7 +201,7 @@ def _silent_sources(failing: Sequence[FailingPartner], limits: MailLimits) -> It
             "known; other mail is deferred or accepted unchecked, as recipient_validation_unavailable of the domain "
             "says.",
             "Mend the source, or name another one in recipient_validation:",
-            f"gatepost domain show {source.name} --organization {source.organization}",
+            _command("domain", "show", "--organization", source.organization, named=source.name),
         )
 
 
@@ -220,7 +220,7 @@ def _silent_scanners(failing: Sequence[FailingPartner], limits: MailLimits) -> I
             f"{quantity(hook.deferrals, 'message')} in a row could not be examined: {hook.reply}. {then}, as "
             "on_failure of the hook says.",
             "Start or mend the scanner; mail goes on by itself when it answers:",
-            f"gatepost hook check {hook.name} --organization {hook.organization}",
+            _command("hook", "check", "--organization", hook.organization, named=hook.name),
         )
 
 
@@ -254,8 +254,8 @@ def _dropped(facts: MailFacts, now: float) -> Iterator[Alarm]:
             f"Connections of {destination.organization} were seen to reach {destination.was}, and now reach "
             f"{destination.now}. {result}. This is what an attacker on the way does, or a fault of the partner's.",
             "Ask the partner's postmaster over another channel; accept it only if it is meant:",
-            f"gatepost destination show {destination.domain or destination.name}",
-            f"gatepost check partner {destination.domain or destination.name}",
+            _command("destination", "show", named=destination.domain or destination.name),
+            _command("check", "partner", named=destination.domain or destination.name),
         )
 
 
@@ -313,8 +313,8 @@ def _waiting_journals(facts: MailFacts, now: float) -> Iterator[Alarm]:
             f"{last}The copies stay in the queue, and the gateway tries again; the senders of the messages are not "
             "notified.",
             "Repair the journal mailbox, or name another one in journal_failures_to:",
-            f"gatepost queue list --domain {mailbox.rpartition('@')[2]}",
-            f"gatepost organization set {organization} journal_failures_to=ADDRESS",
+            _command("queue", "list", "--domain", mailbox.rpartition("@")[2]),
+            _command("organization", "set", organization, "journal_failures_to=ADDRESS"),
         )
 
 
@@ -329,8 +329,8 @@ def _breaches(facts: MailFacts) -> Iterator[Alarm]:
             f"It was answered: {breach.said}. More mail from it waits at the sender until tomorrow (UTC). An account "
             "or a server that suddenly sends much may be in other hands.",
             "See what it sends; change its password if the mail is not its own, else lift the limit for today:",
-            "gatepost trace search --organization " + breach.organization,
-            f"gatepost limit lift {name!r} --organization {breach.organization}",
+            _command("trace", "search", "--organization", breach.organization),
+            _command("limit", "lift", "--organization", breach.organization, named=name),
         )
 
 
@@ -364,8 +364,8 @@ def _rising(facts: MailFacts, limits: MailLimits) -> Iterator[Alarm]:
             f"Today {shares.failed} of {shares.sessions} sessions failed ({share:.0%}), in the days before "
             f"{shares.failed_before} of {shares.sessions_before} ({before:.0%}). Most often: {shares.result}.",
             "Find out whether the fault is theirs, and tell them:",
-            f"gatepost report tlsrpt --domain {domain}",
-            f"gatepost check partner {domain}",
+            _command("report", "tlsrpt", "--domain", domain),
+            _command("check", "partner", named=domain),
         )
 
 
@@ -393,10 +393,15 @@ def _named(partner: FailingPartner) -> str:
 def _check_of(partner: FailingPartner) -> str:
     """The command that looks where the mail goes: by a connector, to its smart hosts, with its trust anchors."""
     if not partner.by_connector:
-        return f"gatepost check partner {partner.domain}"
-    name = ("--", partner.name) if partner.name.startswith("-") else (partner.name,)
-    words = ("--organization", partner.organization, "--direction", "outbound", *name)
-    return f"gatepost connector validate {shlex.join(words)}"
+        return _command("check", "partner", named=partner.domain)
+    words = ("connector", "validate", "--organization", partner.organization, "--direction", "outbound")
+    return _command(*words, named=partner.name)
+
+
+def _command(*words: str, named: str = "") -> str:
+    """A line for a shell, whatever is in names: tenants and other hosts choose them. named: the last argument."""
+    end = ("--", named) if named.startswith("-") else (named,) if named else ()
+    return shlex.join(("gatepost", *words, *end))
 
 
 def _alarm(kind: Kind, severity: Severity, about: str, title: str, detail: str, fix: str, *lines: str) -> Alarm:

@@ -87,7 +87,11 @@ class BackgroundResults:
             self._asked.popitem(last=False)
         if not self._running:
             self._running = True
-            Thread(target=self._run, name="behind pages", daemon=True).start()
+            try:
+                Thread(target=self._run, name="behind pages", daemon=True).start()
+            except RuntimeError:  # the system has no thread for it: the next question tries again
+                self._running = False
+                raise
 
     def _run(self) -> None:
         """Work until nothing is asked any more."""

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Protocol
 from msgspec import Meta
 
 from gatepost.manage.use_cases.concurrency_limit import ConcurrencyLimit
-from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
+from gatepost.manage.use_cases.refusal import BusyRefusal, Refusal, RefusalKind
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -177,7 +177,12 @@ class Jobs:
             limit.release(principal.name)
             job.end(*done)
 
-        Thread(target=run, name=f"job {subject.text}", daemon=True).start()
+        try:
+            Thread(target=run, name=f"job {subject.text}", daemon=True).start()
+        except RuntimeError as error:  # the system has no thread for it
+            limit.release(principal.name)
+            job.end(None, _BUSY)
+            raise BusyRefusal(_BUSY) from error
         return job
 
     def find[S: JobSubject](self, identity: str, principal: Principal, kind: type[S]) -> Job[S, Any]:

@@ -1,7 +1,8 @@
-"""No one asker takes all the threads: of each user and each token so many requests are worked at, and others wait.
+"""No one asker takes all the threads: of each user, token and tenant so many requests are worked at, and others wait.
 
 Pages and calls block a thread while they read files, count, or wait for a check, and there are forty threads for all.
-Without this, one token that may only read could keep everybody else out of the admin centre. Whoever is not known is
+Without this, one token that may only read could keep everybody else out of the admin centre. All users and tokens of
+a tenant count as one, as three of them would have more than there are. Whoever is not known is
 bounded by connections (`manage.web.connection`) and passwords (`manage.access.login_rate_limiter`).
 """
 
@@ -38,9 +39,10 @@ class ConcurrencyMiddleware:
         if principal is None:
             await self._app(scope, receive, send)
             return
-        name: str = principal.name
+        name = principal.name if principal.is_of_gateway else f"of {' '.join(sorted(principal.organizations))}"
         if not await self._slots.acquire_async(name, _PATIENCE):
-            text = f"{_OF_ONE} of your requests are in progress. Try again when one of them has finished."
+            who = "your" if principal.is_of_gateway else "your organization's"
+            text = f"{_OF_ONE} of {who} requests are in progress. Try again when one of them has finished."
             answer = refused(scope, HTTPStatus.TOO_MANY_REQUESTS, text, **{"Retry-After": _AGAIN})
             await answer(scope, receive, send)
             return

@@ -7,6 +7,7 @@ asks. An identity belongs to one organization: the connectors of another cannot 
 from __future__ import annotations
 
 from contextlib import closing
+from shlex import quote
 from typing import TYPE_CHECKING
 
 from gatepost.net.identity import IdentityError, ServerIdentity
@@ -52,7 +53,7 @@ class ClientIdentities:
         if entry is None:
             raise IdentityError(
                 f"{organization} has no current client certificate {label!r}; see `gatepost certificate list`; add it: "
-                f"gatepost certificate add FILE --client --organization {organization} --label {label}"
+                f"gatepost certificate add FILE --client --organization {organization} --label {quote(label)}"
             )
         if isinstance(identity, str):
             raise IdentityError(identity)

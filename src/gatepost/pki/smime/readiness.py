@@ -5,6 +5,7 @@ Asked by `mail.outbound.smime` for every message, and by `gatepost explain` befo
 
 from __future__ import annotations
 
+from shlex import quote
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -43,7 +44,7 @@ def readiness(store: SmimeStore, organization: str, recipient: str, now: float) 
     if good:
         return Readiness(address, owner, tuple(good))
     why = f"of those kept for {owner}: {', '.join(bad)}" if bad else f"there is no certificate for {address}"
-    command = f"gatepost smime recipient add {owner or address} FILE --organization {organization}"
+    command = f"gatepost smime recipient add {quote(owner or address)} FILE --organization {organization}"
     return Readiness(address, owner, (), f"{why}; add one: {command}")
 
 

@@ -306,17 +306,22 @@ class Flusher:
                 work.committed(epoch)
 
     async def _tidy(self) -> None:
-        if self._dropped:
-            dropped, self._dropped = list(self._dropped), set()
-            await self._run_timed(
-                lambda connection: connection.execute(queue_rows.REMOVE_DROPPED, dropped), "remove dropped mail"
-            )
-        if self._left:
-            left = list(self._left)
-            await self._run_timed(
-                lambda connection: connection.execute(queue_rows.REMOVE_DONE, left), "remove messages"
-            )
-            self._left.clear()
+        dropped, self._dropped = self._dropped, set()
+        left, self._left = self._left, set()  # others may be noted while this runs, or the same ones again
+        try:
+            if dropped:
+                await self._run_timed(
+                    lambda connection: connection.execute(queue_rows.REMOVE_DROPPED, list(dropped)),
+                    "remove dropped mail",
+                )
+            if left:
+                await self._run_timed(
+                    lambda connection: connection.execute(queue_rows.REMOVE_DONE, list(left)), "remove messages"
+                )
+        except BaseException:
+            self._dropped |= dropped
+            self._left |= left
+            raise
 
     async def _write_one_by_one(self, batch: list[Work]) -> None:
         """The piece with the bad value fails, the others do not."""

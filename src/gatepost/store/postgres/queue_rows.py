@@ -99,9 +99,20 @@ BRING_FORWARD_ROWS: Final = 500
 BRING_FORWARD: Final = f"""
 WITH late AS (
     SELECT message, id FROM queue_delivery WHERE owner IS NULL AND NOT held AND next_at > $1
-    AND starts_with(last_error, $2) ORDER BY next_at DESC LIMIT {BRING_FORWARD_ROWS} FOR UPDATE SKIP LOCKED)
-UPDATE queue_delivery AS d SET next_at = $1 FROM late WHERE d.message = late.message AND d.id = late.id RETURNING 1
+    ORDER BY next_at DESC LIMIT {BRING_FORWARD_ROWS} FOR UPDATE SKIP LOCKED)
+UPDATE queue_delivery AS d SET next_at = $1 FROM late WHERE d.message = late.message AND d.id = late.id
+RETURNING d.message, d.id
 """  # noqa: S608 - ours
+BRING_FAILED_FORWARD: Final = f"""
+WITH late AS (
+    SELECT message, id FROM queue_delivery WHERE owner IS NULL AND NOT held AND next_at > $1
+    AND starts_with(last_error, $2) AND (message, id) > ($3::bigint, $4::bigint)
+    ORDER BY message, id LIMIT {BRING_FORWARD_ROWS} FOR UPDATE SKIP LOCKED)
+UPDATE queue_delivery AS d SET next_at = $1 FROM late WHERE d.message = late.message AND d.id = late.id
+RETURNING d.message, d.id
+"""  # noqa: S608 - ours
+"""Each delivery once, from one id to the next: what fails again for the same reason meanwhile waits its time."""
+
 LEASE: Final = """
 WITH due AS (
     SELECT d.message, d.id, d.next_at

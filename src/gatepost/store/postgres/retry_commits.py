@@ -229,11 +229,12 @@ class RetryCommits:
     async def _bring_forward(self, work: BringForward) -> None:
         """A part of it; the rest follows when others had their turn, or at the next start: it may be a million."""
         begun, latest = time.monotonic(), work.latest + self._flusher.shift
-        rows = await self._wire.run(
-            lambda connection: connection.fetch(queue_rows.BRING_FORWARD, latest, work.failed), "bring forward"
-        )
+        statement, values = queue_rows.BRING_FORWARD, (latest,)
+        if work.failed:
+            statement, values = queue_rows.BRING_FAILED_FORWARD, (latest, work.failed, *work.after)
+        rows = await self._wire.run(lambda connection: connection.fetch(statement, *values), "bring forward")
         if len(rows) == queue_rows.BRING_FORWARD_ROWS:
-            again = BringForward(work.latest, work.failed)
+            again = BringForward(work.latest, work.failed, max(map(tuple, rows)))
             asyncio.get_running_loop().call_later(_TURNS * (time.monotonic() - begun), self.put, again)
 
     async def _give_back(self) -> None:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import apsw
 
-from gatepost.store.buffer import EventBuffer
+from gatepost.store.buffer import FEW, EventBuffer
 from gatepost.store.interface import StoreFailure
 from gatepost.store.sqlite.schema import StoreSettings, make_directory, open_database, open_for_reading
 from gatepost.store.sqlite.trace_files import TraceFile, day_of, prune_trace, trace_files
@@ -210,8 +210,10 @@ class TraceWriter:
         groups = _by_day(rows)
         try:
             for day in sorted(groups):
-                self._write(day, groups[day])
-                del groups[day]
+                while groups[day]:
+                    some = groups[day][:FEW] if self.trouble else groups[day]
+                    self._write(day, some)
+                    groups[day], self.trouble = groups[day][len(some) :], ""
         except BaseException:
             self._buffer.put_back([event for group in groups.values() for event in group])
             raise

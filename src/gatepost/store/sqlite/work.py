@@ -181,15 +181,17 @@ class LeaseWork(Work):
 class BringForward(Work):
     """Deliveries that are due too late, as the clock was put back or what failed is back, are due in time.
 
-    failed: how the last error of those begins.
+    failed: how the last error of those begins. after: only those beyond this message and delivery, where a store takes
+    them in parts.
     """
 
-    __slots__ = ("failed", "latest")
+    __slots__ = ("after", "failed", "latest")
 
-    def __init__(self, latest: float, failed: str = "") -> None:
+    def __init__(self, latest: float, failed: str = "", after: tuple[int, ...] = (0, 0)) -> None:
         super().__init__()
         self.latest = latest
         self.failed = failed
+        self.after = after
 
     def collect(self, plan: CommitPlan) -> None:
         """All of them."""

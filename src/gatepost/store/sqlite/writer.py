@@ -359,9 +359,11 @@ class Writer:
     def _tidy(self) -> None:
         """Give back what the files do not need, a little at a time and only while no caller waits."""
         now = time.monotonic()
-        if now < self._tidied + _TIDY or not self._queue.empty() or self.failure is not None or self._kept:
+        if now < self._tidied + _TIDY or not self._queue.empty() or self._kept:
             return
-        self._tidied = now
+        self._tidied = now  # of a failed store, too: the thread waits until this is due again
+        if self.failure is not None:
+            return
         try:
             self._untidy = self._space.shrink(idle=now > self._ended + _QUIET)
         except _PASSING:
@@ -370,9 +372,11 @@ class Writer:
     def _look(self) -> None:
         """See now and then how much room is left, and what administrators did."""
         now = time.monotonic()
-        if now < self._looked + _LOOK or self.failure is not None:
+        if now < self._looked + _LOOK:
             return
         self._looked = now
+        if self.failure is not None:
+            return
         self.room = self._space.measure()
         self._checkpoint_at = min(self._checkpoint_at, self._limit())
         version = self._connection.pragma("data_version")

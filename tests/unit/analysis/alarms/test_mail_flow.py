@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import shlex
+
 import pytest
 
 from gatepost.analysis.alarms.alarm import Kind, Severity
@@ -178,7 +180,7 @@ def test_a_connector_that_cannot_log_in_is_told_of_at_once():
     assert (one.kind, one.severity, one.about) == (Kind.LOGIN_REFUSED, Severity.CRITICAL, "contoso/to relay")
     assert one.title == "the connector to relay cannot log in to relay.example, and its mail waits"
     assert "1 attempt failed: 535 5.7.8 no." in one.detail
-    assert one.lines[0] == "gatepost connector secret 'to relay' --organization contoso"
+    assert one.lines[0] == "gatepost connector secret --organization contoso 'to relay'"
     (bare,) = judged(failing=(replace(NO_LOGIN, host=""),))
     assert "cannot log in, and" in bare.title
     assert not judged(failing=(replace(NO_LOGIN, last=NOW - 3 * HOUR),))
@@ -234,7 +236,7 @@ def test_a_sender_that_reached_its_daily_limit():
     assert (str(one.kind), str(one.severity), one.about) == (
         "sending-limit", "critical", "contoso/user ann@contoso.example",
     )  # fmt: skip
-    assert one.lines[-1] == "gatepost limit lift 'ann@contoso.example' --organization contoso"
+    assert one.lines[-1] == "gatepost limit lift --organization contoso ann@contoso.example"
     assert judged(breached=None) == ()
 
 
@@ -256,7 +258,7 @@ def test_a_scanner_that_gives_no_usable_answer_is_told(messages, on_failure, tol
         assert (alarm.kind, alarm.severity, alarm.about) == (Kind.SCANNER_DOWN, told[0], "contoso/av/hook")
         assert told[1] in alarm.title
         assert "3 messages in a row could not be examined: no such socket." in alarm.detail
-        assert alarm.lines == ("gatepost hook check av --organization contoso",)
+        assert alarm.lines == ("gatepost hook check --organization contoso av",)
 
 
 def test_a_record_that_cannot_be_written_is_told_once_for_all_workers():
@@ -285,3 +287,26 @@ def test_a_source_of_recipients_that_gives_no_answer_is_told(questions, told):
             "contoso/relay.example/recipients",
         )
         assert "3 questions in a row got none: no server." in alarm.detail
+
+
+HOSTILE = 'it\'s $(reboot); `x` "y"'
+
+
+def hostile(kind, **fields):
+    return FailingPartner("contoso", HOSTILE, "x.example", "", NOW - 9, NOW, 9, kind, **fields)
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [
+        MailFacts((hostile(SCANNER_DOWN),)),
+        MailFacts((hostile(LOGIN_REFUSED),)),
+        MailFacts((hostile("starttls-not-supported", by_connector=True),)),
+        MailFacts(breached=(LimitBreach("contoso", f"connector {HOSTILE}", ""),)),
+    ],
+)
+def test_a_name_that_a_tenant_chose_runs_nothing_in_the_shell_of_who_follows_an_alarm(facts):
+    (alarm,) = judge_mail(facts, MailLimits(partner_failures=1, partner_failing=1), now=NOW)
+    lines = [shlex.split(line) for line in alarm.lines]
+    assert any(words[-1] == HOSTILE for words in lines)
+    assert all(not set("$`") & set(word) for words in lines for word in words[:-1])

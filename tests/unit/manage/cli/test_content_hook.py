@@ -40,8 +40,8 @@ def clamd(answer):
                 connection, _ = listener.accept()
                 with connection:
                     seen = b""
-                    while not seen.endswith(b"\0\0\0\0"):
-                        seen += connection.recv(65536)
+                    while not seen.endswith(b"\0\0\0\0") and (more := connection.recv(65536)):
+                        seen += more
                     connection.sendall(answer(seen))
 
     listener = socket.create_server(("127.0.0.1", 0))

@@ -58,8 +58,8 @@ class Server:
         """The head, and as much as it announces."""
         found = client.recv(65536)
         size = re.search(rb"Content-Length: (\d+)", found)
-        while size and len(found.partition(b"\r\n\r\n")[2]) < int(size[1]):
-            found += client.recv(65536)
+        while size and len(found.partition(b"\r\n\r\n")[2]) < int(size[1]) and (more := client.recv(65536)):
+            found += more
         return found
 
     def close(self):

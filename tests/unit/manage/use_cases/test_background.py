@@ -94,3 +94,15 @@ def test_one_thing_at_a_time_is_worked_out():
         behind = BackgroundResults(turn)
         assert behind.of("q", lambda: 1, 0.05) is None
     assert behind.of("q", lambda: 1, 20).value == 1
+
+
+def test_a_thread_that_cannot_be_started_now_is_started_for_the_next_question(behind, monkeypatch):
+    with monkeypatch.context() as patched:
+        patched.setattr(module.Thread, "start", no_thread)
+        with pytest.raises(RuntimeError):
+            behind.of("q", lambda: "a", 10)
+    assert behind.of("q", lambda: "a", 10).value == "a"
+
+
+def no_thread(_thread):
+    raise RuntimeError("can't start new thread")

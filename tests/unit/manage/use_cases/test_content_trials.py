@@ -29,8 +29,8 @@ def scanner():
                 connection, _ = listener.accept()
                 with connection:
                     seen = b""
-                    while not seen.endswith(b"\0\0\0\0"):
-                        seen += connection.recv(65536)
+                    while not seen.endswith(b"\0\0\0\0") and (more := connection.recv(65536)):
+                        seen += more
                     found = b"WDVPIVAl" in seen or b"virus" in seen
                     connection.sendall(b"stream: Eicar FOUND\0" if found else b"stream: OK\0")
 

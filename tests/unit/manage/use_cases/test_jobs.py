@@ -9,7 +9,7 @@ from gatepost.manage.access.principal import Principal, Scope
 from gatepost.manage.use_cases import jobs
 from gatepost.manage.use_cases.jobs import Jobs
 from gatepost.manage.use_cases.partner import CheckTarget
-from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
+from gatepost.manage.use_cases.refusal import BusyRefusal, Refusal, RefusalKind
 
 READ = frozenset({Scope.READ})
 ANN, BOB = Principal("ann", READ), Principal("bob", READ)
@@ -51,6 +51,20 @@ def test_a_run_that_fails_ends_too(error, text):
     assert text in run.trouble
     assert "secret" not in run.trouble
     assert run.result is FOUND
+
+
+def test_a_run_that_gets_no_thread_takes_nobodys_place(monkeypatch):
+    def no_thread(_thread):
+        raise RuntimeError("can't start new thread")
+
+    runs = Jobs()
+    with monkeypatch.context() as patched:
+        patched.setattr(jobs.Thread, "start", no_thread)
+        for _ in range(7):
+            with pytest.raises(BusyRefusal):
+                runs.start(TARGET, ANN, lambda _: FOUND)
+    assert all(run.done for run in runs.recent(ANN, CheckTarget))
+    assert runs.start(TARGET, ANN, lambda _: FOUND).wait(20)
 
 
 def test_few_run_at_a_time_and_fewer_of_one(held):

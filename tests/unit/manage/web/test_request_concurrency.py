@@ -1,10 +1,10 @@
 from __future__ import annotations
 
 import asyncio
-from types import SimpleNamespace
 
 import pytest
 
+from gatepost.manage.access.principal import Principal
 from gatepost.manage.web import request_concurrency
 from gatepost.manage.web.request_concurrency import ConcurrencyMiddleware
 from gatepost.net.tasks import spawn
@@ -36,7 +36,9 @@ async def asked(app, name):
     async def send(message):
         found.update({"status": message["status"], **dict(message["headers"])} if "status" in message else {})
 
-    principal = SimpleNamespace(name=name) if name else None
+    name, _, organizations = name.partition(" of ")
+    seen = frozenset(organizations.split()) or None
+    principal = Principal(name, frozenset(), seen) if name else None
     scope = {"type": "http", "method": "GET", "path": "/api/v1/trace", "state": {"principal": principal}}
     await app(scope, None, send)
     return found
@@ -63,6 +65,24 @@ def test_one_asker_leaves_threads_to_others():
         pages.go.set()
         assert {one["status"] for one in await asyncio.gather(*begun)} == {200}, "all of them have their turn"
         assert not app._slots._taken, "nothing is kept of who has gone"
+
+    asyncio.run(test())
+
+
+def test_the_users_and_tokens_of_one_tenant_leave_threads_to_others():
+    """A call may wait for 25 seconds, and there are 40 threads."""
+
+    async def test():
+        pages = Pages()
+        app = ConcurrencyMiddleware(pages)
+        tenant = [f"{name} of contoso" for name in ("tim", "tina", "token")]
+        begun = await settled(app, tenant * 15 + ["ann", "tim of fabrikam", "boss of contoso fabrikam"])
+        others = {"ann", "boss"}
+        assert sum(pages.busy.get(name, 0) for name in ("tim", "tina", "token")) == 16 + 1
+        assert others <= pages.busy.keys()
+        pages.go.set()
+        await asyncio.gather(*begun)
+        assert not app._slots._taken
 
     asyncio.run(test())
 

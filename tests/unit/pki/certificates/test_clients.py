@@ -68,6 +68,12 @@ def test_what_is_not_presented(store, fields, organization, label, after, why):
         ClientIdentities(inventory).find(organization, label, NOW + after)
 
 
+def test_the_command_that_adds_one_is_for_a_shell(store):
+    with pytest.raises(IdentityError) as missing:
+        ClientIdentities(Inventory(store, Vault(MASTER))).find("contoso", "to $(reboot)", NOW)
+    assert str(missing.value).endswith("--organization contoso --label 'to $(reboot)'")
+
+
 def test_one_whose_key_cannot_be_had_says_so(store):
     add(Inventory(store, Vault(MASTER)), OLD)
     with pytest.raises(IdentityError, match=r"its key is sealed, and store\.master_key not set"):

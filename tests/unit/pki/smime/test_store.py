@@ -69,6 +69,8 @@ def test_whether_mail_can_be_encrypted(store: SmimeStore, make: Any, now: float)
     assert held.certificates == ()
     assert "expired on" in held.missing
     assert "gatepost smime recipient add ann@p.example FILE --organization contoso" in held.missing
+    held = readiness(store, "contoso", "$HOME@q.example", now)
+    assert "gatepost smime recipient add '$home@q.example' FILE" in held.missing
     assert "no certificate for x@q.example" in readiness(store, "contoso", "x@q.example", now).missing
     assert "not a mail address" in readiness(store, "contoso", "x y@q.example", now).missing
 

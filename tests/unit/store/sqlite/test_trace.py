@@ -235,6 +235,25 @@ def test_rows_wait_while_the_disk_fails_and_are_bounded(tmp_path, monkeypatch, c
     assert writer.dropped == 50
 
 
+def test_few_rows_are_tried_while_the_disk_fails_and_all_afterwards(tmp_path, monkeypatch):
+    insert, sizes = module.TraceFilePart.insert, []
+
+    def fails(part, events):
+        sizes.append(len(events))
+        if len(sizes) < 3:
+            raise OSError("no space left on device")
+        insert(part, events)
+
+    monkeypatch.setattr(module.TraceFilePart, "insert", fails)
+    writer, few = TraceWriter(tmp_path, "0", interval=0.02), buffer.FEW
+    writer.add([event(time.time())] * 3 * few)
+    wait_for(lambda: len(sizes) >= 4)
+    writer.close()
+    assert sizes == [3 * few, few, few, 2 * few]
+    assert len(search_trace(tmp_path, TraceFilter(limit=10_000))) == 3 * few
+    assert not writer.trouble
+
+
 def test_a_file_of_an_older_version_learns_new_columns(tmp_path):
     path = tmp_path / "2025-11-24.0.db"
     connection = apsw.Connection(str(path))
