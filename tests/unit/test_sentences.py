@@ -158,5 +158,5 @@ def test_markup_is_left_alone():
 
 def test_a_reason_about_a_connector_is_translated():
     assert in_swedish("connector 'to bank' of contoso matches recipient domain bank.example exactly") == (
-        "kopplingen 'to bank' hos contoso passar mottagardomänen bank.example exakt"
+        "kopplingen 'to bank' hos contoso matchar mottagardomänen bank.example exakt"
     )
