@@ -110,7 +110,8 @@ TERMS = {
 }
 # Other words for the same things.
 REPLACED = {
-    "sv": r"främling|häft(?:a|ning|ad|at)|\breläar?\b|\b(?:är|är inte) satt\b|konnektor|\bmejl|skrivare\b|lösenord satt|denna dators (?:arkiv|lagring)",
+    "sv": r"främling|häft(?:a|ning|ad|at)|\breläar?\b|\b(?:är|är inte) satt\b|konnektor|\bmejl|skrivare\b"
+    r"|lösenord satt|denna dators (?:arkiv|lagring)",
     "de": r"\bMaschinen?\b|[Kk]onnektor|Passw[oö]rt|vor(?:ge)?(?:wies|weis|zeig)|vorzu(?:weis|zeig)|Zertifikatskette"
     r"|Nachrichtenverfolgung|Message Trace|Smart Host|Schreibers?\b|\bFremden?\b",
 }

@@ -36,8 +36,8 @@ def test_a_sentence_within_a_sentence_is_translated():
     assert said.endswith("i kopplingens trust_anchors; meddelandet väntar till dess.")
 
 
-def test_of_two_templates_the_one_with_more_words_counts():
-    """"inbound %(own_label)s" fits as well, and its label does too."""
+def test_of_two_templates_that_leave_the_same_the_longer_counts():
+    """The template "inbound %(own_label)s" fits as well, and its label is ours."""
     assert in_swedish("inbound connector 'bank-in' of contoso") == "inkommande koppling 'bank-in' hos contoso"
 
 

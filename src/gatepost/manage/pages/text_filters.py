@@ -122,15 +122,15 @@ def in_zone(text: str, zone: tzinfo) -> str:
 
     The time of a command, "2026-11-24T16:12Z", stays.
     """
-    return text if zone is UTC or hasattr(text, "__html__") else _UTC_TIME.sub(lambda found: _local(found, zone), text)
+    return text if zone is UTC or hasattr(text, "__html__") else _UTC_TIME.sub(lambda match: _local(match, zone), text)
 
 
-def _local(found: re.Match[str], zone: tzinfo) -> str:
+def _local(match: re.Match[str], zone: tzinfo) -> str:
     try:
-        seconds = datetime.fromisoformat(f"{found[1]}+00:00").timestamp()
+        seconds = datetime.fromisoformat(f"{match[1]}+00:00").timestamp()
     except ValueError:
-        return found[0]
-    return second_text(seconds, zone) if found[2] else minute_text(seconds, zone)
+        return match[0]
+    return second_text(seconds, zone) if match[2] else minute_text(seconds, zone)
 
 
 def octets(size: float | None) -> str | Markup:
