@@ -24,6 +24,7 @@ from gatepost.pki.acme.client import Authority
 from gatepost.pki.certificates.vault import Vault
 from gatepost.store.storage import Storage
 from gatepost.testing.process import free_port, wait_until
+from gatepost.times import minute_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -269,6 +270,31 @@ def test_what_the_authority_refuses_is_told_and_waited_out(
     it.mx.cli("certificate", "acme", "forget")
     it.renew("--now")
     it.first()
+
+
+def test_near_its_end_a_certificate_is_asked_for_more_often_and_an_alarm_says_so(
+    world: Callable[..., World], pebble: Callable[..., Pebble]
+) -> None:
+    authority = pebble(validity=3600)
+    it = world(authority)
+    it.first()
+    authority.stop()
+    for _ in range(2):
+        assert "cannot be reached" in it.renew("--now", expect=1)
+    one = it.only()
+    assert one["failures"] == 2
+    assert 890 < one["not_before"] - one["tried"] < 930, "not two hours: it would have expired by then"
+
+    def told() -> dict[str, Any] | None:
+        alarms = it.mx.cli("alarms", json=True, expect=None).data["alarms"]
+        return next((alarm for alarm in alarms if alarm["kind"] == "renewal-failing"), None)
+
+    alarm = wait_until(told, it.mx.log())
+    assert alarm["severity"] == "critical"
+    assert NAME in alarm["title"]
+    assert "cannot be reached" in alarm["detail"]
+    assert f"the next try is at {minute_text(one['not_before'])}" in alarm["detail"]
+    wait_until(lambda: "renewal-failing" in it.mx.log(), "the running gateway tells of it")
 
 
 def test_what_is_killed_in_the_middle_is_tidied_up(world: Callable[..., World], pebble: Callable[..., Pebble]) -> None:

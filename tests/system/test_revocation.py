@@ -99,6 +99,23 @@ def test_the_host_of_the_list_is_down(
     assert event["tls"]["revocation"] == "good (crl)", "the list was kept over the restart"
 
 
+def test_what_waits_for_a_list_goes_when_it_can_be_had_again(
+    gateway: Callable[..., Gateway], partner: tuple[Sink, Leaf], pki: Pki, status_server: StatusServer
+) -> None:
+    """Long before its next try: by itself after a minute at the soonest, and so here after SIGHUP."""
+    host, _ = partner
+    status_server.stop()
+    settings = {"queue": {"retry": ["1h"]}, "tls": {"revocation_timeout": "4s"}}
+    running = gateway(_validating(pki, host, "hard-fail"), settings=settings)
+    send(running.port, "bob@hard-fail.example", content=message("waits"))
+    running.wait_trace(recipient="bob@hard-fail.example", event="DEFER")
+    status_server.start()
+    os.kill(running.pid, signal.SIGHUP)
+    event = running.wait_trace(recipient="bob@hard-fail.example", event="SEND")[0]
+    assert event["tls"]["revocation"] == "good (crl)"
+    assert "revocation is known again" in running.log()
+
+
 def test_ocsp_where_there_is_no_list(
     gateway: Callable[..., Gateway], sink: Callable[..., Sink], pki: Pki, status_server: StatusServer
 ) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
+import os
 import re
 from functools import lru_cache
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 from OpenSSL import crypto
 
 from gatepost.net.certificate import MALFORMED, CertificateError, parse
+from gatepost.net.named_files import open_to_read
 from gatepost.net.openssl_private import clear_errors
 from gatepost.policy.connectors.trust_anchors import is_pem, pem_certificates
 from gatepost.times import utc
@@ -186,11 +188,12 @@ def _readable(found: Sequence[bytes], where: str) -> Sequence[bytes]:
 def _split(path: Path) -> Sequence[bytes]:
     """The certificates of one file, in DER."""
     try:
-        if path.stat().st_size > _MAX_FILE_BYTES:
-            raise AnchorsError(f"{path}: larger than {_MAX_FILE_BYTES} bytes")
-        content = path.read_bytes()
+        with os.fdopen(open_to_read(path), "rb") as file:
+            content = file.read(_MAX_FILE_BYTES + 1)
     except OSError as failure:
         raise AnchorsError(f"{path}: {failure.strerror}") from failure
+    if len(content) > _MAX_FILE_BYTES:
+        raise AnchorsError(f"{path}: larger than {_MAX_FILE_BYTES} bytes")
     if content.startswith(b"0"):  # DER: a SEQUENCE
         return (content,)
     try:

@@ -298,7 +298,7 @@ class AlarmMonitor:
         others += tuple(presentation_alarms(presentation_problems(entries, nodes or (), now=now), entries))
         async with self._changing:
             memory, self._learnt = self._updated(self._memory), None
-            renewals = failing_renewals(self._settings, self._resources, scope)
+            renewals = failing_renewals(self._settings, self._resources, scope, now)
             observed = replace(self._observed, stapled=self._certificates.stapled(), renewals=renewals)
             alarms = judge(entries, scope, observed, troubles=memory.troubles, roots=memory.roots, now=now)
 

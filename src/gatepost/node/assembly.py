@@ -226,6 +226,7 @@ class Assembly:
         lanes = share(queue.connections, *place), share(queue.connections_per_destination, *place)
         self._budget = LaneBudget(*lanes, time.monotonic, limits=limits, slowdowns=self._observation.slowdowns)
         self._budget.end_idle = self._pool.end_resting
+        self._lookups.use(self._directory())
         self._router = MailRouter(self._lookups.resolver, random.Random(), own_names=[settings.server.hostname])  # noqa: S311 - shuffles
         listening = (sock.getsockname()[:2] for sock in sockets)
         self._is_ours = OwnAddresses(listening, settings.server.own_addresses, time.monotonic)
@@ -233,7 +234,7 @@ class Assembly:
         self._managers = [self._manager(*both) for both in zip(self._stores, self._deliverers, strict=True)]
         for manager, deliverer in zip(self._managers, self._deliverers, strict=True):
             self.parts.add(Lifecycle("a deliverer", start=manager.start, refresh=deliverer.use))
-            self._lookups.on_return.append(manager.names_answered)
+            self._lookups.on_return.append(manager.try_again)
         sharing = [Duty(SHARE_SECONDS, self._share_lanes)] if self._stores[0].position is not None else []
         self.parts.add(Lifecycle("attempts", duties=sharing, drain=self._drain_attempts, close=close))
 
@@ -371,6 +372,7 @@ class Assembly:
             tenants=settings.network.policy(),
         )
         opener.logins = self._smart_host_logins
+        opener.on_unknown = self._lookups.revocation_watch.note
         services = DeliveryServices(
             store,
             self._router,

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from gatepost.node.file_line import SettingsFiles
 from gatepost.node.landlock import OLDEST, Access, landlock_version, restrict_files
 from gatepost.node.system_calls import deny_system_calls, is_filter_known
 from gatepost.settings.acme import Challenge
@@ -91,6 +92,12 @@ class Confinement:
             self._means = Means(0, self._means.filters)
         self._writes += [self._data / name for name in (*_FOLDERS, *_FILES)]
 
+    @property
+    def files(self) -> SettingsFiles | None:
+        """The files that confined processes may have opened by the supervisor, None if they may open all themselves."""
+        names = [name for name in _named_files(self._settings) if name.startswith("/")]
+        return SettingsFiles(names, str(self._data)) if self._means.landlock else None
+
     def worker(self, index: int) -> None:
         """Confine this process, a worker."""
         self._apply(self._of_workers(), executes=runs_programs(self._settings, index), isolated=True)
@@ -143,16 +150,15 @@ def runs_programs(settings: Settings, index: int | None = None) -> bool:
     return bool(settings.pkcs11.module) or (hook and asks)
 
 
-def files_to_move(settings: Settings) -> list[str]:
-    """Files of the settings that lie right beside `data_dir`, or beside a directory above it.
-
-    Landlock allows a process the file that was there when it started, not the one that takes its place.
-    """
-    above = set(Path(settings.server.data_dir).resolve().parents)
-    named = [name for pair in settings.certificates for name in (pair.chain, pair.key)]
-    named += [settings.tls.trust_anchors, settings.admin.chain, settings.admin.key]
-    files = [Path(name).resolve() for name in dict.fromkeys(named) if Path(name).is_file()]
-    return [str(file) for file in files if file.parent in above]
+def _named_files(settings: Settings) -> Iterator[str]:
+    """Files of the settings that are read again while a process runs; each may be another one by then."""
+    for pair in settings.certificates:
+        yield from (pair.chain, pair.key)
+    yield from (settings.admin.chain, settings.admin.key)
+    yield from (settings.tls.trust_anchors, settings.acme.trust_anchors, settings.oidc.trust_anchors)
+    secrets = (settings.store.master_key, settings.acme.eab_mac_key, settings.alarms.webhook_secret)
+    for reference in (*secrets, settings.otel.secret, settings.oidc.client_secret):
+        yield reference.removeprefix("file:")
 
 
 def _surroundings(directory: Path) -> Iterator[str]:

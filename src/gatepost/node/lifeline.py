@@ -7,14 +7,18 @@ lives. The supervisor is woken by SIGIO (fcntl(2), F_SETOWN), as it waits for si
 
 from __future__ import annotations
 
-import fcntl
 import os
 import socket
 from contextlib import suppress
 from enum import Enum
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
+from gatepost.node.file_line import FileLine, hear_by_signal
 from gatepost.node.lifecycle import Duty, Lifecycle
+
+if TYPE_CHECKING:
+    from gatepost.node.file_line import SettingsFiles
+
 
 BEAT_SECONDS: Final = 2.0
 """Between two signs that a process lives."""
@@ -41,21 +45,27 @@ def life_signs(lifeline: int) -> Lifecycle:
 
 
 class Lifeline:
-    """The supervisor's end of the line to one process. child_end: for the process, which inherits it by the fork."""
+    """The supervisor's end of the line to one process. child_end: for the process, which inherits it by the fork.
 
-    def __init__(self) -> None:
+    files: the line on which the process asks for files of the settings, None if it may open what there is.
+    """
+
+    def __init__(self, files: SettingsFiles | None = None) -> None:
+        self.files = FileLine(files) if files is not None else None
         self._own, child = socket.socketpair()
-        self._own.setblocking(False)
-        fcntl.fcntl(self._own, fcntl.F_SETOWN, os.getpid())
-        fcntl.fcntl(self._own, fcntl.F_SETFL, fcntl.fcntl(self._own, fcntl.F_GETFL) | os.O_ASYNC)
+        hear_by_signal(self._own)
         self.child_end = child.detach()
 
     def release_child_end(self) -> None:
         """In the supervisor, after the fork: only the process has that end."""
         os.close(self.child_end)
+        if self.files is not None:
+            self.files.release_child_end()
 
     def signs(self) -> set[Sign]:
-        """Read what the process said since the last call."""
+        """Read what the process said since the last call, and open the files that it asked for."""
+        if self.files is not None:
+            self.files.answer()
         said = b""
         with suppress(OSError):
             while heard := self._own.recv(4096):
@@ -65,3 +75,5 @@ class Lifeline:
     def close(self) -> None:
         """Cut it: a process at the other end learns that nobody supervises it."""
         self._own.close()
+        if self.files is not None:
+            self.files.close()

@@ -13,14 +13,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from gatepost.mail.outbound.contexts import ClientContexts
+from gatepost.mail.outbound.failure import REVOCATION_UNKNOWN
+from gatepost.mail.queue.retry_decision import NO_NAME
 from gatepost.net.anchors import AnchorsError, TrustAnchors
 from gatepost.net.chain import judge
+from gatepost.net.lookups.authority_origin import AuthorityOrigin
 from gatepost.net.lookups.configured import configured_resolver
 from gatepost.net.lookups.http import HttpClient, https_context
 from gatepost.net.lookups.mtasts import PolicyHosts, StsPolicies
 from gatepost.net.lookups.question import LookupFailed
 from gatepost.net.lookups.return_watch import WATCH_SECONDS, ReturnWatch
 from gatepost.net.lookups.revocation import RevocationChecker
+from gatepost.net.lookups.revocation_watch import RevocationWatch
 from gatepost.net.tasks import spawn
 from gatepost.node.lifecycle import Duty, Lifecycle, nothing
 from gatepost.settings.model import DnsValidation
@@ -32,6 +36,7 @@ if TYPE_CHECKING:
 
     from gatepost.net.identity import ServerIdentity
     from gatepost.net.lookups.dns import Resolver
+    from gatepost.policy.connectors.directory import Directory
     from gatepost.protocols.tls.facts import ChainVerdict, Revocation
     from gatepost.settings.model import Settings
     from gatepost.store.leases import Lease
@@ -49,7 +54,8 @@ class LookupServices:
     Raises ValidatorError or OSError if settings cannot be used.
 
     anchors: reads trust anchors by name. identity: what is presented as a client. http: asks who is not one of ours.
-    on_return: called when nameservers answer again, after none did.
+    on_return: called with how the last error of deliveries begins that need not wait any longer, as nameservers answer
+    again, or revocation lists can be had again. revocation_watch: is told of chains for which mail waits.
     """
 
     def __init__(
@@ -65,7 +71,9 @@ class LookupServices:
         self.http = HttpClient(self.resolver)
         self._anchors = lru_cache(64)(TrustAnchors.load)
         self.contexts = ClientContexts(settings.tls.trust_anchors, time.time, load=anchors, identity=identity)
-        self.revocation = RevocationChecker(self.http, cache / "crl", timeout=settings.tls.revocation_timeout)
+        self.revocation = RevocationChecker(
+            self.http, cache / "crl", timeout=settings.tls.revocation_timeout, tenants=settings.network.policy()
+        )
         self.policy_hosts = HttpClient(self.resolver, partial(_policy_hosts_context, settings))
         self.policies = StsPolicies(
             self.resolver,
@@ -74,8 +82,10 @@ class LookupServices:
             hosts=PolicyHosts(private=settings.outbound.private_policy_hosts),
         )
         self._return = ReturnWatch(self.resolver, settings.server.hostname)
-        self.on_return: list[Callable[[], object]] = []
+        self.revocation_watch = RevocationWatch(self.check_revocation)
+        self.on_return: list[Callable[[str], object]] = []
         self._watching: asyncio.Task[None] | None = None
+        self._awaiting: asyncio.Task[None] | None = None
         self._refreshing: asyncio.Task[object] | None = None
         self._telling: asyncio.Task[None] | None = None
 
@@ -86,7 +96,13 @@ class LookupServices:
             "the resolver", start=tell, duties=[Duty(WATCH_SECONDS, self._watch)], close=self._close_resolver
         )
         yield Lifecycle("trust anchors", reload=self._forget_anchors)
-        yield Lifecycle("revocation", reload=self.revocation.retry, close=self.revocation.close)
+        yield Lifecycle(
+            "revocation",
+            duties=[Duty(WATCH_SECONDS, self._watch_revocation)],
+            refresh=self.use,
+            reload=self._retry_revocation,
+            close=self._close_revocation,
+        )
         yield Lifecycle(
             "MTA-STS policies",
             duties=[Duty(REFRESH_SECONDS, self._refresh_policies)],
@@ -94,6 +110,11 @@ class LookupServices:
             close=self._close_policies,
             lease=lease,
         )
+
+    def use(self, directory: Directory) -> None:
+        """Know which authorities are tenants' by the configuration in force."""
+        server = self._settings.tls.trust_anchors
+        self.revocation.origin = AuthorityOrigin(directory.organizations, server, self._anchors)
 
     def judge_client(self, chain: Sequence[bytes], anchors: str) -> ChainVerdict | None:
         """A client's chain by the trust anchors of that name ("" is the server's); None if those cannot be read."""
@@ -119,9 +140,27 @@ class LookupServices:
     def _names_answer(self) -> None:
         """Ask again for all that failed meanwhile, then let mail go that waits for it."""
         self.policies.retry()
+        self._retry_revocation()
+        self._tell_mail(f"{NO_NAME.code} {NO_NAME.enhanced} ")
+
+    def _tell_mail(self, *failed: str) -> None:
+        for beginning in failed:
+            for work in self.on_return:
+                work(beginning)
+
+    def _watch_revocation(self) -> None:
+        if self._awaiting is None or self._awaiting.done():
+            returned = partial(self._tell_mail, *REVOCATION_UNKNOWN)
+            self._awaiting = spawn(self.revocation_watch.look(returned), "return of revocation")
+
+    def _retry_revocation(self) -> None:
         self.revocation.retry()
-        for work in self.on_return:
-            work()
+        self.revocation_watch.hurry()
+
+    async def _close_revocation(self) -> None:
+        if self._awaiting is not None:
+            self._awaiting.cancel()
+        await self.revocation.close()
 
     async def _close_resolver(self) -> None:
         for task in (self._telling, self._watching):

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from gatepost.net.listener import parse_address
-from gatepost.node.confinement import Means, files_to_move, runs_programs
+from gatepost.node.confinement import Means, runs_programs
 from gatepost.node.listening import holder_of
 from gatepost.node.privileges import PrivilegeError, foreign_files, gateway_account
 from gatepost.policy.connectors.units import format_size
@@ -110,9 +110,6 @@ def confinement_findings(settings: Settings) -> Iterator[DoctorFinding]:
     elif runs_programs(settings, 0):
         text = "files (Landlock) and system calls, but for files in the worker that runs acme.dns_hook"
         yield DoctorFinding("confinement", Level.PASS, text)
-    elif files := files_to_move(settings):
-        text = f"a file that takes the place of {files[0]} cannot be read before the next start: it is beside data_dir"
-        yield DoctorFinding("confinement", Level.WARN, text, "keep such files in a directory, such as /etc/gatepost")
     else:
         yield DoctorFinding(
             "confinement", Level.PASS, "files (Landlock) and system calls that nothing needs are denied"

@@ -22,6 +22,8 @@ from gatepost.quantity import quantity
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from gatepost.node.file_line import SettingsFiles
+
 
 CONFIGURATION_EXIT = 78  # sysexits.h EX_CONFIG: a worker cannot start with these settings; at the start it ends all
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD, signal.SIGIO)
@@ -72,7 +74,7 @@ class Supervisor:
     SIGKILL. beside: what runs in a process of its own and is no worker, by its name; called with the lifeline.
     manager: hears how all of them are. listening: what is logged once every worker takes mail. on_reload: called on
     SIGHUP, before the processes read their files. close_ports: called when workers drain, so that the kernel refuses
-    new connections: without it they wait for a process that will never accept them.
+    new connections: without it they wait for a process that will never accept them. files: that processes may ask for.
     """
 
     def __init__(  # noqa: PLR0913 - what it runs, and whom it tells, each by name
@@ -86,6 +88,7 @@ class Supervisor:
         listening: str = "",
         on_reload: Callable[[], None] = lambda: None,
         close_ports: Callable[[], None] = lambda: None,
+        files: SettingsFiles | None = None,
     ) -> None:
         self._workers = [_Worker(f"worker {index}", partial(work, index)) for index in range(workers)]
         self._workers += [_Worker(name, other, takes_mail=False) for name, other in (beside or {}).items()]
@@ -94,6 +97,7 @@ class Supervisor:
         self._listening = listening
         self._on_reload = on_reload
         self._close_ports = close_ports
+        self._files = files
         self._stopping = False
         self._status = 0
         self._served = False  # somebody has lived for a while: the settings can be used
@@ -131,7 +135,7 @@ class Supervisor:
         """Start it. Raises OSError."""
         worker.started = worker.heard = time.monotonic()
         worker.is_ready = worker.is_reloading = worker.is_silent = False
-        worker.line = Lifeline()
+        worker.line = Lifeline(self._files)
         try:
             worker.pid = os.fork()
         except OSError:
@@ -152,6 +156,8 @@ class Supervisor:
             # A SIGHUP that comes before the worker listens asks for what it is about to do anyway.
             signal.signal(number, signal.SIG_IGN if number == signal.SIGHUP else signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+        if worker.line is not None and worker.line.files is not None:
+            worker.line.files.use()
         try:
             return worker.work(lifeline)
         except Exception:  # noqa: BLE001 - the child must end here, whatever it was

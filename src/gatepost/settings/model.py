@@ -422,7 +422,8 @@ class Network(Section):
         default=(),
         description="Networks besides the public internet to which the gateway may connect when a tenant chose the "
         "host: smart hosts, LMTP servers, content hooks and OAuth issuers of a user of one organization, "
-        'and the MX hosts of its mail. For example ["10.20.0.0/16"]. The gateway checks each address when '
+        "the MX hosts of its mail, and the revocation addresses of an authority that it alone trusts. "
+        'For example ["10.20.0.0/16"]. The gateway checks each address when '
         "it connects. Hosts that the gateway's owner sets need no entry.",
     )
 

@@ -5,14 +5,18 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import signal
 import subprocess
 import tempfile
+import threading
 from pathlib import Path
 
 import pytest
 
+from gatepost.net.named_files import open_to_read
 from gatepost.node import confinement
-from gatepost.node.confinement import Confinement, Means, files_to_move, runs_programs
+from gatepost.node.confinement import Confinement, Means, runs_programs
+from gatepost.node.file_line import FileLine
 from gatepost.node.landlock import Access
 from gatepost.node.machine_findings import confinement_findings
 from gatepost.store.interface import StoreFailure
@@ -93,17 +97,16 @@ def test_a_large_file_beside_is_left_out(settings, home, applied):
     assert (large.resolve() in rules, rules[small.resolve()]) == (False, Access.READ)
 
 
-def test_a_file_that_could_not_be_renewed_is_told(home, applied):
-    settings = home.settings()
-    assert files_to_move(settings) == [str(file.resolve()) for file in (home.chain, home.key, home.anchors)]
-    folder = home.key.parent / "pki"
-    folder.mkdir()
-    for file in (home.chain, home.key, home.anchors):
-        file.rename(folder / file.name)
-    certificate = {"chain": f"pki/{home.chain.name}", "key": f"pki/{home.key.name}"}
-    moved = home.settings(certificate=[certificate], tls={"trust_anchors": f"pki/{home.anchors.name}"})
-    (finding,) = confinement_findings(moved)
-    assert (str(finding.level), "are denied" in finding.text) == ("pass", True)
+def test_files_of_the_settings_are_opened_for_confined_processes(home, applied, monkeypatch):
+    home.data.mkdir(mode=0o700)
+    secret = home.file.parent / "master.key"
+    settings = home.settings(store={"master_key": f"file:{secret}"}, otel={"secret": "env:SECRET"})
+    files = confined(settings).files
+    numbers = [files.number(file) for file in (home.chain, home.key, home.anchors, secret)]
+    assert len({*numbers} - {None}) == 4
+    assert [files.number(Path(name)) for name in (str(home.file), "SECRET", "env:SECRET", "system", "")] == [None] * 5
+    monkeypatch.setattr(Means, "here", lambda: Means(0, filters=True))
+    assert confined(settings).files is None
 
 
 def test_a_host_is_a_worker_and_the_admin_centre_changes_all_of_data_dir(settings, home, applied):
@@ -168,7 +171,7 @@ def test_what_the_kernel_lacks_is_said_and_left_out(settings, applied, monkeypat
 
 @pytest.mark.parametrize(
     ("sections", "level", "text"),
-    [({}, "warn", "takes the place of"), (TOKENS, "pass", "pkcs11"), (HOOK, "pass", "acme.dns_hook")],
+    [({}, "pass", "are denied"), (TOKENS, "pass", "pkcs11"), (HOOK, "pass", "acme.dns_hook")],
 )
 def test_the_doctor_says_what_holds(home, applied, sections, level, text):
     (finding,) = confinement_findings(home.settings(**sections))
@@ -227,6 +230,57 @@ def test_the_kernel_does_it(settings, home, forked):
 
     no, not_permitted = errno.EACCES, errno.EPERM
     assert forked(work) == [0, 0, no, no, no, 0, 0, not_permitted]
+
+
+@needs_all
+def test_a_file_that_took_the_place_of_one_of_the_settings_is_read_through_the_supervisor(settings, home, forked):
+    """Landlock denies it: without help it could not be read before the next start."""
+    before = signal.signal(signal.SIGIO, signal.SIG_IGN)
+    made = confined(settings)
+    line = FileLine(made.files)
+    replaced = [home.chain, home.file]
+
+    def work():
+        made.worker(0)
+        for _ in replaced:
+            os.write(ready, b".")
+            os.read(go, 1)
+        results = []
+        for use in (lambda: None, line.use):
+            use()
+            for file in replaced:
+                try:
+                    with os.fdopen(open_to_read(file)) as opened:
+                        results.append(opened.read())
+                except OSError as error:
+                    results.append(error.errno)
+        return results
+
+    (told, ready), (go, go_on) = os.pipe(), os.pipe()
+    ended = threading.Event()
+    helper = threading.Thread(target=replace_and_answer, args=(replaced, line, told, go_on, ended))
+    helper.start()
+    try:
+        assert forked(work) == [errno.EACCES, errno.EACCES, "new", errno.EACCES]
+    finally:
+        ended.set()
+        helper.join()
+        line.close()
+        line.release_child_end()
+        signal.signal(signal.SIGIO, before)
+        for end in (told, ready, go, go_on):
+            os.close(end)
+
+
+def replace_and_answer(replaced, line, told, go_on, ended):
+    for file in replaced:
+        os.read(told, 1)
+        fresh = file.with_name("fresh")
+        fresh.write_text("new")
+        fresh.replace(file)
+        os.write(go_on, b".")
+    while not ended.wait(0.01):
+        line.answer()
 
 
 def test_links_of_data_dir_are_followed_and_those_beside_it_are_not(settings, home, applied, tmp_path):

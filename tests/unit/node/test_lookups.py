@@ -1,13 +1,19 @@
 from __future__ import annotations
 
 import asyncio
+from types import SimpleNamespace
 
 import pytest
 
+from gatepost.mail.outbound.failure import REVOCATION_UNKNOWN
 from gatepost.net.anchors import TrustAnchors
 from gatepost.node.lifecycle import Parts
 from gatepost.node.lookups import LookupServices
+from gatepost.policy.connectors.addresses import AddressPolicy
+from gatepost.policy.connectors.grants import TENANTS_CHOOSE
+from gatepost.protocols.tls.facts import Revocation
 from gatepost.store.leases import FixedLease
+from gatepost.values import replace
 
 
 def asked(settings, scene, *, first=True):
@@ -43,7 +49,7 @@ def test_the_other_workers_say_nothing_and_fetch_no_policies_in_time(home):
     async def scene(lookups, parts):
         await parts.start()
         assert lookups._telling is None
-        assert [task.get_name() for task in parts._duties] == ["the resolver"]
+        assert [task.get_name() for task in parts._duties] == ["the resolver", "revocation"]
 
     asked(home.settings(), scene, first=False)
 
@@ -60,7 +66,7 @@ def test_mail_that_waits_for_nameservers_goes_when_they_answer_again(home):
         lookups.resolver.trouble, lookups.resolver.failing = trouble, True
         lookups.policies.retry = lambda: done.append("policies")
         lookups.revocation.retry = lambda: done.append("revocation")
-        lookups.on_return.append(lambda: done.append("mail"))
+        lookups.on_return.append(done.append)
         for why[0] in ("silence", ""):
             assert done == []
             lookups._watch()
@@ -68,7 +74,38 @@ def test_mail_that_waits_for_nameservers_goes_when_they_answer_again(home):
             lookups._watch()
             assert lookups._watching is first
             await first
-        assert done == ["policies", "revocation", "mail"]
+        assert done == ["policies", "revocation", "450 4.4.312 "]
+
+    asked(home.settings(), scene)
+
+
+def test_mail_that_waits_for_a_revocation_list_goes_when_it_can_be_had_again(home, chain):
+    async def scene(lookups, parts):
+        status, asked, done = ["unknown"], [], []
+
+        async def check(verdict, *, now):
+            asked.append(verdict)
+            return Revocation(status[0], "it is")
+
+        async def look():
+            lookups._watch_revocation()
+            first = lookups._awaiting
+            lookups._watch_revocation()
+            assert lookups._awaiting is first
+            await first
+
+        lookups.revocation.check = check
+        lookups.on_return.append(done.append)
+        verdict = replace(chain("mx.b.example"), path=(b"leaf", b"root"))
+        lookups.revocation_watch.note(verdict)
+        await look()
+        assert asked == [], "not within a minute"
+        for status[0] in ("unknown", "good"):
+            assert done == []
+            parts.reload()  # SIGHUP
+            await look()
+        assert asked == [verdict, verdict]
+        assert done == list(REVOCATION_UNKNOWN)
 
     asked(home.settings(), scene)
 
@@ -90,3 +127,15 @@ def test_policies_are_refreshed_once_at_a_time_and_by_anchors_that_can_be_read(h
 
     asked(home.settings(), scene)
     assert "MTA-STS policies are fetched by those of the system" in caplog.text
+
+
+def test_what_only_tenants_trust_leads_to_public_addresses_alone(home):
+    async def scene(lookups, parts):
+        connector = SimpleNamespace(trust_anchors="-----BEGIN CERTIFICATE-----MAAA-----END CERTIFICATE-----")
+        tenant = SimpleNamespace(ungranted={TENANTS_CHOOSE}, inbound_connectors=(connector,), outbound_connectors=())
+        assert await lookups.revocation._reach(b"0\0\0") is None
+        parts.refresh(SimpleNamespace(organizations=(tenant,)))
+        assert await lookups.revocation._reach(b"0\0\0") == AddressPolicy.of(["10.1.0.0/16"])
+        assert await lookups.revocation._reach(b"another") is None
+
+    asked(home.settings(network={"tenants_may_reach": ["10.1.0.0/16"]}), scene)

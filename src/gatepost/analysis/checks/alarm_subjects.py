@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gatepost.analysis.alarms.alarm import Severity
-from gatepost.analysis.checks.certificate_alarms import Scope, WantedName
+from gatepost.analysis.checks.certificate_alarms import FailedRenewal, Scope, WantedName
 from gatepost.pki.acme.challenges import AcmeFailed
 from gatepost.pki.acme.issuer import Issuer
+from gatepost.pki.acme.schedule import is_under_way
 from gatepost.pki.certificates.entry import Entry, Origin, Purpose, State
 from gatepost.pki.certificates.files import CertificateFileError, load_identity
 from gatepost.pki.certificates.inventory import entry_from
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
 
 
 _FAILURES = 2  # that somebody is told of: the first may be the authority's bad hour
+_NEAR = 3 * 86400.0  # seconds before a certificate's end from which the first one is told, too
+_NEAR_PART = 6  # or this part of a short life
 
 
 def scope_of(organizations: Sequence[Organization], settings: Settings) -> Scope:
@@ -71,10 +74,12 @@ def _publications(domains: Sequence[AcceptedDomain], hostname: str) -> list[StsP
     return [sts_publication for sts_publication in publications if sts_publication is not None]
 
 
-def failing_renewals(settings: Settings, store: ConfigStore, scope: Scope) -> dict[str, str] | None:
-    """The errors of ACME renewals by certificate id: of those that failed twice or more in a row.
+def failing_renewals(
+    settings: Settings, store: ConfigStore, scope: Scope, now: float
+) -> dict[str, FailedRenewal | None] | None:
+    """The ACME renewals that failed twice or more in a row, near the certificate's end once, by its id.
 
-    None if that is not known. scope: as `scope_of` made it.
+    None for one that is tried just now, and for all if it is not known. scope: as `scope_of` made it.
     """
     if not settings.acme.is_on:
         return {}
@@ -83,11 +88,21 @@ def failing_renewals(settings: Settings, store: ConfigStore, scope: Scope) -> di
         statuses = Issuer(settings, store).statuses(hosts)
     except (AcmeFailed, ValueError):  # the log has it
         return None
-    return {
-        status.entry.id: status.progress.error
-        for status in statuses
-        if status.entry is not None and status.progress.error and status.progress.failures >= _FAILURES
-    }
+    result: dict[str, FailedRenewal | None] = {}
+    for status in statuses:
+        progress, entry = status.progress, status.entry
+        if entry is None or not progress.error:
+            continue
+        if is_under_way(progress, now):
+            result[entry.id] = None
+        elif progress.failures >= _FAILURES or _is_near_its_end(entry, now):
+            result[entry.id] = FailedRenewal(progress.error, progress.not_before)
+    return result
+
+
+def _is_near_its_end(entry: Entry, now: float) -> bool:
+    life = entry.leaf.not_after - entry.leaf.not_before
+    return entry.leaf.not_after - now < min(_NEAR, life / _NEAR_PART)
 
 
 def connector_files(organizations: Sequence[Organization], now: float) -> dict[str, Entry]:

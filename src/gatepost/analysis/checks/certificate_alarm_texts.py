@@ -186,9 +186,10 @@ def no_staple(entry: Entry) -> Said:
     return _said(f"{title_of(entry)} is presented without a stapled response", detail, fix, _check(entry))
 
 
-def renewal(entry: Entry, why: str, now: float) -> Said:
+def renewal(entry: Entry, why: str, next_try: float, now: float) -> Said:
     """Automatic renewal fails."""
-    detail = f"The last try said: {shown_text(why, _LONG)}. It expires {_left(max(0.0, entry.leaf.not_after - now))}."
+    again, end = minute_text(max(next_try, now)), minute_text(entry.leaf.not_after)
+    detail = f"The certificate ends at {end}, the next try is at {again}. The last one said: {shown_text(why, _LONG)}."
     fix = "Fix this error; the gateway tries again by itself"
     return _said(f"{title_of(entry)} is not renewed", detail, fix, "gatepost certificate acme status")
 

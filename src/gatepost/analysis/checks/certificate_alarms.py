@@ -82,18 +82,25 @@ class TlsaSeen(msgspec.Struct, frozen=True):
     proven: bool = True
 
 
+class FailedRenewal(msgspec.Struct, frozen=True):
+    """The last attempt to renew a certificate failed. why: a sentence. next_try: earliest, seconds since 1970."""
+
+    why: str
+    next_try: float
+
+
 class Observed(msgspec.Struct, frozen=True):
     """The observed facts about certificates. Keys that a mapping lacks could not be learnt.
 
     chains: by certificate id. tlsa: by host name. stapled: ids with a valid response to staple, None if not known.
-    renewals: why the renewal of a certificate fails, by id, None if not known. unknown: what could not be learnt and
-    why, a sentence each.
+    renewals: those that fail, by the certificate's id, None for one that is tried just now; None if not known.
+    unknown: what could not be learnt and why, a sentence each.
     """
 
     chains: Mapping[str, ChainSeen] = msgspec.field(default_factory=dict)
     tlsa: Mapping[str, TlsaSeen] = msgspec.field(default_factory=dict)
     stapled: frozenset[str] | None = None
-    renewals: Mapping[str, str] | None = None
+    renewals: Mapping[str, FailedRenewal | None] | None = None
     unknown: tuple[str, ...] = ()
 
 
@@ -196,7 +203,7 @@ def undecided(alarm: Alarm, entries: Mapping[str, Entry], scope: Scope, observed
         case Kind.STAPLE_MISSING:
             return live and observed.stapled is None
         case Kind.RENEWAL_FAILING:
-            return live and observed.renewals is None
+            return live and (observed.renewals is None or observed.renewals.get(alarm.certificate, "") is None)
         case _:  # entries, configuration and what is remembered of endpoints say it all
             return False
 
@@ -224,8 +231,9 @@ def _of_certificate(
     wants_staple = entry.must_staple and observed.stapled is not None and now > entry.since + _STAPLE_GRACE
     if wants_staple and entry.id not in (observed.stapled or ()):
         yield _alarm(Kind.STAPLE_MISSING, Severity.ERROR, entry, texts.no_staple(entry))
-    if why := (observed.renewals or {}).get(entry.id, ""):
-        yield _alarm(Kind.RENEWAL_FAILING, _renewal_severity(entry, now), entry, texts.renewal(entry, why, now))
+    if failed := (observed.renewals or {}).get(entry.id):
+        said = texts.renewal(entry, failed.why, failed.next_try, now)
+        yield _alarm(Kind.RENEWAL_FAILING, _renewal_severity(entry, now), entry, said)
 
 
 def _alarm(kind: Kind, severity: Severity, entry: Entry, said: texts.Said, *, step: int = -1) -> Alarm:
@@ -325,7 +333,10 @@ def _changed(entry: Entry, entries: Mapping[str, Entry], roots: Mapping[str, str
 
 
 def _renewal_severity(entry: Entry, now: float) -> Severity:
-    return Severity.ERROR if entry.leaf.not_after - now < _STEPS[2] * DAY else Severity.WARNING
+    left = entry.leaf.not_after - now
+    if left < DAY:
+        return Severity.CRITICAL
+    return Severity.ERROR if left < _STEPS[2] * DAY else Severity.WARNING
 
 
 def _of_host(host: str, seen: TlsaSeen, entries: Mapping[str, Entry]) -> Iterator[Alarm]:

@@ -24,6 +24,7 @@ from gatepost.mail.outbound.login import SmartHostLogins
 from gatepost.mail.outbound.published import Lookups, Publication
 from gatepost.net.anchors import AnchorsError, TrustAnchors
 from gatepost.net.lookups.access_tokens import AccessTokens
+from gatepost.net.lookups.authority_origin import AuthorityOrigin
 from gatepost.net.lookups.http import HttpClient, https_context
 from gatepost.net.lookups.mtasts import PolicyHosts, StsPolicies
 from gatepost.net.lookups.mx import MailHostsKind, MailRouter, NotAllowed, allowed
@@ -39,12 +40,13 @@ from gatepost.protocols.dane.tlsa import TlsaStatus
 from gatepost.values import replace
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from gatepost.mail.outbound.contexts import OurCertificate
     from gatepost.mail.outbound.hop import OpenHop
     from gatepost.net.lookups.dns import Resolver
     from gatepost.net.lookups.mx import HostAddresses, MailHosts
+    from gatepost.policy.connectors.records import Organization
     from gatepost.policy.decisions.published import Modes
     from gatepost.policy.decisions.routes import NextHop
     from gatepost.settings.model import Settings
@@ -247,12 +249,20 @@ class Prober:
         return opened
 
 
-def prober(settings: Settings, resolver: Resolver, *, staple: bool = False, bounded: bool = False) -> Prober:
+def prober(
+    settings: Settings,
+    resolver: Resolver,
+    organizations: Iterable[Organization] = (),
+    *,
+    staple: bool = False,
+    bounded: bool = False,
+) -> Prober:
     """Made of the gateway's settings as its workers are; call it where the event loop runs, and close it in the end.
 
     Lists of revoked certificates are fetched anew, not taken from the gateway's cache: whether they can be had from
-    here is a part of the question. staple: every server is asked to staple an OCSP response. bounded: hosts are
-    reached at addresses that tenants may reach only, whoever named them.
+    here is a part of the question. organizations: whose connectors may name trust anchors. staple: every server is
+    asked to staple an OCSP response. bounded: hosts are reached at addresses that tenants may reach only, whoever named
+    them.
     """
     timeouts, own = _PATIENCE, settings.outbound
     patience = SmtpTimeouts(
@@ -269,7 +279,7 @@ def prober(settings: Settings, resolver: Resolver, *, staple: bool = False, boun
     router = MailRouter(resolver, random.Random(), own_names=[settings.server.hostname])  # noqa: S311 - shuffles equals
     identity = partial(stored_client_identities, settings)
     contexts = ClientContexts(settings.tls.trust_anchors, time.time, staple=staple, identity=identity)
-    revocation = revocation_checker(settings, resolver)
+    revocation = revocation_checker(settings, resolver, organizations)
     tenants = settings.network.policy()
     opener = HopOpener(settings.server.hostname, contexts, patience, revocation=revocation, tenants=tenants)
     opener.logins = SmartHostLogins(
@@ -291,9 +301,17 @@ def _lookups(settings: Settings, resolver: Resolver) -> Lookups:
     return Lookups(TlsaFinder(resolver), policies, time.time, resolver.dane_off)
 
 
-def revocation_checker(settings: Settings, resolver: Resolver) -> RevocationChecker:
-    """As a worker has one, but without its cache: close it in the end."""
-    return RevocationChecker(HttpClient(resolver), None, timeout=settings.tls.revocation_timeout)
+def revocation_checker(
+    settings: Settings, resolver: Resolver, organizations: Iterable[Organization] = ()
+) -> RevocationChecker:
+    """As a worker has one, but without its cache: close it in the end. organizations: as `prober` has them."""
+    return RevocationChecker(
+        HttpClient(resolver),
+        None,
+        timeout=settings.tls.revocation_timeout,
+        tenants=settings.network.policy(),
+        origin=AuthorityOrigin(organizations, settings.tls.trust_anchors),
+    )
 
 
 def resolving(host: str) -> HostReport:

@@ -183,7 +183,8 @@ class Login:
     async def _plain_verified(self, message: PlainMessage) -> LoginOutcome:
         credential = self._credential[1]
         fits = await self._logins.verify(message.password, credential.argon2 if credential else NOBODYS_HASH)
-        if fits is None:
+        if fits is None:  # nothing was tried, so nothing was learnt
+            self._forgive(everything=False)
             return LoginOutcome("", BUSY, f"{self._who}: too many log-ins wait for their password to be tried")
         return self._decided(fits=fits)
 
@@ -232,9 +233,13 @@ class Login:
         if not fits or credential is None:
             why = "wrong password" if credential else "no password is set or may be used, or it may not act as another"
             return LoginOutcome("", INVALID, f"{self._who}: {why if address else 'no mailbox has that name'}")
-        self._logins.addresses.forgive(self._address, everything=False)
-        self._logins.names.forgive(self._name, everything=True)
+        self._forgive(everything=True)
         return LoginOutcome(address, AUTHENTICATED, f"{self._who}: logged in")
+
+    def _forgive(self, *, everything: bool) -> None:
+        """Count the attempt no more. everything: nor those of this name before it."""
+        self._logins.addresses.forgive(self._address, everything=False)
+        self._logins.names.forgive(self._name, everything=everything)
 
     @property
     def _who(self) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from gatepost.events.trace import refused_event
-from gatepost.policy.decisions.load import identifies, refused_for_rate
+from gatepost.policy.decisions.load import HANDSHAKE_SECONDS, identifies, refused_for_rate
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -49,6 +49,12 @@ class SessionRefusals:
             self._limited = True
             self.tell(reply, sender, recipient, refused_for_rate(self._record.directory, reply, limit))
         return reply
+
+    def handshake_seconds(self) -> float:
+        """Within which the client's TLS handshake must be complete, however idle sessions may be."""
+        limits = self._service.source_limits
+        seconds = limits.handshake_seconds(self._record.facts.peer_ip) if limits is not None else HANDSHAKE_SECONDS
+        return min(seconds, self._service.session_limits.idle)
 
     def identified(self, basis: str) -> None:
         """A message of the client was accepted. basis: what it was identified by, as in `Attribution`."""

@@ -123,7 +123,7 @@ class Session:
         if refusal is not None or self._service.tls is None:
             self._stream.abort(Loss(LossKind.CLOSED, refusal.text if refusal else "there is no certificate yet"))
             return
-        self._stream.timeout(self._service.session_limits.idle)
+        self._stream.timeout(self._refusals.handshake_seconds())
         self._stream.start_tls(self._service.tls)
 
     # Receiver
@@ -247,7 +247,7 @@ class Session:
             return
         assert self._service.tls is not None  # noqa: S101 - STARTTLS is offered only with a certificate
         self._stream.write(self._core.take_output())
-        self._stream.timeout(self._service.session_limits.idle)
+        self._stream.timeout(self._refusals.handshake_seconds())
         self._stream.start_tls(self._service.tls)
 
     def _on_auth(self, event: AuthEvent) -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from gatepost.events.metrics.catalogue import LIMITED
 from gatepost.net.listener import ConnectionQuota, source_of
 from gatepost.policy.connectors.directory import address_key
-from gatepost.policy.decisions.load import RateLimit, connections_at, rate_at
+from gatepost.policy.decisions.load import RateLimit, connections_at, handshake_seconds, rate_at
 from gatepost.protocols.smtp.replies import Reply
 
 if TYPE_CHECKING:
@@ -141,6 +141,10 @@ class SourceLimits:
             self._sources[limit].charge(source, rate_at(rate.per_source, self.share), now)
             self._all[limit].charge("", rate_at(rate.in_all, self.share), now)
         return refused
+
+    def handshake_seconds(self, host: str) -> float:
+        """Within which a client's TLS handshake must be complete."""
+        return handshake_seconds(1.0 if self.is_known(host) else self.share)
 
     def spent(self, limit: RateLimit, host: str) -> Reply | None:
         """The refusal of one more; None if it is within the limits, and of a known client."""

@@ -7,7 +7,7 @@ code out.
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
@@ -51,6 +51,20 @@ _LOSSES = {
     LossKind.HANDSHAKE: _NO_SESSION,
     LossKind.INJECTION: _BROKEN,
 }
+
+
+def _revocation_unknown(enhanced: str, title: str = "") -> str:
+    """How the reply begins to mail that waits since nobody can tell whether a certificate is revoked."""
+    word = "RevocationUnknown"
+    shortfall = Shortfall(ResultType.VALIDATION_FAILURE, enhanced, word, "", title and f"{title} Reason: {word}")
+    return f"{deferral(shortfall, HopFacts('', '')).text.partition(word + ' ]')[0]}{word} "
+
+
+REVOCATION_UNKNOWN: Final = (
+    _revocation_unknown("4.7.320"),
+    _revocation_unknown("4.7.5", "Remote certificate failed MTA-STS validation."),
+)
+"""How the last error begins of mail that waits until it can be learnt whether a certificate is revoked."""
 
 
 class LoginFailure(StrEnum):

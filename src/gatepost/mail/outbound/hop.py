@@ -151,7 +151,8 @@ class HopOpener:
 
     revocation: checks trusted chains where the requirement wants it; without it none is checked, and hard-fail waits.
     tenants: addresses that may be dialled where a tenant chose the host. logins, which may be set: logs in to
-    smart hosts; without it nobody does.
+    smart hosts; without it nobody does. on_unknown, which may be set: called with a chain for which mail waits, as
+    nobody can tell now whether it is revoked.
     """
 
     def __init__(
@@ -165,6 +166,7 @@ class HopOpener:
     ) -> None:
         self.tenants = tenants
         self.logins: LoginService | None = None
+        self.on_unknown: Callable[[ChainVerdict], object] = lambda _: None
         self._hello_name = hello_name
         self._contexts = contexts
         self._timeouts = timeouts
@@ -431,6 +433,8 @@ class HopOpener:
         if on_judged is not None:
             on_judged(chain)
         revocation = await self._revocation.check(chain, staple=tls.ocsp_response, now=self._contexts.clock())
+        if hard and revocation.status == "unknown" and not revocation.demanded:  # else it is for the peer to staple
+            self.on_unknown(chain)
         return chain.checked(revocation, hard_fail=hard)
 
     @staticmethod

@@ -24,7 +24,7 @@ from gatepost.mail.queue.lane_budget import LaneBudget
 from gatepost.mail.queue.leases import LOOK, Leases
 from gatepost.mail.queue.memory_budget import MemoryBudget, QueueLimits
 from gatepost.mail.queue.pacing import Pacing
-from gatepost.mail.queue.retry_decision import INTERNAL, NO_NAME, UNTRIED, mark_in_doubt, uniform
+from gatepost.mail.queue.retry_decision import INTERNAL, UNTRIED, mark_in_doubt, uniform
 from gatepost.mail.queue.settlement import Settler
 from gatepost.mail.queue.sweeper import Sweeper
 from gatepost.mail.queue.waiting import Waiting
@@ -188,11 +188,11 @@ class QueueManager:
             _log.critical("the store failed, delivery stops until a new start: %s", failure)
         self._stop()
 
-    def names_answered(self) -> None:
-        """Try now what waits because names could not be looked up: nameservers answer again, after none did."""
+    def try_again(self, failed: str) -> None:
+        """Try now what waits and whose last error begins so: what it was about has passed."""
         if not self._paused and not self._draining:
-            self._waiting.open_gates_after(NO_NAME.enhanced)
-            self._spawn(self._leases.bring_forward(f"{NO_NAME.code} {NO_NAME.enhanced} "), "what waits for names")
+            self._waiting.open_gates_after(failed)
+            self._spawn(self._leases.bring_forward(failed), "what need not wait any longer")
 
     def rest(self, *, resting: bool) -> None:
         """Take no deferred mail from a store that other nodes lease from, too; or take some again."""

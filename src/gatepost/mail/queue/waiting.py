@@ -115,10 +115,10 @@ class Waiting(msgspec.Struct, frozen=True):
             gate.open()
         return hops
 
-    def open_gates_after(self, enhanced: str) -> None:
-        """Open the gates whose last reply has this enhanced code: what it was about has passed."""
+    def open_gates_after(self, failed: str) -> None:
+        """Open the gates whose last reply begins so: what it was about has passed."""
         for gate in self._gates():
-            if gate.reply is not None and gate.reply.enhanced == enhanced:
+            if gate.reply is not None and gate.reply.text.startswith(failed):
                 gate.open()
 
     def _gates(self) -> list[Gate]:

@@ -192,7 +192,7 @@ class Accounts:
         with self._database.reading() as connection:
             known = user_rows.credential(connection, text)
         attempt = self._rate_limiter.admit(text or name, address, usual=known.last_address if known else "")
-        fits = self._rate_limiter.fits(password, known.argon2 if known else None)
+        fits = self._rate_limiter.fits(password, known.argon2 if known else None, attempt)
         if fits and known and known.argon2 and known.user.enabled:
             self._rate_limiter.forgive(attempt)
             return known.user

@@ -61,22 +61,24 @@ class LoginRateLimiter:
             raise LogInRefused(wait)
         return attempt
 
-    def forgive(self, attempt: LoginAttempt) -> None:
-        """It was right."""
+    def forgive(self, attempt: LoginAttempt, *, tried: bool = True) -> None:
+        """It was right; or, if it was not tried, nobody learnt anything."""
         with self._throttles() as (sources, names):
             sources.forgive(attempt.source, everything=False)
-            names.forgive(attempt.name, everything=True)
+            names.forgive(attempt.name, everything=tried)
 
-    def fits(self, password: str, argon2: str | None) -> bool:
+    def fits(self, password: str, argon2: str | None, attempt: LoginAttempt | None = None) -> bool:
         """Whether a password fits a hash; None is of a name that nobody has, and takes as long.
 
-        Raises LogInRefused if too many others wait.
+        Raises LogInRefused if too many others wait: then the attempt is no failure.
         """
         try:
             prepared = saslprep(password) if len(password) <= _PASSWORD else ""
         except SaslError:
             prepared = ""
         if not self._hashing.acquire("", _PATIENCE):
+            if attempt is not None:
+                self.forgive(attempt, tried=False)
             raise LogInRefused(_PATIENCE)
         try:
             return verify(prepared, argon2 or NOBODYS_HASH)

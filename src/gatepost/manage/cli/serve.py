@@ -119,6 +119,7 @@ def serve(config: str | None, *, check: bool) -> None:
         on_reload=partial(_tell_changes, settings, config),
         # Those of a service manager are not ours to close.
         close_ports=partial(_close, [port for port in ports.mail if port not in passed.taken]),
+        files=confinement.files,
     )
     share_loaded_objects()
     status = supervisor.run()

@@ -120,7 +120,7 @@ def _all_alarms(gateway: Gateway, now: float) -> ActiveAlarms:
             certificates = listed(Inventory(store, None), settings_files(settings), now=now, with_chains=False)
             memory = decoded(store.content(ALARMS_CONTENT))
             scope = scope_of(organizations, settings)
-            observed = Observed(renewals=failing_renewals(settings, store, scope))
+            observed = Observed(renewals=failing_renewals(settings, store, scope, now))
     except (StoreFailure, ValueError) as failure:
         raise Refusal(RefusalKind.UNREADABLE, f"{gateway.data}: {failure}") from failure
     entries = connector_files(organizations, now) | certificates.entries

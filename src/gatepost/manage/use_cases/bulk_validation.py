@@ -6,6 +6,7 @@ result is kept and recorded like that of `validation_runs`, which does the work.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import Counter, deque
 from dataclasses import dataclass
@@ -40,6 +41,8 @@ _PATIENCE: Final = 0.5  # seconds until one that waits for its turn looks whethe
 _VERDICT: Final = 300  # characters; the connector's page has all of it
 _BUSY: Final = "you have a validation of many connectors under way; stop it, or begin another when it has ended"
 _GONE: Final = "There is no such validation; results are available for one hour."
+
+_log = logging.getLogger(__name__)
 
 type State = Literal["waiting", "running", "done", "stopped"]
 type Outcome = Literal["", "validated", "not-validated", "unknown"]
@@ -218,6 +221,9 @@ class Batch:
             outcome, verdict = record["outcome"], str(record["verdict"])
         except Refusal as refusal:
             outcome, verdict = "unknown", "; ".join(map(str, refusal.errors)) or refusal.text
+        except Exception:  # noqa: BLE001 - the others have their turn, whatever it was
+            _log.exception("connector %s of %s could not be validated", name.name, name.organization)
+            outcome, verdict = "unknown", "This could not be worked out; the gateway's log says why."
         finally:
             with self._lock:
                 self._tokens.discard(token)

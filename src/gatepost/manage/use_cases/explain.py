@@ -438,7 +438,7 @@ def _session(gateway: Gateway, directory: Directory, asked: ExplainSession, ques
         from gatepost.manage.use_cases.admin_resolver import resolver_of  # noqa: PLC0415
 
         async with resolver_of(settings) as resolver:
-            checker = revocation_checker(settings, resolver)
+            checker = revocation_checker(settings, resolver, directory.organizations)
             try:
                 return await checked_session(session, directory, partial(checker.check, now=now))
             finally:
@@ -494,7 +494,7 @@ def _live(gateway: Gateway, principal: Principal, explanation: Explanation) -> S
     from gatepost.manage.use_cases.explain_live import probe  # noqa: PLC0415 - only `live` needs what it imports
 
     bounded = not may_reach_private_addresses(principal)
-    return asyncio.run(probe(gateway.settings, explanation.route, explanation.asks, bounded=bounded))
+    return asyncio.run(probe(gateway, explanation.route, explanation.asks, bounded=bounded))
 
 
 USE_CASES = (explain_message, explain_to_page)

@@ -18,22 +18,23 @@ if TYPE_CHECKING:
     from gatepost.analysis.checks.probe import Prober
     from gatepost.mail.outbound.contexts import OurCertificate
     from gatepost.mail.outbound.published import Publication
+    from gatepost.manage.use_cases.gateway import Gateway
     from gatepost.policy.decisions.requiretls import Asks
     from gatepost.policy.decisions.routes import Route
-    from gatepost.settings.model import Settings
 
 
 _HOSTS = 10
 
 
-async def probe(settings: Settings, route: Route | None, asks: Asks, *, bounded: bool = False) -> list[HostReport]:
+async def probe(gateway: Gateway, route: Route | None, asks: Asks, *, bounded: bool = False) -> list[HostReport]:
     """A report for each address of each next hop; [] where there is none to reach.
 
     asks: what the message asks. bounded: MX hosts, which whoever owns a domain may name, are reached only at addresses
     that tenants may reach; smart hosts are so bound if a tenant wrote them.
     """
+    settings, organizations = gateway.settings, gateway.directory().organizations
     async with resolver_of(settings) as resolver:
-        probing = prober(settings, resolver, bounded=bounded and isinstance(route, MxRoute))
+        probing = prober(settings, resolver, organizations, bounded=bounded and isinstance(route, MxRoute))
         try:
             return await _reports(probing, route, asks)
         finally:

@@ -205,7 +205,7 @@ async def _outbound(
         time.time(),
     )
     async with cancel_token.running(), resolver_of(settings) as resolver:
-        probing = prober(settings, resolver)
+        probing = prober(settings, resolver, directory.organizations)
         try:
             return await validate_outbound(probing, directory, request, cancel_token.watch)
         finally:
@@ -252,7 +252,7 @@ async def _checked(
 ) -> SessionFacts:
     """Revocation is looked for as for a real session."""
     async with cancel_token.running(), resolver_of(settings) as resolver:
-        checker = revocation_checker(settings, resolver)
+        checker = revocation_checker(settings, resolver, directory.organizations)
         try:
             return await checked_session(session, directory, partial(checker.check, now=time.time()))
         finally:

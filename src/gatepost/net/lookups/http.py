@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from gatepost.net.lookups.question import LookupFailed
+from gatepost.policy.connectors.addresses import PUBLIC_ADDRESSES
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, Callable, Coroutine, Sequence
@@ -68,8 +69,8 @@ class HttpRequest(msgspec.Struct, frozen=True):
     url: http or https. body: makes it a POST; so does content, which is sent as it comes and has size octets. fields:
     beside the usual ones, names and values. limit: octets of the answer. timeout: seconds for all of it, with
     redirections; connect: for one connection. redirects: how many are followed, within the scheme of the first address.
-    private: whether addresses that are not of the public internet (loopback, RFC 1918, …) may be called. discard: any
-    2xx is an answer, and its content is not read.
+    private: whether addresses that are not of the public internet (loopback, RFC 1918, …) may be called. within: which
+    may, whatever private says. discard: any 2xx is an answer, and its content is not read.
     """
 
     url: str
@@ -81,6 +82,7 @@ class HttpRequest(msgspec.Struct, frozen=True):
     connect: float = 5.0
     redirects: int = 0
     private: bool = False
+    within: AddressPolicy | None = None
     content: AsyncIterable[bytes] | None = None
     size: int = 0
     fields: Sequence[tuple[str, str]] = ()
@@ -90,6 +92,11 @@ class HttpRequest(msgspec.Struct, frozen=True):
     def posts(self) -> bool:
         """Whether something is sent."""
         return bool(self.body) or self.content is not None
+
+
+def bounded(reach: AddressPolicy | None) -> AddressPolicy | None:
+    """`HttpRequest.within` for addresses that may be called: None where `private` says it already."""
+    return None if reach is PUBLIC_ADDRESSES else reach
 
 
 class HttpResponse(msgspec.Struct, frozen=True):

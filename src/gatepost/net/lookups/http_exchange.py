@@ -53,7 +53,7 @@ class _Exchange:
     ) -> None:
         self._request = request
         self._resolver = resolver
-        self._tenants = tenants
+        self._tenants = request.within or tenants
         self._tls = tls
 
     async def follow(self) -> HttpResponse:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from gatepost.net.lookups.cache import Cache
-from gatepost.net.lookups.http import HttpFailed, HttpRequest
+from gatepost.net.lookups.http import HttpFailed, HttpRequest, bounded
 from gatepost.net.revocation import MAX_RESPONSE_BYTES, RevocationError, RevocationStatus, ocsp_request, read_response
 from gatepost.net.tasks import Shared
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from cryptography import x509
 
     from gatepost.net.lookups.http import HttpClient
+    from gatepost.policy.connectors.addresses import AddressPolicy
 
 
 _RETRY_SECONDS: Final = 60.0  # for which a responder that gave nothing usable gets no further request
@@ -37,27 +38,36 @@ class Responders:
         self._client = client
         self._timeout = timeout
         self._known: Cache[bytes, RevocationStatus] = Cache(_KEPT, clock, share=1)
-        self._failed: Cache[tuple[str, bool] | bytes, str] = Cache(1000, clock, share=1)
+        self._failed: Cache[tuple[str, AddressPolicy | None] | bytes, str] = Cache(1000, clock, share=1)
         self._shared: Shared[bytes, RevocationStatus | RevocationError] = Shared()
 
     async def ask(
-        self, url: str, certificate: x509.Certificate, issuer: x509.Certificate, *, now: float, private: bool
+        self,
+        url: str,
+        certificate: x509.Certificate,
+        issuer: x509.Certificate,
+        *,
+        now: float,
+        reach: AddressPolicy | None,
     ) -> RevocationStatus:
-        """Ask the responder at `url` for a certificate's status. Raises RevocationError, which names the address."""
+        """Ask the responder at `url` for a certificate's status. Raises RevocationError, which names the address.
+
+        reach: the addresses that may be called, None for any.
+        """
         identity = certificate.public_bytes(Encoding.DER) + issuer.public_bytes(Encoding.DER) + url.encode()
         key = hashlib.sha256(identity).digest()
         known = self._known.get(key)
         if known is not None and (not known.until or now < known.until):
             return known
-        failure = self._failed.get((url, private)) or self._failed.get(key)
+        failure = self._failed.get((url, reach)) or self._failed.get(key)
         if failure is not None:
             raise RevocationError(failure)
 
         async def work() -> RevocationStatus | RevocationError:
             try:
-                return await self._fetch(url, certificate, issuer, now, private=private)
+                return await self._fetch(url, certificate, issuer, now, reach)
             except HttpFailed as failed:
-                self._failed.put((url, private), failed.detail, _RETRY_SECONDS, 1)
+                self._failed.put((url, reach), failed.detail, _RETRY_SECONDS, 1)
                 return RevocationError(failed.detail)
             except RevocationError as failed:
                 self._failed.put(key, f"{url}: {failed}", _RETRY_SECONDS, 1)
@@ -79,7 +89,7 @@ class Responders:
         await self._shared.close()
 
     async def _fetch(
-        self, url: str, certificate: x509.Certificate, issuer: x509.Certificate, now: float, *, private: bool
+        self, url: str, certificate: x509.Certificate, issuer: x509.Certificate, now: float, reach: AddressPolicy | None
     ) -> RevocationStatus:
         request = HttpRequest(
             url,
@@ -88,7 +98,8 @@ class Responders:
             body=ocsp_request(certificate, issuer),
             content_type="application/ocsp-request",
             accept="application/ocsp-response",
-            private=private,
+            private=reach is None,
+            within=bounded(reach),
         )
         fetched = await self._client.fetch(request)
         return read_response(fetched.body, certificate, issuer, now)

@@ -17,9 +17,11 @@ import msgspec
 
 from gatepost.net.anchors import SYSTEM, AnchorsError, TrustAnchors
 from gatepost.net.certificate import CertificateError, must_staple, parse, subject_text
+from gatepost.net.lookups.authority_origin import AuthorityOrigin
 from gatepost.net.lookups.ocsp import Responders
 from gatepost.net.lookups.revocation_lists import RevocationLists
 from gatepost.net.revocation import RevocationError, RevocationStatus, RevocationUrls, published, read_response
+from gatepost.policy.connectors.addresses import PUBLIC_ADDRESSES
 from gatepost.protocols.tls.facts import Revocation
 from gatepost.times import second_text
 
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from cryptography import x509
 
     from gatepost.net.lookups.http import HttpClient
+    from gatepost.policy.connectors.addresses import AddressPolicy
     from gatepost.protocols.tls.facts import ChainVerdict
 
 
@@ -48,18 +51,19 @@ class _Link(msgspec.Struct, frozen=True):
 
 
 class _Question(msgspec.Struct, frozen=True):
-    """A question about one certificate, and the sources that may answer it."""
+    """A question about one certificate, and the sources that may answer it. reach: their addresses, None for any."""
 
     link: _Link
     staple: bytes
-    private: bool
+    reach: AddressPolicy | None
     now: float
 
 
 class RevocationChecker:
     """client: fetches. folder: where lists are kept over a restart, None for nowhere. timeout: seconds for one check.
 
-    clock: seconds, never going back.
+    clock: seconds, never going back. tenants: the addresses at which what a tenant named may be asked. origin: tells
+    which authorities that is.
     """
 
     def __init__(
@@ -69,7 +73,11 @@ class RevocationChecker:
         *,
         timeout: float = 10.0,
         clock: Callable[[], float] = time.monotonic,
+        tenants: AddressPolicy = PUBLIC_ADDRESSES,
+        origin: AuthorityOrigin | None = None,
     ) -> None:
+        self.origin = origin or AuthorityOrigin()
+        self._tenants = tenants
         self._timeout = timeout
         self._system: TrustAnchors | frozenset[bytes] | None = None
         # Half of the time, so that behind a dead host there is some left for the next place.
@@ -93,8 +101,8 @@ class RevocationChecker:
         if staple == b"" and must_staple(links[0].certificate):
             detail = f"{links[0].name} must come with an OCSP response (RFC 7633), and none was stapled"
             return Revocation("unknown", detail, demanded=True)
-        private = await self._may_be_private(verdict.path[-1])
-        questions = [_Question(link, b"" if link is not links[0] else staple or b"", private, now) for link in links]
+        reach = await self._reach(verdict.path[-1])
+        questions = [_Question(link, b"" if link is not links[0] else staple or b"", reach, now) for link in links]
         return _worst(await asyncio.gather(*(self._in_time(question) for question in questions)))
 
     def retry(self) -> None:
@@ -107,11 +115,16 @@ class RevocationChecker:
         await self._lists.close()
         await self._responders.close()
 
-    async def _may_be_private(self, anchor: bytes) -> bool:
-        """Whether the authority may name addresses within our own network: not one that the whole world trusts."""
+    async def _reach(self, anchor: bytes) -> AddressPolicy | None:
+        """The addresses that an authority may name; None for any, within our own network, too.
+
+        Not for one that the whole world trusts, nor for one that a tenant may have made itself.
+        """
         if self._system is None:
             self._system = await asyncio.to_thread(_system_anchors)  # a hundred milliseconds, once
-        return anchor not in self._system
+        if anchor in self._system:
+            return PUBLIC_ADDRESSES
+        return self._tenants if self.origin.is_tenants(anchor) else None
 
     async def _in_time(self, question: _Question) -> Revocation:
         try:
@@ -148,7 +161,7 @@ class RevocationChecker:
 
     async def _list(self, url: str, question: _Question) -> RevocationStatus:
         link = question.link
-        revocation_list = await self._lists.find(url, link.issuer, now=question.now, private=question.private)
+        revocation_list = await self._lists.find(url, link.issuer, now=question.now, reach=question.reach)
         try:
             return revocation_list.status_of(link.certificate, question.now)
         except RevocationError as failure:
@@ -156,7 +169,7 @@ class RevocationChecker:
 
     async def _responder(self, url: str, question: _Question) -> RevocationStatus:
         return await self._responders.ask(
-            url, question.link.certificate, question.link.issuer, now=question.now, private=question.private
+            url, question.link.certificate, question.link.issuer, now=question.now, reach=question.reach
         )
 
 

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives import serialization
 
 from gatepost.net.lookups.cache import Cache
 from gatepost.net.lookups.cache_folder import make_room, replace_file
-from gatepost.net.lookups.http import HttpFailed, HttpRequest
+from gatepost.net.lookups.http import HttpFailed, HttpRequest, bounded
 from gatepost.net.revocation import MAX_LIST_BYTES, RevocationError, RevocationList, read_list
 from gatepost.net.tasks import Shared
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from cryptography import x509
 
     from gatepost.net.lookups.http import HttpClient
+    from gatepost.policy.connectors.addresses import AddressPolicy
 
 
 _FETCHED_AGAIN: Final = 24 * 3600.0  # seconds after which a list is renewed, though it says that it holds for longer
@@ -57,6 +58,7 @@ class _Held(msgspec.Struct, frozen=True):
 
 
 type _Key = tuple[str, bytes]
+type _Place = tuple[str, bool, AddressPolicy | None]
 
 
 class RevocationLists:
@@ -70,13 +72,17 @@ class RevocationLists:
         self._folder = folder
         self._timeout = timeout
         self._held: Cache[_Key, _Held] = Cache(_MEMORY_BYTES, clock, share=2)
-        self._failed: Cache[tuple[str, bool] | _Key, str] = Cache(1000, clock, share=1)
+        self._failed: Cache[_Place | _Key, str] = Cache(1000, clock, share=1)
         self._shared: Shared[_Key, RevocationList | RevocationError] = Shared()
         self._slots = asyncio.Semaphore(_FETCHES)
         self._readings = asyncio.Semaphore(_READINGS)
 
-    async def find(self, url: str, issuer: x509.Certificate, *, now: float, private: bool) -> RevocationList:
+    async def find(
+        self, url: str, issuer: x509.Certificate, *, now: float, reach: AddressPolicy | None
+    ) -> RevocationList:
         """The list at `url`, verified with the key of `issuer`. Raises RevocationError, which names the address.
+
+        reach: the addresses that may be called, None for any.
 
         Whoever asks for a list that is on its way waits for the same; giving up does not stop it. If no newer one is to
         be had, the one at hand is given for as long as it says that it holds.
@@ -85,12 +91,12 @@ class RevocationLists:
         held = self._held.get(key)
         if held is not None and held.fresh(now):
             return held.list
-        failure = self._failed.get((url, private)) or self._failed.get(key)
+        request = _request(url, self._timeout, reach)
+        failure = self._failed.get(_place(request)) or self._failed.get(key)
         if failure is not None:
             if held is not None and held.holds(now):
                 return held.list
             raise RevocationError(failure)
-        request = HttpRequest(url, MAX_LIST_BYTES, self._timeout, accept="application/pkix-crl, */*", private=private)
         revocation_list = await self._shared.result(
             key, lambda: self._renew(key, issuer, request, now), f"crl {url[:80]}"
         )
@@ -144,7 +150,7 @@ class RevocationLists:
     def _note(self, key: _Key, request: HttpRequest, failed: HttpFailed | RevocationError) -> RevocationError:
         if isinstance(failed, HttpFailed):
             said = failed.detail
-            self._failed.put((request.url, request.private), said, _RETRY_SECONDS, 1)
+            self._failed.put(_place(request), said, _RETRY_SECONDS, 1)
         else:
             said = f"{request.url}: {failed}"
             self._failed.put(key, said, _RETRY_SECONDS, 1)
@@ -179,6 +185,16 @@ class RevocationLists:
             make_room(path.parent, files=_DISK_FILES, octets=_DISK_BYTES)  # those go that were fetched longest ago
         except OSError as failure:
             _log.warning("revocation list: %s cannot be kept: %s", path, failure.strerror)
+
+
+def _request(url: str, timeout: float, reach: AddressPolicy | None) -> HttpRequest:
+    accept = "application/pkix-crl, */*"
+    return HttpRequest(url, MAX_LIST_BYTES, timeout, accept=accept, private=reach is None, within=bounded(reach))
+
+
+def _place(request: HttpRequest) -> _Place:
+    """What cannot be called is not tried again soon, by whoever may call no more."""
+    return request.url, request.private, request.within
 
 
 def _newer(one: _Held | None, other: _Held | None) -> _Held | None:

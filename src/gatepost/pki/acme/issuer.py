@@ -204,14 +204,15 @@ class Issuer:
 
     def issue(self, names: tuple[str, ...]) -> IssuedCertificate:
         """Get a certificate, and store it. Raises AcmeFailed, which is remembered as the reason to wait."""
-        before = self._progress(names)
-        now = time.time()
-        self._note(names, schedule.begun(before, now))
+        before, now = self._progress(names), time.time()
+        entry = latest(names, self.inventory.entries()[1].values())
+        ends = entry.leaf.not_after if entry else 0.0
+        self._note(names, schedule.begun(before, ends, now))
         try:
             issued = self._issue(names)
         except AcmeFailed as failure:
             begun = self._progress(names)
-            self._note(names, schedule.failed(begun, str(failure), failure.retry_after, time.time()))
+            self._note(names, schedule.failed(begun, str(failure), failure.retry_after, ends, time.time()))
             raise
         leaf = issued.entry.leaf
         self._note(names, schedule.done(before, issued.entry.id, leaf.not_after - leaf.not_before, time.time()))

@@ -1,7 +1,8 @@
 """Schedule certificate orders: what is wanted, present, tried, and due now. Pure.
 
 Used by `pki.acme.issuer` and `gatepost certificate acme`. Times are seconds since 1970 UTC, and parameters. An
-authority is never hammered: what failed waits an hour, then two, up to a day, or as long as the authority says.
+authority is never hammered: what failed waits an hour, then two, up to a day, less near the certificate's end, or as
+long as the authority says.
 """
 
 from __future__ import annotations
@@ -21,10 +22,13 @@ if TYPE_CHECKING:
 
 
 AGAIN_SECONDS: Final = 3600.0
-"""The first wait after a failure; each further one doubles it, up to a day."""
+"""The first wait after a failure; each further one doubles it, up to a day, but near a certificate's end."""
+SOONEST_SECONDS: Final = 900.0
+"""The least wait after a failure: Let's Encrypt takes five failed validations of a name in an hour."""
 ASK_SECONDS: Final = 43200.0
 """Between two questions for renewal information, if the authority does not say sooner."""
 _LONGEST: Final = 86400.0
+_PART_LEFT: Final = 24  # near its end, and soon after it, a wait is at most this part of the time to or from it
 _INTERRUPTED_SECONDS: Final = 300.0
 _SOONEST_ASK: Final = 60.0
 _MOST_RETRY: Final = 7 * 86400.0
@@ -128,19 +132,35 @@ def plan(
     )
 
 
-def begun(progress: Progress, now: float) -> Progress:
-    """An attempt begins. Whoever ends in the middle of it again and again waits longer and longer all the same."""
-    wait = min(_LONGEST, _INTERRUPTED_SECONDS * 2.0 ** min(progress.failures, 20))
+def begun(progress: Progress, ends: float, now: float) -> Progress:
+    """An attempt begins. Whoever ends in the middle of it again and again waits longer and longer all the same.
+
+    ends: the end of the certificate that is to be renewed, 0.0 if there is none.
+    """
+    wait = _wait(_INTERRUPTED_SECONDS, progress.failures, ends - now)
     return msgspec.structs.replace(
         progress, failures=progress.failures + 1, not_before=now + wait, error=_INTERRUPTED, tried=now
     )
 
 
-def failed(progress: Progress, error: str, retry_after: float, now: float) -> Progress:
-    """The attempt that had begun failed. retry_after: seconds that the authority wants us to wait, 0.0 if unsaid."""
-    wait = min(_LONGEST, AGAIN_SECONDS * 2.0 ** min(max(0, progress.failures - 1), 20))
+def failed(progress: Progress, error: str, retry_after: float, ends: float, now: float) -> Progress:
+    """The attempt that had begun failed. retry_after: seconds that the authority wants us to wait, 0.0 if unsaid.
+
+    ends: as for `begun`.
+    """
+    wait = _wait(AGAIN_SECONDS, max(0, progress.failures - 1), ends - now)
     wait = max(wait, min(retry_after, _MOST_RETRY))
     return msgspec.structs.replace(progress, not_before=now + wait, error=error)
+
+
+def _wait(first: float, failures: int, left: float) -> float:
+    near = max(SOONEST_SECONDS, abs(left) / _PART_LEFT)
+    return min(_LONGEST, near, first * 2.0 ** min(failures, 20))
+
+
+def is_under_way(progress: Progress, now: float) -> bool:
+    """Whether an attempt began and did not end: nobody can tell one that runs from one that was killed just now."""
+    return progress.error == _INTERRUPTED and now < progress.not_before
 
 
 def done(before: Progress, certificate: str, lifetime: float, now: float) -> Progress:

@@ -11,6 +11,7 @@ import stat
 from typing import TYPE_CHECKING, Final
 
 from gatepost.net.identity import IdentityError, ServerIdentity, read_identity
+from gatepost.net.named_files import open_to_read
 from gatepost.protocols.tls.token_uri import is_token_uri
 
 if TYPE_CHECKING:
@@ -124,7 +125,7 @@ def write_whole(path: Path, content: bytes, mode: int = 0o600, own: Callable[[Pa
 def _read(path: Path, what: str) -> bytes:
     """Bounded, and of files alone: the event loop of a worker would wait for a pipe that nobody writes to."""
     try:
-        with os.fdopen(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK), "rb") as file:
+        with os.fdopen(open_to_read(path), "rb") as file:
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
                 raise CertificateFileError(f"{what} {path}: it is not a regular file")
             content = file.read(_MOST + 1)

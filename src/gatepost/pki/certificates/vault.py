@@ -17,6 +17,8 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
+from gatepost.net.named_files import open_to_read
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -109,7 +111,7 @@ def _read(path: Path, what: str, gone: str) -> bytes:
         mode = stat.S_IMODE(path.stat().st_mode)
         if mode & (stat.S_IRWXO | stat.S_IWGRP):
             raise VaultError(f"{what} {path}: mode {mode:04o} lets others use it; run: chmod 0600 {path}")
-        with path.open("rb") as file:
+        with os.fdopen(open_to_read(path), "rb") as file:
             return file.read(_MOST + 1)
     except OSError as error:
         what_to_do = _ACCOUNT if isinstance(error, PermissionError) else gone

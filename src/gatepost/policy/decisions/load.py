@@ -22,11 +22,14 @@ LEAST_SHARE: Final = 0.02
 """What is left of the limits of strangers at worst."""
 CALM_SECONDS: Final = 5.0
 """Without load until limits become wider again."""
+HANDSHAKE_SECONDS: Final = 60.0
+"""Within which a TLS handshake must be complete: one that stops holds more memory than a session."""
 
 _TIGHTER: Final = (0.75, 0.5)  # what the share is multiplied by in a second: at a mark, and far above it
 _WIDER: Final = 1.1  # and in a second of calm
 _OVERLOADED: Final = 0.25  # the share from which on a worker is called that
 _FOR_KNOWN: Final = 0.1  # of connections at a time, which strangers never have
+_LEAST_HANDSHAKE: Final = 10.0
 _EASED: Final = 0.8  # of a mark: what is measured must be below that for limits to become wider
 
 
@@ -154,6 +157,11 @@ def rate_at(limit: int, share: float) -> int:
 def connections_at(total: int, per_source: int, share: float) -> tuple[int, int]:
     """Connections that strangers may have at a time, all together and each source; 0 is no limit."""
     return (max(1, int(total * (1.0 - _FOR_KNOWN) * share + 0.5)) if total else 0), rate_at(per_source, share)
+
+
+def handshake_seconds(share: float) -> float:
+    """Within which the handshake of a stranger must be complete."""
+    return max(_LEAST_HANDSHAKE, HANDSHAKE_SECONDS * share)
 
 
 def identifies(basis: str) -> bool:

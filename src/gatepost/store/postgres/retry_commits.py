@@ -229,9 +229,8 @@ class RetryCommits:
     async def _bring_forward(self, work: BringForward) -> None:
         """A part of it; the rest follows when others had their turn, or at the next start: it may be a million."""
         begun, latest = time.monotonic(), work.latest + self._flusher.shift
-        statement, values = queue_rows.BRING_FORWARD, (latest,)
-        if work.failed:
-            statement, values = queue_rows.BRING_FAILED_FORWARD, (latest, work.failed, *work.after)
+        values: tuple[float | str, ...] = (latest, work.failed, *work.after) if work.failed else (latest,)
+        statement = queue_rows.BRING_FAILED_FORWARD if work.failed else queue_rows.BRING_FORWARD
         rows = await self._wire.run(lambda connection: connection.fetch(statement, *values), "bring forward")
         if len(rows) == queue_rows.BRING_FORWARD_ROWS:
             again = BringForward(work.latest, work.failed, max(map(tuple, rows)))

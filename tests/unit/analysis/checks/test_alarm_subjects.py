@@ -6,16 +6,19 @@ import msgspec
 import pytest
 
 from gatepost.analysis.checks.alarm_subjects import connector_files, failing_renewals, scope_of
+from gatepost.analysis.checks.certificate_alarms import FailedRenewal
 from gatepost.pki.acme.issuer import AuthorityState, Issuer
-from gatepost.pki.acme.schedule import Progress
+from gatepost.pki.acme.schedule import Progress, begun
 from gatepost.pki.certificates.authority import Authority
 from gatepost.pki.certificates.entry import Entry, Origin, Purpose, State, document_of
 from gatepost.policy.connectors.model import parse
 from gatepost.protocols.tls.facts import CertificateFacts
 from gatepost.settings.model import Settings
 from gatepost.store.changes import ConfigStore
+from gatepost.values import replace
 
 NOW = 1_800_000_000.0
+DAY = 86400.0
 HOST = "mx1.contoso.example"
 
 
@@ -77,31 +80,44 @@ def test_client_identities_that_connectors_present(tmp_path):
     assert entry.leaf.dns_names == ("client.contoso.example",)
 
 
-# what was remembered of the authority -> what is told
+AWAY = Progress(failures=1, error="not reachable", not_before=NOW)
+TOLD = {"a": FailedRenewal("not reachable", NOW)}
+RUNS = begun(Progress(), NOW, NOW - 4 * DAY)
+
+# what was remembered of the authority, days left of the certificate and of its life -> what is told
 PROGRESS = [
-    (Progress(), {}),
-    (Progress(failures=1, error="not reachable"), {}),
-    (Progress(failures=2, error="not reachable"), {"a": "not reachable"}),
+    (Progress(), 1, 90, {}),
+    (AWAY, 4, 90, {}),
+    (AWAY, 2.9, 90, TOLD),
+    (AWAY, -1, 90, TOLD),
+    (AWAY, 1.1, 6, {}),
+    (AWAY, 0.9, 6, TOLD),
+    (replace(AWAY, failures=2), 30, 90, TOLD),
+    (RUNS, 4, 90, {"a": None}),
+    (begun(replace(AWAY, failures=2), NOW, NOW - 4 * DAY), 4, 90, {"a": None}),
+    (RUNS, 2.9, 90, {"a": FailedRenewal("the gateway ended while it requested the certificate", RUNS.not_before)}),
 ]
 
 
-@pytest.mark.parametrize(("progress", "told"), PROGRESS)
+@pytest.mark.parametrize(("progress", "left", "life", "told"), PROGRESS)
 @pytest.mark.parametrize("is_on", [True, False])
-def test_renewals_that_fail(tmp_path, progress, told, is_on):
+def test_renewals_that_fail(tmp_path, progress, left, life, told, is_on):
     acme = {"directory_url": "https://ca.example/dir", "agree_tos": True} if is_on else {}
     (tmp_path / "key").write_bytes(b"k" * 32)
     (tmp_path / "key").chmod(0o600)
     sections = {"server": {"hostname": HOST}, "acme": acme, "store": {"master_key": f"file:{tmp_path}/key"}}
     settings = Settings(**sections)
     store = ConfigStore(tmp_path / "config.db")
-    leaf = CertificateFacts("CN=x", "CN=CA", "1", HOST, (HOST,), (), "aa" * 32, "b", "c", 0, NOW, "EC-P-256")
+    begin = NOW - life * DAY
+    leaf = CertificateFacts("CN=x", "CN=CA", "1", HOST, (HOST,), (), "aa" * 32, "b", "c", begin, NOW, "EC-P-256")
     entry = Entry("a", leaf, state=State.CURRENT, origin=Origin.ACME)
     issuer = Issuer(settings, store)
     content = {issuer._place("state"): msgspec.json.encode(AuthorityState(progress={HOST: progress}))}
     store.apply({"certificate": {"a": document_of(entry)}}, author="test", content=content)
     scope = scope_of(organizations(domain()), settings)
     assert scope.acme is is_on
-    assert failing_renewals(settings, store, scope) == (told if is_on else {})
+    now = NOW - left * DAY
+    assert failing_renewals(settings, store, scope, now) == (told if is_on else {})
     store.apply({"certificate": {"a": {}}}, author="test")
-    assert failing_renewals(settings, store, scope) == (None if is_on else {})
+    assert failing_renewals(settings, store, scope, now) == (None if is_on else {})
     store.close()

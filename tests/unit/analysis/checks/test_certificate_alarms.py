@@ -9,6 +9,7 @@ from gatepost.analysis.alarms.alarm_state import Memory
 from gatepost.analysis.checks.certificate_alarms import (
     ChainSeen,
     Endpoint,
+    FailedRenewal,
     Observed,
     Scope,
     TlsaSeen,
@@ -21,6 +22,7 @@ from gatepost.analysis.checks.certificate_alarms import (
 )
 from gatepost.pki.certificates.entry import Entry, Origin, Purpose, State
 from gatepost.protocols.tls.facts import CertificateFacts
+from gatepost.times import minute_text
 from gatepost.values import replace
 
 NOW = 1_800_000_000.0
@@ -162,6 +164,9 @@ def test_a_certificate_without_names_is_followed_by_what_is_named_for_it():
     assert judged(old, new)[0].title.startswith("the certificate a for CN=mx1.contoso.example expires in")
 
 
+FAILED = FailedRenewal("no\x1bway", NOW + 900)
+
+
 def chain(**fields: Any) -> Observed:
     return Observed(chains={"a": ChainSeen(**fields)})
 
@@ -172,8 +177,9 @@ CHAINS = [
     (chain(revoked="by somebody"), [("revoked", "critical")]),
     (chain(missing="CN=Middle"), [("chain-incomplete", "error")]),
     (Observed(chains={"b": ChainSeen(revoked="by somebody")}), []),
-    (Observed(renewals={"a": "no way"}), [("renewal-failing", "warning")]),
-    (Observed(renewals={"b": "no way"}), []),
+    (Observed(renewals={"a": FAILED}), [("renewal-failing", "warning")]),
+    (Observed(renewals={"a": None}), []),
+    (Observed(renewals={"b": FAILED}), []),
 ]
 
 
@@ -185,10 +191,21 @@ def test_what_was_seen_of_a_chain(observed, expected, state):
     assert all(one.certificate == "a" for one in found)
 
 
-def test_a_renewal_that_fails_near_the_end_is_an_error():
-    found = judged(entry(days=6, origin=Origin.ACME, life=10), observed=Observed(renewals={"a": "no\x1bway"}))
-    assert shown(found) == [("renewal-failing", "error")]
-    assert "The last try said: no\ufffdway" in found[0].detail
+@pytest.mark.parametrize(("days", "severity"), [(6, "error"), (1.1, "error"), (0.9, "critical")])
+def test_a_renewal_that_fails_near_the_end_is_graver(days, severity):
+    one = entry(days=days, origin=Origin.ACME, life=2)
+    (alarm,) = judged(one, observed=Observed(renewals={"a": FAILED}))
+    assert (alarm.kind, alarm.severity) == ("renewal-failing", severity)
+    assert "certificate a for " in alarm.title
+
+
+def test_a_renewal_that_fails_names_cause_end_and_next_try():
+    (alarm,) = judged(entry(days=6, origin=Origin.ACME, life=10), observed=Observed(renewals={"a": FAILED}))
+    end, again = minute_text(NOW + 6 * DAY), minute_text(NOW + 900)
+    text = f"The certificate ends at {end}, the next try is at {again}. The last one said: no\ufffdway."
+    assert alarm.detail == text
+    late = judged(entry(days=6, origin=Origin.ACME, life=10), observed=Observed(renewals={"a": FailedRenewal("no", 5)}))
+    assert f"the next try is at {minute_text(NOW)}" in late[0].detail, "what is overdue is tried now"
 
 
 MUST = entry(must_staple=True)
@@ -300,6 +317,8 @@ OPEN = [
     (standing(Kind.STAPLE_MISSING), FULL, False),
     (standing(Kind.RENEWAL_FAILING), Observed(), True),
     (standing(Kind.RENEWAL_FAILING), FULL, False),
+    (standing(Kind.RENEWAL_FAILING), Observed(renewals={"a": None}), True),
+    (standing(Kind.RENEWAL_FAILING), Observed(renewals={"b": None}), False),
     (standing(Kind.EXPIRY), Observed(), False),
     (standing(Kind.NAME_NOT_COVERED, "", NAME), Observed(), False),
 ]

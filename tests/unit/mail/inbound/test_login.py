@@ -8,6 +8,7 @@ import threading
 
 import pytest
 
+from gatepost.mail.inbound import login as module
 from gatepost.mail.inbound.credentials import content_name, make_credential
 from gatepost.mail.inbound.login import MECHANISMS, TOKEN_MECHANISMS, LoginOutcome, Logins, TokenLogin, mechanisms
 from gatepost.net.tasks import spawn
@@ -207,3 +208,17 @@ async def test_an_organization_without_passwords(scene, directory):
     assert outcome.reply.code == 535
     assert "no password is set or may be used" in outcome.reason
     assert scene.scram("ann@contoso.example").reply.code == 535
+
+
+def test_who_is_told_to_come_back_as_others_wait_has_not_failed(scene, monkeypatch):
+    """Else a flood of log-ins would lock everybody out for as long as if they had guessed passwords."""
+
+    async def main():
+        with monkeypatch.context() as crowded:
+            crowded.setattr(module, "_WAITING", 0)
+            for _ in range(30):
+                assert (await scene.plain("ann@contoso.example")).reply is module.BUSY
+        assert (await scene.plain("ann@contoso.example", "wrong")).reply.code == 535
+        assert (await scene.plain("ann@contoso.example")).user == "ann@contoso.example"
+
+    asyncio.run(main())

@@ -774,6 +774,15 @@ async def test_a_handshake_that_fails_ends_the_session_without_a_word(gate, capl
     assert "(client.example): " in caplog.text
 
 
+async def test_a_handshake_has_less_time_than_an_idle_session(gate, monkeypatch):
+    monkeypatch.setattr("gatepost.mail.inbound.refusals.HANDSHAKE_SECONDS", 0.2)
+    async with gate.open():
+        idle, client = await gate.greeted(), await gate.greeted()
+        assert await client.say("STARTTLS") == "220 2.0.0 Ready to start TLS"
+        assert await client.reply() == "closed"
+        assert await idle.say("NOOP") == "250 2.0.0 OK"
+
+
 @pytest.mark.parametrize("way", ["time", "drain"])
 async def test_nothing_is_said_into_a_handshake(gate, way):
     async with gate.open():

@@ -80,6 +80,14 @@ def test_load_makes_limits_tighter_for_strangers_only(clock):
         assert taken(limits, OTHER) == 1000
 
 
+def test_load_leaves_strangers_less_time_for_a_handshake(clock):
+    limits, _ = limits_of(clock, {})
+    limits.recognize(OTHER)
+    assert (limits.handshake_seconds(ONE), limits.handshake_seconds(OTHER)) == (60.0, 60.0)
+    limits.share = 0.25
+    assert (limits.handshake_seconds(ONE), limits.handshake_seconds(OTHER)) == (15.0, 60.0)
+
+
 def test_in_a_flood_most_are_not_even_told_why(clock):
     limits, _ = limits_of(clock, {RateLimit.CONNECTIONS: Rate(0, 60)})
     quotas = [limits.connection(f"10.0.{number >> 8}.{number & 255}") for number in range(1000)]

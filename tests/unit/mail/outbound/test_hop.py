@@ -7,7 +7,7 @@ import pytest
 
 from gatepost.mail.outbound.connection import Step, Watch
 from gatepost.mail.outbound.contexts import ClientContexts, has_classical
-from gatepost.mail.outbound.failure import HopFailed
+from gatepost.mail.outbound.failure import REVOCATION_UNKNOWN, HopFailed
 from gatepost.mail.outbound.hop import Hop, HopOpener, OpenHop
 from gatepost.net.engine import server_context
 from gatepost.net.identity import ServerIdentity
@@ -58,11 +58,13 @@ def test_names_and_addresses(host: str, address: str, server_name: str, endpoint
 
 def opened(world: Any, kit: Any, peer: Any, requirement: Requirement, **fields: Any) -> OpenHop | HopFailed:
     error, revocation = fields.pop("handshake_error", ""), fields.pop("revocation", None)
+    on_unknown = fields.pop("on_unknown", lambda _: None)
 
     async def run() -> OpenHop | HopFailed:
         async with peer:
             world.build()
             opener = HopOpener("gate.example", world.contexts, kit.FAST, revocation=revocation)
+            opener.on_unknown = on_unknown
             hop = Hop("mx.b.example", "127.0.0.1", peer.port, requirement, **fields)
             try:
                 found = await opener.open(hop, handshake_error=error)
@@ -230,6 +232,33 @@ def test_revoked_certificates(
         assert (found.failure.reply.code, found.failure.reply.enhanced) == (450, "4.7.320")
         assert f"it is {status}" in found.failure.detail
         assert peer.said("MAIL") == 0
+
+
+@pytest.mark.parametrize("proof", [Identity(("mx.b.example",)), StsProof("b.example", "mx.b.example")])
+@pytest.mark.parametrize(
+    ("check", "revocation", "waits"),
+    [
+        (HARD, Revocation("unknown", "no answer"), True),
+        (SOFT, Revocation("unknown", "no answer"), False),
+        (HARD, Revocation("revoked", "it is"), False),
+        (HARD, Revocation("unknown", "nothing was stapled", demanded=True), False),
+    ],
+)
+def test_what_waits_as_nobody_can_tell_is_told_and_known_by_its_last_error(
+    world: Any, kit: Any, proof: Any, check: RevocationCheck, revocation: Revocation, waits: bool
+) -> None:
+    """A chain whose server must staple is not asked about: no list helps it."""
+    checker, awaited = Checker("unknown"), []
+    checker.revocation = revocation
+    requirement = Authenticated((), (proof,), revocation=check)
+    peer = kit.Peer(tls=world.identity("mx.b.example"))
+    found = opened(world, kit, peer, requirement, revocation=checker, on_unknown=awaited.append)
+    assert [(chain.trusted, len(chain.path)) for chain in awaited] == ([(True, 2)] if waits else [])
+    if waits:
+        assert isinstance(found, HopFailed)
+        assert found.failure.reply.text.startswith(REVOCATION_UNKNOWN)
+    elif isinstance(found, HopFailed) and not revocation.demanded:
+        assert not found.failure.reply.text.startswith(REVOCATION_UNKNOWN)
 
 
 def test_hard_fail_passes_nobody_where_nobody_can_be_asked(world: Any, kit: Any) -> None:

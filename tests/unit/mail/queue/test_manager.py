@@ -996,7 +996,7 @@ def test_a_hold_or_drop_of_what_is_not_in_memory_takes_nothing_up(rig, action):
 
 
 @pytest.mark.parametrize("ending", [False, True])
-def test_what_waits_for_names_is_tried_when_nameservers_answer_again(rig, ending):
+def test_what_waits_for_names_is_tried_when_they_can_be_had_again(rig, ending):
     rig.peer.replies = {ANN: [NO_NAME, OK], "bob@other.example": [LATER, OK]}
 
     async def main():
@@ -1007,7 +1007,7 @@ def test_what_waits_for_names_is_tried_when_nameservers_answer_again(rig, ending
             gate = manager._waiting.hop(PARTNER).gate
             gate.fail(NO_NAME, rig.now + 900, "contoso")
             manager._draining = ending
-            manager.names_answered()
+            manager.try_again("450 4.4.312 ")
             await rig.calm()
             assert rig.tried() == ([] if ending else [ANN])
             assert gate.closed(rig.now) is ending

@@ -9,6 +9,7 @@ import apsw
 import pytest
 
 from gatepost.manage.access import accounts as module
+from gatepost.manage.access import login_rate_limiter
 from gatepost.manage.access.principal import Principal, Role, Scope
 from gatepost.manage.access.records import (
     AccountError,
@@ -18,6 +19,7 @@ from gatepost.manage.access.records import (
     AuditOutcome,
     LogInRefused,
 )
+from gatepost.manage.access.slots import Slots
 from gatepost.pki.certificates.vault import Vault
 from gatepost.store.interface import StoreFailure
 
@@ -148,6 +150,22 @@ def test_nobody_learns_which_names_there_are(place, monkeypatch, name):
     who = name if name in {"ann", "off"} else ""  # people type passwords where names belong
     assert caught.value.name == who
     assert caught.value.why in {"there is no such user", "the password does not fit", "the user is disabled"}
+
+
+def test_a_log_in_whose_password_was_not_tried_as_others_wait_is_no_failure(place, monkeypatch):
+    """Else whoever keeps all places busy locks everybody out for longer than that."""
+    place.user()
+    limiter = place.accounts._rate_limiter
+    with monkeypatch.context() as crowded:
+        crowded.setattr(login_rate_limiter, "_PATIENCE", 0.01)
+        crowded.setattr(limiter, "_hashing", Slots(0))
+        for _ in range(25):
+            with pytest.raises(LogInRefused) as caught:
+                place.log_in("ann")
+            assert caught.value.wait == 0.01
+    with pytest.raises(LogInRefused):
+        place.log_in("ann", "wrong")
+    place.log_in("ann")
 
 
 @pytest.mark.parametrize("name", ["ann", "eve"])

@@ -213,3 +213,18 @@ def test_organizations_take_turns():
 
     Batch(names, try_one).run(ConcurrencyLimit(1, 1, ""), lambda _: None)
     assert "fabrikam" in order[:3], "three take the first of the queue; without turns it would be the last"
+
+
+def test_one_that_fails_for_a_reason_of_ours_leaves_the_others_their_turn(caplog):
+    """On whichever thread it was tried: nothing of the call says that it still runs, or waits."""
+
+    def try_one(connector, _token):
+        if connector.name != "9":
+            raise RuntimeError("secret")
+        return {"outcome": "validated", "verdict": "it works"}
+
+    results = Batch([name(str(number)) for number in range(10)], try_one).run(TurnLimit(), lambda _: None).results
+    assert {result.state for result in results} == {"done"}
+    assert [result.outcome for result in results] == ["unknown"] * 9 + ["validated"]
+    assert "secret" not in results[0].verdict
+    assert "connector 0 of contoso could not be validated" in caplog.text

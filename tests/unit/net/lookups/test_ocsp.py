@@ -33,7 +33,7 @@ def test_the_certificate_is_asked_for_once_by_however_many() -> None:
             responders = Responders(HttpClient(Resolver(Nameservers(["127.0.0.1:9"]))), timeout=5, clock=lambda: 0.0)
 
             def ask() -> Any:
-                return responders.ask(web.url("/ocsp"), LEAF, AUTHORITY.certificate, now=TIME, private=True)
+                return responders.ask(web.url("/ocsp"), LEAF, AUTHORITY.certificate, now=TIME, reach=None)
 
             found = await asyncio.gather(*(ask() for _ in range(5)))
             return {one.status for one in found}, web.heads
@@ -61,7 +61,7 @@ def test_an_unusable_answer_about_one_says_nothing_of_another() -> None:
             for certificate in (LEAF, LEAF, OTHER):
                 try:
                     standing = await responders.ask(
-                        web.url("/ocsp"), certificate, AUTHORITY.certificate, now=TIME, private=True
+                        web.url("/ocsp"), certificate, AUTHORITY.certificate, now=TIME, reach=None
                     )
                     found.append(standing.status)
                 except RevocationError as failure:
@@ -77,7 +77,7 @@ def test_a_responder_that_is_not_there_is_not_asked_for_the_next() -> None:
             responders = Responders(HttpClient(Resolver(Nameservers(["127.0.0.1:9"]))), timeout=5, clock=lambda: 0.0)
             for certificate in (LEAF, OTHER):
                 with pytest.raises(RevocationError, match="status 404"):
-                    await responders.ask(web.url("/x"), certificate, AUTHORITY.certificate, now=TIME, private=True)
+                    await responders.ask(web.url("/x"), certificate, AUTHORITY.certificate, now=TIME, reach=None)
             await responders.close()
             return len(web.requests)
 

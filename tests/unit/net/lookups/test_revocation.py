@@ -6,7 +6,8 @@ import asyncio
 import os
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Self
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, Self, cast
 
 import pytest
 from cryptography import x509
@@ -20,6 +21,7 @@ from gatepost.net.lookups.dns import Resolver
 from gatepost.net.lookups.http import HttpClient
 from gatepost.net.lookups.nameservers import Nameservers
 from gatepost.net.lookups.revocation import RevocationChecker
+from gatepost.policy.connectors.addresses import AddressPolicy
 from gatepost.protocols.tls.facts import ChainStatus, ChainVerdict, Revocation
 from gatepost.testing.process import free_port
 
@@ -27,10 +29,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from gatepost.net.lookups.authority_origin import AuthorityOrigin
+
 TIME = NOW.timestamp()
 KEY_COMPROMISE = x509.ReasonFlags.key_compromise
 ROOT = StatusAuthority("Root")
 STRANGER = StatusAuthority("Stranger")
+ROOTS = {ROOT.certificate.public_bytes(Encoding.DER)}
 
 
 @dataclass
@@ -390,6 +395,26 @@ def test_an_authority_of_the_whole_world_names_no_address_of_ours(monkeypatch: p
     assert found.status == "unknown"
     assert "is no public address" in found.detail
     assert requests == []
+
+
+@pytest.mark.parametrize(("networks", "status", "asked"), [((), "unknown", 0), (("127.0.0.0/8",), "good", 1)])
+@pytest.mark.parametrize("path", ["crl", "ocsp"])
+def test_an_authority_of_a_tenant_leads_only_where_tenants_may_reach(
+    path: str, networks: tuple[str, ...], status: str, asked: int
+) -> None:
+    """Whoever makes the authority says in its certificates what the gateway is to call."""
+
+    async def act(web: Web) -> tuple[Revocation, list[str]]:
+        scene = Scene(web, crl=("/crl",) if path == "crl" else (), ocsp=("/ocsp",) if path == "ocsp" else ())
+        scene.publish()
+        scene.respond()
+        scene.checker._tenants = AddressPolicy.of(networks)
+        scene.checker.origin = cast("AuthorityOrigin", SimpleNamespace(is_tenants=ROOTS.__contains__))
+        return await scene.check(), web.requests
+
+    found, requests = play(act)
+    assert (found.status, len(requests)) == (status, asked)
+    assert ("tenants_may_reach" in found.detail) is (status == "unknown")
 
 
 def test_a_machine_without_roots_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:

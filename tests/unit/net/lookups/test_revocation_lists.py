@@ -31,7 +31,7 @@ TIME = NOW.timestamp()
 async def _find(web: Web, folder: Path | None, *paths: str, authority: StatusAuthority = AUTHORITY) -> list[int]:
     lists = RevocationLists(HttpClient(Resolver(Nameservers(["127.0.0.1:9"]))), folder, timeout=5, clock=lambda: 0.0)
     found = [
-        await lists.find(web.url(path), authority.certificate, now=TIME, private=True)  # one after the other
+        await lists.find(web.url(path), authority.certificate, now=TIME, reach=None)  # one after the other
         for path in paths
     ]
     await lists.close()
@@ -143,7 +143,7 @@ def test_large_lists_are_read_one_after_the_other(tmp_path: Path, monkeypatch: p
                     HttpClient(Resolver(Nameservers(["127.0.0.1:9"]))), tmp_path, timeout=5, clock=lambda: 0.0
                 )
                 await asyncio.gather(
-                    *(lists.find(web.url(f"/{n}"), AUTHORITY.certificate, now=TIME, private=True) for n in range(5))
+                    *(lists.find(web.url(f"/{n}"), AUTHORITY.certificate, now=TIME, reach=None) for n in range(5))
                 )
                 await lists.close()
 

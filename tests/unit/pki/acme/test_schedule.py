@@ -7,11 +7,13 @@ from hypothesis import strategies as st
 
 from gatepost.decoding import from_json
 from gatepost.pki.acme.schedule import (
+    SOONEST_SECONDS,
     Progress,
     Step,
     begun,
     done,
     failed,
+    is_under_way,
     latest,
     plan,
     renewal_at,
@@ -126,8 +128,8 @@ def test_what_has_no_certificate_comes_before_questions():
     assert plan([NAMES], [entry()], {NAMES: KNOWN}, 0.0, NOW) == []
 
 
-def attempt(progress, now, retry_after=0.0):
-    return failed(begun(progress, now), "why", retry_after, now)
+def attempt(progress, now, retry_after=0.0, ends=0.0):
+    return failed(begun(progress, ends, now), "why", retry_after, ends, now)
 
 
 def test_failures_wait_an_hour_then_twice_as_long_up_to_a_day():
@@ -141,6 +143,52 @@ def test_failures_wait_an_hour_then_twice_as_long_up_to_a_day():
     assert done(progress, "bb", 90 * DAY, NOW) == Progress(tried=NOW, succeeded=NOW, certificate="bb")
 
 
+# days from the certificate's end, less than 0 after it -> hours until the first, the fourth and a late further try
+NEAR = {
+    60: (1, 8, 24),
+    24: (1, 8, 24),
+    12: (1, 8, 12),
+    3: (1, 3, 3),
+    1: (1, 1, 1),
+    0.5: (0.5, 0.5, 0.5),
+    0.1: (0.25, 0.25, 0.25),
+    0: (0.25, 0.25, 0.25),
+    -0.1: (0.25, 0.25, 0.25),
+    -2: (1, 2, 2),
+    -60: (1, 8, 24),
+}
+
+
+@pytest.mark.parametrize(("days", "hours"), NEAR.items())
+def test_near_the_end_it_is_tried_more_often(days, hours):
+    waits = []
+    for failures in (0, 3, 10):
+        progress = attempt(Progress(failures=failures), NOW, ends=NOW + days * DAY)
+        waits.append((progress.not_before - NOW) / HOUR)
+    assert tuple(waits) == hours
+
+
+@given(st.floats(-1, 1), st.integers(0, 4000))
+def test_no_name_is_tried_more_than_four_times_in_an_hour(days, failures):
+    """Let's Encrypt takes five failed validations of a name in an hour."""
+    assert attempt(Progress(failures=failures), NOW, ends=NOW + days * DAY).not_before - NOW >= SOONEST_SECONDS
+
+
+def test_the_authority_may_want_a_longer_wait_near_the_end_too():
+    assert attempt(Progress(), NOW, 5 * HOUR, ends=NOW + HOUR).not_before == NOW + 5 * HOUR
+
+
+def test_who_is_ended_in_the_middle_near_the_end_does_not_wait_a_day():
+    assert begun(Progress(failures=10), NOW + HOUR, NOW).not_before == NOW + SOONEST_SECONDS
+
+
+def test_an_attempt_is_under_way_until_it_ends_or_counts_as_killed():
+    one = begun(Progress(), 0.0, NOW)
+    assert [is_under_way(one, NOW + later) for later in (0, 299, 300)] == [True, True, False]
+    assert not is_under_way(failed(one, "why", 0.0, 0.0, NOW), NOW)
+    assert not is_under_way(done(one, "bb", DAY, NOW), NOW)
+
+
 RETRIES = {0.0: 1, 60.0: 1, 5 * HOUR: 5, 1e9: 7 * 24}
 
 
@@ -150,19 +198,19 @@ def test_the_authority_may_want_a_longer_wait(retry_after, hours):
 
 
 def test_who_is_ended_in_the_middle_waits_too_and_longer_each_time():
-    one = begun(Progress(), NOW)
+    one = begun(Progress(), 0.0, NOW)
     assert (one.not_before - NOW, one.error) == (
         300,
         "the gateway ended while it requested the certificate",
     )
-    assert begun(one, NOW).not_before - NOW == 600
+    assert begun(one, 0.0, NOW).not_before - NOW == 600
 
 
 @given(st.lists(st.booleans(), max_size=2000))
 def test_never_more_than_a_day_never_at_once(outcomes):
     progress = Progress()
     for ended in outcomes:
-        progress = begun(progress, NOW) if ended else attempt(progress, NOW)
+        progress = begun(progress, 0.0, NOW) if ended else attempt(progress, NOW)
         assert 300 <= progress.not_before - NOW <= DAY
 
 
@@ -173,7 +221,7 @@ def test_what_the_authority_wants_renewed_without_end_is_not_renewed_without_end
         one = with_renewal_info(progress, "aa", NOW - DAY, NOW + now, NOW + now)
         if step(NAMES, entry(), one, 0.0, NOW + now):
             orders.append(now)
-            progress = done(begun(one, NOW + now), "aa", 90 * DAY, NOW + now)
+            progress = done(begun(one, NOW + 90 * DAY, NOW + now), "aa", 90 * DAY, NOW + now)
     assert 20 < len(orders) <= 50
     short = done(Progress(succeeded=NOW - 60), "bb", 600.0, NOW)
     assert short.not_before == NOW + 150  # of a private authority

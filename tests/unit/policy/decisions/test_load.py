@@ -16,6 +16,7 @@ from gatepost.policy.decisions.load import (
     Measurements,
     RateLimit,
     connections_at,
+    handshake_seconds,
     identifies,
     next_state,
     rate_at,
@@ -124,6 +125,11 @@ def test_levels(share, level):
 @pytest.mark.parametrize(("limit", "rates"), [(0, (0, 0, 0)), (600, (600, 150, 12)), (10, (10, 2, 1)), (1, (1, 1, 1))])
 def test_rates_of_strangers(limit, rates):
     assert tuple(rate_at(limit, share) for share in (1.0, 0.25, 0.02)) == rates
+
+
+@pytest.mark.parametrize(("share", "seconds"), [(1.0, 60.0), (0.5, 30.0), (0.1, 10.0), (0.02, 10.0)])
+def test_the_time_for_a_handshake_of_strangers(share, seconds):
+    assert handshake_seconds(share) == seconds
 
 
 @pytest.mark.parametrize(
