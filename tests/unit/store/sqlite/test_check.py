@@ -73,7 +73,8 @@ def test_bodies_that_are_lost(shop, waiting):
     big.unlink()
     queue(shop, "DELETE FROM body WHERE id = ?", small)
     lost, missing = texts(checked(shop.path))
-    assert lost.startswith(f"1 message, without a whole body: their senders get a notice when they expire ({small:016x}")
+    notice = "their senders get a notice when they expire"
+    assert lost.startswith(f"1 message, without a whole body: {notice} ({small:016x}")
     assert missing.startswith("1 message, whose big file is missing or short")
 
 
