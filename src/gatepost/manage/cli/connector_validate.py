@@ -261,7 +261,9 @@ def _print_tasks(tasks: Sequence[Task]) -> None:
         same = list(group)
         if status is TaskStatus.SKIPPED and len(same) > 1:
             names = ", ".join(task.name for task in same)
-            click.echo(_wrapped(f"{_head(status, _('skipped'))}{names}: {printable(same[0].text)}", " " * _INDENT))
+            click.echo(
+                _wrapped(f"{_head(status, _('skipped'))}{names}: {printable(ours(same[0].text))}", " " * _INDENT)
+            )
             continue
         for task in same:
             _print_task(task)

@@ -25,6 +25,7 @@ from gatepost.manage.pages.paging import foot, order_of, paged, sorted_by
 from gatepost.manage.pages.rendering import render, see_other
 from gatepost.manage.pages.resource_kinds import KIND_PAGES, KindPage, column_key, status_of
 from gatepost.manage.pages.resource_paths import edit_path, list_path, named_path, part_path, version_path
+from gatepost.manage.pages.text_filters import sentence
 from gatepost.manage.use_cases.directory_password import (
     RemoveDirectoryPassword,
     SetDirectoryPassword,
@@ -282,7 +283,7 @@ def _acted(request: Request, page: KindPage, one: Part, more: _More | None) -> R
         if refusal.kind is RefusalKind.UNREADABLE:
             raise
         return _shown(request, page, one, more, HTTPStatus.UNPROCESSABLE_ENTITY, refusal.text)
-    label = one.label[:1].upper() + one.label[1:]
+    label = sentence(ours(one.label))
     text = " ".join([_("%(label)s was removed.", label=label), *map(ours, outcome.warnings)])
     return see_other(request, list_path(page.kind), text, "warn" if outcome.warnings else "pass")
 
@@ -309,7 +310,7 @@ def edit_part(request: Request, one: Part, plural: str, first: tuple[str, ...]) 
     def changes() -> Sequence[PartChange]:
         return _changes(request, one, _CHANGES)
 
-    label = one.label[:1].upper() + one.label[1:]
+    label = sentence(ours(one.label))
     trail = ((plural, list_path(one.kind)), (name, part_path(one)), (_("Edit"), ""))
     identity = one.kind.identity
     edited = EditedResource(

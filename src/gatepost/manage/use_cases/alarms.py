@@ -28,6 +28,7 @@ from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.times import stamp
 from gatepost.pki.certificates.inventory import Inventory
 from gatepost.pki.certificates.listed import listed
+from gatepost.quantity import quantity
 from gatepost.store.interface import StoreFailure
 
 if TYPE_CHECKING:
@@ -158,8 +159,18 @@ def summary(alarms: ActiveAlarms, command: str = "gatepost alarms") -> str:
     if not alarms.alarms:
         return f"some checks could not run: {alarms.unknown[0]}" if alarms.unknown else "no alarms"
     counts = Counter(alarm.severity for alarm in alarms.alarms)
-    many = ", ".join(f"{counts[severity]} {severity}" for severity in reversed(tuple(Severity)) if counts[severity])
-    return f"{many}: {alarms.alarms[0].title} ({command})"
+    many = ", ".join(_counted(severity, counts[severity]) for severity in reversed(tuple(Severity)) if counts[severity])
+    return f"{many}: {alarms.alarms[0].title} (see {command})"
+
+
+def _counted(severity: Severity, number: int) -> str:
+    match severity:
+        case Severity.WARNING:
+            return quantity(number, "warning")
+        case Severity.ERROR:
+            return quantity(number, "error")
+        case Severity.CRITICAL:
+            return quantity(number, "critical alarm")
 
 
 def _alarm(alarm: Alarm) -> ActiveAlarm:

@@ -83,7 +83,7 @@ def test_words():
         for one in (FAILING, OLD)
     )
     found = ActiveAlarms([failing, old], 5.0, ["dns"])
-    assert summary(found) == "1 critical, 1 warning: about contoso/bank/bank.example (gatepost alarms)"
+    assert summary(found) == "1 critical alarm, 1 warning: about contoso/bank/bank.example (see gatepost alarms)"
     assert summary(ActiveAlarms([], 5.0, ["dns"])) == "some checks could not run: dns"
     assert summary(ActiveAlarms([], 5.0, [])) == "no alarms"
     assert found.of_certificates() == ActiveAlarms([], 5.0, ["dns"])
