@@ -59,6 +59,10 @@ _COMMANDS = """\
 What `gatepost COMMAND --help` prints. Data goes to standard output, messages to standard error; `--json` prints data
 for machines, with stable keys. Generated from the commands themselves.
 
+With `--json`, rows are an array, also where there are none. An answer that says more than its rows is an object, with
+the rows under their noun: `certificate list` (`certificates`, `client_identities`, `requests`, and `trouble`, which
+could not be read) and `alarms` (`alarms`, and `unknown`, which could not be checked: an empty array would look well).
+
 On a terminal in Swedish or German (LC_ALL, LC_MESSAGES, LANG, LANGUAGE) commands speak that language: help, headings,
 outcomes, questions and errors of their own. Exit codes, `--json` with all that it prints, tables in a pipe, files, and
 the names of commands, options, fields and states are the same in every language; `LC_ALL=C` makes the rest English.

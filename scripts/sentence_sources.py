@@ -33,7 +33,7 @@ _COMMAND: Final = re.compile(r"(?:gatepost|openssl|chown|mkdir|ss|du|delv|system
 _DATA: Final = re.compile(
     r".*\r\n.*|%\((?:domain|own|tlsrpt|name)\)s\. IN .*|_dmarc\..*|organization\.%.*|changeover: .*"
     r"|(?:From|Subject|TLS-Required): .*|application/.*|certificate changeover %.*|(?:%\(note\)s; )?forced: .*"
-    r"|[A-Z]+=.*",
+    r"|[A-Z]+=.*|\s*(?:SELECT|INSERT|UPDATE|DELETE|PRAGMA|CREATE|VACUUM|LOCK|BEGIN|WHERE|ORDER|UNION|document <>) .*",
     re.DOTALL,
 )
 """Mails, records, names of fields, and notes that histories keep: no sentences, though they have several words."""

@@ -6,7 +6,8 @@ to %(domain)s waits". A page that shows the text finds the template whose words 
 
 Values stay as they are: names, numbers, and what a peer said. Only a value whose placeholder begins with `own_` is text
 of ours by itself, and is translated as a sentence. Of several templates that fit, the one counts that leaves least of
-the text to values; where that is not decided, or none fits, the text stays in English. Sentences with "; " between them
+the text to values, then the one with the longest text of its own; where that is not decided, or none fits, the text
+stays in English. Sentences with "; " between them
 are translated if each is ours, and so are parts of a value of ours with ", " between them. Only what is ours is to be
 given to `ours`, never a reply of a peer by itself. Capital and full stop may differ from the template's, as sentences
 are put together of such texts. Time is in proportion to the text.
@@ -73,10 +74,11 @@ class Template(NamedTuple):
 
 
 class Reading(NamedTuple):
-    """A text in the language. rest: characters of it that are of values, and in no template."""
+    """A text in the language. rest: characters of it that are of values, and in no template. words: of its template."""
 
     text: str
     rest: int
+    words: int = 0
 
 
 def template(text: str, singular: str = "") -> Template:
@@ -133,6 +135,8 @@ class Sentences:
         if least and (joined := self._joined(text, "; ", depth)) and joined.rest < least:
             return joined
         readings = [reading for reading in readings if reading.rest == least]
+        most = max((reading.words for reading in readings), default=0)
+        readings = [reading for reading in readings if reading.words == most]
         return readings[0] if len({reading.text for reading in readings}) == 1 else None
 
     def _joined(self, text: str, sign: str, depth: int) -> Reading | None:
@@ -171,7 +175,8 @@ class Sentences:
         translation = self._translations.gettext(template.id)
         filled = self._as_text(translation % shown if shown else translation, text, template)
         known = {name: reading.rest for name, reading in own.items() if reading}
-        return Reading(filled, sum(known.get(name, len(value)) for name, value in values.items()))
+        rest = sum(known.get(name, len(value)) for name, value in values.items())
+        return Reading(filled, rest, sum(map(len, template.literals)))
 
     def _counted(self, template: Template, values: dict[str, str]) -> str:
         if not _NUMBER.fullmatch(values["num"]):

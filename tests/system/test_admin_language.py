@@ -30,6 +30,19 @@ SENTENCES = re.compile(
 )
 
 
+# Words that hold English sentences together, and that are no words of the other language.
+ENGLISH = {
+    "sv": re.compile(r"\b(the|is|are|was|which|and|with|not|that|this|from|of|cannot|there|been)\b"),
+    "de": re.compile(r"\b(the|is|are|which|and|with|that|this|from|of|cannot|there|been)\b"),
+}
+# Names and sample data of the world that the pages show, codes and what administrators and peers wrote.
+SAMPLES = re.compile(
+    r"no connector is for the domain, so mail goes to its MX hosts|not-published|only-if-not-offered"
+    r"|accepted-domains-and-null|comment\W+With \d+|^With \d+$"
+    r"|(minutes|meeting|order) (of|on|for) .*|of last week|\bFrom\b|MAIL FROM"
+)
+
+
 class Brackets(NullTranslations):
     """Every message in brackets."""
 
@@ -46,6 +59,8 @@ class Brackets(NullTranslations):
 class Outside(HTMLParser):
     """Collect the texts of a page that stand outside of brackets."""
 
+    data = DATA
+
     def __init__(self):
         super().__init__()
         self.found = []
@@ -56,7 +71,7 @@ class Outside(HTMLParser):
         row = tag == "th" and values.get("scope") == "row"
         if tag not in VOID:
             self._open.append("td" if row else "pre" if values.get("lang") == "en" else tag)
-        if not DATA & set(self._open):
+        if not self.data & set(self._open):
             self.found += [text for name in SPOKEN if (text := self._outside(values.get(name) or "", 0)[0])]
 
     def handle_endtag(self, tag):
@@ -65,7 +80,7 @@ class Outside(HTMLParser):
 
     def handle_data(self, data):
         text, self._depth = self._outside(data, self._depth)
-        if text and not DATA & set(self._open):
+        if text and not self.data & set(self._open):
             self.found.append(text)
 
     @staticmethod
@@ -77,29 +92,53 @@ class Outside(HTMLParser):
         return (kept.strip() if WORD.search(kept) else ""), depth
 
 
+class Shown(Outside):
+    """Collect all texts of a page but code and what is marked as English."""
+
+    data = DATA - {"title", "td", "dd", "option", "time", "ins", "del"}
+
+    @staticmethod
+    def _outside(text, depth):
+        return " ".join(text.split()), depth
+
+
 @pytest.fixture(scope="module")
-def pages(tmp_path_factory):
+def scene(tmp_path_factory):
     sys.path.insert(0, str(BENCH))
     try:
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(language, "catalogue", lambda _language: Brackets())
-            from admin_pages import Centre, cases  # noqa: PLC0415 - it is no package
-            from admin_world import Sizes, world  # noqa: PLC0415 - as above
+        from admin_world import Sizes, world  # noqa: PLC0415 - it is no package
 
-            few = dict.fromkeys(("connectors", "rows", "deliveries", "events", "versions", "users"), 120)
-            scene = world(
-                tmp_path_factory.mktemp("language") / "gateway",
-                Sizes(late=10, certificates=12, reports=5, days=2, more="", **few),
-                say=lambda _: None,
-            )
-
-            async def everything():
-                centre = Centre(scene)
-                return [(case.path, await centre.ask(case)) for case in (*cases("pages"), *cases("forms"))]
-
-            yield asyncio.run(everything())
+        few = dict.fromkeys(("connectors", "rows", "deliveries", "events", "versions", "users"), 120)
+        yield world(
+            tmp_path_factory.mktemp("language") / "gateway",
+            Sizes(late=10, certificates=12, reports=5, days=2, more="", **few),
+            say=lambda _: None,
+        )
     finally:
         sys.path.remove(str(BENCH))
+
+
+def asked(scene, spoken=""):
+    """The answer of every page, by its path, to a browser that prefers this language."""
+    from admin_pages import Centre, cases  # noqa: PLC0415 - it is no package
+
+    class Speaking(Centre):
+        def _scope(self, path, body, *, is_form):
+            scope = super()._scope(path, body, is_form=is_form)
+            return scope | {"headers": [*scope["headers"], (b"accept-language", spoken.encode())]}
+
+    async def everything():
+        centre = Speaking(scene)
+        return [(case.path, await centre.ask(case)) for case in (*cases("pages"), *cases("forms"))]
+
+    return asyncio.run(everything())
+
+
+@pytest.fixture(scope="module")
+def pages(scene):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(language, "catalogue", lambda _language: Brackets())
+        yield asked(scene)
 
 
 def outside(answer):
@@ -125,6 +164,29 @@ def test_no_text_is_outside_of_the_catalogues(pages):
         for text in outside(answer)
         if not is_known(text)
     } == {}
+
+
+@pytest.mark.parametrize("spoken", ["sv", pytest.param("de", marks=pytest.mark.long)])
+def test_no_page_has_an_english_sentence(scene, spoken):
+    found = {}
+    for path, answer in asked(scene, spoken):
+        if answer.text[:1] == b"<" and not path.startswith("/docs"):
+            assert f'<html lang="{spoken}"'.encode() in answer.text or b"<html" not in answer.text
+            found |= dict.fromkeys(english(answer.text.decode(), spoken), path)
+    assert found == {}
+
+
+def english(text, spoken):
+    page = Shown()
+    page.feed(text)
+    return [each for each in page.found if ENGLISH[spoken].search(SAMPLES.sub("", each).lower())]
+
+
+def test_an_english_sentence_is_found():
+    assert english("<p>Ta bort <b>the connector</b></p><p>Detta är klart</p><pre>the end</pre>", "sv") == [
+        "the connector"
+    ]
+    assert english('<button aria-label="Name of it">Gut</button>', "de") == ["Name of it"]
 
 
 def test_a_text_outside_is_found():

@@ -312,7 +312,7 @@ def test_check_finds_what_is_wrong(filled: Gateway) -> None:
     connection.execute("PRAGMA user_version = 99")
     connection.close()
     run = filled.cli("store", "check", expect=1)
-    assert "1 message whose big file is missing or short" in run.stdout
+    assert "1 message, whose big file is missing or short" in run.stdout
     assert "config.db: its tables have version 99" in run.stdout
     destinations = filled.data_dir / "destinations.db"
     destinations.write_bytes(b"x" * 8192)

@@ -273,7 +273,7 @@ def test_a_forced_partner_that_fails_is_told_by_every_way_until_it_is_mended(
     found = wait_until(lambda: server.cli("alarms", json=True, expect=None).data["alarms"], "an alarm", timeout=60)
     assert [(one["kind"], one["severity"]) for one in found] == [("partner-failing", "critical")]
     assert "certificate-host-mismatch" in found[0]["detail"]
-    assert "1 critical: mail to partner.example waits" in server.cli("status").stdout
+    assert "1 critical alarm: mail to partner.example waits" in server.cli("status").stdout
     assert server.cli("certificate", "alarms", json=True, expect=None).data["alarms"] == []
     wait_until(lambda: receiver.tries, "a post", timeout=60)
     receiver.status = 204
@@ -345,7 +345,7 @@ def test_no_resolver_listens(gateway: Callable[..., Gateway]) -> None:
     shown = server.cli("status", expect=1)
     assert where in shown.stdout
     wait_until(lambda: "nameservers-down" in server.cli("alarms", expect=None).stdout, "the alarm")
-    assert "1 critical: no nameserver answers" in server.cli("status", expect=1).stdout
+    assert "1 critical alarm: no nameserver answers" in server.cli("status", expect=1).stdout
     assert "ready, but no nameserver answers" in get(port, "/readyz"), (
         "it takes mail, and all nodes have this fault at once"
     )

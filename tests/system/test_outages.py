@@ -71,7 +71,7 @@ NAMES_DOWN = {
     "health": "200 ok, but no nameserver answers",
     "metrics": 'gatepost_alarms{kind="nameservers-down",severity="critical"} 1',
     "log": "alarm: no nameserver answers, so mail to other domains waits.",
-    "status": "1 critical: no nameserver answers, so mail to other domains waits",
+    "status": "1 critical alarm: no nameserver answers, so mail to other domains waits",
     "alarms": "kind nameservers-down",
     "page": "No nameserver answers, so mail to other domains waits",
 }

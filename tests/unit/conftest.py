@@ -73,14 +73,17 @@ _THREADS = pytest.StashKey[set[threading.Thread]]()
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    item.stash[_THREADS] = set(threading.enumerate())
+    item.session.stash.setdefault(_THREADS, set(threading.enumerate()))
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
-def pytest_runtest_teardown(item: pytest.Item) -> Generator[None]:
-    """A test ends the threads that it starts: one that is left works on beside other tests, on files that are gone."""
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> Generator[None]:
+    """A file ends the threads that it starts: one that is left works on beside other tests, on files that are gone."""
     yield
-    left, deadline = set(threading.enumerate()) - item.stash[_THREADS], time.monotonic() + 10
+    if nextitem is not None and nextitem.path == item.path:
+        return  # fixtures of the file may run
+    left, deadline = set(threading.enumerate()) - item.session.stash[_THREADS], time.monotonic() + 10
+    del item.session.stash[_THREADS]
     for thread in left:
         thread.join(max(0.0, deadline - time.monotonic()))
     assert not [thread.name for thread in left if thread.is_alive()]

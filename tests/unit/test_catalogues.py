@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import sys
 from functools import cache
 from pathlib import Path
@@ -90,6 +91,56 @@ def test_what_is_wrong_with_a_translation_is_found(text, translation, problem):
     catalogue.add(text, translation)
     found = catalogues.problems(catalogue)
     assert [line.partition(": ")[0] for line in found[:1]] == ([problem] if problem else [])
+
+
+# English term: what a translation of a text with it has, in any form of the word (docs/translating.md, "Terms").
+TERMS = {
+    "passkey": {"sv": "passnyck", "de": "passkey"},
+    "message trace": {"sv": "spårning", "de": "ablaufverfolgung"},
+    "accepted domain": {"sv": "accepterad", "de": "akzeptiert"},
+    "mail flow rule": {"sv": "e-postflödesreg", "de": "nachrichtenflussreg"},
+    "smart host": {"sv": "smart", "de": "smarthost"},
+    "trust anchor": {"sv": "förtroendeankar", "de": "vertrauensanker"},
+    "private key": {"sv": "privat", "de": "privat"},
+    "evidence log": {"sv": "bevislogg", "de": "nachweisprotokoll"},
+    "audit log": {"sv": "granskningslogg", "de": "überwachungsprotokoll"},
+    "downgrade guard": {"sv": "nedgraderingsskydd", "de": "herabstufungsschutz"},
+    "in rehearsal": {"sv": "provkör", "de": "probelauf"},
+    "passphrase|pass phrase": {"sv": "lösenfras", "de": "passphrase"},
+}
+# Other words for the same things.
+REPLACED = {
+    "sv": r"främling|häft(?:a|ning|ad|at)|\breläar?\b|\b(?:är|är inte) satt\b|konnektor|\bmejl|skrivare\b"
+    r"|lösenord satt|denna dators (?:arkiv|lagring)",
+    "de": r"\bMaschinen?\b|[Kk]onnektor|Passw[oö]rt|vor(?:ge)?(?:wies|weis|zeig)|vorzu(?:weis|zeig)|Zertifikatskette"
+    r"|Nachrichtenverfolgung|Message Trace|Smart Host|Schreibers?\b|\bFremden?\b",
+}
+
+
+def translations(language):
+    for domain in catalogues.DOMAINS:
+        for message in catalogues.read(domain.file(language, "po")):
+            if message.id:
+                forms = [message.string] if isinstance(message.string, str) else message.string
+                yield from ((message.id if isinstance(message.id, str) else message.id[0], form) for form in forms)
+
+
+@pytest.mark.parametrize("language", OTHERS)
+def test_one_term_is_for_one_thing(language):
+    found = [
+        (term, english, text)
+        for english, text in translations(language)
+        for term, words in TERMS.items()
+        if re.search(rf"\b(?:{term})s?\b", english.lower())
+        and words[language] not in text.lower().replace("\u00ad", "")
+    ]
+    assert found == []
+
+
+@pytest.mark.parametrize("language", OTHERS)
+def test_words_that_a_term_replaced_do_not_come_back(language):
+    wrong = re.compile(REPLACED[language])
+    assert [text for _english, text in translations(language) if wrong.search(text)] == []
 
 
 def test_texts_of_every_kind_of_source_are_found(texts):

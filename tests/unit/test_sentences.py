@@ -36,6 +36,11 @@ def test_a_sentence_within_a_sentence_is_translated():
     assert said.endswith("i kopplingens trust_anchors; meddelandet väntar till dess.")
 
 
+def test_of_two_templates_that_leave_the_same_the_longer_counts():
+    """The template "inbound %(own_label)s" fits as well, and its label is ours."""
+    assert in_swedish("inbound connector 'bank-in' of contoso") == "inkommande koppling 'bank-in' hos contoso"
+
+
 def test_english_stays_as_it_is():
     assert ours("mail to bank.example is no longer protected by TLS") == (
         "mail to bank.example is no longer protected by TLS"
@@ -153,5 +158,5 @@ def test_markup_is_left_alone():
 
 def test_a_reason_about_a_connector_is_translated():
     assert in_swedish("connector 'to bank' of contoso matches recipient domain bank.example exactly") == (
-        "kopplingen 'to bank' hos contoso passar mottagardomänen bank.example exakt"
+        "kopplingen 'to bank' hos contoso matchar mottagardomänen bank.example exakt"
     )

@@ -151,7 +151,7 @@ def _port_finding(address: str, host: str, port: int, own: Collection[int]) -> D
         who = f"{holder.name}, process {holder.pid}" if holder.pid else "a program that only root may see"
         fix = f"stop it, or give the listener another address: ss -ltnp 'sport = :{port}' shows it"
         return DoctorFinding(area, Level.FAIL, f"taken by {who}", fix)
-    return DoctorFinding(area, Level.PASS, "free")
+    return DoctorFinding(area, Level.PASS, "nothing else uses it")
 
 
 def disk_findings(settings: Settings) -> Iterator[DoctorFinding]:

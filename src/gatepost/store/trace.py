@@ -35,8 +35,11 @@ COLUMNS: Final = tuple(field.name for field in msgspec.structs.fields(TraceEvent
 TEXT_COLUMNS: Final = ("sender", "recipient", "subject", "message_id")
 """Columns in which parts of words are found."""
 
-PATIENCE: Final = 0.1
-"""Seconds after which a page of a search for patterns ends at the next day, whatever it has found until then."""
+PATIENCE: Final = 0.09
+"""Seconds after which a page of a search for patterns ends at the next day, whatever it has found until then.
+
+With that day, which takes 4 to 6 ms of a million rows in 30 days, it is less than the 0.1 s that a page may take.
+"""
 
 HOUR: Final = 3600
 """Seconds of an hour."""

@@ -52,11 +52,13 @@ def presentation_problems(
     for node in nodes:
         if not node.state.is_alive or not node.workers:
             continue
-        problems += _unusable(node, entries)
+        unusable = list(_unusable(node, entries))
+        problems += unusable
         if now < changed + SETTLING_SECONDS:
             continue  # a switch is under way
         missing = list(_missing(node, current))
-        problems += missing
+        known = {problem.certificate for problem in unusable}  # the key is why it is not presented
+        problems += [problem for problem in missing if problem.certificate not in known]
         if not missing:
             problems += _others(node, current, {entry.leaf.sha256: entry.state for entry in server}, changed)
     return problems

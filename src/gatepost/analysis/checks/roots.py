@@ -140,7 +140,7 @@ def _root(link: Link, holding: tuple[Store, ...], stores: RootStores, now: float
     facts = link.facts
     where = [store.name for store in holding if store.holds_root]
     if stores.name in where:
-        text, fix = f"in {' and '.join(where)}", ""
+        text, fix = f"it is in {', '.join(where)}", ""
         verdict = Mark.PASS
         if not strong_key(facts.key):
             verdict, fix = Mark.FAIL, "Ask the authority for its present root: RSA-2048 or P-256 is the least."
@@ -152,7 +152,7 @@ def _root(link: Link, holding: tuple[Store, ...], stores: RootStores, now: float
     if other := _same_authority(link, stores.anchors):
         text = f"not by this thumbprint, but {stores.name} has the same authority (name and key) as {other.upper()}"
         return RootRow(facts, RootKind.ROOT, holding, True, Mark.INFO, text)
-    elsewhere = f"; it is in {' and '.join(where)}" if where else ""
+    elsewhere = f"; it is in {', '.join(where)}" if where else ""
     fix = (
         "What it issues is not trusted here. If its thumbprint is the one that the authority publishes, put it into "
         "/usr/local/share/ca-certificates as NAME.crt and run update-ca-certificates (Debian, Ubuntu)."

@@ -13,6 +13,7 @@ import msgspec
 from gatepost.mail.outbound.batching import may_be_batched
 from gatepost.mail.outbound.body import BodyUnreadable, MessageBody
 from gatepost.mail.outbound.hosts import next_hop_name
+from gatepost.mail.outbound.record import connector_record
 from gatepost.mail.queue.allowance import HopLimit
 from gatepost.mail.queue.hop_queue import LaneKey
 from gatepost.net.lookups.question import LookupFailed
@@ -99,12 +100,13 @@ class NextHops:
 
     def _shared(self, name: str, route: SmartHosts | MxRoute, delivery: Delivery | None) -> LaneKey:
         """A next hop that other domains may have as well, and that may take their recipients together."""
-        limit = self._limit(route)
+        limit, connector = self._limit(route), tuple(connector_record(route).items())
         if delivery is None:
-            return LaneKey(name, _terms(route, None), limit=limit)
+            return LaneKey(name, _terms(route, None), limit=limit, connector=connector)
         terms = _terms(route, delivery.message)
         batched = may_be_batched(delivery, route) and self._limits.allows(name)
-        return LaneKey(name, terms, (delivery.message.id, delivery.organization, terms) if batched else None, limit)
+        batch = (delivery.message.id, delivery.organization, terms) if batched else None
+        return LaneKey(name, terms, batch, limit, connector)
 
     def _limit(self, route: SmartHosts | MxRoute) -> HopLimit | None:
         """What the connector, or else the server, lets go to one next hop."""

@@ -88,6 +88,15 @@ def decided_record(route: Route, version: int) -> dict[str, Any]:
             assert_never(route)
 
 
+def connector_record(route: SmartHosts | MxRoute) -> dict[str, str]:
+    """The connector of a route, with its owner if that is not the organization that sends the mail; {} without one."""
+    if route.connector is None:
+        return {}
+    return {"connector": route.connector.name} | (
+        {} if route.sender is None else {"connector_organization": route.connector_owner}
+    )
+
+
 def _requirement_record(connector: OutboundConnector | None, requirement: Requirement) -> dict[str, Any]:
     mandatory = modes(connector, Asks.NOTHING).dane is SmtpDaneMode.MANDATORY
     return {

@@ -20,10 +20,10 @@ class Backlog:
 
     destination: "organization/domain". ready: deliveries in memory that wait for a lane, by id, in their order.
     running: attempts. gate: closed after failures that say nothing of the next hop's other mail. queued: it has a place
-    in the rotation. allowance: the limit that its attempts are under, None for none.
+    in the rotation. allowance: the limit that its attempts are under, None for none. connector: as `LaneKey` has it.
     """
 
-    __slots__ = ("allowance", "destination", "gate", "queued", "ready", "running", "terms")
+    __slots__ = ("allowance", "connector", "destination", "gate", "queued", "ready", "running", "terms")
 
     def __init__(self, destination: str, terms: str) -> None:
         self.destination = destination
@@ -33,6 +33,7 @@ class Backlog:
         self.gate = Gate()
         self.queued = False
         self.allowance: Allowance | None = None
+        self.connector: tuple[tuple[str, str], ...] = ()
 
     @property
     def organization(self) -> str:

@@ -31,13 +31,15 @@ class LaneKey(NamedTuple):
     next_hop: names the hosts. terms: requirements, as far as one delivery of a destination may fail for them
     where another gets through; "" for the usual ones. batch: deliveries that have the same one at a next hop may be
     tried together, as they are of one message and one organization; None for a delivery that is tried alone. limit:
-    that a connector or the server sets for the next hop, None for none.
+    that a connector or the server sets for the next hop, None for none. connector: of the route, as the trace names it
+    (`mail.outbound.record`), () without one.
     """
 
     next_hop: str
     terms: str = ""
     batch: Hashable = None
     limit: HopLimit | None = None
+    connector: tuple[tuple[str, str], ...] = ()
 
 
 class Turn(NamedTuple):

@@ -272,7 +272,7 @@ class QueueManager:
         """Put a delivery where it waits for its lane. again: as in `_offer`. kept: its body is counted already."""
         hop = self._waiting.hop(key.next_hop)
         backlog = hop.backlog(delivery.destination, key.terms)
-        backlog.allowance = self._budget.allowance(hop.name, key.limit)
+        backlog.allowance, backlog.connector = self._budget.allowance(hop.name, key.limit), key.connector
         now = self._clock()
         gate = hop.gate if hop.gate.closed(now) else backlog.gate
         if gate.closed(now):
@@ -425,7 +425,7 @@ class QueueManager:
         backlog, _ = turn.members.pop(place)
         self._in_flight.discard(delivery.id)
         hop.ended(backlog, self._clock())
-        self._place(delivery, LaneKey(hop.name, backlog.terms, batch), LOOK, kept=True)
+        self._place(delivery, LaneKey(hop.name, backlog.terms, batch, connector=backlog.connector), LOOK, kept=True)
 
     def _interrupted(self, delivery: Delivery) -> None:
         """Handle an attempt that was cancelled because the queue ends."""

@@ -13,6 +13,8 @@ from gatepost.protocols.smtp.replies import Reply
 from gatepost.values import replace
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from gatepost.mail.model.message import Delivery, Recipient, Return
     from gatepost.mail.queue.schedule import Schedule
 
@@ -118,9 +120,12 @@ def uniform(delivery: Delivery, reply: Reply) -> DeliveryResult:
     )
 
 
-def suspended(delivery: Delivery, reply: Reply) -> DeliveryResult:
-    """Defer without an attempt, because no host answered other mail for the destination; `reply` is that mail's."""
-    detail = {"suspended": True}
+def suspended(delivery: Delivery, reply: Reply, connector: Iterable[tuple[str, str]] = ()) -> DeliveryResult:
+    """Defer without an attempt, because no host answered other mail for the destination; `reply` is that mail's.
+
+    connector: that it would have gone by, as the trace names it.
+    """
+    detail = {"suspended": True, **dict(connector)}
     return DeliveryResult(
         [RecipientResult(recipient, Disposition.DEFERRED, reply, detail) for recipient in delivery.recipients]
     )

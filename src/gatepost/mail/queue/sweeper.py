@@ -53,8 +53,13 @@ class Sweeper(msgspec.Struct, frozen=True):
             hop.hungry.clear()
             hop.sated.clear()
         try:
-            for delivery in self.waiting.take_ready(backlogs):
-                await self._suspend(delivery, gate)
+            ready = [
+                (delivery, backlog.connector)
+                for backlog in backlogs
+                for delivery in self.waiting.take_ready((backlog,))
+            ]
+            for delivery, connector in ready:
+                await self._suspend(delivery, gate, connector)
             for destination in due:
                 await self._sweep_destination(hop, gate, destination, backlogs)
         finally:
@@ -79,7 +84,7 @@ class Sweeper(msgspec.Struct, frozen=True):
                 for delivery in some:
                     key = await self.lookups.find(delivery)
                     if key.next_hop == hop.name and (whole or key.terms in terms):
-                        await self._suspend(delivery, gate)
+                        await self._suspend(delivery, gate, key.connector)
                     else:
                         self.place(delivery, key)
                 self.leases.pace.spent(begun_here, len(some))
@@ -89,11 +94,11 @@ class Sweeper(msgspec.Struct, frozen=True):
         if not self.stopped():
             await self.leases.note_earliest(destination, gate.until)
 
-    async def _suspend(self, delivery: Delivery, gate: Gate) -> None:
+    async def _suspend(self, delivery: Delivery, gate: Gate, connector: tuple[tuple[str, str], ...]) -> None:
         """Conclude an attempt that was not made. The trace hears of the first one and of the end, not of each hour."""
         settler = self.waiting.settler
         if self.stopped():
             settler.put_back(delivery, self.waiting.clock())
             return
         first, reply = not delivery.attempts, gate.reply_for(delivery.organization) or UNTRIED
-        await settler.finish(delivery, suspended(delivery, reply), record_deferral=first)
+        await settler.finish(delivery, suspended(delivery, reply, connector), record_deferral=first)

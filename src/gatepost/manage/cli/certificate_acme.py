@@ -9,7 +9,7 @@ import click
 from msgspec.structs import replace
 
 from gatepost.manage.cli.client import client
-from gatepost.manage.cli.language import _
+from gatepost.manage.cli.language import _, ours
 from gatepost.manage.cli.options import BAD_INPUT, NO, config_option, fail, json_option
 from gatepost.manage.cli.request_options import request_options
 from gatepost.manage.cli.tables import print_json, print_table, printable
@@ -59,7 +59,7 @@ def status(config: str | None, as_json: bool) -> None:
         print_table(_COLUMNS, (_cells(certificate) for certificate in acme_status.certificates))
         for certificate in acme_status.certificates:
             if certificate.error:
-                click.echo(f"\n{', '.join(certificate.names)}: {printable(certificate.error)}")
+                click.echo(f"\n{', '.join(certificate.names)}: {printable(ours(certificate.error))}")
     if not acme_status.ok:
         raise SystemExit(NO)
 
@@ -134,9 +134,15 @@ def forget(config: str | None) -> None:
 def _say(renewal: CertificateRenewal) -> None:
     names = ", ".join(renewal.names)
     if not renewal.ok:
-        click.echo(_("no certificate for %(names)s: %(text)s", names=names, text=printable(renewal.text)), err=True)
+        click.echo(
+            _("no certificate for %(names)s: %(text)s", names=names, text=printable(ours(renewal.text))), err=True
+        )
     else:
-        click.echo(printable(renewal.text if renewal.text.startswith("certificate ") else f"{names}: {renewal.text}"))
+        click.echo(
+            printable(
+                ours(renewal.text) if renewal.text.startswith("certificate ") else f"{names}: {ours(renewal.text)}"
+            )
+        )
 
 
 def _cells(order: AcmeOrder) -> list[object]:

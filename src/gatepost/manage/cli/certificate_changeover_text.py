@@ -132,6 +132,6 @@ def print_partners(partners: Sequence[NoticePartner]) -> None:
     """Print the partners to notify, on standard error, beside the text for them."""
     for partner in partners:
         sign = "notified" if partner.told else _("NOT YET NOTIFIED")
-        click.echo(printable(f"{sign:<17} {partner.partner}  ({'; '.join(partner.why)})"), err=True)
+        click.echo(printable(f"{sign:<17} {partner.partner}  ({'; '.join(map(ours, partner.why))})"), err=True)
     if not partners:
         click.echo(_("no partner is known to expect the current certificate"), err=True)

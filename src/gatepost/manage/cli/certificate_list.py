@@ -10,7 +10,7 @@ import msgspec
 from gatepost.manage.cli.certificate_group import addressable
 from gatepost.manage.cli.certificate_view import print_certificate, print_list, print_requests
 from gatepost.manage.cli.client import client
-from gatepost.manage.cli.language import _
+from gatepost.manage.cli.language import _, ours
 from gatepost.manage.cli.options import config_option, json_option
 from gatepost.manage.cli.request_options import request_options
 from gatepost.manage.cli.tables import print_json, print_table, printable
@@ -96,5 +96,9 @@ def history(limit: int, config: str | None, as_json: bool) -> None:
 
 
 def _cells(row: CertificateChange) -> list[object]:
-    shown = msgspec.structs.asdict(row) | {"at": moment(row.at), "names": ", ".join(row.names)}
+    shown = msgspec.structs.asdict(row) | {
+        "at": moment(row.at),
+        "names": ", ".join(row.names),
+        "change": ours(row.change),
+    }
     return [shown[column] for column in _COLUMNS]

@@ -9,6 +9,7 @@ import click
 
 from gatepost.manage.cli.certificate_group import addressable
 from gatepost.manage.cli.client import client
+from gatepost.manage.cli.language import ours
 from gatepost.manage.cli.options import config_option, force_option
 from gatepost.manage.use_cases.certificate_removal import (
     RemoveCertificate,
@@ -39,7 +40,7 @@ def remove(number: str, force: str, note: str, config: str | None) -> None:
 
     Exit codes: 0 removed, 1 it is needed, 2 no such certificate, 3 the data cannot be read.
     """
-    click.echo(_removed(client(config), number, force, note).text)
+    click.echo(ours(_removed(client(config), number, force, note).text))
 
 
 def _removed(there: Client, number: str, force: str, note: str) -> Removed:

@@ -12,7 +12,7 @@ import click
 import msgspec
 
 from gatepost.manage.cli.client import client
-from gatepost.manage.cli.language import _
+from gatepost.manage.cli.language import _, ours
 from gatepost.manage.cli.options import BAD_INPUT, config_option, current_server, fail, gateway_of
 from gatepost.manage.cli.request_options import request_options
 from gatepost.manage.use_cases.certificate_requests import (
@@ -70,7 +70,7 @@ def _for_token(key: str, request: RequestCertificate) -> str:
     try:
         uri = parse_token_uri(key)
     except TokenUriError as error:
-        return _("--key: %(error)s; without --key the gateway creates a key itself", error=error)
+        return _("--key: %(error)s; without --key the gateway creates a key itself", error=ours(str(error)))
     name = next(iter(request.names), "HOST")
     names = ",".join(f"DNS:{name}" for name in request.names) or "DNS:HOST"
     return _(

@@ -12,7 +12,7 @@ from gatepost.manage.cli.certificate_changeover_text import print_gates
 from gatepost.manage.cli.certificate_group import addressable
 from gatepost.manage.cli.check import progress
 from gatepost.manage.cli.client import client
-from gatepost.manage.cli.language import _
+from gatepost.manage.cli.language import _, ours
 from gatepost.manage.cli.node import say_presented
 from gatepost.manage.cli.options import config_option, force_option, json_option
 from gatepost.manage.cli.request_options import request_options
@@ -115,7 +115,7 @@ def _print_switched(done: Switched, *, as_json: bool) -> None:
             "%(id)s becomes current at %(planned)s, %(how)s", id=new.id, planned=moment(done.planned or 0.0), how=how
         )
         if done.gates.light != Light.GREEN and not new.forced:
-            text += _("\nthey do not pass now: %(reasons)s", reasons=done.gates.reasons)
+            text += _("\nthey do not pass now: %(reasons)s", reasons=ours(done.gates.reasons))
     else:
         text = _(
             "%(id)s is current%(replaced)s",

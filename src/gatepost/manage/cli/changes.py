@@ -30,7 +30,8 @@ def report(outcome: ChangeReport, *, as_json: bool, standing: bool = False) -> N
         click.echo(_("note: %(text)s", text=ours(text)), err=True)
     if outcome.nodes is not None:
         click.echo(
-            _("version %(version)s is %(text)s", version=outcome.version, text=printable(outcome.nodes.text)), err=True
+            _("version %(version)s is %(text)s", version=outcome.version, text=printable(ours(outcome.nodes.text))),
+            err=True,
         )
     if as_json:
         print_json(outcome)

@@ -31,6 +31,7 @@ from gatepost.manage.cli.options import (
     json_option,
     loaded_settings,
 )
+from gatepost.manage.cli.stored_names import PARTNER_DOMAIN, stored_names
 from gatepost.manage.cli.tables import print_json
 from gatepost.manage.use_cases.partner import PartnerCheckPlan, adjusted, bounds_of, run_check, target_of
 from gatepost.manage.use_cases.refusal import Refusal
@@ -144,7 +145,7 @@ def _output_options[F: Callable[..., Any]](command: F) -> F:
 
 
 @click.command()
-@click.argument("domain")
+@click.argument("domain", shell_complete=stored_names(PARTNER_DOMAIN))
 @click.option(
     "--private",
     is_flag=True,

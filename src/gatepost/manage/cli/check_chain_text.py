@@ -71,7 +71,7 @@ def _answer(check: ChainCheck) -> str:
     match check.outcome:
         case Readiness.READY:
             warnings = check.counts[Mark.WARN]
-            return "YES" if not warnings else _("YES, with %(warnings)s", warnings=quantity(warnings, "warning"))
+            return _("YES") if not warnings else _("YES, with %(warnings)s", warnings=quantity(warnings, "warning"))
         case Readiness.NOT_READY:
             return _("NO: %(reason)s", reason=_first(check, Mark.FAIL))
         case Readiness.UNKNOWN:
@@ -79,7 +79,7 @@ def _answer(check: ChainCheck) -> str:
 
 
 def _first(check: ChainCheck, mark: Mark) -> str:
-    return next(finding.text for finding in check.findings if finding.verdict is mark)
+    return ours(next(finding.text for finding in check.findings if finding.verdict is mark))
 
 
 def _print_path(check: ChainCheck) -> None:
@@ -205,7 +205,7 @@ def _print_root(row: RootRow, *, full: bool) -> None:
         facts=title(facts),
         key=facts.key,
         not_after=day_text(facts.not_after),
-        text=row.text,
+        text=ours(row.text),
     )
     print_line(row.verdict, _KINDS[row.kind], text, thumbprints, row.fix)
 

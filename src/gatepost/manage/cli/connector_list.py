@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from gatepost.manage.cli.client import client
-from gatepost.manage.cli.language import _
+from gatepost.manage.cli.language import _, ours
 from gatepost.manage.cli.options import config_option, json_option
 from gatepost.manage.cli.part_commands import SHOW_CODES
 from gatepost.manage.cli.part_view import show_part, view_options
@@ -36,7 +36,8 @@ def list_(request: ListConnectors, config: str | None, as_json: bool) -> None:
         print_json(rows)
     else:
         print_table(
-            _COLUMNS, ([_validated(row) if key == "validated" else row[key] for key in _COLUMNS] for row in rows)
+            _COLUMNS,
+            ([_validated(row) if key == "validated" else _shown(key, row[key]) for key in _COLUMNS] for row in rows),
         )
 
 
@@ -49,6 +50,11 @@ def show(name: str, organization: str, direction: str | None, config: str | None
     """One connector."""
     resources = client(config).directory().resources
     show_part(choose_connector(resources, name, organization, direction).part, **form)
+
+
+def _shown(key: str, text: Any) -> Any:
+    """Both ends and what is required are in words, the rest are names and codes."""
+    return ours(text) if key in {"from", "to", "demands"} else text
 
 
 def _validated(row: dict[str, Any]) -> str:

@@ -57,13 +57,13 @@ def _end(report: RehearsalReport) -> NoReturn:
 
 
 def _print(report: RehearsalReport) -> None:
-    passed, failed = report.words
+    passed, failed = map(ours, report.words)
     state = _("replayed as if enforced") if report.replay else _("mode %(mode)s", mode=report.mode)
     state += "" if report.enabled else _(", disabled")
     click.echo(
         _(
             "%(label)s (%(state)s), %(since)s to %(until)s",
-            label=report.label,
+            label=ours(report.label),
             state=state,
             since=moment(report.since),
             until=moment(report.until),

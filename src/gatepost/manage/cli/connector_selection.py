@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 
 from gatepost.manage.cli.language import _
+from gatepost.manage.cli.stored_names import CONNECTORS, stored_names
 from gatepost.manage.use_cases.client import all_items
 from gatepost.manage.use_cases.connector_switches import ConnectorName
 from gatepost.manage.use_cases.connectors import ListConnectors, list_connectors
@@ -37,9 +38,11 @@ class ChosenConnectors(NamedTuple):
 def selection_options[F: Callable[..., Any]](command: F) -> Callable[..., None]:
     """Give a command these options, as its argument `selection`. Raises UsageError where they contradict each other."""
 
-    @click.argument("names", nargs=-1, metavar="[NAME]...")
+    @click.argument("names", nargs=-1, metavar="[NAME]...", shell_complete=CONNECTORS)
     @click.option("--all", "every", is_flag=True, help="All, or all of --organization, --direction, --status.")
-    @click.option("--organization", default="", help="Only of this organization.")
+    @click.option(
+        "--organization", default="", shell_complete=stored_names("organization"), help="Only of this organization."
+    )
     @click.option("--direction", default="", type=click.Choice(["", "inbound", "outbound"]), help="Only these.")
     @click.option(
         "--status", default="", type=click.Choice(["", "enabled", "rehearsal", "disabled"]), help="Only with --all."

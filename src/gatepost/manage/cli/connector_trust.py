@@ -10,6 +10,7 @@ from gatepost.manage.cli.client import client
 from gatepost.manage.cli.edit import ChangeArguments, PreparedChange, change_options, edit
 from gatepost.manage.cli.options import config_option, json_option
 from gatepost.manage.cli.part_commands import CODES
+from gatepost.manage.cli.stored_names import stored_names
 from gatepost.manage.use_cases.issuer_trust import TrustIssuer, trust_issuer
 from gatepost.manage.use_cases.name_lookup import choose_part
 from gatepost.manage.use_cases.parts import OUTBOUND
@@ -21,9 +22,14 @@ from gatepost.manage.use_cases.parts import OUTBOUND
     "connection, by telephone or on paper: whoever is on the way can present any issuer. `gatepost connector validate` "
     f"prints what was seen.\n\n{CODES}"
 )
-@click.argument("name")
+@click.argument("name", shell_complete=stored_names("outbound_connector"))
 @click.argument("fingerprint")
-@click.option("--organization", default="", help="Needed if several organizations have a connector NAME.")
+@click.option(
+    "--organization",
+    default="",
+    shell_complete=stored_names("organization"),
+    help="Needed if several organizations have a connector NAME.",
+)
 @change_options
 @config_option
 @json_option

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 import textwrap
 from itertools import groupby
@@ -21,6 +22,7 @@ from gatepost.manage.cli.request_options import request_options
 from gatepost.manage.cli.resources import applied, read_document
 from gatepost.manage.cli.stored_names import connector_options
 from gatepost.manage.cli.tables import print_dialogue, print_json, printable
+from gatepost.manage.use_cases.issuer_trust import seen_issuers
 from gatepost.manage.use_cases.jobs import follow
 from gatepost.manage.use_cases.name_lookup import choose_connector
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
@@ -42,7 +44,7 @@ from gatepost.policy.connectors.resources import Resources
 from gatepost.texts import N_
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from gatepost.analysis.checks.tasks import Task
     from gatepost.manage.use_cases.client import Client
@@ -234,9 +236,19 @@ def _print(record: dict[str, Any], draft: Path | None, *, verbose: bool) -> None
         click.echo()
         _print_tasks([task_of(task) for task in record["tasks"]])
     click.echo()
+    for line in () if draft else issuer_lines(record):
+        click.echo(_wrapped(printable(line), "    "))
     for note in record["notes"]:
         click.echo(_wrapped(_("note: %(note)s", note=printable(ours(note))), "      "))
     click.echo(printable(ours(record["verdict"])))
+
+
+def issuer_lines(record: dict[str, Any]) -> Iterator[str]:
+    """Authorities that only lack trust, with what trusts them once the partner has confirmed the fingerprint."""
+    for issuer in seen_issuers(record):
+        yield _("issuer seen: %(subject)s, SHA-256 %(digits)s", subject=issuer.subject, digits=issuer.fingerprint)
+        command = shlex.join(["gatepost", "connector", "trust", record["connector"], issuer.sha256])
+        yield _("  once the partner confirmed it by another way: %(command)s", command=command)
 
 
 def _heading(host: dict[str, Any]) -> str:
@@ -249,7 +261,9 @@ def _print_tasks(tasks: Sequence[Task]) -> None:
         same = list(group)
         if status is TaskStatus.SKIPPED and len(same) > 1:
             names = ", ".join(task.name for task in same)
-            click.echo(_wrapped(f"{_head(status, _('skipped'))}{names}: {printable(same[0].text)}", " " * _INDENT))
+            click.echo(
+                _wrapped(f"{_head(status, _('skipped'))}{names}: {printable(ours(same[0].text))}", " " * _INDENT)
+            )
             continue
         for task in same:
             _print_task(task)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from gatepost.manage.cli.client import client
-from gatepost.manage.cli.language import _, quantity
+from gatepost.manage.cli.language import _, ours, quantity
 from gatepost.manage.cli.options import BAD_INPUT, NO, config_option, fail, json_option
 from gatepost.manage.cli.request_options import limit_option, request_options
 from gatepost.manage.cli.tables import print_json, print_table, printable
@@ -199,7 +199,7 @@ def _host_lines(host: DestinationHost) -> Iterable[str]:
         yield _(
             "                not answered at %(since)s (%(why)s)",
             since=moment(classical.since),
-            why=printable(classical.why),
+            why=printable(ours(classical.why)),
         )
     if accepted := host.accepted:
         by = _("by %(by)s at %(at)s", by=printable(accepted.by), at=moment(accepted.at))

@@ -16,6 +16,7 @@ from gatepost.manage.cli.edit import ChangeArguments, change, change_options
 from gatepost.manage.cli.language import _
 from gatepost.manage.cli.options import BAD_INPUT, NO, UNKNOWN, config_option, fail, force_option, json_option
 from gatepost.manage.cli.part_commands import add_commands
+from gatepost.manage.cli.stored_names import stored_names
 from gatepost.manage.cli.tables import print_json, print_table, printable
 from gatepost.manage.use_cases.client import all_items
 from gatepost.manage.use_cases.dkim import ImportDkimKey, ListSigningKeys, import_dkim_key, list_signing_keys
@@ -133,7 +134,7 @@ def import_(name: str, file: Path, organization: str, config: str | None) -> Non
 
 
 @click.command()
-@click.argument("domain")
+@click.argument("domain", shell_complete=stored_names("accepted_domain"))
 @click.option("--selector", default="", help="Only the next key of this selector. Default: every next key of DOMAIN.")
 @click.option("--organization", default="", help="Needed if several organizations match.")
 @force_option(

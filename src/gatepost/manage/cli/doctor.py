@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Final, NoReturn
 
 import click
 
@@ -18,6 +18,7 @@ from gatepost.manage.use_cases.doctor import Examination, ExamineGateway, examin
 from gatepost.node.machine_findings import DoctorFinding, Level
 from gatepost.node.privileges import PrivilegeError, act_as, gateway_account
 from gatepost.settings.loader import SettingsError, load
+from gatepost.texts import N_
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -116,10 +117,35 @@ def _is_hopeless(settings: Settings, findings: Iterable[DoctorFinding]) -> bool:
     return wrong or not Path(settings.server.data_dir).is_dir()
 
 
+_AREAS: Final = frozenset(
+    {
+        N_("account"),
+        N_("alarms"),
+        N_("certificate"),
+        N_("clock"),
+        N_("configuration"),
+        N_("confinement"),
+        N_("disk"),
+        N_("files"),
+        N_("memory"),
+        N_("nameservers"),
+        N_("settings"),
+        N_("store"),
+        N_("syncs"),
+    }
+)
+"""Areas of findings in one word; others are sentences."""
+
+
 def _settings_finding(problem: str) -> DoctorFinding:
     """A problem of the settings: "FILE:LINE: KEY: what; what to do"."""
     what, _separator, fix = problem.partition("; ")
     return DoctorFinding("settings", Level.FAIL, what, fix)
+
+
+def _area(area: str) -> str:
+    """What a finding is about, in the language of the terminal."""
+    return _(area) if area in _AREAS else ours(area)
 
 
 def print_findings(findings: Iterable[DoctorFinding]) -> None:
@@ -128,7 +154,7 @@ def print_findings(findings: Iterable[DoctorFinding]) -> None:
     for finding in findings:
         counts[finding.level] += 1
         level = click.style(f"{finding.level:8}", fg=_COLOURS[finding.level])
-        click.echo(f"{level}{printable(ours(finding.area)):24} {printable(ours(finding.text))}")
+        click.echo(f"{level}{printable(_area(finding.area)):24} {printable(ours(finding.text))}")
         if finding.fix and finding.level is not Level.PASS:
             click.echo(f"{'':32} {_('next: %(fix)s', fix=printable(ours(finding.fix)))}")
     faults, warnings, unknown = (counts[level] for level in (Level.FAIL, Level.WARN, Level.UNKNOWN))

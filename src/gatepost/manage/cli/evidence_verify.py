@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gatepost.analysis.checks.evidence import drill_documents
-from gatepost.manage.cli.language import _
+from gatepost.manage.cli.language import _, ours
 from gatepost.manage.cli.options import BAD_INPUT, MOMENT, NO, UNKNOWN, config_option, fail, json_option, settings_of
 from gatepost.manage.cli.tables import print_json, printable
 from gatepost.manage.cli.working_sign import working
@@ -88,18 +88,18 @@ def verify(
 def _show(result: Verification) -> None:
     """For a person: what was looked at and what was found on standard output, remarks on standard error."""
     for line in result.lines:
-        click.echo(printable(line))
+        click.echo(printable(ours(line)))
     for fault in result.faults.first.values():
         line = _(" line %(line)s", line=fault.line) if fault.line else ""
         entry = _(", entry %(number)s", number=fault.number) if fault.number else ""
         more = result.faults.counts[fault.kind] - 1
         click.echo(
-            printable(f"{fault.kind}: {fault.file}{line}{entry}: {fault.text}")
+            printable(f"{ours(fault.kind)}: {fault.file}{line}{entry}: {ours(fault.text)}")
             + (_(" (%(more)s more)", more=more) if more else "")
         )
     for note in result.notes:
-        click.echo(_("note: %(note)s", note=printable(note)), err=True)
-    verdicts = {True: "verified", False: _("FAILED: the log was altered"), None: "Inconclusive"}
+        click.echo(_("note: %(note)s", note=printable(ours(note))), err=True)
+    verdicts = {True: _("verified"), False: _("FAILED: the log was altered"), None: _("Inconclusive")}
     click.echo(verdicts[result.verified])
 
 

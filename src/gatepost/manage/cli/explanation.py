@@ -116,8 +116,8 @@ def print_explanation(record: _Record, certificate: str = "") -> None:
 def _assumed(record: _Record) -> str:
     """With the option that says otherwise, where there is one."""
     if record["field"] == "tls" and record["text"] != "unencrypted":
-        return str(record["text"])
-    return f"{record['text']}{_(_SAY.get(record['field'], ''))}"
+        return ours(str(record["text"]))
+    return f"{ours(record['text'])}{_(_SAY.get(record['field'], ''))}"
 
 
 def _inbound(page: _Page, record: _Record) -> None:
@@ -144,7 +144,7 @@ def _inbound(page: _Page, record: _Record) -> None:
 
 def _inbound_fields(page: _Page, verdict: _Record) -> None:
     if verdict["organization"]:
-        page.field(_("organization"), f"{verdict['organization']}, {verdict['direction']}")
+        page.field(_("organization"), f"{verdict['organization']}, {ours(verdict['direction'])}")
     if verdict["connector"]:
         rehearsed = verdict.get("rehearsal")
         trial = _("; in rehearsal: %(requirement)s", requirement=rehearsed["requirement"]) if rehearsed else ""
@@ -166,7 +166,7 @@ def _outbound(page: _Page, record: _Record) -> None:
         page.section(_("OUTBOUND"), _(_WITHHELD) if withheld else _("nowhere: the mail belongs to no organization"))
         return
     supposed = _("if accepted: ") if outbound["supposed"] else ""
-    page.section(_("OUTBOUND"), f"{supposed}{route_text(outbound)}")
+    page.section(_("OUTBOUND"), f"{supposed}{ours(route_text(outbound))}")
     if outbound["way"] == "nowhere":
         page.mark(page.no, outbound["detail"])
     _outbound_fields(page, record, outbound)
@@ -196,7 +196,9 @@ def _outbound_fields(page: _Page, record: _Record, outbound: _Record) -> None:
         page.field(_("rehearsal"), _("would require %(demand)s", demand=demand))
     if (signing := record["dkim"]) is not None:
         names = ", ".join(signing["keys"])
-        page.field("dkim", f"{_('signed by %(keys)s', keys=names) if names else _('not signed')}: {signing['why']}")
+        page.field(
+            "dkim", f"{_('signed by %(keys)s', keys=names) if names else _('not signed')}: {ours(signing['why'])}"
+        )
     if (sealing := record["arc"]) is not None:
         names = ", ".join(sealing["keys"])
         page.field("arc", f"{_('sealed by %(keys)s', keys=names) if names else _('not sealed')}: {sealing['why']}")
@@ -226,7 +228,7 @@ def _others(page: _Page, others: Sequence[tuple[str, str]]) -> None:
     common = f" of {owners.pop()}" if len(owners) == 1 else ""
     for label, why in others[:_SHOWN]:
         name = label.removesuffix(common).removeprefix("connector ").removeprefix("mail flow ")
-        page.line(f"  {page.no} {name:{_NAME - 5}} {why}", _NAME)
+        page.line(f"  {page.no} {name:{_NAME - 5}} {ours(why)}", _NAME)
     if len(others) > _SHOWN:
         page.line(
             _("    and %(others)s more that do not apply; --json lists all of them", others=len(others) - _SHOWN), 4
@@ -240,7 +242,7 @@ def _failures(page: _Page, record: _Record) -> None:
     )
     for outcome in record["failures"]:
         kind = KINDS.get(outcome["kind"], outcome["kind"])
-        page.line(f"  {kind:{_NAME - 2}}{_result(page, outcome)}", _NAME)
+        page.line(f"  {ours(kind):{_NAME - 2}}{_result(page, outcome)}", _NAME)
     if record["outbound"]["way"] in {"smart-hosts", "mx"}:
         page.line(
             _(

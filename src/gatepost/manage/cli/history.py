@@ -10,7 +10,7 @@ import msgspec
 from gatepost.manage.cli.changes import print_changes, report
 from gatepost.manage.cli.client import client
 from gatepost.manage.cli.edit import ChangeArguments, change_options
-from gatepost.manage.cli.language import _
+from gatepost.manage.cli.language import _, ours
 from gatepost.manage.cli.options import NO, config_option, fail, json_option
 from gatepost.manage.cli.request_options import request_options
 from gatepost.manage.cli.tables import print_json, print_table, printable
@@ -110,9 +110,9 @@ def revert(request: RevertResources, **given: Any) -> None:
             organization=entry.organization,
             note=note,
         )
-        click.echo(printable(f"{text} ({entry.summary})"), err=True)
+        click.echo(printable(f"{text} ({ours(entry.summary)})"), err=True)
     report(outcome, as_json=arguments.as_json)
 
 
 def _row(entry: HistoryEntry) -> tuple[object, ...]:
-    return entry.version, moment(entry.at), entry.author, entry.organization, entry.summary, entry.note
+    return entry.version, moment(entry.at), entry.author, entry.organization, ours(entry.summary), entry.note

@@ -160,7 +160,7 @@ def _certificate(one: NodeStatus) -> str:
     """What its listeners presented, and when; what is wrong with that first."""
     parts = [*one.problems]
     parts += [
-        _("%(listener)s not seen: %(trouble)s", listener=listener.listener, trouble=listener.trouble)
+        _("%(listener)s not seen: %(trouble)s", listener=listener.listener, trouble=ours(listener.trouble))
         for listener in one.presented
         if listener.trouble
     ]

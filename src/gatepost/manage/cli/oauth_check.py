@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from gatepost.manage.cli.client import client
-from gatepost.manage.cli.language import _
+from gatepost.manage.cli.language import _, ours
 from gatepost.manage.cli.options import NO, UNKNOWN, config_option, fail, json_option
 from gatepost.manage.cli.stored_names import stored_names
 from gatepost.manage.cli.tables import print_json, print_table, printable
@@ -66,6 +66,8 @@ def _print(result: IssuerTrial) -> None:
         click.echo(f"{printable(name)}: {printable(str(value))}")
     click.echo(
         printable(
-            _("logs in %(user)s", user=judged.user) if judged.user else _("refused: %(reason)s", reason=judged.reason)
+            _("logs in %(user)s", user=judged.user)
+            if judged.user
+            else _("refused: %(reason)s", reason=ours(judged.reason))
         )
     )

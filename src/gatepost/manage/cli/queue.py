@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from gatepost.manage.cli.client import client
-from gatepost.manage.cli.language import _, quantity
+from gatepost.manage.cli.language import _, ours, quantity
 from gatepost.manage.cli.options import BAD_INPUT, NO, config_option, fail, json_option
 from gatepost.manage.cli.request_options import limit_option, request_options
 from gatepost.manage.cli.tables import print_facts, print_json, print_table, printable
@@ -237,7 +237,7 @@ _OPTIONAL_FIELDS = {"REQUIRETLS", "TLS-Required", "why held", "returned by"}
 def _print_delivery(delivery: QueueDelivery) -> None:
     message = delivery.message
     if delivery.next_step:
-        click.echo(f"{printable(delivery.next_step)}\n")
+        click.echo(f"{printable(ours(delivery.next_step))}\n")
     facts = {
         "message": message.id,
         "state": delivery.state,

@@ -20,7 +20,7 @@ import tomlkit
 
 from gatepost.manage.cli.client import client
 from gatepost.manage.cli.doctor import print_findings
-from gatepost.manage.cli.language import _
+from gatepost.manage.cli.language import _, ours
 from gatepost.manage.cli.options import BAD_INPUT, NO, current_server, fail
 from gatepost.manage.cli.remote_options import only_here
 from gatepost.manage.cli.request_options import request_options
@@ -171,7 +171,10 @@ def _is_set_up(file: Path) -> bool:
     except SettingsError as error:
         if all("server.hostname" in problem or "server: " in problem for problem in error.problems):
             return False
-        fail(BAD_INPUT, _("%(error)s\nmend %(file)s, or move it away; nothing was changed", error=error, file=file))
+        fail(
+            BAD_INPUT,
+            _("%(error)s\nmend %(file)s, or move it away; nothing was changed", error=ours(str(error)), file=file),
+        )
     return True
 
 
@@ -292,7 +295,7 @@ def _make_account() -> None:
             _(
                 "the account %(default_account)s could not be made: %(error)s; make it, and run this again",
                 default_account=DEFAULT_ACCOUNT,
-                error=error,
+                error=ours(str(error)),
             ),
         )
 

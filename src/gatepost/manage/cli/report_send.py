@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from gatepost.analysis.reports.tlsrpt import report_object
-from gatepost.manage.cli.language import _
+from gatepost.manage.cli.language import _, ours
 from gatepost.manage.cli.options import BAD_INPUT, NO, UNKNOWN, config_option, fail, gateway_of, json_option
 from gatepost.manage.cli.report_tlsrpt import counted, day_option, domain_option
 from gatepost.manage.cli.tables import print_json, printable
@@ -118,7 +118,10 @@ async def _looked_up(settings: Settings, reports: Sequence[Outgoing]) -> list[_P
                 return _plan(report, await report_record(resolver, report.domain))
             except LookupFailed as failed:
                 return _PlannedReport(
-                    report, (), _("its record cannot be looked up: %(detail)s", detail=failed.detail), unknown=True
+                    report,
+                    (),
+                    _("its record cannot be looked up: %(detail)s", detail=ours(failed.detail)),
+                    unknown=True,
                 )
 
     try:
@@ -129,7 +132,7 @@ async def _looked_up(settings: Settings, reports: Sequence[Outgoing]) -> list[_P
 
 def _plan(report: Outgoing, record: TlsRptRecord | RecordError | None) -> _PlannedReport:
     if isinstance(record, RecordError):
-        return _PlannedReport(report, (), _("its record cannot be used: %(detail)s", detail=record.detail))
+        return _PlannedReport(report, (), _("its record cannot be used: %(detail)s", detail=ours(record.detail)))
     if record is None:
         return _PlannedReport(
             report,

@@ -10,6 +10,7 @@ import click
 import msgspec
 from msgspec import inspect
 
+from gatepost.manage.cli.stored_names import BY_FIELD
 from gatepost.manage.use_cases.declaration import Cli, any_marker
 from gatepost.manage.use_cases.refusal import Refusal
 from gatepost.policy.connectors.errors import FieldError
@@ -90,6 +91,8 @@ def _parameter(field: msgspec.structs.FieldInfo, marker: Cli) -> Callable[[Any],
     settings: dict[str, Any] = taken.settings | {"callback": lambda _, __, value: _value(field, taken, value)}
     if marker.metavar is not None:
         settings["metavar"] = marker.metavar
+    if field.name in BY_FIELD:
+        settings["shell_complete"] = BY_FIELD[field.name]
     if field.required:
         settings["required"] = True
     elif not isinstance(kind, _LISTS):

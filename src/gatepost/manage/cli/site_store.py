@@ -6,7 +6,7 @@ import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from gatepost.manage.cli.language import _
+from gatepost.manage.cli.language import _, ours
 from gatepost.manage.cli.options import BAD_INPUT, NO, UNKNOWN, fail
 from gatepost.manage.use_cases.gateway import Gateway
 from gatepost.manage.use_cases.sealed_store import store_and_vault
@@ -49,7 +49,7 @@ def checked_host(option: str, text: str) -> str:
     try:
         return domain_name(text)
     except ValueError as error:
-        fail(BAD_INPUT, f"{option}: {error}")
+        fail(BAD_INPUT, f"{option}: {ours(str(error))}")
 
 
 def write_new(path: Path, content: bytes, mode: int) -> None:

@@ -11,7 +11,7 @@ import click
 
 from gatepost.analysis.checks.chain_file import ChainFileError
 from gatepost.analysis.checks.pem_import import PasswordNeeded, PemSource, chain_pem_of, key_of, taken_in
-from gatepost.manage.cli.language import _
+from gatepost.manage.cli.language import _, ours
 from gatepost.manage.cli.options import (
     BAD_INPUT,
     NO,
@@ -162,7 +162,7 @@ def _why_not(leaf: x509.Certificate, owner: str) -> str:
         return why
     return _(
         "does not name %(owner)s, but %(names)s", owner=owner, names=", ".join(addresses(leaf)) or _("no address")
-    ) + (_("; and %(why)s", why=why) if why else "")
+    ) + (_("; and %(why)s", why=ours(why)) if why else "")
 
 
 def _not_owned(settings: Settings, organization: str, owner: str) -> str:

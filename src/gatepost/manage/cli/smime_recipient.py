@@ -10,7 +10,7 @@ import click
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from gatepost.analysis.checks.chain_file import ChainFileError, read_file
-from gatepost.manage.cli.language import _
+from gatepost.manage.cli.language import _, ours
 from gatepost.manage.cli.options import (
     BAD_INPUT,
     NO,
@@ -74,12 +74,16 @@ def add(config: str | None, as_json: bool, **given: Any) -> None:
     if not bears(leaf, owner):
         names = ", ".join(addresses(leaf)) or _("no address")
         why = _("does not name %(owner)s, but %(names)s", owner=owner, names=names) + (
-            _("; and %(why)s", why=why) if why else ""
+            _("; and %(why)s", why=ours(why)) if why else ""
         )
     if why and not given["force"]:
         fail(
             NO,
-            _("%(subject)s %(why)s; to add it anyway: --force REASON", subject=subject_text(leaf), why=printable(why)),
+            _(
+                "%(subject)s %(why)s; to add it anyway: --force REASON",
+                subject=subject_text(leaf),
+                why=printable(ours(why)),
+            ),
         )
     note = f"forced: {given['force']}" if given["force"] else given["note"]
     with opened(settings) as store:
@@ -250,5 +254,9 @@ def _check_chain(leaf: x509.Certificate, chain: list[x509.Certificate], anchors:
     if verdict.status is not ChainStatus.TRUSTED:
         fail(
             NO,
-            _("%(subject)s is not trusted: %(detail)s", subject=subject_text(leaf), detail=printable(verdict.detail)),
+            _(
+                "%(subject)s is not trusted: %(detail)s",
+                subject=subject_text(leaf),
+                detail=printable(ours(verdict.detail)),
+            ),
         )

@@ -8,7 +8,7 @@ import click
 import msgspec
 
 from gatepost.manage.cli.client import client
-from gatepost.manage.cli.language import _, quantity
+from gatepost.manage.cli.language import _, ours, quantity
 from gatepost.manage.cli.options import NO, config_option, json_option
 from gatepost.manage.cli.tables import print_json, printable
 from gatepost.manage.use_cases.status import COUNTED, GetStatus, get_status
@@ -44,12 +44,14 @@ def status(config: str | None, as_json: bool) -> None:
 
 def _print(current: Status) -> None:
     for listener in current.listeners:
-        _line(_("listener %(name)s", name=listener.name), listener.detail, ok=listener.ok)
-    _line(_("nameservers"), f"{current.nameservers.name}: {current.nameservers.detail}", ok=current.nameservers.ok)
+        _line(_("listener %(name)s", name=listener.name), ours(listener.detail), ok=listener.ok)
+    _line(
+        _("nameservers"), f"{current.nameservers.name}: {ours(current.nameservers.detail)}", ok=current.nameservers.ok
+    )
     for node in current.nodes:
         _line(_("node %(name)s", name=node.name), _node(node), ok=_is_well(node))
     for worker in current.workers:
-        _line(_("worker %(name)s", name=worker.name), worker.detail, ok=worker.ok)
+        _line(_("worker %(name)s", name=worker.name), ours(worker.detail), ok=worker.ok)
     _line(_("configuration"), _changed(current.configuration))
     _line(_("queue"), _waiting(current.queue))
     if current.in_doubt:
@@ -57,8 +59,8 @@ def _print(current: Status) -> None:
             _("in doubt"),
             _("%(in_doubt)s may arrive twice: the gateway stopped before it got the reply", in_doubt=current.in_doubt),
         )
-    _line(_("certificates"), current.certificates.text)
-    _line(_("mail"), current.mail.text)
+    _line(_("certificates"), ours(current.certificates.text))
+    _line(_("mail"), ours(current.mail.text))
     if current.ungranted:
         _line(
             _("grants"),
@@ -76,11 +78,11 @@ def _print_work(work: WorkList) -> None:
     """Print what needs an administrator, the most urgent first."""
     click.echo(_("\nneeds attention: %(what)s", what=_("nothing") if not work.items else "").rstrip())
     for number, item in enumerate(work.items, 1):
-        click.echo(printable(f"{number:3}. {item.title}"))
+        click.echo(printable(f"{number:3}. {ours(item.title)}"))
         if item.detail:
-            click.echo(printable(f"     {item.detail}"))
+            click.echo(printable(f"     {ours(item.detail)}"))
     for text in work.unknown:
-        click.echo(printable(f"  ?  {text}"))
+        click.echo(printable(f"  ?  {ours(text)}"))
 
 
 def _line(name: str, text: str, *, ok: bool = True) -> None:

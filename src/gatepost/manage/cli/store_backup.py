@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import click
 
 from gatepost import __version__
-from gatepost.manage.cli.language import _, quantity
+from gatepost.manage.cli.language import _, ours, quantity
 from gatepost.manage.cli.options import BAD_INPUT, UNKNOWN, config_option, fail, json_option, settings_of
 from gatepost.manage.cli.tables import print_json
 from gatepost.manage.cli.working_sign import working
@@ -70,7 +70,7 @@ def backup(target: Path, config: str | None, *, mailboxes: bool, as_json: bool) 
                 version=__version__, hostname=settings.server.hostname
             )
     except StoreFailure as failure:
-        fail(UNKNOWN, _("%(failure)s; no backup was made", failure=failure))
+        fail(UNKNOWN, _("%(failure)s; no backup was made", failure=ours(str(failure))))
     if as_json:
         print_json({"path": str(target), **manifest_data(made)})
     _show(settings, target, made)

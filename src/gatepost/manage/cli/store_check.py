@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from gatepost.manage.cli.language import _, quantity
+from gatepost.manage.cli.language import _, ours, quantity
 from gatepost.manage.cli.options import NO, UNKNOWN, config_option, fail, json_option, settings_of
 from gatepost.manage.cli.tables import print_json, printable
 from gatepost.manage.cli.working_sign import working
@@ -116,7 +116,7 @@ def _check_evidence(settings: Settings, found: StoreCheck) -> str:
                     "%(kind)s: %(file)s: %(text)s; run: evidence verify",
                     kind=first.kind,
                     file=first.file,
-                    text=first.text,
+                    text=ours(first.text),
                 ),
             )
         )
@@ -156,7 +156,7 @@ def _show(found: StoreCheck, evidence: str) -> None:
         _("evidence log, last %(evidence_days)s days: %(evidence)s", evidence_days=_EVIDENCE_DAYS, evidence=evidence)
     )
     for problem in found.problems:
-        click.echo(printable(f"✗ {problem.path}: {problem.text}"))
+        click.echo(printable(f"✗ {problem.path}: {ours(problem.text)}"))
     for entry in found.unreadable:
-        click.echo(printable(f"? {entry.path}: {entry.text}"))
+        click.echo(printable(f"? {entry.path}: {ours(entry.text)}"))
     click.echo(_("all is well") if not found.problems and not found.unreadable else _("not all is well"))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from gatepost.manage.cli.language import _
+from gatepost.manage.cli.language import _, ours
 from gatepost.manage.cli.options import BAD_INPUT, NO, UNKNOWN, config_option, fail, json_option, settings_of
 from gatepost.manage.cli.tables import print_json, printable
 from gatepost.manage.use_cases.store_migration import StoreMigration
@@ -61,7 +61,7 @@ def migrate(source: str, target: str, config: str | None, *, dry_run: bool, as_j
                 return
             results = migration.run()
         except MoveRefused as refused:
-            fail(BAD_INPUT, printable(_("%(refused)s. Nothing was changed", refused=refused)))
+            fail(BAD_INPUT, printable(_("%(refused)s. Nothing was changed", refused=ours(str(refused)))))
         except MoveDiffers as differs:
             fail(NO, printable(str(differs)))
         except StoreFailure as failure:
@@ -77,9 +77,9 @@ def _migration(settings: Settings, source: str, target: str) -> StoreMigration:
     try:
         return StoreMigration(settings, source, target, _Progress())
     except (ValueError, MoveRefused) as error:
-        fail(BAD_INPUT, _("%(error)s. Nothing was changed", error=error))
+        fail(BAD_INPUT, _("%(error)s. Nothing was changed", error=ours(str(error))))
     except VaultError as error:
-        fail(BAD_INPUT, _("store.master_key: %(error)s; nothing was changed", error=error))
+        fail(BAD_INPUT, _("store.master_key: %(error)s; nothing was changed", error=ours(str(error))))
     except StoreFailure as failure:
         fail(BAD_INPUT if failure.final else UNKNOWN, str(failure))
 
@@ -89,7 +89,7 @@ def _check(migration: StoreMigration) -> None:
     try:
         migration.check()
     except MoveRefused as refused:
-        fail(BAD_INPUT, printable(_("%(refused)s. Nothing was changed", refused=refused)))
+        fail(BAD_INPUT, printable(_("%(refused)s. Nothing was changed", refused=ours(str(refused)))))
     except StoreFailure as failure:
         fail(BAD_INPUT if failure.final else UNKNOWN, printable(str(failure)))
 
@@ -107,8 +107,8 @@ class _Progress:
             click.echo(
                 _(
                     "%(verb)s: %(name)s: %(done)s of %(total)s",
-                    verb=progress.verb,
-                    name=progress.name,
+                    verb=ours(progress.verb),
+                    name=ours(progress.name),
                     done=progress.done,
                     total=total,
                 ),
@@ -123,7 +123,7 @@ def _show_plan(migration: StoreMigration, plan: list[tuple[str, int]], *, as_jso
         print_json({"from": source, "to": target, "moved": False, "tables": tables})
         return
     for name, count in plan:
-        click.echo(f"{count:>12}  {name}")
+        click.echo(f"{count:>12}  {ours(name)}")
     click.echo(
         _("would be moved from %(source)s to %(target)s; nothing was changed", source=source, target=target), err=True
     )
@@ -164,7 +164,7 @@ def _show(migration: StoreMigration, results: list[Comparison]) -> None:
         return
     click.echo(f"{_('records'):>12}  {_('SHA-256 of both'):<{_DIGITS}}  {_('what')}")
     for result in results:
-        click.echo(f"{result.source.records:>12}  {result.source.sha256[:_DIGITS]}  {result.name}")
+        click.echo(f"{result.source.records:>12}  {result.source.sha256[:_DIGITS]}  {ours(result.name)}")
     click.echo(
         _("moved from %(source)s to %(target)s: both were compared, and have the same", source=source, target=target),
         err=True,

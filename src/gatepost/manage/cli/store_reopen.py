@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from gatepost.manage.cli.language import _
+from gatepost.manage.cli.language import _, ours
 from gatepost.manage.cli.options import BAD_INPUT, NO, UNKNOWN, config_option, fail, settings_of
 from gatepost.manage.cli.tables import printable
 from gatepost.manage.use_cases.store_migration import reopen_store
@@ -32,9 +32,9 @@ def reopen(config: str | None, *, yes: bool) -> None:
     try:
         place, mark = reopen_store(settings, really=yes)
     except MoveRefused as refused:
-        fail(NO, printable(_("%(refused)s. Nothing was changed", refused=refused)))
+        fail(NO, printable(_("%(refused)s. Nothing was changed", refused=ours(str(refused)))))
     except VaultError as error:
-        fail(BAD_INPUT, _("store.master_key: %(error)s; nothing was changed", error=error))
+        fail(BAD_INPUT, _("store.master_key: %(error)s; nothing was changed", error=ours(str(error))))
     except StoreFailure as failure:
         fail(UNKNOWN, printable(str(failure)))
     if mark is None:

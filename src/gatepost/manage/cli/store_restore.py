@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from gatepost.manage.cli.language import _, ngettext, quantity
+from gatepost.manage.cli.language import _, ngettext, ours, quantity
 from gatepost.manage.cli.options import BAD_INPUT, NO, UNKNOWN, config_option, fail, json_option, settings_of
 from gatepost.manage.cli.store_backup import manifest_data, not_free, require_files
 from gatepost.manage.cli.tables import print_json, printable
@@ -80,11 +80,13 @@ def restore(source: Path, config: str | None, *, yes: bool, hold: bool, as_json:
                 )
                 keys.explain()
     except UnusableBackup as refused:
-        fail(NO, printable(_("%(source)s: %(refused)s; nothing was restored", source=source, refused=refused)))
+        fail(
+            NO, printable(_("%(source)s: %(refused)s; nothing was restored", source=source, refused=ours(str(refused))))
+        )
     except NotEmpty as refused:
         fail(BAD_INPUT, str(refused))
     except StoreFailure as failure:
-        fail(UNKNOWN, printable(_("%(failure)s; nothing was restored", failure=failure)))
+        fail(UNKNOWN, printable(_("%(failure)s; nothing was restored", failure=ours(str(failure)))))
     if as_json:
         print_json({"restored": yes, "held_all": hold, **manifest_data(manifest)})
     if not yes:
@@ -97,7 +99,7 @@ def _vault(master_key: str) -> Vault | None:
     try:
         return Vault.of(master_key)
     except VaultError as error:
-        fail(BAD_INPUT, _("store.master_key: %(error)s; nothing was changed", error=error))
+        fail(BAD_INPUT, _("store.master_key: %(error)s; nothing was changed", error=ours(str(error))))
 
 
 @contextmanager

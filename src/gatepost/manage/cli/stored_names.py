@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 _MOST: Final = 1000
 _ORGANIZATION: Final = "organization"
+PARTNER_DOMAIN: Final = "partner_domain"
+"""For `stored_names`: domains that outbound connectors are for."""
 
 type Complete = Callable[[click.Context, click.Parameter, str], list[CompletionItem]]
 
@@ -36,11 +38,14 @@ def connector_options[F: Callable[..., Any]](command: F) -> F:
         shell_complete=stored_names("organization"),
         help="Needed if several organizations have a connector NAME.",
     )(command)
-    return click.argument("name", shell_complete=stored_names("inbound_connector", "outbound_connector"))(command)
+    return click.argument("name", shell_complete=CONNECTORS)(command)
 
 
 def stored_names(*keys: str) -> Complete:
-    """Complete the names of what is stored below these keys of an organization, or of "organization" themselves."""
+    """Complete the names of what is stored below these keys of an organization, or of "organization" themselves.
+
+    PARTNER_DOMAIN among them: domains that outbound connectors are for.
+    """
 
     def complete(context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
         if context.find_root().params.get("server"):
@@ -67,6 +72,20 @@ def _stored(config: Any, keys: tuple[str, ...]) -> Iterator[str]:
     for organization in gateway.directory().resources.organizations:
         if _ORGANIZATION in keys:
             yield organization.name
+        if PARTNER_DOMAIN in keys:
+            for connector in organization.outbound_connectors:
+                yield from (domain for domain in connector.recipient_domains if "*" not in domain)
         for key in keys:
             if (kind := KINDS.get(key)) is not None:
                 yield from (kind.name(part) for part in kind.of(organization))
+
+
+CONNECTORS: Final = stored_names("inbound_connector", "outbound_connector")
+"""Completes the names of connectors."""
+
+BY_FIELD: Final = {
+    "organization": stored_names(_ORGANIZATION),
+    "connector": CONNECTORS,
+    "domain": stored_names("accepted_domain", PARTNER_DOMAIN),
+}
+"""Completions of fields of requests, by their names."""

@@ -8,7 +8,7 @@ import click
 import msgspec
 
 from gatepost.manage.cli.client import client
-from gatepost.manage.cli.language import _, quantity
+from gatepost.manage.cli.language import _, ours, quantity
 from gatepost.manage.cli.options import NO, config_option, fail, json_option
 from gatepost.manage.cli.request_options import request_options
 from gatepost.manage.cli.tables import print_facts, print_json, print_table, printable
@@ -110,7 +110,7 @@ def show(request: ShowTrace, config: str | None, *, as_json: bool) -> None:
         print_json(traced.items)
         return
     if traced.next_step:
-        click.echo(f"{printable(traced.next_step)}\n")
+        click.echo(f"{printable(ours(traced.next_step))}\n")
     for event in traced.items:
         _print_event(event)
 

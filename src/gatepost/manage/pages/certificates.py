@@ -7,7 +7,7 @@ in `manage.pages.certificate_forms` and `manage.pages.changeover`. No page holds
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 from starlette.responses import RedirectResponse, Response
@@ -19,7 +19,7 @@ from gatepost.manage.pages.certificate_view import LEVELS, label_of, life, pin_o
 from gatepost.manage.pages.code_labels import certificate_state
 from gatepost.manage.pages.exports import exported, wants_file
 from gatepost.manage.pages.guard import context_of, needs
-from gatepost.manage.pages.paging import foot, paged
+from gatepost.manage.pages.paging import foot, order_of, paged, sorted_by
 from gatepost.manage.pages.rendering import link, render
 from gatepost.manage.use_cases.acme_orders import GetAcmeStatus, get_acme_status
 from gatepost.manage.use_cases.certificate_removal import RemoveCertificate
@@ -40,6 +40,7 @@ from gatepost.manage.use_cases.certificate_views import (
 from gatepost.manage.use_cases.certificates import (
     STATES,
     ListCertificateHistory,
+    common_name,
     in_order,
     list_certificate_history,
     waiting_request,
@@ -53,6 +54,8 @@ from gatepost.sentences import ours
 from gatepost.texts import NN_
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from starlette.requests import Request
 
     from gatepost.manage.use_cases.certificates import CertificateListing
@@ -63,6 +66,14 @@ _COLUMNS = (
     "id", "state", "purpose", "organization", "label", "names", "subject", "issuer", "key", "not_before", "not_after",
     "days_left", "origin", "added", "current_from", "current_until", "switch_at", "must_staple",
 )  # fmt: skip
+_SORTS: Final[dict[str, Callable[[Entry], Any]]] = {
+    "name": label_of,
+    "state": lambda entry: list(State).index(entry.state),
+    "until": lambda entry: entry.leaf.not_after,
+    "issuer": lambda entry: common_name(entry.leaf.issuer),
+    "key": lambda entry: entry.leaf.key,
+    "sha256": lambda entry: entry.leaf.sha256,
+}
 _REQUEST_COLUMNS = ("id", "purpose", "organization", "label", "names", "key", "must_staple", "added")
 _CHANGE_COLUMNS = ("version", "at", "author", "kind", "id", "names", "change", "note")
 _CHANGES = 500
@@ -88,7 +99,8 @@ def _list(request: Request, purpose: Purpose) -> Response:
     name = "certificates" if purpose is Purpose.SERVER else "client-identities"
     if file := exported(request, name, _COLUMNS, lambda: [_record(certificate_of(entry, now)) for entry in wanted]):
         return file
-    page = paged(request, wanted, listing.version)
+    sort = order_of(request, _SORTS)
+    page = paged(request, sorted_by(wanted, sort, _SORTS), listing.version)
     named = LocateCertificates(certificates=[entry.id for entry in page.rows])
     where = execute(locate_certificates, context_of(request), named)
     return render(
@@ -98,6 +110,7 @@ def _list(request: Request, purpose: Purpose) -> Response:
         rows=[row(entry, where.get(entry.id), now) for entry in page.rows],
         foot=foot(page, NN_("%(num)s certificate", "%(num)s certificates")),
         filters={"q": q, "state": state},
+        sort=sort,
         filtered=bool(q or state or (query.get("organization") and purpose is Purpose.CLIENT)),
         states=[("", _("All")), *((str(choice), certificate_state(str(choice))) for choice in STATES)],
         trouble=listing.trouble,

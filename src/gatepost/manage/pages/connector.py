@@ -235,7 +235,9 @@ def _act(request: Request) -> Response:
     try:
         if do == "remove":
             execute(cases.remove, context, RemovePart(**named))
-            return see_other(request, "/connectors", _("%(connector)s was removed.", connector=sentence(chosen.label)))
+            return see_other(
+                request, "/connectors", _("%(connector)s was removed.", connector=sentence(ours(chosen.label)))
+            )
         if do == "secret" and chosen.direction == "outbound":
             secret = SetConnectorSecret(
                 organization=chosen.organization.name,
@@ -254,7 +256,7 @@ def _act(request: Request) -> Response:
         return connector_page(request, chosen, status, f"{ours(refusal.text)}{errors}")
     text = " ".join(
         [
-            _(said, connector=sentence(chosen.label)),
+            _(said, connector=sentence(ours(chosen.label))),
             _("Revision %(version)s%(places)s.", version=outcome.version, places=outcome.places),
             *map(ours, outcome.warnings),
         ]

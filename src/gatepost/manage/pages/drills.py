@@ -5,6 +5,7 @@ A drill ends within 15 seconds and is held by `manage.use_cases.drills`; who lea
 
 from __future__ import annotations
 
+from datetime import datetime
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 
@@ -114,7 +115,8 @@ def _shown(record: dict[str, Any]) -> dict[str, Any]:
     """Texts of a record, for the template. Raises KeyError, TypeError and so on for one that is none."""
     requirement = record["requirement"]
     return {
-        **{name: str(record[name]) for name in ("organization", "connector", "configuration", "at")},
+        **{name: str(record[name]) for name in ("organization", "connector", "configuration")},
+        "at": datetime.fromisoformat(record["at"]).timestamp(),
         "verdict": ours(str(record["verdict"])),
         "requirement": _(
             "%(requirement)s, profile %(profile)s",

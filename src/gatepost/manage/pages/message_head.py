@@ -109,8 +109,11 @@ def _sender_domain(events: Sequence[TraceEvent]) -> str:
 
 
 def _connector(request: Request, attempt: TraceEvent) -> Chosen | None:
-    """The connector of an attempt, or of one that was not made, if it is there and seen."""
-    if attempt.detail.get("suspended"):
+    """The connector of an attempt, or of one that was not made, if it is there and seen.
+
+    The trace does not name it where the next hop was not known: then it is the one of the route today.
+    """
+    if attempt.detail.get("suspended") and not attempt.connector:
         wanted = RouteConnector(organization=attempt.organization, recipient=attempt.recipient, sender=attempt.sender)
         return execute(route_connector, context_of(request), wanted).chosen
     organization = str(attempt.detail.get("connector_organization") or attempt.organization)

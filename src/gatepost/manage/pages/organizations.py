@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any, Final
 
 from starlette.routing import Route
 
@@ -12,7 +13,7 @@ from gatepost.manage.access.principal import Scope
 from gatepost.manage.pages.editor import EditedResource, FormChangeOptions, edit, send_change
 from gatepost.manage.pages.exports import MOST, exported
 from gatepost.manage.pages.guard import context_of, needs, not_there, or_not_there, principal_of
-from gatepost.manage.pages.paging import SIZE, foot, offset_of
+from gatepost.manage.pages.paging import foot, order_of, paged, sorted_by
 from gatepost.manage.pages.rendering import render, see_other
 from gatepost.manage.pages.resource_kinds import KIND_PAGES
 from gatepost.manage.pages.resource_paths import organization_path
@@ -49,7 +50,7 @@ from gatepost.sentences import ours
 from gatepost.texts import NN_
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from starlette.requests import Request
     from starlette.responses import Response
@@ -58,6 +59,12 @@ if TYPE_CHECKING:
     from gatepost.manage.use_cases.history import PartChange
 
 
+_SORTS: Final[dict[str, Callable[[OrganizationRow], Any]]] = {
+    column: attrgetter(column)
+    for column in (
+        "name", "display_name", "domains", "mailboxes", "inbound_connectors", "outbound_connectors", "rules"
+    )
+}  # fmt: skip
 _SHOWN = 200  # parts of which the whole file of an organization is shown on its page
 
 
@@ -71,14 +78,16 @@ def _list(request: Request) -> Response:
 
     if file := exported(request, "organizations", OrganizationRow._fields, records):
         return file
-    organizations = FindOrganizations(q=wanted, limit=SIZE, offset=offset_of(request))
-    page = execute(find_organizations, context_of(request), organizations)
+    sort = order_of(request, _SORTS)
+    every = execute(find_organizations, context_of(request), FindOrganizations(q=wanted))
+    page = paged(request, sorted_by(every.rows, sort, _SORTS), every.version)
     return render(
         request,
         "organizations/list.html",
         rows=page.rows,
         foot=foot(page, NN_("%(num)s organization", "%(num)s organizations")),
         q=wanted,
+        sort=sort,
         may_add=principal.may(Scope.CONNECTORS),
         path=organization_path,
         tabs=[(text, path, path == request.url.path) for text, path in KIND_PAGES[0].tabs],

@@ -1,4 +1,6 @@
-"""Pages of a long list: which one is shown, and links to those before and after it. Used where lists have offsets.
+"""Pages of a long list: which one is shown, in which order, and links to those before and after it.
+
+Used where lists have offsets.
 
 Pure but for the request it reads.
 """
@@ -6,13 +8,13 @@ Pure but for the request it reads.
 from __future__ import annotations
 
 from html import escape
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from gatepost.language import _, grouped, ngettext
 from gatepost.manage.use_cases.list_page import ListSelection
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
     from starlette.requests import Request
 
@@ -48,6 +50,25 @@ def offset_of(request: Request) -> int:
 def paged[T](request: Request, rows: Sequence[T], version: int = 0) -> ListPage[T]:
     """The page that is asked for of rows that are all at hand."""
     return ListSelection(limit=SIZE, offset=offset_of(request)).page(version, rows)
+
+
+def order_of(request: Request, columns: Collection[str]) -> str:
+    """The column that rows are asked for in the order of, "-" before it for descending; "" for the order they have."""
+    sort = request.query_params.get("sort", "")
+    return sort if sort.removeprefix("-") in columns else ""
+
+
+def sorted_by[T](rows: Iterable[T], sort: str, columns: Mapping[str, Callable[[T], Any]]) -> list[T]:
+    """Rows in such an order. columns: what each sorts by; capital letters make no difference, and None comes last."""
+    if not sort:
+        return list(rows)
+    value_of, down = columns[sort.removeprefix("-")], sort.startswith("-")
+
+    def key(row: T) -> tuple[bool, Any]:
+        value = value_of(row)
+        return (value is None) is not down, value.casefold() if isinstance(value, str) else value
+
+    return sorted(rows, key=key, reverse=down)
 
 
 def foot[T](page: ListPage[T], counted: tuple[str, str]) -> Foot:

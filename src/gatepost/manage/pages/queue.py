@@ -7,6 +7,7 @@ act on mail, and both are put on record. What is seen and acted on is of the org
 from __future__ import annotations
 
 from http import HTTPStatus
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -19,7 +20,7 @@ from gatepost.manage.pages.exports import exported
 from gatepost.manage.pages.guard import context_of, executing, or_not_there, principal_of
 from gatepost.manage.pages.login import local_target
 from gatepost.manage.pages.message_head import head_of
-from gatepost.manage.pages.paging import foot, paged
+from gatepost.manage.pages.paging import foot, order_of, paged, sorted_by
 from gatepost.manage.pages.refusal_texts import by_field
 from gatepost.manage.pages.rendering import link, render, see_other
 from gatepost.manage.pages.resource_paths import trace_path
@@ -150,13 +151,16 @@ def _by_destination(request: Request) -> Response:
     waiting = execute(list_waiting_destinations, context_of(request), destinations).items
     if file := exported(request, "destinations", _COUNTED, lambda: map(msgspec.to_builtins, waiting)):
         return file
-    page = paged(request, waiting)
+    sort = order_of(request, _COUNTED)
+    columns = {name: attrgetter(name) for name in _COUNTED}
+    page = paged(request, sorted_by(waiting, sort, columns))
     return render(
         request,
         "queue/destinations.html",
         block="rows",
         found=page.rows,
         foot=foot(page, NN_("%(num)s destination", "%(num)s destinations")),
+        sort=sort,
         counts={
             name: sum(getattr(destination, name) for destination in waiting)
             for name in ("count", "active", "deferred", "held")

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from datetime import UTC
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote, urlencode
@@ -30,7 +31,7 @@ from gatepost.manage.pages.navigation import navigation
 from gatepost.manage.pages.palette import light_colours
 from gatepost.manage.pages.static_files import static_url
 from gatepost.manage.pages.svg import Series, stacked
-from gatepost.manage.pages.text_filters import CLOCKED, FILTERS
+from gatepost.manage.pages.text_filters import CLOCKED, FILTERS, in_zone
 from gatepost.manage.pages.time_zones import SERVER_ZONE, PageZone, zone_of
 from gatepost.manage.pages.trace_story import protection
 from gatepost.manage.pages.value_text import in_words
@@ -136,7 +137,7 @@ def environment() -> Environment:
         setting=setting_label,
         label=shown_label,
         reply_help=reply_help,
-        ours=ours,
+        ours=_sentence,
     )
     made.filters.update({name: _clocked(shown) for name, shown in CLOCKED.items()})
     made.globals.update(static_url=static_url, link=link, picture=_picture, colours=light_colours())
@@ -147,6 +148,13 @@ def environment() -> Environment:
 def _picture(title: str, labels: Sequence[str], series: Iterable[Sequence[Any]], name: str) -> Markup:
     """A chart as `svg.stacked` draws it. series: name, tone and values of each."""
     return stacked(title, labels, [Series(*part) for part in series], name)
+
+
+@pass_context
+def _sentence(context: Context, text: str) -> str:
+    """A sentence of ours in the language and the time zone of the page; in UTC where no page is known."""
+    frame = context.get("frame")
+    return in_zone(ours(text), frame.zone.zone if frame else UTC)
 
 
 def _clocked(shown: Callable[[float | None, float, tzinfo], str | Markup]) -> Callable[..., str | Markup]:

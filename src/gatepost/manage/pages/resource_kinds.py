@@ -53,9 +53,20 @@ class KindPage:
         return ("organization", *keys(self.kind.model))
 
     @property
+    def sorts(self) -> dict[str, Cell]:
+        """The columns of its list by which rows can be sorted, with the value of each."""
+        cells = {column_key(heading): cell for heading, cell in self.cells}
+        return {"name": lambda part: part.name} | ({"status": status_of} if self.has_status else {}) | cells
+
+    @property
     def has_status(self) -> bool:
         """Whether one can be disabled."""
         return "enabled" in keys(self.kind.model)
+
+
+def column_key(heading: str) -> str:
+    """The name of a column in the query of a list, by its English heading."""
+    return heading.lower().replace(" ", "-")
 
 
 def _field(name: str) -> Cell:

@@ -21,10 +21,11 @@ from gatepost.manage.pages.connector import DIRECTIONS, chosen_of
 from gatepost.manage.pages.editor import EditedResource, FormChangeOptions, change_rows, edit, send_change
 from gatepost.manage.pages.exports import MOST, exported
 from gatepost.manage.pages.guard import context_of, needs, not_there, or_not_there, principal_of
-from gatepost.manage.pages.paging import SIZE, foot, offset_of
+from gatepost.manage.pages.paging import foot, order_of, paged, sorted_by
 from gatepost.manage.pages.rendering import render, see_other
-from gatepost.manage.pages.resource_kinds import KIND_PAGES, KindPage, status_of
+from gatepost.manage.pages.resource_kinds import KIND_PAGES, KindPage, column_key, status_of
 from gatepost.manage.pages.resource_paths import edit_path, list_path, named_path, part_path, version_path
+from gatepost.manage.pages.text_filters import sentence
 from gatepost.manage.use_cases.directory_password import (
     RemoveDirectoryPassword,
     SetDirectoryPassword,
@@ -79,17 +80,17 @@ _CHANGES: Final = 20  # looked at for who changed a field last
 
 def _list(request: Request, page: KindPage) -> Response:
     principal, query, wanted = principal_of(request), request.query_params, request.query_params.get("q", "").strip()
-    parts = FindParts(
-        kind=page.kind.key, organization=query.get("organization", ""), q=wanted, limit=SIZE, offset=offset_of(request)
-    )
+    parts = FindParts(kind=page.kind.key, organization=query.get("organization", ""), q=wanted)
+    sort = order_of(request, page.sorts)
 
     def records() -> Iterator[dict[str, Any]]:
-        for row in execute(find_parts, context_of(request), replace(parts, limit=MOST, offset=0)).rows:
+        for row in execute(find_parts, context_of(request), replace(parts, limit=MOST)).rows:
             yield {"organization": row.organization.name, **table_of(row.record)}
 
     if file := exported(request, page.folder, page.columns, records):
         return file
-    list_page = execute(find_parts, context_of(request), parts)
+    every = execute(find_parts, context_of(request), parts)
+    list_page = paged(request, sorted_by(every.rows, sort, page.sorts), every.version)
     return render(
         request,
         "resources/list.html",
@@ -99,6 +100,7 @@ def _list(request: Request, page: KindPage) -> Response:
         mailboxes=_populations(list_page.rows) if page.kind is DOMAIN else {},
         foot=foot(list_page, page.counted),
         q=wanted,
+        sort=sort,
         may_change=Scope.CONNECTORS in principal.scopes or Scope.OWNER in principal.scopes,
         path=part_path,
         headings=_headings(page),
@@ -109,7 +111,8 @@ def _list(request: Request, page: KindPage) -> Response:
 
 def _headings(page: KindPage) -> list[tuple[str, ...]]:
     more = [(_("Mailboxes"), "", "number"), (_("DNS records"),)] if page.kind is DOMAIN else []
-    return [*((_(heading),) for heading, _cell in page.cells), *more]
+    status = [(_("Status"), "status")] if page.has_status else []
+    return [(_("Name"), "name"), *status, *((_(heading), column_key(heading)) for heading, _cell in page.cells), *more]
 
 
 def _populations(rows: Sequence[Part]) -> dict[str, int]:
@@ -280,7 +283,7 @@ def _acted(request: Request, page: KindPage, one: Part, more: _More | None) -> R
         if refusal.kind is RefusalKind.UNREADABLE:
             raise
         return _shown(request, page, one, more, HTTPStatus.UNPROCESSABLE_ENTITY, refusal.text)
-    label = one.label[:1].upper() + one.label[1:]
+    label = sentence(ours(one.label))
     text = " ".join([_("%(label)s was removed.", label=label), *map(ours, outcome.warnings)])
     return see_other(request, list_path(page.kind), text, "warn" if outcome.warnings else "pass")
 
@@ -307,7 +310,7 @@ def edit_part(request: Request, one: Part, plural: str, first: tuple[str, ...]) 
     def changes() -> Sequence[PartChange]:
         return _changes(request, one, _CHANGES)
 
-    label = one.label[:1].upper() + one.label[1:]
+    label = sentence(ours(one.label))
     trail = ((plural, list_path(one.kind)), (name, part_path(one)), (_("Edit"), ""))
     identity = one.kind.identity
     edited = EditedResource(

@@ -7,7 +7,8 @@ a dash, for every one of them. Times are seconds since 1970, shown in the time z
 
 from __future__ import annotations
 
-from datetime import UTC
+import re
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 from markupsafe import Markup
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 NOTHING: Final = Markup('<span class="soft">–</span>')  # noqa: RUF001 - a dash is what is meant
 _UNITS: Final = ((86400 * 365, N_("y")), (86400, N_("d")), (3600, "h"), (60, "min"), (1, "s"))
+_AFTER_SIGN: Final = re.compile(r"(?<=[@.:])(?=.)", re.DOTALL)
+_UTC_TIME: Final = re.compile(r"\b(\d{4}-\d{2}-\d{2} \d{2}:\d{2}(:\d{2})?)Z\b", re.ASCII)
 _OCTETS: Final = ("B", "kB", "MB", "GB", "TB", "PB")
 
 
@@ -115,6 +118,22 @@ def _time(seconds: float, text: str, hint: str) -> Markup:
     return Markup('<time datetime="{}" title="{}">{}</time>').format(rfc3339(seconds), hint, text)
 
 
+def in_zone(text: str, zone: tzinfo) -> str:
+    """A sentence of ours, whose times are in UTC ("2026-11-24 16:12Z"), with them in the zone of the page.
+
+    The time of a command, "2026-11-24T16:12Z", stays.
+    """
+    return text if zone is UTC or hasattr(text, "__html__") else _UTC_TIME.sub(lambda match: _local(match, zone), text)
+
+
+def _local(match: re.Match[str], zone: tzinfo) -> str:
+    try:
+        seconds = datetime.fromisoformat(f"{match[1]}+00:00").timestamp()
+    except ValueError:
+        return match[0]
+    return second_text(seconds, zone) if match[2] else minute_text(seconds, zone)
+
+
 def octets(size: float | None) -> str | Markup:
     """A size in powers of 1000, three digits: "812 B", "1.24 MB"."""
     if size is None:
@@ -149,6 +168,11 @@ def _digits(value: float, digits: int) -> str:
     return f"{value:.{digits}f}".replace(".", point())
 
 
+def breakable(name: str | None) -> Markup:
+    """An address or host name that breaks after its signs first, and within a label only where that is too long."""
+    return NOTHING if name is None else Markup("<wbr>").join(_AFTER_SIGN.split(name))
+
+
 def initial(word: str) -> str | Markup:
     """A word of which a cell shows what stands before "|", and the rest is for screen readers."""
     shown, bar, rest = word.partition("|")
@@ -170,6 +194,7 @@ def age(seconds: float | None, now: float, zone: tzinfo) -> str | Markup:  # noq
 
 FILTERS: Final[dict[str, Callable[..., str | Markup]]] = {
     "amount": quantity,
+    "breakable": breakable,
     "count": count,
     "duration": duration,
     "in_sentence": in_sentence,

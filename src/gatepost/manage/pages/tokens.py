@@ -6,7 +6,7 @@ The secret is in the answer of the form that made the token and nowhere else: in
 from __future__ import annotations
 
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 from starlette.routing import Route
@@ -17,12 +17,11 @@ from gatepost.manage.pages.account_forms import Form, chosen_organizations, fiel
 from gatepost.manage.pages.confirmation import ask_again, demand_owner
 from gatepost.manage.pages.exports import exported
 from gatepost.manage.pages.guard import context_of, executing, not_there
-from gatepost.manage.pages.paging import SIZE, foot, offset_of
+from gatepost.manage.pages.paging import foot, order_of, paged, sorted_by
 from gatepost.manage.pages.rendering import render, see_other
 from gatepost.manage.pages.time_zones import local_times
 from gatepost.manage.use_cases.client import all_items
 from gatepost.manage.use_cases.execution import execute, recording_refusals
-from gatepost.manage.use_cases.list_page import ListSelection
 from gatepost.manage.use_cases.refusal import Refusal
 from gatepost.manage.use_cases.request_values import limits
 from gatepost.manage.use_cases.times import ahead
@@ -38,7 +37,7 @@ from gatepost.manage.use_cases.tokens import (
 from gatepost.texts import N_, NN_
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from starlette.requests import Request
     from starlette.responses import Response
@@ -47,6 +46,12 @@ if TYPE_CHECKING:
 
 
 _COLUMNS = ("name", "scopes", "organizations", "created", "expires", "made_by", "made_by_user", "last_used")
+_SORTS: Final[dict[str, Callable[[ApiToken], Any]]] = {
+    "name": lambda token: token.name,
+    "by": lambda token: token.made_by,
+    "expires": lambda token: token.expires,
+    "last": lambda token: token.last_used,
+}
 _SCOPES = (
     (Scope.READ.value, "read", N_("Read everything except the content of mail.")),
     (Scope.CONNECTORS.value, "connectors", N_("Change organizations, domains, mailboxes, connectors and rules.")),
@@ -71,10 +76,10 @@ def _list(request: Request) -> Response:
     ]
     if file := exported(request, "tokens", _COLUMNS, lambda: map(msgspec.to_builtins, tokens)):
         return file
-    page = ListSelection(q=q, limit=SIZE, offset=offset_of(request)).page(0, tokens)
-    return render(
-        request, "accounts/tokens.html", tokens=page.rows, foot=foot(page, NN_("%(num)s token", "%(num)s tokens")), q=q
-    )
+    sort = order_of(request, _SORTS)
+    page = paged(request, sorted_by(tokens, sort, _SORTS))
+    shown = foot(page, NN_("%(num)s token", "%(num)s tokens"))
+    return render(request, "accounts/tokens.html", tokens=page.rows, foot=shown, q=q, sort=sort)
 
 
 def _new(request: Request) -> Response:

@@ -170,6 +170,8 @@ def _title(event: TraceEvent) -> str:
         )
     if "returned" in event.detail:
         return _("Returned to the sender by an administrator")
+    if event.event == "DEFER" and event.detail.get("suspended"):
+        return _("%(title)s without an attempt: other mail had just failed there", title=title)
     if event.event == "DEFER" and (attempt := event.detail.get("attempt")):
         return _("%(title)s, attempt %(attempt)s", title=title, attempt=attempt)
     if "quarantine" in event.detail and event.event in _FROM_QUARANTINE:

@@ -6,7 +6,7 @@ A person proves again who they are before a form is shown (`manage.pages.confirm
 from __future__ import annotations
 
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 from starlette.routing import Route
@@ -25,12 +25,11 @@ from gatepost.manage.pages.account_forms import (
 from gatepost.manage.pages.confirmation import ask_again, demand_owner
 from gatepost.manage.pages.exports import exported
 from gatepost.manage.pages.guard import context_of, executing, or_not_there
-from gatepost.manage.pages.paging import SIZE, foot, offset_of
+from gatepost.manage.pages.paging import foot, order_of, paged, sorted_by
 from gatepost.manage.pages.rendering import render, see_other
 from gatepost.manage.pages.resource_paths import number_of
 from gatepost.manage.use_cases.client import all_items
 from gatepost.manage.use_cases.execution import execute, recording_refusals
-from gatepost.manage.use_cases.list_page import ListSelection
 from gatepost.manage.use_cases.refusal import Refusal
 from gatepost.manage.use_cases.request_values import limits
 from gatepost.manage.use_cases.tokens import ListTokens, list_tokens
@@ -69,6 +68,13 @@ if TYPE_CHECKING:
 
 
 _COLUMNS = ("name", "role", "organizations", "enabled", "created", "last_login", "issuer")
+_SORTS: Final[dict[str, Callable[[UserAccount], Any]]] = {
+    "name": lambda user: user.name,
+    "role": lambda user: list(Role).index(user.role),
+    "status": lambda user: not user.enabled,
+    "login": lambda user: user.issuer or "",
+    "last": lambda user: user.last_login,
+}
 ROLES = (
     (Role.OWNER.value, N_("Owner"), N_("Full access, including users and tokens; always for the whole gateway.")),
     (
@@ -91,10 +97,10 @@ def _list(request: Request) -> Response:
     users = [account for account in all_items(executing(request), list_users, ListUsers()) if q.lower() in account.name]
     if file := exported(request, "users", _COLUMNS, lambda: map(msgspec.to_builtins, users)):
         return file
-    page = ListSelection(q=q, limit=SIZE, offset=offset_of(request)).page(0, users)
-    return render(
-        request, "accounts/users.html", users=page.rows, foot=foot(page, NN_("%(num)s user", "%(num)s users")), q=q
-    )
+    sort = order_of(request, _SORTS)
+    page = paged(request, sorted_by(users, sort, _SORTS))
+    shown = foot(page, NN_("%(num)s user", "%(num)s users"))
+    return render(request, "accounts/users.html", users=page.rows, foot=shown, q=q, sort=sort)
 
 
 def _new(request: Request) -> Response:

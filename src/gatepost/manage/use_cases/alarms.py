@@ -28,9 +28,12 @@ from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.times import stamp
 from gatepost.pki.certificates.inventory import Inventory
 from gatepost.pki.certificates.listed import listed
+from gatepost.quantity import quantity
 from gatepost.store.interface import StoreFailure
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from gatepost.manage.access.principal import Principal
     from gatepost.manage.use_cases.context import Context
     from gatepost.manage.use_cases.gateway import Gateway
@@ -134,7 +137,13 @@ def _all_alarms(gateway: Gateway, now: float) -> ActiveAlarms:
     order = tuple(Severity)
     alarms = sorted(memory.alarms, key=lambda alarm: (-order.index(alarm.severity), alarm.since))
     unknown = (*certificates.trouble, *_unknown(memory, now)) if watched(entries, scope) else certificates.trouble
-    return ActiveAlarms([_alarm(alarm) for alarm in alarms], memory.looked or None, list(unknown))
+    return ActiveAlarms([_alarm(alarm) for alarm in alarms], memory.looked or None, _not_in(alarms, unknown))
+
+
+def _not_in(alarms: Sequence[Alarm], unknown: Sequence[str]) -> list[str]:
+    """What no alarm says: a certificate with a missing key has one."""
+    details = {alarm.detail.removesuffix(".").casefold() for alarm in alarms}
+    return [text for text in unknown if text.casefold() not in details]
 
 
 def _unknown(memory: Memory, now: float) -> tuple[str, ...]:
@@ -150,8 +159,18 @@ def summary(alarms: ActiveAlarms, command: str = "gatepost alarms") -> str:
     if not alarms.alarms:
         return f"some checks could not run: {alarms.unknown[0]}" if alarms.unknown else "no alarms"
     counts = Counter(alarm.severity for alarm in alarms.alarms)
-    many = ", ".join(f"{counts[severity]} {severity}" for severity in reversed(tuple(Severity)) if counts[severity])
-    return f"{many}: {alarms.alarms[0].title} ({command})"
+    many = ", ".join(_counted(severity, counts[severity]) for severity in reversed(tuple(Severity)) if counts[severity])
+    return f"{many}: {alarms.alarms[0].title} (see {command})"
+
+
+def _counted(severity: Severity, number: int) -> str:
+    match severity:
+        case Severity.WARNING:
+            return quantity(number, "warning")
+        case Severity.ERROR:
+            return quantity(number, "error")
+        case Severity.CRITICAL:
+            return quantity(number, "critical alarm")
 
 
 def _alarm(alarm: Alarm) -> ActiveAlarm:

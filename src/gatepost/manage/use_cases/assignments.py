@@ -121,7 +121,7 @@ def _assign(model: type[BaseModel], table: dict[str, Any], word: _Word, *, again
         return unknown_key(outer, _assignable(model))
     if info.alias is not None:
         return (
-            f"is a list of resources, which have commands of their own, such as `gatepost {_OWN_COMMANDS[outer]} add`"
+            f"is a list of resources, which have commands of their own, such as `gatepost {_PART_COMMANDS[outer]} add`"
         )
     inner = record_in(info.annotation)
     if inner is not None and (dot or word.text):
@@ -131,7 +131,7 @@ def _assign(model: type[BaseModel], table: dict[str, Any], word: _Word, *, again
     return _set(info, table, word, again=again)
 
 
-_OWN_COMMANDS = {
+_PART_COMMANDS = {
     "accepted_domain": "domain",
     "mailbox": "mailbox",
     "inbound_connector": "connector",

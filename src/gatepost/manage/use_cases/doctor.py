@@ -171,13 +171,17 @@ def _stored(context: Context) -> Iterator[DoctorFinding]:
         yield DoctorFinding("configuration", Level.PASS, "there are accepted domains")
     else:
         text = "no domain is accepted: all mail from outside is refused"
-        yield DoctorFinding("configuration", Level.WARN, text, "gatepost apply FILE, or Add domain in the admin centre")
+        yield DoctorFinding(
+            "configuration", Level.WARN, text, "use gatepost apply FILE, or Add domain in the admin centre"
+        )
     if not certificates and context.settings.acme.is_on:
         text = "there is none yet: ACME requests one while the gateway runs"
-        yield DoctorFinding("certificate", Level.WARN, text, "gatepost certificate acme status, once it runs")
+        yield DoctorFinding("certificate", Level.WARN, text, "see gatepost certificate acme status, once it runs")
     elif not certificates:
         text = "there is no certificate: STARTTLS is not offered, and mail comes in unencrypted"
-        yield DoctorFinding("certificate", Level.FAIL, text, "gatepost certificate add, or [acme] in the settings")
+        yield DoctorFinding(
+            "certificate", Level.FAIL, text, "use gatepost certificate add, or set [acme] in the settings"
+        )
     elif not any(matches(hostname, certificate.leaf) for certificate in certificates):
         text = f"no certificate bears {hostname}: senders that check names do not deliver"
         yield DoctorFinding("certificate", Level.FAIL, text, f"gatepost certificate request {hostname}")
@@ -288,7 +292,7 @@ def _alarms(context: Context) -> list[DoctorFinding]:
         if alarm.kind is not Kind.NAMESERVERS_DOWN
     ]
     findings += [DoctorFinding("alarms", Level.WARN, text) for text in alarms.unknown]
-    return findings or [DoctorFinding("alarms", Level.PASS, "none")]
+    return findings or [DoctorFinding("alarms", Level.PASS, "there are no active alarms")]
 
 
 USE_CASES = (examine_gateway,)

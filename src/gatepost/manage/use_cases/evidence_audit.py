@@ -39,7 +39,6 @@ if TYPE_CHECKING:
 _TORN: Final = "torn"
 _FEW: Final = 5
 _ALL_DAYS: Final = ("", "9999")
-_COUNTED: Final = {"files": "file", "entries": "entry", "checkpoints": "checkpoint", "heads": "head"}
 
 
 class Verification:
@@ -125,7 +124,7 @@ def verify_log(
         )
     check, ids = _check(given, _keys_near(paths[0]))
     audit = audit_files([file for file in files if file is not None], check, noted=heads)
-    result = _log_result(audit, "these files", ids, trusted=bool(given))
+    result = _log_result(audit, _printable(paths[0].parent), ids, trusted=bool(given))
     result.notes.append("without the daily heads nobody can tell whether other files, or the ends of these, are gone")
     return result
 
@@ -188,10 +187,11 @@ def _must_be_something(audit: LogAudit, name: str, *, whole: bool) -> None:
 
 def _log_result(audit: LogAudit, what: str, ids: list[str], *, trusted: bool) -> Verification:
     result = Verification(audit.faults, trusted=trusted, proven=audit.proven)
+    counts = {name: getattr(audit, name) for name in ("files", "entries", "checkpoints", "heads")}
+    entries, checkpoints = quantity(audit.entries, "entry", "entries"), quantity(audit.checkpoints, "checkpoint")
+    counted = f"{quantity(audit.files, 'file')}, {entries}, {checkpoints}, {quantity(audit.heads, 'head')}"
     span = audit.first if audit.first == audit.last else f"{audit.first} to {audit.last}"
-    counts = {name: getattr(audit, name) for name in _COUNTED}
-    counted = (quantity(count, _COUNTED[name], name) for name, count in counts.items())
-    result.lines.append(f"{what}: {span}, {', '.join(counted)}")
+    result.lines.append(f"{what}: {span}, {counted}")
     result.lines.append(f"signed by: {', '.join(ids) or 'no key'}")
     for writer, number in audit.signed.items():
         if writer not in audit.unproven:
@@ -244,7 +244,7 @@ def verify_export(path: Path, given: list[bytes], heads: Sequence[str]) -> Verif
         brought = [str(key["pem"]).encode() for key in document["keys"]]
         check, ids = _check(given, brought)
         audit = audit_export(document, check)
-        origin = _origin(document)
+        origin = _origin(path, document)
     except (msgspec.DecodeError, KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise Refusal(
             RefusalKind.INPUT, f"{_printable(path)}: neither a log nor an undamaged export: {_printable(error)}"
@@ -252,13 +252,14 @@ def verify_export(path: Path, given: list[bytes], heads: Sequence[str]) -> Verif
     if heads:
         text = "a head can only be checked against a whole log: an export does not contain all heads"
         raise Refusal(RefusalKind.INPUT, text, options=["head"])
-    return _export_result(audit, f"{_printable(path)}: {origin}", ids, trusted=bool(given))
+    return _export_result(audit, origin, ids, trusted=bool(given))
 
 
-def _origin(document: dict[str, Any]) -> str:
+def _origin(path: Path, document: dict[str, Any]) -> str:
     """An export's description of itself. It is not signed: a forger chooses it."""
-    wanted = ", ".join(f"{name} {value}" for name, value in document.get("selection", {}).items()) or "everything"
-    return _printable(f"export of {wanted}, made {document.get('made', '')} on {document.get('node', '')}")
+    selection = ", ".join(f"{name} {value}" for name, value in document.get("selection", {}).items())
+    made, node = document.get("made", ""), document.get("node", "")
+    return _printable(f"{path}: export of {selection or 'everything'}, made {made} on {node}")
 
 
 def _export_result(audit: ExportAudit, what: str, ids: list[str], *, trusted: bool) -> Verification:

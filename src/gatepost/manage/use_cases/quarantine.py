@@ -26,6 +26,7 @@ from gatepost.policy.connectors.errors import FieldError
 from gatepost.policy.connectors.values import QuarantineRelease
 from gatepost.store.interface import StoreFailure
 from gatepost.store.quarantine import QuarantineFilter, QuarantinePlace
+from gatepost.texts import N_
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -45,7 +46,7 @@ type _Id = Annotated[
     Meta(
         description="Queue id.",
         pattern="^[0-7][0-9A-Fa-f]{15}$",
-        extra={"form": "is not a queue id: 16 hexadecimal digits, the first below 8"},
+        extra={"form": N_("is not a queue id: 16 hexadecimal digits, the first below 8")},
     ),
     Cli(argument=True, metavar="ID"),
 ]

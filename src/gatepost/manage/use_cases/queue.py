@@ -25,6 +25,7 @@ from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.policy.connectors.errors import FieldError
 from gatepost.store.interface import QueueFilter, StoreFailure
 from gatepost.store.queue_admin import QueuePlace, QueueTotals
+from gatepost.texts import N_
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -43,7 +44,7 @@ type _Id = Annotated[
     Meta(
         description="Queue id.",
         pattern="^[0-7][0-9A-Fa-f]{15}$",
-        extra={"form": "is not a queue id: 16 hexadecimal digits, the first below 8"},
+        extra={"form": N_("is not a queue id: 16 hexadecimal digits, the first below 8")},
     ),
     Cli(argument=True, metavar="ID"),
 ]

@@ -13,6 +13,8 @@ import msgspec
 
 from gatepost.decoding import converted
 from gatepost.policy.connectors.errors import FieldError, unknown_key
+from gatepost.quantity import quantity
+from gatepost.texts import N_
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -24,14 +26,14 @@ _NO_CHOICE = re.compile(r"Invalid enum value (?P<given>.*)", re.DOTALL)
 _PATTERN = re.compile(r"Expected `str` matching regex '(?P<pattern>.*)'", re.DOTALL)
 _BOUND = re.compile(r"Expected `(?P<type>\w+)` (?P<length>of length )?(?P<side><=|>=|<|>) (?P<bound>\S+)")
 _TYPE = re.compile(r"Expected `(?P<type>[^`]+)`, got `[^`]+`")
-_SIDES: Final = {"<=": "at most", ">=": "at least", "<": "less than", ">": "more than"}
+_SIDES: Final = {"<=": N_("at most"), ">=": N_("at least"), "<": N_("less than"), ">": N_("more than")}
 _TYPES: Final = {
-    "int": "a whole number",
-    "float": "a number",
-    "str": "a text",
-    "bool": "true or false",
-    "array": "a list",
-    "object": "an object",
+    "int": N_("a whole number"),
+    "float": N_("a number"),
+    "str": N_("a text"),
+    "bool": N_("true or false"),
+    "array": N_("a list"),
+    "object": N_("an object"),
 }
 _WORDS = re.compile(r"[\w-]+(\|[\w-]+)+")
 _DAY: Final = r"\d{4}-\d{2}-\d{2}"
@@ -132,8 +134,11 @@ def _in_words(text: str, kind: msgspec.inspect.Type) -> str:
         return _named_form(kind) or _form(match["pattern"].replace("\\\\", "\\"))
     if match := _BOUND.fullmatch(text):
         side, bound = _SIDES[match["side"]], match["bound"].removesuffix(".0")
-        noun = ("entry", "entries") if match["type"] == "array" else ("character", "characters")
-        return f"must have {side} {bound} {noun[bound != '1']}" if match["length"] else f"must be {side} {bound}"
+        if not match["length"]:
+            return f"must be {side} {bound}"
+        is_list, length = match["type"] == "array", int(bound)
+        amount = quantity(length, "entry", "entries") if is_list else quantity(length, "character")
+        return f"must have {side} {amount}"
     if match := _TYPE.fullmatch(text):
         wanted = [_TYPES[part] for part in match["type"].split(" | ") if part in _TYPES]
         return f"must be {' or '.join(wanted)}" if wanted else text

@@ -105,8 +105,8 @@ class SiteConnection:
         site, path = site_of(chain[0])
         if path != "authority" or self._site not in {"", site}:
             raise SiteError(
-                f"{self.address} is {site or 'no site'} ({path or 'no node'}), and not the authority of "
-                f"{self._site or 'the site'}: nothing was sent to it"
+                f"{self.address} is {_shown(site, path)}, and not the authority of {self._site or 'the site'}: "
+                "nothing was sent to it"
             )
         return site
 
@@ -209,3 +209,8 @@ _MEANING: Final = {
     SiteRefusal.EARLY: "the last request was too recent: try again in a minute",
     SiteRefusal.BUSY: "the site is busy: try again",
 }
+
+
+def _shown(site: str, path: str) -> str:
+    """What a certificate says its owner is: "a-site (node-1)"."""
+    return f"{site or '?'} ({path or '?'})"

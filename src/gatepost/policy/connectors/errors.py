@@ -28,7 +28,7 @@ _TYPES = {
     "tuple_type": "{value} must be a list in brackets, even for one value",
     "model_type": "{value} must be a table of keys and values",
     "model_attributes_type": "{value} must be a table of keys and values",
-    "enum": "{value} is not possible here; choose {expected}",
+    "enum": "{value} is not possible here; choose one of {expected}",
     "string_pattern_mismatch": "{value} has the wrong form; it must match {pattern}",
     "string_too_short": "{value} must have at least {size}",
     "string_too_long": "{value} must have at most {size}",
@@ -111,6 +111,8 @@ def explain(error: ErrorDetails, known: Iterable[str] = ()) -> str:
         kind = f"string_{kind}"
     if kind not in _TYPES:
         return f"{_short(value)} {error['msg']}"
+    if expected := context.get("expected"):  # "'a', 'b' or 'c'", of pydantic's own
+        context = {**context, "expected": expected.replace(" or ", ", ")}
     return _TYPES[kind].format(value=_short(value), **{"size": _size(kind, context), **context})
 
 

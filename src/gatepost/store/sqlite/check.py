@@ -167,7 +167,7 @@ class StoreCheck:
         if numbers:
             ids = ", ".join(map(format_id, numbers[:_NAMED]))
             more = f" and {len(numbers) - _NAMED} more" if len(numbers) > _NAMED else ""
-            self.problems.append(Problem(path, f"{quantity(len(numbers), 'message')} {what} ({ids}{more})"))
+            self.problems.append(Problem(path, f"{quantity(len(numbers), 'message')}, {what} ({ids}{more})"))
 
 
 def _is_locked(lock: Path) -> bool:

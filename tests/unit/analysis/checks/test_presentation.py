@@ -77,7 +77,7 @@ def test_what_is_wrong_at_a_node(entries, one, texts):
 
 def test_a_switch_takes_a_moment(entries):
     fresh = entries(since=NOW - 5, current_from=NOW - 5)
-    late = node((OLD,), shown=(OLD,), unusable=(UnusableKey(OURS[:16], "no key"),))
+    late = node((OLD,), shown=(OLD,), unusable=(UnusableKey(OLD[:16], "no key"),))
     assert [problem.text for problem in presentation_problems(fresh, [late], now=NOW)] == ["no key"]
     assert len(presentation_problems(fresh, [late], now=NOW + SETTLING_SECONDS)) == 2
 
@@ -92,18 +92,19 @@ def test_alarms_are_one_for_each_certificate_and_node(entries):
     nodes = [
         node((OLD,), unusable=(UnusableKey(OURS[:16], "key.pem: Permission denied"), UnusableKey(OLD[:16], "gone"))),
         node((OURS,), shown=(STRANGE, OLD), name="mx2"),
+        node((OLD,), name="mx3"),
     ]
     known = entries()
     alarms = list(presentation_alarms(presentation_problems(known, nodes, now=NOW), known))
     assert [(alarm.kind, alarm.severity, alarm.certificate, alarm.about) for alarm in alarms] == [
         (Kind.KEY_UNUSABLE, Severity.CRITICAL, OURS[:16], "mx1"),
         (Kind.KEY_UNUSABLE, Severity.ERROR, OLD[:16], "mx1"),
-        (Kind.NOT_PRESENTED, Severity.ERROR, OURS[:16], "mx1"),
         (Kind.NOT_PRESENTED, Severity.ERROR, "", "mx2"),
-    ]
+        (Kind.NOT_PRESENTED, Severity.ERROR, OURS[:16], "mx3"),
+    ], "what mx1 does not present, as its key is missing, is named once"
     assert alarms[0].title.startswith(f"the key of the certificate {OURS[:16]}")
     assert alarms[0].detail == "Key.pem: Permission denied."
-    assert alarms[3].title == "node mx2 presents a certificate that is not current"
+    assert alarms[2].title == "node mx2 presents a certificate that is not current"
     assert len({alarm.key for alarm in alarms}) == 4
     removed = PresentationProblem("mx1", "gone", "no key", unusable=True)
     assert next(presentation_alarms([removed], known)).title == "the key of a certificate cannot be used on node mx1"

@@ -39,7 +39,7 @@ def test_names_of_hosts_have_no_order() -> None:
 def test_smart_hosts_are_known_without_a_look_up(world: Any, kit: Any) -> None:
     world.connector(25, "two.example", "one.example")
     hops = finder(world)
-    expected = LaneKey("one.example:25,two.example:25", "out")
+    expected = LaneKey("one.example:25,two.example:25", "out", connector=(("connector", "out"),))
     assert alone(hops.known(kit.delivery())) == hops.usual(HERE) == expected
     assert hops.known(kit.delivery()) == asyncio.run(hops.find(kit.delivery()))
 
@@ -107,7 +107,7 @@ def test_mail_under_a_rule_fares_by_itself(world: Any, kit: Any) -> None:
     other = finder(world).known(kit.delivery(reverse_path="eve@contoso.example"))
     assert ruled is not None
     assert ruled.terms.startswith("out by rule")
-    assert alone(other) == LaneKey("mx.b.example:25", "out")
+    assert alone(other) == LaneKey("mx.b.example:25", "out", connector=(("connector", "out"),))
     assert ruled.batch != other.batch
 
 

@@ -4,9 +4,16 @@ from typing import Any
 
 import pytest
 
-from gatepost.mail.outbound.record import hop_record, origin_of
+from gatepost.mail.outbound.record import connector_record, hop_record, origin_of
+from gatepost.policy.connectors.records import OutboundConnector
 from gatepost.policy.decisions.handover import read_origin
+from gatepost.policy.decisions.parties import SenderPart
+from gatepost.policy.decisions.requirement import Opportunistic
+from gatepost.policy.decisions.routes import MxRoute
 from gatepost.protocols.smtp.replies import Reply
+from gatepost.values import replace
+
+NOTHING = Opportunistic(())
 
 
 def test_a_node_is_told_whose_mail_it_is_and_how_it_came(kit: Any) -> None:
@@ -59,3 +66,12 @@ def test_a_notice_stays_one(kit: Any) -> None:
 )
 def test_under_which_ids_the_other_node_knows_it(lines: tuple[str, ...], found: dict[str, str]) -> None:
     assert hop_record("mx2.a.example", Reply(250, "2.0.0", lines)) == {"node": "mx2.a.example"} | found
+
+
+def test_the_connector_of_a_route_is_named_with_its_owner_if_that_is_another() -> None:
+    connector = OutboundConnector(name="bank", recipient_domains=("b.example",))
+    assert connector_record(MxRoute("b.example", None, NOTHING)) == {}
+    own = MxRoute("b.example", connector, NOTHING, connector_owner="contoso")
+    assert connector_record(own) == {"connector": "bank"}
+    others = replace(own, sender=SenderPart("fabrikam", None))
+    assert connector_record(others) == {"connector": "bank", "connector_organization": "contoso"}

@@ -95,6 +95,7 @@ def test_everybody_for_one_reason(make):
     for outcome, detail in (
         (uniform(delivery, make.later), {}),
         (suspended(delivery, make.later), {"suspended": True}),
+        (suspended(delivery, make.later, [("connector", "bank")]), {"suspended": True, "connector": "bank"}),
     ):
         assert [(result.recipient, result.disposition, result.detail) for result in outcome.results] == [
             (ANN, Disposition.DEFERRED, detail),

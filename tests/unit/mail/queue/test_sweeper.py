@@ -18,10 +18,11 @@ A, B = "contoso/a.example", "fabrikam/b.example"
 
 class Settler:
     def __init__(self):
-        self.finished, self.put = [], []
+        self.finished, self.put, self.connectors = [], [], {}
 
     async def finish(self, delivery, outcome, *, record_deferral):
         self.finished.append((delivery.id, outcome.results[0].reply.text, record_deferral))
+        self.connectors[delivery.id] = outcome.results[0].detail.get("connector")
 
     def put_back(self, delivery, due):
         self.put.append((delivery.id, due))
@@ -95,6 +96,15 @@ def test_what_is_in_memory_and_what_is_due_in_the_store_waits_untried(parts, mak
     assert list(dict.fromkeys(destination for destination, _, _ in parts.store.leases)) == destinations
     assert parts.noted == [(destination, 500.0) for destination in destinations]
     assert (parts.hop.hungry, parts.hop.sated) == ({}, {})
+
+
+def test_what_waits_untried_has_the_connector_that_it_would_go_by(parts, make):
+    backlog = ready(parts, make, 1)
+    backlog.connector = (("connector", "bank"),)
+    parts.store.batches = {A: [[make.delivery(2), make.delivery(3)]]}
+    parts.lookups.keys = {2: LaneKey("relay", connector=(("connector", "other"),))}
+    sweep(parts, parts.hop.gate, backlog)
+    assert parts.settler.connectors == {1: "bank", 2: "other", 3: None}
 
 
 def test_other_tasks_get_their_turns_and_most_of_the_time(parts, make):

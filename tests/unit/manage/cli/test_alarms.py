@@ -115,8 +115,8 @@ def test_in_one_line(home, present):
     present(0.5)
     line = home.json("status", code=1)["certificates"]
     assert line["alarms"] == 2
-    assert line["text"].startswith("1 critical, 1 warning: the certificate ")
-    assert line["text"].endswith("expires in 12 hours (gatepost certificate alarms)")
+    assert line["text"].startswith("1 critical alarm, 1 warning: the certificate ")
+    assert line["text"].endswith("expires in 12 hours (see gatepost certificate alarms)")
     present(100)
     assert home.json("status", code=1)["certificates"]["text"].startswith("some checks could not run: revocation,")
     keep(home)

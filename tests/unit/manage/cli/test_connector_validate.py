@@ -9,7 +9,7 @@ import time
 import pytest
 
 from gatepost.analysis.checks.records import VALIDATIONS, CheckRecords
-from gatepost.manage.cli.connector_validate import progress_line
+from gatepost.manage.cli.connector_validate import issuer_lines, progress_line
 from gatepost.pki.certificates.authority import Authority
 from gatepost.settings.store_url import SQLITE
 from gatepost.store.storage import Storage
@@ -212,6 +212,21 @@ def test_what_a_peer_made_is_harmless_for_a_terminal(stored):
 
 def test_json_is_one_document(stored):
     assert json.loads(validate(stored, "Bank out", "--json", code=1).stdout)["connector"] == "Bank out"
+
+
+def test_an_issuer_that_only_lacks_trust_is_shown_with_the_command_that_trusts_it():
+    issuer = {
+        "subject": "CN=Bank Root",
+        "issuer": "CN=Bank Root",
+        "sha256": "ab01",
+        "not_before": 0.0,
+        "not_after": 1.0,
+    }
+    hosts = [{"host": f"mx{number}", "issuer": issuer | {"pem": ""}} for number in (1, 2)]
+    assert list(issuer_lines({"connector": "the bank", "hosts": [*hosts, {"host": "mx3"}]})) == [
+        "issuer seen: CN=Bank Root, SHA-256 AB:01",
+        "  once the partner confirmed it by another way: gatepost connector trust 'the bank' ab01",
+    ]
 
 
 def test_the_line_of_progress_says_what_runs_and_what_ended_before_it():

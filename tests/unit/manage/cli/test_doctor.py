@@ -218,7 +218,7 @@ def test_no_domain_is_accepted(healthy):
     said = examined(healthy(), "--offline", code=0)["configuration", "warn"]
     assert said == (
         "no domain is accepted: all mail from outside is refused",
-        "gatepost apply FILE, or Add domain in the admin centre",
+        "use gatepost apply FILE, or Add domain in the admin centre",
     )
 
 
@@ -369,7 +369,7 @@ def test_whether_it_could_start(healthy):
 def test_it_is_readable_and_harmless_for_a_terminal(healthy):
     said = healthy().call("doctor", "--offline")
     assert any(line.startswith("pass    files ") for line in said.stdout.splitlines())
-    assert any(line.strip().startswith("next: gatepost apply FILE") for line in said.stdout.splitlines())
+    assert any(line.strip().startswith("next: use gatepost apply FILE") for line in said.stdout.splitlines())
     assert said.stderr.strip().endswith(("warning", "warnings"))
 
 

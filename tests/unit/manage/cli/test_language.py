@@ -360,6 +360,76 @@ def test_refusals_of_use_cases_speak_the_language_but_not_to_programs(
         assert english in speak_in(monkeypatch, stored, values, *words, "--json").stderr
 
 
+# Words that hold English sentences together, and that are no words of the other language.
+ENGLISH_WORDS = re.compile(r"\b(the|is|are|which|and|with|not|that|this|from|of|cannot|there|been|must|would)\b")
+SAID_BY_OTHERS = re.compile(r"\S*/test_\S+|\d{3} \d\.\d\.\d+ .*|JSON is malformed.*|not-published")
+COMMANDS = (
+    ("status",),
+    ("alarms",),
+    ("doctor", "--offline"),
+    ("organization", "list"),
+    ("domain", "show", "contoso.example"),
+    ("domain", "set", "contoso.example", "type=none"),
+    ("connector", "list"),
+    ("connector", "show", "nobody"),
+    ("connector", "rehearsal", "rest"),
+    ("connector", "set", "rest", "nonsense"),
+    ("connector", "set", "rest", "enabled=maybe"),
+    ("connector", "set", "rest", "enabled+=true"),
+    ("connector", "set", "rest", "smart_hosts-=a"),
+    ("connector", "set", "rest", "tls_settings=none"),
+    ("connector", "set", "rest", "tls_settings.a=1"),
+    ("organization", "set", "contoso", "accepted_domain=a"),
+    ("connector", "secret", "rest"),
+    ("connector", "set", "rest", "enabled=true", "enabled=true"),
+    ("rule", "list"),
+    ("certificate", "list"),
+    ("certificate", "history"),
+    ("history",),
+    ("history", "revert", "99999"),
+    ("queue", "list"),
+    ("queue", "show", "ANN"),
+    ("queue", "show", "zz"),
+    ("queue", "hold", "--all", "--dry-run"),
+    ("trace", "search"),
+    ("trace", "search", "--since", "yesterday"),
+    ("site", "status"),
+    ("site", "root"),
+    ("site", "token"),
+    ("site", "leave"),
+    ("store", "check"),
+    ("store", "migrate", "--from", "sqlite:", "--to", "sqlite:/nowhere"),
+    ("store", "migrate", "--from", "sqlite:x", "--to", "sqlite:"),
+    ("store", "restore", "/nowhere"),
+    ("store", "reopen"),
+    ("store", "prepare"),
+    ("evidence", "verify"),
+    ("evidence", "verify", __file__),
+    ("user", "remove", "nobody"),
+    ("token", "remove", "nobody"),
+    ("token", "add", "x y", "--scope", "read"),
+    ("grant", "list"),
+    ("report", "tls"),
+    EXPLAIN,
+)
+
+
+@pytest.mark.parametrize("values", [SWEDISH, GERMAN], ids=["sv", "de"])
+def test_no_command_prints_an_english_sentence(stored, monkeypatch, values):
+    """Neither what a person is shown, nor why a command refuses."""
+    monkeypatch.setattr("gatepost.manage.cli.tables.sys", _Terminal(is_terminal=True))
+    words = {"ANN": stored._filled[1]["ann"]}
+    found = {
+        line: " ".join(command)
+        for command in COMMANDS
+        for line in speak_in(
+            monkeypatch, stored, values, *(words.get(word, word) for word in command)
+        ).output.splitlines()
+        if ENGLISH_WORDS.search(SAID_BY_OTHERS.sub("", line))
+    }
+    assert found == {}
+
+
 def test_a_sentence_that_the_terminal_cannot_show_stays_in_english(environment, monkeypatch):
     environment(**SWEDISH)
     text = "resolve the items marked ✗ or ?, then: gatepost certificate changeover check 1"

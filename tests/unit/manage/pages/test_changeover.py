@@ -325,7 +325,7 @@ def test_a_reason_is_as_long_as_over_rest(pair, green):
     green(GateFinding(GateCheck.NAMES, Mark.FAIL, "lost"))
     assert 'maxlength="1000"' in pair.get(f"{pair.path}/changeover").text
     refused = pair.post(f"{pair.path}/switch", reason="y" * 1001)
-    assert (refused.status, "at most 1000 character" in refused.words) == (422, True)
+    assert (refused.status, "at most 1,000 character" in refused.words) == (422, True)
     assert pair.post(f"{pair.path}/switch", reason="y" * 1000).status == 303
 
 

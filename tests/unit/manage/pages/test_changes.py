@@ -28,7 +28,10 @@ def test_the_newest_come_first_and_the_rest_a_page_later(long):
     assert "note 29" in first.words
     assert "note 4 " not in first.words
     assert "bob &lt;b&gt;" in first.text
+    assert "25 changes, more on the next page" in first.words
     second = long.get(re.search(r'href="(/history\?before=[^"]+)"', first.text)[1])
+    assert 5 <= int(re.search(r"(\d+) changes?", second.words)[1]) < 25
+    assert 'rel="prev"' in second.text
     assert "note 4 " in second.words
     assert "note 5 " not in second.words
     assert ['rel="next"' in page.text for page in (first, second)] == [True, False]

@@ -40,6 +40,8 @@ def test_a_drill_is_run_listed_and_shown(centre, drilled):
     assert page.status == 200
     assert "this drill, earlier drills and the trace agree" in page.words
     assert "Arrived" in page.words
+    assert re.search(r'<dd><time datetime="20[^"]*Z"', page.text), "in the time zone of who looks"
+    assert "Drill " in re.search(r'class="notice [^>]*>(.*?)</div>', page.text, re.DOTALL)[1]
     assert "requires no TLS" in page.words, "a connector that promises nothing"
     listed = centre.get("/drills")
     assert re.findall(r'href="(/drills/[^"]+)"', listed.text) == [drilled]

@@ -69,7 +69,7 @@ def test_the_null_sender(centre, sender):
 WRONG = [
     ("sender=x&recipient=", "recipient", "is not a mail address"),
     ("sender=a@b..c&recipient=ann@contoso.example", "sender", "is not a mail address"),
-    (f"sender=&recipient={'a' * 5000}@contoso.example", "recipient", "at most 1000"),
+    (f"sender=&recipient={'a' * 5000}@contoso.example", "recipient", "at most 1,000"),
     (f"sender={BANK}&recipient={ANN}&ip=256.1.1.1", "ip", "is no IP address"),
     (f"sender={BANK}&recipient={ANN}&tls=SSLv3", "tls", "is not possible here"),
     (f"sender={BANK}&recipient={ANN}&tls=none&requiretls=on", "tls", "none with REQUIRETLS"),

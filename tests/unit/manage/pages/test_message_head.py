@@ -35,7 +35,7 @@ def head(centre, queued):
 
 
 def test_mail_that_was_not_tried_is_mended_by_the_connector_of_its_way(head):
-    """Other mail had failed there: the row of the trace names no connector."""
+    """Other mail had failed there: the row of the trace names no connector, as the next hop was not known."""
     for text in head(("x@bank.example", "DEFER", {"detail": {"suspended": True}})):
         assert f'href="{BANK}"' in text
         assert "Edit and retry" in text

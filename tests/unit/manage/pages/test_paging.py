@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from gatepost.manage.pages.paging import SIZE, fitting, foot, offset_of, page_of, paged
+from gatepost.manage.pages.paging import SIZE, fitting, foot, offset_of, order_of, page_of, paged, sorted_by
 from gatepost.manage.use_cases.list_page import ListPage
 
 
@@ -43,6 +43,27 @@ def test_a_page_of_rows_at_hand():
     assert paged(asked("3"), rows).rows == rows[100:]
     assert paged(asked("4"), rows) == paged(asked("3"), rows), "the last one, where it lies behind it"
     assert paged(asked("4"), []) == ListPage(0, 0, 0, [])
+
+
+COLUMNS = {"name": lambda row: row[0], "last": lambda row: row[1]}
+
+
+@pytest.mark.parametrize(
+    ("sort", "names"),
+    [
+        ("", "bACd"),
+        ("name", "AbCd"),
+        ("-name", "dCbA"),
+        ("last", "CbdA"),  # what was never is the last either way
+        ("-last", "bdCA"),
+        ("-", "bACd"),
+        ("strange", "bACd"),
+    ],
+)
+def test_rows_come_in_the_order_that_is_asked_for(sort, names):
+    order = order_of(SimpleNamespace(query_params={"sort": sort}), COLUMNS)
+    found = sorted_by([("b", 2), ("A", None), ("C", 1), ("d", 2)], order, COLUMNS)
+    assert "".join(name for name, _last in found) == names
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from gatepost.manage.access.principal import ROLES, Principal, Role
 from gatepost.manage.pages import flash, rendering
 from gatepost.manage.pages.rendering import Frame, environment, event, fragment, link, render, see_other
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
+from gatepost.times import named_zone
 
 ANN = Principal("ann <b>", ROLES[Role.ADMINISTRATOR])
 TENANT = Principal("tim", ROLES[Role.AUDITOR], frozenset({"fabrikam", "contoso"}))
@@ -65,6 +66,14 @@ def test_a_page_holds_no_script_style_or_handler_of_its_own():
     assert " onclick" not in text
     attributes = [part.split(">")[0] for part in text.split("<script")[1:]]
     assert [each for each in attributes if "src=" not in each] == [' type="application/json" id="texts"'], "data"
+
+
+def test_times_of_a_sentence_are_in_the_zone_of_the_page():
+    detail = "It ends at 2026-11-24 16:12Z."
+    template = environment().from_string("{{ detail|ours }}")
+    frame = SimpleNamespace(zone=SimpleNamespace(zone=named_zone("Asia/Kolkata")))
+    assert template.render(detail=detail, frame=frame) == "It ends at 2026-11-24 21:42+05:30."
+    assert template.render(detail=detail) == detail
 
 
 def test_before_somebody_is_logged_in_nothing_is_shown_around_a_page():

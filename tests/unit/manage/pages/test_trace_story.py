@@ -115,6 +115,8 @@ def test_a_very_long_story_is_told_from_both_ends():
         ("RETURN", {"author": "olga", "text": "Closed"}, "Return to the sender requested by olga"),
         ("FAIL", {"returned": "olga"}, "Returned to the sender by an administrator"),
         ("FAIL", {}, "Failed permanently"),
+        ("DEFER", {"attempt": 2}, "Deferred, attempt 2"),
+        ("DEFER", {"attempt": 1, "suspended": True}, "Deferred without an attempt: other mail had just failed there"),
         ("NOVEL", {}, "NOVEL"),
     ],
 )

@@ -56,7 +56,7 @@ def test_an_inbound_connector_is_tried_with_a_client_that_would_come(centre):
     assert "it contains no readable PEM certificate" in wrong.words
     assert "no &lt;certificate&gt;</textarea>" in wrong.text
     large = centre.post(INBOUND, **given, certificate="x" * 100_000)
-    assert f"must have at most {MOST_PEM} characters" in large.words
+    assert f"must have at most {MOST_PEM:,} characters" in large.words
 
 
 @pytest.mark.parametrize(("who", "status"), [("reader", 403), ("tenant", 404)])

@@ -36,7 +36,7 @@ def test_the_length_of_a_list_is_told(few: list[int], text: str) -> None:
         ({"name": ""}, "'' must have at least 1 character"),
         ({"name": "x" * 65}, f"'{'x' * 65}' must have at most 64 characters"),
         ({"name": "x", "sender_domains": "a.example"}, "'a.example' must be a list in brackets, even for one value"),
-        ({"name": "x", "mode": "off"}, "'off' is not possible here; choose 'enforce' or 'rehearse'"),
+        ({"name": "x", "mode": "off"}, "'off' is not possible here; choose one of 'enforce', 'rehearse'"),
         ({"name": "x", "priority": 1001}, "1001 is out of range: 0 to 1000"),
         ({"name": "x", "nam": 1}, "unknown key, it would have no effect; did you mean 'name'?"),
     ],

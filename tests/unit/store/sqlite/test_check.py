@@ -73,8 +73,9 @@ def test_bodies_that_are_lost(shop, waiting):
     big.unlink()
     queue(shop, "DELETE FROM body WHERE id = ?", small)
     lost, missing = texts(checked(shop.path))
-    assert lost.startswith(f"1 message without a whole body: their senders get a notice when they expire ({small:016x}")
-    assert missing.startswith("1 message whose big file is missing or short")
+    notice = "their senders get a notice when they expire"
+    assert lost.startswith(f"1 message, without a whole body: {notice} ({small:016x}")
+    assert missing.startswith("1 message, whose big file is missing or short")
 
 
 def test_a_big_file_that_goes_with_its_message_meanwhile(shop, waiting, monkeypatch):
@@ -93,10 +94,10 @@ def test_a_big_file_that_goes_with_its_message_meanwhile(shop, waiting, monkeypa
 def test_rows_that_belong_to_nothing(shop, waiting):
     small, _ = waiting
     queue(shop, "DELETE FROM delivery WHERE message = ?", small)
-    assert texts(checked(shop.path))[0].startswith("1 message without a delivery")
+    assert texts(checked(shop.path))[0].startswith("1 message, without a delivery")
     for number in range(6):
         queue(shop, "INSERT INTO body (id, data) VALUES (?, x'00')", number + 1)
-    assert "6 messages of which only a delivery or a body is left" in texts(checked(shop.path))[1]
+    assert "6 messages, of which only a delivery or a body is left" in texts(checked(shop.path))[1]
     assert "and 1 more)" in texts(checked(shop.path))[1]
 
 

@@ -1,12 +1,12 @@
-/* What pages do beyond links and forms: the theme, copy buttons, questions before a form, `/`, menus, charts.
-   Every page works without it. No library; nothing is evaluated, nothing inline. What people read is in the page
+/* What pages do beyond links and forms.
+   Every page works without it. No library, no eval, nothing inline. What people read is in the page
    (`ui.script_texts`), in its language. */
 "use strict";
 
 (() => {
   const root = document.documentElement;
   const kept = (name) => { try { return localStorage.getItem(name); } catch { return null; } };
-  const keep = (name, value) => { try { value ? localStorage.setItem(name, value) : localStorage.removeItem(name); } catch { /* private mode */ } };
+  const keep = (name, value) => { try { value ? localStorage.setItem(name, value) : localStorage.removeItem(name); } catch {} };
 
   /* -------------------------------------------------------------- texts: those of the page, for the other scripts too */
 
@@ -243,6 +243,7 @@
     foldTables(within);
     offerTicks(within);
     offerColumns(within);
+    for (const menu of within.querySelectorAll("[data-nav]")) menu.open = innerWidth > 860;
   }
   document.addEventListener("DOMContentLoaded", () => { applyTheme(); arrive(document); });
   document.addEventListener("htmx:after:swap", () => arrive(document));
