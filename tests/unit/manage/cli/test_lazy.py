@@ -163,3 +163,18 @@ def test_python_seldom_looks_for_garbage_while_a_command_runs():
     assert call(group).exit_code == 1
     assert seen[0][0] > 10 * usual[0]
     assert gc.get_threshold() == lazy.COLLECTIONS == usual
+
+
+def test_every_option_of_ours_says_what_it_is_for():
+    def options(group, path):
+        context = click.Context(group)
+        for name in group.list_commands(context):
+            command = group.get_command(context, name)
+            if isinstance(command, click.Group):
+                yield from options(command, f"{path} {name}")
+            for option in command.params:
+                if isinstance(option, click.Option) and not option.hidden:
+                    yield f"{path} {name} {option.opts[0]}", option.help
+
+    silent = [where for where, text in options(main, "gatepost") if not text or text.startswith("[")]
+    assert silent == []
