@@ -47,7 +47,7 @@ class LazyGroup(click.Group):
             return super().invoke(ctx)
         except click.NoSuchCommand as unknown:
             if not unknown.possibilities:
-                unknown.possibilities = _shown_by(unknown)  # type: ignore[misc] - click makes it once, for itself
+                unknown.possibilities = _shown_by(unknown)  # type: ignore[misc]  # click writes it once, and asks nobody
             raise
         except Refusal as refusal:
             self.end(refusal)
