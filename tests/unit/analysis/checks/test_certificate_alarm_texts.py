@@ -116,7 +116,7 @@ SAID = [
     texts.incomplete(entry(**FILES), EVIL),
     texts.changed(entry(), entry(), "root", EVIL, EVIL),
     texts.no_staple(entry()),
-    texts.renewal(entry(days=-1), EVIL, NOW),
+    texts.renewal(entry(days=-1), EVIL, NOW + 60, NOW),
     texts.no_tlsa(HOST, EVIL, [entry()]),
     texts.no_tlsa(HOST, EVIL, [], proven=False),
     texts.some_tlsa(HOST, EVIL, []),

@@ -101,3 +101,17 @@ def test_cells_are_text():
 )
 def test_a_status(fields, status):
     assert status_of(part(OUTBOUND, name="o", recipient_domains=["b.example"], **fields)) == status
+
+
+def test_rows_are_sorted_by_name_by_status_and_by_each_column():
+    for one, statuses in (
+        (part(MAILBOX, address="ann@contoso.example"), set()),
+        (part(HOOK, name="scan", type="clamav", address="127.0.0.1:3310", mode="rehearse"), {"rehearsal"}),
+    ):
+        page = PAGES[one.kind.key]
+        sorts = page.sorts
+        assert sorts["name"](one) == one.name
+        assert {sorts[key](one) for key in sorts.keys() & {"status"}} == statuses
+        assert {key: sorts[key](one) for key in sorts.keys() - {"name", "status"}} == {
+            heading.lower().replace(" ", "-"): cell(one) for heading, cell in page.cells
+        }
