@@ -336,7 +336,7 @@ def test_requiretls_wins_over_tls_required_no(world: World) -> None:
 @pytest.mark.parametrize(
     ("recipient", "status", "told"),
     [
-        ("x@pkix.good.test", 0, "1 of 1 addresses meet the requirement"),
+        ("x@pkix.good.test", 0, "1 of 1 address: requirement met"),
         ("x@not-offered.good.test", 1, "REQUIRETLS     failed: not offered after STARTTLS"),
         ("x@insecure.test", 1, "They must sign their zone, or publish an MTA-STS policy in mode enforce"),
         ("x@address.example", 1, "no route, returned with 550 5.7.10"),

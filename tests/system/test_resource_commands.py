@@ -89,7 +89,7 @@ def test_parts_are_renamed_and_removed_under_way(gateway: Callable[..., Gateway]
     assert len(partner.messages) == 1
 
     # the mail that waits is counted when its organization goes
-    assert "warning: 1 deliveries of contoso are queued" in running.cli("organization", "remove", "contoso").stderr
+    assert "warning: queued of contoso: 1 delivery;" in running.cli("organization", "remove", "contoso").stderr
     assert running.cli("organization", "list", json=True).data == []
     assert [row["version"] for row in running.cli("history", json=True).data] == [7, 6, 5, 4, 3, 2, 1]
     time.sleep(IN_FORCE)

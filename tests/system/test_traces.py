@@ -161,7 +161,7 @@ def test_mail_goes_on_while_the_receiver_is_down(running: ExitStack, gateway: Ca
 
     send(server.port, ANN, sender=STRANGER, content=identified("after"))
     wait_until(lambda: receiver.named("mailbox.deliver"), "spans", timeout=60)
-    wait_until(lambda: "traces are taken by" in server.log(), "the end of the outage", timeout=40)
+    wait_until(lambda: " takes traces again" in server.log(), "the end of the outage", timeout=40)
     (said,) = [line for line in server.log().splitlines() if "traces cannot be sent" in line]
     assert f"127.0.0.1:{port}: no connection; mail is not concerned" in said
     assert server.stop() == 0

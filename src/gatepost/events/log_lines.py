@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from gatepost.events.counts import verdict_of
+from gatepost.quantity import quantity
 from gatepost.times import rfc3339
 
 if TYPE_CHECKING:
@@ -113,7 +114,7 @@ class EventLines:
             self._second, self._refusals = second, 0
             if self._untold:
                 lines.append(
-                    self._note(f"{self._untold} more lines were left out; gatepost trace search --event REFUSE")
+                    self._note(f"left out {quantity(self._untold, 'more line')}; gatepost trace search --event REFUSE")
                 )
                 self._untold = 0
         if self._refusals >= _REFUSALS:

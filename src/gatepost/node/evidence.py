@@ -17,6 +17,7 @@ from gatepost.net.tasks import spawn
 from gatepost.pki.certificates.evidence_key import evidence_signer
 from gatepost.pki.certificates.files import CertificateFileError
 from gatepost.pki.certificates.vault import Vault, VaultError
+from gatepost.quantity import quantity
 from gatepost.store.evidence import EvidenceWriter
 from gatepost.store.interface import StoreFailure
 from gatepost.store.storage import Storage
@@ -98,7 +99,7 @@ class EvidenceLog:
                 self._pruned = time.monotonic()
                 gone = heads.prune(time.time() - self._settings.evidence.keep, time.time())
                 if gone:
-                    _log.info("evidence: %d files are older than evidence.keep and were removed", len(gone))
+                    _log.info("evidence: removed %s older than evidence.keep", quantity(len(gone), "file"))
         except StoreFailure as failure:
             _log.error("%s", failure)
 

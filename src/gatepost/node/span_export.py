@@ -40,6 +40,7 @@ from gatepost import __version__
 from gatepost.net.anchors import AnchorsError, TrustAnchors
 from gatepost.net.lookups.http import https_context
 from gatepost.pki.certificates.vault import VaultError, read_secret
+from gatepost.quantity import quantity
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -138,7 +139,7 @@ class SpanExport:
             _log.exception("spans cannot be made")
             return False
         if sent and self._down:
-            _log.info("traces are taken by %s again; %d spans were lost", self._host, self._lost)
+            _log.info("%s takes traces again; lost %s", self._host, quantity(self._lost, "span"))
             self._down, self._lost = False, 0
         elif not sent and not self._down:
             self._down = True

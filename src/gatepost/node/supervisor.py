@@ -33,6 +33,7 @@ _SILENT_SECONDS: Final = 30.0  # a worker that says nothing for so long hangs; i
 _START_SECONDS: Final = 900.0  # within which a worker must serve: reading a large queue takes its time
 _EXTRA_SECONDS: Final = 10.0  # that the service manager grants beyond the drain: for what is signed and said last
 _LAST_ACCEPTED: Final = 1.0  # after SIGTERM, within which workers stop listening by themselves
+_ANNOUNCE_SECONDS: Final = 10.0  # that the log's line waits for what is beside mail, once all workers take mail
 _RELOAD_SECONDS: Final = 30.0  # after which a reload counts as done, whoever did not answer
 
 _log = logging.getLogger(__name__)
@@ -72,7 +73,8 @@ class Supervisor:
     work: called in the child; returns its exit status. lifeline: a file descriptor that reads end-of-file when the
     supervisor is gone, so that no worker outlives it (`node.lifeline`). drain: seconds a worker gets to end before
     SIGKILL. beside: what runs in a process of its own and is no worker, by its name; called with the lifeline.
-    manager: hears how all of them are. listening: what is logged once every worker takes mail. on_reload: called on
+    manager: hears how all of them are. listening: what is logged once all of them serve, or mail has been taken for a
+    while. on_reload: called on
     SIGHUP, before the processes read their files. close_ports: called when workers drain, so that the kernel refuses
     new connections: without it they wait for a process that will never accept them. files: that processes may ask for.
     """
@@ -102,6 +104,7 @@ class Supervisor:
         self._status = 0
         self._served = False  # somebody has lived for a while: the settings can be used
         self._announced = False  # that every worker takes mail
+        self._log_at = 0.0  # when the log says so at the latest; 0: it has, or mail is not taken yet
         self._reload_until = 0.0  # 0: no reload is under way
         self._kill_at = 0.0
         self._close_at = 0.0  # 0: nothing is to be closed, or all is
@@ -199,8 +202,10 @@ class Supervisor:
         status = self._status_text()
         if not self._announced and all(worker.is_ready for worker in mail):
             self._announced = True
-            _log.info("ready: %s", self._listening)
+            self._log_at = now + _ANNOUNCE_SECONDS
             self._manager.ready(status)
+        if self._log_at:
+            self._log_ready(now)
         if self._reload_until and (
             now > self._reload_until or not any(worker.is_reloading for worker in self._workers)
         ):
@@ -211,6 +216,15 @@ class Supervisor:
             self._manager.status(status)
         if not any(worker.is_silent for worker in mail) and any(self._serves(worker) for worker in mail):
             self._manager.ping()
+
+    def _log_ready(self, now: float) -> None:
+        """Log it once what is named answers; not later for one that has failed, or takes its time."""
+        missing = [worker for worker in self._workers if not worker.is_ready]
+        if now < self._log_at and any(worker.pid and not worker.pause for worker in missing):
+            return
+        self._log_at = 0.0
+        names = ", ".join(worker.name for worker in missing)
+        _log.info("ready: %s%s", self._listening, f"; not yet: {names}" if names else "")
 
     @staticmethod
     def _serves(worker: _Worker) -> bool:
@@ -234,7 +248,7 @@ class Supervisor:
                 troubles.append(f"{worker.name} ended and starts again soon")
             elif worker.is_silent:
                 troubles.append(f"{worker.name} does not answer")
-            elif not worker.is_ready and worker.takes_mail:
+            elif not worker.is_ready:
                 troubles.append(f"{worker.name} is starting")
         return "; ".join(troubles) or f"{quantity(len(self._workers), 'process', 'processes')}: {self._listening}"
 

@@ -191,7 +191,7 @@ def test_a_flood_of_refusals_is_counted():
     assert (len(written), reader.left_out) == (10, 15)
     now[0] = 6.0
     reader([[REFUSED]])
-    assert "15 more lines were left out; gatepost trace search --event REFUSE" in written[10]
+    assert "left out 15 more lines; gatepost trace search --event REFUSE" in written[10]
     assert len(written) == 12
     reader([[SENT]] * 30)
     assert len(written) == 42, "only refusals cost a peer nothing"
@@ -203,7 +203,7 @@ def test_the_note_is_as_the_lines_are():
     reader([[REFUSED]] * 11)
     now[0] = 7.0
     reader([[REFUSED]])
-    assert json.loads(written[10])["message"].startswith("1 more lines")
+    assert json.loads(written[10])["message"].startswith("left out 1 more line;")
 
 
 def test_whether_anybody_wants_them(caplog):

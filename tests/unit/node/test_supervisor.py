@@ -320,6 +320,46 @@ def work(index, lifeline):
 """
 
 
+BESIDE = """
+logging.getLogger().setLevel(logging.INFO)
+supervisor._ANNOUNCE_SECONDS = 1.0
+
+def slow(lifeline):
+    time.sleep(0.7)
+    say("the side answers")
+    tell_supervisor(lifeline, Sign.READY)
+    sleep(9, lifeline)
+
+def silent(lifeline):
+    sleep(9, lifeline)
+
+def failing(lifeline):
+    return 1
+"""
+
+
+# what runs beside the workers -> whether it answers before the line, the line's end
+@pytest.mark.parametrize(
+    ("beside", "answers", "end"),
+    [("slow", True, ""), ("silent", False, "; not yet: the side"), ("failing", False, "; not yet: the side")],
+)
+def test_the_log_says_ready_when_what_it_names_answers(run, tmp_path, beside, answers, end):
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / "notify"))
+        script = run(
+            SERVICE.replace("drain=drain,", f"drain=drain, beside={{'the side': {beside}}},"),
+            "from gatepost.node.lifeline import Sign, tell_supervisor\n" + OBEDIENT + BESIDE,
+            1,
+            10.0,
+            10.0,
+            str(tmp_path / "notify"),
+        )
+        assert script.expect("ready: ") == f"INFO ready: mx at 127.0.0.1:25{end}"
+        assert ("the side answers" in script.said) == answers
+        script.signal(signal.SIGTERM)
+        assert script.expect("status") == "status 0"
+
+
 @pytest.fixture
 def notified(run, tmp_path):
     """Starts a service; `heard` has every message to its manager, `until` waits for one that begins so."""

@@ -97,7 +97,7 @@ class Played:
         tries = f"{len(self.attempts)} attempts, " if len(self.attempts) > 1 else ""
         mail = sum(attempt.seen.mail for attempt in self.attempts)
         octets = sum(attempt.seen.octets for attempt in self.attempts)
-        return f"{_run_together(self.decisive.seen.verbs)}; {tries}{mail} MAIL, {octets} octets of content"
+        return f"{_run_together(self.decisive.seen.verbs)}; {tries}{mail} MAIL, {quantity(octets, 'octet')} of content"
 
     def record(self) -> dict[str, Any]:
         """As evidence keeps it."""

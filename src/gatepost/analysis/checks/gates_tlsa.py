@@ -15,6 +15,7 @@ from gatepost.analysis.checks.gates import GateCheck, GateFinding
 from gatepost.analysis.checks.partner_report import Mark
 from gatepost.pki.certificates.entry import State
 from gatepost.protocols.dane.tlsa import TlsaStatus
+from gatepost.quantity import quantity
 from gatepost.times import minute_text
 
 if TYPE_CHECKING:
@@ -123,7 +124,7 @@ def next_tlsa(entry: Entry, seen: HostTlsa, sighting: TlsaObservation, now: floa
     if now < sighting.until:
         since, until = _minute(sighting.since), _minute(sighting.until)
         text = f"{seen.host}: the record for this certificate was first seen at {since}; wait until {until}"
-        evidence = f"senders may cache the old records for {sighting.ttl} seconds"
+        evidence = f"senders may cache the old records for {quantity(sighting.ttl, 'second')}"
         fix = f"Wait. You can plan the switch for {until.replace(' ', 'T')}."
         return GateFinding(GateCheck.TLSA, Mark.FAIL, text, evidence, fix, until=sighting.until)
     text = f"{seen.host}: the record for this certificate was first seen at {_minute(sighting.since)}, long enough ago"

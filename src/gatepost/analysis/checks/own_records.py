@@ -16,6 +16,7 @@ from gatepost.net.lookups.mx import MailRouter
 from gatepost.net.lookups.question import LookupFailed
 from gatepost.net.lookups.tlsrpt import report_record
 from gatepost.protocols.dane.tlsa import TlsaStatus
+from gatepost.quantity import quantity
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -101,7 +102,7 @@ def _compared(host: str, expected: frozenset[str], there: set[str], detail: str,
         text = f"no TLSA record of {host} is of a key of ours: senders that obey DANE do not deliver{unsure}"
         return Finding(Stage.DANE, Mark.FAIL, text, detail, _PUBLISH)
     if missing:
-        text = f"{len(missing)} of {len(expected)} keys of {host} have no TLSA record yet{unsure}"
+        text = f"no TLSA record yet for {len(missing)} of {quantity(len(expected), 'key')} of {host}{unsure}"
         return Finding(Stage.DANE, Mark.WARN, text, detail, "Here: publish it before that certificate is presented.")
     mark = Mark.PASS if proven else Mark.UNKNOWN
     return Finding(Stage.DANE, mark, f"the TLSA records of {host} are those of our keys{unsure}", detail)

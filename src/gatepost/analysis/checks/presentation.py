@@ -14,6 +14,7 @@ from gatepost.analysis.alarms.alarm import Alarm, Kind, Severity
 from gatepost.analysis.checks.certificate_alarm_texts import title_of
 from gatepost.pki.certificates.entry import Origin, Purpose, State
 from gatepost.protocols.message.header_text import shown_text
+from gatepost.quantity import quantity
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -99,7 +100,7 @@ def _missing(node: Node, current: Sequence[Entry]) -> Iterator[PresentationProbl
         lacking = sum(entry.leaf.sha256 not in worker.figures.certificates for worker in node.workers)
         if lacking:
             shown = "; ".join(_shown(node))
-            text = f"{lacking} of {len(node.workers)} workers do not have it" + (f"; {shown}" if shown else "")
+            text = f"missing in {lacking} of {quantity(len(node.workers), 'worker')}" + (f"; {shown}" if shown else "")
             yield PresentationProblem(node.name, entry.id, text)
 
 

@@ -101,7 +101,7 @@ def _learned(organization: Organization, connector: InboundConnector, search: _S
             presented.update((name, chain) for name in names[:_NAMES])
     if not presented:
         return None
-    shown = ", ".join(f"{name} ({chain}, {count} times)" for (name, chain), count in presented.most_common(_NAMES))
+    shown = ", ".join(f"{name} ({chain}, sessions: {count})" for (name, chain), count in presented.most_common(_NAMES))
     expected = f"the connector expects {wanted}" if wanted else "the connector expects no name"
     detail = detail_of(f"sessions of these senders presented {shown}", expected)
     status = TaskStatus.WARNING if wanted else TaskStatus.SUCCEEDED

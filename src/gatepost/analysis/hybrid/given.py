@@ -8,11 +8,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from gatepost.pki.certificates.entry import Purpose
 from gatepost.policy.connectors.names import covers
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from gatepost.pki.certificates.request import PendingRequest
     from gatepost.policy.connectors.records import Mailbox, Organization
     from gatepost.protocols.tls.facts import CertificateFacts, ChainVerdict
 
@@ -24,10 +26,10 @@ class Given:
     routing_domain: one that only the gateway serves, by which Exchange reaches mailboxes there; "" for none. listens:
     whether an mx listener is configured. server: the certificates that it presents. clients: the current client
     identities of the organization, by label. files: what certificate files of outbound connectors hold, by the
-    connector's name. exchange: the chain that Exchange presents, judged; None if it was not shown. addresses: from
-    which the gateway reaches Exchange. revocation_hosts: which both ends must reach to look for revoked certificates.
-    centralised: all mail is to go by Exchange. warnings: what `policy.connectors.lint` says of the organization. now:
-    seconds since 1970.
+    connector's name. requests: for certificates, which wait. exchange: the chain that Exchange presents, judged; None
+    if it was not shown. addresses: from which the gateway reaches Exchange. revocation_hosts: which both ends must
+    reach to look for revoked certificates. centralised: all mail is to go by Exchange. warnings: what
+    `policy.connectors.lint` says of the organization. now: seconds since 1970.
     """
 
     organization: Organization
@@ -39,6 +41,7 @@ class Given:
     server: Sequence[CertificateFacts] = ()
     clients: Mapping[str, CertificateFacts] = field(default_factory=dict)
     files: Mapping[str, CertificateFacts] = field(default_factory=dict)
+    requests: Sequence[PendingRequest] = ()
     exchange: ChainVerdict | None = None
     addresses: Sequence[str] = ()
     revocation_hosts: Sequence[str] = ()
@@ -72,6 +75,18 @@ class Given:
             return host
         above = [name.removeprefix("*.") for name in owned if host.endswith("." + name.removeprefix("*."))]
         return f"*.{max(above, key=len)}" if above else host
+
+    def request_for(self, purpose: Purpose, label: str = "") -> PendingRequest | None:
+        """The newest request for a certificate with the gateway's name; a client's has this label, too."""
+        owner = self.organization.name if purpose is Purpose.CLIENT else ""
+        waiting = (
+            request
+            for request in self.requests
+            if (request.wish.purpose, request.wish.organization) == (purpose, owner)
+            and (purpose is Purpose.SERVER or request.wish.label == label)
+            and any(covers(name, self.hostname) for name in request.wish.names)
+        )
+        return max(waiting, key=lambda request: request.added, default=None)
 
     def is_valid(self, leaf: CertificateFacts) -> bool:
         """Whether a certificate's time has come and has not passed."""

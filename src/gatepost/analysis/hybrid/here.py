@@ -10,6 +10,7 @@ import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from gatepost.pki.certificates.entry import Purpose
 from gatepost.policy.connectors.names import covers
 from gatepost.policy.connectors.values import ConnectorType, DomainType, Mode, TlsSettings
 from gatepost.protocols.tls.names import describe_names, matches
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from gatepost.analysis.hybrid.given import Given
+    from gatepost.pki.certificates.request import PendingRequest
     from gatepost.policy.connectors.records import InboundConnector, OutboundConnector
     from gatepost.protocols.tls.facts import CertificateFacts
 
@@ -117,10 +119,17 @@ def _server_certificate(given: Given) -> Finding:
             return Finding("server-certificate", True, f"it presents a certificate for {describe_names(leaf)}")
     shown = "; ".join(describe_names(leaf) for leaf in given.server[:5]) or "none"
     text = f"no valid certificate bears {given.hostname}, which Exchange will look for (presented: {shown})"
-    request = command("certificate", "request", "--name", given.hostname, "-o", "gateway.csr")
-    return Finding(
-        "server-certificate", False, text, (request, command("certificate", "add", "ISSUED.pem", "--current"))
-    )
+    words = ("--name", given.hostname, "-o", "gateway.csr")
+    return _to_request("server-certificate", text, given.request_for(Purpose.SERVER), words)
+
+
+def _to_request(subject: str, text: str, pending: PendingRequest | None, words: tuple[str, ...]) -> Finding:
+    """A certificate that is missing. pending: was requested already, so that it only has to be added."""
+    add = command("certificate", "add", "ISSUED.pem", "--current")
+    if pending is None:
+        return Finding(subject, False, text, (command("certificate", "request", *words), add))
+    text += f"; request {pending.id} waits: add the certificate that the authority issues for it"
+    return Finding(subject, False, text, (add,))
 
 
 def _domains(given: Given) -> Iterator[Finding]:
@@ -274,8 +283,6 @@ def _client_identity(given: Given) -> Finding:
     """The certificate that the gateway shows to Exchange, which knows it by the name in it."""
     label, leaf = _client_leaf(given)
     whose = ("--client", "--organization", given.organization.name, "--label", label or LABEL)
-    request = command("certificate", "request", "--name", given.hostname, *whose, "-o", "client.csr")
-    commands = (request, command("certificate", "add", "ISSUED.pem", "--current"))
     if leaf is None:
         text = f"there is no current client certificate {label or LABEL!r} for the gateway to show to Exchange"
     elif not given.is_valid(leaf):
@@ -284,7 +291,8 @@ def _client_identity(given: Given) -> Finding:
         text = f"the certificate that the gateway shows to Exchange bears {describe_names(leaf)}, not {given.hostname}"
     else:
         return Finding("client-identity", True, f"it shows Exchange a certificate for {describe_names(leaf)}")
-    return Finding("client-identity", False, text, commands)
+    words = ("--name", given.hostname, *whose, "-o", "client.csr")
+    return _to_request("client-identity", text, given.request_for(Purpose.CLIENT, label or LABEL), words)
 
 
 def _client_leaf(given: Given) -> tuple[str, CertificateFacts | None]:

@@ -22,6 +22,7 @@ from reportlab.pdfgen.canvas import Canvas
 from reportlab.platypus import KeepTogether, Paragraph, SimpleDocTemplate, Spacer, Table, TableStyle
 
 from gatepost.analysis.reports.evidence_export import Summary
+from gatepost.quantity import quantity
 from gatepost.times import day_text, minute_text, second_text
 
 if TYPE_CHECKING:
@@ -231,11 +232,11 @@ def _summary(print_: _Printer, summary: Summary) -> list[Any]:
     )
     facts = {
         "Messages": str(len(summary.messages)),
-        "Entries": f"{summary.entries}, one for each recipient and event",
+        "Entries": f"{summary.entries:,}, one for each recipient and event",
         "First and last": f"{summary.first[:19].replace('T', ' ')} to {summary.last[:19].replace('T', ' ')} UTC",
         "TLS versions": ", ".join(f"{name} {count}" for name, count in sorted(summary.versions.items())),
         "Other events": others,
-        "Not yet signed": f"{summary.unsigned} entries" if summary.unsigned else "",
+        "Not yet signed": quantity(summary.unsigned, "entry", "entries") if summary.unsigned else "",
     }
     part: list[Any] = [print_("Summary", "part")]
     part.append(print_(verdict, "verdict", colour=_COLOURS["clear"] if clear else _COLOURS["authenticated"]))
@@ -333,7 +334,9 @@ def _entries(print_: _Printer, rows: list[list[Paragraph]], total: int) -> list[
         return []
     part: list[Any] = [print_("Entries", "part")]
     if total > len(rows):
-        part.append(print_(f"The first {len(rows)} of {total} entries; the JSON has all of them."))
+        part.append(
+            print_(f"The first {len(rows):,} of {quantity(total, 'entry', 'entries')}; the JSON has all of them.")
+        )
     return [*part, print_.table(_COLUMNS, rows, _WIDTHS)]
 
 

@@ -19,6 +19,7 @@ from gatepost.policy.decisions.home import ALONE
 from gatepost.protocols.message.srs import NO_KEYS, SrsKeys
 from gatepost.protocols.smtp.replies import DRAINING
 from gatepost.protocols.smtp.server.transcript import TranscriptBudget
+from gatepost.quantity import quantity
 from gatepost.store.interface import StoreFull
 from gatepost.times import rfc3339
 
@@ -291,7 +292,7 @@ class HandshakeLog:
         if second != self._second:
             self._second, self._written = second, 0
             if self._left_out:
-                _log.info("%d more lines about handshakes were left out", self._left_out)
+                _log.info("left out %s about handshakes", quantity(self._left_out, "more line"))
                 self._left_out = 0
         if self._written >= self._lines:
             self._left_out += 1

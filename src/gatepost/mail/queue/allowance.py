@@ -11,6 +11,7 @@ from typing import Final, Protocol
 import msgspec
 
 from gatepost.mail.model.slowed_next_hop import MINUTE
+from gatepost.quantity import quantity
 
 POLL: Final = 0.5
 """Seconds between two looks for a connection that another worker may have left."""
@@ -72,7 +73,7 @@ class Allowance:
     @property
     def reason(self) -> str:
         """Why mail waits, for the queue."""
-        return f"limited to {self.limit.messages_per_minute} messages a minute by {self.limit.label}"
+        return f"limited to {quantity(self.limit.messages_per_minute, 'message')} a minute by {self.limit.label}"
 
     @property
     def refill(self) -> float:

@@ -29,6 +29,7 @@ from gatepost.mail.queue.settlement import Settler
 from gatepost.mail.queue.sweeper import Sweeper
 from gatepost.mail.queue.waiting import Waiting
 from gatepost.net.tasks import spawn
+from gatepost.quantity import quantity
 from gatepost.store.interface import StoreFailure
 from gatepost.values import replace
 
@@ -210,7 +211,8 @@ class QueueManager:
             forgotten += self._waiting.take_ready(hop.backlogs.values())
         for delivery in forgotten:
             self._window.forget_body(delivery)
-        _log.warning("%d deliveries that waited here are tried by other processes", len(forgotten))
+        waited = quantity(len(forgotten), "delivery", "deliveries")
+        _log.warning("other processes now try %s that waited here", waited)
 
     async def drain(self, seconds: float, replies: float = 0.0) -> None:
         """Begin nothing new, let attempts end for at most `seconds`, keep the rest in the store.

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from gatepost.manage.cli.language import _
+from gatepost.manage.cli.language import _, quantity
 from gatepost.manage.cli.tables import printable
 from gatepost.manage.use_cases.blast_radius import kinds_also, peers_of
 from gatepost.manage.use_cases.times import stamp as moment
@@ -24,14 +24,11 @@ _PEERS = 5
 
 _RECEIVED: Final = (
     N_("no message was received since %(since)s: the effect of the change is not known"),
-    N_("of %(messages)s messages received since %(since)s, %(different)s would have been decided differently"),
+    N_("of %(messages)s received since %(since)s, %(different)s would have been decided differently"),
 )
 _SENT: Final = (
     N_("no message was delivered or sent on since %(since)s: the effect of the change is not known"),
-    N_(
-        "of %(messages)s messages delivered or sent on since %(since)s, "
-        "%(different)s would have been decided differently"
-    ),
+    N_("of %(messages)s delivered or sent on since %(since)s, %(different)s would have been decided differently"),
 )
 
 
@@ -48,9 +45,10 @@ def print_radius(radius: Radius) -> None:
         (_RECEIVED, radius.found.inbound, change.inbound),
         (_SENT, radius.found.outbound, change.outbound),
     ):
-        values = {"messages": total.messages, "since": moment(radius.since), "different": total.different}
+        messages, since = quantity(total.messages, "message"), moment(radius.since)
         if is_touched:
-            click.echo(_(some if total.messages else nothing, **values))
+            text = some if total.messages else nothing
+            click.echo(_(text, messages=messages, since=since, different=total.different))
     for difference in radius.found.differences():
         _print_difference(difference)
 

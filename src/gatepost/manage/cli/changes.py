@@ -69,4 +69,4 @@ def print_warnings(outcome: ChangeReport, *, standing: bool) -> None:
     for text in old[:_OLD_WARNINGS]:
         click.echo(_("warning, as before: %(text)s", text=ours(text)), err=True)
     if len(old) > _OLD_WARNINGS:
-        click.echo(_("%(old)s more warnings, as before", old=len(old) - _OLD_WARNINGS), err=True)
+        click.echo(_("%(old)s, as before", old=quantity(len(old) - _OLD_WARNINGS, "more warning")), err=True)

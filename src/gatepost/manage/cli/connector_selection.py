@@ -43,9 +43,19 @@ def selection_options[F: Callable[..., Any]](command: F) -> Callable[..., None]:
     @click.option(
         "--organization", default="", shell_complete=stored_names("organization"), help="Only of this organization."
     )
-    @click.option("--direction", default="", type=click.Choice(["", "inbound", "outbound"]), help="Only these.")
     @click.option(
-        "--status", default="", type=click.Choice(["", "enabled", "rehearsal", "disabled"]), help="Only with --all."
+        "--direction",
+        default="",
+        type=click.Choice(["", "inbound", "outbound"]),
+        metavar="[inbound|outbound]",
+        help="Only connectors of this direction.",
+    )
+    @click.option(
+        "--status",
+        default="",
+        type=click.Choice(["", "enabled", "rehearsal", "disabled"]),
+        metavar="[enabled|rehearsal|disabled]",
+        help="With --all: only connectors in this state.",
     )
     @wraps(command)
     def chosen(names: tuple[str, ...], organization: str, direction: str, status: str, **more: Any) -> None:

@@ -267,7 +267,8 @@ def _stay(gateway: Gatepost, commands: list[str]) -> None:
 @click.option(
     "--nodes",
     type=click.IntRange(2, 5),
-    help="Show instead so many nodes that share a PostgreSQL, and how the others go on when one dies.",
+    metavar="NUMBER",
+    help="Number of nodes, 2 to 5: show instead how nodes share a PostgreSQL, and how the others go on when one dies.",
 )
 def demo(keep: bool, nodes: int | None) -> None:
     """Run a gateway and a partner on loopback, and explain what happens to five messages.

@@ -43,7 +43,7 @@ def doctor(config: str | None, request: ExamineGateway, *, as_json: bool) -> Non
     the first start, too, and changes nothing.
 
     Exit codes: 0 nothing is wrong (warnings may be there), 1 something is wrong, 2 invalid settings, 3 something could
-    not be told.
+    not be checked.
     """
     result, status = _examined(config, request)
     if as_json:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from gatepost.manage.cli.language import _, ours
+from gatepost.manage.cli.language import _, ours, quantity
 from gatepost.manage.cli.tables import printable
 from gatepost.manage.use_cases.explain_text import (
     CHECKED_BY,
@@ -286,7 +286,12 @@ def _live(page: _Page, reports: Sequence[_Record]) -> None:
         return
     usable = sum(report["passed"] for report in reports)
     page.section(
-        _("LIVE"), _("%(usable)s of %(reports)s addresses meet the requirement", usable=usable, reports=len(reports))
+        _("LIVE"),
+        _(
+            "%(usable)s of %(reports)s: requirement met",
+            usable=usable,
+            reports=quantity(len(reports), "address", "addresses"),
+        ),
     )
     for report in reports:
         place = f"{report['host']} ({report['address']})" if report["address"] else report["host"]

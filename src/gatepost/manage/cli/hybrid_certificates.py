@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path as FilePath
 
+    from gatepost.pki.certificates.request import PendingRequest
     from gatepost.policy.connectors.records import InboundConnector, Organization, OutboundConnector
     from gatepost.protocols.tls.facts import CertificateFacts, ChainVerdict
     from gatepost.settings.model import Settings
@@ -40,12 +41,13 @@ _MAX_HOSTS = 20
 
 
 class PlanCertificates(NamedTuple):
-    """server, clients, files: as in `analysis.hybrid.given.Given`. chains: DER, of all of them."""
+    """server, clients, files, requests: as in `analysis.hybrid.given.Given`. chains: DER, of all of them."""
 
     server: list[CertificateFacts]
     clients: dict[str, CertificateFacts]
     files: dict[str, CertificateFacts]
     chains: tuple[bytes, ...]
+    requests: tuple[PendingRequest, ...]
 
 
 class ExchangeChain(NamedTuple):
@@ -60,6 +62,7 @@ def own_certificates(settings: Settings, organization: Organization) -> PlanCert
     gateway = Gateway(settings)
     with inventory_of(gateway, keys=False) as inventory:
         listing = listed_certificates(inventory, gateway)
+        requests = tuple(inventory.requests.waiting().values())
     for line in listing.trouble:
         click.echo(f"[[certificate]]: {line}", err=True)
     current = sorted(
@@ -78,7 +81,7 @@ def own_certificates(settings: Settings, organization: Organization) -> PlanCert
             chains += chain
             files |= {connector.name: certificate_facts(chain[0])} if chain else {}
     server = [entry.leaf for entry in current if entry.purpose is Purpose.SERVER]
-    return PlanCertificates(server, {entry.label: entry.leaf for entry in mine}, files, tuple(chains))
+    return PlanCertificates(server, {entry.label: entry.leaf for entry in mine}, files, tuple(chains), requests)
 
 
 def exchange_chain(path: FilePath | None, settings: Settings, organization: Organization, now: float) -> ExchangeChain:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import shlex
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
@@ -44,6 +45,10 @@ class LazyGroup(click.Group):
 
         try:
             return super().invoke(ctx)
+        except click.NoSuchCommand as unknown:
+            if not unknown.possibilities:
+                unknown.possibilities = _shown_by(unknown)  # type: ignore[misc]  # click writes it once, and asks nobody
+            raise
         except Refusal as refusal:
             self.end(refusal)
 
@@ -78,6 +83,17 @@ class LazyGroup(click.Group):
         """Print names and lines without importing anything."""
         with formatter.section(_("Commands")):
             formatter.write_dl([(name, _(line)) for name, (_module, _attribute, line) in self._lazy.items()])
+
+
+def _shown_by(unknown: click.NoSuchCommand) -> list[str]:
+    """The command that shows what was given in place of a command, such as an id; none where the group has none."""
+    context, name = unknown.ctx, unknown.command_name
+    group = context.command if context is not None else None
+    if context is None or not isinstance(group, click.Group) or not name.isprintable():
+        return []
+    show = group.get_command(context, "show")
+    takes = show is not None and any(isinstance(parameter, click.Argument) for parameter in show.params)
+    return [f"{context.command_path} show {shlex.quote(name)}"] if takes else []
 
 
 def _spoken[C: click.Command](command: C) -> C:

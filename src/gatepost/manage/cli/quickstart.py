@@ -76,8 +76,12 @@ _FOLDER: Final = click.Path(file_okay=False, path_type=Path)
 @click.option(
     "--address", default=_EVERYWHERE, show_default=True, metavar="HOST:PORT", help="Where to listen for mail."
 )
-@click.option("--admin-address", default=_ADMIN, show_default=True, metavar="HOST:PORT", help="Of the admin centre.")
-@click.option("--directory", type=_FOLDER, help="For settings. Default: /etc/gatepost for root, else ./gatepost.")
+@click.option(
+    "--admin-address", default=_ADMIN, show_default=True, metavar="HOST:PORT", help="Where the admin centre listens."
+)
+@click.option(
+    "--directory", type=_FOLDER, help="Folder of the settings. Default: /etc/gatepost for root, else ./gatepost."
+)
 @click.option("--data-dir", type=_FOLDER, help="Default: /var/lib/gatepost for root, else data in the directory.")
 def quickstart(request: FirstAnswers, directory: Path | None, data_dir: Path | None, **given: Any) -> None:
     """Set up a gateway: account, directories, keys, settings, first resources, certificate, DKIM keys.
@@ -115,16 +119,23 @@ def _stay_here() -> None:
 
 
 @click.command()
-@click.option("--directory", type=_FOLDER, default=Path("gatepost"), show_default=True, help="For settings and data.")
+@click.option(
+    "--directory", type=_FOLDER, default=Path("gatepost"), show_default=True, help="Folder of settings and data."
+)
 @click.option(
     "--address", default="127.0.0.1:2525", show_default=True, metavar="HOST:PORT", help="Where to listen for mail."
 )
-@click.option("--admin-address", default=_ADMIN, show_default=True, metavar="HOST:PORT", help="Of the admin centre.")
+@click.option(
+    "--admin-address", default=_ADMIN, show_default=True, metavar="HOST:PORT", help="Where the admin centre listens."
+)
 @click.pass_context
 def up(ctx: click.Context, directory: Path, address: str, admin_address: str) -> None:
     """Set up a gateway on loopback, without a question, and run it: to try it, or to develop against it.
 
-    It accepts mail for gatepost.localdomain. A second time it goes on with what is there. Exit codes: those of serve.
+    It accepts mail for gatepost.localdomain. If the folder is there already, it goes on with what is in it.
+
+    Exit codes: 0 stopped in order, 2 settings, certificates, ports or the store cannot be used (every reason is named),
+    3 the store cannot be reached now.
     """
     _stay_here()
     folder = directory.absolute()

@@ -66,8 +66,10 @@ def _marker(hints: Mapping[str, Any], field: msgspec.structs.FieldInfo) -> Cli:
 
 
 def _option(field: msgspec.structs.FieldInfo, marker: Cli) -> str:
-    """The option of a field, or the name of an argument."""
-    return field.name if marker.argument else f"--{(marker.option or field.name).replace('_', '-')}"
+    """The option of a field, or the argument as usage shows it."""
+    if marker.argument:
+        return (marker.metavar or field.name.upper()).strip("[].")
+    return f"--{(marker.option or field.name).replace('_', '-')}"
 
 
 def _renamed(path: str, names: Mapping[str, str]) -> str:

@@ -52,7 +52,9 @@ _PASSWORD: Final = 28  # of them: 160 bits
     help="Another name or address in the certificate. May be repeated.",
 )
 @click.option("--days", default=90, type=click.IntRange(1, _DAYS), show_default=True, help="Validity.")
-@click.option("--key-type", type=click.Choice(list(_KEYS)), default="rsa-2048", show_default=True)
+@click.option(
+    "--key-type", type=click.Choice(list(_KEYS)), default="rsa-2048", show_default=True, help="Type of the new key."
+)
 @click.option("--pfx", type=click.Path(dir_okay=False), help="Write a PFX file (PKCS#12), as Exchange imports it.")
 @click.option(
     "--pem", type=click.Path(file_okay=False), help="Write certificate.pem, key.pem and root.pem to a folder."

@@ -46,8 +46,16 @@ def trace() -> None:
 
 @trace.command()
 @request_options(SearchTrace, event="")
-@click.option("--event", default="", type=click.Choice(["", *EVENTS], case_sensitive=False), metavar="EVENT")
-@click.option("--limit", default=100, type=click.IntRange(1, MOST), show_default=True)
+@click.option(
+    "--event",
+    default="",
+    type=click.Choice(["", *EVENTS], case_sensitive=False),
+    metavar="EVENT",
+    help=f"Only events of this kind: {', '.join(EVENTS)}.",
+)
+@click.option(
+    "--limit", default=100, type=click.IntRange(1, MOST), show_default=True, help="Maximum number of rows or messages."
+)
 @click.option("--by-message", is_flag=True, help="One line for each message, with the number of its recipients.")
 @config_option
 @json_option

@@ -17,7 +17,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import StreamingResponse
 from starlette.routing import Route
 
-from gatepost.language import _, translated, translated_choices
+from gatepost.language import _, ngettext, translated, translated_choices
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.pages import searches
 from gatepost.manage.pages.code_labels import event_label
@@ -101,6 +101,10 @@ def _search(request: Request) -> Response:
     return answer
 
 
+def _kept(days: int) -> str:
+    return ngettext("%(num)s day", "%(num)s days", days) if days else _("all days")
+
+
 def _totals(request: Request, question: TraceQuery) -> Response:
     """The sums of a search, which the page asks for by itself."""
     understood = _meant(request, question)
@@ -144,7 +148,7 @@ def _page(
         this_search=searches.kept_query(params),
         name_of_search=in_words(params),
         searched=in_words({"since": question.since, **params}),
-        kept=_("%(days)s days", days=days) if (days := context_of(request).settings.trace.days) else _("all days"),
+        kept=_kept(context_of(request).settings.trace.days),
     )
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind, VersionConflict
 from gatepost.policy.connectors.errors import FieldError
+from gatepost.quantity import quantity
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -86,7 +87,7 @@ def _options(given: Any) -> list[str]:
 
 def _later(headers: Mapping[str, str]) -> str:
     seconds = headers.get("retry-after", "")
-    return f" (again in {int(seconds)} seconds)" if seconds.isascii() and seconds.isdecimal() else ""
+    return f" (again in {quantity(int(seconds), 'second')})" if seconds.isascii() and seconds.isdecimal() else ""
 
 
 def _harmless(text: str) -> str:

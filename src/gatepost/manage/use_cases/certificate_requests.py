@@ -54,7 +54,7 @@ class RequestCertificate(msgspec.Struct, kw_only=True, forbid_unknown_fields=Tru
     ] = msgspec.field(default_factory=list)
     key: Annotated[
         Literal["ec-p256", "ec-p384", "rsa-2048", "rsa-3072", "rsa-4096"],
-        Cli(option="key-type", help="[default: ec-p256]"),
+        Cli(option="key-type", help="Type of the new key.  [default: ec-p256]"),
     ] = "ec-p256"
     client: Annotated[bool, Cli(help="For a client certificate, which outbound connectors present.")] = False
     organization: Annotated[str, Meta(max_length=100), Cli(help="Whose client certificate it is.")] = ""

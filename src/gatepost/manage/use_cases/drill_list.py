@@ -12,7 +12,7 @@ import msgspec
 from msgspec import Meta
 
 from gatepost.manage.access.principal import Scope
-from gatepost.manage.use_cases.declaration import Items, Visibility, use_case
+from gatepost.manage.use_cases.declaration import Cli, Items, Visibility, use_case
 from gatepost.manage.use_cases.drills import HeldDrill, verified
 from gatepost.manage.use_cases.name_lookup import choose_organization, chosen_organizations, visible
 from gatepost.manage.use_cases.paging import Paging, cut, position
@@ -30,8 +30,12 @@ if TYPE_CHECKING:
 class ListDrills(Paging, kw_only=True):
     """Filters of drills; empty fields match all."""
 
-    organization: Annotated[str, Meta(max_length=1000)] = ""
-    connector: Annotated[str, Meta(max_length=1000, description="Its name; with organization.")] = ""
+    organization: Annotated[str, Meta(max_length=1000), Cli(help="Only of this organization.")] = ""
+    connector: Annotated[
+        str,
+        Meta(max_length=1000, description="Its name; with organization."),
+        Cli(help="Only of this connector; name its organization, too."),
+    ] = ""
 
 
 class ShowKeptDrill(msgspec.Struct, kw_only=True):

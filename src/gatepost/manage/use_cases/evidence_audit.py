@@ -198,8 +198,8 @@ def _log_result(audit: LogAudit, what: str, ids: list[str], *, trusted: bool) ->
             result.lines.append(f"writer {writer}: verified up to entry {number}, which a signature covers")
     for writer, count in audit.unsigned.items():
         result.notes.append(
-            f"writer {writer}: no signature covers the last {count} entries yet: they are written, but nothing proves "
-            "that these are what was written"
+            f"writer {writer}: no signature covers {quantity(count, 'entry', 'entries')} at the end yet: written, but "
+            "not proven to be unchanged"
         )
     if audit.unproven:
         result.cannot_tell()
@@ -231,9 +231,10 @@ def _log_result(audit: LogAudit, what: str, ids: list[str], *, trusted: bool) ->
 def _gap(writer: str, gap: dict[str, Any]) -> str:
     """Something that the log itself says is missing."""
     number, count = gap.get("number"), gap.get("count")
+    count = count if isinstance(count, int) else 0  # whoever forges a log chooses it
     if gap.get("what") == _TORN:
-        return f"writer {writer}, entry {number}: {count} octets were torn by a crash; they are kept in a file .torn"
-    return f"writer {writer}, entry {number}: {count} events were dropped, as the disk was behind"
+        return f"writer {writer}, entry {number}: a crash tore {quantity(count, 'octet')}; kept in a file .torn"
+    return f"writer {writer}, entry {number}: dropped {quantity(count, 'event')}, as the disk was behind"
 
 
 def verify_export(path: Path, given: list[bytes], heads: Sequence[str]) -> Verification:
@@ -270,7 +271,7 @@ def _export_result(audit: ExportAudit, what: str, ids: list[str], *, trusted: bo
     )
     result.lines.append(f"signed by: {', '.join(ids) or 'no key'}")
     if audit.unsigned:
-        result.notes.append(f"no signature covers {audit.unsigned} of the entries yet: export them again later")
+        result.notes.append(f"no signature covers {audit.unsigned} of the entries yet: export again later")
         result.cannot_tell()
     result.data |= {
         "entries": audit.entries,

@@ -59,7 +59,7 @@ class ExportEvidence(msgspec.Struct, kw_only=True):
 
     since: TimeText = ""
     until: TimeText = ""
-    organization: Text = ""
+    organization: Annotated[Text, Cli(help="Only of this organization.")] = ""
     partner: Annotated[Text, Cli(help="A connector, or a domain (with subdomains) of the remote side.")] = ""
     domain: Annotated[Text, Cli(help="Of sender or recipient.")] = ""
     message: Annotated[Text, Cli(help="Queue id, or Message-ID in <>.")] = ""

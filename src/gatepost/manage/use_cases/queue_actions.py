@@ -182,9 +182,9 @@ def _planned(context: Context, request: QueueActions) -> QueueChanged:
 def _check(request: QueueActions, *, dry_run: bool) -> None:
     """Everything that is wrong, before anything is changed. Raises Refusal (INPUT)."""
     errors = []
-    if not (request.messages or request.all) and request.matches_all:
-        why = f"choose the mail to {request.action}: messages, domain, sender, recipient, organization, state, or all"
-        errors.append(FieldError("messages", why))
+    is_chosen = request.messages or request.all or not request.matches_all
+    if not is_chosen:
+        errors.append(FieldError("messages", f"choose the mail to {request.action}"))
     for place, message in enumerate(request.messages):
         try:
             parse_id(message)
@@ -199,7 +199,10 @@ def _check(request: QueueActions, *, dry_run: bool) -> None:
             FieldError("reason", "give a reason: the senders are not notified, and the action cannot be undone")
         )
     if errors:
-        raise Refusal(RefusalKind.INPUT, "Nothing was done.", errors)
+        if is_chosen:
+            raise Refusal(RefusalKind.INPUT, "Nothing was done.", errors)
+        text = "nothing was done: name messages by their ids, give filters, or choose all"
+        raise Refusal(RefusalKind.INPUT, text, errors, options=[*QueueSelection.__struct_fields__, "all"])
 
 
 def _filters(principal: Principal, queue_filter: QueueFilter, messages: Sequence[str]) -> list[QueueFilter]:

@@ -13,6 +13,7 @@ import msgspec
 from msgspec import Meta
 
 from gatepost.mail.model.queue_id import format_id
+from gatepost.manage.use_cases.declaration import Cli
 from gatepost.manage.use_cases.evidence_log import evidence_log
 from gatepost.manage.use_cases.next_steps import delivery_step
 from gatepost.manage.use_cases.search_words import Words, words_of
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 class QueueSelection(msgspec.Struct, kw_only=True):
     """Filters of deliveries; empty fields match all."""
 
-    organization: Annotated[str, Meta(max_length=1000)] = ""
+    organization: Annotated[str, Meta(max_length=1000), Cli(help="Only of this organization.")] = ""
     domain: Annotated[str, Meta(max_length=1000, description="Domain of the recipients.")] = ""
     sender: Annotated[str, Meta(max_length=1000, description="Reverse-path, or @domain.")] = ""
     recipient: Annotated[str, Meta(max_length=1000, description="Forward-path, or @domain.")] = ""

@@ -19,6 +19,7 @@ from gatepost.manage.use_cases.resource_tables import Defaults, shown, text_in
 from gatepost.manage.use_cases.resources import apply_document, organization_set, organizations_in
 from gatepost.policy.connectors.errors import FieldError
 from gatepost.policy.connectors.records import Organization
+from gatepost.quantity import quantity
 from gatepost.store.interface import QueueFilter, StoreFailure
 from gatepost.values import replace
 
@@ -281,10 +282,10 @@ def _queued(gateway: Gateway, name: str) -> list[str]:
         return [f"whether {name} has mail in the queue is not known: {failure}"]
     if not queued:
         return []
-    number = f"{len(queued)} or more" if len(queued) == _COUNTED else len(queued)
+    number = quantity(len(queued), "delivery", "deliveries") + (" or more" if len(queued) == _COUNTED else "")
     text = (
-        f"{number} deliveries of {name} are queued; without it they wait and go back to their senders when they "
-        "expire, unless another organization accepts the recipients"
+        f"queued of {name}: {number}; without it they wait and go back to "
+        "their senders when they expire, unless another organization accepts the recipients"
     )
     return [text]
 

@@ -90,13 +90,13 @@ class TraceSelection(msgspec.Struct, kw_only=True):
         Meta(max_length=1000, description="Session id, as replies end in it."),
         Cli(help="Session id, as at the end of replies; also of another node."),
     ] = ""
-    organization: _Text = ""
+    organization: Annotated[_Text, Cli(help="Only of this organization.")] = ""
     sender: Annotated[str, Meta(max_length=1000, description="Reverse-path, or @domain; * is any text.")] = ""
     recipient: Annotated[str, Meta(max_length=1000, description="Forward-path, or @domain; * is any text.")] = ""
     address: Annotated[str, Meta(max_length=1000, description="Of sender or recipient; * is any text.")] = ""
     domain: Annotated[str, Meta(max_length=1000, description="Of sender or recipient; * is any text.")] = ""
     peer: Annotated[str, Meta(max_length=1000, description="Host name or IP address of the other side.")] = ""
-    connector: _Text = ""
+    connector: Annotated[_Text, Cli(help="Name of the connector that took or sent it.")] = ""
     event: Annotated[str, Meta(pattern=f"^({'|'.join(EVENTS)})?$", description="What happened.")] = ""
     achieved: Annotated[
         str,

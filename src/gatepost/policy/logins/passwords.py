@@ -12,6 +12,7 @@ from cryptography.exceptions import InvalidKey
 from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
 
 from gatepost.protocols.smtp.sasl import SaslError, saslprep
+from gatepost.quantity import quantity
 
 # OWASP's least for Argon2id: 19 MiB, 2 passes, 1 lane; about 30 ms of one core.
 _MEMORY_KIB: Final = 19_456
@@ -47,7 +48,7 @@ def prepared_password(password: str, least: int, most: int) -> str:
     except SaslError as error:
         raise PasswordError(f"the password has {error}") from None
     if len(prepared) < least:
-        raise PasswordError(f"the password has {len(prepared)} characters; at least {least} are needed")
+        raise PasswordError(f"the password has {quantity(len(prepared), 'character')}; at least {least} are needed")
     if len(prepared) > most:
         raise PasswordError(f"the password has more than {most} characters")
     return prepared

@@ -167,13 +167,13 @@ def roots(tmp_path: Path) -> str:
         (
             None,
             [event(**with_certificate())],
-            "mail.bank.example (trusted, 1 times); the connector expects no name",
+            "mail.bank.example (trusted, sessions: 1); the connector expects no name",
             "succeeded",
         ),
         (
             "mx.bank.example",
             [event(**with_certificate()), event(**with_certificate(), event="REFUSE")],
-            "mail.bank.example (trusted, 2 times); the connector expects mx.bank.example",
+            "mail.bank.example (trusted, sessions: 2); the connector expects mx.bank.example",
             "warning",
         ),
         (

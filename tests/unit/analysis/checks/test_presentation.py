@@ -56,12 +56,12 @@ def node(*held, shown=None, at=NOW, unusable=(), name="mx1", state=NodeState.ACT
     [
         (node((OURS,), (OURS,), shown=(OURS,)), []),
         (node((OURS,)), []),
-        (node((OURS,), (OLD,)), ["1 of 2 workers do not have it"]),
+        (node((OURS,), (OLD,)), ["missing in 1 of 2 workers"]),
         (
             node((OLD,), shown=(OLD,)),
-            [f"1 of 1 workers do not have it; mx :25 presents {OLD[:16]}"],
+            [f"missing in 1 of 1 worker; mx :25 presents {OLD[:16]}"],
         ),
-        (node((OLD,), shown=()), ["1 of 1 workers do not have it"]),
+        (node((OLD,), shown=()), ["missing in 1 of 1 worker"]),
         (node((OURS,), shown=(OLD,)), [f"mx :25 presents {OLD[:16]}, which is deprecated"]),
         (node((OURS,), shown=(OURS, STRANGE)), [f"mx :25 presents {STRANGE[:16]}, which is not known here"]),
         (node((OURS, STRANGE), shown=(OURS, STRANGE)), []),  # of the settings, recorded soon

@@ -5,6 +5,8 @@ import shlex
 import pytest
 
 from gatepost.analysis.hybrid.here import Finding, command, findings, inbound_of, outbound_of
+from gatepost.pki.certificates.entry import Purpose
+from gatepost.pki.certificates.request import CertificateRequestSpec, PendingRequest
 from gatepost.values import replace
 
 
@@ -284,3 +286,36 @@ def test_the_connectors_that_it_advises_are_complete(given, chain):
     other = {"tls_domain": "mail.hosting.example"}, {"tls_sender_certificate_name": "mail.hosting.example"}
     by_its_name = given(outbound=other[0], inbound=other[1], exchange=chain("mail.hosting.example"))
     assert [one.subject for one in findings(by_its_name) if not one.complete] == []
+
+
+HOST = ("mx1.contoso.example",)
+SERVER = CertificateRequestSpec(HOST)
+CLIENT = CertificateRequestSpec(HOST, purpose=Purpose.CLIENT, organization="contoso", label="hybrid")
+ADD = ("gatepost certificate add ISSUED.pem --current",)
+
+
+@pytest.mark.parametrize(
+    ("subject", "spec", "without"),
+    [("server-certificate", SERVER, {"server": []}), ("client-identity", CLIENT, {"clients": {}})],
+)
+def test_a_certificate_that_is_requested_already_only_has_to_be_added(given, subject, spec, without):
+    older, newer = PendingRequest("a" * 16, spec, 1.0), PendingRequest("b" * 16, spec, 2.0)
+    finding = of(given(**without, requests=[newer, older]), subject)
+    assert (finding.complete, finding.commands) == (False, ADD)
+    assert finding.text.endswith(f"; request {newer.id} waits: add the certificate that the authority issues for it")
+
+
+@pytest.mark.parametrize(
+    ("subject", "spec"),
+    [
+        ("server-certificate", CLIENT),
+        ("server-certificate", CertificateRequestSpec(("mx2.contoso.example",))),
+        ("client-identity", SERVER),
+        ("client-identity", replace(CLIENT, organization="northwind")),
+        ("client-identity", replace(CLIENT, label="other")),
+        ("client-identity", replace(CLIENT, names=())),
+    ],
+)
+def test_a_request_for_something_else_does_not_count(given, subject, spec):
+    finding = of(given(server=[], clients={}, requests=[PendingRequest("a" * 16, spec, 1.0)]), subject)
+    assert finding.commands[0].startswith("gatepost certificate request --name mx1.contoso.example")

@@ -34,7 +34,7 @@ def test_a_flood_is_counted(lines):
     now[0] = 6.0
     for _ in range(2):
         log.failed(FACTS, "x")
-    assert lines()[3] == "7 more lines about handshakes were left out"
+    assert lines()[3] == "left out 7 more lines about handshakes"
     assert len(lines()) == 6
     now[0] = 7.0
     log.failed(FACTS, "x")

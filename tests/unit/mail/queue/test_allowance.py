@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 
 from gatepost.mail.queue.allowance import Allowance, HopLimit
+from gatepost.quantity import quantity
 
 
 class Shared:
@@ -98,4 +99,4 @@ def test_some_seconds_of_it_are_kept_in_memory(rate, most, refill):
     limited = allowance(Shared(), messages_per_minute=rate)
     assert limited.most_in_memory == most
     assert refill is None or limited.refill == refill
-    assert limited.reason == f"limited to {rate} messages a minute by connector out"
+    assert limited.reason == f"limited to {quantity(rate, 'message')} a minute by connector out"

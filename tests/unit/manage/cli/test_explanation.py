@@ -188,7 +188,7 @@ def test_what_each_address_presents(capsys):
     hosts = [{"host": "mx", "address": "192.0.2.1:25", "passed": False, "tasks": tasks}]
     print_explanation(record | {"live": [*hosts, {"host": "mx2", "address": "", "passed": True, "tasks": []}]})
     text = capsys.readouterr().out
-    assert "LIVE          1 of 2 addresses meet the requirement\n  ✗ mx (192.0.2.1:25)\n" in text
+    assert "LIVE          1 of 2 addresses: requirement met\n  ✗ mx (192.0.2.1:25)\n" in text
     assert "tls            failed: no\n                     → ask them\n  ✓ mx2\n" in text
     assert "quit" not in text
 

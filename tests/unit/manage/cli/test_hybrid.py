@@ -70,6 +70,17 @@ def test_the_commands_that_are_printed_complete_the_pair(stored):
     assert "This gateway is complete." in stored.call("hybrid", "plan").stdout
 
 
+def test_what_was_requested_is_not_asked_for_again(stored):
+    plan = stored.json("hybrid", "plan", *HOST, code=1)
+    (identity,) = [one for one in plan["here"] if one["subject"] == "client-identity"]
+    csr = stored.path / "client.csr"
+    words = [str(csr) if word == "client.csr" else word for word in shlex.split(identity["commands"][0])[1:]]
+    stored.call(*words)
+    again = stored.json("hybrid", "plan", *HOST, code=1)
+    (identity,) = [one for one in again["here"] if one["subject"] == "client-identity"]
+    assert identity["commands"] == ["gatepost certificate add ISSUED.pem --current"]
+
+
 def test_a_person_is_told_what_is_missing_and_what_to_type(stored):
     text = stored.call("hybrid", "plan", *HOST, "--gateway-address", "192.0.2.10", code=1).stdout
     assert "\n  ok      mx.gate.example listens" in text

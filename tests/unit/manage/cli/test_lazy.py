@@ -56,6 +56,30 @@ def test_a_name_that_is_no_command_gets_the_one_that_is_like_it(words):
     assert f"'{meant}'" in result.stderr
 
 
+@pytest.mark.parametrize(
+    ("words", "meant"),
+    [
+        (("history", "6"), "history show 6"),
+        (("trace", "7"), "trace show 7"),
+        (("queue", "0123456789abcdef"), "queue show 0123456789abcdef"),
+        (("connector", "out"), "connector show out"),
+        (("connector", "to hq"), "connector show 'to hq'"),
+        (("certificate", "ab12"), "certificate show ab12"),
+        (("domain", "contoso.example", "--json"), "domain show contoso.example"),
+    ],
+)
+def test_an_id_or_name_in_place_of_a_command_gets_the_one_that_shows_it(words, meant):
+    result = call(main, *words)
+    assert result.exit_code == 2
+    assert f"Did you mean {f'main {meant}'!r}?" in result.stderr
+
+
+@pytest.mark.parametrize("words", [("nothing-like-it",), ("completion", "7"), ("queue", "a\x1b[2Jb"), ("store", "7")])
+def test_nothing_is_proposed_where_nothing_shows_it(words):
+    result = call(main, *words)
+    assert (result.exit_code, "show" in result.stderr) == (2, False)
+
+
 def test_a_module_is_imported_when_its_command_is_used(group, monkeypatch):
     asked = []
     monkeypatch.setattr(lazy, "import_module", lambda name: asked.append(name) or import_module(name))
@@ -139,3 +163,18 @@ def test_python_seldom_looks_for_garbage_while_a_command_runs():
     assert call(group).exit_code == 1
     assert seen[0][0] > 10 * usual[0]
     assert gc.get_threshold() == lazy.COLLECTIONS == usual
+
+
+def test_every_option_of_ours_says_what_it_is_for():
+    def options(group, path):
+        context = click.Context(group)
+        for name in group.list_commands(context):
+            command = group.get_command(context, name)
+            if isinstance(command, click.Group):
+                yield from options(command, f"{path} {name}")
+            for option in command.params:
+                if isinstance(option, click.Option) and not option.hidden:
+                    yield f"{path} {name} {option.opts[0]}", option.help
+
+    silent = [where for where, text in options(main, "gatepost") if not text or text.startswith("[")]
+    assert silent == []

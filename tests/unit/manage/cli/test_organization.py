@@ -95,7 +95,7 @@ def test_removal_warns_of_mail_in_the_queue(home):
     home.call("organization", "add", "northwind")
     assert home.call("organization", "remove", "northwind").stderr == ""
     assert home.call("organization", "remove", "contoso", "--dry-run").stderr == (
-        "warning: 3 deliveries of contoso are queued; without it they wait and go back to their senders when they "
+        "warning: queued of contoso: 3 deliveries; without it they wait and go back to their senders when they "
         "expire, unless another organization accepts the recipients\n"
     )
 

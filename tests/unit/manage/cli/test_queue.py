@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 
@@ -222,7 +223,11 @@ def test_an_action_is_traced_with_its_author(home):
 def test_an_action_must_be_told_which_mail_it_means(home, action):
     home.fill()
     result = home.call("queue", action, code=2)
-    assert f"choose the mail to {action}: messages, domain, sender, " in result.stderr
+    assert result.stderr.startswith(f"ID: choose the mail to {action}\n")
+    named = re.findall(r"--[a-z]+", result.stderr)
+    assert {"--domain", "--sender", "--recipient", "--organization", "--state", "--all"} <= set(named)
+    usage = home.call("queue", action, "--help").stdout
+    assert [option for option in named if f"{option} " not in usage] == []
     assert states(home) == WHOLE
 
 

@@ -96,7 +96,7 @@ def test_errors_are_named_as_they_are_typed():
     errors = [FieldError("from", "is wrong"), FieldError("rooms[1]", "is none"), FieldError("at_night", "no")]
     refusal = Refusal(RefusalKind.INPUT, "No.", errors)
     run("home", fail=refusal)
-    assert [one.path for one in refusal.errors] == ["--from", "rooms[1]", "--at-night"]
+    assert [one.path for one in refusal.errors] == ["--from", "ROOMS[1]", "--at-night"]
 
 
 def test_what_no_option_takes_is_found_at_once():

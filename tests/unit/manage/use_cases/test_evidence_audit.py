@@ -146,10 +146,7 @@ def test_heads_without_the_files_of_the_days_are_told(log, logs):
     assert verified([log], [logs.pem]).verified is False
 
 
-UNSIGNED = (
-    "writer 0: no signature covers the last 4 entries yet: they are written, but nothing proves that these are what "
-    "was written"
-)
+UNSIGNED = "writer 0: no signature covers 4 entries at the end yet: written, but not proven to be unchanged"
 
 
 def test_what_the_log_says_of_itself_is_told():
@@ -163,11 +160,28 @@ def test_what_the_log_says_of_itself_is_told():
     ]
     assert found.notes == [
         UNSIGNED,
-        "writer 0, entry 7: 3 octets were torn by a crash; they are kept in a file .torn",
-        "writer 1, entry 8: 2 events were dropped, as the disk was behind",
+        "writer 0, entry 7: a crash tore 3 octets; kept in a file .torn",
+        "writer 1, entry 8: dropped 2 events, as the disk was behind",
         "files of days before 2026-10-01 were removed in order (evidence.keep); heads say so",
     ]
     assert (found.verified, found.data["gaps"][0]["writer"]) == (True, "0")
+
+
+def test_one_of_a_kind_is_in_the_singular():
+    gaps = [("0", {"number": 7, "count": 1, "what": "torn"}), ("1", {"number": 8, "count": 1, "what": "dropped"})]
+    audit = LogAudit(first="2026-11-01", last="2026-11-01", entries=1, checkpoints=1, unsigned={"0": 1}, gaps=gaps)
+    found = _log_result(audit, "the log", [], trusted=True)
+    assert found.lines[0] == "the log: 2026-11-01, 0 files, 1 entry, 1 checkpoint, 0 heads"
+    assert found.notes == [
+        "writer 0: no signature covers 1 entry at the end yet: written, but not proven to be unchanged",
+        "writer 0, entry 7: a crash tore 1 octet; kept in a file .torn",
+        "writer 1, entry 8: dropped 1 event, as the disk was behind",
+    ]
+
+
+def test_a_gap_of_a_forged_log_may_have_any_count():
+    audit = LogAudit(first="2026-11-01", last="2026-11-01", entries=1, gaps=[("0", {"number": 7, "count": ["x"]})])
+    assert "dropped 0 events" in _log_result(audit, "the log", [], trusted=True).notes[-1]
 
 
 # days without heads, days whose heads are lost -> the verdict, the note

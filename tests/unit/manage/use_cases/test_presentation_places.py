@@ -70,7 +70,7 @@ def test_what_listeners_of_several_nodes_showed_is_said_with_the_time(sealed, se
 
 def test_what_is_wrong_is_said(sealed, settled):
     beat(sealed, "mx1", "ab" * 32)
-    assert places(sealed, settled) == PresentationPlaces((), ("node mx1: 1 of 1 workers do not have it",))
+    assert places(sealed, settled) == PresentationPlaces((), ("node mx1: missing in 1 of 1 worker",))
     lost = UnusableKey(settled.id, "key.pem: gone")
     beat(sealed, "mx1", settled.leaf.sha256, observed=CertificateObservation(time.time(), (), (lost,)))
     assert places(sealed, settled)[:2] == ((), ("node mx1: key.pem: gone",))
