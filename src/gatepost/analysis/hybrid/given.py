@@ -14,7 +14,7 @@ from gatepost.policy.connectors.names import covers
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from gatepost.pki.certificates.request import PendingRequest
+    from gatepost.pki.certificates.entry import PendingRequest
     from gatepost.policy.connectors.records import Mailbox, Organization
     from gatepost.protocols.tls.facts import CertificateFacts, ChainVerdict
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from gatepost.analysis.hybrid.given import Given
-    from gatepost.pki.certificates.request import PendingRequest
+    from gatepost.pki.certificates.entry import PendingRequest
     from gatepost.policy.connectors.records import InboundConnector, OutboundConnector
     from gatepost.protocols.tls.facts import CertificateFacts
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path as FilePath
 
-    from gatepost.pki.certificates.request import PendingRequest
+    from gatepost.pki.certificates.entry import PendingRequest
     from gatepost.policy.connectors.records import InboundConnector, Organization, OutboundConnector
     from gatepost.protocols.tls.facts import CertificateFacts, ChainVerdict
     from gatepost.settings.model import Settings

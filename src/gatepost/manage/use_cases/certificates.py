@@ -30,8 +30,7 @@ if TYPE_CHECKING:
 
     from gatepost.manage.use_cases.context import Context
     from gatepost.manage.use_cases.gateway import Gateway
-    from gatepost.pki.certificates.entry import Entry
-    from gatepost.pki.certificates.request import PendingRequest
+    from gatepost.pki.certificates.entry import Entry, PendingRequest
     from gatepost.store.changes import Change
 
 

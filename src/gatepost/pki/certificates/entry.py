@@ -1,4 +1,4 @@
-"""An entry of the certificate inventory: purpose, place of the key, and state.
+"""An entry of the certificate inventory, with purpose, place of the key and state; and requests for such.
 
 Values only: `pki.certificates.inventory` stores them, `pki.certificates.presented` chooses among them, pages and
 commands show them. The states are those of the published table (exchange.md section 1, S12), with the two around them.
@@ -128,3 +128,31 @@ def entry_of(number: str, document: dict[str, Any]) -> Entry:
         raise ValueError(
             f"certificate {number} is stored in a form that this version does not know: {error}"
         ) from error
+
+
+class CertificateRequestSpec(msgspec.Struct, frozen=True):
+    """The content of a request to an authority.
+
+    names: DNS names (A-labels), the first also the CN; a client may have none, and its label is the CN. key: one of
+    `request.KEY_TYPES`. must_staple: the TLS feature extension (RFC 7633).
+    """
+
+    names: tuple[str, ...]
+    key: str = "ec-p256"
+    purpose: Purpose = Purpose.SERVER
+    organization: str = ""
+    label: str = ""
+    must_staple: bool = False
+
+
+class PendingRequest(msgspec.Struct, frozen=True):
+    """A request that waits for its certificate.
+
+    id: the first 16 hexadecimal digits of the SHA-256 of its public key (SubjectPublicKeyInfo). added: seconds since
+    1970 UTC. key_file: where the key is, "" if it is sealed in the store.
+    """
+
+    id: str
+    wish: CertificateRequestSpec
+    added: float
+    key_file: str = ""

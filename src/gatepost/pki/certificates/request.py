@@ -10,14 +10,13 @@ import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-import msgspec
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from gatepost.pki.certificates.entry import Purpose
+from gatepost.pki.certificates.entry import CertificateRequestSpec, PendingRequest, Purpose
 from gatepost.pki.certificates.files import CertificateFileError
 from gatepost.pki.certificates.vault import VaultError
 
@@ -51,34 +50,6 @@ KEY_TYPES: Final[Mapping[str, Callable[[], _Key]]] = {
     "rsa-4096": _rsa(4096),
 }
 """The kinds of keys, and a function that makes each."""
-
-
-class CertificateRequestSpec(msgspec.Struct, frozen=True):
-    """The content of a request to an authority.
-
-    names: DNS names (A-labels), the first also the CN; a client may have none, and its label is the CN. key: one of
-    `KEY_TYPES`. must_staple: the TLS feature extension (RFC 7633).
-    """
-
-    names: tuple[str, ...]
-    key: str = "ec-p256"
-    purpose: Purpose = Purpose.SERVER
-    organization: str = ""
-    label: str = ""
-    must_staple: bool = False
-
-
-class PendingRequest(msgspec.Struct, frozen=True):
-    """A request that waits for its certificate.
-
-    id: the first 16 hexadecimal digits of the SHA-256 of its public key (SubjectPublicKeyInfo). added: seconds since
-    1970 UTC. key_file: where the key is, "" if it is sealed in the store.
-    """
-
-    id: str
-    wish: CertificateRequestSpec
-    added: float
-    key_file: str = ""
 
 
 def made_request(wish: CertificateRequestSpec) -> tuple[bytes, bytes]:

@@ -20,7 +20,8 @@ from gatepost.net.anchors import TrustAnchors
 from gatepost.net.chain import judge
 from gatepost.net.identity import IdentityError, ServerIdentity, read_identity
 from gatepost.net.tasks import spawn
-from gatepost.pki.certificates.request import CertificateRequestSpec, made_request
+from gatepost.pki.certificates.entry import CertificateRequestSpec
+from gatepost.pki.certificates.request import made_request
 from gatepost.pki.site.profile import node_name, site_of
 from gatepost.pki.site.records import JoinRefused, Membership, NodeGrant, SiteError, SiteRefusal
 from gatepost.pki.site.site import Site

@@ -5,8 +5,7 @@ import shlex
 import pytest
 
 from gatepost.analysis.hybrid.here import Finding, command, findings, inbound_of, outbound_of
-from gatepost.pki.certificates.entry import Purpose
-from gatepost.pki.certificates.request import CertificateRequestSpec, PendingRequest
+from gatepost.pki.certificates.entry import CertificateRequestSpec, PendingRequest, Purpose
 from gatepost.values import replace
 
 

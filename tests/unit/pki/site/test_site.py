@@ -10,7 +10,8 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from gatepost.pki.certificates.request import CertificateRequestSpec, made_request
+from gatepost.pki.certificates.entry import CertificateRequestSpec
+from gatepost.pki.certificates.request import made_request
 from gatepost.pki.certificates.vault import Vault
 from gatepost.pki.site.membership import node_request
 from gatepost.pki.site.records import JoinRefused, SiteError, SiteRefusal
