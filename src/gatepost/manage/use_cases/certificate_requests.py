@@ -17,11 +17,9 @@ from gatepost.manage.use_cases.certificates import CertificateRequest, waiting_r
 from gatepost.manage.use_cases.declaration import Cli, UseCaseReply, Visibility, use_case
 from gatepost.manage.use_cases.inventory import check_client, inventory_of
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
-from gatepost.pki.certificates.entry import Purpose
+from gatepost.pki.certificates.entry import CertificateRequestSpec, PendingRequest, Purpose
 from gatepost.pki.certificates.request import (
     KEY_TYPES,
-    CertificateRequestSpec,
-    PendingRequest,
     made_request,
     request_id,
 )

@@ -11,13 +11,11 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from gatepost.net.certificate import key_kind
 from gatepost.pki.certificates.authority import Authority
-from gatepost.pki.certificates.entry import Purpose
+from gatepost.pki.certificates.entry import CertificateRequestSpec, PendingRequest, Purpose
 from gatepost.pki.certificates.files import CertificateFileError
 from gatepost.pki.certificates.request import (
     KEY_TYPES,
     CertificateRequests,
-    CertificateRequestSpec,
-    PendingRequest,
     made_request,
 )
 from gatepost.pki.certificates.vault import Vault
