@@ -120,13 +120,13 @@ def test_the_list_is_filtered_by_its_address(centre: AdminCentre, page: Page) ->
     page.get_by_label("Direction").select_option("outbound")
     page.get_by_role("button", name="Show", exact=True).click()
     page.wait_for_url("**/connectors?q=bank.example&direction=outbound&status=&sort=")
-    assert page.get_by_text("1 to 2 of 2 connectors").is_visible()
+    page.get_by_text("1 to 2 of 2 connectors").wait_for()
     page.get_by_text("Organization: All organizations").click()
     page.get_by_role("link", name="fabrikam", exact=True).click()
-    assert page.get_by_text("1 connector", exact=True).is_visible()
+    page.get_by_text("1 connector", exact=True).wait_for()
     page.get_by_label("Status").select_option("disabled")
     page.get_by_role("button", name="Show", exact=True).click()
-    assert page.get_by_text("No connectors found").is_visible()
+    page.get_by_text("No connectors found").wait_for()
     axe(page)
 
 

@@ -382,6 +382,7 @@ def test_the_status_is_told_alike(remote: Remote) -> None:
 
 def test_mail_is_returned_from_afar(remote: Remote) -> None:
     server, there = remote.centre.gateway, remote.there
+    delivered = len(server.trace(event="DELIVER"))
     send(server.port, "joe@bank.example")
     wait_until(lambda: _deferred(server), "the mail to the bank waits")
     (waiting,) = there("queue", "list", "--recipient", "joe@bank.example", json=True).data
@@ -391,6 +392,7 @@ def test_mail_is_returned_from_afar(remote: Remote) -> None:
     assert there(*words, json=True).data[0]["message"]["id"] == identity
     (notice,) = server.wait_maildir(ALICE)
     assert b"The bank has closed" in notice.body
+    wait_until(lambda: len(server.trace(event="DELIVER")) > delivered, "the trace has it, before others look at it")
     wait_until(lambda: len(there("queue", "list", json=True).data) == 1, "nothing but the held mail is left")
     assert "as agreed" in there("trace", "show", identity).stdout
     assert there(*words, expect=1).stdout == "return: 0 deliveries\n"

@@ -74,7 +74,7 @@ def test_what_waits_is_bounded_and_it_is_said_when_it_goes_on(settings, caplog, 
     assert goes_on.wait(20)
     export.close()
     assert export.dropped == 5 + span_export._BATCH
-    assert f"again; {span_export._BATCH} spans were lost" in caplog.text
+    assert f"again; lost {span_export._BATCH} spans" in caplog.text
 
 
 def test_the_end_is_not_kept_waiting_and_what_is_under_way_counts_as_lost(settings, monkeypatch):

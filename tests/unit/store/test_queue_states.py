@@ -176,8 +176,14 @@ class Queue(RuleBasedStateMachine):
 
     @invariant()
     def only_large_bodies_of_what_waits_are_files(self) -> None:
-        files = list((Path(self.folder.name) / "queue" / "0" / "big").iterdir())
-        assert len(files) == sum(len(body) > LIMIT for body in self.bodies.values())
+        folder, large = (
+            Path(self.folder.name) / "queue" / "0" / "big",
+            sum(len(b) > LIMIT for b in self.bodies.values()),
+        )
+        deadline = time.monotonic() + 10
+        while len(list(folder.iterdir())) != large and time.monotonic() < deadline:
+            time.sleep(0.001)  # a file goes when its commit has been told
+        assert len(list(folder.iterdir())) == large
 
     def teardown(self) -> None:
         """All that waits is found by a new process, and no more."""

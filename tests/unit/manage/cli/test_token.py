@@ -37,11 +37,11 @@ def test_tokens(home):
 @pytest.mark.parametrize(
     ("words", "code", "why"),
     [
-        (("add", "no name", "--scope", "owner", "--expires", "2020-01-01"), 2, ("name: ", "expires: is in the past")),
+        (("add", "no name", "--scope", "owner", "--expires", "2020-01-01"), 2, ("NAME: ", "--expires: is in the past")),
         (("add", "t"), 2, ("--scope",)),
         (("add", "t", "--scope", "all"), 2, ("all",)),
         (("add", "t", "--scope", "read", "--organization", "x"), 2, ("no organization 'x'",)),
-        (("add", "there", "--scope", "read"), 1, ("name: is already in use",)),
+        (("add", "there", "--scope", "read"), 1, ("NAME: is already in use",)),
         (("remove", "t"), 2, ("there is no token 't'",)),
     ],
 )

@@ -53,11 +53,11 @@ def test_adding_and_listing(home, accounts):
 @pytest.mark.parametrize(
     ("words", "given", "code", "why"),
     [
-        (("add", "no name", "--role", "owner", "--password-stdin"), "short", 2, ("name: ", "password: ")),
+        (("add", "no name", "--role", "owner", "--password-stdin"), "short", 2, ("NAME: ", "password: ")),
         (("add", "b", "--role", "owner", "--password-stdin", "--organization", "x"), WORD, 2, ("no organization 'x'",)),
         (("add", "b", "--role", "king", "--password-stdin"), WORD, 2, ("king",)),
         (("add", "b", "--role", "owner"), WORD, 2, ("no terminal", "--password-stdin")),
-        (("add", "ann", "--role", "owner", "--password-stdin"), WORD, 1, ("name: is already in use",)),
+        (("add", "ann", "--role", "owner", "--password-stdin"), WORD, 1, ("NAME: is already in use",)),
         (("set", "ann"), WORD, 2, ("nothing to change",)),
         (("set", "ann", "--organization", "x", "--all-organizations"), WORD, 2, ("only one of the two",)),
         (("set", "eve", "--disable"), WORD, 2, ("there is no user 'eve'",)),
