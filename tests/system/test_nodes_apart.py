@@ -18,6 +18,8 @@ from gatepost.values import replace
 if TYPE_CHECKING:
     from support.gateway import Gateway
 
+    from gatepost.testing.gateway import CliRun
+
 QUICK = {"store": {"takeover_after": "5s"}}
 
 
@@ -59,7 +61,15 @@ def offsets(node: Gateway) -> dict[str, float]:
 
 
 def listed(node: Gateway) -> list[dict[str, Any]]:
-    rows: list[dict[str, Any]] = node.cli("node", "list", json=True).data
+    """Asked again while a node that was cut off holds what the command needs, for the time of a statement."""
+    runs: list[CliRun] = []
+
+    def answered() -> bool:
+        runs.append(node.cli("node", "list", json=True, expect=None))
+        return runs[-1].status == 0
+
+    wait_until(answered, "the list of nodes", timeout=30)
+    rows: list[dict[str, Any]] = runs[-1].data
     return rows
 
 

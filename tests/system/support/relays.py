@@ -82,7 +82,7 @@ class Relays:
     @property
     def taken(self) -> Counter[str]:
         """Recipients and how often a relay acknowledged a message to them."""
-        return sum((relay.taken for relay in self.relays), Counter())
+        return sum((relay.taken.copy() for relay in self.relays), Counter())  # which take more meanwhile
 
     async def _serve(self) -> None:
         self._loop = asyncio.get_running_loop()
