@@ -74,9 +74,9 @@ class Supervisor:
     supervisor is gone, so that no worker outlives it (`node.lifeline`). drain: seconds a worker gets to end before
     SIGKILL. beside: what runs in a process of its own and is no worker, by its name; called with the lifeline.
     manager: hears how all of them are. listening: what is logged once all of them serve, or mail has been taken for a
-    while. on_reload: called on
-    SIGHUP, before the processes read their files. close_ports: called when workers drain, so that the kernel refuses
-    new connections: without it they wait for a process that will never accept them. files: that processes may ask for.
+    while. on_reload: called on SIGHUP, before the processes read their files. close_ports: called when workers drain,
+    so that the kernel refuses new connections: without it they wait for a process that will never accept them. files:
+    that processes may ask for.
     """
 
     def __init__(  # noqa: PLR0913 - what it runs, and whom it tells, each by name
