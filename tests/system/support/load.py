@@ -11,10 +11,11 @@ import re
 import smtplib
 import threading
 import time
-from collections import Counter
+from collections import defaultdict
 from contextlib import suppress
 from dataclasses import dataclass
 from http.client import HTTPException
+from math import inf
 from typing import TYPE_CHECKING, Any, Self
 
 from support.scenes import ALICE, connector, contoso, message
@@ -24,7 +25,7 @@ from gatepost.testing.process import wait_until
 from gatepost.testing.sink import Behaviour
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
 
     from support.admin import AdminCentre
@@ -36,6 +37,7 @@ MAILBOXES = ("ann@contoso.example", "ben@contoso.example")
 GONE = "gone@partner.example"
 RECIPIENTS = (*MAILBOXES, "bob@partner.example", GONE)
 BEHAVIOUR = Behaviour(recipients={GONE: "550 5.1.1 No such user"}, kept=2000)
+IN_FLIGHT = 0.4  # seconds from a delivery to its settlement at most, on a busy machine; 0.05 are seen
 _SUBJECT = re.compile(rb"^Subject: load-(\d+-\d+)\r?$", re.MULTILINE)
 
 
@@ -124,14 +126,23 @@ class Changes:
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """What became of a load. lost, doubled: identities."""
+    """What became of a load. lost: identities. doubled: by identity the time of the first arrival, since 1970."""
 
     acknowledged: int
     lost: set[str]
-    doubled: list[str]
+    doubled: dict[str, float]
 
     def __str__(self) -> str:
         return f"{self.acknowledged:,} acknowledged, {len(self.lost)} lost, {len(self.doubled)} doubled"
+
+    def earliest_before(self, ends: Sequence[float]) -> float:
+        """Seconds from the first arrival of a doubled message to the next end, at most: so long it was in flight.
+
+        ends: times of kills, since 1970. What the partner reads from its socket after a kill came just before it.
+        """
+        late = 0.1
+        before = [min((end - at for end in ends if end > at - late), default=inf) for at in self.doubled.values()]
+        return max(before, default=0.0)
 
 
 def wait_empty(server: Gateway, timeout: float = 90) -> None:
@@ -139,19 +150,27 @@ def wait_empty(server: Gateway, timeout: float = 90) -> None:
     wait_until(lambda: server.cli("queue", "list", json=True).data == [], "the queue to run empty", timeout=timeout)
 
 
-def account(server: Gateway, partner: Sink, load: Load, earlier: Counter[str] | None = None) -> Account:
+def account(server: Gateway, partner: Sink, load: Load, earlier: Iterable[tuple[str, float]] = ()) -> Account:
     """Compare what was acknowledged with what arrived anywhere. earlier: what arrived and was taken away."""
-    arrived = in_mailboxes(server) + (earlier or Counter())
-    arrived.update(found[1].decode() for one in partner.messages if (found := _SUBJECT.search(one.data)))
-    doubled = [identity for identity, count in arrived.items() if count > 1]
-    return Account(len(load.acknowledged), load.acknowledged - set(arrived), doubled)
+    arrivals: dict[str, list[float]] = defaultdict(list)
+    for identity, at in (*earlier, *in_mailboxes(server), *_at_the_partner(partner)):
+        arrivals[identity].append(at)
+    doubled = {identity: min(times) for identity, times in arrivals.items() if len(times) > 1}
+    return Account(len(load.acknowledged), load.acknowledged - set(arrivals), doubled)
 
 
-def in_mailboxes(server: Gateway, done: Callable[[Path], object] = lambda _: None) -> Counter[str]:
-    """How often each identity arrived in a mailbox, as itself or in a notice. done: called with each file."""
-    result: Counter[str] = Counter()
+def in_mailboxes(server: Gateway, done: Callable[[Path], object] = lambda _: None) -> list[tuple[str, float]]:
+    """Identity and time of what arrived in a mailbox, as itself or in a notice. done: called with each file."""
+    result = []
     for path in server.data_dir.rglob("new/*"):
         if found := _SUBJECT.search(path.read_bytes()):  # of a notice the header that it returns
-            result[found[1].decode()] += 1
+            result.append((found[1].decode(), path.stat().st_mtime))
         done(path)
     return result
+
+
+def _at_the_partner(partner: Sink) -> Iterator[tuple[str, float]]:
+    epoch = time.time() - time.monotonic()
+    for received in partner.messages:
+        if found := _SUBJECT.search(received.data):
+            yield found[1].decode(), received.at + epoch
