@@ -199,6 +199,15 @@ def test_sink_takes_bdat_and_empty_messages(sink: Callable[..., Sink]) -> None:
     assert server.messages[0].parameters == ("SIZE=3",)
 
 
+def test_sink_takes_no_message_whose_mail_was_refused(sink: Callable[..., Sink]) -> None:
+    server = sink(behaviour=Behaviour(replies={"MAIL": "451 4.3.0 Later"}))
+    with RawClient(server.port) as client:
+        client.greet()
+        client.send(b"MAIL FROM:<>\r\nRCPT TO:<a@b.example>\r\nBDAT 2 LAST\r\n\r\n")
+        assert [client.reply().code for _ in range(3)] == [451, 503, 503]
+    assert server.messages == []
+
+
 @pytest.mark.parametrize("point", ["MAIL", "RCPT", "DATA", "."])
 def test_sink_refuses_and_drops_at_any_point(sink: Callable[..., Sink], point: str) -> None:
     server = sink(behaviour=Behaviour(replies={point: "450 4.2.1 later"}))
