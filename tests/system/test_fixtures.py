@@ -14,8 +14,9 @@ import dns.message
 import dns.query
 import dns.rcode
 import pytest
-from support import debian
+from support import debian, process
 from support.clients import openssl_s_client, swaks
+from support.gateway import Gateway
 from support.process import Child
 from support.raw import ClosedError, RawClient
 
@@ -26,7 +27,6 @@ from gatepost.testing.sink import Behaviour
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from support.gateway import Gateway
     from support.peers import Exim, Postfix
 
     from gatepost.testing.name_server import DnsServer
@@ -172,6 +172,19 @@ def test_bad_certificates_are_refused_by_openssl(
     strict = ["-verify_return_error", "-verify_hostname", name]
     assert not openssl_s_client(server.port, anchors=pki.root, options=strict).ok
     assert openssl_s_client(sink(certificate=pki.leaf(name)).port, anchors=pki.root, options=strict).ok
+
+
+@pytest.mark.parametrize("real", [False, True], ids=["forked", "real"])
+def test_a_gateway_that_does_not_get_ready_says_where_it_is(monkeypatch: pytest.MonkeyPatch, *, real: bool) -> None:
+    monkeypatch.setattr(process, "_real", real)
+    monkeypatch.setattr(Gateway, "_greets", lambda _: False)
+    server = Gateway()
+    server.patience = 0.1
+    with pytest.raises(FixtureError, match="not ready") as late:
+        server.__enter__()
+    assert "Fatal Python error: Aborted" in str(late.value)
+    assert '.py", line' in str(late.value)
+    assert not server.folder.path.exists()
 
 
 def test_sink_records_over_tls(sink: Callable[..., Sink], pki: Pki) -> None:
