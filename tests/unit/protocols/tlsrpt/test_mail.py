@@ -53,10 +53,12 @@ def test_where_a_report_may_be(raw: bytes) -> None:
         (b"x" * (MAX_MAIL + 1), "more than 2097152 octets"),
         (
             b"".join(b"Content-Type: multipart/mixed; boundary=b%d\r\n\r\n--b%d\r\n" % (n, n) for n in range(5000)),
-            "cannot be read|has no part",
+            "more lines or parts than any",
         ),
+        (b"Content-Type: multipart/mixed; boundary=b\r\n\r\n" + b"\r\n" * 200_000, "more lines or parts than any"),
+        (b"Content-Type: multipart/mixed; boundary=b\r\n\r\n" + b"\r" * 200_001, "more lines or parts than any"),
     ],
-    ids=range(7),
+    ids=range(9),
 )
 def test_where_there_is_none(raw: bytes, why: str) -> None:
     with pytest.raises(ReportError, match=why):
