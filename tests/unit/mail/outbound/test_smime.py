@@ -237,6 +237,14 @@ def test_where_nobody_asks_nothing_is_done(scene: Scene) -> None:
     assert scene.received()["bob@b.example"] == BODY
 
 
+def test_a_strange_list_of_recipients_keeps_nobody_waiting(scene: Scene) -> None:
+    scene.add("bob@b.example", BOB)
+    body = b"To: bob@b.example, " + b":" * 200_000 + b"\r\nSubject: x\r\n\r\n" + SECRET + b"\r\n"
+    result = scene.deliver("bob@b.example", body=body)["bob@b.example"]
+    assert result.disposition is Disposition.DELIVERED
+    assert opened(scene.received()["bob@b.example"], BOB).endswith(SECRET + b"\r\n")
+
+
 # signatures
 
 
@@ -252,6 +260,8 @@ def test_where_nobody_asks_nothing_is_done(scene: Scene) -> None:
         ("sub.contoso.example", "ann@contoso.example", "ann@sub.contoso.example", True),
         ("contoso.example", "ann@contoso.example", "ann@contoso.example, bob@contoso.example", False),
         ("contoso.example", "ann@contoso.example", "nobody", False),
+        # "Müller, Ann": decoded it would be a list of two.
+        ("ann@contoso.example", "ann@contoso.example", "=?utf-8?q?M=C3=BCller=2C_Ann?= <ann@contoso.example>", True),
     ],
 )
 def test_who_signs(scene: Scene, owner: str, sender: str, author: str, signs: bool) -> None:
