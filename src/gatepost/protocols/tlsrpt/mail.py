@@ -49,5 +49,13 @@ def report_part(mail: bytes) -> bytes:
 
 
 def _is_file(part: Message) -> bool:
-    name = part.get_filename() or ""
-    return part.get_content_type() in _OTHERS and name.lower().endswith(_SUFFIXES)
+    return part.get_content_type() in _OTHERS and _file_name(part).lower().endswith(_SUFFIXES)
+
+
+def _file_name(part: Message) -> str:
+    """Its octets as they stand there: Python would keep each charset that a stranger makes up for a name (RFC 2231)."""
+    for header, parameter in (("content-disposition", "filename"), ("content-type", "name")):
+        name = part.get_param(parameter, "", header)
+        if name:
+            return name[2] if isinstance(name, tuple) else name
+    return ""

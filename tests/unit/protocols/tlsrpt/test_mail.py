@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import encodings
 import gzip
 from email.message import EmailMessage
 
@@ -40,6 +41,13 @@ def mail(*parts: tuple[str, str, bytes]) -> bytes:
 )
 def test_where_a_report_may_be(raw: bytes) -> None:
     assert report_part(raw).rstrip(b"\n") == PACKED.rstrip(b"\n")
+
+
+def test_a_made_up_charset_of_a_name_leaves_nothing_behind() -> None:
+    before = set(encodings._cache)
+    head = b"Content-Type: application/zip\r\nContent-Disposition: attachment; filename*=x-made-up'en'a%2Ezip\r\n\r\n"
+    assert report_part(head + PACKED).rstrip(b"\n") == PACKED.rstrip(b"\n")
+    assert set(encodings._cache) == before
 
 
 @pytest.mark.parametrize(
