@@ -26,6 +26,7 @@ from gatepost.protocols.dkim.fields import split_fields
 from gatepost.protocols.message.authors import addresses
 from gatepost.protocols.message.mime_entity import (
     MimeMessage,
+    body_type,
     clear_signable,
     multipart_signed,
     opaque,
@@ -233,7 +234,7 @@ def _make(
         record["encrypted"] = True
         message = MimeMessage(message.header, fields, body)
     octets = message.with_content(message.mime, message.body)
-    return octets, "7BIT" if octets.isascii() else "8BITMIME"
+    return octets, body_type(octets)
 
 
 def _signed(message: MimeMessage, signer: SmimeSigner, *, hidden: bool) -> MimeMessage:
