@@ -20,6 +20,7 @@ from gatepost.pki.certificates.vault import Vault, VaultError
 from gatepost.quantity import quantity
 from gatepost.store.evidence import EvidenceWriter
 from gatepost.store.interface import StoreFailure
+from gatepost.store.retention import forget_before
 from gatepost.store.storage import Storage
 
 if TYPE_CHECKING:
@@ -97,7 +98,9 @@ class EvidenceLog:
                 _log.info("evidence: head of %s is %s (writer: last entry %s)", head.day, head.hash, ends)
             if time.monotonic() >= self._pruned + _PRUNING:
                 self._pruned = time.monotonic()
-                gone = heads.prune(time.time() - self._settings.evidence.keep, time.time())
+                now = time.time()
+                days = (file.day for file in self._log.days())
+                gone = heads.prune(forget_before(now, self._settings.evidence.keep, days), now)
                 if gone:
                     _log.info("evidence: removed %s older than evidence.keep", quantity(len(gone), "file"))
         except StoreFailure as failure:
