@@ -39,6 +39,9 @@ NO_DNS = (
     "Here: check that the nameservers in [dns] answer, and validate again. If they do for other names, the name "
     "servers of that domain are down, and its administrators must act. Nothing else is known of the host yet."
 )
+POLICY_UNKNOWN = (
+    "Here: the gateway fetches too many MTA-STS policies just now, and mail to the domain waits. Try again in a minute."
+)
 CLASSICAL_ONLY = (
     "Mail is delivered with classical key exchange all the same. They must update what drops a ClientHello of more "
     "than one packet: their server, or a firewall before it."

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -21,7 +22,7 @@ from gatepost.mail.outbound.failure import HopFailed
 from gatepost.mail.outbound.hop import Hop, HopOpener
 from gatepost.mail.outbound.hop_options import NO_OPTIONS, HopOptions, SourceUnusable
 from gatepost.mail.outbound.login import SmartHostLogins
-from gatepost.mail.outbound.published import Lookups, Publication
+from gatepost.mail.outbound.published import Lookups, PolicyUnknown, Publication
 from gatepost.net.anchors import AnchorsError, TrustAnchors
 from gatepost.net.lookups.access_tokens import AccessTokens
 from gatepost.net.lookups.authority_origin import AuthorityOrigin
@@ -151,7 +152,10 @@ class Prober:
             return [_unresolved(next_hop.host, replace(task, status=TaskStatus.FAILED, detail=why, ours=True), look)]
         terms = Terms(next_hop.requirement, NOTHING, MxLevel.NONE)
         if publication is not None:
-            terms = await publication.terms(next_hop.requirement, next_hop.port, addresses)
+            try:
+                terms = await publication.terms(next_hop.requirement, next_hop.port, addresses)
+            except PolicyUnknown as unknown:
+                return [_unresolved(next_hop.host, _policy_unknown(task, unknown), look)]
             task = replace(task, detail=detail_of(task.detail, *_published(terms.published)))
         shortfall = terms.outcome
         if isinstance(shortfall, Shortfall):
@@ -175,10 +179,11 @@ class Prober:
     async def publication(self, modes: Modes, mail_hosts: MailHosts | None = None) -> Publication:
         """Begin the lookups of published data for a route, host by host.
 
-        mail_hosts: None for smart hosts.
+        mail_hosts: None for smart hosts. Where the policy stays unknown, `probe` says so of each host.
         """
         publication = Publication(self._lookups, modes, mail_hosts)
-        await publication.begin()
+        with suppress(PolicyUnknown):
+            await publication.begin()
         return publication
 
     async def _resolve(self, next_hop: NextHop, listed_by: str, *, bounded: bool) -> tuple[Task, HostAddresses | None]:
@@ -330,6 +335,12 @@ def _barred(task: Task, shortfall: Shortfall) -> Task:
     """The task of a host that must not be used, by what is published of it."""
     detail = detail_of(task.detail, f"{shortfall.message}: {shortfall.detail}")
     return replace(task, status=TaskStatus.FAILED, detail=detail, advice=advice.published_advice(shortfall))
+
+
+def _policy_unknown(task: Task, unknown: PolicyUnknown) -> Task:
+    """The task of a host to which mail would wait, as this gateway had no time to fetch the policy."""
+    detail = detail_of(task.detail, f"the MTA-STS policy could not be fetched: {unknown.detail}")
+    return replace(task, status=TaskStatus.FAILED, detail=detail, advice=advice.POLICY_UNKNOWN, ours=True)
 
 
 def _usable(options: HopOptions, addresses: HostAddresses) -> tuple[tuple[str, ...], str]:

@@ -125,6 +125,14 @@ ROUTES: Final[tuple[ReplyEntry, ...]] = (
         "down; for a smart host, correct its name.",
     ),
     entry(
+        "450 4.4.5",
+        "Too many MTA-STS policies are being fetched",
+        cause="The gateway knows no policy of the domain and had no time to fetch one: many other policy hosts do not "
+        "answer. Without the policy the mail must not leave.",
+        cure=f"{_AGAIN} If it lasts, let this machine reach other hosts over HTTPS (port 443), or stop the mail to "
+        "many domains whose policy hosts do not answer.",
+    ),
+    entry(
         "450 4.4.4",
         "Unable to route: the next hop has no public address, and none among [network] tenants_may_reach",
         cause="An organization named a host in a private network, which the gateway's owner did not allow.",

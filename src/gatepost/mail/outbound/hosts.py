@@ -20,7 +20,7 @@ from gatepost.mail.outbound.delivery_attempt import asks, may_go_clear
 from gatepost.mail.outbound.failure import barred, local_fault, lookup_failed, no_address, not_reached
 from gatepost.mail.outbound.hop import Hop
 from gatepost.mail.outbound.hop_options import NO_OPTIONS, HopOptions, SourceUnusable, hop_options
-from gatepost.mail.outbound.published import Publication
+from gatepost.mail.outbound.published import PolicyUnknown, Publication
 from gatepost.mail.outbound.sessions import RouteSessions, counted
 from gatepost.net.lookups.mx import HostAddresses, MailHostsKind, NotAllowed, allowed
 from gatepost.net.lookups.question import LookupFailed
@@ -45,6 +45,7 @@ _log = logging.getLogger(__name__)
 
 _LOOPS_BACK = Reply(554, "5.4.6", ("Mail for the domain loops back to us",))
 _BAD_DOMAIN = Reply(550, "5.1.2", ("The domain cannot be looked up",))
+_TOO_MANY_POLICIES = Reply(450, "4.4.5", ("Too many MTA-STS policies are being fetched",))
 _NO_HOSTS = {
     MailHostsKind.NO_DOMAIN: Reply(550, "5.1.2", ("The domain does not exist",)),
     MailHostsKind.NULL: Reply(556, "5.1.10", ("The domain does not accept mail (null MX)",)),
@@ -133,7 +134,11 @@ async def _by_domain(services: DeliveryServices, route: MxRoute, attempt: Delive
     if not mail_hosts.hosts:
         attempt.decide_all(_NO_HOSTS[mail_hosts.kind], {"detail": f"{route.domain}: {mail_hosts.kind}"})
         return None
-    return await by_mail_hosts(services, route, attempt.message, mail_hosts, sessions)
+    try:
+        return await by_mail_hosts(services, route, attempt.message, mail_hosts, sessions)
+    except PolicyUnknown as unknown:  # no failure of the destination, nor one to report to it
+        attempt.decide_all(_TOO_MANY_POLICIES, {"detail": unknown.detail})
+        return None
 
 
 def by_smart_hosts(
@@ -152,7 +157,7 @@ def by_smart_hosts(
 async def by_mail_hosts(
     services: DeliveryServices, route: MxRoute, message: Message, found: MailHosts, sessions: RouteSessions
 ) -> RoutePlan:
-    """The MX hosts of a domain, as they were found, with what it publishes."""
+    """The MX hosts of a domain, as they were found, with what it publishes. Raises PolicyUnknown."""
     hosts = tuple(
         NextHop(host.name, services.mx_port, route.requirement, route.rehearsed, bounded=route.bounded)
         for host in found.hosts

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from gatepost.net.lookups.mx import MailHostsKind
+from gatepost.net.lookups.question import LookupFailed
 from gatepost.policy.connectors.names import is_this_machine
 from gatepost.policy.connectors.values import MtaStsMode, SmtpDaneMode
 from gatepost.policy.decisions.published import NAMED, Modes, Naming, Published, StsFound, Terms, terms
@@ -36,6 +37,13 @@ class Lookups(msgspec.Struct, frozen=True):
     dane_off: str = ""
 
 
+class PolicyUnknown(LookupFailed):
+    """Whether a domain has an MTA-STS policy is not known, for a shortage of this gateway: its mail must wait.
+
+    RFC 8461 lets mail go without a policy for faults of the domain only. The next attempt may learn it.
+    """
+
+
 class Publication:
     """DANE and MTA-STS of the hosts of one route plan, looked up for one attempt.
 
@@ -51,6 +59,7 @@ class Publication:
         self._mail_hosts = mail_hosts
         self._delivers = delivers
         self._sts: StsFound | None = None
+        self._unknown: PolicyUnknown | None = None
         self._rechecked = False
 
     @property
@@ -68,12 +77,18 @@ class Publication:
         return unpublished and not hosts.authentic and not self._modes.asks.demands
 
     async def begin(self) -> None:
-        """Find the MTA-STS policy of the domain, if the route heeds one."""
+        """Find the MTA-STS policy of the domain, if the route heeds one. Raises PolicyUnknown: then it has no terms."""
         if self._lookups is not None and self._mail_hosts is not None and self._modes.sts is not MtaStsMode.NONE:
-            self._sts = await self._policy(self._lookups, self._mail_hosts.domain)
+            try:
+                self._sts = await self._policy(self._lookups, self._mail_hosts.domain)
+            except PolicyUnknown as unknown:
+                self._unknown = unknown
+                raise
 
     async def terms(self, requirement: Requirement, port: int, addresses: HostAddresses) -> Terms:
-        """The terms of one host, `addresses.host`, on a port."""
+        """The terms of one host, `addresses.host`, on a port. Raises PolicyUnknown where `begin` did."""
+        if self._unknown is not None:
+            raise self._unknown
         dane = await self._records(port, addresses)
         result = self._terms(requirement, addresses, dane)
         if await self._changed(result):
@@ -118,13 +133,19 @@ class Publication:
         if lookups is None or before is None or not by_sts or self._rechecked:
             return False
         self._rechecked = True
-        self._sts = await self._policy(lookups, before.domain, recheck=True)
+        try:
+            self._sts = await self._policy(lookups, before.domain, recheck=True)
+        except PolicyUnknown:  # the one that was at hand ran out meanwhile: mail waits by it all the same
+            return False
         return self._sts != before
 
     @staticmethod
     async def _policy(lookups: Lookups, domain: str, *, recheck: bool = False) -> StsFound:
+        """The policy as it is known. Raises PolicyUnknown."""
         state: StsState = await lookups.sts.find(domain, now=lookups.clock(), recheck=recheck)
         failure = state.failure
+        if failure is not None and state.is_unknown:
+            raise PolicyUnknown(failure.detail)
         if failure is None:
             return StsFound(state.domain, state.policy, state.id)
         return StsFound(state.domain, state.policy, state.id, failure.result_type, failure.detail)

@@ -134,6 +134,7 @@ RETURNED: Final = Advice(
 _OWN_FAULTS: Final = {
     "3.5": "This mail service is not set up correctly for mail to this recipient.",
     "4.4": "This mail service may not connect to the network of the next mail system.",
+    "4.5": "This mail service was too busy to learn how the receiving domain wants its mail to be protected.",
     "7.8": "This mail service could not log in to the next mail system.",
 }
 

@@ -98,6 +98,10 @@ _BY_STATUS: Final[dict[str, tuple[MustAct, str]]] = {
         _GATEWAY,
         "allow the network in [network] tenants_may_reach, or the smart host must have another address",
     ),
+    "4.5": (
+        _GATEWAY,
+        "let this machine reach policy hosts over HTTPS, or stop mail to many domains whose policy hosts do not answer",
+    ),
     "4.312": (_GATEWAY, _DNS),
     "4.315": (_GATEWAY, "make sure that this machine may connect to it; if it may, the host is down"),
     "4.316": (_REMOTE, "start their mail server, or let this gateway in"),
@@ -114,6 +118,7 @@ _OURS: Final = (
     "Connection timed out",
     "Connection refused",
     "Unable to route: the next hop has no public address",
+    "Too many MTA-STS policies are being fetched",
 )
 _ORDER: Final = tuple(MustAct)
 

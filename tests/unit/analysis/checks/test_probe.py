@@ -445,6 +445,13 @@ PUBLISHED: dict[str, tuple[list[str], StsState, bool, str, str]] = {
         "",
         "cannot be fetched (sts-webpki-invalid): its certificate has expired",
     ),
+    "a policy that we had no time to fetch": (
+        [],
+        StsState("b.example", failure=StsFailure(ResultType.STS_POLICY_FETCH_ERROR, "too many others", ours=True)),
+        False,
+        "Resolve",
+        "the MTA-STS policy could not be fetched: too many others",
+    ),
 }
 
 
@@ -483,7 +490,8 @@ def test_what_a_domain_publishes_is_obeyed(  # noqa: PLR0917 - a table
     assert words in (failed or report.tasks[0]).detail
     assert policies.closed
     if failed:
-        assert failed.advice.startswith("They must")
+        assert failed.ours is ("too many others" in words)
+        assert failed.advice.startswith("Here: the gateway fetches" if failed.ours else "They must")
 
 
 def test_a_self_signed_certificate_that_dane_announces(probing: Any, kit: Any, world: Any) -> None:

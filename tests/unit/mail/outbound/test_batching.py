@@ -208,6 +208,7 @@ FOUND = [
     StsState("b.example", policy=StsPolicy(StsMode.ENFORCE, ("*.host.example",), 86400), id="1"),
     StsState("b.example", policy=StsPolicy(StsMode.TESTING, ("*.host.example",), 86400), id="1"),
     StsState("b.example", failure=StsFailure(ResultType.STS_POLICY_FETCH_ERROR, "no answer")),
+    StsState("b.example", failure=StsFailure(ResultType.STS_POLICY_FETCH_ERROR, "too many", ours=True)),
 ]
 
 

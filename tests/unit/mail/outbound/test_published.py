@@ -9,7 +9,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from gatepost.mail.model.delivery_result import Disposition
-from gatepost.mail.outbound.published import Lookups, Publication
+from gatepost.mail.outbound.published import Lookups, PolicyUnknown, Publication
 from gatepost.net.engine import server_context
 from gatepost.net.identity import ServerIdentity
 from gatepost.net.lookups.mtasts import StsFailure, StsState
@@ -183,6 +183,28 @@ def test_a_policy_that_cannot_be_had_is_reported(kit: Any) -> None:
     assert (terms.published.sts.failure, terms.published.sts.detail) == (failure.result_type, failure.detail)
 
 
+UNKNOWN = StsState(DOMAIN, failure=StsFailure(ResultType.STS_POLICY_FETCH_ERROR, "too many", ours=True))
+
+
+def test_a_policy_that_we_had_no_time_to_fetch_leaves_no_terms(kit: Any) -> None:
+    async def run() -> list[str]:
+        publication = Publication(lookups(kit, Policies(UNKNOWN)), Modes(), HOSTS)
+        raised = []
+        for ask in (publication.begin(), publication.terms(OWN, 25, ADDRESSES)):
+            with pytest.raises(PolicyUnknown) as caught:
+                await ask
+            raised.append(caught.value.detail)
+        return raised
+
+    assert asyncio.run(run()) == ["too many"] * 2
+
+
+def test_a_newer_policy_that_we_had_no_time_to_fetch_lifts_nothing(kit: Any) -> None:
+    outcome = found(lookups(kit, Policies(state("enforce", "mx.c.example"), UNKNOWN))).outcome
+    assert isinstance(outcome, Shortfall)
+    assert outcome.enhanced == "4.4.8"
+
+
 # Whole deliveries
 
 
@@ -272,3 +294,28 @@ def test_a_host_outside_the_policy_never_gets_a_connection(world: Any, kit: Any)
     assert result.detail["mta_sts"]["failure"]["result_type"] == "sts-policy-fetch-error"
     assert result.detail["dane"]["status"] == "none"
     assert peer.messages == []
+
+
+def test_mail_waits_for_a_policy_that_we_had_no_time_to_fetch(world: Any, kit: Any) -> None:
+    async def run() -> tuple[list[Any], list[int]]:
+        outcomes, taken = [], []
+        async with kit.Peer(tls=world.identity(HOST)) as peer:
+            published(world, Policies(UNKNOWN, state("enforce", HOST)), peer.port)
+            deliverer = world.build(mx_port=peer.port)
+            for _ in range(2):
+                outcomes.append(await deliverer.deliver(kit.delivery()))
+                taken.append(len(peer.messages))
+            world.pool.close()
+        return outcomes, taken
+
+    (waits, leaves), taken = asyncio.run(run())
+    result = waits.results[0]
+    assert (result.disposition, result.reply.text, result.detail["detail"]) == (
+        Disposition.DEFERRED,
+        "450 4.4.5 Too many MTA-STS policies are being fetched",
+        "too many",
+    )
+    assert not waits.destination_failed, "the destination is not at fault"
+    assert leaves.results[0].disposition is Disposition.DELIVERED
+    assert leaves.results[0].detail["requirement_sources"] == [f"mta-sts:{DOMAIN}"]
+    assert taken == [0, 1]

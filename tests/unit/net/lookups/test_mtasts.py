@@ -6,6 +6,7 @@ import asyncio
 import logging
 import ssl
 import time
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -22,9 +23,10 @@ from gatepost.protocols.mtasts.policy import StsMode, StsPolicy
 from gatepost.protocols.mtasts.record import StsRecord
 from gatepost.protocols.tlsrpt.result import ResultType
 from gatepost.testing.pki import Leaf, Pki
+from gatepost.values import replace
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Iterator
     from pathlib import Path
 
 DOMAIN = "b.example"
@@ -516,12 +518,62 @@ def test_a_delivery_does_not_wait_long_for_a_newer_policy(play: Play, monkeypatc
     assert state.failure == StsFailure(FETCH, "the policy of id 2 is not there after 0.3 s")
 
 
-def test_too_many_fetches_wait_for_an_end(play: Play) -> None:
-    async def act(scene: Scene) -> StsState:
-        scene.policies._slots = asyncio.Semaphore(0)
-        return await scene.find()
+@contextmanager
+def crowded(scene: Scene) -> Iterator[None]:
+    """No place for a fetch meanwhile, and little patience to wait for one."""
+    policies, hosts = scene.policies, scene.policies._hosts
+    policies._slots, policies._hosts = asyncio.Semaphore(0), replace(hosts, timeout=0.2)
+    yield
+    policies._hosts = hosts
+    policies._slots.release()
 
-    assert "too many other policies" in play(act, timeout=0.2).failure.detail
+
+def test_too_many_fetches_wait_for_an_end(play: Play) -> None:
+    """That there was no place for a fetch says nothing of the domain, and the next to ask may find one."""
+
+    async def act(scene: Scene) -> list[StsState]:
+        with crowded(scene):
+            first = await scene.find()
+        return [first, await scene.find()]
+
+    first, later = play(act)
+    assert "too many other policies" in first.failure.detail
+    assert (first.is_unknown, later.is_unknown, later.enforced) == (True, False, True)
+
+
+def test_where_there_is_no_place_the_policy_at_hand_counts(play: Play) -> None:
+    async def act(scene: Scene) -> list[StsState]:
+        await scene.find()
+        scene.publish("2", body("testing"))
+        with crowded(scene):
+            states = [await scene.find(61), await scene.find()]
+        return [*states, await scene.find(61)]
+
+    *states, later = play(act)
+    assert [(state.id, state.enforced, state.is_unknown) for state in states] == [("1", True, False)] * 2
+    assert states[0].failure.ours
+    assert (later.id, later.failure) == ("2", None)
+
+
+@pytest.mark.parametrize(
+    ("places", "ours", "text"), [(2, False, "no whole answer within 2 s"), (1, True, "too many other policies")]
+)
+def test_where_places_run_short_a_silent_host_does_not_keep_its_own_for_long(
+    play: Play, monkeypatch: pytest.MonkeyPatch, places: int, ours: bool, text: str
+) -> None:
+    monkeypatch.setattr(mtasts, "_FETCHES", places)
+    monkeypatch.setattr(mtasts, "_BUSY_SECONDS", 0.3)
+
+    async def act(scene: Scene) -> list[StsState]:
+        scene.web.hanging.add(PATH)
+        first = await scene.find()
+        scene.web.hanging.discard(PATH)
+        monkeypatch.setattr(mtasts, "_BUSY_SECONDS", 5.0)
+        return [first, await scene.find()]
+
+    first, later = play(act, timeout=2.0)
+    assert text in first.failure.detail
+    assert (first.failure.ours, first.is_unknown, later.enforced) == (ours, ours, ours)
 
 
 def test_only_public_addresses_are_called(play: Play) -> None:
