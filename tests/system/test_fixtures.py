@@ -179,7 +179,7 @@ def test_a_gateway_that_does_not_get_ready_says_where_it_is(monkeypatch: pytest.
     monkeypatch.setattr(process, "_real", real)
     monkeypatch.setattr(Gateway, "_greets", lambda _: False)
     server = Gateway()
-    server.patience = 0.1
+    server.patience = 0.03
     with pytest.raises(FixtureError, match="not ready") as late:
         server.__enter__()
     assert "Fatal Python error: Aborted" in str(late.value)

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 
 _COMMAND = (sys.executable, "-m", "gatepost")
+_START = 60.0  # seconds; it takes one or two, on a busy machine twenty; one that hangs is told of with its place
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +114,7 @@ class Gateway:
         self._applied = True
         self._child = self._launch(self.folder / "log.txt")
         try:
-            self._child.wait_ready(self._greets, timeout=20 * self.patience)
+            self._child.wait_ready(self._greets, timeout=_START * self.patience)
         except FixtureError as late:
             raise FixtureError(f"{late}\n{self._child.abort()}") from late
         return self
