@@ -15,7 +15,7 @@ from starlette.routing import Route
 
 from gatepost.language import _
 from gatepost.manage.access.principal import Scope
-from gatepost.manage.pages.certificate_view import LEVELS, label_of, life, pin_of, row, way_back
+from gatepost.manage.pages.certificate_view import LEVELS, has_text, label_of, life, pin_of, row, way_back
 from gatepost.manage.pages.code_labels import certificate_state
 from gatepost.manage.pages.exports import exported, wants_file
 from gatepost.manage.pages.guard import context_of, needs
@@ -152,9 +152,7 @@ def _matches(entry: Entry, q: str, state: str, query: Any) -> bool:
     organization = query.get("organization", "")
     if organization and entry.purpose is Purpose.CLIENT and entry.organization != organization:
         return False
-    leaf = entry.leaf
-    texts = (entry.id, entry.label, entry.organization, leaf.subject, leaf.issuer, leaf.sha256, *leaf.dns_names)
-    return not q or any(q in text.lower() for text in texts)
+    return has_text(entry, q)
 
 
 def _attention(listing: CertificateListing, purpose: Purpose, now: float) -> dict[str, Any]:

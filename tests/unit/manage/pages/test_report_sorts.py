@@ -17,6 +17,7 @@ from gatepost.values import replace
 from .conftest import Centre
 
 NAMES = ("b.example", "c.example", "a.example")
+COUNTED = (("b.example", 3), ("c.example", 2), ("a.example", 1))
 _HEADING = re.compile(r'<a class="sort" href="[^"]*sort=(-?[a-z-]+\.[a-z-]+)')
 _ROW = re.compile(r'<th scope="row"[^>]*>(.*?)</th>', re.DOTALL)
 
@@ -26,11 +27,11 @@ def sums(name, count):
 
 
 PICTURES = {
-    "partners": tuple(map(sums, NAMES, (3, 2, 1))),
-    "connectors": tuple(map(sums, NAMES, (3, 2, 1))),
-    "blocked": tuple(Blocked(name, (), count, 0, (), "2026-11-24") for name, count in zip(NAMES, (3, 2, 1), strict=True)),
+    "partners": tuple(sums(*pair) for pair in COUNTED),
+    "connectors": tuple(sums(*pair) for pair in COUNTED),
+    "blocked": tuple(Blocked(name, (), count, 0, (), "2026-11-24") for name, count in COUNTED),
     "ready": tuple(Ready(name, inbound=False, messages=10, demand="x", names=()) for name in NAMES),
-    "never_tls": tuple(zip(NAMES, (3, 2, 1), strict=True)),
+    "never_tls": COUNTED,
 }  # fmt: skip
 
 
