@@ -73,7 +73,7 @@ def show(name: str, config: str | None, **form: Any) -> None:
     f"gatepost organization add contoso display_name='Contoso Hospital'\n\n{WORDS_HELP}\n\n{CODES}",
 )
 @click.argument("name")
-@field_words(lambda _: [Organization], required=False)
+@field_words(lambda _context: [Organization], required=False)
 @change_options
 @config_option
 @json_option
@@ -91,7 +91,7 @@ def add(name: str, words: tuple[str, ...], **given: Any) -> None:
 
 @organization.command("set", help=f"Change an organization's own fields.\n\n{WORDS_HELP}\n\n{CODES}")
 @click.argument("name", shell_complete=stored_names("organization"))
-@field_words(lambda _: [Organization], required=True)
+@field_words(lambda _context: [Organization], required=True)
 @change_options
 @config_option
 @json_option

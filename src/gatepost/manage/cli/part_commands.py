@@ -95,7 +95,7 @@ def _add_add(group: click.Group, kind: PartKind, example: str) -> None:
 
     @group.command("add", help=f"Add {_a(kind)}.\n\nFor example:\n\n\b\n{line}\n\n{WORDS_HELP}\n\n{CODES}")
     @_name_argument(kind)
-    @field_words(lambda _: [kind.model], required=False)
+    @field_words(lambda _context: [kind.model], required=False)
     @_ORGANIZATION
     @change_options
     @config_option
@@ -108,7 +108,7 @@ def _add_add(group: click.Group, kind: PartKind, example: str) -> None:
 def _add_set(group: click.Group, kind: PartKind) -> None:
     @group.command("set", help=f"Change fields of {_a(kind)}.\n\n{WORDS_HELP}\n\n{CODES}")
     @_name_argument(kind)
-    @field_words(lambda _: [kind.model], required=True)
+    @field_words(lambda _context: [kind.model], required=True)
     @_ORGANIZATION
     @change_options
     @config_option
