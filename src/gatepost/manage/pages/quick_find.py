@@ -1,4 +1,4 @@
-"""What the palette of the keyboard (Ctrl K) finds for a text: connectors, domains, certificates and messages.
+"""Find connectors, domains, certificates and messages by a text, for the palette of the keyboard (Ctrl K).
 
 `static/keys.js` asks as somebody types, and offers each with the address of its page. A few of each kind, and only what
 who asks sees: use cases find them, so that nothing is offered whose page would not open. It keeps nothing.
