@@ -22,7 +22,7 @@ import msgspec
 
 from gatepost.decoding import from_json
 from gatepost.store.database import Database, Schema
-from gatepost.store.interface import StoreFailure
+from gatepost.store.interface import OutcomeUnknown, StoreFailure
 from gatepost.store.sqlite.database import SqliteDatabase
 
 if TYPE_CHECKING:
@@ -397,6 +397,8 @@ def _saying(what: str) -> Iterator[None]:
     """Begin the text of a StoreFailure with what was not done."""
     try:
         yield
+    except OutcomeUnknown:  # it may have been done
+        raise
     except StoreFailure as failure:
         raise type(failure)(f"{what}: {failure}") from failure
 
