@@ -397,10 +397,9 @@ def _saying(what: str) -> Iterator[None]:
     """Begin the text of a StoreFailure with what was not done."""
     try:
         yield
-    except OutcomeUnknown:  # it may have been done
-        raise
     except StoreFailure as failure:
-        raise type(failure)(f"{what}: {failure}") from failure
+        is_unknown = isinstance(failure, OutcomeUnknown)  # it may have been done
+        raise type(failure)(str(failure) if is_unknown else f"{what}: {failure}") from failure
 
 
 def _keep(change: DatabaseConnection, content: Mapping[str, bytes | None]) -> None:
