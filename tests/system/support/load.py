@@ -64,7 +64,7 @@ class Load(Senders):
         self.acknowledged: set[str] = set()
         self.unanswered = 0
 
-    def wait_for_more(self, count: int = 5, timeout: float = 20) -> None:
+    def wait_for_more(self, count: int = 5, timeout: float = 60) -> None:
         """Return when so many more are acknowledged."""
         before = len(self.acknowledged)
         wait_until(lambda: len(self.acknowledged) > before + count, "mail to be taken again", timeout=timeout)
