@@ -287,7 +287,7 @@ def test_the_audit_is_paged(centre: AdminCentre, page: Page) -> None:
 def test_whoever_guesses_waits_and_is_told_how_long(centre: AdminCentre, page: Page) -> None:
     page.goto(f"{centre.url}/login")
     told = page.get_by_text("Too many failed attempts; wait")
-    for _ in range(15):  # beyond five, each wait is twice as long as the one before: a slow browser is late for the first
+    for _ in range(15):  # beyond five each wait is twice the one before: a slow browser outlasts the first
         page.get_by_label("Name").fill("nobody")
         page.get_by_label("Password").fill("wrong password wrong")
         follow(page, page.get_by_role("button", name="Log in"))

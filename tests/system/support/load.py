@@ -37,7 +37,7 @@ MAILBOXES = ("ann@contoso.example", "ben@contoso.example")
 GONE = "gone@partner.example"
 RECIPIENTS = (*MAILBOXES, "bob@partner.example", GONE)
 BEHAVIOUR = Behaviour(recipients={GONE: "550 5.1.1 No such user"}, kept=2000)
-IN_FLIGHT = 0.4  # seconds from a delivery to its settlement at most, on a busy machine; 0.05 are seen
+IN_FLIGHT = 0.4  # seconds from a delivery to its settlement at most, on a quiet machine (`support.pace`); 0.05 are seen
 _SUBJECT = re.compile(rb"^Subject: load-(\d+-\d+)\r?$", re.MULTILINE)
 
 
