@@ -75,9 +75,9 @@ def test_no_acknowledged_message_is_lost_by_kills(
     stored = {one["address"] for one in server.cli("mailbox", "list", json=True).data}
     with capsys.disabled():
         print(
-            f"\n{kills} kills: {found} (in flight for {found.earliest_before(ends):.3f} s at most, {pace}; {min(per_kill)} to "
-            f"{max(per_kill)} before each), {load.unanswered} not answered; {len(changes.acknowledged)} changes, "
-            f"{len(changes.acknowledged - stored)} lost; mail taken "
+            f"\n{kills} kills: {found} (in flight for {found.earliest_before(ends):.3f} s at most; {pace}; "
+            f"{min(per_kill)} to {max(per_kill)} before each), {load.unanswered} not answered; "
+            f"{len(changes.acknowledged)} changes, {len(changes.acknowledged - stored)} lost; mail taken "
             f"again after {max(healing):.1f} s at worst; {seconds:.0f} s",
             file=sys.stderr,  # pytest-xdist shows nothing else
         )

@@ -14,7 +14,8 @@ import threading
 import time
 from typing import Self
 
-_USUAL = 0.012  # seconds of `_work` on a quiet machine of two slow cores
+_USUAL = 0.012  # seconds of a piece of work on a quiet machine of two slow cores
+_USUAL_CPU = 0.008  # of them, those of a core
 _PAUSE = 0.2
 
 
@@ -29,6 +30,7 @@ class Pace:
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, name="pace")
         self._samples: list[float] = []
+        self._cpu_samples: list[float] = []
         self._begun = self._ended = 0.0
 
     def __enter__(self) -> Self:
@@ -51,6 +53,11 @@ class Pace:
         """By what factor the work took longer than usual, on average; at least 1."""
         return max(1.0, statistics.fmean(self._samples) / _USUAL)
 
+    @property
+    def cpu_slowness(self) -> float:
+        """By what factor the work took more CPU than usual, as it does where cores are shared; at least 1."""
+        return max(1.0, statistics.fmean(self._cpu_samples) / _USUAL_CPU)
+
     def took_less_than(self, seconds: float) -> bool:
         """Whether it would have ended within so many seconds on a quiet machine."""
         return self.seconds < seconds * self.slowness
@@ -61,15 +68,11 @@ class Pace:
     def _run(self) -> None:
         with tempfile.TemporaryFile() as file:
             while True:
-                begun = time.monotonic()
-                _work(file.fileno())
+                begun, cpu = time.monotonic(), time.thread_time()
+                hashlib.pbkdf2_hmac("sha256", b"pace", b"pace", 20_000)
+                self._cpu_samples.append(time.thread_time() - cpu)
+                os.write(file.fileno(), b"pace")
+                os.fsync(file.fileno())
                 self._samples.append(time.monotonic() - begun)
                 if self._over.wait(_PAUSE):
                     return
-
-
-def _work(file: int) -> None:
-    """Some milliseconds of a core, and one write to the disk."""
-    hashlib.pbkdf2_hmac("sha256", b"pace", b"pace", 20_000)
-    os.write(file, b"pace")
-    os.fsync(file)
