@@ -10,9 +10,7 @@ import pytest
 from support.pace import Pace
 
 BENCH = Path(__file__).parents[2] / "bench"
-SECONDS = (
-    2.0  # of CPU for a page's first time, on cores of our own: a bound for what grows with the square of something
-)
+SECONDS = 2.0  # of an idle core for a page's first time: a bound for what grows with the square of something
 LONG = " and so on & so forth, <however> long a text may be" * 8
 
 

@@ -15,7 +15,7 @@ import time
 from typing import Self
 
 _USUAL = 0.012  # seconds of a piece of work on a quiet machine of two slow cores
-_USUAL_CPU = 0.008  # of them, those of a core
+_USUAL_CPU = 0.005  # of them, those of a core
 _PAUSE = 0.2
 
 
