@@ -20,7 +20,7 @@ from support.gateway import Gateway
 from support.process import Child
 from support.raw import ClosedError, RawClient
 
-from gatepost.testing.mail import Mail, without_trace
+from gatepost.testing.mail import Mail, read_maildir, without_trace
 from gatepost.testing.process import FixtureError, alive, greets, wait_until
 from gatepost.testing.sink import Behaviour
 
@@ -319,6 +319,15 @@ def test_gateway_delivers_and_starts_again_after_a_kill(gateway: Callable[..., G
             server.start()
     assert server.wait_trace(recipient="ann@contoso.example", event="DELIVER")
     assert server.stop() == 0
+
+
+def test_a_mailbox_is_read_in_the_order_in_which_mail_came(tmp_path: Path) -> None:
+    """By gatepost's names and by Postfix's, of which digits are missing in front."""
+    names = ["99.M5Q1P7.h", "100.M99999Q2P7.h", "100.M100000Q1P7.h", "101.V802I40bM7.h", "101.V802I3aM12.h"]
+    (tmp_path / "new").mkdir()
+    for name in reversed(names):
+        (tmp_path / "new" / name).write_text(f"Subject: {name}\n\n")
+    assert [mail.field("Subject") for mail in read_maildir(tmp_path)] == names
 
 
 def test_mail_is_read_and_compared_without_its_trace() -> None:
