@@ -433,7 +433,7 @@ def test_a_slow_drip_is_ended(fortress: Gateway, drip: bytes) -> None:
     ids=["nothing", "half a command", "envelope", "half a message", "half a chunk"],
 )  # fmt: skip
 def test_half_closed_sockets_are_answered_and_closed(fortress: Gateway, said: bytes, replies: list[int]) -> None:
-    took = []
+    took: list[float] = []
     while not took or (took[-1] >= 3 and len(took) < TRIES):
         with RawClient(fortress.port) as client:
             client.greet()

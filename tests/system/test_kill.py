@@ -56,10 +56,7 @@ def test_no_acknowledged_message_is_lost_by_kills(
             load.wait_for_more()
             healing.append(time.monotonic() - restarted)
             if number % 4 == 0:  # else the admin centre of a slow machine would never be there before the next kill
-                made = len(changes.acknowledged)
-                wait_until(
-                    lambda made=made: len(changes.acknowledged) > made, "a change of the configuration", timeout=60
-                )
+                changes.wait_for_more()
             if chance.random() < 0.3:
                 os.kill(server.pid, signal.SIGHUP)  # certificates are read again while they are killed
             time.sleep(chance.uniform(0, 0.8))

@@ -112,6 +112,11 @@ class Changes:
         self._thread.start()
         return self
 
+    def wait_for_more(self) -> None:
+        """Return when one more is acknowledged."""
+        before = len(self.acknowledged)
+        wait_until(lambda: len(self.acknowledged) > before, "a change of the configuration")
+
     def __exit__(self, *_: object) -> None:
         self._over.set()
         self._thread.join(60)
