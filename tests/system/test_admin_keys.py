@@ -82,7 +82,7 @@ def test_keys_are_listed_and_rows_are_walked(centre: AdminCentre, page: Page) ->
     centre.log_in(page)
     page.goto(f"{centre.url}/connectors")
     page.keyboard.press("?")
-    assert page.get_by_role("dialog", name="Keyboard shortcuts").is_visible()
+    page.get_by_role("dialog", name="Keyboard shortcuts").wait_for()
     axe(page)
     shot(page, "keys-help")
     page.keyboard.press("Escape")
@@ -109,7 +109,7 @@ def test_the_overview_renews_itself_while_somebody_is_there(centre: AdminCentre,
     before = page.locator("#now time").last.get_attribute("datetime")
     send(centre.gateway.port, "bob@away.example")
     page.mouse.move(10, 10)
-    with page.expect_response(lambda answer: answer.request.headers.get("hx-request") == "true", timeout=20_000):
+    with page.expect_response(lambda answer: answer.request.headers.get("hx-request") == "true"):
         page.clock.fast_forward(31_000)
     page.wait_for_function(
         "before => [...document.querySelectorAll('#now time')].at(-1).dateTime !== before", arg=before

@@ -148,7 +148,7 @@ def test_the_overview_begins_with_what_to_do_first(centre: AdminCentre, page: Pa
     tenant = centre.token("read", name="tenant", organizations=("fabrikam",))
     assert centre.call("/api/v1/work", tenant)[2]["items"] == []
     items.nth(1).get_by_role("link", name="Open the oldest message").click()
-    assert page.url == f"{centre.url}/queue/{queue_id(centre, 'ann@bank.example')}"
+    page.wait_for_url(f"{centre.url}/queue/{queue_id(centre, 'ann@bank.example')}")
 
 
 def test_held_mail_says_who_holds_it_and_has_no_next_attempt(centre: AdminCentre, page: Page) -> None:
