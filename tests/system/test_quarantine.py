@@ -214,6 +214,7 @@ def test_a_mailbox_is_told_once_a_day(centre: AdminCentre) -> None:
     gateway = centre.gateway
     send(gateway.port, JOE, sender="digest@elsewhere.example", content=message("see http://evil.example/x"))
     (one,) = held(gateway, sender="digest@elsewhere.example")
+    gateway.cli("organization", "set", "contoso", "quarantine_digest=true", "quarantine_language=de")
 
     def told() -> list[Any]:
         return [mail for mail in gateway.maildir(JOE) if "Content-Language: de" in mail.head.decode()]
