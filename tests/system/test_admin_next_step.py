@@ -186,4 +186,17 @@ def test_anchors_that_vanish_are_named_in_the_queue_and_refused_when_saved(
     refused = server.cli("connector", "set", "bank.example", f"trust_anchors={other}", expect=2)
     assert "trust_anchors" in refused.stderr
     assert str(other) in refused.stderr
-    wait_until(lambda: "file-unusable" in server.cli("alarms", json=True, expect=None).stdout, "the alarm", timeout=100)
+    document = tmp_path / "resources.toml"
+    document.write_text(server.cli("export").stdout.replace(str(file), str(other)))
+    refused = server.cli("apply", "--file", str(document), expect=2)
+    assert "outbound_connector[0] 'bank.example'.trust_anchors" in refused.stderr
+    assert str(other) in refused.stderr
+    (alarm,) = wait_until(
+        lambda: [
+            one for one in server.cli("alarms", json=True, expect=None).data["alarms"] if one["kind"] == "file-unusable"
+        ],
+        "the alarm",
+        timeout=100,
+    )
+    assert "outbound connector 'bank.example' of contoso" in alarm["title"]
+    assert str(file) in alarm["detail"]

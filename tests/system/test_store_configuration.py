@@ -14,11 +14,12 @@ import pytest
 
 from gatepost.settings.store_url import SQLITE
 from gatepost.store.changes import ConfigConflict, ConfigStore, on_newest
-from gatepost.store.interface import StoreBusy, StoreFailure
+from gatepost.store.interface import OutcomeUnknown, StoreBusy, StoreFailure
+from gatepost.store.postgres.database import PostgresConnection
 from gatepost.store.storage import Storage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from support.postgres import Postgres
@@ -245,6 +246,27 @@ def test_a_server_that_is_away(start_postgres: Callable[..., Postgres], tmp_path
     with closing(new.configuration()) as config:
         assert config.version() == 2
     one.disconnect()
+
+
+def test_a_change_whose_commit_was_not_answered_is_not_called_undone(
+    nodes: Nodes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The primary goes between the commit and its answer."""
+    execute = PostgresConnection.execute
+
+    def unanswered(self: PostgresConnection, sql: str, values: Sequence[object] = ()) -> int:
+        done = execute(self, sql, values)
+        if sql == "COMMIT":
+            raise StoreBusy("PostgreSQL: change: connection was closed in the middle of operation")
+        return done
+
+    with closing(nodes.first.configuration()) as config:
+        with monkeypatch.context() as patch:
+            patch.setattr(PostgresConnection, "execute", unanswered)
+            with pytest.raises(OutcomeUnknown, match="nobody knows whether it was stored") as caught:
+                config.apply({"organization": {"contoso": CONTOSO}}, author="ann")
+        assert "was not changed" not in str(caught.value)
+        assert seconds_until(lambda: config.version() == 1) < 5
 
 
 def test_an_event_loop_does_not_wait_for_a_server_that_is_away(

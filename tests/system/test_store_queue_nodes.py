@@ -29,9 +29,8 @@ from support.queue_site import (
 )
 
 from gatepost.net.tasks import spawn
-from gatepost.store.interface import QueueFilter, Settlement, StoreBusy, StoreFailure
+from gatepost.store.interface import OutcomeUnknown, QueueFilter, Settlement, StoreBusy, StoreFailure
 from gatepost.store.postgres import owners, queue_rows
-from gatepost.store.postgres.queue_connection import OutcomeUnknown
 
 if TYPE_CHECKING:
     from collections.abc import Callable
