@@ -194,7 +194,7 @@ def _is_set_up(file: Path) -> bool:
 
 def _answers(request: FirstAnswers, folder: Path, data_dir: Path, **given: Any) -> QuickstartAnswers:
     """What was given, and asked for where it was not. Ends the command if it must be asked and cannot."""
-    first = _asked_for(request)
+    first = _completed(request)
     chain, key = given["certificate"] or (
         folder / f"{first.hostname}.pem",
         folder / "secrets" / f"{first.hostname}.key",
@@ -211,7 +211,7 @@ def _answers(request: FirstAnswers, folder: Path, data_dir: Path, **given: Any) 
     )
 
 
-def _asked_for(request: FirstAnswers) -> FirstAnswers:
+def _completed(request: FirstAnswers) -> FirstAnswers:
     """The answers with what they lack. Ends the command if it must be asked for and cannot."""
     name = socket.getfqdn()
     questions = [
