@@ -14,7 +14,8 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from sentence_modules import OWN, OWN_NAMES, OWN_VALUES, UNSEEN, WIDE
+from sentence_exceptions import UNSEEN, WIDE
+from sentence_modules import OWN, OWN_NAMES, OWN_VALUES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

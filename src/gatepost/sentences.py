@@ -43,8 +43,6 @@ _PLACEHOLDER: Final = re.compile(r"%\((\w+)\)s")
 _NUMBER: Final = re.compile(r"-?\d{1,15}|-?\d{1,3}(?:,\d{3}){1,4}")
 _LABELLED: Final = re.compile(r"((?:connector|mail flow rule) (?:'[^']*'|\"[^\"]*\") of \S+) (.+)")
 """A reason that is put together of a label and what is said of that: of one form only, as both end anywhere."""
-_NAMED: Final = re.compile(r"(\S+(?: '[^']*'\S*)?(?:, --\S+)*: )(\S.*)")
-"""An option, a field or a file, and what is said of it."""
 _ENDS: Final = (".", ":")
 _zone: ContextVar[tzinfo] = ContextVar("zone", default=UTC)
 
@@ -124,10 +122,7 @@ def _in_words(text: str) -> str:
         label, why = map(known.in_words, labelled.groups())
         if label and why:
             return f"{label} {why}"
-    said = known.in_words(text)
-    if said is None and (named := _NAMED.fullmatch(text)):
-        return f"{named[1]}{_in_words(named[2])}"
-    return said or text
+    return known.in_words(text) or text
 
 
 class Sentences:

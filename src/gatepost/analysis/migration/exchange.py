@@ -1,9 +1,8 @@
 """Convert Exchange Online's connectors and accepted domains into resources, with a result for each property.
 
 Called by `manage.cli.imports` with the objects that `analysis.migration.exchange_json` read; the result is put together
-and checked by `analysis.migration.report`. Mail flow rules are in `analysis.migration.exchange_rules`. Facts:
-exchange.md sections 2 to 4, 9.4 and 16. What Exchange does and gatepost does not is never dropped silently: it differs,
-or is not carried over.
+and checked by `analysis.migration.report`. Facts: exchange.md sections 2 to 4, 9.4 and 16. What Exchange does and
+gatepost does not is never dropped silently: it differs, or is not carried over.
 """
 
 from __future__ import annotations
