@@ -15,7 +15,7 @@ SYSTEM := $(PYTEST) -q -o timeout=120 tests/system
 # Tests start thousands of commands: compiling every module each time is half of what a command costs.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help env demo demo-nodes test test-all check format lint types imports compiled unit unit-rest pythons system system-all system-postgresql coverage mutants fuzz-rest \
+.PHONY: help env demo demo-nodes test test-all check format lint types imports compiled unit unit-rest pythons system browser system-all system-postgresql coverage mutants fuzz-rest \
 	next-hops faults kills masses outages powercuts soak fuzz chart chart-if-there deploy-proof peers lock docs catalogues figures bench tasks dist deb sbom release audit clean
 
 help: ## this list
@@ -38,7 +38,7 @@ demo: env ## a gateway and a partner on loopback, five messages, what happened t
 demo-nodes: env ## three nodes on one PostgreSQL (Debian: postgresql), one is killed, the others go on with its mail (KEEP=1)
 	@$(BIN)/gatepost demo --nodes 3 $(if $(KEEP),--keep)
 
-test: check ## everything that must hold before a commit
+test: check ## what must hold before a commit; after a change of pages make browser as well
 	+@$(TOGETHER) unit-rest coverage
 	@$(MAKE) --no-print-directory system
 
@@ -96,9 +96,11 @@ coverage: compiled ## every module of the pure packages, store and queue is cove
 pythons: env ## tests of single modules and the demonstration on the oldest and the newest Python that can be had
 	@BIN=$(BIN) JOBS=$(JOBS) scripts/pythons.sh
 
-SHORT := -m "not long"
 system: compiled ## tests over real sockets with real peers (Postfix, swaks, openssl: skipped loudly where missing), the short ones
-	@$(SYSTEM) $(SHORT) -n $(JOBS) --dist loadfile --no-loadscope-reorder
+	@$(SYSTEM) -m "not long and not browser" -n $(JOBS) --dist loadfile --no-loadscope-reorder
+
+browser: compiled ## the pages of the admin centre in Chromium, the short tests
+	@$(SYSTEM) -m "not long and browser" -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
 system-all: export GATEPOST_REAL := half
 system-all: compiled ## the same, the long ones too; in every other file each command is a process of its own
@@ -108,7 +110,7 @@ ON_POSTGRESQL := admin_* rest* administration explain evidence inbound outbound 
 	destination_memory session_counts sent_reports journaling quarantine sending_limits next_hops kill
 system-postgresql: export GATEPOST_STORE := postgresql
 system-postgresql: compiled ## the admin centre, REST and the flow of mail with gateways on PostgreSQL (FILES="kill tenants" others)
-	@$(PYTEST) -q -o timeout=120 $(SHORT) -n $(JOBS) --dist loadfile --no-loadscope-reorder \
+	@$(PYTEST) -q -o timeout=120 -m "not long" -n $(JOBS) --dist loadfile --no-loadscope-reorder \
 		$(patsubst %,tests/system/test_%.py,$(or $(FILES),$(ON_POSTGRESQL)))
 
 mutants: env ## change modules in small ways: do their own tests notice? (MODULES="store/sqlite/writer mail/queue", SEED=1, EACH=15, SAMPLE=20)

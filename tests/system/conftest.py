@@ -192,8 +192,12 @@ def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(config.stash[CPU_TIME])
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest chooses by markers
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files with a test that may take more than the usual minute come first, lest all processes wait for the last."""
+    """Mark what uses the browser; begin with files that may take more than a minute, lest all wait for the last."""
+    for item in items:
+        if "browser" in getattr(item, "fixturenames", ()):
+            item.add_marker("browser")
     longest = {item.path for item in items if item.get_closest_marker("timeout")}
     items.sort(key=lambda item: item.path not in longest)
 

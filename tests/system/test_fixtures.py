@@ -14,8 +14,9 @@ import dns.message
 import dns.query
 import dns.rcode
 import pytest
-from support import debian
+from support import debian, process
 from support.clients import openssl_s_client, swaks
+from support.gateway import Gateway
 from support.process import Child
 from support.raw import ClosedError, RawClient
 
@@ -26,7 +27,6 @@ from gatepost.testing.sink import Behaviour
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from support.gateway import Gateway
     from support.peers import Exim, Postfix
 
     from gatepost.testing.name_server import DnsServer
@@ -174,6 +174,19 @@ def test_bad_certificates_are_refused_by_openssl(
     assert openssl_s_client(sink(certificate=pki.leaf(name)).port, anchors=pki.root, options=strict).ok
 
 
+@pytest.mark.parametrize("real", [False, True], ids=["forked", "real"])
+def test_a_gateway_that_does_not_get_ready_says_where_it_is(monkeypatch: pytest.MonkeyPatch, *, real: bool) -> None:
+    monkeypatch.setattr(process, "_real", real)
+    monkeypatch.setattr(Gateway, "_greets", lambda _: False)
+    server = Gateway()
+    server.patience = 0.1
+    with pytest.raises(FixtureError, match="not ready") as late:
+        server.__enter__()
+    assert "Fatal Python error: Aborted" in str(late.value)
+    assert '.py", line' in str(late.value)
+    assert not server.folder.path.exists()
+
+
 def test_sink_records_over_tls(sink: Callable[..., Sink], pki: Pki) -> None:
     debian.need("swaks", "swaks-tls")
     server = sink(certificate=pki.leaf("sink.partner.example"))
@@ -197,6 +210,15 @@ def test_sink_takes_bdat_and_empty_messages(sink: Callable[..., Sink]) -> None:
             assert [client.reply().code for _ in range(4)] == [250, 250, 354, 250]
     assert [message.data for message in server.messages] == [b"ab\n.", b"", b"\r\n", b"a.\r\n.\r\n"]
     assert server.messages[0].parameters == ("SIZE=3",)
+
+
+def test_sink_takes_no_message_whose_mail_was_refused(sink: Callable[..., Sink]) -> None:
+    server = sink(behaviour=Behaviour(replies={"MAIL": "451 4.3.0 Later"}))
+    with RawClient(server.port) as client:
+        client.greet()
+        client.send(b"MAIL FROM:<>\r\nRCPT TO:<a@b.example>\r\nBDAT 2 LAST\r\n\r\n")
+        assert [client.reply().code for _ in range(3)] == [451, 503, 503]
+    assert server.messages == []
 
 
 @pytest.mark.parametrize("point", ["MAIL", "RCPT", "DATA", "."])

@@ -320,9 +320,11 @@ TURN = [
     Point(f"{HEADS}:_append", "before"),
     Point(f"{HEADS}:_append", "after"),
 ]
-REMOVAL = [
+OF_TRACE = [
     Point("pathlib:Path.unlink", "before", ("self.parent.name=trace",)),
     Point("pathlib:Path.unlink", "after", ("self.parent.name=trace",)),
+]
+OF_EVIDENCE = [
     Point(f"{HEADS}:pruned_body", "after"),
     Point("pathlib:Path.unlink", "before", ("self.parent.name=log",)),
     Point("pathlib:Path.unlink", "after", ("self.parent.name=log",)),
@@ -331,7 +333,7 @@ REMOVAL = [
 
 def test_a_kill_at_the_turn_of_a_day_ends_it_once(mortal: Callable[..., MortalGateway]) -> None:
     """What a day leaves to be done is done at the first start after it, and there each step is killed."""
-    server = mortal([*TURN, *REMOVAL], contoso(), delayed=True, clock=-3 * 86400.0)
+    server = mortal([*TURN, *OF_TRACE, *OF_EVIDENCE], contoso(), delayed=True, clock=-3 * 86400.0)
     send(server.port, ANN)
     server.wait_trace(recipient=ANN, event="DELIVER")
     assert server.stop() == 0
@@ -347,10 +349,14 @@ def test_a_kill_at_the_turn_of_a_day_ends_it_once(mortal: Callable[..., MortalGa
     send(server.port, ANN)
     assert len(server.wait_maildir(ANN, 2)) == 2
     is_sound(server)
-    with server.config.open("a") as config:
-        config.write('\n[trace]\ndays = 1\n\n[evidence]\nkeep = "1d"\n')
-    server.arm(*range(len(TURN), len(server.points)), whole=True)
-    server.restart()
+    armed = len(TURN)
+    for section, points in (("[trace]\ndays = 1", OF_TRACE), ('[evidence]\nkeep = "1d"', OF_EVIDENCE)):
+        assert server.stop() == 0
+        with server.config.open("a") as config:
+            config.write(f"\n{section}\n")
+        server.arm(*range(armed, armed + len(points)), whole=True)
+        server.restart()
+        armed += len(points)
     wait_until(lambda: not files_of(server, head["day"]), "the end of what is kept of the day")
     is_sound(server)
 

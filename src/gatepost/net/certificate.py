@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 MAX_CERTIFICATE_BYTES = 65536
 _MAX_NAMES = 1000
 _MAX_TEXT = 1000
+_VERSION = b"\xa0"
+_UP_TO_THE_KEY = b"\x02\x30\x30\x30\x30\x30"  # tags: serial number, signature, issuer, validity, subject, the key
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 _CURVES = {"secp256r1": "P-256", "secp384r1": "P-384", "secp521r1": "P-521"}
 _OTHER_KEYS: Mapping[type[Any], str] = {
@@ -180,7 +182,8 @@ def spki_der(der: bytes) -> bytes:
     """The SubjectPublicKeyInfo of a certificate, octet for octet, b"" if it cannot be found.
 
     A key that is read and written again may look different (RSASSA-PSS, named curves), and its digest with it. Nothing
-    else is read, so that it is found in certificates that `parse` refuses, too.
+    else is read, so that it is found in certificates that `parse` refuses, too. Not in one that is BER on the way to
+    the key: OpenSSL takes that, and the key that it shakes hands with must be the one that is found here.
     """
     try:
         return _spki(_elements(_content(der), 1)[0]) if len(der) <= MAX_CERTIFICATE_BYTES else b""
@@ -191,8 +194,11 @@ def spki_der(der: bytes) -> bytes:
 def _spki(tbs: bytes) -> bytes:
     """The sixth or seventh part of a TBSCertificate (RFC 5280 section 4.1). Raises ValueError."""
     content = _content(tbs)
-    has_version = content[:1] == b"\xa0"
-    return _elements(content, 7 if has_version else 6)[-1]
+    tags = _VERSION + _UP_TO_THE_KEY if content.startswith(_VERSION) else _UP_TO_THE_KEY
+    elements = _elements(content, len(tags))
+    if bytes(element[0] for element in elements) != tags:
+        raise ValueError("no TBSCertificate")
+    return elements[-1]
 
 
 def _content(element: bytes) -> bytes:
@@ -219,7 +225,9 @@ def _extent(octets: bytes, position: int) -> tuple[int, int]:
     if start > len(octets):
         raise ValueError("cut off")
     length = octets[position + 1]
-    if length >= 0x80:
+    if length == 0x80:
+        raise ValueError("an indefinite length, which is BER")
+    if length > 0x80:
         size = length - 0x80
         length = int.from_bytes(octets[start : start + size])
         start += size

@@ -384,7 +384,12 @@ class AlarmMonitor:
             return
         await self._keep(course.mailed(memory, now=now))
         if lost:
-            _log.error("no mail about alarms goes to %s: there is no organization yet", ", ".join(lost))
+            _log.error(
+                "no mail about alarms goes to %s: no organization accepts its domain or that of %s, and there is none "
+                "that tenants do not change; write an address in an accepted domain into [alarms] mail_to",
+                ", ".join(lost),
+                settings.server.hostname,
+            )
 
 
 def _tell(news: News) -> None:

@@ -20,7 +20,9 @@ from gatepost.pki.certificates.vault import Vault, VaultError
 from gatepost.quantity import quantity
 from gatepost.store.evidence import EvidenceWriter
 from gatepost.store.interface import StoreFailure
+from gatepost.store.retention import forget_before
 from gatepost.store.storage import Storage
+from gatepost.times import day_text
 
 if TYPE_CHECKING:
     from gatepost.events.evidence.chain import Signer
@@ -35,6 +37,11 @@ REST_SECONDS: Final = 10.0
 """The longest that the end of a node waits for its last signatures."""
 
 _PRUNING: Final = 3600.0
+_DAY: Final = 86400.0
+_AHEAD: Final = (
+    "evidence: the clock was ahead, and what is written since is in the day %s: no day gets a head before that one is "
+    "over. Copy the log to another machine every day until then (gatepost evidence copy)"
+)
 
 _log = logging.getLogger(__name__)
 
@@ -97,7 +104,11 @@ class EvidenceLog:
                 _log.info("evidence: head of %s is %s (writer: last entry %s)", head.day, head.hash, ends)
             if time.monotonic() >= self._pruned + _PRUNING:
                 self._pruned = time.monotonic()
-                gone = heads.prune(time.time() - self._settings.evidence.keep, time.time())
+                now = time.time()
+                days = [file.day for file in self._log.days()]
+                if max(days, default="") > day_text(now + _DAY):
+                    _log.error(_AHEAD, max(days))
+                gone = heads.prune(forget_before(now, self._settings.evidence.keep, days), now)
                 if gone:
                     _log.info("evidence: removed %s older than evidence.keep", quantity(len(gone), "file"))
         except StoreFailure as failure:

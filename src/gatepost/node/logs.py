@@ -51,9 +51,10 @@ class _Logfmt(logging.Formatter):
 class _Text(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         at = rfc3339(record.created, "milliseconds")
-        said = "\n    ".join(_harmless(record.getMessage()))
-        line = f"{at} {record.levelname.lower()} {record.process} {record.name}: {said}"
-        return "\n".join([line, *_harmless(self.formatException(record.exc_info))]) if record.exc_info else line
+        said = _harmless(record.getMessage())
+        if record.exc_info:  # its text may be a peer's, too
+            said += _harmless(self.formatException(record.exc_info))
+        return f"{at} {record.levelname.lower()} {record.process} {record.name}: {'\n    '.join(said)}"
 
 
 class _Terminal(_Text):

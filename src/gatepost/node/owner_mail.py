@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from gatepost.mail.model.message import Delivery, Message, Recipient
 from gatepost.mail.model.queue_id import format_id
+from gatepost.policy.connectors.grants import TENANTS_CHOOSE
 from gatepost.policy.connectors.names import parents
 from gatepost.policy.decisions.forwarding import expand
 from gatepost.protocols.smtp.grammar import GrammarError, Path, parse_address
@@ -43,7 +44,7 @@ class OwnerMail:
     async def send(
         self, to: Sequence[str], subject: str, build: Callable[[str], bytes], *, now: float
     ) -> tuple[str, ...]:
-        """Queue one message and return whom it cannot go to, as no organization carries it.
+        """Queue one message and return whom it cannot go to, as no organization may carry it.
 
         build: makes the content, given the Message-ID without angle brackets. Raises StoreFailure.
         """
@@ -117,9 +118,11 @@ async def accept(
 
 
 def carrier(directory: Directory, domain: str, hostname: str) -> str:
-    """The organization that carries mail of our own to a domain (A-labels), "" if there is none at all.
+    """The organization that carries mail of our own to a domain (A-labels), "" if none may.
 
-    Whoever accepts the domain; else whoever has our own host name in a domain of theirs; else the first by name.
+    Whoever accepts the domain; else whoever has our own host name in a domain of theirs; else the only organization
+    there is, or the first by name that no tenant changes: a tenant would lead the owner's mail, which tells of all
+    others, to a server of its own.
     """
     candidates = (domain, *parents(hostname))
     owner = next(
@@ -130,8 +133,13 @@ def carrier(directory: Directory, domain: str, hostname: str) -> str:
         ),
         None,
     )
-    names = sorted(organization.name for organization in directory.resources.organizations)
-    return owner.name if owner is not None else next(iter(names), "")
+    if owner is not None:
+        return owner.name
+    organizations = directory.resources.organizations
+    ours = (
+        [each for each in organizations if TENANTS_CHOOSE not in each.ungranted] if organizations[1:] else organizations
+    )
+    return min((organization.name for organization in ours), default="")
 
 
 def _path(address: str) -> Path:

@@ -1,6 +1,6 @@
-"""Forget old days of a trace that several nodes share, every hour, in one process of the site.
+"""Forget old days of the trace, every hour, in one process of the site.
 
-Made by `node.assembly`. With SQLite each writer forgets its own (`store.sqlite.trace`).
+Made by `node.site_duties`. How many at once is said by `store.retention`.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Final
 
 from gatepost.net.tasks import spawn
 from gatepost.store.interface import StoreFailure
+from gatepost.store.retention import forget_before
+from gatepost.times import day_text
 
 if TYPE_CHECKING:
     from gatepost.store.trace import Trace
@@ -39,7 +41,9 @@ class TraceRetention:
 
     def _forget(self) -> None:
         try:
-            names = self._trace.forget(time.time() - self._days * _DAY)
+            now, keep = time.time(), self._days * _DAY
+            parts = self._trace.parts("", day_text(now - keep))
+            names = self._trace.forget(forget_before(now, keep, (part.day for part in parts)))
         except StoreFailure as failure:
             _log.warning("the message trace: old days are not removed yet: %s", failure)
             return

@@ -55,7 +55,7 @@ class SiteDuties(msgspec.Struct, frozen=True):
         yield self._alarms()
         yield self._report_import()
         yield self._quarantine()
-        if self.site.storage.is_shared and self.settings.trace.days:
+        if self.settings.trace.days:
             yield self._retention()
         if self.settings.tls_reports.send:
             yield self._report_sending()

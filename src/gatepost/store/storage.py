@@ -7,7 +7,6 @@ is. What a node keeps for itself (caches, local mailboxes, work files) has its p
 from __future__ import annotations
 
 import contextlib
-from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -238,7 +237,7 @@ class Storage:
         place: its number, from 0, and how many workers the node has. evidence: makes the writer of the evidence log of
         a worker, None if there is to be no such log.
         """
-        sink = partial(self.trace().sink, days=settings.trace.days)
+        sink = self.trace().sink
         if not self.is_shared:
             from gatepost.store.sqlite.shards import open_shards  # noqa: PLC0415 - one engine is loaded
 

@@ -164,8 +164,8 @@ class HourCounts(Protocol):
 class Trace(Protocol):
     """The trace of all writers. Methods raise StoreFailure, but go on where only some parts cannot be read."""
 
-    def sink(self, worker: int, *, days: int = 0) -> TraceSink:
-        """A sink for a worker's rows. worker: its number on this node. days: how many are kept, 0 for ever."""
+    def sink(self, worker: int) -> TraceSink:
+        """A sink for a worker's rows. worker: its number on this node."""
 
     def write(self, writer: str, events: Sequence[TraceEvent]) -> None:
         """Write rows now, from a process that has no sink."""

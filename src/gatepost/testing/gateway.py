@@ -114,9 +114,8 @@ class Gateway:
         self._child = self._launch(self.folder / "log.txt")
         try:
             self._child.wait_ready(self._greets, timeout=20 * self.patience)
-        except FixtureError:
-            self._child.kill()
-            raise
+        except FixtureError as late:
+            raise FixtureError(f"{late}\n{self._child.abort()}") from late
         return self
 
     def _launch(self, log: Path) -> Child:
@@ -256,8 +255,12 @@ def as_whom() -> dict[str, str]:
 
 
 def environment() -> dict[str, str]:
-    """The variables of this process, less those that would change the settings of a gateway under test."""
-    return {name: value for name, value in os.environ.items() if not name.startswith("GATEPOST_")}
+    """The variables of this process, less those that would change the settings of a gateway under test.
+
+    One that hangs says where when it is aborted.
+    """
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("GATEPOST_")}
+    return {"PYTHONFAULTHANDLER": "1"} | kept
 
 
 def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:

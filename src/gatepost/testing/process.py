@@ -207,6 +207,17 @@ class Child:
         _end_rest(family)
         return status
 
+    def abort(self) -> str:
+        """SIGABRT to it and to all that it started; what they said then: with PYTHONFAULTHANDLER where they were."""
+        said = len(self.output())
+        for pid in self._family():
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGABRT)
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(5)
+        self.kill()
+        return self.output()[said:]
+
     def family(self) -> list[int]:
         """Process ids: its own first, then all that descend from it or stand in its session."""
         return list(self._family())

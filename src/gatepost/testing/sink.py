@@ -192,7 +192,8 @@ class _Session:
         }
         self._begin("", "")
 
-    def _begin(self, reverse_path: str, parameters: str) -> None:
+    def _begin(self, reverse_path: str, parameters: str, *, mail: bool = False) -> None:
+        self.mail = mail  # a transaction was begun
         self.reverse_path = reverse_path
         self.recipients: list[str] = []
         self.parameters = [parameters] if parameters else []
@@ -211,9 +212,9 @@ class _Session:
             else:
                 await handler(text)
 
-    async def _answer(self, point: str, usual: str) -> bool:
+    async def _answer(self, point: str, usual: str, behaviour: Behaviour | None = None) -> bool:
         """Send the reply of this point, or do what the behaviour says instead. Whether it was positive."""
-        behaviour = self.sink.behaviour
+        behaviour = behaviour or self.sink.behaviour
         if point in behaviour.delays:
             await self.writer.drain()
             await asyncio.sleep(behaviour.delays[point])
@@ -263,17 +264,19 @@ class _Session:
     async def _mail(self, text: str) -> None:
         path, parameters = _path(text)
         if await self._answer("MAIL", "250 2.1.0 Ok"):
-            self._begin(path, parameters)
+            self._begin(path, parameters, mail=True)
 
     async def _recipient(self, text: str) -> None:
+        if not self.mail:  # it was refused, perhaps by another `behaviour`: what came in one flight is refused, too
+            await self._answer("RCPT", "503 5.5.1 MAIL first")
+            return
         path, parameters = _path(text)
         domain = path.rpartition("@")[2]
         if self.sink.behaviour.one_domain and any(not other.endswith(f"@{domain}") for other in self.recipients):
             await self._answer("RCPT", "451 4.3.0 Multiple destination domains per transaction is unsupported")
             return
-        if await self._answer("RCPT", self.sink.behaviour.recipients.get(path, "250 2.1.5 Ok")):
-            if path in self.sink.behaviour.recipients:
-                return
+        usual = self.sink.behaviour.recipients.get(path, "")
+        if await self._answer("RCPT", usual or "250 2.1.5 Ok") and not usual:
             self.recipients.append(path)
             if parameters:
                 self.parameters.append(parameters)
@@ -295,24 +298,25 @@ class _Session:
             await self._answer("BDAT", "250 2.0.0 Ok")
 
     async def _finish(self, data: bytes) -> None:
+        behaviour = self.sink.behaviour  # one for both: what is recorded, and what is answered
         stored = Received(
             self.reverse_path,
             tuple(self.recipients),
             tuple(self.parameters),
             len(data),
-            data[: self.sink.behaviour.kept or None] if self.sink.behaviour.store else b"",
+            data[: behaviour.kept or None] if behaviour.store else b"",
             self.hello,
             self.tls,
             self.number,
             time.monotonic(),
         )
         # Recorded before the 250 leaves: whoever sees the 250 finds the message here.
-        accepted = self.sink.behaviour.replies.get(".", "250")[0] == "2" and "." not in self.sink.behaviour.drops
+        accepted = behaviour.replies.get(".", "250")[0] == "2" and "." not in behaviour.drops
         if accepted:
             self.sink.messages.append(stored)
             self.sink.counts["message"] += 1
         self._begin("", "")
-        await self._answer(".", "250 2.0.0 Stored")
+        await self._answer(".", "250 2.0.0 Stored", behaviour)
 
     async def _reset(self, _: str) -> None:
         self._begin("", "")

@@ -11,6 +11,7 @@ with the process id and, when the command has ended, with its exit status.
 from __future__ import annotations
 
 import atexit
+import faulthandler
 import gc
 import json
 import os
@@ -298,6 +299,8 @@ def _run(request: Mapping[str, Any]) -> NoReturn:
     encoding = os.environ.get("PYTHONIOENCODING") or None
     sys.stdout = open(1, "w", encoding=encoding, closefd=False)  # noqa: SIM115 - for the life of the process
     sys.stderr = open(2, "w", buffering=1, errors="backslashreplace", closefd=False)  # noqa: SIM115 - as above
+    if os.environ.get("PYTHONFAULTHANDLER"):
+        faulthandler.enable(2)
     words = request["words"]
     status: object = 0
     try:

@@ -37,7 +37,6 @@ MAILBOXES = ("ann@contoso.example", "ben@contoso.example")
 GONE = "gone@partner.example"
 RECIPIENTS = (*MAILBOXES, "bob@partner.example", GONE)
 BEHAVIOUR = Behaviour(recipients={GONE: "550 5.1.1 No such user"}, kept=2000)
-IN_FLIGHT = 0.4  # seconds from a delivery to its settlement at most, on a busy machine; 0.05 are seen
 _SUBJECT = re.compile(rb"^Subject: load-(\d+-\d+)\r?$", re.MULTILINE)
 
 
@@ -53,6 +52,7 @@ def resources(partner: Sink) -> dict[str, Any]:
 class Load(Senders):
     """Clients that keep sending. acknowledged: identities of those that got their 250.
 
+    longest: seconds that a message took from MAIL to its 250, at most: what this machine, its disk and its load do.
     pause: seconds between two messages of a client. most: octets of the largest ones, which have a file of their own.
     """
 
@@ -63,6 +63,7 @@ class Load(Senders):
         super().__init__(clients)
         self.acknowledged: set[str] = set()
         self.unanswered = 0
+        self.longest = 0.0
 
     def wait_for_more(self, count: int = 5, timeout: float = 20) -> None:
         """Return when so many more are acknowledged."""
@@ -89,7 +90,9 @@ class Load(Senders):
         size = self._most if number % 25 == 0 else 1500
         content = message(f"load-{identity}", ("x" * 70 + "\r\n") * (size // 72))
         self.unanswered += 1
+        begun = time.monotonic()
         connection.sendmail(ALICE, [RECIPIENTS[number % len(RECIPIENTS)]], content)
+        self.longest = max(self.longest, time.monotonic() - begun)
         self.unanswered -= 1
         self.acknowledged.add(identity)
 
@@ -126,23 +129,35 @@ class Changes:
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """What became of a load. lost: identities. doubled: by identity the time of the first arrival, since 1970."""
+    """What became of a load. lost: identities. doubled: by identity the time of the first arrival, since 1970.
+
+    longest: of the load.
+    """
 
     acknowledged: int
     lost: set[str]
     doubled: dict[str, float]
+    longest: float
 
     def __str__(self) -> str:
         return f"{self.acknowledged:,} acknowledged, {len(self.lost)} lost, {len(self.doubled)} doubled"
 
-    def earliest_before(self, ends: Sequence[float]) -> float:
-        """Seconds from the first arrival of a doubled message to the next end, at most: so long it was in flight.
+    def not_in_flight(self, ends: Sequence[float]) -> list[str]:
+        """Doubled messages that had arrived so long before an end that their settlement should have been on disk.
 
-        ends: times of kills, since 1970. What the partner reads from its socket after a kill came just before it.
+        ends: times of kills, since 1970. A settlement waits for the loop and for a commit, as a message does that
+        is accepted: at most twice as long. What the partner reads from its socket after a kill came just before it.
         """
-        late = 0.1
-        before = [min((end - at for end in ends if end > at - late), default=inf) for at in self.doubled.values()]
-        return max(before, default=0.0)
+        return [identity for identity, at in self.doubled.items() if _before(ends, at) > 0.2 + 2 * self.longest]
+
+    def in_flight(self, ends: Sequence[float]) -> float:
+        """Seconds from the first arrival of a doubled message to the next end, at most."""
+        return max((_before(ends, at) for at in self.doubled.values()), default=0.0)
+
+
+def _before(ends: Sequence[float], at: float) -> float:
+    late = 0.1
+    return min((end - at for end in ends if end > at - late), default=inf)
 
 
 def wait_empty(server: Gateway, timeout: float = 90) -> None:
@@ -156,7 +171,7 @@ def account(server: Gateway, partner: Sink, load: Load, earlier: Iterable[tuple[
     for identity, at in (*earlier, *in_mailboxes(server), *_at_the_partner(partner)):
         arrivals[identity].append(at)
     doubled = {identity: min(times) for identity, times in arrivals.items() if len(times) > 1}
-    return Account(len(load.acknowledged), load.acknowledged - set(arrivals), doubled)
+    return Account(len(load.acknowledged), load.acknowledged - set(arrivals), doubled, load.longest)
 
 
 def in_mailboxes(server: Gateway, done: Callable[[Path], object] = lambda _: None) -> list[tuple[str, float]]:

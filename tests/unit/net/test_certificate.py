@@ -179,6 +179,7 @@ def test_a_damaged_certificate_gives_facts_or_one_error(pki, damage):
         b"\x30\x04\x30\x02\xa0\x00",  # a version and nothing else
         b"\x30\x84\xff\xff\xff\xff\x30\x00",
         b"\x30\x82\x00",
+        b"\x30\x0e\x30\x0c" + b"\x30\x00" * 6,  # a SEQUENCE in the place of a serial number
         b"\x30\x83\x01\x00\x01" + b"\x00" * 65537,  # larger than what is looked at
     ],
 )

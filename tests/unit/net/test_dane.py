@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import hashlib
+from typing import TYPE_CHECKING
 
 import pytest
 from cryptography import x509
@@ -8,10 +9,14 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import x25519
 from hypothesis import given
 from hypothesis import strategies as st
+from OpenSSL import crypto
 
 from gatepost.net.certificate import spki_der
 from gatepost.net.dane import judge, unreadable
 from gatepost.protocols.dane.tlsa import Selector, Tlsa, Usage, classify, parse
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 NAMES = ("mx.b.example", "b.example")
 DIGESTS = {0: bytes, 1: lambda part: hashlib.sha256(part).digest(), 2: lambda part: hashlib.sha512(part).digest()}
@@ -273,6 +278,51 @@ def test_the_key_is_taken_as_it_stands(pki, pss_identity):
     der = certificate.public_bytes(serialization.Encoding.DER)
     assert spki_der(der) in der
     assert bytes.fromhex("06092a864886f70d01010a") in spki_der(der)
+
+
+def element(tag: int, content: bytes) -> bytes:
+    octets = len(content).to_bytes(2)
+    return bytes((tag, 0x82)) + octets + content
+
+
+def indefinite(content: bytes) -> bytes:
+    return b"\x30\x80" + content + b"\x00\x00"
+
+
+def long_form(content: bytes) -> bytes:
+    """A SEQUENCE whose tag is written in two octets, the second of which one may take for a length of 16."""
+    return b"\x3f\x10" + bytes((len(content),)) + content
+
+
+def disguised(leaf: x509.Certificate, algorithm: Callable[[bytes], bytes]) -> bytes:
+    """A certificate of the same key whose signature algorithm (OID first, then what `algorithm` makes) is BER."""
+    tbs = leaf.tbs_certificate_bytes
+    end = leaf.public_bytes(serialization.Encoding.DER).rpartition(tbs)[2]
+    content = tbs[4:]  # behind SEQUENCE with a length of two octets
+    signature = bytes.fromhex("300a06082a8648ce3d040302")  # ecdsa-with-SHA256
+    start = content.index(signature)
+    changed = content[:start] + algorithm(signature[2:]) + content[start + len(signature) :]
+    return element(0x30, element(0x30, changed) + end)
+
+
+@pytest.mark.parametrize(
+    "algorithm",
+    [
+        lambda oid, spki: indefinite(oid + indefinite(b"\x05\x00" + spki)),
+        # Taken for one of 16 octets it ends before what looks like issuer, validity, subject and key.
+        lambda oid, spki: long_form(oid + element(0x30, b"\x30\x00" * 3 + spki)),
+    ],
+    ids=["indefinite lengths", "a long tag"],
+)
+def test_a_key_elsewhere_in_the_certificate_is_not_the_servers_key(pki, algorithm):
+    """Who has no key of the domain may put the domain's own where a lax reader of BER would look for a server's."""
+    named, attacker = pki.leaf("mx.b.example"), pki.leaf("mx.b.example", key="p384")
+    der = disguised(attacker.certificate, lambda oid: algorithm(oid, spki_der(named.der)))
+    loaded = crypto.load_certificate(crypto.FILETYPE_ASN1, der)
+    presented = crypto.dump_certificate(crypto.FILETYPE_ASN1, loaded)  # as `net.engine` has it of a handshake
+    assert loaded.get_pubkey().to_cryptography_key() == attacker.key.public_key()
+    assert spki_der(presented) == b""
+    assert not verdict(pki, [tlsa("3 1 1", named.der)], [presented]).authenticated
 
 
 @pytest.fixture(scope="module")

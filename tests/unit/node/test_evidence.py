@@ -13,6 +13,7 @@ from gatepost.pki.certificates.files import CertificateFileError
 from gatepost.settings.model import Settings
 from gatepost.store.evidence_files import EvidenceDirectory, evidence_directory
 from gatepost.store.evidence_log import read_heads
+from gatepost.times import day_text
 
 DAY = 86400.0
 
@@ -54,6 +55,23 @@ def test_one_worker_makes_the_heads_signs_commands_and_forgets_old_days(tmp_path
     assert "older than evidence.keep" in caplog.text
     assert len(logs.names(evidence)) == 2
     assert b"checkpoint" in next((evidence / "log").glob("*.admin.log")).read_bytes()
+
+
+def test_a_clock_that_is_years_ahead_takes_two_days_of_evidence_and_no_more(tmp_path, logs, monkeypatch, caplog):
+    """Else all of it is gone after a minute, and its heads say that it was removed in order, also days to come."""
+    evidence, now = evidence_directory(tmp_path), time.time()
+    for day in range(9, 0, -1):
+        logs.chain(evidence).append(logs.events(), now - day * DAY)
+    log = EvidenceLog(settings(tmp_path))
+    monkeypatch.setattr(time, "time", lambda: now + 800 * DAY)
+    asyncio.run(ticked(log))
+    assert len(logs.names(evidence)) == 7
+    assert read_heads(EvidenceDirectory(evidence)).before == day_text(now - 7 * DAY)
+    logs.chain(evidence).append(logs.events(), now + 800 * DAY)
+    assert "the clock was ahead" not in caplog.text
+    monkeypatch.setattr(time, "time", lambda: now)
+    asyncio.run(ticked(EvidenceLog(settings(tmp_path))))
+    assert "the clock was ahead" in caplog.text
 
 
 def test_an_orderly_stop_signs_what_commands_wrote_last(tmp_path, logs):

@@ -23,6 +23,10 @@ log.info("grüße an %s", "alle")
 log.error("two\\nlines")
 log.error("%s", "red \\x1b[31m \\x9b2J \\u202e\\rx")
 try:
+    raise ValueError("no\\n2026-11-30T12:00:00.000Z info 1 gatepost.events: forged")
+except ValueError:
+    log.exception("it was read")
+try:
     1 / 0
 except ZeroDivisionError:
     log.exception("it failed")
@@ -47,7 +51,8 @@ def test_lines_for_people():
     assert re.fullmatch(rf"{AT} error \d+ gatepost\.test: two", second)
     assert rest == "    lines"
     assert hostile.endswith(" gatepost.test: red ?[31m ?2J ??x")
-    assert "gatepost.test: it failed\nTraceback (most recent call last):\n" in text
+    assert "gatepost.test: it failed\n    Traceback (most recent call last):\n" in text
+    assert [line for line in text.splitlines() if re.match(rf"{AT} .* gatepost\.events", line)] == []
     assert text.endswith("ZeroDivisionError: division by zero\n")
 
 
@@ -78,14 +83,20 @@ def test_one_json_object_a_line_for_machines():
     text = logged("info", "json")
     assert all(line.isascii() and line.isprintable() for line in text.split("\n"))
     records = [json.loads(line) for line in text.splitlines()]
-    assert [record["message"] for record in records] == ["grüße an alle", "two\nlines", HOSTILE, "it failed"]
-    assert [record["level"] for record in records] == ["info", "error", "error", "error"]
+    assert [record["message"] for record in records] == [
+        "grüße an alle",
+        "two\nlines",
+        HOSTILE,
+        "it was read",
+        "it failed",
+    ]
+    assert [record["level"] for record in records] == ["info", *["error"] * 4]
     for record in records:
         assert re.fullmatch(AT, record["at"])
         assert record["logger"] == "gatepost.test"
         assert record["process"] > 0
     assert "exception" not in records[0]
-    assert records[3]["exception"].endswith("ZeroDivisionError: division by zero")
+    assert records[-1]["exception"].endswith("ZeroDivisionError: division by zero")
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import pytest
 
 from gatepost.node.owner_mail import carrier
 from gatepost.policy.connectors.directory import Directory
+from gatepost.policy.connectors.grants import mark
 from gatepost.policy.connectors.model import parse
 
 ORGANIZATIONS = {
@@ -30,3 +31,25 @@ def test_who_carries_mail_of_our_own(domain, hostname, organization):
 
 def test_nobody_does_where_there_is_nobody():
     assert carrier(Directory(parse({})), "contoso.example", "mx.contoso.example") == ""
+
+
+@pytest.mark.parametrize(
+    ("of_tenants", "organization"),
+    [
+        ([], "adatum"),
+        (["adatum"], "contoso"),
+        (["adatum", "contoso"], "fabrikam"),
+        (["adatum", "contoso", "fabrikam"], ""),
+    ],
+)
+def test_no_tenant_carries_what_is_told_of_all(of_tenants, organization):
+    stored = {name: table | {"tenants": name in of_tenants} for name, table in ORGANIZATIONS.items()}
+    directory = Directory(mark(parse({"organization": ORGANIZATIONS}), stored))
+    assert carrier(directory, "elsewhere.example", "mx.elsewhere.example") == organization
+    assert carrier(directory, "contoso.example", "mx.elsewhere.example") == "contoso"
+
+
+def test_the_only_organization_there_is_carries_it():
+    stored = {"adatum": {"tenants": True}}
+    directory = Directory(mark(parse({"organization": {"adatum": {}}}), stored))
+    assert carrier(directory, "elsewhere.example", "mx.elsewhere.example") == "adatum"

@@ -8,6 +8,8 @@ import pytest
 
 from gatepost.node.retention import TraceRetention
 from gatepost.store.interface import StoreBusy
+from gatepost.store.sqlite.message_trace import SqliteTrace
+from gatepost.times import day_text
 
 
 class KeptDays:
@@ -16,6 +18,9 @@ class KeptDays:
     def __init__(self, *results):
         self.results = list(results)
         self.before = []
+
+    def parts(self, first, last):
+        return {}
 
     def forget(self, before):
         self.before.append(before)
@@ -46,3 +51,23 @@ def test_old_days_are_forgotten_one_look_at_a_time(results, lines, caplog):
     asyncio.run(two_ticks(TraceRetention(trace, 30)))
     assert [record.message for record in caplog.records if record.name == "gatepost.node.retention"] == lines
     assert trace.before == pytest.approx([time.time() - 30 * 86400] * 2, abs=60)
+
+
+async def one_tick(retention):
+    retention.tick()
+    await retention._running
+
+
+def test_a_clock_that_is_a_year_ahead_does_not_take_the_whole_trace(tmp_path, monkeypatch):
+    now = time.time()
+    for day in range(100):
+        (tmp_path / f"{day_text(now - day * 86400)}.0.db").touch()
+    retention = TraceRetention(SqliteTrace(tmp_path), 90)
+    asyncio.run(one_tick(retention))
+    assert len(list(tmp_path.iterdir())) == 98
+    for _ in range(4):
+        asyncio.run(one_tick(retention))
+    assert len(list(tmp_path.iterdir())) == 91, "today's and the 90 before it"
+    monkeypatch.setattr(time, "time", lambda: now + 365 * 86400)
+    asyncio.run(one_tick(retention))
+    assert len(list(tmp_path.iterdir())) == 89

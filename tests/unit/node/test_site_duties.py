@@ -19,10 +19,14 @@ SENDING = {
 @pytest.mark.parametrize(
     ("sections", "names"),
     [
-        ({}, ["alarms", "TLS reports of others", "the quarantine"]),
-        (SENDING, ["alarms", "TLS reports of others", "the quarantine", "TLS reports of ours"]),
+        ({"trace": {"days": 0}}, ["alarms", "TLS reports of others", "the quarantine"]),
+        ({}, ["alarms", "TLS reports of others", "the quarantine", "retention of the trace"]),
+        (
+            SENDING,
+            ["alarms", "TLS reports of others", "the quarantine", "retention of the trace", "TLS reports of ours"],
+        ),
     ],
-    ids=["usual", "sending"],
+    ids=["for ever", "usual", "sending"],
 )
 def test_what_one_worker_does_for_others(home, sections, names):
     async def run():

@@ -1,7 +1,9 @@
 """Validate an inbound connector: by a captured session, an uploaded certificate and address, and by the trace.
 
 Called by `manage.use_cases.validation`. Exchange cannot do this (exchange.md §15, item 5): its administrators ask the
-partner for a test mail and wait. Today's configuration is held against facts; nothing is sent, nothing changed.
+partner for a test mail and wait. Today's configuration is held against facts; nothing is sent, nothing changed. The
+result is the organization's: what it says is found out as if there were no other one, and only whether the connector
+takes the mail after all is decided by the resources of all.
 """
 
 from __future__ import annotations
@@ -73,7 +75,7 @@ def validate_inbound(
 ) -> Validation:
     """Try everything. search: rows of the trace, newest first. Raises CannotValidate for addresses that are none."""
     enabled = with_enabled(directory, request.organization, request.connector)
-    tasks = [*_configuration(enabled, request)]
+    tasks = [*_configuration(_alone(enabled, request), request)]
     decided = [*_replays(enabled, request), *_upload(enabled, request)]
     tasks += decided
     tasks += seen_tasks(request.organization, request.connector, search, (request.since, request.now), sole=not decided)
@@ -148,6 +150,12 @@ def _anchors(spec: str) -> Task:
     )
 
 
+def _alone(directory: Directory, request: InboundRequest) -> Directory:
+    """The same without other organizations, of whose connectors nothing may be found out by guesses."""
+    own = (each for each in directory.resources.organizations if each.name == request.organization.name)
+    return directory.with_resources(Resources(tuple(own)))
+
+
 # decisions
 
 
@@ -178,27 +186,45 @@ def _path(text: str, field: str) -> Path:
 
 def _decided(name: str, directory: Directory, request: InboundRequest, presented: Presented) -> Task:
     """Whether this connector takes the mail, and what becomes of it."""
-    session, reverse_path = presented.session, _path(presented.sender, "reverse_path")
-    verdict = decide_mail(directory, session, reverse_path)
-    if verdict.accepted:
-        text = presented.recipient or _some_recipient(request)
-        verdict = decide_recipient(directory, session, reverse_path, _path(text, "forward_path"), verdict.attribution)
+    session = presented.session
+    verdict, alone = (_verdict(each, request, presented) for each in (directory, _alone(directory, request)))
     said = f"<{presented.sender}> from {session.peer_ip}, {_channel(session)}"
     if not _is_by(verdict, request):
-        other = f"connector {verdict.connector!r} would" if verdict.connector else "no connector would"
-        detail = detail_of(f"{said}: not this connector, {other} accept it", *_why(verdict, request))
-        return Task(name, TaskStatus.FAILED, detail, _not_by_it(request))
+        first = _not_taken(presented, request, alone, shared=bool(directory.resources.organizations[1:]))
+        return Task(name, TaskStatus.FAILED, detail_of(first, *_why(alone, request)), _not_by_it(request))
     refusal = verdict.would_refuse or (None if verdict.accepted else verdict.reply)
     if refusal is None:
-        detail = detail_of(f"{said}: accepted by this connector", *_why(verdict, request))
+        detail = detail_of(f"{said}: accepted by this connector", *_why(alone, request))
         return Task(name, TaskStatus.SUCCEEDED, detail)
-    detail = detail_of(f"{said}: this connector applies and refuses it with {refusal.text}", *_why(verdict, request))
+    detail = detail_of(f"{said}: this connector applies and refuses it with {refusal.text}", *_why(alone, request))
     return Task(
         name,
         TaskStatus.FAILED,
         detail,
         "To accept this mail, change the connector, or let the client meet the requirements of the connector.",
     )
+
+
+def _verdict(directory: Directory, request: InboundRequest, presented: Presented) -> InboundVerdict:
+    session, reverse_path = presented.session, _path(presented.sender, "reverse_path")
+    verdict = decide_mail(directory, session, reverse_path)
+    if not verdict.accepted:
+        return verdict
+    text = presented.recipient or _some_recipient(request)
+    return decide_recipient(directory, session, reverse_path, _path(text, "forward_path"), verdict.attribution)
+
+
+def _not_taken(presented: Presented, request: InboundRequest, alone: InboundVerdict, *, shared: bool) -> str:
+    """What takes the mail instead. alone: without other organizations; shared: there are some."""
+    session = presented.session
+    said = f"<{presented.sender}> from {session.peer_ip}, {_channel(session)}"
+    if _is_by(alone, request):  # another organization's connector does
+        return f"{said}: not this connector"
+    if alone.connector:
+        return f"{said}: not this connector, connector {alone.connector!r} would accept it"
+    if shared:
+        return f"{said}: not this connector, no connector of {request.organization.name} would accept it"
+    return f"{said}: not this connector, no connector would accept it"
 
 
 def _is_by(verdict: InboundVerdict, request: InboundRequest) -> bool:

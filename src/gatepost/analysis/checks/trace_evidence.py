@@ -88,12 +88,16 @@ def _refused(refused: Sequence[TraceEvent], days: int) -> Task:
 
 
 def _learned(organization: Organization, connector: InboundConnector, search: _Search, since: float) -> Task | None:
-    """Names that sessions of these senders presented, where the connector names none or another."""
+    """Names that sessions of these senders presented, where the connector names none or another.
+
+    Only with mail of the organization: whether the senders write to another one is not for it to know.
+    """
     wanted = connector.tls_sender_certificate_name
     presented: Counter[tuple[str, str]] = Counter()
     domains = _sender_domains(organization, connector)[:_DOMAINS]
     for domain in domains:
-        for event in _inbound(search(TraceFilter(since=since, sender=f"@{domain}", limit=_ROWS // _DOMAINS))):
+        chosen = TraceFilter(since=since, sender=f"@{domain}", organization=organization.name, limit=_ROWS // _DOMAINS)
+        for event in _inbound(search(chosen)):
             names = event.tls.get("certificate", {}).get("names", [])
             if not names or (wanted and any(covers(wanted, name) for name in names)):
                 continue

@@ -33,6 +33,7 @@ from gatepost.policy.connectors.selection import elsewhere
 from gatepost.policy.connectors.values import Mode
 from gatepost.policy.decisions.outbound import required, with_tls
 from gatepost.policy.decisions.published import modes
+from gatepost.policy.decisions.requirement import Source
 from gatepost.policy.decisions.route import RoutePlanner, is_bounded
 from gatepost.policy.decisions.routes import NextHop
 from gatepost.protocols.message.fields import field_values
@@ -48,11 +49,11 @@ if TYPE_CHECKING:
     from gatepost.mail.outbound.published import Publication
     from gatepost.policy.connectors.directory import Directory
     from gatepost.policy.connectors.records import Organization, OutboundConnector
-    from gatepost.policy.decisions.requirement import Source
 
 
 _HOSTS = 10
 _DOMAINS = 10
+_OTHERS = Source("another organization's mail flow rule")
 
 
 class CannotValidate(ValueError):  # noqa: N818 - it names what is wrong with the question
@@ -249,7 +250,9 @@ def _asking(directory: Directory, request: OutboundRequest, message: TestMessage
         )
         for recipient in recipients
     )
-    return tuple(dict.fromkeys(source for sources in groups for source in sources))
+    own = {"", request.organization.name}
+    sources = (source for sources in groups for source in sources)
+    return tuple(dict.fromkeys(each if each.organization in own else _OTHERS for each in sources))
 
 
 def _message(request: OutboundRequest, recipients: tuple[str, ...]) -> TestMessage:

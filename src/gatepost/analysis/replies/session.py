@@ -248,9 +248,9 @@ COMMANDS: Final[tuple[ReplyEntry, ...]] = (
     entry(
         "550 5.7.0",
         "You may not use XCLIENT here",
-        cause="XCLIENT comes from an address that no listener names in `xclient_from`.",
-        cure="Add the filter's address to `xclient_from` of the listener, if it is yours "
-        "([load-balancer.md](load-balancer.md)).",
+        cause="XCLIENT comes from an address that no listener names in `xclient_from`, or twice in a session.",
+        cure="Add the filter's address to `xclient_from` of the listener, if it is yours, and have it open a "
+        "connection for each client ([load-balancer.md](load-balancer.md)).",
     ),
     entry(
         "452 4.5.3",

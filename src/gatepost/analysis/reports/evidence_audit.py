@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from datetime import date
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, Final
 
 from gatepost.events.evidence.audit import ChainAudit, FaultKind, Faults
 from gatepost.events.evidence.entry import Kind, seconds
 from gatepost.events.evidence.heads import HeadBook
+from gatepost.store.evidence_end import day_after
 from gatepost.store.evidence_files import ADMIN_WRITER, HEADS_FILE
 
 if TYPE_CHECKING:
@@ -33,8 +35,9 @@ class LogAudit:
     unsigned: by writer, how many entries at the end no signature covers. signed: by writer, the last one that is
     signed. unproven: writers of which no entry is covered. first, last: days. gaps: what entries say was lost in
     crashes, with the writer. pruned: files of days before this day were removed in order, "" if none were. unheaded:
-    days that are over and have no head; headless: of them those whose heads must have been made, since the gateway went
-    on for minutes after them. drills: the SHA-256 of results of drills, by the name that each is kept under.
+    days that are over and have no head; headless: those whose heads must have been made, since the gateway went on for
+    minutes after them, or since other days are in them, as the clock was put back. drills:
+    the SHA-256 of results of drills, by the name that each is kept under.
     """
 
     faults: Faults = field(default_factory=Faults)
@@ -84,7 +87,8 @@ def audit_log(
     audit.heads = len(book.days)
     audit.unheaded = sorted({day for day, _ in auditor.present if day < today} - set(book.days))
     settled = auditor.settled()
-    audit.headless = [day for day in audit.unheaded if day < settled]
+    due = {day for day in audit.unheaded if day < settled}
+    audit.headless = sorted(due | (auditor.ahead - set(book.days)))
     auditor.held_against_notes("the log was rolled back or written anew")
     return audit
 
@@ -95,6 +99,13 @@ def audit_files(files: Iterable[EvidenceDay], check: SignatureCheck, *, noted: C
     auditor.chains(sorted(files, key=lambda file: (file.writer, file.day)))
     auditor.held_against_notes("it is in another file, or the log was written anew")
     return auditor.audit
+
+
+def _is_day(text: str) -> bool:
+    try:
+        return date.fromisoformat(text).isoformat() == text
+    except ValueError:
+        return False
 
 
 def _moment(time: str) -> float:
@@ -114,8 +125,9 @@ class _Auditor:
         self.audit = LogAudit()
         self.book = HeadBook()
         self.present: set[tuple[str, str]] = set()
+        self.ahead: set[str] = set()  # days that were begun while the clock was ahead, and went on when it was not
         self._begun: dict[str, str] = {}  # day -> when the first worker began it
-        self._newest = self._time = ""
+        self._newest = self._time = self._signed = ""
         self._check = check
         self._noted = dict.fromkeys(noted, False)
         self._live = live
@@ -169,6 +181,8 @@ class _Auditor:
 
     def _note(self, line: Line) -> None:
         self._time = str(line.body.get("time", ""))
+        if line.body.get("kind") == Kind.CHECKPOINT:
+            self._signed = self._time
         if line.body.get("event") == "DRILL":
             self.audit.drills[str(line.body.get("file", ""))] = str(line.body.get("sha256", ""))
         if line.hash in self._noted:
@@ -182,7 +196,11 @@ class _Auditor:
         self.present.add((file.day, file.writer))
         audit.first = min(audit.first or file.day, file.day)
         audit.last = max(audit.last, file.day)
+        self._signed = ""
         chain.lines(file.name, file.lines(), live=self._live and last)
+        written = self._signed[: len(file.day)]  # the time of other entries is that of what they tell
+        if written and _is_day(written) and day_after(day_after(written)) < file.day:
+            self.ahead.add(file.day)
         begin = chain.begin
         if begin.get("kind") != Kind.BEGIN or begin.get("day") != file.day or begin.get("writer") != file.writer:
             said = f"of {begin.get('day', 'no day')}, writer {begin.get('writer', 'none')}"

@@ -151,7 +151,7 @@ class Authenticator:
 
     async def _key(self, selector: str, domain: str) -> KeyRecord:
         """Raises SignatureFault."""
-        answer = await look_up(self._resolver, Query(key_name(selector, domain), "TXT"))
+        answer = await look_up(self._resolver, Query(key_name(selector, domain), "TXT"), stranger=True)
         if answer.failure:
             raise SignatureFault("temperror", answer.failure)
         return usable_record(parse_record([(text,) for text in answer.texts]))

@@ -10,11 +10,13 @@ together.
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from gatepost.mail.model.delivery_result import DeliveryResult
+from gatepost.mail.model.queue_id import format_id
 from gatepost.mail.outbound.batching import BatchLimits, plans, routes_of, sharing
 from gatepost.mail.outbound.body import BodyForms, BodyUnreadable, MessageBody, in_seven_bits
 from gatepost.mail.outbound.content import ContentNotReady, OutgoingMessage
@@ -26,6 +28,7 @@ from gatepost.mail.outbound.mailbox import MailboxFailed, MaildirMessage
 from gatepost.mail.outbound.record import decided_record, domain_record, origin_of, sender_record
 from gatepost.mail.outbound.sessions import RouteSessions, counted
 from gatepost.mail.outbound.transactions import TransactionRunner
+from gatepost.mail.queue.retry_decision import INTERNAL
 from gatepost.policy.decisions.forwarding import keeps_sender
 from gatepost.policy.decisions.route import RoutePlanner
 from gatepost.policy.decisions.routes import InternalRoute, LmtpRoute, MailboxRoute, MxRoute, Unroutable
@@ -44,6 +47,8 @@ if TYPE_CHECKING:
     from gatepost.policy.connectors.directory import Directory
     from gatepost.policy.decisions.routes import Route
 
+
+_log = logging.getLogger(__name__)
 
 _IN_MAILBOX = Reply(250, "2.0.0", ("Delivered to the mailbox",))
 _UNREADABLE = Reply(451, "4.3.0", ("The stored message cannot be read",))
@@ -169,6 +174,10 @@ class Deliverer:
             attempt.decide_all(_UNREADABLE, {"detail": str(failure)})
         except ContentNotReady as failure:
             attempt.decide_all(failure.reply, {"detail": failure.detail, **failure.record})
+        except Exception:  # noqa: BLE001 - who has the message by now must not get it again for a fault of ours
+            first = attempt.recipients[0].address
+            _log.exception("message %s to %s: our own failure", format_id(attempt.message.id), first)
+            attempt.decide_all(INTERNAL, {})
 
     async def _made(self, message: _RoutedMessage) -> BodyForms:
         """The content as its route requires it. Raises ContentNotReady, BodyUnreadable."""

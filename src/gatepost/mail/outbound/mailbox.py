@@ -121,6 +121,7 @@ class _MaildirFile:
         self._temporary = directory / "tmp" / name
         self._final = directory / "new" / name
         self._descriptor = -1
+        self._is_named = False
         self._turn = threading.Lock()
 
     def write(self, data: bytes) -> None:
@@ -134,17 +135,24 @@ class _MaildirFile:
             self._write(data)
             os.fsync(self._descriptor)
             self._temporary.rename(self._final)
+            self._is_named = True
             _sync_directory(self._final.parent)
             os.close(self._descriptor)
             self._descriptor = -1
         return self._final.name
 
     def discard(self) -> None:
-        """Forget what was written. Called once, last, if `finish` did not return."""
+        """Forget what was written, though `finish` came to its end. Called once, last, if nobody heard of that end.
+
+        It may have failed after the file had its name, or its caller was cancelled: the message is tried again then,
+        and would be in the mailbox twice.
+        """
         with self._turn:
             if self._descriptor >= 0:
                 os.close(self._descriptor)
             self._temporary.unlink(missing_ok=True)
+            if self._is_named:
+                self._final.unlink(missing_ok=True)
 
     def _write(self, data: bytes) -> None:
         if self._descriptor < 0:

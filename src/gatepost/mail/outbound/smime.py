@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import secrets
-from email.utils import getaddresses
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -23,8 +22,11 @@ from gatepost.pki.smime.signing import signature, signed
 from gatepost.pki.smime.store import SmimeStoreError
 from gatepost.policy.decisions.content_demand import NO_DEMAND
 from gatepost.policy.decisions.routes import InternalRoute, Unroutable
+from gatepost.protocols.dkim.fields import split_fields
+from gatepost.protocols.message.authors import addresses
 from gatepost.protocols.message.mime_entity import (
     MimeMessage,
+    body_type,
     clear_signable,
     multipart_signed,
     opaque,
@@ -34,7 +36,7 @@ from gatepost.protocols.message.mime_entity import (
 from gatepost.protocols.smtp.replies import Reply
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
     from cryptography import x509
 
@@ -54,7 +56,8 @@ _NO_SIGNATURE: Final = Reply(450, "4.7.5", ("Signature needed (S/MIME), no usabl
 _NOT_NOW: Final = Reply(451, "4.3.0", ("The message must be protected by S/MIME, which is not possible just now",))
 _TOO_LARGE: Final = Reply(552, "5.3.4", ("Message too large to be protected by S/MIME",))
 
-_NAMED_IN: Final = ("to", "cc", "resent-to", "resent-cc")
+_NAMED_IN: Final = frozenset({"to", "cc", "resent-to", "resent-cc"})
+_READ: Final = 65536  # characters of a list of recipients
 _CLAIM: Final = b"pkcs7-mime"
 _SHOWN: Final = 20
 
@@ -181,16 +184,21 @@ def _demand(outgoing: OutgoingMessage) -> ContentDemand:
 
 
 async def _named(body: MessageBody) -> frozenset[str]:
-    """The recipients that everybody may see, as `owner_of` has them."""
-    fields = (await body.header_fields(_NAMED_IN)).header
-    return frozenset(_owners(value for name in _NAMED_IN for value in fields.get(name, ())))
+    """The recipients that everybody may see, as `owner_of` has them; none of a field that cannot be read."""
+    return frozenset(owner for value in await _values(body, _NAMED_IN) for owner in _owners(value))
 
 
-def _owners(values: Iterable[str]) -> list[str]:
+async def _values(body: MessageBody, names: Collection[str]) -> list[str]:
+    """The values of the fields of some names, as they stand there."""
+    fields = split_fields(await body.header())
+    return [field.value.decode("utf-8", "replace") for field in fields if field.name in names]
+
+
+def _owners(value: str) -> list[str]:
     result = []
-    for _, address in getaddresses(list(values)):
+    for address in addresses(value, _READ) or ():
         try:
-            result.append(owner_of(address) if "@" in address else "")
+            result.append(owner_of(address))
         except ValueError:
             result.append("")
     return result
@@ -198,13 +206,13 @@ def _owners(values: Iterable[str]) -> list[str]:
 
 async def _authors(body: MessageBody, reverse_path: str) -> tuple[str, ...]:
     """The names a certificate may be for: the author if it is the sender, then its domain; () without one author."""
-    values = (await body.header_fields(("from",))).header.get("from", ())
-    owners = _owners(values)
-    if len(values) != 1 or len(owners) != 1 or not owners[0]:
+    values = await _values(body, {"from"})
+    owners = _owners(values[0]) if len(values) == 1 else []
+    if len(owners) != 1 or not owners[0]:
         return ()
     author = owners[0]
     domain = author.rpartition("@")[2]
-    return (author, domain) if _owners((reverse_path,)) == [author] else (domain,)
+    return (author, domain) if _owners(reverse_path) == [author] else (domain,)
 
 
 # in a thread
@@ -226,7 +234,7 @@ def _make(
         record["encrypted"] = True
         message = MimeMessage(message.header, fields, body)
     octets = message.with_content(message.mime, message.body)
-    return octets, "7BIT" if octets.isascii() else "8BITMIME"
+    return octets, body_type(octets)
 
 
 def _signed(message: MimeMessage, signer: SmimeSigner, *, hidden: bool) -> MimeMessage:

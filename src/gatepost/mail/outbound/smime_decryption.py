@@ -18,7 +18,14 @@ from gatepost.pki.smime.certificate import ID_DIGITS, fingerprint, owner_of
 from gatepost.pki.smime.decryption import CannotDecrypt, decrypted
 from gatepost.pki.smime.store import SmimeStoreError
 from gatepost.policy.decisions.routes import LmtpRoute, MailboxRoute
-from gatepost.protocols.message.mime_entity import MimeMessage, clear_signable, fields_of, split, without_fields
+from gatepost.protocols.message.mime_entity import (
+    MimeMessage,
+    body_type,
+    clear_signable,
+    fields_of,
+    split,
+    without_fields,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -110,13 +117,13 @@ def _make(content: bytes, *, openers: Sequence[Opener], hostname: str, record: d
     message = split(content)
     cms = message.enveloped
     if not cms:
-        return content, "7BIT" if content.isascii() else "8BITMIME"
+        return content, body_type(content)
     inner, opener = decrypted(cms, openers)
     number = fingerprint(opener.certificate)[:ID_DIGITS]
     said = f"{_FIELD}: decrypted by {hostname};\r\n key={number}; signature=not-verified\r\n".encode()
     octets = said + _opened(message, inner)
     record |= {"decrypted": True, "key": number}
-    return octets, "7BIT" if octets.isascii() else "8BITMIME"
+    return octets, body_type(octets)
 
 
 def _opened(message: MimeMessage, inner: bytes) -> bytes:

@@ -129,16 +129,19 @@ def validate(
     chosen: Chosen,
     options: ValidationOptions,
     cancel_token: CancelToken | None = None,
+    *,
+    seen: frozenset[str] | None = None,
 ) -> Validation:
     """Try a connector, enabled or not.
 
-    directory: the resources that it is a part of, stored or not. Raises Refusal (INPUT) if it cannot be tried so, and
+    directory: the resources that it is a part of, stored or not. seen: the organizations whose sessions may be decided
+    anew, None for all. Raises Refusal (INPUT) if it cannot be tried so, and
     Stopped if the course says so.
     """
     cancel_token = cancel_token or CancelToken()
     try:
         if isinstance(chosen.connector, InboundConnector):
-            return _inbound(gateway, directory, chosen, options, cancel_token)
+            return _inbound(gateway, directory, chosen, options, cancel_token, seen)
         return asyncio.run(_outbound(gateway.settings, directory, chosen, options, cancel_token))
     except CannotValidate as error:
         raise _refusal(error.field, str(error)) from error
@@ -213,7 +216,12 @@ async def _outbound(
 
 
 def _inbound(
-    gateway: Gateway, directory: Directory, chosen: Chosen, options: ValidationOptions, cancel_token: CancelToken
+    gateway: Gateway,
+    directory: Directory,
+    chosen: Chosen,
+    options: ValidationOptions,
+    cancel_token: CancelToken,
+    seen: frozenset[str] | None,
 ) -> Validation:
     connector, settings = chosen.connector, gateway.settings
     assert isinstance(connector, InboundConnector)  # noqa: S101 - asked by the only caller
@@ -238,7 +246,7 @@ def _inbound(
         connector,
         now,
         options.since,
-        captured=_captured(trace, options.session) if options.session else (),
+        captured=_captured(trace, options.session, seen) if options.session else (),
         presented=presented,
         offers_tls=bool(settings.certificates),
         anchors=settings.tls.trust_anchors,
@@ -276,10 +284,10 @@ class _Rows:
         return [f"the trace could not be read: {name}" for name in dict.fromkeys(self._unreadable)]
 
 
-def _captured(trace: _Rows, identity: str) -> list[TraceEvent]:
-    """The rows of a session, or of a message."""
-    events = trace.search(TraceFilter(session=identity, limit=_ROWS)) or trace.search(
-        TraceFilter(message=identity, limit=_ROWS)
+def _captured(trace: _Rows, identity: str, seen: frozenset[str] | None) -> list[TraceEvent]:
+    """The rows of a session, or of a message, of organizations that are seen."""
+    events = trace.search(TraceFilter(session=identity, organizations=seen, limit=_ROWS)) or trace.search(
+        TraceFilter(message=identity, organizations=seen, limit=_ROWS)
     )
     if not events:
         raise _refusal("session", f"the message trace has no message or session {identity}")

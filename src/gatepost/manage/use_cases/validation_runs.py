@@ -39,7 +39,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from gatepost.manage.use_cases.context import Context
-    from gatepost.manage.use_cases.gateway import Gateway
     from gatepost.manage.use_cases.name_lookup import Chosen
 
 
@@ -236,7 +235,7 @@ def run_candidate(context: Context, candidate: Candidate, cancel_token: CancelTo
     chosen = candidate.chosen
     owner, label = chosen.organization.name, chosen.label
     with context.recording("connector-validate", owner, label, draft=candidate.draft) as event:
-        record = _ended(context.gateway, candidate, cancel_token)
+        record = _ended(context, candidate, cancel_token)
         event.detail["outcome"] = record["outcome"]
     return record
 
@@ -276,9 +275,12 @@ def _drafted(context: Context, draft: Mapping[str, Any]) -> Directory:
     return Directory(outcome.after, outcome.version)
 
 
-def _ended(gateway: Gateway, candidate: Candidate, cancel_token: CancelToken) -> Record:
+def _ended(context: Context, candidate: Candidate, cancel_token: CancelToken) -> Record:
+    seen = context.principal.organizations
     try:
-        result = validate(gateway, candidate.directory, candidate.chosen, candidate.trial, cancel_token)
+        result = validate(
+            context.gateway, candidate.directory, candidate.chosen, candidate.trial, cancel_token, seen=seen
+        )
     except ValidationCancelled:
         text = f"The validation did not finish within {SECONDS:.0f} seconds. Try again, or use fewer hosts."
         raise Refusal(RefusalKind.UNREADABLE, text) from None

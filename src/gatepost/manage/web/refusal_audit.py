@@ -7,6 +7,7 @@ told of. The same is kept once a minute; of tokens that are none, one for each a
 
 from __future__ import annotations
 
+import logging
 import time
 from functools import partial
 from http import HTTPStatus
@@ -15,12 +16,15 @@ from typing import TYPE_CHECKING, Final
 from starlette.concurrency import run_in_threadpool
 
 from gatepost.manage.access.records import Actor, AuditOutcome
+from gatepost.store.interface import StoreFailure
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
     from gatepost.manage.access.accounts import Accounts
 
+
+_log = logging.getLogger(__name__)
 
 _WHY: Final = "refused_because"
 _REASONS: Final[dict[int, str]] = {
@@ -83,7 +87,10 @@ class RefusalAuditMiddleware:
     def _write(self, scope: Scope, why: str) -> None:
         """Before the answer goes, so that who was told no is on record by then."""
         write = partial(self._accounts.record, Actor(_who(scope), address_of(scope)))
-        write("request", outcome=AuditOutcome.REFUSED, subject=_subject(scope), detail={"why": why})
+        try:
+            write("request", outcome=AuditOutcome.REFUSED, subject=_subject(scope), detail={"why": why})
+        except StoreFailure as failure:  # the disk is full, or the database away: the answer is no all the same
+            _log.error("the audit does not have a refused request from %s: %s", address_of(scope), failure)
 
 
 def _who(scope: Scope) -> str:

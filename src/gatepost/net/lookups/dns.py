@@ -23,7 +23,7 @@ import msgspec
 from gatepost.events.metrics.catalogue import DNS_LOOKUPS, DNS_SECONDS
 from gatepost.events.metrics.counts import Counts
 from gatepost.net.lookups.cache import Cache
-from gatepost.net.lookups.question import UNREAD, LookupFailed, name_text
+from gatepost.net.lookups.question import UNREAD, LookupFailed, name_text, question_text
 from gatepost.net.tasks import spawn
 
 if TYPE_CHECKING:
@@ -40,6 +40,8 @@ _MAX_TLSA = 100  # as many as `protocols.dane.tlsa` judges
 _MAX_CNAMES = 10
 _MAX_TTL = 3600
 _CONCURRENT = 100  # questions at a time
+_STRANGERS = 50  # of these, that messages of strangers make us ask: they choose nameservers that keep silent
+_STRANGERS_WAIT = 1000  # more of their questions, with those under way, fail at once
 _CACHE_OCTETS = 2 << 20  # of answers as received; parsed they take about ten times as much
 
 
@@ -81,8 +83,10 @@ class Resolver:
     def __init__(self, asker: DnsTransport, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._asker = asker
         self._cache: Cache[Question, DnsAnswer] = Cache(_CACHE_OCTETS, clock)
-        self._running: dict[Question, asyncio.Task[DnsAnswer | LookupFailed]] = {}
+        self._running: dict[tuple[Question, bool], asyncio.Task[DnsAnswer | LookupFailed]] = {}
         self._slots = asyncio.Semaphore(_CONCURRENT)
+        self._strangers = asyncio.Semaphore(_STRANGERS)
+        self._by_strangers = 0  # of those that run
         self._clock = clock
         self.failing = False  # nothing was answered since a question failed for another reason than DNSSEC
         self.counts = Counts()
@@ -141,11 +145,12 @@ class Resolver:
             return "" if failure.bogus else failure.detail
         return ""
 
-    async def query(self, name: str, rdtype: str, *, fresh: bool = False) -> DnsAnswer:
+    async def query(self, name: str, rdtype: str, *, fresh: bool = False, stranger: bool = False) -> DnsAnswer:
         """Look up `name` (A-labels, with or without trailing dot) and `rdtype` ("MX", "TLSA", …). Raises LookupFailed.
 
         fresh: ask whatever is remembered here; the nameserver answers from its own memory all the same, for as long as
-        the zone lets it. A question that is already on its way is not sent twice; giving up waiting does not stop
+        the zone lets it. stranger: somebody whom we do not know chose the name, whose questions wait for no others, and
+        no others for them. A question that is already on its way is not sent twice; giving up waiting does not stop
         them.
         """
         question = _question(name, rdtype)
@@ -153,16 +158,28 @@ class Resolver:
         if known is not None:
             self._count(rdtype, "cached")
             return known
-        task = self._running.get(question)
-        if task is None:
-            task = spawn(self._find(question, rdtype), f"dns {name} {rdtype}")
-            self._running[question] = task
-            task.add_done_callback(lambda _: self._running.pop(question, None))
+        task = self._running.get((question, stranger)) or self._begin(question, rdtype, stranger=stranger)
         dns_answer = await asyncio.shield(task)
         if isinstance(dns_answer, LookupFailed):
             # A copy for each that waits: a raised exception collects the traceback of its raiser.
             raise LookupFailed(dns_answer.detail, temporary=dns_answer.temporary, bogus=dns_answer.bogus)
         return dns_answer
+
+    def _begin(self, question: Question, rdtype: str, *, stranger: bool) -> asyncio.Task[DnsAnswer | LookupFailed]:
+        """Raises LookupFailed if strangers ask too much."""
+        if stranger and self._by_strangers >= _STRANGERS_WAIT:
+            raise LookupFailed(f"{question_text(question)}: too many questions about senders wait for their answers")
+        find = self._find_for_stranger if stranger else self._find
+        key = question, stranger
+        task = self._running[key] = spawn(find(question, rdtype), f"dns {question_text(question)}")
+        self._by_strangers += stranger
+
+        def ended(_: object) -> None:
+            del self._running[key]
+            self._by_strangers -= stranger
+
+        task.add_done_callback(ended)
+        return task
 
     def _count(self, rdtype: str, outcome: str) -> None:
         self.counts.add((DNS_LOOKUPS.name, rdtype, outcome))
@@ -174,6 +191,10 @@ class Resolver:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await self._asker.close()
+
+    async def _find_for_stranger(self, question: Question, rdtype: str) -> DnsAnswer | LookupFailed:
+        async with self._strangers:
+            return await self._find(question, rdtype)
 
     async def _find(self, question: Question, rdtype: str) -> DnsAnswer | LookupFailed:
         """Ask until there is an answer. A failure is returned, since a task's exception would be logged as a fault."""

@@ -29,20 +29,20 @@ _NO_NAME: Final = DnsRecords(nxdomain=True)
 
 
 async def evaluate[T](resolver: Resolver, evaluation: Evaluation[T]) -> T:
-    """Run an evaluation to its result."""
+    """Run an evaluation of what a sender publishes to its result."""
     try:
         query = next(evaluation)
         while True:
-            query = evaluation.send(await look_up(resolver, query))
+            query = evaluation.send(await look_up(resolver, query, stranger=True))
     except StopIteration as stop:
         result: T = stop.value
         return result
 
 
-async def look_up(resolver: Resolver, query: Query) -> DnsRecords:
-    """One answer. What is no name has no records."""
+async def look_up(resolver: Resolver, query: Query, *, stranger: bool = False) -> DnsRecords:
+    """One answer. What is no name has no records. stranger: as in `Resolver.query`."""
     try:
-        answer = await resolver.query(query.name, query.kind)
+        answer = await resolver.query(query.name, query.kind, stranger=stranger)
     except LookupFailed as failure:
         if not failure.temporary and not failure.bogus:
             return _NO_NAME

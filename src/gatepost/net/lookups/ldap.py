@@ -129,9 +129,18 @@ class _Connection:
         answer = await self._ask(start_tls_request(self._next()), Operation.EXTENDED)
         if answer.code != ResultCode.SUCCESS:
             raise _Failed(f"it refuses StartTLS: {answer.text}")
-        if self._received:
-            raise _Failed("it sent something before TLS began")
         await self._writer.start_tls(context, server_hostname=self.server.host)
+        # The reader goes on with what it has: an attacker may have put answers to later requests behind this one.
+        if self._received or await self._has_unread():
+            raise _Failed("it sent something before TLS began")
+
+    async def _has_unread(self) -> bool:
+        """Whether the reader has octets by now."""
+        try:
+            async with asyncio.timeout(0):
+                return await self._reader.read(1) != b""
+        except TimeoutError:
+            return False
 
     async def bind(self, name: str, password: str) -> None:
         """Log in. Raises _Failed if the server refuses."""

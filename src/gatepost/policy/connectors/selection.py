@@ -147,9 +147,13 @@ def elsewhere(directory: Directory, organization: Organization, connector: Outbo
     """
     if not connector.enabled or connector.is_transport_rule_scoped:
         return ""
-    owner = directory.organization_of(domain) or organization
-    selection = select_outbound(directory, owner, domain)
+    owner = directory.organization_of(domain)
+    is_others = owner is not None and owner.name != organization.name
+    if is_others and not names_domain(directory, organization.name, domain):  # by which connector is theirs to know
+        reason = "another organization accepts the domain and decides where its mail goes"
+        return f"mail to {domain} does not go by this connector: {reason}"
+    selection = select_outbound(directory, organization, domain)
     chosen = selection.connector
-    if chosen is not None and owner.name == organization.name and chosen.name == connector.name:
+    if chosen is not None and chosen.name == connector.name:
         return ""
     return f"mail to {domain} does not go by this connector: {'; '.join(selection.reasons)}"

@@ -1,7 +1,7 @@
-"""The domains of a message's authors, from its From field (RFC 5322 sections 3.4 and 3.6.2).
+"""The addresses in a From, To or Cc field, and the domains of a message's authors (RFC 5322 sections 3.4 and 3.6).
 
-Used by `policy.decisions.signing`. Reads address lists as people and programs write them, with names, comments, groups,
-routes and folds; what is not certainly an address list is not guessed at.
+Used by `policy.decisions.signing` and `mail.outbound.smime`. Reads address lists as people and programs write them,
+with names, comments, groups, routes and folds; what is not certainly an address list is not guessed at.
 """
 
 from __future__ import annotations
@@ -26,17 +26,22 @@ def author_domains(value: str) -> tuple[str, ...] | None:
 
     () if there is no address in it, as in an empty group; None if it cannot be told.
     """
-    text = _without_comments(value) if len(value) <= _MOST else None
+    listed = addresses(value)
+    return None if listed is None else tuple(dict.fromkeys(address.rpartition("@")[2] for address in listed))
+
+
+def addresses(value: str, most: int = _MOST) -> tuple[str, ...] | None:
+    """The addresses in the value of a field, as it stands there: encoded words decoded could look like others.
+
+    Their domains are as `author_domains` has them, which says when there are none; most: characters of a value that are
+    read. In time that grows with them alone.
+    """
+    text = _without_comments(value) if len(value) <= most else None
     mailboxes = _mailboxes(text) if text is not None else None
     if mailboxes is None:
         return None
-    found: dict[str, None] = {}
-    for mailbox in mailboxes:
-        domain = _domain(mailbox)
-        if domain is None:
-            return None
-        found[domain] = None
-    return tuple(found)
+    listed = tuple(address for mailbox in mailboxes if (address := _address(mailbox)))
+    return listed if len(listed) == len(mailboxes) else None
 
 
 def _without_comments(text: str) -> str | None:
@@ -79,17 +84,18 @@ def _mailboxes(text: str) -> list[str] | None:
     return None if in_group else [candidate for candidate in mailboxes if candidate.strip()]
 
 
-def _domain(mailbox: str) -> str | None:
-    """The domain of one mailbox, None if that is none."""
+def _address(mailbox: str) -> str:
+    """The address of one mailbox, "" if that is none."""
     address, angles = mailbox, [match[0] for match in _PIECE.finditer(mailbox) if match[0].startswith("<")]
     if angles:
         if len(angles) > 1 or not mailbox.rstrip().endswith(angles[0]):
-            return None
+            return ""
         address = _ROUTE.sub("", angles[0][1:-1], count=1)
     local_part, _, domain = address.rpartition("@")
-    if not _LOCAL_PART.fullmatch(local_part.strip()):
-        return None
+    local_part = local_part.strip()
+    if not _LOCAL_PART.fullmatch(local_part):
+        return ""
     try:
-        return parse_domain("".join(domain.split()))
+        return f"{local_part}@{parse_domain(''.join(domain.split()))}"
     except GrammarError:
-        return None
+        return ""

@@ -8,8 +8,9 @@ whole-section searches, no loop over lines.
 from __future__ import annotations
 
 import binascii
-import codecs
 import re
+from encodings import normalize_encoding
+from encodings.aliases import aliases
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -32,8 +33,9 @@ _TLS_REQUIRED_OCTETS = 998
 _NO = re.compile(rb"(?:\s|\([^()\\]*\))*no(?:\s|\([^()\\]*\))*", re.IGNORECASE)
 _ENCODED_WORD = re.compile(r"=\?([^?\s]{1,60})\?([bBqQ])\?([^?\s]*)\?=")
 
-# Codecs of Python that are no charsets of mail: some warn, some are slow, some make surrogates of letters.
-_NO_CHARSETS = frozenset({"idna", "punycode", "raw-unicode-escape", "undefined", "unicode-escape"})
+# Python looks for a codec that it does not know in its folders, and keeps each name for ever: who writes a subject must
+# not have it do that. Names as `normalize_encoding` makes them. Other codecs of Python are no charsets of mail.
+_CHARSETS = frozenset({*aliases, *aliases.values(), "cp720", "cp737", "cp856", "cp874", "cp1006", "koi8_t", "koi8_u"})
 
 
 class HeaderFacts(msgspec.Struct, frozen=True):
@@ -163,11 +165,10 @@ def _content(encoding: str, encoded: str) -> bytes:
 
 
 def _decoded(charset: str, content: bytearray) -> str:
+    known = normalize_encoding(charset) in _CHARSETS
     try:
-        if codecs.lookup(charset).name in _NO_CHARSETS:
-            charset = "utf-8"
-        return content.decode(charset, "replace")
-    except (LookupError, ValueError):
+        return content.decode(charset if known else "utf-8", "replace")
+    except (LookupError, ValueError):  # known, but no charset, as base64 is none
         return content.decode("utf-8", "replace")
 
 

@@ -115,6 +115,17 @@ def seven_bit(entity: bytes) -> bool:
     return entity.isascii() and b"\0" not in entity and max(map(len, entity.split(b"\r\n"))) <= _LINE
 
 
+def body_type(message: bytes) -> str:
+    """What BODY= of MAIL says of a whole message (RFC 6152, RFC 3030).
+
+    A header or body with a CR or LF of its own, or with NUL, is BINARYMIME: DATA would let the next server see another
+    end of the message in it.
+    """
+    if not clear_signable(message) or b"\0" in message:
+        return "BINARYMIME"
+    return "7BIT" if message.isascii() else "8BITMIME"
+
+
 def opaque(cms: bytes, smime_type: str) -> tuple[bytes, bytes]:
     """Fields and body of content that is CMS as a whole (RFC 8551 section 3.2). smime_type: "enveloped-data"."""
     fields = (

@@ -32,6 +32,9 @@ _MOST: Final = 1 << 53
 _DAYS: Final = 40 * 86_400  # of which a report may be about, in seconds
 _GZIP: Final = b"\x1f\x8b"
 _ZIP: Final = b"PK\x03\x04"
+# Only of these can a part be unpacked: bzip2 and LZMA make hundreds of megabytes of a few hundred octets before the
+# first of them comes out.
+_ZIP_METHODS: Final = frozenset({zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED})
 
 
 class ReportError(Exception):
@@ -106,7 +109,7 @@ def _unzipped(data: bytes) -> bytes:
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             members = [zip_info for zip_info in archive.infolist() if not zip_info.is_dir()]
-            if not members or members[0].flag_bits & 1:
+            if not members or members[0].flag_bits & 1 or members[0].compress_type not in _ZIP_METHODS:
                 raise ReportError("its zip archive has no file that can be read")
             with archive.open(members[0]) as file:
                 return file.read(MAX_REPORT + 1)

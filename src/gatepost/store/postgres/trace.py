@@ -74,8 +74,8 @@ class PostgresTrace:
         self._subjects = subjects
         self._prepared = False
 
-    def sink(self, worker: int, *, days: int = 0) -> PostgresTraceWriter:  # noqa: ARG002 - the site's lease forgets
-        """See `Trace.sink`. Who holds the site's lease calls `forget`, not each worker."""
+    def sink(self, worker: int) -> PostgresTraceWriter:
+        """See `Trace.sink`."""
         return PostgresTraceWriter(self._url, writer_name(self._node, worker), subjects=self._subjects)
 
     def write(self, writer: str, events: Sequence[TraceEvent]) -> None:

@@ -33,9 +33,9 @@ class SqliteTrace:
         self._directory = directory
         self._subjects = subjects
 
-    def sink(self, worker: int, *, days: int = 0) -> TraceWriter:
+    def sink(self, worker: int) -> TraceWriter:
         """See `Trace.sink`."""
-        return TraceWriter(self._directory, str(worker), days=days, subjects=self._subjects)
+        return TraceWriter(self._directory, str(worker), subjects=self._subjects)
 
     def write(self, writer: str, events: Sequence[TraceEvent]) -> None:
         """See `Trace.write`."""

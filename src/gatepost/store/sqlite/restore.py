@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 _CHUNK: Final = 1 << 20
 _MARGIN: Final = 16 << 20
 _HARMLESS: Final = frozenset({"lost+found"})
+_ACCOUNTS: Final = "access.db"
 
 
 class NotEmpty(StoreFailure):
@@ -160,8 +161,16 @@ class Restore:
             for path in self._stage.glob(f"queue/*/{QUEUE_FILE}"):
                 with closing(apsw.Connection(str(path))) as queue:
                     queue.execute("UPDATE delivery SET held = 1")
+        self._end_sessions()
         for folder, _, _ in os.walk(self._stage):
             sync_directory(self._stage / folder)
+
+    def _end_sessions(self) -> None:
+        """Nobody is logged in by the cookie of then: who logged out since, or was logged out, must not be in again."""
+        if (self._stage / _ACCOUNTS).exists():
+            with closing(apsw.Connection(str(self._stage / _ACCOUNTS))) as accounts:
+                accounts.execute("PRAGMA secure_delete = ON")
+                accounts.execute("DELETE FROM session")
 
     def _move(self) -> None:
         """Under their names, where nothing may lie: a gateway that was started meanwhile is not overwritten."""

@@ -20,7 +20,7 @@ import apsw
 from gatepost.store.buffer import FEW, EventBuffer
 from gatepost.store.interface import StoreFailure
 from gatepost.store.sqlite.schema import StoreSettings, make_directory, open_database, open_for_reading
-from gatepost.store.sqlite.trace_files import TraceFile, day_of, prune_trace, trace_files
+from gatepost.store.sqlite.trace_files import TraceFile, day_of, trace_files
 from gatepost.store.sqlite.trace_texts import make_texts
 from gatepost.store.trace import COLUMNS, stored_row, without_subjects
 
@@ -137,12 +137,10 @@ class TraceWriter:
 
     add: keeps rows, on disk within a second; for the event loop, never blocks on the disk.
 
-    days: how many days before today are kept, of all writers; 0 for ever. subjects: whether rows keep them.
+    subjects: whether rows keep them.
     """
 
-    def __init__(
-        self, directory: Path, writer: str, *, interval: float = _INTERVAL, days: int = 0, subjects: bool = True
-    ) -> None:
+    def __init__(self, directory: Path, writer: str, *, interval: float = _INTERVAL, subjects: bool = True) -> None:
         self._directory = directory
         self._writer = writer
         self._interval = interval
@@ -152,8 +150,6 @@ class TraceWriter:
         self._open: dict[str, TraceFilePart] = {}
         self._synced = 0.0
         self._complained = -_PAUSE
-        self._days = days
-        self._pruned = ""
         self._thread = threading.Thread(target=self._run, name=f"trace-{writer}", daemon=True)
         self._thread.start()
 
@@ -169,7 +165,6 @@ class TraceWriter:
         while not self._buffer.closing:
             self._buffer.wait(self._interval)
             self._attempt(self._flush)
-            self._attempt(self._forget)
         self._attempt(self._flush)
         self._close_days()
         rows, dropped = self._buffer.take()
@@ -177,14 +172,6 @@ class TraceWriter:
             _log.error(
                 "the message trace: %d rows could not be written before the stop, and are lost", len(rows) + dropped
             )
-
-    def _forget(self) -> None:
-        """Once a day, the days that are older than they are kept."""
-        now = time.time()
-        if self._days and self._pruned != day_of(now):
-            self._pruned = day_of(now)
-            for name in prune_trace(self._directory, now - self._days * _DAY):
-                _log.info("the message trace: %s is older than %d days and was removed", name, self._days)
 
     def _attempt(self, step: Callable[[], None]) -> None:
         """The trace never stops the mail: what fails is said, and tried again with the next rows."""

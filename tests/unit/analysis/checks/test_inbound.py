@@ -202,6 +202,13 @@ def test_own_servers_are_known_by_the_accepted_domains() -> None:
     assert "mail.contoso.example" in only(validate(OWN, *rows), "Learned names").detail
 
 
+def test_that_senders_write_to_another_organization_is_not_told() -> None:
+    rows = [event(organization="fabrikam", session=str(number), **with_certificate()) for number in range(3)]
+    found = validate({"name": "bank", "sender_domains": ["bank.example"]}, *rows)
+    assert named(found, "Learned names") == []
+    assert "mail.bank.example" not in str(found)
+
+
 # configuration
 
 

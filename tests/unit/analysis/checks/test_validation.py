@@ -180,6 +180,32 @@ def test_another_connector_that_takes_the_mail_is_named(probing: Any, kit: Any, 
     assert note.startswith("mail to b.example does not go by this connector: connector 'first' of contoso")
 
 
+def test_rules_and_connectors_of_another_organization_are_not_named(probing: Any, kit: Any, world: Any) -> None:
+    """It accepts the recipient's domain, and decides where its mail goes."""
+    rule = {"name": "merger", "require_tls": True, "recipients": ["b.example"]}
+    theirs = {"name": "their secret", "recipient_domains": ["b.example"], "use_mx_record": True}
+    fabrikam = {
+        "accepted_domain": [{"name": "b.example"}],
+        "mail_flow_rule": [rule],
+        "outbound_connector": [theirs],
+    }
+    peer = kit.Peer()
+
+    async def run() -> Validation:
+        async with peer:
+            own = {"name": "out", "recipient_domains": ["*"], "smart_hosts": [f"mx.b.example:{peer.port}"]}
+            world.resources["outbound_connector"] = [own]
+            _, asked = request(world, "bob@b.example")
+            directory = Directory(parse({"organization": {"contoso": world.resources, "fabrikam": fabrikam}}), 7)
+            return await validate_outbound(probing.prober(peer.port), directory, asked)
+
+    found = asyncio.run(run())
+    assert peer.messages == []
+    said = str(validation_record(found))
+    assert "as another organization's mail flow rule says" in said
+    assert [secret for secret in ("merger", "their secret", "fabrikam") if secret in said] == []
+
+
 MX = {"name": "out", "recipient_domains": ["b.example", "*.c.example"], "use_mx_record": True}
 
 

@@ -145,6 +145,21 @@ def test_a_day_of_which_the_time_cannot_be_read_makes_nothing_due(logs, evidence
     assert logs.audit(evidence).headless == missed
 
 
+def test_days_without_heads_in_a_day_that_is_to_come_are_missed(logs, evidence):
+    """The clock was a year ahead for a moment: no day gets a head before that one is over, and nobody would notice."""
+    chain, heads = logs.chain(evidence), logs.heads(evidence)
+    chain.append(logs.events(), logs.NOON + 400 * logs.DAY)
+    heads.make(logs.NOON + 400 * logs.DAY)
+    assert logs.audit(evidence).headless == []
+    at = logs.NOON + 3 * logs.DAY
+    chain.append(logs.events(at=at), at)
+    chain.checkpoint(at)
+    assert logs.audit(evidence).headless == ["2027-12-23"]
+    assert logs.audit(evidence, today="2026-11-21").headless == ["2027-12-23"]
+    heads.make(logs.NOON + 401 * logs.DAY)
+    assert logs.audit(evidence).headless == []
+
+
 def test_commands_on_a_gateway_that_does_not_run_make_no_heads(logs, evidence):
     logs.chain(evidence, "admin").append(logs.events(), logs.NOON + 5 * logs.DAY)
     assert logs.good(evidence).headless == []

@@ -34,7 +34,7 @@ class Table:
     def __init__(self, silent=(), failing=()):
         self.silent, self.failing, self.asked = silent, failing, []
 
-    async def query(self, name, kind):
+    async def query(self, name, kind, *, stranger):
         self.asked.append(f"{name} {kind}")
         if name in self.silent:
             await asyncio.Event().wait()

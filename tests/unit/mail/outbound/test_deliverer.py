@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import itertools
 import logging
+from collections import Counter
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
 
@@ -118,6 +120,27 @@ def test_many_recipients_reach_a_peer_that_ends_each_connection(world: Any, kit:
     assert {result.disposition for result in outcome.results} == {Disposition.DELIVERED}
     assert [len(one.recipients) for one in peer.messages] == [100, 100, 30]
     assert len(peer.connections) == 3
+
+
+def test_a_failure_of_ours_repeats_nothing_that_was_sent(
+    world: Any, kit: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """In the second transaction to a host, and on a route beside that to a mailbox."""
+    mailboxes(world)
+    peer = kit.Peer()
+    begin, begun = Client.begin, itertools.count(1)
+
+    def failing(*args: Any, **options: Any) -> None:
+        if next(begun) == 2:
+            raise LookupError("ours")
+        begin(*args, **options)
+
+    monkeypatch.setattr(Client, "begin", failing)
+    outcome = attempt(world, peer, kit.delivery("ann@contoso.example", *(f"r{n}@b.example" for n in range(150))))
+    fates = {result.recipient.address: (result.disposition, result.reply.code) for result in outcome.results}
+    assert fates.pop("ann@contoso.example") == (Disposition.DELIVERED, 250)
+    assert Counter(fates.values()) == {(Disposition.DELIVERED, 250): 100, (Disposition.DEFERRED, 451): 50}
+    assert "our own failure" in caplog.text
 
 
 # --- what is achieved and recorded

@@ -5,6 +5,7 @@ import errno
 import os
 import resource
 import stat
+import threading
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gatepost.mail.outbound import mailbox
 from gatepost.mail.outbound.mailbox import MailboxFailed, MaildirMessage, Maildirs, _LineEnds
+from gatepost.net.tasks import spawn
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -168,6 +171,45 @@ def test_a_cancelled_delivery_leaves_nothing(maildirs: Maildirs) -> None:
             async with asyncio.timeout(0.1):
                 await maildirs.deliver("ann@b.example", MaildirMessage("", endless))
 
+    asyncio.run(run())
+    maildirs.close()
+    assert [list((maildirs.path("ann@b.example") / part).iterdir()) for part in ("tmp", "new")] == [[], []]
+
+
+def test_what_is_not_durable_does_not_stay_for_a_second_try(
+    maildirs: Maildirs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = deliver(maildirs, message(CONTENT))
+
+    def failing(_directory: Path) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(mailbox, "_sync_directory", failing)
+    with pytest.raises(MailboxFailed, match="Input/output error"):
+        deliver(maildirs, message(CONTENT))
+    maildirs.close()
+    assert [file.name for file in (maildirs.path("ann@b.example") / "new").iterdir()] == [kept]
+
+
+def test_a_delivery_that_is_cancelled_at_its_end_does_not_stay_for_a_second_try(
+    maildirs: Maildirs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    named, go_on = threading.Event(), threading.Event()
+
+    def slow(directory: Path) -> None:
+        if directory.name == "new" and list(directory.iterdir()):
+            named.set()
+            assert go_on.wait(10)
+
+    async def run() -> None:
+        delivering = spawn(maildirs.deliver("ann@b.example", message(CONTENT)), "delivery")
+        assert await asyncio.to_thread(named.wait, 10)
+        delivering.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await delivering
+        go_on.set()
+
+    monkeypatch.setattr(mailbox, "_sync_directory", slow)
     asyncio.run(run())
     maildirs.close()
     assert [list((maildirs.path("ann@b.example") / part).iterdir()) for part in ("tmp", "new")] == [[], []]

@@ -237,6 +237,30 @@ def test_where_nobody_asks_nothing_is_done(scene: Scene) -> None:
     assert scene.received()["bob@b.example"] == BODY
 
 
+def test_a_strange_list_of_recipients_keeps_nobody_waiting(scene: Scene) -> None:
+    scene.add("bob@b.example", BOB)
+    body = b"To: bob@b.example, " + b":" * 200_000 + b"\r\nSubject: x\r\n\r\n" + SECRET + b"\r\n"
+    result = scene.deliver("bob@b.example", body=body)["bob@b.example"]
+    assert result.disposition is Disposition.DELIVERED
+    assert opened(scene.received()["bob@b.example"], BOB).endswith(SECRET + b"\r\n")
+
+
+SMUGGLED = b"X: 1\n.\r\nMAIL FROM:<ceo@contoso.example>\r\nRCPT TO:<bob@b.example>\r\nDATA\r\nSubject: y\r\n"
+
+
+@pytest.mark.parametrize("demand", ["encrypt", "sign"])
+def test_a_header_that_only_binarymime_may_have_is_not_sent_as_text(scene: Scene, demand: str) -> None:
+    """What is made of the content says nothing of the header that stays outside (SMTP smuggling)."""
+    scene.fields = {demand: "smime"}
+    scene.message = {"body_type": "BINARYMIME", "direction": "originating"}
+    scene.add("bob@b.example", BOB)
+    scene.own("contoso.example")
+    body = b"From: ann@contoso.example\r\n" + SMUGGLED + b"\r\n" + SECRET + b"\r\n"
+    result = scene.deliver("bob@b.example", body=body)["bob@b.example"]
+    assert result.reply.text.startswith("554 5.6.3 Conversion required")
+    assert scene.peer.messages == []
+
+
 # signatures
 
 
@@ -252,6 +276,8 @@ def test_where_nobody_asks_nothing_is_done(scene: Scene) -> None:
         ("sub.contoso.example", "ann@contoso.example", "ann@sub.contoso.example", True),
         ("contoso.example", "ann@contoso.example", "ann@contoso.example, bob@contoso.example", False),
         ("contoso.example", "ann@contoso.example", "nobody", False),
+        # "Müller, Ann": decoded it would be a list of two.
+        ("ann@contoso.example", "ann@contoso.example", "=?utf-8?q?M=C3=BCller=2C_Ann?= <ann@contoso.example>", True),
     ],
 )
 def test_who_signs(scene: Scene, owner: str, sender: str, author: str, signs: bool) -> None:

@@ -66,12 +66,12 @@ class Scene:
             pem = KEYS[name].private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
             self.store.add_identity("contoso", owner, CERTIFICATES[name].public_bytes(Encoding.PEM), pem, author="me")
 
-    def deliver(self, *recipients: str, body: bytes) -> dict[str, Any]:
+    def deliver(self, *recipients: str, body: bytes, body_type: str = "7BIT") -> dict[str, Any]:
         decryption = SmimeDecryption(self.store, InMemoryTransform(self.folder / "made", self.most), "gate.example")
 
         async def run() -> Any:
             self.world.settings["content"] = ContentSteps(decryption, dividers=(decryption,))
-            given = self.kit.delivery(*recipients, body=body, reverse_path="x@elsewhere.example")
+            given = self.kit.delivery(*recipients, body=body, reverse_path="x@elsewhere.example", body_type=body_type)
             return await self.world.build().deliver(given)
 
         results = {result.recipient.address: result for result in asyncio.run(run()).results}
@@ -113,6 +113,15 @@ def test_a_personal_key_opens_nothing_for_others(scene: Scene) -> None:
     assert scene.stored("ann").endswith(ENTITY)
     assert scene.stored("ben") == scene.stored("cleo") == body
     assert {results[one].detail["smime"]["decrypted"] for one in addresses if "ann" not in one} == {False}
+
+
+def test_binary_content_that_only_claims_to_be_encrypted_stays_binary(scene: Scene) -> None:
+    """Sent as text to an LMTP server, its dot alone on a line could end the message there."""
+    head = b"From: x@elsewhere.example\r\nContent-Type: application/pkcs7-mime; smime-type=signed-data\r\n\r\n"
+    body = head + b"one\n.\r\ntwo\n"
+    scene.deliver("ann@contoso.example", body=body, body_type="BINARYMIME")
+    (file,) = (scene.world.root / "mail" / "contoso.example" / "ann" / "new").iterdir()
+    assert file.read_bytes().endswith(b"\n" + body)
 
 
 @pytest.mark.parametrize(

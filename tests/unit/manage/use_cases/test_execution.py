@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Annotated
 
 import msgspec
@@ -168,6 +169,24 @@ def test_a_dry_run_is_not_recorded(run, accounts, problem):
 def test_what_is_added_stands_in_place_of_the_call(run, accounts):
     run(declared(), name="many")
     assert [(one[1], one[4]) for one in events(accounts)] == [("fabrikam", {"count": 1}), ("contoso", {"count": 2})]
+
+
+@pytest.mark.parametrize("problem", ["", "missing"])
+def test_nobody_writes_into_the_audit_of_an_organization_that_they_do_not_see(run, accounts, problem):
+    """Its administrators would read the stranger's words, name and address there."""
+
+    def name_another(context: Context, request: Poke) -> Poked:
+        """Poke one."""
+        context.audit.describe(organization="fabrikam", subject="call 555 0100 at once")
+        with context.recording("queue-hold", "fabrikam", "call 555 0100 at once"):
+            return poke(context, request)
+
+    case = use_case(scope=Scope.QUEUE, visibility=Visibility.SEEN, tag="x", action="queue-hold")(name_another)
+    with suppress(Refusal):
+        run(case, TENANT, problem=problem)
+    recorded = [(organization, detail.get("organization")) for _, organization, _, _, detail in events(accounts)]
+    assert ("", "fabrikam") in recorded
+    assert accounts.audit_events(Principal("sue", frozenset({Scope.READ}), frozenset({"fabrikam"}))) == []
 
 
 @pytest.mark.parametrize(

@@ -75,7 +75,9 @@ def answered(monkeypatch):
     """A validation waits while it is not set: else it may end before its start has an answer."""
     event, validate = threading.Event(), validation_runs.validate
     event.set()
-    monkeypatch.setattr(validation_runs, "validate", lambda *args: event.wait(20) and validate(*args))
+    monkeypatch.setattr(
+        validation_runs, "validate", lambda *args, **options: event.wait(20) and validate(*args, **options)
+    )
     return event
 
 
@@ -135,7 +137,7 @@ def test_what_cannot_be_tried_is_refused_at_once_or_ends_it(base, accounts, answ
 
 
 def test_one_that_takes_too_long_says_so(base, accounts, monkeypatch):
-    def late(*_):
+    def late(*_, **__):
         during.extend(audit_events(accounts))
         raise ValidationCancelled
 

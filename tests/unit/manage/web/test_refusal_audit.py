@@ -8,6 +8,7 @@ from gatepost.manage.access.records import Actor, AuditOutcome
 from gatepost.manage.web import refusal_audit
 from gatepost.manage.web.refusal_audit import RefusalAuditMiddleware, address_of, note_refusal
 from gatepost.settings.store_url import SQLITE
+from gatepost.store.interface import StoreFailure
 from gatepost.store.storage import Storage
 
 
@@ -50,6 +51,24 @@ def test_what_was_refused_is_on_record(ask, tried, status, why):
     ((who, address, subject, outcome, said),) = tried(ask, status, who="joe")
     assert (who, address, subject, outcome) == ("joe", "192.0.2.1", "POST /x", AuditOutcome.REFUSED)
     assert why in said
+
+
+def test_a_request_is_refused_though_the_audit_cannot_be_written(ask, accounts, monkeypatch, caplog):
+    async def answer(scope, receive, send):
+        await send({"type": "http.response.start", "status": 403, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+
+    def record(*_, **__):
+        raise StoreFailure("access.db: database or disk is full")
+
+    monkeypatch.setattr(accounts, "record", record)
+    recording = RefusalAuditMiddleware(answer, accounts=accounts)
+    assert ask(recording, "/x", client="192.0.2.1", state={}).status == 403
+    (line,) = caplog.records
+    assert line.getMessage() == (
+        "the audit does not have a refused request from 192.0.2.1: access.db: database or disk is full"
+    )
+    assert line.exc_info is None
 
 
 def test_why_is_said_by_who_knows_it(ask, tried):

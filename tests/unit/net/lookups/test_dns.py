@@ -11,8 +11,11 @@ import dns.rrset
 import pytest
 
 from gatepost.net.lookups.dns import DnsAnswer, DnsStatus, Resolver
+from gatepost.net.lookups.evaluation import look_up
 from gatepost.net.lookups.nameservers import Nameservers
 from gatepost.net.lookups.question import DnsResponse, LookupFailed, read_message
+from gatepost.net.tasks import spawn
+from gatepost.protocols.dns.lookups import Query
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -252,6 +255,43 @@ def test_equal_questions_are_asked_once_and_giving_up_hurts_nobody(nameserver: C
         return len(double.asked)
 
     assert lookup(nameserver(A), use) == 1
+
+
+def silent(*names: str) -> dict[str, str]:
+    return dict.fromkeys(names, "silent")
+
+
+def test_questions_about_senders_keep_no_other_waiting(nameserver: Callable[..., Any]) -> None:
+    """Who sends mail chooses whose nameservers we ask, and they may keep silent."""
+    names = [f"{number}.silent.example" for number in range(150)]
+
+    async def use(resolver: Resolver, double: Any) -> int:
+        by_strangers = [
+            spawn(look_up(resolver, Query(name, "TXT"), stranger=True), "by a stranger")
+            for name in (*names, "a.example")
+        ]
+        await asyncio.sleep(0.2)
+        # Not even about a name that strangers ask for as well, and whose turn has not come.
+        assert texts(await asyncio.wait_for(resolver.query("a.example", "A"), 5)) == ["192.0.2.1"]
+        asked = len(double.asked)
+        for task in by_strangers:
+            task.cancel()
+        return asked
+
+    assert lookup(nameserver(A, silent(*names)), use, timeout=30) <= 51
+
+
+def test_of_too_many_questions_about_senders_the_last_fail_at_once(nameserver: Callable[..., Any]) -> None:
+    names = [f"{number}.silent.example" for number in range(1001)]
+
+    async def use(resolver: Resolver, _: Any) -> list[str]:
+        tasks = [spawn(look_up(resolver, Query(name, "TXT"), stranger=True), "by a stranger") for name in names]
+        done, waiting = await asyncio.wait(tasks, timeout=1)
+        for task in waiting:
+            task.cancel()
+        return [task.result().failure for task in done]
+
+    assert lookup(nameserver(A, silent(*names)), use, timeout=30) == ["TXT of 1000.silent.example: no answer"]
 
 
 def test_close_ends_what_is_asked(nameserver: Callable[..., Any]) -> None:

@@ -200,7 +200,8 @@ CASES = [
     ({}, [{"name": "first", "recipient_domains": ["*"], "priority": 1}], "b.example", "'first' of contoso matches"),
     ({}, [{"name": "all", "recipient_domains": ["*"]}], "b.example", ""),
     ({}, [], "c.example", "no outbound connector of contoso matches recipient domain c.example"),
-    ({"recipient_domains": ["*"]}, [], "fabrikam.example", "no outbound connector of fabrikam matches"),
+    ({"recipient_domains": ["*"]}, [], "fabrikam.example", "another organization accepts the domain and decides"),
+    ({"recipient_domains": ["fabrikam.example"]}, [], "fabrikam.example", ""),
     ({"enabled": False}, [], "b.example", ""),
     ({"is_transport_rule_scoped": True}, [], "b.example", ""),
 ]
@@ -211,12 +212,14 @@ def test_where_the_mail_of_a_domain_goes(
     fields: dict[str, Any], others: list[dict[str, Any]], domain: str, why: str
 ) -> None:
     own = {"name": "out", "recipient_domains": ["b.example"]} | fields
-    fabrikam = {"accepted_domain": [{"name": "fabrikam.example"}]}
+    secret = {"name": "secret", "recipient_domains": ["*"]}
+    fabrikam = {"accepted_domain": [{"name": "fabrikam.example"}], "outbound_connector": [secret]}
     document = {"organization": {"contoso": {"outbound_connector": [own, *others]}, "fabrikam": fabrikam}}
     directory = Directory(parse(document))
     contoso = directory.organization("contoso")
     assert contoso is not None
     note = elsewhere(directory, contoso, contoso.outbound_connectors[0], domain)
     assert why in note
+    assert "secret" not in note
     assert note.startswith(f"mail to {domain} does not go by this connector: " if why else "")
     assert bool(note) is bool(why)

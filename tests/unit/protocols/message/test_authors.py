@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gatepost.protocols.message.authors import author_domains
+from gatepost.protocols.message.authors import addresses, author_domains
 
 LONG = ", ".join(f"a{at}@contoso.example" for at in range(1000))
 
@@ -56,6 +56,24 @@ FOUND: dict[str, tuple[str, ...] | None] = {
 @pytest.mark.parametrize("value", FOUND, ids=lambda value: repr(value[:40]))
 def test_the_domains_of_authors(value: str) -> None:
     assert author_domains(value) == FOUND[value]
+
+
+@pytest.mark.parametrize(
+    ("value", "listed"),
+    [
+        ('"Ann, B" <Ann@CONTOSO.example>, (x) "a b"@b.example', ("Ann@contoso.example", '"a b"@b.example')),
+        ("=?utf-8?q?boss=40evil=2Eexample=2C?= <ann@contoso.example>", ("ann@contoso.example",)),
+        ("ann@contoso.example, nobody", None),
+        ("", ()),
+    ],
+)
+def test_the_addresses_of_a_field(value: str, listed: tuple[str, ...] | None) -> None:
+    assert addresses(value) == listed
+
+
+def test_how_much_of_a_field_is_read() -> None:
+    assert addresses(LONG, most=len(LONG)) is not None
+    assert addresses(LONG, most=len(LONG) - 1) is None
 
 
 @given(st.text('ab@.,;:<>()"\\ \u00fc', max_size=30))

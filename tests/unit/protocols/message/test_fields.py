@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import base64
+import encodings
 import itertools
 
 import pytest
@@ -165,6 +167,20 @@ def test_subjects(name: str) -> None:
 )
 def test_encoded_words(text: str, decoded: str) -> None:
     assert decode_words(text) == decoded
+
+
+@pytest.mark.parametrize("charset", ["us-ascii", "ISO-8859-15", "Windows-1252", "koi8-u", "gb18030", "cp874", "l1"])
+def test_charsets_of_mail_are_known(charset: str) -> None:
+    letter = "\u20ac" if charset in {"ISO-8859-15", "Windows-1252", "cp874"} else "x"
+    written = base64.b64encode(letter.encode(charset)).decode()
+    assert decode_words(f"=?{charset}?b?{written}?=") == letter
+
+
+def test_unknown_charsets_leave_nothing_behind() -> None:
+    before = set(encodings._cache)
+    words = "".join(f"=?x-unknown-{number}?q?a?=" for number in range(50))
+    assert decode_words(words) == "a" * 50
+    assert set(encodings._cache) <= before | {"utf_8"}
 
 
 @given(

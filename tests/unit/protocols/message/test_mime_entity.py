@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from gatepost.protocols.message.mime_entity import (
     MimeMessage,
     base64_lines,
+    body_type,
     clear_signable,
     fields_of,
     multipart_signed,
@@ -145,3 +146,17 @@ def test_base64_has_short_lines(octets: bytes) -> None:
     assert lines.pop() == b""
     assert max(map(len, lines), default=0) <= 76
     assert base64.b64decode(b"".join(lines)) == octets
+
+
+@pytest.mark.parametrize(
+    ("message", "kind"),
+    [
+        (b"A: b\r\n\r\nc\r\n", "7BIT"),
+        ("A: b\r\n\r\n\u00fc\r\n".encode(), "8BITMIME"),
+        (b"A: b\n.\r\n\r\nc\r\n", "BINARYMIME"),
+        (b"A: b\r\n\r\nc\r", "BINARYMIME"),
+        (b"A: b\r\n\r\n\0\r\n", "BINARYMIME"),
+    ],
+)
+def test_the_body_type_of_a_message(message: bytes, kind: str) -> None:
+    assert body_type(message) == kind

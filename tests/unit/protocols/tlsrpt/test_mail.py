@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import encodings
 import gzip
 from email.message import EmailMessage
 
@@ -42,6 +43,13 @@ def test_where_a_report_may_be(raw: bytes) -> None:
     assert report_part(raw).rstrip(b"\n") == PACKED.rstrip(b"\n")
 
 
+def test_a_made_up_charset_of_a_name_leaves_nothing_behind() -> None:
+    before = set(encodings._cache)
+    head = b"Content-Type: application/zip\r\nContent-Disposition: attachment; filename*=x-made-up'en'a%2Ezip\r\n\r\n"
+    assert report_part(head + PACKED).rstrip(b"\n") == PACKED.rstrip(b"\n")
+    assert set(encodings._cache) == before
+
+
 @pytest.mark.parametrize(
     ("raw", "why"),
     [
@@ -53,10 +61,12 @@ def test_where_a_report_may_be(raw: bytes) -> None:
         (b"x" * (MAX_MAIL + 1), "more than 2097152 octets"),
         (
             b"".join(b"Content-Type: multipart/mixed; boundary=b%d\r\n\r\n--b%d\r\n" % (n, n) for n in range(5000)),
-            "cannot be read|has no part",
+            "more lines or parts than any",
         ),
+        (b"Content-Type: multipart/mixed; boundary=b\r\n\r\n" + b"\r\n" * 200_000, "more lines or parts than any"),
+        (b"Content-Type: multipart/mixed; boundary=b\r\n\r\n" + b"\r" * 200_001, "more lines or parts than any"),
     ],
-    ids=range(7),
+    ids=range(9),
 )
 def test_where_there_is_none(raw: bytes, why: str) -> None:
     with pytest.raises(ReportError, match=why):

@@ -162,9 +162,9 @@ def test_more_than_is_kept_is_counted_as_left_out() -> None:
     assert report.left_out == 1000 + 2
 
 
-def zipped(*files: tuple[str, bytes]) -> bytes:
+def zipped(*files: tuple[str, bytes], method: int = zipfile.ZIP_DEFLATED) -> bytes:
     target = io.BytesIO()
-    with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
+    with zipfile.ZipFile(target, "w", method) as archive:
         for name, data in files:
             archive.writestr(name, data)
     return target.getvalue()
@@ -173,6 +173,8 @@ def zipped(*files: tuple[str, bytes]) -> bytes:
 ENCRYPTED = bytearray(zipped(("r.json", b"{}")))
 ENCRYPTED[6] |= 1
 ENCRYPTED[ENCRYPTED.index(b"PK\x01\x02") + 8] |= 1
+DAMAGED_LZMA = bytearray(zipped(("r.json", b"{}" * 100), method=zipfile.ZIP_LZMA))
+DAMAGED_LZMA[DAMAGED_LZMA.index(b"r.json") + 16] ^= 0xFF
 UNKNOWN = bytearray(zipped(("r.json", b"{}" * 100)))
 UNKNOWN[8] = 99
 UNKNOWN[UNKNOWN.index(b"PK\x01\x02") + 10] = 99
@@ -180,8 +182,14 @@ UNKNOWN[UNKNOWN.index(b"PK\x01\x02") + 10] = 99
 
 @pytest.mark.parametrize(
     "data",
-    [b"{}", gzip.compress(b"{}"), zipped(("r.json", b"{}")), zipped(("d/", b""), ("d/r.json", b"{}"), ("other", b"x"))],
-    ids=range(4),
+    [
+        b"{}",
+        gzip.compress(b"{}"),
+        zipped(("r.json", b"{}")),
+        zipped(("d/", b""), ("d/r.json", b"{}"), ("other", b"x")),
+        zipped(("r.json", b"{}"), method=zipfile.ZIP_STORED),
+    ],
+    ids=range(5),
 )
 def test_what_it_may_be_packed_in(data: bytes) -> None:
     assert unpack(data) == b"{}"
@@ -199,10 +207,12 @@ def test_what_it_may_be_packed_in(data: bytes) -> None:
         (zipped(), "PK"),
         (zipped(("d/", b"")), "no file that can be read"),
         (bytes(ENCRYPTED), "no file that can be read"),
-        (bytes(UNKNOWN), "archive is damaged"),
+        (bytes(UNKNOWN), "no file that can be read"),
+        (bytes(DAMAGED_LZMA), "no file that can be read"),
+        (zipped(("bomb", b"0" * (4 * MAX_REPORT)), method=zipfile.ZIP_BZIP2), "no file that can be read"),
         (zipped(("r.json", b"{}" * 100))[:60], "archive is damaged"),
     ],
-    ids=range(11),
+    ids=range(13),
 )
 def test_what_cannot_be_unpacked(data: bytes, why: str) -> None:
     if why == "PK":  # an empty archive has another beginning: it is JSON to us, and none

@@ -10,12 +10,17 @@ from contextlib import closing
 import apsw
 import pytest
 
+from gatepost.manage.access.accounts import Accounts
+from gatepost.manage.access.principal import Role
+from gatepost.manage.access.records import Actor
+from gatepost.settings.store_url import SQLITE
 from gatepost.store.interface import StoreFailure
 from gatepost.store.sqlite import restore as module
 from gatepost.store.sqlite.backup import Backup
 from gatepost.store.sqlite.backup_archive import DirectorySource, DirectoryTarget
 from gatepost.store.sqlite.backup_manifest import UnusableBackup
 from gatepost.store.sqlite.restore import NotEmpty, Restore, check_empty, check_whole, stored_contents, verify
+from gatepost.store.storage import Storage
 
 LARGE = b"x" * (300 << 10)
 
@@ -69,6 +74,21 @@ def test_mail_may_be_held(backup, data):
     restore(backup, data, hold=True)
     with closing(apsw.Connection(str(data / "queue/0/q.db"))) as queue:
         assert queue.execute("SELECT sum(held), count(*) FROM delivery").get == (2, 2)
+
+
+def test_nobody_is_logged_in_by_a_session_of_then(shop, tmp_path, data):
+    accounts = Accounts(Storage(SQLITE, shop.path))
+    user = accounts.add_user("ann", Role.OWNER, "a long enough password", actor=Actor("root", ""))
+    secret = accounts.start_session(user, "192.0.2.1", "browser")
+    accounts.close()
+    root = tmp_path / "backup"
+    root.mkdir()
+    Backup(shop.path, DirectoryTarget(root), mailboxes=True, clock=time.time).run(version="0.1", hostname="mx1")
+    restore(root, data)
+    restored = Accounts(Storage(SQLITE, data))
+    assert restored.session(secret) is None
+    assert [one.name for one in restored.users()] == ["ann"]
+    restored.close()
 
 
 def test_nothing_is_restored_where_something_is(backup, data):

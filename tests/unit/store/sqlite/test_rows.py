@@ -88,6 +88,15 @@ def test_leases_take_what_is_due_the_oldest_first_and_no_more_than_was_asked(que
     assert [one.id for one in lease(queue, now=11.0)] == [4]
 
 
+def test_a_lease_does_not_expire(queue):
+    """However long its process stands still: only one that starts anew tries again what was leased."""
+    put(queue, delivery(next_at=5.0, last_error="451 later"))
+    assert len(lease(queue)) == 1
+    execute(queue, brought=[(10.0, ""), (10.0, "451")])
+    assert lease(queue, now=1e12) == []
+    assert (destinations(queue), earliest(queue, PARTNER)) == ([], 0.0)
+
+
 def test_what_is_returned_says_what_its_sender_is_told(queue):
     put(queue, delivery(next_at=5.0))
     queue.execute("""UPDATE delivery SET returned = '{"author":"olga","text":"Closed"}'""")

@@ -162,25 +162,6 @@ def test_what_an_earlier_version_sealed_is_looked_up_as_it_is_and_sealed_anew(tm
     assert {"by_trial", "by_handover"} <= set(indexes)
 
 
-def test_old_days_are_removed_by_a_running_writer(tmp_path, caplog):
-    caplog.set_level("INFO")
-    write_events(tmp_path, "7", [event(NOON)])  # of a writer that is no more
-    writer = TraceWriter(tmp_path, "0", interval=0.01, days=90)
-    writer.add([event(time.time())])
-    wait_for(lambda: [file.writer for file in trace_files(tmp_path)] == ["0"])
-    writer.close()
-    assert "2025-11-24.7.db is older than 90 days and was removed" in caplog.text
-
-
-def test_without_a_number_of_days_everything_is_kept(tmp_path):
-    write_events(tmp_path, "7", [event(0.0)])
-    writer = TraceWriter(tmp_path, "0", interval=0.01)
-    writer.add([event(time.time())])
-    wait_for(lambda: len(trace_files(tmp_path)) == 2)
-    writer.close()
-    assert trace_files(tmp_path)[0].name == "1970-01-01.7.db"
-
-
 def test_a_late_row_finds_its_sealed_day(tmp_path):
     for _ in range(2):
         writer = TraceWriter(tmp_path, "0", interval=60)

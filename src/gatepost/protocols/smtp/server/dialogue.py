@@ -29,6 +29,7 @@ from gatepost.protocols.smtp.server.events import (
 )
 from gatepost.protocols.smtp.server.input import BadLine, LineFault
 from gatepost.protocols.smtp.server.states import TABLE, State, out_of_order
+from gatepost.values import replace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -91,11 +92,10 @@ class Dialogue:
     """Where a session stands, and what was asked for in it so far.
 
     state: moves when an event is accepted or refused, and where `enter` says so. tls_active: set by `secured`.
-    authenticated: AUTH was accepted.
+    authenticated: AUTH was accepted. extensions: offered from now on; XCLIENT is only until it was accepted.
     """
 
     __slots__ = (
-        "_extensions",
         "_idle_commands",
         "_limits",
         "_mail",
@@ -104,12 +104,12 @@ class Dialogue:
         "_refusal",
         "_transactions",
         "authenticated",
+        "extensions",
         "state",
         "tls_active",
     )
 
     def __init__(self, extensions: Extensions, limits: SmtpLimits) -> None:
-        self._extensions = extensions
         self._limits = limits
         self._next = State.OPENING  # the state if the command in hand is accepted
         self._mail: MailParameters | None = None  # of the open transaction
@@ -117,6 +117,7 @@ class Dialogue:
         self._transactions = 0
         self._idle_commands = 0
         self._refusal = replies.MAIL_FIRST  # what made the state REFUSED
+        self.extensions = extensions
         self.state = State.OPENING
         self.tls_active = False
         self.authenticated = False
@@ -163,6 +164,9 @@ class Dialogue:
                 self._recipients = 0
             elif isinstance(event, (AuthEvent, AuthResponseEvent)):
                 self.authenticated = True
+            elif isinstance(event, XclientEvent):
+                # From here on it may be the client who speaks, through the host that has named it.
+                self.extensions = replace(self.extensions, xclient=False)
 
     def refuse(self, event: Event, reply: Reply) -> None:
         """The decision on an event is no."""
@@ -205,9 +209,9 @@ class Dialogue:
             verb = Verb(word)
         except ValueError:
             raise CommandError(replies.UNKNOWN_COMMAND) from None
-        if verb is Verb.AUTH and not self._extensions.auth:
+        if verb is Verb.AUTH and not self.extensions.auth:
             raise CommandError(replies.NOT_OFFERED)
-        if verb is Verb.XCLIENT and not self._extensions.xclient:
+        if verb is Verb.XCLIENT and not self.extensions.xclient:
             raise CommandError(replies.XCLIENT_REFUSED)
         octets = commands.parse_bdat(arguments)[0] if verb is Verb.BDAT else None
         if self.state is State.REFUSED and verb in _PIPELINED:
@@ -229,7 +233,7 @@ class Dialogue:
         return HelloEvent(str(verb), domain)
 
     def _on_starttls(self, arguments: str) -> StartTlsEvent:
-        if not self._extensions.starttls:
+        if not self.extensions.starttls:
             raise CommandError(replies.NOT_OFFERED)
         if self.tls_active:
             raise CommandError(replies.TLS_ACTIVE)
@@ -237,24 +241,24 @@ class Dialogue:
         return StartTlsEvent()
 
     def _on_auth(self, arguments: str) -> AuthEvent:
-        if not self._extensions.auth:
+        if not self.extensions.auth:
             raise CommandError(replies.NOT_OFFERED)
         if not self.tls_active:
             raise CommandError(auth.TLS_NEEDED)
         if self.authenticated:
             raise CommandError(auth.AUTHENTICATED_ALREADY)
         self._count_idle()
-        return AuthEvent(*auth.parse_auth(arguments, self._extensions.auth))
+        return AuthEvent(*auth.parse_auth(arguments, self.extensions.auth))
 
     def _on_xclient(self, arguments: str) -> XclientEvent:
-        if not self._extensions.xclient:
+        if not self.extensions.xclient:
             raise CommandError(replies.XCLIENT_REFUSED)
         self._count_idle()
         return XclientEvent(*commands.parse_xclient(arguments))
 
     def _may_send(self) -> None:
         """Where users are served, mail is taken only from them, and over TLS."""
-        if self._extensions.auth and not self.authenticated:
+        if self.extensions.auth and not self.authenticated:
             raise CommandError(auth.AUTHENTICATION_REQUIRED if self.tls_active else auth.STARTTLS_FIRST)
 
     def _on_mail(self, arguments: str) -> MailEvent:
@@ -263,7 +267,7 @@ class Dialogue:
             raise CommandError(replies.TOO_MANY_TRANSACTIONS)
         try:
             self._may_send()
-            path, parameters = commands.parse_mail(arguments, self._extensions, tls_active=self.tls_active)
+            path, parameters = commands.parse_mail(arguments, self.extensions, tls_active=self.tls_active)
         except CommandError as error:
             self.refuse_transaction(error.reply)
             raise
@@ -274,7 +278,7 @@ class Dialogue:
         if self._recipients > self._limits.recipients:
             raise CommandError(replies.TOO_MANY_RECIPIENTS)
         smtputf8 = self._mail is not None and self._mail.smtputf8
-        path, parameters = commands.parse_recipient(arguments, self._extensions, smtputf8=smtputf8)
+        path, parameters = commands.parse_recipient(arguments, self.extensions, smtputf8=smtputf8)
         return RecipientEvent(path, parameters)
 
     def _on_data(self, arguments: str) -> DataEvent:
@@ -286,7 +290,7 @@ class Dialogue:
     def _on_bdat(self, arguments: str) -> Chunk:
         """RFC 3030 section 2: whatever is said to the command, its octets follow and must be read."""
         octets, last = commands.parse_bdat(arguments)
-        if not self._extensions.chunking:
+        if not self.extensions.chunking:
             raise RefusedCommandError(replies.NOT_OFFERED, octets=octets)
         return Chunk(octets, last)
 

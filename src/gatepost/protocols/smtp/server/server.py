@@ -99,7 +99,6 @@ class Server:
         "_content_reply",
         "_dialogue",
         "_events",
-        "_extensions",
         "_held",
         "_hostname",
         "_input",
@@ -129,7 +128,6 @@ class Server:
         transcripts: what those of all sessions may take together.
         """
         self._hostname = hostname
-        self._extensions = extensions
         self._limits = limits
         self._stamp = stamp
         self._stamp_text = ""
@@ -468,7 +466,7 @@ class Server:
     def _answer_hello(self, event: HelloEvent) -> None:
         if event.verb == Verb.EHLO:
             # No stamp: a client would read it as a keyword.
-            self._output.append(_ehlo_reply(self._hostname, self._extensions, tls_active=self.tls_active))
+            self._output.append(_ehlo_reply(self._hostname, self._dialogue.extensions, tls_active=self.tls_active))
         else:
             self._reply(Reply(250, "", (self._hostname,)))
 
