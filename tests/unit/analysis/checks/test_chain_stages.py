@@ -204,7 +204,10 @@ WANTED = [
     (("mx1.contoso.example",), [("pass", "it is for mx1.contoso.example")]),
     (("a.mail.contoso.example",), [("pass", "it is for a.mail.contoso.example, by *.mail.contoso.example")]),
     (("a.b.mail.contoso.example",), [("fail", "it is not for a.b.mail.contoso.example")]),
-    (("mail.contoso.example", NAMES[0]), [("fail", "it is not for mail.contoso.example"), ("pass", f"it is for {NAMES[0]}")]),
+    (
+        ("mail.contoso.example", NAMES[0]),
+        [("fail", "it is not for mail.contoso.example"), ("pass", f"it is for {NAMES[0]}")],
+    ),
 ]
 
 

@@ -158,4 +158,6 @@ def test_a_hybrid_plan(speak, home):
 def test_a_value_of_another_type_than_an_option_has(speak):
     """click's own words, too."""
     for words in (("queue", "list", "--limit", "many"), ("history", "show", "x"), ("queue", "list", "--nonsense")):
-        assert english(speak(*words, code=2).output) == []
+        said = speak(*words, code=2).output
+        assert english(said) == []
+        assert "integer" not in said

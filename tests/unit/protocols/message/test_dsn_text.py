@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from gatepost.protocols.message.dsn_advice import NO_CERTIFICATE, RETURNED
 from gatepost.protocols.message.dsn_report import Advice, DsnAction, DsnActor, DsnHop, RedactedNotice
 from gatepost.protocols.message.dsn_text import human_text, redacted_text, subject_of
 from gatepost.protocols.message.fields import HeaderFacts
