@@ -116,7 +116,7 @@ def seven_bit(entity: bytes) -> bool:
 
 
 def body_type(message: bytes) -> str:
-    """What BODY= of MAIL says of a whole message (RFC 6152, RFC 3030).
+    """The type of a whole message for BODY= of MAIL (RFC 6152, RFC 3030).
 
     A header or body with a CR or LF of its own, or with NUL, is BINARYMIME: DATA would let the next server see another
     end of the message in it.

@@ -36,8 +36,9 @@ def mail(*parts: tuple[str, str, bytes]) -> bytes:
         mail(("application/zip", "x.zip", PACKED)),
         mail(("application/json", "other.json", b"no"), ("application/tlsrpt+gzip", "", PACKED)),
         b"Content-Type: application/tlsrpt+gzip\r\n\r\n" + PACKED.replace(b"\n", b"\n"),
+        b"Content-Type: application/zip; name=R.ZIP\r\n\r\n" + PACKED,
     ],
-    ids=range(6),
+    ids=range(7),
 )
 def test_where_a_report_may_be(raw: bytes) -> None:
     assert report_part(raw).rstrip(b"\n") == PACKED.rstrip(b"\n")
@@ -56,6 +57,7 @@ def test_a_made_up_charset_of_a_name_leaves_nothing_behind() -> None:
         (mail(), "has no part with a TLS report"),
         (mail(("application/octet-stream", "virus.exe", PACKED)), "has no part"),
         (mail(("text/plain", "r.json", PACKED)), "has no part"),
+        (b"Content-Type: application/zip\r\n\r\n" + PACKED, "has no part"),
         (mail(("application/tlsrpt+gzip", "", b"")), "has no part"),
         (b"", "has no part"),
         (b"x" * (MAX_MAIL + 1), "more than 2097152 octets"),
@@ -66,7 +68,7 @@ def test_a_made_up_charset_of_a_name_leaves_nothing_behind() -> None:
         (b"Content-Type: multipart/mixed; boundary=b\r\n\r\n" + b"\r\n" * 200_000, "more lines or parts than any"),
         (b"Content-Type: multipart/mixed; boundary=b\r\n\r\n" + b"\r" * 200_001, "more lines or parts than any"),
     ],
-    ids=range(9),
+    ids=range(10),
 )
 def test_where_there_is_none(raw: bytes, why: str) -> None:
     with pytest.raises(ReportError, match=why):
