@@ -238,7 +238,8 @@ def _left_out(part: Part) -> str:
             )
         case "accepted_domain":
             return f"{own(why)}. Until it is written by hand, mail for it is refused"
-    return why
+        case _:
+            return why
 
 
 def _imported(organization: str, parts: Sequence[Part]) -> Imported:
