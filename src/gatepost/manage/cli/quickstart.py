@@ -238,7 +238,7 @@ def _prompted(request: FirstAnswers, field: str, option: str, question: str, def
 
     def checked(text: str) -> FirstAnswers:
         several = isinstance(getattr(request, field), list)
-        answer = [word for word in text.split() if word != "none"] if several else text
+        answer: Any = [word for word in text.split() if word != "none"] if several else text
         answered = normalized(replace(request, **{field: answer}))
         whole = answered if answered.upstream else replace(answered, upstream=MAILBOXES)  # asked for later
         errors = [error.message for error in answer_errors(whole) if error.path == field]
