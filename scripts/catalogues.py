@@ -83,7 +83,9 @@ NOTES: Final = {
 """For translators, by text."""
 _DATE: Final = dt.datetime(2026, 11, 29, tzinfo=dt.UTC)
 _PLACEHOLDER: Final = re.compile(r"%(?:\((\w+)\)s|%)")
-_BRACES: Final = re.compile(r"(?<!\{)\{\w+(?:!r)?\}")  # click's
+_BRACES: Final = re.compile(
+    r"(?<!\{)\{(?!number_type\})\w+(?:!r)?\}"
+)  # click's; it has English alone for {number_type}
 _TAG: Final = re.compile(r"</?[a-z][^>]*>")
 _QUOTED: Final = re.compile(r'"[^"]*"')
 _WORD: Final = re.compile(r"[a-z]{3}")

@@ -94,9 +94,9 @@ def build(output: Path, *, fast: bool) -> Path:
 def run(*command: str) -> str:
     """A command's standard output; SystemExit if it fails."""
     environment = {**os.environ, "SOURCE_DATE_EPOCH": epoch(), "PYTHONHASHSEED": "0"}
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, cwd=ROOT, env=environment, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment, check=False)
     if done.returncode:
-        raise SystemExit(f"debian_package: {command[0]} ended with {done.returncode}")
+        raise SystemExit(f"{done.stderr}debian_package: {command[0]} ended with {done.returncode}")
     return done.stdout.strip()
 
 

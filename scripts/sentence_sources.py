@@ -14,7 +14,8 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from sentence_modules import OWN, OWN_NAMES, OWN_VALUES, UNSEEN, WIDE
+from sentence_exceptions import UNSEEN, WIDE
+from sentence_modules import OWN, OWN_NAMES, OWN_VALUES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -29,7 +30,10 @@ VARIANTS: Final = 24
 """Texts, at most, that one expression stands for; what stands for more is a value."""
 _WORDS: Final = re.compile(r"[A-Za-z]{2,}[,;:]? [A-Za-z(]|[A-Za-z]{3,}")
 _SENTENCE: Final = re.compile(r"[A-Za-z]{2,}.* ")
-_COMMAND: Final = re.compile(r"(?:gatepost|openssl|chown|mkdir|ss|du|delv|systemctl) |/|_25\._tcp|[a-z_]+=|[A-Z]+ /")
+_COMMAND: Final = re.compile(
+    r"(?:New-|Set-|Get-|Enable-|Test-|Restart-)\w|\$\w+ = |    -"
+    r"|(?:gatepost|openssl|chown|mkdir|ss|du|delv|systemctl) |/|_25\._tcp|[a-z_]+=|[A-Z]+ /"
+)
 _DATA: Final = re.compile(
     r".*\r\n.*|%\((?:domain|own|tlsrpt|name)\)s\. IN .*|_dmarc\..*|organization\.%.*|changeover: .*"
     r"|(?:From|Subject|TLS-Required): .*|application/.*|certificate changeover %.*|(?:%\(note\)s; )?forced: .*"
@@ -38,11 +42,11 @@ _DATA: Final = re.compile(
 )
 """Mails, records, names of fields, and notes that histories keep: no sentences, though they have several words."""
 _NO_TEXT: Final = re.compile(
-    "use_case|Meta|Cli|Form|quantity|getLogger|Cli|compile|replace|startswith|endswith|removeprefix|removesuffix|partition|rpartition|"
+    "use_case|Meta|Cli|Form|quantity|in_number|comment|_names|quoted|command|getLogger|Cli|compile|replace|startswith|endswith|removeprefix|removesuffix|partition|rpartition|"
     "split|strptime|strftime|debug|info|warning|error|exception|critical"
 )
 """Functions whose arguments are no sentences."""
-_FORMAT: Final = re.compile(r"\{(\w*)(?:!r)?\}")
+_FORMAT: Final = re.compile(r"\{(\w*)(?:!r)?(?::[^}]*)?\}")
 _FUNCTIONS: Final = (ast.FunctionDef, ast.AsyncFunctionDef)
 
 
@@ -170,8 +174,8 @@ def _is_no_text(child: ast.AST, node: ast.AST) -> bool:
             return child is node.returns or child in node.decorator_list
         case ast.arg() | ast.AnnAssign():
             return child is node.annotation
-        case ast.Call(args=[first, *_]) if _called(node) == "_rule":
-            return child is first
+        case ast.Call(args=[first, *others]) if _called(node) in {"_rule", "_lost"}:
+            return child is first or (_called(node) == "_lost" and child in others[1:])
         case _:
             return isinstance(node, ast.Call) and _NO_TEXT.fullmatch(_called(node)) is not None
 
@@ -287,6 +291,9 @@ def _nouns(tree: ast.Module) -> Iterator[tuple[str, str]]:
     """Numbers with their noun, in both forms."""
     pairs = {name: value.elts for name, value in _assigned(tree.body).items() if isinstance(value, ast.Tuple)}
     for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and _called(node) == "in_number":
+            one, many = _constants(node.args[1:])
+            yield one, many
         if isinstance(node, ast.Call) and _called(node) == "quantity":
             starred = [_name(each) for each in node.args[1:] if isinstance(each, ast.Starred)]
             named = [elements for name, elements in pairs.items() if name.strip("_").lower() in starred]

@@ -17,13 +17,18 @@ from __future__ import annotations
 
 import re
 import struct
+from contextlib import contextmanager
+from contextvars import ContextVar
+from datetime import UTC
 from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from gatepost.language import ENGLISH, SENTENCES, catalogue, catalogue_file, grouped, in_language, language
+from gatepost.times import local_times
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+    from datetime import tzinfo
 
 
 OWN: Final = "own_"
@@ -39,6 +44,7 @@ _NUMBER: Final = re.compile(r"-?\d{1,15}|-?\d{1,3}(?:,\d{3}){1,4}")
 _LABELLED: Final = re.compile(r"((?:connector|mail flow rule) (?:'[^']*'|\"[^\"]*\") of \S+) (.+)")
 """A reason that is put together of a label and what is said of that: of one form only, as both end anywhere."""
 _ENDS: Final = (".", ":")
+_zone: ContextVar[tzinfo] = ContextVar("zone", default=UTC)
 
 
 class Template(NamedTuple):
@@ -90,10 +96,24 @@ def template(text: str, singular: str = "") -> Template:
     return Template(text, tuple(literals), tuple(parts[1::2]), singular)
 
 
+@contextmanager
+def in_zone(zone: tzinfo) -> Iterator[None]:
+    """Until the end of the block, sentences tell times in that zone."""
+    token = _zone.set(zone)
+    try:
+        yield
+    finally:
+        _zone.reset(token)
+
+
 def ours(text: str) -> str:
-    """A sentence of ours in the language of the page; a text that is none as it is."""
+    """A sentence of ours in the language and the time zone of the page; a text that is none as it is."""
+    return text if not text or hasattr(text, "__html__") else local_times(_in_words(text), _zone.get())
+
+
+def _in_words(text: str) -> str:
     chosen = language()
-    if chosen == ENGLISH or not text or hasattr(text, "__html__"):
+    if chosen == ENGLISH:
         return text
     if (marked := catalogue(chosen).gettext(text)) != text:
         return marked

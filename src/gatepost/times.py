@@ -10,6 +10,7 @@ Elsewhere are forms that belong to one format: the date-time of RFC 5322 (`proto
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from functools import cache
 from typing import TYPE_CHECKING, Final, Literal
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 _FIRST: Final = -62135596800.0
 _LAST: Final = 253402300799.0
+_UTC_TIME: Final = re.compile(r"\b(\d{4}-\d{2}-\d{2} \d{2}:\d{2}(:\d{2})?)Z\b", re.ASCII)
 
 
 def utc(seconds: float) -> datetime:
@@ -85,6 +87,22 @@ def with_offset(text: str, zone: tzinfo) -> str:
         return text if at.tzinfo or zone is UTC else at.replace(tzinfo=zone).isoformat()
     except (ValueError, OverflowError):
         return text
+
+
+def local_times(text: str, zone: tzinfo) -> str:
+    """A sentence of ours, whose times are in UTC ("2026-11-24 16:12Z"), with them in that zone.
+
+    The time of a command, "2026-11-24T16:12Z", stays.
+    """
+    return text if zone is UTC else _UTC_TIME.sub(lambda match: _local(match, zone), text)
+
+
+def _local(match: re.Match[str], zone: tzinfo) -> str:
+    try:
+        seconds = datetime.fromisoformat(f"{match[1]}+00:00").timestamp()
+    except ValueError:
+        return match[0]
+    return second_text(seconds, zone) if match[2] else minute_text(seconds, zone)
 
 
 def _in_zone(seconds: float, zone: tzinfo) -> datetime:

@@ -108,7 +108,6 @@ def is_shown(mx: Gateway, leaf: Leaf) -> None:
     wait_until(
         lambda: body(openssl_s_client(mx.port).transcript) == body(leaf.chain.read_text()),
         f"new sessions see {leaf.chain.name}",
-        timeout=30,
     )
 
 
@@ -125,7 +124,7 @@ def test_a_changeover_from_staging_to_the_way_back(centre: AdminCentre, pair: tu
     path = f"{centre.url}/certificates/{number(staged)}/changeover"
     centre.log_in(page)
     page.get_by_role("link", name="Certificates").first.click()
-    assert page.get_by_role("row", name=HOST).get_by_text("Current").is_visible()
+    page.get_by_role("row", name=HOST).get_by_text("Current").wait_for()
     axe(page)
     add(page, centre, staged)
     page.wait_for_url(path)
@@ -137,11 +136,11 @@ def test_a_changeover_from_staging_to_the_way_back(centre: AdminCentre, pair: tu
     partner.check()
     how.fill("by telephone")
     tlsa = page.locator("#gate-tlsa")
-    tlsa.get_by_text("Failed").wait_for(timeout=60_000)
+    tlsa.get_by_text("Failed").wait_for()
     page.get_by_text("A check failed.").wait_for(timeout=90_000)
     assert (partner.is_checked(), how.input_value()) == (True, "by telephone"), "drawn anew, and lost"
     record = f"_25._tcp.{HOST}. IN TLSA 3 1 1 {pin(staged)}"
-    assert page.locator("#gate-tlsa code", has_text=record).first.is_visible()
+    page.locator("#gate-tlsa code", has_text=record).first.wait_for()
     axe(page)
     shot(page, "changeover-red")
 
@@ -154,7 +153,7 @@ def test_a_changeover_from_staging_to_the_way_back(centre: AdminCentre, pair: tu
     is_shown(centre.gateway, staged)
     page.reload()
     assert page.get_by_text("You can roll back for another 23 h").is_visible()
-    page.locator("#force").get_by_text("Presented", exact=True).wait_for(timeout=30_000)
+    page.locator("#force").get_by_text("Presented", exact=True).wait_for()
     axe(page)
     shot(page, "changeover-current")
 

@@ -104,7 +104,7 @@ def test_the_list_says_what_connectors_are_and_did(centre: AdminCentre, page: Pa
     centre.log_in(page, "/connectors")
     table = page.locator("#connectors")
     table.get_by_text("1 passed").first.wait_for()
-    assert table.get_by_text("1 would be held back").is_visible()
+    table.get_by_text("1 would be held back").wait_for()
     rows = table.locator("tbody tr").all_inner_texts()
     assert len(rows) >= 9
     (rehearsed,) = [row for row in rows if "clinic-out" in row]
@@ -148,13 +148,13 @@ def test_a_connector_is_shown_whole(centre: AdminCentre, page: Page) -> None:
     assert page.get_by_text("Not validated yet.").is_visible()
     report = page.locator("#report")
     report.get_by_text("Not ready to enforce: 1 of 1 message would have been held back").wait_for()
-    assert report.get_by_text("certificate-host-mismatch").is_visible()
+    report.get_by_text("certificate-host-mismatch").wait_for()
     page.locator("#mail").get_by_text("bob@clinic.example").wait_for()
     changes = page.locator("#changes")
     changes.get_by_text("outbound_connector['clinic-out']").wait_for()
     assert page.locator("#fields").get_by_text("mx.clinic.example", exact=True).is_visible()
     page.get_by_text("Show as CLI / TOML").click()
-    assert page.get_by_text("gatepost connector add outbound clinic-out --organization contoso").is_visible()
+    page.get_by_text("gatepost connector add outbound clinic-out --organization contoso").wait_for()
     look(page, "connector")
 
 
@@ -162,7 +162,7 @@ def test_a_connector_is_validated_live_and_the_list_knows(centre: AdminCentre, p
     centre.log_in(page, "/connectors/contoso/outbound/live-out")
     page.get_by_role("button", name="Validate").click()
     verdict = page.locator("#task-verdict")
-    verdict.wait_for(timeout=60_000)
+    verdict.wait_for()
     assert "Not validated: Name failed" in verdict.inner_text()
     assert "Fail" in page.locator("#task-name").inner_text()
     assert "What to do:" in page.locator("#task-name").inner_text()
@@ -179,13 +179,13 @@ def test_without_a_script_everything_is_there(scene: Scene, centre: AdminCentre,
         page = opened.new_page()
         centre.log_in(page, "/connectors")
         page.get_by_role("link", name="Count the mail of the last 7 days").click()
-        assert page.get_by_text("No mail").first.is_visible()
+        page.get_by_text("No mail").first.wait_for()
         page.get_by_role("link", name="plain-out").click()
         page.get_by_role("link", name="Read the trace").click()
-        assert page.get_by_text("no matching mail in this time").is_visible()
+        page.get_by_text("no matching mail in this time").wait_for()
         page.get_by_label("Send a test message to").fill("bob@plain.example")
         page.get_by_role("button", name="Validate").click()
-        page.get_by_text("validated: all 9 tasks succeeded").first.wait_for(timeout=60_000)
+        page.get_by_text("validated: all 9 tasks succeeded").first.wait_for()
     got = [one for one in scene.partner.messages if one.recipients == ("bob@plain.example",)]
     assert len(got) == 1
 
@@ -216,7 +216,7 @@ def test_what_a_rule_needs_is_not_removed(centre: AdminCentre, page: Page) -> No
     centre.log_in(page, "/connectors/contoso/outbound/bank-out")
     page.get_by_role("button", name="Remove…").click()
     dialog = page.get_by_role("dialog")
-    assert dialog.get_by_role("link", name="secrets").is_visible()
+    dialog.get_by_role("link", name="secrets").wait_for()
     axe(page)
     dialog.get_by_role("button", name="Remove", exact=True).click()
     page.get_by_text("cannot be removed, it is needed by").wait_for()
@@ -234,7 +234,7 @@ def test_a_name_with_a_slash_has_a_page_and_stays_text(centre: AdminCentre, page
     centre.log_in(page, "/connectors?q=lab")
     page.get_by_role("link", name=HOSTILE).click()
     page.locator("#changes").get_by_text("added").first.wait_for()
-    assert page.get_by_role("heading", name=HOSTILE).is_visible()
+    page.get_by_role("heading", name=HOSTILE).wait_for()
 
 
 @pytest.mark.parametrize(

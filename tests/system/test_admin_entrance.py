@@ -165,7 +165,7 @@ def test_a_session_begins_and_ends(centre: AdminCentre, page: Page) -> None:
     page.get_by_label("Name").fill(OWNER)
     page.get_by_label("Password").fill("wrong password wrong")
     page.get_by_role("button", name="Log in").click()
-    assert page.get_by_text("Incorrect user name or password.").is_visible()
+    page.get_by_text("Incorrect user name or password.").wait_for()
     axe(page)
     centre.log_in_by_form(page)
     (cookie,) = [one for one in page.context.cookies() if one["name"] == "__Host-gatepost"]

@@ -68,7 +68,7 @@ def test_a_person_asks_and_passes_the_answer_on(centre: AdminCentre, page: Page)
     others = page.locator("#inbound details")
     assert others.get_attribute("open") is None, "many that do not apply are folded"
     others.locator("summary").click()
-    assert page.get_by_text("'partner-19' of contoso").is_visible()
+    page.get_by_text("'partner-19' of contoso").wait_for()
     look(page, "explain-answer")
     address = page.locator("#share code").first.inner_text()
     page.goto(address)

@@ -10,6 +10,8 @@ from support.admin import AdminCentre, served
 from support.browser import axe, shot
 from support.scenes import connector, contoso, send
 
+from gatepost.testing.process import wait_until
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -38,22 +40,49 @@ def test_any_page_is_two_words_away(centre: AdminCentre, page: Page) -> None:
     page.wait_for_url("**/certificates")
     page.keyboard.press("Control+k")
     page.get_by_role("combobox", name="Go to").fill("bank.example")
-    assert page.locator("#palette [role=option]").all_inner_texts()[:2] == [
+    options = page.locator("#palette [role=option]")
+    assert options.all_inner_texts()[:2] == [
         "Message trace: search for “bank.example”",
         "Queue: search for “bank.example”",
-    ]
+    ], "at once, whatever the server finds"
     page.keyboard.press("ArrowDown")
     page.keyboard.press("ArrowDown")
+    options.get_by_text("Outbound connector, contoso").wait_for()
+    assert page.locator("#palette [aria-selected=true]").inner_text().startswith("Connectors"), "it stays chosen"
     page.keyboard.press("Enter")
     page.wait_for_url(re.compile(r"/connectors\?q=bank\.example$"))
     assert page.locator("main table tbody tr").count() == 1
+
+
+def test_what_has_a_name_is_opened_from_the_keyboard(centre: AdminCentre, page: Page) -> None:
+    centre.log_in(page)
+    options = page.locator("#palette [role=option]")
+    send(centre.gateway.port, "bob@away.example")
+    (event, *_) = wait_until(
+        lambda: centre.gateway.cli("trace", "search", "--recipient", "bob@away.example", json=True, expect=None).data,
+        "the trace has the message",
+    )
+    queue_id = event["message"]
+    for typed, kind, path in (
+        ("away.ex", "Outbound connector, contoso", "**/connectors/contoso/outbound/away.example"),
+        ("contoso.ex", "Domain, contoso", "**/domains/view/contoso/contoso.example"),
+        (queue_id, "Message", f"**/trace/{queue_id}"),
+    ):
+        page.keyboard.press("Control+k")
+        page.keyboard.type(typed)
+        options.first.get_by_text(kind, exact=True).wait_for()
+        if kind == "Message":
+            axe(page)
+            shot(page, "keys-found")
+        page.keyboard.press("Enter")
+        page.wait_for_url(path)
 
 
 def test_keys_are_listed_and_rows_are_walked(centre: AdminCentre, page: Page) -> None:
     centre.log_in(page)
     page.goto(f"{centre.url}/connectors")
     page.keyboard.press("?")
-    assert page.get_by_role("dialog", name="Keyboard shortcuts").is_visible()
+    page.get_by_role("dialog", name="Keyboard shortcuts").wait_for()
     axe(page)
     shot(page, "keys-help")
     page.keyboard.press("Escape")
@@ -80,7 +109,7 @@ def test_the_overview_renews_itself_while_somebody_is_there(centre: AdminCentre,
     before = page.locator("#now time").last.get_attribute("datetime")
     send(centre.gateway.port, "bob@away.example")
     page.mouse.move(10, 10)
-    with page.expect_response(lambda answer: answer.request.headers.get("hx-request") == "true", timeout=20_000):
+    with page.expect_response(lambda answer: answer.request.headers.get("hx-request") == "true"):
         page.clock.fast_forward(31_000)
     page.wait_for_function(
         "before => [...document.querySelectorAll('#now time')].at(-1).dateTime !== before", arg=before

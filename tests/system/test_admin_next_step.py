@@ -148,7 +148,7 @@ def test_the_overview_begins_with_what_to_do_first(centre: AdminCentre, page: Pa
     tenant = centre.token("read", name="tenant", organizations=("fabrikam",))
     assert centre.call("/api/v1/work", tenant)[2]["items"] == []
     items.nth(1).get_by_role("link", name="Open the oldest message").click()
-    assert page.url == f"{centre.url}/queue/{queue_id(centre, 'ann@bank.example')}"
+    page.wait_for_url(f"{centre.url}/queue/{queue_id(centre, 'ann@bank.example')}")
 
 
 def test_held_mail_says_who_holds_it_and_has_no_next_attempt(centre: AdminCentre, page: Page) -> None:
@@ -186,4 +186,17 @@ def test_anchors_that_vanish_are_named_in_the_queue_and_refused_when_saved(
     refused = server.cli("connector", "set", "bank.example", f"trust_anchors={other}", expect=2)
     assert "trust_anchors" in refused.stderr
     assert str(other) in refused.stderr
-    wait_until(lambda: "file-unusable" in server.cli("alarms", json=True, expect=None).stdout, "the alarm", timeout=100)
+    document = tmp_path / "resources.toml"
+    document.write_text(server.cli("export").stdout.replace(str(file), str(other)))
+    refused = server.cli("apply", "--file", str(document), expect=2)
+    assert "outbound_connector[0] 'bank.example'.trust_anchors" in refused.stderr
+    assert str(other) in refused.stderr
+    (alarm,) = wait_until(
+        lambda: [
+            one for one in server.cli("alarms", json=True, expect=None).data["alarms"] if one["kind"] == "file-unusable"
+        ],
+        "the alarm",
+        timeout=100,
+    )
+    assert "outbound connector 'bank.example' of contoso" in alarm["title"]
+    assert str(file) in alarm["detail"]

@@ -115,9 +115,9 @@ def test_the_queue_renews_itself_but_not_under_a_tick(centre: AdminCentre, page:
     rows.first.locator("input").uncheck()
     page.clock.run_for(2_000)
     rows.nth(2).wait_for()
-    assert page.get_by_text("Renewed every 30 seconds").is_visible()
+    page.get_by_text("Renewed every 30 seconds").wait_for()
     assert page.locator("details.columns").count() == 1
-    assert page.get_by_label("Select all shown").is_visible()
+    page.get_by_label("Select all shown").wait_for()
     axe(page)
 
 
@@ -127,7 +127,7 @@ def test_many_are_held_and_released_after_their_number_was_seen(centre: AdminCen
     page.get_by_label("Action", exact=True).select_option("hold")
     page.get_by_label("Apply to", exact=True).select_option("all")
     page.get_by_role("button", name="Continue").click()
-    assert page.get_by_text("2 deliveries of 2 messages will be held.").is_visible()
+    page.get_by_text("2 deliveries of 2 messages will be held.").wait_for()
     axe(page)
     assert waiting(centre, "held") == [], "nothing is done before the last question"
     page.get_by_label("Reason (recorded)").fill("ticket 12")
@@ -219,7 +219,7 @@ def test_mail_is_dropped_only_with_a_reason_and_content_read_only_on_record(cent
     page.get_by_role("button", name="Drop…").click()
     dialog = page.get_by_role("dialog", name="Drop this message")
     dialog.get_by_role("button", name="Drop", exact=True).click()
-    assert dialog.is_visible(), "the browser asks for the reason"
+    dialog.wait_for()  # the browser asks for the reason
     dialog.get_by_label("Reason (recorded)").fill("spam")
     dialog.get_by_role("button", name="Drop", exact=True).click()
     page.get_by_text("1 delivery dropped.").wait_for()

@@ -235,6 +235,10 @@ def test_on_paper_it_says_who_asked_and_what_is_not_counted(centre: AdminCentre,
         assert part in text
     assert page.locator("svg.picture").count() >= 5
     assert page.pdf(format="A4").startswith(b"%PDF")
+    page.emulate_media(media="print")
+    page.set_viewport_size({"width": 688, "height": 1000})  # what A4 has between the margins, in CSS pixels
+    assert page.locator(".heat thead th").count() > 28
+    assert page.evaluate("document.documentElement.scrollWidth") <= 688, "nothing is cut off, or made smaller to fit"
 
 
 def test_the_log_is_verified_and_exported_with_its_proof(

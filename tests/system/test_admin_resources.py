@@ -243,7 +243,7 @@ def test_an_authority_is_asked_from_its_page(centre: AdminCentre, page: Page) ->
     page.get_by_role("button", name="Request now").click()
     page.get_by_role("button", name="Request it").click()
     page.get_by_text("No certificate for mx1.contoso.example").wait_for()
-    assert page.get_by_text("cannot be reached").first.is_visible()
+    page.get_by_text("cannot be reached").first.wait_for()
     axe(page)
     shot(page, "acme-asked")
     events = centre.gateway.cli("audit", json=True).data
@@ -314,9 +314,9 @@ def _two_people(centre: AdminCentre, page: Page) -> None:
     page.get_by_role("button", name="Save").click()
     page.get_by_text("Another user changed this in the meantime.").wait_for()
     both = page.get_by_role("region", name="Conflicting changes")
-    assert both.get_by_text("X-Theirs").is_visible()
-    assert both.get_by_text("X-Mine").is_visible()
-    assert both.get_by_text("revision").is_visible(), "who changed it, and when"
+    both.get_by_text("X-Theirs").wait_for()
+    both.get_by_text("X-Mine").wait_for()
+    both.get_by_text("revision").wait_for()  # who changed it, and when
     assert both.get_by_text("untouched").count() == 0, "what only they changed is no question"
     axe(page)
     shot(page, "resources-conflict")

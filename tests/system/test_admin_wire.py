@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import re
+import select
 import socket
 import ssl
 import threading
-import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -221,8 +221,20 @@ def test_a_body_that_is_too_large_is_not_kept(centre: AdminCentre) -> None:
 
 
 def _pour(centre: AdminCentre, head: bytes, mebibytes: int, answers: list[str]) -> None:
+    """It listens all the while, and stops when it is answered: what is sent to a closed connection resets it."""
     chunk = b"100000\r\n" + b"x" * MEBI + b"\r\n"
-    answers.append(_said(centre, head, *[chunk] * mebibytes))
+    waiting, rest, said = head, iter([chunk] * mebibytes), b""
+    with _dial(centre) as link, contextlib.suppress(ConnectionError):
+        link.setblocking(False)
+        while not said:
+            waiting = waiting or next(rest, b"")
+            select.select([link], [link] if waiting else [], [], 60)
+            with contextlib.suppress(ssl.SSLWantReadError):
+                said = link.recv(65536)
+                break
+            with contextlib.suppress(ssl.SSLWantWriteError):
+                waiting = waiting[link.send(waiting) :]
+    answers.append(said.decode("latin-1"))
 
 
 def test_a_form_that_ends_halfway_is_not_acted_upon(centre: AdminCentre) -> None:
@@ -252,12 +264,10 @@ def test_a_thousand_connections_keep_nobody_out_and_delay_no_mail(centre: AdminC
             if number % 3 == 0:
                 with contextlib.suppress(OSError):
                     link.sendall(b"POST /login HTTP/1.1\r\nHost: localhost\r\nContent-Length: 50\r\n\r\na")
-        begun = time.monotonic()
-        send(centre.gateway.port, "ann@contoso.example", content=message("meanwhile"))
-        centre.gateway.wait_maildir("ann@contoso.example")
-        assert time.monotonic() - begun < 30, "generous: it takes milliseconds"
         here = _said(centre, _head("GET /login HTTP/1.1", CLOSE))
         assert here.startswith("HTTP/1.1 503 "), "who has a hundred gets no more"
         other = Person(centre, source="127.0.0.9").ask("/login")
         assert other.status == 200, "and others are let in"
+        send(centre.gateway.port, "ann@contoso.example", content=message("meanwhile"))
+        centre.gateway.wait_maildir("ann@contoso.example")
     wait_until(lambda: _said(centre, _head("GET /login HTTP/1.1", CLOSE)).startswith("HTTP/1.1 200"), "it is over")

@@ -108,23 +108,23 @@ def test_a_partner_is_tried_live_and_saved_in_rehearsal(
     way.to_partner("bank-out", "bank.example\n*.bank.example", f"127.0.0.1:{partner.port}", NAME)
     page.get_by_label("Send a test message to").fill("bob@bank.example")
     page.get_by_role("button", name="Validate").click()
-    page.locator("#task-verdict").get_by_text("all 9 tasks succeeded").wait_for(timeout=60_000)
+    page.locator("#task-verdict").get_by_text("all 9 tasks succeeded").wait_for()
     (mail,) = partner.wait_mails(1)
     assert mail.recipient == "bob@bank.example"
     way.go("Review")
     effects = page.locator("#effects")
-    effects.get_by_text("Show as CLI / TOML").wait_for(timeout=60_000)
+    effects.get_by_text("Show as CLI / TOML").wait_for()
     effects.get_by_text("Show as CLI / TOML").click()
     shown = effects.get_by_role("region", name="TOML").inner_text()
     axe(page)
-    assert page.locator("#main").get_by_text("validated: all 9 tasks succeeded").is_visible()
+    page.locator("#main").get_by_text("validated: all 9 tasks succeeded").wait_for()
     assert newest(centre) == before, "nothing was changed so far"
     page.get_by_label("Reason (recorded)").fill("the bank asked for it")
     page.get_by_role("button", name="Save connector").click()
     page.get_by_text("was saved as revision").wait_for()
     assert page.url.startswith(f"{centre.url}/connectors/contoso/outbound/bank-out")
     assert "gatepost connector add outbound bank-out" in page.locator("#made").inner_text()
-    assert page.locator("#validation").get_by_text("all 9 tasks succeeded").is_visible()
+    page.locator("#validation").get_by_text("all 9 tasks succeeded").wait_for()
     axe(page)
     shot(page, "wizard-saved")
 
@@ -156,7 +156,7 @@ def test_the_command_that_is_shown_makes_the_same(centre: AdminCentre, page: Pag
     page.get_by_label("Certificate name").fill("mail.bank.example")
     way.go("Validation")
     page.get_by_role("button", name="Validate").click()
-    page.locator("#task-verdict").wait_for(timeout=60_000)
+    page.locator("#task-verdict").wait_for()
     way.go("Review")
     page.get_by_label("Enforced").check()
     page.get_by_role("button", name="Save connector").click()
@@ -195,7 +195,7 @@ def test_a_smart_host_with_a_log_in(centre: AdminCentre, page: Page) -> None:
     assert not page.get_by_label("Client ID").is_visible()
     page.get_by_role("button", name="Continue").click()
     page.get_by_role("alert").get_by_text("Enter the user name.").wait_for()
-    assert page.get_by_role("alert").get_by_text("only where the smart host proves its name").is_visible()
+    page.get_by_role("alert").get_by_text("only where the smart host proves its name").wait_for()
     look(page, "wizard-login-wrong")
     page.get_by_label("Yes, with an access token").check()
     look(page, "wizard-login-token")
@@ -204,7 +204,7 @@ def test_a_smart_host_with_a_log_in(centre: AdminCentre, page: Page) -> None:
     page.get_by_label("User name", exact=True).fill("gate@contoso.example")
     look(page, "wizard-login")
     way.go("Validation")
-    assert page.get_by_text("the secret is not stored").is_visible()
+    page.get_by_text("the secret is not stored").wait_for()
     way.go("Review")
     assert page.get_by_label("In rehearsal").count() == 0
     assert page.get_by_label("Enforced").is_checked()
@@ -309,10 +309,10 @@ def test_a_partner_that_fails_can_be_saved_and_is_shown_so(
     way = Way(page)
     way.to_partner("failing-out", "failing.example", partner.address, NAME)
     page.get_by_role("button", name="Validate").click()
-    page.locator("#task-verdict").get_by_text("Not validated: Name failed").wait_for(timeout=60_000)
+    page.locator("#task-verdict").get_by_text("Not validated: Name failed").wait_for()
     axe(page)
     way.go("Review")
-    assert page.get_by_text("Not validated", exact=True).is_visible()
+    page.get_by_text("Not validated", exact=True).wait_for()
     page.get_by_label("Disabled").check()
     page.get_by_role("button", name="Save connector").click()
     page.locator("#made").wait_for()
@@ -332,7 +332,7 @@ def test_a_partners_own_authority_is_trusted_once_it_was_confirmed(
     way = Way(page)
     way.to_partner("own-out", "own.example", partner.address, NAME)
     page.get_by_role("button", name="Validate").click()
-    page.locator("#task-verdict").get_by_text("Not validated").wait_for(timeout=60_000)
+    page.locator("#task-verdict").get_by_text("Not validated").wait_for()
     page.get_by_role("button", name="trust the issuer that was seen").click()
     issuer = x509.load_pem_x509_certificate(own.intermediate.read_bytes())
     page.get_by_text(issuer.fingerprint(hashes.SHA256()).hex(":").upper()).wait_for()
@@ -343,7 +343,7 @@ def test_a_partners_own_authority_is_trusted_once_it_was_confirmed(
     page.get_by_role("button", name="Trust this issuer for this connector").click()
     page.get_by_text("The issuer is trusted by the new connector").wait_for()
     page.get_by_role("button", name="Validate").click()
-    page.locator("#task-verdict").get_by_text("Validated").wait_for(timeout=60_000)
+    page.locator("#task-verdict").get_by_text("Validated").wait_for()
     way.go("Review")
     page.get_by_role("button", name="Save connector").click()
     page.locator("#made").wait_for()
@@ -366,7 +366,7 @@ def test_without_a_script_it_is_the_same_way(
         way = Way(page)
         way.to_partner("plain-out", "plain.example", partner.address, NAME)
         page.get_by_role("button", name="Validate").click()
-        page.get_by_text("all 8 tasks succeeded").wait_for(timeout=60_000)
+        page.get_by_text("all 8 tasks succeeded").wait_for()
         way.go("Review")
         page.get_by_role("link", name="Re-evaluate the mail of the last 7 days").click()
         page.get_by_text("Show as CLI / TOML").wait_for()
@@ -430,20 +430,25 @@ def status_of(asked: urllib.request.Request) -> int:
 def test_tasks_run_and_end_one_after_the_other(
     centre: AdminCentre, page: Page, sink: Callable[..., Sink], pki: Pki
 ) -> None:
-    delays = {"CONNECT": 1.0, "EHLO": 0.7, "STARTTLS": 1.0}
-    slow = sink(certificate=pki.leaf(NAME), behaviour=Behaviour(delays=delays))
+    slow = sink(certificate=pki.leaf(NAME), behaviour=Behaviour(holds=frozenset({"CONNECT"})))
     centre.log_in(page, "/connectors")
     page.goto(f"{centre.url}{START}")
     Way(page).to_partner("slower-out", "slower.example", slow.address, NAME)
     page.get_by_role("button", name="Validate").click()
-    for name, ended in (("ehlo", "connect"), ("starttls", "ehlo"), ("certificate", "tls-handshake")):
-        page.locator(f"#task-{name}.running").wait_for(timeout=20_000)
-        assert page.locator(f"#task-{ended}.pass").is_visible()
-        assert page.locator("#task-revocation.waiting").is_visible()
+    # The partner keeps each answer back until the page has shown that it is waited for.
+    for name, ended, held in (
+        ("ehlo", "connect", "STARTTLS"),
+        ("starttls", "ehlo", "EHLO"),
+        ("certificate", "tls-handshake", ""),
+    ):
+        page.locator(f"#task-{name}.running").wait_for()
+        page.locator(f"#task-{ended}.pass").wait_for()
+        page.locator("#task-revocation.waiting").wait_for()
         if name == "starttls":
             assert "220 " in page.locator("#task-ehlo").inner_text()
             shot(page, "validation-live")
-    page.locator("#task-verdict").get_by_text("all 8 tasks succeeded").wait_for(timeout=60_000)
+        slow.behaviour = Behaviour(holds=frozenset({held}))
+    page.locator("#task-verdict").get_by_text("all 8 tasks succeeded").wait_for()
     assert page.locator(".task.running, .task.waiting:not(#task-test-message)").count() == 0
     page.get_by_text("SMTP transcript with 127.0.0.1").click()
     said = page.get_by_role("region", name="SMTP transcript with 127.0.0.1").inner_text()
@@ -476,7 +481,7 @@ def test_a_client_that_would_come_is_tried_before_an_inbound_connector_is_saved(
     page.get_by_label("IP address").fill("192.0.2.7")
     page.get_by_label("Sender").fill("eve@clinic.example")
     page.get_by_role("button", name="Validate").click()
-    page.locator("#task-presented.pass").wait_for(timeout=60_000)
+    page.locator("#task-presented.pass").wait_for()
     assert "with CN=mail.clinic.example" in page.locator("#task-presented").inner_text()
     look(page, "validation-inbound")
     way.go("Review")

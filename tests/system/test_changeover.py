@@ -129,7 +129,7 @@ def shows(mx: Gateway, leaf: Leaf) -> bool:
 
 
 def is_shown(mx: Gateway, leaf: Leaf) -> None:
-    wait_until(lambda: shows(mx, leaf), f"new sessions see {leaf.chain.name}", timeout=30)
+    wait_until(lambda: shows(mx, leaf), f"new sessions see {leaf.chain.name}")
 
 
 class Secured(RawClient):
@@ -248,7 +248,7 @@ def test_a_missing_record_refuses_whenever_it_is_tried(
     refused = changeover(mx, "switch", new, expect=1)
     assert f"_25._tcp.{pair.host}. IN TLSA 3 1 1 {pin(pair.next)}" in refused.stdout
     changeover(mx, "switch", new, "--at", "2s")
-    wait_until(lambda: "did not: tlsa:" in mx.log(), "the log says that it was not switched", timeout=15)
+    wait_until(lambda: "did not: tlsa:" in mx.log(), "the log says that it was not switched")
     (row,) = changeover(mx, "status", json=True).data
     assert (row["certificate"]["state"], row["certificate"]["switch_at"]) == ("next", None)
     assert row["held"].startswith("tlsa: ")

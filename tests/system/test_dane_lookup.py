@@ -104,9 +104,9 @@ def lab(signed_dns: Callable[..., SignedDns]) -> SignedDns:
     return signed_dns(ZONES)
 
 
-def ask[T](lab: SignedDns, use: Callable[[Resolver], Awaitable[T]], *, trust_ad: bool = True) -> T:
+def ask[T](lab: SignedDns, use: Callable[[Resolver], Awaitable[T]], *, trust_ad: bool = True, seconds: float = 30) -> T:
     async def run() -> T:
-        resolver = Resolver(Nameservers([lab.address], timeout=3, attempts=1, trust_ad=trust_ad))
+        resolver = Resolver(Nameservers([lab.address], timeout=seconds, attempts=1, trust_ad=trust_ad))
         try:
             return await use(resolver)
         finally:
@@ -175,5 +175,5 @@ def test_who_cannot_be_asked_is_waited_for(signed_dns: Callable[..., SignedDns])
         lab.silence()
         return await TlsaFinder(resolver).find(addresses)
 
-    lookup = ask(lab, attempt)
+    lookup = ask(lab, attempt, seconds=5)
     assert (lookup.status, lookup.bogus) == (TlsaStatus.FAILED, False), lookup.detail

@@ -89,7 +89,7 @@ def _client(port: int, records: list[bytes]) -> str:
         command += ["-dane_tlsa_domain", NAME, "-verify_return_error"]
     for record in records:
         command += ["-dane_tlsa_rrdata", f"{record[0]} {record[1]} {record[2]} {record[3:].hex()}"]
-    done = subprocess.run(command, input=b"", capture_output=True, timeout=20, check=False)
+    done = subprocess.run(command, input=b"", capture_output=True, timeout=60, check=False)
     return (done.stdout + done.stderr).decode(errors="replace")
 
 

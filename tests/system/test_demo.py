@@ -9,11 +9,11 @@ import os
 import re
 import signal
 import subprocess
-import time
 from pathlib import Path
 
 import pytest
 from support.debian import need
+from support.pace import Pace
 from support.process import BIN
 
 from gatepost.testing.process import Folder
@@ -28,15 +28,20 @@ OUTCOMES = [
 ]
 
 
-@pytest.mark.timeout(90)
+@pytest.mark.timeout(300)
 def test_the_demonstration_tells_five_outcomes_and_ends() -> None:
     need("root")  # with Postfix as the partner, which only root may start
-    begun = time.monotonic()
-    run = subprocess.run(
-        [BIN / "gatepost", "demo"], capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=80, check=False
-    )
+    with Pace() as pace:
+        run = subprocess.run(
+            [BIN / "gatepost", "demo"],
+            capture_output=True,
+            text=True,
+            stdin=subprocess.DEVNULL,
+            timeout=280,
+            check=False,
+        )
     assert run.returncode == 0, run.stdout + run.stderr
-    assert time.monotonic() - begun < 60
+    assert pace.took_less_than(60), pace
     assert "Traceback" not in run.stderr
     parts = re.split(r"^  \d  ", run.stdout, flags=re.MULTILINE)[1:]
     assert len(parts) == len(OUTCOMES), run.stdout
@@ -49,23 +54,28 @@ def test_the_demonstration_tells_five_outcomes_and_ends() -> None:
     assert "to open it, run: make demo KEEP=1\n" in run.stdout
 
 
-@pytest.mark.timeout(150)
+@pytest.mark.timeout(300)
 def test_the_demonstration_of_nodes_loses_nothing_and_leaves_nothing() -> None:
     need("root", "postgresql")
     place = Folder("place")
     command = [BIN / "gatepost", "demo", "--nodes", "3"]
     environment = os.environ | {"TMPDIR": str(place.path)}
-    begun = time.monotonic()
     try:
-        run = subprocess.run(
-            command, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=140, check=False, env=environment
-        )
+        with Pace() as pace:
+            run = subprocess.run(
+                command,
+                capture_output=True,
+                text=True,
+                stdin=subprocess.DEVNULL,
+                timeout=280,
+                check=False,
+                env=environment,
+            )
         assert list(place.path.iterdir()) == []
     finally:
         place.remove()
     assert run.returncode == 0, run.stdout + run.stderr
-    is_busy = os.getloadavg()[0] > 2 * (os.cpu_count() or 1)
-    assert time.monotonic() - begun < 60 or is_busy
+    assert pace.took_less_than(60), pace
     assert "Traceback" not in run.stderr
     told = run.stdout
     assert [f"mx{number} took message {number}, mx{number} delivered it" in told for number in (1, 2, 3)] == [True] * 3

@@ -139,7 +139,7 @@ def test_workers_share_what_they_remember(gateway: Callable[..., Gateway], partn
     if server.is_on_postgres:
         time.sleep(4)  # until every worker has read it
     strip(partner)
-    numbers = iter(range(200))
+    numbers = iter(range(2000))
 
     def both_workers_wrote_their_traces() -> bool:
         send(server.port, BOB, content=message(f"held {next(numbers)}"))

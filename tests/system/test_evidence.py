@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from support.drills import drill
 from support.gateway import Gateway
 from support.process import run_gatepost
 from support.scenes import connector, contoso, send
@@ -85,7 +86,7 @@ def scene(pki: Pki) -> Iterator[Scene]:
             gateway.start()
             play(gateway)
             for _ in range(2):
-                gateway.cli("connector", "drill", BAD, expect=None)  # a command's entry, just before the stop
+                drill(gateway, BAD)  # a command's entry, just before the stop
             gateway.stop()
             yield Scene(gateway, leaf.sha256)
 

@@ -55,7 +55,7 @@ def attacked(pki: Pki, rates: dict[str, Any]) -> Iterator[Gateway]:
 def partners_mail(gateway: Gateway) -> float:
     """Seconds for a message over TLS, in a connection of its own."""
     begun = time.monotonic()
-    with smtplib.SMTP("127.0.0.1", gateway.port, timeout=30, source_address=(PARTNER, 0)) as client:
+    with smtplib.SMTP("127.0.0.1", gateway.port, timeout=60, source_address=(PARTNER, 0)) as client:
         client.starttls(context=blind_context())
         client.sendmail("bob@partner.example", [ANN], message("partner", sender="bob@partner.example"))
     return time.monotonic() - begun
@@ -78,7 +78,7 @@ def answered(gateway: Gateway) -> int:
 
 def metrics(gateway: Gateway) -> dict[str, float]:
     address = tomllib.loads(gateway.config.read_text())["metrics"]["address"]
-    with urllib.request.urlopen(f"http://{address}/metrics", timeout=5) as response:
+    with urllib.request.urlopen(f"http://{address}/metrics", timeout=60) as response:
         lines = response.read().decode().splitlines()
     return {name: float(value) for name, _, value in (line.rpartition(" ") for line in lines if line[:1] != "#")}
 
@@ -86,18 +86,20 @@ def metrics(gateway: Gateway) -> dict[str, float]:
 def test_a_flood_is_limited_and_shown_and_the_partner_is_never_refused(pki: Pki) -> None:
     """With a mark that any work reaches, so that it does not depend on the machine."""
     with attacked(pki, {"connections": 600, "delay_mark": "1ms", "commit_mark": "1ms"}) as gateway:
-        flooder, ended = flood(gateway, 3), time.monotonic() + 3
-        while time.monotonic() < ended:
+        begun = time.monotonic()
+        flooder = flood(gateway, 3)
+        while time.monotonic() < begun + 3:
             partners_mail(gateway)
         seen = json.loads(flooder.communicate(timeout=60)[0])
-        assert 0 < seen["handshakes"] <= 3 * 10 + 20 + 10, "ten a second, two seconds' worth at once"
+        lasted = time.monotonic() - begun  # three seconds, and what a busy machine adds
+        assert 0 < seen["handshakes"] <= lasted * 10 + 20 + 10, "ten a second, two seconds' worth at once"
         assert seen["refused"] > seen["handshakes"]
         wait_until(lambda: answered(gateway) in {220, 421}, "strangers are answered again")
         wait_until(lambda: 'scope="all"' in str(metrics(gateway)), "the metric")
         assert metrics(gateway)['gatepost_limited_total{limit="connections",scope="all"}'] > 0
         wait_until(lambda: metrics(gateway)['gatepost_load_level{worker="0"}'] >= 1, "the level")
-        assert "unknown clients may do" in gateway.cli("status").stdout
-        wait_until(lambda: "overload" in gateway.cli("alarms", expect=None).stdout, "the alarm", timeout=30)
+        wait_until(lambda: "unknown clients may do" in gateway.cli("status").stdout, "the status to say so")
+        wait_until(lambda: "overload" in gateway.cli("alarms", expect=None).stdout, "the alarm")
         assert gateway.trace(event="REFUSE", peer=PARTNER) == []
 
 

@@ -76,7 +76,7 @@ class Sender:
         return 0
 
     def _session(self, most: int, size: int) -> int:
-        with smtplib.SMTP("127.0.0.1", self._port, timeout=30) as client:
+        with smtplib.SMTP("127.0.0.1", self._port, timeout=60) as client:
             for _ in range(most):
                 self.tried += 1
                 subject = f"full-{self.tried}"
@@ -96,7 +96,7 @@ def empty(server: Gateway) -> bool:
     return bool(server.cli("queue", "list", json=True).data == [])
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(480)
 def test_mail_is_taken_again_after_the_queue_has_filled_the_disk(
     on_disk: Callable[[Sink], Gateway], sink: Callable[..., Sink], disk: Path
 ) -> None:
@@ -108,9 +108,9 @@ def test_mail_is_taken_again_after_the_queue_has_filled_the_disk(
     assert sender.send(5000) == 452
     assert len(sender.taken) > 500
     partner.start()
-    wait_until(lambda: empty(server), "the queue to run empty", timeout=90)
+    wait_until(lambda: empty(server), "the queue to run empty", timeout=240)
     assert arrived(partner) == Counter(sender.taken)
-    wait_until(lambda: sender.send(1) == 0, "mail to be taken again", timeout=60)
+    wait_until(lambda: sender.send(1) == 0, "mail to be taken again")
     shard = disk / "data/queue/0"
     wait_until(lambda: sum(one.stat().st_blocks for one in shard.iterdir()) * 512 < 80 << 20, "smaller files")
     server.stop()
@@ -134,7 +134,7 @@ def test_a_disk_that_others_filled_delivers_what_it_has(
     running.callback(filler.remove)
     filler.start()
     print({path.name: path.stat().st_blocks * 512 for path in (disk / "data/queue/0").iterdir() if path.is_file()})
-    wait_until(lambda: sender.send(1) == 452, "452 on a full disk", timeout=5)
+    wait_until(lambda: sender.send(1) == 452, "452 on a full disk")
     partner.start()
     if killed:
         partner.wait_messages(15, timeout=60)

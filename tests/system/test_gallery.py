@@ -69,10 +69,10 @@ def test_nobody_is_kept_out_of_dialogs_and_menus(page: Page, url: str) -> None:
     page.set_viewport_size(PHONE)
     page.goto(url)
     page.get_by_text("Menu", exact=True).click()
-    assert page.get_by_role("link", name="Connectors").first.is_visible()
+    page.get_by_role("link", name="Connectors").first.wait_for()
     axe(page)
     page.get_by_role("button", name="Return…").click()
-    assert page.get_by_role("dialog", name="Return the message to its sender").is_visible()
+    page.get_by_role("dialog", name="Return the message to its sender").wait_for()
     axe(page)
     shot(page, "gallery-dialog")
 
@@ -136,7 +136,7 @@ def test_filters_fold_on_a_telephone(browser: Browser, url: str, *, scripts: boo
         assert fold.is_visible()
         assert not any(field.is_visible() for field in fields.all())
         fold.click()
-        assert fields.first.is_visible()
+        fields.first.wait_for()
         page.goto(f"{url}?q=x")
         assert fields.first.is_visible(), "a filter that is in use is seen"
         page.set_viewport_size(DESKTOP)
@@ -256,7 +256,7 @@ def test_menus_close(page: Page, url: str) -> None:
     menu = page.locator("[data-menu]").first
     for close in (lambda: page.keyboard.press("Escape"), lambda: page.mouse.click(1000, 120)):
         menu.locator("summary").click()
-        assert menu.get_by_role("link", name="contoso").is_visible()
+        menu.get_by_role("link", name="contoso").wait_for()
         close()
         assert not menu.get_by_role("link", name="contoso").is_visible()
     menu.locator("summary").click()
@@ -291,7 +291,7 @@ def test_a_chart_leads_to_the_rows_of_its_table(page: Page, url: str) -> None:
     table = page.get_by_role("region", name="Messages by protection")
     assert not table.is_visible()
     page.get_by_text("Data table").first.click()
-    assert table.is_visible()
+    table.wait_for()
 
 
 def test_a_page_works_without_a_script(browser: Browser, url: str) -> None:

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from gatepost.testing.sink import Sink
 
 NAME = "mx.partner.example"
-QUICK: dict[str, Any] = {"queue": {"retry": ["1s"]}, "outbound": {"handshake_timeout": "2s"}}
+QUICK: dict[str, Any] = {"queue": {"retry": ["1s"]}}
+IMPATIENT = QUICK | {"outbound": {"handshake_timeout": "3s"}}  # only with who never answers
 DEMANDS = {
     "opportunistic": {},
     "cleartext after a failed handshake": {"cleartext": "after-failed-handshake"},
@@ -44,7 +45,7 @@ def test_a_path_too_narrow_for_a_post_quantum_key_share(
             connector(domains[name], path.address, **fields, **(trusting if "tls_domain" in fields else {}))
             for name, fields in DEMANDS.items()
         ]
-        server = gateway(contoso(outbound=connectors), settings=QUICK)
+        server = gateway(contoso(outbound=connectors), settings=IMPATIENT if how == "silent" else QUICK)
         for domain in domains.values():
             send(server.port, f"bob@{domain}")
         found = outcomes(server, {f"bob@{domain}": "SEND" for domain in domains.values()})

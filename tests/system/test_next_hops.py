@@ -58,12 +58,15 @@ def deferrals(server: Gateway) -> list[dict[str, Any]]:
 @pytest.mark.parametrize("workers", [1, 2])
 def test_three_hundred_domains_behind_one_relay(gateway: Callable[..., Gateway], workers: int) -> None:
     """The limit is that of the relay and of the node, and every domain's mail arrives at once."""
-    relay = Relay(seconds=0.05)
+    relay = Relay(seconds=3)
     with Relays(relay) as relays:
         server = gateway(by(relay), settings={"server": {"workers": workers}})
-        submit(server, domains(300), sessions=6)  # which the kernel deals out to workers
+        submit(server, domains(12), sessions=6)  # which the kernel deals out to workers
+        wait_until(lambda: relay.most >= 4, "several connections while the first are busy")
+        relay.seconds = 0.05
+        submit(server, domains(300)[12:], sessions=6)
         wait_taken(relays, 300)
-        assert 4 <= relay.most <= 20
+        assert relay.most <= 20
         assert relays.taken == dict.fromkeys(domains(300), 1)
         assert deferrals(server) == []
 
@@ -110,10 +113,10 @@ def test_a_dead_relay_is_probed_once_whatever_is_behind_it(gateway: Callable[...
         assert dead.connections < 5
         with smtplib.SMTP("127.0.0.1", server.port, timeout=60) as client:
             client.sendmail("ann@contoso.example", [domains(1)[0]], message("by rule"))
-        wait_until(lambda: healthy.taken.total() == 1, "the rule's mail at the other relay", timeout=5)
+        wait_until(lambda: healthy.taken.total() == 1, "the rule's mail at the other relay")
         dead.places = 1000
         server.cli("queue", "retry", "--domain", "d7.example", expect=0)
-        wait_until(lambda: relays.taken[domains(8)[7]] == 1, "the retried mail", timeout=10)
+        wait_until(lambda: relays.taken[domains(8)[7]] == 1, "the retried mail")
 
 
 def test_every_message_arrives_once_through_relays_that_fail_at_random(gateway: Callable[..., Gateway]) -> None:
@@ -127,7 +130,7 @@ def test_every_message_arrives_once_through_relays_that_fail_at_random(gateway: 
         seconds = time.monotonic() - begun
         time.sleep(0.5)
         assert relays.taken == dict.fromkeys(recipients, 1)
-        assert relays.most <= 20 + 1  # one may have said QUIT and not be gone yet
+        assert relays.most <= 20
         share = healthy.taken.total() / MESSAGES
         expected = expected_share(flaky.failed / flaky.tries, poor.failed / poor.tries)
         print(
@@ -155,7 +158,7 @@ def test_every_recipient_of_a_shared_message_is_served_once(gateway: Callable[..
         wait_taken(relays, 20 * messages)
         time.sleep(0.5)
         assert relays.taken == dict.fromkeys([one for group in groups for one in group], 1)
-        assert relays.most <= 20 + 1
+        assert relays.most <= 20
         begun = sum(relay.tries for relay in relays.relays)
         print(
             f"{messages} messages to 20 domains in {begun} transactions, "

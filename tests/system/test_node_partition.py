@@ -67,6 +67,7 @@ def test_nodes_that_share_a_database_do_not_need_each_other() -> None:
             "url": server.database(by_socket=True),
             "master_key": f"file:{key}",
             "takeover_after": "5s",
+            "shared_mailboxes": True,
         }
         sinks = [Sink(), Sink()]
         sinks[1].port = sinks[0].port

@@ -76,7 +76,7 @@ def world(pki: Pki) -> Iterator[World]:
             certificates=[pki.leaf(HOST)],
             anchors=pki.root,
             listeners=("mx", "submission", "submissions"),
-            settings={"oauth": {"private_issuers": True, "timeout": "5s"}},
+            settings={"oauth": {"private_issuers": True, "timeout": "20s"}},
         )
         for address in (ANN, FAY):
             gateway.apply(resources)

@@ -58,7 +58,7 @@ def test_slow_handshakes_leave_files_for_mail_and_what_is_written_of_it(
     running.wait_maildir(ANN, 4)
     assert "half of the 240 that the process may open" in running.log()
     assert "Too many open files" not in running.log()
-    assert len(running.wait_trace(event="RECEIVE")) == 4
+    wait_until(lambda: len(running.trace(event="RECEIVE")) == 4, "a row of the trace for each message")
     running.cli("evidence", "verify")
 
 

@@ -19,6 +19,7 @@ from support.gateway import Gateway
 from support.peers import Postfix
 from support.scenes import connector, contoso, message, outcomes, send
 
+from gatepost.testing.process import wait_until
 from gatepost.testing.sink import Behaviour, Sink
 
 if TYPE_CHECKING:
@@ -199,8 +200,8 @@ def test_delivered_and_the_trace_says_how(
     assert event["reply"].startswith("250")
     assert event.get("tls_version", "") == ("TLSv1.3" if over_tls else "")
     assert bool(event.get("tls")) is over_tls
-    mails = (tls_postfix if over_tls else clear_postfix).wait_mails(1)
-    (mail,) = [mail for mail in mails if mail.recipient == recipient]
+    partner = tls_postfix if over_tls else clear_postfix
+    (mail,) = wait_until(lambda: [mail for mail in partner.mails() if mail.recipient == recipient], "it is delivered")
     assert mail.content == message(recipient)
     assert ("ESMTPS" in mail.field("Received")) is over_tls
     if case.settings.get("mode") == "rehearse":

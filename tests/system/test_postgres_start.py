@@ -259,9 +259,7 @@ def test_the_role_of_the_gateway_writes_and_forgets_days_of_the_trace(traced: Si
     traced.server.sql(lost, "gatepost")
     with Storage(traced.url(), tmp_path).database(TRACE).reading_at_once() as reading:
         reading.rows(f"SELECT FROM {days[0]}")
-        began = time.monotonic()
-        assert trace.forget(now - 7 * DAY) == []
-        assert time.monotonic() < began + 5
+        assert trace.forget(now - 7 * DAY) == []  # without waiting for who reads: that would be for ever
         assert len(trace.search(TraceFilter())) == 4
         assert len(trace.parts("", "9999")) == 5  # nothing of what is in use is half gone
     assert trace.forget(now - 7 * DAY) == days[:2]
@@ -420,4 +418,4 @@ def test_the_command_waits_for_a_server_that_comes_later(site: Site) -> None:
     assert (done.returncode, time.monotonic() - begun >= 2) == (0, True), done.stderr
     begun = time.monotonic()
     wrong = run_gatepost("--config", str(settings), *words[:-1], site.url(passfile=site.wrong))
-    assert (wrong.returncode, time.monotonic() - begun < 20) == (2, True), wrong.stderr
+    assert (wrong.returncode, time.monotonic() - begun < 50) == (2, True), wrong.stderr  # not the 60 s of --wait

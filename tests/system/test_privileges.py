@@ -86,6 +86,7 @@ def status(pid: int) -> dict[str, list[str]]:
     return {name: value.split() for name, _, value in (line.partition(":") for line in lines)}
 
 
+@pytest.mark.timeout(300)
 def test_the_order_of_the_readme_works_as_root(build: Callable[..., Gateway], sink: Callable[..., Sink]) -> None:
     """apply before serve, then a trial, a drill and reports, and every file is the gateway's own."""
     partner, account = sink(), pwd.getpwnam(ACCOUNT)
@@ -95,8 +96,8 @@ def test_the_order_of_the_readme_works_as_root(build: Callable[..., Gateway], si
     file = gateway.folder.write("contoso.toml", text, 0o600)
     gateway.cli("apply", "-f", str(file), "--dry-run")
     gateway.cli("apply", "-f", str(file))
-    gateway.cli("connector", "validate", "bank", expect=None)
-    gateway.cli("connector", "drill", "bank", expect=None)
+    gateway.cli("connector", "validate", "bank", expect=None, timeout=120)
+    gateway.cli("connector", "drill", "bank", expect=None, timeout=120)
     assert {change["author"] for change in gateway.cli("history", json=True).data} == {"root"}
     assert owners(gateway) == {account.pw_uid}
     assert stat.S_IMODE(gateway.data_dir.stat().st_mode) == 0o700
@@ -109,7 +110,7 @@ def test_the_order_of_the_readme_works_as_root(build: Callable[..., Gateway], si
         assert seen["NoNewPrivs"] == ["1"]
         assert seen["CapPrm"] == seen["CapEff"] == ["0" * 16]
     own_ports_are_known(gateway, account)
-    gateway.cli("connector", "drill", "bank", expect=None)
+    gateway.cli("connector", "drill", "bank", expect=None, timeout=120)
     (bank,) = [line for line in gateway.cli("connector", "list").stdout.splitlines() if "bank.example" in line]
     assert "never" not in bank
     report = gateway.folder / "tls.csv"
@@ -200,8 +201,8 @@ def test_links_in_data_dir_lead_root_nowhere(build: Callable[..., Gateway]) -> N
         if not os.path.lexists(gateway.data_dir / missing):
             (gateway.data_dir / missing).symlink_to(folder / "made")
     gateway.apply(RESOURCES.replace("PORT", str(free_port())), expect=None)
-    gateway.cli("connector", "drill", "bank", expect=None)
-    gateway.cli("connector", "validate", "bank", expect=None)
+    gateway.cli("connector", "drill", "bank", expect=None, timeout=120)
+    gateway.cli("connector", "validate", "bank", expect=None, timeout=120)
     assert (target.read_text(), target.stat().st_uid, list(folder.iterdir())) == ("root's", 0, [])
     assert folder.stat().st_uid == 0
 

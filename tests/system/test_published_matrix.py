@@ -394,7 +394,7 @@ def by_postfix(world: World, finger: Finger) -> Iterator[dict[str, str]]:
         recipients = {domain: f"carl@{domain}" for domain in TABLE if only_dane(domain)}
         for recipient in recipients.values():
             send(postfix.port, recipient)
-        wait_until(lambda: all(map(postfix.fate, recipients.values())), "Postfix is done", timeout=40)
+        wait_until(lambda: all(map(postfix.fate, recipients.values())), "Postfix is done", timeout=90)
         yield {domain: postfix.fate(recipient) for domain, recipient in recipients.items()}
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import smtplib
 import socket
 import threading
-import time
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
@@ -110,7 +109,7 @@ def test_no_character_of_an_address_is_read_as_a_part_of_the_filter(
     for local in ("*", "a*", '"*)(uid=*"', '"*)(|(uid=*"', '"\\\\2a"', '"*))(&(uid=*"', "*)(uid=*"):
         assert not rcpt(server, f"{local}@relay.example").startswith("250"), local
     assert rcpt(server, ANN).startswith("250")
-    assert "nentries=1" in slapd.log()
+    wait_until(lambda: "nentries=1" in slapd.log(), "the result in the directory's log")  # written after the answer
     assert "err=87" not in slapd.log()
 
 
@@ -151,8 +150,8 @@ def test_a_password_that_is_wrong_defers_and_the_owner_is_alarmed(
     alarm = wait_until(lambda: _alarm(server), "an alarm")
     assert "the recipients of relay.example are not known" in alarm["title"]
     password_file.write_text(f"{PASSWORD}\n")
-    wait_until(lambda: rcpt(server, ANN).startswith("250"), "the right password", timeout=25)
-    wait_until(lambda: not _alarm(server), "the end of the alarm", timeout=25)
+    wait_until(lambda: rcpt(server, ANN).startswith("250"), "the right password", timeout=50)
+    wait_until(lambda: not _alarm(server), "the end of the alarm", timeout=50)
 
 
 def _alarm(server: Gateway) -> dict[str, Any] | None:
@@ -175,7 +174,7 @@ def test_a_directory_that_is_down_is_the_choice_of_the_domain_and_the_next_serve
     assert rcpt(server, ANN).startswith("250"), "who was known stays known"
     assert rcpt(server, "other@relay.example").startswith(reply)
     slapd.start()
-    wait_until(lambda: rcpt(server, "other@relay.example").startswith("550"), "the server again", timeout=25)
+    wait_until(lambda: rcpt(server, "other@relay.example").startswith("550"), "the server again", timeout=50)
 
 
 def test_a_connection_that_the_server_closed_is_no_failure(
@@ -197,9 +196,8 @@ def test_a_server_that_says_nothing_blocks_no_other_session(
         waiting = threading.Thread(target=rcpt, args=(server, ANN))
         waiting.start()
         held, _ = silent.accept()
-        begun = time.monotonic()
         assert rcpt(server, "alice@contoso.example").startswith("250")
-        assert time.monotonic() - begun < 2
+        assert waiting.is_alive(), "the other session waits all the while"
         waiting.join(timeout=30)
         held.close()
         assert "no connection within 5 s" in why_refused(server, ANN)

@@ -57,7 +57,7 @@ def test_a_list_refuses_who_is_not_in_it_whoever_sends(gateway: Start[Gateway], 
     assert inner.wait_mails(1)[0].field("Subject") == "a stranger's"
     assert "is not in the recipient list of relay.example" in why_refused(server, NOBODY)
     # nobody wrote a notice: the only mail of the gateway's own is what ALICE got
-    assert [mail.field("Subject") for mail in server.maildir(ALICE)] == ["a stranger's"]
+    assert [mail.field("Subject") for mail in server.wait_maildir(ALICE)] == ["a stranger's"]
 
     explained = server.cli("explain", "--from", STRANGER, "--to", NOBODY, "--ip", "192.0.2.7", json=True, expect=None)
     assert explained.data["inbound"]["reply"].startswith("550 5.1.1")
@@ -82,7 +82,8 @@ def test_the_server_behind_is_asked_once_for_each_recipient(gateway: Start[Gatew
     assert inner.log().count("reject: RCPT from") == 1  # the second time the answer is remembered
     reason = why_refused(server, NOBODY)
     assert reason.startswith(f"{NOBODY} does not exist: callout to 127.0.0.1 [{inner.address}], which said 550 5.1.1")
-    (first, second) = sorted(server.wait_trace(recipient=KNOWN, event="RECEIVE"), key=lambda row: row["at"])
+    wait_until(lambda: len(server.trace(recipient=KNOWN, event="RECEIVE")) == 2, "both rows of the trace")
+    (first, second) = sorted(server.trace(recipient=KNOWN, event="RECEIVE"), key=lambda row: row["at"])
     assert "exists: callout to 127.0.0.1" in first["detail"]["reasons"][-1]
     assert "which said 250 2.1.5" in second["detail"]["reasons"][-1]
     explained = server.cli("explain", "--from", STRANGER, "--to", NOBODY, "--ip", "192.0.2.7", json=True, expect=None)

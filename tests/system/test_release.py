@@ -77,6 +77,7 @@ def key(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return file
 
 
+@pytest.mark.timeout(400)
 def test_what_keeps_a_release_from_being_made_is_said(tmp_path: Path, key: Path) -> None:
     copy = Copy(tmp_path / "copy", key)
     before = git(copy.path, "rev-parse", "HEAD")

@@ -11,7 +11,7 @@ import hashlib
 import threading
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from support.debian import need
@@ -123,6 +123,7 @@ def test_utf8_addresses_arrive(chain: Chain) -> None:
     assert "with UTF8SMTPS" in Mail(raw).fields("Received")[1]
 
 
+@pytest.mark.timeout(300)
 def test_a_thousand_recipients(chain: Chain) -> None:
     recipients = [f"r{number}@partner.example" for number in range(1000)]
     content = message("a thousand")
@@ -130,16 +131,20 @@ def test_a_thousand_recipients(chain: Chain) -> None:
     wait_until(
         lambda: len(list((chain.receiver.mailbox / "new").glob("*"))) >= 1000 and chain.arrived("r999@partner.example"),
         "1,000 messages",
-        timeout=50,
+        timeout=150,
     )
-    wait_until(lambda: all(chain.arrived(one) for one in recipients), "every recipient", timeout=20)
+    wait_until(lambda: all(chain.arrived(one) for one in recipients), "every recipient", timeout=60)
     assert {without_trace(chain.arrived(one) or b"") for one in recipients} == {content}
-    sent = chain.gateway.trace(recipient="@partner.example", event="SEND", limit="5000")
-    assert {event["recipient"] for event in sent} >= set(recipients)
-    assert {event["achieved"] for event in sent} == {"none/authenticated"}
+
+    def sent() -> list[dict[str, Any]] | None:
+        rows = chain.gateway.trace(recipient="@partner.example", event="SEND", limit="5000")
+        return rows if {row["recipient"] for row in rows} >= set(recipients) else None
+
+    rows = wait_until(sent, "a row of the trace for each")
+    assert {row["achieved"] for row in rows} == {"none/authenticated"}
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 def test_fifty_megabytes_in_little_memory(chain: Chain) -> None:
     line = b"." + bytes(range(33, 108)) + b"\r\n"
     content = HEAD + b"\r\n" + line * (50_000_000 // len(line))
@@ -147,11 +152,12 @@ def test_fifty_megabytes_in_little_memory(chain: Chain) -> None:
     chain.wait("warm@partner.example")
     with _memory(chain.gateway) as grown:
         _inject(chain.relay.port, ["big@partner.example"], content)
-        arrived = chain.wait("big@partner.example", timeout=90)
+        arrived = chain.wait("big@partner.example", timeout=200)
     assert hashlib.sha256(arrived).digest() == hashlib.sha256(content).digest()
     assert max(grown) < 64 * MEGABYTE, f"{max(grown) / MEGABYTE:.0f} MB"
 
 
+@pytest.mark.timeout(300)
 def test_fifty_megabytes_to_a_mailbox_in_little_memory(gateway: Callable[..., Gateway]) -> None:
     content = HEAD + b"\r\n" + (b"x" * 70 + b"\r\n") * 690_000
     server = gateway(contoso())
@@ -159,7 +165,7 @@ def test_fifty_megabytes_to_a_mailbox_in_little_memory(gateway: Callable[..., Ga
     server.wait_maildir(ALICE)
     with _memory(server) as grown:
         _inject(server.port, ["ann@contoso.example"], content)
-        (mail,) = server.wait_maildir("ann@contoso.example", timeout=50)
+        (mail,) = server.wait_maildir("ann@contoso.example", timeout=150)
     assert mail.content == content
     assert max(grown) < 64 * MEGABYTE, f"{max(grown) / MEGABYTE:.0f} MB"
 
@@ -219,7 +225,7 @@ def test_the_next_hop_without_8bitmime_gets_what_was_sent(
 
 def _inject(port: int, recipients: list[str], content: bytes, *, sender: str = ALICE, options: str = "") -> None:
     """Say exactly these bytes with DATA, dots stuffed."""
-    with RawClient(port, timeout=60) as client:
+    with RawClient(port, timeout=120) as client:
         client.greet()
         said = [f"MAIL FROM:<{sender}> BODY=8BITMIME {options}".rstrip(), *(f"RCPT TO:<{one}>" for one in recipients)]
         for start in range(0, len(said), 200):

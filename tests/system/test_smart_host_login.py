@@ -7,7 +7,7 @@ administrator is told.
 from __future__ import annotations
 
 import base64
-import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
@@ -171,7 +171,7 @@ def test_a_secret_entered_for_another_host_is_not_used(lab):
     said = made.apply(lab.relaying(trap.port))
     assert "was entered for another destination" in said.stderr
     assert made.cli(*ENTER, "--check", expect=1).stdout == "relay: stale\n"
-    wait_until(lambda: "resources version 2 in force" in made.log(), "the other smart host")
+    made.wait_in_force()
     row = waits(made)
     assert "entered for other smart hosts" in row["detail"]["detail"]
     assert "gateway cannot use its credentials" in row["reply"]
@@ -203,12 +203,19 @@ def test_access_tokens_are_fetched_and_renewed(lab):
     ]
     server.good.clear()  # the smart host takes the token no more: another one is fetched for the next attempt
     made.cli("connector", "set", "relay", "authentication.mechanism=xoauth2")
-    time.sleep(2.5)  # until that is in force, and the connection is gone
+    made.wait_in_force()
+    wait_until(lambda: connections(host.port) == 0, "the end of the connection that is open")
     send(made.port, BOB)
     receiver.wait_mails(2)
     assert len(server.requests) == 2
     shown = made.log() + made.cli("trace", "search", json=True).stdout
     assert "token-1" not in shown
+
+
+def connections(port: int) -> int:
+    """How many there are to a port."""
+    lines = (line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:])
+    return sum(int(line[2].rpartition(":")[2], 16) == port and line[3] == "01" for line in lines)
 
 
 def test_a_client_secret_that_is_refused(lab):
@@ -237,6 +244,7 @@ def test_a_source_address_of_another_machine(lab):
     assert row["reply"].startswith("450 4.3.5")
     assert "source address 192.0.2.7 of the connector is none of this machine" in row["detail"]["detail"]
     made.apply(contoso(outbound=[connector("partner.example", host.address, address_family="ipv6")]))
+    made.wait_in_force()
     send(made.port, "eve@partner.example")
     (row,) = made.wait_trace(recipient="eve@partner.example", event="DEFER")
     assert "no address of the family" in row["detail"]["detail"]

@@ -323,7 +323,8 @@ def test_what_cannot_be_signed_waits(gateway: Gateway, sink: Sink) -> None:
         assert before
         store.apply({}, author="test", content={name: key[:40] for name, key in before.items()})
         try:
-            gateway.cli("organization", "set", "contoso", "display_name=Contoso")  # keys are opened again
+            gateway.cli("organization", "set", "contoso", "display_name=Contoso")
+            gateway.wait_in_force()  # keys are opened again
             send(gateway.port, "locked@signed.test")
             row = gateway.wait_trace(timeout=60, recipient="locked@signed.test", event="DEFER")[0]
             assert row["reply"].startswith("451 4.3.0")

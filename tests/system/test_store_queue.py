@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from support.queue_site import Site
 
     from gatepost.mail.model.message import Delivery
+    from gatepost.store.interface import Store
     from gatepost.store.queue_admin import QueueEntry
 
 
@@ -669,17 +670,14 @@ def test_the_owner_is_told_by_itself(site: Site) -> None:
             waiting = await deferred(store, "joe@other.example", next_at=5000.0)
             notices = site.owner(store).notices
             for action in ("hold", "release", "retry", "drop"):
-                begun = time.monotonic()
                 await asyncio.to_thread(getattr(admin, action), QueueFilter(), author="me")
-                await eventually(lambda: notices, 20)
-                assert time.monotonic() - begun < 5
                 expected = [AdminNotice(action, fresh.destination, fresh.message.id, fresh.id, "me")]
                 if action in {"release", "retry"}:
                     expected.append(AdminNotice(action, waiting.destination, 0, 0, "me"))
+                await eventually(lambda expected=expected: len(notices) >= len(expected), 20)
                 assert notices == expected
                 notices.clear()
-            with pytest.raises(LookupError):
-                await read(store, waiting.message.id)
+            await gone(store, waiting.message.id)
             assert await read(store, fresh.message.id) == b"hello\r\n"
 
     asyncio.run(main())
@@ -695,11 +693,21 @@ def test_a_drop_in_flight_takes_effect_at_settle(site: Site, delivered: bool) ->
             store.settle([Settlement(delivery, [] if delivered else delivery.recipients, 5.0)])
             await store.flushed()
             assert await store.destinations() == []
-            await asyncio.sleep(0.05)
-            with pytest.raises(LookupError):
-                await read(store, delivery.message.id)
+            await gone(store, delivery.message.id)
 
     asyncio.run(main())
+
+
+async def gone(store: Store, message: int) -> None:
+    """Return when the body of a message cannot be read any more: it goes a moment after its last delivery."""
+    end = time.monotonic() + 20
+    while True:
+        try:
+            await read(store, message)
+        except LookupError:
+            return
+        assert time.monotonic() < end, "it is still there"
+        await asyncio.sleep(0.01)
 
 
 def test_a_return_is_due_at_once_and_says_who_and_what(site: Site) -> None:

@@ -10,6 +10,7 @@ import re
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
 
+import pytest
 from click.testing import CliRunner
 from msgspec import structs
 from support.admin import PASSWORD, AdminCentre, served
@@ -162,6 +163,7 @@ def _as_told(centre: AdminCentre, folder: Path, organization: str, messages: lis
     return said | {"evidence": file.read_text() if file.exists() else ""}
 
 
+@pytest.mark.timeout(300)
 def test_an_organization_is_told_nothing_of_anothers_way(
     gateway: Callable[..., Gateway], sink: Callable[..., Sink], pki: Pki, tmp_path: Path
 ) -> None:

@@ -73,6 +73,7 @@ SENT = {
 }
 
 
+@pytest.mark.timeout(300)
 def test_what_is_limited_outbound_is_negotiated_or_waits(
     gateway: Callable[..., Gateway], postfix: Callable[..., Postfix], pki: Pki
 ) -> None:
@@ -129,7 +130,7 @@ def _say_the_same(server: Gateway) -> None:
     assert "They must switch on what is expected" in validated, validated
     assert server.cli("connector", "validate", "pq.example").status == 0
     for name, attack in DRILLED.items():
-        drilled = server.cli("connector", "drill", name, json=True).data
+        drilled = server.cli("connector", "drill", name, json=True, timeout=120).data
         (played,) = [scenario for scenario in drilled["scenarios"] if scenario["scenario"] == attack]
         assert (played["promised"], played["result"]) == (True, "held"), (name, played)
     evidence = server.cli("evidence", "export", "--format", "json").stdout

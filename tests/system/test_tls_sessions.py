@@ -86,7 +86,7 @@ def end_kept_connections(server: Gateway, partner: Sink) -> None:
     """A connection kept open would be used again, certificate and all; the partner ends it."""
     before = partner.counts["CONNECT"]
     partner.stop()
-    wait_until(lambda: server.cli("status").status in {0, 1}, "the gateway to be there")
+    wait_until(lambda: server.cli("status", expect=None).status in {0, 1}, "the gateway to be there")
     partner.start()
     assert partner.counts["CONNECT"] == before
 

@@ -69,7 +69,7 @@ class Scene:
 def scene(pki: Pki) -> Iterator[Scene]:
     with ExitStack() as stack:
         dns = stack.enter_context(DnsServer(RECORDS, failures={"broken.example": "SERVFAIL"}))
-        settings = {"dns": {"timeout": "1s", "attempts": 1}, "outbound": {"greeting_timeout": "2s"}}
+        settings = {"dns": {"timeout": "10s", "attempts": 1}, "outbound": {"greeting_timeout": "4s"}}
         gateway = Gateway(
             contoso(),
             anchors=pki.root,
@@ -144,9 +144,9 @@ class Defect:
 DEFECTS = {
     "not a mail server": Defect(
         "EHLO",
-        "no answer within 2 s",
+        "no answer within 4 s",
         "does not speak SMTP first",
-        behaviour=Behaviour(delays={"CONNECT": 4}),
+        behaviour=Behaviour(delays={"CONNECT": 12}),
     ),
     "speaks something else": Defect(
         "EHLO", "", "is not a working mail server", behaviour=Behaviour(replies={"CONNECT": "SSH-2.0-OpenSSH_10"})

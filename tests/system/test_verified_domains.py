@@ -7,7 +7,6 @@ that token, or over pages, to a gateway that runs and takes mail.
 from __future__ import annotations
 
 import smtplib
-import time
 from contextlib import ExitStack, closing
 from typing import TYPE_CHECKING, Any
 
@@ -37,7 +36,6 @@ if TYPE_CHECKING:
 A = "/api/v1/organizations/a"
 ANY = {"If-Match": "*"}
 ANN = "ann@b.example"
-IN_FORCE = 1.5
 RELAY = "internal-relay"
 
 
@@ -167,7 +165,7 @@ def test_a_domain_that_a_tenant_adds_is_pending_and_takes_no_mail(world: World, 
     assert world.call("/mailboxes", "POST", {"address": f"ann@{bare}", "aliases": [f"info@{bare}"]})[0] == 201
     assert world.call(f"/accepted_domains/{name}")[1]["verified"] is False
     assert world.command("domain", "list")[1].splitlines()[-1].split()[-1] == "pending"
-    time.sleep(IN_FORCE)
+    world.centre.gateway.wait_in_force()
     replies = received(world.port, f"ann@{bare}", f"info@{bare}", f"postmaster@{bare}", "x@a.example")
     assert set(replies.values()) == {550, 250}
     assert replies["x@a.example"] == 250
@@ -187,14 +185,14 @@ def test_mail_of_another_organization_stays_with_it(world: World) -> None:
     assert world.call("/mailboxes", "POST", first)[0] == 201
     gateway = world.centre.gateway
     gateway.cli("domain", "add", "later.example", "--organization", "b")
-    time.sleep(IN_FORCE)
+    gateway.wait_in_force()
     # b's domain has no mailboxes yet: what a wrote there must not make its recipients known, or unknown.
     assert received(world.port, "joe@later.example", "ann@later.example") == {
         "joe@later.example": 250,
         "ann@later.example": 250,
     }
     gateway.cli("mailbox", "add", "ann@later.example", "--organization", "b")
-    time.sleep(IN_FORCE)
+    gateway.wait_in_force()
     delivered(world.port, "ann@later.example")
     gateway.wait_maildir("ann@later.example")
     assert gateway.maildir("x@a.example") == []
@@ -245,7 +243,7 @@ def test_the_txt_record_proves_a_domain(world: World) -> None:
     assert world.call("/accepted_domains/x.proved.example?defaults=true")[1]["verified"] is True
     assert world.call("/mailboxes", "POST", {"address": "joe@x.proved.example"})[0] == 201
     assert world.call("/mailbox_passwords/joe@x.proved.example", "PUT", {"password": "correct horse"})[0] == 200
-    time.sleep(IN_FORCE)
+    world.centre.gateway.wait_in_force()
     delivered(world.port, "joe@x.proved.example")
     world.centre.gateway.wait_maildir("joe@x.proved.example")
     (event,) = world.centre.gateway.cli("audit", "--action", "domain-verify", "--outcome", "done", json=True).data[:1]

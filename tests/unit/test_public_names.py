@@ -46,7 +46,7 @@ def test_methods_are_those_of_the_class_and_its_gatepost_parents():
 
     shown = public_names.members(Partner)
     assert "connector(**fields)" in shown
-    assert "wait_messages(count, *, timeout=20.0)" in shown
+    assert "wait_messages(count, *, timeout=60.0)" in shown
     assert "address" in shown
     assert not [one for one in shown if one.startswith("_")]
 

@@ -14,7 +14,8 @@ from sentence_sources import sentences
 
 from gatepost.language import in_language
 from gatepost.protocols.message.next_step import waiting_step
-from gatepost.sentences import ours, template
+from gatepost.sentences import in_zone, ours, template
+from gatepost.times import named_zone
 
 REPLY = "450 4.7.320 Certificate validation failed [Message=UntrustedRoot] [LastAttemptedServerName=mx.bank.example]"
 
@@ -160,3 +161,28 @@ def test_a_reason_about_a_connector_is_translated():
     assert in_swedish("connector 'to bank' of contoso matches recipient domain bank.example exactly") == (
         "kopplingen 'to bank' hos contoso matchar mottagardomänen bank.example exakt"
     )
+
+
+@pytest.mark.parametrize(
+    ("language", "shown"),
+    [
+        ("en", "It ends at 2026-11-24 17:12+01; from then on partners that check it will refuse mail."),
+        ("de", "Es läuft am 2026-11-24 17:12+01 ab; von da an gilt: Partner, die es prüfen, werden E-Mails ablehnen."),
+    ],
+)
+def test_times_are_in_the_zone_of_the_reader(language, shown):
+    text = "It ends at 2026-11-24 16:12Z; from then on partners that check it will refuse mail."
+    with in_language(language), in_zone(named_zone("Europe/Stockholm")):
+        assert ours(text) == shown
+        markup = Markup("<b>2026-11-24 16:12Z</b>")
+        assert ours(markup) is markup
+    assert ours(text) == text
+
+
+@pytest.mark.parametrize(
+    "named",
+    ["--name", "--ip, --from", "organization.a.mailbox[0] 'x y'.name", "/etc/gatepost.toml:4: dns.nameservers[0]"],
+)
+def test_what_is_said_of_a_field_a_file_or_an_option_is_translated(named):
+    assert in_swedish(f"{named}: the domain is too long") == f"{named}: domänen är för lång"
+    assert in_swedish(f"{named}: what a peer says") == f"{named}: what a peer says"

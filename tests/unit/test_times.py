@@ -141,3 +141,20 @@ def test_nothing_else_writes_times():
         if own.search(line)
     }
     assert sorted(found) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("It ends at 2026-11-24 16:12Z: now.", "It ends at 2026-11-24 21:42+05:30: now."),
+        ("from 2026-12-31 20:00:05Z", "from 2027-01-01 01:30:05+05:30"),
+        ("a 2026-11-24 16:12Z, b 2026-11-24 16:13Z", "a 2026-11-24 21:42+05:30, b 2026-11-24 21:43+05:30"),
+        ("run: gatepost x --at 2026-11-24T16:12Z", "run: gatepost x --at 2026-11-24T16:12Z"),
+        ("2026-99-24 16:12Z", "2026-99-24 16:12Z"),
+        ("12026-11-24 16:12Z and 2026-11-24 16:12Zulu", "12026-11-24 16:12Z and 2026-11-24 16:12Zulu"),
+        ("2026-11-24", "2026-11-24"),
+    ],
+)
+def test_a_time_within_a_sentence_is_in_the_zone_of_its_reader(text, shown):
+    assert times.local_times(text, times.named_zone("Asia/Kolkata")) == shown
+    assert times.local_times(text, UTC) == text

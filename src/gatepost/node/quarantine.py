@@ -194,7 +194,8 @@ def _entry(delivery: Delivery) -> DigestEntry:
     return DigestEntry(
         sender=message.reverse_path,
         subject=message.subject,
-        reason=f"{hold.by}: {hold.reason}" if hold.reason else hold.by,
+        by=hold.by,
+        reason=hold.reason,
         received=message.received,
         until=delivery.next_at,
         queue_id=format_id(message.id),

@@ -22,7 +22,7 @@ import msgspec
 
 from gatepost.decoding import from_json
 from gatepost.store.database import Database, Schema
-from gatepost.store.interface import StoreFailure
+from gatepost.store.interface import OutcomeUnknown, StoreFailure
 from gatepost.store.sqlite.database import SqliteDatabase
 
 if TYPE_CHECKING:
@@ -398,7 +398,8 @@ def _saying(what: str) -> Iterator[None]:
     try:
         yield
     except StoreFailure as failure:
-        raise type(failure)(f"{what}: {failure}") from failure
+        is_unknown = isinstance(failure, OutcomeUnknown)  # it may have been done
+        raise type(failure)(str(failure) if is_unknown else f"{what}: {failure}") from failure
 
 
 def _keep(change: DatabaseConnection, content: Mapping[str, bytes | None]) -> None:

@@ -53,6 +53,10 @@ class StoreBusy(StoreFailure):
     final = False
 
 
+class OutcomeUnknown(StoreBusy):
+    """The connection ended, or nothing was heard in time: what was sent may have been done, or be done yet."""
+
+
 class MessageUnstorable(StoreFailure):
     """One message cannot be written (a value no column can hold); the others of its commit were. Answer 451 4.3.0."""
 

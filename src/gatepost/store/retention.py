@@ -1,4 +1,4 @@
-"""How much of an old record is forgotten at once: a few days of it, however far ahead the clock is.
+"""Limit how much of an old record is forgotten at once: a few days of it, however far ahead the clock is.
 
 Used by `node.retention` for the trace and `node.evidence` for the evidence log, every hour. Whoever sets the clock of a
 machine a year ahead, for an hour, takes the oldest two days of what cannot be had again, not all of it. Pure.

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 
 _COMMAND = (sys.executable, "-m", "gatepost")
+_START = 60.0  # seconds; it takes one or two, on a busy machine twenty; one that hangs is told of with its place
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +114,7 @@ class Gateway:
         self._applied = True
         self._child = self._launch(self.folder / "log.txt")
         try:
-            self._child.wait_ready(self._greets, timeout=20 * self.patience)
+            self._child.wait_ready(self._greets, timeout=_START * self.patience)
         except FixtureError as late:
             raise FixtureError(f"{late}\n{self._child.abort()}") from late
         return self
@@ -126,8 +127,8 @@ class Gateway:
         return all(greets(port) for role, port in self.ports.items() if role not in implicit)
 
     def stop(self) -> int:
-        """SIGTERM, wait, SIGKILL after 15 s; the exit status. The data stays, so `start` goes on with it."""
-        return self._child.stop(grace=15) if self._child else 0
+        """SIGTERM, wait, SIGKILL after 25 s; the exit status. The data stays, so `start` goes on with it."""
+        return self._child.stop(grace=25) if self._child else 0
 
     def kill(self) -> None:
         """SIGKILL to the whole process tree, as a power cut would."""
@@ -160,7 +161,7 @@ class Gateway:
         return self.cli("apply", "-f", str(file), expect=expect)
 
     def cli(
-        self, *words: str, json: bool = False, expect: int | None = 0, timeout: float = 30, given: str = ""
+        self, *words: str, json: bool = False, expect: int | None = 0, timeout: float = 60, given: str = ""
     ) -> CliRun:
         """Run a command on this gateway.
 
@@ -192,7 +193,7 @@ class Gateway:
         message["Date"], message["Message-ID"] = formatdate(), make_msgid(domain="client.example")
         message.set_content(text)
         with smtplib.SMTP(
-            "127.0.0.1", self.port, local_hostname="client.example", timeout=20, source_address=(source, 0)
+            "127.0.0.1", self.port, local_hostname="client.example", timeout=60, source_address=(source, 0)
         ) as client:
             client.ehlo()
             if client.has_extn("starttls"):
@@ -205,7 +206,7 @@ class Gateway:
         """The messages of a mailbox so far."""
         return [mail for folder in self._maildirs(address) for mail in read_maildir(folder)]
 
-    def wait_maildir(self, address: str, count: int = 1, *, timeout: float = 20.0) -> list[Mail]:
+    def wait_maildir(self, address: str, count: int = 1, *, timeout: float = 60.0) -> list[Mail]:
         """The messages of a mailbox, once there are `count`."""
         try:
             wait_until(lambda: len(self.maildir(address)) >= count, f"{count} messages for {address}", timeout=timeout)
@@ -222,7 +223,7 @@ class Gateway:
         rows: list[dict[str, Any]] = run.data
         return rows
 
-    def wait_trace(self, *, timeout: float = 20.0, **filters: str) -> list[dict[str, Any]]:
+    def wait_trace(self, *, timeout: float = 60.0, **filters: str) -> list[dict[str, Any]]:
         """The same, once there is a row."""
         try:
             return wait_until(lambda: self.trace(**filters), f"a trace row of {filters}", timeout=timeout)

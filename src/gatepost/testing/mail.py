@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -72,9 +73,15 @@ def without_trace(raw: bytes) -> bytes:
 
 
 def read_maildir(folder: Path) -> list[Mail]:
-    """All messages of a Maildir (new and cur), oldest first by name; [] if there is none yet."""
-    files = sorted((path for part in ("new", "cur") for path in (folder / part).glob("*")), key=lambda path: path.name)
+    """All messages of a Maildir (new and cur), oldest first; [] if there is none yet."""
+    files = sorted((path for part in ("new", "cur") for path in (folder / part).glob("*")), key=_delivered)
     return [Mail(with_crlf(path.read_bytes())) for path in files]
+
+
+def _delivered(path: Path) -> tuple[int, int, str]:
+    """When a message came, by its name: seconds, and behind "M" microseconds, which have no leading zeros."""
+    match = re.match(r"(\d+)\.(?:.*?M(\d+))?", path.name)
+    return (int(match[1]), int(match[2] or 0), path.name) if match else (0, 0, path.name)
 
 
 def with_crlf(stored: bytes) -> bytes:

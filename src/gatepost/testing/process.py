@@ -55,7 +55,7 @@ def worker() -> int:
     return int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
 
 
-def wait_until[T](condition: Callable[[], T], what: str, *, timeout: float = 20.0) -> T:
+def wait_until[T](condition: Callable[[], T], what: str, *, timeout: float = 60.0) -> T:
     """The first true result of `condition`, asked again and again; FixtureError after `timeout` seconds.
 
     What takes long to ask, as a command does, is asked less often: else most of the CPU would go into the question.
@@ -167,7 +167,7 @@ class Child:
         """Its output so far."""
         return self.log.read_text(errors="replace") if self.log.exists() else ""
 
-    def wait_ready(self, ready: Callable[[], bool], *, timeout: float = 20.0) -> None:
+    def wait_ready(self, ready: Callable[[], bool], *, timeout: float = 60.0) -> None:
         """Return when `ready()` holds; FixtureError with its output if it ends or does not get there."""
 
         def settled() -> bool:
@@ -180,7 +180,7 @@ class Child:
         if self.returncode is not None:
             raise FixtureError(f"{self.command[0]} ended with {self.returncode}\n{self.output()}")
 
-    def stop(self, *, grace: float = 15.0) -> int:
+    def stop(self, *, grace: float = 25.0) -> int:
         """SIGTERM, wait, SIGKILL after `grace` seconds; returns the exit status. Harmless when it has ended."""
         family = list(self._family())
         if self.returncode is None:

@@ -38,7 +38,8 @@ class Behaviour:
     recipients: address -> reply to its RCPT. delays: point -> seconds to wait before answering. drops: points where the
     connection is cut without an answer. starttls: "offer", "absent", or "garbage" (says 220, then no TLS follows).
     extensions: EHLO lines besides STARTTLS. store: keep the bytes of messages, not only their sizes. one_domain: refuse
-    recipients beside those of another domain, for now. kept: of a message's bytes at most so many, 0 for all.
+    recipients beside those of another domain, for now. kept: of a message's bytes at most so many, 0 for all. holds:
+    points whose answer waits until the sink has a behaviour that does not hold them.
     """
 
     replies: Mapping[str, str] = field(default_factory=dict)
@@ -50,6 +51,7 @@ class Behaviour:
     store: bool = True
     one_domain: bool = False
     kept: int = 0
+    holds: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +118,7 @@ class Sink:
         listening = threading.Event()
         self._thread = threading.Thread(target=asyncio.run, args=(self._serve(listening),), name="sink")
         self._thread.start()
-        if not listening.wait(10):
+        if not listening.wait(60):
             raise OSError(f"the sink cannot listen on {self.address}")
         return self
 
@@ -128,7 +130,7 @@ class Sink:
             self._thread.join(10)
             self._thread = None
 
-    def wait_messages(self, count: int, *, timeout: float = 20.0) -> list[Received]:
+    def wait_messages(self, count: int, *, timeout: float = 60.0) -> list[Received]:
         """The messages, once there are `count`."""
         wait_until(lambda: len(self.messages) >= count, f"{count} messages in the sink", timeout=timeout)
         return list(self.messages)
@@ -218,6 +220,9 @@ class _Session:
         if point in behaviour.delays:
             await self.writer.drain()
             await asyncio.sleep(behaviour.delays[point])
+        while point in self.sink.behaviour.holds:
+            await self.writer.drain()
+            await asyncio.sleep(0.01)
         if point in behaviour.drops:
             self.cut = self.closing = True
             return False

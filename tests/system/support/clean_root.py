@@ -26,18 +26,18 @@ PACKAGES = (
 _INSIDE = 'mount -t proc proc "$0/proc" && mount --rbind /dev "$0/dev" && exec chroot "$0" "$@"'
 
 
-def base() -> Path:
+def base(name: str = "trixie-package", packages: str = PACKAGES) -> Path:
     """The clean system, which is made if it is not there. Skips the test, loudly, where it cannot be."""
     need("root")
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    root = Path(os.environ.get("GATEPOST_FRESH") or cache / "gatepost-fresh") / "trixie-package"
+    root = Path(os.environ.get("GATEPOST_FRESH") or cache / "gatepost-fresh") / name
     if not root.exists():
         if shutil.which("mmdebstrap") is None:
             pytest.skip(f"{MARK}: mmdebstrap")
         new = root.with_name(f"{root.name}.new")
         shutil.rmtree(new, ignore_errors=True)
         new.parent.mkdir(parents=True, exist_ok=True)
-        command = ["mmdebstrap", "--quiet", "--mode=root", "--variant=minbase", f"--include={PACKAGES}", "trixie", new]
+        command = ["mmdebstrap", "--quiet", "--mode=root", "--variant=minbase", f"--include={packages}", "trixie", new]
         if subprocess.run(command, check=False, capture_output=True, timeout=600).returncode:
             shutil.rmtree(new, ignore_errors=True)
             pytest.skip(f"{MARK}: Debian's archive, for a clean system")
@@ -124,7 +124,8 @@ class CleanRoot:
 
     def unit(self, name: str) -> dict[str, str]:
         """The last value of each key of an installed unit."""
-        lines = (self / f"usr/lib/systemd/system/{name}").read_text().splitlines()
+        places = [self / f"{folder}/systemd/system/{name}" for folder in ("etc", "usr/lib")]
+        lines = next(filter(Path.exists, places)).read_text().splitlines()
         return {key: value for key, equals, value in (line.partition("=") for line in lines) if equals}
 
     def has_said(self, line: str) -> bool:

@@ -122,7 +122,7 @@ def openssl_s_client(
     starttls: bool = True,
     send: bytes = b"QUIT\r\n",
     options: Sequence[str] = (),
-    timeout: float = 20,
+    timeout: float = 60,
 ) -> TlsRun:
     """Shake hands with 127.0.0.1:port, send `send` inside TLS, read until the server closes (so end with QUIT).
 

@@ -112,7 +112,7 @@ class Dovecot:
 
     def mails(self, user: str, mailbox: str = "INBOX") -> list[Mail]:
         """What a user sees over IMAP, oldest first."""
-        with imaplib.IMAP4("127.0.0.1", self._imap_port, timeout=20) as client:
+        with imaplib.IMAP4("127.0.0.1", self._imap_port, timeout=60) as client:
             client.login(user, _PASSWORD)
             status, _ = client.select(mailbox, readonly=True)
             if status != "OK":
@@ -121,7 +121,7 @@ class Dovecot:
             found = [client.fetch(number.decode(), "(BODY.PEEK[])")[1][0] for number in numbers]
         return [Mail(one[1]) for one in found if isinstance(one, tuple)]
 
-    def wait_mails(self, user: str, count: int, mailbox: str = "INBOX", *, timeout: float = 20.0) -> list[Mail]:
+    def wait_mails(self, user: str, count: int, mailbox: str = "INBOX", *, timeout: float = 60.0) -> list[Mail]:
         """What a user sees, once there are `count` messages; FixtureError with the log if they do not come."""
         try:
             return wait_until(lambda: self._enough(user, mailbox, count), f"{count} messages", timeout=timeout)

@@ -12,7 +12,7 @@ from support.process import GATEPOST, Child, run_gatepost
 
 from gatepost.testing import gateway
 from gatepost.testing.gateway import CliRun, environment, merged
-from gatepost.testing.process import greets
+from gatepost.testing.process import greets, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -92,6 +92,16 @@ class Gateway(gateway.Gateway):
         """On PostgreSQL: run a statement as the superuser; its rows, unaligned."""
         database = self.store_url.partition("?")[0].rpartition("/")[2]
         return common_server().sql(statement, database).splitlines()
+
+    def wait_in_force(self) -> None:
+        """Return when each worker of each running node has the newest version of the resources."""
+        newest = self.cli("history", "--limit", "1", json=True).data[0]["version"]
+
+        def taken_up() -> bool:
+            nodes = [one for one in self.cli("node", "list", json=True).data if one["state"] in {"active", "drained"}]
+            return bool(nodes) and all(one["configuration"] >= newest for one in nodes)
+
+        wait_until(taken_up, f"resources version {newest} in force", timeout=60)
 
     def trace_writers(self) -> set[str]:
         """The workers that wrote to the message trace."""

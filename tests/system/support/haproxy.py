@@ -78,7 +78,7 @@ class HaProxy:
 
     def __enter__(self) -> Self:
         self._child = Child(["/usr/sbin/haproxy", "-db", "-f", self._file], self.folder / "log.txt")
-        self._child.wait_ready(lambda: all(map(_listens, self.ports.values())), timeout=20)
+        self._child.wait_ready(lambda: all(map(_listens, self.ports.values())), timeout=60)
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -59,7 +59,7 @@ class Links:
             if time.monotonic() - since < _LONGEST and not select.select([link.sock], [], [], 0)[0]:
                 return link
             link.close()
-        return HTTPSConnection("127.0.0.1", self._port, timeout=30, source_address=(self._source, 0), context=self._tls)
+        return HTTPSConnection("127.0.0.1", self._port, timeout=60, source_address=(self._source, 0), context=self._tls)
 
 
 def _close(idle: list[tuple[float, HTTPSConnection]]) -> None:

@@ -65,7 +65,7 @@ class Load(Senders):
         self.unanswered = 0
         self.longest = 0.0
 
-    def wait_for_more(self, count: int = 5, timeout: float = 20) -> None:
+    def wait_for_more(self, count: int = 5, timeout: float = 60) -> None:
         """Return when so many more are acknowledged."""
         before = len(self.acknowledged)
         wait_until(lambda: len(self.acknowledged) > before + count, "mail to be taken again", timeout=timeout)
@@ -111,6 +111,11 @@ class Changes:
     def __enter__(self) -> Self:
         self._thread.start()
         return self
+
+    def wait_for_more(self) -> None:
+        """Return when one more is acknowledged."""
+        before = len(self.acknowledged)
+        wait_until(lambda: len(self.acknowledged) > before, "a change of the configuration")
 
     def __exit__(self, *_: object) -> None:
         self._over.set()

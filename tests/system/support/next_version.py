@@ -53,7 +53,7 @@ class NextVersion:
         self._folder = Folder("next-version")
         self.path: Path = self._folder.path
         package = self.path / "gatepost"
-        shutil.copytree(ROOT / "src" / "gatepost", package, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(ROOT / "src" / "gatepost", package)  # as it is compiled: else its first start takes 10 s
         for (module, name), additions in _ADDITIONS.items():
             sql = "".join(f"ALTER TABLE {addition};" for addition in additions)
             with (package / module).open("a") as file:

@@ -137,7 +137,7 @@ class SiteLoad(Senders):
         self.refused = Counter[int]()
         self.last: dict[int, str | bytes] = {}  # by client
 
-    def wait_for_more(self, count: int = 5, *, timeout: float = 30.0) -> None:
+    def wait_for_more(self, count: int = 5, *, timeout: float = 60.0) -> None:
         """Return when `count` more messages are acknowledged. Raises FixtureError with what clients were told."""
         before, self.last = len(self.acknowledged), {}
         try:

@@ -52,7 +52,7 @@ class Traffic(Senders):
         self._quiet = threading.Event()
         super().__init__(len(recipients))
 
-    def finish(self, timeout: float = 30) -> None:
+    def finish(self, timeout: float = 60) -> None:
         """Send nothing new, and return when all that was sent is taken, or after `timeout` seconds."""
         self._quiet.set()
         for thread in self._threads:

@@ -135,7 +135,7 @@ class _Server:
         """What was delivered so far."""
         return read_maildir(self.mailbox)
 
-    def wait_mails(self, count: int, *, timeout: float = 20.0) -> list[Mail]:
+    def wait_mails(self, count: int, *, timeout: float = 60.0) -> list[Mail]:
         """What was delivered, once there are `count` messages; FixtureError with the log if they do not come."""
         try:
             wait_until(lambda: self._count() >= count, f"{count} messages", timeout=timeout)
@@ -143,7 +143,7 @@ class _Server:
             raise FixtureError(f"{late}, {self._count()} came\n{self.log()}") from late
         return self.mails()
 
-    def wait_log(self, text: str, *, timeout: float = 20.0) -> str:
+    def wait_log(self, text: str, *, timeout: float = 60.0) -> str:
         """The log, once it holds `text`."""
         try:
             wait_until(lambda: text in self.log(), f"{text!r} in the log", timeout=timeout)
@@ -218,7 +218,7 @@ class Postfix(_Server):
         except FixtureError as failure:
             # The master cannot log before its logger runs; the postfix command says the same on its standard error.
             command = ["/usr/sbin/postfix", "-c", str(self.folder / "etc"), "status"]
-            said = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False).stderr
+            said = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False).stderr
             raise FixtureError(f"{failure}{said}") from failure
 
     def queue(self) -> list[dict[str, Any]]:
@@ -227,13 +227,13 @@ class Postfix(_Server):
             ["/usr/sbin/postqueue", "-c", self.folder / "etc", "-j"],
             capture_output=True,
             check=True,
-            timeout=20,
+            timeout=60,
         )
         return [json.loads(line) for line in listed.stdout.splitlines()]
 
     def flush(self) -> None:
         """Try everything that waits now."""
-        subprocess.run(["/usr/sbin/postqueue", "-c", self.folder / "etc", "-f"], check=True, timeout=20)
+        subprocess.run(["/usr/sbin/postqueue", "-c", self.folder / "etc", "-f"], check=True, timeout=60)
 
     def _folders(self) -> dict[str, str]:
         self.folder.owned("data", "postfix", 0o700)

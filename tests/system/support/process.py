@@ -57,7 +57,7 @@ def run_gatepost(
     given: bytes = b"",
     environment: Mapping[str, str] | None = None,
     folder: Path | None = None,
-    timeout: float = 30,
+    timeout: float = 60,
 ) -> subprocess.CompletedProcess[bytes]:
     """`gatepost WORDS…` to its end, or with words of `-c SCRIPT …` what Python runs.
 
@@ -115,7 +115,7 @@ class Script:
         """End it at once; harmless when it has ended."""
         self._process.kill()
 
-    def close(self, timeout: float = 20) -> int:
+    def close(self, timeout: float = 60) -> int:
         """Close its standard input and wait for its end; the exit status. Raises subprocess.TimeoutExpired."""
         with self._output, suppress(BrokenPipeError):
             self._input.close()

@@ -39,7 +39,7 @@ class RawClient:
     Every wait ends after `timeout` seconds with TimeoutError.
     """
 
-    def __init__(self, port: int, *, host: str = "127.0.0.1", source: str = "", timeout: float = 10.0) -> None:
+    def __init__(self, port: int, *, host: str = "127.0.0.1", source: str = "", timeout: float = 60.0) -> None:
         origin = (source, 0) if source else None
         self.socket = socket.create_connection((host, port), timeout=timeout, source_address=origin)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

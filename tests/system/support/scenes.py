@@ -66,7 +66,7 @@ def send(
     mail: Sequence[str] = (),
     rcpt: Sequence[str] = (),
     source: str = "127.0.0.1",
-    timeout: float = 30,
+    timeout: float = 60,
 ) -> dict[str, tuple[int, bytes]]:
     """Send one message with Python's smtplib and return the refused recipients.
 
@@ -88,7 +88,7 @@ def blind_context() -> ssl.SSLContext:
     return context
 
 
-def outcomes(gateway: Gateway, wanted: Mapping[str, str], *, timeout: float = 30) -> dict[str, dict[str, Any]]:
+def outcomes(gateway: Gateway, wanted: Mapping[str, str], *, timeout: float = 60) -> dict[str, dict[str, Any]]:
     """The trace's row for each recipient's event, asked for all at once: rows reach the disk within a second.
 
     wanted: recipient -> event (each once). What has not come within `timeout` seconds is left out, and fails its test.

@@ -21,7 +21,7 @@ MEGABYTE = 1 << 20
 
 
 def flood(
-    client: RawClient, pieces: Iterable[bytes], enough: Callable[[bytes], bool] | None = None, *, patience: float = 20
+    client: RawClient, pieces: Iterable[bytes], enough: Callable[[bytes], bool] | None = None, *, patience: float = 60
 ) -> tuple[bytes, bool]:
     """Send as fast as the server takes, reading all the while: what it said, and whether it closed.
 
@@ -85,7 +85,7 @@ class Witness:
         """One message."""
         begun = time.monotonic()
         try:
-            with smtplib.SMTP("127.0.0.1", self._gateway.port, timeout=15) as client:
+            with smtplib.SMTP("127.0.0.1", self._gateway.port, timeout=60) as client:
                 client.sendmail(STRANGER, [self._to], message("good", sender=STRANGER))
         except (OSError, smtplib.SMTPException) as error:
             self.failures.append(f"{type(error).__name__}: {error}")

@@ -134,7 +134,7 @@ class DovecotSubmission:
         """What it logged."""
         return self._child.output() if self._child else ""
 
-    def wait_log(self, text: str, *, timeout: float = 20.0) -> str:
+    def wait_log(self, text: str, *, timeout: float = 60.0) -> str:
         """The log, once it holds `text`."""
         wait_until(lambda: text in self.log(), f"{text!r} in the log of Dovecot\n{self.log()}", timeout=timeout)
         return self.log()
@@ -166,7 +166,7 @@ def postfix_with_sasl(
         ["/usr/sbin/saslpasswd2", "-p", "-c", "-f", database, "-u", realm, USER.partition("@")[0]],
         input=PASSWORD.encode(),
         check=True,
-        timeout=20,
+        timeout=60,
         capture_output=True,
     )
     database.chmod(0o644)

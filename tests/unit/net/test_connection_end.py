@@ -66,7 +66,7 @@ def test_closing_takes_no_longer_than_it_may(run, sockets, monkeypatch, tls):
         server.stream.pause()
         server.stream.timeout(60)
         assert (await server.ends()).kind is LossKind.CLOSED
-        assert 0.15 < loop.time() - begin < 3
+        assert 0.15 < loop.time() - begin < 30
         client.stream.abort(Loss(LossKind.CLOSED))
         await client.ends()
 

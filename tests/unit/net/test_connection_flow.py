@@ -269,13 +269,13 @@ def test_silence_ends_the_stream(run, pairs):
     async def talk():
         loop = asyncio.get_running_loop()
         client, server = await pairs.joined()
-        server.stream.timeout(0.3)
+        server.stream.timeout(1.2)
         begin = loop.time()
-        await asyncio.sleep(0.2)
+        await asyncio.sleep(0.6)
         client.stream.write(b"x")
         await server.reads(b"x")
         assert (await server.ends()).kind is LossKind.TIMEOUT
-        assert 0.45 < loop.time() - begin < 3
+        assert 1.7 < loop.time() - begin < 20
         server.stream.timeout(1)
         server.stream.pause()
         server.stream.resume()
@@ -297,7 +297,7 @@ def test_a_handshake_has_its_time_and_trickled_bytes_do_not_lengthen_it(run, pai
             client.stream.write(bytes([byte]))
             await asyncio.sleep(0.02)
         assert (await server.ends()).kind is LossKind.TIMEOUT
-        assert 0.25 < loop.time() - begin < 3
+        assert 0.25 < loop.time() - begin < 6
         await client.ends()
 
     run(talk())

@@ -83,7 +83,8 @@ def test_what_fails_is_told_once_in_a_while_and_tried_again(registry, caplog, mo
     assert "a heartbeat failed" in caplog.text
 
 
-def test_the_thread_beats_at_once_and_when_it_is_told(registry):
+def test_the_thread_beats_at_once_and_when_it_is_told(registry, monkeypatch):
+    monkeypatch.setattr("gatepost.node.heartbeat.BEAT_SECONDS", 3600)
     beats, done = [], threading.Semaphore(0)
 
     def figures():
@@ -93,11 +94,9 @@ def test_the_thread_beats_at_once_and_when_it_is_told(registry):
 
     heart = beating(registry, figures=figures)
     heart.start()
-    assert done.acquire(timeout=5)
-    begun = time.monotonic()
+    assert done.acquire(timeout=30)
     heart.soon()
-    assert done.acquire(timeout=5)
-    assert time.monotonic() - begun < 2
+    assert done.acquire(timeout=30)
     heart.close()
     count = len(beats)
     time.sleep(0.05)

@@ -57,7 +57,7 @@ def test_the_life_of_the_process(serve, home):
     assert (head.split()[1], body) == ("200", "ok, but not ready: not every worker runs\n")
     assert ask(port, "/readyz")[0].startswith("HTTP/1.1 503 ")
     write_figures(home.data / WORKERS_DIRECTORY, WorkerFigures(0, at=time.time() + 3600))
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 50
     while ask(port, "/readyz")[1] != "ready\n":  # a second passes
         assert time.monotonic() < deadline
         time.sleep(0.2)

@@ -93,7 +93,7 @@ def test_a_session_that_does_not_end_is_cut_when_the_drain_is_over(run, home):
         begun = time.monotonic()
         script.signal(signal.SIGTERM)
         script.expect("status 0")
-        assert 0.4 < time.monotonic() - begun < 5
+        assert 0.4 < time.monotonic() - begun < 25
         client.close()
 
 

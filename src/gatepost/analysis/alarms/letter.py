@@ -16,7 +16,7 @@ from gatepost.analysis.alarms.alarm import Severity
 from gatepost.language import ENGLISH, _, in_language, ngettext
 from gatepost.protocols.message.header_text import shown_text
 from gatepost.protocols.message.notice_mail import NoticeHead, notice_mail
-from gatepost.sentences import ours
+from gatepost.sentences import in_zone, ours
 from gatepost.texts import NN_
 from gatepost.times import minute_text
 
@@ -75,7 +75,7 @@ def build_letter(letter: Letter) -> bytes:
         letter.message_id,
         letter.language,
     )
-    with in_language(letter.language):
+    with in_language(letter.language), in_zone(letter.zone):
         return notice_mail(head, _lines(letter))
 
 

@@ -197,9 +197,9 @@ def _silent_sources(failing: Sequence[FailingPartner], limits: MailLimits) -> It
             Severity.ERROR,
             _about(source),
             f"the recipients of {source.name} are not known, as their source gives no answer",
-            f"{quantity(source.deferrals, 'question')} in a row got none: {source.reply}. Who was known lately stays "
-            "known; other mail is deferred or accepted unchecked, as recipient_validation_unavailable of the domain "
-            "says.",
+            f"{quantity(source.deferrals, 'question')} in a row got none: {own(source.reply)}. Who was known lately "
+            "stays known; other mail is deferred or accepted unchecked, as recipient_validation_unavailable of the "
+            "domain says.",
             "Mend the source, or name another one in recipient_validation:",
             _command("domain", "show", "--organization", source.organization, named=source.name),
         )
@@ -217,7 +217,7 @@ def _silent_scanners(failing: Sequence[FailingPartner], limits: MailLimits) -> I
             Severity.CRITICAL if waits else Severity.ERROR,
             _about(hook),
             f"the content hook {hook.name} gets no usable answer, and its mail {result}",
-            f"{quantity(hook.deferrals, 'message')} in a row could not be examined: {hook.reply}. {then}, as "
+            f"{quantity(hook.deferrals, 'message')} in a row could not be examined: {own(hook.reply)}. {then}, as "
             "on_failure of the hook says.",
             "Start or mend the scanner; mail goes on by itself when it answers:",
             _command("hook", "check", "--organization", hook.organization, named=hook.name),
@@ -320,12 +320,13 @@ def _waiting_journals(facts: MailFacts, now: float) -> Iterator[Alarm]:
 
 def _breaches(facts: MailFacts) -> Iterator[Alarm]:
     for breach in facts.breached or ():
-        name = breach.subject.partition(" ")[2]
+        kind, _space, name = breach.subject.partition(" ")
+        sender = f"user {name}" if kind == "user" else f"connector {name}"
         yield _alarm(
             Kind.SENDING_LIMIT,
             Severity.CRITICAL,
             f"{breach.organization}/{breach.subject}",
-            f"{breach.subject} of {breach.organization} has sent as much as it may today",
+            f"{sender} of {breach.organization} has sent as much as it may today",
             f"It was answered: {breach.said}. More mail from it waits at the sender until tomorrow (UTC). An account "
             "or a server that suddenly sends much may be in other hands.",
             "See what it sends; change its password if the mail is not its own, else lift the limit for today:",
@@ -337,16 +338,21 @@ def _breaches(facts: MailFacts) -> Iterator[Alarm]:
 def _age(facts: MailFacts, limits: MailLimits) -> Iterator[Alarm]:
     if facts.oldest is None or not limits.queue_age or facts.oldest < limits.queue_age:
         return
-    hours = facts.oldest / 3600
     yield _alarm(
         Kind.QUEUE_AGE,
         Severity.ERROR,
         "",
-        f"the oldest message in the queue has waited for {hours:.1f} hours",
-        f"It is for {facts.destination}; the threshold is {limits.queue_age / 3600:g} hours (alarms.queue_age).",
+        f"the oldest message in the queue has waited for {own(_span(facts.oldest))}",
+        f"It is for {facts.destination}; the threshold is {own(_span(limits.queue_age))} (alarms.queue_age).",
         "See which messages wait and why:",
         "gatepost queue list",
     )
+
+
+def _span(seconds: float) -> str:
+    """A time in whole hours, or minutes where it is less than two hours."""
+    minutes = int(seconds // 60)
+    return quantity(minutes // 60, "hour") if minutes >= 120 else quantity(minutes, "minute")
 
 
 def _rising(facts: MailFacts, limits: MailLimits) -> Iterator[Alarm]:

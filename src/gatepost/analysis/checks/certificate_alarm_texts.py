@@ -14,7 +14,7 @@ import msgspec
 from gatepost.pki.certificates.entry import Origin, Purpose, State
 from gatepost.pki.certificates.lifecycle import names_of, roll_back_until
 from gatepost.protocols.message.header_text import shown_text
-from gatepost.quantity import quantity
+from gatepost.quantity import in_number
 from gatepost.texts import own
 from gatepost.times import minute_text
 
@@ -71,9 +71,9 @@ def title_of(entry: Entry) -> str:
 def _left(seconds: float) -> str:
     """As "in 6 days", "in 5 hours"."""
     if seconds >= 2 * _DAY:
-        return f"in {int(seconds // _DAY)} days"
+        return in_number(int(seconds // _DAY), "in %(num)s day", "in %(num)s days")
     hours = int(seconds // _HOUR)
-    return f"in {quantity(hours, 'hour')}" if hours else "within an hour"
+    return in_number(hours, "in %(num)s hour", "in %(num)s hours") if hours else "within an hour"
 
 
 def _request(entry: Entry) -> tuple[str, ...]:

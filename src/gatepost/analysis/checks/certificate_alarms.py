@@ -15,6 +15,7 @@ from gatepost.analysis.alarms.alarm import Alarm, Kind, Severity, Trouble
 from gatepost.analysis.checks import certificate_alarm_texts as texts
 from gatepost.pki.certificates.entry import Entry, Origin, Purpose, State
 from gatepost.pki.certificates.lifecycle import is_covered, names_of
+from gatepost.texts import N_
 from gatepost.values import replace
 
 if TYPE_CHECKING:
@@ -324,10 +325,12 @@ def _changed(entry: Entry, entries: Mapping[str, Entry], roots: Mapping[str, str
     for old in (entries[number] for number in entry.replaces if number in entries):
         before, after = roots.get(old.id, ""), roots.get(entry.id, "")
         if before and after and before != after:
-            yield _alarm(Kind.CHAIN_CHANGED, Severity.ERROR, entry, texts.changed(entry, old, "root", before, after))
+            yield _alarm(
+                Kind.CHAIN_CHANGED, Severity.ERROR, entry, texts.changed(entry, old, N_("root"), before, after)
+            )
             return
         if old.leaf.issuer != entry.leaf.issuer:
-            said = texts.changed(entry, old, "issuer", old.leaf.issuer, entry.leaf.issuer)
+            said = texts.changed(entry, old, N_("issuer"), old.leaf.issuer, entry.leaf.issuer)
             yield _alarm(Kind.CHAIN_CHANGED, Severity.WARNING, entry, said)
             return
 

@@ -315,11 +315,11 @@ def _names(facts: ChainFacts) -> Iterator[ChainFinding]:
         return
     if not facts.names:
         fix = "Compare with the names of your MX records."
-        yield ChainFinding(Part.NAMES, Mark.INFO, f"for {describe_names(leaf)}", fix=fix, options=("name",))
+        yield ChainFinding(Part.NAMES, Mark.INFO, f"it is for {describe_names(leaf)}", fix=fix, options=("name",))
     for name in facts.names:
         if matches(name, leaf):
             by = "" if name in leaf.dns_names else f", by *.{name.partition('.')[2]}"
-            yield ChainFinding(Part.NAMES, Mark.PASS, f"for {name}{by}")
+            yield ChainFinding(Part.NAMES, Mark.PASS, f"it is for {name}{by}")
         else:
             fix = f"Have it issued with {name} as subjectAltName."
-            yield ChainFinding(Part.NAMES, Mark.FAIL, f"not for {name}", f"it is for {describe_names(leaf)}", fix)
+            yield ChainFinding(Part.NAMES, Mark.FAIL, f"it is not for {name}", f"it is for {describe_names(leaf)}", fix)

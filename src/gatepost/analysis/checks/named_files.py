@@ -16,8 +16,10 @@ from gatepost.net.anchors import SYSTEM, AnchorsError, TrustAnchors
 from gatepost.net.identity import IdentityError, ServerIdentity, read_identity
 from gatepost.pki.certificates.dkim_keys import unusable_key_file
 from gatepost.policy.connectors.dkim_key import DkimKey
+from gatepost.policy.connectors.names import resource_label
 from gatepost.policy.connectors.records import Organization
 from gatepost.policy.connectors.values import DkimState
+from gatepost.texts import own
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -50,7 +52,7 @@ class NamedFile(msgspec.Struct, frozen=True):
     @property
     def owner(self) -> str:
         """The resource in words: "outbound connector 'bank' of contoso"."""
-        return f"{self.table.replace('_', ' ')} {self.name!r} of {self.organization}"
+        return resource_label(self.table, self.name, self.organization)
 
     @property
     def need(self) -> tuple[object, ...]:
@@ -103,8 +105,8 @@ def _read(file: str) -> bytes:
 
 def file_alarm(file: NamedFile, why: str) -> Alarm:
     """The alarm about a file that can no longer be used."""
-    title = f"{file.owner} names a file that cannot be used: {file.field}"
-    fix = f"Restore it, or change {file.field} of the {file.owner}: mail that needs it waits until then."
+    title = f"{own(file.owner)} names a file that cannot be used: {file.field}"
+    fix = f"Restore it, or change {file.field} of the {own(file.owner)}: mail that needs it waits until then."
     return Alarm(
         Kind.FILE_UNUSABLE, Severity.ERROR, "", title, why, fix, f"{file.organization}/{file.name}/{file.field}"
     )

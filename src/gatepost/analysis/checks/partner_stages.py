@@ -181,7 +181,7 @@ def _dns(host: HostFacts, _: Reached) -> Iterator[Finding]:
         text = f"{host.name} has no address"
         yield Finding(Stage.DNS, Mark.FAIL, text, "no A or AAAA record", advice.no_address(host.name), "-", stops=True)
         return
-    evidence = f"{host.name} has {', '.join(addresses.addresses)}"
+    evidence = f"{host.name} has the addresses {', '.join(addresses.addresses)}"
     if needs_no_dns(host.name):
         yield Finding(Stage.DNS, Mark.INFO, "nothing to look up", evidence, short="address")
     elif host.no_dnssec:

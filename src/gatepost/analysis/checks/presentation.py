@@ -15,6 +15,7 @@ from gatepost.analysis.checks.certificate_alarm_texts import title_of
 from gatepost.pki.certificates.entry import Origin, Purpose, State
 from gatepost.protocols.message.header_text import shown_text
 from gatepost.quantity import quantity
+from gatepost.texts import N_, own
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -27,6 +28,12 @@ SETTLING_SECONDS: Final = 30.0
 """After a change, before a node that does not present it is at fault."""
 
 _LONG: Final = 400
+_STATES: Final[Mapping[State | None, str]] = {
+    State.NEXT: N_("not presented yet"),
+    State.CURRENT: N_("current"),
+    State.DEPRECATED: N_("deprecated"),
+    State.RETIRED: N_("retired"),
+}
 
 
 class PresentationProblem(msgspec.Struct, frozen=True):
@@ -123,7 +130,7 @@ def _others(
     good = {entry.leaf.sha256 for entry in current}
     good |= {sha256 for worker in node.workers for sha256 in worker.figures.certificates if sha256 not in known}
     wrong = [
-        f"{listener.listener} presents {sha256[:16]}, which is {known.get(sha256, 'not known here')}"
+        f"{listener.listener} presents {sha256[:16]}, which is {own(_STATES.get(known.get(sha256), 'not known here'))}"
         for listener in observed.listeners
         for sha256 in listener.certificates
         if sha256 not in good

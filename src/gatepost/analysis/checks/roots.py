@@ -157,7 +157,7 @@ def _root(link: Link, holding: tuple[Store, ...], stores: RootStores, now: float
         "What it issues is not trusted here. If its thumbprint is the one that the authority publishes, put it into "
         "/usr/local/share/ca-certificates as NAME.crt and run update-ca-certificates (Debian, Ubuntu)."
     )
-    text = f"not in {stores.name}{elsewhere}"
+    text = f"it is not in {stores.name}{elsewhere}"
     return RootRow(facts, RootKind.ROOT, holding, False, Mark.FAIL, text, fix)
 
 

@@ -15,6 +15,7 @@ from gatepost.policy.connectors.names import covers
 from gatepost.policy.connectors.values import ConnectorType, DomainType, Mode, TlsSettings
 from gatepost.protocols.tls.names import describe_names, matches
 from gatepost.quantity import quantity
+from gatepost.texts import own
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -262,7 +263,8 @@ def _judged(
     changes: dict[str, str],
 ) -> Finding:
     """A connector that is there. changes: what makes it complete."""
-    subject, label = f"{direction}-connector", f"{direction} connector {connector.name!r}"
+    subject, name = f"{direction}-connector", repr(connector.name)
+    label = f"inbound connector {name}" if direction == "inbound" else f"outbound connector {name}"
     why = [*lacks, *(() if connector.enabled else ("it is disabled",))]
     why += ["it is in rehearsal"] if connector.mode is Mode.REHEARSE else []
     if not why:
@@ -270,7 +272,10 @@ def _judged(
     words = [f"{key}={value}" for key, value in changes.items()]
     whose = ("--organization", given.organization.name, "--direction", direction)
     return Finding(
-        subject, False, f"{label}: {'; '.join(why)}", (command("connector", "set", connector.name, *whose, *words),)
+        subject,
+        False,
+        f"{label}: {own('; '.join(why))}",
+        (command("connector", "set", connector.name, *whose, *words),),
     )
 
 

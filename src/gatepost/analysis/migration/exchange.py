@@ -1,9 +1,8 @@
 """Convert Exchange Online's connectors and accepted domains into resources, with a result for each property.
 
 Called by `manage.cli.imports` with the objects that `analysis.migration.exchange_json` read; the result is put together
-and checked by `analysis.migration.report`. Mail flow rules are in `analysis.migration.exchange_rules`. Facts:
-exchange.md sections 2 to 4, 9.4 and 16. What Exchange does and gatepost does not is never dropped silently: it differs,
-or is not carried over.
+and checked by `analysis.migration.report`. Facts: exchange.md sections 2 to 4, 9.4 and 16. What Exchange does and
+gatepost does not is never dropped silently: it differs, or is not carried over.
 """
 
 from __future__ import annotations
@@ -31,6 +30,7 @@ from gatepost.analysis.migration.exchange_properties import (
 from gatepost.analysis.migration.exchange_rules import Known, convert_rule
 from gatepost.analysis.migration.report import ImportRefused, Part, assemble, slug, unique_name
 from gatepost.policy.connectors.units import format_duration
+from gatepost.texts import N_
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -100,7 +100,7 @@ def convert(objects: Sequence[ExchangeObject], organization: str = "") -> Import
 
 def _recipients() -> Part:
     """Note once what holds for every authoritative domain."""
-    part = Part("", "recipients")
+    part = Part("", N_("recipients"))
     part.differs(
         "mailboxes",
         "they are not in these files; until the organization has [[mailbox]] entries, mail for an authoritative domain "
@@ -459,7 +459,7 @@ def _modes(item: ExchangeObject, part: Part) -> None:
     if dane == "mandatory":
         part.fallbacks["smtp_dane_mode"] = (
             {"tls_settings": "domain-validation"},
-            'Instead tls_settings = "domain-validation" is written: mail waits where the certificate proves no name',
+            'tls_settings = "domain-validation" is written: mail waits where the certificate proves no name',
         )
     if item.choice("MtaStsMode", _STS_MODES) == "none":
         part.table["mta_sts_mode"] = "none"
@@ -491,7 +491,7 @@ def _plain(text: str) -> str:
 
 _CONVERSIONS: dict[str, tuple[str, str, frozenset[str], _Convert]] = {
     "organization": ("organization", "organization", ORGANIZATION, _organization),
-    "transport": ("organization", "transport configuration", TRANSPORT, _transport),
+    "transport": ("organization", N_("transport configuration"), TRANSPORT, _transport),
     "domain": ("accepted_domain", "accepted domain", DOMAIN, _domain),
     "inbound": ("inbound_connector", "inbound connector", INBOUND, _inbound),
     "outbound": ("outbound_connector", "outbound connector", OUTBOUND, _outbound),

@@ -21,6 +21,7 @@ from gatepost.analysis.migration.postfix_tls import global_policy, lowest_versio
 from gatepost.analysis.migration.report import Imported, ImportRefused, Part, assemble, slug
 from gatepost.policy.connectors.prefix_limits import PrefixLimits
 from gatepost.policy.connectors.units import format_duration
+from gatepost.texts import N_
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -72,7 +73,7 @@ def convert(
 
 def _own(config: MainConfig) -> Part:
     """Convert the parameters that become fields of the organization itself."""
-    part = Part("organization", "organization")
+    part = Part("organization", N_("organization"))
     text = config["maximal_queue_lifetime"]
     lifetime = seconds(text)
     if not lifetime:
@@ -104,7 +105,7 @@ def _organization_name(config: MainConfig, parts: Sequence[Part]) -> str:
 
 def _domains(config: MainConfig, files: Files) -> Iterator[Part]:
     """Accepted domains: of each address class that takes mail in."""
-    log = Part("", "domains")
+    log = Part("", N_("domains"))
     deep = "relay_domains" in config.listed("parent_domain_matches_subdomains")
     seen: set[str] = set()
     classes = [("mydestination", "authoritative"), ("virtual_mailbox_domains", "authoritative")]
@@ -258,7 +259,7 @@ def _others(config: MainConfig, services: Sequence[Service], carried: frozenset[
 
     carried: those that became a part of something although others of their kind do not.
     """
-    part = Part("", "parameters")
+    part = Part("", N_("parameters"))
     for name, line in config.repeated:
         part.lost(f"{name} (line {line})", f"is written again in line {config.lines[name]}, which counts")
     quiet = [name for name in config.lines if name not in READ | carried and not _tells(config, name, part)]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from gatepost.analysis.migration.postfix_tables import table
 from gatepost.analysis.migration.report import Part, unique_name
 from gatepost.policy.connectors.names import mail_address
+from gatepost.texts import N_
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -42,7 +43,7 @@ def add_journal(config: MainConfig, part: Part) -> None:
 def journal_rules(config: MainConfig, files: Mapping[str, tuple[str | None, str]]) -> Iterator[Part]:
     """A mail flow rule for each entry of a BCC table."""
     taken: dict[str, int] = {}
-    log = Part("", "copies")
+    log = Part("", N_("copies"))
     for parameter, column in _TABLES.items():
         for reference in config.listed(parameter) if parameter in config.written else ():
             entries = table(reference, files, parameter)

@@ -21,7 +21,7 @@ from gatepost.analysis.migration.postfix_login import (
 from gatepost.analysis.migration.postfix_tables import table
 from gatepost.analysis.migration.postfix_tls import Policy, demand, global_policy, parse_policy
 from gatepost.analysis.migration.report import Finding, Part, slug, unique_name
-from gatepost.texts import last_argument
+from gatepost.texts import N_, last_argument
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -88,7 +88,7 @@ def outbound(config: MainConfig, services: Mapping[str, Service], files: Files, 
 
     secrets: folder of the files that passwords will be in, "" for none.
     """
-    routing = _Routing(config, services, Part("", "routing"), secrets)
+    routing = _Routing(config, services, Part("", N_("routing")), secrets)
     _read_policies(routing, files)
     routing.logins.update(read_logins(config, files, routing.log))
     _read_transports(routing, files)

@@ -138,7 +138,7 @@ def _dane(part: Part, level: str) -> None:
         part.table["smtp_dane_mode"] = "mandatory"
         part.fallbacks["smtp_dane_mode"] = (
             {"tls_settings": "domain-validation"},
-            'Instead of dane-only, tls_settings = "domain-validation" is written: mail waits where no name is proved',
+            'of dane-only, tls_settings = "domain-validation" is written: mail waits where no name is proved',
         )
 
 

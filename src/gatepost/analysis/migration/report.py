@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from gatepost.policy.connectors.errors import ResourceErrors
 from gatepost.policy.connectors.model import parse
+from gatepost.texts import N_, own
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -33,13 +34,6 @@ KINDS = {
     "dkim_key": "DKIM key",
 }
 
-# What it means for mail that a resource is left out.
-_CONSEQUENCES = {
-    "outbound_connector": ". Until it is written by hand, its mail goes by MX or another connector, with its TLS",
-    "inbound_connector": ". Until it is written by hand, nothing is demanded of its senders, and they may not relay",
-    "accepted_domain": ". Until it is written by hand, mail for it is refused",
-}
-
 _NAME_LENGTH = 64
 _SLUG_LENGTH = 63
 
@@ -51,9 +45,9 @@ class ImportRefused(Exception):  # noqa: N818 - it is the answer, not a fault
 class ImportResult(StrEnum):
     """The result for a resource or for one of its settings."""
 
-    CARRIED = "carried over"
-    DIFFERS = "differs"
-    LOST = "not carried over"
+    CARRIED = N_("carried over")
+    DIFFERS = N_("differs")
+    LOST = N_("not carried over")
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,7 +223,23 @@ def _fall_back(part: Part, key: str, error: FieldError) -> None:
     instead, detail = part.fallbacks.pop(key)
     del part.table[key]
     part.table.update(instead)
-    part.lost(key, f"{error.message}. {detail}")
+    part.lost(key, f"{own(error.message)}. Instead {own(detail)}")
+
+
+def _left_out(part: Part) -> str:
+    """Why a resource is left out, and what that means for mail."""
+    why = part.refused
+    match part.kind:
+        case "outbound_connector":
+            return f"{own(why)}. Until it is written by hand, its mail goes by MX or another connector, with its TLS"
+        case "inbound_connector":
+            return (
+                f"{own(why)}. Until it is written by hand, nothing is demanded of its senders, and they may not relay"
+            )
+        case "accepted_domain":
+            return f"{own(why)}. Until it is written by hand, mail for it is refused"
+        case _:
+            return why
 
 
 def _imported(organization: str, parts: Sequence[Part]) -> Imported:
@@ -239,7 +249,7 @@ def _imported(organization: str, parts: Sequence[Part]) -> Imported:
     places = dict.fromkeys(KINDS, 0)
     for part in parts:
         if part.refused:
-            why = f"{part.refused}{_CONSEQUENCES.get(part.kind, '')}"
+            why = _left_out(part)
             findings.append(Finding(part.label, ImportResult.LOST, "", why))
             left_out.append((part.kind, part.refused, part.table))
             continue

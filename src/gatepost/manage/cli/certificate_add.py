@@ -16,7 +16,7 @@ import msgspec
 from msgspec.structs import replace
 
 from gatepost.manage.cli.client import client
-from gatepost.manage.cli.language import _
+from gatepost.manage.cli.language import _, ours
 from gatepost.manage.cli.options import BAD_INPUT, config_option, current_server, fail, gateway_of, json_option
 from gatepost.manage.cli.request_options import request_options
 from gatepost.manage.cli.tables import print_json, printable
@@ -143,7 +143,7 @@ def _add_certificate(there: Client, files: _Files, request: AddCertificate, *, a
     heading = _("warning: the files are used as they are, but") if left else "note:"
     for text in [
         *(f"{heading} {note}" for note in added.notes),
-        *(_("warning: %(warning)s", warning=warning) for warning in added.warnings),
+        *(_("warning: %(warning)s", warning=ours(warning)) for warning in added.warnings),
     ]:
         click.echo(printable(text), err=True)
     _report(added, files, as_json=as_json)

@@ -162,7 +162,7 @@ def roll_back(number: str, note: str, config: str | None, as_json: bool) -> None
     else:
         done = there.call(roll_back_last_switch, RollBackLastSwitch(note=note))
     for warning in done.warnings:
-        click.echo(_("warning: %(warning)s", warning=warning), err=True)
+        click.echo(_("warning: %(warning)s", warning=ours(warning)), err=True)
     text = _("%(current)s is current again; %(id)s is staged", current=", ".join(done.current), id=done.id)
     _say(as_json, {"id": done.id, "current": done.current}, text)
     for again in done.certificates[1:]:

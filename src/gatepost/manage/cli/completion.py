@@ -11,6 +11,15 @@ import click
 from click.shell_completion import get_completion_class
 
 SHELLS: Final = ("bash", "zsh", "fish")
+# Nothing stands between "mode=" and its value; fish knows that by itself.
+_NO_SPACE: Final = {
+    "bash": [("COMPREPLY+=($value)", "COMPREPLY+=($value)\n            [[ $value == *= ]] && compopt -o nospace")],
+    "zsh": [
+        ("    local -a response\n", "    local -a response\n    local -a suffix\n"),
+        ('completions+=("$key")', 'completions+=("$key")\n                [[ "$key" == *= ]] && suffix=(-S "")'),
+        ("compadd -U -V unsorted -a", 'compadd -U -V unsorted "${suffix[@]}" -a'),
+    ],
+}
 
 
 def script(shell: str, program: click.Command) -> str:
@@ -18,13 +27,17 @@ def script(shell: str, program: click.Command) -> str:
     kind = get_completion_class(shell)
     assert kind is not None  # noqa: S101 - click has these three
     made = kind(program, {}, "gatepost", "_GATEPOST_COMPLETE")
-    return made.source_template % made.source_vars()
+    template = made.source_template
+    for there, instead in _NO_SPACE.get(shell, ()):
+        assert there in template  # noqa: S101 - click's own, of the version that is locked
+        template = template.replace(there, instead)
+    return template % made.source_vars()
 
 
 @click.command()
 @click.argument("shell", type=click.Choice(SHELLS))
 def completion(shell: str) -> None:
-    """Print a script that completes commands, options, and names of connectors, domains and organizations.
+    """Print a script that completes commands, options, names of connectors, domains and organizations, and fields.
 
     \b
     bash: gatepost completion bash > /etc/bash_completion.d/gatepost

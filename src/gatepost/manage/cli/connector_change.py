@@ -2,20 +2,32 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from gatepost.manage.cli.client import client
 from gatepost.manage.cli.edit import ChangeArguments, change_options, edit, part_added, part_removed, part_set
+from gatepost.manage.cli.field_words import field_words
 from gatepost.manage.cli.options import config_option, json_option
 from gatepost.manage.cli.part_commands import CODES, WORDS_HELP
-from gatepost.manage.cli.stored_names import connector_options
+from gatepost.manage.cli.stored_names import connector_options, names_of
 from gatepost.manage.use_cases.name_lookup import choose_connector
 from gatepost.manage.use_cases.parts import INBOUND, OUTBOUND
 from gatepost.manage.use_cases.resources import PartName
 
+if TYPE_CHECKING:
+    from gatepost.policy.connectors.record_base import Record
+
 _KINDS = {"inbound": INBOUND, "outbound": OUTBOUND}
+
+
+def _models(context: click.Context) -> list[type[Record]]:
+    """Of the direction that is given, or of the connectors that have the name; of both if neither tells."""
+    direction, name = context.params.get("direction"), str(context.params.get("name")).lower()
+    kinds = [_KINDS[direction]] if direction else list(_KINDS.values())
+    named = [kind for kind in kinds if name in {known.lower() for known in names_of(context, (kind.key,))}]
+    return [kind.model for kind in named or kinds]
 
 
 @click.command(
@@ -28,7 +40,7 @@ _KINDS = {"inbound": INBOUND, "outbound": OUTBOUND}
 )
 @click.argument("direction", type=click.Choice(list(_KINDS)))
 @click.argument("name")
-@click.argument("words", nargs=-1, metavar="[KEY=VALUE]...")
+@field_words(_models, required=False)
 @click.option("--organization", default="", help="Organization of the connector. Needed if there are several.")
 @change_options
 @config_option
@@ -45,7 +57,7 @@ def add(direction: str, name: str, words: tuple[str, ...], organization: str, **
     f"With name=NEW the mail flow rules that name it follow.\n\n{WORDS_HELP}\n\n{CODES}",
 )
 @connector_options
-@click.argument("words", nargs=-1, required=True, metavar="KEY=VALUE...")
+@field_words(_models, required=True)
 @change_options
 @config_option
 @json_option

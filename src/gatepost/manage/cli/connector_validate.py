@@ -260,7 +260,7 @@ def _print_tasks(tasks: Sequence[Task]) -> None:
     for (status, _detail), group in groupby(tasks, lambda task: (task.status, task.detail)):
         same = list(group)
         if status is TaskStatus.SKIPPED and len(same) > 1:
-            names = ", ".join(task.name for task in same)
+            names = ", ".join(ours(task.name) for task in same)
             click.echo(
                 _wrapped(f"{_head(status, _('skipped'))}{names}: {printable(ours(same[0].text))}", " " * _INDENT)
             )
@@ -270,18 +270,18 @@ def _print_tasks(tasks: Sequence[Task]) -> None:
 
 
 def _print_task(task: Task) -> None:
-    first, *others = map(printable, task.detail.split("\n"))
+    first, *others = (printable(ours(line)) for line in task.detail.split("\n"))
     seconds = f" ({task.seconds:.2f} s)" if task.seconds >= _NOTEWORTHY else ""
-    click.echo(_wrapped(f"{_head(task.status, task.name, ours=task.ours)}{first}{seconds}", " " * _INDENT))
+    click.echo(_wrapped(f"{_head(task.status, ours(task.name), is_ours=task.ours)}{first}{seconds}", " " * _INDENT))
     for fact in others:
         click.echo(_wrapped(f"{' ' * _INDENT}{fact}", " " * _INDENT))
     if task.advice:
         click.echo(_wrapped(f"{' ' * _INDENT}-> {printable(ours(task.advice))}", " " * (_INDENT + 3)))
 
 
-def _head(status: TaskStatus, name: str, *, ours: bool = False) -> str:
-    """ours: what failed says nothing of the peer, so that the answer is not no, but that nobody knows."""
-    sign, word = _UNKNOWN if ours and status is TaskStatus.FAILED else _MARKS[status]
+def _head(status: TaskStatus, name: str, *, is_ours: bool = False) -> str:
+    """is_ours: what failed says nothing of the peer, so that the answer is not no, but that nobody knows."""
+    sign, word = _UNKNOWN if is_ours and status is TaskStatus.FAILED else _MARKS[status]
     mark = sign if _writes(sign) else _(word)
     return f"  {mark} {name}".ljust(_INDENT - 1) + " "
 

@@ -10,7 +10,7 @@ import click
 from msgspec.structs import replace
 
 from gatepost.manage.cli.client import client
-from gatepost.manage.cli.language import _
+from gatepost.manage.cli.language import _, ours
 from gatepost.manage.cli.options import BAD_INPUT, NO, UNKNOWN, config_option, fail, json_option
 from gatepost.manage.cli.part_commands import add_commands
 from gatepost.manage.cli.stored_names import stored_names
@@ -130,13 +130,13 @@ def _print(result: HookTrials) -> None:
         printable(_("%(label)s: %(type)s at %(address)s", label=label, type=result.type, address=result.address))
     )
     for trial in result.trials:
-        sign = "ok" if trial.right else _("no answer") if not trial.answered else "WRONG"
+        sign = _("ok") if trial.right else _("no answer") if not trial.answered else _("WRONG")
         click.echo(f"  {printable(trial.message):10} {sign:10} {_said(trial)}")
 
 
 def _said(trial: HookTrial) -> str:
     record = trial.answer
-    said = [record["does"] if trial.answered else record.get("failure", "too large for the scanner")]
+    said = [ours(record.get("does" if trial.answered else "failure", "")) or _("too large for the scanner")]
     said.append(f"{record.get('ms', 0)} ms")
     if "score" in record:
         said.append(

@@ -148,15 +148,18 @@ def _area(area: str) -> str:
     return _(area) if area in _AREAS else ours(area)
 
 
-def print_findings(findings: Iterable[DoctorFinding]) -> None:
-    """A line for each, with what to do below it; then how many of them are of a kind, on standard error."""
+def print_findings(findings: Iterable[DoctorFinding], *, err: bool = False) -> None:
+    """A line for each, with what to do below it; then how many of them are of a kind, on standard error.
+
+    err: all of it on standard error.
+    """
     counts = dict.fromkeys(Level, 0)
     for finding in findings:
         counts[finding.level] += 1
         level = click.style(f"{finding.level:8}", fg=_COLOURS[finding.level])
-        click.echo(f"{level}{printable(_area(finding.area)):24} {printable(ours(finding.text))}")
+        click.echo(f"{level}{printable(_area(finding.area)):24} {printable(ours(finding.text))}", err=err)
         if finding.fix and finding.level is not Level.PASS:
-            click.echo(f"{'':32} {_('next: %(fix)s', fix=printable(ours(finding.fix)))}")
+            click.echo(f"{'':32} {_('next: %(fix)s', fix=printable(ours(finding.fix)))}", err=err)
     faults, warnings, unknown = (counts[level] for level in (Level.FAIL, Level.WARN, Level.UNKNOWN))
     text = f"{quantity(faults, 'fault')}, {quantity(warnings, 'warning')}"
     click.echo(text + (_(", %(unknown)s not known", unknown=unknown) if unknown else ""), err=True)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from gatepost.manage.cli.language import _
+from gatepost.manage.cli.language import _, ours
 from gatepost.manage.cli.tables import printable
 from gatepost.texts import N_
 
@@ -34,22 +34,22 @@ def print_plan(plan: HybridPlan) -> None:
     )
     _heading(_("This gateway"))
     for finding in plan.here:
-        _item(_("ok") if finding.complete else _("MISSING"), finding.text, _WIDE)
+        _item(_("ok") if finding.complete else _("MISSING"), ours(finding.text), _WIDE)
         _commands(finding.commands)
     _heading(_("Between the two"))
     for line in plan.firewall:
-        _item("-", line)
+        _item("-", ours(line))
     _heading(_("Exchange (Exchange Management Shell, on each transport server)"))
     for number, step in enumerate(plan.exchange, 1):
-        _item(f"{number}.", step.title)
+        _item(f"{number}.", ours(step.title))
         _commands(step.lines)
     _heading(_("Tests"))
     for check in plan.checks:
         _commands((check.command,))
-        _item(_(_SIDES[check.side]), check.expect, _WIDE)
+        _item(_(_SIDES[check.side]), ours(check.expect), _WIDE)
     _heading(_("Common mistakes"))
     for trap in plan.traps:
-        _item("-", trap)
+        _item("-", ours(trap))
     click.echo("")
     missing = sum(not finding.complete for finding in plan.here)
     _paragraph(

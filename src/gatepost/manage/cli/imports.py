@@ -16,7 +16,7 @@ from gatepost.analysis.migration import postfix as from_postfix
 from gatepost.analysis.migration.exchange_json import read_objects
 from gatepost.analysis.migration.postfix_config import named_files
 from gatepost.analysis.migration.report import KINDS, Imported, ImportRefused, ImportResult
-from gatepost.manage.cli.language import _
+from gatepost.manage.cli.language import _, ours
 from gatepost.manage.cli.options import BAD_INPUT, NO, UNKNOWN, fail, json_option
 from gatepost.manage.cli.tables import print_json, printable
 
@@ -217,15 +217,13 @@ def _report(imported: Imported) -> None:
     """The report, one resource after the other, and the counts."""
     last = ""
     for item in imported.findings:
+        resource, outcome, detail = printable(ours(item.resource)), ours(item.outcome), printable(ours(item.detail))
         if item.setting and item.resource != last:
-            click.echo(printable(item.resource), err=True)
+            click.echo(resource, err=True)
         if item.setting:
-            click.echo(f"  {item.outcome}: {printable(item.setting)}: {printable(item.detail)}", err=True)
+            click.echo(f"  {outcome}: {printable(ours(item.setting))}: {detail}", err=True)
         else:
-            click.echo(
-                f"{printable(item.resource)}: {item.outcome}{': ' * bool(item.detail)}{printable(item.detail)}",
-                err=True,
-            )
+            click.echo(f"{resource}: {outcome}{': ' * bool(detail)}{detail}", err=True)
         last = item.resource
     carried, differs, lost = (imported.count(outcome) for outcome in ImportResult)
     click.echo(

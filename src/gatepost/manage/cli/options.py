@@ -164,7 +164,7 @@ def _has_account(name: str) -> bool:
 
 def fail(code: int, message: str) -> NoReturn:
     """End the command: the message goes to standard error, nothing more to standard output."""
-    click.echo(ours(message), err=True)
+    click.echo("\n".join(map(ours, message.split("\n"))), err=True)
     sys.exit(code)
 
 

@@ -8,6 +8,7 @@ import click
 
 from gatepost.manage.cli.client import client
 from gatepost.manage.cli.edit import ChangeArguments, PreparedChange, change_options, edit, patch_of
+from gatepost.manage.cli.field_words import field_words
 from gatepost.manage.cli.language import _
 from gatepost.manage.cli.options import config_option, json_option
 from gatepost.manage.cli.part_commands import CODES, SHOW_CODES, WORDS_HELP
@@ -72,7 +73,7 @@ def show(name: str, config: str | None, **form: Any) -> None:
     f"gatepost organization add contoso display_name='Contoso Hospital'\n\n{WORDS_HELP}\n\n{CODES}",
 )
 @click.argument("name")
-@click.argument("words", nargs=-1, metavar="[KEY=VALUE]...")
+@field_words(lambda _context: [Organization], required=False)
 @change_options
 @config_option
 @json_option
@@ -90,7 +91,7 @@ def add(name: str, words: tuple[str, ...], **given: Any) -> None:
 
 @organization.command("set", help=f"Change an organization's own fields.\n\n{WORDS_HELP}\n\n{CODES}")
 @click.argument("name", shell_complete=stored_names("organization"))
-@click.argument("words", nargs=-1, required=True, metavar="KEY=VALUE...")
+@field_words(lambda _context: [Organization], required=True)
 @change_options
 @config_option
 @json_option

@@ -11,6 +11,7 @@ import click
 
 from gatepost.manage.cli.client import client
 from gatepost.manage.cli.edit import ChangeArguments, change_options, edit, part_added, part_removed, part_set
+from gatepost.manage.cli.field_words import field_words
 from gatepost.manage.cli.options import config_option, json_option
 from gatepost.manage.cli.part_view import show_part, view_options
 from gatepost.manage.cli.stored_names import stored_names
@@ -94,7 +95,7 @@ def _add_add(group: click.Group, kind: PartKind, example: str) -> None:
 
     @group.command("add", help=f"Add {_a(kind)}.\n\nFor example:\n\n\b\n{line}\n\n{WORDS_HELP}\n\n{CODES}")
     @_name_argument(kind)
-    @click.argument("words", nargs=-1, metavar="[KEY=VALUE]...")
+    @field_words(lambda _context: [kind.model], required=False)
     @_ORGANIZATION
     @change_options
     @config_option
@@ -107,7 +108,7 @@ def _add_add(group: click.Group, kind: PartKind, example: str) -> None:
 def _add_set(group: click.Group, kind: PartKind) -> None:
     @group.command("set", help=f"Change fields of {_a(kind)}.\n\n{WORDS_HELP}\n\n{CODES}")
     @_name_argument(kind)
-    @click.argument("words", nargs=-1, required=True, metavar="KEY=VALUE...")
+    @field_words(lambda _context: [kind.model], required=True)
     @_ORGANIZATION
     @change_options
     @config_option

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from gatepost.manage.cli.language import _
+from gatepost.manage.cli.language import _, ours
 from gatepost.manage.cli.tables import print_json, print_table
 from gatepost.manage.use_cases.part_record import (
     organization_command,
@@ -75,7 +75,12 @@ def show_organization(organization: Organization, *, form: str | None, meaning: 
 def _print_fields(fields: list[dict[str, Any]], *, meaning: bool) -> None:
     columns = ["field", "value", "set", *(["meaning"] if meaning else [])]
     rows = (
-        [field["field"], _text(field["value"]), _("written") if field["written"] else _("default"), field["meaning"]]
+        [
+            field["field"],
+            _text(field["value"]),
+            _("written") if field["written"] else _("default"),
+            ours(field["meaning"]),
+        ]
         for field in fields
     )
     print_table(columns, (row[: len(columns)] for row in rows))

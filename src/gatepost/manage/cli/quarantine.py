@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from gatepost.manage.cli.client import client
-from gatepost.manage.cli.language import _, quantity
+from gatepost.manage.cli.language import _, ours, quantity
 from gatepost.manage.cli.options import NO, config_option, fail, json_option
 from gatepost.manage.cli.request_options import limit_option, request_options
 from gatepost.manage.cli.tables import print_facts, print_json, print_table, printable
@@ -116,7 +116,7 @@ def _row(message: QuarantinedMessage) -> tuple[object, ...]:
         f"<{message.sender}>",
         message.recipient,
         message.subject,
-        f"{message.by}: {message.reason}" if message.reason else message.by,
+        f"{ours(message.by)}: {message.reason}" if message.reason else ours(message.by),
         stamp(message.deleted_at),
     )
 
@@ -125,7 +125,7 @@ def _print_message(message: QuarantinedMessage) -> None:
     facts = {
         "message": message.message,
         "organization": message.organization,
-        "held by": message.by,
+        "held by": ours(message.by),
         "reason": message.reason,
         "sender": f"<{message.sender}>",
         "recipient": message.recipient,

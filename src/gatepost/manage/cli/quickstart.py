@@ -32,6 +32,7 @@ from gatepost.manage.use_cases.quickstart import (
     MAILBOXES,
     FirstAnswers,
     QuickstartAnswers,
+    answer_errors,
     dmarc_line,
     first_resources,
     first_settings,
@@ -59,6 +60,8 @@ _EVERYWHERE: Final = "0.0.0.0:25"
 _ADMIN: Final = "127.0.0.1:8443"
 _OF_THE_WORLD: Final = ("nameservers", "own name", "DNS")
 """Areas of findings that do not keep a gateway from being started: its records are published afterwards."""
+_CONTAINER_MARK: Final = Path(sys.prefix, "container")
+"""A file that deploy/Containerfile makes: commands are typed on the container's host."""
 _FOLDER: Final = click.Path(file_okay=False, path_type=Path)
 
 
@@ -191,18 +194,7 @@ def _is_set_up(file: Path) -> bool:
 
 def _answers(request: FirstAnswers, folder: Path, data_dir: Path, **given: Any) -> QuickstartAnswers:
     """What was given, and asked for where it was not. Ends the command if it must be asked and cannot."""
-    hostname = request.hostname or _prompted("--hostname", _("Name of this gateway (FQDN)"), socket.getfqdn())
-    domains = request.domains or _prompted("--domain", _("Domains it accepts mail for (with spaces)"), "").split()
-    upstream = request.upstream or _prompted(
-        "--upstream", _("Mail server behind it, HOST[:PORT], or mailboxes"), MAILBOXES
-    )
-    nameservers = request.nameservers
-    if not nameservers and not (request.hostname and request.domains and request.upstream):  # others were asked for
-        nameservers = _prompted(
-            "--nameserver", _("Validating nameservers; none: the gateway validates"), "none"
-        ).split()
-    nameservers = [text for text in nameservers if text != "none"]
-    first = normalized(replace(request, hostname=hostname, domains=domains, upstream=upstream, nameservers=nameservers))
+    first = _completed(request)
     chain, key = given["certificate"] or (
         folder / f"{first.hostname}.pem",
         folder / "secrets" / f"{first.hostname}.key",
@@ -219,14 +211,43 @@ def _answers(request: FirstAnswers, folder: Path, data_dir: Path, **given: Any) 
     )
 
 
-def _prompted(option: str, question: str, default: str) -> str:
+def _completed(request: FirstAnswers) -> FirstAnswers:
+    """The answers with what they lack. Ends the command if it must be asked for and cannot."""
+    name = socket.getfqdn()
+    questions = [
+        ("hostname", "--hostname", _("Name of this gateway (FQDN)"), name if "." in name else ""),
+        ("domains", "--domain", _("Domains it accepts mail for (with spaces)"), ""),
+        ("upstream", "--upstream", _("Mail server behind it, HOST[:PORT], or mailboxes"), MAILBOXES),
+        ("nameservers", "--nameserver", _("Validating nameservers; none: the gateway validates"), "none"),
+    ]
+    if request.hostname and request.domains and request.upstream:
+        questions.pop()  # the one question that needs no answer, and nothing else has to be asked
+    for field, option, question, default in questions:
+        if not getattr(request, field):
+            request = _prompted(request, field, option, question, default)
+    return normalized(request)
+
+
+def _prompted(request: FirstAnswers, field: str, option: str, question: str, default: str) -> FirstAnswers:
+    """The answers with that of a question, which is asked again while the answer is wrong."""
     if not sys.stdin.isatty():
         fail(
             BAD_INPUT,
             _("%(option)s is missing, and there is no terminal to ask on; nothing was changed", option=option),
         )
-    answer: str = click.prompt(question, default=default or None, err=True)
-    return answer
+
+    def checked(text: str) -> FirstAnswers:
+        several = isinstance(getattr(request, field), list)
+        answer: Any = [word for word in text.split() if word != "none"] if several else text
+        answered = normalized(replace(request, **{field: answer}))
+        whole = answered if answered.upstream else replace(answered, upstream=MAILBOXES)  # asked for later
+        errors = [error.message for error in answer_errors(whole) if error.path == field]
+        if errors:
+            raise click.BadParameter(ours("; ".join(errors)))
+        return answered
+
+    answers: FirstAnswers = click.prompt(question, default=default or None, value_proc=checked, err=True)
+    return answers
 
 
 def _set_up(answers: QuickstartAnswers, file: Path) -> None:
@@ -352,19 +373,24 @@ def _tell(file: Path) -> None:
         for domain in organization.accepted_domains:
             _print_zone(through, organization.name, domain.name)
     findings = through.call(examine_gateway, ExamineGateway()).findings
-    click.echo(_("\nWhat is still to be seen to:"), err=True)
-    print_findings([finding for finding in findings if finding.level is not Level.PASS])
-    prefix = "gatepost " if file == DEFAULT_PATHS[0] else f"gatepost --config {file} "
-    is_service = file == DEFAULT_PATHS[0] and Path("/run/systemd/system").exists()
+    click.echo(_("\nStill to do:"), err=True)
+    print_findings([finding for finding in findings if finding.level is not Level.PASS], err=True)
     click.echo(_("\nNext: start it, examine it, make the owner of the admin centre:"), err=True)
-    for command in (
-        "systemctl enable --now gatepost" if is_service else f"{prefix}serve",
-        f"{prefix}doctor",
-        f"{prefix}user setup",
-    ):
+    for command in _next_commands(file):
         click.echo(f"    {command}", err=True)
     if any(finding.level is Level.FAIL and not finding.area.startswith(_OF_THE_WORLD) for finding in findings):
         raise SystemExit(NO)
+
+
+def _next_commands(file: Path) -> tuple[str, str, str]:
+    """What starts the gateway, examines it, and makes its first owner, as one types it where this runs."""
+    if _CONTAINER_MARK.exists():
+        inside = "podman exec --interactive --tty gatepost gatepost"
+        return "podman run --detach --name gatepost …", f"{inside} doctor", f"{inside} user add NAME --role owner"
+    prefix = "gatepost " if file == DEFAULT_PATHS[0] else f"gatepost --config {file} "
+    is_service = file == DEFAULT_PATHS[0] and Path("/run/systemd/system").exists()
+    start = "systemctl enable --now gatepost" if is_service else f"{prefix}serve"
+    return start, f"{prefix}doctor", f"{prefix}user setup"
 
 
 def _print_zone(through: Client, organization: str, domain: str) -> None:

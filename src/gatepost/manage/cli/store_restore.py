@@ -203,16 +203,18 @@ def _explain(manifest: Manifest, now: float, *, hold: bool) -> None:
             "heads that you kept since)"
         ),
     ]
-    lines.append(
-        _(
-            "valid again: users, passwords, passkeys and API tokens that were removed or changed since; look at "
-            "gatepost user list and gatepost token list. Everybody logs in anew"
-        )
-    )
+    lines.append(_accounts())
     if not manifest.mailboxes:
         lines.append(_("mailboxes are not in it: mail that was delivered into them is not restored"))
     for line in lines:
         click.echo(printable(line), err=True)
+
+
+def _accounts() -> str:
+    return _(
+        "valid again: users, passwords, passkeys and API tokens that were removed or changed since; look at "
+        "gatepost user list and gatepost token list. Everybody logs in anew"
+    )
 
 
 def _span(seconds: float) -> str:

@@ -48,15 +48,16 @@ def stored_names(*keys: str) -> Complete:
     """
 
     def complete(context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
-        if context.find_root().params.get("server"):
-            return []  # nobody waits for another machine at each key
-        matching = {name for name in _names(context, keys) if name.lower().startswith(incomplete.lower())}
+        matching = {name for name in names_of(context, keys) if name.lower().startswith(incomplete.lower())}
         return [CompletionItem(name) for name in sorted(matching)[:_MOST]]
 
     return complete
 
 
-def _names(context: click.Context, keys: tuple[str, ...]) -> list[str]:
+def names_of(context: click.Context, keys: tuple[str, ...]) -> list[str]:
+    """The stored names below these keys, as of `stored_names`; none where they cannot be read, or not at once."""
+    if context.find_root().params.get("server"):
+        return []  # nobody waits for another machine at each key
     config = context.params.get("config") or context.find_root().params.get("config")
     with contextlib.redirect_stderr(io.StringIO()), context.find_root():
         try:

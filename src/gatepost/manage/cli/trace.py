@@ -27,7 +27,7 @@ from gatepost.manage.use_cases.trace import (
     show_trace,
     sum_trace,
 )
-from gatepost.manage.use_cases.trace_text import detail_lines, tls_lines
+from gatepost.manage.use_cases.trace_text import REASON, detail_lines, tls_lines
 
 if TYPE_CHECKING:
     from gatepost.mail.model.trace_event import TraceEvent
@@ -191,4 +191,5 @@ def _print_event(event: TraceEvent) -> None:
         "result type": event.result_type,
     }
     shown = ((name, value) for name, value in facts.items() if value)
-    print_facts((*shown, *tls_lines(event.tls), *detail_lines(event.detail)), indent="    ")
+    details = ((name, ours(text) if name == REASON else text) for name, text in detail_lines(event.detail))
+    print_facts((*shown, *tls_lines(event.tls), *details), indent="    ")

@@ -20,14 +20,15 @@ from gatepost.manage.pages.exports import exported
 from gatepost.manage.pages.guard import context_of, executing, not_there
 from gatepost.manage.pages.paging import fitting
 from gatepost.manage.pages.rendering import render
+from gatepost.manage.pages.stored_rows import StoredRows, stored_rows
 from gatepost.manage.pages.time_zones import local_times
 from gatepost.manage.pages.value_text import cut
 from gatepost.manage.use_cases.audit import ListAudit, ShowAuditEvent, differences, get_audit_event, list_audit
 from gatepost.manage.use_cases.client import all_items
-from gatepost.manage.use_cases.declaration import Items
 from gatepost.manage.use_cases.execution import execute
 from gatepost.manage.use_cases.history import GetVersion, get_version
 from gatepost.manage.use_cases.refusal import Refusal
+from gatepost.texts import NN_
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,10 +36,21 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
+    from gatepost.manage.use_cases.audit import AuditEntry
     from gatepost.manage.use_cases.differences import FieldChange
+    from gatepost.manage.use_cases.list_page import Columns
 
 
 _SIZE: Final = 50
+_SORTS: Final[Columns[AuditEntry]] = {
+    "time": lambda entry: entry.at,
+    "user": lambda entry: entry.who,
+    "address": lambda entry: entry.address,
+    "action": lambda entry: _shown_action(entry.action),
+    "subject": lambda entry: entry.subject,
+    "organization": lambda entry: entry.organization,
+    "outcome": lambda entry: entry.outcome.value,
+}
 _SHOWN: Final = 200  # changes of a page
 _COLUMNS = ("at", "who", "address", "action", "organization", "subject", "outcome", "event", "version", "detail")
 _FILTERS: Final = ("who", "action", "organization", "outcome", "since", "until")
@@ -48,6 +60,7 @@ def _list(request: Request) -> Response:
     values = {name: request.query_params.get(name, "").strip() for name in _FILTERS}
     filters: dict[str, Any] = {name: text for name, text in local_times(request, values).items() if text}
     errors: dict[str, str] = {}
+    page: StoredRows[AuditEntry] = StoredRows((), "", "", None)
     try:
         file = exported(
             request,
@@ -57,16 +70,15 @@ def _list(request: Request) -> Response:
         )
         if file:
             return file
-        after = request.query_params.get("before", "")
-        page = execute(list_audit, context_of(request), ListAudit(**filters, limit=_SIZE, after=after))
+        wanted = ListAudit(**filters, limit=_SIZE, after=request.query_params.get("before", ""))
+        page = stored_rows(request, list_audit, wanted, _SORTS, NN_("%(num)s event", "%(num)s events"))
     except Refusal as refusal:
-        errors, page = field_errors(refusal), Items(())
+        errors = field_errors(refusal)
     return render(
         request,
         "accounts/audit.html",
         422 if errors else 200,
-        rows=page.items,
-        after=page.after or "",
+        **page._asdict(),
         given=values | {"action": action_name(values["action"])},
         actions=translated(LABELS),
         action_label=_shown_action,

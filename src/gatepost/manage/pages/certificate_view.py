@@ -75,6 +75,13 @@ def label_of(certificate: Entry | CertificateSummary) -> str:
     return certificate.label or next(iter(names_of(certificate)), "") or common_name(certificate.leaf.subject)
 
 
+def has_text(entry: Entry, text: str) -> bool:
+    """Whether an id, a name or a thumbprint of a certificate holds the text, which is in small letters."""
+    leaf = entry.leaf
+    texts = (entry.id, entry.label, entry.organization, leaf.subject, leaf.issuer, leaf.sha256, *leaf.dns_names)
+    return any(text in known.lower() for known in texts)
+
+
 def pin_of(entry: Entry) -> str:
     """SHA-256 of the public key in base64, as pins are written (RFC 7469 section 2.4)."""
     return base64.b64encode(bytes.fromhex(entry.leaf.spki_sha256)).decode("ascii")

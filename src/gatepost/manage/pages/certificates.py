@@ -15,11 +15,11 @@ from starlette.routing import Route
 
 from gatepost.language import _
 from gatepost.manage.access.principal import Scope
-from gatepost.manage.pages.certificate_view import LEVELS, label_of, life, pin_of, row, way_back
+from gatepost.manage.pages.certificate_view import LEVELS, has_text, label_of, life, pin_of, row, way_back
 from gatepost.manage.pages.code_labels import certificate_state
 from gatepost.manage.pages.exports import exported, wants_file
 from gatepost.manage.pages.guard import context_of, needs
-from gatepost.manage.pages.paging import foot, order_of, paged, sorted_by
+from gatepost.manage.pages.paging import foot, order_of, paged
 from gatepost.manage.pages.rendering import link, render
 from gatepost.manage.use_cases.acme_orders import GetAcmeStatus, get_acme_status
 from gatepost.manage.use_cases.certificate_removal import RemoveCertificate
@@ -46,6 +46,7 @@ from gatepost.manage.use_cases.certificates import (
     waiting_request,
 )
 from gatepost.manage.use_cases.execution import execute
+from gatepost.manage.use_cases.list_page import sorted_by
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.request_values import limits
 from gatepost.pki.certificates.entry import Purpose, State
@@ -54,11 +55,12 @@ from gatepost.sentences import ours
 from gatepost.texts import NN_
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from starlette.requests import Request
 
-    from gatepost.manage.use_cases.certificates import CertificateListing
+    from gatepost.manage.use_cases.certificates import CertificateChange, CertificateListing, CertificateRequest
+    from gatepost.manage.use_cases.list_page import Columns
     from gatepost.pki.certificates.entry import Entry
 
 
@@ -73,6 +75,29 @@ _SORTS: Final[dict[str, Callable[[Entry], Any]]] = {
     "issuer": lambda entry: common_name(entry.leaf.issuer),
     "key": lambda entry: entry.leaf.key,
     "sha256": lambda entry: entry.leaf.sha256,
+}
+_REQUEST_SORTS: Final[Columns[CertificateRequest]] = {
+    "id": lambda request: request.id,
+    "purpose": lambda request: (request.purpose, request.organization, request.label),
+    "names": lambda request: [*request.names],
+    "key": lambda request: request.key,
+    "created": lambda request: request.added,
+    "file": lambda request: request.key_file,
+}
+_CHANGE_SORTS: Final[Columns[CertificateChange]] = {
+    "time": lambda change: change.at,
+    "user": lambda change: change.author,
+    "object": lambda change: (change.kind, change.id),
+    "names": lambda change: [*change.names],
+    "change": lambda change: change.change,
+    "version": lambda change: change.version,
+}
+_ORDER_SORTS: Final[Columns[Mapping[str, Any]]] = {
+    "names": lambda order: order["names"],
+    "until": lambda order: order["not_after"],
+    "renewal": lambda order: order["renew_at"],
+    "tried": lambda order: order["tried"],
+    "failures": lambda order: order["failures"],
 }
 _REQUEST_COLUMNS = ("id", "purpose", "organization", "label", "names", "key", "must_staple", "added")
 _CHANGE_COLUMNS = ("version", "at", "author", "kind", "id", "names", "change", "note")
@@ -127,9 +152,7 @@ def _matches(entry: Entry, q: str, state: str, query: Any) -> bool:
     organization = query.get("organization", "")
     if organization and entry.purpose is Purpose.CLIENT and entry.organization != organization:
         return False
-    leaf = entry.leaf
-    texts = (entry.id, entry.label, entry.organization, leaf.subject, leaf.issuer, leaf.sha256, *leaf.dns_names)
-    return not q or any(q in text.lower() for text in texts)
+    return has_text(entry, q)
 
 
 def _attention(listing: CertificateListing, purpose: Purpose, now: float) -> dict[str, Any]:
@@ -152,7 +175,9 @@ def _requests(request: Request) -> Response:
     if file := exported(request, "requests", _REQUEST_COLUMNS, lambda: map(_record, waiting)):
         return file
     may_change = principal.may(Scope.CERTIFICATES)
-    return render(request, "certificates/requests.html", rows=waiting, may_change=may_change)
+    sort = order_of(request, _REQUEST_SORTS)
+    rows = sorted_by(waiting, sort, _REQUEST_SORTS)
+    return render(request, "certificates/requests.html", rows=rows, sort=sort, may_change=may_change)
 
 
 def _request(asked: Request) -> Response:
@@ -167,10 +192,10 @@ def _history(request: Request) -> Response:
     changes = execute(list_certificate_history, context_of(request), ListCertificateHistory(limit=_CHANGES)).items
     if file := exported(request, "certificate-history", _CHANGE_COLUMNS, lambda: map(_record, changes)):
         return file
-    page = paged(request, changes)
-    return render(
-        request, "certificates/history.html", rows=page.rows, foot=foot(page, NN_("%(num)s change", "%(num)s changes"))
-    )
+    sort = order_of(request, _CHANGE_SORTS)
+    page = paged(request, sorted_by(changes, sort, _CHANGE_SORTS))
+    shown = foot(page, NN_("%(num)s change", "%(num)s changes"))
+    return render(request, "certificates/history.html", rows=page.rows, foot=shown, sort=sort)
 
 
 # one of them
@@ -231,12 +256,14 @@ def _acme(request: Request) -> Response:
     columns = tuple(records[0]) if records else ("names",)
     if file := exported(request, "acme", columns, lambda: records):
         return file
+    sort = order_of(request, _ORDER_SORTS)
     return render(
         request,
         "certificates/acme.html",
         block="orders",
         state=state,
-        orders=records,
+        orders=sorted_by(records, sort, _ORDER_SORTS),
+        sort=sort,
         trouble=trouble,
         job=next(iter(execute(view_last_renewal, context, ViewRenewal()).items), None),
         may_change=principal.may(Scope.CERTIFICATES),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 from msgspec.structs import asdict
@@ -20,6 +20,7 @@ from gatepost.manage.pages.paging import fitting
 from gatepost.manage.pages.refusal_texts import all_errors
 from gatepost.manage.pages.rendering import render, see_other
 from gatepost.manage.pages.resource_paths import organization_path, version_path
+from gatepost.manage.pages.stored_rows import stored_rows
 from gatepost.manage.pages.text_filters import sentence
 from gatepost.manage.pages.value_text import cut
 from gatepost.manage.use_cases.client import all_items
@@ -29,6 +30,7 @@ from gatepost.manage.use_cases.nodes import ListNodes, in_force, list_nodes
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.revert import RevertResources, revert_resources
 from gatepost.sentences import ours
+from gatepost.texts import NN_
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,10 +39,20 @@ if TYPE_CHECKING:
     from starlette.responses import Response
 
     from gatepost.manage.use_cases.differences import FieldChange
+    from gatepost.manage.use_cases.history import HistoryEntry
+    from gatepost.manage.use_cases.list_page import Columns
 
 
 _SIZE = 25
 _EXPORTED = 1000
+_SORTS: Final[Columns[HistoryEntry]] = {
+    "version": lambda entry: entry.version,
+    "time": lambda entry: entry.at,
+    "user": lambda entry: entry.author,
+    "organization": lambda entry: entry.organization,
+    "change": lambda entry: entry.summary,
+    "reason": lambda entry: entry.note,
+}
 _SHOWN = 1000  # changes of a page
 _UNDONE, _UNDONE_ROOM = 20, 20_000  # revisions that a revert takes back, and the bytes of their rows
 _COLUMNS = ("version", "at", "author", "organization", "changes", "note")
@@ -60,12 +72,11 @@ def _list(request: Request) -> Response:
     if file := exported(request, "history", _COLUMNS, records):
         return file
     history = ListHistory(organization=organization, limit=_SIZE, after=before)
-    items = execute(list_history, context_of(request), history)
+    page = stored_rows(request, list_history, history, _SORTS, NN_("%(num)s change", "%(num)s changes"))
     return render(
         request,
         "history/list.html",
-        rows=items.items,
-        after=items.after or "",
+        **page._asdict(),
         before=before,
         path=version_path,
         organization_path=organization_path,

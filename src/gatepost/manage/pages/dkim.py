@@ -20,12 +20,13 @@ from gatepost.manage.pages.certificate_forms import errors_of
 from gatepost.manage.pages.editor import change_rows
 from gatepost.manage.pages.exports import MOST, exported
 from gatepost.manage.pages.guard import context_of, needs, needs_scope, not_there, principal_of
-from gatepost.manage.pages.paging import SIZE, foot, offset_of
+from gatepost.manage.pages.paging import SIZE, foot, offset_of, order_of
 from gatepost.manage.pages.rendering import render, see_other
 from gatepost.manage.pages.resource_kinds import MAIL_TABS
 from gatepost.manage.pages.resource_paths import named_path, version_path
 from gatepost.manage.pages.text_filters import sentence
 from gatepost.manage.use_cases.dkim import (
+    KEY_SORTS,
     MISSING,
     SEALED,
     FindSigningKeys,
@@ -73,6 +74,16 @@ if TYPE_CHECKING:
 _COLUMNS: Final = (
     "organization", "domain", "selector", "name", "state", "algorithm", "service_type", "private_key", "zone",
 )  # fmt: skip
+_HEADINGS: Final = (
+    (N_("Domain"), "domain"),
+    (N_("Selector"), "selector"),
+    (N_("State"), "state"),
+    (N_("Since"), ""),
+    (N_("DNS record"), ""),
+    (N_("Algorithm"), "algorithm"),
+    (N_("Signs"), "signs"),
+    (N_("Private key"), "private"),
+)
 _STATES: Final = {DkimState.CURRENT: "pass", DkimState.NEXT: "info", DkimState.RETIRED: "waiting"}
 _DNS_CHECKS: Final = {
     DkimObservation.PUBLISHED: ("pass", N_("Published")),
@@ -111,6 +122,7 @@ def _list(request: Request) -> Response:
         organization=query.get("organization", ""),
         q=query.get("q", "").strip(),
         state=state if state in _STATES else "",
+        sort=order_of(request, KEY_SORTS),
         limit=SIZE,
         offset=offset_of(request),
     )
@@ -132,6 +144,8 @@ def _list(request: Request) -> Response:
         foot=foot(page, NN_("%(num)s key", "%(num)s keys")),
         q=selection.q,
         state=selection.state,
+        sort=selection.sort,
+        columns=[(_(heading), key) for heading, key in _HEADINGS],
         may_change=Scope.CONNECTORS in principal.scopes or Scope.OWNER in principal.scopes,
         tabs=[(_(text), path, path == request.url.path) for text, path in MAIL_TABS],
         **_words(),

@@ -17,6 +17,7 @@ from gatepost.manage.access.principal import Scope
 from gatepost.manage.pages.guard import context_of, or_not_there, principal_of
 from gatepost.manage.pages.rendering import render, see_other
 from gatepost.manage.pages.resource_paths import connector_path
+from gatepost.manage.pages.stored_rows import stored_rows
 from gatepost.manage.use_cases.connector_views import FindConnectors, find_connectors
 from gatepost.manage.use_cases.drill_list import ListDrills, ShowKeptDrill, list_drills, show_kept_drill
 from gatepost.manage.use_cases.drills import DrillConnector, ShowDrill, show_drill, start_drill
@@ -24,15 +25,25 @@ from gatepost.manage.use_cases.execution import execute
 from gatepost.manage.use_cases.jobs import follow
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.sentences import ours
+from gatepost.texts import NN_
 
 if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
+    from gatepost.manage.use_cases.drill_list import KeptDrill
     from gatepost.manage.use_cases.drills import DrillState
+    from gatepost.manage.use_cases.list_page import Columns
 
 
 _SIZE: Final = 50
+_SORTS: Final[Columns[KeptDrill]] = {
+    "time": lambda drill: drill.at,
+    "result": lambda drill: (not drill.fault, drill.passed),
+    "connector": lambda drill: drill.connector,
+    "organization": lambda drill: drill.organization,
+    "verdict": lambda drill: drill.fault or drill.verdict,
+}
 _OFFERED: Final = 200  # connectors that the form suggests; any other can be typed
 _MOST: Final = 60.0  # seconds; a drill ends within 15
 _WAIT: Final = 20.0
@@ -42,7 +53,7 @@ def _list(request: Request, status: int = HTTPStatus.OK, error: str = "", chosen
     query = request.query_params
     organization = query.get("organization", "")
     wanted = ListDrills(organization=organization, limit=_SIZE, after=query.get("after", ""))
-    page = execute(list_drills, context_of(request), wanted)
+    page = stored_rows(request, list_drills, wanted, _SORTS, NN_("%(num)s drill", "%(num)s drills"))
     principal = principal_of(request)
     may_drill = bool(principal.scopes & {Scope.CONNECTORS, Scope.OWNER})
     offered = FindConnectors(organization=organization, direction="outbound", limit=_OFFERED) if may_drill else None
@@ -51,8 +62,7 @@ def _list(request: Request, status: int = HTTPStatus.OK, error: str = "", chosen
         request,
         "drills/list.html",
         status,
-        found=page.items,
-        after=page.after or "",
+        **page._asdict(),
         offered=[f"{row.organization}/{row.name}" for row in rows],
         may_drill=may_drill,
         chosen=chosen or query.get("connector", "")[:300],

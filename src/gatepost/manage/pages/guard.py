@@ -19,11 +19,13 @@ from starlette.routing import Route
 from gatepost.language import _
 from gatepost.manage.access.principal import NOBODY, Scope
 from gatepost.manage.access.records import Actor, is_confirmed
+from gatepost.manage.pages.time_zones import zone_of
 from gatepost.manage.use_cases.context import Context
 from gatepost.manage.use_cases.execution import execute
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.web.problem import instance_of
 from gatepost.manage.web.refusal_audit import address_of, note_refusal
+from gatepost.sentences import in_zone
 from gatepost.texts import N_
 
 if TYPE_CHECKING:
@@ -107,7 +109,7 @@ def needs_scope(request: Request, scope: Scope) -> Principal:
 
 
 class _Reading:
-    """Around a page; what its form does asks for a right of its own."""
+    """Around a page, in the time zone of who looks; what its form does asks for a right of its own."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -116,7 +118,8 @@ class _Reading:
         """ASGI."""
         if scope["method"] in {"GET", "HEAD"}:
             needs_scope(Request(scope), Scope.READ)
-        await self._app(scope, receive, send)
+        with in_zone(zone_of(Request(scope)).zone):
+            await self._app(scope, receive, send)
 
 
 def for_readers(page: Route) -> Route:

@@ -13,12 +13,13 @@ from gatepost.manage.access.principal import Scope
 from gatepost.manage.pages.editor import EditedResource, FormChangeOptions, edit, send_change
 from gatepost.manage.pages.exports import MOST, exported
 from gatepost.manage.pages.guard import context_of, needs, not_there, or_not_there, principal_of
-from gatepost.manage.pages.paging import foot, order_of, paged, sorted_by
+from gatepost.manage.pages.paging import foot, order_of, paged
 from gatepost.manage.pages.rendering import render, see_other
 from gatepost.manage.pages.resource_kinds import KIND_PAGES
 from gatepost.manage.pages.resource_paths import organization_path
 from gatepost.manage.use_cases.execution import execute
 from gatepost.manage.use_cases.history import ListHistory, list_history
+from gatepost.manage.use_cases.list_page import sorted_by
 from gatepost.manage.use_cases.listings import OrganizationRow
 from gatepost.manage.use_cases.part_record import (
     fields_of,

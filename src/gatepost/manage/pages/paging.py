@@ -8,13 +8,13 @@ Pure but for the request it reads.
 from __future__ import annotations
 
 from html import escape
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from gatepost.language import _, grouped, ngettext
 from gatepost.manage.use_cases.list_page import ListSelection
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Sequence
 
     from starlette.requests import Request
 
@@ -56,19 +56,6 @@ def order_of(request: Request, columns: Collection[str]) -> str:
     """The column that rows are asked for in the order of, "-" before it for descending; "" for the order they have."""
     sort = request.query_params.get("sort", "")
     return sort if sort.removeprefix("-") in columns else ""
-
-
-def sorted_by[T](rows: Iterable[T], sort: str, columns: Mapping[str, Callable[[T], Any]]) -> list[T]:
-    """Rows in such an order. columns: what each sorts by; capital letters make no difference, and None comes last."""
-    if not sort:
-        return list(rows)
-    value_of, down = columns[sort.removeprefix("-")], sort.startswith("-")
-
-    def key(row: T) -> tuple[bool, Any]:
-        value = value_of(row)
-        return (value is None) is not down, value.casefold() if isinstance(value, str) else value
-
-    return sorted(rows, key=key, reverse=down)
 
 
 def foot[T](page: ListPage[T], counted: tuple[str, str]) -> Foot:

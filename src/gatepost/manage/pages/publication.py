@@ -16,10 +16,12 @@ from gatepost.language import translated
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.pages.exports import exported, wants_file
 from gatepost.manage.pages.guard import context_of, needs_scope
+from gatepost.manage.pages.paging import order_of
 from gatepost.manage.pages.rendering import is_partial, link, render
 from gatepost.manage.use_cases.dns_checks import check_record
 from gatepost.manage.use_cases.execution import execute
 from gatepost.manage.use_cases.publication import (
+    DOMAIN_SORTS,
     FindPublications,
     GetPublication,
     ViewPublication,
@@ -63,6 +65,7 @@ def _index(request: Request) -> Response:
         q=query.get("q", "")[:253],
         limit=_ROWS,
         offset=(number - 1) * _ROWS,
+        sort=order_of(request, DOMAIN_SORTS),
     )
     page = execute(find_publications, context_of(request), selection)
     behind = selection.offset > page.offset  # who takes page after page as files reads on until one is empty
@@ -77,6 +80,7 @@ def _index(request: Request) -> Response:
         request,
         "domains/index.html",
         rows=rows,
+        sort=selection.sort,
         lights=translated(_LIGHTS),
         page=page,
         number=page.offset // _ROWS + 1,

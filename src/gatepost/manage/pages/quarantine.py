@@ -20,6 +20,7 @@ from gatepost.manage.pages.guard import context_of, executing, or_not_there, pri
 from gatepost.manage.pages.login import local_target
 from gatepost.manage.pages.refusal_texts import by_field
 from gatepost.manage.pages.rendering import link, render, see_other
+from gatepost.manage.pages.stored_rows import stored_rows
 from gatepost.manage.pages.time_zones import local_times
 from gatepost.manage.use_cases.client import all_items
 from gatepost.manage.use_cases.execution import execute
@@ -36,7 +37,7 @@ from gatepost.manage.use_cases.quarantine import (
 )
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.request_values import limits
-from gatepost.texts import N_
+from gatepost.texts import N_, NN_
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -45,12 +46,29 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
+    from gatepost.manage.use_cases.list_page import Columns
+    from gatepost.manage.use_cases.quarantine import QuarantinedMessage
+
 
 _PAGE: Final = 50
 _MOST: Final = 10_000
+_SORTS: Final[Columns[QuarantinedMessage]] = {
+    "time": lambda held: held.received,
+    "sender": lambda held: (held.sender, held.recipient),
+    "subject": lambda held: held.subject,
+    "by": lambda held: (held.by, held.reason),
+    "expires": lambda held: held.deleted_at,
+}
 _NAMED: Final = 10
 _FILTERS: Final = ("sender", "recipient", "subject", "reason", "since", "until")
 _LABELS: Final = {QuarantineAction.RELEASE: N_("Release"), QuarantineAction.DELETE: N_("Delete")}
+_HEADINGS: Final = {
+    "time": N_("Message"),
+    "sender": N_("From and to"),
+    "subject": N_("Subject"),
+    "by": N_("Held by"),
+    "expires": N_("Expires"),
+}
 _COLUMNS: Final = (
     "message", "organization", "sender", "recipient", "subject", "message_id", "direction", "size", "received",
     "deleted_at", "by", "reason", "next",
@@ -72,13 +90,13 @@ def _list(request: Request) -> Response:
     )
     if file is not None:
         return file
-    items = execute(list_quarantine, context_of(request), wanted)
+    page = stored_rows(request, list_quarantine, wanted, _SORTS, NN_("%(num)s row", "%(num)s rows"))
     return render(
         request,
         "quarantine/list.html",
         block="rows",
-        found=items.items,
-        after=items.after or "",
+        **page._asdict(),
+        columns=[(_(heading), key) for key, heading in _HEADINGS.items()],
         chosen=chosen,
         may_act=not {Scope.QUEUE, Scope.OWNER}.isdisjoint(principal_of(request).scopes),
     )

@@ -20,12 +20,13 @@ from gatepost.manage.pages.exports import exported
 from gatepost.manage.pages.guard import context_of, executing, or_not_there, principal_of
 from gatepost.manage.pages.login import local_target
 from gatepost.manage.pages.message_head import head_of
-from gatepost.manage.pages.paging import foot, order_of, paged, sorted_by
+from gatepost.manage.pages.paging import foot, order_of, paged
 from gatepost.manage.pages.refusal_texts import by_field
 from gatepost.manage.pages.rendering import link, render, see_other
 from gatepost.manage.pages.resource_paths import trace_path
 from gatepost.manage.use_cases.client import all_items
 from gatepost.manage.use_cases.execution import execute
+from gatepost.manage.use_cases.list_page import sorted_by
 from gatepost.manage.use_cases.queue import (
     GetQueued,
     ListQueue,

@@ -31,12 +31,12 @@ from gatepost.manage.pages.navigation import navigation
 from gatepost.manage.pages.palette import light_colours
 from gatepost.manage.pages.static_files import static_url
 from gatepost.manage.pages.svg import Series, stacked
-from gatepost.manage.pages.text_filters import CLOCKED, FILTERS, in_zone
+from gatepost.manage.pages.text_filters import CLOCKED, FILTERS
 from gatepost.manage.pages.time_zones import SERVER_ZONE, PageZone, zone_of
 from gatepost.manage.pages.trace_story import protection
 from gatepost.manage.pages.value_text import in_words
 from gatepost.manage.use_cases.refusal import Refusal
-from gatepost.sentences import ours
+from gatepost.sentences import in_zone, ours
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -154,7 +154,8 @@ def _picture(title: str, labels: Sequence[str], series: Iterable[Sequence[Any]],
 def _sentence(context: Context, text: str) -> str:
     """A sentence of ours in the language and the time zone of the page; in UTC where no page is known."""
     frame = context.get("frame")
-    return in_zone(ours(text), frame.zone.zone if frame else UTC)
+    with in_zone(frame.zone.zone if frame else UTC):
+        return ours(text)
 
 
 def _clocked(shown: Callable[[float | None, float, tzinfo], str | Markup]) -> Callable[..., str | Markup]:

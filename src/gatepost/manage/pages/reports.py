@@ -22,6 +22,7 @@ from gatepost.manage.pages.exports import exported, wants_file
 from gatepost.manage.pages.guard import context_of, executing, not_there, principal_of
 from gatepost.manage.pages.rendering import link, render
 from gatepost.manage.pages.report_query import QUICK, ReportView, read_view
+from gatepost.manage.pages.report_sorts import ordered, report_order
 from gatepost.manage.pages.report_tables import TABLES, ReportTable
 from gatepost.manage.use_cases.client import all_items
 from gatepost.manage.use_cases.evidence import ListKeys, list_keys
@@ -47,7 +48,7 @@ _WAIT: Final = 0.05  # seconds that a page waits for a count that may be done at
 _FILE_WAIT: Final = 30.0  # and a file
 _LIVE: Final = "10s"  # after which a live table asks again
 _FEW: Final = 25  # of those tables of which a page has several
-_LINES: Final = 40  # of partners, beside two tables more
+_LINES: Final = 36  # of partners, beside two tables more
 _WAITING: Final = 1000  # deliveries looked at for "waits now"
 _LONGEST_NAME: Final = 40  # letters of a domain whose days lead to the trace one by one
 
@@ -79,6 +80,7 @@ def frame_of(request: Request, path: str) -> tuple[ReportView, dict[str, Any]]:
     if view.organization and not principal_of(request).sees(view.organization):
         raise not_there()
     tabs = [(_(text), view.link(tab), tab == path) for text, tab in _TABS]
+    sort = report_order(request.query_params.get("sort", ""))
     quick = [(days, view.last_days(path, days)) for days in QUICK]
     return view, {
         "view": view,
@@ -86,6 +88,8 @@ def frame_of(request: Request, path: str) -> tuple[ReportView, dict[str, Any]]:
         "quick": quick,
         "path": path,
         "refresh": "",
+        "sort": sort,
+        "ordered": partial(ordered, sort),
         "csv": lambda table: view.link(path, table=table, format="csv"),
         "json": lambda table: view.link(path, table=table, format="json"),
     }

@@ -21,7 +21,7 @@ from gatepost.manage.pages.connector import DIRECTIONS, chosen_of
 from gatepost.manage.pages.editor import EditedResource, FormChangeOptions, change_rows, edit, send_change
 from gatepost.manage.pages.exports import MOST, exported
 from gatepost.manage.pages.guard import context_of, needs, not_there, or_not_there, principal_of
-from gatepost.manage.pages.paging import foot, order_of, paged, sorted_by
+from gatepost.manage.pages.paging import foot, order_of, paged
 from gatepost.manage.pages.rendering import render, see_other
 from gatepost.manage.pages.resource_kinds import KIND_PAGES, KindPage, column_key, status_of
 from gatepost.manage.pages.resource_paths import edit_path, list_path, named_path, part_path, version_path
@@ -42,6 +42,7 @@ from gatepost.manage.use_cases.domain_verification import (
     verify_domain,
 )
 from gatepost.manage.use_cases.execution import execute
+from gatepost.manage.use_cases.list_page import sorted_by
 from gatepost.manage.use_cases.part_cases import PARTS, AddPart, RemovePart, SetPart
 from gatepost.manage.use_cases.part_record import fields_of, part_command, part_toml, table_of
 from gatepost.manage.use_cases.parts import DOMAIN

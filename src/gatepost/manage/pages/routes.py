@@ -37,6 +37,7 @@ from gatepost.manage.pages import (
     publication,
     quarantine,
     queue,
+    quick_find,
     quickstart,
     reports,
     resources,
@@ -105,6 +106,7 @@ _PAGES: Final = [
     *evidence.ROUTES,
     *documents.ROUTES,
     *drills.ROUTES,
+    *quick_find.ROUTES,
     *static_files.ROUTES,
 ]
 # What is there for whoever comes in, and what is somebody's own.

@@ -12,9 +12,11 @@ from gatepost.language import _
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.pages.exports import exported
 from gatepost.manage.pages.guard import context_of, needs, principal_of
+from gatepost.manage.pages.paging import order_of
 from gatepost.manage.pages.rendering import render, see_other
 from gatepost.manage.pages.resource_paths import named_path
 from gatepost.manage.use_cases.execution import execute
+from gatepost.manage.use_cases.list_page import sorted_by
 from gatepost.manage.use_cases.parts import INBOUND, MAILBOX
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.sending_limits import LiftLimit, ListLimits, SenderToday, lift_limit, list_limits
@@ -22,6 +24,8 @@ from gatepost.manage.use_cases.sending_limits import LiftLimit, ListLimits, Send
 if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
+
+    from gatepost.manage.use_cases.list_page import Columns
 
 
 _PATH: Final = "/limits"
@@ -47,6 +51,14 @@ class SenderRow(NamedTuple):
         return named_path(MAILBOX if kind == "user" else INBOUND, self.sender.organization, name)
 
 
+_SORTS: Final[Columns[SenderRow]] = {
+    "sender": lambda row: row.sender.sender.partition(" ")[2],
+    "messages": lambda row: row.sender.messages,
+    "recipients": lambda row: row.sender.recipients,
+    "share": lambda row: row.share or 0.0,
+}
+
+
 def row_of(sender: SenderToday) -> SenderRow:
     """A row for a sender."""
     pairs = ((sender.messages, sender.messages_allowed), (sender.recipients, sender.recipients_allowed))
@@ -63,7 +75,8 @@ def _page(request: Request, status: HTTPStatus = HTTPStatus.OK, error: str = "")
     columns = SenderToday.__struct_fields__
     if file := exported(request, "sending-limits", columns, lambda: map(msgspec.to_builtins, senders)):
         return file
-    rows = sorted(map(row_of, senders), key=lambda row: row.share or 0.0, reverse=True)
+    sort = order_of(request, _SORTS)
+    rows = sorted_by(map(row_of, senders), sort or "-share", _SORTS)
     principal = principal_of(request)
     return render(
         request,
@@ -71,6 +84,7 @@ def _page(request: Request, status: HTTPStatus = HTTPStatus.OK, error: str = "")
         status,
         rows=rows[:_SHOWN],
         total=len(rows),
+        sort=sort,
         counts={state: sum(row.state == state for row in rows) for state in ("reached", "near", "lifted")},
         may_lift=lambda row: principal.may(Scope.CONNECTORS, row.sender.organization) and row.share is not None,
         error=error,

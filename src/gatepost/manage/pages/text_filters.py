@@ -8,7 +8,7 @@ a dash, for every one of them. Times are seconds since 1970, shown in the time z
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime
+from datetime import UTC
 from typing import TYPE_CHECKING, Final
 
 from markupsafe import Markup
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 NOTHING: Final = Markup('<span class="soft">–</span>')  # noqa: RUF001 - a dash is what is meant
 _UNITS: Final = ((86400 * 365, N_("y")), (86400, N_("d")), (3600, "h"), (60, "min"), (1, "s"))
 _AFTER_SIGN: Final = re.compile(r"(?<=[@.:])(?=.)", re.DOTALL)
-_UTC_TIME: Final = re.compile(r"\b(\d{4}-\d{2}-\d{2} \d{2}:\d{2}(:\d{2})?)Z\b", re.ASCII)
 _OCTETS: Final = ("B", "kB", "MB", "GB", "TB", "PB")
 
 
@@ -116,22 +115,6 @@ def _hint(seconds: float, now: float, zone: tzinfo) -> str:
 
 def _time(seconds: float, text: str, hint: str) -> Markup:
     return Markup('<time datetime="{}" title="{}">{}</time>').format(rfc3339(seconds), hint, text)
-
-
-def in_zone(text: str, zone: tzinfo) -> str:
-    """A sentence of ours, whose times are in UTC ("2026-11-24 16:12Z"), with them in the zone of the page.
-
-    The time of a command, "2026-11-24T16:12Z", stays.
-    """
-    return text if zone is UTC or hasattr(text, "__html__") else _UTC_TIME.sub(lambda match: _local(match, zone), text)
-
-
-def _local(match: re.Match[str], zone: tzinfo) -> str:
-    try:
-        seconds = datetime.fromisoformat(f"{match[1]}+00:00").timestamp()
-    except ValueError:
-        return match[0]
-    return second_text(seconds, zone) if match[2] else minute_text(seconds, zone)
 
 
 def octets(size: float | None) -> str | Markup:

@@ -17,11 +17,12 @@ from gatepost.manage.pages.account_forms import Form, chosen_organizations, fiel
 from gatepost.manage.pages.confirmation import ask_again, demand_owner
 from gatepost.manage.pages.exports import exported
 from gatepost.manage.pages.guard import context_of, executing, not_there
-from gatepost.manage.pages.paging import foot, order_of, paged, sorted_by
+from gatepost.manage.pages.paging import foot, order_of, paged
 from gatepost.manage.pages.rendering import render, see_other
 from gatepost.manage.pages.time_zones import local_times
 from gatepost.manage.use_cases.client import all_items
 from gatepost.manage.use_cases.execution import execute, recording_refusals
+from gatepost.manage.use_cases.list_page import sorted_by
 from gatepost.manage.use_cases.refusal import Refusal
 from gatepost.manage.use_cases.request_values import limits
 from gatepost.manage.use_cases.times import ahead

@@ -41,7 +41,7 @@ class ResolverCheck:
     def _run(self) -> ServiceStatus:
         dns = self._settings.dns
         named = "nameservers" in dns.written or dns.validation is not DnsValidation.LOCAL
-        name = ", ".join(dns.nameservers) if named else "the root's servers"
+        name = ", ".join(dns.nameservers) if named else "root servers"
         try:
             trouble = asyncio.run(self._trouble())
         except TimeoutError:

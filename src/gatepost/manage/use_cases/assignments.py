@@ -10,7 +10,8 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, get_origin
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, get_args, get_origin
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -104,6 +105,51 @@ def words(model: type[BaseModel], table: Mapping[str, Any]) -> list[str]:
         elif value is not None and not isinstance(value, list):
             result.append(f"{key}={json.dumps(value) if isinstance(value, bool | int) else value}")
     return result
+
+
+def completions(models: Iterable[type[BaseModel]], given: Sequence[str], incomplete: str) -> list[str]:
+    """Continue the last word of a command line: its key, or its value where the field has only certain ones.
+
+    models: that the words may be about. given: words before it. A shell may split a word at "=": then the parts before
+    are in `given`, and the value alone is returned.
+    """
+    fields = {key: info for model in models for key, info in _fields(model).items()}
+    key, sign, begun = incomplete.partition("=")
+    before = f"{key}{sign}"
+    if not sign:
+        key, before, begun = _split_key(given), "", incomplete
+    if key:
+        info = fields.get(key.rstrip("+-"))
+        return [f"{before}{value}" for value in _choices(info.annotation) if value.startswith(begun)] if info else []
+    return sorted(f"{name}=" for name in fields if name.startswith(begun))
+
+
+def _split_key(given: Sequence[str]) -> str:
+    """The key of a word that the shell split at "=", "" if the last word was whole."""
+    if given and given[-1] == "=":
+        return given[-2] if len(given) > 1 else ""
+    return given[-1] if given and "=" not in given[-1] and (len(given) < 2 or given[-2] != "=") else ""
+
+
+def _fields(model: type[BaseModel]) -> dict[str, FieldInfo]:
+    """The fields that words set, those of tables inside with their place."""
+    fields: dict[str, FieldInfo] = {}
+    for key, info in keys(model).items():
+        inner = record_in(info.annotation) if info.alias is None else None
+        if inner is not None:
+            fields |= {f"{key}.{name}": field for name, field in _fields(inner).items()}
+        elif info.alias is None:
+            fields[key] = info
+    return fields
+
+
+def _choices(annotation: Any) -> list[str]:
+    """All values that a field of this type has, none if there are any number."""
+    if annotation is bool:
+        return list(_BOOLEANS)
+    if isinstance(annotation, type) and issubclass(annotation, StrEnum):
+        return [str(choice) for choice in annotation]
+    return [choice for inner in get_args(annotation) for choice in _choices(inner)]
 
 
 def _list_text(values: list[str]) -> str:

@@ -56,6 +56,7 @@ class ViewCertificates(msgspec.Struct, kw_only=True):
         "/certificates/changeover",
         "/certificates/clients",
         "/certificates/requests",
+        "/find",
         "/quickstart",
     ),
 )

@@ -56,7 +56,7 @@ class FindConnectors(Rows, kw_only=True):
     scope=Scope.READ,
     visibility=Visibility.SEEN,
     tag="connectors",
-    pages=("/connectors", "/connectors/confirm", "/connectors/switch", "/drills"),
+    pages=("/connectors", "/connectors/confirm", "/connectors/switch", "/drills", "/find"),
 )
 def find_connectors(context: Context, request: FindConnectors) -> ListPage[ConnectorEntry]:
     """Connectors of all organizations, in the order that is asked for."""

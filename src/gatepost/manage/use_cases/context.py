@@ -96,18 +96,30 @@ class Context:
             raise
         self._record(record, record.outcome, begun)
 
+    def write_record(self, record: AuditRecord, outcome: AuditOutcome, begun: int = 0, **more: Any) -> int:
+        """Write one record of this call, in place of the event that it was begun (0: none); returns its id.
+
+        more: details beside the record's. An organization that the caller does not see stands in the details, for the
+        owner: whoever names another's organization must not write into its audit. Raises StoreFailure, Refusal.
+        """
+        organization = record.organization
+        detail = {name: value for name, value in (record.detail | more).items() if value not in ("", None, [], {})}
+        if organization and not self.principal.sees(organization):
+            organization, detail = "", detail | {"organization": organization}
+        return self.accounts.record(
+            Actor(self.audit.who or self.principal.name, self.address),
+            record.action,
+            outcome=outcome,
+            organization=organization,
+            subject=record.subject,
+            detail=detail,
+            begun=begun,
+        )
+
     def _record(self, record: AuditRecord, outcome: AuditOutcome, begun: int = 0) -> int:
         """Its id, 0 if it cannot be written; the log says what."""
         try:
-            return self.accounts.record(
-                self.actor,
-                record.action,
-                outcome=outcome,
-                organization=record.organization,
-                subject=record.subject,
-                detail=record.detail,
-                begun=begun,
-            )
+            return self.write_record(record, outcome, begun)
         except (StoreFailure, Refusal):
             _log.exception("the audit does not have %s of %s", record.action, record.subject)
             return 0

@@ -19,7 +19,7 @@ from gatepost.manage.use_cases.change import NOTHING
 from gatepost.manage.use_cases.declaration import Items, Visibility, use_case
 from gatepost.manage.use_cases.dns_checks import DnsChecks
 from gatepost.manage.use_cases.history import history
-from gatepost.manage.use_cases.list_page import ListPage, ListSelection
+from gatepost.manage.use_cases.list_page import Columns, ListPage, ListSelection, sorted_by
 from gatepost.manage.use_cases.name_lookup import choose_part, chosen_organizations, visible
 from gatepost.manage.use_cases.paging import Paging, page_of
 from gatepost.manage.use_cases.parts import DKIM, Part
@@ -195,8 +195,22 @@ def import_dkim_key(context: Context, request: ImportDkimKey) -> PrivateKeyStore
     return PrivateKeyStored(part.name, context.dry_run)
 
 
+KEY_SORTS: Final[Columns[SigningKeyRow]] = {
+    "domain": lambda row: row.key.domain,
+    "selector": lambda row: row.key.selector,
+    "state": lambda row: _ORDER.index(row.key.state),
+    "algorithm": lambda row: str(row.key.algorithm),
+    "signs": lambda row: str(row.key.service_type),
+    "private": lambda row: row.private,
+}
+"""Columns by which keys can be sorted: what is known without the DNS and the history."""
+
+
 class FindSigningKeys(msgspec.Struct, kw_only=True):
-    """As `KeySelection`. looks: ask the DNS for the records of these rows, and the history since when."""
+    """As `KeySelection`. sort: one of KEY_SORTS, with - before it for descending; "" by domain, state and name.
+
+    looks: ask the DNS for the records of these rows, and the history since when.
+    """
 
     organization: str = ""
     q: str = ""
@@ -204,6 +218,7 @@ class FindSigningKeys(msgspec.Struct, kw_only=True):
     offset: int = 0
     domain: str = ""
     state: str = ""
+    sort: str = ""
     looks: bool = False
 
 
@@ -226,7 +241,8 @@ def find_signing_keys(context: Context, request: FindSigningKeys) -> ListPage[Si
         domain=request.domain,
         state=request.state,
     )
-    page = selection.page(0, dkim_keys(context.gateway, context.principal, selection))
+    rows = dkim_keys(context.gateway, context.principal, selection)
+    page = selection.page(0, sorted_by(rows, request.sort, KEY_SORTS))
     return page.holding(with_dns_checks(context.gateway, context.principal, page.rows)) if request.looks else page
 
 

@@ -41,6 +41,7 @@ from gatepost.node.machine_findings import (
 from gatepost.node.start_checks import start_problems
 from gatepost.protocols.dns.lookups import Query
 from gatepost.protocols.tls.names import matches
+from gatepost.settings.model import DnsValidation
 from gatepost.store.interface import StoreFailure
 from gatepost.store.storage import Storage
 
@@ -193,7 +194,9 @@ def _own_name(context: Context) -> list[DoctorFinding]:
     """Whether nameservers answer and validate, our name and addresses lead to each other, and there are ways out."""
     nameservers = context.kept(ResolverCheck).run()
     if not nameservers.ok:
-        fix = "set [dns] nameservers to one that answers: dig @ADDRESS . SOA"
+        fix, dns = "set [dns] nameservers to one that answers: dig @ADDRESS . SOA", context.settings.dns
+        if dns.validation is DnsValidation.LOCAL and "nameservers" not in dns.written:
+            fix = "let this machine reach port 53 of the Internet, or set [dns] nameservers to one that answers"
         return [DoctorFinding("nameservers", Level.FAIL, f"{nameservers.name}: {nameservers.detail}", fix)]
     findings = [DoctorFinding("nameservers", Level.PASS, f"{nameservers.name}: {nameservers.detail}")]
 

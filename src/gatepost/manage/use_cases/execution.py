@@ -13,18 +13,17 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from gatepost.manage.access.principal import Scope
-from gatepost.manage.access.records import Actor, AuditOutcome
+from gatepost.manage.access.records import AuditOutcome
 from gatepost.manage.use_cases.audit_trail import outcome_of
 from gatepost.manage.use_cases.declaration import UseCase, Visibility
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.request_values import WrongFields, checked
-from gatepost.store.interface import StoreFailure
+from gatepost.store.interface import OutcomeUnknown, StoreFailure
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from gatepost.manage.access.principal import Principal
-    from gatepost.manage.use_cases.audit_trail import AuditRecord
     from gatepost.manage.use_cases.context import Context
 
 
@@ -77,6 +76,8 @@ def _unreadable(context: Context, failure: StoreFailure) -> Refusal:
     """The refusal where what is stored cannot be had, such as a server that is away. Only the owner learns of what."""
     _log.error("%s", failure)
     text = "What is stored cannot be read or changed now; try again later."
+    if isinstance(failure, OutcomeUnknown):
+        text = "Nobody knows whether this was stored, since the database did not answer; look before you repeat it."
     why = f" {failure}" if context.principal.is_of_gateway else ""
     return Refusal(RefusalKind.UNREADABLE, text + why, known=str(failure))
 
@@ -142,21 +143,7 @@ def _checked[R: msgspec.Struct](request: R) -> R:
 
 def _write(context: Context, outcome: AuditOutcome, begun: int = 0, **more: Any) -> int:
     """Write the records of the call, the first in place of the event that it was begun (0: none); returns its id."""
-    accounts, actor = context.accounts, Actor(context.audit.who or context.actor.name, context.address)
-
-    def write(record: AuditRecord, begun: int = 0) -> int:
-        detail = {name: value for name, value in (record.detail | more).items() if value not in ("", None, [], {})}
-        return accounts.record(
-            actor,
-            record.action,
-            outcome=outcome,
-            organization=record.organization,
-            subject=record.subject,
-            detail=detail,
-            begun=begun,
-        )
-
     first, *others = context.audit.records
     for record in others:
-        write(record)
-    return write(first, begun)  # last: until then it is begun, whatever was written
+        context.write_record(record, outcome, **more)
+    return context.write_record(first, outcome, begun, **more)  # last: until then it is begun, whatever was written

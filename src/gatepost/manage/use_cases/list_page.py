@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+type Columns[T] = Mapping[str, Callable[[T], Any]]
+"""Columns by which rows of a list can be sorted: what each of them sorts by."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,3 +52,19 @@ class ListSelection:
             return ListPage(version, len(rows), self.offset, rows[self.offset :] if self.limit is None else rows[:0])
         offset = min(self.offset, max(0, len(rows) - 1) // self.limit * self.limit)
         return ListPage(version, len(rows), offset, rows[offset : offset + self.limit])
+
+
+def sorted_by[T](rows: Iterable[T], sort: str, columns: Columns[T]) -> list[T]:
+    """Rows in the order of a column, "-" before it for descending; as they are for what is no column.
+
+    Capital letters make no difference, None comes last, and equal rows stay as they are.
+    """
+    value_of, down = columns.get(sort.removeprefix("-")), sort.startswith("-")
+    if value_of is None:
+        return list(rows)
+
+    def key(row: T) -> tuple[bool, Any]:
+        value = value_of(row)
+        return (value is None) is not down, value.casefold() if isinstance(value, str) else value
+
+    return sorted(rows, key=key, reverse=down)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Final, NamedTuple
 
 import msgspec
 from msgspec import Meta
@@ -17,13 +17,13 @@ from gatepost.manage.access.principal import Scope
 from gatepost.manage.use_cases.declaration import Visibility, use_case
 from gatepost.manage.use_cases.dns_checks import DnsCheck, DnsChecks, PublicationCheck, check_record
 from gatepost.manage.use_cases.dns_publication import DnsPublication, SectionKey, ZoneRecord, ZoneSection
-from gatepost.manage.use_cases.list_page import ListPage  # noqa: TC001 - the declaration reads it
-from gatepost.manage.use_cases.listings import domain_rows
+from gatepost.manage.use_cases.list_page import Columns, ListPage, sorted_by
 from gatepost.manage.use_cases.mta_sts import policy_of, reports_line
 from gatepost.manage.use_cases.name_lookup import choose_part, visible
 from gatepost.manage.use_cases.parts import DOMAIN
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.resource_views import Rows
+from gatepost.manage.use_cases.resources import parts_in
 from gatepost.pki.certificates.entry import Purpose, State
 from gatepost.pki.certificates.files import CertificateFileError
 from gatepost.pki.certificates.inventory import Inventory
@@ -136,17 +136,32 @@ def view_publication(context: Context, request: ViewPublication) -> PublicationV
     return PublicationView(publication, context.kept(DnsChecks).known(publication))
 
 
+DOMAIN_SORTS: Final[Columns[Part]] = {
+    "domain": lambda part: part.name,
+    "organization": lambda part: part.organization.name,
+    "mta-sts": lambda part: str(part.record.mta_sts),
+    "keys": lambda part: len(_keys_of(part)),
+}
+"""Columns by which domains can be sorted: what is known without the DNS."""
+
+
 class FindPublications(Rows, kw_only=True):
-    """Of which domains."""
+    """Of which domains. sort: one of DOMAIN_SORTS, with - before it for descending; "" as configured."""
+
+    sort: str = ""
 
 
 @use_case(scope=Scope.READ, visibility=Visibility.SEEN, tag="checks", pages=("/domains/publish", "/quickstart"))
 def find_publications(context: Context, request: FindPublications) -> ListPage[PublicationView]:
     """List the records that accepted domains should publish, and the last answers of the DNS."""
     gateway, principal, dns_checks = context.gateway, context.principal, context.kept(DnsChecks)
-    page = domain_rows(visible(gateway.directory().resources, principal), request.selection)
+    every = msgspec.structs.replace(request, limit=None, offset=0).selection
+    parts = parts_in(visible(gateway.directory().resources, principal), DOMAIN, every).rows
+    page = request.selection.page(0, sorted_by(parts, request.sort, DOMAIN_SORTS))
     servers = shown_certificates(gateway) if principal.is_of_gateway else ()
-    publications = [publication_of(gateway, principal, row.name, row.organization, servers) for row in page.rows]
+    publications = [
+        publication_of(gateway, principal, part.name, part.organization.name, servers) for part in page.rows
+    ]
     return page.holding([PublicationView(publication, dns_checks.known(publication)) for publication in publications])
 
 
@@ -165,13 +180,17 @@ def publication_of(
     hosts = _hosts(gateway, part)
     pattern = part.name.startswith("*.")
     policy = None if pattern else policy_of(gateway.settings, part)
-    keys = tuple(
-        key for key in part.organization.dkim_keys if key.domain == part.name and key.state is not DkimState.RETIRED
-    )
+    keys = _keys_of(part)
     sections = [_mx(part.name, hosts), _tlsa(gateway, principal, hosts, servers)]
     if policy is not None:
         sections += [_mta_sts(policy), _tls_rpt(part.name), _dkim(part.name, keys), _spf(part.name, hosts)]
     return DnsPublication(part.organization.name, part.name, hosts, policy, keys, tuple(sections))
+
+
+def _keys_of(part: Part) -> tuple[DkimKey, ...]:
+    """Keys whose records the domain needs."""
+    keys = part.organization.dkim_keys
+    return tuple(key for key in keys if key.domain == part.name and key.state is not DkimState.RETIRED)
 
 
 def publication_record(publication: DnsPublication) -> DomainPublication:

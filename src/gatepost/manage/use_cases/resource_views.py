@@ -152,6 +152,7 @@ class FindParts(Rows, kw_only=True):
     tag="organizations",
     pages=(
         "/domains",
+        "/find",
         "/hooks",
         "/issuers",
         "/mailboxes",

@@ -206,7 +206,7 @@ def search_trace_events(context: Context, request: SearchTrace) -> Items[TraceEv
     visibility=Visibility.SEEN,
     tag="trace",
     commands=("trace search",),
-    pages=("/trace",),
+    pages=("/trace", "/find"),
 )
 def search_messages(context: Context, request: SearchTrace) -> Items[TracedMessage]:
     """Messages of which a row matches every parameter, the newest first or the oldest, each with its recipients.

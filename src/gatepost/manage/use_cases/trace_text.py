@@ -8,38 +8,42 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from gatepost.manage.use_cases.times import stamp
+from gatepost.texts import N_
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 
+REASON = N_("why")
+"""Names a reason of a decision, which is a sentence of ours."""
+
 # Keys of `detail` as a person reads them; the rest are words already.
 _LABELS = {
-    "content_hooks": "content hook",
-    "forged_results": "forged results removed",
-    "arc": "ARC seal",
-    "arc_unsealed": "not sealed",
-    "passed_over": "passed over",
-    "would_refuse": "would refuse",
-    "would_refuse_connector": "in rehearsal",
-    "requirement_sources": "required by",
-    "handshake_error": "handshake",
-    "classical_only": "classical groups only",
-    "starttls_offered": "STARTTLS",
-    "next_attempt": "next attempt",
-    "reasons": "why",
-    "dsn_passed_on": "DSN passed on",
-    "requiretls": "REQUIRETLS",
-    "tls_required": "TLS-Required",
-    "protection_drop": "less than",
-    "handover": "between nodes",
-    "journaled": "journaled",
-    "journal_waits": "journal copy waits after",
-    "journal_failures_to": "sent instead to",
-    "journal_message": "as message",
-    "quarantine": "quarantine of",
-    "holds": "held by",
-    "until": "expires",
+    "content_hooks": N_("content hook"),
+    "forged_results": N_("forged results removed"),
+    "arc": N_("ARC seal"),
+    "arc_unsealed": N_("not sealed"),
+    "passed_over": N_("passed over"),
+    "would_refuse": N_("would refuse"),
+    "would_refuse_connector": N_("in rehearsal"),
+    "requirement_sources": N_("required by"),
+    "handshake_error": N_("handshake"),
+    "classical_only": N_("classical groups only"),
+    "starttls_offered": N_("STARTTLS"),
+    "next_attempt": N_("next attempt"),
+    "reasons": REASON,
+    "dsn_passed_on": N_("DSN passed on"),
+    "requiretls": N_("REQUIRETLS"),
+    "tls_required": N_("TLS-Required"),
+    "protection_drop": N_("less than"),
+    "handover": N_("between nodes"),
+    "journaled": N_("journaled"),
+    "journal_waits": N_("journal copy waits after"),
+    "journal_failures_to": N_("sent instead to"),
+    "journal_message": N_("as message"),
+    "quarantine": N_("quarantine of"),
+    "holds": N_("held by"),
+    "until": N_("expires"),
 }
 _TIMES = {"not_before", "not_after", "next_attempt", "since", "until"}
 

@@ -55,7 +55,7 @@ class Validator:
     """libunbound, validating below the keys in `anchor_file`; make it where the event loop runs, and close it.
 
     forwarders: recursive nameservers to ask ("ADDRESS", "ADDRESS:PORT" or "[V6ADDRESS]:PORT"); without any it asks the
-    root's servers and goes on from there. timeout: seconds for a question, with all that must be learnt to prove its
+    root servers and goes on from there. timeout: seconds for a question, with all that must be learnt to prove its
     answer. Raises ValidatorError, or ValueError for a forwarder that cannot be parsed.
     """
 
@@ -67,7 +67,7 @@ class Validator:
             self._context = UnboundContext(options, [f"{server.host}@{server.port}" for server in servers], anchors)
         except UnboundError as error:
             raise ValidatorError(str(error)) from error
-        self._way = f"by way of {', '.join(map(str, servers))}" if servers else "from the root's servers on"
+        self._way = f"through {', '.join(map(str, servers))}" if servers else "from the root servers"
         self._anchor_file = anchor_file
         self._timeout = timeout
 
@@ -118,7 +118,7 @@ class Validator:
         return DnsResponse(message, result.secure)
 
     def _failed(self, question: Question, why: str) -> LookupFailed:
-        return LookupFailed(f"{question_text(question)}: {why}, asking {self._way}")
+        return LookupFailed(f"{question_text(question)}: {why}, resolved {self._way}")
 
 
 def read_anchors(file: str) -> tuple[str, ...]:

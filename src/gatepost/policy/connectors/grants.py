@@ -19,10 +19,12 @@ from gatepost.policy.connectors.bound import Holder, moved, moved_rules, turned_
 from gatepost.policy.connectors.errors import FieldError
 from gatepost.policy.connectors.fields import Access
 from gatepost.policy.connectors.model import parse
+from gatepost.policy.connectors.names import resource_label
 from gatepost.policy.connectors.record_base import Record, owned_marker, record_in
 from gatepost.policy.connectors.records import Organization
 from gatepost.policy.connectors.resources import Resources
 from gatepost.policy.connectors.values import QuarantineRelease
+from gatepost.texts import own
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -142,9 +144,9 @@ def ungranted_paths(resources: Resources) -> Iterator[str]:
     for organization, (part, name, field, value), access in ungranted(resources):
         if access is Access.MACHINE:
             yield (
-                f"{field} of the {part} {name!r} of {organization} names {value!r}, which no owner of this gateway has "
-                "granted: it has no effect, and mail that needs it waits; grant it with `gatepost grant add`, or "
-                "remove it"
+                f"{field} of the {own(resource_label(part, name, organization))} names {value!r}, which no owner of "
+                "this gateway has granted: it has no effect, and mail that needs it waits; grant it with `gatepost "
+                "grant add`, or remove it"
             )
 
 

@@ -31,6 +31,22 @@ class Claim(NamedTuple):
     verified: bool = True
 
 
+def resource_label(kind: str, name: str, organization: str = "") -> str:
+    """A resource as sentences name it: "outbound connector 'bank' of contoso". kind: as resource files have it."""
+    whose = f"{name!r} of {organization}" if organization else repr(name)
+    labels = {
+        "accepted_domain": f"accepted domain {whose}",
+        "mailbox": f"mailbox {whose}",
+        "inbound_connector": f"inbound connector {whose}",
+        "outbound_connector": f"outbound connector {whose}",
+        "mail_flow_rule": f"mail flow rule {whose}",
+        "oauth_issuer": f"OAuth issuer {whose}",
+        "content_hook": f"content hook {whose}",
+        "dkim_key": f"DKIM key {whose}",
+    }
+    return labels.get(kind, f"{kind} {whose}")
+
+
 def domain_name(text: str) -> str:
     """A domain in lower-case A-labels without a trailing dot (RFC 5321 section 4.1.2); no address literal."""
     if "*" in text:

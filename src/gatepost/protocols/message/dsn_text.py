@@ -10,7 +10,7 @@ import textwrap
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from gatepost.protocols.message.dsn_advice import advice_for, own_fault
+from gatepost.protocols.message.dsn_advice import NO_CERTIFICATE, advice_for, own_fault
 from gatepost.protocols.message.dsn_report import DsnAction, DsnActor
 from gatepost.protocols.message.dsn_status import MAX_ADDRESS, MAX_TEXT, status_of
 from gatepost.protocols.message.header_text import ascii_text, format_date, host_text, shown_text, token_text
@@ -160,7 +160,7 @@ def _for_administrators(report: DsnReport, same: list[DsnRecipient]) -> list[str
 
 def _next_step(recipient: DsnRecipient) -> str:
     """The sentence that the gateway's own pages and commands begin with."""
-    if recipient.advice is not None:
+    if recipient.advice not in {None, NO_CERTIFICATE}:
         return ""
     domain = recipient.address.rpartition("@")[2]
     if recipient.action is DsnAction.DELAYED:

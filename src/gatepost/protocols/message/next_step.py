@@ -105,6 +105,7 @@ _BY_STATUS: Final[dict[str, tuple[MustAct, str]]] = {
     "4.312": (_GATEWAY, _DNS),
     "4.315": (_GATEWAY, "make sure that this machine may connect to it; if it may, the host is down"),
     "4.316": (_REMOTE, "start their mail server, or let this gateway in"),
+    "7.5": (_GATEWAY, "add a valid S/MIME certificate: the recipient's to encrypt, the author's to sign"),
     "7.8": (_GATEWAY, "correct the log-in of the connector"),
 }
 _WORD_IN: Final = re.compile(r"\[Message=([A-Za-z]+)")
@@ -119,6 +120,8 @@ _OURS: Final = (
     "Connection refused",
     "Unable to route: the next hop has no public address",
     "Too many MTA-STS policies are being fetched",
+    "Encryption needed (S/MIME)",
+    "Signature needed (S/MIME)",
 )
 _ORDER: Final = tuple(MustAct)
 

@@ -15,6 +15,7 @@ import msgspec
 from gatepost.language import ENGLISH, _, in_language, ngettext
 from gatepost.protocols.message.header_text import shown_text
 from gatepost.protocols.message.notice_mail import NoticeHead, notice_mail
+from gatepost.sentences import ours
 from gatepost.times import minute_text
 
 if TYPE_CHECKING:
@@ -26,10 +27,14 @@ _TEXT: Final = 200  # characters of a text that others wrote
 
 
 class DigestEntry(msgspec.Struct, frozen=True):
-    """A message in quarantine. received, until: seconds since 1970; it is deleted at `until`."""
+    """A message in quarantine. by: what holds it. reason: what was found, "" for a rule.
+
+    received, until: seconds since 1970; it is deleted at `until`.
+    """
 
     sender: str
     subject: str
+    by: str
     reason: str
     received: float
     until: float
@@ -88,7 +93,7 @@ def _lines(digest: QuarantineDigest) -> Iterator[str]:
         facts = (
             (_("From"), _harmless(entry.sender) or "<>"),
             (_("Subject"), _harmless(entry.subject)),
-            (_("Reason"), _harmless(entry.reason)),
+            (_("Reason"), _harmless(": ".join(filter(None, (ours(entry.by), entry.reason))))),
             (_("Received"), minute_text(entry.received, digest.zone)),
             (_("Deleted"), minute_text(entry.until, digest.zone)),
             ("ID", entry.queue_id),

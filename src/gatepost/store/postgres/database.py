@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import asyncpg
 
-from gatepost.store.interface import StoreFailure
+from gatepost.store.interface import OutcomeUnknown, StoreBusy, StoreFailure
 from gatepost.store.nodes import EXPIRY_SECONDS
 from gatepost.store.postgres.server import STATEMENT_SECONDS, DatabaseServer, reported
 from gatepost.store.postgres.sql import positional, table_names, tables
@@ -117,11 +117,24 @@ class PostgresDatabase:
             connection.execute(begin)
             try:
                 yield connection
-                connection.execute("COMMIT")
             except BaseException:
                 with contextlib.suppress(StoreFailure):
                     connection.execute("ROLLBACK")
                 raise
+            _commit(connection)
+
+
+def _commit(connection: PostgresConnection) -> None:
+    """Raises StoreFailure: OutcomeUnknown if the server did not say that nothing was stored."""
+    try:
+        connection.execute("COMMIT")
+    except StoreBusy as failure:
+        if isinstance(failure.__cause__, asyncpg.TransactionRollbackError):
+            raise
+        text = (
+            "the answer to the commit was lost, so that nobody knows whether it was stored: look before you repeat it"
+        )
+        raise OutcomeUnknown(f"{failure}; {text}", summary=failure.summary) from failure
 
 
 class StoredVersion(NamedTuple):

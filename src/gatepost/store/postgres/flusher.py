@@ -19,10 +19,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from gatepost.events.metrics.catalogue import COMMIT_BATCH, COMMIT_SECONDS
 from gatepost.events.metrics.counts import Counts
-from gatepost.store.interface import MessageUnstorable, StoreBusy, StoreFailure, StoreFull
+from gatepost.store.interface import MessageUnstorable, OutcomeUnknown, StoreBusy, StoreFailure, StoreFull
 from gatepost.store.postgres import owners, queue_rows
 from gatepost.store.postgres.availability import Availability
-from gatepost.store.postgres.queue_connection import OutcomeUnknown
 from gatepost.store.postgres.queue_rows import PostgresPlan
 from gatepost.store.postgres.queue_work import OwnedAcceptance, OwnedSettlement
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import asyncpg
 
-from gatepost.store.interface import MessageUnstorable, StoreBusy, StoreFailure, StoreFull
+from gatepost.store.interface import MessageUnstorable, OutcomeUnknown, StoreBusy, StoreFailure, StoreFull
 from gatepost.store.postgres.connecting import summary_of
 from gatepost.store.postgres.server import connect, failure_of
 
@@ -39,10 +39,6 @@ _NO_STANDBY: Final = "PostgreSQL has no synchronous standby"
 # Who may not see more sees that somebody follows; then a commit shows by its time-out that it is the wrong one.
 _FOLLOWED: Final = "SELECT EXISTS (SELECT FROM pg_stat_replication WHERE sync_state IS DISTINCT FROM 'async')"
 _DURABLE: Final = frozenset({"on", "remote_apply", "remote_write"})
-
-
-class OutcomeUnknown(StoreBusy):
-    """The connection ended, or nothing was heard in time: what was sent may have been done, or be done yet."""
 
 
 class NotReplicated(OutcomeUnknown):

@@ -15,9 +15,8 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final
 
-from gatepost.store.interface import MessageUnstorable, StoreBusy, StoreFailure, StoreFull
+from gatepost.store.interface import MessageUnstorable, OutcomeUnknown, StoreBusy, StoreFailure, StoreFull
 from gatepost.store.postgres import queue_rows
-from gatepost.store.postgres.queue_connection import OutcomeUnknown
 from gatepost.store.postgres.queue_rows import PostgresPlan
 from gatepost.store.postgres.queue_work import OwnedSettlement
 from gatepost.store.sqlite.work import BringForward, LeaseWork

@@ -95,6 +95,23 @@ def test_it_is_written_in_the_language_and_time_zone_of_its_reader(language, sub
     assert decoded == f"[gatepost {HOST}] {clear}"
 
 
+def test_times_within_its_sentences_are_in_the_zone_of_its_reader():
+    one = alarm("the certificate a for mx1.contoso.example expires in 14 days", since=NOW)
+    one = replace(one, detail="It ends at 2027-01-29 08:00Z; from then on partners that check it will refuse mail.")
+    made = letter(one, fresh=(one,), zone=ZoneInfo("Europe/Stockholm"))
+    for language, title, detail in (
+        ("en", "expires in 14 days", "It ends at 2027-01-29 09:00+01; from"),
+        ("sv", "går ut om 14 dagar", "Det går ut 2027-01-29 09:00+01; därefter"),
+        ("de", "läuft in 14 Tagen ab", "Es läuft am 2027-01-29 09:00+01 ab; von"),
+    ):
+        mail = message_from_bytes(build_letter(replace(made, language=language)), policy=policy.SMTP)
+        text = " ".join(mail.get_content().split())
+        assert title in mail["Subject"]
+        assert title in text
+        assert detail in text
+        assert "08:00Z" not in text
+
+
 def test_many_are_counted():
     many = tuple(replace(A, certificate=str(number)) for number in range(100))
     text = message_from_bytes(build_letter(letter(*many, cleared=many)), policy=policy.SMTP).get_content()

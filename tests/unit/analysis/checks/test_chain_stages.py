@@ -200,11 +200,14 @@ def test_an_intermediate_that_is_trusted_here_by_itself():
 
 NAMES = ("mx1.contoso.example", "*.mail.contoso.example")
 WANTED = [
-    ((), [("info", "for mx1.contoso.example, *.mail.contoso.example (CN mx1.contoso.example)")]),
-    (("mx1.contoso.example",), [("pass", "for mx1.contoso.example")]),
-    (("a.mail.contoso.example",), [("pass", "for a.mail.contoso.example, by *.mail.contoso.example")]),
-    (("a.b.mail.contoso.example",), [("fail", "not for a.b.mail.contoso.example")]),
-    (("mail.contoso.example", NAMES[0]), [("fail", "not for mail.contoso.example"), ("pass", f"for {NAMES[0]}")]),
+    ((), [("info", "it is for mx1.contoso.example, *.mail.contoso.example (CN mx1.contoso.example)")]),
+    (("mx1.contoso.example",), [("pass", "it is for mx1.contoso.example")]),
+    (("a.mail.contoso.example",), [("pass", "it is for a.mail.contoso.example, by *.mail.contoso.example")]),
+    (("a.b.mail.contoso.example",), [("fail", "it is not for a.b.mail.contoso.example")]),
+    (
+        ("mail.contoso.example", NAMES[0]),
+        [("fail", "it is not for mail.contoso.example"), ("pass", f"it is for {NAMES[0]}")],
+    ),
 ]
 
 

@@ -85,7 +85,7 @@ def test_what_enabled_resources_name_is_found(directory):
         ("inbound connector 'from bank' of contoso", "trust_anchors"),
         ("outbound connector 'bank' of contoso", "client_certificate.label"),
         ("outbound connector 'shop' of contoso", "client_certificate"),
-        ("dkim key 'a._domainkey.contoso.example' of contoso", "key_file"),
+        ("DKIM key 'a._domainkey.contoso.example' of contoso", "key_file"),
     ]
     assert found[0].path == "organization.contoso.inbound_connector[0] 'from bank'.trust_anchors"
     assert len({one.need for one in found}) == 4

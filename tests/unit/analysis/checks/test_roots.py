@@ -48,8 +48,8 @@ def look(*certificates):
 # certificate -> kind, trusted, verdict, words of the text
 ROWS = {
     "in the store": (LASTING, "root", True, "pass", f"in {OWN}"),
-    "in another": (NEW.certificate, "root", False, "fail", f"not in {OWN}; it is in Mozilla's list"),
-    "nowhere": (StatusAuthority("X").certificate, "root", False, "fail", f"not in {OWN}"),
+    "in another": (NEW.certificate, "root", False, "fail", f"it is not in {OWN}; it is in Mozilla's list"),
+    "nowhere": (StatusAuthority("X").certificate, "root", False, "fail", f"it is not in {OWN}"),
     "same key": (
         RENEWED,
         "root",
@@ -57,7 +57,7 @@ ROWS = {
         "info",
         "not by this thumbprint, but this machine's store has the same authority",
     ),
-    "same name": (StatusAuthority("Known").certificate, "root", False, "fail", f"not in {OWN}"),
+    "same name": (StatusAuthority("Known").certificate, "root", False, "fail", f"it is not in {OWN}"),
     "weak": (WEAK.certificate, "root", False, "fail", "its key RSA-1024 is too weak"),
     "ended": (ENDED, "root", None, "warn", "expired on"),
     "to come": (COMING, "root", None, "warn", "begins on"),

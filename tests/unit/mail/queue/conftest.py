@@ -17,6 +17,7 @@ from gatepost.mail.queue.bounce import Bouncer
 from gatepost.mail.queue.manager import QueueManager
 from gatepost.mail.queue.memory_budget import QueueLimits
 from gatepost.mail.queue.schedule import Schedule
+from gatepost.mail.queue.settlement import Settler
 from gatepost.protocols.smtp.replies import Reply
 from gatepost.store.interface import QueueFilter
 from gatepost.store.sqlite import writer
@@ -106,6 +107,7 @@ class Rig:
         self.schedule_hours = 24
         self.finder = self.budget = None
         self.journals = None  # makes what keeps journal copies, of the store
+        self.settling = 0  # attempts that have ended, whose notices are being made
 
     def clock(self):
         return self.now
@@ -184,7 +186,7 @@ class Rig:
 
     def _busy(self):
         """Whether mail is being delivered, fetched from the store or looked up, or an order waits to be read."""
-        if self.peer.gate is None and any(self.peer.running.values()):
+        if self.settling or (self.peer.gate is None and any(self.peer.running.values())):
             return True
         if any(not task.get_name().startswith("lane ") for task in self.manager._tasks):
             return True
@@ -207,7 +209,17 @@ def rig(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "LOOK", 0.01)
     monkeypatch.setattr(leases, "LOOK", 0.01)
     monkeypatch.setattr(writer, "_LOOK", 0.05)
-    return Rig(tmp_path)
+    made, finish = Rig(tmp_path), Settler.finish
+
+    async def counted(*args, **named):
+        made.settling += 1
+        try:
+            await finish(*args, **named)
+        finally:
+            made.settling -= 1
+
+    monkeypatch.setattr(Settler, "finish", counted)
+    return made
 
 
 @pytest.fixture

@@ -370,8 +370,8 @@ def test_lanes_that_meet_the_same_silence_count_once(rig):
         async with rig.open(lane_wait=0.001, connections_per_destination=10):
             rig.peer.gate = asyncio.Event()
             await asyncio.gather(*[rig.accept(ANN) for _ in range(10)])
-            await asyncio.sleep(0.1)
-            assert rig.peer.running[PARTNER] == 10
+            while rig.peer.running.get(PARTNER) != 10:  # noqa: ASYNC110 - a double that knows no event
+                await asyncio.sleep(0.01)
             rig.peer.gate.set()
             rig.peer.gate = None
             await rig.calm()
@@ -888,10 +888,11 @@ def test_drain_gives_up_on_attempts_that_do_not_end(rig):
         async with rig.open() as manager:
             rig.peer.gate = asyncio.Event()
             await rig.accept(ANN)
-            await asyncio.sleep(0.02)
+            while not rig.peer.running.get(PARTNER):  # noqa: ASYNC110 - a double that knows no event
+                await asyncio.sleep(0.01)
             started = time.monotonic()
             await manager.drain(0.05)
-            assert time.monotonic() - started < 1
+            assert time.monotonic() - started < 20
             await rig.store.flushed()
             assert [entry.state for entry in rig.entries()] == ["deferred"]
             rig.peer.gate = None
@@ -909,9 +910,8 @@ def test_a_store_that_failed_stops_delivery(rig, caplog):
             manager.offer([])
             rig.peer.gate.set()
             rig.peer.gate = None
-            await asyncio.sleep(0.05)
-            assert manager._draining
-            assert not manager._tasks
+            while not manager._draining or manager._tasks:  # noqa: ASYNC110 - a double that knows no event
+                await asyncio.sleep(0.01)
         assert rig.tried() == [ANN]
         async with rig.open():  # the start anew tries again: at least once
             await rig.pass_time(1)
@@ -1063,8 +1063,8 @@ def test_what_belongs_to_others_by_now_is_forgotten(rig, known):
             await rig.accept("first@a.example")
             await asyncio.sleep(0.05)
             await rig.accept("second@a.example" if known else "new@b.example")
-            await asyncio.sleep(0.05)
-            assert manager.waiting == 1
+            while manager.waiting != 1:  # noqa: ASYNC110 - a double that knows no event
+                await asyncio.sleep(0.01)
             manager.disowned()
             assert manager.waiting == 0
             rig.peer.gate.set()
@@ -1343,8 +1343,8 @@ def test_a_store_that_fails_in_the_background_stops_delivery_too(rig, caplog):
     async def main():
         async with rig.open() as manager:
             manager._spawn(fails(), "failing")
-            await asyncio.sleep(0.01)
-            assert manager._draining
+            while not manager._draining:  # noqa: ASYNC110 - a double that knows no event
+                await asyncio.sleep(0.01)
             assert "delivery stops until a new start: the disk is gone" in caplog.text
 
     run(main)

@@ -42,7 +42,7 @@ def test_a_good_one(call):
     assert lines[2].split()[:3] == ["1", "mx1.contoso.example", "EC-P-256"]
     assert lines[2].endswith("in the file")
     assert lines[4].endswith("in root.pem")
-    assert "  ✓ names       for mx9.contoso.example, by *.contoso.example" in lines
+    assert "  ✓ names       it is for mx9.contoso.example, by *.contoso.example" in lines
     assert "  crl.example:80" in lines
     assert any(line.startswith("  _25._tcp.mx9.contoso.example. IN TLSA 3 1 1 ") for line in lines)
     assert lines[-1].startswith("verdict=ready chain=trusted days=")

@@ -338,6 +338,9 @@ def test_main_commands_speak_the_language(stored, monkeypatch, words, swedish, g
     [
         (
             ("connector", "show", "nobody"),
+            ("connector", "show", "rest", "--fields"),
+            ("organization", "show", "contoso", "--fields"),
+            ("quarantine", "list"),
             "there is no connector 'nobody'; there are: 'rest'",
             "koppling 'nobody' finns inte; det finns: 'rest'",
             "nicht vorhanden: Connector 'nobody'; vorhanden: 'rest'",

@@ -53,8 +53,9 @@ def test_everything_is_made_and_the_records_are_printed(set_up, tmp_path):
         '_dmarc.contoso.example. IN TXT "v=DMARC1; p=none;',
     ):
         assert line in result.stdout
+    assert all(" IN " in line or line.startswith(";") for line in result.stdout.splitlines()), "a zone and nothing else"
     assert "1 fault, " in result.stderr
-    assert "fail    nameservers " in result.stdout, "which keeps nobody from starting it"
+    assert "fail    nameservers " in result.stderr, "which keeps nobody from starting it"
     assert f"gatepost --config {tmp_path / 'etc' / 'gatepost.toml'} serve" in result.stderr
     secrets = list((tmp_path / "etc" / "secrets").iterdir())
     assert len(secrets) == 2
@@ -74,7 +75,7 @@ def test_the_gateway_can_read_its_files_whatever_the_umask(set_up, tmp_path):
 
 def test_a_certificate_that_acme_will_request_is_no_fault(set_up, tmp_path):
     result = set_up(*GIVEN, "--acme")
-    assert "ACME requests one while the gateway runs" in result.stdout
+    assert "ACME requests one while the gateway runs" in result.stderr
     assert [path.name for path in (tmp_path / "etc" / "secrets").iterdir()] == ["master.key"]
 
 
@@ -87,18 +88,20 @@ def test_a_second_time_nothing_changes(set_up, tmp_path):
     assert content(tmp_path / "etc") == before
 
 
-@pytest.mark.parametrize(("typed", "kept"), [("127.0.0.1 127.0.0.2", True), ("", False)])
-def test_a_terminal_is_asked_four_questions(tmp_path, typed, kept):
+@pytest.mark.parametrize(("typed", "kept"), [("127.0.0.1 127.0.0.2", True), ("dns.example\nnone", False), ("", False)])
+def test_a_terminal_is_asked_four_questions_each_until_the_answer_is_right(tmp_path, typed, kept):
     ours, theirs = pty.openpty()
     words = ["quickstart", "--directory", tmp_path / "etc", "--address", "127.0.0.1:0", "--admin-address", ""]
     command = [sys.executable, "-m", "gatepost", *map(str, words)]
     with subprocess.Popen(command, stdin=theirs, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as asked:
-        os.write(ours, f"mx1.contoso.example\ncontoso.example contoso.test\nmailboxes\n{typed}\n".encode())
+        os.write(ours, f"mx1\nmx1.contoso.example\ncontoso.example contoso.test\na host\nmailboxes\n{typed}\n".encode())
         said = asked.communicate(timeout=60)[1]
     os.close(ours)
     os.close(theirs)
     settings = tomllib.loads((tmp_path / "etc/gatepost.toml").read_text())
     assert settings["server"]["hostname"] == "mx1.contoso.example", said
+    assert "Error: 'mx1' is not fully qualified" in said
+    assert "Error: 'a host' is not a domain" in said
     assert settings["dns"] == ({"nameservers": ["127.0.0.1", "127.0.0.2"]} if kept else {"validate": "local"})
     assert "contoso.test" in (tmp_path / "etc/resources.toml").read_text()
 
@@ -211,3 +214,12 @@ def test_it_is_for_this_machine():
 
 def test_every_option_says_what_it_is():
     assert all(option.help for option in quickstart.params)
+
+
+def test_in_a_container_the_next_commands_are_those_of_its_host(set_up, tmp_path, monkeypatch):
+    (tmp_path / "container").touch()
+    monkeypatch.setattr(command, "_CONTAINER_MARK", tmp_path / "container")
+    said = set_up(*GIVEN).stderr
+    assert "podman run --detach --name gatepost …\n" in said
+    assert "podman exec --interactive --tty gatepost gatepost user add NAME --role owner\n" in said
+    assert " serve\n" not in said

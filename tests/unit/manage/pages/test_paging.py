@@ -4,8 +4,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from gatepost.manage.pages.paging import SIZE, fitting, foot, offset_of, order_of, page_of, paged, sorted_by
-from gatepost.manage.use_cases.list_page import ListPage
+from gatepost.manage.pages.paging import SIZE, fitting, foot, offset_of, order_of, page_of, paged
+from gatepost.manage.use_cases.list_page import ListPage, sorted_by
 
 
 def asked(page):

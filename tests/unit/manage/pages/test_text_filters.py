@@ -5,7 +5,7 @@ from datetime import UTC
 import pytest
 from markupsafe import Markup
 
-from gatepost.manage.pages.text_filters import CLOCKED, FILTERS, NOTHING, in_zone, sentence
+from gatepost.manage.pages.text_filters import CLOCKED, FILTERS, NOTHING, sentence
 from gatepost.times import named_zone, rfc3339, second_text
 
 NOW = 1_795_737_665.0  # 2026-11-27T00:01:05Z
@@ -176,25 +176,3 @@ def test_a_name_breaks_after_its_signs(name, shown):
 )
 def test_a_sentence_begins_with_a_capital_letter_unless_with_a_name(text, shown):
     assert sentence(text) == FILTERS["sentence"](text) == shown
-
-
-@pytest.mark.parametrize(
-    ("text", "shown"),
-    [
-        ("It ends at 2026-11-24 16:12Z: now.", "It ends at 2026-11-24 21:42+05:30: now."),
-        ("from 2026-12-31 20:00:05Z", "from 2027-01-01 01:30:05+05:30"),
-        ("a 2026-11-24 16:12Z, b 2026-11-24 16:13Z", "a 2026-11-24 21:42+05:30, b 2026-11-24 21:43+05:30"),
-        ("run: gatepost x --at 2026-11-24T16:12Z", "run: gatepost x --at 2026-11-24T16:12Z"),
-        ("2026-99-24 16:12Z", "2026-99-24 16:12Z"),
-        ("12026-11-24 16:12Z and 2026-11-24 16:12Zulu", "12026-11-24 16:12Z and 2026-11-24 16:12Zulu"),
-        ("2026-11-24", "2026-11-24"),
-    ],
-)
-def test_a_time_within_a_sentence_is_in_the_zone_of_the_page(text, shown):
-    assert in_zone(text, named_zone("Asia/Kolkata")) == shown
-    assert in_zone(text, UTC) == text
-
-
-def test_markup_is_never_made_plain_text():
-    text = Markup("<b>2026-11-24 16:12Z</b>")
-    assert in_zone(text, named_zone("Asia/Kolkata")) is text

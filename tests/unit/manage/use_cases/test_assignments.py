@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gatepost.manage.use_cases.assignments import assign, merge, words
+from gatepost.manage.use_cases.assignments import assign, completions, merge, words
 from gatepost.policy.connectors.mail_flow_rule import MailFlowRule
 from gatepost.policy.connectors.record_base import keys, record_in
 from gatepost.policy.connectors.records import InboundConnector, Organization, OutboundConnector
@@ -238,3 +238,32 @@ def test_keys_that_cannot_be_merged_are_named_and_leave_the_table_alone():
     assert [error.path for error in errors] == ["displayname", "mailbox"]
     assert "did you mean 'display_name'?" in errors[0].message
     assert table == {"display_name": "C"}
+
+
+# words before, the one that is begun -> what completes it
+BEGUN = [
+    ((), "mode=", ["mode=enforce", "mode=rehearse"]),
+    ((), "authentication.user", ["authentication.username="]),
+    (("mode=enforce",), "tls_dom", ["tls_domain="]),
+    (("mode", "="), "en", ["enforce"]),  # as bash splits it
+    (("mode",), "", ["enforce", "rehearse"]),
+    (("mode", "=", "enforce"), "tls_dom", ["tls_domain="]),
+    ((), "tls_minimum+=1", []),
+    (("=",), "mod", ["mode="]),
+    ((), "inbound", []),
+]
+
+
+@pytest.mark.parametrize(("before", "begun", "found"), BEGUN)
+def test_a_word_that_is_begun_is_completed(before, begun, found):
+    assert completions([OutboundConnector], before, begun) == found
+
+
+def completions_of(model):
+    return [word.rstrip("=") for word in completions([model], (), "")]
+
+
+def test_every_key_that_is_completed_may_be_assigned():
+    for model in (InboundConnector, OutboundConnector, MailFlowRule, Organization):
+        for key in completions_of(model):
+            assert [error for error in assign(model, {}, [f"{key}="]) if "unknown" in error.message] == []

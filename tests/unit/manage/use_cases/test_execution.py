@@ -17,7 +17,7 @@ from gatepost.manage.use_cases.declaration import Visibility, use_case
 from gatepost.manage.use_cases.execution import execute
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.settings.store_url import SQLITE
-from gatepost.store.interface import StoreFailure
+from gatepost.store.interface import OutcomeUnknown, StoreFailure
 from gatepost.store.storage import Storage
 
 OWNER = Principal("ann", frozenset({Scope.OWNER}))
@@ -41,6 +41,8 @@ def poke(context: Context, request: Poke) -> Poked:
     if request.problem == "kill":
         raise SystemExit
     context.audit.describe(problem=request.problem)
+    if request.problem == "unanswered":
+        raise OutcomeUnknown("PostgreSQL: change: 10.1.2.3 ended the connection")
     if request.problem == "away":
         raise StoreFailure("PostgreSQL: connect: refused by 10.1.2.3")
     if request.problem:
@@ -99,6 +101,12 @@ def test_a_store_that_cannot_be_read_is_a_refusal_and_only_the_owner_learns_of_t
             run(declared(), principal, problem="away")
         assert (caught.value.kind, "10.1.2.3" in caught.value.text) == (RefusalKind.UNREADABLE, told)
     assert [event[3] for event in events(accounts)] == [AuditOutcome.FAILED] * 2
+
+
+def test_a_commit_without_an_answer_is_not_to_be_repeated_blindly(run, accounts):
+    with pytest.raises(Refusal, match="look before you repeat it") as caught:
+        run(declared(), TENANT, problem="unanswered")
+    assert "10.1.2.3" not in caught.value.text
 
 
 def test_what_nobody_foresaw_is_recorded_without_a_word_of_it(run, accounts):

@@ -90,7 +90,7 @@ def test_a_request_that_does_not_end_ends_the_connection(settings, echo, monkeyp
 
 
 def test_between_requests_the_connection_stays(settings, echo, monkeypatch):
-    monkeypatch.setattr(connection, "_SECONDS", 0.2)
+    monkeypatch.setattr(connection, "_SECONDS", 0.6)
 
     async def story():
         async with served(echo, settings) as dial:
@@ -99,7 +99,7 @@ def test_between_requests_the_connection_stays(settings, echo, monkeypatch):
                 writer.write(REQUEST)
                 assert (await head_of(reader)).startswith(b"HTTP/1.1 200")
                 await reader.readuntil(b"0\r\n\r\n")
-                await asyncio.sleep(0.4)
+                await asyncio.sleep(0.8)
 
     asyncio.run(story())
 

@@ -89,7 +89,7 @@ def test_it_sleeps_while_nobody_asks_and_knows_the_time_all_the_same(settings, e
         port = sockets[0].getsockname()[1]
         server = WebServer(echo, settings, sockets)
         server.start()
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(0.5)
         waking, later = [], loop.call_at
         loop.call_at = lambda when, *more, **named: waking.append(when) or later(when, *more, **named)
         await asyncio.sleep(0.3)
@@ -99,7 +99,7 @@ def test_it_sleeps_while_nobody_asks_and_knows_the_time_all_the_same(settings, e
         said = re.search(rb"^date: (.*)\r$", text, re.MULTILINE | re.IGNORECASE)[1].decode()
         assert abs(parsedate_to_datetime(said).timestamp() - time.time()) < 2
         begun = time.monotonic()
-        await server.close(5)
-        assert time.monotonic() - begun < 2
+        await server.close(30)
+        assert time.monotonic() - begun < 15
 
     asyncio.run(story())

@@ -76,8 +76,8 @@ class Library:
 RESULTS = {
     # a result -> whether it is bogus, what is said
     "forged": (UnboundResult(b"", 0, False, True, "no\x1b[1m key"), True, r"badly signed: no\x1b[1m key"),
-    "servfail": (UnboundResult(b"", 2, False, False, ""), False, "libunbound found SERVFAIL, asking from the root"),
-    "unknown code": (UnboundResult(b"", 11, False, False, ""), False, "libunbound found DSOTYPENI, asking"),
+    "servfail": (UnboundResult(b"", 2, False, False, ""), False, "libunbound found SERVFAIL, resolved from the root"),
+    "unknown code": (UnboundResult(b"", 11, False, False, ""), False, "libunbound found DSOTYPENI, resolved"),
     "cut short": (UnboundResult(b"\0" * 5, 0, True, False, ""), False, "the answer makes no sense: "),
     "refusal": (UnboundError("libunbound: out of memory"), False, "a.example TLSA: libunbound: out of memory"),
 }
@@ -88,7 +88,7 @@ def test_what_is_no_answer_is_a_failure_for_now(result: UnboundResult | UnboundE
     validator = object.__new__(Validator)
     validator._context = Library(result)
     validator._timeout = 5.0
-    validator._way = "from the root's servers on"
+    validator._way = "from the root servers"
     with pytest.raises(LookupFailed) as caught:
         asyncio.run(validator.ask((dns.name.from_text("a.example"), dns.rdatatype.TLSA)))
     assert words in caught.value.detail

@@ -268,7 +268,11 @@ RULE = TO_PARTNER + '[[organization.o.mail_flow_rule]]\nname = "r"\n'
             "an empty text tests nothing",
         ),
         (RULE + 'route_via_connector = "cc"', "route_via_connector", "no outbound connector 'cc'; did you mean 'c'?"),
-        (RULE + 'route_via_connector = "hq"', "route_via_connector", "no outbound connector 'hq'; it has 'c'"),
+        (
+            RULE + 'route_via_connector = "hq"',
+            "route_via_connector",
+            "no outbound connector 'hq'; the organization has 'c'",
+        ),
         (
             RULE.replace(TO_PARTNER, OWN) + 'route_via_connector = "hq"',
             "route_via_connector",

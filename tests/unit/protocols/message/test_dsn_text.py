@@ -4,10 +4,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from gatepost.protocols.message.dsn_advice import NO_CERTIFICATE, RETURNED
 from gatepost.protocols.message.dsn_report import Advice, DsnAction, DsnActor, DsnHop, RedactedNotice
 from gatepost.protocols.message.dsn_text import human_text, redacted_text, subject_of
 from gatepost.protocols.message.fields import HeaderFacts
-from gatepost.protocols.message.next_step import waiting_step
+from gatepost.protocols.message.next_step import failed_step, waiting_step
 
 if TYPE_CHECKING:
     from conftest import MakeRecipient, MakeReport
@@ -140,6 +141,17 @@ def test_recipients_with_the_same_outcome_share_its_account(report: MakeReport, 
     assert "b20@b.example" not in text
     assert "            and 5 more\r\n" in text
     assert "Rejected recipient:    b0@b.example and 24 more" in text
+
+
+def test_mail_that_needs_a_certificate_has_the_next_step_of_the_pages(
+    report: MakeReport, recipient: MakeRecipient
+) -> None:
+    said = "550 5.7.5 Encryption needed (S/MIME), no usable certificate of the recipient"
+    about = recipient(advice=NO_CERTIFICATE, status="5.7.5", diagnostic=said)
+    text = " ".join(human_text(report(about), FACTS, "x").split())
+    assert f"Next step: {failed_step('b.example', said).text}" in text
+    returned = human_text(report(recipient(advice=RETURNED, status="5.7.5", diagnostic=said)), FACTS, "x")
+    assert "Next step" not in returned, "an administrator has acted"
 
 
 def test_different_advice_is_a_different_outcome(report: MakeReport, recipient: MakeRecipient) -> None:

@@ -43,6 +43,14 @@ KNOWN: dict[str, tuple[MustAct, str]] = {
         "The administrators of mx1.partner.example must start their mail server",
     ),
     "450 4.7.8 Cannot log in to the next hop: 535 5.7.8 no": (MustAct.GATEWAY, "must correct the log-in"),
+    "450 4.7.5 Encryption needed (S/MIME), no usable certificate of the recipient": (
+        MustAct.GATEWAY,
+        "must add a valid S/MIME certificate",
+    ),
+    "450 4.7.5 Signature needed (S/MIME), no usable certificate for the author": (
+        MustAct.GATEWAY,
+        "must add a valid S/MIME certificate",
+    ),
 }
 
 

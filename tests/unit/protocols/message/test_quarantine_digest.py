@@ -8,7 +8,7 @@ import pytest
 from gatepost.protocols.message.quarantine_digest import DigestEntry, QuarantineDigest, build_digest, digest_subject
 from gatepost.values import replace
 
-ENTRY = DigestEntry("eve@else.example", "Offer", "content hook 'av': clamav: X", 1_790_000_000, 1_790_086_400, "0cb1")
+ENTRY = DigestEntry("eve@else.example", "Offer", "content hook 'av'", "clamav: X", 1_790_000_000, 1_790_086_400, "0cb1")
 DIGEST = QuarantineDigest("ann@a.example", "a.example", "mx.a.example", "1@mx.a.example", 1_790_000_000, (ENTRY,))
 
 
@@ -36,9 +36,9 @@ def test_the_list_says_what_is_held_and_how_long() -> None:
             "sv",
             "E-postgateway",
             "1 meddelande i karantän",
-            ("Från:     eve@else.example", "Tas bort: 2026-09-22 16:13+02"),
+            ("Skäl:     innehållskontroll 'av': clamav: X", "Tas bort: 2026-09-22 16:13+02"),
         ),
-        ("de", "E-Mail-Gateway", "1 Nachricht in Quarantäne", ("Von:       eve@else.example", "Betreff:   Offer")),
+        ("de", "E-Mail-Gateway", "1 Nachricht in Quarantäne", ("Grund:     Inhaltsprüfung 'av': clamav: X",)),
     ],
 )
 def test_it_is_written_in_the_language_of_the_organization(

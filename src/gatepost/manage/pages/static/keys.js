@@ -35,26 +35,35 @@
 
   const pages = () => [...document.querySelectorAll("nav.side a, details[data-menu] a[href]")].map((link) => [link.textContent.trim().replaceAll("\u00ad", ""), link.getAttribute("href")]);
 
-  function choices(typed) {
+  function choices(typed, hits) {
     const words = typed.toLowerCase().split(/\s+/).filter(Boolean);
     const matching = pages().filter(([name]) => words.every((word) => name.toLowerCase().includes(word)));
     const there = new Map(pages().map(([name, path]) => [path.split("?")[0], name]));
     const searches = SEARCHES.filter((path) => typed && there.has(path)).map((path) => [text("search", { page: there.get(path), text: typed }), `${path}?q=${encodeURIComponent(typed)}`]);
-    return [...matching, ...searches].slice(0, 12);
+    return [...matching.slice(0, hits.length ? 4 : 12), ...hits, ...searches].slice(0, 18);
   }
 
   function palette() {
     const input = make("input", { type: "text", role: "combobox", "aria-expanded": "true", "aria-controls": "palette-list", "aria-labelledby": "palette-title", autocomplete: "off", autofocus: "" });
     const list = make("ul", { id: "palette-list", role: "listbox", "aria-labelledby": "palette-title", class: "palette" });
     const dialog = opened("palette", make("h2", { id: "palette-title" }, text("go-to")), input, list);
-    let at = 0;
+    let at = 0, hits = [], wait = 0;
     const show = () => {
-      list.replaceChildren(...choices(input.value.trim()).map(([name, path], place) => make("li", { id: `palette-${place}`, role: "option", "aria-selected": String(place === at), "data-path": path }, name)));
+      list.replaceChildren(...choices(input.value.trim(), hits).map(([name, path, kind], place) => make("li", { id: `palette-${place}`, role: "option", "aria-selected": String(place === at), "data-path": path }, name, ...(kind ? [" ", make("small", { class: "soft" }, kind)] : []))));
       if (list.children.length) input.setAttribute("aria-activedescendant", `palette-${at}`); else input.removeAttribute("aria-activedescendant");
       list.children[at]?.scrollIntoView({ block: "nearest" });
     };
     const go = (option) => { if (option) { dialog.close(); location.href = option.dataset.path; } };
-    input.addEventListener("input", () => { at = 0; show(); });
+    const find = async () => {
+      const typed = input.value.trim();
+      const answer = typed ? await fetch(`/find?q=${encodeURIComponent(typed)}`).then((response) => response.json()).catch(() => []) : [];
+      if (typed !== input.value.trim()) return; // somebody types on
+      const chosen = at && list.children[at]?.dataset.path;
+      hits = answer;
+      at = Math.max(0, choices(typed, hits).findIndex(([, path]) => path === chosen));
+      show();
+    };
+    input.addEventListener("input", () => { at = 0; hits = []; show(); clearTimeout(wait); wait = setTimeout(find, 150); });
     input.addEventListener("keydown", (event) => {
       const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
       if (step) { event.preventDefault(); at = Math.max(0, Math.min(list.children.length - 1, at + step)); show(); }

@@ -1,0 +1,97 @@
+"""The columns by which the tables of reports can be sorted. A page has several tables, so that `?sort=` names both.
+
+`?sort=blocked.attempts` is the table of `?table=blocked` by its attempts, "-" before it for descending. Pure.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from gatepost.manage.use_cases.list_page import sorted_by
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from gatepost.analysis.reports.pictures import Blocked, Sums
+    from gatepost.analysis.reports.tls_ready import Ready
+    from gatepost.manage.use_cases.evidence import Head
+    from gatepost.manage.use_cases.list_page import Columns
+    from gatepost.manage.use_cases.tls_reports import ReceivedSums, ReportedFailure, SentReportState
+
+
+_SUMS: Final[Columns[Sums]] = {
+    "name": lambda sums: sums.name,
+    "direction": lambda sums: sums.direction.value,
+    "carried": lambda sums: sums.carried,
+    "cleartext": lambda sums: sums.cleartext,
+    "share": lambda sums: sums.cleartext / sums.carried if sums.carried else None,
+    "post-quantum": lambda sums: sums.post_quantum / sums.carried if sums.carried else None,
+    "refused": lambda sums: sums.refused,
+    "failed": lambda sums: sums.failed,
+}
+_BLOCKED: Final[Columns[Blocked]] = {
+    "domain": lambda row: row.domain,
+    "sources": lambda row: row.sources,
+    "attempts": lambda row: row.attempts,
+    "returned": lambda row: row.returned,
+    "last": lambda row: row.last,
+}
+_NEVER: Final[Columns[tuple[str, int]]] = {"domain": lambda row: row[0], "messages": lambda row: row[1]}
+_SUITES: Final[Columns[tuple[str, int]]] = {"suite": lambda row: row[0], "count": lambda row: row[1]}
+_READY: Final[Columns[tuple[Ready, str]]] = {
+    "partner": lambda row: row[0].partner,
+    "direction": lambda row: "inbound" if row[0].inbound else "outbound",
+    "messages": lambda row: row[0].messages,
+    "requirement": lambda row: row[0].demand,
+}
+_RECEIVED: Final[Columns[ReceivedSums]] = {
+    "reporter": lambda sums: sums.reporter,
+    "domain": lambda sums: sums.domain,
+    "policy": lambda sums: sums.policy,
+    "reports": lambda sums: sums.reports,
+    "success": lambda sums: sums.passed / all_ if (all_ := sums.passed + sums.failed) else None,
+    "failed": lambda sums: sums.failed,
+}
+_FAILURES: Final[Columns[ReportedFailure]] = {
+    "day": lambda failure: failure.begin,
+    "reporter": lambda failure: failure.reporter,
+    "domain": lambda failure: failure.domain,
+    "result": lambda failure: failure.failure.result,
+    "sessions": lambda failure: failure.failure.sessions,
+    "from": lambda failure: failure.failure.sending_address,
+    "to": lambda failure: failure.failure.mx_host or failure.failure.receiving_address,
+}
+_SENT: Final[Columns[SentReportState]] = {
+    "day": lambda state: state.day,
+    "domain": lambda state: state.domain,
+    "to": lambda state: state.rua,
+    "state": lambda state: state.state,
+    "attempts": lambda state: state.tries,
+}
+_HEADS: Final[Columns[Head]] = {"day": lambda head: head.day}
+
+_SORTS: Final[Mapping[str, Columns[Any]]] = {
+    "cleartext": _SUMS,
+    "partners": _SUMS,
+    "connectors": _SUMS,
+    "blocked": _BLOCKED,
+    "never-tls": _NEVER,
+    "ready": _READY,
+    "suites": _SUITES,
+    "received": _RECEIVED,
+    "received-failures": _FAILURES,
+    "sent": _SENT,
+    "heads": _HEADS,
+}
+_KEYS: Final = {table: {f"{table}.{column}": of for column, of in columns.items()} for table, columns in _SORTS.items()}
+_NAMES: Final = frozenset().union(*_KEYS.values())
+
+
+def report_order(text: str) -> str:
+    """The order that an address asks for, "" for none that a table has."""
+    return text if text.removeprefix("-") in _NAMES else ""
+
+
+def ordered[T](sort: str, table: str, rows: Iterable[T]) -> list[T]:
+    """Rows of a table in such an order; as they are if it is that of another table."""
+    return sorted_by(rows, sort, _KEYS[table])
