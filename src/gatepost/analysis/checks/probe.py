@@ -150,13 +150,9 @@ class Prober:
         usable, why = _usable(options, addresses)
         if why:
             return [_unresolved(next_hop.host, replace(task, status=TaskStatus.FAILED, detail=why, ours=True), look)]
-        terms = Terms(next_hop.requirement, NOTHING, MxLevel.NONE)
-        if publication is not None:
-            try:
-                terms = await publication.terms(next_hop.requirement, next_hop.port, addresses)
-            except PolicyUnknown as unknown:
-                return [_unresolved(next_hop.host, _policy_unknown(task, unknown), look)]
-            task = replace(task, detail=detail_of(task.detail, *_published(terms.published)))
+        task, terms = await _terms(publication, next_hop, addresses, task)
+        if terms is None:
+            return [_unresolved(next_hop.host, task, look)]
         shortfall = terms.outcome
         if isinstance(shortfall, Shortfall):
             return [_unresolved(next_hop.host, _barred(task, shortfall), look)]
@@ -337,10 +333,18 @@ def _barred(task: Task, shortfall: Shortfall) -> Task:
     return replace(task, status=TaskStatus.FAILED, detail=detail, advice=advice.published_advice(shortfall))
 
 
-def _policy_unknown(task: Task, unknown: PolicyUnknown) -> Task:
-    """The task of a host to which mail would wait, as this gateway had no time to fetch the policy."""
-    detail = detail_of(task.detail, f"the MTA-STS policy could not be fetched: {unknown.detail}")
-    return replace(task, status=TaskStatus.FAILED, detail=detail, advice=advice.POLICY_UNKNOWN, ours=True)
+async def _terms(
+    publication: Publication | None, next_hop: NextHop, addresses: HostAddresses, task: Task
+) -> tuple[Task, Terms | None]:
+    """The task with what is published of a host, and its terms; None if this gateway had no time to learn them."""
+    if publication is None:
+        return task, Terms(next_hop.requirement, NOTHING, MxLevel.NONE)
+    try:
+        terms = await publication.terms(next_hop.requirement, next_hop.port, addresses)
+    except PolicyUnknown as unknown:
+        detail = detail_of(task.detail, f"the MTA-STS policy could not be fetched: {unknown.detail}")
+        return replace(task, status=TaskStatus.FAILED, detail=detail, advice=advice.POLICY_UNKNOWN, ours=True), None
+    return replace(task, detail=detail_of(task.detail, *_published(terms.published))), terms
 
 
 def _usable(options: HopOptions, addresses: HostAddresses) -> tuple[tuple[str, ...], str]:
