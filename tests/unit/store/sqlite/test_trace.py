@@ -206,8 +206,8 @@ def test_rows_wait_while_the_disk_fails_and_are_bounded(tmp_path, monkeypatch, c
     writer = TraceWriter(directory, "0", interval=0.02)
     for _ in range(10):
         writer.add([event(time.time())] * 10)
-    wait_for(lambda: "the message trace" in caplog.text)
-    assert writer.trouble
+    wait_for(lambda: writer.trouble)
+    assert "the message trace" in caplog.text
     directory.unlink()
     wait_for(lambda: directory.is_dir() and len(search_trace(directory, TraceFilter(limit=1000))) == 50)
     wait_for(lambda: not writer.trouble)
