@@ -160,7 +160,7 @@ def test_who_does_not_answer_is_given_up(run: Callable[..., Any], lab: SignedDns
     async def use(resolver: Resolver) -> None:
         for _ in range(2):
             with pytest.raises(
-                LookupFailed, match=r"good.test A: there was no answer within 0\.3 s, asking by"
+                LookupFailed, match=r"good.test A: there was no answer within 0\.3 s, resolved through"
             ) as caught:
                 await resolver.query("good.test", "A")
             assert (caught.value.bogus, caught.value.temporary) == (False, True)
@@ -295,7 +295,7 @@ def test_mail_obeys_what_was_proven_here(local_gateway: Gateway, partner: Sink) 
     wait_until(lambda: untried in local_gateway.log(), "what came of the first question")
     log = local_gateway.log()
     assert "DNSSEC: libunbound " in log
-    assert "validates in this process, by way of [127.0.0.1]:" in log
+    assert "validates in this process, through [127.0.0.1]:" in log
     assert "DANE is off" not in log
 
     live = local_gateway.cli("explain", "--from", "alice@contoso.example", "--to", "bob@forged.example", "--ip",
