@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from gatepost.manage.use_cases.list_page import ListPage, ListSelection
+from gatepost.manage.use_cases.list_page import ListPage, ListSelection, sorted_by
 
 PAGES = [
     (ListSelection(), [0, 1, 2, 3, 4]),
@@ -35,3 +35,23 @@ def test_other_rows_in_place_of_those_it_has():
 @pytest.mark.parametrize(("q", "wanted"), [("", True), ("BANK", True), ("nk-o", True), ("lab", False)])
 def test_names_that_hold_a_text(q, wanted):
     assert ListSelection(q=q).names("Bank-out") is wanted
+
+
+ROWS = [("b", 2), ("A", None), ("c", 1), ("B", 2)]
+COLUMNS = {"name": lambda row: row[0], "size": lambda row: row[1]}
+
+
+@pytest.mark.parametrize(
+    ("sort", "names"),
+    [
+        ("name", ["A", "b", "B", "c"]),
+        ("-name", ["c", "b", "B", "A"]),
+        ("size", ["c", "b", "B", "A"]),
+        ("-size", ["b", "B", "c", "A"]),
+        ("", ["b", "A", "c", "B"]),
+        ("other", ["b", "A", "c", "B"]),
+    ],
+)
+def test_rows_are_in_the_order_of_a_column(sort, names):
+    """Capital letters make no difference, what has no value is last, equal rows stay as they are."""
+    assert [name for name, _size in sorted_by(ROWS, sort, COLUMNS)] == names

@@ -17,11 +17,24 @@ from gatepost.policy.connectors.names import (
     mail_address,
     network,
     parents,
+    resource_label,
     socket_path,
 )
 
 LABELS = st.from_regex(r"[a-z0-9]([a-z0-9-]{0,6}[a-z0-9])?", fullmatch=True).filter(lambda label: label[2:4] != "--")
 DOMAINS = st.lists(LABELS, min_size=1, max_size=4).map(".".join)
+
+
+@pytest.mark.parametrize(
+    ("kind", "organization", "label"),
+    [
+        ("outbound_connector", "contoso", "outbound connector 'bank' of contoso"),
+        ("oauth_issuer", "", "OAuth issuer 'bank'"),
+        ("something_new", "", "something_new 'bank'"),
+    ],
+)
+def test_sentences_name_a_resource_by_its_kind(kind: str, organization: str, label: str) -> None:
+    assert resource_label(kind, "bank", organization) == label
 
 
 @pytest.mark.parametrize(
