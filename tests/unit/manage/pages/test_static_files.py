@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+from importlib.resources import files
 
 import pytest
 from starlette.requests import Request
@@ -27,6 +28,14 @@ def version_of(name):
 def test_an_address_holds_the_hash_of_the_content():
     content = _all()["gatepost.css"].content
     assert static_url("gatepost.css") == f"/static/{hashlib.sha256(content).hexdigest()[:12]}/gatepost.css"
+
+
+def test_the_style_goes_without_its_comments():
+    content = _all()["gatepost.css"].content
+    written = (files("gatepost.manage.pages") / "static" / "gatepost.css").read_bytes()
+    assert b"/*" in written
+    assert b"/*" not in content
+    assert content.count(b"{") == content.count(b"}") == written.count(b"{")
 
 
 def test_there_is_no_address_of_what_is_not_there():
