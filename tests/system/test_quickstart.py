@@ -63,7 +63,7 @@ def test_from_nothing_to_a_message_that_the_server_behind_got(place: Folder, sin
     environment = os.environ | ROOT
     said = subprocess.run(gatepost(*words), capture_output=True, text=True, env=environment, timeout=60, check=False)
     # A machine may have its temporary files in memory; that is said, and ends the command with 1.
-    faults = [line for line in said.stdout.splitlines() if line.startswith("fail") and "nameservers" not in line]
+    faults = [line for line in said.stderr.splitlines() if line.startswith("fail") and "nameservers" not in line]
     assert said.returncode == (1 if faults else 0), said.stderr
     assert all("is in memory (tmpfs)" in fault for fault in faults), faults
     assert "contoso.example. IN MX 10 mx1.contoso.example." in said.stdout
