@@ -25,7 +25,7 @@ from support.next_version import NextVersion
 from support.process import ROOT
 from support.scenes import blind_context
 
-from gatepost.testing.process import free_port, wait_until
+from gatepost.testing.process import FixtureError, free_port, wait_until
 from gatepost.testing.sink import Behaviour
 
 if TYPE_CHECKING:
@@ -214,8 +214,16 @@ def kept(podman: Podman) -> dict[str, Any]:
 
 def evidence(podman: Podman) -> tuple[list[str], int]:
     """Keys and entries of the evidence log, once all of it is signed and verifies."""
-    verifies = lambda: podman.gatepost("evidence", "verify", expect=None).endswith("\nverified\n")  # noqa: E731
-    wait_until(verifies, "evidence that is signed", timeout=60)
+    said = [""]
+
+    def verifies() -> bool:
+        said[:] = [podman.gatepost("evidence", "verify", expect=None)]
+        return said[0].endswith("\nverified\n")
+
+    try:
+        wait_until(verifies, "evidence that is signed", timeout=60)
+    except FixtureError as late:
+        raise FixtureError(f"{late}\n{said[0]}") from late
     audit = podman.rows("evidence", "verify")
     return audit["keys"], audit["entries"]
 
