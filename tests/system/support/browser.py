@@ -33,7 +33,7 @@ LOOKS: dict[str, dict[str, Any]] = {
     "phone": {"viewport": PHONE, "color_scheme": "light"},
     "phone-dark": {"viewport": PHONE, "color_scheme": "dark"},
 }
-# For tests that load many pages: one look in `make test`, all of them in `make test-all`.
+# For tests that load many pages: one look in `make browser`, all of them in `make test-all`.
 EACH_LOOK = ["light", *(pytest.param(look, marks=pytest.mark.long) for look in LOOKS if look != "light")]
 # A form that was refused is shown again with one of these statuses, which the browser thinks worth a line.
 _REFUSED_FORM = tuple(f"the server responded with a status of {status}" for status in (409, 422, 429))
