@@ -238,7 +238,11 @@ def _origin(detail: Mapping[str, Any]) -> str:
     """What a requirement comes from: connectors, rules and policies, or the default."""
     sources = ", ".join(map(str, detail.get("requirement_sources", ())))
     return (
-        "" if not sources else _(" (default)") if sources == "default" else _(", required by %(sources)s", sources=sources)
+        ""
+        if not sources
+        else _(" (default)")
+        if sources == "default"
+        else _(", required by %(sources)s", sources=sources)
     )
 
 
