@@ -18,6 +18,7 @@ from gatepost.net.lookups.cache import Cache
 from gatepost.net.lookups.cache_folder import make_room, replace_file
 from gatepost.net.lookups.http import HttpFailed, HttpRequest, bounded
 from gatepost.net.revocation import MAX_LIST_BYTES, RevocationError, RevocationList, read_list
+from gatepost.net.shortage import shortage
 from gatepost.net.tasks import Shared
 
 if TYPE_CHECKING:
@@ -150,7 +151,8 @@ class RevocationLists:
     def _note(self, key: _Key, request: HttpRequest, failed: HttpFailed | RevocationError) -> RevocationError:
         if isinstance(failed, HttpFailed):
             said = failed.detail
-            self._failed.put(_place(request), said, _RETRY_SECONDS, 1)
+            if not shortage(failed):
+                self._failed.put(_place(request), said, _RETRY_SECONDS, 1)
         else:
             said = f"{request.url}: {failed}"
             self._failed.put(key, said, _RETRY_SECONDS, 1)

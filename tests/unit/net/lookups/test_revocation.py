@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Self, cast
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
+from support.exhaustion import no_descriptors
 from support.status_authority import NOW, StatusAuthority
 from support.web import Web, ok, status
 
@@ -415,6 +416,40 @@ def test_an_authority_of_a_tenant_leads_only_where_tenants_may_reach(
     found, requests = play(act)
     assert (found.status, len(requests)) == (status, asked)
     assert ("tenants_may_reach" in found.detail) is (status == "unknown")
+
+
+@pytest.mark.parametrize("path", ["crl", "ocsp"])
+def test_without_descriptors_nothing_is_learnt_and_it_is_asked_for_again(path: str) -> None:
+    async def act(web: Web) -> tuple[Revocation, Revocation]:
+        scene = Scene(web, crl=("/crl",) if path == "crl" else (), ocsp=("/ocsp",) if path == "ocsp" else ())
+        scene.publish()
+        scene.respond()
+        other = Scene(web, crl=("/other",))  # loads what a first request loads
+        await other.check()
+        scene.checker._lists._client = scene.checker._responders._client = other.checker._lists._client
+        scene.checker._system = frozenset()
+        with no_descriptors():
+            short = await scene.check()
+        return short, await scene.check()
+
+    short, later = play(act)
+    assert (short.status, later.status) == ("unknown", "good")
+    assert "Too many open files" in short.detail
+
+
+def test_while_no_file_can_be_opened_every_authority_may_be_one_of_the_whole_world(tmp_path: Path) -> None:
+    """Else a public authority, whoever asked it for a certificate, could lead us into our own network."""
+
+    async def act(web: Web) -> tuple[Revocation, list[str], Revocation]:
+        scene = Scene(web, folder=tmp_path)
+        scene.publish()
+        with no_descriptors():
+            short = await scene.check()
+        return short, list(web.requests), await scene.check()
+
+    short, requests, later = play(act)
+    assert (short.status, requests, later.status) == ("unknown", [], "good")
+    assert "is no public address" in short.detail
 
 
 def test_a_machine_without_roots_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
