@@ -38,7 +38,9 @@ def test_mail_goes_on_when_the_clock_jumps(running: ExitStack, sink: Callable[..
     partner = sink()
     outbound = [connector("partner.example", partner.address)]
     resources = contoso(outbound=outbound, message_expiration="1h")  # less than any jump: nothing is returned for it
-    server = running.enter_context(JumpingGateway(resources, settings={"queue": {"retry": ["2s"]}, "alarms": {"look": "2s"}}))
+    server = running.enter_context(
+        JumpingGateway(resources, settings={"queue": {"retry": ["2s"]}, "alarms": {"look": "2s"}})
+    )
     for number, ahead in enumerate(jumps):
         subject = f"jump-{number}"
         partner.behaviour = Behaviour(replies={"RCPT": "450 4.2.1 Later"})
