@@ -260,19 +260,36 @@ def test_many_at_once_share_one_fetch() -> None:
     assert play(act) == ({"good"}, ["GET /crl"])
 
 
-def test_a_list_is_renewed_when_it_ends_or_after_a_day() -> None:
+def test_a_list_is_renewed_before_it_ends_or_after_a_day() -> None:
     async def act(web: Web) -> list[tuple[str, int]]:
         scene = Scene(web)
-        scene.publish(hours=(-1, 30))
+        scene.publish(hours=(-1, 40))
         found = [((await scene.check(hours=hours)).status, len(web.requests)) for hours in (0, 1, 23.9)]
         scene.publish(revoked={scene.leaf.serial_number: KEY_COMPROMISE}, hours=(23, 26))
-        for hours in (24.1, 25.9, 26.5):
-            if hours == 26.5:
-                scene.publish(hours=(26, 30))
+        for hours in (24.1, 25.4, 25.6):
+            if hours == 25.6:
+                scene.publish(hours=(25, 30))
             found.append(((await scene.check(hours=hours)).status, len(web.requests)))
         return found
 
     assert play(act) == [("good", 1), ("good", 1), ("good", 1), ("revoked", 2), ("revoked", 2), ("good", 3)]
+
+
+def test_an_authority_that_is_away_when_its_list_ends_has_given_the_next_one_before() -> None:
+    """With hard-fail mail would wait from the end of the old list until it is back."""
+
+    async def act(web: Web) -> list[str]:
+        scene = Scene(web)
+        scene.publish(hours=(-1, 1))
+        found = [(await scene.check()).status]
+        web.answers.clear()
+        found.append((await scene.check(hours=0.8)).status)  # away for a moment: the one at hand still holds
+        scene.publish(hours=(0.5, 3))
+        found.append((await scene.check(hours=0.9)).status)
+        web.answers.clear()
+        return [*found, (await scene.check(hours=1.1)).status]
+
+    assert play(act) == ["good"] * 4
 
 
 def test_an_older_list_never_replaces_a_newer_one() -> None:
