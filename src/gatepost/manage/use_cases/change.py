@@ -303,8 +303,8 @@ def _check_names(store: ConfigStore, prepared: _PreparedChange) -> None:
 def _taken(removal: Change) -> str:
     return (
         f"was the name of an organization that was removed on {day_text(removal.at)}. Its trace, queue, evidence and "
-        "history are kept under that name, and another one would see them; choose another name. To bring it back: "
-        f"`gatepost history revert {removal.version - 1} --organization {removal.name}`"
+        "history are kept under that name, and another one would see them; choose another name. To bring it back, "
+        f"revert this organization to version {removal.version - 1} (`gatepost history revert`)"
     )
 
 

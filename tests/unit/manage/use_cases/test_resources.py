@@ -304,7 +304,7 @@ def test_the_name_of_a_removed_organization_is_no_other_ones(base, again):
     assert refused.kind is RefusalKind.INPUT
     (error,) = refused.errors
     assert error.path == ("name" if again == "add" else "organization.acme.name")
-    assert f"`gatepost history revert {removal - 1} --organization acme`" in error.message
+    assert f"revert this organization to version {removal - 1} (`gatepost history revert`)" in error.message
     assert "acme" not in document(base, OWNER)[1]["organization"]
     use("acme-2")
     request = RevertResources(version=removal - 1, organization="acme")
