@@ -30,7 +30,7 @@ PAGES: dict[str, tuple[str, ...]] = {
     "/domains/{name}/publish": ("/domains/{domain}/publish",),
     "/connectors": (
         "/connectors", "/connectors?page={deep}", "/connectors?q=d77", "/connectors?status=rehearsal",
-        "/connectors?verdicts=yes", "/connectors?sort=-demands", "/connectors?sort=-validated",
+        "/connectors?verdicts=yes", "/connectors?sort=-requires", "/connectors?sort=-validated",
         "/connectors?sort=-verdicts&verdicts=yes",
     ),
     "/connectors/new": ("/connectors/new", "/connectors/new?organization=contoso", f"{_NEW}&step=security",

@@ -80,7 +80,7 @@ class EditedResource:
     to go afterwards, by the name. identity: the field that holds the name. fixed: fields that cannot be changed here.
     organizations: to choose from, for something new that belongs to one. history: its newest changes, newest first.
     label: of what was saved, in sentences. first: fields that are asked for even if they have their default; the others
-    are folded away.
+    are folded away. issuers: path of the page that trusts an issuer that was seen, "" if there is none.
     """
 
     title: str
@@ -95,6 +95,7 @@ class EditedResource:
     history: Callable[[], Sequence[PartChange]] = lambda: ()
     label: str = ""
     first: tuple[str, ...] = ()
+    issuers: str = ""
 
 
 def edit(request: Request, edited: EditedResource) -> Response:
