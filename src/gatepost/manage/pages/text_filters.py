@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from markupsafe import Markup
 
@@ -19,7 +19,7 @@ from gatepost.texts import N_
 from gatepost.times import day_text, minute_text, rfc3339, second_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from datetime import tzinfo
 
 
@@ -160,6 +160,12 @@ def initial(word: str) -> str | Markup:
     """A word of which a cell shows what stands before "|", and the rest is for screen readers."""
     shown, bar, rest = word.partition("|")
     return Markup("{}<i>{}</i>").format(shown, rest) if bar else shown
+
+
+def sorts(column: Sequence[Any]) -> list[tuple[str, str]]:
+    """Keys that a column of `ui.table` sorts by, each after its text."""
+    text, key, _kind, more = (*column, *("", "", "", ())[len(column) :])
+    return [(text, key), *more] if key else [*more]
 
 
 def thumbprint(digest: str | None) -> str | Markup:
