@@ -80,6 +80,7 @@ PAGES: dict[str, tuple[str, ...]] = {
         "/trace?result_type=certificate-expired&since=all", "/trace?peer=192.0.2.9&since=all",
         "/trace?session={session}", "/trace?message_id=%3C4242%40contoso.example%3E",
         "/trace?tls_group=ffdhe2048&since=all", "/trace?organization=tenant7&since=all",
+        "/trace?sort=subject&since=all", "/trace?sort=-size&sender=user17%40contoso.example&since=all",
     ),
     "/trace/{message}/evidence": ("/trace/{message}/evidence",),
     "/trace/{identity:path}": ("/trace/{message}", "/trace/{late}"),

@@ -15,11 +15,12 @@ from markupsafe import Markup
 
 from gatepost.language import _, grouped, in_sentence, point
 from gatepost.quantity import quantity
+from gatepost.sentences import ours
 from gatepost.texts import N_
 from gatepost.times import day_text, minute_text, rfc3339, second_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from datetime import tzinfo
 
 
@@ -160,6 +161,11 @@ def initial(word: str) -> str | Markup:
     """A word of which a cell shows what stands before "|", and the rest is for screen readers."""
     shown, bar, rest = word.partition("|")
     return Markup("{}<i>{}</i>").format(shown, rest) if bar else shown
+
+
+def remarks(warnings: Iterable[str]) -> list[str]:
+    """Warnings of ours as sentences that can follow each other."""
+    return [f"{sentence(ours(text)).removesuffix('.')}." for text in warnings]
 
 
 def sorts(column: Sequence[Any]) -> list[tuple[str, str]]:
