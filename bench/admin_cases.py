@@ -122,7 +122,7 @@ PAGES: dict[str, tuple[str, ...]] = {
     "/reports/partners": ("/reports/partners",),
     "/reports/key-exchange": ("/reports/key-exchange",),
     "/reports/connectors": ("/reports/connectors", "/reports/connectors?sort=connectors.name"),
-    "/reports/domains": ("/reports/domains",),
+    "/reports/domains": ("/reports/domains", "/reports/domains?sort=heat.1"),
     "/reports/blocked": ("/reports/blocked",),
     "/reports/print": ("/reports/print",),
     "/reports/tls-rpt": ("/reports/tls-rpt",),

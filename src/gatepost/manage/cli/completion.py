@@ -103,7 +103,7 @@ class BashCompletion(BashComplete):
         return self._line.words[1:], self._line.word
 
     def format_completion(self, item: CompletionItem[Any]) -> str:
-        """What bash puts in place of what was typed."""
+        """Quote a completion for the place where it stands, without what bash keeps of the word."""
         return f"{item.type},{quoted(str(item.value)[self._line.kept :], self._line.quote)}"
 
 

@@ -170,8 +170,8 @@ def remarks(warnings: Iterable[str]) -> list[str]:
 
 def sorts(column: Sequence[Any]) -> list[tuple[str, str]]:
     """Keys that a column of `ui.table` sorts by, each after its text."""
-    text, key, _kind, more = (*column, *("", "", "", ())[len(column) :])
-    return [(text, key), *more] if key else [*more]
+    key = column[1] if len(column) > 1 else ""
+    return [*([(column[0], key)] if key else []), *(column[3] if len(column) > 3 else ())]
 
 
 def thumbprint(digest: str | None) -> str | Markup:
