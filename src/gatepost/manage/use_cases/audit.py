@@ -17,12 +17,11 @@ from gatepost.manage.access.actions import ACTIONS, action_name
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.access.records import AuditFilter, AuditOutcome
 from gatepost.manage.use_cases.accounts import ShortText, refusing
-from gatepost.manage.use_cases.cursors import cursor
 from gatepost.manage.use_cases.declaration import Items, Visibility, use_case
 from gatepost.manage.use_cases.differences import FieldChange
 from gatepost.manage.use_cases.execution import CHANGE
 from gatepost.manage.use_cases.name_lookup import instead
-from gatepost.manage.use_cases.paging import After, Limit, position
+from gatepost.manage.use_cases.paging import After, Limit, cursor, position
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.times import read_time
 
