@@ -118,7 +118,7 @@ def test_nodes_are_shown_to_who_sees_the_gateway(centre):
     assert "mx1 &lt;b&gt;" in page.text
     assert "Active" in page.words
     assert "seconds ago" in page.words
-    with registry._open().single() as connection:
+    with registry._database.single() as connection:
         connection.execute(
             "INSERT INTO lease (name, node, holder, epoch, expires) VALUES ('acme', 'mx1 <b>', 'h', 1, 1e12)"
         )
