@@ -43,7 +43,7 @@ class HeaderFacts(msgspec.Struct, frozen=True):
 
     message_id: of the first Message-ID, brackets included. subject: of the first Subject, decoded and printable, at
     most 256 characters. received_count: Received fields. delivered_to: addresses of Delivered-To fields, at most 100.
-    tls_required_no: "TLS-Required: No" (RFC 8689 section 3), once. bytes: octets of the section, the empty line left out.
+    tls_required_no: "TLS-Required: No" (RFC 8689 section 3), once. bytes: octets of it, the empty line left out.
     """
 
     message_id: str
