@@ -1,4 +1,4 @@
-"""What commands ask of the terminal that they write to: its width, its signs, and a line of progress on it."""
+"""Fold lines, know which signs can be shown, and show progress, on the terminal that a command writes to."""
 
 from __future__ import annotations
 
