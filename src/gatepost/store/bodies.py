@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 CHUNK = 256 * 1024
 _THREADS = 4
 _SYNC_EVERY = 4 * 1024 * 1024
-_BEHIND = 512 * 1024  # bytes of one body waiting for the disk at which its sender is held back
+_JOB = 512 * 1024  # bytes of one body that are worth a job of a thread, unless somebody waits for them
+_BEHIND = 1024 * 1024  # bytes of one body waiting for the disk at which its sender is held back
 _VECTORS = 512  # buffers of one writev, below IOV_MAX
 
 
@@ -306,8 +307,10 @@ class Body:
         self._bodies.waiting -= size
 
     def _turn(self) -> None:
-        """Start the next job on the file, unless one is running."""
+        """Start the next job on the file, unless one is running, or little is there that nobody waits for."""
         if self._running or self.file is None:
+            return
+        if not (self._ended or self._waiter or self._waiting >= min(_JOB, self._bodies.allowance)):
             return
         if self._ended and self._finished is None:
             job, self.file = self.file.discard, None
@@ -357,6 +360,7 @@ class Body:
 
     async def _written_some(self) -> None:
         self._waiter = self._waiter or asyncio.get_running_loop().create_future()
+        self._turn()
         await asyncio.shield(self._waiter)
 
     def _wake(self) -> None:

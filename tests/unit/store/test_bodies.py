@@ -233,7 +233,7 @@ def test_after_a_failed_write_the_sender_is_told_at_the_next_one_and_at_accept(s
         async with shop.open() as store:
             monkeypatch.setattr(os, "writev", fail)
             body = store.body()
-            wait = body.write(b"x" * (LIMIT * 4))
+            wait = body.write(b"x" * (LIMIT * 5))
             with pytest.raises(StoreFull):
                 await wait
             with pytest.raises(StoreFull):
