@@ -310,15 +310,11 @@ class Engine:
 
     def send(self, data: bytes | memoryview) -> bytes:
         """Encrypt, after the handshake, behind what `take_output` would give. Raises TlsFailure."""
-        if len(data) > _RECORD:
-            view = memoryview(data)
-            return b"".join(self.send(view[at : at + _RECORD]) for at in range(0, len(view), _RECORD))
         self._unsent = False
         try:
-            private.write_record(self._connection, data)
+            return private.write_records(self._connection, data)
         except SSL.Error as failure:
             raise self._fail(failure) from failure
-        return private.take_output(self._connection)
 
     def channel_bindings(self) -> dict[str, bytes]:
         """By type: "tls-exporter" (RFC 9266) with TLS 1.3, and a server's "tls-server-end-point" (RFC 5929).

@@ -21,6 +21,8 @@ from OpenSSL._util import lib as _lib
 RECORD: Final = 16384
 """The largest plaintext of a record (RFC 8446 section 5.1)."""
 
+_AROUND: Final = 256 + 5  # octets that a record has beside its plaintext at most (RFC 8446 section 5.2)
+
 _HANDSHAKE, _SERVER_KEY_EXCHANGE, _CERTIFICATE_VERIFY, _NAMED_CURVE = 22, 12, 15, 3
 _allocate = _ffi.new_allocator(should_clear_after_alloc=False)
 _NO_PASSWORD = _ffi.callback(_ffi.typeof(_lib.SSL_CTX_set_default_passwd_cb).args[1], lambda *_: 0)
@@ -160,12 +162,24 @@ def read_records(connection: SSL.Connection) -> tuple[bytes, bool]:
     return bytes(_ffi.buffer(buffer, filled)), False
 
 
-def write_record(connection: SSL.Connection, data: bytes | memoryview) -> None:
-    """Encrypt at most `RECORD` bytes, after the handshake. Failures are raised as by `SSL.Connection.send`."""
-    ssl = connection._ssl  # noqa: SLF001 - as above
-    size: int = _lib.SSL_write(ssl, _ffi.from_buffer(data), len(data))
-    if size != len(data):
-        connection._raise_ssl_error(ssl, size)  # noqa: SLF001 - as above
+def write_records(connection: SSL.Connection, data: bytes | memoryview) -> bytes:
+    """Encrypt octets, after the handshake: the records, behind what waited.
+
+    Failures are raised as by `SSL.Connection.send`. Each record is taken before the next is made: OpenSSL's buffer
+    never shrinks.
+    """
+    ssl, out = connection._ssl, connection._from_ssl  # noqa: SLF001 - as above
+    source, size = _ffi.from_buffer("char[]", data), len(data)
+    most = size + (size // RECORD + 1) * _AROUND
+    buffer, filled = _allocate("char[]", most), 0
+    for at in range(0, size, RECORD):
+        part = min(RECORD, size - at)
+        if (written := _lib.SSL_write(ssl, source + at, part)) != part:
+            connection._raise_ssl_error(ssl, written)  # noqa: SLF001 - as above
+        filled += _lib.BIO_read(out, buffer + filled, most - filled)
+    records = bytes(_ffi.buffer(buffer, filled))
+    rest = take_output(connection)
+    return records + rest if rest else records
 
 
 def ask_for_staple(connection: SSL.Connection) -> None:
@@ -256,11 +270,10 @@ def _try_all() -> str:
 
 def _try_records(ours: SSL.Connection, theirs: SSL.Connection) -> str:
     take_output(theirs)  # its tickets
-    write_record(ours, b"self-test")
-    if renew_buffers(ours) or not renew_buffers(theirs):
-        return "BIO_get_mem_data sees other octets than there are"
-    record = take_output(ours)
+    record = write_records(ours, b"self-test")
     put_input(theirs, record[:-1])
+    if renew_buffers(theirs) or not renew_buffers(ours):
+        return "BIO_get_mem_data sees other octets than there are"
     early = read_records(theirs)
     lend_input(theirs, record[-1:])
     read = early, read_records(theirs)
