@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 CHUNK = 256 * 1024
 _THREADS = 4
 _SYNC_EVERY = 4 * 1024 * 1024
-_JOB = 512 * 1024  # bytes of one body that are worth a job of a thread, unless somebody waits for them
+_JOB = 512 * 1024  # bytes of one body that are worth a job of a thread
 _BEHIND = 1024 * 1024  # bytes of one body waiting for the disk at which its sender is held back
 _VECTORS = 512  # buffers of one writev, below IOV_MAX
 
@@ -144,6 +144,14 @@ class Bodies:
     def allowance(self) -> int:
         """The bytes of one body that may wait for the disk before its sender is held back."""
         return _BEHIND if self.waiting <= self._budget else 0
+
+    @property
+    def worth_a_job(self) -> int:
+        """The bytes of one body that a thread is given while nobody waits for them: any, once others have many.
+
+        So bodies that do not go on never use up what may wait.
+        """
+        return _JOB if self.waiting <= self._budget // 2 else 1
 
     async def in_thread[T](self, job: Callable[[], T]) -> T:
         """Do `job` on a thread and return its result."""
@@ -310,7 +318,7 @@ class Body:
         """Start the next job on the file, unless one is running, or little is there that nobody waits for."""
         if self._running or self.file is None:
             return
-        if not (self._ended or self._waiter or self._waiting >= min(_JOB, self._bodies.allowance)):
+        if not (self._ended or self._waiter or self._waiting >= self._bodies.worth_a_job):
             return
         if self._ended and self._finished is None:
             job, self.file = self.file.discard, None

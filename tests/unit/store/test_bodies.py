@@ -181,7 +181,7 @@ def test_an_aborted_big_body_leaves_nothing(shop, wait):
     async def main():
         async with shop.open() as store:
             body = store.body()
-            body.write(b"x" * (LIMIT + 1))
+            body.write(b"x" * 3 * LIMIT)
             if wait:
                 await asyncio.sleep(0.05)
             body.abort()
@@ -404,6 +404,35 @@ def test_what_was_not_kept_cannot_be_read(shop, monkeypatch):
             with pytest.raises(StoreBusy):
                 await chunks_of(other)
             other.abort()
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize(("budget", "waits"), [(32 * LIMIT, True), (2 * LIMIT - 2, False)], ids=["alone", "crowd"])
+def test_the_beginning_of_a_big_body_waits_for_more_unless_much_waits_already(shop, budget, waits):
+    async def main():
+        async with shop.open(memory_budget=budget) as store:
+            body = store.body()
+            assert body.write(b"x" * (LIMIT + 1)) is None
+            assert body._running is not waits
+            behind = body.write(b"x" * (LIMIT - 1))
+            assert body._running
+            if behind is not None:
+                await behind
+            body.abort()
+
+    asyncio.run(main())
+
+
+def test_who_reads_a_big_body_waits_for_no_more_of_it(shop):
+    async def main():
+        async with shop.open() as store:
+            body = store.body()
+            body.write(b"x" * (LIMIT + 1))
+            assert not body._running
+            async with asyncio.timeout(60):
+                assert await chunks_of(body) == b"x" * (LIMIT + 1)
+            body.abort()
 
     asyncio.run(main())
 
