@@ -330,7 +330,9 @@ class Body:
             size = sum(map(len, chunks))
             file = self.file
             self._bodies.run(lambda: file.append(chunks), lambda failure: self._written(size, failure))
-        elif (done := self._finished) is not None:
+        else:
+            done = self._finished
+            assert done is not None  # noqa: S101 - for what else would it be worth a job?
             self._running = True
             self._bodies.run(self.file.finish, lambda failure: self._synced(done, failure))
 

@@ -153,10 +153,13 @@ def test_over_the_budget_each_chunk_waits(shop, monkeypatch):
     async def main():
         async with shop.open(memory_budget=1000) as store:
             body = store.body()
-            wait = body.write(b"x" * 2000)
-            assert wait is not None
+            first, second = body.write(b"x" * 2000), body.write(b"x" * 2000)
+            assert first is not None
+            assert second is not None
             gate.set()
-            await wait
+            await first
+            assert body._waiting == 0  # with what came meanwhile
+            await second
             body.abort()
 
     asyncio.run(main())
