@@ -14,6 +14,7 @@ import os
 import re
 import time
 from enum import StrEnum
+from functools import lru_cache
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Final
 
@@ -51,6 +52,7 @@ _WORDS: Final = {
 # The keys that a line for people shows behind its reply, in this order.
 _SHOWN: Final = ("recipients", "host", "tls", "version", "group", "result", "connector", "delay", "ms")
 
+_FROM_CLIENTS: Final = frozenset({"RECEIVE", "REFUSE"})  # their lines name the client
 _HAS_VALUE: Final = itemgetter(1)  # of a key and a value
 _encode = msgspec.json.Encoder().encode
 
@@ -168,7 +170,7 @@ class EventLines:
             "connector": event.connector,
             "host": clean(event.peer_host, _NAME),
             "address": event.peer_address,
-            "tls": _verdict(event),
+            "tls": _verdict(event.requirement, event.achieved),
             "version": event.tls_version,
             "group": event.tls_group,
             "result": event.result_type,
@@ -184,19 +186,23 @@ class EventLines:
         return said
 
     def _text(self, event: TraceEvent, word: str, pairs: dict[str, Any]) -> str:
-        about = [f"message {event.message}"] if event.message else []
-        about += [f"session {event.session}"] if event.session else []
-        about += [event.peer_address] if event.event in {"RECEIVE", "REFUSE"} else []
+        about = f"message {event.message} " if event.message else ""
+        if event.session:
+            about += f"session {event.session} "
+        if event.event in _FROM_CLIENTS:
+            about += f"{event.peer_address} "
         if self._addresses is not AddressDetail.NONE:
-            to = pairs.get("to", "<>") if event.recipient else ""
-            about.append(f"<{pairs['from'].strip('<>')}>" + (f" -> <{to}>" if to else ""))
-        said = f"{word}: {' '.join(about)}: {pairs.get('reply', '')}"
-        more = [f"{key}={pairs[key]}" for key in _SHOWN if key in pairs] if event.event != "REFUSE" else []
-        why = [pairs["why"]] if "why" in pairs else []
-        extra = f" ({', '.join([*why, *more])})" if why or more else ""
-        return self._head(event.at, said + extra)
+            about += f"<{pairs['from'].strip('<>')}> "
+            if event.recipient:
+                about += f"-> <{pairs.get('to', '<>')}> "
+        more = [pairs["why"]] if "why" in pairs else []
+        if event.event != "REFUSE":
+            more += [f"{key}={pairs[key]}" for key in _SHOWN if key in pairs]
+        extra = f" ({', '.join(more)})" if more else ""
+        return self._head(event.at, f"{word}: {about[:-1]}: {pairs.get('reply', '')}{extra}")
 
 
+@lru_cache(maxsize=512)  # a message has the same in each of its lines, and a client or partner in each message
 def address_shown(address: str, addresses: AddressDetail) -> str:
     """The part of a mail address that the log may have, "<>" for none and "" if it may have nothing."""
     if addresses is AddressDetail.FULL:
@@ -229,11 +235,12 @@ def clean(text: str, most: int) -> str:
     return cut if cut.isprintable() else "".join(character if character.isprintable() else "?" for character in cut)
 
 
-def _verdict(event: TraceEvent) -> str:
+@lru_cache(maxsize=256)
+def _verdict(requirement: str, achieved: str) -> str:
     """Requirement and achieved level, as in "opportunistic:none"; "" where no hop was made."""
-    if not (event.requirement or event.achieved):
+    if not (requirement or achieved):
         return ""
-    wanted_, got = verdict_of(event.requirement, event.achieved)
+    wanted_, got = verdict_of(requirement, achieved)
     return f"{wanted_}:{got}"
 
 

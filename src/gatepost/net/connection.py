@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from gatepost.policy.connectors.facts import Introduction
     from gatepost.protocols.tls.facts import TlsFacts
 
-READ_BYTES: Final = 65536
+READ_BYTES: Final = 131072
 """The most that is read at once, and that one call of `Receiver.received` gets: it caps the work done per event."""
 HIGH_WATER: Final = 262144
 """Bytes waiting to be sent from which on `drain` waits, and a server reads no more commands of this peer."""

@@ -285,42 +285,36 @@ class Engine:
     def _read(self, data: bytes | memoryview) -> bytes:
         if self.peer_closed:
             return b""
-        if len(data) > _RECORD:
-            return b"".join(self._read(data[at : at + _RECORD]) for at in range(0, len(data), _RECORD))
-        if data:
-            private.put_input(self._connection, data)
-        elif not private.input_waits(self._connection):  # with the end of the handshake some may have come
-            return b""
-        plaintext = self._take()
+        connection = self._connection
+        if len(data) > _RECORD and not private.input_waits(connection):
+            private.lend_input(connection, data)
+            try:
+                plaintext = self._take()
+            finally:
+                private.end_loan(connection)
+        else:
+            if data:
+                private.put_input(connection, data)
+            plaintext = self._take()  # with the end of the handshake some may have come
         if plaintext and self._key is not None and not self._kept:
             self._keep_session()  # a TLS 1.3 server sends its tickets before its first data, and never says it will
         return plaintext
 
     def _take(self) -> bytes:
         """The plaintext of all whole records that wait. Notes the peer's close_notify."""
-        connection, plaintext = self._connection, b""
         try:
-            while record := private.read_record(connection):
-                plaintext = plaintext + record if plaintext else record
-                if not private.input_waits(connection):
-                    break
-        except SSL.ZeroReturnError:
-            self.peer_closed = True
+            plaintext, self.peer_closed = private.read_records(self._connection)
         except SSL.Error as failure:
             raise self._fail(failure) from failure
         return plaintext
 
     def send(self, data: bytes | memoryview) -> bytes:
         """Encrypt, after the handshake, behind what `take_output` would give. Raises TlsFailure."""
-        if len(data) > _RECORD:
-            view = memoryview(data)
-            return b"".join(self.send(view[at : at + _RECORD]) for at in range(0, len(view), _RECORD))
         self._unsent = False
         try:
-            private.write_record(self._connection, data)
+            return private.write_records(self._connection, data)
         except SSL.Error as failure:
             raise self._fail(failure) from failure
-        return private.take_output(self._connection)
 
     def channel_bindings(self) -> dict[str, bytes]:
         """By type: "tls-exporter" (RFC 9266) with TLS 1.3, and a server's "tls-server-end-point" (RFC 5929).

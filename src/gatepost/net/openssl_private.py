@@ -21,6 +21,8 @@ from OpenSSL._util import lib as _lib
 RECORD: Final = 16384
 """The largest plaintext of a record (RFC 8446 section 5.1)."""
 
+_AROUND: Final = 256 + 5  # octets that a record has beside its plaintext at most (RFC 8446 section 5.2)
+
 _HANDSHAKE, _SERVER_KEY_EXCHANGE, _CERTIFICATE_VERIFY, _NAMED_CURVE = 22, 12, 15, 3
 _allocate = _ffi.new_allocator(should_clear_after_alloc=False)
 _NO_PASSWORD = _ffi.callback(_ffi.typeof(_lib.SSL_CTX_set_default_passwd_cb).args[1], lambda *_: 0)
@@ -113,27 +115,71 @@ def shake_hands(connection: SSL.Connection) -> bool:
     return False
 
 
-def read_record(connection: SSL.Connection) -> bytes:
-    """The plaintext of one record, b"" if none is whole yet. Any other result is raised as by `SSL.Connection.recv`.
+def lend_input(connection: SSL.Connection, data: bytes | memoryview) -> None:
+    """Let OpenSSL read octets of the peer where they are. Until `end_loan` they must stay there, unchanged.
 
-    That one asks for the error after each success, which was a third of the calls into OpenSSL of a message.
+    Nothing may wait that `put_input` gave before.
     """
-    ssl = connection._ssl  # noqa: SLF001 - as above
-    buffer = _allocate("char[]", RECORD)  # of this call alone: another thread may read meanwhile
-    size: int = _lib.SSL_read(ssl, buffer, RECORD)
-    if size > 0:
-        return bytes(_ffi.buffer(buffer, size)[:])
-    if _lib.SSL_get_error(ssl, size) != _lib.SSL_ERROR_WANT_READ:
-        connection._raise_ssl_error(ssl, size)  # noqa: SLF001 - as above
-    return b""
+    source = _lib.BIO_new_mem_buf(_ffi.from_buffer(data), len(data))
+    _lib.BIO_set_mem_eof_return(source, -1)  # more may come: its end is not that of the connection
+    _read_from(connection, source)
 
 
-def write_record(connection: SSL.Connection, data: bytes | memoryview) -> None:
-    """Encrypt at most `RECORD` bytes, after the handshake. Failures are raised as by `SSL.Connection.send`."""
-    ssl = connection._ssl  # noqa: SLF001 - as above
-    size: int = _lib.SSL_write(ssl, _ffi.from_buffer(data), len(data))
-    if size != len(data):
-        connection._raise_ssl_error(ssl, size)  # noqa: SLF001 - as above
+def end_loan(connection: SSL.Connection) -> None:
+    """Forget the octets of `lend_input`, read or not."""
+    _read_from(connection, _lib.BIO_new(_lib.BIO_s_mem()))
+
+
+def _read_from(connection: SSL.Connection, source: Any) -> None:
+    if not source:
+        raise MemoryError("OpenSSL has no memory for a connection's buffer")
+    _lib.SSL_set_bio(connection._ssl, source, connection._from_ssl)  # noqa: SLF001 - as above; it frees that of before
+    connection._into_ssl = source  # noqa: SLF001 - as above
+
+
+def read_records(connection: SSL.Connection) -> tuple[bytes, bool]:
+    """The plaintext of all whole records that wait, and whether the peer's close_notify is behind it.
+
+    Failures are raised as by `SSL.Connection.recv`. That one asks for the error after each success, which was a third
+    of the calls into OpenSSL of a message.
+    """
+    ssl, source = connection._ssl, connection._into_ssl  # noqa: SLF001 - as above
+    waits: int = _lib.BIO_get_mem_data(source, _ffi.NULL)
+    most = RECORD + waits  # a record of which OpenSSL has the beginning, and all others
+    buffer = _allocate("char[]", most)  # of this call alone: another thread may read meanwhile
+    filled = 0
+    while waits:
+        size: int = _lib.SSL_read(ssl, buffer + filled, most - filled)
+        if size <= 0:
+            error: int = _lib.SSL_get_error(ssl, size)
+            if error == _lib.SSL_ERROR_ZERO_RETURN:
+                return bytes(_ffi.buffer(buffer, filled)), True
+            if error != _lib.SSL_ERROR_WANT_READ:
+                connection._raise_ssl_error(ssl, size)  # noqa: SLF001 - as above
+            break
+        filled += size
+        waits = _lib.BIO_get_mem_data(source, _ffi.NULL)
+    return bytes(_ffi.buffer(buffer, filled)), False
+
+
+def write_records(connection: SSL.Connection, data: bytes | memoryview) -> bytes:
+    """Encrypt octets, after the handshake: the records, behind what waited.
+
+    Failures are raised as by `SSL.Connection.send`. Each record is taken before the next is made: OpenSSL's buffer
+    never shrinks.
+    """
+    ssl, out = connection._ssl, connection._from_ssl  # noqa: SLF001 - as above
+    source, size = _ffi.from_buffer("char[]", data), len(data)
+    most = size + (size // RECORD + 1) * _AROUND
+    buffer, filled = _allocate("char[]", most), 0
+    for at in range(0, size, RECORD):
+        part = min(RECORD, size - at)
+        if (written := _lib.SSL_write(ssl, source + at, part)) != part:
+            connection._raise_ssl_error(ssl, written)  # noqa: SLF001 - as above
+        filled += _lib.BIO_read(out, buffer + filled, most - filled)
+    records = bytes(_ffi.buffer(buffer, filled))
+    rest = take_output(connection)
+    return records + rest if rest else records
 
 
 def ask_for_staple(connection: SSL.Connection) -> None:
@@ -224,14 +270,15 @@ def _try_all() -> str:
 
 def _try_records(ours: SSL.Connection, theirs: SSL.Connection) -> str:
     take_output(theirs)  # its tickets
-    write_record(ours, b"self-test")
-    if renew_buffers(ours) or not renew_buffers(theirs):
-        return "BIO_get_mem_data sees other octets than there are"
-    record = take_output(ours)
+    record = write_records(ours, b"self-test")
     put_input(theirs, record[:-1])
-    early = read_record(theirs)
-    put_input(theirs, record[-1:])
-    return "" if (early, read_record(theirs)) == (b"", b"self-test") else "SSL_read gives another text than was written"
+    if renew_buffers(theirs) or not renew_buffers(ours):
+        return "BIO_get_mem_data sees other octets than there are"
+    early = read_records(theirs)
+    lend_input(theirs, record[-1:])
+    read = early, read_records(theirs)
+    end_loan(theirs)
+    return "" if read == ((b"", False), (b"self-test", False)) else "SSL_read gives another text than was written"
 
 
 def _compare(ours: SSL.Connection, theirs: SSL.Connection, watch: SignatureWatch) -> str:

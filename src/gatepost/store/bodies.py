@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 CHUNK = 256 * 1024
 _THREADS = 4
 _SYNC_EVERY = 4 * 1024 * 1024
-_BEHIND = 512 * 1024  # bytes of one body waiting for the disk at which its sender is held back
+_JOB = 512 * 1024  # bytes of one body that are worth a job of a thread
+_BEHIND = 1024 * 1024  # bytes of one body waiting for the disk at which its sender is held back
 _VECTORS = 512  # buffers of one writev, below IOV_MAX
 
 
@@ -143,6 +144,14 @@ class Bodies:
     def allowance(self) -> int:
         """The bytes of one body that may wait for the disk before its sender is held back."""
         return _BEHIND if self.waiting <= self._budget else 0
+
+    @property
+    def worth_a_job(self) -> int:
+        """The bytes of one body that a thread is given while nobody waits for them: any, once others have many.
+
+        So bodies that do not go on never use up what may wait.
+        """
+        return _JOB if self.waiting <= self._budget // 2 else 1
 
     async def in_thread[T](self, job: Callable[[], T]) -> T:
         """Do `job` on a thread and return its result."""
@@ -306,8 +315,10 @@ class Body:
         self._bodies.waiting -= size
 
     def _turn(self) -> None:
-        """Start the next job on the file, unless one is running."""
+        """Start the next job on the file, unless one is running, or little is there that nobody waits for."""
         if self._running or self.file is None:
+            return
+        if not (self._ended or self._waiter or self._waiting >= self._bodies.worth_a_job):
             return
         if self._ended and self._finished is None:
             job, self.file = self.file.discard, None
@@ -319,7 +330,9 @@ class Body:
             size = sum(map(len, chunks))
             file = self.file
             self._bodies.run(lambda: file.append(chunks), lambda failure: self._written(size, failure))
-        elif (done := self._finished) is not None:
+        else:
+            done = self._finished
+            assert done is not None  # noqa: S101 - for what else would it be worth a job?
             self._running = True
             self._bodies.run(self.file.finish, lambda failure: self._synced(done, failure))
 
@@ -357,6 +370,7 @@ class Body:
 
     async def _written_some(self) -> None:
         self._waiter = self._waiter or asyncio.get_running_loop().create_future()
+        self._turn()
         await asyncio.shield(self._waiter)
 
     def _wake(self) -> None:

@@ -153,10 +153,13 @@ def test_over_the_budget_each_chunk_waits(shop, monkeypatch):
     async def main():
         async with shop.open(memory_budget=1000) as store:
             body = store.body()
-            wait = body.write(b"x" * 2000)
-            assert wait is not None
+            first, second = body.write(b"x" * 2000), body.write(b"x" * 2000)
+            assert first is not None
+            assert second is not None
             gate.set()
-            await wait
+            await first
+            assert body._waiting == 0  # with what came meanwhile
+            await second
             body.abort()
 
     asyncio.run(main())
@@ -181,7 +184,7 @@ def test_an_aborted_big_body_leaves_nothing(shop, wait):
     async def main():
         async with shop.open() as store:
             body = store.body()
-            body.write(b"x" * (LIMIT + 1))
+            body.write(b"x" * 3 * LIMIT)
             if wait:
                 await asyncio.sleep(0.05)
             body.abort()
@@ -233,7 +236,7 @@ def test_after_a_failed_write_the_sender_is_told_at_the_next_one_and_at_accept(s
         async with shop.open() as store:
             monkeypatch.setattr(os, "writev", fail)
             body = store.body()
-            wait = body.write(b"x" * (LIMIT * 4))
+            wait = body.write(b"x" * (LIMIT * 5))
             with pytest.raises(StoreFull):
                 await wait
             with pytest.raises(StoreFull):
@@ -404,6 +407,35 @@ def test_what_was_not_kept_cannot_be_read(shop, monkeypatch):
             with pytest.raises(StoreBusy):
                 await chunks_of(other)
             other.abort()
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize(("budget", "waits"), [(32 * LIMIT, True), (2 * LIMIT - 2, False)], ids=["alone", "crowd"])
+def test_the_beginning_of_a_big_body_waits_for_more_unless_much_waits_already(shop, budget, waits):
+    async def main():
+        async with shop.open(memory_budget=budget) as store:
+            body = store.body()
+            assert body.write(b"x" * (LIMIT + 1)) is None
+            assert body._running is not waits
+            behind = body.write(b"x" * (LIMIT - 1))
+            assert body._running
+            if behind is not None:
+                await behind
+            body.abort()
+
+    asyncio.run(main())
+
+
+def test_who_reads_a_big_body_waits_for_no_more_of_it(shop):
+    async def main():
+        async with shop.open() as store:
+            body = store.body()
+            body.write(b"x" * (LIMIT + 1))
+            assert not body._running
+            async with asyncio.timeout(60):
+                assert await chunks_of(body) == b"x" * (LIMIT + 1)
+            body.abort()
 
     asyncio.run(main())
 

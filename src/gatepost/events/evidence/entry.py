@@ -228,11 +228,11 @@ _HAS_VALUE: Final = itemgetter(1)  # of a name and a value: whether the value is
 
 def _plain(value: Any, depth: int = _DEPTH) -> Any:
     """A value as an entry may have it: bounded, and without fractions, which no two programs write alike."""
+    if isinstance(value, str):  # as most are
+        return _text(value)
     match value:
         case bool() | int():
             return value
-        case str():
-            return _text(value)
         case float():
             return instant(value)  # the only fractions in `detail` are times
         case dict() if depth:

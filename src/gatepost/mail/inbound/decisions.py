@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from gatepost.policy.decisions.forwarding import MailOrigin, Target, relay_domain, returned, rewritten, targets_of
 from gatepost.policy.decisions.handover import decide_handed_mail, decide_handed_recipient
-from gatepost.policy.decisions.inbound import decide_mail, decide_recipient
+from gatepost.policy.decisions.inbound import decide_recipient
 from gatepost.policy.decisions.recipient_validation import judge_unasked
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def mail_verdict(record: SessionRecord, event: MailEvent) -> InboundVerdict:
     """On MAIL FROM."""
     if record.facts.node:
         return decide_handed_mail(record.directory, record.facts, event.parameters.origin)
-    return decide_mail(record.directory, record.facts, event.path)
+    return record.repeated.mail(record.directory, record.facts, event.path)
 
 
 def recipient_verdict(
@@ -54,7 +54,10 @@ def recipient_verdict(
         return verdict, (rewritten(directory, service.srs, path, target, now, relayed_by),)
     first = transaction.recipients[0].verdict if transaction.recipients else None
     back = returned(directory, service.srs, path, recipient, now, nodes)
-    verdict = decide_recipient(directory, facts, path, back or recipient, attribution, first)
+    if back is None and first is None:
+        verdict = record.repeated.recipient(directory, facts, path, recipient, attribution)
+    else:
+        verdict = decide_recipient(directory, facts, path, back or recipient, attribution, first)
     if not verdict.accepted:
         return verdict, ()
     return verdict, targets_of(

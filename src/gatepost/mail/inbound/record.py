@@ -10,6 +10,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 from gatepost.events.trace import introduction_record, login_record, tls_record
+from gatepost.mail.inbound.repeated import RepeatedDecisions
 from gatepost.policy.connectors.facts import NO_CHAINS, SessionFacts, Teller
 from gatepost.policy.decisions.handover import refused_stranger
 from gatepost.protocols.smtp.replies import Reply
@@ -31,10 +32,11 @@ _TOO_MANY_UNKNOWN = Reply(421, "4.7.0", ("Too many unknown recipients in one ses
 class SessionRecord:
     """facts: what policy decides on. directory: the configuration this session keeps until it ends.
 
-    transcribed: whether the dialogue is kept whatever happens, here and where its messages go.
+    repeated: what was decided of it last. transcribed: whether the dialogue is kept whatever happens, here and where
+    its messages go.
     """
 
-    __slots__ = ("_not_admitted", "_service", "_tls", "_unknown", "directory", "facts", "transcribed")
+    __slots__ = ("_not_admitted", "_service", "_tls", "_unknown", "directory", "facts", "repeated", "transcribed")
 
     def __init__(
         self, session_id: str, peer_ip: str, service: InboundService, introduction: Introduction | None = None
@@ -44,6 +46,7 @@ class SessionRecord:
         self._not_admitted = ""
         self._unknown = 0
         self.directory = service.directory
+        self.repeated = RepeatedDecisions()
         self.facts = SessionFacts(session_id, peer_ip, introduction=introduction)
         self.transcribed = int(session_id, 16) % 1000 < service.transcripts if service.transcripts else False
 

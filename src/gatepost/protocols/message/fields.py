@@ -182,13 +182,17 @@ def _facts(section: bytes) -> HeaderFacts:
         ),
         subject=shown_text(subject, _SUBJECT_CHARACTERS),
         received_count=lower.count(b"\r\nreceived:"),
-        delivered_to=tuple(
-            shown_text(_text(value, _ADDRESS_OCTETS), _ADDRESS_OCTETS)
-            for value in islice(_values(text, lower, b"delivered-to"), _DELIVERED_TO)
-        ),
+        delivered_to=_delivered_to(text, lower),
         tls_required_no=_tls_required_no(text, lower),
         bytes=len(section),
     )
+
+
+def _delivered_to(text: bytes, lower: bytes) -> tuple[str, ...]:
+    if b"\r\ndelivered-to:" not in lower:
+        return ()
+    values = islice(_values(text, lower, b"delivered-to"), _DELIVERED_TO)
+    return tuple(shown_text(_text(value, _ADDRESS_OCTETS), _ADDRESS_OCTETS) for value in values)
 
 
 def _tls_required_no(text: bytes, lower: bytes) -> bool:
@@ -196,6 +200,8 @@ def _tls_required_no(text: bytes, lower: bytes) -> bool:
 
     It must not stand twice. With two, as with any other value, nobody can say what is meant, and nothing is given up.
     """
+    if b"\r\ntls-required" not in lower:
+        return False
     values = list(islice(_values(text, lower, b"tls-required"), 2))
     if len(values) != 1 or len(values[0]) > _TLS_REQUIRED_OCTETS or not _NO.fullmatch(values[0]):
         return False

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from enum import StrEnum
+from functools import lru_cache
 from typing import Final
 
 import idna
@@ -74,6 +75,7 @@ class Path(msgspec.Struct, frozen=True):
 _NULL: Final = Path("", "", "")
 
 
+@lru_cache(maxsize=256)  # a client that sends much mostly repeats its sender, and others write to the same recipients
 def parse_path(text: str, *, smtputf8: bool) -> Path:
     """A path with its angle brackets. smtputf8: whether RFC 6531 is in force. Raises GrammarError."""
     if len(text) < 2 or text[0] != "<" or text[-1] != ">":

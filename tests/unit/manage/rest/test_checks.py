@@ -216,7 +216,7 @@ def test_what_the_dns_says(rest):
     }
     asked = []
 
-    def run(found):
+    def run(found, _principal):
         asked.append(found.domain)
         return DnsCheck(7.0, found.zone, said)
 

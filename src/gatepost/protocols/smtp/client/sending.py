@@ -318,7 +318,7 @@ class DotStuffer:
         if not data:
             return data
         stuffed = data
-        if b"\r\n." in data:
+        if b"." in data and b"\r\n." in data:  # base64 has none, which is found much faster
             stuffed = data.replace(b"\r\n.", b"\r\n..")
         if self._position == _LINE_START and data.startswith(b"."):
             stuffed = b"." + stuffed

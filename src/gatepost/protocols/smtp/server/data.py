@@ -54,9 +54,15 @@ def has_bare_line_end(content: bytes, *, after_cr: bool = False) -> bool:
         content = b"\r" + content
     if content.endswith(b"\r"):
         content = content[:-1]
-    # Taking the pairs out can join a CR and an LF, but it never takes away one that stood alone.
-    unpaired = content.replace(_CRLF, b"")
+    # As long as what it replaces: that is found in one pass.
+    unpaired = content.replace(_CRLF, b"  ")
     return b"\n" in unpaired or b"\r" in unpaired
+
+
+def _first_dot(data: bytes) -> int:
+    """Where the first line that begins with a dot does, from the CRLF before it; -1 without any."""
+    dot = data.find(b".")  # many times as fast as to look for three octets, and base64 has none
+    return dot if dot < 0 else data.find(_STUFFED, max(dot - len(_CRLF), 0))
 
 
 class ContentReader(ABC):
@@ -167,7 +173,8 @@ class DataReader(_CheckedReader):
     def feed(self, data: bytes) -> bytes:
         """See `ContentReader`; up to four octets are held back from one call to the next."""
         data = self._held + data
-        end = data.find(_END)
+        dot = _first_dot(data)
+        end = dot if dot < 0 or data.startswith(_END, dot) else data.find(_END, dot)
         if end >= 0:
             content = data[: end + len(_CRLF)]
             self.rest = data[end + len(_END) :]
@@ -177,14 +184,11 @@ class DataReader(_CheckedReader):
             held = next((beginning for beginning in _BEGINNINGS if data.endswith(beginning)), b"")
             content = data[: len(data) - len(held)]
             self._held = held
+        if dot != end:  # there is another one before the end
+            content = content.replace(_STUFFED, _CRLF)
         if self._virtual and content:
-            content, self._virtual = self._unstuff(content)[self._virtual :], 0
-            return self._pass(content)
-        return self._pass(self._unstuff(content))
-
-    @staticmethod
-    def _unstuff(content: bytes) -> bytes:
-        return content.replace(_STUFFED, _CRLF)
+            content, self._virtual = content[self._virtual :], 0
+        return self._pass(content)
 
 
 class ChunkReader(_CheckedReader):

@@ -25,6 +25,7 @@ _FLIGHT: Final = 2048  # octets that are kept of the replies that went out toget
 _EACH: Final = 100  # octets that an entry takes beside its text, as CPython keeps it
 _KNOWN: Final = frozenset({*(verb.value for verb in Verb), *FOREIGN_VERBS, *UNIMPLEMENTED_VERBS})
 _PIECE: Final = 1 << 10  # octets that a transcript takes of its budget at a time: most sessions need one or two
+_LARGE: Final = 4 << 10  # and from so many on
 _HEARD, _SAID = b">", b"<"  # what an entry begins with
 _SECRET: Final = _HEARD  # what is noted of a response within AUTH: an empty command line is never noted
 
@@ -104,8 +105,12 @@ class Transcript:
             self._grow()
 
     def _grow(self) -> None:
-        """Forget what is too much by now, and take more of the budget: not for each entry, so some are not shown."""
-        while len(self._noted) > LINES or self.octets > OCTETS:
+        """Forget what is too much by now, and take more of the budget: not for each entry, so some are not shown.
+
+        Of octets a quarter is forgotten at once, or each entry would be one too many again.
+        """
+        most = OCTETS if self.octets <= OCTETS else OCTETS - _LARGE
+        while len(self._noted) > LINES or self.octets > most:
             self.octets -= _octets(self._noted.popleft())
         if self._budget is not None:
             self._budget.give(self)
@@ -122,7 +127,8 @@ class TranscriptBudget:
     def give(self, user: Transcript) -> None:
         """Count what a transcript needs, rounded up."""
         self.take_back(user)
-        user.taken = -(-user.octets // _PIECE) * _PIECE
+        piece = _PIECE if user.octets < _LARGE else _LARGE
+        user.taken = -(-user.octets // piece) * piece
         self.octets += user.taken
         users = self._users
         users[user] = None
