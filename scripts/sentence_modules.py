@@ -261,6 +261,7 @@ MODULES: Final = (
     "manage/use_cases/change_shapes.py",
     "manage/use_cases/concurrency_limit.py",
     "manage/use_cases/connector_switches.py",
+    "manage/use_cases/connectors.py",
     "manage/use_cases/connector_work.py",
     "manage/use_cases/evidence.py",
     "manage/use_cases/evidence_export.py",
