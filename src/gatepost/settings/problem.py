@@ -1,4 +1,4 @@
-"""What is wrong with the settings, with its place apart from the sentence, which is in the language of who reads it."""
+"""Problems of the settings: the place apart from the sentence, which is in the language of who reads it."""
 
 from __future__ import annotations
 

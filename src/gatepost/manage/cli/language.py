@@ -127,7 +127,7 @@ def ours(text: str) -> str:
 
 
 def in_words(problem: SettingsProblem) -> str:
-    """What is wrong with the settings, with its place, in the language of the terminal."""
+    """A problem of the settings, with its place, in the language of the terminal."""
     return f"{problem.where}{ours(problem.message)}"
 
 
