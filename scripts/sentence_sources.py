@@ -14,7 +14,7 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from sentence_exceptions import UNSEEN, WIDE
+from sentence_exceptions import UNSEEN
 from sentence_modules import OWN, OWN_NAMES, OWN_VALUES
 
 if TYPE_CHECKING:
@@ -36,16 +36,18 @@ _COMMAND: Final = re.compile(
 )
 _DATA: Final = re.compile(
     r".*\r\n.*|%\((?:domain|own|tlsrpt|name)\)s\. IN .*|_dmarc\..*|organization\.%.*|changeover: .*"
-    r"|(?:From|Subject|TLS-Required): .*|application/.*|certificate changeover %.*|(?:%\(note\)s; )?forced: .*"
+    r"|(?:From|Subject|TLS-Required): .*|application/.*|certificate changeover %.*|openssl_conf = .*"
+    r"|(?:%\(note\)s; )?forced: .*"
     r"|[A-Z]+=.*|\s*(?:SELECT|INSERT|UPDATE|DELETE|PRAGMA|CREATE|VACUUM|LOCK|BEGIN|WHERE|ORDER|UNION|document <>) .*",
     re.DOTALL,
 )
 """Mails, records, names of fields, and notes that histories keep: no sentences, though they have several words."""
 _NO_TEXT: Final = re.compile(
-    "use_case|Meta|Cli|Form|quantity|in_number|comment|_names|quoted|command|getLogger|Cli|compile|replace|startswith|endswith|removeprefix|removesuffix|partition|rpartition|"
-    "split|strptime|strftime|debug|info|warning|error|exception|critical"
+    "use_case|setting|Field|Meta|Cli|Form|quantity|in_number|comment|_names|quoted|command|getLogger|Cli|compile|replace|startswith|endswith|removeprefix|removesuffix|partition|rpartition|"
+    "split|strptime|strftime"
 )
 """Functions whose arguments are no sentences."""
+_LOGGED: Final = frozenset({"debug", "info", "warning", "error", "exception", "critical"})
 _FORMAT: Final = re.compile(r"\{(\w*)(?:!r)?(?::[^}]*)?\}")
 _FUNCTIONS: Final = (ast.FunctionDef, ast.AsyncFunctionDef)
 
@@ -177,7 +179,12 @@ def _is_no_text(child: ast.AST, node: ast.AST) -> bool:
         case ast.Call(args=[first, *others]) if _called(node) in {"_rule", "_lost"}:
             return child is first or (_called(node) == "_lost" and child in others[1:])
         case _:
-            return isinstance(node, ast.Call) and _NO_TEXT.fullmatch(_called(node)) is not None
+            return isinstance(node, ast.Call) and (_NO_TEXT.fullmatch(_called(node)) is not None or _is_logged(node))
+
+
+def _is_logged(node: ast.Call) -> bool:
+    """Whether it is a call of a logger; `error` of a draft of resources or settings is none."""
+    return isinstance(node.func, ast.Attribute) and node.func.attr in _LOGGED and _name(node.func.value).endswith("log")
 
 
 def _called(node: ast.Call) -> str:
@@ -187,7 +194,7 @@ def _called(node: ast.Call) -> str:
 def _templates(node: ast.expr, scope: _Scope) -> Iterator[str]:
     for parts in _variants(node, scope):
         text = _written(parts)
-        if text not in UNSEEN | WIDE and _is_sentence(text):
+        if text not in UNSEEN and _is_sentence(text):
             yield text
 
 
@@ -220,7 +227,7 @@ def _variants(node: ast.expr, scope: _Scope) -> list[Parts]:
 def _variants_of_value(node: ast.expr, scope: _Scope) -> list[Parts]:
     match node:
         case ast.FormattedValue():
-            return [[node.value]] if node.format_spec or node.conversion != -1 else _variants(node.value, scope)
+            return [[node]] if node.format_spec or node.conversion != -1 else _variants(node.value, scope)
         case ast.BinOp(op=ast.Mult(), left=ast.Constant(value=str() as text)):
             return [[text], [""]]
         case ast.Call(args=[first, *_]) if _called(node) in SAME:
@@ -262,7 +269,13 @@ def _name(node: ast.expr) -> str:
             return name.strip("_").lower()
         case ast.Call():
             return _name_of_call(node)
-        case ast.Subscript(value=inner) | ast.Starred(value=inner) | ast.Await(value=inner) | ast.IfExp(body=inner):
+        case (
+            ast.Subscript(value=inner)
+            | ast.Starred(value=inner)
+            | ast.Await(value=inner)
+            | ast.IfExp(body=inner)
+            | ast.FormattedValue(value=inner)  # 0644 is another text than 420, and 'a' than a
+        ):
             return _name(inner)
         case ast.BinOp(left=ast.Constant(), right=inner) | ast.BinOp(left=inner):
             return _name(inner)

@@ -27,7 +27,7 @@ from gatepost.language import ENGLISH, SENTENCES, catalogue, catalogue_file, gro
 from gatepost.times import local_times
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
     from datetime import tzinfo
 
 
@@ -40,6 +40,7 @@ _REMEMBERED: Final = 1000  # texts
 _FEW: Final = 6  # letters, with fewer of which a template fits what it does not mean
 _KEY: Final = 3  # characters by which templates are found
 _PLACEHOLDER: Final = re.compile(r"%\((\w+)\)s")
+_WORDS: Final = re.compile(r"[A-Za-z]{2} [A-Za-z]{2}")
 _NUMBER: Final = re.compile(r"-?\d{1,15}|-?\d{1,3}(?:,\d{3}){1,4}")
 _LABELLED: Final = re.compile(r"((?:connector|mail flow rule) (?:'[^']*'|\"[^\"]*\") of \S+) (.+)")
 """A reason that is put together of a label and what is said of that: of one form only, as both end anywhere."""
@@ -189,7 +190,7 @@ class Sentences:
             counted = self._counted(template, values)
             return Reading(counted, 0) if counted else None
         own = {name: self._value(value, depth) for name, value in values.items() if name.startswith(OWN)}
-        if template.is_wide and not all(own.values()):
+        if template.is_wide and not (all(own.values()) if own else self._are_names(values)):
             return None
         shown = values | {name: reading.text for name, reading in own.items() if reading}
         translation = self._translations.gettext(template.id)
@@ -197,6 +198,11 @@ class Sentences:
         known = {name: reading.rest for name, reading in own.items() if reading}
         rest = sum(known.get(name, len(value)) for name, value in values.items())
         return Reading(filled, rest, sum(map(len, template.literals)))
+
+    @staticmethod
+    def _are_names(values: Mapping[str, str]) -> bool:
+        """Whether none of the values is a sentence, of which a template with few words would translate a part."""
+        return not any(map(_WORDS.search, values.values()))
 
     def _counted(self, template: Template, values: dict[str, str]) -> str:
         if not _NUMBER.fullmatch(values["num"]):

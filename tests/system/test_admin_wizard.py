@@ -482,7 +482,7 @@ def test_a_client_that_would_come_is_tried_before_an_inbound_connector_is_saved(
     page.get_by_label("Sender").fill("eve@clinic.example")
     page.get_by_role("button", name="Validate").click()
     page.locator("#task-presented.pass").wait_for()
-    assert "with CN=mail.clinic.example" in page.locator("#task-presented").inner_text()
+    assert "with the certificate CN=mail.clinic.example" in page.locator("#task-presented").inner_text()
     look(page, "validation-inbound")
     way.go("Review")
     assert "BEGIN" not in page.url

@@ -161,7 +161,7 @@ def test_what_store_url_says_wrongly(site: Site, strange_pki: Pki) -> None:
     assert check_server(site.url(), [SCHEMA]).tls.startswith("TLSv1")
     verify = "sslmode=verify-full&sslrootcert="
     cases = [
-        (site.url(passfile=site.wrong), "does not take the password of role gatepost in "),
+        (site.url(passfile=site.wrong), "does not take the password of role gatepost: passfile "),
         (site.url(passfile=Path("/nowhere/pass")), "passfile /nowhere/pass is not there"),
         (site.url(passfile=site.wide), "has mode 0644, and others may read it; run: chmod 0600"),
         (site.url(role="nobody"), "does not take the password of role nobody"),

@@ -402,7 +402,7 @@ def test_an_inbound_connector(
     (replay,) = [task for task in found["tasks"] if task["name"] == "Replay"]
     assert "refuses it with 550 5.7.51" in replay["detail"]
     (learned,) = [task for task in found["tasks"] if task["name"] == "Learned names"]
-    assert "mail.provider.example (trusted, sessions: 1); the connector expects mail.bank.example" in learned["detail"]
+    assert "mail.provider.example (trusted): 1; the connector expects mail.bank.example" in learned["detail"]
 
     # What was learned is taken over: the very session that was refused would be taken now.
     server.apply(contoso(inbound=[PARTNER | {"tls_sender_certificate_name": "mail.provider.example"}]))

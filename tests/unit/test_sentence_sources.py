@@ -35,6 +35,8 @@ from sentence_sources import sentences
         ('say(f"it ends {in_number(days, \'in %(num)s day\', \'in %(num)s days\')}")',
          ["it ends %(days)s", ("in %(num)s day", "in %(num)s days")]),
         ('say("the worker is {:.2g} s behind")', ["the worker is %(value)s s behind"]),
+        ('_log.error("it failed for them")\nyield draft.error("key", "it is given twice")', ["it is given twice"]),
+        ('say(f"{name!r} is short: write {name}.example")', ["%(name)s is short: write %(name2)s.example"]),
         ('lines = [comment("Once for all of them"), "$name = Get-Connector it all"]', []),
     ],
 )  # fmt: skip
@@ -45,14 +47,36 @@ def test_a_sentence_is_found(tmp_path, source, texts):
 
 
 SAYS = re.compile(r"\bAlarm\(|raise (?:Refusal|VersionConflict|BusyRefusal|AccountError|ImportRefused)\(|FieldError\(")
-# They translate what they say themselves, or are part of the settings file's own errors, which logs have.
-MARKED = re.compile(r"manage/(cli|pages)/|manage/rest/|settings/|testing/|analysis/alarms/alarm.py")
+WRONG_FIELD = re.compile(r"raise ValueError\(|draft\.error\(|SettingsProblem\(|\.wrong\(")
+FIELDS = re.compile(r"settings/|policy/connectors/")
+"""Rooms that read what an administrator wrote: whatever they find wrong is shown to him."""
+# They translate what they say themselves.
+MARKED = re.compile(r"manage/(cli|pages)/|manage/rest/|testing/|analysis/alarms/alarm.py")
+# They form no sentence; or what they raise is a fault of the program.
+SILENT = {"settings/problem.py", "settings/section.py"}
 
 
 def test_modules_that_refuse_or_raise_alarms_are_in_the_catalogue():
     source = Path(__file__).parents[2] / "src" / "gatepost"
-    names = {str(path.relative_to(source)): path for path in source.rglob("*.py")}
-    saying = {name for name, path in names.items() if SAYS.search(path.read_text()) and not MARKED.match(name)}
+    texts = {str(path.relative_to(source)): path.read_text() for path in source.rglob("*.py")}
+    saying = {
+        name
+        for name, text in texts.items()
+        if (SAYS.search(text) or (FIELDS.match(name) and WRONG_FIELD.search(text))) and not MARKED.match(name)
+    }
     assert len(saying) > 100
-    assert saying - {*MODULES} == set()
-    assert {*MODULES} - {*names} == set()
+    assert {"settings/loader.py", "settings/model.py", "policy/connectors/names.py"} <= saying
+    assert saying - {*MODULES} - SILENT == set()
+    assert {*MODULES} - {*texts} == set()
+
+
+def test_a_template_has_words_by_which_it_is_known():
+    """Or a value of ours; else it would translate what others say, too."""
+    source = Path(__file__).parents[2] / "src" / "gatepost"
+    texts = {text for module in MODULES for text in sentences(source / module) if isinstance(text, str)}
+    assert {
+        text for text in texts if "%(own_" not in text and len(re.findall("[a-zA-Z]", VALUE.sub("", text))) < 3
+    } == set()
+
+
+VALUE = re.compile(r"%\(\w+\)s")

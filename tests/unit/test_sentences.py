@@ -104,6 +104,12 @@ def test_a_template_of_few_words_counts_only_with_values_of_ours(text):
     assert in_swedish(text) == text
 
 
+def test_a_template_of_few_words_has_names_for_values():
+    """As "%(host)s has %(addresses)s" has: it would translate one word of a sentence."""
+    assert in_swedish("mx.b.example has 127.0.0.1, ::1") == "mx.b.example har 127.0.0.1, ::1"
+    assert in_swedish("a server that has this name") == "a server that has this name"
+
+
 def test_sentences_with_a_sign_between_them_are_translated_if_each_is_ours():
     gates = "key: its private key cannot be opened; partners: all partners were notified"
     assert in_swedish(gates) == "key: dess privata nyckel kan inte öppnas; partners: alla partner har meddelats"

@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 from gatepost.policy.connectors.errors import unknown_key
 from gatepost.settings.model import Settings
+from gatepost.settings.problem import SettingsProblem
 from gatepost.settings.section import hints, section_in
+from gatepost.texts import own
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -30,12 +32,16 @@ CONFIG_VARIABLE = "GATEPOST_CONFIG"
 class Overrides:
     """The settings in the environment.
 
-    values: by section, a table of keys or a whole list. names: the variable behind each path. problems: as sentences.
+    values: by section, a table of keys or a whole list. names: the variable behind each path. problems: what is wrong.
     """
 
     values: dict[str, Any] = field(default_factory=dict)
     names: dict[str, str] = field(default_factory=dict)
-    problems: list[str] = field(default_factory=list)
+    problems: list[SettingsProblem] = field(default_factory=list)
+
+    def wrong(self, name: str, message: str) -> None:
+        """Add a problem of a variable."""
+        self.problems.append(SettingsProblem(name, message))
 
     def over(self, document: Mapping[str, Any]) -> dict[str, Any]:
         """A document with the values laid over it: key by key in a table, a list as a whole.
@@ -69,19 +75,18 @@ def _take(name: str, text: str, result: Overrides) -> None:
         if is_list:
             _set(result, name, (section, ""), _parsed(text))
         elif (meant := _single_underscore(section)) is not None:
-            result.problems.append(f"{name}: two underscores stand between section and key: write {meant}")
+            result.wrong(name, f"two underscores stand between section and key: write {meant}")
     elif is_list:
-        result.problems.append(
-            f"{name}: a list can only be given as a whole: write {_PREFIX}{section.upper()} with JSON tables"
-        )
+        whole = f"{_PREFIX}{section.upper()}"
+        result.wrong(name, f"a list can only be given as a whole: write {whole} with JSON tables")
     elif section not in sections:
-        result.problems.append(f"{name}: section {section!r}: {unknown_key(section, sections)}")
+        result.wrong(name, f"section {section!r}: {own(unknown_key(section, sections))}")
     else:
         kind = _section(section)
         if key in kind.settings:
             _set(result, name, (section, key), _value(kind, key, text))
         else:
-            result.problems.append(f"{name}: key {key!r}: {unknown_key(key, kind.settings)}")
+            result.wrong(name, f"key {key!r}: {own(unknown_key(key, kind.settings))}")
 
 
 def _set(result: Overrides, name: str, path: tuple[str, str], value: Any) -> None:

@@ -8,19 +8,20 @@ checked by those who use them.
 from __future__ import annotations
 
 import json
-import re
 import tomllib
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gatepost.policy.connectors.names import SmartHost, host_port
+from gatepost.policy.connectors.toml_errors import toml_problem
 from gatepost.protocols.tls.token_uri import is_token_uri
 from gatepost.settings.acme import Acme, Challenge
-from gatepost.settings.environment import CONFIG_VARIABLE, Overrides, overrides
+from gatepost.settings.environment import CONFIG_VARIABLE, overrides
 from gatepost.settings.locate import line_of, lines
 from gatepost.settings.model import DnsValidation, Server, Settings
 from gatepost.settings.oidc import GroupRole
+from gatepost.settings.problem import SettingsError, SettingsProblem
 from gatepost.settings.roles import ListenerRole
 from gatepost.settings.section import read
 
@@ -28,20 +29,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from gatepost.policy.connectors.errors import Draft, FieldError
+    from gatepost.settings.environment import Overrides
 
 
 DEFAULT_PATHS = (Path("/etc/gatepost/gatepost.toml"), Path("gatepost.toml"))
 """The settings files that are tried when neither `--config` nor GATEPOST_CONFIG names one."""
-
-_TOML_PLACE = re.compile(r"(.*) \(at line (\d+), column (\d+)\)")
-
-
-class SettingsError(Exception):
-    """The settings cannot be used. problems: all that is wrong, each "FILE:LINE: KEY: what, why, what to do"."""
-
-    def __init__(self, problems: list[str]) -> None:
-        super().__init__("\n".join(problems))
-        self.problems = tuple(problems)
 
 
 def load(path: str | None, environment: Mapping[str, str]) -> Settings:
@@ -66,12 +58,15 @@ def load_with_origins(path: str | None, environment: Mapping[str, str]) -> tuple
     draft = read(Settings, over.over(document), errors, {"server": Server(hostname="unnamed.invalid")})
     errors.extend(_across(draft))
     known = lines(text) if source and source.suffix != ".json" else {}
-    problems = over.problems + [_prefix(error.path, source, known, over) + error.message for error in errors]
+    problems = over.problems + [_problem(error, source, known, over) for error in errors]
     if problems and source is None:
-        looked = " and ".join(map(str, DEFAULT_PATHS))
-        help_ = f"name one with --config or {CONFIG_VARIABLE}, or make one: gatepost quickstart"
+        looked = ", ".join(map(str, DEFAULT_PATHS))
+        said = (
+            f"no settings file: looked for {looked}; name one with --config or {CONFIG_VARIABLE}, or make one: "
+            "gatepost quickstart"
+        )
         nothing = not over.over({})  # then what it would have to contain is no help
-        problems = [f"no settings file: looked for {looked}; {help_}", *([] if nothing else problems)]
+        problems = [SettingsProblem("", said), *([] if nothing else problems)]
     if problems:
         raise SettingsError(problems)
     return draft.value, lambda key: _origin(key, source, known, over)[0]
@@ -88,31 +83,27 @@ def _text(source: Path) -> str:
     try:
         return source.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
-        raise SettingsError([f"{source}: not UTF-8 at byte {error.start}; save it as UTF-8"]) from None
+        raise _unusable(source, f"not UTF-8 at byte {error.start}; save it as UTF-8") from None
     except OSError as error:
-        raise SettingsError(
-            [f"{source}: cannot be read: {error.strerror}; check the path and its permissions"]
-        ) from None
+        said = f"cannot be read: {error.strerror}; check the path and its permissions"
+        raise _unusable(source, said) from None
 
 
 def _document(source: Path, text: str) -> dict[str, Any]:
     try:
         document = json.loads(text) if source.suffix == ".json" else tomllib.loads(text)
     except json.JSONDecodeError as error:
-        raise SettingsError([f"{source}:{error.lineno}: not JSON: {error.msg} (column {error.colno})"]) from None
+        raise _unusable(f"{source}:{error.lineno}", f"not JSON, at column {error.colno}: {error.msg}") from None
     except tomllib.TOMLDecodeError as error:
-        raise SettingsError([_toml_problem(source, str(error), text)]) from None
+        line, said = toml_problem(error, text)
+        raise _unusable(f"{source}:{line}", said) from None
     if not isinstance(document, dict):
-        raise SettingsError([f"{source}: not settings: sections with keys are needed"])
+        raise _unusable(source, "not settings: sections with keys are needed")
     return document
 
 
-def _toml_problem(source: Path, message: str, text: str) -> str:
-    place = _TOML_PLACE.fullmatch(message)
-    if place is None:
-        return f"{source}:{len(text.splitlines())}: not TOML: {message}"
-    hint = "; text stands in quotes" if place[1] == "Invalid value" else ""
-    return f"{source}:{place[2]}: not TOML: {place[1]} (column {place[3]}){hint}"
+def _unusable(place: Path | str, message: str) -> SettingsError:
+    return SettingsError([SettingsProblem(str(place), message)])
 
 
 def _relative_to(directory: Path, document: dict[str, Any]) -> dict[str, Any]:
@@ -296,10 +287,10 @@ def _trusted(draft: Draft[Settings]) -> Iterator[FieldError]:
             )
 
 
-def _prefix(path: str, source: Path | None, known: dict[str, int], over: Overrides) -> str:
-    """The place that the author of an error can go to, and the key where the place does not say it."""
-    place, is_whole = _origin(path, source, known, over)
-    return f"{place}: " if is_whole or not place else f"{place}: {path}: "
+def _problem(error: FieldError, source: Path | None, known: dict[str, int], over: Overrides) -> SettingsProblem:
+    """An error with the place that its author can go to, and the key where the place does not say it."""
+    place, is_whole = _origin(error.path, source, known, over)
+    return SettingsProblem(place, error.message, "" if is_whole else error.path)
 
 
 def _origin(path: str, source: Path | None, known: dict[str, int], over: Overrides) -> tuple[str, bool]:

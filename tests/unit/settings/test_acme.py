@@ -4,7 +4,8 @@ import pytest
 
 from gatepost.pki.certificates.request import KEY_TYPES
 from gatepost.settings.acme import LETS_ENCRYPT, Acme, KeyType, acme_directory
-from gatepost.settings.loader import SettingsError, load
+from gatepost.settings.loader import load
+from gatepost.settings.problem import SettingsError
 from gatepost.settings.section import SectionError
 
 HEAD = '[server]\nhostname = "mx.a.example"\n'
@@ -18,7 +19,7 @@ def problems(tmp_path, text, environment=None):
     try:
         load(str(file), environment or {})
     except SettingsError as error:
-        return [line.partition(": ")[2] for line in error.problems]
+        return [str(problem).partition(": ")[2] for problem in error.problems]
     return []
 
 

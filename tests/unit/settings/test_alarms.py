@@ -3,7 +3,8 @@ from __future__ import annotations
 import pytest
 
 from gatepost.settings.alarms import Alarms
-from gatepost.settings.loader import SettingsError, load
+from gatepost.settings.loader import load
+from gatepost.settings.problem import SettingsError
 from gatepost.settings.section import SectionError
 
 

@@ -41,7 +41,7 @@ def test_a_variable_sets_a_key(name: str, text: str, values: dict[str, object]) 
 )
 def test_a_variable_that_is_meant_but_wrong_is_a_problem(name: str, problem: str) -> None:
     found = overrides({name: "x"})
-    assert found.problems == [f"{name}: {problem}"]
+    assert list(map(str, found.problems)) == [f"{name}: {problem}"]
     assert not found.values
 
 

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gatepost.settings import loader
-from gatepost.settings.loader import SettingsError, load
+from gatepost.settings.loader import load
+from gatepost.settings.problem import SettingsError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -32,8 +33,8 @@ def written(directory: Path, text: str, name: str = "g.toml") -> str:
 def problems_of(path: str | None, environment: dict[str, str] | None = None) -> list[str]:
     with pytest.raises(SettingsError) as refused:
         load(path, environment or {})
-    assert str(refused.value) == "\n".join(refused.value.problems)
-    return list(refused.value.problems)
+    assert str(refused.value) == "\n".join(map(str, refused.value.problems))
+    return list(map(str, refused.value.problems))
 
 
 def test_the_file_named_goes_before_the_variable_and_that_before_the_default_places(
@@ -87,7 +88,7 @@ def test_the_environment_alone_may_do() -> None:
 
 def test_without_a_file_it_is_said_where_one_was_looked_for(places: tuple[Path, Path]) -> None:
     text = (
-        f"no settings file: looked for {places[0]} and {places[1]}; name one with --config or GATEPOST_CONFIG, or make "
+        f"no settings file: looked for {places[0]}, {places[1]}; name one with --config or GATEPOST_CONFIG, or make "
         "one: gatepost quickstart"
     )
     assert problems_of(None) == [text]
@@ -127,15 +128,15 @@ def test_relative_paths_of_a_file_start_at_its_directory(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("text", "name", "problem"),
     [
-        ('[server]\nhostname = "x\n', "g.toml", ":2: not TOML: "),
+        ('[server]\nhostname = "x\n', "g.toml", ":2: not TOML, at "),
         (
             "[server]\nhostname = mx.example\n",
             "g.toml",
-            ":2: not TOML: Invalid value (column 12); text stands in quotes",
+            ":2: not TOML, at column 12: this is no value; text stands in quotes",
         ),
-        ("[server]\nhostname = ", "g.toml", ":2: not TOML: "),
-        ("[server\n", "g.toml", ":1: not TOML: "),
-        ('{"server": \n nonsense}', "g.json", ":2: not JSON: Expecting value (column 2)"),
+        ("[server]\nhostname = ", "g.toml", ":2: not TOML, at "),
+        ("[server\n", "g.toml", ":1: not TOML, at "),
+        ('{"server": \n nonsense}', "g.json", ":2: not JSON, at column 2: Expecting value"),
         ("[]", "g.json", ": not settings: sections with keys are needed"),
     ],
 )

@@ -4,8 +4,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gatepost.settings.loader import SettingsError, load
+from gatepost.settings.loader import load
 from gatepost.settings.oidc import GroupRole, Oidc
+from gatepost.settings.problem import SettingsError
 from gatepost.settings.section import SectionError
 
 if TYPE_CHECKING:

@@ -2,8 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from gatepost.settings.loader import SettingsError, load
+from gatepost.settings.loader import load
 from gatepost.settings.otel import Otel
+from gatepost.settings.problem import SettingsError
 from gatepost.settings.section import SectionError
 
 HERE = "http://127.0.0.1:4318/v1/traces"

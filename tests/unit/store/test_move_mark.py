@@ -19,7 +19,7 @@ from gatepost.store.move_mark import (
 
 
 def mark(state=MoveState.LEFT):
-    return MoveMark("word", state, "PostgreSQL at db1, database gatepost", 1_800_000_000.0)
+    return MoveMark("word", state, "the database gatepost of PostgreSQL at db1", 1_800_000_000.0)
 
 
 def test_a_mark_is_kept_in_the_data_directory(tmp_path):
@@ -37,7 +37,10 @@ def test_a_mark_is_kept_in_the_data_directory(tmp_path):
 @pytest.mark.parametrize(
     ("state", "words"),
     [
-        (MoveState.LEFT, ("was moved to PostgreSQL at db1", "2027-01-15", "gatepost store reopen")),
+        (
+            MoveState.LEFT,
+            ("was moved to the database gatepost of PostgreSQL at db1", "2027-01-15", "gatepost store reopen"),
+        ),
         (MoveState.LEAVING, ("is being moved to", "run the same gatepost store migrate again", "reopen")),
         (MoveState.ARRIVING, ("incomplete copy of", "run the same gatepost store migrate again")),
     ],

@@ -167,4 +167,4 @@ def test_either_engine_is_a_side_of_a_move(tmp_path):
     with closing(Storage("sqlite:", tmp_path).move_side([], [], workers=1, vault=None)) as side:
         assert side.place == f"sqlite:{tmp_path}"
     with closing(Storage(NOBODY, tmp_path).move_side([], [], workers=1, vault=None)) as side:
-        assert side.place == "PostgreSQL at 127.0.0.1:1, database none"
+        assert side.place == "the database none of PostgreSQL at 127.0.0.1:1"

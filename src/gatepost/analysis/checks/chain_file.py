@@ -153,7 +153,7 @@ def _element(der: bytes) -> bytes:
 
 def _from_der(content: bytes, source: str) -> CertificateFile:
     if not content.strip():
-        raise ChainFileError(f"{source}: empty")
+        raise ChainFileError(f"{source}: the file is empty")
     if not content.startswith(b"0"):  # a SEQUENCE
         raise ChainFileError(
             f"{source}: neither PEM (-----BEGIN CERTIFICATE-----) nor DER nor PKCS#7; "

@@ -122,14 +122,13 @@ def _key(facts: ChainFacts) -> Iterator[ChainFinding]:
         yield ChainFinding(Part.KEY, Mark.FAIL, f"{key.path}: {key.problem}", f"checked: {title(leaf)}", fix)
     else:
         yield ChainFinding(Part.KEY, Mark.PASS, f"{key.path} belongs to the certificate")
-    shown = f"{key.path}: mode {key.mode:04o}"
     if key.mode & _OPEN:
-        text = f"{shown} lets others read or change the key"
+        text = f"{key.path}: mode {key.mode:04o} lets others read or change the key"
         yield ChainFinding(
             Part.KEY, Mark.FAIL, text, fix=f"chmod 0600 {key.path}; if others had access, make a new key."
         )
     elif key.mode & _GROUP:
-        text = f"{shown} lets its group read it"
+        text = f"{key.path}: mode {key.mode:04o} lets its group read it"
         yield ChainFinding(
             Part.KEY, Mark.INFO, text, fix=f"chmod 0600 {key.path}, unless the server reads it that way."
         )
@@ -200,14 +199,14 @@ def _root(facts: ChainFacts) -> Iterator[ChainFinding]:
     if not trusted_here:
         yield _untrusted(facts, name, shown, [store.name for store in holding])
         return
-    where = " and ".join(store.name for store in holding)
+    where = ", ".join(store.name for store in holding)
     if lacking:
-        text = f"{name} is in {where}, but not in {' or '.join(store.name for store in lacking)}"
+        text = f"the root {name} is in {where}, but not in {', '.join(store.name for store in lacking)}"
         fix = "Partners who know no more than the public lists will not trust it: give them this root."
         verdict = Mark.INFO if facts.anchors != OWN else Mark.WARN  # a root that somebody names is no surprise to him
         yield ChainFinding(Part.ROOT, verdict, text, shown, fix)
     else:
-        yield ChainFinding(Part.ROOT, Mark.PASS, f"{name} is in {where}", shown)
+        yield ChainFinding(Part.ROOT, Mark.PASS, f"the root {name} is in {where}", shown)
     for store in facts.stores:
         if store.missing:
             yield ChainFinding(Part.ROOT, Mark.INFO, f"{store.name} could not be read: {store.missing}")
@@ -215,7 +214,7 @@ def _root(facts: ChainFacts) -> Iterator[ChainFinding]:
 
 def _untrusted(facts: ChainFacts, name: str, shown: str, others: list[str]) -> ChainFinding:
     kind = "the certificate is self-signed and" if len(facts.path) == 1 else f"the root {name} is"
-    elsewhere = f" (it is in {' and '.join(others)})" if others else ""
+    elsewhere = f" (it is in {', '.join(others)})" if others else ""
     text = f"{kind} not in {facts.anchors}{elsewhere}"
     fix = (
         "For partners on the internet get a certificate of a public authority. If this authority is your own, trust "

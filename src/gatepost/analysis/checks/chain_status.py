@@ -60,7 +60,7 @@ def _status(link: Link, answer: UrlResult, *, answered: bool) -> ChainFinding:
     if answer.result is UrlStatus.REVOKED:
         text = f"{title(link.facts)}, serial {link.facts.serial}, was {answer.detail}"
         fix = "Do not use it: have another one issued, with a new key."
-        return ChainFinding(Part.REVOCATION, Mark.FAIL, text, f"says {shown(answer.url)}", fix)
+        return ChainFinding(Part.REVOCATION, Mark.FAIL, text, f"according to {shown(answer.url)}", fix)
     if answer.result is UrlStatus.GOOD:
         return _good(f"{_WORD[answer.kind]} of {title(link.facts)}: {shown(answer.url)}", answer)
     verdict = Mark.WARN if answered else Mark.FAIL if answer.result is UrlStatus.WRONG else Mark.UNKNOWN

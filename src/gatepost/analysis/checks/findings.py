@@ -333,7 +333,7 @@ def _described(leaf: CertificateFacts, now: float) -> str:
     return detail_of(
         leaf.subject,
         f"issued by {leaf.issuer}",
-        f"for {describe_names(leaf)}",
+        f"for the names {describe_names(leaf)}",
         f"{leaf.key}, until {day_text(leaf.not_after)} ({left})",
         f"SHA-1 {leaf.sha1.upper()}",
         f"SHA-256 {leaf.sha256.upper()}",

@@ -144,4 +144,4 @@ def _promised(
             )
             mark = Mark.FAIL if policy.policy.mode is StsMode.ENFORCE else Mark.WARN
             fix = "Get a certificate with one of these names; otherwise senders that obey the policy stop delivering."
-            yield GateFinding(GateCheck.NAMES, mark, text, f"mode {policy.policy.mode}", fix)
+            yield GateFinding(GateCheck.NAMES, mark, text, f"mode of the policy: {policy.policy.mode}", fix)

@@ -261,4 +261,4 @@ def _channel(session: SessionFacts) -> str:
     chain = session.client_chain
     if chain is None or chain.leaf is None:
         return f"{session.tls.version} without a certificate"
-    return f"{session.tls.version} with {chain.leaf.subject} ({chain.status})"
+    return f"{session.tls.version} with the certificate {chain.leaf.subject} ({chain.status})"

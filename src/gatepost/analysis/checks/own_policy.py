@@ -139,7 +139,9 @@ def _record(publication: StsPublication, record: StsRecord | RecordError | str |
             return Finding(Stage.DNS, Mark.FAIL, "the TXT record cannot be used", detail[:_SHOWN], fix)
         case StsRecord(id=known) if known != publication.record.id:
             text = "the TXT record has the id of another policy: senders that have one keep it until it expires"
-            return Finding(Stage.DNS, Mark.FAIL, text, f"id {known}, not {publication.record.id}", fix)
+            return Finding(
+                Stage.DNS, Mark.FAIL, text, f"its id is {known}, that of the policy {publication.record.id}", fix
+            )
         case _:
             return Finding(Stage.DNS, Mark.PASS, "the TXT record has the id of the policy", record.text)
 

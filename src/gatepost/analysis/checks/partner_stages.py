@@ -302,7 +302,7 @@ def _negotiated(facts: HopFacts) -> Finding:
     tls = facts.tls
     assert tls is not None  # noqa: S101 - asked by the only caller
     evidence = f"{tls.version} {tls.suite} {tls.group or 'no forward secrecy'}"
-    short = f"{tls.version.removeprefix('TLSv')} {tls.group or 'no FS'}"
+    short = f"{tls.version.removeprefix('TLSv')} {tls.group or 'without PFS'}"
     if tls.version in _OLD:
         return Finding(Stage.TLS, Mark.WARN, f"{tls.version} is out of date", evidence, advice.OLD_TLS, short)
     if not tls.forward_secret:

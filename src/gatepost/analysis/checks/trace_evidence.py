@@ -105,9 +105,9 @@ def _learned(organization: Organization, connector: InboundConnector, search: _S
             presented.update((name, chain) for name in names[:_NAMES])
     if not presented:
         return None
-    shown = ", ".join(f"{name} ({chain}, sessions: {count})" for (name, chain), count in presented.most_common(_NAMES))
+    shown = ", ".join(f"{name} ({chain}): {count}" for (name, chain), count in presented.most_common(_NAMES))
     expected = f"the connector expects {wanted}" if wanted else "the connector expects no name"
-    detail = detail_of(f"sessions of these senders presented {shown}", expected)
+    detail = detail_of(f"sessions of these senders by the name that they presented: {shown}", expected)
     status = TaskStatus.WARNING if wanted else TaskStatus.SUCCEEDED
     return Task("Learned names", status, detail, _what_to_do([name for name, _ in presented.most_common(1)], domains))
 
@@ -143,4 +143,5 @@ def _peer(event: TraceEvent) -> str:
         return f"{event.peer_address} unencrypted"
     if not names:
         return f"{event.peer_address} {event.tls_version} without a certificate"
-    return f"{event.peer_address} {event.tls_version} with {names} ({event.tls.get('chain', 'not judged')})"
+    chain = event.tls.get("chain", "not judged")
+    return f"{event.peer_address} {event.tls_version} with the certificate {names} ({chain})"

@@ -196,7 +196,7 @@ class _Tally:
         kind = _gravest(kinds)
         where = kind, "inbound" if inbound else "outbound"
         difference = self.radius.by_kind.setdefault(where, Difference(where[1], kind))
-        peer = f"{_domain(row.sender)} from {row.address}" if inbound else f"to {_domain(row.recipient)}"
+        peer = f"mail of {_domain(row.sender)} from {row.address}" if inbound else f"mail to {_domain(row.recipient)}"
         if peer not in difference.peers and len(difference.peers) >= _PEERS:
             peer = _OTHERS
         difference.messages += 1

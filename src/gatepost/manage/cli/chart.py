@@ -1,13 +1,19 @@
-"""A TLS report as an SVG file: what protected the mail, day by day. Drawn by `manage.pages.svg`, as pages are. Pure."""
+"""A TLS report as an SVG file: what protected the mail, day by day. Drawn by `manage.pages.svg`, as pages are. Pure.
+
+It is for people, so it is in the language of the terminal; CSV and JSON are not.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from gatepost.analysis.reports.pictures import span
 from gatepost.analysis.reports.tls import Direction
-from gatepost.manage.pages.report_charts import PROTECTIONS
+from gatepost.language import in_language
+from gatepost.manage.cli.language import _, language
+from gatepost.manage.pages.report_charts import protections
 from gatepost.manage.pages.svg import Series, document, stacked
+from gatepost.texts import N_
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -15,14 +21,20 @@ if TYPE_CHECKING:
     from gatepost.analysis.reports.tls import TlsReport
 
 
+_HEADINGS: Final = {
+    Direction.INBOUND: N_("inbound: messages by recipient"),
+    Direction.OUTBOUND: N_("outbound: messages by recipient"),
+}
+
+
 def chart_of(report: TlsReport) -> str:
     """The file. A day without mail has its place."""
     days = span(report.first, report.last)
-    title = f"Mail by protection, {report.first} to {report.last} (UTC)"
+    title = _("Mail by protection, %(first)s to %(last)s (UTC)", first=report.first, last=report.last)
     pictures = [
         (
-            f"{direction}: messages by recipient",
-            stacked(str(direction), days, _series(report, days, direction), str(direction)),
+            _(_HEADINGS[direction]),
+            stacked(_(_HEADINGS[direction]), days, _series(report, days, direction), str(direction)),
         )
         for direction in Direction
     ]
@@ -30,11 +42,13 @@ def chart_of(report: TlsReport) -> str:
 
 
 def _series(report: TlsReport, days: Sequence[str], direction: Direction) -> list[Series]:
+    with in_language(language()):
+        named = protections()
     return [
         Series(
             name,
             tone,
             [report.days[day][direction][protection] if day in report.days else 0 for day in days],
         )
-        for protection, (name, tone) in PROTECTIONS.items()
+        for protection, (name, tone) in named.items()
     ]

@@ -30,6 +30,7 @@ from gatepost.manage.cli.options import (
     fail,
     json_option,
     loaded_settings,
+    wrong_settings,
 )
 from gatepost.manage.cli.stored_names import PARTNER_DOMAIN, stored_names
 from gatepost.manage.cli.tables import print_json
@@ -38,8 +39,9 @@ from gatepost.manage.use_cases.partner import PartnerCheckPlan, adjusted, bounds
 from gatepost.manage.use_cases.refusal import Refusal
 from gatepost.policy.connectors.names import domain_name
 from gatepost.settings.environment import CONFIG_VARIABLE
-from gatepost.settings.loader import DEFAULT_PATHS, SettingsError, load
+from gatepost.settings.loader import DEFAULT_PATHS, load
 from gatepost.settings.model import DnsValidation
+from gatepost.settings.problem import SettingsError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -259,7 +261,7 @@ def _found(config: str | None, validate: str | None) -> Settings:
     try:
         return load(None, environment)
     except SettingsError as error:
-        fail(BAD_INPUT, str(error))
+        wrong_settings(error)
 
 
 def _own_name() -> str:

@@ -176,7 +176,7 @@ def _cell(finding: Finding | None) -> tuple[Mark | None, str]:
         return None, ""
     if finding.because is not None:
         return Mark.UNKNOWN, ""
-    return finding.verdict, _cut(printable(finding.short), _CELL)
+    return finding.verdict, _cut(printable(ours(finding.short)), _CELL)
 
 
 def _shown(mark: Mark | None, short: str, width: int) -> str:

@@ -17,13 +17,15 @@ from gatepost.manage.cli.tables import print_json, printable
 from gatepost.manage.use_cases.doctor import Examination, ExamineGateway, examination, examine_gateway, start_findings
 from gatepost.node.machine_findings import DoctorFinding, Level
 from gatepost.node.privileges import PrivilegeError, act_as, gateway_account
-from gatepost.settings.loader import SettingsError, load
+from gatepost.settings.loader import load
+from gatepost.settings.problem import SettingsError
 from gatepost.texts import N_
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from gatepost.settings.model import Settings
+    from gatepost.settings.problem import SettingsProblem
 
 
 _STATUS = {Level.PASS: 0, Level.WARN: 0, Level.UNKNOWN: UNKNOWN, Level.FAIL: NO}
@@ -137,10 +139,10 @@ _AREAS: Final = frozenset(
 """Areas of findings in one word; others are sentences."""
 
 
-def _settings_finding(problem: str) -> DoctorFinding:
-    """A problem of the settings: "FILE:LINE: KEY: what; what to do"."""
-    what, _separator, fix = problem.partition("; ")
-    return DoctorFinding("settings", Level.FAIL, what, fix)
+def _settings_finding(problem: SettingsProblem) -> DoctorFinding:
+    """A problem of the settings: "FILE:LINE: KEY: what", and apart "what to do"."""
+    what, _separator, fix = ours(problem.message).partition("; ")
+    return DoctorFinding("settings", Level.FAIL, f"{problem.where}{what}", fix)
 
 
 def _area(area: str) -> str:

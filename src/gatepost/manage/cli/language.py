@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from gettext import GNUTranslations
 
+    from gatepost.settings.problem import SettingsProblem
+
 
 ENGLISH: Final = "en"
 DOMAIN: Final = "commands"
@@ -122,6 +124,11 @@ def ours(text: str) -> str:
     with in_language(code):
         said = in_words(text)
     return said if _writes(getattr(sys.stdout, "encoding", None) or "ascii", said) else text
+
+
+def in_words(problem: SettingsProblem) -> str:
+    """A problem of the settings, with its place, in the language of the terminal."""
+    return f"{problem.where}{ours(problem.message)}"
 
 
 def ngettext(one: str, many: str, number: int, /, **values: Any) -> str:

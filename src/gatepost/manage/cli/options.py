@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from gatepost.manage.cli.language import _, ours, speak_to_programs
+from gatepost.manage.cli.language import _, in_words, ours, speak_to_programs
 from gatepost.manage.cli.remote_options import RemoteOptions, only_here
 from gatepost.manage.use_cases.refusal import RefusalKind
 from gatepost.manage.use_cases.times import moment
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from gatepost.manage.use_cases.gateway import Gateway
     from gatepost.manage.use_cases.refusal import Refusal
     from gatepost.settings.model import Settings
+    from gatepost.settings.problem import SettingsError
 
 
 NO = 1
@@ -107,7 +108,8 @@ def loaded_settings(config: str | None, *, anywhere: bool = False) -> Settings:
 
     Raises Refusal (INPUT) if another gateway is meant, unless the command needs none (anywhere).
     """
-    from gatepost.settings.loader import SettingsError, load  # noqa: PLC0415 - as above
+    from gatepost.settings.loader import load  # noqa: PLC0415 - as above
+    from gatepost.settings.problem import SettingsError  # noqa: PLC0415 - as above
 
     options = current_remote_options()
     if options.server is not None and not anywhere:
@@ -116,7 +118,7 @@ def loaded_settings(config: str | None, *, anywhere: bool = False) -> Settings:
     try:
         settings = load(chosen, os.environ)
     except SettingsError as error:
-        fail(BAD_INPUT, str(error))
+        wrong_settings(error)
     if settings.pkcs11.module:
         _load_provider(settings)
     return settings
@@ -165,6 +167,11 @@ def _has_account(name: str) -> bool:
     with suppress(KeyError):
         return bool(pwd.getpwnam(name))
     return False
+
+
+def wrong_settings(error: SettingsError) -> NoReturn:
+    """End the command with exit code 2 and all that is wrong with the settings."""
+    fail(BAD_INPUT, "\n".join(map(in_words, error.problems)))
 
 
 def fail(code: int, message: str) -> NoReturn:

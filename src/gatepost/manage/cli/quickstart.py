@@ -20,7 +20,7 @@ import tomlkit
 
 from gatepost.manage.cli.client import client
 from gatepost.manage.cli.doctor import print_findings
-from gatepost.manage.cli.language import _, ours
+from gatepost.manage.cli.language import _, in_words, ours
 from gatepost.manage.cli.options import BAD_INPUT, NO, current_server, fail
 from gatepost.manage.cli.remote_options import only_here
 from gatepost.manage.cli.request_options import request_options
@@ -44,8 +44,9 @@ from gatepost.pki.certificates.authority import self_signed
 from gatepost.pki.certificates.files import write_whole
 from gatepost.policy.connectors.errors import ResourceErrors
 from gatepost.policy.connectors.model import parse
-from gatepost.settings.loader import DEFAULT_PATHS, SettingsError, load
+from gatepost.settings.loader import DEFAULT_PATHS, load
 from gatepost.settings.model import Server
+from gatepost.settings.problem import SettingsError
 from gatepost.values import replace
 
 if TYPE_CHECKING:
@@ -183,12 +184,10 @@ def _is_set_up(file: Path) -> bool:
     try:
         load(str(file), {})
     except SettingsError as error:
-        if all("server.hostname" in problem or "server: " in problem for problem in error.problems):
+        if all(problem.key in {"server", "server.hostname"} for problem in error.problems):
             return False
-        fail(
-            BAD_INPUT,
-            _("%(error)s\nmend %(file)s, or move it away; nothing was changed", error=ours(str(error)), file=file),
-        )
+        said = "\n".join(map(in_words, error.problems))
+        fail(BAD_INPUT, _("%(error)s\nmend %(file)s, or move it away; nothing was changed", error=said, file=file))
     return True
 
 
@@ -303,7 +302,7 @@ def _check(answers: QuickstartAnswers) -> str:
             load(str(draft), {})
             parse(first_resources(answers))
         except SettingsError as error:
-            problems = [problem.partition(": ")[2] for problem in error.problems]
+            problems = [f"{problem.key}: {ours(problem.message)}" for problem in error.problems]
         except (ResourceErrors, ValueError) as error:
             problems = [str(error)]
     if problems:

@@ -13,7 +13,7 @@ import tomlkit
 
 from gatepost.manage.cli.changes import report
 from gatepost.manage.cli.client import client
-from gatepost.manage.cli.language import _
+from gatepost.manage.cli.language import _, ours
 from gatepost.manage.cli.options import BAD_INPUT, MOMENT_TEXT, config_option, fail, json_option
 from gatepost.manage.cli.tables import print_json
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
@@ -24,6 +24,7 @@ from gatepost.manage.use_cases.resource_cases import (
     export_resources,
 )
 from gatepost.node.privileges import as_caller
+from gatepost.policy.connectors.toml_errors import toml_problem
 
 if TYPE_CHECKING:
     from gatepost.manage.use_cases.change_shapes import ChangeReport
@@ -102,7 +103,11 @@ def read_document(source: Path) -> dict[str, Any]:
         if source.suffix == ".json" or (standard_input and text.lstrip().startswith("{")):
             return _table(source, json.loads(text))
         return tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, json.JSONDecodeError, UnicodeDecodeError) as error:
+    except tomllib.TOMLDecodeError as error:
+        line, said = toml_problem(error, text)
+        place = f"{source}:{line}"
+        fail(BAD_INPUT, _("%(place)s: %(problem)s; nothing was changed", place=place, problem=ours(said)))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
         fail(
             BAD_INPUT,
             _(

@@ -19,6 +19,7 @@ import msgspec
 from OpenSSL.SSL import SSLEAY_VERSION, SSLeay_version
 
 from gatepost.manage.access.schema import ACCESS
+from gatepost.manage.cli.language import _, ours
 from gatepost.manage.cli.lazy import COLLECTIONS
 from gatepost.manage.cli.options import (
     BAD_INPUT,
@@ -54,7 +55,8 @@ from gatepost.node.ticket_secrets import SecretRotation, SharedSecrets
 from gatepost.node.worker import run_worker
 from gatepost.pki.certificates.files import CertificateFileError
 from gatepost.policy.connectors.errors import ResourceErrors
-from gatepost.settings.loader import SettingsError, load
+from gatepost.settings.loader import load
+from gatepost.settings.problem import SettingsError
 from gatepost.settings.section import changed_keys
 from gatepost.store.changes import ConfigConflict
 from gatepost.store.interface import StoreFailure
@@ -331,10 +333,13 @@ def _grant(settings: Settings) -> None:
             _log.info(text, ", ".join(names), "they were written before this version required grants")
 
 
-def _check(settings: Settings, heading: str = "") -> None:
-    """End the command with all that is wrong. heading: before each line, such as for whom it is."""
-    if problems := list(start_problems(settings)):
-        fail(BAD_INPUT, "\n".join(f"{heading}{line}" for problem in problems for line in problem.splitlines()))
+def _check(settings: Settings, account: str = "") -> None:
+    """End the command with all that is wrong. account: the one for which it is wrong, if it is not its caller's."""
+    lines = [ours(line) for problem in start_problems(settings) for line in problem.splitlines()]
+    if lines:
+        if account:
+            lines = [_("as %(account)s: %(line)s", account=account, line=line) for line in lines]
+        fail(BAD_INPUT, "\n".join(lines))
 
 
 def _try_token_keys(settings: Settings) -> None:
@@ -348,7 +353,11 @@ def _try_token_keys(settings: Settings) -> None:
     with closing(Storage.of(settings).configuration()) as store:
         problems = try_at_start(Inventory(store, None), pairs)
     named = {certificate.key for certificate in settings.certificates}
-    fatal = [f"certificate with the key {uri}: {why}" for uri, why in problems.items() if uri in named]
+    fatal = [
+        _("certificate with the key %(uri)s: %(why)s", uri=uri, why=ours(why))
+        for uri, why in problems.items()
+        if uri in named
+    ]
     if fatal:
         fail(BAD_INPUT, "\n".join(fatal))
 
@@ -364,9 +373,9 @@ def _bind(settings: Settings, passed: PassedSockets | None = None) -> _Ports:
         if passed is not None:
             passed.check_all_taken()
     except OSError as error:
-        text = error.strerror or str(error)
+        text = ours(error.strerror or str(error))
         if error.errno == errno.EADDRINUSE:
-            text += "; gatepost doctor names the program that has it, which may be this gateway"
+            text += _("; gatepost doctor names the program that has it, which may be this gateway")
         fail(BAD_INPUT, text)
     except PassedSocketError as error:
         fail(BAD_INPUT, str(error))
@@ -412,4 +421,4 @@ def _drop_privileges(settings: Settings, account: Account) -> None:
     except PrivilegeError as error:
         fail(BAD_INPUT, str(error))
     if was != account.uid:
-        _check(settings, f"as {account.name}: ")
+        _check(settings, account.name)

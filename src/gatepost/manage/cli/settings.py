@@ -8,10 +8,11 @@ from typing import Any
 
 import click
 
-from gatepost.manage.cli.options import BAD_INPUT, config_option, current_remote_options, fail, json_option
+from gatepost.manage.cli.options import config_option, current_remote_options, json_option, wrong_settings
 from gatepost.manage.cli.remote_options import only_here
 from gatepost.manage.cli.tables import print_json
-from gatepost.settings.loader import SettingsError, load_with_origins
+from gatepost.settings.loader import load_with_origins
+from gatepost.settings.problem import SettingsError
 from gatepost.settings.shown import shown
 
 
@@ -38,7 +39,7 @@ def show(config: str | None, *, as_json: bool, everything: bool, origin: bool) -
     try:
         loaded, origins = load_with_origins(config or options.config, os.environ)
     except SettingsError as error:
-        fail(BAD_INPUT, str(error))
+        wrong_settings(error)
     chosen = [setting for setting in shown(loaded, origins) if everything or not setting.is_default]
     if as_json:
         print_json([{"key": setting.key, "value": setting.value, "origin": setting.origin} for setting in chosen])

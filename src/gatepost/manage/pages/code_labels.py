@@ -15,6 +15,7 @@ from gatepost.language import NAMES as LANGUAGE_NAMES
 from gatepost.language import _, pgettext
 from gatepost.policy.connectors.values import TlsSettings
 from gatepost.protocols.tlsrpt.result import ResultType
+from gatepost.sentences import ours
 from gatepost.texts import N_
 
 EVENTS: Final = {
@@ -105,8 +106,8 @@ def failure_label(code: str) -> Markup:
 
 
 def setting_label(text: str) -> Markup:
-    """A requirement of a connector: a TLS setting as label and code, any other text as it is."""
-    return _with_code(_(_SETTINGS[text]), text) if text in _SETTINGS else Markup("{}").format(text)
+    """A requirement of a connector: a TLS setting as label and code, any other as a sentence."""
+    return _with_code(_(_SETTINGS[text]), text) if text in _SETTINGS else Markup("{}").format(ours(text))
 
 
 def _with_code(label: str, code: str) -> Markup:

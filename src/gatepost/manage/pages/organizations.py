@@ -92,7 +92,7 @@ def _list(request: Request) -> Response:
         sort=sort,
         may_add=principal.may(Scope.CONNECTORS),
         path=organization_path,
-        tabs=[(text, path, path == request.url.path) for text, path in KIND_PAGES[0].tabs],
+        tabs=[(_(text), path, path == request.url.path) for text, path in KIND_PAGES[0].tabs],
     )
 
 

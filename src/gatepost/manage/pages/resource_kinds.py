@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from gatepost.language import _
+from gatepost.manage.pages.code_labels import shown_label
 from gatepost.manage.pages.resource_paths import FOLDERS
 from gatepost.manage.use_cases.listings import domain_status
 from gatepost.manage.use_cases.parts import DOMAIN, HOOK, ISSUER, MAILBOX, RULE
@@ -73,6 +74,11 @@ def _field(name: str) -> Cell:
     return lambda part: _text(getattr(part.record, name))
 
 
+def _label(name: str) -> Cell:
+    """A field whose values are codes, in words."""
+    return lambda part: shown_label(getattr(part.record, name))
+
+
 def _text(value: Any) -> str:
     if isinstance(value, tuple):
         return ", ".join(map(str, value[:3])) + (
@@ -114,7 +120,7 @@ def _forwarded(part: Part) -> str:
 MAIL_TABS: Final = (
     (N_("Domains"), "/domains"),
     (N_("Mailboxes"), "/mailboxes"),
-    ("DKIM keys", "/dkim"),
+    (N_("DKIM keys"), "/dkim"),
     (N_("Organizations"), "/organizations"),
 )
 """What is beside the pages of domains."""
@@ -135,9 +141,9 @@ KIND_PAGES: Final = (
             "found."
         ),
         (
-            (N_("Type"), _field("type")),
-            (N_("Status"), lambda part: domain_status(part.record)),
-            ("MTA-STS", _field("mta_sts")),
+            (N_("Type"), _label("type")),
+            (N_("Status"), lambda part: shown_label(domain_status(part.record))),
+            ("MTA-STS", _label("mta_sts")),
         ),
         MAIL_TABS,
         ("type", "mta_sts"),
@@ -175,10 +181,10 @@ KIND_PAGES: Final = (
         N_("The content hook"),
         N_("A content hook sends mail to a scanner, such as rspamd or ClamAV, before the gateway accepts it."),
         (
-            (N_("Type"), _field("type")),
+            (N_("Type"), _label("type")),
             (N_("Address"), _field("address")),
-            (N_("Direction"), _field("direction")),
-            (N_("On failure"), _field("on_failure")),
+            (N_("Direction"), _label("direction")),
+            (N_("On failure"), _label("on_failure")),
         ),
         _RULES,
         ("enabled", "mode", "direction", "on_failure"),

@@ -259,7 +259,7 @@ def _why(error: Exception) -> str:
                 "certificate that the gateway made for itself with --fingerprint SHA256 (it logs it at its start)"
             )
         case ssl.SSLError():
-            return f"TLS failed: {(error.reason or 'it ended').lower().replace('_', ' ')}"
+            return f"TLS failed: {(error.reason or 'the connection ended').lower().replace('_', ' ')}"
         case _TooLargeError():
             return f"its answer is larger than {_MOST} bytes"
         case OSError() if error.strerror:

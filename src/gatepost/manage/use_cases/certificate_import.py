@@ -243,7 +243,7 @@ def _token_key(text: str) -> str:
     try:
         return str(parse_token_uri(text))
     except TokenUriError as error:
-        raise _wrong("key", f"key: {error}") from error
+        raise _wrong("key", f"the key cannot be used: {error}") from error
 
 
 def _content(name: str, text: str, encoding: str) -> bytes:
@@ -315,7 +315,7 @@ def prepare(gateway: Gateway, inventory: Inventory, new: NewCertificate) -> Prep
 def _try_token_key(identity: ServerIdentity) -> None:
     """Raises Refusal unless the key is in the token, belongs to the certificate, and signs."""
     if problem := problem_of(identity):
-        raise _wrong("key", f"key: {problem}")
+        raise _wrong("key", f"the key cannot be used: {problem}")
 
 
 def store(context: Context, inventory: Inventory, prepared: PreparedCertificate) -> AddedCertificate:
@@ -372,7 +372,7 @@ def watch_directory(context: Context, request: WatchDirectory) -> WatchedDirecto
         try:
             pairs = pairs_in(path)
         except OSError as error:
-            raise Refusal(RefusalKind.INPUT, f"directory {path}: {error.strerror}") from error
+            raise Refusal(RefusalKind.INPUT, f"the directory {path} cannot be read: {error.strerror}") from error
         usable, troubles = [], []
         for chain, key in pairs:
             try:

@@ -212,7 +212,9 @@ def _checked(names: Sequence[str], purpose: Purpose) -> tuple[str, ...]:
     try:
         return tuple(dict.fromkeys(domain_pattern(name, every=False) for name in names))
     except ValueError as error:
-        raise Refusal(RefusalKind.INPUT, f"name: {error}", [FieldError("names", str(error))]) from error
+        raise Refusal(
+            RefusalKind.INPUT, f"a name cannot be used: {error}", [FieldError("names", str(error))]
+        ) from error
 
 
 USE_CASES: Final = (request_certificate, register_request, get_certificate_request, remove_certificate_request)

@@ -330,9 +330,17 @@ def change_of(change: Change) -> CertificateChange:
     )
 
 
+_ADDED: Final = {
+    State.NEXT: "added as next",
+    State.CURRENT: "added as current",
+    State.DEPRECATED: "added as deprecated",
+    State.RETIRED: "added as retired",
+}
+
+
 def _what(before: dict[str, Any] | None, after: dict[str, Any] | None) -> str:
     if before is None:
-        return f"added as {after['state']}" if after and "state" in after else "added"
+        return _ADDED.get(after["state"], "added") if after and "state" in after else "added"
     if after is None:
         return "removed"
     if before.get("state") != after.get("state"):

@@ -44,6 +44,7 @@ from gatepost.protocols.tls.names import matches
 from gatepost.settings.model import DnsValidation
 from gatepost.store.interface import StoreFailure
 from gatepost.store.storage import Storage
+from gatepost.texts import own
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -275,7 +276,13 @@ def _publishing(fix: str, lines: Sequence[str]) -> str:
     """What to do about a record, with the lines to publish, which pages show above it."""
     text = fix.removeprefix("Here: ")
     publishes = text.removesuffix(".").endswith("into the zone") and lines
-    return f"{text.removesuffix('.')}: {' and '.join(lines)}" if publishes else text
+    return f"{own(text.removesuffix('.'))}: {' and '.join(lines)}" if publishes else text
+
+
+def _what_to_do(fix: str, lines: Sequence[str]) -> str:
+    """What an alarm advises, with its commands in one line."""
+    advice, commands = fix.rstrip(".:"), " ".join(lines)
+    return f"{own(advice)}: {commands}" if commands else fix
 
 
 def _alarms(context: Context) -> list[DoctorFinding]:
@@ -289,7 +296,7 @@ def _alarms(context: Context) -> list[DoctorFinding]:
             f"alarm {alarm.kind}",
             _GRAVITY.get(alarm.severity, Level.WARN),
             alarm.title,
-            " ".join((alarm.fix, *alarm.lines)),
+            _what_to_do(alarm.fix, alarm.lines),
         )
         for alarm in alarms.alarms
         if alarm.kind is not Kind.NAMESERVERS_DOWN

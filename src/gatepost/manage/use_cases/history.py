@@ -215,12 +215,12 @@ def differences_of(change: Change) -> list[FieldChange]:
 
 
 def change_summary(change: Change) -> str:
-    """Added, removed, or which parts are different: "outbound connector 'bank-out' changed, display_name changed"."""
+    """Added, removed, or which parts are different: "outbound connector 'bank-out' changed; display_name changed"."""
     if change.before is None:
         return "added"
     if change.after is None:
         return "removed"
-    return ", ".join(_counted(differences_of(change)))
+    return "; ".join(_counted(differences_of(change)))
 
 
 def history_entry(change: Change) -> HistoryEntry:
@@ -238,12 +238,12 @@ def history_entry(change: Change) -> HistoryEntry:
 
 def _counted(changes: Sequence[FieldChange]) -> list[str]:
     """Each resource that changed, and how."""
-    signs = {"+": "added", "-": "removed", "~": "changed"}
     result = []
     for place, group in groupby(changes, key=lambda change: _place(change.path)):
         members = list(group)
         whole = len(members) == 1 and members[0].path.endswith("]")
-        result.append(f"{place} {signs[members[0].sign] if whole else 'changed'}")
+        said = {"+": f"{place} added", "-": f"{place} removed"}
+        result.append(said.get(members[0].sign if whole else "~", f"{place} changed"))
     return result
 
 

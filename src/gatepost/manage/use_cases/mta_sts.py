@@ -252,7 +252,7 @@ def _names(settings: Settings, found: StsPublication) -> tuple[str, tuple[str, .
         problems.append(f"the certificate for {host} has expired: senders cannot fetch the policy; renew it")
     if found.policy.mode is StsMode.ENFORCE and found.policy.matches(own) and not bearing(identities, own):
         problems.append(f"no [[certificate]] bears {own}: senders that obey the policy do not deliver here; add one")
-    text = f"{leaves[0].subject}, until {stamp(leaves[0].not_after)}" if leaves else ""
+    text = f"{leaves[0].subject}, valid until {stamp(leaves[0].not_after)}" if leaves else ""
     return text, tuple(problems)
 
 

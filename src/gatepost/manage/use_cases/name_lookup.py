@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from gatepost.manage.use_cases.parts import INBOUND, OUTBOUND, Part
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
-from gatepost.policy.connectors.names import covers
+from gatepost.policy.connectors.names import covers, resource_label
 from gatepost.policy.connectors.records import InboundConnector, OutboundConnector
 from gatepost.policy.connectors.resources import Resources
 from gatepost.texts import N_
@@ -40,7 +40,7 @@ class Chosen(NamedTuple):
     @property
     def label(self) -> str:
         """As sentences name it: "outbound connector 'hq' of contoso"."""
-        return f"{self.direction} connector {self.connector.name!r} of {self.organization.name}"
+        return resource_label(f"{self.direction}_connector", self.connector.name, self.organization.name)
 
     @property
     def part(self) -> Part:

@@ -31,7 +31,7 @@ from gatepost.pki.certificates.listed import listed
 from gatepost.policy.connectors.values import DkimState
 from gatepost.protocols.tls.names import matches
 from gatepost.store.interface import StoreFailure
-from gatepost.texts import N_
+from gatepost.texts import N_, own
 from gatepost.times import day_text
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from gatepost.policy.connectors.dkim_key import DkimKey
 
 
-_SHOWN = (State.CURRENT, State.NEXT)
+_SHOWN: Final = {State.CURRENT: "the certificate in use", State.NEXT: "the certificate that comes next"}
 
 
 class GetPublication(msgspec.Struct, kw_only=True):
@@ -249,7 +249,7 @@ def shown_certificates(gateway: Gateway) -> list[Entry]:
     except (StoreFailure, CertificateFileError, ValueError) as error:
         raise Refusal(RefusalKind.UNREADABLE, f"the certificates cannot be read: {error}") from error
     servers = [entry for entry in entries if entry.purpose is Purpose.SERVER and entry.state in _SHOWN]
-    return sorted(servers, key=lambda server: _SHOWN.index(server.state))
+    return sorted(servers, key=lambda server: list(_SHOWN).index(server.state))
 
 
 def _tlsa_records(servers: Sequence[Entry], hosts: tuple[str, ...]) -> list[ZoneRecord]:
@@ -258,7 +258,9 @@ def _tlsa_records(servers: Sequence[Entry], hosts: tuple[str, ...]) -> list[Zone
         for entry in servers:
             if matches(host, entry.leaf):
                 line = f"_25._tcp.{host}. IN TLSA 3 1 1 {entry.leaf.spki_sha256}"
-                found.setdefault(line, f"{entry.state}: {entry.leaf.key}, until {day_text(entry.leaf.not_after)}")
+                found.setdefault(
+                    line, f"{own(_SHOWN[entry.state])}: {entry.leaf.key}, valid until {day_text(entry.leaf.not_after)}"
+                )
     return [ZoneRecord(line, note) for line, note in found.items()]
 
 

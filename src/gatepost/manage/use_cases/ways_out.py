@@ -63,7 +63,7 @@ async def ways_out(resolver: Resolver, settings: Settings) -> list[DoctorFinding
 
 async def way_finding(resolver: Resolver, way: WayOut) -> DoctorFinding:
     """Whether somebody listens at the port of the host, by any of its addresses."""
-    area = f"way out {way.port}"
+    area = f"outgoing port {way.port}"
     answers = [await look_up(resolver, Query(way.host, kind)) for kind in ("A", "AAAA")] if way.host else []
     addresses = [address for records in answers for address in records.values]
     if not addresses:

@@ -38,7 +38,7 @@ _TYPES = {
 
 
 # A value that a sentence repeats, of which the beginning says which it is: nobody reads a pasted file in a message.
-_QUOTED = re.compile(r"(['\"].{80}).{20,}(['\"])", re.DOTALL)
+_QUOTED = re.compile(r"""(?<!\S)(['"])((?:(?!\1).){80})(?:(?!\1).){20,}\1(?!\w)""", re.DOTALL)
 
 
 class FieldError(msgspec.Struct, frozen=True):
@@ -104,7 +104,7 @@ def explain(error: ErrorDetails, known: Iterable[str] = ()) -> str:
     if kind == "extra_forbidden":
         return unknown_key(str(error["loc"][-1]), known)
     if kind == "value_error":
-        return _QUOTED.sub(r"\1...\2", str(context["error"]))
+        return _QUOTED.sub(r"\1\2...\1", str(context["error"]))
     if kind == "missing":
         return "is missing: it has no default, so write it"
     if isinstance(value, str) and kind in {"too_short", "too_long"}:

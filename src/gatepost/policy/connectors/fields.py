@@ -68,7 +68,7 @@ class Range(msgspec.Struct, frozen=True):
         """The value. Raises ValueError if it is out of range."""
         if self.least <= value <= self.most:
             return value
-        raise ValueError(f"{self.show(value)} is out of range: {self}")
+        raise ValueError(f"{self.show(value)} is out of range: {self.show(self.least)} to {self.show(self.most)}")
 
     def __str__(self) -> str:
         return f"{self.show(self.least)} to {self.show(self.most)}"

@@ -399,11 +399,11 @@ def _places(hops: tuple[NextHop, ...]) -> tuple[str, ...]:
 _NO_PART = "does not apply: {} decides where its domain's mail goes"
 
 # Ways on which no outbound connector and no mail flow rule is asked, and why.
-_AT_HOME = "needed: the recipient has a mailbox here"
+_AT_HOME = "is not needed: the recipient has a mailbox here"
 _WITHOUT = {
     "mailbox": _AT_HOME,
     "lmtp": _AT_HOME,
-    "internal": "used here, but on the node where the organization lives",
+    "internal": "is not used here, but on the node where the organization lives",
 }
 
 
@@ -412,7 +412,7 @@ def _other_outbound(
 ) -> Iterable[tuple[str, str]]:
     if outbound.way in _WITHOUT:
         for connector in owner.outbound_connectors:
-            why = "is disabled" if not connector.enabled else f"is not {_WITHOUT[outbound.way]}"
+            why = "is disabled" if not connector.enabled else _WITHOUT[outbound.way]
             yield f"connector {connector.name!r} of {owner.name}", why
         return
     chosen = next(

@@ -18,13 +18,12 @@ from urllib.parse import parse_qs, parse_qsl, unquote, urlencode, urlsplit
 import asyncpg
 
 from gatepost.store.interface import StoreBusy, StoreFailure
+from gatepost.texts import own
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 SQL: Final = "deploy/postgresql/roles.sql has the SQL"
-
-_AWAY: Final = "cannot be reached: {}. Check that it runs, and host and port in store.url; nothing was changed"
 
 
 class Address:
@@ -38,6 +37,11 @@ class Address:
         self.database = self._query.get("dbname") or unquote(parts.path.lstrip("/")) or self.role
         self.passfile = self._query.get("passfile", "")
         self.root = self._query.get("sslrootcert", "")
+
+    @property
+    def place(self) -> str:
+        """The database, for sentences."""
+        return f"the database {self.database} of {own(str(self))}"
 
     def __str__(self) -> str:
         if service := self._query.get("service"):
@@ -66,7 +70,10 @@ def _connect_failure(error: BaseException, where: Address) -> StoreFailure:
     if isinstance(error, ValueError | asyncpg.InterfaceError):
         return StoreFailure(f"store.url: {where}: {_first_line(error)}; nothing was changed")
     if isinstance(error, OSError | asyncpg.PostgresConnectionError | asyncpg.InternalClientError):
-        return StoreBusy(f"store.url: {where} {_AWAY.format(_first_line(error))}")
+        return StoreBusy(
+            f"store.url: {where} cannot be reached: {_first_line(error)}. Check that it runs, and host and port in "
+            "store.url; nothing was changed"
+        )
     kind_of_failure = StoreBusy if isinstance(error, _PASSING) else StoreFailure
     return kind_of_failure(f"store.url: {where}: {_first_line(error)}; nothing was changed")
 
@@ -114,15 +121,15 @@ def _first_line(error: BaseException) -> str:
 
 def _password(where: Address, _error: BaseException) -> str:
     return (
-        f"{where} does not take the password of role {where.role}{_passfile_fault(where.passfile)}. The line of the "
-        "file is HOST:PORT:DATABASE:ROLE:PASSWORD; a role of the server has a password by: ALTER ROLE … PASSWORD"
+        f"{where} does not take the password of role {where.role}: {own(_passfile_fault(where.passfile))}. The line "
+        "of the file is HOST:PORT:DATABASE:ROLE:PASSWORD; a role of the server has a password by: ALTER ROLE … PASSWORD"
     )
 
 
 def _passfile_fault(passfile: str) -> str:
     if not passfile:
-        return ", and store.url names no file with one: add ?passfile=/PATH, mode 0600"
-    return f" in {passfile}" if Path(passfile).exists() else f": passfile {passfile} is not there"
+        return "store.url names no file with one: add ?passfile=/PATH, mode 0600"
+    return f"passfile {passfile} {'has another one' if Path(passfile).exists() else 'is not there'}"
 
 
 def given_to_library(url: str) -> tuple[str, dict[str, str]]:

@@ -98,7 +98,7 @@ class PostgresSide:
         vault: Sealing | None,
     ) -> None:
         address = Address(url)
-        self.place = f"{address}, database {address.database}"
+        self.place = address.place
         self._url = url
         self._data = data_dir
         self._schemas = schemas

@@ -264,5 +264,5 @@ async def check_database_open(connection: Any, url: str) -> None:
     document = await mark_document(connection)
     if document is not None:
         address = Address(url)
-        place = f"{address}, database {address.database}"
+        place = address.place
         check_open(decoded_mark(document, place), place)

@@ -64,8 +64,8 @@ def test_a_certificate_with_notes_of_openssl(tmp_path):
 
 
 WRONG = [
-    (b"", "x: empty"),
-    (b" \r\n", "x: empty"),
+    (b"", "x: the file is empty"),
+    (b" \r\n", "x: the file is empty"),
     (b"hello", "x: neither PEM (-----BEGIN CERTIFICATE-----) nor DER nor PKCS#7; name a file of certificates"),
     (LEAF.key_pem, "x: a private key without a certificate; name the certificate here, and this file as its key"),
     (REQUEST.public_bytes(Encoding.PEM), "x: a request for a certificate (CSR), not a certificate; name the file"),

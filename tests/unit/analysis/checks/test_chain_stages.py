@@ -104,21 +104,21 @@ def test_an_issuer_that_ends_first():
 
 
 ROOTS = [
-    (TRUSTED, OWN, [("pass", f"Root is in {OWN} and Mozilla's list")]),
+    (TRUSTED, OWN, [("pass", f"the root Root is in {OWN}, Mozilla's list")]),
     (
         (Store(OWN, True), Store("Mozilla's list", False)),
         OWN,
-        [("warn", f"Root is in {OWN}, but not in Mozilla's list")],
+        [("warn", f"the root Root is in {OWN}, but not in Mozilla's list")],
     ),
     (
         (Store(OWN, False), Store("Mozilla's list", False), Store("own.pem", True)),
         "own.pem",
-        [("info", f"Root is in own.pem, but not in {OWN} or Mozilla's list")],
+        [("info", f"the root Root is in own.pem, but not in {OWN}, Mozilla's list")],
     ),
     (
         (Store(OWN, True), Store("Mozilla's list", missing="not here")),
         OWN,
-        [("pass", f"Root is in {OWN}"), ("info", "Mozilla's list could not be read: not here")],
+        [("pass", f"the root Root is in {OWN}"), ("info", "Mozilla's list could not be read: not here")],
     ),
     ((Store(OWN, False), Store("M", True)), OWN, [("fail", f"the root Root is not in {OWN} (it is in M)")]),
     ((Store(OWN, False), Store("M", False)), OWN, [("fail", f"the root Root is not in {OWN}")]),

@@ -133,7 +133,7 @@ def test_mail_that_was_seen_is_the_proof(tmp_path: Path) -> None:
     assert found.outcome is CheckResult.VALIDATED
     seen = only(found, "Seen")
     assert "3 messages in 30 days" in seen.detail
-    assert "198.51.100.9 TLSv1.3 with mail.bank.example (trusted) (3)" in seen.detail
+    assert "198.51.100.9 TLSv1.3 with the certificate mail.bank.example (trusted) (3)" in seen.detail
     assert "198.51.100.10 unencrypted (1)" in seen.detail
     assert (found.direction, found.configuration, found.notes) == ("inbound", 9, ())
 
@@ -167,13 +167,13 @@ def roots(tmp_path: Path) -> str:
         (
             None,
             [event(**with_certificate())],
-            "mail.bank.example (trusted, sessions: 1); the connector expects no name",
+            "mail.bank.example (trusted): 1; the connector expects no name",
             "succeeded",
         ),
         (
             "mx.bank.example",
             [event(**with_certificate()), event(**with_certificate(), event="REFUSE")],
-            "mail.bank.example (trusted, sessions: 2); the connector expects mx.bank.example",
+            "mail.bank.example (trusted): 2; the connector expects mx.bank.example",
             "warning",
         ),
         (
@@ -313,7 +313,7 @@ def test_an_uploaded_certificate(tmp_path: Path) -> None:
     good, other = authority.issue(["mail.bank.example"])[0], authority.issue(["mail.other.example"])[0]
     strange = stranger.issue(["mail.bank.example"])[0]
     assert decided(good).status is TaskStatus.SUCCEEDED
-    assert "TLSv1.3 with CN=mail.bank.example (trusted)" in decided(good).detail
+    assert "TLSv1.3 with the certificate CN=mail.bank.example (trusted)" in decided(good).detail
     for pem in (other, strange, b""):
         assert decided(pem).status is TaskStatus.FAILED
         assert "550 5.7.51" in decided(pem).detail

@@ -80,8 +80,11 @@ def test_what_is_asked_of_the_trace_is_bounded() -> None:
     ("tls", "words"),
     [
         ({"version": "TLSv1.2"}, "198.51.100.9 TLSv1.2 without a certificate"),
-        ({"certificate": {"subject": "CN=x", "names": []}, "chain": "expired"}, "with CN=x (expired)"),
-        ({"certificate": {"names": ["a.example", "b.example"]}}, "with a.example, b.example (not judged)"),
+        ({"certificate": {"subject": "CN=x", "names": []}, "chain": "expired"}, "with the certificate CN=x (expired)"),
+        (
+            {"certificate": {"names": ["a.example", "b.example"]}},
+            "with the certificate a.example, b.example (not judged)",
+        ),
     ],
 )
 def test_how_a_peer_is_shown(tls: dict[str, Any], words: str) -> None:

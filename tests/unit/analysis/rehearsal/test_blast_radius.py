@@ -117,10 +117,10 @@ def test_worse_comes_first_and_says_what_was_and_would_be(directory: MakeDirecto
     found = radius(directory, BASE, BASE + INBOUND + ENCRYPTED, events)
     first, second, *_ = found.differences()
     assert (first.kind, first.messages, first.direction, first.sample) == (Kind.REFUSED, 3, "inbound", "new")
-    assert dict(first.peers) == {"bank.example from 192.0.2.1": 3}
+    assert dict(first.peers) == {"mail of bank.example from 192.0.2.1": 3}
     assert first.before == "accepted (no connector, opportunistic)"
     assert first.after.startswith("refused (connector 'in', encrypted): 530 5.7.0")
-    assert (second.kind, second.messages, dict(second.peers)) == (Kind.HELD, 1, {"to lab.example": 1})
+    assert (second.kind, second.messages, dict(second.peers)) == (Kind.HELD, 1, {"mail to lab.example": 1})
 
 
 def test_nothing_of_a_hidden_organizations_way_is_told(directory: MakeDirectory) -> None:
@@ -186,8 +186,8 @@ def test_a_message_counts_once_under_its_gravest_kind(directory: MakeDirectory) 
     found = radius(directory, BASE, BASE + INBOUND, events)
     connector = {Kind.STRONGER: 2, Kind.CONNECTOR: 2}
     assert of(found) == [
-        (Kind.REFUSED, "inbound", 2, connector, {"bank.example from 192.0.2.1": 2}, "a"),
-        (Kind.STRONGER, "inbound", 1, {Kind.CONNECTOR: 1}, {"bank.example from 192.0.2.1": 1}, "b"),
+        (Kind.REFUSED, "inbound", 2, connector, {"mail of bank.example from 192.0.2.1": 2}, "a"),
+        (Kind.STRONGER, "inbound", 1, {Kind.CONNECTOR: 1}, {"mail of bank.example from 192.0.2.1": 1}, "b"),
     ]
     assert (found.inbound.messages, found.inbound.different) == (3, 3)
 
@@ -205,7 +205,7 @@ def test_another_way_of_the_same_gravity_moves_nothing(directory: MakeDirectory)
     events = [hop_row(message="m", **gone), hop_row(message="m")]
     found = radius(directory, BASE, NO_JOE + ENCRYPTED, events)
     assert of(found) == [
-        (Kind.RETURNED, "outbound", 1, {Kind.STRONGER: 1, Kind.CONNECTOR: 1}, {"to contoso.example": 1}, "m")
+        (Kind.RETURNED, "outbound", 1, {Kind.STRONGER: 1, Kind.CONNECTOR: 1}, {"mail to contoso.example": 1}, "m")
     ]
 
 

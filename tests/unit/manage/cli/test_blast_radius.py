@@ -42,7 +42,7 @@ def test_what_a_change_would_have_done(base):
     assert lines[5].endswith(", 2 would have been decided differently")
     assert lines[6:11] == [
         "  inbound, accepted -> refused: 1 (also stronger requirement: 1, another connector: 1)",
-        "    elsewhere.example from 192.0.2.1 (1)",
+        "    mail of elsewhere.example from 192.0.2.1 (1)",
         "    was: accepted (no connector, opportunistic)",
         "    now: refused (connector 'lock', encrypted): 530 5.7.0 Must issue a STARTTLS command first",
         "    see: gatepost trace show 1",
@@ -100,7 +100,7 @@ def test_for_machines(base):
     assert (first["kind"], first["direction"], first["messages"], first["sample"]) == (
         "accepted -> refused", "inbound", 1, "1",
     )  # fmt: skip
-    assert first["peers"] == [{"peer": "elsewhere.example from 192.0.2.1", "messages": 1}]
+    assert first["peers"] == [{"peer": "mail of elsewhere.example from 192.0.2.1", "messages": 1}]
     assert {one["kind"]: one["messages"] for one in first["also"]} == {
         "stronger requirement": 1,
         "another connector": 1,

@@ -228,7 +228,7 @@ def test_pkcs12_with_a_password(place):
             ["a.pem", "--key", "a.key", "--client", "--organization", "nobody", "--label", "x"],
             "there is no organization 'nobody'",
         ),
-        (["--directory", "none"], "none: "),
+        (["--directory", "none"], "none cannot be read: "),
         (["--directory", ".", "--current"], "--directory can be combined only with --note"),
     ],
 )
@@ -300,7 +300,7 @@ def test_a_request_for_a_client_identity_is_answered_as_one(place):
 
 def test_requests_that_cannot_be_made(place):
     assert "a name is required" in place.call("request", code=2).stderr
-    assert "name: 'a b' is not a domain" in place.call("request", "--name", "a b", code=2).stderr
+    assert "a name cannot be used: 'a b' is not a domain" in place.call("request", "--name", "a b", code=2).stderr
     there = place.path / "there.csr"
     there.touch()
     assert "exists already; name another file" in place.call("request", "--name", NAME, "-o", there, code=2).stderr

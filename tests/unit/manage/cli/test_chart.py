@@ -9,6 +9,7 @@ import pytest
 from gatepost.analysis.reports.pictures import span
 from gatepost.analysis.reports.tls import Direction, TlsCounter, Wanted
 from gatepost.manage.cli.chart import chart_of
+from gatepost.manage.cli.language import speak
 from gatepost.manage.pages.report_charts import PROTECTIONS
 
 DAY = "2026-11-24"
@@ -66,3 +67,16 @@ def test_a_day_without_mail_has_its_place(hop_kind):
     for day in ("2026-11-20", "2026-11-23"):
         counter.add(day, {hop_kind(): 1})
     assert dates(chart_of(counter.report("2026-11-20", DAY))) == span("2026-11-20", DAY) * 2
+
+
+def test_it_is_in_the_language_of_the_terminal(report, monkeypatch):
+    monkeypatch.delenv("LANGUAGE", raising=False)
+    drawn = {}
+    for locale in ("C", "sv_SE.UTF-8", "de_DE.UTF-8"):
+        monkeypatch.setenv("LC_ALL", locale)
+        speak()
+        drawn[locale] = texts(chart_of(report()))
+    assert drawn["sv_SE.UTF-8"][0] == "E-post efter skydd, 2026-11-24 till 2026-11-24 (UTC)"
+    assert drawn["de_DE.UTF-8"][5] == "Unverschlüsselt"
+    english = {one for one in drawn["C"] if one.isalpha() or ": " in one} - {"DANE"}
+    assert english & {*drawn["sv_SE.UTF-8"], *drawn["de_DE.UTF-8"]} == set()

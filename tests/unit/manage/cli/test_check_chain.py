@@ -121,7 +121,7 @@ WRONG = [
     (["chain", "root.pem", "--nameserver", "x"], "--nameserver: "),
     (["chain", "root.pem", "--timeout", "nan"], "--timeout"),
     (["chain", "many.pem"], "many.pem: 51 certificates are no chain"),
-    (["roots", "empty.pem"], "empty.pem: empty"),
+    (["roots", "empty.pem"], "empty.pem: the file is empty"),
 ]
 
 

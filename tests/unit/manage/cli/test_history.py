@@ -24,7 +24,7 @@ def test_the_newest_changes_come_first(changed):
     assert [(row["version"], row["organization"], row["change"], row["note"]) for row in rows] == [
         ("9", "fabrikam", "removed", ""),
         ("8", "contoso", "mailbox 'ann@contoso.example' removed", ""),
-        ("7", "contoso", "cleartext changed, display_name changed", ""),
+        ("7", "contoso", "cleartext changed; display_name changed", ""),
         ("6", "fabrikam", "added", ""),
         ("5", "contoso", 'outbound connector "it\'s" changed', "as the bank asks"),
         ("4", "contoso", 'outbound connector "it\'s" added', ""),

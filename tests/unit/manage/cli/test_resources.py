@@ -197,10 +197,18 @@ def test_every_error_is_named_at_once_and_nothing_is_changed(home, words):
 
 
 UNREADABLE = {
-    "not TOML": ("a.toml", b"[organization\n", "{file}: not readable as TOML: "),
+    "not TOML": (
+        "a.toml",
+        b"[organization\n",
+        "{file}:1: not TOML, at column 14: the name of a table is not closed; write ] behind it; ",
+    ),
     "not JSON": ("a.json", b'{"organization": }', "{file}: not readable as JSON: "),
     "not UTF-8": ("a.toml", b"# \xff\n", "{file}: not readable as TOML: "),
-    "no suffix": ("resources", b"[organization\n", "{file}: not readable as TOML: "),
+    "no suffix": (
+        "resources",
+        b"[organization\n",
+        "{file}:1: not TOML, at column 14: the name of a table is not closed; write ] behind it; ",
+    ),
     "a list": ("a.json", b"[1, 2]", "{file}: not a table of resources (docs/resources.md shows one); "),
     "a number": ("a.json", b"5", "{file}: not a table of resources (docs/resources.md shows one); "),
     "no tables": ("a.toml", b"organization = 5", "{file}: organization must be tables like [organization.contoso]; "),

@@ -42,7 +42,7 @@ def test_a_change_is_held_against_the_mail_that_is_seen(gateway, who, messages):
     assert (radius.found.outbound.messages, radius.found.outbound.different) == (messages, messages)
     record = radius_record(radius)
     assert record["outbound"] == {"messages": messages, "different": messages}
-    assert record["differences"][0]["peers"] == [{"peer": "to bank.example", "messages": messages}]
+    assert record["differences"][0]["peers"] == [{"peer": "mail to bank.example", "messages": messages}]
     assert (record["recipients"], record["unreadable"]) == (["bank.example"], [])
 
 

@@ -65,7 +65,7 @@ def test_all_that_a_zone_is_to_say(serving):
     assert host == f"{POLICY}. IN CNAME {HOST}."
     assert reports == reports_line("contoso.example")
     assert (found.problems, found.served_at) == ((), "127.0.0.1:4443")
-    assert found.certificate.startswith(f"CN={POLICY}, until ")
+    assert found.certificate.startswith(f"CN={POLICY}, valid until ")
 
 
 # what is not as it should be -> what is to be mended

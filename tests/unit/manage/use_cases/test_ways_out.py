@@ -37,14 +37,14 @@ def test_a_host_that_listens_by_one_of_its_addresses(asked):
         records = {"mx.far.example A": ["127.0.0.9", "127.0.0.1"]}
         assert asked(records, lambda resolver, _: way_finding(resolver, way)).level is Level.PASS
     found = asked(records, lambda resolver, _: way_finding(resolver, way))
-    assert (found.area, found.level) == (f"way out {port}", Level.WARN)
+    assert (found.area, found.level) == (f"outgoing port {port}", Level.WARN)
     assert found.text == "mx.far.example cannot be reached: mail waits"
     assert found.fix == "open it"
 
 
 def test_each_way_names_its_port_and_what_a_closed_network_does_not_know(asked):
     found = asked({"gmail.com MX": ["5 mx.far.example."]}, ways_out)
-    assert [finding.area for finding in found] == ["way out 25", "way out 80", "way out 443"]
+    assert [finding.area for finding in found] == ["outgoing port 25", "outgoing port 80", "outgoing port 443"]
     assert {finding.level for finding in found} == {Level.WARN}
     assert found[0].text == "not tried: the DNS does not know mx.far.example"
     assert found[2].text == "not tried: the DNS does not know acme-v02.api.letsencrypt.org"

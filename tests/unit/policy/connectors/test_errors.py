@@ -85,6 +85,8 @@ def test_a_long_value_is_cut_in_a_rules_own_sentence_too() -> None:
     assert len(explain(error)) < 130
     error["ctx"] = {"error": "'a.example' is no domain, as 'b.example' is"}
     assert explain(error) == "'a.example' is no domain, as 'b.example' is"
+    error["ctx"] = {"error": f'\'x\' is none; {"w" * 80} "a", {"w" * 110}, or "b"'}
+    assert explain(error) == error["ctx"]["error"], "what is ours was cut"
 
 
 def test_where_no_key_is_known_none_is_named() -> None:
