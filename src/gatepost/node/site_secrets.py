@@ -26,18 +26,17 @@ if TYPE_CHECKING:
 
 
 def prepare_site(settings: Settings) -> None:
-    """Check the master key, and have ready on the server what sessions need, so that none of them waits for it.
+    """Check the master key, and have ready in the store what sessions need, which may not write it, or would wait.
 
-    Nothing with one node. Raises StoreFailure (also for mailboxes that lie on one node), CertificateFileError (another
-    master key than the site's) or OSError.
+    With one node this is the secret of log-ins alone. Raises StoreFailure (also for mailboxes that lie on one node),
+    CertificateFileError (another master key than the site's) or OSError.
     """
     storage = Storage.of(settings)
-    if not storage.is_shared:
-        return
     with closing(storage.configuration()) as store:
-        _check_mailboxes(settings, store)
+        if storage.is_shared:
+            _check_mailboxes(settings, store)
+            srs_keys_of(settings, store)
         login_secret(store)
-        srs_keys_of(settings, store)
 
 
 def ticket_secrets_of(settings: Settings, store: ConfigStore) -> TicketSecrets:

@@ -147,6 +147,18 @@ class Site:
         True if there was any.
         """
         state = self.state()
+        records, content = self.expired(state, now)
+        if not records and not content:
+            return False
+        self._records.apply(
+            records, author=_SERVICE, note="expired entries removed", expected=state.version, content=content
+        )
+        return True
+
+    def expired(
+        self, state: SiteState, now: float
+    ) -> tuple[dict[tuple[str, str], Record | None], dict[str, bytes | None]]:
+        """The records and contents to remove, as what they were for has run out."""
         records: dict[tuple[str, str], Record | None] = {
             (TOKEN, token.id): None for token in state.tokens.values() if token.expires <= now
         }
@@ -166,12 +178,7 @@ class Site:
             if not _in_use(authority, state, now):
                 records[AUTHORITY, authority.id] = None
                 content[place_of(authority.id, "certificate")] = None
-        if not records and not content:
-            return False
-        self._records.apply(
-            records, author=_SERVICE, note="expired entries removed", expected=state.version, content=content
-        )
-        return True
+        return records, content
 
     # tokens
 
