@@ -21,7 +21,7 @@ from gatepost.net.identity import ServerIdentity
 from gatepost.node.certificate_steps import KIND, CertificateSteps
 from gatepost.node.quarantine import DIGEST_CONTENT
 from gatepost.node.site_steps import SiteSteps, is_of_site
-from gatepost.pki.acme.challenges import PENDING, Proof, is_token_place
+from gatepost.pki.acme.challenges import PENDING, TOKENS, Proof, is_token_place
 from gatepost.pki.acme.issuer import AuthorityState, authority_place
 from gatepost.pki.certificates.entry import State
 from gatepost.pki.certificates.files import CertificateFileError
@@ -51,7 +51,7 @@ _NOTE: Final = 10_000  # characters
 _CONTENTS: Final = 500  # of one request
 _STATE_OCTETS: Final = 1 << 18  # of what is known of an authority, or was seen of a certificate
 _TOKEN_OCTETS: Final = 1024
-_TOKENS: Final = 500
+_MOST_TOKENS: Final = 500
 _KEY_OCTETS: Final = 16 << 10
 _DATE_OCTETS: Final = 32
 _TRIES: Final = 5
@@ -163,8 +163,8 @@ class _Judge:
     def _is_proof(self, place: str, data: bytes) -> bool:
         if place == PENDING:
             return len(data) <= _STATE_OCTETS and bool(json_decoder(list[Proof])(data))
-        kept = self._store.contents("acme/http-01/", "")
-        return len(data) <= _TOKEN_OCTETS and (place in kept or len(kept) < _TOKENS)
+        kept = self._store.contents(TOKENS, "")
+        return len(data) <= _TOKEN_OCTETS and (place in kept or len(kept) < _MOST_TOKENS)
 
     def _is_first_key(self, place: str, data: bytes) -> bool:
         if self._vault is None or self._store.content(place) is not None or len(data) > _KEY_OCTETS:

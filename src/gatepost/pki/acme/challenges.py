@@ -30,7 +30,9 @@ PATH: Final = "/.well-known/acme-challenge/"
 PENDING: Final = "acme/pending"
 """The name of the content that lists what is published."""
 
-_TOKENS: Final = "acme/http-01/"
+TOKENS: Final = "acme/http-01/"
+"""The beginning of the names of contents that are tokens."""
+
 _TOKEN: Final = re.compile(r"[A-Za-z0-9_-]{16,256}")
 _TRIES: Final = 10
 _PAUSE: Final = 0.5
@@ -159,9 +161,9 @@ def _fetch(address: str, proof: Proof) -> str:
 
 
 def _place(token: str) -> str:
-    return f"{_TOKENS}{token}"
+    return f"{TOKENS}{token}"
 
 
 def is_token_place(name: str) -> bool:
     """Whether a content is that of a token."""
-    return name.startswith(_TOKENS) and bool(_TOKEN.fullmatch(name.removeprefix(_TOKENS)))
+    return name.startswith(TOKENS) and bool(_TOKEN.fullmatch(name.removeprefix(TOKENS)))
