@@ -16,7 +16,7 @@ import struct
 import threading
 import time
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NoReturn
 
 import msgspec
 
@@ -192,19 +192,21 @@ class ConfigWriter:
             _log.error("no process can be started to change the configuration: %s", error.strerror)
             return
         if self._pid == 0:
-            os._exit(self._run(line, prepare))
+            self._run(line, prepare)
 
-    def _run(self, line: ConfigLine, prepare: Callable[[], None]) -> int:
+    def _run(self, line: ConfigLine, prepare: Callable[[], None]) -> NoReturn:
+        code = 1
         try:
             prepare()
             signal.signal(signal.SIGALRM, signal.SIG_DFL)
             signal.alarm(_LIFE_SECONDS)
             self._limit()
             line.serve(self._answer(line.who))
+            code = 0
         except Exception:  # noqa: BLE001 - the child must end here, whatever it was
             _log.exception("the configuration was not changed for %s", line.who)
-            return 1
-        return 0
+        finally:
+            os._exit(code)
 
 
 def _answered(content: bytes, answer: Callable[[ConfigRequest], ConfigReply]) -> ConfigReply:

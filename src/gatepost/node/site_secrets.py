@@ -5,7 +5,7 @@ Called by `manage.cli.serve` before it forks, and by `node.assembly`. With one n
 
 from __future__ import annotations
 
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,10 +33,13 @@ def prepare_site(settings: Settings) -> None:
     """
     storage = Storage.of(settings)
     with closing(storage.configuration()) as store:
-        if storage.is_shared:
-            _check_mailboxes(settings, store)
-            srs_keys_of(settings, store)
+        if not storage.is_shared:
+            with suppress(StoreFailure):  # log-ins say what is wrong; mail does not wait for them
+                login_secret(store)
+            return
+        _check_mailboxes(settings, store)
         login_secret(store)
+        srs_keys_of(settings, store)
 
 
 def ticket_secrets_of(settings: Settings, store: ConfigStore) -> TicketSecrets:
