@@ -78,20 +78,20 @@ class CertificateSteps:
         """Raise RequestDenied if this is not a step that is due, or not all of it."""
         try:
             _, entries = self._inventory.entries()
-            asked = [entry_of(number, document) for number, document in documents.items() if document is not None]
+            requested = [entry_of(number, document) for number, document in documents.items() if document is not None]
         except (ValueError, msgspec.MsgspecError) as error:
             raise RequestDenied(str(error)) from error
-        if any(abs(entry.since - self._now) > _SKEW for entry in asked if _is_moved(entry, entries)):
+        if any(abs(entry.since - self._now) > _SKEW for entry in requested if _is_moved(entry, entries)):
             raise RequestDenied("a certificate would change at another time than now")
-        if not any(step.is_of(documents, contents) for step in self._steps(entries, asked, contents)):
+        if not any(step.is_of(documents, contents) for step in self._steps(entries, requested, contents)):
             numbers = ", ".join(sorted(documents)[:10])
             raise RequestDenied(f"nothing that the gateway does by itself changes certificates so: {numbers}")
 
-    def _steps(self, entries: Mapping[str, Entry], asked: list[Entry], contents: Contents) -> Iterator[_Step]:
+    def _steps(self, entries: Mapping[str, Entry], requested: list[Entry], contents: Contents) -> Iterator[_Step]:
         """The steps that may be made at the times that the entries name."""
-        at = max((entry.since for entry in asked), default=0.0)
+        at = max((entry.since for entry in requested), default=0.0)
         yield _Step(tuple(not_named(self._pairs, entries, at)))
-        for entry in asked:
+        for entry in requested:
             before = entries.get(entry.id)
             if before is not None and before.state is State.NEXT:
                 yield from self._of_waiting(before, entry, entries)

@@ -25,7 +25,7 @@ from gatepost.node.file_line import hear_by_signal
 from gatepost.store.config_requests import WRITE_ACCESS, ConfigReply, ConfigRequest, ReplyKind
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
 
 LARGEST: Final = 2 << 20
@@ -86,7 +86,7 @@ class ConfigLine:
     # in the writer
 
     def serve(self, answer: Callable[[ConfigRequest], ConfigReply]) -> None:
-        """Answer what comes, until nothing more does."""
+        """Answer what comes, until nothing more does, or something is denied: our own code asks for no such thing."""
         for _ in range(_REQUESTS):
             if not _waits(self._own, _NEXT_SECONDS):
                 return
@@ -97,6 +97,8 @@ class ConfigLine:
             reply = _answered(request, answer)
             with suppress(OSError):
                 self._own.send(_HEADER.pack(number, 0, 0) + _encode(reply))
+            if reply.kind is ReplyKind.DENIED:
+                return
 
     def _received(self) -> tuple[int, bytes] | None:
         """The next request with its number; None if it does not come whole, or is too large."""
@@ -151,12 +153,18 @@ class ConfigLine:
 class ConfigWriter:
     """Starts writers, in the supervisor. answer: in the writer, makes the function that answers a process by its name.
 
-    limit: called in the writer before anything is read.
+    limit: called in the writer before anything is read. without: names of processes that write the configuration
+    themselves.
     """
 
     def __init__(
-        self, answer: Callable[[str], Callable[[ConfigRequest], ConfigReply]], limit: Callable[[], None]
+        self,
+        answer: Callable[[str], Callable[[ConfigRequest], ConfigReply]],
+        limit: Callable[[], None],
+        *,
+        without: Collection[str] = (),
     ) -> None:
+        self.without = without
         self._answer = answer
         self._limit = limit
         self._pid = 0

@@ -21,7 +21,7 @@ from gatepost.node.service_manager import ServiceManager
 from gatepost.quantity import quantity
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping
+    from collections.abc import Callable, Mapping
 
     from gatepost.node.config_line import ConfigWriter
     from gatepost.node.file_line import SettingsFiles
@@ -79,7 +79,7 @@ class Supervisor:
     manager: hears how all of them are. listening: what is logged once all of them serve, or mail has been taken for a
     while. on_reload: called on SIGHUP, before the processes read their files. close_ports: called when workers drain,
     so that the kernel refuses new connections: without it they wait for a process that will never accept them. files:
-    that processes may ask for. writer: changes the configuration for all processes but those that `write` it, by name.
+    that processes may ask for. writer: changes the configuration for processes.
     """
 
     def __init__(  # noqa: PLR0913 - what it runs, and whom it tells, each by name
@@ -95,7 +95,6 @@ class Supervisor:
         close_ports: Callable[[], None] = lambda: None,
         files: SettingsFiles | None = None,
         writer: ConfigWriter | None = None,
-        write: Collection[str] = (),
     ) -> None:
         self._workers = [_Worker(f"worker {index}", partial(work, index)) for index in range(workers)]
         self._workers += [_Worker(name, other, takes_mail=False) for name, other in (beside or {}).items()]
@@ -107,7 +106,7 @@ class Supervisor:
         self._files = files
         self._writer = writer
         for worker in self._workers:
-            worker.asks = writer is not None and worker.name not in write
+            worker.asks = writer is not None and worker.name not in writer.without
         self._stopping = False
         self._status = 0
         self._served = False  # somebody has lived for a while: the settings can be used

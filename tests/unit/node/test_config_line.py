@@ -176,6 +176,18 @@ def test_descriptors_are_not_taken(line):
     theirs.close()
 
 
+def test_who_is_denied_waits_for_the_next_writer(line):
+    """Each leaves a line in the log."""
+    packet = module._encode(ConfigRequest())
+    for number in range(3):
+        line._child.send(module._HEADER.pack(number, len(packet), 0) + packet)
+    answers = []
+    line.serve(lambda request: answers.append(request) or ConfigReply(ReplyKind.DENIED, text="no"))
+    assert len(answers) == 1
+    line.serve(lambda request: answers.append(request) or echo(request))
+    assert len(answers) == 3
+
+
 # the writer
 
 

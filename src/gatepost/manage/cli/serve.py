@@ -125,7 +125,6 @@ def serve(config: str | None, *, check: bool) -> None:
         close_ports=partial(_close, [port for port in ports.mail if port not in passed.taken]),
         files=confinement.files,
         writer=_config_writer(settings, confinement),
-        write=(_ADMIN_CENTRE,),
     )
     share_loaded_objects()
     status = supervisor.run()
@@ -155,7 +154,7 @@ def _config_writer(settings: Settings, confinement: Confinement) -> ConfigWriter
     """The writer of the configuration for processes that may not write it; None if they may."""
     if not confinement.withholds_configuration:
         return None
-    return ConfigWriter(partial(answering, settings), confinement.writer)
+    return ConfigWriter(partial(answering, settings), confinement.writer, without=(_ADMIN_CENTRE,))
 
 
 def _processes(
