@@ -231,8 +231,8 @@ def entry_from(identity: ServerIdentity, like: Entry | None = None, *, now: floa
 def removed_with(changed: Iterable[Entry], gone: Iterable[Entry] = ()) -> dict[str, bytes | None]:
     """The contents to delete with changes of entries: keys and observations of retired ones, all of those that go."""
     retired = [entry for entry in changed if entry.state is State.RETIRED]
-    kept_no_more = {_place(entry, what): None for entry in retired for what in ("key", _SEEN)}
-    return kept_no_more | {_place(old, what): None for old in gone for what in _ALL}
+    removed: dict[str, bytes | None] = {_place(entry, what): None for entry in retired for what in ("key", _SEEN)}
+    return removed | {_place(old, what): None for old in gone for what in _ALL}
 
 
 def chain_place(entry: Entry) -> str:

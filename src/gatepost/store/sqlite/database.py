@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import apsw
 
@@ -202,13 +202,13 @@ class SqliteReader(SqliteDatabase):
             self._connection.close()
             raise StoreFailure(f"{self.path} has tables of another version; restart the gateway")
 
-    @contextlib.contextmanager
-    def changing(self) -> Iterator[SqliteConnection]:
+    def changing(self) -> NoReturn:
         """Nothing. Raises StoreFailure."""
         raise StoreFailure(f"{self.path}: this process may only read it")
-        yield self._session
 
-    single = changing
+    def single(self) -> NoReturn:
+        """Nothing. Raises StoreFailure."""
+        self.changing()
 
     def forget(self) -> None:
         """Nothing: whoever removes something overwrites it."""
