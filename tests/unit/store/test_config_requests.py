@@ -69,6 +69,9 @@ def test_it_reads_all_that_is_there_and_what_comes(reader, path):
     other = reader.another()
     assert (type(other), other.version()) == (RequestedConfig, 2)
     other.close()
+    connection = reader._database.another()
+    assert connection.path == path
+    connection.close()
 
 
 def test_changes_are_asked_for(reader, requests):
