@@ -28,7 +28,7 @@ from gatepost.store.config_requests import RequestDenied
 from gatepost.values import replace
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
 
     from gatepost.pki.certificates.entry import Entry
     from gatepost.pki.certificates.vault import Vault
@@ -44,6 +44,9 @@ KIND: Final = "certificate"
 
 _SKEW: Final = 600.0  # seconds between a step and its judgement
 _REASON: Final = 10_000  # characters
+_MOST: Final = 1000  # certificates that change in one step
+_MOST_A_DAY: Final = 50  # certificates that come for the same names
+_DAY: Final = 86400.0
 
 _encode = msgspec.json.Encoder(order="deterministic").encode
 
@@ -76,6 +79,8 @@ class CertificateSteps:
 
     def check(self, documents: Documents, contents: Contents) -> None:
         """Raise RequestDenied if this is not a step that is due, or not all of it."""
+        if len(documents) > _MOST:
+            raise RequestDenied(f"{len(documents)} certificates are too many for one step")
         try:
             _, entries = self._inventory.entries()
             requested = [entry_of(number, document) for number, document in documents.items() if document is not None]
@@ -95,10 +100,16 @@ class CertificateSteps:
             before = entries.get(entry.id)
             if before is not None and before.state is State.NEXT:
                 yield from self._of_waiting(before, entry, entries)
-            if entry.key_file:
-                yield from self._of_files(entry, entries)
-            elif entry.origin is Origin.ACME and self._settings.acme.is_on:
-                yield from self._of_acme(entry, entries, contents, at)
+        fresh = [entry for entry in requested if chain_place(entry) in contents]
+        if len(fresh) == 1:  # what is read and worked out for it is for one request
+            yield from self._of_fresh(fresh[0], entries, contents, at)
+
+    def _of_fresh(self, entry: Entry, entries: Mapping[str, Entry], contents: Contents, at: float) -> Iterator[_Step]:
+        """The certificate that a request stores."""
+        if entry.key_file:
+            yield from self._of_files(entry, entries)
+        elif entry.origin is Origin.ACME and self._settings.acme.is_on:
+            yield from self._of_acme(entry, entries, contents, at)
 
     def _of_waiting(self, before: Entry, entry: Entry, entries: Mapping[str, Entry]) -> Iterator[_Step]:
         """A planned changeover at its time, or what waits though nothing is presented for its names."""
@@ -129,7 +140,10 @@ class CertificateSteps:
     def _of_acme(self, entry: Entry, entries: Mapping[str, Entry], contents: Contents, at: float) -> Iterator[_Step]:
         """A certificate for names that the settings ask for, with its key; who issued it is not known here."""
         chain, sealed = contents.get(chain_place(entry)), contents.get(key_place(entry))
-        if chain is None or sealed is None or self._vault is None or not self._is_wanted(entry.leaf.dns_names):
+        if chain is None or sealed is None or self._vault is None:
+            return
+        names = set(entry.leaf.dns_names)
+        if not self._is_wanted(names) or self._came_lately(names, entries) >= _MOST_A_DAY:
             return
         with suppress(IdentityError, VaultError, course.Refused):
             identity = ServerIdentity(chain, self._vault.open(sealed, key_place(entry)))
@@ -140,12 +154,17 @@ class CertificateSteps:
                 stored = {chain_place(placed): chain, key_place(placed): sealed}
                 yield _Step((*others, placed), tuple(gone), stored)
 
-    def _is_wanted(self, names: Iterable[str]) -> bool:
+    def _came_lately(self, names: set[str], entries: Mapping[str, Entry]) -> int:
+        """The number of certificates for these names that came within a day: each stays, with its history."""
+        ours = (entry for entry in entries.values() if entry.origin is Origin.ACME)
+        return sum(set(entry.leaf.dns_names) == names and entry.added > self._now - _DAY for entry in ours)
+
+    def _is_wanted(self, names: set[str]) -> bool:
         hosts: list[str] = []
         with suppress(ResourceErrors):
             hosts = policy_hosts(self._settings, self._store)
         lists = wanted(self._settings.acme, self._settings.server.hostname, hosts)
-        return set(names) in [set(names_of) for names_of in lists]
+        return names in [set(names_of) for names_of in lists]
 
 
 def _is_moved(entry: Entry, entries: Mapping[str, Entry]) -> bool:

@@ -46,6 +46,7 @@ if TYPE_CHECKING:
 SITE_HOST: Final = "site host"
 """The name of the process that gives certificates to nodes of the site."""
 
+_WORKER: Final = "worker 0"  # which does what is done once for a node (`store.leases.FixedLeases`)
 _AUTHOR: Final = "gatepost"
 _NOTE: Final = 10_000  # characters
 _CONTENTS: Final = 500  # of one request
@@ -117,7 +118,7 @@ class _Judge:
         if not request.document and not request.content:
             return  # so that the index of the file is made anew (`store.config_requests`)
         kinds, for_nodes = frozenset(request.document), who == SITE_HOST
-        if not for_nodes and not who.startswith("worker "):
+        if who not in {SITE_HOST, _WORKER}:
             raise RequestDenied("this process changes nothing")
         if len(request.note) > _NOTE or len(request.content) > _CONTENTS:
             raise RequestDenied("the request is too large")

@@ -14,7 +14,7 @@ from gatepost.decoding import converted
 from gatepost.pki.certificates.vault import VaultError
 from gatepost.pki.site.membership import checked_grant
 from gatepost.pki.site.records import Membership, Node, NodeGrant, SiteError
-from gatepost.pki.site.site import Site
+from gatepost.pki.site.site import Site, least_pause
 from gatepost.pki.site.store import AUTHORITY, KINDS, MEMBERSHIP, NODE, TOKEN, SiteStore, membership_places
 from gatepost.store.config_requests import RequestDenied
 
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 
 _SKEW: Final = 600.0  # seconds
+_LEAST_PAUSE: Final = 0.5  # seconds, of the shortest lifetime that settings allow
 
 
 def is_of_site(kinds: Collection[str], contents: Contents) -> bool:
@@ -45,6 +46,7 @@ class SiteSteps:
 
     def __init__(self, settings: Settings, store: ConfigStore, vault: Vault | None, now: float) -> None:
         self._hostname = settings.server.hostname
+        self._pause = least_pause(settings.site.node_lifetime)
         self._records = SiteStore(store, vault, settings.server)
         self._vault = vault
         self._now = now
@@ -85,6 +87,8 @@ class SiteSteps:
         after, before = converted(document, Node), state.nodes.get(name)
         if after.name != name or abs(after.renewed - self._now) > _SKEW or len(after.thumbprints) not in {1, 2}:
             return False
+        if before is not None and after.renewed - before.renewed < self._pause:
+            return False
         last = before.thumbprints[:1] if before is not None else ()
         joined = before is None or after.joined == before.joined
         known = {authority.id for authority in state.authorities}
@@ -116,6 +120,8 @@ class SiteSteps:
         places = membership_places(name)
         key, certificate, roots = (contents.get(place) or b"" for place in places)
         gone = {} if before == name else dict.fromkeys(membership_places(before))
+        if after.issued - member.issued < max(_LEAST_PAUSE, least_pause(member.not_after - member.issued)):
+            return False
         is_whole = contents == gone | dict(zip(places, (key, certificate, roots), strict=True))
         return is_whole and abs(after.issued - self._now) <= _SKEW and self._is_good(after, key, certificate, roots)
 

@@ -120,7 +120,7 @@ def test_one_that_is_not_granted_leaves_all_as_it_was(scene):
 
 
 def test_other_processes_change_nothing(scene):
-    for who in ("policy host", "challenge host", "metrics host", SITE_HOST):
+    for who in ("worker 1", "policy host", "challenge host", "metrics host", SITE_HOST):
         scene.become(who)
         denied(lambda: scene.worker.apply({}, author="x", content={DIGEST_CONTENT: b"2026-11-30"}))
 
@@ -340,6 +340,19 @@ def test_its_key_is_sealed_and_its_own(scene):
     denied(lambda: Inventory(scene.worker, Vault(bytes(32))).add(entry, identity, author="x"))
 
 
+def test_those_that_come_for_the_same_names_are_bounded(scene):
+    for _ in range(50):
+        came(scene)
+    denied(came, scene)
+    assert len(scene.inventory.entries()[1]) == 50
+
+
+def test_a_step_is_of_few_certificates(scene):
+    denied(
+        lambda: scene.worker.apply({"certificate": dict.fromkeys(map(str, range(1001)))}, author="x"), match="too many"
+    )
+
+
 def test_where_acme_is_off_nothing_of_it_is_stored(home):
     scene = Scene(home)
     try:
@@ -384,8 +397,8 @@ def test_the_accounts_key_is_made_once(scene):
 def site(scene):
     """The site whose authority is kept here, over the store of an administrator."""
     made = Site(SiteStore(scene.admin, VAULT, scene.settings.server))
-    made.init("a-site", (), author="ann", now=scene.now)
-    own_certificate(SiteStore(scene.admin, VAULT, scene.settings.server), HOST, lifetime=DAY, now=scene.now)
+    made.init("a-site", (), author="ann", now=scene.now - HOUR)
+    own_certificate(SiteStore(scene.admin, VAULT, scene.settings.server), HOST, lifetime=DAY, now=scene.now - HOUR)
     return made
 
 
@@ -393,6 +406,7 @@ def test_the_node_of_the_authority_renews(scene, site):
     records = SiteStore(scene.worker, VAULT, scene.settings.server)
     member = own_certificate(records, HOST, lifetime=DAY, now=time.time())
     assert Member(records).membership() == member
+    denied(lambda: own_certificate(records, HOST, lifetime=DAY, now=time.time()), match="records of the site")
     denied(lambda: own_certificate(records, "mx2.gate.example", lifetime=DAY, now=time.time()))
 
 
@@ -440,6 +454,7 @@ def test_a_membership_stays_in_its_site(scene, site):
     known = member.membership()
     request, key = node_request(HOST)
     grant = site.certify_own(HOST, request, lifetime=DAY, now=time.time(), author="ann")
+    denied(lambda: member.take(grant, key, HOST, "", author="x", now=known.issued + 1))
     denied(lambda: member.take(grant, key, HOST, "elsewhere.example:443", author="x", now=time.time()))
     denied(lambda: member.leave(author="x"))
     assert member.membership() == known

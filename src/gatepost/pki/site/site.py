@@ -233,7 +233,7 @@ class Site:
             node = self._proven(state, chain, now)
             if node.name != name:
                 raise JoinRefused(SiteRefusal.REQUEST, f"{node.name} asked for a certificate for {name}")
-            if now - node.renewed < min(_EARLY_SECONDS, lifetime / _EARLY_PART):
+            if now - node.renewed < least_pause(lifetime):
                 raise JoinRefused(SiteRefusal.EARLY, f"{name} asked again after {now - node.renewed:.0f} s")
             return self._certify(state, node, key, (lifetime, now, f"{name} renewed"))
 
@@ -369,6 +369,11 @@ def _text(octets: bytes) -> str:
 
 def _bytes(text: str) -> bytes:
     return base64.b64decode(text.encode("ascii") + b"=" * (-len(text) % 4), b"-_", validate=True)
+
+
+def least_pause(lifetime: float) -> float:
+    """Seconds for which a node waits at least between two certificates. lifetime: of them, seconds."""
+    return min(_EARLY_SECONDS, lifetime / _EARLY_PART)
 
 
 def _thumbprint(pem: bytes) -> str:
