@@ -122,7 +122,7 @@ def test_install_serve_upgrade_remove_purge(package: Path, tmp_path: Path, pki: 
     with CleanRoot() as root:
         said, seconds = install(root, older(package, tmp_path))
         print(f"installed in {seconds:.1f} s")
-        assert "not started: it has no hostname yet" in said
+        assert "not started, because it has no hostname yet" in said
         is_laid_out(root)
         set_up(root, pki, address, bank)
         root.start_unit("gatepost.service")

@@ -50,7 +50,8 @@ def _split_off_command(part: str) -> tuple[str, str]:
 def shows(said: str, shown: str) -> bool:
     """Whether the output has the lines that are shown, with anything for "…", and any lines for a line of it.
 
-    Columns are as wide as the terminal and what stands in them, so any space is as good as another.
+    Columns are as wide as the terminal and what stands in them, so any space is as good as another. A slow machine
+    shows how long a step took.
     """
     parts = [_ANY_LINES if line == "…" else rf"{_written(line)}\n" for line in shown.splitlines()]
     return re.match("".join(parts), said) is not None
@@ -58,7 +59,7 @@ def shows(said: str, shown: str) -> bool:
 
 def _written(line: str) -> str:
     words = r"\s+".join(re.escape(word).replace("…", ".*?") for word in line.split())
-    return rf"\s*{words}"
+    return rf"\s*{words}(?: \(\d+\.\d\d s\))?"
 
 
 class Shell:
