@@ -14,7 +14,7 @@ UNSEEN: Final = frozenset(
         "Connection timed out",
         "Connection refused",
         "Unable to route: the next hop has no public address",
-        "Too many MTA-STS policies are being fetched",
+        "The MTA-STS policy cannot be fetched now",
         "SCRAM-SHA-256-PLUS or SCRAM-SHA-256",
         "OAUTHBEARER, XOAUTH2",
         "SCRAM-SHA-256-PLUS, SCRAM-SHA-256, PLAIN, LOGIN",

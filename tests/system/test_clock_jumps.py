@@ -37,16 +37,20 @@ LOOK = 60.0  # the longest that the queue waits between two looks
 def test_mail_goes_on_when_the_clock_jumps(running: ExitStack, sink: Callable[..., Sink], jumps: list[float]) -> None:
     partner = sink()
     outbound = [connector("partner.example", partner.address)]
-    resources = contoso(outbound=outbound, message_expiration="7d")
-    server = running.enter_context(JumpingGateway(resources, settings={"queue": {"retry": ["2s"]}}))
+    resources = contoso(outbound=outbound, message_expiration="1h")  # less than any jump: nothing is returned for it
+    server = running.enter_context(
+        JumpingGateway(resources, settings={"queue": {"retry": ["2s"]}, "alarms": {"look": "2s"}})
+    )
     for number, ahead in enumerate(jumps):
         subject = f"jump-{number}"
         partner.behaviour = Behaviour(replies={"RCPT": "450 4.2.1 Later"})
         send(server.port, BOB, content=message(subject))
-        wait_until(
-            lambda: [row for row in server.cli("queue", "list", json=True).data if row["attempts"]], "a deferral"
-        )
+        wait_until(lambda: attempts(server) > 0, "a deferral")
         server.jump(ahead)
+        before = attempts(server)
+        wait_until(lambda: attempts(server) > before, "a deferral by the new time", timeout=LOOK + 60)  # noqa: B023 - waited for here
+        jumped = ahead > max(0.0, *jumps[:number], 600.0)
+        wait_until(lambda: alarmed(server) is jumped, "the alarm, or its end", timeout=LOOK + 60)  # noqa: B023 - waited for here
         partner.behaviour, begun = Behaviour(), time.monotonic()
         send(server.port, ANN, content=message(f"here-{number}"))
         server.wait_maildir(ANN, number + 1)
@@ -59,6 +63,17 @@ def test_mail_goes_on_when_the_clock_jumps(running: ExitStack, sink: Callable[..
     server.start()  # the head of a day that is over is made at the latest then
     verified = wait_until(lambda: verification(server), "all evidence verified")
     assert (verified["faults"], verified["unsigned"]) == ([], {})
+
+
+def attempts(server: JumpingGateway) -> int:
+    """How often the one message that waits was tried."""
+    (row,) = server.cli("queue", "list", json=True).data
+    return int(row["attempts"])
+
+
+def alarmed(server: JumpingGateway) -> bool:
+    """Whether it says that the clock was put ahead."""
+    return any(row["kind"] == "clock-jumped" for row in server.cli("alarms", json=True, expect=None).data["alarms"])
 
 
 def verification(server: JumpingGateway) -> dict[str, Any]:

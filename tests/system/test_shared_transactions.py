@@ -124,7 +124,9 @@ def test_mail_that_was_deferred_together_is_due_together(gateway: Callable[..., 
         assert max(due) - min(due) < 10
         sink.behaviour = Behaviour()
         server.cli("queue", "retry", "--all")
-        assert all_once(wait_recipients(20, sink), domains(20))
+        found = wait_recipients(20, sink)
+        assert all_once(found, domains(20))
+        assert len(found) <= 4, "one, but on a machine that takes a quarter of a second for few leases"
 
 
 # --- what keeps a domain apart

@@ -117,7 +117,12 @@ class TrustAnchors:
         path = Path(spec)
         if not path.is_dir():
             return cls(_certificates(path), spec)
-        files = sorted(file for file in path.iterdir() if file.suffix in _SUFFIXES and not file.name.startswith("."))
+        try:
+            files = sorted(
+                file for file in path.iterdir() if file.suffix in _SUFFIXES and not file.name.startswith(".")
+            )
+        except OSError as failure:
+            raise AnchorsError(f"{spec}: {failure.strerror}") from failure
         return cls((der for file in files for der in _certificates(file)), spec)
 
 

@@ -402,7 +402,7 @@ class Assembly:
         return QueueManager(
             store,
             deliverer.deliver,
-            Schedule(queue.retry, queue.delay_notice),
+            Schedule(queue.retry, queue.delay_notice, is_trusted=self._site.expiry_clock.is_trusted),
             Bouncer(
                 store,
                 self._settings.server.hostname,

@@ -25,6 +25,7 @@ from gatepost.net.lookups.question import LookupFailed
 from gatepost.net.lookups.return_watch import WATCH_SECONDS, ReturnWatch
 from gatepost.net.lookups.revocation import RevocationChecker
 from gatepost.net.lookups.revocation_watch import RevocationWatch
+from gatepost.net.shortage import shortage
 from gatepost.net.tasks import spawn
 from gatepost.node.lifecycle import Duty, Lifecycle, nothing
 from gatepost.settings.model import DnsValidation
@@ -208,9 +209,14 @@ async def _log_resolver(resolver: Resolver, settings: Settings) -> None:
 
 
 def _policy_hosts_context(settings: Settings) -> ssl.SSLContext:
-    """Checks the hosts that serve MTA-STS policies. If our anchors cannot be read, no MX host passes by them either."""
+    """Checks the hosts that serve MTA-STS policies. If our anchors cannot be read, no MX host passes by them either.
+
+    Raises OSError if they cannot for a reason that passes (`net.shortage`): others would be kept.
+    """
     try:
         return https_context(TrustAnchors.load(settings.tls.trust_anchors))
     except AnchorsError as error:
+        if shortage(error):
+            raise OSError(str(error)) from error
         _log.error("trust anchors: %s; MTA-STS policies are fetched by those of the system", error)
         return https_context()

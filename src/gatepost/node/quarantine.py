@@ -57,7 +57,7 @@ class QuarantineKeeping:
     """opened: opens the quarantine, on a thread; what it is given keeps rows of the trace.
 
     resources: where the day is kept. mail: the way of the lists. digest_hour: of the day, UTC. zone: of times in them.
-    clock: seconds since 1970. lease: that it is ours to do.
+    clock: seconds since 1970. lease: that it is ours to do. is_trusted: whether mail may be deleted by the clock.
     """
 
     def __init__(  # noqa: PLR0913 - the parts it puts together
@@ -71,6 +71,7 @@ class QuarantineKeeping:
         zone: tzinfo,
         lease: Lease,
         clock: Callable[[], float] = time.time,
+        is_trusted: Callable[[], bool] = lambda: True,
     ) -> None:
         self._opened = opened
         self._resources = resources
@@ -79,6 +80,7 @@ class QuarantineKeeping:
         self._digest_hour = digest_hour
         self._zone = zone
         self._lease = lease
+        self._is_trusted = is_trusted
         self._clock = clock
         self._running: asyncio.Task[None] | None = None
         self._failing = False
@@ -99,7 +101,8 @@ class QuarantineKeeping:
         rows: list[TraceEvent] = []
         try:
             quarantine = await asyncio.to_thread(self._opened, rows.extend)
-            await asyncio.to_thread(quarantine.expire, self._clock())
+            if self._is_trusted():
+                await asyncio.to_thread(quarantine.expire, self._clock())
             await self._digests(quarantine)
         except StoreFailure as failure:
             if not self._failing:

@@ -16,6 +16,7 @@ from gatepost.analysis.reports.mail_facts import MailFactFinder
 from gatepost.analysis.reports.tlsrpt_intake import ReportImport
 from gatepost.node.alarm_post import AlarmPost
 from gatepost.node.alarms import ALARM_SECONDS, AlarmMonitor
+from gatepost.node.expiry_clock import CLOCK_SECONDS
 from gatepost.node.lifecycle import Duty, Lifecycle
 from gatepost.node.limits import quarantine_limits
 from gatepost.node.owner_mail import OwnerMail
@@ -26,6 +27,7 @@ from gatepost.node.report_sending import SENDING_SECONDS, ReportSending
 from gatepost.node.retention import RETENTION_SECONDS, TraceRetention
 from gatepost.store.leases import SiteDuty
 from gatepost.times import named_zone
+from gatepost.values import replace
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -52,6 +54,7 @@ class SiteDuties(msgspec.Struct, frozen=True):
 
     def parts(self) -> Iterator[Lifecycle]:
         """The lives of all that the settings ask for."""
+        yield self._clock()
         yield self._alarms()
         yield self._report_import()
         yield self._quarantine()
@@ -60,10 +63,23 @@ class SiteDuties(msgspec.Struct, frozen=True):
         if self.settings.tls_reports.send:
             yield self._report_sending()
 
+    def _clock(self) -> Lifecycle:
+        clock = self.site.expiry_clock
+        note = Duty(CLOCK_SECONDS, lambda: clock.note(self.resources), at_once=True)
+        return Lifecycle("the clock", duties=[note], close=clock.close, lease=self.site.leases.lease(SiteDuty.ALARMS))
+
     def _alarms(self) -> Lifecycle:
         server, mail = self.settings.server, self.mail
         world = OwnCertificates(
             self.lookups.resolver, hostname=server.hostname, anchors=self.settings.tls.trust_anchors
+        )
+        finder = MailFactFinder(
+            Path(server.data_dir),
+            self.site.storage.session_counts(),
+            lambda: self.site.storage.queue_admin().depth(),
+            self.site.problems_elsewhere,
+            self._quarantine_fullness,
+            self.site.storage.sending_usage(),
         )
         alarms = AlarmMonitor(
             self.settings,
@@ -72,14 +88,7 @@ class SiteDuties(msgspec.Struct, frozen=True):
             world,
             mail.directory,
             mail=OwnerMail(mail.store, mail.offer, server.hostname, mail.directory, mail.expiration),
-            find=MailFactFinder(
-                Path(server.data_dir),
-                self.site.storage.session_counts(),
-                lambda: self.site.storage.queue_admin().depth(),
-                self.site.problems_elsewhere,
-                self._quarantine_fullness,
-                self.site.storage.sending_usage(),
-            ).find,
+            find=lambda now: replace(finder.find(now), ahead=self.site.expiry_clock.ahead),
             trouble=lambda: self.lookups.resolver.trouble(server.hostname),
             nodes=self.site.nodes,
             post=AlarmPost(self.settings, self.lookups.policy_hosts),
@@ -112,6 +121,7 @@ class SiteDuties(msgspec.Struct, frozen=True):
             digest_hour=self.settings.quarantine.digest_hour,
             zone=named_zone(self.settings.admin.time_zone) or UTC,
             lease=lease,
+            is_trusted=self.site.expiry_clock.is_trusted,
         )
         duty = Duty(QUARANTINE_SECONDS, keeping.tick, at_once=True)
         return Lifecycle("the quarantine", duties=[duty], close=keeping.close, lease=lease)

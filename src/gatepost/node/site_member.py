@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from functools import partial
+from contextlib import closing
+from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
+from gatepost.node.expiry_clock import CLOCK_CONTENT, ExpiryClock
 from gatepost.node.heartbeat import Heartbeat
 from gatepost.node.lifecycle import Lifecycle
 from gatepost.store.interface import StoreFailure
@@ -42,6 +44,12 @@ class SiteMember:
     def own(self) -> Lease:
         """The lease for what one worker does for its node."""
         return self.leases.lease(node_duty(self._name))
+
+    @cached_property
+    def expiry_clock(self) -> ExpiryClock:
+        """The clock by which mail expires in this process. Raises StoreFailure."""
+        with closing(self.storage.configuration()) as resources:
+            return ExpiryClock(resources.content(CLOCK_CONTENT))
 
     def leasing(self) -> Lifecycle:
         """The life of the leases: given back first at the end, so that other nodes go on with what they are for."""

@@ -5,9 +5,11 @@ import re
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.exhaustion import no_descriptors
 
 from gatepost.net import anchors as module
 from gatepost.net.anchors import AnchorsError, TrustAnchors
+from gatepost.net.shortage import shortage
 
 
 def test_a_file_with_several_certificates(pki, tmp_path):
@@ -71,6 +73,17 @@ def test_a_missing_file_and_an_empty_directory(tmp_path):
         TrustAnchors.load(str(tmp_path / "missing.pem"))
     with pytest.raises(AnchorsError, match="no certificate in it"):
         TrustAnchors.load(str(tmp_path))
+
+
+def test_a_shortage_of_our_own_is_told_from_a_file_that_is_not_there(pki, tmp_path):
+    (tmp_path / "a.pem").write_bytes(pki.root.pem)
+    for spec in (tmp_path, tmp_path / "a.pem", "system"):
+        with no_descriptors(), pytest.raises(AnchorsError, match="Too many open files") as caught:
+            TrustAnchors.load(str(spec))
+        assert shortage(caught.value)
+    with pytest.raises(AnchorsError) as caught:
+        TrustAnchors.load(str(tmp_path / "missing.pem"))
+    assert not shortage(caught.value)
 
 
 def test_what_openssl_alone_cannot_read(pki):

@@ -4,9 +4,11 @@ import asyncio
 from types import SimpleNamespace
 
 import pytest
+from support.exhaustion import no_descriptors
 
 from gatepost.mail.outbound.failure import REVOCATION_UNKNOWN
 from gatepost.net.anchors import TrustAnchors
+from gatepost.net.shortage import shortage
 from gatepost.node.lifecycle import Parts
 from gatepost.node.lookups import LookupServices
 from gatepost.policy.connectors.addresses import AddressPolicy
@@ -119,7 +121,11 @@ def test_policies_are_refreshed_once_at_a_time_and_by_anchors_that_can_be_read(h
         assert await first == ()
         lookups._refresh_policies()
         assert lookups._refreshing is not first
+        with no_descriptors(), pytest.raises(OSError, match="Too many open files") as short:
+            lookups.policy_hosts._tls()
+        assert shortage(short.value)
         before = lookups.policy_hosts._tls()
+        assert before.cert_store_stats()["x509_ca"] == 1
         assert lookups.policy_hosts._tls() is before
         home.anchors.unlink()
         parts.reload()

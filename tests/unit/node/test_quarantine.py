@@ -76,6 +76,7 @@ class World:
         self.expired: list[float] = []
         self.rows: list[Any] = []
         self.failing = False
+        self.trusted = True
         self.kept: dict[str, bytes] = {}
         self.accepted: list[tuple[Message, list[Delivery], bytes]] = []
         self.lease = SimpleNamespace(held=True)
@@ -94,7 +95,15 @@ class World:
         opened: Any = lambda keep: FakeQuarantine(keep, self)  # noqa: E731 - a call-back
         lease: Any = self.lease
         return QuarantineKeeping(
-            opened, resources, mail, "mx.gate.example", digest_hour=6, zone=UTC, lease=lease, clock=lambda: self.now
+            opened,
+            resources,
+            mail,
+            "mx.gate.example",
+            digest_hour=6,
+            zone=UTC,
+            lease=lease,
+            clock=lambda: self.now,
+            is_trusted=lambda: self.trusted,
         )
 
     def round(self) -> None:
@@ -134,6 +143,12 @@ def test_what_is_over_goes_and_the_trace_tells_it(world: World) -> None:
     world.round()
     assert world.expired == [NOON]
     assert world.rows == ["a row"]
+
+
+def test_nothing_goes_by_a_clock_that_is_known_to_be_wrong(world: World) -> None:
+    world.trusted = False
+    world.round()
+    assert world.expired == []
 
 
 def test_a_store_that_is_away_is_logged_once_and_tried_again(world: World, caplog: pytest.LogCaptureFixture) -> None:

@@ -19,11 +19,18 @@ SENDING = {
 @pytest.mark.parametrize(
     ("sections", "names"),
     [
-        ({"trace": {"days": 0}}, ["alarms", "TLS reports of others", "the quarantine"]),
-        ({}, ["alarms", "TLS reports of others", "the quarantine", "retention of the trace"]),
+        ({"trace": {"days": 0}}, ["the clock", "alarms", "TLS reports of others", "the quarantine"]),
+        ({}, ["the clock", "alarms", "TLS reports of others", "the quarantine", "retention of the trace"]),
         (
             SENDING,
-            ["alarms", "TLS reports of others", "the quarantine", "retention of the trace", "TLS reports of ours"],
+            [
+                "the clock",
+                "alarms",
+                "TLS reports of others",
+                "the quarantine",
+                "retention of the trace",
+                "TLS reports of ours",
+            ],
         ),
     ],
     ids=["for ever", "usual", "sending"],

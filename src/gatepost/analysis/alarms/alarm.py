@@ -46,6 +46,7 @@ class Kind(StrEnum):
     QUARANTINE_FULL = "quarantine-full"
     SENDING_LIMIT = "sending-limit"
     OVERLOAD = "overload"
+    CLOCK_JUMPED = "clock-jumped"
 
     @property
     def of_mail(self) -> bool:
@@ -85,6 +86,7 @@ _OF_MAIL: Final = frozenset(
         Kind.QUARANTINE_FULL,
         Kind.SENDING_LIMIT,
         Kind.OVERLOAD,
+        Kind.CLOCK_JUMPED,
     }
 )
 

@@ -17,6 +17,7 @@ from gatepost.mail.model.worker_load import NORMAL, WorkerLoad
 from gatepost.protocols.message.header_text import shown_text
 from gatepost.quantity import quantity
 from gatepost.texts import last_argument, own
+from gatepost.times import second_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -62,7 +63,8 @@ class MailFacts(msgspec.Struct, frozen=True):
 
     oldest: seconds for which the oldest message has waited, held ones excepted; 0.0 if none waits. destination: of that
     message. breached: limits of today. tls: by policy domain. resolver: why no nameserver answers, "" if one does.
-    quarantines: how full the quarantine of an organization is, 1.0 for full. loads: of each worker.
+    quarantines: how full the quarantine of an organization is, 1.0 for full. loads: of each worker. ahead: seconds that
+    the clock was put ahead, 0.0 if it was not.
     """
 
     failing: tuple[FailingPartner, ...] = ()
@@ -75,6 +77,7 @@ class MailFacts(msgspec.Struct, frozen=True):
     quarantines: Mapping[str, float] | None = msgspec.field(default_factory=dict)
     breached: tuple[LimitBreach, ...] | None = ()
     loads: tuple[WorkerLoad, ...] = ()
+    ahead: float = 0.0
 
 
 class MailLimits(msgspec.Struct, frozen=True):
@@ -101,7 +104,7 @@ def judge_mail(facts: MailFacts, limits: MailLimits, *, now: float) -> tuple[Ala
         *_breaches(facts),
     ]
     alarms += [*_age(facts, limits), *_rising(facts, limits)]
-    alarms += [*_resolver(facts), *_quarantines(facts), *_overload(facts, now)]
+    alarms += [*_resolver(facts), *_quarantines(facts), *_overload(facts, now), *_clock(facts, now)]
     order = tuple(Severity)
     return tuple(sorted(alarms, key=lambda alarm: (-order.index(alarm.severity), alarm.key)))
 
@@ -126,6 +129,21 @@ def _overload(facts: MailFacts, now: float) -> Iterator[Alarm]:
         "See which limits were reached, and by whom; if it is usual mail, give the machine more, or raise [rates]:",
         "gatepost status",
         "gatepost trace search --event REFUSE",
+    )
+
+
+def _clock(facts: MailFacts, now: float) -> Iterator[Alarm]:
+    if not facts.ahead:
+        return
+    yield _alarm(
+        Kind.CLOCK_JUMPED,
+        Severity.ERROR,
+        "",
+        "the clock was put ahead, and nothing expires for a day",
+        f"By what the gateway saw before, it should be about {second_text(now - facts.ahead)}. For a day no mail is "
+        "returned for its age and none in quarantine is deleted; then both happen by the clock as it is.",
+        "Put the clock right. If it is right now, or the gateway was off for so long, nothing needs to be done:",
+        "timedatectl",
     )
 
 

@@ -40,7 +40,7 @@ NO_DNS = (
     "servers of that domain are down, and its administrators must act. Nothing else is known of the host yet."
 )
 POLICY_UNKNOWN = (
-    "Here: the gateway fetches too many MTA-STS policies just now, and mail to the domain waits. Try again in a minute."
+    "Here: the gateway cannot fetch another MTA-STS policy now, and mail to the domain waits. Try again in a minute."
 )
 CLASSICAL_ONLY = (
     "Mail is delivered with classical key exchange all the same. They must update what drops a ClientHello of more "

@@ -126,11 +126,12 @@ ROUTES: Final[tuple[ReplyEntry, ...]] = (
     ),
     entry(
         "450 4.4.5",
-        "Too many MTA-STS policies are being fetched",
-        cause="The gateway knows no policy of the domain and had no time to fetch one: many other policy hosts do not "
-        "answer. Without the policy the mail must not leave.",
+        "The MTA-STS policy cannot be fetched now",
+        cause="The gateway knows no policy of the domain and could not fetch one: many other policy hosts do not "
+        "answer, or it had no file descriptor or memory left (the queue says so). Without the policy the mail must not "
+        "leave.",
         cure=f"{_AGAIN} If it lasts, let this machine reach other hosts over HTTPS (port 443), or stop the mail to "
-        "many domains whose policy hosts do not answer.",
+        "many domains whose policy hosts do not answer. For file descriptors, raise `LimitNOFILE` of the service.",
     ),
     entry(
         "450 4.4.4",

@@ -20,6 +20,7 @@ from gatepost.net.anchors import AnchorsError, TrustAnchors
 from gatepost.net.lookups.clamd import ask_clamd
 from gatepost.net.lookups.http import HttpClient, https_context
 from gatepost.net.lookups.rspamd import ask_rspamd
+from gatepost.net.shortage import shortage
 from gatepost.policy.connectors.addresses import PUBLIC_ADDRESSES
 from gatepost.policy.connectors.hook_index import scanner_of
 from gatepost.policy.connectors.values import HookType
@@ -113,7 +114,8 @@ class ContentHooks:
             finding = await self._within(scanner, asked, message)
         except UnusableAnswer as failure:
             self._tell(scanner, asked, str(failure))
-            return ScanResult(asked, failure=str(failure)[:300], milliseconds=self._since(begun))
+            took = self._since(begun)
+            return ScanResult(asked, failure=str(failure)[:300], milliseconds=took, ours=shortage(failure) is not None)
         self._tell(scanner, asked, "")
         return ScanResult(asked, finding, milliseconds=self._since(begun))
 

@@ -19,6 +19,7 @@ from gatepost.net import chain
 from gatepost.net.anchors import AnchorsError, TrustAnchors
 from gatepost.net.engine import ClientContext, client_context
 from gatepost.net.identity import IdentityError, ServerIdentity
+from gatepost.net.shortage import shortage
 from gatepost.policy.connectors.client_certificate import ClientCertificate
 from gatepost.policy.connectors.values import RevocationCheck
 from gatepost.policy.decisions.requirement import Authenticated, offered
@@ -123,13 +124,19 @@ class ClientContexts:
 
         Raises HopFailed if the requirement needs anchors that cannot be read.
         """
-        trusted = self._trust(anchors or self._anchors)
+        trusted = self._trusted(anchors or self._anchors)
         if isinstance(trusted, AnchorsError):
             if not required_anchors(requirement):
                 return None
             sources = ", ".join(map(str, requirement.sources))
             raise HopFailed(local_fault(f"the trust anchors of {sources} cannot be read: {trusted}"))
         return chain.judge(facts.peer_chain, trusted, now=self._clock(), purpose="server")
+
+    def _trusted(self, name: str) -> TrustAnchors | AnchorsError:
+        try:
+            return self._trust(name)
+        except AnchorsError as short:
+            return short
 
     @property
     def clock(self) -> Callable[[], float]:
@@ -195,9 +202,14 @@ def _make_context(
 
 
 def _load_anchors(load: Callable[[str], TrustAnchors], spec: str) -> TrustAnchors | AnchorsError:
-    """The failure is a value too, so that it is kept, and logged once rather than for each connection."""
+    """The failure is a value too, so that it is kept, and logged once rather than for each connection.
+
+    Raises AnchorsError for what passes by itself (`net.shortage`), and is not kept.
+    """
     try:
         return load(spec)
     except AnchorsError as error:
         _log.error("trust anchors: %s", error)
+        if shortage(error):
+            raise
         return error

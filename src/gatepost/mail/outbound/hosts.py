@@ -45,7 +45,7 @@ _log = logging.getLogger(__name__)
 
 _LOOPS_BACK = Reply(554, "5.4.6", ("Mail for the domain loops back to us",))
 _BAD_DOMAIN = Reply(550, "5.1.2", ("The domain cannot be looked up",))
-_TOO_MANY_POLICIES = Reply(450, "4.4.5", ("Too many MTA-STS policies are being fetched",))
+_POLICY_UNKNOWN = Reply(450, "4.4.5", ("The MTA-STS policy cannot be fetched now",))
 _NO_HOSTS = {
     MailHostsKind.NO_DOMAIN: Reply(550, "5.1.2", ("The domain does not exist",)),
     MailHostsKind.NULL: Reply(556, "5.1.10", ("The domain does not accept mail (null MX)",)),
@@ -137,7 +137,7 @@ async def _by_domain(services: DeliveryServices, route: MxRoute, attempt: Delive
     try:
         return await by_mail_hosts(services, route, attempt.message, mail_hosts, sessions)
     except PolicyUnknown as unknown:  # no failure of the destination, nor one to report to it
-        attempt.decide_all(_TOO_MANY_POLICIES, {"detail": unknown.detail})
+        attempt.decide_all(_POLICY_UNKNOWN, {"detail": unknown.detail})
         return None
 
 

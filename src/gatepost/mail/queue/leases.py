@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -40,6 +41,8 @@ _HASTY = 5.0  # seconds between that
 _SATED = 60.0  # seconds after which a destination with enough mail in memory is checked again; a safety net
 _UNKNOWN = LaneKey("")  # of destinations whose next hop has to be looked up
 _TOGETHER = 16  # of these that are leased at once: each has little, and there may be thousands
+_GATHERED = 0.25  # seconds for which leases of one next hop are gathered, so that one message's share transactions
+_SLACK = 0.05  # seconds by which what was deferred together may be due one after the other
 
 
 class Leases:
@@ -160,7 +163,8 @@ class Leases:
         """Check what is due at `at`, or sooner."""
         if self._alarm is not None:
             self._alarm.cancel()
-        wait = min(max(at - self._clock(), 0.0), LOOK)
+        ahead = at - self._clock()
+        wait = min(ahead + _SLACK if ahead > 0 else 0.0, LOOK)
         self._alarm = asyncio.get_running_loop().call_later(wait, self.look)
 
     async def _refresh(self) -> None:
@@ -202,13 +206,20 @@ class Leases:
         return not (self._stopped or self._resting) and self._waiting.window.room_at_next_hop(hop.size) > 0
 
     async def _lease_by_turns(self, hop: HopQueue) -> None:
+        gathered: dict[str, list[Delivery]] = {}
+        until = time.monotonic() + _GATHERED
         try:
             while hop.hungry and self._may_lease(hop) and not hop.gate.closed(self._clock()):
                 await self.pace.turn()
                 if not self._may_lease(hop):
                     break
-                self.pace.took(await self._lease_next(hop))
+                # What is gathered is not counted yet where it will wait: so no destination gets a second lease.
+                if time.monotonic() > until or next(iter(hop.hungry)) in gathered:
+                    self._offer_all(gathered)
+                    until = time.monotonic() + _GATHERED
+                self.pace.took(await self._lease_next(hop, gathered))
         finally:
+            self._offer_all(gathered)
             hop.leasing = False
         now = self._clock()
         if hop.gate.closed(now):
@@ -217,17 +228,24 @@ class Leases:
             self._wait_for_room(hop)
         self._waiting.forget_if_idle(hop)
 
-    async def _lease_next(self, hop: HopQueue) -> int:
+    def _offer_all(self, gathered: dict[str, list[Delivery]]) -> None:
+        deliveries = [delivery for some in gathered.values() for delivery in some]
+        gathered.clear()
+        self._waiting.window.waiting -= len(deliveries)
+        for delivery in deliveries:
+            self._offer(delivery)
+
+    async def _lease_next(self, hop: HopQueue, gathered: dict[str, list[Delivery]]) -> int:
         """Lease for the destination whose turn it is, or for several whose next hop is not known; returns how many."""
         some = list(islice(hop.hungry.items(), _TOGETHER if hop.name == _UNKNOWN.next_hop else 1))
         for destination, _ in some:
             del hop.hungry[destination]
         if len(some) == 1:
-            return await self._lease(hop, *some[0])
-        return sum(await asyncio.gather(*[self._lease(hop, *lease) for lease in some]))
+            return await self._lease(hop, *some[0], gathered)
+        return sum(await asyncio.gather(*[self._lease(hop, *lease, gathered) for lease in some]))
 
-    async def _lease(self, hop: HopQueue, destination: str, terms: str) -> int:
-        """Make due deliveries of a destination ready; returns how many."""
+    async def _lease(self, hop: HopQueue, destination: str, terms: str, gathered: dict[str, list[Delivery]]) -> int:
+        """Gather due deliveries of a destination; returns how many."""
         backlog, window = hop.backlogs.get((destination, terms)), self._waiting.window
         ready = len(backlog.ready) if backlog is not None else 0
         enough = self._enough(hop, backlog)
@@ -241,8 +259,8 @@ class Leases:
             deliveries = await self._store.lease(destination, room, self._clock())
         finally:
             window.waiting -= room
-        for delivery in deliveries:
-            self._offer(delivery)
+        gathered.setdefault(destination, []).extend(deliveries)
+        window.waiting += len(deliveries)
         if len(deliveries) == room:
             hop.hungry[destination] = terms
         elif not self._stopped:  # if it gave nothing though something is due, it is full or busy just now

@@ -49,7 +49,7 @@ def decide_retry(
 ) -> RetryDecision:
     """Conclude an attempt that is over; `delivery.attempts` counts it already. jitter: see `Schedule.next_attempt`."""
     outcome = _complete(delivery, outcome)
-    expires_at = schedule.expires_at(delivery.message.received, delivery.expires_at)
+    expires_at = schedule.expires_at(delivery.message.received, delivery.expires_at, now)
     if now >= expires_at:
         outcome = replace(outcome, results=[_expired(result) for result in outcome.results])
     elif delivery.returned is not None:

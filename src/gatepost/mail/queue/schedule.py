@@ -5,7 +5,12 @@ Defaults are Exchange Online's: 15 min, 15 min, then hourly for 24 h; a delay no
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import msgspec
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _FIRST_GATE = 10.0
 _JITTER = 0.1
@@ -15,12 +20,14 @@ class Schedule(msgspec.Struct, frozen=True):
     """All in seconds.
 
     retry: waits between attempts, the last repeats. delay_notice: age at which senders get a notice, 0 for never.
-    expiration: age at which a delivery is given up that says nothing of its own.
+    expiration: age at which a delivery is given up that says nothing of its own. is_trusted: whether ages are real;
+    else nothing is given up for its age, and no sender hears of a delay.
     """
 
     retry: tuple[float, ...] = (900.0, 900.0, 3600.0)
     delay_notice: float = 14400.0
     expiration: float = 86400.0
+    is_trusted: Callable[[], bool] = lambda: True
 
     def next_attempt(self, attempts: int, now: float, expires_at: float, jitter: float) -> float:
         """The time of the next attempt after `attempts` attempts (at least 1).
@@ -41,9 +48,13 @@ class Schedule(msgspec.Struct, frozen=True):
         notice = received + self.delay_notice
         return min(notice, max(expires_at, now)) if self.delay_notice and notice > now else max(expires_at, now)
 
-    def expires_at(self, received: float, own: float) -> float:
-        """The time at which a delivery expires. own: its own limit in seconds, 0 if it has none."""
-        return own or received + self.expiration
+    def expires_at(self, received: float, own: float, now: float) -> float:
+        """The time at which a delivery expires, after another attempt where `now` is not to be trusted.
+
+        own: its own limit in seconds since 1970, 0 if it has none.
+        """
+        expires_at = own or received + self.expiration
+        return expires_at if expires_at > now or self.is_trusted() else now + self.longest
 
     def gate(self, failures: int) -> float:
         """Seconds of back-off for a destination after `failures` attempts in a row that no host answered (1 or more).
@@ -54,4 +65,4 @@ class Schedule(msgspec.Struct, frozen=True):
 
     def delay_due(self, received: float, now: float) -> bool:
         """Whether a delay notice is due."""
-        return bool(self.delay_notice) and now - received >= self.delay_notice
+        return bool(self.delay_notice) and now - received >= self.delay_notice and self.is_trusted()

@@ -40,6 +40,7 @@ from gatepost.policy.connectors.verification import pend, top_level
 from gatepost.quantity import quantity
 from gatepost.store.changes import ConfigConflict
 from gatepost.store.storage import Storage
+from gatepost.times import day_text
 from gatepost.values import replace
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ if TYPE_CHECKING:
     from gatepost.manage.use_cases.gateway import Gateway
     from gatepost.policy.connectors.prefix_limits import PrefixLimits
     from gatepost.policy.connectors.records import Organization
-    from gatepost.store.changes import ConfigStore
+    from gatepost.store.changes import Change, ConfigStore
 
 
 NOTHING = "nothing was changed"
@@ -101,7 +102,8 @@ class Edit:
     organizations: those that it changed. path: of the resource, as errors name it; errors are told without it. names:
     by which warnings that concern it can be known. needed: for a removal, the sentence that what needs the resource is
     listed under. content: what is kept beside it, as `ConfigStore.apply` takes it. proven: accepted domains whose TXT
-    record was just seen (`domain_verification`).
+    record was just seen (`domain_verification`). restores: organizations that are new were there before, and are the
+    same ones.
     """
 
     organizations: Sequence[str]
@@ -111,6 +113,7 @@ class Edit:
     needed: str = ""
     content: dict[str, bytes] = field(default_factory=dict)
     proven: tuple[str, ...] = ()
+    restores: bool = False
 
 
 type Step = Callable[[Resources, dict[str, Any]], Edit]
@@ -136,6 +139,7 @@ def change(
             made = _prepare(known, principal, step, gateway.settings.limits.prefixes())
             _check_files(gateway, made)
             _check_mailboxes(gateway, made)
+            _check_names(store, made)
             changes = differences(stored, made.wanted)
             lacking = _missing_keys(store, made)
             pending = [] if options.dry_run else list(_pending(store, principal, made))
@@ -284,6 +288,24 @@ def _check_mailboxes(gateway: Gateway, prepared: _PreparedChange) -> None:
     if Storage.of(settings).is_shared and not settings.store.shared_mailboxes:
         changed = filter(None, map(prepared.after.organization, prepared.edit.organizations))
         _refuse(prepared.edit, maildir_errors(changed))
+
+
+def _check_names(store: ConfigStore, prepared: _PreparedChange) -> None:
+    """Refuse the name of an organization that was removed: all that is kept of that one would be shown to this one."""
+    known = prepared.stored.document.get("organization", {})
+    new = [name for name, table in prepared.wanted["organization"].items() if table is not None and name not in known]
+    if prepared.edit.restores:
+        return
+    removed = [change for name in new for change in store.history("organization", name, limit=1)]
+    _refuse(prepared.edit, [FieldError(f"organization.{change.name}.name", _taken(change)) for change in removed])
+
+
+def _taken(removal: Change) -> str:
+    return (
+        f"was the name of an organization that was removed on {day_text(removal.at)}. Its trace, queue, evidence and "
+        "history are kept under that name, and another one would see them; choose another name. To bring it back, "
+        f"revert this organization to version {removal.version - 1} (`gatepost history revert`)"
+    )
 
 
 def _missing_keys(store: ConfigStore, prepared: _PreparedChange) -> list[str]:

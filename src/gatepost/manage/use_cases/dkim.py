@@ -293,7 +293,7 @@ def dkim_key(
 
 def with_dns_checks(gateway: Gateway, principal: Principal, rows: Sequence[SigningKeyRow]) -> list[SigningKeyRow]:
     """The same rows with what the DNS has of each now, and since when they are in their state."""
-    dns_checks = check_key_records(gateway, [(row.key.name, row.key.record) for row in rows])
+    dns_checks = check_key_records(gateway, principal, [(row.key.name, row.key.record) for row in rows])
     since = {
         (owner, name): at
         for owner in dict.fromkeys(row.organization for row in rows)
@@ -307,7 +307,9 @@ def with_dns_checks(gateway: Gateway, principal: Principal, rows: Sequence[Signi
     ]
 
 
-def check_key_records(gateway: Gateway, sought: Sequence[tuple[str, KeyRecord]]) -> list[RecordCheck]:
+def check_key_records(
+    gateway: Gateway, principal: Principal, sought: Sequence[tuple[str, KeyRecord]]
+) -> list[RecordCheck]:
     """Compare the DNS record at each name with the expected one.
 
     Raises Busy; Refusal (INPUT) if no resolver can be made.
@@ -320,7 +322,7 @@ def check_key_records(gateway: Gateway, sought: Sequence[tuple[str, KeyRecord]])
 
     if not sought:
         return []
-    with gateway.kept(DnsChecks).slot():
+    with gateway.kept(DnsChecks).slot(principal):
         return asyncio.run(ask())
 
 

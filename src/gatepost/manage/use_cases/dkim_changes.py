@@ -195,7 +195,7 @@ def rotate_dkim_keys(context: Context, request: RotateDkimKeys) -> UseCaseReply[
     parts = _next(visible(context.directory().resources, context.principal), request)
     _check_private(context.gateway, parts)
     if not force:
-        _check_records(context.gateway, parts)
+        _check_records(context, parts)
     options = options_of(context, request)
     note = "; ".join(filter(None, (options.note, f"forced: {force}" if force else "")))
 
@@ -335,8 +335,9 @@ def _check_private(gateway: Gateway, parts: Sequence[Part]) -> None:
                 raise Refusal(RefusalKind.CONFLICT, f"{error}; {NOTHING}") from error
 
 
-def _check_records(gateway: Gateway, parts: Sequence[Part]) -> None:
-    dns_checks = check_key_records(gateway, [(part.name, part.record.record) for part in parts])
+def _check_records(context: Context, parts: Sequence[Part]) -> None:
+    sought = [(part.name, part.record.record) for part in parts]
+    dns_checks = check_key_records(context.gateway, context.principal, sought)
     wrong = [
         (part, dns_check)
         for part, dns_check in zip(parts, dns_checks, strict=True)

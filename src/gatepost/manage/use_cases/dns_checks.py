@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from gatepost.analysis.checks.partner_report import Finding
+    from gatepost.manage.access.principal import Principal
     from gatepost.manage.use_cases.dns_publication import DnsPublication
     from gatepost.net.lookups.dns import Resolver
     from gatepost.settings.model import Settings
@@ -34,6 +35,7 @@ KEPT: Final = 900.0
 """Seconds for which a look is shown in lists."""
 _MOST: Final = 20_000
 _AT_A_TIME: Final = 4
+_OF_ONE: Final = 3  # tenant, or user of the gateway: one place stays for others
 _PATIENCE: Final = 30.0
 _BUSY: Final = "other DNS checks are still running; try again in a minute"
 _WEIGHT: Final = ("pass", "info", "unknown", "warn", "fail")
@@ -79,7 +81,7 @@ class DnsChecks:
         self._settings = settings
         self._known: dict[tuple[str, str], DnsCheck] = {}
         self._lock = Lock()
-        self._limit = ConcurrencyLimit(_AT_A_TIME, _AT_A_TIME, _BUSY)
+        self._limit = ConcurrencyLimit(_AT_A_TIME, _OF_ONE, _BUSY)
 
     def known(self, publication: DnsPublication) -> DnsCheck | None:
         """The last look, unless it is too old or what should be there has changed."""
@@ -88,9 +90,9 @@ class DnsChecks:
         fresh = dns_check is not None and time.time() - dns_check.at < KEPT and dns_check.zone == publication.zone
         return dns_check if fresh else None
 
-    def run(self, publication: DnsPublication) -> DnsCheck:
+    def run(self, publication: DnsPublication, principal: Principal) -> DnsCheck:
         """Look now. Raises Busy; Refusal (INPUT) if no resolver can be made."""
-        with self.slot():
+        with self.slot(principal):
             findings = _findings(self._settings, publication)
         dns_check = DnsCheck(time.time(), publication.zone, findings)
         with self._lock:
@@ -99,9 +101,9 @@ class DnsChecks:
             self._known[publication.organization, publication.domain] = dns_check
         return dns_check
 
-    def slot(self) -> AbstractContextManager[None]:
-        """For a look; waits for half a minute. Raises Busy if too many are under way."""
-        return self._limit.slot("", _PATIENCE)
+    def slot(self, principal: Principal) -> AbstractContextManager[None]:
+        """For a look; waits for half a minute. Raises Busy if too many are under way, in all or of one tenant."""
+        return self._limit.slot(principal.share_key, _PATIENCE)
 
 
 def check_record(dns_check: DnsCheck) -> PublicationCheck:

@@ -257,7 +257,7 @@ def _published(context: Context) -> Iterator[DoctorFinding]:
         if time.monotonic() > end:
             break
         publication = publication_of(context.gateway, context.principal, domain, organization, servers)
-        sections = (checks.known(publication) or checks.run(publication)).findings
+        sections = (checks.known(publication) or checks.run(publication, context.principal)).findings
         seen += 1
         for key, finding in ((key, finding) for key, some in sections.items() for finding in some):
             if finding.verdict in _MARKS:

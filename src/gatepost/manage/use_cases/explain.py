@@ -54,7 +54,7 @@ MAX_PEM = 1 << 17
 """Characters of a certificate with its intermediates."""
 
 _STRANGERS = ("203.0.113.1", "198.51.100.1", "192.0.2.1", "2001:db8::1", "100.64.0.1")
-_LIVE = ConcurrencyLimit(4, 4, "other looks at next hops are under way; ask again when one of them has ended")
+_LIVE = ConcurrencyLimit(4, 3, "other looks at next hops are under way; ask again when one of them has ended")
 _BEGIN = b"-----BEGIN CERTIFICATE-----"
 
 
@@ -257,11 +257,11 @@ def _explained(context: Context, request: ExplainMessage) -> ExplainResult:
 def explain(gateway: Gateway, principal: Principal, question: ExplainRequest) -> ExplainResult:
     """Raises Refusal: INPUT with an error for each field that is wrong, or if it concerns nobody whom they see.
 
-    Busy if it is live and too many others are under way.
+    Busy if it is live and too many others are under way, in all or of one tenant.
     """
     if not question.live:
         return _explain(gateway, principal, question)
-    with _LIVE.slot(""):
+    with _LIVE.slot(principal.share_key):
         return _explain(gateway, principal, question)
 
 

@@ -103,7 +103,7 @@ def get_publication(context: Context, request: GetPublication) -> DomainPublicat
 )
 def see_publication(context: Context, request: GetPublication) -> PublicationCheck:
     """Check the DNS records of an accepted domain now."""
-    return check_record(context.kept(DnsChecks).run(_publication(context, request)))
+    return check_record(context.kept(DnsChecks).run(_publication(context, request), context.principal))
 
 
 class ViewPublication(msgspec.Struct, kw_only=True):

@@ -70,7 +70,7 @@ def revert_resources(context: Context, request: RevertResources) -> UseCaseReply
             draft.pop(name, None)
             if table is not None:
                 draft[name] = table
-        return Edit(tuple(earlier))
+        return Edit(tuple(earlier), restores=True)
 
     outcome = change(context.gateway, context.principal, step, options_of(context, request), whole=True)
     undone = _undone(context, request, outcome.version)

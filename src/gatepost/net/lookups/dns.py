@@ -24,6 +24,7 @@ from gatepost.events.metrics.catalogue import DNS_LOOKUPS, DNS_SECONDS
 from gatepost.events.metrics.counts import Counts
 from gatepost.net.lookups.cache import Cache
 from gatepost.net.lookups.question import UNREAD, LookupFailed, name_text, question_text
+from gatepost.net.shortage import shortage
 from gatepost.net.tasks import spawn
 
 if TYPE_CHECKING:
@@ -162,7 +163,8 @@ class Resolver:
         dns_answer = await asyncio.shield(task)
         if isinstance(dns_answer, LookupFailed):
             # A copy for each that waits: a raised exception collects the traceback of its raiser.
-            raise LookupFailed(dns_answer.detail, temporary=dns_answer.temporary, bogus=dns_answer.bogus)
+            failed = LookupFailed(dns_answer.detail, temporary=dns_answer.temporary, bogus=dns_answer.bogus)
+            raise failed from shortage(dns_answer)
         return dns_answer
 
     def _begin(self, question: Question, rdtype: str, *, stranger: bool) -> asyncio.Task[DnsAnswer | LookupFailed]:

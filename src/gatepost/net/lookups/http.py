@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from gatepost.net.lookups.question import LookupFailed
+from gatepost.net.shortage import exhaustion, shortage
 from gatepost.policy.connectors.addresses import PUBLIC_ADDRESSES
 
 if TYPE_CHECKING:
@@ -41,7 +42,8 @@ class HttpFailed(Exception):  # noqa: N818 - not an error of the program: it is 
     untrusted: it is the server's certificate that cannot be trusted, or that bears another name. forbidden: nothing was
     sent, since the address is not of the public internet (`HttpRequest.private`). status: of the answer, 0 if it was
     200 or if there was none. retry_after: seconds that the server asks to wait (RFC 9110 section 10.2.3), 0 if it names
-    none; of a date nothing is read.
+    none; of a date nothing is read. Its cause is a shortage (`net.shortage`) if this machine had no socket or memory
+    left for it, which says nothing of the server.
     """
 
     def __init__(
@@ -132,16 +134,22 @@ class HttpClient:
 
     async def fetch(self, request: HttpRequest) -> HttpResponse:
         """The answer to one request. Raises HttpFailed."""
-        if self._ask is None:
-            # Mail waits for the library neither at the start nor, since a thread loads it, at the first request.
-            module = await asyncio.to_thread(import_module, "gatepost.net.lookups.http_exchange")
-            self._ask = module.ask
         try:
+            ask = self._ask or await self._loaded()
             async with asyncio.timeout(request.timeout):
-                return await self._ask(request, self._resolver, self._tenants, self._tls)
+                return await ask(request, self._resolver, self._tenants, self._tls)
         except TimeoutError as failure:
             detail = f"{shown(request.url)}: no whole answer within {request.timeout:g} s"
             raise HttpFailed(detail, temporary=True) from failure
+        except OSError as failure:  # of this machine: the library, or the roots, cannot be read
+            raise HttpFailed(f"{shown(request.url)}: {failure}", temporary=True) from failure
+
+    async def _loaded(self) -> _Ask:
+        """Mail waits for the library neither at the start nor, since a thread loads it, at the first request."""
+        module = await asyncio.to_thread(import_module, "gatepost.net.lookups.http_exchange")
+        ask: _Ask = module.ask
+        self._ask = ask
+        return ask
 
     def renew(self) -> None:
         """Make what checks certificates anew, at the next request."""
@@ -161,13 +169,16 @@ def shown(text: str) -> str:
 def https_context(anchors: TrustAnchors | None = None) -> ssl.SSLContext:
     """Checks the chain and the name of https servers. anchors: which chains end well; None: the system's.
 
-    Only subjectAltName is a name, as RFC 8461 section 3.3 has it (RFC 9525 for all others).
+    Only subjectAltName is a name, as RFC 8461 section 3.3 has it (RFC 9525 for all others). Raises OSError if no file
+    can be opened now: what lacks the system's anchors would distrust every server, and be kept.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.hostname_checks_common_name = False
     if anchors is None:
-        context.load_default_certs()
+        context.load_default_certs()  # which is silent about a file that it cannot open
+        if (short := exhaustion()) is not None:
+            raise short
     else:
         context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # an anchor need not be a root, as in `net.anchors`
         context.load_verify_locations(cadata=anchors.der)
@@ -192,7 +203,7 @@ async def host_addresses(resolver: Resolver, host: str) -> Sequence[str]:
             failed = answer
         else:
             result += [record.to_text() for record in answer.records]
-    if failed is not None and not result:
+    if failed is not None and (not result or shortage(failed)):
         raise failed
     return result
 

@@ -13,6 +13,7 @@ import httpcore2
 
 from gatepost.net.lookups.http import MAX_URL, HttpFailed, HttpResponse, host_addresses, shown
 from gatepost.net.lookups.question import LookupFailed
+from gatepost.net.shortage import shortage
 from gatepost.policy.connectors.addresses import is_public, not_allowed
 
 if TYPE_CHECKING:
@@ -220,8 +221,11 @@ class _Backend(httpcore2.AsyncNetworkBackend):
                 stream = await self._sockets.connect_tcp(address, port, timeout, local_address, socket_options)
                 return _Bounded(stream, 2 * self._request.limit + _MAX_FRAME)
             except (httpcore2.ConnectError, httpcore2.ConnectTimeout) as failure:
-                said = str(failure) or "no connection in time"
+                short = shortage(failure)
+                said = str(short or failure) or "no connection in time"
                 problem = HttpFailed(f"{address} port {port}: {said}", temporary=True)
+                if short is not None:
+                    raise problem from short
         raise problem
 
     def _barred(self, host: str, address: str) -> str:

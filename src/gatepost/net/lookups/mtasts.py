@@ -19,6 +19,7 @@ from gatepost.net.lookups.cache import Cache
 from gatepost.net.lookups.http import HttpFailed, HttpRequest
 from gatepost.net.lookups.mtasts_cache import CachedPolicy, PolicyFolder
 from gatepost.net.lookups.question import LookupFailed
+from gatepost.net.shortage import shortage
 from gatepost.net.tasks import Shared
 from gatepost.protocols.dns.text_record import RecordError
 from gatepost.protocols.mtasts.policy import MAX_BYTES, PolicyError, StsMode, StsPolicy, parse_policy
@@ -67,8 +68,9 @@ class _Queries(Protocol):
 class StsFailure(msgspec.Struct, frozen=True):
     """The reason why there is no policy, or no newer one.
 
-    detail: for us, never on the wire. ours: this gateway had no time for the fetch, which says nothing of the domain:
-    whether it has a policy is not known, so without one at hand its mail must wait (`StsState.is_unknown`).
+    detail: for us, never on the wire. ours: this gateway had no time for the fetch, or no socket, file or memory, which
+    says nothing of the domain: whether it has a policy is not known, so without one at hand its mail must wait
+    (`StsState.is_unknown`).
     """
 
     result_type: ResultType
@@ -101,7 +103,7 @@ class StsState(msgspec.Struct, frozen=True):
 
     @property
     def is_unknown(self) -> bool:
-        """Whether there may be a policy that this gateway had no time to fetch: no mail may go without it."""
+        """Whether there may be a policy that this gateway could not fetch by its own fault: no mail goes without it."""
         return self.policy is None and self.failure is not None and self.failure.ours
 
 
@@ -197,7 +199,11 @@ class StsPolicies:
 
     async def _look(self, name: str, now: float, *, recheck: bool) -> StsState:
         record = await self._record(name, fresh=recheck)
-        held = await self._at_hand(name, record, now)
+        try:
+            held = await self._at_hand(name, record, now)
+        except OSError as short:
+            detail = f"the policies that are kept cannot be read: {short.strerror}"
+            return StsState(name, failure=StsFailure(ResultType.STS_POLICY_FETCH_ERROR, detail, ours=True))
         failure = record if isinstance(record, StsFailure) else None
         origin: Literal["fetched", "cache"] = "cache"
         if isinstance(record, StsRecord) and (held is None or held.id != record.id):
@@ -229,10 +235,18 @@ class StsPolicies:
         return _failure(parsed) if isinstance(parsed, RecordError) else parsed
 
     async def _at_hand(self, name: str, record: StsRecord | StsFailure | None, now: float) -> CachedPolicy | None:
-        """The unexpired policy that memory or disk has: another worker may have fetched a newer one."""
+        """The unexpired policy that memory or disk has: another worker may have fetched a newer one.
+
+        Raises OSError if this machine lacks what it takes to know whether the disk has one.
+        """
         held = self._memory.get(name)
         if held is None or not held.holds(now) or (isinstance(record, StsRecord) and held.id != record.id):
-            kept = await asyncio.to_thread(self._folder.read, name)
+            try:
+                kept = await asyncio.to_thread(self._folder.read, name)
+            except OSError:
+                if held is None or not held.holds(now):
+                    raise
+                kept = None
             if kept is not None and (held is None or kept.fetched > held.fetched):
                 held = kept
                 self._keep(held, now)
@@ -380,7 +394,8 @@ def _failure(found: LookupFailed | RecordError | HttpFailed | PolicyError) -> St
             kind = ResultType.STS_WEBPKI_INVALID
         case HttpFailed() | LookupFailed():
             kind = ResultType.STS_POLICY_FETCH_ERROR
-    return StsFailure(kind, found.detail[:_MAX_DETAIL])
+    ours = isinstance(found, Exception) and shortage(found) is not None
+    return StsFailure(kind, found.detail[:_MAX_DETAIL], ours)
 
 
 def _cost(policy: StsPolicy | None) -> int:

@@ -16,6 +16,7 @@ import msgspec
 
 from gatepost.decoding import from_json
 from gatepost.net.lookups.cache_folder import make_room, replace_file
+from gatepost.net.shortage import shortage
 from gatepost.protocols.mtasts.policy import MAX_BYTES, PolicyError, StsPolicy, parse_policy
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ class PolicyFolder:
         self._writes = 0
 
     def read(self, domain: str) -> CachedPolicy | None:
-        """The cached policy of `domain`, expired or not."""
+        """The cached policy of `domain`, expired or not. Raises OSError for a shortage (`net.shortage`)."""
         path = self._file(domain)
         policy = None if path is None else _read(path)
         return policy if policy is not None and policy.domain == domain else None
@@ -106,7 +107,10 @@ class PolicyFolder:
         """All that is kept and can be read, expired or not."""
         paths = [] if self._path is None else sorted(self._path.glob(f"*{_SUFFIX}"))
         for path in paths[: 2 * _FILES]:
-            policy = _read(path)
+            try:
+                policy = _read(path)
+            except OSError:  # the next call may read them
+                return
             if policy is not None and self._file(policy.domain) == path:
                 yield policy
 
@@ -131,7 +135,11 @@ def _read(path: Path) -> CachedPolicy | None:
         if len(content) > _FILE_BYTES:
             return None
         kept = from_json(content, _File)
-    except (OSError, msgspec.MsgspecError, UnicodeDecodeError):
+    except OSError as failure:
+        if shortage(failure):
+            raise
+        return None
+    except (msgspec.MsgspecError, UnicodeDecodeError):
         return None
     policy = parse_policy(kept.policy.encode("utf-8", "replace"))
     if isinstance(policy, PolicyError):

@@ -15,6 +15,7 @@ import dns.rcode
 
 from gatepost.net.lookups.nameserver import Nameserver, NameserverFailed
 from gatepost.net.lookups.question import DnsResponse, LookupFailed, Question, question_text
+from gatepost.net.shortage import shortage
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
@@ -87,6 +88,7 @@ class Nameservers:
     async def ask(self, question: Question) -> DnsResponse:
         """The first complete answer. Raises LookupFailed with the last reason of each nameserver."""
         reasons: dict[Nameserver, str] = {}
+        short: NameserverFailed | None = None
         refused: dict[Nameserver, bool] = {}  # those that answered SERVFAIL; whether they said that it is bogus
         for _ in range(self._attempts):
             for nameserver in self._asked:
@@ -94,6 +96,7 @@ class Nameservers:
                     message = await nameserver.ask(_query(question), self._timeout)
                 except NameserverFailed as failure:
                     reasons[nameserver] = str(failure)
+                    short = short or (failure if shortage(failure) else None)
                     continue
                 if message.rcode() in {dns.rcode.NOERROR, dns.rcode.NXDOMAIN}:
                     return DnsResponse(message, nameserver.trusted and bool(message.flags & dns.flags.AD))
@@ -103,7 +106,7 @@ class Nameservers:
                     refused[nameserver] = bogus
         bogus = any(refused.values()) or await self._bogus(question, refused)
         fault = "; DNSSEC validation fails: the answer is forged or badly signed" if bogus else ""
-        raise LookupFailed(f"{question_text(question)}: {'; '.join(reasons.values())}{fault}", bogus=bogus)
+        raise LookupFailed(f"{question_text(question)}: {'; '.join(reasons.values())}{fault}", bogus=bogus) from short
 
     async def close(self) -> None:
         """Nothing is held between questions."""

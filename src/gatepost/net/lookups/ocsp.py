@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from gatepost.net.lookups.cache import Cache
 from gatepost.net.lookups.http import HttpFailed, HttpRequest, bounded
 from gatepost.net.revocation import MAX_RESPONSE_BYTES, RevocationError, RevocationStatus, ocsp_request, read_response
+from gatepost.net.shortage import shortage
 from gatepost.net.tasks import Shared
 
 if TYPE_CHECKING:
@@ -67,7 +68,8 @@ class Responders:
             try:
                 return await self._fetch(url, certificate, issuer, now, reach)
             except HttpFailed as failed:
-                self._failed.put((url, reach), failed.detail, _RETRY_SECONDS, 1)
+                if not shortage(failed):
+                    self._failed.put((url, reach), failed.detail, _RETRY_SECONDS, 1)
                 return RevocationError(failed.detail)
             except RevocationError as failed:
                 self._failed.put(key, f"{url}: {failed}", _RETRY_SECONDS, 1)

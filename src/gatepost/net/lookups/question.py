@@ -32,7 +32,8 @@ class LookupFailed(Exception):  # noqa: N818 - not an error of the program: it i
     """The question could not be answered.
 
     temporary: a later try may succeed. detail: for us, never on the wire. bogus: there is an answer, but DNSSEC says
-    that it is forged or badly signed; that is no "no record" (RFC 4035 section 5.5).
+    that it is forged or badly signed; that is no "no record" (RFC 4035 section 5.5). Its cause is a shortage
+    (`net.shortage`) if no nameserver was asked for want of a socket.
     """
 
     def __init__(self, detail: str, *, temporary: bool = True, bogus: bool = False) -> None:

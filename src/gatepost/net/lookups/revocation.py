@@ -21,6 +21,7 @@ from gatepost.net.lookups.authority_origin import AuthorityOrigin
 from gatepost.net.lookups.ocsp import Responders
 from gatepost.net.lookups.revocation_lists import RevocationLists
 from gatepost.net.revocation import RevocationError, RevocationStatus, RevocationUrls, published, read_response
+from gatepost.net.shortage import shortage
 from gatepost.policy.connectors.addresses import PUBLIC_ADDRESSES
 from gatepost.protocols.tls.facts import Revocation
 from gatepost.times import second_text
@@ -121,7 +122,10 @@ class RevocationChecker:
         Not for one that the whole world trusts, nor for one that a tenant may have made itself.
         """
         if self._system is None:
-            self._system = await asyncio.to_thread(_system_anchors)  # a hundred milliseconds, once
+            try:
+                self._system = await asyncio.to_thread(_system_anchors)  # a hundred milliseconds, once
+            except AnchorsError:  # which those are is not known now
+                return PUBLIC_ADDRESSES
         if anchor in self._system:
             return PUBLIC_ADDRESSES
         return self._tenants if self.origin.is_tenants(anchor) else None
@@ -184,9 +188,12 @@ def _links(path: tuple[bytes, ...]) -> tuple[_Link, ...]:
 
 
 def _system_anchors() -> TrustAnchors | frozenset[bytes]:
+    """The anchors that this machine has. Raises AnchorsError if they cannot be read at this moment (`net.shortage`)."""
     try:
         return TrustAnchors.load(SYSTEM)
-    except AnchorsError:
+    except AnchorsError as failure:
+        if shortage(failure):
+            raise
         return frozenset()
 
 

@@ -18,6 +18,7 @@ from gatepost.net.lookups.cache import Cache
 from gatepost.net.lookups.cache_folder import make_room, replace_file
 from gatepost.net.lookups.http import HttpFailed, HttpRequest, bounded
 from gatepost.net.revocation import MAX_LIST_BYTES, RevocationError, RevocationList, read_list
+from gatepost.net.shortage import shortage
 from gatepost.net.tasks import Shared
 
 if TYPE_CHECKING:
@@ -30,7 +31,8 @@ if TYPE_CHECKING:
     from gatepost.policy.connectors.addresses import AddressPolicy
 
 
-_FETCHED_AGAIN: Final = 24 * 3600.0  # seconds after which a list is renewed, though it says that it holds for longer
+_FETCHED_AGAIN: Final = 24 * 3600.0  # seconds after which a list is renewed, though it says that it holds for longer,
+_LIFE: Final = 0.75  # or after this part of the time for which it holds: so an authority may be away at its end
 _RETRY_SECONDS: Final = 60.0  # for which an address that gave nothing usable gets no further request
 _MEMORY_BYTES: Final = 32 * 1024 * 1024  # of lists as kept: 2.4 million revoked certificates
 _DISK_BYTES: Final = 256 * 1024 * 1024
@@ -49,8 +51,8 @@ class _Held(msgspec.Struct, frozen=True):
 
     def fresh(self, now: float) -> bool:
         """Whether it need not be fetched again yet; nothing is, within a minute."""
-        end = max(min(self.list.next_update, self.fetched + _FETCHED_AGAIN), self.fetched + _RETRY_SECONDS)
-        return self.fetched - _RETRY_SECONDS <= now < end
+        life = min(_LIFE * (self.list.next_update - self.fetched), _FETCHED_AGAIN)
+        return self.fetched - _RETRY_SECONDS <= now < self.fetched + max(life, _RETRY_SECONDS)
 
     def holds(self, now: float) -> bool:
         """Whether it says that it still holds."""
@@ -150,7 +152,8 @@ class RevocationLists:
     def _note(self, key: _Key, request: HttpRequest, failed: HttpFailed | RevocationError) -> RevocationError:
         if isinstance(failed, HttpFailed):
             said = failed.detail
-            self._failed.put(_place(request), said, _RETRY_SECONDS, 1)
+            if not shortage(failed):
+                self._failed.put(_place(request), said, _RETRY_SECONDS, 1)
         else:
             said = f"{request.url}: {failed}"
             self._failed.put(key, said, _RETRY_SECONDS, 1)

@@ -18,6 +18,7 @@ import dns.rdatatype
 from gatepost.net.lookups.nameserver import Nameserver
 from gatepost.net.lookups.question import DnsResponse, LookupFailed, Question, question_text, read_message
 from gatepost.net.lookups.unbound import UnboundContext, UnboundError
+from gatepost.net.shortage import exhaustion
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -95,9 +96,9 @@ class Validator:
             async with asyncio.timeout(self._timeout):
                 result = await self._context.resolve(name.to_text(), rdtype)
         except TimeoutError:
-            raise self._failed(question, f"there was no answer within {self._timeout:g} s") from None
+            raise self._failed(question, f"there was no answer within {self._timeout:g} s") from exhaustion()
         except UnboundError as error:
-            raise LookupFailed(f"{question_text(question)}: {error}") from error
+            raise self._failed(question, str(error)) from (exhaustion() or error)
         if result.bogus:
             why = ascii(result.why)[1:-1][:_SHOWN]
             fault = f"DNSSEC validation fails: the answer is forged or badly signed: {why}"
@@ -110,7 +111,9 @@ class Validator:
 
     def _reply(self, question: Question, result: UnboundResult) -> DnsResponse:
         if result.rcode not in {dns.rcode.NOERROR, dns.rcode.NXDOMAIN}:
-            raise self._failed(question, f"libunbound found {dns.rcode.to_text(dns.rcode.Rcode.make(result.rcode))}")
+            said = dns.rcode.to_text(dns.rcode.Rcode.make(result.rcode))
+            # SERVFAIL, too, if it had no socket to ask.
+            raise self._failed(question, f"libunbound found {said}") from exhaustion()
         try:
             message = read_message(result.wire, question[1])
         except (dns.exception.DNSException, ValueError) as error:

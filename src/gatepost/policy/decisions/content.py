@@ -54,7 +54,8 @@ def hooks_for(index: HookIndex, whose: tuple[str, str], reached: Iterable[str]) 
 class ScanResult(msgspec.Struct, frozen=True):
     """Of one hook. finding: None if there is none, then failure says why; too_large: it was not asked for the size.
 
-    milliseconds: from the question to the answer, waiting for a connection included.
+    milliseconds: from the question to the answer, waiting for a connection included. ours: there is none since this
+    machine had no socket left to ask.
     """
 
     asked: ApplicableHook
@@ -62,6 +63,7 @@ class ScanResult(msgspec.Struct, frozen=True):
     failure: str = ""
     too_large: bool = False
     milliseconds: int = 0
+    ours: bool = False
 
 
 class Examination(msgspec.Struct, frozen=True):
@@ -110,7 +112,8 @@ def _effect(answer: ScanResult) -> _Effect:
     if answer.too_large:
         return _Effect(_TOO_LARGE if hook.over_max_size is OverMaxSize.REFUSE else None)
     if finding is None:
-        return _Effect(_UNEXAMINED if hook.on_failure is HookFailure.DEFER else None)
+        # "accept" is for a scanner that is away. Who uses up the sockets of this machine shall not get past one by it.
+        return _Effect(_UNEXAMINED if answer.ours or hook.on_failure is HookFailure.DEFER else None)
     obeyed = finding.action in hook.obey or hook.type is HookType.CLAMAV
     if finding.action in hook.quarantine:
         edits = _edits(answer, finding, obeyed=obeyed)

@@ -119,7 +119,7 @@ _OURS: Final = (
     "Connection timed out",
     "Connection refused",
     "Unable to route: the next hop has no public address",
-    "Too many MTA-STS policies are being fetched",
+    "The MTA-STS policy cannot be fetched now",
     "Encryption needed (S/MIME)",
     "Signature needed (S/MIME)",
 )

@@ -273,6 +273,14 @@ def test_a_record_that_cannot_be_written_is_told_once_for_all_workers():
     assert alarms[0].detail.startswith("no space left. Mail goes on;")
 
 
+def test_a_clock_that_was_put_ahead_is_told():
+    assert judge_mail(MailFacts(), MailLimits(), now=NOW) == ()
+    (alarm,) = judge_mail(MailFacts(ahead=HOUR), MailLimits(), now=NOW)
+    assert (alarm.kind, alarm.severity, alarm.about) == (Kind.CLOCK_JUMPED, Severity.ERROR, "")
+    assert "it should be about 2027-01-15 07:00" in alarm.detail
+    assert alarm.lines == ("timedatectl",)
+
+
 @pytest.mark.parametrize(("questions", "told"), [(2, 0), (3, 1)])
 def test_a_source_of_recipients_that_gives_no_answer_is_told(questions, told):
     source = FailingPartner(

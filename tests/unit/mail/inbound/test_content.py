@@ -5,6 +5,7 @@ import contextlib
 import logging
 
 import pytest
+from support.exhaustion import no_descriptors
 
 from gatepost.mail.inbound.content import _KEPT, ContentHooks, Examined
 from gatepost.net.lookups.dns import Resolver
@@ -112,6 +113,22 @@ async def test_anchors_that_cannot_be_read_are_a_failure_of_the_hook(tmp_path):
     async with hooks() as ours:
         (answer,) = await ours.ask([asked("https://127.0.0.1:1", trust_anchors=str(tmp_path / "none.pem"))], EXAMINED)
         assert answer.failure.startswith("trust_anchors: ")
+        assert not answer.ours
+
+
+async def test_without_descriptors_no_scanner_is_at_fault(gate, tmp_path):
+    path = tmp_path / "root.pem"
+    path.write_bytes(gate.authority.certificate_pem)
+    hook = asked("https://127.0.0.1:1", trust_anchors=str(path))
+    async with hooks() as ours:
+        with no_descriptors():
+            (short,) = await ours.ask([hook], EXAMINED)
+        assert (short.ours, "Too many open files" in short.failure) == (True, True)
+        (there,) = await ours.ask([hook], EXAMINED)
+        assert not there.ours
+        with no_descriptors():
+            (short,) = await ours.ask([asked("http://127.0.0.1:1")], EXAMINED)
+        assert short.ours
 
 
 async def test_an_https_scanner_must_show_a_certificate_of_these_anchors(gate, tmp_path):

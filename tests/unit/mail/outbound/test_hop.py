@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import TYPE_CHECKING, Any, Self
 
 import pytest
+from support.exhaustion import no_descriptors
 
 from gatepost.mail.outbound.connection import Step, Watch
 from gatepost.mail.outbound.contexts import ClientContexts, has_classical
@@ -36,6 +38,7 @@ from gatepost.values import replace
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from gatepost.policy.decisions.facts import HopFacts
     from gatepost.protocols.tls.facts import ChainVerdict, TlsFacts
@@ -444,6 +447,22 @@ def test_tlsa_records_need_no_trust_anchors_that_can_be_read(world: Any, kit: An
     assert failed.failure.facts.tls.server_name == "tlsa.b.example"
     contexts = ClientContexts("/nowhere/anchors.pem", lambda: 5.0)
     assert contexts.judge(asked, failed.failure.facts.tls, "") is None
+
+
+def test_anchors_that_could_not_be_opened_are_read_when_descriptors_are_there_again(
+    world: Any, kit: Any, tmp_path: Path
+) -> None:
+    found = opened(world, kit, kit.Peer(tls=world.identity("mx.b.example")), Opportunistic(()))
+    assert isinstance(found, OpenHop)
+    assert found.facts.tls is not None
+    path = tmp_path / "anchors.pem"
+    path.write_bytes(world.authority.certificate_pem)
+    contexts, requirement = ClientContexts(str(path), time.time), Authenticated((), (Identity(()),))
+    with no_descriptors(), pytest.raises(HopFailed) as short:
+        contexts.judge(requirement, found.facts.tls, "")
+    assert short.value.failure.reply.text.startswith("450 4.3.5")
+    verdict = contexts.judge(requirement, found.facts.tls, "")
+    assert verdict is not None
 
 
 @pytest.mark.parametrize(

@@ -312,7 +312,7 @@ def test_mail_waits_for_a_policy_that_we_had_no_time_to_fetch(world: Any, kit: A
     result = waits.results[0]
     assert (result.disposition, result.reply.text, result.detail["detail"]) == (
         Disposition.DEFERRED,
-        "450 4.4.5 Too many MTA-STS policies are being fetched",
+        "450 4.4.5 The MTA-STS policy cannot be fetched now",
         "too many",
     )
     assert not waits.destination_failed, "the destination is not at fault"

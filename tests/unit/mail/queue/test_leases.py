@@ -13,7 +13,7 @@ from gatepost.mail.queue.leases import LEASE, LOOK, Leases
 from gatepost.mail.queue.memory_budget import MemoryBudget, QueueLimits
 from gatepost.mail.queue.waiting import Waiting
 from gatepost.net.tasks import spawn
-from gatepost.store.interface import DestinationWork
+from gatepost.store.interface import DestinationWork, StoreBusy
 
 A, B = "contoso/a.example", "contoso/b.example"
 
@@ -143,6 +143,59 @@ def test_a_destination_with_more_gets_no_more_while_some_of_it_waits(make):
         await it.settle()
         assert it.store.leases[2:] == [(A, LEASE)]
         assert len(it.offered) == 151
+
+    play(work)
+
+
+def test_what_several_destinations_have_is_offered_together(make, monkeypatch):
+    """So that deliveries of one message find each other, but no longer than for a moment, nor twice for one of them."""
+
+    async def work(it):
+        seen = []
+        lease = it.store.lease
+
+        async def watched(destination, limit, now):
+            seen.append((destination, list(it.offered), it.waiting.window.waiting - limit))
+            return await lease(destination, limit, now)
+
+        it.store.lease = watched
+        it.store.due = {A: due(make, 1), B: due(make, 1, B, 2)}
+        for destination in (A, B):
+            it.leases.note(destination, 999.0)
+        it.leases.look()
+        await it.settle()
+        assert seen == [(A, [], 0), (B, [], 1)]
+        assert it.offered == [1, 2]
+        assert it.waiting.window.waiting == 2
+        monkeypatch.setattr(module, "_GATHERED", -1.0)
+        it.store.due = {A: due(make, 1, A, 3), B: due(make, 1, B, 4)}
+        seen.clear()
+        for destination in (A, B):
+            it.leases.note(destination, 999.0)
+        it.leases.look()
+        await it.settle()
+        assert [offered for _, offered, _ in seen] == [[1, 2], [1, 2, 3]]
+
+    play(work)
+
+
+def test_a_lease_that_fails_loses_nothing_that_was_gathered(make):
+    async def work(it):
+        lease = it.store.lease
+
+        async def failing(destination, limit, now):
+            if destination == B:
+                raise StoreBusy("away")
+            return await lease(destination, limit, now)
+
+        it.store.lease = failing
+        it.store.due = {A: due(make, 1)}
+        for destination in (A, B):
+            it.leases.note(destination, 999.0)
+        it.leases.look()
+        with pytest.raises(StoreBusy):
+            await it.settle()
+        assert it.offered == [1]
 
     play(work)
 

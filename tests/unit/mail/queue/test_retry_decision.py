@@ -60,6 +60,16 @@ def test_expiry_turns_deferrals_into_failures_of_the_same_number(make):
     assert decision.outcome.results[1].detail["host"] == "mx"
 
 
+def test_nothing_is_given_up_by_a_clock_that_is_known_to_be_wrong(make):
+    """Held mail, too, waits for its next look, which is in the future."""
+    schedule = Schedule(is_trusted=lambda: False)
+    for result in (outcome((ANN, make.later)), DeliveryResult(held(ANN))):
+        decision = decide_retry(make.delivery(2, ANN, expires_at=2000.0), result, schedule, 9e8, 0.5)
+        assert decision.remaining == [ANN]
+        assert 9e8 + 60 < decision.next_at <= 9e8 + schedule.longest
+        assert not decision.late
+
+
 def test_a_delivery_that_says_nothing_of_expiry_expires_by_the_schedule(make):
     assert end(make.delivery(2, ANN), outcome((ANN, make.later)), now=1000.0 + 86_399).remaining == [ANN]
     assert end(make.delivery(2, ANN), outcome((ANN, make.later)), now=1000.0 + 86_400).remaining == []

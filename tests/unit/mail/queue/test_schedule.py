@@ -38,7 +38,15 @@ def test_a_day_of_attempts():
 
 @pytest.mark.parametrize(("own", "expected"), [(0.0, 1000.0 + DAY), (5000.0, 5000.0)])
 def test_expiry(own, expected):
-    assert Schedule().expires_at(1000.0, own) == expected
+    assert Schedule().expires_at(1000.0, own, 9000.0) == expected
+
+
+@pytest.mark.parametrize(("now", "expected"), [(1999.0, 2000.0), (2000.0, 2000.0 + 3960.0), (1e9, 1e9 + 3960.0)])
+def test_while_the_clock_is_wrong_nothing_is_old(now, expected):
+    """What would be over is tried again, by the longest wait, and no sender is told that it waits."""
+    schedule = Schedule(is_trusted=lambda: False)
+    assert schedule.expires_at(1000.0, 2000.0, now) == pytest.approx(expected)
+    assert not schedule.delay_due(1000.0, 1e9)
 
 
 def test_gates_double_up_to_the_first_retry_wait():

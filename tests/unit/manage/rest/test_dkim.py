@@ -137,7 +137,7 @@ def test_what_is_not_said_or_wrong(rest):
 def test_too_many_looks_at_a_time(rest, monkeypatch):
     rest.call("POST", KEYS, ED, headers=ANY)
     monkeypatch.setattr("gatepost.manage.use_cases.dns_checks._PATIENCE", 0.01)
-    held = [rest.gateway.kept(DnsChecks).slot() for _ in range(4)]
+    held = [rest.gateway.kept(DnsChecks).slot(Principal(name, frozenset())) for name in "abcd"]
     for one in held:
         one.__enter__()
     assert rest.call("GET", "/dkim_keys?check=true").problem == "throttled"

@@ -96,9 +96,10 @@ def test_organizations_come_change_and_go(api):
     assert api.call("DELETE", path, headers=ANY).status == 200
     assert api.call("GET", path).problem == "missing"
     assert api.call("DELETE", path, headers=ANY).problem == "missing"
-    assert api.call("PUT", f"{path}?dry_run=true", {}, headers=ANY).status == 200
-    made = api.call("PUT", path, {}, headers=ANY)
-    assert (made.status, made.headers["location"]) == (201, "/api/v1/organizations/tailspin")
+    assert api.call("PUT", f"{path}?dry_run=true", {}, headers=ANY).paths == ["organization.tailspin.name"]
+    assert api.call("PUT", f"{path}-2?dry_run=true", {}, headers=ANY).status == 200
+    made = api.call("PUT", f"{path}-2", {}, headers=ANY)
+    assert (made.status, made.headers["location"]) == (201, "/api/v1/organizations/tailspin-2")
 
 
 @pytest.mark.parametrize("body", [{}, {"name": ""}, {"name": 5}, {"name": None}])

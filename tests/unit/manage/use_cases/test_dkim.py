@@ -138,7 +138,7 @@ def test_a_private_key_that_fits_is_brought_in(sealed):
 def test_only_so_many_looks_run_at_a_time(sealed, seen, monkeypatch):
     add(sealed, "a")
     monkeypatch.setattr("gatepost.manage.use_cases.dns_checks._PATIENCE", 0.01)
-    held = [sealed.kept(DnsChecks).slot() for _ in range(4)]
+    held = [sealed.kept(DnsChecks).slot(Principal(name, frozenset())) for name in "abcd"]
     for one in held:
         one.__enter__()
     with pytest.raises(Refusal) as refused:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import time
 
 import pytest
@@ -69,7 +70,7 @@ def test_a_look_where_nothing_answers_knows_nothing_and_is_kept(stored):
     found = publication_of(stored, OWNER, "contoso.example")
     assert stored.kept(DnsChecks).known(found) is None
     begun = time.time()
-    dns_check = stored.kept(DnsChecks).run(found)
+    dns_check = stored.kept(DnsChecks).run(found, OWNER)
     assert begun <= dns_check.at <= time.time()
     assert stored.kept(DnsChecks).known(found) is dns_check
     assert list(dns_check.findings) == [
@@ -88,7 +89,7 @@ def test_a_look_where_nothing_answers_knows_nothing_and_is_kept(stored):
 
 
 def test_a_pattern_of_domains_without_certificates_has_nothing_to_look_at(stored):
-    dns_check = stored.kept(DnsChecks).run(publication_of(stored, TENANT, "*.branch.example"))
+    dns_check = stored.kept(DnsChecks).run(publication_of(stored, TENANT, "*.branch.example"), TENANT)
     assert (dns_check.findings, dns_check.level()) == ({}, "unknown")
 
 
@@ -98,14 +99,14 @@ def test_the_key_of_each_certificate_is_looked_for_at_its_host(stored, root):
     found = publication_of(stored, OWNER, "*.branch.example")
     keys = dns_checks._keys(found)
     assert (list(keys), len(keys["mx.gate.example"])) == (["mx.gate.example"], 2)
-    dns_check = stored.kept(DnsChecks).run(found)
+    dns_check = stored.kept(DnsChecks).run(found, OWNER)
     assert (list(dns_check.findings), dns_check.level()) == ([SectionKey.TLSA], "unknown")
     assert dns_checks._keys(publication_of(stored, TENANT, "*.branch.example")) == {}
 
 
 def test_what_is_old_or_of_other_records_is_not_known(stored, monkeypatch):
     found = publication_of(stored, TENANT, "*.branch.example")
-    dns_check = stored.kept(DnsChecks).run(found)
+    dns_check = stored.kept(DnsChecks).run(found, OWNER)
     assert stored.kept(DnsChecks).known(replace(found, sections=())) is None
     assert stored.kept(DnsChecks).known(replace(found, organization="fabrikam")) is None
     assert stored.kept(DnsChecks).known(found) is dns_check
@@ -117,7 +118,7 @@ def test_what_is_kept_is_bounded(stored, monkeypatch):
     monkeypatch.setattr(dns_checks, "_MOST", 2)
     found = publication_of(stored, TENANT, "*.branch.example")
     for number in range(5):
-        stored.kept(DnsChecks).run(replace(found, domain=f"*.{number}.example"))
+        stored.kept(DnsChecks).run(replace(found, domain=f"*.{number}.example"), TENANT)
     assert len(stored.kept(DnsChecks)._known) <= 2
 
 
@@ -125,14 +126,14 @@ def test_too_many_at_a_time_are_told_to_wait_and_the_place_is_given_back(stored,
     monkeypatch.setattr(dns_checks, "_PATIENCE", 0.01)
     many = DnsChecks(stored.settings)
     found = publication_of(stored, TENANT, "*.branch.example")
-    for _ in range(dns_checks._AT_A_TIME):
-        many._limit.take("")
+    for number in range(dns_checks._AT_A_TIME):
+        many._limit.take(str(number))
     with pytest.raises(Refusal) as refused:
-        many.run(found)
+        many.run(found, OWNER)
     assert refused.value.kind is RefusalKind.CONFLICT
-    many._limit.release("")
+    many._limit.release("0")
     for _ in range(3):
-        many.run(found)
+        many.run(found, OWNER)
     assert many.known(found) is not None
 
 
@@ -145,5 +146,18 @@ def test_a_look_that_fails_gives_its_place_back(stored, monkeypatch):
     found = publication_of(stored, TENANT, "*.branch.example")
     for _ in range(2 * dns_checks._AT_A_TIME):
         with pytest.raises(Refusal, match="no resolver"):
-            many.run(found)
+            many.run(found, OWNER)
     assert many.known(found) is None
+
+
+def test_a_tenant_leaves_a_place_to_others(stored, monkeypatch):
+    """Whoever lets its nameservers keep silent, by however many users and tokens, holds up none but itself."""
+    monkeypatch.setattr(dns_checks, "_PATIENCE", 0.01)
+    many = DnsChecks(stored.settings)
+    found = publication_of(stored, TENANT, "*.branch.example")
+    with contextlib.ExitStack() as held:
+        for number in range(dns_checks._AT_A_TIME - 1):
+            held.enter_context(many.slot(Principal(f"token {number}", TENANT.scopes, TENANT.organizations)))
+        with pytest.raises(Refusal):
+            many.run(found, TENANT)
+        many.run(found, OWNER)

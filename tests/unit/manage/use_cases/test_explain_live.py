@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import tomllib
+from contextlib import ExitStack
 
 import pytest
 import tomlkit
 
 from gatepost.manage.access.principal import Principal, Scope
+from gatepost.manage.use_cases import explain as module
 from gatepost.manage.use_cases.explain import ExplainRequest, explain, explain_record
 from gatepost.manage.use_cases.gateway import Gateway
+from gatepost.manage.use_cases.refusal import BusyRefusal
 from gatepost.settings.loader import load
 
 OWNER = Principal("ann", frozenset({Scope.OWNER}))
@@ -123,3 +126,14 @@ def test_a_way_that_is_anothers_is_not_tried(asked, tmp_path):
         store.apply({"organization": {"secret": other}}, author="root")
     answer = explain(gateway, TENANT, ExplainRequest(ANN, "x@their.example", live=True))
     assert (answer.reports, answer.withheld) == ([], {"inbound", "outbound"})
+
+
+def test_a_tenant_leaves_a_place_to_others(asked, tmp_path):
+    asked(OWNER, ANN)
+    gateway = Gateway(load(str(tmp_path / "gatepost.toml"), {}))
+    with ExitStack() as held:
+        for _ in range(3):
+            held.enter_context(module._LIVE.slot(TENANT.share_key))
+        with pytest.raises(BusyRefusal):
+            explain(gateway, TENANT, ExplainRequest(ANN, ANN, live=True))
+        assert explain(gateway, OWNER, ExplainRequest(ANN, ANN, live=True)).succeeds

@@ -3,7 +3,9 @@ from __future__ import annotations
 import pytest
 
 from gatepost.manage.access.principal import Principal, Scope
+from gatepost.manage.use_cases import resource_cases as cases
 from gatepost.manage.use_cases.change import ChangeOptions
+from gatepost.manage.use_cases.history import history
 from gatepost.manage.use_cases.list_page import ListSelection
 from gatepost.manage.use_cases.parts import DOMAIN, INBOUND, KINDS, MAILBOX, OUTBOUND, RULE
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
@@ -18,9 +20,11 @@ from gatepost.manage.use_cases.resources import (
     remove_part,
     set_part,
 )
+from gatepost.manage.use_cases.revert import RevertResources, revert_resources
 from gatepost.pki.certificates.authority import Authority
 
 from .calls import add_organization, document, put_organization, remove_organization, set_organization
+from .calls import call as do
 
 OWNER = Principal("ann", frozenset({Scope.OWNER}))
 TENANT = Principal("liz", frozenset({Scope.READ, Scope.CONNECTORS}), frozenset({"fabrikam"}))
@@ -274,6 +278,39 @@ def test_organizations_come_change_and_go(base):
     assert str(outcome.changes[0]) == '- organization.new: "Newer"'
     assert remove_organization(base, OWNER, "new", WISH).version == 4
     assert refusal(remove_organization, base, OWNER, "new", WISH).kind is RefusalKind.MISSING
+
+
+@pytest.mark.parametrize("again", ["add", "put", "apply", "replace"])
+def test_the_name_of_a_removed_organization_is_no_other_ones(base, again):
+    """Else whoever gets it next reads what is kept of the first: here the history, which goes by the name."""
+    add_organization(base, OWNER, "acme", {"display_name": "The first"}, WISH)
+    removal = remove_organization(base, OWNER, "acme", WISH).version
+    second = Principal("sue", frozenset({Scope.CONNECTORS, Scope.READ}), frozenset({"acme"}))
+    assert "The first" in str(history(base, second)), "what must not be shown to another"
+
+    def use(name):
+        table, whole = {"display_name": "The second"}, document(base, OWNER)[1]["organization"]
+        match again:
+            case "add":
+                return add_organization(base, OWNER, name, table, WISH)
+            case "put":
+                return put_organization(base, OWNER, name, table, WISH)
+            case "apply":
+                return apply_document(base, OWNER, {"organization": {name: table}}, WISH)
+        request = cases.ApplyResources(document={"organization": whole | {name: table}})
+        return do(base, OWNER, cases.replace_resources, request, WISH)
+
+    refused = refusal(use, "acme")
+    assert refused.kind is RefusalKind.INPUT
+    (error,) = refused.errors
+    assert error.path == ("name" if again == "add" else "organization.acme.name")
+    assert f"revert this organization to version {removal - 1} (`gatepost history revert`)" in error.message
+    assert "acme" not in document(base, OWNER)[1]["organization"]
+    use("acme-2")
+    request = RevertResources(version=removal - 1, organization="acme")
+    do(base, OWNER, revert_resources, request, WISH)
+    assert organization(base, OWNER, "acme").display_name == "The first"
+    put_organization(base, OWNER, "acme", {"display_name": "Still the first"}, WISH)
 
 
 def test_put_makes_an_organization_what_its_table_says(base):

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 import uvloop
+from support.exhaustion import no_descriptors
 
 from gatepost.net.lookups.clamd import ask_clamd
 from gatepost.net.lookups.dns import Resolver
 from gatepost.net.lookups.nameservers import Nameservers
+from gatepost.net.shortage import shortage
 from gatepost.protocols.scanners.finding import ScanAction, UnusableAnswer
 
 if TYPE_CHECKING:
@@ -160,6 +162,21 @@ def test_a_connection_that_is_reset_is_no_answer() -> None:
         ask(serve, BIG)
 
 
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "unix:/nowhere/at/all", "av.example:1"])
+def test_without_descriptors_the_scanner_is_not_at_fault(address: str) -> None:
+    async def run() -> None:
+        resolver = Resolver(Nameservers(["127.0.0.1:9"], timeout=0.2))
+        try:
+            with no_descriptors():
+                await ask_clamd(resolver, address, pieces([]))
+        finally:
+            await resolver.close()
+
+    with pytest.raises(UnusableAnswer, match="Too many open files") as refused:
+        asyncio.run(run())
+    assert shortage(refused.value)
+
+
 @pytest.mark.parametrize(
     ("address", "why"), [("127.0.0.1:1", "127.0.0.1:1"), ("unix:/nowhere/at/all", "No such file"), ("av.example:1", "")]
 )
@@ -174,3 +191,4 @@ def test_nobody_is_there(address: str, why: str) -> None:
     with pytest.raises(UnusableAnswer) as refused:
         asyncio.run(run())
     assert why in str(refused.value)
+    assert not shortage(refused.value)

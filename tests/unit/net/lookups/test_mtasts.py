@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from support.exhaustion import no_descriptors
 from support.web import Web, ok, status
 
 from gatepost.net.anchors import TrustAnchors
@@ -127,12 +128,13 @@ def play(nameserver: Callable[..., Any], pki: Pki, leaf: Leaf, tmp_path: Path) -
         certificate: Leaf = leaf,
         context: ssl.SSLContext | None = None,
         anchors: Path = pki.root,
+        ttl: int = 0,
         **options: Any,
     ) -> Value:
         async def whole() -> Value:
             records = {(HOST, "A"): ["127.0.0.1"]}
             async with (
-                nameserver(records, ttl=0, negative_ttl=0) as double,
+                nameserver(records, ttl=ttl, negative_ttl=0) as double,
                 Web({}, context=context or serving(certificate)) as web,
             ):
                 scene = Scene(web, double, anchors, tmp_path / "cache" / "mta-sts", options)
@@ -574,6 +576,41 @@ def test_where_places_run_short_a_silent_host_does_not_keep_its_own_for_long(
     first, later = play(act, timeout=2.0)
     assert text in first.failure.detail
     assert (first.failure.ours, first.is_unknown, later.enforced) == (ours, ours, ours)
+
+
+@pytest.mark.parametrize("missing", ["socket for the policy host", "socket for the nameserver", "file in the cache"])
+def test_without_descriptors_the_policy_is_unknown_and_soon_asked_for_again(play: Play, missing: str) -> None:
+    """Whoever uses up our descriptors must not have mail leave below a policy."""
+
+    async def act(scene: Scene) -> list[StsState]:
+        if missing == "file in the cache":
+            await scene.find()
+            scene.double.records.pop((RECORD, "TXT"))  # as an attacker has it: no other way leads to the policy
+            scene.restart()
+        await scene.policies._client._loaded()
+        await scene.policies._resolver.query(HOST, "A")
+        if missing != "socket for the nameserver":
+            await scene.policies._resolver.query(RECORD, "TXT")
+        with no_descriptors():
+            first = await scene.find()
+        return [first, await scene.find()]
+
+    first, later = play(act, ttl=60)
+    assert (first.is_unknown, first.failure.ours, first.failure.result_type) == (True, True, FETCH)
+    assert "Too many open files" in first.failure.detail
+    assert (later.is_unknown, later.enforced) == (False, True)
+
+
+def test_without_descriptors_the_policy_in_memory_counts(play: Play) -> None:
+    async def act(scene: Scene) -> StsState:
+        await scene.find()
+        scene.publish("2", body("testing"))
+        await scene.policies._resolver.query(RECORD, "TXT")
+        with no_descriptors():
+            return await scene.find(61)
+
+    state = play(act)
+    assert (state.id, state.enforced, state.is_unknown, state.failure.ours) == ("1", True, False, True)
 
 
 def test_only_public_addresses_are_called(play: Play) -> None:

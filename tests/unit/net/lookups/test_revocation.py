@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Self, cast
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
+from support.exhaustion import no_descriptors
 from support.status_authority import NOW, StatusAuthority
 from support.web import Web, ok, status
 
@@ -259,19 +260,36 @@ def test_many_at_once_share_one_fetch() -> None:
     assert play(act) == ({"good"}, ["GET /crl"])
 
 
-def test_a_list_is_renewed_when_it_ends_or_after_a_day() -> None:
+def test_a_list_is_renewed_before_it_ends_or_after_a_day() -> None:
     async def act(web: Web) -> list[tuple[str, int]]:
         scene = Scene(web)
-        scene.publish(hours=(-1, 30))
+        scene.publish(hours=(-1, 40))
         found = [((await scene.check(hours=hours)).status, len(web.requests)) for hours in (0, 1, 23.9)]
         scene.publish(revoked={scene.leaf.serial_number: KEY_COMPROMISE}, hours=(23, 26))
-        for hours in (24.1, 25.9, 26.5):
-            if hours == 26.5:
-                scene.publish(hours=(26, 30))
+        for hours in (24.1, 25.4, 25.6):
+            if hours == 25.6:
+                scene.publish(hours=(25, 30))
             found.append(((await scene.check(hours=hours)).status, len(web.requests)))
         return found
 
     assert play(act) == [("good", 1), ("good", 1), ("good", 1), ("revoked", 2), ("revoked", 2), ("good", 3)]
+
+
+def test_an_authority_that_is_away_when_its_list_ends_has_given_the_next_one_before() -> None:
+    """With hard-fail mail would wait from the end of the old list until it is back."""
+
+    async def act(web: Web) -> list[str]:
+        scene = Scene(web)
+        scene.publish(hours=(-1, 1))
+        found = [(await scene.check()).status]
+        web.answers.clear()
+        found.append((await scene.check(hours=0.8)).status)  # away for a moment: the one at hand still holds
+        scene.publish(hours=(0.5, 3))
+        found.append((await scene.check(hours=0.9)).status)
+        web.answers.clear()
+        return [*found, (await scene.check(hours=1.1)).status]
+
+    assert play(act) == ["good"] * 4
 
 
 def test_an_older_list_never_replaces_a_newer_one() -> None:
@@ -415,6 +433,40 @@ def test_an_authority_of_a_tenant_leads_only_where_tenants_may_reach(
     found, requests = play(act)
     assert (found.status, len(requests)) == (status, asked)
     assert ("tenants_may_reach" in found.detail) is (status == "unknown")
+
+
+@pytest.mark.parametrize("path", ["crl", "ocsp"])
+def test_without_descriptors_nothing_is_learnt_and_it_is_asked_for_again(path: str) -> None:
+    async def act(web: Web) -> tuple[Revocation, Revocation]:
+        scene = Scene(web, crl=("/crl",) if path == "crl" else (), ocsp=("/ocsp",) if path == "ocsp" else ())
+        scene.publish()
+        scene.respond()
+        other = Scene(web, crl=("/other",))  # loads what a first request loads
+        await other.check()
+        scene.checker._lists._client = scene.checker._responders._client = other.checker._lists._client
+        scene.checker._system = frozenset()
+        with no_descriptors():
+            short = await scene.check()
+        return short, await scene.check()
+
+    short, later = play(act)
+    assert (short.status, later.status) == ("unknown", "good")
+    assert "Too many open files" in short.detail
+
+
+def test_while_no_file_can_be_opened_every_authority_may_be_one_of_the_whole_world(tmp_path: Path) -> None:
+    """Else a public authority, whoever asked it for a certificate, could lead us into our own network."""
+
+    async def act(web: Web) -> tuple[Revocation, list[str], Revocation]:
+        scene = Scene(web, folder=tmp_path)
+        scene.publish()
+        with no_descriptors():
+            short = await scene.check()
+        return short, list(web.requests), await scene.check()
+
+    short, requests, later = play(act)
+    assert (short.status, requests, later.status) == ("unknown", [], "good")
+    assert "is no public address" in short.detail
 
 
 def test_a_machine_without_roots_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:

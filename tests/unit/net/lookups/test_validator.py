@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING
 import dns.name
 import dns.rdatatype
 import pytest
+from support.exhaustion import no_descriptors
 
 from gatepost.net.lookups.question import LookupFailed
 from gatepost.net.lookups.unbound import UnboundError, UnboundResult
 from gatepost.net.lookups.validator import Validator, ValidatorError, read_anchors
+from gatepost.net.shortage import shortage
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -93,3 +95,19 @@ def test_what_is_no_answer_is_a_failure_for_now(result: UnboundResult | UnboundE
         asyncio.run(validator.ask((dns.name.from_text("a.example"), dns.rdatatype.TLSA)))
     assert words in caught.value.detail
     assert (caught.value.bogus, caught.value.temporary) == (bogus, True)
+
+
+@pytest.mark.parametrize("name", ["servfail", "refusal"])
+def test_libunbound_says_servfail_where_it_has_no_socket(name: str) -> None:
+    validator = object.__new__(Validator)
+    validator._context = Library(RESULTS[name][0])
+    validator._timeout = 5.0
+    validator._way = "from the root servers"
+
+    async def asked() -> None:
+        with no_descriptors():
+            await validator.ask((dns.name.from_text("a.example"), dns.rdatatype.TLSA))
+
+    with pytest.raises(LookupFailed) as caught:
+        asyncio.run(asked())
+    assert shortage(caught.value)

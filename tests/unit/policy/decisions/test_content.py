@@ -128,6 +128,12 @@ def test_no_answer(on_failure: str, reply: str | None) -> None:
     assert (found.records[0]["action"], found.records[0]["failure"]) == ("none", "it hangs")
 
 
+def test_a_shortage_of_our_own_lets_nothing_pass_a_scanner() -> None:
+    found = decide([ScanResult(asked(on_failure="accept"), failure="Too many open files", ours=True)])
+    assert found.reply is not None
+    assert found.reply.text == UNEXAMINED
+
+
 @pytest.mark.parametrize(("over", "reply"), [("refuse", TOO_LARGE), ("accept", None)])
 def test_too_large(over: str, reply: str | None) -> None:
     found = decide([ScanResult(asked(over_max_size=over), too_large=True)])
