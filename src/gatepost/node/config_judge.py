@@ -19,6 +19,7 @@ from gatepost.analysis.alarms.alarm_state import ALARMS_CONTENT, Memory
 from gatepost.decoding import json_decoder, msgpack_decoder
 from gatepost.net.identity import ServerIdentity
 from gatepost.node.certificate_steps import KIND, CertificateSteps
+from gatepost.node.expiry_clock import CLOCK_CONTENT
 from gatepost.node.quarantine import DIGEST_CONTENT
 from gatepost.node.site_steps import SiteSteps, is_of_site
 from gatepost.pki.acme.challenges import PENDING, TOKENS, Proof, is_token_place
@@ -55,6 +56,7 @@ _TOKEN_OCTETS: Final = 1024
 _MOST_TOKENS: Final = 500
 _KEY_OCTETS: Final = 16 << 10
 _DATE_OCTETS: Final = 32
+_CLOCK_OCTETS: Final = 256
 _TRIES: Final = 5
 
 _log = logging.getLogger(__name__)
@@ -144,6 +146,8 @@ class _Judge:
                 return data is not None and bool(json_decoder(Memory)(data))
             if place == DIGEST_CONTENT:
                 return data is not None and len(data) <= _DATE_OCTETS
+            if place == CLOCK_CONTENT:
+                return data is not None and len(data) <= _CLOCK_OCTETS and bool(json_decoder(dict[str, float])(data))
             if place.startswith("acme/"):
                 return self._is_of_acme(place, data)
             return data is not None and self._is_of_certificate(place, data)
