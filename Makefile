@@ -4,9 +4,11 @@ SHELL := /bin/sh
 BIN := .venv/bin
 # Tests at once: twice as many as there are cores, since most of them wait for something.
 JOBS ?= $(shell expr 2 \* $$(nproc))
-# What runs beside another part gets half of them.
+UNIT_JOBS ?= $(JOBS)
+# Unit tests fill the pauses of tests that wait: they run beside them, half as many at once each, and yield to them.
 HALF = $(shell expr \( $(JOBS) + 1 \) / 2)
-TOGETHER = $(MAKE) --no-print-directory --jobs=2 --output-sync=target JOBS=$(HALF)
+TOGETHER = $(MAKE) --no-print-directory --jobs=3 --output-sync=target YIELD="nice -n 5" UNIT_JOBS=$(HALF) \
+	unit-rest coverage
 LOCKS := $(patsubst %,requirements/%.txt,run acme all otel pdf postgres sso dev)
 PYTEST := $(BIN)/pytest
 # In memory, files of tests that passed would be kept of three runs.
@@ -39,12 +41,10 @@ demo-nodes: env ## three nodes on one PostgreSQL (Debian: postgresql), one is ki
 	@$(BIN)/gatepost demo --nodes 3 $(if $(KEEP),--keep)
 
 test: check ## what must hold before a commit; after a change of pages make browser as well
-	+@$(TOGETHER) unit-rest coverage
-	@$(MAKE) --no-print-directory system
+	+@$(TOGETHER) seen-system
 
 test-all: check ## the same with all that takes long: every other system test with real processes, other Pythons
-	+@$(TOGETHER) unit-rest coverage
-	@$(MAKE) --no-print-directory system-all
+	+@$(TOGETHER) seen-system-all
 	@$(MAKE) --no-print-directory system-postgresql
 	@$(MAKE) --no-print-directory chart
 	@$(MAKE) --no-print-directory pythons
@@ -88,16 +88,20 @@ unit: compiled ## tests of single modules, in memory
 
 # The tests that `coverage` does not run.
 unit-rest: compiled
-	@$(UNIT) -n $(JOBS) --dist worksteal $$($(BIN)/python scripts/own_coverage.py --files | sed 's/^/--ignore=/')
+	@$(YIELD) $(UNIT) -o timeout=180 -n $(UNIT_JOBS) --dist worksteal $$($(BIN)/python scripts/own_coverage.py --files | sed 's/^/--ignore=/')
 
 coverage: compiled ## every module of the pure packages, store and queue is covered, branch by branch, by its own test file alone
-	@JOBS=$(JOBS) $(BIN)/python scripts/own_coverage.py
+	@JOBS=$(UNIT_JOBS) $(YIELD) $(BIN)/python scripts/own_coverage.py
 
 pythons: env ## tests of single modules and the demonstration on the oldest and the newest Python that can be had
 	@BIN=$(BIN) JOBS=$(JOBS) scripts/pythons.sh
 
 system: compiled ## tests over real sockets with real peers (Postfix, swaks, openssl: skipped loudly where missing), the short ones
 	@$(SYSTEM) -m "not long and not browser" -n $(JOBS) --dist loadfile --no-loadscope-reorder
+
+# Beside others, whose lines are collected until they end, its own are seen as they come.
+seen-%: compiled
+	+@$(MAKE) --no-print-directory --output-sync=none --old-file=compiled $*
 
 browser: compiled ## the pages of the admin centre in Chromium, the short tests
 	@$(SYSTEM) -m "not long and browser" -n $(JOBS) --dist loadfile --no-loadscope-reorder

@@ -1,13 +1,13 @@
 #!/bin/sh
 # Installs what the system tests run against, on Debian 13: Postfix, Dovecot, swaks, openssl, NSD, Unbound, libunbound,
-# Pebble, HAProxy, rspamd, clamd, slapd, promtool, PostgreSQL, Chromium, SoftHSM with OpenSSL's PKCS#11 provider; and
+# Pebble, HAProxy, rspamd, clamd, slapd, promtool, PostgreSQL, Chromium, zsh, fish, SoftHSM with OpenSSL's PKCS#11 provider; and
 # Exim, which cannot be installed beside Postfix and is therefore only unpacked. Run as root, by .ci/run or by hand (make
 # peers). Safe to repeat: what is there already is left as it is. No service is started, and nothing is asked.
 #
 #   GATEPOST_PEERS=FOLDER   where to unpack (default: gatepost-peers in the user's cache folder)
 set -eu
 
-packages="make python3 python3-venv ca-certificates git openssh-client openssl postfix swaks libnet-ssleay-perl msmtp curl dovecot-lmtpd dovecot-imapd dovecot-submissiond sasl2-bin nsd unbound libunbound8 pebble procps iproute2 haproxy rspamd clamav-daemon promtool postgresql-17 chromium-headless-shell fonts-dejavu-core softhsm2 pkcs11-provider opensc p11-kit slapd ldap-utils"
+packages="make python3 python3-venv ca-certificates git openssh-client openssl postfix swaks libnet-ssleay-perl msmtp curl dovecot-lmtpd dovecot-imapd dovecot-submissiond sasl2-bin nsd unbound libunbound8 pebble procps iproute2 haproxy rspamd clamav-daemon promtool postgresql-17 chromium-headless-shell fonts-dejavu-core zsh fish softhsm2 pkcs11-provider opensc p11-kit slapd ldap-utils"
 home=${HOME:-$(getent passwd "$(id -u)" | cut -d: -f6)}
 peers=${GATEPOST_PEERS:-${XDG_CACHE_HOME:-$home/.cache}/gatepost-peers}
 export DEBIAN_FRONTEND=noninteractive

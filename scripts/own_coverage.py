@@ -46,9 +46,9 @@ PURE_MODULES = (
     *(f"manage/pages/{name}" for name in ("guard", "resource_kinds", "resource_paths", "svg")),
 )
 JOBS = int(os.environ.get("JOBS") or 2 * (os.cpu_count() or 1))
-TIMEOUT = 300
+TIMEOUT = 600  # seconds for the tests of a module; they yield to system tests, which run beside them
 PYTEST = ["-q", "-x", "-W", "ignore::pytest.PytestAssertRewriteWarning", "-p", "no:cacheprovider"]
-PYTEST += ["-o", "tmp_path_retention_policy=failed"]  # as in the Makefile
+PYTEST += ["-o", "tmp_path_retention_policy=failed", "-o", "timeout=180"]  # as in the Makefile
 
 # Forks of one process that has imported what every test imports.
 FORKS = multiprocessing.get_context("forkserver")

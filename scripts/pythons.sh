@@ -1,7 +1,8 @@
 #!/bin/sh
 # Runs the tests of single modules and `gatepost demo` on the oldest and the newest CPython that pyproject.toml allows
 # and that can be had: found on PATH or among pyenv's, or installed by uv. The one that .venv was made with was tested
-# already, but without fresh examples: it is tried where no other can be had. What cannot be had is said. Environments are kept in .pythons, for as long as the locks stay as they are.
+# already, a part of it without fresh examples: that is tried where no other can be had. What cannot be had is said.
+# Environments are kept in .pythons, for as long as the locks stay as they are.
 #
 #   scripts/pythons.sh              by `make pythons`, which says BIN (default .venv/bin) and JOBS
 set -eu
@@ -37,11 +38,14 @@ environment() {
     echo "$locks" >"$folder/.locks"
 }
 
-# In the environment $2, which has the version $1.
+# In the environment $2, which has the version $1; all unit tests, or these files.
 try() {
     say "CPython $1: unit tests and the demonstration"
-    "$2/pytest" -q -n "${JOBS:-2}" --dist worksteal tests/unit
-    "$2/gatepost" demo >/dev/null
+    programs=$2
+    shift 2
+    [ $# -gt 0 ] || set -- tests/unit
+    "$programs/pytest" -q -n "${JOBS:-2}" --dist worksteal "$@"
+    "$programs/gatepost" demo >/dev/null
 }
 
 tried=$own
@@ -62,5 +66,6 @@ for newest in $(versions "$own" | sort -Vr); do
     fi
     say "not on CPython $newest: it or one of the dependencies cannot be had for it"
 done
-[ "$tried" != "$own" ] || try "$own" "$bin"
+# shellcheck disable=SC2046 # a word for each file
+[ "$tried" != "$own" ] || try "$own" "$bin" $("$bin/python" scripts/own_coverage.py --files)
 say "done; this environment is CPython $own, the last other one that was tried $tried"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 from collections import defaultdict
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
@@ -12,6 +14,7 @@ from support.cpu_time import CpuTime
 from support.debian import MARK, need
 from support.dnssec import SignedDns
 from support.gateway import Gateway
+from support.memory import MEMORY, holds_test_files
 from support.pebble import Pebble
 from support.peers import Exim, Postfix
 from support.postgres import Postgres, end_common_server, sqlite_only_summary
@@ -186,8 +189,12 @@ def page(browser: Browser) -> Iterator[Page]:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Without long tests, axe looks at each page once."""
-    choose_looks(every="not long" not in config.getoption("markexpr"))
+    """Without long tests, axe looks at each page once, and what servers write is in memory."""
+    is_short = "not long" in config.getoption("markexpr")
+    choose_looks(every=not is_short)
+    if is_short and "TMPDIR" not in os.environ and holds_test_files():
+        os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", tempfile.gettempdir())  # kept of three runs
+        tempfile.tempdir = MEMORY
     config.stash[CPU_TIME] = CpuTime()
     config.pluginmanager.register(config.stash[CPU_TIME])
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import socket
+import time
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +22,7 @@ from gatepost.testing.sink import Sink
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from playwright.sync_api import Browser, Page
+    from playwright.sync_api import Browser, Page, Route
 
     from gatepost.testing.pki import Pki
 
@@ -156,6 +158,27 @@ def test_selected_connectors_are_validated_and_the_result_is_found_again(
         page.locator("#progress").get_by_text("All done").wait_for()
         page.goto(address)
         assert page.locator("#progress").get_by_text("All done").is_visible()
+
+
+def test_a_validation_is_followed_live_however_late_the_script_for_it_comes(centre: AdminCentre, page: Page) -> None:
+    def late(route: Route) -> None:
+        time.sleep(0.5)  # htmx alone is there meanwhile
+        route.continue_()
+
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # takes a connection and never greets
+        where, host = ("--organization", "contoso"), f"smart_hosts=127.0.0.1:{silent.getsockname()[1]}"
+        centre.gateway.cli("connector", "add", "outbound", "silent", *where, "recipient_domains=silent.example", host)
+        centre.log_in(page, "/connectors?q=silent")
+        page.route("**/hx-sse.min.js", late)
+        page.get_by_label("Select silent", exact=True).check()
+        page.get_by_label("Action").select_option("validate")
+        with page.expect_request(lambda sent: sent.resource_type == "fetch" and "/validations/" in sent.url) as first:
+            page.get_by_role("button", name="Continue").click()
+        assert "/events" in first.value.url, "the page asked for itself again, as it does every ten seconds"
+        page.get_by_role("table", name="Results").get_by_text("Running", exact=True).wait_for()
+        page.get_by_role("button", name="Stop").click()
+        page.locator("#progress").get_by_text("Stopped").wait_for()
+    centre.gateway.cli("connector", "remove", "silent")
 
 
 def test_a_drill_is_run_from_its_page_and_kept(centre: AdminCentre, page: Page) -> None:

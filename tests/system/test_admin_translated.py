@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 LANGUAGES = {"sv": ("sv-SE", "Logga in", "Kö"), "de": ("de-DE", "Anmelden", "Warteschlange")}
 NARROW = {"width": 1024, "height": 768}
+PORTRAIT, LANDSCAPE = 688, 1016  # pixels of A4 between margins of 1.4 cm
 LISTS = [entry.path for group in NAVIGATION for entry in group.entries]
 FORMS = [
     "/connectors/contoso/outbound/bank",
@@ -69,8 +70,17 @@ def cut(page: Page) -> list[str]:
     return list(page.evaluate(script))
 
 
+def fits_on_paper(page: Page) -> None:
+    """Printed on A4, upright, or across where a list has many columns, nothing is beyond the margin."""
+    page.emulate_media(media="print")
+    across = page.locator(".stacked th:nth-child(7)").count() > 0
+    page.set_viewport_size({"width": LANDSCAPE if across else PORTRAIT, "height": 900})
+    assert overflow(page) == 0, f"{page.url} is too wide for paper: {wide(page)}"
+    page.emulate_media(media="screen")
+
+
 def read(centre: AdminCentre, page: Page, language: str, paths: list[str]) -> None:
-    """Open each page on a telephone and at 1024 pixels."""
+    """Open each page at 1024 pixels, on a telephone and on paper."""
     for path in paths:
         response = page.goto(f"{centre.url}{path}")
         assert response is not None
@@ -80,6 +90,7 @@ def read(centre: AdminCentre, page: Page, language: str, paths: list[str]) -> No
             page.set_viewport_size(size)
             assert cut(page) == [], f"the navigation has no room at {size['width']} pixels"
             assert overflow(page) == 0, f"{path} must be scrolled sideways at {size['width']} pixels: {wide(page)}"
+        fits_on_paper(page)
         axe(page)
         shot(page, f"{language}{path.replace('/', '-')}")
 

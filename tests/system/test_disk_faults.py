@@ -74,6 +74,7 @@ def test_a_disk_that_stands_still_delays_mail_and_loses_none(server: Gateway, di
     assert len(server.wait_maildir(ANN)) == 1
 
 
+@pytest.mark.timeout(300)
 def test_a_disk_that_fails_loses_nothing_and_heals_when_it_is_there_again(server: Gateway, disk: BlockDisk) -> None:
     taken = [subject for subject in ("a", "b") if is_taken(server, subject)]
     time.sleep(SERVED)

@@ -49,6 +49,13 @@ def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Storage:
     return Storage(server.database(), tmp_path, node="mx1.a.example")
 
 
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A busy machine may take longer than a page waits."""
+    for module in (sqlite_search, postgres_trace):
+        monkeypatch.setattr(module, "PATIENCE", 60.0)
+
+
 @pytest.fixture
 def trace(storage: Storage) -> Trace:
     return storage.trace()
@@ -609,9 +616,7 @@ PARTS: list[tuple[dict[str, Any], list[int]]] = [
 ]
 
 
-def test_parts_of_texts_find_the_same_rows_on_every_page(many: Trace, monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (sqlite_search, postgres_trace):
-        monkeypatch.setattr(module, "PATIENCE", 60.0)  # a busy machine may take longer than a page waits
+def test_parts_of_texts_find_the_same_rows_on_every_page(many: Trace) -> None:
     for wanted, rows in PARTS:
         expected = [MANY[number] for number in rows]
         assert many.search(TraceFilter(**wanted)) == expected, wanted

@@ -16,6 +16,7 @@ import tomllib
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from support.memory import MEMORY, holds_test_files
 
 from gatepost.mail.model.message import Delivery, Message, QuarantineHold, Recipient
 from gatepost.mail.model.queue_id import format_id
@@ -38,24 +39,8 @@ if os.geteuid() == 0:  # data in tmp_path is root's, and for root alone
     os.environ["GATEPOST_SERVER__USER"] = "root"
 
 
-_MEMORY = "/dev/shm"
-
-
-def _holds_test_files() -> bool:
-    """Whether tests can keep their files in memory, where syncing costs nothing: room for all, and programs may start.
-
-    What a container gives is often too small, or starts nothing.
-    """
-    try:
-        place = os.statvfs(_MEMORY)
-    except OSError:
-        return False
-    usable = os.access(_MEMORY, os.W_OK | os.X_OK) and not place.f_flag & (os.ST_NOEXEC | os.ST_RDONLY)
-    return usable and place.f_bavail * place.f_frsize > 2 << 30
-
-
-if "TMPDIR" not in os.environ and _holds_test_files():
-    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", _MEMORY)
+if "TMPDIR" not in os.environ and holds_test_files():
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", MEMORY)
 
 
 gc.disable()  # until all tests are collected: what is made meanwhile stays

@@ -40,7 +40,7 @@ _REFUSED_FORM = tuple(f"the server responded with a status of {status}" for stat
 _PATIENCE = 90_000  # milliseconds, on a machine that has other things to do
 expect.set_options(timeout=_PATIENCE)
 _RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
-_COLOUR_RULES = ["color-contrast", "link-in-text-block"]  # the only ones that a theme can break
+COLOUR_RULES = ["color-contrast", "link-in-text-block"]  # the only ones that a theme can break
 _every_look = True
 
 
@@ -147,6 +147,11 @@ def axe(page: Page, *, within: str | None = None) -> None:
     _axe(page, {"type": "tag", "values": _RULES}, within)
 
 
+def axe_rules(page: Page, rules: list[str]) -> None:
+    """The same of these rules alone."""
+    _axe(page, {"type": "rule", "values": rules})
+
+
 def _axe(page: Page, rules: dict[str, Any], within: str | None = None) -> None:
     """The script is given to a page once, and what went well is not told: both took longer than the rules."""
     if not page.evaluate("'axe' in window"):
@@ -167,7 +172,7 @@ def look(page: Page, name: str) -> None:
     if _every_look or _pictures():
         page.emulate_media(color_scheme="dark")
         if _every_look:
-            _axe(page, {"type": "rule", "values": _COLOUR_RULES})
+            axe_rules(page, COLOUR_RULES)
         shot(page, f"{name}-dark")
         page.emulate_media(color_scheme="light")
     desktop = page.viewport_size

@@ -48,6 +48,8 @@ _PACKAGES = {
     "p11-kit": "p11-kit",
     "postgresql": "postgresql-17",
     "chromium": "chromium-headless-shell",
+    "zsh": "zsh",
+    "fish": "fish",
     "root": "",
 }
 

@@ -197,10 +197,12 @@ def _build_validators() -> None:
 def _warm_up() -> None:
     """What each process works out anew, and is the same each time.
 
-    OpenSSL's ways, the types of settings, the trust anchors, and which fields of resources need a grant.
+    OpenSSL's ways, the types of settings and requests, the trust anchors, and which fields of resources need a grant.
     """
     from collections.abc import Mapping  # noqa: PLC0415 - the client does without
 
+    from gatepost.manage.use_cases.catalogue import USE_CASES  # noqa: PLC0415 - the client does without
+    from gatepost.manage.use_cases.request_values import limits  # noqa: PLC0415 - the client does without
     from gatepost.net.openssl_tickets import find_place  # noqa: PLC0415 - the client does without
     from gatepost.node.start_checks import start_problems  # noqa: PLC0415 - the client does without
     from gatepost.policy.connectors.grants import resources_in_force  # noqa: PLC0415 - the client does without
@@ -212,6 +214,8 @@ def _warm_up() -> None:
         file.flush()
         list(start_problems(load(file.name, {})))
     find_place()
+    for case in USE_CASES:
+        limits(case.request)
     resources_in_force(organization() | {"grant": {"contoso": {}}})
     for value in ("", 0, 0.0, b"", (), [], iter(()), Path(), OSError()):
         isinstance(value, Mapping)  # as logging asks: the answer is remembered by type, and takes long to find

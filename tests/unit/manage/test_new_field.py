@@ -39,7 +39,7 @@ PATCH = {
         ),
         # the result
         ("    validated: LastValidation | None\n", "    hotline: str\n"),
-        ("        demands=_demands(connector),\n", '        hotline=getattr(connector, "hotline", ""),\n'),
+        ("        requires=_demands(connector),\n", '        hotline=getattr(connector, "hotline", ""),\n'),
         # what is done with it
         (
             "    def identity(entry: ConnectorEntry) -> str:\n",

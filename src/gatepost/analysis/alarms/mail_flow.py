@@ -286,7 +286,7 @@ def _resolver(facts: MailFacts) -> Iterator[Alarm]:
             "no nameserver answers, so mail to other domains waits",
             f"{own(facts.resolver)}. Only mail for mailboxes here, and by connectors whose smart hosts are addresses, "
             "still goes; what waits expires and is returned.",
-            "Start the resolver, or name another in [dns] nameservers and restart:",
+            "Start the resolver, or name another in [dns] nameservers and restart the gateway. Then look again:",
             "gatepost status",
         )
 

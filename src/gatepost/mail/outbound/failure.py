@@ -205,7 +205,7 @@ def cannot_connect(error: OSError) -> HopFailure:
             reply = _REFUSED
         case _:
             reply = _NO_SESSION
-    return HopFailure(reply, str(error), silent=True)
+    return HopFailure(reply, error.strerror or str(error), silent=True)  # without the number of the system
 
 
 def loss_reply(loss: Loss, awaiting: str) -> Reply:

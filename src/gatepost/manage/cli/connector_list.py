@@ -19,7 +19,7 @@ from gatepost.manage.use_cases.connectors import ListConnectors, connector_recor
 from gatepost.manage.use_cases.name_lookup import choose_connector
 from gatepost.manage.use_cases.times import stamp as moment
 
-_COLUMNS = ("status", "direction", "name", "organization", "from", "to", "domains", "demands", "validated")
+_COLUMNS = ("status", "direction", "name", "organization", "from", "to", "domains", "requires", "validated")
 
 
 @click.command("list")
@@ -31,10 +31,11 @@ def list_(request: ListConnectors, config: str | None, as_json: bool) -> None:
 
     Exit codes: 0 done (also if there are none), 2 no such organization, 3 the data cannot be read.
     """
-    rows = [connector_record(row) for row in all_items(client(config).call, list_connectors, request)]
+    entries = list(all_items(client(config).call, list_connectors, request))
     if as_json:
-        print_json(rows)
+        print_json(entries)
     else:
+        rows = [connector_record(entry) for entry in entries]
         print_table(
             _COLUMNS,
             ([_validated(row) if key == "validated" else _shown(key, row[key]) for key in _COLUMNS] for row in rows),
@@ -54,7 +55,7 @@ def show(name: str, organization: str, direction: str | None, config: str | None
 
 def _shown(key: str, text: Any) -> Any:
     """Both ends and what is required are in words, the rest are names and codes."""
-    return ours(text) if key in {"from", "to", "demands"} else text
+    return ours(text) if key in {"from", "to", "requires"} else text
 
 
 def _validated(row: dict[str, Any]) -> str:

@@ -26,8 +26,7 @@ def field_words[F: Callable[..., Any]](models: Models, *, required: bool) -> Cal
     def complete(context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
         from gatepost.manage.use_cases.assignments import completions  # noqa: PLC0415 - a command that runs does without
 
-        words = context.params.get("words") or ()
-        return [CompletionItem(text) for text in completions(models(context), words, incomplete)]
+        return [CompletionItem(text) for text in completions(models(context), incomplete)]
 
     metavar = "KEY=VALUE..." if required else "[KEY=VALUE]..."
     return click.argument("words", nargs=-1, required=required, metavar=metavar, shell_complete=complete)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import shlex
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final, NoReturn
@@ -34,6 +35,8 @@ class LazyGroup(click.Group):
         """Do what the command line says in the terminal's language, and seldom look for garbage meanwhile."""
         gc.set_threshold(*_FEW_COLLECTIONS)
         speak()
+        if "_GATEPOST_COMPLETE" in os.environ:
+            import_module("gatepost.manage.cli.completion")  # it tells click what is particular to a shell
         try:
             return click.Group.main(_spoken(self), *args, **kwargs)
         finally:

@@ -11,7 +11,7 @@ from gatepost.manage.cli.client import client
 from gatepost.manage.cli.language import _, ours
 from gatepost.manage.cli.options import NO, config_option, fail, json_option
 from gatepost.manage.cli.request_options import request_options
-from gatepost.manage.cli.tables import print_json, print_table, printable
+from gatepost.manage.cli.tables import print_json, print_table, printable, queue_states
 from gatepost.manage.use_cases.client import all_items
 from gatepost.manage.use_cases.nodes import (
     DrainNode,
@@ -180,9 +180,4 @@ def _certificate(one: NodeStatus) -> str:
 def _queue(one: NodeStatus) -> str:
     if one.queue is None:
         return _("not known")
-    return _(
-        "%(active)s active, %(deferred)s deferred, %(held)s held",
-        active=one.queue.active,
-        deferred=one.queue.deferred,
-        held=one.queue.held,
-    )
+    return queue_states(one.queue.active, one.queue.deferred, one.queue.held)

@@ -11,7 +11,7 @@ from gatepost.manage.cli.client import client
 from gatepost.manage.cli.language import _, ours, quantity
 from gatepost.manage.cli.options import BAD_INPUT, NO, config_option, fail, json_option
 from gatepost.manage.cli.request_options import limit_option, request_options
-from gatepost.manage.cli.tables import print_facts, print_json, print_table, printable
+from gatepost.manage.cli.tables import print_facts, print_json, print_table, printable, queue_states
 from gatepost.manage.use_cases.client import all_items
 from gatepost.manage.use_cases.queue import (
     GetQueued,
@@ -76,19 +76,13 @@ def _sums(totals: QueueTotals) -> str:
     """Sums in one line."""
     deliveries = f"{'' if totals.exact else _('at least ')}{_deliveries(totals.deliveries)}"
     messages, recipients = quantity(totals.messages, "message"), quantity(totals.recipients, "recipient")
-    states = _(
-        "%(active)s active, %(deferred)s deferred, %(held)s held",
-        active=totals.active,
-        deferred=totals.deferred,
-        held=totals.held,
-    )
     return _(
         "%(deliveries)s of %(messages)s, %(recipients)s, %(bytes)s: %(states)s",
         deliveries=deliveries,
         messages=messages,
         recipients=recipients,
         bytes=quantity(totals.bytes, "byte"),
-        states=states,
+        states=queue_states(totals.active, totals.deferred, totals.held),
     )
 
 
@@ -240,7 +234,7 @@ def _print_delivery(delivery: QueueDelivery) -> None:
         click.echo(f"{printable(ours(delivery.next_step))}\n")
     facts = {
         "message": message.id,
-        "state": delivery.state,
+        "state": _("waiting (deferred)") if delivery.state == "deferred" else delivery.state,
         "why held": _why_held(delivery),
         "returned by": delivery.returned_by,
         "destination": delivery.destination,

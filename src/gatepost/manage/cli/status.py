@@ -10,7 +10,7 @@ import msgspec
 from gatepost.manage.cli.client import client
 from gatepost.manage.cli.language import _, ours, quantity
 from gatepost.manage.cli.options import NO, config_option, json_option
-from gatepost.manage.cli.tables import print_json, printable
+from gatepost.manage.cli.tables import print_json, printable, queue_states
 from gatepost.manage.use_cases.status import COUNTED, GetStatus, get_status
 from gatepost.manage.use_cases.times import stamp as moment
 from gatepost.manage.use_cases.work_list import ListWork, list_work
@@ -134,7 +134,7 @@ def _ways(logins: StatusLogins) -> str:
 
 def _waiting(queue: StatusQueue) -> str:
     counts = msgspec.structs.asdict(queue)
-    text = ", ".join(f"{count} {state}" for state, count in counts.items())
+    text = queue_states(**counts)
     return (
         _("%(text)s (only %(counted)s were counted)", text=text, counted=COUNTED)
         if sum(counts.values()) == COUNTED

@@ -81,6 +81,11 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Non
         click.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
 
 
+def queue_states(active: int, deferred: int, held: int) -> str:
+    """Numbers of deliveries by state: "1 active, 2 waiting, 0 held"."""
+    return _("%(active)s active, %(waiting)s waiting, %(held)s held", active=active, waiting=deferred, held=held)
+
+
 def print_facts(facts: Iterable[tuple[str, object]], *, indent: str = "", width: int = 13) -> None:
     """A line for each: its name in the language, and its value. width: of the names in English."""
     lines = [(_(name), value) for name, value in facts]

@@ -14,8 +14,8 @@ from gatepost.language import _
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.pages.event_stream import followed
 from gatepost.manage.pages.guard import context_of, principal_of
-from gatepost.manage.pages.paging import foot, page_of, paged
-from gatepost.manage.pages.rendering import fragment, render, see_other
+from gatepost.manage.pages.paging import foot, order_of, page_of, paged
+from gatepost.manage.pages.rendering import fragment, link, render, see_other
 from gatepost.manage.pages.resource_paths import connector_path
 from gatepost.manage.use_cases.bulk_validation import (
     ListValidations,
@@ -30,6 +30,7 @@ from gatepost.manage.use_cases.bulk_validation import (
     validate_connectors,
 )
 from gatepost.manage.use_cases.execution import execute
+from gatepost.manage.use_cases.list_page import sorted_by
 from gatepost.texts import NN_
 
 if TYPE_CHECKING:
@@ -47,9 +48,18 @@ if TYPE_CHECKING:
     )
     from gatepost.manage.use_cases.connector_switches import ConnectorName
     from gatepost.manage.use_cases.jobs import Job
+    from gatepost.manage.use_cases.list_page import Columns
 
 
 _FIRST: Final = {"not-validated": 0, "unknown": 1, "": 2, "validated": 3}
+_DEFAULT: Final = "result"
+_SORTS: Final[Columns[ConnectorResult]] = {
+    "result": lambda result: (_FIRST[result.outcome], result.state == "waiting"),
+    "name": lambda result: result.name,
+    "direction": lambda result: result.direction,
+    "organization": lambda result: result.organization,
+    "verdict": lambda result: result.verdict or None,
+}
 
 
 def begin_validations(request: Request, names: list[ConnectorName]) -> Response:
@@ -72,27 +82,26 @@ def _show(request: Request) -> Response:
 
 
 def _shown(request: Request, state: BulkValidation) -> dict[str, Any]:
-    """What the template takes; what failed stands first."""
-    page = paged(request, sorted(state.connectors, key=_rank))
+    """What the template takes; what failed stands first, unless another order is asked for."""
+    sort = order_of(request, _SORTS)
+    page = paged(request, sorted_by(state.connectors, sort or _DEFAULT, _SORTS))
     return {
         "counts": state.counts,
         "trouble": state.trouble,
         "rows": page.rows,
         "foot": foot(page, NN_("%(num)s connector", "%(num)s connectors")),
         "path": connector_path,
-        "connect": f"/connectors/validations/{state.id}/events?page={page_of(request)}",
+        "sort": sort or _DEFAULT,
+        "connect": link(f"/connectors/validations/{state.id}/events", page=page_of(request), sort=sort),
     }
-
-
-def _rank(result: ConnectorResult) -> tuple[int, bool]:
-    return _FIRST[result.outcome], result.state == "waiting"
 
 
 async def _events(request: Request) -> Response:
     job = await run_in_threadpool(_job, request)
 
     def shown() -> str:
-        return fragment(request, "connectors/validations.html", "progress", **_shown(request, bulk_state(job)))
+        address, state = request.url.path.removesuffix("/events"), bulk_state(job)
+        return fragment(request, "connectors/validations.html", "progress", address=address, **_shown(request, state))
 
     return followed(request, job, shown)
 

@@ -224,7 +224,7 @@ def _one(request: Request) -> Response:
         entry=entry,
         name=label_of(entry),
         record=record,
-        level=LEVELS[entry.state],
+        level="fail" if view.places.problems else LEVELS[entry.state],
         life=life(entry, now),
         pin=pin_of(entry),
         places=view.places,

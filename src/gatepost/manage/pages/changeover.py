@@ -35,6 +35,7 @@ from gatepost.manage.pages.gate_checks import (
 from gatepost.manage.pages.guard import context_of, needs
 from gatepost.manage.pages.paging import foot, paged
 from gatepost.manage.pages.rendering import render, see_other
+from gatepost.manage.pages.text_filters import remarks
 from gatepost.manage.pages.time_zones import zone_of
 from gatepost.manage.use_cases.certificate_views import (
     LocateCertificates,
@@ -69,7 +70,6 @@ from gatepost.manage.use_cases.request_values import limits
 from gatepost.pki.certificates.entry import State
 from gatepost.pki.certificates.lifecycle import can_roll_back, names_of, roll_back_until
 from gatepost.protocols.tls.token_uri import is_token_uri
-from gatepost.sentences import ours
 from gatepost.texts import NN_
 from gatepost.times import minute_text, with_offset
 
@@ -341,7 +341,7 @@ def _roll_back(request: Request) -> Response:
         done = execute(roll_back_switch, context, RollBackSwitch(certificate=entry.id, note=note))
         names = ", ".join(label_of(certificate) for certificate in done.certificates[1:])
         said = _("%(names)s is current again; %(certificate)s is staged.", names=names, certificate=label_of(entry))
-        said = " ".join([said, *map(ours, done.warnings)])
+        said = " ".join([said, *remarks(done.warnings)])
         return said, "warn" if done.warnings else "pass"
 
     return _step(request, do)

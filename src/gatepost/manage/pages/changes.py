@@ -21,7 +21,7 @@ from gatepost.manage.pages.refusal_texts import all_errors
 from gatepost.manage.pages.rendering import render, see_other
 from gatepost.manage.pages.resource_paths import organization_path, version_path
 from gatepost.manage.pages.stored_rows import stored_rows
-from gatepost.manage.pages.text_filters import sentence
+from gatepost.manage.pages.text_filters import remarks, sentence
 from gatepost.manage.pages.value_text import cut
 from gatepost.manage.use_cases.client import all_items
 from gatepost.manage.use_cases.execution import execute
@@ -141,7 +141,7 @@ def _revert(request: Request) -> Response:
                 version=outcome.version,
                 places=outcome.places,
             ),
-            *map(ours, outcome.warnings),
+            *remarks(outcome.warnings),
         ]
     )
     return see_other(request, back, text, "warn" if outcome.warnings else "pass")

@@ -28,7 +28,7 @@ from gatepost.manage.pages.resource_paths import (
     validate_path,
     version_path,
 )
-from gatepost.manage.pages.text_filters import sentence
+from gatepost.manage.pages.text_filters import remarks, sentence
 from gatepost.manage.pages.validation_tasks import task_items
 from gatepost.manage.use_cases.connector_secrets import (
     SetConnectorSecret,
@@ -258,7 +258,7 @@ def _act(request: Request) -> Response:
         [
             _(said, connector=sentence(ours(chosen.label))),
             _("Revision %(version)s%(places)s.", version=outcome.version, places=outcome.places),
-            *map(ours, outcome.warnings),
+            *remarks(outcome.warnings),
         ]
     )
     path = connector_path(chosen.organization.name, chosen.direction, chosen.connector.name)

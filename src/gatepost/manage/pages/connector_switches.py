@@ -20,6 +20,7 @@ from gatepost.manage.pages.guard import context_of, principal_of
 from gatepost.manage.pages.login import local_target
 from gatepost.manage.pages.paging import fitting
 from gatepost.manage.pages.rendering import LONG_PATIENCE, PATIENCE, PENDING, is_partial, render, see_other
+from gatepost.manage.pages.text_filters import remarks
 from gatepost.manage.use_cases.connector_switches import MOST, ConnectorName, SwitchConnectors, switch_connectors
 from gatepost.manage.use_cases.connector_views import FindConnectors, find_connectors
 from gatepost.manage.use_cases.execution import execute
@@ -172,8 +173,8 @@ def _switch(request: Request) -> Response:
         version=outcome.version,
         places=outcome.places,
     )
-    warned = f" {ours(outcome.warnings[0])}" if outcome.warnings else ""
-    return see_other(request, back, said + warned, "warn" if warned else "pass", undo=undo_of(outcome.version, back))
+    text = " ".join([said, *remarks(outcome.warnings[:1])])
+    return see_other(request, back, text, "warn" if outcome.warnings else "pass", undo=undo_of(outcome.version, back))
 
 
 def undo_of(version: int, back: str) -> Undo:

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 
 _COLUMNS = (
-    "status", "name", "direction", "organization", "from", "to", "mode", "domains", "demands", "validated",
+    "status", "name", "direction", "organization", "from", "to", "mode", "domains", "requires", "validated",
     "validated_at", "passed_7d", "failed_7d",
 )  # fmt: skip
 FAILED = {"inbound": N_("refused"), "outbound": N_("held back")}

@@ -22,12 +22,12 @@ from gatepost.manage.pages.guard import context_of, principal_of
 from gatepost.manage.pages.merge import merge
 from gatepost.manage.pages.rendering import LONG_PATIENCE, PATIENCE, PENDING, is_partial, render, see_other
 from gatepost.manage.pages.save_and_retry import retry, retry_target
+from gatepost.manage.pages.text_filters import remarks
 from gatepost.manage.pages.value_text import in_words
 from gatepost.manage.use_cases.execution import execute
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.report_counts import ReportCounts
 from gatepost.policy.connectors.trust_anchors import anchors_label
-from gatepost.sentences import ours
 from gatepost.texts import N_
 from gatepost.values import replace
 
@@ -80,7 +80,7 @@ class EditedResource:
     to go afterwards, by the name. identity: the field that holds the name. fixed: fields that cannot be changed here.
     organizations: to choose from, for something new that belongs to one. history: its newest changes, newest first.
     label: of what was saved, in sentences. first: fields that are asked for even if they have their default; the others
-    are folded away.
+    are folded away. issuers: path of the page that trusts an issuer that was seen, "" if there is none.
     """
 
     title: str
@@ -95,6 +95,7 @@ class EditedResource:
     history: Callable[[], Sequence[PartChange]] = lambda: ()
     label: str = ""
     first: tuple[str, ...] = ()
+    issuers: str = ""
 
 
 def edit(request: Request, edited: EditedResource) -> Response:
@@ -218,7 +219,7 @@ def _saved(
         version=outcome.version,
         places=outcome.places,
     )
-    text = " ".join([saved, *retried, *others, *map(ours, outcome.warnings)])
+    text = " ".join([saved, *retried, *others, *remarks(outcome.warnings)])
     return see_other(request, path, text, "warn" if outcome.warnings else "pass")
 
 

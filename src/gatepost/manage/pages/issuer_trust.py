@@ -17,11 +17,11 @@ from gatepost.manage.pages.guard import context_of, needs, not_there, or_not_the
 from gatepost.manage.pages.refusal_texts import all_errors
 from gatepost.manage.pages.rendering import render, see_other
 from gatepost.manage.pages.resource_paths import connector_path
+from gatepost.manage.pages.text_filters import remarks
 from gatepost.manage.use_cases.connector_views import ViewConnector, view_connector
 from gatepost.manage.use_cases.execution import execute
 from gatepost.manage.use_cases.issuer_trust import TrustIssuer, seen_issuers, trust_issuer
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
-from gatepost.sentences import ours
 from gatepost.texts import N_
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ def _trust(request: Request) -> Response:
         version=outcome.version,
         places=outcome.places,
     )
-    text = " ".join([said, *map(ours, outcome.warnings)])
+    text = " ".join([said, *remarks(outcome.warnings)])
     undo = undo_of(outcome.version, path) if outcome.changes else None
     return see_other(request, path, text, "warn" if outcome.warnings else "pass", undo=undo)
 

@@ -17,6 +17,7 @@ from gatepost.manage.pages.paging import foot, order_of, paged
 from gatepost.manage.pages.rendering import render, see_other
 from gatepost.manage.pages.resource_kinds import KIND_PAGES
 from gatepost.manage.pages.resource_paths import organization_path
+from gatepost.manage.pages.text_filters import remarks
 from gatepost.manage.use_cases.execution import execute
 from gatepost.manage.use_cases.history import ListHistory, list_history
 from gatepost.manage.use_cases.list_page import sorted_by
@@ -147,7 +148,7 @@ def _remove(request: Request) -> Response:
         if refusal.kind is RefusalKind.UNREADABLE:
             raise
         return _shown(request, existing, HTTPStatus.UNPROCESSABLE_ENTITY, ours(refusal.text))
-    text = " ".join([_("Organization %(name)s was removed.", name=existing.name), *map(ours, outcome.warnings)])
+    text = " ".join([_("Organization %(name)s was removed.", name=existing.name), *remarks(outcome.warnings)])
     return see_other(request, "/organizations", text, "warn" if outcome.warnings else "pass")
 
 

@@ -18,7 +18,12 @@ from gatepost.manage.pages.first_steps import first_steps
 from gatepost.manage.pages.guard import context_of, principal_of
 from gatepost.manage.pages.rendering import render
 from gatepost.manage.use_cases.alarms import ListAlarms, list_alarms
-from gatepost.manage.use_cases.certificate_views import ViewCertificates, view_certificates
+from gatepost.manage.use_cases.certificate_views import (
+    LocateCertificates,
+    ViewCertificates,
+    locate_certificates,
+    view_certificates,
+)
 from gatepost.manage.use_cases.execution import execute
 from gatepost.manage.use_cases.flows import CountFlows, count_flows
 from gatepost.manage.use_cases.queue import ListWaitingDestinations, list_waiting_destinations
@@ -37,6 +42,7 @@ if TYPE_CHECKING:
     from starlette.responses import Response
 
     from gatepost.manage.pages.first_steps import FirstStep
+    from gatepost.manage.use_cases.presentation_places import PresentationPlaces
     from gatepost.manage.use_cases.queue import WaitingDestination
     from gatepost.pki.certificates.entry import Entry
 
@@ -70,13 +76,11 @@ def _overview(request: Request) -> Response:
         work=work.items,
         work_unknown=work.unknown,
         alarm_count=len(alarms.alarms),
-        alarm_level=min(
-            (LEVELS[alarm.severity] for alarm in alarms.alarms), key=("fail", "warn", "info").index, default=""
-        ),
+        gravest=alarms.alarms[0].severity if alarms.alarms else "",
         levels=LEVELS,
         counts=_counts(waiting),
         fullest=waiting[:_DESTINATIONS],
-        certificates=[(entry, life(entry, now)) for entry in _ending(request)],
+        certificates=[(entry, life(entry, now), places.problems) for entry, places in _ending(request)],
         configuration=running.configuration if running else None,
         nodes=running.nodes if running else (),
         node_levels={state: (level, pgettext(*label)) for state, (level, label) in _NODE_LEVELS.items()},
@@ -97,13 +101,16 @@ def _first_steps(request: Request) -> Sequence[FirstStep]:
         return ()
 
 
-def _ending(request: Request) -> Sequence[Entry]:
-    """The certificates in use that end first."""
+def _ending(request: Request) -> Sequence[tuple[Entry, PresentationPlaces]]:
+    """The certificates in use that end first, with where they are presented."""
     if not principal_of(request).is_of_gateway:
         return ()
     entries = execute(view_certificates, context_of(request), ViewCertificates()).entries
     used = (entry for entry in entries if entry.state in {State.CURRENT, State.NEXT})
-    return sorted(used, key=lambda entry: entry.leaf.not_after)[:_CERTIFICATES]
+    first = sorted(used, key=lambda entry: entry.leaf.not_after)[:_CERTIFICATES]
+    selection = LocateCertificates(certificates=[entry.id for entry in first])
+    places = execute(locate_certificates, context_of(request), selection)
+    return [(entry, places[entry.id]) for entry in first]
 
 
 def _flows(request: Request) -> Response:

@@ -31,12 +31,13 @@ from gatepost.manage.pages.navigation import navigation
 from gatepost.manage.pages.palette import light_colours
 from gatepost.manage.pages.static_files import static_url
 from gatepost.manage.pages.svg import Series, stacked
-from gatepost.manage.pages.text_filters import CLOCKED, FILTERS
+from gatepost.manage.pages.text_filters import CLOCKED, FILTERS, sorts
 from gatepost.manage.pages.time_zones import SERVER_ZONE, PageZone, zone_of
 from gatepost.manage.pages.trace_story import protection
 from gatepost.manage.pages.value_text import in_words
 from gatepost.manage.use_cases.refusal import Refusal
 from gatepost.sentences import in_zone, ours
+from gatepost.values import replace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -138,6 +139,7 @@ def environment() -> Environment:
         label=shown_label,
         reply_help=reply_help,
         ours=_sentence,
+        sorts=sorts,
     )
     made.filters.update({name: _clocked(shown) for name, shown in CLOCKED.items()})
     made.globals.update(static_url=static_url, link=link, picture=_picture, colours=light_colours())
@@ -177,9 +179,10 @@ def render(request: Request, template: str, status: int = 200, *, block: str = "
     return response
 
 
-def fragment(request: Request, template: str, block: str, **context: Any) -> str:
-    """One block of a template, for who streams: see `event`."""
-    return _text(_frame(request), template, block, context)
+def fragment(request: Request, template: str, block: str, *, address: str = "", **context: Any) -> str:
+    """One block of a template, for who streams: see `event`. address: of the page that it is a part of."""
+    frame = _frame(request)
+    return _text(replace(frame, path=address or frame.path), template, block, context)
 
 
 def event(html: str, name: str = "") -> bytes:

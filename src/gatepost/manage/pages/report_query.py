@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 QUICK: Final = (7, 30, 90)
 """Days of the links beside the form."""
-_MOST_PARTS: Final = 31
+MOST_PARTS: Final = 31
 CARRIED: Final = {Direction.INBOUND: "RECEIVE", Direction.OUTBOUND: "SEND"}
 _PARTNER: Final = {Direction.INBOUND: "sender", Direction.OUTBOUND: "recipient"}
 
@@ -73,7 +73,7 @@ class ReportView(NamedTuple):
     def parts(self) -> list[PeriodPart]:
         """Parts of the period, one column each: days; weeks or four weeks of a long one."""
         count = self.days.days
-        length = 1 if count <= _MOST_PARTS else 7 if count <= 7 * _MOST_PARTS else 28
+        length = 1 if count <= MOST_PARTS else 7 if count <= 7 * MOST_PARTS else 28
         first = date.fromisoformat(self.days.first)
         parts = []
         for begin in range(0, count, length):

@@ -7,16 +7,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from gatepost.manage.pages.report_query import MOST_PARTS
 from gatepost.manage.use_cases.list_page import sorted_by
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from gatepost.analysis.reports.pictures import Blocked, Sums
+    from gatepost.analysis.reports.pictures import Blocked, DayResult, HeatRow, Sums
     from gatepost.analysis.reports.tls_ready import Ready
     from gatepost.manage.use_cases.evidence import Head
     from gatepost.manage.use_cases.list_page import Columns
     from gatepost.manage.use_cases.tls_reports import ReceivedSums, ReportedFailure, SentReportState
+
+    type HeatLine = tuple[HeatRow, Sequence[tuple[DayResult, str]]]
 
 
 _SUMS: Final[Columns[Sums]] = {
@@ -68,12 +71,25 @@ _SENT: Final[Columns[SentReportState]] = {
     "state": lambda state: state.state,
     "attempts": lambda state: state.tries,
 }
+
+
+def _protection(place: int) -> Callable[[HeatLine], int | None]:
+    """By the least protected mail of a part of the period, the weakest first; without mail, last."""
+    return lambda line: -line[1][place][0] or None if place < len(line[1]) else None
+
+
+_HEAT: Final[Columns[HeatLine]] = {
+    "name": lambda line: line[0].name,
+    "carried": lambda line: line[0].carried,
+    **{str(place): _protection(place) for place in range(MOST_PARTS)},
+}
 _HEADS: Final[Columns[Head]] = {"day": lambda head: head.day}
 
 _SORTS: Final[Mapping[str, Columns[Any]]] = {
     "cleartext": _SUMS,
     "partners": _SUMS,
     "connectors": _SUMS,
+    "heat": _HEAT,
     "blocked": _BLOCKED,
     "never-tls": _NEVER,
     "ready": _READY,

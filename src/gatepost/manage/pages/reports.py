@@ -11,6 +11,7 @@ from datetime import date, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
+from markupsafe import Markup
 from starlette.responses import RedirectResponse
 from starlette.routing import Route
 
@@ -175,7 +176,11 @@ def _connectors(pictures: TlsPictures, _view: ReportView) -> dict[str, Any]:
 
 
 def _domains(pictures: TlsPictures, view: ReportView, way: Direction) -> dict[str, Any]:
-    return {"way": way, "rows": _heat(pictures.heat[way], view, way)}
+    days = [
+        (Markup('<time datetime="{}">{}</time>').format(part.first, part.label), f"heat.{place}")
+        for place, part in enumerate(view.parts)
+    ]
+    return {"way": way, "days": days, "rows": _heat(pictures.heat[way], view, way)}
 
 
 def _partners(pictures: TlsPictures, view: ReportView) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from gatepost.manage.pages.guard import context_of, needs, not_there, or_not_the
 from gatepost.manage.pages.paging import foot, order_of, paged
 from gatepost.manage.pages.rendering import render, see_other
 from gatepost.manage.pages.resource_kinds import KIND_PAGES, KindPage, column_key, status_of
-from gatepost.manage.pages.resource_paths import edit_path, list_path, named_path, part_path, version_path
+from gatepost.manage.pages.resource_paths import edit_path, list_path, named_path, part_path, trust_path, version_path
 from gatepost.manage.pages.text_filters import sentence
 from gatepost.manage.use_cases.directory_password import (
     RemoveDirectoryPassword,
@@ -293,8 +293,8 @@ def _edit(request: Request, page: KindPage) -> Response:
     return edit_part(request, _part(request, page.kind), _(page.plural), page.first)
 
 
-def edit_part(request: Request, one: Part, plural: str, first: tuple[str, ...]) -> Response:
-    """The form that changes a part. plural, first: as in `KindPage`."""
+def edit_part(request: Request, one: Part, plural: str, first: tuple[str, ...], *, issuers: str = "") -> Response:
+    """The form that changes a part. plural, first: as in `KindPage`. issuers: as in `EditedResource`."""
     principal = needs(request, Scope.CONNECTORS, one.organization.name)
     owner, name = one.organization.name, one.name
 
@@ -326,6 +326,7 @@ def edit_part(request: Request, one: Part, plural: str, first: tuple[str, ...]) 
         history=changes,
         label=label,
         first=first,
+        issuers=issuers,
     )
     return edit(request, edited)
 
@@ -382,7 +383,11 @@ def _new(request: Request, page: KindPage) -> Response:
 
 
 def _edit_connector(request: Request) -> Response:
-    return edit_part(request, chosen_of(request).part, _("Connectors"), ("enabled", "mode"))
+    chosen = chosen_of(request)
+    is_outbound = chosen.direction == "outbound"
+    first = ("enabled", "mode", *(("trust_anchors",) if is_outbound else ()))
+    issuers = trust_path(chosen.organization.name, chosen.connector.name) if is_outbound else ""
+    return edit_part(request, chosen.part, _("Connectors"), first, issuers=issuers)
 
 
 ROUTES = [

@@ -159,8 +159,10 @@ def _days(labels: Sequence[str]) -> Markup:
     step = (_WIDTH - _LEFT) / max(1, len(labels))
     every = max(1, -(-len(labels) // _MARKS))
     return Markup("").join(
-        Markup('<text x="{}" y="{}" text-anchor="middle">{}</text>').format(
-            _n(_LEFT + (place + 0.5) * step), _HEIGHT - 6, escape(label)
+        Markup('<text x="{}" y="{}" text-anchor="{}">{}</text>').format(
+            # The first name begins where the columns do: the 0 of the axis stands left of it.
+            *((_n(_LEFT + (place + 0.5) * step), _HEIGHT - 6, "middle") if place else (_LEFT, _HEIGHT - 6, "start")),
+            escape(label),
         )
         for place, label in enumerate(labels)
         if place % every == 0

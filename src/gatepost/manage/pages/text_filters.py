@@ -9,17 +9,18 @@ from __future__ import annotations
 
 import re
 from datetime import UTC
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from markupsafe import Markup
 
 from gatepost.language import _, grouped, in_sentence, point
 from gatepost.quantity import quantity
+from gatepost.sentences import ours
 from gatepost.texts import N_
 from gatepost.times import day_text, minute_text, rfc3339, second_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Sequence
     from datetime import tzinfo
 
 
@@ -160,6 +161,17 @@ def initial(word: str) -> str | Markup:
     """A word of which a cell shows what stands before "|", and the rest is for screen readers."""
     shown, bar, rest = word.partition("|")
     return Markup("{}<i>{}</i>").format(shown, rest) if bar else shown
+
+
+def remarks(warnings: Iterable[str]) -> list[str]:
+    """Warnings of ours as sentences that can follow each other."""
+    return [f"{sentence(ours(text)).removesuffix('.')}." for text in warnings]
+
+
+def sorts(column: Sequence[Any]) -> list[tuple[str, str]]:
+    """Keys that a column of `ui.table` sorts by, each after its text."""
+    key = column[1] if len(column) > 1 else ""
+    return [*([(column[0], key)] if key else []), *(column[3] if len(column) > 3 else ())]
 
 
 def thumbprint(digest: str | None) -> str | Markup:

@@ -26,6 +26,7 @@ from gatepost.manage.pages.guard import context_of, executing, not_there, or_not
 from gatepost.manage.pages.message_head import head_of
 from gatepost.manage.pages.rendering import link, render, see_other
 from gatepost.manage.pages.time_zones import zone_of
+from gatepost.manage.pages.trace_order import HELD, sorted_messages, trace_order
 from gatepost.manage.pages.trace_query import FIELDS, SPANS, in_words, read_query, wider_searches
 from gatepost.manage.pages.trace_story import recipients_of, story
 from gatepost.manage.use_cases.client import all_items
@@ -82,7 +83,8 @@ COLUMNS: Final = (
 def _search(request: Request) -> Response:
     principal, params = principal_of(request), request.query_params
     organization = params.get("organization", "")
-    question = read_query(params, organization, PAGE, zone_of(request).zone)
+    sort = trace_order(request)
+    question = read_query(params, organization, HELD if sort else PAGE, zone_of(request).zone)
     items = partial(_all, request, question)
     if file := exported(request, f"trace-{_stamp()}", COLUMNS, items, cells=_cells):
         return file
@@ -123,7 +125,8 @@ def _page(
     meaning: Mapping[str, str],
     known: searches.Searches,
 ) -> Response:
-    params = request.query_params
+    params, sort = request.query_params, trace_order(request)
+    in_order = sorted_messages(request, messages, sort, _reached(after)) if sort else None
     return render(
         request,
         "trace/search.html",
@@ -135,11 +138,12 @@ def _page(
         if question.since in dict(SPANS)
         else ((question.since, _("Since %(since)s", since=question.since)), *translated_choices(SPANS)),
         events=(("", _("Any")), *((event, f"{event_label(event)} ({event})") for event in EVENTS)),
-        found=messages,
+        found=in_order.rows if in_order else messages,
+        in_order=in_order,
         wider=wider_searches(question) if not messages and not after else (),
         after=after,
         meaning={_(FIELDS[name]): text for name, text in meaning.items()} if question.q else {},
-        sort=params.get("sort", ""),
+        sort=sort or ("time" if params.get("sort") == "time" else ""),
         reached=_reached(after),
         looked_for=[_(FIELDS[name]) for fields, _text in question.searches for name in fields],
         live=params.get("live") is not None,

@@ -179,7 +179,7 @@ def _title(event: TraceEvent) -> str:
         if event.detail.get("expired"):
             return _("%(title)s, as its time was over", title=title)
     if event.event in {"HOLD", "RELEASE", "DROP", "RETURN"} and (author := event.detail.get("author")):
-        return f"{title} by {author}"
+        return _("%(title)s by %(author)s", title=title, author=author)
     return title
 
 
@@ -202,13 +202,14 @@ def _facts(event: TraceEvent) -> Iterator[tuple[str, str | float]]:
     if event.achieved:
         yield _("Achieved"), event.achieved
         yield _("Required / achieved"), " / ".join(verdict_of(event.requirement, event.achieved))
+    yield _("Rehearsal"), _rehearsal(detail.get("rehearsal"))
     yield from _tls_facts(event.tls)
     if isinstance(classical := detail.get("classical_only"), dict):
         yield (
             _("Key exchange"),
             _("Classical groups only: no answer to post-quantum key exchange (%(get)s)", get=classical.get("why")),
         )
-    yield "TLS failure", failure_label(event.result_type) if event.result_type else ""
+    yield _("TLS failure"), failure_label(event.result_type) if event.result_type else ""
     why = str(detail.get("detail") or detail.get("why", ""))
     yield _("Detail"), "" if why in event.reply else why
     yield _("Quarantine of"), str(detail.get("quarantine", ""))
@@ -223,11 +224,25 @@ def _facts(event: TraceEvent) -> Iterator[tuple[str, str | float]]:
         yield _("Configuration"), _("revision %(version)s", version=version)
 
 
+def _rehearsal(verdict: object) -> str:
+    """What the connector in rehearsal would have said of the connection; "" if it was not asked."""
+    if not isinstance(verdict, dict) or "passed" not in verdict:
+        return ""
+    requirement = verdict.get("requirement", "")
+    if verdict["passed"]:
+        return _("meets %(requirement)s", requirement=requirement)
+    return _("does not meet %(requirement)s: %(why)s", requirement=requirement, why=verdict.get("message", ""))
+
+
 def _origin(detail: Mapping[str, Any]) -> str:
     """What a requirement comes from: connectors, rules and policies, or the default."""
     sources = ", ".join(map(str, detail.get("requirement_sources", ())))
     return (
-        "" if not sources else " (default)" if sources == "default" else _(", required by %(sources)s", sources=sources)
+        ""
+        if not sources
+        else _(" (default)")
+        if sources == "default"
+        else _(", required by %(sources)s", sources=sources)
     )
 
 
@@ -239,7 +254,7 @@ def _bracketed(event: TraceEvent) -> str:
 def _tls_facts(tls: Mapping[str, Any]) -> Iterator[tuple[str, str | float]]:
     if not tls:
         return
-    resumed = ", resumed" if tls.get("resumed") else ""
+    resumed = _(", resumed") if tls.get("resumed") else ""
     yield "TLS", " ".join(str(value) for key in ("version", "suite", "group") if (value := tls.get(key))) + resumed
     certificate = tls.get("certificate") or {}
     if certificate:

@@ -107,28 +107,17 @@ def words(model: type[BaseModel], table: Mapping[str, Any]) -> list[str]:
     return result
 
 
-def completions(models: Iterable[type[BaseModel]], given: Sequence[str], incomplete: str) -> list[str]:
+def completions(models: Iterable[type[BaseModel]], incomplete: str) -> list[str]:
     """Continue the last word of a command line: its key, or its value where the field has only certain ones.
 
-    models: that the words may be about. given: words before it. A shell may split a word at "=": then the parts before
-    are in `given`, and the value alone is returned.
+    models: that the words may be about.
     """
     fields = {key: info for model in models for key, info in _fields(model).items()}
     key, sign, begun = incomplete.partition("=")
-    before = f"{key}{sign}"
     if not sign:
-        key, before, begun = _split_key(given), "", incomplete
-    if key:
-        info = fields.get(key.rstrip("+-"))
-        return [f"{before}{value}" for value in _choices(info.annotation) if value.startswith(begun)] if info else []
-    return sorted(f"{name}=" for name in fields if name.startswith(begun))
-
-
-def _split_key(given: Sequence[str]) -> str:
-    """The key of a word that the shell split at "=", "" if the last word was whole."""
-    if given and given[-1] == "=":
-        return given[-2] if len(given) > 1 else ""
-    return given[-1] if given and "=" not in given[-1] and (len(given) < 2 or given[-2] != "=") else ""
+        return sorted(f"{name}=" for name in fields if name.startswith(incomplete))
+    info = fields.get(key.rstrip("+-"))
+    return [f"{key}={value}" for value in _choices(info.annotation) if value.startswith(begun)] if info else []
 
 
 def _fields(model: type[BaseModel]) -> dict[str, FieldInfo]:

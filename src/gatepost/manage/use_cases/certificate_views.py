@@ -76,6 +76,7 @@ class LocateCertificates(msgspec.Struct, kw_only=True):
     visibility=Visibility.GATEWAY,
     tag="certificates",
     pages=(
+        "/",
         "/certificates",
         "/certificates/changeover",
         "/certificates/clients",

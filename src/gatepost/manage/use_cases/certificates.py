@@ -19,6 +19,7 @@ from gatepost.manage.use_cases.certificate_shapes import CertificateNumber, Cert
 from gatepost.manage.use_cases.declaration import Items, Visibility, use_case
 from gatepost.manage.use_cases.inventory import choose_certificate, inventory_of, listed_certificates
 from gatepost.manage.use_cases.paging import Paging, page_of
+from gatepost.manage.use_cases.presentation_places import missing_file
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.net.certificate import certificate_facts, quietly
 from gatepost.net.path import issuer_places
@@ -290,7 +291,8 @@ def key_place(entry: Entry) -> str:
     if entry.in_token:
         return f"in the token: {entry.key_file}"
     if entry.key_file:
-        return f"in its file {entry.key_file}"
+        is_missing = missing_file(entry) == entry.key_file
+        return f"missing: {entry.key_file}" if is_missing else f"in its file {entry.key_file}"
     if entry.state is State.RETIRED or entry.origin in {Origin.SETTINGS, Origin.FILES}:
         return "not kept"
     return "encrypted in the store"

@@ -84,7 +84,7 @@ class LastValidation(msgspec.Struct):
 
 
 class ConnectorEntry(msgspec.Struct):
-    """A connector: whom it stands between, whose mail it holds for, what it demands, how it was validated last.
+    """A connector: whom it stands between, whose mail it holds for, what it requires, how it was validated last.
 
     status: enabled, rehearsal or disabled. mode: enforce or rehearse. validated: null if it never was.
     """
@@ -97,7 +97,7 @@ class ConnectorEntry(msgspec.Struct):
     sender: str = msgspec.field(name="from")
     receiver: str = msgspec.field(name="to")
     domains: list[str]
-    demands: list[str]
+    requires: list[str]
     validated: LastValidation | None
 
 
@@ -142,7 +142,7 @@ def connector_row(gateway: Gateway, chosen: Chosen) -> ConnectorEntry:
 
 
 def connector_record(row: ConnectorEntry) -> dict[str, Any]:
-    """For machines, as `gatepost connector list --json` has it: lists as texts, and no mode, which the status says."""
+    """For a table or a file: lists as texts, and no mode, which the status says."""
     record: dict[str, Any] = msgspec.to_builtins(row)
     del record["mode"]
     return {name: ", ".join(value) if isinstance(value, list) else value for name, value in record.items()}
@@ -202,7 +202,7 @@ _BY: Final[dict[str, Callable[[_Found], Any]]] = {
     "from": lambda row: _ends(row)[0],
     "to": lambda row: _ends(row)[1],
     "domains": lambda row: _scope(row[2]),
-    "demands": lambda row: _demands(row[2]),
+    "requires": lambda row: _demands(row[2]),
     "mode": lambda row: str(row[2].mode),
 }
 SORTS: Final = (*_BY, "validated", "verdicts")
@@ -221,7 +221,7 @@ def _row(storage: Storage, owner: Organization, direction: str, connector: Conne
         sender=sender,
         receiver=receiver,
         domains=_scope(connector),
-        demands=_demands(connector),
+        requires=_demands(connector),
         validated=_validated(validated) if validated else None,
     )
 

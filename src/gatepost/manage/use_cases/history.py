@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 _STEP = 10
 # a part, named as repr writes its name
-_NAMED = re.compile(r"""\w+\[(?:'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")\]""")
+_NAMED = re.compile(r"""(\w+)\[('(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")\]""")
 
 
 def history(
@@ -216,7 +216,7 @@ def differences_of(change: Change) -> list[FieldChange]:
 
 
 def change_summary(change: Change) -> str:
-    """Added, removed, or which parts are different: "outbound_connector['bank-out'] changed, display_name changed"."""
+    """Added, removed, or which parts are different: "outbound connector 'bank-out' changed, display_name changed"."""
     if change.before is None:
         return "added"
     if change.after is None:
@@ -249,10 +249,10 @@ def _counted(changes: Sequence[FieldChange]) -> list[str]:
 
 
 def _place(path: str) -> str:
-    """The resource that a path is in, less the organization: "outbound_connector['bank-out']", "message_expiration"."""
+    """The resource that a path is in, less the organization: "outbound connector 'bank-out'", "message_expiration"."""
     rest = path.split(".", 2)[2]
     match = _NAMED.match(rest)
-    return match[0] if match else rest
+    return f"{match[1].replace('_', ' ')} {match[2]}" if match else rest
 
 
 USE_CASES = (list_history, get_version)

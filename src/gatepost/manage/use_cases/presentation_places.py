@@ -43,7 +43,7 @@ def presentation_places(gateway: Gateway, entry: Entry, nodes: Sequence[Node]) -
     problems = tuple(f"node {problem.node}: {problem.text}" for problem in at_nodes if problem.certificate == entry.id)
     if entry.state is not State.CURRENT:
         return PresentationPlaces(problems=problems)
-    if not problems and (gone := _gone(entry)):
+    if not problems and (gone := missing_file(entry)):
         problems = (f"{gone} is missing",)
     looks = [(node.name, node.observed) for node in running if node.observed is not None]
     if not looks:
@@ -71,10 +71,10 @@ def _of_settings(gateway: Gateway) -> tuple[str, ...]:
     return tuple(f"{listener.role} {listener.address}" for listener in own)
 
 
-def _gone(entry: Entry) -> str:
-    """The file of an entry that is not there, "" if both are, or nobody here can tell."""
+def missing_file(entry: Entry) -> str:
+    """The file of an entry that is not there, the key before the chain; "" if both are, or nobody here can tell."""
     key_file = "" if entry.in_token else entry.key_file
-    for file in filter(None, (entry.chain_file if entry.key_file else "", key_file)):
+    for file in filter(None, (key_file, entry.chain_file if entry.key_file else "")):
         with suppress(PermissionError):
             if not Path(file).exists():
                 return file

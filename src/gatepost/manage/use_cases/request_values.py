@@ -6,6 +6,7 @@ msgspec ends at the first error; here each field is converted by itself. Used by
 from __future__ import annotations
 
 import datetime as dt
+import functools
 import re
 from typing import TYPE_CHECKING, Any, Final
 
@@ -86,9 +87,7 @@ def plain(request: msgspec.Struct) -> dict[str, Any]:
 
 def limits(kind: type[msgspec.Struct]) -> dict[str, int]:
     """The longest text of each field that has a limit, in characters, by its name in JSON: `maxlength` of forms."""
-    lengths = {
-        field.encode_name: _longest(msgspec.inspect.type_info(field.type)) for field in msgspec.structs.fields(kind)
-    }
+    lengths = {name: _longest(msgspec.inspect.type_info(field.type)) for name, field in _fields(kind).items()}
     return {name: longest for name, longest in lengths.items() if longest is not None}
 
 
@@ -180,7 +179,9 @@ def _choices(kind: msgspec.inspect.Type) -> list[str]:
     return []
 
 
-def _fields(kind: type[msgspec.Struct]) -> dict[str, msgspec.structs.FieldInfo]:
+@functools.cache
+def _fields(kind: type[msgspec.Struct]) -> Mapping[str, msgspec.structs.FieldInfo]:
+    """By their names in JSON; the library evaluates the annotations each time, which takes a millisecond or more."""
     return {field.encode_name: field for field in msgspec.structs.fields(kind)}
 
 

@@ -69,7 +69,7 @@ class PostgresTraceWriter:
         self._url = url
         self._writer = writer
         self._interval = interval
-        self._buffer = EventBuffer()
+        self._buffer = EventBuffer(prompt=True)
         self.add = self._buffer.add if subjects else lambda events: self._buffer.add(without_subjects(events))
         self.dropped, self.trouble = 0, ""
         self._connection: Any = None

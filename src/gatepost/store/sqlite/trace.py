@@ -1,9 +1,10 @@
 """The message trace on disk: files of one day and writer (`store.sqlite.trace_files`), UTC.
 
-Written by a thread of its own, off the commit path: rows wait at most a second or 500 of them, and are synced about
-once a second. While a file is hot it has one index, on the queue id, which grows at its end (0.5 us a row; an index on
-anything random costs ten times that). The others are made when it is full or its day is over: 10 us a row, and to look
-through a full file without them takes 14 ms (bench/trace_search.py). Read by `store.sqlite.trace_search`.
+Written by a thread of its own, off the commit path: rows wait a tenth of a second after a pause, else at most a second
+or 500 of them, and are synced about once a second. While a file is hot it has one index, on the queue id, which grows
+at its end (0.5 us a row; an index on anything random costs ten times that). The others are made when it is full or its
+day is over: 10 us a row, and to look through a full file without them takes 14 ms (bench/trace_search.py). Read by
+`store.sqlite.trace_search`.
 """
 
 from __future__ import annotations
@@ -144,7 +145,7 @@ class TraceWriter:
         self._directory = directory
         self._writer = writer
         self._interval = interval
-        self._buffer = EventBuffer()
+        self._buffer = EventBuffer(prompt=True)
         self.add = self._buffer.add if subjects else lambda events: self._buffer.add(without_subjects(events))
         self.dropped, self.trouble = 0, ""
         self._open: dict[str, TraceFilePart] = {}

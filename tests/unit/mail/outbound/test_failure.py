@@ -103,3 +103,8 @@ def test_between_nodes_a_refusal_for_good_waits_for_who_mends_it() -> None:
     assert found.reply.text == "450 4.7.0 The node turned us away with: 521 5.7.1 This port is for nodes"
     busy = failure.refused(Reply(421, "4.3.2", ("later",)), "the connection")
     assert failure.between_nodes(busy) is busy
+
+
+def test_a_failed_connection_is_told_in_the_words_of_the_system_without_its_number() -> None:
+    assert failure.cannot_connect(ConnectionRefusedError(111, "Connection refused")).detail == "Connection refused"
+    assert failure.cannot_connect(TimeoutError("no connection")).detail == "no connection"

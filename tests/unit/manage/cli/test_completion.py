@@ -1,16 +1,13 @@
 from __future__ import annotations
 
-import os
 import subprocess
-import sys
-from pathlib import Path
 
 import click
 import pytest
 from click.shell_completion import ShellComplete
 
 from gatepost.manage.cli import main
-from gatepost.manage.cli.completion import SHELLS, script
+from gatepost.manage.cli.completion import SHELLS, quoted, read_line, script
 
 RESOURCES = """
 [organization.contoso]
@@ -79,9 +76,7 @@ def test_names_that_are_stored(complete, words, names):
 FIELDS = [
     (["connector", "set", "bank", "tls_d"], ["tls_domain="]),
     (["connector", "set", "bank", "mode=re"], ["mode=rehearse"]),
-    (["connector", "set", "bank", "mode", "=", "re"], ["rehearse"]),
-    (["connector", "set", "bank", "mode", "="], ["enforce", "rehearse"]),
-    (["connector", "set", "bank", "mode", "=", "rehearse", "enab"], ["enabled="]),
+    (["connector", "set", "bank", "mode=rehearse", "enab"], ["enabled="]),
     (["connector", "set", "bank", "mode=rehearse", "enabled="], ["enabled=true", "enabled=false"]),
     (["connector", "set", "bank", "tls_domain="], []),
     (["connector", "set", "bank", "nonsense="], []),
@@ -122,19 +117,54 @@ def test_every_set_and_add_of_a_resource_completes_its_fields(complete):
         assert complete(name, verb, *before, ""), (name, verb)
 
 
-def test_bash_completes_a_value_and_leaves_no_space_after_a_key(tmp_path):
-    """In a real bash, which splits a word at "=" for `complete`."""
+BREAKS = " \t\n\"'@><=;|&(:"  # of a bash that nobody has changed
 
-    def completed(*words):
-        call = f"COMP_WORDS=(gatepost {' '.join(words)}); COMP_CWORD={len(words)}; _gatepost_completion gatepost"
-        text = f'{script("bash", main)}\ncompopt() {{ echo "$2"; }}\n{call}; printf "%s\\n" "${{COMPREPLY[@]}}"'
-        environment = {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "HOME": str(tmp_path)}
-        run = subprocess.run(["bash"], input=text, text=True, check=True, capture_output=True, env=environment)
-        assert run.stderr == ""
-        return run.stdout.split("\n")[:-1]
+# a line up to the cursor -> words, the one that is typed, the quote that is open, and how much of it stays
+TYPED = [
+    ("gatepost conn", ["gatepost"], "conn", "", 0),
+    ("gatepost connector ", ["gatepost", "connector"], "", "", 0),
+    ("gatepost  set mode=re", ["gatepost", "set"], "mode=re", "", 5),
+    ("gatepost set mode=", ["gatepost", "set"], "mode=", "", 5),
+    ("gatepost set mode=re x", ["gatepost", "set", "mode=re"], "x", "", 0),
+    ("gatepost show ann@con", ["gatepost", "show"], "ann@con", "", 3),
+    ("gatepost show a:b:c", ["gatepost", "show"], "a:b:c", "", 4),
+    (r"gatepost show Insurer\ o", ["gatepost", "show"], "Insurer o", "", 0),
+    ('gatepost show "Insurer o', ["gatepost", "show"], "Insurer o", '"', 0),
+    ("gatepost show 'Insurer=o", ["gatepost", "show"], "Insurer=o", "'", 0),
+    (r'gatepost show "a\"b\c', ["gatepost", "show"], r'a"b\c', '"', 0),
+    ("gatepost show 'a b' x", ["gatepost", "show", "a b"], "x", "", 0),
+    ("gatepost show '' x", ["gatepost", "show", ""], "x", "", 0),
+    ('gatepost set comment="a b', ["gatepost", "set"], "comment=a b", '"', 8),
+    ("gatepost show a\\", ["gatepost", "show"], "a", "", 0),
+]
 
-    assert completed("domain", "set", "x", "type", "=") == ["authoritative", "internal-relay"]
-    assert completed("domain", "set", "x", "mta_sts_max") == ["nospace", "mta_sts_max_age="]
+
+@pytest.mark.parametrize("typed", TYPED, ids=[typed[0] for typed in TYPED])
+def test_a_line_is_read_as_bash_reads_it(typed):
+    assert read_line(typed[0], BREAKS) == tuple(typed[1:])
+
+
+NAMES = [
+    "Insurer of us",
+    "$(exit 9) `exit 9`",
+    "'q' \"d\" \\",
+    "a;b|c&d>e<f",
+    "~ *?[a] {b,c} #x !y",
+    "åäö",
+    "a=b,c:d@e",
+    "-x",
+]
+
+
+@pytest.mark.parametrize("quote", ["", "'", '"'])
+def test_bash_reads_what_is_quoted_as_it_is(quote):
+    words = " ".join(f"{quote}{quoted(name, quote)}{quote}" for name in NAMES)
+    run = subprocess.run(["bash", "-c", f"printf '%s\\n' {words}"], text=True, check=True, capture_output=True, cwd="/")
+    assert run.stdout.splitlines() == NAMES
+
+
+def test_a_name_in_double_quotes_is_no_word_of_the_history():
+    assert quoted("a!b", '"') == "a\"'!'\"b"
 
 
 @pytest.mark.parametrize("shell", SHELLS)

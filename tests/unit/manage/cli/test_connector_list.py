@@ -97,7 +97,12 @@ def base(home):
 def test_the_list(base):
     rows = base.table("connector", "list")
     assert [tuple(row.values()) for row in rows] == [(*row, "never") for row in ROWS]
-    assert [tuple(row.values()) for row in base.json("connector", "list")] == [(*row, None) for row in ROWS]
+
+
+def test_json_is_what_rest_answers(base):
+    (row,) = [row for row in base.json("connector", "list") if row["name"] == "special"]
+    assert (row["mode"], row["validated"]) == ("rehearse", None)
+    assert (row["domains"], row["requires"]) == (["mail flow rules", "*"], ["opportunistic"])
 
 
 def test_less_of_it(base):

@@ -23,13 +23,13 @@ def test_the_newest_changes_come_first(changed):
     rows = changed.table("history")
     assert [(row["version"], row["organization"], row["change"], row["note"]) for row in rows] == [
         ("9", "fabrikam", "removed", ""),
-        ("8", "contoso", "mailbox['ann@contoso.example'] removed", ""),
+        ("8", "contoso", "mailbox 'ann@contoso.example' removed", ""),
         ("7", "contoso", "cleartext changed, display_name changed", ""),
         ("6", "fabrikam", "added", ""),
-        ("5", "contoso", 'outbound_connector["it\'s"] changed', "as the bank asks"),
-        ("4", "contoso", 'outbound_connector["it\'s"] added', ""),
-        ("3", "contoso", "mailbox['ann@contoso.example'] added", ""),
-        ("2", "contoso", "accepted_domain['contoso.example'] added", ""),
+        ("5", "contoso", 'outbound connector "it\'s" changed', "as the bank asks"),
+        ("4", "contoso", 'outbound connector "it\'s" added', ""),
+        ("3", "contoso", "mailbox 'ann@contoso.example' added", ""),
+        ("2", "contoso", "accepted domain 'contoso.example' added", ""),
         ("1", "contoso", "added", "a new customer"),
     ]
     assert all(row["author"] and row["at"].endswith("Z") for row in rows)

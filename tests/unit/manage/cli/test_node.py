@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 
@@ -40,7 +41,7 @@ def test_nodes_are_listed(home, site):
     header, first, second = home.call("node", "list").stdout.splitlines()
     assert header.startswith("name\tstate\tversion\tconfiguration")
     assert first.split("\t")[:4] == ["mx1", "active", "1.0", "1"]
-    assert "1 active, 2 deferred, 3 held" in first
+    assert "1 active, 2 waiting, 3 held" in first
     assert "ab" * 8 in second
     assert [one["name"] for one in json.loads(home.call("node", "list", "--json").stdout)] == ["mx1", "mx2"]
 
@@ -60,11 +61,11 @@ def test_what_a_node_does_for_the_site_is_in_words_and_json_has_the_codes(home, 
 def test_status_shows_them(home, site):
     shown = home.call("status", code=1).stdout
     assert "node mx1 " in shown
-    assert "active, gatepost 1.0, configuration 1, heartbeat 0 s ago" in shown
+    assert re.search(r"active, gatepost 1\.0, configuration 1, heartbeat \d+ s ago", shown)
 
 
 def test_a_node_is_drained(home, site, monkeypatch):
-    assert home.call("node", "drain", "mx1").stdout == "mx1: draining, queue: 1 active, 2 deferred, 3 held\n"
+    assert home.call("node", "drain", "mx1").stdout == "mx1: draining, queue: 1 active, 2 waiting, 3 held\n"
     assert home.call("node", "drain", "mx1", "--undo").stdout.startswith("mx1: active")
     monkeypatch.setattr(
         module.time, "sleep", lambda _: site.beat(identity("mx1"), 0, 71, 1, NodeFigures(0, 0, 0, drained=True))

@@ -119,7 +119,7 @@ def test_one_message_with_all_that_is_known(home):
     assert other_step == "Nobody has to act: the gateway is delivering this message now."
     assert first.splitlines() == [
         f"message       {ids['ann']}",
-        "state         deferred",
+        "state         waiting (deferred)",
         "destination   contoso/partner.example",
         "sender        <ann@contoso.example>",
         "recipients    bob@partner.example, joe@partner.example",

@@ -303,6 +303,6 @@ def test_explain_tells_a_rule_and_a_rehearsal(place):
 
 
 def test_lists_say_it_too(place):
-    demands = {row["name"]: row["demands"] for row in place.json("connector", "list")}
-    assert demands["secret"] == "opportunistic, encrypted (S/MIME), signed (S/MIME)"
+    requires = {row["name"]: row["requires"] for row in place.json("connector", "list")}
+    assert requires["secret"] == ["opportunistic", "encrypted (S/MIME)", "signed (S/MIME)"]
     assert place.json("rule", "list")[0]["then"] == "encrypted (S/MIME); signed (S/MIME)"

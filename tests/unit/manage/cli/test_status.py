@@ -63,7 +63,7 @@ def test_a_gateway_that_runs(home):
     assert nameservers == f"{'nameservers':28} 127.0.0.1:53: answers"
     assert worker == f"{'worker 0':28} runs, process {os.getpid()}"
     assert configuration.startswith(f"{'configuration':28} version 1, 20")
-    assert queue == f"{'queue':28} 1 active, 2 deferred, 1 held"
+    assert queue == f"{'queue':28} 1 active, 2 waiting, 1 held"
     assert certificates == f"{'certificates':28} no alarms"
     assert mail == f"{'mail':28} no alarms"
 

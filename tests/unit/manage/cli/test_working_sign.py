@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from gatepost.manage.cli import working_sign
+from gatepost.manage.cli import connector_validate, connector_validate_many, working_sign
 from gatepost.manage.cli.working_sign import working
 
 
@@ -64,3 +64,8 @@ def test_the_line_is_gone_when_a_command_fails(stream):
     with pytest.raises(SystemExit):
         failing()
     assert terminal.getvalue().endswith("\r\x1b[K")
+
+
+def test_who_follows_a_validation_sees_its_progress_and_not_this_line():
+    for command in (connector_validate, connector_validate_many):
+        assert command._WAIT < working_sign._QUIET

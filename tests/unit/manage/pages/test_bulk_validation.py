@@ -82,3 +82,25 @@ def test_the_stream_tells_of_the_end(centre, slow):
     assert "data: <p role" in said
     assert "<strong>All done</strong>" in said
     assert said.endswith("event: done\ndata: \n\n")
+
+
+def test_results_are_sorted_by_each_column_while_they_come_and_afterwards(centre, slow):
+    path = started(centre)
+    assert f'hx-sse:connect="{path}/events?page=1&amp;sort=-name"' in centre.get(f"{path}?sort=-name").text
+    slow.set()
+    streamed = centre.get(f"{path}/events?page=1&sort=-name").text
+    assert f'href="{path}?page=' not in streamed
+    assert f'class="sort" href="{path}?sort=verdict"' in streamed, "a heading leads to the page, not to the stream"
+    assert f'action="{path}"' in streamed
+    for key in ("result", "name", "direction", "organization", "verdict"):
+        there, back = (names(centre.get(f"{path}?sort={sign}{key}").text) for sign in ("", "-"))
+        assert len(set(there)) == len(there) == 2
+        assert set(there) == set(back)
+        if key in {"result", "name", "direction"}:
+            assert there == back[::-1], key
+    assert names(streamed) == sorted(names(streamed), reverse=True)
+    assert names(centre.get(f"{path}?sort=nonsense").text) == names(centre.get(path).text)
+
+
+def names(text):
+    return re.findall(r'#validation">([^<]+)</a></th>', text)

@@ -17,7 +17,7 @@ from gatepost.manage.access.records import Actor
 from gatepost.manage.use_cases import certificate_views
 from gatepost.manage.use_cases.certificate_requests import request_certificate
 from gatepost.manage.use_cases.certificates import certificate as shown
-from gatepost.pki.certificates.entry import Purpose, State, document_of
+from gatepost.pki.certificates.entry import Origin, Purpose, State, document_of
 from gatepost.values import replace
 
 from .conftest import HOST, MARKUP, Centre, certificate, recorded
@@ -173,6 +173,18 @@ def test_one_in_full(sealing):
     assert (record["state"], record["label"], record["key_is"]) == ("current", "mail", "encrypted in the store")
     text = sealing.get(f"/certificates/{one.id}").text
     assert f"_25._tcp.mail.gate.example. IN TLSA 3 1 1 {one.leaf.spki_sha256}" in text
+
+
+def test_a_missing_key_is_red_wherever_its_certificate_is_shown(sealing, entry):
+    one = entry("gone", state=State.CURRENT, origin=Origin.SETTINGS, key_file="/nowhere/mx1.key", chain_file="/nowhere")
+    recorded(sealing, one)
+    page = sealing.get(f"/certificates/{one.id}")
+    heading = page.text.partition("<h1")[2].partition("</h1>")[0]
+    assert ("badge fail" in heading, "Current" in heading) == (True, True)
+    assert "missing: /nowhere/mx1.key" in page.words
+    assert "badge fail" in sealing.get("/certificates").text
+    ending = sealing.get("/").text.partition('id="ending"')[2].partition("</section>")[0]
+    assert "Not presented as it should be" in ending
 
 
 def test_zone_lines_are_for_names_that_a_zone_has(sealing, entry):

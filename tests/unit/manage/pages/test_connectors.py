@@ -70,7 +70,7 @@ def test_the_list_is_sorted_by_links_that_keep_the_filters(centre):
     assert page.text.count('name="sort"') == 1, "a filter keeps the order"
     assert '<option value="-name" selected>Name, descending</option>' in page.text
     orders = re.findall(
-        r'<option value="(-?[a-z]+)"', page.text.partition('id="filter-sort"')[2].partition("</select>")[0]
+        r'<option value="(-?[a-z]+)"', page.text.partition('id="sort-status"')[2].partition("</select>")[0]
     )
     assert sorted(orders) == sorted([*SORTS, *(f"-{one}" for one in SORTS)]), "a telephone shows no headings"
     assert "aria-sort=" not in centre.get("/connectors?sort=colour").text

@@ -177,3 +177,12 @@ def test_a_form_that_does_not_say_what_it_saw_changes_nothing(centre, was):
 def test_who_may_not_has_no_form(centre, who, status):
     assert centre.get(EDIT, who).status == status
     assert centre.post(EDIT, who, **form(centre, comment="mine")).status == status
+
+
+def test_the_authority_of_a_partner_is_asked_for_at_once_with_the_way_to_trust_what_was_seen(centre):
+    text = centre.get(EDIT).text
+    shown, _, folded = text[text.index("<main") :].partition('<details class="fold"')
+    assert 'name="trust_anchors"' in shown
+    assert 'href="/connectors/trust/contoso/bank-out"' in shown
+    assert 'name="trust_anchors"' not in folded
+    assert "trust the issuer" not in centre.get("/connectors/edit/contoso/inbound/bank-in").words

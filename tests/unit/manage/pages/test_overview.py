@@ -53,8 +53,8 @@ def test_what_needs_somebody_comes_first_and_is_bounded(alarmed):
     ("severities", "badge"),
     [
         ((), ""),
-        ((Severity.WARNING,), "badge warn"),
-        ((Severity.WARNING, Severity.CRITICAL, Severity.WARNING), "badge fail"),
+        ((Severity.WARNING,), "Warning"),
+        ((Severity.WARNING, Severity.CRITICAL, Severity.WARNING), "Critical"),
     ],
 )
 def test_the_number_of_alarms_looks_like_the_gravest(alarmed, severities, badge):

@@ -6,7 +6,7 @@ from contextlib import closing
 
 import pytest
 
-from gatepost.analysis.reports.pictures import Blocked, PictureCounter, Sums
+from gatepost.analysis.reports.pictures import Blocked, DayResult, HeatRow, PictureCounter, Sums
 from gatepost.analysis.reports.tls import Direction
 from gatepost.analysis.reports.tls_ready import Ready
 from gatepost.manage.pages.report_sorts import ordered, report_order
@@ -17,9 +17,10 @@ from gatepost.values import replace
 from .conftest import Centre
 
 NAMES = ("b.example", "c.example", "a.example")
+DAYS = (DayResult.NO_MAIL, DayResult.CLEARTEXT, DayResult.VERIFIED)  # of the first day
 COUNTED = (("b.example", 3), ("c.example", 2), ("a.example", 1))
-_HEADING = re.compile(r'<a class="sort" href="[^"]*sort=(-?[a-z-]+\.[a-z-]+)')
-_ROW = re.compile(r'<th scope="row"[^>]*>(.*?)</th>', re.DOTALL)
+_HEADING = re.compile(r'<a class="sort" href="[^"]*sort=(-?[a-z-]+\.[a-z0-9-]+)')
+_ROW = re.compile(r'<th scope="row"[^>]*>(.*?)(?:</th>|<td)', re.DOTALL)
 
 
 def sums(name, count):
@@ -32,6 +33,13 @@ PICTURES = {
     "blocked": tuple(Blocked(name, (), count, 0, (), "2026-11-24") for name, count in COUNTED),
     "ready": tuple(Ready(name, inbound=False, messages=10, demand="x", names=()) for name in NAMES),
     "never_tls": COUNTED,
+    "heat": {
+        direction: tuple(
+            HeatRow(name, count, (worst, *[DayResult.VERIFIED] * 400))
+            for (name, count), worst in zip(COUNTED, DAYS, strict=True)
+        )
+        for direction in Direction
+    },
 }  # fmt: skip
 
 
@@ -73,6 +81,13 @@ def names(answer):
         ("blocked", "-blocked.attempts", list(NAMES)),
         ("partners", "never-tls.messages", [*NAMES[::-1]]),
         ("partners", "-ready.partner", [*NAMES, *sorted(NAMES, reverse=True), *NAMES]),
+        ("domains", "heat.name", sorted(NAMES)),
+        ("domains", "-heat.carried", list(NAMES)),
+        ("domains", "heat.0", ["c.example", "a.example", "b.example"]),
+        ("domains", "-heat.0", ["a.example", "c.example", "b.example"]),
+        ("domains", "heat.1", list(NAMES)),
+        ("domains", "heat.30", list(NAMES)),
+        ("domains", "heat.31", list(NAMES)),
         ("connectors", "blocked.domain", list(NAMES)),
         ("connectors", "nonsense", list(NAMES)),
         ("connectors", "connectors.", list(NAMES)),
@@ -82,7 +97,7 @@ def test_one_table_is_sorted_and_the_others_stay(reports, page, sort, begins):
     assert names(reports.get(f"/reports/{page}?sort={sort}"))[: len(begins)] == begins
 
 
-@pytest.mark.parametrize("page", ["connectors", "blocked", "partners", "incoming", "tls-rpt", "evidence"])
+@pytest.mark.parametrize("page", ["connectors", "domains", "blocked", "partners", "incoming", "tls-rpt", "evidence"])
 def test_each_heading_leads_to_an_order_that_there_is(reports, page):
     keys = _HEADING.findall(reports.get(f"/reports/{page}").text)
     assert keys or page in {"incoming", "tls-rpt", "evidence"}

@@ -5,7 +5,7 @@ from datetime import UTC
 import pytest
 from markupsafe import Markup
 
-from gatepost.manage.pages.text_filters import CLOCKED, FILTERS, NOTHING, sentence
+from gatepost.manage.pages.text_filters import CLOCKED, FILTERS, NOTHING, remarks, sentence
 from gatepost.times import named_zone, rfc3339, second_text
 
 NOW = 1_795_737_665.0  # 2026-11-27T00:01:05Z
@@ -176,3 +176,11 @@ def test_a_name_breaks_after_its_signs(name, shown):
 )
 def test_a_sentence_begins_with_a_capital_letter_unless_with_a_name(text, shown):
     assert sentence(text) == FILTERS["sentence"](text) == shown
+
+
+def test_warnings_are_sentences_that_follow_each_other():
+    assert remarks(["there is no postmaster; add one", "Done.", "s1.a.example is new"]) == [
+        "There is no postmaster; add one.",
+        "Done.",
+        "s1.a.example is new.",
+    ]

@@ -86,6 +86,14 @@ def test_a_deferral_says_who_asked_what_was_achieved_and_why_not_otherwise():
     assert '"event": "DEFER"' in step.raw
 
 
+def test_a_rehearsal_is_told_with_what_it_would_have_said():
+    verdict = {"requirement": "authenticated(mx.a.example)", "passed": False, "message": "UntrustedRoot"}
+    (step,) = story([row("SEND", detail={"rehearsal": verdict})])
+    assert facts(step)["Rehearsal"] == "does not meet authenticated(mx.a.example): UntrustedRoot"
+    (step,) = story([row("SEND", detail={"rehearsal": verdict | {"passed": True}})])
+    assert facts(step)["Rehearsal"] == "meets authenticated(mx.a.example)"
+
+
 def test_tls_of_which_not_all_is_known_is_told_as_far_as_it_is():
     facts = dict(_tls_facts({"version": "TLSv1.3", "suite": None, "group": "X25519"}))
     assert facts["TLS"] == "TLSv1.3 X25519"

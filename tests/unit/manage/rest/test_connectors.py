@@ -33,7 +33,7 @@ def test_a_row(api):
         "from": "This gateway",
         "to": "Partner organization",
         "domains": ["bank.example"],
-        "demands": ["certificate-validation"],
+        "requires": ["certificate-validation"],
         "validated": None,
     }
 

@@ -132,7 +132,8 @@ def test_current_beside_next_beside_deprecated_and_the_newest_first(entry):
 KEYS = [
     ({"origin": Origin.UPLOAD}, "encrypted in the store"),
     ({"origin": Origin.UPLOAD, "state": State.RETIRED}, "not kept"),
-    ({"origin": Origin.SETTINGS, "key_file": "/etc/key.pem"}, "in its file /etc/key.pem"),
+    ({"origin": Origin.SETTINGS, "key_file": "/etc/hostname"}, "in its file /etc/hostname"),
+    ({"origin": Origin.SETTINGS, "key_file": "/etc/no-such.key"}, "missing: /etc/no-such.key"),
     ({"origin": Origin.FILES}, "not kept"),
 ]
 

@@ -69,8 +69,8 @@ def test_a_row_says_whom_it_stands_between_and_what_it_demands(base):
     assert (rows["bank-in"].sender, rows["bank-in"].receiver) == ("Partner organization", "This gateway")
     assert (rows["hq"].sender, rows["hq"].receiver) == ("This gateway", "Your organization's email server")
     assert (rows["bank-out"].status, rows["bank-out"].mode, rows["off"].status) == ("rehearsal", "rehearse", "disabled")
-    assert rows["bank-in"].demands == ["TLS"]
-    assert rows["bank-out"].demands == ["opportunistic", "signed (S/MIME)"]
+    assert rows["bank-in"].requires == ["TLS"]
+    assert rows["bank-out"].requires == ["opportunistic", "signed (S/MIME)"]
     assert rows["hq"].domains == ["accepted domains"]
 
 
@@ -87,7 +87,7 @@ def test_a_row_says_how_the_last_validation_ended(base):
         "from": "This gateway",
         "to": "Partner organization",
         "domains": "bank.example",
-        "demands": "opportunistic, signed (S/MIME)",
+        "requires": "opportunistic, signed (S/MIME)",
         "validated": {"at": 5.0, "outcome": "failed", "configuration": 1},
     }
     assert rows["hq"].validated is None
@@ -101,7 +101,7 @@ SORTED = [
     ("to", ["bank-out", "off", "bank-in", "hq"]),
     ("mode", ["bank-in", "hq", "off", "bank-out"]),
     ("domains", ["hq", "bank-in", "bank-out", "off"]),
-    ("demands", ["bank-in", "hq", "off", "bank-out"]),
+    ("requires", ["bank-in", "hq", "off", "bank-out"]),
     ("-validated", ["hq", "bank-in", "bank-out", "off"]),
     ("-verdicts", ["bank-in", "bank-out", "hq", "off"]),
     ("colour", ["bank-in", "bank-out", "hq", "off"]),

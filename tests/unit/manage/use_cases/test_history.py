@@ -61,8 +61,8 @@ def test_the_newest_changes_come_first_of_what_is_seen(changed, who, asked, rows
 def test_a_change_in_words(changed):
     found = {one.version: one for one in history(changed, OWNER)}
     assert change_summary(found[5]) == "removed"
-    assert change_summary(found[3]) == 'cleartext changed, outbound_connector["it\'s"] changed'
-    assert change_summary(found[2]) == "mailbox['a.b@contoso.example'] added"
+    assert change_summary(found[3]) == 'cleartext changed, outbound connector "it\'s" changed'
+    assert change_summary(found[2]) == "mailbox 'a.b@contoso.example' added"
     assert change_summary(found[1]) == "added"
     assert [str(one) for one in differences_of(found[4])] == ['+ organization.contoso.display_name: "C"']
     assert history_entry(found[3]) == HistoryEntry(
@@ -72,7 +72,7 @@ def test_a_change_in_words(changed):
         organization="fabrikam",
         note="as the bank asks",
         changes=3,
-        summary='cleartext changed, outbound_connector["it\'s"] changed',
+        summary='cleartext changed, outbound connector "it\'s" changed',
     )
 
 

@@ -7,7 +7,7 @@ import msgspec
 import pytest
 from msgspec import Meta
 
-from gatepost.manage.use_cases.request_values import WrongFields, body_value, query_value
+from gatepost.manage.use_cases.request_values import WrongFields, body_value, checked, limits, query_value
 
 
 class Inner(msgspec.Struct):
@@ -113,3 +113,16 @@ def test_what_a_field_takes_is_said_in_words(name, given, path, message):
     with pytest.raises(WrongFields) as caught:
         body_value(Chosen, {name: given})
     assert [(error.path, error.message) for error in caught.value.errors] == [(path, message)]
+
+
+def test_the_fields_of_a_type_are_looked_up_once(monkeypatch: pytest.MonkeyPatch):
+    class Asked(msgspec.Struct):
+        name: Annotated[str, Meta(max_length=9)] = ""
+
+    looked_up = []
+    fields = msgspec.structs.fields
+    monkeypatch.setattr(msgspec.structs, "fields", lambda kind: looked_up.append(kind) or fields(kind))
+    for _ in range(2):
+        assert checked(Asked("x")) == Asked("x")
+        assert limits(Asked) == {"name": 9}
+    assert looked_up == [Asked]

@@ -92,11 +92,12 @@ def test_days_are_utc(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["2025-11-24.3.db", "2025-11-25.3.db"]
 
 
-def test_rows_are_on_disk_within_the_interval_or_at_500(tmp_path):
-    writer = TraceWriter(tmp_path, "0", interval=0.05)
+def test_rows_are_on_disk_soon_after_a_pause_or_at_500(tmp_path, monkeypatch):
+    writer = TraceWriter(tmp_path, "0", interval=60)
     writer.add([event(time.time())])
     wait_for(lambda: len(search_trace(tmp_path, TraceFilter())) == 1)
     writer.close()
+    monkeypatch.setattr(buffer, "_SOON", 60)
     writer = TraceWriter(tmp_path, "0", interval=60)
     writer.add([event(time.time())] * 499)
     time.sleep(0.05)
