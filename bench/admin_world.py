@@ -31,8 +31,8 @@ from gatepost.manage.access.principal import ROLES, Principal, Role
 from gatepost.manage.access.records import Actor
 from gatepost.manage.access.schema import ACCESS
 from gatepost.manage.use_cases.change import ChangeOptions
-from gatepost.manage.use_cases.cursors import cursor
 from gatepost.manage.use_cases.gateway import Gateway
+from gatepost.manage.use_cases.paging import cursor
 from gatepost.manage.use_cases.resources import apply_document
 from gatepost.net.identity import ServerIdentity
 from gatepost.pki.certificates.entry import Origin, Purpose, State, document_of

@@ -12,8 +12,8 @@ give an answer to who asks, and from which the message goes nowhere.
 
     .venv/bin/python scripts/main_line.py [--leaves]
 
-Prints the line in the order of the first call, then the number of leaves. Exit 1 if it is not what ARCHITECTURE.md
-says, or longer than it may be.
+Prints the line in the order of the first call, then the number of leaves, and how many calls of an attempt to deliver
+are in each other. Exit 1 if the line is not what ARCHITECTURE.md says, or either is more than it may be.
 """
 
 from __future__ import annotations
@@ -52,6 +52,10 @@ SOURCE = ROOT / "src" / "gatepost"
 PAGE = ROOT / "ARCHITECTURE.md"
 MOST = 30
 """Files that the line may have."""
+ATTEMPT = ("mail/outbound/deliverer.py", "mail/outbound/transactions.py")
+"""Where an attempt to deliver is made, once there is a connection."""
+DEEPEST = 4
+"""Calls in each other that an attempt may have there."""
 BEGIN, END = "### The main line\n", "### "
 PREFIX = f"{SOURCE}/"
 STATIONS = (
@@ -118,11 +122,15 @@ class Partner(threading.Thread):
 
 
 class Calls:
-    """What was called. first: files in the order of the first call. onward: what calls from a file led into."""
+    """What was called. first: files in the order of the first call. onward: what calls from a file led into.
+
+    attempt: the most calls of an attempt that were in each other.
+    """
 
     def __init__(self) -> None:
         self.first: dict[str, None] = {}
         self.onward: dict[str, set[str]] = defaultdict(set)
+        self.attempt = 0
         self._answers = _properties()
 
     def note(self, frame: FrameType, event: str, _: object) -> None:
@@ -140,6 +148,8 @@ class Calls:
                 above.append(caller.f_code.co_filename.removeprefix(PREFIX))
             caller = caller.f_back
         self.first.setdefault(name)
+        if name in ATTEMPT and (name, code.co_qualname) not in self._answers:
+            self.attempt = max(self.attempt, sum(one in ATTEMPT for one in (name, *above)))
         if name.startswith((*STATIONS, LOOKUPS)) and (name, code.co_qualname) not in self._answers:
             for one in above:
                 if one != name:
@@ -270,7 +280,7 @@ def main() -> int:
         calls = asyncio.run(measured(Path(home)))
     line, said = calls.line, listed()
     print(*line, sep="\n")
-    print(f"{len(line)} files on the line, {len(calls.leaves)} leaves")
+    print(f"{len(line)} files on the line, {len(calls.leaves)} leaves, an attempt {calls.attempt} calls deep")
     if wanted.leaves:
         print(*calls.leaves, sep="\n")
     missing, left = sorted(set(line) - set(said)), sorted(set(said) - set(line))
@@ -280,7 +290,9 @@ def main() -> int:
         print(f"ARCHITECTURE.md lists {name}, from which the message does not go on", file=sys.stderr)
     if len(line) > MOST:
         print(f"the line has {len(line)} files, and may have {MOST}", file=sys.stderr)
-    return 1 if missing or left or len(line) > MOST else 0
+    if not 0 < calls.attempt <= DEEPEST:
+        print(f"an attempt is {calls.attempt} calls deep, and may be {DEEPEST}", file=sys.stderr)
+    return 1 if missing or left or len(line) > MOST or not 0 < calls.attempt <= DEEPEST else 0
 
 
 if __name__ == "__main__":

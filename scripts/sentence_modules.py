@@ -204,7 +204,6 @@ MODULES: Final = (
     "manage/use_cases/evidence_audit.py",
     "manage/use_cases/listener_checks.py",
     "manage/use_cases/request_values.py",
-    "manage/use_cases/resource_tables.py",
     "manage/use_cases/sealed_store.py",
     "manage/use_cases/store_migration.py",
     "manage/use_cases/stored_resources.py",

@@ -38,7 +38,8 @@ if TYPE_CHECKING:
 PASSWORD = "a password of twenty letters\n"  # noqa: S105 - of nobody
 
 # Loaded by every Python that is started here: while a file "now" is there, each function that is entered for the first
-# time in this process is written down. "now" holds the name of the walk.
+# time in this process is written down. "now" holds the name of the walk. Type parameters of a function are evaluated
+# where it is defined, in a scope that begins in its first line: that is no call of it.
 NOTE = """
 import os, sys
 folder, source, mark, seen = os.environ["WALKS"], os.environ["WALKS_SOURCE"], sys.monitoring, set()
@@ -50,7 +51,7 @@ def enter(code, _offset):
             key = (now.read(), code.co_filename, code.co_firstlineno)
     except FileNotFoundError:
         return None
-    if key not in seen and code.co_name != "<module>":
+    if key not in seen and code.co_name != "<module>" and not code.co_name.startswith("<generic parameters"):
         seen.add(key)
         with open(folder + "/entered", "a") as entered:
             print(*key, sep="\\t", file=entered)

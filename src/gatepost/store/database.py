@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import msgspec
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from contextlib import AbstractContextManager
 
 
@@ -100,3 +100,43 @@ class Database(Protocol):
 
     def close(self) -> None:
         """Close it; whoever is at it ends first."""
+
+
+class OnFirstUse:
+    """A database that is opened when it is first used, and anew when it is used after it was closed.
+
+    For one thread at a time until it is open. Every method raises StoreFailure.
+    """
+
+    def __init__(self, opened: Callable[[], Database]) -> None:
+        """opened: opens the database."""
+        self._opened = opened
+        self._database: Database | None = None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it was used since it was made or closed."""
+        return self._database is not None
+
+    def reading(self) -> AbstractContextManager[DatabaseConnection]:
+        """See `Database.reading`."""
+        return self._open().reading()
+
+    def single(self) -> AbstractContextManager[DatabaseConnection]:
+        """See `Database.single`."""
+        return self._open().single()
+
+    def changing(self) -> AbstractContextManager[DatabaseConnection]:
+        """See `Database.changing`."""
+        return self._open().changing()
+
+    def close(self) -> None:
+        """Close it; the next use opens it anew."""
+        if self._database is not None:
+            self._database.close()
+            self._database = None
+
+    def _open(self) -> Database:
+        if self._database is None:
+            self._database = self._opened()
+        return self._database

@@ -12,7 +12,7 @@ import secrets
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final, Protocol
 
-from gatepost.store.database import Schema
+from gatepost.store.database import OnFirstUse, Schema
 from gatepost.store.sqlite.schema import make_directory, sync_directory
 
 if TYPE_CHECKING:
@@ -134,8 +134,7 @@ class DocumentTable:
     def __init__(self, opened: Callable[[], Database], folder: str) -> None:
         """opened: opens the database, at the first use."""
         self.place = folder
-        self._opened = opened
-        self._database: Database | None = None
+        self._database = OnFirstUse(opened)
         self._change: DatabaseConnection | None = None  # the transaction in which one is added
 
     def names(self) -> dict[str, float]:
@@ -153,7 +152,7 @@ class DocumentTable:
 
     def replace(self, name: str, content: bytes) -> None:
         """Write it in one step, whatever was there."""
-        with self._open().changing() as change:
+        with self._database.changing() as change:
             sql = (
                 f"INSERT INTO document VALUES (?, ?, {change.clock}, ?)"  # noqa: S608 - ours
                 " ON CONFLICT (folder, name) DO UPDATE SET at = excluded.at, content = excluded.content"
@@ -163,7 +162,7 @@ class DocumentTable:
     @contextmanager
     def adding(self) -> Iterator[AddDocument]:
         """One writer at a time, on all nodes."""
-        with self._open().changing() as change:
+        with self._database.changing() as change:
 
             def add(name: str, content: bytes) -> None:
                 self._add(change, name, content)
@@ -184,13 +183,8 @@ class DocumentTable:
         if self._change is not None:
             yield self._change
         else:
-            with self._open().reading() as connection:
+            with self._database.reading() as connection:
                 yield connection
-
-    def _open(self) -> Database:
-        if self._database is None:
-            self._database = self._opened()
-        return self._database
 
 
 def failure_text(documents: Documents, error: OSError | StoreFailure) -> str:

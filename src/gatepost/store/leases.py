@@ -16,6 +16,7 @@ import time
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final, Protocol
 
+from gatepost.store.database import OnFirstUse
 from gatepost.store.interface import StoreFailure
 
 if TYPE_CHECKING:
@@ -235,12 +236,11 @@ class SharedLeases:
         clock: Callable[[], float] = boot_time,
     ) -> None:
         """opened: opens the database, on the thread. seconds: for which a lease is taken."""
-        self._opened = opened
         self._node = node
         self._holder = f"{node}/{worker} {secrets.token_hex(8)}"
         self._seconds = seconds
         self._clock = clock
-        self._database: Database | None = None
+        self._database = OnFirstUse(opened)
         self._leases: dict[str, HeldLease] = {}
         self._turn = threading.Lock()  # for a round, and for giving back
         self._paused = False
@@ -278,7 +278,7 @@ class SharedLeases:
             if self._paused or not self._leases:
                 return RENEWAL_SECONDS
             try:
-                wait = self._renew(self._open())
+                wait = self._renew()
                 self._failing = False
             except StoreFailure as failure:
                 if not self._failing:
@@ -287,8 +287,8 @@ class SharedLeases:
                 wait = 1.0
             return wait
 
-    def _renew(self, database: Database) -> float:
-        with database.single() as connection:
+    def _renew(self) -> float:
+        with self._database.single() as connection:
             begun = self._clock()
             rows = connection.rows(_STATE.format(clock=connection.clock))
             others = {name: left for name, holder, left in rows if holder != self._holder and left > 0}
@@ -316,16 +316,11 @@ class SharedLeases:
             for lease in self._leases.values():
                 lease.lose()  # a round may have been under way
             try:
-                if self._database is not None:
+                if self._database.is_open:
                     with self._database.single() as connection:
                         connection.execute(_GIVE_BACK, (self._holder,))
             except StoreFailure as failure:
                 _log.info("leases could not be given back, and expire in %.0f s: %s", self._seconds, failure)
-
-    def _open(self) -> Database:
-        if self._database is None:
-            self._database = self._opened()
-        return self._database
 
     def _run(self) -> None:
         wait = 0.0

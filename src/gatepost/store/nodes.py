@@ -16,6 +16,7 @@ import msgspec
 from gatepost.decoding import from_json
 from gatepost.events.delivery_problems import DowngradedDestination, FailingPartner, UnsentNotice  # noqa: TC001 - msgspec reads annotations
 from gatepost.mail.model.worker_load import WorkerLoad
+from gatepost.store.database import OnFirstUse
 from gatepost.store.interface import StoreFailure
 from gatepost.store.leases import lease_holders
 
@@ -188,8 +189,7 @@ class NodeRegistry:
 
     def __init__(self, opened: Callable[[], Database]) -> None:
         """opened: opens the database, at the first use."""
-        self._opened = opened
-        self._database: Database | None = None
+        self._database = OnFirstUse(opened)
 
     def enter(self, node: NodeIdentity, *, sleep: Callable[[float], object] = time.sleep) -> None:
         """Enter a node that starts. Waits for one of this name that has died to expire.
@@ -212,7 +212,7 @@ class NodeRegistry:
 
         A node that was removed meanwhile is entered again. Raises NodeNameTaken if another one has its name.
         """
-        with self._open().single() as connection:
+        with self._database.single() as connection:
             beat, values = _BEAT.format(clock=connection.clock), (node.name, node.instance)
             begun = time.time()
             rows = connection.rows(beat, values)
@@ -224,19 +224,19 @@ class NodeRegistry:
         state, server = str(rows[0][0]), float(rows[0][1])
         figures = msgspec.structs.replace(figures, offset=round((begun + ended) / 2 - server, 3))
         document = msgspec.json.encode(figures).decode()
-        with self._open().single() as connection:
+        with self._database.single() as connection:
             row = (node.name, worker, node.instance, pid, configuration, document)
             connection.execute(_WORKER.format(clock=connection.clock), row)
         return NodeState.DRAINING if state == NodeState.DRAINING else NodeState.ACTIVE
 
     def stop(self, node: NodeIdentity) -> None:
         """It ends in order: its name is free at once."""
-        with self._open().single() as connection:
+        with self._database.single() as connection:
             connection.execute(_STOP, (node.name, node.instance))
 
     def nodes(self) -> list[Node]:
         """All nodes by name, also those that are dead or stopped."""
-        with self._open().reading() as connection:
+        with self._database.reading() as connection:
             rows = connection.rows(_LIST.format(clock=connection.clock))
             beats = connection.rows(_WORKERS.format(clock=connection.clock))
             holders = lease_holders(connection)
@@ -263,13 +263,13 @@ class NodeRegistry:
     def drain(self, name: str, *, undo: bool = False) -> bool:
         """Let a node take no mail any more, or, with undo, take some again; False if there is none that lives."""
         state = NodeState.ACTIVE if undo else NodeState.DRAINING
-        with self._open().single() as connection:
+        with self._database.single() as connection:
             sql = _SET_STATE.format(clock=connection.clock)
             return connection.execute(sql, (state.value, name, EXPIRY_SECONDS)) > 0
 
     def remove(self, name: str) -> bool:
         """Forget a node that is dead or stopped; False if there is none."""
-        with self._open().single() as connection:
+        with self._database.single() as connection:
             gone = connection.execute(_REMOVE.format(clock=connection.clock), (name, EXPIRY_SECONDS)) > 0
             if gone:
                 connection.execute("DELETE FROM node_worker WHERE node = ?", (name,))
@@ -277,35 +277,28 @@ class NodeRegistry:
 
     def close(self) -> None:
         """Close the database."""
-        if self._database is not None:
-            self._database.close()
-            self._database = None
+        self._database.close()
 
     def _entered(self, node: NodeIdentity, *, origin: str = "") -> bool:
         """Whether its name is free, or was that of a node of this origin, which has the data directory no more."""
         listeners = msgspec.json.encode(node.listeners).decode()
         row = (node.name, node.instance, node.origin, node.host, node.software, listeners, EXPIRY_SECONDS, origin)
-        with self._open().single() as connection:
+        with self._database.single() as connection:
             return connection.execute(_ENTER.format(clock=connection.clock), row) > 0
 
     def _seen(self, name: str) -> float | None:
-        with self._open().reading() as connection:
+        with self._database.reading() as connection:
             seen: float | None = connection.value("SELECT seen FROM node WHERE name = ?", (name,))
         return seen
 
     def _host(self, name: str) -> str:
-        with self._open().reading() as connection:
+        with self._database.reading() as connection:
             return str(connection.value("SELECT host FROM node WHERE name = ?", (name,)))
 
     def _forget_lost(self) -> None:
-        with self._open().single() as connection:
+        with self._database.single() as connection:
             connection.execute(f"DELETE FROM node WHERE seen < {connection.clock} - ?", (_FORGET_SECONDS,))  # noqa: S608
             connection.execute("DELETE FROM node_worker WHERE node NOT IN (SELECT name FROM node)")
-
-    def _open(self) -> Database:
-        if self._database is None:
-            self._database = self._opened()
-        return self._database
 
 
 def _beat(row: Sequence[object]) -> WorkerBeat:

@@ -15,7 +15,7 @@ import msgspec
 
 from gatepost.decoding import json_decoder
 from gatepost.protocols.tlsrpt.received import ReceivedFailure, ReceivedPolicy, ReceivedReport
-from gatepost.store.database import Schema
+from gatepost.store.database import OnFirstUse, Schema
 from gatepost.store.interface import StoreFailure, StoreFull
 
 if TYPE_CHECKING:
@@ -99,14 +99,13 @@ class ReceivedReports:
 
     def __init__(self, opened: Callable[[], Database]) -> None:
         """opened: opens the database, at the first use."""
-        self._opened = opened
-        self._database: Database | None = None
+        self._database = OnFirstUse(opened)
 
     def keep(self, kept: StoredReport) -> bool:
         """Keep a report; False if the same reporter's report of this id is there already. Raises StoreFull, too."""
         report = kept.report
         head = (kept.received, kept.source, report.organization, report.contact, report.report_id)
-        with self._open().changing() as change:
+        with self._database.changing() as change:
             known = "SELECT 1 FROM received_report WHERE lower(organization) = lower(?) AND report_id = ?"
             if change.value(known, (report.organization, report.report_id)) is not None:
                 return False
@@ -121,7 +120,7 @@ class ReceivedReports:
         """The reports about a time that lies between two times (seconds since 1970), oldest first."""
         place: tuple[float, int] = (float("-inf"), 0)
         while True:
-            with self._open().reading() as connection:
+            with self._database.reading() as connection:
                 rows = connection.rows(_SELECT, (since, until, *place, _CHUNK))
             if not rows:
                 return
@@ -135,20 +134,13 @@ class ReceivedReports:
     def forget(self, before: float) -> int:
         """Forget reports about a time that ended before (seconds since 1970); how many."""
         old = "SELECT id FROM received_report WHERE finish < ?"
-        with self._open().changing() as change:
+        with self._database.changing() as change:
             change.execute(f"DELETE FROM received_policy WHERE report IN ({old})", (before,))  # noqa: S608 - ours
             return change.execute("DELETE FROM received_report WHERE finish < ?", (before,))
 
     def close(self) -> None:
         """Close the database; the next use opens it anew."""
-        if self._database is not None:
-            self._database.close()
-            self._database = None
-
-    def _open(self) -> Database:
-        if self._database is None:
-            self._database = self._opened()
-        return self._database
+        self._database.close()
 
 
 def _kept(rows: list[tuple[Any, ...]]) -> StoredReport:

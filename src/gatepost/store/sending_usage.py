@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from gatepost.store.database import Schema
+from gatepost.store.database import OnFirstUse, Schema
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -84,33 +84,25 @@ class UsageTable:
 
     def __init__(self, opened: Callable[[], Database]) -> None:
         """opened: opens the database, at the first use."""
-        self._opened = opened
-        self._database: Database | None = None
+        self._database = OnFirstUse(opened)
 
     def add(self, rows: Iterable[SenderUsage]) -> None:
         """Add to what is there, all or none."""
-        with self._open().changing() as change:
+        with self._database.changing() as change:
             revision = int(change.value(_NEXT))
             change.execute_many(_ADD, [(*msgspec.structs.astuple(row), revision) for row in rows])
 
     def since(self, day: str, revision: int = 0) -> tuple[list[SenderUsage], int]:
         """The senders of a day that changed after a revision, and the last one."""
-        with self._open().reading() as connection:
+        with self._database.reading() as connection:
             rows = connection.rows(_SINCE, (day, revision))
         return [SenderUsage(*row[:-1]) for row in rows], max((int(row[-1]) for row in rows), default=revision)
 
     def prune(self, before: str) -> None:
         """Forget days before one ("2026-11-10")."""
-        with self._open().changing() as change:
+        with self._database.changing() as change:
             change.execute("DELETE FROM sending_usage WHERE day < ?", (before,))
 
     def close(self) -> None:
         """Close the database; the next use opens it anew."""
-        if self._database is not None:
-            self._database.close()
-            self._database = None
-
-    def _open(self) -> Database:
-        if self._database is None:
-            self._database = self._opened()
-        return self._database
+        self._database.close()

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from gatepost.store.database import Schema
+from gatepost.store.database import OnFirstUse, Schema
 from gatepost.values import replace
 
 if TYPE_CHECKING:
@@ -111,23 +111,22 @@ class SentReports:
 
     def __init__(self, opened: Callable[[], Database]) -> None:
         """opened: opens the database, at the first use."""
-        self._opened = opened
-        self._database: Database | None = None
+        self._database = OnFirstUse(opened)
 
     def planned_days(self) -> list[str]:
         """Days whose recipients of reports are stored, oldest first."""
-        with self._open().reading() as connection:
+        with self._database.reading() as connection:
             return [str(day) for (day,) in connection.rows("SELECT day FROM sent_day ORDER BY day")]
 
     def plan(self, day: str, due: Iterable[tuple[str, float]]) -> None:
         """Write down the policy domains of a day and when the report to each is due; a day that is there stays."""
-        with self._open().changing() as change:
+        with self._database.changing() as change:
             if change.execute("INSERT INTO sent_day (day) VALUES (?) ON CONFLICT DO NOTHING", (day,)):
                 change.execute_many(_NEW, ((day, domain, "", at) for domain, at in due))
 
     def claim(self, now: float, most: int, lease: float) -> list[SentReport]:
         """Reports that are due, longest first; they are due again only in `lease` seconds."""
-        with self._open().changing() as change:
+        with self._database.changing() as change:
             due = [_report(row) for row in change.rows(_DUE, (now, most))]
             if due:
                 change.execute_many(_CLAIM, [(now, now + lease, *report.key) for report in due])
@@ -145,7 +144,7 @@ class SentReports:
 
     def address(self, found: Sequence[tuple[SentReport, Sequence[str]]], now: float) -> None:
         """Store the result of a lookup of records: a report to each address; () where no report is wanted."""
-        with self._open().changing() as change:
+        with self._database.changing() as change:
             for report, rua in found:
                 change.execute(f"DELETE FROM sent_report WHERE {_ONE}", report.key)  # noqa: S608 - ours
                 change.execute_many(_NEW, [(report.day, report.domain, address, now) for address in rua])
@@ -165,7 +164,7 @@ class SentReports:
         Domains that wanted none are looked up again. What was sent stays as it is: no address gets it twice. The day is
         not planned by it: that is still to come, or was never to be.
         """
-        with self._open().changing() as change:
+        with self._database.changing() as change:
             for domain in domains:
                 known = "SELECT 1 FROM sent_report WHERE day = ? AND domain = ? LIMIT 1"
                 if change.value(known, (day, domain)) is None:
@@ -175,33 +174,26 @@ class SentReports:
 
     def forget(self, before: str) -> None:
         """Forget the reports of days before a day."""
-        with self._open().changing() as change:
+        with self._database.changing() as change:
             change.execute("DELETE FROM sent_report WHERE day < ?", (before,))
             change.execute("DELETE FROM sent_day WHERE day < ?", (before,))
 
     def read(self, since: str, wanted: Callable[[SentReport], bool] = lambda _: True) -> list[SentReport]:
         """Reports of a day ("2026-11-20") and later days, by day and domain."""
         select = f"SELECT {_COLUMNS} FROM sent_report WHERE day >= ? ORDER BY day, domain, rua"  # noqa: S608 - ours
-        with self._open().reading() as connection:
+        with self._database.reading() as connection:
             return [report for row in connection.rows(select, (since,)) if wanted(report := _report(row))]
 
     def close(self) -> None:
         """Close the database; the next use opens it anew."""
-        if self._database is not None:
-            self._database.close()
-            self._database = None
+        self._database.close()
 
     def _settle(self, report: SentReport, state: SentState, again: float, detail: str, message: str) -> None:
-        with self._open().changing() as change:
+        with self._database.changing() as change:
             change.execute(
                 f"UPDATE sent_report SET state = ?, next = ?, detail = ?, message = ? WHERE {_ONE}",  # noqa: S608 - ours
                 (str(state), again, detail, message, *report.key),
             )
-
-    def _open(self) -> Database:
-        if self._database is None:
-            self._database = self._opened()
-        return self._database
 
 
 def _report(row: Sequence[object]) -> SentReport:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from gatepost.store.database import Schema
+from gatepost.store.database import OnFirstUse, Schema
 from gatepost.store.session_counts import MOST_FAILURES, MOST_POLICIES, counts_of, encoded, failure_columns
 
 if TYPE_CHECKING:
@@ -86,36 +86,35 @@ class SessionTables:
 
     def __init__(self, opened: Callable[[], Database]) -> None:
         """opened: opens the database, at the first use."""
-        self._opened = opened
-        self._database: Database | None = None
+        self._database = OnFirstUse(opened)
 
     def write(self, day: str, counts: Iterable[Count]) -> int:
         """Add the counts of one day, all or none; returns how many results found no room."""
         batch = _Batch(day, list(counts))
-        with self._open().changing() as change:
+        with self._database.changing() as change:
             change.execute(_DAY, (day,))
             batch.read(change)
             return batch.write(change)
 
     def read(self, day: str, domain: str = "") -> list[Count]:
         """The counts of a day, those of one policy domain together."""
-        with self._open().reading() as connection:
+        with self._database.reading() as connection:
             return counts_of(day, connection.rows(_READ, (day, domain)))
 
     def days(self) -> list[str]:
         """The days of which there are counts, oldest first."""
-        with self._open().reading() as connection:
+        with self._database.reading() as connection:
             return [str(day) for (day,) in connection.rows("SELECT day FROM session_day ORDER BY day")]
 
     def domains(self, day: str) -> Iterator[str]:
         """The policy domains of a day by name."""
-        with self._open().reading() as connection:
+        with self._database.reading() as connection:
             rows = connection.rows("SELECT DISTINCT domain FROM session_policy WHERE day = ? ORDER BY domain", (day,))
         return (str(domain) for (domain,) in rows)
 
     def prune(self, before: str) -> list[str]:
         """Forget the days before a day; returns those removed."""
-        with self._open().changing() as change:
+        with self._database.changing() as change:
             gone = [
                 str(day) for (day,) in change.rows("DELETE FROM session_day WHERE day < ? RETURNING day", (before,))
             ]
@@ -123,11 +122,6 @@ class SessionTables:
                 change.execute("DELETE FROM session_failure WHERE day < ?", (before,))
                 change.execute("DELETE FROM session_policy WHERE day < ?", (before,))
         return gone
-
-    def _open(self) -> Database:
-        if self._database is None:
-            self._database = self._opened()
-        return self._database
 
 
 class _Batch:

@@ -18,7 +18,7 @@ import msgspec
 
 from gatepost.decoding import json_decoder
 from gatepost.policy.decisions.destination_history import DestinationHistory, DestinationName
-from gatepost.store.database import Schema
+from gatepost.store.database import OnFirstUse, Schema
 from gatepost.store.interface import StoreFailure
 from gatepost.store.noted_sessions import NotedSessions, with_sessions
 
@@ -104,15 +104,14 @@ class DestinationTable:
         self, opened: Callable[[], Database], *, most: int = _MOST, sleep: Callable[[float], object] = time.sleep
     ) -> None:
         """opened: opens the database, at the first use. most: destinations kept."""
-        self._opened = opened
         self._most = most
         self._sleep = sleep
         self._unchecked = 0  # sessions since it was asked whether there are too many
-        self._database: Database | None = None
+        self._database = OnFirstUse(opened)
 
     def find(self, name: DestinationName) -> DestinationHistory:
         """The history of a destination; an empty one if it was never seen."""
-        with self._open().reading() as connection:
+        with self._database.reading() as connection:
             return _history(connection.value(_READ, tuple(name)))
 
     def listed(
@@ -130,14 +129,14 @@ class DestinationTable:
         """
         sql = _LIST.format(after=_AFTER if after is not None else "")
         values = (organization, domain, connector, limit if limit >= 0 else _ALL, *(after or ()))
-        with self._open().reading() as connection:
+        with self._database.reading() as connection:
             return [(DestinationName(*row[:3]), _history(row[3])) for row in connection.rows(sql, values)]
 
     def change(
         self, name: DestinationName, step: Callable[[DestinationHistory], DestinationHistory]
     ) -> DestinationHistory:
         """Change a history in one transaction. Returns the new one."""
-        with self._open().changing() as change:
+        with self._database.changing() as change:
             before = _history(change.value(_READ, tuple(name)))
             after = step(before)
             if after is not before:
@@ -146,7 +145,7 @@ class DestinationTable:
 
     def forget(self, name: DestinationName) -> None:
         """Begin anew with a destination."""
-        with self._open().changing() as change:
+        with self._database.changing() as change:
             change.execute(_WRITE, (*name, time.time(), change.value(_NEXT), ""))
 
     def settle(self) -> None:
@@ -155,7 +154,7 @@ class DestinationTable:
 
     def write(self, noted: Mapping[DestinationName, Sequence[NotedSession]]) -> None:
         """Add sessions, each with whether the log has a line about it, to the history as it is by now."""
-        with self._open().changing() as change:
+        with self._database.changing() as change:
             revision = int(change.value(_NEXT))
             for some in batched(noted, _AT_ONCE):
                 known = _known(change, some)
@@ -180,7 +179,7 @@ class DestinationTable:
 
     def since(self, revision: int) -> list[tuple[DestinationName, int, str]]:
         """Rows written after a revision: name, revision, document; that is "" for a destination that is forgotten."""
-        with self._open().reading() as connection:
+        with self._database.reading() as connection:
             rows = connection.rows(_SINCE, (revision, _AT_ONCE))
             if len(rows) == _AT_ONCE:  # the last revision may be there in part
                 rows += connection.rows(_SINCE.replace("> ?", "= ?"), (rows[-1][3], _ALL))
@@ -188,14 +187,7 @@ class DestinationTable:
 
     def close(self) -> None:
         """Close the database; the next use opens it anew."""
-        if self._database is not None:
-            self._database.close()
-            self._database = None
-
-    def _open(self) -> Database:
-        if self._database is None:
-            self._database = self._opened()
-        return self._database
+        self._database.close()
 
 
 class SharedDestinations:

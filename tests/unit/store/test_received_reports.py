@@ -118,7 +118,7 @@ def test_what_is_no_list_is_a_failure(tmp_path):
     reports = Storage(SQLITE, tmp_path).received_reports()
     reports.close()
     reports.keep(kept())
-    with reports._open().changing() as change:
+    with reports._database.changing() as change:
         change.execute("UPDATE received_policy SET strings = '{'")
     with pytest.raises(StoreFailure, match=RECEIVED.file):
         list(reports.read(0, 9 * DAY))

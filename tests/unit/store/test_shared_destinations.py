@@ -98,9 +98,9 @@ def test_changes_are_read_by_revision_in_parts_and_never_missed(table, monkeypat
     assert revision > last
 
 
-def test_what_was_forgotten_long_ago_is_removed(table, monkeypatch):
+def test_what_was_forgotten_long_ago_is_removed(opened, monkeypatch):
     monkeypatch.setattr(module, "_KEPT_FORGOTTEN", -5.0)
-    small = DestinationTable(table._opened, most=3)
+    small = DestinationTable(opened, most=3)
     small.forget(PARTNER)
     small.write({OTHER: [(session(), False)]})
     assert [name for name, _, _ in small.since(0)] == [OTHER]
@@ -165,7 +165,7 @@ def test_a_copy_that_grew_too_large_is_read_anew(opened, table, monkeypatch):
     worker = SharedDestinations(DestinationTable(opened), interval=0.01, poll=0.01)
     until(lambda: worker._revision >= 0)
     monkeypatch.setattr(module, "_MOST", 0)
-    with table._open().changing() as change:
+    with table._database.changing() as change:
         change.execute("DELETE FROM destination_history")  # as too many go
     until(lambda: not worker.find(PARTNER).hosts)
     worker.close()
@@ -173,7 +173,7 @@ def test_a_copy_that_grew_too_large_is_read_anew(opened, table, monkeypatch):
 
 def test_a_document_of_another_version_is_a_failure(table):
     table.write({PARTNER: [(session(), False)]})
-    with table._open().changing() as change:
+    with table._database.changing() as change:
         change.execute("UPDATE destination_history SET document = '[]'")
     with pytest.raises(StoreFailure, match="cannot be read"):
         table.find(PARTNER)

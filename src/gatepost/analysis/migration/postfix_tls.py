@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 
 LEVELS = ("none", "may", "encrypt", "dane", "dane-only", "fingerprint", "verify", "secure")
-_AUTHENTICATED = frozenset({"verify", "secure"})
 _STRICT = frozenset(LEVELS) - {"none", "may", "dane"}
 
 _VERSIONS = ("TLSv1", "TLSv1.1", "TLSv1.2", "TLSv1.3")

@@ -1,4 +1,4 @@
-"""Make the deliveries of an accepted message of what was decided about each of its recipients.
+"""Recipients that policy accepted, and the deliveries that an accepted message becomes by what was decided of each.
 
 Called by `mail.inbound.transaction` when the message is complete.
 """
@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from gatepost.mail.model.message import Delivery, Journal, Recipient
 from gatepost.protocols.smtp.grammar import xtext_encode
 from gatepost.store.quarantine import DAY
@@ -14,13 +16,24 @@ from gatepost.store.quarantine import DAY
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from gatepost.mail.inbound.accepted_recipient import AcceptedRecipient
     from gatepost.mail.inbound.quarantine import QuarantineFindings
     from gatepost.mail.inbound.service import InboundService
     from gatepost.mail.model.message import Message, QuarantineHold
+    from gatepost.policy.decisions.decision import InboundVerdict
     from gatepost.policy.decisions.forwarding import Target
     from gatepost.policy.decisions.handover import Origin
     from gatepost.protocols.smtp.server.events import RecipientEvent
+
+
+class AcceptedRecipient(msgspec.Struct, frozen=True):
+    """A forward-path that policy said yes to, and its reasons.
+
+    targets: where its mail goes; at least one.
+    """
+
+    event: RecipientEvent
+    verdict: InboundVerdict
+    targets: tuple[Target, ...]
 
 
 def deliveries_of(

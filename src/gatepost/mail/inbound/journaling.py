@@ -22,7 +22,7 @@ from gatepost.values import replace
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from gatepost.mail.inbound.accepted_recipient import AcceptedRecipient
+    from gatepost.mail.inbound.deliveries import AcceptedRecipient
     from gatepost.mail.inbound.service import InboundService
     from gatepost.mail.model.message import Message
     from gatepost.policy.connectors.directory import Directory

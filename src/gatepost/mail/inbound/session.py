@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, get_args
 
 from gatepost.events.counts import count_connection, count_failed_session, count_session
 from gatepost.mail.inbound import decisions
-from gatepost.mail.inbound.accepted_recipient import AcceptedRecipient
+from gatepost.mail.inbound.deliveries import AcceptedRecipient
 from gatepost.mail.inbound.login import LoginOutcome
 from gatepost.mail.inbound.record import SessionRecord
 from gatepost.mail.inbound.refusals import SessionRefusals

@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from asyncio import Task
     from collections.abc import Awaitable, Collection, Sequence
 
-    from gatepost.mail.inbound.accepted_recipient import AcceptedRecipient
+    from gatepost.mail.inbound.deliveries import AcceptedRecipient
     from gatepost.mail.inbound.service import InboundService
     from gatepost.mail.inbound.usage import Charge
     from gatepost.mail.model.message import Delivery, QuarantineHold

@@ -8,7 +8,6 @@ mail that waits.
 from __future__ import annotations
 
 import hashlib
-import logging
 from typing import TYPE_CHECKING, Any, Final
 
 from gatepost.mail.outbound.content import ContentNotReady
@@ -31,8 +30,6 @@ if TYPE_CHECKING:
 
 
 _NO_KEY: Final = Reply(451, "4.7.5", ("The message cannot be signed now",))
-
-_log = logging.getLogger(__name__)
 
 
 class DkimSigning:

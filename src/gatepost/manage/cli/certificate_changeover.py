@@ -9,7 +9,6 @@ import click
 from gatepost.analysis.checks.gates import Light
 from gatepost.manage.cli.certificate_changeover_text import print_gates, print_partners, print_status
 from gatepost.manage.cli.certificate_group import CertificateGroup, addressable
-from gatepost.manage.cli.check import progress
 from gatepost.manage.cli.client import client
 from gatepost.manage.cli.language import _
 from gatepost.manage.cli.options import NO, UNKNOWN, config_option, fail, json_option
@@ -58,11 +57,7 @@ def status(request: ListChangeovers, config: str | None, as_json: bool) -> None:
     Without ID: every staged certificate, and every one that can still be rolled back. Exit codes: 0 done, 1 there is
     none, 2 no such certificate, 3 the data cannot be read.
     """
-    progress(_("checking the gates …"))
-    try:
-        changeovers = client(config).call(list_changeovers, request).items
-    finally:
-        progress("")
+    changeovers = client(config).call(list_changeovers, request).items
     if not changeovers:
         fail(NO, _("no certificate is staged, and none can be rolled back; to begin: gatepost certificate add"))
     if as_json:
@@ -82,13 +77,9 @@ def check(request: CheckGates, config: str | None, as_json: bool) -> None:
     Each finding is one of pass, info, warn, fail, unknown, with its evidence and what to do. A check that could not run
     is unknown, never a pass. Exit codes: 0 all gates passed; 1 one failed; 2 no such certificate; 3 inconclusive.
     """
-    progress(_("checking the gates …"))
-    try:
-        there = client(config)
-        request.certificate = addressable(there, request.certificate)
-        gates = there.call(check_gates, request)
-    finally:
-        progress("")
+    there = client(config)
+    request.certificate = addressable(there, request.certificate)
+    gates = there.call(check_gates, request)
     if as_json:
         print_json(gates)
     else:

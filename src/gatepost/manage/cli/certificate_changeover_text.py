@@ -12,9 +12,10 @@ import click
 
 from gatepost.analysis.checks.gates import GateCheck, Light
 from gatepost.analysis.checks.partner_report import Mark
-from gatepost.manage.cli.check_text import print_line, wrapped
+from gatepost.manage.cli.check_text import print_line
 from gatepost.manage.cli.language import _, ours, quantity
 from gatepost.manage.cli.tables import ellipsis, print_table, printable, table_language
+from gatepost.manage.cli.terminal import wrapped
 from gatepost.manage.use_cases.times import stamp as moment
 from gatepost.pki.certificates.entry import State
 

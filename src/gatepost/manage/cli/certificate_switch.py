@@ -10,7 +10,6 @@ from gatepost.analysis.checks.gates import Light
 from gatepost.decoding import converted
 from gatepost.manage.cli.certificate_changeover_text import print_gates
 from gatepost.manage.cli.certificate_group import addressable
-from gatepost.manage.cli.check import progress
 from gatepost.manage.cli.client import client
 from gatepost.manage.cli.language import _, ours
 from gatepost.manage.cli.node import say_presented
@@ -80,15 +79,11 @@ def switch(request: SwitchCertificate, force: str, config: str | None, as_json: 
     """
     there = client(config)
     request.certificate, request.force = addressable(there, request.certificate), force
-    progress(_("checking the gates …"))
     try:
         done = there.call(switch_certificate, request)
     except Refusal as refusal:
-        progress("")
         _print_refused(refusal, as_json=as_json)
         raise
-    finally:
-        progress("")
     _print_switched(done, as_json=as_json)
     if done.switched:
         say_presented(there, done.certificates[0].sha256)

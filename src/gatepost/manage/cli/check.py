@@ -33,6 +33,7 @@ from gatepost.manage.cli.options import (
 )
 from gatepost.manage.cli.stored_names import PARTNER_DOMAIN, stored_names
 from gatepost.manage.cli.tables import print_json
+from gatepost.manage.cli.working_sign import working
 from gatepost.manage.use_cases.partner import PartnerCheckPlan, adjusted, bounds_of, run_check, target_of
 from gatepost.manage.use_cases.refusal import Refusal
 from gatepost.policy.connectors.names import domain_name
@@ -197,14 +198,11 @@ def _run(target: CheckTarget, asked: dict[str, Any], *, as_json: bool, verbose: 
     timeout: float = asked["timeout"]
     settings = _settings(asked, timeout)
     bounds = bounds_of(timeout, private=private or settings.outbound.private_policy_hosts)
-    progress(_("checking; this can take a minute if hosts do not answer …"))
     try:
-        partner_check = run_check(PartnerCheckPlan(target, settings, bounds))
+        with working(_("checking; this can take a minute if hosts do not answer")):
+            partner_check = run_check(PartnerCheckPlan(target, settings, bounds))
     except Refusal as refusal:
-        progress("")
         fail(BAD_INPUT, "\n".join(f"{_OPTIONS[error.path]}: {ours(error.message)}" for error in refusal.errors))
-    finally:
-        progress("")
     if asked["html"] is not None:
         _write_report(asked["html"], partner_check, settings.server.hostname)
     if as_json:
@@ -232,12 +230,6 @@ _OPTIONS = {
     "validate": "--validate local, or dns.validate",
     "nameserver": "--nameserver",
 }
-
-
-def progress(text: str) -> None:
-    """A line on a terminal until the answer is there; nothing in a pipe."""
-    if sys.stderr.isatty():
-        click.echo(f"\r\x1b[K{text}", err=True, nl=False)
 
 
 def _settings(asked: dict[str, Any], timeout: float) -> Settings:

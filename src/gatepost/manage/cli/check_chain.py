@@ -19,11 +19,12 @@ from gatepost.analysis.checks.chain_key import read_key
 from gatepost.analysis.checks.chain_report import Readiness, chain_record
 from gatepost.analysis.checks.chain_stores import RootStores
 from gatepost.analysis.checks.roots import check_roots, roots_record
-from gatepost.manage.cli.check import no_nan, progress, system_nameservers
+from gatepost.manage.cli.check import no_nan, system_nameservers
 from gatepost.manage.cli.check_chain_text import print_chain, print_roots
 from gatepost.manage.cli.language import _
 from gatepost.manage.cli.options import BAD_INPUT, NO, UNKNOWN, fail, json_option
 from gatepost.manage.cli.tables import print_json
+from gatepost.manage.cli.working_sign import working
 from gatepost.net.anchors import SYSTEM, AnchorsError
 from gatepost.net.lookups.configured import configured_resolver
 from gatepost.net.lookups.http import HttpClient, https_context
@@ -110,16 +111,13 @@ def chain(pem: str, as_json: bool, verbose: bool, **asked: Any) -> None:
     """
     question = _question(pem, asked)
     stores = _stores(asked["anchors"])
-    progress(_("checking; this can take a while if addresses do not answer …"))
     try:
-        chain_check = asyncio.run(_check(question, stores, asked))
+        with working(_("checking; this can take a while if addresses do not answer")):
+            chain_check = asyncio.run(_check(question, stores, asked))
     except ChainFileError as error:
-        progress("")
         fail(BAD_INPUT, str(error))
     except ValueError as error:
-        progress("")
         fail(BAD_INPUT, f"--nameserver: {error}")
-    progress("")
     if as_json:
         print_json(chain_record(chain_check))
     else:

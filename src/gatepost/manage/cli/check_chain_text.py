@@ -13,9 +13,10 @@ import click
 from gatepost.analysis.checks.chain_facts import From
 from gatepost.analysis.checks.chain_report import Part, Readiness, days_left, firewall_hosts, title, tlsa_record
 from gatepost.analysis.checks.partner_report import Mark
-from gatepost.manage.cli.check_text import print_line, with_options, wrapped
+from gatepost.manage.cli.check_text import print_line, with_options
 from gatepost.manage.cli.language import _, ngettext, ours, quantity
 from gatepost.manage.cli.tables import printable
+from gatepost.manage.cli.terminal import wrapped
 from gatepost.times import day_text
 
 if TYPE_CHECKING:

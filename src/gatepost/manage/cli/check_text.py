@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import sys
-import textwrap
 from shutil import get_terminal_size
 from typing import TYPE_CHECKING
 
@@ -17,6 +16,7 @@ import click
 from gatepost.analysis.checks.partner_report import DeliveryForecast, Mark, PolicyKind, Stage
 from gatepost.manage.cli.language import _, ours, quantity
 from gatepost.manage.cli.tables import print_dialogue, printable
+from gatepost.manage.cli.terminal import wrapped, writes
 from gatepost.texts import N_
 
 if TYPE_CHECKING:
@@ -240,25 +240,8 @@ def _mark(mark: Mark) -> str:
 
 def _sign(mark: Mark) -> str:
     sign, plain = _MARKS[mark]
-    return sign if _writes(sign) else plain
-
-
-def _writes(sign: str) -> bool:
-    """Whether standard output can show the sign."""
-    try:
-        sign.encode(sys.stdout.encoding or "ascii")
-    except (UnicodeEncodeError, LookupError):
-        return False
-    return True
+    return sign if writes(sign) else plain
 
 
 def _cut(text: str, room: int) -> str:
     return text if len(text) <= room else text[: room - 2] + ".."
-
-
-def wrapped(text: str, indent: str) -> str:
-    """Lines as wide as the terminal; one line in a pipe."""
-    if not sys.stdout.isatty():
-        return text
-    width = max(60, get_terminal_size().columns)
-    return textwrap.fill(text, width, subsequent_indent=indent, break_on_hyphens=False)

@@ -8,9 +8,8 @@ import click
 
 from gatepost.manage.cli.client import client
 from gatepost.manage.cli.edit import ChangeArguments, change_options, edit, part_added, part_removed, part_set
-from gatepost.manage.cli.field_words import field_words
 from gatepost.manage.cli.options import config_option, json_option
-from gatepost.manage.cli.part_commands import CODES, WORDS_HELP
+from gatepost.manage.cli.part_commands import CODES, WORDS_HELP, field_words
 from gatepost.manage.cli.stored_names import connector_options, names_of
 from gatepost.manage.use_cases.name_lookup import choose_connector
 from gatepost.manage.use_cases.parts import INBOUND, OUTBOUND

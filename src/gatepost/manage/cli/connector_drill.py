@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import textwrap
 from shutil import get_terminal_size
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +14,7 @@ from gatepost.manage.cli.language import _, ours
 from gatepost.manage.cli.options import NO, UNKNOWN, config_option, fail, json_option
 from gatepost.manage.cli.stored_names import connector_options
 from gatepost.manage.cli.tables import print_json, print_table, printable
+from gatepost.manage.cli.terminal import wrapped
 from gatepost.manage.use_cases.drills import (
     DrillConnector,
     ShowDrill,
@@ -150,12 +150,12 @@ def _print(found: HeldDrill, *, as_json: bool) -> None:
     click.echo(printable(head))
     click.echo(printable(_("requires: %(texts)s, %(more)s", texts=" or ".join(texts), more=", ".join(more))))
     for note in record["notes"]:
-        click.echo(_wrapped(_("note: %(note)s", note=ours(note))))
+        click.echo(wrapped(printable(_("note: %(note)s", note=ours(note))), "  "))
     click.echo()
     _print_scenarios([_row(scenario) for scenario in record["scenarios"]])
     click.echo()
     for weakness in record["weaknesses"]:
-        click.echo(_wrapped(ours(weakness)))
+        click.echo(wrapped(printable(ours(weakness)), "  "))
     if found.evidence:
         click.echo(printable(_("evidence: %(evidence)s", evidence=found.evidence)))
         click.echo(f"sha256: {found.sha256}")
@@ -198,11 +198,3 @@ def _reply(attempt: dict[str, Any]) -> str:
     code, enhanced, *words = reply.split(" ")
     short = f"{code} {enhanced} {attempt['message'] or ' '.join(words[:6])}"
     return f"{short} ({attempt['result_type']})" if attempt["result_type"] else short
-
-
-def _wrapped(text: str) -> str:
-    """Lines as wide as the terminal; one line in a pipe."""
-    text = printable(text)
-    if not sys.stdout.isatty():
-        return text
-    return textwrap.fill(text, max(60, get_terminal_size().columns), subsequent_indent="  ", break_on_hyphens=False)

@@ -21,10 +21,6 @@ if TYPE_CHECKING:
     from gatepost.policy.connectors.resources import Resources
 
 
-_DIRECTIONS = ("", "inbound", "outbound")
-_STATUSES = ("", "enabled", "rehearsal", "disabled")
-
-
 class ChosenConnectors(NamedTuple):
     """The options. every: all connectors that they leave; then no name is given."""
 

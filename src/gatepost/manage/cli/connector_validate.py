@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import shlex
 import sys
-import textwrap
 from itertools import groupby
 from pathlib import Path
-from shutil import get_terminal_size
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
@@ -22,6 +20,7 @@ from gatepost.manage.cli.request_options import request_options
 from gatepost.manage.cli.resources import applied, read_document
 from gatepost.manage.cli.stored_names import connector_options
 from gatepost.manage.cli.tables import print_dialogue, print_json, printable
+from gatepost.manage.cli.terminal import progress, wrapped, writes
 from gatepost.manage.use_cases.issuer_trust import seen_issuers
 from gatepost.manage.use_cases.jobs import follow
 from gatepost.manage.use_cases.name_lookup import choose_connector
@@ -127,7 +126,7 @@ def validate(request: ValidateConnector, draft: Path | None, config: str | None,
             _wrong(refusal)
         raise
     finally:
-        _clear()
+        progress("")
     if as_json:
         print_json(record | {"draft": str(draft) if draft else ""})
     else:
@@ -168,15 +167,8 @@ def _draft(config: str | None, file: Path) -> dict[str, Any]:
 
 
 def _progress(state: ValidationState) -> None:
-    """One line on a terminal that the next one replaces; nothing in a pipe."""
-    if sys.stderr.isatty() and state.result is not None:
-        line = printable(progress_line(state.result))[: get_terminal_size().columns - 1]
-        click.echo(f"\r\x1b[K{line}", err=True, nl=False)
-
-
-def _clear() -> None:
-    if sys.stderr.isatty():
-        click.echo("\r\x1b[K", err=True, nl=False)
+    if state.result is not None:
+        progress(progress_line(state.result))
 
 
 def progress_line(record: dict[str, Any]) -> str:
@@ -237,9 +229,9 @@ def _print(record: dict[str, Any], draft: Path | None, *, verbose: bool) -> None
         _print_tasks([task_of(task) for task in record["tasks"]])
     click.echo()
     for line in () if draft else issuer_lines(record):
-        click.echo(_wrapped(printable(line), "    "))
+        click.echo(wrapped(printable(line), "    "))
     for note in record["notes"]:
-        click.echo(_wrapped(_("note: %(note)s", note=printable(ours(note))), "      "))
+        click.echo(wrapped(_("note: %(note)s", note=printable(ours(note))), "      "))
     click.echo(printable(ours(record["verdict"])))
 
 
@@ -261,9 +253,7 @@ def _print_tasks(tasks: Sequence[Task]) -> None:
         same = list(group)
         if status is TaskStatus.SKIPPED and len(same) > 1:
             names = ", ".join(ours(task.name) for task in same)
-            click.echo(
-                _wrapped(f"{_head(status, _('skipped'))}{names}: {printable(ours(same[0].text))}", " " * _INDENT)
-            )
+            click.echo(wrapped(f"{_head(status, _('skipped'))}{names}: {printable(ours(same[0].text))}", " " * _INDENT))
             continue
         for task in same:
             _print_task(task)
@@ -272,32 +262,15 @@ def _print_tasks(tasks: Sequence[Task]) -> None:
 def _print_task(task: Task) -> None:
     first, *others = (printable(ours(line)) for line in task.detail.split("\n"))
     seconds = f" ({task.seconds:.2f} s)" if task.seconds >= _NOTEWORTHY else ""
-    click.echo(_wrapped(f"{_head(task.status, ours(task.name), is_ours=task.ours)}{first}{seconds}", " " * _INDENT))
+    click.echo(wrapped(f"{_head(task.status, ours(task.name), is_ours=task.ours)}{first}{seconds}", " " * _INDENT))
     for fact in others:
-        click.echo(_wrapped(f"{' ' * _INDENT}{fact}", " " * _INDENT))
+        click.echo(wrapped(f"{' ' * _INDENT}{fact}", " " * _INDENT))
     if task.advice:
-        click.echo(_wrapped(f"{' ' * _INDENT}-> {printable(ours(task.advice))}", " " * (_INDENT + 3)))
+        click.echo(wrapped(f"{' ' * _INDENT}-> {printable(ours(task.advice))}", " " * (_INDENT + 3)))
 
 
 def _head(status: TaskStatus, name: str, *, is_ours: bool = False) -> str:
     """is_ours: what failed says nothing of the peer, so that the answer is not no, but that nobody knows."""
     sign, word = _UNKNOWN if is_ours and status is TaskStatus.FAILED else _MARKS[status]
-    mark = sign if _writes(sign) else _(word)
+    mark = sign if writes(sign) else _(word)
     return f"  {mark} {name}".ljust(_INDENT - 1) + " "
-
-
-def _writes(mark: str) -> bool:
-    """Whether standard output can show the sign."""
-    try:
-        mark.encode(sys.stdout.encoding or "ascii")
-    except (UnicodeEncodeError, LookupError):
-        return False
-    return True
-
-
-def _wrapped(text: str, indent: str) -> str:
-    """Lines as wide as the terminal; one line in a pipe."""
-    if not sys.stdout.isatty():
-        return text
-    width = max(60, get_terminal_size().columns)
-    return textwrap.fill(text, width, subsequent_indent=indent, break_on_hyphens=False, drop_whitespace=True)

@@ -12,6 +12,7 @@ from gatepost.manage.cli.connector_selection import selected, selection_options
 from gatepost.manage.cli.language import _, quantity
 from gatepost.manage.cli.options import NO, UNKNOWN, config_option, json_option
 from gatepost.manage.cli.tables import print_json, print_table
+from gatepost.manage.cli.terminal import progress
 from gatepost.manage.use_cases.bulk_validation import (
     ShowValidations,
     StopValidations,
@@ -64,19 +65,12 @@ def _followed(run: Client, state: BulkValidation) -> BulkValidation:
         return run.call(show_validations, ShowValidations(id=identity, wait=_WAIT))
 
     try:
-        return follow(state, show, _progress, _MOST)
+        return follow(state, show, lambda later: progress(_summary(later)), _MOST)
     except KeyboardInterrupt:
         run.call(stop_validations, StopValidations(id=state.id))
         raise
     finally:
-        if sys.stderr.isatty():
-            click.echo("\r\x1b[K", err=True, nl=False)
-
-
-def _progress(state: BulkValidation) -> None:
-    """One line on a terminal that the next one replaces; nothing in a pipe."""
-    if sys.stderr.isatty():
-        click.echo(f"\r\x1b[K{_summary(state)}", err=True, nl=False)
+        progress("")
 
 
 def _summary(state: BulkValidation) -> str:

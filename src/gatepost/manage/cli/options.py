@@ -29,6 +29,11 @@ if TYPE_CHECKING:
 NO = 1
 BAD_INPUT = 2
 UNKNOWN = 3
+ACCOUNT_CODES = (
+    "Exit codes: 0 done, 1 its state does not allow it, 2 usage error or invalid input (with every error by field), "
+    "3 the data cannot be read or written."
+)
+"""For the help of commands that change users and tokens."""
 
 
 def config_option[F: Callable[..., Any]](command: F) -> F:

@@ -8,10 +8,9 @@ import click
 
 from gatepost.manage.cli.client import client
 from gatepost.manage.cli.edit import ChangeArguments, PreparedChange, change_options, edit, patch_of
-from gatepost.manage.cli.field_words import field_words
 from gatepost.manage.cli.language import _
 from gatepost.manage.cli.options import config_option, json_option
-from gatepost.manage.cli.part_commands import CODES, SHOW_CODES, WORDS_HELP
+from gatepost.manage.cli.part_commands import CODES, SHOW_CODES, WORDS_HELP, field_words
 from gatepost.manage.cli.part_view import show_organization, view_options
 from gatepost.manage.cli.stored_names import stored_names
 from gatepost.manage.cli.tables import print_json, print_table

@@ -8,10 +8,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.shell_completion import CompletionItem
 
 from gatepost.manage.cli.client import client
 from gatepost.manage.cli.edit import ChangeArguments, change_options, edit, part_added, part_removed, part_set
-from gatepost.manage.cli.field_words import field_words
 from gatepost.manage.cli.options import config_option, json_option
 from gatepost.manage.cli.part_view import show_part, view_options
 from gatepost.manage.cli.stored_names import stored_names
@@ -19,7 +19,9 @@ from gatepost.manage.use_cases.name_lookup import choose_part
 from gatepost.manage.use_cases.resources import PartName
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
+
+    from pydantic import BaseModel
 
     from gatepost.manage.use_cases.client import Client
     from gatepost.manage.use_cases.parts import Part, PartKind
@@ -36,6 +38,8 @@ WORDS_HELP = (
     "error. A running gateway applies a change within two seconds."
 )
 
+type Models = Callable[[click.Context], Sequence[type[BaseModel]]]
+"""The resources that a command is about, as far as its other arguments tell."""
 type _Command = Callable[..., Any]
 
 _ORGANIZATION = click.option(
@@ -44,6 +48,18 @@ _ORGANIZATION = click.option(
     shell_complete=stored_names("organization"),
     help="Needed if several organizations match.",
 )
+
+
+def field_words[F: Callable[..., Any]](models: Models, *, required: bool) -> Callable[[F], F]:
+    """The argument `words`: KEY=VALUE in any number, completed by the models' fields. required: at least one."""
+
+    def complete(context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        from gatepost.manage.use_cases.assignments import completions  # noqa: PLC0415 - a command that runs does without
+
+        return [CompletionItem(text) for text in completions(models(context), incomplete)]
+
+    metavar = "KEY=VALUE..." if required else "[KEY=VALUE]..."
+    return click.argument("words", nargs=-1, required=required, metavar=metavar, shell_complete=complete)
 
 
 def add_commands(

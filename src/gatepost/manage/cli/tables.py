@@ -26,6 +26,11 @@ def printable(text: object) -> str:
     return "".join(character if character.isprintable() else "?" for character in str(text))
 
 
+def organizations_text(names: Sequence[str] | None) -> str:
+    """For a table: "(all)" is the whole gateway."""
+    return "(all)" if names is None else ", ".join(names)
+
+
 def print_dialogue(lines: Sequence[str]) -> None:
     """An SMTP dialogue below the host that it was with."""
     click.echo(_("    SMTP dialogue:"))

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import click
 
-from gatepost.manage.cli.account_options import CODES, organizations_text
 from gatepost.manage.cli.client import client
 from gatepost.manage.cli.language import _
-from gatepost.manage.cli.options import config_option, json_option
+from gatepost.manage.cli.options import ACCOUNT_CODES, config_option, json_option
 from gatepost.manage.cli.request_options import request_options
-from gatepost.manage.cli.tables import print_json, print_table
+from gatepost.manage.cli.tables import organizations_text, print_json, print_table
 from gatepost.manage.use_cases.client import all_items
 from gatepost.manage.use_cases.times import stamp as moment
 from gatepost.manage.use_cases.tokens import (
@@ -62,7 +61,7 @@ def list_(config: str | None, *, as_json: bool) -> None:
 A program sends it as "Authorization: Bearer gp_...". The gateway stores only a hash of it. The token ends when it
 expires or is removed; a token created in the admin centre also ends with the user who created it.
 
-{CODES}"""
+{ACCOUNT_CODES}"""
 )
 @request_options(NewApiToken)
 @config_option
@@ -80,7 +79,7 @@ def add(request: NewApiToken, config: str | None, *, as_json: bool) -> None:
 @token.command(
     help=f"""Remove token NAME. The gateway refuses it from the next request on.
 
-{CODES}"""
+{ACCOUNT_CODES}"""
 )
 @request_options(RemoveToken)
 @config_option

@@ -8,14 +8,13 @@ import click
 from msgspec import UNSET
 from msgspec.structs import replace
 
-from gatepost.manage.cli.account_options import CODES, organizations_text
 from gatepost.manage.cli.client import client
 from gatepost.manage.cli.language import _, quantity
-from gatepost.manage.cli.options import BAD_INPUT, config_option, fail, json_option, settings_of
+from gatepost.manage.cli.options import ACCOUNT_CODES, BAD_INPUT, config_option, fail, json_option, settings_of
 from gatepost.manage.cli.password_prompt import prompt_password
 from gatepost.manage.cli.request_options import request_options
 from gatepost.manage.cli.setup_notice import setup_url
-from gatepost.manage.cli.tables import print_json, print_table
+from gatepost.manage.cli.tables import organizations_text, print_json, print_table
 from gatepost.manage.use_cases.client import all_items
 from gatepost.manage.use_cases.times import stamp as moment
 from gatepost.manage.use_cases.users import (
@@ -84,7 +83,7 @@ def list_(config: str | None, *, as_json: bool) -> None:
 The command asks for the password (12 to 1000 characters) twice, or reads it with --password-stdin; it is never an
 argument. The gateway stores only a hash of it (Argon2id).
 
-{CODES}"""
+{ACCOUNT_CODES}"""
 )
 @request_options(NewAccount, password="")
 @_PASSWORD_STDIN
@@ -106,7 +105,7 @@ def add(request: NewAccount, config: str | None, *, password_stdin: bool) -> Non
 
 Any change ends all sessions of the user. The last owner who can log in remains an owner.
 
-{CODES}""",
+{ACCOUNT_CODES}""",
 )
 @request_options(AccountChange, enabled=UNSET, password=UNSET)
 @click.option("--all-organizations", is_flag=True, help="Give access to the whole gateway again.")
@@ -152,7 +151,7 @@ def set_(
 @user.command(
     help=f"""Remove user NAME, with the user's sessions and API tokens. The last owner cannot be removed.
 
-{CODES}"""
+{ACCOUNT_CODES}"""
 )
 @request_options(RemoveUser)
 @config_option

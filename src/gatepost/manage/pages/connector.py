@@ -62,7 +62,6 @@ if TYPE_CHECKING:
 
 
 DIRECTIONS: Final = ("inbound", "outbound")
-_DAY: Final = 86_400.0
 _LAST: Final = 5
 
 _SWITCHES: Final[dict[str, tuple[dict[str, Any], str]]] = {

@@ -18,7 +18,7 @@ from starlette.routing import Route
 
 from gatepost.language import _
 from gatepost.manage.access.principal import NOBODY, Scope
-from gatepost.manage.access.records import Actor, is_confirmed
+from gatepost.manage.access.records import is_confirmed
 from gatepost.manage.pages.time_zones import zone_of
 from gatepost.manage.use_cases.context import Context
 from gatepost.manage.use_cases.execution import execute
@@ -43,11 +43,6 @@ def principal_of(request: Request) -> Principal:
     """The principal of a request. `manage.web.identity` lets no unknown caller come here."""
     principal: Principal = request.state.principal
     return principal
-
-
-def actor_of(request: Request) -> Actor:
-    """The actor of a request, for the audit log."""
-    return Actor(principal_of(request).name, address_of(request.scope))
 
 
 def accounts_of(request: Request) -> Accounts:

@@ -1,6 +1,7 @@
 """The overview: what needs an administrator, the queue, protection of mail in the last day, certificates, nodes.
 
-Administrators of some organizations see no certificates, nodes and workers. The chart is loaded after the page.
+Administrators of some organizations see no certificates, nodes and workers. The chart is loaded after the page. The
+page Doctor says what is wrong with the gateway or its machine, and what to do next (`gatepost doctor`).
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from gatepost.manage.use_cases.certificate_views import (
     locate_certificates,
     view_certificates,
 )
+from gatepost.manage.use_cases.doctor import ExamineGateway, examine_gateway
 from gatepost.manage.use_cases.execution import execute
 from gatepost.manage.use_cases.flows import CountFlows, count_flows
 from gatepost.manage.use_cases.queue import ListWaitingDestinations, list_waiting_destinations
@@ -126,4 +128,11 @@ def _flows(request: Request) -> Response:
     return render(request, "overview/flows.html", block="flows", rows=rows, any=flows.counted, begin=flows.begin)
 
 
-ROUTES = [Route("/", _overview), Route("/overview/flows", _flows)]
+def _doctor(request: Request) -> Response:
+    """The network is asked only on request, since that takes up to half a minute."""
+    asks = request.query_params.get("network") == "1"
+    examined = execute(examine_gateway, context_of(request), ExamineGateway(offline=not asks))
+    return render(request, "overview/doctor.html", found=examined.gravest_first, asks=asks)
+
+
+ROUTES = [Route("/", _overview), Route("/overview/flows", _flows), Route("/doctor", _doctor)]

@@ -69,7 +69,6 @@ if TYPE_CHECKING:
 
 PAGE: Final = 50
 _CHUNK: Final = 64 * 1024
-_EXPORTED: Final = 1000  # rows at a time
 _SOON: Final = N_("The message trace has no events of this message yet. They appear within seconds.")
 _IN_MEMORY: Final = 1_000_000
 _AROUND: Final = 60.0  # seconds: an entry is made a moment after its event

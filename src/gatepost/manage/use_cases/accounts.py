@@ -1,4 +1,4 @@
-"""Helpers of the use cases of users, API tokens and own accounts: opening the accounts, and their errors.
+"""Helpers of the use cases of users, API tokens and own accounts: their names, and the organizations that they may see.
 
 What an account may see is checked against the organizations there are, so that a slip of the pen gives nobody less
 than was meant, or more later.
@@ -6,23 +6,18 @@ than was meant, or more later.
 
 from __future__ import annotations
 
-import contextlib
 from typing import TYPE_CHECKING, Annotated
 
 from msgspec import Meta
 
-from gatepost.manage.access.accounts import Accounts
-from gatepost.manage.access.records import AccountError, AccountErrorKind
 from gatepost.manage.use_cases.declaration import Cli
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.policy.connectors.errors import FieldError
-from gatepost.store.interface import StoreFailure
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Collection
 
     from gatepost.manage.use_cases.context import Context
-    from gatepost.manage.use_cases.gateway import Gateway
 
 
 type KnownName = Annotated[str, Meta(description="Its name, in any case."), Cli(argument=True, metavar="NAME")]
@@ -31,36 +26,11 @@ type ShortText = Annotated[str, Meta(max_length=500)]
 type Organizations = Annotated[list[ShortText], Meta(max_length=1000)]
 """Names; None in its place is the whole gateway."""
 
-_KINDS = {
-    AccountErrorKind.INPUT: RefusalKind.INPUT,
-    AccountErrorKind.MISSING: RefusalKind.MISSING,
-    AccountErrorKind.CONFLICT: RefusalKind.CONFLICT,
-}
-
 
 def organizations_option(otherwise: str) -> Cli:
     """`--organization NAME`, several times. otherwise: what holds without it."""
     text = f"Only this organization; may be given several times. Without it {otherwise}."
     return Cli(option="organization", metavar="NAME", help=text)
-
-
-@contextlib.contextmanager
-def open_accounts(gateway: Gateway) -> Iterator[Accounts]:
-    """The accounts of a gateway, closed afterwards; within, and on opening, their errors are refusals."""
-    with refusing(), contextlib.closing(Accounts(gateway.storage)) as accounts:
-        yield accounts
-
-
-@contextlib.contextmanager
-def refusing() -> Iterator[None]:
-    """Make a Refusal of what `manage.access.accounts` raises."""
-    try:
-        yield
-    except AccountError as error:
-        text = "nothing was changed" if error.errors and error.why is AccountErrorKind.INPUT else error.text
-        raise Refusal(_KINDS[error.why], text, error.errors) from error
-    except StoreFailure as failure:
-        raise Refusal(RefusalKind.UNREADABLE, str(failure)) from failure
 
 
 def names_of(organizations: frozenset[str] | None) -> list[str] | None:

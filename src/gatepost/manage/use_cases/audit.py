@@ -16,13 +16,12 @@ from msgspec import Meta
 from gatepost.manage.access.actions import ACTIONS, action_name
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.access.records import AuditFilter, AuditOutcome
-from gatepost.manage.use_cases.accounts import ShortText, refusing
-from gatepost.manage.use_cases.cursors import cursor
+from gatepost.manage.use_cases.accounts import ShortText  # noqa: TC001 - msgspec reads it
 from gatepost.manage.use_cases.declaration import Items, Visibility, use_case
 from gatepost.manage.use_cases.differences import FieldChange
 from gatepost.manage.use_cases.execution import CHANGE
 from gatepost.manage.use_cases.name_lookup import instead
-from gatepost.manage.use_cases.paging import After, Limit, position
+from gatepost.manage.use_cases.paging import After, Limit, cursor, position
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.times import read_time
 
@@ -131,8 +130,7 @@ def get_audit_event(context: Context, request: ShowAuditEvent) -> AuditEntry:
     number = request.event
     events = []
     if 0 < number < 2**62:
-        with refusing():
-            events = context.accounts.audit_events(context.principal, limit=1, before=number + 1)
+        events = context.accounts.audit_events(context.principal, limit=1, before=number + 1)
     if not events or events[0].id != number:
         raise Refusal(RefusalKind.MISSING, f"there is no audit event {number}; they are kept for 400 days")
     return _entry(events[0])
@@ -157,13 +155,10 @@ def _time(field: str, text: str) -> float:
 
 
 def _events(context: Context, audit_filter: AuditFilter, limit: int, before: int) -> list[AuditEntry]:
-    with refusing():
-        return [
-            _entry(audit_event)
-            for audit_event in context.accounts.audit_events(
-                context.principal, audit_filter, limit=limit, before=before
-            )
-        ]
+    return [
+        _entry(audit_event)
+        for audit_event in context.accounts.audit_events(context.principal, audit_filter, limit=limit, before=before)
+    ]
 
 
 def _entry(event: AuditEvent) -> AuditEntry:

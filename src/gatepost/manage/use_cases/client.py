@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
@@ -71,9 +71,9 @@ class LocalClient:
 
     def _open(self) -> Accounts:
         if self._accounts is None:
-            from gatepost.manage.use_cases.accounts import open_accounts  # noqa: PLC0415 - a look needs none of it
+            from gatepost.manage.access.accounts import Accounts  # noqa: PLC0415 - a look needs none of it
 
-            self._accounts = self._opened.enter_context(open_accounts(self._gateway))
+            self._accounts = self._opened.enter_context(closing(Accounts(self._gateway.storage)))
         return self._accounts
 
 

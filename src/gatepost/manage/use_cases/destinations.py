@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from contextlib import closing, contextmanager
+from contextlib import closing
 from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Annotated, Final, Literal
@@ -32,7 +32,7 @@ from gatepost.policy.decisions.destination_history import (
     classical_still,
 )
 from gatepost.policy.decisions.outbound import describe_achieved
-from gatepost.store.interface import QueueFilter, StoreFailure
+from gatepost.store.interface import QueueFilter
 from gatepost.values import replace
 
 if TYPE_CHECKING:
@@ -157,7 +157,7 @@ def list_destinations(context: Context, request: DestinationsQuery) -> Items[Des
     now, after = time.time(), None
     if request.after:
         after = DestinationName(*position(request.after, tuple[str, str, str]))
-    with _history(context) as file:
+    with closing(context.storage.destinations()) as file:
         each = _each(file, context.principal, request, after)
         wanted = (candidate for candidate in each if not request.below or below(candidate[1], now))
         listed = list(islice(wanted, request.limit + 1))
@@ -190,10 +190,10 @@ def act_on_destinations(context: Context, request: DestinationActions) -> Destin
 def _accept(context: Context, request: DestinationActions) -> DestinationsChanged:
     """Each host may do as little as it did last; held mail is tried again.
 
-    Raises Refusal: INPUT, MISSING if nothing is remembered, CONFLICT if they do what they did before, UNREADABLE.
+    Raises Refusal: INPUT, MISSING if nothing is remembered, CONFLICT if they do what they did before.
     """
     now, principal = time.time(), context.principal
-    with _history(context) as file:
+    with closing(context.storage.destinations()) as file:
         chosen = _meant(file, principal, request)
         fallen = [candidate for candidate in chosen if below(candidate[1], now)]
         if not fallen:
@@ -214,7 +214,7 @@ def _accept(context: Context, request: DestinationActions) -> DestinationsChange
 
 def _forget(context: Context, request: DestinationActions) -> DestinationsChanged:
     """The next connection is remembered as the first. Raises as `_accept`."""
-    with _history(context) as file:
+    with closing(context.storage.destinations()) as file:
         chosen = _meant(file, context.principal, request)
         _one_owner(chosen, request)
         for name, _ in () if context.dry_run else chosen:
@@ -224,16 +224,6 @@ def _forget(context: Context, request: DestinationActions) -> DestinationsChange
 
 def _changed(context: Context, found: _Found, now: float, retried: int = 0) -> DestinationsChanged:
     return DestinationsChanged(context.dry_run, len(found), retried, _destinations(context, found, now))
-
-
-@contextmanager
-def _history(context: Context) -> Iterator[Destinations]:
-    """The history of all. Raises Refusal (UNREADABLE)."""
-    try:
-        with closing(context.gateway.storage.destinations()) as file:
-            yield file
-    except StoreFailure as failure:
-        raise Refusal(RefusalKind.UNREADABLE, str(failure)) from failure
 
 
 def _domain(text: str) -> str:

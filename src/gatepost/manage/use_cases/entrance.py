@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from gatepost.manage.access.records import AccountError, LogInRefused
-from gatepost.manage.use_cases.accounts import refusing
 from gatepost.manage.use_cases.declaration import Visibility, use_case
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 
@@ -36,10 +35,9 @@ class LogInDenied(Refusal):
 
 @contextmanager
 def denying(context: Context) -> Iterator[None]:
-    """Make LogInDenied of a log-in that is refused, and Refusal of what else `manage.access.accounts` raises."""
+    """Make LogInDenied of a log-in that is refused."""
     try:
-        with refusing():
-            yield
+        yield
     except LogInRefused as refused:
         context.audit.describe(who=refused.name)
         raise LogInDenied(refused.why, refused.wait) from None
@@ -114,8 +112,7 @@ class LoggedOut(msgspec.Struct):
 )
 def log_out(context: Context, request: LogOut) -> LoggedOut:
     """End the session of a browser."""
-    with refusing():
-        context.accounts.end_session(request.secret, address=context.address)
+    context.accounts.end_session(request.secret, address=context.address)
     return LoggedOut()
 
 
@@ -171,8 +168,7 @@ class SetupState(msgspec.Struct):
 )
 def get_setup_state(context: Context, request: GetSetupState) -> SetupState:
     """Whether there is an owner, and whether a code makes one, so that a page asks for nothing in vain."""
-    with refusing():
-        return SetupState(context.accounts.is_setup_code(request.code), context.accounts.has_owner())
+    return SetupState(context.accounts.is_setup_code(request.code), context.accounts.has_owner())
 
 
 class SetUpOwner(msgspec.Struct, kw_only=True):

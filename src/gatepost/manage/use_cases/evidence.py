@@ -100,10 +100,7 @@ class VerificationState(msgspec.Struct, kw_only=True):
 )
 def list_heads(context: Context, request: ListHeads) -> Items[Head]:
     """The signed head of each day."""
-    try:
-        days = read_heads(context.storage.evidence()).days
-    except StoreFailure as failure:
-        raise Refusal(RefusalKind.UNREADABLE, str(failure)) from failure
+    days = read_heads(context.storage.evidence()).days
     day_heads = [item for day, item in sorted(days.items()) if day >= request.since]
     return page_of(day_heads, lambda day_head: day_head.day, request, _head)
 

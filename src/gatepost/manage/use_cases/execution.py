@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from gatepost.manage.access.principal import Scope
-from gatepost.manage.access.records import AuditOutcome
+from gatepost.manage.access.records import AccountError, AccountErrorKind, AuditOutcome
 from gatepost.manage.use_cases.audit_trail import outcome_of
 from gatepost.manage.use_cases.declaration import UseCase, Visibility
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
@@ -33,6 +33,12 @@ UNCONFIRMED: Final = "You logged in more than 15 minutes ago: confirm at /confir
 NOTHING: Final = "Nothing was done."
 """Beside the errors of fields."""
 
+_KINDS: Final = {
+    AccountErrorKind.INPUT: RefusalKind.INPUT,
+    AccountErrorKind.MISSING: RefusalKind.MISSING,
+    AccountErrorKind.CONFLICT: RefusalKind.CONFLICT,
+}
+
 _log = logging.getLogger(__name__)
 
 
@@ -40,8 +46,9 @@ def execute[R: msgspec.Struct, A](case: UseCase[R, A], context: Context, request
     """Do it. Raises Refusal: FORBIDDEN or MISSING if the principal may not, INPUT for wrong fields, or its own.
 
     A success and a refusal are recorded in the same form; a dry run is not. That it was begun is on record before
-    anything is done, so that a kill leaves an event without an outcome, not an action without an event. What is stored
-    and cannot be had is a refusal, too (UNREADABLE). What nobody foresaw is raised as it came.
+    anything is done, so that a kill leaves an event without an outcome, not an action without an event. What accounts
+    do not allow is a refusal, too, and what is stored and cannot be had (UNREADABLE). What nobody foresaw is raised as
+    it came.
     """
     begin(case, context, {name: getattr(request, name) for name in case.path_names})
     is_written = case.is_recorded and not case.records_itself and not context.dry_run
@@ -50,10 +57,10 @@ def execute[R: msgspec.Struct, A](case: UseCase[R, A], context: Context, request
         valid = _checked(request)
         begun = _record_begin(context) if is_written else 0
         result = case.function(context, valid)
-    except StoreFailure as failure:
-        refusal = _unreadable(context, failure)
+    except (AccountError, StoreFailure) as error:
+        refusal = _refused(error) if isinstance(error, AccountError) else _unreadable(context, error)
         record_refusal(case, context, refusal, begun)
-        raise refusal from failure
+        raise refusal from error
     except Exception as error:
         record_refusal(case, context, error, begun)
         raise
@@ -70,6 +77,11 @@ def _record_begin(context: Context) -> int:
     with suppress(StoreFailure, Refusal):
         return _write(context, AuditOutcome.BEGUN)
     return 0
+
+
+def _refused(error: AccountError) -> Refusal:
+    text = "nothing was changed" if error.errors and error.why is AccountErrorKind.INPUT else error.text
+    return Refusal(_KINDS[error.why], text, error.errors)
 
 
 def _unreadable(context: Context, failure: StoreFailure) -> Refusal:

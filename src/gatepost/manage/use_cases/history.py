@@ -14,10 +14,9 @@ import msgspec
 from msgspec import Meta
 
 from gatepost.manage.access.principal import Scope
-from gatepost.manage.use_cases.cursors import cursor
 from gatepost.manage.use_cases.declaration import Items, Visibility, use_case
 from gatepost.manage.use_cases.differences import FieldChange, differences
-from gatepost.manage.use_cases.paging import Paging, position
+from gatepost.manage.use_cases.paging import Paging, cursor, position
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.policy.connectors.grants import GRANT
 

@@ -11,7 +11,6 @@ import msgspec
 from msgspec.structs import asdict
 
 from gatepost.manage.access.records import Passkey, Preferences  # noqa: TC001 - the declaration reads them
-from gatepost.manage.use_cases.accounts import refusing
 from gatepost.manage.use_cases.declaration import Items, Visibility, use_case
 from gatepost.manage.use_cases.entrance import SessionStarted, denying
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
@@ -81,9 +80,8 @@ def set_own_preferences(context: Context, request: SetOwnPreferences) -> Prefere
     if request.time_zone and named_zone(request.time_zone) is None:
         text = N_("is no time zone that this machine knows, such as Europe/Stockholm")
         raise Refusal(RefusalKind.INPUT, "1 error; nothing was changed.", [FieldError("time_zone", text)])
-    with refusing():
-        chosen = {field: value for field, value in asdict(request).items() if value is not None}
-        return context.accounts.set_preferences(name, chosen, actor=context.actor)
+    chosen = {field: value for field, value in asdict(request).items() if value is not None}
+    return context.accounts.set_preferences(name, chosen, actor=context.actor)
 
 
 class ListOwnSessions(msgspec.Struct, kw_only=True):
@@ -98,8 +96,7 @@ class ListOwnSessions(msgspec.Struct, kw_only=True):
 )
 def list_own_sessions(context: Context, request: ListOwnSessions) -> Items[AccountSession]:  # noqa: ARG001 - all
     """Where one is logged in."""
-    with refusing():
-        return Items([session_shown(session) for session in context.accounts.sessions_of(context.principal.name)])
+    return Items([session_shown(session) for session in context.accounts.sessions_of(context.principal.name)])
 
 
 class EndOwnSessions(msgspec.Struct, kw_only=True):
@@ -120,8 +117,7 @@ def end_own_sessions(context: Context, request: EndOwnSessions) -> SessionsEnded
     """End sessions of one's own."""
     name = context.principal.name
     context.audit.describe(subject=name)
-    with refusing():
-        ended = [context.accounts.end_session_of(name, session, actor=context.actor) for session in request.sessions]
+    ended = [context.accounts.end_session_of(name, session, actor=context.actor) for session in request.sessions]
     return SessionsEnded(sum(ended))
 
 
@@ -142,8 +138,7 @@ class ListOwnPasskeys(msgspec.Struct, kw_only=True):
 )
 def list_own_passkeys(context: Context, request: ListOwnPasskeys) -> Items[Passkey]:  # noqa: ARG001 - all
     """With which passkeys one logs in."""
-    with refusing():
-        return Items(context.accounts.passkeys_of(context.principal.name))
+    return Items(context.accounts.passkeys_of(context.principal.name))
 
 
 class RemoveOwnPasskey(msgspec.Struct, kw_only=True):
@@ -165,8 +160,7 @@ def remove_own_passkey(context: Context, request: RemoveOwnPasskey) -> PasskeyNa
     """Remove a passkey of one's own."""
     name = context.principal.name
     context.audit.describe(subject=name)
-    with refusing():
-        return PasskeyNamed(context.accounts.remove_passkey(name, request.passkey, actor=context.actor).name)
+    return PasskeyNamed(context.accounts.remove_passkey(name, request.passkey, actor=context.actor).name)
 
 
 USE_CASES = (

@@ -20,7 +20,7 @@ from gatepost.manage.use_cases.list_page import ListSelection
 from gatepost.manage.use_cases.paging import Paging, page_of
 from gatepost.manage.use_cases.parts import DKIM, DOMAIN, HOOK, INBOUND, ISSUER, MAILBOX, OUTBOUND, RULE
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
-from gatepost.manage.use_cases.resource_tables import Defaults, shown, text_in
+from gatepost.manage.use_cases.resource_cases import Defaults, shown, text_in
 from gatepost.manage.use_cases.resources import PartName
 
 if TYPE_CHECKING:

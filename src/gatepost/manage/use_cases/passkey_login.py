@@ -15,7 +15,6 @@ import msgspec
 
 from gatepost.decoding import from_json
 from gatepost.manage.access.records import LogInRefused, Passkey
-from gatepost.manage.use_cases.accounts import refusing
 from gatepost.manage.use_cases.declaration import Visibility, use_case
 from gatepost.manage.use_cases.entrance import SessionStarted, attempt
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
@@ -106,8 +105,7 @@ def add_own_passkey(context: Context, request: AddOwnPasskey) -> PasskeyNamed:
         created=0.0,
         last_used=0.0,
     )
-    with refusing():
-        return PasskeyNamed(context.accounts.add_passkey(made, actor=context.actor).name)
+    return PasskeyNamed(context.accounts.add_passkey(made, actor=context.actor).name)
 
 
 class LogInWithPasskey(PasskeyAnswer, kw_only=True):

@@ -5,7 +5,7 @@ Used by `change`.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from gatepost.mail.inbound import credentials
 from gatepost.manage.use_cases import domain_proof
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from gatepost.store.changes import ConfigStore
 
 
+_PLACES: Final = (dkim_keys.places, connector_secrets.places, directory_secrets.places)
+
+
 def orphaned(store: ConfigStore, before: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, bytes | None]:
     """Content to be removed with a change, as `ConfigStore.apply` takes it, since what it belongs to goes.
 
@@ -29,11 +32,16 @@ def orphaned(store: ConfigStore, before: Mapping[str, Any], wanted: Mapping[str,
     """
     return {
         **credentials.orphaned(before, wanted, store.content),
-        **dkim_keys.orphaned(before, wanted),
-        **connector_secrets.orphaned(before, wanted),
-        **directory_secrets.orphaned(before, wanted),
+        **dict.fromkeys(sorted(_needless(before, wanted))),
         **domain_proof.orphaned(wanted),
     }
+
+
+def _needless(before: Mapping[str, Any], wanted: Mapping[str, Any]) -> set[str]:
+    """Names of secrets and private keys that the organizations needed, and do not need any more."""
+    old, new = before.get("organization", {}), wanted.get("organization", {})
+    gone = {place for places in _PLACES for name in new for place in places(name, old.get(name))}
+    return gone - {place for places in _PLACES for name, document in new.items() for place in places(name, document)}
 
 
 def keys_lacking(

@@ -263,15 +263,12 @@ def act_on_quarantine(context: Context, request: QuarantineActions) -> Quarantin
 
 
 def _apply(context: Context, request: QuarantineActions, filters: Sequence[QuarantineFilter]) -> list[Delivery]:
-    """Do it. Raises Refusal (UNREADABLE), and then a part may have been done."""
+    """Do it. Raises StoreFailure, and then a part may have been done."""
     author, done = context.principal.name, []
-    try:
-        quarantine = _opened(context)
-        change = quarantine.release if request.action is QuarantineAction.RELEASE else quarantine.delete
-        for wanted in filters:
-            done += change(wanted, author=author, reason=request.reason)
-    except StoreFailure as failure:
-        raise Refusal(RefusalKind.UNREADABLE, str(failure)) from failure
+    quarantine = _opened(context)
+    change = quarantine.release if request.action is QuarantineAction.RELEASE else quarantine.delete
+    for wanted in filters:
+        done += change(wanted, author=author, reason=request.reason)
     return done
 
 
@@ -317,13 +314,11 @@ def _opened(context: Context) -> Quarantine:
 
 
 def _entries(context: Context, wanted: QuarantineFilter, place: QuarantinePlace | None = None) -> list[Delivery]:
-    """Raises Refusal: INPUT for what is no queue id, UNREADABLE."""
+    """Raises Refusal (INPUT) for what is no queue id."""
     try:
         return _opened(context).entries(wanted, place)
     except ValueError as error:
         raise Refusal(RefusalKind.INPUT, str(error)) from error
-    except StoreFailure as failure:
-        raise Refusal(RefusalKind.UNREADABLE, str(failure)) from failure
 
 
 def _of_message(context: Context, message: str) -> list[Delivery]:

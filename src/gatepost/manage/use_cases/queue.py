@@ -146,12 +146,7 @@ def list_queue(context: Context, request: ListQueue) -> Items[QueueDelivery]:
 )
 def sum_queue(context: Context, request: SumQueue) -> QueueTotals:
     """Sums over deliveries that wait; of more than 10,000 they are lower bounds (exact: false)."""
-    try:
-        return administration_of(context.gateway).totals(
-            seen_by(context.principal, request.narrowed(held=request.held))
-        )
-    except StoreFailure as failure:
-        raise Refusal(RefusalKind.UNREADABLE, str(failure)) from failure
+    return administration_of(context.gateway).totals(seen_by(context.principal, request.narrowed(held=request.held)))
 
 
 @use_case(
@@ -224,11 +219,8 @@ def list_waiting_destinations(context: Context, request: ListWaitingDestinations
 
 
 def waiting_destinations(gateway: Gateway, principal: Principal, selection: QueueSelection) -> list[WaitingDestination]:
-    """Destinations for which mail waits that is seen, the largest queue first. Raises Refusal (UNREADABLE)."""
-    try:
-        destinations = administration_of(gateway).destinations(seen_by(principal, selection.narrowed(limit=0)))
-    except StoreFailure as failure:
-        raise Refusal(RefusalKind.UNREADABLE, str(failure)) from failure
+    """Destinations for which mail waits that is seen, the largest queue first. Raises StoreFailure."""
+    destinations = administration_of(gateway).destinations(seen_by(principal, selection.narrowed(limit=0)))
     return [_waiting_destination(count) for count in destinations]
 
 
@@ -242,15 +234,13 @@ def _waiting_destination(count: DestinationCount) -> WaitingDestination:
 def entries(
     gateway: Gateway, principal: Principal, queue_filter: QueueFilter, after: QueuePlace | None = None
 ) -> list[QueueEntry]:
-    """Deliveries that wait, oldest first, behind a place. Raises Refusal: INPUT for what is no queue id, UNREADABLE."""
+    """Deliveries that wait, oldest first, behind a place. Raises Refusal (INPUT) for what is no queue id."""
     try:
         return without_others(
             gateway, principal, administration_of(gateway).entries(seen_by(principal, queue_filter), after)
         )
     except ValueError as error:
         raise Refusal(RefusalKind.INPUT, str(error)) from error
-    except StoreFailure as failure:
-        raise Refusal(RefusalKind.UNREADABLE, str(failure)) from failure
 
 
 def _of_message(context: Context, message: str) -> list[QueueEntry]:

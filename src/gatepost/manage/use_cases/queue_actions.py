@@ -23,7 +23,6 @@ from gatepost.manage.use_cases.queue_deliveries import (
 )
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.policy.connectors.errors import FieldError
-from gatepost.store.interface import StoreFailure
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -145,20 +144,17 @@ def apply_action(  # noqa: PLR0913 - what is done to which mail, by whom and why
 ) -> list[QueueEntry]:
     """Do it to every delivery that matches, and is of one of the messages where some are named; those, as they were.
 
-    Raises Refusal (UNREADABLE), and then a part may have been done.
+    Raises StoreFailure, and then a part may have been done.
     """
     administration = administration_of(gateway)
     entries: list[QueueEntry] = []
-    try:
-        for narrowed in _filters(principal, queue_filter, messages):
-            if action is QueueAction.RETURN:
-                entries += administration.send_back(
-                    narrowed, author=principal.name, text=text or RETURN_TEXT, reason=reason
-                )
-            else:
-                entries += getattr(administration, action)(narrowed, author=principal.name, reason=reason)
-    except StoreFailure as failure:
-        raise Refusal(RefusalKind.UNREADABLE, str(failure)) from failure
+    for narrowed in _filters(principal, queue_filter, messages):
+        if action is QueueAction.RETURN:
+            entries += administration.send_back(
+                narrowed, author=principal.name, text=text or RETURN_TEXT, reason=reason
+            )
+        else:
+            entries += getattr(administration, action)(narrowed, author=principal.name, reason=reason)
     return without_others(gateway, principal, entries)
 
 
@@ -167,14 +163,11 @@ def _planned(context: Context, request: QueueActions) -> QueueChanged:
     administration = administration_of(context.gateway)
     deliveries, messages = 0, 0
     first: list[QueueEntry] = []
-    try:
-        for queue_filter in _filters(context.principal, request.narrowed(), request.messages):
-            some, of = administration.applying_to(request.action, queue_filter)
-            deliveries, messages = deliveries + some, messages + of
-            if (left := _SHOWN - len(first)) > 0:
-                first += administration.applying(request.action, msgspec.structs.replace(queue_filter, limit=left))
-    except StoreFailure as failure:
-        raise Refusal(RefusalKind.UNREADABLE, str(failure)) from failure
+    for queue_filter in _filters(context.principal, request.narrowed(), request.messages):
+        some, of = administration.applying_to(request.action, queue_filter)
+        deliveries, messages = deliveries + some, messages + of
+        if (left := _SHOWN - len(first)) > 0:
+            first += administration.applying(request.action, msgspec.structs.replace(queue_filter, limit=left))
     shown = _first(without_others(context.gateway, context.principal, first), context.principal)
     return QueueChanged(request.action, True, deliveries, messages, shown)
 

@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Iterable, Mapping
 
     from gatepost.policy.connectors.errors import FieldError
 
@@ -60,10 +60,6 @@ class Refusal(Exception):  # noqa: N818 - it names what happened
         self.text = text
         self.errors = tuple(errors)
         self.options = tuple(options)
-
-    def with_options(self, named: Callable[[str], str]) -> str:
-        """The text, with what would help as an interface calls it: "say which (--organization or --direction)"."""
-        return f"{self.text} ({' or '.join(map(named, self.options))})" if self.options else self.text
 
 
 class VersionConflict(Refusal):

@@ -15,7 +15,6 @@ from gatepost.manage.use_cases.declaration import Document, Items, UseCaseReply,
 from gatepost.manage.use_cases.name_lookup import choose_organization, visible
 from gatepost.manage.use_cases.paging import Paging, page_of
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
-from gatepost.manage.use_cases.resource_tables import Defaults, shown, text_in
 from gatepost.manage.use_cases.resources import apply_document, organization_set, organizations_in
 from gatepost.policy.connectors.errors import FieldError
 from gatepost.policy.connectors.records import Organization
@@ -24,10 +23,15 @@ from gatepost.store.interface import QueueFilter, StoreFailure
 from gatepost.values import replace
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from gatepost.manage.use_cases.context import Context
     from gatepost.manage.use_cases.gateway import Gateway
+    from gatepost.policy.connectors.record_base import Record
     from gatepost.policy.connectors.resources import Resources
 
+
+type Defaults = Annotated[bool, Meta(description="Also what was not written, with its default.")]
 
 _COUNTED = 1000
 _MEGABYTE: Final = 1024 * 1024
@@ -44,6 +48,22 @@ _CHANGE: Final[dict[str, Any]] = {
 }
 
 type _Organization = Annotated[str, Meta(description="Its name, as the heading of a resource file has it.")]
+
+
+def shown(record: Record, *, defaults: bool, without: frozenset[str] = frozenset()) -> dict[str, Any]:
+    """A resource as a file has it; defaults: with every field that has a value. without: fields, by attribute."""
+    return record.model_dump(
+        mode="json", by_alias=True, exclude_unset=not defaults, exclude_none=True, exclude=set(without)
+    )
+
+
+def text_in(document: Mapping[str, Any], key: str) -> str:
+    """A text that must be in a document. Raises Refusal (INPUT)."""
+    text = document.get(key)
+    if isinstance(text, str) and text:
+        return text
+    wrong = FieldError(key, "must be a text in quotes, and not empty" if key in document else "is missing, so write it")
+    raise Refusal(RefusalKind.INPUT, "1 error; nothing was done.", [wrong])
 
 
 class ExportResources(msgspec.Struct, kw_only=True):

@@ -7,7 +7,7 @@ set itself; the limit that the gateway's owner set for it is lifted by principal
 from __future__ import annotations
 
 import time
-from contextlib import closing, contextmanager
+from contextlib import closing
 from typing import TYPE_CHECKING, Annotated
 
 import msgspec
@@ -18,15 +18,11 @@ from gatepost.manage.use_cases.context import Context  # noqa: TC001 - the decla
 from gatepost.manage.use_cases.declaration import Cli, Items, Visibility, use_case
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.policy.decisions.daily_limits import Lifted, limits_of
-from gatepost.store.interface import StoreFailure
 from gatepost.store.sending_usage import SenderUsage
 from gatepost.times import day_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from gatepost.policy.decisions.daily_limits import DailyLimit
-    from gatepost.store.sending_usage import UsageTable
 
 type _Organization = Annotated[str, Meta(max_length=1000), Cli(help="Only of this one.")]
 
@@ -77,7 +73,7 @@ class SenderToday(msgspec.Struct):
 )
 def list_limits(context: Context, request: ListLimits) -> Items[SenderToday]:
     """List users and own servers that have a daily limit and sent something today, and what they may send."""
-    with _table(context) as table:
+    with closing(context.storage.sending_usage()) as table:
         rows, _ = table.since(_today())
     used = {(row.organization, row.subject): row for row in rows}
     senders = [
@@ -113,7 +109,7 @@ def lift_limit(context: Context, request: LiftLimit) -> SenderToday:
     added = SenderUsage(
         _today(), limit.organization, limit.subject, lifted=int(level), lifted_by=context.principal.name
     )
-    with _table(context) as table:
+    with closing(context.storage.sending_usage()) as table:
         if not context.dry_run:
             table.add([added])
         rows, _ = table.since(added.day)
@@ -151,16 +147,6 @@ def _limits(context: Context, organization: str) -> list[DailyLimit]:
         if organization in {"", owner.name} and context.principal.sees(owner.name)
         for limit in limits_of(owner)
     ]
-
-
-@contextmanager
-def _table(context: Context) -> Iterator[UsageTable]:
-    """Raises Refusal (UNREADABLE)."""
-    try:
-        with closing(context.storage.sending_usage()) as table:
-            yield table
-    except StoreFailure as failure:
-        raise Refusal(RefusalKind.UNREADABLE, str(failure)) from failure
 
 
 def _sender(limit: DailyLimit, row: SenderUsage) -> SenderToday:

@@ -158,10 +158,7 @@ def configuration(gateway: Gateway) -> StatusConfiguration:
 
 
 def _queue(gateway: Gateway, principal: Principal) -> tuple[StatusQueue, int]:
-    """Deliveries by state, and the number of those in doubt; counting ends at COUNTED.
-
-    Raises Refusal (UNREADABLE).
-    """
+    """Deliveries by state, and the number of those in doubt; counting ends at COUNTED."""
     queue_entries = entries(gateway, principal, QueueFilter(limit=COUNTED))
     in_doubt = sum(any(recipient.in_doubt for recipient in entry.delivery.recipients) for entry in queue_entries)
     return StatusQueue(**{state: sum(entry.state == state for entry in queue_entries) for state in _STATES}), in_doubt

@@ -174,11 +174,8 @@ def _received(context: Context, request: ListReceivedReports) -> tuple[list[Stor
     domain = domain_name("domain", request.domain)
     until = read_time("until", request.until) if request.until else time.time()
     since = read_time("since", request.since) if request.since else until - DAYS * _DAY
-    try:
-        with closing(context.gateway.storage.received_reports()) as reports:
-            kept = list(reports.read(since, until))
-    except StoreFailure as failure:
-        raise Refusal(RefusalKind.UNREADABLE, str(failure)) from failure
+    with closing(context.gateway.storage.received_reports()) as reports:
+        kept = list(reports.read(since, until))
     return kept, ReportFilter(domain, request.reporter, request.result, _domains(context))
 
 
@@ -270,11 +267,8 @@ def list_sent_reports(context: Context, request: ListSentReports) -> Items[SentR
     """List the TLS reports that we sent, and where."""
     since = utc_day("since", request.since or period().first)
     domain = domain_name("domain", request.domain)
-    try:
-        with closing(context.gateway.storage.sent_reports()) as stored:
-            reports = stored.read(since, lambda sent_report: domain in {"", sent_report.domain})
-    except StoreFailure as failure:
-        raise Refusal(RefusalKind.UNREADABLE, str(failure)) from failure
+    with closing(context.gateway.storage.sent_reports()) as stored:
+        reports = stored.read(since, lambda sent_report: domain in {"", sent_report.domain})
     return page_of(
         reports, lambda sent_report: f"{sent_report.day} {sent_report.domain} {sent_report.rua}", request, _sent
     )

@@ -18,7 +18,6 @@ from gatepost.manage.use_cases.accounts import (
     demand_organizations,
     names_of,
     organizations_option,
-    refusing,
 )
 from gatepost.manage.use_cases.declaration import Cli, Items, UseCaseReply, Visibility, use_case
 from gatepost.manage.use_cases.paging import Paging, page_of
@@ -65,8 +64,7 @@ class ListTokens(Paging, kw_only=True):
 )
 def list_tokens(context: Context, request: ListTokens) -> Items[ApiToken]:
     """The API tokens."""
-    with refusing():
-        tokens = context.accounts.tokens()
+    tokens = context.accounts.tokens()
     return page_of(tokens, lambda token: token.name, request, _shown)
 
 
@@ -106,14 +104,13 @@ def add_token(context: Context, request: NewApiToken) -> UseCaseReply[ApiTokenMa
     context.audit.describe(subject=request.name)
     expires = None if request.expires is None else read_time("expires", request.expires, ahead)
     demand_organizations(context, request.organizations)
-    with refusing():
-        secret = context.accounts.add_token(
-            request.name,
-            request.scopes,
-            organizations=request.organizations,
-            expires=expires,
-            actor=context.actor,
-        )
+    secret = context.accounts.add_token(
+        request.name,
+        request.scopes,
+        organizations=request.organizations,
+        expires=expires,
+        actor=context.actor,
+    )
     return UseCaseReply(ApiTokenMade(request.name.strip().lower(), secret))
 
 
@@ -151,8 +148,7 @@ class ApiTokenRemoved(msgspec.Struct):
 )
 def remove_token(context: Context, request: RemoveToken) -> ApiTokenRemoved:
     """Remove an API token."""
-    with refusing():
-        context.accounts.remove_token(request.name, actor=context.actor)
+    context.accounts.remove_token(request.name, actor=context.actor)
     return ApiTokenRemoved(request.name.lower())
 
 

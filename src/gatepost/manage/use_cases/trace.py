@@ -19,10 +19,9 @@ from msgspec import Meta
 from gatepost.analysis.reports.tls import Protection
 from gatepost.mail.model.trace_event import TraceEvent  # noqa: TC001 - msgspec reads it
 from gatepost.manage.access.principal import Scope
-from gatepost.manage.use_cases.cursors import cursor
 from gatepost.manage.use_cases.declaration import Cli, Items, Visibility, use_case
 from gatepost.manage.use_cases.next_steps import trace_step
-from gatepost.manage.use_cases.paging import After, Limit, position
+from gatepost.manage.use_cases.paging import After, Limit, cursor, position
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.search_words import MAX_TEXT, Words, words_of
 from gatepost.manage.use_cases.times import TimeText, read_time

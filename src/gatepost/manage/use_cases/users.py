@@ -20,7 +20,6 @@ from gatepost.manage.use_cases.accounts import (
     demand_organizations,
     names_of,
     organizations_option,
-    refusing,
 )
 from gatepost.manage.use_cases.declaration import Items, UseCaseReply, Visibility, use_case
 from gatepost.manage.use_cases.paging import Paging, page_of
@@ -79,8 +78,7 @@ class ListUsers(Paging, kw_only=True):
 )
 def list_users(context: Context, request: ListUsers) -> Items[UserAccount]:
     """The users."""
-    with refusing():
-        users = context.accounts.users()
+    users = context.accounts.users()
     return page_of(users, lambda user: user.name, request, _account)
 
 
@@ -109,14 +107,13 @@ def add_user(context: Context, request: NewAccount) -> UseCaseReply[UserAccount]
     """Add a user."""
     context.audit.describe(subject=request.name)
     demand_organizations(context, request.organizations)
-    with refusing():
-        user = context.accounts.add_user(
-            request.name,
-            request.role,
-            request.password,
-            organizations=request.organizations,
-            actor=context.actor,
-        )
+    user = context.accounts.add_user(
+        request.name,
+        request.role,
+        request.password,
+        organizations=request.organizations,
+        actor=context.actor,
+    )
     return UseCaseReply(_account(user), location=f"/users/{user.name}")
 
 
@@ -179,15 +176,14 @@ def set_user(context: Context, request: AccountChange) -> UserAccount:
     organizations = request.organizations
     if isinstance(organizations, list):
         demand_organizations(context, organizations)
-    with refusing():
-        user = context.accounts.set_user(
-            request.name,
-            role=_is_set(request.role),
-            organizations=KEEP if isinstance(organizations, UnsetType) else organizations,
-            enabled=_is_set(request.enabled),
-            password=_is_set(request.password),
-            actor=context.actor,
-        )
+    user = context.accounts.set_user(
+        request.name,
+        role=_is_set(request.role),
+        organizations=KEEP if isinstance(organizations, UnsetType) else organizations,
+        enabled=_is_set(request.enabled),
+        password=_is_set(request.password),
+        actor=context.actor,
+    )
     return _account(user)
 
 
@@ -217,8 +213,7 @@ class AccountRemoved(msgspec.Struct):
 )
 def remove_user(context: Context, request: RemoveUser) -> AccountRemoved:
     """Remove a user, its sessions and its tokens."""
-    with refusing():
-        return AccountRemoved(request.name.lower(), context.accounts.remove_user(request.name, actor=context.actor))
+    return AccountRemoved(request.name.lower(), context.accounts.remove_user(request.name, actor=context.actor))
 
 
 class ListSessions(Paging, kw_only=True):
@@ -238,8 +233,7 @@ class ListSessions(Paging, kw_only=True):
 def list_sessions(context: Context, request: ListSessions) -> Items[AccountSession]:
     """Where a user is logged in."""
     user = _known(context, request.name)
-    with refusing():
-        sessions = context.accounts.sessions_of(user.name)
+    sessions = context.accounts.sessions_of(user.name)
     return page_of(sessions, lambda session: str(session.id), request, session_shown)
 
 
@@ -269,8 +263,7 @@ class SessionsEnded(msgspec.Struct):
 def end_sessions(context: Context, request: EndSessions) -> SessionsEnded:
     """Log a user out everywhere."""
     user = _known(context, request.name)
-    with refusing():
-        return SessionsEnded(context.accounts.end_sessions_of(user.name, actor=context.actor))
+    return SessionsEnded(context.accounts.end_sessions_of(user.name, actor=context.actor))
 
 
 class EndUserSession(msgspec.Struct, kw_only=True):
@@ -292,8 +285,7 @@ class EndUserSession(msgspec.Struct, kw_only=True):
 def end_user_session(context: Context, request: EndUserSession) -> SessionsEnded:
     """End one session of a user."""
     context.audit.describe(subject=request.name)
-    with refusing():
-        ended = context.accounts.end_session_of(request.name, request.session, actor=context.actor)
+    ended = context.accounts.end_session_of(request.name, request.session, actor=context.actor)
     return SessionsEnded(int(ended))
 
 
@@ -316,8 +308,7 @@ class ListPasskeys(msgspec.Struct, kw_only=True):
 )
 def list_passkeys(context: Context, request: ListPasskeys) -> Items[Passkey]:
     """With which passkeys a user logs in."""
-    with refusing():
-        return Items(context.accounts.passkeys_of(request.name))
+    return Items(context.accounts.passkeys_of(request.name))
 
 
 class RemovePasskey(msgspec.Struct, kw_only=True):
@@ -345,8 +336,7 @@ class PasskeyNamed(msgspec.Struct):
 def remove_passkey(context: Context, request: RemovePasskey) -> PasskeyNamed:
     """Remove a passkey of a user."""
     context.audit.describe(subject=request.name)
-    with refusing():
-        return PasskeyNamed(context.accounts.remove_passkey(request.name, request.passkey, actor=context.actor).name)
+    return PasskeyNamed(context.accounts.remove_passkey(request.name, request.passkey, actor=context.actor).name)
 
 
 class MakeSetupCode(msgspec.Struct, kw_only=True):
@@ -372,8 +362,7 @@ def make_setup_code(context: Context, request: MakeSetupCode) -> SetupCode:  # n
 
     One that was given out before ends.
     """
-    with refusing():
-        return SetupCode(context.accounts.setup_code(by=context.actor, vault=setup_vault(context.gateway)))
+    return SetupCode(context.accounts.setup_code(by=context.actor, vault=setup_vault(context.gateway)))
 
 
 def setup_vault(gateway: Gateway) -> Vault | None:
@@ -406,8 +395,7 @@ def _account(user: User) -> UserAccount:
 
 def _known(context: Context, name: str) -> User:
     """Raises Refusal (MISSING)."""
-    with refusing():
-        user = context.accounts.user(name)
+    user = context.accounts.user(name)
     if user is None:
         raise Refusal(RefusalKind.MISSING, f"there is no user {name[:100]!r}; `gatepost user list` has them")
     return user

@@ -177,18 +177,8 @@ def _bound(place: SecretPlace) -> str:
     return f"{place.name} {place.destination}"
 
 
-def orphaned(before: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, None]:
-    """Content to be removed with a change, as `ConfigStore.apply` takes it: secrets of connectors that log in no more.
-
-    before: the stored document; wanted: the organizations that change.
-    """
-    old, new = before.get("organization", {}), wanted.get("organization", {})
-    gone = {place for name in new for place in _places(name, old.get(name))}
-    left = {place for name, document in new.items() for place in _places(name, document)}
-    return dict.fromkeys(sorted(gone - left))
-
-
-def _places(organization: str, document: Mapping[str, Any] | None) -> Iterable[str]:
+def places(organization: str, document: Mapping[str, Any] | None) -> Iterable[str]:
+    """Names of content that the connectors of an organization need, by its document."""
     return {
         content_name(organization, str(table["name"]))
         for table in (document or {}).get("outbound_connector", [])

@@ -58,18 +58,8 @@ def logs_in(domain: AcceptedDomain) -> bool:
     return asks_graph(domain) or (domain.recipient_directory is not None and bool(domain.recipient_directory.bind_dn))
 
 
-def orphaned(before: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, None]:
-    """Content to be removed with a change, as `ConfigStore.apply` takes it: of domains without such a log-in.
-
-    before: the stored document; wanted: the organizations that change.
-    """
-    old, new = before.get("organization", {}), wanted.get("organization", {})
-    gone = {place for name in new for place in _places(name, old.get(name))}
-    left = {place for name, document in new.items() for place in _places(name, document)}
-    return dict.fromkeys(sorted(gone - left))
-
-
-def _places(organization: str, document: Mapping[str, Any] | None) -> Iterator[str]:
+def places(organization: str, document: Mapping[str, Any] | None) -> Iterator[str]:
+    """Names of content that the domains of an organization need, by its document."""
     for table in (document or {}).get("accepted_domain", []):
         directory, graph = table.get("recipient_directory") or {}, table.get("recipient_graph") or {}
         if directory.get("bind_dn") and not directory.get("password_file"):

@@ -236,18 +236,8 @@ def content_name(organization: str, name: str) -> str:
     return f"dkim/{organization}/{name}"
 
 
-def orphaned(before: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, None]:
-    """Content to be removed with a change, as `ConfigStore.apply` takes it: private keys of those that go with it.
-
-    before: the stored document; wanted: the organizations that change.
-    """
-    old, new = before.get("organization", {}), wanted.get("organization", {})
-    gone = {place for name in new for place in _places(name, old.get(name))}
-    left = {place for name, document in new.items() for place in _places(name, document)}
-    return dict.fromkeys(sorted(gone - left))
-
-
-def _places(organization: str, document: Mapping[str, Any] | None) -> set[str]:
+def places(organization: str, document: Mapping[str, Any] | None) -> set[str]:
+    """Names of content that the keys of an organization need, by its document."""
     return {content_name(organization, str(table["name"])) for table in (document or {}).get("dkim_key", [])}
 
 

@@ -43,15 +43,13 @@ class HeaderFacts(msgspec.Struct, frozen=True):
 
     message_id: of the first Message-ID, brackets included. subject: of the first Subject, decoded and printable, at
     most 256 characters. received_count: Received fields. delivered_to: addresses of Delivered-To fields, at most 100.
-    has_8bit: not all US-ASCII. tls_required_no: "TLS-Required: No" (RFC 8689 section 3), once. bytes: octets of the
-    section, the empty line left out.
+    tls_required_no: "TLS-Required: No" (RFC 8689 section 3), once. bytes: octets of it, the empty line left out.
     """
 
     message_id: str
     subject: str
     received_count: int
     delivered_to: tuple[str, ...]
-    has_8bit: bool
     tls_required_no: bool
     bytes: int
 
@@ -188,7 +186,6 @@ def _facts(section: bytes) -> HeaderFacts:
             shown_text(_text(value, _ADDRESS_OCTETS), _ADDRESS_OCTETS)
             for value in islice(_values(text, lower, b"delivered-to"), _DELIVERED_TO)
         ),
-        has_8bit=not section.isascii(),
         tls_required_no=_tls_required_no(text, lower),
         bytes=len(section),
     )

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import os
 import time
 from dataclasses import dataclass, field
@@ -55,8 +54,6 @@ if TYPE_CHECKING:
     from gatepost.store.postgres.owners import Owner
     from gatepost.store.trace import TraceSink
 
-
-_log = logging.getLogger(__name__)
 
 _UPLOADS: Final = 4  # large bodies that are written at a time
 _PIECE: Final = 4  # chunks of one statement

@@ -45,7 +45,6 @@ FULL = 50_000
 """Rows after which a file is full."""
 
 _INTERVAL = 1.0
-_DAY = 86_400.0
 _PAUSE = 60.0  # between two complaints of the same
 
 # Text is compared as people compare addresses and names: ASCII letters without regard to case.

@@ -4,7 +4,7 @@ import tomllib
 
 import pytest
 
-from gatepost.mail.inbound.accepted_recipient import AcceptedRecipient
+from gatepost.mail.inbound.deliveries import AcceptedRecipient
 from gatepost.mail.inbound.transaction import Transaction
 from gatepost.mail.model.queue_id import format_id
 from gatepost.policy.connectors.directory import Directory

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import io
-import os
 import sys
 
 import pytest
@@ -132,7 +131,7 @@ class Terminal(io.TextIOWrapper):
 
 @pytest.mark.parametrize(("columns", "encoding"), [(200, "utf-8"), (80, "utf-8"), (80, "ascii")])
 def test_a_terminal_gets_what_fits(monkeypatch, columns, encoding):
-    monkeypatch.setattr("gatepost.manage.cli.check_text.get_terminal_size", lambda: os.terminal_size((columns, 24)))
+    monkeypatch.setenv("COLUMNS", str(columns))
     monkeypatch.setenv("NO_COLOR", "1")
     raw = io.BytesIO()
     monkeypatch.setattr(sys, "stdout", Terminal(raw, encoding=encoding))

@@ -201,7 +201,7 @@ def test_a_trace_that_cannot_be_read_is_said(stored):
 def test_signs_that_the_terminal_cannot_show_become_words(stored, monkeypatch):
     from gatepost.manage.cli import connector_validate  # noqa: PLC0415 - only here
 
-    monkeypatch.setattr(connector_validate, "_writes", lambda _mark: False)
+    monkeypatch.setattr(connector_validate, "writes", lambda _mark: False)
     assert "  FAILED Connect    127.0.0.1" in validate(stored, "Bank out", code=1).stdout
 
 

@@ -47,7 +47,7 @@ def test_nodes_are_listed(home, site):
 
 
 def test_what_a_node_does_for_the_site_is_in_words_and_json_has_the_codes(home, site):
-    with site._open().single() as connection:
+    with site._database.single() as connection:
         for name in ("report-import", "node mx1"):
             connection.execute(
                 "INSERT INTO lease (name, node, holder, epoch, expires) VALUES (?, 'mx1', 'h', 1, 1e12)", (name,)

@@ -51,6 +51,7 @@ CASES = {
     "--help": FILES_ONLY | {"apsw", "msgspec"},
     "queue list": FILES_ONLY,
     "trace search": FILES_ONLY,
+    "certificate changeover status": NEVER | {"gatepost.manage.cli.check", "gatepost.manage.use_cases.partner"},
     "status": NEVER,
     "serve": NEVER - {"uvloop"}
     | {

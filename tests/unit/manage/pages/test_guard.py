@@ -12,7 +12,6 @@ from starlette.routing import Route
 from gatepost.manage.access.principal import ROLES, Principal, Role, Scope
 from gatepost.manage.pages.guard import (
     accounts_of,
-    actor_of,
     executing,
     for_readers,
     gateway_of,
@@ -110,7 +109,6 @@ def test_what_a_refusal_says_is_what_to_do():
 def test_who_and_where():
     given = request(TENANT)
     assert principal_of(given) is TENANT
-    assert actor_of(given) == ("tenant", "192.0.2.7")
     assert (accounts_of(given), gateway_of(given)) == ("accounts", "gateway")
 
 

@@ -118,7 +118,7 @@ def test_nodes_are_shown_to_who_sees_the_gateway(centre):
     assert "mx1 &lt;b&gt;" in page.text
     assert "Active" in page.words
     assert "seconds ago" in page.words
-    with registry._open().single() as connection:
+    with registry._database.single() as connection:
         connection.execute(
             "INSERT INTO lease (name, node, holder, epoch, expires) VALUES ('acme', 'mx1 <b>', 'h', 1, 1e12)"
         )
@@ -127,3 +127,19 @@ def test_nodes_are_shown_to_who_sees_the_gateway(centre):
     assert "Draining" in centre.get("/").words
     registry.close()
     assert "In force on" in centre.get("/history/1").words
+
+
+def test_the_gravest_comes_first(centre):
+    page = centre.get("/doctor")
+    assert page.status == 200
+    assert "there is no certificate: STARTTLS is not offered" in page.words
+    assert page.words.index("there is no certificate") < page.words.index("it can be used")
+    assert "Ask the DNS, too" in page.words
+    assert "nameservers" not in page.words.partition("Ask the DNS")[0]
+
+
+def test_the_dns_is_asked_on_request(centre):
+    page = centre.get("/doctor?network=1")
+    assert page.status == 200
+    assert "set [dns] nameservers to one that answers" in page.words
+    assert "Ask the DNS, too" not in page.words

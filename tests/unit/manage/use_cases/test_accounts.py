@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+from contextlib import closing
+
 import pytest
 
+from gatepost.manage.access.accounts import Accounts
 from gatepost.manage.access.principal import Principal, Role, Scope
 from gatepost.manage.access.records import Actor, AuditOutcome, Passkey
-from gatepost.manage.use_cases.accounts import open_accounts, refusing
+from gatepost.manage.use_cases.client import LocalClient
 from gatepost.manage.use_cases.context import Context
 from gatepost.manage.use_cases.execution import execute
 from gatepost.manage.use_cases.own_account import (
@@ -30,12 +33,14 @@ from gatepost.manage.use_cases.users import (
     MakeSetupCode,
     NewAccount,
     RemovePasskey,
+    RemoveUser,
     add_user,
     end_user_session,
     list_passkeys,
     list_sessions,
     make_setup_code,
     remove_passkey,
+    remove_user,
     set_user,
 )
 from gatepost.store.interface import StoreFailure
@@ -55,7 +60,7 @@ BOB = NewAccount(name="bob", role=Role.AUDITOR, password=WORD, organizations=["c
 def accounts(gateway):
     with gateway.config() as store:
         store.apply({"organization": {"contoso": {}, "fabrikam": {}}}, author="test")
-    with open_accounts(gateway) as found:
+    with closing(Accounts(gateway.storage)) as found:
         yield found
 
 
@@ -184,14 +189,14 @@ def test_a_setup_code_is_for_a_gateway_without_an_owner(run):
 @pytest.mark.parametrize(
     ("act", "kind"),
     [
-        (lambda accounts: accounts.remove_user("eve", actor=Actor("root")), RefusalKind.MISSING),
-        (lambda accounts: accounts.set_user("eve", enabled=False, actor=Actor("root")), RefusalKind.MISSING),
-        (lambda accounts: accounts.set_user("ann", password="short", actor=Actor("root")), RefusalKind.INPUT),
+        (lambda run: run(remove_user, RemoveUser(name="eve")), RefusalKind.MISSING),
+        (lambda run: run(set_user, AccountChange(name="eve", enabled=False)), RefusalKind.MISSING),
+        (lambda run: run(add_user, NewAccount(name="eve/", role=Role.OWNER, password=WORD)), RefusalKind.INPUT),
     ],
 )
-def test_errors_become_refusals(accounts, act, kind):
-    with pytest.raises(Refusal) as caught, refusing():
-        act(accounts)
+def test_errors_become_refusals(run, act, kind):
+    with pytest.raises(Refusal) as caught:
+        act(run)
     assert caught.value.kind is kind
     assert caught.value.text
 
@@ -199,7 +204,8 @@ def test_errors_become_refusals(accounts, act, kind):
 def test_what_cannot_be_read_is_a_refusal(gateway):
     gateway.data.mkdir()
     (gateway.data / "access.db").write_bytes(b"no database" * 1000)
-    with pytest.raises(Refusal) as caught, open_accounts(gateway):
-        pytest.fail("it opened")
+    client = LocalClient(gateway, ROOT)
+    with closing(client), pytest.raises(Refusal) as caught:
+        client.call(list_tokens, ListTokens())
     assert caught.value.kind is RefusalKind.UNREADABLE
     assert isinstance(caught.value.__cause__, StoreFailure)

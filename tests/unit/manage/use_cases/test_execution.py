@@ -11,7 +11,7 @@ from msgspec import Meta
 
 from gatepost.manage.access.accounts import Accounts
 from gatepost.manage.access.principal import Principal, Scope
-from gatepost.manage.access.records import AuditOutcome
+from gatepost.manage.access.records import AccountError, AccountErrorKind, AuditOutcome
 from gatepost.manage.use_cases.context import Context
 from gatepost.manage.use_cases.declaration import Visibility, use_case
 from gatepost.manage.use_cases.execution import execute
@@ -43,6 +43,8 @@ def poke(context: Context, request: Poke) -> Poked:
     context.audit.describe(problem=request.problem)
     if request.problem == "unanswered":
         raise OutcomeUnknown("PostgreSQL: change: 10.1.2.3 ended the connection")
+    if request.problem == "account":
+        raise AccountError(AccountErrorKind.CONFLICT, "ann is the last owner")
     if request.problem == "away":
         raise StoreFailure("PostgreSQL: connect: refused by 10.1.2.3")
     if request.problem:
@@ -101,6 +103,13 @@ def test_a_store_that_cannot_be_read_is_a_refusal_and_only_the_owner_learns_of_t
             run(declared(), principal, problem="away")
         assert (caught.value.kind, "10.1.2.3" in caught.value.text) == (RefusalKind.UNREADABLE, told)
     assert [event[3] for event in events(accounts)] == [AuditOutcome.FAILED] * 2
+
+
+def test_what_accounts_do_not_allow_is_a_refusal(run, accounts):
+    with pytest.raises(Refusal, match="ann is the last owner") as caught:
+        run(declared(), problem="account")
+    assert caught.value.kind is RefusalKind.CONFLICT
+    assert [event[3] for event in events(accounts)] == [AuditOutcome.REFUSED]
 
 
 def test_a_commit_without_an_answer_is_not_to_be_repeated_blindly(run, accounts):

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gatepost.manage.use_cases.cursors import cursor
 from gatepost.manage.use_cases.declaration import Items
-from gatepost.manage.use_cases.paging import Paging, cut, page_of, position
+from gatepost.manage.use_cases.paging import Paging, cursor, cut, page_of, position
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
+from gatepost.store.trace import TracePlace
 
 NAMES = st.lists(st.text(min_size=1), unique=True)
 
@@ -54,7 +54,18 @@ def test_items_are_shown_and_the_version_goes_with_them():
     assert page == Items(["A"], None, 17)
 
 
-WRONG = ["!", "e", "é", cursor("text"), cursor([1]), cursor([1, 2]), base64.urlsafe_b64encode(b"[1,").decode()]
+WRONG = [
+    "",
+    "rubbish",
+    "e30",
+    "!",
+    "e",
+    "é",
+    cursor("text"),
+    cursor([1]),
+    cursor([1, 2]),
+    base64.urlsafe_b64encode(b"[1,").decode(),
+]
 
 
 @pytest.mark.parametrize("text", WRONG)
@@ -74,3 +85,10 @@ def test_a_cursor_is_read_back(place, name):
 def test_one_more_than_is_shown_says_that_there_is_a_rest(items, expected):
     shown, after = cut(items, 2, str)
     assert (shown, after and position(after, str)) == expected
+
+
+def test_a_cursor_is_a_word_of_a_url():
+    place = TracePlace(5.0, "2026-11-24", {"0": (1, 7)})
+    text = cursor(place)
+    assert position(text, TracePlace) == place
+    assert text.replace("-", "").replace("_", "").isalnum()

@@ -4,6 +4,8 @@ import shlex
 from contextlib import closing
 from typing import TYPE_CHECKING
 
+import pytest
+
 from gatepost.manage.use_cases.explain_login import login_of
 from gatepost.manage.use_cases.private_content import keys_lacking, orphaned, secrets_lacking
 from gatepost.policy.connectors.model import parse
@@ -27,6 +29,50 @@ def test_what_belongs_to_what_goes_goes_with_it(tmp_path: Path) -> None:
             "domain-verification/o": None,
         }
         assert orphaned(store, before, {"organization": before["organization"]}) == {}
+        assert orphaned(store, {}, {"organization": before["organization"]}) == {}
+
+
+LOGS_IN = {"name": "Relay", "authentication": {"username": "u"}}
+ASKS = {"name": "o.example", "recipient_directory": {"bind_dn": "cn=gatepost"}}
+ASKS_GRAPH = {"name": "o.example", "recipient_graph": {"client_id": "c"}}
+TAKEN_AWAY = {
+    "a connector": (
+        {"outbound_connector": [LOGS_IN]},
+        {"outbound_connector": [{"name": "Relay"}]},
+        {"outbound_connector": [LOGS_IN | {"name": "relay"}]},
+        "login/o/relay",
+    ),
+    "a directory": (
+        {"accepted_domain": [ASKS]},
+        {"accepted_domain": [ASKS | {"recipient_directory": {"bind_dn": "cn=x", "password_file": "/etc/s"}}]},
+        {"accepted_domain": [ASKS | {"recipient_directory": {"bind_dn": "cn=other"}}]},
+        "directory/o/o.example",
+    ),
+    "Microsoft Graph": (
+        {"accepted_domain": [ASKS_GRAPH]},
+        {"accepted_domain": [{"name": "o.example"}]},
+        {"accepted_domain": [ASKS_GRAPH, {"name": "b.example"}]},
+        "graph/o/o.example",
+    ),
+    "a DKIM key": (
+        {"dkim_key": [{"name": "k"}, {"name": "l"}]},
+        {"dkim_key": [{"name": "l"}]},
+        {"dkim_key": [{"name": "l"}, {"name": "k"}]},
+        "dkim/o/k",
+    ),
+}
+
+
+@pytest.mark.parametrize(("before", "without", "still", "place"), TAKEN_AWAY.values(), ids=TAKEN_AWAY)
+def test_a_secret_goes_with_what_needs_it(
+    tmp_path: Path, before: dict[str, object], without: dict[str, object], still: dict[str, object], place: str
+) -> None:
+    stored = {"organization": {"o": before}}
+    with closing(ConfigStore(tmp_path / "config.db")) as store:
+        assert orphaned(store, stored, {"organization": {"o": without}}) == {place: None}
+        assert orphaned(store, stored, {"organization": {"o": still}}) == {}
+        assert orphaned(store, stored, {"organization": {"p": before}}) == {}
+        assert place in orphaned(store, stored, {"organization": {"o": None}})
 
 
 HOSTILE = "it's $(id) -x"

@@ -18,13 +18,6 @@ def test_a_refusal_has_its_text_and_all_errors():
     assert (refusal.kind, refusal.errors) == (RefusalKind.INPUT, tuple(errors))
 
 
-def test_what_would_help_is_said_in_the_words_of_a_door():
-    refusal = Refusal(RefusalKind.INPUT, "say which", options=["organization", "direction"])
-    assert refusal.with_options(lambda name: f"--{name}") == "say which (--organization or --direction)"
-    assert refusal.text == "say which"
-    assert Refusal(RefusalKind.INPUT, "no").with_options(str) == "no"
-
-
 PACKAGES = Path(refusal_module.__file__).parents[2]
 # Texts of these are for who is at a shell alone, or of documents, or, in `pages`, commands that its pages show.
 OWN = (

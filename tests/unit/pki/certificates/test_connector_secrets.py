@@ -8,7 +8,7 @@ from gatepost.pki.certificates.connector_secrets import (
     SecretState,
     content_name,
     destination_of,
-    orphaned,
+    places,
 )
 from gatepost.pki.certificates.vault import Vault
 from gatepost.policy.connectors.records import OutboundConnector
@@ -127,14 +127,10 @@ def test_a_secret_in_a_file(tmp_path):
         read(secrets, made)
 
 
-def test_it_goes_with_its_connector():
-    def document(**tables):
-        return {"organization": {"contoso": {"outbound_connector": list(tables.values())}}}
-
+def test_it_is_found_by_its_connector():
     own = {"name": "Relay", "authentication": {"username": "u"}}
     filed = {"name": "Relay", "authentication": {"username": "u", "secret_file": "/etc/s"}}
-    before = document(one=own)
-    assert orphaned(before, document(one=own | {"name": "relay"})) == {}
-    for left in (document(), document(one={"name": "Relay"}), document(one=filed), {"organization": {"contoso": None}}):
-        assert orphaned(before, left) == {"login/contoso/relay": None}
-    assert orphaned(before, {"organization": {"fabrikam": {}}}) == {}
+    for connector in (own, own | {"name": "relay"}):
+        assert places("contoso", {"outbound_connector": [connector]}) == {"login/contoso/relay"}
+    for document in ({}, {"outbound_connector": [filed, {"name": "Relay"}]}, None):
+        assert places("contoso", document) == set()

@@ -26,7 +26,7 @@ from gatepost.pki.certificates.dkim_keys import (
     DkimKeys,
     content_name,
     made_key,
-    orphaned,
+    places,
     read_key,
     unusable_key_file,
 )
@@ -186,14 +186,9 @@ def test_what_failed_is_tried_again_later_and_logged_once(
     assert keys.signer("contoso", key).algorithm is RSA
 
 
-def test_the_private_halves_of_removed_keys_go_too() -> None:
-    def document(*names: str) -> dict[str, object]:
-        return {"dkim_key": [{"name": name} for name in names]}
-
-    before = {"organization": {"a": document("x", "y"), "b": document("z")}}
-    assert orphaned(before, {"organization": {"a": document("y"), "b": None}}) == {"dkim/a/x": None, "dkim/b/z": None}
-    assert orphaned(before, {"organization": {"a": document("x", "y"), "c": document("z")}}) == {}
-    assert orphaned({}, {"organization": {"a": document("x")}}) == {}
+def test_private_halves_are_found_by_their_keys() -> None:
+    assert places("a", {"dkim_key": [{"name": "x"}, {"name": "y"}]}) == {"dkim/a/x", "dkim/a/y"}
+    assert places("a", None) == set()
 
 
 def test_another_master_key_than_before_is_noticed(store: ConfigStore, keys: DkimKeys) -> None:

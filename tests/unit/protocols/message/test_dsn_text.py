@@ -13,8 +13,8 @@ from gatepost.protocols.message.next_step import failed_step, waiting_step
 if TYPE_CHECKING:
     from conftest import MakeRecipient, MakeReport
 
-FACTS = HeaderFacts("<1@a.example>", "Figures", 1, (), has_8bit=False, tls_required_no=False, bytes=100)
-NO_FACTS = HeaderFacts("", "", 0, (), has_8bit=False, tls_required_no=False, bytes=0)
+FACTS = HeaderFacts("<1@a.example>", "Figures", 1, (), tls_required_no=False, bytes=100)
+NO_FACTS = HeaderFacts("", "", 0, (), tls_required_no=False, bytes=0)
 MONDAY = "Mon, 23 Nov 2026 16:00:00 +0000"
 TUESDAY = "Tue, 24 Nov 2026 15:43:20 +0000"
 
@@ -204,7 +204,7 @@ def test_hostile_text_stays_in_its_line(report: MakeReport, recipient: MakeRecip
         status=text,
         advice=Advice(text, DsnActor.SENDER, text),
     )
-    facts = HeaderFacts("", "\u6587" * 256, 0, (), has_8bit=False, tls_required_no=False, bytes=0)
+    facts = HeaderFacts("", "\u6587" * 256, 0, (), tls_required_no=False, bytes=0)
     made = human_text(report(about, reporting_mta=text, queue_id=text, hops=(DsnHop(0.0, text, text),)), facts, "x")
     assert lines(made).count("CAUSE") == 1
     assert all(line.isprintable() and len(line.encode()) <= 998 for line in lines(made))

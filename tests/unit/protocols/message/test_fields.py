@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from gatepost.protocols.message.fields import HeaderFacts, HeaderScanner, decode_words, field_values
 
-EMPTY = HeaderFacts("", "", 0, (), has_8bit=False, tls_required_no=False, bytes=0)
+EMPTY = HeaderFacts("", "", 0, (), tls_required_no=False, bytes=0)
 
 
 def scanned(*chunks: bytes, limit: int = 4096) -> HeaderScanner:
@@ -36,7 +36,6 @@ MESSAGE_FACTS = HeaderFacts(
     subject="Hello  world",
     received_count=2,
     delivered_to=("b@b.example", "c@b.example"),
-    has_8bit=False,
     tls_required_no=True,
     bytes=MESSAGE.index(b"\r\n\r\n") + 2,
 )
@@ -232,15 +231,6 @@ def test_tls_required_in_obsolete_syntax_gives_nothing_up(blank: str) -> None:
 
 def test_a_field_counts_wherever_it_stands() -> None:
     assert facts("Subject: a\nX: b\nTLS-Required: No\nTo: c\n").tls_required_no
-
-
-@pytest.mark.parametrize(("header", "expected"), [("Subject: a\n", False), ("Subject: \u00fc\n", True)])
-def test_has_8bit(header: str, expected: bool) -> None:
-    assert facts(header).has_8bit is expected
-
-
-def test_an_8bit_body_does_not_count() -> None:
-    assert not scanned("Subject: a\r\n\r\n\u00fc".encode()).facts.has_8bit
 
 
 def test_delivered_to_is_bounded() -> None:
