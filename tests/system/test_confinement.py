@@ -32,10 +32,13 @@ pytestmark = pytest.mark.skipif(
 )
 
 ATTEMPTS = r"""
-import ctypes, errno, json, os, socket, subprocess, sys, threading
+import apsw, ctypes, errno, json, os, socket, subprocess, sys, threading
+from contextlib import closing
 from importlib import import_module
 from pathlib import Path
 from gatepost.net.named_files import FILE_HELP
+from gatepost.store.interface import StoreFailure
+from gatepost.store.storage import Storage
 
 libc = ctypes.CDLL(None, use_errno=True)
 X86 = os.uname().machine == "x86_64"
@@ -95,7 +98,21 @@ def from_supervisor(path):
     if not file:
         raise PermissionError(errno.EACCES, "")
 
-def attempts(data, config, port):
+def ask(settings, document, content=None):
+    with closing(Storage.of(settings).configuration()) as store:
+        try:
+            store.apply(document, author="mallory", content=content or {})
+        except StoreFailure as failure:
+            raise PermissionError(errno.EACCES, str(failure)) from failure
+
+def directly(settings):
+    with closing(apsw.Connection(str(Path(settings.server.data_dir) / "config.db"))) as one:
+        try:
+            one.execute("UPDATE resource SET version = version")
+        except apsw.Error as error:
+            raise PermissionError(errno.EACCES, str(error)) from error
+
+def attempts(settings, data, config, port):
     supervisor = os.getppid()
     accounts = data / "access.db"
     yield "read the accounts", lambda: accounts.read_bytes()
@@ -103,6 +120,15 @@ def attempts(data, config, port):
     yield "write the accounts in a thread", lambda: in_thread(lambda: append(accounts))
     yield "write the accounts in a child", lambda: in_child(lambda: append(accounts))
     yield "read the key of the admin centre", lambda: (data / "admin/key.pem").read_bytes()
+    for name in ("config.db", "config.db-wal", "config.db-shm"):
+        yield f"write {name}", lambda name=name: append(data / name)
+    yield "remove the configuration", lambda: (data / "config.db-shm").unlink()
+    yield "write the configuration by SQLite", lambda: directly(settings)
+    for kind in ("certificate_directory", "certificate", "grant", "site_token"):
+        yield f"ask for a change of {kind}", lambda kind=kind: ask(settings, {kind: {"mine": {"node": ""}}})
+        yield f"ask to remove {kind}", lambda kind=kind: ask(settings, {kind: {"mine": None}})
+    for place in ("password-secret", "srs", "acme/http-01/abcdefghijklmnopqrst", "certificate/0123456789abcdef/key"):
+        yield f"ask to store {place}", lambda place=place: ask(settings, {}, {place: b"mine"})
     yield "write the settings", lambda: append(config)
     yield "write a program", lambda: append(data.parent / "program")
     yield "make a file in data_dir", lambda: (data / "mine").touch()
@@ -133,7 +159,8 @@ def outcome(work):
 
 def first(settings):
     data, config, port = Path(settings.server.data_dir), Path(sys.argv[sys.argv.index("--config") + 1]), int(PORT)
-    print("ATTEMPTS", json.dumps({name: outcome(work) for name, work in attempts(data, config, port)}), flush=True)
+    outcomes = {name: outcome(work) for name, work in attempts(settings, data, config, port)}
+    print("ATTEMPTS", json.dumps(outcomes), flush=True)
 
 PORT = sys.argv.pop(1)
 WHERE = sys.argv.pop(1)
@@ -160,6 +187,7 @@ FOR_THE_ADMIN_CENTRE = {
     "read the key of the admin centre", "make a file in data_dir", "link the accounts into the queue",
     "move the accounts", "remove the accounts", "listen", "signal the supervisor",
 }  # fmt: skip
+OF_THE_CONFIGURATION = re.compile("ask |write config|write the configuration|remove the configuration")
 NEWER = {"listen": 4, "signal the supervisor": 6}  # versions of Landlock
 
 
@@ -205,7 +233,7 @@ def test_the_admin_centre_changes_what_is_stored_and_nothing_else(
     attempted: Callable[..., tuple[Gateway, dict[str, str]]],
 ) -> None:
     _, outcomes = attempted(ADMIN_CENTRE)
-    allowed = ALLOWED | FOR_THE_ADMIN_CENTRE
+    allowed = ALLOWED | FOR_THE_ADMIN_CENTRE | {name for name in outcomes if OF_THE_CONFIGURATION.match(name)}
     assert {name: found for name, found in outcomes.items() if found not in expected(name, allowed)} == {}
 
 

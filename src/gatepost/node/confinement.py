@@ -10,7 +10,7 @@ import logging
 import os
 import sys
 import tempfile
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -22,6 +22,7 @@ from gatepost.node.system_calls import deny_system_calls, is_filter_known
 from gatepost.settings.acme import Challenge
 from gatepost.store.interface import StoreFailure
 from gatepost.store.sqlite.schema import make_directory
+from gatepost.store.sqlite.wal_index import hold_indexes
 from gatepost.store.storage import Storage
 
 if TYPE_CHECKING:
@@ -72,6 +73,8 @@ class Confinement:
         self._data = Path(settings.server.data_dir).resolve()
         self._withheld = frozenset(withheld)
         self._writes: list[Path] = []
+        self._written: list[Path] = []  # with the configuration
+        self._held: list[int] = []  # an index that no process but the writer may make anew
         self._means = Means.here() if settings.server.confine else Means(0, filters=False)
         if not settings.server.confine:
             _log.warning("processes are not confined, because server.confine is false")
@@ -92,7 +95,12 @@ class Confinement:
                 make_directory(self._data / name)
             for name in _FILES:
                 os.close(os.open(self._data / name, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600))
-            self._writes = Storage.of(self._settings).prepare_worker_files()
+            storage = Storage.of(self._settings)
+            self._writes, self._written = storage.prepare_worker_files(), storage.configuration_files()
+            if self._written:
+                self._held = hold_indexes(self._data, self._written[-1].name)
+                with closing(storage.configuration()) as store:
+                    store.version()  # readers could not make the index that was emptied
         except (OSError, StoreFailure) as error:
             _log.warning("processes are not confined in their use of files: %s; the next start tries again", error)
             self._means = Means(0, self._means.filters)
@@ -104,13 +112,23 @@ class Confinement:
         names = [name for name in _named_files(self._settings) if name.startswith("/")]
         return SettingsFiles(names, str(self._data)) if self._means.landlock else None
 
+    @property
+    def withholds_configuration(self) -> bool:
+        """Whether workers may not write the configuration, and ask a writer (`node.config_line`)."""
+        return bool(self._means.landlock and self._written)
+
+    def writer(self) -> None:
+        """Confine this process, which changes the configuration and nothing else."""
+        rules = self._of_workers(self._written)
+        self._apply(rules, executes=bool(self._settings.pkcs11.module), isolated=True)
+
     def worker(self, index: int) -> None:
         """Confine this process, a worker."""
-        self._apply(self._of_workers(), executes=runs_programs(self._settings, index), isolated=True)
+        self._apply(self._of_workers(self._writes), executes=runs_programs(self._settings, index), isolated=True)
 
     def host(self) -> None:
         """Confine this process, which serves something small to the network, as a worker."""
-        self._apply(self._of_workers(), executes=runs_programs(self._settings), isolated=True)
+        self._apply(self._of_workers(self._writes), executes=runs_programs(self._settings), isolated=True)
 
     def admin_centre(self) -> None:
         """Confine this process, which serves pages and REST: it changes all that is stored, and nothing else.
@@ -133,12 +151,12 @@ class Confinement:
         except OSError as error:
             _log.error("process %d is not confined: %s", os.getpid(), error)
 
-    def _of_workers(self) -> dict[str, Access]:
+    def _of_workers(self, writes: Iterable[Path]) -> dict[str, Access]:
         rules = self._around()
         for entry in _children(self._data):
             if entry.name not in self._withheld:
                 rules[str(Path(entry).resolve()) if entry.is_symlink() else entry.path] = Access.READ
-        return rules | {str(path.resolve()): Access.CHANGE for path in self._writes}
+        return rules | {str(path.resolve()): Access.CHANGE for path in writes}
 
     def _around(self) -> dict[str, Access]:
         """Everything outside of data_dir may be read, as far as the account may."""

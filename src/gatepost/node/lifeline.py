@@ -17,6 +17,9 @@ from gatepost.node.file_line import FileLine, hear_by_signal
 from gatepost.node.lifecycle import Duty, Lifecycle
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from gatepost.node.config_line import ConfigLine
     from gatepost.node.file_line import SettingsFiles
 
 
@@ -47,11 +50,13 @@ def life_signs(lifeline: int) -> Lifecycle:
 class Lifeline:
     """The supervisor's end of the line to one process. child_end: for the process, which inherits it by the fork.
 
-    files: the line on which the process asks for files of the settings, None if it may open what there is.
+    files: the line on which the process asks for files of the settings, None if it may open what there is. config: the
+    one on which it asks for changes of the configuration, None if it may write it.
     """
 
-    def __init__(self, files: SettingsFiles | None = None) -> None:
+    def __init__(self, files: SettingsFiles | None = None, config: ConfigLine | None = None) -> None:
         self.files = FileLine(files) if files is not None else None
+        self.config = config
         self._own, child = socket.socketpair()
         hear_by_signal(self._own)
         self.child_end = child.detach()
@@ -59,8 +64,13 @@ class Lifeline:
     def release_child_end(self) -> None:
         """In the supervisor, after the fork: only the process has that end."""
         os.close(self.child_end)
-        if self.files is not None:
-            self.files.release_child_end()
+        for line in self._others():
+            line.release_child_end()
+
+    def use(self) -> None:
+        """In the process: from now on it asks on its lines."""
+        for line in self._others():
+            line.use()
 
     def signs(self) -> set[Sign]:
         """Read what the process said since the last call, and open the files that it asked for."""
@@ -75,5 +85,8 @@ class Lifeline:
     def close(self) -> None:
         """Cut it: a process at the other end learns that nobody supervises it."""
         self._own.close()
-        if self.files is not None:
-            self.files.close()
+        for line in self._others():
+            line.close()
+
+    def _others(self) -> Iterator[FileLine | ConfigLine]:
+        return (line for line in (self.files, self.config) if line is not None)

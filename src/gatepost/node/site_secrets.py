@@ -5,7 +5,7 @@ Called by `manage.cli.serve` before it forks, and by `node.assembly`. With one n
 
 from __future__ import annotations
 
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,15 +26,17 @@ if TYPE_CHECKING:
 
 
 def prepare_site(settings: Settings) -> None:
-    """Check the master key, and have ready on the server what sessions need, so that none of them waits for it.
+    """Check the master key, and have ready in the store what sessions need, which may not write it, or would wait.
 
-    Nothing with one node. Raises StoreFailure (also for mailboxes that lie on one node), CertificateFileError (another
-    master key than the site's) or OSError.
+    With one node this is the secret of log-ins alone. Raises StoreFailure (also for mailboxes that lie on one node),
+    CertificateFileError (another master key than the site's) or OSError.
     """
     storage = Storage.of(settings)
-    if not storage.is_shared:
-        return
     with closing(storage.configuration()) as store:
+        if not storage.is_shared:
+            with suppress(StoreFailure):  # log-ins say what is wrong; mail does not wait for them
+                login_secret(store)
+            return
         _check_mailboxes(settings, store)
         login_secret(store)
         srs_keys_of(settings, store)

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
+from gatepost.node.config_line import ConfigLine
 from gatepost.node.lifeline import Lifeline, Sign
 from gatepost.node.service_manager import ServiceManager
 from gatepost.quantity import quantity
@@ -22,6 +23,7 @@ from gatepost.quantity import quantity
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from gatepost.node.config_line import ConfigWriter
     from gatepost.node.file_line import SettingsFiles
 
 
@@ -53,6 +55,7 @@ class _Worker:
     is_ready: bool = False
     is_reloading: bool = False
     is_silent: bool = False
+    asks: bool = False  # for changes of the configuration, which it may not write
 
     def hear(self, now: float) -> None:
         """Take up what it said."""
@@ -76,7 +79,7 @@ class Supervisor:
     manager: hears how all of them are. listening: what is logged once all of them serve, or mail has been taken for a
     while. on_reload: called on SIGHUP, before the processes read their files. close_ports: called when workers drain,
     so that the kernel refuses new connections: without it they wait for a process that will never accept them. files:
-    that processes may ask for.
+    that processes may ask for. writer: changes the configuration for processes.
     """
 
     def __init__(  # noqa: PLR0913 - what it runs, and whom it tells, each by name
@@ -91,6 +94,7 @@ class Supervisor:
         on_reload: Callable[[], None] = lambda: None,
         close_ports: Callable[[], None] = lambda: None,
         files: SettingsFiles | None = None,
+        writer: ConfigWriter | None = None,
     ) -> None:
         self._workers = [_Worker(f"worker {index}", partial(work, index)) for index in range(workers)]
         self._workers += [_Worker(name, other, takes_mail=False) for name, other in (beside or {}).items()]
@@ -100,6 +104,9 @@ class Supervisor:
         self._on_reload = on_reload
         self._close_ports = close_ports
         self._files = files
+        self._writer = writer
+        for worker in self._workers:
+            worker.asks = writer is not None and worker.name not in writer.without
         self._stopping = False
         self._status = 0
         self._served = False  # somebody has lived for a while: the settings can be used
@@ -122,6 +129,7 @@ class Supervisor:
             self._reap()
             self._restart_and_kill()
             self._report()
+            self._have_written()
         self._manager.close()
         return self._status
 
@@ -138,7 +146,7 @@ class Supervisor:
         """Start it. Raises OSError."""
         worker.started = worker.heard = time.monotonic()
         worker.is_ready = worker.is_reloading = worker.is_silent = False
-        worker.line = Lifeline(self._files)
+        worker.line = Lifeline(self._files, ConfigLine(worker.name) if worker.asks else None)
         try:
             worker.pid = os.fork()
         except OSError:
@@ -154,18 +162,27 @@ class Supervisor:
         for other in self._workers:
             if other.line is not None:  # whoever holds a supervisor's end keeps another process from seeing it go
                 other.line.close()
-        self._manager.close()
-        for number in _SIGNALS:
-            # A SIGHUP that comes before the worker listens asks for what it is about to do anyway.
-            signal.signal(number, signal.SIG_IGN if number == signal.SIGHUP else signal.SIG_DFL)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
-        if worker.line is not None and worker.line.files is not None:
-            worker.line.files.use()
+        self._become_child()
+        if worker.line is not None:
+            worker.line.use()
         try:
             return worker.work(lifeline)
         except Exception:  # noqa: BLE001 - the child must end here, whatever it was
             _log.exception("%s failed", worker.name)
             return 1
+
+    def _become_child(self) -> None:
+        self._manager.close()
+        for number in _SIGNALS:
+            # A SIGHUP that comes before the worker listens asks for what it is about to do anyway.
+            signal.signal(number, signal.SIG_IGN if number == signal.SIGHUP else signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+
+    def _have_written(self) -> None:
+        """Have the configuration changed as processes ask for, also those that drain."""
+        if self._writer is not None:
+            lines = (worker.line.config for worker in self._workers if worker.line is not None)
+            self._writer.look([line for line in lines if line is not None], self._become_child)
 
     def _signal(self, number: int) -> None:
         if number in {signal.SIGTERM, signal.SIGINT}:
@@ -265,6 +282,8 @@ class Supervisor:
                 return
             if pid == 0:
                 return
+            if self._writer is not None and self._writer.ended(pid, status):
+                continue
             for worker in self._workers:
                 if worker.pid == pid:
                     self._ended(worker, os.waitstatus_to_exitcode(status))

@@ -237,10 +237,10 @@ class ConfigStore:
         return version, [(str(name), str(text)) for name, text in rows]
 
     def contents(self, beginning: str, end: str) -> dict[str, bytes]:
-        """All that was stored beside the documents under names of this beginning and end."""
-        wanted = "SELECT name, data FROM content WHERE name >= ?1 AND substr(name, 1, length(?1)) = ?1"
+        """All that was stored beside the documents under names of this beginning and end, without `*`, `?` and `[`."""
+        wanted = "SELECT name, data FROM content WHERE name >= ?1 AND name GLOB ?1 || '*' || ?2"
         with self._database.reading() as connection:
-            return dict(connection.rows(f"{wanted} AND substr(name, -length(?2)) = ?2", (beginning, end)))
+            return dict(connection.rows(wanted, (beginning, end)))
 
     def content(self, name: str) -> bytes | None:
         """The content stored beside the documents under a name, None if there is none."""

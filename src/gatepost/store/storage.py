@@ -50,6 +50,7 @@ _SQLITE_MODULES = (
     "sqlite.message_trace",
     "sqlite.administration",
     "sqlite.quarantine",
+    "config_requests",
     "evidence_in_files",
 )
 _SHARED_MODULES = ("postgres.opening", "postgres.trace", "postgres.evidence")
@@ -308,12 +309,17 @@ class Storage:
         return worker_depth(self._url, self._node, worker)
 
     def configuration(self) -> ConfigStore:
-        """The configuration with its history and contents, to be closed. Raises StoreFailure."""
+        """The configuration with its history and contents, to be closed. Raises StoreFailure.
+
+        A process that may not write it has changes written by another (`store.config_requests`).
+        """
         from gatepost.store.changes import CONFIGURATION, ConfigStore  # noqa: PLC0415 - few processes ask for it
+        from gatepost.store.config_requests import WRITE_ACCESS, RequestedConfig  # noqa: PLC0415 - as above
 
         if not self.is_shared:
             self._check_open()
-            return ConfigStore(self._directory / CONFIGURATION.file)
+            path = self._directory / CONFIGURATION.file
+            return ConfigStore(path) if WRITE_ACCESS.ask is None else RequestedConfig(path)
         with _loading_postgres():
             from gatepost.store.postgres.configuration import COPY_FILE, SharedConfig  # noqa: PLC0415 - as above
         return ConfigStore(self._directory / COPY_FILE, SharedConfig(self._url, self._directory))
@@ -343,14 +349,20 @@ class Storage:
 
         Raises StoreFailure, OSError.
         """
-        from gatepost.store.changes import CONFIGURATION  # noqa: PLC0415 - few processes ask for it
         from gatepost.store.worker_files import prepare_worker_files  # noqa: PLC0415 - few processes ask for it
 
         if not self.is_shared:
-            return prepare_worker_files(self._directory, configuration=CONFIGURATION.file)
+            return prepare_worker_files(self._directory)
         with _loading_postgres():
             from gatepost.store.postgres.configuration import COPY_FILE, RENEWAL_LOCK  # noqa: PLC0415 - as above
-        return prepare_worker_files(self._directory, configuration=COPY_FILE, lock=RENEWAL_LOCK)
+        return prepare_worker_files(self._directory, copy=COPY_FILE, lock=RENEWAL_LOCK)
+
+    def configuration_files(self) -> list[Path]:
+        """The files that change with the configuration of a gateway of one node, which workers may not write."""
+        from gatepost.store.changes import CONFIGURATION  # noqa: PLC0415 - few processes ask for it
+        from gatepost.store.worker_files import with_logs  # noqa: PLC0415 - as above
+
+        return [] if self.is_shared else with_logs(self._directory, CONFIGURATION.file)
 
     def login_failures(self, ticks: Callable[[], float]) -> FailureCounts:
         """Where failed log-ins of users are counted. ticks: seconds that never go back. Raises StoreFailure."""

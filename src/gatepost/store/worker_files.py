@@ -28,11 +28,11 @@ _SCHEMAS: Final = (SITE, SENT, RECEIVED, USAGE)
 _SPOOL: Final = "spool"  # of `store.postgres.spool`, whose libraries are an extra
 
 
-def prepare_worker_files(directory: Path, *, configuration: str, lock: str = "") -> list[Path]:
+def prepare_worker_files(directory: Path, *, copy: str = "", lock: str = "") -> list[Path]:
     """Make what is missing; returns the directories and files that a worker writes.
 
-    configuration: the file of it, which is there. lock: of its copy, where all else is in PostgreSQL. Keys for
-    rewritten reverse-paths, which workers only read, are made, too. Raises StoreFailure, OSError.
+    copy: the file of the configuration where all else is in PostgreSQL, which is there; lock: of it. Keys for rewritten
+    reverse-paths, which workers only read, are made, too. Raises StoreFailure, OSError.
     """
     names = (_SPOOL,) if lock else (QUEUE_DIRECTORY, TRACE_DIRECTORY, SESSIONS_DIRECTORY)
     folders = [directory / name for name in (*names, WORKERS_DIRECTORY)] + [evidence_directory(directory)]
@@ -40,16 +40,16 @@ def prepare_worker_files(directory: Path, *, configuration: str, lock: str = "")
         make_directory(folder)
     if lock:
         make_file(directory / lock)
-        return [*folders, directory / lock, *_with_logs(directory, configuration)]
+        return [*folders, directory / lock, *with_logs(directory, copy)]
     with suppress(OSError):  # who reads them says what is wrong
         load_srs_keys(directory)
     for schema in _SCHEMAS:
         SqliteDatabase(directory, schema).close()
     DestinationFile(directory / DESTINATIONS_FILE).close()
-    files = (configuration, DESTINATIONS_FILE, *(schema.file for schema in _SCHEMAS))
-    return folders + [path for name in files for path in _with_logs(directory, name)]
+    files = (DESTINATIONS_FILE, *(schema.file for schema in _SCHEMAS))
+    return folders + [path for name in files for path in with_logs(directory, name)]
 
 
-def _with_logs(directory: Path, name: str) -> list[Path]:
+def with_logs(directory: Path, name: str) -> list[Path]:
     """A database, and what SQLite keeps beside it."""
     return [directory / f"{name}{beside}" for beside in ("", "-wal", "-shm")]

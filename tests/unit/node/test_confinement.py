@@ -78,15 +78,26 @@ def test_a_worker_changes_what_it_writes_and_nothing_else(settings, home, applie
         "maildir",
         "cache",
         "made",
-        "config.db",
-        "config.db-wal",
     }
+    assert {rules[data / name] for name in ("config.db", "config.db-wal", "config.db-shm")} == {Access.READ}
     assert data not in rules
     assert data / "access.db" not in rules
     assert rules[home.file.resolve()] == rules[home.key.resolve()] == Access.READ
     assert rules[Path("/")] == Access.READ_DIR
     assert all(path.exists() for path, access in rules.items() if access == Access.CHANGE)
     assert tempfile.gettempdir() == str(data / "made")
+
+
+def test_the_writer_changes_the_configuration_and_nothing_else(settings, home, applied, monkeypatch):
+    made = confined(settings)
+    made.writer()
+    ((executes, rules, isolated),) = applied
+    assert (executes, isolated) == (False, True)
+    assert changed(rules, home.data.resolve()) == {"config.db", "config.db-wal", "config.db-shm"}
+    assert home.data.resolve() / "access.db" not in rules
+    assert made.withholds_configuration
+    monkeypatch.setattr(Means, "here", lambda: Means(0, filters=True))
+    assert not confined(settings).withholds_configuration
 
 
 def test_a_large_file_beside_is_left_out(settings, home, applied):

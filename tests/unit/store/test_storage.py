@@ -70,11 +70,13 @@ def test_files_that_a_confined_worker_writes_are_there_before(settings, tmp_path
     storage = Storage.of(settings)
     storage.configuration().close()
     paths = storage.prepare_worker_files()
-    assert {"config.db", "config.db-wal", "nodes.db", "queue"} <= {path.name for path in paths}
-    assert all(path.exists() for path in paths)
+    assert {"nodes.db", "nodes.db-wal", "queue"} <= {path.name for path in paths}
+    assert all(path.exists() for path in (*paths, *storage.configuration_files()))
+    assert not {*paths} & {*storage.configuration_files()}
     databases = [path.name for path in Storage(NOBODY, tmp_path).prepare_worker_files() if path.suffix == ".db"]
     assert len(databases) == 1
     assert databases[0].startswith("configuration-copy-")
+    assert Storage(NOBODY, tmp_path).configuration_files() == []
 
 
 CALLS = [

@@ -18,23 +18,23 @@ def names(directory, paths):
 
 def test_all_are_there_afterwards_with_what_sqlite_keeps_beside_them(tmp_path):
     ConfigStore(tmp_path / CONFIGURATION.file).close()
-    paths = prepare_worker_files(tmp_path, configuration=CONFIGURATION.file)
+    paths = prepare_worker_files(tmp_path)
     assert [path for path in paths if not path.exists()] == []
-    assert names(tmp_path, paths) >= {"queue", "trace", "evidence", "sessions", "workers", "config.db", "config.db-wal"}
-    assert "access.db" not in names(tmp_path, paths)
+    assert names(tmp_path, paths) >= {"queue", "trace", "evidence", "sessions", "workers", USAGE.file}
+    assert not names(tmp_path, paths) & {"access.db", "config.db", "config.db-wal", "config.db-shm"}
     assert {path.stat().st_mode & 0o77 for path in paths} == {0}
 
 
 def test_a_database_that_is_closed_and_opened_again_makes_no_file(tmp_path):
     ConfigStore(tmp_path / CONFIGURATION.file).close()
-    before = {path: path.stat().st_ino for path in prepare_worker_files(tmp_path, configuration="config.db")}
+    before = {path: path.stat().st_ino for path in prepare_worker_files(tmp_path)}
     SqliteDatabase(tmp_path, USAGE).close()
     DestinationFile(tmp_path / DESTINATIONS_FILE).close()
     assert {path: path.stat().st_ino for path in before} == before
 
 
 def test_where_all_else_is_in_postgresql_there_are_few(tmp_path):
-    paths = prepare_worker_files(tmp_path, configuration="configuration-copy-1.db", lock="copy.lock")
+    paths = prepare_worker_files(tmp_path, copy="configuration-copy-1.db", lock="copy.lock")
     assert names(tmp_path, paths) == {
         *("spool", "workers", "evidence", "copy.lock"),
         *(f"configuration-copy-1.db{beside}" for beside in ("", "-wal", "-shm")),
@@ -44,10 +44,10 @@ def test_where_all_else_is_in_postgresql_there_are_few(tmp_path):
 def test_keys_that_cannot_be_read_are_for_others_to_report(tmp_path):
     (tmp_path / "srs").mkdir()
     (tmp_path / "srs/keys").write_text("no key")
-    assert prepare_worker_files(tmp_path, configuration="config.db")
+    assert prepare_worker_files(tmp_path)
 
 
 def test_what_cannot_be_made_is_said(tmp_path):
     (tmp_path / USAGE.file).write_bytes(b"this is no database, and long enough to be seen as none" * 20)
     with pytest.raises(StoreFailure, match=USAGE.file):
-        prepare_worker_files(tmp_path, configuration="config.db")
+        prepare_worker_files(tmp_path)

@@ -34,6 +34,8 @@ from gatepost.manage.use_cases.granting import grant_all
 from gatepost.manage.web.certificate import ADMIN_FOLDER
 from gatepost.net.listener import bind
 from gatepost.net.openssl_tickets import find_place
+from gatepost.node.config_judge import SITE_HOST, answering
+from gatepost.node.config_line import ConfigWriter
 from gatepost.node.confinement import Confinement
 from gatepost.node.evidence import sign_rest
 from gatepost.node.logs import set_up
@@ -124,6 +126,7 @@ def serve(config: str | None, *, check: bool) -> None:
         # Those of a service manager are not ours to close.
         close_ports=partial(_close, [port for port in ports.mail if port not in passed.taken]),
         files=confinement.files,
+        writer=_config_writer(settings, confinement),
     )
     share_loaded_objects()
     status = supervisor.run()
@@ -147,6 +150,13 @@ def _raise_open_files() -> None:
     most = _OPEN_FILES if hard < 0 else min(hard, _OPEN_FILES)
     if 0 <= soft < most:
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+
+
+def _config_writer(settings: Settings, confinement: Confinement) -> ConfigWriter | None:
+    """The writer of the configuration for processes that may not write it; None if they may."""
+    if not confinement.withholds_configuration:
+        return None
+    return ConfigWriter(partial(answering, settings), confinement.writer, without=(_ADMIN_CENTRE,))
 
 
 def _processes(
@@ -269,7 +279,7 @@ def _auxiliary_processes(settings: Settings, ports: _Ports, workers: int) -> dic
     result: dict[str, Callable[[int], int]] = {}
     result |= {"policy host": serve_public} if ports.public else {}
     result |= {"challenge host": serve_tokens} if ports.tokens else {}
-    result |= {"site host": serve_nodes} if ports.nodes else {}
+    result |= {SITE_HOST: serve_nodes} if ports.nodes else {}
     result |= {"metrics host": serve_metrics} if ports.metrics else {}
     result |= {_ADMIN_CENTRE: serve_admin} if ports.admin else {}
     return result

@@ -27,8 +27,13 @@ if TYPE_CHECKING:
 
 
 PATH: Final = "/.well-known/acme-challenge/"
+PENDING: Final = "acme/pending"
+"""The name of the content that lists what is published."""
+
+TOKENS: Final = "acme/http-01/"
+"""The beginning of the names of contents that are tokens."""
+
 _TOKEN: Final = re.compile(r"[A-Za-z0-9_-]{16,256}")
-_PENDING: Final = "acme/pending"
 _TRIES: Final = 10
 _PAUSE: Final = 0.5
 _PATIENCE: Final = 5.0
@@ -74,7 +79,7 @@ class Proofs:
             return
         if any(proof.kind == Challenge.HTTP_01 and not _TOKEN.fullmatch(proof.place) for proof in proofs):
             raise AcmeFailed("the authority's token has a form that RFC 8555 section 8.3 does not allow")
-        self.store.apply({}, author="gatepost", content={_PENDING: msgspec.json.encode(list(proofs))})
+        self.store.apply({}, author="gatepost", content={PENDING: msgspec.json.encode(list(proofs))})
         tokens = [proof for proof in proofs if proof.kind == Challenge.HTTP_01]
         self.store.apply({}, author="gatepost", content={_place(token.place): token.value.encode() for token in tokens})
         if tokens and self.store.is_shared:
@@ -89,14 +94,14 @@ class Proofs:
 
     def are_pending(self) -> bool:
         """Whether something that was published was not taken away."""
-        return self.store.content(_PENDING) is not None
+        return self.store.content(PENDING) is not None
 
     def tidy(self) -> list[str]:
         """Take away what was published, by whichever run; a sentence for each that stays. Raises StoreFailure."""
         if not self.are_pending():
             return []
         errors: list[str] = []
-        content: dict[str, bytes | None] = {_PENDING: None}
+        content: dict[str, bytes | None] = {PENDING: None}
         for proof in self._pending():
             if proof.kind == Challenge.HTTP_01:
                 content[_place(proof.place)] = None
@@ -109,7 +114,7 @@ class Proofs:
         return errors
 
     def _pending(self) -> list[Proof]:
-        content = self.store.content(_PENDING)
+        content = self.store.content(PENDING)
         with suppress(msgspec.MsgspecError):
             return from_json(content, list[Proof]) if content else []
         return []
@@ -156,4 +161,9 @@ def _fetch(address: str, proof: Proof) -> str:
 
 
 def _place(token: str) -> str:
-    return f"acme/http-01/{token}"
+    return f"{TOKENS}{token}"
+
+
+def is_token_place(name: str) -> bool:
+    """Whether a content is that of a token."""
+    return name.startswith(TOKENS) and bool(_TOKEN.fullmatch(name.removeprefix(TOKENS)))

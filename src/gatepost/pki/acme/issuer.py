@@ -33,7 +33,7 @@ from gatepost.net.anchors import AnchorsError, TrustAnchors
 from gatepost.net.identity import IdentityError, ServerIdentity
 from gatepost.net.lookups.configured import configured_resolver
 from gatepost.net.lookups.http import https_context
-from gatepost.pki.acme import schedule
+from gatepost.pki.acme import placing, schedule
 from gatepost.pki.acme.challenges import AcmeFailed, Proofs
 from gatepost.pki.acme.schedule import Progress, latest, wanted
 from gatepost.pki.acme.tlsa import objection, published_tlsa
@@ -50,7 +50,7 @@ from gatepost.store.leases import ACME_REQUESTS
 from gatepost.values import replace
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from gatepost.pki.acme.client import Authority, ExternalAccount
@@ -221,7 +221,7 @@ class Issuer:
     def waiting_alone(self, now: float) -> list[Entry]:
         """Those that came and wait for a changeover, though nothing that is current bears one of their names."""
         _, entries = self.inventory.entries()
-        return [entry for entry in entries.values() if _waits_alone(entry, entries, now)]
+        return [entry for entry in entries.values() if placing.waits_alone(entry, entries, now)]
 
     def present_waiting(self, now: float) -> list[Entry]:
         """Make those current, since there is nothing that they could harm. Raises StoreFailure."""
@@ -229,7 +229,7 @@ class Issuer:
         for waiting in self.waiting_alone(now):
             version, entries = self.inventory.entries()
             entry = entries.get(waiting.id)
-            if entry is None or not _waits_alone(entry, entries, now):
+            if entry is None or not placing.waits_alone(entry, entries, now):
                 continue  # one before it has the name by now
             with suppress(ConfigConflict, course.Refused):
                 changed = course.switch(entry, entries, now=now)
@@ -301,25 +301,14 @@ class Issuer:
 
     def _taken(self, fresh: Entry, identity: ServerIdentity, published: Sequence[PublishedTlsa]) -> IssuedCertificate:
         version, entries = self.inventory.entries()
-        now, names = time.time(), set(fresh.leaf.dns_names)
-        ours = [
-            candidate
-            for candidate in entries.values()
-            if candidate.origin is Origin.ACME and set(candidate.leaf.dns_names) == names
-        ]
-        staged = course.stage(fresh, entries, [candidate for candidate in ours if candidate.state is State.CURRENT])
+        now, staged = time.time(), placing.staged(fresh, entries)
         key_kept = any(entries[text].leaf.spki_sha256 == fresh.leaf.spki_sha256 for text in staged.replaces)
         held = objection(published, identity.chain_pem, key_kept=key_kept, now=now)
         alone = "" if course.bearers(fresh, entries) else held
         if alone:
             _log.warning("%s is presented all the same, as nothing else is for its names: %s", fresh.id, alone)
             held = ""
-        entry, others, held = (staged, [], held) if held else _switched(staged, entries, now)
-        ended = [
-            candidate for candidate in ours if candidate.state is State.DEPRECATED and candidate.leaf.not_after < now
-        ]
-        others += [course.withdraw(old, entries, now=now, early=True) for old in ended]
-        gone = [candidate for candidate in ours if candidate.state is State.NEXT and candidate.id != entry.id]
+        entry, others, gone, held = placing.placed(staged, entries, held, now)
         note = f"from {self.url}" + (f"; it waits: {held}" if held else "")
         note += f"; presented though {alone}: nothing else was for its names" if alone and not held else ""
         note += f"; in the place of {', '.join(old.id for old in gone)}" if gone else ""
@@ -388,22 +377,12 @@ class Issuer:
         self._store.apply({}, author=self._author, content={self._place("state"): msgspec.json.encode(kept)})
 
     def _place(self, what: str) -> str:
-        return f"acme/{hashlib.sha256(self.url.encode()).hexdigest()[:16]}/{what}"
+        return authority_place(self.url, what)
 
 
-def _waits_alone(entry: Entry, entries: Mapping[str, Entry], now: float) -> bool:
-    if entry.origin is not Origin.ACME or entry.state is not State.NEXT or entry.switch_at:
-        return False
-    return entry.leaf.not_before <= now < entry.leaf.not_after and not course.bearers(entry, entries)
-
-
-def _switched(staged: Entry, entries: Mapping[str, Entry], now: float) -> tuple[Entry, list[Entry], str]:
-    """The entry, what becomes of others, and why it is not current, "" if it is."""
-    try:
-        entry, *others = course.switch(staged, entries, now=now)
-    except course.Refused as refusal:
-        return staged, [], str(refusal)
-    return entry, others, ""
+def authority_place(url: str, what: str) -> str:
+    """The name of a content about an authority: what is known of it ("state"), or the sealed key of our account."""
+    return f"acme/{hashlib.sha256(url.encode()).hexdigest()[:16]}/{what}"
 
 
 def _checked(identity: ServerIdentity, names: tuple[str, ...]) -> Entry:

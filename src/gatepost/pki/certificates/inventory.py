@@ -74,7 +74,7 @@ class Inventory:
 
     def chain_pem(self, entry: Entry) -> bytes:
         """The certificate and its intermediates, leaf first. Raises CertificateFileError if it is not there."""
-        result = self._store.content(_place(entry, "chain"))
+        result = self._store.content(chain_place(entry))
         if result is None:
             raise CertificateFileError(f"certificate {entry.id}: its chain is not in the store")
         return result
@@ -90,7 +90,7 @@ class Inventory:
             return ServerIdentity(self.chain_pem(entry), entry.key_file.encode())
         if entry.key_file:
             return self.files.read(Path(entry.chain_file), Path(entry.key_file), entry.id)
-        sealed = self._store.content(_place(entry, "key"))
+        sealed = self._store.content(key_place(entry))
         if sealed is None:
             raise CertificateFileError(f"certificate {entry.id} is {entry.state}: its key is not kept")
         if self._vault is None:
@@ -98,7 +98,7 @@ class Inventory:
                 f"certificate {entry.id}: its key is sealed, and store.master_key not set, or not readable here"
             )
         try:
-            return ServerIdentity(self.chain_pem(entry), self._vault.open(sealed, _place(entry, "key")))
+            return ServerIdentity(self.chain_pem(entry), self._vault.open(sealed, key_place(entry)))
         except VaultError as failure:
             raise CertificateFileError(f"certificate {entry.id}: {failure}") from failure
 
@@ -119,15 +119,14 @@ class Inventory:
         expected: as `ConfigStore.apply`. Raises CertificateFileError if the key cannot be sealed, ConfigConflict,
         StoreFailure.
         """
-        content = _without_keys(others) | {_place(old, what): None for old in gone for what in _ALL}
-        content[_place(entry, "chain")] = identity.chain_pem
+        content = removed_with(others, gone) | {chain_place(entry): identity.chain_pem}
         if not entry.key_file:
             if self._vault is None:
                 raise CertificateFileError(
                     "a key is stored only sealed: set store.master_key, or leave the key in its file"
                 )
             self.check_master_key()
-            content[_place(entry, "key")] = self._vault.seal(identity.key_pem, _place(entry, "key"))
+            content[key_place(entry)] = self._vault.seal(identity.key_pem, key_place(entry))
         kept = {changed.id: document_of(changed) for changed in (*others, entry)}
         document = {_KIND: dict.fromkeys(old.id for old in gone) | kept}
         return self._store.apply(document, author=author, note=note, expected=expected, content=content)
@@ -139,7 +138,7 @@ class Inventory:
         """
         vault, locked = self._vault, []
         for entry in self.entries()[1].values():
-            place = _place(entry, "key")
+            place = key_place(entry)
             sealed = self._store.content(place)
             if sealed is None or vault is None:
                 continue
@@ -160,7 +159,7 @@ class Inventory:
     ) -> int:
         """Store what the gateway itself found in files, and what became of others by it. Raises as `change`."""
         document = {_KIND: {changed.id: document_of(changed) for changed in (*others, entry)}}
-        content = _without_keys(others) | {_place(entry, "chain"): chain_pem}
+        content = removed_with(others) | {chain_place(entry): chain_pem}
         return self._store.apply(document, author="gatepost", note=note, expected=expected, content=content)
 
     def change(self, entries: Iterable[Entry], *, author: str, note: str = "", expected: int | None = None) -> int:
@@ -170,7 +169,7 @@ class Inventory:
         """
         changed = list(entries)
         document = {_KIND: {entry.id: document_of(entry) for entry in changed}}
-        content = _without_keys(changed)
+        content = removed_with(changed)
         return self._store.apply(document, author=author, note=note, expected=expected, content=content)
 
     def remove(self, entry: Entry, *, author: str, note: str = "", expected: int | None = None) -> int:
@@ -229,10 +228,21 @@ def entry_from(identity: ServerIdentity, like: Entry | None = None, *, now: floa
     return replace(like, id=fresh.id, leaf=leaf, added=now, since=now, must_staple=staple)
 
 
-def _without_keys(entries: Iterable[Entry]) -> dict[str, bytes | None]:
-    """The contents to delete with retired certificates, whatever retired them: keys, and observations."""
-    retired = [entry for entry in entries if entry.state is State.RETIRED]
-    return {_place(entry, what): None for entry in retired for what in ("key", _SEEN)}
+def removed_with(changed: Iterable[Entry], gone: Iterable[Entry] = ()) -> dict[str, bytes | None]:
+    """The contents to delete with changes of entries: keys and observations of retired ones, all of those that go."""
+    retired = [entry for entry in changed if entry.state is State.RETIRED]
+    removed: dict[str, bytes | None] = {_place(entry, what): None for entry in retired for what in ("key", _SEEN)}
+    return removed | {_place(old, what): None for old in gone for what in _ALL}
+
+
+def chain_place(entry: Entry) -> str:
+    """The name of the content that is the chain of a certificate."""
+    return _place(entry, "chain")
+
+
+def key_place(entry: Entry) -> str:
+    """The name of the content that is the sealed key of a certificate."""
+    return _place(entry, "key")
 
 
 def _place(entry: Entry, what: str) -> str:

@@ -92,7 +92,7 @@ class Stapler:
         result = {}
         for subject in map(subject_of, identities):
             staple = self._kept(subject)
-            if staple is not None and _ends(subject, staple, now) > now:
+            if staple is not None and holds_until(subject, staple, now) > now:
                 result[subject.thumbprint] = staple.response
             elif subject.must:
                 _log.error("%s must be presented with an OCSP response, and there is none", subject.name)
@@ -108,7 +108,7 @@ class Stapler:
         if not subject.urls or subject.issuer is None or now < self._not_before.get(subject.thumbprint, 0.0):
             return False
         staple = self._kept(subject)
-        return staple is None or now >= (staple.fetched + _ends(subject, staple, now)) / 2
+        return staple is None or now >= (staple.fetched + holds_until(subject, staple, now)) / 2
 
     async def _renew(self, subject: Subject, identity: ServerIdentity, now: float) -> bool:
         self._not_before[subject.thumbprint] = now + _AGAIN
@@ -137,7 +137,7 @@ class Stapler:
         return response
 
     async def _keep(self, subject: Subject, staple: Staple) -> bool:
-        place, content = _place(subject), msgspec.msgpack.encode(staple)
+        place, content = staple_place(subject), msgspec.msgpack.encode(staple)
         try:
             await asyncio.to_thread(self._store.keep_apart, {place: content})
         except StoreFailure as failure:
@@ -146,7 +146,7 @@ class Stapler:
         return True
 
     def _kept(self, subject: Subject) -> Staple | None:
-        content = self._store.content(_place(subject))
+        content = self._store.content(staple_place(subject))
         try:
             return None if content is None else msgpack_decoder(Staple)(content)
         except msgspec.MsgspecError:
@@ -171,7 +171,7 @@ def check_staple(identity: ServerIdentity, response: bytes) -> None:
         raise RevocationError("OpenSSL does not staple the response to this certificate")
 
 
-def _ends(subject: Subject, staple: Staple, now: float) -> float:
+def holds_until(subject: Subject, staple: Staple, now: float) -> float:
     """Until when a response may be stapled, seconds since 1970; 0.0 if it may not at all."""
     if subject.issuer is None:
         return 0.0
@@ -183,5 +183,6 @@ def _ends(subject: Subject, staple: Staple, now: float) -> float:
     return min(until, staple.fetched + _MOST) if response.status == "good" else 0.0
 
 
-def _place(subject: Subject) -> str:
+def staple_place(subject: Subject) -> str:
+    """The name of the content that is the response to staple."""
     return f"certificate/{subject.thumbprint[:16]}/staple"

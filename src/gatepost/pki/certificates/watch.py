@@ -26,7 +26,7 @@ from gatepost.store.interface import StoreFailure
 from gatepost.values import replace
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from gatepost.net.identity import ServerIdentity
     from gatepost.pki.certificates.inventory import Inventory
@@ -91,14 +91,7 @@ class FileWatch:
         self._accept = False
 
     def _pairs(self, entries: Mapping[str, Entry]) -> dict[Pair, Origin]:
-        result = dict.fromkeys(self._settings, Origin.SETTINGS)
-        live = [
-            entry for entry in entries.values() if entry.origin is Origin.FILES and entry.state is not State.RETIRED
-        ]
-        added = [(Path(entry.chain_file), Path(entry.key_file)) for entry in live if entry.key_file]
-        for pair in (*added, *self._in_directories()):
-            result.setdefault(pair, Origin.FILES)
-        return result
+        return watched_pairs(self._settings, entries, self._in_directories())
 
     def _in_directories(self) -> Iterator[Pair]:
         for path in self._inventory.directories.paths():
@@ -112,15 +105,7 @@ class FileWatch:
 
     def _withdraw(self, entries: Mapping[str, Entry], now: float) -> None:
         """Deprecate certificates of files that the settings no longer name."""
-        named = {(str(chain), str(key)) for chain, key in self._settings}
-        gone = [
-            _without_files(_deprecated(entry, now))
-            for entry in entries.values()
-            if entry.origin is Origin.SETTINGS
-            and entry.state is State.CURRENT
-            and (entry.chain_file, entry.key_file) not in named
-        ]
-        if gone:
+        if gone := not_named(self._settings, entries, now):
             self._inventory.change(gone, author="gatepost", note="removed from the settings")
 
     def _examine(self, pair: Pair, origin: Origin, seen: _Seen, now: float) -> None:
@@ -152,20 +137,16 @@ class FileWatch:
     def _consider(self, pair: Pair, origin: Origin, identity: ServerIdentity, seen: _Seen, now: float) -> None:
         version, entries = self._inventory.entries()
         holder = _holder(pair, entries)
-        text = entry_id(read_identity(identity).leaf)
-        if holder is not None and holder.id == text:
+        step = recorded(pair, origin, identity, entries, now)
+        if step is None:
             return
-        known = entries.get(text)
-        if holder is None and known is not None and (known.key_file or known.origin not in _OWN):
-            return  # it is in the inventory in its own right, and a changeover may have its reasons
-        entry = _entry(pair, origin, identity, holder or known, now)
+        entry, before = step
         objection = self._objection(entry, holder, seen, now)
         if not objection and entry.purpose is Purpose.SERVER:
             objection = refused_by_tls(identity, self._profile)
         if objection:
             self._tell(seen, f"{pair[0]}: {objection}")
             return
-        entry, before = _succeed(entry, holder, entries, now)
         note = f"{'renewed' if holder else 'found'} in {pair[0]}"
         self._inventory.record(entry, identity.chain_pem, before, note=note, expected=version)
         _log.info("certificate %s (%s) is %s: %s", entry.id, entry.leaf.subject, entry.state, note)
@@ -188,6 +169,47 @@ class FileWatch:
             f"the certificate {entry.id} does not bear {', '.join(lost)} any more, which {holder.id} does; renew it "
             "with all names, or send SIGHUP to the gateway if they are to go"
         )
+
+
+def not_named(settings: Sequence[Pair], entries: Mapping[str, Entry], now: float) -> list[Entry]:
+    """The current certificates of files that the settings name no more, deprecated."""
+    named = {(str(chain), str(key)) for chain, key in settings}
+    return [
+        _without_files(_deprecated(entry, now))
+        for entry in entries.values()
+        if entry.origin is Origin.SETTINGS
+        and entry.state is State.CURRENT
+        and (entry.chain_file, entry.key_file) not in named
+    ]
+
+
+def watched_pairs(
+    settings: Sequence[Pair], entries: Mapping[str, Entry], in_directories: Iterable[Pair]
+) -> dict[Pair, Origin]:
+    """The files that are watched, and the origin of what is in them."""
+    result = dict.fromkeys(settings, Origin.SETTINGS)
+    live = [entry for entry in entries.values() if entry.origin is Origin.FILES and entry.state is not State.RETIRED]
+    added = [(Path(entry.chain_file), Path(entry.key_file)) for entry in live if entry.key_file]
+    for pair in (*added, *in_directories):
+        result.setdefault(pair, Origin.FILES)
+    return result
+
+
+def recorded(
+    pair: Pair, origin: Origin, identity: ServerIdentity, entries: Mapping[str, Entry], now: float
+) -> tuple[Entry, tuple[Entry, ...]] | None:
+    """The entry of what files hold, and what becomes of others by it; None if there is nothing to record.
+
+    Raises IdentityError.
+    """
+    holder = _holder(pair, entries)
+    number = entry_id(read_identity(identity).leaf)
+    known = entries.get(number)
+    if holder is not None and holder.id == number:
+        return None
+    if holder is None and known is not None and (known.key_file or known.origin not in _OWN):
+        return None  # it is in the inventory in its own right, and a changeover may have its reasons
+    return _succeed(_entry(pair, origin, identity, holder or known, now), holder, entries, now)
 
 
 def _stamp(pair: Pair) -> object:

@@ -83,7 +83,7 @@ class Member:
 
     def take(self, grant: NodeGrant, key_pem: bytes, node: str, address: str, *, author: str, now: float) -> Membership:
         """Keep what the site gave instead of what was before. Raises SiteError if it is not good, StoreFailure."""
-        leaf = _checked(grant, key_pem, node, now)
+        leaf = checked_grant(grant, key_pem, node, now)
         made = Membership(
             grant.site,
             node,
@@ -243,7 +243,7 @@ _ADVICE: Final = {
 }
 
 
-def _checked(grant: NodeGrant, key_pem: bytes, node: str, now: float) -> x509.Certificate:
+def checked_grant(grant: NodeGrant, key_pem: bytes, node: str, now: float) -> x509.Certificate:
     """The certificate, if it is for this node and key and leads to the roots that came with it. Raises SiteError."""
     try:
         read_identity(ServerIdentity(grant.certificate_pem, key_pem))

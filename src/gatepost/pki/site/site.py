@@ -147,6 +147,18 @@ class Site:
         True if there was any.
         """
         state = self.state()
+        records, content = self.expired(state, now)
+        if not records and not content:
+            return False
+        self._records.apply(
+            records, author=_SERVICE, note="expired entries removed", expected=state.version, content=content
+        )
+        return True
+
+    def expired(
+        self, state: SiteState, now: float
+    ) -> tuple[dict[tuple[str, str], Record | None], dict[str, bytes | None]]:
+        """The records and contents to remove, as what they were for has run out."""
         records: dict[tuple[str, str], Record | None] = {
             (TOKEN, token.id): None for token in state.tokens.values() if token.expires <= now
         }
@@ -166,12 +178,7 @@ class Site:
             if not _in_use(authority, state, now):
                 records[AUTHORITY, authority.id] = None
                 content[place_of(authority.id, "certificate")] = None
-        if not records and not content:
-            return False
-        self._records.apply(
-            records, author=_SERVICE, note="expired entries removed", expected=state.version, content=content
-        )
-        return True
+        return records, content
 
     # tokens
 
@@ -226,7 +233,7 @@ class Site:
             node = self._proven(state, chain, now)
             if node.name != name:
                 raise JoinRefused(SiteRefusal.REQUEST, f"{node.name} asked for a certificate for {name}")
-            if now - node.renewed < min(_EARLY_SECONDS, lifetime / _EARLY_PART):
+            if now - node.renewed < least_pause(lifetime):
                 raise JoinRefused(SiteRefusal.EARLY, f"{name} asked again after {now - node.renewed:.0f} s")
             return self._certify(state, node, key, (lifetime, now, f"{name} renewed"))
 
@@ -362,6 +369,11 @@ def _text(octets: bytes) -> str:
 
 def _bytes(text: str) -> bytes:
     return base64.b64decode(text.encode("ascii") + b"=" * (-len(text) % 4), b"-_", validate=True)
+
+
+def least_pause(lifetime: float) -> float:
+    """Seconds for which a node waits at least between two certificates. lifetime: of them, seconds."""
+    return min(_EARLY_SECONDS, lifetime / _EARLY_PART)
 
 
 def _thumbprint(pem: bytes) -> str:

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import apsw
 
 from gatepost.store.interface import StoreBusy, StoreFailure
-from gatepost.store.sqlite.schema import StoreSettings, exclusively, make_directory, open_database
+from gatepost.store.sqlite.schema import (
+    StoreSettings,
+    exclusively,
+    make_directory,
+    open_database,
+    open_for_reading,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -174,6 +180,38 @@ class SqliteDatabase:
         if version or not self._schema.unmarked or self._connection.pragma("application_id"):
             return False
         return bool(self._connection.execute("SELECT count(*) FROM sqlite_schema").get)
+
+
+class SqliteReader(SqliteDatabase):
+    """The same of a process that may not write the file, nor what lies beside it; other processes do."""
+
+    def __init__(self, directory: Path, schema: Schema, *, file: str = "") -> None:
+        """Open it. Raises StoreFailure, also if it is not there or its tables are not of this version."""
+        self.path = directory / (file or schema.file)
+        self._schema = schema
+        self._turn = threading.Lock()
+        try:
+            self._connection = open_for_reading(self.path)
+            self._connection.execute(f"PRAGMA cache_size = -{_SETTINGS.cache_bytes >> 10}")
+            self._connection.execute("PRAGMA temp_store = MEMORY")
+            is_current = self._is_current()
+        except apsw.Error as error:
+            raise _failure(self.path, error) from error
+        self._session = SqliteConnection(self._connection)
+        if not is_current:
+            self._connection.close()
+            raise StoreFailure(f"{self.path} has tables of another version; restart the gateway")
+
+    def changing(self) -> NoReturn:
+        """Nothing. Raises StoreFailure."""
+        raise StoreFailure(f"{self.path}: this process may only read it")
+
+    def single(self) -> NoReturn:
+        """Nothing. Raises StoreFailure."""
+        self.changing()
+
+    def forget(self) -> None:
+        """Nothing: whoever removes something overwrites it."""
 
 
 def _failure(path: Path, error: apsw.Error) -> StoreFailure:

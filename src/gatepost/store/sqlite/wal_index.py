@@ -1,6 +1,6 @@
 """Keep the disk space of write-ahead log indexes (`*-shm`) while a gateway starts.
 
-Called once by `manage.cli.serve`, before it opens a database. Whoever opens one first cuts its index to nothing and
+Called by `manage.cli.serve`, before it opens a database. Whoever opens one first cuts its index to nothing and
 makes it anew, lest what a crash left in it counts; on a full disk another program can take the room in between, and
 then the database cannot be opened. Here the index is emptied in place, and held from then on as SQLite holds one that
 is in use: no process truncates it. SQLite expects that of an index whose other users live on.
@@ -20,14 +20,19 @@ if TYPE_CHECKING:
 _IN_USE: Final = 128  # the octet that SQLite locks while it has an index open: UNIX_SHM_DMS of os_unix.c
 
 
-def hold_indexes(data_dir: Path) -> list[int]:
+_NEEDED: Final = ("*.db-shm", "queue/*/*.db-shm")
+
+
+def hold_indexes(data_dir: Path, *patterns: str) -> list[int]:
     """Empty and hold each index of a database that the start needs; returns the descriptors, which hold while open.
+
+    patterns: of their names, if only some are meant. One that is held already is not emptied.
 
     The process that calls it must have none of the databases open: closing a descriptor would let go of SQLite's locks.
     An index that cannot be held is left to SQLite.
     """
     held = []
-    for pattern in ("*.db-shm", "queue/*/*.db-shm"):
+    for pattern in patterns or _NEEDED:
         for path in sorted(data_dir.glob(pattern)):
             with contextlib.suppress(OSError):
                 held.append(_held(path))

@@ -491,7 +491,7 @@ def test_what_a_domain_publishes_is_obeyed(  # noqa: PLR0917 - a table
     assert policies.closed
     if failed:
         assert failed.ours is ("too many others" in words)
-        assert failed.advice.startswith("Here: the gateway fetches" if failed.ours else "They must")
+        assert failed.advice.startswith("Here: the gateway cannot fetch" if failed.ours else "They must")
 
 
 def test_a_self_signed_certificate_that_dane_announces(probing: Any, kit: Any, world: Any) -> None:

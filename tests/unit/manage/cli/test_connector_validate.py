@@ -161,7 +161,7 @@ def test_an_inbound_connector_that_took_mail(stored):
     )
     found = validate(stored, "Bank in", code=0)
     assert "  ✓ Seen            last at " in found.stdout
-    assert "198.51.100.9 TLSv1.3 with mail.bank.example (trusted) (1)" in found.stdout
+    assert "198.51.100.9 TLSv1.3 with the certificate mail.bank.example (trusted) (1)" in found.stdout
     assert found.stdout.splitlines()[-1].startswith("validated: all ")
     assert stored.json("connector", "validate", "Bank in", "--within", "30m", code=3)["outcome"] == "unknown"
     assert "  ? Seen            no mail came" in validate(stored, "Bank in", "--within", "30m", code=3).stdout

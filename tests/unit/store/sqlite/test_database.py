@@ -11,7 +11,7 @@ import pytest
 from gatepost.store.database import Schema
 from gatepost.store.interface import StoreBusy, StoreFailure
 from gatepost.store.sqlite import database as module
-from gatepost.store.sqlite.database import SqliteDatabase
+from gatepost.store.sqlite.database import SqliteDatabase, SqliteReader
 from gatepost.values import replace
 
 SCHEMA = Schema(
@@ -194,3 +194,36 @@ def test_what_was_removed_is_not_in_the_files(database, folder):
         connection.execute("DELETE FROM fruit")
     database.forget()
     assert not [one for one in folder.iterdir() if b"remarkable-octets" in one.read_bytes()]
+
+
+# who may only read
+
+
+def test_a_reader_sees_what_others_write_and_writes_nothing(database, folder):
+    with closing(SqliteReader(folder, SCHEMA)) as reader:
+        before = reader.data_version()
+        with database.changing() as connection:
+            connection.execute(INSERT, ("pear",))
+        assert (fruits(reader), reader.data_version() != before) == (1, True)
+        for write in (reader.changing, reader.single):
+            with pytest.raises(StoreFailure, match="may only read"):
+                write()
+        with pytest.raises(StoreFailure, match="readonly"), reader.reading() as connection:
+            connection.execute(INSERT, ("plum",))
+        reader.forget()
+        assert fruits(reader) == 1
+
+
+def test_a_reader_makes_nothing(folder):
+    folder.mkdir()
+    with pytest.raises(StoreFailure, match="fruit"):
+        SqliteReader(folder, SCHEMA)
+    assert list(folder.iterdir()) == []
+
+
+@pytest.mark.parametrize("change", [{"version": 4}, {"application_id": 1}])
+def test_a_reader_knows_its_tables(database, folder, change):
+    with pytest.raises(StoreFailure, match="another version"):
+        SqliteReader(folder, replace(SCHEMA, **change))
+    with closing(SqliteReader(folder, replace(SCHEMA, file="other.db"), file="fruit.db")) as reader:
+        assert fruits(reader) == 0

@@ -1,0 +1,135 @@
+"""The changes of a site's records that a process may ask for: a node's renewal, one that joins, and what has expired.
+
+Called by `node.config_judge`. `pki.site` makes these changes; here is what they may be, as a process that was taken
+over may ask for others.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from gatepost.decoding import converted
+from gatepost.pki.certificates.vault import VaultError
+from gatepost.pki.site.membership import checked_grant
+from gatepost.pki.site.records import Membership, Node, NodeGrant, SiteError
+from gatepost.pki.site.site import Site, least_pause
+from gatepost.pki.site.store import AUTHORITY, KINDS, MEMBERSHIP, NODE, TOKEN, SiteStore, membership_places
+from gatepost.store.config_requests import RequestDenied
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
+    from gatepost.pki.certificates.vault import Vault
+    from gatepost.pki.site.records import SiteState
+    from gatepost.settings.model import Settings
+    from gatepost.store.changes import ConfigStore
+
+    type Documents = Mapping[str, Mapping[str, dict[str, Any] | None]]
+    type Contents = Mapping[str, bytes | None]
+
+
+_SKEW: Final = 600.0  # seconds
+_LEAST_PAUSE: Final = 0.5  # seconds, of the shortest lifetime that settings allow
+
+
+def is_of_site(kinds: Collection[str], contents: Contents) -> bool:
+    """Whether a request changes records of the site, or removes an authority's key."""
+    if not kinds:
+        return bool(contents) and all(place.startswith(f"{AUTHORITY}/") for place in contents)
+    return set(kinds) <= set(KINDS)
+
+
+class SiteSteps:
+    """store, vault: of the gateway. now: seconds since 1970."""
+
+    def __init__(self, settings: Settings, store: ConfigStore, vault: Vault | None, now: float) -> None:
+        self._hostname = settings.server.hostname
+        self._pause = least_pause(settings.site.node_lifetime)
+        self._records = SiteStore(store, vault, settings.server)
+        self._vault = vault
+        self._now = now
+
+    def check(self, documents: Documents, contents: Contents, *, for_nodes: bool) -> None:
+        """Raise RequestDenied for what is no such change. for_nodes: the process gives nodes their certificates."""
+        try:
+            state = self._records.state()
+            allowed = (
+                self._is_join(documents, contents, state) if for_nodes else self._is_own(documents, contents, state)
+            )
+        except (SiteError, VaultError, msgspec.MsgspecError) as error:
+            raise RequestDenied(str(error)) from error
+        if not allowed:
+            raise RequestDenied(f"records of the site do not change so: {', '.join(sorted(documents))}")
+
+    def _is_join(self, documents: Documents, contents: Contents, state: SiteState) -> bool:
+        """One node renews, or joins with a token, which is used up."""
+        nodes, tokens = documents.get(NODE, {}), documents.get(TOKEN, {})
+        if contents or set(documents) - {NODE, TOKEN} or len(nodes) != 1 or not state.authorities:
+            return False
+        ((name, document),) = nodes.items()
+        if not tokens:
+            return name in state.nodes and self._is_renewed(name, document, state)
+        return len(tokens) == 1 and self._is_used(name, tokens, state) and self._is_renewed(name, document, state)
+
+    def _is_used(self, name: str, tokens: Mapping[str, dict[str, Any] | None], state: SiteState) -> bool:
+        ((number, after),) = tokens.items()
+        token = state.tokens.get(number)
+        if token is None or after is not None or token.expires <= self._now:
+            return False
+        return token.node == name or (not token.node and name not in state.nodes)
+
+    def _is_renewed(self, name: str, document: dict[str, Any] | None, state: SiteState) -> bool:
+        """The record of a node has a new certificate, and the last one as the one before it."""
+        if document is None:
+            return False
+        after, before = converted(document, Node), state.nodes.get(name)
+        if after.name != name or abs(after.renewed - self._now) > _SKEW or len(after.thumbprints) not in {1, 2}:
+            return False
+        if before is not None and after.renewed - before.renewed < self._pause:
+            return False
+        last = before.thumbprints[:1] if before is not None else ()
+        joined = before is None or after.joined == before.joined
+        known = {authority.id for authority in state.authorities}
+        return after.thumbprints[1:] == last and joined and after.authority in known
+
+    def _is_own(self, documents: Documents, contents: Contents, state: SiteState) -> bool:
+        """The record or the membership of this node has a new certificate, or what has expired goes."""
+        if set(documents) == {NODE} and set(documents[NODE]) == {self._hostname} and not contents:
+            return bool(state.authorities) and self._is_renewed(self._hostname, documents[NODE][self._hostname], state)
+        if set(documents) == {MEMBERSHIP}:
+            return self._is_membership(documents[MEMBERSHIP], contents)
+        records, gone = Site(self._records).expired(state, self._now)
+        removed = {(kind, name): after for kind, group in documents.items() for name, after in group.items()}
+        return removed.items() <= records.items() and contents.items() <= gone.items()
+
+    def _is_membership(self, documents: Mapping[str, dict[str, Any] | None], contents: Contents) -> bool:
+        """The node has a new certificate of its site, which leads to the roots that came with it.
+
+        Whether those are the site's can only be known to the process that asked it.
+        """
+        name, before = self._records.name, self._records.kept_under()
+        member, document = self._records.membership(), documents.get(name)
+        others = {number: after for number, after in documents.items() if number != name}
+        if member is None or document is None or others != ({} if before == name else {before: None}):
+            return False
+        after = converted(document, Membership)
+        if (after.site, after.node, after.address) != (member.site, member.node, member.address):
+            return False
+        places = membership_places(name)
+        key, certificate, roots = (contents.get(place) or b"" for place in places)
+        gone = {} if before == name else dict.fromkeys(membership_places(before))
+        if after.issued - member.issued < max(_LEAST_PAUSE, least_pause(member.not_after - member.issued)):
+            return False
+        is_whole = contents == gone | dict(zip(places, (key, certificate, roots), strict=True))
+        return is_whole and abs(after.issued - self._now) <= _SKEW and self._is_good(after, key, certificate, roots)
+
+    def _is_good(self, member: Membership, key: bytes, certificate: bytes, roots: bytes) -> bool:
+        """Whether a certificate is for the node and its sealed key. Raises SiteError, VaultError."""
+        if self._vault is None:
+            return False
+        grant = NodeGrant(member.site, certificate, roots)
+        place, _, _ = membership_places(self._records.name)
+        checked_grant(grant, self._vault.open(key, place), member.node, self._now)
+        return True
