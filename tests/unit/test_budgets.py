@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _TIMES = 20  # runs of a core that are counted together
-_TURNS, _REFERENCES = 300, 40  # for CPU time; so many references take as long as a core
+_TURNS, _MOST_TURNS, _REFERENCES = 300, 20_000, 40  # for CPU time; so many references take as long as a core
 _TRACED = sys.gettrace() is not None or sys.monitoring.get_tool(sys.monitoring.COVERAGE_ID) is not None
 _CONTENT = b"Subject: a budget\r\nMessage-ID: <1@a.example>\r\n\r\n" + b"0123456789 abcdefghij\r\n" * 180
 _TLS = TlsFacts("TLSv1.3", "TLS_AES_256_GCM_SHA384", "X25519MLKEM768", "ed25519", resumed=False, server_name="")
@@ -240,15 +240,17 @@ def test_a_core_keeps_to_its_instructions(core: Callable[[], Callable[[], None]]
 @pytest.mark.parametrize("core", _BUDGETS, ids=lambda core: core.__name__.strip("_"))
 @pytest.mark.skipif(_TRACED, reason="a tracer slows what it traces")
 def test_a_core_keeps_to_its_time(core: Callable[[], Callable[[], None]]) -> None:
+    """Least times are compared: a neighbour that takes the caches makes all of a short while longer, never shorter."""
     run, least = core(), [float("inf")] * 2
-    for _ in range(
-        _TURNS
-    ):  # so short that some are disturbed by nothing, and in turns, so that both find the same machine
+    for turn in range(_MOST_TURNS):
+        # So short that some are disturbed by nothing, and in turns, so that both find the same machine.
         for place, (work, times) in enumerate(((run, 1), (_reference, _REFERENCES))):
             begun = time.thread_time_ns()
             for _ in range(times):
                 work()
             least[place] = min(least[place], (time.thread_time_ns() - begun) / times)
+        if turn >= _TURNS and least[0] / least[1] < _BUDGETS[core][1]:
+            break
     assert least[0] / least[1] < _BUDGETS[core][1]
 
 
