@@ -8,6 +8,7 @@ Decides nothing about trust, and knows no SMTP.
 from __future__ import annotations
 
 import asyncio
+import threading
 from typing import TYPE_CHECKING, Final, cast
 
 from gatepost.net.engine import ClientContext, Engine, ServerContext, TlsFailure
@@ -30,8 +31,18 @@ MAX_OUTPUT: Final = 4 * 1024 * 1024
 CLOSE_SECONDS: Final = 5.0
 """Seconds that the end of a connection may take before it is cut."""
 
-# One read buffer for all connections of the process: what is in it is used up before the loop reads for another.
-_BUFFER: Final = memoryview(bytearray(READ_BYTES))
+
+class _ReadBuffer(threading.local):
+    """One for all connections of a thread, and so of a loop: what is in it is used up before that reads for another.
+
+    Several loops run in one process where connectors are validated, for several organizations at once.
+    """
+
+    def __init__(self) -> None:
+        self.view = memoryview(bytearray(READ_BYTES))
+
+
+_READ_BUFFER: Final = _ReadBuffer()
 
 
 class Connection(asyncio.BufferedProtocol):
@@ -45,6 +56,7 @@ class Connection(asyncio.BufferedProtocol):
     __slots__ = (
         "_answering",
         "_blocked",
+        "_buffer",
         "_clock",
         "_end_of_file",
         "_ended",
@@ -83,6 +95,7 @@ class Connection(asyncio.BufferedProtocol):
         self._answering = answering
         self._opened = opened
         self._gone = gone
+        self._buffer = _READ_BUFFER.view  # whoever makes a connection is on its loop
         self._transport: asyncio.Transport | None = None
         self._receiver: Receiver | None = None
         self._engine: Engine | None = None
@@ -246,22 +259,22 @@ class Connection(asyncio.BufferedProtocol):
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - asyncio's signature
         """The buffer that the loop reads into."""
-        return _BUFFER
+        return self._buffer
 
     def buffer_updated(self, nbytes: int) -> None:
         """`nbytes` have been read."""
         if self._loss is not None:
             return  # the end has begun: what still comes is only waited out
         if self._engine is not None:
-            self._decrypt(self._engine, _BUFFER[:nbytes])
+            self._decrypt(self._engine, self._buffer[:nbytes])
         elif self._paused or self._held or self._receiver is None:
-            self._hold(bytes(_BUFFER[:nbytes]))
+            self._hold(bytes(self._buffer[:nbytes]))
         else:
-            self._deliver(bytes(_BUFFER[:nbytes]))
+            self._deliver(bytes(self._buffer[:nbytes]))
 
     def _take_again(self, data: bytes) -> None:
         """As `buffer_updated`, of octets that were read before."""
-        _BUFFER[: len(data)] = data
+        self._buffer[: len(data)] = data
         self.buffer_updated(len(data))
 
     def eof_received(self) -> bool:
