@@ -8,10 +8,10 @@ Decides nothing about trust, and knows no SMTP.
 from __future__ import annotations
 
 import asyncio
-import threading
 from typing import TYPE_CHECKING, Final, cast
 
 from gatepost.net.engine import ClientContext, Engine, ServerContext, TlsFailure
+from gatepost.net.read_buffer import READ_BYTES, read_buffer
 from gatepost.net.stream import Endpoint, Loss, LossKind
 from gatepost.net.timer import IdleTimer
 
@@ -22,27 +22,12 @@ if TYPE_CHECKING:
     from gatepost.policy.connectors.facts import Introduction
     from gatepost.protocols.tls.facts import TlsFacts
 
-READ_BYTES: Final = 131072
-"""The most that is read at once, and that one call of `Receiver.received` gets: it caps the work done per event."""
 HIGH_WATER: Final = 262144
 """Bytes waiting to be sent from which on `drain` waits, and a server reads no more commands of this peer."""
 MAX_OUTPUT: Final = 4 * 1024 * 1024
 """Bytes waiting to be sent at which the connection is dropped: the peer does not read."""
 CLOSE_SECONDS: Final = 5.0
 """Seconds that the end of a connection may take before it is cut."""
-
-
-class _ReadBuffer(threading.local):
-    """One for all connections of a thread, and so of a loop: what is in it is used up before that reads for another.
-
-    Several loops run in one process where connectors are validated, for several organizations at once.
-    """
-
-    def __init__(self) -> None:
-        self.view = memoryview(bytearray(READ_BYTES))
-
-
-_READ_BUFFER: Final = _ReadBuffer()
 
 
 class Connection(asyncio.BufferedProtocol):
@@ -95,7 +80,7 @@ class Connection(asyncio.BufferedProtocol):
         self._answering = answering
         self._opened = opened
         self._gone = gone
-        self._buffer = _READ_BUFFER.view  # whoever makes a connection is on its loop
+        self._buffer = read_buffer()  # whoever makes a connection is on its loop
         self._transport: asyncio.Transport | None = None
         self._receiver: Receiver | None = None
         self._engine: Engine | None = None

@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-from gatepost.net.connection import READ_BYTES, Connection
+from gatepost.net.connection import Connection
+from gatepost.net.read_buffer import READ_BYTES
 from gatepost.net.stream import Endpoint
 
 if TYPE_CHECKING:
