@@ -23,8 +23,7 @@ if TYPE_CHECKING:
 
 _taken: set[int] = set()
 
-_MOMENT = 3.0  # seconds
-_STARTED = 19  # place in /proc/PID/stat, behind the name, of the time of start in ticks
+_MOMENTARY = b"(gatepost-config)"
 
 
 class FixtureError(Exception):
@@ -228,13 +227,12 @@ class Child:
     def resident(self) -> int:
         """Bytes of resident memory of the whole family; what several share counts for each.
 
-        Left out is who was started less than three seconds ago: a process of a moment shares nearly all that it adds.
+        Left out is gatepost's writer of the configuration: it lives for a moment, and shares nearly all that it adds.
         """
         pages = 0
-        latest = (time.clock_gettime(time.CLOCK_BOOTTIME) - _MOMENT) * os.sysconf("SC_CLK_TCK")
         for pid in self._family():
             with suppress(OSError):
-                if float(_read(f"/proc/{pid}/stat").rpartition(b")")[2].split()[_STARTED]) < latest:
+                if _MOMENTARY not in _read(f"/proc/{pid}/stat"):
                     pages += int(Path(f"/proc/{pid}/statm").read_text().split()[1])
         return pages * os.sysconf("SC_PAGE_SIZE")
 
