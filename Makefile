@@ -5,10 +5,9 @@ BIN := .venv/bin
 # Tests at once: twice as many as there are cores, since most of them wait for something.
 JOBS ?= $(shell expr 2 \* $$(nproc))
 UNIT_JOBS ?= $(JOBS)
-# Unit tests fill the pauses of tests that wait: they run beside them, half as many at once each, and yield to them.
-HALF = $(shell expr \( $(JOBS) + 1 \) / 2)
-TOGETHER = $(MAKE) --no-print-directory --jobs=3 --output-sync=target YIELD="nice -n 5" UNIT_JOBS=$(HALF) \
-	unit-rest coverage
+# Unit tests fill the pauses of tests that wait: they run beside them, a quarter as many at once each.
+QUARTER = $(shell expr \( $(JOBS) + 3 \) / 4)
+TOGETHER = $(MAKE) --no-print-directory --jobs=3 --output-sync=target UNIT_JOBS=$(QUARTER) unit-rest coverage
 LOCKS := $(patsubst %,requirements/%.txt,run acme all otel pdf postgres sso dev)
 PYTEST := $(BIN)/pytest
 # In memory, files of tests that passed would be kept of three runs.
@@ -88,10 +87,10 @@ unit: compiled ## tests of single modules, in memory
 
 # The tests that `coverage` does not run.
 unit-rest: compiled
-	@$(YIELD) $(UNIT) -o timeout=180 -n $(UNIT_JOBS) --dist worksteal $$($(BIN)/python scripts/own_coverage.py --files | sed 's/^/--ignore=/')
+	@$(UNIT) -o timeout=180 -n $(UNIT_JOBS) --dist worksteal $$($(BIN)/python scripts/own_coverage.py --files | sed 's/^/--ignore=/')
 
 coverage: compiled ## every module of the pure packages, store and queue is covered, branch by branch, by its own test file alone
-	@JOBS=$(UNIT_JOBS) $(YIELD) $(BIN)/python scripts/own_coverage.py
+	@JOBS=$(UNIT_JOBS) $(BIN)/python scripts/own_coverage.py
 
 pythons: env ## tests of single modules and the demonstration on the oldest and the newest Python that can be had
 	@BIN=$(BIN) JOBS=$(JOBS) scripts/pythons.sh

@@ -222,7 +222,7 @@ def test_other_forms_of_a_file(run: Callable[..., Done], pki: Pki, tmp_path: Pat
     assert run("chain", "-", "--anchors", pki.root, given=windows).code == 0
     for content, text in (
         (leaf.key.read_bytes(), "a private key without a certificate"),
-        (b"", "standard input: empty"),
+        (b"", "standard input: the file is empty"),
     ):
         done = run("chain", "-", given=content)
         assert (done.code, done.out) == (2, "")

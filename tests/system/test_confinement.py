@@ -122,7 +122,8 @@ def attempts(settings, data, config, port):
     yield "read the key of the admin centre", lambda: (data / "admin/key.pem").read_bytes()
     for name in ("config.db", "config.db-wal", "config.db-shm"):
         yield f"write {name}", lambda name=name: append(data / name)
-    yield "remove the configuration", lambda: (data / "config.db-shm").unlink()
+    index, moved = data / "config.db-shm", data / "moved"
+    yield "move the configuration", lambda: index.rename(moved).rename(index)
     yield "write the configuration by SQLite", lambda: directly(settings)
     for kind in ("certificate_directory", "certificate", "grant", "site_token"):
         yield f"ask for a change of {kind}", lambda kind=kind: ask(settings, {kind: {"mine": {"node": ""}}})
@@ -187,7 +188,7 @@ FOR_THE_ADMIN_CENTRE = {
     "read the key of the admin centre", "make a file in data_dir", "link the accounts into the queue",
     "move the accounts", "remove the accounts", "listen", "signal the supervisor",
 }  # fmt: skip
-OF_THE_CONFIGURATION = re.compile("ask |write config|write the configuration|remove the configuration")
+OF_THE_CONFIGURATION = re.compile("ask |write config|write the configuration|move the configuration")
 NEWER = {"listen": 4, "signal the supervisor": 6}  # versions of Landlock
 
 

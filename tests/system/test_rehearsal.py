@@ -319,7 +319,7 @@ def test_what_an_outbound_rehearsal_counts_is_what_enforcing_holds(
     (held,) = [one for one in radius["differences"] if one["kind"] == "delivered -> held"]
     assert held["messages"] == sum(one.messages for one in PARTNERS.values() if one.word)
     assert {one["peer"]: one["messages"] for one in held["peers"]} == {
-        f"to {name}.example": one.messages for name, one in PARTNERS.items() if one.word
+        f"mail to {name}.example": one.messages for name, one in PARTNERS.items() if one.word
     }
 
     in_force(server, enforced)

@@ -16,6 +16,7 @@ import struct
 import threading
 import time
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Final, NoReturn
 
 import msgspec
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
 
 LARGEST: Final = 2 << 20
 """Octets of a request. What is known of alarms is the largest of them: 500 octets for each."""
+
+WRITER_NAME: Final = "gatepost-config"
+"""The name of a writer's process, where the system keeps one; at most 15 characters."""
 
 _HEADER: Final = struct.Struct("=III")  # number of the request, its octets, and how many of them came before
 _CHUNK: Final = 32 << 10
@@ -205,6 +209,8 @@ class ConfigWriter:
     def _run(self, line: ConfigLine, prepare: Callable[[], None]) -> NoReturn:
         code = 1
         try:
+            with suppress(OSError):  # `ps -A` and `top` show it
+                Path("/proc/self/comm").write_text(WRITER_NAME)
             prepare()
             signal.signal(signal.SIGALRM, signal.SIG_DFL)
             signal.alarm(_LIFE_SECONDS)

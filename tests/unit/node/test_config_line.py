@@ -17,6 +17,8 @@ from gatepost.node.config_line import LARGEST, ConfigLine, ConfigWriter
 from gatepost.node.lifeline import Lifeline
 from gatepost.store.config_requests import WRITE_ACCESS, ConfigReply, ConfigRequest, ReplyKind
 
+NAME = Path("/proc/self/comm")
+
 
 def echo(request):
     return ConfigReply(ReplyKind.DONE, len(request.content), request.note)
@@ -253,6 +255,19 @@ def test_a_writer_that_cannot_confine_itself_reads_nothing(line, caplog, monkeyp
     thread.join()
     assert replies == [None]
     assert "was not finished" in caplog.text
+
+
+@pytest.mark.skipif(not NAME.exists(), reason="needs /proc of Linux")
+def test_a_writer_has_a_name_in_the_list_of_processes(line):
+    def named(_who):
+        return lambda _request: ConfigReply(ReplyKind.DONE, text=NAME.read_text().strip())
+
+    writer = ConfigWriter(named, lambda: None)
+    thread, replies = asked(line)
+    until(lambda: writer.look([line], lambda: None) or writer._pid)
+    until(lambda: reaped(writer))
+    thread.join()
+    assert replies[0].text == module.WRITER_NAME
 
 
 def test_no_process_to_be_had_is_said(line, writer, monkeypatch, caplog):
