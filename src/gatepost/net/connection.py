@@ -11,6 +11,7 @@ import asyncio
 from typing import TYPE_CHECKING, Final, cast
 
 from gatepost.net.engine import ClientContext, Engine, ServerContext, TlsFailure
+from gatepost.net.read_buffer import READ_BYTES, read_buffer
 from gatepost.net.stream import Endpoint, Loss, LossKind
 from gatepost.net.timer import IdleTimer
 
@@ -21,17 +22,12 @@ if TYPE_CHECKING:
     from gatepost.policy.connectors.facts import Introduction
     from gatepost.protocols.tls.facts import TlsFacts
 
-READ_BYTES: Final = 131072
-"""The most that is read at once, and that one call of `Receiver.received` gets: it caps the work done per event."""
 HIGH_WATER: Final = 262144
 """Bytes waiting to be sent from which on `drain` waits, and a server reads no more commands of this peer."""
 MAX_OUTPUT: Final = 4 * 1024 * 1024
 """Bytes waiting to be sent at which the connection is dropped: the peer does not read."""
 CLOSE_SECONDS: Final = 5.0
 """Seconds that the end of a connection may take before it is cut."""
-
-# One read buffer for all connections of the process: what is in it is used up before the loop reads for another.
-_BUFFER: Final = memoryview(bytearray(READ_BYTES))
 
 
 class Connection(asyncio.BufferedProtocol):
@@ -45,6 +41,7 @@ class Connection(asyncio.BufferedProtocol):
     __slots__ = (
         "_answering",
         "_blocked",
+        "_buffer",
         "_clock",
         "_end_of_file",
         "_ended",
@@ -83,6 +80,7 @@ class Connection(asyncio.BufferedProtocol):
         self._answering = answering
         self._opened = opened
         self._gone = gone
+        self._buffer = read_buffer()  # whoever makes a connection is on its loop
         self._transport: asyncio.Transport | None = None
         self._receiver: Receiver | None = None
         self._engine: Engine | None = None
@@ -246,22 +244,22 @@ class Connection(asyncio.BufferedProtocol):
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - asyncio's signature
         """The buffer that the loop reads into."""
-        return _BUFFER
+        return self._buffer
 
     def buffer_updated(self, nbytes: int) -> None:
         """`nbytes` have been read."""
         if self._loss is not None:
             return  # the end has begun: what still comes is only waited out
         if self._engine is not None:
-            self._decrypt(self._engine, _BUFFER[:nbytes])
+            self._decrypt(self._engine, self._buffer[:nbytes])
         elif self._paused or self._held or self._receiver is None:
-            self._hold(bytes(_BUFFER[:nbytes]))
+            self._hold(bytes(self._buffer[:nbytes]))
         else:
-            self._deliver(bytes(_BUFFER[:nbytes]))
+            self._deliver(bytes(self._buffer[:nbytes]))
 
     def _take_again(self, data: bytes) -> None:
         """As `buffer_updated`, of octets that were read before."""
-        _BUFFER[: len(data)] = data
+        self._buffer[: len(data)] = data
         self.buffer_updated(len(data))
 
     def eof_received(self) -> bool:

@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-from gatepost.net.connection import READ_BYTES, Connection
+from gatepost.net.connection import Connection
+from gatepost.net.read_buffer import READ_BYTES
 from gatepost.net.stream import Endpoint
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ def pair(
     """(the client's stream, the server's stream), up and joined. Needs a running loop.
 
     client, server: what the two sides see as their own and the other's endpoint. chunk: the most bytes that one read of
-    the other side gets, 1 to 65536; 1 shows that a protocol bears any cutting of its input.
+    the other side gets, 1 to `READ_BYTES`; 1 shows that a protocol bears any cutting of its input.
     """
     loop = asyncio.get_running_loop()
     near, far = Connection(loop), Connection(loop, answering=True)

@@ -166,16 +166,18 @@ def write_records(connection: SSL.Connection, data: bytes | memoryview) -> bytes
     """Encrypt octets, after the handshake: the records, behind what waited.
 
     Failures are raised as by `SSL.Connection.send`. Each record is taken before the next is made: OpenSSL's buffer
-    never shrinks.
+    never shrinks. A client may have asked for smaller ones (max_fragment_length, RFC 6066 section 4): then one call
+    takes as much as goes into one.
     """
     ssl, out = connection._ssl, connection._from_ssl  # noqa: SLF001 - as above
     source, size = _ffi.from_buffer("char[]", data), len(data)
     most = size + (size // RECORD + 1) * _AROUND
-    buffer, filled = _allocate("char[]", most), 0
-    for at in range(0, size, RECORD):
-        part = min(RECORD, size - at)
-        if (written := _lib.SSL_write(ssl, source + at, part)) != part:
+    buffer, filled, at = _allocate("char[]", most), 0, 0
+    while at < size:
+        written: int = _lib.SSL_write(ssl, source + at, min(RECORD, size - at))
+        if written <= 0:
             connection._raise_ssl_error(ssl, written)  # noqa: SLF001 - as above
+        at += written
         filled += _lib.BIO_read(out, buffer + filled, most - filled)
     records = bytes(_ffi.buffer(buffer, filled))
     rest = take_output(connection)

@@ -29,6 +29,7 @@ _THREADS = 4
 _SYNC_EVERY = 4 * 1024 * 1024
 _JOB = 512 * 1024  # bytes of one body that are worth a job of a thread
 _BEHIND = 1024 * 1024  # bytes of one body waiting for the disk at which its sender is held back
+_PIECE = 4096  # bytes up to which chunks are joined: a list of tiny ones takes many times the memory that is counted
 _VECTORS = 512  # buffers of one writev, below IOV_MAX
 
 
@@ -213,7 +214,10 @@ class Body:
             raise ValueError("the body has ended")
         size = len(chunk)
         self.size += size
-        self._chunks.append(chunk)
+        if self._chunks and len(self._chunks[-1]) + size <= _PIECE:
+            self._chunks[-1] += chunk
+        else:
+            self._chunks.append(chunk)
         if self.file is None:
             if self.size <= self._bodies.inline_limit and self._bodies.claim(size):
                 self._claimed += size

@@ -2,13 +2,15 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from OpenSSL import SSL
 
 from gatepost.net import connection as module
 from gatepost.net import openssl_private as private
-from gatepost.net.connection import HIGH_WATER
+from gatepost.net.connection import HIGH_WATER, Connection
 from gatepost.net.engine import client_context
 from gatepost.net.stream import Endpoint, Loss, LossKind
 from gatepost.net.tasks import spawn
@@ -31,6 +33,20 @@ def test_bytes_go_both_ways(run, pairs, peer):
         await client.says_goodbye(server)
 
     run(talk())
+
+
+def test_loops_of_several_threads_do_not_read_into_the_same_memory():
+    """Connectors of several organizations are validated at once, each on a loop of its own."""
+
+    async def read(text):
+        buffer = Connection(asyncio.get_running_loop()).get_buffer(-1)
+        buffer[: len(text)] = text
+        filled.wait(60)
+        return bytes(buffer[: len(text)])
+
+    filled, texts = threading.Barrier(2), [b"of one organization", b"of someone else's.."]
+    with ThreadPoolExecutor(2) as threads:
+        assert list(threads.map(lambda text: asyncio.run(read(text)), texts)) == texts
 
 
 def test_endpoints_are_addresses_and_ports(run, sockets, peer):

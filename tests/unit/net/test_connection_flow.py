@@ -7,7 +7,7 @@ import struct
 import pytest
 
 from gatepost.net import connection as module
-from gatepost.net.connection import READ_BYTES
+from gatepost.net.read_buffer import READ_BYTES
 from gatepost.net.stream import Loss, LossKind
 from gatepost.net.tasks import spawn
 

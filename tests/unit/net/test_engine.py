@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import hashlib
+import socket
+import subprocess
 
 import pytest
 from cryptography.hazmat.primitives import hashes, serialization
@@ -408,6 +410,30 @@ def test_data_of_any_size_arrives_whole(shake, server, profile, size):
     echoed = theirs.send(data)
     parts = [ours.feed(echoed[start : start + 1000]) for start in range(0, len(echoed), 1000)]
     assert b"".join(parts) == data
+
+
+@pytest.mark.parametrize("version", ["-tls1_2", "-tls1_3"])
+def test_a_client_that_asks_for_small_records_gets_all_of_an_answer(server, version):
+    """max_fragment_length, RFC 6066 section 4: our own clients never ask for it."""
+    answer = bytes(range(48, 58)) * 4000
+    listener = socket.create_server(("127.0.0.1", 0))
+    command = ("openssl", "s_client", "-quiet", version, "-maxfraglen", "512", "-connect")
+    with (
+        listener,
+        subprocess.Popen(
+            [*command, f"127.0.0.1:{listener.getsockname()[1]}"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        ) as client,
+    ):
+        listener.settimeout(60)
+        stream, _ = listener.accept()
+        engine = server.engine()
+        with stream:
+            while not engine.facts:
+                engine.feed(stream.recv(65536))
+                stream.sendall(engine.take_output())
+            stream.sendall(engine.send(answer) + engine.shutdown())
+            stream.shutdown(socket.SHUT_WR)
+            assert client.communicate()[0] == answer
 
 
 @VERSIONS_NOW

@@ -6,6 +6,7 @@ import errno
 import os
 import threading
 import time
+import tracemalloc
 from itertools import pairwise
 
 import apsw
@@ -422,6 +423,26 @@ def test_the_beginning_of_a_big_body_waits_for_more_unless_much_waits_already(sh
             assert body._running
             if behind is not None:
                 await behind
+            body.abort()
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("begin", [0, LIMIT + 1], ids=["in memory", "on its way to the disk"])
+def test_pieces_of_a_few_octets_take_hardly_more_memory_than_they_are_counted_as(shop, begin):
+    async def main():
+        async with shop.open() as store:
+            body = store.body()
+            body.write(b"x" * begin)
+            pieces = (b"%02d" % (number % 100) for number in range(20_000))
+            tracemalloc.start()
+            for piece in pieces:
+                body.write(piece)
+            taken = tracemalloc.get_traced_memory()[0]
+            tracemalloc.stop()
+            assert not body._running
+            assert taken < 2 * 2 * 20_000
+            assert await chunks_of(body) == b"x" * begin + b"".join(b"%02d" % at for at in range(100)) * 200
             body.abort()
 
     asyncio.run(main())

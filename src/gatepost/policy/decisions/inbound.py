@@ -225,7 +225,9 @@ def decide_filtered(
     """
     findings = _begin(directory, taken.attribution)
     findings.reasons, findings.hooks = list(taken.reasons), taken.hooks
+    findings.authentication = taken.authentication
     findings.recipient_organization = taken.recipient_organization
+    findings.would_refuse, findings.would_refuse_connector = taken.would_refuse, taken.would_refuse_connector
     said = f"the client is {session.peer_ip}" if session.introduction else "the Received fields do not name the client"
     findings.reasons.append(f"{said} ({session.introduction.text})" if session.introduction else said)
     organization = directory.organization_of(recipient.domain)

@@ -238,6 +238,28 @@ async def test_who_does_not_want_results_gets_none(gate):
         assert b"dkim=pass" in await gate.body(gate.entries()[0].delivery.message.id)
 
 
+FILTER_ON = """
+[[organization.authenticated.inbound_connector]]
+name = "filter"
+sender_domains = ["*"]
+require_tls = false
+sender_ip_addresses = ["203.0.113.0/24"]
+restrict_domains_to_ip_addresses = true
+ef_skip_last_ip = true
+"""
+
+
+async def test_mail_through_a_filter_is_authenticated_by_the_client_that_the_filter_names(gate):
+    async with authenticated(gate, more=FILTER_ON) as service:
+        client = await gate.greeted()
+        await client.envelope("eve@elsewhere.example", "x@on.example")
+        received = "Received: from a (a [198.51.100.9]) by filter; Mon, 30 Nov 2026 12:00:00 +0000\r\n"
+        assert (await client.say(received + FORGED)).startswith("250")
+        assert [arrival.ip for arrival, _ in service.authenticator.seen] == ["198.51.100.9"]
+        assert (await gate.body(gate.entries()[0].delivery.message.id)).startswith(b"Authentication-Results: mx.gate")
+        assert gate.traced[-1].detail["authentication"]["by"] == "gateway"
+
+
 HOOK_ON = '[[organization.authenticated.content_hook]]\nname = "r"\ntype = "rspamd"\naddress = "http://127.0.0.1:1"\n'
 
 

@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from gatepost.policy.connectors.facts import Introduction, Teller
+from gatepost.policy.connectors.values import AuthenticationResults
+from gatepost.policy.decisions import refusals
 from gatepost.policy.decisions.forwarding import Returned
 from gatepost.policy.decisions.inbound import decide_filtered, decide_mail, decide_recipient
 from gatepost.protocols.smtp.replies import Reply
@@ -1052,6 +1054,21 @@ def test_behind_a_filter_address_rules_judge_the_client_that_the_header_names(
     if client:
         again = decide_recipient(index, facts, path(sender), recipient)
         assert summary(again) == summary(verdict)
+
+
+def test_what_was_found_at_rcpt_stands_once_the_header_names_the_client(
+    directory: Build, session: Session, path: MakePath
+) -> None:
+    held = FILTERED.replace("require_tls = false", 'require_tls = true\nmode = "rehearse"')
+    index = directory('[organization.o]\nauthentication_results = "gateway"\n' + DOMAIN + held)
+    facts, sender, recipient = session("192.0.2.7"), path("x@any.test"), path("a@o.example")
+    taken = decide_recipient(index, facts, sender, recipient)
+    named = session("203.0.113.9", introduction=Introduction(Teller.RECEIVED, "192.0.2.7"))
+    verdict = decide_filtered(index, named, sender, recipient, taken)
+    assert verdict.accepted
+    assert verdict.authentication is taken.authentication is AuthenticationResults.GATEWAY
+    assert verdict.would_refuse is taken.would_refuse is refusals.STARTTLS_FIRST
+    assert verdict.would_refuse_connector == taken.would_refuse_connector == "filter"
 
 
 def test_nobody_but_the_filter_is_believed(directory: Build, session: Session, path: MakePath) -> None:
