@@ -40,7 +40,7 @@ from gatepost.values import replace
 
 VAULT = Vault(bytes(range(32)))
 HOST = "mx.gate.example"
-HOUR, DAY = 3600.0, 86400.0
+HOUR, DAY, YEAR = 3600.0, 86400.0, 365 * 86400.0
 ACME = {"agree_tos": True, "contact": ["mailto:a@gate.example"]}
 
 
@@ -190,12 +190,19 @@ def test_a_response_to_staple_is_good_and_about_one_of_ours(scene):
     identity = ServerIdentity(chain, pem)
     place = staple_place(subject_of(identity))
 
-    def response(by=authority, status="good"):
-        return msgspec.msgpack.encode(Staple(scene.now, by.response(leaf, status)))
+    def response(by=authority, status="good", fetched=0.0):
+        return msgspec.msgpack.encode(Staple(scene.now + fetched, by.response(leaf, status)))
 
     denied(lambda: scene.worker.keep_apart({place: response()}))
     Inventory(scene.admin, VAULT).add(replace(entry_from(identity, now=scene.now)), identity, author="ann")
-    for bad in (response(stranger), response(status="revoked"), b"", msgspec.msgpack.encode(Staple(scene.now, b"x"))):
+    late = (response(fetched=YEAR), response(fetched=math.inf), response(fetched=math.nan), response(fetched=-DAY))
+    for bad in (
+        *late,
+        response(stranger),
+        response(status="revoked"),
+        b"",
+        msgspec.msgpack.encode(Staple(scene.now, b"x")),
+    ):
         denied(lambda bad=bad: scene.worker.keep_apart({place: bad}))
     scene.worker.keep_apart({place: response()})
     assert scene.worker.content(place)
@@ -216,7 +223,8 @@ def test_files_of_the_settings_are_recorded_and_renewed(scene):
 
 def test_files_that_the_settings_name_no_more_are_withdrawn(scene):
     FileWatch(scene.inventory, scene.pairs).look(scene.now)
-    denied(FileWatch(scene.inventory, []).look, scene.now)
+    FileWatch(scene.inventory, []).look(scene.now)
+    assert [entry.state for entry in scene.inventory.entries()[1].values()] == [State.CURRENT]
     scene.settings = scene.home.settings(certificate=[])
     scene.become("worker 0")
     FileWatch(scene.inventory, []).look(scene.now)
@@ -418,6 +426,22 @@ def test_tokens_come_and_go(scene):
     assert Proofs(scene.settings.acme, scene.worker).are_pending()
     scene.worker.apply({}, author="x", content=dict.fromkeys([*places, PENDING]))
     assert scene.admin.contents("acme/", "") == {}
+
+
+@pytest.mark.parametrize(
+    "proof",
+    [
+        Proof("http-01", HOST, "../x", "value"),
+        Proof("dns-01", HOST, "_acme-challenge.a", "a\0b"),
+        Proof("", "", "\n", ""),
+    ],
+)
+def test_what_could_not_be_tidied_up_is_not_listed(scene, proof):
+    """No certificate would come any more: it is tidied up before each."""
+    denied(lambda: scene.worker.apply({}, author="x", content={PENDING: msgspec.json.encode([proof])}))
+    good = [Proof("http-01", HOST, "a" * 20, "value"), Proof("dns-01", HOST, "_acme-challenge.a", "b")]
+    denied(lambda: scene.worker.apply({}, author="x", content={PENDING: msgspec.json.encode(good * 250)}))
+    scene.worker.apply({}, author="x", content={PENDING: msgspec.json.encode(good)})
 
 
 def test_tokens_are_few(scene):
