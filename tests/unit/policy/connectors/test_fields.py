@@ -138,6 +138,8 @@ def test_a_range_has_its_ends(key: str, written: object, value: float) -> None:
 def test_a_range_says_what_it_takes(key: str, written: object, why: str) -> None:
     with pytest.raises(ValidationError, match=why):
         Timed.model_validate({key: written})
+    (took,) = (each for each in Timed.model_fields[key].metadata if isinstance(each, Range))
+    assert why.endswith(f": {took}")
 
 
 class Written(Record):
