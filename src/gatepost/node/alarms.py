@@ -234,7 +234,8 @@ class AlarmMonitor:
 
     @property
     def _memory(self) -> Memory:
-        return course.decoded(self._resources.content(course.ALARMS_CONTENT))
+        memory = course.decoded(self._resources.content(course.ALARMS_CONTENT))
+        return course.until_now(memory, now=self._clock())
 
     def _updated(self, memory: Memory) -> Memory:
         """The memory with the last look, if it does not know it yet."""

@@ -6,6 +6,7 @@ process asks for must be the very result. So it chooses when a step is made, not
 
 from __future__ import annotations
 
+import math
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -18,7 +19,7 @@ from gatepost.pki.acme.duty import policy_hosts
 from gatepost.pki.acme.schedule import wanted
 from gatepost.pki.certificates import lifecycle as course
 from gatepost.pki.certificates.directories import pairs_in
-from gatepost.pki.certificates.entry import Origin, State, document_of, entry_of
+from gatepost.pki.certificates.entry import TIMES, Origin, State, document_of, entry_of
 from gatepost.pki.certificates.files import CertificateFileError, load_identity
 from gatepost.pki.certificates.inventory import Inventory, chain_place, entry_from, key_place, removed_with
 from gatepost.pki.certificates.vault import VaultError
@@ -86,6 +87,8 @@ class CertificateSteps:
             requested = [entry_of(number, document) for number, document in documents.items() if document is not None]
         except (ValueError, msgspec.MsgspecError) as error:
             raise RequestDenied(str(error)) from error
+        if not all(_has_form(entry) for entry in requested):
+            raise RequestDenied("a certificate has a time that is none, or a reason that is no text")
         if any(abs(entry.since - self._now) > _SKEW for entry in requested if _is_moved(entry, entries)):
             raise RequestDenied("a certificate would change at another time than now")
         if not any(step.is_of(documents, contents) for step in self._steps(entries, requested, contents)):
@@ -142,6 +145,8 @@ class CertificateSteps:
         chain, sealed = contents.get(chain_place(entry)), contents.get(key_place(entry))
         if chain is None or sealed is None or self._vault is None:
             return
+        if entry.id in entries or abs(entry.added - self._now) > _SKEW:  # it would not count as one that came
+            return
         names = set(entry.leaf.dns_names)
         if not self._is_wanted(names) or self._came_lately(names, entries) >= _MOST_A_DAY:
             return
@@ -165,6 +170,13 @@ class CertificateSteps:
             hosts = policy_hosts(self._settings, self._store)
         lists = wanted(self._settings.acme, self._settings.server.hostname, hosts)
         return names in [set(names_of) for names_of in lists]
+
+
+def _has_form(entry: Entry) -> bool:
+    """Whether what a request chooses itself is of its type: JSON has no NaN, and the entry could not be read again."""
+    times = [getattr(entry, name) for name in TIMES]
+    numbers = all(isinstance(at, float | int) and not isinstance(at, bool) and math.isfinite(at) for at in times)
+    return numbers and all(isinstance(text, str) for text in (entry.held, entry.key_file, entry.chain_file))
 
 
 def _is_moved(entry: Entry, entries: Mapping[str, Entry]) -> bool:

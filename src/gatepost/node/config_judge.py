@@ -30,6 +30,7 @@ from gatepost.pki.certificates.inventory import Inventory
 from gatepost.pki.certificates.site_key import site_vault
 from gatepost.pki.certificates.stapling import Staple, holds_until, staple_place, subject_of
 from gatepost.pki.certificates.vault import VaultError
+from gatepost.settings.acme import Challenge
 from gatepost.store.changes import ConfigConflict
 from gatepost.store.config_requests import ConfigReply, ConfigRequest, ReplyKind, RequestDenied
 from gatepost.store.interface import StoreBusy, StoreFailure
@@ -57,6 +58,7 @@ _MOST_TOKENS: Final = 500
 _KEY_OCTETS: Final = 16 << 10
 _DATE_OCTETS: Final = 32
 _CLOCK_OCTETS: Final = 256
+_SKEW: Final = 600.0  # seconds between what is done and its judgement
 _TRIES: Final = 5
 
 _log = logging.getLogger(__name__)
@@ -167,7 +169,8 @@ class _Judge:
 
     def _is_proof(self, place: str, data: bytes) -> bool:
         if place == PENDING:
-            return len(data) <= _STATE_OCTETS and bool(json_decoder(list[Proof])(data))
+            proofs = json_decoder(list[Proof])(data) if len(data) <= _STATE_OCTETS else []
+            return 0 < len(proofs) < _CONTENTS and all(map(_is_tidied_up, proofs))
         kept = self._store.contents(TOKENS, "")
         return len(data) <= _TOKEN_OCTETS and (place in kept or len(kept) < _MOST_TOKENS)
 
@@ -197,4 +200,13 @@ class _Judge:
         except CertificateFileError:
             return False
         staple = msgpack_decoder(Staple)(data)
+        if not abs(staple.fetched - self._now) <= _SKEW:  # the next one is fetched by it; and not NaN
+            return False
         return place == staple_place(subject) and holds_until(subject, staple, self._now) > self._now
+
+
+def _is_tidied_up(proof: Proof) -> bool:
+    """Whether what was published can be taken away: else no certificate would come any more."""
+    if proof.kind == Challenge.HTTP_01:
+        return is_token_place(f"{TOKENS}{proof.place}")
+    return proof.place.isprintable() and proof.value.isprintable()

@@ -7,6 +7,7 @@ starts a process for a moment, the writer: that reads one request after the othe
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import select
@@ -39,10 +40,12 @@ _HEADER: Final = struct.Struct("=III")  # number of the request, its octets, and
 _CHUNK: Final = 32 << 10
 _TEXT: Final = 1000  # characters of a reply
 _SECONDS: Final = 20.0  # that a process waits for its reply
+_LOOP_SECONDS: Final = 2.0  # that an event loop waits for it: all mail of the process waits with it
 _REST_SECONDS: Final = 2.0  # in which the rest of a request comes
 _LIFE_SECONDS: Final = 15  # of a writer: the kernel ends it
 _NEXT_SECONDS: Final = 0.05  # that a writer waits for another request
 _REQUESTS: Final = 50  # of one process before others have their turn
+_TURN_SECONDS: Final = 3.0  # after which no other request of the process is begun
 _BURST: Final = 1000.0  # writers that a process may use up at once,
 _A_SECOND: Final = 5.0  # and those that it gets back
 
@@ -91,8 +94,9 @@ class ConfigLine:
 
     def serve(self, answer: Callable[[ConfigRequest], ConfigReply]) -> None:
         """Answer what comes, until nothing more does, or something is denied: our own code asks for no such thing."""
+        until = time.monotonic() + _TURN_SECONDS
         for _ in range(_REQUESTS):
-            if not _waits(self._own, _NEXT_SECONDS):
+            if time.monotonic() > until or not _waits(self._own, _NEXT_SECONDS):
                 return
             received = self._received()
             if received is None:
@@ -129,18 +133,27 @@ class ConfigLine:
         WRITE_ACCESS.ask = self.ask
 
     def ask(self, request: ConfigRequest) -> ConfigReply | None:
-        """The answer to a request, None if there is none in time. Waits; for threads."""
+        """The answer to a request, None if there is none in time. Waits; for threads, and briefly for an event loop."""
         content = _encode(request)
         if len(content) > LARGEST:
             return ConfigReply(ReplyKind.DENIED, text=f"{len(content)} octets are too many for one change")
-        with self._lock, suppress(OSError):
-            self._asked = (self._asked + 1) % (1 << 32)
-            until = time.monotonic() + _SECONDS
-            for start in range(0, len(content), _CHUNK):
-                self._child.settimeout(max(0.001, until - time.monotonic()))
-                self._child.send(_HEADER.pack(self._asked, len(content), start) + content[start : start + _CHUNK])
-            return self._answered(until)
-        return None
+        until = time.monotonic() + _patience()
+        if not self._lock.acquire(timeout=until - time.monotonic()):  # another thread waits for its reply
+            return None
+        try:
+            return self._exchanged(content, until)
+        except OSError:
+            return None
+        finally:
+            self._lock.release()
+
+    def _exchanged(self, content: bytes, until: float) -> ConfigReply | None:
+        """Send a request and wait for its reply. Raises OSError."""
+        self._asked = (self._asked + 1) % (1 << 32)
+        for start in range(0, len(content), _CHUNK):
+            self._child.settimeout(max(0.001, until - time.monotonic()))
+            self._child.send(_HEADER.pack(self._asked, len(content), start) + content[start : start + _CHUNK])
+        return self._answered(until)
 
     def _answered(self, until: float) -> ConfigReply | None:
         """Skip answers that came too late for earlier requests. Raises OSError."""
@@ -230,6 +243,15 @@ def _answered(content: bytes, answer: Callable[[ConfigRequest], ConfigReply]) ->
         return ConfigReply(ReplyKind.DENIED, text=f"a request that cannot be read: {error}"[:_TEXT])
     reply = answer(request)
     return ConfigReply(reply.kind, reply.version, reply.text[:_TEXT])
+
+
+def _patience() -> float:
+    """Seconds that whoever asks may wait."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return _SECONDS
+    return _LOOP_SECONDS
 
 
 def _waits(own: socket.socket, seconds: float) -> bool:

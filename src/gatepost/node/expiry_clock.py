@@ -36,6 +36,8 @@ BRAKE_SECONDS: Final = 86_400.0
 _JUMP: Final = 600.0  # seconds ahead of what passed, below which it is no jump; time is slewed without any
 _OFF: Final = 86_400.0  # seconds for which a gateway may have been off without anything being said
 
+_BOOT: Final = 3600.0  # seconds after the machine started within which its clock is put right
+
 _log = logging.getLogger(__name__)
 
 
@@ -53,7 +55,10 @@ def _boot_clock() -> float:
 
 
 class ExpiryClock:
-    """kept: what `note` stored last, None if nothing. clock: seconds since 1970. passed: seconds that never jump."""
+    """Made of what `note` stored last, None if nothing.
+
+    clock: seconds since 1970. passed: seconds since the machine started, which never jump.
+    """
 
     def __init__(
         self,
@@ -68,6 +73,7 @@ class ExpiryClock:
         self._noting: asyncio.Task[None] | None = None
         now = clock()
         seen = _read(kept)
+        self._known = seen.time - seen.ahead  # a time that has been
         ahead = seen.ahead if now < seen.until else now - seen.time if seen.time and now > seen.time + _OFF else 0.0
         if now < seen.time - _JUMP:  # what was seen was the wrong time
             ahead = 0.0
@@ -81,9 +87,9 @@ class ExpiryClock:
         """Seconds that the clock is ahead of what passed, while nothing expires by it; else 0."""
         ahead = self._clock() - self._passed() - self._right
         if self._until is None:
-            if ahead > _JUMP:
+            if ahead > _JUMP and not self._is_put_right():
                 self._brake(ahead, BRAKE_SECONDS)
-            elif ahead < -_JUMP:
+            elif abs(ahead) > _JUMP:
                 self._right += ahead
         elif ahead <= _JUMP:
             self._until = None
@@ -92,6 +98,10 @@ class ExpiryClock:
             self._until, self._right = None, self._right + ahead
             _log.warning("the clock was not put back for a day: what is old expires by it")
         return 0.0 if self._until is None else ahead
+
+    def _is_put_right(self) -> bool:
+        """Whether this is what follows a start of the machine: without a battery its clock begins too early."""
+        return self._passed() < _BOOT and self._clock() <= self._known + _OFF
 
     def is_trusted(self) -> bool:
         """Whether what is old by the wall clock may expire."""
@@ -110,6 +120,8 @@ class ExpiryClock:
     def _store(self, resources: ConfigStore) -> None:
         ahead, now = self.ahead, self._clock()
         until = self._until
+        if until is None and self._passed() < _BOOT:
+            now = max(now, self._known)  # for who starts before the clock is right
         seen = _Seen(now) if until is None else _Seen(now, now + until - self._passed(), ahead)
         try:
             resources.keep_apart({CLOCK_CONTENT: msgspec.json.encode(seen)})

@@ -6,6 +6,7 @@ over may ask for others.
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 
 
 _SKEW: Final = 600.0  # seconds
+_NAME: Final = 255  # characters of a node's name
+_DIGITS: Final = 64  # of a SHA-256 thumbprint
 _LEAST_PAUSE: Final = 0.5  # seconds, of the shortest lifetime that settings allow
 
 
@@ -39,6 +42,11 @@ def is_of_site(kinds: Collection[str], contents: Contents) -> bool:
     if not kinds:
         return bool(contents) and all(place.startswith(f"{AUTHORITY}/") for place in contents)
     return set(kinds) <= set(KINDS)
+
+
+def _are_times(*times: float) -> bool:
+    """JSON has no NaN and no infinity: the record could not be read again."""
+    return all(map(math.isfinite, times))
 
 
 class SiteSteps:
@@ -85,11 +93,15 @@ class SiteSteps:
         if document is None:
             return False
         after, before = converted(document, Node), state.nodes.get(name)
-        if after.name != name or abs(after.renewed - self._now) > _SKEW or len(after.thumbprints) not in {1, 2}:
+        if after.name != name or len(name) > _NAME or not _are_times(after.joined, after.renewed, after.not_after):
+            return False
+        if abs(after.renewed - self._now) > _SKEW or len(after.thumbprints) not in {1, 2}:
             return False
         if before is not None and after.renewed - before.renewed < self._pause:
             return False
         last = before.thumbprints[:1] if before is not None else ()
+        if any(len(thumbprint) > _DIGITS for thumbprint in after.thumbprints):
+            return False
         joined = before is None or after.joined == before.joined
         known = {authority.id for authority in state.authorities}
         return after.thumbprints[1:] == last and joined and after.authority in known
@@ -116,6 +128,8 @@ class SiteSteps:
             return False
         after = converted(document, Membership)
         if (after.site, after.node, after.address) != (member.site, member.node, member.address):
+            return False
+        if len(after.sha256) > _DIGITS or not _are_times(after.issued, after.not_after):
             return False
         places = membership_places(name)
         key, certificate, roots = (contents.get(place) or b"" for place in places)

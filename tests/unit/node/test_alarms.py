@@ -635,3 +635,16 @@ def test_after_a_change_nodes_get_a_moment_and_are_judged_then(play):
         assert played.certificates._judged == judged + 50, "and then every five minutes"
 
     play(scene)
+
+
+def test_mail_goes_though_the_clock_was_a_month_ahead(play):
+    async def scene(it):
+        it.now += 30 * DAY
+        await it.tick()
+        before = len(it.mails())
+        it.now -= 30 * DAY
+        await it.tick()
+        await it.tick(DAY + 1)
+        assert (before, len(it.mails())) == (1, 2)
+
+    play(scene, says=BROKEN)

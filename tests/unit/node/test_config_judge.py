@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import time
 from pathlib import Path
@@ -25,7 +26,7 @@ from gatepost.pki.acme.challenges import PENDING, Proof, Proofs
 from gatepost.pki.acme.issuer import Issuer
 from gatepost.pki.certificates import lifecycle
 from gatepost.pki.certificates.entry import Origin, State, document_of
-from gatepost.pki.certificates.inventory import Inventory, entry_from
+from gatepost.pki.certificates.inventory import Inventory, chain_place, entry_from, key_place
 from gatepost.pki.certificates.stapling import Staple, staple_place, subject_of
 from gatepost.pki.certificates.vault import Vault
 from gatepost.pki.certificates.watch import FileWatch
@@ -39,7 +40,7 @@ from gatepost.values import replace
 
 VAULT = Vault(bytes(range(32)))
 HOST = "mx.gate.example"
-HOUR, DAY = 3600.0, 86400.0
+HOUR, DAY, YEAR = 3600.0, 86400.0, 365 * 86400.0
 ACME = {"agree_tos": True, "contact": ["mailto:a@gate.example"]}
 
 
@@ -189,12 +190,19 @@ def test_a_response_to_staple_is_good_and_about_one_of_ours(scene):
     identity = ServerIdentity(chain, pem)
     place = staple_place(subject_of(identity))
 
-    def response(by=authority, status="good"):
-        return msgspec.msgpack.encode(Staple(scene.now, by.response(leaf, status)))
+    def response(by=authority, status="good", fetched=0.0):
+        return msgspec.msgpack.encode(Staple(scene.now + fetched, by.response(leaf, status)))
 
     denied(lambda: scene.worker.keep_apart({place: response()}))
     Inventory(scene.admin, VAULT).add(replace(entry_from(identity, now=scene.now)), identity, author="ann")
-    for bad in (response(stranger), response(status="revoked"), b"", msgspec.msgpack.encode(Staple(scene.now, b"x"))):
+    late = (response(fetched=YEAR), response(fetched=math.inf), response(fetched=math.nan), response(fetched=-DAY))
+    for bad in (
+        *late,
+        response(stranger),
+        response(status="revoked"),
+        b"",
+        msgspec.msgpack.encode(Staple(scene.now, b"x")),
+    ):
         denied(lambda bad=bad: scene.worker.keep_apart({place: bad}))
     scene.worker.keep_apart({place: response()})
     assert scene.worker.content(place)
@@ -215,7 +223,8 @@ def test_files_of_the_settings_are_recorded_and_renewed(scene):
 
 def test_files_that_the_settings_name_no_more_are_withdrawn(scene):
     FileWatch(scene.inventory, scene.pairs).look(scene.now)
-    denied(FileWatch(scene.inventory, []).look, scene.now)
+    FileWatch(scene.inventory, []).look(scene.now)
+    assert [entry.state for entry in scene.inventory.entries()[1].values()] == [State.CURRENT]
     scene.settings = scene.home.settings(certificate=[])
     scene.become("worker 0")
     FileWatch(scene.inventory, []).look(scene.now)
@@ -354,6 +363,45 @@ def test_those_that_come_for_the_same_names_are_bounded(scene):
     assert len(scene.inventory.entries()[1]) == 50
 
 
+def test_they_are_counted_by_the_time_at_which_they_came(scene):
+    """An older one would not count."""
+    identity = ServerIdentity(*scene.home.authority.issue([HOST]))
+    for added in (1.0, math.nan, True, "now", None):
+        document = document_of(
+            lifecycle.switch(replace(entry_from(identity, now=scene.now), origin=Origin.ACME), {}, now=scene.now)[0]
+        )
+        entry = entry_from(identity, now=scene.now)
+        content = {chain_place(entry): identity.chain_pem}
+        content[key_place(entry)] = VAULT.seal(identity.key_pem, key_place(entry))
+        document["added"] = added
+        denied(lambda table={entry.id: document}, data=content: scene.worker.apply(
+            {"certificate": table}, author="x", content=data
+        ))  # fmt: skip
+    document["added"] = scene.now
+    scene.worker.apply({"certificate": {entry.id: document}}, author="x", content=content)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, None, "now", [1.0]])
+def test_times_are_numbers(scene, value):
+    """What is stored otherwise could not be read any more, by any process."""
+    current, waits = scene.added(state=State.CURRENT), scene.added(switch_at=scene.now - 1)
+    entries = scene.inventory.entries()[1]
+    documents = {entry.id: document_of(entry) for entry in lifecycle.switch(waits, entries, now=scene.now)}
+    for name, document in documents.items():
+        changed = document | {"since": value, "current_from": value if name == waits.id else 0.0}
+        denied(lambda table=documents | {name: changed}: scene.worker.apply({"certificate": table}, author="x"))
+    documents = {name: document | {"since": value} for name, document in documents.items()}
+    documents[waits.id]["current_from"] = documents[current.id]["current_until"] = value
+    denied(lambda: scene.worker.apply({"certificate": documents}, author="x"))
+
+
+@pytest.mark.parametrize("value", [["x" * 10_000] * 100, {"a": 1}, 1, None])
+def test_a_reason_is_a_text(scene, value):
+    waits = scene.added(switch_at=scene.now - 1)
+    document = document_of(lifecycle.hold(waits, "why")) | {"held": value}
+    denied(lambda: scene.worker.apply({"certificate": {waits.id: document}}, author="x"))
+
+
 def test_a_step_is_of_few_certificates(scene):
     denied(
         lambda: scene.worker.apply({"certificate": dict.fromkeys(map(str, range(1001)))}, author="x"), match="too many"
@@ -378,6 +426,22 @@ def test_tokens_come_and_go(scene):
     assert Proofs(scene.settings.acme, scene.worker).are_pending()
     scene.worker.apply({}, author="x", content=dict.fromkeys([*places, PENDING]))
     assert scene.admin.contents("acme/", "") == {}
+
+
+@pytest.mark.parametrize(
+    "proof",
+    [
+        Proof("http-01", HOST, "../x", "value"),
+        Proof("dns-01", HOST, "_acme-challenge.a", "a\0b"),
+        Proof("", "", "\n", ""),
+    ],
+)
+def test_what_could_not_be_tidied_up_is_not_listed(scene, proof):
+    """No certificate would come any more: it is tidied up before each."""
+    denied(lambda: scene.worker.apply({}, author="x", content={PENDING: msgspec.json.encode([proof])}))
+    good = [Proof("http-01", HOST, "a" * 20, "value"), Proof("dns-01", HOST, "_acme-challenge.a", "b")]
+    denied(lambda: scene.worker.apply({}, author="x", content={PENDING: msgspec.json.encode(good * 250)}))
+    scene.worker.apply({}, author="x", content={PENDING: msgspec.json.encode(good)})
 
 
 def test_tokens_are_few(scene):
@@ -453,6 +517,25 @@ def test_a_node_without_a_token_is_not_entered(scene, site):
     denied(lambda: scene.worker.apply({TOKEN: {other.id: None}}, author="x"))
     denied(lambda: scene.worker.apply({NODE: {HOST: None}}, author="x"))
     denied(lambda: scene.worker.apply({MEMBERSHIP: {MEMBERSHIP: None}}, author="x"))
+
+
+@pytest.mark.parametrize("field", ["renewed", "joined", "not_after"])
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_times_of_a_node_are_numbers(scene, site, field, value):
+    """The store would keep null, and no record of the site could be read any more."""
+    scene.become(SITE_HOST)
+    _, text = site.new_token("", valid=HOUR, author="ann", now=scene.now)
+    (token,) = site.state().tokens
+    node = msgspec.to_builtins(
+        replace(site.state().nodes[HOST], name="mx9.gate.example", thumbprints=("a",), renewed=scene.now)
+    )
+    denied(
+        lambda: scene.worker.apply(
+            {NODE: {"mx9.gate.example": node | {field: value}}, TOKEN: {token: None}}, author="x"
+        )
+    )
+    assert text
+    assert set(site.state().nodes) == {HOST}
 
 
 def test_a_membership_stays_in_its_site(scene, site):

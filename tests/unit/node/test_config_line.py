@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import signal
@@ -136,6 +137,42 @@ def test_nobody_answers_a_supervisor_that_is_gone_or_busy(line, monkeypatch):
     assert line.ask(ConfigRequest()) is None
     line.close()
     assert line.ask(ConfigRequest()) is None
+
+
+def test_an_event_loop_waits_briefly_also_for_a_thread_that_waits(line, monkeypatch):
+    """All mail of the process waits with it."""
+    monkeypatch.setattr(module, "_SECONDS", 60.0)
+    monkeypatch.setattr(module, "_LOOP_SECONDS", 0.05)
+
+    async def on_loop():
+        begun = time.monotonic()
+        assert line.ask(ConfigRequest()) is None
+        return time.monotonic() - begun
+
+    assert asyncio.run(on_loop()) < 30.0
+    thread = threading.Thread(target=line.ask, args=[ConfigRequest()])
+    thread.start()
+    until(line._lock.locked)
+    assert asyncio.run(on_loop()) < 30.0
+    line.close()  # it hears that nobody answers
+    thread.join()
+
+
+def test_a_process_that_asks_on_and_on_leaves_others_their_turn(line, monkeypatch):
+    monkeypatch.setattr(module, "_TURN_SECONDS", 0.05)
+    packet = module._encode(ConfigRequest())
+    for number in range(10):
+        line._child.send(module._HEADER.pack(number, len(packet), 0) + packet)
+    answers = []
+
+    def slow(request):
+        answers.append(request)
+        time.sleep(0.1)
+        return echo(request)
+
+    line.serve(slow)
+    assert len(answers) == 1
+    assert line.is_due()
 
 
 def test_an_answer_that_comes_too_late_is_not_taken_for_the_next(line, monkeypatch):

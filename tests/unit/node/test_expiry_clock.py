@@ -130,3 +130,47 @@ def test_a_store_that_is_away_is_no_trouble(machine: Machine, caplog: pytest.Log
     machine.note()
     assert "what is seen of the clock is not stored: away" in caplog.text
     assert ExpiryClock().is_trusted(), "by the clocks of this machine"
+
+
+@pytest.mark.parametrize("off", [120.0, HOUR, 23 * HOUR])
+@pytest.mark.parametrize("at_start", [0.0, NOW])
+def test_a_clock_without_battery_is_right_once_somebody_was_asked(
+    machine: Machine, caplog: pytest.LogCaptureFixture, off: float, at_start: float
+) -> None:
+    """Each boot begins in 1970, or at the time of the last shutdown: that would be a day without expiry each time."""
+    machine.note()
+    right = machine.wall + off + 60
+    assert machine.restart(ahead=at_start - machine.wall)
+    machine.wait(60)
+    assert machine.put(right - machine.wall)
+    assert not caplog.records
+    assert not machine.put(25 * HOUR)
+
+
+def test_who_starts_before_the_clock_is_right_knows_as_much(machine: Machine) -> None:
+    machine.note()
+    machine.restart(ahead=-NOW)
+    machine.note()  # at the start
+    machine.start()
+    assert machine.put(NOW)
+
+
+def test_it_is_no_excuse_later_or_for_more(machine: Machine) -> None:
+    machine.note()
+    machine.restart(ahead=-NOW)
+    assert not machine.put(NOW + 2 * DAY), "longer than a gateway may have been off without anything being said"
+    machine.restart(ahead=-NOW - 2 * DAY)
+    machine.wait(2 * HOUR)
+    assert not machine.put(NOW), "the machine started long ago"
+
+
+def test_a_time_that_was_noted_as_wrong_proves_nothing(machine: Machine) -> None:
+    assert not machine.put(YEAR)
+    machine.note()
+    assert machine.restart(ahead=-YEAR)
+    assert not machine.put(YEAR)
+
+
+def test_a_time_that_was_noted_before_proves_nothing_without_a_boot(machine: Machine) -> None:
+    machine.note()
+    assert not machine.put(HOUR)

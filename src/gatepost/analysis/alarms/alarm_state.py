@@ -106,6 +106,17 @@ def decoded(content: bytes | None) -> Memory:
         return Memory()
 
 
+def until_now(memory: Memory, *, now: float) -> Memory:
+    """The memory without times to come, for which nothing would be told: the clock was put back, or they are forged."""
+    statuses = [replace(known, told=min(known.told, now), mailed=min(known.mailed, now)) for known in memory.standing]
+    posts = [
+        replace(post, at=min(post.at, now), due=min(post.due, now + _TRIES[-1]), tries=max(post.tries, 0))
+        for post in memory.posts
+    ]
+    lately = {key: min(at, now) for key, at in memory.lately.items()}
+    return replace(memory, standing=tuple(statuses), posts=tuple(posts), lately=lately, mail=min(memory.mail, now))
+
+
 def advance(
     memory: Memory, alarms: Iterable[Alarm], undecided: Callable[[Alarm], bool], *, now: float
 ) -> tuple[Memory, tuple[News, ...]]:

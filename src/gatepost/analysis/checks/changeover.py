@@ -244,12 +244,13 @@ class GateChecker:
             for host_tlsa in seen
         }
         if entry.state is State.NEXT and after != before:
-            self._remember(entry, {**before, **after})
+            await asyncio.to_thread(self._remember, entry, {**before, **after})
         return list(gates_tlsa.tlsa_findings(entry, seen, after, now=context.now))
 
     def _remember(self, entry: Entry, sightings: Mapping[str, TlsaObservation]) -> None:
         try:
-            self._inventory.remember(entry, msgspec.json.encode(sightings))
+            with self._inventory.apart() as inventory:
+                inventory.remember(entry, msgspec.json.encode(sightings))
         except StoreFailure:  # then it is seen for the first time once more
             return
 

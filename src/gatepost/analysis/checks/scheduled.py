@@ -6,6 +6,7 @@ switched: the log says so, and `certificate changeover status` why.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from typing import TYPE_CHECKING, Final
@@ -24,7 +25,6 @@ from gatepost.store.interface import StoreFailure
 from gatepost.times import second_text
 
 if TYPE_CHECKING:
-    import asyncio
     from collections.abc import Callable, Mapping, Sequence
 
     from gatepost.analysis.checks.changeover import GateChecker
@@ -119,29 +119,33 @@ class ScheduledSwitches:
                 _log.error("certificate %s is not switched to yet: %s", entry.id, failure)
             except Exception:  # noqa: BLE001 - or it would come again every second, whatever it was
                 _log.exception("certificate %s is not switched to", entry.id)
-                self._hold(entry, "an internal error, see the log")
+                await self._hold(entry, "an internal error, see the log")
 
     async def _switch_one(self, entry: Entry) -> None:
         report = await self._gatekeeper.look(entry, self._context())
         if report.unusable or (report.light is not Light.GREEN and not entry.forced):
-            self._hold(entry, report.unusable or report.reasons)
+            await self._hold(entry, report.unusable or report.reasons)
             return
         note = f"changeover: at the time that was planned{_forced(entry.forced, report.reasons)}"
         try:
-            if self._apply(entry, self._switched, note):
+            if await self._apply(entry, self._switched, note):
                 _log.info("certificate %s is current", entry.id)
         except Refused as refused:
-            self._hold(entry, str(refused))
+            await self._hold(entry, str(refused))
 
     def _switched(self, entry: Entry, entries: Mapping[str, Entry]) -> tuple[Entry, ...]:
         return course.switch(entry, entries, now=self._clock(), losing=bool(entry.forced))
 
-    def _hold(self, entry: Entry, why: str) -> None:
+    async def _hold(self, entry: Entry, why: str) -> None:
         planned = second_text(entry.switch_at)
         _log.error("certificate %s was to become current at %s and did not: %s", entry.id, planned, why)
-        self._apply(entry, lambda current, _: (course.hold(current, why),), f"changeover: not switched: {why}"[:1000])
+        await self._apply(
+            entry, lambda current, _: (course.hold(current, why),), f"changeover: not switched: {why}"[:1000]
+        )
 
-    def _apply(self, entry: Entry, step: Callable[[Entry, Mapping[str, Entry]], tuple[Entry, ...]], note: str) -> bool:
+    async def _apply(
+        self, entry: Entry, step: Callable[[Entry, Mapping[str, Entry]], tuple[Entry, ...]], note: str
+    ) -> bool:
         """Whether it is done: not if the plan was changed meanwhile."""
 
         def wanted(entries: Mapping[str, Entry]) -> tuple[Entry, ...]:
@@ -150,7 +154,11 @@ class ScheduledSwitches:
                 return ()  # somebody cancelled it, or chose another time, while gates were looked at
             return step(current, entries)
 
-        return bool(apply_step(self._inventory, wanted, self._inventory.entries, author=_AUTHOR, note=note))
+        def apart() -> bool:
+            with self._inventory.apart() as inventory:
+                return bool(apply_step(inventory, wanted, inventory.entries, author=_AUTHOR, note=note))
+
+        return await asyncio.to_thread(apart)
 
     def _context(self) -> CheckContext:
         _, entries = self._inventory.entries()

@@ -210,6 +210,8 @@ class Leases:
         until = time.monotonic() + _GATHERED
         try:
             while hop.hungry and self._may_lease(hop) and not hop.gate.closed(self._clock()):
+                if self.pace.pressure:  # the turn may take long, and what was gathered is leased
+                    self._offer_all(gathered)
                 await self.pace.turn()
                 if not self._may_lease(hop):
                     break
@@ -242,7 +244,11 @@ class Leases:
             del hop.hungry[destination]
         if len(some) == 1:
             return await self._lease(hop, *some[0], gathered)
-        return sum(await asyncio.gather(*[self._lease(hop, *lease, gathered) for lease in some]))
+        leases = [self._lease(hop, *lease, gathered) for lease in some]
+        counts = await asyncio.gather(*leases, return_exceptions=True)  # what one gathers after another failed counts
+        if failures := [count for count in counts if isinstance(count, BaseException)]:
+            raise failures[0]
+        return sum(count for count in counts if isinstance(count, int))
 
     async def _lease(self, hop: HopQueue, destination: str, terms: str, gathered: dict[str, list[Delivery]]) -> int:
         """Gather due deliveries of a destination; returns how many."""

@@ -104,7 +104,7 @@ def step(
     names: tuple[str, ...], entry: Entry | None, progress: Progress, renew_before: float, now: float
 ) -> Due | None:
     """The step that is due for one list of names, None if there is none."""
-    if now < progress.not_before:
+    if now < progress.not_before <= now + max(_LONGEST, _MOST_RETRY):  # later ones are of a clock that was ahead
         return None
     if entry is None:
         return Due(names, Step.ISSUE, "there is none yet")

@@ -7,12 +7,15 @@ commands show them. The states are those of the published table (exchange.md sec
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
 from gatepost.protocols.tls.facts import CertificateFacts
 from gatepost.protocols.tls.token_uri import is_token_uri
+
+TIMES: Final = ("added", "since", "current_from", "current_until", "switch_at")
+"""The fields of an entry that are times."""
 
 _ID_DIGITS = 16
 
@@ -96,7 +99,6 @@ def entry_id(leaf: CertificateFacts) -> str:
 # A URI names a node of a site, whose certificate is never in the inventory.
 _LEAF = tuple(name for name in CertificateFacts.__struct_fields__ if name != "uris")
 _PLAIN = ("organization", "label", "key_file", "chain_file", "must_staple", "forced", "held")
-_TIMES = ("added", "since", "current_from", "current_until", "switch_at")
 
 
 def document_of(entry: Entry) -> dict[str, Any]:
@@ -104,7 +106,7 @@ def document_of(entry: Entry) -> dict[str, Any]:
     leaf = {name: getattr(entry.leaf, name) for name in _LEAF}
     document = {"leaf": {name: list(value) if isinstance(value, tuple) else value for name, value in leaf.items()}}
     course = {"purpose": str(entry.purpose), "state": str(entry.state), "origin": str(entry.origin)}
-    rest = {name: getattr(entry, name) for name in (*_PLAIN, *_TIMES)}
+    rest = {name: getattr(entry, name) for name in (*_PLAIN, *TIMES)}
     return document | course | rest | {"replaces": list(entry.replaces), "told": list(entry.told)}
 
 
@@ -113,7 +115,7 @@ def entry_of(number: str, document: dict[str, Any]) -> Entry:
     try:
         leaf: dict[str, Any] = {name: document["leaf"][name] for name in _LEAF}
         leaf |= {name: tuple(value) for name, value in leaf.items() if isinstance(value, list)}
-        rest = {name: document[name] for name in (*_PLAIN, *_TIMES) if name in document}
+        rest = {name: document[name] for name in (*_PLAIN, *TIMES) if name in document}
         return Entry(
             id=number,
             leaf=CertificateFacts(**leaf),

@@ -6,6 +6,7 @@ Used by `node.assembly`, `checks` and the commands. Chains are public content; k
 
 from __future__ import annotations
 
+from contextlib import closing, contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,7 +24,7 @@ from gatepost.pki.certificates.vault import VaultError
 from gatepost.values import replace
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from gatepost.pki.certificates.vault import Vault
     from gatepost.store.changes import Change, ConfigStore
@@ -60,6 +61,12 @@ class Inventory:
     def seals(self) -> bool:
         """Whether keys can be stored: a master key is set."""
         return self._vault is not None
+
+    @contextmanager
+    def apart(self) -> Iterator[Inventory]:
+        """The same over a connection of its own, for a thread: a change waits, and an event loop must not."""
+        with closing(self._store.another()) as store:
+            yield Inventory(store, self._vault)
 
     def entries(self) -> tuple[int, dict[str, Entry]]:
         """The version in force and every certificate by its id, newest first. ValueError for an unreadable one."""

@@ -108,7 +108,9 @@ class Stapler:
         if not subject.urls or subject.issuer is None or now < self._not_before.get(subject.thumbprint, 0.0):
             return False
         staple = self._kept(subject)
-        return staple is None or now >= (staple.fetched + holds_until(subject, staple, now)) / 2
+        if staple is None or staple.fetched > now:  # or it was fetched by a clock that was ahead
+            return True
+        return now >= (staple.fetched + holds_until(subject, staple, now)) / 2
 
     async def _renew(self, subject: Subject, identity: ServerIdentity, now: float) -> bool:
         self._not_before[subject.thumbprint] = now + _AGAIN

@@ -64,7 +64,7 @@ class FileWatch:
         self._seen: dict[Pair, _Seen] = {}
         self._unlisted: set[Path] = set()
         self._accept = False
-        self._begun = False
+        self._begin_at = -inf  # inf: it has begun
 
     def accept(self) -> None:
         """Take what was refused for the names that it lost: an administrator sent SIGHUP, and so wants the files."""
@@ -74,9 +74,8 @@ class FileWatch:
     def look(self, now: float) -> None:
         """Record what others changed. now: seconds since 1970. Never raises for what is in files."""
         _, entries = self._inventory.entries()
-        if not self._begun:
-            self._withdraw(entries, now)
-            self._begun = True
+        if now >= self._begin_at:
+            self._begin(entries, now)
         pairs = self._pairs(entries)
         for pair, origin in pairs.items():
             seen = self._seen.setdefault(pair, _Seen())
@@ -102,6 +101,15 @@ class FileWatch:
                 if path not in self._unlisted:
                     _log.error("certificates in %s cannot be watched: %s", path, error.strerror)
                 self._unlisted.add(path)
+
+    def _begin(self, entries: Mapping[str, Entry], now: float) -> None:
+        try:
+            self._withdraw(entries, now)
+        except (ConfigConflict, StoreFailure) as failure:
+            _log.warning("certificates that the settings do not name any more are not withdrawn yet: %s", failure)
+            self._begin_at = now + _AGAIN
+        else:
+            self._begin_at = inf
 
     def _withdraw(self, entries: Mapping[str, Entry], now: float) -> None:
         """Deprecate certificates of files that the settings no longer name."""

@@ -22,6 +22,7 @@ from gatepost.analysis.alarms.alarm_state import (
     next_post,
     posted,
     to_be_posted,
+    until_now,
 )
 from gatepost.values import replace
 
@@ -251,3 +252,20 @@ def test_posts_have_an_end():
         memory = to_be_posted(memory, NEWS, now=NOW + number)
     assert len(memory.posts) == 50
     assert memory.posts[-1].at == NOW + 79
+
+
+def test_times_to_come_silence_nothing() -> None:
+    """A clock that was a year ahead, or somebody who wrote them."""
+    later = NOW + 365 * DAY
+    memory, _ = advance(Memory(), [CRITICAL], never, now=later)
+    memory = mailed(to_be_posted(memory, (News(AlarmEvent.RAISED, CRITICAL),), now=later), now=later)
+    memory = replace(memory, lately={"another": later}, posts=(replace(memory.posts[0], tries=-100),))
+    memory = until_now(memory, now=NOW)
+    memory, news = advance(memory, [CRITICAL], never, now=NOW + DAY)
+    assert [item.event for item in news] == [AlarmEvent.REPEATED]
+    assert mail_is_due(memory, now=NOW + DAY)
+    assert memory.lately == {}
+    (post,) = memory.posts
+    assert due_post(memory, now=NOW + DAY) == post
+    assert failed_post(memory, post, now=NOW + 10).posts[0].due == NOW + 20
+    assert until_now(memory, now=NOW + DAY) == memory

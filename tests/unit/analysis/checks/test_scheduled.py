@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 
 import pytest
 
@@ -210,3 +211,20 @@ def test_what_is_stored_by_another_version(scene, caplog):
     scene.tick()
     assert "gates are looked at without them" in caplog.text
     assert scene.states == AFTER
+
+
+@pytest.mark.parametrize("findings", [(), (RED,)])
+def test_an_event_loop_waits_for_no_change(scene, monkeypatch, findings):
+    """A disk, a server or another process may take its time."""
+    scene.plan(NOW - 1)
+    scene.gates.findings = findings
+    apply, threads = ConfigStore.apply, []
+
+    def noted(*words, **how):
+        threads.append(threading.current_thread())
+        return apply(*words, **how)
+
+    monkeypatch.setattr(ConfigStore, "apply", noted)
+    scene.tick()
+    assert threads
+    assert threading.main_thread() not in threads

@@ -576,6 +576,59 @@ def test_destinations_without_a_known_next_hop_are_leased_together(make):
     play(work)
 
 
+def test_leases_at_once_lose_nothing_when_one_of_them_fails(make):
+    """The others end later, and what they got is nobody else's."""
+    names = [f"contoso/{number}.example" for number in range(4)]
+
+    async def work(it):
+        it.unknown.update(names)
+        it.store.due = {name: due(make, 1, name, number) for number, name in enumerate(names)}
+        lease = it.store.lease
+
+        async def failing(destination, limit, now):
+            if destination == names[0]:
+                raise StoreBusy("away")
+            await asyncio.sleep(0.01)
+            return await lease(destination, limit, now)
+
+        it.store.lease = failing
+        for name in names:
+            it.leases.note(name, 999.0)
+        it.leases.look()
+        with pytest.raises(StoreBusy):
+            await it.settle()
+        await asyncio.sleep(0.05)
+        assert sorted(it.offered) == [1, 2, 3]
+
+    play(work)
+
+
+def test_what_was_gathered_does_not_wait_for_a_turn_that_takes_long(make):
+    async def work(it):
+        it.store.due = {A: due(make, 1), B: due(make, 1, B, first=10)}
+        for destination in (A, B):
+            it.leases.note(destination, 999.0)
+        it.leases.pace.arrived()
+        it.leases.look()
+        lease, waits = it.store.lease, asyncio.Event()
+
+        async def late(*arguments):
+            it.leases.pace.late = 1.0
+            return await lease(*arguments)
+
+        async def turn():
+            if it.store.leases:
+                waits.set()
+                await asyncio.Event().wait()
+
+        it.store.lease, it.leases.pace.turn = late, turn
+        await waits.wait()
+        assert it.offered == [1]
+        it.tasks.pop().cancel()
+
+    play(work)
+
+
 def test_a_destination_that_waits_for_its_turn_is_not_taken_up_again(make):
     async def work(it):
         it.unknown.update({A, B})

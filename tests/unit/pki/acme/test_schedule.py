@@ -247,3 +247,12 @@ def test_what_is_remembered_can_be_read_again():
     kept = msgspec.json.encode(attempt(Progress(), NOW))
     assert from_json(kept, Progress) == attempt(Progress(), NOW)
     assert from_json(b"{}", Progress) == Progress()
+
+
+def test_a_pause_that_began_by_a_clock_that_was_ahead_ends() -> None:
+    """Or the certificate would expire meanwhile."""
+    ahead = failed(begun(Progress(), 0.0, NOW + 365 * DAY), "why", 8 * DAY, 0.0, NOW + 365 * DAY)
+    assert step(NAMES, None, ahead, 0.0, NOW) is not None
+    longest = failed(begun(Progress(), 0.0, NOW), "why", 8 * DAY, 0.0, NOW)
+    assert step(NAMES, None, longest, 0.0, NOW) is None
+    assert step(NAMES, None, longest, 0.0, NOW + 7 * DAY) is not None

@@ -143,6 +143,19 @@ def test_it_is_renewed_at_half_of_its_life_and_kept_to_its_end(store):
     assert play(act) == [1, 1, 2, 3]
 
 
+def test_one_that_was_fetched_by_a_clock_that_was_ahead_is_fetched_again(store):
+    async def act(web: Web) -> list[int]:
+        identity, leaf = made(web.url("/ocsp"))
+        web.answers["/ocsp"] = ok(AUTHORITY.response(leaf, hours=(-1, 9)))
+        asked = []
+        for ahead in (8.0, 0.0, 0.1):
+            await Stapler(store, client()).renew([identity], TIME + ahead * HOUR)
+            asked.append(len(web.requests))
+        return asked
+
+    assert play(act) == [1, 2, 2]
+
+
 def test_a_response_without_an_end_does_not_live_for_ever(store):
     async def act(web: Web) -> tuple[bool, bool]:
         identity, leaf = made(web.url("/ocsp"))

@@ -16,6 +16,7 @@ from gatepost.pki.certificates.inventory import Inventory, entry_from
 from gatepost.pki.certificates.presented import presented, settings_identities
 from gatepost.pki.certificates.watch import FileWatch
 from gatepost.store.changes import ConfigStore
+from gatepost.store.interface import StoreBusy
 from gatepost.values import replace
 
 AUTHORITY = Authority("Watch Root")
@@ -303,3 +304,25 @@ def test_what_no_listener_could_present_is_not_taken(scene, caplog):
         assert scene.look() == {number(first): "current"}
     assert caplog.text.count("key too small") == 1
     assert scene.presented() == [number(first)]
+
+
+def test_what_cannot_be_withdrawn_is_tried_again_later(scene, monkeypatch, caplog):
+    """Each try may wait for another process, and the files are looked at every two seconds."""
+    scene.write(issued())
+    scene.look()
+    scene.start(named=False)
+    change, tries = scene.inventory.change, []
+
+    def busy(*_words, **_how):
+        tries.append(scene.now)
+        raise StoreBusy("away")
+
+    monkeypatch.setattr(scene.inventory, "change", busy)
+    for _ in range(10):
+        scene.look()
+    assert len(tries) == 1
+    assert "are not withdrawn yet: away" in caplog.text
+    monkeypatch.setattr(scene.inventory, "change", change)
+    scene.look(60.0)
+    (entry,) = scene.inventory.entries()[1].values()
+    assert entry.state is State.DEPRECATED
