@@ -49,7 +49,7 @@ def test_mail_goes_on_when_the_clock_jumps(running: ExitStack, sink: Callable[..
         server.jump(ahead)
         before = attempts(server)
         wait_until(lambda: attempts(server) > before, "a deferral by the new time", timeout=LOOK + 60)  # noqa: B023 - waited for here
-        jumped = ahead - min(0.0, *jumps[:number]) > 600.0  # a clock that is put back is believed at once
+        jumped = ahead - min([0.0, *jumps[:number]]) > 600.0  # a clock that is put back is believed at once
         wait_until(lambda: alarmed(server) is jumped, "the alarm, or its end", timeout=LOOK + 60)  # noqa: B023 - waited for here
         partner.behaviour, begun = Behaviour(), time.monotonic()
         send(server.port, ANN, content=message(f"here-{number}"))
