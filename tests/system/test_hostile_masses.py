@@ -10,6 +10,7 @@ import ipaddress
 import os
 import resource
 import socket
+import time
 from collections import Counter
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
@@ -66,10 +67,10 @@ def test_slow_handshakes_in_masses_are_kept_in_little_memory_and_end(server: Gat
         port = server.ports["submissions"]
         clients = [stack.enter_context(_slow(port, str(first + number // 50), hello)) for number in range(count)]
         grown = server.resident() - before
-        print(f"{count} handshakes: {grown / count / 1024:.1f} KB each")
         assert grown < count * OCTETS
         clients[0].settimeout(90)
         assert clients[0].recv(100)[:1] in {b"", b"\x15"}, "the time for a handshake is over"
+    print(f"{count} handshakes: {grown / count / 1024:.1f} KB each, {max(witness.delays):.2f} s for a message at most")
     assert witness.failures == []
     with RawClient(server.port) as client:
         assert client.reply().code == 220
@@ -77,7 +78,7 @@ def test_slow_handshakes_in_masses_are_kept_in_little_memory_and_end(server: Gat
 
 @pytest.mark.long
 def test_recipients_in_masses_over_many_transactions_are_not_kept(server: Gateway) -> None:
-    count, before = int(os.environ.get("GATEPOST_RECIPIENTS", "50000")), server.resident()
+    count, before, begun = int(os.environ.get("GATEPOST_RECIPIENTS", "50000")), server.resident(), time.monotonic()
     half = 0
     names = b"".join(b"RCPT TO:<x%d@contoso.example>\r\n" % number for number in range(999))
     transaction = b"MAIL FROM:<a@b.example>\r\nRCPT TO:<ann@contoso.example>\r\n" + names + b"RSET\r\n"
@@ -97,5 +98,7 @@ def test_recipients_in_masses_over_many_transactions_are_not_kept(server: Gatewa
     assert said[b"250 2.1.5"] > 0
     assert said[b"550 5.1.1"] > 0
     after = server.resident()
+    grown = f"{(after - half) / MEGABYTE:.1f} MB more than after half, {(after - before) / MEGABYTE:.1f} in all"
+    print(f"{count} recipients in {time.monotonic() - begun:.0f} s: {grown}")
     assert after - half < 32 * MEGABYTE, "what is kept does not grow with their number"
     assert after - before < 160 * MEGABYTE, "each refusal is a row of the trace, of which 100,000 may wait for the disk"
