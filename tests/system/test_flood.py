@@ -1,7 +1,8 @@
 """Proves that a flood from 1,000 addresses leaves a partner that a connector names within twice its idle latency.
 
 Who floods costs the gateway a handshake with each connection. What strangers do is limited, the gateway says so in
-status, metrics and alarms, and the partner is never refused.
+status, metrics and alarms, and the partner is never refused. Who floods is on the same machine: how much of the
+latency that takes is measured with a flood of another server.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from support.flooder import Resetter
 from support.gateway import Gateway
 from support.raw import ClosedError, RawClient
 from support.scenes import blind_context, contoso, message
@@ -61,14 +63,14 @@ def partners_mail(gateway: Gateway) -> float:
     return time.monotonic() - begun
 
 
-def flood(gateway: Gateway, seconds: float) -> subprocess.Popen[str]:
+def flood(port: int, seconds: float) -> subprocess.Popen[str]:
     """From 1,000 addresses, with as many connections at a time."""
-    words = [str(gateway.ports["submissions"]), "127.64.0.1", "1000", "1000", str(seconds)]
+    words = [str(port), "127.64.0.1", "1000", "1000", str(seconds)]
     return subprocess.Popen([sys.executable, str(FLOODER), *words], stdout=subprocess.PIPE, text=True)
 
 
 def answered(gateway: Gateway) -> int:
-    """The code with which a stranger is greeted; 0 if the connection is closed without one, as beyond 100 a second."""
+    """The code with which a stranger is greeted; 0 if the connection is closed without one, as beyond five a second."""
     with RawClient(gateway.port, source="127.65.0.1") as stranger:
         try:
             return stranger.reply().code
@@ -87,7 +89,7 @@ def test_a_flood_is_limited_and_shown_and_the_partner_is_never_refused(pki: Pki)
     """With a mark that any work reaches, so that it does not depend on the machine."""
     with attacked(pki, {"connections": 600, "delay_mark": "1ms", "commit_mark": "1ms"}) as gateway:
         begun = time.monotonic()
-        flooder = flood(gateway, 3)
+        flooder = flood(gateway.ports["submissions"], 3)
         while time.monotonic() < begun + 3:
             partners_mail(gateway)
         seen = json.loads(flooder.communicate(timeout=60)[0])
@@ -103,18 +105,30 @@ def test_a_flood_is_limited_and_shown_and_the_partner_is_never_refused(pki: Pki)
         assert gateway.trace(event="REFUSE", peer=PARTNER) == []
 
 
+def flooded(gateway: Gateway, port: int) -> tuple[float, dict[str, int]]:
+    """The partner's latency while a port is flooded, and what the flooder saw."""
+    flooder = flood(port, 10)
+    time.sleep(3)  # limits are at their narrowest
+    latency = typical(gateway)
+    return latency, json.loads(flooder.communicate(timeout=60)[0])
+
+
+def typical(gateway: Gateway) -> float:
+    """The median of the partner's latency, in milliseconds."""
+    return 1000 * statistics.median(partners_mail(gateway) for _ in range(60))
+
+
 @pytest.mark.long
 def test_a_flood_from_1_000_addresses_leaves_a_known_partner_within_twice_its_idle_latency(pki: Pki) -> None:
+    """And, as the flood runs on the same processors, within 1.5 times that beside a flood of another server."""
     rounds = []
-    with attacked(pki, {}) as gateway:
-        for _ in range(5):  # what else the machine does only makes it worse: the best round is the gateway's own
-            idle = statistics.median(partners_mail(gateway) for _ in range(30))
-            flooder = flood(gateway, 10)
-            time.sleep(3)
-            busy = statistics.median(partners_mail(gateway) for _ in range(30))
-            seen = json.loads(flooder.communicate(timeout=60)[0])
-            rounds.append((round(busy / idle, 2), round(1000 * idle, 1), round(1000 * busy, 1), seen))
-            print("times, idle ms, flooded ms:", *rounds[-1])
-            if busy < 2 * idle:
+    with attacked(pki, {}) as gateway, Resetter() as other:
+        for _ in range(6):  # what else the machine does only makes it worse: the best round is the gateway's own
+            idle = typical(gateway)
+            elsewhere, reset = flooded(gateway, other.port)
+            here, seen = flooded(gateway, gateway.ports["submissions"])
+            rounds.append((round(here / idle, 2), round(here / elsewhere, 2)))
+            print(f"idle {idle:.1f} ms, flood elsewhere {elsewhere:.1f} ms {reset}, here {here:.1f} ms {seen}")
+            if within := here < 2 * idle and here < 1.5 * elsewhere:
                 break
-    assert min(rounds)[0] < 2, rounds
+    assert within, rounds

@@ -32,7 +32,8 @@ if TYPE_CHECKING:
 
 BACKLOG: Final = 512
 """Connections that the kernel keeps for us while we are busy."""
-_AT_ONCE: Final = 16  # connections of one listener that are taken in a turn of the loop
+_AT_ONCE: Final = 4  # connections of one listener that are taken in a turn of the loop
+_OF_STRANGERS: Final = 0.9  # of the files that connections may have
 _PAUSE: Final = 1.0  # seconds without accepting when the process can, or may, open no more
 _RESET: Final = struct.pack("ii", 1, 0)  # SO_LINGER: close with RST, and wait for nothing
 _COMPLAINTS: Final = 10  # lines of one second
@@ -45,12 +46,14 @@ class ConnectionQuota(msgspec.Struct, frozen=True):
     """The limits of one client: connections at a time of all clients and of its source, 0 for none.
 
     refusal: why it may not connect now, "" if it may. drops: it is not even told so, as that would take too long.
+    stranger: nobody knows it, and it leaves some of the files that connections may have to clients that are known.
     """
 
     total: int
     per_source: int
     refusal: str = ""
     drops: bool = False
+    stranger: bool = False
 
 
 class PassedSockets(Protocol):
@@ -203,15 +206,18 @@ class Listener:
             except OSError as failure:  # no descriptor or memory is left: wait for some instead of trying all the time
                 self._rest(sock, str(failure))
                 return
-            if why := _lacks_files(client):
-                _drop(client)
-                self._rest(sock, why)
-                return
             quota = self._quota(host)
             if quota.drops and not self.refusal:
                 _drop(client)
-            else:
+            elif not (why := _lacks_files(client, quota)):
                 spawn(self._open_stream(client, quota), "a new connection")
+            elif quota.stranger:
+                _drop(client)  # to wait would let known clients wait behind it
+                self._complaints.say(f"a connection of an unknown client is dropped: {why}")
+            else:
+                _drop(client)
+                self._rest(sock, why)
+                return
 
     def _rest(self, sock: socket.socket, why: str) -> None:
         """Accept nothing for a while; connections wait in the kernel."""
@@ -324,15 +330,18 @@ class Listener:
         self._uncount(self._counted.pop(stream, ""))
 
 
-def _lacks_files(client: socket.socket) -> str:
+def _lacks_files(client: socket.socket, quota: ConnectionQuota) -> str:
     """Why this one is too many, "" if it is not: each session may need a file beside its socket, and others need some.
 
     A new descriptor has the lowest free number, so that number tells how many the process has at least.
     """
     most, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if most < 0 or client.fileno() < most // 2:
+    if most < 0 or client.fileno() < most // 2 * (_OF_STRANGERS if quota.stranger else 1.0):
         return ""
-    return f"connections and files have half of the {most} that the process may open; the rest is for files (ulimit -n)"
+    part = "nearly half" if quota.stranger else "half"
+    return (
+        f"connections and files have {part} of the {most} that the process may open; the rest is for files (ulimit -n)"
+    )
 
 
 def _drop(client: socket.socket) -> None:

@@ -13,8 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from gatepost.mail.outbound.contexts import ClientContexts
-from gatepost.mail.outbound.failure import REVOCATION_UNKNOWN
-from gatepost.mail.queue.retry_decision import NO_NAME
+from gatepost.mail.outbound.failure import NAMES_UNKNOWN, REVOCATION_UNKNOWN
 from gatepost.net.anchors import AnchorsError, TrustAnchors
 from gatepost.net.chain import judge
 from gatepost.net.lookups.authority_origin import AuthorityOrigin
@@ -142,7 +141,7 @@ class LookupServices:
         """Ask again for all that failed meanwhile, then let mail go that waits for it."""
         self.policies.retry()
         self._retry_revocation()
-        self._tell_mail(f"{NO_NAME.code} {NO_NAME.enhanced} ")
+        self._tell_mail(*NAMES_UNKNOWN)
 
     def _tell_mail(self, *failed: str) -> None:
         for beginning in failed:

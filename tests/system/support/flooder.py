@@ -3,6 +3,9 @@
 Arguments: port, first address, addresses, connections at a time, seconds. Each connection sends a ClientHello that was
 made before, waits for the server's flight, which costs the server a signature and the client nothing, and breaks off.
 Prints as JSON: connections, handshakes that were answered, connections that were refused.
+
+`Resetter` is a server that resets every connection at once: what a flood takes from a machine that does nothing
+against it.
 """
 
 from __future__ import annotations
@@ -15,10 +18,14 @@ import select
 import socket
 import ssl
 import struct
+import subprocess
 import sys
 import time
 from collections import Counter
 from contextlib import suppress
+from typing import Self
+
+_RESET = struct.pack("ii", 1, 0)  # SO_LINGER: no port waits after a connection
 
 
 def client_hello() -> bytes:
@@ -60,7 +67,7 @@ def flood(port: int, sources: list[str], at_a_time: int, seconds: float) -> Coun
 def begin(port: int, source: str) -> socket.socket:
     client = socket.socket()
     client.setblocking(False)
-    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # no port waits after it
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
     client.bind((source, 0))
     client.connect_ex(("127.0.0.1", port))
     return client
@@ -75,8 +82,33 @@ def answered(client: socket.socket) -> bool:
             return False
 
 
+class Resetter:
+    """Listens at `port` in a process of its own, as nice as who floods."""
+
+    def __enter__(self) -> Self:
+        self._process = subprocess.Popen([sys.executable, __file__], stdout=subprocess.PIPE, text=True)
+        assert self._process.stdout is not None
+        self.port = int(self._process.stdout.readline())
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.kill()
+        self._process.communicate()
+
+
+def reset_all() -> None:
+    """Print the port, and accept and reset for ever."""
+    listening = socket.create_server(("127.0.0.1", 0), backlog=512)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)  # which connections inherit
+    print(listening.getsockname()[1], flush=True)
+    while True:
+        listening.accept()[0].close()
+
+
 if __name__ == "__main__":
     os.nice(19)  # attackers have processors of their own, and must not take ours
+    if len(sys.argv) == 1:
+        reset_all()
     port, first, count, at_a_time, seconds = sys.argv[1:]
     begin_at = ipaddress.ip_address(first)
     addresses = [str(begin_at + number) for number in range(int(count))]

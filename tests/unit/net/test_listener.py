@@ -492,3 +492,32 @@ def test_half_of_the_files_are_kept_for_files(run, peer, monkeypatch, caplog):
         listener.stop()
 
     run(talk())
+
+
+def test_strangers_leave_files_to_known_clients(run, peer, monkeypatch, caplog):
+    async def talk():
+        monkeypatch.setattr(module.resource, "getrlimit", lambda _: (400, 400))
+        served, filled = [], [socket.socket()]
+        while filled[-1].fileno() < 185:  # nine tenths of half of 400 are 180
+            filled.append(socket.socket())
+        listener, dial = await listening(
+            lambda stream: served.append(peer(stream)),
+            None,
+            quota=lambda host: ConnectionQuota(0, 0, stranger=host == "127.0.0.2"),
+        )
+        with suppress(ConnectionResetError):  # before it knows that it is connected
+            dropped = peer(await dial("127.0.0.2"))
+            await dropped.until(lambda: dropped.loss)
+        client = peer(await dial("127.0.0.1"))  # at once: nothing rests
+        await until(lambda: served)
+        assert [each.stream.peer.host for each in served] == ["127.0.0.1"]
+        assert "a connection of an unknown client is dropped: connections and files have nearly half of the 400" in (
+            caplog.text
+        )
+        for sock in filled:
+            sock.close()
+        client.stream.abort(Loss(LossKind.CLOSED, ""))
+        await served[0].until(lambda: served[0].loss)
+        listener.stop()
+
+    run(talk())

@@ -31,8 +31,8 @@ _SOURCE_BURST: Final = 10.0  # seconds' worth that a source may do at once,
 _TOTAL_BURST: Final = 2.0  # and all sources together
 _CODES: Final = {RateLimit.MESSAGES: 450, RateLimit.RECIPIENTS: 450, RateLimit.FAILED_LOGINS: 454}  # else 421
 _ROUNDING: Final = 1e-6  # seconds by which sums of binary fractions may be off
-_ANSWERS: Final = 6000  # refused connections a minute that are told why: in a flood the reply is what costs
-_LATER: Final = ", try again later"
+_ANSWERS: Final = 300  # refused connections a minute that are told why: each costs as much as 20 that are dropped
+_DROPPED: Final = ConnectionQuota(0, 0, "Too many connections at the moment", drops=True)
 
 
 class Rate(msgspec.Struct, frozen=True):
@@ -121,28 +121,34 @@ class SourceLimits:
         )
 
     def connection(self, host: str) -> ConnectionQuota:
-        """The limits of a client that connects now; charges the connection."""
+        """The limits of a client that connects now; charges the connection.
+
+        In a flood this is half of what a worker does: for a connection that is dropped nothing is made.
+        """
         if self.is_known(host):
             return ConnectionQuota(*self._connections)
-        refused = self.spent(RateLimit.ERRORS, host) or self.take(RateLimit.CONNECTIONS, host)
-        total, per_source = connections_at(*self._connections, self.share)
-        if refused is None:
-            return ConnectionQuota(total, per_source)
-        now = self._clock()
-        drops = not self._answers.allows("", _ANSWERS, 1.0, now)
-        self._answers.charge("", 0 if drops else _ANSWERS, now)
-        return ConnectionQuota(total, per_source, refused.lines[0].removesuffix(_LATER), drops)
+        source, now = source_of(host), self._clock()
+        limit = RateLimit.ERRORS
+        if not (scope := self._exceeded(limit, source, now)):
+            limit = RateLimit.CONNECTIONS
+            scope = self._exceeded(limit, source, now)
+        if not scope:
+            self._charge(limit, source, now)
+            return ConnectionQuota(*connections_at(*self._connections, self.share), stranger=True)
+        if not self._answers.allows("", _ANSWERS, 1.0, now):
+            return _DROPPED
+        self._answers.charge("", _ANSWERS, now)
+        return ConnectionQuota(0, 0, _too_many(limit, scope, source), stranger=True)
 
     def take(self, limit: RateLimit, host: str) -> Reply | None:
         """One more of a client; the refusal if that is too many."""
         if self.is_known(host):
             return None
-        refused = self.spent(limit, host)
-        if refused is None:
-            source, now, rate = source_of(host), self._clock(), self._rates[limit]
-            self._sources[limit].charge(source, rate_at(rate.per_source, self.share), now)
-            self._all[limit].charge("", rate_at(rate.in_all, self.share), now)
-        return refused
+        source, now = source_of(host), self._clock()
+        if scope := self._exceeded(limit, source, now):
+            return _refusal(limit, scope, source)
+        self._charge(limit, source, now)
+        return None
 
     def handshake_seconds(self, host: str) -> float:
         """Within which a client's TLS handshake must be complete."""
@@ -152,12 +158,32 @@ class SourceLimits:
         """The refusal of one more; None if it is within the limits, and of a known client."""
         if self.is_known(host):
             return None
-        source, now, rate = source_of(host), self._clock(), self._rates[limit]
-        if not self._sources[limit].allows(source, rate_at(rate.per_source, self.share), _SOURCE_BURST, now):
-            scope, where = "source", f"from {source} in a minute"
-        elif not self._all[limit].allows("", rate_at(rate.in_all, self.share), _TOTAL_BURST, now):
-            scope, where = "all", "at the moment"
+        source = source_of(host)
+        scope = self._exceeded(limit, source, self._clock())
+        return _refusal(limit, scope, source) if scope else None
+
+    def _exceeded(self, limit: RateLimit, source: str, now: float) -> str:
+        """Whose limit one more of a source would exceed: "source", "all", or "" for none; counts the refusal."""
+        rate, share = self._rates[limit], self.share
+        if not self._sources[limit].allows(source, rate_at(rate.per_source, share), _SOURCE_BURST, now):
+            scope = "source"
+        elif not self._all[limit].allows("", rate_at(rate.in_all, share), _TOTAL_BURST, now):
+            scope = "all"
         else:
-            return None
-        self._counts.add((LIMITED.name, str(limit), scope))
-        return Reply(_CODES.get(limit, 421), "4.7.0", (f"Too many {limit.noun} {where}{_LATER}",))
+            return ""
+        self._counts.add((LIMITED.name, limit.value, scope))
+        return scope
+
+    def _charge(self, limit: RateLimit, source: str, now: float) -> None:
+        rate, share = self._rates[limit], self.share
+        self._sources[limit].charge(source, rate_at(rate.per_source, share), now)
+        self._all[limit].charge("", rate_at(rate.in_all, share), now)
+
+
+def _too_many(limit: RateLimit, scope: str, source: str) -> str:
+    where = f"from {source} in a minute" if scope == "source" else "at the moment"
+    return f"Too many {limit.noun} {where}"
+
+
+def _refusal(limit: RateLimit, scope: str, source: str) -> Reply:
+    return Reply(_CODES.get(limit, 421), "4.7.0", (f"{_too_many(limit, scope, source)}, try again later",))

@@ -60,6 +60,10 @@ def _revocation_unknown(enhanced: str, title: str = "") -> str:
     return f"{deferral(shortfall, HopFacts('', '')).text.partition(word + ' ]')[0]}{word} "
 
 
+NAMES_UNKNOWN: Final = (f"{_NO_DNS.code} {_NO_DNS.enhanced} ", "450 4.7.324 ")
+"""How the last error begins of mail that waits for names, or for their DNSSEC keys: a resolver calls a zone bogus, too,
+whose keys it could not get."""
+
 REVOCATION_UNKNOWN: Final = (
     _revocation_unknown("4.7.320"),
     _revocation_unknown("4.7.5", "Remote certificate failed MTA-STS validation."),

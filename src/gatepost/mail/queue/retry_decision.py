@@ -24,8 +24,7 @@ _WAITING = {Disposition.DEFERRED, Disposition.HELD}
 UNTRIED = Reply(451, "4.3.0", ("No attempt was made",))
 IN_DOUBT = Reply(451, "4.4.2", ("The reply to the message did not come before a stop, it may arrive twice",))
 NO_NOTICE = Reply(451, "4.3.0", ("It failed, and the notice for its sender cannot be made yet",))
-NO_NAME = Reply(450, "4.4.312", ("DNS query failed",))
-_WITH_DETAIL = {NO_NAME.enhanced, "4.3.5"}  # the latter is: System incorrectly configured
+_WITH_DETAIL = {"4.4.312", "4.3.5"}  # DNS query failed, and System incorrectly configured
 INTERNAL = Reply(451, "4.3.0", ("The attempt failed for a reason of our own",))
 
 

@@ -33,6 +33,7 @@ _OPTIONS = (
     ("edns-buffer-size", "1232"),  # octets over UDP that no path fragments
     ("msg-cache-size", "4m"),
     ("rrset-cache-size", "8m"),
+    ("infra-host-ttl", "60"),  # seconds; else who was silent for minutes is asked nothing for 15
 )
 # Who forwards asks others for everything: for names that libunbound would answer itself, too (RFC 6303).
 _FORWARDING = (

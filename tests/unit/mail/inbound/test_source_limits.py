@@ -75,7 +75,7 @@ def test_load_makes_limits_tighter_for_strangers_only(clock):
         limits.share = share
         clock.now += 3600.0
         assert taken(limits, ONE) == most
-        assert limits.connection(ONE) == ConnectionQuota(*quota)
+        assert limits.connection(ONE) == ConnectionQuota(*quota, stranger=True)
         assert limits.connection(OTHER) == ConnectionQuota(100, 32)
         assert taken(limits, OTHER) == 1000
 
@@ -92,7 +92,7 @@ def test_in_a_flood_most_are_not_even_told_why(clock):
     limits, _ = limits_of(clock, {RateLimit.CONNECTIONS: Rate(0, 60)})
     quotas = [limits.connection(f"10.0.{number >> 8}.{number & 255}") for number in range(1000)]
     assert sum(not quota.refusal for quota in quotas) == 2
-    assert sum(bool(quota.refusal) and not quota.drops for quota in quotas) == 100
+    assert sum(bool(quota.refusal) and not quota.drops for quota in quotas) == 5
     clock.now += 0.5
     assert not limits.connection(ONE).drops
 
@@ -162,7 +162,7 @@ def test_replies(clock, limit, text):
 
 def test_connections(clock):
     limits, _ = limits_of(clock, {RateLimit.CONNECTIONS: Rate(12), RateLimit.ERRORS: Rate(6)})
-    assert limits.connection(ONE) == limits.connection(ONE) == ConnectionQuota(90, 10)
+    assert limits.connection(ONE) == limits.connection(ONE) == ConnectionQuota(90, 10, stranger=True)
     assert limits.connection(ONE).refusal == "Too many connections from 203.0.113.9 in a minute"
     assert limits.take(RateLimit.ERRORS, OTHER) is None
     assert limits.connection(OTHER).refusal == "Too many errors from 198.51.100.7 in a minute"

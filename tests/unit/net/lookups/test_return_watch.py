@@ -62,6 +62,35 @@ def test_a_return_is_told_once_with_its_length(it, caplog):
     assert "nameservers answer again, after 20 s; what waits for them is tried now" in caplog.text
 
 
+@pytest.mark.parametrize("failing", [False, True])
+def test_a_return_is_told_again_as_resolvers_ask_some_authorities_later(it, failing):
+    it.resolver.failing, it.resolver.why = True, "SERVFAIL"
+    it.look()
+    it.resolver.why = ""
+    began, at = it.now, []
+    while it.now < began + 3600:
+        it.resolver.failing = failing
+        before, now = it.told, it.now - began
+        if it.look() > before:
+            at.append(now)
+    assert at == [0.0, 30.0, 60.0, 120.0, 240.0, 480.0, 960.0]
+
+
+def test_nothing_is_told_again_while_none_answers(it):
+    it.resolver.failing, it.resolver.why = True, "SERVFAIL"
+    it.look()
+    it.resolver.why = ""
+    it.look()
+    it.resolver.failing, it.resolver.why = True, "SERVFAIL"
+    for _ in range(60):
+        it.look()
+    assert it.told == 1
+    it.resolver.why = ""
+    assert it.look() == it.look() == 2
+    it.now += 60.0
+    assert it.look() == 3
+
+
 def test_one_that_comes_and_goes_is_told_of_once_a_minute(it):
     for _ in range(3):
         it.resolver.failing, it.resolver.why = True, "SERVFAIL"
