@@ -433,6 +433,38 @@ def test_who_is_dropped_gets_a_reset_and_costs_no_stream(run, peer):
     run(talk())
 
 
+class Counted(socket.socket):
+    """A listening socket that counts how often it was asked for a connection."""
+
+    asked = 0
+
+    def accept(self):
+        type(self).asked += 1
+        return super().accept()
+
+
+@pytest.mark.parametrize("together", [1, 3])
+def test_as_many_connections_are_taken_as_wait(run, peer, monkeypatch, together):
+    monkeypatch.setattr(Counted, "asked", 0)
+
+    async def talk():
+        (bound,) = bind("127.0.0.1:0")
+        served = []
+        sock = Counted(fileno=bound.detach())
+        listener = Listener([sock], lambda stream: served.append(peer(stream)), refuse=None)
+        clients = [socket.create_connection(sock.getsockname(), 5) for _ in range(together)]
+        await listener.start()
+        async with asyncio.timeout(5):
+            while len(served) < together:  # noqa: ASYNC110 - a list has no event
+                await asyncio.sleep(0.01)
+        for client in clients:
+            client.close()
+        assert Counted.asked == together
+        listener.stop()
+
+    run(talk())
+
+
 def test_a_process_without_descriptors_accepts_again_later(run, peer, monkeypatch, caplog):
     class Full(socket.socket):
         tries = 0

@@ -6,8 +6,9 @@ open another, or make this raise.
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from gatepost.protocols.message.header_text import fold, format_date, host_text, token_text
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 
 _ADDRESS_CHARACTERS = 512
+_SPECIAL: Final = re.compile(r'[ <>()\\"]')  # what would end the clause, or begin a comment or a quoted string
 
 
 def received_field(  # noqa: PLR0913  one for each clause of the field
@@ -82,4 +84,4 @@ def _can_be_shown(recipient: str, *, smtputf8: bool) -> bool:
     """Whether the path can stand in the field as it is; else the clause is left out rather than changed."""
     if not 0 < len(recipient) <= _ADDRESS_CHARACTERS or not recipient.isprintable():
         return False
-    return (recipient.isascii() or smtputf8) and not any(each in recipient for each in ' <>()\\"')
+    return (recipient.isascii() or smtputf8) and _SPECIAL.search(recipient) is None

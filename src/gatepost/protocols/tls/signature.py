@@ -8,6 +8,8 @@ after.
 
 from __future__ import annotations
 
+import struct
+from functools import lru_cache
 from typing import Final
 
 SCHEMES: Final = {
@@ -94,7 +96,7 @@ def _skip(data: bytes, position: int, width: int) -> int:
 
 def _codes(extension: bytes) -> tuple[int, ...]:
     listed = extension[2 : 2 + int.from_bytes(extension[:2])]
-    return tuple(int.from_bytes(listed[i : i + 2]) for i in range(0, len(listed) - 1, 2))
+    return struct.unpack(f">{len(listed) // 2}H", listed[: len(listed) & ~1])
 
 
 def served_scheme(stream: bytes, *, version: str, key: str, order: str) -> str:
@@ -107,9 +109,16 @@ def served_scheme(stream: bytes, *, version: str, key: str, order: str) -> str:
     if len(able) == 1:
         return able[0]
     offered = offered_schemes(stream)
-    return next((name for name in order.split(":") if name in able and SCHEMES.get(name) in offered), "")
+    return next((name for name, code in _preferred(able, order) if code in offered), "")
 
 
+@lru_cache(maxsize=64)
+def _preferred(able: tuple[str, ...], order: str) -> tuple[tuple[str, int], ...]:
+    """What the key can do, with the codes, in the profile's order."""
+    return tuple((name, SCHEMES[name]) for name in order.split(":") if name in able and name in SCHEMES)
+
+
+@lru_cache(maxsize=64)  # none of it is what a client says
 def _able(version: str, key: str) -> tuple[str, ...]:
     if version not in {"TLSv1.2", "TLSv1.3"}:
         return ()  # MD5 with SHA-1, or SHA-1: fixed by RFC 4346, no registered scheme

@@ -102,8 +102,9 @@ class StoreSettings(msgspec.Struct, frozen=True):
     memory_budget: bytes of arriving bodies kept in memory in all; beyond it they go to files whatever their size.
     free_space_mark: bytes left on the disk below which nothing is accepted; up to three eighths of it are a reserve in
     the shard's own files (`store.sqlite.space`). With 0 there is none.
-    checkpoint_pages: pages in the WAL that start a checkpoint. batch_bytes: bodies of one commit. cache_bytes: of pages
-    that are kept in memory, at most.
+    checkpoint_pages: pages in the WAL that start a checkpoint, which nothing is committed beside (16 MiB by default).
+    batch_bytes: bodies of one commit. cache_bytes: of pages that are kept in memory, at most. Larger ones leave the
+    core's caches (docs/decisions/0151).
     vfs: name of a registered SQLite VFS, "" for the usual one.
     """
 
@@ -111,9 +112,9 @@ class StoreSettings(msgspec.Struct, frozen=True):
     inline_limit: int = 256 * 1024
     memory_budget: int = 32 * 1024 * 1024
     free_space_mark: int = 128 * 1024 * 1024
-    checkpoint_pages: int = 4000
+    checkpoint_pages: int = 1000
     batch_bytes: int = 16 * 1024 * 1024
-    cache_bytes: int = 32 * 1024 * 1024
+    cache_bytes: int = 8 * 1024 * 1024
     vfs: str = ""
 
 

@@ -295,6 +295,18 @@ def test_the_wal_is_copied_back_and_does_not_grow_for_ever(shop):
     assert not wal.exists()
 
 
+def test_the_usual_wal_stays_so_short_that_nobody_waits_long_for_its_copy(shop):
+    wal = shop.shard / (QUEUE_FILE + "-wal")
+
+    async def main():
+        async with shop.open() as store:
+            for _ in range(12):
+                await asyncio.gather(*(shop.accept(store, body=b"x" * 200_000) for _ in range(10)))
+            assert wal.stat().st_size < 20 << 20  # of 24 MB of bodies
+
+    asyncio.run(main())
+
+
 def test_a_reader_of_an_old_state_holds_the_wal_and_lets_it_go(shop):
     wal = shop.shard / (QUEUE_FILE + "-wal")
 

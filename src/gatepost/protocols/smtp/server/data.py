@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 
 _CRLF: Final = b"\r\n"
+_CR, _LF = _CRLF  # as numbers, which `in` finds several times as fast
 _END: Final = b"\r\n.\r\n"
 _STUFFED: Final = b"\r\n."
 # How an end of data, or a stuffed dot, may begin at the end of what has arrived; the longest first.
@@ -56,7 +57,7 @@ def has_bare_line_end(content: bytes, *, after_cr: bool = False) -> bool:
         content = content[:-1]
     # As long as what it replaces: that is found in one pass.
     unpaired = content.replace(_CRLF, b"  ")
-    return b"\n" in unpaired or b"\r" in unpaired
+    return _LF in unpaired or _CR in unpaired
 
 
 def _first_dot(data: bytes) -> int:
@@ -121,7 +122,7 @@ class _CheckedReader(ContentReader):
             return None
         if has_bare_line_end(content, after_cr=self._after_cr):
             return ContentFault.BARE_LINE_END
-        if b"\0" in content:
+        if 0 in content:
             return ContentFault.NUL
         if self._line_limit and self._line_too_long(content):
             return ContentFault.LINE_TOO_LONG
@@ -172,6 +173,8 @@ class DataReader(_CheckedReader):
 
     def feed(self, data: bytes) -> bytes:
         """See `ContentReader`; up to four octets are held back from one call to the next."""
+        if self._virtual and self._held == _CRLF and data and not data.startswith(b"."):
+            self._held, self._virtual = b"", 0  # as most begin: all of it need not be copied behind that CRLF
         data = self._held + data
         dot = _first_dot(data)
         end = dot if dot < 0 or data.startswith(_END, dot) else data.find(_END, dot)

@@ -10,6 +10,7 @@ from enum import StrEnum
 
 _SHOWN = 80  # octets of a bad line that are worth showing
 _FULL = 65_536
+_CR, _LF = b"\r\n"  # as numbers: `in` finds a number several times as fast as an octet in bytes
 
 
 class LineFault(StrEnum):
@@ -89,7 +90,7 @@ class Input:
         if end < 0:
             return self._judge_beginning() if start < len(self._buffer) else None
         line = self._buffer[start:end]
-        if len(line) > self._line_limit or b"\n" in line or b"\r" in line:
+        if len(line) > self._line_limit or _LF in line or _CR in line:
             return self._bad(line)
         self._start = end + 2
         return line
@@ -97,7 +98,7 @@ class Input:
     def _judge_beginning(self) -> BadLine | None:
         """A line that is wrong already is reported at once: its end may never come while the client waits."""
         line = self._buffer[self._start :].removesuffix(b"\r")
-        if len(line) > self._line_limit or b"\n" in line or b"\r" in line:
+        if len(line) > self._line_limit or _LF in line or _CR in line:
             return self._bad(line)
         return None
 
