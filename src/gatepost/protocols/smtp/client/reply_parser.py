@@ -66,6 +66,8 @@ class ReplyParser:
 
     def _next_line(self) -> bytes | None:
         buffer, start = self._buffer, self._start
+        if start == len(buffer):
+            return None
         end = buffer.find(b"\n", start)
         if (end + 1 if end >= 0 else len(buffer)) - start > MAX_LINE:
             raise ProtocolError(f"a reply line of more than {MAX_LINE} octets")
