@@ -1,11 +1,13 @@
 """Measure how loaded a worker is, and tighten the limits of clients that nobody knows.
 
-Made by `node.assembly`; ten times a second it measures, and `policy.decisions.load` decides. What is in force is in
-the worker's figures, from which metrics, alarms and status have it.
+Made by `node.assembly`; ten times a second it measures, twice while the worker does next to nothing, and
+`policy.decisions.load` decides. What is in force is in the worker's figures, from which metrics, alarms and status have
+it.
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import time
@@ -16,7 +18,8 @@ from typing import TYPE_CHECKING, Final
 
 from gatepost.events.metrics.catalogue import LIMITED
 from gatepost.mail.inbound.source_limits import Rate, SourceLimits
-from gatepost.node.lifecycle import Duty, Lifecycle
+from gatepost.net.tasks import spawn
+from gatepost.node.lifecycle import Lifecycle
 from gatepost.policy.decisions.load import Level, LoadMarks, LoadState, Measurements, RateLimit, next_state
 from gatepost.values import replace
 
@@ -31,6 +34,8 @@ if TYPE_CHECKING:
 LOAD_SECONDS: Final = 0.1
 """Between two measurements."""
 
+_QUIET_SECONDS: Final = 5 * LOAD_SECONDS  # the same in a worker whose limits are the usual ones and that hardly works
+_QUIET: Final = 0.02  # of the time at most that such a worker has worked
 _RARELY: Final = 10  # measurements of delay to one of all else
 _DELAYS: Final = 9  # measurements of delay whose median counts: one long task of our own is no load
 _MEMORY: Final = Path("/proc/meminfo")
@@ -56,8 +61,10 @@ class LoadMonitor:
         self._observation = observation
         self._state = LoadState()
         self._has_warned = False
-        self._rounds = 0
+        self._left = 0  # measurements until the next one of all else
         self._due, self._cpu = 0.0, 0.0
+        self.pause = LOAD_SECONDS
+        self._measuring: asyncio.Task[None] | None = None
         self._delays: deque[float] = deque(maxlen=_DELAYS)
         self._refused_before = 0
 
@@ -65,16 +72,34 @@ class LoadMonitor:
         """Its life: limits by the connectors in force, and measurements. registry: whose messages wait to be stored."""
         self._registry = registry
         self.limits.use(directory)
-        return Lifecycle("limits of clients", duties=[Duty(LOAD_SECONDS, self.measure)], refresh=self.limits.use)
+        return Lifecycle("limits of clients", start=self._start, close=self._stop, refresh=self.limits.use)
+
+    def _start(self) -> None:
+        self._measuring = spawn(self._run(), "limits of clients")
+
+    def _stop(self) -> None:
+        if self._measuring is not None:
+            self._measuring.cancel()
+
+    async def _run(self) -> None:
+        while True:
+            await asyncio.sleep(self.pause)
+            try:
+                self.measure()
+            except Exception:  # noqa: BLE001 - the next measurement must come, whatever it was
+                _log.exception("the load was not measured; it is tried again")
 
     def measure(self) -> None:
-        """Measure once, and put the limits of the level that follows in force."""
+        """Measure once, and put the limits of the level that follows in force. Then `pause` is when to do it again."""
         now, cpu = time.monotonic(), time.thread_time()
         # What others on the machine take makes a worker late as well, and no limit of ours helps against that.
         self._delays.append(max(0.0, min(now - self._due, cpu - self._cpu)) if self._due else 0.0)
-        self._due, self._cpu = now + LOAD_SECONDS, cpu
-        self._rounds += 1
-        if self._rounds % _RARELY == 1:
+        quiet = cpu - self._cpu < _QUIET * self.pause and self._state.level is Level.NORMAL
+        self._left -= round(self.pause / LOAD_SECONDS)
+        self.pause = _QUIET_SECONDS if quiet else LOAD_SECONDS
+        self._due, self._cpu = now + self.pause, cpu
+        if self._left <= 0:
+            self._left = _RARELY
             waits = self._registry.commits.longest(now)
             self._decide(Measurements(memory_in_use(), _free_bytes(self._data), waits, median(self._delays)))
 
