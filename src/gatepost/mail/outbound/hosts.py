@@ -208,7 +208,7 @@ class Hosts:
         """
         tries = _Tries(attempt, self._services)
         for host, group in plan.in_order:
-            if tries.is_over() or await self._loops_back(group, attempt):
+            if tries.is_over() or (group and await self._loops_back(group, attempt)):
                 break
             for hop in await self._hops(plan, host, attempt, generation):
                 yield hop, ""
@@ -251,7 +251,7 @@ class Hosts:
 
     async def _loops_back(self, group: Sequence[NextHop], attempt: DeliveryAttempt) -> bool:
         """Whether one of the MX hosts of a preference is this gateway; if so the attempt has that as its reason."""
-        us = await self._us(group) if group else ""
+        us = await self._us(group)
         if us and not attempt.failures:
             attempt.decide_all(_LOOPS_BACK, {"detail": f"{us} is this gateway itself"})
         elif us:  # those before us may be back later
