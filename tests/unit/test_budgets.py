@@ -322,7 +322,7 @@ def _record() -> Callable[[], None]:
 _BUDGETS = {
     _accept: (24.7, 66),
     _read: (2.45, 84),
-    _send: (10.5, 23),
+    _send: (10.3, 23),
     _relay: (66, 265),
     _decide: (21, 66),
     _record: (23.3, 108),
