@@ -284,7 +284,7 @@ class Assembly:
     def poll(self) -> None:
         """Begin to take up new resources, if there are any and that is not under way."""
         sources = self._snapshots, self._srs, self._credentials
-        if (self._taking is None or self._taking.done()) and any(source.is_behind() for source in sources):
+        if (self._taking is None or self._taking.done()) and any(source.is_outdated() for source in sources):
             self._taking = spawn(self.refresh(), "resources")
 
     async def refresh(self) -> None:

@@ -62,9 +62,9 @@ class SnapshotSource:
 
         Cheap when nothing changed. Of 10,000 connectors it takes seconds: not on a loop that serves sessions.
         """
-        return self._build() if self.is_behind() else None
+        return self._build() if self.is_outdated() else None
 
-    def is_behind(self) -> bool:
+    def is_outdated(self) -> bool:
         """Whether there is a version that was not looked at. Cheap: called every `POLL_SECONDS`."""
         return self._store.version() not in {self.current.version, self._refused}
 

@@ -142,15 +142,15 @@ async def _by_domain(services: DeliveryServices, route: MxRoute, attempt: Delive
         return None
 
 
-def by_smart_hosts(services: DeliveryServices, route: SmartHosts, asked: Asks, sessions: RouteSessions) -> RoutePlan:
+def by_smart_hosts(services: DeliveryServices, route: SmartHosts, request: Asks, sessions: RouteSessions) -> RoutePlan:
     """The smart hosts of a connector in the order to try them, by which they may share the load.
 
-    asked: as in `mail.outbound.delivery_attempt.asks`.
+    request: as in `mail.outbound.delivery_attempt.asks`.
     """
     hosts = route.hops
     if route.connector.smart_host_order is not SmartHostOrder.LISTED and len(hosts) > 1:
         hosts = tuple(random.sample(hosts, len(hosts)))  # spreads load, guards nothing
-    published = Publication(services.lookups, joined_modes(route.connector, route.sender, asked))
+    published = Publication(services.lookups, joined_modes(route.connector, route.sender, request))
     certificate = our_certificate(route.connector, route.connector_owner)
     options = hop_options(route.connector, route.connector_owner)
     return RoutePlan(hosts, published, sessions, certificate, options=options)

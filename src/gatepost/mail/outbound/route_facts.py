@@ -1,4 +1,4 @@
-"""What is the same for every message on a route: made once, kept while the configuration that planned it is in force.
+"""Facts of a route that every message shares: made once, kept while the configuration that planned it is in force.
 
 Used by `mail.outbound.deliverer`. `policy.decisions.route` gives out the same route for each message to a domain, so
 that it is known again by its identity: to compare routes would cost as much as this saves.

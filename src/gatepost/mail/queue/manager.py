@@ -446,8 +446,6 @@ class QueueManager:
 
     def _makes_way(self, hop: HopQueue, turn: Turn, outcomes: Sequence[DeliveryResult]) -> bool:
         """Whether hosts turned a connection away while others of ours are open, for which its deliveries wait."""
-        if not self._turned_away and not outcomes[0].crowded:  # by far the most common
-            return False
         times = max([self._turned_away.pop(delivery.id, 0) for _, delivery in turn.members])
         others = self._budget.lanes(hop.name) > 1
         if not all(outcome.crowded for outcome in outcomes) or not others or times >= _TURNED_AWAY or self._draining:

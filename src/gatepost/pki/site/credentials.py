@@ -78,13 +78,13 @@ class NodeCredentials:
         self.refresh()
         self._tell_if_closed()
 
-    def is_behind(self) -> bool:
+    def is_outdated(self) -> bool:
         """Whether anything was stored since `refresh`. Cheap."""
         return self._records.store.version() != self._version
 
     def refresh(self) -> bool:
         """Take up what is stored; whether that is anything new. Cheap when nothing was."""
-        if not self.is_behind():
+        if not self.is_outdated():
             return False
         self._version = self._records.store.version()
         try:
