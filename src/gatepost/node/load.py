@@ -7,7 +7,6 @@ it.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import os
 import time
@@ -18,8 +17,7 @@ from typing import TYPE_CHECKING, Final
 
 from gatepost.events.metrics.catalogue import LIMITED
 from gatepost.mail.inbound.source_limits import Rate, SourceLimits
-from gatepost.net.tasks import spawn
-from gatepost.node.lifecycle import Lifecycle
+from gatepost.node.lifecycle import Duty, Lifecycle
 from gatepost.policy.decisions.load import Level, LoadMarks, LoadState, Measurements, RateLimit, next_state
 from gatepost.values import replace
 
@@ -64,7 +62,6 @@ class LoadMonitor:
         self._left = 0  # measurements until the next one of all else
         self._due, self._cpu = 0.0, 0.0
         self.pause = LOAD_SECONDS
-        self._measuring: asyncio.Task[None] | None = None
         self._delays: deque[float] = deque(maxlen=_DELAYS)
         self._refused_before = 0
 
@@ -72,22 +69,8 @@ class LoadMonitor:
         """Its life: limits by the connectors in force, and measurements. registry: whose messages wait to be stored."""
         self._registry = registry
         self.limits.use(directory)
-        return Lifecycle("limits of clients", start=self._start, close=self._stop, refresh=self.limits.use)
-
-    def _start(self) -> None:
-        self._measuring = spawn(self._run(), "limits of clients")
-
-    def _stop(self) -> None:
-        if self._measuring is not None:
-            self._measuring.cancel()
-
-    async def _run(self) -> None:
-        while True:
-            await asyncio.sleep(self.pause)
-            try:
-                self.measure()
-            except Exception:  # noqa: BLE001 - the next measurement must come, whatever it was
-                _log.exception("the load was not measured; it is tried again")
+        measuring = Duty(lambda: self.pause, self.measure)
+        return Lifecycle("limits of clients", duties=[measuring], refresh=self.limits.use)
 
     def measure(self) -> None:
         """Measure once, and put the limits of the level that follows in force. Then `pause` is when to do it again."""

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import asyncio
-import itertools
 import logging
 import time
 
@@ -88,28 +86,10 @@ def test_a_worker_that_does_nothing_is_measured_seldom_until_it_works_or_is_busy
     assert monitor.pause == LOAD_SECONDS
 
 
-def test_it_measures_from_the_start_to_the_end_whatever_fails(monitor, monkeypatch, caplog):
-    async def run():
-        part = monitor.part(monitor.registry, Directory(parse({})))
-        measured, count = asyncio.Event(), itertools.count(1)
-
-        def measure():
-            if next(count) == 1:
-                raise OSError("the first fails")
-            measured.set()
-
-        monitor.pause = 0.01
-        monkeypatch.setattr(monitor, "measure", measure)
-        part.start()
-        await asyncio.wait_for(measured.wait(), 20)
-        part.close()
-        await asyncio.sleep(0)
-        measured.clear()
-        await asyncio.sleep(0.05)
-        assert not measured.is_set()
-
-    asyncio.run(run())
-    assert "the load was not measured" in caplog.text
+def test_it_says_itself_when_it_measures_again(monitor):
+    (duty,) = monitor.part(monitor.registry, Directory(parse({}))).duties
+    monitor.pause = 0.3
+    assert (duty.seconds(), duty.work) == (0.3, monitor.measure)
 
 
 def test_what_was_refused_meanwhile_is_counted(monitor):
