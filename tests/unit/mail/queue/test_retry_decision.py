@@ -55,6 +55,13 @@ def test_what_is_deferred_together_returns_together(make):
     assert times[0] != end(deliveries[0], outcome((ANN, make.later)), attempts=2).next_at
 
 
+def test_results_in_another_order_are_complete(make):
+    results = outcome((JOE, make.ok), (ANN, make.later))
+    decision = end(make.delivery(2, ANN, JOE), results)
+    assert decision.remaining == [ANN]
+    assert [result.recipient for result in decision.outcome.results] == [JOE, ANN]
+
+
 def test_nobody_remains(make):
     decision = end(make.delivery(2, ANN), outcome((ANN, make.ok)))
     assert (decision.remaining, decision.next_at, decision.last_error) == ([], 0.0, "")
