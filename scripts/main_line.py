@@ -228,7 +228,7 @@ def _wait_settled(queue: Path, partner: Partner) -> None:
         time.sleep(0.05)
 
 
-async def _never(seconds: float, work: Callable[[], object]) -> None:
+async def _never(seconds: float | Callable[[], float], work: Callable[[], object]) -> None:
     """No periodic work: it is not the message's."""
     del seconds, work
 

@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 
 
 INTERVAL = 0.25
-"""Seconds at most between an event and its line."""
+"""Seconds at most between an event and its line, while there are events."""
+
+_QUIET = 1.0  # the same after a pause
 
 _MOST = 20_000  # groups that wait; what comes on top is in the trace alone
 
@@ -72,17 +74,20 @@ class EventFeed:
         self._thread.join(_PATIENCE)
 
     def _run(self) -> None:
-        while not self._closing.wait(self._interval):
-            self._turn()
+        seconds = self._interval
+        while not self._closing.wait(seconds):
+            seconds = self._interval if self._turn() else min(2 * seconds, max(_QUIET, self._interval))
         self._turn()
 
-    def _turn(self) -> None:
+    def _turn(self) -> bool:
+        """Whether there was anything to read."""
         waiting = self._waiting
         groups = [waiting.popleft() for _ in range(len(waiting))]
         for reader in self._readers if groups else ():
             self._guarded(partial(reader, groups))
         if self._often is not None:
             self._guarded(self._often)
+        return bool(groups)
 
     @staticmethod
     def _guarded(work: Callable[[], None]) -> None:

@@ -282,8 +282,9 @@ class Assembly:
     # what the worker calls
 
     def poll(self) -> None:
-        """Begin to take up new resources, if that is not under way."""
-        if self._taking is None or self._taking.done():
+        """Begin to take up new resources, if there are any and that is not under way."""
+        sources = self._snapshots, self._srs, self._credentials
+        if (self._taking is None or self._taking.done()) and any(source.is_outdated() for source in sources):
             self._taking = spawn(self.refresh(), "resources")
 
     async def refresh(self) -> None:
@@ -297,9 +298,8 @@ class Assembly:
         if newer is not None:
             self._snapshots.take(newer)
             self._site.tell()
-        elif not renewed:
-            return
-        self.parts.refresh(self._snapshots.current.directory)
+        if newer is not None or renewed:
+            self.parts.refresh(self._snapshots.current.directory)
 
     def reload(self) -> None:
         """Read certificates, keys and trust anchors again; those in use stay if a new one cannot be used."""

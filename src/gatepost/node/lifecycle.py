@@ -37,9 +37,12 @@ _log = logging.getLogger(__name__)
 
 
 class Duty(msgspec.Struct, frozen=True):
-    """Work that is done every so many seconds and does not block. at_once: at the start, too."""
+    """Work that is done every so many seconds and does not block. at_once: at the start, too.
 
-    seconds: float
+    seconds: or how to know them, asked before each time.
+    """
+
+    seconds: float | Callable[[], float]
     work: Callable[[], object]
     at_once: bool = False
 
@@ -133,11 +136,11 @@ def listening(*listeners: Listener) -> Lifecycle:
     return Lifecycle("listeners", start=start, drain=lambda seconds: drain(listeners, seconds))
 
 
-async def every(seconds: float, work: Callable[[], object]) -> None:
-    """Call `work` about every `seconds`, whatever became of the call before, until cancelled."""
+async def every(seconds: float | Callable[[], float], work: Callable[[], object]) -> None:
+    """Call `work` about every `seconds`, as in Duty, whatever became of the call before, until cancelled."""
     with contextlib.suppress(asyncio.CancelledError):
         while True:
-            await _rest(seconds)
+            await _rest(_period(seconds))
             try:
                 work()
             except Exception:  # noqa: BLE001 - the next period must come, whatever it was
@@ -151,9 +154,9 @@ async def _while_held(part: Lifecycle, lease: Lease) -> None:
         while True:
             if lease.held:
                 now = time.monotonic()
-                due = due or {duty: now + (0.0 if duty.at_once else duty.seconds) for duty in part.duties}
+                due = due or {duty: now + (0.0 if duty.at_once else _period(duty.seconds)) for duty in part.duties}
                 for duty in [timed for timed, at in due.items() if at <= now]:
-                    due[duty] = now + duty.seconds
+                    due[duty] = now + _period(duty.seconds)
                     with _logged(part.name):
                         duty.work()
             elif due:
@@ -161,6 +164,10 @@ async def _while_held(part: Lifecycle, lease: Lease) -> None:
                 with _logged(f"stopping {part.name}"):
                     part.lost()
             await _rest(_LEASE_LOOK)
+
+
+def _period(seconds: float | Callable[[], float]) -> float:
+    return seconds() if callable(seconds) else seconds
 
 
 async def _rest(seconds: float) -> None:

@@ -1,7 +1,8 @@
 """Measure how loaded a worker is, and tighten the limits of clients that nobody knows.
 
-Made by `node.assembly`; ten times a second it measures, and `policy.decisions.load` decides. What is in force is in
-the worker's figures, from which metrics, alarms and status have it.
+Made by `node.assembly`; ten times a second it measures, twice while the worker does next to nothing, and
+`policy.decisions.load` decides. What is in force is in the worker's figures, from which metrics, alarms and status have
+it.
 """
 
 from __future__ import annotations
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 LOAD_SECONDS: Final = 0.1
 """Between two measurements."""
 
+_QUIET_SECONDS: Final = 5 * LOAD_SECONDS  # the same in a worker whose limits are the usual ones and that hardly works
+_QUIET: Final = 0.02  # of the time at most that such a worker has worked
 _RARELY: Final = 10  # measurements of delay to one of all else
 _DELAYS: Final = 9  # measurements of delay whose median counts: one long task of our own is no load
 _MEMORY: Final = Path("/proc/meminfo")
@@ -56,8 +59,9 @@ class LoadMonitor:
         self._observation = observation
         self._state = LoadState()
         self._has_warned = False
-        self._rounds = 0
+        self._left = 0  # measurements until the next one of all else
         self._due, self._cpu = 0.0, 0.0
+        self.pause = LOAD_SECONDS
         self._delays: deque[float] = deque(maxlen=_DELAYS)
         self._refused_before = 0
 
@@ -65,16 +69,20 @@ class LoadMonitor:
         """Its life: limits by the connectors in force, and measurements. registry: whose messages wait to be stored."""
         self._registry = registry
         self.limits.use(directory)
-        return Lifecycle("limits of clients", duties=[Duty(LOAD_SECONDS, self.measure)], refresh=self.limits.use)
+        measuring = Duty(lambda: self.pause, self.measure)
+        return Lifecycle("limits of clients", duties=[measuring], refresh=self.limits.use)
 
     def measure(self) -> None:
-        """Measure once, and put the limits of the level that follows in force."""
+        """Measure once, and put the limits of the level that follows in force. Then `pause` is when to do it again."""
         now, cpu = time.monotonic(), time.thread_time()
         # What others on the machine take makes a worker late as well, and no limit of ours helps against that.
         self._delays.append(max(0.0, min(now - self._due, cpu - self._cpu)) if self._due else 0.0)
-        self._due, self._cpu = now + LOAD_SECONDS, cpu
-        self._rounds += 1
-        if self._rounds % _RARELY == 1:
+        quiet = cpu - self._cpu < _QUIET * self.pause and self._state.level is Level.NORMAL
+        self._left -= round(self.pause / LOAD_SECONDS)
+        self.pause = _QUIET_SECONDS if quiet else LOAD_SECONDS
+        self._due, self._cpu = now + self.pause, cpu
+        if self._left <= 0:
+            self._left = _RARELY
             waits = self._registry.commits.longest(now)
             self._decide(Measurements(memory_in_use(), _free_bytes(self._data), waits, median(self._delays)))
 

@@ -58,6 +58,10 @@ class SrsKeySource:
         keys = self._stored if settled else self.current.before_signing(self._stored)
         return None if keys == self.current else keys
 
+    def is_outdated(self) -> bool:
+        """Whether `newer` may have something to say. Cheap, on a node of its own; who shares a store asks a thread."""
+        return self._store.is_shared or self.current != self._stored or self._look() != self._mark
+
     def take(self, keys: SrsKeys) -> None:
         """Make them the current ones."""
         self.current = keys

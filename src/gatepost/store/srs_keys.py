@@ -85,9 +85,11 @@ def srs_keys_mark(store: ConfigStore, data_dir: Path) -> object:
     """A value that differs once the keys were changed; read in microseconds. Raises StoreFailure or OSError."""
     if store.is_shared:
         return store.content(SRS_PLACE)
-    path = key_file(data_dir)
-    status = path.stat() if path.exists() else None
-    return status and (status.st_ino, status.st_mtime_ns, status.st_size, status.st_mode)
+    try:
+        status = key_file(data_dir).stat()
+    except FileNotFoundError:
+        return None
+    return (status.st_ino, status.st_mtime_ns, status.st_size, status.st_mode)
 
 
 def change_srs_keys(data_dir: Path, step: Callable[[SrsKeys], SrsKeys]) -> SrsKeys:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import threading
+import time
 
 from gatepost.events.stream import EventFeed
 
@@ -33,3 +34,26 @@ def test_who_is_slow_loses_lines_and_no_memory(monkeypatch):
         along([number, number])
     feed.close()
     assert (len(kept), len(read), feed.left_out) == (15, 10, 10)
+
+
+def test_a_feed_that_rests_wakes_seldom_and_is_soon_awake_again(monkeypatch):
+    monkeypatch.setattr("gatepost.events.stream._QUIET", 0.08)
+    waits, read = [], threading.Event()
+    feed = EventFeed([lambda _: read.set()], interval=0.01)
+    wait = feed._closing.wait
+
+    def watched(seconds):
+        waits.append(seconds)
+        return wait(seconds)
+
+    monkeypatch.setattr(feed._closing, "wait", watched)
+    while 0.08 not in waits:
+        time.sleep(0.01)
+    assert waits == sorted(waits)
+    assert max(waits) == 0.08
+    feed.along(lambda _: None)(["event"])
+    assert read.wait(20)
+    while waits[-1] == 0.08:
+        time.sleep(0.001)
+    feed.close()
+    assert 0.01 in waits[waits.index(0.08) :]

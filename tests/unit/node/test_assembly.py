@@ -240,6 +240,19 @@ def test_deliveries_look_up_what_domains_publish(home, caplog, trust_ad, off):
     assembled(home.settings(dns={"nameservers": ["127.0.0.1:9"], "trust_ad": trust_ad}), scene)
 
 
+def test_no_thread_is_asked_while_nothing_was_changed(home):
+    async def scene(assembly):
+        await assembly.refresh()
+        assembly.poll()
+        assert assembly._taking is None
+        apply(home, contoso=CONTOSO)
+        assembly.poll()
+        await assembly._taking
+        assert assembly._services["mx"].directory.organization_of("contoso.example").name == "contoso"
+
+    assembled(home.settings(), scene)
+
+
 def test_sessions_go_on_while_a_change_is_taken_up(home):
     async def scene(assembly):
         served, newer = threading.Event(), assembly._snapshots.newer

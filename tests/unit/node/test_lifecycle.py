@@ -131,6 +131,21 @@ def test_periodic_work_that_fails_is_tried_again(caplog):
     assert record.message == "periodic work failed; it is tried again"
 
 
+def test_periodic_work_may_say_itself_when_it_is_due_again():
+    pauses, calls = [0.01, 0.02, 3600.0], []
+
+    async def scene():
+        task = asyncio.get_running_loop().create_task(every(lambda: pauses[len(calls)], lambda: calls.append(1)))
+        while len(calls) < 2:  # noqa: ASYNC110 - the work knows no event
+            await asyncio.sleep(0.005)
+        await asyncio.sleep(0.05)
+        task.cancel()
+        await task
+
+    run(scene())
+    assert len(calls) == 2
+
+
 @pytest.mark.parametrize(
     ("seconds", "now", "rest"),
     [(0.1, 12.34, 0.1), (0.5, 12.34, 0.66), (2.0, 12.34, 1.66), (600.0, 12.34, 599.66), (0.5, 12.9996, 0.5004)],

@@ -10,7 +10,7 @@ from gatepost.events.metrics.counts import Counts
 from gatepost.mail.inbound.service import SessionRegistry
 from gatepost.mail.model.worker_load import WorkerLoad
 from gatepost.node import load as module
-from gatepost.node.load import LoadMonitor, memory_in_use
+from gatepost.node.load import LOAD_SECONDS, LoadMonitor, memory_in_use
 from gatepost.policy.connectors.directory import Directory
 from gatepost.policy.connectors.model import parse
 from gatepost.policy.decisions.load import Measurements
@@ -44,8 +44,10 @@ def monitor(tmp_path, monkeypatch):
 
 
 def rounds(monitor, seconds=1):
-    for _ in range(10 * seconds):
+    left = round(seconds / LOAD_SECONDS)
+    while left > 0:
         monitor.measure()
+        left -= round(monitor.pause / LOAD_SECONDS)
 
 
 def test_a_message_that_waits_makes_limits_tighter_and_is_noted(monitor, caplog):
@@ -66,6 +68,28 @@ def test_a_message_that_waits_makes_limits_tighter_and_is_noted(monitor, caplog)
     assert (monitor.observed.load.level, monitor.observed.load.since) == ("overloaded", load.since)
     assert [record.levelname for record in caplog.records] == ["WARNING"]
     assert "this worker is overloaded: messages wait 2" in caplog.text
+
+
+def test_a_worker_that_does_nothing_is_measured_seldom_until_it_works_or_is_busy(monitor):
+    monitor.measure()
+    monitor.measure()
+    assert monitor.pause == 5 * LOAD_SECONDS
+    end = time.thread_time() + 0.02
+    while time.thread_time() < end:
+        pass
+    monitor.measure()
+    assert monitor.pause == LOAD_SECONDS
+    monitor.registry.commits.began("session", time.monotonic() - 2.0)
+    rounds(monitor, 2)
+    assert monitor.observed.load.level == "busy"
+    monitor.measure()
+    assert monitor.pause == LOAD_SECONDS
+
+
+def test_it_says_itself_when_it_measures_again(monitor):
+    (duty,) = monitor.part(monitor.registry, Directory(parse({}))).duties
+    monitor.pause = 0.3
+    assert (duty.seconds(), duty.work) == (0.3, monitor.measure)
 
 
 def test_what_was_refused_meanwhile_is_counted(monitor):

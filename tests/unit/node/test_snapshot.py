@@ -51,7 +51,9 @@ def test_a_change_is_taken_up_once_and_those_who_hold_the_old_one_keep_it(stores
     before = source.current
     apply(stores[1], contoso=CONTOSO)
     apply(stores[1], fabrikam=FABRIKAM)
+    assert source.is_outdated()
     assert source.refresh()
+    assert not source.is_outdated()
     assert (source.current.version, known(source)) == (2, ["contoso.example", "fabrikam.example"])
     assert before.directory.organization_of("contoso.example") is None
     assert not source.refresh()

@@ -41,7 +41,9 @@ def rotate(folder: Path) -> None:
 
 
 def take(source: SrsKeySource) -> bool:
+    outdated = source.is_outdated()
     keys = source.newer()
+    assert keys is None or outdated  # else nobody would ask
     if keys is not None:
         source.take(keys)
     return keys is not None
@@ -86,3 +88,18 @@ def test_keys_that_cannot_be_read_leave_those_before(
     assert source.current == before
     assert len(caplog.messages) == 1, "it is said once"
     assert "those before stay in force" in caplog.text
+
+
+def test_who_knows_all_keys_and_signs_with_the_newest_asks_no_more(
+    source: SrsKeySource, clock: Clock, tmp_path: Path
+) -> None:
+    assert not take(source)  # the first look sees the file that the start made
+    assert not source.is_outdated()
+    rotate(tmp_path)
+    assert take(source)
+    assert source.is_outdated()  # the new key does not sign yet
+    clock.now += SIGNING_SECONDS
+    assert take(source)
+    assert not source.is_outdated()
+    (tmp_path / SRS_KEYS_FILE).unlink()
+    assert source.is_outdated()

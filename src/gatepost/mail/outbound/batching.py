@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from gatepost.mail.outbound.body import BodyUnreadable, MessageBody
+from gatepost.mail.outbound.delivery_attempt import asks
 from gatepost.mail.outbound.destination_history import holds_below, remembered_as
 from gatepost.mail.outbound.hosts import by_mail_hosts, by_smart_hosts
 from gatepost.mail.outbound.sessions import RouteSessions
@@ -173,7 +174,7 @@ async def _common_hosts(services: DeliveryServices, route: Route, delivery: Deli
         return None
     message, uncounted = delivery.message, RouteSessions(None)
     if isinstance(route, SmartHosts):
-        return by_smart_hosts(services, route, message, uncounted)
+        return by_smart_hosts(services, route, asks(message), uncounted)
     if not isinstance(route, MxRoute):
         return None
     mail_hosts = await services.router.mail_hosts(route.domain)

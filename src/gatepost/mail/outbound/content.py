@@ -95,6 +95,9 @@ class ContentSteps:
         for divider in self._dividers:
             narrowed: list[tuple[Route, list[Recipient]]] = []
             for route, recipients in routes:
+                if len(recipients) == 1:
+                    narrowed.append((route, recipients))
+                    continue
                 outgoing = OutgoingMessage(directory, delivery.organization, delivery.message, recipients, route)
                 groups = await divider.divided(outgoing, body)
                 narrowed += ((_narrowed(route, recipients, group), group) for group in groups)

@@ -20,18 +20,20 @@ from gatepost.mail.model.queue_id import format_id
 from gatepost.mail.outbound.batching import BatchLimits, plans, routes_of, sharing
 from gatepost.mail.outbound.body import BodyForms, BodyUnreadable, MessageBody, in_seven_bits
 from gatepost.mail.outbound.content import ContentNotReady, OutgoingMessage
-from gatepost.mail.outbound.delivery_attempt import AttemptPart, DeliveryAttempt, without_others
+from gatepost.mail.outbound.delivery_attempt import AttemptPart, DeliveryAttempt, asks, without_others
 from gatepost.mail.outbound.destination_history import holds_below, remembered_as
 from gatepost.mail.outbound.failure import HopFailed
 from gatepost.mail.outbound.hosts import Hosts, plan_hosts
 from gatepost.mail.outbound.mailbox import MailboxFailed, MaildirMessage
 from gatepost.mail.outbound.record import decided_record, domain_record, origin_of, sender_record
+from gatepost.mail.outbound.route_facts import KnownRoutes
 from gatepost.mail.outbound.sessions import RouteSessions, counted
 from gatepost.mail.outbound.transactions import TransactionRunner
 from gatepost.mail.queue.retry_decision import INTERNAL
 from gatepost.policy.decisions.forwarding import keeps_sender
+from gatepost.policy.decisions.requiretls import Asks
 from gatepost.policy.decisions.route import RoutePlanner
-from gatepost.policy.decisions.routes import InternalRoute, LmtpRoute, MailboxRoute, MxRoute, Unroutable
+from gatepost.policy.decisions.routes import InternalRoute, LmtpRoute, MailboxRoute, MxRoute, SmartHosts, Unroutable
 from gatepost.protocols.smtp.replies import Reply
 from gatepost.values import replace
 
@@ -70,6 +72,7 @@ class Deliverer:
         self._services = services
         self._directory = directory
         self._planner = RoutePlanner(directory, services.profile, services.nodes())
+        self._known = KnownRoutes(services, directory.version)
         self._generation = 0
         self._hosts = Hosts(services)
         self._transactions = TransactionRunner(services)
@@ -79,6 +82,7 @@ class Deliverer:
         """Put a new configuration in force: end kept connections, read certificates and trust anchors again."""
         self._directory = directory
         self._planner = RoutePlanner(directory, self._services.profile, self._services.nodes())
+        self._known = KnownRoutes(self._services, directory.version)
         self._generation += 1
         self._services.contexts.clear()
         self._services.pool.begin_generation(self._generation)
@@ -108,19 +112,19 @@ class Deliverer:
         leave_out: called with each other delivery, and with a key of those that it may still share transactions with,
         before anything is sent. One result for each delivery that is left, in their order; as `deliver`.
         """
-        directory = self._directory
+        directory, known = self._directory, self._known
         members = sharing(await plans(self._services, directory, self._planner, deliveries), leave_out)
         if members[0].common is None:  # it is by itself, and what was found out of it is not enough to send it
             routed = await self._routed(members[0].delivery)
         else:
-            routed = [self._joined(members, directory)]
+            routed = [self._joined(members, directory, known)]
         for message in routed:
             await self._attempt(message)
         return [_result(routed, plan.delivery) for plan in members]
 
     async def _routed(self, delivery: Delivery) -> list[_RoutedMessage]:
         """The message of a delivery on each of its routes."""
-        directory, planner = self._directory, self._planner
+        directory, planner, known = self._directory, self._planner, self._known
         body = MessageBody.stored(delivery, self._services.store)
         try:
             routes = await routes_of(planner, delivery, body)
@@ -130,15 +134,15 @@ class Deliverer:
             part = AttemptPart(delivery.recipients, decided_record(nowhere, directory.version))
             return [_on_route(directory, delivery, nowhere, body, DeliveryAttempt(delivery.message, [part]))]
         return [
-            _on_route(directory, delivery, route, body, _new_attempt(directory, [(delivery, route, own)]))
+            _on_route(directory, delivery, route, body, _new_attempt(directory, known, [(delivery, route, own)]))
             for route, own in routes
         ]
 
-    def _joined(self, members: Sequence[DeliveryPlan], directory: Directory) -> _RoutedMessage:
+    def _joined(self, members: Sequence[DeliveryPlan], directory: Directory, known: KnownRoutes) -> _RoutedMessage:
         """The message for all members of a batch, which share a transaction, as they were planned."""
         common = [(plan.delivery, plan.common) for plan in members if plan.common is not None]
         shares = [(delivery, shared.route, delivery.recipients) for delivery, shared in common]
-        attempt = _new_attempt(directory, shares)
+        attempt = _new_attempt(directory, known, shares)
         first, shared = common[0]
         with_body = next((delivery for delivery, _ in common if delivery.body is not None), first)
         body = MessageBody.stored(with_body, self._services.store)
@@ -155,7 +159,7 @@ class Deliverer:
             if isinstance(route, MailboxRoute):
                 await self._store(route, attempt, forms.whole)
                 return
-            plan = message.plan or await plan_hosts(self._services, route, attempt)
+            plan = message.plan or await self._plan(route, attempt)
             if plan is None:
                 return
             await forms.measure()
@@ -178,6 +182,15 @@ class Deliverer:
             first = attempt.recipients[0].address
             _log.exception("message %s to %s: our own failure", format_id(attempt.message.id), first)
             attempt.decide_all(INTERNAL, {})
+
+    async def _plan(
+        self, route: Unroutable | LmtpRoute | InternalRoute | SmartHosts | MxRoute, attempt: DeliveryAttempt
+    ) -> RoutePlan | None:
+        """As `plan_hosts`: most plans are known."""
+        kept = self._known.facts(route).plan
+        if kept is None or asks(attempt.message) is not Asks.NOTHING:
+            return await plan_hosts(self._services, route, attempt)
+        return replace(kept, sessions=RouteSessions(counted(self._services.sessions, attempt.message)))
 
     async def _made(self, message: _RoutedMessage) -> BodyForms:
         """The content as its route requires it. Raises ContentNotReady, BodyUnreadable."""
@@ -250,14 +263,14 @@ def _on_route(
 
 
 def _new_attempt(
-    directory: Directory, shares: Sequence[tuple[Delivery, Route, Sequence[Recipient]]]
+    directory: Directory, known: KnownRoutes, shares: Sequence[tuple[Delivery, Route, Sequence[Recipient]]]
 ) -> DeliveryAttempt:
     """An attempt on one route. shares: deliveries, the route of each, and those of its recipients that take it."""
     delivery, first, recipients = shares[0]
     kept = keeps_sender(first)
     parts = []
     for member, route, own in shares:
-        base = decided_record(route, directory.version) | sender_record(member.message, own[0], kept=kept)
+        base = known.facts(route).record | sender_record(member.message, own[0], kept=kept)
         base |= domain_record(directory, route, member.organization, own[0])
         parts.append(AttemptPart(own, base, remembered_as(route, member.organization, own)))
     attempt = DeliveryAttempt(delivery.message, parts, attempts=delivery.attempts, keeps_sender=kept)

@@ -62,7 +62,7 @@ def without_others(result: RecipientResult) -> RecipientResult:
 
 def asks(message: Message) -> Asks:
     """The TLS demand of a message itself (RFC 8689), or of a journal copy."""
-    relayed = not message.reverse_path and not message.is_notice
+    relayed = message.require_tls and not message.reverse_path and not message.is_notice
     return asks_of(
         require_tls=message.require_tls,
         tls_required_no=message.tls_required_no,
@@ -224,8 +224,7 @@ class DeliveryAttempt(msgspec.Struct):
         Some hosts take one domain at a time, and some judge a message by one of its recipients' domains. What the peer
         says of a part counts once that was sent alone.
         """
-        groups = self.apart(batch)
-        if len(groups) < 2:
+        if len(self.parts) < 2 or len(groups := self.apart(batch)) < 2:
             return []
         results_by_group = [[(recipient, results[self._path(recipient)]) for recipient in group] for group in groups]
         at_data = outcome.data_reply

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from gatepost.mail.outbound.delivery_attempt import DeliveryAttempt
     from gatepost.mail.outbound.delivery_services import DeliveryServices
     from gatepost.net.lookups.mx import MailHosts
+    from gatepost.policy.decisions.requiretls import Asks
 
 
 _log = logging.getLogger(__name__)
@@ -111,7 +112,7 @@ async def plan_hosts(
             nodes = Publication(None, modes(None, asks(message)))
             return RoutePlan(route.hops, nodes, RouteSessions(None), NODE_CERTIFICATE, internal=True)
         case SmartHosts():
-            return by_smart_hosts(services, route, message, RouteSessions(counted(services.sessions, message)))
+            return by_smart_hosts(services, route, asks(message), RouteSessions(counted(services.sessions, message)))
         case MxRoute():
             return await _by_domain(services, route, attempt)
         case _:
@@ -141,14 +142,15 @@ async def _by_domain(services: DeliveryServices, route: MxRoute, attempt: Delive
         return None
 
 
-def by_smart_hosts(
-    services: DeliveryServices, route: SmartHosts, message: Message, sessions: RouteSessions
-) -> RoutePlan:
-    """The smart hosts of a connector in the order to try them, by which they may share the load."""
+def by_smart_hosts(services: DeliveryServices, route: SmartHosts, request: Asks, sessions: RouteSessions) -> RoutePlan:
+    """The smart hosts of a connector in the order to try them, by which they may share the load.
+
+    request: as in `mail.outbound.delivery_attempt.asks`.
+    """
     hosts = route.hops
     if route.connector.smart_host_order is not SmartHostOrder.LISTED and len(hosts) > 1:
         hosts = tuple(random.sample(hosts, len(hosts)))  # spreads load, guards nothing
-    published = Publication(services.lookups, joined_modes(route.connector, route.sender, asks(message)))
+    published = Publication(services.lookups, joined_modes(route.connector, route.sender, request))
     certificate = our_certificate(route.connector, route.connector_owner)
     options = hop_options(route.connector, route.connector_owner)
     return RoutePlan(hosts, published, sessions, certificate, options=options)
@@ -206,7 +208,7 @@ class Hosts:
         """
         tries = _Tries(attempt, self._services)
         for host, group in plan.in_order:
-            if tries.is_over() or await self._loops_back(group, attempt):
+            if tries.is_over() or (group and await self._loops_back(group, attempt)):
                 break
             for hop in await self._hops(plan, host, attempt, generation):
                 yield hop, ""
@@ -249,7 +251,7 @@ class Hosts:
 
     async def _loops_back(self, group: Sequence[NextHop], attempt: DeliveryAttempt) -> bool:
         """Whether one of the MX hosts of a preference is this gateway; if so the attempt has that as its reason."""
-        us = await self._us(group) if group else ""
+        us = await self._us(group)
         if us and not attempt.failures:
             attempt.decide_all(_LOOPS_BACK, {"detail": f"{us} is this gateway itself"})
         elif us:  # those before us may be back later

@@ -32,6 +32,9 @@ if TYPE_CHECKING:
     from gatepost.store.interface import Store
 
 
+_KEPT = 5000  # routes, as many as `policy.decisions.route` keeps
+
+
 class _Anybody(msgspec.Struct, frozen=True):
     address: str
 
@@ -48,6 +51,7 @@ class NextHops:
         self._port = port
         self._limits = limits
         self._of_server: HopLimit | None = None
+        self._lanes: dict[int, tuple[SmartHosts, LaneKey]] = {}  # by a route's id, as in `mail.outbound.route_facts`
 
     def limit_all(self, messages_per_minute: int) -> None:
         """Limit the messages to one next hop where no connector does; 0 for any number."""
@@ -84,13 +88,15 @@ class NextHops:
     def _key(self, route: Route, destination: str, delivery: Delivery | None) -> LaneKey | None:
         match route:
             case SmartHosts():
-                return self._shared(next_hop_name([hop.place for hop in route.hops]), route, delivery)
+                return _shared_by(self._of_smart_hosts(route), route, delivery, self._limits)
             case MxRoute():
                 names = self._router.known_hosts(route.domain)
                 if names is None:
                     return None
                 hosts = [f"{name}:{self._port}" for name in names]
-                return self._shared(next_hop_name(hosts) or destination, route, delivery)
+                return _shared_by(
+                    self._usual(next_hop_name(hosts) or destination, route), route, delivery, self._limits
+                )
             case LmtpRoute():
                 return LaneKey(route.hop.place)
             case InternalRoute():
@@ -98,15 +104,20 @@ class NextHops:
             case _:
                 return LaneKey(destination)
 
-    def _shared(self, name: str, route: SmartHosts | MxRoute, delivery: Delivery | None) -> LaneKey:
-        """A next hop that other domains may have as well, and that may take their recipients together."""
-        limit, connector = self._limit(route), tuple(connector_record(route).items())
-        if delivery is None:
-            return LaneKey(name, _terms(route, None), limit=limit, connector=connector)
-        terms = _terms(route, delivery.message)
-        batched = may_be_batched(delivery, route) and self._limits.allows(name)
-        batch = (delivery.message.id, delivery.organization, terms) if batched else None
-        return LaneKey(name, terms, batch, limit, connector)
+    def _of_smart_hosts(self, route: SmartHosts) -> LaneKey:
+        """The usual lane of a route, which most mail has: made once."""
+        known = self._lanes.get(id(route))
+        if known is None:
+            if len(self._lanes) >= _KEPT:
+                self._lanes.clear()
+            name = next_hop_name([hop.place for hop in route.hops])
+            known = self._lanes[id(route)] = route, self._usual(name, route)
+        return known[1]
+
+    def _usual(self, name: str, route: SmartHosts | MxRoute) -> LaneKey:
+        """The lane of mail that makes no demands itself, to a next hop that other domains may have as well."""
+        connector = tuple(connector_record(route).items())
+        return LaneKey(name, _terms(route), limit=self._limit(route), connector=connector)
 
     def _limit(self, route: SmartHosts | MxRoute) -> HopLimit | None:
         """What the connector, or else the server, lets go to one next hop."""
@@ -134,8 +145,18 @@ def _route(planner: RoutePlanner, delivery: Delivery, content: Content = NO_CONT
     return routes[0][0]
 
 
-def _terms(route: SmartHosts | MxRoute, message: Message | None) -> str:
-    """The connector, and what a rule or the message demands: how such mail fares says nothing of the other mail."""
+def _shared_by(usual: LaneKey, route: SmartHosts | MxRoute, delivery: Delivery | None, limits: BatchLimits) -> LaneKey:
+    """The lane of a delivery whose next hop may take recipients of several domains together. usual: that of a route."""
+    if delivery is None:
+        return usual
+    terms = usual.terms + _demands(delivery.message)
+    batched = may_be_batched(delivery, route) and limits.allows(usual.next_hop)
+    batch = (delivery.message.id, delivery.organization, terms) if batched else None
+    return LaneKey(usual.next_hop, terms, batch, usual.limit, usual.connector)
+
+
+def _terms(route: SmartHosts | MxRoute) -> str:
+    """The connector, and what a rule demands: how such mail fares says nothing of the other mail."""
     terms = route.connector.name if route.connector is not None else ""
     if route.connector is not None and route.connector.authentication is not None:
         # A password that is wrong must not hold up mail that another organization sends with its own.
@@ -143,9 +164,13 @@ def _terms(route: SmartHosts | MxRoute, message: Message | None) -> str:
     if route.by_rule:
         requirement = route.hops[0].requirement if isinstance(route, SmartHosts) else route.requirement
         terms += f" by rule {hash(requirement)}"
-    if message is not None and message.is_journal:
-        terms += " of a journal"
-    if message is not None and (message.require_tls or message.tls_required_no):
+    return terms
+
+
+def _demands(message: Message) -> str:
+    """What a message demands itself: it counts like a rule."""
+    terms = " of a journal" if message.is_journal else ""
+    if message.require_tls or message.tls_required_no:
         terms += " asks for TLS" if message.require_tls else " waives TLS"
         terms += "" if message.reverse_path else " as a notice"
     return terms

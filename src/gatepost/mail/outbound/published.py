@@ -91,7 +91,7 @@ class Publication:
             raise self._unknown
         dane = await self._records(port, addresses)
         result = self._terms(requirement, addresses, dane)
-        if await self._changed(result):
+        if self._sts is not None and await self._changed(result):
             return self._terms(requirement, addresses, dane)
         return result
 

@@ -165,4 +165,4 @@ def _sendable(attempt: DeliveryAttempt, batch: list[Recipient], error: str) -> l
 
 def _went_stale(connection: OutboundConnection, result: TransactionResult) -> bool:
     """Whether a used connection ended before this transaction began: closed meanwhile, or 421 instead of an answer."""
-    return not connection.usable and (result.mail_reply is None or result.mail_reply.code == 421)
+    return (result.mail_reply is None or result.mail_reply.code == 421) and not connection.usable

@@ -373,7 +373,7 @@ class QueueManager:
             self._waiting.forget_if_idle(hop)
 
     async def _attempt(self, hop: HopQueue, turn: Turn) -> None:
-        self._in_flight.update(delivery.id for delivery in turn.deliveries)
+        self._in_flight.update([delivery.id for _, delivery in turn.members])
         try:
             await self._try(hop, turn)
         finally:
@@ -383,7 +383,7 @@ class QueueManager:
                 hop.ended(backlog, self._clock())
 
     async def _try(self, hop: HopQueue, turn: Turn) -> None:
-        first = turn.deliveries[0]
+        _, first = turn.members[0]
         if first.returned is not None:
             await self._settler.finish(first, uniform(first, UNTRIED))
             return
@@ -397,7 +397,7 @@ class QueueManager:
         seconds = time.monotonic() - begun
         finishing = [
             self._finish(delivery, replace(outcome, seconds=seconds))
-            for delivery, outcome in zip(turn.deliveries, outcomes, strict=True)
+            for (_, delivery), outcome in zip(turn.members, outcomes, strict=True)
         ]
         if len(finishing) == 1:
             await finishing[0]
@@ -406,7 +406,7 @@ class QueueManager:
 
     async def _outcomes(self, hop: HopQueue, turn: Turn) -> Sequence[DeliveryResult]:
         """Results for each member of a turn. A delivery that cannot be tried with the first is no member any more."""
-        first = turn.deliveries[0]
+        _, first = turn.members[0]
         try:
             if self._deliver_batch is None or len(turn.members) == 1:
                 return [await self._deliver(first)]
@@ -446,7 +446,7 @@ class QueueManager:
 
     def _makes_way(self, hop: HopQueue, turn: Turn, outcomes: Sequence[DeliveryResult]) -> bool:
         """Whether hosts turned a connection away while others of ours are open, for which its deliveries wait."""
-        times = max([self._turned_away.pop(delivery.id, 0) for delivery in turn.deliveries])
+        times = max([self._turned_away.pop(delivery.id, 0) for _, delivery in turn.members])
         others = self._budget.lanes(hop.name) > 1
         if not all(outcome.crowded for outcome in outcomes) or not others or times >= _TURNED_AWAY or self._draining:
             return False

@@ -7,7 +7,6 @@ stays leased until the process ends, so there is always a second way.
 from __future__ import annotations
 
 import logging
-import random
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -59,9 +58,7 @@ class Settler(msgspec.Struct, frozen=True):
         """Settle an attempt. record_deferral: whether it goes into the trace even if it settles nothing."""
         now = self.clock()
         delivery.attempts += 1
-        # All deliveries of a message that are deferred together return together, and may share a transaction again.
-        jitter = random.Random(f"{delivery.message.id} {delivery.attempts}").random()  # noqa: S311 - spreads load
-        decision = decide_retry(delivery, outcome, self.schedule, now, jitter)
+        decision = decide_retry(delivery, outcome, self.schedule, now)
         instead: list[Delivery] = []
         if (journal := delivery.journal) is None:
             notices, decision = await self._notices(delivery, decision, now)

@@ -63,7 +63,7 @@ class Waiting(msgspec.Struct, frozen=True):
         else:
             turn = hop.take(now, lambda backlog: pacing.admit(hop, backlog, now))
             pacing.follow(hop)
-        for delivery in turn.deliveries if turn is not None else ():
+        for _, delivery in turn.members if turn is not None else ():
             self._left(delivery)
         return turn
 

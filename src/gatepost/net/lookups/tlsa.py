@@ -50,11 +50,11 @@ class TlsaFinder:
             return TlsaLookup(TlsaStatus.INSECURE, f"DNSSEC does not prove that {host.host} takes this mail")
         try:
             bases = await self._bases(host)
+            if not bases:
+                return TlsaLookup(TlsaStatus.INSECURE, f"DNSSEC does not prove the addresses of {host.host}")
             tlsa_lookup = await self._first(bases, port)
         except LookupFailed as failure:
             return TlsaLookup(TlsaStatus.FAILED, failure.detail, bogus=failure.bogus)
-        if not bases:
-            return TlsaLookup(TlsaStatus.INSECURE, f"DNSSEC does not prove the addresses of {host.host}")
         if not tlsa_lookup.base:
             return tlsa_lookup
         names = (tlsa_lookup.base, host.host, *next_hops)

@@ -78,12 +78,15 @@ class NodeCredentials:
         self.refresh()
         self._tell_if_closed()
 
+    def is_outdated(self) -> bool:
+        """Whether anything was stored since `refresh`. Cheap."""
+        return self._records.store.version() != self._version
+
     def refresh(self) -> bool:
         """Take up what is stored; whether that is anything new. Cheap when nothing was."""
-        version = self._records.store.version()
-        if version == self._version:
+        if not self.is_outdated():
             return False
-        self._version = version
+        self._version = self._records.store.version()
         try:
             membership = self._member.membership()
             roots = self._member.roots_pem() if membership is not None else b""

@@ -8,6 +8,7 @@ result types of RFC 8460 section 4.3.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import TYPE_CHECKING, assert_never
 
 import msgspec
@@ -154,6 +155,19 @@ def terms(requirement: Requirement, host: str, modes: Modes, published: Publishe
     requirement: of connector and rules. host: as the MX record or the administrator names it. published: `dane` and
     `sts` of it.
     """
+    if published.sts is None:
+        return _without_policy(requirement, host, modes, published.dane, naming)
+    return _terms(requirement, host, modes, published, naming)
+
+
+@lru_cache(maxsize=512)  # most mail goes where other mail just went; with a policy, `StsFound` says less than it holds
+def _without_policy(
+    requirement: Requirement, host: str, modes: Modes, dane: TlsaLookup | None, naming: Naming
+) -> Terms:
+    return _terms(requirement, host, modes, Published(dane), naming)
+
+
+def _terms(requirement: Requirement, host: str, modes: Modes, published: Published, naming: Naming) -> Terms:
     profile = requirement.profile
     dane = by_dane(modes.dane, published.dane, host, profile)
     sts = by_mta_sts(published.sts, host, profile)

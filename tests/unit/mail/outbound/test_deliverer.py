@@ -15,6 +15,7 @@ from gatepost.mail.outbound.content import ContentNotReady, ContentSteps
 from gatepost.net.certificate import certificate_facts
 from gatepost.net.identity import ServerIdentity
 from gatepost.net.lookups.question import LookupFailed
+from gatepost.policy.connectors.directory import Directory
 from gatepost.protocols.message.dsn import build_dsn
 from gatepost.protocols.message.dsn_report import DsnAction, DsnRecipient, DsnReport
 from gatepost.protocols.smtp.client.client import Client
@@ -108,6 +109,50 @@ def test_an_attempt_is_at_most_four_calls_deep(
     assert {only(one).disposition for one in asyncio.run(run())} == {Disposition.DELIVERED}
     assert paths == [[call, "Deliverer._attempt", "TransactionRunner.run", "OutboundConnection.send"]] * 2
     assert len(peer.connections) == 1
+
+
+# --- what is kept of a route
+
+
+def test_what_one_message_demands_holds_though_others_went_the_same_route(world: Any, kit: Any) -> None:
+    """The plan of smart hosts is kept for messages that ask for nothing: one with REQUIRETLS has its own."""
+    peer = kit.Peer(tls=world.identity("mx.b.example"))
+    demanding = kit.delivery(require_tls=True)
+
+    async def run() -> list[DeliveryResult]:
+        async with peer:
+            world.connector(peer.port, **forced())
+            deliverer = world.build()
+            try:
+                return [await deliverer.deliver(each) for each in (kit.delivery(), demanding, kit.delivery())]
+            finally:
+                world.pool.close()
+
+    results = [only(outcome) for outcome in asyncio.run(run())]
+    dispositions = [result.disposition is Disposition.DELIVERED for result in results]
+    assert dispositions == [True, False, True]
+    requirements = [result.detail["requirement"] for result in results]
+    assert requirements == ["encrypted", "authenticated(mx.b.example) with requiretls", "encrypted"]
+    assert len(peer.messages) == 2
+
+
+def test_results_name_the_configuration_in_force(world: Any, kit: Any) -> None:
+    peer = kit.Peer()
+
+    async def run() -> list[DeliveryResult]:
+        async with peer:
+            world.connector(peer.port)
+            deliverer = world.build()
+            before = await deliverer.deliver(kit.delivery())
+            world.connector(peer.port, name="other")
+            deliverer.use(Directory(world.directory().resources, 5))
+            try:
+                return [before, await deliverer.deliver(kit.delivery())]
+            finally:
+                world.pool.close()
+
+    details = [only(outcome).detail for outcome in asyncio.run(run())]
+    assert [(detail["configuration"], detail["connector"]) for detail in details] == [(0, "out"), (5, "other")]
 
 
 # --- a peer that ends its connections between transactions

@@ -162,3 +162,27 @@ def test_what_may_share_a_transaction_is_batched(world: Any, kit: Any) -> None:
     assert hops.known(other).batch not in {None, key.batch}
     deliverer.batch_limits.refused("mx.b.example:25")
     assert hops.known(given).batch is None
+
+
+def test_mail_that_demands_something_has_its_own_terms_beside_the_usual_ones(world: Any, kit: Any) -> None:
+    """Though the usual lane of smart hosts is kept, and made anew for another route to them."""
+    world.connector(2525)
+    lanes = finder(world)
+    kinds: list[dict[str, Any]] = [{}, {"require_tls": True}, {"tls_required_no": True}, {}]
+    keys = [lanes.known(kit.delivery(**fields)) for fields in kinds]
+    assert [key and key.terms for key in keys] == ["out", "out asks for TLS", "out waives TLS", "out"]
+    usual = lanes.usual("contoso/b.example")
+    assert usual is lanes.usual("contoso/b.example")
+    assert usual == alone(keys[0])
+
+
+def test_as_many_lanes_are_kept_as_there_are_planned_routes(world: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gatepost.mail.outbound.next_hops._KEPT", 1)
+    world.connector(2525)
+    world.resources["outbound_connector"].append(
+        {"name": "other", "recipient_domains": ["c.example"], "smart_hosts": ["mx.c.example"]}
+    )
+    lanes = finder(world)
+    names = [lanes.usual(f"contoso/{domain}") for domain in ("b.example", "c.example", "b.example")]
+    assert [key and key.next_hop for key in names] == ["mx.b.example:2525", "mx.c.example:25", "mx.b.example:2525"]
+    assert len(lanes._lanes) == 1

@@ -13,7 +13,6 @@ from gatepost.mail.queue import manager as module
 from gatepost.mail.queue.hop_queue import EACH_ITS_OWN, LaneKey
 from gatepost.mail.queue.lane_budget import LaneBudget
 from gatepost.mail.queue.pacing import Pause
-from gatepost.mail.queue.retry_decision import NO_NAME
 from gatepost.mail.queue.schedule import Schedule
 from gatepost.net.tasks import spawn
 from gatepost.protocols.smtp.replies import Reply
@@ -22,6 +21,7 @@ from gatepost.store.interface import AdminNotice, DestinationWork, QueueFilter, 
 UNKNOWN = Reply(550, "5.1.1", ("User unknown",))
 OK = Reply(250, "2.0.0", ("OK",))
 LATER = Reply(451, "4.3.0", ("Try again later",))
+NO_NAME = Reply(450, "4.4.312", ("DNS query failed",))
 ANN = "ann@partner.example"
 PARTNER = "contoso/partner.example"
 HOUR = 3600.0

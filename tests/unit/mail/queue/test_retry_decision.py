@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from random import Random
+
 from gatepost.mail.model.delivery_result import DeliveryResult, Disposition, RecipientResult, disposition_of
 from gatepost.mail.model.message import Recipient, Return
 from gatepost.mail.queue.retry_decision import (
@@ -26,16 +28,38 @@ def outcome(*pairs):
 
 def end(delivery, result, now=2000.0, attempts=1):
     delivery.attempts = attempts
-    return decide_retry(delivery, result, Schedule(), now, 0.5)
+    return decide_retry(delivery, result, Schedule(), now)
+
+
+def usual(delivery, now=2000.0):
+    """The next attempt of what is deferred, as its message and attempt alone spread it."""
+    jitter = Random(f"{delivery.message.id} {delivery.attempts}").random()  # noqa: S311 - spreads load
+    return Schedule().next_attempt(delivery.attempts, now, 1e12, jitter)
 
 
 def test_who_is_deferred_remains(make):
     delivery = make.delivery(2, ANN, JOE, EVE)
     decision = end(delivery, outcome((ANN, make.ok), (JOE, make.later), (EVE, make.unknown)))
     assert decision.remaining == [JOE]
-    assert decision.next_at == 2900.0
+    assert decision.next_at == usual(delivery)
     assert decision.last_error == "451 4.3.0 Try again later"
     assert not decision.late
+
+
+def test_what_is_deferred_together_returns_together(make):
+    """Deliveries of one message; others at another time, and after another attempt too."""
+    message, other = make.message(7), make.message(8)
+    deliveries = [make.delivery(2, ANN, message=message), make.delivery(3, JOE, message=message)]
+    times = [end(delivery, outcome((delivery.recipients[0], make.later))).next_at for delivery in deliveries]
+    assert times[0] == times[1] != end(make.delivery(4, EVE, message=other), outcome((EVE, make.later))).next_at
+    assert times[0] != end(deliveries[0], outcome((ANN, make.later)), attempts=2).next_at
+
+
+def test_results_in_another_order_are_complete(make):
+    results = outcome((JOE, make.ok), (ANN, make.later))
+    decision = end(make.delivery(2, ANN, JOE), results)
+    assert decision.remaining == [ANN]
+    assert [result.recipient for result in decision.outcome.results] == [JOE, ANN]
 
 
 def test_nobody_remains(make):
@@ -64,7 +88,7 @@ def test_nothing_is_given_up_by_a_clock_that_is_known_to_be_wrong(make):
     """Held mail, too, waits for its next look, which is in the future."""
     schedule = Schedule(is_trusted=lambda: False)
     for result in (outcome((ANN, make.later)), DeliveryResult(held(ANN))):
-        decision = decide_retry(make.delivery(2, ANN, expires_at=2000.0), result, schedule, 9e8, 0.5)
+        decision = decide_retry(make.delivery(2, ANN, expires_at=2000.0), result, schedule, 9e8)
         assert decision.remaining == [ANN]
         assert 9e8 + 60 < decision.next_at <= 9e8 + schedule.longest
         assert not decision.late
@@ -129,7 +153,8 @@ def test_held_mail_waits_until_its_sender_is_to_be_told(make):
 
 def test_who_is_held_beside_somebody_who_is_deferred_is_tried_with_him(make):
     results = [*held(ANN), *outcome((JOE, make.later), (EVE, make.ok)).results]
-    decision = end(make.delivery(2, ANN, JOE, EVE), DeliveryResult(results))
+    delivery = make.delivery(2, ANN, JOE, EVE)
+    decision = end(delivery, DeliveryResult(results))
     assert not decision.held
     assert decision.remaining == [ANN, JOE]
     assert [result.disposition for result in decision.outcome.results] == [
@@ -137,7 +162,7 @@ def test_who_is_held_beside_somebody_who_is_deferred_is_tried_with_him(make):
         Disposition.DEFERRED,
         Disposition.DELIVERED,
     ]
-    assert decision.next_at == 2900.0
+    assert decision.next_at == usual(delivery)
 
 
 def test_held_beside_somebody_who_is_done_is_held(make):

@@ -3,8 +3,10 @@ from __future__ import annotations
 import pytest
 
 from gatepost.mail.queue.memory_budget import MemoryBudget, QueueLimits
-from gatepost.mail.queue.retry_decision import NO_NAME
 from gatepost.mail.queue.waiting import Waiting
+from gatepost.protocols.smtp.replies import Reply
+
+NO_NAME = Reply(450, "4.4.312", ("DNS query failed",))
 
 A, B = "contoso/a.example", "contoso/b.example"
 

@@ -501,3 +501,11 @@ def test_the_terms_of_a_host_for_a_journal_copy(naming: Naming, fit: bool) -> No
     found = terms(Opportunistic(BY_CONNECTOR), HOST, Modes(asks=Asks.JOURNAL), Published(), naming).outcome
     assert isinstance(found, Shortfall) is not fit
     assert isinstance(found, Authenticated) is (fit and not naming.here)
+
+
+def test_terms_have_the_failure_of_their_own_look_up() -> None:
+    """Which does not count where policies are compared: no other look-up's terms may stand for them."""
+    failures = (None, ResultType.STS_WEBPKI_INVALID, ResultType.STS_POLICY_FETCH_ERROR)
+    looked_up = [replace(policy(), failure=failure) for failure in failures]
+    found = [terms(Opportunistic(BY_CONNECTOR), HOST, Modes(), Published(sts=each)) for each in looked_up]
+    assert [each.published.sts and each.published.sts.failure for each in found] == list(failures)

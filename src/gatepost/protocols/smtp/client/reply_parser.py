@@ -51,30 +51,30 @@ class ReplyParser:
 
     def next_reply(self) -> Reply | None:
         """The next whole reply, None if its end has not arrived. Raises ProtocolError on malformed input."""
-        while (line := self._next_line()) is not None:
-            more, reply = _parse_line(line)
+        buffer = self._buffer
+        while (start := self._start) < len(buffer):
+            end = buffer.find(b"\n", start)
+            if (end + 1 if end >= 0 else len(buffer)) - start > MAX_LINE:
+                raise ProtocolError(f"a reply line of more than {MAX_LINE} octets")
+            if end < 0:
+                return None
+            if end == start or buffer[end - 1] != 13:
+                raise ProtocolError("a reply line ends in a bare LF")
+            self._start = end + 1
+            more, reply = _parse_line(buffer[start : end - 1])
             if not more and not self._lines:
                 return reply
-            self._lines.append(reply)
-            if reply.code != self._lines[0].code:
-                raise ProtocolError("the lines of one reply have different codes")
-            if len(self._lines) > MAX_LINES:
-                raise ProtocolError(f"a reply of more than {MAX_LINES} lines")
+            self._add(reply)
             if not more:
                 return self._joined()
         return None
 
-    def _next_line(self) -> bytes | None:
-        buffer, start = self._buffer, self._start
-        end = buffer.find(b"\n", start)
-        if (end + 1 if end >= 0 else len(buffer)) - start > MAX_LINE:
-            raise ProtocolError(f"a reply line of more than {MAX_LINE} octets")
-        if end < 0:
-            return None
-        if end == start or buffer[end - 1] != 13:
-            raise ProtocolError("a reply line ends in a bare LF")
-        self._start = end + 1
-        return buffer[start : end - 1]
+    def _add(self, line: Reply) -> None:
+        self._lines.append(line)
+        if line.code != self._lines[0].code:
+            raise ProtocolError("the lines of one reply have different codes")
+        if len(self._lines) > MAX_LINES:
+            raise ProtocolError(f"a reply of more than {MAX_LINES} lines")
 
     def _joined(self) -> Reply:
         first = self._lines[0]
