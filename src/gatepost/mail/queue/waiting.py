@@ -89,12 +89,12 @@ class Waiting(msgspec.Struct, frozen=True):
             self.settler.put_back(delivery, due)
 
     def pause(self, delivery: Delivery, pause: Pause) -> None:
-        """Let a delivery that is in no backlog wait in the store for a limit; it says so, unless an attempt said more."""
+        """Let a delivery that is in no backlog wait in the store for a limit, and say so if no attempt said more."""
         delivery.last_error = delivery.last_error if delivery.attempts else pause.reason
         self.settler.put_back(delivery, self.clock() + pause.seconds)
 
     def learn(self, hop: HopQueue, outcomes: Sequence[DeliveryResult], *, alone: bool) -> None:
-        """Let limits learn from attempts, as `Pacing.learn`; what a slowed next hop need not have in memory leaves it."""
+        """Tell limits how attempts ended; what a slowed next hop need not have in memory leaves it."""
         if self.pacing is None or not self.pacing.learn(hop, outcomes, alone=alone):
             return
         for backlog in hop.backlogs.values():
