@@ -2,8 +2,8 @@
 .DEFAULT_GOAL := help
 SHELL := /bin/sh
 BIN := .venv/bin
-# Tests at once: twice as many as there are cores, since most of them wait for something.
-JOBS ?= $(shell expr 2 \* $$(nproc))
+# Tests at once: three times as many as there are cores, since most of them wait for something (decision 0148).
+JOBS ?= $(shell expr 3 \* $$(nproc))
 UNIT_JOBS ?= $(JOBS)
 # Unit tests fill the pauses of tests that wait: they run beside them, a quarter as many at once each.
 QUARTER = $(shell expr \( $(JOBS) + 3 \) / 4)
