@@ -43,10 +43,8 @@ test: check ## what must hold before a commit; after a change of pages make brow
 	+@$(TOGETHER) seen-system
 
 test-all: check ## the same with all that takes long: every other system test with real processes, other Pythons
-	+@$(TOGETHER) seen-system-all
+	+@$(TOGETHER) seen-system-all chart pythons
 	@$(MAKE) --no-print-directory system-postgresql
-	@$(MAKE) --no-print-directory chart
-	@$(MAKE) --no-print-directory pythons
 
 check: format lint types imports chart-if-there ## the checks that run no code of ours
 
@@ -93,7 +91,7 @@ coverage: compiled ## every module of the pure packages, store and queue is cove
 	@JOBS=$(UNIT_JOBS) $(BIN)/python scripts/own_coverage.py
 
 pythons: env ## tests of single modules and the demonstration on the oldest and the newest Python that can be had
-	@BIN=$(BIN) JOBS=$(JOBS) scripts/pythons.sh
+	@BIN=$(BIN) JOBS=$(UNIT_JOBS) scripts/pythons.sh
 
 system: compiled ## tests over real sockets with real peers (Postfix, swaks, openssl: skipped loudly where missing), the short ones
 	@$(SYSTEM) -m "not long and not browser" -n $(JOBS) --dist loadfile --no-loadscope-reorder
