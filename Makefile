@@ -2,8 +2,8 @@
 .DEFAULT_GOAL := help
 SHELL := /bin/sh
 BIN := .venv/bin
-# Tests at once: twice as many as there are cores, since most of them wait for something.
-JOBS ?= $(shell expr 2 \* $$(nproc))
+# Tests at once: three times as many as there are cores, since most of them wait for something (decision 0148).
+JOBS ?= $(shell expr 3 \* $$(nproc))
 UNIT_JOBS ?= $(JOBS)
 # Unit tests fill the pauses of tests that wait: they run beside them, a quarter as many at once each.
 QUARTER = $(shell expr \( $(JOBS) + 3 \) / 4)
@@ -43,10 +43,8 @@ test: check ## what must hold before a commit; after a change of pages make brow
 	+@$(TOGETHER) seen-system
 
 test-all: check ## the same with all that takes long: every other system test with real processes, other Pythons
-	+@$(TOGETHER) seen-system-all
+	+@$(TOGETHER) seen-system-all chart pythons
 	@$(MAKE) --no-print-directory system-postgresql
-	@$(MAKE) --no-print-directory chart
-	@$(MAKE) --no-print-directory pythons
 
 check: format lint types imports chart-if-there ## the checks that run no code of ours
 
@@ -93,7 +91,7 @@ coverage: compiled ## every module of the pure packages, store and queue is cove
 	@JOBS=$(UNIT_JOBS) $(BIN)/python scripts/own_coverage.py
 
 pythons: env ## tests of single modules and the demonstration on the oldest and the newest Python that can be had
-	@BIN=$(BIN) JOBS=$(JOBS) scripts/pythons.sh
+	@BIN=$(BIN) JOBS=$(UNIT_JOBS) scripts/pythons.sh
 
 system: compiled ## tests over real sockets with real peers (Postfix, swaks, openssl: skipped loudly where missing), the short ones
 	@$(SYSTEM) -m "not long and not browser" -n $(JOBS) --dist loadfile --no-loadscope-reorder

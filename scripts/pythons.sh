@@ -44,7 +44,7 @@ try() {
     programs=$2
     shift 2
     [ $# -gt 0 ] || set -- tests/unit
-    "$programs/pytest" -q -n "${JOBS:-2}" --dist worksteal "$@"
+    "$programs/pytest" -q -o timeout=180 -n "${JOBS:-2}" --dist worksteal "$@"  # others may run beside them
     "$programs/gatepost" demo >/dev/null
 }
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections import defaultdict
+from collections import Counter, defaultdict
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +29,7 @@ from gatepost.testing.status_server import StatusServer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from playwright.sync_api import Browser, Page
 
@@ -199,14 +200,19 @@ def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(config.stash[CPU_TIME])
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest chooses by markers
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what uses the browser; begin with files that may take more than a minute, lest all wait for the last."""
+@pytest.hookimpl(wrapper=True, tryfirst=True)  # before pytest chooses by markers, and after that
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> Iterator[None]:
+    """Mark what uses the browser; begin with files that may take long, or have many tests, lest all wait for one."""
     for item in items:
         if "browser" in getattr(item, "fixturenames", ()):
             item.add_marker("browser")
-    longest = {item.path for item in items if item.get_closest_marker("timeout")}
-    items.sort(key=lambda item: item.path not in longest)
+    yield
+    seconds: defaultdict[Path, float] = defaultdict(float)
+    for item in items:
+        marker = item.get_closest_marker("timeout")
+        seconds[item.path] = max(seconds[item.path], float(marker.args[0]) if marker else 0.0)
+    tests = Counter(item.path for item in items)
+    items.sort(key=lambda item: (-seconds[item.path], -tests[item.path]))
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:

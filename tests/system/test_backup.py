@@ -130,6 +130,7 @@ def filled(gateway: Callable[..., Gateway], sink: Callable[..., Sink]) -> Gatewa
     for lines in (1, 5000):
         send(server.port, LATER, content=message("waits", BIG * lines))
     wait_until(lambda: len(server.trace(event="DEFER")) == 2, "both to wait")
+    wait_until(lambda: any((server.data_dir / "evidence").rglob("*.log")), "evidence, in every backup or in none")
     return server
 
 

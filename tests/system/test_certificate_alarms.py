@@ -67,7 +67,7 @@ def test_a_certificate_that_ends_in_six_days_until_it_is_renewed(
         certificates=[leaf],
         anchors=pki.root,
         nameservers=[f"127.0.0.1:{nameserver.port}"],
-        settings={"alarms": {"mail_to": [OWNER]}},
+        settings={"alarms": {"mail_to": [OWNER], "look": "1s"}},
     )
     found = alarms(mx, expect=1)
     assert [(one["kind"], one["severity"]) for one in found] == [("expiry", "error"), ("next-missing", "warning")]

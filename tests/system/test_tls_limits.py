@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from support.clients import openssl_s_client
+from support.drills import drill
 from support.process import Child
 from support.scenes import ALICE, connector, contoso, message, outcomes, send
 
@@ -130,7 +131,7 @@ def _say_the_same(server: Gateway) -> None:
     assert "They must switch on what is expected" in validated, validated
     assert server.cli("connector", "validate", "pq.example").status == 0
     for name, attack in DRILLED.items():
-        drilled = server.cli("connector", "drill", name, json=True, timeout=120).data
+        drilled = drill(server, name, json=True, expect=0).data
         (played,) = [scenario for scenario in drilled["scenarios"] if scenario["scenario"] == attack]
         assert (played["promised"], played["result"]) == (True, "held"), (name, played)
     evidence = server.cli("evidence", "export", "--format", "json").stdout

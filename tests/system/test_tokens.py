@@ -68,12 +68,16 @@ def patient(*given: Any, **settings: Any) -> Gateway:
 def with_token(token: Token, chain: Path, name: str = "mx") -> Gateway:
     """A gateway whose settings name a certificate with its key in the token."""
     return patient(
-        settings={"pkcs11": token.settings, "certificate": [{"chain": str(chain), "key": token.uri(name)}]},
+        settings={
+            "pkcs11": token.settings,
+            "certificate": [{"chain": str(chain), "key": token.uri(name)}],
+            "alarms": {"look": "1s"},
+        },
     )
 
 
 def logged(gateway: Gateway, text: str) -> None:
-    """Wait for a line of the log: minutes on a busy machine, as alarms are judged once a minute."""
+    """Wait for a line of the log: minutes on a busy machine."""
     try:
         wait_until(lambda: text in gateway.log(), f"the log to say {text!r}", timeout=300)
     except FixtureError as late:

@@ -58,7 +58,7 @@ ALARM_SECONDS: Final = 2.0
 
 _LOOK: Final = 86400.0  # seconds between two looks at the world,
 _LOOK_AGAIN: Final = 3600.0  # and while something is wrong or not known
-_JUDGE: Final = 60.0  # time passes: certificates come nearer to their end, and keys become unusable
+_JUDGE: Final = 60.0  # or less, as `alarms.look` says; certificates come nearer to their end, and keys become unusable
 _SETTLED: Final = SETTLING_SECONDS + 15.0  # after a change all nodes have taken it up, and looked at themselves
 _PATIENCE: Final = 5.0  # seconds for which a judgement waits for a check; the next one has what is late
 _UNKEPT: Final = 10.0  # until a post is tried again whose result could not be stored
@@ -148,7 +148,9 @@ class AlarmMonitor:
             self._started = True
             return
         now, version = self._clock(), self._directory().version
-        is_time = now >= min(self._judged + _JUDGE, self._settled_at) or now < self._judged
+        is_time = (
+            now >= min(self._judged + min(_JUDGE, self._settings.alarms.look), self._settled_at) or now < self._judged
+        )
         changed = version != self._version and version == self._resources.version()
         # What is stored and not in force yet is not presented yet.
         if changed or is_time or self._learnt is not None or now >= self._look_at:

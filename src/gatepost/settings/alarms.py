@@ -58,7 +58,7 @@ class Alarms(Section):
         description="Allow a webhook at a private address, such as a monitoring server in your own network.",
     )
     look: Annotated[Duration, Range(1, 3600, format_duration)] = setting(
-        default=60, description="Interval between checks of mail flow (certificates are checked every minute)."
+        default=60, description="Interval between checks of mail flow; certificates are checked at least every minute."
     )
     partner_failures: Annotated[Whole, Range(1, 1000)] = setting(
         default=3,

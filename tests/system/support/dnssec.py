@@ -6,6 +6,7 @@ Nothing of it is asked of the Internet: Unbound knows the key of "test." and whe
 from __future__ import annotations
 
 import shutil
+import socket
 from typing import TYPE_CHECKING, Self
 
 import dns.exception
@@ -184,9 +185,12 @@ class SignedDns:
 
 
 def answers(port: int) -> bool:
-    """Whether a nameserver answers there at all."""
+    """Whether a nameserver answers there at all. False at once where nobody listens: a connected socket is told so."""
     try:
-        dns.query.udp(dns.message.make_query("test.", "SOA"), "127.0.0.1", 0.5, port)
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
+            asking.setblocking(False)
+            asking.connect(("127.0.0.1", port))
+            dns.query.udp(dns.message.make_query("test.", "SOA"), "127.0.0.1", 0.5, port, sock=asking)
     except (OSError, dns.exception.DNSException):
         return False
     return True

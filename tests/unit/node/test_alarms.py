@@ -547,6 +547,22 @@ def test_a_key_that_another_node_cannot_use_is_an_alarm_until_that_node_says_oth
     play(scene)
 
 
+@pytest.mark.parametrize(("look", "later"), [("5m", 60), ("1m", 60), ("10s", 10)])
+def test_certificates_are_judged_once_a_minute_and_as_often_as_mail_flow(play, look, later):
+    async def scene(played):
+        (number,) = played.assembly.certificates.inventory.entries()[1]
+        played.nodes = [node_saying(UnusableKey(number, "key.pem: No such file or directory"))]
+        await played.tick()
+        await played.tick(400)  # what changed has settled
+        played.nodes = [node_saying()]
+        await played.tick(later - 1)
+        assert Kind.KEY_UNUSABLE in [alarm.kind for alarm in played.memory.alarms]
+        await played.tick(1)
+        assert Kind.KEY_UNUSABLE not in [alarm.kind for alarm in played.memory.alarms]
+
+    play(scene, alarms={"look": look})
+
+
 def test_a_slow_look_at_the_world_delays_no_other_check(play, monkeypatch):
     monkeypatch.setattr("gatepost.node.alarms._PATIENCE", 0.05)
 

@@ -6,11 +6,11 @@ from typing import ClassVar
 import pytest
 
 from gatepost.mail.model.trace_event import TraceEvent
-from gatepost.manage.cli.demo_ports import free_port
 from gatepost.node.observation import Observation
 from gatepost.policy.connectors.content_hook import ContentHook
 from gatepost.policy.connectors.hook_index import ApplicableHook
 from gatepost.store.figures import WORKERS_DIRECTORY, read_figures
+from gatepost.testing.process import free_port
 
 FIELDS = {"at": 1.0, "message": "1", "organization": "o", "direction": "incoming", "session": "s"}
 

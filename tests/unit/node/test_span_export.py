@@ -11,11 +11,11 @@ from opentelemetry.sdk.trace.export import SpanExportResult
 from opentelemetry.trace import SpanKind as Kind
 
 from gatepost.events.spans import Span, SpanKind
-from gatepost.manage.cli.demo_ports import free_port
 from gatepost.node import span_export
 from gatepost.node.span_export import SpanExport, receiver_secret
 from gatepost.pki.certificates.vault import VaultError
 from gatepost.settings.otel import Otel
+from gatepost.testing.process import free_port
 
 TRACE, ARRIVAL = 7 << 100, 9
 RECEIVED = Span("smtp.receive", SpanKind.SERVER, TRACE, ARRIVAL, 0, 1_000_000, 1_000_000, {"gatepost.size": 3})

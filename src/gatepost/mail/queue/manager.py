@@ -280,8 +280,7 @@ class QueueManager:
                 delivery.last_error = delivery.last_error or reply.text
             self._settler.put_back(delivery, gate.until)
         elif not self._draining and (pause := self._pacing.full(hop, backlog)) is not None:
-            delivery.last_error = delivery.last_error if delivery.attempts else pause.reason
-            self._settler.put_back(delivery, now + pause.seconds)
+            self._waiting.pause(delivery, pause)
         elif self._draining or self._window.room(len(backlog.ready), hop.size) <= 0:
             self._settler.put_back(delivery, now + again)
         else:
@@ -389,7 +388,7 @@ class QueueManager:
             return
         begun = time.monotonic()
         outcomes = await self._outcomes(hop, turn)
-        self._pacing.learn(hop, outcomes, alone=self._budget.lanes(hop.name) <= 1)
+        self._waiting.learn(hop, outcomes, alone=self._budget.lanes(hop.name) <= 1)
         if self._makes_way(hop, turn, outcomes):
             return
         for (backlog, _), outcome in zip(turn.members, outcomes, strict=True):

@@ -97,8 +97,8 @@ class Pacing:
         allowance = backlog.allowance if backlog is not None else None
         return min((limit.most_in_memory for limit in (allowance, slowed) if limit is not None), default=1_000_000)
 
-    def learn(self, hop: HopQueue, outcomes: Sequence[DeliveryResult], *, alone: bool) -> None:
-        """Send less to a next hop that said that it gets too much, and more to one that takes mail.
+    def learn(self, hop: HopQueue, outcomes: Sequence[DeliveryResult], *, alone: bool) -> bool:
+        """Send less to a next hop that said that it gets too much, and more to one that takes mail; whether it is less.
 
         alone: no other connection of ours was open. If one was, a connection that was turned away was one too many,
         which says nothing of messages.
@@ -113,5 +113,7 @@ class Pacing:
         ]
         if (reply := next((reply for reply in deferred if asks_to_slow_down(reply)), None)) is not None:
             slowdowns.refused(hop.name, hop.meter.rate(now), reply.code, now)
-        elif slowdowns and not all(outcome.destination_failed for outcome in outcomes):
+            return True
+        if slowdowns and not all(outcome.destination_failed for outcome in outcomes):
             slowdowns.answered(hop.name, now)
+        return False

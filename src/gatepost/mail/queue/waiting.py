@@ -13,14 +13,15 @@ import msgspec
 from gatepost.mail.queue.hop_queue import HopQueue
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Iterable
+    from collections.abc import Callable, Hashable, Iterable, Sequence
 
+    from gatepost.mail.model.delivery_result import DeliveryResult
     from gatepost.mail.model.message import Delivery
     from gatepost.mail.queue.backlog import Backlog
     from gatepost.mail.queue.gate import Gate
     from gatepost.mail.queue.hop_queue import Turn
     from gatepost.mail.queue.memory_budget import MemoryBudget
-    from gatepost.mail.queue.pacing import Pacing
+    from gatepost.mail.queue.pacing import Pacing, Pause
     from gatepost.mail.queue.settlement import Settler
 
 
@@ -77,15 +78,29 @@ class Waiting(msgspec.Struct, frozen=True):
             self._left(delivery)
         return delivery
 
-    def take_ready(self, backlogs: Iterable[Backlog]) -> list[Delivery]:
-        """Take out all of some backlogs."""
-        numbers = [number for backlog in backlogs for number in backlog.ready]
+    def take_ready(self, backlogs: Iterable[Backlog], beyond: int = 0) -> list[Delivery]:
+        """Take out all of some backlogs. beyond: of each, without that many that are first."""
+        numbers = [number for backlog in backlogs for number in list(backlog.ready)[beyond:]]
         return [delivery for number in numbers if (delivery := self.remove(number)) is not None]
 
     def put_back(self, backlogs: Iterable[Backlog], due: float) -> None:
         """Put all of some backlogs back into the store, to wait until `due`."""
         for delivery in self.take_ready(backlogs):
             self.settler.put_back(delivery, due)
+
+    def pause(self, delivery: Delivery, pause: Pause) -> None:
+        """Let a delivery that is in no backlog wait in the store for a limit, and say so if no attempt said more."""
+        delivery.last_error = delivery.last_error if delivery.attempts else pause.reason
+        self.settler.put_back(delivery, self.clock() + pause.seconds)
+
+    def learn(self, hop: HopQueue, outcomes: Sequence[DeliveryResult], *, alone: bool) -> None:
+        """Tell limits how attempts ended; what a slowed next hop need not have in memory leaves it."""
+        if self.pacing is None or not self.pacing.learn(hop, outcomes, alone=alone):
+            return
+        for backlog in hop.backlogs.values():
+            if (pause := self.pacing.full(hop, backlog)) is not None:
+                for delivery in self.take_ready([backlog], self.pacing.enough(hop, backlog)):
+                    self.pause(delivery, pause)
 
     def forget_if_idle(self, hop: HopQueue) -> None:
         """Forget a next hop that is idle."""

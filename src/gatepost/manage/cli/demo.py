@@ -20,10 +20,10 @@ from typing import Any
 import click
 
 from gatepost.manage.cli.demo_partner import OWN_SERVER, Gatepost, as_whom, choose_partner, issue
-from gatepost.manage.cli.demo_ports import free_port
 from gatepost.manage.cli.language import _, quantity
 from gatepost.manage.use_cases.times import stamp as moment
 from gatepost.pki.certificates.authority import Authority
+from gatepost.testing.process import free_port
 from gatepost.texts import N_
 
 _DOMAINS = ["fabrikam.example", "oldtimer.example", "insurer.example", "northwind.example"]

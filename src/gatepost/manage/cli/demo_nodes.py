@@ -18,11 +18,11 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from gatepost.manage.cli.demo_partner import OWN_SERVER, Gatepost, as_whom, choose_partner, issue
-from gatepost.manage.cli.demo_ports import free_port
 from gatepost.manage.cli.demo_postgres import DemoPostgres, PostgresMissingError, find_postgres
 from gatepost.manage.cli.language import _, quantity
 from gatepost.manage.cli.options import BAD_INPUT, fail
 from gatepost.pki.certificates.authority import Authority
+from gatepost.testing.process import free_port
 
 if TYPE_CHECKING:
     from contextlib import ExitStack

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import tomlkit
 
-from gatepost.manage.cli.demo_ports import wait_for_greeting
+from gatepost.manage.cli.demo_start import wait_for_greeting
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -184,7 +184,7 @@ class _PostfixPartner:
                 [postfix, "-c", str(self._home / "etc"), "start-fg"], stdout=log, stderr=log, start_new_session=True
             )
         for port in self._ports:
-            wait_for_greeting(port, self._process, self._home / "start.log")
+            wait_for_greeting(port, self._process, self._home / "start.log", self._home / "log")
 
     def arrived(self) -> list[Path]:
         return list((self._home / "mail" / "catchall" / "new").glob("*"))

@@ -12,12 +12,11 @@ import re
 import shutil
 import signal
 import subprocess
-import time
 from importlib.util import find_spec
 from pathlib import Path
 from typing import IO, Final
 
-from gatepost.manage.cli.demo_ports import PATIENCE
+from gatepost.manage.cli.demo_start import wait_for_start
 from gatepost.manage.cli.language import _
 
 _DEBIAN: Final = "/usr/lib/postgresql"
@@ -112,13 +111,12 @@ class DemoPostgres:
 
     def _wait(self) -> None:
         assert self._process is not None  # noqa: S101 - called by `start`
-        deadline = time.monotonic() + PATIENCE
         ready = [str(self._programs / "pg_isready"), "-q", *self._address()]
-        while subprocess.run(ready, check=False).returncode:  # noqa: S603 - an installed program
-            if self._process.poll() is not None or time.monotonic() > deadline:
-                tail = (self._home / "log").read_text(encoding="utf-8", errors="replace")[-2000:]
-                raise RuntimeError(f"PostgreSQL does not start; the end of its log:\n{tail}")
-            time.sleep(0.1)
+
+        def is_ready() -> bool:
+            return subprocess.run(ready, check=False).returncode == 0  # noqa: S603 - an installed program
+
+        wait_for_start("answer of PostgreSQL", is_ready, self._process, self._home / "log")
 
     def _address(self) -> list[str]:
         return ["-h", str(self._home), "-p", str(_PORT), "-U", _ACCOUNT]

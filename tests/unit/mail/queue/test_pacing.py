@@ -97,9 +97,9 @@ def test_a_connection_that_others_have_is_looked_for_again(scene, make):
 def test_a_next_hop_that_asks_for_less_gets_less(scene, make):
     backlog = scene.backlog(make, None, 1, 2, 3)
     scene.take()
-    scene.pacing.learn(scene.hop, [result(BUSY, crowded=True)], alone=False)
+    assert scene.pacing.learn(scene.hop, [result(BUSY, crowded=True)], alone=False) is False
     assert not scene.budget.slowdowns
-    scene.pacing.learn(scene.hop, [result(BUSY, crowded=True)], alone=True)
+    assert scene.pacing.learn(scene.hop, [result(BUSY, crowded=True)], alone=True) is True
     assert scene.budget.slowdowns.of("relay:25").rate == 10.0
     assert scene.take() is not None
     assert scene.take() is None
@@ -109,7 +109,7 @@ def test_a_next_hop_that_asks_for_less_gets_less(scene, make):
     assert scene.pacing.enough(scene.hop, backlog) == 2
     scene.now += 60
     scene.pacing.learn(scene.hop, [result(BUSY, failed=True, crowded=True)], alone=False)
-    scene.pacing.learn(scene.hop, [result(Reply(250, "2.0.0", ("OK",)), failed=False)], alone=True)
+    assert scene.pacing.learn(scene.hop, [result(Reply(250, "2.0.0", ("OK",)), failed=False)], alone=True) is False
     assert scene.budget.slowdowns.of("relay:25").rate == 15.0
 
 

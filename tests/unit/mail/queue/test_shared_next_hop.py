@@ -383,6 +383,32 @@ def test_a_next_hop_that_takes_nobody_is_left_alone(rig):
     run(main)
 
 
+def test_mail_says_that_its_next_hop_was_slowed_when_it_was_in_memory_already(rig):
+    """It came faster than the host refused it, so nothing was slowed yet when it came."""
+    rig.budget = LaneBudget(1000, 1, time.monotonic)
+    rig.peer.replies["partner.example"] = Reply(450, "4.7.1", ("Error: too much mail from 192.0.2.1",))
+
+    async def main():
+        async with rig.open(lane_wait=0.001):
+            rig.peer.gate = asyncio.Event()
+            for index in range(30):
+                await rig.accept(f"u{index}@partner.example")
+            assert rig.manager.waiting == 29
+            rig.peer.gate.set()
+            await rig.calm()
+            (slowed,) = rig.budget.slowdowns.listed(rig.now)
+            said = Counter(entry.delivery.last_error for entry in rig.entries())
+            tried, ready = len(rig.peer.attempts), rig.manager.waiting
+            assert ready <= slowed.most_in_memory
+            assert said == {
+                "450 4.7.1 Error: too much mail from 192.0.2.1": tried,
+                "": ready,
+                slowed.reason: 30 - tried - ready,
+            }
+
+    run(main)
+
+
 def test_queues_share_the_lanes_of_a_worker(tmp_path, rig):
     """A shard that a worker took over does not double the limit."""
     other = type(rig)(tmp_path / "other")

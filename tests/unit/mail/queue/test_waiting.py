@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 
 from gatepost.mail.queue.memory_budget import MemoryBudget, QueueLimits
+from gatepost.mail.queue.pacing import Pause
 from gatepost.mail.queue.waiting import Waiting
 from gatepost.protocols.smtp.replies import Reply
 
@@ -166,3 +167,42 @@ def test_limits_are_asked_and_followed(now, make):
     hop.resume()
     assert waiting.next(hop).deliveries[0].id == 1
     assert followed == [hop, hop]
+
+
+class Slowed:
+    """Limits of a next hop, three deliveries at most, from the time when it is told of an attempt that says so."""
+
+    def __init__(self):
+        self.told = []
+
+    def learn(self, hop, outcomes, *, alone):
+        self.told.append((hop.name, outcomes, alone))
+        return outcomes == ["too much"]
+
+    def full(self, hop, backlog):
+        return Pause("slowed", 9.0) if len(backlog.ready) >= 3 else None
+
+    def enough(self, hop, backlog):
+        return 3
+
+
+def test_what_a_slowed_hop_need_not_have_in_memory_leaves_it_and_says_why(now, make):
+    waiting = Waiting(MemoryBudget(QueueLimits()), Settler(), lambda: now[0], Slowed())
+    hop, backlog = fill(waiting, make, *range(1, 7))
+    fill(waiting, make, 11, 12, destination=B)
+    last = backlog.ready[6]
+    last.attempts, last.last_error = 1, "450 4.7.1 too much mail"
+    waits = list(backlog.ready.values())[3:]
+    waiting.learn(hop, ["OK"], alone=False)
+    assert (waiting.settler.put, hop.size) == ([], 8)
+    waiting.learn(hop, ["too much"], alone=True)
+    assert waiting.settler.put == [(4, 109.0), (5, 109.0), (6, 109.0)]
+    assert [delivery.last_error for delivery in waits] == ["slowed", "slowed", "450 4.7.1 too much mail"]
+    assert (set(waiting.places), hop.size, waiting.window.waiting) == ({1, 2, 3, 11, 12}, 5, 5)
+    assert waiting.pacing.told == [("relay", ["OK"], False), ("relay", ["too much"], True)]
+
+
+def test_without_limits_nothing_is_slowed(waiting, make):
+    hop, _ = fill(waiting, make, 1)
+    waiting.learn(hop, ["too much"], alone=True)
+    assert hop.size == 1

@@ -13,11 +13,11 @@ import pytest
 
 from gatepost.analysis.alarms.alarm import Alarm, Kind, Severity
 from gatepost.analysis.alarms.alarm_state import ALARMS_CONTENT, AlarmStatus, Memory, encoded
-from gatepost.manage.cli.demo_ports import free_port
 from gatepost.node import machine_findings
 from gatepost.pki.certificates.authority import Authority
 from gatepost.store.changes import ConfigStore
 from gatepost.testing.name_server import DnsServer
+from gatepost.testing.process import free_port
 
 ROOT = Authority("Doctor Root")
 NAME = "mx.gate.example"

@@ -17,9 +17,9 @@ from click.testing import CliRunner
 
 from gatepost.manage.cli import main
 from gatepost.manage.cli import quickstart as command
-from gatepost.manage.cli.demo_ports import free_port
 from gatepost.manage.cli.quickstart import quickstart
 from gatepost.pki.certificates.authority import Authority
+from gatepost.testing.process import free_port
 
 
 @pytest.fixture

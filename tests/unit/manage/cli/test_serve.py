@@ -9,10 +9,11 @@ import sys
 import pytest
 
 from gatepost.manage.cli import serve as command
-from gatepost.manage.cli.demo_ports import free_port, wait_for_greeting
+from gatepost.manage.cli.demo_start import wait_for_greeting
 from gatepost.node.passed_sockets import PassedSockets
 from gatepost.pki.certificates.authority import Authority
 from gatepost.settings.loader import load
+from gatepost.testing.process import free_port
 
 check, bind = command._check, command._bind
 

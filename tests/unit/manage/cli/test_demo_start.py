@@ -8,14 +8,9 @@ import threading
 
 import pytest
 
-from gatepost.manage.cli import demo_ports
-from gatepost.manage.cli.demo_ports import free_port, wait_for_greeting
-
-
-def test_a_free_port_can_be_listened_on():
-    port = free_port()
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", port))
+from gatepost.manage.cli import demo_start
+from gatepost.manage.cli.demo_start import wait_for_greeting, wait_for_start
+from gatepost.testing.process import free_port
 
 
 @pytest.fixture
@@ -59,20 +54,29 @@ def test_it_waits_until_the_server_is_ready(process, tmp_path):
     assert heard[-1] == b"QUIT\r\n"
 
 
-def test_a_server_that_died_is_told_with_the_end_of_its_log(process, tmp_path):
+def test_a_server_that_died_is_told_with_the_end_of_its_logs(process, tmp_path):
     process.kill()
     process.wait()
-    log = tmp_path / "log"
-    with pytest.raises(RuntimeError, match=r"no SMTP greeting on 127\.0\.0\.1:1 "):
+    log, other = tmp_path / "log", tmp_path / "other"
+    said = r"^no SMTP greeting on 127\.0\.0\.1:1 before its process ended with status -9\nnothing is in .*/log$"
+    with pytest.raises(RuntimeError, match=said):
         wait_for_greeting(1, process, log)
     log.write_bytes(b"early\n" * 1000 + b"the port is taken \xff\n")
+    other.write_text("starting\n")
     with pytest.raises(RuntimeError) as failed:
-        wait_for_greeting(1, process, log)
-    assert str(failed.value).endswith("the port is taken \ufffd\n")
-    assert len(str(failed.value)) < 2300
+        wait_for_greeting(1, process, log, other)
+    assert f"the end of {log}:\n" in str(failed.value)
+    assert str(failed.value).endswith(f"the port is taken \ufffd\n\nthe end of {other}:\nstarting\n")
+    assert len(str(failed.value)) < 2500
 
 
 def test_patience_ends(process, tmp_path, monkeypatch):
-    monkeypatch.setattr(demo_ports, "PATIENCE", 0.2)
-    with pytest.raises(RuntimeError, match="within 0 s"):
+    monkeypatch.setattr(demo_start, "PATIENCE", 0.2)
+    with pytest.raises(RuntimeError, match=r"^no SMTP greeting on .* within 0 s\n"):
         wait_for_greeting(free_port(), process, tmp_path / "log")
+
+
+def test_other_servers_are_waited_for_in_the_same_way(process):
+    answers = iter([False, True])
+    wait_for_start("answer", lambda: next(answers), process)
+    assert list(answers) == []
