@@ -48,7 +48,8 @@ if TYPE_CHECKING:
 SITE_HOST: Final = "site host"
 """The name of the process that gives certificates to nodes of the site."""
 
-_WORKER: Final = "worker 0"  # which does what is done once for a node (`store.leases.FixedLeases`)
+_WORKER: Final = "worker 0"  # which does what is done once for a node (`store.leases.FixedLeases`),
+_ANY_WORKER: Final = "worker "  # or any of them, where nodes share a store
 _AUTHOR: Final = "gatepost"
 _NOTE: Final = 10_000  # characters
 _CONTENTS: Final = 500  # of one request
@@ -122,7 +123,8 @@ class _Judge:
         if not request.document and not request.content:
             return  # so that the index of the file is made anew (`store.config_requests`)
         kinds, for_nodes = frozenset(request.document), who == SITE_HOST
-        if who not in {SITE_HOST, _WORKER}:
+        is_worker = who.startswith(_ANY_WORKER) if self._store.is_shared else who == _WORKER
+        if not (for_nodes or is_worker):
             raise RequestDenied("this process changes nothing")
         if len(request.note) > _NOTE or len(request.content) > _CONTENTS:
             raise RequestDenied("the request is too large")

@@ -10,7 +10,7 @@ import logging
 import os
 import sys
 import tempfile
-from contextlib import closing, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -65,13 +65,16 @@ class Means(msgspec.Struct, frozen=True):
 class Confinement:
     """The limits of the processes of a gateway. withheld: names in data_dir that only the admin centre uses.
 
+    secrets: names there of what only processes with the role of `store.url` read.
+
     Made before the processes are forked, as the account that they run as.
     """
 
-    def __init__(self, settings: Settings, *, withheld: Sequence[str]) -> None:
+    def __init__(self, settings: Settings, *, withheld: Sequence[str], secrets: Sequence[str] = ()) -> None:
         self._settings = settings
         self._data = Path(settings.server.data_dir).resolve()
         self._withheld = frozenset(withheld)
+        self._secrets = frozenset(secrets)
         self._writes: list[Path] = []
         self._written: list[Path] = []  # with the configuration
         self._held: list[int] = []  # an index that no process but the writer may make anew
@@ -99,8 +102,7 @@ class Confinement:
             self._writes, self._written = storage.prepare_worker_files(), storage.configuration_files()
             if self._written:
                 self._held = hold_indexes(self._data, self._written[-1].name)
-                with closing(storage.configuration()) as store:
-                    store.version()  # readers could not make the index that was emptied
+                storage.make_index()  # readers could not make the one that was emptied
         except (OSError, StoreFailure) as error:
             _log.warning("processes are not confined in their use of files: %s; the next start tries again", error)
             self._means = Means(0, self._means.filters)
@@ -115,11 +117,11 @@ class Confinement:
     @property
     def withholds_configuration(self) -> bool:
         """Whether workers may not write the configuration, and ask a writer (`node.config_line`)."""
-        return bool(self._means.landlock and self._written)
+        return bool((self._means.landlock and self._written) or self._settings.store.worker_url)
 
     def writer(self) -> None:
-        """Confine this process, which changes the configuration and nothing else."""
-        rules = self._of_workers(self._written)
+        """Confine this process, which changes the configuration, or the node's copy of it, and nothing else."""
+        rules = self._of_workers(self._written, self._withheld)
         self._apply(rules, executes=bool(self._settings.pkcs11.module), isolated=True)
 
     def worker(self, index: int) -> None:
@@ -151,10 +153,11 @@ class Confinement:
         except OSError as error:
             _log.error("process %d is not confined: %s", os.getpid(), error)
 
-    def _of_workers(self, writes: Iterable[Path]) -> dict[str, Access]:
-        rules = self._around()
+    def _of_workers(self, writes: Iterable[Path], withheld: frozenset[str] | None = None) -> dict[str, Access]:
+        """withheld: what is left out; all that can be, if it is not given."""
+        rules, without = self._around(), self._withheld | self._secrets if withheld is None else withheld
         for entry in _children(self._data):
-            if entry.name not in self._withheld:
+            if entry.name not in without:
                 rules[str(Path(entry).resolve()) if entry.is_symlink() else entry.path] = Access.READ
         return rules | {str(path.resolve()): Access.CHANGE for path in writes}
 

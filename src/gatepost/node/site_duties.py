@@ -58,7 +58,7 @@ class SiteDuties(msgspec.Struct, frozen=True):
         yield self._alarms()
         yield self._report_import()
         yield self._quarantine()
-        if self.settings.trace.days:
+        if self.settings.trace.days and not self.settings.store.worker_url:  # else `node.configuration_copy` does
             yield self._retention()
         if self.settings.tls_reports.send:
             yield self._report_sending()

@@ -111,18 +111,20 @@ class SiteSteps:
         if set(documents) == {NODE} and set(documents[NODE]) == {self._hostname} and not contents:
             return bool(state.authorities) and self._is_renewed(self._hostname, documents[NODE][self._hostname], state)
         if set(documents) == {MEMBERSHIP}:
-            return self._is_membership(documents[MEMBERSHIP], contents)
+            return self._is_membership(documents[MEMBERSHIP], contents, state)
         records, gone = Site(self._records).expired(state, self._now)
         removed = {(kind, name): after for kind, group in documents.items() for name, after in group.items()}
         return removed.items() <= records.items() and contents.items() <= gone.items()
 
-    def _is_membership(self, documents: Mapping[str, dict[str, Any] | None], contents: Contents) -> bool:
+    def _is_membership(
+        self, documents: Mapping[str, dict[str, Any] | None], contents: Contents, state: SiteState
+    ) -> bool:
         """The node has a new certificate of its site, which leads to the roots that came with it.
 
-        Whether those are the site's can only be known to the process that asked it.
+        Whether those are the site's can only be known to the process that asked it, or where the authority is kept.
         """
         name, before = self._records.name, self._records.kept_under()
-        member, document = self._records.membership(), documents.get(name)
+        member, document = self._records.membership() or self._first(state), documents.get(name)
         others = {number: after for number, after in documents.items() if number != name}
         if member is None or document is None or others != ({} if before == name else {before: None}):
             return False
@@ -136,8 +138,16 @@ class SiteSteps:
         gone = {} if before == name else dict.fromkeys(membership_places(before))
         if after.issued - member.issued < max(_LEAST_PAUSE, least_pause(member.not_after - member.issued)):
             return False
+        if self._records.membership() is None and roots != Site(self._records).roots_pem(state):
+            return False
         is_whole = contents == gone | dict(zip(places, (key, certificate, roots), strict=True))
         return is_whole and abs(after.issued - self._now) <= _SKEW and self._is_good(after, key, certificate, roots)
+
+    def _first(self, state: SiteState) -> Membership | None:
+        """Of a node that certifies itself, as others do where the authority is in the database that they share."""
+        if not self._records.store.is_shared or self._hostname not in state.nodes or not state.authorities:
+            return None
+        return Membership(state.authorities[0].site, self._hostname, "", "", 0.0, 0.0)
 
     def _is_good(self, member: Membership, key: bytes, certificate: bytes, roots: bytes) -> bool:
         """Whether a certificate is for the node and its sealed key. Raises SiteError, VaultError."""

@@ -15,6 +15,7 @@ from gatepost.net.lookups.configured import check_validation
 from gatepost.net.lookups.validator import ValidatorError
 from gatepost.net.openssl_private import PrivateCallError, self_test
 from gatepost.node.alarm_post import webhook_secret
+from gatepost.node.database_roles import secret_problems
 from gatepost.pki.certificates.files import CertificateFileError, load_identities
 from gatepost.pki.certificates.vault import Vault, VaultError
 
@@ -44,6 +45,7 @@ def start_problems(settings: Settings) -> Iterator[str]:
         check_validation(settings.dns)
     except ValidatorError as error:
         yield f'dns.validate = "local": {error}'
+    yield from secret_problems(settings)
     yield from _acme_problems(settings)
     yield from _secret_problems(settings)
 

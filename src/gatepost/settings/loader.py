@@ -24,6 +24,7 @@ from gatepost.settings.oidc import GroupRole
 from gatepost.settings.problem import SettingsError, SettingsProblem
 from gatepost.settings.roles import ListenerRole
 from gatepost.settings.section import read
+from gatepost.settings.store_url import SQLITE, role_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -167,6 +168,7 @@ def _across(draft: Draft[Settings]) -> Iterator[FieldError]:
     yield from _oidc(draft)
     yield from _internal(draft)
     yield from _reports(draft)
+    yield from _store(draft)
     elsewhere = settings.acme.is_on or bool(settings.store.master_key)  # certificates may come from there
     if not settings.certificates and not elsewhere and "certificate" not in draft.bad:
         if settings.mta_sts.address:
@@ -234,6 +236,18 @@ def _site(draft: Draft[Settings]) -> Iterator[FieldError]:
     if draft.value.site.address and not draft.value.store.master_key:
         said = "the key of the site's authority is stored only sealed; write file:/PATH, env:NAME or credential:NAME"
         yield draft.error("store.master_key", said)
+
+
+def _store(draft: Draft[Settings]) -> Iterator[FieldError]:
+    """Yield errors of the address for workers: another role than that which writes all, in the same engine."""
+    store = draft.value.store
+    if not store.worker_url:
+        return
+    if store.url == SQLITE:
+        said = "is for PostgreSQL, and store.url is sqlite:, with which workers may not write the configuration anyway"
+        yield draft.error("store.worker_url", said)
+    elif role_of(store.worker_url) == role_of(store.url):
+        yield draft.error("store.worker_url", "has the role of store.url; write one that may do less")
 
 
 def _reports(draft: Draft[Settings]) -> Iterator[FieldError]:

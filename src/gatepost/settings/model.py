@@ -36,23 +36,16 @@ from gatepost.settings.evidence import Evidence, Trace
 from gatepost.settings.oidc import Oidc
 from gatepost.settings.otel import Otel
 from gatepost.settings.pkcs11 import Pkcs11
-from gatepost.settings.references import address_or_none, mail_address, secret_reference, time_zone
+from gatepost.settings.references import address_or_none, mail_address, time_zone
 from gatepost.settings.reporting import TlsReports
 from gatepost.settings.roles import ListenerRole  # noqa: TC001 - pydantic reads the annotation
 from gatepost.settings.section import Checked, Section, setting
 from gatepost.settings.site import Site
-from gatepost.settings.store_url import SQLITE, store_url
+from gatepost.settings.store import Store
 from gatepost.settings.traffic import Limits, Outbound, Quarantine, Queue, Rates, Seconds
 
 _NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9._-]|^[^A-Za-z0-9]+", re.ASCII)
 _NODE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", re.ASCII)
-
-
-class Durability(StrEnum):
-    """When mail in PostgreSQL counts as kept: when the server has it, or only when a standby has it too."""
-
-    LOCAL = "local"
-    REPLICATED = "replicated"
 
 
 class LogLevel(StrEnum):
@@ -209,50 +202,6 @@ class Listener(Section):
         default=(),
         description="Addresses of mail filters and proxies that may name the client with XCLIENT, as Postfix does. "
         'Only with role = "mx".',
-    )
-
-
-class Store(Section):
-    """The store, which holds mail until it is delivered."""
-
-    url: Annotated[str, Checked(store_url), Form('"sqlite:" or "postgresql://…"')] = setting(
-        default=SQLITE,
-        description="sqlite: embedded, files in data_dir, for one node. postgresql://USER@HOST/DATABASE: PostgreSQL 15 "
-        "or newer, which several nodes need to share a store; never with a password, which has its place in a file "
-        "(passfile=…) or the environment. Other hosts than this one need sslmode=verify-full.",
-    )
-    inline_limit: Size = setting(
-        default=262144,
-        description="Message bodies up to this size are stored in the database, larger ones in separate files.",
-    )
-    memory_budget: Size = setting(
-        default=33554432, description="Memory for arriving message bodies, for each worker. Beyond it they go to files."
-    )
-    free_space: Size = setting(
-        default=134217728, description="Free disk space below which the gateway accepts no more mail (452 4.3.1)."
-    )
-    durability: Durability = setting(
-        default=Durability.LOCAL,
-        description="With PostgreSQL: mail is acknowledged when the server has committed it where its "
-        "synchronous_commit says (local), or only when a synchronous standby has it too (replicated): then the gateway "
-        "does not start without one.",
-    )
-    shared_mailboxes: Switch = setting(
-        default=False,
-        description="With PostgreSQL: maildir in data_dir is a directory that all nodes share. Only then may mailboxes "
-        'have delivery = "maildir"; otherwise they need LMTP, because any node delivers.',
-    )
-    takeover_after: Annotated[Duration, Range(5, 600, format_duration)] = setting(
-        default=15,
-        description="With PostgreSQL: the silence of a worker after which the other nodes take over its mail.",
-    )
-    master_key: Annotated[str, Checked(secret_reference), Form('"file:/PATH", "env:NAME" or "credential:NAME"')] = (
-        setting(
-            default="",
-            description="The key that encrypts private keys in the store: 32 bytes or more from a file of mode 0600, "
-            "an environment variable, or a systemd credential. Keep a copy apart from the data. Empty: the store "
-            "cannot hold private keys; they stay in files.",
-        )
     )
 
 
@@ -481,6 +430,13 @@ class Settings(Section):
     trace: Trace = setting(default=Trace(), description="[trace]")
     log: Log = setting(default=Log(), description="[log]")
     otel: Otel = setting(default=Otel(), description="[otel]")
+
+    @property
+    def of_workers(self) -> Settings:
+        """The settings of processes that talk to the network: with the store's address for them, if it has one."""
+        if not self.store.worker_url:
+            return self
+        return self.replaced(store=self.store.replaced(url=self.store.worker_url))
 
     @property
     def public_addresses(self) -> dict[str, str]:

@@ -6,7 +6,7 @@ A password never stands in it, since settings are read by many; the server is ve
 from __future__ import annotations
 
 import ipaddress
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import parse_qs, parse_qsl, unquote, urlencode, urlsplit
 
 SQLITE = "sqlite:"
 
@@ -59,6 +59,38 @@ def store_url(value: str) -> str:
     if "service" not in query:
         _check_tls(query.get("sslmode", ""), _hosts(parts.netloc, query))
     return value
+
+
+def worker_url(value: str) -> str:
+    """The address for workers as it was written; "" for none. Raises ValueError as `store_url`, and without a role."""
+    if not value:
+        return value
+    if store_url(value) == SQLITE:
+        raise ValueError('is for PostgreSQL; with "sqlite:" leave it out')
+    if not role_of(value):
+        raise ValueError("names no role; write postgresql://ROLE@HOST/DATABASE")
+    return value
+
+
+def role_of(url: str) -> str:
+    """The role that an address of PostgreSQL names; "" if it names none."""
+    parts = urlsplit(url)
+    return dict(parse_qsl(parts.query)).get("user") or unquote(parts.username or "")
+
+
+def secret_files(url: str) -> dict[str, str]:
+    """The files with secrets that an address names, by parameter."""
+    query = dict(parse_qsl(urlsplit(url).query))
+    return {name: query[name] for name in ("passfile", "sslkey", "servicefile") if name in query}
+
+
+def without_secrets(url: str, nowhere: str) -> str:
+    """The same address without them. nowhere: the path of a file that is not there."""
+    parts = urlsplit(url)
+    query = {name: value for name, value in parse_qsl(parts.query) if name not in {"sslkey", "sslcert"}}
+    rest = urlencode(query | {"passfile": nowhere})
+    # Put together by hand: without a host, urlunsplit leaves the slashes out.
+    return f"{parts.scheme}://{parts.netloc}{parts.path}?{rest}"
 
 
 def _check_ports(hosts: str, query: dict[str, str]) -> None:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
     from pathlib import Path
 
-    from gatepost.store.database import DatabaseConnection
+    from gatepost.store.database import DatabaseConnection, Schema
 
 
 class ConfigRequest(msgspec.Struct, frozen=True):
@@ -74,10 +74,12 @@ _FAILURES: Final = {
 
 
 class RequestedConfig(ConfigStore):
-    """The configuration of a gateway of one node, whose changes are asked for. Raises StoreFailure."""
+    """The configuration in a file of the node that this process only reads; its changes are asked for."""
 
-    def __init__(self, path: Path) -> None:
-        super().__init__(path, _ReadConfigFile(path))
+    def __init__(self, path: Path, schema: Schema = CONFIGURATION, *, is_shared: bool = False) -> None:
+        """schema: of the file. is_shared: whether it is a copy of what nodes share. Raises StoreFailure."""
+        super().__init__(path, _ReadConfigFile(path, schema, is_shared=is_shared))
+        self._schema = schema
 
     def apply(
         self,
@@ -106,7 +108,7 @@ class RequestedConfig(ConfigStore):
 
     def another(self) -> RequestedConfig:
         """The same over a connection of its own, for another thread; to be closed. Raises StoreFailure."""
-        return RequestedConfig(self.path)
+        return RequestedConfig(self.path, self._schema, is_shared=self.is_shared)
 
 
 class _ReadConfigFile(SqliteReader):
@@ -116,16 +118,15 @@ class _ReadConfigFile(SqliteReader):
     request that changes nothing has another process do it.
     """
 
-    is_shared = False
-
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, schema: Schema, *, is_shared: bool) -> None:
+        self.is_shared = is_shared
         try:
-            super().__init__(path.parent, CONFIGURATION, file=path.name)
+            super().__init__(path.parent, schema, file=path.name)
         except StoreFailure as failure:
             if not isinstance(failure.__cause__, apsw.ReadOnlyError):
                 raise
             _have_recovered()
-            super().__init__(path.parent, CONFIGURATION, file=path.name)
+            super().__init__(path.parent, schema, file=path.name)
 
     def serial(self) -> int:
         """Another number after a change."""
@@ -140,7 +141,7 @@ class _ReadConfigFile(SqliteReader):
 
     def another(self) -> _ReadConfigFile:
         """The same file once more."""
-        return _ReadConfigFile(self.path)
+        return _ReadConfigFile(self.path, self._schema, is_shared=self.is_shared)
 
 
 def _have_recovered() -> None:

@@ -11,7 +11,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gatepost.settings.store_url import SQLITE
+from gatepost.settings.store_url import SQLITE, role_of
 from gatepost.store.interface import StoreFailure
 from gatepost.store.site_tables import SITE, STATEMENT_SECONDS
 from gatepost.store.sqlite.database import SqliteDatabase
@@ -66,13 +66,18 @@ class Storage:
         """The store of a gateway."""
         url, server = settings.store.url, settings.server
         node = server.hostname if url == SQLITE else server.node_name
-        return cls(url, Path(server.data_dir), node=node, subjects=settings.trace.subjects)
+        workers = role_of(settings.store.worker_url)
+        return cls(url, Path(server.data_dir), node=node, subjects=settings.trace.subjects, worker_role=workers)
 
-    def __init__(self, url: str, directory: Path, *, node: str = "localhost", subjects: bool = True) -> None:
+    def __init__(
+        self, url: str, directory: Path, *, node: str = "localhost", subjects: bool = True, worker_role: str = ""
+    ) -> None:
         """url: of `[store]`. directory: the data directory. node: the name of this node.
 
-        subjects: whether the message trace keeps them.
+        subjects: whether the message trace keeps them. worker_role: of PostgreSQL, that of processes which talk to the
+        network; "" if they have that of all others.
         """
+        self._worker_role = worker_role
         self._url = url
         self._directory = directory
         self._node = node
@@ -100,9 +105,18 @@ class Storage:
     def prepare(self, schemas: Sequence[Schema]) -> dict[str, int | None]:
         """Make tables of PostgreSQL, or bring them up to date; returns their versions of before, None for no tables.
 
+        The role of workers, if there is one, gets its rights.
+
         Files of SQLite are made by who opens them: {}. Raises as `check`.
         """
-        return self._postgres().prepare_server(self._url, schemas).tables if self.is_shared else {}
+        if not self.is_shared:
+            return {}
+        return dict(self._postgres().prepare_server(self._url, schemas, self._worker_role).tables)
+
+    def check_workers(self) -> None:
+        """Raise StoreFailure if the role of workers has not just its rights. Raises as `check`; changes nothing."""
+        if self._worker_role:
+            self._postgres().check_workers(self._url, self._worker_role)
 
     def server_state(self, schemas: Sequence[Schema]) -> dict[str, Any]:
         """Version, role, TLS and tables of the PostgreSQL server, for people and programs. Raises as `check`."""
@@ -321,7 +335,9 @@ class Storage:
             path = self._directory / CONFIGURATION.file
             return ConfigStore(path) if WRITE_ACCESS.ask is None else RequestedConfig(path)
         with _loading_postgres():
-            from gatepost.store.postgres.configuration import COPY_FILE, SharedConfig  # noqa: PLC0415 - as above
+            from gatepost.store.postgres.configuration import COPY, COPY_FILE, SharedConfig  # noqa: PLC0415 - as above
+        if WRITE_ACCESS.ask is not None:
+            return RequestedConfig(self._directory / COPY_FILE, COPY, is_shared=True)
         return ConfigStore(self._directory / COPY_FILE, SharedConfig(self._url, self._directory))
 
     def configurations(self) -> ConfigStores:
@@ -355,14 +371,32 @@ class Storage:
             return prepare_worker_files(self._directory)
         with _loading_postgres():
             from gatepost.store.postgres.configuration import COPY_FILE, RENEWAL_LOCK  # noqa: PLC0415 - as above
-        return prepare_worker_files(self._directory, copy=COPY_FILE, lock=RENEWAL_LOCK)
+        files = prepare_worker_files(self._directory, copy=COPY_FILE, lock=RENEWAL_LOCK)
+        return [path for path in files if path not in self.configuration_files()]
 
     def configuration_files(self) -> list[Path]:
-        """The files that change with the configuration of a gateway of one node, which workers may not write."""
+        """The files that change with the configuration and that workers may not write; a database's index is last."""
         from gatepost.store.changes import CONFIGURATION  # noqa: PLC0415 - few processes ask for it
         from gatepost.store.worker_files import with_logs  # noqa: PLC0415 - as above
 
-        return [] if self.is_shared else with_logs(self._directory, CONFIGURATION.file)
+        if not self.is_shared:
+            return with_logs(self._directory, CONFIGURATION.file)
+        if not self._worker_role:
+            return []
+        with _loading_postgres():
+            from gatepost.store.postgres.configuration import COPY_FILE, RENEWAL_LOCK  # noqa: PLC0415 - as above
+        return [self._directory / RENEWAL_LOCK, *with_logs(self._directory, COPY_FILE)]
+
+    def make_index(self) -> None:
+        """Make anew what readers of the configuration need beside its file; they cannot. Raises StoreFailure."""
+        from gatepost.store.changes import CONFIGURATION  # noqa: PLC0415 - few processes ask for it
+
+        schema = CONFIGURATION
+        if self.is_shared:
+            with _loading_postgres():
+                from gatepost.store.postgres.configuration import COPY as schema  # noqa: PLC0415, N811 - as above
+        with contextlib.closing(SqliteDatabase(self._directory, schema)) as database, database.reading() as connection:
+            connection.value("SELECT count(*) FROM content")
 
     def login_failures(self, ticks: Callable[[], float]) -> FailureCounts:
         """Where failed log-ins of users are counted. ticks: seconds that never go back. Raises StoreFailure."""

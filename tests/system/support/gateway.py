@@ -7,7 +7,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from support.namespaces import inside
-from support.postgres import common_server, store_settings
+from support.postgres import common_server, has_worker_role, store_settings, worker_url
 from support.process import GATEPOST, Child, run_gatepost
 
 from gatepost.testing import gateway
@@ -31,7 +31,8 @@ main(prog_name="gatepost")
 class Gateway(gateway.Gateway):
     """A gateway of `gatepost.testing`, its commands forked where that is enough.
 
-    GATEPOST_STORE=postgresql in the environment of the tests gives each a database of its own (`store_url`). namespace:
+    GATEPOST_STORE=postgresql in the environment of the tests gives each a database of its own (`store_url`), and
+    GATEPOST_WORKER_ROLE=1 a role for workers to each on PostgreSQL. namespace:
     of the network in which it runs, with its commands ("" is ours); its first listener is then at 127.0.0.1:2525.
     clock: seconds by which its own is ahead; not that of commands.
     """
@@ -53,7 +54,11 @@ class Gateway(gateway.Gateway):
         own: dict[str, Any] = {"store": store} if store else {}
         if namespace:
             own["dns"] = {}  # our nameserver is not there
-        super().__init__(resources, settings=merged(own, settings or {}), **options)
+        written = merged(own, settings or {})
+        url = str(written.get("store", {}).get("url", ""))
+        if has_worker_role() and url.startswith("postgresql:"):
+            written = merged({"store": {"worker_url": worker_url(url)}}, written)
+        super().__init__(resources, settings=written, **options)
 
     @property
     def pid(self) -> int:

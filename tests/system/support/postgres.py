@@ -200,6 +200,8 @@ class Postgres:
         """The URL of a new, empty database. by_socket: over a Unix socket, for who has another network."""
         name = f"gatepost{next(self._databases)}_{os.getpid()}"
         self.sql(f"CREATE DATABASE {name}")
+        if has_worker_role() and WORKER not in self.sql("SELECT rolname FROM pg_roles").split():
+            self.sql(f"CREATE ROLE {WORKER} LOGIN")
         if by_socket:
             return f"postgresql:///{name}?user=postgres&host={self._sockets}&port={self.port}"
         return self.url(name)
@@ -226,6 +228,9 @@ class Postgres:
             raise FixtureError(f"{program} ended with {done.returncode}: {done.stderr[-2000:]}")
         return done.stdout
 
+
+WORKER = "gatepost_worker"
+"""The role of workers."""
 
 _SQLITE_ONLY = "with SQLite only: "
 _common: list[Postgres] = []
@@ -271,3 +276,13 @@ def store_settings(*, by_socket: bool = False) -> dict[str, Any]:
     if not on_postgres():
         return {}
     return {"url": common_server().database(by_socket=by_socket), "shared_mailboxes": True}
+
+
+def has_worker_role() -> bool:
+    """Whether GATEPOST_WORKER_ROLE=1 asks for a role of their own for the workers of gateways on PostgreSQL."""
+    return os.environ.get("GATEPOST_WORKER_ROLE") == "1"
+
+
+def worker_url(url: str) -> str:
+    """The same database for the role of workers."""
+    return url.replace("user=postgres", f"user={WORKER}").replace("//postgres@", f"//{WORKER}@")

@@ -33,8 +33,8 @@ from gatepost.pki.certificates.watch import FileWatch
 from gatepost.pki.site.membership import Member, node_request, own_certificate
 from gatepost.pki.site.site import Site, read_secret, read_token
 from gatepost.pki.site.store import AUTHORITY, MEMBERSHIP, NODE, TOKEN, SiteStore
-from gatepost.store.changes import ConfigConflict, ConfigStore
-from gatepost.store.config_requests import WRITE_ACCESS, RequestedConfig
+from gatepost.store.changes import CONFIGURATION, ConfigConflict, ConfigFile, ConfigStore
+from gatepost.store.config_requests import WRITE_ACCESS, ConfigRequest, ReplyKind, RequestedConfig
 from gatepost.store.interface import StoreFailure
 from gatepost.values import replace
 
@@ -560,6 +560,55 @@ def test_a_node_that_is_in_no_site_joins_none(scene, home):
     grant = site.certify_own(HOST, request, lifetime=DAY, now=time.time(), author="mallory")
     member = Member(SiteStore(scene.worker, VAULT, scene.settings.server))
     denied(lambda: member.take(grant, key, HOST, "", author="x", now=time.time()))
+    other.close()
+
+
+# nodes that share a store, where each worker may have a lease
+
+
+class SharedFile(ConfigFile):
+    """A file in place of the server, which the whole site has in common."""
+
+    is_shared = True
+
+    def another(self):
+        return SharedFile(self.path.parent, CONFIGURATION, file=self.path.name)
+
+
+@pytest.fixture
+def shared(scene, home):
+    store = ConfigStore(home.data / "config.db", SharedFile(home.data, CONFIGURATION))
+    WRITE_ACCESS.ask = lambda request: config_judge.answer(scene.settings, store, VAULT, "worker 3", request)
+    scene.worker.close()
+    scene.worker = RequestedConfig(home.data / "config.db", is_shared=True)
+    yield store
+    store.close()
+
+
+def test_any_worker_asks_where_nodes_share_a_store(scene, shared):
+    scene.worker.apply({}, author="x", content={DIGEST_CONTENT: b"2026-11-30"})
+    assert shared.content(DIGEST_CONTENT) == b"2026-11-30"
+    denied(lambda: scene.worker.apply({"organization": {"mine": {}}}, author="x"), match="only administrators")
+    request = ConfigRequest(content={DIGEST_CONTENT: b"2026-12-01"})
+    reply = config_judge.answer(scene.settings, shared, VAULT, "policy host", request)
+    assert reply.kind is ReplyKind.DENIED
+
+
+def test_a_node_certifies_itself_where_the_authority_is_in_the_shared_store(scene, shared, home):
+    site = Site(SiteStore(scene.admin, VAULT))
+    site.init("a-site", (), author="ann", now=scene.now - HOUR)
+    records = SiteStore(scene.worker, VAULT, scene.settings.server)
+    other = ConfigStore(home.path / "other" / "config.db")
+    foreign = Site(SiteStore(other, VAULT))
+    foreign.init("a-site", (), author="mallory", now=scene.now)
+    request, key = node_request(HOST)
+    grant = foreign.certify_own(HOST, request, lifetime=DAY, now=time.time(), author="mallory")
+    denied(lambda: Member(records).take(grant, key, HOST, "", author="x", now=time.time()))
+
+    member = own_certificate(records, HOST, lifetime=DAY, now=time.time())
+    assert Member(records).membership() == member
+    denied(lambda: own_certificate(records, "mx2.gate.example", lifetime=DAY, now=time.time()))
+    denied(lambda: Member(records).take(grant, key, HOST, "", author="x", now=time.time()))
     other.close()
 
 

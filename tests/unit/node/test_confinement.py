@@ -100,6 +100,15 @@ def test_the_writer_changes_the_configuration_and_nothing_else(settings, home, a
     assert not confined(settings).withholds_configuration
 
 
+def test_secrets_of_the_other_role_are_for_the_writer_alone(settings, home, applied):
+    (home.data / "owner.pgpass").touch(0o600)
+    made = Confinement(settings, withheld=["access.db"], secrets=["owner.pgpass"])
+    for confine in (lambda: made.worker(0), made.host, made.writer):
+        confine()
+    secret = home.data.resolve() / "owner.pgpass"
+    assert [secret in rules for _, rules, _ in applied] == [False, False, True]
+
+
 def test_a_large_file_beside_is_left_out(settings, home, applied):
     """A process would keep its room on the disk after it was deleted."""
     large, small = home.data.parent / "large", home.data.parent / "small"

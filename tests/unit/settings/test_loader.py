@@ -253,6 +253,15 @@ NODE = '[[site.node]]\nname = "{}"\naddress = "{}"\n'
         ('[site]\naddress = "127.0.0.1:8444"\n[store]\nmaster_key = "file:/k"\n', []),
         ('[site]\nnode_lifetime = "5s"\n', [":4: site.node_lifetime"]),
         (
+            '[store]\nworker_url = "postgresql://w@127.0.0.1/a"\n',
+            [":4: store.worker_url: is for PostgreSQL, and store.url is sqlite:"],
+        ),
+        (
+            '[store]\nurl = "postgresql://a@127.0.0.1/a"\nworker_url = "postgresql:///a?user=a&host=/run"\n',
+            [":5: store.worker_url: has the role of store.url"],
+        ),
+        ('[store]\nurl = "postgresql://a@127.0.0.1/a"\nworker_url = "postgresql://w@127.0.0.1/a"\n', []),
+        (
             '[mta_sts]\naddress = "127.0.0.1:8443"\n[[certificate]]\nchain = "/c"\nkey = "/k"\n',
             [": admin.address", ":4: mta_sts.address: 127.0.0.1:8443 is used"],
         ),

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from gatepost.settings.store_url import store_url
+from gatepost.settings.store_url import role_of, secret_files, store_url, without_secrets, worker_url
 
 VERIFIED = "sslmode=verify-full&sslrootcert=/etc/gatepost/database-ca.pem"
 
@@ -52,3 +52,35 @@ def test_what_is_not_says_what_to_do(url: str, text: str) -> None:
     with pytest.raises(ValueError, match=text) as refused:
         store_url(url)
     assert "secret" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "role"),
+    [
+        ("postgresql://a%20b@127.0.0.1/c", "a b"),
+        ("postgresql:///c?user=a&host=/run/postgresql", "a"),
+        ("postgresql://b@127.0.0.1/c?user=a", "a"),
+        ("postgresql:///c", ""),
+    ],
+)
+def test_the_role_of_an_address(url: str, role: str) -> None:
+    assert role_of(url) == role
+
+
+def test_workers_have_an_address_with_a_role() -> None:
+    assert worker_url("") == ""
+    assert worker_url("postgresql://w@127.0.0.1/c") == "postgresql://w@127.0.0.1/c"
+    for url, text in (
+        ("sqlite:", "leave it out"),
+        ("postgresql:///c?host=/run", "names no role"),
+        ("x:", "not a store"),
+    ):
+        with pytest.raises(ValueError, match=text):
+            worker_url(url)
+
+
+def test_the_secrets_of_an_address_are_files() -> None:
+    url = "postgresql://a@127.0.0.1/c?passfile=/p&sslkey=/k&sslcert=/c&sslmode=disable"
+    assert secret_files(url) == {"passfile": "/p", "sslkey": "/k"}
+    assert secret_files("postgresql:///?service=a&servicefile=/s") == {"servicefile": "/s"}
+    assert without_secrets(url, "/none") == "postgresql://a@127.0.0.1/c?passfile=%2Fnone&sslmode=disable"

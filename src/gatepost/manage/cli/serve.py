@@ -36,7 +36,9 @@ from gatepost.net.listener import bind
 from gatepost.net.openssl_tickets import find_place
 from gatepost.node.config_judge import SITE_HOST, answering
 from gatepost.node.config_line import ConfigWriter
+from gatepost.node.configuration_copy import CONFIGURATION_COPY
 from gatepost.node.confinement import Confinement
+from gatepost.node.database_roles import apart, lets_anybody_in, withheld_secrets
 from gatepost.node.evidence import sign_rest
 from gatepost.node.logs import set_up
 from gatepost.node.passed_sockets import PassedSocketError, PassedSockets
@@ -76,6 +78,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 _ADMIN_CENTRE = "admin centre"
+_OWNERS = (_ADMIN_CENTRE, CONFIGURATION_COPY)  # they write the configuration, and have the role of store.url
 _WITHHELD = (*(f"{ACCESS.file}{beside}" for beside in ("", "-wal", "-shm")), ADMIN_FOLDER, SETUP_FILE)
 _OPEN_FILES = 65_536
 _GRACE = 5.0  # beyond the workers' own drain, before they are killed
@@ -104,14 +107,10 @@ def serve(config: str | None, *, check: bool) -> None:
     _check(settings)
     ports = _bind(settings, passed)
     _drop_privileges(settings, account)
-    _check_store(settings)
-    hold_indexes(Path(settings.server.data_dir))
-    _try_token_keys(settings)
-    tickets = _prepare_site(settings)
-    _grant(settings)
-    _check_store(settings)  # of a start and a restore that begin at once, at least one sees the other
-    registration = _registered(settings)
-    confinement = Confinement(settings, withheld=_WITHHELD)
+    tickets = SharedSecrets()
+    _prepare_store(settings, tickets)
+    registration = _registered(settings.of_workers)
+    confinement = Confinement(settings, withheld=_WITHHELD, secrets=withheld_secrets(settings))
     Storage.of(settings).load_worker_modules()
     Storage.of(settings).disconnect()  # nothing of it survives a fork
     workers, work = _processes(settings, ports, registration, tickets, confinement)
@@ -119,7 +118,7 @@ def serve(config: str | None, *, check: bool) -> None:
         workers,
         work,
         drain=settings.server.drain + settings.server.drain_replies + _GRACE,
-        beside=_confined(_auxiliary_processes(settings, ports, workers), confinement, tickets),
+        beside=_confined(settings, ports, workers, confinement, tickets),
         manager=manager,
         listening=_listening(settings, ports),
         on_reload=partial(_tell_changes, settings, config),
@@ -130,7 +129,7 @@ def serve(config: str | None, *, check: bool) -> None:
     )
     share_loaded_objects()
     status = supervisor.run()
-    sign_rest(settings)
+    sign_rest(settings.of_workers)
     registration.end()
     _log.info("stopped")
     sys.exit(status)
@@ -156,14 +155,14 @@ def _config_writer(settings: Settings, confinement: Confinement) -> ConfigWriter
     """The writer of the configuration for processes that may not write it; None if they may."""
     if not confinement.withholds_configuration:
         return None
-    return ConfigWriter(partial(answering, settings), confinement.writer, without=(_ADMIN_CENTRE,))
+    return ConfigWriter(partial(answering, settings), confinement.writer, without=_OWNERS)
 
 
 def _processes(
     settings: Settings, ports: _Ports, registration: Registration, tickets: SharedSecrets, confinement: Confinement
 ) -> tuple[int, Callable[[int, int], int]]:
     """The number of worker processes, and what each runs."""
-    workers = settings.server.workers or len(os.sched_getaffinity(0))
+    workers, settings = settings.server.workers or len(os.sched_getaffinity(0)), settings.of_workers
 
     def work(index: int, lifeline: int) -> int:
         ports.keep(ports.mail)
@@ -270,40 +269,86 @@ def _auxiliary_processes(settings: Settings, ports: _Ports, workers: int) -> dic
         ports.keep(ports.metrics)
         return run_metrics_host(settings, ports.metrics, workers, lifeline)
 
+    result: dict[str, Callable[[int], int]] = {}
+    result |= {"policy host": serve_public} if ports.public else {}
+    result |= {"challenge host": serve_tokens} if ports.tokens else {}
+    result |= {SITE_HOST: serve_nodes} if ports.nodes else {}
+    result |= {"metrics host": serve_metrics} if ports.metrics else {}
+    return result
+
+
+def _owner_processes(settings: Settings, ports: _Ports, workers: int) -> dict[str, Callable[[int], int]]:
+    """The processes that have the role of store.url, by name."""
+
     def serve_admin(lifeline: int) -> int:
         from gatepost.manage.cli.admin_centre import run_admin_centre  # noqa: PLC0415 - pages are for this process alone
 
         ports.keep(ports.admin)
         return run_admin_centre(settings, ports.admin, lifeline)
 
+    def keep_copy(lifeline: int) -> int:
+        from gatepost.node.configuration_copy import run_configuration_copy  # noqa: PLC0415 - few nodes need it
+
+        ports.keep([])
+        return run_configuration_copy(settings, workers, lifeline)
+
     result: dict[str, Callable[[int], int]] = {}
-    result |= {"policy host": serve_public} if ports.public else {}
-    result |= {"challenge host": serve_tokens} if ports.tokens else {}
-    result |= {SITE_HOST: serve_nodes} if ports.nodes else {}
-    result |= {"metrics host": serve_metrics} if ports.metrics else {}
     result |= {_ADMIN_CENTRE: serve_admin} if ports.admin else {}
+    result |= {CONFIGURATION_COPY: keep_copy} if settings.store.worker_url else {}
     return result
 
 
 def _confined(
-    processes: dict[str, Callable[[int], int]], confinement: Confinement, tickets: SharedSecrets
+    settings: Settings, ports: _Ports, workers: int, confinement: Confinement, tickets: SharedSecrets
 ) -> dict[str, Callable[[int], int]]:
-    """The same processes; each confines itself, and closes the keys of session tickets, which are for workers alone."""
+    """The same; each confines itself, and closes the keys of session tickets, which are for workers alone."""
+    processes = _auxiliary_processes(settings.of_workers, ports, workers) | _owner_processes(settings, ports, workers)
 
     def run(name: str, process: Callable[[int], int], lifeline: int) -> int:
         tickets.close()
-        (confinement.admin_centre if name == _ADMIN_CENTRE else confinement.host)()
+        others = {_ADMIN_CENTRE: confinement.admin_centre, CONFIGURATION_COPY: confinement.writer}
+        others.get(name, confinement.host)()
         return process(lifeline)
 
     return {name: partial(run, name, process) for name, process in processes.items()}
 
 
-def _prepare_site(settings: Settings) -> SharedSecrets:
-    """Have ready what the workers have in common; returns the secrets for session tickets."""
+def _prepare_store(settings: Settings, tickets: SharedSecrets) -> None:
+    """Check the store, and have ready what the workers have in common. tickets: gets the secrets of session tickets."""
+    if not settings.store.worker_url:
+        _check_store(settings)
+        hold_indexes(Path(settings.server.data_dir))
+        _fill_store(settings, tickets)
+        return
+    hold_indexes(Path(settings.server.data_dir))
+    apart(lambda: _as_owner(settings, tickets))
+    _check_store(settings.of_workers)
+
+
+def _as_owner(settings: Settings, tickets: SharedSecrets) -> None:
+    """Do what needs the role of store.url, in a process that nobody is forked from."""
+    try:
+        Storage.of(settings).prepare(_shared_tables())
+        if lets_anybody_in(settings):
+            text = "PostgreSQL takes the role of store.url without a password, also from workers: let %s demand one"
+            _log.warning(text, "pg_hba.conf")
+    except StoreFailure as failure:
+        fail(BAD_INPUT if failure.final else UNKNOWN, str(failure))
+    _fill_store(settings, tickets)
+
+
+def _fill_store(settings: Settings, tickets: SharedSecrets) -> None:
+    _try_token_keys(settings)
+    _prepare_site(settings, tickets)
+    _grant(settings)
+    _check_store(settings)  # of a start and a restore that begin at once, at least one sees the other
+
+
+def _prepare_site(settings: Settings, tickets: SharedSecrets) -> None:
+    """Have ready what the workers have in common. tickets: gets the secrets for session tickets."""
     if find_place() is None:
         text = "clients cannot resume TLS sessions with other workers and nodes: the ticket keys of %s were not found"
         _log.warning(text, SSLeay_version(SSLEAY_VERSION).decode("ascii", "replace"))
-    tickets = SharedSecrets()
     try:
         prepare_site(settings)
         with closing(Storage.of(settings).configuration()) as store:
@@ -312,7 +357,6 @@ def _prepare_site(settings: Settings) -> SharedSecrets:
         fail(BAD_INPUT if failure.final else UNKNOWN, str(failure))
     except (CertificateFileError, OSError) as error:
         fail(BAD_INPUT, str(error))
-    return tickets
 
 
 def _shared_tables() -> Sequence[Schema]:

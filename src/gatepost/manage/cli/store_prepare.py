@@ -12,7 +12,7 @@ from gatepost.manage.cli.language import _
 from gatepost.manage.cli.options import BAD_INPUT, UNKNOWN, config_option, fail, json_option, loaded_settings
 from gatepost.manage.cli.tables import print_json
 from gatepost.manage.use_cases.stored_schemas import SCHEMAS
-from gatepost.settings.store_url import SQLITE, store_url
+from gatepost.settings.store_url import SQLITE, role_of, store_url
 from gatepost.store.interface import StoreFailure
 from gatepost.store.storage import Storage
 
@@ -45,14 +45,20 @@ def _parsed_url(_context: click.Context, _parameter: click.Parameter, value: str
     metavar="SECONDS",
     help="How long to wait for a server that cannot be reached yet (0 to 3600). Default: 0.",
 )
+@click.option(
+    "--worker-role",
+    default="",
+    metavar="NAME",
+    help="The role of workers, which gets its rights. Default: that of store.worker_url.",
+)
 @config_option
 @json_option
-def prepare(url: str, wait: float, config: str | None, *, as_json: bool) -> None:
+def prepare(url: str, wait: float, worker_role: str, config: str | None, *, as_json: bool) -> None:
     """Make the tables in PostgreSQL, or bring them up to date, so that the gateway's own role need not be able to.
 
     Run it once before the first start, and with each new version before its nodes start; nodes of the version before
-    go on working. Where they could not, it says so while nodes run, and changes nothing. deploy/postgresql/roles.sql
-    makes both roles. With SQLite there is nothing to prepare.
+    go on working. Where they could not, it says so while nodes run, and changes nothing. Workers that have a role of
+    their own get its rights. deploy/postgresql/roles.sql makes the roles. With SQLite there is nothing to prepare.
 
     Exit codes: 0 all tables are as this version needs them, 2 usage error, or the server says no (the reason is named,
     nothing is changed), 3 the server cannot be reached.
@@ -61,7 +67,9 @@ def prepare(url: str, wait: float, config: str | None, *, as_json: bool) -> None
     chosen = url or settings.store.url
     if chosen == SQLITE:
         fail(BAD_INPUT, _("store.url is sqlite: the gateway makes its files itself; for PostgreSQL give --url"))
-    before = _prepared(Storage(chosen, Path(settings.server.data_dir)), time.monotonic() + wait)
+    role = worker_role or role_of(settings.store.worker_url)
+    storage = Storage(chosen, Path(settings.server.data_dir), worker_role=role)
+    before = _prepared(storage, time.monotonic() + wait)
     if as_json:
         print_json([_row(schema, before[schema.name]) for schema in SCHEMAS])
         return

@@ -29,6 +29,7 @@ from gatepost.manage.use_cases.stored_schemas import SCHEMAS
 from gatepost.manage.use_cases.ways_out import ways_out
 from gatepost.net.lookups.evaluation import look_up
 from gatepost.net.lookups.question import LookupFailed
+from gatepost.node.database_roles import role_findings
 from gatepost.node.machine_findings import (
     DoctorFinding,
     Level,
@@ -127,6 +128,7 @@ def start_findings(settings: Settings) -> Iterator[DoctorFinding]:
     yield from problems or [DoctorFinding("files", Level.PASS, "certificates, trust anchors and secrets can be used")]
     yield from port_findings(settings, _processes(settings))
     yield _store(settings)
+    yield from role_findings(settings)
 
 
 def _problem(text: str) -> DoctorFinding:

@@ -15,6 +15,7 @@ from gatepost.store.interface import StoreFailure
 from gatepost.store.postgres.connecting import SQL, Address
 from gatepost.store.postgres.database import check_known, prepare_tables, stored_versions, unprepared
 from gatepost.store.postgres.server import connect, reported
+from gatepost.store.postgres.worker_role import check_worker_role, settle_worker_role
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -111,17 +112,43 @@ async def _close(connection: Any) -> None:
         connection.terminate()
 
 
-def prepare_server(url: str, schemas: Sequence[Schema]) -> ServerState:
-    """Make all tables, or bring them up to date; returns the state of before. Raises as `check_server`."""
+def prepare_server(url: str, schemas: Sequence[Schema], worker_role: str = "") -> ServerState:
+    """Make all tables, or bring them up to date; returns the state of before. Raises as `check_server`.
+
+    worker_role: gets the rights of workers; "" for none.
+    """
     before = check_server(url, schemas)
-    asyncio.run(_prepare(url, schemas))
+    asyncio.run(_prepare(url, schemas, worker_role))
     return before
 
 
-async def _prepare(url: str, schemas: Sequence[Schema]) -> None:
+async def _prepare(url: str, schemas: Sequence[Schema], worker_role: str) -> None:
     connection = await connect(url, role="prepare")
     try:
         for schema in schemas:
             await prepare_tables(connection, schema)
+        if worker_role:
+            await settle_worker_role(connection, worker_role, revokes=await _is_newest(connection, schemas))
     finally:
         await _close(connection)
+
+
+def check_workers(url: str, role: str) -> None:
+    """Raise StoreFailure if the role of workers has not just the rights of workers. Raises as `check_server`, too."""
+    asyncio.run(_check_workers(url, role))
+
+
+async def _check_workers(url: str, role: str) -> None:
+    connection = await connect(url, role="check")
+    try:
+        await check_worker_role(connection, role)
+    finally:
+        await _close(connection)
+
+
+async def _is_newest(connection: Any, schemas: Sequence[Schema]) -> bool:
+    """Whether no table is of a newer version of gatepost, whose nodes may need more rights."""
+    stored = await stored_versions(connection, schemas)
+    return all(
+        known is None or known.version <= schema.version for schema in schemas for known in [stored[schema.name]]
+    )

@@ -49,7 +49,7 @@ _NOTED: Final = 10_000  # changes of content; a copy that is behind by more is m
 
 # copied: up to which change and which change of content. at and mark tell whether they are of the same history: the
 # server's may be another one, restored from a backup.
-_COPY: Final = Schema(
+COPY: Final = Schema(
     name="configuration_copy",
     file=COPY_FILE,
     application_id=0x67706363,  # "gpcc"
@@ -66,6 +66,8 @@ _COPY: Final = Schema(
     """,
     secret=True,
 )
+"""The tables of the copy."""
+
 _COPIED: Final = "SELECT change, at, content_change, mark FROM copied"
 _NEWEST: Final = (
     "SELECT coalesce((SELECT id FROM change ORDER BY id DESC LIMIT 1), 0),"
@@ -93,7 +95,7 @@ class SharedConfig:
         """Raises StoreBusy if the server is away and this node has no copy yet, or another StoreFailure."""
         self._replica = _Replica.opened(url, directory)
         try:
-            self._copy = SqliteDatabase(directory, _COPY)
+            self._copy = SqliteDatabase(directory, COPY)
         except StoreFailure:
             self._replica.release()
             raise
@@ -189,7 +191,7 @@ class _Replica:
         self._answered = -_LATELY
         self._server = DatabaseServer.of(url)
         self._databases: tuple[PostgresDatabase, PostgresDatabase] | None = None
-        self._copy = SqliteDatabase(directory, _COPY, synchronous="NORMAL")  # an older copy is as good to begin with
+        self._copy = SqliteDatabase(directory, COPY, synchronous="NORMAL")  # an older copy is as good to begin with
         self._stop = threading.Event()
         self._woken = threading.Event()
         self._follower = _Follower(self, self._server, self._stop, self._woken)

@@ -10,6 +10,7 @@ in the collation "C". Keys of indexes are cut, as PostgreSQL takes no long ones;
 from __future__ import annotations
 
 from datetime import date
+from types import MappingProxyType
 from typing import Final
 
 from gatepost.store.database import Schema
@@ -79,7 +80,8 @@ _INDEXES: Final = (
 )
 
 # A function with the owner's rights. Names in it have their schema, by the search_path with which the tables were made:
-# a caller's own search_path and temporary tables change nothing. The argument can name nothing but the table of a day.
+# a caller's own search_path and temporary tables change nothing. Tables of the catalogue stand with its name: temporary
+# ones would come before them. The argument can name nothing but the table of a day.
 _OF_OWNER: Final = "LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT"
 _DAY_ALONE: Final = """
         IF name !~ '^trace_[0-9]{8}$' THEN
@@ -87,17 +89,30 @@ _DAY_ALONE: Final = """
         END IF;"""
 _LOCK_MILLISECONDS: Final = 300  # what others may have to wait for a day that is dropped: below deadlock_timeout
 
-_FUNCTIONS: Final = f"""
-    CREATE FUNCTION trace_make_day(name TEXT) RETURNS VOID {_OF_OWNER} AS $function$
+_MAKE_DAY: Final = f"""
+    CREATE OR REPLACE FUNCTION trace_make_day(name TEXT) RETURNS VOID {_OF_OWNER} AS $function$
     DECLARE
         place TEXT := quote_ident(current_schema());
         start BIGINT;
+        allowed RECORD;
     BEGIN{_DAY_ALONE}
         start := extract(epoch FROM to_date(substr(name, 7), 'YYYYMMDD'));
         EXECUTE format('CREATE TABLE %s.%I (LIKE %1$s.trace INCLUDING DEFAULTS)', place, name);
+        FOR allowed IN
+            SELECT quote_ident(r.rolname) AS role, string_agg(a.privilege_type, ', ') AS rights
+            FROM pg_catalog.pg_class AS c, pg_catalog.aclexplode(c.relacl) AS a, pg_catalog.pg_roles AS r
+            WHERE c.oid = to_regclass(format('%s.trace', place)) AND r.oid = a.grantee
+                AND a.grantee <> c.relowner AND a.privilege_type IN ('SELECT', 'INSERT', 'UPDATE', 'DELETE')
+            GROUP BY r.rolname
+        LOOP
+            EXECUTE format('GRANT %s ON %s.%I TO %s', allowed.rights, place, name, allowed.role);
+        END LOOP;
         EXECUTE format('ALTER TABLE %s.trace ATTACH PARTITION %1$s.%I FOR VALUES FROM (%s) TO (%s)',
                        place, name, start, start + {DAY});
     END $function$;
+"""  # noqa: S608 - our numbers
+_FUNCTIONS: Final = f"""
+    {_MAKE_DAY}
     CREATE FUNCTION trace_drop_day(name TEXT) RETURNS VOID {_OF_OWNER}
         SET lock_timeout = {_LOCK_MILLISECONDS} AS $function$
     DECLARE
@@ -117,7 +132,7 @@ SCHEMA: Final = Schema(
     name="trace",
     file="",
     application_id=0,
-    version=1,
+    version=2,
     tables=f"""
     CREATE TABLE trace (
         writer TEXT COLLATE "C" NOT NULL,
@@ -140,11 +155,13 @@ SCHEMA: Final = Schema(
     {"".join(f"CREATE INDEX {index};" for index in _INDEXES)}
     {_FUNCTIONS}
     """,
+    upgrades=MappingProxyType({1: _MAKE_DAY}),
 )
 """trace_part: how many rows each writer has of each day, and the lock that keeps two processes of one writer apart.
 trace_tally: counts of parts whose day is over (`store.postgres.trace_counts`).
-trace_make_day, trace_drop_day: take the name of a day's table. Each is one transaction. A drop locks the whole
-trace, so it waits so short a time for who reads or writes that nobody waits long behind it; later it is tried again."""
+trace_make_day, trace_drop_day: take the name of a day's table, on which roles have the rights that they have on
+`trace`. Each is one transaction. A drop locks the whole trace, so it waits so short a time for who reads or writes that
+nobody waits long behind it; later it is tried again."""
 
 
 def partition(day: str) -> str:

@@ -1,0 +1,94 @@
+"""Give the role of `store.worker_url` its rights, no more and no less, or say what is wrong with it.
+
+Called as the tables are prepared (`store.postgres.check`): with the role of `store.url`, or that which owns the tables.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import asyncpg
+
+from gatepost.store.interface import StoreFailure
+from gatepost.store.postgres.connecting import SQL
+from gatepost.store.postgres.server import reported
+from gatepost.store.postgres.worker_rights import also_from_public, differing_rights
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_ATTRIBUTES: Final = (
+    "SELECT rolsuper OR rolcreaterole OR rolreplication OR rolbypassrls AS is_strong FROM pg_roles WHERE rolname = $1"
+)
+_MEMBER_OF: Final = (
+    "SELECT rolname::text FROM pg_roles WHERE rolname <> $1 AND pg_has_role($1::name, oid, 'MEMBER') ORDER BY rolname"
+)
+_OWNED: Final = (
+    "SELECT relname::text FROM pg_class WHERE relnamespace = current_schema()::regnamespace AND relkind IN ('r', 'p')"
+    " AND pg_get_userbyid(relowner) = $1 ORDER BY relname"
+)
+
+
+async def check_worker_role(connection: Any, role: str) -> None:
+    """Raise StoreFailure if a role has not just the rights of workers; changes nothing."""
+    with reported("rights of workers"):
+        await _check_role(connection, role)
+        if statements := await differing_rights(connection, role, revokes=True):
+            raise _denied(role, statements)
+
+
+async def settle_worker_role(connection: Any, role: str, *, revokes: bool) -> None:
+    """Give a role the rights of workers. revokes: whether what it has beyond them is taken from it.
+
+    Raises StoreFailure with what is wrong and the SQL that helps.
+    """
+    with reported("rights of workers"):
+        await _check_role(connection, role)
+        if not (statements := await differing_rights(connection, role, revokes=revokes)):
+            return
+        try:
+            async with connection.transaction():
+                await connection.execute("LOCK TABLE schema_version IN ACCESS EXCLUSIVE MODE")
+                for statement in statements:
+                    await connection.execute(statement)
+        except asyncpg.InsufficientPrivilegeError:
+            raise _denied(role, statements) from None
+        if left := await differing_rights(connection, role, revokes=revokes):
+            raise _denied(role, also_from_public(left))
+
+
+def _denied(role: str, statements: Sequence[str]) -> StoreFailure:
+    return StoreFailure(
+        f"store.worker_url: role {role} has not just the rights of workers. Run gatepost store prepare with the role "
+        f"that owns the tables, or as that role: {'; '.join(statements)}"
+    )
+
+
+async def _check_role(connection: Any, role: str) -> None:
+    """Raise StoreFailure for a role that is not there, or may do what no right of a table limits."""
+    is_strong = await connection.fetchval(_ATTRIBUTES, role)
+    if is_strong is None:
+        schema = await connection.fetchval("SELECT quote_ident(current_schema())")
+        raise StoreFailure(f"store.worker_url: there is no role {role}. Create it ({SQL}): {_creation(role, schema)}")
+    if is_strong:
+        raise StoreFailure(
+            f"store.worker_url: role {role} may do what no grant limits. Take that away: ALTER ROLE {role} NOSUPERUSER "
+            "NOCREATEROLE NOREPLICATION NOBYPASSRLS"
+        )
+    if groups := [row[0] for row in await connection.fetch(_MEMBER_OF, role)]:
+        raise StoreFailure(
+            f"store.worker_url: role {role} is a member of other roles. Take it out: REVOKE {', '.join(groups)} FROM "
+            f"{role}"
+        )
+    if tables := [row[0] for row in await connection.fetch(_OWNED, role)]:
+        raise StoreFailure(
+            f"store.worker_url: role {role} owns tables, such as {tables[0]}. Give them to the role of store.url: "
+            f"REASSIGN OWNED BY {role} TO …"
+        )
+
+
+def _creation(role: str, schema: str) -> str:
+    return (
+        f"CREATE ROLE {role} LOGIN; GRANT CONNECT ON DATABASE … TO {role}; ALTER ROLE {role} IN DATABASE … SET "
+        f"search_path = {schema}; \\password {role}"
+    )
