@@ -48,8 +48,8 @@ class ConcurrencyMiddleware:
         name = principal.share_key
         slots = self._of_gateway if principal.is_of_gateway else self._of_tenants
         if not await slots.acquire_async(name, _PATIENCE):
-            whose = "you" if principal.is_of_gateway else "your organization, or of all organizations,"
-            text = f"Too many requests of {whose} are in progress. Try again when one of them has finished."
+            what = "of your requests" if principal.is_of_gateway else "requests of your organization, or of all,"
+            text = f"Too many {what} are in progress. Try again when one of them has finished."
             answer = refused(scope, HTTPStatus.TOO_MANY_REQUESTS, text, **{"Retry-After": _AGAIN})
             await answer(scope, receive, send)
             return
