@@ -76,7 +76,8 @@ class LoadMonitor:
         self._rounds += 1
         if self._rounds % _RARELY == 1:
             waits = self._registry.commits.longest(now)
-            self._decide(Measurements(memory_in_use(), _free_bytes(self._data), waits, median(self._delays)))
+            resources = memory_in_use(), _free_bytes(self._data), waits, median(self._delays)
+            self._decide(Measurements(*resources, behind=self._registry.is_behind))
 
     def _decide(self, measured: Measurements) -> None:
         """Put the share of limits that follows from this in force, and tell of it."""
