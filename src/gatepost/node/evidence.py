@@ -62,6 +62,7 @@ class EvidenceLog:
         self._pruned = -_PRUNING
         self._working: asyncio.Task[object] | None = None
         if settings.evidence.enabled:
+            prepare_missing_key(settings)  # where it is not confined, it may have been started by itself
             self._signer = evidence_signer(self._log.directory, _vault(settings))
             self._heads = self._log.heads(software=_SOFTWARE, signer=self._signer)
 

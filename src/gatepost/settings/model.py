@@ -226,10 +226,7 @@ class Store(Section):
         description="Message bodies up to this size are stored in the database, larger ones in separate files.",
     )
     memory_budget: Size = setting(
-        default=33554432,
-        description="Memory for arriving message bodies, for each worker. Beyond it they go to files. Once four times "
-        "as much, and 16MB, waits for the disk, no other message begins (452 4.3.1), and no body is read until it "
-        "catches up.",
+        default=33554432, description="Memory for arriving message bodies, for each worker. Beyond it they go to files."
     )
     free_space: Size = setting(
         default=134217728, description="Free disk space below which the gateway accepts no more mail (452 4.3.1)."
