@@ -124,6 +124,22 @@ def on_configuration(settings, data):
     for place in ("password-secret", "srs", "acme/http-01/abcdefghijklmnopqrst", "certificate/0123456789abcdef/key"):
         yield f"ask to store {place}", lambda place=place: ask(settings, {}, {place: b"mine"})
 
+def in_its_place(key, queue):
+    mine = queue / "mine"
+    mine.write_bytes(key.read_bytes())
+    mine.rename(key)
+
+def on_evidence_key(keys, queue):
+    key, public = keys / "signing.key", keys / "mine.pem"
+    yield "write the evidence key", lambda: append(key)
+    yield "replace the evidence key", lambda: in_its_place(key, queue)
+    yield "remove the evidence key", lambda: key.rename(queue / "moved").rename(key)
+    yield "add a public key", lambda: (public.write_bytes(next(keys.glob("*.pem")).read_bytes()), public.unlink())
+    yield "make a file beside the evidence key", lambda: ((keys / "mine").touch(), (keys / "mine").unlink())
+    yield "make a link beside the evidence key", lambda: (public.symlink_to(key), public.unlink())
+    yield "make a directory beside the evidence key", lambda: ((keys / "mine").mkdir(), (keys / "mine").rmdir())
+    yield "move the evidence keys", lambda: keys.rename(keys.with_name("moved")).rename(keys)
+
 def attempts(settings, data, config, port):
     supervisor = os.getppid()
     accounts = data / "access.db"
@@ -134,6 +150,8 @@ def attempts(settings, data, config, port):
     yield "read the key of the admin centre", lambda: (data / "admin/key.pem").read_bytes()
     if WHERE.endswith(":run_worker"):  # the admin centre may change it, and workers begin with it at the same time
         yield from on_configuration(settings, data)
+        yield from on_evidence_key(data / "evidence-keys", data / "queue")
+        yield "read the evidence key", lambda: (data / "evidence-keys/signing.key").read_bytes()
     yield "write the settings", lambda: append(config)
     yield "write a program", lambda: append(data.parent / "program")
     yield "make a file in data_dir", lambda: (data / "mine").touch()
@@ -178,7 +196,7 @@ main(prog_name="gatepost")
 WORKER = "gatepost.manage.cli.serve:run_worker"
 ADMIN_CENTRE = "gatepost.manage.cli.admin_centre:run_admin_centre"
 
-ALLOWED = {"write the queue", "read a file of the machine"}
+ALLOWED = {"write the queue", "read a file of the machine", "read the evidence key"}
 BY_FILTER = {
     "execute",
     "execute in a child",

@@ -259,7 +259,7 @@ def test_a_key_of_evidence_that_is_sealed_is_nowhere_in_clear_whatever_was_kille
     running: ExitStack, tmp_path: Path
 ) -> None:
     sealed = Point("gatepost.pki.certificates.evidence_key:publish_file", "after")
-    written = Point(f"{WHOLE_FILE}:write_fresh", "after", ("path.parent.name=evidence",))
+    written = Point(f"{WHOLE_FILE}:write_fresh", "after", ("path.parent.name=evidence-keys",))
     server = MortalGateway([written, sealed], contoso())
     running.callback(server.remove)
     server.apply(contoso())
@@ -274,8 +274,28 @@ def test_a_key_of_evidence_that_is_sealed_is_nowhere_in_clear_whatever_was_kille
     server.arm(0, 1, whole=True)
     server.restart()
     assert server.cli("evidence", "key").stdout == public, "the same key signs"
-    files = [path for path in (server.data_dir / "evidence").rglob("*") if path.is_file()]
+    files = [path for path in server.data_dir.glob("evidence*/**/*") if path.is_file()]
     assert [path for path in files if b"PRIVATE KEY" in path.read_bytes()] == []
+    is_sound(server)
+
+
+def test_a_key_of_evidence_that_an_upgrade_moves_is_the_same_whatever_was_killed(running: ExitStack) -> None:
+    moving = "gatepost.store.evidence_keys"
+    points = [Point(f"{moving}:write_fresh", "after"), Point(f"{moving}:_copy", "after")]
+    server = MortalGateway(points, contoso(), delayed=True)
+    running.callback(server.remove)
+    server.start()
+    send(server.port, ANN)
+    server.wait_maildir(ANN)
+    server.stop()
+    public = server.cli("evidence", "key").stdout
+    new, old = server.data_dir / "evidence-keys", server.data_dir / "evidence"
+    new.rename(old / "keys")
+    (old / "keys/signing.key").rename(old / "signing.key")
+    server.arm(0, 1, whole=True)
+    server.restart()
+    assert server.cli("evidence", "key").stdout == public, "the same key signs"
+    assert {path.name for path in old.iterdir()} <= {"heads.log", "log", "drills"}
     is_sound(server)
 
 

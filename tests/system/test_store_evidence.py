@@ -21,7 +21,7 @@ from gatepost.events.evidence.entry import Privacy
 from gatepost.events.evidence.proof import audit_export
 from gatepost.mail.model.trace_event import TraceEvent
 from gatepost.manage.use_cases.evidence_audit import verify_log, verify_stored_log
-from gatepost.pki.certificates.evidence_key import evidence_signer, signature_check
+from gatepost.pki.certificates.evidence_key import evidence_signer, prepare_evidence_key, signature_check
 from gatepost.settings.store_url import SQLITE
 from gatepost.store import buffer
 from gatepost.store.documents import DocumentFiles
@@ -57,6 +57,7 @@ class Node:
 
     def __init__(self, url: str, directory: Path, name: str = "mx1.a.example") -> None:
         self.log: Evidence = Storage(url, directory, node=name).evidence()
+        prepare_evidence_key(self.log.directory, None)
         self.signer = evidence_signer(self.log.directory, None)
 
     def chain(self, worker: int = 0) -> ChainWriter:

@@ -252,10 +252,10 @@ class Assembly:
     def _prepare_sessions(self, store: Store, manager: QueueManager) -> None:
         """Prepare the parts that all sessions of the worker share."""
         settings = self._settings
-        self.registry = SessionRegistry()
-        self._uses = ListenerUses(settings.listeners)
+        self.registry, self._uses = SessionRegistry(), ListenerUses(settings.listeners)
         self._load = LoadMonitor(settings, self._observation, self._uses.trust)
         store.count_senders(lambda: len(self.registry.coming))
+        store.watch_disk(self.registry.hold_back)
         tenants, roots = settings.network.policy(), settings.tls.trust_anchors
         self._issuer_keys = IssuerKeys(self._lookups.resolver, settings.oauth, roots, tenants=tenants)
         secret = partial(login_secret, self._resources)

@@ -7,8 +7,10 @@ done by one worker of the node, requesting certificates and switching at a time 
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,7 +30,7 @@ from gatepost.node.lifecycle import Duty, Lifecycle
 from gatepost.pki.acme.duty import ACME_SECONDS, AcmeDuty
 from gatepost.pki.certificates.clients import ClientIdentities
 from gatepost.pki.certificates.entry import Origin, Purpose, State
-from gatepost.pki.certificates.files import CertificateFileError, IdentityFiles, load_identity
+from gatepost.pki.certificates.files import CertificateFileError, IdentityFiles
 from gatepost.pki.certificates.inventory import Inventory
 from gatepost.pki.certificates.presented import presented, refused_by_tls, settings_identities
 from gatepost.pki.certificates.site_key import site_vault
@@ -43,7 +45,6 @@ from gatepost.store.leases import SiteDuty
 from gatepost.store.nodes import UnusableKey
 
 if TYPE_CHECKING:
-    import asyncio
     from collections.abc import Callable, Sequence
 
     from gatepost.net.identity import ServerIdentity
@@ -101,6 +102,8 @@ class CertificateManager:
         gatekeeper = GateChecker(settings, self.inventory, resolver, client, self._stapler)
         self._switches = ScheduledSwitches(resources, self.inventory, gatekeeper, settings.limits.prefixes())
         self._renewing: asyncio.Task[object] | None = None
+        self._looking: asyncio.Task[object] | None = None
+        self._reading: asyncio.Task[object] | None = None
         self.own = OwnConnections(Path(settings.server.data_dir))
         self._observer: CertificateObserver | None = None
         self._token_watch: TokenWatch | None = None
@@ -180,7 +183,7 @@ class CertificateManager:
         if not entry.key_file:
             self.inventory.identity(entry)
         elif entry.origin is not Origin.SETTINGS or files in self._pairs:
-            load_identity(*files)
+            self.inventory.files.load(*files)
 
     def watch_tokens(self, renewed: Callable[[], object]) -> Lifecycle:
         """Look after keys in tokens from now on. renewed: called when `tls` is another one, with keys loaded again."""
@@ -232,7 +235,7 @@ class CertificateManager:
             Lifecycle(
                 "certificates",
                 duties=[Duty(STAPLE_SECONDS, self.staple)],
-                refresh=lambda _: self.present(),
+                refresh=lambda _: self._refresh(),
                 close=self.close,
             ),
             Lifecycle("certificates of this node", duties=ours, lease=site.own),
@@ -247,8 +250,9 @@ class CertificateManager:
         self._acme.close()
         self._site.close()
         self.own.close()
-        if self._renewing is not None:
-            self._renewing.cancel()
+        for task in (self._renewing, self._looking, self._reading):
+            if task is not None:
+                task.cancel()
 
     def _renew_stapled(self) -> None:
         if self._renewing is None or self._renewing.done():
@@ -259,7 +263,33 @@ class CertificateManager:
             self.staple()
 
     def _look(self) -> None:
+        if self._looking is None or self._looking.done():
+            changed = self._watch.changed(time.time())
+            if not changed:
+                self._watch.look(time.time())
+                return
+            self._looking = spawn(self._look_at(changed), "certificate files")
+
+    async def _look_at(self, changed: Sequence[tuple[Path, Path]]) -> None:
+        """The supervisor may have to open the files, and may be slow: the event loop does not wait for it."""
+        await asyncio.to_thread(self._fetch, changed)
         self._watch.look(time.time())
+
+    def _fetch(self, pairs: Sequence[tuple[Path, Path]]) -> None:
+        for pair in pairs:
+            with suppress(CertificateFileError):  # whoever looks at it says so
+                self.inventory.files.fetch(*pair)
+
+    def _refresh(self) -> None:
+        """Another version of the configuration: present what is current, once a thread has read changed files."""
+        if not (changed := self.inventory.files.changed()):
+            self.present()
+        elif self._reading is None or self._reading.done():
+            self._reading = spawn(self._present_changed(changed), "certificates presented")
+
+    async def _present_changed(self, changed: Sequence[tuple[Path, Path]]) -> None:
+        await asyncio.to_thread(self._fetch, changed)
+        self.present()
 
     def _found(self) -> list[ServerIdentity]:
         identities = presented(self.inventory, settings_identities(self.inventory, self._pairs))

@@ -1,7 +1,7 @@
 """The evidence log in one worker, and what one process does for all: daily heads, and pruning.
 
-Made by `node.assembly`. The key is opened once; where it cannot be, the gateway does not start, as evidence that nobody
-signs is none.
+Made by `node.assembly`. The key is prepared by `manage.cli.serve` before workers are confined, and opened once by each;
+where it cannot be, the gateway does not start, as evidence that nobody signs is none.
 """
 
 from __future__ import annotations
@@ -10,18 +10,23 @@ import asyncio
 import logging
 import threading
 import time
+from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from gatepost import __version__
 from gatepost.net.tasks import spawn
-from gatepost.pki.certificates.evidence_key import evidence_signer
+from gatepost.pki.certificates.evidence_key import evidence_signer, prepare_evidence_key
 from gatepost.pki.certificates.files import CertificateFileError
 from gatepost.pki.certificates.vault import Vault, VaultError
 from gatepost.quantity import quantity
 from gatepost.store.evidence import EvidenceWriter
+from gatepost.store.evidence_files import evidence_directory
+from gatepost.store.evidence_keys import has_signing_key, move_keys
 from gatepost.store.interface import StoreFailure
 from gatepost.store.retention import forget_before
 from gatepost.store.storage import Storage
+from gatepost.store.whole_file import locked_directory
 from gatepost.times import day_text
 
 if TYPE_CHECKING:
@@ -57,11 +62,8 @@ class EvidenceLog:
         self._pruned = -_PRUNING
         self._working: asyncio.Task[object] | None = None
         if settings.evidence.enabled:
-            try:
-                vault = Vault.of(settings.store.master_key)
-            except VaultError as error:
-                raise CertificateFileError(str(error)) from error
-            self._signer = evidence_signer(self._log.directory, vault)
+            prepare_missing_key(settings)  # where it is not confined, it may have been started by itself
+            self._signer = evidence_signer(self._log.directory, _vault(settings))
             self._heads = self._log.heads(software=_SOFTWARE, signer=self._signer)
 
     def writer(self, worker: int) -> EvidenceWriter | None:
@@ -115,6 +117,35 @@ class EvidenceLog:
             _log.error("%s", failure)
 
 
+def prepare_key(settings: Settings) -> list[Path]:
+    """Have the key in its place before processes are confined, which may not write there.
+
+    Returns keys where workers write, which are not used. Raises CertificateFileError or OSError.
+    """
+    evidence = evidence_directory(Path(settings.server.data_dir))
+    if settings.evidence.enabled:
+        return prepare_evidence_key(evidence, _vault(settings))
+    with locked_directory(evidence.parent):
+        return move_keys(evidence)
+
+
+def prepare_missing_key(settings: Settings) -> None:
+    """For a worker that starts later: the operator may have moved the key away, to have another one made.
+
+    What fails, the worker finds again, and says.
+    """
+    if settings.evidence.enabled and not has_signing_key(evidence_directory(Path(settings.server.data_dir))):
+        with suppress(CertificateFileError, OSError):
+            prepare_key(settings)
+
+
+def _vault(settings: Settings) -> Vault | None:
+    try:
+        return Vault.of(settings.store.master_key)
+    except VaultError as error:
+        raise CertificateFileError(str(error)) from error
+
+
 def sign_rest(settings: Settings) -> None:
     """Sign what no signature covers yet, when all processes of the node have ended, of one that was killed, too.
 
@@ -126,6 +157,7 @@ def sign_rest(settings: Settings) -> None:
 
     def work() -> None:
         try:
+            prepare_key(settings)
             EvidenceLog(settings).sign_rest()
         except (StoreFailure, CertificateFileError, OSError) as failure:
             failures[:] = [str(failure)]

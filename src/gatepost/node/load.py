@@ -84,7 +84,8 @@ class LoadMonitor:
         if self._left <= 0:
             self._left = _RARELY
             waits = self._registry.commits.longest(now)
-            self._decide(Measurements(memory_in_use(), _free_bytes(self._data), waits, median(self._delays)))
+            resources = memory_in_use(), _free_bytes(self._data), waits, median(self._delays)
+            self._decide(Measurements(*resources, behind=self._registry.is_behind))
 
     def _decide(self, measured: Measurements) -> None:
         """Put the share of limits that follows from this in force, and tell of it."""

@@ -29,6 +29,7 @@ _THREADS = 4
 _SYNC_EVERY = 4 * 1024 * 1024
 _JOB = 512 * 1024  # bytes of one body that are worth a job of a thread
 _BEHIND = 1024 * 1024  # bytes of one body waiting for the disk at which its sender is held back
+_MUCH = 16 * 1024 * 1024  # at least: bytes that wait for the disk and are too many for another message
 _PIECE = 4096  # bytes up to which chunks are joined: a list of tiny ones takes many times the memory that is counted
 _VECTORS = 512  # buffers of one writev, below IOV_MAX
 
@@ -105,6 +106,9 @@ class Bodies:
     ) -> None:
         """`directory` exists. `failed` may be set: it is called with final failures, on the loop.
 
+        on_behind: may be set, too: called on the loop with True once four times the memory budget waits for the disk,
+        so that nothing more should be read, and with False when that is written but for a quarter.
+
         synced: files are to outlast a power cut; not where they are only on their way to another place.
         """
         self.directory = directory
@@ -112,9 +116,12 @@ class Bodies:
         self.inline_limit = settings.inline_limit
         self.new_id = new_id
         self.failed: Callable[[StoreFailure], None] = _ignore
+        self.on_behind: Callable[[bool], None] = _nobody
+        self.behind = False
         self.in_memory = 0
         self.waiting = 0  # bytes of all bodies that wait for the disk
         self._budget = settings.memory_budget
+        self._much = max(4 * self._budget, _MUCH)
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="store-bodies")
         self._loop = asyncio.get_running_loop()
 
@@ -140,6 +147,14 @@ class Bodies:
             done(failure)
 
         self._threads.submit(job).add_done_callback(ended)
+
+    def wait_for_disk(self, size: int) -> None:
+        """So many bytes more wait for the disk, or fewer if negative; what follows from that is told once."""
+        self.waiting += size
+        if self.behind is (self.waiting > (self._much // 4 if self.behind else self._much)):
+            return
+        self.behind = not self.behind
+        self.on_behind(self.behind)
 
     @property
     def allowance(self) -> int:
@@ -226,7 +241,7 @@ class Body:
             self._release_chunks()
             size = self.size - len(self.head)
         self._waiting += size
-        self._bodies.waiting += size
+        self._bodies.wait_for_disk(size)
         self._turn()
         return self._caught_up() if self._waiting > self._bodies.allowance else None
 
@@ -316,7 +331,7 @@ class Body:
     def _settle(self, size: int) -> None:
         """So many bytes wait for the disk no longer."""
         self._waiting -= size
-        self._bodies.waiting -= size
+        self._bodies.wait_for_disk(-size)
 
     def _turn(self) -> None:
         """Start the next job on the file, unless one is running, or little is there that nobody waits for."""
@@ -381,6 +396,10 @@ class Body:
         waiter, self._waiter = self._waiter, None
         if waiter is not None:
             waiter.set_result(None)
+
+
+def _nobody(_behind: bool) -> None:  # noqa: FBT001 - what is told
+    """Nobody reads less."""
 
 
 def _ignore(_failure: StoreFailure | None) -> None:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from gatepost.events.evidence.chain import LONGEST_LINE
+from gatepost.store.evidence_keys import kept_keys
 from gatepost.store.interface import StoreFailure
 from gatepost.store.sqlite.schema import sync_directory
 
@@ -32,7 +33,6 @@ ADMIN_WRITER: Final = "admin"
 
 HEADS_FILE: Final = "heads.log"
 
-_LONGEST_KEY: Final = 65536
 _NAME: Final = re.compile(r"(\d{4}-\d\d-\d\d)\.([A-Za-z0-9_-]{1,32})\.log(\.gz)?", re.ASCII)
 _LEFT: Final = re.compile(r"\.?(?P<day>\d{4}-\d\d-\d\d)\..+\.(torn|gz\.new)", re.ASCII)
 
@@ -66,7 +66,7 @@ class DayFile:
 
 
 def evidence_directory(data_dir: Path) -> Path:
-    """All evidence: the log, its heads and keys, and the drills (`analysis.checks.evidence`)."""
+    """All evidence: the log, its heads, and the drills (`analysis.checks.evidence`). Keys: `store.evidence_keys`."""
     return data_dir / "evidence"
 
 
@@ -149,11 +149,6 @@ def remove_plain(compressed: Path) -> None:
     if plain.exists():
         sync_directory(compressed.parent)
         plain.unlink()
-
-
-def kept_keys(evidence: Path) -> list[bytes]:
-    """The public keys that lie beside the log, PEM, by their names. Raises OSError."""
-    return [path.read_bytes()[:_LONGEST_KEY] for path in sorted((evidence / "keys").glob("*.pem"))]
 
 
 class EvidenceDirectory:

@@ -95,7 +95,7 @@ class HeadWriter(Protocol):
 
 
 class Evidence(EvidenceSource, Protocol):
-    """A gateway's own log. directory: of this node alone: its key."""
+    """A gateway's own log. directory: of this node alone, beside its keys."""
 
     directory: Path
 

@@ -253,6 +253,9 @@ class Store(Protocol):
     def count_senders(self, senders: Callable[[], int]) -> None:
         """Name who knows how many sessions may hand over a message soon: for others a commit does not wait."""
 
+    def watch_disk(self, on_behind: Callable[[bool], None]) -> None:
+        """Name whom to tell that the disk is behind with bodies: no other is to begin, or be read on, until False."""
+
     def attach(self, owner: QueueOwner) -> None:
         """Name who schedules the deliveries; replaces the one before."""
 

@@ -8,18 +8,17 @@ back the notices of all.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import secrets
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from typing import TYPE_CHECKING, Protocol
 
 from gatepost.protocols.message.srs import SrsKeys
 from gatepost.store.sqlite.schema import make_directory, sync_directory
-from gatepost.store.whole_file import publish_file
+from gatepost.store.whole_file import locked_directory, publish_file
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
     from gatepost.store.changes import ConfigStore
@@ -94,7 +93,7 @@ def srs_keys_mark(store: ConfigStore, data_dir: Path) -> object:
 
 def change_srs_keys(data_dir: Path, step: Callable[[SrsKeys], SrsKeys]) -> SrsKeys:
     """Replace the keys of one node by what `step` makes of them. Raises as `load_srs_keys`, and what `step` raises."""
-    with _locked(data_dir):
+    with locked_directory(data_dir):  # the file is replaced
         keys = step(load_srs_keys(data_dir))
         publish_file(key_file(data_dir), _text(keys), replace=True)
     return keys
@@ -200,14 +199,3 @@ def new_key() -> bytes:
 
 def _text(keys: SrsKeys) -> bytes:
     return "".join(f"{key.hex()}\n" for key in keys.keys).encode()
-
-
-@contextmanager
-def _locked(data_dir: Path) -> Iterator[None]:
-    """One at a time changes the file, which is replaced: what is locked is its directory."""
-    directory = os.open(data_dir, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        fcntl.flock(directory, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(directory)

@@ -1,19 +1,21 @@
 """Write a small file, such as a key, whole or not at all.
 
-Used by `store.srs_keys` and `pki.certificates.evidence_key`. Blocks. One process at a time writes so in a directory:
-what lies there beside the files is of a process that was killed, and goes. It may be a key that was removed since, or
-the plain text of one that was sealed.
+Used for keys: `store.srs_keys`, `store.evidence_keys`, `pki.certificates.evidence_key`. Blocks. One process at a time
+writes so in a directory: what lies there beside the files is of a process that was killed, and goes. It may be a key
+that was removed since, or the plain text of one that was sealed.
 """
 
 from __future__ import annotations
 
 import fcntl
 import os
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 from gatepost.store.sqlite.schema import make_directory
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 
@@ -26,9 +28,7 @@ def publish_file(path: Path, content: bytes, *, replace: bool = False) -> None:
     The directory is made if it is missing. Raises OSError.
     """
     make_directory(path.parent)
-    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        fcntl.flock(directory, fcntl.LOCK_EX)
+    with locked_directory(path.parent) as directory:
         for left in path.parent.glob(f".*{_FRESH}"):
             left.unlink()
         if replace or not path.exists():
@@ -39,6 +39,15 @@ def publish_file(path: Path, content: bytes, *, replace: bool = False) -> None:
             finally:
                 fresh.unlink(missing_ok=True)
         os.fsync(directory)
+
+
+@contextmanager
+def locked_directory(path: Path) -> Iterator[int]:
+    """Have a directory alone of all who ask for it so; it is open meanwhile. Raises OSError."""
+    directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(directory, fcntl.LOCK_EX)
+        yield directory
     finally:
         os.close(directory)
 

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import threading
 import time
 
 from cryptography import x509
@@ -12,6 +14,7 @@ from gatepost.net.identity import ServerIdentity, read_identity
 from gatepost.net.lookups.configured import configured_resolver
 from gatepost.net.lookups.http import HttpClient
 from gatepost.node.certificate_manager import CertificateManager
+from gatepost.pki.certificates import files
 from gatepost.pki.certificates.authority import Authority
 from gatepost.pki.certificates.entry import Purpose, State, entry_id
 from gatepost.pki.certificates.inventory import entry_from
@@ -31,7 +34,8 @@ def kept(home, scene):
         store, resolver = ConfigStore(home.data / "config.db"), configured_resolver(settings.dns)
         certificates = CertificateManager(settings, store, HttpClient(resolver), resolver)
         try:
-            scene(certificates)
+            if (under_way := scene(certificates)) is not None:
+                await under_way
         finally:
             certificates.close()
             await resolver.close()
@@ -61,14 +65,58 @@ def weak():
     return ServerIdentity(made, key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
 
 
+def test_the_event_loop_opens_no_file_that_others_renewed(home, monkeypatch):
+    """The supervisor may have to open it, and take two seconds for each."""
+    threads, opened = [], files.open_to_read
+
+    def watched(path):
+        threads.append(threading.current_thread())
+        return opened(path)
+
+    def refused(path):
+        threads.append(threading.current_thread())
+        raise PermissionError(errno.EACCES, "denied")
+
+    async def scene(certificates):
+        certificates._watch.look(time.time())
+        monkeypatch.setattr(files, "open_to_read", watched)
+        home.issue()
+        await asyncio.sleep(0.05)  # from now on its times tell whether it is written again
+        certificates._look()
+        certificates._look()  # the one before is not done yet
+        await certificates._looking
+        certificates._refresh()
+        assert certificates.presented == (held(home),)
+        certificates._look()
+        assert certificates.unusable_keys() == []
+        home.issue()
+        await asyncio.sleep(0.05)
+        certificates._refresh()  # of a worker that does not look at files by itself
+        certificates._refresh()
+        await certificates._reading
+
+        monkeypatch.setattr(files, "open_to_read", refused)
+        home.issue()
+        await asyncio.sleep(0.05)
+        certificates._refresh()
+        await certificates._reading
+        certificates._look()
+        await certificates._looking
+        assert len(certificates.unusable_keys()) == 1, "why it is not read is remembered for a moment"
+
+    kept(home, scene)
+    assert len(threads) == 6
+    assert threading.main_thread() not in threads
+
+
 def test_a_renewal_is_presented_once_it_is_recorded(home):
     def scene(certificates):
-        certificates._look()
+        certificates._watch.look(time.time())
         first, before = held(home), certificates.tls
         home.issue()
         assert certificates.present()
         assert (certificates.presented, certificates.tls) == ((first,), before)
-        certificates._look()
+        certificates._watch.look(time.time())
         assert certificates.present()
         assert certificates.presented == (held(home),)
         assert certificates.tls is not before
@@ -78,7 +126,7 @@ def test_a_renewal_is_presented_once_it_is_recorded(home):
 
 def test_half_a_renewal_hinders_no_other_change(home):
     def scene(certificates):
-        certificates._look()
+        certificates._watch.look(time.time())
         first, other = held(home), ServerIdentity(*OTHERS.issue(["other.example"]))
         home.key.write_bytes(other.key_pem)
         add(certificates, other)
@@ -90,15 +138,15 @@ def test_half_a_renewal_hinders_no_other_change(home):
 
 def test_sighup_takes_files_as_they_are_or_leaves_all_as_it_was(home, caplog):
     def scene(certificates):
-        certificates._look()
+        certificates._watch.look(time.time())
         first = held(home)
         home.issue("another.example")
-        certificates._look()
+        certificates._watch.look(time.time())
         assert certificates.present()
         assert certificates.presented == (first,)
         assert certificates.reload()
         assert certificates.presented == (second := (held(home)),)
-        certificates._look()
+        certificates._watch.look(time.time())
         assert str(certificates.inventory.find(entry_id(read_identity(second).leaf)).state) == "current"
         home.key.write_bytes(first.key_pem)
         assert not certificates.reload()
@@ -135,7 +183,7 @@ def test_client_identities_are_no_business_of_listeners(home):
 
 def test_a_key_that_is_gone_is_found_while_the_old_one_is_presented(home):
     def scene(certificates):
-        certificates._look()
+        certificates._watch.look(time.time())
         add(certificates, ServerIdentity(*OTHERS.issue(["mx2.gate.example"])))
         assert certificates.present()
         assert certificates.unusable_keys() == []

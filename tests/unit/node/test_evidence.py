@@ -8,10 +8,11 @@ import time
 import pytest
 
 import gatepost.node.evidence as module
-from gatepost.node.evidence import EvidenceLog, sign_rest
+from gatepost.node.evidence import EvidenceLog, prepare_key, prepare_missing_key, sign_rest
 from gatepost.pki.certificates.files import CertificateFileError
 from gatepost.settings.model import Settings
 from gatepost.store.evidence_files import EvidenceDirectory, evidence_directory
+from gatepost.store.evidence_keys import keys_directory
 from gatepost.store.evidence_log import read_heads
 from gatepost.times import day_text
 
@@ -22,6 +23,12 @@ def settings(path, **evidence) -> Settings:
     return Settings(server={"hostname": "mx1.contoso.example", "data_dir": str(path)}, evidence=evidence)
 
 
+def opened(path, **evidence) -> EvidenceLog:
+    """As a worker has it, once a gateway has started."""
+    prepare_key(settings(path, **evidence))
+    return EvidenceLog(settings(path, **evidence))
+
+
 async def ticked(log: EvidenceLog) -> None:
     log.tick()
     log.tick()  # the one before is not done yet
@@ -30,7 +37,7 @@ async def ticked(log: EvidenceLog) -> None:
 
 
 def test_a_worker_writes_and_signs(tmp_path, logs):
-    log = EvidenceLog(settings(tmp_path))
+    log = opened(tmp_path)
     writer = log.writer(3)
     assert writer is not None
     writer.add(logs.events(2))
@@ -44,7 +51,7 @@ def test_a_worker_writes_and_signs(tmp_path, logs):
 def test_one_worker_makes_the_heads_signs_commands_and_forgets_old_days(tmp_path, logs, caplog):
     caplog.set_level(logging.INFO)
     evidence = evidence_directory(tmp_path)
-    log = EvidenceLog(settings(tmp_path, keep="2d"))
+    log = opened(tmp_path, keep="2d")
     for day in (5, 1):
         logs.chain(evidence, signer=None).append(logs.events(), time.time() - day * DAY)
     logs.chain(evidence, "admin", signer=None).append(logs.events(), time.time())
@@ -62,7 +69,7 @@ def test_a_clock_that_is_years_ahead_takes_two_days_of_evidence_and_no_more(tmp_
     evidence, now = evidence_directory(tmp_path), time.time()
     for day in range(9, 0, -1):
         logs.chain(evidence).append(logs.events(), now - day * DAY)
-    log = EvidenceLog(settings(tmp_path))
+    log = opened(tmp_path)
     monkeypatch.setattr(time, "time", lambda: now + 800 * DAY)
     asyncio.run(ticked(log))
     assert len(logs.names(evidence)) == 7
@@ -70,7 +77,7 @@ def test_a_clock_that_is_years_ahead_takes_two_days_of_evidence_and_no_more(tmp_
     logs.chain(evidence).append(logs.events(), now + 800 * DAY)
     assert "the clock was ahead" not in caplog.text
     monkeypatch.setattr(time, "time", lambda: now)
-    asyncio.run(ticked(EvidenceLog(settings(tmp_path))))
+    asyncio.run(ticked(opened(tmp_path)))
     assert "the clock was ahead" in caplog.text
 
 
@@ -81,12 +88,12 @@ def test_an_orderly_stop_signs_what_commands_wrote_last(tmp_path, logs):
         await log.close()
 
     evidence = evidence_directory(tmp_path)
-    asyncio.run(stopped(EvidenceLog(settings(tmp_path))))
+    asyncio.run(stopped(opened(tmp_path)))
     assert b"checkpoint" in next((evidence / "log").glob("*.admin.log")).read_bytes().splitlines()[-1]
 
 
 def test_a_stop_that_cannot_sign_says_so(tmp_path, logs, caplog):
-    log, evidence = EvidenceLog(settings(tmp_path)), evidence_directory(tmp_path)
+    log, evidence = opened(tmp_path), evidence_directory(tmp_path)
     logs.chain(evidence, "admin", signer=None).append(logs.events(), time.time())
     lock = evidence / "log" / ".admin.lock"
     lock.unlink()
@@ -103,23 +110,51 @@ def test_where_it_is_off_nothing_is_made(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_where_it_is_off_no_key_is_believed_that_a_worker_writes(tmp_path):
+    (evidence_directory(tmp_path) / "keys").mkdir(parents=True)
+    assert prepare_key(settings(tmp_path, enabled=False)) == []
+    (evidence_directory(tmp_path) / "keys").mkdir()
+    (evidence_directory(tmp_path) / "keys/mine.pem").write_bytes(b"mine")
+    assert EvidenceDirectory(evidence_directory(tmp_path)).public_keys() == []
+
+
+def test_a_worker_that_starts_later_finds_a_key_made_where_the_operator_moved_it_away(tmp_path):
+    opened(tmp_path)
+    (keys_directory(evidence_directory(tmp_path)) / "signing.key").unlink()
+    for _ in range(2):
+        prepare_missing_key(settings(tmp_path))
+        EvidenceLog(settings(tmp_path))
+    assert len(EvidenceDirectory(evidence_directory(tmp_path)).public_keys()) == 2
+
+
+def test_where_a_key_cannot_be_made_the_start_says_why(tmp_path):
+    wrong = Settings(
+        server={"hostname": "mx1.contoso.example", "data_dir": str(tmp_path)}, store={"master_key": "file:/nowhere"}
+    )
+    with pytest.raises(CertificateFileError, match="nowhere"):
+        prepare_key(wrong)
+    prepare_missing_key(wrong)
+    with pytest.raises(CertificateFileError, match="nowhere"):
+        EvidenceLog(wrong)
+
+
 def test_what_fails_is_said(tmp_path, caplog):
-    log = EvidenceLog(settings(tmp_path))
+    log = opened(tmp_path)
     (evidence_directory(tmp_path) / "heads.log").mkdir()
     asyncio.run(ticked(log))
     assert "heads.log" in caplog.text
 
 
 def test_a_key_that_cannot_be_used_stops_the_start(tmp_path):
-    EvidenceLog(settings(tmp_path))
-    (evidence_directory(tmp_path) / "signing.key").write_bytes(b"garbage")
+    opened(tmp_path)
+    (keys_directory(evidence_directory(tmp_path)) / "signing.key").write_bytes(b"garbage")
     with pytest.raises(CertificateFileError, match="Ed25519"):
-        EvidenceLog(settings(tmp_path))
+        opened(tmp_path)
 
 
 def test_the_end_of_a_node_signs_what_its_processes_wrote(tmp_path, logs, caplog):
     evidence = evidence_directory(tmp_path)
-    EvidenceLog(settings(tmp_path))
+    opened(tmp_path)
     for writer in ("0", "7", "admin"):
         logs.chain(evidence, writer, signer=None).append(logs.events(), time.time())
     sign_rest(settings(tmp_path))

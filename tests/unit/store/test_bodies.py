@@ -146,6 +146,28 @@ def test_the_sender_is_held_back_while_the_disk_is_behind(shop, monkeypatch):
     asyncio.run(main())
 
 
+def test_much_that_waits_for_the_disk_is_told_once_and_when_most_of_it_is_written(shop, monkeypatch):
+    gate, told, writev = threading.Event(), [], os.writev
+    monkeypatch.setattr(os, "writev", lambda descriptor, chunks: (gate.wait(10), writev(descriptor, chunks))[1])
+    monkeypatch.setattr(module, "_MUCH", 1)
+
+    async def main():
+        async with shop.open(memory_budget=50_000) as store:
+            store.watch_disk(told.append)
+            bodies = [store.body() for _ in range(4)]
+            waits = [body.write(b"x" * 60_000) for body in bodies[:3]]
+            assert told == []
+            waits += [bodies[3].write(b"x" * 60_000), bodies[3].write(b"x")]
+            assert told == [True]
+            gate.set()
+            await asyncio.gather(*filter(None, waits))
+            for body in bodies:
+                body.abort()
+            assert told == [True, False]
+
+    asyncio.run(main())
+
+
 def test_over_the_budget_each_chunk_waits(shop, monkeypatch):
     gate = threading.Event()
     writev = os.writev

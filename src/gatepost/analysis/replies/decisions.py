@@ -185,8 +185,8 @@ MESSAGES: Final[tuple[ReplyEntry, ...]] = (
     entry(
         "452 4.3.1",
         "Insufficient system storage",
-        cause="Less than `free_space` of `[store]` is free, the disk of a mailbox is full, or the organization's "
-        "quarantine is.",
+        cause="Less than `free_space` of `[store]` is free, the disk is far behind, the disk of a mailbox is full, "
+        "or the organization's quarantine is.",
         cure="Free space, or release and delete what is in quarantine ([quarantine.md](quarantine.md)).",
     ),
 )

@@ -186,6 +186,9 @@ class _Session(Protocol):
     def look_over(self, now: float) -> None:
         """End the session if one of its times has passed."""
 
+    def hold_back(self, *, behind: bool) -> None:
+        """Read no more of its body, or go on."""
+
     def drain(self) -> None:
         """End the session now if no message is under way, else after it."""
 
@@ -219,13 +222,14 @@ class SessionRegistry:
     One sweep over all costs less than a timer for each, and gives every time-out a reply instead of a bare close.
 
     clock: a monotonic one, in seconds. transcripts: how much memory theirs may take together. commits: how long their
-    messages wait to be stored. coming: those that may hand over a message soon: new ones, and those that sent MAIL; not
-    those that rest, or wait for their commit.
+    messages wait to be stored. is_behind: the disk has so much to write that bodies are not read. coming: those that
+    may hand over a message soon: new ones, and those that sent MAIL; not those that rest, or wait for their commit.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self.clock = clock
         self.draining = False
+        self.is_behind = False
         self.transcripts = TranscriptBudget()
         self.coming: set[_Session] = set()
         self.commits = CommitWaits()
@@ -248,6 +252,12 @@ class SessionRegistry:
         """The message of a session goes to the store."""
         self.coming.discard(session)
         self.commits.began(session, self.clock())
+
+    def hold_back(self, behind: bool) -> None:  # noqa: FBT001 - as the store tells it
+        """The disk is behind with bodies: sessions read no more of theirs until it has caught up."""
+        self.is_behind = behind
+        for session in tuple(self._sessions):
+            session.hold_back(behind=behind)
 
     def sweep(self) -> None:
         """Look every session over; called every `SWEEP_SECONDS`."""

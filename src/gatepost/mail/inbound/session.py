@@ -43,7 +43,7 @@ from gatepost.protocols.smtp.server.events import (
     XclientEvent,
 )
 from gatepost.protocols.smtp.server.server import Server
-from gatepost.store.interface import StoreFailure
+from gatepost.store.interface import StoreFailure, StoreFull
 from gatepost.values import replace
 
 if TYPE_CHECKING:
@@ -100,6 +100,7 @@ class Session:
         self._greeted_with = "HELO"
         self._lost = self._committing = self._held = False
         self._owing = self._paused = False  # as the stream was last told
+        self._held_back = False  # with its body, as the disk is behind
         self._said_cannot_accept = False  # one row of the trace a session, however often a client repeats MAIL
         self._began = self._received = self._progressed = registry.clock()
         self._data_rate = DataRate()
@@ -171,7 +172,7 @@ class Session:
 
     def look_over(self, now: float) -> None:
         """End the session if one of its times has passed; our own waiting for the disk does not count."""
-        if self._committing or self._held or self._core.closing:
+        if self._committing or self._held or self._held_back or self._core.closing:
             return
         limits = self._service.session_limits
         if now - self._began > limits.session:
@@ -180,6 +181,16 @@ class Session:
             self._end(replies.TIMED_OUT)
         elif (body := self._transaction) is not None and body.receiving and self._data_rate.is_low(now, body, limits):
             self._end(replies.TOO_SLOW)
+
+    def hold_back(self, *, behind: bool) -> None:
+        """Read no more of a body while the disk is behind: what thousands of clients send would be in memory."""
+        if behind is self._held_back or (
+            behind and not (self._transaction is not None and self._transaction.receiving)
+        ):
+            return
+        self._held_back = behind
+        self._restart_clocks()
+        (self._stream.pause if behind or self._paused else self._stream.resume)()
 
     def drain(self) -> None:
         """Say 421 and close, at once or when the message under way has its answer."""
@@ -212,7 +223,7 @@ class Session:
             stream.close()
         elif core.full is not self._paused:
             self._paused = core.full
-            (stream.pause if self._paused else stream.resume)()
+            (stream.pause if self._paused or self._held_back else stream.resume)()
 
     def _on_quit(self, _event: QuitEvent) -> None:
         """The machine closes the session itself."""
@@ -355,6 +366,11 @@ class Session:
 
     def _on_data(self, _event: DataEvent) -> None:
         assert self._transaction is not None  # noqa: S101 - the machine allows DATA only after an accepted RCPT
+        if self._registry.is_behind:
+            transaction, self._transaction = self._transaction, None
+            self._registry.coming.discard(self)
+            self._refuse_message(StoreFull.reply, transaction)
+            return
         behind = self._transaction.begin_body(self._greeted_with, self._record.directory)
         self._data_rate.restart()
         self._core.accept()

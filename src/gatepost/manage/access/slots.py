@@ -14,11 +14,17 @@ if TYPE_CHECKING:
 
 
 class Slots:
-    """Of one process, for any thread and event loop. total: of all. per_key: of one of them."""
+    """Of one process, for any thread and event loop. total: of all. per_key: of one of them.
 
-    def __init__(self, total: float = inf, per_key: float = inf) -> None:
+    crowded: where so many are taken, one of them gets a slot only while it has fewer than `few`: what is left is for
+    others, however many have come together to take all.
+    """
+
+    def __init__(self, total: float = inf, per_key: float = inf, *, crowded: float = inf, few: int = 1) -> None:
         self._total = total
         self._per_key = per_key
+        self._crowded = crowded
+        self._few = few
         self._taken: Counter[str] = Counter()
         self._changed = Condition()  # of an RLock: `acquire` is called with it, too
         self._wakers: list[Callable[[], None]] = []
@@ -68,4 +74,6 @@ class Slots:
             return False
 
     def _is_free(self, key: str) -> bool:
-        return self._taken.total() < self._total and self._taken[key] < self._per_key
+        taken = self._taken.total()
+        most = self._per_key if taken < self._crowded else min(self._few, self._per_key)
+        return taken < self._total and self._taken[key] < most

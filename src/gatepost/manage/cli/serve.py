@@ -39,7 +39,7 @@ from gatepost.node.config_line import ConfigWriter
 from gatepost.node.configuration_copy import CONFIGURATION_COPY
 from gatepost.node.confinement import Confinement
 from gatepost.node.database_roles import apart, lets_anybody_in, withheld_secrets
-from gatepost.node.evidence import sign_rest
+from gatepost.node.evidence import prepare_key, prepare_missing_key, sign_rest
 from gatepost.node.logs import set_up
 from gatepost.node.passed_sockets import PassedSocketError, PassedSockets
 from gatepost.node.privileges import (
@@ -166,6 +166,7 @@ def _processes(
 
     def work(index: int, lifeline: int) -> int:
         ports.keep(ports.mail)
+        prepare_missing_key(settings)
         confinement.worker(index)
         return run_worker(settings, (index, workers), ports.mail, lifeline, registration.node, tickets)
 
@@ -353,10 +354,18 @@ def _prepare_site(settings: Settings, tickets: SharedSecrets) -> None:
         prepare_site(settings)
         with closing(Storage.of(settings).configuration()) as store:
             SecretRotation(tickets, ticket_secrets_of(settings, store)).look()
+        _prepare_evidence_key(settings)
     except StoreFailure as failure:
         fail(BAD_INPUT if failure.final else UNKNOWN, str(failure))
     except (CertificateFileError, OSError) as error:
         fail(BAD_INPUT, str(error))
+
+
+def _prepare_evidence_key(settings: Settings) -> None:
+    """Have the key of the evidence log ready, where no worker may write. Raises CertificateFileError or OSError."""
+    if unused := prepare_key(settings):
+        text = "evidence: keys that workers may have written are not used: %d, such as %s; docs/evidence.md says more"
+        _log.warning(text, len(unused), unused[0])
 
 
 def _shared_tables() -> Sequence[Schema]:

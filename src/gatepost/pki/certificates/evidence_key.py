@@ -1,14 +1,13 @@
 """The key that signs the evidence log: Ed25519 (RFC 8032), made by the gateway, never leaving its data directory.
 
-Sealed by `pki.certificates.vault` in `evidence/signing.key.sealed` where `store.master_key` is set, else in the file
-`evidence/signing.key` of mode 0600. Every public key there was lies in `evidence/keys`. Used by `node.assembly` and the
-`evidence` commands. Blocks.
+It lies in `evidence-keys` (`store.evidence_keys`): sealed by `pki.certificates.vault` in `signing.key.sealed` where
+`store.master_key` is set, else in `signing.key` of mode 0600. It is prepared before processes are confined, and workers
+only read it (`node.evidence`). Commands check signatures by the public keys. Blocks.
 """
 
 from __future__ import annotations
 
 import re
-from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
@@ -25,8 +24,9 @@ from cryptography.hazmat.primitives.serialization import (
 from gatepost.events.evidence.chain import Signer, key_id
 from gatepost.pki.certificates.files import CertificateFileError
 from gatepost.pki.certificates.vault import VaultError
+from gatepost.store.evidence_keys import PLAIN_KEY, SEALED_KEY, keys_directory, move_keys
 from gatepost.store.sqlite.schema import make_directory
-from gatepost.store.whole_file import publish_file
+from gatepost.store.whole_file import locked_directory, publish_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -36,26 +36,36 @@ if TYPE_CHECKING:
     from gatepost.pki.certificates.vault import Vault
 
 
-_PLAIN: Final = "signing.key"
-_SEALED: Final = "signing.key.sealed"
 _PLACE: Final = "evidence signing key"
 _LIMIT: Final = 65536
 _PUBLIC_KEY: Final = re.compile(rb"-----BEGIN PUBLIC KEY-----\r?\n.+?\n-----END PUBLIC KEY-----\r?\n?", re.DOTALL)
 
 
-def evidence_signer(evidence: Path, vault: Vault | None) -> Signer:
-    """The key that signs, made when it is first asked for. evidence: the directory of all evidence.
+def prepare_evidence_key(evidence: Path, vault: Vault | None) -> list[Path]:
+    """Have the key that signs in its place, and its public half: for processes that may write there.
 
-    A key in the open is sealed as soon as there is a vault. Raises OSError, or CertificateFileError with what to do.
+    It is brought from where earlier versions had it, made where there is none, and sealed as soon as there is a vault.
+    evidence: the directory of all evidence. Returns keys in it that are not used. Raises OSError, or
+    CertificateFileError, with what to do.
     """
     make_directory(evidence)
-    plain, sealed = evidence / _PLAIN, evidence / _SEALED
-    if not plain.exists() and not sealed.exists():
-        publish_file(sealed if vault else plain, _sealed(_fresh(), vault))
-    pem = _read(plain, sealed, vault)
-    key = _loaded(pem, evidence)
-    name = _known(evidence, key.public_key())
-    return Signer(name, key.sign)
+    keys = keys_directory(evidence)
+    plain, sealed = keys / PLAIN_KEY, keys / SEALED_KEY
+    with locked_directory(evidence.parent):
+        unused = move_keys(evidence)
+        if not sealed.exists() and (vault is not None or not plain.exists()):
+            pem = _private(plain) if plain.exists() else _fresh()
+            publish_file(sealed if vault else plain, _sealed(pem, vault))
+        _keep_public(keys, _signing_key(keys, vault).public_key())
+        if sealed.exists():
+            plain.unlink(missing_ok=True)
+    return unused
+
+
+def evidence_signer(evidence: Path, vault: Vault | None) -> Signer:
+    """The key that signs, as `prepare_evidence_key` left it; it is only read. Raises as that."""
+    key = _signing_key(keys_directory(evidence), vault)
+    return Signer(key_id(_raw(key.public_key())), key.sign)
 
 
 def public_keys_in(data: bytes) -> list[bytes]:
@@ -85,17 +95,16 @@ def signature_check(keys: Iterable[bytes]) -> SignatureCheck:
     return check
 
 
-def _read(plain: Path, sealed: Path, vault: Vault | None) -> bytes:
-    if not sealed.exists():
-        with suppress(FileNotFoundError):  # of several processes that start at once, another has just sealed it
-            pem = _private(plain)
-            if vault is not None:
-                publish_file(sealed, _sealed(pem, vault))
-                plain.unlink(missing_ok=True)
-            return pem
-    pem = _opened(sealed, vault)
-    plain.unlink(missing_ok=True)  # of a start that was cut short
-    return pem
+def _signing_key(keys: Path, vault: Vault | None) -> Ed25519PrivateKey:
+    plain, sealed = keys / PLAIN_KEY, keys / SEALED_KEY
+    pem = _opened(sealed, vault) if sealed.exists() else _private(plain)
+    try:
+        key = load_pem_private_key(pem, None)
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        key = None
+    if not isinstance(key, Ed25519PrivateKey):
+        raise CertificateFileError(f"{keys}: the signing key is not an Ed25519 key in PEM; restore the right one")
+    return key
 
 
 def _public(pem: bytes) -> Ed25519PublicKey:
@@ -140,21 +149,8 @@ def _private(path: Path) -> bytes:
     return path.read_bytes()[:_LIMIT]
 
 
-def _loaded(pem: bytes, evidence: Path) -> Ed25519PrivateKey:
-    try:
-        key = load_pem_private_key(pem, None)
-    except (ValueError, TypeError, UnsupportedAlgorithm):
-        key = None
-    if not isinstance(key, Ed25519PrivateKey):
-        raise CertificateFileError(f"{evidence}: the signing key is not an Ed25519 key in PEM; restore the right one")
-    return key
-
-
-def _known(evidence: Path, key: Ed25519PublicKey) -> str:
-    """Keep the public key for those who verify; its id."""
-    name = key_id(_raw(key))
-    path = evidence / "keys" / f"{name[:16]}.pem"
+def _keep_public(keys: Path, key: Ed25519PublicKey) -> None:
+    """Keep the public key for those who verify."""
+    path = keys / f"{key_id(_raw(key))[:16]}.pem"
     if not path.exists():
-        make_directory(path.parent)
         publish_file(path, key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
-    return name

@@ -8,6 +8,8 @@ from __future__ import annotations
 import os
 import secrets
 import stat
+import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from gatepost.net.identity import IdentityError, ServerIdentity, read_identity
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
 
 
 _MOST: Final = 1 << 20  # octets of a chain, or of a key
+_FAILED_SECONDS: Final = 60.0  # that a file which could not be read is not opened by an event loop
+_TICK: Final = 20_000_000  # nanoseconds, twice as long as two changes of a file may have the same time
 
 
 class CertificateFileError(Exception):
@@ -38,10 +42,45 @@ class IdentityFiles:
     """Pairs of files with what they held when they were last as expected: others write them while we run.
 
     For as long as a renewal is half written, broken, or not approved, what was read before goes on being presented.
+    Files that are as they were are not opened again. An event loop would wait for the supervisor, which may have to
+    open a file (`net.named_files`) and may be slow: a thread fetches what `changed`, and the loop finds it, or why not.
     """
 
     def __init__(self) -> None:
         self._good: dict[tuple[Path, Path], ServerIdentity] = {}
+        self._fetched: dict[tuple[Path, Path], tuple[object, float, ServerIdentity | CertificateFileError]] = {}
+
+    def load(self, chain: Path, key: Path) -> ServerIdentity:
+        """As `load_identity`, from memory if the files are as they were then. Raises CertificateFileError."""
+        if (before := self._fetched.get((chain, key))) is not None and before[0] == file_stamp((chain, key)):
+            _, at, result = before
+            if isinstance(result, ServerIdentity):
+                return result
+            if time.monotonic() < at + _FAILED_SECONDS:
+                raise CertificateFileError(str(result)) from result
+        return self.fetch(chain, key)
+
+    def fetch(self, chain: Path, key: Path) -> ServerIdentity:
+        """Read a pair and remember it, or why it cannot be read. For a thread. Raises CertificateFileError."""
+        stamp = file_stamp((chain, key))
+        result: ServerIdentity | CertificateFileError
+        try:
+            result = load_identity(chain, key)
+        except CertificateFileError as error:
+            result = error
+        if file_stamp((chain, key)) == stamp and not _is_young((chain, key)):
+            self._fetched[chain, key] = stamp, time.monotonic(), result
+        if isinstance(result, CertificateFileError):
+            raise result
+        return result
+
+    def changed(self) -> list[tuple[Path, Path]]:
+        """The pairs that are not as they were when they were read, or could not be. It costs a few calls of stat."""
+        return [
+            pair
+            for pair, (stamp, _, result) in list(self._fetched.items())
+            if not isinstance(result, ServerIdentity) or file_stamp(pair) != stamp
+        ]
 
     def read(self, chain: Path, key: Path, wanted: str = "") -> ServerIdentity:
         """Read a pair. wanted: SHA-256 thumbprint (hexadecimal) that its leaf begins with, "" for any.
@@ -51,7 +90,7 @@ class IdentityFiles:
         """
         before = self._good.get((chain, key))
         try:
-            identity = load_identity(chain, key)
+            identity = self.load(chain, key)
         except CertificateFileError:
             if before is None:
                 raise
@@ -67,6 +106,26 @@ class IdentityFiles:
 
 def _is(identity: ServerIdentity, wanted: str) -> bool:
     return not wanted or read_identity(identity).leaf.sha256.startswith(wanted)
+
+
+def file_stamp(pair: tuple[Path, Path]) -> object:
+    """Differs when one of the files was written, replaced, or given another mode."""
+    stamps: list[object] = []
+    for path in pair:
+        try:
+            status = path.stat()
+        except OSError as error:
+            stamps.append(error.errno)
+        else:
+            stamps.append((status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns))
+    return tuple(stamps)
+
+
+def _is_young(pair: tuple[Path, Path]) -> bool:
+    """Whether one of the files may be written once more without that its times show it."""
+    with suppress(OSError):
+        return time.time_ns() - max((path.stat().st_ctime_ns for path in pair if path.exists()), default=0) < _TICK
+    return True
 
 
 def load_identity(chain: Path, key: Path) -> ServerIdentity:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 from gatepost.net.identity import read_identity
 from gatepost.pki.certificates.directories import pairs_in
 from gatepost.pki.certificates.entry import Entry, Origin, Purpose, State, entry_id
-from gatepost.pki.certificates.files import CertificateFileError, load_identity
+from gatepost.pki.certificates.files import CertificateFileError, file_stamp
 from gatepost.pki.certificates.inventory import entry_from
 from gatepost.pki.certificates.lifecycle import is_covered, names_of, replaced
 from gatepost.pki.certificates.presented import refused_by_tls
@@ -71,6 +71,12 @@ class FileWatch:
         self._accept = True
         self._seen.clear()
 
+    def changed(self, now: float) -> list[Pair]:
+        """The pairs that the next `look` reads, for a thread to load them before. now: seconds since 1970."""
+        _, entries = self._inventory.entries()
+        seen = ((pair, self._seen.get(pair, _Seen())) for pair in self._pairs(entries))
+        return [pair for pair, known in seen if file_stamp(pair) != known.stamp or now >= known.again]
+
     def look(self, now: float) -> None:
         """Record what others changed. now: seconds since 1970. Never raises for what is in files."""
         _, entries = self._inventory.entries()
@@ -79,7 +85,7 @@ class FileWatch:
         pairs = self._pairs(entries)
         for pair, origin in pairs.items():
             seen = self._seen.setdefault(pair, _Seen())
-            stamp = _stamp(pair)
+            stamp = file_stamp(pair)
             if stamp == seen.stamp and now < seen.again:
                 continue
             if stamp != seen.stamp:
@@ -118,7 +124,7 @@ class FileWatch:
 
     def _examine(self, pair: Pair, origin: Origin, seen: _Seen, now: float) -> None:
         try:
-            identity = load_identity(*pair)
+            identity = self._inventory.files.load(*pair)
         except CertificateFileError as error:
             self._broken(str(error), seen, now)
             return
@@ -218,19 +224,6 @@ def recorded(
     if holder is None and known is not None and (known.key_file or known.origin not in _OWN):
         return None  # it is in the inventory in its own right, and a changeover may have its reasons
     return _succeed(_entry(pair, origin, identity, holder or known, now), holder, entries, now)
-
-
-def _stamp(pair: Pair) -> object:
-    """Differs when one of the files was written, replaced, or given another mode."""
-    found: list[object] = []
-    for path in pair:
-        try:
-            stat = path.stat()
-        except OSError as error:
-            found.append(error.errno)
-        else:
-            found.append((stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns))
-    return tuple(found)
 
 
 def _holder(pair: Pair, entries: Mapping[str, Entry]) -> Entry | None:

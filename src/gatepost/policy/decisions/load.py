@@ -70,13 +70,14 @@ class Measurements(msgspec.Struct, frozen=True):
 
     memory: the share in use of what its machine or container has, 0.0 to 1.0. disk: bytes left for the queue. commit:
     seconds for which messages waited for the disk or the database. delay: seconds by which the worker was late, most of
-    the time, because of its own work.
+    the time, because of its own work. behind: whether so much of bodies waits for the disk that they are not read.
     """
 
     memory: float | None = None
     disk: float | None = None
     commit: float | None = None
     delay: float | None = None
+    behind: bool = False
 
 
 class LoadMarks(msgspec.Struct, frozen=True):
@@ -132,7 +133,7 @@ def next_state(state: LoadState, measured: Measurements, marks: LoadMarks, secon
 
 def _pressures(measured: Measurements, marks: LoadMarks) -> list[tuple[float, str]]:
     """Each measurement as 1.0 at its mark and 2.0 far above it, with what to say of it."""
-    pressures = []
+    pressures = [(2.0, "the disk is behind with message bodies")] if measured.behind else []
     if measured.memory is not None and marks.memory:
         left = max(1.0 - marks.memory, 0.001)
         over = 1.0 + 2.0 * (measured.memory - marks.memory) / left

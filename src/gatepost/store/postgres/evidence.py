@@ -8,7 +8,8 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from gatepost.store.evidence_files import ADMIN_WRITER, kept_keys
+from gatepost.store.evidence_files import ADMIN_WRITER
+from gatepost.store.evidence_keys import kept_keys
 from gatepost.store.postgres.database import prepare_tables
 from gatepost.store.postgres.evidence_chain import PostgresChain
 from gatepost.store.postgres.evidence_heads import PostgresHeads
@@ -64,7 +65,7 @@ class PostgresDay(NamedTuple):
 
 
 class PostgresEvidence:
-    """The log of all nodes, from one of them. directory: of this node, with its key. node: its name."""
+    """The log of all nodes, from one of them. directory: of this node, beside its keys. node: its name."""
 
     def __init__(self, url: str, directory: Path, node: str) -> None:
         self.name = "the evidence log"

@@ -207,6 +207,10 @@ class PostgresStore:
         """See `Store.count_senders`."""
         self._flusher.senders = senders
 
+    def watch_disk(self, on_behind: Callable[[bool], None]) -> None:
+        """See `Store.watch_disk`."""
+        self._bodies.on_behind = on_behind
+
     def attach(self, owner: QueueOwner) -> None:
         """See `Store.attach`."""
         self._owner = owner

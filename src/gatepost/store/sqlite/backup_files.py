@@ -30,7 +30,8 @@ _BESIDE: Final = ("-wal", "-shm", "-journal", ".tally", ".lock", ".new")
 # Reports that were sent are noted before their mail is queued: with an older note they are sent twice, not never. The
 # queue passes mail to mailboxes and to the inbox of reports, which passes it to a database.
 _FIRST: Final = ("sent-reports.db", "queue/", "tls-reports-inbox/", f"{MAILBOXES}/")
-_LAST: Final = ("evidence/heads.log", "evidence/", "trace/")  # heads first: the log that they are of goes on
+# Heads first: the log that they are of goes on. Keys after what they have signed.
+_LAST: Final = ("evidence/heads.log", "evidence/", "evidence-keys/", "trace/")
 
 
 def backup_paths(data_dir: Path, *, mailboxes: bool) -> list[str]:

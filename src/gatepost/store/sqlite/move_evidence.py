@@ -9,7 +9,8 @@ import hashlib
 import os
 from typing import TYPE_CHECKING
 
-from gatepost.store.evidence_files import HEADS_FILE, day_files, kept_keys, log_directory, read_lines
+from gatepost.store.evidence_files import HEADS_FILE, day_files, log_directory, read_lines
+from gatepost.store.evidence_keys import kept_keys, keys_directory, move_keys
 from gatepost.store.sqlite.move_queue import reported
 from gatepost.store.sqlite.schema import make_directory, make_file
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class EvidenceFiles:
-    """evidence: the directory of a log that nobody else writes."""
+    """evidence: the directory of a log that nobody else writes, nor what lies beside it."""
 
     def __init__(self, evidence: Path) -> None:
         self._evidence = evidence
@@ -45,10 +46,10 @@ class EvidenceFiles:
     def add_key(self, pem: bytes) -> None:
         """See `EvidenceSink.add_key`."""
         with reported(self._evidence):
+            move_keys(self._evidence)
             if pem in kept_keys(self._evidence):
                 return
-            path = self._evidence / "keys" / f"moved-{hashlib.sha256(pem).hexdigest()[:16]}.pem"
-            make_directory(path.parent)
+            path = keys_directory(self._evidence) / f"moved-{hashlib.sha256(pem).hexdigest()[:16]}.pem"
             path.unlink(missing_ok=True)
             make_file(path)
             _write(path, pem)

@@ -139,6 +139,10 @@ class SqliteStore:
         """See `Store.count_senders`. Asked from the writer's thread."""
         self._writer.senders = senders
 
+    def watch_disk(self, on_behind: Callable[[bool], None]) -> None:
+        """See `Store.watch_disk`."""
+        self._bodies.on_behind = on_behind
+
     def attach(self, owner: QueueOwner) -> None:
         """See `Store.attach`."""
         self._owner = owner

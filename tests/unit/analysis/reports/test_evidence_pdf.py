@@ -8,7 +8,8 @@ from gatepost.analysis.reports import evidence_pdf as module
 from gatepost.analysis.reports.evidence_export import Selection, chosen_segments
 from gatepost.analysis.reports.evidence_pdf import Log, write_pdf
 from gatepost.pki.certificates.evidence_key import public_key_id
-from gatepost.store.evidence_files import EvidenceDirectory, kept_keys
+from gatepost.store.evidence_files import EvidenceDirectory
+from gatepost.store.evidence_keys import kept_keys
 from gatepost.store.evidence_log import read_heads
 
 CERTIFICATE = {

@@ -188,6 +188,7 @@ class Gate:
             settings=self.store_settings,
         )
         self.registry = SessionRegistry(clock=lambda: self.now)
+        self.store.watch_disk(self.registry.hold_back)
         identity = self.identity("mx.gate.example")
         self.service = InboundService(
             hostname="mx.gate.example",

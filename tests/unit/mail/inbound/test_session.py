@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import gc
 import logging
+import os
+import threading
 import weakref
 
 import pytest
@@ -14,6 +16,7 @@ from gatepost.protocols.smtp.grammar import parse_address
 from gatepost.protocols.smtp.limits import SmtpLimits
 from gatepost.protocols.smtp.replies import Reply
 from gatepost.protocols.smtp.server.server import Server
+from gatepost.store import bodies
 from gatepost.store.interface import StoreFailure
 from gatepost.store.sqlite.schema import StoreSettings
 from gatepost.values import replace
@@ -439,6 +442,40 @@ async def test_a_full_disk_is_said_at_mail(gate):
     assert (row.event, row.sender, row.recipient, row.reply) == (
         "REFUSE", STRANGER, "", "452 4.3.1 Insufficient system storage",
     )  # fmt: skip
+
+
+async def test_while_the_disk_is_behind_no_message_begins_and_no_body_is_read(gate, monkeypatch):
+    """Else thousands of clients have their bodies in memory: each chunk that is read waits there."""
+    full, written, writev = "452 4.3.1 Insufficient system storage", threading.Event(), os.writev
+    monkeypatch.setattr(os, "writev", lambda file, chunks: (written.wait(10), writev(file, chunks))[1])
+    monkeypatch.setattr(bodies, "_MUCH", 60_000)
+    gate.store_settings = StoreSettings(memory_budget=1000, inline_limit=1000)
+    content, begin = (
+        b"Subject: x\r\n\r\n" + (b"x" * 78 + b"\r\n") * 2500,
+        (f"MAIL FROM:<{STRANGER}>", f"RCPT TO:<{ANN}>"),
+    )
+    async with gate.open():
+        first, second, late, chunked = [await gate.greeted() for _ in range(4)]
+        for client in (first, second):
+            assert (await client.envelope(STRANGER, ANN)).startswith("354")
+        for client in (late, chunked):
+            assert await client.say(*begin) == "250 2.1.5 Recipient OK"
+        first.send(content)
+        await gate.until(lambda: gate.registry.is_behind)
+        waiting = gate.store._bodies.waiting
+        second.send(content, b".\r\n")
+        assert await late.say("DATA") == full
+        chunked.send(f"BDAT {len(TEXT)} LAST", TEXT)
+        assert await chunked.reply() == full
+        assert gate.store._bodies.waiting == waiting, "what the second sends stays with it"
+        await gate.pass_time(3600)  # it is we who are late with these two
+        written.set()
+        first.send(b".\r\n")
+        for client in (first, second):
+            queue_id(await client.reply())
+        assert not gate.registry.is_behind
+        queue_id(await send(await gate.greeted(), STRANGER, ANN))
+    assert [row.reply[:9] for row in gate.trace_rows()][:2] == ["452 4.3.1"] * 2
 
 
 async def test_the_announced_size_counts_for_the_room(gate):

@@ -18,6 +18,17 @@ def test_of_all_and_of_one():
     assert not slots._taken, "nothing is kept of who has gone"
 
 
+def test_where_it_is_crowded_each_gets_few_so_that_some_are_left():
+    slots = Slots(6, 3, crowded=4, few=1)
+    taken = [slots.acquire(key) for key in ("ann", "ann", "ann", "bob", "bob", "sue", "tim", "tom")]
+    assert taken == [True, True, True, True, False, True, True, False]
+    slots.release("ann")
+    slots.release("tim")
+    assert not slots.acquire("bob"), "it is crowded still"
+    slots.release("ann")
+    assert slots.acquire("bob")
+
+
 def test_an_event_loop_goes_on_while_it_waits():
     slots, order = Slots(1), []
 

@@ -44,6 +44,10 @@ async def asked(app, name):
     return found
 
 
+def taken(app):
+    return app._of_gateway._taken + app._of_tenants._taken
+
+
 async def settled(app, names):
     begun = [spawn(asked(app, name), "a request") for name in names]
     for _ in range(5):
@@ -64,7 +68,7 @@ def test_one_asker_leaves_threads_to_others():
         assert pages.busy == {"tina": 16, "ann": 1, "": 1}
         pages.go.set()
         assert {one["status"] for one in await asyncio.gather(*begun)} == {200}, "all of them have their turn"
-        assert not app._slots._taken, "nothing is kept of who has gone"
+        assert not taken(app), "nothing is kept of who has gone"
 
     asyncio.run(test())
 
@@ -82,7 +86,25 @@ def test_the_users_and_tokens_of_one_tenant_leave_threads_to_others():
         assert others <= pages.busy.keys()
         pages.go.set()
         await asyncio.gather(*begun)
-        assert not app._slots._taken
+        assert not taken(app)
+
+    asyncio.run(test())
+
+
+def test_tenants_that_come_together_leave_threads_to_the_owner_and_to_other_tenants():
+    """Three of them with sixteen requests each would have more than the 40 threads."""
+
+    async def test():
+        pages = Pages()
+        app = ConcurrencyMiddleware(pages)
+        begun = await settled(app, [f"{name} of {name}" for name in ("a", "b", "c") for _ in range(16)])
+        assert pages.busy == {"a": 16, "b": 4, "c": 2}
+        others = [f"{name} of {name}" for name in ("d", "e", "f", "g") for _ in range(3)]
+        begun += await settled(app, [*others, *["ann"] * 9])
+        assert pages.busy == {"a": 16, "b": 4, "c": 2, "d": 2, "e": 2, "f": 2, "g": 2, "ann": 9}
+        pages.go.set()
+        assert {one["status"] for one in await asyncio.gather(*begun)} == {200}
+        assert not taken(app)
 
     asyncio.run(test())
 
@@ -126,6 +148,6 @@ def test_a_page_that_fails_gives_its_turn_back():
         for _ in range(20):
             with pytest.raises(LookupError):
                 await asked(app, "tina")
-        assert not app._slots._taken
+        assert not taken(app)
 
     asyncio.run(test())

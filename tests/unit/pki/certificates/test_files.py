@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+import errno
 import os
+import time
 
 import pytest
 
 from gatepost.net.engine import server_context
 from gatepost.net.identity import ServerIdentity, read_identity
+from gatepost.net.named_files import open_to_read
+from gatepost.pki.certificates import files
 from gatepost.pki.certificates.authority import Authority
 from gatepost.pki.certificates.files import (
     CertificateFileError,
@@ -156,3 +160,37 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path):
         write_whole(file, b"never", own=fails)
     assert [path.name for path in tmp_path.iterdir()] == ["key"]
     assert file.read_bytes() == b"after"
+
+
+def test_files_that_are_as_they_were_are_not_opened_again(tmp_path, authority, monkeypatch):
+    identities, opened, refuse = IdentityFiles(), [], []
+
+    def watched(path):
+        opened.append(path)
+        if refuse:
+            raise PermissionError(errno.EACCES, "denied")
+        return open_to_read(path)
+
+    monkeypatch.setattr(files, "open_to_read", watched)
+    pair = tmp_path / "chain.pem", tmp_path / "key.pem"
+
+    def renew():
+        for path, content in zip(pair, authority.issue(["mx.gate.example"]), strict=True):
+            path.touch(0o600)
+            path.write_bytes(content)
+        time.sleep(0.05)  # a file that was just written may be written again at the same time
+
+    renew()
+    first = identities.load(*pair)
+    assert identities.load(*pair) == first
+    assert (len(opened), identities.changed()) == (2, [])
+    renew()
+    assert identities.changed() == [pair]
+    refuse.append(True)
+    for _ in range(2):
+        with pytest.raises(CertificateFileError, match="denied"):
+            identities.load(*pair)
+    assert (len(opened), identities.changed()) == (3, [pair]), "why it is not read is remembered for a moment"
+    refuse.clear()
+    assert identities.fetch(*pair) == identities.load(*pair) != first
+    assert (len(opened), identities.changed()) == (5, [])

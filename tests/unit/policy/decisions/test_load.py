@@ -45,6 +45,7 @@ CALM = Measurements(memory=0.1, disk=10e9, commit=0.01, delay=0.0)
         (Measurements(commit=4.0), 0.5, "messages wait 4 s to be stored"),
         (Measurements(delay=0.25), 0.75, "the worker is 0.25 s behind"),
         (Measurements(delay=1.0), 0.5, "the worker is 1 s behind"),
+        (Measurements(behind=True), 0.5, "the disk is behind with message bodies"),
         (Measurements(memory=0.9, commit=4.0), 0.5, "messages wait 4 s to be stored"),
     ],
 )

@@ -18,7 +18,7 @@ TAKEN = [
     "srs.keys",
     "evidence/heads.log",
     "evidence/log/2026-11-29.0.log",
-    "evidence/signing.key",
+    "evidence-keys/signing.key",
     "trace/2026-11-29.0.db",
 ]
 LEFT_OUT = [
@@ -34,6 +34,7 @@ LEFT_OUT = [
     "queue/0/big/0000000000000001",
     "evidence/log/.0.lock",
     "evidence/log/.2026-11-29.0.log.gz.new",
+    "evidence-keys.new/signing.key",
     "maildir/contoso.example/ann/tmp/3.c",
 ]
 

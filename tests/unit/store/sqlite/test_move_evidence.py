@@ -27,7 +27,11 @@ def test_half_of_a_line_that_a_crash_left_does_not_count(tmp_path):
 
 
 def test_a_key_is_kept_once(tmp_path):
-    sink = EvidenceFiles(tmp_path)
+    """Of a gateway that was not started since an upgrade, too: where its own keys come."""
+    evidence = tmp_path / "evidence"
+    (evidence / "keys").mkdir(parents=True)
+    (evidence / "keys/own.pem").write_bytes(b"own")
     for pem in (b"one", b"two", b"one"):
-        sink.add_key(pem)
-    assert sorted(EvidenceDirectory(tmp_path).public_keys()) == [b"one", b"two"]
+        EvidenceFiles(evidence).add_key(pem)
+    assert sorted(EvidenceDirectory(evidence).public_keys()) == [b"one", b"own", b"two"]
+    assert len(list((tmp_path / "evidence-keys").iterdir())) == 3
