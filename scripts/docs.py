@@ -1,4 +1,4 @@
-"""Writes what is generated under docs/: settings, resources, commands, REST, replies, log lines, …; rfc_page.py: rfcs.
+"""Writes what is generated under docs/: settings, resources, commands, REST, log lines, …; rfc_page.py: rfcs.
 
 .venv/bin/python scripts/docs.py            write them
 .venv/bin/python scripts/docs.py --check    exit 1 and name those that are not current
@@ -17,7 +17,6 @@ import licences
 import log_lines
 import public_names
 
-from gatepost.analysis.replies import catalogue as replies
 from gatepost.events.metrics.catalogue import CATALOGUE
 from gatepost.manage.cli import main as gatepost
 from gatepost.manage.rest.routes import ENDPOINTS
@@ -152,7 +151,6 @@ PAGES: dict[Path, Callable[[], str]] = {
     DOCS / "licences.md": licences.page,
     DOCS / "python.md": lambda: marked("python.md", "names", public_names.table()),
     DOCS / "testing.md": lambda: marked("testing.md", "defects", public_names.defects()),
-    DOCS / "reply-codes.md": replies.markdown,
     DOCS / "log-lines.md": log_lines.page,
 }
 """Every generated page, and the function that writes its text."""

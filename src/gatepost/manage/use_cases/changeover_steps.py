@@ -15,8 +15,7 @@ import msgspec
 from msgspec import Meta
 
 from gatepost.analysis.checks.changeover import apply_step
-from gatepost.analysis.checks.gates import Light
-from gatepost.analysis.checks.gates_partners import partners_of
+from gatepost.analysis.checks.gates import Light, partners_of
 from gatepost.analysis.checks.partner_report import Mark
 from gatepost.manage.access.actions import named
 from gatepost.manage.access.principal import Scope

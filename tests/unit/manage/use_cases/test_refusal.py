@@ -25,7 +25,6 @@ OWN = (
     "manage/remote/",
     "manage/pages/",
     "analysis/hybrid/",
-    "analysis/replies/",
     "analysis/migration/",
     "settings/",
     "pki/site/",

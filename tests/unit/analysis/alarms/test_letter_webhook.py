@@ -7,7 +7,7 @@ import json
 
 from gatepost.analysis.alarms.alarm import Alarm, Kind, Severity
 from gatepost.analysis.alarms.alarm_state import AlarmEvent, News, Post
-from gatepost.analysis.alarms.webhook import post_body, signed_headers
+from gatepost.analysis.alarms.letter import post_body, signed_headers
 
 ALARM = Alarm(Kind.PARTNER_FAILING, Severity.CRITICAL, "", "t\u202e", "d", "f", "contoso/bank", ("line",), since=5.0)
 POST = Post("abc", 10.0, 10.0, (News(AlarmEvent.RAISED, ALARM), News(AlarmEvent.CLEARED, ALARM)))

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from gatepost.analysis.checks.inbound import seen_tasks
 from gatepost.analysis.checks.tasks import Task, TaskStatus
-from gatepost.analysis.checks.trace_evidence import seen_tasks
 from gatepost.mail.model.trace_event import TraceEvent
 from gatepost.policy.connectors.model import parse
 

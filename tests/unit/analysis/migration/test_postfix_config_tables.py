@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gatepost.analysis.migration.postfix_tables import (
+from gatepost.analysis.migration.postfix_config import (
     Entry,
     directory_file,
     logical_lines,

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import shlex
 
-from gatepost.analysis.hybrid.trial import TRAPS, checks, firewall
+from gatepost.analysis.hybrid.plan import TRAPS, checks, firewall
 
 
 def test_what_is_tried_on_both_sides(given):

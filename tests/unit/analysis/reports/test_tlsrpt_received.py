@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from gatepost.analysis.reports.received import ReportFilter, SeenHere, failed_there, reported
+from gatepost.analysis.reports.tlsrpt import ReportFilter, SeenHere, failed_there, reported
 from gatepost.protocols.tlsrpt.received import ReceivedFailure, ReceivedPolicy, ReceivedReport
 from gatepost.store.received_reports import StoredReport
 

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
-from gatepost.analysis.checks.progress import ProgressReports
-from gatepost.analysis.checks.tasks import HostReport
+from gatepost.analysis.checks.tasks import HostReport, ProgressReports
 
 
 def test_reports_stand_in_the_order_of_hosts_and_an_address_takes_the_place_of_none() -> None:

@@ -1,4 +1,4 @@
-"""The list of replies has all that the source makes, and nothing that it does not."""
+"""docs/reply-codes.md has all replies that the source makes with their cause and cure, and nothing that it does not."""
 
 from __future__ import annotations
 
@@ -8,19 +8,38 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pytest
+
 import gatepost
-from gatepost.analysis.replies.catalogue import ENTRIES, markdown
-from gatepost.analysis.replies.requirements import TITLES, WORDS
+from gatepost.mail.model.delivery_result import Disposition
 from gatepost.policy.decisions import outbound, refusals, tls_floor, withheld
 from gatepost.protocols.message import next_step
+from gatepost.protocols.mtasts.policy import Reason
+from gatepost.protocols.tls.facts import ChainStatus
+from gatepost.protocols.tlsrpt.result import ResultType
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 SOURCE = Path(gatepost.__file__).parent
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "reply-codes.md"
 ANY = "…"
+UNMET = f" [Message={ANY}]"
+GROUPS = {
+    "Refused (5xx)": "5",
+    "Try again later (4xx)": "4",
+    "Accepted (2xx and 3xx)": "23",
+    "With the codes of something else": ANY,
+}
+WORDS = "TLS requirements that were not met"
+MEMBERS = {
+    "Results of TLS (RFC 8460)": ResultType,
+    "Results of a certificate chain": ChainStatus,
+    "MTA-STS policies that cannot be used": Reason,
+    "Results of a delivery": Disposition,
+}
 
-# Where a reply is made of another one, or of what is not known before: what such a function makes, as the list has it.
+# Where a reply is made of another one, or of what is not known before: what such a function makes, as the page has it.
 DERIVED = {
     "mail.inbound.source_limits.SourceLimits.spent": tuple(
         f"Too many {ANY} {where}, try again later" for where in (f"from {ANY} in a minute", "at the moment")
@@ -33,7 +52,7 @@ DERIVED = {
     "mail.queue.gate.Gate.reply_for": ("The next hop did not answer a moment ago",),
     "mail.queue.retry_decision._expired": (f"Message expired, {ANY}",),
     "mail.queue.retry_decision._returned": (ANY,),  # an administrator's words
-    "policy.decisions.outbound.deferral": (),  # the statuses and words of `requirements`
+    "policy.decisions.outbound.deferral": (),  # the statuses and words of WORDS
     "policy.decisions.refusals.untrusted": (
         f"TenantAttribution; Relay Access Denied: your certificate is not trusted, {ANY}",
         f"{refusals.LOCKED_DOWN.lines[0]}: your certificate is not trusted, {ANY}",
@@ -55,9 +74,51 @@ NOTED = {("334", "...")}
 
 
 @cache
+def sections() -> dict[str, list[tuple[str, list[str]]]]:
+    """By heading, the rows of its tables: the heading of the third level above each, and its cells."""
+    found: dict[str, list[tuple[str, list[str]]]] = {}
+    rows, codes = [], ""
+    for line in PAGE.read_text().splitlines():
+        if line.startswith("## "):
+            rows = found[line[3:]] = []
+            codes = ""
+        elif line.startswith("### "):
+            codes = line[4:]
+        elif line.startswith("| `"):
+            rows.append((codes, line[2:-2].split(" | ")))
+    return found
+
+
+def listed() -> list[tuple[str, str]]:
+    """The replies of the page, as codes and text."""
+    return [
+        (codes, text)
+        for heading in GROUPS
+        for codes, cells in sections()[heading]
+        for text in re.findall("`(.*?)`", cells[0])
+        if not text.endswith(UNMET)
+    ]
+
+
+def titles() -> dict[str, tuple[str, str]]:
+    """The title and the cause of each status of unmet TLS requirements."""
+    replies = [reply for heading in GROUPS for reply in sections()[heading]]
+    return {
+        codes.partition(" ")[2]: (text[1 : -len(UNMET) - 1], cause)
+        for codes, (text, cause, _) in replies
+        if text.endswith(f"{UNMET}`")
+    }
+
+
+def words() -> dict[str, list[str]]:
+    """The statuses of each word of an unmet requirement."""
+    return {cells[0].strip("`"): cells[1].split(", ") for _, cells in sections()[WORDS]}
+
+
+@cache
 def sources() -> list[tuple[str, ast.Module]]:
     """The modules that make replies or shortfalls."""
-    texts = {path: path.read_text() for path in SOURCE.rglob("*.py") if "analysis/replies" not in path.as_posix()}
+    texts = {path: path.read_text() for path in SOURCE.rglob("*.py")}
     made = {path: text for path, text in texts.items() if re.search(r"\b(?:Reply|Shortfall)\(", text)}
     return [(".".join(path.relative_to(SOURCE).with_suffix("").parts), ast.parse(text)) for path, text in made.items()]
 
@@ -125,14 +186,10 @@ def made() -> tuple[set[tuple[str, str]], set[str]]:
     return replies, derived
 
 
-def listed() -> set[tuple[str, str]]:
-    return {(entry.codes, text) for entry in ENTRIES for text in entry.texts}
-
-
-def test_every_reply_that_the_source_makes_is_listed():
+def test_every_reply_that_the_source_makes_is_on_the_page():
     replies, _ = made()
     assert len(replies) > 120
-    assert sorted(replies - listed() - NOTED) == []
+    assert sorted(replies - set(listed()) - NOTED) == []
 
 
 def test_each_place_that_makes_a_reply_of_another_is_known():
@@ -141,44 +198,67 @@ def test_each_place_that_makes_a_reply_of_another_is_known():
     assert [text for made_here in DERIVED.values() for text in made_here if text not in texts] == []
 
 
-def test_nothing_is_listed_that_the_source_does_not_make():
+def test_nothing_is_on_the_page_that_the_source_does_not_make():
     replies, _ = made()
     derived = {text for texts in DERIVED.values() for text in texts}
-    assert sorted(reply for reply in listed() - replies if reply[1] not in derived) == []
+    assert sorted(reply for reply in set(listed()) - replies if reply[1] not in derived) == []
 
 
-def test_no_reply_is_listed_twice():
-    texts = [(entry.codes, text) for entry in ENTRIES for text in entry.texts]
-    assert len(texts) == len(set(texts))
+def test_no_reply_is_on_the_page_twice():
+    assert len(listed()) == len(set(listed()))
 
 
-def test_every_word_of_an_unmet_requirement_is_listed_with_its_statuses():
+@pytest.mark.parametrize("heading", GROUPS)
+def test_replies_are_under_their_class_in_the_order_of_their_codes(heading):
+    def order(codes: str) -> tuple[str, list[int]]:
+        code, _, status = codes.partition(" ")
+        return code, [int(part) if part.isdigit() else -1 for part in status.split(".")]
+
+    headings = list(dict.fromkeys(codes for codes, _ in sections()[heading]))
+    assert headings
+    assert all(codes[0] in GROUPS[heading] for codes in headings)
+    assert headings == sorted(headings, key=order)
+
+
+def test_every_row_has_a_cause_and_a_cure():
+    rows = [cells for found in sections().values() for _, cells in found]
+    assert [cell for cells in rows for cell in cells[-2:] if not cell.endswith(".")] == []
+    assert {len(cells) for _, cells in sections()[WORDS]} == {4}
+    assert {len(cells) for heading in (*GROUPS, *MEMBERS) for _, cells in sections()[heading]} == {3}
+
+
+def test_every_word_of_an_unmet_requirement_is_on_the_page_with_its_statuses():
     tables = {word for _, word in outbound._UNTRUSTED.values()} | {word for _, word in outbound._DANE.values()}
     tables |= {"TlsVersionTooOld", *tls_floor._UNMET.values()}
-    words = set(tables)
+    made_words = set(tables)
     for _, call, names in calls("Shortfall"):
         statuses, (word,) = written(call.args[1], names), written(call.args[2], names)
         if word != ANY:
             plain = word.split()[0]
-            words.add(plain)
-            assert {status for status in statuses if status != ANY} <= set(WORDS[plain][0])
-    assert words == WORDS.keys() == next_step._BY_WORD.keys()
+            made_words.add(plain)
+            assert {status for status in statuses if status != ANY} <= set(words()[plain])
+    assert made_words == words().keys() == next_step._BY_WORD.keys()
     for status, word in outbound._DANE.values():
-        assert status in WORDS[word][0]
+        assert status in words()[word]
     for _, word in outbound._UNTRUSTED.values():
-        assert {outbound._VALIDATE, outbound._VALIDATE_STS} <= set(WORDS[word][0])
+        assert {outbound._VALIDATE, outbound._VALIDATE_STS} <= set(words()[word])
 
 
-def test_every_status_of_an_unmet_requirement_has_its_text():
-    assert {status for statuses, _ in WORDS.values() for status in statuses} == TITLES.keys()
-    assert {status: TITLES[status] for status in outbound._TITLES} == outbound._TITLES
+def test_the_cure_of_a_word_is_what_pages_and_notices_say():
+    for _, (word, statuses, _, cure) in sections()[WORDS]:
+        status = statuses.split(", ")[0]
+        reply = f"{'550' if status.startswith('5') else '450'} {status} [Message={word.strip('`')} …]"
+        step = next_step.failed_step("the recipient's domain", reply).text
+        assert cure == step.partition("; this message failed")[0] + "."
 
 
-def test_the_page_has_each_reply_and_what_to_do():
-    page = markdown()
-    assert "### 550 5.7.64\n" in page
-    assert all(f"### {entry.codes}\n" in page and entry.cure in page for entry in ENTRIES)
-    assert "### 450 4.7.320\n" in page
-    assert "| `SubjectMismatch` | 4.7.320, 4.7.5, 4.7.325 |" in page
-    assert "must present a certificate with the expected name" in page
-    assert page.index("### 550 5.7.60") < page.index("### 550 5.7.64") < page.index("### 421 4.7.0")
+def test_every_status_of_an_unmet_requirement_has_its_title_and_its_words():
+    assert {status for statuses in words().values() for status in statuses} == titles().keys()
+    assert {status: titles()[status][0] for status in outbound._TITLES} == outbound._TITLES
+    for status, (_, cause) in titles().items():
+        assert re.findall("`(.*?)`", cause) == [word for word, statuses in words().items() if status in statuses]
+
+
+@pytest.mark.parametrize("heading", MEMBERS)
+def test_every_result_is_on_the_page(heading):
+    assert [cells[0].strip("`") for _, cells in sections()[heading]] == list(MEMBERS[heading])

@@ -4,8 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from gatepost.analysis.checks.drill_audit import audit_drills
-from gatepost.analysis.checks.evidence import Kept
+from gatepost.analysis.checks.evidence import Kept, audit_drills
 from gatepost.events.evidence.audit import FaultKind, Faults
 
 ONE, TWO, THREE = (f"00000{number}-20261124T200948Z-contoso-bank-cfd86d7ea32d.json" for number in (1, 2, 3))

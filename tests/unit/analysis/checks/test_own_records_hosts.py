@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from gatepost.analysis.checks.own_hosts import OwnHosts
+from gatepost.analysis.checks.own_records import OwnHosts
 from gatepost.net.lookups.dns import Resolver
 from gatepost.net.lookups.nameservers import Nameservers
 from gatepost.protocols.dane.tlsa import TlsaStatus

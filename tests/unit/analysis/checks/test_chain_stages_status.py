@@ -11,7 +11,7 @@ from support.status_authority import StatusAuthority
 from gatepost.analysis.checks.chain_facts import ChainFacts, From, Kind, Store, UrlResult, UrlStatus
 from gatepost.analysis.checks.chain_file import parse_file
 from gatepost.analysis.checks.chain_path import link
-from gatepost.analysis.checks.chain_status import issuer_findings, revocation_findings, staple_findings
+from gatepost.analysis.checks.chain_stages import issuer_findings, revocation_findings, staple_findings
 from gatepost.analysis.checks.partner_report import Mark
 from gatepost.protocols.tls.facts import ChainStatus, ChainVerdict
 from gatepost.values import replace
