@@ -16,14 +16,13 @@ import door_matrix
 import licences
 import log_lines
 import public_names
+import reference_pages
 
 from gatepost.events.metrics.catalogue import CATALOGUE
 from gatepost.manage.cli import main as gatepost
 from gatepost.manage.rest.routes import ENDPOINTS
 from gatepost.manage.use_cases.declaration import Visibility
-from gatepost.policy.connectors import describe as resources
 from gatepost.protocols.tls.profile import PROFILES, published
-from gatepost.settings import describe as settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -141,8 +140,8 @@ log shows, with its code. Generated from the declarations (decision 0055).
 
 
 PAGES: dict[Path, Callable[[], str]] = {
-    DOCS / "settings.md": settings.markdown,
-    DOCS / "resources.md": resources.markdown,
+    DOCS / "settings.md": reference_pages.settings_page,
+    DOCS / "resources.md": reference_pages.resources_page,
     DOCS / "tls.md": tls_page,
     DOCS / "commands.md": commands_page,
     DOCS / "monitoring.md": lambda: marked("monitoring.md", "metrics", metrics_table()),

@@ -12,7 +12,7 @@ import pytest
 
 import gatepost
 from gatepost.mail.model.delivery_result import Disposition
-from gatepost.policy.decisions import outbound, refusals, tls_floor, withheld
+from gatepost.policy.decisions import outbound, refusals, requirement, withheld
 from gatepost.protocols.message import next_step
 from gatepost.protocols.mtasts.policy import Reason
 from gatepost.protocols.tls.facts import ChainStatus
@@ -229,7 +229,7 @@ def test_every_row_has_a_cause_and_a_cure():
 
 def test_every_word_of_an_unmet_requirement_is_on_the_page_with_its_statuses():
     tables = {word for _, word in outbound._UNTRUSTED.values()} | {word for _, word in outbound._DANE.values()}
-    tables |= {"TlsVersionTooOld", *tls_floor._UNMET.values()}
+    tables |= {"TlsVersionTooOld", *requirement._UNMET.values()}
     made_words = set(tables)
     for _, call, names in calls("Shortfall"):
         statuses, (word,) = written(call.args[1], names), written(call.args[2], names)

@@ -54,8 +54,7 @@ if TYPE_CHECKING:
     from gatepost.manage.use_cases.context import Context
     from gatepost.manage.use_cases.gateway import Gateway
     from gatepost.pki.certificates.entry import Entry
-    from gatepost.pki.certificates.inventory import Inventory
-    from gatepost.pki.certificates.listed import Listed
+    from gatepost.pki.certificates.inventory import Inventory, Listed
     from gatepost.settings.model import Settings
 
 

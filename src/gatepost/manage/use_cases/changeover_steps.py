@@ -50,8 +50,7 @@ if TYPE_CHECKING:
     from gatepost.analysis.checks.gates import GateReport
     from gatepost.manage.use_cases.context import Context
     from gatepost.pki.certificates.entry import Entry
-    from gatepost.pki.certificates.inventory import Inventory
-    from gatepost.pki.certificates.listed import Listed
+    from gatepost.pki.certificates.inventory import Inventory, Listed
 
 
 _FAR = 10 * 365 * 86400.0
