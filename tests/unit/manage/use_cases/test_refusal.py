@@ -44,7 +44,7 @@ COMMANDS = {
     "node/privileges",
     "node/report_mail",
     "pki/certificates/clients",
-    "pki/certificates/published_style",
+    "pki/certificates/published_html",
     "pki/certificates/vault",
     "pki/smime/readiness",
     "store/postgres/database",
