@@ -1,4 +1,4 @@
-"""Writes what is generated under docs/: settings, resources, commands, REST, replies, log lines, …; rfc_page.py: rfcs.
+"""Writes what is generated under docs/: settings, resources, commands, REST, log lines, …; rfc_page.py: rfcs.
 
 .venv/bin/python scripts/docs.py            write them
 .venv/bin/python scripts/docs.py --check    exit 1 and name those that are not current
@@ -16,15 +16,13 @@ import door_matrix
 import licences
 import log_lines
 import public_names
+import reference_pages
 
-from gatepost.analysis.replies import catalogue as replies
 from gatepost.events.metrics.catalogue import CATALOGUE
 from gatepost.manage.cli import main as gatepost
 from gatepost.manage.rest.routes import ENDPOINTS
 from gatepost.manage.use_cases.declaration import Visibility
-from gatepost.policy.connectors import describe as resources
 from gatepost.protocols.tls.profile import PROFILES, published
-from gatepost.settings import describe as settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -142,8 +140,8 @@ log shows, with its code. Generated from the declarations (decision 0055).
 
 
 PAGES: dict[Path, Callable[[], str]] = {
-    DOCS / "settings.md": settings.markdown,
-    DOCS / "resources.md": resources.markdown,
+    DOCS / "settings.md": reference_pages.settings_page,
+    DOCS / "resources.md": reference_pages.resources_page,
     DOCS / "tls.md": tls_page,
     DOCS / "commands.md": commands_page,
     DOCS / "monitoring.md": lambda: marked("monitoring.md", "metrics", metrics_table()),
@@ -152,7 +150,6 @@ PAGES: dict[Path, Callable[[], str]] = {
     DOCS / "licences.md": licences.page,
     DOCS / "python.md": lambda: marked("python.md", "names", public_names.table()),
     DOCS / "testing.md": lambda: marked("testing.md", "defects", public_names.defects()),
-    DOCS / "reply-codes.md": replies.markdown,
     DOCS / "log-lines.md": log_lines.page,
 }
 """Every generated page, and the function that writes its text."""

@@ -38,7 +38,7 @@ from gatepost.node import lifecycle
 from gatepost.node.assembly import Assembly
 from gatepost.pki.certificates.authority import Authority
 from gatepost.settings.loader import load
-from gatepost.store.sqlite.depth import queue_depth
+from gatepost.store.sqlite.administration import queue_depth
 from gatepost.store.storage import Storage
 
 if TYPE_CHECKING:

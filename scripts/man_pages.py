@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+from reference_pages import settings_page
 
 import gatepost
 from gatepost.manage.cli import main as program
-from gatepost.settings import describe
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -134,7 +134,7 @@ def _paragraphs(text: str) -> str:
 def _settings_page() -> str:
     """The reference of settings: tables of Markdown become lists."""
     parts = [_heading("gatepost.toml", 5, "settings of the gatepost mail gateway")]
-    for line in describe.markdown().splitlines():
+    for line in settings_page().splitlines():
         cells = [cell.strip() for cell in re.split(r"(?<!\\)\|", line.strip("|"))] if line.startswith("|") else []
         if line.startswith("## "):
             parts.append(f".SH {roff(line[3:].strip().replace('`', ''))}\n")

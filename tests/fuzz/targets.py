@@ -24,13 +24,13 @@ from gatepost.protocols.dane.tlsa import parse as parse_tlsa
 from gatepost.protocols.dkim.fields import split_fields
 from gatepost.protocols.dkim.record import parse_record as parse_dkim_record
 from gatepost.protocols.dkim.verification import SignatureFault, read_signature
-from gatepost.protocols.dmarc.record import parse_dmarc
+from gatepost.protocols.dmarc.discovery import parse_dmarc
 from gatepost.protocols.ldap.messages import LdapError, message_size, read_message
 from gatepost.protocols.message.authentication_results import without_forged
+from gatepost.protocols.message.edit import HeaderSection
 from gatepost.protocols.message.fields import decode_words, field_values
-from gatepost.protocols.message.header_section import HeaderSection
 from gatepost.protocols.message.mime_entity import split
-from gatepost.protocols.message.received_path import relaying_addresses
+from gatepost.protocols.message.received import relaying_addresses
 from gatepost.protocols.mtasts.policy import parse_policy
 from gatepost.protocols.mtasts.record import parse_record as parse_sts_record
 from gatepost.protocols.proxy.header import HeaderReader, ProxyHeaderError
@@ -49,8 +49,7 @@ from gatepost.protocols.smtp.scram import ScramServer
 from gatepost.protocols.smtp.server.events import AbortEvent, ChunkEvent, MessageEvent
 from gatepost.protocols.smtp.server.server import Server
 from gatepost.protocols.spf.record import SpfError, parse_spf
-from gatepost.protocols.tlsrpt.mail import report_part
-from gatepost.protocols.tlsrpt.received import ReportError, parse_report, unpack
+from gatepost.protocols.tlsrpt.received import ReportError, parse_report, report_part, unpack
 from gatepost.protocols.tlsrpt.record import parse_record as parse_rpt_record
 
 if TYPE_CHECKING:

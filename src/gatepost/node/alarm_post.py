@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Final
 
-from gatepost.analysis.alarms.webhook import CONTENT_TYPE, LEAST_SECRET, post_body, signed_headers
+from gatepost.analysis.alarms.letter import CONTENT_TYPE, LEAST_SECRET, post_body, signed_headers
 from gatepost.net.lookups.http import HttpFailed, HttpRequest
 from gatepost.pki.certificates.vault import VaultError, read_secret
 

@@ -14,7 +14,7 @@ import math
 import time
 from typing import TYPE_CHECKING, Final
 
-from gatepost.analysis.checks.listener_handshake import HandshakeFailed, presented_leaf, server_name
+from gatepost.analysis.checks.presentation import HandshakeFailed, presented_leaf, server_name
 from gatepost.net.identity import IdentityError, read_identity
 from gatepost.net.tasks import spawn
 from gatepost.settings.roles import ListenerRole

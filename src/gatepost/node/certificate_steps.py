@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from gatepost.net.identity import IdentityError, ServerIdentity
-from gatepost.pki.acme import placing
+from gatepost.pki.acme import schedule
 from gatepost.pki.acme.duty import policy_hosts
 from gatepost.pki.acme.schedule import wanted
 from gatepost.pki.certificates import lifecycle as course
@@ -117,7 +117,7 @@ class CertificateSteps:
     def _of_waiting(self, before: Entry, entry: Entry, entries: Mapping[str, Entry]) -> Iterator[_Step]:
         """A planned changeover at its time, or what waits though nothing is presented for its names."""
         is_due = 0 < before.switch_at <= self._now
-        if is_due or placing.waits_alone(before, entries, self._now):
+        if is_due or schedule.waits_alone(before, entries, self._now):
             with suppress(course.Refused):
                 yield _Step(course.switch(before, entries, now=entry.since, losing=bool(before.forced)))
         if is_due and len(entry.held) <= _REASON:
@@ -153,9 +153,9 @@ class CertificateSteps:
         with suppress(IdentityError, VaultError, course.Refused):
             identity = ServerIdentity(chain, self._vault.open(sealed, key_place(entry)))
             fresh = replace(entry_from(identity, now=entry.added), origin=Origin.ACME)
-            staged = placing.staged(fresh, entries)
+            staged = schedule.staged(fresh, entries)
             for held in ("", "held"):
-                placed, others, gone, _ = placing.placed(staged, entries, held, at)
+                placed, others, gone, _ = schedule.placed(staged, entries, held, at)
                 stored = {chain_place(placed): chain, key_place(placed): sealed}
                 yield _Step((*others, placed), tuple(gone), stored)
 

@@ -31,9 +31,8 @@ from gatepost.node.exposition import MetricSources, exposed
 from gatepost.node.http_session import HttpSession, Response
 from gatepost.node.lifecycle import Lifecycle, Parts, listening
 from gatepost.pki.certificates.entry import State
-from gatepost.pki.certificates.inventory import Inventory
+from gatepost.pki.certificates.inventory import Inventory, listed
 from gatepost.pki.certificates.lifecycle import names_of
-from gatepost.pki.certificates.listed import listed
 from gatepost.store.figures import WORKERS_DIRECTORY, read_all
 from gatepost.store.interface import StoreFailure
 from gatepost.store.storage import Storage

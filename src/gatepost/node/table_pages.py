@@ -10,9 +10,8 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from gatepost.node.public_page import cached
-from gatepost.pki.certificates.forms import PAGE, forms
+from gatepost.pki.certificates.forms import PAGE, Roots, current_table, forms
 from gatepost.pki.certificates.published_json import version_of
-from gatepost.pki.certificates.publisher import Roots, current_table
 from gatepost.store.interface import StoreFailure
 
 if TYPE_CHECKING:

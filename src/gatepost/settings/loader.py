@@ -3,11 +3,15 @@
 Called by `cli` at the start of every command and by `node` on SIGHUP. Every problem is collected before SettingsError
 is raised, each with its file and line or its variable. Whether files named in it exist and ports can be bound is
 checked by those who use them.
+
+The line of a key is found by the headings and keys at the beginning of lines, as the parser of the standard library
+keeps none; a key inside an inline table or a multi-line value is found at the line where that begins.
 """
 
 from __future__ import annotations
 
 import json
+import re
 import tomllib
 from collections import Counter
 from pathlib import Path
@@ -18,7 +22,6 @@ from gatepost.policy.connectors.toml_errors import toml_problem
 from gatepost.protocols.tls.token_uri import is_token_uri
 from gatepost.settings.acme import Acme, Challenge
 from gatepost.settings.environment import CONFIG_VARIABLE, overrides
-from gatepost.settings.locate import line_of, lines
 from gatepost.settings.model import DnsValidation, Server, Settings
 from gatepost.settings.oidc import GroupRole
 from gatepost.settings.problem import SettingsError, SettingsProblem
@@ -31,6 +34,43 @@ if TYPE_CHECKING:
 
     from gatepost.policy.connectors.errors import Draft, FieldError
     from gatepost.settings.environment import Overrides
+
+
+_TABLES = re.compile(r"\s*\[\[\s*([\w.-]+)\s*\]\]")
+_TABLE = re.compile(r"\s*\[\s*([\w.-]+)\s*\]")
+_KEY = re.compile(r"\s*([\w.-]+)\s*=")
+_LAST_STEP = re.compile(r"(?:\.[^.\[]+|\[\d+\])$")
+
+
+def lines(text: str) -> dict[str, int]:
+    """The line, from 1, of each path that is written: "limits", "limits.recipients", "listener[0].role"."""
+    result: dict[str, int] = {}
+    heading = ""
+    counts: dict[str, int] = {}
+    for number, line in enumerate(text.splitlines(), 1):
+        if tables := _TABLES.match(line):
+            name = tables[1]
+            heading = f"{name}[{counts.get(name, 0)}]"
+            counts[name] = counts.get(name, 0) + 1
+            result[heading] = number
+        elif table := _TABLE.match(line):
+            heading = table[1]
+            result.setdefault(heading, number)
+        elif key := _KEY.match(line):
+            result.setdefault(f"{heading}.{key[1]}" if heading else key[1], number)
+    return result
+
+
+def line_of(path: str, lines: dict[str, int]) -> int | None:
+    """The line of a path (of a list of tables: of the first), or of the nearest table around it that is written."""
+    if f"{path}[0]" in lines:
+        return lines[f"{path}[0]"]
+    while path:
+        if path in lines:
+            return lines[path]
+        shorter = _LAST_STEP.sub("", path)
+        path = "" if shorter == path else shorter
+    return None
 
 
 DEFAULT_PATHS = (Path("/etc/gatepost/gatepost.toml"), Path("gatepost.toml"))

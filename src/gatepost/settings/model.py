@@ -1,6 +1,6 @@
 """The settings of one server: every key with its type, default, meaning, and where the default comes from.
 
-Read by `settings.loader`; `settings.describe` makes the documentation from these classes. The keys are the contract.
+Read by `settings.loader`; `scripts/reference_pages.py` makes the documentation of it. The keys are the contract.
 Settings say how this machine works; who may send what to whom is in the resources (`policy.connectors.model`).
 """
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args, get_origin
 
 import msgspec
 
-from gatepost.settings.describe import written
+from gatepost.policy.connectors.fields import Written
 from gatepost.settings.section import Section, hints
 
 if TYPE_CHECKING:
@@ -64,3 +64,12 @@ def _keys(path: str, heading: str, section: Section, origin: Callable[[str], str
         yield ShownSetting(path, heading, key, written(value, hints(type(section))[key]), source)
     for key, value in below:
         yield from _tables(f"{path}.{key}", value, origin)
+
+
+def written(value: Any, annotation: Any) -> Any:
+    """A value as a settings file has it: durations and sizes with their units."""
+    marks = getattr(annotation, "__metadata__", ())
+    kind = annotation.__origin__ if marks else annotation
+    if get_origin(kind) is tuple:
+        return [written(entry, get_args(kind)[0]) for entry in value]
+    return next((mark.write(value) for mark in marks if isinstance(mark, Written)), value)

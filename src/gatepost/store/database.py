@@ -140,3 +140,18 @@ class OnFirstUse:
         if self._database is None:
             self._database = self._opened()
         return self._database
+
+
+class StoredTables:
+    """The base of what reads and changes the tables of one schema, for one thread at a time.
+
+    Every method raises StoreFailure, and may wait for the database.
+    """
+
+    def __init__(self, opened: Callable[[], Database]) -> None:
+        """opened: opens the database, at the first use."""
+        self._database = OnFirstUse(opened)
+
+    def close(self) -> None:
+        """Close the database; the next use opens it anew."""
+        self._database.close()

@@ -4,6 +4,9 @@
 worker's: it reads by primary key when a connection was opened, and hands sessions to a thread that opens the file and
 writes them in batches. A session that cannot be written costs memory, never mail; what cannot be read is the caller's
 to judge. What the records mean is `policy.decisions.destination_history`'s.
+
+Sessions of a worker are noted on the event loop, and written by a thread: here into the file, by
+`store.shared_destinations` into a table.
 """
 
 from __future__ import annotations
@@ -11,24 +14,93 @@ from __future__ import annotations
 import contextlib
 import logging
 import threading
-from typing import TYPE_CHECKING, Any, Protocol
+from collections import defaultdict
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import apsw
 import msgspec
 
 from gatepost.decoding import json_decoder
-from gatepost.policy.decisions.destination_history import DestinationHistory, DestinationName
+from gatepost.policy.decisions.destination_history import DestinationHistory, DestinationName, SeenSession, seen, warned
 from gatepost.store.database import Schema
 from gatepost.store.interface import StoreFailure
-from gatepost.store.noted_sessions import NotedSessions, with_sessions
 from gatepost.store.sqlite.schema import StoreSettings, exclusively, make_directory, open_database
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from gatepost.policy.decisions.destination_history import SeenSession
-    from gatepost.store.noted_sessions import NotedSession
+
+_MOST_WAITING: Final = 10_000  # that may wait
+
+
+type NotedSession = tuple[SeenSession, bool]
+"""A session, and whether the log has a line that it does less than was seen."""
+
+
+class NotedSessions:
+    """place: where they go, for the log: "disk" or "database"."""
+
+    def __init__(self, place: str) -> None:
+        self._place = place
+        self._lock = threading.Lock()
+        self._waiting: dict[DestinationName, list[NotedSession]] = defaultdict(list)
+        self._leaving: dict[DestinationName, list[NotedSession]] = {}
+        self._count = 0
+        self._dropped = 0
+
+    def __len__(self) -> int:
+        """How many are not written yet."""
+        return self._count
+
+    def note(self, name: DestinationName, session: SeenSession, *, logged: bool) -> None:
+        """Take a session; where too many wait it is dropped, and the log says so."""
+        with self._lock:
+            if self._count >= _MOST_WAITING:
+                self._dropped += 1
+                return
+            self._count += 1
+            self._waiting[name].append((session, logged))
+
+    def of(self, name: DestinationName) -> list[NotedSession]:
+        """Those of a destination that are not written yet.
+
+        To be read before what is written: what is written meanwhile is counted twice, which changes nothing.
+        """
+        with self._lock:
+            return [*self._leaving.get(name, ()), *self._waiting.get(name, ())]
+
+    @contextmanager
+    def leaving(self) -> Iterator[dict[DestinationName, list[NotedSession]]]:
+        """All that wait, to be written within; if that fails they wait on, before later ones."""
+        with self._lock:
+            noted, self._waiting = self._waiting, defaultdict(list)
+            self._leaving = noted
+            dropped, self._dropped = self._dropped, 0
+        if dropped:
+            _log.error("the memory of destinations: %d sessions were dropped, the %s is behind", dropped, self._place)
+        try:
+            yield noted
+        except BaseException:
+            with self._lock:
+                for name, sessions in noted.items():
+                    self._waiting[name][:0] = sessions
+                self._leaving = {}
+            raise
+        with self._lock:
+            self._leaving = {}
+            self._count -= sum(map(len, noted.values()))
+
+
+def with_sessions(before: DestinationHistory, noted: Sequence[NotedSession]) -> DestinationHistory:
+    """A history with sessions added."""
+    after = before
+    for session, logged in noted:
+        after = seen(after, session)
+        if logged:
+            after = warned(after, session.at)
+    return after
 
 
 DESTINATIONS_FILE = "destinations.db"

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from gatepost.policy.connectors.directory import Directory
 from gatepost.policy.connectors.grants import resources_in_force
-from gatepost.policy.connectors.overlaps import claims, conflicts
-from gatepost.policy.connectors.verification import had_since
+from gatepost.policy.connectors.verification import claims, conflicts, had_since
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

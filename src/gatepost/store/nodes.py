@@ -16,14 +16,12 @@ import msgspec
 from gatepost.decoding import from_json
 from gatepost.events.delivery_problems import DowngradedDestination, FailingPartner, UnsentNotice  # noqa: TC001 - msgspec reads annotations
 from gatepost.mail.model.worker_load import WorkerLoad
-from gatepost.store.database import OnFirstUse
+from gatepost.store.database import StoredTables
 from gatepost.store.interface import StoreFailure
 from gatepost.store.leases import lease_holders
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-
-    from gatepost.store.database import Database
 
 
 BEAT_SECONDS: Final = 3.0
@@ -184,12 +182,8 @@ class NodeNameTaken(StoreFailure):
     """Another node of this name lives."""
 
 
-class NodeRegistry:
+class NodeRegistry(StoredTables):
     """The table. Every method raises StoreFailure."""
-
-    def __init__(self, opened: Callable[[], Database]) -> None:
-        """opened: opens the database, at the first use."""
-        self._database = OnFirstUse(opened)
 
     def enter(self, node: NodeIdentity, *, sleep: Callable[[float], object] = time.sleep) -> None:
         """Enter a node that starts. Waits for one of this name that has died to expire.
@@ -274,10 +268,6 @@ class NodeRegistry:
             if gone:
                 connection.execute("DELETE FROM node_worker WHERE node = ?", (name,))
         return gone
-
-    def close(self) -> None:
-        """Close the database."""
-        self._database.close()
 
     def _entered(self, node: NodeIdentity, *, origin: str = "") -> bool:
         """Whether its name is free, or was that of a node of this origin, which has the data directory no more."""

@@ -6,6 +6,8 @@ all nodes share. Made by `Storage.queue_admin`; used by `manage`, by metrics and
 
 from __future__ import annotations
 
+import time
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, NamedTuple, NoReturn, Protocol
 
@@ -14,15 +16,18 @@ import msgspec
 from gatepost.mail.model.message import Delivery  # noqa: TC001 - msgspec reads annotations
 from gatepost.mail.model.queue_id import format_id
 from gatepost.mail.model.trace_event import TraceEvent
+from gatepost.values import replace
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from gatepost.store.interface import QueueFilter
 
 
 EVENTS: Final = {"hold": "HOLD", "release": "RELEASE", "return": "RETURN", "drop": "DROP"}
 """The trace events of actions; "retry" has none."""
+
+_encode = msgspec.json.Encoder().encode
 
 
 SORTS: Final = ("received", "next_attempt", "size", "destination", "attempts")
@@ -205,6 +210,71 @@ class QueueAdmin(Protocol):
 
     def depth(self) -> Depth:
         """The size and the age of the whole queue."""
+
+
+class QueueActions(ABC):
+    """The changes of `QueueAdmin`, in any engine: page by page, and each page in the trace as soon as it is changed."""
+
+    def __init__(self, keep: Callable[[Sequence[TraceEvent]], None]) -> None:
+        """keep: keeps what is done in the trace and in the evidence log. Raises StoreFailure."""
+        self._keep = keep
+
+    @abstractmethod
+    def _change(self, action: str, wanted: QueueFilter, author: str, reason: str, text: str = "") -> list[QueueEntry]:
+        """Do something to the deliveries that match. Returns them as they were."""
+
+    def hold(self, wanted: QueueFilter, *, author: str, reason: str = "") -> list[QueueEntry]:
+        """See `QueueAdmin.hold`."""
+        return self._change("hold", wanted, author, reason)
+
+    def release(self, wanted: QueueFilter, *, author: str, reason: str = "") -> list[QueueEntry]:
+        """See `QueueAdmin.release`."""
+        return self._change("release", wanted, author, reason)
+
+    def retry(self, wanted: QueueFilter, *, author: str, reason: str = "") -> list[QueueEntry]:
+        """See `QueueAdmin.retry`."""
+        return self._change("retry", wanted, author, reason)
+
+    def send_back(self, wanted: QueueFilter, *, author: str, text: str, reason: str = "") -> list[QueueEntry]:
+        """See `QueueAdmin.send_back`."""
+        return self._change("return", wanted, author, reason, text)
+
+    def drop(self, wanted: QueueFilter, *, author: str, reason: str = "") -> list[QueueEntry]:
+        """See `QueueAdmin.drop`."""
+        return self._change("drop", wanted, author, reason)
+
+    def _page_by_page[Where](
+        self, change: QueueChange[Where], step: Callable[[tuple[int, int], int], list[QueueEntry]]
+    ) -> None:
+        """Mail waits for the lock a few milliseconds at a time.
+
+        step: changes so many deliveries behind the one of that message and id, and returns them as they were.
+        """
+        last = (0, 0)
+        while page := change.page:
+            now = time.time()
+            entries = step(last, page)
+            self._record(change, entries, now)
+            change.done += entries
+            if len(entries) < page:
+                return
+            last = (entries[-1].delivery.message.id, entries[-1].delivery.id)
+
+    def _record[Where](self, change: QueueChange[Where], entries: list[QueueEntry], now: float) -> None:
+        event = EVENTS.get(change.action)
+        if event is not None and entries:
+            said = {"author": change.author, "why": change.reason, "text": change.text}
+            detail = {name: value for name, value in said.items() if value}
+            self._keep([row for entry in entries for row in trace_rows(event, entry.delivery, detail, now)])
+
+
+def released_recipients(delivery: Delivery) -> tuple[str, int, int]:
+    """Recipients that were held for their destination's sake may go as it is: as JSON, with the delivery's ids."""
+    recipients = [
+        replace(recipient, held=False, released=recipient.released or recipient.held)
+        for recipient in delivery.recipients
+    ]
+    return _encode(recipients).decode(), delivery.message.id, delivery.id
 
 
 def trace_rows(event: str, delivery: Delivery, detail: Mapping[str, object], now: float) -> list[TraceEvent]:

@@ -15,13 +15,11 @@ import msgspec
 
 from gatepost.decoding import json_decoder
 from gatepost.protocols.tlsrpt.received import ReceivedFailure, ReceivedPolicy, ReceivedReport
-from gatepost.store.database import OnFirstUse, Schema
+from gatepost.store.database import Schema, StoredTables
 from gatepost.store.interface import StoreFailure, StoreFull
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-
-    from gatepost.store.database import Database
 
 
 MOST_OCTETS: Final = 512 << 20
@@ -94,12 +92,8 @@ class StoredReport(msgspec.Struct, frozen=True):
     report: ReceivedReport
 
 
-class ReceivedReports:
+class ReceivedReports(StoredTables):
     """Every method raises StoreFailure."""
-
-    def __init__(self, opened: Callable[[], Database]) -> None:
-        """opened: opens the database, at the first use."""
-        self._database = OnFirstUse(opened)
 
     def keep(self, kept: StoredReport) -> bool:
         """Keep a report; False if the same reporter's report of this id is there already. Raises StoreFull, too."""
@@ -137,10 +131,6 @@ class ReceivedReports:
         with self._database.changing() as change:
             change.execute(f"DELETE FROM received_policy WHERE report IN ({old})", (before,))  # noqa: S608 - ours
             return change.execute("DELETE FROM received_report WHERE finish < ?", (before,))
-
-    def close(self) -> None:
-        """Close the database; the next use opens it anew."""
-        self._database.close()
 
 
 def _kept(rows: list[tuple[Any, ...]]) -> StoredReport:

@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from gatepost.store.database import OnFirstUse, Schema
+from gatepost.store.database import Schema, StoredTables
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
 
-    from gatepost.store.database import Database
 
 USAGE: Final = Schema(
     name="sending_usage",
@@ -79,12 +78,8 @@ class SenderUsage(msgspec.Struct, frozen=True):
     breach: str = ""
 
 
-class UsageTable:
+class UsageTable(StoredTables):
     """Every method raises StoreFailure."""
-
-    def __init__(self, opened: Callable[[], Database]) -> None:
-        """opened: opens the database, at the first use."""
-        self._database = OnFirstUse(opened)
 
     def add(self, rows: Iterable[SenderUsage]) -> None:
         """Add to what is there, all or none."""
@@ -102,7 +97,3 @@ class UsageTable:
         """Forget days before one ("2026-11-10")."""
         with self._database.changing() as change:
             change.execute("DELETE FROM sending_usage WHERE day < ?", (before,))
-
-    def close(self) -> None:
-        """Close the database; the next use opens it anew."""
-        self._database.close()

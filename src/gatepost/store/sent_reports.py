@@ -9,17 +9,15 @@ the lease is over. Blocks: call it on a thread from an event loop.
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from gatepost.store.database import OnFirstUse, Schema
+from gatepost.store.database import Schema, StoredTables
 from gatepost.values import replace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
-
-    from gatepost.store.database import Database
 
 
 SENT: Final = Schema(
@@ -106,12 +104,8 @@ class SentReport(msgspec.Struct, frozen=True):
         return self.day, self.domain, self.rua
 
 
-class SentReports:
+class SentReports(StoredTables):
     """Every method raises StoreFailure; each is one transaction, or none."""
-
-    def __init__(self, opened: Callable[[], Database]) -> None:
-        """opened: opens the database, at the first use."""
-        self._database = OnFirstUse(opened)
 
     def planned_days(self) -> list[str]:
         """Days whose recipients of reports are stored, oldest first."""
@@ -184,10 +178,6 @@ class SentReports:
         with self._database.reading() as connection:
             return [report for row in connection.rows(select, (since,)) if wanted(report := _report(row))]
 
-    def close(self) -> None:
-        """Close the database; the next use opens it anew."""
-        self._database.close()
-
     def _settle(self, report: SentReport, state: SentState, again: float, detail: str, message: str) -> None:
         with self._database.changing() as change:
             change.execute(
@@ -196,17 +186,6 @@ class SentReports:
             )
 
 
-def _report(row: Sequence[object]) -> SentReport:
-    day, domain, rua, state, tries, first, again, tried, detail, message = row
-    return SentReport(
-        str(day),
-        str(domain),
-        str(rua),
-        SentState(str(state)),
-        int(str(tries)),
-        float(str(first)),
-        float(str(again)),
-        float(str(tried)),
-        str(detail),
-        str(message),
-    )
+def _report(row: Sequence[Any]) -> SentReport:
+    day, domain, rua, state, *rest = row
+    return SentReport(day, domain, rua, SentState(state), *rest)

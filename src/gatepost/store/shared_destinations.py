@@ -19,15 +19,15 @@ import msgspec
 from gatepost.decoding import json_decoder
 from gatepost.policy.decisions.destination_history import DestinationHistory, DestinationName
 from gatepost.store.database import OnFirstUse, Schema
+from gatepost.store.destinations import NotedSessions, with_sessions
 from gatepost.store.interface import StoreFailure
-from gatepost.store.noted_sessions import NotedSessions, with_sessions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from gatepost.policy.decisions.destination_history import SeenSession
     from gatepost.store.database import Database, DatabaseConnection
-    from gatepost.store.noted_sessions import NotedSession
+    from gatepost.store.destinations import NotedSession
 
 
 HISTORY: Final = Schema(

@@ -313,7 +313,7 @@ class Storage:
         workers: how many the node has. Raises StoreFailure.
         """
         if not self.is_shared:
-            from gatepost.store.sqlite.depth import queue_depth  # noqa: PLC0415 - few processes ask for it
+            from gatepost.store.sqlite.administration import queue_depth  # noqa: PLC0415 - few processes ask for it
             from gatepost.store.sqlite.shards import shards_of  # noqa: PLC0415 - as above
 
             directory = self._directory / QUEUE_DIRECTORY

@@ -21,7 +21,7 @@ from gatepost.node import config_judge
 from gatepost.node.config_judge import SITE_HOST, answering
 from gatepost.node.expiry_clock import CLOCK_CONTENT, ExpiryClock
 from gatepost.node.quarantine import DIGEST_CONTENT
-from gatepost.pki.acme import placing
+from gatepost.pki.acme import schedule
 from gatepost.pki.acme.challenges import PENDING, Proof, Proofs
 from gatepost.pki.acme.issuer import Issuer
 from gatepost.pki.certificates import lifecycle
@@ -331,7 +331,7 @@ def came(scene, *names):
     identity = ServerIdentity(*scene.home.authority.issue(names or (HOST,)))
     fresh = replace(entry_from(identity, now=time.time()), origin=Origin.ACME)
     version, entries = scene.inventory.entries()
-    placed, others, gone, _ = placing.placed(placing.staged(fresh, entries), entries, "", time.time())
+    placed, others, gone, _ = schedule.placed(schedule.staged(fresh, entries), entries, "", time.time())
     scene.inventory.add(placed, identity, author="gatepost", others=others, gone=gone, expected=version)
     return placed
 

@@ -7,7 +7,7 @@ from gatepost.events.metrics.catalogue import ATTEMPT, CATALOGUE, RECIPIENTS
 from gatepost.node.exposition import FRESH, MetricSources, exposed
 from gatepost.store.figures import WorkerFigures
 from gatepost.store.quarantine import QuarantineUsage
-from gatepost.store.sqlite.depth import Depth
+from gatepost.store.sqlite.administration import Depth
 
 NOW = 1000.0
 SERIES = [RECIPIENTS.name, "send", "incoming"]

@@ -10,7 +10,7 @@ from gatepost.node.heartbeat import Heartbeat
 from gatepost.settings.store_url import SQLITE
 from gatepost.store.interface import StoreBusy, StoreFailure
 from gatepost.store.nodes import NodeFigures, NodeIdentity, NodeState
-from gatepost.store.sqlite.depth import Depth
+from gatepost.store.sqlite.administration import Depth
 from gatepost.store.storage import Storage
 
 NODE = NodeIdentity("mx1", "start 1", "data 1", "host1", "1.0")

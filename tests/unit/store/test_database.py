@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from gatepost.store.database import OnFirstUse, Schema
+from gatepost.store.database import OnFirstUse, Schema, StoredTables
 from gatepost.store.sqlite.database import SqliteDatabase
 
 
@@ -51,3 +51,22 @@ def test_a_database_is_opened_at_the_first_use_and_anew_after_it_was_closed(tmp_
         assert connection.rows("SELECT a FROM fruit ORDER BY a") == [("pear",), ("plum",)]
     assert len(made) == 2
     database.close()
+
+
+def test_tables_are_opened_at_the_first_use_and_closed(tmp_path) -> None:
+    schema = Schema(name="fruit", file="fruit.db", application_id=1, version=1, tables="CREATE TABLE fruit (a TEXT);")
+
+    class Fruit(StoredTables):
+        def names(self) -> list[str]:
+            with self._database.reading() as connection:
+                return [name for (name,) in connection.rows("SELECT a FROM fruit")]
+
+        @property
+        def is_open(self) -> bool:
+            return self._database.is_open
+
+    fruit = Fruit(lambda: SqliteDatabase(tmp_path, schema))
+    assert not fruit.is_open
+    assert (fruit.names(), fruit.is_open) == ([], True)
+    fruit.close()
+    assert not fruit.is_open

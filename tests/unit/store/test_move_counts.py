@@ -7,7 +7,7 @@ import pytest
 from gatepost.protocols.tlsrpt.result import ResultType
 from gatepost.protocols.tlsrpt.tally import AppliedPolicy, Count, FailureDetail, PolicyType
 from gatepost.store.interface import StoreFailure
-from gatepost.store.move_counts import SessionsPart, SrsPart
+from gatepost.store.move import SessionsPart, SrsPart
 from gatepost.store.move_parts import MoveRecord, copy_part, digest_of
 from gatepost.store.session_counts import SessionFiles
 from gatepost.store.session_tables import SESSIONS, SessionTables

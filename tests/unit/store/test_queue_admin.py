@@ -2,15 +2,19 @@ from __future__ import annotations
 
 import pytest
 
+from gatepost.decoding import from_json
 from gatepost.mail.model.message import Delivery, Message, Recipient
+from gatepost.store.interface import QueueFilter
 from gatepost.store.queue_admin import (
     CHANGE_PAGE,
     DestinationCount,
+    QueueActions,
     QueueChange,
     QueueEntry,
     QueuePlace,
     QueueTotals,
     refuse_order,
+    released_recipients,
     summed,
     trace_rows,
 )
@@ -66,3 +70,65 @@ def test_sums_of_shards():
 def test_too_many_are_not_sorted():
     with pytest.raises(ValueError, match="more than 50,000 deliveries match, too many to sort them by next attempt"):
         refuse_order("-next_attempt")
+
+
+class ListedQueue(QueueActions):
+    """An engine whose queue is a list, oldest first; `pages` has how many each transaction may change, behind which."""
+
+    def __init__(self, entries):
+        self.events = []
+        self.pages = []
+        self.text = ""
+        self._entries = entries
+        super().__init__(self.events.extend)
+
+    def _change(self, action, wanted, author, reason, text=""):
+        self.text = text
+        change = QueueChange(action, "TRUE", wanted.limit, author, text, reason)
+
+        def step(last, page):
+            self.pages.append((last, page))
+            ids = [(each.delivery.message.id, each.delivery.id) for each in self._entries]
+            first = sum(place <= last for place in ids)
+            return self._entries[first : first + page]
+
+        self._page_by_page(change, step)
+        return change.done
+
+
+@pytest.mark.parametrize(
+    ("action", "event"), [("hold", "HOLD"), ("release", "RELEASE"), ("retry", None), ("drop", "DROP")]
+)
+def test_each_action_is_in_the_trace_with_who_did_it_and_why(action, event):
+    queue = ListedQueue([entry(17)])
+    assert getattr(queue, action)(QueueFilter(limit=0), author="me", reason="asked") == [entry(17)]
+    detail = {"author": "me", "why": "asked", "destination": "contoso/partner.example"}
+    assert [(row.event, row.detail) for row in queue.events] == ([(event, detail)] if event else [])
+
+
+def test_what_is_returned_has_a_text_for_its_sender():
+    queue = ListedQueue([entry(17)])
+    queue.send_back(QueueFilter(limit=0), author="me", text="Gone.")
+    assert queue.text == "Gone."
+    assert [row.detail["text"] for row in queue.events] == ["Gone."]
+
+
+def test_a_change_stops_at_the_end_of_the_queue_and_at_its_limit():
+    entries = [entry(number) for number in range(1, CHANGE_PAGE + 3)]
+    queue = ListedQueue(entries)
+    assert queue.hold(QueueFilter(limit=0), author="me") == entries
+    assert queue.pages == [((0, 0), CHANGE_PAGE), ((CHANGE_PAGE, 1), CHANGE_PAGE)]
+    queue.pages.clear()
+    assert queue.hold(QueueFilter(limit=CHANGE_PAGE), author="me") == entries[:CHANGE_PAGE]
+    assert queue.pages == [((0, 0), CHANGE_PAGE)]
+    nothing = ListedQueue([])
+    assert nothing.drop(QueueFilter(limit=0), author="me") == nothing.events == []
+
+
+def test_recipients_that_were_held_for_their_destination_go_as_it_is():
+    message = Message(17, "contoso", 5.0, "bob@contoso.example")
+    recipients = [Recipient("ann@partner.example", held=True), Recipient("joe@partner.example")]
+    text, *ids = released_recipients(Delivery(18, message, "contoso/partner.example", recipients))
+    assert ids == [17, 18]
+    after = from_json(text, list[Recipient])
+    assert [(one.held, one.released) for one in after] == [(False, True), (False, False)]

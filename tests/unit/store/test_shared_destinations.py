@@ -10,8 +10,8 @@ from gatepost.policy.decisions.destination_history import DestinationHistory, De
 from gatepost.policy.decisions.requirement import Achieved, MxLevel, TlsLevel
 from gatepost.settings.store_url import SQLITE
 from gatepost.store import shared_destinations as module
+from gatepost.store.destinations import with_sessions
 from gatepost.store.interface import StoreBusy, StoreFailure
-from gatepost.store.noted_sessions import with_sessions
 from gatepost.store.shared_destinations import HISTORY, DestinationTable, SharedDestinations
 from gatepost.store.storage import Storage
 

@@ -137,7 +137,7 @@ FLOORS: Mapping[str, str] = {
     "KeyExchangeNotAllowed": _LIMITED,
     "CipherSuiteNotAllowed": _LIMITED,
 }
-"""By the word of a shortfall of `policy.decisions.tls_floor`."""
+"""By the word of a shortfall of `policy.decisions.requirement`."""
 
 
 def handshake_advice(error: str, *, ours: bool, limited: bool = False) -> str:

@@ -26,7 +26,7 @@ from gatepost.net.path import MAX_PATH, climb
 from gatepost.values import replace
 
 if TYPE_CHECKING:
-    from gatepost.analysis.checks.chain_key import KeyFile
+    from gatepost.analysis.checks.chain_file import KeyFile
     from gatepost.analysis.checks.chain_stores import RootStores
     from gatepost.net.lookups.http import HttpClient
     from gatepost.protocols.tls.facts import ChainVerdict

@@ -3,6 +3,10 @@
 Called by `gatepost certificate changeover` and, for a switch at a time, by `analysis.checks.scheduled` in one worker.
 It gathers; `analysis.checks.gates` and its neighbours say what that means, `pki.certificates.lifecycle` what becomes of
 the entries.
+
+What came since a switch is compared with as long a time before it, from the message trace. Handshakes that fail leave
+no row, only a line in the log (`mail.inbound.service`): a partner that refuses the new certificate shows as mail that
+comes unencrypted, that is refused for want of TLS, or that does not come any more.
 """
 
 from __future__ import annotations
@@ -11,13 +15,14 @@ import asyncio
 import random
 import time
 from collections import Counter
+from dataclasses import dataclass, field
 from itertools import chain as joined
 from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from gatepost.analysis.checks import gates, gates_names, gates_partners, gates_rehearsal, gates_tlsa
+from gatepost.analysis.checks import gates, gates_rehearsal, gates_tlsa
 from gatepost.analysis.checks.chain import ChainChecker, ChainQuestion
 from gatepost.analysis.checks.chain_file import ChainFileError, parse_file
 from gatepost.analysis.checks.chain_stores import RootStores
@@ -57,6 +62,45 @@ if TYPE_CHECKING:
     from gatepost.protocols.mtasts.publish import StsPublication
     from gatepost.settings.model import Settings
     from gatepost.store.trace import Trace
+
+
+_NO_TLS: Final = ("5.7.0", "5.7.3", "5.7.10", "5.7.51")
+_LEAST: Final = 3600.0
+
+
+@dataclass(slots=True)
+class Traffic:
+    """Messages received over TLS, unencrypted, and refused though TLS would have let them in.
+
+    domains: those that sent over TLS.
+    """
+
+    over_tls: int = 0
+    in_clear: int = 0
+    wanted_tls: int = 0
+    domains: set[str] = field(default_factory=set)
+
+
+def watch(trace: Trace, switched: float, now: float) -> tuple[Traffic, Traffic]:
+    """Since the switch, and in the same time before it, an hour at least. Times in seconds since 1970. Blocks."""
+    span = max(now - switched, _LEAST)
+    return traffic(trace, switched, now), traffic(trace, switched - span, switched)
+
+
+def traffic(trace: Trace, since: float, until: float) -> Traffic:
+    """The traffic in the trace between two times, of its newest 200,000 rows at most."""
+    result = Traffic()
+    columns = ("event", "sender", "tls_version", "reply")
+    rows = trace.scan(TraceFilter(since=since, until=until), columns, events=("RECEIVE", "REFUSE"))
+    for event, sender, version, reply in islice(rows, _ROWS):
+        if event == "RECEIVE" and version:
+            result.over_tls += 1
+            result.domains.add(str(sender).rpartition("@")[2].lower())
+        elif event == "RECEIVE":
+            result.in_clear += 1
+        elif not version and any(code in str(reply) for code in _NO_TLS):
+            result.wanted_tls += 1
+    return result
 
 
 type Told = Callable[[GateCheck, Sequence[GateFinding]], None]
@@ -120,7 +164,7 @@ class GateChecker:
         if entry.purpose is Purpose.CLIENT:
             return []
         async with asyncio.timeout(_WHOLE):
-            hosts = gates_names.our_hosts(entry, self._settings.server.hostname, await self._mail_hosts(context))
+            hosts = gates.our_hosts(entry, self._settings.server.hostname, await self._mail_hosts(context))
             return await self._tlsa(entry, context, hosts)
 
     async def _look(
@@ -142,8 +186,8 @@ class GateChecker:
             looks.append(((GateCheck.STAPLING,), self._staple(identity, context.now)))
             looks.append(((GateCheck.REHEARSAL,), self._rehearse(entry, identity, context)))
         if context.seen is not None:
-            partners = gates_partners.partners_of(entry, context.organizations, context.seen)
-            looks.append(((GateCheck.PARTNERS,), _at_once(gates_partners.partner_findings(partners))))
+            partners = gates.partners_of(entry, context.organizations, context.seen)
+            looks.append(((GateCheck.PARTNERS,), _at_once(gates.partner_findings(partners))))
         open_ = Counter(gate for gates_of, _ in looks for gate in gates_of)
         parts += [[] for _ in looks]
 
@@ -207,13 +251,13 @@ class GateChecker:
 
     async def _names(self, entry: Entry, context: CheckContext) -> list[GateFinding]:
         if entry.purpose is Purpose.CLIENT:
-            return list(gates_names.names_findings(entry, context.entries, (), {}, ()))
+            return list(gates.names_findings(entry, context.entries, (), {}, ()))
         hosts = await self._mail_hosts(context)
         policies = _policies(context.organizations, self._settings.server.hostname)
         served = bool(self._settings.mta_sts.address)
-        expected = gates_names.expected_names(self._settings.server.hostname, hosts, policies, served=served)
-        findings = list(gates_names.names_findings(entry, context.entries, expected, hosts, policies))
-        ours = gates_names.our_hosts(entry, self._settings.server.hostname, hosts)
+        expected = gates.expected_names(self._settings.server.hostname, hosts, policies, served=served)
+        findings = list(gates.names_findings(entry, context.entries, expected, hosts, policies))
+        ours = gates.our_hosts(entry, self._settings.server.hostname, hosts)
         return [*findings, *await self._tlsa(entry, context, ours), *self._demands(entry, context, ours)]
 
     async def _mail_hosts(self, context: CheckContext) -> dict[str, tuple[str, ...] | str]:

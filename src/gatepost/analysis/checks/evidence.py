@@ -3,6 +3,10 @@
 Written and read by `manage.use_cases.drills`; in the folder evidence/drills (`store.documents`). A hash beside what it
 is the hash of stops accidents; against somebody who may write here, compare it with the one that the trace holds, or
 that was noted elsewhere when the drill was held.
+
+`manage.use_cases.evidence_audit` compares the results with the digests that the evidence log has of them. A result is
+kept first and logged then, so one that the log does not have is no fault: a drill may be under way, or the log was off,
+or has forgotten (`evidence.keep`).
 """
 
 from __future__ import annotations
@@ -11,18 +15,20 @@ import hashlib
 import json
 import re
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from gatepost.events.evidence.audit import FaultKind
 from gatepost.store.documents import DocumentFiles, failure_text
 from gatepost.store.interface import StoreFailure
 from gatepost.times import name_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
+    from gatepost.events.evidence.audit import Faults
     from gatepost.store.documents import Documents
     from gatepost.store.storage import Storage
 
@@ -198,3 +204,43 @@ def _read(documents: Documents, name: str, organization: str = "", connector: st
     if wrong:
         return Kept(path, digest, record, f"it is about another connector, {whose[1]!r} of {whose[0]}")
     return Kept(path, digest, record)
+
+
+@dataclass(slots=True)
+class DrillAudit:
+    """matching: how many are what the log says. wrong: what does not match, why, by name. unlogged: not in the log.
+
+    gone: in the log and no longer kept, the oldest of their connector, which may be removed in order.
+    """
+
+    matching: int = 0
+    wrong: dict[str, str] = field(default_factory=dict)
+    unlogged: list[str] = field(default_factory=list)
+    gone: list[str] = field(default_factory=list)
+
+
+def audit_drills(kept: Iterable[Kept], logged: Mapping[str, str], faults: Faults) -> DrillAudit:
+    """Compare. logged: SHA-256 by name, from a log that was verified. What is wrong is added to `faults`, too."""
+    audit, oldest, names = DrillAudit(), dict[str, int](), set[str]()
+    for drill in kept:
+        name = drill.path.name
+        names.add(name)
+        number, series = number_and_series(name)
+        oldest[series] = min(oldest.get(series, number), number)
+        if drill.fault:
+            audit.wrong[name] = drill.fault
+        elif name not in logged:
+            audit.unlogged.append(name)
+        elif logged[name] != drill.sha256:
+            audit.wrong[name] = f"its SHA-256 is {drill.sha256}; the log has {logged[name]}"
+        else:
+            audit.matching += 1
+    for name in sorted(logged.keys() - names):
+        number, series = number_and_series(name)
+        if number > oldest.get(series, number):
+            audit.wrong[name] = "it is gone, and older ones of its connector are there"
+        else:
+            audit.gone.append(name)
+    for name, why in audit.wrong.items():
+        faults.add(FaultKind.DRILL, (name, 0, 0), why)
+    return audit

@@ -19,8 +19,7 @@ from gatepost.mail.outbound.connection import Step, Watch
 from gatepost.mail.outbound.contexts import required_anchors
 from gatepost.policy.connectors.values import RevocationCheck
 from gatepost.policy.decisions.outbound import describe
-from gatepost.policy.decisions.requirement import Authenticated, Encrypted, Opportunistic
-from gatepost.policy.decisions.tls_floor import floor_text
+from gatepost.policy.decisions.requirement import Authenticated, Encrypted, Opportunistic, floor_text
 from gatepost.protocols.tls.facts import ChainStatus
 from gatepost.protocols.tls.limits import NO_LIMITS
 from gatepost.protocols.tls.names import describe_names, matches

@@ -16,7 +16,7 @@ from gatepost.analysis.checks.chain_facts import From, Kind, UrlStatus
 from gatepost.analysis.checks.chain_file import ChainFileError, parse_file
 from gatepost.analysis.checks.chain_report import send_order
 from gatepost.analysis.checks.chain_stores import RootStores
-from gatepost.analysis.checks.own_hosts import OwnHosts
+from gatepost.analysis.checks.own_records import OwnHosts
 from gatepost.net.anchors import AnchorsError
 from gatepost.net.dane import judge
 from gatepost.net.identity import bearing, read_identity

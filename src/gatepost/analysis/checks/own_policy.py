@@ -18,7 +18,7 @@ from gatepost.net.lookups.mtasts import StsFailure, StsPolicies
 from gatepost.net.lookups.mx import MailRouter
 from gatepost.net.lookups.question import LookupFailed
 from gatepost.protocols.dns.text_record import RecordError
-from gatepost.protocols.mtasts.lint import LintKind, lint
+from gatepost.protocols.mtasts.policy import LintKind, lint
 from gatepost.protocols.mtasts.publish import policy_host, record_name
 from gatepost.protocols.mtasts.record import StsRecord, parse_record
 from gatepost.protocols.tlsrpt import record as tlsrpt

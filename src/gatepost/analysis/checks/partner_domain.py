@@ -13,8 +13,7 @@ from gatepost.analysis.checks import partner_advice as advice
 from gatepost.analysis.checks.partner_report import Finding, Mark, Stage
 from gatepost.net.lookups.mx import MailHostsKind
 from gatepost.protocols.dns.text_record import RecordError
-from gatepost.protocols.mtasts.lint import LintKind, lint
-from gatepost.protocols.mtasts.policy import StsMode
+from gatepost.protocols.mtasts.policy import LintKind, StsMode, lint
 from gatepost.protocols.tlsrpt.record import TlsRptRecord
 from gatepost.protocols.tlsrpt.result import ResultType
 from gatepost.quantity import quantity

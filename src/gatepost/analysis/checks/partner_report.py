@@ -2,6 +2,8 @@
 
 Pure. `analysis.checks.partner` gathers, `analysis.checks.partner_stages` and `analysis.checks.partner_domain` make the
 findings, `manage.cli.check` prints them.
+
+Who must act, and how much work it is, is a guess by what is to be changed, not by who asks; people sort by it.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from gatepost.analysis.checks import partner_advice as advice
 from gatepost.analysis.checks.tasks import bounded_transcripts
 from gatepost.events.trace import tls_record
 
@@ -242,3 +245,47 @@ def _finding_record(finding: Finding) -> dict[str, Any]:
         "stops": finding.stops,
         "because": str(finding.because) if finding.because is not None else "",
     }
+
+
+class Actor(StrEnum):
+    """The party that must act."""
+
+    OURS = "ours"
+    THEIRS = "theirs"
+    NOBODY = ""
+
+
+class Effort(StrEnum):
+    """LOW: a record or a setting. MEDIUM: a new certificate or server setting. HIGH: a project, such as DNSSEC."""
+
+    LOW = "low"
+    MEDIUM = "medium"
+    HIGH = "high"
+    NONE = ""
+
+
+_OF_ADVICE = {advice.SIGN: Effort.HIGH, advice.BOGUS: Effort.HIGH, advice.REVOKED: Effort.MEDIUM}
+_OF_STAGE = {
+    Stage.DNS: Effort.LOW,
+    Stage.CONNECT: Effort.LOW,
+    Stage.EHLO: Effort.LOW,
+    Stage.TLS: Effort.MEDIUM,
+    Stage.CERTIFICATE: Effort.MEDIUM,
+    Stage.DANE: Effort.LOW,
+    Stage.MTA_STS: Effort.MEDIUM,
+    Stage.REVOCATION: Effort.LOW,
+    Stage.REQUIRETLS: Effort.LOW,
+    Stage.TLS_RPT: Effort.LOW,
+}
+
+
+def actor_of(finding: Finding) -> Actor:
+    """As what to do says it: "Here: …" or "They …"."""
+    if not finding.fix:
+        return Actor.NOBODY
+    return Actor.OURS if finding.fix.startswith("Here:") else Actor.THEIRS
+
+
+def effort_of(finding: Finding) -> Effort:
+    """NONE where there is nothing to do."""
+    return _OF_ADVICE.get(finding.fix, _OF_STAGE[finding.stage]) if finding.fix else Effort.NONE

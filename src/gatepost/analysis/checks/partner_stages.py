@@ -19,8 +19,7 @@ from gatepost.mail.outbound.failure import ConnectionEnded
 from gatepost.net.stream import LossKind
 from gatepost.policy.connectors.names import SmartHost
 from gatepost.protocols.dane.tlsa import TlsaStatus
-from gatepost.protocols.mtasts.lint import LintKind, lint
-from gatepost.protocols.mtasts.policy import StsMode
+from gatepost.protocols.mtasts.policy import LintKind, StsMode, lint
 from gatepost.protocols.tls.facts import ChainStatus
 from gatepost.protocols.tls.names import describe_names, matches
 from gatepost.quantity import quantity

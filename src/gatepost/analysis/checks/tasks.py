@@ -2,6 +2,8 @@
 
 Pure. `analysis.checks.findings` and `analysis.checks.inbound` make tasks, `manage.cli.connector_validate` prints them,
 `analysis.checks.records` keeps them.
+
+`analysis.checks.validation` reports on several hosts at once: `Progress` has the reports so far, in the order of hosts.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ from gatepost.net.seen_issuer import issuer_record
 from gatepost.policy.decisions.outbound import describe, describe_achieved
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from gatepost.policy.decisions.facts import HopFacts
     from gatepost.policy.decisions.requirement import Verdict
@@ -183,3 +185,44 @@ def _host_record(report: HostReport, transcript: list[str]) -> dict[str, Any]:
         "transcript": transcript,
     }
     return record | ({"issuer": issuer} if issuer else {})
+
+
+class HostProgress:
+    """The reports on one host: one for each of its addresses; one without an address until there is any."""
+
+    def __init__(self, on_change: Callable[[], None]) -> None:
+        self._on_change = on_change
+        self._found: dict[str, HostReport] = {}
+
+    @property
+    def reports(self) -> tuple[HostReport, ...]:
+        """The reports so far."""
+        return tuple(self._found.values())
+
+    def show(self, report: HostReport) -> None:
+        """Add a report, or replace the one of its address."""
+        if report.address:
+            self._found.pop("", None)
+        self._found[report.address] = report
+        self._on_change()
+
+    def clear(self) -> None:
+        """Remove all reports: others take their place."""
+        self._found.clear()
+
+
+class ProgressReports:
+    """The reports on all hosts of a check. on_change: called with all reports whenever one has changed."""
+
+    def __init__(self, on_change: Callable[[tuple[HostReport, ...]], None]) -> None:
+        self._on_change = on_change
+        self._hosts: list[HostProgress] = []
+
+    def host(self) -> HostProgress:
+        """Add a host."""
+        host = HostProgress(self._changed)
+        self._hosts.append(host)
+        return host
+
+    def _changed(self) -> None:
+        self._on_change(tuple(report for host in self._hosts for report in host.reports))

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 from gatepost.analysis.checks.message import TEST_MESSAGE, TestMessage, send
 from gatepost.analysis.checks.probe import resolving
-from gatepost.analysis.checks.progress import ProgressReports
 from gatepost.analysis.checks.tasks import (
     CheckResult,
     HostReport,
+    ProgressReports,
     Task,
     TaskStatus,
     host_records,

@@ -13,7 +13,6 @@ import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from gatepost.analysis.migration.exchange_journal import convert_journal, journals_of_senders
 from gatepost.analysis.migration.exchange_json import KIND_NAMES, ExchangeObject, Unreadable, is_empty, shown
 from gatepost.analysis.migration.exchange_properties import (
     DOMAIN,
@@ -27,7 +26,7 @@ from gatepost.analysis.migration.exchange_properties import (
     TRANSPORT,
     UNKNOWN,
 )
-from gatepost.analysis.migration.exchange_rules import Known, convert_rule
+from gatepost.analysis.migration.exchange_rules import Known, convert_journal, convert_rule, journals_of_senders
 from gatepost.analysis.migration.report import ImportRefused, Part, assemble, slug, unique_name
 from gatepost.policy.connectors.units import format_duration
 from gatepost.texts import N_

@@ -11,12 +11,18 @@ import ipaddress
 import re
 from typing import TYPE_CHECKING
 
-from gatepost.analysis.migration.postfix_config import parse_main, parse_master, seconds, with_directory
+from gatepost.analysis.migration.postfix_config import (
+    parse_main,
+    parse_master,
+    seconds,
+    source_file,
+    table,
+    with_directory,
+)
 from gatepost.analysis.migration.postfix_journal import add_journal, journal_rules
 from gatepost.analysis.migration.postfix_lost import IGNORED, IN_FRONT, LOST, READ
 from gatepost.analysis.migration.postfix_recipients import add_recipients
 from gatepost.analysis.migration.postfix_routes import outbound
-from gatepost.analysis.migration.postfix_tables import source_file, table
 from gatepost.analysis.migration.postfix_tls import global_policy, lowest_version
 from gatepost.analysis.migration.report import Imported, ImportRefused, Part, assemble, slug
 from gatepost.policy.connectors.prefix_limits import PrefixLimits

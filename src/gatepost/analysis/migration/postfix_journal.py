@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gatepost.analysis.migration.postfix_tables import table
+from gatepost.analysis.migration.postfix_config import table
 from gatepost.analysis.migration.report import Part, unique_name
 from gatepost.policy.connectors.names import mail_address
 from gatepost.texts import N_

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pydantic import ValidationError
 
-from gatepost.analysis.migration.postfix_tables import LDAP, directory_file, logical_lines, references
+from gatepost.analysis.migration.postfix_config import LDAP, directory_file, logical_lines, references
 from gatepost.policy.connectors.recipient_directory import RecipientDirectory, server_of
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ import ipaddress
 import re
 from typing import TYPE_CHECKING, Any, Final
 
-from gatepost.analysis.migration.postfix_tables import Entry, table
+from gatepost.analysis.migration.postfix_config import Entry, table
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

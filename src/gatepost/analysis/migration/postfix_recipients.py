@@ -11,9 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Final
 
-from gatepost.analysis.migration.postfix_config import DIRECTORY_PARAMETERS
+from gatepost.analysis.migration.postfix_config import DIRECTORY_PARAMETERS, LDAP, table
 from gatepost.analysis.migration.postfix_ldap import ldap_parameters, read_ldap_table
-from gatepost.analysis.migration.postfix_tables import LDAP, table
 from gatepost.policy.connectors.names import covers, mail_address
 
 if TYPE_CHECKING:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
+from gatepost.analysis.migration.postfix_config import table
 from gatepost.analysis.migration.postfix_login import (
     calls_specially,
     read_logins,
@@ -18,7 +19,6 @@ from gatepost.analysis.migration.postfix_login import (
     write_implicit_tls,
     write_login,
 )
-from gatepost.analysis.migration.postfix_tables import table
 from gatepost.analysis.migration.postfix_tls import Policy, demand, global_policy, parse_policy
 from gatepost.analysis.migration.report import Finding, Part, slug, unique_name
 from gatepost.texts import N_, last_argument
@@ -26,8 +26,7 @@ from gatepost.texts import N_, last_argument
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
 
-    from gatepost.analysis.migration.postfix_config import MainConfig, Service
-    from gatepost.analysis.migration.postfix_tables import Entry
+    from gatepost.analysis.migration.postfix_config import Entry, MainConfig, Service
 
 
 type Files = Mapping[str, tuple[str | None, str]]

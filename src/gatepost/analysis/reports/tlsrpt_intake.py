@@ -11,8 +11,7 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from gatepost.policy.connectors.names import parents
-from gatepost.protocols.tlsrpt.mail import MAX_MAIL, report_part
-from gatepost.protocols.tlsrpt.received import MAX_PACKED, ReportError, parse_report, unpack
+from gatepost.protocols.tlsrpt.received import MAX_MAIL, MAX_PACKED, ReportError, parse_report, report_part, unpack
 from gatepost.store.interface import StoreFailure
 from gatepost.store.received_reports import StoredReport
 

@@ -30,12 +30,10 @@ from gatepost.protocols.message.authentication_results import (
     results_text,
     without_forged,
 )
-from gatepost.protocols.message.edit import HeaderEdits, edit_header
+from gatepost.protocols.message.edit import HeaderEdits, HeaderSection, edit_header
 from gatepost.protocols.message.fields import HeaderScanner
-from gatepost.protocols.message.header_section import HeaderSection
 from gatepost.protocols.message.organization_headers import HeaderChange, changed_headers
-from gatepost.protocols.message.received import received_field
-from gatepost.protocols.message.received_path import relaying_addresses
+from gatepost.protocols.message.received import received_field, relaying_addresses
 from gatepost.protocols.message.submission import submitted
 from gatepost.protocols.scanners.rspamd import Described
 from gatepost.protocols.smtp.replies import Reply

@@ -14,8 +14,15 @@ import msgspec
 from gatepost.mail.outbound.dkim import body_hash
 from gatepost.pki.certificates.dkim_keys import DkimKeyError
 from gatepost.policy.decisions.signing import sealing
-from gatepost.protocols.arc.chain import MOST_SETS, has_chain, highest_instance, read_chain, was_failed
-from gatepost.protocols.arc.seal import Seal, results_field
+from gatepost.protocols.arc.chain import (
+    MOST_SETS,
+    Seal,
+    has_chain,
+    highest_instance,
+    read_chain,
+    results_field,
+    was_failed,
+)
 from gatepost.protocols.dkim.fields import Field, chosen_fields, split_fields
 from gatepost.protocols.dkim.signature import Signature
 from gatepost.protocols.dkim.verification import DKIM, SignatureFault

@@ -21,7 +21,7 @@ from gatepost.mail.queue.hop_queue import BATCH_RECIPIENTS
 from gatepost.mail.queue.retry_decision import INTERNAL
 from gatepost.net.lookups.question import LookupFailed
 from gatepost.net.tasks import spawn
-from gatepost.policy.decisions.content_demand import NO_DEMAND
+from gatepost.policy.decisions.content import NO_DEMAND
 from gatepost.policy.decisions.forwarding import keeps_sender
 from gatepost.policy.decisions.route import NO_CONTENT
 from gatepost.policy.decisions.routes import MxRoute, SmartHosts

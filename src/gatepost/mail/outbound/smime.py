@@ -20,7 +20,7 @@ from gatepost.pki.smime.encryption import encrypted
 from gatepost.pki.smime.readiness import Readiness, readiness_of_all
 from gatepost.pki.smime.signing import signature, signed
 from gatepost.pki.smime.store import SmimeStoreError
-from gatepost.policy.decisions.content_demand import NO_DEMAND
+from gatepost.policy.decisions.content import NO_DEMAND
 from gatepost.policy.decisions.routes import InternalRoute, Unroutable
 from gatepost.protocols.dkim.fields import split_fields
 from gatepost.protocols.message.authors import addresses
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from gatepost.mail.outbound.in_memory_transform import InMemoryTransform
     from gatepost.pki.smime.signing import SmimeSigner
     from gatepost.pki.smime.store import SmimeStore
-    from gatepost.policy.decisions.content_demand import ContentDemand
+    from gatepost.policy.decisions.content import ContentDemand
 
 
 _log = logging.getLogger(__name__)

@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gatepost.analysis.checks.chain import ChainChecker, ChainQuestion
-from gatepost.analysis.checks.chain_file import ChainFileError, parse_file, read_file
-from gatepost.analysis.checks.chain_key import read_key
+from gatepost.analysis.checks.chain_file import ChainFileError, parse_file, read_file, read_key
 from gatepost.analysis.checks.chain_report import Readiness, chain_record
 from gatepost.analysis.checks.chain_stores import RootStores
 from gatepost.analysis.checks.roots import check_roots, roots_record

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 import msgspec
 
-from gatepost.analysis.reports.tls_record import CSV_COLUMNS, csv_rows, report_of
+from gatepost.analysis.reports.tls import CSV_COLUMNS, csv_rows, report_of
 from gatepost.manage.cli.client import client
 from gatepost.manage.cli.language import _
 from gatepost.manage.cli.options import BAD_INPUT, MOMENT, NO, UNKNOWN, config_option, fail, json_option

@@ -19,7 +19,7 @@ from gatepost.manage.cli.site_store import checked_host, opened, write_new
 from gatepost.manage.cli.tables import printable
 from gatepost.manage.use_cases.times import stamp as moment
 from gatepost.node.privileges import as_caller
-from gatepost.pki.site.profile import key_pem
+from gatepost.pki.certificates.authority import key_pem
 from gatepost.pki.site.site import Site
 from gatepost.policy.connectors.names import SmartHost
 

@@ -32,8 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from gatepost.settings.model import Settings
-    from gatepost.store.sqlite.backup_archive import BackupTarget
-    from gatepost.store.sqlite.backup_manifest import Manifest
+    from gatepost.store.sqlite.backup_archive import BackupTarget, Manifest
 
 
 @click.command()

@@ -17,16 +17,14 @@ from gatepost.manage.cli.working_sign import working
 from gatepost.manage.use_cases.times import stamp
 from gatepost.node.privileges import as_caller
 from gatepost.store.interface import StoreFailure
-from gatepost.store.sqlite.backup_archive import DirectorySource, TarSource
-from gatepost.store.sqlite.backup_manifest import UnusableBackup
+from gatepost.store.sqlite.backup_archive import DirectorySource, TarSource, UnusableBackup
 from gatepost.store.sqlite.restore import NotEmpty, Restore, check_empty, stored_contents, verify
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from gatepost.pki.certificates.vault import Vault
-    from gatepost.store.sqlite.backup_archive import BackupSource
-    from gatepost.store.sqlite.backup_manifest import Manifest
+    from gatepost.store.sqlite.backup_archive import BackupSource, Manifest
 
 _MINUTE: Final = 60
 _HOUR: Final = 3600

@@ -16,9 +16,8 @@ from gatepost.manage.pages.code_labels import choice_text, shown_label, value_la
 from gatepost.manage.pages.refusal_texts import located
 from gatepost.manage.pages.text_filters import sentence
 from gatepost.manage.pages.value_text import in_words
-from gatepost.policy.connectors.describe import form_of
 from gatepost.policy.connectors.fields import Form
-from gatepost.policy.connectors.record_base import keys, record_in
+from gatepost.policy.connectors.record_base import form_of, keys, record_in
 from gatepost.sentences import ours
 
 if TYPE_CHECKING:

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from gatepost.analysis.checks.partner_effort import actor_of, effort_of
-from gatepost.analysis.checks.partner_report import DeliveryForecast, Mark, PolicyKind, Stage
+from gatepost.analysis.checks.partner_report import DeliveryForecast, Mark, PolicyKind, Stage, actor_of, effort_of
 from gatepost.language import _
 from gatepost.sentences import ours
 from gatepost.texts import N_

@@ -26,8 +26,7 @@ from gatepost.manage.use_cases.declaration import Visibility, use_case
 from gatepost.manage.use_cases.inventory import settings_files
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.times import stamp
-from gatepost.pki.certificates.inventory import Inventory
-from gatepost.pki.certificates.listed import listed
+from gatepost.pki.certificates.inventory import Inventory, listed
 from gatepost.quantity import quantity
 from gatepost.store.interface import StoreFailure
 

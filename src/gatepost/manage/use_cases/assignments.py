@@ -15,9 +15,8 @@ from typing import TYPE_CHECKING, Any, get_args, get_origin
 
 from pydantic import TypeAdapter, ValidationError
 
-from gatepost.policy.connectors.describe import form_of
 from gatepost.policy.connectors.errors import FieldError, unknown_key
-from gatepost.policy.connectors.record_base import keys, record_in
+from gatepost.policy.connectors.record_base import form_of, keys, record_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

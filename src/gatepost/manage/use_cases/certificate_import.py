@@ -47,8 +47,7 @@ if TYPE_CHECKING:
     from gatepost.manage.use_cases.context import Context
     from gatepost.manage.use_cases.gateway import Gateway
     from gatepost.pki.certificates.entry import PendingRequest
-    from gatepost.pki.certificates.inventory import Inventory
-    from gatepost.pki.certificates.listed import Listed
+    from gatepost.pki.certificates.inventory import Inventory, Listed
 
 
 _TAG = "certificates"

@@ -14,9 +14,8 @@ from gatepost.manage.access.principal import Scope
 from gatepost.manage.use_cases.declaration import Cli, Visibility, use_case
 from gatepost.manage.use_cases.inventory import inventory_of
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
-from gatepost.pki.certificates.forms import PAGE, File, forms
+from gatepost.pki.certificates.forms import PAGE, File, Roots, current_table, forms, write_files
 from gatepost.pki.certificates.published_json import version_of, written
-from gatepost.pki.certificates.publisher import Roots, current_table, write_files
 from gatepost.policy.connectors.errors import FieldError
 
 if TYPE_CHECKING:

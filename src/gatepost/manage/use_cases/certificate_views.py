@@ -31,7 +31,7 @@ from gatepost.manage.use_cases.presentation_check import ListenerPresentation, c
 from gatepost.manage.use_cases.presentation_places import PresentationPlaces, presentation_places
 from gatepost.manage.use_cases.refusal import Refusal
 from gatepost.pki.certificates.entry import Entry, Purpose
-from gatepost.pki.certificates.publisher import Roots
+from gatepost.pki.certificates.forms import Roots
 
 if TYPE_CHECKING:
     from gatepost.manage.use_cases.context import Context

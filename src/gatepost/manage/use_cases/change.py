@@ -31,12 +31,11 @@ from gatepost.policy.connectors.grants import GRANT, STORED_KINDS, mark
 from gatepost.policy.connectors.lint import warnings
 from gatepost.policy.connectors.maildirs import maildir_errors
 from gatepost.policy.connectors.model import dump, parse
-from gatepost.policy.connectors.overlaps import check_together, claims
-from gatepost.policy.connectors.own_smart_hosts import Listeners, own_smart_hosts
+from gatepost.policy.connectors.next_hop_rules import Listeners, own_smart_hosts
 from gatepost.policy.connectors.publication import to_do
 from gatepost.policy.connectors.resources import Resources
 from gatepost.policy.connectors.unreachable import unreachable
-from gatepost.policy.connectors.verification import pend, top_level
+from gatepost.policy.connectors.verification import check_together, claims, pend, top_level
 from gatepost.quantity import quantity
 from gatepost.store.changes import ConfigConflict
 from gatepost.store.storage import Storage

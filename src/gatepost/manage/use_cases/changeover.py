@@ -17,11 +17,9 @@ from gatepost.analysis.checks.chain import ChainChecker, ChainQuestion
 from gatepost.analysis.checks.chain_file import parse_file
 from gatepost.analysis.checks.chain_report import firewall_hosts
 from gatepost.analysis.checks.chain_stores import RootStores
-from gatepost.analysis.checks.changeover import CheckContext, GateChecker, seen_partners
+from gatepost.analysis.checks.changeover import CheckContext, GateChecker, seen_partners, watch
 from gatepost.analysis.checks.changeover_notice import notice as notice_text
-from gatepost.analysis.checks.changeover_watch import watch
-from gatepost.analysis.checks.gates import Light
-from gatepost.analysis.checks.gates_partners import partners_of
+from gatepost.analysis.checks.gates import Light, partners_of
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.use_cases.admin_resolver import resolver_of
 from gatepost.manage.use_cases.certificate_audit import describe_certificate
@@ -51,15 +49,12 @@ from gatepost.pki.certificates.stapling import Stapler
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator, Mapping
 
-    from gatepost.analysis.checks.changeover import Told
-    from gatepost.analysis.checks.changeover_watch import Traffic
-    from gatepost.analysis.checks.gates import GateFinding, GateReport
-    from gatepost.analysis.checks.gates_partners import Partner
+    from gatepost.analysis.checks.changeover import Told, Traffic
+    from gatepost.analysis.checks.gates import GateFinding, GateReport, Partner
     from gatepost.manage.use_cases.context import Context
     from gatepost.manage.use_cases.gateway import Gateway
     from gatepost.pki.certificates.entry import Entry
-    from gatepost.pki.certificates.inventory import Inventory
-    from gatepost.pki.certificates.listed import Listed
+    from gatepost.pki.certificates.inventory import Inventory, Listed
     from gatepost.settings.model import Settings
 
 

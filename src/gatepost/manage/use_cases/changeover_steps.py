@@ -15,8 +15,7 @@ import msgspec
 from msgspec import Meta
 
 from gatepost.analysis.checks.changeover import apply_step
-from gatepost.analysis.checks.gates import Light
-from gatepost.analysis.checks.gates_partners import partners_of
+from gatepost.analysis.checks.gates import Light, partners_of
 from gatepost.analysis.checks.partner_report import Mark
 from gatepost.manage.access.actions import named
 from gatepost.manage.access.principal import Scope
@@ -51,8 +50,7 @@ if TYPE_CHECKING:
     from gatepost.analysis.checks.gates import GateReport
     from gatepost.manage.use_cases.context import Context
     from gatepost.pki.certificates.entry import Entry
-    from gatepost.pki.certificates.inventory import Inventory
-    from gatepost.pki.certificates.listed import Listed
+    from gatepost.pki.certificates.inventory import Inventory, Listed
 
 
 _FAR = 10 * 365 * 86400.0

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from gatepost.analysis.checks import own_records as records
-from gatepost.analysis.checks.own_hosts import OwnHosts
+from gatepost.analysis.checks.own_records import OwnHosts
 from gatepost.manage.use_cases.admin_resolver import resolver_of
 from gatepost.manage.use_cases.concurrency_limit import ConcurrencyLimit
 from gatepost.manage.use_cases.dns_publication import SectionKey

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from gatepost.analysis.checks.drill_audit import audit_drills
-from gatepost.analysis.checks.evidence import drills_in_copy, every
+from gatepost.analysis.checks.evidence import audit_drills, drills_in_copy, every
 from gatepost.analysis.reports.evidence_audit import audit_files, audit_log
 from gatepost.decoding import from_json
 from gatepost.events.evidence.audit import FaultKind
@@ -27,8 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from gatepost.analysis.checks.drill_audit import DrillAudit
-    from gatepost.analysis.checks.evidence import Kept
+    from gatepost.analysis.checks.evidence import DrillAudit, Kept
     from gatepost.analysis.reports.evidence_audit import LogAudit
     from gatepost.events.evidence.audit import Faults, SignatureCheck
     from gatepost.events.evidence.proof import ExportAudit

@@ -16,8 +16,7 @@ from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.sealed_store import store_and_vault
 from gatepost.pki.certificates.entry import Purpose
 from gatepost.pki.certificates.files import CertificateFileError
-from gatepost.pki.certificates.inventory import CertificateUnknown, Inventory, find_among
-from gatepost.pki.certificates.listed import listed
+from gatepost.pki.certificates.inventory import CertificateUnknown, Inventory, find_among, listed
 from gatepost.pki.certificates.vault import Vault, VaultError
 from gatepost.policy.connectors.errors import FieldError
 
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
 
     from gatepost.manage.use_cases.gateway import Gateway
     from gatepost.pki.certificates.entry import Entry
-    from gatepost.pki.certificates.listed import Listed
+    from gatepost.pki.certificates.inventory import Listed
     from gatepost.settings.model import Settings
 
 

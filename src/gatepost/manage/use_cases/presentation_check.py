@@ -10,7 +10,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from gatepost.analysis.checks.listener_handshake import HandshakeFailed, presented_leaf, server_name
+from gatepost.analysis.checks.presentation import HandshakeFailed, presented_leaf, server_name
 from gatepost.settings.roles import ListenerRole
 
 if TYPE_CHECKING:

@@ -26,8 +26,7 @@ from gatepost.manage.use_cases.resource_views import Rows
 from gatepost.manage.use_cases.resources import parts_in
 from gatepost.pki.certificates.entry import Purpose, State
 from gatepost.pki.certificates.files import CertificateFileError
-from gatepost.pki.certificates.inventory import Inventory
-from gatepost.pki.certificates.listed import listed
+from gatepost.pki.certificates.inventory import Inventory, listed
 from gatepost.policy.connectors.values import DkimState
 from gatepost.protocols.tls.names import matches
 from gatepost.store.interface import StoreFailure

@@ -14,8 +14,7 @@ import msgspec
 from msgspec import Meta
 
 from gatepost.analysis.reports.pictures import TlsPictures  # noqa: TC001 - the declaration reads it
-from gatepost.analysis.reports.tls import TlsCounter, Wanted
-from gatepost.analysis.reports.tls_record import report_record
+from gatepost.analysis.reports.tls import TlsCounter, Wanted, report_record
 from gatepost.decoding import converted
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.use_cases.background import BackgroundResult  # noqa: TC001 - as above

@@ -16,8 +16,15 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import msgspec
 from msgspec import Meta
 
-from gatepost.analysis.reports.received import ReportFilter, failed_there, reported
-from gatepost.analysis.reports.tlsrpt import LEFT_TO_THE_SENDER, report_object, summaries, summary_of
+from gatepost.analysis.reports.tlsrpt import (
+    LEFT_TO_THE_SENDER,
+    ReportFilter,
+    failed_there,
+    report_object,
+    reported,
+    summaries,
+    summary_of,
+)
 from gatepost.decoding import converted
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.use_cases.declaration import Cli, Items, Visibility, use_case
@@ -32,8 +39,7 @@ from gatepost.times import day_text
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gatepost.analysis.reports.received import FailedThere, Reported
-    from gatepost.analysis.reports.tlsrpt import DomainSummary
+    from gatepost.analysis.reports.tlsrpt import DomainSummary, FailedThere, Reported
     from gatepost.manage.use_cases.context import Context
     from gatepost.settings.model import Settings
     from gatepost.store.received_reports import StoredReport

@@ -4,6 +4,9 @@ Used by `pki.acme.duty` in a thread, and by `gatepost certificate acme`; everyth
 key and where things stand lie in the store, apart for each authority; the certificates are entries as all others are.
 A new certificate is presented at once only if no TLSA record of ours is against it: else it is the next one, and waits
 for a changeover.
+
+Before a new certificate is presented, it is checked that senders with DANE would accept it, by what our names publish.
+Records count whether or not DNSSEC proves them: the senders may see more than we do.
 """
 
 from __future__ import annotations
@@ -29,14 +32,15 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from gatepost.decoding import from_json
+from gatepost.net import dane
 from gatepost.net.anchors import AnchorsError, TrustAnchors
 from gatepost.net.identity import IdentityError, ServerIdentity
 from gatepost.net.lookups.configured import configured_resolver
 from gatepost.net.lookups.http import https_context
-from gatepost.pki.acme import placing, schedule
+from gatepost.net.lookups.question import LookupFailed
+from gatepost.pki.acme import schedule
 from gatepost.pki.acme.challenges import AcmeFailed, Proofs
 from gatepost.pki.acme.schedule import Progress, latest, wanted
-from gatepost.pki.acme.tlsa import objection, published_tlsa
 from gatepost.pki.certificates import lifecycle as course
 from gatepost.pki.certificates.entry import Entry, Origin, State
 from gatepost.pki.certificates.files import CertificateFileError
@@ -44,21 +48,65 @@ from gatepost.pki.certificates.inventory import Inventory, entry_from
 from gatepost.pki.certificates.request import KEY_TYPES
 from gatepost.pki.certificates.site_key import site_vault
 from gatepost.pki.certificates.vault import Vault, VaultError, read_secret
+from gatepost.protocols.dane.tlsa import Records, RecordsKind, classify
 from gatepost.store.changes import ConfigConflict
 from gatepost.store.interface import StoreFailure
 from gatepost.store.leases import ACME_REQUESTS
 from gatepost.values import replace
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
+    from gatepost.net.lookups.mx import Queries
     from gatepost.pki.acme.client import Authority, ExternalAccount
-    from gatepost.pki.acme.tlsa import PublishedTlsa
     from gatepost.protocols.tls.facts import CertificateFacts
     from gatepost.settings.model import Settings
     from gatepost.store.changes import ConfigStore
     from gatepost.store.leases import DutyLeases
+
+
+_POLICY_HOST: Final = "mta-sts."
+
+
+class PublishedTlsa(msgspec.Struct, frozen=True):
+    """The TLSA records for mail of one name. failed: why they are not known, "" if they are."""
+
+    name: str
+    records: Records
+    failed: str = ""
+
+
+async def published_tlsa(resolver: Queries, names: Iterable[str]) -> list[PublishedTlsa]:
+    """Look up the TLSA records below each name at which mail could come. Never raises."""
+    hosts = [name for name in names if not name.startswith(("*", _POLICY_HOST))]
+    return [await _published(resolver, host) for host in hosts]
+
+
+async def _published(resolver: Queries, host: str) -> PublishedTlsa:
+    try:
+        answer = await resolver.query(f"_25._tcp.{host}", "TLSA")
+    except LookupFailed as failure:
+        return PublishedTlsa(host, Records(), failure.detail if failure.temporary else "")
+    data = [record.to_generic().data for record in answer.records]
+    return PublishedTlsa(host, classify(data, left_out=answer.left_out, unreadable=dane.unreadable))
+
+
+def objection(published: Sequence[PublishedTlsa], chain_pem: bytes, *, key_kept: bool, now: float) -> str:
+    """Explain why a chain must not be presented yet, "" if it may be.
+
+    key_kept: it has the key of the one before. now: seconds since 1970.
+    """
+    chain = [certificate.public_bytes(Encoding.DER) for certificate in x509.load_pem_x509_certificates(chain_pem)]
+    for tlsa in published:
+        if tlsa.failed and not key_kept:
+            return f"its key is new, and the TLSA records of {tlsa.name} are not known: {tlsa.failed}"
+        if tlsa.records.kind is not RecordsKind.USABLE:
+            continue
+        verdict = dane.judge(tlsa.records, chain, names=(tlsa.name,), now=now)
+        if not verdict.authenticated:
+            return f"the TLSA records of {tlsa.name} do not allow it: {verdict.detail}"
+    return ""
 
 
 _SECONDS: Final = 300.0  # for an order, beside what hooks and waits may take
@@ -221,7 +269,7 @@ class Issuer:
     def waiting_alone(self, now: float) -> list[Entry]:
         """Those that came and wait for a changeover, though nothing that is current bears one of their names."""
         _, entries = self.inventory.entries()
-        return [entry for entry in entries.values() if placing.waits_alone(entry, entries, now)]
+        return [entry for entry in entries.values() if schedule.waits_alone(entry, entries, now)]
 
     def present_waiting(self, now: float) -> list[Entry]:
         """Make those current, since there is nothing that they could harm. Raises StoreFailure."""
@@ -229,7 +277,7 @@ class Issuer:
         for waiting in self.waiting_alone(now):
             version, entries = self.inventory.entries()
             entry = entries.get(waiting.id)
-            if entry is None or not placing.waits_alone(entry, entries, now):
+            if entry is None or not schedule.waits_alone(entry, entries, now):
                 continue  # one before it has the name by now
             with suppress(ConfigConflict, course.Refused):
                 changed = course.switch(entry, entries, now=now)
@@ -301,14 +349,14 @@ class Issuer:
 
     def _taken(self, fresh: Entry, identity: ServerIdentity, published: Sequence[PublishedTlsa]) -> IssuedCertificate:
         version, entries = self.inventory.entries()
-        now, staged = time.time(), placing.staged(fresh, entries)
+        now, staged = time.time(), schedule.staged(fresh, entries)
         key_kept = any(entries[text].leaf.spki_sha256 == fresh.leaf.spki_sha256 for text in staged.replaces)
         held = objection(published, identity.chain_pem, key_kept=key_kept, now=now)
         alone = "" if course.bearers(fresh, entries) else held
         if alone:
             _log.warning("%s is presented all the same, as nothing else is for its names: %s", fresh.id, alone)
             held = ""
-        entry, others, gone, held = placing.placed(staged, entries, held, now)
+        entry, others, gone, held = schedule.placed(staged, entries, held, now)
         note = f"from {self.url}" + (f"; it waits: {held}" if held else "")
         note += f"; presented though {alone}: nothing else was for its names" if alone and not held else ""
         note += f"; in the place of {', '.join(old.id for old in gone)}" if gone else ""

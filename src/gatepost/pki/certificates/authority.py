@@ -37,7 +37,8 @@ def subject_name(common_name: str, organization: str) -> x509.Name:
     return x509.Name(parts)
 
 
-def _pem(key: CertificateIssuerPrivateKeyTypes) -> bytes:
+def key_pem(key: CertificateIssuerPrivateKeyTypes) -> bytes:
+    """A key as it is sealed or written: PKCS#8, PEM, not encrypted."""
     return key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
@@ -63,19 +64,8 @@ class Authority:
         now = datetime.now(UTC)
         above = issuer or self
         builder = above._builder(self._subject, self._key.public_key(), now - BACKDATED, now + lifetime)  # noqa: SLF001 - of its own kind
-        usage = x509.KeyUsage(
-            digital_signature=False,
-            content_commitment=False,
-            key_encipherment=False,
-            data_encipherment=False,
-            key_agreement=False,
-            key_cert_sign=True,
-            crl_sign=True,
-            encipher_only=False,
-            decipher_only=False,
-        )
         builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=0 if issuer else 1), critical=True)
-        builder = builder.add_extension(usage, critical=True)
+        builder = builder.add_extension(key_usage(signs_certificates=True), critical=True)
         if issuer:
             builder = builder.add_extension(issuer._identifier(), critical=False)  # noqa: SLF001 - as above
         builder = _published(builder, crl_url)
@@ -106,7 +96,7 @@ class Authority:
         builder = self._builder(subject_name(names[0], ""), private.public_key(), begin, begin + lifetime + BACKDATED)
         builder = _as_leaf(builder, names).add_extension(self._identifier(), critical=False)
         leaf = _published(builder, crl_url).sign(self._key, hashes.SHA256())
-        return leaf.public_bytes(serialization.Encoding.PEM) + self._sent, _pem(private)
+        return leaf.public_bytes(serialization.Encoding.PEM) + self._sent, key_pem(private)
 
     def crl(self, revoked: Sequence[bytes] = (), *, lifetime: timedelta = timedelta(days=1)) -> bytes:
         """The list of what it has revoked (RFC 5280 section 5), DER. revoked: chains as `issue` gave them, PEM."""
@@ -145,7 +135,7 @@ def self_signed(
     private = _key(key)
     begin, subject = datetime.now(UTC) - BACKDATED, subject_name(names[0], "")
     builder = _as_leaf(begun(subject, subject, private.public_key(), (begin, begin + lifetime)), names)
-    return builder.sign(private, hashes.SHA256()).public_bytes(serialization.Encoding.PEM), _pem(private)
+    return builder.sign(private, hashes.SHA256()).public_bytes(serialization.Encoding.PEM), key_pem(private)
 
 
 def begun(
@@ -164,6 +154,21 @@ def begun(
         .not_valid_before(valid[0])
         .not_valid_after(valid[1])
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(public_key), critical=False)
+    )
+
+
+def key_usage(*, signs_certificates: bool, enciphers_keys: bool = False) -> x509.KeyUsage:
+    """The use of a key: to sign certificates and their revocations, or in handshakes (RFC 5280 section 4.2.1.3)."""
+    return x509.KeyUsage(
+        digital_signature=not signs_certificates,
+        content_commitment=False,
+        key_encipherment=enciphers_keys,
+        data_encipherment=False,
+        key_agreement=False,
+        key_cert_sign=signs_certificates,
+        crl_sign=signs_certificates,
+        encipher_only=False,
+        decipher_only=False,
     )
 
 

@@ -2,11 +2,15 @@
 
 Used by `node.assembly`, `checks` and the commands. Chains are public content; keys are sealed by
 `pki.certificates.vault` or stay in the file that they came from. For one thread at a time, as its store is.
+
+Lists have certificates in files, too: a gateway that runs records its settings' files (`pki.certificates.watch`);
+before it first ran they are read here.
 """
 
 from __future__ import annotations
 
 from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,8 +21,8 @@ from gatepost.decoding import from_json
 from gatepost.net.certificate import must_staple, quietly
 from gatepost.net.identity import ServerIdentity, read_identity
 from gatepost.pki.certificates.directories import WatchedDirectories
-from gatepost.pki.certificates.entry import Entry, State, document_of, entry_id, entry_of
-from gatepost.pki.certificates.files import CertificateFileError, IdentityFiles
+from gatepost.pki.certificates.entry import Entry, Origin, State, document_of, entry_id, entry_of
+from gatepost.pki.certificates.files import CertificateFileError, IdentityFiles, load_identity
 from gatepost.pki.certificates.request import CertificateRequests
 from gatepost.pki.certificates.vault import VaultError
 from gatepost.values import replace
@@ -254,3 +258,48 @@ def key_place(entry: Entry) -> str:
 
 def _place(entry: Entry, what: str) -> str:
     return f"certificate/{entry.id}/{what}"
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """version: of the inventory. entries: by id. chains: PEM, by id; one that is lost is left out.
+
+    trouble: faults of the settings' files, a sentence each.
+    """
+
+    version: int
+    entries: dict[str, Entry]
+    chains: dict[str, bytes]
+    trouble: tuple[str, ...] = ()
+
+
+def listed(inventory: Inventory, files: Sequence[tuple[Path, Path]], *, now: float, with_chains: bool = True) -> Listed:
+    """The certificates as they are. files: chain and key of the settings. now: seconds since 1970.
+
+    with_chains: else those of the inventory are left out, for who needs none of a thousand.
+    Raises ValueError if an entry is not of this version.
+    """
+    version, entries = inventory.entries()
+    chains = inventory.chains() if with_chains else {}
+    holders = {(entry.chain_file, entry.key_file): entry.id for entry in entries.values() if entry.chain_file}
+    trouble = []
+    for chain, key in files:
+        try:
+            identity = load_identity(chain, key)
+        except CertificateFileError as error:
+            trouble.append(str(error))
+            continue
+        entry = replace(
+            entry_from(identity, now=now), origin=Origin.SETTINGS, state=State.CURRENT, added=0.0, since=0.0
+        )
+        if entry.id in entries:
+            continue
+        if holder := holders.get((str(chain), str(key))):
+            trouble.append(
+                f"{chain} holds {entry.id}, which did not take the place of {holder} yet: a gateway that runs looks "
+                "within seconds, and its log says why it takes one not"
+            )
+            continue
+        entries[entry.id] = replace(entry, chain_file=str(chain), key_file=str(key))
+        chains[entry.id] = identity.chain_pem
+    return Listed(version, entries, chains, tuple(trouble))

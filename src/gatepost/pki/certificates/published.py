@@ -1,6 +1,6 @@
 """The published certificate table: what partners need to demand TLS of us, made of the inventory (S12, S13). Pure.
 
-`pki.certificates.publisher` gathers what it is made of; `published_json`, `published_html`, `published_atom` and
+`pki.certificates.forms` gathers what it is made of; `published_json`, `published_html`, `published_atom` and
 `bundle` show it. Nothing in it is typed by anybody, nothing depends on the clock but the choice among several
 certificates of an authority: the same inventory makes the same table, octet for octet, on every node.
 """
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from gatepost.pki.certificates.columns import Columns
     from gatepost.pki.certificates.entry import Entry
-    from gatepost.pki.certificates.listed import Listed
+    from gatepost.pki.certificates.inventory import Listed
     from gatepost.protocols.tls.profile import Profile
     from gatepost.store.changes import Change
 

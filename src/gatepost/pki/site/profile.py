@@ -16,11 +16,11 @@ import msgspec
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from gatepost.net.certificate import MALFORMED, quietly
-from gatepost.pki.certificates.authority import BACKDATED, begun, general_name, subject_name
+from gatepost.pki.certificates.authority import BACKDATED, begun, general_name, key_usage, subject_name
 from gatepost.protocols.tls.names import node_uri
 from gatepost.times import utc
 
@@ -84,11 +84,6 @@ def node_of(der: bytes, site: str) -> str:
     return name if (text, kind) == (site, "node") else ""
 
 
-def key_pem(key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey) -> bytes:
-    """A key as it is sealed or written: PKCS#8, PEM, not encrypted."""
-    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-
-
 def authority_certificate(site: str, domains: Sequence[str], key: ec.EllipticCurvePrivateKey, now: float) -> bytes:
     """A root for ten years, PEM, for TLS alone and with no authority below it.
 
@@ -99,7 +94,7 @@ def authority_certificate(site: str, domains: Sequence[str], key: ec.EllipticCur
     builder = (
         begun(subject, subject, key.public_key(), (begin - BACKDATED, begin + _AUTHORITY_LIFETIME))
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .add_extension(_key_usage(signs_certificates=True), critical=True)
+        .add_extension(key_usage(signs_certificates=True), critical=True)
         .add_extension(_USAGES, critical=False)
     )
     if domains:
@@ -131,7 +126,7 @@ def _sign(
     end = min(_moment(signer.now + lifetime), root.not_valid_after_utc)
     valid = (max(_moment(signer.now) - BACKDATED, root.not_valid_before_utc), end)
     identifier = x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.key.public_key())
-    usage = _key_usage(signs_certificates=False, enciphers_keys=isinstance(public_key, rsa.RSAPublicKey))
+    usage = key_usage(signs_certificates=False, enciphers_keys=isinstance(public_key, rsa.RSAPublicKey))
     builder = (
         begun(subject_name(*subject), root.subject, public_key, valid)
         .add_extension(x509.SubjectAlternativeName(names), critical=False)
@@ -141,20 +136,6 @@ def _sign(
         .add_extension(identifier, critical=False)
     )
     return builder.sign(signer.key, hashes.SHA256()).public_bytes(Encoding.PEM)
-
-
-def _key_usage(*, signs_certificates: bool, enciphers_keys: bool = False) -> x509.KeyUsage:
-    return x509.KeyUsage(
-        digital_signature=not signs_certificates,
-        content_commitment=False,
-        key_encipherment=enciphers_keys,
-        data_encipherment=False,
-        key_agreement=False,
-        key_cert_sign=signs_certificates,
-        crl_sign=signs_certificates,
-        encipher_only=False,
-        decipher_only=False,
-    )
 
 
 def _uri(text: str) -> x509.UniformResourceIdentifier:

@@ -21,10 +21,10 @@ from gatepost.net.anchors import TrustAnchors
 from gatepost.net.certificate import MALFORMED
 from gatepost.net.chain import judge
 from gatepost.net.identity import ServerIdentity
+from gatepost.pki.certificates.authority import key_pem
 from gatepost.pki.site.profile import (
     authority_certificate,
     is_site_name,
-    key_pem,
     sign_endpoint,
     sign_node,
     sign_server,

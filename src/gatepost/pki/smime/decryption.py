@@ -20,8 +20,7 @@ from cryptography.hazmat.primitives.keywrap import InvalidUnwrap, aes_key_unwrap
 from cryptography.hazmat.primitives.padding import PKCS7
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_der_public_key
 
-from gatepost.pki.smime.ber import INTEGER, OCTET_STRING, OID, SEQUENCE, SET, BerError, Element, context, read, write
-from gatepost.pki.smime.cms import (
+from gatepost.pki.smime.ber import (
     AUTH_ENVELOPED,
     BLOCK,
     CBC,
@@ -29,13 +28,23 @@ from gatepost.pki.smime.cms import (
     ENVELOPED,
     GCM,
     HASHES,
+    INTEGER,
     MGF1,
     OAEP,
+    OCTET_STRING,
+    OID,
     PIECE,
     RSA,
+    SEQUENCE,
+    SET,
     WRAP,
+    BerError,
+    Element,
+    context,
     issuer_of,
+    read,
     shared_info,
+    write,
 )
 
 if TYPE_CHECKING:

@@ -18,8 +18,25 @@ from cryptography.hazmat.primitives.keywrap import aes_key_wrap
 from cryptography.hazmat.primitives.padding import PKCS7
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from gatepost.pki.smime.ber import INTEGER, OCTET_STRING, OID, SEQUENCE, SET, context, enclosed, read, write
-from gatepost.pki.smime.cms import BLOCK, DATA, ENVELOPED, PIECE, RSA, issuer_of, oid, shared_info
+from gatepost.pki.smime.ber import (
+    BLOCK,
+    DATA,
+    ENVELOPED,
+    INTEGER,
+    OCTET_STRING,
+    OID,
+    PIECE,
+    RSA,
+    SEQUENCE,
+    SET,
+    context,
+    enclosed,
+    issuer_of,
+    oid,
+    read,
+    shared_info,
+    write,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -1,7 +1,7 @@
 """The rule that journal mail stays here or leaves over verified TLS, by the resources as they are written.
 
 Called by `policy.connectors.rules` with drafts, so that no interface saves another journal address, nor a connector
-that would weaken the way to one. When the mail leaves, `policy.decisions.journal_demand` judges its way once more.
+that would weaken the way to one. When the mail leaves, `policy.decisions.journaling` judges its way once more.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Lint resources: warnings about what is allowed but probably not meant, each a known mistake.
 
-Called by `gatepost apply`, `doctor` and the admin centre through `policy.connectors.describe`. Errors are in
+Called by `gatepost apply`, `doctor` and the admin centre. Errors are in
 `policy.connectors.rules`; nothing here stops anything.
 """
 

@@ -30,7 +30,7 @@ def parse(document: Mapping[str, Any], *, prefixes: PrefixLimits | None = None) 
 
     prefixes: how wide a network in sender_ip_addresses may be. Raises ResourceErrors with everything that is wrong: in
     single fields and across the fields of an organization. That two organizations accept the same is refused when it is
-    saved (`policy.connectors.overlaps`): what is stored must be readable whatever an earlier version let in.
+    saved (`policy.connectors.verification`): what is stored must be readable whatever an earlier version let in.
     """
     errors = [
         FieldError(str(key), unknown_key(str(key), ["organization"])) for key in document if key != "organization"

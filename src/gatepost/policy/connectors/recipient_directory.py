@@ -22,7 +22,7 @@ DEFAULT_FILTER: Final = "(|(mail={address})(proxyAddresses=smtp:{address}))"
 """Finds users, groups and contacts of Exchange and Active Directory, and entries with inetOrgPerson's mail."""
 
 _PORTS: Final = {"ldap": 389, "ldaps": 636}
-# Of the other fields tenants change none while there is a granted server: `policy.connectors.bound`.
+# Of the other fields tenants change none while there is a granted server: `policy.connectors.grants`.
 _OWNED: Final = Owned(lambda value: Access.MACHINE if value else None, 'use recipient_validation = "list" or "callout"')
 
 

@@ -6,11 +6,12 @@ Their types are in `policy.connectors.fields`. Settings have the same types and 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Self, get_args
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, Self, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, PrivateAttr
 
-from gatepost.policy.connectors.fields import Owned
+from gatepost.policy.connectors.fields import Form, Owned, Range
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -75,3 +76,20 @@ def known_keys(model: type[BaseModel], location: Sequence[int | str]) -> tuple[s
                 return ()
             model = inner
     return tuple(keys(model))
+
+
+def form_of(annotation: Any, metadata: Sequence[object] = ()) -> str:
+    """Describe in words the values that a field of this type accepts."""
+    ranges = [str(marker) for marker in metadata if isinstance(marker, Range)]
+    forms = [marker.text for marker in metadata if isinstance(marker, Form)]
+    if forms:
+        return ", ".join([forms[-1], *ranges])
+    if isinstance(annotation, type) and issubclass(annotation, StrEnum):
+        return ", ".join(f'"{choice}"' for choice in annotation)
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return f"table: {', '.join(keys(annotation))}"
+    inner, *more = get_args(annotation)
+    if get_origin(annotation) is tuple:
+        return f"list of: {form_of(inner)}"
+    # Annotated, whose metadata say what it takes; or a union with None, which only stands for "not written".
+    return form_of(inner, more)

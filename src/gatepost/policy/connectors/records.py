@@ -1,7 +1,7 @@
 """The resources: every field with its type, default and meaning.
 
 The declaration that the file, the command line, the API and the admin centre share; docs and forms are generated from
-it (`policy.connectors.describe`). Rules across fields are in `policy.connectors.rules`; documents are read by
+it (`scripts/reference_pages.py`). Rules across fields are in `policy.connectors.rules`; documents are read by
 `policy.connectors.model`.
 """
 

@@ -2,7 +2,7 @@
 
 Applied by `policy.connectors.model.parse` to drafts; a rule is left out where a field that it reads is wrong by itself.
 Each text says what contradicts what and how to resolve it. Rules across organizations are in
-`policy.connectors.overlaps`; what is allowed but probably not meant is in `policy.connectors.lint`.
+`policy.connectors.verification`; what is allowed but probably not meant is in `policy.connectors.lint`.
 """
 
 from __future__ import annotations

@@ -3,6 +3,9 @@
 `policy.decisions.inbound` asks which hooks there are for a recipient, `mail.inbound.content` asks the scanners and then
 `decide`. Pure: what was found, or why nothing was, is a parameter. A peer is told the same whatever was found: what a
 scanner knows by name helps whoever tries to get past it.
+
+Before a message leaves, connectors and mail flow rules may demand that it is encrypted or signed (`ContentDemand`):
+`policy.decisions.route` joins what they ask, `mail.outbound.smime` does it.
 """
 
 from __future__ import annotations
@@ -11,8 +14,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from gatepost.policy.connectors.values import HookDirection, HookFailure, HookType, Mode, OverMaxSize
+from gatepost.policy.connectors.values import ContentProtection, HookDirection, HookFailure, HookType, Mode, OverMaxSize
 from gatepost.policy.decisions.quarantine import Quarantined
+from gatepost.policy.decisions.requirement import Source
 from gatepost.protocols.message.edit import HeaderEdits
 from gatepost.protocols.scanners.finding import ScanAction
 from gatepost.protocols.smtp.replies import Reply
@@ -22,7 +26,82 @@ if TYPE_CHECKING:
 
     from gatepost.policy.connectors.content_hook import ContentHook
     from gatepost.policy.connectors.hook_index import ApplicableHook, HookIndex
+    from gatepost.policy.connectors.records import OutboundConnector
     from gatepost.protocols.scanners.finding import ScanFinding
+
+
+class Demand(msgspec.Struct, frozen=True):
+    """The sources of one demand. required: it must be met, or the message waits. rehearsed: they would demand it."""
+
+    required: tuple[Source, ...] = ()
+    rehearsed: tuple[Source, ...] = ()
+
+    @classmethod
+    def of(
+        cls, kind: str, required: Iterable[str] = (), rehearsed: Iterable[str] = (), *, organization: str = ""
+    ) -> Demand:
+        """By the names of those who ask, all of one kind and organization (see `Source`)."""
+        return cls(
+            tuple(Source(kind, name, organization) for name in required),
+            tuple(Source(kind, name, organization) for name in rehearsed),
+        )
+
+    def joined(self, other: Demand) -> Demand:
+        """Combine two demands: all sources of both."""
+        if not (other.required or other.rehearsed):
+            return self
+        return Demand((*self.required, *other.required), (*self.rehearsed, *other.rehearsed))
+
+    def asking(self, own: str) -> tuple[str, ...]:
+        """The organizations that require it, else those that would. own: the one whose mail it is."""
+        return tuple(dict.fromkeys(source.organization or own for source in self.required or self.rehearsed))
+
+    def record(self) -> dict[str, Any]:
+        """For the trace and for machines; {} if nobody asks."""
+        record: dict[str, Any] = {}
+        if self.required:
+            record["required_by"] = [str(source) for source in self.required]
+        if self.rehearsed:
+            record["rehearsed_by"] = [str(source) for source in self.rehearsed]
+        return record
+
+
+class ContentDemand(msgspec.Struct, frozen=True):
+    """The demands on a message's content, whatever connection it leaves by: the conjunction of all sources."""
+
+    encrypt: Demand = Demand()
+    sign: Demand = Demand()
+
+    def joined(self, other: ContentDemand) -> ContentDemand:
+        """Combine the demands of both."""
+        return ContentDemand(self.encrypt.joined(other.encrypt), self.sign.joined(other.sign))
+
+    def record(self) -> dict[str, Any]:
+        """For the trace and for machines; {} if nothing is asked."""
+        both = {"encrypt": self.encrypt.record(), "sign": self.sign.record()}
+        return {name: record for name, record in both.items() if record}
+
+
+NO_DEMAND = ContentDemand()
+"""The message goes as it is."""
+
+
+def by_connector(connector: OutboundConnector | None, organization: str = "") -> ContentDemand:
+    """The demands of an outbound connector on the content of mail that takes it. In rehearsal it only reports them.
+
+    organization: the connector's, "" if it is the organization whose mail it is.
+    """
+    if connector is None or ContentProtection.SMIME not in {connector.encrypt, connector.sign}:
+        return NO_DEMAND
+    enforced, name = connector.mode is Mode.ENFORCE, (connector.name,)
+
+    def demand(protection: ContentProtection) -> Demand:
+        if protection is ContentProtection.NONE:
+            return Demand()
+        required, rehearsed = (name, ()) if enforced else ((), name)
+        return Demand.of("connector", required, rehearsed, organization=organization)
+
+    return ContentDemand(demand(connector.encrypt), demand(connector.sign))
 
 
 _REFUSED: Final = Reply(554, "5.7.1", ("Message refused because of its content",))

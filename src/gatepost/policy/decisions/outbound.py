@@ -25,9 +25,10 @@ from gatepost.policy.decisions.requirement import (
     StsProof,
     TlsLevel,
     Verdict,
+    below_floor,
+    offered_text,
 )
 from gatepost.policy.decisions.requiretls import settled
-from gatepost.policy.decisions.tls_floor import below_floor, offered_text
 from gatepost.protocols.dane.match import DaneFailure
 from gatepost.protocols.smtp.replies import Reply
 from gatepost.protocols.tls.facts import ChainStatus

@@ -15,7 +15,7 @@ import msgspec
 
 from gatepost.policy.connectors.values import Mode as ConnectorMode
 from gatepost.policy.connectors.values import MtaStsMode, RevocationCheck, SmtpDaneMode
-from gatepost.policy.decisions.journal_demand import journal_demand
+from gatepost.policy.decisions.journaling import journal_demand
 from gatepost.policy.decisions.outbound import both, describe
 from gatepost.policy.decisions.requirement import (
     Authenticated,

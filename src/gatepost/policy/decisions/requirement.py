@@ -2,12 +2,15 @@
 
 Two ordered ladders record what was achieved; a requirement is a sum type in which "forced but unencrypted" cannot be
 written.
+
+A handshake is held against a requirement's floor here, too: TLS version, key exchange, cipher suite. Only what the
+handshake proved counts (`protocols.tls.facts`).
 """
 
 from __future__ import annotations
 
 from enum import IntEnum
-from typing import TYPE_CHECKING, assert_never
+from typing import TYPE_CHECKING, Final, NamedTuple, assert_never
 
 import msgspec
 
@@ -17,6 +20,7 @@ from gatepost.protocols.tls.profile import PROFILES, with_minimum
 
 if TYPE_CHECKING:
     from gatepost.protocols.dane.tlsa import Records
+    from gatepost.protocols.tls.facts import TlsFacts
     from gatepost.protocols.tls.profile import Profile
     from gatepost.protocols.tlsrpt.result import ResultType
 
@@ -213,3 +217,39 @@ class Verdict(msgspec.Struct, frozen=True):
     def passed(self) -> bool:
         """Whether the message may be sent over this connection."""
         return self.shortfall is None
+
+
+_UNMET: Final = {"key-exchange": "KeyExchangeNotAllowed", "cipher-suite": "CipherSuiteNotAllowed"}
+
+
+class FloorShortfall(NamedTuple):
+    """word: as `Shortfall.message`. expected, presented: each the end of a sentence."""
+
+    word: str
+    expected: str
+    presented: str
+
+
+def below_floor(requirement: Encrypted | Authenticated, tls: TlsFacts) -> FloorShortfall | None:
+    """Find what a handshake lacks, None if it meets the floor. Versions compare as text in their order."""
+    if tls.version < requirement.min_version:
+        return FloorShortfall("TlsVersionTooOld", f"{requirement.min_version} or newer", tls.version)
+    unmet = requirement.limits.unmet(tls)
+    if unmet is None:
+        return None
+    return FloorShortfall(_UNMET[unmet.kind], unmet.expected, f"{unmet.presented}, over {tls.version}")
+
+
+def floor_text(requirement: Requirement) -> str:
+    """The floor as the end of a sentence: "TLSv1.3 or newer; post-quantum key exchange (…)"; "" if there is none."""
+    if isinstance(requirement, Opportunistic):
+        return ""
+    oldest = f"{requirement.min_version} or newer" if requirement.min_version else ""
+    return "; ".join(filter(None, (oldest, requirement.limits.expectation)))
+
+
+def offered_text(requirement: Requirement) -> str:
+    """Name the limits that we set in a handshake that failed, beyond the usual: no alert of the peer names them."""
+    if floor := floor_text(requirement):
+        return f"Expected: {floor}. "
+    return "" if requirement.profile == "default" else f"Offered: TLS profile {requirement.profile}. "

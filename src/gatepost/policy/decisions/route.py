@@ -16,7 +16,7 @@ from gatepost.policy.connectors.mail_flow import Content
 from gatepost.policy.connectors.names import covers, host_port, is_this_machine
 from gatepost.policy.connectors.selection import Selection, select_outbound
 from gatepost.policy.connectors.values import Cleartext, DomainType
-from gatepost.policy.decisions.content_demand import NO_DEMAND, ContentDemand, by_connector
+from gatepost.policy.decisions.content import NO_DEMAND, ContentDemand, by_connector
 from gatepost.policy.decisions.home import ALONE, inside_profile
 from gatepost.policy.decisions.outbound import both, by_organization, rehearsed, required, with_tls
 from gatepost.policy.decisions.parties import SenderPart, deciding, parties

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from gatepost.policy.decisions.content_demand import NO_DEMAND, ContentDemand
+from gatepost.policy.decisions.content import NO_DEMAND, ContentDemand
 
 if TYPE_CHECKING:
     from gatepost.policy.connectors.records import Mailbox, OutboundConnector

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from gatepost.policy.connectors.mail_flow import RuleSet
-from gatepost.policy.decisions.content_demand import NO_DEMAND, ContentDemand, Demand
+from gatepost.policy.decisions.content import NO_DEMAND, ContentDemand, Demand
 from gatepost.policy.decisions.requirement import Source
 
 if TYPE_CHECKING:

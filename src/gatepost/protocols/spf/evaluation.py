@@ -11,8 +11,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from gatepost.protocols.dns.lookups import Query
-from gatepost.protocols.spf.macros import MacroFacts, expand_domain
-from gatepost.protocols.spf.record import SpfError, SpfRecord, chosen_record, parse_spf
+from gatepost.protocols.spf.record import MacroFacts, SpfError, SpfRecord, chosen_record, expand_domain, parse_spf
 
 if TYPE_CHECKING:
     from gatepost.protocols.dns.lookups import DnsRecords, Evaluation

@@ -4,6 +4,8 @@ A server signs with the first scheme of its own order that the client offers and
 4.2.3, RFC 5246 section 7.4.1.4.1; server order is always on here). So the fact follows from bytes that `net.engine`
 holds, without watching every record: that would cost a tenth of the handshake and a microsecond a record for ever
 after.
+
+The header of a TLS record says whether more is to come (RFC 8446 section 5.1).
 """
 
 from __future__ import annotations
@@ -11,6 +13,22 @@ from __future__ import annotations
 import struct
 from functools import lru_cache
 from typing import Final
+
+_HANDSHAKE: Final = 22
+_HEADER: Final = 5
+_MAX_PLAINTEXT: Final = 16384
+
+
+def may_go_on(stream: bytes) -> bool:
+    """Whether `stream` may be the beginning of a handshake record that is not whole yet.
+
+    False as soon as a TLS library would refuse it, so that the peer gets its alert at once.
+    """
+    if len(stream) < _HEADER:
+        return not stream or stream[0] == _HANDSHAKE
+    size = int.from_bytes(stream[3:_HEADER])
+    return stream[0] == _HANDSHAKE and len(stream) < _HEADER + size <= _HEADER + _MAX_PLAINTEXT
+
 
 SCHEMES: Final = {
     "ecdsa_secp256r1_sha256": 0x0403,

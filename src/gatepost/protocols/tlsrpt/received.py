@@ -4,19 +4,27 @@ Called by `analysis.reports.tlsrpt_intake`. Pure. Whoever sends it is a stranger
 bounded here, what it says is cut and cleaned, and a report that is not one is an error with its place and reason. Where
 real senders differ from the RFC without doubt about what they mean, it is taken: one string for a list, Microsoft's
 list in one string, results of no registry.
+
+A report that comes by mail is found in it first (section 5.3).
 """
 
 from __future__ import annotations
 
+import email
+import email.errors
 import io
 import zipfile
 import zlib
 from datetime import UTC, datetime
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
 from gatepost.decoding import from_json, json_decoder
+
+if TYPE_CHECKING:
+    from email.message import Message
+
 
 MAX_PACKED: Final = 1 << 20
 """Octets of a report as it comes: Google's for a large domain has a few thousand."""
@@ -249,3 +257,52 @@ def _count(number: int) -> int:
 def _cleaned(text: str, most: int = _TEXT) -> str:
     """Printable and not too long: it will be shown in terminals and pages."""
     return "".join(character if character.isprintable() else "?" for character in text[:most])
+
+
+MAX_MAIL: Final = 2 << 20
+"""Octets of a mail that is looked into: a report of the size that is taken, in base64, fits."""
+
+_KINDS: Final = frozenset({"application/tlsrpt+gzip", "application/tlsrpt+json"})
+# What others have sent reports as; the name of the file then must say what it is.
+_OTHERS: Final = frozenset(
+    {
+        "application/gzip", "application/x-gzip", "application/json", "application/octet-stream", "application/zip",
+        "application/x-zip-compressed",
+    }
+)  # fmt: skip
+_SUFFIXES: Final = (".json", ".json.gz", ".gz", ".zip")
+# The parser holds each line against the boundary of each part that it is in, 2 us a pair: a stranger who writes much of
+# both would keep it busy for minutes. A report in base64 has 20,000 lines, JSON as people write it twice as many.
+_LINE_ENDS: Final = 200_000  # CR and LF, each for one
+_BOUNDARIES: Final = 20
+
+
+def report_part(mail: bytes) -> bytes:
+    """The octets of the report, as they are packed. Raises ReportError if there is none."""
+    if len(mail) > MAX_MAIL:
+        raise ReportError(f"the mail has more than {MAX_MAIL} octets")
+    if mail.count(b"\n") + mail.count(b"\r") > _LINE_ENDS or mail.lower().count(b"boundary") > _BOUNDARIES:
+        raise ReportError("the mail has more lines or parts than any that brings a report")
+    try:
+        parts = [part for part in email.message_from_bytes(mail).walk() if not part.is_multipart()]
+        message = next((part for part in parts if part.get_content_type() in _KINDS), None)
+        message = message or next((part for part in parts if _is_file(part)), None)
+        payload = message.get_payload(decode=True) if message is not None else None
+    except (RecursionError, ValueError, LookupError, TypeError, email.errors.MessageError):
+        raise ReportError("the mail's MIME structure cannot be read") from None
+    if not isinstance(payload, bytes) or not payload:
+        raise ReportError("the mail has no part with a TLS report")
+    return payload
+
+
+def _is_file(part: Message) -> bool:
+    return part.get_content_type() in _OTHERS and _file_name(part).lower().endswith(_SUFFIXES)
+
+
+def _file_name(part: Message) -> str:
+    """Its octets as they stand there: Python would keep each charset that a stranger makes up for a name (RFC 2231)."""
+    for header, parameter in (("content-disposition", "filename"), ("content-type", "name")):
+        name = part.get_param(parameter, "", header)
+        if name:
+            return name[2] if isinstance(name, tuple) else name
+    return ""

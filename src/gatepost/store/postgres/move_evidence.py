@@ -1,4 +1,4 @@
-"""Write an evidence log that is moved here into tables: `store.move_evidence.EvidenceSink`.
+"""Write an evidence log that is moved here into tables: `store.move_parts.EvidenceSink`.
 
 A chain stands then where it stood: its writer goes on from there, should there be one of that name again.
 """

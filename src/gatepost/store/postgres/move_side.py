@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Any, Final
 from gatepost.store.changes import CONFIGURATION, CONFIGURATION_LOG
 from gatepost.store.documents import DOCUMENTS
 from gatepost.store.failures import LOGIN_FAILURES
-from gatepost.store.move import MoveRefused
-from gatepost.store.move_counts import SessionsPart, SrsPart
-from gatepost.store.move_evidence import HeadsPart, LinesPart
+from gatepost.store.move import MoveRefused, SessionsPart, SrsPart
 from gatepost.store.move_mark import MOVE, decoded_mark, encoded_mark
+from gatepost.store.move_parts import HeadsPart, LinesPart
 from gatepost.store.move_tables import Table, TablePart, table_parts
 from gatepost.store.nodes import EXPIRY_SECONDS
 from gatepost.store.postgres.check import check_server, prepare_server
@@ -26,8 +25,7 @@ from gatepost.store.postgres.sql import table_names
 from gatepost.store.session_tables import SESSIONS, SessionTables
 from gatepost.store.shared_destinations import DESTINATION_COLUMNS, HISTORY
 from gatepost.store.site_tables import SITE
-from gatepost.store.sqlite.move_documents import DOCUMENT_FILES
-from gatepost.store.sqlite.move_side import DESTINATION_HISTORY
+from gatepost.store.sqlite.move_side import DESTINATION_HISTORY, DOCUMENT_FILES
 from gatepost.store.srs_keys import SrsKeyRow
 
 if TYPE_CHECKING:

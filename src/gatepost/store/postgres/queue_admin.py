@@ -33,17 +33,17 @@ from gatepost.store.postgres.queue_rows import BODY, READ_CHUNK, REMOVE_DONE
 from gatepost.store.postgres.queue_schema import CHANNEL, QUEUE_SCHEMA
 from gatepost.store.queue_admin import (
     COUNTED,
-    EVENTS,
     SORTED,
     Depth,
     DestinationCount,
+    QueueActions,
     QueueChange,
     QueueEntry,
     QueuePlace,
     QueueTotals,
     refuse_order,
+    released_recipients,
     summed,
-    trace_rows,
 )
 from gatepost.store.sqlite.rows import decode_delivery
 
@@ -104,13 +104,13 @@ def worker_depth(url: str, node: str, worker: int) -> Depth:
     return Depth(active=counts.get(False, 0), held=counts.get(True, 0))
 
 
-class PostgresQueueAdmin:
+class PostgresQueueAdmin(QueueActions):
     """Implements `store.queue_admin.QueueAdmin`."""
 
     def __init__(self, url: str, record: Callable[[Sequence[TraceEvent]], None]) -> None:
         """record: keeps what is done in the trace and in the evidence log. Raises StoreFailure."""
         self._database = PostgresDatabase(url, QUEUE_SCHEMA)
-        self._keep = record
+        super().__init__(record)
 
     def entries(self, wanted: QueueFilter, after: QueuePlace | None = None) -> list[QueueEntry]:
         """See `QueueAdmin.entries`."""
@@ -150,26 +150,6 @@ class PostgresQueueAdmin:
         with self._database.reading() as connection:
             rows = connection.rows(by_destination(terms), (*values, wanted.limit or None))
         return [DestinationCount(*row) for row in rows]
-
-    def hold(self, wanted: QueueFilter, *, author: str, reason: str = "") -> list[QueueEntry]:
-        """See `QueueAdmin.hold`."""
-        return self._change("hold", wanted, author, reason)
-
-    def release(self, wanted: QueueFilter, *, author: str, reason: str = "") -> list[QueueEntry]:
-        """See `QueueAdmin.release`."""
-        return self._change("release", wanted, author, reason)
-
-    def retry(self, wanted: QueueFilter, *, author: str, reason: str = "") -> list[QueueEntry]:
-        """See `QueueAdmin.retry`."""
-        return self._change("retry", wanted, author, reason)
-
-    def send_back(self, wanted: QueueFilter, *, author: str, text: str, reason: str = "") -> list[QueueEntry]:
-        """See `QueueAdmin.send_back`."""
-        return self._change("return", wanted, author, reason, text)
-
-    def drop(self, wanted: QueueFilter, *, author: str, reason: str = "") -> list[QueueEntry]:
-        """See `QueueAdmin.drop`."""
-        return self._change("drop", wanted, author, reason)
 
     def body(self, message: str) -> Iterator[bytes]:
         """See `QueueAdmin.body`."""
@@ -214,15 +194,7 @@ class PostgresQueueAdmin:
     def _change(self, action: str, wanted: QueueFilter, author: str, reason: str, text: str = "") -> list[QueueEntry]:
         work = QueueChange(action, conditions(wanted), wanted.limit, author, text, reason)
         where = _applicable(action, work.where)
-        last = (0, 0)
-        while page := work.page:
-            now = time.time()
-            entries = self._change_page(work, after_delivery(where, *last), page)
-            self._record(work, entries, now)
-            work.done += entries
-            if len(entries) < page:
-                break
-            last = (entries[-1].delivery.message.id, entries[-1].delivery.id)
+        self._page_by_page(work, lambda last, page: self._change_page(work, after_delivery(where, *last), page))
         return work.done
 
     def _change_page(self, work: QueueChange[Conditions], where: Conditions, page: int) -> list[QueueEntry]:
@@ -248,13 +220,6 @@ class PostgresQueueAdmin:
                 connection.execute(REMOVE_DONE, ([delivery.message.id for delivery in waiting],))
         return [row.entry for row in rows]
 
-    def _record(self, work: QueueChange[Conditions], entries: list[QueueEntry], now: float) -> None:
-        event = EVENTS.get(work.action)
-        if event is not None and entries:
-            said = {"author": work.author, "why": work.reason, "text": work.text}
-            detail = {name: value for name, value in said.items() if value}
-            self._keep([row for entry in entries for row in trace_rows(event, entry.delivery, detail, now)])
-
 
 def _applicable(action: str, where: Conditions) -> Conditions:
     terms, values = where
@@ -279,7 +244,7 @@ def _apply(
     if work.action == "drop":
         connection.execute(REMOVE, _ids(waiting))
     if work.action == "release":
-        connection.execute_many(_LET_GO, [_released(delivery) for delivery in waiting])
+        connection.execute_many(_LET_GO, [released_recipients(delivery) for delivery in waiting])
     for row in rows:
         delivery = row.entry.delivery
         if row.owner is not None:
@@ -293,12 +258,3 @@ def _apply(
 
 def _ids(deliveries: list[Delivery]) -> tuple[list[int], list[int]]:
     return [delivery.message.id for delivery in deliveries], [delivery.id for delivery in deliveries]
-
-
-def _released(delivery: Delivery) -> tuple[str, int, int]:
-    """Recipients that were held for their destination's sake may go as it is."""
-    recipients = [
-        msgspec.structs.replace(recipient, held=False, released=recipient.released or recipient.held)
-        for recipient in delivery.recipients
-    ]
-    return _encode(recipients).decode(), delivery.message.id, delivery.id

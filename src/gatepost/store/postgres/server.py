@@ -28,8 +28,7 @@ from gatepost.store.postgres.connecting import (
     nobody_answers,
     summary_of,
 )
-from gatepost.store.postgres.host_names import wait_for_name
-from gatepost.store.postgres.hosts import first_to_answer
+from gatepost.store.postgres.hosts import first_to_answer, wait_for_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator

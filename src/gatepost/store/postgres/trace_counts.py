@@ -1,7 +1,7 @@
 """Count rows of the trace in PostgreSQL, by kind for reports and by the hour for the chart of the last day.
 
 The server counts, and sends a row for each kind. Parts whose day is over keep their count in a table, so that a month
-is counted once for all nodes. As `store.sqlite.trace_tally` and `store.sqlite.trace_hours` count.
+is counted once for all nodes. As `store.sqlite.trace_tally` and `store.sqlite.trace_tally` count.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ import msgspec
 from gatepost.decoding import json_decoder
 from gatepost.mail.model.message import Delivery, Message, Recipient, Return
 from gatepost.mail.model.queue_id import parse_id
-from gatepost.store.queue_admin import DestinationCount, QueueEntry
+from gatepost.store.queue_admin import DestinationCount, QueueEntry, released_recipients
 from gatepost.store.text_pattern import spellings
 
 if TYPE_CHECKING:
@@ -299,7 +299,7 @@ def apply(
     more = (_encode(Return(author, text)).decode(),) if action == "return" else ()
     connection.executemany(statement, [(now, delivery.message.id, delivery.id, *more) for delivery in deliveries])
     if action == "release":
-        connection.executemany(_LET_GO, [_released(delivery) for delivery in deliveries if delivery.next_at])
+        connection.executemany(_LET_GO, [released_recipients(delivery) for delivery in deliveries if delivery.next_at])
     active = [delivery for delivery in deliveries if not delivery.next_at]
     notices = [(action, delivery.destination, delivery.message.id, delivery.id, author) for delivery in active]
     if action in {"release", "retry", "return"}:
@@ -309,15 +309,6 @@ def apply(
     if action != "drop":
         return []
     return remove(connection, [delivery for delivery in deliveries if delivery.next_at])
-
-
-def _released(delivery: Delivery) -> tuple[str, int, int]:
-    """Recipients that were held for their destination's sake may go as it is."""
-    recipients = [
-        msgspec.structs.replace(recipient, held=False, released=recipient.released or recipient.held)
-        for recipient in delivery.recipients
-    ]
-    return _encode(recipients).decode(), delivery.message.id, delivery.id
 
 
 def remove(connection: apsw.Connection, deliveries: list[Delivery]) -> list[int]:

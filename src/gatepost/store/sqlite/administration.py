@@ -3,31 +3,33 @@
 Works on a running gateway as on a stopped one: rows are changed in the shard's database, and for its owner a notice row
 is left, which it takes up within a second. A delivery in the owner's memory (next_at 0) is only marked here; the owner
 honours the mark when it settles it. Used by `cli` and `admin`; blocks, so call it on a thread from an event loop.
+
+The queue's depth, for metrics and alarms, is measured here without a lock that a writer waits for.
 """
 
 from __future__ import annotations
 
 import contextlib
 import time
-from typing import TYPE_CHECKING
+from contextlib import closing
+from typing import TYPE_CHECKING, Any
 
 import apsw
 
-from gatepost.mail.model.queue_id import format_id, parse_id
+from gatepost.mail.model.queue_id import format_id, made_at, parse_id
 from gatepost.store.interface import QueueFilter, StoreFailure, TraceFilter
 from gatepost.store.queue_admin import (
     COUNTED,
-    EVENTS,
     SORTED,
     Depth,
     DestinationCount,
+    QueueActions,
     QueueChange,
     QueueEntry,
     QueuePlace,
     QueueTotals,
     refuse_order,
     summed,
-    trace_rows,
 )
 from gatepost.store.sqlite.admin_rows import (
     APPLIES,
@@ -43,7 +45,6 @@ from gatepost.store.sqlite.admin_rows import (
     select_sorted,
     totals,
 )
-from gatepost.store.sqlite.depth import queue_depth
 from gatepost.store.sqlite.schema import (
     BIG_DIRECTORY,
     QUEUE_FILE,
@@ -62,11 +63,60 @@ if TYPE_CHECKING:
     from gatepost.store.trace import Trace
 
 
+# Ids grow with time, and the table is sorted by them: the oldest is the first that is not held.
+_OLDEST = "SELECT message, destination FROM delivery WHERE NOT held AND NOT dropped ORDER BY message LIMIT 1"
+# What is deferred is counted by its index: of a million, that takes a third of the time.
+_COUNTS = """
+SELECT count(*) FILTER (WHERE NOT held), count(*) FILTER (WHERE held),
+    (SELECT count(*) FROM delivery INDEXED BY due WHERE next_at > 0 AND NOT held)
+    - (SELECT count(*) FROM delivery INDEXED BY dropped WHERE dropped AND next_at > 0 AND NOT held)
+FROM delivery WHERE (next_at = 0 OR held) AND NOT dropped AND quarantine = ''
+"""
+
+
+def queue_depth(queue_directory: Path, shards: Sequence[int] | None = None) -> Depth:
+    """Over all shards, or some of them. Raises StoreFailure if one cannot be read."""
+    paths = _shards(queue_directory) if shards is None else [_shard(queue_directory, number) for number in shards]
+    depths = [_depth(path) for path in paths]
+    waiting = [depth for depth in depths if depth.oldest]
+    first = min(waiting, key=lambda depth: depth.oldest, default=Depth())
+    return Depth(
+        sum(depth.active for depth in depths),
+        sum(depth.deferred for depth in depths),
+        sum(depth.held for depth in depths),
+        first.oldest,
+        first.destination,
+    )
+
+
+def _shards(directory: Path) -> list[Path]:
+    if not directory.is_dir():
+        return []
+    return sorted(path / QUEUE_FILE for path in directory.iterdir() if (path / QUEUE_FILE).exists())
+
+
+def _shard(directory: Path, number: int) -> Path:
+    return directory / str(number) / QUEUE_FILE
+
+
+def _depth(path: Path) -> Depth:
+    try:
+        with closing(open_for_reading(path)) as connection:
+            check_queue_tables(connection, path)
+            counts: Any = connection.execute(_COUNTS).fetchone()
+            oldest: Any = connection.execute(_OLDEST).fetchone()
+    except (apsw.Error, OSError) as error:
+        raise StoreFailure(f"{path}: {error}") from error
+    active, held, deferred = counts
+    at, destination = (made_at(oldest[0]), oldest[1]) if oldest else (0.0, "")
+    return Depth(active, deferred, held, oldest=at, destination=destination)
+
+
 _CHUNK = 256 * 1024
 _BODY = "SELECT m.big, b.data FROM message AS m LEFT JOIN body AS b ON b.id = m.id WHERE m.id = ?"
 
 
-class Administration:
+class Administration(QueueActions):
     """Implements `store.queue_admin.QueueAdmin` for the queue of a data directory; shows its trace too."""
 
     def __init__(
@@ -81,7 +131,7 @@ class Administration:
         """
         self._queue = queue_directory
         self._trace = trace
-        self._keep = trace_writer(trace, evidence)
+        super().__init__(trace_writer(trace, evidence))
 
     def entries(self, wanted: QueueFilter, after: QueuePlace | None = None) -> list[QueueEntry]:
         """The deliveries that match, shard by shard, oldest first.
@@ -165,40 +215,6 @@ class Administration:
             deliveries, messages = deliveries + numbers[0], messages + numbers[1]
         return deliveries, messages
 
-    def hold(self, wanted: QueueFilter, *, author: str, reason: str = "") -> list[QueueEntry]:
-        """Keep deliveries from being tried until they are released. Returns those that were not held, as they were.
-
-        reason: why, for the trace. Raises ValueError for what is no queue id, StoreFailure if the change, or its trace,
-        cannot be written.
-        """
-        return self._change("hold", wanted, author, reason)
-
-    def release(self, wanted: QueueFilter, *, author: str, reason: str = "") -> list[QueueEntry]:
-        """Let held deliveries go: they are due now. Returns them as they were. Raises as `hold`."""
-        return self._change("release", wanted, author, reason)
-
-    def retry(self, wanted: QueueFilter, *, author: str, reason: str = "") -> list[QueueEntry]:
-        """Try deliveries that are not held now, whatever their destination's back-off says.
-
-        Returns them as they were. Raises as `hold`.
-        """
-        return self._change("retry", wanted, author, reason)
-
-    def send_back(self, wanted: QueueFilter, *, author: str, text: str, reason: str = "") -> list[QueueEntry]:
-        """Have deliveries end with a notice to their senders, which their owner makes as it does for every failure.
-
-        text: for the senders. Returns them as they were. Raises as `hold`. One that is in flight is returned
-        when its attempt ends, unless that delivered it.
-        """
-        return self._change("return", wanted, author, reason, text)
-
-    def drop(self, wanted: QueueFilter, *, author: str, reason: str = "") -> list[QueueEntry]:
-        """Remove deliveries without telling their senders. Returns them as they were. Raises as `hold`.
-
-        One that is in flight is removed when its attempt ends, unless that delivered it.
-        """
-        return self._change("drop", wanted, author, reason)
-
     def body(self, message: str) -> Iterator[bytes]:
         """The stored body of a queued message, in chunks.
 
@@ -225,34 +241,16 @@ class Administration:
 
     def _change(self, action: str, wanted: QueueFilter, author: str, reason: str, text: str = "") -> list[QueueEntry]:
         change = QueueChange(action, conditions(wanted), wanted.limit, author, text, reason)
+        terms, values = change.where
+        where = f"{terms} AND {APPLIES[action]}", values
         for shard in self._shards():
             with opened(shard, open_for_change) as connection:
-                self._change_shard(connection, shard, change)
+
+                def step(last: tuple[int, int], page: int) -> list[QueueEntry]:
+                    return _change_page(connection, change, page, after_delivery(where, *last), shard)  # noqa: B023 - called before the next
+
+                self._page_by_page(change, step)
         return change.done
-
-    def _change_shard(self, connection: apsw.Connection, shard: Path, change: QueueChange[Conditions]) -> None:
-        """Page by page, so that mail waits for the lock a few milliseconds at a time."""
-        terms, values = change.where
-        where = f"{terms} AND {APPLIES[change.action]}", values
-        last = (0, 0)
-        while page := change.page:
-            now = time.time()
-            entries, unlink = _change_page(connection, change, after_delivery(where, *last), shard.name)
-            for number in unlink:
-                (shard / BIG_DIRECTORY / format_id(number)).unlink(missing_ok=True)
-            self._record(change, entries, now)
-            change.done += entries
-            if len(entries) < page:
-                return
-            last = (entries[-1].delivery.message.id, entries[-1].delivery.id)
-
-    def _record(self, change: QueueChange[Conditions], entries: list[QueueEntry], now: float) -> None:
-        event = EVENTS.get(change.action)
-        if event is not None:
-            said = {"author": change.author, "why": change.reason, "text": change.text}
-            detail = {name: value for name, value in said.items() if value}
-            rows = [row for entry in entries for row in trace_rows(event, entry.delivery, detail, now)]
-            self._keep(rows)
 
 
 def trace_writer(
@@ -282,13 +280,15 @@ def _sum(one: DestinationCount, other: DestinationCount) -> DestinationCount:
 
 
 def _change_page(
-    connection: apsw.Connection, change: QueueChange[Conditions], where: Conditions, shard: str
-) -> tuple[list[QueueEntry], list[int]]:
+    connection: apsw.Connection, change: QueueChange[Conditions], page: int, where: Conditions, shard: Path
+) -> list[QueueEntry]:
     with exclusively(connection):
-        entries = select(connection, shard, where, change.page)
+        entries = select(connection, shard.name, where, page)
         deliveries = [entry.delivery for entry in entries]
         unlink = apply(connection, change.action, deliveries, change.author, time.time(), change.text)
-    return entries, unlink
+    for number in unlink:
+        (shard / BIG_DIRECTORY / format_id(number)).unlink(missing_ok=True)
+    return entries
 
 
 def shards_of(queue_directory: Path) -> list[Path]:

@@ -16,7 +16,7 @@ import apsw
 
 from gatepost.mail.model.queue_id import format_id, parse_id
 from gatepost.quantity import quantity
-from gatepost.store.sqlite.backup_files import RESTORE_DIRECTORY, backup_paths, is_database
+from gatepost.store.sqlite.backup import RESTORE_DIRECTORY, backup_paths, is_database
 from gatepost.store.sqlite.schema import (
     BIG_DIRECTORY,
     LOCK_FILE,

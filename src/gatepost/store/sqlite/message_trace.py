@@ -10,10 +10,9 @@ import apsw
 from gatepost.store.interface import StoreFailure
 from gatepost.store.sqlite.trace import TraceWriter, write_events
 from gatepost.store.sqlite.trace_files import TraceFile, file_state, prune_trace, trace_files
-from gatepost.store.sqlite.trace_hours import TraceHours
 from gatepost.store.sqlite.trace_meanings import first_answered
 from gatepost.store.sqlite.trace_search import scan_trace, search_trace, trace_page
-from gatepost.store.sqlite.trace_tally import tally_file
+from gatepost.store.sqlite.trace_tally import TraceHours, tally_file
 from gatepost.store.trace import without_subjects
 
 if TYPE_CHECKING:

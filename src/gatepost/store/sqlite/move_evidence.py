@@ -1,4 +1,4 @@
-"""Write an evidence log that is moved here into files: `store.move_evidence.EvidenceSink`.
+"""Write an evidence log that is moved here into files: `store.move_parts.EvidenceSink`.
 
 A crash may leave half of a line at the end of a file: it does not count, and the next line takes its place.
 """

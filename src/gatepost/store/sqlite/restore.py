@@ -16,9 +16,15 @@ from typing import TYPE_CHECKING, Final
 import apsw
 
 from gatepost.store.interface import StoreFailure
-from gatepost.store.sqlite.backup_archive import HashedReader, write_new
-from gatepost.store.sqlite.backup_files import RESTORE_DIRECTORY
-from gatepost.store.sqlite.backup_manifest import BackupFile, Manifest, UnusableBackup, parse_manifest
+from gatepost.store.sqlite.backup import RESTORE_DIRECTORY
+from gatepost.store.sqlite.backup_archive import (
+    BackupFile,
+    HashedReader,
+    Manifest,
+    UnusableBackup,
+    parse_manifest,
+    write_new,
+)
 from gatepost.store.sqlite.schema import QUEUE_FILE, make_directory, sync_directory
 
 if TYPE_CHECKING:

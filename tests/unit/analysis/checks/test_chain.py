@@ -15,8 +15,7 @@ from support.web import Web, ok, status
 
 from gatepost.analysis.checks.chain import ChainChecker, ChainQuestion
 from gatepost.analysis.checks.chain_facts import From, UrlStatus
-from gatepost.analysis.checks.chain_file import ChainFileError, parse_file
-from gatepost.analysis.checks.chain_key import KeyFile
+from gatepost.analysis.checks.chain_file import ChainFileError, KeyFile, parse_file
 from gatepost.analysis.checks.chain_path import public_key
 from gatepost.analysis.checks.chain_report import Part, Readiness
 from gatepost.analysis.checks.chain_stores import RootStores

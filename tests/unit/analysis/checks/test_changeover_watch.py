@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from gatepost.analysis.checks.changeover import seen_partners
-from gatepost.analysis.checks.changeover_watch import Traffic, watch
+from gatepost.analysis.checks.changeover import Traffic, seen_partners, watch
 from gatepost.mail.model.trace_event import TraceEvent
 from gatepost.store.sqlite.message_trace import SqliteTrace
 from gatepost.store.sqlite.trace import write_events

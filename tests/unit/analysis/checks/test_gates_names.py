@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gatepost.analysis.checks.gates_names import Expected, expected_names, names_findings, our_hosts
+from gatepost.analysis.checks.gates import Expected, expected_names, names_findings, our_hosts
 from gatepost.analysis.checks.partner_report import Mark
 from gatepost.pki.certificates.entry import Purpose, State
 from gatepost.protocols.mtasts.policy import StsMode

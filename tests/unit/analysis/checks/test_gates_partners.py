@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gatepost.analysis.checks.gates_partners import MOST_SEEN, Partner, partner_findings, partners_of
+from gatepost.analysis.checks.gates import MOST_SEEN, Partner, partner_findings, partners_of
 from gatepost.analysis.checks.partner_report import Mark
 from gatepost.pki.certificates.entry import Purpose
 

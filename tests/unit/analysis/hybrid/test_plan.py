@@ -2,8 +2,7 @@ from __future__ import annotations
 
 import json
 
-from gatepost.analysis.hybrid.plan import plan
-from gatepost.analysis.hybrid.trial import TRAPS
+from gatepost.analysis.hybrid.plan import TRAPS, plan
 
 
 def test_a_plan_has_both_sides_and_says_whether_this_one_is_complete(given):

@@ -7,7 +7,7 @@ from gatepost.protocols.tlsrpt.result import ResultType
 from gatepost.protocols.tlsrpt.tally import Count, PolicyType, applied, detail
 from gatepost.store.figures import WORKERS_DIRECTORY, WorkerFigures, write_figures
 from gatepost.store.session_counts import SESSIONS_DIRECTORY, SessionFiles, write_counts
-from gatepost.store.sqlite.depth import queue_depth
+from gatepost.store.sqlite.administration import queue_depth
 from gatepost.store.sqlite.schema import QUEUE_FILE
 from gatepost.store.sqlite.trace_files import day_of
 

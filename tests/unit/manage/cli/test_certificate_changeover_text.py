@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from gatepost.analysis.checks.changeover_watch import Traffic
+from gatepost.analysis.checks.changeover import Traffic
 from gatepost.analysis.checks.gates import MAX_TEXT, GateCheck, GateFinding, GateReport
 from gatepost.analysis.checks.partner_report import Mark
 from gatepost.manage.cli.certificate_changeover_text import print_gates, print_partners, print_status

@@ -4,8 +4,7 @@ import pytest
 
 from gatepost.analysis.hybrid.exchange import Step
 from gatepost.analysis.hybrid.here import Finding
-from gatepost.analysis.hybrid.plan import HybridPlan
-from gatepost.analysis.hybrid.trial import Check
+from gatepost.analysis.hybrid.plan import Check, HybridPlan
 from gatepost.manage.cli.hybrid_text import print_plan
 from gatepost.values import replace
 

@@ -9,9 +9,8 @@ from http.cookies import SimpleCookie
 import pytest
 from tests.unit.manage.calls import run
 
-from gatepost.analysis.checks.changeover_watch import Traffic
-from gatepost.analysis.checks.gates import GateCheck, GateFinding, GateReport
-from gatepost.analysis.checks.gates_partners import Partner
+from gatepost.analysis.checks.changeover import Traffic
+from gatepost.analysis.checks.gates import GateCheck, GateFinding, GateReport, Partner
 from gatepost.analysis.checks.partner_report import Mark
 from gatepost.manage.pages import flash, gate_checks
 from gatepost.manage.use_cases import certificate_views

@@ -12,9 +12,8 @@ import pytest
 import gatepost.pki.acme.issuer as module
 from gatepost.net.identity import ServerIdentity, read_identity
 from gatepost.pki.acme.challenges import AcmeFailed
-from gatepost.pki.acme.issuer import Busy, Issuer, alone
+from gatepost.pki.acme.issuer import Busy, Issuer, PublishedTlsa, alone
 from gatepost.pki.acme.schedule import Progress, Step
-from gatepost.pki.acme.tlsa import PublishedTlsa
 from gatepost.pki.certificates.authority import Authority
 from gatepost.pki.certificates.entry import Origin, State
 from gatepost.pki.certificates.inventory import entry_from

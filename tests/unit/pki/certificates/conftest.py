@@ -9,7 +9,7 @@ from support.table_scene import HOST, ROOTS
 
 from gatepost.net.certificate import certificate_facts
 from gatepost.pki.certificates.entry import Entry, State, document_of, entry_id
-from gatepost.pki.certificates.listed import Listed
+from gatepost.pki.certificates.inventory import Listed
 from gatepost.pki.certificates.published import published
 from gatepost.protocols.tls.profile import PROFILES
 from gatepost.store.changes import Change

@@ -15,12 +15,11 @@ from gatepost.net.engine import server_context
 from gatepost.net.identity import ServerIdentity
 from gatepost.net.listener import Listener, bind
 from gatepost.node.site_session import SiteSession
-from gatepost.pki.certificates.authority import Authority
+from gatepost.pki.certificates.authority import Authority, key_pem
 from gatepost.pki.certificates.vault import Vault
 from gatepost.pki.site.client import SiteConnection
 from gatepost.pki.site.enrollment import EnrollmentService
 from gatepost.pki.site.membership import Member, Renewal, node_request, own_certificate
-from gatepost.pki.site.profile import key_pem
 from gatepost.pki.site.records import JoinRefused, SiteError, SiteRefusal, SiteUnreachable
 from gatepost.pki.site.site import Site, read_token
 from gatepost.pki.site.store import SiteStore

@@ -12,13 +12,12 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding
 from support.rsa_keys import rsa_key
 
-from gatepost.pki.certificates.authority import Authority
+from gatepost.pki.certificates.authority import Authority, key_pem
 from gatepost.pki.site.profile import (
     Signer,
     authority_certificate,
     endpoint_name,
     is_site_name,
-    key_pem,
     node_name,
     sign_endpoint,
     sign_node,

@@ -9,8 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gatepost.pki.smime.ber import OCTET_STRING, OID, SEQUENCE, context, read, write
-from gatepost.pki.smime.cms import DATA, ENVELOPED, oid
+from gatepost.pki.smime.ber import DATA, ENVELOPED, OCTET_STRING, OID, SEQUENCE, context, oid, read, write
 from gatepost.pki.smime.decryption import CannotDecrypt, Opener, decrypted, is_enveloped
 from gatepost.pki.smime.encryption import encrypted
 

@@ -5,8 +5,19 @@ from typing import Annotated
 import pytest
 from pydantic import Field, ValidationError
 
-from gatepost.policy.connectors.fields import Access, FilePath, Owned, SmartHostField, Text, TrustAnchorsText, Whole
-from gatepost.policy.connectors.record_base import Record, keys, known_keys, owned_marker, record_in
+from gatepost.policy.connectors.fields import (
+    Access,
+    FilePath,
+    Label,
+    Owned,
+    Range,
+    SmartHostField,
+    Text,
+    TrustAnchorsText,
+    Whole,
+)
+from gatepost.policy.connectors.record_base import Record, form_of, keys, known_keys, owned_marker, record_in
+from gatepost.policy.connectors.values import Mode
 
 
 class Inner(Record):
@@ -83,3 +94,17 @@ def test_what_is_not_granted_is_noted_beside_the_fields():
     assert (before.text, before.ungranted) == ("a", frozenset())
     assert after.model_dump() == before.model_dump() | {"text": "b"}
     assert after.model_copy().ungranted == after.ungranted
+
+
+@pytest.mark.parametrize(
+    ("annotation", "form"),
+    [
+        (Mode, '"enforce", "rehearse"'),
+        (Mode | None, '"enforce", "rehearse"'),
+        (tuple[Label, ...], "list of: text of 1 to 64 characters"),
+        (Annotated[Whole, Range(0, 5)], "whole number, 0 to 5"),
+        (Inner | None, "table: depth"),
+    ],
+)
+def test_what_a_type_takes(annotation: object, form: str) -> None:
+    assert form_of(annotation) == form

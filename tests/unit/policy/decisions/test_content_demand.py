@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from gatepost.policy.connectors.records import OutboundConnector
-from gatepost.policy.decisions.content_demand import NO_DEMAND, ContentDemand, Demand, by_connector
+from gatepost.policy.decisions.content import NO_DEMAND, ContentDemand, Demand, by_connector
 from gatepost.policy.decisions.requirement import Source
 
 

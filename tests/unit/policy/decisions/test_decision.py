@@ -8,7 +8,7 @@ from gatepost.policy.connectors.hook_index import ApplicableHook
 from gatepost.policy.connectors.match import Attribution
 from gatepost.policy.connectors.records import InboundConnector
 from gatepost.policy.connectors.values import AuthenticationResults, HookType, RecipientValidation
-from gatepost.policy.decisions.content_demand import ContentDemand, Demand
+from gatepost.policy.decisions.content import ContentDemand, Demand
 from gatepost.policy.decisions.decision import InboundVerdict, OutboundDecision, passed_over_record
 from gatepost.policy.decisions.parties import SenderPart
 from gatepost.policy.decisions.recipient_validation import RecipientQuestion

@@ -10,7 +10,7 @@ from gatepost.policy.connectors.grants import mark
 from gatepost.policy.connectors.mail_flow import Content
 from gatepost.policy.connectors.model import parse
 from gatepost.policy.connectors.names import SmartHost
-from gatepost.policy.decisions.content_demand import NO_DEMAND
+from gatepost.policy.decisions.content import NO_DEMAND
 from gatepost.policy.decisions.home import Nodes
 from gatepost.policy.decisions.outbound import describe
 from gatepost.policy.decisions.requirement import Authenticated, Source

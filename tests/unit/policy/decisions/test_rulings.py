@@ -4,7 +4,7 @@ from typing import Any
 
 from gatepost.policy.connectors.mail_flow import Content
 from gatepost.policy.connectors.model import parse
-from gatepost.policy.decisions.content_demand import NO_DEMAND
+from gatepost.policy.decisions.content import NO_DEMAND
 from gatepost.policy.decisions.parties import Parties
 from gatepost.policy.decisions.rulings import Rulings
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from gatepost.protocols.message.received_path import relaying_addresses
+from gatepost.protocols.message.received import relaying_addresses
 
 
 def path_of(*fields: str) -> list[str]:

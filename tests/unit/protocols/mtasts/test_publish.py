@@ -7,8 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gatepost.protocols.mtasts.lint import LintKind
-from gatepost.protocols.mtasts.policy import StsMode, parse_policy
+from gatepost.protocols.mtasts.policy import LintKind, StsMode, parse_policy
 from gatepost.protocols.mtasts.publish import publish
 from gatepost.protocols.mtasts.record import parse_record
 

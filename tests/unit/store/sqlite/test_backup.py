@@ -12,8 +12,7 @@ from gatepost.mail.model.queue_id import format_id
 from gatepost.store.interface import Settlement, StoreFailure, StoreFull
 from gatepost.store.sqlite import backup as module
 from gatepost.store.sqlite.backup import Backup, needed_space
-from gatepost.store.sqlite.backup_archive import DirectoryTarget
-from gatepost.store.sqlite.backup_manifest import parse_manifest
+from gatepost.store.sqlite.backup_archive import DirectoryTarget, parse_manifest
 from gatepost.store.sqlite.schema import QUEUE_VERSION, make_file, open_for_reading
 
 LARGE = b"x" * (300 << 10)

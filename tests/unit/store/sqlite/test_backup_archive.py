@@ -12,14 +12,16 @@ import pytest
 
 from gatepost.store.sqlite import backup_archive
 from gatepost.store.sqlite.backup_archive import (
+    MANIFEST,
+    BackupFile,
     DirectorySource,
     DirectoryTarget,
     HashedReader,
     TarSource,
     TarTarget,
+    UnusableBackup,
     write_new,
 )
-from gatepost.store.sqlite.backup_manifest import MANIFEST, BackupFile, UnusableBackup
 
 CONTENT = b"hello" * 100
 

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from gatepost.store.sqlite.backup_files import backup_paths, is_database, is_log
+from gatepost.store.sqlite.backup import backup_paths, is_database, is_log
 
 TAKEN = [
     "sent-reports.db",

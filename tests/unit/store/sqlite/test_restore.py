@@ -17,8 +17,7 @@ from gatepost.settings.store_url import SQLITE
 from gatepost.store.interface import StoreFailure
 from gatepost.store.sqlite import restore as module
 from gatepost.store.sqlite.backup import Backup
-from gatepost.store.sqlite.backup_archive import DirectorySource, DirectoryTarget
-from gatepost.store.sqlite.backup_manifest import UnusableBackup
+from gatepost.store.sqlite.backup_archive import DirectorySource, DirectoryTarget, UnusableBackup
 from gatepost.store.sqlite.restore import NotEmpty, Restore, check_empty, check_whole, stored_contents, verify
 from gatepost.store.storage import Storage
 
