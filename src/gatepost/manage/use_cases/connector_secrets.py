@@ -12,7 +12,7 @@ from msgspec import Meta
 
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.use_cases.change import NOTHING
-from gatepost.manage.use_cases.declaration import Visibility, use_case
+from gatepost.manage.use_cases.declaration import Visibility, use_cases
 from gatepost.manage.use_cases.name_lookup import choose_part, visible
 from gatepost.manage.use_cases.parts import OUTBOUND
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from gatepost.manage.use_cases.parts import Part
 
 
+use_case = use_cases(visibility=Visibility.ORGANIZATION, tag="connectors")
 _PATH: Final = "/organizations/{organization}/connector_secrets/{connector:path}"
-_PAGE: Final = "/connectors/{organization}/outbound/{name:path}"
 
 type _Owner = Annotated[str, Meta(description="Whose connector it is.")]
 type _Connector = Annotated[str, Meta(description="An outbound connector with authentication.")]
@@ -61,20 +61,7 @@ class ConnectorSecret(msgspec.Struct):
     secret: str
 
 
-@use_case(
-    f"GET {_PATH}",
-    scope=Scope.READ,
-    visibility=Visibility.ORGANIZATION,
-    tag="connectors",
-    may_404=True,
-    commands=("connector secret",),
-    pages=(
-        _PAGE,
-        "/connectors/{organization}/inbound/{name:path}",
-        "/connectors/validate/{organization}/inbound/{name:path}",
-        "/connectors/validate/{organization}/outbound/{name:path}",
-    ),
-)
+@use_case(f"GET {_PATH}", scope=Scope.READ, may_404=True)
 def show_connector_secret(context: Context, request: ShowConnectorSecret) -> ConnectorSecret:
     """Whether a connector has the secret by which it logs in. The secret itself is never shown."""
     part = _chosen(context, request)
@@ -83,16 +70,7 @@ def show_connector_secret(context: Context, request: ShowConnectorSecret) -> Con
     return ConnectorSecret(part.name, str(state))
 
 
-@use_case(
-    f"PUT {_PATH}",
-    scope=Scope.CONNECTORS,
-    visibility=Visibility.ORGANIZATION,
-    tag="connectors",
-    action="connector-secret",
-    may_404=True,
-    commands=("connector secret",),
-    pages=(_PAGE, "/connectors/{organization}/inbound/{name:path}", "/connectors/new"),
-)
+@use_case(f"PUT {_PATH}", scope=Scope.CONNECTORS, action="connector-secret", may_404=True)
 def set_connector_secret(context: Context, request: SetConnectorSecret) -> ConnectorSecret:
     """Seal the secret by which a connector logs in to its smart hosts.
 
@@ -110,15 +88,7 @@ def set_connector_secret(context: Context, request: SetConnectorSecret) -> Conne
         return ConnectorSecret(part.name, str(secrets.state(part.organization.name, part.record)))
 
 
-@use_case(
-    f"DELETE {_PATH}",
-    scope=Scope.CONNECTORS,
-    visibility=Visibility.ORGANIZATION,
-    tag="connectors",
-    action="connector-secret",
-    may_404=True,
-    commands=("connector secret",),
-)
+@use_case(f"DELETE {_PATH}", scope=Scope.CONNECTORS, action="connector-secret", may_404=True)
 def remove_connector_secret(context: Context, request: RemoveConnectorSecret) -> ConnectorSecret:
     """Destroy the secret of a connector: its mail waits until there is another."""
     context.audit.describe(removed=True)
@@ -138,6 +108,3 @@ def _chosen(context: Context, request: SetConnectorSecret | RemoveConnectorSecre
         said = "does not log in; first write its authentication.username"
         raise Refusal(RefusalKind.INPUT, f"{part.label} {said}", [FieldError("connector", said)])
     return part
-
-
-USE_CASES = (show_connector_secret, set_connector_secret, remove_connector_secret)

@@ -14,7 +14,7 @@ from msgspec import Meta
 
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.use_cases.change import NOTHING
-from gatepost.manage.use_cases.declaration import Visibility, use_case
+from gatepost.manage.use_cases.declaration import Visibility, use_cases
 from gatepost.manage.use_cases.name_lookup import choose_part, visible
 from gatepost.manage.use_cases.parts import DOMAIN
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from gatepost.policy.connectors.accepted_domain import AcceptedDomain
 
 
+use_case = use_cases(visibility=Visibility.ORGANIZATION, tag="accepted domains")
 _PATH: Final = "/organizations/{organization}/directory_passwords/{domain:path}"
-_PAGE: Final = "/domains/view/{organization}/{name:path}"
 
 type _Owner = Annotated[str, Meta(description="Whose domain it is.")]
 type _Domain = Annotated[
@@ -68,15 +68,7 @@ class DirectoryPassword(msgspec.Struct):
     password: str
 
 
-@use_case(
-    f"GET {_PATH}",
-    scope=Scope.READ,
-    visibility=Visibility.ORGANIZATION,
-    tag="accepted domains",
-    may_404=True,
-    commands=("domain password",),
-    pages=(_PAGE,),
-)
+@use_case(f"GET {_PATH}", scope=Scope.READ, may_404=True)
 def show_directory_password(context: Context, request: ShowDirectoryPassword) -> DirectoryPassword:
     """Whether there is a password for the directory of a domain. The password itself is never shown."""
     part = _chosen(context, request)
@@ -85,16 +77,7 @@ def show_directory_password(context: Context, request: ShowDirectoryPassword) ->
     return DirectoryPassword(part.name, str(state))
 
 
-@use_case(
-    f"PUT {_PATH}",
-    scope=Scope.CONNECTORS,
-    visibility=Visibility.ORGANIZATION,
-    tag="accepted domains",
-    action="directory-password",
-    may_404=True,
-    commands=("domain password",),
-    pages=(_PAGE,),
-)
+@use_case(f"PUT {_PATH}", scope=Scope.CONNECTORS, action="directory-password", may_404=True)
 def set_directory_password(context: Context, request: SetDirectoryPassword) -> DirectoryPassword:
     """Seal the password by which the gateway logs in to the directory of a domain, or its client secret for Graph.
 
@@ -112,16 +95,7 @@ def set_directory_password(context: Context, request: SetDirectoryPassword) -> D
         return DirectoryPassword(part.name, str(secrets.state(part.organization.name, part.record)))
 
 
-@use_case(
-    f"DELETE {_PATH}",
-    scope=Scope.CONNECTORS,
-    visibility=Visibility.ORGANIZATION,
-    tag="accepted domains",
-    action="directory-password",
-    may_404=True,
-    commands=("domain password",),
-    pages=(_PAGE,),
-)
+@use_case(f"DELETE {_PATH}", scope=Scope.CONNECTORS, action="directory-password", may_404=True)
 def remove_directory_password(context: Context, request: RemoveDirectoryPassword) -> DirectoryPassword:
     """Destroy the password: until there is another, the directory cannot be asked over new connections."""
     context.audit.describe(removed=True)
@@ -151,6 +125,3 @@ def may_enter(principal: Principal, domain: AcceptedDomain) -> bool:
     """Whether a password is theirs to enter: a tenant's is the client secret for one of Microsoft's own clouds."""
     graph = domain.recipient_graph
     return principal.is_of_gateway or (asks_graph(domain) and graph is not None and graph.is_microsofts)
-
-
-USE_CASES = (show_directory_password, set_directory_password, remove_directory_password)

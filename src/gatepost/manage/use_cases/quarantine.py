@@ -17,7 +17,7 @@ from msgspec import Meta
 from gatepost.mail.model.queue_id import format_id, parse_id
 from gatepost.manage.access.actions import named
 from gatepost.manage.access.principal import Scope
-from gatepost.manage.use_cases.declaration import Cli, FileResult, Items, Visibility, use_case
+from gatepost.manage.use_cases.declaration import Cli, FileResult, Items, Visibility, use_cases
 from gatepost.manage.use_cases.evidence_log import evidence_log
 from gatepost.manage.use_cases.paging import After, Limit, cut, position
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from gatepost.store.quarantine import Quarantine
 
 
-_TAG = "quarantine"
+use_case = use_cases(visibility=Visibility.SEEN, tag="quarantine")
 _HEADER = 64 * 1024
 _SHOWN = 1000
 
@@ -142,14 +142,7 @@ class QuarantineChanged(msgspec.Struct):
     items: list[QuarantinedMessage]
 
 
-@use_case(
-    "GET /quarantine",
-    scope=Scope.READ,
-    visibility=Visibility.SEEN,
-    tag=_TAG,
-    commands=("quarantine list",),
-    pages=("/quarantine",),
-)
+@use_case("GET /quarantine", scope=Scope.READ)
 def list_quarantine(context: Context, request: ListQuarantine) -> Items[QuarantinedMessage]:
     """Messages in quarantine, the newest first."""
     place = QuarantinePlace(*msgspec.structs.astuple(position(request.after, _Place))) if request.after else None
@@ -167,14 +160,7 @@ def list_quarantine(context: Context, request: ListQuarantine) -> Items[Quaranti
     return Items(_shown(context.principal, deliveries), rest)
 
 
-@use_case(
-    "GET /quarantine/{message}",
-    scope=Scope.READ,
-    visibility=Visibility.SEEN,
-    tag=_TAG,
-    commands=("quarantine show",),
-    pages=("/quarantine/{message}", "/quarantine/actions"),
-)
+@use_case("GET /quarantine/{message}", scope=Scope.READ)
 def get_quarantined(context: Context, request: GetQuarantined) -> QuarantinedRecipients:
     """One message in quarantine, with every recipient."""
     deliveries, principal = _of_message(context, request.message), context.principal
@@ -184,14 +170,7 @@ def get_quarantined(context: Context, request: GetQuarantined) -> QuarantinedRec
 
 
 @use_case(
-    "GET /quarantine/{message}/content",
-    scope=Scope.QUEUE,
-    visibility=Visibility.SEEN,
-    tag=_TAG,
-    action="quarantine-content",
-    media_type="message/rfc822",
-    commands=("quarantine show",),
-    pages=("/quarantine/{message}/content",),
+    "GET /quarantine/{message}/content", scope=Scope.QUEUE, action="quarantine-content", media_type="message/rfc822"
 )
 def read_quarantined(context: Context, request: GetQuarantined) -> FileResult:
     """The stored message. It may harm whoever opens it. Who read it is on record."""
@@ -202,13 +181,7 @@ def read_quarantined(context: Context, request: GetQuarantined) -> FileResult:
     return FileResult(f"{format_id(deliveries[0].message.id)}.eml", content)
 
 
-@use_case(
-    scope=Scope.QUEUE,
-    visibility=Visibility.SEEN,
-    tag=_TAG,
-    action="quarantine-header",
-    pages=("/quarantine/{message}",),
-)
+@use_case(scope=Scope.QUEUE, action="quarantine-header")
 def read_quarantined_header(context: Context, request: GetQuarantined) -> QuarantinedHeader:
     """The header section of a message in quarantine. Who read it is on record."""
     deliveries = _of_message(context, request.message)
@@ -222,16 +195,7 @@ def read_quarantined_header(context: Context, request: GetQuarantined) -> Quaran
     return QuarantinedHeader(header.decode("utf-8", "replace").replace("\r\n", "\n"))
 
 
-@use_case(
-    "POST /quarantine/actions",
-    scope=Scope.QUEUE,
-    visibility=Visibility.SEEN,
-    tag=_TAG,
-    dry_run=True,
-    action="quarantine",
-    commands=("quarantine release", "quarantine delete"),
-    pages=("/quarantine/confirm", "/quarantine/actions"),
-)
+@use_case("POST /quarantine/actions", scope=Scope.QUEUE, dry_run=True, action="quarantine")
 def act_on_quarantine(context: Context, request: QuarantineActions) -> QuarantineChanged:
     """Release or delete messages in quarantine.
 
@@ -386,6 +350,3 @@ class _Place(msgspec.Struct, array_like=True):
 
 def _place(delivery: Delivery) -> QuarantinePlace:
     return QuarantinePlace(delivery.message.id, delivery.id)
-
-
-USE_CASES = (list_quarantine, get_quarantined, read_quarantined, read_quarantined_header, act_on_quarantine)
