@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from gatepost.manage.cli.language import _, quantity
-from gatepost.manage.cli.tables import printable
+from gatepost.manage.cli.tables import printable, say
 from gatepost.manage.use_cases.blast_radius import kinds_also, peers_of
 from gatepost.manage.use_cases.times import stamp as moment
 from gatepost.texts import N_
@@ -36,11 +36,11 @@ def print_radius(radius: Radius) -> None:
     """For people: weaker protection and refused mail first."""
     change = radius.touched
     if not (change.inbound or change.outbound or change.content):
-        click.echo(_("no mail would be decided differently"))
+        say("no mail would be decided differently")
         return
     _print_touched(change)
     for name in radius.unreadable:
-        click.echo(_("%(name)s of the trace cannot be read, so some mail is not counted", name=name), err=True)
+        say("%(name)s of the trace cannot be read, so some mail is not counted", err=True, name=name)
     for (nothing, some), total, is_touched in (
         (_RECEIVED, radius.found.inbound, change.inbound),
         (_SENT, radius.found.outbound, change.outbound),
@@ -69,9 +69,9 @@ def _print_difference(difference: Difference) -> None:
     shown = "; ".join(f"{printable(peer)} ({count})" for peer, count in peers[:_PEERS])
     rest = len(peers) - _PEERS + difference.unnamed
     click.echo(f"    {shown}{_('; and %(rest)s more', rest=rest) if rest > 0 else ''}")
-    click.echo(_("    was: %(before)s", before=printable(difference.before)))
-    click.echo(_("    now: %(after)s", after=printable(difference.after)))
-    click.echo(_("    see: gatepost trace show %(sample)s", sample=difference.sample))
+    say("    was: %(before)s", before=printable(difference.before))
+    say("    now: %(after)s", after=printable(difference.after))
+    say("    see: gatepost trace show %(sample)s", sample=difference.sample)
 
 
 def _print_touched(change: Touched) -> None:
@@ -79,10 +79,8 @@ def _print_touched(change: Touched) -> None:
         click.echo(f"{_(_SIGNS[sign])} {label}{f' ({", ".join(fields)})' if fields else ''}")
     senders, recipients = (_some(sorted(patterns)) for patterns in (change.senders, change.recipients))
     if senders:
-        click.echo(_("touches senders: %(patterns)s", patterns=senders))
+        say("touches senders: %(patterns)s", patterns=senders)
     if recipients:
-        click.echo(_("touches recipients: %(patterns)s", patterns=recipients))
+        say("touches recipients: %(patterns)s", patterns=recipients)
     if change.content:
-        click.echo(
-            _('the results of scanners for past mail are not known; to see their effect first, use mode = "rehearse"')
-        )
+        say('the results of scanners for past mail are not known; to see their effect first, use mode = "rehearse"')

@@ -12,7 +12,7 @@ from gatepost.manage.cli.client import client
 from gatepost.manage.cli.language import _, ours
 from gatepost.manage.cli.options import BAD_INPUT, NO, config_option, fail, json_option
 from gatepost.manage.cli.request_options import request_options
-from gatepost.manage.cli.tables import print_json, print_table, printable
+from gatepost.manage.cli.tables import print_json, print_table, printable, say
 from gatepost.manage.use_cases.acme_orders import GetAcmeStatus, get_acme_status
 from gatepost.manage.use_cases.acme_renewal import (
     ForgetAcmeAccount,
@@ -92,13 +92,9 @@ def renew(request: RenewCertificates, directory: str, config: str | None, *, dry
     if state.trouble:
         raise Refusal(RefusalKind.UNREADABLE, state.trouble)
     if not state.results:
-        click.echo(
-            (
-                _(
-                    "no certificate is due for renewal; `gatepost certificate acme status` shows "
-                    "when one is, --now renews without waiting"
-                )
-            ),
+        say(
+            "no certificate is due for renewal; `gatepost certificate acme status` shows "
+            "when one is, --now renews without waiting",
             err=True,
         )
     if not all(result.ok for result in state.results):
@@ -128,15 +124,13 @@ def forget(config: str | None) -> None:
     Exit codes: 0 done, 2 ACME is off, 3 the data cannot be written.
     """
     directory = client(config).call(forget_acme_account, ForgetAcmeAccount()).directory
-    click.echo(_("the account at %(directory)s is forgotten", directory=printable(directory)), err=True)
+    say("the account at %(directory)s is forgotten", err=True, directory=printable(directory))
 
 
 def _say(renewal: CertificateRenewal) -> None:
     names = ", ".join(renewal.names)
     if not renewal.ok:
-        click.echo(
-            _("no certificate for %(names)s: %(text)s", names=names, text=printable(ours(renewal.text))), err=True
-        )
+        say("no certificate for %(names)s: %(text)s", err=True, names=names, text=printable(ours(renewal.text)))
     else:
         click.echo(
             printable(

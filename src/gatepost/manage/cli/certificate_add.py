@@ -19,7 +19,7 @@ from gatepost.manage.cli.client import client
 from gatepost.manage.cli.language import _, ours
 from gatepost.manage.cli.options import BAD_INPUT, config_option, current_server, fail, gateway_of, json_option
 from gatepost.manage.cli.request_options import request_options
-from gatepost.manage.cli.tables import print_json, printable
+from gatepost.manage.cli.tables import print_json, printable, say
 from gatepost.manage.use_cases.certificate_import import (
     MAX_TEXT,
     AddCertificate,
@@ -96,7 +96,7 @@ def add(request: AddCertificate, config: str | None, as_json: bool, **options: A
     """
     files = _Files(**options)
     if (files.chain is None) == (files.directory is None):
-        fail(BAD_INPUT, _("give CHAIN, the file with the certificate, or --directory, to watch a directory"))
+        fail(BAD_INPUT, "give CHAIN, the file with the certificate, or --directory, to watch a directory")
     if files.directory is not None:
         gateway_of(config)  # it is on the gateway's machine
         _add_directory(client(config), Path(files.directory).absolute(), files, request, as_json=as_json)
@@ -111,22 +111,19 @@ def add(request: AddCertificate, config: str | None, as_json: bool, **options: A
 
 def _add_directory(there: Client, path: Path, files: _Files, request: AddCertificate, *, as_json: bool) -> None:
     if files.key or request.label or request.client or request.current:
-        fail(BAD_INPUT, _("--directory can be combined only with --note: the certificates in it say the rest"))
+        fail(BAD_INPUT, "--directory can be combined only with --note: the certificates in it say the rest")
     directory = there.call(watch_directory, WatchDirectory(directory=str(path), note=request.note))
     for chain in directory.usable:
-        click.echo(_("found: %(chain)s", chain=chain), err=True)
+        say("found: %(chain)s", err=True, chain=chain)
     for trouble in directory.troubles:
-        click.echo(_("cannot be used: %(trouble)s", trouble=trouble), err=True)
+        say("cannot be used: %(trouble)s", err=True, trouble=trouble)
     if not directory.pairs:
-        click.echo((
-_(
-    "no certificate is in it yet; expected are fullchain.pem with privkey.pem, there or in a "
-    "directory below, or NAME.pem or NAME.crt with NAME.key")
-), err=True)  # fmt: skip
+        say("no certificate is in it yet; expected are fullchain.pem with privkey.pem, there or in a "
+    "directory below, or NAME.pem or NAME.crt with NAME.key", err=True)  # fmt: skip
     if as_json:
         print_json({"directory": str(path), "version": directory.version, "pairs": directory.pairs})
     else:
-        click.echo(_("%(path)s: watched; a running gateway loads what is in it within seconds", path=path))
+        say("%(path)s: watched; a running gateway loads what is in it within seconds", path=path)
 
 
 # a certificate
@@ -153,23 +150,21 @@ def _report(added: CertificateAdded, files: _Files, *, as_json: bool) -> None:
     summary = added.certificate
     if added.deprecated:
         way = "gatepost certificate changeover"
-        click.echo(
-            _(
-                "warning: no gate was checked; check now with %(way)s status, or undo with %(undo)s roll-back",
-                way=way,
-                undo=way,
-            ),
+        say(
+            "warning: no gate was checked; check now with %(way)s status, or undo with %(undo)s roll-back",
             err=True,
+            way=way,
+            undo=way,
         )
     if as_json:
         print_json(msgspec.to_builtins(summary) | {"deprecated": added.deprecated})
     else:
         for number in added.deprecated:
-            click.echo(_("%(number)s: deprecated", number=number))
+            say("%(number)s: deprecated", number=number)
         way = _("; to present it: gatepost certificate changeover check %(id)s", id=summary.id)
         click.echo(f"{summary.id}: {summary.state}{'' if summary.state == State.CURRENT else way}")
     if files.key and not summary.key_file:
-        click.echo(_("note: the key is sealed in the store; %(key)s is no longer needed", key=files.key), err=True)
+        say("note: the key is sealed in the store; %(key)s is no longer needed", err=True, key=files.key)
 
 
 def _read(path: Path) -> bytes:
@@ -181,11 +176,9 @@ def _read(path: Path) -> bytes:
     if len(content) > _MOST:
         fail(
             BAD_INPUT,
-            _(
-                "%(path)s: larger than %(most)s bytes, which no certificate is; give the certificate file itself",
-                path=path,
-                most=_MOST,
-            ),
+            "%(path)s: larger than %(most)s bytes, which no certificate is; give the certificate file itself",
+            path=path,
+            most=_MOST,
         )
     return content
 

@@ -13,7 +13,7 @@ from gatepost.manage.cli.client import client
 from gatepost.manage.cli.language import _
 from gatepost.manage.cli.options import NO, UNKNOWN, config_option, fail, json_option
 from gatepost.manage.cli.request_options import request_options
-from gatepost.manage.cli.tables import print_json, printable
+from gatepost.manage.cli.tables import print_json, printable, say
 from gatepost.manage.use_cases.changeover import (
     CheckGates,
     GetNotice,
@@ -59,7 +59,7 @@ def status(request: ListChangeovers, config: str | None, as_json: bool) -> None:
     """
     changeovers = client(config).call(list_changeovers, request).items
     if not changeovers:
-        fail(NO, _("no certificate is staged, and none can be rolled back; to begin: gatepost certificate add"))
+        fail(NO, "no certificate is staged, and none can be rolled back; to begin: gatepost certificate add")
     if as_json:
         print_json(changeovers)
         return
@@ -122,10 +122,8 @@ def mark_notified(request: NotifyPartners, config: str | None, as_json: bool) ->
     if as_json:
         print_json({"id": done.certificate.id, "told": done.told, "left": done.left})
     else:
-        click.echo(
-            _(
-                "notified: %(told)s; remaining: %(left)s",
-                told=", ".join(done.told) or _("none"),
-                left=", ".join(done.left) or _("none"),
-            )
+        say(
+            "notified: %(told)s; remaining: %(left)s",
+            told=", ".join(done.told) or _("none"),
+            left=", ".join(done.left) or _("none"),
         )

@@ -10,10 +10,10 @@ import msgspec
 from gatepost.manage.cli.certificate_group import addressable
 from gatepost.manage.cli.certificate_view import print_certificate, print_list, print_requests
 from gatepost.manage.cli.client import client
-from gatepost.manage.cli.language import _, ours
+from gatepost.manage.cli.language import ours
 from gatepost.manage.cli.options import config_option, json_option
 from gatepost.manage.cli.request_options import request_options
-from gatepost.manage.cli.tables import print_json, print_table, printable
+from gatepost.manage.cli.tables import print_json, print_table, printable, say
 from gatepost.manage.use_cases.certificates import (
     GetCertificate,
     GetInventory,
@@ -56,7 +56,7 @@ def list_(config: str | None, as_json: bool) -> None:
     print_list(inventory.certificates)
     print_requests(inventory.requests)
     for path in inventory.directories:
-        click.echo(_("watched: %(path)s", path=printable(path)), err=True)
+        say("watched: %(path)s", err=True, path=printable(path))
 
 
 @click.command()

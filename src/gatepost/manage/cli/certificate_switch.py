@@ -15,7 +15,7 @@ from gatepost.manage.cli.language import _, ours
 from gatepost.manage.cli.node import say_presented
 from gatepost.manage.cli.options import config_option, force_option, json_option
 from gatepost.manage.cli.request_options import request_options
-from gatepost.manage.cli.tables import print_json
+from gatepost.manage.cli.tables import print_json, say
 from gatepost.manage.use_cases.certificate_shapes import CertificateGates
 from gatepost.manage.use_cases.changeover_steps import (
     CancelOnlySwitch,
@@ -157,7 +157,7 @@ def roll_back(number: str, note: str, config: str | None, as_json: bool) -> None
     else:
         done = there.call(roll_back_last_switch, RollBackLastSwitch(note=note))
     for warning in done.warnings:
-        click.echo(_("warning: %(warning)s", warning=ours(warning)), err=True)
+        say("warning: %(warning)s", err=True, warning=ours(warning))
     text = _("%(current)s is current again; %(id)s is staged", current=", ".join(done.current), id=done.id)
     _say(as_json, {"id": done.id, "current": done.current}, text)
     for again in done.certificates[1:]:
@@ -183,7 +183,7 @@ def withdraw(request: WithdrawCertificate, force: str, config: str | None, as_js
             if not is_token_uri(summary.key_file)
             else _("destroy %(key_file)s", key_file=summary.key_file)
         )
-        click.echo(_("the store never had its key: %(left)s yourself", left=left), err=True)
+        say("the store never had its key: %(left)s yourself", err=True, left=left)
     _say(
         as_json,
         {"id": summary.id, "state": "retired", "key_left": summary.key_file},

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import click
 
 from gatepost.manage.cli.blast_radius import print_radius
-from gatepost.manage.cli.language import _, ours, quantity
-from gatepost.manage.cli.tables import print_json, printable
+from gatepost.manage.cli.language import ours, quantity
+from gatepost.manage.cli.tables import print_json, printable, say
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,11 +27,13 @@ def report(outcome: ChangeReport, *, as_json: bool, standing: bool = False) -> N
     """
     print_warnings(outcome, standing=standing)
     for text in outcome.notes:
-        click.echo(_("note: %(text)s", text=ours(text)), err=True)
+        say("note: %(text)s", err=True, text=ours(text))
     if outcome.nodes is not None:
-        click.echo(
-            _("version %(version)s is %(text)s", version=outcome.version, text=printable(ours(outcome.nodes.text))),
+        say(
+            "version %(version)s is %(text)s",
             err=True,
+            version=outcome.version,
+            text=printable(ours(outcome.nodes.text)),
         )
     if as_json:
         print_json(outcome)
@@ -42,16 +44,14 @@ def report(outcome: ChangeReport, *, as_json: bool, standing: bool = False) -> N
         print_radius(radius)
         click.echo("")
     if not outcome.changes:
-        click.echo(_("nothing to change; version %(version)s is in force", version=outcome.version))
+        say("nothing to change; version %(version)s is in force", version=outcome.version)
     elif outcome.dry_run:
-        click.echo(_("%(changes)s, not applied (--dry-run)", changes=quantity(len(outcome.changes), "change")))
+        say("%(changes)s, not applied (--dry-run)", changes=quantity(len(outcome.changes), "change"))
     else:
-        click.echo(
-            _(
-                "%(changes)s applied as version %(version)s",
-                changes=quantity(len(outcome.changes), "change"),
-                version=outcome.version,
-            )
+        say(
+            "%(changes)s applied as version %(version)s",
+            changes=quantity(len(outcome.changes), "change"),
+            version=outcome.version,
         )
 
 
@@ -64,9 +64,9 @@ def print_changes(changes: Sequence[FieldChange]) -> None:
 def print_warnings(outcome: ChangeReport, *, standing: bool) -> None:
     """Print warnings about a change, and with standing also those of before."""
     for text in outcome.warnings:
-        click.echo(_("warning: %(text)s", text=ours(text)), err=True)
+        say("warning: %(text)s", err=True, text=ours(text))
     old = outcome.standing if standing else ()
     for text in old[:_OLD_WARNINGS]:
-        click.echo(_("warning, as before: %(text)s", text=ours(text)), err=True)
+        say("warning, as before: %(text)s", err=True, text=ours(text))
     if len(old) > _OLD_WARNINGS:
-        click.echo(_("%(old)s, as before", old=quantity(len(old) - _OLD_WARNINGS, "more warning")), err=True)
+        say("%(old)s, as before", err=True, old=quantity(len(old) - _OLD_WARNINGS, "more warning"))

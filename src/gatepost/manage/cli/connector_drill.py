@@ -13,7 +13,7 @@ from gatepost.manage.cli.client import client
 from gatepost.manage.cli.language import _, ours
 from gatepost.manage.cli.options import NO, UNKNOWN, config_option, fail, json_option
 from gatepost.manage.cli.stored_names import connector_options
-from gatepost.manage.cli.tables import print_json, print_table, printable
+from gatepost.manage.cli.tables import print_json, print_table, printable, say
 from gatepost.manage.cli.terminal import wrapped
 from gatepost.manage.use_cases.drills import (
     DrillConnector,
@@ -65,11 +65,9 @@ def drill(
     if last is None:
         fail(
             UNKNOWN,
-            _(
-                "no drill of connector %(name)s is stored; run one: gatepost connector drill %(name2)s",
-                name=repr(name),
-                name2=repr(name),
-            ),
+            "no drill of connector %(name)s is stored; run one: gatepost connector drill %(name2)s",
+            name=repr(name),
+            name2=repr(name),
         )
     sys.exit(_print_last_drill(last, as_json=as_json))
 
@@ -104,10 +102,10 @@ def _print_last_drill(found: HeldDrill, *, as_json: bool) -> int:
         _print_fault(found, _("it does not have the format of a drill"), as_json=as_json)
         return NO
     if found.changed:
-        click.echo(_("the connector has changed since this drill: run another"), err=True)
+        say("the connector has changed since this drill: run another", err=True)
     own = _("by its own hash only: the trace has no row for it")
     by = _("this drill, earlier drills and the trace agree") if found.recorded else own
-    click.echo(_("SHA-256 verified: %(by)s", by=by), err=True)
+    say("SHA-256 verified: %(by)s", err=True, by=by)
     return 0 if found.passed else NO
 
 
@@ -116,7 +114,7 @@ def _print_fault(found: HeldDrill, fault: str, *, as_json: bool) -> None:
         print_json({"evidence": found.evidence, "sha256": found.sha256, "verified": False, "fault": fault})
         return
     click.echo(printable(f"{found.evidence}: {fault}"), err=True)
-    click.echo(_("evidence FAILED verification"))
+    say("evidence FAILED verification")
 
 
 # what a person reads

@@ -13,7 +13,7 @@ from gatepost.manage.cli.client import client
 from gatepost.manage.cli.language import _, ours, quantity
 from gatepost.manage.cli.options import BAD_INPUT, NO, config_option, fail, json_option
 from gatepost.manage.cli.request_options import limit_option, request_options
-from gatepost.manage.cli.tables import print_json, print_table, printable
+from gatepost.manage.cli.tables import print_json, print_table, printable, say
 from gatepost.manage.use_cases.client import all_items
 from gatepost.manage.use_cases.destinations import (
     DestinationActions,
@@ -70,16 +70,14 @@ def show(config: str | None, as_json: bool, request: DestinationsQuery) -> None:
     cannot be read.
     """
     if not request.domain and not request.connector:
-        fail(BAD_INPUT, _("name the destination to show: DOMAIN, or --connector NAME for smart hosts."))
+        fail(BAD_INPUT, "name the destination to show: DOMAIN, or --connector NAME for smart hosts.")
     destinations = list(all_items(client(config).call, list_destinations, request))
     if not destinations:
         meant = printable(request.domain or _("connector %(connector)s", connector=request.connector))
         fail(
             NO,
-            _(
-                "nothing is recorded for %(meant)s; `gatepost destination list` lists recorded destinations",
-                meant=meant,
-            ),
+            "nothing is recorded for %(meant)s; `gatepost destination list` lists recorded destinations",
+            meant=meant,
         )
     if as_json:
         print_json(destinations)
@@ -106,10 +104,11 @@ def accept(config: str | None, as_json: bool, request: DestinationActions) -> No
         print_json(done.items)
     else:
         for item in done.items:
-            click.echo(_("accepted: %(item)s at %(best)s", item=_title(item), best=printable(item.best)))
-    click.echo(
-        _("held mail released for retry: %(deliveries)s", deliveries=quantity(done.retried, "delivery", "deliveries")),
+            say("accepted: %(item)s at %(best)s", item=_title(item), best=printable(item.best))
+    say(
+        "held mail released for retry: %(deliveries)s",
         err=True,
+        deliveries=quantity(done.retried, "delivery", "deliveries"),
     )
 
 
@@ -123,7 +122,7 @@ def forget(config: str | None, request: DestinationActions) -> None:
     data cannot be written.
     """
     for entry in _done(config, request).items:
-        click.echo(_("forgotten: %(entry)s", entry=_title(entry)))
+        say("forgotten: %(entry)s", entry=_title(entry))
 
 
 @destination.command()
@@ -165,9 +164,7 @@ def _title(one: Destination) -> str:
 
 def _print(one: Destination) -> None:
     click.echo(_title(one))
-    click.echo(
-        _("  best            %(best)s since %(tls_since)s", best=printable(one.best), tls_since=moment(one.tls_since))
-    )
+    say("  best            %(best)s since %(tls_since)s", best=printable(one.best), tls_since=moment(one.tls_since))
     for host in one.hosts:
         click.echo("\n".join(f"  {line}" for line in _host_lines(host)))
     click.echo()

@@ -9,7 +9,6 @@ import click
 
 from gatepost.manage.cli.client import client
 from gatepost.manage.cli.edit import ChangeArguments, change, change_options
-from gatepost.manage.cli.language import _
 from gatepost.manage.cli.options import BAD_INPUT, config_option, fail, json_option
 from gatepost.manage.cli.stored_names import stored_names
 from gatepost.manage.use_cases.name_lookup import choose_part
@@ -54,7 +53,7 @@ def recipients(
     if stdin is not None:
         (added if stdin == "add" else removed).extend(_read())
     if not added and not removed:
-        fail(BAD_INPUT, _("name at least one address: --add ADDRESS, --remove ADDRESS, or --stdin add"))
+        fail(BAD_INPUT, "name at least one address: --add ADDRESS, --remove ADDRESS, or --stdin add")
     part = choose_part(client(arguments.config).directory().resources, DOMAIN, name, organization)
     request = ChangeRecipients(
         organization=part.organization.name,

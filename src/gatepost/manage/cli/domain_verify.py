@@ -8,10 +8,9 @@ import click
 
 from gatepost.manage.cli.client import client
 from gatepost.manage.cli.edit import ChangeArguments, change, change_options
-from gatepost.manage.cli.language import _
 from gatepost.manage.cli.options import config_option, json_option
 from gatepost.manage.cli.stored_names import stored_names
-from gatepost.manage.cli.tables import print_json, printable
+from gatepost.manage.cli.tables import print_json, printable, say
 from gatepost.manage.use_cases.domain_verification import (
     GetDomainVerification,
     VerifyDomain,
@@ -51,7 +50,7 @@ def verify(name: str, organization: str, *, only_record: bool, **asked: Any) -> 
     if not only_record:
         change(asked_for, verify_domain, VerifyDomain(organization=owner, domain=name, **asked_for.fields))
         if not asked_for.dry_run:
-            click.echo(_("%(name)s is verified", name=printable(name)), err=True)
+            say("%(name)s is verified", err=True, name=printable(name))
         return
     verification = through.call(get_domain_verification, GetDomainVerification(organization=owner, domain=name))
     if asked_for.as_json:
@@ -65,14 +64,14 @@ def tell_pending(verification: DomainVerification) -> None:
     """Say beside the output that a domain is not verified, if it is not."""
     if not verification.verified:
         domain = printable(verification.domain)
-        click.echo(
-            _(
-                "%(domain)s is pending, so the gateway accepts no mail for it. Publish its TXT record in the zone:",
-                domain=domain,
-            ),
+        say(
+            "%(domain)s is pending, so the gateway accepts no mail for it. Publish its TXT record in the zone:",
             err=True,
+            domain=domain,
         )
-        click.echo(
-            _("  %(zone)s\nThen: gatepost domain verify %(domain)s", zone=printable(verification.zone), domain=domain),
+        say(
+            "  %(zone)s\nThen: gatepost domain verify %(domain)s",
             err=True,
+            zone=printable(verification.zone),
+            domain=domain,
         )

@@ -10,7 +10,7 @@ from gatepost.manage.cli.client import client
 from gatepost.manage.cli.language import _
 from gatepost.manage.cli.options import NO, config_option, fail, json_option
 from gatepost.manage.cli.request_options import request_options
-from gatepost.manage.cli.tables import print_json, print_table, printable
+from gatepost.manage.cli.tables import print_json, print_table, printable, say
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.sending_limits import LiftLimit, ListLimits, lift_limit, list_limits
 from gatepost.manage.use_cases.times import stamp as moment
@@ -66,12 +66,10 @@ def lift(config: str | None, as_json: bool, request: LiftLimit) -> None:
     if as_json:
         print_json(sender)
     else:
-        click.echo(
-            _(
-                "lifted for today: %(sender)s of %(organization)s",
-                sender=printable(sender.sender),
-                organization=printable(sender.organization),
-            )
+        say(
+            "lifted for today: %(sender)s of %(organization)s",
+            sender=printable(sender.sender),
+            organization=printable(sender.organization),
         )
 
 

@@ -42,7 +42,7 @@ def password(address: str, organization: str, config: str | None, *, from_stdin:
     """
     through = client(config)
     if from_stdin and remove:
-        fail(BAD_INPUT, _("--stdin sets a password, --remove removes it: use only one of them"))
+        fail(BAD_INPUT, "--stdin sets a password, --remove removes it: use only one of them")
     # before somebody types a password in vain
     part = choose_part(through.directory().resources, MAILBOX, address, organization)
     named = {"organization": part.organization.name, "address": part.name}

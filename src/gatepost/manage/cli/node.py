@@ -11,7 +11,7 @@ from gatepost.manage.cli.client import client
 from gatepost.manage.cli.language import _, ours
 from gatepost.manage.cli.options import NO, config_option, fail, json_option
 from gatepost.manage.cli.request_options import request_options
-from gatepost.manage.cli.tables import print_json, print_table, printable, queue_states
+from gatepost.manage.cli.tables import print_json, print_table, printable, queue_states, say
 from gatepost.manage.use_cases.client import all_items
 from gatepost.manage.use_cases.nodes import (
     DrainNode,
@@ -87,13 +87,11 @@ def drain(request: DrainNode, config: str | None, as_json: bool, *, wait: bool) 
     if as_json:
         print_json(status)
     else:
-        click.echo(
-            _(
-                "%(name)s: %(state)s, queue: %(status)s",
-                name=printable(status.name),
-                state=status.state,
-                status=_queue(status),
-            )
+        say(
+            "%(name)s: %(state)s, queue: %(status)s",
+            name=printable(status.name),
+            state=status.state,
+            status=_queue(status),
         )
 
 
@@ -107,7 +105,7 @@ def remove(request: ForgetNode, config: str | None) -> None:
     """
     through = client(config)
     _found(lambda: through.call(forget_node, request))
-    click.echo(_("removed: %(name)s", name=printable(request.name)))
+    say("removed: %(name)s", name=printable(request.name))
 
 
 def _found[T](call: Callable[[], T]) -> T:
@@ -115,7 +113,7 @@ def _found[T](call: Callable[[], T]) -> T:
         return call()
     except Refusal as refusal:
         if refusal.kind is RefusalKind.MISSING:
-            fail(NO, _("%(text)s `gatepost node list` lists the nodes.", text=printable(ours(refusal.text))))
+            fail(NO, "%(text)s `gatepost node list` lists the nodes.", text=printable(ours(refusal.text)))
         raise
 
 
@@ -135,10 +133,7 @@ def say_presented(through: Client, sha256: str) -> None:
             break
         time.sleep(0.3)
     later = _("; not seen yet on %(nodes)s", nodes=", ".join(map(printable, open_))) if open_ else ""
-    click.echo(
-        _("presented on %(nodes)s%(later)s", nodes=", ".join(map(printable, done)) or _("no node"), later=later),
-        err=True,
-    )
+    say("presented on %(nodes)s%(later)s", err=True, nodes=", ".join(map(printable, done)) or _("no node"), later=later)
 
 
 def _row(one: NodeStatus) -> tuple[object, ...]:

@@ -11,7 +11,7 @@ from gatepost.manage.cli.client import client
 from gatepost.manage.cli.language import _, ours, quantity
 from gatepost.manage.cli.options import NO, config_option, fail, json_option
 from gatepost.manage.cli.request_options import limit_option, request_options
-from gatepost.manage.cli.tables import print_facts, print_json, print_table, printable
+from gatepost.manage.cli.tables import print_facts, print_json, print_table, printable, say
 from gatepost.manage.use_cases.client import all_items
 from gatepost.manage.use_cases.quarantine import (
     GetQuarantined,
@@ -99,7 +99,7 @@ def _action(action: QuarantineAction, summary: str) -> None:
             count = quantity(done.changed, "recipient")
             click.echo(f"{action}: {count}{_(' (dry run)') if dry_run else ''}")
             for name in sorted({message.next for message in done.items} - {""}):
-                click.echo(_("also in quarantine of %(name)s, which has to release it, too", name=name))
+                say("also in quarantine of %(name)s, which has to release it, too", name=name)
         if not done.changed:
             raise SystemExit(NO)
 

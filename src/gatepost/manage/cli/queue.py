@@ -11,7 +11,7 @@ from gatepost.manage.cli.client import client
 from gatepost.manage.cli.language import _, ours, quantity
 from gatepost.manage.cli.options import BAD_INPUT, NO, config_option, fail, json_option
 from gatepost.manage.cli.request_options import limit_option, request_options
-from gatepost.manage.cli.tables import print_facts, print_json, print_table, printable, queue_states
+from gatepost.manage.cli.tables import print_facts, print_json, print_table, printable, queue_states, say
 from gatepost.manage.use_cases.client import all_items
 from gatepost.manage.use_cases.queue import (
     GetQueued,
@@ -137,14 +137,12 @@ def _action(action: QueueAction, summary: str) -> None:
         if as_json:
             print_json(done.items)
             if len(done.items) < done.changed:
-                click.echo(
-                    _(
-                        "%(action)s: %(changed)s; the first %(items)s are printed",
-                        action=action,
-                        changed=_deliveries(done.changed),
-                        items=len(done.items),
-                    ),
+                say(
+                    "%(action)s: %(changed)s; the first %(items)s are printed",
                     err=True,
+                    action=action,
+                    changed=_deliveries(done.changed),
+                    items=len(done.items),
                 )
         else:
             click.echo(f"{action}: {_deliveries(done.changed)}{_(' (dry run)') if dry_run else ''}")
@@ -178,14 +176,12 @@ def _ask(gateway: Client, request: QueueActions) -> None:
     if not _is_answered():
         fail(
             BAD_INPUT,
-            _(
-                "%(action)s --all would end %(many)s: add --yes, or --dry-run to see them",
-                action=request.action,
-                many=many,
-            ),
+            "%(action)s --all would end %(many)s: add --yes, or --dry-run to see them",
+            action=request.action,
+            many=many,
         )
     if not click.confirm(_(_FINAL[request.action], mail=many), err=True):
-        fail(NO, _("nothing was done"))
+        fail(NO, "nothing was done")
 
 
 def _is_answered() -> bool:

@@ -25,6 +25,7 @@ from gatepost.manage.cli.options import BAD_INPUT, NO, current_server, fail
 from gatepost.manage.cli.remote_options import only_here
 from gatepost.manage.cli.request_options import request_options
 from gatepost.manage.cli.serve import serve
+from gatepost.manage.cli.tables import say
 from gatepost.manage.use_cases.doctor import ExamineGateway, examine_gateway
 from gatepost.manage.use_cases.first_setup import set_up_gateway
 from gatepost.manage.use_cases.publication import ViewPublication, view_publication
@@ -103,17 +104,15 @@ def quickstart(request: FirstAnswers, directory: Path | None, data_dir: Path | N
         data = (data_dir or (Path("/var/lib/gatepost") if root and directory is None else folder / "data")).absolute()
         answers = _answers(request, folder, data, **given)
         _set_up(answers, file)
-        click.echo(
-            _(
-                "made %(file)s, %(master_key)s and %(folder)s",
-                file=file,
-                master_key=answers.master_key,
-                folder=folder / _RESOURCES,
-            ),
+        say(
+            "made %(file)s, %(master_key)s and %(folder)s",
             err=True,
+            file=file,
+            master_key=answers.master_key,
+            folder=folder / _RESOURCES,
         )
     else:
-        click.echo(_("%(file)s is there already: nothing is changed", file=file), err=True)
+        say("%(file)s is there already: nothing is changed", err=True, file=file)
     _tell(file)
 
 
@@ -164,15 +163,13 @@ def up(ctx: click.Context, directory: Path, address: str, admin_address: str) ->
         value != kept and ctx.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
         for name, value, kept in zip(("address", "admin_address"), (address, admin_address), in_force, strict=True)
     ):
-        click.echo(_("%(file)s is there already, and says where to listen: change it there", file=file), err=True)
-    click.echo(
-        _(
-            "mail at %(address)s, admin centre at https://%(admin_address)s, settings in %(file)s",
-            address=in_force[0],
-            admin_address=in_force[1],
-            file=file,
-        ),
+        say("%(file)s is there already, and says where to listen: change it there", err=True, file=file)
+    say(
+        "mail at %(address)s, admin centre at https://%(admin_address)s, settings in %(file)s",
         err=True,
+        address=in_force[0],
+        admin_address=in_force[1],
+        file=file,
     )
     ctx.invoke(serve, config=str(file), check=False)
 
@@ -187,7 +184,7 @@ def _is_set_up(file: Path) -> bool:
         if all(problem.key in {"server", "server.hostname"} for problem in error.problems):
             return False
         said = "\n".join(map(in_words, error.problems))
-        fail(BAD_INPUT, _("%(error)s\nmend %(file)s, or move it away; nothing was changed", error=said, file=file))
+        fail(BAD_INPUT, "%(error)s\nmend %(file)s, or move it away; nothing was changed", error=said, file=file)
     return True
 
 
@@ -230,10 +227,7 @@ def _completed(request: FirstAnswers) -> FirstAnswers:
 def _prompted(request: FirstAnswers, field: str, option: str, question: str, default: str) -> FirstAnswers:
     """The answers with that of a question, which is asked again while the answer is wrong."""
     if not sys.stdin.isatty():
-        fail(
-            BAD_INPUT,
-            _("%(option)s is missing, and there is no terminal to ask on; nothing was changed", option=option),
-        )
+        fail(BAD_INPUT, "%(option)s is missing, and there is no terminal to ask on; nothing was changed", option=option)
 
     def checked(text: str) -> FirstAnswers:
         several = isinstance(getattr(request, field), list)
@@ -256,7 +250,7 @@ def _set_up(answers: QuickstartAnswers, file: Path) -> None:
         _write_all(answers, draft)
     except OSError as error:
         place = error.filename or answers.directory
-        fail(BAD_INPUT, _("%(place)s: %(why)s; choose another --directory", place=place, why=error.strerror))
+        fail(BAD_INPUT, "%(place)s: %(why)s; choose another --directory", place=place, why=error.strerror)
     try:
         _make_resources(draft, answers)
         with as_caller():
@@ -323,11 +317,9 @@ def _make_account() -> None:
     except (OSError, subprocess.CalledProcessError) as error:
         fail(
             BAD_INPUT,
-            _(
-                "the account %(default_account)s could not be made: %(error)s; make it, and run this again",
-                default_account=DEFAULT_ACCOUNT,
-                error=ours(str(error)),
-            ),
+            "the account %(default_account)s could not be made: %(error)s; make it, and run this again",
+            default_account=DEFAULT_ACCOUNT,
+            error=ours(str(error)),
         )
 
 
@@ -372,9 +364,9 @@ def _tell(file: Path) -> None:
         for domain in organization.accepted_domains:
             _print_zone(through, organization.name, domain.name)
     findings = through.call(examine_gateway, ExamineGateway()).findings
-    click.echo(_("\nStill to do:"), err=True)
+    say("\nStill to do:", err=True)
     print_findings([finding for finding in findings if finding.level is not Level.PASS], err=True)
-    click.echo(_("\nNext: start it, examine it, make the owner of the admin centre:"), err=True)
+    say("\nNext: start it, examine it, make the owner of the admin centre:", err=True)
     for command in _next_commands(file):
         click.echo(f"    {command}", err=True)
     if any(finding.level is Level.FAIL and not finding.area.startswith(_OF_THE_WORLD) for finding in findings):
@@ -394,7 +386,7 @@ def _next_commands(file: Path) -> tuple[str, str, str]:
 
 def _print_zone(through: Client, organization: str, domain: str) -> None:
     publication = through.call(view_publication, ViewPublication(domain=domain, organization=organization)).publication
-    click.echo(_("; records to publish for %(domain)s", domain=domain))
+    say("; records to publish for %(domain)s", domain=domain)
     click.echo(publication.zone)
     if not domain.startswith("*."):
         click.echo(dmarc_line(domain))

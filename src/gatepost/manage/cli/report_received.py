@@ -55,7 +55,7 @@ def received(request: ListReceivedReports, *, failures: bool, config: str | None
         span = _(
             "from %(since)s to %(until)s", since=request.since or _("30 days before"), until=request.until or "now"
         )
-        fail(NO, _("no such reports for the time %(span)s", span=span))
+        fail(NO, "no such reports for the time %(span)s", span=span)
 
 
 def _sum_row(sums: ReceivedSums) -> tuple[Any, ...]:

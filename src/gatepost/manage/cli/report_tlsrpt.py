@@ -61,20 +61,20 @@ def day_option(text: str) -> str:
     try:
         return date.fromisoformat(text).isoformat()
     except ValueError:
-        fail(BAD_INPUT, _("--day %(text)s is not a day; write it like 2026-11-24", text=repr(text)))
+        fail(BAD_INPUT, "--day %(text)s is not a day; write it like 2026-11-24", text=repr(text))
 
 
 def domain_option(text: str) -> str:
     """A domain that was given, as A-labels, "" for none; ends the command with exit code 2 if it is no name."""
     name = normalise(text) if text else ""
     if text and not name:
-        fail(BAD_INPUT, _("--domain %(text)s is not a domain name", text=repr(text)))
+        fail(BAD_INPUT, "--domain %(text)s is not a domain name", text=repr(text))
     return name
 
 
 def _none(day: str, days: list[str], domain: str) -> NoReturn:
     whose = _(" with %(domain)s", domain=printable(domain)) if domain else ""
-    fail(NO, _("no TLS sessions%(whose)s were counted on %(day)s; %(days)s", whose=whose, day=day, days=_there(days)))
+    fail(NO, "no TLS sessions%(whose)s were counted on %(day)s; %(days)s", whose=whose, day=day, days=_there(days))
 
 
 def _there(days: list[str]) -> str:

@@ -55,10 +55,8 @@ def organization_of(settings: Settings, name: str) -> str:
     if len(names) != 1:
         fail(
             BAD_INPUT,
-            _(
-                "--organization is needed: there are %(names)s",
-                names=", ".join(names) or (_("none; add one with gatepost apply")),
-            ),
+            "--organization is needed: there are %(names)s",
+            names=", ".join(names) or (_("none; add one with gatepost apply")),
         )
     return names[0]
 
@@ -68,7 +66,7 @@ def owner_given(text: str) -> str:
     try:
         return owner_of(text)
     except ValueError as error:
-        fail(BAD_INPUT, _("%(error)s; write an address, or the domain whose gateway decrypts", error=printable(error)))
+        fail(BAD_INPUT, "%(error)s; write an address, or the domain whose gateway decrypts", error=printable(error))
 
 
 def soon(certificate: x509.Certificate, unfit: str) -> str:

@@ -8,7 +8,7 @@ from gatepost.manage.cli.client import client
 from gatepost.manage.cli.language import _, ours
 from gatepost.manage.cli.options import NO, config_option, fail, json_option
 from gatepost.manage.cli.request_options import request_options
-from gatepost.manage.cli.tables import print_json, print_table, printable
+from gatepost.manage.cli.tables import print_json, print_table, printable, say
 from gatepost.manage.use_cases.client import all_items
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.srs_keys import (
@@ -57,9 +57,7 @@ def rotate(config: str | None, as_json: bool) -> None:
     if as_json:
         print_json(key)
     else:
-        click.echo(
-            _("new key: %(name)s; remove older ones in a month: `gatepost srs remove NAME`", name=printable(key.name))
-        )
+        say("new key: %(name)s; remove older ones in a month: `gatepost srs remove NAME`", name=printable(key.name))
 
 
 @srs.command()
@@ -74,6 +72,6 @@ def remove(request: RemoveSrsKey, config: str | None) -> None:
         client(config).call(remove_srs_key, request)
     except Refusal as refusal:
         if refusal.kind is RefusalKind.MISSING:
-            fail(NO, _("%(text)s `gatepost srs list` lists the keys.", text=printable(ours(refusal.text))))
+            fail(NO, "%(text)s `gatepost srs list` lists the keys.", text=printable(ours(refusal.text)))
         raise
-    click.echo(_("removed: %(name)s", name=printable(request.name)))
+    say("removed: %(name)s", name=printable(request.name))

@@ -6,7 +6,7 @@ import click
 
 from gatepost.manage.cli.language import _, ours
 from gatepost.manage.cli.options import BAD_INPUT, NO, UNKNOWN, config_option, fail, settings_of
-from gatepost.manage.cli.tables import printable
+from gatepost.manage.cli.tables import printable, say
 from gatepost.manage.use_cases.store_migration import reopen_store
 from gatepost.manage.use_cases.times import stamp
 from gatepost.pki.certificates.vault import VaultError
@@ -34,11 +34,11 @@ def reopen(config: str | None, *, yes: bool) -> None:
     except MoveRefused as refused:
         fail(NO, printable(_("%(refused)s. Nothing was changed", refused=ours(str(refused)))))
     except VaultError as error:
-        fail(BAD_INPUT, _("store.master_key: %(error)s; nothing was changed", error=ours(str(error))))
+        fail(BAD_INPUT, "store.master_key: %(error)s; nothing was changed", error=ours(str(error)))
     except StoreFailure as failure:
         fail(UNKNOWN, printable(str(failure)))
     if mark is None:
-        click.echo(_("%(place)s is not closed; there is nothing to do", place=place), err=True)
+        say("%(place)s is not closed; there is nothing to do", err=True, place=place)
         return
     when = stamp(mark.at)
     if mark.state is MoveState.LEFT:

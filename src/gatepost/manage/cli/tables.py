@@ -1,4 +1,4 @@
-"""Print data: an aligned table on a terminal, tab-separated values in a pipe, JSON on request."""
+"""Print a sentence, or data: an aligned table on a terminal, tab-separated values in a pipe, JSON on request."""
 
 from __future__ import annotations
 
@@ -24,6 +24,11 @@ _LAST = 80  # characters that the last column of a table gets in any case
 def printable(text: object) -> str:
     """Text from a peer made harmless for a terminal: control characters become "?" (log and terminal injection)."""
     return "".join(character if character.isprintable() else "?" for character in str(text))
+
+
+def say(text: str, /, *, err: bool = False, **values: Any) -> None:
+    """Print a sentence in the language of the terminal, as `_` translates it. err: to standard error."""
+    click.echo(_(text, **values), err=err)
 
 
 def organizations_text(names: Sequence[str] | None) -> str:

@@ -8,7 +8,7 @@ from gatepost.manage.cli.client import client
 from gatepost.manage.cli.language import _
 from gatepost.manage.cli.options import ACCOUNT_CODES, config_option, json_option
 from gatepost.manage.cli.request_options import request_options
-from gatepost.manage.cli.tables import organizations_text, print_json, print_table
+from gatepost.manage.cli.tables import organizations_text, print_json, print_table, say
 from gatepost.manage.use_cases.client import all_items
 from gatepost.manage.use_cases.times import stamp as moment
 from gatepost.manage.use_cases.tokens import (
@@ -72,7 +72,7 @@ def add(request: NewApiToken, config: str | None, *, as_json: bool) -> None:
     if as_json:
         print_json(made)
         return
-    click.echo(_("%(name)s: added; this is its secret, which cannot be shown again", name=request.name), err=True)
+    say("%(name)s: added; this is its secret, which cannot be shown again", err=True, name=request.name)
     click.echo(made.token)
 
 
@@ -86,4 +86,4 @@ def add(request: NewApiToken, config: str | None, *, as_json: bool) -> None:
 def remove(request: RemoveToken, config: str | None) -> None:
     """See its help."""
     client(config).call(remove_token, request)
-    click.echo(_("%(name)s: removed", name=request.name), err=True)
+    say("%(name)s: removed", err=True, name=request.name)

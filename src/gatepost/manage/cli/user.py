@@ -14,7 +14,7 @@ from gatepost.manage.cli.options import ACCOUNT_CODES, BAD_INPUT, config_option,
 from gatepost.manage.cli.password_prompt import prompt_password
 from gatepost.manage.cli.request_options import request_options
 from gatepost.manage.cli.setup_notice import setup_url
-from gatepost.manage.cli.tables import organizations_text, print_json, print_table
+from gatepost.manage.cli.tables import organizations_text, print_json, print_table, say
 from gatepost.manage.use_cases.client import all_items
 from gatepost.manage.use_cases.times import stamp as moment
 from gatepost.manage.use_cases.users import (
@@ -96,7 +96,7 @@ def add(request: NewAccount, config: str | None, *, password_stdin: bool) -> Non
         organizations=request.organizations or None,
     )
     made = client(config).call(add_user, request).value
-    click.echo(_("%(name)s: added, %(access)s", name=made.name, access=_access(made)), err=True)
+    say("%(name)s: added, %(access)s", err=True, name=made.name, access=_access(made))
 
 
 @user.command(
@@ -131,10 +131,7 @@ def set_(
     if all_organizations and request.organizations is not UNSET:
         fail(
             BAD_INPUT,
-            _(
-                "--organization names some organizations, --all-organizations means all of them: "
-                "use only one of the two"
-            ),
+            "--organization names some organizations, --all-organizations means all of them: use only one of the two",
         )
     changes: dict[str, Any] = {"organizations": None} if all_organizations else {}
     if enabled is not None:
@@ -142,7 +139,7 @@ def set_(
     if password or password_stdin:
         changes["password"] = prompt_password("--password-stdin", from_stdin=password_stdin)
     if not changes and request.role is UNSET and request.organizations is UNSET:
-        fail(BAD_INPUT, _("nothing to change: use --role, --organization, --enable, --disable, --password, ..."))
+        fail(BAD_INPUT, "nothing to change: use --role, --organization, --enable, --disable, --password, ...")
     account = client(config).call(set_user, replace(request, **changes))
     state = f"{_access(account)}, {_('enabled') if account.enabled else _('disabled')}"
     click.echo(f"{account.name}: {state}{_(', password set') if 'password' in changes else ''}", err=True)
@@ -159,7 +156,7 @@ def remove(request: RemoveUser, config: str | None) -> None:
     """See its help."""
     removed = client(config).call(remove_user, request)
     tokens = _(", and its API tokens: %(tokens)s", tokens=", ".join(removed.tokens)) if removed.tokens else ""
-    click.echo(_("%(name)s: removed%(tokens)s", name=request.name, tokens=tokens), err=True)
+    say("%(name)s: removed%(tokens)s", err=True, name=request.name, tokens=tokens)
 
 
 @user.command()
@@ -175,7 +172,7 @@ def sessions(request: ListSessions, config: str | None, *, end: bool, as_json: b
     gateway = client(config)
     if end:
         ended = gateway.call(end_sessions, EndSessions(name=request.name)).ended
-        click.echo(_("%(name)s: %(sessions)s ended", name=request.name, sessions=quantity(ended, "session")), err=True)
+        say("%(name)s: %(sessions)s ended", err=True, name=request.name, sessions=quantity(ended, "session"))
     left = list(all_items(gateway.call, list_sessions, request))
     if as_json:
         print_json(left)
@@ -202,7 +199,7 @@ def setup(config: str | None, *, as_json: bool) -> None:
     if as_json:
         print_json({"code": code, "url": url})
         return
-    click.echo(_("open this on the gateway's machine within 30 minutes; it works once"), err=True)
+    say("open this on the gateway's machine within 30 minutes; it works once", err=True)
     click.echo(url)
 
 
