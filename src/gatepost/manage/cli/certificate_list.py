@@ -13,7 +13,7 @@ from gatepost.manage.cli.client import client
 from gatepost.manage.cli.language import ours
 from gatepost.manage.cli.options import config_option, json_option
 from gatepost.manage.cli.request_options import request_options
-from gatepost.manage.cli.tables import print_json, print_table, printable, say
+from gatepost.manage.cli.tables import print_json, print_rows, printable, say
 from gatepost.manage.use_cases.certificates import (
     GetCertificate,
     GetInventory,
@@ -88,11 +88,12 @@ def history(limit: int, config: str | None, as_json: bool) -> None:
 
     Exit codes: 0 done (also if there are no entries), 3 the data cannot be read.
     """
-    rows = list(all_items(client(config).call, list_certificate_history, ListCertificateHistory(), limit))
-    if as_json:
-        print_json(rows)
-    else:
-        print_table(_COLUMNS, (_cells(row) for row in rows))
+    print_rows(
+        _COLUMNS,
+        all_items(client(config).call, list_certificate_history, ListCertificateHistory(), limit),
+        _cells,
+        as_json=as_json,
+    )
 
 
 def _cells(row: CertificateChange) -> list[object]:

@@ -9,7 +9,7 @@ import click
 from gatepost.manage.cli.client import client
 from gatepost.manage.cli.options import config_option, json_option
 from gatepost.manage.cli.request_options import limit_option, request_options
-from gatepost.manage.cli.tables import print_json, print_table
+from gatepost.manage.cli.tables import print_rows
 from gatepost.manage.use_cases.client import all_items
 from gatepost.manage.use_cases.drill_list import ListDrills, list_drills
 from gatepost.manage.use_cases.times import stamp as moment
@@ -31,11 +31,7 @@ def drills(config: str | None, as_json: bool, request: ListDrills, limit: int) -
 
     Exit codes: 0 done (also if there are none), 2 no such organization, 3 the data cannot be read.
     """
-    kept = list(all_items(client(config).call, list_drills, request, limit))
-    if as_json:
-        print_json(kept)
-    else:
-        print_table(_COLUMNS, (_row(drill) for drill in kept))
+    print_rows(_COLUMNS, all_items(client(config).call, list_drills, request, limit), _row, as_json=as_json)
 
 
 def _row(drill: KeptDrill) -> tuple[object, ...]:

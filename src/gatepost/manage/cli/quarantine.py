@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from gatepost.manage.cli.client import client
+from gatepost.manage.cli.client import client, missing_is_no
 from gatepost.manage.cli.language import _, ours, quantity
-from gatepost.manage.cli.options import NO, config_option, fail, json_option
+from gatepost.manage.cli.options import NO, config_option, json_option
 from gatepost.manage.cli.request_options import limit_option, request_options
-from gatepost.manage.cli.tables import print_facts, print_json, print_table, printable, say
+from gatepost.manage.cli.tables import print_facts, print_json, print_rows, say
 from gatepost.manage.use_cases.client import all_items
 from gatepost.manage.use_cases.quarantine import (
     GetQuarantined,
@@ -23,7 +23,6 @@ from gatepost.manage.use_cases.quarantine import (
     list_quarantine,
     read_quarantined,
 )
-from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.times import stamp
 
 if TYPE_CHECKING:
@@ -48,11 +47,7 @@ def list_(config: str | None, as_json: bool, request: ListQuarantine, limit: int
 
     Exit codes: 0 done (also if there are none), 3 the data cannot be read.
     """
-    messages = list(all_items(client(config).call, list_quarantine, request, limit))
-    if as_json:
-        print_json(messages)
-    else:
-        print_table(_COLUMNS, (_row(message) for message in messages))
+    print_rows(_COLUMNS, all_items(client(config).call, list_quarantine, request, limit), _row, as_json=as_json)
 
 
 @quarantine.command()
@@ -66,13 +61,9 @@ def show(request: GetQuarantined, body: bool, config: str | None, as_json: bool)
     Exit codes: 0 found, 1 not in quarantine, 2 not a queue id.
     """
     gateway = client(config)
-    try:
+    with missing_is_no():
         messages = gateway.call(get_quarantined, request).items
         chunks = gateway.call(read_quarantined, request).chunks if body else ()
-    except Refusal as refusal:
-        if refusal.kind is RefusalKind.MISSING:
-            fail(NO, printable(refusal.text))
-        raise
     if as_json:
         print_json(messages)
     else:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from gatepost.manage.cli.client import client
+from gatepost.manage.cli.client import client, missing_is_no
 from gatepost.manage.cli.language import _, ours, quantity
 from gatepost.manage.cli.options import BAD_INPUT, NO, config_option, fail, json_option
 from gatepost.manage.cli.request_options import limit_option, request_options
@@ -23,7 +23,6 @@ from gatepost.manage.use_cases.queue import (
     sum_queue,
 )
 from gatepost.manage.use_cases.queue_actions import QueueAction, QueueActions, act_on_queue
-from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.times import stamp as moment
 from gatepost.texts import N_
 
@@ -94,13 +93,9 @@ def _sums(totals: QueueTotals) -> str:
 def show(request: GetQueued, body: bool, config: str | None, as_json: bool) -> None:
     """Show all details of one message in the queue. Exit codes: 0 found, 1 not in the queue, 2 not a queue id."""
     gateway = client(config)
-    try:
+    with missing_is_no():
         deliveries = gateway.call(get_queued, request).items
         chunks = gateway.call(read_queued, request).chunks if body else ()
-    except Refusal as refusal:
-        if refusal.kind is RefusalKind.MISSING:
-            fail(NO, printable(refusal.text))
-        raise
     if as_json:
         print_json(deliveries)
     else:

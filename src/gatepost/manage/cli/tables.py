@@ -14,7 +14,7 @@ import msgspec
 from gatepost.manage.cli.language import _, to_programs
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from contextlib import AbstractContextManager
 
 
@@ -89,6 +89,16 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Non
     widths = [_width(columns, cells, at) for at in range(len(columns))]
     for line in ([name.upper() for name in columns], *cells):
         click.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+
+
+def print_rows[T](
+    columns: Sequence[str], rows: Iterable[T], cells: Callable[[T], Sequence[object]], *, as_json: bool
+) -> None:
+    """Results of a use case: as JSON, or as a table that has these cells of each."""
+    if as_json:
+        print_json(list(rows))
+    else:
+        print_table(columns, map(cells, list(rows)))
 
 
 def queue_states(active: int, deferred: int, held: int) -> str:

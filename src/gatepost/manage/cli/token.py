@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from gatepost.manage.cli.client import client
 from gatepost.manage.cli.language import _
 from gatepost.manage.cli.options import ACCOUNT_CODES, config_option, json_option
 from gatepost.manage.cli.request_options import request_options
-from gatepost.manage.cli.tables import organizations_text, print_json, print_table, say
+from gatepost.manage.cli.tables import organizations_text, print_json, print_rows, say
 from gatepost.manage.use_cases.client import all_items
 from gatepost.manage.use_cases.times import stamp as moment
 from gatepost.manage.use_cases.tokens import (
@@ -19,6 +21,10 @@ from gatepost.manage.use_cases.tokens import (
     list_tokens,
     remove_token,
 )
+
+if TYPE_CHECKING:
+    from gatepost.manage.use_cases.tokens import ApiToken
+
 
 _COLUMNS = ("name", "scopes", "organizations", "made by", "created", "expires", "last used")
 
@@ -36,23 +42,19 @@ def list_(config: str | None, *, as_json: bool) -> None:
 
     Exit codes: 0 done (also if there are none), 3 the data cannot be read.
     """
-    tokens = list(all_items(client(config).call, list_tokens, ListTokens()))
-    if as_json:
-        print_json(tokens)
-        return
-    rows = (
-        (
-            api_token.name,
-            ", ".join(api_token.scopes),
-            organizations_text(api_token.organizations),
-            api_token.made_by,
-            moment(api_token.created),
-            moment(api_token.expires or 0.0) or _("never"),
-            moment(api_token.last_used or 0.0) or _("never"),
-        )
-        for api_token in tokens
+    print_rows(_COLUMNS, all_items(client(config).call, list_tokens, ListTokens()), _row, as_json=as_json)
+
+
+def _row(api_token: ApiToken) -> tuple[object, ...]:
+    return (
+        api_token.name,
+        ", ".join(api_token.scopes),
+        organizations_text(api_token.organizations),
+        api_token.made_by,
+        moment(api_token.created),
+        moment(api_token.expires or 0.0) or _("never"),
+        moment(api_token.last_used or 0.0) or _("never"),
     )
-    print_table(_COLUMNS, rows)
 
 
 @token.command(

@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING, NoReturn
 import click
 import msgspec
 
-from gatepost.manage.cli.client import client
+from gatepost.manage.cli.client import client, missing_is_no
 from gatepost.manage.cli.language import _, ours, quantity
-from gatepost.manage.cli.options import NO, config_option, fail, json_option
+from gatepost.manage.cli.options import NO, config_option, json_option
 from gatepost.manage.cli.request_options import request_options
 from gatepost.manage.cli.tables import print_facts, print_json, print_table, printable
 from gatepost.manage.use_cases.client import all_items
-from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.times import stamp as moment
 from gatepost.manage.use_cases.trace import (
     EVENTS,
@@ -108,12 +107,8 @@ def show(request: ShowTrace, config: str | None, *, as_json: bool) -> None:
 
     Exit codes: 0 found, 1 nothing has this id, 3 the data cannot be read.
     """
-    try:
+    with missing_is_no():
         traced = client(config).call(show_trace, request)
-    except Refusal as refusal:
-        if refusal.kind is RefusalKind.MISSING:
-            fail(NO, printable(refusal.text))
-        raise
     if as_json:
         print_json(traced.items)
         return

@@ -14,7 +14,7 @@ from gatepost.manage.cli.options import ACCOUNT_CODES, BAD_INPUT, config_option,
 from gatepost.manage.cli.password_prompt import prompt_password
 from gatepost.manage.cli.request_options import request_options
 from gatepost.manage.cli.setup_notice import setup_url
-from gatepost.manage.cli.tables import organizations_text, print_json, print_table, say
+from gatepost.manage.cli.tables import organizations_text, print_json, print_rows, print_table, say
 from gatepost.manage.use_cases.client import all_items
 from gatepost.manage.use_cases.times import stamp as moment
 from gatepost.manage.use_cases.users import (
@@ -59,22 +59,18 @@ def user() -> None:
 @json_option
 def list_(config: str | None, *, as_json: bool) -> None:
     """List all users by name. Exit codes: 0 done (also if there are none), 2 usage error, 3 the data cannot be read."""
-    users = list(all_items(client(config).call, list_users, ListUsers()))
-    if as_json:
-        print_json(users)
-        return
-    rows = (
-        (
-            account.name,
-            account.role.value,
-            organizations_text(account.organizations),
-            _("yes") if account.enabled else _("no"),
-            moment(account.created),
-            moment(account.last_login or 0.0) or _("never"),
-        )
-        for account in users
+    print_rows(_COLUMNS, all_items(client(config).call, list_users, ListUsers()), _row, as_json=as_json)
+
+
+def _row(account: UserAccount) -> tuple[object, ...]:
+    return (
+        account.name,
+        account.role.value,
+        organizations_text(account.organizations),
+        _("yes") if account.enabled else _("no"),
+        moment(account.created),
+        moment(account.last_login or 0.0) or _("never"),
     )
-    print_table(_COLUMNS, rows)
 
 
 @user.command(
