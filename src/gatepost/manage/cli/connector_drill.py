@@ -15,20 +15,11 @@ from gatepost.manage.cli.options import NO, UNKNOWN, config_option, fail, json_o
 from gatepost.manage.cli.stored_names import connector_options
 from gatepost.manage.cli.tables import print_json, print_table, printable, say
 from gatepost.manage.cli.terminal import wrapped
-from gatepost.manage.use_cases.drills import (
-    DrillConnector,
-    ShowDrill,
-    ShowLastDrill,
-    choose_drilled,
-    show_drill,
-    show_last_drill,
-    start_drill,
-)
+from gatepost.manage.use_cases import drills
 from gatepost.manage.use_cases.jobs import follow
 
 if TYPE_CHECKING:
     from gatepost.manage.use_cases.client import Client
-    from gatepost.manage.use_cases.drills import DrillState, HeldDrill
 
 
 _COLUMNS = ("scenario", "expected", "what happened", "the remote server saw", "the queue would show")
@@ -57,11 +48,13 @@ def drill(
     run or be stored, or shows nothing.
     """
     run = client(config)
-    chosen = choose_drilled(run.directory().resources, name, organization, direction)
+    chosen = drills.choose_drilled(run.directory().resources, name, organization, direction)
     owner, connector = chosen.organization.name, chosen.connector.name
     if not show_last:
-        sys.exit(_print_drill(_held(run, DrillConnector(organization=owner, connector=connector)), as_json=as_json))
-    last = run.call(show_last_drill, ShowLastDrill(organization=owner, connector=connector)).drill
+        sys.exit(
+            _print_drill(_held(run, drills.DrillConnector(organization=owner, connector=connector)), as_json=as_json)
+        )
+    last = run.call(drills.show_last_drill, drills.ShowLastDrill(organization=owner, connector=connector)).drill
     if last is None:
         fail(
             UNKNOWN,
@@ -72,16 +65,16 @@ def drill(
     sys.exit(_print_last_drill(last, as_json=as_json))
 
 
-def _held(run: Client, request: DrillConnector) -> HeldDrill:
+def _held(run: Client, request: drills.DrillConnector) -> drills.HeldDrill:
     """The result, once it has ended. Raises Refusal."""
 
-    def show(identity: str) -> DrillState:
-        return run.call(show_drill, ShowDrill(organization=request.organization, id=identity))
+    def show(identity: str) -> drills.DrillState:
+        return run.call(drills.show_drill, drills.ShowDrill(organization=request.organization, id=identity))
 
-    return follow(run.call(start_drill, request).value, show, seconds=_MOST).held
+    return follow(run.call(drills.start_drill, request).value, show, seconds=_MOST).held
 
 
-def _print_drill(found: HeldDrill, *, as_json: bool) -> int:
+def _print_drill(found: drills.HeldDrill, *, as_json: bool) -> int:
     """Print a drill that was held; the exit code."""
     for trouble in found.troubles:
         click.echo(printable(trouble), err=True)
@@ -91,7 +84,7 @@ def _print_drill(found: HeldDrill, *, as_json: bool) -> int:
     return UNKNOWN if not found.evidence else 0 if found.passed else NO
 
 
-def _print_last_drill(found: HeldDrill, *, as_json: bool) -> int:
+def _print_last_drill(found: drills.HeldDrill, *, as_json: bool) -> int:
     """Print what is kept and whether it is what was written; the exit code."""
     if found.fault:
         _print_fault(found, found.fault, as_json=as_json)
@@ -109,7 +102,7 @@ def _print_last_drill(found: HeldDrill, *, as_json: bool) -> int:
     return 0 if found.passed else NO
 
 
-def _print_fault(found: HeldDrill, fault: str, *, as_json: bool) -> None:
+def _print_fault(found: drills.HeldDrill, fault: str, *, as_json: bool) -> None:
     if as_json:
         print_json({"evidence": found.evidence, "sha256": found.sha256, "verified": False, "fault": fault})
         return
@@ -120,7 +113,7 @@ def _print_fault(found: HeldDrill, fault: str, *, as_json: bool) -> None:
 # what a person reads
 
 
-def _print(found: HeldDrill, *, as_json: bool) -> None:
+def _print(found: drills.HeldDrill, *, as_json: bool) -> None:
     record = found.record
     if as_json:
         print_json(record | {"evidence": found.evidence, "sha256": found.sha256, "verified": bool(found.evidence)})
