@@ -11,13 +11,12 @@ import msgspec
 from msgspec import Meta
 
 from gatepost.manage.access.principal import Scope
-from gatepost.manage.use_cases.change import NOTHING
 from gatepost.manage.use_cases.declaration import Visibility, use_cases
 from gatepost.manage.use_cases.name_lookup import choose_part, visible
 from gatepost.manage.use_cases.parts import OUTBOUND
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
-from gatepost.manage.use_cases.sealed_store import store_and_vault
-from gatepost.pki.certificates.connector_secrets import ConnectorSecrets, SecretError, content_name
+from gatepost.manage.use_cases.sealed_store import destroy_secret, seal_secret, secret_state
+from gatepost.pki.certificates.connector_secrets import ConnectorSecrets, content_name
 from gatepost.policy.connectors.errors import FieldError
 
 if TYPE_CHECKING:
@@ -65,9 +64,7 @@ class ConnectorSecret(msgspec.Struct):
 def show_connector_secret(context: Context, request: ShowConnectorSecret) -> ConnectorSecret:
     """Whether a connector has the secret by which it logs in. The secret itself is never shown."""
     part = _chosen(context, request)
-    with store_and_vault(context.gateway, keys=False) as (store, _):
-        state = ConnectorSecrets(store.content, None).state(part.organization.name, part.record)
-    return ConnectorSecret(part.name, str(state))
+    return ConnectorSecret(part.name, secret_state(context.gateway, ConnectorSecrets, part))
 
 
 @use_case(f"PUT {_PATH}", scope=Scope.CONNECTORS, action="connector-secret", may_404=True)
@@ -78,14 +75,7 @@ def set_connector_secret(context: Context, request: SetConnectorSecret) -> Conne
     now: after a change of these it has to be entered again.
     """
     part = _chosen(context, request)
-    with store_and_vault(context.gateway, keys=True) as (store, vault):
-        secrets = ConnectorSecrets(store.content, vault)
-        try:
-            content = secrets.sealed(part.organization.name, part.record, request.secret)
-        except SecretError as error:
-            raise Refusal(RefusalKind.INPUT, f"{error}; {NOTHING}", [FieldError("secret", str(error))]) from error
-        store.apply({}, author=context.principal.name, content=dict(content))
-        return ConnectorSecret(part.name, str(secrets.state(part.organization.name, part.record)))
+    return ConnectorSecret(part.name, seal_secret(context, ConnectorSecrets, part, "secret", request.secret))
 
 
 @use_case(f"DELETE {_PATH}", scope=Scope.CONNECTORS, action="connector-secret", may_404=True)
@@ -93,11 +83,8 @@ def remove_connector_secret(context: Context, request: RemoveConnectorSecret) ->
     """Destroy the secret of a connector: its mail waits until there is another."""
     context.audit.describe(removed=True)
     part = _chosen(context, request)
-    with store_and_vault(context.gateway, keys=False) as (store, _):
-        place = content_name(part.organization.name, part.name)
-        store.apply({}, author=context.principal.name, content={place: None})
-        state = ConnectorSecrets(store.content, None).state(part.organization.name, part.record)
-    return ConnectorSecret(part.name, str(state))
+    place = content_name(part.organization.name, part.name)
+    return ConnectorSecret(part.name, destroy_secret(context, ConnectorSecrets, part, place))
 
 
 def _chosen(context: Context, request: SetConnectorSecret | RemoveConnectorSecret | ShowConnectorSecret) -> Part:

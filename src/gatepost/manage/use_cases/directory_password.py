@@ -13,13 +13,11 @@ import msgspec
 from msgspec import Meta
 
 from gatepost.manage.access.principal import Scope
-from gatepost.manage.use_cases.change import NOTHING
 from gatepost.manage.use_cases.declaration import Visibility, use_cases
 from gatepost.manage.use_cases.name_lookup import choose_part, visible
 from gatepost.manage.use_cases.parts import DOMAIN
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
-from gatepost.manage.use_cases.sealed_store import store_and_vault
-from gatepost.pki.certificates.connector_secrets import SecretError
+from gatepost.manage.use_cases.sealed_store import destroy_secret, seal_secret, secret_state
 from gatepost.pki.certificates.directory_secrets import DirectorySecrets, asks_graph, content_name, logs_in
 from gatepost.policy.connectors.errors import FieldError
 
@@ -72,9 +70,7 @@ class DirectoryPassword(msgspec.Struct):
 def show_directory_password(context: Context, request: ShowDirectoryPassword) -> DirectoryPassword:
     """Whether there is a password for the directory of a domain. The password itself is never shown."""
     part = _chosen(context, request)
-    with store_and_vault(context.gateway, keys=False) as (store, _):
-        state = DirectorySecrets(store.content, None).state(part.organization.name, part.record)
-    return DirectoryPassword(part.name, str(state))
+    return DirectoryPassword(part.name, secret_state(context.gateway, DirectorySecrets, part))
 
 
 @use_case(f"PUT {_PATH}", scope=Scope.CONNECTORS, action="directory-password", may_404=True)
@@ -85,14 +81,7 @@ def set_directory_password(context: Context, request: SetDirectoryPassword) -> D
     or for the tenant_id, client_id, url and login_url of recipient_graph: after a change of these, enter it again.
     """
     part = _chosen(context, request)
-    with store_and_vault(context.gateway, keys=True) as (store, vault):
-        secrets = DirectorySecrets(store.content, vault)
-        try:
-            content = secrets.sealed(part.organization.name, part.record, request.password)
-        except SecretError as error:
-            raise Refusal(RefusalKind.INPUT, f"{error}; {NOTHING}", [FieldError("password", str(error))]) from error
-        store.apply({}, author=context.principal.name, content=dict(content))
-        return DirectoryPassword(part.name, str(secrets.state(part.organization.name, part.record)))
+    return DirectoryPassword(part.name, seal_secret(context, DirectorySecrets, part, "password", request.password))
 
 
 @use_case(f"DELETE {_PATH}", scope=Scope.CONNECTORS, action="directory-password", may_404=True)
@@ -100,11 +89,8 @@ def remove_directory_password(context: Context, request: RemoveDirectoryPassword
     """Destroy the password: until there is another, the directory cannot be asked over new connections."""
     context.audit.describe(removed=True)
     part = _chosen(context, request)
-    with store_and_vault(context.gateway, keys=False) as (store, _):
-        place = content_name(part.organization.name, part.record)
-        store.apply({}, author=context.principal.name, content={place: None})
-        state = DirectorySecrets(store.content, None).state(part.organization.name, part.record)
-    return DirectoryPassword(part.name, str(state))
+    place = content_name(part.organization.name, part.record)
+    return DirectoryPassword(part.name, destroy_secret(context, DirectorySecrets, part, place))
 
 
 def _chosen(context: Context, request: SetDirectoryPassword | RemoveDirectoryPassword | ShowDirectoryPassword) -> Part:

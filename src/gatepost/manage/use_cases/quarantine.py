@@ -21,12 +21,11 @@ from gatepost.manage.use_cases.declaration import Cli, FileResult, Items, Visibi
 from gatepost.manage.use_cases.evidence_log import evidence_log
 from gatepost.manage.use_cases.paging import After, Limit, cut, position
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
+from gatepost.manage.use_cases.stored_message import QueueId, header_text, reading_content
 from gatepost.manage.use_cases.times import TimeText, read_time
 from gatepost.policy.connectors.errors import FieldError
 from gatepost.policy.connectors.values import QuarantineRelease
-from gatepost.store.interface import StoreFailure
 from gatepost.store.quarantine import QuarantineFilter, QuarantinePlace
-from gatepost.texts import N_
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -38,18 +37,7 @@ if TYPE_CHECKING:
 
 
 use_case = use_cases(visibility=Visibility.SEEN, tag="quarantine")
-_HEADER = 64 * 1024
 _SHOWN = 1000
-
-type _Id = Annotated[
-    str,
-    Meta(
-        description="Queue id.",
-        pattern="^[0-7][0-9A-Fa-f]{15}$",
-        extra={"form": N_("is not a queue id: 16 hexadecimal digits, the first below 8")},
-    ),
-    Cli(argument=True, metavar="ID"),
-]
 
 
 class ListQuarantine(msgspec.Struct, kw_only=True):
@@ -69,7 +57,7 @@ class ListQuarantine(msgspec.Struct, kw_only=True):
 class GetQuarantined(msgspec.Struct, kw_only=True):
     """One message."""
 
-    message: _Id
+    message: QueueId
 
 
 class QuarantineAction(StrEnum):
@@ -185,14 +173,9 @@ def read_quarantined(context: Context, request: GetQuarantined) -> FileResult:
 def read_quarantined_header(context: Context, request: GetQuarantined) -> QuarantinedHeader:
     """The header section of a message in quarantine. Who read it is on record."""
     deliveries = _of_message(context, request.message)
-    content = b""
-    for chunk in _chunks(context, request.message):
-        content += chunk
-        if b"\r\n\r\n" in content or len(content) > _HEADER:
-            break
+    header = QuarantinedHeader(header_text(_chunks(context, request.message)))
     _record(context, "quarantine-header", deliveries, request.message)
-    header = content.partition(b"\r\n\r\n")[0][:_HEADER]
-    return QuarantinedHeader(header.decode("utf-8", "replace").replace("\r\n", "\n"))
+    return header
 
 
 @use_case("POST /quarantine/actions", scope=Scope.QUEUE, dry_run=True, action="quarantine")
@@ -297,12 +280,8 @@ def _of_message(context: Context, message: str) -> list[Delivery]:
 
 
 def _chunks(context: Context, message: str) -> Iterator[bytes]:
-    try:
+    with reading_content():
         yield from _opened(context).body(message)
-    except LookupError as gone:
-        raise Refusal(RefusalKind.MISSING, str(gone)) from gone
-    except StoreFailure as failure:
-        raise Refusal(RefusalKind.UNREADABLE, str(failure)) from failure
 
 
 def _record(context: Context, action: str, deliveries: Sequence[Delivery], subject: str, **given: str) -> None:

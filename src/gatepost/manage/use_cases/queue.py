@@ -22,10 +22,10 @@ from gatepost.manage.use_cases.queue_deliveries import (
     without_others,
 )
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
+from gatepost.manage.use_cases.stored_message import QueueId, header_text, reading_content
 from gatepost.policy.connectors.errors import FieldError
-from gatepost.store.interface import QueueFilter, StoreFailure
+from gatepost.store.interface import QueueFilter
 from gatepost.store.queue_admin import QueuePlace, QueueTotals
-from gatepost.texts import N_
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -37,17 +37,6 @@ if TYPE_CHECKING:
 
 
 use_case = use_cases(visibility=Visibility.SEEN, tag="queue")
-_HEADER = 64 * 1024
-
-type _Id = Annotated[
-    str,
-    Meta(
-        description="Queue id.",
-        pattern="^[0-7][0-9A-Fa-f]{15}$",
-        extra={"form": N_("is not a queue id: 16 hexadecimal digits, the first below 8")},
-    ),
-    Cli(argument=True, metavar="ID"),
-]
 
 
 type QueueSort = Literal[
@@ -79,7 +68,7 @@ class SumQueue(QueueSelection, kw_only=True):
 class GetQueued(msgspec.Struct, kw_only=True):
     """One message."""
 
-    message: _Id
+    message: QueueId
 
 
 class ListWaitingDestinations(QueueSelection, kw_only=True):
@@ -155,14 +144,9 @@ def read_queued(context: Context, request: GetQueued) -> FileResult:
 def read_queued_header(context: Context, request: GetQueued) -> QueueHeader:
     """The header section of a message that waits. Who read it is on record."""
     queue_entries, chunks = _content(context, request.message)
-    content = b""
-    for chunk in chunks:
-        content += chunk
-        if b"\r\n\r\n" in content or len(content) > _HEADER:
-            break
+    header = QueueHeader(header_text(chunks))
     record_each(context, "queue-header", queue_entries, request.message)
-    header = content.partition(b"\r\n\r\n")[0][:_HEADER]
-    return QueueHeader(header.decode("utf-8", "replace").replace("\r\n", "\n"))
+    return header
 
 
 @use_case(scope=Scope.READ)
@@ -227,14 +211,8 @@ def _is_whole(found: Sequence[QueueEntry], principal: Principal) -> bool:
 
 
 def _chunks(gateway: Gateway, message: str) -> Iterator[bytes]:
-    try:
+    with reading_content():
         yield from administration_of(gateway).body(message)
-    except ValueError as error:
-        raise Refusal(RefusalKind.INPUT, str(error)) from error
-    except LookupError as gone:
-        raise Refusal(RefusalKind.MISSING, str(gone)) from gone
-    except StoreFailure as failure:
-        raise Refusal(RefusalKind.UNREADABLE, str(failure)) from failure
 
 
 class _Place(msgspec.Struct, array_like=True):
