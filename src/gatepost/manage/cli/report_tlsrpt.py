@@ -14,18 +14,9 @@ from gatepost.manage.cli.language import _
 from gatepost.manage.cli.options import BAD_INPUT, MOMENT, NO, config_option, fail, json_option
 from gatepost.manage.cli.request_options import request_options
 from gatepost.manage.cli.tables import print_json, print_table, printable
+from gatepost.manage.use_cases import tls_reports
 from gatepost.manage.use_cases.client import all_items
 from gatepost.manage.use_cases.times import stamp as moment
-from gatepost.manage.use_cases.tls_reports import (
-    GetSessions,
-    ListReceivedReports,
-    ListSentReports,
-    counted_sessions,
-    get_sessions,
-    list_received_failures,
-    list_received_reports,
-    list_sent_reports,
-)
 from gatepost.protocols.tls.names import normalise
 from gatepost.store.sent_reports import SentState
 from gatepost.times import day_text
@@ -35,17 +26,16 @@ if TYPE_CHECKING:
 
     from gatepost.analysis.reports.tlsrpt import DomainSummary
     from gatepost.manage.use_cases.gateway import Gateway
-    from gatepost.manage.use_cases.tls_reports import ReceivedSums, ReportedFailure, SentReportState
 
 
 _COLUMNS = ("domain", "policy", "policy domain", "passed", "failed", "result", "sessions", "host", "address", "reason")
 
 
 @click.command()
-@request_options(GetSessions)
+@request_options(tls_reports.GetSessions)
 @config_option
 @json_option
-def tlsrpt(request: GetSessions, config: str | None, *, as_json: bool) -> None:
+def tlsrpt(request: tls_reports.GetSessions, config: str | None, *, as_json: bool) -> None:
     """Show TLS sessions of a day by policy domain, policy and result, as in TLS reports (RFC 8460).
 
     A session is an attempt to start TLS with one address; further messages on the same connection are not counted
@@ -55,7 +45,7 @@ def tlsrpt(request: GetSessions, config: str | None, *, as_json: bool) -> None:
 
     Exit codes: 0 there are sessions, 1 none were counted, 2 usage error, 3 the counts cannot be read.
     """
-    sessions = client(config).call(get_sessions, request)
+    sessions = client(config).call(tls_reports.get_sessions, request)
     if as_json:
         print_json(sessions)
     elif sessions.reports:
@@ -66,7 +56,7 @@ def tlsrpt(request: GetSessions, config: str | None, *, as_json: bool) -> None:
 
 def counted(gateway: Gateway, day: str, domain: str) -> list[DomainSummary]:
     """Counts of a day, of one policy domain or ("") of all; ends the command if there are none."""
-    summaries, days = counted_sessions(gateway.storage.session_counts(), day, domain)
+    summaries, days = tls_reports.counted_sessions(gateway.storage.session_counts(), day, domain)
     if not summaries:
         _none(day, days, domain)
     return summaries
@@ -122,10 +112,10 @@ _SENT_COLUMNS = ("day", "domain", "to", "state", "tries", "last try", "next try"
 
 @click.command()
 @click.option("--since", type=MOMENT, default=0.0, help="Reports since this day: 7d or a date. Default: 14d.")
-@request_options(ListSentReports, since="")
+@request_options(tls_reports.ListSentReports, since="")
 @config_option
 @json_option
-def sent(since: float, request: ListSentReports, config: str | None, *, as_json: bool) -> None:
+def sent(since: float, request: tls_reports.ListSentReports, config: str | None, *, as_json: bool) -> None:
     """List TLS reports (RFC 8460): when they were sent, to which address, and what failed.
 
     A report goes to each address in the domain's record. A mail counts as sent when it is queued; the trace shows its
@@ -135,7 +125,9 @@ def sent(since: float, request: ListSentReports, config: str | None, *, as_json:
     Exit codes: 0 there are reports, 1 none, 2 usage error, 3 they cannot be read.
     """
     day = day_text(since or time.time() - _DAYS)
-    states = list(all_items(client(config).call, list_sent_reports, msgspec.structs.replace(request, since=day)))
+    states = list(
+        all_items(client(config).call, tls_reports.list_sent_reports, msgspec.structs.replace(request, since=day))
+    )
     if as_json:
         print_json(states)
     elif states:
@@ -148,7 +140,7 @@ def sent(since: float, request: ListSentReports, config: str | None, *, as_json:
         )
 
 
-def _sent_row(report: SentReportState) -> tuple[object, ...]:
+def _sent_row(report: tls_reports.SentReportState) -> tuple[object, ...]:
     done = report.state in {SentState.SENT, SentState.GIVEN_UP}
     times = moment(report.tried), "" if done else moment(report.next)
     return (
@@ -171,13 +163,13 @@ _FAILURE_COLUMNS = (
 
 
 @click.command()
-@request_options(ListReceivedReports)
+@request_options(tls_reports.ListReceivedReports)
 @click.option(
     "--failures", is_flag=True, help="Print a line for each failure, with what our own trace knows about its client."
 )
 @config_option
 @json_option
-def received(request: ListReceivedReports, *, failures: bool, config: str | None, as_json: bool) -> None:
+def received(request: tls_reports.ListReceivedReports, *, failures: bool, config: str | None, as_json: bool) -> None:
     """Show what others report about their TLS sessions with us, by reporter, domain and policy (RFC 8460).
 
     Reports arrive in a mailbox with tls_reports = true, or over HTTPS ([tls_reports] address); docs/tls-reporting.md
@@ -187,7 +179,7 @@ def received(request: ListReceivedReports, *, failures: bool, config: str | None
     Exit codes: 0 there are reports, 1 none, 2 usage error, 3 they cannot be read.
     """
     gateway = client(config)
-    case = list_received_failures if failures else list_received_reports
+    case = tls_reports.list_received_failures if failures else tls_reports.list_received_reports
     found: list[Any] = list(all_items(gateway.call, case, request))
     if as_json:
         print_json(found)
@@ -202,12 +194,12 @@ def received(request: ListReceivedReports, *, failures: bool, config: str | None
         fail(NO, "no such reports for the time %(span)s", span=span)
 
 
-def _sum_row(sums: ReceivedSums) -> tuple[Any, ...]:
+def _sum_row(sums: tls_reports.ReceivedSums) -> tuple[Any, ...]:
     results = ", ".join(f"{name} {count}" for name, count in sums.results.items())
     return sums.reporter, sums.domain, sums.policy, sums.reports, sums.passed, sums.failed, results or "-"
 
 
-def _failure_row(one: ReportedFailure) -> tuple[Any, ...]:
+def _failure_row(one: tls_reports.ReportedFailure) -> tuple[Any, ...]:
     failure, here = one.failure, one.here
     target = failure.mx_host or failure.receiving_address
     known = (here.received, here.refused) if here else ("-", "-")
