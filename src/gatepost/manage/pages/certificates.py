@@ -19,7 +19,7 @@ from gatepost.manage.pages.certificate_view import LEVELS, has_text, label_of, l
 from gatepost.manage.pages.code_labels import certificate_state
 from gatepost.manage.pages.exports import exported, wants_file
 from gatepost.manage.pages.guard import context_of, needs
-from gatepost.manage.pages.paging import foot, order_of, paged
+from gatepost.manage.pages.paging import foot, order_of, paged, sorted_page
 from gatepost.manage.pages.rendering import link, render
 from gatepost.manage.use_cases import certificate_views, certificates
 from gatepost.manage.use_cases.acme_orders import GetAcmeStatus, get_acme_status
@@ -109,8 +109,7 @@ def _list(request: Request, purpose: Purpose) -> Response:
     name = "certificates" if purpose is Purpose.SERVER else "client-identities"
     if file := exported(request, name, _COLUMNS, lambda: [_record(certificate_of(entry, now)) for entry in wanted]):
         return file
-    sort = order_of(request, _SORTS)
-    page = paged(request, sorted_by(wanted, sort, _SORTS), listing.version)
+    page = sorted_page(request, wanted, _SORTS, NN_("%(num)s certificate", "%(num)s certificates"))
     named = certificate_views.LocateCertificates(certificates=[entry.id for entry in page.rows])
     where = execute(certificate_views.locate_certificates, context_of(request), named)
     return render(
@@ -118,9 +117,9 @@ def _list(request: Request, purpose: Purpose) -> Response:
         "certificates/list.html",
         purpose=str(purpose),
         rows=[row(entry, where.get(entry.id), now) for entry in page.rows],
-        foot=foot(page, NN_("%(num)s certificate", "%(num)s certificates")),
+        foot=page.foot,
         filters={"q": q, "state": state},
-        sort=sort,
+        sort=page.sort,
         filtered=bool(q or state or (query.get("organization") and purpose is Purpose.CLIENT)),
         states=[("", _("All")), *((str(choice), certificate_state(str(choice))) for choice in certificates.STATES)],
         trouble=listing.trouble,
@@ -179,10 +178,8 @@ def _history(request: Request) -> Response:
     ).items
     if file := exported(request, "certificate-history", _CHANGE_COLUMNS, lambda: map(_record, changes)):
         return file
-    sort = order_of(request, _CHANGE_SORTS)
-    page = paged(request, sorted_by(changes, sort, _CHANGE_SORTS))
-    shown = foot(page, NN_("%(num)s change", "%(num)s changes"))
-    return render(request, "certificates/history.html", rows=page.rows, foot=shown, sort=sort)
+    page = sorted_page(request, changes, _CHANGE_SORTS, NN_("%(num)s change", "%(num)s changes"))
+    return render(request, "certificates/history.html", **page._asdict())
 
 
 # one of them

@@ -20,14 +20,13 @@ from gatepost.manage.pages.exports import exported
 from gatepost.manage.pages.guard import context_of, executing, or_not_there, principal_of
 from gatepost.manage.pages.login import local_target
 from gatepost.manage.pages.message_head import head_of
-from gatepost.manage.pages.paging import foot, order_of, paged
+from gatepost.manage.pages.paging import sorted_page
 from gatepost.manage.pages.refusal_texts import by_field
 from gatepost.manage.pages.rendering import link, render, see_other
 from gatepost.manage.pages.resource_paths import trace_path
 from gatepost.manage.use_cases import queue as queue_cases
 from gatepost.manage.use_cases.client import all_items
 from gatepost.manage.use_cases.execution import execute
-from gatepost.manage.use_cases.list_page import sorted_by
 from gatepost.manage.use_cases.queue_actions import RETURN_TEXT, QueueAction, QueueActions, act_on_queue
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.request_values import limits
@@ -141,16 +140,15 @@ def _by_destination(request: Request) -> Response:
     waiting = execute(queue_cases.list_waiting_destinations, context_of(request), destinations).items
     if file := exported(request, "destinations", _COUNTED, lambda: map(msgspec.to_builtins, waiting)):
         return file
-    sort = order_of(request, _COUNTED)
     columns = {name: attrgetter(name) for name in _COUNTED}
-    page = paged(request, sorted_by(waiting, sort, columns))
+    page = sorted_page(request, waiting, columns, NN_("%(num)s destination", "%(num)s destinations"))
     return render(
         request,
         "queue/destinations.html",
         block="rows",
         found=page.rows,
-        foot=foot(page, NN_("%(num)s destination", "%(num)s destinations")),
-        sort=sort,
+        foot=page.foot,
+        sort=page.sort,
         counts={
             name: sum(getattr(destination, name) for destination in waiting)
             for name in ("count", "active", "deferred", "held")

@@ -17,13 +17,12 @@ from gatepost.manage.pages.account_forms import Form, chosen_organizations, fiel
 from gatepost.manage.pages.confirmation import ask_again, demand_owner
 from gatepost.manage.pages.exports import exported
 from gatepost.manage.pages.guard import context_of, executing, not_there
-from gatepost.manage.pages.paging import foot, order_of, paged
+from gatepost.manage.pages.paging import sorted_page
 from gatepost.manage.pages.rendering import render, see_other
 from gatepost.manage.pages.time_zones import local_times
 from gatepost.manage.use_cases import tokens as token_cases
 from gatepost.manage.use_cases.client import all_items
 from gatepost.manage.use_cases.execution import execute, recording_refusals
-from gatepost.manage.use_cases.list_page import sorted_by
 from gatepost.manage.use_cases.refusal import Refusal
 from gatepost.manage.use_cases.request_values import limits
 from gatepost.manage.use_cases.times import ahead
@@ -67,10 +66,8 @@ def _list(request: Request) -> Response:
     ]
     if file := exported(request, "tokens", _COLUMNS, lambda: map(msgspec.to_builtins, tokens)):
         return file
-    sort = order_of(request, _SORTS)
-    page = paged(request, sorted_by(tokens, sort, _SORTS))
-    shown = foot(page, NN_("%(num)s token", "%(num)s tokens"))
-    return render(request, "accounts/tokens.html", tokens=page.rows, foot=shown, q=q, sort=sort)
+    page = sorted_page(request, tokens, _SORTS, NN_("%(num)s token", "%(num)s tokens"))
+    return render(request, "accounts/tokens.html", tokens=page.rows, foot=page.foot, q=q, sort=page.sort)
 
 
 def _new(request: Request) -> Response:

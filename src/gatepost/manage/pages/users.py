@@ -25,13 +25,12 @@ from gatepost.manage.pages.account_forms import (
 from gatepost.manage.pages.confirmation import ask_again, demand_owner
 from gatepost.manage.pages.exports import exported
 from gatepost.manage.pages.guard import context_of, executing, or_not_there
-from gatepost.manage.pages.paging import foot, order_of, paged
+from gatepost.manage.pages.paging import sorted_page
 from gatepost.manage.pages.rendering import render, see_other
 from gatepost.manage.pages.resource_paths import number_of
 from gatepost.manage.use_cases import users as user_cases
 from gatepost.manage.use_cases.client import all_items
 from gatepost.manage.use_cases.execution import execute, recording_refusals
-from gatepost.manage.use_cases.list_page import sorted_by
 from gatepost.manage.use_cases.refusal import Refusal
 from gatepost.manage.use_cases.request_values import limits
 from gatepost.manage.use_cases.tokens import ListTokens, list_tokens
@@ -78,10 +77,8 @@ def _list(request: Request) -> Response:
     ]
     if file := exported(request, "users", _COLUMNS, lambda: map(msgspec.to_builtins, users)):
         return file
-    sort = order_of(request, _SORTS)
-    page = paged(request, sorted_by(users, sort, _SORTS))
-    shown = foot(page, NN_("%(num)s user", "%(num)s users"))
-    return render(request, "accounts/users.html", users=page.rows, foot=shown, q=q, sort=sort)
+    page = sorted_page(request, users, _SORTS, NN_("%(num)s user", "%(num)s users"))
+    return render(request, "accounts/users.html", users=page.rows, foot=page.foot, q=q, sort=page.sort)
 
 
 def _new(request: Request) -> Response:
