@@ -143,7 +143,7 @@ _STORE = {
     "restore": ("store_restore", "restore", "Restore a backup into an empty data directory."),
     "check": ("store_check", "check", "Check that databases are whole and every queued message has its body."),
     "migrate": ("store_migrate", "migrate", "Move everything stored from SQLite to PostgreSQL, or back."),
-    "reopen": ("store_reopen", "reopen", "Use a store again that was moved, or whose move was given up."),
+    "reopen": ("store_migrate", "reopen", "Use a store again that was moved, or whose move was given up."),
     "prepare": ("store_prepare", "prepare", "Make the tables in PostgreSQL, as a role that may."),
 }
 

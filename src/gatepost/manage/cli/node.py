@@ -13,14 +13,7 @@ from gatepost.manage.cli.options import config_option, json_option
 from gatepost.manage.cli.request_options import request_options
 from gatepost.manage.cli.tables import print_json, print_rows, printable, queue_states, say
 from gatepost.manage.use_cases.client import all_items
-from gatepost.manage.use_cases.nodes import (
-    DrainNode,
-    ForgetNode,
-    ListNodes,
-    drain_node,
-    forget_node,
-    list_nodes,
-)
+from gatepost.manage.use_cases.nodes import DrainNode, ForgetNode, ListNodes, drain_node, forget_node, list_nodes
 from gatepost.manage.use_cases.refusal import Refusal
 from gatepost.manage.use_cases.times import stamp
 from gatepost.texts import N_

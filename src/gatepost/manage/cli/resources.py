@@ -17,12 +17,7 @@ from gatepost.manage.cli.language import ours
 from gatepost.manage.cli.options import BAD_INPUT, MOMENT_TEXT, config_option, fail, json_option
 from gatepost.manage.cli.tables import print_json
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
-from gatepost.manage.use_cases.resource_cases import (
-    ApplyResources,
-    ExportResources,
-    apply_resources,
-    export_resources,
-)
+from gatepost.manage.use_cases.resource_cases import ApplyResources, ExportResources, apply_resources, export_resources
 from gatepost.node.privileges import as_caller
 from gatepost.policy.connectors.toml_errors import toml_problem
 

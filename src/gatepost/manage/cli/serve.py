@@ -21,14 +21,7 @@ from OpenSSL.SSL import SSLEAY_VERSION, SSLeay_version
 from gatepost.manage.access.schema import ACCESS
 from gatepost.manage.cli.language import _, ours
 from gatepost.manage.cli.lazy import COLLECTIONS
-from gatepost.manage.cli.options import (
-    BAD_INPUT,
-    UNKNOWN,
-    config_option,
-    current_remote_options,
-    fail,
-    loaded_settings,
-)
+from gatepost.manage.cli.options import BAD_INPUT, UNKNOWN, config_option, current_remote_options, fail, loaded_settings
 from gatepost.manage.cli.setup_notice import SETUP_FILE
 from gatepost.manage.use_cases.granting import grant_all
 from gatepost.manage.web.certificate import ADMIN_FOLDER
@@ -40,13 +33,7 @@ from gatepost.node.confinement import Confinement
 from gatepost.node.evidence import sign_rest
 from gatepost.node.logs import set_up
 from gatepost.node.passed_sockets import PassedSocketError, PassedSockets
-from gatepost.node.privileges import (
-    PrivilegeError,
-    drop_privileges,
-    foreign_files,
-    gateway_account,
-    prepare_data_dir,
-)
+from gatepost.node.privileges import PrivilegeError, drop_privileges, foreign_files, gateway_account, prepare_data_dir
 from gatepost.node.registration import Registration
 from gatepost.node.service_manager import ServiceManager
 from gatepost.node.shared_pages import share_loaded_objects, use_few_arenas

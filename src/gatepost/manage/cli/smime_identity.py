@@ -11,7 +11,7 @@ import click
 
 from gatepost.analysis.checks.chain_file import ChainFileError
 from gatepost.analysis.checks.pem_import import PasswordNeeded, PemSource, chain_pem_of, key_of, taken_in
-from gatepost.manage.cli.language import _, ours
+from gatepost.manage.cli.language import _
 from gatepost.manage.cli.options import (
     BAD_INPUT,
     NO,
@@ -22,13 +22,13 @@ from gatepost.manage.cli.options import (
     json_option,
     settings_of,
 )
-from gatepost.manage.cli.smime_store import opened, organization_of, owner_given, soon, view
+from gatepost.manage.cli.smime_store import opened, organization_of, owner_given, reason_against, soon, view
 from gatepost.manage.cli.tables import print_json, print_table, printable, say
 from gatepost.manage.use_cases.gateway import Gateway
 from gatepost.manage.use_cases.times import stamp as moment
 from gatepost.net.certificate import parse, subject_text
 from gatepost.node.privileges import as_caller
-from gatepost.pki.smime.certificate import addresses, bears, unfit_to_encrypt, unfit_to_sign
+from gatepost.pki.smime.certificate import unfit_to_encrypt, unfit_to_sign
 
 if TYPE_CHECKING:
     from cryptography import x509
@@ -152,12 +152,7 @@ def remove(number: str, note: str, config: str | None) -> None:
 def _why_not(leaf: x509.Certificate, owner: str) -> str:
     now = time.time()
     sign, encrypt = unfit_to_sign(leaf, now), unfit_to_encrypt(leaf, now)
-    why = sign if sign and encrypt else ""
-    if bears(leaf, owner):
-        return why
-    return _(
-        "does not name %(owner)s, but %(names)s", owner=owner, names=", ".join(addresses(leaf)) or _("no address")
-    ) + (_("; and %(why)s", why=ours(why)) if why else "")
+    return reason_against(leaf, owner, sign if sign and encrypt else "")
 
 
 def _not_owned(settings: Settings, organization: str, owner: str) -> str:

@@ -21,14 +21,14 @@ from gatepost.manage.cli.options import (
     json_option,
     settings_of,
 )
-from gatepost.manage.cli.smime_store import opened, organization_of, owner_given, soon, view
+from gatepost.manage.cli.smime_store import opened, organization_of, owner_given, reason_against, soon, view
 from gatepost.manage.cli.tables import print_json, print_table, printable, say
 from gatepost.manage.use_cases.times import stamp as moment
 from gatepost.net.anchors import AnchorsError, TrustAnchors
 from gatepost.net.certificate import parse, subject_text
 from gatepost.net.chain import judge
 from gatepost.node.privileges import as_caller
-from gatepost.pki.smime.certificate import ID_DIGITS, addresses, bears, fingerprint, unfit_to_encrypt
+from gatepost.pki.smime.certificate import ID_DIGITS, fingerprint, unfit_to_encrypt
 from gatepost.protocols.tls.facts import ChainStatus
 
 if TYPE_CHECKING:
@@ -70,12 +70,7 @@ def add(config: str | None, as_json: bool, **given: Any) -> None:
     leaf = _leaf(chain, given["file"])
     if given["trust_anchors"]:
         _check_chain(leaf, chain, given["trust_anchors"])
-    why = unfit_to_encrypt(leaf, time.time())
-    if not bears(leaf, owner):
-        names = ", ".join(addresses(leaf)) or _("no address")
-        why = _("does not name %(owner)s, but %(names)s", owner=owner, names=names) + (
-            _("; and %(why)s", why=ours(why)) if why else ""
-        )
+    why = reason_against(leaf, owner, unfit_to_encrypt(leaf, time.time()))
     if why and not given["force"]:
         fail(
             NO,

@@ -1,4 +1,4 @@
-"""`gatepost store migrate`: everything stored, from SQLite to PostgreSQL or back."""
+"""`gatepost store migrate|reopen`: everything stored, from SQLite to PostgreSQL or back; a store that was moved."""
 
 from __future__ import annotations
 
@@ -11,15 +11,17 @@ import click
 from gatepost.manage.cli.language import _, ours
 from gatepost.manage.cli.options import BAD_INPUT, NO, UNKNOWN, config_option, fail, json_option, settings_of
 from gatepost.manage.cli.tables import print_json, printable, say
-from gatepost.manage.use_cases.store_migration import StoreMigration
+from gatepost.manage.use_cases.store_migration import StoreMigration, reopen_store
 from gatepost.manage.use_cases.times import stamp
 from gatepost.pki.certificates.vault import VaultError
 from gatepost.store.interface import StoreFailure
 from gatepost.store.move import MoveDiffers, MoveProgress, MoveRefused
+from gatepost.store.move_mark import MoveState
 
 if TYPE_CHECKING:
     from gatepost.settings.model import Settings
     from gatepost.store.move import Comparison
+
 
 _QUIET: Final = 2.0  # seconds between two lines of progress
 _DIGITS: Final = 16  # of a hash, for people
@@ -179,3 +181,50 @@ def _show_next(settings: Settings, target: str) -> None:
             path=path,
             data_dir=settings.server.data_dir,
         )
+
+
+@click.command()
+@click.option("--yes", is_flag=True, help="Reopen it. Without it the command only says what that would mean.")
+@config_option
+def reopen(config: str | None, *, yes: bool) -> None:
+    """Let the store of the settings be used again, after `store migrate` moved it away or was cut off.
+
+    What waited in it when it was moved is delivered from the other store. If this one is used again, it is delivered
+    from here, too: a second time. What the other store took since is not here. To go back without either, stop the
+    gateway and move everything back with `store migrate`.
+
+    Exit codes: 0 reopened (or, without --yes, it could be; or nothing closes it), 1 it is an incomplete copy, 2 usage
+    error, 3 it cannot be read or written.
+    """
+    settings = settings_of(config)
+    try:
+        place, mark = reopen_store(settings, really=yes)
+    except MoveRefused as refused:
+        fail(NO, printable(_("%(refused)s. Nothing was changed", refused=ours(str(refused)))))
+    except VaultError as error:
+        fail(BAD_INPUT, "store.master_key: %(error)s; nothing was changed", error=ours(str(error)))
+    except StoreFailure as failure:
+        fail(UNKNOWN, printable(str(failure)))
+    if mark is None:
+        say("%(place)s is not closed; there is nothing to do", err=True, place=place)
+        return
+    when = stamp(mark.at)
+    if mark.state is MoveState.LEFT:
+        lines = [
+            _("%(place)s was moved to %(other)s on %(when)s", place=place, other=mark.other, when=when),
+            _("delivered twice: what waited then, if the other store is used, too"),
+            _("not here: what was accepted or changed there since"),
+        ]
+    else:
+        lines = [
+            _(
+                "a move of %(place)s to %(other)s was begun on %(when)s and is not complete",
+                place=place,
+                other=mark.other,
+                when=when,
+            ),
+            _("the incomplete copy stays closed; empty that store before another move"),
+        ]
+    lines.append(_("reopened: the gateway may use it") if yes else _("nothing was changed; to reopen it, add --yes"))
+    for line in lines:
+        click.echo(printable(line), err=True)

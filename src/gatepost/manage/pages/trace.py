@@ -26,8 +26,16 @@ from gatepost.manage.pages.guard import context_of, executing, not_there, or_not
 from gatepost.manage.pages.message_head import head_of
 from gatepost.manage.pages.rendering import link, render, see_other
 from gatepost.manage.pages.time_zones import zone_of
-from gatepost.manage.pages.trace_order import HELD, sorted_messages, trace_order
-from gatepost.manage.pages.trace_query import FIELDS, SPANS, in_words, read_query, wider_searches
+from gatepost.manage.pages.trace_query import (
+    FIELDS,
+    HELD,
+    SPANS,
+    in_words,
+    read_query,
+    sorted_messages,
+    trace_order,
+    wider_searches,
+)
 from gatepost.manage.pages.trace_story import recipients_of, story
 from gatepost.manage.use_cases import trace
 from gatepost.manage.use_cases.client import all_items

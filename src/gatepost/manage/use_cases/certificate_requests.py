@@ -18,11 +18,7 @@ from gatepost.manage.use_cases.declaration import Cli, UseCaseReply, Visibility,
 from gatepost.manage.use_cases.inventory import check_client, inventory_of
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.pki.certificates.entry import CertificateRequestSpec, PendingRequest, Purpose
-from gatepost.pki.certificates.request import (
-    KEY_TYPES,
-    made_request,
-    request_id,
-)
+from gatepost.pki.certificates.request import KEY_TYPES, made_request, request_id
 from gatepost.policy.connectors.errors import FieldError
 from gatepost.policy.connectors.names import domain_pattern
 

@@ -14,13 +14,7 @@ from gatepost.manage.access.records import Passkey, Preferences  # noqa: TC001 -
 from gatepost.manage.use_cases.declaration import Items, Visibility, use_cases
 from gatepost.manage.use_cases.entrance import SessionStarted, denying
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
-from gatepost.manage.use_cases.users import (
-    AccountSession,
-    PasskeyNamed,
-    Password,
-    SessionsEnded,
-    session_shown,
-)
+from gatepost.manage.use_cases.users import AccountSession, PasskeyNamed, Password, SessionsEnded, session_shown
 from gatepost.policy.connectors.errors import FieldError
 from gatepost.texts import N_
 from gatepost.times import named_zone

@@ -17,13 +17,7 @@ from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.sealed_store import store_and_vault
 from gatepost.pki.certificates.vault import VaultError
 from gatepost.store.interface import StoreFailure
-from gatepost.store.srs_keys import (
-    change_shared_srs_keys,
-    change_srs_keys,
-    load_srs_keys,
-    new_key,
-    shared_srs_keys,
-)
+from gatepost.store.srs_keys import change_shared_srs_keys, change_srs_keys, load_srs_keys, new_key, shared_srs_keys
 
 if TYPE_CHECKING:
     from collections.abc import Callable
