@@ -367,7 +367,7 @@ def _verification(print_: _Printer, log: Log, selection: Selection, proof: tuple
     steps = [first, *_STEPS]
     part: list[Any] = [print_("How to verify this", "part")]
     part += [print_(f"{number}. {step}") for number, step in enumerate(steps, 1)]
-    part += [Spacer(1, 2 * mm), _facts(print_, {"Signed by (SHA-256)": ", ".join(log.keys)})]
+    part += [Spacer(1, 2 * mm), _facts(print_, {"Signed by (SHA-256)": ", ".join(log.keys) or "no key yet"})]
     heads = _heads(log, selection)
     story: list[Any] = [KeepTogether(part)]
     if heads:

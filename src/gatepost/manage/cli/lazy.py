@@ -89,11 +89,16 @@ class LazyGroup(click.Group):
 
 
 def _shown_by(unknown: click.NoSuchCommand) -> list[str]:
-    """The command that shows what was given in place of a command, such as an id; none where the group has none."""
+    """The command that shows what was given in place of a command, such as an id; none where the group has none.
+
+    Where a group lists by itself, that is what was meant by "list".
+    """
     context, name = unknown.ctx, unknown.command_name
     group = context.command if context is not None else None
     if context is None or not isinstance(group, click.Group) or not name.isprintable():
         return []
+    if name == "list":
+        return [context.command_path] if group.invoke_without_command else []
     show = group.get_command(context, "show")
     takes = show is not None and any(isinstance(parameter, click.Argument) for parameter in show.params)
     return [f"{context.command_path} show {shlex.quote(name)}"] if takes else []

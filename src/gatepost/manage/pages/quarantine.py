@@ -6,6 +6,7 @@ and both are put on record. What is seen and acted on is in the quarantine of th
 
 from __future__ import annotations
 
+import time
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 
@@ -27,6 +28,7 @@ from gatepost.manage.use_cases.client import all_items
 from gatepost.manage.use_cases.execution import execute
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.request_values import limits
+from gatepost.manage.use_cases.times import read_time, time_text
 from gatepost.texts import N_, NN_
 
 if TYPE_CHECKING:
@@ -132,10 +134,11 @@ def _content(request: Request) -> Response:
 
 def _confirm(request: Request, errors: Mapping[str, str] | None = None) -> Response:
     """Ask for confirmation and a reason. errors: of an answer that was not one."""
-    form, actions = request.state.form, _actions(request.state.form)
+    form, actions = request.state.form, _actions(request)
     planned = execute(
         quarantine.act_on_quarantine, context_of(request, dry_run=True), msgspec.structs.replace(actions, reason="")
     )
+    times = {name: getattr(actions, name) for name in _TIMES}
     return render(
         request,
         "quarantine/confirm.html",
@@ -147,30 +150,53 @@ def _confirm(request: Request, errors: Mapping[str, str] | None = None) -> Respo
         found=planned.items[:_NAMED],
         total=planned.changed,
         messages=planned.messages,
-        fields=[(name, value) for name, value in form.multi_items() if name in _FORWARDED],
+        fields=[(name, value) for name, value in form.multi_items() if name in _FORWARDED] + list(times.items()),
         back=_back(form),
         limits=limits(quarantine.QuarantineActions),
     )
 
 
-_FORWARDED: Final = ("action", "messages", "recipient", "organization", "back")
+_FORWARDED: Final = (
+    "action", "messages", "which", "sender", "to", "subject", "held_because", "recipient", "organization", "back",
+)  # fmt: skip
+_TIMES: Final = ("since", "until")
 
 
-def _actions(form: Any) -> quarantine.QuarantineActions:
-    """Read an action from a form."""
+def _actions(request: Request) -> quarantine.QuarantineActions:
+    """Read an action from a form: on the selected messages, or on all that match the filter."""
+    form = request.state.form
     try:
         action = quarantine.QuarantineAction(form.get("action", ""))
     except ValueError as error:
         raise Refusal(RefusalKind.INPUT, N_("Choose an action: release or delete.")) from error
+    which: dict[str, Any] = _matching(request) if form.get("which") == "all" else _selected(form)
+    reason = form.get("reason", "").strip()
+    return quarantine.QuarantineActions(
+        action=action, organization=form.get("organization", ""), reason=reason, **which
+    )
+
+
+def _selected(form: Any) -> dict[str, Any]:
     if not (messages := form.getlist("messages")):
         raise Refusal(RefusalKind.INPUT, N_("No message is selected."))
-    return quarantine.QuarantineActions(
-        action=action,
-        messages=messages,
-        recipient=form.get("recipient", ""),
-        organization=form.get("organization", ""),
-        reason=form.get("reason", "").strip(),
-    )
+    return {"messages": messages, "recipient": form.get("recipient", "")}
+
+
+def _matching(request: Request) -> dict[str, Any]:
+    """All that match, until the moment of the first question: what comes later was seen by nobody."""
+    form = request.state.form
+    times = local_times(request, {name: form.get(name, "") for name in _TIMES})
+    since = read_time("since", times["since"]) if times["since"] else 0.0
+    until = read_time("until", times["until"]) if times["until"] else time.time()
+    return {
+        "all": True,
+        "sender": form.get("sender", ""),
+        "recipient": form.get("to", ""),
+        "subject": form.get("subject", ""),
+        "held_because": form.get("held_because", ""),
+        "since": time_text(since),
+        "until": time_text(until),
+    }
 
 
 def _back(form: Mapping[str, str]) -> str:
@@ -178,7 +204,7 @@ def _back(form: Mapping[str, str]) -> str:
 
 
 def _do(request: Request) -> Response:
-    form, actions = request.state.form, _actions(request.state.form)
+    form, actions = request.state.form, _actions(request)
     try:
         done = execute(quarantine.act_on_quarantine, context_of(request), actions)
     except Refusal as refusal:
@@ -199,7 +225,7 @@ def _do(request: Request) -> Response:
         said += " " + _(
             "Also in quarantine of %(organizations)s, which has to release it, too.", organizations=", ".join(others)
         )
-    if back.startswith("/quarantine/") and not _is_held(request, actions.messages[0]):
+    if back.startswith("/quarantine/") and actions.messages and not _is_held(request, actions.messages[0]):
         back = link("/quarantine")
     return see_other(request, back, said)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from enum import StrEnum
 from itertools import chain
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 from msgspec import Meta
@@ -38,18 +38,36 @@ if TYPE_CHECKING:
 
 use_case = use_cases(visibility=Visibility.SEEN, tag="quarantine")
 _SHOWN = 1000
+_MOST = 10_000
 
 
-class ListQuarantine(msgspec.Struct, kw_only=True):
-    """Filters; empty fields match all. Of the list, a page at a time."""
+class QuarantineSelection(msgspec.Struct, kw_only=True):
+    """Filters; empty fields match all."""
 
-    organization: Annotated[str, Meta(max_length=1000, description="That has it in quarantine.")] = ""
+    organization: Annotated[str, Meta(max_length=1000, description="Only from this organization's quarantine.")] = ""
     sender: Annotated[str, Meta(max_length=1000, description="Reverse-path, or @domain.")] = ""
     recipient: Annotated[str, Meta(max_length=1000, description="Recipient, or @domain.")] = ""
     subject: Annotated[str, Meta(max_length=1000, description="A part of the subject.")] = ""
-    reason: Annotated[str, Meta(max_length=1000, description="A part of the reason.")] = ""
     since: Annotated[TimeText, Cli(metavar="TIME", help="Received since this time: 30m, 2h, 7d or a date.")] = ""
     until: Annotated[TimeText, Cli(metavar="TIME", help="Received until this time.")] = ""
+
+    def narrowed(self, principal: Principal, **more: Any) -> QuarantineFilter:
+        """As the store takes it, in what is seen. Raises Refusal (INPUT) for what is no time."""
+        return QuarantineFilter(
+            organizations=_seen(principal, self.organization),
+            sender=self.sender,
+            recipient=self.recipient,
+            subject=self.subject,
+            since=read_time("since", self.since) if self.since else 0.0,
+            until=read_time("until", self.until) if self.until else 0.0,
+            **more,
+        )
+
+
+class ListQuarantine(QuarantineSelection, kw_only=True):
+    """Filters; empty fields match all. Of the list, a page at a time."""
+
+    reason: Annotated[str, Meta(max_length=1000, description="A part of the reason.")] = ""
     limit: Limit = 100
     after: After = ""
 
@@ -67,18 +85,26 @@ class QuarantineAction(StrEnum):
     DELETE = "delete"
 
 
-class QuarantineActions(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """An action on messages (queue ids), for all their recipients or for one.
+class QuarantineActions(QuarantineSelection, kw_only=True, forbid_unknown_fields=True):
+    """An action on messages (queue ids), or on what matches every filter given, or on all of it: 10,000 at most.
 
     release: the gateway delivers the message, without asking content hooks and rules again. Requirements on TLS apply
     as to all mail. delete: the gateway removes it; the sender is not told.
     """
 
     action: QuarantineAction
-    messages: Annotated[list[str], Meta(min_length=1, max_length=1000), Cli(argument=True, metavar="ID...")]
-    recipient: Annotated[str, Meta(max_length=1000, description="Only for this recipient.")] = ""
-    organization: Annotated[str, Meta(max_length=1000, description="Only from this organization's quarantine.")] = ""
+    messages: Annotated[list[str], Meta(max_length=1000), Cli(argument=True, metavar="[ID]...")] = msgspec.field(
+        default_factory=list
+    )
+    all: Annotated[bool, Cli(help="All messages in quarantine.")] = False
+    held_because: Annotated[str, Meta(max_length=1000, description="A part of the reason why it is held.")] = ""
     reason: Annotated[str, Meta(max_length=300, description="Why, for trace, evidence log and audit.")] = ""
+
+    @property
+    def is_of_a_choice(self) -> bool:
+        """Whether it is said which mail it applies to."""
+        filters = (self.organization, self.sender, self.recipient, self.subject, self.since, self.until)
+        return bool(self.messages or self.all or any(filters) or self.held_because)
 
 
 class QuarantinedMessage(msgspec.Struct):
@@ -134,16 +160,7 @@ class QuarantineChanged(msgspec.Struct):
 def list_quarantine(context: Context, request: ListQuarantine) -> Items[QuarantinedMessage]:
     """Messages in quarantine, the newest first."""
     place = QuarantinePlace(*msgspec.structs.astuple(position(request.after, _Place))) if request.after else None
-    wanted = QuarantineFilter(
-        organizations=_seen(context.principal, request.organization),
-        sender=request.sender,
-        recipient=request.recipient,
-        subject=request.subject,
-        reason=request.reason,
-        since=read_time("since", request.since) if request.since else 0.0,
-        until=read_time("until", request.until) if request.until else 0.0,
-        limit=request.limit + 1,
-    )
+    wanted = request.narrowed(context.principal, reason=request.reason, limit=request.limit + 1)
     deliveries, rest = cut(_entries(context, wanted, place), request.limit, _place)
     return Items(_shown(context.principal, deliveries), rest)
 
@@ -188,20 +205,15 @@ def act_on_quarantine(context: Context, request: QuarantineActions) -> Quarantin
     subject = _several(request.messages)
     context.audit.describe(action, organization=request.organization, subject=subject, reason=request.reason)
     _check(request, dry_run=context.dry_run)
-    filters = [
-        QuarantineFilter(
-            message=message,
-            organizations=_seen(context.principal, request.organization),
-            recipient=request.recipient,
-            limit=0,
-        )
-        for message in dict.fromkeys(request.messages)
-    ]
+    filters = _filters(context.principal, request)
     matches = [delivery for wanted in filters for delivery in _entries(context, wanted)]
+    if not request.messages and len(matches) > _MOST:
+        text = f"Nothing was done: more than {_MOST:,} match. Choose fewer, by since and until or by other filters."
+        raise Refusal(RefusalKind.INPUT, text)
     if request.action is QuarantineAction.RELEASE and (names := _gateway_only(context, matches)):
         text = f"Only administrators of the whole gateway may release messages from the quarantine of {names[0]}."
         raise Refusal(RefusalKind.FORBIDDEN, text)
-    done = matches if context.dry_run else _apply(context, request, filters)
+    done = matches if context.dry_run else _apply(context, request, filters, matches)
     if not context.dry_run:
         _record(context, action, done, subject, reason=request.reason)
     messages = len({delivery.message.id for delivery in done})
@@ -209,19 +221,35 @@ def act_on_quarantine(context: Context, request: QuarantineActions) -> Quarantin
     return QuarantineChanged(request.action, context.dry_run, len(done), messages, shown)
 
 
-def _apply(context: Context, request: QuarantineActions, filters: Sequence[QuarantineFilter]) -> list[Delivery]:
-    """Do it. Raises StoreFailure, and then a part may have been done."""
+def _filters(principal: Principal, request: QuarantineActions) -> list[QuarantineFilter]:
+    """Those of the messages, or the filter of all that matches, which may be one more than is done at once."""
+    wanted = request.narrowed(principal, reason=request.held_because, limit=0 if request.messages else _MOST + 1)
+    return [msgspec.structs.replace(wanted, message=message) for message in dict.fromkeys(request.messages or ("",))]
+
+
+def _apply(
+    context: Context, request: QuarantineActions, filters: Sequence[QuarantineFilter], matches: Sequence[Delivery]
+) -> list[Delivery]:
+    """Do it, for the organizations that have the matches: what came since may be of others, whose mail is not judged.
+
+    Raises StoreFailure, and then a part may have been done.
+    """
     author, done = context.principal.name, []
     quarantine = _opened(context)
     change = quarantine.release if request.action is QuarantineAction.RELEASE else quarantine.delete
+    holders = frozenset(delivery.quarantine for delivery in matches)
     for wanted in filters:
-        done += change(wanted, author=author, reason=request.reason)
+        done += change(msgspec.structs.replace(wanted, organizations=holders), author=author, reason=request.reason)
     return done
 
 
 def _check(request: QuarantineActions, *, dry_run: bool) -> None:
     """Everything that is wrong, before anything is changed. Raises Refusal (INPUT)."""
     errors = []
+    if not request.is_of_a_choice:
+        text = "nothing was done: name messages by their ids, give filters, or choose all that is in quarantine"
+        error = FieldError("messages", "choose at least one message")
+        raise Refusal(RefusalKind.INPUT, text, [error], options=[*QuarantineSelection.__struct_fields__, "all"])
     for place, message in enumerate(request.messages):
         try:
             parse_id(message)

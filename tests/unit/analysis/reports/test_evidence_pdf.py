@@ -66,6 +66,12 @@ def test_without_entries_there_is_a_document_too(evidence):
     assert summary.entries == 0
 
 
+def test_before_the_first_start_there_is_a_document_too(tmp_path):
+    data, summary = written(tmp_path)
+    assert data.startswith(b"%PDF-")
+    assert summary.entries == 0
+
+
 def test_many_entries_are_bounded(evidence, monkeypatch):
     monkeypatch.setattr(module, "_MOST_ROWS", 5)
     few, summary = written(evidence)

@@ -74,7 +74,13 @@ def test_an_id_or_name_in_place_of_a_command_gets_the_one_that_shows_it(words, m
     assert f"Did you mean {f'main {meant}'!r}?" in result.stderr
 
 
-@pytest.mark.parametrize("words", [("nothing-like-it",), ("completion", "7"), ("queue", "a\x1b[2Jb"), ("store", "7")])
+def test_a_group_that_lists_by_itself_is_proposed_for_list():
+    assert "Did you mean 'main history'?" in call(main, "history", "list").stderr
+
+
+@pytest.mark.parametrize(
+    "words", [("nothing-like-it",), ("trace", "list"), ("completion", "7"), ("queue", "a\x1b[2Jb"), ("store", "7")]
+)
 def test_nothing_is_proposed_where_nothing_shows_it(words):
     result = call(main, *words)
     assert (result.exit_code, "show" in result.stderr) == (2, False)

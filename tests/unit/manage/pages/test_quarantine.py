@@ -127,6 +127,31 @@ def test_an_action_is_confirmed_with_a_reason(centre, held):
     assert "Nothing to do" in centre.post("/quarantine/confirm", action="delete", messages=mine).words
 
 
+def test_all_that_match_the_filter_are_acted_on_as_far_as_they_were_seen(centre, held, quarantined):
+    listed = centre.get("/quarantine?recipient=@contoso.example&reason=eicar")
+    assert (listed.value("to"), listed.value("held_because")) == ("@contoso.example", "eicar")
+    page = centre.post(
+        "/quarantine/confirm", action="release", which="all", to="@contoso.example", held_because="eicar"
+    )
+    assert "will be released for 2 recipients" in page.words
+    fields = {name: page.value(name) for name in ("action", "which", "to", "held_because", "until")}
+    assert fields["until"]
+    quarantined(centre.gateway.data, {"contoso": ["late@contoso.example"]})
+    done = centre.post("/quarantine/actions", **fields, since="", reason="known")
+    assert done.status == 303
+    assert [row["recipient"] for row in centre.get("/quarantine?format=json").json] == [
+        "late@contoso.example",
+        "fay@fabrikam.example",
+    ]
+
+
+def test_filters_of_the_list_do_not_narrow_what_is_selected(centre, held):
+    page = centre.post(
+        "/quarantine/confirm", action="release", which="ticked", messages=held[0], to="ann@contoso.example"
+    )
+    assert "will be released for 2 recipients" in page.words
+
+
 def test_what_another_organization_holds_as_well_is_told(centre, quarantined):
     (both,) = quarantined(centre.gateway.data, {"contoso": ["ann@contoso.example"], "then": "fabrikam"})
     page = centre.get(f"/quarantine/{both}")

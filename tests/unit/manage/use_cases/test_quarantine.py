@@ -8,6 +8,7 @@ import pytest
 from gatepost.manage.access.accounts import Accounts
 from gatepost.manage.access.principal import Principal, Scope
 from gatepost.manage.access.records import AuditFilter
+from gatepost.manage.use_cases import quarantine as module
 from gatepost.manage.use_cases.client import LocalClient, all_items
 from gatepost.manage.use_cases.quarantine import (
     GetQuarantined,
@@ -191,6 +192,60 @@ def test_what_is_wrong_is_said_and_nothing_is_done(gateway, given, path, text):
     assert [error.path for error in told.errors] == [path]
     assert text in told.errors[0].message
     assert names(gateway, OWNER) == "c f b a"
+
+
+@pytest.mark.parametrize(
+    ("who", "wanted", "left"),
+    [
+        (OWNER, {"all": True}, "c"),  # now in the quarantine of fabrikam
+        (CONTOSO, {"all": True}, "c f"),
+        (OWNER, {"sender": "@other.example"}, "c f b a"),  # released by contoso, and held by fabrikam
+        (OWNER, {"subject": "off"}, "c f"),
+        (OWNER, {"held_because": "EICAR"}, "c"),
+        (OWNER, {"organization": "fabrikam"}, "c b a"),
+        (OWNER, {"since": "1h", "recipient": "b@contoso.example"}, "c f a"),
+        (OWNER, {"until": "1h"}, "c f b a"),
+        (CONTOSO, {"organization": "fabrikam"}, "c f b a"),
+    ],
+)
+def test_all_that_match_are_released(gateway, who, wanted, left):
+    planned = act(gateway, who, "release", dry_run=True, reason="", **wanted)
+    assert act(gateway, who, "release", **wanted).changed == planned.changed
+    assert names(gateway, OWNER) == left
+
+
+def test_nobody_acts_on_all_by_leaving_something_out(gateway):
+    told = refused(RefusalKind.INPUT, act, gateway, OWNER, "delete")
+    assert "choose at least one message" in told.errors[0].message
+    assert names(gateway, OWNER) == "c f b a"
+
+
+def test_all_of_one_who_may_not_release_some_is_refused(gateway):
+    both = Principal("two", frozenset({Scope.QUEUE}), frozenset({"contoso", "fabrikam"}))
+    refused(RefusalKind.FORBIDDEN, act, gateway, both, "release", all=True)
+    assert names(gateway, OWNER) == "c f b a"
+
+
+def test_what_comes_in_since_is_of_the_organizations_that_were_judged(gateway, quarantined, monkeypatch):
+    both = Principal("two", frozenset({Scope.READ, Scope.QUEUE}), frozenset({"contoso", "fabrikam"}))
+    act(gateway, OWNER, "delete", organization="fabrikam")
+    judged = module._gateway_only
+
+    def meanwhile(*given):
+        quarantined(gateway.data, {"fabrikam": ["late@fabrikam.example"]})
+        return judged(*given)
+
+    monkeypatch.setattr(module, "_gateway_only", meanwhile)
+    assert act(gateway, both, "release", all=True).changed == 3
+    assert names(gateway, OWNER).startswith("l ")
+
+
+def test_more_than_a_number_is_refused(gateway, monkeypatch):
+    monkeypatch.setattr(module, "_MOST", 3)
+    told = refused(RefusalKind.INPUT, act, gateway, OWNER, "delete", all=True)
+    assert "more than 3 match" in told.text
+    assert act(gateway, CONTOSO, "delete", all=True).changed == 3
+    assert act(gateway, OWNER, "delete", *gateway.ids, dry_run=True).changed == 1
 
 
 def test_content_and_header_are_read_and_that_is_on_record(gateway):
