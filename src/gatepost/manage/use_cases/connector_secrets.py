@@ -15,7 +15,7 @@ from gatepost.manage.use_cases.declaration import Visibility, use_cases
 from gatepost.manage.use_cases.name_lookup import choose_part, visible
 from gatepost.manage.use_cases.parts import OUTBOUND
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
-from gatepost.manage.use_cases.sealed_store import destroy_secret, seal_secret, secret_state
+from gatepost.manage.use_cases.stored_secrets import destroy_secret, seal_secret, secret_state
 from gatepost.pki.certificates.connector_secrets import ConnectorSecrets, content_name
 from gatepost.policy.connectors.errors import FieldError
 

@@ -5,22 +5,15 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from gatepost.manage.use_cases.change import NOTHING
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
-from gatepost.pki.certificates.connector_secrets import SecretError
 from gatepost.pki.certificates.site_key import check_site_key
 from gatepost.pki.certificates.vault import Vault, VaultError
-from gatepost.policy.connectors.errors import FieldError
 from gatepost.store.changes import ConfigConflict
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from gatepost.manage.use_cases.context import Context
     from gatepost.manage.use_cases.gateway import Gateway
-    from gatepost.manage.use_cases.parts import Part
-    from gatepost.pki.certificates.connector_secrets import ConnectorSecrets
-    from gatepost.pki.certificates.directory_secrets import DirectorySecrets
     from gatepost.store.changes import ConfigStore
 
 
@@ -51,30 +44,3 @@ def _check(store: ConfigStore, vault: Vault | None) -> None:
         check_site_key(store, vault)
     except VaultError as error:
         raise Refusal(RefusalKind.INPUT, f"store.master_key: {error}") from error
-
-
-def secret_state(gateway: Gateway, secrets: type[ConnectorSecrets | DirectorySecrets], part: Part) -> str:
-    """The state of the secret of a part. Raises Refusal as `store_and_vault`."""
-    with store_and_vault(gateway, keys=False) as (store, _):
-        return str(secrets(store.content, None).state(part.organization.name, part.record))
-
-
-def seal_secret(
-    context: Context, secrets: type[ConnectorSecrets | DirectorySecrets], part: Part, field: str, secret: str
-) -> str:
-    """Store the secret of a part, and return its state. Raises Refusal: INPUT (field) for one that cannot be one."""
-    with store_and_vault(context.gateway, keys=True) as (store, vault):
-        sealing = secrets(store.content, vault)
-        try:
-            content = sealing.sealed(part.organization.name, part.record, secret)
-        except SecretError as error:
-            raise Refusal(RefusalKind.INPUT, f"{error}; {NOTHING}", [FieldError(field, str(error))]) from error
-        store.apply({}, author=context.principal.name, content=dict(content))
-        return str(sealing.state(part.organization.name, part.record))
-
-
-def destroy_secret(context: Context, secrets: type[ConnectorSecrets | DirectorySecrets], part: Part, place: str) -> str:
-    """Remove the secret of a part from its place in the store, and return the state that is left."""
-    with store_and_vault(context.gateway, keys=False) as (store, _):
-        store.apply({}, author=context.principal.name, content={place: None})
-        return str(secrets(store.content, None).state(part.organization.name, part.record))
