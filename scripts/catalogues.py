@@ -56,7 +56,7 @@ ROOT: Final = Path(__file__).resolve().parents[1]
 SOURCE: Final = ROOT / "src" / "gatepost"
 TEMPLATES: Final = SOURCE / "manage" / "pages" / "templates"
 GALLERY: Final = "gallery.html"  # shows components to developers
-_MARK: Final = re.compile(r"import .*\b(?:_|N_|NN_|NP_|ngettext|pgettext)\b")
+_MARK: Final = re.compile(r"import (?:.*|\([^)]*)\b(?:_|N_|NN_|NP_|ngettext|pgettext|say|fail)\b")
 PLACES: Final = 3  # that are named of one text
 PLAIN_PAGES: Final = (
     HTTPStatus.BAD_REQUEST,
@@ -70,6 +70,8 @@ PLAIN_PAGES: Final = (
 """Statuses whose page has their own name as its title."""
 FORMS: Final = {"_": 1, "N_": 1, "gettext": 1, "ngettext": 2, "NN_": 2, "pgettext": 2, "NP_": 2}
 """How many constants the functions take that translate or mark a text: its forms, or its context and itself."""
+_PRINTED: Final = {"say": 0, "fail": 1}
+"""Functions of commands that translate a text and print it, with its place among their arguments."""
 _CONTEXT: Final = "\4"
 """Between a context and its text, as in compiled catalogues."""
 _CELL: Final = (
@@ -110,7 +112,10 @@ def _marked_by(path: Path) -> Iterator[tuple[Text, str]]:
         return
     for node in ast.walk(ast.parse(path.read_bytes())):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
-            yield from _forms(node.func.id, [getattr(each, "value", None) for each in node.args], path)
+            arguments = [getattr(each, "value", None) for each in node.args]
+            yield from _forms(node.func.id, arguments, path)
+            if command_texts.CLI in path.parents and node.func.id in _PRINTED:
+                yield from _forms("_", arguments[_PRINTED[node.func.id] :], path)
 
 
 def of_pages() -> Iterator[tuple[Text, str]]:

@@ -196,6 +196,8 @@ MODULES: Final = (
     "manage/use_cases/listener_checks.py",
     "manage/use_cases/request_values.py",
     "manage/use_cases/sealed_store.py",
+    "manage/use_cases/stored_message.py",
+    "manage/use_cases/stored_secrets.py",
     "manage/use_cases/store_migration.py",
     "manage/use_cases/stored_resources.py",
     "manage/use_cases/ways_out.py",

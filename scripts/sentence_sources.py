@@ -43,7 +43,7 @@ _DATA: Final = re.compile(
 )
 """Mails, records, names of fields, and notes that histories keep: no sentences, though they have several words."""
 _NO_TEXT: Final = re.compile(
-    "use_case|setting|Field|Meta|Cli|Form|quantity|in_number|comment|_names|quoted|command|getLogger|Cli|compile|replace|startswith|endswith|removeprefix|removesuffix|partition|rpartition|"
+    "use_cases?|setting|Field|Meta|Cli|Form|quantity|in_number|comment|_names|quoted|command|getLogger|Cli|compile|replace|startswith|endswith|removeprefix|removesuffix|partition|rpartition|"
     "split|strptime|strftime"
 )
 """Functions whose arguments are no sentences."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from gatepost.node.auxiliary import run_auxiliary
 from gatepost.node.lifecycle import Duty, Lifecycle, Parts
@@ -18,10 +18,6 @@ from gatepost.store.storage import Storage
 
 if TYPE_CHECKING:
     from gatepost.settings.model import Settings
-
-
-CONFIGURATION_COPY: Final = "configuration copy"
-"""The name of the process."""
 
 
 def run_configuration_copy(settings: Settings, workers: int, lifeline: int) -> int:

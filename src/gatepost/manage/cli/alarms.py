@@ -12,7 +12,7 @@ import click
 from gatepost.manage.cli.client import client
 from gatepost.manage.cli.language import _, ours
 from gatepost.manage.cli.options import NO, UNKNOWN, config_option, json_option
-from gatepost.manage.cli.tables import print_json, printable
+from gatepost.manage.cli.tables import print_json, printable, say
 from gatepost.manage.use_cases.alarms import ListAlarms, list_alarms
 from gatepost.manage.use_cases.times import stamp as moment
 
@@ -75,7 +75,7 @@ def _print(alarms: ActiveAlarms) -> None:
         for name, text in (*lines, (_("since"), moment(alarm.since)), (_("kind"), str(alarm.kind))):
             click.echo(printable(f"{name:>8} {text}".rstrip()))
     for sentence in alarms.unknown[:_SHOWN]:
-        click.echo(_("unknown: %(sentence)s", sentence=printable(ours(sentence))), err=True)
+        say("unknown: %(sentence)s", err=True, sentence=printable(ours(sentence)))
     if not alarms.alarms and not alarms.unknown:
         looked = _(", checked at %(looked)s", looked=moment(alarms.looked)) if alarms.looked else ""
-        click.echo(_("no alarms%(looked)s", looked=looked), err=True)
+        say("no alarms%(looked)s", err=True, looked=looked)

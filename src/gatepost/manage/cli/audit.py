@@ -11,7 +11,7 @@ from gatepost.manage.access.actions import action_label
 from gatepost.manage.cli.client import client
 from gatepost.manage.cli.options import config_option, json_option
 from gatepost.manage.cli.request_options import request_options
-from gatepost.manage.cli.tables import print_json, print_table
+from gatepost.manage.cli.tables import print_rows
 from gatepost.manage.use_cases.audit import ListAudit, list_audit
 from gatepost.manage.use_cases.client import all_items
 from gatepost.manage.use_cases.times import stamp as moment
@@ -36,11 +36,7 @@ def audit(request: ListAudit, limit: int, config: str | None, *, as_json: bool) 
 
     Exit codes: 0 done (also if there are no events), 2 usage error, 3 the data cannot be read.
     """
-    entries = list(all_items(client(config).call, list_audit, request, limit))
-    if as_json:
-        print_json(entries)
-    else:
-        print_table(_COLUMNS, (_row(entry) for entry in entries))
+    print_rows(_COLUMNS, all_items(client(config).call, list_audit, request, limit), _row, as_json=as_json)
 
 
 def _row(entry: AuditEntry) -> tuple[object, ...]:

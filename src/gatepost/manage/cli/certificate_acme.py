@@ -12,23 +12,15 @@ from gatepost.manage.cli.client import client
 from gatepost.manage.cli.language import _, ours
 from gatepost.manage.cli.options import BAD_INPUT, NO, config_option, fail, json_option
 from gatepost.manage.cli.request_options import request_options
-from gatepost.manage.cli.tables import print_json, print_table, printable
+from gatepost.manage.cli.tables import print_json, print_table, printable, say
+from gatepost.manage.use_cases import acme_renewal
 from gatepost.manage.use_cases.acme_orders import GetAcmeStatus, get_acme_status
-from gatepost.manage.use_cases.acme_renewal import (
-    ForgetAcmeAccount,
-    GetRenewal,
-    RenewCertificates,
-    forget_acme_account,
-    get_renewal,
-    renew_certificates,
-)
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.times import stamp as moment
 from gatepost.settings.acme import LETS_ENCRYPT_STAGING, acme_directory
 
 if TYPE_CHECKING:
     from gatepost.manage.use_cases.acme_orders import AcmeOrder
-    from gatepost.manage.use_cases.acme_renewal import CertificateRenewal, RenewalState
     from gatepost.manage.use_cases.client import Client
 
 
@@ -65,7 +57,7 @@ def status(config: str | None, as_json: bool) -> None:
 
 
 @acme.command()
-@request_options(RenewCertificates, staging="", wait=20.0)
+@request_options(acme_renewal.RenewCertificates, staging="", wait=20.0)
 @click.option("--dry-run", is_flag=True, help="Try the whole process with a staging authority, and keep nothing of it.")
 @click.option(
     "--directory",
@@ -75,7 +67,7 @@ def status(config: str | None, as_json: bool) -> None:
     help="The authority for --dry-run.",
 )
 @config_option
-def renew(request: RenewCertificates, directory: str, config: str | None, *, dry_run: bool) -> None:
+def renew(request: acme_renewal.RenewCertificates, directory: str, config: str | None, *, dry_run: bool) -> None:
     """Renew the certificates that are due, or the one for NAME. For http-01 the gateway must be running.
 
     A running gateway presents a new certificate within a second, unless the certificate waits for a changeover.
@@ -88,24 +80,20 @@ def renew(request: RenewCertificates, directory: str, config: str | None, *, dry
         url = acme_directory(directory) if dry_run else ""
     except ValueError as error:
         fail(BAD_INPUT, f"--directory: {error}")
-    state = _ended(there, there.call(renew_certificates, replace(request, staging=url)).value)
+    state = _ended(there, there.call(acme_renewal.renew_certificates, replace(request, staging=url)).value)
     if state.trouble:
         raise Refusal(RefusalKind.UNREADABLE, state.trouble)
     if not state.results:
-        click.echo(
-            (
-                _(
-                    "no certificate is due for renewal; `gatepost certificate acme status` shows "
-                    "when one is, --now renews without waiting"
-                )
-            ),
+        say(
+            "no certificate is due for renewal; `gatepost certificate acme status` shows "
+            "when one is, --now renews without waiting",
             err=True,
         )
     if not all(result.ok for result in state.results):
         raise SystemExit(NO)
 
 
-def _ended(there: Client, state: RenewalState) -> RenewalState:
+def _ended(there: Client, state: acme_renewal.RenewalState) -> acme_renewal.RenewalState:
     """Follow it to its end, and say each result as it comes."""
     said, end = 0, time.monotonic() + _MOST
     while True:
@@ -117,7 +105,7 @@ def _ended(there: Client, state: RenewalState) -> RenewalState:
         if time.monotonic() > end:
             text = _("the renewal is still running; `gatepost certificate acme status` will show its result")
             raise Refusal(RefusalKind.UNREADABLE, text)
-        state = there.call(get_renewal, GetRenewal(id=state.id))
+        state = there.call(acme_renewal.get_renewal, acme_renewal.GetRenewal(id=state.id))
 
 
 @acme.command()
@@ -127,16 +115,14 @@ def forget(config: str | None) -> None:
 
     Exit codes: 0 done, 2 ACME is off, 3 the data cannot be written.
     """
-    directory = client(config).call(forget_acme_account, ForgetAcmeAccount()).directory
-    click.echo(_("the account at %(directory)s is forgotten", directory=printable(directory)), err=True)
+    directory = client(config).call(acme_renewal.forget_acme_account, acme_renewal.ForgetAcmeAccount()).directory
+    say("the account at %(directory)s is forgotten", err=True, directory=printable(directory))
 
 
-def _say(renewal: CertificateRenewal) -> None:
+def _say(renewal: acme_renewal.CertificateRenewal) -> None:
     names = ", ".join(renewal.names)
     if not renewal.ok:
-        click.echo(
-            _("no certificate for %(names)s: %(text)s", names=names, text=printable(ours(renewal.text))), err=True
-        )
+        say("no certificate for %(names)s: %(text)s", err=True, names=names, text=printable(ours(renewal.text)))
     else:
         click.echo(
             printable(

@@ -19,27 +19,18 @@ from gatepost.manage.cli.client import client
 from gatepost.manage.cli.language import _, ours
 from gatepost.manage.cli.options import BAD_INPUT, config_option, current_server, fail, gateway_of, json_option
 from gatepost.manage.cli.request_options import request_options
-from gatepost.manage.cli.tables import print_json, printable
-from gatepost.manage.use_cases.certificate_import import (
-    MAX_TEXT,
-    AddCertificate,
-    AddCertificateFiles,
-    WatchDirectory,
-    add_certificate,
-    add_certificate_files,
-    watch_directory,
-)
+from gatepost.manage.cli.tables import print_json, printable, say
+from gatepost.manage.use_cases import certificate_import
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.node.privileges import as_caller
 from gatepost.pki.certificates.entry import State
 from gatepost.protocols.tls.token_uri import is_token_uri
 
 if TYPE_CHECKING:
-    from gatepost.manage.use_cases.certificate_import import CertificateAdded
     from gatepost.manage.use_cases.client import Client
 
 
-_MOST = MAX_TEXT // 4 * 3 // 1000 * 1000  # bytes of a file, which goes as base64
+_MOST = certificate_import.MAX_TEXT // 4 * 3 // 1000 * 1000  # bytes of a file, which goes as base64
 _PASSWORDS = 3
 
 
@@ -77,10 +68,10 @@ class _Files:
     metavar="DIR",
     help="Watch a directory, such as certbot's live, for certificates.",
 )
-@request_options(AddCertificate, chain="", key="", encoding="base64", password="")
+@request_options(certificate_import.AddCertificate, chain="", key="", encoding="base64", password="")
 @config_option
 @json_option
-def add(request: AddCertificate, config: str | None, as_json: bool, **options: Any) -> None:
+def add(request: certificate_import.AddCertificate, config: str | None, as_json: bool, **options: Any) -> None:
     """Add a certificate with its private key: what CHAIN contains.
 
     CHAIN: the certificate and its intermediates in any order, as PEM, DER, PKCS#7 (.p7b) or PKCS#12 (.p12, .pfx). The
@@ -96,7 +87,7 @@ def add(request: AddCertificate, config: str | None, as_json: bool, **options: A
     """
     files = _Files(**options)
     if (files.chain is None) == (files.directory is None):
-        fail(BAD_INPUT, _("give CHAIN, the file with the certificate, or --directory, to watch a directory"))
+        fail(BAD_INPUT, "give CHAIN, the file with the certificate, or --directory, to watch a directory")
     if files.directory is not None:
         gateway_of(config)  # it is on the gateway's machine
         _add_directory(client(config), Path(files.directory).absolute(), files, request, as_json=as_json)
@@ -109,30 +100,33 @@ def add(request: AddCertificate, config: str | None, as_json: bool, **options: A
 # a directory
 
 
-def _add_directory(there: Client, path: Path, files: _Files, request: AddCertificate, *, as_json: bool) -> None:
+def _add_directory(
+    there: Client, path: Path, files: _Files, request: certificate_import.AddCertificate, *, as_json: bool
+) -> None:
     if files.key or request.label or request.client or request.current:
-        fail(BAD_INPUT, _("--directory can be combined only with --note: the certificates in it say the rest"))
-    directory = there.call(watch_directory, WatchDirectory(directory=str(path), note=request.note))
+        fail(BAD_INPUT, "--directory can be combined only with --note: the certificates in it say the rest")
+    directory = there.call(
+        certificate_import.watch_directory, certificate_import.WatchDirectory(directory=str(path), note=request.note)
+    )
     for chain in directory.usable:
-        click.echo(_("found: %(chain)s", chain=chain), err=True)
+        say("found: %(chain)s", err=True, chain=chain)
     for trouble in directory.troubles:
-        click.echo(_("cannot be used: %(trouble)s", trouble=trouble), err=True)
+        say("cannot be used: %(trouble)s", err=True, trouble=trouble)
     if not directory.pairs:
-        click.echo((
-_(
-    "no certificate is in it yet; expected are fullchain.pem with privkey.pem, there or in a "
-    "directory below, or NAME.pem or NAME.crt with NAME.key")
-), err=True)  # fmt: skip
+        say("no certificate is in it yet; expected are fullchain.pem with privkey.pem, there or in a "
+    "directory below, or NAME.pem or NAME.crt with NAME.key", err=True)  # fmt: skip
     if as_json:
         print_json({"directory": str(path), "version": directory.version, "pairs": directory.pairs})
     else:
-        click.echo(_("%(path)s: watched; a running gateway loads what is in it within seconds", path=path))
+        say("%(path)s: watched; a running gateway loads what is in it within seconds", path=path)
 
 
 # a certificate
 
 
-def _add_certificate(there: Client, files: _Files, request: AddCertificate, *, as_json: bool) -> None:
+def _add_certificate(
+    there: Client, files: _Files, request: certificate_import.AddCertificate, *, as_json: bool
+) -> None:
     content = _read(Path(str(files.chain)))
     key = b""
     if files.key:
@@ -149,27 +143,25 @@ def _add_certificate(there: Client, files: _Files, request: AddCertificate, *, a
     _report(added, files, as_json=as_json)
 
 
-def _report(added: CertificateAdded, files: _Files, *, as_json: bool) -> None:
+def _report(added: certificate_import.CertificateAdded, files: _Files, *, as_json: bool) -> None:
     summary = added.certificate
     if added.deprecated:
         way = "gatepost certificate changeover"
-        click.echo(
-            _(
-                "warning: no gate was checked; check now with %(way)s status, or undo with %(undo)s roll-back",
-                way=way,
-                undo=way,
-            ),
+        say(
+            "warning: no gate was checked; check now with %(way)s status, or undo with %(undo)s roll-back",
             err=True,
+            way=way,
+            undo=way,
         )
     if as_json:
         print_json(msgspec.to_builtins(summary) | {"deprecated": added.deprecated})
     else:
         for number in added.deprecated:
-            click.echo(_("%(number)s: deprecated", number=number))
+            say("%(number)s: deprecated", number=number)
         way = _("; to present it: gatepost certificate changeover check %(id)s", id=summary.id)
         click.echo(f"{summary.id}: {summary.state}{'' if summary.state == State.CURRENT else way}")
     if files.key and not summary.key_file:
-        click.echo(_("note: the key is sealed in the store; %(key)s is no longer needed", key=files.key), err=True)
+        say("note: the key is sealed in the store; %(key)s is no longer needed", err=True, key=files.key)
 
 
 def _read(path: Path) -> bytes:
@@ -181,11 +173,9 @@ def _read(path: Path) -> bytes:
     if len(content) > _MOST:
         fail(
             BAD_INPUT,
-            _(
-                "%(path)s: larger than %(most)s bytes, which no certificate is; give the certificate file itself",
-                path=path,
-                most=_MOST,
-            ),
+            "%(path)s: larger than %(most)s bytes, which no certificate is; give the certificate file itself",
+            path=path,
+            most=_MOST,
         )
     return content
 
@@ -193,7 +183,9 @@ def _read(path: Path) -> bytes:
 # passwords
 
 
-def _added(there: Client, files: _Files, request: AddCertificate) -> CertificateAdded:
+def _added(
+    there: Client, files: _Files, request: certificate_import.AddCertificate
+) -> certificate_import.CertificateAdded:
     """With the password of a file, or asked for on a terminal, so that it is in no process list."""
     if files.password_file is not None:
         first = next(iter(_read(Path(files.password_file)).splitlines()), b"")
@@ -213,15 +205,17 @@ def _added(there: Client, files: _Files, request: AddCertificate) -> Certificate
             request = replace(request, password=click.prompt("Password", hide_input=True, err=True))
 
 
-def _called(there: Client, files: _Files, request: AddCertificate) -> CertificateAdded:
+def _called(
+    there: Client, files: _Files, request: certificate_import.AddCertificate
+) -> certificate_import.CertificateAdded:
     """Files of this machine may stay where they are; another gateway is sent what is in them."""
     chain, key = str(files.chain), files.key or ""
     if current_server() is None:
         values = msgspec.structs.asdict(request)
-        local = AddCertificateFiles(**values, chain_file=chain, key_file=key, leave=files.leave_key)
-        return there.call(add_certificate_files, local)
+        local = certificate_import.AddCertificateFiles(**values, chain_file=chain, key_file=key, leave=files.leave_key)
+        return there.call(certificate_import.add_certificate_files, local)
     try:
-        return there.call(add_certificate, request).value
+        return there.call(certificate_import.add_certificate, request).value
     except Refusal as refusal:
         for name, source in (("chain", chain), ("key", key)):
             if source and refusal.text.startswith(f"{name}: "):

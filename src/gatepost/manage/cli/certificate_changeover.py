@@ -13,15 +13,8 @@ from gatepost.manage.cli.client import client
 from gatepost.manage.cli.language import _
 from gatepost.manage.cli.options import NO, UNKNOWN, config_option, fail, json_option
 from gatepost.manage.cli.request_options import request_options
-from gatepost.manage.cli.tables import print_json, printable
-from gatepost.manage.use_cases.changeover import (
-    CheckGates,
-    GetNotice,
-    ListChangeovers,
-    check_gates,
-    get_notice,
-    list_changeovers,
-)
+from gatepost.manage.cli.tables import print_json, printable, say
+from gatepost.manage.use_cases import changeover as changeover_cases
 from gatepost.manage.use_cases.changeover_steps import NotifyPartners, notify_partners
 
 _EXIT = {str(Light.GREEN): 0, str(Light.RED): NO, str(Light.UNKNOWN): UNKNOWN}
@@ -48,18 +41,18 @@ def changeover() -> None:
 
 
 @click.command()
-@request_options(ListChangeovers)
+@request_options(changeover_cases.ListChangeovers)
 @config_option
 @json_option
-def status(request: ListChangeovers, config: str | None, as_json: bool) -> None:
+def status(request: changeover_cases.ListChangeovers, config: str | None, as_json: bool) -> None:
     """Show a changeover: current and next side by side, the gates, and what to do next.
 
     Without ID: every staged certificate, and every one that can still be rolled back. Exit codes: 0 done, 1 there is
     none, 2 no such certificate, 3 the data cannot be read.
     """
-    changeovers = client(config).call(list_changeovers, request).items
+    changeovers = client(config).call(changeover_cases.list_changeovers, request).items
     if not changeovers:
-        fail(NO, _("no certificate is staged, and none can be rolled back; to begin: gatepost certificate add"))
+        fail(NO, "no certificate is staged, and none can be rolled back; to begin: gatepost certificate add")
     if as_json:
         print_json(changeovers)
         return
@@ -68,10 +61,10 @@ def status(request: ListChangeovers, config: str | None, as_json: bool) -> None:
 
 
 @click.command()
-@request_options(CheckGates)
+@request_options(changeover_cases.CheckGates)
 @config_option
 @json_option
-def check(request: CheckGates, config: str | None, as_json: bool) -> None:
+def check(request: changeover_cases.CheckGates, config: str | None, as_json: bool) -> None:
     """Check all gates of a staged certificate, and say whether it can be switched.
 
     Each finding is one of pass, info, warn, fail, unknown, with its evidence and what to do. A check that could not run
@@ -79,7 +72,7 @@ def check(request: CheckGates, config: str | None, as_json: bool) -> None:
     """
     there = client(config)
     request.certificate = addressable(there, request.certificate)
-    gates = there.call(check_gates, request)
+    gates = there.call(changeover_cases.check_gates, request)
     if as_json:
         print_json(gates)
     else:
@@ -88,17 +81,17 @@ def check(request: CheckGates, config: str | None, as_json: bool) -> None:
 
 
 @click.command()
-@request_options(GetNotice, quick=False)
+@request_options(changeover_cases.GetNotice, quick=False)
 @config_option
 @json_option
-def notice(request: GetNotice, config: str | None, as_json: bool) -> None:
+def notice(request: changeover_cases.GetNotice, config: str | None, as_json: bool) -> None:
     """Print the notification text for partners: both certificates, what to check, and when.
 
     The partners go to standard error. Exit codes: 0 done, 2 no such certificate, 3 the data cannot be read.
     """
     there = client(config)
     request.certificate = addressable(there, request.certificate)
-    notification = there.call(get_notice, request)
+    notification = there.call(changeover_cases.get_notice, request)
     if as_json:
         print_json(notification)
         return
@@ -122,10 +115,8 @@ def mark_notified(request: NotifyPartners, config: str | None, as_json: bool) ->
     if as_json:
         print_json({"id": done.certificate.id, "told": done.told, "left": done.left})
     else:
-        click.echo(
-            _(
-                "notified: %(told)s; remaining: %(left)s",
-                told=", ".join(done.told) or _("none"),
-                left=", ".join(done.left) or _("none"),
-            )
+        say(
+            "notified: %(told)s; remaining: %(left)s",
+            told=", ".join(done.told) or _("none"),
+            left=", ".join(done.left) or _("none"),
         )

@@ -14,7 +14,7 @@ from gatepost.analysis.checks.gates import GateCheck, Light
 from gatepost.analysis.checks.partner_report import Mark
 from gatepost.manage.cli.check_text import print_line
 from gatepost.manage.cli.language import _, ours, quantity
-from gatepost.manage.cli.tables import ellipsis, print_table, printable, table_language
+from gatepost.manage.cli.tables import ellipsis, print_table, printable, say, table_language
 from gatepost.manage.cli.terminal import wrapped
 from gatepost.manage.use_cases.times import stamp as moment
 from gatepost.pki.certificates.entry import State
@@ -61,8 +61,8 @@ def print_status(changeover: Changeover) -> None:
     if changeover.traffic is not None:
         since, before = changeover.traffic.since, changeover.traffic.before
         click.echo()
-        click.echo(_("  since the switch    %(since)s", since=_traffic(since)))
-        click.echo(_("  same period before  %(before)s", before=_traffic(before)))
+        say("  since the switch    %(since)s", since=_traffic(since))
+        say("  same period before  %(before)s", before=_traffic(before))
         silent = sorted({*before.domains} - {*since.domains})
         if silent:
             click.echo(
@@ -135,4 +135,4 @@ def print_partners(partners: Sequence[NoticePartner]) -> None:
         sign = "notified" if partner.told else _("NOT YET NOTIFIED")
         click.echo(printable(f"{sign:<17} {partner.partner}  ({'; '.join(map(ours, partner.why))})"), err=True)
     if not partners:
-        click.echo(_("no partner is known to expect the current certificate"), err=True)
+        say("no partner is known to expect the current certificate", err=True)

@@ -2,32 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import click
 import msgspec
 
 from gatepost.manage.cli.certificate_group import addressable
 from gatepost.manage.cli.certificate_view import print_certificate, print_list, print_requests
 from gatepost.manage.cli.client import client
-from gatepost.manage.cli.language import _, ours
+from gatepost.manage.cli.language import ours
 from gatepost.manage.cli.options import config_option, json_option
 from gatepost.manage.cli.request_options import request_options
-from gatepost.manage.cli.tables import print_json, print_table, printable
-from gatepost.manage.use_cases.certificates import (
-    GetCertificate,
-    GetInventory,
-    ListCertificateHistory,
-    get_certificate,
-    get_inventory,
-    list_certificate_history,
-)
+from gatepost.manage.cli.tables import print_json, print_rows, printable, say
+from gatepost.manage.use_cases import certificates
 from gatepost.manage.use_cases.client import all_items
 from gatepost.manage.use_cases.times import stamp as moment
-
-if TYPE_CHECKING:
-    from gatepost.manage.use_cases.certificates import CertificateChange
-
 
 _COLUMNS = ("version", "at", "author", "kind", "id", "names", "change", "note")
 
@@ -43,7 +30,7 @@ def list_(config: str | None, as_json: bool) -> None:
 
     Exit codes: 0 done (also if there are none), 3 the data cannot be read.
     """
-    inventory = client(config).call(get_inventory, GetInventory())
+    inventory = client(config).call(certificates.get_inventory, certificates.GetInventory())
     for line in inventory.trouble:
         click.echo(f"[[certificate]]: {line}", err=True)
     if as_json:
@@ -56,21 +43,21 @@ def list_(config: str | None, as_json: bool) -> None:
     print_list(inventory.certificates)
     print_requests(inventory.requests)
     for path in inventory.directories:
-        click.echo(_("watched: %(path)s", path=printable(path)), err=True)
+        say("watched: %(path)s", err=True, path=printable(path))
 
 
 @click.command()
-@request_options(GetCertificate)
+@request_options(certificates.GetCertificate)
 @config_option
 @json_option
-def show(request: GetCertificate, config: str | None, as_json: bool) -> None:
+def show(request: certificates.GetCertificate, config: str | None, as_json: bool) -> None:
     """Show a certificate with all its details. ID: its id, the beginning of its SHA-256 thumbprint, or its label.
 
     Exit codes: 0 found, 2 no such certificate, 3 the data cannot be read.
     """
     there = client(config)
     request.certificate = addressable(there, request.certificate)
-    detail = there.call(get_certificate, request)
+    detail = there.call(certificates.get_certificate, request)
     if as_json:
         print_json(detail)
     else:
@@ -88,14 +75,17 @@ def history(limit: int, config: str | None, as_json: bool) -> None:
 
     Exit codes: 0 done (also if there are no entries), 3 the data cannot be read.
     """
-    rows = list(all_items(client(config).call, list_certificate_history, ListCertificateHistory(), limit))
-    if as_json:
-        print_json(rows)
-    else:
-        print_table(_COLUMNS, (_cells(row) for row in rows))
+    print_rows(
+        _COLUMNS,
+        all_items(
+            client(config).call, certificates.list_certificate_history, certificates.ListCertificateHistory(), limit
+        ),
+        _cells,
+        as_json=as_json,
+    )
 
 
-def _cells(row: CertificateChange) -> list[object]:
+def _cells(row: certificates.CertificateChange) -> list[object]:
     shown = msgspec.structs.asdict(row) | {
         "at": moment(row.at),
         "names": ", ".join(row.names),

@@ -7,10 +7,10 @@ from pathlib import Path
 import click
 
 from gatepost.manage.cli.client import client
-from gatepost.manage.cli.language import _, quantity
+from gatepost.manage.cli.language import quantity
 from gatepost.manage.cli.options import config_option, json_option
 from gatepost.manage.cli.request_options import request_options
-from gatepost.manage.cli.tables import print_json, print_table, printable
+from gatepost.manage.cli.tables import print_json, print_table, printable, say
 from gatepost.manage.use_cases.certificate_table import (
     GetCertificateTable,
     base_url,
@@ -39,19 +39,17 @@ def publish(directory: Path, request: GetCertificateTable, config: str | None, *
     base_url(request.base_url)  # before anybody is asked
     table = client(config).call(get_certificate_table, request)
     for line in table.notes:
-        click.echo(_("note: %(line)s", line=printable(line)), err=True)
+        say("note: %(line)s", err=True, line=printable(line))
     with as_caller():
         done = write_table(table, directory)
     if as_json:
         print_json(done)
     else:
         print_table(("file", "size", "state"), (tuple(file.values()) for file in done["files"]))
-        click.echo(
-            _(
-                "version %(version)s with %(certificates)s in %(directory)s",
-                version=done["version"],
-                certificates=quantity(done["certificates"], "certificate"),
-                directory=directory,
-            ),
+        say(
+            "version %(version)s with %(certificates)s in %(directory)s",
             err=True,
+            version=done["version"],
+            certificates=quantity(done["certificates"], "certificate"),
+            directory=directory,
         )

@@ -15,6 +15,7 @@ from gatepost.manage.cli.client import client
 from gatepost.manage.cli.language import _, ours
 from gatepost.manage.cli.options import BAD_INPUT, config_option, current_server, fail, gateway_of
 from gatepost.manage.cli.request_options import request_options
+from gatepost.manage.cli.tables import say
 from gatepost.manage.use_cases.certificate_requests import (
     RegisterRequest,
     RequestCertificate,
@@ -60,7 +61,7 @@ def request(request: RequestCertificate, output: str, key: str | None, config: s
         write(csr)
     where = _("in %(key_file)s", key_file=made.key_file) if made.key_file else _("sealed in the store")
     then = _("when the certificate comes: gatepost certificate add ISSUED.pem")
-    click.echo(_("request %(id)s: its key is %(where)s; %(then)s", id=made.id, where=where, then=then), err=True)
+    say("request %(id)s: its key is %(where)s; %(then)s", err=True, id=made.id, where=where, then=then)
     if output == "-":
         click.echo(csr.decode(), nl=False)
 
@@ -95,7 +96,7 @@ def _made(config: str | None, request: RequestCertificate, output: str) -> tuple
     if output == "-":
         fail(
             BAD_INPUT,
-            _("store.master_key is not set, so the key must be written beside the request: name a file with -o FILE"),
+            "store.master_key is not set, so the key must be written beside the request: name a file with -o FILE",
         )
     csr, key = made_request(checked_spec(gateway, request.spec))
     key_file = Path(output).absolute().with_suffix(".key")
@@ -127,7 +128,7 @@ def _opened(path: Path, mode: int) -> int:
         with as_caller():
             return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
     except FileExistsError:
-        fail(BAD_INPUT, _("%(path)s: exists already; name another file, or move it away", path=path))
+        fail(BAD_INPUT, "%(path)s: exists already; name another file, or move it away", path=path)
     except OSError as error:
         fail(BAD_INPUT, f"{path}: {error.strerror}")
 

@@ -15,24 +15,9 @@ from gatepost.manage.cli.language import _, ours
 from gatepost.manage.cli.node import say_presented
 from gatepost.manage.cli.options import config_option, force_option, json_option
 from gatepost.manage.cli.request_options import request_options
-from gatepost.manage.cli.tables import print_json
+from gatepost.manage.cli.tables import print_json, say
+from gatepost.manage.use_cases import changeover_steps
 from gatepost.manage.use_cases.certificate_shapes import CertificateGates
-from gatepost.manage.use_cases.changeover_steps import (
-    CancelOnlySwitch,
-    CancelSwitch,
-    RollBackLastSwitch,
-    RollBackSwitch,
-    StageCertificate,
-    SwitchCertificate,
-    WithdrawCertificate,
-    cancel_only_switch,
-    cancel_switch,
-    roll_back_last_switch,
-    roll_back_switch,
-    stage_certificate,
-    switch_certificate,
-    withdraw_certificate,
-)
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.times import stamp as moment
 from gatepost.pki.certificates.lifecycle import ROLL_BACK_SECONDS
@@ -41,14 +26,12 @@ from gatepost.protocols.tls.token_uri import is_token_uri
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from gatepost.manage.use_cases.changeover_steps import Switched
-
 
 @click.command()
-@request_options(StageCertificate)
+@request_options(changeover_steps.StageCertificate)
 @config_option
 @json_option
-def stage(request: StageCertificate, config: str | None, as_json: bool) -> None:
+def stage(request: changeover_steps.StageCertificate, config: str | None, as_json: bool) -> None:
     """Choose which current certificates a next one replaces, where names and key type do not decide it.
 
     `gatepost certificate add` has staged the certificate already. To return to a deprecated certificate after the 24
@@ -58,16 +41,16 @@ def stage(request: StageCertificate, config: str | None, as_json: bool) -> None:
     """
     there = client(config)
     request.certificate = addressable(there, request.certificate)
-    staged = there.call(stage_certificate, request)
+    staged = there.call(changeover_steps.stage_certificate, request)
     _say(as_json, {"id": staged.id, "replaces": staged.replaces}, _replacing(staged.replaces, _("it will replace")))
 
 
 @click.command()
-@request_options(SwitchCertificate, force="")
+@request_options(changeover_steps.SwitchCertificate, force="")
 @force_option("Override failed checks. The history records the reason.")
 @config_option
 @json_option
-def switch(request: SwitchCertificate, force: str, config: str | None, as_json: bool) -> None:
+def switch(request: changeover_steps.SwitchCertificate, force: str, config: str | None, as_json: bool) -> None:
     """Present a staged certificate to new sessions, now or at a given time. Running sessions keep the old one.
 
     The gates are checked first, and with --at again at that time. If a gate failed, nothing is switched unless --force
@@ -80,7 +63,7 @@ def switch(request: SwitchCertificate, force: str, config: str | None, as_json: 
     there = client(config)
     request.certificate, request.force = addressable(there, request.certificate), force
     try:
-        done = there.call(switch_certificate, request)
+        done = there.call(changeover_steps.switch_certificate, request)
     except Refusal as refusal:
         _print_refused(refusal, as_json=as_json)
         raise
@@ -102,7 +85,7 @@ def _print_refused(refusal: Refusal, *, as_json: bool) -> None:
         print_gates(gates, gates.certificate)
 
 
-def _print_switched(done: Switched, *, as_json: bool) -> None:
+def _print_switched(done: changeover_steps.Switched, *, as_json: bool) -> None:
     new = done.certificates[0]
     if not done.switched:
         how = _("with only the key checked again") if new.forced else _("if the gates pass then")
@@ -134,9 +117,11 @@ def cancel(number: str, config: str | None, as_json: bool) -> None:
     """
     there = client(config)
     if number:
-        summary = there.call(cancel_switch, CancelSwitch(certificate=addressable(there, number)))
+        summary = there.call(
+            changeover_steps.cancel_switch, changeover_steps.CancelSwitch(certificate=addressable(there, number))
+        )
     else:
-        summary = there.call(cancel_only_switch, CancelOnlySwitch())
+        summary = there.call(changeover_steps.cancel_only_switch, changeover_steps.CancelOnlySwitch())
     _say(as_json, {"id": summary.id, "planned": None}, _("%(id)s stays staged; no switch is planned", id=summary.id))
 
 
@@ -153,11 +138,14 @@ def roll_back(number: str, note: str, config: str | None, as_json: bool) -> None
     """
     there = client(config)
     if number:
-        done = there.call(roll_back_switch, RollBackSwitch(certificate=addressable(there, number), note=note))
+        done = there.call(
+            changeover_steps.roll_back_switch,
+            changeover_steps.RollBackSwitch(certificate=addressable(there, number), note=note),
+        )
     else:
-        done = there.call(roll_back_last_switch, RollBackLastSwitch(note=note))
+        done = there.call(changeover_steps.roll_back_last_switch, changeover_steps.RollBackLastSwitch(note=note))
     for warning in done.warnings:
-        click.echo(_("warning: %(warning)s", warning=ours(warning)), err=True)
+        say("warning: %(warning)s", err=True, warning=ours(warning))
     text = _("%(current)s is current again; %(id)s is staged", current=", ".join(done.current), id=done.id)
     _say(as_json, {"id": done.id, "current": done.current}, text)
     for again in done.certificates[1:]:
@@ -165,25 +153,25 @@ def roll_back(number: str, note: str, config: str | None, as_json: bool) -> None
 
 
 @click.command()
-@request_options(WithdrawCertificate, force="")
+@request_options(changeover_steps.WithdrawCertificate, force="")
 @force_option("Withdraw it even if a roll back to it is still possible.")
 @config_option
 @json_option
-def withdraw(request: WithdrawCertificate, force: str, config: str | None, as_json: bool) -> None:
+def withdraw(request: changeover_steps.WithdrawCertificate, force: str, config: str | None, as_json: bool) -> None:
     """Retire a deprecated certificate for good: destroy its key, and keep its entry as history.
 
     Exit codes: 0 done, 1 refused, 2 no such certificate, 3 the data cannot be read.
     """
     there = client(config)
     request.certificate, request.force = addressable(there, request.certificate), force
-    summary = there.call(withdraw_certificate, request)
+    summary = there.call(changeover_steps.withdraw_certificate, request)
     if summary.key_file:
         left = (
             _("delete %(key_file)s", key_file=summary.key_file)
             if not is_token_uri(summary.key_file)
             else _("destroy %(key_file)s", key_file=summary.key_file)
         )
-        click.echo(_("the store never had its key: %(left)s yourself", left=left), err=True)
+        say("the store never had its key: %(left)s yourself", err=True, left=left)
     _say(
         as_json,
         {"id": summary.id, "state": "retired", "key_left": summary.key_file},

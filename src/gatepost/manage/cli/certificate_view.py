@@ -7,11 +7,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import click
 import msgspec
 
 from gatepost.manage.cli.language import _, quantity
-from gatepost.manage.cli.tables import print_facts, print_table, printable
+from gatepost.manage.cli.tables import print_facts, print_table, printable, say
 from gatepost.manage.use_cases.certificates import STATES, common_name
 from gatepost.manage.use_cases.times import stamp as moment
 from gatepost.pki.certificates.entry import Purpose, State
@@ -40,7 +39,7 @@ def print_list(certificates: Sequence[CertificateSummary]) -> None:
         if purpose is Purpose.CLIENT and not chosen:
             continue
         if purpose is Purpose.CLIENT:
-            click.echo(_("\nclient certificates"))
+            say("\nclient certificates")
         print_table(columns, (_row(certificate, columns) for certificate in chosen))
 
 
@@ -48,7 +47,7 @@ def print_requests(requests: Sequence[CertificateRequest]) -> None:
     """Print requests that wait for their certificates, if there are any."""
     if not requests:
         return
-    click.echo(_("\nrequests that wait for their certificate"))
+    say("\nrequests that wait for their certificate")
     rows = (
         msgspec.structs.asdict(request)
         | {
@@ -96,13 +95,11 @@ def print_certificate(certificate: CertificateDetail) -> None:
     """Everything about a certificate, a line for each field, its chain below."""
     print_facts(((key, text) for key, text in _lines(certificate) if text), width=15)
     for number, link in enumerate(certificate.chain, 1):
-        click.echo(
-            _(
-                "\nchain %(number)s of %(chain)s: %(subject)s",
-                number=number,
-                chain=len(certificate.chain),
-                subject=printable(link.subject),
-            )
+        say(
+            "\nchain %(number)s of %(chain)s: %(subject)s",
+            number=number,
+            chain=len(certificate.chain),
+            subject=printable(link.subject),
         )
         facts = {key: getattr(link, key) for key in ("issuer", "serial", "key", "sha256")}
         facts["valid"] = f"{moment(link.not_before)} - {moment(link.not_after)}"

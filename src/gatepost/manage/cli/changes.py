@@ -1,18 +1,23 @@
-"""Changes of the resources as commands print them: the same lines for a file, a single resource and the history."""
+"""Changes of the resources as commands print them, with their blast radius: the same lines for every command."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import click
 
-from gatepost.manage.cli.blast_radius import print_radius
 from gatepost.manage.cli.language import _, ours, quantity
-from gatepost.manage.cli.tables import print_json, printable
+from gatepost.manage.cli.tables import print_json, printable, say
+from gatepost.manage.use_cases.blast_radius import kinds_also, peers_of
+from gatepost.manage.use_cases.times import stamp as moment
+from gatepost.texts import N_
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from gatepost.analysis.rehearsal.blast_radius import Difference
+    from gatepost.analysis.rehearsal.touched import Touched
+    from gatepost.manage.use_cases.blast_radius import Radius
     from gatepost.manage.use_cases.change_shapes import ChangeReport
     from gatepost.manage.use_cases.differences import FieldChange
 
@@ -27,11 +32,13 @@ def report(outcome: ChangeReport, *, as_json: bool, standing: bool = False) -> N
     """
     print_warnings(outcome, standing=standing)
     for text in outcome.notes:
-        click.echo(_("note: %(text)s", text=ours(text)), err=True)
+        say("note: %(text)s", err=True, text=ours(text))
     if outcome.nodes is not None:
-        click.echo(
-            _("version %(version)s is %(text)s", version=outcome.version, text=printable(ours(outcome.nodes.text))),
+        say(
+            "version %(version)s is %(text)s",
             err=True,
+            version=outcome.version,
+            text=printable(ours(outcome.nodes.text)),
         )
     if as_json:
         print_json(outcome)
@@ -42,16 +49,14 @@ def report(outcome: ChangeReport, *, as_json: bool, standing: bool = False) -> N
         print_radius(radius)
         click.echo("")
     if not outcome.changes:
-        click.echo(_("nothing to change; version %(version)s is in force", version=outcome.version))
+        say("nothing to change; version %(version)s is in force", version=outcome.version)
     elif outcome.dry_run:
-        click.echo(_("%(changes)s, not applied (--dry-run)", changes=quantity(len(outcome.changes), "change")))
+        say("%(changes)s, not applied (--dry-run)", changes=quantity(len(outcome.changes), "change"))
     else:
-        click.echo(
-            _(
-                "%(changes)s applied as version %(version)s",
-                changes=quantity(len(outcome.changes), "change"),
-                version=outcome.version,
-            )
+        say(
+            "%(changes)s applied as version %(version)s",
+            changes=quantity(len(outcome.changes), "change"),
+            version=outcome.version,
         )
 
 
@@ -64,9 +69,77 @@ def print_changes(changes: Sequence[FieldChange]) -> None:
 def print_warnings(outcome: ChangeReport, *, standing: bool) -> None:
     """Print warnings about a change, and with standing also those of before."""
     for text in outcome.warnings:
-        click.echo(_("warning: %(text)s", text=ours(text)), err=True)
+        say("warning: %(text)s", err=True, text=ours(text))
     old = outcome.standing if standing else ()
     for text in old[:_OLD_WARNINGS]:
-        click.echo(_("warning, as before: %(text)s", text=ours(text)), err=True)
+        say("warning, as before: %(text)s", err=True, text=ours(text))
     if len(old) > _OLD_WARNINGS:
-        click.echo(_("%(old)s, as before", old=quantity(len(old) - _OLD_WARNINGS, "more warning")), err=True)
+        say("%(old)s, as before", err=True, old=quantity(len(old) - _OLD_WARNINGS, "more warning"))
+
+
+_SHOWN = 20
+_PEERS = 5
+
+
+_RECEIVED: Final = (
+    N_("no message was received since %(since)s: the effect of the change is not known"),
+    N_("of %(messages)s received since %(since)s, %(different)s would have been decided differently"),
+)
+_SENT: Final = (
+    N_("no message was delivered or sent on since %(since)s: the effect of the change is not known"),
+    N_("of %(messages)s delivered or sent on since %(since)s, %(different)s would have been decided differently"),
+)
+
+
+def print_radius(radius: Radius) -> None:
+    """For people: weaker protection and refused mail first."""
+    change = radius.touched
+    if not (change.inbound or change.outbound or change.content):
+        say("no mail would be decided differently")
+        return
+    _print_touched(change)
+    for name in radius.unreadable:
+        say("%(name)s of the trace cannot be read, so some mail is not counted", err=True, name=name)
+    for (nothing, some), total, is_touched in (
+        (_RECEIVED, radius.found.inbound, change.inbound),
+        (_SENT, radius.found.outbound, change.outbound),
+    ):
+        messages, since = quantity(total.messages, "message"), moment(radius.since)
+        if is_touched:
+            text = some if total.messages else nothing
+            click.echo(_(text, messages=messages, since=since, different=total.different))
+    for difference in radius.found.differences():
+        _print_difference(difference)
+
+
+_SIGNS = {"+": N_("adds"), "-": N_("removes"), "~": N_("changes")}
+
+
+def _some(items: list[str]) -> str:
+    rest = len(items) - _SHOWN
+    return ", ".join(items[:_SHOWN]) + (_(" and %(rest)s more", rest=rest) if rest > 0 else "")
+
+
+def _print_difference(difference: Difference) -> None:
+    also = ", ".join(f"{kind}: {count}" for kind, count in kinds_also(difference))
+    text = f"  {difference.direction}, {difference.kind}: {difference.messages}"
+    click.echo(_("%(text)s (also %(also)s)", text=text, also=also) if also else text)
+    peers = peers_of(difference)
+    shown = "; ".join(f"{printable(peer)} ({count})" for peer, count in peers[:_PEERS])
+    rest = len(peers) - _PEERS + difference.unnamed
+    click.echo(f"    {shown}{_('; and %(rest)s more', rest=rest) if rest > 0 else ''}")
+    say("    was: %(before)s", before=printable(difference.before))
+    say("    now: %(after)s", after=printable(difference.after))
+    say("    see: gatepost trace show %(sample)s", sample=difference.sample)
+
+
+def _print_touched(change: Touched) -> None:
+    for sign, label, fields in change.parts:
+        click.echo(f"{_(_SIGNS[sign])} {label}{f' ({", ".join(fields)})' if fields else ''}")
+    senders, recipients = (_some(sorted(patterns)) for patterns in (change.senders, change.recipients))
+    if senders:
+        say("touches senders: %(patterns)s", patterns=senders)
+    if recipients:
+        say("touches recipients: %(patterns)s", patterns=recipients)
+    if change.content:
+        say('the results of scanners for past mail are not known; to see their effect first, use mode = "rehearse"')

@@ -33,7 +33,7 @@ from gatepost.manage.cli.options import (
     wrong_settings,
 )
 from gatepost.manage.cli.stored_names import PARTNER_DOMAIN, stored_names
-from gatepost.manage.cli.tables import print_json
+from gatepost.manage.cli.tables import print_json, say
 from gatepost.manage.cli.working_sign import working
 from gatepost.manage.use_cases.partner import PartnerCheckPlan, adjusted, bounds_of, run_check, target_of
 from gatepost.manage.use_cases.refusal import Refusal
@@ -224,7 +224,7 @@ def _write_report(file: Path, partner_check: PartnerCheck, hostname: str) -> Non
         file.write_text(report, encoding="utf-8")
     except OSError as error:
         fail(BAD_INPUT, f"--html {file}: {error.strerror}")
-    click.echo(_("wrote %(file)s", file=file), err=True)
+    say("wrote %(file)s", err=True, file=file)
 
 
 _OPTIONS = {

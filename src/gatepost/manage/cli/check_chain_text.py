@@ -15,7 +15,7 @@ from gatepost.analysis.checks.chain_report import Part, Readiness, days_left, fi
 from gatepost.analysis.checks.partner_report import Mark
 from gatepost.manage.cli.check_text import print_line, with_options
 from gatepost.manage.cli.language import _, ngettext, ours, quantity
-from gatepost.manage.cli.tables import printable
+from gatepost.manage.cli.tables import printable, say
 from gatepost.manage.cli.terminal import wrapped
 from gatepost.times import day_text
 
@@ -48,7 +48,7 @@ def print_chain(check: ChainCheck, *, verbose: bool) -> None:
         _print_finding(finding)
     findings = [finding for finding in check.findings if finding.part in _ASKED]
     if findings:
-        click.echo(_("\nAddresses in the certificates, as they answer from here"))
+        say("\nAddresses in the certificates, as they answer from here")
         for finding in findings:
             _print_finding(finding)
     _print_firewall(check)
@@ -123,28 +123,28 @@ def _place(check: ChainCheck, link: Link) -> str:
 def _print_firewall(check: ChainCheck) -> None:
     hosts = firewall_hosts(check.facts.path)
     if hosts:
-        click.echo(_("\nA firewall must allow, here and at partners that check revocation"))
+        say("\nA firewall must allow, here and at partners that check revocation")
         for host in hosts:
             click.echo(f"  {printable(host)}")
 
 
 def _print_published(check: ChainCheck) -> None:
-    click.echo(_("\nTo publish, or to give to partners"))
+    say("\nTo publish, or to give to partners")
     for record in tlsa_record(check.facts):
         click.echo(f"  {printable(record)}")
     leaf = check.leaf
-    click.echo(_("  issuer              %(issuer)s", issuer=printable(leaf.issuer)))
-    click.echo(_("  serial number       %(serial)s", serial=leaf.serial))
-    click.echo(_("  SHA-1 thumbprint    %(sha1)s", sha1=leaf.sha1.upper()))
-    click.echo(_("  SHA-256 thumbprint  %(sha256)s", sha256=leaf.sha256.upper()))
+    say("  issuer              %(issuer)s", issuer=printable(leaf.issuer))
+    say("  serial number       %(serial)s", serial=leaf.serial)
+    say("  SHA-1 thumbprint    %(sha1)s", sha1=leaf.sha1.upper())
+    say("  SHA-256 thumbprint  %(sha256)s", sha256=leaf.sha256.upper())
     pin = base64.b64encode(bytes.fromhex(leaf.spki_sha256)).decode("ascii")
-    click.echo(_("  key pin             sha256/%(pin)s", pin=pin))
+    say("  key pin             sha256/%(pin)s", pin=pin)
 
 
 def _print_thumbprints(certificate: CertificateFacts) -> None:
     click.echo(f"\n{printable(certificate.subject)}")
-    click.echo(_("  SHA-1 thumbprint    %(sha1)s", sha1=certificate.sha1.upper()))
-    click.echo(_("  SHA-256 thumbprint  %(sha256)s", sha256=certificate.sha256.upper()))
+    say("  SHA-1 thumbprint    %(sha1)s", sha1=certificate.sha1.upper())
+    say("  SHA-256 thumbprint  %(sha256)s", sha256=certificate.sha256.upper())
 
 
 def _total(check: ChainCheck) -> str:

@@ -5,14 +5,20 @@ What takes long shows a sign of it on a terminal.
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import click
 
-from gatepost.manage.cli.options import administrator, current_server, gateway_of
+from gatepost.manage.cli.language import ours
+from gatepost.manage.cli.options import NO, administrator, current_server, fail, gateway_of
+from gatepost.manage.cli.tables import printable
 from gatepost.manage.cli.working_sign import working
+from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import msgspec
 
     from gatepost.manage.use_cases.client import Client
@@ -54,3 +60,14 @@ class _WithSign:
         """See `Client`."""
         with working():
             return self._client.directory()
+
+
+@contextmanager
+def missing_is_no(text: str = "%(text)s") -> Iterator[None]:
+    """End the command with exit code 1 if what it names is not there. text: around what the refusal says."""
+    try:
+        yield
+    except Refusal as refusal:
+        if refusal.kind is not RefusalKind.MISSING:
+            raise
+        fail(NO, text, text=printable(ours(refusal.text)))

@@ -1,22 +1,39 @@
-"""`gatepost connector add|set|remove`: changes of connectors. Listing and showing: `manage.cli.connector_list`."""
+"""`gatepost connector add|set|remove|trust|switch`: changes of connectors, of one or of many at once.
+
+Listing and showing: `manage.cli.connector_list`.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
 from gatepost.manage.cli.client import client
-from gatepost.manage.cli.edit import ChangeArguments, change_options, edit, part_added, part_removed, part_set
+from gatepost.manage.cli.connector_selection import selected, selection_options
+from gatepost.manage.cli.edit import (
+    ChangeArguments,
+    PreparedChange,
+    change_options,
+    edit,
+    part_added,
+    part_removed,
+    part_set,
+)
 from gatepost.manage.cli.options import config_option, json_option
 from gatepost.manage.cli.part_commands import CODES, WORDS_HELP, field_words
-from gatepost.manage.cli.stored_names import connector_options, names_of
-from gatepost.manage.use_cases.name_lookup import choose_connector
+from gatepost.manage.cli.stored_names import connector_options, names_of, stored_names
+from gatepost.manage.use_cases.connector_switches import SwitchAction, SwitchConnectors, switch_connectors
+from gatepost.manage.use_cases.issuer_trust import TrustIssuer, trust_issuer
+from gatepost.manage.use_cases.name_lookup import choose_connector, choose_part
 from gatepost.manage.use_cases.parts import INBOUND, OUTBOUND
 from gatepost.manage.use_cases.resources import PartName
 
 if TYPE_CHECKING:
+    from gatepost.manage.cli.connector_selection import ChosenConnectors
     from gatepost.policy.connectors.record_base import Record
+    from gatepost.policy.connectors.resources import Resources
+
 
 _KINDS = {"inbound": INBOUND, "outbound": OUTBOUND}
 
@@ -85,3 +102,51 @@ def _chosen(arguments: ChangeArguments, name: str, organization: str, direction:
     """Find the connector that is meant, its kind and its organization."""
     part = choose_connector(client(arguments.config).directory().resources, name, organization, direction).part
     return PartName(part.kind, part.organization.name, part.name)
+
+
+@click.command(
+    help="Trust the issuer that the last validation of the outbound connector NAME saw.\n\n"
+    "FINGERPRINT is the SHA-256 of the issuer's certificate as the partner told it by another way than this "
+    "connection, by telephone or on paper: whoever is on the way can present any issuer. `gatepost connector validate` "
+    f"prints what was seen.\n\n{CODES}"
+)
+@click.argument("name", shell_complete=stored_names("outbound_connector"))
+@click.argument("fingerprint")
+@click.option(
+    "--organization",
+    default="",
+    shell_complete=stored_names("organization"),
+    help="Needed if several organizations have a connector NAME.",
+)
+@change_options
+@config_option
+@json_option
+def trust(name: str, fingerprint: str, organization: str, **given: Any) -> None:
+    """A trust anchor more."""
+    arguments = ChangeArguments(**given)
+    part = choose_part(client(arguments.config).directory().resources, OUTBOUND, name, organization)
+    request = TrustIssuer(
+        organization=part.organization.name, connector=part.name, sha256=fingerprint, **arguments.fields
+    )
+    edit(arguments, lambda _: PreparedChange(trust_issuer, request))
+
+
+@click.command(
+    help="Enable, disable, enforce or rehearse connectors: those NAMEd, or with --all every one that the other options "
+    "leave.\n\nIt is one change and one entry of the history, which `gatepost history revert` takes back.\n\n"
+    f"For example:\n\n\b\ngatepost connector switch rehearse --all --status enabled --dry-run\n\n{CODES}"
+)
+@click.argument("action", type=click.Choice(get_args(SwitchAction.__value__)))
+@selection_options
+@change_options
+@config_option
+@json_option
+def switch(action: SwitchAction, selection: ChosenConnectors, **given: Any) -> None:
+    """Many connectors at once."""
+    arguments = ChangeArguments(**given)
+
+    def make(resources: Resources) -> PreparedChange:
+        chosen = selected(client(arguments.config), resources, selection)
+        return PreparedChange(switch_connectors, SwitchConnectors(action=action, connectors=chosen, **arguments.fields))
+
+    edit(arguments, make)

@@ -1,10 +1,10 @@
-"""`gatepost connector drill NAME`: play an attacker against an outbound connector and show that nothing leaves."""
+"""`gatepost connector drill NAME|drills`: play an attacker against an outbound connector; drills that are stored."""
 
 from __future__ import annotations
 
 import sys
 from shutil import get_terminal_size
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -12,23 +12,19 @@ from gatepost.analysis.checks.attacks import CONTROL
 from gatepost.manage.cli.client import client
 from gatepost.manage.cli.language import _, ours
 from gatepost.manage.cli.options import NO, UNKNOWN, config_option, fail, json_option
+from gatepost.manage.cli.request_options import limit_option, request_options
 from gatepost.manage.cli.stored_names import connector_options
-from gatepost.manage.cli.tables import print_json, print_table, printable
+from gatepost.manage.cli.tables import print_json, print_rows, print_table, printable, say
 from gatepost.manage.cli.terminal import wrapped
-from gatepost.manage.use_cases.drills import (
-    DrillConnector,
-    ShowDrill,
-    ShowLastDrill,
-    choose_drilled,
-    show_drill,
-    show_last_drill,
-    start_drill,
-)
+from gatepost.manage.use_cases import drills as drill_cases
+from gatepost.manage.use_cases.client import all_items
+from gatepost.manage.use_cases.drill_list import ListDrills, list_drills
 from gatepost.manage.use_cases.jobs import follow
+from gatepost.manage.use_cases.times import stamp as moment
 
 if TYPE_CHECKING:
     from gatepost.manage.use_cases.client import Client
-    from gatepost.manage.use_cases.drills import DrillState, HeldDrill
+    from gatepost.manage.use_cases.drill_list import KeptDrill
 
 
 _COLUMNS = ("scenario", "expected", "what happened", "the remote server saw", "the queue would show")
@@ -57,33 +53,37 @@ def drill(
     run or be stored, or shows nothing.
     """
     run = client(config)
-    chosen = choose_drilled(run.directory().resources, name, organization, direction)
+    chosen = drill_cases.choose_drilled(run.directory().resources, name, organization, direction)
     owner, connector = chosen.organization.name, chosen.connector.name
     if not show_last:
-        sys.exit(_print_drill(_held(run, DrillConnector(organization=owner, connector=connector)), as_json=as_json))
-    last = run.call(show_last_drill, ShowLastDrill(organization=owner, connector=connector)).drill
+        sys.exit(
+            _print_drill(
+                _held(run, drill_cases.DrillConnector(organization=owner, connector=connector)), as_json=as_json
+            )
+        )
+    last = run.call(
+        drill_cases.show_last_drill, drill_cases.ShowLastDrill(organization=owner, connector=connector)
+    ).drill
     if last is None:
         fail(
             UNKNOWN,
-            _(
-                "no drill of connector %(name)s is stored; run one: gatepost connector drill %(name2)s",
-                name=repr(name),
-                name2=repr(name),
-            ),
+            "no drill of connector %(name)s is stored; run one: gatepost connector drill %(name2)s",
+            name=repr(name),
+            name2=repr(name),
         )
     sys.exit(_print_last_drill(last, as_json=as_json))
 
 
-def _held(run: Client, request: DrillConnector) -> HeldDrill:
+def _held(run: Client, request: drill_cases.DrillConnector) -> drill_cases.HeldDrill:
     """The result, once it has ended. Raises Refusal."""
 
-    def show(identity: str) -> DrillState:
-        return run.call(show_drill, ShowDrill(organization=request.organization, id=identity))
+    def show(identity: str) -> drill_cases.DrillState:
+        return run.call(drill_cases.show_drill, drill_cases.ShowDrill(organization=request.organization, id=identity))
 
-    return follow(run.call(start_drill, request).value, show, seconds=_MOST).held
+    return follow(run.call(drill_cases.start_drill, request).value, show, seconds=_MOST).held
 
 
-def _print_drill(found: HeldDrill, *, as_json: bool) -> int:
+def _print_drill(found: drill_cases.HeldDrill, *, as_json: bool) -> int:
     """Print a drill that was held; the exit code."""
     for trouble in found.troubles:
         click.echo(printable(trouble), err=True)
@@ -93,7 +93,7 @@ def _print_drill(found: HeldDrill, *, as_json: bool) -> int:
     return UNKNOWN if not found.evidence else 0 if found.passed else NO
 
 
-def _print_last_drill(found: HeldDrill, *, as_json: bool) -> int:
+def _print_last_drill(found: drill_cases.HeldDrill, *, as_json: bool) -> int:
     """Print what is kept and whether it is what was written; the exit code."""
     if found.fault:
         _print_fault(found, found.fault, as_json=as_json)
@@ -104,25 +104,25 @@ def _print_last_drill(found: HeldDrill, *, as_json: bool) -> int:
         _print_fault(found, _("it does not have the format of a drill"), as_json=as_json)
         return NO
     if found.changed:
-        click.echo(_("the connector has changed since this drill: run another"), err=True)
+        say("the connector has changed since this drill: run another", err=True)
     own = _("by its own hash only: the trace has no row for it")
     by = _("this drill, earlier drills and the trace agree") if found.recorded else own
-    click.echo(_("SHA-256 verified: %(by)s", by=by), err=True)
+    say("SHA-256 verified: %(by)s", err=True, by=by)
     return 0 if found.passed else NO
 
 
-def _print_fault(found: HeldDrill, fault: str, *, as_json: bool) -> None:
+def _print_fault(found: drill_cases.HeldDrill, fault: str, *, as_json: bool) -> None:
     if as_json:
         print_json({"evidence": found.evidence, "sha256": found.sha256, "verified": False, "fault": fault})
         return
     click.echo(printable(f"{found.evidence}: {fault}"), err=True)
-    click.echo(_("evidence FAILED verification"))
+    say("evidence FAILED verification")
 
 
 # what a person reads
 
 
-def _print(found: HeldDrill, *, as_json: bool) -> None:
+def _print(found: drill_cases.HeldDrill, *, as_json: bool) -> None:
     record = found.record
     if as_json:
         print_json(record | {"evidence": found.evidence, "sha256": found.sha256, "verified": bool(found.evidence)})
@@ -198,3 +198,27 @@ def _reply(attempt: dict[str, Any]) -> str:
     code, enhanced, *words = reply.split(" ")
     short = f"{code} {enhanced} {attempt['message'] or ' '.join(words[:6])}"
     return f"{short} ({attempt['result_type']})" if attempt["result_type"] else short
+
+
+_LISTED_COLUMNS: Final = ("at", "result", "organization", "connector", "number", "verdict", "name")
+
+
+@click.command()
+@request_options(ListDrills)
+@limit_option
+@config_option
+@json_option
+def drills(config: str | None, as_json: bool, request: ListDrills, limit: int) -> None:
+    """List drills that are stored, newest first. `connector drill NAME` runs one, and `--last` shows the last in full.
+
+    Exit codes: 0 done (also if there are none), 2 no such organization, 3 the data cannot be read.
+    """
+    print_rows(
+        _LISTED_COLUMNS, all_items(client(config).call, list_drills, request, limit), _listed_row, as_json=as_json
+    )
+
+
+def _listed_row(drill: KeptDrill) -> tuple[object, ...]:
+    result = "altered" if drill.fault else "passed" if drill.passed else "failed"
+    verdict = drill.fault or drill.verdict
+    return moment(drill.at), result, drill.organization, drill.connector, drill.number, verdict, drill.name

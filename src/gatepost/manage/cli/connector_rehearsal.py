@@ -12,7 +12,7 @@ from gatepost.manage.cli.language import _, ours
 from gatepost.manage.cli.options import NO, UNKNOWN, config_option, json_option
 from gatepost.manage.cli.request_options import request_options
 from gatepost.manage.cli.stored_names import connector_options
-from gatepost.manage.cli.tables import print_json, print_table
+from gatepost.manage.cli.tables import print_json, print_table, say
 from gatepost.manage.use_cases.rehearsal import RehearsalQuestion, show_rehearsal
 from gatepost.manage.use_cases.times import stamp as moment
 
@@ -47,7 +47,7 @@ def rehearsal(request: RehearsalQuestion, config: str | None, *, as_json: bool, 
 def _end(report: RehearsalReport) -> NoReturn:
     """The exit code is the answer."""
     for name in report.unreadable:
-        click.echo(_("%(name)s of the trace cannot be read, so some mail is not counted", name=name), err=True)
+        say("%(name)s of the trace cannot be read, so some mail is not counted", err=True, name=name)
     if report.answer is False:
         raise SystemExit(NO)
     raise SystemExit(UNKNOWN if report.unreadable or report.answer is None else 0)
@@ -60,14 +60,12 @@ def _print(report: RehearsalReport) -> None:
     passed, failed = map(ours, report.words)
     state = _("replayed as if enforced") if report.replay else _("mode %(mode)s", mode=report.mode)
     state += "" if report.enabled else _(", disabled")
-    click.echo(
-        _(
-            "%(label)s (%(state)s), %(since)s to %(until)s",
-            label=ours(report.label),
-            state=state,
-            since=moment(report.since),
-            until=moment(report.until),
-        )
+    say(
+        "%(label)s (%(state)s), %(since)s to %(until)s",
+        label=ours(report.label),
+        state=state,
+        since=moment(report.since),
+        until=moment(report.until),
     )
     unknown = _("inconclusive") if report.replay else _("not judged")
     line = _(
@@ -80,18 +78,16 @@ def _print(report: RehearsalReport) -> None:
     )
     click.echo(f"{line}, {unknown} {report.unknown}")
     if report.waited:
-        click.echo(
-            _("of those sent, %(waited)s waited first, because the requirement was not met", waited=report.waited)
-        )
+        say("of those sent, %(waited)s waited first, because the requirement was not met", waited=report.waited)
     for title, groups in ((failed, report.failed_groups), (unknown, report.unknown_groups)):
         if groups:
-            click.echo(_("\n%(title)s, by peer and reason:", title=title))
+            say("\n%(title)s, by peer and reason:", title=title)
             print_table(_COLUMNS, (_group_row(group) for group in groups))
     if report.messages:
-        click.echo(_("\nby peer:"))
+        say("\nby peer:")
         peers = [(peer.peer, peer.passed, peer.failed, peer.unknown, moment(peer.last)) for peer in report.peers]
         print_table(("peer", passed, failed, unknown, "last"), peers)
-        click.echo(_("\nby day (UTC):"))
+        say("\nby day (UTC):")
         days = [(day.day, day.passed, day.failed, day.unknown) for day in report.days]
         print_table(("day", passed, failed, unknown), days)
         click.echo("")

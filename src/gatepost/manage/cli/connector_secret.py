@@ -48,7 +48,7 @@ def secret(name: str, organization: str, config: str | None, *, from_stdin: bool
     """
     through = client(config)
     if sum((from_stdin, remove, check)) > 1:
-        fail(BAD_INPUT, _("use only one of --stdin, --remove and --check"))
+        fail(BAD_INPUT, "use only one of --stdin, --remove and --check")
     # before somebody types a secret in vain
     part = choose_part(through.directory().resources, OUTBOUND, name, organization)
     named = {"organization": part.organization.name, "connector": part.name}

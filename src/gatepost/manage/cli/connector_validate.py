@@ -195,8 +195,7 @@ def _pem(file: Path) -> str:
         with as_caller():
             if file.stat().st_size > MOST_PEM:
                 fail(
-                    BAD_INPUT,
-                    _("--certificate: %(file)s is larger than %(most_pem)s bytes", file=file, most_pem=MOST_PEM),
+                    BAD_INPUT, "--certificate: %(file)s is larger than %(most_pem)s bytes", file=file, most_pem=MOST_PEM
                 )
             return file.read_bytes().decode("utf-8", "replace")
     except OSError as error:

@@ -117,7 +117,9 @@ def _content(file: Path) -> bytes:
             if file.stat().st_size > _MAX_MESSAGE:
                 fail(
                     BAD_INPUT,
-                    _("--message: %(file)s is larger than %(max_message)s bytes", file=file, max_message=_MAX_MESSAGE),
+                    "--message: %(file)s is larger than %(max_message)s bytes",
+                    file=file,
+                    max_message=_MAX_MESSAGE,
                 )
             return file.read_bytes().replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
     except OSError as error:

@@ -21,6 +21,7 @@ import click
 
 from gatepost.manage.cli.demo_partner import OWN_SERVER, Gatepost, as_whom, choose_partner, issue
 from gatepost.manage.cli.language import _, quantity
+from gatepost.manage.cli.tables import say
 from gatepost.manage.use_cases.times import stamp as moment
 from gatepost.pki.certificates.authority import Authority
 from gatepost.testing.process import free_port
@@ -110,7 +111,7 @@ def _send(case: _Case, port: int, root: Path) -> None:
             client.sendmail(case.sender, [case.recipient], text)
         except smtplib.SMTPException as refused:
             # The trace says why; the reply itself is part of what the demonstration shows.
-            click.echo(_("      the gateway refused it on the wire: %(refused)s", refused=_reply(refused)), err=True)
+            say("      the gateway refused it on the wire: %(refused)s", err=True, refused=_reply(refused))
 
 
 def _reply(refused: smtplib.SMTPException) -> str:
@@ -149,30 +150,26 @@ def _say(number: int, case: _Case, event: dict[str, Any]) -> None:
     tls = f"{event.get('tls_version', '')} {event.get('tls_group', '')}".strip() or "unencrypted"
     click.echo(f"  {number}  {_(case.title)}")
     click.echo(f"      {case.sender} -> {case.recipient}: {outcome} ({tls})")
-    click.echo(
-        _(
-            "      requirement %(requirement)s, achieved %(achieved)s",
-            requirement=event.get("requirement") or "-",
-            achieved=event.get("achieved") or "-",
-        )
+    say(
+        "      requirement %(requirement)s, achieved %(achieved)s",
+        requirement=event.get("requirement") or "-",
+        achieved=event.get("achieved") or "-",
     )
-    click.echo(_("      reply: %(reply)s", reply=event.get("reply", "")))
+    say("      reply: %(reply)s", reply=event.get("reply", ""))
     for reason in event.get("detail", {}).get("reasons", []):
-        click.echo(_("      why: %(reason)s", reason=reason))
+        say("      why: %(reason)s", reason=reason)
 
 
 def _say_queue(gateway: Gatepost) -> None:
     for entry in json.loads(gateway.command("queue", "list", "--json")):
-        click.echo(
-            _(
-                "  %(id)s %(state)s, to %(destination)s, %(attempts)s, next %(next_at)s, expires %(expires_at)s",
-                id=entry["message"]["id"],
-                state=entry["state"],
-                destination=entry["destination"],
-                attempts=quantity(entry["attempts"], "attempt"),
-                next_at=moment(entry["next_at"]),
-                expires_at=moment(entry["expires_at"]),
-            )
+        say(
+            "  %(id)s %(state)s, to %(destination)s, %(attempts)s, next %(next_at)s, expires %(expires_at)s",
+            id=entry["message"]["id"],
+            state=entry["state"],
+            destination=entry["destination"],
+            attempts=quantity(entry["attempts"], "attempt"),
+            next_at=moment(entry["next_at"]),
+            expires_at=moment(entry["expires_at"]),
         )
 
 
@@ -180,17 +177,13 @@ def _say_admin_centre(gateway: Gatepost, *, keep: bool, nodes: int | None) -> No
     """The address of the admin centre: with its set-up code while it can be opened, else where it was."""
     if keep:
         url = json.loads(gateway.command("user", "setup", "--json"))["url"]
-        click.echo(
-            _("\nOpen the admin centre and create the owner account (once, within 30 minutes):\n  %(url)s", url=url)
-        )
+        say("\nOpen the admin centre and create the owner account (once, within 30 minutes):\n  %(url)s", url=url)
         return
     again = f"make {'demo-nodes' if nodes else 'demo'} KEEP=1"
-    click.echo(
-        _(
-            "\nThe demonstration ends here. Its admin centre was at %(admin)s; to open it, run: %(again)s",
-            admin=gateway.admin,
-            again=again,
-        )
+    say(
+        "\nThe demonstration ends here. Its admin centre was at %(admin)s; to open it, run: %(again)s",
+        admin=gateway.admin,
+        again=again,
     )
 
 
@@ -206,31 +199,25 @@ def _run(stack: ExitStack, home: Path) -> Gatepost:
     stack.callback(gateway.stop)
     partner.start()
     gateway.start()
-    click.echo(
-        _(
-            "gateway mx.contoso.example on 127.0.0.1:%(port)s; partner mail.fabrikam.example: %(kind)s,",
-            port=port,
-            kind=partner.kind,
-        )
+    say(
+        "gateway mx.contoso.example on 127.0.0.1:%(port)s; partner mail.fabrikam.example: %(kind)s,",
+        port=port,
+        kind=partner.kind,
     )
-    click.echo(
-        _(
-            "on 127.0.0.1:%(tls_port)s with TLS and on 127.0.0.1:%(plain_port)s without; private CA %(root)s\n",
-            tls_port=ports[0],
-            plain_port=ports[1],
-            root=root,
-        )
+    say(
+        "on 127.0.0.1:%(tls_port)s with TLS and on 127.0.0.1:%(plain_port)s without; private CA %(root)s\n",
+        tls_port=ports[0],
+        plain_port=ports[1],
+        root=root,
     )
     for number, case in enumerate(_CASES, 1):
         _send(case, port, root)
         _say(number, case, _end_of(gateway, case))
-    click.echo(
-        _(
-            "\nThe partner has %(number)s messages: two over TLS, and the one it can only take unencrypted.",
-            number=len(partner.arrived()),
-        )
+    say(
+        "\nThe partner has %(number)s messages: two over TLS, and the one it can only take unencrypted.",
+        number=len(partner.arrived()),
     )
-    click.echo(_("The fourth waits in the queue until the partner presents the expected name:"))
+    say("The fourth waits in the queue until the partner presents the expected name:")
     _say_queue(gateway)
     return gateway
 
@@ -254,10 +241,10 @@ def _stay(gateway: Gatepost, commands: list[str]) -> None:
     """Say what to try, and return after Ctrl-C or SIGTERM."""
     # Blocked before anybody is told of them: a signal that came just before sigwait would be an interrupt.
     signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
-    click.echo(_("Still running. Try:"))
+    say("Still running. Try:")
     for words in commands:
         click.echo(f"  gatepost --config {gateway.settings_file} {words}")
-    click.echo(_("Ctrl-C ends it."))
+    say("Ctrl-C ends it.")
     signal.sigwait(_ENDING)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)
 

@@ -21,6 +21,7 @@ from gatepost.manage.cli.demo_partner import OWN_SERVER, Gatepost, as_whom, choo
 from gatepost.manage.cli.demo_postgres import DemoPostgres, PostgresMissingError, find_postgres
 from gatepost.manage.cli.language import _, quantity
 from gatepost.manage.cli.options import BAD_INPUT, fail
+from gatepost.manage.cli.tables import say
 from gatepost.pki.certificates.authority import Authority
 from gatepost.testing.process import free_port
 
@@ -118,20 +119,16 @@ class NodesDemo:
         places = ", ".join(
             _("%(name)s on 127.0.0.1:%(port)s", name=node.home.name, port=node.port) for node in self._nodes
         )
-        click.echo(
-            _(
-                "PostgreSQL %(version)s with one site of %(nodes)s:\n%(places)s;",
-                version=self._version,
-                nodes=quantity(len(self._nodes), "node"),
-                places=places,
-            )
+        say(
+            "PostgreSQL %(version)s with one site of %(nodes)s:\n%(places)s;",
+            version=self._version,
+            nodes=quantity(len(self._nodes), "node"),
+            places=places,
         )
-        click.echo(
-            _(
-                "partner mail.fabrikam.example: %(kind)s, on 127.0.0.1:%(partner_port)s\n",
-                kind=self._partner.kind,
-                partner_port=self._partner_port,
-            )
+        say(
+            "partner mail.fabrikam.example: %(kind)s, on 127.0.0.1:%(partner_port)s\n",
+            kind=self._partner.kind,
+            partner_port=self._partner_port,
         )
 
     def tell(self) -> Gatepost:
@@ -148,55 +145,46 @@ class NodesDemo:
         self._partner.start()
         self._tell_taken_over(killed)
         first.start()
-        click.echo(_("  5  %(name)s starts again", name=first.home.name))
+        say("  5  %(name)s starts again", name=first.home.name)
         self._send_and_wait(first)
         self._say_totals()
-        click.echo(_("\nThe site, as every node sees it (gatepost node list, on %(name)s):", name=second.home.name))
+        say("\nThe site, as every node sees it (gatepost node list, on %(name)s):", name=second.home.name)
         _say_nodes(second)
         return second
 
     def _tell_each_takes(self) -> None:
-        click.echo(_("  1  every node takes mail and delivers it"))
+        say("  1  every node takes mail and delivers it")
         for node in self._nodes:
             self._send_and_wait(node)
 
     def _tell_waiting(self, first: Gatepost, second: Gatepost) -> None:
-        click.echo(
-            _(
-                "  2  the partner does not answer, and %(name)s takes %(messages)s",
-                name=first.home.name,
-                messages=quantity(_WAITING, "message"),
-            )
+        say(
+            "  2  the partner does not answer, and %(name)s takes %(messages)s",
+            name=first.home.name,
+            messages=quantity(_WAITING, "message"),
         )
         for _number in range(_WAITING):
             self._send(first)
         waiting = len(json.loads(second.command("queue", "list", "--json")))
-        click.echo(
-            _(
-                "      250 for each. The queue of the site, asked on %(name)s: %(waiting)s",
-                name=second.home.name,
-                waiting=waiting,
-            )
+        say(
+            "      250 for each. The queue of the site, asked on %(name)s: %(waiting)s",
+            name=second.home.name,
+            waiting=waiting,
         )
 
     def _tell_killed(self, first: Gatepost, second: Gatepost) -> None:
-        click.echo(_("  3  %(name)s is killed with them: kill -9 of all its processes", name=first.home.name))
+        say("  3  %(name)s is killed with them: kill -9 of all its processes", name=first.home.name)
         self._send(second)
-        click.echo(_("      %(name)s takes a message meanwhile: 250", name=second.home.name))
+        say("      %(name)s takes a message meanwhile: 250", name=second.home.name)
 
     def _tell_taken_over(self, killed: float) -> None:
-        click.echo(
-            _("  4  the partner answers again; the others take over what %(name)s had", name=self._nodes[0].home.name)
-        )
+        say("  4  the partner answers again; the others take over what %(name)s had", name=self._nodes[0].home.name)
         self._wait()
         lasted = time.monotonic() - killed
-        click.echo(
-            _(
-                "      all is delivered %(lasted)s s after the kill; a node that says nothing "
-                "for %(silence)s s is dead",
-                lasted=f"{lasted:.0f}",
-                silence=_SILENCE,
-            )
+        say(
+            "      all is delivered %(lasted)s s after the kill; a node that says nothing for %(silence)s s is dead",
+            lasted=f"{lasted:.0f}",
+            silence=_SILENCE,
         )
         self._say_totals()
 
@@ -218,9 +206,7 @@ class NodesDemo:
         self._send(node)
         self._wait()
         (by,) = self._delivered()[self._sent]
-        click.echo(
-            _("      %(name)s took message %(sent)s, %(by)s delivered it", name=node.home.name, sent=self._sent, by=by)
-        )
+        say("      %(name)s took message %(sent)s, %(by)s delivered it", name=node.home.name, sent=self._sent, by=by)
 
     def _wait(self) -> None:
         """Until the partner has all that was sent."""
@@ -248,15 +234,13 @@ class NodesDemo:
         by = Counter(name for names in delivered.values() for name in names)
         shares = ", ".join(_("%(count)s by %(name)s", count=count, name=name) for name, count in sorted(by.items()))
         twice = sum(len(names) > 1 for names in delivered.values())
-        click.echo(
-            _(
-                "      250 for %(sent)s, the partner has %(by)s (%(shares)s):",
-                sent=self._sent,
-                by=by.total(),
-                shares=shares,
-            )
+        say(
+            "      250 for %(sent)s, the partner has %(by)s (%(shares)s):",
+            sent=self._sent,
+            by=by.total(),
+            shares=shares,
         )
-        click.echo(_("      %(sent)s lost, %(twice)s twice", sent=self._sent - len(delivered), twice=twice))
+        say("      %(sent)s lost, %(twice)s twice", sent=self._sent - len(delivered), twice=twice)
 
 
 def _hung_server(port: int) -> socket.socket:

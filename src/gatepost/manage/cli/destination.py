@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from gatepost.manage.cli.client import client
+from gatepost.manage.cli.client import client, missing_is_no
 from gatepost.manage.cli.language import _, ours, quantity
 from gatepost.manage.cli.options import BAD_INPUT, NO, config_option, fail, json_option
 from gatepost.manage.cli.request_options import limit_option, request_options
-from gatepost.manage.cli.tables import print_json, print_table, printable
+from gatepost.manage.cli.tables import print_json, print_rows, printable, say
 from gatepost.manage.use_cases.client import all_items
 from gatepost.manage.use_cases.destinations import (
     DestinationActions,
@@ -21,7 +21,6 @@ from gatepost.manage.use_cases.destinations import (
     act_on_destinations,
     list_destinations,
 )
-from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.slowed_destinations import ListSlowed, list_slowed
 from gatepost.manage.use_cases.times import stamp as moment
 
@@ -29,9 +28,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from gatepost.manage.use_cases.destinations import Destination, DestinationHost, DestinationsChanged
+    from gatepost.manage.use_cases.slowed_destinations import SlowedDestination
 
 
 _COLUMNS = ("organization", "destination", "best", "since", "last session", "below")
+_SLOWED_COLUMNS = ("next hop", "worker", "messages a minute", "after", "last refusal")
 
 
 @click.group()
@@ -52,11 +53,7 @@ def list_(config: str | None, as_json: bool, request: DestinationsQuery, limit: 
 
     Exit codes: 0 done (also if there are none), 2 usage error, 3 the data cannot be read.
     """
-    destinations = list(all_items(client(config).call, list_destinations, request, limit))
-    if as_json:
-        print_json(destinations)
-    else:
-        print_table(_COLUMNS, (_row(entry) for entry in destinations))
+    print_rows(_COLUMNS, all_items(client(config).call, list_destinations, request, limit), _row, as_json=as_json)
 
 
 @destination.command()
@@ -70,16 +67,14 @@ def show(config: str | None, as_json: bool, request: DestinationsQuery) -> None:
     cannot be read.
     """
     if not request.domain and not request.connector:
-        fail(BAD_INPUT, _("name the destination to show: DOMAIN, or --connector NAME for smart hosts."))
+        fail(BAD_INPUT, "name the destination to show: DOMAIN, or --connector NAME for smart hosts.")
     destinations = list(all_items(client(config).call, list_destinations, request))
     if not destinations:
         meant = printable(request.domain or _("connector %(connector)s", connector=request.connector))
         fail(
             NO,
-            _(
-                "nothing is recorded for %(meant)s; `gatepost destination list` lists recorded destinations",
-                meant=meant,
-            ),
+            "nothing is recorded for %(meant)s; `gatepost destination list` lists recorded destinations",
+            meant=meant,
         )
     if as_json:
         print_json(destinations)
@@ -106,10 +101,11 @@ def accept(config: str | None, as_json: bool, request: DestinationActions) -> No
         print_json(done.items)
     else:
         for item in done.items:
-            click.echo(_("accepted: %(item)s at %(best)s", item=_title(item), best=printable(item.best)))
-    click.echo(
-        _("held mail released for retry: %(deliveries)s", deliveries=quantity(done.retried, "delivery", "deliveries")),
+            say("accepted: %(item)s at %(best)s", item=_title(item), best=printable(item.best))
+    say(
+        "held mail released for retry: %(deliveries)s",
         err=True,
+        deliveries=quantity(done.retried, "delivery", "deliveries"),
     )
 
 
@@ -123,7 +119,7 @@ def forget(config: str | None, request: DestinationActions) -> None:
     data cannot be written.
     """
     for entry in _done(config, request).items:
-        click.echo(_("forgotten: %(entry)s", entry=_title(entry)))
+        say("forgotten: %(entry)s", entry=_title(entry))
 
 
 @destination.command()
@@ -135,22 +131,18 @@ def slowed(config: str | None, as_json: bool) -> None:
     Each worker halves what it sends after such a reply, and sends more while there is no other one. Exit codes: 0 done
     (also if there are none), 2 usage error, 3 the data cannot be read.
     """
-    slowed = list(client(config).call(list_slowed, ListSlowed()).items)
-    if as_json:
-        print_json(slowed)
-    else:
-        rows = [(hop.next_hop, hop.worker, f"{hop.messages_per_minute:g}", hop.code, moment(hop.at)) for hop in slowed]
-        print_table(("next hop", "worker", "messages a minute", "after", "last refusal"), rows)
+    print_rows(_SLOWED_COLUMNS, client(config).call(list_slowed, ListSlowed()).items, _slowed_row, as_json=as_json)
+
+
+def _slowed_row(hop: SlowedDestination) -> tuple[object, ...]:
+    return hop.next_hop, hop.worker, f"{hop.messages_per_minute:g}", hop.code, moment(hop.at)
 
 
 def _done(config: str | None, request: DestinationActions) -> DestinationsChanged:
     """Run an action; ends the command with 1 if there is nothing that it could be done to."""
-    try:
-        return client(config).call(act_on_destinations, request)
-    except Refusal as refusal:
-        if refusal.kind is RefusalKind.MISSING:
-            fail(NO, printable(refusal.text))
-        raise
+    with missing_is_no():
+        done = client(config).call(act_on_destinations, request)
+    return done
 
 
 def _row(one: Destination) -> tuple[object, ...]:
@@ -165,9 +157,7 @@ def _title(one: Destination) -> str:
 
 def _print(one: Destination) -> None:
     click.echo(_title(one))
-    click.echo(
-        _("  best            %(best)s since %(tls_since)s", best=printable(one.best), tls_since=moment(one.tls_since))
-    )
+    say("  best            %(best)s since %(tls_since)s", best=printable(one.best), tls_since=moment(one.tls_since))
     for host in one.hosts:
         click.echo("\n".join(f"  {line}" for line in _host_lines(host)))
     click.echo()

@@ -13,11 +13,10 @@ from gatepost.analysis.checks.dkim_record import DkimObservation
 from gatepost.manage.cli.client import client
 from gatepost.manage.cli.dkim_add import add, key_in
 from gatepost.manage.cli.edit import ChangeArguments, change, change_options
-from gatepost.manage.cli.language import _
 from gatepost.manage.cli.options import BAD_INPUT, NO, UNKNOWN, config_option, fail, force_option, json_option
 from gatepost.manage.cli.part_commands import add_commands
 from gatepost.manage.cli.stored_names import stored_names
-from gatepost.manage.cli.tables import print_json, print_table, printable
+from gatepost.manage.cli.tables import print_json, print_table, printable, say
 from gatepost.manage.use_cases.client import all_items
 from gatepost.manage.use_cases.dkim import ImportDkimKey, ListSigningKeys, import_dkim_key, list_signing_keys
 from gatepost.manage.use_cases.dkim_changes import RotateDkimKeys, keys_owner, rotate_dkim_keys
@@ -94,11 +93,9 @@ def record(name: str, organization: str, config: str | None, *, check: bool, as_
     if not key.public_key:
         fail(
             BAD_INPUT,
-            _(
-                "%(label)s has no public_key; set it: gatepost dkim set %(name)s public_key=...",
-                label=part.label,
-                name=key.name,
-            ),
+            "%(label)s has no public_key; set it: gatepost dkim set %(name)s public_key=...",
+            label=part.label,
+            name=key.name,
         )
     request = ListSigningKeys(organization=owner, domain=key.domain, selector=key.selector, check=check)
     (signing_key,) = through.call(list_signing_keys, request).items
@@ -128,9 +125,7 @@ def import_(name: str, file: Path, organization: str, config: str | None) -> Non
     part = choose_part(through.directory().resources, DKIM, name, organization)
     named = {"organization": part.organization.name, "domain": part.record.domain, "selector": part.record.selector}
     stored = through.call(import_dkim_key, ImportDkimKey(key=pem, **named))
-    click.echo(
-        _("%(name)s: private key sealed; a running gateway uses it within ten seconds", name=stored.name), err=True
-    )
+    say("%(name)s: private key sealed; a running gateway uses it within ten seconds", err=True, name=stored.name)
 
 
 @click.command()

@@ -10,9 +10,9 @@ import click
 from gatepost.manage.cli.changes import report
 from gatepost.manage.cli.client import client
 from gatepost.manage.cli.edit import ChangeArguments, change_options
-from gatepost.manage.cli.language import _
 from gatepost.manage.cli.options import BAD_INPUT, config_option, fail, json_option
 from gatepost.manage.cli.stored_names import stored_names
+from gatepost.manage.cli.tables import say
 from gatepost.manage.use_cases.change import NOTHING
 from gatepost.manage.use_cases.dkim_changes import (
     LeaveDkimKey,
@@ -58,7 +58,7 @@ def add(domain: str, organization: str, file: Path | None, **given: Any) -> None
     """
     arguments = ChangeArguments(**{name: given.pop(name) for name in ChangeArguments.__slots__})
     if given["leave_key"] and file is None:
-        fail(BAD_INPUT, _("--leave-key needs --key FILE: name the file with the key"))
+        fail(BAD_INPUT, "--leave-key needs --key FILE: name the file with the key")
     through = client(arguments.config)
     domain = key_domain(domain)
     fields: dict[str, Any] = {
@@ -83,7 +83,7 @@ def add(domain: str, organization: str, file: Path | None, **given: Any) -> None
         click.echo(added.zone)
     if not given["current"]:
         of = split_key_name(added.name)[1]
-        click.echo(_("note: publish this record in the zone, then run: gatepost dkim rotate %(of)s", of=of), err=True)
+        say("note: publish this record in the zone, then run: gatepost dkim rotate %(of)s", err=True, of=of)
 
 
 def key_in(file: Path) -> bytes:

@@ -1,26 +1,35 @@
-"""`gatepost domain …`: the accepted domains of organizations."""
+"""`gatepost domain …`: the accepted domains of organizations, the record that proves one, lists of recipients."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import sys
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from gatepost.manage.cli.client import client
 from gatepost.manage.cli.domain_mta_sts import mta_sts
 from gatepost.manage.cli.domain_password import password
-from gatepost.manage.cli.domain_recipients import recipients
-from gatepost.manage.cli.domain_verify import tell_pending, verify
-from gatepost.manage.cli.options import config_option, json_option
+from gatepost.manage.cli.edit import ChangeArguments, change, change_options
+from gatepost.manage.cli.options import BAD_INPUT, config_option, fail, json_option
 from gatepost.manage.cli.part_commands import add_commands
-from gatepost.manage.cli.tables import print_json, print_table
-from gatepost.manage.use_cases.domain_verification import GetDomainVerification, get_domain_verification
+from gatepost.manage.cli.stored_names import stored_names
+from gatepost.manage.cli.tables import print_json, print_table, printable, say
+from gatepost.manage.use_cases.domain_verification import (
+    GetDomainVerification,
+    VerifyDomain,
+    get_domain_verification,
+    verify_domain,
+)
 from gatepost.manage.use_cases.list_page import ListSelection
 from gatepost.manage.use_cases.listings import DomainRow, domain_rows
+from gatepost.manage.use_cases.name_lookup import choose_part
 from gatepost.manage.use_cases.parts import DOMAIN
+from gatepost.manage.use_cases.recipients import ChangeRecipients, change_recipients
 
 if TYPE_CHECKING:
     from gatepost.manage.use_cases.client import Client
+    from gatepost.manage.use_cases.domain_verification import DomainVerification
     from gatepost.manage.use_cases.parts import Part
 
 
@@ -60,5 +69,112 @@ add_commands(
 )
 domain.add_command(mta_sts)
 domain.add_command(password)
-domain.add_command(recipients)
-domain.add_command(verify)
+
+
+_MOST_OCTETS = 64 << 20
+
+
+@domain.command()
+@click.argument("name", shell_complete=stored_names("accepted_domain"))
+@click.option("--add", multiple=True, metavar="ADDRESS", help="Add this address. May be repeated.")
+@click.option("--remove", multiple=True, metavar="ADDRESS", help="Remove this address. May be repeated.")
+@click.option(
+    "--stdin",
+    type=click.Choice(["add", "remove"]),
+    help='Also add, or remove, what standard input has: one address a line; "#" begins a comment.',
+)
+@click.option("--organization", default="", help="Needed if several organizations match.")
+@change_options
+@config_option
+@json_option
+def recipients(
+    name: str, organization: str, add: tuple[str, ...], remove: tuple[str, ...], stdin: str | None, **asked: Any
+) -> None:
+    """Add addresses to the list of recipients of the accepted domain NAME, and remove others. The rest stays.
+
+    An address that is in the list already, or is not in it, changes nothing. If one is no address of the domain,
+    nothing changes, and every wrong one is named. `gatepost domain set NAME recipients=…` replaces the whole list.
+
+    For example:
+
+    \b
+    gatepost domain recipients contoso.example --add ann@contoso.example --remove bob@contoso.example
+    gatepost domain recipients contoso.example --stdin add < addresses.txt
+
+    Exit codes: 0 done (or nothing to do), 1 gave up after repeated conflicts with other changes, 2 invalid input (every
+    error is named by field), 3 the data cannot be read or written.
+    """  # noqa: D301 - click's own mark of lines that stay
+    arguments = ChangeArguments(**asked)
+    added, removed = list(add), list(remove)
+    if stdin is not None:
+        (added if stdin == "add" else removed).extend(_read())
+    if not added and not removed:
+        fail(BAD_INPUT, "name at least one address: --add ADDRESS, --remove ADDRESS, or --stdin add")
+    part = choose_part(client(arguments.config).directory().resources, DOMAIN, name, organization)
+    request = ChangeRecipients(
+        organization=part.organization.name,
+        domain=part.name,
+        add=added,
+        remove=removed,
+        note=arguments.note,
+        since=arguments.since,
+    )
+    change(arguments, change_recipients, request)
+
+
+def _read() -> list[str]:
+    text = sys.stdin.read(_MOST_OCTETS)
+    return [address for line in text.splitlines() if (address := line.partition("#")[0].strip())]
+
+
+@domain.command()
+@click.argument("name", shell_complete=stored_names("accepted_domain"))
+@click.option("--organization", default="", help="Needed if several organizations match.")
+@click.option(
+    "--record", "only_record", is_flag=True, help="Print the record that proves the domain, and do not look it up."
+)
+@change_options
+@config_option
+@json_option
+def verify(name: str, organization: str, *, only_record: bool, **asked: Any) -> None:
+    """Look up the TXT record that proves that a domain belongs to its organization, and verify the domain if it exists.
+
+    A domain that an organization's own administrator adds is pending: it is listed, and has no effect on mail. Publish
+    the record that --record prints in the domain's zone, then verify the domain. The record for *.contoso.example is
+    the same as for contoso.example.
+
+    Exit codes: 0 verified, 1 the record does not exist, 2 no such domain, or another organization has accepted the
+    domain or one that overlaps it, 3 the DNS does not answer, or the data cannot be read or written.
+    """
+    asked_for = ChangeArguments(**asked)
+    through = client(asked_for.config)
+    part = choose_part(through.directory().resources, DOMAIN, name, organization)
+    owner, name = part.organization.name, part.name
+    if not only_record:
+        change(asked_for, verify_domain, VerifyDomain(organization=owner, domain=name, **asked_for.fields))
+        if not asked_for.dry_run:
+            say("%(name)s is verified", err=True, name=printable(name))
+        return
+    verification = through.call(get_domain_verification, GetDomainVerification(organization=owner, domain=name))
+    if asked_for.as_json:
+        print_json(verification)
+    else:
+        click.echo(printable(verification.zone))
+        tell_pending(verification)
+
+
+def tell_pending(verification: DomainVerification) -> None:
+    """Say beside the output that a domain is not verified, if it is not."""
+    if not verification.verified:
+        domain = printable(verification.domain)
+        say(
+            "%(domain)s is pending, so the gateway accepts no mail for it. Publish its TXT record in the zone:",
+            err=True,
+            domain=domain,
+        )
+        say(
+            "  %(zone)s\nThen: gatepost domain verify %(domain)s",
+            err=True,
+            zone=printable(verification.zone),
+            domain=domain,
+        )

@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING
 import click
 
 from gatepost.manage.cli.client import client
-from gatepost.manage.cli.language import _
 from gatepost.manage.cli.options import NO, UNKNOWN, config_option, json_option
 from gatepost.manage.cli.stored_names import stored_names
-from gatepost.manage.cli.tables import print_json, printable
+from gatepost.manage.cli.tables import print_json, printable, say
 from gatepost.manage.use_cases.mta_sts import GetMtaStsPolicy, get_mta_sts_policy
 from gatepost.manage.use_cases.name_lookup import choose_part
 from gatepost.manage.use_cases.parts import DOMAIN
@@ -56,7 +55,7 @@ def mta_sts(name: str, organization: str, config: str | None, *, check: bool, pr
         _print(policy)
         _print_findings(findings)
         for note in policy.notes:
-            click.echo(_("note: %(note)s", note=printable(note)), err=True)
+            say("note: %(note)s", err=True, note=printable(note))
     sys.exit(_status(findings) if check else 0 if policy.published else NO)
 
 
@@ -64,21 +63,21 @@ def _print(policy: MtaStsPolicy) -> None:
     domain = printable(policy.domain)
     if not policy.published:
         begin = f"gatepost domain set {domain} mta_sts=testing"
-        click.echo(
-            _("%(domain)s has no policy; begin with one that requires nothing: %(begin)s", domain=domain, begin=begin),
+        say(
+            "%(domain)s has no policy; begin with one that requires nothing: %(begin)s",
             err=True,
+            domain=domain,
+            begin=begin,
         )
         return
-    click.echo(_("%(url)s must answer:\n", url=printable(policy.url)))
+    say("%(url)s must answer:\n", url=printable(policy.url))
     for line in policy.policy.splitlines():
         click.echo(f"  {printable(line)}")
-    click.echo(
-        _("\nThe zone needs (you can use A and AAAA records instead of the CNAME, and any address for reports):\n")
-    )
+    say("\nThe zone needs (you can use A and AAAA records instead of the CNAME, and any address for reports):\n")
     for line in policy.zone:
         click.echo(f"  {printable(line)}")
-    click.echo(_("\nserved at    %(served_at)s", served_at=printable(policy.served_at) or "-"))
-    click.echo(_("certificate  %(certificate)s", certificate=printable(policy.certificate) or "-"))
+    say("\nserved at    %(served_at)s", served_at=printable(policy.served_at) or "-")
+    say("certificate  %(certificate)s", certificate=printable(policy.certificate) or "-")
 
 
 def _print_findings(findings: Sequence[PublicationFinding]) -> None:

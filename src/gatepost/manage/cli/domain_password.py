@@ -49,7 +49,7 @@ def password(name: str, organization: str, config: str | None, *, from_stdin: bo
     """
     through = client(config)
     if sum((from_stdin, remove, check)) > 1:
-        fail(BAD_INPUT, _("use only one of --stdin, --remove and --check"))
+        fail(BAD_INPUT, "use only one of --stdin, --remove and --check")
     part = choose_part(through.directory().resources, DOMAIN, name, organization)
     named = {"organization": part.organization.name, "domain": part.name}
     try:

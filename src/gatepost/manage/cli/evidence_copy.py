@@ -9,6 +9,7 @@ import click
 from gatepost.analysis.checks.evidence import MAX_BYTES, drill_documents
 from gatepost.manage.cli.language import _, quantity
 from gatepost.manage.cli.options import UNKNOWN, config_option, fail, settings_of
+from gatepost.manage.cli.tables import say
 from gatepost.manage.cli.working_sign import working
 from gatepost.node.privileges import as_caller
 from gatepost.store.evidence_files import copy_log, copy_results
@@ -39,6 +40,4 @@ def copy(directory: Path, config: str | None) -> None:
         fail(UNKNOWN, str(failure))
     except OSError as error:
         fail(UNKNOWN, f"{error.filename or directory}: {error.strerror}")
-    click.echo(
-        _("%(files)s of days copied to %(directory)s", files=quantity(days, "file"), directory=directory), err=True
-    )
+    say("%(files)s of days copied to %(directory)s", err=True, files=quantity(days, "file"), directory=directory)

@@ -16,6 +16,7 @@ from gatepost.manage.cli.client import client
 from gatepost.manage.cli.language import _, quantity
 from gatepost.manage.cli.options import BAD_INPUT, MOMENT, NO, UNKNOWN, config_option, current_server, fail
 from gatepost.manage.cli.request_options import request_options
+from gatepost.manage.cli.tables import say
 from gatepost.manage.use_cases import evidence_export
 from gatepost.manage.use_cases.client import all_items
 from gatepost.manage.use_cases.evidence import ListHeads, list_heads
@@ -75,30 +76,28 @@ def export(
     except OSError as error:
         fail(UNKNOWN, f"{error.filename or output}: {error.strerror}")
     if not summary.entries:
-        fail(NO, _("no entry matches"))
-    click.echo(
-        _(
-            "%(entries)s of %(messages)s",
-            entries=quantity(summary.entries, "entry", "entries"),
-            messages=quantity(len(summary.messages), "message"),
-        ),
+        fail(NO, "no entry matches")
+    say(
+        "%(entries)s of %(messages)s",
         err=True,
+        entries=quantity(summary.entries, "entry", "entries"),
+        messages=quantity(len(summary.messages), "message"),
     )
     if summary.unsigned:
         soon = _("the gateway signs within five minutes, and when it stops")
-        click.echo(_("%(unsigned)s of them not signed yet: %(soon)s", unsigned=summary.unsigned, soon=soon), err=True)
+        say("%(unsigned)s of them not signed yet: %(soon)s", err=True, unsigned=summary.unsigned, soon=soon)
 
 
 def _check_use(form: str, output: Path | None, proof: Path | None) -> None:
     if form == "pdf" and output is None:
-        fail(BAD_INPUT, _("--format pdf needs -o FILE"))
+        fail(BAD_INPUT, "--format pdf needs -o FILE")
     if form not in evidence_export.export_forms():
         fail(
             BAD_INPUT,
-            _("--format pdf needs a Python package that is missing; install gatepost with its extra: gatepost[pdf]"),
+            "--format pdf needs a Python package that is missing; install gatepost with its extra: gatepost[pdf]",
         )
     if proof is not None and form == "json":
-        fail(BAD_INPUT, _("--proof is only for --format csv and pdf: the JSON is its own proof"))
+        fail(BAD_INPUT, "--proof is only for --format csv and pdf: the JSON is its own proof")
 
 
 def _exported(gateway: Client, request: OpenExport, output: Path | None, proof: Path | None) -> Summary:
@@ -108,7 +107,7 @@ def _exported(gateway: Client, request: OpenExport, output: Path | None, proof: 
             _opened(gateway, msgspec.structs.replace(request, form="json")).write(out)
         with as_caller(), proof.open("rb") as file:
             proven = proof.name, hashlib.file_digest(file, "sha256").hexdigest()
-        click.echo(_("proof: %(proof)s, SHA-256 %(proven)s", proof=proof, proven=proven[1]), err=True)
+        say("proof: %(proof)s, SHA-256 %(proven)s", err=True, proof=proof, proven=proven[1])
     export = _opened(gateway, request)
     with _written(output) as out:
         return export.write(out, proven)

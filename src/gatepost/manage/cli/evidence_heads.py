@@ -5,9 +5,8 @@ from __future__ import annotations
 import click
 
 from gatepost.manage.cli.client import client
-from gatepost.manage.cli.language import _
 from gatepost.manage.cli.options import MOMENT, NO, config_option, fail, json_option
-from gatepost.manage.cli.tables import print_json, print_table
+from gatepost.manage.cli.tables import print_json, print_table, say
 from gatepost.manage.use_cases.client import all_items
 from gatepost.manage.use_cases.evidence import ListHeads, ListKeys, list_heads, list_keys
 from gatepost.times import day_text
@@ -34,7 +33,7 @@ def heads(since: float, config: str | None, as_json: bool) -> None:
         table = [(head.day, head.hash, end) for head, end in zip(items, ends, strict=True)]
         print_table(("day", "head", "last entry of each writer"), table)
     if not items:
-        fail(NO, _("no finished day has a head yet"))
+        fail(NO, "no finished day has a head yet")
 
 
 @click.command()
@@ -53,7 +52,7 @@ def key(config: str | None, as_json: bool) -> None:
         print_json(keys)
     else:
         for evidence_key in keys:
-            click.echo(_("key %(id)s", id=evidence_key.id), err=True)
+            say("key %(id)s", err=True, id=evidence_key.id)
             click.echo(evidence_key.pem, nl=False)
     if not keys:
-        fail(NO, _("there is no key yet: the gateway creates it when it starts with evidence.enabled"))
+        fail(NO, "there is no key yet: the gateway creates it when it starts with evidence.enabled")

@@ -11,7 +11,7 @@ import click
 from gatepost.analysis.checks.evidence import drill_documents
 from gatepost.manage.cli.language import _, ours
 from gatepost.manage.cli.options import BAD_INPUT, MOMENT, NO, UNKNOWN, config_option, fail, json_option, settings_of
-from gatepost.manage.cli.tables import print_json, printable
+from gatepost.manage.cli.tables import print_json, printable, say
 from gatepost.manage.cli.working_sign import working
 from gatepost.manage.use_cases.evidence_audit import verify_export, verify_log, verify_stored_log
 from gatepost.pki.certificates.evidence_key import public_keys_in
@@ -61,7 +61,8 @@ def verify(
     if wrong := next((head for head in heads if not _HASH.fullmatch(head)), ""):
         fail(
             BAD_INPUT,
-            _("--head %(wrong)s: not a hash; write 64 hexadecimal digits in lower case", wrong=repr(printable(wrong))),
+            "--head %(wrong)s: not a hash; write 64 hexadecimal digits in lower case",
+            wrong=repr(printable(wrong)),
         )
     public_keys = [public_key for key in keys for public_key in public_keys_in(key.read_bytes())]
     days = _day(options["since"], ""), _day(options["until"], "9999")
@@ -98,7 +99,7 @@ def _show(result: Verification) -> None:
             + (_(" (%(more)s more)", more=more) if more else "")
         )
     for note in result.notes:
-        click.echo(_("note: %(note)s", note=printable(ours(note))), err=True)
+        say("note: %(note)s", err=True, note=printable(ours(note)))
     verdicts = {True: _("verified"), False: _("FAILED: the log was altered"), None: _("Inconclusive")}
     click.echo(verdicts[result.verified])
 

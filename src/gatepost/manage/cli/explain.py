@@ -10,10 +10,9 @@ import msgspec
 
 from gatepost.manage.cli.client import client
 from gatepost.manage.cli.explanation import print_explanation
-from gatepost.manage.cli.language import _
 from gatepost.manage.cli.options import BAD_INPUT, NO, UNKNOWN, config_option, fail, json_option
 from gatepost.manage.cli.request_options import request_options
-from gatepost.manage.cli.tables import print_json
+from gatepost.manage.cli.tables import print_json, say
 from gatepost.manage.use_cases.explain import MAX_PEM, ExplainMessage, explain_message
 from gatepost.node.privileges import as_caller
 
@@ -44,9 +43,7 @@ def explain(config: str | None, as_json: bool, request: ExplainMessage, certific
         request = msgspec.structs.replace(request, certificate=_pem(certificate))
     record = msgspec.to_builtins(gateway.call(explain_message, request))
     if record["empty"]:
-        click.echo(
-            _("no organization is stored yet, so nothing is accepted; add one: gatepost apply -f FILE"), err=True
-        )
+        say("no organization is stored yet, so nothing is accepted; add one: gatepost apply -f FILE", err=True)
     if as_json:
         print_json(record)
     else:
@@ -58,14 +55,10 @@ def _pem(file: Path) -> str:
     try:
         with as_caller():
             if file.stat().st_size > MAX_PEM:
-                fail(
-                    BAD_INPUT, _("--certificate: %(file)s is larger than %(max_pem)s bytes", file=file, max_pem=MAX_PEM)
-                )
+                fail(BAD_INPUT, "--certificate: %(file)s is larger than %(max_pem)s bytes", file=file, max_pem=MAX_PEM)
             pem = file.read_bytes()
     except OSError as error:
         fail(BAD_INPUT, f"--certificate: {file}: {error.strerror}")
     if b"-----BEGIN CERTIFICATE-----" not in pem:
-        fail(
-            BAD_INPUT, _("--certificate: %(file)s contains no PEM certificate (-----BEGIN CERTIFICATE-----)", file=file)
-        )
+        fail(BAD_INPUT, "--certificate: %(file)s contains no PEM certificate (-----BEGIN CERTIFICATE-----)", file=file)
     return pem.decode("utf-8", "replace")

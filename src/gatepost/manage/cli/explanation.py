@@ -14,16 +14,7 @@ import click
 
 from gatepost.manage.cli.language import _, ours, quantity
 from gatepost.manage.cli.tables import printable
-from gatepost.manage.use_cases.explain_text import (
-    CHECKED_BY,
-    KINDS,
-    RESULTS,
-    demand_text,
-    hook_text,
-    is_transient,
-    reply_code_text,
-    route_text,
-)
+from gatepost.manage.use_cases import explain_text
 from gatepost.policy.connectors.units import format_duration
 from gatepost.texts import N_
 
@@ -127,7 +118,7 @@ def _inbound(page: _Page, record: _Record) -> None:
         return
     accepted, connector = verdict["accepted"], verdict["connector"]
     said = _("accepted") if accepted else _("refused at %(stage)s", stage=stage)
-    if not accepted and is_transient(verdict["reply"]):
+    if not accepted and explain_text.is_transient(verdict["reply"]):
         said = _("deferred at %(stage)s", stage=stage)
     page.section(_("INBOUND"), f"{said}: {verdict['reply']}")
     _inbound_fields(page, verdict)
@@ -154,9 +145,9 @@ def _inbound_fields(page: _Page, verdict: _Record) -> None:
         connector, reply = verdict["would_refuse_connector"], verdict["would_refuse"]
         page.field(_("rehearsal"), _("%(name)s would refuse with %(reply)s", name=connector, reply=reply))
     if checked_by := verdict.get("authentication_results"):
-        page.field(_("authentication"), CHECKED_BY[checked_by])
+        page.field(_("authentication"), explain_text.CHECKED_BY[checked_by])
     for hook in verdict.get("content_hooks", ()):
-        page.field(_("content hook"), hook_text(hook))
+        page.field(_("content hook"), explain_text.hook_text(hook))
 
 
 def _outbound(page: _Page, record: _Record) -> None:
@@ -166,7 +157,7 @@ def _outbound(page: _Page, record: _Record) -> None:
         page.section(_("OUTBOUND"), _(_WITHHELD) if withheld else _("nowhere: the mail belongs to no organization"))
         return
     supposed = _("if accepted: ") if outbound["supposed"] else ""
-    page.section(_("OUTBOUND"), f"{supposed}{ours(route_text(outbound))}")
+    page.section(_("OUTBOUND"), f"{supposed}{ours(explain_text.route_text(outbound))}")
     if outbound["way"] == "nowhere":
         page.mark(page.no, outbound["detail"])
     _outbound_fields(page, record, outbound)
@@ -190,9 +181,9 @@ def _outbound(page: _Page, record: _Record) -> None:
 def _outbound_fields(page: _Page, record: _Record, outbound: _Record) -> None:
     if "requirement" in outbound:
         page.field(_("connector"), outbound["connector"] or _("none"))
-        page.field(_("requirement"), demand_text(outbound["requirement"], outbound["requirement_sources"]))
+        page.field(_("requirement"), explain_text.demand_text(outbound["requirement"], outbound["requirement_sources"]))
     if rehearsed := outbound.get("rehearsal"):
-        demand = demand_text(rehearsed["requirement"], rehearsed["sources"])
+        demand = explain_text.demand_text(rehearsed["requirement"], rehearsed["sources"])
         page.field(_("rehearsal"), _("would require %(demand)s", demand=demand))
     if (signing := record["dkim"]) is not None:
         names = ", ".join(signing["keys"])
@@ -241,7 +232,7 @@ def _failures(page: _Page, record: _Record) -> None:
         _("IF TLS FAILS"), _("waiting mail is returned after %(after)s, with the code after the arrow", after=after)
     )
     for outcome in record["failures"]:
-        kind = KINDS.get(outcome["kind"], outcome["kind"])
+        kind = explain_text.KINDS.get(outcome["kind"], outcome["kind"])
         page.line(f"  {ours(kind):{_NAME - 2}}{_result(page, outcome)}", _NAME)
     if record["outbound"]["way"] in {"smart-hosts", "mx"}:
         page.line(
@@ -265,8 +256,8 @@ def _failures(page: _Page, record: _Record) -> None:
 def _result(page: _Page, outcome: _Record) -> str:
     if "reply" in outcome:
         last, final, message = (
-            reply_code_text(outcome["reply"]),
-            reply_code_text(outcome["returned"]),
+            explain_text.reply_code_text(outcome["reply"]),
+            explain_text.reply_code_text(outcome["returned"]),
             outcome["message"],
         )
         if outcome["result"] == "fails":
@@ -274,9 +265,11 @@ def _result(page: _Page, outcome: _Record) -> str:
         return _(
             "waits: %(last)s %(message)s %(arrow)s %(final)s", last=last, message=message, arrow=page.arrow, final=final
         )
-    said = RESULTS.get(outcome["result"], str(outcome["result"]))
+    said = explain_text.RESULTS.get(outcome["result"], str(outcome["result"]))
     if "rehearsed" in outcome:
-        said += _("; if enforced it would wait: %(rehearsed)s", rehearsed=reply_code_text(outcome["rehearsed"]))
+        said += _(
+            "; if enforced it would wait: %(rehearsed)s", rehearsed=explain_text.reply_code_text(outcome["rehearsed"])
+        )
     return said
 
 

@@ -6,12 +6,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from gatepost.manage.cli.client import client
+from gatepost.manage.cli.client import client, missing_is_no
 from gatepost.manage.cli.language import _
-from gatepost.manage.cli.options import NO, config_option, fail, json_option
+from gatepost.manage.cli.options import config_option, json_option
 from gatepost.manage.cli.request_options import request_options
-from gatepost.manage.cli.tables import print_json, print_table, printable
-from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
+from gatepost.manage.cli.tables import print_json, print_rows
 from gatepost.manage.use_cases.ungranted import GrantValue, ListUngranted, grant_value, list_ungranted
 
 if TYPE_CHECKING:
@@ -41,11 +40,7 @@ def list_(config: str | None, as_json: bool) -> None:
     addresses and at those of [network] tenants_may_reach; most hosts need no grant. Exit codes: 0 done (also if there
     are none), 2 usage error, 3 the data cannot be read.
     """
-    ungranted_values = client(config).call(list_ungranted, ListUngranted()).values
-    if as_json:
-        print_json(ungranted_values)
-    else:
-        print_table(_COLUMNS, (_row(value) for value in ungranted_values))
+    print_rows(_COLUMNS, client(config).call(list_ungranted, ListUngranted()).values, _row, as_json=as_json)
 
 
 @grant.command("add")
@@ -61,12 +56,8 @@ def add(request: GrantValue, config: str | None, *, dry_run: bool, as_json: bool
 
     Exit codes: 0 granted, 1 no such value without a grant, 2 usage error, 3 the data cannot be read or written.
     """
-    try:
+    with missing_is_no():
         done = client(config).call(grant_value, request, dry_run=dry_run).value
-    except Refusal as refusal:
-        if refusal.kind is not RefusalKind.MISSING:
-            raise
-        fail(NO, printable(refusal.text))
     if as_json:
         print_json(done)
         return

@@ -44,8 +44,8 @@ _CONNECTOR = {
     "add": ("connector_change", "add", "Add a connector."),
     "set": ("connector_change", "set_", "Change fields of a connector."),
     "remove": ("connector_change", "remove", "Remove a connector."),
-    "trust": ("connector_trust", "trust", "Trust the issuer that a validation saw, by its fingerprint."),
-    "switch": ("connector_switch", "switch", "Enable, disable, enforce or rehearse many connectors at once."),
+    "trust": ("connector_change", "trust", "Trust the issuer that a validation saw, by its fingerprint."),
+    "switch": ("connector_change", "switch", "Enable, disable, enforce or rehearse many connectors at once."),
     "secret": ("connector_secret", "secret", "Set the secret by which a connector logs in to its smart hosts."),
     "validate": (
         "connector_validate",
@@ -54,7 +54,7 @@ _CONNECTOR = {
     ),
     "validate-many": ("connector_validate_many", "validate_many", "Validate many connectors, a line for each."),
     "drill": ("connector_drill", "drill", "Attack a connector on loopback and show that no mail leaks."),
-    "drills": ("connector_drills", "drills", "List drills that are stored, and their results."),
+    "drills": ("connector_drill", "drills", "List drills that are stored, and their results."),
     "rehearsal": (
         "connector_rehearsal",
         "rehearsal",
@@ -89,13 +89,13 @@ _REPORT = {
         "Show how mail was protected: shares, versions, failures, partners ready for mandatory TLS.",
     ),
     "connectors": ("report_tls", "connectors", "Show the same by connector."),
-    "received": ("report_received", "received", "Show what others report about their connections to us (RFC 8460)."),
+    "received": ("report_tlsrpt", "received", "Show what others report about their connections to us (RFC 8460)."),
     "send": (
         "report_send",
         "send",
         "Send the TLS reports of a day now, or show them (RFC 8460).",
     ),
-    "sent": ("report_sent", "sent", "List TLS reports that were sent, when and where to (RFC 8460)."),
+    "sent": ("report_tlsrpt", "sent", "List TLS reports that were sent, when and where to (RFC 8460)."),
     "tlsrpt": (
         "report_tlsrpt",
         "tlsrpt",
@@ -143,7 +143,7 @@ _STORE = {
     "restore": ("store_restore", "restore", "Restore a backup into an empty data directory."),
     "check": ("store_check", "check", "Check that databases are whole and every queued message has its body."),
     "migrate": ("store_migrate", "migrate", "Move everything stored from SQLite to PostgreSQL, or back."),
-    "reopen": ("store_reopen", "reopen", "Use a store again that was moved, or whose move was given up."),
+    "reopen": ("store_migrate", "reopen", "Use a store again that was moved, or whose move was given up."),
     "prepare": ("store_prepare", "prepare", "Make the tables in PostgreSQL, as a role that may."),
 }
 

@@ -8,15 +8,14 @@ import click
 import msgspec
 
 from gatepost.manage.cli.changes import print_changes, report
-from gatepost.manage.cli.client import client
+from gatepost.manage.cli.client import client, missing_is_no
 from gatepost.manage.cli.edit import ChangeArguments, change_options
 from gatepost.manage.cli.language import _, ours
-from gatepost.manage.cli.options import NO, config_option, fail, json_option
+from gatepost.manage.cli.options import config_option, json_option
 from gatepost.manage.cli.request_options import request_options
-from gatepost.manage.cli.tables import print_json, print_table, printable
+from gatepost.manage.cli.tables import print_json, print_rows, printable
 from gatepost.manage.use_cases.client import all_items
 from gatepost.manage.use_cases.history import GetVersion, ListHistory, get_version, list_history
-from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.revert import RevertResources, revert_resources
 from gatepost.manage.use_cases.times import stamp as moment
 
@@ -43,11 +42,7 @@ def history(context: click.Context, request: ListHistory, limit: int, config: st
     """
     if context.invoked_subcommand:
         return
-    entries = list(all_items(client(config).call, list_history, request, limit))
-    if as_json:
-        print_json(entries)
-    else:
-        print_table(_COLUMNS, (_row(entry) for entry in entries))
+    print_rows(_COLUMNS, all_items(client(config).call, list_history, request, limit), _row, as_json=as_json)
 
 
 @history.command()
@@ -59,12 +54,8 @@ def show(version: int, config: str | None, as_json: bool) -> None:
 
     Exit codes: 0 found, 1 no such version, 3 the data cannot be read.
     """
-    try:
+    with missing_is_no():
         history_version = client(config).call(get_version, GetVersion(version=str(version)))
-    except Refusal as refusal:
-        if refusal.kind is not RefusalKind.MISSING:
-            raise
-        fail(NO, refusal.text)
     if as_json:
         print_json(history_version)
         return

@@ -17,7 +17,7 @@ from gatepost.manage.cli.hybrid_certificates import exchange_chain, own_certific
 from gatepost.manage.cli.hybrid_text import print_plan
 from gatepost.manage.cli.language import _
 from gatepost.manage.cli.options import BAD_INPUT, NO, UNKNOWN, config_option, fail, json_option, settings_of
-from gatepost.manage.cli.tables import print_json, printable
+from gatepost.manage.cli.tables import print_json, printable, say
 from gatepost.manage.use_cases.gateway import Gateway
 from gatepost.manage.use_cases.name_lookup import choose_organization
 from gatepost.node.privileges import as_caller
@@ -106,14 +106,16 @@ def plan(config: str | None, organization: str, output: Path | None, as_json: bo
         except OSError as error:
             fail(
                 UNKNOWN,
-                _("%(output)s: %(strerror)s; nothing was written", output=printable(output), strerror=error.strerror),
+                "%(output)s: %(strerror)s; nothing was written",
+                output=printable(output),
+                strerror=error.strerror,
             )
     if as_json:
         print_json(made.record())
     else:
         print_plan(made)
     if output is not None:
-        click.echo(_("wrote the steps for Exchange to %(output)s", output=printable(output)), err=True)
+        say("wrote the steps for Exchange to %(output)s", err=True, output=printable(output))
     sys.exit(0 if made.complete else NO)
 
 
@@ -175,10 +177,8 @@ def _address(text: str) -> str:
     except ValueError:
         fail(
             BAD_INPUT,
-            _(
-                "--gateway-address: %(text)s is not an IP address; write it like 192.0.2.1 or 2001:db8::1",
-                text=repr(text),
-            ),
+            "--gateway-address: %(text)s is not an IP address; write it like 192.0.2.1 or 2001:db8::1",
+            text=repr(text),
         )
 
 
@@ -199,5 +199,5 @@ def _known_host(organization: Organization) -> str:
     own.sort(key=lambda connector: (not connector.cloud_services_mail_enabled, not connector.enabled, connector.name))
     hosts = [smart.host for connector in own for smart in connector.smart_hosts if not smart.is_address]
     if not hosts:
-        fail(BAD_INPUT, _("the host name of Exchange is missing: --exchange-host ex1.contoso.example"))
+        fail(BAD_INPUT, "the host name of Exchange is missing: --exchange-host ex1.contoso.example")
     return hosts[0]

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from gatepost.manage.cli.language import _
 from gatepost.manage.cli.options import BAD_INPUT, UNKNOWN, fail
-from gatepost.manage.cli.tables import printable
+from gatepost.manage.cli.tables import printable, say
 from gatepost.manage.use_cases.gateway import Gateway
 from gatepost.manage.use_cases.inventory import inventory_of, listed_certificates
 from gatepost.net.anchors import AnchorsError, TrustAnchors
@@ -100,7 +100,8 @@ def exchange_chain(path: FilePath | None, settings: Settings, organization: Orga
     if not chain:
         fail(
             BAD_INPUT,
-            _("--exchange-certificate: %(path)s: it contains no certificate (PEM, leaf first)", path=printable(path)),
+            "--exchange-certificate: %(path)s: it contains no certificate (PEM, leaf first)",
+            path=printable(path),
         )
     connectors: list[InboundConnector | OutboundConnector] = [
         *organization.inbound_connectors,
@@ -143,7 +144,7 @@ def _file(name: str, what: str) -> list[bytes]:
         click.echo(f"{what}: {printable(name)}: {error.strerror}", err=True)
         return []
     if not chain:
-        click.echo(_("%(what)s: %(name)s: it contains no certificate", what=what, name=printable(name)), err=True)
+        say("%(what)s: %(name)s: it contains no certificate", err=True, what=what, name=printable(name))
     return chain
 
 

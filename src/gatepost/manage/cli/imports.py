@@ -18,7 +18,7 @@ from gatepost.analysis.migration.postfix_config import named_files
 from gatepost.analysis.migration.report import KINDS, Imported, ImportRefused, ImportResult
 from gatepost.manage.cli.language import _, ours
 from gatepost.manage.cli.options import BAD_INPUT, NO, UNKNOWN, fail, json_option
-from gatepost.manage.cli.tables import print_json, printable
+from gatepost.manage.cli.tables import print_json, printable, say
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -115,7 +115,7 @@ def _write_secrets(secrets: Mapping[str, str]) -> None:
             with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
                 file.write(f"{secret}\n")
         except OSError as error:
-            fail(UNKNOWN, _("%(path)s: %(strerror)s; nothing was converted", path=path, strerror=error.strerror))
+            fail(UNKNOWN, "%(path)s: %(strerror)s; nothing was converted", path=path, strerror=error.strerror)
 
 
 def _refuse(message: str) -> NoReturn:
@@ -193,7 +193,9 @@ def _print(imported: Imported, output: Path | None, *, as_json: bool) -> None:
         except OSError as error:
             fail(
                 UNKNOWN,
-                _("%(output)s: %(strerror)s; the resources were not written", output=output, strerror=error.strerror),
+                "%(output)s: %(strerror)s; the resources were not written",
+                output=output,
+                strerror=error.strerror,
             )
     if as_json:
         rows = [
@@ -226,16 +228,13 @@ def _report(imported: Imported) -> None:
             click.echo(f"{resource}: {outcome}{': ' * bool(detail)}{detail}", err=True)
         last = item.resource
     carried, differs, lost = (imported.count(outcome) for outcome in ImportResult)
-    click.echo(
-        _(
-            "organization %(organization)s: %(carried)s converted, %(differs)s with differences, "
-            "%(lost)s not converted",
-            organization=imported.organization,
-            carried=carried,
-            differs=differs,
-            lost=lost,
-        ),
+    say(
+        "organization %(organization)s: %(carried)s converted, %(differs)s with differences, %(lost)s not converted",
         err=True,
+        organization=imported.organization,
+        carried=carried,
+        differs=differs,
+        lost=lost,
     )
 
 

@@ -6,12 +6,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from gatepost.manage.cli.client import client
+from gatepost.manage.cli.client import client, missing_is_no
 from gatepost.manage.cli.language import _
-from gatepost.manage.cli.options import NO, config_option, fail, json_option
+from gatepost.manage.cli.options import config_option, json_option
 from gatepost.manage.cli.request_options import request_options
-from gatepost.manage.cli.tables import print_json, print_table, printable
-from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
+from gatepost.manage.cli.tables import print_json, print_rows, printable, say
 from gatepost.manage.use_cases.sending_limits import LiftLimit, ListLimits, lift_limit, list_limits
 from gatepost.manage.use_cases.times import stamp as moment
 
@@ -39,11 +38,7 @@ def list_(config: str | None, as_json: bool, request: ListLimits) -> None:
 
     Exit codes: 0 done (also if there are none), 2 usage error, 3 the data cannot be read.
     """
-    senders = list(client(config).call(list_limits, request).items)
-    if as_json:
-        print_json(senders)
-    else:
-        print_table(_COLUMNS, (_row(sender) for sender in senders))
+    print_rows(_COLUMNS, client(config).call(list_limits, request).items, _row, as_json=as_json)
 
 
 @limit.command()
@@ -57,21 +52,15 @@ def lift(config: str | None, as_json: bool, request: LiftLimit) -> None:
     connector, never that of the organization. Exit codes: 0 done, 1 there is no such limit, 2 usage error, 3 the data
     cannot be written.
     """
-    try:
+    with missing_is_no():
         sender = client(config).call(lift_limit, request)
-    except Refusal as refusal:
-        if refusal.kind is RefusalKind.MISSING:
-            fail(NO, printable(refusal.text))
-        raise
     if as_json:
         print_json(sender)
     else:
-        click.echo(
-            _(
-                "lifted for today: %(sender)s of %(organization)s",
-                sender=printable(sender.sender),
-                organization=printable(sender.organization),
-            )
+        say(
+            "lifted for today: %(sender)s of %(organization)s",
+            sender=printable(sender.sender),
+            organization=printable(sender.organization),
         )
 
 

@@ -7,25 +7,19 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from gatepost.manage.cli.client import client
+from gatepost.manage.cli.client import client, missing_is_no
 from gatepost.manage.cli.language import _, ours
-from gatepost.manage.cli.options import NO, config_option, fail, json_option
+from gatepost.manage.cli.options import config_option, json_option
 from gatepost.manage.cli.request_options import request_options
-from gatepost.manage.cli.tables import print_json, print_table, printable, queue_states
+from gatepost.manage.cli.tables import print_json, print_rows, printable, queue_states, say
 from gatepost.manage.use_cases.client import all_items
-from gatepost.manage.use_cases.nodes import (
-    DrainNode,
-    ForgetNode,
-    ListNodes,
-    drain_node,
-    forget_node,
-    list_nodes,
-)
-from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
+from gatepost.manage.use_cases.nodes import DrainNode, ForgetNode, ListNodes, drain_node, forget_node, list_nodes
+from gatepost.manage.use_cases.refusal import Refusal
 from gatepost.manage.use_cases.times import stamp
+from gatepost.texts import N_
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from contextlib import AbstractContextManager
 
     from gatepost.manage.use_cases.client import Client
     from gatepost.manage.use_cases.nodes import NodeStatus
@@ -59,11 +53,7 @@ def list_(config: str | None, as_json: bool) -> None:
 
     Exit codes: 0 done, 2 invalid settings, 3 the data cannot be read.
     """
-    nodes = list(all_items(client(config).call, list_nodes, ListNodes()))
-    if as_json:
-        print_json(nodes)
-    else:
-        print_table(_COLUMNS, (_row(node) for node in nodes))
+    print_rows(_COLUMNS, all_items(client(config).call, list_nodes, ListNodes()), _row, as_json=as_json)
 
 
 @node.command()
@@ -79,7 +69,8 @@ def drain(request: DrainNode, config: str | None, as_json: bool, *, wait: bool) 
     Exit codes: 0 done, 1 there is no such node, or it does not run, 2 usage error, 3 the data cannot be written.
     """
     through = client(config)
-    status = _found(lambda: through.call(drain_node, request))
+    with _known_node():
+        status = through.call(drain_node, request)
     while wait and not request.undo and status.state.is_alive and status.state != "drained":
         time.sleep(1.0)
         nodes = {node.name: node for node in all_items(through.call, list_nodes, ListNodes())}
@@ -87,13 +78,11 @@ def drain(request: DrainNode, config: str | None, as_json: bool, *, wait: bool) 
     if as_json:
         print_json(status)
     else:
-        click.echo(
-            _(
-                "%(name)s: %(state)s, queue: %(status)s",
-                name=printable(status.name),
-                state=status.state,
-                status=_queue(status),
-            )
+        say(
+            "%(name)s: %(state)s, queue: %(status)s",
+            name=printable(status.name),
+            state=status.state,
+            status=_queue(status),
         )
 
 
@@ -105,18 +94,13 @@ def remove(request: ForgetNode, config: str | None) -> None:
 
     Exit codes: 0 done, 1 there is no such node, or it runs, 2 usage error, 3 the data cannot be written.
     """
-    through = client(config)
-    _found(lambda: through.call(forget_node, request))
-    click.echo(_("removed: %(name)s", name=printable(request.name)))
+    with _known_node():
+        client(config).call(forget_node, request)
+    say("removed: %(name)s", name=printable(request.name))
 
 
-def _found[T](call: Callable[[], T]) -> T:
-    try:
-        return call()
-    except Refusal as refusal:
-        if refusal.kind is RefusalKind.MISSING:
-            fail(NO, _("%(text)s `gatepost node list` lists the nodes.", text=printable(ours(refusal.text))))
-        raise
+def _known_node() -> AbstractContextManager[None]:
+    return missing_is_no(N_("%(text)s `gatepost node list` lists the nodes."))
 
 
 def say_presented(through: Client, sha256: str) -> None:
@@ -135,10 +119,7 @@ def say_presented(through: Client, sha256: str) -> None:
             break
         time.sleep(0.3)
     later = _("; not seen yet on %(nodes)s", nodes=", ".join(map(printable, open_))) if open_ else ""
-    click.echo(
-        _("presented on %(nodes)s%(later)s", nodes=", ".join(map(printable, done)) or _("no node"), later=later),
-        err=True,
-    )
+    say("presented on %(nodes)s%(later)s", err=True, nodes=", ".join(map(printable, done)) or _("no node"), later=later)
 
 
 def _row(one: NodeStatus) -> tuple[object, ...]:

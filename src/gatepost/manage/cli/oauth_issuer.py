@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import sys
+from typing import TYPE_CHECKING
+
 import click
 
 from gatepost.manage.cli.client import client
-from gatepost.manage.cli.oauth_check import check
-from gatepost.manage.cli.options import config_option, json_option
+from gatepost.manage.cli.language import _, ours
+from gatepost.manage.cli.options import NO, UNKNOWN, config_option, fail, json_option
 from gatepost.manage.cli.part_commands import add_commands
-from gatepost.manage.cli.tables import print_json, print_table
-from gatepost.manage.use_cases.name_lookup import chosen_organizations
+from gatepost.manage.cli.stored_names import stored_names
+from gatepost.manage.cli.tables import print_json, print_table, printable
+from gatepost.manage.use_cases.issuer_trials import TryIssuer, try_issuer
+from gatepost.manage.use_cases.name_lookup import choose_part, chosen_organizations
 from gatepost.manage.use_cases.parts import ISSUER
+from gatepost.protocols.smtp.oauth import TOKEN_OCTETS
+
+if TYPE_CHECKING:
+    from gatepost.manage.use_cases.issuer_trials import IssuerTrial
+
 
 _COLUMNS = ("status", "name", "organization", "issuer", "audiences", "username_claim", "required_scopes")
 
@@ -49,7 +59,6 @@ def list_(organization: str, config: str | None, as_json: bool) -> None:
         print_table(_COLUMNS, ((*row[:4], " ".join(row[4]), row[5], " ".join(row[6])) for row in rows))
 
 
-issuer.add_command(check)
 add_commands(
     issuer,
     ISSUER,
@@ -58,3 +67,52 @@ add_commands(
     "  username_claim=upn required_scopes=SMTP.Send",
     removed="Its tokens are no longer accepted for log-ins; existing sessions continue.",
 )
+
+
+_KEY_COLUMNS = ("kid", "key", "algorithm")
+
+
+@issuer.command()
+@click.argument("name", shell_complete=stored_names("oauth_issuer"))
+@click.option("--organization", default="", help="Needed if several organizations match.")
+@click.option("--token-stdin", is_flag=True, help="Also check an access token, read from standard input.")
+@config_option
+@json_option
+def check(name: str, organization: str, config: str | None, as_json: bool, *, token_stdin: bool) -> None:
+    """Fetch the keys of the OAuth issuer NAME as a worker would, and show them; and check a token.
+
+    A token is checked as at a log-in, and the claims that decide are shown. The token is not stored.
+
+    Exit codes: 0 there are keys, and the token logs a user in; 1 the issuer's answer cannot be used, or the token is
+    refused; 2 there is no such issuer, or trust anchors cannot be read; 3 the issuer could not be reached.
+    """
+    run = client(config)
+    part = choose_part(run.directory().resources, ISSUER, name, organization)
+    token = sys.stdin.read(TOKEN_OCTETS + 2).strip() if token_stdin else ""
+    request = TryIssuer(organization=part.organization.name, issuer=part.name, token=token)
+    trial = run.call(try_issuer, request)
+    if trial.failure:
+        fail(NO, printable(trial.failure))
+    if as_json:
+        print_json({"keys": trial.keys, "token": trial.token})
+    else:
+        _print(trial)
+    judged = trial.token
+    if judged is not None and not judged.user:
+        sys.exit(UNKNOWN if judged.temporary else NO)
+
+
+def _print(result: IssuerTrial) -> None:
+    print_table(_KEY_COLUMNS, ((key.kid or "-", key.key, key.algorithm or _("any")) for key in result.keys))
+    judged = result.token
+    if judged is None:
+        return
+    for name, value in judged.claims.items():
+        click.echo(f"{printable(name)}: {printable(str(value))}")
+    click.echo(
+        printable(
+            _("logs in %(user)s", user=judged.user)
+            if judged.user
+            else _("refused: %(reason)s", reason=ours(judged.reason))
+        )
+    )

@@ -174,9 +174,12 @@ def wrong_settings(error: SettingsError) -> NoReturn:
     fail(BAD_INPUT, "\n".join(map(in_words, error.problems)))
 
 
-def fail(code: int, message: str) -> NoReturn:
-    """End the command: the message goes to standard error, nothing more to standard output."""
-    click.echo("\n".join(map(ours, message.split("\n"))), err=True)
+def fail(code: int, message: str, /, **values: Any) -> NoReturn:
+    """End the command: the message goes to standard error, nothing more to standard output.
+
+    message: a sentence, translated as `_` does it with its values, or what a use case said.
+    """
+    click.echo("\n".join(map(ours, _(message, **values).split("\n"))), err=True)
     sys.exit(code)
 
 

@@ -11,14 +11,7 @@ import click
 
 from gatepost.manage.cli.language import _, ours
 from gatepost.manage.cli.tables import print_json, print_table
-from gatepost.manage.use_cases.part_record import (
-    organization_command,
-    organization_record,
-    organization_toml,
-    part_command,
-    part_record,
-    part_toml,
-)
+from gatepost.manage.use_cases import part_record as part_record_cases
 from gatepost.policy.connectors.trust_anchors import anchors_label
 
 if TYPE_CHECKING:
@@ -46,24 +39,24 @@ def view_options[F: Callable[..., Any]](command: F) -> F:
 def show_part(part: Part, *, form: str | None, meaning: bool, as_json: bool) -> None:
     """Print a part of an organization. form: "toml", "command", or None for its fields."""
     if as_json:
-        print_json(part_record(part))
+        print_json(part_record_cases.part_record(part))
     elif form == "toml":
-        click.echo(part_toml(part), nl=False)
+        click.echo(part_record_cases.part_toml(part), nl=False)
     elif form == "command":
-        click.echo(part_command(part))
+        click.echo(part_record_cases.part_command(part))
     else:
-        _print_fields(part_record(part)["fields"], meaning=meaning)
+        _print_fields(part_record_cases.part_record(part)["fields"], meaning=meaning)
 
 
 def show_organization(organization: Organization, *, form: str | None, meaning: bool, as_json: bool) -> None:
     """Print an organization: its own fields, and what it is made of by name; as TOML, all of it."""
-    record = organization_record(organization)
+    record = part_record_cases.organization_record(organization)
     if as_json:
         print_json(record)
     elif form == "toml":
-        click.echo(organization_toml(organization), nl=False)
+        click.echo(part_record_cases.organization_toml(organization), nl=False)
     elif form == "command":
-        click.echo(organization_command(organization))
+        click.echo(part_record_cases.organization_command(organization))
     else:
         rows = [
             {"field": key, "value": _first(names), "written": True, "meaning": _("%(names)s in all", names=len(names))}

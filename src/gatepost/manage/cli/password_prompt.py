@@ -6,7 +6,6 @@ import sys
 
 import click
 
-from gatepost.manage.cli.language import _
 from gatepost.manage.cli.options import BAD_INPUT, fail
 
 _MOST = 4096  # characters read; no password is that long
@@ -22,7 +21,8 @@ def prompt_password(option: str, *, from_stdin: bool, what: str = "New password"
     if not sys.stdin.isatty():
         fail(
             BAD_INPUT,
-            _("there is no terminal to ask for the password; pass it on standard input with %(option)s", option=option),
+            "there is no terminal to ask for the password; pass it on standard input with %(option)s",
+            option=option,
         )
     text: str = click.prompt(what, hide_input=True, confirmation_prompt=True, err=True)
     return text

@@ -3,32 +3,17 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
 
 import click
 
-from gatepost.manage.cli.client import client
+from gatepost.manage.cli.client import client, missing_is_no
 from gatepost.manage.cli.language import _, ours, quantity
-from gatepost.manage.cli.options import NO, config_option, fail, json_option
+from gatepost.manage.cli.options import NO, config_option, json_option
 from gatepost.manage.cli.request_options import limit_option, request_options
-from gatepost.manage.cli.tables import print_facts, print_json, print_table, printable
+from gatepost.manage.cli.tables import print_facts, print_json, print_rows, say
+from gatepost.manage.use_cases import quarantine as quarantine_cases
 from gatepost.manage.use_cases.client import all_items
-from gatepost.manage.use_cases.quarantine import (
-    GetQuarantined,
-    ListQuarantine,
-    QuarantineAction,
-    QuarantineActions,
-    act_on_quarantine,
-    get_quarantined,
-    list_quarantine,
-    read_quarantined,
-)
-from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.times import stamp
-
-if TYPE_CHECKING:
-    from gatepost.manage.use_cases.quarantine import QuarantinedMessage
-
 
 _COLUMNS = ("message", "organization", "received", "sender", "recipient", "subject", "reason", "deleted")
 
@@ -39,40 +24,37 @@ def quarantine() -> None:
 
 
 @quarantine.command("list")
-@request_options(ListQuarantine)
+@request_options(quarantine_cases.ListQuarantine)
 @limit_option
 @config_option
 @json_option
-def list_(config: str | None, as_json: bool, request: ListQuarantine, limit: int) -> None:
+def list_(config: str | None, as_json: bool, request: quarantine_cases.ListQuarantine, limit: int) -> None:
     """List messages in quarantine, newest first, a row for each recipient.
 
     Exit codes: 0 done (also if there are none), 3 the data cannot be read.
     """
-    messages = list(all_items(client(config).call, list_quarantine, request, limit))
-    if as_json:
-        print_json(messages)
-    else:
-        print_table(_COLUMNS, (_row(message) for message in messages))
+    print_rows(
+        _COLUMNS,
+        all_items(client(config).call, quarantine_cases.list_quarantine, request, limit),
+        _row,
+        as_json=as_json,
+    )
 
 
 @quarantine.command()
-@request_options(GetQuarantined)
+@request_options(quarantine_cases.GetQuarantined)
 @click.option("--body", is_flag=True, help="Also print the stored message. It may contain malware.")
 @config_option
 @json_option
-def show(request: GetQuarantined, body: bool, config: str | None, as_json: bool) -> None:
+def show(request: quarantine_cases.GetQuarantined, body: bool, config: str | None, as_json: bool) -> None:
     """Show all details of one message in quarantine.
 
     Exit codes: 0 found, 1 not in quarantine, 2 not a queue id.
     """
     gateway = client(config)
-    try:
-        messages = gateway.call(get_quarantined, request).items
-        chunks = gateway.call(read_quarantined, request).chunks if body else ()
-    except Refusal as refusal:
-        if refusal.kind is RefusalKind.MISSING:
-            fail(NO, printable(refusal.text))
-        raise
+    with missing_is_no():
+        messages = gateway.call(quarantine_cases.get_quarantined, request).items
+        chunks = gateway.call(quarantine_cases.read_quarantined, request).chunks if body else ()
     if as_json:
         print_json(messages)
     else:
@@ -82,33 +64,36 @@ def show(request: GetQuarantined, body: bool, config: str | None, as_json: bool)
         sys.stdout.buffer.write(chunk)
 
 
-def _action(action: QuarantineAction, summary: str) -> None:
+def _action(action: quarantine_cases.QuarantineAction, summary: str) -> None:
     @quarantine.command(
         str(action),
         help=f"{summary} Exit codes: 0 done, 1 nothing matched, 2 usage error, 3 the data cannot be written.",
     )
-    @request_options(QuarantineActions, action=action)
+    @request_options(quarantine_cases.QuarantineActions, action=action)
     @click.option("--dry-run", is_flag=True, help="Preview: only print how many messages match.")
     @config_option
     @json_option
-    def command(config: str | None, as_json: bool, request: QuarantineActions, dry_run: bool) -> None:
-        done = client(config).call(act_on_quarantine, request, dry_run=dry_run)
+    def command(config: str | None, as_json: bool, request: quarantine_cases.QuarantineActions, dry_run: bool) -> None:
+        done = client(config).call(quarantine_cases.act_on_quarantine, request, dry_run=dry_run)
         if as_json:
             print_json(done.items)
         else:
             count = quantity(done.changed, "recipient")
             click.echo(f"{action}: {count}{_(' (dry run)') if dry_run else ''}")
             for name in sorted({message.next for message in done.items} - {""}):
-                click.echo(_("also in quarantine of %(name)s, which has to release it, too", name=name))
+                say("also in quarantine of %(name)s, which has to release it, too", name=name)
         if not done.changed:
             raise SystemExit(NO)
 
 
-_action(QuarantineAction.RELEASE, "Release messages: they are delivered, and no content hook or rule holds them again.")
-_action(QuarantineAction.DELETE, "Delete messages without a notice to the sender.")
+_action(
+    quarantine_cases.QuarantineAction.RELEASE,
+    "Release messages: they are delivered, and no content hook or rule holds them again.",
+)
+_action(quarantine_cases.QuarantineAction.DELETE, "Delete messages without a notice to the sender.")
 
 
-def _row(message: QuarantinedMessage) -> tuple[object, ...]:
+def _row(message: quarantine_cases.QuarantinedMessage) -> tuple[object, ...]:
     return (
         message.message,
         message.organization,
@@ -121,7 +106,7 @@ def _row(message: QuarantinedMessage) -> tuple[object, ...]:
     )
 
 
-def _print_message(message: QuarantinedMessage) -> None:
+def _print_message(message: quarantine_cases.QuarantinedMessage) -> None:
     facts = {
         "message": message.message,
         "organization": message.organization,

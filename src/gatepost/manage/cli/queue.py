@@ -7,23 +7,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from gatepost.manage.cli.client import client
+from gatepost.manage.cli.client import client, missing_is_no
 from gatepost.manage.cli.language import _, ours, quantity
 from gatepost.manage.cli.options import BAD_INPUT, NO, config_option, fail, json_option
 from gatepost.manage.cli.request_options import limit_option, request_options
-from gatepost.manage.cli.tables import print_facts, print_json, print_table, printable, queue_states
+from gatepost.manage.cli.tables import print_facts, print_json, print_table, printable, queue_states, say
+from gatepost.manage.use_cases import queue as queue_cases
 from gatepost.manage.use_cases.client import all_items
-from gatepost.manage.use_cases.queue import (
-    GetQueued,
-    ListQueue,
-    SumQueue,
-    get_queued,
-    list_queue,
-    read_queued,
-    sum_queue,
-)
 from gatepost.manage.use_cases.queue_actions import QueueAction, QueueActions, act_on_queue
-from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.times import stamp as moment
 from gatepost.texts import N_
 
@@ -54,22 +45,22 @@ def queue() -> None:
 
 
 @queue.command("list")
-@request_options(ListQueue)
+@request_options(queue_cases.ListQueue)
 @limit_option
 @config_option
 @json_option
-def list_(config: str | None, as_json: bool, request: ListQueue, limit: int) -> None:
+def list_(config: str | None, as_json: bool, request: queue_cases.ListQueue, limit: int) -> None:
     """List deliveries that wait, oldest first or by --sort, and sum them up.
 
     Exit codes: 0 done (also if there are none), 3 the data cannot be read.
     """
-    deliveries = list(all_items(client(config).call, list_queue, request, limit))
+    deliveries = list(all_items(client(config).call, queue_cases.list_queue, request, limit))
     if as_json:
         print_json(deliveries)
     else:
         print_table(_COLUMNS, (_row(delivery) for delivery in deliveries))
-        same = {name: getattr(request, name) for name in SumQueue.__struct_fields__}
-        click.echo(_sums(client(config).call(sum_queue, SumQueue(**same))), err=True)
+        same = {name: getattr(request, name) for name in queue_cases.SumQueue.__struct_fields__}
+        click.echo(_sums(client(config).call(queue_cases.sum_queue, queue_cases.SumQueue(**same))), err=True)
 
 
 def _sums(totals: QueueTotals) -> str:
@@ -87,20 +78,16 @@ def _sums(totals: QueueTotals) -> str:
 
 
 @queue.command()
-@request_options(GetQueued)
+@request_options(queue_cases.GetQueued)
 @click.option("--body", is_flag=True, help="Also print the stored message.")
 @config_option
 @json_option
-def show(request: GetQueued, body: bool, config: str | None, as_json: bool) -> None:
+def show(request: queue_cases.GetQueued, body: bool, config: str | None, as_json: bool) -> None:
     """Show all details of one message in the queue. Exit codes: 0 found, 1 not in the queue, 2 not a queue id."""
     gateway = client(config)
-    try:
-        deliveries = gateway.call(get_queued, request).items
-        chunks = gateway.call(read_queued, request).chunks if body else ()
-    except Refusal as refusal:
-        if refusal.kind is RefusalKind.MISSING:
-            fail(NO, printable(refusal.text))
-        raise
+    with missing_is_no():
+        deliveries = gateway.call(queue_cases.get_queued, request).items
+        chunks = gateway.call(queue_cases.read_queued, request).chunks if body else ()
     if as_json:
         print_json(deliveries)
     else:
@@ -137,14 +124,12 @@ def _action(action: QueueAction, summary: str) -> None:
         if as_json:
             print_json(done.items)
             if len(done.items) < done.changed:
-                click.echo(
-                    _(
-                        "%(action)s: %(changed)s; the first %(items)s are printed",
-                        action=action,
-                        changed=_deliveries(done.changed),
-                        items=len(done.items),
-                    ),
+                say(
+                    "%(action)s: %(changed)s; the first %(items)s are printed",
                     err=True,
+                    action=action,
+                    changed=_deliveries(done.changed),
+                    items=len(done.items),
                 )
         else:
             click.echo(f"{action}: {_deliveries(done.changed)}{_(' (dry run)') if dry_run else ''}")
@@ -178,14 +163,12 @@ def _ask(gateway: Client, request: QueueActions) -> None:
     if not _is_answered():
         fail(
             BAD_INPUT,
-            _(
-                "%(action)s --all would end %(many)s: add --yes, or --dry-run to see them",
-                action=request.action,
-                many=many,
-            ),
+            "%(action)s --all would end %(many)s: add --yes, or --dry-run to see them",
+            action=request.action,
+            many=many,
         )
     if not click.confirm(_(_FINAL[request.action], mail=many), err=True):
-        fail(NO, _("nothing was done"))
+        fail(NO, "nothing was done")
 
 
 def _is_answered() -> bool:

@@ -25,19 +25,11 @@ from gatepost.manage.cli.options import BAD_INPUT, NO, current_server, fail
 from gatepost.manage.cli.remote_options import only_here
 from gatepost.manage.cli.request_options import request_options
 from gatepost.manage.cli.serve import serve
+from gatepost.manage.cli.tables import say
+from gatepost.manage.use_cases import quickstart as quickstart_cases
 from gatepost.manage.use_cases.doctor import ExamineGateway, examine_gateway
 from gatepost.manage.use_cases.first_setup import set_up_gateway
 from gatepost.manage.use_cases.publication import ViewPublication, view_publication
-from gatepost.manage.use_cases.quickstart import (
-    MAILBOXES,
-    FirstAnswers,
-    QuickstartAnswers,
-    answer_errors,
-    dmarc_line,
-    first_resources,
-    first_settings,
-    normalized,
-)
 from gatepost.node.machine_findings import Level
 from gatepost.node.privileges import DEFAULT_ACCOUNT, PrivilegeError, act_as, as_caller, first_closed, gateway_account
 from gatepost.pki.certificates.authority import self_signed
@@ -67,7 +59,7 @@ _FOLDER: Final = click.Path(file_okay=False, path_type=Path)
 
 
 @click.command()
-@request_options(FirstAnswers)
+@request_options(quickstart_cases.FirstAnswers)
 @click.option(
     "--certificate",
     nargs=2,
@@ -87,7 +79,9 @@ _FOLDER: Final = click.Path(file_okay=False, path_type=Path)
     "--directory", type=_FOLDER, help="Folder of the settings. Default: /etc/gatepost for root, else ./gatepost."
 )
 @click.option("--data-dir", type=_FOLDER, help="Default: /var/lib/gatepost for root, else data in the directory.")
-def quickstart(request: FirstAnswers, directory: Path | None, data_dir: Path | None, **given: Any) -> None:
+def quickstart(
+    request: quickstart_cases.FirstAnswers, directory: Path | None, data_dir: Path | None, **given: Any
+) -> None:
     """Set up a gateway: account, directories, keys, settings, first resources, certificate, DKIM keys.
 
     Asks for what is not given, on a terminal. Prints the DNS records to publish, what is still wrong (`gatepost
@@ -103,17 +97,15 @@ def quickstart(request: FirstAnswers, directory: Path | None, data_dir: Path | N
         data = (data_dir or (Path("/var/lib/gatepost") if root and directory is None else folder / "data")).absolute()
         answers = _answers(request, folder, data, **given)
         _set_up(answers, file)
-        click.echo(
-            _(
-                "made %(file)s, %(master_key)s and %(folder)s",
-                file=file,
-                master_key=answers.master_key,
-                folder=folder / _RESOURCES,
-            ),
+        say(
+            "made %(file)s, %(master_key)s and %(folder)s",
             err=True,
+            file=file,
+            master_key=answers.master_key,
+            folder=folder / _RESOURCES,
         )
     else:
-        click.echo(_("%(file)s is there already: nothing is changed", file=file), err=True)
+        say("%(file)s is there already: nothing is changed", err=True, file=file)
     _tell(file)
 
 
@@ -145,10 +137,10 @@ def up(ctx: click.Context, directory: Path, address: str, admin_address: str) ->
     folder = directory.absolute()
     file = folder / _SETTINGS
     if not _is_set_up(file):
-        answers = QuickstartAnswers(
+        answers = quickstart_cases.QuickstartAnswers(
             hostname="mx.gatepost.localdomain",
             domains=["gatepost.localdomain"],
-            upstream=MAILBOXES,
+            upstream=quickstart_cases.MAILBOXES,
             directory=folder,
             data_dir=folder / "data",
             certificate=(folder / "mx.pem", folder / "secrets" / "mx.key"),
@@ -164,15 +156,13 @@ def up(ctx: click.Context, directory: Path, address: str, admin_address: str) ->
         value != kept and ctx.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
         for name, value, kept in zip(("address", "admin_address"), (address, admin_address), in_force, strict=True)
     ):
-        click.echo(_("%(file)s is there already, and says where to listen: change it there", file=file), err=True)
-    click.echo(
-        _(
-            "mail at %(address)s, admin centre at https://%(admin_address)s, settings in %(file)s",
-            address=in_force[0],
-            admin_address=in_force[1],
-            file=file,
-        ),
+        say("%(file)s is there already, and says where to listen: change it there", err=True, file=file)
+    say(
+        "mail at %(address)s, admin centre at https://%(admin_address)s, settings in %(file)s",
         err=True,
+        address=in_force[0],
+        admin_address=in_force[1],
+        file=file,
     )
     ctx.invoke(serve, config=str(file), check=False)
 
@@ -187,18 +177,20 @@ def _is_set_up(file: Path) -> bool:
         if all(problem.key in {"server", "server.hostname"} for problem in error.problems):
             return False
         said = "\n".join(map(in_words, error.problems))
-        fail(BAD_INPUT, _("%(error)s\nmend %(file)s, or move it away; nothing was changed", error=said, file=file))
+        fail(BAD_INPUT, "%(error)s\nmend %(file)s, or move it away; nothing was changed", error=said, file=file)
     return True
 
 
-def _answers(request: FirstAnswers, folder: Path, data_dir: Path, **given: Any) -> QuickstartAnswers:
+def _answers(
+    request: quickstart_cases.FirstAnswers, folder: Path, data_dir: Path, **given: Any
+) -> quickstart_cases.QuickstartAnswers:
     """What was given, and asked for where it was not. Ends the command if it must be asked and cannot."""
     first = _completed(request)
     chain, key = given["certificate"] or (
         folder / f"{first.hostname}.pem",
         folder / "secrets" / f"{first.hostname}.key",
     )
-    return QuickstartAnswers(
+    return quickstart_cases.QuickstartAnswers(
         **msgspec.structs.asdict(first),
         directory=folder,
         data_dir=data_dir,
@@ -210,13 +202,13 @@ def _answers(request: FirstAnswers, folder: Path, data_dir: Path, **given: Any) 
     )
 
 
-def _completed(request: FirstAnswers) -> FirstAnswers:
+def _completed(request: quickstart_cases.FirstAnswers) -> quickstart_cases.FirstAnswers:
     """The answers with what they lack. Ends the command if it must be asked for and cannot."""
     name = socket.getfqdn()
     questions = [
         ("hostname", "--hostname", _("Name of this gateway (FQDN)"), name if "." in name else ""),
         ("domains", "--domain", _("Domains it accepts mail for (with spaces)"), ""),
-        ("upstream", "--upstream", _("Mail server behind it, HOST[:PORT], or mailboxes"), MAILBOXES),
+        ("upstream", "--upstream", _("Mail server behind it, HOST[:PORT], or mailboxes"), quickstart_cases.MAILBOXES),
         ("nameservers", "--nameserver", _("Validating nameservers; none: the gateway validates"), "none"),
     ]
     if request.hostname and request.domains and request.upstream:
@@ -224,39 +216,42 @@ def _completed(request: FirstAnswers) -> FirstAnswers:
     for field, option, question, default in questions:
         if not getattr(request, field):
             request = _prompted(request, field, option, question, default)
-    return normalized(request)
+    return quickstart_cases.normalized(request)
 
 
-def _prompted(request: FirstAnswers, field: str, option: str, question: str, default: str) -> FirstAnswers:
+def _prompted(
+    request: quickstart_cases.FirstAnswers, field: str, option: str, question: str, default: str
+) -> quickstart_cases.FirstAnswers:
     """The answers with that of a question, which is asked again while the answer is wrong."""
     if not sys.stdin.isatty():
-        fail(
-            BAD_INPUT,
-            _("%(option)s is missing, and there is no terminal to ask on; nothing was changed", option=option),
-        )
+        fail(BAD_INPUT, "%(option)s is missing, and there is no terminal to ask on; nothing was changed", option=option)
 
-    def checked(text: str) -> FirstAnswers:
+    def checked(text: str) -> quickstart_cases.FirstAnswers:
         several = isinstance(getattr(request, field), list)
         answer: Any = [word for word in text.split() if word != "none"] if several else text
-        answered = normalized(replace(request, **{field: answer}))
-        whole = answered if answered.upstream else replace(answered, upstream=MAILBOXES)  # asked for later
-        errors = [error.message for error in answer_errors(whole) if error.path == field]
+        answered = quickstart_cases.normalized(replace(request, **{field: answer}))
+        whole = (
+            answered if answered.upstream else replace(answered, upstream=quickstart_cases.MAILBOXES)
+        )  # asked for later
+        errors = [error.message for error in quickstart_cases.answer_errors(whole) if error.path == field]
         if errors:
             raise click.BadParameter(ours("; ".join(errors)))
         return answered
 
-    answers: FirstAnswers = click.prompt(question, default=default or None, value_proc=checked, err=True)
+    answers: quickstart_cases.FirstAnswers = click.prompt(
+        question, default=default or None, value_proc=checked, err=True
+    )
     return answers
 
 
-def _set_up(answers: QuickstartAnswers, file: Path) -> None:
+def _set_up(answers: quickstart_cases.QuickstartAnswers, file: Path) -> None:
     """Make everything. The settings get their name last, so that a set-up that was cut off is begun again."""
     draft = file.with_name(f".{file.name}.draft")
     try:
         _write_all(answers, draft)
     except OSError as error:
         place = error.filename or answers.directory
-        fail(BAD_INPUT, _("%(place)s: %(why)s; choose another --directory", place=place, why=error.strerror))
+        fail(BAD_INPUT, "%(place)s: %(why)s; choose another --directory", place=place, why=error.strerror)
     try:
         _make_resources(draft, answers)
         with as_caller():
@@ -268,7 +263,7 @@ def _set_up(answers: QuickstartAnswers, file: Path) -> None:
             draft.unlink(missing_ok=True)
 
 
-def _write_all(answers: QuickstartAnswers, file: Path) -> None:
+def _write_all(answers: quickstart_cases.QuickstartAnswers, file: Path) -> None:
     """Account, directories, keys and both documents; checked before the first of them is written."""
     text = _check(answers)
     if answers.user == DEFAULT_ACCOUNT:
@@ -287,20 +282,22 @@ def _write_all(answers: QuickstartAnswers, file: Path) -> None:
         certificate_pem, key_pem = self_signed([answers.hostname])
         write_whole(key, key_pem, _MODE, owner)
         write_whole(chain, certificate_pem, _MODE, owner)
-    write_whole(answers.directory / _RESOURCES, tomlkit.dumps(first_resources(answers)).encode(), _MODE, owner)
+    write_whole(
+        answers.directory / _RESOURCES, tomlkit.dumps(quickstart_cases.first_resources(answers)).encode(), _MODE, owner
+    )
     write_whole(file, text.encode(), _MODE, owner)
 
 
-def _check(answers: QuickstartAnswers) -> str:
+def _check(answers: quickstart_cases.QuickstartAnswers) -> str:
     """The settings as text. Ends the command if the answers make no settings or no resources."""
-    text = tomlkit.dumps(first_settings(answers))
+    text = tomlkit.dumps(quickstart_cases.first_settings(answers))
     problems: list[str] = []
     with tempfile.TemporaryDirectory() as folder:
         draft = Path(folder) / _SETTINGS
         draft.write_text(text, encoding="utf-8")
         try:
             load(str(draft), {})
-            parse(first_resources(answers))
+            parse(quickstart_cases.first_resources(answers))
         except SettingsError as error:
             problems = [f"{problem.key}: {ours(problem.message)}" for problem in error.problems]
         except (ResourceErrors, ValueError) as error:
@@ -323,15 +320,13 @@ def _make_account() -> None:
     except (OSError, subprocess.CalledProcessError) as error:
         fail(
             BAD_INPUT,
-            _(
-                "the account %(default_account)s could not be made: %(error)s; make it, and run this again",
-                default_account=DEFAULT_ACCOUNT,
-                error=ours(str(error)),
-            ),
+            "the account %(default_account)s could not be made: %(error)s; make it, and run this again",
+            default_account=DEFAULT_ACCOUNT,
+            error=ours(str(error)),
         )
 
 
-def _check_reach(answers: QuickstartAnswers) -> None:
+def _check_reach(answers: quickstart_cases.QuickstartAnswers) -> None:
     """End the command if the gateway's account could not come through to what is about to be made."""
     server = Server(hostname=answers.hostname, data_dir=str(answers.data_dir), user=answers.user)
     try:
@@ -350,19 +345,19 @@ def _check_reach(answers: QuickstartAnswers) -> None:
         fail(BAD_INPUT, "\n".join((text, _("nothing was changed"))))
 
 
-def _owner(answers: QuickstartAnswers) -> Any:
+def _owner(answers: quickstart_cases.QuickstartAnswers) -> Any:
     """A function that lets the gateway's account read a file of root's, where root sets up."""
     if os.geteuid() != 0 or answers.user != DEFAULT_ACCOUNT:
         return lambda _context: None
     return lambda path: shutil.chown(path, "root", DEFAULT_ACCOUNT)
 
 
-def _make_resources(file: Path, answers: FirstAnswers) -> None:
+def _make_resources(file: Path, answers: quickstart_cases.FirstAnswers) -> None:
     """Make the first organization, unless somebody made one already."""
     through = client(str(file))
     if not through.directory().organizations:
-        names = FirstAnswers.__struct_fields__
-        through.call(set_up_gateway, FirstAnswers(**{name: getattr(answers, name) for name in names}))
+        names = quickstart_cases.FirstAnswers.__struct_fields__
+        through.call(set_up_gateway, quickstart_cases.FirstAnswers(**{name: getattr(answers, name) for name in names}))
 
 
 def _tell(file: Path) -> None:
@@ -372,9 +367,9 @@ def _tell(file: Path) -> None:
         for domain in organization.accepted_domains:
             _print_zone(through, organization.name, domain.name)
     findings = through.call(examine_gateway, ExamineGateway()).findings
-    click.echo(_("\nStill to do:"), err=True)
+    say("\nStill to do:", err=True)
     print_findings([finding for finding in findings if finding.level is not Level.PASS], err=True)
-    click.echo(_("\nNext: start it, examine it, make the owner of the admin centre:"), err=True)
+    say("\nNext: start it, examine it, make the owner of the admin centre:", err=True)
     for command in _next_commands(file):
         click.echo(f"    {command}", err=True)
     if any(finding.level is Level.FAIL and not finding.area.startswith(_OF_THE_WORLD) for finding in findings):
@@ -394,7 +389,7 @@ def _next_commands(file: Path) -> tuple[str, str, str]:
 
 def _print_zone(through: Client, organization: str, domain: str) -> None:
     publication = through.call(view_publication, ViewPublication(domain=domain, organization=organization)).publication
-    click.echo(_("; records to publish for %(domain)s", domain=domain))
+    say("; records to publish for %(domain)s", domain=domain)
     click.echo(publication.zone)
     if not domain.startswith("*."):
-        click.echo(dmarc_line(domain))
+        click.echo(quickstart_cases.dmarc_line(domain))

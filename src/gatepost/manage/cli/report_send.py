@@ -14,7 +14,7 @@ from gatepost.analysis.reports.tlsrpt import report_object
 from gatepost.manage.cli.language import _, ours
 from gatepost.manage.cli.options import BAD_INPUT, NO, UNKNOWN, config_option, fail, gateway_of, json_option
 from gatepost.manage.cli.report_tlsrpt import counted, day_option, domain_option
-from gatepost.manage.cli.tables import print_json, printable
+from gatepost.manage.cli.tables import print_json, printable, say
 from gatepost.manage.use_cases.admin_resolver import resolver_of
 from gatepost.net.lookups.question import LookupFailed
 from gatepost.net.lookups.tlsrpt import report_record
@@ -72,7 +72,8 @@ def send(day: str, domain: str, *, dry_run: bool, config: str | None, as_json: b
     if chosen >= day_text(now):
         fail(
             BAD_INPUT,
-            _("--day %(chosen)s has not ended: reports cover whole UTC days; choose an earlier day", chosen=chosen),
+            "--day %(chosen)s has not ended: reports cover whole UTC days; choose an earlier day",
+            chosen=chosen,
         )
     summaries = counted(gateway, chosen, domain_option(domain))
     if dry_run:
@@ -87,7 +88,7 @@ def send(day: str, domain: str, *, dry_run: bool, config: str | None, as_json: b
 
 def _make_due(settings: Settings, day: str, domains: list[str], *, as_json: bool) -> None:
     if not settings.tls_reports.send:
-        fail(BAD_INPUT, _("[tls_reports] send is false, so the gateway sends no reports; set it to true and restart"))
+        fail(BAD_INPUT, "[tls_reports] send is false, so the gateway sends no reports; set it to true and restart")
     wanted = frozenset(domains)
     try:
         with closing(Storage.of(settings).sent_reports()) as reports:
@@ -101,11 +102,11 @@ def _make_due(settings: Settings, day: str, domains: list[str], *, as_json: bool
         print_json({"day": day, "due": due, "sent_before": sent})
     else:
         for name in due:
-            click.echo(_("%(name)s: due now", name=name))
+            say("%(name)s: due now", name=name)
         for name in sent:
-            click.echo(_("%(name)s: sent before, see `gatepost report sent`", name=name))
+            say("%(name)s: sent before, see `gatepost report sent`", name=name)
     if not due:
-        fail(NO, _("all reports of %(day)s were sent before", day=day))
+        fail(NO, "all reports of %(day)s were sent before", day=day)
 
 
 async def _looked_up(settings: Settings, reports: Sequence[Outgoing]) -> list[_PlannedReport]:
@@ -149,9 +150,9 @@ def _show(planned: list[_PlannedReport], *, as_json: bool) -> None:
         for report in planned:
             _print(report)
     if any(report.unknown for report in planned):
-        fail(UNKNOWN, _("a record could not be looked up"))
+        fail(UNKNOWN, "a record could not be looked up")
     if not any(report.rua for report in planned):
-        fail(NO, _("no domain asks for a report"))
+        fail(NO, "no domain asks for a report")
 
 
 def _for_machines(planned: _PlannedReport) -> dict[str, Any]:

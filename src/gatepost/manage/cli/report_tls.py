@@ -11,11 +11,10 @@ import msgspec
 
 from gatepost.analysis.reports.tls import CSV_COLUMNS, csv_rows, report_of
 from gatepost.manage.cli.client import client
-from gatepost.manage.cli.language import _
 from gatepost.manage.cli.options import BAD_INPUT, MOMENT, NO, UNKNOWN, config_option, fail, json_option
 from gatepost.manage.cli.report_tls_text import CONNECTOR_COLUMNS, connector_rows, print_report
 from gatepost.manage.cli.request_options import request_options
-from gatepost.manage.cli.tables import print_json, print_table, printable
+from gatepost.manage.cli.tables import print_json, print_table, printable, say
 from gatepost.manage.use_cases.reports import DAYS, MOST, GetTlsReport, get_tls_report
 from gatepost.manage.use_cases.spreadsheet import csv_lines
 from gatepost.node.privileges import as_caller
@@ -88,7 +87,7 @@ def _report(config: str | None, since: float, until: float, request: GetTlsRepor
     now = time.time()
     first, last = day_text(since or (until or now) - _BEFORE), day_text(until or now)
     if first > last:
-        fail(BAD_INPUT, _("--since %(first)s is after --until %(last)s", first=first, last=last))
+        fail(BAD_INPUT, "--since %(first)s is after --until %(last)s", first=first, last=last)
     return gateway.call(get_tls_report, msgspec.structs.replace(request, since=first, until=last))
 
 
@@ -100,11 +99,10 @@ def _values(answer: TlsReportSummary) -> TlsReport:
 def _end(answer: TlsReportSummary) -> None:
     if answer.unreadable:
         fail(
-            UNKNOWN,
-            _("not counted, because they cannot be read: %(unreadable)s", unreadable=", ".join(answer.unreadable)),
+            UNKNOWN, "not counted, because they cannot be read: %(unreadable)s", unreadable=", ".join(answer.unreadable)
         )
     if not any(hops.carried or hops.refused or hops.failures for hops in answer.hops.values()):
-        fail(NO, _("no such mail from %(first)s to %(last)s", first=answer.first, last=answer.last))
+        fail(NO, "no such mail from %(first)s to %(last)s", first=answer.first, last=answer.last)
 
 
 def _writer(path: Path) -> Callable[[TlsReportSummary, Path], None]:
@@ -112,17 +110,14 @@ def _writer(path: Path) -> Callable[[TlsReportSummary, Path], None]:
     writers = {".svg": _draw, ".csv": _write_csv, ".json": _write_json}
     if path.suffix == ".png":
         fail(
-            BAD_INPUT,
-            _("%(path)s: pictures are drawn as SVG; write it to a file that ends in .svg", path=printable(path)),
+            BAD_INPUT, "%(path)s: pictures are drawn as SVG; write it to a file that ends in .svg", path=printable(path)
         )
     if path.suffix not in writers:
         fail(
             BAD_INPUT,
-            _(
-                "%(path)s: unknown file type; the name must end in %(writers)s",
-                path=printable(path),
-                writers=", ".join(writers),
-            ),
+            "%(path)s: unknown file type; the name must end in %(writers)s",
+            path=printable(path),
+            writers=", ".join(writers),
         )
     return writers[path.suffix]
 
@@ -132,8 +127,8 @@ def _write(writer: Callable[[TlsReportSummary, Path], None], answer: TlsReportSu
         with as_caller():
             writer(answer, path)
     except OSError as error:
-        fail(BAD_INPUT, _("%(path)s cannot be written: %(strerror)s", path=printable(path), strerror=error.strerror))
-    click.echo(_("wrote %(path)s", path=printable(path)), err=True)
+        fail(BAD_INPUT, "%(path)s cannot be written: %(strerror)s", path=printable(path), strerror=error.strerror)
+    say("wrote %(path)s", err=True, path=printable(path))
 
 
 def _draw(answer: TlsReportSummary, path: Path) -> None:

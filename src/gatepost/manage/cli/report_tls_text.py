@@ -8,7 +8,7 @@ import click
 
 from gatepost.analysis.reports.tls import Direction, Protection
 from gatepost.manage.cli.language import _, quantity
-from gatepost.manage.cli.tables import print_table, printable
+from gatepost.manage.cli.tables import print_table, printable, say
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -26,9 +26,7 @@ _BAR = 40
 
 def print_report(report: TlsReport) -> None:
     """The whole of it, at most twenty lines of each part."""
-    click.echo(
-        _("%(first)s to %(last)s (UTC), one delivery for each recipient and hop", first=report.first, last=report.last)
-    )
+    say("%(first)s to %(last)s (UTC), one delivery for each recipient and hop", first=report.first, last=report.last)
     for direction in Direction:
         _print_hops(direction, report.hops[direction])
     _print_part(_("by connector"), CONNECTOR_COLUMNS, list(connector_rows(report.connectors)))
@@ -53,14 +51,12 @@ def connector_rows(named: Sequence[Named]) -> Iterator[tuple[object, ...]]:
 
 def _print_hops(direction: Direction, hops: HopSummary) -> None:
     refused = _(", %(refused)s refused", refused=hops.refused) if hops.refused else ""
-    click.echo(
-        _(
-            "\n%(direction)s: %(carried)s carried%(refused)s, %(failures)s",
-            direction=direction,
-            carried=hops.carried,
-            refused=refused,
-            failures=quantity(hops.failures.total(), "TLS failure"),
-        )
+    say(
+        "\n%(direction)s: %(carried)s carried%(refused)s, %(failures)s",
+        direction=direction,
+        carried=hops.carried,
+        refused=refused,
+        failures=quantity(hops.failures.total(), "TLS failure"),
     )
     for protection in Protection:
         count = hops.protections[protection]
@@ -68,22 +64,18 @@ def _print_hops(direction: Direction, hops: HopSummary) -> None:
         click.echo(f"    {protection:10} {_share(count, hops.carried):>6} {count:>10}  {bar}".rstrip())
     if hops.trusted:
         share = _share(hops.trusted, hops.protections[Protection.ENCRYPTED])
-        click.echo(
-            _(
-                "    of mail that was only encrypted, %(share)s went to a host with a trusted certificate for its name",
-                share=share,
-            )
+        say(
+            "    of mail that was only encrypted, %(share)s went to a host with a trusted certificate for its name",
+            share=share,
         )
     for label, counts in ((_("version"), hops.versions), (_("group"), hops.groups), (_("suite"), hops.suites)):
         if counts:
             text = ", ".join(f"{name} {_share(count, counts.total())}" for name, count in _most(counts)[:6])
             click.echo(f"    {label:10} {printable(text)}")
     if hops.carried:
-        click.echo(
-            _("    post-quantum key exchange: %(post_quantum)s", post_quantum=_share(hops.post_quantum, hops.carried))
-        )
+        say("    post-quantum key exchange: %(post_quantum)s", post_quantum=_share(hops.post_quantum, hops.carried))
     for name, count in _most(hops.failures):
-        click.echo(_("    failed     %(name)s: %(count)s", name=printable(name), count=count))
+        say("    failed     %(name)s: %(count)s", name=printable(name), count=count)
 
 
 def _print_part(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:

@@ -1,19 +1,25 @@
-"""`gatepost report tlsrpt`: the TLS sessions of a day, as the report to each policy domain would tell them."""
+"""`gatepost report tlsrpt|sent|received`: reports of RFC 8460, from the sessions of a day to what others report."""
 
 from __future__ import annotations
 
+import time
 from datetime import date
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
+import msgspec
 
 from gatepost.manage.cli.client import client
 from gatepost.manage.cli.language import _
-from gatepost.manage.cli.options import BAD_INPUT, NO, config_option, fail, json_option
+from gatepost.manage.cli.options import BAD_INPUT, MOMENT, NO, config_option, fail, json_option
 from gatepost.manage.cli.request_options import request_options
 from gatepost.manage.cli.tables import print_json, print_table, printable
-from gatepost.manage.use_cases.tls_reports import GetSessions, counted_sessions, get_sessions
+from gatepost.manage.use_cases import tls_reports
+from gatepost.manage.use_cases.client import all_items
+from gatepost.manage.use_cases.times import stamp as moment
 from gatepost.protocols.tls.names import normalise
+from gatepost.store.sent_reports import SentState
+from gatepost.times import day_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,10 +32,10 @@ _COLUMNS = ("domain", "policy", "policy domain", "passed", "failed", "result", "
 
 
 @click.command()
-@request_options(GetSessions)
+@request_options(tls_reports.GetSessions)
 @config_option
 @json_option
-def tlsrpt(request: GetSessions, config: str | None, *, as_json: bool) -> None:
+def tlsrpt(request: tls_reports.GetSessions, config: str | None, *, as_json: bool) -> None:
     """Show TLS sessions of a day by policy domain, policy and result, as in TLS reports (RFC 8460).
 
     A session is an attempt to start TLS with one address; further messages on the same connection are not counted
@@ -39,7 +45,7 @@ def tlsrpt(request: GetSessions, config: str | None, *, as_json: bool) -> None:
 
     Exit codes: 0 there are sessions, 1 none were counted, 2 usage error, 3 the counts cannot be read.
     """
-    sessions = client(config).call(get_sessions, request)
+    sessions = client(config).call(tls_reports.get_sessions, request)
     if as_json:
         print_json(sessions)
     elif sessions.reports:
@@ -50,7 +56,7 @@ def tlsrpt(request: GetSessions, config: str | None, *, as_json: bool) -> None:
 
 def counted(gateway: Gateway, day: str, domain: str) -> list[DomainSummary]:
     """Counts of a day, of one policy domain or ("") of all; ends the command if there are none."""
-    summaries, days = counted_sessions(gateway.storage.session_counts(), day, domain)
+    summaries, days = tls_reports.counted_sessions(gateway.storage.session_counts(), day, domain)
     if not summaries:
         _none(day, days, domain)
     return summaries
@@ -61,20 +67,20 @@ def day_option(text: str) -> str:
     try:
         return date.fromisoformat(text).isoformat()
     except ValueError:
-        fail(BAD_INPUT, _("--day %(text)s is not a day; write it like 2026-11-24", text=repr(text)))
+        fail(BAD_INPUT, "--day %(text)s is not a day; write it like 2026-11-24", text=repr(text))
 
 
 def domain_option(text: str) -> str:
     """A domain that was given, as A-labels, "" for none; ends the command with exit code 2 if it is no name."""
     name = normalise(text) if text else ""
     if text and not name:
-        fail(BAD_INPUT, _("--domain %(text)s is not a domain name", text=repr(text)))
+        fail(BAD_INPUT, "--domain %(text)s is not a domain name", text=repr(text))
     return name
 
 
 def _none(day: str, days: list[str], domain: str) -> NoReturn:
     whose = _(" with %(domain)s", domain=printable(domain)) if domain else ""
-    fail(NO, _("no TLS sessions%(whose)s were counted on %(day)s; %(days)s", whose=whose, day=day, days=_there(days)))
+    fail(NO, "no TLS sessions%(whose)s were counted on %(day)s; %(days)s", whose=whose, day=day, days=_there(days))
 
 
 def _there(days: list[str]) -> str:
@@ -98,3 +104,104 @@ def _rows(summary: DomainSummary) -> Iterator[tuple[object, ...]]:
         for failure, sessions in policy.failures:
             yield (*head, failure.result, sessions, failure.mx_host, failure.address, failure.reason)
             head = (summary.domain, policy.policy.type, policy.policy.domain, "", "")
+
+
+_DAYS = 14 * 86400.0
+_SENT_COLUMNS = ("day", "domain", "to", "state", "tries", "last try", "next try", "mail", "detail")
+
+
+@click.command()
+@click.option("--since", type=MOMENT, default=0.0, help="Reports since this day: 7d or a date. Default: 14d.")
+@request_options(tls_reports.ListSentReports, since="")
+@config_option
+@json_option
+def sent(since: float, request: tls_reports.ListSentReports, config: str | None, *, as_json: bool) -> None:
+    """List TLS reports (RFC 8460): when they were sent, to which address, and what failed.
+
+    A report goes to each address in the domain's record. A mail counts as sent when it is queued; the trace shows its
+    delivery (`gatepost trace show` with the id in the column mail). A report has no address until the record is looked
+    up. Domains that ask for no report are not listed.
+
+    Exit codes: 0 there are reports, 1 none, 2 usage error, 3 they cannot be read.
+    """
+    day = day_text(since or time.time() - _DAYS)
+    states = list(
+        all_items(client(config).call, tls_reports.list_sent_reports, msgspec.structs.replace(request, since=day))
+    )
+    if as_json:
+        print_json(states)
+    elif states:
+        print_table(_SENT_COLUMNS, (_sent_row(state) for state in states))
+    if not states:
+        fail(
+            NO,
+            _("no reports since %(day)s", day=day)
+            + (_(" to %(domain)s", domain=printable(request.domain)) if request.domain else ""),
+        )
+
+
+def _sent_row(report: tls_reports.SentReportState) -> tuple[object, ...]:
+    done = report.state in {SentState.SENT, SentState.GIVEN_UP}
+    times = moment(report.tried), "" if done else moment(report.next)
+    return (
+        report.day,
+        report.domain,
+        report.rua or "?",
+        report.state,
+        report.tries,
+        *times,
+        report.message,
+        report.detail,
+    )
+
+
+_RECEIVED_COLUMNS = ("reporter", "domain", "policy", "reports", "passed", "failed", "results")
+_FAILURE_COLUMNS = (
+    "day", "reporter", "domain", "policy", "result", "sessions", "from", "to", "reason",
+    "received here", "refused here",
+)  # fmt: skip
+
+
+@click.command()
+@request_options(tls_reports.ListReceivedReports)
+@click.option(
+    "--failures", is_flag=True, help="Print a line for each failure, with what our own trace knows about its client."
+)
+@config_option
+@json_option
+def received(request: tls_reports.ListReceivedReports, *, failures: bool, config: str | None, as_json: bool) -> None:
+    """Show what others report about their TLS sessions with us, by reporter, domain and policy (RFC 8460).
+
+    Reports arrive in a mailbox with tls_reports = true, or over HTTPS ([tls_reports] address); docs/tls-reporting.md
+    has the records to publish. --failures shows for each failure how many messages from the same client our trace has
+    for that time: if there are some, a later attempt of the sender succeeded.
+
+    Exit codes: 0 there are reports, 1 none, 2 usage error, 3 they cannot be read.
+    """
+    gateway = client(config)
+    case = tls_reports.list_received_failures if failures else tls_reports.list_received_reports
+    found: list[Any] = list(all_items(gateway.call, case, request))
+    if as_json:
+        print_json(found)
+    elif found and failures:
+        print_table(_FAILURE_COLUMNS, (_failure_row(row) for row in found))
+    elif found:
+        print_table(_RECEIVED_COLUMNS, (_sum_row(row) for row in found))
+    if not found:
+        span = _(
+            "from %(since)s to %(until)s", since=request.since or _("30 days before"), until=request.until or "now"
+        )
+        fail(NO, "no such reports for the time %(span)s", span=span)
+
+
+def _sum_row(sums: tls_reports.ReceivedSums) -> tuple[Any, ...]:
+    results = ", ".join(f"{name} {count}" for name, count in sums.results.items())
+    return sums.reporter, sums.domain, sums.policy, sums.reports, sums.passed, sums.failed, results or "-"
+
+
+def _failure_row(one: tls_reports.ReportedFailure) -> tuple[Any, ...]:
+    failure, here = one.failure, one.here
+    target = failure.mx_host or failure.receiving_address
+    known = (here.received, here.refused) if here else ("-", "-")
+    what = (failure.result, failure.sessions, failure.sending_address, target, failure.reason)
+    return moment(one.begin)[:10], one.reporter, one.domain, one.policy, *what, *known

@@ -13,16 +13,11 @@ import tomlkit
 
 from gatepost.manage.cli.changes import report
 from gatepost.manage.cli.client import client
-from gatepost.manage.cli.language import _, ours
+from gatepost.manage.cli.language import ours
 from gatepost.manage.cli.options import BAD_INPUT, MOMENT_TEXT, config_option, fail, json_option
 from gatepost.manage.cli.tables import print_json
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
-from gatepost.manage.use_cases.resource_cases import (
-    ApplyResources,
-    ExportResources,
-    apply_resources,
-    export_resources,
-)
+from gatepost.manage.use_cases.resource_cases import ApplyResources, ExportResources, apply_resources, export_resources
 from gatepost.node.privileges import as_caller
 from gatepost.policy.connectors.toml_errors import toml_problem
 
@@ -106,25 +101,24 @@ def read_document(source: Path) -> dict[str, Any]:
     except tomllib.TOMLDecodeError as error:
         line, said = toml_problem(error, text)
         place = f"{source}:{line}"
-        fail(BAD_INPUT, _("%(place)s: %(problem)s; nothing was changed", place=place, problem=ours(said)))
+        fail(BAD_INPUT, "%(place)s: %(problem)s; nothing was changed", place=place, problem=ours(said))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         fail(
             BAD_INPUT,
-            _(
-                "%(source)s: not readable as %(suffix)s: %(error)s; nothing was changed",
-                source=source,
-                suffix=source.suffix[1:].upper() or "TOML",
-                error=error,
-            ),
+            "%(source)s: not readable as %(suffix)s: %(error)s; nothing was changed",
+            source=source,
+            suffix=source.suffix[1:].upper() or "TOML",
+            error=error,
         )
     except OSError as error:
-        fail(BAD_INPUT, _("%(source)s: %(strerror)s; nothing was changed", source=source, strerror=error.strerror))
+        fail(BAD_INPUT, "%(source)s: %(strerror)s; nothing was changed", source=source, strerror=error.strerror)
 
 
 def _table(source: Path, document: Any) -> dict[str, Any]:
     if not isinstance(document, dict):
         fail(
             BAD_INPUT,
-            _("%(source)s: not a table of resources (docs/resources.md shows one); nothing was changed", source=source),
+            "%(source)s: not a table of resources (docs/resources.md shows one); nothing was changed",
+            source=source,
         )
     return document

@@ -21,14 +21,7 @@ from OpenSSL.SSL import SSLEAY_VERSION, SSLeay_version
 from gatepost.manage.access.schema import ACCESS
 from gatepost.manage.cli.language import _, ours
 from gatepost.manage.cli.lazy import COLLECTIONS
-from gatepost.manage.cli.options import (
-    BAD_INPUT,
-    UNKNOWN,
-    config_option,
-    current_remote_options,
-    fail,
-    loaded_settings,
-)
+from gatepost.manage.cli.options import BAD_INPUT, UNKNOWN, config_option, current_remote_options, fail, loaded_settings
 from gatepost.manage.cli.setup_notice import SETUP_FILE
 from gatepost.manage.use_cases.granting import grant_all
 from gatepost.manage.web.certificate import ADMIN_FOLDER
@@ -36,19 +29,12 @@ from gatepost.net.listener import bind
 from gatepost.net.openssl_tickets import find_place
 from gatepost.node.config_judge import SITE_HOST, answering
 from gatepost.node.config_line import ConfigWriter
-from gatepost.node.configuration_copy import CONFIGURATION_COPY
 from gatepost.node.confinement import Confinement
 from gatepost.node.database_roles import apart, lets_anybody_in, withheld_secrets
 from gatepost.node.evidence import prepare_key, prepare_missing_key, sign_rest
 from gatepost.node.logs import set_up
 from gatepost.node.passed_sockets import PassedSocketError, PassedSockets
-from gatepost.node.privileges import (
-    PrivilegeError,
-    drop_privileges,
-    foreign_files,
-    gateway_account,
-    prepare_data_dir,
-)
+from gatepost.node.privileges import PrivilegeError, drop_privileges, foreign_files, gateway_account, prepare_data_dir
 from gatepost.node.registration import Registration
 from gatepost.node.service_manager import ServiceManager
 from gatepost.node.shared_pages import share_loaded_objects, use_few_arenas
@@ -78,7 +64,8 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 _ADMIN_CENTRE = "admin centre"
-_OWNERS = (_ADMIN_CENTRE, CONFIGURATION_COPY)  # they write the configuration, and have the role of store.url
+_CONFIGURATION_COPY = "configuration copy"
+_OWNERS = (_ADMIN_CENTRE, _CONFIGURATION_COPY)  # they write the configuration, and have the role of store.url
 _WITHHELD = (*(f"{ACCESS.file}{beside}" for beside in ("", "-wal", "-shm")), ADMIN_FOLDER, SETUP_FILE)
 _OPEN_FILES = 65_536
 _GRACE = 5.0  # beyond the workers' own drain, before they are killed
@@ -295,7 +282,7 @@ def _owner_processes(settings: Settings, ports: _Ports, workers: int) -> dict[st
 
     result: dict[str, Callable[[int], int]] = {}
     result |= {_ADMIN_CENTRE: serve_admin} if ports.admin else {}
-    result |= {CONFIGURATION_COPY: keep_copy} if settings.store.worker_url else {}
+    result |= {_CONFIGURATION_COPY: keep_copy} if settings.store.worker_url else {}
     return result
 
 
@@ -307,7 +294,7 @@ def _confined(
 
     def run(name: str, process: Callable[[int], int], lifeline: int) -> int:
         tickets.close()
-        others = {_ADMIN_CENTRE: confinement.admin_centre, CONFIGURATION_COPY: confinement.writer}
+        others = {_ADMIN_CENTRE: confinement.admin_centre, _CONFIGURATION_COPY: confinement.writer}
         others.get(name, confinement.host)()
         return process(lifeline)
 

@@ -10,6 +10,7 @@ import click
 from gatepost.manage.cli.language import _
 from gatepost.manage.cli.options import BAD_INPUT, author, config_option, fail, settings_of
 from gatepost.manage.cli.site_store import checked_host, opened
+from gatepost.manage.cli.tables import say
 from gatepost.manage.use_cases.times import stamp as moment
 from gatepost.pki.site.membership import Member, own_certificate
 from gatepost.pki.site.site import Site
@@ -52,11 +53,11 @@ def init(name: str, domains: tuple[str, ...], config: str | None, *, replace: bo
     settings = settings_of(config)
     limits = tuple(dict.fromkeys(checked_host("--domain", domain) for domain in domains))
     if at_once and not replace:
-        fail(BAD_INPUT, _("--now needs --replace: a first authority signs at once"))
+        fail(BAD_INPUT, "--now needs --replace: a first authority signs at once")
     if replace and name:
         fail(
             BAD_INPUT,
-            _("--name cannot be changed, because the certificates of the nodes contain it; leave the option out"),
+            "--name cannot be changed, because the certificates of the nodes contain it; leave the option out",
         )
     with opened(settings) as records:
         members = records.memberships()
@@ -66,7 +67,7 @@ def init(name: str, domains: tuple[str, ...], config: str | None, *, replace: bo
                 if records.kept_under() in members
                 else _("%(members)s, which has the same database,", members=min(members))
             )
-            fail(BAD_INPUT, _("%(who)s is a node of another site; leave that first: gatepost site leave", who=who))
+            fail(BAD_INPUT, "%(who)s is a node of another site; leave that first: gatepost site leave", who=who)
         made = _replaced(records, settings, limits, at_once) if replace else _made(records, settings, name, limits)
     click.echo(made.sha256)
 
@@ -74,46 +75,34 @@ def init(name: str, domains: tuple[str, ...], config: str | None, *, replace: bo
 def _made(records: SiteStore, settings: Settings, name: str, limits: tuple[str, ...]) -> SiteAuthority:
     node, now = settings.server.hostname, time.time()
     if limits and not any(f".{node}".endswith(f".{limit}") for limit in limits):
-        fail(
-            BAD_INPUT, _("--domain: %(node)s, this gateway itself, is in none of them; nothing was created", node=node)
-        )
+        fail(BAD_INPUT, "--domain: %(node)s, this gateway itself, is in none of them; nothing was created", node=node)
     site = (name or node.partition(".")[2] or node).lower()
     made = Site(records).init(site, limits, author=author(), now=now)
     own = own_certificate(records, node, lifetime=settings.site.node_lifetime, author=author(), now=now)
-    click.echo(
-        _(
-            "site %(site)s: its authority is here, until %(not_after)s; its key is sealed in the store",
-            site=site,
-            not_after=moment(made.not_after),
-        ),
+    say(
+        "site %(site)s: its authority is here, until %(not_after)s; its key is sealed in the store",
         err=True,
+        site=site,
+        not_after=moment(made.not_after),
     )
-    click.echo(
-        _(
-            "node %(node)s: certificate until %(not_after)s; the gateway renews it",
-            node=node,
-            not_after=moment(own.not_after),
-        ),
+    say(
+        "node %(node)s: certificate until %(not_after)s; the gateway renews it",
         err=True,
+        node=node,
+        not_after=moment(own.not_after),
     )
     if records.store.is_shared:
-        click.echo(_("the other nodes of this database certify themselves as soon as they run"), err=True)
+        say("the other nodes of this database certify themselves as soon as they run", err=True)
     if not limits:
-        click.echo(
-            (
-                _(
-                    "warning: without --domain the authority can certify any name; before "
-                    "another server trusts its root, run: gatepost site init --replace --now "
-                    "--domain DOMAIN"
-                )
-            ),
+        say(
+            "warning: without --domain the authority can certify any name; before "
+            "another server trusts its root, run: gatepost site init --replace --now "
+            "--domain DOMAIN",
             err=True,
         )
     if not settings.site.address:
-        click.echo(
-            _('other nodes can join after you set [site] address, such as "0.0.0.0:8444", and restart serve'), err=True
-        )
-    click.echo(_("SHA-256 of the root:"), err=True)
+        say('other nodes can join after you set [site] address, such as "0.0.0.0:8444", and restart serve', err=True)
+    say("SHA-256 of the root:", err=True)
     return made
 
 
@@ -124,14 +113,12 @@ def _replaced(records: SiteStore, settings: Settings, limits: tuple[str, ...], a
     member = Member(records).membership()
     if at_once and member is not None:
         own_certificate(records, member.node, lifetime=settings.site.node_lifetime, author=author(), now=now)
-    click.echo(
-        _(
-            "site %(site)s: the new authority signs from %(signs_from)s on; nodes trust both "
-            "while the previous one is needed. Give its root to everyone who trusts the old one: "
-            "gatepost site root. SHA-256 of the new root:",
-            site=made.site,
-            signs_from=moment(signs_from),
-        ),
+    say(
+        "site %(site)s: the new authority signs from %(signs_from)s on; nodes trust both "
+        "while the previous one is needed. Give its root to everyone who trusts the old one: "
+        "gatepost site root. SHA-256 of the new root:",
         err=True,
+        site=made.site,
+        signs_from=moment(signs_from),
     )
     return made

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.serialization import BestAvailableEncryption
 from gatepost.manage.cli.language import _
 from gatepost.manage.cli.options import BAD_INPUT, author, config_option, fail, settings_of
 from gatepost.manage.cli.site_store import checked_host, opened, write_new
-from gatepost.manage.cli.tables import printable
+from gatepost.manage.cli.tables import printable, say
 from gatepost.manage.use_cases.times import stamp as moment
 from gatepost.node.privileges import as_caller
 from gatepost.pki.certificates.authority import key_pem
@@ -81,7 +81,7 @@ def issue(name: str, others: tuple[str, ...], config: str | None, **asked: str |
     settings = settings_of(config)
     pfx, pem = asked["pfx"], asked["pem"]
     if (pfx is None) == (pem is None):
-        fail(BAD_INPUT, _("use either --pfx FILE or --pem FOLDER"))
+        fail(BAD_INPUT, "use either --pfx FILE or --pem FOLDER")
     names = tuple(dict.fromkeys(_name(text) for text in (name, *others)))
     key = _KEYS[str(asked["key_type"])]()
     files = _pfx_files(Path(str(pfx))) if pfx is not None else _pem_files(Path(str(pem)))
@@ -110,9 +110,9 @@ def issue(name: str, others: tuple[str, ...], config: str | None, **asked: str |
         ),
         err=True,
     )
-    click.echo(_("written: %(files)s", files=", ".join(map(str, files))), err=True)
+    say("written: %(files)s", err=True, files=", ".join(map(str, files)))
     if password:
-        click.echo(_("the password of the PFX file, shown only now:"), err=True)
+        say("the password of the PFX file, shown only now:", err=True)
         click.echo(password)
 
 
@@ -143,10 +143,11 @@ def _free(files: list[Path]) -> list[Path]:
             if file.exists():
                 fail(
                     BAD_INPUT,
-                    _("%(file)s: exists already; name another place, or move it away; nothing was issued", file=file),
+                    "%(file)s: exists already; name another place, or move it away; nothing was issued",
+                    file=file,
                 )
             if not file.parent.is_dir():
-                fail(BAD_INPUT, _("%(parent)s: no such folder; nothing was issued", parent=file.parent))
+                fail(BAD_INPUT, "%(parent)s: no such folder; nothing was issued", parent=file.parent)
     return files
 
 

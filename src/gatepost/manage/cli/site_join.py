@@ -13,6 +13,7 @@ import click
 from gatepost.manage.cli.language import _
 from gatepost.manage.cli.options import BAD_INPUT, UNKNOWN, author, config_option, fail, settings_of
 from gatepost.manage.cli.site_store import checked_host, opened
+from gatepost.manage.cli.tables import say
 from gatepost.manage.use_cases.times import stamp as moment
 from gatepost.pki.site.client import SiteConnection
 from gatepost.pki.site.membership import Member, node_request
@@ -62,20 +63,17 @@ def token(node: str, valid: float, config: str | None) -> None:
     who = name or _("a gateway that is not a node yet")
     address = settings.site.address or "HOST:8444"
     port = address.rpartition(":")[2]
-    click.echo(
-        _(
-            "token %(id)s for %(who)s, until %(expires)s; on that node: gatepost site join "
-            "%(hostname)s:%(port)s --token -",
-            id=made.id,
-            who=who,
-            expires=moment(made.expires),
-            hostname=settings.server.hostname,
-            port=port,
-        ),
+    say(
+        "token %(id)s for %(who)s, until %(expires)s; on that node: gatepost site join %(hostname)s:%(port)s --token -",
         err=True,
+        id=made.id,
+        who=who,
+        expires=moment(made.expires),
+        hostname=settings.server.hostname,
+        port=port,
     )
     if not settings.site.address:
-        click.echo(_("no node can join yet: set [site] address, and restart serve"), err=True)
+        say("no node can join yet: set [site] address, and restart serve", err=True)
     click.echo(text)
 
 
@@ -116,18 +114,16 @@ def _must_be_free(records: SiteStore, hostname: str, *, replace: bool) -> str:
     if records.state().authorities:
         fail(
             BAD_INPUT,
-            _("this gateway keeps the authority of a site and is its first node, so it cannot join another site"),
+            "this gateway keeps the authority of a site and is its first node, so it cannot join another site",
         )
     known = records.membership()
     if known is not None and known.not_after > time.time() and not replace:
         until = moment(known.not_after)
         fail(
             BAD_INPUT,
-            _(
-                "this gateway is a node of %(site)s, with a certificate until %(until)s; to join again: --replace",
-                site=known.site,
-                until=until,
-            ),
+            "this gateway is a node of %(site)s, with a certificate until %(until)s; to join again: --replace",
+            site=known.site,
+            until=until,
         )
     own = records.kept_under()
     others = {name: member for name, member in records.memberships().items() if name != own}
@@ -135,12 +131,10 @@ def _must_be_free(records: SiteStore, hostname: str, *, replace: bool) -> str:
         if member.node == hostname:
             fail(
                 BAD_INPUT,
-                _(
-                    "server.hostname: %(name)s, which has the same database, is the node "
-                    "%(hostname)s already; give each node a host name of its own",
-                    name=name,
-                    hostname=hostname,
-                ),
+                "server.hostname: %(name)s, which has the same database, is the node "
+                "%(hostname)s already; give each node a host name of its own",
+                name=name,
+                hostname=hostname,
             )
     return next((member.site for member in others.values()), "")
 
@@ -160,21 +154,17 @@ def _join(records: SiteStore, settings: Settings, site: tuple[str, str], token_p
         why = os.strerror(code) if code > 0 else error.strerror or str(error)
         fail(
             UNKNOWN,
-            _(
-                "%(address)s: %(why)s; check that [site] address is set there, and that no firewall blocks it",
-                address=address,
-                why=why,
-            ),
+            "%(address)s: %(why)s; check that [site] address is set there, and that no firewall blocks it",
+            address=address,
+            why=why,
         )
     made = Member(records).take(grant, key, node, address, author=author(), now=now)
-    click.echo(
-        _(
-            "%(node)s is a node of %(site)s, with a certificate until %(not_after)s",
-            node=node,
-            site=made.site,
-            not_after=moment(made.not_after),
-        ),
+    say(
+        "%(node)s is a node of %(site)s, with a certificate until %(not_after)s",
         err=True,
+        node=node,
+        site=made.site,
+        not_after=moment(made.not_after),
     )
 
 
@@ -190,16 +180,14 @@ def leave(config: str | None) -> None:
     with opened(settings, keys=False) as records:
         known = records.membership()
         if known is None:
-            fail(BAD_INPUT, _("this gateway belongs to no site"))
+            fail(BAD_INPUT, "this gateway belongs to no site")
         if not known.address:
-            fail(BAD_INPUT, _("this gateway keeps the authority of %(site)s; its nodes still need it", site=known.site))
+            fail(BAD_INPUT, "this gateway keeps the authority of %(site)s; its nodes still need it", site=known.site)
         Member(records).leave(author=author())
-    click.echo(
-        _(
-            "%(node)s has left %(site)s; there: gatepost site nodes remove %(node2)s",
-            node=known.node,
-            site=known.site,
-            node2=known.node,
-        ),
+    say(
+        "%(node)s has left %(site)s; there: gatepost site nodes remove %(node2)s",
         err=True,
+        node=known.node,
+        site=known.site,
+        node2=known.node,
     )

@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from gatepost.manage.cli.language import _
 from gatepost.manage.cli.options import BAD_INPUT, author, config_option, fail, json_option, settings_of
 from gatepost.manage.cli.site_store import opened, write_new
-from gatepost.manage.cli.tables import print_json, print_table
+from gatepost.manage.cli.tables import print_json, print_table, say
 from gatepost.manage.use_cases.times import stamp as moment
 from gatepost.pki.site.membership import Member
 from gatepost.pki.site.site import Site
@@ -50,23 +50,19 @@ def remove(name: str, note: str, config: str | None) -> None:
             if member.node != name or member.address:
                 continue
             if key == own:
-                fail(BAD_INPUT, _("%(name)s is this gateway itself, which keeps the authority", name=name))
+                fail(BAD_INPUT, "%(name)s is this gateway itself, which keeps the authority", name=name)
             fail(
                 BAD_INPUT,
-                _(
-                    "%(name)s has the same database, and would certify itself: gatepost node remove %(key)s",
-                    name=name,
-                    key=key,
-                ),
+                "%(name)s has the same database, and would certify itself: gatepost node remove %(key)s",
+                name=name,
+                key=key,
             )
         gone = Site(records).remove_node(name, author=author(), note=note)
-    click.echo(
-        _(
-            "%(name)s gets no further certificates; its last one ends at %(not_after)s",
-            name=name,
-            not_after=moment(gone.not_after),
-        ),
+    say(
+        "%(name)s gets no further certificates; its last one ends at %(not_after)s",
         err=True,
+        name=name,
+        not_after=moment(gone.not_after),
     )
 
 
@@ -77,7 +73,7 @@ def remove_token(token: str, config: str | None) -> None:
     """Revoke TOKEN, by its id. Exit codes: 0 done, 2 there is no such token, 3 the data cannot be read."""
     with opened(settings_of(config), keys=False) as records:
         gone = Site(records).remove_token(token, author=author())
-    click.echo(_("token %(id)s can no longer be used", id=gone.id), err=True)
+    say("token %(id)s can no longer be used", err=True, id=gone.id)
 
 
 @click.command()

@@ -11,7 +11,7 @@ import msgspec
 from gatepost.manage.cli.language import _
 from gatepost.manage.cli.options import NO, config_option, fail, json_option, settings_of
 from gatepost.manage.cli.site_store import opened
-from gatepost.manage.cli.tables import print_json, print_table, printable, table_language
+from gatepost.manage.cli.tables import print_json, print_table, printable, say, table_language
 from gatepost.manage.use_cases.times import stamp as moment
 
 if TYPE_CHECKING:
@@ -47,11 +47,11 @@ def status(config: str | None, as_json: bool) -> None:
             ]
             _table(_("nodes of this database"), ("name", "node", "certificate", "valid_until"), sorted(rows))
     if member is None:
-        fail(NO, _("this gateway belongs to no site: gatepost site init creates one, gatepost site join joins one"))
+        fail(NO, "this gateway belongs to no site: gatepost site init creates one, gatepost site join joins one")
     if member.not_after <= now:
         here = _("its authority is here; check that gatepost serve is running")
         there = _("create a token for it at the site (--for) and run gatepost site join")
-        fail(NO, _("the certificate of this node has expired; %(there)s", there=there if member.address else here))
+        fail(NO, "the certificate of this node has expired; %(there)s", there=there if member.address else here)
 
 
 def _record(member: Membership | None, state: SiteState, address: str, now: float) -> dict[str, Any]:
@@ -95,20 +95,16 @@ def _print(member: Membership | None, state: SiteState, place: tuple[str, str], 
                 )
             )
         )
-        click.echo(
-            _(
-                "certificate %(sha256)s until %(not_after)s, renewal at %(renew_at)s",
-                sha256=member.sha256[:_DIGITS],
-                not_after=moment(member.not_after),
-                renew_at=moment(member.renew_at),
-            )
+        say(
+            "certificate %(sha256)s until %(not_after)s, renewal at %(renew_at)s",
+            sha256=member.sha256[:_DIGITS],
+            not_after=moment(member.not_after),
+            renew_at=moment(member.renew_at),
         )
     if member is not None and member.address and member.node != hostname:
-        click.echo(
-            _(
-                "server.hostname is now %(hostname)s: create a token for it at the site, and join with --replace",
-                hostname=hostname,
-            )
+        say(
+            "server.hostname is now %(hostname)s: create a token for it at the site, and join with --replace",
+            hostname=hostname,
         )
     if state.authorities:
         _print_authorities(state, address, now)

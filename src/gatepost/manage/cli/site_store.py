@@ -6,7 +6,7 @@ import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from gatepost.manage.cli.language import _, ours
+from gatepost.manage.cli.language import ours
 from gatepost.manage.cli.options import BAD_INPUT, NO, UNKNOWN, fail
 from gatepost.manage.use_cases.gateway import Gateway
 from gatepost.manage.use_cases.sealed_store import store_and_vault
@@ -31,7 +31,7 @@ def opened(settings: Settings, *, keys: bool = True) -> Iterator[SiteStore]:
     if keys and not settings.store.master_key:
         fail(
             BAD_INPUT,
-            _("store.master_key is not set, and keys of a site are stored only sealed; set it (docs/certificates.md)"),
+            "store.master_key is not set, and keys of a site are stored only sealed; set it (docs/certificates.md)",
         )
     try:
         with store_and_vault(Gateway(settings), keys=keys) as (store, vault):
@@ -60,6 +60,6 @@ def write_new(path: Path, content: bytes, mode: int) -> None:
         with os.fdopen(number, "wb") as file:
             file.write(content)
     except FileExistsError:
-        fail(BAD_INPUT, _("%(path)s: exists already; name another file, or move it away", path=path))
+        fail(BAD_INPUT, "%(path)s: exists already; name another file, or move it away", path=path)
     except OSError as error:
         fail(BAD_INPUT, f"{path}: {error.strerror}")

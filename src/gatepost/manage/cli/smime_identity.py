@@ -11,7 +11,7 @@ import click
 
 from gatepost.analysis.checks.chain_file import ChainFileError
 from gatepost.analysis.checks.pem_import import PasswordNeeded, PemSource, chain_pem_of, key_of, taken_in
-from gatepost.manage.cli.language import _, ours
+from gatepost.manage.cli.language import _
 from gatepost.manage.cli.options import (
     BAD_INPUT,
     NO,
@@ -22,13 +22,13 @@ from gatepost.manage.cli.options import (
     json_option,
     settings_of,
 )
-from gatepost.manage.cli.smime_store import opened, organization_of, owner_given, soon, view
-from gatepost.manage.cli.tables import print_json, print_table, printable
+from gatepost.manage.cli.smime_store import opened, organization_of, owner_given, reason_against, soon, view
+from gatepost.manage.cli.tables import print_json, print_table, printable, say
 from gatepost.manage.use_cases.gateway import Gateway
 from gatepost.manage.use_cases.times import stamp as moment
 from gatepost.net.certificate import parse, subject_text
 from gatepost.node.privileges import as_caller
-from gatepost.pki.smime.certificate import addresses, bears, unfit_to_encrypt, unfit_to_sign
+from gatepost.pki.smime.certificate import unfit_to_encrypt, unfit_to_sign
 
 if TYPE_CHECKING:
     from cryptography import x509
@@ -86,8 +86,7 @@ def add(config: str | None, as_json: bool, **given: Any) -> None:
     why = _why_not(leaf, owner) or _not_owned(settings, organization, owner)
     if why and not given["force"]:
         fail(
-            NO,
-            _("%(subject)s %(why)s; to add it anyway: --force REASON", subject=subject_text(leaf), why=printable(why)),
+            NO, "%(subject)s %(why)s; to add it anyway: --force REASON", subject=subject_text(leaf), why=printable(why)
         )
     note = f"forced: {given['force']}" if given["force"] else given["note"]
     with opened(settings, keys=True) as store:
@@ -97,13 +96,11 @@ def add(config: str | None, as_json: bool, **given: Any) -> None:
     if as_json:
         print_json(_view(smime_identity, time.time()))
     else:
-        click.echo(
-            _(
-                "%(id)s: added for %(owner)s; its key is sealed\n  %(subject)s",
-                id=smime_identity.id,
-                owner=owner,
-                subject=printable(subject_text(leaf)),
-            )
+        say(
+            "%(id)s: added for %(owner)s; its key is sealed\n  %(subject)s",
+            id=smime_identity.id,
+            owner=owner,
+            subject=printable(subject_text(leaf)),
         )
 
 
@@ -144,25 +141,18 @@ def remove(number: str, note: str, config: str | None) -> None:
             many = ", ".join(smime_identity.name for smime_identity in identities) or _("none")
             fail(
                 BAD_INPUT,
-                _(
-                    "%(number)s does not name exactly one S/MIME identity (found: %(many)s)",
-                    number=repr(number),
-                    many=many,
-                ),
+                "%(number)s does not name exactly one S/MIME identity (found: %(many)s)",
+                number=repr(number),
+                many=many,
             )
         store.remove_identity(identities[0], author=author(), note=note)
-    click.echo(_("%(id)s: removed, with its key", id=identities[0].id))
+    say("%(id)s: removed, with its key", id=identities[0].id)
 
 
 def _why_not(leaf: x509.Certificate, owner: str) -> str:
     now = time.time()
     sign, encrypt = unfit_to_sign(leaf, now), unfit_to_encrypt(leaf, now)
-    why = sign if sign and encrypt else ""
-    if bears(leaf, owner):
-        return why
-    return _(
-        "does not name %(owner)s, but %(names)s", owner=owner, names=", ".join(addresses(leaf)) or _("no address")
-    ) + (_("; and %(why)s", why=ours(why)) if why else "")
+    return reason_against(leaf, owner, sign if sign and encrypt else "")
 
 
 def _not_owned(settings: Settings, organization: str, owner: str) -> str:
@@ -194,7 +184,7 @@ def _taken_in(given: dict[str, Any]) -> PemImport:
     except ChainFileError as error:
         fail(BAD_INPUT, printable(error))
     if not intake.key_pem:
-        fail(BAD_INPUT, _("%(file)s: it contains no private key; name the file with the key: --key FILE", file=file))
+        fail(BAD_INPUT, "%(file)s: it contains no private key; name the file with the key: --key FILE", file=file)
     return intake
 
 
@@ -206,7 +196,7 @@ def _content(file: Path) -> bytes:
     try:
         with as_caller():
             if file.stat().st_size > _MOST:
-                fail(BAD_INPUT, _("%(file)s: larger than %(most)s bytes", file=file, most=_MOST))
+                fail(BAD_INPUT, "%(file)s: larger than %(most)s bytes", file=file, most=_MOST)
             return file.read_bytes()
     except OSError as error:
         fail(BAD_INPUT, f"{file}: {error.strerror}")

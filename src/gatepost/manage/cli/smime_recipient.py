@@ -21,14 +21,14 @@ from gatepost.manage.cli.options import (
     json_option,
     settings_of,
 )
-from gatepost.manage.cli.smime_store import opened, organization_of, owner_given, soon, view
-from gatepost.manage.cli.tables import print_json, print_table, printable
+from gatepost.manage.cli.smime_store import opened, organization_of, owner_given, reason_against, soon, view
+from gatepost.manage.cli.tables import print_json, print_table, printable, say
 from gatepost.manage.use_cases.times import stamp as moment
 from gatepost.net.anchors import AnchorsError, TrustAnchors
 from gatepost.net.certificate import parse, subject_text
 from gatepost.net.chain import judge
 from gatepost.node.privileges import as_caller
-from gatepost.pki.smime.certificate import ID_DIGITS, addresses, bears, fingerprint, unfit_to_encrypt
+from gatepost.pki.smime.certificate import ID_DIGITS, fingerprint, unfit_to_encrypt
 from gatepost.protocols.tls.facts import ChainStatus
 
 if TYPE_CHECKING:
@@ -70,20 +70,13 @@ def add(config: str | None, as_json: bool, **given: Any) -> None:
     leaf = _leaf(chain, given["file"])
     if given["trust_anchors"]:
         _check_chain(leaf, chain, given["trust_anchors"])
-    why = unfit_to_encrypt(leaf, time.time())
-    if not bears(leaf, owner):
-        names = ", ".join(addresses(leaf)) or _("no address")
-        why = _("does not name %(owner)s, but %(names)s", owner=owner, names=names) + (
-            _("; and %(why)s", why=ours(why)) if why else ""
-        )
+    why = reason_against(leaf, owner, unfit_to_encrypt(leaf, time.time()))
     if why and not given["force"]:
         fail(
             NO,
-            _(
-                "%(subject)s %(why)s; to add it anyway: --force REASON",
-                subject=subject_text(leaf),
-                why=printable(ours(why)),
-            ),
+            "%(subject)s %(why)s; to add it anyway: --force REASON",
+            subject=subject_text(leaf),
+            why=printable(ours(why)),
         )
     note = f"forced: {given['force']}" if given["force"] else given["note"]
     with opened(settings) as store:
@@ -91,15 +84,13 @@ def add(config: str | None, as_json: bool, **given: Any) -> None:
     if as_json:
         print_json({"organization": organization, "owner": owner, "version": version, **view(leaf, why)})
         return
-    click.echo(
-        _(
-            "%(owner)s: added %(fingerprint)s\n  %(subject)s",
-            owner=owner,
-            fingerprint=fingerprint(leaf),
-            subject=printable(subject_text(leaf)),
-        )
+    say(
+        "%(owner)s: added %(fingerprint)s\n  %(subject)s",
+        owner=owner,
+        fingerprint=fingerprint(leaf),
+        subject=printable(subject_text(leaf)),
     )
-    click.echo(_("  compare this fingerprint with the owner over another channel than mail"), err=True)
+    say("  compare this fingerprint with the owner over another channel than mail", err=True)
 
 
 @recipient.command("list")
@@ -154,12 +145,10 @@ def show(owner: str, organization: str, config: str | None, as_json: bool) -> No
     if not any(row["usable"] for row in views):
         fail(
             NO,
-            _(
-                "mail to %(address)s cannot be encrypted; add a certificate: gatepost smime "
-                "recipient add %(address2)s FILE",
-                address=address,
-                address2=address,
-            ),
+            "mail to %(address)s cannot be encrypted; add a certificate: gatepost smime "
+            "recipient add %(address2)s FILE",
+            address=address,
+            address2=address,
         )
 
 
@@ -204,15 +193,13 @@ def remove(owner: str, certificate: tuple[str, ...], organization: str, note: st
         if not kept or (certificate and not chosen):
             fail(
                 BAD_INPUT,
-                _(
-                    "%(whose)s has no such certificate; there are: %(kept)s",
-                    whose=whose,
-                    kept=", ".join(kept) or _("none"),
-                ),
+                "%(whose)s has no such certificate; there are: %(kept)s",
+                whose=whose,
+                kept=", ".join(kept) or _("none"),
             )
         store.remove_recipient(mine, whose, chosen, author=author(), note=note)
     for removed in chosen or kept:
-        click.echo(_("%(whose)s: removed %(removed)s", whose=whose, removed=removed))
+        say("%(whose)s: removed %(removed)s", whose=whose, removed=removed)
 
 
 def _read(file: Path) -> list[x509.Certificate]:
@@ -231,11 +218,9 @@ def _leaf(chain: list[x509.Certificate], file: Path) -> x509.Certificate:
         names = "; ".join(printable(subject_text(leaf)) for leaf in leaves) or _("none")
         fail(
             BAD_INPUT,
-            _(
-                "%(file)s: it contains certificates of several recipients, but one is expected: %(names)s",
-                file=file,
-                names=names,
-            ),
+            "%(file)s: it contains certificates of several recipients, but one is expected: %(names)s",
+            file=file,
+            names=names,
         )
     return leaves[0]
 
@@ -254,9 +239,7 @@ def _check_chain(leaf: x509.Certificate, chain: list[x509.Certificate], anchors:
     if verdict.status is not ChainStatus.TRUSTED:
         fail(
             NO,
-            _(
-                "%(subject)s is not trusted: %(detail)s",
-                subject=subject_text(leaf),
-                detail=printable(ours(verdict.detail)),
-            ),
+            "%(subject)s is not trusted: %(detail)s",
+            subject=subject_text(leaf),
+            detail=printable(ours(verdict.detail)),
         )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from gatepost.manage.cli.language import _, quantity
+from gatepost.manage.cli.language import _, ours, quantity
 from gatepost.manage.cli.options import BAD_INPUT, UNKNOWN, fail
 from gatepost.manage.cli.tables import printable
 from gatepost.manage.use_cases.gateway import Gateway
@@ -17,7 +17,7 @@ from gatepost.manage.use_cases.name_lookup import choose_organization
 from gatepost.manage.use_cases.sealed_store import store_and_vault
 from gatepost.manage.use_cases.times import stamp as moment
 from gatepost.net.certificate import certificate_facts
-from gatepost.pki.smime.certificate import addresses, owner_of
+from gatepost.pki.smime.certificate import addresses, bears, owner_of
 from gatepost.pki.smime.store import NotAdded, SmimeStore, SmimeStoreError
 
 if TYPE_CHECKING:
@@ -55,10 +55,8 @@ def organization_of(settings: Settings, name: str) -> str:
     if len(names) != 1:
         fail(
             BAD_INPUT,
-            _(
-                "--organization is needed: there are %(names)s",
-                names=", ".join(names) or (_("none; add one with gatepost apply")),
-            ),
+            "--organization is needed: there are %(names)s",
+            names=", ".join(names) or (_("none; add one with gatepost apply")),
         )
     return names[0]
 
@@ -68,7 +66,16 @@ def owner_given(text: str) -> str:
     try:
         return owner_of(text)
     except ValueError as error:
-        fail(BAD_INPUT, _("%(error)s; write an address, or the domain whose gateway decrypts", error=printable(error)))
+        fail(BAD_INPUT, "%(error)s; write an address, or the domain whose gateway decrypts", error=printable(error))
+
+
+def reason_against(certificate: x509.Certificate, owner: str, unfit: str) -> str:
+    """Why a certificate is not one of an owner: that it names others, and why it is unfit. "" if it is one."""
+    if bears(certificate, owner):
+        return unfit
+    names = ", ".join(addresses(certificate)) or _("no address")
+    more = _("; and %(why)s", why=ours(unfit)) if unfit else ""
+    return _("does not name %(owner)s, but %(names)s", owner=owner, names=names) + more
 
 
 def soon(certificate: x509.Certificate, unfit: str) -> str:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
-from gatepost.manage.cli.client import client
-from gatepost.manage.cli.language import _, ours
-from gatepost.manage.cli.options import NO, config_option, fail, json_option
+from gatepost.manage.cli.client import client, missing_is_no
+from gatepost.manage.cli.language import _
+from gatepost.manage.cli.options import config_option, json_option
 from gatepost.manage.cli.request_options import request_options
-from gatepost.manage.cli.tables import print_json, print_table, printable
+from gatepost.manage.cli.tables import print_json, print_rows, printable, say
 from gatepost.manage.use_cases.client import all_items
-from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.srs_keys import (
     ListSrsKeys,
     RemoveSrsKey,
@@ -19,6 +20,10 @@ from gatepost.manage.use_cases.srs_keys import (
     remove_srs_key,
     rotate_srs_key,
 )
+from gatepost.texts import N_
+
+if TYPE_CHECKING:
+    from gatepost.manage.use_cases.srs_keys import SrsKey
 
 
 @click.group()
@@ -34,13 +39,11 @@ def list_(config: str | None, as_json: bool) -> None:
 
     Exit codes: 0 done, 2 invalid settings, 3 the keys cannot be read.
     """
-    keys = list(all_items(client(config).call, list_srs_keys, ListSrsKeys()))
-    if as_json:
-        print_json(keys)
-    else:
-        print_table(
-            ("name", "use"), ((key.name, _("signs and verifies") if key.signs else _("verifies")) for key in keys)
-        )
+    print_rows(("name", "use"), all_items(client(config).call, list_srs_keys, ListSrsKeys()), _row, as_json=as_json)
+
+
+def _row(key: SrsKey) -> tuple[object, ...]:
+    return key.name, _("signs and verifies") if key.signs else _("verifies")
 
 
 @srs.command()
@@ -57,9 +60,7 @@ def rotate(config: str | None, as_json: bool) -> None:
     if as_json:
         print_json(key)
     else:
-        click.echo(
-            _("new key: %(name)s; remove older ones in a month: `gatepost srs remove NAME`", name=printable(key.name))
-        )
+        say("new key: %(name)s; remove older ones in a month: `gatepost srs remove NAME`", name=printable(key.name))
 
 
 @srs.command()
@@ -70,10 +71,6 @@ def remove(request: RemoveSrsKey, config: str | None) -> None:
 
     Exit codes: 0 done, 1 there is no such key, or it signs, 2 usage error, 3 the keys cannot be written.
     """
-    try:
+    with missing_is_no(N_("%(text)s `gatepost srs list` lists the keys.")):
         client(config).call(remove_srs_key, request)
-    except Refusal as refusal:
-        if refusal.kind is RefusalKind.MISSING:
-            fail(NO, _("%(text)s `gatepost srs list` lists the keys.", text=printable(ours(refusal.text))))
-        raise
-    click.echo(_("removed: %(name)s", name=printable(request.name)))
+    say("removed: %(name)s", name=printable(request.name))

@@ -69,7 +69,7 @@ def backup(target: Path, config: str | None, *, mailboxes: bool, as_json: bool) 
                 version=__version__, hostname=settings.server.hostname
             )
     except StoreFailure as failure:
-        fail(UNKNOWN, _("%(failure)s; no backup was made", failure=ours(str(failure))))
+        fail(UNKNOWN, "%(failure)s; no backup was made", failure=ours(str(failure)))
     if as_json:
         print_json({"path": str(target), **manifest_data(made)})
     _show(settings, target, made)
@@ -80,12 +80,10 @@ def require_files(settings: Settings, command: str) -> None:
     if Storage.of(settings).is_shared:
         fail(
             BAD_INPUT,
-            _(
-                'store %(command)s is for store.url = "sqlite:"; this gateway stores in '
-                "PostgreSQL: use its own tools, pg_basebackup with WAL archiving "
-                "(docs/several-nodes.md)",
-                command=command,
-            ),
+            'store %(command)s is for store.url = "sqlite:"; this gateway stores in '
+            "PostgreSQL: use its own tools, pg_basebackup with WAL archiving "
+            "(docs/several-nodes.md)",
+            command=command,
         )
 
 
@@ -115,18 +113,16 @@ def not_free(manifest: Manifest) -> str:
 def _check(data_dir: Path, target: Path, *, mailboxes: bool) -> None:
     """End the command if the target cannot be used."""
     if not data_dir.is_dir():
-        fail(
-            BAD_INPUT, _("server.data_dir: %(data_dir)s does not exist; there is nothing to back up", data_dir=data_dir)
-        )
+        fail(BAD_INPUT, "server.data_dir: %(data_dir)s does not exist; there is nothing to back up", data_dir=data_dir)
     with as_caller():
         if os.path.lexists(target):
-            fail(BAD_INPUT, _("%(target)s exists; a backup never overwrites anything: name a new one", target=target))
+            fail(BAD_INPUT, "%(target)s exists; a backup never overwrites anything: name a new one", target=target)
         parent = target.resolve().parent
         if not parent.is_dir():
-            fail(BAD_INPUT, _("%(parent)s is no directory; make it first", parent=parent))
+            fail(BAD_INPUT, "%(parent)s is no directory; make it first", parent=parent)
         space = os.statvfs(parent)
     if parent.is_relative_to(data_dir.resolve()):
-        fail(BAD_INPUT, _("%(target)s is in data_dir; choose a place outside, best on another disk", target=target))
+        fail(BAD_INPUT, "%(target)s is in data_dir; choose a place outside, best on another disk", target=target)
     free, needed = (
         space.f_bavail * space.f_frsize,
         needed_space(data_dir, mailboxes=mailboxes, is_tar=_is_tar(target)),
@@ -134,13 +130,11 @@ def _check(data_dir: Path, target: Path, *, mailboxes: bool) -> None:
     if free < needed:
         fail(
             BAD_INPUT,
-            _(
-                "%(parent)s has %(free)s free, and the backup needs up to %(needed)s; make room, "
-                "or choose another place. Nothing was written",
-                parent=parent,
-                free=_mebibytes(free),
-                needed=_mebibytes(needed),
-            ),
+            "%(parent)s has %(free)s free, and the backup needs up to %(needed)s; make room, "
+            "or choose another place. Nothing was written",
+            parent=parent,
+            free=_mebibytes(free),
+            needed=_mebibytes(needed),
         )
 
 
@@ -194,11 +188,9 @@ def _check_reach(path: Path) -> None:
     if not os.access(path, os.W_OK | os.X_OK, effective_ids=True):
         fail(
             BAD_INPUT,
-            _(
-                "%(path)s: the gateway's account cannot reach it; choose a place below "
-                "directories that it may pass, such as /var/backups. Nothing was written",
-                path=path,
-            ),
+            "%(path)s: the gateway's account cannot reach it; choose a place below "
+            "directories that it may pass, such as /var/backups. Nothing was written",
+            path=path,
         )
 
 

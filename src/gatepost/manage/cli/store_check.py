@@ -10,7 +10,7 @@ import click
 
 from gatepost.manage.cli.language import _, ours, quantity
 from gatepost.manage.cli.options import NO, UNKNOWN, config_option, fail, json_option, settings_of
-from gatepost.manage.cli.tables import print_json, printable
+from gatepost.manage.cli.tables import print_json, printable, say
 from gatepost.manage.cli.working_sign import working
 from gatepost.manage.use_cases.stored_schemas import SCHEMAS
 from gatepost.store.interface import StoreFailure
@@ -45,7 +45,8 @@ def check(config: str | None, as_json: bool) -> None:
     if not data_dir.is_dir():
         fail(
             UNKNOWN,
-            _("server.data_dir: %(data_dir)s does not exist; the gateway creates it when it starts", data_dir=data_dir),
+            "server.data_dir: %(data_dir)s does not exist; the gateway creates it when it starts",
+            data_dir=data_dir,
         )
     findings = StoreCheck(data_dir, SCHEMAS)
     with working(_("checking")):
@@ -69,26 +70,22 @@ def _check_server(storage: Storage, *, as_json: bool) -> None:
         print_json(state)
         return
     tls = state["tls"] or _("no TLS")
-    click.echo(
-        _(
-            "PostgreSQL %(version)s, database %(database)s, role %(role)s, %(tls)s",
-            version=state["version"],
-            database=state["database"],
-            role=state["role"],
-            tls=tls,
-        )
+    say(
+        "PostgreSQL %(version)s, database %(database)s, role %(role)s, %(tls)s",
+        version=state["version"],
+        database=state["database"],
+        role=state["role"],
+        tls=tls,
     )
     if state["is_superuser"]:
-        click.echo(_("the role is a superuser; give the gateway one without privileges: deploy/postgresql/roles.sql"))
+        say("the role is a superuser; give the gateway one without privileges: deploy/postgresql/roles.sql")
     if state["read_only"]:
-        click.echo(_("it is a standby or read-only now: the gateway takes no mail until it is not"))
+        say("it is a standby or read-only now: the gateway takes no mail until it is not")
     for name, version in state["tables"].items():
-        click.echo(
-            _(
-                "tables of %(name)s: %(version)s",
-                name=name,
-                version=_("version %(version)s", version=version) if version else _("not made yet"),
-            )
+        say(
+            "tables of %(name)s: %(version)s",
+            name=name,
+            version=_("version %(version)s", version=version) if version else _("not made yet"),
         )
 
 
@@ -140,21 +137,17 @@ def _data(found: StoreCheck, evidence: str) -> dict[str, Any]:
 
 def _show(found: StoreCheck, evidence: str) -> None:
     in_use = sum(found.shards.values())
-    click.echo(_("databases: %(databases)s", databases=found.databases))
-    click.echo(
-        _(
-            "queue: %(messages)s, %(deliveries)s in %(shards)s, %(in_use)s in use by a running gateway",
-            messages=quantity(found.messages, "message"),
-            deliveries=quantity(found.deliveries, "delivery", "deliveries"),
-            shards=quantity(len(found.shards), "shard"),
-            in_use=in_use,
-        )
+    say("databases: %(databases)s", databases=found.databases)
+    say(
+        "queue: %(messages)s, %(deliveries)s in %(shards)s, %(in_use)s in use by a running gateway",
+        messages=quantity(found.messages, "message"),
+        deliveries=quantity(found.deliveries, "delivery", "deliveries"),
+        shards=quantity(len(found.shards), "shard"),
+        in_use=in_use,
     )
     if found.arriving:
-        click.echo(_("bodies that arrive now, or that a crash left: %(arriving)s", arriving=found.arriving))
-    click.echo(
-        _("evidence log, last %(evidence_days)s days: %(evidence)s", evidence_days=_EVIDENCE_DAYS, evidence=evidence)
-    )
+        say("bodies that arrive now, or that a crash left: %(arriving)s", arriving=found.arriving)
+    say("evidence log, last %(evidence_days)s days: %(evidence)s", evidence_days=_EVIDENCE_DAYS, evidence=evidence)
     for problem in found.problems:
         click.echo(printable(f"✗ {problem.path}: {ours(problem.text)}"))
     for entry in found.unreadable:

@@ -1,4 +1,4 @@
-"""`gatepost store migrate`: everything stored, from SQLite to PostgreSQL or back."""
+"""`gatepost store migrate|reopen`: everything stored, from SQLite to PostgreSQL or back; a store that was moved."""
 
 from __future__ import annotations
 
@@ -10,16 +10,18 @@ import click
 
 from gatepost.manage.cli.language import _, ours
 from gatepost.manage.cli.options import BAD_INPUT, NO, UNKNOWN, config_option, fail, json_option, settings_of
-from gatepost.manage.cli.tables import print_json, printable
-from gatepost.manage.use_cases.store_migration import StoreMigration
+from gatepost.manage.cli.tables import print_json, printable, say
+from gatepost.manage.use_cases.store_migration import StoreMigration, reopen_store
 from gatepost.manage.use_cases.times import stamp
 from gatepost.pki.certificates.vault import VaultError
 from gatepost.store.interface import StoreFailure
 from gatepost.store.move import MoveDiffers, MoveProgress, MoveRefused
+from gatepost.store.move_mark import MoveState
 
 if TYPE_CHECKING:
     from gatepost.settings.model import Settings
     from gatepost.store.move import Comparison
+
 
 _QUIET: Final = 2.0  # seconds between two lines of progress
 _DIGITS: Final = 16  # of a hash, for people
@@ -77,9 +79,9 @@ def _migration(settings: Settings, source: str, target: str) -> StoreMigration:
     try:
         return StoreMigration(settings, source, target, _Progress())
     except (ValueError, MoveRefused) as error:
-        fail(BAD_INPUT, _("%(error)s. Nothing was changed", error=ours(str(error))))
+        fail(BAD_INPUT, "%(error)s. Nothing was changed", error=ours(str(error)))
     except VaultError as error:
-        fail(BAD_INPUT, _("store.master_key: %(error)s; nothing was changed", error=ours(str(error))))
+        fail(BAD_INPUT, "store.master_key: %(error)s; nothing was changed", error=ours(str(error)))
     except StoreFailure as failure:
         fail(BAD_INPUT if failure.final else UNKNOWN, str(failure))
 
@@ -104,15 +106,13 @@ class _Progress:
         if time.monotonic() >= self._next:
             self._next = time.monotonic() + _QUIET
             total = max(progress.total, progress.done)
-            click.echo(
-                _(
-                    "%(verb)s: %(name)s: %(done)s of %(total)s",
-                    verb=ours(progress.verb),
-                    name=ours(progress.name),
-                    done=progress.done,
-                    total=total,
-                ),
+            say(
+                "%(verb)s: %(name)s: %(done)s of %(total)s",
                 err=True,
+                verb=ours(progress.verb),
+                name=ours(progress.name),
+                done=progress.done,
+                total=total,
             )
 
 
@@ -124,9 +124,7 @@ def _show_plan(migration: StoreMigration, plan: list[tuple[str, int]], *, as_jso
         return
     for name, count in plan:
         click.echo(f"{count:>12}  {ours(name)}")
-    click.echo(
-        _("would be moved from %(source)s to %(target)s; nothing was changed", source=source, target=target), err=True
-    )
+    say("would be moved from %(source)s to %(target)s; nothing was changed", err=True, source=source, target=target)
 
 
 def _data(migration: StoreMigration, results: list[Comparison]) -> dict[str, Any]:
@@ -152,36 +150,81 @@ def _data(migration: StoreMigration, results: list[Comparison]) -> dict[str, Any
 def _show(migration: StoreMigration, results: list[Comparison]) -> None:
     source, target = migration.places
     if migration.completed_before is not None:
-        click.echo(
-            _(
-                "%(source)s was moved to %(target)s on %(completed_before)s; nothing is left to do",
-                source=source,
-                target=target,
-                completed_before=stamp(migration.completed_before),
-            ),
+        say(
+            "%(source)s was moved to %(target)s on %(completed_before)s; nothing is left to do",
             err=True,
+            source=source,
+            target=target,
+            completed_before=stamp(migration.completed_before),
         )
         return
     click.echo(f"{_('records'):>12}  {_('SHA-256 of both'):<{_DIGITS}}  {_('what')}")
     for result in results:
         click.echo(f"{result.source.records:>12}  {result.source.sha256[:_DIGITS]}  {ours(result.name)}")
-    click.echo(
-        _("moved from %(source)s to %(target)s: both were compared, and have the same", source=source, target=target),
+    say(
+        "moved from %(source)s to %(target)s: both were compared, and have the same",
         err=True,
+        source=source,
+        target=target,
     )
-    click.echo(_("%(source)s is closed: serve on it says where the mail is", source=source), err=True)
+    say("%(source)s is closed: serve on it says where the mail is", err=True, source=source)
 
 
 def _show_next(settings: Settings, target: str) -> None:
     where = target if not target.startswith("sqlite:/") else "sqlite:"
-    click.echo(_('next: set [store] url = "%(where)s" in the settings, then start the gateway', where=where), err=True)
+    say('next: set [store] url = "%(where)s" in the settings, then start the gateway', err=True, where=where)
     if target.startswith("sqlite:/"):
         path = target.removeprefix("sqlite:")
-        click.echo(
-            _(
-                'and [server] data_dir = "%(path)s"; mailboxes (maildir) stay in %(data_dir)s',
-                path=path,
-                data_dir=settings.server.data_dir,
-            ),
+        say(
+            'and [server] data_dir = "%(path)s"; mailboxes (maildir) stay in %(data_dir)s',
             err=True,
+            path=path,
+            data_dir=settings.server.data_dir,
         )
+
+
+@click.command()
+@click.option("--yes", is_flag=True, help="Reopen it. Without it the command only says what that would mean.")
+@config_option
+def reopen(config: str | None, *, yes: bool) -> None:
+    """Let the store of the settings be used again, after `store migrate` moved it away or was cut off.
+
+    What waited in it when it was moved is delivered from the other store. If this one is used again, it is delivered
+    from here, too: a second time. What the other store took since is not here. To go back without either, stop the
+    gateway and move everything back with `store migrate`.
+
+    Exit codes: 0 reopened (or, without --yes, it could be; or nothing closes it), 1 it is an incomplete copy, 2 usage
+    error, 3 it cannot be read or written.
+    """
+    settings = settings_of(config)
+    try:
+        place, mark = reopen_store(settings, really=yes)
+    except MoveRefused as refused:
+        fail(NO, printable(_("%(refused)s. Nothing was changed", refused=ours(str(refused)))))
+    except VaultError as error:
+        fail(BAD_INPUT, "store.master_key: %(error)s; nothing was changed", error=ours(str(error)))
+    except StoreFailure as failure:
+        fail(UNKNOWN, printable(str(failure)))
+    if mark is None:
+        say("%(place)s is not closed; there is nothing to do", err=True, place=place)
+        return
+    when = stamp(mark.at)
+    if mark.state is MoveState.LEFT:
+        lines = [
+            _("%(place)s was moved to %(other)s on %(when)s", place=place, other=mark.other, when=when),
+            _("delivered twice: what waited then, if the other store is used, too"),
+            _("not here: what was accepted or changed there since"),
+        ]
+    else:
+        lines = [
+            _(
+                "a move of %(place)s to %(other)s was begun on %(when)s and is not complete",
+                place=place,
+                other=mark.other,
+                when=when,
+            ),
+            _("the incomplete copy stays closed; empty that store before another move"),
+        ]
+    lines.append(_("reopened: the gateway may use it") if yes else _("nothing was changed; to reopen it, add --yes"))
+    for line in lines:
+        click.echo(printable(line), err=True)

@@ -10,7 +10,7 @@ import click
 
 from gatepost.manage.cli.language import _
 from gatepost.manage.cli.options import BAD_INPUT, UNKNOWN, config_option, fail, json_option, loaded_settings
-from gatepost.manage.cli.tables import print_json
+from gatepost.manage.cli.tables import print_json, say
 from gatepost.manage.use_cases.stored_schemas import SCHEMAS
 from gatepost.settings.store_url import SQLITE, role_of, store_url
 from gatepost.store.interface import StoreFailure
@@ -66,7 +66,7 @@ def prepare(url: str, wait: float, worker_role: str, config: str | None, *, as_j
     settings = loaded_settings(config)
     chosen = url or settings.store.url
     if chosen == SQLITE:
-        fail(BAD_INPUT, _("store.url is sqlite: the gateway makes its files itself; for PostgreSQL give --url"))
+        fail(BAD_INPUT, "store.url is sqlite: the gateway makes its files itself; for PostgreSQL give --url")
     role = worker_role or role_of(settings.store.worker_url)
     storage = Storage(chosen, Path(settings.server.data_dir), worker_role=role)
     before = _prepared(storage, time.monotonic() + wait)
@@ -75,7 +75,7 @@ def prepare(url: str, wait: float, worker_role: str, config: str | None, *, as_j
         return
     for schema in SCHEMAS:
         click.echo(_text(schema, before[schema.name]))
-    click.echo(_("the tables are as this version of gatepost needs them"), err=True)
+    say("the tables are as this version of gatepost needs them", err=True)
 
 
 def _prepared(storage: Storage, until: float) -> dict[str, int | None]:

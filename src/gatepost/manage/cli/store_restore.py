@@ -12,7 +12,7 @@ import click
 from gatepost.manage.cli.language import _, ngettext, ours, quantity
 from gatepost.manage.cli.options import BAD_INPUT, NO, UNKNOWN, config_option, fail, json_option, settings_of
 from gatepost.manage.cli.store_backup import manifest_data, not_free, require_files
-from gatepost.manage.cli.tables import print_json, printable
+from gatepost.manage.cli.tables import print_json, printable, say
 from gatepost.manage.cli.working_sign import working
 from gatepost.manage.use_cases.times import stamp
 from gatepost.node.privileges import as_caller
@@ -68,13 +68,11 @@ def restore(source: Path, config: str | None, *, yes: bool, hold: bool, as_json:
                 keys = _KeyCheck(vault)
                 with working(_("restoring")):
                     Restore(opened, manifest, data_dir, hold=hold, check=keys).run()
-                click.echo(
-                    _(
-                        "restored %(files)s to %(data_dir)s",
-                        files=quantity(len(manifest.files), "file"),
-                        data_dir=data_dir,
-                    ),
+                say(
+                    "restored %(files)s to %(data_dir)s",
                     err=True,
+                    files=quantity(len(manifest.files), "file"),
+                    data_dir=data_dir,
                 )
                 keys.explain()
     except UnusableBackup as refused:
@@ -88,7 +86,7 @@ def restore(source: Path, config: str | None, *, yes: bool, hold: bool, as_json:
     if as_json:
         print_json({"restored": yes, "held_all": hold, **manifest_data(manifest)})
     if not yes:
-        click.echo(_("nothing was changed; to restore, add --yes"), err=True)
+        say("nothing was changed; to restore, add --yes", err=True)
 
 
 def _vault(master_key: str) -> Vault | None:
@@ -97,7 +95,7 @@ def _vault(master_key: str) -> Vault | None:
     try:
         return Vault.of(master_key)
     except VaultError as error:
-        fail(BAD_INPUT, _("store.master_key: %(error)s; nothing was changed", error=ours(str(error))))
+        fail(BAD_INPUT, "store.master_key: %(error)s; nothing was changed", error=ours(str(error)))
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Print data: an aligned table on a terminal, tab-separated values in a pipe, JSON on request."""
+"""Print a sentence, or data: an aligned table on a terminal, tab-separated values in a pipe, JSON on request."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import msgspec
 from gatepost.manage.cli.language import _, to_programs
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from contextlib import AbstractContextManager
 
 
@@ -24,6 +24,11 @@ _LAST = 80  # characters that the last column of a table gets in any case
 def printable(text: object) -> str:
     """Text from a peer made harmless for a terminal: control characters become "?" (log and terminal injection)."""
     return "".join(character if character.isprintable() else "?" for character in str(text))
+
+
+def say(text: str, /, *, err: bool = False, **values: Any) -> None:
+    """Print a sentence in the language of the terminal, as `_` translates it. err: to standard error."""
+    click.echo(_(text, **values), err=err)
 
 
 def organizations_text(names: Sequence[str] | None) -> str:
@@ -84,6 +89,16 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Non
     widths = [_width(columns, cells, at) for at in range(len(columns))]
     for line in ([name.upper() for name in columns], *cells):
         click.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+
+
+def print_rows[T](
+    columns: Sequence[str], rows: Iterable[T], cells: Callable[[T], Sequence[object]], *, as_json: bool
+) -> None:
+    """Results of a use case: as JSON, or as a table that has these cells of each."""
+    if as_json:
+        print_json(list(rows))
+    else:
+        print_table(columns, map(cells, list(rows)))
 
 
 def queue_states(active: int, deferred: int, held: int) -> str:

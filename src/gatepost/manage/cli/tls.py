@@ -37,11 +37,9 @@ def profiles(names: tuple[str, ...], as_json: bool) -> None:
     if unknown:
         fail(
             BAD_INPUT,
-            _(
-                "unknown profile %(unknown)s; use one of %(profiles)s",
-                unknown=", ".join(unknown),
-                profiles=", ".join(PROFILES),
-            ),
+            "unknown profile %(unknown)s; use one of %(profiles)s",
+            unknown=", ".join(unknown),
+            profiles=", ".join(PROFILES),
         )
     chosen = [PROFILES[name] for name in names or PROFILES]
     if as_json:

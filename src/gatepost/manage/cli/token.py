@@ -8,17 +8,10 @@ from gatepost.manage.cli.client import client
 from gatepost.manage.cli.language import _
 from gatepost.manage.cli.options import ACCOUNT_CODES, config_option, json_option
 from gatepost.manage.cli.request_options import request_options
-from gatepost.manage.cli.tables import organizations_text, print_json, print_table
+from gatepost.manage.cli.tables import organizations_text, print_json, print_rows, say
+from gatepost.manage.use_cases import tokens
 from gatepost.manage.use_cases.client import all_items
 from gatepost.manage.use_cases.times import stamp as moment
-from gatepost.manage.use_cases.tokens import (
-    ListTokens,
-    NewApiToken,
-    RemoveToken,
-    add_token,
-    list_tokens,
-    remove_token,
-)
 
 _COLUMNS = ("name", "scopes", "organizations", "made by", "created", "expires", "last used")
 
@@ -36,23 +29,19 @@ def list_(config: str | None, *, as_json: bool) -> None:
 
     Exit codes: 0 done (also if there are none), 3 the data cannot be read.
     """
-    tokens = list(all_items(client(config).call, list_tokens, ListTokens()))
-    if as_json:
-        print_json(tokens)
-        return
-    rows = (
-        (
-            api_token.name,
-            ", ".join(api_token.scopes),
-            organizations_text(api_token.organizations),
-            api_token.made_by,
-            moment(api_token.created),
-            moment(api_token.expires or 0.0) or _("never"),
-            moment(api_token.last_used or 0.0) or _("never"),
-        )
-        for api_token in tokens
+    print_rows(_COLUMNS, all_items(client(config).call, tokens.list_tokens, tokens.ListTokens()), _row, as_json=as_json)
+
+
+def _row(api_token: tokens.ApiToken) -> tuple[object, ...]:
+    return (
+        api_token.name,
+        ", ".join(api_token.scopes),
+        organizations_text(api_token.organizations),
+        api_token.made_by,
+        moment(api_token.created),
+        moment(api_token.expires or 0.0) or _("never"),
+        moment(api_token.last_used or 0.0) or _("never"),
     )
-    print_table(_COLUMNS, rows)
 
 
 @token.command(
@@ -63,16 +52,16 @@ expires or is removed; a token created in the admin centre also ends with the us
 
 {ACCOUNT_CODES}"""
 )
-@request_options(NewApiToken)
+@request_options(tokens.NewApiToken)
 @config_option
 @json_option
-def add(request: NewApiToken, config: str | None, *, as_json: bool) -> None:
+def add(request: tokens.NewApiToken, config: str | None, *, as_json: bool) -> None:
     """See its help."""
-    made = client(config).call(add_token, request).value
+    made = client(config).call(tokens.add_token, request).value
     if as_json:
         print_json(made)
         return
-    click.echo(_("%(name)s: added; this is its secret, which cannot be shown again", name=request.name), err=True)
+    say("%(name)s: added; this is its secret, which cannot be shown again", err=True, name=request.name)
     click.echo(made.token)
 
 
@@ -81,9 +70,9 @@ def add(request: NewApiToken, config: str | None, *, as_json: bool) -> None:
 
 {ACCOUNT_CODES}"""
 )
-@request_options(RemoveToken)
+@request_options(tokens.RemoveToken)
 @config_option
-def remove(request: RemoveToken, config: str | None) -> None:
+def remove(request: tokens.RemoveToken, config: str | None) -> None:
     """See its help."""
-    client(config).call(remove_token, request)
-    click.echo(_("%(name)s: removed", name=request.name), err=True)
+    client(config).call(tokens.remove_token, request)
+    say("%(name)s: removed", err=True, name=request.name)

@@ -7,31 +7,18 @@ from typing import TYPE_CHECKING, NoReturn
 import click
 import msgspec
 
-from gatepost.manage.cli.client import client
+from gatepost.manage.cli.client import client, missing_is_no
 from gatepost.manage.cli.language import _, ours, quantity
-from gatepost.manage.cli.options import NO, config_option, fail, json_option
+from gatepost.manage.cli.options import NO, config_option, json_option
 from gatepost.manage.cli.request_options import request_options
 from gatepost.manage.cli.tables import print_facts, print_json, print_table, printable
+from gatepost.manage.use_cases import trace as trace_cases
 from gatepost.manage.use_cases.client import all_items
-from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.times import stamp as moment
-from gatepost.manage.use_cases.trace import (
-    EVENTS,
-    MOST,
-    SearchTrace,
-    ShowTrace,
-    SumTrace,
-    search_command,
-    search_messages,
-    search_trace_events,
-    show_trace,
-    sum_trace,
-)
 from gatepost.manage.use_cases.trace_text import REASON, detail_lines, tls_lines
 
 if TYPE_CHECKING:
     from gatepost.mail.model.trace_event import TraceEvent
-    from gatepost.manage.use_cases.trace import TracedMessage
 
 
 _COLUMNS = ("time", "event", "message", "sender", "recipient", "connector", "requirement", "achieved", "tls", "reply")
@@ -45,22 +32,26 @@ def trace() -> None:
 
 
 @trace.command()
-@request_options(SearchTrace, event="")
+@request_options(trace_cases.SearchTrace, event="")
 @click.option(
     "--event",
     default="",
-    type=click.Choice(["", *EVENTS], case_sensitive=False),
+    type=click.Choice(["", *trace_cases.EVENTS], case_sensitive=False),
     metavar="EVENT",
-    help=f"Only events of this kind: {', '.join(EVENTS)}.",
+    help=f"Only events of this kind: {', '.join(trace_cases.EVENTS)}.",
 )
 @click.option(
-    "--limit", default=100, type=click.IntRange(1, MOST), show_default=True, help="Maximum number of rows or messages."
+    "--limit",
+    default=100,
+    type=click.IntRange(1, trace_cases.MOST),
+    show_default=True,
+    help="Maximum number of rows or messages.",
 )
 @click.option("--by-message", is_flag=True, help="One line for each message, with the number of its recipients.")
 @config_option
 @json_option
 def search(
-    request: SearchTrace, event: str, limit: int, config: str | None, *, by_message: bool, as_json: bool
+    request: trace_cases.SearchTrace, event: str, limit: int, config: str | None, *, by_message: bool, as_json: bool
 ) -> None:
     """Search rows that match every option, newest first, or the oldest with --sort time.
 
@@ -70,9 +61,11 @@ def search(
     """
     request = msgspec.structs.replace(request, event=event)
     if by_message:
-        _print_messages(list(all_items(client(config).call, search_messages, request, limit)), request, as_json=as_json)
+        _print_messages(
+            list(all_items(client(config).call, trace_cases.search_messages, request, limit)), request, as_json=as_json
+        )
         return
-    events = list(all_items(client(config).call, search_trace_events, request, limit))
+    events = list(all_items(client(config).call, trace_cases.search_trace_events, request, limit))
     if as_json:
         print_json(events)
     else:
@@ -83,10 +76,10 @@ def search(
         _print_sums(config, request)
 
 
-def _print_sums(config: str | None, request: SearchTrace) -> None:
+def _print_sums(config: str | None, request: trace_cases.SearchTrace) -> None:
     """Print the sums of a search that found something."""
-    same = {name: getattr(request, name) for name in SumTrace.__struct_fields__}
-    totals = client(config).call(sum_trace, SumTrace(**same))
+    same = {name: getattr(request, name) for name in trace_cases.SumTrace.__struct_fields__}
+    totals = client(config).call(trace_cases.sum_trace, trace_cases.SumTrace(**same))
     said = _(
         "%(messages)s to %(recipients)s",
         messages=quantity(totals.messages, "message"),
@@ -100,20 +93,16 @@ def _print_sums(config: str | None, request: SearchTrace) -> None:
 
 
 @trace.command()
-@request_options(ShowTrace)
+@request_options(trace_cases.ShowTrace)
 @config_option
 @json_option
-def show(request: ShowTrace, config: str | None, *, as_json: bool) -> None:
+def show(request: trace_cases.ShowTrace, config: str | None, *, as_json: bool) -> None:
     """Show everything about one message (queue id, or Message-ID in <>) or one session id, oldest first.
 
     Exit codes: 0 found, 1 nothing has this id, 3 the data cannot be read.
     """
-    try:
-        traced = client(config).call(show_trace, request)
-    except Refusal as refusal:
-        if refusal.kind is RefusalKind.MISSING:
-            fail(NO, printable(refusal.text))
-        raise
+    with missing_is_no():
+        traced = client(config).call(trace_cases.show_trace, request)
     if as_json:
         print_json(traced.items)
         return
@@ -123,7 +112,9 @@ def show(request: ShowTrace, config: str | None, *, as_json: bool) -> None:
         _print_event(event)
 
 
-def _print_messages(messages: list[TracedMessage], request: SearchTrace, *, as_json: bool) -> None:
+def _print_messages(
+    messages: list[trace_cases.TracedMessage], request: trace_cases.SearchTrace, *, as_json: bool
+) -> None:
     if as_json:
         print_json(messages)
     else:
@@ -132,7 +123,7 @@ def _print_messages(messages: list[TracedMessage], request: SearchTrace, *, as_j
         _end_without(request)
 
 
-def _message_row(message: TracedMessage) -> tuple[object, ...]:
+def _message_row(message: trace_cases.TracedMessage) -> tuple[object, ...]:
     newest = message.events[0]
     more = len(message.events) - 1
     recipients = _("%(newest)s and %(more)s more", newest=_recipient(newest), more=more) if more else _recipient(newest)
@@ -140,13 +131,16 @@ def _message_row(message: TracedMessage) -> tuple[object, ...]:
     return moment(newest.at), newest.event, message.message, sender, recipients, newest.subject, newest.reply
 
 
-def _end_without(request: SearchTrace) -> NoReturn:
+def _end_without(request: trace_cases.SearchTrace) -> NoReturn:
     """Say what was searched for, and the next wider search, where there is one."""
-    click.echo(printable(_("no rows found by: %(request)s", request=search_command(request))), err=True)
+    click.echo(printable(_("no rows found by: %(request)s", request=trace_cases.search_command(request))), err=True)
     if request.since or request.until:
         click.echo(
             printable(
-                _("for all that the trace keeps: %(request)s", request=search_command(request, since="", until=""))
+                _(
+                    "for all that the trace keeps: %(request)s",
+                    request=trace_cases.search_command(request, since="", until=""),
+                )
             ),
             err=True,
         )

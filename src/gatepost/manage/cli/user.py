@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 from msgspec import UNSET
@@ -14,29 +14,10 @@ from gatepost.manage.cli.options import ACCOUNT_CODES, BAD_INPUT, config_option,
 from gatepost.manage.cli.password_prompt import prompt_password
 from gatepost.manage.cli.request_options import request_options
 from gatepost.manage.cli.setup_notice import setup_url
-from gatepost.manage.cli.tables import organizations_text, print_json, print_table
+from gatepost.manage.cli.tables import organizations_text, print_json, print_rows, print_table, say
+from gatepost.manage.use_cases import users
 from gatepost.manage.use_cases.client import all_items
 from gatepost.manage.use_cases.times import stamp as moment
-from gatepost.manage.use_cases.users import (
-    AccountChange,
-    EndSessions,
-    ListSessions,
-    ListUsers,
-    MakeSetupCode,
-    NewAccount,
-    RemoveUser,
-    add_user,
-    end_sessions,
-    list_sessions,
-    list_users,
-    make_setup_code,
-    remove_user,
-    set_user,
-)
-
-if TYPE_CHECKING:
-    from gatepost.manage.use_cases.users import UserAccount
-
 
 _PASSWORD_STDIN = click.option(
     "--password-stdin", is_flag=True, help="Read the password from standard input, up to the end of the line."
@@ -59,22 +40,18 @@ def user() -> None:
 @json_option
 def list_(config: str | None, *, as_json: bool) -> None:
     """List all users by name. Exit codes: 0 done (also if there are none), 2 usage error, 3 the data cannot be read."""
-    users = list(all_items(client(config).call, list_users, ListUsers()))
-    if as_json:
-        print_json(users)
-        return
-    rows = (
-        (
-            account.name,
-            account.role.value,
-            organizations_text(account.organizations),
-            _("yes") if account.enabled else _("no"),
-            moment(account.created),
-            moment(account.last_login or 0.0) or _("never"),
-        )
-        for account in users
+    print_rows(_COLUMNS, all_items(client(config).call, users.list_users, users.ListUsers()), _row, as_json=as_json)
+
+
+def _row(account: users.UserAccount) -> tuple[object, ...]:
+    return (
+        account.name,
+        account.role.value,
+        organizations_text(account.organizations),
+        _("yes") if account.enabled else _("no"),
+        moment(account.created),
+        moment(account.last_login or 0.0) or _("never"),
     )
-    print_table(_COLUMNS, rows)
 
 
 @user.command(
@@ -85,18 +62,18 @@ argument. The gateway stores only a hash of it (Argon2id).
 
 {ACCOUNT_CODES}"""
 )
-@request_options(NewAccount, password="")
+@request_options(users.NewAccount, password="")
 @_PASSWORD_STDIN
 @config_option
-def add(request: NewAccount, config: str | None, *, password_stdin: bool) -> None:
+def add(request: users.NewAccount, config: str | None, *, password_stdin: bool) -> None:
     """See its help."""
     request = replace(
         request,
         password=prompt_password("--password-stdin", from_stdin=password_stdin),
         organizations=request.organizations or None,
     )
-    made = client(config).call(add_user, request).value
-    click.echo(_("%(name)s: added, %(access)s", name=made.name, access=_access(made)), err=True)
+    made = client(config).call(users.add_user, request).value
+    say("%(name)s: added, %(access)s", err=True, name=made.name, access=_access(made))
 
 
 @user.command(
@@ -107,7 +84,7 @@ Any change ends all sessions of the user. The last owner who can log in remains 
 
 {ACCOUNT_CODES}""",
 )
-@request_options(AccountChange, enabled=UNSET, password=UNSET)
+@request_options(users.AccountChange, enabled=UNSET, password=UNSET)
 @click.option("--all-organizations", is_flag=True, help="Give access to the whole gateway again.")
 @click.option(
     "--enable/--disable",
@@ -119,7 +96,7 @@ Any change ends all sessions of the user. The last owner who can log in remains 
 @_PASSWORD_STDIN
 @config_option
 def set_(
-    request: AccountChange,
+    request: users.AccountChange,
     config: str | None,
     *,
     all_organizations: bool,
@@ -131,10 +108,7 @@ def set_(
     if all_organizations and request.organizations is not UNSET:
         fail(
             BAD_INPUT,
-            _(
-                "--organization names some organizations, --all-organizations means all of them: "
-                "use only one of the two"
-            ),
+            "--organization names some organizations, --all-organizations means all of them: use only one of the two",
         )
     changes: dict[str, Any] = {"organizations": None} if all_organizations else {}
     if enabled is not None:
@@ -142,8 +116,8 @@ def set_(
     if password or password_stdin:
         changes["password"] = prompt_password("--password-stdin", from_stdin=password_stdin)
     if not changes and request.role is UNSET and request.organizations is UNSET:
-        fail(BAD_INPUT, _("nothing to change: use --role, --organization, --enable, --disable, --password, ..."))
-    account = client(config).call(set_user, replace(request, **changes))
+        fail(BAD_INPUT, "nothing to change: use --role, --organization, --enable, --disable, --password, ...")
+    account = client(config).call(users.set_user, replace(request, **changes))
     state = f"{_access(account)}, {_('enabled') if account.enabled else _('disabled')}"
     click.echo(f"{account.name}: {state}{_(', password set') if 'password' in changes else ''}", err=True)
 
@@ -153,30 +127,30 @@ def set_(
 
 {ACCOUNT_CODES}"""
 )
-@request_options(RemoveUser)
+@request_options(users.RemoveUser)
 @config_option
-def remove(request: RemoveUser, config: str | None) -> None:
+def remove(request: users.RemoveUser, config: str | None) -> None:
     """See its help."""
-    removed = client(config).call(remove_user, request)
+    removed = client(config).call(users.remove_user, request)
     tokens = _(", and its API tokens: %(tokens)s", tokens=", ".join(removed.tokens)) if removed.tokens else ""
-    click.echo(_("%(name)s: removed%(tokens)s", name=request.name, tokens=tokens), err=True)
+    say("%(name)s: removed%(tokens)s", err=True, name=request.name, tokens=tokens)
 
 
 @user.command()
-@request_options(ListSessions)
+@request_options(users.ListSessions)
 @click.option("--end", is_flag=True, help="End them: the user must log in again.")
 @config_option
 @json_option
-def sessions(request: ListSessions, config: str | None, *, end: bool, as_json: bool) -> None:
+def sessions(request: users.ListSessions, config: str | None, *, end: bool, as_json: bool) -> None:
     """List the sessions of user NAME.
 
     Exit codes: 0 done (also if there are none), 2 no such user, 3 the data cannot be read.
     """
     gateway = client(config)
     if end:
-        ended = gateway.call(end_sessions, EndSessions(name=request.name)).ended
-        click.echo(_("%(name)s: %(sessions)s ended", name=request.name, sessions=quantity(ended, "session")), err=True)
-    left = list(all_items(gateway.call, list_sessions, request))
+        ended = gateway.call(users.end_sessions, users.EndSessions(name=request.name)).ended
+        say("%(name)s: %(sessions)s ended", err=True, name=request.name, sessions=quantity(ended, "session"))
+    left = list(all_items(gateway.call, users.list_sessions, request))
     if as_json:
         print_json(left)
     elif not end:
@@ -197,16 +171,16 @@ def setup(config: str | None, *, as_json: bool) -> None:
     3 the data cannot be written.
     """
     settings = settings_of(config)
-    code = client(config).call(make_setup_code, MakeSetupCode()).code
+    code = client(config).call(users.make_setup_code, users.MakeSetupCode()).code
     url = setup_url(settings, code)
     if as_json:
         print_json({"code": code, "url": url})
         return
-    click.echo(_("open this on the gateway's machine within 30 minutes; it works once"), err=True)
+    say("open this on the gateway's machine within 30 minutes; it works once", err=True)
     click.echo(url)
 
 
-def _access(account: UserAccount) -> str:
+def _access(account: users.UserAccount) -> str:
     whole = account.organizations is None
     return _(
         "%(role)s of %(organizations)s",

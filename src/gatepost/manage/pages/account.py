@@ -19,20 +19,9 @@ from gatepost.manage.pages.relying_party import rp_id
 from gatepost.manage.pages.rendering import render, see_other
 from gatepost.manage.pages.resource_paths import number_of
 from gatepost.manage.pages.time_zones import place_names
+from gatepost.manage.use_cases import own_account
 from gatepost.manage.use_cases.entrance import LogInDenied
 from gatepost.manage.use_cases.execution import execute, recording_refusals
-from gatepost.manage.use_cases.own_account import (
-    EndOwnSessions,
-    ListOwnPasskeys,
-    ListOwnSessions,
-    SetOwnPassword,
-    SetOwnPreferences,
-    end_own_sessions,
-    list_own_passkeys,
-    list_own_sessions,
-    set_own_password,
-    set_own_preferences,
-)
 from gatepost.manage.use_cases.refusal import Refusal
 from gatepost.manage.use_cases.request_values import limits
 from gatepost.manage.web.refusal_audit import note_throttled
@@ -53,7 +42,11 @@ def _account(request: Request) -> Response:
 
 
 def _page(request: Request, session: UserSession, status: HTTPStatus = HTTPStatus.OK, **context: Any) -> Response:
-    known: dict[str, Any] = {"errors": {}, "passkeys_here": bool(rp_id(request)), "limits": limits(SetOwnPassword)}
+    known: dict[str, Any] = {
+        "errors": {},
+        "passkeys_here": bool(rp_id(request)),
+        "limits": limits(own_account.SetOwnPassword),
+    }
     return render(
         request,
         "accounts/account.html",
@@ -63,13 +56,13 @@ def _page(request: Request, session: UserSession, status: HTTPStatus = HTTPStatu
         languages=language_choices(),
         sessions=_open_sessions(request),
         time_zones=place_names(),
-        passkeys=execute(list_own_passkeys, context_of(request), ListOwnPasskeys()).items,
+        passkeys=execute(own_account.list_own_passkeys, context_of(request), own_account.ListOwnPasskeys()).items,
         **known | context,
     )
 
 
 def _open_sessions(request: Request) -> Sequence[AccountSession]:
-    return execute(list_own_sessions, context_of(request), ListOwnSessions()).items
+    return execute(own_account.list_own_sessions, context_of(request), own_account.ListOwnSessions()).items
 
 
 def _password(request: Request) -> Response:
@@ -79,10 +72,12 @@ def _password(request: Request) -> Response:
         raise not_there(_("You log in with your organization, which keeps your password."))
     context = context_of(request)
     try:
-        with recording_refusals(set_own_password, context, name=name):
+        with recording_refusals(own_account.set_own_password, context, name=name):
             demand_same(form.get("password", ""), form.get("again", ""))
-        changed = SetOwnPassword(old=form.get("old", ""), password=form.get("password", ""), agent=agent_of(request))
-        secret = execute(set_own_password, context, changed).secret
+        changed = own_account.SetOwnPassword(
+            old=form.get("old", ""), password=form.get("password", ""), agent=agent_of(request)
+        )
+        secret = execute(own_account.set_own_password, context, changed).secret
     except LogInDenied as denied:
         if denied.wait:
             note_throttled(request.scope)
@@ -105,7 +100,7 @@ def _preferences(request: Request) -> Response:
     if choices.get("language") and choices["language"] not in offered():
         raise not_there(_("There is no such language."))
     try:
-        chosen = execute(set_own_preferences, context_of(request), SetOwnPreferences(**choices))
+        chosen = execute(own_account.set_own_preferences, context_of(request), own_account.SetOwnPreferences(**choices))
     except Refusal as refusal:
         return _page(request, session, HTTPStatus.UNPROCESSABLE_ENTITY, errors=field_errors(refusal))
     use(chosen.language or preferred(request.headers.get("accept-language", "")) or ENGLISH)
@@ -129,7 +124,9 @@ def _sessions(request: Request) -> Response:
 
 
 def _ended(request: Request, sessions: list[int]) -> int:
-    return execute(end_own_sessions, context_of(request), EndOwnSessions(sessions=sessions)).ended
+    return execute(
+        own_account.end_own_sessions, context_of(request), own_account.EndOwnSessions(sessions=sessions)
+    ).ended
 
 
 def _own(request: Request) -> UserSession:

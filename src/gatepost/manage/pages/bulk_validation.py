@@ -17,18 +17,7 @@ from gatepost.manage.pages.guard import context_of, principal_of
 from gatepost.manage.pages.paging import foot, order_of, page_of, paged
 from gatepost.manage.pages.rendering import fragment, link, render, see_other
 from gatepost.manage.pages.resource_paths import connector_path
-from gatepost.manage.use_cases.bulk_validation import (
-    ListValidations,
-    ShowValidations,
-    StopValidations,
-    ValidateConnectors,
-    bulk_state,
-    follow_validations,
-    list_validations,
-    show_validations,
-    stop_validations,
-    validate_connectors,
-)
+from gatepost.manage.use_cases import bulk_validation
 from gatepost.manage.use_cases.execution import execute
 from gatepost.manage.use_cases.list_page import sorted_by
 from gatepost.texts import NN_
@@ -39,13 +28,6 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
-    from gatepost.manage.use_cases.bulk_validation import (
-        Batch,
-        BulkValidation,
-        ConnectorResult,
-        ManyConnectors,
-        ValidationCounts,
-    )
     from gatepost.manage.use_cases.connector_switches import ConnectorName
     from gatepost.manage.use_cases.jobs import Job
     from gatepost.manage.use_cases.list_page import Columns
@@ -53,7 +35,7 @@ if TYPE_CHECKING:
 
 _FIRST: Final = {"not-validated": 0, "unknown": 1, "": 2, "validated": 3}
 _DEFAULT: Final = "result"
-_SORTS: Final[Columns[ConnectorResult]] = {
+_SORTS: Final[Columns[bulk_validation.ConnectorResult]] = {
     "result": lambda result: (_FIRST[result.outcome], result.state == "waiting"),
     "name": lambda result: result.name,
     "direction": lambda result: result.direction,
@@ -64,24 +46,30 @@ _SORTS: Final[Columns[ConnectorResult]] = {
 
 def begin_validations(request: Request, names: list[ConnectorName]) -> Response:
     """Begin to validate them, and show how far it came. Raises Refusal."""
-    state = execute(validate_connectors, context_of(request), ValidateConnectors(connectors=names)).value
+    state = execute(
+        bulk_validation.validate_connectors, context_of(request), bulk_validation.ValidateConnectors(connectors=names)
+    ).value
     return see_other(request, f"/connectors/validations/{state.id}")
 
 
-def under_way(request: Request) -> list[ValidationCounts]:
+def under_way(request: Request) -> list[bulk_validation.ValidationCounts]:
     """Validations of many that go on; none for whom may start none."""
     if not principal_of(request).scopes & {Scope.CONNECTORS, Scope.OWNER}:
         return []
-    items = execute(list_validations, context_of(request), ListValidations()).items
+    items = execute(bulk_validation.list_validations, context_of(request), bulk_validation.ListValidations()).items
     return [counts for counts in items if not counts.done]
 
 
 def _show(request: Request) -> Response:
-    state = execute(show_validations, context_of(request), ShowValidations(id=request.path_params["run"]))
+    state = execute(
+        bulk_validation.show_validations,
+        context_of(request),
+        bulk_validation.ShowValidations(id=request.path_params["run"]),
+    )
     return render(request, "connectors/validations.html", **_shown(request, state))
 
 
-def _shown(request: Request, state: BulkValidation) -> dict[str, Any]:
+def _shown(request: Request, state: bulk_validation.BulkValidation) -> dict[str, Any]:
     """What the template takes; what failed stands first, unless another order is asked for."""
     sort = order_of(request, _SORTS)
     page = paged(request, sorted_by(state.connectors, sort or _DEFAULT, _SORTS))
@@ -100,19 +88,23 @@ async def _events(request: Request) -> Response:
     job = await run_in_threadpool(_job, request)
 
     def shown() -> str:
-        address, state = request.url.path.removesuffix("/events"), bulk_state(job)
+        address, state = request.url.path.removesuffix("/events"), bulk_validation.bulk_state(job)
         return fragment(request, "connectors/validations.html", "progress", address=address, **_shown(request, state))
 
     return followed(request, job, shown)
 
 
-def _job(request: Request) -> Job[ManyConnectors, Batch]:
-    return execute(follow_validations, context_of(request), ShowValidations(id=request.path_params["run"]))
+def _job(request: Request) -> Job[bulk_validation.ManyConnectors, bulk_validation.Batch]:
+    return execute(
+        bulk_validation.follow_validations,
+        context_of(request),
+        bulk_validation.ShowValidations(id=request.path_params["run"]),
+    )
 
 
 def _stop(request: Request) -> Response:
     identity = request.path_params["run"]
-    execute(stop_validations, context_of(request), StopValidations(id=identity))
+    execute(bulk_validation.stop_validations, context_of(request), bulk_validation.StopValidations(id=identity))
     return see_other(request, f"/connectors/validations/{identity}", _("The validation was stopped."), "info")
 
 

@@ -19,32 +19,13 @@ from gatepost.manage.pages.certificate_view import LEVELS, has_text, label_of, l
 from gatepost.manage.pages.code_labels import certificate_state
 from gatepost.manage.pages.exports import exported, wants_file
 from gatepost.manage.pages.guard import context_of, needs
-from gatepost.manage.pages.paging import foot, order_of, paged
+from gatepost.manage.pages.paging import foot, order_of, paged, sorted_page
 from gatepost.manage.pages.rendering import link, render
+from gatepost.manage.use_cases import certificate_views, certificates
 from gatepost.manage.use_cases.acme_orders import GetAcmeStatus, get_acme_status
 from gatepost.manage.use_cases.certificate_removal import RemoveCertificate
 from gatepost.manage.use_cases.certificate_requests import GetCertificateRequest, get_certificate_request
 from gatepost.manage.use_cases.certificate_shapes import certificate_of
-from gatepost.manage.use_cases.certificate_views import (
-    LocateCertificates,
-    ViewCertificate,
-    ViewCertificates,
-    ViewRenewal,
-    ViewTable,
-    locate_certificates,
-    view_certificate,
-    view_certificate_table,
-    view_certificates,
-    view_last_renewal,
-)
-from gatepost.manage.use_cases.certificates import (
-    STATES,
-    ListCertificateHistory,
-    common_name,
-    in_order,
-    list_certificate_history,
-    waiting_request,
-)
 from gatepost.manage.use_cases.execution import execute
 from gatepost.manage.use_cases.list_page import sorted_by
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
@@ -59,7 +40,6 @@ if TYPE_CHECKING:
 
     from starlette.requests import Request
 
-    from gatepost.manage.use_cases.certificates import CertificateChange, CertificateListing, CertificateRequest
     from gatepost.manage.use_cases.list_page import Columns
     from gatepost.pki.certificates.entry import Entry
 
@@ -72,11 +52,11 @@ _SORTS: Final[dict[str, Callable[[Entry], Any]]] = {
     "name": label_of,
     "state": lambda entry: list(State).index(entry.state),
     "until": lambda entry: entry.leaf.not_after,
-    "issuer": lambda entry: common_name(entry.leaf.issuer),
+    "issuer": lambda entry: certificates.common_name(entry.leaf.issuer),
     "key": lambda entry: entry.leaf.key,
     "sha256": lambda entry: entry.leaf.sha256,
 }
-_REQUEST_SORTS: Final[Columns[CertificateRequest]] = {
+_REQUEST_SORTS: Final[Columns[certificates.CertificateRequest]] = {
     "id": lambda request: request.id,
     "purpose": lambda request: (request.purpose, request.organization, request.label),
     "names": lambda request: [*request.names],
@@ -84,7 +64,7 @@ _REQUEST_SORTS: Final[Columns[CertificateRequest]] = {
     "created": lambda request: request.added,
     "file": lambda request: request.key_file,
 }
-_CHANGE_SORTS: Final[Columns[CertificateChange]] = {
+_CHANGE_SORTS: Final[Columns[certificates.CertificateChange]] = {
     "time": lambda change: change.at,
     "user": lambda change: change.author,
     "object": lambda change: (change.kind, change.id),
@@ -118,26 +98,30 @@ def _clients(request: Request) -> Response:
 
 def _list(request: Request, purpose: Purpose) -> Response:
     principal, now = needs(request, Scope.READ), time.time()
-    listing, query = execute(view_certificates, context_of(request), ViewCertificates()), request.query_params
+    listing, query = (
+        execute(certificate_views.view_certificates, context_of(request), certificate_views.ViewCertificates()),
+        request.query_params,
+    )
     q, state = query.get("q", "").strip(), query.get("state", "")
-    wanted = [entry for entry in in_order(listing.entries, purpose) if _matches(entry, q.lower(), state, query)]
+    wanted = [
+        entry for entry in certificates.in_order(listing.entries, purpose) if _matches(entry, q.lower(), state, query)
+    ]
     name = "certificates" if purpose is Purpose.SERVER else "client-identities"
     if file := exported(request, name, _COLUMNS, lambda: [_record(certificate_of(entry, now)) for entry in wanted]):
         return file
-    sort = order_of(request, _SORTS)
-    page = paged(request, sorted_by(wanted, sort, _SORTS), listing.version)
-    named = LocateCertificates(certificates=[entry.id for entry in page.rows])
-    where = execute(locate_certificates, context_of(request), named)
+    page = sorted_page(request, wanted, _SORTS, NN_("%(num)s certificate", "%(num)s certificates"))
+    named = certificate_views.LocateCertificates(certificates=[entry.id for entry in page.rows])
+    where = execute(certificate_views.locate_certificates, context_of(request), named)
     return render(
         request,
         "certificates/list.html",
         purpose=str(purpose),
         rows=[row(entry, where.get(entry.id), now) for entry in page.rows],
-        foot=foot(page, NN_("%(num)s certificate", "%(num)s certificates")),
+        foot=page.foot,
         filters={"q": q, "state": state},
-        sort=sort,
+        sort=page.sort,
         filtered=bool(q or state or (query.get("organization") and purpose is Purpose.CLIENT)),
-        states=[("", _("All")), *((str(choice), certificate_state(str(choice))) for choice in STATES)],
+        states=[("", _("All")), *((str(choice), certificate_state(str(choice))) for choice in certificates.STATES)],
         trouble=listing.trouble,
         directories=listing.directories,
         waiting=len(listing.requests),
@@ -155,7 +139,7 @@ def _matches(entry: Entry, q: str, state: str, query: Any) -> bool:
     return has_text(entry, q)
 
 
-def _attention(listing: CertificateListing, purpose: Purpose, now: float) -> dict[str, Any]:
+def _attention(listing: certificates.CertificateListing, purpose: Purpose, now: float) -> dict[str, Any]:
     """Figures above the list: changeovers under way, and certificates that expire first."""
     ours = [entry for entry in listing.entries if entry.purpose is purpose]
     current = [entry for entry in ours if entry.state is State.CURRENT]
@@ -170,8 +154,8 @@ def _attention(listing: CertificateListing, purpose: Purpose, now: float) -> dic
 
 def _requests(request: Request) -> Response:
     principal = needs(request, Scope.READ)
-    listing = execute(view_certificates, context_of(request), ViewCertificates())
-    waiting = [waiting_request(pending_request) for pending_request in listing.requests]
+    listing = execute(certificate_views.view_certificates, context_of(request), certificate_views.ViewCertificates())
+    waiting = [certificates.waiting_request(pending_request) for pending_request in listing.requests]
     if file := exported(request, "requests", _REQUEST_COLUMNS, lambda: map(_record, waiting)):
         return file
     may_change = principal.may(Scope.CERTIFICATES)
@@ -189,13 +173,13 @@ def _request(asked: Request) -> Response:
 
 def _history(request: Request) -> Response:
     needs(request, Scope.READ)
-    changes = execute(list_certificate_history, context_of(request), ListCertificateHistory(limit=_CHANGES)).items
+    changes = execute(
+        certificates.list_certificate_history, context_of(request), certificates.ListCertificateHistory(limit=_CHANGES)
+    ).items
     if file := exported(request, "certificate-history", _CHANGE_COLUMNS, lambda: map(_record, changes)):
         return file
-    sort = order_of(request, _CHANGE_SORTS)
-    page = paged(request, sorted_by(changes, sort, _CHANGE_SORTS))
-    shown = foot(page, NN_("%(num)s change", "%(num)s changes"))
-    return render(request, "certificates/history.html", rows=page.rows, foot=shown, sort=sort)
+    page = sorted_page(request, changes, _CHANGE_SORTS, NN_("%(num)s change", "%(num)s changes"))
+    return render(request, "certificates/history.html", **page._asdict())
 
 
 # one of them
@@ -203,7 +187,11 @@ def _history(request: Request) -> Response:
 
 def _one(request: Request) -> Response:
     principal, now = needs(request, Scope.READ), time.time()
-    view = execute(view_certificate, context_of(request), ViewCertificate(certificate=request.path_params["number"]))
+    view = execute(
+        certificate_views.view_certificate,
+        context_of(request),
+        certificate_views.ViewCertificate(certificate=request.path_params["number"]),
+    )
     entry, chain, record = view.entry, view.chain, view.detail
     if entry.id != request.path_params["number"]:  # a label, or the beginning of a thumbprint
         return RedirectResponse(link(f"/certificates/{entry.id}", **dict(request.query_params)))
@@ -265,7 +253,9 @@ def _acme(request: Request) -> Response:
         orders=sorted_by(records, sort, _ORDER_SORTS),
         sort=sort,
         trouble=trouble,
-        job=next(iter(execute(view_last_renewal, context, ViewRenewal()).items), None),
+        job=next(
+            iter(execute(certificate_views.view_last_renewal, context, certificate_views.ViewRenewal()).items), None
+        ),
         may_change=principal.may(Scope.CERTIFICATES),
     )
 
@@ -274,7 +264,7 @@ def _table(request: Request) -> Response:
     """The certificate page for partners, as they see it, within a page of ours."""
     needs(request, Scope.READ)
     context = context_of(request)
-    table, notes = execute(view_certificate_table, context, ViewTable())
+    table, notes = execute(certificate_views.view_certificate_table, context, certificate_views.ViewTable())
     record = table_record(table)
     if request.query_params.get("format"):
         rows = [certificate | {"tlsa": certificate["tlsa"]} for certificate in record["certificates"]]

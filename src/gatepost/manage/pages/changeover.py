@@ -37,33 +37,9 @@ from gatepost.manage.pages.paging import foot, paged
 from gatepost.manage.pages.rendering import render, see_other
 from gatepost.manage.pages.text_filters import remarks
 from gatepost.manage.pages.time_zones import zone_of
-from gatepost.manage.use_cases.certificate_views import (
-    LocateCertificates,
-    ViewCertificate,
-    ViewCertificates,
-    find_certificate,
-    locate_certificates,
-    view_certificates,
-    view_changeover,
-    view_presented,
-)
+from gatepost.manage.use_cases import certificate_views, changeover_steps
 from gatepost.manage.use_cases.certificates import common_name
 from gatepost.manage.use_cases.changeover import ChangeoverCheck, GetNotice, get_notice
-from gatepost.manage.use_cases.changeover_steps import (
-    CancelSwitch,
-    GatesClosed,
-    NotifyPartners,
-    RollBackSwitch,
-    StageCertificate,
-    SwitchCertificate,
-    WithdrawCertificate,
-    cancel_switch,
-    notify_partners,
-    roll_back_switch,
-    stage_certificate,
-    switch_certificate,
-    withdraw_certificate,
-)
 from gatepost.manage.use_cases.execution import execute
 from gatepost.manage.use_cases.refusal import Refusal
 from gatepost.manage.use_cases.request_values import limits
@@ -96,14 +72,16 @@ type _Said = tuple[str, str]
 def _all(request: Request) -> Response:
     """What is under way; the one that is, if it is the only one."""
     principal, now = needs(request, Scope.READ), time.time()
-    entries = execute(view_certificates, context_of(request), ViewCertificates()).entries
+    entries = execute(
+        certificate_views.view_certificates, context_of(request), certificate_views.ViewCertificates()
+    ).entries
     known = {entry.id: entry for entry in entries}
     chosen = [entry for entry in entries if entry.state is State.NEXT or can_roll_back(entry, known, now=now)]
     if len(chosen) == 1:
         return RedirectResponse(f"/certificates/{chosen[0].id}/changeover", HTTPStatus.SEE_OTHER)
     page = paged(request, chosen)
-    named = LocateCertificates(certificates=[row.id for row in page.rows])
-    where = execute(locate_certificates, context_of(request), named)
+    named = certificate_views.LocateCertificates(certificates=[row.id for row in page.rows])
+    where = execute(certificate_views.locate_certificates, context_of(request), named)
     cards = [_card(row, where.get(row.id), now) for row in page.rows]
     return render(
         request,
@@ -118,7 +96,11 @@ def _page(
     request: Request, status: HTTPStatus = HTTPStatus.OK, *, errors: dict[str, str] | None = None, **given: Any
 ) -> Response:
     principal, now, context = needs(request, Scope.READ), time.time(), context_of(request)
-    view = execute(view_changeover, context, ViewCertificate(certificate=request.path_params["number"]))
+    view = execute(
+        certificate_views.view_changeover,
+        context,
+        certificate_views.ViewCertificate(certificate=request.path_params["number"]),
+    )
     changeover_status, entry = view.changeover_status, view.changeover_status.entry
     seen = kept(context, entry.id)
     if seen is not None and seen.entry.state is not entry.state:
@@ -155,7 +137,7 @@ def _page(
         changes=view.changes[:10],
         form=form,
         errors=errors or {},
-        limits=limits(SwitchCertificate),
+        limits=limits(changeover_steps.SwitchCertificate),
         may_change=principal.may(Scope.CERTIFICATES),
     )
 
@@ -219,7 +201,11 @@ def _notice(request: Request) -> Response:
 def _presented(request: Request) -> Response:
     """Certificates that the listeners present now; on the page of a changeover, a part that loads later."""
     needs(request, Scope.READ)
-    presented = execute(view_presented, context_of(request), ViewCertificate(certificate=request.path_params["number"]))
+    presented = execute(
+        certificate_views.view_presented,
+        context_of(request),
+        certificate_views.ViewCertificate(certificate=request.path_params["number"]),
+    )
     entry, rows = presented
     name = label_of(entry)
     return render(request, "certificates/presented.html", block="presented", entry=entry, name=name, rows=rows)
@@ -262,7 +248,11 @@ async def _live(request: Request) -> Response:
 
 
 def _entry(asked: Request) -> Entry:
-    return execute(find_certificate, context_of(asked), ViewCertificate(certificate=asked.path_params["number"]))
+    return execute(
+        certificate_views.find_certificate,
+        context_of(asked),
+        certificate_views.ViewCertificate(certificate=asked.path_params["number"]),
+    )
 
 
 # the steps
@@ -274,10 +264,10 @@ def _switch(asked: Request) -> Response:
     values = {name: form.get(name, "").strip() for name in ("when", "at", "reason")}
     wanted = with_offset(values["at"], zone_of(asked).zone)
     at = (wanted or " ") if values["when"] == "at" else ""  # a time that is left out is none
-    request = SwitchCertificate(certificate=entry.id, at=at, force=values["reason"])
+    request = changeover_steps.SwitchCertificate(certificate=entry.id, at=at, force=values["reason"])
     try:
-        done = execute(switch_certificate, context_of(asked), request)
-    except GatesClosed as closed:
+        done = execute(changeover_steps.switch_certificate, context_of(asked), request)
+    except changeover_steps.GatesClosed as closed:
         keep(context_of(asked), ChangeoverCheck(entry, {}, closed.report, None, (), closed.report.at))
         return _page(asked, HTTPStatus.UNPROCESSABLE_ENTITY, errors={"reason": _closed(closed.report)}, **values)
     except Refusal as refusal:
@@ -328,7 +318,7 @@ def _step(request: Request, do: Callable[[Context, Entry], _Said]) -> Response:
 
 def _cancel(request: Request) -> Response:
     def do(context: Context, entry: Entry) -> _Said:
-        execute(cancel_switch, context, CancelSwitch(certificate=entry.id))
+        execute(changeover_steps.cancel_switch, context, changeover_steps.CancelSwitch(certificate=entry.id))
         return _("The planned switch was cancelled. %(certificate)s stays staged.", certificate=label_of(entry)), "pass"
 
     return _step(request, do)
@@ -338,7 +328,9 @@ def _roll_back(request: Request) -> Response:
     note = request.state.form.get("back_note", "").strip()
 
     def do(context: Context, entry: Entry) -> _Said:
-        done = execute(roll_back_switch, context, RollBackSwitch(certificate=entry.id, note=note))
+        done = execute(
+            changeover_steps.roll_back_switch, context, changeover_steps.RollBackSwitch(certificate=entry.id, note=note)
+        )
         names = ", ".join(label_of(certificate) for certificate in done.certificates[1:])
         said = _("%(names)s is current again; %(certificate)s is staged.", names=names, certificate=label_of(entry))
         said = " ".join([said, *remarks(done.warnings)])
@@ -351,8 +343,8 @@ def _withdraw(asked: Request) -> Response:
     reason = asked.state.form.get("reason", "").strip()
 
     def do(context: Context, entry: Entry) -> _Said:
-        request = WithdrawCertificate(certificate=entry.id, force=reason)
-        left = execute(withdraw_certificate, context, request).key_file
+        request = changeover_steps.WithdrawCertificate(certificate=entry.id, force=reason)
+        left = execute(changeover_steps.withdraw_certificate, context, request).key_file
         said = _("%(certificate)s is retired, and its key is destroyed.", certificate=label_of(entry))
         if left:
             names = {"certificate": label_of(entry), "key": left}
@@ -370,7 +362,11 @@ def _stage(request: Request) -> Response:
     named = request.state.form.getlist("replaces")
 
     def do(context: Context, entry: Entry) -> _Said:
-        staged = execute(stage_certificate, context, StageCertificate(certificate=entry.id, replaces=named))
+        staged = execute(
+            changeover_steps.stage_certificate,
+            context,
+            changeover_steps.StageCertificate(certificate=entry.id, replaces=named),
+        )
         places = ", ".join(staged.replaces) or _("no other certificate")
         return _(
             "%(certificate)s is staged and will replace %(places)s.", certificate=label_of(entry), places=places
@@ -383,14 +379,14 @@ def _notify(asked: Request) -> Response:
     form = asked.state.form
 
     def do(context: Context, entry: Entry) -> _Said:
-        request = NotifyPartners(
+        request = changeover_steps.NotifyPartners(
             certificate=entry.id,
             partners=form.getlist("partner"),
             everybody=form.get("whom") == "all",
             waive=form.get("how") == "waive",
             note=form.get("told_note", "").strip(),
         )
-        done = execute(notify_partners, context, request)
+        done = execute(changeover_steps.notify_partners, context, request)
         left = (
             ngettext("%(num)s partner not yet notified.", "%(num)s partners not yet notified.", len(done.left))
             if done.left

@@ -25,39 +25,11 @@ from gatepost.manage.pages.rendering import render, see_other
 from gatepost.manage.pages.resource_kinds import MAIL_TABS
 from gatepost.manage.pages.resource_paths import named_path, version_path
 from gatepost.manage.pages.text_filters import sentence
-from gatepost.manage.use_cases.dkim import (
-    KEY_SORTS,
-    MISSING,
-    SEALED,
-    FindSigningKeys,
-    ImportDkimKey,
-    SigningKeyRow,
-    ViewSigningKey,
-    find_signing_keys,
-    import_dkim_key,
-    signing_key,
-    view_signing_key,
-)
-from gatepost.manage.use_cases.dkim_changes import (
-    ChooseKeyOwner,
-    MakeDkimKey,
-    NotPublished,
-    RotateDkimKeys,
-    choose_key_owner,
-    key_domain,
-    make_dkim_key,
-    rotate_dkim_keys,
-)
+from gatepost.manage.use_cases import dkim, dkim_changes, resource_views
 from gatepost.manage.use_cases.execution import execute
 from gatepost.manage.use_cases.part_cases import PARTS, RemovePart, SetPart
 from gatepost.manage.use_cases.parts import DKIM
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
-from gatepost.manage.use_cases.resource_views import (
-    ListOwnOrganizations,
-    ListPartChanges,
-    list_own_organizations,
-    list_part_changes,
-)
 from gatepost.policy.connectors.values import DkimAlgorithm, DkimService, DkimState
 from gatepost.sentences import ours
 from gatepost.texts import N_, NN_
@@ -118,18 +90,18 @@ _LABELS: Final = {
 def _list(request: Request) -> Response:
     principal, query = principal_of(request), request.query_params
     state = query.get("state", "")
-    selection = FindSigningKeys(
+    selection = dkim.FindSigningKeys(
         organization=query.get("organization", ""),
         q=query.get("q", "").strip(),
         state=state if state in _STATES else "",
-        sort=order_of(request, KEY_SORTS),
+        sort=order_of(request, dkim.KEY_SORTS),
         limit=SIZE,
         offset=offset_of(request),
     )
 
     def records() -> Iterator[dict[str, Any]]:
-        rows = execute(find_signing_keys, context_of(request), replace(selection, limit=MOST, offset=0)).rows
-        yield from map(asdict, map(signing_key, rows))
+        rows = execute(dkim.find_signing_keys, context_of(request), replace(selection, limit=MOST, offset=0)).rows
+        yield from map(asdict, map(dkim.signing_key, rows))
 
     if file := exported(request, "dkim-keys", _COLUMNS, records):
         return file
@@ -152,8 +124,8 @@ def _list(request: Request) -> Response:
     )
 
 
-def _keys(request: Request, wanted: FindSigningKeys) -> ListPage[SigningKeyRow]:
-    return execute(find_signing_keys, context_of(request), wanted)
+def _keys(request: Request, wanted: dkim.FindSigningKeys) -> ListPage[dkim.SigningKeyRow]:
+    return execute(dkim.find_signing_keys, context_of(request), wanted)
 
 
 def _seen[T](find: Callable[..., T], looks: bool) -> tuple[T, str]:  # noqa: FBT001 - of every call
@@ -171,19 +143,19 @@ def _words() -> dict[str, Any]:
         "path": _path,
         "states": _STATES,
         "dns_checks": {check: (level, _(label)) for check, (level, label) in _DNS_CHECKS.items()},
-        "sealed": SEALED,
-        "missing": MISSING,
+        "sealed": dkim.SEALED,
+        "missing": dkim.MISSING,
     }
 
 
-def _path(row: SigningKeyRow) -> str:
+def _path(row: dkim.SigningKeyRow) -> str:
     return named_path(DKIM, row.organization, row.key.name)
 
 
 # one of them
 
 
-def _one(request: Request) -> SigningKeyRow:
+def _one(request: Request) -> dkim.SigningKeyRow:
     """The one that the address names, if who asks sees it. Raises HTTPException."""
     owner, name = request.path_params["organization"], request.path_params["name"]
     if not principal_of(request).sees(owner):
@@ -196,8 +168,10 @@ def _one(request: Request) -> SigningKeyRow:
         raise
 
 
-def _key(request: Request, owner: str, name: str, *, looks: bool = False) -> SigningKeyRow:
-    return execute(view_signing_key, context_of(request), ViewSigningKey(organization=owner, name=name, looks=looks))
+def _key(request: Request, owner: str, name: str, *, looks: bool = False) -> dkim.SigningKeyRow:
+    return execute(
+        dkim.view_signing_key, context_of(request), dkim.ViewSigningKey(organization=owner, name=name, looks=looks)
+    )
 
 
 def _view(request: Request) -> Response:
@@ -215,13 +189,13 @@ class _Said(NamedTuple):
 
 
 def _shown(
-    request: Request, row: SigningKeyRow, status: HTTPStatus = HTTPStatus.OK, said: _Said | None = None
+    request: Request, row: dkim.SigningKeyRow, status: HTTPStatus = HTTPStatus.OK, said: _Said | None = None
 ) -> Response:
     principal, query = principal_of(request), request.query_params
     wanted = query.get("part", "")
     looks = wanted == "seen" or query.get("look") == "now"
     shown, trouble = _seen(partial(_key, request, row.organization, row.key.name), looks)
-    changes = ListPartChanges(kind=DKIM.key, organization=row.organization, name=row.key.name)
+    changes = resource_views.ListPartChanges(kind=DKIM.key, organization=row.organization, name=row.key.name)
     return render(
         request,
         "dkim/key.html",
@@ -234,7 +208,9 @@ def _shown(
         zone=row.key.record.zone_line(row.key.name) if row.key.public_key else "",
         others=_others(request, row),
         said=said or _Said(),
-        changes=execute(list_part_changes, context_of(request), changes).items if wanted == "changes" else None,
+        changes=execute(resource_views.list_part_changes, context_of(request), changes).items
+        if wanted == "changes"
+        else None,
         shown_changes=change_rows,
         version_path=version_path,
         may_change=principal.may(Scope.CONNECTORS, row.organization),
@@ -243,13 +219,13 @@ def _shown(
     )
 
 
-def _others(request: Request, row: SigningKeyRow) -> list[SigningKeyRow]:
+def _others(request: Request, row: dkim.SigningKeyRow) -> list[dkim.SigningKeyRow]:
     """The other keys of the domain."""
-    rows = _keys(request, FindSigningKeys(organization=row.organization, domain=row.key.domain)).rows
+    rows = _keys(request, dkim.FindSigningKeys(organization=row.organization, domain=row.key.domain)).rows
     return [signing_key_row for signing_key_row in rows if signing_key_row.key.name != row.key.name]
 
 
-def _acted(request: Request, row: SigningKeyRow) -> Response:
+def _acted(request: Request, row: dkim.SigningKeyRow) -> Response:
     needs(request, Scope.CONNECTORS, row.organization)
     do = _ACTIONS.get(request.state.form.get("do", ""))
     if do is None:
@@ -257,7 +233,7 @@ def _acted(request: Request, row: SigningKeyRow) -> Response:
     try:
         return do(request, row)
     except Refusal as refusal:
-        if refusal.kind is RefusalKind.UNREADABLE and not isinstance(refusal, NotPublished):
+        if refusal.kind is RefusalKind.UNREADABLE and not isinstance(refusal, dkim_changes.NotPublished):
             raise
         return _shown(request, row, HTTPStatus.CONFLICT, _Said(sentence(ours(refusal.text)), refusal.errors))
 
@@ -266,21 +242,21 @@ def _note(request: Request) -> str:
     return str(request.state.form.get("note", "")).strip()[:_NOTE]
 
 
-def _rotate(request: Request, row: SigningKeyRow) -> Response:
+def _rotate(request: Request, row: dkim.SigningKeyRow) -> Response:
     key, reason = row.key, request.state.form.get("reason", "").strip()[:_NOTE]
     if key.state is DkimState.CURRENT:  # it was asked for twice
         return see_other(request, _path(row), _("The gateway already signs with %(name)s.", name=key.name), "info")
-    rotation = RotateDkimKeys(
+    rotation = dkim_changes.RotateDkimKeys(
         organization=row.organization, domain=key.domain, selector=key.selector, force=reason, note=_note(request)
     )
-    outcome = execute(rotate_dkim_keys, context_of(request), rotation).value
+    outcome = execute(dkim_changes.rotate_dkim_keys, context_of(request), rotation).value
     said = _(
         "The gateway now signs with %(name)s. Keep the record of the previous key in the DNS for a week.", name=key.name
     )
     return _said(request, _path(row), said, outcome.warnings)
 
 
-def _retire(request: Request, row: SigningKeyRow) -> Response:
+def _retire(request: Request, row: dkim.SigningKeyRow) -> Response:
     state = {"state": str(DkimState.RETIRED)}
     part = SetPart(organization=row.organization, name=row.key.name, document=state, note=_note(request))
     outcome = execute(PARTS[DKIM.key].set, context_of(request), part).value
@@ -288,17 +264,17 @@ def _retire(request: Request, row: SigningKeyRow) -> Response:
     return _said(request, _path(row), said, outcome.warnings)
 
 
-def _remove(request: Request, row: SigningKeyRow) -> Response:
+def _remove(request: Request, row: dkim.SigningKeyRow) -> Response:
     part = RemovePart(organization=row.organization, name=row.key.name, note=_note(request))
     outcome = execute(PARTS[DKIM.key].remove, context_of(request), part).value
     said = _("%(name)s was removed and its private key destroyed. Remove its record from the zone.", name=row.key.name)
     return _said(request, "/dkim", said, outcome.warnings)
 
 
-def _import(request: Request, row: SigningKeyRow) -> Response:
+def _import(request: Request, row: dkim.SigningKeyRow) -> Response:
     key, pem = row.key, request.state.form.get("key", "").strip()
-    key_import = ImportDkimKey(organization=row.organization, domain=key.domain, selector=key.selector, key=pem)
-    execute(import_dkim_key, context_of(request), key_import)
+    key_import = dkim.ImportDkimKey(organization=row.organization, domain=key.domain, selector=key.selector, key=pem)
+    execute(dkim.import_dkim_key, context_of(request), key_import)
     return see_other(request, _path(row), _("The private key was imported. The gateway uses it within ten seconds."))
 
 
@@ -307,7 +283,7 @@ def _said(request: Request, path: str, text: str, warnings: Sequence[str]) -> Re
     return see_other(request, path, said, "warn" if warnings else "pass")
 
 
-_ACTIONS: Final[dict[str, Callable[[Request, SigningKeyRow], Response]]] = {
+_ACTIONS: Final[dict[str, Callable[[Request, dkim.SigningKeyRow], Response]]] = {
     "rotate": _rotate,
     "retire": _retire,
     "remove": _remove,
@@ -333,11 +309,11 @@ def _new(request: Request) -> Response:
         "note": _note(request),
     }
     try:
-        domain = key_domain(form.get("domain", "").strip())
-        named = ChooseKeyOwner(domain=domain, organization=form.get("organization", ""))
-        owner = execute(choose_key_owner, context_of(request), named).name
-        new = MakeDkimKey(organization=owner, domain=domain, key=form.get("key", "").strip(), **given)
-        added = execute(make_dkim_key, context_of(request), new).value
+        domain = dkim_changes.key_domain(form.get("domain", "").strip())
+        named = dkim_changes.ChooseKeyOwner(domain=domain, organization=form.get("organization", ""))
+        owner = execute(dkim_changes.choose_key_owner, context_of(request), named).name
+        new = dkim_changes.MakeDkimKey(organization=owner, domain=domain, key=form.get("key", "").strip(), **given)
+        added = execute(dkim_changes.make_dkim_key, context_of(request), new).value
     except Refusal as refusal:
         if refusal.kind is RefusalKind.UNREADABLE:
             raise
@@ -365,7 +341,10 @@ def _form_page(request: Request, known: dict[str, Any], errors: dict[str, str] |
     blank |= {"algorithm": str(DkimAlgorithm.RSA_SHA256), "service_type": str(DkimService.ALL)}
     context = context_of(request)
     owners = [
-        organization.name for organization in execute(list_own_organizations, context, ListOwnOrganizations()).items
+        organization.name
+        for organization in execute(
+            resource_views.list_own_organizations, context, resource_views.ListOwnOrganizations()
+        ).items
     ]
     return render(
         request,

@@ -21,20 +21,8 @@ from gatepost.manage.pages.guard import context_of, executing, needs, not_there,
 from gatepost.manage.pages.rendering import link, render, see_other
 from gatepost.manage.pages.report_query import read_view
 from gatepost.manage.pages.reports import frame_of
-from gatepost.manage.use_cases import evidence_export
+from gatepost.manage.use_cases import evidence, evidence_export
 from gatepost.manage.use_cases.client import all_items
-from gatepost.manage.use_cases.evidence import (
-    GetKeptDays,
-    GetVerification,
-    ListHeads,
-    ListKeys,
-    VerifyLog,
-    get_kept_days,
-    get_verification,
-    list_heads,
-    list_keys,
-    verify_own_log,
-)
 from gatepost.manage.use_cases.evidence_export import OpenExport, open_export
 from gatepost.manage.use_cases.execution import execute
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
@@ -48,7 +36,6 @@ if TYPE_CHECKING:
     from starlette.responses import Response
 
     from gatepost.manage.pages.report_query import ReportView
-    from gatepost.manage.use_cases.evidence import Head
     from gatepost.manage.use_cases.evidence_export import Export
 
 
@@ -65,7 +52,11 @@ _exporting = Lock()
 def _page(request: Request) -> Response:
     view, frame = frame_of(request, _PATH)
     principal = principal_of(request)
-    run = execute(get_verification, context_of(request), GetVerification()) if principal.is_of_gateway else None
+    run = (
+        execute(evidence.get_verification, context_of(request), evidence.GetVerification())
+        if principal.is_of_gateway
+        else None
+    )
     heads = _heads(request, view) if principal.is_of_gateway else []
     if wants_file(request) and (request.query_params.get("table") != "heads" or not principal.is_of_gateway):
         raise not_there()
@@ -80,22 +71,24 @@ def _page(request: Request) -> Response:
         "shown": _SHOWN,
         "run": run,
         "heads": heads,
-        "keys": execute(list_keys, context_of(request), ListKeys()).items if principal.is_of_gateway else (),
-        "kept": execute(get_kept_days, context_of(request), GetKeptDays()),
+        "keys": execute(evidence.list_keys, context_of(request), evidence.ListKeys()).items
+        if principal.is_of_gateway
+        else (),
+        "kept": execute(evidence.get_kept_days, context_of(request), evidence.GetKeptDays()),
         "forms": [(form, _(_NAMES[form])) for form in evidence_export.export_forms()],
     }
     return render(request, "reports/page.html", block="report", **frame)
 
 
-def _heads(request: Request, view: ReportView) -> list[Head]:
+def _heads(request: Request, view: ReportView) -> list[evidence.Head]:
     """Of the days of the page, the newest first."""
-    heads = all_items(executing(request), list_heads, ListHeads(since=view.days.first))
+    heads = all_items(executing(request), evidence.list_heads, evidence.ListHeads(since=view.days.first))
     return [head for head in heads if head.day <= view.days.last][::-1]
 
 
 def _verify(request: Request) -> Response:
     needs(request, Scope.READ)
-    execute(verify_own_log, context_of(request), VerifyLog())
+    execute(evidence.verify_own_log, context_of(request), evidence.VerifyLog())
     organization = request.state.form.get("organization") or ""
     return see_other(request, link(_PATH, organization=organization), _("Verification started."), "info")
 

@@ -83,11 +83,7 @@ def needs(request: Request, scope: Scope, organization: str | None = None) -> Pr
         note_refusal(request.scope, "it belongs to the gateway, or to an organization that the user cannot see")
         raise not_there()
     if not principal.may(scope, organization):
-        text = _(
-            "Your role does not allow this: it needs the permission “%(scope)s”. An owner can change your role.",
-            scope=scope,
-        )
-        raise HTTPException(HTTPStatus.FORBIDDEN, text)
+        raise _forbidden(scope)
     return principal
 
 
@@ -95,12 +91,16 @@ def needs_scope(request: Request, scope: Scope) -> Principal:
     """The principal, if it may do that anywhere; the action must then be limited to what it sees."""
     principal = principal_of(request)
     if not (scope in principal.scopes or Scope.OWNER in principal.scopes):
-        text = _(
-            "Your role does not allow this: it needs the permission “%(scope)s”. An owner can change your role.",
-            scope=scope,
-        )
-        raise HTTPException(HTTPStatus.FORBIDDEN, text)
+        raise _forbidden(scope)
     return principal
+
+
+def _forbidden(scope: Scope) -> HTTPException:
+    text = _(
+        "Your role does not allow this: it needs the permission “%(scope)s”. An owner can change your role.",
+        scope=scope,
+    )
+    return HTTPException(HTTPStatus.FORBIDDEN, text)
 
 
 class _Reading:

@@ -17,17 +17,7 @@ from gatepost.manage.pages.account_forms import field_errors
 from gatepost.manage.pages.guard import context_of
 from gatepost.manage.pages.relying_party import rp_id
 from gatepost.manage.pages.rendering import render
-from gatepost.manage.use_cases.entrance import (
-    GetSetupState,
-    LogIn,
-    LogInDenied,
-    LogOut,
-    SetUpOwner,
-    get_setup_state,
-    log_in,
-    log_out,
-    set_up_owner,
-)
+from gatepost.manage.use_cases import entrance
 from gatepost.manage.use_cases.execution import execute
 from gatepost.manage.use_cases.refusal import Refusal
 from gatepost.manage.web.identity import COOKIE, LOGIN, LOST
@@ -38,8 +28,6 @@ from gatepost.sentences import ours
 if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
-
-    from gatepost.manage.use_cases.entrance import SetupState
 
 
 _FIRST_PAGE: Final = "/quickstart"
@@ -59,10 +47,10 @@ def _log_in(request: Request) -> Response:
             return RedirectResponse(target, HTTPStatus.SEE_OTHER)
         return _in_chosen_language(request)
     form = request.state.form
-    credentials = LogIn(name=form.get("name", ""), password=form.get("password", ""), agent=agent_of(request))
+    credentials = entrance.LogIn(name=form.get("name", ""), password=form.get("password", ""), agent=agent_of(request))
     try:
-        secret = execute(log_in, context_of(request), credentials).secret
-    except LogInDenied as denied:
+        secret = execute(entrance.log_in, context_of(request), credentials).secret
+    except entrance.LogInDenied as denied:
         return denied_page(request, denied, name=credentials.name)
     return entered(request, secret, RedirectResponse(target, HTTPStatus.SEE_OTHER))
 
@@ -82,8 +70,8 @@ def agent_of(request: Request) -> str:
     return request.headers.get("user-agent", "")
 
 
-def _state(request: Request, code: str = "") -> SetupState:
-    return execute(get_setup_state, context_of(request), GetSetupState(code=code))
+def _state(request: Request, code: str = "") -> entrance.SetupState:
+    return execute(entrance.get_setup_state, context_of(request), entrance.GetSetupState(code=code))
 
 
 def log_in_page(request: Request, status: HTTPStatus = HTTPStatus.OK, **context: Any) -> Response:
@@ -97,7 +85,7 @@ def log_in_page(request: Request, status: HTTPStatus = HTTPStatus.OK, **context:
     return render(request, "entrance/login.html", status, **known)
 
 
-def denied_page(request: Request, denied: LogInDenied, error: str = "", name: str = "") -> Response:
+def denied_page(request: Request, denied: entrance.LogInDenied, error: str = "", name: str = "") -> Response:
     """The page again, after who came was not let in. error: what is said, if it is not what the refusal says."""
     if denied.wait:
         note_throttled(request.scope)
@@ -114,7 +102,7 @@ def entered(request: Request, secret: str, answer: Response) -> Response:
 
 def _end_old_session(request: Request) -> None:
     if old := request.cookies.get(COOKIE):
-        execute(log_out, context_of(request), LogOut(secret=old))
+        execute(entrance.log_out, context_of(request), entrance.LogOut(secret=old))
 
 
 def _log_out(request: Request) -> Response:
@@ -133,10 +121,10 @@ def _set_up(request: Request) -> Response:
     name, password = form.get("name", ""), form.get("password", "")
     if password != form.get("again", ""):
         return _set_up_page(request, code, name=name, errors={"again": _("the passwords do not match")})
-    owner = SetUpOwner(code=code, name=name, password=password, agent=agent_of(request))
+    owner = entrance.SetUpOwner(code=code, name=name, password=password, agent=agent_of(request))
     try:
-        secret = execute(set_up_owner, context_of(request), owner).secret
-    except LogInDenied as denied:
+        secret = execute(entrance.set_up_owner, context_of(request), owner).secret
+    except entrance.LogInDenied as denied:
         note_throttled(request.scope)
         error = ours(denied.text)
         return _set_up_page(request, code, HTTPStatus.TOO_MANY_REQUESTS, name=name, error=error, usable=False)

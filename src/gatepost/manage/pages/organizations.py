@@ -13,14 +13,13 @@ from gatepost.manage.access.principal import Scope
 from gatepost.manage.pages.editor import EditedResource, FormChangeOptions, edit, send_change
 from gatepost.manage.pages.exports import MOST, exported
 from gatepost.manage.pages.guard import context_of, needs, not_there, or_not_there, principal_of
-from gatepost.manage.pages.paging import foot, order_of, paged
+from gatepost.manage.pages.paging import sorted_page
 from gatepost.manage.pages.rendering import render, see_other
 from gatepost.manage.pages.resource_kinds import KIND_PAGES
 from gatepost.manage.pages.resource_paths import organization_path
 from gatepost.manage.pages.text_filters import remarks
 from gatepost.manage.use_cases.execution import execute
 from gatepost.manage.use_cases.history import ListHistory, list_history
-from gatepost.manage.use_cases.list_page import sorted_by
 from gatepost.manage.use_cases.listings import OrganizationRow
 from gatepost.manage.use_cases.part_record import (
     fields_of,
@@ -80,16 +79,13 @@ def _list(request: Request) -> Response:
 
     if file := exported(request, "organizations", OrganizationRow._fields, records):
         return file
-    sort = order_of(request, _SORTS)
     every = execute(find_organizations, context_of(request), FindOrganizations(q=wanted))
-    page = paged(request, sorted_by(every.rows, sort, _SORTS), every.version)
+    page = sorted_page(request, every.rows, _SORTS, NN_("%(num)s organization", "%(num)s organizations"))
     return render(
         request,
         "organizations/list.html",
-        rows=page.rows,
-        foot=foot(page, NN_("%(num)s organization", "%(num)s organizations")),
+        **page._asdict(),
         q=wanted,
-        sort=sort,
         may_add=principal.may(Scope.CONNECTORS),
         path=organization_path,
         tabs=[(_(text), path, path == request.url.path) for text, path in KIND_PAGES[0].tabs],

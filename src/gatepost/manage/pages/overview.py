@@ -7,15 +7,14 @@ page Doctor says what is wrong with the gateway or its machine, and what to do n
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from starlette.routing import Route
 
-from gatepost.language import pgettext
+from gatepost.language import _, pgettext
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.pages.alarms import LEVELS
 from gatepost.manage.pages.certificate_view import life
-from gatepost.manage.pages.first_steps import first_steps
 from gatepost.manage.pages.guard import context_of, principal_of
 from gatepost.manage.pages.rendering import render
 from gatepost.manage.use_cases.alarms import ListAlarms, list_alarms
@@ -43,10 +42,10 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
-    from gatepost.manage.pages.first_steps import FirstStep
     from gatepost.manage.use_cases.presentation_places import PresentationPlaces
     from gatepost.manage.use_cases.queue import WaitingDestination
     from gatepost.pki.certificates.entry import Entry
+    from gatepost.policy.connectors.records import Organization
 
 
 _NODE_LEVELS: Final = {
@@ -136,3 +135,39 @@ def _doctor(request: Request) -> Response:
 
 
 ROUTES = [Route("/", _overview), Route("/overview/flows", _flows), Route("/doctor", _doctor)]
+
+
+class FirstStep(NamedTuple):
+    """A step that a new gateway needs before it carries mail."""
+
+    text: str
+    path: str
+    why: str
+    done: bool
+
+
+def first_steps(owners: Sequence[Organization]) -> list[FirstStep]:
+    """Those of a gateway that is not set up yet; none where mail can be carried. owners: its organizations."""
+    domains = any(owner.accepted_domains for owner in owners)
+    ways = any(owner.mailboxes or owner.inbound_connectors or owner.outbound_connectors for owner in owners)
+    steps = [
+        FirstStep(
+            _("Add an organization"),
+            "/organizations/new",
+            _("The gateway handles mail for organizations."),
+            bool(owners),
+        ),
+        FirstStep(
+            _("Add its domain"),
+            "/domains/new",
+            _("The gateway accepts mail only for domains of its organizations."),
+            domains,
+        ),
+        FirstStep(
+            _("Add a connector"),
+            "/connectors/new",
+            _("Connect your own mail servers, or add mailboxes on this gateway instead."),
+            ways,
+        ),
+    ]
+    return [] if all(step.done for step in steps) else steps

@@ -11,14 +11,14 @@ from html import escape
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from gatepost.language import _, grouped, ngettext
-from gatepost.manage.use_cases.list_page import ListSelection
+from gatepost.manage.use_cases.list_page import ListSelection, sorted_by
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
 
     from starlette.requests import Request
 
-    from gatepost.manage.use_cases.list_page import ListPage
+    from gatepost.manage.use_cases.list_page import Columns, ListPage
 
 
 SIZE: Final = 50
@@ -71,6 +71,24 @@ def foot[T](page: ListPage[T], counted: tuple[str, str]) -> Foot:
         first, last = grouped(page.offset + 1), grouped(page.offset + len(page.rows))
         shown = _("%(first)s to %(last)s of %(rows)s", first=first, last=last, rows=rows)
     return Foot(shown, number - 1, number + 1 if more else 0)
+
+
+class SortedPage[T](NamedTuple):
+    """The page of rows that is asked for, in the order that is asked for. sort: as of `order_of`."""
+
+    rows: Sequence[T]
+    sort: str
+    foot: Foot
+
+
+def sorted_page[T](request: Request, rows: Iterable[T], columns: Columns[T], counted: tuple[str, str]) -> SortedPage[T]:
+    """The page that is asked for of rows that are all at hand. columns: by which they can be sorted.
+
+    counted: as of `foot`.
+    """
+    sort = order_of(request, columns)
+    page = paged(request, sorted_by(rows, sort, columns))
+    return SortedPage(page.rows, sort, foot(page, counted))
 
 
 def fitting[Row: tuple[str | None, ...]](rows: Iterable[Row], most: int, *, taken: int = 0) -> list[Row]:

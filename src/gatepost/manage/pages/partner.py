@@ -21,20 +21,8 @@ from gatepost.manage.pages.event_stream import followed
 from gatepost.manage.pages.guard import context_of, needs_scope
 from gatepost.manage.pages.partner_report import check_view
 from gatepost.manage.pages.rendering import environment, fragment, render, see_other
+from gatepost.manage.use_cases import partner
 from gatepost.manage.use_cases.execution import execute
-from gatepost.manage.use_cases.partner import (
-    MAIL_PORTS,
-    CheckHost,
-    CheckPartner,
-    FollowCheck,
-    ListRecentChecks,
-    ShowCheck,
-    check_host,
-    check_partner,
-    follow_check,
-    list_recent_checks,
-    show_check,
-)
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.times import stamp
 from gatepost.sentences import ours
@@ -47,9 +35,8 @@ if TYPE_CHECKING:
     from gatepost.analysis.checks.partner_report import PartnerCheck
     from gatepost.manage.pages.partner_report import CheckView
     from gatepost.manage.use_cases.jobs import Job
-    from gatepost.manage.use_cases.partner import CheckState, CheckTarget
 
-    type Run = Job[CheckTarget, PartnerCheck]
+    type Run = Job[partner.CheckTarget, PartnerCheck]
 
 
 _PARTNER, _HOST = "/check", "/check/host"
@@ -80,22 +67,22 @@ _STATUSES: Final = {
 }
 
 
-def _started(request: Request, text: str, *, is_host: bool) -> CheckState:
+def _started(request: Request, text: str, *, is_host: bool) -> partner.CheckState:
     context = context_of(request)
     if is_host:
-        return execute(check_host, context, CheckHost(host=text, wait=_SHORT)).value
-    return execute(check_partner, context, CheckPartner(domain=text, wait=_SHORT)).value
+        return execute(partner.check_host, context, partner.CheckHost(host=text, wait=_SHORT)).value
+    return execute(partner.check_partner, context, partner.CheckPartner(domain=text, wait=_SHORT)).value
 
 
 def _form_page(request: Request, status: HTTPStatus = HTTPStatus.OK, *, is_host: bool, **given: Any) -> Response:
-    recent = execute(list_recent_checks, context_of(request), ListRecentChecks()).items
+    recent = execute(partner.list_recent_checks, context_of(request), partner.ListRecentChecks()).items
     context: dict[str, Any] = {"errors": {}, "text": ""} | given
     return render(
         request,
         "partner/form.html",
         status,
         is_host=is_host,
-        ports=MAIL_PORTS,
+        ports=partner.MAIL_PORTS,
         recent=[(job, _view(job)) for job in recent],
         **context,
     )
@@ -103,7 +90,7 @@ def _form_page(request: Request, status: HTTPStatus = HTTPStatus.OK, *, is_host:
 
 def _run(request: Request) -> Run:
     needs_scope(request, Scope.READ)
-    return execute(follow_check, context_of(request), FollowCheck(id=request.path_params["run"]))
+    return execute(partner.follow_check, context_of(request), partner.FollowCheck(id=request.path_params["run"]))
 
 
 def _view(run: Run) -> CheckView | None:
@@ -129,7 +116,7 @@ def _context(run: Run) -> dict[str, Any]:
 
 
 def _json(request: Request) -> Response:
-    state = execute(show_check, context_of(request), ShowCheck(id=request.path_params["run"], wait=0.0))
+    state = execute(partner.show_check, context_of(request), partner.ShowCheck(id=request.path_params["run"], wait=0.0))
     record = {"id": state.id, "done": state.done, "result": state.result}
     return Response(msgspec.json.encode(record), media_type="application/json")
 

@@ -18,18 +18,9 @@ from gatepost.manage.pages.exports import exported, wants_file
 from gatepost.manage.pages.guard import context_of, needs_scope
 from gatepost.manage.pages.paging import order_of
 from gatepost.manage.pages.rendering import is_partial, link, render
+from gatepost.manage.use_cases import publication as publication_cases
 from gatepost.manage.use_cases.dns_checks import check_record
 from gatepost.manage.use_cases.execution import execute
-from gatepost.manage.use_cases.publication import (
-    DOMAIN_SORTS,
-    FindPublications,
-    GetPublication,
-    ViewPublication,
-    find_publications,
-    publication_record,
-    see_publication,
-    view_publication,
-)
 from gatepost.manage.use_cases.refusal import Refusal
 from gatepost.sentences import ours
 from gatepost.texts import N_
@@ -41,7 +32,6 @@ if TYPE_CHECKING:
 
     from gatepost.manage.use_cases.dns_checks import DnsCheck
     from gatepost.manage.use_cases.dns_publication import DnsPublication
-    from gatepost.manage.use_cases.publication import PublicationView
 
 
 _INDEX: Final = "/domains/publish"
@@ -60,14 +50,14 @@ def _index(request: Request) -> Response:
     needs_scope(request, Scope.READ)
     query = request.query_params
     number = max(1, int(text)) if (text := query.get("page", ""))[:6].isdecimal() and len(text) < 7 else 1
-    selection = FindPublications(
+    selection = publication_cases.FindPublications(
         organization=query.get("organization", ""),
         q=query.get("q", "")[:253],
         limit=_ROWS,
         offset=(number - 1) * _ROWS,
-        sort=order_of(request, DOMAIN_SORTS),
+        sort=order_of(request, publication_cases.DOMAIN_SORTS),
     )
-    page = execute(find_publications, context_of(request), selection)
+    page = execute(publication_cases.find_publications, context_of(request), selection)
     behind = selection.offset > page.offset  # who takes page after page as files reads on until one is empty
     wanted = () if behind and wants_file(request) else page.rows
     publications = [view.publication for view in wanted]
@@ -125,21 +115,23 @@ def _context(publication: DnsPublication, dns_check: DnsCheck | str | None) -> d
     }
 
 
-def _found(request: Request) -> PublicationView:
+def _found(request: Request) -> publication_cases.PublicationView:
     needs_scope(request, Scope.READ)
-    publication = ViewPublication(
+    publication = publication_cases.ViewPublication(
         domain=request.path_params["name"], organization=request.query_params.get("organization", "")
     )
-    return execute(view_publication, context_of(request), publication)
+    return execute(publication_cases.view_publication, context_of(request), publication)
 
 
-def _run_check(request: Request, view: PublicationView) -> DnsCheck | str | None:
+def _run_check(request: Request, view: publication_cases.PublicationView) -> DnsCheck | str | None:
     """What is there now, or why that cannot be told."""
     publication = view.publication
     if view.dns_check is None or request.query_params.get("look") == "now":
-        publication_request = GetPublication(organization=publication.organization, domain=publication.domain)
+        publication_request = publication_cases.GetPublication(
+            organization=publication.organization, domain=publication.domain
+        )
         try:
-            execute(see_publication, context_of(request), publication_request)
+            execute(publication_cases.see_publication, context_of(request), publication_request)
         except Refusal as refusal:
             return ours(refusal.text)
         return _found(request).dns_check
@@ -152,7 +144,7 @@ def _path(publication: DnsPublication) -> str:
 
 def _record(publication: DnsPublication, dns_check: DnsCheck | str | None) -> dict[str, Any]:
     seen = check_record(dns_check) if dns_check is not None and not isinstance(dns_check, str) else None
-    record: dict[str, Any] = msgspec.to_builtins(publication_record(publication))
+    record: dict[str, Any] = msgspec.to_builtins(publication_cases.publication_record(publication))
     return record | {"seen": seen, "page": link(_path(publication), organization=publication.organization)}
 
 

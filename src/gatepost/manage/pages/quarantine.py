@@ -23,19 +23,9 @@ from gatepost.manage.pages.refusal_texts import by_field
 from gatepost.manage.pages.rendering import link, render, see_other
 from gatepost.manage.pages.stored_rows import stored_rows
 from gatepost.manage.pages.time_zones import local_times
+from gatepost.manage.use_cases import quarantine
 from gatepost.manage.use_cases.client import all_items
 from gatepost.manage.use_cases.execution import execute
-from gatepost.manage.use_cases.quarantine import (
-    GetQuarantined,
-    ListQuarantine,
-    QuarantineAction,
-    QuarantineActions,
-    act_on_quarantine,
-    get_quarantined,
-    list_quarantine,
-    read_quarantined,
-    read_quarantined_header,
-)
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.request_values import limits
 from gatepost.manage.use_cases.times import read_time, time_text
@@ -49,12 +39,11 @@ if TYPE_CHECKING:
     from starlette.responses import Response
 
     from gatepost.manage.use_cases.list_page import Columns
-    from gatepost.manage.use_cases.quarantine import QuarantinedMessage
 
 
 _PAGE: Final = 50
 _MOST: Final = 10_000
-_SORTS: Final[Columns[QuarantinedMessage]] = {
+_SORTS: Final[Columns[quarantine.QuarantinedMessage]] = {
     "time": lambda held: held.received,
     "sender": lambda held: (held.sender, held.recipient),
     "subject": lambda held: held.subject,
@@ -63,7 +52,7 @@ _SORTS: Final[Columns[QuarantinedMessage]] = {
 }
 _NAMED: Final = 10
 _FILTERS: Final = ("sender", "recipient", "subject", "reason", "since", "until")
-_LABELS: Final = {QuarantineAction.RELEASE: N_("Release"), QuarantineAction.DELETE: N_("Delete")}
+_LABELS: Final = {quarantine.QuarantineAction.RELEASE: N_("Release"), quarantine.QuarantineAction.DELETE: N_("Delete")}
 _HEADINGS: Final = {
     "time": N_("Message"),
     "sender": N_("From and to"),
@@ -82,17 +71,17 @@ def _list(request: Request) -> Response:
     chosen = {name: values.get(name, "").strip() for name in _FILTERS}
     organization = values.get("organization", "").strip()
     more = {"organization": organization, "after": values.get("after", "")}
-    wanted = ListQuarantine(**local_times(request, chosen), **more, limit=_PAGE)
+    wanted = quarantine.ListQuarantine(**local_times(request, chosen), **more, limit=_PAGE)
     file = exported(
         request,
         "quarantine",
         _COLUMNS,
-        lambda: all_items(executing(request), list_quarantine, wanted, _MOST),
+        lambda: all_items(executing(request), quarantine.list_quarantine, wanted, _MOST),
         record=msgspec.to_builtins,
     )
     if file is not None:
         return file
-    page = stored_rows(request, list_quarantine, wanted, _SORTS, NN_("%(num)s row", "%(num)s rows"))
+    page = stored_rows(request, quarantine.list_quarantine, wanted, _SORTS, NN_("%(num)s row", "%(num)s rows"))
     return render(
         request,
         "quarantine/list.html",
@@ -108,10 +97,12 @@ def _show(request: Request) -> Response:
     """A message in quarantine; its header section if it is asked for by who may."""
     message = request.path_params["message"]
     with _or_gone(message):
-        held = execute(get_quarantined, context_of(request), GetQuarantined(message=message))
+        held = execute(quarantine.get_quarantined, context_of(request), quarantine.GetQuarantined(message=message))
     header = ""
     if "header" in request.query_params and held.readable:
-        header = execute(read_quarantined_header, context_of(request), GetQuarantined(message=message)).text
+        header = execute(
+            quarantine.read_quarantined_header, context_of(request), quarantine.GetQuarantined(message=message)
+        ).text
     return render(
         request,
         "quarantine/message.html",
@@ -135,8 +126,8 @@ def _content(request: Request) -> Response:
     """The stored message as a file."""
     message = request.path_params["message"]
     with _or_gone(message):
-        file = execute(read_quarantined, context_of(request), GetQuarantined(message=message))
-    answer = StreamingResponse(file.chunks, media_type=read_quarantined.media_type)
+        file = execute(quarantine.read_quarantined, context_of(request), quarantine.GetQuarantined(message=message))
+    answer = StreamingResponse(file.chunks, media_type=quarantine.read_quarantined.media_type)
     answer.headers["content-disposition"] = f'attachment; filename="{file.name}"'
     return answer
 
@@ -144,7 +135,9 @@ def _content(request: Request) -> Response:
 def _confirm(request: Request, errors: Mapping[str, str] | None = None) -> Response:
     """Ask for confirmation and a reason. errors: of an answer that was not one."""
     form, actions = request.state.form, _actions(request)
-    planned = execute(act_on_quarantine, context_of(request, dry_run=True), msgspec.structs.replace(actions, reason=""))
+    planned = execute(
+        quarantine.act_on_quarantine, context_of(request, dry_run=True), msgspec.structs.replace(actions, reason="")
+    )
     times = {name: getattr(actions, name) for name in _TIMES}
     return render(
         request,
@@ -159,7 +152,7 @@ def _confirm(request: Request, errors: Mapping[str, str] | None = None) -> Respo
         messages=planned.messages,
         fields=[(name, value) for name, value in form.multi_items() if name in _FORWARDED] + list(times.items()),
         back=_back(form),
-        limits=limits(QuarantineActions),
+        limits=limits(quarantine.QuarantineActions),
     )
 
 
@@ -169,16 +162,18 @@ _FORWARDED: Final = (
 _TIMES: Final = ("since", "until")
 
 
-def _actions(request: Request) -> QuarantineActions:
+def _actions(request: Request) -> quarantine.QuarantineActions:
     """Read an action from a form: on the selected messages, or on all that match the filter."""
     form = request.state.form
     try:
-        action = QuarantineAction(form.get("action", ""))
+        action = quarantine.QuarantineAction(form.get("action", ""))
     except ValueError as error:
         raise Refusal(RefusalKind.INPUT, N_("Choose an action: release or delete.")) from error
     which: dict[str, Any] = _matching(request) if form.get("which") == "all" else _selected(form)
     reason = form.get("reason", "").strip()
-    return QuarantineActions(action=action, organization=form.get("organization", ""), reason=reason, **which)
+    return quarantine.QuarantineActions(
+        action=action, organization=form.get("organization", ""), reason=reason, **which
+    )
 
 
 def _selected(form: Any) -> dict[str, Any]:
@@ -211,7 +206,7 @@ def _back(form: Mapping[str, str]) -> str:
 def _do(request: Request) -> Response:
     form, actions = request.state.form, _actions(request)
     try:
-        done = execute(act_on_quarantine, context_of(request), actions)
+        done = execute(quarantine.act_on_quarantine, context_of(request), actions)
     except Refusal as refusal:
         if refusal.kind is not RefusalKind.INPUT:
             raise
@@ -221,10 +216,12 @@ def _do(request: Request) -> Response:
         return see_other(request, back, _("Nothing was done: the messages are no longer in quarantine."), "warn")
     said = (
         ngettext("Released for %(num)s recipient.", "Released for %(num)s recipients.", done.changed)
-        if actions.action is QuarantineAction.RELEASE
+        if actions.action is quarantine.QuarantineAction.RELEASE
         else ngettext("Deleted for %(num)s recipient.", "Deleted for %(num)s recipients.", done.changed)
     )
-    if actions.action is QuarantineAction.RELEASE and (others := sorted({item.next for item in done.items} - {""})):
+    if actions.action is quarantine.QuarantineAction.RELEASE and (
+        others := sorted({item.next for item in done.items} - {""})
+    ):
         said += " " + _(
             "Also in quarantine of %(organizations)s, which has to release it, too.", organizations=", ".join(others)
         )
@@ -236,7 +233,7 @@ def _do(request: Request) -> Response:
 def _is_held(request: Request, message: str) -> bool:
     """Whether the message has a page still, as it is held for another recipient or by another organization."""
     try:
-        execute(get_quarantined, context_of(request), GetQuarantined(message=message))
+        execute(quarantine.get_quarantined, context_of(request), quarantine.GetQuarantined(message=message))
     except Refusal as refusal:
         if refusal.kind is RefusalKind.MISSING:
             return False

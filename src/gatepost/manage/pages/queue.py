@@ -20,25 +20,13 @@ from gatepost.manage.pages.exports import exported
 from gatepost.manage.pages.guard import context_of, executing, or_not_there, principal_of
 from gatepost.manage.pages.login import local_target
 from gatepost.manage.pages.message_head import head_of
-from gatepost.manage.pages.paging import foot, order_of, paged
+from gatepost.manage.pages.paging import sorted_page
 from gatepost.manage.pages.refusal_texts import by_field
 from gatepost.manage.pages.rendering import link, render, see_other
 from gatepost.manage.pages.resource_paths import trace_path
+from gatepost.manage.use_cases import queue as queue_cases
 from gatepost.manage.use_cases.client import all_items
 from gatepost.manage.use_cases.execution import execute
-from gatepost.manage.use_cases.list_page import sorted_by
-from gatepost.manage.use_cases.queue import (
-    GetQueued,
-    ListQueue,
-    ListWaitingDestinations,
-    SumQueue,
-    get_queued,
-    list_queue,
-    list_waiting_destinations,
-    read_queued,
-    read_queued_header,
-    sum_queue,
-)
 from gatepost.manage.use_cases.queue_actions import RETURN_TEXT, QueueAction, QueueActions, act_on_queue
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.request_values import limits
@@ -109,19 +97,19 @@ def _filter(given: Mapping[str, str]) -> dict[str, Any]:
 
 def _list(request: Request) -> Response:
     values = request.query_params
-    queue = ListQueue(**_filter(values), sort=_order_of(values), limit=PAGE, after=values.get("after", ""))
+    queue = queue_cases.ListQueue(**_filter(values), sort=_order_of(values), limit=PAGE, after=values.get("after", ""))
     file = exported(
         request,
         "queue",
         COLUMNS,
-        lambda: all_items(executing(request), list_queue, queue, _MOST),
+        lambda: all_items(executing(request), queue_cases.list_queue, queue, _MOST),
         record=msgspec.to_builtins,
         cells=_cells,
     )
     if file is not None:
         return file
-    items = execute(list_queue, context_of(request), queue)
-    totals = execute(sum_queue, context_of(request), SumQueue(**_filter(values)))
+    items = execute(queue_cases.list_queue, context_of(request), queue)
+    totals = execute(queue_cases.sum_queue, context_of(request), queue_cases.SumQueue(**_filter(values)))
     return render(
         request,
         "queue/list.html",
@@ -148,20 +136,19 @@ def _order_of(given: Mapping[str, str]) -> Any:
 
 
 def _by_destination(request: Request) -> Response:
-    destinations = ListWaitingDestinations(**_filter(request.query_params))
-    waiting = execute(list_waiting_destinations, context_of(request), destinations).items
+    destinations = queue_cases.ListWaitingDestinations(**_filter(request.query_params))
+    waiting = execute(queue_cases.list_waiting_destinations, context_of(request), destinations).items
     if file := exported(request, "destinations", _COUNTED, lambda: map(msgspec.to_builtins, waiting)):
         return file
-    sort = order_of(request, _COUNTED)
     columns = {name: attrgetter(name) for name in _COUNTED}
-    page = paged(request, sorted_by(waiting, sort, columns))
+    page = sorted_page(request, waiting, columns, NN_("%(num)s destination", "%(num)s destinations"))
     return render(
         request,
         "queue/destinations.html",
         block="rows",
         found=page.rows,
-        foot=foot(page, NN_("%(num)s destination", "%(num)s destinations")),
-        sort=sort,
+        foot=page.foot,
+        sort=page.sort,
         counts={
             name: sum(getattr(destination, name) for destination in waiting)
             for name in ("count", "active", "deferred", "held")
@@ -203,7 +190,7 @@ def _show(request: Request) -> Response:
     principal, message = principal_of(request), request.path_params["message"]
     events = _trace(request, message)
     try:
-        queued = execute(get_queued, context_of(request), GetQueued(message=message))
+        queued = execute(queue_cases.get_queued, context_of(request), queue_cases.GetQueued(message=message))
     except Refusal as refusal:
         if refusal.kind is RefusalKind.MISSING and events:  # it has left the queue, perhaps by a retry just now
             return see_other(request, link(trace_path(message)))
@@ -217,7 +204,9 @@ def _show(request: Request) -> Response:
     envelope = deliveries[0].message
     header = ""
     if "header" in request.query_params and queued.readable:
-        header = execute(read_queued_header, context_of(request), GetQueued(message=message)).text
+        header = execute(
+            queue_cases.read_queued_header, context_of(request), queue_cases.GetQueued(message=message)
+        ).text
     return render(
         request,
         "queue/message.html",
@@ -251,8 +240,8 @@ def _content(request: Request) -> Response:
     """The stored message as a file."""
     message = request.path_params["message"]
     with _or_gone(message):
-        file = execute(read_queued, context_of(request), GetQueued(message=message))
-    answer = StreamingResponse(file.chunks, media_type=read_queued.media_type)
+        file = execute(queue_cases.read_queued, context_of(request), queue_cases.GetQueued(message=message))
+    answer = StreamingResponse(file.chunks, media_type=queue_cases.read_queued.media_type)
     answer.headers["content-disposition"] = f'attachment; filename="{file.name}"'
     return answer
 

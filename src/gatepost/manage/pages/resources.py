@@ -26,21 +26,7 @@ from gatepost.manage.pages.rendering import render, see_other
 from gatepost.manage.pages.resource_kinds import KIND_PAGES, KindPage, column_key, status_of
 from gatepost.manage.pages.resource_paths import edit_path, list_path, named_path, part_path, trust_path, version_path
 from gatepost.manage.pages.text_filters import sentence
-from gatepost.manage.use_cases.directory_password import (
-    RemoveDirectoryPassword,
-    SetDirectoryPassword,
-    ShowDirectoryPassword,
-    may_enter,
-    remove_directory_password,
-    set_directory_password,
-    show_directory_password,
-)
-from gatepost.manage.use_cases.domain_verification import (
-    GetDomainVerification,
-    VerifyDomain,
-    get_domain_verification,
-    verify_domain,
-)
+from gatepost.manage.use_cases import directory_password, domain_verification, resource_views
 from gatepost.manage.use_cases.execution import execute
 from gatepost.manage.use_cases.list_page import sorted_by
 from gatepost.manage.use_cases.part_cases import PARTS, AddPart, RemovePart, SetPart
@@ -48,18 +34,6 @@ from gatepost.manage.use_cases.part_record import fields_of, part_command, part_
 from gatepost.manage.use_cases.parts import DOMAIN
 from gatepost.manage.use_cases.recipients import ChangeRecipients, change_recipients
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
-from gatepost.manage.use_cases.resource_views import (
-    ChooseOwner,
-    FindParts,
-    ListOwnOrganizations,
-    ListPartChanges,
-    ViewPart,
-    choose_owner,
-    find_parts,
-    list_own_organizations,
-    list_part_changes,
-    view_part,
-)
 from gatepost.pki.certificates.directory_secrets import asks_graph, logs_in
 from gatepost.sentences import ours
 
@@ -71,7 +45,6 @@ if TYPE_CHECKING:
 
     from gatepost.manage.access.principal import Principal
     from gatepost.manage.use_cases.change_shapes import ChangeReport
-    from gatepost.manage.use_cases.domain_verification import DomainVerification
     from gatepost.manage.use_cases.history import PartChange
     from gatepost.manage.use_cases.parts import Part, PartKind
 
@@ -81,16 +54,16 @@ _CHANGES: Final = 20  # looked at for who changed a field last
 
 def _list(request: Request, page: KindPage) -> Response:
     principal, query, wanted = principal_of(request), request.query_params, request.query_params.get("q", "").strip()
-    parts = FindParts(kind=page.kind.key, organization=query.get("organization", ""), q=wanted)
+    parts = resource_views.FindParts(kind=page.kind.key, organization=query.get("organization", ""), q=wanted)
     sort = order_of(request, page.sorts)
 
     def records() -> Iterator[dict[str, Any]]:
-        for row in execute(find_parts, context_of(request), replace(parts, limit=MOST)).rows:
+        for row in execute(resource_views.find_parts, context_of(request), replace(parts, limit=MOST)).rows:
             yield {"organization": row.organization.name, **table_of(row.record)}
 
     if file := exported(request, page.folder, page.columns, records):
         return file
-    every = execute(find_parts, context_of(request), parts)
+    every = execute(resource_views.find_parts, context_of(request), parts)
     list_page = paged(request, sorted_by(every.rows, sort, page.sorts), every.version)
     return render(
         request,
@@ -140,12 +113,18 @@ def _part(request: Request, kind: PartKind) -> Part:
 
 
 def _found(request: Request, kind: PartKind, organization: str, name: str) -> Part:
-    return execute(view_part, context_of(request), ViewPart(kind=kind.key, organization=organization, name=name))
+    return execute(
+        resource_views.view_part,
+        context_of(request),
+        resource_views.ViewPart(kind=kind.key, organization=organization, name=name),
+    )
 
 
 def _changes(request: Request, one: Part, limit: int = 5) -> Sequence[PartChange]:
-    changes = ListPartChanges(kind=one.kind.key, organization=one.organization.name, name=one.name, limit=limit)
-    return execute(list_part_changes, context_of(request), changes).items
+    changes = resource_views.ListPartChanges(
+        kind=one.kind.key, organization=one.organization.name, name=one.name, limit=limit
+    )
+    return execute(resource_views.list_part_changes, context_of(request), changes).items
 
 
 def _view(request: Request, page: KindPage, more: _More | None = None) -> Response:
@@ -187,18 +166,18 @@ def _shown(
     )
 
 
-def _proof(request: Request, one: Part) -> DomainVerification | None:
+def _proof(request: Request, one: Part) -> domain_verification.DomainVerification | None:
     """The record to publish for a domain that is pending."""
     if one.record.verified:
         return None
-    verification = GetDomainVerification(organization=one.organization.name, domain=one.name)
-    return execute(get_domain_verification, context_of(request), verification)
+    verification = domain_verification.GetDomainVerification(organization=one.organization.name, domain=one.name)
+    return execute(domain_verification.get_domain_verification, context_of(request), verification)
 
 
 def _verified(request: Request, page: KindPage, one: Part) -> Response:
-    domain = VerifyDomain(organization=one.organization.name, domain=one.name)
+    domain = domain_verification.VerifyDomain(organization=one.organization.name, domain=one.name)
     try:
-        outcome = execute(verify_domain, context_of(request), domain).value
+        outcome = execute(domain_verification.verify_domain, context_of(request), domain).value
     except Refusal as refusal:
         text = "\n".join([refusal.text, *map(str, refusal.errors)])
         return _shown(request, page, one, _DOMAIN, HTTPStatus.CONFLICT, text)
@@ -222,10 +201,10 @@ def _changed_recipients(request: Request, page: KindPage, one: Part) -> Response
 
 def _password(request: Request, one: Part) -> str:
     """What there is of the password for the domain's directory, "" if none is needed or it is another's to enter."""
-    if not logs_in(one.record) or not may_enter(principal_of(request), one.record):
+    if not logs_in(one.record) or not directory_password.may_enter(principal_of(request), one.record):
         return ""
-    shown = ShowDirectoryPassword(organization=one.organization.name, domain=one.name)
-    return execute(show_directory_password, context_of(request), shown).password
+    shown = directory_password.ShowDirectoryPassword(organization=one.organization.name, domain=one.name)
+    return execute(directory_password.show_directory_password, context_of(request), shown).password
 
 
 def _stored_password(request: Request, page: KindPage, one: Part) -> Response:
@@ -233,9 +212,17 @@ def _stored_password(request: Request, page: KindPage, one: Part) -> Response:
     password, removes = request.state.form.get("password", ""), request.state.form.get("do") == "remove-password"
     try:
         if removes:
-            execute(remove_directory_password, context_of(request), RemoveDirectoryPassword(**named))
+            execute(
+                directory_password.remove_directory_password,
+                context_of(request),
+                directory_password.RemoveDirectoryPassword(**named),
+            )
         else:
-            execute(set_directory_password, context_of(request), SetDirectoryPassword(password=password, **named))
+            execute(
+                directory_password.set_directory_password,
+                context_of(request),
+                directory_password.SetDirectoryPassword(password=password, **named),
+            )
     except Refusal as refusal:
         return _shown(request, page, one, _DOMAIN, HTTPStatus.UNPROCESSABLE_ENTITY, refusal.text)
     if asks_graph(one.record):
@@ -252,7 +239,7 @@ class _More(NamedTuple):
     password: what there is of the one that it needs, "" for none. acts: what its forms do, by their "do".
     """
 
-    proof: Callable[[Request, Part], DomainVerification | None]
+    proof: Callable[[Request, Part], domain_verification.DomainVerification | None]
     password: Callable[[Request, Part], str]
     acts: Mapping[str, Callable[[Request, KindPage, Part], Response]]
 
@@ -340,7 +327,9 @@ def _new(request: Request, page: KindPage) -> Response:
     principal, kind = principal_of(request), page.kind
     owners = [
         organization.name
-        for organization in execute(list_own_organizations, context_of(request), ListOwnOrganizations()).items
+        for organization in execute(
+            resource_views.list_own_organizations, context_of(request), resource_views.ListOwnOrganizations()
+        ).items
     ]
     chosen = request.state.form.get("organization", "") if request.method == "POST" else ""
     if not principal.is_of_gateway and not chosen:
@@ -355,8 +344,8 @@ def _new(request: Request, page: KindPage) -> Response:
         owner = request.state.form.get("organization", "")
         if not owner and len(owners) > 1 and "@" not in name:  # an address says by its domain whose it is
             raise refused_fields({"organization": _("choose an organization")})
-        named = ChooseOwner(kind=kind.key, name=name, organization=owner)
-        owner = execute(choose_owner, context_of(request), named).name
+        named = resource_views.ChooseOwner(kind=kind.key, name=name, organization=owner)
+        owner = execute(resource_views.choose_owner, context_of(request), named).name
         part = AddPart(organization=owner, document={kind.identity: name, **fields})
         return send_change(request, PARTS[kind.key].add, part, options)
 

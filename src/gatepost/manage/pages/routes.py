@@ -91,12 +91,7 @@ _PAGES: Final = [
     *certificates.ROUTES,
     *organizations.ROUTES,
     *changes.ROUTES,
-    *login.ROUTES,
-    *issuer_login_pages.ROUTES,
-    *passkeys.ROUTES,
-    *account.ROUTES,
     *audit.ROUTES,
-    *confirmation.ROUTES,
     *tokens.ROUTES,
     *users.ROUTES,
     *reports.ROUTES,
@@ -105,7 +100,6 @@ _PAGES: Final = [
     *documents.ROUTES,
     *drills.ROUTES,
     *quick_find.ROUTES,
-    *static_files.ROUTES,
 ]
 # What is there for whoever comes in, and what is somebody's own.
 _OWN: Final = [
@@ -116,7 +110,7 @@ _OWN: Final = [
     *confirmation.ROUTES,
     *static_files.ROUTES,
 ]
-ROUTES: Final = [page if page in _OWN else for_readers(page) for page in _PAGES]
+ROUTES: Final = [*map(for_readers, _PAGES), *_OWN]
 
 _STATUSES: Final = {
     RefusalKind.INPUT: HTTPStatus.UNPROCESSABLE_ENTITY,

@@ -17,24 +17,15 @@ from gatepost.manage.pages.account_forms import Form, chosen_organizations, fiel
 from gatepost.manage.pages.confirmation import ask_again, demand_owner
 from gatepost.manage.pages.exports import exported
 from gatepost.manage.pages.guard import context_of, executing, not_there
-from gatepost.manage.pages.paging import foot, order_of, paged
+from gatepost.manage.pages.paging import sorted_page
 from gatepost.manage.pages.rendering import render, see_other
 from gatepost.manage.pages.time_zones import local_times
+from gatepost.manage.use_cases import tokens as token_cases
 from gatepost.manage.use_cases.client import all_items
 from gatepost.manage.use_cases.execution import execute, recording_refusals
-from gatepost.manage.use_cases.list_page import sorted_by
 from gatepost.manage.use_cases.refusal import Refusal
 from gatepost.manage.use_cases.request_values import limits
 from gatepost.manage.use_cases.times import ahead
-from gatepost.manage.use_cases.tokens import (
-    ListTokens,
-    NewApiToken,
-    RemoveToken,
-    add_token,
-    list_tokens,
-    new_token_errors,
-    remove_token,
-)
 from gatepost.texts import N_, NN_
 
 if TYPE_CHECKING:
@@ -43,11 +34,9 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
-    from gatepost.manage.use_cases.tokens import ApiToken
-
 
 _COLUMNS = ("name", "scopes", "organizations", "created", "expires", "made_by", "made_by_user", "last_used")
-_SORTS: Final[dict[str, Callable[[ApiToken], Any]]] = {
+_SORTS: Final[dict[str, Callable[[token_cases.ApiToken], Any]]] = {
     "name": lambda token: token.name,
     "by": lambda token: token.made_by,
     "expires": lambda token: token.expires,
@@ -72,15 +61,13 @@ def _list(request: Request) -> Response:
     q = request.query_params.get("q", "")
     tokens = [
         api_token
-        for api_token in all_items(executing(request), list_tokens, ListTokens())
+        for api_token in all_items(executing(request), token_cases.list_tokens, token_cases.ListTokens())
         if q.lower() in api_token.name
     ]
     if file := exported(request, "tokens", _COLUMNS, lambda: map(msgspec.to_builtins, tokens)):
         return file
-    sort = order_of(request, _SORTS)
-    page = paged(request, sorted_by(tokens, sort, _SORTS))
-    shown = foot(page, NN_("%(num)s token", "%(num)s tokens"))
-    return render(request, "accounts/tokens.html", tokens=page.rows, foot=shown, q=q, sort=sort)
+    page = sorted_page(request, tokens, _SORTS, NN_("%(num)s token", "%(num)s tokens"))
+    return render(request, "accounts/tokens.html", tokens=page.rows, foot=page.foot, q=q, sort=page.sort)
 
 
 def _new(request: Request) -> Response:
@@ -91,9 +78,9 @@ def _new(request: Request) -> Response:
         return _new_page(request, expires="90d")
     form, context = request.state.form, context_of(request)
     try:
-        with recording_refusals(add_token, context, name=form.get("name", "").strip()):
+        with recording_refusals(token_cases.add_token, context, name=form.get("name", "").strip()):
             token = _new_token(form, local_times(request, form, "expires")["expires"])
-        made = execute(add_token, context, token).value
+        made = execute(token_cases.add_token, context, token).value
     except Refusal as refusal:
         values = {name: form.get(name, "") for name in ("name", "reach", "expires")}
         values |= {"scopes": form.getlist("scopes"), "chosen": form.getlist("organizations")}
@@ -101,10 +88,10 @@ def _new(request: Request) -> Response:
     return render(request, "accounts/token_made.html", HTTPStatus.CREATED, name=made.name, secret=made.token)
 
 
-def _new_token(form: Form, expires: str) -> NewApiToken:
+def _new_token(form: Form, expires: str) -> token_cases.NewApiToken:
     """The token of a form. expires: with its offset. Raises Refusal (INPUT) with all errors."""
     errors: dict[str, str] = {}
-    token = NewApiToken(name=form.get("name", "").strip(), scopes=[], expires=expires or None)
+    token = token_cases.NewApiToken(name=form.get("name", "").strip(), scopes=[], expires=expires or None)
     try:
         token.scopes = [Scope(text) for text in form.getlist("scopes")]
     except ValueError:
@@ -119,7 +106,7 @@ def _new_token(form: Form, expires: str) -> NewApiToken:
         errors["expires"] = str(error)
     if errors:
         raise refused_fields(
-            {token_error.path: token_error.message for token_error in new_token_errors(token)} | errors
+            {token_error.path: token_error.message for token_error in token_cases.new_token_errors(token)} | errors
         )
     return token
 
@@ -135,7 +122,9 @@ def _new_page(request: Request, status: HTTPStatus = HTTPStatus.OK, **context: A
         "known_scopes": [(scope, name, _(text)) for scope, name, text in _SCOPES],
         "expiries": translated_choices(_EXPIRIES),
     }
-    return render(request, "accounts/token_new.html", status, limits=limits(NewApiToken), **{**known, **context})
+    return render(
+        request, "accounts/token_new.html", status, limits=limits(token_cases.NewApiToken), **{**known, **context}
+    )
 
 
 def _remove(request: Request) -> Response:
@@ -145,15 +134,15 @@ def _remove(request: Request) -> Response:
         return response
     if request.method == "GET":
         return render(request, "accounts/token_remove.html", token=token)
-    execute(remove_token, context_of(request), RemoveToken(name=token.name))
+    execute(token_cases.remove_token, context_of(request), token_cases.RemoveToken(name=token.name))
     return see_other(
         request, "/tokens", _("Token %(name)s was removed. Requests with it are refused from now on.", name=token.name)
     )
 
 
-def _token(request: Request) -> ApiToken:
+def _token(request: Request) -> token_cases.ApiToken:
     name = request.path_params["name"].lower()
-    for api_token in all_items(executing(request), list_tokens, ListTokens()):
+    for api_token in all_items(executing(request), token_cases.list_tokens, token_cases.ListTokens()):
         if api_token.name == name:
             return api_token
     raise not_there(_("There is no such token."))

@@ -26,9 +26,18 @@ from gatepost.manage.pages.guard import context_of, executing, not_there, or_not
 from gatepost.manage.pages.message_head import head_of
 from gatepost.manage.pages.rendering import link, render, see_other
 from gatepost.manage.pages.time_zones import zone_of
-from gatepost.manage.pages.trace_order import HELD, sorted_messages, trace_order
-from gatepost.manage.pages.trace_query import FIELDS, SPANS, in_words, read_query, wider_searches
+from gatepost.manage.pages.trace_query import (
+    FIELDS,
+    HELD,
+    SPANS,
+    in_words,
+    read_query,
+    sorted_messages,
+    trace_order,
+    wider_searches,
+)
 from gatepost.manage.pages.trace_story import recipients_of, story
+from gatepost.manage.use_cases import trace
 from gatepost.manage.use_cases.client import all_items
 from gatepost.manage.use_cases.evidence_export import OpenExport, open_export
 from gatepost.manage.use_cases.execution import execute
@@ -38,19 +47,6 @@ from gatepost.manage.use_cases.queue_actions import QueueActions
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.request_values import limits
 from gatepost.manage.use_cases.times import time_text
-from gatepost.manage.use_cases.trace import (
-    EVENTS,
-    MOST,
-    ChooseSearch,
-    SearchTrace,
-    ShowTrace,
-    SumTrace,
-    choose_search,
-    search_messages,
-    search_trace_events,
-    show_trace,
-    sum_trace,
-)
 from gatepost.store.trace import TracePlace
 from gatepost.texts import N_
 from gatepost.times import name_text, rfc3339
@@ -64,7 +60,6 @@ if TYPE_CHECKING:
     from gatepost.mail.model.trace_event import TraceEvent
     from gatepost.manage.pages.trace_query import TraceQuery
     from gatepost.manage.use_cases.queue_deliveries import QueueDelivery
-    from gatepost.manage.use_cases.trace import TracedMessage, TraceEvents
 
 
 PAGE: Final = 50
@@ -112,14 +107,16 @@ def _totals(request: Request, question: TraceQuery) -> Response:
     if understood is None:
         return render(request, "trace/totals.html", totals=None)
     search = understood[1]
-    same = {name: getattr(search, name) for name in SumTrace.__struct_fields__}
-    return render(request, "trace/totals.html", totals=execute(sum_trace, context_of(request), SumTrace(**same)))
+    same = {name: getattr(search, name) for name in trace.SumTrace.__struct_fields__}
+    return render(
+        request, "trace/totals.html", totals=execute(trace.sum_trace, context_of(request), trace.SumTrace(**same))
+    )
 
 
 def _page(
     request: Request,
     question: TraceQuery,
-    messages: Sequence[TracedMessage],
+    messages: Sequence[trace.TracedMessage],
     after: str,
     meaning: Mapping[str, str],
     known: searches.Searches,
@@ -136,7 +133,7 @@ def _page(
         spans=translated_choices(SPANS)
         if question.since in dict(SPANS)
         else ((question.since, _("Since %(since)s", since=question.since)), *translated_choices(SPANS)),
-        events=(("", _("Any")), *((event, f"{event_label(event)} ({event})") for event in EVENTS)),
+        events=(("", _("Any")), *((event, f"{event_label(event)} ({event})") for event in trace.EVENTS)),
         found=in_order.rows if in_order else messages,
         in_order=in_order,
         wider=wider_searches(question) if not messages and not after else (),
@@ -162,23 +159,23 @@ def _reached(after: str) -> str:
 
 def _found(
     request: Request, question: TraceQuery, after: str
-) -> tuple[Sequence[TracedMessage], str, Mapping[str, str]]:
+) -> tuple[Sequence[trace.TracedMessage], str, Mapping[str, str]]:
     """The messages of a page, the cursor of the next one, "" for none, and what the one box was taken for."""
     understood = _meant(request, question)
     if understood is None:
         return (), "", {}
     meaning, search = understood
-    page = execute(search_messages, context_of(request), replace(search, after=after))
+    page = execute(trace.search_messages, context_of(request), replace(search, after=after))
     return page.items, page.after or "", meaning
 
 
-def _meant(request: Request, question: TraceQuery) -> tuple[Mapping[str, str], SearchTrace] | None:
+def _meant(request: Request, question: TraceQuery) -> tuple[Mapping[str, str], trace.SearchTrace] | None:
     """The first search that finds anything; the last one without a look, as it is the widest; None if there is none."""
     if not question.searches:
         return None
     *others, last = question.searches
-    searches = ChooseSearch(searches=[search for _path, search in others])
-    place = execute(choose_search, context_of(request), searches) if others else None
+    searches = trace.ChooseSearch(searches=[search for _path, search in others])
+    place = execute(trace.choose_search, context_of(request), searches) if others else None
     return last if place is None else others[place]
 
 
@@ -195,7 +192,9 @@ def _all(request: Request, question: TraceQuery) -> Iterator[TraceEvent]:
         raise Refusal(RefusalKind.INPUT, f"{name} {text}")
     understood = _meant(request, question)
     return (
-        all_items(executing(request), search_trace_events, understood[1], MOST) if understood is not None else iter(())
+        all_items(executing(request), trace.search_trace_events, understood[1], trace.MOST)
+        if understood is not None
+        else iter(())
     )
 
 
@@ -255,14 +254,14 @@ def _chunks(file: IO[bytes]) -> Iterator[bytes]:
             yield chunk
 
 
-def _found_events(request: Request, identity: str) -> TraceEvents:
+def _found_events(request: Request, identity: str) -> trace.TraceEvents:
     """Rows of a message or session. Raises HTTPException if there is none that is seen."""
     text = _(
         "The message trace has no message or session %(identity)s, or you have no access to its organization.",
         identity=identity[:100],
     )
     with or_not_there(text):
-        return execute(show_trace, context_of(request), ShowTrace(id=identity))
+        return execute(trace.show_trace, context_of(request), trace.ShowTrace(id=identity))
 
 
 def _show(request: Request) -> Response:

@@ -3,24 +3,36 @@
 Used by `manage.pages.trace`. All fields of the form are those of `gatepost trace search`; `q` is the one box of every
 page, which understands an address, a domain, a Message-ID, a queue id, a session id or an IP address, and takes what is
 none of them for parts of addresses and subjects.
+
+Messages are sorted by another column than time here, too. The trace has no index but time: the newest that match are
+read at once, and the foot of the table says how far back they go.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import UTC
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from gatepost.language import _, in_sentence, translated_choices
+from gatepost.manage.pages.code_labels import event_label
+from gatepost.manage.pages.paging import foot, order_of, paged
+from gatepost.manage.pages.trace_story import protection
+from gatepost.manage.use_cases.list_page import sorted_by
 from gatepost.manage.use_cases.request_values import limits
 from gatepost.manage.use_cases.times import moment
 from gatepost.manage.use_cases.trace import EVENTS, PROTECTIONS, SearchTrace, meanings, search_command
-from gatepost.texts import N_
+from gatepost.texts import N_, NN_
 from gatepost.times import with_offset
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import tzinfo
+
+    from starlette.requests import Request
+
+    from gatepost.manage.use_cases.list_page import Columns
+    from gatepost.manage.use_cases.trace import TracedMessage
 
 
 SPANS: Final = (
@@ -146,3 +158,49 @@ def in_words(given: Mapping[str, str]) -> str:
     if until := given.get("until"):
         words.append(_("until %(until)s", until=until))
     return ", ".join(words) or _("all messages, last hour")
+
+
+HELD: Final = 1000
+"""Messages that are sorted at once."""
+_WEAKEST_FIRST: Final = ("cleartext", "encrypted", "verified")
+_SORTS: Final[Columns[TracedMessage]] = {
+    "event": lambda message: event_label(message.events[0].event),
+    "size": lambda message: message.events[0].size,
+    "sender": lambda message: message.events[0].sender,
+    "recipient": lambda message: message.events[0].recipient,
+    "protection": lambda message: _strength(protection(message.events[0])),
+    "connector": lambda message: message.events[0].connector or None,
+    "subject": lambda message: message.events[0].subject,
+    "reply": lambda message: message.events[0].reply or None,
+}
+
+
+class SortedMessages(NamedTuple):
+    """A page of them. before, after: numbers of the pages beside it, 0 where there is none. shown: for the foot."""
+
+    rows: Sequence[TracedMessage]
+    shown: str
+    before: int
+    after: int
+
+
+def trace_order(request: Request) -> str:
+    """The column that messages are asked for in the order of, "" for time; a search that is watched has no other."""
+    return "" if request.query_params.get("live") is not None else order_of(request, _SORTS)
+
+
+def sorted_messages(request: Request, messages: Sequence[TracedMessage], sort: str, reached: str) -> SortedMessages:
+    """The page that is asked for. messages: those that were read. reached: the day they go back to, "" if it is all."""
+    page = paged(request, sorted_by(messages, sort, _SORTS))
+    shown, before, after = foot(page, NN_("%(num)s message", "%(num)s messages"))
+    if reached:
+        shown = _(
+            "%(shown)s, sorted. They go back to %(reached)s; older ones follow, sorted by themselves.",
+            shown=shown,
+            reached=reached,
+        )
+    return SortedMessages(page.rows, shown, before, after)
+
+
+def _strength(level: str) -> int | None:
+    return _WEAKEST_FIRST.index(level) if level in _WEAKEST_FIRST else None

@@ -25,38 +25,15 @@ from gatepost.manage.pages.account_forms import (
 from gatepost.manage.pages.confirmation import ask_again, demand_owner
 from gatepost.manage.pages.exports import exported
 from gatepost.manage.pages.guard import context_of, executing, or_not_there
-from gatepost.manage.pages.paging import foot, order_of, paged
+from gatepost.manage.pages.paging import sorted_page
 from gatepost.manage.pages.rendering import render, see_other
 from gatepost.manage.pages.resource_paths import number_of
+from gatepost.manage.use_cases import users as user_cases
 from gatepost.manage.use_cases.client import all_items
 from gatepost.manage.use_cases.execution import execute, recording_refusals
-from gatepost.manage.use_cases.list_page import sorted_by
 from gatepost.manage.use_cases.refusal import Refusal
 from gatepost.manage.use_cases.request_values import limits
 from gatepost.manage.use_cases.tokens import ListTokens, list_tokens
-from gatepost.manage.use_cases.users import (
-    AccountChange,
-    EndSessions,
-    EndUserSession,
-    ListPasskeys,
-    ListSessions,
-    ListUsers,
-    NewAccount,
-    RemovePasskey,
-    RemoveUser,
-    ShowUser,
-    add_user,
-    end_sessions,
-    end_user_session,
-    get_user,
-    list_passkeys,
-    list_sessions,
-    list_users,
-    new_user_errors,
-    remove_passkey,
-    remove_user,
-    set_user,
-)
 from gatepost.texts import N_, NN_
 
 if TYPE_CHECKING:
@@ -65,11 +42,9 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
-    from gatepost.manage.use_cases.users import UserAccount
-
 
 _COLUMNS = ("name", "role", "organizations", "enabled", "created", "last_login", "issuer")
-_SORTS: Final[dict[str, Callable[[UserAccount], Any]]] = {
+_SORTS: Final[dict[str, Callable[[user_cases.UserAccount], Any]]] = {
     "name": lambda user: user.name,
     "role": lambda user: list(Role).index(user.role),
     "status": lambda user: not user.enabled,
@@ -95,13 +70,15 @@ ROLES = (
 def _list(request: Request) -> Response:
     demand_owner(request)
     q = request.query_params.get("q", "")
-    users = [account for account in all_items(executing(request), list_users, ListUsers()) if q.lower() in account.name]
+    users = [
+        account
+        for account in all_items(executing(request), user_cases.list_users, user_cases.ListUsers())
+        if q.lower() in account.name
+    ]
     if file := exported(request, "users", _COLUMNS, lambda: map(msgspec.to_builtins, users)):
         return file
-    sort = order_of(request, _SORTS)
-    page = paged(request, sorted_by(users, sort, _SORTS))
-    shown = foot(page, NN_("%(num)s user", "%(num)s users"))
-    return render(request, "accounts/users.html", users=page.rows, foot=shown, q=q, sort=sort)
+    page = sorted_page(request, users, _SORTS, NN_("%(num)s user", "%(num)s users"))
+    return render(request, "accounts/users.html", users=page.rows, foot=page.foot, q=q, sort=page.sort)
 
 
 def _new(request: Request) -> Response:
@@ -113,24 +90,26 @@ def _new(request: Request) -> Response:
     form, context = request.state.form, context_of(request)
     name = form.get("name", "").strip()
     try:
-        with recording_refusals(add_user, context, name=name):
+        with recording_refusals(user_cases.add_user, context, name=name):
             made = _new_account(form, name)
-        user = execute(add_user, context, made).value
+        user = execute(user_cases.add_user, context, made).value
     except Refusal as refusal:
         errors = field_errors(refusal)
         return _new_page(request, HTTPStatus.UNPROCESSABLE_ENTITY, name=name, errors=errors, **_given_access(form))
     return see_other(request, f"/users/{user.name}", _("User %(name)s was added.", name=user.name))
 
 
-def _new_account(form: Form, name: str) -> NewAccount:
+def _new_account(form: Form, name: str) -> user_cases.NewAccount:
     """The user of a form. Raises Refusal (INPUT) with all errors."""
     password = form.get("password", "")
     access, errors = _access(form)
     if password != form.get("again", ""):
         errors["again"] = N_("the passwords do not match")
-    made = NewAccount(name=name, password=password, **{"role": Role.AUDITOR} | access)
+    made = user_cases.NewAccount(name=name, password=password, **{"role": Role.AUDITOR} | access)
     if errors:
-        raise refused_fields({user_error.path: user_error.message for user_error in new_user_errors(made)} | errors)
+        raise refused_fields(
+            {user_error.path: user_error.message for user_error in user_cases.new_user_errors(made)} | errors
+        )
     return made
 
 
@@ -143,7 +122,7 @@ def _new_page(request: Request, status: HTTPStatus = HTTPStatus.OK, **context: A
         "errors": {},
         "roles": translated_choices(ROLES),
     }
-    return render(request, "accounts/user_new.html", status, limits=limits(NewAccount), **known | context)
+    return render(request, "accounts/user_new.html", status, limits=limits(user_cases.NewAccount), **known | context)
 
 
 def _one(request: Request) -> Response:
@@ -155,17 +134,21 @@ def _one(request: Request) -> Response:
         return _page(request, user)
     form, context = request.state.form, context_of(request)
     try:
-        with recording_refusals(set_user, context, name=user.name):
+        with recording_refusals(user_cases.set_user, context, name=user.name):
             access, errors = ({}, {}) if user.issuer else _access(form)
             if errors:
                 raise refused_fields(errors)
-        execute(set_user, context, AccountChange(name=user.name, enabled=form.get("enabled") == "on", **access))
+        execute(
+            user_cases.set_user,
+            context,
+            user_cases.AccountChange(name=user.name, enabled=form.get("enabled") == "on", **access),
+        )
     except Refusal as refusal:
         return _page(request, user, errors=field_errors(refusal), enabled="enabled" in form, **_given_access(form))
     return _done(request, user, _("User %(name)s was saved. The user has to log in again.", name=user.name))
 
 
-def _page(request: Request, user: UserAccount, **context: Any) -> Response:
+def _page(request: Request, user: user_cases.UserAccount, **context: Any) -> Response:
     known: dict[str, Any] = {
         "role": user.role.value,
         "reach": access_text(user.organizations),
@@ -182,55 +165,57 @@ def _page(request: Request, user: UserAccount, **context: Any) -> Response:
         HTTPStatus.UNPROCESSABLE_ENTITY if wrong else HTTPStatus.OK,
         user=user,
         roles=translated_choices(ROLES),
-        limits=limits(AccountChange),
-        sessions=list(all_items(executing(request), list_sessions, ListSessions(name=user.name))),
-        passkeys=execute(list_passkeys, context_of(request), ListPasskeys(name=user.name)).items,
+        limits=limits(user_cases.AccountChange),
+        sessions=list(all_items(executing(request), user_cases.list_sessions, user_cases.ListSessions(name=user.name))),
+        passkeys=execute(user_cases.list_passkeys, context_of(request), user_cases.ListPasskeys(name=user.name)).items,
         tokens=_tokens(request, user),
         **known,
     )
 
 
-def _tokens(request: Request, user: UserAccount) -> list[str]:
+def _tokens(request: Request, user: user_cases.UserAccount) -> list[str]:
     """Those that end with the user."""
     tokens = all_items(executing(request), list_tokens, ListTokens())
     return [token.name for token in tokens if token.made_by_user == user.name]
 
 
 def _password(request: Request) -> Response:
-    def change(user: UserAccount) -> str:
+    def change(user: user_cases.UserAccount) -> str:
         form, context = request.state.form, context_of(request)
         password = form.get("password", "")
-        with recording_refusals(set_user, context, name=user.name):
+        with recording_refusals(user_cases.set_user, context, name=user.name):
             demand_same(password, form.get("again", ""))
-        execute(set_user, context, AccountChange(name=user.name, password=password))
+        execute(user_cases.set_user, context, user_cases.AccountChange(name=user.name, password=password))
         return _("The password of %(name)s was reset. All of the user's sessions ended.", name=user.name)
 
     return _changed(request, change)
 
 
 def _sessions(request: Request) -> Response:
-    def change(user: UserAccount) -> str:
+    def change(user: user_cases.UserAccount) -> str:
         if text := request.state.form.get("session", ""):
             number = number_of(text)
-            session = None if number is None else EndUserSession(name=user.name, session=number)
-            is_ended = session and execute(end_user_session, context_of(request), session).ended
+            session = None if number is None else user_cases.EndUserSession(name=user.name, session=number)
+            is_ended = session and execute(user_cases.end_user_session, context_of(request), session).ended
             return _("The session was ended.") if is_ended else _("The session has already ended.")
-        execute(end_sessions, context_of(request), EndSessions(name=user.name))
+        execute(user_cases.end_sessions, context_of(request), user_cases.EndSessions(name=user.name))
         return _("All sessions of %(name)s ended.", name=user.name)
 
     return _changed(request, change)
 
 
 def _passkeys(request: Request) -> Response:
-    def change(user: UserAccount) -> str:
+    def change(user: user_cases.UserAccount) -> str:
         passkey = octets(request.state.form.get("passkey", ""))
-        removed = execute(remove_passkey, context_of(request), RemovePasskey(name=user.name, passkey=passkey))
+        removed = execute(
+            user_cases.remove_passkey, context_of(request), user_cases.RemovePasskey(name=user.name, passkey=passkey)
+        )
         return _("The passkey %(name)s was removed.", name=removed.name)
 
     return _changed(request, change)
 
 
-def _changed(request: Request, change: Callable[[UserAccount], str]) -> Response:
+def _changed(request: Request, change: Callable[[user_cases.UserAccount], str]) -> Response:
     """Do what a form beside the main one asks for. change: returns what to say, may raise Refusal."""
     demand_owner(request)
     user = _user(request)
@@ -243,7 +228,7 @@ def _changed(request: Request, change: Callable[[UserAccount], str]) -> Response
     return _done(request, user, said)
 
 
-def _done(request: Request, user: UserAccount, said: str) -> Response:
+def _done(request: Request, user: user_cases.UserAccount, said: str) -> Response:
     """Whoever changed themselves has no session any more, and comes to the log-in."""
     return see_other(request, f"/users/{user.name}", said)
 
@@ -256,7 +241,7 @@ def _remove(request: Request) -> Response:
     error = ""
     if request.method == "POST":
         try:
-            execute(remove_user, context_of(request), RemoveUser(name=user.name))
+            execute(user_cases.remove_user, context_of(request), user_cases.RemoveUser(name=user.name))
         except Refusal as refusal:
             error = refusal.text
         else:
@@ -266,9 +251,9 @@ def _remove(request: Request) -> Response:
     return render(request, "accounts/user_remove.html", status, user=user, tokens=tokens, error=error)
 
 
-def _user(request: Request) -> UserAccount:
+def _user(request: Request) -> user_cases.UserAccount:
     with or_not_there(_("There is no such user.")):
-        return execute(get_user, context_of(request), ShowUser(name=request.path_params["name"]))
+        return execute(user_cases.get_user, context_of(request), user_cases.ShowUser(name=request.path_params["name"]))
 
 
 def _access(form: Form) -> tuple[dict[str, Any], dict[str, str]]:

@@ -18,20 +18,11 @@ from gatepost.manage.pages.guard import context_of, needs
 from gatepost.manage.pages.rendering import fragment, render, see_other
 from gatepost.manage.pages.resource_paths import connector_path
 from gatepost.manage.pages.validation_tasks import live_items, task_items, verdict_item
+from gatepost.manage.use_cases import validation_runs
 from gatepost.manage.use_cases.execution import execute
 from gatepost.manage.use_cases.jobs import follow
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.request_values import limits
-from gatepost.manage.use_cases.validation_runs import (
-    SECONDS,
-    FollowValidation,
-    ShowValidation,
-    ValidateConnector,
-    follow_validation,
-    show_validation,
-    start_validation,
-    state_of,
-)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -40,23 +31,24 @@ if TYPE_CHECKING:
     from starlette.responses import Response
 
     from gatepost.manage.use_cases.jobs import Job
-    from gatepost.manage.use_cases.validation_runs import Record, Validated, ValidationState
 
 
-_LIMITS: Final = limits(ValidateConnector)
+_LIMITS: Final = limits(validation_runs.ValidateConnector)
 _PATIENCE: Final = 20.0  # seconds that a look at a job waits for its end
 _MOST: Final = 10  # recipients of a test message
 _MARGIN: Final = 15.0  # seconds for a run that is late to end
 
 
-def request_of(organization: str, direction: str, connector: str, given: Mapping[str, str]) -> ValidateConnector:
+def request_of(
+    organization: str, direction: str, connector: str, given: Mapping[str, str]
+) -> validation_runs.ValidateConnector:
     """Read a validation from a form. An empty field is not given; "<>" is the null reverse-path."""
 
     def text(name: str) -> str:
         return given.get(name, "").strip()[: _LIMITS[name]]
 
     recipients = [part[: _LIMITS["sender"]] for part in re.split(r"[\s,;]+", given.get("recipients", "")) if part]
-    return ValidateConnector(
+    return validation_runs.ValidateConnector(
         organization=organization,
         connector=connector,
         direction="inbound" if direction == "inbound" else "outbound",
@@ -75,22 +67,22 @@ def refused_fields(refusal: Refusal) -> dict[str, str]:
     return {error.path: error.message for error in refusal.errors} or {"": refusal.text}
 
 
-def ended(request: Request, organization: str, state: ValidationState) -> Record:
+def ended(request: Request, organization: str, state: validation_runs.ValidationState) -> validation_runs.Record:
     """The result, once it has ended. Raises Refusal."""
 
-    def show(identity: str) -> ValidationState:
-        wanted = ShowValidation(organization=organization, id=identity, wait=_PATIENCE)
-        return execute(show_validation, context_of(request), wanted)
+    def show(identity: str) -> validation_runs.ValidationState:
+        wanted = validation_runs.ShowValidation(organization=organization, id=identity, wait=_PATIENCE)
+        return execute(validation_runs.show_validation, context_of(request), wanted)
 
-    return follow(state, show, seconds=SECONDS + _MARGIN).record
+    return follow(state, show, seconds=validation_runs.SECONDS + _MARGIN).record
 
 
-def live(request: Request, state: ValidationState) -> Response:
+def live(request: Request, state: validation_runs.ValidationState) -> Response:
     """Part of a page with the tasks, which update by themselves."""
     return render(request, "connectors/live.html", connect=f"/connectors/run/{state.id}/events", tasks=_items(state))
 
 
-def _items(state: ValidationState) -> list[dict[str, Any]]:
+def _items(state: validation_runs.ValidationState) -> list[dict[str, Any]]:
     if not state.done:
         return live_items(state.result)
     if state.trouble or state.result is None:
@@ -104,7 +96,7 @@ def _begin(request: Request) -> Response:
     owner, is_live = chosen.organization.name, request.headers.get("hx-request") == "true"
     wanted = request_of(owner, chosen.direction, chosen.connector.name, request.state.form)
     try:
-        state = execute(start_validation, context_of(request), wanted).value
+        state = execute(validation_runs.start_validation, context_of(request), wanted).value
         if is_live:
             return live(request, state)
         record = ended(request, owner, state)
@@ -122,11 +114,17 @@ def _begin(request: Request) -> Response:
 
 async def _events(request: Request) -> Response:
     job = await run_in_threadpool(_job, request)
-    return followed(request, job, lambda: fragment(request, "progress.html", "tasks", tasks=_items(state_of(job))))
+    return followed(
+        request, job, lambda: fragment(request, "progress.html", "tasks", tasks=_items(validation_runs.state_of(job)))
+    )
 
 
-def _job(request: Request) -> Job[Validated, Record]:
-    job = execute(follow_validation, context_of(request), FollowValidation(id=request.path_params["run"]))
+def _job(request: Request) -> Job[validation_runs.Validated, validation_runs.Record]:
+    job = execute(
+        validation_runs.follow_validation,
+        context_of(request),
+        validation_runs.FollowValidation(id=request.path_params["run"]),
+    )
     needs(request, Scope.CONNECTORS, job.subject.organization)
     return job
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
@@ -93,14 +93,7 @@ def acme_state(gateway: Gateway, principal: Principal) -> AcmeState:
         return AcmeState(issuer.url, issuer.kept().account, tuple(issuer.statuses(hosts)))
 
 
-@use_case(
-    "GET /acme",
-    scope=Scope.READ,
-    visibility=Visibility.GATEWAY,
-    tag="certificates",
-    commands=("certificate acme status",),
-    pages=("/certificates/acme",),
-)
+@use_case("GET /acme", scope=Scope.READ, visibility=Visibility.GATEWAY, tag="certificates")
 def get_acme_status(context: Context, request: GetAcmeStatus) -> AcmeStatus:  # noqa: ARG001 - it is all of it
     """Certificates from an ACME authority: where each stands."""
     state = acme_state(context.gateway, context.principal)
@@ -130,6 +123,3 @@ def order_of(status: RenewalStatus) -> AcmeOrder:
         not_before=progress.not_before or None,
         error=progress.error,
     )
-
-
-USE_CASES: Final = (get_acme_status,)

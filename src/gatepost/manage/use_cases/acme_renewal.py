@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 from msgspec import Meta
@@ -17,7 +17,7 @@ from gatepost.manage.access.principal import Scope
 from gatepost.manage.access.records import AuditOutcome
 from gatepost.manage.use_cases.acme_orders import issuer_of
 from gatepost.manage.use_cases.concurrency_limit import ConcurrencyLimit
-from gatepost.manage.use_cases.declaration import Cli, InQuery, UseCaseReply, Visibility, use_case
+from gatepost.manage.use_cases.declaration import Cli, InQuery, UseCaseReply, Visibility, use_cases
 from gatepost.manage.use_cases.jobs import Job, Jobs
 from gatepost.manage.use_cases.refusal import BusyRefusal, Refusal, RefusalKind
 from gatepost.pki.acme import issuer as issuers
@@ -37,8 +37,7 @@ if TYPE_CHECKING:
     from gatepost.settings.model import Settings
 
 
-_TAG = "certificates"
-
+use_case = use_cases(visibility=Visibility.GATEWAY, tag="certificates")
 type _Wait = Annotated[float, Meta(ge=0, le=25, description="Seconds to wait for the end.")]
 
 
@@ -110,17 +109,7 @@ class ForgottenAccount(msgspec.Struct):
     directory: str
 
 
-@use_case(
-    "POST /acme/renewals",
-    scope=Scope.CERTIFICATES,
-    visibility=Visibility.GATEWAY,
-    tag=_TAG,
-    status=201,
-    action="certificate-renew",
-    self_audited=True,
-    commands=("certificate acme renew",),
-    pages=("/certificates/acme/renew",),
-)
+@use_case("POST /acme/renewals", scope=Scope.CERTIFICATES, status=201, action="certificate-renew", self_audited=True)
 def renew_certificates(context: Context, request: RenewCertificates) -> UseCaseReply[RenewalState]:
     """Ask the ACME authority for the certificates that are due, or for one.
 
@@ -152,13 +141,7 @@ def renew_certificates(context: Context, request: RenewCertificates) -> UseCaseR
     return UseCaseReply(_state(job), location=f"/acme/renewals/{job.id}")
 
 
-@use_case(
-    "GET /acme/renewals/{id}",
-    scope=Scope.READ,
-    visibility=Visibility.GATEWAY,
-    tag=_TAG,
-    commands=("certificate acme renew",),
-)
+@use_case("GET /acme/renewals/{id}", scope=Scope.READ)
 def get_renewal(context: Context, request: GetRenewal) -> RenewalState:
     """Show the state of a renewal, and its results so far."""
     job = context.kept(Jobs).find(request.id, context.principal, RenewalSubject)
@@ -166,14 +149,7 @@ def get_renewal(context: Context, request: GetRenewal) -> RenewalState:
     return _state(job)
 
 
-@use_case(
-    "DELETE /acme/account",
-    scope=Scope.CERTIFICATES,
-    visibility=Visibility.GATEWAY,
-    tag=_TAG,
-    action="certificate-acme-forget",
-    commands=("certificate acme forget",),
-)
+@use_case("DELETE /acme/account", scope=Scope.CERTIFICATES, action="certificate-acme-forget")
 def forget_acme_account(context: Context, request: ForgetAcmeAccount) -> ForgottenAccount:  # noqa: ARG001 - there is one
     """Forget the account at the ACME authority, with its key, and what was tried; certificates stay."""
     with issuer_of(context.gateway, context.principal) as (issuer, _), _asking_alone(context.gateway):
@@ -260,6 +236,3 @@ def _check_authority(context: Context, url: str) -> None:
     if url not in known and Scope.OWNER not in context.principal.scopes:
         text = f"only an owner may use {url}; {LETS_ENCRYPT_STAGING} and the authority of the "
         raise Refusal(RefusalKind.FORBIDDEN, f"{text}settings are open to everyone who may change certificates")
-
-
-USE_CASES: Final = (renew_certificates, get_renewal, forget_acme_account)

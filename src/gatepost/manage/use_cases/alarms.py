@@ -79,14 +79,7 @@ class ActiveAlarms(msgspec.Struct, frozen=True):
         return replace(self, alarms=[alarm for alarm in self.alarms if alarm.kind.of_mail], unknown=[])
 
 
-@use_case(
-    "GET /alarms",
-    scope=Scope.READ,
-    visibility=Visibility.SEEN,
-    tag="status",
-    commands=("alarms", "certificate alarms"),
-    pages=("/", "/alarms"),
-)
+@use_case("GET /alarms", scope=Scope.READ, visibility=Visibility.SEEN, tag="status")
 def list_alarms(context: Context, request: ListAlarms) -> ActiveAlarms:  # noqa: ARG001 - there is nothing to ask for
     """List alarms: what is wrong, or soon will be, and what to do about it.
 
@@ -184,6 +177,3 @@ def _alarm(alarm: Alarm) -> ActiveAlarm:
         list(alarm.lines),
         alarm.since,
     )
-
-
-USE_CASES = (list_alarms,)

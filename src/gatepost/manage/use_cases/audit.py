@@ -17,7 +17,7 @@ from gatepost.manage.access.actions import ACTIONS, action_name
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.access.records import AuditFilter, AuditOutcome
 from gatepost.manage.use_cases.accounts import ShortText  # noqa: TC001 - msgspec reads it
-from gatepost.manage.use_cases.declaration import Items, Visibility, use_case
+from gatepost.manage.use_cases.declaration import Items, Visibility, use_cases
 from gatepost.manage.use_cases.differences import FieldChange
 from gatepost.manage.use_cases.execution import CHANGE
 from gatepost.manage.use_cases.name_lookup import instead
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from gatepost.store.changes import Version
 
 
+use_case = use_cases(scope=Scope.READ, visibility=Visibility.SEEN, tag="audit")
 type _Time = Annotated[str, Meta(max_length=100)]
 type _Number = Annotated[int, Meta(ge=0, lt=2**62)]
 
@@ -83,14 +84,7 @@ class _Place(NamedTuple):
     version: int = 0
 
 
-@use_case(
-    "GET /audit/events",
-    scope=Scope.READ,
-    visibility=Visibility.SEEN,
-    tag="audit",
-    commands=("audit",),
-    pages=("/audit",),
-)
+@use_case("GET /audit/events")
 def list_audit(context: Context, request: ListAudit) -> Items[AuditEntry]:
     """List the audit log: actions and every change of resources, the newest first."""
     wanted = AuditFilter(
@@ -124,7 +118,7 @@ class ShowAuditEvent(msgspec.Struct, kw_only=True):
     event: int
 
 
-@use_case(scope=Scope.READ, visibility=Visibility.SEEN, tag="audit", pages=("/audit/events/{number}",))
+@use_case()
 def get_audit_event(context: Context, request: ShowAuditEvent) -> AuditEntry:
     """One event, as far as its organization is seen."""
     number = request.event
@@ -220,6 +214,3 @@ def _change(version: Version) -> AuditEntry:
 
 def _table(value: object) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
-
-
-USE_CASES = (list_audit, get_audit_event)

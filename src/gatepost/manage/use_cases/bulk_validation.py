@@ -20,7 +20,7 @@ from msgspec import Meta
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.use_cases.concurrency_limit import ConcurrencyLimit
 from gatepost.manage.use_cases.connector_switches import MOST, ConnectorName
-from gatepost.manage.use_cases.declaration import InQuery, Items, UseCaseReply, Visibility, use_case
+from gatepost.manage.use_cases.declaration import InQuery, Items, UseCaseReply, Visibility, use_cases
 from gatepost.manage.use_cases.jobs import Job, Jobs, Wait
 from gatepost.manage.use_cases.name_lookup import choose_connector, visible
 from gatepost.manage.use_cases.parts import INBOUND, OUTBOUND
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from gatepost.settings.model import Settings
 
 
+use_case = use_cases(scope=Scope.CONNECTORS, visibility=Visibility.SEEN, tag="connectors")
 _AT_A_TIME: Final = 3  # of one call
 _PATIENCE: Final = 0.5  # seconds until one that waits for its turn looks whether it was stopped
 _VERDICT: Final = 300  # characters; the connector's page has all of it
@@ -243,18 +244,7 @@ def _alternating(names: list[ConnectorName]) -> list[ConnectorName]:
     return [name for _, name in sorted(ranked, key=lambda pair: pair[0])]
 
 
-@use_case(
-    "POST /connectors/validations",
-    scope=Scope.CONNECTORS,
-    visibility=Visibility.SEEN,
-    tag="connectors",
-    status=201,
-    may_404=True,
-    action="connector-validate",
-    self_audited=True,
-    commands=("connector validate-many",),
-    pages=("/connectors/confirm",),
-)
+@use_case("POST /connectors/validations", status=201, may_404=True, action="connector-validate", self_audited=True)
 def validate_connectors(context: Context, request: ValidateConnectors) -> UseCaseReply[BulkValidation]:
     """Try many connectors, as they are stored.
 
@@ -303,14 +293,7 @@ def _try_stored(context: Context, name: ConnectorName, token: CancelToken) -> di
     return run_candidate(context, Candidate(directory, chosen, ValidationOptions(), keep), token)
 
 
-@use_case(
-    "GET /connectors/validations/{id}",
-    scope=Scope.CONNECTORS,
-    visibility=Visibility.SEEN,
-    tag="connectors",
-    commands=("connector validate-many",),
-    pages=("/connectors/validations/{run}",),
-)
+@use_case("GET /connectors/validations/{id}")
 def show_validations(context: Context, request: ShowValidations) -> BulkValidation:
     """A validation of many connectors, as far as it came."""
     job = _found(context, request.id)
@@ -318,38 +301,19 @@ def show_validations(context: Context, request: ShowValidations) -> BulkValidati
     return bulk_state(job)
 
 
-@use_case(
-    scope=Scope.CONNECTORS,
-    visibility=Visibility.SEEN,
-    tag="connectors",
-    pages=("/connectors/validations/{run}/events",),
-)
+@use_case()
 def follow_validations(context: Context, request: ShowValidations) -> Job[ManyConnectors, Batch]:
     """A validation of many connectors, to be followed as it goes."""
     return _found(context, request.id)
 
 
-@use_case(
-    "GET /connectors/validations",
-    scope=Scope.CONNECTORS,
-    visibility=Visibility.SEEN,
-    tag="connectors",
-    pages=("/connectors",),
-)
+@use_case("GET /connectors/validations")
 def list_validations(context: Context, request: ListValidations) -> Items[ValidationCounts]:  # noqa: ARG001 - there is nothing to ask for
     """Validations of many connectors that go on, or ended in the last hour, the newest first."""
     return Items([_counts(job) for job in context.kept(Jobs).recent(context.principal, ManyConnectors)])
 
 
-@use_case(
-    "DELETE /connectors/validations/{id}",
-    scope=Scope.CONNECTORS,
-    visibility=Visibility.SEEN,
-    tag="connectors",
-    action="connector-validate-stop",
-    commands=("connector validate-many",),
-    pages=("/connectors/validations/{run}/stop",),
-)
+@use_case("DELETE /connectors/validations/{id}", action="connector-validate-stop")
 def stop_validations(context: Context, request: StopValidations) -> BulkValidation:
     """Stop a validation of many connectors; results so far stay."""
     job = _found(context, request.id)
@@ -390,6 +354,3 @@ def _counts(job: Job[ManyConnectors, Batch]) -> ValidationCounts:
         unknown=outcomes["unknown"],
         left=sum(result.state in {"waiting", "running"} for result in results),
     )
-
-
-USE_CASES = (validate_connectors, show_validations, follow_validations, list_validations, stop_validations)

@@ -22,7 +22,7 @@ from gatepost.analysis.checks.pem_import import PasswordNeeded, PemSource, chain
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.use_cases.certificate_audit import describe_certificate, recorded_changes
 from gatepost.manage.use_cases.certificate_shapes import CertificateSummary, Note, certificate_of
-from gatepost.manage.use_cases.declaration import Cli, UseCaseReply, Visibility, use_case
+from gatepost.manage.use_cases.declaration import Cli, UseCaseReply, Visibility, use_cases
 from gatepost.manage.use_cases.inventory import check_client, inventory_of, listed_certificates
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.net.anchors import AnchorsError, TrustAnchors
@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from gatepost.pki.certificates.inventory import Inventory, Listed
 
 
-_TAG = "certificates"
+use_case = use_cases(scope=Scope.CERTIFICATES, visibility=Visibility.GATEWAY, tag="certificates")
 MAX_TEXT: Final = 200_000
 """Characters of a chain or a key, as PEM or base64."""
 
@@ -169,18 +169,7 @@ class WatchedDirectory(msgspec.Struct):
     troubles: list[str]
 
 
-@use_case(
-    "POST /certificates",
-    scope=Scope.CERTIFICATES,
-    visibility=Visibility.GATEWAY,
-    tag=_TAG,
-    status=201,
-    dry_run=True,
-    may_404=True,
-    action="certificate-add",
-    commands=("certificate add",),
-    pages=("/certificates/add",),
-)
+@use_case("POST /certificates", status=201, dry_run=True, may_404=True, action="certificate-add")
 def add_certificate(context: Context, request: AddCertificate) -> UseCaseReply[CertificateAdded]:
     """Add a certificate with its key.
 
@@ -191,13 +180,7 @@ def add_certificate(context: Context, request: AddCertificate) -> UseCaseReply[C
     return UseCaseReply(added, location=f"/certificates/{added.certificate.id}")
 
 
-@use_case(
-    scope=Scope.CERTIFICATES,
-    visibility=Visibility.GATEWAY,
-    tag=_TAG,
-    action="certificate-add",
-    commands=("certificate add",),
-)
+@use_case(action="certificate-add")
 def add_certificate_files(context: Context, request: AddCertificateFiles) -> CertificateAdded:
     """Add a certificate out of files of this machine.
 
@@ -356,13 +339,7 @@ def _stored(context: Context, inventory: Inventory, prepared: PreparedCertificat
     return AddedCertificate(entry, others)
 
 
-@use_case(
-    scope=Scope.CERTIFICATES,
-    visibility=Visibility.GATEWAY,
-    tag=_TAG,
-    action="certificate-directory-add",
-    commands=("certificate add",),
-)
+@use_case(action="certificate-directory-add")
 def watch_directory(context: Context, request: WatchDirectory) -> WatchedDirectory:
     """Watch a directory in which others renew certificates, such as certbot's live."""
     path = Path(request.directory)
@@ -487,6 +464,3 @@ def _record_settings(inventory: Inventory, listed: Listed, others: Sequence[Entr
             note = f"found in {entry.chain_file}"
             version = inventory.record(listed.entries[entry.id], listed.chains[entry.id], note=note, expected=version)
     return version
-
-
-USE_CASES: Final = (add_certificate, add_certificate_files, watch_directory)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 from msgspec import Meta
@@ -13,7 +13,7 @@ from msgspec import Meta
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.use_cases.certificate_audit import describe_certificate, recorded_changes
 from gatepost.manage.use_cases.certificate_shapes import CertificateNumber, Note, Reason  # noqa: TC001 - msgspec reads them
-from gatepost.manage.use_cases.declaration import Visibility, use_case
+from gatepost.manage.use_cases.declaration import Visibility, use_cases
 from gatepost.manage.use_cases.inventory import choose_certificate, inventory_of, listed_certificates, settings_files
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.times import stamp
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from gatepost.pki.certificates.inventory import Inventory
 
 
-_TAG = "certificates"
+use_case = use_cases(scope=Scope.CERTIFICATES, visibility=Visibility.GATEWAY, tag="certificates")
 
 
 class RemoveCertificate(msgspec.Struct, kw_only=True):
@@ -56,16 +56,7 @@ class Removed(msgspec.Struct):
     text: str
 
 
-@use_case(
-    "DELETE /certificates/{certificate}",
-    scope=Scope.CERTIFICATES,
-    visibility=Visibility.GATEWAY,
-    tag=_TAG,
-    dry_run=True,
-    action="certificate-remove",
-    commands=("certificate remove",),
-    pages=("/certificates/{number}/remove",),
-)
+@use_case("DELETE /certificates/{certificate}", dry_run=True, action="certificate-remove")
 def remove_certificate(context: Context, request: RemoveCertificate) -> Removed:
     """Remove a certificate and its key, unless something needs it."""
     gateway, force = context.gateway, request.force.strip()
@@ -92,15 +83,7 @@ def remove_certificate(context: Context, request: RemoveCertificate) -> Removed:
     return Removed(text)
 
 
-@use_case(
-    "DELETE /certificate_directories/{directory:path}",
-    scope=Scope.CERTIFICATES,
-    visibility=Visibility.GATEWAY,
-    tag=_TAG,
-    dry_run=True,
-    action="certificate-directory-remove",
-    commands=("certificate remove",),
-)
+@use_case("DELETE /certificate_directories/{directory:path}", dry_run=True, action="certificate-directory-remove")
 def remove_directory(context: Context, request: RemoveDirectory) -> Removed:
     """Stop watching a directory; the certificates found in it stay."""
     path = Path(request.directory)
@@ -155,6 +138,3 @@ def needed(entry: Entry, entries: Iterable[Entry], gateway: Gateway) -> str:
         if connector.client_certificate is not None and connector.client_certificate.label == entry.label
     ]
     return f"outbound connectors use it: {', '.join(users)}" if users else ""
-
-
-USE_CASES: Final = (remove_certificate, remove_directory)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import msgspec
 from msgspec import Meta
@@ -14,15 +14,11 @@ from gatepost.manage.use_cases.certificate_audit import recorded_changes
 from gatepost.manage.use_cases.certificate_removal import Removed
 from gatepost.manage.use_cases.certificate_shapes import Note  # noqa: TC001 - msgspec reads it
 from gatepost.manage.use_cases.certificates import CertificateRequest, waiting_request, waiting_with_csr
-from gatepost.manage.use_cases.declaration import Cli, UseCaseReply, Visibility, use_case
+from gatepost.manage.use_cases.declaration import Cli, UseCaseReply, Visibility, use_cases
 from gatepost.manage.use_cases.inventory import check_client, inventory_of
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.pki.certificates.entry import CertificateRequestSpec, PendingRequest, Purpose
-from gatepost.pki.certificates.request import (
-    KEY_TYPES,
-    made_request,
-    request_id,
-)
+from gatepost.pki.certificates.request import KEY_TYPES, made_request, request_id
 from gatepost.policy.connectors.errors import FieldError
 from gatepost.policy.connectors.names import domain_pattern
 
@@ -33,8 +29,7 @@ if TYPE_CHECKING:
     from gatepost.manage.use_cases.gateway import Gateway
 
 
-_TAG = "certificates"
-_PAGE = "/certificates/requests/{number}"
+use_case = use_cases(visibility=Visibility.GATEWAY, tag="certificates")
 
 type _RequestId = Annotated[str, Meta(description="Id of the request.")]
 
@@ -101,14 +96,10 @@ class RequestMade(msgspec.Struct):
 @use_case(
     "POST /certificate_requests",
     scope=Scope.CERTIFICATES,
-    visibility=Visibility.GATEWAY,
-    tag=_TAG,
     status=201,
     dry_run=True,
     may_404=True,
     action="certificate-request",
-    commands=("certificate request",),
-    pages=("/certificates/requests/new",),
 )
 def request_certificate(context: Context, request: RequestCertificate) -> UseCaseReply[RequestMade]:
     """Make a key and a request for a certificate (CSR).
@@ -135,13 +126,7 @@ def request_certificate(context: Context, request: RequestCertificate) -> UseCas
     return UseCaseReply(RequestMade(waiting_request(made), csr.decode()), location=f"/certificate_requests/{made.id}")
 
 
-@use_case(
-    scope=Scope.CERTIFICATES,
-    visibility=Visibility.GATEWAY,
-    tag=_TAG,
-    action="certificate-request",
-    commands=("certificate request",),
-)
+@use_case(scope=Scope.CERTIFICATES, action="certificate-request")
 def register_request(context: Context, request: RegisterRequest) -> CertificateRequest:
     """Keep a request whose key waits in a file of this machine."""
     context.audit.describe(organization=request.organization)
@@ -153,13 +138,7 @@ def register_request(context: Context, request: RegisterRequest) -> CertificateR
     return waiting_request(made)
 
 
-@use_case(
-    "GET /certificate_requests/{request}",
-    scope=Scope.READ,
-    visibility=Visibility.GATEWAY,
-    tag=_TAG,
-    pages=(_PAGE,),
-)
+@use_case("GET /certificate_requests/{request}", scope=Scope.READ)
 def get_certificate_request(context: Context, request: GetCertificateRequest) -> RequestMade:
     """A request that waits, and its CSR."""
     waiting, csr = waiting_with_csr(context.gateway, request.request)
@@ -169,12 +148,8 @@ def get_certificate_request(context: Context, request: GetCertificateRequest) ->
 @use_case(
     "DELETE /certificate_requests/{request}",
     scope=Scope.CERTIFICATES,
-    visibility=Visibility.GATEWAY,
-    tag=_TAG,
     dry_run=True,
     action="certificate-request-remove",
-    commands=("certificate remove",),
-    pages=(f"{_PAGE}/remove",),
 )
 def remove_certificate_request(context: Context, request: RemoveCertificateRequest) -> Removed:
     """Forget a request that waits, and its key."""
@@ -215,6 +190,3 @@ def _checked(names: Sequence[str], purpose: Purpose) -> tuple[str, ...]:
         raise Refusal(
             RefusalKind.INPUT, f"a name cannot be used: {error}", [FieldError("names", str(error))]
         ) from error
-
-
-USE_CASES: Final = (request_certificate, register_request, get_certificate_request, remove_certificate_request)

@@ -78,13 +78,7 @@ def published_table(gateway: Gateway, roots: Roots | None = None) -> PublishedTa
     return PublishedTable(table, notes)
 
 
-@use_case(
-    "GET /certificate_table",
-    scope=Scope.READ,
-    visibility=Visibility.GATEWAY,
-    tag="certificates",
-    commands=("certificate publish",),
-)
+@use_case("GET /certificate_table", scope=Scope.READ, visibility=Visibility.GATEWAY, tag="certificates")
 def get_certificate_table(context: Context, request: GetCertificateTable) -> CertificateTableFiles:
     """The certificate table for partners, as files for a web server."""
     base = base_url(request.base_url)
@@ -165,6 +159,3 @@ def _rootless(rows: tuple[Row, ...]) -> list[str]:
         for row in rows
         if row.missing
     ]
-
-
-USE_CASES: Final = (get_certificate_table,)

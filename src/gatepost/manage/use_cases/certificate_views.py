@@ -25,7 +25,7 @@ from gatepost.manage.use_cases.certificates import (
     history,
 )
 from gatepost.manage.use_cases.changeover import ChangeoverStatus, changeover_status
-from gatepost.manage.use_cases.declaration import Items, Visibility, use_case
+from gatepost.manage.use_cases.declaration import Items, Visibility, use_cases
 from gatepost.manage.use_cases.nodes import known_nodes
 from gatepost.manage.use_cases.presentation_check import ListenerPresentation, check_presentation, presented_elsewhere
 from gatepost.manage.use_cases.presentation_places import PresentationPlaces, presentation_places
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from gatepost.settings.model import Settings
 
 
+use_case = use_cases(scope=Scope.READ, visibility=Visibility.GATEWAY, tag="certificates")
 _CHANGES: Final = 30  # of one certificate
 _ROOTS_SECONDS: Final = 300.0
 
@@ -46,20 +47,7 @@ class ViewCertificates(msgspec.Struct, kw_only=True):
     """All of them."""
 
 
-@use_case(
-    scope=Scope.READ,
-    visibility=Visibility.GATEWAY,
-    tag="certificates",
-    pages=(
-        "/",
-        "/certificates",
-        "/certificates/changeover",
-        "/certificates/clients",
-        "/certificates/requests",
-        "/find",
-        "/quickstart",
-    ),
-)
+@use_case()
 def view_certificates(context: Context, request: ViewCertificates) -> CertificateListing:  # noqa: ARG001 - all
     """All certificates, requests and watched directories."""
     return certificate_listing(context.gateway)
@@ -71,17 +59,7 @@ class LocateCertificates(msgspec.Struct, kw_only=True):
     certificates: list[str]
 
 
-@use_case(
-    scope=Scope.READ,
-    visibility=Visibility.GATEWAY,
-    tag="certificates",
-    pages=(
-        "/",
-        "/certificates",
-        "/certificates/changeover",
-        "/certificates/clients",
-    ),
-)
+@use_case()
 def locate_certificates(context: Context, request: LocateCertificates) -> dict[str, PresentationPlaces]:
     """Where certificates are presented, by id: addresses of listeners, or the connectors that name them."""
     named = frozenset(request.certificates)
@@ -119,7 +97,7 @@ class CertificateView(NamedTuple):
     missed: str
 
 
-@use_case(scope=Scope.READ, visibility=Visibility.GATEWAY, tag="certificates", pages=("/certificates/{number}",))
+@use_case()
 def view_certificate(context: Context, request: ViewCertificate) -> CertificateView:
     """One certificate: where it is presented, who changed it, what needs it."""
     gateway = context.gateway
@@ -145,15 +123,7 @@ class ChangeoverView(NamedTuple):
     order: RenewalOrder | None
 
 
-@use_case(
-    scope=Scope.READ,
-    visibility=Visibility.GATEWAY,
-    tag="certificates",
-    pages=(
-        "/certificates/{number}/changeover",
-        "/certificates/{number}/switch",
-    ),
-)
+@use_case()
 def view_changeover(context: Context, request: ViewCertificate) -> ChangeoverView:
     """Where the changeover of a certificate stands, without asking anybody."""
     status = changeover_status(context.gateway, request.certificate)
@@ -166,22 +136,7 @@ def view_changeover(context: Context, request: ViewCertificate) -> ChangeoverVie
     return ChangeoverView(status, places, _changes(context, status.entry), order)
 
 
-@use_case(
-    scope=Scope.READ,
-    visibility=Visibility.GATEWAY,
-    tag="certificates",
-    pages=(
-        "/certificates/{number}/cancel",
-        "/certificates/{number}/gates",
-        "/certificates/{number}/notice",
-        "/certificates/{number}/remove",
-        "/certificates/{number}/roll-back",
-        "/certificates/{number}/stage",
-        "/certificates/{number}/switch",
-        "/certificates/{number}/told",
-        "/certificates/{number}/withdraw",
-    ),
-)
+@use_case()
 def find_certificate(context: Context, request: ViewCertificate) -> Entry:
     """The certificate that goes by an id, the beginning of a thumbprint, or a label."""
     return certificate(context.gateway, request.certificate).entry
@@ -194,9 +149,7 @@ class PresentedNow(NamedTuple):
     check_presentation: list[ListenerPresentation]
 
 
-@use_case(
-    scope=Scope.READ, visibility=Visibility.GATEWAY, tag="certificates", pages=("/certificates/{number}/presented",)
-)
+@use_case()
 def view_presented(context: Context, request: ViewCertificate) -> PresentedNow:
     """Show the certificates that the listeners present now."""
     entry = certificate(context.gateway, request.certificate).entry
@@ -211,7 +164,7 @@ class ViewRenewal(msgspec.Struct, kw_only=True):
     """The last one."""
 
 
-@use_case(scope=Scope.READ, visibility=Visibility.GATEWAY, tag="certificates", pages=("/certificates/acme",))
+@use_case()
 def view_last_renewal(context: Context, request: ViewRenewal) -> Items[Any]:  # noqa: ARG001 - the last one
     """The job that asks for certificates by ACME, or the last one within the hour."""
     job = last_renewal(context)
@@ -222,7 +175,7 @@ class ViewTable(msgspec.Struct, kw_only=True):
     """All of it."""
 
 
-@use_case(scope=Scope.READ, visibility=Visibility.GATEWAY, tag="certificates", pages=("/certificates/table",))
+@use_case()
 def view_certificate_table(context: Context, request: ViewTable) -> PublishedTable:  # noqa: ARG001 - all of it
     """The certificate table as partners are shown it."""
     return published_table(context.gateway, context.kept(KeptRoots).now())
@@ -255,15 +208,3 @@ def _order(context: Context, entry: Entry) -> RenewalOrder | None:
     orders = acme_state(context.gateway, context.principal).orders
     mine = next((order for order in orders if order.entry is not None and order.entry.id == entry.id), None)
     return RenewalOrder(mine.renew_at, renewal_source(mine)) if mine else None
-
-
-USE_CASES = (
-    view_certificates,
-    locate_certificates,
-    view_certificate,
-    view_changeover,
-    find_certificate,
-    view_presented,
-    view_last_renewal,
-    view_certificate_table,
-)

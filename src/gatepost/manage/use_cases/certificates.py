@@ -16,7 +16,7 @@ from cryptography.x509.oid import NameOID
 
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.use_cases.certificate_shapes import CertificateNumber, CertificateSummary, certificate_of
-from gatepost.manage.use_cases.declaration import Items, Visibility, use_case
+from gatepost.manage.use_cases.declaration import Items, Visibility, use_cases
 from gatepost.manage.use_cases.inventory import choose_certificate, inventory_of, listed_certificates
 from gatepost.manage.use_cases.paging import Paging, page_of
 from gatepost.manage.use_cases.presentation_places import missing_file
@@ -35,12 +35,12 @@ if TYPE_CHECKING:
     from gatepost.store.changes import Change
 
 
+use_case = use_cases(scope=Scope.READ, visibility=Visibility.GATEWAY, tag="certificates")
 STATES = (State.CURRENT, State.NEXT, State.DEPRECATED, State.RETIRED)
 """The order in which certificates are listed."""
 
 _CHANGES = 500
 _NEWEST = 10_000  # changes that are looked through
-_TAG = "certificates"
 _STEPS = ("check", "notice", "told", "stage", "switch", "cancel", "roll-back", "withdraw")
 # Commands that look up a label which cannot be a part of a path.
 _LOOKED_UP = ("certificate show", *(f"certificate changeover {name}" for name in _STEPS))
@@ -198,32 +198,20 @@ class CertificateChange(msgspec.Struct):
     note: str
 
 
-@use_case("GET /certificates", scope=Scope.READ, visibility=Visibility.GATEWAY, tag=_TAG)
+@use_case("GET /certificates")
 def list_certificates(context: Context, request: ListCertificates) -> Items[CertificateSummary]:
     """All certificates, client certificates among them."""
     return page_of(certificate_listing(context.gateway).entries, lambda entry: entry.id, request, certificate_of)
 
 
-@use_case(
-    "GET /certificates/{certificate}",
-    scope=Scope.READ,
-    visibility=Visibility.GATEWAY,
-    tag=_TAG,
-    commands=("certificate show",),
-)
+@use_case("GET /certificates/{certificate}")
 def get_certificate(context: Context, request: GetCertificate) -> CertificateDetail:
     """Everything about a certificate."""
     entry, chain, _ = certificate(context.gateway, request.certificate)
     return certificate_detail(entry, chain, time.time())
 
 
-@use_case(
-    "GET /certificate_inventory",
-    scope=Scope.READ,
-    visibility=Visibility.GATEWAY,
-    tag=_TAG,
-    commands=("certificate list", "certificate remove", *_LOOKED_UP),
-)
+@use_case("GET /certificate_inventory")
 def get_inventory(context: Context, request: GetInventory) -> CertificateInventory:  # noqa: ARG001 - it is all of it
     """Certificates, requests and watched directories at once, as `gatepost certificate list` has them."""
     listing = certificate_listing(context.gateway)
@@ -236,14 +224,7 @@ def get_inventory(context: Context, request: GetInventory) -> CertificateInvento
     )
 
 
-@use_case(
-    "GET /certificate_history",
-    scope=Scope.READ,
-    visibility=Visibility.GATEWAY,
-    tag=_TAG,
-    commands=("certificate history",),
-    pages=("/certificates/history",),
-)
+@use_case("GET /certificate_history")
 def list_certificate_history(context: Context, request: ListCertificateHistory) -> Items[CertificateChange]:
     """List changes of certificates, requests and directories, with author and note, the newest first."""
     changes = history(context.gateway, _NEWEST if request.after else request.limit + 1)
@@ -357,6 +338,3 @@ def common_name(name: str) -> str:
         return name
     attributes = read.get_attributes_for_oid(NameOID.COMMON_NAME)
     return str(attributes[-1].value) if attributes else name
-
-
-USE_CASES: Final = (list_certificates, get_certificate, get_inventory, list_certificate_history)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import msgspec
 from msgspec import Meta
@@ -32,7 +32,7 @@ from gatepost.manage.use_cases.certificate_shapes import (
 )
 from gatepost.manage.use_cases.certificates import certificate_listing
 from gatepost.manage.use_cases.concurrency_limit import ConcurrencyLimit
-from gatepost.manage.use_cases.declaration import Cli, Visibility, use_case
+from gatepost.manage.use_cases.declaration import Cli, Visibility, use_cases
 from gatepost.manage.use_cases.inventory import (
     choose_certificate,
     inventory_for_look,
@@ -58,8 +58,8 @@ if TYPE_CHECKING:
     from gatepost.settings.model import Settings
 
 
+use_case = use_cases(visibility=Visibility.GATEWAY, tag="certificates")
 _COMMAND = "gatepost certificate changeover"
-_TAG = "certificates"
 
 
 class GatesLimit(ConcurrencyLimit):
@@ -212,14 +212,7 @@ def changeover_status(gateway: Gateway, number: str) -> ChangeoverStatus:
     )
 
 
-@use_case(
-    "POST /certificates/{certificate}/gates",
-    scope=Scope.CERTIFICATES,
-    visibility=Visibility.GATEWAY,
-    tag=_TAG,
-    action="certificate-look",
-    commands=("certificate changeover check",),
-)
+@use_case("POST /certificates/{certificate}/gates", scope=Scope.CERTIFICATES, action="certificate-look")
 def check_gates(context: Context, request: CheckGates) -> CertificateGates:
     """Run the checks of a changeover now.
 
@@ -236,13 +229,7 @@ def check_gates(context: Context, request: CheckGates) -> CertificateGates:
     return certificate_gates(report)
 
 
-@use_case(
-    scope=Scope.CERTIFICATES,
-    visibility=Visibility.GATEWAY,
-    tag=_TAG,
-    action="certificate-look",
-    pages=("/certificates/{number}/gates",),
-)
+@use_case(scope=Scope.CERTIFICATES, action="certificate-look")
 def get_changeover(context: Context, request: GetChangeover) -> ChangeoverCheck:
     """Look at one changeover, its gates first, for a page.
 
@@ -259,15 +246,7 @@ def get_changeover(context: Context, request: GetChangeover) -> ChangeoverCheck:
     return look
 
 
-@use_case(
-    "POST /certificate_changeovers/look",
-    scope=Scope.CERTIFICATES,
-    visibility=Visibility.GATEWAY,
-    tag=_TAG,
-    may_404=True,
-    action="certificate-look",
-    commands=("certificate changeover status",),
-)
+@use_case("POST /certificate_changeovers/look", scope=Scope.CERTIFICATES, may_404=True, action="certificate-look")
 def list_changeovers(context: Context, request: ListChangeovers) -> Changeovers:
     """Where changeovers stand: looks at the gates of each now.
 
@@ -345,14 +324,7 @@ def _run_checks[T](gateway: Gateway, inventory: Inventory, look_: Callable[[Gate
     return asyncio.run(run())
 
 
-@use_case(
-    "GET /certificates/{certificate}/notice",
-    scope=Scope.READ,
-    visibility=Visibility.GATEWAY,
-    tag=_TAG,
-    commands=("certificate changeover notice",),
-    pages=("/certificates/{number}/notice",),
-)
+@use_case("GET /certificates/{certificate}/notice", scope=Scope.READ)
 def get_notice(context: Context, request: GetNotice) -> Notice:
     """The text of a mail to partners, and who they are.
 
@@ -442,6 +414,3 @@ def changeover_of(check: ChangeoverCheck) -> Changeover:
 
 def _traffic(traffic: Traffic) -> TrafficCount:
     return TrafficCount(traffic.over_tls, traffic.in_clear, traffic.wanted_tls, sorted(traffic.domains))
-
-
-USE_CASES: Final = (get_notice, check_gates, get_changeover, list_changeovers)

@@ -9,7 +9,7 @@ needs, and is refused in another.
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 from msgspec import Meta
@@ -17,7 +17,6 @@ from msgspec import Meta
 from gatepost.analysis.checks.changeover import apply_step
 from gatepost.analysis.checks.gates import Light, partners_of
 from gatepost.analysis.checks.partner_report import Mark
-from gatepost.manage.access.actions import named
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.use_cases.certificate_audit import describe_certificate, recorded_changes
 from gatepost.manage.use_cases.certificate_shapes import (
@@ -29,7 +28,7 @@ from gatepost.manage.use_cases.certificate_shapes import (
     gates_of_report,
 )
 from gatepost.manage.use_cases.changeover import GatesLimit, check_tlsa, make_check_context, run_gate_checks
-from gatepost.manage.use_cases.declaration import Cli, Visibility, use_case
+from gatepost.manage.use_cases.declaration import Cli, Visibility, use_cases
 from gatepost.manage.use_cases.inventory import (
     choose_certificate,
     inventory_for_look,
@@ -57,7 +56,6 @@ _FAR = 10 * 365 * 86400.0
 
 _NOTE = 1000
 _PATIENCE = 30.0  # seconds that a switch waits for its turn at the gates: it must not fail for others' looks
-_TAG = "certificates"
 
 type _Step = Callable[[Entry, Mapping[str, Entry]], tuple[Entry, ...]]
 type _Force = Annotated[str, Meta(max_length=1000)]
@@ -185,23 +183,10 @@ class PartnersNotified(msgspec.Struct):
 # ------------------------------------------------------------------------------------------------ the steps
 
 
-def _options(name: str, step: str = "", *, only: bool = False) -> dict[str, Any]:
-    """Options that declare a step.
-
-    name: in paths and commands. step: in the audit. only: of the one it can be done to.
-    """
-    return {
-        "scope": Scope.CERTIFICATES,
-        "visibility": Visibility.GATEWAY,
-        "tag": _TAG,
-        "dry_run": True,
-        "action": named("certificate", step or name),
-        "commands": (f"certificate changeover {name}",),
-        "pages": () if only else (f"/certificates/{{number}}/{name}",),
-    }
+use_case = use_cases(scope=Scope.CERTIFICATES, visibility=Visibility.GATEWAY, tag="certificates", dry_run=True)
 
 
-@use_case("POST /certificates/{certificate}/told", **_options("told", "tell"))
+@use_case("POST /certificates/{certificate}/told", action="certificate-tell")
 def notify_partners(context: Context, request: NotifyPartners) -> PartnersNotified:
     """Mark partners as notified, or as needing no notice."""
     gateway, note = context.gateway, request.note.strip()
@@ -238,7 +223,7 @@ def _chosen_partners(request: NotifyPartners, known: set[str]) -> set[str]:
     return chosen
 
 
-@use_case("POST /certificates/{certificate}/stage", **_options("stage"))
+@use_case("POST /certificates/{certificate}/stage", action="certificate-stage")
 def stage_certificate(context: Context, request: StageCertificate) -> CertificateSummary:
     """Choose the certificates that a next certificate replaces."""
     with inventory_of(context.gateway, keys=False) as inventory:
@@ -256,7 +241,7 @@ def stage_certificate(context: Context, request: StageCertificate) -> Certificat
     return certificate_of(changed)
 
 
-@use_case("POST /certificates/{certificate}/switch", **_options("switch"))
+@use_case("POST /certificates/{certificate}/switch", action="certificate-switch")
 def switch_certificate(context: Context, request: SwitchCertificate) -> Switched:
     """Switch to a next certificate, now or at a set time.
 
@@ -318,13 +303,13 @@ def _now(force: str) -> tuple[_Step, str]:
     return step, "changeover: switched"
 
 
-@use_case("POST /certificates/{certificate}/cancel", **_options("cancel"))
+@use_case("POST /certificates/{certificate}/cancel", action="certificate-cancel")
 def cancel_switch(context: Context, request: CancelSwitch) -> CertificateSummary:
     """Cancel a planned switch."""
     return _cancelled(context, request.certificate)
 
 
-@use_case("POST /certificate_changeovers/cancel", **_options("cancel", only=True))
+@use_case("POST /certificate_changeovers/cancel", action="certificate-cancel")
 def cancel_only_switch(context: Context, request: CancelOnlySwitch) -> CertificateSummary:  # noqa: ARG001 - it names none
     """Cancel the only planned switch."""
     return _cancelled(context, "")
@@ -348,13 +333,13 @@ def _cancelled(context: Context, number: str) -> CertificateSummary:
     return certificate_of(changed)
 
 
-@use_case("POST /certificates/{certificate}/roll-back", **_options("roll-back"))
+@use_case("POST /certificates/{certificate}/roll-back", action="certificate-roll-back")
 def roll_back_switch(context: Context, request: RollBackSwitch) -> RolledBack:
     """Roll back to the previous certificate, within 24 hours."""
     return _rolled_back(context, request.certificate, request.note.strip())
 
 
-@use_case("POST /certificate_changeovers/roll-back", **_options("roll-back", only=True))
+@use_case("POST /certificate_changeovers/roll-back", action="certificate-roll-back")
 def roll_back_last_switch(context: Context, request: RollBackLastSwitch) -> RolledBack:
     """Roll back the last switch, within 24 hours."""
     return _rolled_back(context, "", request.note.strip())
@@ -416,7 +401,7 @@ def _demand_restorable(inventory: Inventory, listed: Listed, entry: Entry) -> No
                 raise Refusal(RefusalKind.CONFLICT, text)
 
 
-@use_case("POST /certificates/{certificate}/withdraw", **_options("withdraw"))
+@use_case("POST /certificates/{certificate}/withdraw", action="certificate-withdraw")
 def withdraw_certificate(context: Context, request: WithdrawCertificate) -> CertificateSummary:
     """Destroy the key of a deprecated certificate."""
     force = request.force.strip()
@@ -470,15 +455,3 @@ def _meant(listed: Listed, number: str, candidates: Sequence[Entry], what: str) 
         several = ", ".join(candidate.id for candidate in candidates)
         raise Refusal(RefusalKind.INPUT, f"there is more than one {what}; name one: {several}")
     return candidates[0]
-
-
-USE_CASES: Final = (
-    notify_partners,
-    stage_certificate,
-    switch_certificate,
-    cancel_switch,
-    roll_back_switch,
-    cancel_only_switch,
-    roll_back_last_switch,
-    withdraw_certificate,
-)

@@ -11,13 +11,12 @@ import msgspec
 from msgspec import Meta
 
 from gatepost.manage.access.principal import Scope
-from gatepost.manage.use_cases.change import NOTHING
-from gatepost.manage.use_cases.declaration import Visibility, use_case
+from gatepost.manage.use_cases.declaration import Visibility, use_cases
 from gatepost.manage.use_cases.name_lookup import choose_part, visible
 from gatepost.manage.use_cases.parts import OUTBOUND
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
-from gatepost.manage.use_cases.sealed_store import store_and_vault
-from gatepost.pki.certificates.connector_secrets import ConnectorSecrets, SecretError, content_name
+from gatepost.manage.use_cases.stored_secrets import destroy_secret, seal_secret, secret_state
+from gatepost.pki.certificates.connector_secrets import ConnectorSecrets, content_name
 from gatepost.policy.connectors.errors import FieldError
 
 if TYPE_CHECKING:
@@ -25,8 +24,8 @@ if TYPE_CHECKING:
     from gatepost.manage.use_cases.parts import Part
 
 
+use_case = use_cases(visibility=Visibility.ORGANIZATION, tag="connectors")
 _PATH: Final = "/organizations/{organization}/connector_secrets/{connector:path}"
-_PAGE: Final = "/connectors/{organization}/outbound/{name:path}"
 
 type _Owner = Annotated[str, Meta(description="Whose connector it is.")]
 type _Connector = Annotated[str, Meta(description="An outbound connector with authentication.")]
@@ -61,38 +60,14 @@ class ConnectorSecret(msgspec.Struct):
     secret: str
 
 
-@use_case(
-    f"GET {_PATH}",
-    scope=Scope.READ,
-    visibility=Visibility.ORGANIZATION,
-    tag="connectors",
-    may_404=True,
-    commands=("connector secret",),
-    pages=(
-        _PAGE,
-        "/connectors/{organization}/inbound/{name:path}",
-        "/connectors/validate/{organization}/inbound/{name:path}",
-        "/connectors/validate/{organization}/outbound/{name:path}",
-    ),
-)
+@use_case(f"GET {_PATH}", scope=Scope.READ, may_404=True)
 def show_connector_secret(context: Context, request: ShowConnectorSecret) -> ConnectorSecret:
     """Whether a connector has the secret by which it logs in. The secret itself is never shown."""
     part = _chosen(context, request)
-    with store_and_vault(context.gateway, keys=False) as (store, _):
-        state = ConnectorSecrets(store.content, None).state(part.organization.name, part.record)
-    return ConnectorSecret(part.name, str(state))
+    return ConnectorSecret(part.name, secret_state(context.gateway, ConnectorSecrets, part))
 
 
-@use_case(
-    f"PUT {_PATH}",
-    scope=Scope.CONNECTORS,
-    visibility=Visibility.ORGANIZATION,
-    tag="connectors",
-    action="connector-secret",
-    may_404=True,
-    commands=("connector secret",),
-    pages=(_PAGE, "/connectors/{organization}/inbound/{name:path}", "/connectors/new"),
-)
+@use_case(f"PUT {_PATH}", scope=Scope.CONNECTORS, action="connector-secret", may_404=True)
 def set_connector_secret(context: Context, request: SetConnectorSecret) -> ConnectorSecret:
     """Seal the secret by which a connector logs in to its smart hosts.
 
@@ -100,34 +75,16 @@ def set_connector_secret(context: Context, request: SetConnectorSecret) -> Conne
     now: after a change of these it has to be entered again.
     """
     part = _chosen(context, request)
-    with store_and_vault(context.gateway, keys=True) as (store, vault):
-        secrets = ConnectorSecrets(store.content, vault)
-        try:
-            content = secrets.sealed(part.organization.name, part.record, request.secret)
-        except SecretError as error:
-            raise Refusal(RefusalKind.INPUT, f"{error}; {NOTHING}", [FieldError("secret", str(error))]) from error
-        store.apply({}, author=context.principal.name, content=dict(content))
-        return ConnectorSecret(part.name, str(secrets.state(part.organization.name, part.record)))
+    return ConnectorSecret(part.name, seal_secret(context, ConnectorSecrets, part, "secret", request.secret))
 
 
-@use_case(
-    f"DELETE {_PATH}",
-    scope=Scope.CONNECTORS,
-    visibility=Visibility.ORGANIZATION,
-    tag="connectors",
-    action="connector-secret",
-    may_404=True,
-    commands=("connector secret",),
-)
+@use_case(f"DELETE {_PATH}", scope=Scope.CONNECTORS, action="connector-secret", may_404=True)
 def remove_connector_secret(context: Context, request: RemoveConnectorSecret) -> ConnectorSecret:
     """Destroy the secret of a connector: its mail waits until there is another."""
     context.audit.describe(removed=True)
     part = _chosen(context, request)
-    with store_and_vault(context.gateway, keys=False) as (store, _):
-        place = content_name(part.organization.name, part.name)
-        store.apply({}, author=context.principal.name, content={place: None})
-        state = ConnectorSecrets(store.content, None).state(part.organization.name, part.record)
-    return ConnectorSecret(part.name, str(state))
+    place = content_name(part.organization.name, part.name)
+    return ConnectorSecret(part.name, destroy_secret(context, ConnectorSecrets, part, place))
 
 
 def _chosen(context: Context, request: SetConnectorSecret | RemoveConnectorSecret | ShowConnectorSecret) -> Part:
@@ -138,6 +95,3 @@ def _chosen(context: Context, request: SetConnectorSecret | RemoveConnectorSecre
         said = "does not log in; first write its authentication.username"
         raise Refusal(RefusalKind.INPUT, f"{part.label} {said}", [FieldError("connector", said)])
     return part
-
-
-USE_CASES = (show_connector_secret, set_connector_secret, remove_connector_secret)

@@ -57,8 +57,6 @@ class SwitchConnectors(ChangeRequest, kw_only=True):
     dry_run=True,
     guarded=True,
     versioned=True,
-    commands=("connector switch",),
-    pages=("/connectors/confirm", "/connectors/switch"),
 )
 def switch_connectors(context: Context, request: SwitchConnectors) -> UseCaseReply[ChangeReport]:
     """Enable, disable, enforce or rehearse connectors, all of them or none."""
@@ -76,6 +74,3 @@ def switch_connectors(context: Context, request: SwitchConnectors) -> UseCaseRep
         )
 
     return change_reply(context, change(context.gateway, context.principal, step, options_of(context, request)))
-
-
-USE_CASES = (switch_connectors,)

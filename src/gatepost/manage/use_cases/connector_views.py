@@ -15,7 +15,7 @@ from gatepost.manage.access.principal import Scope
 from gatepost.manage.use_cases.change import ChangeOptions, ChangeResult
 from gatepost.manage.use_cases.connector_verdicts import recent_verdicts
 from gatepost.manage.use_cases.connectors import ConnectorEntry, ConnectorSelection, connector_row, connectors
-from gatepost.manage.use_cases.declaration import Visibility, use_case
+from gatepost.manage.use_cases.declaration import Visibility, use_cases
 from gatepost.manage.use_cases.list_page import ListPage  # noqa: TC001 - the declaration reads it
 from gatepost.manage.use_cases.name_lookup import Chosen, choose_connector
 from gatepost.manage.use_cases.parts import KINDS
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from gatepost.settings.model import Settings
 
 
+use_case = use_cases(visibility=Visibility.SEEN, tag="connectors")
 _REMEMBERED: Final = 100
 
 
@@ -52,12 +53,7 @@ class FindConnectors(Rows, kw_only=True):
     sort: str = ""
 
 
-@use_case(
-    scope=Scope.READ,
-    visibility=Visibility.SEEN,
-    tag="connectors",
-    pages=("/connectors", "/connectors/confirm", "/connectors/switch", "/drills", "/find"),
-)
+@use_case(scope=Scope.READ)
 def find_connectors(context: Context, request: FindConnectors) -> ListPage[ConnectorEntry]:
     """Connectors of all organizations, in the order that is asked for."""
     selection = ConnectorSelection(**msgspec.structs.asdict(request))
@@ -70,18 +66,7 @@ class CountVerdicts(msgspec.Struct, kw_only=True):
     connectors: list[ConnectorKey]
 
 
-@use_case(
-    scope=Scope.READ,
-    visibility=Visibility.SEEN,
-    tag="connectors",
-    pages=(
-        "/connectors",
-        "/connectors/validate/{organization}/inbound/{name:path}",
-        "/connectors/validate/{organization}/outbound/{name:path}",
-        "/connectors/{organization}/inbound/{name:path}",
-        "/connectors/{organization}/outbound/{name:path}",
-    ),
-)
+@use_case(scope=Scope.READ)
 def count_verdicts(context: Context, request: CountVerdicts) -> dict[ConnectorKey, Verdicts]:
     """Count the results of connectors in the last seven days; connectors that the caller may not see are left out."""
     seen_of = [connector for connector in request.connectors if context.principal.sees(connector.organization)]
@@ -105,22 +90,7 @@ class ConnectorView(NamedTuple):
     version: int
 
 
-@use_case(
-    scope=Scope.READ,
-    visibility=Visibility.SEEN,
-    tag="connectors",
-    pages=(
-        "/connectors/edit/{organization}/inbound/{name:path}",
-        "/connectors/edit/{organization}/outbound/{name:path}",
-        "/connectors/trust/{organization}/{name:path}",
-        "/connectors/validate/{organization}/inbound/{name:path}",
-        "/connectors/validate/{organization}/outbound/{name:path}",
-        "/connectors/{organization}/inbound/{name:path}",
-        "/connectors/{organization}/outbound/{name:path}",
-        "/queue/{message}",
-        "/trace/{identity:path}",
-    ),
-)
+@use_case(scope=Scope.READ)
 def view_connector(context: Context, request: ViewConnector) -> ConnectorView:
     """One connector, and how its validation ended."""
     gateway = context.gateway
@@ -144,12 +114,7 @@ class ConnectorOfRoute(NamedTuple):
     chosen: Chosen | None
 
 
-@use_case(
-    scope=Scope.READ,
-    visibility=Visibility.SEEN,
-    tag="connectors",
-    pages=("/queue/{message}", "/trace/{identity:path}"),
-)
+@use_case(scope=Scope.READ)
 def route_connector(context: Context, request: RouteConnector) -> ConnectorOfRoute:
     """The outbound connector by which mail for a recipient goes now, by its domain.
 
@@ -195,15 +160,7 @@ class DraftedConnector(NamedTuple):
     chosen: Chosen
 
 
-@use_case(
-    scope=Scope.CONNECTORS,
-    visibility=Visibility.SEEN,
-    tag="connectors",
-    pages=(
-        "/connectors/new",
-        "/connectors/new/validate",
-    ),
-)
+@use_case(scope=Scope.CONNECTORS)
 def draft_connector(context: Context, request: DraftConnector) -> DraftedConnector:
     """Preview what a new connector would change. Changes nothing."""
     return _drafted(context, request)
@@ -216,14 +173,7 @@ class ValidateDraft(msgspec.Struct, kw_only=True):
     trial: ValidateConnector
 
 
-@use_case(
-    scope=Scope.CONNECTORS,
-    visibility=Visibility.SEEN,
-    tag="connectors",
-    action="connector-validate",
-    self_audited=True,
-    pages=("/connectors/new/validate",),
-)
+@use_case(scope=Scope.CONNECTORS, action="connector-validate", self_audited=True)
 def validate_draft(context: Context, request: ValidateDraft) -> ValidationState:
     """Try a connector that is not stored; it is on record, and kept until it is saved."""
     context.audit.describe(organization=request.draft.organization, subject=request.draft.name, draft=True)
@@ -246,22 +196,13 @@ class DraftValidation(NamedTuple):
     record: dict[str, Any] | None
 
 
-@use_case(
-    scope=Scope.CONNECTORS,
-    visibility=Visibility.SEEN,
-    tag="connectors",
-    pages=(
-        "/connectors/new",
-        "/connectors/new/issuer",
-        "/connectors/new/validate",
-    ),
-)
+@use_case(scope=Scope.CONNECTORS)
 def view_draft_validation(context: Context, request: DraftConnector) -> DraftValidation:
     """Show the validation of a draft."""
     return DraftValidation(context.kept(TriedDrafts).of(_key(context, request)))
 
 
-@use_case(scope=Scope.CONNECTORS, visibility=Visibility.SEEN, tag="connectors", pages=("/connectors/new",))
+@use_case(scope=Scope.CONNECTORS)
 def keep_draft_validation(context: Context, request: DraftConnector) -> DraftValidation:
     """Keep what a draft was tried with for the connector that it became."""
     record = context.kept(TriedDrafts).of(_key(context, request))
@@ -317,15 +258,3 @@ def _drafted(context: Context, draft: DraftConnector) -> DraftedConnector:
     outcome = add_part(context.gateway, context.principal, named, draft.table, wish)
     chosen = choose_connector(outcome.after, draft.name, draft.organization, _direction(draft))
     return DraftedConnector(outcome, chosen)
-
-
-USE_CASES = (
-    find_connectors,
-    count_verdicts,
-    view_connector,
-    route_connector,
-    draft_connector,
-    validate_draft,
-    view_draft_validation,
-    keep_draft_validation,
-)

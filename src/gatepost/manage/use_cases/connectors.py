@@ -102,13 +102,7 @@ class ConnectorEntry(msgspec.Struct):
 
 
 @use_case(
-    "GET /connectors",
-    scope=Scope.READ,
-    visibility=Visibility.SEEN,
-    tag="connectors",
-    versioned=True,
-    may_404=True,
-    commands=("connector list", "connector switch", "connector validate-many"),
+    "GET /connectors", scope=Scope.READ, visibility=Visibility.SEEN, tag="connectors", versioned=True, may_404=True
 )
 def list_connectors(context: Context, request: ListConnectors) -> Items[ConnectorEntry]:
     """Connectors of all organizations: what they demand, how they were validated."""
@@ -280,6 +274,3 @@ def _outbound_demands(connector: OutboundConnector) -> list[str]:
         connector.sign is ContentProtection.SMIME and "signed (S/MIME)",
     ]
     return [text for text in texts if text]
-
-
-USE_CASES = (list_connectors,)

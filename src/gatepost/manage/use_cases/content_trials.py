@@ -70,7 +70,6 @@ class HookTrials(msgspec.Struct, frozen=True):
     max_body=_MAX_BODY,
     may_404=True,
     action="hook-check",
-    commands=("hook check",),
 )
 def try_hook(context: Context, request: TryHook) -> HookTrials:
     """Ask the scanner of a content hook about samples, or about a message.
@@ -105,6 +104,3 @@ async def _tried(hook: ApplicableHook, settings: Settings, message: bytes | None
 
 def _shape(trial: content_hook.Trial) -> HookTrial:
     return HookTrial(trial.message, trial.answered, trial.refused, trial.right, trial.reply, trial.record)
-
-
-USE_CASES = (try_hook,)

@@ -1,7 +1,8 @@
-"""A use case, declared once: what it takes and returns, who may ask for it, how it is recorded, what offers it.
+"""A use case, declared once: what it takes and returns, who may ask for it, and how it is recorded.
 
 REST routes, OpenAPI, click options, the remote client, the audit and the tables of docs/use-cases.md are derived from
-the declaration. `gatepost.manage.use_cases.execution.execute` is the one way to run it. Pure. See decision 0055.
+the declaration. `gatepost.manage.use_cases.execution.execute` is the one way to run it. Pure. See decisions 0055 and
+0149.
 """
 
 from __future__ import annotations
@@ -11,7 +12,18 @@ import re
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Final, TypeAliasType, TypedDict, Unpack, get_args, get_origin, get_type_hints
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Final,
+    Protocol,
+    TypeAliasType,
+    TypedDict,
+    Unpack,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
 import msgspec
 
@@ -129,8 +141,6 @@ class _Options(TypedDict, total=False):
     media_type: str
     body: Document | None
     result_document: Document | None
-    commands: Sequence[str]
-    pages: Sequence[str]
 
 
 @dataclass(frozen=True)
@@ -145,8 +155,7 @@ class UseCase[R: msgspec.Struct, A]:
     max_body: bytes. action: its name in the audit; without one only methods of REST that are not safe are recorded.
     self_audited: the function records a success itself (in one transaction with the change). media_type: of the
     `FileResult` that it returns. body: its field "document" is the whole body, and is described by this.
-    result_document: describes the value that it returns, or each item. commands: words behind `gatepost` of the
-    commands that run it. pages: paths of the pages that do.
+    result_document: describes the value that it returns, or each item.
     """
 
     function: Callable[[Context, R], A]
@@ -168,8 +177,6 @@ class UseCase[R: msgspec.Struct, A]:
     media_type: str = ""
     body: Document | None = None
     result_document: Document | None = None
-    commands: Sequence[str] = ()
-    pages: Sequence[str] = ()
     hints: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
@@ -274,5 +281,26 @@ def use_case[R: msgspec.Struct, A](
     def declared(function: Callable[[Context, R], A]) -> UseCase[R, A]:
         hints = get_type_hints(function, localns={"Context": Any}, include_extras=True)
         return UseCase(function, method, path, hints=hints, **options)
+
+    return declared
+
+
+class UseCaseDecorator(Protocol):
+    """`use_case`, or what stands in its place in a module."""
+
+    def __call__[R: msgspec.Struct, A](
+        self, route: str = "", **options: Unpack[_Options]
+    ) -> Callable[[Callable[[Context, R], A]], UseCase[R, A]]:
+        """As `use_case`."""
+
+
+def use_cases(**common: Unpack[_Options]) -> UseCaseDecorator:
+    """`use_case` for a module, whose use cases have these options in common. What one of them says counts for it."""
+
+    def declared[R: msgspec.Struct, A](
+        route: str = "", **options: Unpack[_Options]
+    ) -> Callable[[Callable[[Context, R], A]], UseCase[R, A]]:
+        merged: _Options = {**common, **options}
+        return use_case(route, **merged)
 
     return declared

@@ -18,7 +18,7 @@ from msgspec import Meta
 
 from gatepost.manage.access.actions import named
 from gatepost.manage.access.principal import Scope
-from gatepost.manage.use_cases.declaration import Cli, Items, Visibility, use_case
+from gatepost.manage.use_cases.declaration import Cli, Items, Visibility, use_cases
 from gatepost.manage.use_cases.paging import Paging, cut, position
 from gatepost.manage.use_cases.queue_actions import QueueAction, apply_action
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from gatepost.store.destinations import Destinations
 
 
+use_case = use_cases(visibility=Visibility.SEEN, tag="destinations")
 _CHUNK: Final = 1000
 _SHOWN: Final = 1000
 _NAMED: Final = 10  # organizations in a sentence
@@ -145,13 +146,7 @@ class DestinationsChanged(msgspec.Struct):
     items: list[Destination]
 
 
-@use_case(
-    "GET /destinations",
-    scope=Scope.READ,
-    visibility=Visibility.SEEN,
-    tag="destinations",
-    commands=("destination list", "destination show"),
-)
+@use_case("GET /destinations", scope=Scope.READ)
 def list_destinations(context: Context, request: DestinationsQuery) -> Items[Destination]:
     """List the history of destinations, in the order of their names."""
     now, after = time.time(), None
@@ -165,15 +160,7 @@ def list_destinations(context: Context, request: DestinationsQuery) -> Items[Des
     return Items(shown, rest)
 
 
-@use_case(
-    "POST /destinations/actions",
-    scope=Scope.CONNECTORS,
-    visibility=Visibility.SEEN,
-    tag="destinations",
-    dry_run=True,
-    action="destination",
-    commands=("destination accept", "destination forget"),
-)
+@use_case("POST /destinations/actions", scope=Scope.CONNECTORS, dry_run=True, action="destination")
 def act_on_destinations(context: Context, request: DestinationActions) -> DestinationsChanged:
     """Take destinations as they are now, or forget what they did.
 
@@ -331,6 +318,3 @@ def _spans(host: HostMemory) -> list[tuple[str, SeenSpan]]:
     """The levels that a host reached, by name."""
     names = ("encrypted", "authenticated", "mta-sts", "dnssec")
     return [(label, span) for label, span in zip(names, (*host.tls, *host.mx), strict=True) if span is not None]
-
-
-USE_CASES = (list_destinations, act_on_destinations)

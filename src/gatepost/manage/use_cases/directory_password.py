@@ -13,13 +13,11 @@ import msgspec
 from msgspec import Meta
 
 from gatepost.manage.access.principal import Scope
-from gatepost.manage.use_cases.change import NOTHING
-from gatepost.manage.use_cases.declaration import Visibility, use_case
+from gatepost.manage.use_cases.declaration import Visibility, use_cases
 from gatepost.manage.use_cases.name_lookup import choose_part, visible
 from gatepost.manage.use_cases.parts import DOMAIN
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
-from gatepost.manage.use_cases.sealed_store import store_and_vault
-from gatepost.pki.certificates.connector_secrets import SecretError
+from gatepost.manage.use_cases.stored_secrets import destroy_secret, seal_secret, secret_state
 from gatepost.pki.certificates.directory_secrets import DirectorySecrets, asks_graph, content_name, logs_in
 from gatepost.policy.connectors.errors import FieldError
 
@@ -30,8 +28,8 @@ if TYPE_CHECKING:
     from gatepost.policy.connectors.accepted_domain import AcceptedDomain
 
 
+use_case = use_cases(visibility=Visibility.ORGANIZATION, tag="accepted domains")
 _PATH: Final = "/organizations/{organization}/directory_passwords/{domain:path}"
-_PAGE: Final = "/domains/view/{organization}/{name:path}"
 
 type _Owner = Annotated[str, Meta(description="Whose domain it is.")]
 type _Domain = Annotated[
@@ -68,33 +66,14 @@ class DirectoryPassword(msgspec.Struct):
     password: str
 
 
-@use_case(
-    f"GET {_PATH}",
-    scope=Scope.READ,
-    visibility=Visibility.ORGANIZATION,
-    tag="accepted domains",
-    may_404=True,
-    commands=("domain password",),
-    pages=(_PAGE,),
-)
+@use_case(f"GET {_PATH}", scope=Scope.READ, may_404=True)
 def show_directory_password(context: Context, request: ShowDirectoryPassword) -> DirectoryPassword:
     """Whether there is a password for the directory of a domain. The password itself is never shown."""
     part = _chosen(context, request)
-    with store_and_vault(context.gateway, keys=False) as (store, _):
-        state = DirectorySecrets(store.content, None).state(part.organization.name, part.record)
-    return DirectoryPassword(part.name, str(state))
+    return DirectoryPassword(part.name, secret_state(context.gateway, DirectorySecrets, part))
 
 
-@use_case(
-    f"PUT {_PATH}",
-    scope=Scope.CONNECTORS,
-    visibility=Visibility.ORGANIZATION,
-    tag="accepted domains",
-    action="directory-password",
-    may_404=True,
-    commands=("domain password",),
-    pages=(_PAGE,),
-)
+@use_case(f"PUT {_PATH}", scope=Scope.CONNECTORS, action="directory-password", may_404=True)
 def set_directory_password(context: Context, request: SetDirectoryPassword) -> DirectoryPassword:
     """Seal the password by which the gateway logs in to the directory of a domain, or its client secret for Graph.
 
@@ -102,35 +81,16 @@ def set_directory_password(context: Context, request: SetDirectoryPassword) -> D
     or for the tenant_id, client_id, url and login_url of recipient_graph: after a change of these, enter it again.
     """
     part = _chosen(context, request)
-    with store_and_vault(context.gateway, keys=True) as (store, vault):
-        secrets = DirectorySecrets(store.content, vault)
-        try:
-            content = secrets.sealed(part.organization.name, part.record, request.password)
-        except SecretError as error:
-            raise Refusal(RefusalKind.INPUT, f"{error}; {NOTHING}", [FieldError("password", str(error))]) from error
-        store.apply({}, author=context.principal.name, content=dict(content))
-        return DirectoryPassword(part.name, str(secrets.state(part.organization.name, part.record)))
+    return DirectoryPassword(part.name, seal_secret(context, DirectorySecrets, part, "password", request.password))
 
 
-@use_case(
-    f"DELETE {_PATH}",
-    scope=Scope.CONNECTORS,
-    visibility=Visibility.ORGANIZATION,
-    tag="accepted domains",
-    action="directory-password",
-    may_404=True,
-    commands=("domain password",),
-    pages=(_PAGE,),
-)
+@use_case(f"DELETE {_PATH}", scope=Scope.CONNECTORS, action="directory-password", may_404=True)
 def remove_directory_password(context: Context, request: RemoveDirectoryPassword) -> DirectoryPassword:
     """Destroy the password: until there is another, the directory cannot be asked over new connections."""
     context.audit.describe(removed=True)
     part = _chosen(context, request)
-    with store_and_vault(context.gateway, keys=False) as (store, _):
-        place = content_name(part.organization.name, part.record)
-        store.apply({}, author=context.principal.name, content={place: None})
-        state = DirectorySecrets(store.content, None).state(part.organization.name, part.record)
-    return DirectoryPassword(part.name, str(state))
+    place = content_name(part.organization.name, part.record)
+    return DirectoryPassword(part.name, destroy_secret(context, DirectorySecrets, part, place))
 
 
 def _chosen(context: Context, request: SetDirectoryPassword | RemoveDirectoryPassword | ShowDirectoryPassword) -> Part:
@@ -151,6 +111,3 @@ def may_enter(principal: Principal, domain: AcceptedDomain) -> bool:
     """Whether a password is theirs to enter: a tenant's is the client secret for one of Microsoft's own clouds."""
     graph = domain.recipient_graph
     return principal.is_of_gateway or (asks_graph(domain) and graph is not None and graph.is_microsofts)
-
-
-USE_CASES = (show_directory_password, set_directory_password, remove_directory_password)

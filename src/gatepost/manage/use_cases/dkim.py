@@ -16,7 +16,7 @@ from gatepost.analysis.checks.dkim_record import DkimObservation, RecordCheck, s
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.use_cases.admin_resolver import resolver_of
 from gatepost.manage.use_cases.change import NOTHING
-from gatepost.manage.use_cases.declaration import Items, Visibility, use_case
+from gatepost.manage.use_cases.declaration import Items, Visibility, use_cases
 from gatepost.manage.use_cases.dns_checks import DnsChecks
 from gatepost.manage.use_cases.history import history
 from gatepost.manage.use_cases.list_page import Columns, ListPage, ListSelection, sorted_by
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from gatepost.protocols.dkim.record import KeyRecord
 
 
+use_case = use_cases(tag="dkim keys")
 SEALED: Final = "sealed"
 MISSING: Final = "missing"
 _ORDER: Final = tuple(DkimState)
@@ -142,14 +143,7 @@ class SigningKeyRow(NamedTuple):
     dns_check: RecordCheck | None = None
 
 
-@use_case(
-    "GET /dkim_keys",
-    scope=Scope.READ,
-    visibility=Visibility.SEEN,
-    tag="dkim keys",
-    may_404=True,
-    commands=("dkim list", "dkim record"),
-)
+@use_case("GET /dkim_keys", scope=Scope.READ, visibility=Visibility.SEEN, may_404=True)
 def list_signing_keys(context: Context, request: ListSigningKeys) -> Items[SigningKey]:
     """DKIM keys of all organizations: their records, where the private halves are, what the DNS has."""
     selection = KeySelection(
@@ -166,11 +160,8 @@ def list_signing_keys(context: Context, request: ListSigningKeys) -> Items[Signi
     "POST /organizations/{organization}/domains/{domain}/dkim_keys/{selector}/private_key",
     scope=Scope.CONNECTORS,
     visibility=Visibility.ORGANIZATION,
-    tag="dkim keys",
     dry_run=True,
     action="dkim-import",
-    commands=("dkim import",),
-    pages=("/dkim/view/{organization}/{name:path}",),
 )
 def import_dkim_key(context: Context, request: ImportDkimKey) -> PrivateKeyStored:
     """Seal the private half of a DKIM key that is there.
@@ -222,15 +213,7 @@ class FindSigningKeys(msgspec.Struct, kw_only=True):
     looks: bool = False
 
 
-@use_case(
-    scope=Scope.READ,
-    visibility=Visibility.SEEN,
-    tag="dkim keys",
-    pages=(
-        "/dkim",
-        "/dkim/view/{organization}/{name:path}",
-    ),
-)
+@use_case(scope=Scope.READ, visibility=Visibility.SEEN)
 def find_signing_keys(context: Context, request: FindSigningKeys) -> ListPage[SigningKeyRow]:
     """DKIM keys of all organizations, with what the DNS has of them if that is asked for."""
     selection = KeySelection(
@@ -254,9 +237,7 @@ class ViewSigningKey(msgspec.Struct, kw_only=True):
     looks: bool = False
 
 
-@use_case(
-    scope=Scope.READ, visibility=Visibility.SEEN, tag="dkim keys", pages=("/dkim/view/{organization}/{name:path}",)
-)
+@use_case(scope=Scope.READ, visibility=Visibility.SEEN)
 def view_signing_key(context: Context, request: ViewSigningKey) -> SigningKeyRow:
     """One DKIM key, with what the DNS has of it if that is asked for."""
     return dkim_key(context.gateway, context.principal, request.name, request.organization, check=request.looks)
@@ -397,6 +378,3 @@ def _since(gateway: Gateway, principal: Principal, owner: str, names: set[str]) 
 def _states(table: dict[str, Any] | None) -> dict[str, str]:
     keys = (table or {}).get(DKIM.key, ())
     return {str(key.get("name")).lower(): str(key.get("state", DkimState.NEXT)) for key in keys}
-
-
-USE_CASES = (list_signing_keys, find_signing_keys, view_signing_key, import_dkim_key)

@@ -13,7 +13,7 @@ from gatepost.analysis.checks.dkim_record import DkimObservation
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.use_cases.change import NOTHING, Edit, change
 from gatepost.manage.use_cases.change_shapes import ChangeReport, ChangeRequest, change_reply, fields_of, options_of
-from gatepost.manage.use_cases.declaration import UseCaseReply, Visibility, use_case
+from gatepost.manage.use_cases.declaration import UseCaseReply, Visibility, use_cases
 from gatepost.manage.use_cases.dkim import Pem, check_key_records, signer_of
 from gatepost.manage.use_cases.name_lookup import (
     choose_organization,
@@ -46,16 +46,8 @@ if TYPE_CHECKING:
     from gatepost.policy.connectors.resources import Resources
 
 
-_TAG: Final = "dkim keys"
 _PATH: Final = "/organizations/{organization}/domains/{domain}/dkim_keys"
-_CHANGE: Final[dict[str, Any]] = {
-    "scope": Scope.CONNECTORS,
-    "visibility": Visibility.ORGANIZATION,
-    "tag": _TAG,
-    "dry_run": True,
-    "guarded": True,
-    "versioned": True,
-}
+use_case = use_cases(scope=Scope.CONNECTORS, visibility=Visibility.ORGANIZATION, tag="dkim keys")
 _LETTER: Final = {DkimAlgorithm.RSA_SHA256: "r", DkimAlgorithm.ED25519_SHA256: "e"}
 
 
@@ -118,14 +110,7 @@ class NotPublished(Refusal):
         super().__init__(RefusalKind.UNREADABLE if unknown else RefusalKind.CONFLICT, text, errors, options=["force"])
 
 
-@use_case(
-    f"POST {_PATH}",
-    status=201,
-    action="dkim-add",
-    commands=("dkim add",),
-    pages=("/dkim/new",),
-    **_CHANGE,
-)
+@use_case(f"POST {_PATH}", status=201, action="dkim-add", dry_run=True, guarded=True, versioned=True)
 def make_dkim_key(context: Context, request: MakeDkimKey) -> UseCaseReply[KeyAdded]:
     """Make a DKIM key, or take one in, and say what the DNS needs.
 
@@ -134,14 +119,7 @@ def make_dkim_key(context: Context, request: MakeDkimKey) -> UseCaseReply[KeyAdd
     return _added(context, request)
 
 
-@use_case(
-    scope=Scope.CONNECTORS,
-    visibility=Visibility.GATEWAY,
-    tag=_TAG,
-    dry_run=True,
-    action="dkim-add",
-    commands=("dkim add",),
-)
+@use_case(visibility=Visibility.GATEWAY, dry_run=True, action="dkim-add")
 def leave_dkim_key(context: Context, request: LeaveDkimKey) -> UseCaseReply[KeyAdded]:
     """Take in a DKIM key whose private half stays in its file, on the gateway's machine."""
     context.audit.describe(organization=request.organization, subject=request.domain)
@@ -177,13 +155,7 @@ def _added(context: Context, request: MakeDkimKey, key_file: str = "") -> UseCas
     return UseCaseReply(KeyAdded(**fields_of(context, outcome), name=names[0], zone=zone), outcome.version, location)
 
 
-@use_case(
-    f"POST {_PATH}/rotate",
-    action="dkim-rotate",
-    commands=("dkim rotate",),
-    pages=("/dkim/view/{organization}/{name:path}",),
-    **_CHANGE,
-)
+@use_case(f"POST {_PATH}/rotate", action="dkim-rotate", dry_run=True, guarded=True, versioned=True)
 def rotate_dkim_keys(context: Context, request: RotateDkimKeys) -> UseCaseReply[ChangeReport]:
     """Let the next DKIM keys of a domain sign, and retire the current ones.
 
@@ -242,7 +214,7 @@ class ChooseKeyOwner(msgspec.Struct, kw_only=True):
     organization: str = ""
 
 
-@use_case(scope=Scope.CONNECTORS, visibility=Visibility.SEEN, tag="dkim keys", pages=("/dkim/new",))
+@use_case(visibility=Visibility.SEEN)
 def choose_key_owner(context: Context, request: ChooseKeyOwner) -> Organization:
     """The organization that a new DKIM key would be of: the one that is chosen, or that accepts the domain."""
     return key_owner(visible(context.directory().resources, context.principal), request.organization, request.domain)
@@ -345,6 +317,3 @@ def _check_records(context: Context, parts: Sequence[Part]) -> None:
     ]
     if wrong:
         raise NotPublished(wrong)
-
-
-USE_CASES = (make_dkim_key, leave_dkim_key, rotate_dkim_keys)

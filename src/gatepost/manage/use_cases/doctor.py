@@ -88,14 +88,7 @@ class Examination(msgspec.Struct, frozen=True):
         return [finding for finding in self.gravest_first if finding.level is not Level.PASS]
 
 
-@use_case(
-    "GET /doctor",
-    scope=Scope.READ,
-    visibility=Visibility.GATEWAY,
-    tag="status",
-    commands=("doctor", "quickstart"),
-    pages=("/doctor", "/quickstart"),
-)
+@use_case("GET /doctor", scope=Scope.READ, visibility=Visibility.GATEWAY, tag="status")
 def examine_gateway(context: Context, request: ExamineGateway) -> Examination:
     """Examine the gateway and its machine: what is wrong, and what to do next.
 
@@ -305,6 +298,3 @@ def _alarms(context: Context) -> list[DoctorFinding]:
     ]
     findings += [DoctorFinding("alarms", Level.WARN, text) for text in alarms.unknown]
     return findings or [DoctorFinding("alarms", Level.PASS, "there are no active alarms")]
-
-
-USE_CASES = (examine_gateway,)

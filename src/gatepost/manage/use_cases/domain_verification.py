@@ -17,7 +17,7 @@ from gatepost.manage.access.principal import Scope
 from gatepost.manage.use_cases.change import NOTHING, Edit, change
 from gatepost.manage.use_cases.change_shapes import ChangeReport, ChangeRequest, change_reply, options_of
 from gatepost.manage.use_cases.concurrency_limit import ConcurrencyLimit
-from gatepost.manage.use_cases.declaration import UseCaseReply, Visibility, use_case
+from gatepost.manage.use_cases.declaration import UseCaseReply, Visibility, use_cases
 from gatepost.manage.use_cases.domain_proof import domain_proof
 from gatepost.manage.use_cases.name_lookup import choose_part
 from gatepost.manage.use_cases.parts import DOMAIN
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from gatepost.settings.model import Settings
 
 
+use_case = use_cases(visibility=Visibility.ORGANIZATION, tag="accepted domains")
 _SECONDS: Final = 30.0  # for one record, however slow its nameservers are
 _SHOWN: Final = 5
 _WIDTH: Final = 100
@@ -87,14 +88,7 @@ class ProofLookups:
         self.throttle = Throttle(time.monotonic, free=5, longest=300.0)
 
 
-@use_case(
-    "GET /organizations/{organization}/domains/{domain}/verification",
-    scope=Scope.READ,
-    visibility=Visibility.ORGANIZATION,
-    tag="accepted domains",
-    commands=("domain show", "domain verify"),
-    pages=("/domains/view/{organization}/{name:path}",),
-)
+@use_case("GET /organizations/{organization}/domains/{domain}/verification", scope=Scope.READ)
 def get_domain_verification(context: Context, request: GetDomainVerification) -> DomainVerification:
     """Whether an accepted domain is verified, and the TXT record that proves it."""
     part = _part(context, request)
@@ -106,14 +100,10 @@ def get_domain_verification(context: Context, request: GetDomainVerification) ->
 @use_case(
     "POST /organizations/{organization}/domains/{domain}/verify",
     scope=Scope.CONNECTORS,
-    visibility=Visibility.ORGANIZATION,
-    tag="accepted domains",
     dry_run=True,
     guarded=True,
     versioned=True,
     action="domain-verify",
-    commands=("domain verify",),
-    pages=("/domains/view/{organization}/{name:path}",),
 )
 def verify_domain(context: Context, request: VerifyDomain) -> UseCaseReply[ChangeReport]:
     """Look for the TXT record of a pending domain, and verify the domain if it is there.
@@ -200,6 +190,3 @@ def _looked_up(settings: Settings, name: str) -> list[str]:
 
 def _text(record: Rdata) -> str:
     return b"".join(cast("TXTBase", record).strings).decode("ascii", "replace")
-
-
-USE_CASES = (get_domain_verification, verify_domain)

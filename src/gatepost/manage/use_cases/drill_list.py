@@ -12,7 +12,7 @@ import msgspec
 from msgspec import Meta
 
 from gatepost.manage.access.principal import Scope
-from gatepost.manage.use_cases.declaration import Cli, Items, Visibility, use_case
+from gatepost.manage.use_cases.declaration import Cli, Items, Visibility, use_cases
 from gatepost.manage.use_cases.drills import HeldDrill, verified
 from gatepost.manage.use_cases.name_lookup import choose_organization, chosen_organizations, visible
 from gatepost.manage.use_cases.paging import Paging, cut, position
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
     from gatepost.analysis.checks.evidence import DrillName, Kept
     from gatepost.manage.use_cases.context import Context
+
+
+use_case = use_cases(scope=Scope.READ, visibility=Visibility.SEEN, tag="connectors")
 
 
 class ListDrills(Paging, kw_only=True):
@@ -64,14 +67,7 @@ class KeptDrill(msgspec.Struct, frozen=True):
     fault: str
 
 
-@use_case(
-    "GET /drills",
-    scope=Scope.READ,
-    visibility=Visibility.SEEN,
-    tag="connectors",
-    commands=("connector drills",),
-    pages=("/drills",),
-)
+@use_case("GET /drills")
 def list_drills(context: Context, request: ListDrills) -> Items[KeptDrill]:
     """Drills that are kept, the newest first, each verified by its own hash."""
     from gatepost.analysis.checks.evidence import drill_documents, read_drill  # noqa: PLC0415 - most processes list none
@@ -88,13 +84,7 @@ def list_drills(context: Context, request: ListDrills) -> Items[KeptDrill]:
     return Items([_kept_drill(name, read_drill(documents, name.name)) for name in page], rest)
 
 
-@use_case(
-    "GET /drills/{name}",
-    scope=Scope.READ,
-    visibility=Visibility.SEEN,
-    tag="connectors",
-    pages=("/drills/{name}",),
-)
+@use_case("GET /drills/{name}")
 def show_kept_drill(context: Context, request: ShowKeptDrill) -> HeldDrill:
     """A drill that is kept, verified now: by its hash, the drills before it and the trace."""
     from gatepost.analysis.checks.evidence import drill_documents, previous, read_drill  # noqa: PLC0415 - most processes list none
@@ -160,6 +150,3 @@ def _kept_drill(name: DrillName, kept: Kept) -> KeptDrill:
         sha256=kept.sha256[:64],
         fault=kept.fault,
     )
-
-
-USE_CASES = (list_drills, show_kept_drill)

@@ -22,7 +22,7 @@ from msgspec.structs import replace
 from gatepost import __version__
 from gatepost.mail.model.trace_event import TraceEvent
 from gatepost.manage.access.principal import Scope
-from gatepost.manage.use_cases.declaration import InQuery, UseCaseReply, Visibility, use_case
+from gatepost.manage.use_cases.declaration import InQuery, UseCaseReply, Visibility, use_cases
 from gatepost.manage.use_cases.evidence_log import evidence_log
 from gatepost.manage.use_cases.jobs import Jobs, Wait
 from gatepost.manage.use_cases.name_lookup import choose_connector, chosen_organizations, visible
@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from gatepost.policy.connectors.resources import Resources
 
 
+use_case = use_cases(visibility=Visibility.ORGANIZATION, tag="connectors")
 _ROWS: Final = 1000
 
 
@@ -144,14 +145,10 @@ def choose_drilled(resources: Resources, name: str, organization: str = "", dire
 @use_case(
     "POST /organizations/{organization}/drills",
     scope=Scope.CONNECTORS,
-    visibility=Visibility.ORGANIZATION,
-    tag="connectors",
     status=201,
     may_404=True,
     action="connector-drill",
     self_audited=True,
-    commands=("connector drill",),
-    pages=("/drills",),
 )
 def start_drill(context: Context, request: DrillConnector) -> UseCaseReply[DrillState]:
     """Drill an outbound connector: attacks on loopback, with the code that delivers.
@@ -175,14 +172,7 @@ def start_drill(context: Context, request: DrillConnector) -> UseCaseReply[Drill
     return UseCaseReply(_state(job), location=f"/organizations/{quote(owner, safe='')}/drills/{job.id}")
 
 
-@use_case(
-    "GET /organizations/{organization}/drills/{id}",
-    scope=Scope.CONNECTORS,
-    visibility=Visibility.ORGANIZATION,
-    tag="connectors",
-    commands=("connector drill",),
-    pages=("/drills",),
-)
+@use_case("GET /organizations/{organization}/drills/{id}", scope=Scope.CONNECTORS)
 def show_drill(context: Context, request: ShowDrill) -> DrillState:
     """A drill that was begun."""
     job = context.kept(Jobs).find(request.id, context.principal, Drill)
@@ -197,13 +187,7 @@ def _state(job: Job[Drill, HeldDrill]) -> DrillState:
     return DrillState(job.id, job.subject.text, done, job.trouble, job.result)
 
 
-@use_case(
-    "GET /organizations/{organization}/last_drill/{connector:path}",
-    scope=Scope.READ,
-    visibility=Visibility.ORGANIZATION,
-    tag="connectors",
-    commands=("connector drill",),
-)
+@use_case("GET /organizations/{organization}/last_drill/{connector:path}", scope=Scope.READ)
 def show_last_drill(context: Context, request: ShowLastDrill) -> LastDrill:
     """The last drill of an outbound connector that is kept, verified now."""
     from gatepost.analysis.checks import evidence  # noqa: PLC0415 - most processes hold and show none
@@ -354,6 +338,3 @@ def _recorded(gateway: Gateway, evidence: Kept) -> str:
     rows = gateway.storage.trace().search(wanted)
     hashes = (str(row.detail.get("sha256", "")) for row in rows if row.detail.get("file") == evidence.path.name)
     return next(hashes, "")
-
-
-USE_CASES = (start_drill, show_drill, show_last_drill)

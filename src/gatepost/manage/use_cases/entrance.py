@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from gatepost.manage.access.records import AccountError, LogInRefused
-from gatepost.manage.use_cases.declaration import Visibility, use_case
+from gatepost.manage.use_cases.declaration import Visibility, use_cases
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 
 if TYPE_CHECKING:
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
     from gatepost.manage.access.login_rate_limiter import LoginAttempt
     from gatepost.manage.use_cases.context import Context
+
+
+use_case = use_cases(scope=None, visibility=Visibility.SEEN, tag="users")
 
 
 class LogInDenied(Refusal):
@@ -70,14 +73,7 @@ class LogIn(msgspec.Struct, kw_only=True):
     agent: str = ""
 
 
-@use_case(
-    scope=None,
-    visibility=Visibility.SEEN,
-    tag="users",
-    action="log-in",
-    self_audited=True,
-    pages=("/login",),
-)
+@use_case(action="log-in", self_audited=True)
 def log_in(context: Context, request: LogIn) -> SessionStarted:
     """Log in with a name and a password."""
     with denying(context):
@@ -95,21 +91,7 @@ class LoggedOut(msgspec.Struct):
     """Nothing to say."""
 
 
-@use_case(
-    scope=None,
-    visibility=Visibility.SEEN,
-    tag="users",
-    action="log-out",
-    self_audited=True,
-    pages=(
-        "/account/password",
-        "/login",
-        "/login/issuer/answer",
-        "/login/passkey",
-        "/logout",
-        "/setup",
-    ),
-)
+@use_case(action="log-out", self_audited=True)
 def log_out(context: Context, request: LogOut) -> LoggedOut:
     """End the session of a browser."""
     context.accounts.end_session(request.secret, address=context.address)
@@ -127,14 +109,7 @@ class Confirmed(msgspec.Struct):
     """Nothing to say."""
 
 
-@use_case(
-    scope=None,
-    visibility=Visibility.SEEN,
-    tag="users",
-    action="confirm",
-    self_audited=True,
-    pages=("/confirm",),
-)
+@use_case(action="confirm", self_audited=True)
 def confirm_password(context: Context, request: ConfirmPassword) -> Confirmed:
     """Prove again by one's password who one is, before something grave."""
     name = context.principal.name
@@ -157,15 +132,7 @@ class SetupState(msgspec.Struct):
     owned: bool
 
 
-@use_case(
-    scope=None,
-    visibility=Visibility.SEEN,
-    tag="users",
-    pages=(
-        "/login",
-        "/setup",
-    ),
-)
+@use_case()
 def get_setup_state(context: Context, request: GetSetupState) -> SetupState:
     """Whether there is an owner, and whether a code makes one, so that a page asks for nothing in vain."""
     return SetupState(context.accounts.is_setup_code(request.code), context.accounts.has_owner())
@@ -180,14 +147,7 @@ class SetUpOwner(msgspec.Struct, kw_only=True):
     agent: str = ""
 
 
-@use_case(
-    scope=None,
-    visibility=Visibility.SEEN,
-    tag="users",
-    action="setup",
-    self_audited=True,
-    pages=("/setup",),
-)
+@use_case(action="setup", self_audited=True)
 def set_up_owner(context: Context, request: SetUpOwner) -> SessionStarted:
     """Make the first owner with a one-time code, and log in."""
     accounts = context.accounts
@@ -199,6 +159,3 @@ def set_up_owner(context: Context, request: SetUpOwner) -> SessionStarted:
                 accounts.forgive(counted)
             raise
         return SessionStarted(accounts.start_session(user, context.address, request.agent))
-
-
-USE_CASES = (log_in, log_out, confirm_password, get_setup_state, set_up_owner)

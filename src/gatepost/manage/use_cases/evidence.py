@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from threading import Lock
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.use_cases.concurrency_limit import ConcurrencyLimit
-from gatepost.manage.use_cases.declaration import Items, Visibility, use_case
+from gatepost.manage.use_cases.declaration import Items, Visibility, use_cases
 from gatepost.manage.use_cases.jobs import Jobs
 from gatepost.manage.use_cases.paging import Paging, page_of
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
@@ -31,8 +31,7 @@ if TYPE_CHECKING:
     from gatepost.store.storage import Storage
 
 
-_TAG: Final = "evidence"
-_PAGE: Final = "/reports/evidence"
+use_case = use_cases(scope=Scope.READ, tag="evidence")
 
 
 class ListHeads(Paging, kw_only=True):
@@ -90,14 +89,7 @@ class VerificationState(msgspec.Struct, kw_only=True):
     lines: list[str] = []
 
 
-@use_case(
-    "GET /evidence/heads",
-    scope=Scope.READ,
-    visibility=Visibility.GATEWAY,
-    tag=_TAG,
-    commands=("evidence heads", "evidence export"),
-    pages=(_PAGE,),
-)
+@use_case("GET /evidence/heads", visibility=Visibility.GATEWAY)
 def list_heads(context: Context, request: ListHeads) -> Items[Head]:
     """The signed head of each day."""
     days = read_heads(context.storage.evidence()).days
@@ -109,14 +101,7 @@ def _head(head: DayHead) -> Head:
     return Head(head.day, head.hash, {name: end._asdict() for name, end in head.writers.items()})
 
 
-@use_case(
-    "GET /evidence/keys",
-    scope=Scope.READ,
-    visibility=Visibility.GATEWAY,
-    tag=_TAG,
-    commands=("evidence key",),
-    pages=(_PAGE, "/reports/print"),
-)
+@use_case("GET /evidence/keys", visibility=Visibility.GATEWAY)
 def list_keys(context: Context, request: ListKeys) -> EvidenceKeys:  # noqa: ARG001 - there is nothing to ask for
     """The public keys of the signatures."""
     log = context.storage.evidence()
@@ -126,21 +111,13 @@ def list_keys(context: Context, request: ListKeys) -> EvidenceKeys:  # noqa: ARG
         raise Refusal(RefusalKind.UNREADABLE, f"keys of {log.name}: {error}") from error
 
 
-@use_case("GET /evidence/verification", scope=Scope.READ, visibility=Visibility.GATEWAY, tag=_TAG, pages=(_PAGE,))
+@use_case("GET /evidence/verification", visibility=Visibility.GATEWAY)
 def get_verification(context: Context, request: GetVerification) -> VerificationState:  # noqa: ARG001 - as above
     """The verification of the log: that which runs, or the last."""
     return _state(context.kept(LogVerification).last)
 
 
-@use_case(
-    "POST /evidence/verification",
-    scope=Scope.READ,
-    visibility=Visibility.GATEWAY,
-    tag=_TAG,
-    status=202,
-    action="evidence-verify",
-    pages=(f"{_PAGE}/verify",),
-)
+@use_case("POST /evidence/verification", visibility=Visibility.GATEWAY, status=202, action="evidence-verify")
 def verify_own_log(context: Context, request: VerifyLog) -> VerificationState:  # noqa: ARG001 - as above
     """Verify the log, behind the answer; ask with GET what came of it."""
     return _state(context.kept(LogVerification).start(context))
@@ -203,11 +180,8 @@ class GetKeptDays(msgspec.Struct, kw_only=True):
     """Of the log."""
 
 
-@use_case(scope=Scope.READ, visibility=Visibility.SEEN, tag="evidence", pages=("/reports/evidence",))
+@use_case(visibility=Visibility.SEEN)
 def get_kept_days(context: Context, request: GetKeptDays) -> tuple[str, str]:  # noqa: ARG001 - there is one log
     """The first and the last day that the log has, "" where there is none."""
     days = sorted({day.day for day in context.storage.evidence().days()})
     return (days[0], days[-1]) if days else ("", "")
-
-
-USE_CASES = (list_heads, list_keys, get_kept_days, get_verification, verify_own_log)

@@ -25,7 +25,7 @@ from gatepost.events.evidence.chain import Place
 from gatepost.events.evidence.heads import DayHead
 from gatepost.events.evidence.proof import segment_of
 from gatepost.manage.access.principal import Scope
-from gatepost.manage.use_cases.declaration import Cli, Visibility, use_case
+from gatepost.manage.use_cases.declaration import Cli, Visibility, use_cases
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.reports import Text, period
 from gatepost.manage.use_cases.times import TimeText, read_time
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from gatepost.manage.use_cases.evidence import Head
 
 
+use_case = use_cases(scope=Scope.READ, visibility=Visibility.SEEN, tag="evidence")
 FORMS: Final = ("json", "csv", "pdf")
 _ACTION: Final = "evidence-export"
 _DAY: Final = re.compile(r"\d{4}-\d{2}-\d{2}")
@@ -115,14 +116,7 @@ class LogExport:
             raise Refusal(RefusalKind.UNREADABLE, f"keys of {log.name}: {error}") from error
 
 
-@use_case(
-    "GET /evidence/export",
-    scope=Scope.READ,
-    visibility=Visibility.SEEN,
-    tag="evidence",
-    action=_ACTION,
-    commands=("evidence export",),
-)
+@use_case("GET /evidence/export", action=_ACTION)
 def export_evidence(context: Context, request: ExportEvidence) -> dict[str, Any]:
     """Entries with their proof, as `gatepost evidence export` writes them."""
     selection = _selection(request)
@@ -133,15 +127,7 @@ def export_evidence(context: Context, request: ExportEvidence) -> dict[str, Any]
     return document  # type: ignore[no-any-return]
 
 
-@use_case(
-    scope=Scope.READ,
-    visibility=Visibility.SEEN,
-    tag="evidence",
-    action=_ACTION,
-    self_audited=True,
-    commands=("evidence export",),
-    pages=("/reports/evidence/export", "/trace/{message}/evidence"),
-)
+@use_case(action=_ACTION, self_audited=True)
 def open_export(context: Context, request: OpenExport) -> LogExport:
     """Entries with their proof, to be written to a file of any size; recorded when that is done."""
     selection = _selection(request)
@@ -244,6 +230,3 @@ class _Bounded(io.BytesIO):
             text = "The export is too large for one answer: choose fewer days, or a partner; the admin centre and "
             raise Refusal(RefusalKind.INPUT, text + "`gatepost evidence export` have no such limit.")
         return super().write(chunk)
-
-
-USE_CASES = (export_evidence, open_export)

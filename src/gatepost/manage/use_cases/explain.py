@@ -19,7 +19,7 @@ from msgspec import Meta
 from gatepost.decoding import converted
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.use_cases.concurrency_limit import ConcurrencyLimit
-from gatepost.manage.use_cases.declaration import Cli, Visibility, use_case
+from gatepost.manage.use_cases.declaration import Cli, Visibility, use_cases
 from gatepost.manage.use_cases.explain_login import ExplainLogin, login_of
 from gatepost.manage.use_cases.explain_visibility import cut, is_concerned
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
@@ -46,6 +46,9 @@ if TYPE_CHECKING:
     from gatepost.policy.connectors.directory import Directory
     from gatepost.policy.decisions.explain import Explanation
     from gatepost.policy.decisions.home import Nodes
+
+
+use_case = use_cases(scope=Scope.READ, visibility=Visibility.SEEN, tag="explain")
 
 CLEAR = "none"
 """As a version of TLS: the session is unencrypted."""
@@ -220,26 +223,13 @@ class ExplainResult:
         return self.explanation.succeeds and usable and ready and logs_in
 
 
-@use_case(
-    scope=Scope.READ,
-    visibility=Visibility.SEEN,
-    tag="explain",
-    action="explain",
-    pages=("/explain",),
-)
+@use_case(action="explain")
 def explain_to_page(context: Context, request: ExplainMessage) -> ExplainResult:
     """Explain what would happen to a message, with all facts of the decision."""
     return _explained(context, request)
 
 
-@use_case(
-    "POST /explain",
-    scope=Scope.READ,
-    visibility=Visibility.SEEN,
-    tag="explain",
-    action="explain",
-    commands=("explain",),
-)
+@use_case("POST /explain", action="explain")
 def explain_message(context: Context, request: ExplainMessage) -> ExplainReport:
     """Explain what would happen to a message, and why.
 
@@ -495,6 +485,3 @@ def _live(gateway: Gateway, principal: Principal, explanation: Explanation) -> S
 
     bounded = not may_reach_private_addresses(principal)
     return asyncio.run(probe(gateway, explanation.route, explanation.asks, bounded=bounded))
-
-
-USE_CASES = (explain_message, explain_to_page)

@@ -82,13 +82,7 @@ class ExplainComparison(NamedTuple):
     differences: list[DecisionDifference]
 
 
-@use_case(
-    scope=Scope.READ,
-    visibility=Visibility.SEEN,
-    tag="explain",
-    action="explain",
-    pages=("/explain",),
-)
+@use_case(scope=Scope.READ, visibility=Visibility.SEEN, tag="explain", action="explain")
 def explain_again(context: Context, request: ExplainAgain) -> ExplainComparison:
     """Compare the decision on real mail with today's."""
     context.audit.describe(subject=request.message)
@@ -142,6 +136,3 @@ def _is_published(event: TraceEvent) -> bool:
 
 def _last(events: Sequence[TraceEvent], kinds: tuple[str, ...]) -> TraceEvent | None:
     return next((event for event in reversed(events) if event.event in kinds), None)
-
-
-USE_CASES = (explain_again,)

@@ -54,14 +54,7 @@ class FirstSetup(msgspec.Struct, kw_only=True):
 
 
 @use_case(
-    scope=Scope.OWNER,
-    visibility=Visibility.GATEWAY,
-    tag="resources",
-    dry_run=True,
-    action="change",
-    self_audited=True,
-    commands=("quickstart", "up"),
-    pages=("/quickstart",),
+    scope=Scope.OWNER, visibility=Visibility.GATEWAY, tag="resources", dry_run=True, action="change", self_audited=True
 )
 def set_up_gateway(context: Context, request: FirstAnswers) -> FirstSetup:
     """Make the first organization: domains, a connector to the mail server behind or mailboxes, DKIM keys.
@@ -102,6 +95,3 @@ def _make(context: Context, organizations: dict[str, Any]) -> None:
 
     options = ChangeOptions(context.principal.name, NOTE, context.dry_run, expected=context.expected)
     change(context.gateway, context.principal, step, options)
-
-
-USE_CASES = (set_up_gateway,)

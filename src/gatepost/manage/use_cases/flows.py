@@ -51,7 +51,7 @@ def trace_hours(settings: Settings) -> HourCounts:
     return Storage.of(settings).trace().hours()
 
 
-@use_case(scope=Scope.READ, visibility=Visibility.SEEN, tag="reports", pages=("/overview/flows",))
+@use_case(scope=Scope.READ, visibility=Visibility.SEEN, tag="reports")
 def count_flows(context: Context, request: CountFlows) -> Flows:
     """Count mail received and sent in the last day, hour by hour, by its protection."""
     end = (int(time.time()) // HOUR + 1) * HOUR
@@ -68,6 +68,3 @@ def count_flows(context: Context, request: CountFlows) -> Flows:
         for hour in range(begin, end, HOUR)
     ]
     return Flows(begin, bool(counted), hours)
-
-
-USE_CASES = (count_flows,)

@@ -14,7 +14,7 @@ import msgspec
 from msgspec import Meta
 
 from gatepost.manage.access.principal import Scope
-from gatepost.manage.use_cases.declaration import Items, Visibility, use_case
+from gatepost.manage.use_cases.declaration import Items, Visibility, use_cases
 from gatepost.manage.use_cases.differences import FieldChange, differences
 from gatepost.manage.use_cases.paging import Paging, cursor, position
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from gatepost.store.changes import Change
 
 
+use_case = use_cases(scope=Scope.READ, visibility=Visibility.SEEN, tag="resources")
 _STEP = 10
 # a part, named as repr writes its name
 _NAMED = re.compile(r"""(\w+)\[('(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")\]""")
@@ -94,17 +95,7 @@ class _Place(msgspec.Struct, array_like=True):
     seen: Annotated[int, Meta(ge=0, le=1_000_000)]
 
 
-@use_case(
-    "GET /history",
-    scope=Scope.READ,
-    visibility=Visibility.SEEN,
-    tag="resources",
-    commands=("history",),
-    pages=(
-        "/history",
-        "/organizations/view/{name}",
-    ),
-)
+@use_case("GET /history")
 def list_history(context: Context, request: ListHistory) -> Items[HistoryEntry]:
     """List changes of the resources with author, time and note, the newest first."""
     # A version may have changed several organizations, and a page may end between them.
@@ -125,14 +116,7 @@ def list_history(context: Context, request: ListHistory) -> Items[HistoryEntry]:
     return Items([history_entry(change) for change in changes[seen:end]], behind)
 
 
-@use_case(
-    "GET /history/{version}",
-    scope=Scope.READ,
-    visibility=Visibility.SEEN,
-    tag="resources",
-    commands=("history show",),
-    pages=("/history/{version}", "/audit/versions/{number}"),
-)
+@use_case("GET /history/{version}")
 def get_version(context: Context, request: GetVersion) -> HistoryVersion:
     """Show the changes of one version."""
     text = request.version
@@ -252,6 +236,3 @@ def _place(path: str) -> str:
     rest = path.split(".", 2)[2]
     match = _NAMED.match(rest)
     return f"{match[1].replace('_', ' ')} {match[2]}" if match else rest
-
-
-USE_CASES = (list_history, get_version)

@@ -23,7 +23,7 @@ import msgspec
 from gatepost.manage.access.issuer_rows import IssuerIdentity
 from gatepost.manage.access.principal import Role
 from gatepost.manage.access.slots import Slots
-from gatepost.manage.use_cases.declaration import Visibility, use_case
+from gatepost.manage.use_cases.declaration import Visibility, use_cases
 from gatepost.manage.use_cases.entrance import LogInDenied, SessionStarted, attempt
 from gatepost.manage.use_cases.refusal import BusyRefusal, RefusalKind
 from gatepost.net.lookups.configured import configured_resolver
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from gatepost.settings.oidc import Oidc
 
 
+use_case = use_cases(scope=None, visibility=Visibility.SEEN, tag="users")
 _SLOTS: Final = Slots(4)
 _GOOD_FOR: Final = 600.0  # seconds that a person has at the issuer
 _FRESH: Final = 300.0  # seconds since a person proved it there, where that was asked for
@@ -92,9 +93,7 @@ class IssuerLogInBegun(msgspec.Struct):
     ticket: Ticket
 
 
-@use_case(
-    scope=None, visibility=Visibility.SEEN, tag="users", action="log-in", self_audited=True, pages=("/login/issuer",)
-)
+@use_case(action="log-in", self_audited=True)
 def begin_issuer_log_in(context: Context, request: BeginIssuerLogIn) -> IssuerLogInBegun:
     """Begin to log in at the issuer; the audit has it only if that cannot be."""
     with _denying(context):
@@ -109,14 +108,7 @@ class EndIssuerLogIn(msgspec.Struct, kw_only=True):
     agent: str = ""
 
 
-@use_case(
-    scope=None,
-    visibility=Visibility.SEEN,
-    tag="users",
-    action="log-in",
-    self_audited=True,
-    pages=("/login/issuer/answer",),
-)
+@use_case(action="log-in", self_audited=True)
 def end_issuer_log_in(context: Context, request: EndIssuerLogIn) -> SessionStarted:
     """Log in who comes back from the issuer."""
     accounts = context.accounts
@@ -238,9 +230,6 @@ def _with_client[T](settings: Settings, ask: Callable[[OpenId], Coroutine[Any, A
         raise _Failed(str(failed)) from None
     finally:
         _SLOTS.release("")
-
-
-USE_CASES = (begin_issuer_log_in, end_issuer_log_in)
 
 
 def map_claims(oidc: Oidc, claims: Mapping[str, Any]) -> IssuerIdentity | str:

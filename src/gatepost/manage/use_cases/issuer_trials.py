@@ -74,7 +74,6 @@ class IssuerTrial(msgspec.Struct, frozen=True):
     tag="oauth issuers",
     may_404=True,
     action="issuer-check",
-    commands=("issuer check",),
 )
 def try_issuer(context: Context, request: TryIssuer) -> IssuerTrial:
     """Fetch the keys of an OAuth issuer, and judge a token by them.
@@ -151,6 +150,3 @@ def _claims(issuer: OauthIssuer, token: str) -> dict[str, Any]:
     except (jwt.PyJWTError, ValueError, RecursionError):
         return {}
     return {name: claims[name] for name in (*_SHOWN, issuer.username_claim) if name in claims}
-
-
-USE_CASES = (try_issuer,)

@@ -82,8 +82,6 @@ def seen_issuers(record: Mapping[str, Any] | None) -> list[SeenIssuer]:
     guarded=True,
     versioned=True,
     may_404=True,
-    commands=("connector trust",),
-    pages=("/connectors/trust/{organization}/{name:path}",),
 )
 def trust_issuer(context: Context, request: TrustIssuer) -> UseCaseReply[ChangeReport]:
     """Add the issuer that the last validation saw to the trust anchors of a connector.
@@ -105,6 +103,3 @@ def trust_issuer(context: Context, request: TrustIssuer) -> UseCaseReply[ChangeR
     fields = {"trust_anchors": kept + match.pem}
     outcome = resources.set_part(context.gateway, context.principal, part, fields, options_of(context, request))
     return change_reply(context, outcome)
-
-
-USE_CASES = (trust_issuer,)

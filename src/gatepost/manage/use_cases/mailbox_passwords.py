@@ -14,7 +14,7 @@ from msgspec import Meta
 from gatepost.mail.inbound.credentials import content_name, make_credential
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.use_cases.change import NOTHING
-from gatepost.manage.use_cases.declaration import Visibility, use_case
+from gatepost.manage.use_cases.declaration import Visibility, use_cases
 from gatepost.manage.use_cases.name_lookup import choose_part
 from gatepost.manage.use_cases.parts import MAILBOX
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from gatepost.manage.use_cases.parts import Part
 
 
+use_case = use_cases(scope=Scope.CONNECTORS, visibility=Visibility.ORGANIZATION, tag="mailboxes")
 _PATH: Final = "/organizations/{organization}/mailbox_passwords/{address:path}"
 
 type _Owner = Annotated[str, Meta(description="Whose mailbox it is.")]
@@ -56,14 +57,7 @@ class PasswordChanged(msgspec.Struct):
     can_log_in: bool
 
 
-@use_case(
-    f"PUT {_PATH}",
-    scope=Scope.CONNECTORS,
-    visibility=Visibility.ORGANIZATION,
-    tag="mailboxes",
-    action="mailbox-password",
-    commands=("mailbox password",),
-)
+@use_case(f"PUT {_PATH}", action="mailbox-password")
 def set_mailbox_password(context: Context, request: MailboxPassword) -> PasswordChanged:
     """Set the password with which a mailbox's owner submits mail.
 
@@ -72,14 +66,7 @@ def set_mailbox_password(context: Context, request: MailboxPassword) -> Password
     return PasswordChanged(_changed(context, request, request.password), can_log_in=True)
 
 
-@use_case(
-    f"DELETE {_PATH}",
-    scope=Scope.CONNECTORS,
-    visibility=Visibility.ORGANIZATION,
-    tag="mailboxes",
-    action="mailbox-password",
-    commands=("mailbox password",),
-)
+@use_case(f"DELETE {_PATH}", action="mailbox-password")
 def remove_mailbox_password(context: Context, request: RemoveMailboxPassword) -> PasswordChanged:
     """Remove the password of a mailbox: nobody can log in to it then."""
     context.audit.describe(removed=True)
@@ -116,6 +103,3 @@ def _encoded(password: str, organization: str) -> bytes:
         return make_credential(password, organization, time.time()).encode()
     except PasswordError as error:
         raise Refusal(RefusalKind.INPUT, f"{error}; {NOTHING}", [FieldError("password", str(error))]) from error
-
-
-USE_CASES = (set_mailbox_password, remove_mailbox_password)

@@ -134,7 +134,6 @@ class MtaStsPolicy(msgspec.Struct):
     scope=Scope.READ,
     visibility=Visibility.ORGANIZATION,
     tag="checks",
-    commands=("domain mta-sts",),
 )
 def get_mta_sts_policy(context: Context, request: GetMtaStsPolicy) -> MtaStsPolicy:
     """The MTA-STS policy of an accepted domain, and whether senders find it.
@@ -262,6 +261,3 @@ def _presented(settings: Settings) -> list[ServerIdentity]:
     with closing(Storage.of(settings).configuration()) as store:
         inventory = Inventory(store, Vault.of(settings.store.master_key))
         return presented(inventory, settings_identities(inventory, pairs))
-
-
-USE_CASES = (get_mta_sts_policy,)

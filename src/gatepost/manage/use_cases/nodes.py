@@ -14,7 +14,7 @@ from msgspec import Meta
 
 from gatepost.analysis.checks.presentation import presentation_alarms, presentation_problems
 from gatepost.manage.access.principal import Scope
-from gatepost.manage.use_cases.declaration import Cli, Items, Visibility, use_case
+from gatepost.manage.use_cases.declaration import Cli, Items, Visibility, use_cases
 from gatepost.manage.use_cases.paging import Paging, page_of
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.pki.certificates.inventory import Inventory
@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     from gatepost.manage.use_cases.gateway import Gateway
     from gatepost.settings.model import Settings
     from gatepost.store.nodes import Node
+
+
+use_case = use_cases(visibility=Visibility.GATEWAY, tag="status")
 
 _PATIENCE: Final = 2.0  # seconds in which a change comes into force everywhere, unless a node is in trouble
 _AGAIN: Final = 0.2
@@ -137,14 +140,7 @@ class Nodes:
         raise Refusal(RefusalKind.MISSING, f"There is no node {name!r}.")
 
 
-@use_case(
-    "GET /nodes",
-    scope=Scope.READ,
-    visibility=Visibility.GATEWAY,
-    tag="status",
-    commands=("node list", "node drain", "certificate changeover switch", "certificate changeover roll-back"),
-    pages=("/history/{version}",),
-)
+@use_case("GET /nodes", scope=Scope.READ)
 def list_nodes(context: Context, request: ListNodes) -> Items[NodeStatus]:
     """List the nodes of the site with their versions, heartbeat, queue and state.
 
@@ -155,15 +151,7 @@ def list_nodes(context: Context, request: ListNodes) -> Items[NodeStatus]:
     return page_of(nodes, lambda node: node.name, request, lambda node: node_status(node, problems.get(node.name, ())))
 
 
-@use_case(
-    "POST /nodes/{name}/drain",
-    scope=Scope.OWNER,
-    visibility=Visibility.GATEWAY,
-    tag="status",
-    requires_reauth=True,
-    action="node-drain",
-    commands=("node drain",),
-)
+@use_case("POST /nodes/{name}/drain", scope=Scope.OWNER, requires_reauth=True, action="node-drain")
 def drain_node(context: Context, request: DrainNode) -> NodeStatus:
     """Stop a node from taking mail, and have its queue delivered or handed over.
 
@@ -183,16 +171,7 @@ def drain_node(context: Context, request: DrainNode) -> NodeStatus:
     return node_status(node, node_problems(context.gateway, [node]).get(node.name, ()))
 
 
-@use_case(
-    "DELETE /nodes/{name}",
-    scope=Scope.OWNER,
-    visibility=Visibility.GATEWAY,
-    tag="status",
-    status=204,
-    requires_reauth=True,
-    action="node-remove",
-    commands=("node remove",),
-)
+@use_case("DELETE /nodes/{name}", scope=Scope.OWNER, status=204, requires_reauth=True, action="node-remove")
 def forget_node(context: Context, request: ForgetNode) -> None:
     """Forget a node that is dead or was stopped.
 
@@ -323,6 +302,3 @@ def in_force(nodes: Sequence[NodeStatus], version: int) -> tuple[list[str], list
         [node.name for node in running if node.configuration >= version],
         [node.name for node in running if node.configuration < version],
     )
-
-
-USE_CASES = (list_nodes, drain_node, forget_node)

@@ -11,22 +11,19 @@ import msgspec
 from msgspec.structs import asdict
 
 from gatepost.manage.access.records import Passkey, Preferences  # noqa: TC001 - the declaration reads them
-from gatepost.manage.use_cases.declaration import Items, Visibility, use_case
+from gatepost.manage.use_cases.declaration import Items, Visibility, use_cases
 from gatepost.manage.use_cases.entrance import SessionStarted, denying
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
-from gatepost.manage.use_cases.users import (
-    AccountSession,
-    PasskeyNamed,
-    Password,
-    SessionsEnded,
-    session_shown,
-)
+from gatepost.manage.use_cases.users import AccountSession, PasskeyNamed, Password, SessionsEnded, session_shown
 from gatepost.policy.connectors.errors import FieldError
 from gatepost.texts import N_
 from gatepost.times import named_zone
 
 if TYPE_CHECKING:
     from gatepost.manage.use_cases.context import Context
+
+
+use_case = use_cases(scope=None, visibility=Visibility.SEEN, tag="users")
 
 
 class SetOwnPassword(msgspec.Struct, kw_only=True):
@@ -37,14 +34,7 @@ class SetOwnPassword(msgspec.Struct, kw_only=True):
     agent: str = ""
 
 
-@use_case(
-    scope=None,
-    visibility=Visibility.SEEN,
-    tag="users",
-    action="user-set",
-    self_audited=True,
-    pages=("/account/password",),
-)
+@use_case(action="user-set", self_audited=True)
 def set_own_password(context: Context, request: SetOwnPassword) -> SessionStarted:
     """Change one's own password, which ends all of one's sessions but the one that begins."""
     name = context.principal.name
@@ -65,14 +55,7 @@ class SetOwnPreferences(msgspec.Struct, kw_only=True):
     time_zone: Annotated[str, msgspec.Meta(max_length=64)] | None = None
 
 
-@use_case(
-    scope=None,
-    visibility=Visibility.SEEN,
-    tag="users",
-    action="user-set",
-    self_audited=True,
-    pages=("/account/preferences",),
-)
+@use_case(action="user-set", self_audited=True)
 def set_own_preferences(context: Context, request: SetOwnPreferences) -> Preferences:
     """Choose the language of one's own pages, and the time zone of their times."""
     name = context.principal.name
@@ -88,12 +71,7 @@ class ListOwnSessions(msgspec.Struct, kw_only=True):
     """All of them."""
 
 
-@use_case(
-    scope=None,
-    visibility=Visibility.SEEN,
-    tag="users",
-    pages=("/account", "/account/password", "/account/sessions", "/account/preferences"),
-)
+@use_case()
 def list_own_sessions(context: Context, request: ListOwnSessions) -> Items[AccountSession]:  # noqa: ARG001 - all
     """Where one is logged in."""
     return Items([session_shown(session) for session in context.accounts.sessions_of(context.principal.name)])
@@ -105,14 +83,7 @@ class EndOwnSessions(msgspec.Struct, kw_only=True):
     sessions: list[int]
 
 
-@use_case(
-    scope=None,
-    visibility=Visibility.SEEN,
-    tag="users",
-    action="session-end",
-    self_audited=True,
-    pages=("/account/sessions",),
-)
+@use_case(action="session-end", self_audited=True)
 def end_own_sessions(context: Context, request: EndOwnSessions) -> SessionsEnded:
     """End sessions of one's own."""
     name = context.principal.name
@@ -125,17 +96,7 @@ class ListOwnPasskeys(msgspec.Struct, kw_only=True):
     """All of them."""
 
 
-@use_case(
-    scope=None,
-    visibility=Visibility.SEEN,
-    tag="users",
-    pages=(
-        "/account",
-        "/account/passkeys/options",
-        "/account/password",
-        "/account/preferences",
-    ),
-)
+@use_case()
 def list_own_passkeys(context: Context, request: ListOwnPasskeys) -> Items[Passkey]:  # noqa: ARG001 - all
     """With which passkeys one logs in."""
     return Items(context.accounts.passkeys_of(context.principal.name))
@@ -147,27 +108,9 @@ class RemoveOwnPasskey(msgspec.Struct, kw_only=True):
     passkey: bytes
 
 
-@use_case(
-    scope=None,
-    visibility=Visibility.SEEN,
-    tag="users",
-    requires_reauth=True,
-    action="passkey-remove",
-    self_audited=True,
-    pages=("/account/passkeys/remove",),
-)
+@use_case(requires_reauth=True, action="passkey-remove", self_audited=True)
 def remove_own_passkey(context: Context, request: RemoveOwnPasskey) -> PasskeyNamed:
     """Remove a passkey of one's own."""
     name = context.principal.name
     context.audit.describe(subject=name)
     return PasskeyNamed(context.accounts.remove_passkey(name, request.passkey, actor=context.actor).name)
-
-
-USE_CASES = (
-    set_own_password,
-    set_own_preferences,
-    list_own_sessions,
-    end_own_sessions,
-    list_own_passkeys,
-    remove_own_passkey,
-)

@@ -91,19 +91,6 @@ class PartCases(NamedTuple):
     remove: UseCase[RemovePart, UseCaseReply[ChangeReport]]
 
 
-class _Offered(NamedTuple):
-    """Where a kind is. plural: in the path of REST. pages: those that add, change ("set") or remove one."""
-
-    plural: str
-    kind: PartKind
-    pages: Mapping[str, tuple[str, ...]]
-
-    def offers(self, verb: str) -> dict[str, Any]:
-        """The commands and pages that do it. `gatepost dkim add` makes a key, and is no use case of these."""
-        has_command = verb != "add" or self.kind is not DKIM
-        return {"commands": (f"{self.kind.command} {verb}",) * has_command, "pages": self.pages.get(verb, ())}
-
-
 class _Functions(NamedTuple):
     """Functions of the use cases of one kind, without names."""
 
@@ -154,11 +141,10 @@ def _functions(kind: PartKind, plural: str) -> _Functions:
     return _Functions(list_parts, add_part, get_part, put_part, set_part, remove_part)
 
 
-def _cases(offered: _Offered) -> PartCases:
-    """The use cases of one kind."""
-    kind, plural = offered.kind, offered.plural
+def _cases(kind: PartKind, plural: str) -> PartCases:
+    """The use cases of one kind. plural: its name in the path of REST."""
     within = f"/organizations/{{organization}}/{plural}"
-    item_path, whole = f"{within}/{{name:path}}", Document(kind.model)
+    item_path, whole, part = f"{within}/{{name:path}}", Document(kind.model), Document(kind.model, whole=False)
     common: dict[str, Any] = {"visibility": Visibility.ORGANIZATION, "tag": plural.replace("_", " ")}
     reads = common | {"scope": Scope.READ, "versioned": True, "result_document": whole}
     changes = common | {"scope": Scope.CONNECTORS, "dry_run": True, "guarded": True, "versioned": True}
@@ -173,24 +159,11 @@ def _cases(offered: _Offered) -> PartCases:
 
     return PartCases(
         case("list", f"GET {within}", "The mailboxes." if kind is MAILBOX else f"The {kind.label}s.", **reads),
-        case("add", f"POST {within}", f"Add {label}.", body=whole, status=201, **changes, **offered.offers("add")),
+        case("add", f"POST {within}", f"Add {label}.", body=whole, status=201, **changes),
         case("get", f"GET {item_path}", f"{label[0].upper()}{label[1:]}.", **reads),
         case("put", f"PUT {item_path}", f"Make {label} exactly this.", body=whole, may_create=True, **changes),
-        case(
-            "set",
-            f"PATCH {item_path}",
-            f"Change {label}.\n\n{_PATCH}",
-            body=Document(kind.model, whole=False),
-            **changes,
-            **offered.offers("set"),
-        ),
-        case(
-            "remove",
-            f"DELETE {item_path}",
-            f"Remove {label}, unless something needs it.",
-            **changes,
-            **offered.offers("remove"),
-        ),
+        case("set", f"PATCH {item_path}", f"Change {label}.\n\n{_PATCH}", body=part, **changes),
+        case("remove", f"DELETE {item_path}", f"Remove {label}, unless something needs it.", **changes),
     )
 
 
@@ -212,34 +185,17 @@ def _location(plural: str, part: PartName) -> str:
     return f"/organizations/{quote(part.organization, safe='')}/{plural}/{quote(part.name, safe='')}"
 
 
-def _in_folder(plural: str, kind: PartKind, folder: str) -> _Offered:
-    """A kind whose pages are those of `manage.pages.resources`."""
-    text = "{organization}/{name:path}"
-    pages = {"add": (f"/{folder}/new",), "set": (f"/{folder}/edit/{text}",), "remove": (f"/{folder}/view/{text}",)}
-    return _Offered(plural, kind, pages)
-
-
-def _connector(direction: str, kind: PartKind) -> _Offered:
-    text = f"{{organization}}/{direction}/{{name:path}}"
-    page = f"/connectors/{text}"
-    pages = {"add": ("/connectors/new",), "set": (f"/connectors/edit/{text}", page), "remove": (page,)}
-    return _Offered(f"{direction}_connectors", kind, pages)
-
-
-_DKIM_PAGE = "/dkim/view/{organization}/{name:path}"
 PARTS: Mapping[str, PartCases] = {
-    offered.kind.key: _cases(offered)
-    for offered in (
-        _in_folder("accepted_domains", DOMAIN, "domains"),
-        _in_folder("mailboxes", MAILBOX, "mailboxes"),
-        _connector("inbound", INBOUND),
-        _connector("outbound", OUTBOUND),
-        _in_folder("mail_flow_rules", RULE, "rules"),
-        _in_folder("oauth_issuers", ISSUER, "issuers"),
-        _in_folder("content_hooks", HOOK, "hooks"),
-        _Offered("dkim_keys", DKIM, {"set": (_DKIM_PAGE,), "remove": (_DKIM_PAGE,)}),
+    kind.key: _cases(kind, plural)
+    for kind, plural in (
+        (DOMAIN, "accepted_domains"),
+        (MAILBOX, "mailboxes"),
+        (INBOUND, "inbound_connectors"),
+        (OUTBOUND, "outbound_connectors"),
+        (RULE, "mail_flow_rules"),
+        (ISSUER, "oauth_issuers"),
+        (HOOK, "content_hooks"),
+        (DKIM, "dkim_keys"),
     )
 }
 """By the key of the kind."""
-
-USE_CASES = tuple(case for cases in PARTS.values() for case in cases)

@@ -17,7 +17,7 @@ from msgspec import Meta
 from gatepost.analysis.checks.partner import Bounds, Checker
 from gatepost.analysis.checks.partner_report import PartnerCheck, check_record
 from gatepost.manage.access.principal import Scope, may_reach_private_addresses
-from gatepost.manage.use_cases.declaration import InQuery, Items, UseCaseReply, Visibility, use_case
+from gatepost.manage.use_cases.declaration import InQuery, Items, UseCaseReply, Visibility, use_cases
 from gatepost.manage.use_cases.jobs import Job, Jobs, Wait
 from gatepost.manage.use_cases.name_lookup import visible
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
@@ -37,13 +37,13 @@ if TYPE_CHECKING:
     from gatepost.settings.model import DnsValidation, Settings
 
 
+use_case = use_cases(scope=Scope.READ, visibility=Visibility.SEEN, tag="checks")
 MAIL_PORTS: Final = (25, 465, 587)
 """Ports of a host that is no smart host of ours."""
 _SMTP: Final = 25
 _STEPS: Final = 6  # of the time for one step is what a whole host gets: DNS, connect, greeting, TLS, EHLO, revocation
 _SECONDS: Final = 15.0
 
-_FORMS: Final = ("/check", "/check/host")
 
 type _Text = Annotated[str, Meta(max_length=1000)]
 type Watch = Callable[[PartnerCheck], None]
@@ -116,15 +116,7 @@ class PartnerCheckPlan:
     bounds: Bounds
 
 
-@use_case(
-    "POST /checks/partner",
-    scope=Scope.READ,
-    visibility=Visibility.SEEN,
-    tag="checks",
-    status=201,
-    action="check-partner",
-    pages=_FORMS,
-)
+@use_case("POST /checks/partner", status=201, action="check-partner")
 def check_partner(context: Context, request: CheckPartner) -> UseCaseReply[CheckState]:
     """Check whether mail to a domain would be delivered safely.
 
@@ -133,15 +125,7 @@ def check_partner(context: Context, request: CheckPartner) -> UseCaseReply[Check
     return _started(context, request.domain, request.wait, is_host=False)
 
 
-@use_case(
-    "POST /checks/host",
-    scope=Scope.READ,
-    visibility=Visibility.SEEN,
-    tag="checks",
-    status=201,
-    action="check-host",
-    pages=_FORMS,
-)
+@use_case("POST /checks/host", status=201, action="check-host")
 def check_host(context: Context, request: CheckHost) -> UseCaseReply[CheckState]:
     """Check whether mail to one host would be delivered safely.
 
@@ -162,7 +146,7 @@ def _started(context: Context, text: str, wait: float, *, is_host: bool) -> UseC
     return UseCaseReply(_state(job), location=f"/checks/{job.id}")
 
 
-@use_case("GET /checks/{id}", scope=Scope.READ, visibility=Visibility.SEEN, tag="checks", pages=("/check/run/{run}",))
+@use_case("GET /checks/{id}")
 def show_check(context: Context, request: ShowCheck) -> CheckState:
     """A check, as far as it came."""
     job = context.kept(Jobs).find(request.id, context.principal, CheckTarget)
@@ -176,16 +160,7 @@ class FollowCheck(msgspec.Struct, kw_only=True):
     id: str
 
 
-@use_case(
-    scope=Scope.READ,
-    visibility=Visibility.SEEN,
-    tag="checks",
-    pages=(
-        "/check/run/{run}",
-        "/check/run/{run}/events",
-        "/check/run/{run}/report",
-    ),
-)
+@use_case()
 def follow_check(context: Context, request: FollowCheck) -> Job[CheckTarget, PartnerCheck]:
     """A check, to be followed as it goes."""
     return context.kept(Jobs).find(request.id, context.principal, CheckTarget)
@@ -195,15 +170,7 @@ class ListRecentChecks(msgspec.Struct, kw_only=True):
     """The newest."""
 
 
-@use_case(
-    scope=Scope.READ,
-    visibility=Visibility.SEEN,
-    tag="checks",
-    pages=(
-        "/check",
-        "/check/host",
-    ),
-)
+@use_case()
 def list_recent_checks(
     context: Context,
     request: ListRecentChecks,  # noqa: ARG001 - the newest
@@ -332,6 +299,3 @@ def _smart_host(gateway: Gateway, principal: Principal, target: CheckTarget) -> 
 
 def _wrong(field: str, text: str) -> Refusal:
     return Refusal(RefusalKind.INPUT, f"{field}: {text}", [FieldError(field, text)])
-
-
-USE_CASES = (check_partner, check_host, show_check, follow_check, list_recent_checks)

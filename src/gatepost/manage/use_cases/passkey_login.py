@@ -15,7 +15,7 @@ import msgspec
 
 from gatepost.decoding import from_json
 from gatepost.manage.access.records import LogInRefused, Passkey
-from gatepost.manage.use_cases.declaration import Visibility, use_case
+from gatepost.manage.use_cases.declaration import Visibility, use_cases
 from gatepost.manage.use_cases.entrance import SessionStarted, attempt
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.users import PasskeyNamed
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from gatepost.settings.model import Settings
 
 
+use_case = use_cases(scope=None, visibility=Visibility.SEEN, tag="users")
 GOOD_FOR: Final = 300.0
 """Seconds for which a challenge can be answered."""
 _AT_ONCE: Final = 10_000  # log-ins within that time
@@ -68,15 +69,7 @@ class AddOwnPasskey(PasskeyAnswer, kw_only=True):
     name: str
 
 
-@use_case(
-    scope=None,
-    visibility=Visibility.SEEN,
-    tag="users",
-    requires_reauth=True,
-    action="passkey-add",
-    self_audited=True,
-    pages=("/account/passkeys",),
-)
+@use_case(requires_reauth=True, action="passkey-add", self_audited=True)
 def add_own_passkey(context: Context, request: AddOwnPasskey) -> PasskeyNamed:
     """Keep a passkey with which one logs in."""
     import webauthn  # noqa: PLC0415 - an extra
@@ -114,14 +107,7 @@ class LogInWithPasskey(PasskeyAnswer, kw_only=True):
     agent: str = ""
 
 
-@use_case(
-    scope=None,
-    visibility=Visibility.SEEN,
-    tag="users",
-    action="log-in",
-    self_audited=True,
-    pages=("/login/passkey",),
-)
+@use_case(action="log-in", self_audited=True)
 def log_in_with_passkey(context: Context, request: LogInWithPasskey) -> SessionStarted:
     """Log in with a passkey, without a name or password."""
     with attempt(context):
@@ -164,6 +150,3 @@ def _credential_id(text: str) -> bytes:
     if not isinstance(credential, str) or len(credential) > 2048:
         raise ValueError("no id")
     return urlsafe_b64decode(credential + "=" * (-len(credential) % 4))
-
-
-USE_CASES = (add_own_passkey, log_in_with_passkey)

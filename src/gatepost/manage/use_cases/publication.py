@@ -14,7 +14,7 @@ import msgspec
 from msgspec import Meta
 
 from gatepost.manage.access.principal import Scope
-from gatepost.manage.use_cases.declaration import Visibility, use_case
+from gatepost.manage.use_cases.declaration import Visibility, use_cases
 from gatepost.manage.use_cases.dns_checks import DnsCheck, DnsChecks, PublicationCheck, check_record
 from gatepost.manage.use_cases.dns_publication import DnsPublication, SectionKey, ZoneRecord, ZoneSection
 from gatepost.manage.use_cases.list_page import Columns, ListPage, sorted_by
@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from gatepost.policy.connectors.dkim_key import DkimKey
 
 
+use_case = use_cases(scope=Scope.READ, tag="checks")
 _SHOWN: Final = {State.CURRENT: "the certificate in use", State.NEXT: "the certificate that comes next"}
 
 
@@ -82,24 +83,13 @@ class DomainPublication(msgspec.Struct):
     sections: list[PublicationSection]
 
 
-@use_case(
-    "GET /organizations/{organization}/domains/{domain}/publication",
-    scope=Scope.READ,
-    visibility=Visibility.ORGANIZATION,
-    tag="checks",
-)
+@use_case("GET /organizations/{organization}/domains/{domain}/publication", visibility=Visibility.ORGANIZATION)
 def get_publication(context: Context, request: GetPublication) -> DomainPublication:
     """Show the DNS records that an accepted domain should publish."""
     return publication_record(_publication(context, request))
 
 
-@use_case(
-    "GET /organizations/{organization}/domains/{domain}/publication/seen",
-    scope=Scope.READ,
-    visibility=Visibility.ORGANIZATION,
-    tag="checks",
-    pages=("/domains/{name}/publish", "/domains/{name}/publish/sight"),
-)
+@use_case("GET /organizations/{organization}/domains/{domain}/publication/seen", visibility=Visibility.ORGANIZATION)
 def see_publication(context: Context, request: GetPublication) -> PublicationCheck:
     """Check the DNS records of an accepted domain now."""
     return check_record(context.kept(DnsChecks).run(_publication(context, request), context.principal))
@@ -119,16 +109,7 @@ class PublicationView(NamedTuple):
     dns_check: DnsCheck | None
 
 
-@use_case(
-    scope=Scope.READ,
-    visibility=Visibility.SEEN,
-    tag="checks",
-    commands=("quickstart",),
-    pages=(
-        "/domains/{name}/publish",
-        "/domains/{name}/publish/sight",
-    ),
-)
+@use_case(visibility=Visibility.SEEN)
 def view_publication(context: Context, request: ViewPublication) -> PublicationView:
     """Show the records that an accepted domain should publish, and the last answer of the DNS."""
     publication = publication_of(context.gateway, context.principal, request.domain, request.organization)
@@ -150,7 +131,7 @@ class FindPublications(Rows, kw_only=True):
     sort: str = ""
 
 
-@use_case(scope=Scope.READ, visibility=Visibility.SEEN, tag="checks", pages=("/domains/publish", "/quickstart"))
+@use_case(visibility=Visibility.SEEN)
 def find_publications(context: Context, request: FindPublications) -> ListPage[PublicationView]:
     """List the records that accepted domains should publish, and the last answers of the DNS."""
     gateway, principal, dns_checks = context.gateway, context.principal, context.kept(DnsChecks)
@@ -299,6 +280,3 @@ def _spf(domain: str, hosts: tuple[str, ...]) -> ZoneSection:
     )
     mechanisms = " ".join(f"a:{host}" for host in hosts)
     return ZoneSection(SectionKey.SPF, "SPF", why, (ZoneRecord(f'{domain}. IN TXT "v=spf1 {mechanisms} ~all"'),))
-
-
-USE_CASES = (get_publication, see_publication, view_publication, find_publications)

@@ -17,16 +17,15 @@ from msgspec import Meta
 from gatepost.mail.model.queue_id import format_id, parse_id
 from gatepost.manage.access.actions import named
 from gatepost.manage.access.principal import Scope
-from gatepost.manage.use_cases.declaration import Cli, FileResult, Items, Visibility, use_case
+from gatepost.manage.use_cases.declaration import Cli, FileResult, Items, Visibility, use_cases
 from gatepost.manage.use_cases.evidence_log import evidence_log
 from gatepost.manage.use_cases.paging import After, Limit, cut, position
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
+from gatepost.manage.use_cases.stored_message import QueueId, header_text, reading_content
 from gatepost.manage.use_cases.times import TimeText, read_time
 from gatepost.policy.connectors.errors import FieldError
 from gatepost.policy.connectors.values import QuarantineRelease
-from gatepost.store.interface import StoreFailure
 from gatepost.store.quarantine import QuarantineFilter, QuarantinePlace
-from gatepost.texts import N_
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -37,20 +36,9 @@ if TYPE_CHECKING:
     from gatepost.store.quarantine import Quarantine
 
 
-_TAG = "quarantine"
-_HEADER = 64 * 1024
+use_case = use_cases(visibility=Visibility.SEEN, tag="quarantine")
 _SHOWN = 1000
 _MOST = 10_000
-
-type _Id = Annotated[
-    str,
-    Meta(
-        description="Queue id.",
-        pattern="^[0-7][0-9A-Fa-f]{15}$",
-        extra={"form": N_("is not a queue id: 16 hexadecimal digits, the first below 8")},
-    ),
-    Cli(argument=True, metavar="ID"),
-]
 
 
 class QuarantineSelection(msgspec.Struct, kw_only=True):
@@ -87,7 +75,7 @@ class ListQuarantine(QuarantineSelection, kw_only=True):
 class GetQuarantined(msgspec.Struct, kw_only=True):
     """One message."""
 
-    message: _Id
+    message: QueueId
 
 
 class QuarantineAction(StrEnum):
@@ -168,14 +156,7 @@ class QuarantineChanged(msgspec.Struct):
     items: list[QuarantinedMessage]
 
 
-@use_case(
-    "GET /quarantine",
-    scope=Scope.READ,
-    visibility=Visibility.SEEN,
-    tag=_TAG,
-    commands=("quarantine list",),
-    pages=("/quarantine",),
-)
+@use_case("GET /quarantine", scope=Scope.READ)
 def list_quarantine(context: Context, request: ListQuarantine) -> Items[QuarantinedMessage]:
     """Messages in quarantine, the newest first."""
     place = QuarantinePlace(*msgspec.structs.astuple(position(request.after, _Place))) if request.after else None
@@ -184,14 +165,7 @@ def list_quarantine(context: Context, request: ListQuarantine) -> Items[Quaranti
     return Items(_shown(context.principal, deliveries), rest)
 
 
-@use_case(
-    "GET /quarantine/{message}",
-    scope=Scope.READ,
-    visibility=Visibility.SEEN,
-    tag=_TAG,
-    commands=("quarantine show",),
-    pages=("/quarantine/{message}", "/quarantine/actions"),
-)
+@use_case("GET /quarantine/{message}", scope=Scope.READ)
 def get_quarantined(context: Context, request: GetQuarantined) -> QuarantinedRecipients:
     """One message in quarantine, with every recipient."""
     deliveries, principal = _of_message(context, request.message), context.principal
@@ -201,14 +175,7 @@ def get_quarantined(context: Context, request: GetQuarantined) -> QuarantinedRec
 
 
 @use_case(
-    "GET /quarantine/{message}/content",
-    scope=Scope.QUEUE,
-    visibility=Visibility.SEEN,
-    tag=_TAG,
-    action="quarantine-content",
-    media_type="message/rfc822",
-    commands=("quarantine show",),
-    pages=("/quarantine/{message}/content",),
+    "GET /quarantine/{message}/content", scope=Scope.QUEUE, action="quarantine-content", media_type="message/rfc822"
 )
 def read_quarantined(context: Context, request: GetQuarantined) -> FileResult:
     """The stored message. It may harm whoever opens it. Who read it is on record."""
@@ -219,36 +186,16 @@ def read_quarantined(context: Context, request: GetQuarantined) -> FileResult:
     return FileResult(f"{format_id(deliveries[0].message.id)}.eml", content)
 
 
-@use_case(
-    scope=Scope.QUEUE,
-    visibility=Visibility.SEEN,
-    tag=_TAG,
-    action="quarantine-header",
-    pages=("/quarantine/{message}",),
-)
+@use_case(scope=Scope.QUEUE, action="quarantine-header")
 def read_quarantined_header(context: Context, request: GetQuarantined) -> QuarantinedHeader:
     """The header section of a message in quarantine. Who read it is on record."""
     deliveries = _of_message(context, request.message)
-    content = b""
-    for chunk in _chunks(context, request.message):
-        content += chunk
-        if b"\r\n\r\n" in content or len(content) > _HEADER:
-            break
+    header = QuarantinedHeader(header_text(_chunks(context, request.message)))
     _record(context, "quarantine-header", deliveries, request.message)
-    header = content.partition(b"\r\n\r\n")[0][:_HEADER]
-    return QuarantinedHeader(header.decode("utf-8", "replace").replace("\r\n", "\n"))
+    return header
 
 
-@use_case(
-    "POST /quarantine/actions",
-    scope=Scope.QUEUE,
-    visibility=Visibility.SEEN,
-    tag=_TAG,
-    dry_run=True,
-    action="quarantine",
-    commands=("quarantine release", "quarantine delete"),
-    pages=("/quarantine/confirm", "/quarantine/actions"),
-)
+@use_case("POST /quarantine/actions", scope=Scope.QUEUE, dry_run=True, action="quarantine")
 def act_on_quarantine(context: Context, request: QuarantineActions) -> QuarantineChanged:
     """Release or delete messages in quarantine.
 
@@ -361,12 +308,8 @@ def _of_message(context: Context, message: str) -> list[Delivery]:
 
 
 def _chunks(context: Context, message: str) -> Iterator[bytes]:
-    try:
+    with reading_content():
         yield from _opened(context).body(message)
-    except LookupError as gone:
-        raise Refusal(RefusalKind.MISSING, str(gone)) from gone
-    except StoreFailure as failure:
-        raise Refusal(RefusalKind.UNREADABLE, str(failure)) from failure
 
 
 def _record(context: Context, action: str, deliveries: Sequence[Delivery], subject: str, **given: str) -> None:
@@ -414,6 +357,3 @@ class _Place(msgspec.Struct, array_like=True):
 
 def _place(delivery: Delivery) -> QuarantinePlace:
     return QuarantinePlace(delivery.message.id, delivery.id)
-
-
-USE_CASES = (list_quarantine, get_quarantined, read_quarantined, read_quarantined_header, act_on_quarantine)

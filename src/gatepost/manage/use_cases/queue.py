@@ -10,7 +10,7 @@ from msgspec import Meta
 
 from gatepost.mail.model.queue_id import format_id, made_at
 from gatepost.manage.access.principal import Scope
-from gatepost.manage.use_cases.declaration import Cli, FileResult, Items, Visibility, use_case
+from gatepost.manage.use_cases.declaration import Cli, FileResult, Items, Visibility, use_cases
 from gatepost.manage.use_cases.paging import After, Limit, cut, position
 from gatepost.manage.use_cases.queue_deliveries import (
     QueueDelivery,
@@ -22,10 +22,10 @@ from gatepost.manage.use_cases.queue_deliveries import (
     without_others,
 )
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
+from gatepost.manage.use_cases.stored_message import QueueId, header_text, reading_content
 from gatepost.policy.connectors.errors import FieldError
-from gatepost.store.interface import QueueFilter, StoreFailure
+from gatepost.store.interface import QueueFilter
 from gatepost.store.queue_admin import QueuePlace, QueueTotals
-from gatepost.texts import N_
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -36,18 +36,7 @@ if TYPE_CHECKING:
     from gatepost.store.queue_admin import DestinationCount, QueueEntry
 
 
-_HEADER = 64 * 1024
-_TAG = "queue"
-
-type _Id = Annotated[
-    str,
-    Meta(
-        description="Queue id.",
-        pattern="^[0-7][0-9A-Fa-f]{15}$",
-        extra={"form": N_("is not a queue id: 16 hexadecimal digits, the first below 8")},
-    ),
-    Cli(argument=True, metavar="ID"),
-]
+use_case = use_cases(visibility=Visibility.SEEN, tag="queue")
 
 
 type QueueSort = Literal[
@@ -79,7 +68,7 @@ class SumQueue(QueueSelection, kw_only=True):
 class GetQueued(msgspec.Struct, kw_only=True):
     """One message."""
 
-    message: _Id
+    message: QueueId
 
 
 class ListWaitingDestinations(QueueSelection, kw_only=True):
@@ -113,17 +102,7 @@ class WaitingDestination(msgspec.Struct):
     last_error: str
 
 
-@use_case(
-    "GET /queue",
-    scope=Scope.READ,
-    visibility=Visibility.SEEN,
-    tag=_TAG,
-    commands=("queue list",),
-    pages=(
-        "/queue",
-        "/reports/blocked",
-    ),
-)
+@use_case("GET /queue", scope=Scope.READ)
 def list_queue(context: Context, request: ListQueue) -> Items[QueueDelivery]:
     """Deliveries that wait, the oldest first, or sorted: up to 50,000 of them, by the time of receipt any number."""
     after = _position(request) if request.after else None
@@ -136,30 +115,13 @@ def list_queue(context: Context, request: ListQueue) -> Items[QueueDelivery]:
     return Items([delivery_shown(queue_entry, context.principal) for queue_entry in queue_entries], rest)
 
 
-@use_case(
-    "GET /queue/totals",
-    scope=Scope.READ,
-    visibility=Visibility.SEEN,
-    tag=_TAG,
-    commands=("queue list",),
-    pages=("/queue",),
-)
+@use_case("GET /queue/totals", scope=Scope.READ)
 def sum_queue(context: Context, request: SumQueue) -> QueueTotals:
     """Sums over deliveries that wait; of more than 10,000 they are lower bounds (exact: false)."""
     return administration_of(context.gateway).totals(seen_by(context.principal, request.narrowed(held=request.held)))
 
 
-@use_case(
-    "GET /queue/{message}",
-    scope=Scope.READ,
-    visibility=Visibility.SEEN,
-    tag=_TAG,
-    commands=("queue show",),
-    pages=(
-        "/queue/{message}",
-        "/trace/{identity:path}",
-    ),
-)
+@use_case("GET /queue/{message}", scope=Scope.READ)
 def get_queued(context: Context, request: GetQueued) -> QueueDeliveries:
     """The deliveries of one message."""
     queue_entries, principal = _of_message(context, request.message), context.principal
@@ -167,16 +129,7 @@ def get_queued(context: Context, request: GetQueued) -> QueueDeliveries:
     return QueueDeliveries([delivery_shown(queue_entry, principal) for queue_entry in queue_entries], readable)
 
 
-@use_case(
-    "GET /queue/{message}/content",
-    scope=Scope.QUEUE,
-    visibility=Visibility.SEEN,
-    tag=_TAG,
-    action="queue-content",
-    media_type="message/rfc822",
-    commands=("queue show",),
-    pages=("/queue/{message}/content",),
-)
+@use_case("GET /queue/{message}/content", scope=Scope.QUEUE, action="queue-content", media_type="message/rfc822")
 def read_queued(context: Context, request: GetQueued) -> FileResult:
     """The stored message, as it came.
 
@@ -187,32 +140,16 @@ def read_queued(context: Context, request: GetQueued) -> FileResult:
     return FileResult(f"{format_id(queue_entries[0].delivery.message.id)}.eml", chunks)
 
 
-@use_case(
-    scope=Scope.QUEUE,
-    visibility=Visibility.SEEN,
-    tag=_TAG,
-    action="queue-header",
-    pages=("/queue/{message}",),
-)
+@use_case(scope=Scope.QUEUE, action="queue-header")
 def read_queued_header(context: Context, request: GetQueued) -> QueueHeader:
     """The header section of a message that waits. Who read it is on record."""
     queue_entries, chunks = _content(context, request.message)
-    content = b""
-    for chunk in chunks:
-        content += chunk
-        if b"\r\n\r\n" in content or len(content) > _HEADER:
-            break
+    header = QueueHeader(header_text(chunks))
     record_each(context, "queue-header", queue_entries, request.message)
-    header = content.partition(b"\r\n\r\n")[0][:_HEADER]
-    return QueueHeader(header.decode("utf-8", "replace").replace("\r\n", "\n"))
+    return header
 
 
-@use_case(
-    scope=Scope.READ,
-    visibility=Visibility.SEEN,
-    tag=_TAG,
-    pages=("/", "/queue/destinations"),
-)
+@use_case(scope=Scope.READ)
 def list_waiting_destinations(context: Context, request: ListWaitingDestinations) -> Items[WaitingDestination]:
     """Count waiting deliveries by destination, the largest queue first."""
     return Items(waiting_destinations(context.gateway, context.principal, request))
@@ -274,14 +211,8 @@ def _is_whole(found: Sequence[QueueEntry], principal: Principal) -> bool:
 
 
 def _chunks(gateway: Gateway, message: str) -> Iterator[bytes]:
-    try:
+    with reading_content():
         yield from administration_of(gateway).body(message)
-    except ValueError as error:
-        raise Refusal(RefusalKind.INPUT, str(error)) from error
-    except LookupError as gone:
-        raise Refusal(RefusalKind.MISSING, str(gone)) from gone
-    except StoreFailure as failure:
-        raise Refusal(RefusalKind.UNREADABLE, str(failure)) from failure
 
 
 class _Place(msgspec.Struct, array_like=True):
@@ -303,6 +234,3 @@ def _position(request: ListQueue) -> QueuePlace:
         wrong = FieldError("after", "is no cursor of a list in this order: take it from `next` of the page before")
         raise Refusal(RefusalKind.INPUT, "The page cannot be found.", [wrong])
     return QueuePlace(place.shard, place.message, place.delivery, key)
-
-
-USE_CASES = (list_queue, sum_queue, get_queued, read_queued, read_queued_header, list_waiting_destinations)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 from msgspec import Meta
@@ -85,26 +85,11 @@ class QueueChanged(msgspec.Struct):
     items: list[QueueDelivery]
 
 
-_KINDS: Final = ("domains", "mailboxes", "rules", "hooks", "issuers")
-_FORMS: Final = (
-    *(f"/connectors/edit/{{organization}}/{direction}/{{name:path}}" for direction in ("inbound", "outbound")),
-    *(f"/{kind}/edit/{{organization}}/{{name:path}}" for kind in _KINDS),
-    *(f"/{kind}/new" for kind in _KINDS),
-    "/organizations/edit/{name}",
-    "/organizations/new",
-)
 """Pages of forms: each can be reached from a message that waits, and *Save and retry this destination* there."""
 
 
 @use_case(
-    "POST /queue/actions",
-    scope=Scope.QUEUE,
-    visibility=Visibility.SEEN,
-    tag="queue",
-    dry_run=True,
-    action="queue",
-    commands=("queue retry", "queue hold", "queue release", "queue return", "queue drop"),
-    pages=("/queue/confirm", "/queue/actions", *_FORMS),
+    "POST /queue/actions", scope=Scope.QUEUE, visibility=Visibility.SEEN, tag="queue", dry_run=True, action="queue"
 )
 def act_on_queue(context: Context, request: QueueActions) -> QueueChanged:
     """Retry, hold, release, return or drop mail.
@@ -210,6 +195,3 @@ def _several(ids: Sequence[str]) -> str:
 
 def _first(entries: Sequence[QueueEntry], principal: Principal) -> list[QueueDelivery]:
     return [delivery_shown(entry, principal) for entry in entries[:_SHOWN]]
-
-
-USE_CASES = (act_on_queue,)

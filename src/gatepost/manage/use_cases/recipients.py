@@ -49,8 +49,6 @@ class ChangeRecipients(ChangeRequest, kw_only=True):
     guarded=True,
     versioned=True,
     may_404=True,
-    commands=("domain recipients",),
-    pages=("/domains/view/{organization}/{name:path}",),
 )
 def change_recipients(context: Context, request: ChangeRecipients) -> UseCaseReply[ChangeReport]:
     """Add addresses to the list of an accepted domain's recipients, and remove others.
@@ -89,6 +87,3 @@ def _read(field: str, addresses: Sequence[str]) -> tuple[dict[str, str], list[Fi
         except ValueError as error:
             errors.append(FieldError(f"{field}[{place}]", str(error)))
     return by_key, errors
-
-
-USE_CASES = (change_recipients,)

@@ -203,22 +203,7 @@ class RehearsalReport(msgspec.Struct, frozen=True):
                 return f"inconclusive: no matching mail in this time{hint}"
 
 
-_PAGES: Final = tuple(
-    f"/connectors{path}/{{organization}}/{direction}/{{name:path}}"
-    for path in ("", "/validate")
-    for direction in ("inbound", "outbound")
-)
-
-
-@use_case(
-    "GET /rehearsal",
-    scope=Scope.READ,
-    visibility=Visibility.SEEN,
-    tag="connectors",
-    may_404=True,
-    commands=("connector rehearsal",),
-    pages=_PAGES,
-)
+@use_case("GET /rehearsal", scope=Scope.READ, visibility=Visibility.SEEN, tag="connectors", may_404=True)
 def show_rehearsal(context: Context, request: RehearsalQuestion) -> RehearsalReport:
     """Report the effect of a connector or mail flow rule on real mail, or its effect if it were enforced.
 
@@ -342,6 +327,3 @@ def _counts(found: dict[Judged, int]) -> dict[str, int]:
 
 def _group(group: reports.Group) -> RehearsalGroup:
     return RehearsalGroup(**{**dataclasses.asdict(group), "judged": str(group.judged)})
-
-
-USE_CASES = (show_rehearsal,)

@@ -18,7 +18,7 @@ from gatepost.analysis.reports.tls import TlsCounter, Wanted, report_record
 from gatepost.decoding import converted
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.use_cases.background import BackgroundResult  # noqa: TC001 - as above
-from gatepost.manage.use_cases.declaration import Cli, Visibility, use_case
+from gatepost.manage.use_cases.declaration import Cli, Visibility, use_cases
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.report_counts import CountRequest, ReportCounts
 from gatepost.policy.connectors.errors import FieldError
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from gatepost.manage.use_cases.context import Context
 
 
+use_case = use_cases(scope=Scope.READ, visibility=Visibility.SEEN, tag="reports")
 DAYS: Final = 30
 """Of a period, if nothing else is said."""
 LONGEST: Final = 400
@@ -41,7 +42,6 @@ MOST: Final = 10_000
 _DAY: Final = 86_400.0
 _LATEST: Final = date(9998, 12, 31)
 _PARTNERS: Final = 20_000  # told apart where not all are asked for
-_PAGES: Final = ("", "/incoming", "/partners", "/key-exchange", "/connectors", "/domains", "/blocked", "/print")
 
 type Text = Annotated[str, Meta(max_length=1000)]
 type Day = Annotated[str, Meta(pattern=r"^(\d{4}-\d{2}-\d{2})?$", description="UTC day, 2026-11-24.")]
@@ -180,27 +180,21 @@ class ConnectorReport(msgspec.Struct):
     items: list[TlsNamed]
 
 
-@use_case(
-    "GET /reports/tls",
-    scope=Scope.READ,
-    visibility=Visibility.SEEN,
-    tag="reports",
-    commands=("report tls", "report connectors"),
-)
+@use_case("GET /reports/tls")
 def get_tls_report(context: Context, request: GetTlsReport) -> TlsReportSummary:
     """Report how mail was protected: counted now, which takes seconds the first time."""
     record = report_record(_report(context, request))
     return converted(record, TlsReportSummary)
 
 
-@use_case("GET /reports/connectors", scope=Scope.READ, visibility=Visibility.SEEN, tag="reports")
+@use_case("GET /reports/connectors")
 def get_connector_report(context: Context, request: GetTlsReport) -> ConnectorReport:
     """Report the mail of each connector, and how it was protected."""
     record = report_record(_report(context, msgspec.structs.replace(request, partner="")))
     return converted({"items": record["connectors"]}, ConnectorReport)
 
 
-@use_case(scope=Scope.READ, visibility=Visibility.SEEN, tag="reports", pages=[f"/reports{page}" for page in _PAGES])
+@use_case()
 def get_tls_pictures(context: Context, request: GetTlsPictures) -> BackgroundResult[TlsPictures] | None:
     """Count the data of charts; None while it is counted for the first time."""
     days = period(request.since, request.until)
@@ -245,6 +239,3 @@ def _date(field: str, text: str) -> date:
 
 def _wrong(field: str, text: str) -> Refusal:
     return Refusal(RefusalKind.INPUT, "This time or name cannot be used.", [FieldError(field, text)])
-
-
-USE_CASES = (get_tls_report, get_connector_report, get_tls_pictures)

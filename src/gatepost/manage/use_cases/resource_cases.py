@@ -11,7 +11,7 @@ from msgspec import Meta
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.use_cases.change import Edit, change
 from gatepost.manage.use_cases.change_shapes import ChangeReport, ChangeRequest, change_reply, options_of
-from gatepost.manage.use_cases.declaration import Document, Items, UseCaseReply, Visibility, use_case
+from gatepost.manage.use_cases.declaration import Document, Items, UseCaseReply, Visibility, use_cases
 from gatepost.manage.use_cases.name_lookup import choose_organization, visible
 from gatepost.manage.use_cases.paging import Paging, page_of
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 type Defaults = Annotated[bool, Meta(description="Also what was not written, with its default.")]
 
 _COUNTED = 1000
+use_case = use_cases(tag="organizations")
 _MEGABYTE: Final = 1024 * 1024
-_TAG: Final = "organizations"
 _ALL: Final = Document(Organization, named=True)
 _ONE: Final = Document(Organization)
 _PARTS: Final = frozenset(name for name, info in Organization.model_fields.items() if info.alias is not None)
@@ -83,7 +83,6 @@ class ApplyResources(ChangeRequest, kw_only=True):
     tag="resources",
     versioned=True,
     result_document=_ALL,
-    commands=("export",),
 )
 def export_resources(context: Context, request: ExportResources) -> UseCaseReply[dict[str, Any]]:  # noqa: ARG001 - all
     """All resources, as a resource file has them."""
@@ -93,14 +92,7 @@ def export_resources(context: Context, request: ExportResources) -> UseCaseReply
     return UseCaseReply({"organization": named}, version)
 
 
-@use_case(
-    "PATCH /resources",
-    visibility=Visibility.SEEN,
-    tag="resources",
-    body=_ALL,
-    commands=("apply", "connector validate"),
-    **_CHANGE,
-)
+@use_case("PATCH /resources", visibility=Visibility.SEEN, tag="resources", body=_ALL, **_CHANGE)
 def apply_resources(context: Context, request: ApplyResources) -> UseCaseReply[ChangeReport]:
     """Apply.
 
@@ -171,14 +163,7 @@ class RemoveOrganization(ChangeRequest, kw_only=True):
     organization: _Organization
 
 
-@use_case(
-    "GET /organizations",
-    scope=Scope.READ,
-    visibility=Visibility.SEEN,
-    tag=_TAG,
-    versioned=True,
-    result_document=_ONE,
-)
+@use_case("GET /organizations", scope=Scope.READ, visibility=Visibility.SEEN, versioned=True, result_document=_ONE)
 def list_organizations(context: Context, request: ListOrganizations) -> Items[dict[str, Any]]:
     """The organizations, without their parts."""
     directory = context.directory()
@@ -190,8 +175,7 @@ def list_organizations(context: Context, request: ListOrganizations) -> Items[di
     return page_of(organizations, lambda organization: organization.name, request, table, directory.version)
 
 
-@use_case("POST /organizations", visibility=Visibility.GATEWAY, tag=_TAG, body=_ONE, status=201,
-          commands=("organization add",), pages=("/organizations/new",), **_CHANGE)  # fmt: skip
+@use_case("POST /organizations", visibility=Visibility.GATEWAY, body=_ONE, status=201, **_CHANGE)
 def add_organization(context: Context, request: AddOrganization) -> UseCaseReply[ChangeReport]:
     """Add an organization."""
     name = text_in(request.document, "name")
@@ -212,7 +196,6 @@ def add_organization(context: Context, request: AddOrganization) -> UseCaseReply
     "GET /organizations/{organization}",
     scope=Scope.READ,
     visibility=Visibility.ORGANIZATION,
-    tag=_TAG,
     versioned=True,
     result_document=_ONE,
 )
@@ -228,7 +211,6 @@ def get_organization(context: Context, request: GetOrganization) -> UseCaseReply
 @use_case(
     "PUT /organizations/{organization}",
     visibility=Visibility.ORGANIZATION,
-    tag=_TAG,
     body=Document(Organization, nameless=True),
     may_create=True,
     **_CHANGE,
@@ -248,10 +230,7 @@ def put_organization(context: Context, request: PutOrganization) -> UseCaseReply
 @use_case(
     "PATCH /organizations/{organization}",
     visibility=Visibility.ORGANIZATION,
-    tag=_TAG,
     body=Document(Organization, whole=False),
-    commands=("organization set",),
-    pages=("/organizations/edit/{name}",),
     **_CHANGE,
 )
 def set_organization(context: Context, request: SetOrganization) -> UseCaseReply[ChangeReport]:
@@ -268,14 +247,7 @@ def set_organization(context: Context, request: SetOrganization) -> UseCaseReply
     return change_reply(context, change(context.gateway, context.principal, step, options_of(context, request)))
 
 
-@use_case(
-    "DELETE /organizations/{organization}",
-    visibility=Visibility.GATEWAY,
-    tag=_TAG,
-    commands=("organization remove",),
-    pages=("/organizations/view/{name}",),
-    **_CHANGE,
-)
+@use_case("DELETE /organizations/{organization}", visibility=Visibility.GATEWAY, **_CHANGE)
 def remove_organization(context: Context, request: RemoveOrganization) -> UseCaseReply[ChangeReport]:
     """Remove an organization with all its parts."""  # a warning says how much mail of it is queued
     name = request.organization
@@ -308,16 +280,3 @@ def _queued(gateway: Gateway, name: str) -> list[str]:
         "their senders when they expire, unless another organization accepts the recipients"
     )
     return [text]
-
-
-USE_CASES = (
-    export_resources,
-    apply_resources,
-    replace_resources,
-    list_organizations,
-    add_organization,
-    get_organization,
-    put_organization,
-    set_organization,
-    remove_organization,
-)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from gatepost.manage.access.principal import Scope
-from gatepost.manage.use_cases.declaration import Items, Visibility, use_case
+from gatepost.manage.use_cases.declaration import Items, Visibility, use_cases
 from gatepost.manage.use_cases.history import PartChange, differences_of, history, part_history
 from gatepost.manage.use_cases.list_page import ListPage, ListSelection
 from gatepost.manage.use_cases.listings import OrganizationRow, organization_rows
@@ -21,6 +21,9 @@ from gatepost.policy.connectors.records import Organization  # noqa: TC001 - the
 
 if TYPE_CHECKING:
     from gatepost.manage.use_cases.context import Context
+
+
+use_case = use_cases(visibility=Visibility.SEEN, tag="organizations")
 
 
 class Rows(msgspec.Struct, kw_only=True):
@@ -41,7 +44,7 @@ class FindOrganizations(Rows, kw_only=True):
     """Of the organizations."""
 
 
-@use_case(scope=Scope.READ, visibility=Visibility.SEEN, tag="organizations", pages=("/organizations",))
+@use_case(scope=Scope.READ)
 def find_organizations(context: Context, request: FindOrganizations) -> ListPage[OrganizationRow]:
     """The organizations, with how much each has."""
     return organization_rows(seen(context.gateway, context.principal), request.selection)
@@ -53,15 +56,7 @@ class ViewOrganization(msgspec.Struct, kw_only=True):
     organization: str
 
 
-@use_case(
-    scope=Scope.READ,
-    visibility=Visibility.SEEN,
-    tag="organizations",
-    pages=(
-        "/organizations/edit/{name}",
-        "/organizations/view/{name}",
-    ),
-)
+@use_case(scope=Scope.READ)
 def view_organization(context: Context, request: ViewOrganization) -> Organization:
     """One organization with all that it has."""
     return choose_organization(seen(context.gateway, context.principal), request.organization)
@@ -71,26 +66,7 @@ class ListOwnOrganizations(msgspec.Struct, kw_only=True):
     """All that are seen."""
 
 
-@use_case(
-    scope=None,
-    visibility=Visibility.SEEN,
-    tag="organizations",
-    pages=(
-        "/",
-        "/certificates/add",
-        "/certificates/requests/new",
-        "/connectors/new",
-        "/connectors/new/issuer",
-        "/connectors/new/validate",
-        "/dkim/new",
-        "/domains/new",
-        "/hooks/new",
-        "/issuers/new",
-        "/mailboxes/new",
-        "/quickstart",
-        "/rules/new",
-    ),
-)
+@use_case(scope=None)
 def list_own_organizations(
     context: Context,
     request: ListOwnOrganizations,  # noqa: ARG001 - all
@@ -107,18 +83,7 @@ class ChooseOwner(msgspec.Struct, kw_only=True):
     organization: str = ""
 
 
-@use_case(
-    scope=Scope.CONNECTORS,
-    visibility=Visibility.SEEN,
-    tag="organizations",
-    pages=(
-        "/domains/new",
-        "/hooks/new",
-        "/issuers/new",
-        "/mailboxes/new",
-        "/rules/new",
-    ),
-)
+@use_case(scope=Scope.CONNECTORS)
 def choose_owner(context: Context, request: ChooseOwner) -> Organization:
     """The organization that a new part would be of: the one that is chosen, or whose domain it is in."""
     domain = domain_of(KINDS[request.kind], request.name)
@@ -131,7 +96,7 @@ class ListOrganizationChanges(msgspec.Struct, kw_only=True):
     organization: str
 
 
-@use_case(scope=Scope.READ, visibility=Visibility.SEEN, tag="organizations", pages=("/organizations/edit/{name}",))
+@use_case(scope=Scope.READ)
 def list_organization_changes(context: Context, request: ListOrganizationChanges) -> Items[PartChange]:
     """List the changes of an organization's own fields, newest first."""
     changes = history(context.gateway, context.principal, organization=request.organization)
@@ -146,19 +111,7 @@ class FindParts(Rows, kw_only=True):
     kind: str
 
 
-@use_case(
-    scope=Scope.READ,
-    visibility=Visibility.SEEN,
-    tag="organizations",
-    pages=(
-        "/domains",
-        "/find",
-        "/hooks",
-        "/issuers",
-        "/mailboxes",
-        "/rules",
-    ),
-)
+@use_case(scope=Scope.READ)
 def find_parts(context: Context, request: FindParts) -> ListPage[Part]:
     """Parts of one kind, of all organizations or of one."""
     return parts(context.gateway, context.principal, KINDS[request.kind], request.selection)
@@ -177,30 +130,7 @@ class ViewPart(msgspec.Struct, kw_only=True):
         return PartName(KINDS[self.kind], self.organization, self.name)
 
 
-@use_case(
-    scope=Scope.READ,
-    visibility=Visibility.SEEN,
-    tag="organizations",
-    pages=(
-        "/connectors/edit/{organization}/inbound/{name:path}",
-        "/connectors/edit/{organization}/outbound/{name:path}",
-        "/domains/edit/{organization}/{name:path}",
-        "/domains/new",
-        "/domains/view/{organization}/{name:path}",
-        "/hooks/edit/{organization}/{name:path}",
-        "/hooks/new",
-        "/hooks/view/{organization}/{name:path}",
-        "/issuers/edit/{organization}/{name:path}",
-        "/issuers/new",
-        "/issuers/view/{organization}/{name:path}",
-        "/mailboxes/edit/{organization}/{name:path}",
-        "/mailboxes/new",
-        "/mailboxes/view/{organization}/{name:path}",
-        "/rules/edit/{organization}/{name:path}",
-        "/rules/new",
-        "/rules/view/{organization}/{name:path}",
-    ),
-)
+@use_case(scope=Scope.READ)
 def view_part(context: Context, request: ViewPart) -> Part:
     """One part of an organization."""
     return part(context.gateway, context.principal, request.part)
@@ -212,43 +142,8 @@ class ListPartChanges(ViewPart, kw_only=True):
     limit: int = 5
 
 
-@use_case(
-    scope=Scope.READ,
-    visibility=Visibility.SEEN,
-    tag="organizations",
-    pages=(
-        "/connectors/edit/{organization}/inbound/{name:path}",
-        "/connectors/edit/{organization}/outbound/{name:path}",
-        "/connectors/validate/{organization}/inbound/{name:path}",
-        "/connectors/validate/{organization}/outbound/{name:path}",
-        "/connectors/{organization}/inbound/{name:path}",
-        "/connectors/{organization}/outbound/{name:path}",
-        "/dkim/view/{organization}/{name:path}",
-        "/domains/edit/{organization}/{name:path}",
-        "/domains/view/{organization}/{name:path}",
-        "/hooks/edit/{organization}/{name:path}",
-        "/hooks/view/{organization}/{name:path}",
-        "/issuers/edit/{organization}/{name:path}",
-        "/issuers/view/{organization}/{name:path}",
-        "/mailboxes/edit/{organization}/{name:path}",
-        "/mailboxes/view/{organization}/{name:path}",
-        "/rules/edit/{organization}/{name:path}",
-        "/rules/view/{organization}/{name:path}",
-    ),
-)
+@use_case(scope=Scope.READ)
 def list_part_changes(context: Context, request: ListPartChanges) -> Items[PartChange]:
     """List the changes of a part, newest first."""
     chosen = part(context.gateway, context.principal, request.part)
     return Items(part_history(context.gateway, chosen, limit=request.limit))
-
-
-USE_CASES = (
-    find_organizations,
-    view_organization,
-    list_own_organizations,
-    choose_owner,
-    list_organization_changes,
-    find_parts,
-    view_part,
-    list_part_changes,
-)

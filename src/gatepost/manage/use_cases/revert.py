@@ -52,8 +52,6 @@ class RevertReport(ChangeReport, kw_only=True):
     dry_run=True,
     guarded=True,
     versioned=True,
-    commands=("history revert",),
-    pages=("/history/{version}/revert",),
 )
 def revert_resources(context: Context, request: RevertResources) -> UseCaseReply[RevertReport]:
     """Make the resources what they were at a version.
@@ -100,6 +98,3 @@ def _undone(context: Context, request: RevertResources, made: int) -> list[Histo
         before=0 if context.dry_run else made,
     )
     return [history_entry(change) for change in changes if change.version > request.version]
-
-
-USE_CASES = (revert_resources,)

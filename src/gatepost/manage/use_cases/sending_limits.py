@@ -15,7 +15,7 @@ from msgspec import Meta
 
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.use_cases.context import Context  # noqa: TC001 - the declaration reads it
-from gatepost.manage.use_cases.declaration import Cli, Items, Visibility, use_case
+from gatepost.manage.use_cases.declaration import Cli, Items, Visibility, use_cases
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.policy.decisions.daily_limits import Lifted, limits_of
 from gatepost.store.sending_usage import SenderUsage
@@ -23,6 +23,9 @@ from gatepost.times import day_text
 
 if TYPE_CHECKING:
     from gatepost.policy.decisions.daily_limits import DailyLimit
+
+
+use_case = use_cases(visibility=Visibility.SEEN, tag="sending-limits")
 
 type _Organization = Annotated[str, Meta(max_length=1000), Cli(help="Only of this one.")]
 
@@ -63,14 +66,7 @@ class SenderToday(msgspec.Struct):
     reached: float
 
 
-@use_case(
-    "GET /sending-limits",
-    scope=Scope.READ,
-    visibility=Visibility.SEEN,
-    tag="sending-limits",
-    commands=("limit list",),
-    pages=("/limits",),
-)
+@use_case("GET /sending-limits", scope=Scope.READ)
 def list_limits(context: Context, request: ListLimits) -> Items[SenderToday]:
     """List users and own servers that have a daily limit and sent something today, and what they may send."""
     with closing(context.storage.sending_usage()) as table:
@@ -84,16 +80,7 @@ def list_limits(context: Context, request: ListLimits) -> Items[SenderToday]:
     return Items(sorted(senders, key=lambda sender: (sender.organization, sender.sender)))
 
 
-@use_case(
-    "POST /sending-limits/lift",
-    scope=Scope.CONNECTORS,
-    visibility=Visibility.SEEN,
-    tag="sending-limits",
-    dry_run=True,
-    action="limit-lift",
-    commands=("limit lift",),
-    pages=("/limits",),
-)
+@use_case("POST /sending-limits/lift", scope=Scope.CONNECTORS, dry_run=True, action="limit-lift")
 def lift_limit(context: Context, request: LiftLimit) -> SenderToday:
     """Let a user or an own server send more today, up to the organization's limit; the gateway's owner: any number.
 
@@ -163,6 +150,3 @@ def _sender(limit: DailyLimit, row: SenderUsage) -> SenderToday:
         row.lifted_by,
         row.breached,
     )
-
-
-USE_CASES = (list_limits, lift_limit)

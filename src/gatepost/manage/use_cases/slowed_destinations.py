@@ -31,13 +31,7 @@ class SlowedDestination(msgspec.Struct):
     at: float
 
 
-@use_case(
-    "GET /destinations/slowed",
-    scope=Scope.READ,
-    visibility=Visibility.GATEWAY,
-    tag="destinations",
-    commands=("destination slowed",),
-)
+@use_case("GET /destinations/slowed", scope=Scope.READ, visibility=Visibility.GATEWAY, tag="destinations")
 def list_slowed(context: Context, request: ListSlowed) -> Items[SlowedDestination]:  # noqa: ARG001 - nothing to say
     """List next hops that are sent less mail, as they said that they get too much; each worker has its own rate."""
     now = time.time()
@@ -47,6 +41,3 @@ def list_slowed(context: Context, request: ListSlowed) -> Items[SlowedDestinatio
         for slowed in Slowdowns(figures.slowed).listed(now)
     ]
     return Items(sorted(destinations, key=lambda slowed: (slowed.next_hop, slowed.worker)))
-
-
-USE_CASES = (list_slowed,)

@@ -11,25 +11,22 @@ import msgspec
 from msgspec import Meta
 
 from gatepost.manage.access.principal import Scope
-from gatepost.manage.use_cases.declaration import Cli, Items, Visibility, use_case
+from gatepost.manage.use_cases.declaration import Cli, Items, Visibility, use_cases
 from gatepost.manage.use_cases.paging import Paging, page_of
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.sealed_store import store_and_vault
 from gatepost.pki.certificates.vault import VaultError
 from gatepost.store.interface import StoreFailure
-from gatepost.store.srs_keys import (
-    change_shared_srs_keys,
-    change_srs_keys,
-    load_srs_keys,
-    new_key,
-    shared_srs_keys,
-)
+from gatepost.store.srs_keys import change_shared_srs_keys, change_srs_keys, load_srs_keys, new_key, shared_srs_keys
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gatepost.manage.use_cases.context import Context
     from gatepost.protocols.message.srs import SrsKeys
+
+
+use_case = use_cases(scope=Scope.OWNER, visibility=Visibility.GATEWAY, tag="srs keys")
 
 
 class ListSrsKeys(Paging, kw_only=True):
@@ -53,21 +50,13 @@ class SrsKey(msgspec.Struct, frozen=True):
     signs: bool
 
 
-@use_case("GET /srs_keys", scope=Scope.OWNER, visibility=Visibility.GATEWAY, tag="srs keys", commands=("srs list",))
+@use_case("GET /srs_keys")
 def list_srs_keys(context: Context, request: ListSrsKeys) -> Items[SrsKey]:
     """List the keys for rewritten reverse-paths (SRS): the first signs, all verify."""
     return page_of(_shown(_keys(context)), lambda key: key.name, request, lambda key: key)
 
 
-@use_case(
-    "POST /srs_keys",
-    scope=Scope.OWNER,
-    visibility=Visibility.GATEWAY,
-    tag="srs keys",
-    requires_reauth=True,
-    action="srs-rotate",
-    commands=("srs rotate",),
-)
+@use_case("POST /srs_keys", requires_reauth=True, action="srs-rotate")
 def rotate_srs_key(context: Context, request: RotateSrsKey) -> SrsKey:  # noqa: ARG001 - nothing is to be said
     """Make a new key for rewritten reverse-paths, which signs from now on.
 
@@ -79,16 +68,7 @@ def rotate_srs_key(context: Context, request: RotateSrsKey) -> SrsKey:  # noqa: 
     return made
 
 
-@use_case(
-    "DELETE /srs_keys/{name}",
-    scope=Scope.OWNER,
-    visibility=Visibility.GATEWAY,
-    tag="srs keys",
-    status=204,
-    requires_reauth=True,
-    action="srs-remove",
-    commands=("srs remove",),
-)
+@use_case("DELETE /srs_keys/{name}", status=204, requires_reauth=True, action="srs-remove")
 def remove_srs_key(context: Context, request: RemoveSrsKey) -> None:
     """Remove a key that only verifies: addresses that were made with it are refused from then on.
 
@@ -134,6 +114,3 @@ def _refuse(failure: Exception) -> NoReturn:
 
 def _shown(keys: SrsKeys) -> list[SrsKey]:
     return [SrsKey(name, place == 0) for place, name in enumerate(keys.names)]
-
-
-USE_CASES = (list_srs_keys, rotate_srs_key, remove_srs_key)

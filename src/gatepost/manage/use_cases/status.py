@@ -16,7 +16,7 @@ from gatepost.mail.inbound.login import mechanisms
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.use_cases.admin_resolver import ResolverCheck
 from gatepost.manage.use_cases.alarms import current_alarms, summary
-from gatepost.manage.use_cases.declaration import Visibility, use_case
+from gatepost.manage.use_cases.declaration import Visibility, use_cases
 from gatepost.manage.use_cases.listener_checks import ListenerChecks, ServiceStatus
 from gatepost.manage.use_cases.nodes import NodeStatus, known_nodes, node_problems, node_status
 from gatepost.manage.use_cases.queue import entries
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from gatepost.manage.use_cases.gateway import Gateway
 
 
+use_case = use_cases(scope=Scope.READ, visibility=Visibility.GATEWAY, tag="status")
 COUNTED = 10_000
 """Deliveries at which the counting ends."""
 _STATES = ("active", "deferred", "held")
@@ -96,7 +97,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     ungranted: int
 
 
-@use_case("GET /status", scope=Scope.READ, visibility=Visibility.GATEWAY, tag="status", commands=("status",))
+@use_case("GET /status")
 def get_status(context: Context, request: GetStatus) -> Status:  # noqa: ARG001 - there is nothing to ask for
     """Whether listeners and workers live, the configuration in force, the queue, what is wrong.
 
@@ -140,7 +141,7 @@ class RunningConfiguration(msgspec.Struct, frozen=True):
     workers: list[ServiceStatus]
 
 
-@use_case(scope=Scope.READ, visibility=Visibility.GATEWAY, tag="status", pages=("/",))
+@use_case()
 def get_running(context: Context, request: GetStatus) -> RunningConfiguration:  # noqa: ARG001 - as above
     """The configuration in force, the nodes, and whether the workers live."""
     return RunningConfiguration(configuration(context.gateway), _nodes(context), workers(context.gateway))
@@ -211,6 +212,3 @@ def _logins(gateway: Gateway) -> StatusLogins:
         {organization: names for organization, names in issuers.items() if names},
         [organization.name for organization in organizations if not organization.allow_basic_auth_smtp],
     )
-
-
-USE_CASES = (get_status, get_running)

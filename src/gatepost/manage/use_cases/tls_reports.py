@@ -27,7 +27,7 @@ from gatepost.analysis.reports.tlsrpt import (
 )
 from gatepost.decoding import converted
 from gatepost.manage.access.principal import Scope
-from gatepost.manage.use_cases.declaration import Cli, Items, Visibility, use_case
+from gatepost.manage.use_cases.declaration import Cli, Items, Visibility, use_cases
 from gatepost.manage.use_cases.paging import Paging, page_of
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.reports import DAYS, Day, Text, domain_name, period, utc_day
@@ -47,8 +47,7 @@ if TYPE_CHECKING:
     from gatepost.store.session_counts import SessionCounts
 
 
-_TAG: Final = "reports"
-_PAGE: Final = "/reports/tls-rpt"
+use_case = use_cases(scope=Scope.READ, tag="reports")
 _DAY: Final = 86_400.0
 _KEPT: Final = 60.0  # seconds
 _LISTS: Final = 4
@@ -138,28 +137,14 @@ class _LastLists:
         return rows
 
 
-@use_case(
-    "GET /reports/received",
-    scope=Scope.READ,
-    visibility=Visibility.SEEN,
-    tag=_TAG,
-    commands=("report received",),
-    pages=(_PAGE, "/reports/print"),
-)
+@use_case("GET /reports/received", visibility=Visibility.SEEN)
 def list_received_reports(context: Context, request: ListReceivedReports) -> Items[ReceivedSums]:
     """List TLS reports of others about their sessions with us (RFC 8460), by reporter and policy."""
     rows = context.kept(_LastLists).of("sums", context, request, lambda: reported(*_received(context, request)))
     return page_of(rows, lambda row: f"{row.reporter} {row.domain} {row.policy}", request, _sums)
 
 
-@use_case(
-    "GET /reports/received/failures",
-    scope=Scope.READ,
-    visibility=Visibility.SEEN,
-    tag=_TAG,
-    commands=("report received",),
-    pages=(_PAGE,),
-)
+@use_case("GET /reports/received/failures", visibility=Visibility.SEEN)
 def list_received_failures(context: Context, request: ListReceivedReports) -> Items[ReportedFailure]:
     """Every failure that others report, with what our own trace has of its client."""
 
@@ -261,14 +246,7 @@ class DaySessions(msgspec.Struct):
         return [summary_of(self.day, str(report["domain"]), report["report"]) for report in self.reports]
 
 
-@use_case(
-    "GET /reports/sent",
-    scope=Scope.READ,
-    visibility=Visibility.GATEWAY,
-    tag=_TAG,
-    commands=("report sent",),
-    pages=(_PAGE,),
-)
+@use_case("GET /reports/sent", visibility=Visibility.GATEWAY)
 def list_sent_reports(context: Context, request: ListSentReports) -> Items[SentReportState]:
     """List the TLS reports that we sent, and where."""
     since = utc_day("since", request.since or period().first)
@@ -280,13 +258,7 @@ def list_sent_reports(context: Context, request: ListSentReports) -> Items[SentR
     )
 
 
-@use_case(
-    "GET /reports/sessions",
-    scope=Scope.READ,
-    visibility=Visibility.GATEWAY,
-    tag=_TAG,
-    commands=("report tlsrpt",),
-)
+@use_case("GET /reports/sessions", visibility=Visibility.GATEWAY)
 def get_sessions(context: Context, request: GetSessions) -> DaySessions:
     """TLS sessions of a day by policy domain, as reports have them."""
     day = utc_day("day", request.day) if request.day else day_text(time.time())
@@ -309,6 +281,3 @@ def counted_sessions(counts: SessionCounts, day: str, domain: str = "") -> tuple
 
 def _sent(report: SentReport) -> SentReportState:
     return SentReportState(**msgspec.structs.asdict(report) | {"state": str(report.state)})
-
-
-USE_CASES = (list_received_reports, list_received_failures, list_sent_reports, get_sessions)

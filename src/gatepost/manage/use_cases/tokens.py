@@ -19,7 +19,7 @@ from gatepost.manage.use_cases.accounts import (
     names_of,
     organizations_option,
 )
-from gatepost.manage.use_cases.declaration import Cli, Items, UseCaseReply, Visibility, use_case
+from gatepost.manage.use_cases.declaration import Cli, Items, UseCaseReply, Visibility, use_cases
 from gatepost.manage.use_cases.paging import Paging, page_of
 from gatepost.manage.use_cases.times import ahead, read_time
 
@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from gatepost.manage.access.records import Token
     from gatepost.manage.use_cases.context import Context
     from gatepost.policy.connectors.errors import FieldError
+
+
+use_case = use_cases(scope=Scope.OWNER, visibility=Visibility.GATEWAY, tag="tokens")
 
 
 class ApiToken(msgspec.Struct):
@@ -46,22 +49,7 @@ class ListTokens(Paging, kw_only=True):
     """All of them, by name."""
 
 
-@use_case(
-    "GET /tokens",
-    scope=Scope.OWNER,
-    visibility=Visibility.GATEWAY,
-    tag="tokens",
-    commands=("token list",),
-    pages=(
-        "/tokens",
-        "/tokens/{name}/remove",
-        "/users/{name}",
-        "/users/{name}/passkeys",
-        "/users/{name}/password",
-        "/users/{name}/remove",
-        "/users/{name}/sessions",
-    ),
-)
+@use_case("GET /tokens")
 def list_tokens(context: Context, request: ListTokens) -> Items[ApiToken]:
     """The API tokens."""
     tokens = context.accounts.tokens()
@@ -87,18 +75,7 @@ class ApiTokenMade(msgspec.Struct):
     token: str
 
 
-@use_case(
-    "POST /tokens",
-    scope=Scope.OWNER,
-    visibility=Visibility.GATEWAY,
-    tag="tokens",
-    status=201,
-    requires_reauth=True,
-    action="token-add",
-    self_audited=True,
-    commands=("token add",),
-    pages=("/tokens/-/add",),
-)
+@use_case("POST /tokens", status=201, requires_reauth=True, action="token-add", self_audited=True)
 def add_token(context: Context, request: NewApiToken) -> UseCaseReply[ApiTokenMade]:
     """Add an API token."""
     context.audit.describe(subject=request.name)
@@ -135,17 +112,7 @@ class ApiTokenRemoved(msgspec.Struct):
     name: str
 
 
-@use_case(
-    "DELETE /tokens/{name}",
-    scope=Scope.OWNER,
-    visibility=Visibility.GATEWAY,
-    tag="tokens",
-    requires_reauth=True,
-    action="token-remove",
-    self_audited=True,
-    commands=("token remove",),
-    pages=("/tokens/{name}/remove",),
-)
+@use_case("DELETE /tokens/{name}", requires_reauth=True, action="token-remove", self_audited=True)
 def remove_token(context: Context, request: RemoveToken) -> ApiTokenRemoved:
     """Remove an API token."""
     context.accounts.remove_token(request.name, actor=context.actor)
@@ -163,6 +130,3 @@ def _shown(token: Token) -> ApiToken:
         token.maker or None,
         token.last_used or None,
     )
-
-
-USE_CASES = (list_tokens, add_token, remove_token)

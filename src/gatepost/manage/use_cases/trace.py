@@ -19,7 +19,7 @@ from msgspec import Meta
 from gatepost.analysis.reports.tls import Protection
 from gatepost.mail.model.trace_event import TraceEvent  # noqa: TC001 - msgspec reads it
 from gatepost.manage.access.principal import Scope
-from gatepost.manage.use_cases.declaration import Cli, Items, Visibility, use_case
+from gatepost.manage.use_cases.declaration import Cli, Items, Visibility, use_cases
 from gatepost.manage.use_cases.next_steps import trace_step
 from gatepost.manage.use_cases.paging import After, Limit, cursor, position
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from gatepost.policy.decisions.withheld import Hidden
 
 
+use_case = use_cases(scope=Scope.READ, visibility=Visibility.SEEN, tag="trace")
 EVENTS = (
     "RECEIVE",
     "REFUSE",
@@ -180,33 +181,13 @@ class ChooseSearch(msgspec.Struct, kw_only=True):
     searches: list[SearchTrace]
 
 
-@use_case(
-    "GET /trace",
-    scope=Scope.READ,
-    visibility=Visibility.SEEN,
-    tag="trace",
-    commands=("trace search",),
-    pages=(
-        "/trace",
-        "/connectors/{organization}/inbound/{name:path}",
-        "/connectors/{organization}/outbound/{name:path}",
-        "/connectors/validate/{organization}/inbound/{name:path}",
-        "/connectors/validate/{organization}/outbound/{name:path}",
-    ),
-)
+@use_case("GET /trace")
 def search_trace_events(context: Context, request: SearchTrace) -> Items[TraceEvent]:
     """Rows that match every parameter, the newest first or the oldest."""
     return Items(*_page(context, request))
 
 
-@use_case(
-    "GET /messages",
-    scope=Scope.READ,
-    visibility=Visibility.SEEN,
-    tag="trace",
-    commands=("trace search",),
-    pages=("/trace", "/find"),
-)
+@use_case("GET /messages")
 def search_messages(context: Context, request: SearchTrace) -> Items[TracedMessage]:
     """Messages of which a row matches every parameter, the newest first or the oldest, each with its recipients.
 
@@ -226,14 +207,7 @@ def search_messages(context: Context, request: SearchTrace) -> Items[TracedMessa
     return Items(list(messages.values()), after)
 
 
-@use_case(
-    "GET /trace/totals",
-    scope=Scope.READ,
-    visibility=Visibility.SEEN,
-    tag="trace",
-    commands=("trace search",),
-    pages=("/trace",),
-)
+@use_case("GET /trace/totals")
 def sum_trace(context: Context, request: SumTrace) -> TraceTotals:
     """Sums over the rows that match every parameter; of more than 5,000 they are lower bounds (exact: false)."""
     wanted = msgspec.structs.replace(_filter(context, request), limit=COUNTED)
@@ -244,14 +218,7 @@ def sum_trace(context: Context, request: SumTrace) -> TraceTotals:
     return TraceTotals(len(events), len(sizes), len(recipients), sum(sizes.values()), counted, exact=after is None)
 
 
-@use_case(
-    "GET /trace/{id:path}",
-    scope=Scope.READ,
-    visibility=Visibility.SEEN,
-    tag="trace",
-    commands=("trace show",),
-    pages=("/trace/{identity:path}", "/trace/{message}/evidence", "/queue/{message}"),
-)
+@use_case("GET /trace/{id:path}")
 def show_trace(context: Context, request: ShowTrace) -> TraceEvents:
     """Everything about one message or session, the oldest first."""
     events = events_of(context.gateway, context.principal, request.id)
@@ -259,7 +226,7 @@ def show_trace(context: Context, request: ShowTrace) -> TraceEvents:
     return TraceEvents(events, step.must_act, step.text)
 
 
-@use_case(scope=Scope.READ, visibility=Visibility.SEEN, tag="trace", pages=("/trace",))
+@use_case()
 def choose_search(context: Context, request: ChooseSearch) -> int | None:
     """The place of the first of several searches that finds anything; None if none does."""
     trace, filters = context.storage.trace(), [_filter(context, search) for search in request.searches]
@@ -397,6 +364,3 @@ def _whole(event: TraceEvent) -> TraceEvent:
     """With the reply that queue and notices have without what is another organization's."""
     said = event.detail.get("reply")
     return event if said is None else msgspec.structs.replace(event, reply=str(said))
-
-
-USE_CASES = (search_trace_events, search_messages, sum_trace, show_trace, choose_search)

@@ -14,7 +14,7 @@ from msgspec import Meta
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.use_cases.change import NOTHING
 from gatepost.manage.use_cases.change_shapes import Note  # noqa: TC001 - msgspec reads it
-from gatepost.manage.use_cases.declaration import Cli, UseCaseReply, Visibility, use_case
+from gatepost.manage.use_cases.declaration import Cli, UseCaseReply, Visibility, use_cases
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind, VersionConflict
 from gatepost.policy.connectors import grants
 from gatepost.policy.connectors.fields import Access
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from gatepost.manage.use_cases.context import Context
 
 
+use_case = use_cases(scope=Scope.CONNECTORS, visibility=Visibility.GATEWAY, tag="grants")
 type _Text = Annotated[str, Meta(max_length=32_768), Cli(argument=True)]
 
 
@@ -78,30 +79,13 @@ class GrantResult(msgspec.Struct):
     granted: GrantedValue
 
 
-@use_case(
-    "GET /grants/missing",
-    scope=Scope.CONNECTORS,
-    visibility=Visibility.GATEWAY,
-    tag="grants",
-    commands=("grant list",),
-)
+@use_case("GET /grants/missing")
 def list_ungranted(context: Context, request: ListUngranted) -> UngrantedValues:  # noqa: ARG001 - all
     """Files, sockets and hosts in resources that no owner of the gateway granted."""
     return UngrantedValues([_value(ungranted) for ungranted in grants.ungranted(context.directory().resources)])
 
 
-@use_case(
-    "POST /grants",
-    scope=Scope.CONNECTORS,
-    visibility=Visibility.GATEWAY,
-    tag="grants",
-    dry_run=True,
-    guarded=True,
-    versioned=True,
-    may_404=True,
-    action="grant-add",
-    commands=("grant add",),
-)
+@use_case("POST /grants", dry_run=True, guarded=True, versioned=True, may_404=True, action="grant-add")
 def grant_value(context: Context, request: GrantValue) -> UseCaseReply[GrantResult]:
     """Grant one of them as it stands.
 
@@ -139,6 +123,3 @@ def _value(ungranted: Ungranted) -> UngrantedValue:
     effect = "none" if ungranted.access is Access.MACHINE else "bounded"
     resource, name, field, value = ungranted.grant
     return UngrantedValue(ungranted.organization, resource, name, field, value, effect)
-
-
-USE_CASES = (list_ungranted, grant_value)

@@ -21,7 +21,7 @@ from gatepost.manage.use_cases.accounts import (
     names_of,
     organizations_option,
 )
-from gatepost.manage.use_cases.declaration import Items, UseCaseReply, Visibility, use_case
+from gatepost.manage.use_cases.declaration import Items, UseCaseReply, Visibility, use_cases
 from gatepost.manage.use_cases.paging import Paging, page_of
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.pki.certificates.site_key import site_vault
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from gatepost.policy.connectors.errors import FieldError
 
 
+use_case = use_cases(scope=Scope.OWNER, visibility=Visibility.GATEWAY, tag="users")
 type Password = Annotated[str, Meta(max_length=2000)]
 
 
@@ -68,14 +69,7 @@ class ListUsers(Paging, kw_only=True):
     """All of them, by name."""
 
 
-@use_case(
-    "GET /users",
-    scope=Scope.OWNER,
-    visibility=Visibility.GATEWAY,
-    tag="users",
-    commands=("user list",),
-    pages=("/users",),
-)
+@use_case("GET /users")
 def list_users(context: Context, request: ListUsers) -> Items[UserAccount]:
     """The users."""
     users = context.accounts.users()
@@ -91,18 +85,7 @@ class NewAccount(msgspec.Struct, kw_only=True):
     organizations: Annotated[Organizations | None, organizations_option("the whole gateway")] = None
 
 
-@use_case(
-    "POST /users",
-    scope=Scope.OWNER,
-    visibility=Visibility.GATEWAY,
-    tag="users",
-    status=201,
-    requires_reauth=True,
-    action="user-add",
-    self_audited=True,
-    commands=("user add",),
-    pages=("/users/-/add",),
-)
+@use_case("POST /users", status=201, requires_reauth=True, action="user-add", self_audited=True)
 def add_user(context: Context, request: NewAccount) -> UseCaseReply[UserAccount]:
     """Add a user."""
     context.audit.describe(subject=request.name)
@@ -132,19 +115,7 @@ class ShowUser(msgspec.Struct, kw_only=True):
     name: KnownName
 
 
-@use_case(
-    "GET /users/{name}",
-    scope=Scope.OWNER,
-    visibility=Visibility.GATEWAY,
-    tag="users",
-    pages=(
-        "/users/{name}",
-        "/users/{name}/passkeys",
-        "/users/{name}/password",
-        "/users/{name}/remove",
-        "/users/{name}/sessions",
-    ),
-)
+@use_case("GET /users/{name}")
 def get_user(context: Context, request: ShowUser) -> UserAccount:
     """A user."""
     return _account(_known(context, request.name))
@@ -160,17 +131,7 @@ class AccountChange(msgspec.Struct, kw_only=True):
     password: Password | UnsetType = UNSET
 
 
-@use_case(
-    "PATCH /users/{name}",
-    scope=Scope.OWNER,
-    visibility=Visibility.GATEWAY,
-    tag="users",
-    requires_reauth=True,
-    action="user-set",
-    self_audited=True,
-    commands=("user set",),
-    pages=("/users/{name}", "/users/{name}/password"),
-)
+@use_case("PATCH /users/{name}", requires_reauth=True, action="user-set", self_audited=True)
 def set_user(context: Context, request: AccountChange) -> UserAccount:
     """Change a user, whose sessions end."""
     organizations = request.organizations
@@ -200,17 +161,7 @@ class AccountRemoved(msgspec.Struct):
     tokens: list[str]
 
 
-@use_case(
-    "DELETE /users/{name}",
-    scope=Scope.OWNER,
-    visibility=Visibility.GATEWAY,
-    tag="users",
-    requires_reauth=True,
-    action="user-remove",
-    self_audited=True,
-    commands=("user remove",),
-    pages=("/users/{name}/remove",),
-)
+@use_case("DELETE /users/{name}", requires_reauth=True, action="user-remove", self_audited=True)
 def remove_user(context: Context, request: RemoveUser) -> AccountRemoved:
     """Remove a user, its sessions and its tokens."""
     return AccountRemoved(request.name.lower(), context.accounts.remove_user(request.name, actor=context.actor))
@@ -222,14 +173,7 @@ class ListSessions(Paging, kw_only=True):
     name: KnownName
 
 
-@use_case(
-    "GET /users/{name}/sessions",
-    scope=Scope.OWNER,
-    visibility=Visibility.GATEWAY,
-    tag="users",
-    commands=("user sessions",),
-    pages=("/users/{name}", "/users/{name}/passkeys", "/users/{name}/password", "/users/{name}/sessions"),
-)
+@use_case("GET /users/{name}/sessions")
 def list_sessions(context: Context, request: ListSessions) -> Items[AccountSession]:
     """Where a user is logged in."""
     user = _known(context, request.name)
@@ -249,17 +193,7 @@ class SessionsEnded(msgspec.Struct):
     ended: int
 
 
-@use_case(
-    "DELETE /users/{name}/sessions",
-    scope=Scope.OWNER,
-    visibility=Visibility.GATEWAY,
-    tag="users",
-    requires_reauth=True,
-    action="session-end",
-    self_audited=True,
-    commands=("user sessions",),
-    pages=("/users/{name}/sessions",),
-)
+@use_case("DELETE /users/{name}/sessions", requires_reauth=True, action="session-end", self_audited=True)
 def end_sessions(context: Context, request: EndSessions) -> SessionsEnded:
     """Log a user out everywhere."""
     user = _known(context, request.name)
@@ -273,15 +207,7 @@ class EndUserSession(msgspec.Struct, kw_only=True):
     session: int
 
 
-@use_case(
-    scope=Scope.OWNER,
-    visibility=Visibility.GATEWAY,
-    tag="users",
-    requires_reauth=True,
-    action="session-end",
-    self_audited=True,
-    pages=("/users/{name}/sessions",),
-)
+@use_case(requires_reauth=True, action="session-end", self_audited=True)
 def end_user_session(context: Context, request: EndUserSession) -> SessionsEnded:
     """End one session of a user."""
     context.audit.describe(subject=request.name)
@@ -295,17 +221,7 @@ class ListPasskeys(msgspec.Struct, kw_only=True):
     name: KnownName
 
 
-@use_case(
-    scope=Scope.OWNER,
-    visibility=Visibility.GATEWAY,
-    tag="users",
-    pages=(
-        "/users/{name}",
-        "/users/{name}/passkeys",
-        "/users/{name}/password",
-        "/users/{name}/sessions",
-    ),
-)
+@use_case()
 def list_passkeys(context: Context, request: ListPasskeys) -> Items[Passkey]:
     """With which passkeys a user logs in."""
     return Items(context.accounts.passkeys_of(request.name))
@@ -324,15 +240,7 @@ class PasskeyNamed(msgspec.Struct):
     name: str
 
 
-@use_case(
-    scope=Scope.OWNER,
-    visibility=Visibility.GATEWAY,
-    tag="users",
-    requires_reauth=True,
-    action="passkey-remove",
-    self_audited=True,
-    pages=("/users/{name}/passkeys",),
-)
+@use_case(requires_reauth=True, action="passkey-remove", self_audited=True)
 def remove_passkey(context: Context, request: RemovePasskey) -> PasskeyNamed:
     """Remove a passkey of a user."""
     context.audit.describe(subject=request.name)
@@ -349,14 +257,7 @@ class SetupCode(msgspec.Struct):
     code: str
 
 
-@use_case(
-    scope=Scope.OWNER,
-    visibility=Visibility.GATEWAY,
-    tag="users",
-    action="setup-code",
-    self_audited=True,
-    commands=("user setup",),
-)
+@use_case(action="setup-code", self_audited=True)
 def make_setup_code(context: Context, request: MakeSetupCode) -> SetupCode:  # noqa: ARG001 - there is nothing to choose
     """Make a new one-time code for the first owner.
 
@@ -403,18 +304,3 @@ def _known(context: Context, name: str) -> User:
 
 def _is_set[T](value: T | UnsetType) -> T | None:
     return None if isinstance(value, UnsetType) else value
-
-
-USE_CASES = (
-    list_users,
-    add_user,
-    get_user,
-    set_user,
-    remove_user,
-    list_sessions,
-    end_sessions,
-    end_user_session,
-    list_passkeys,
-    remove_passkey,
-    make_setup_code,
-)

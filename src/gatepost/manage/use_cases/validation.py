@@ -20,12 +20,7 @@ from gatepost.analysis.checks.presented import checked_session, presented_sessio
 from gatepost.analysis.checks.probe import prober, revocation_checker
 from gatepost.analysis.checks.records import VALIDATIONS, CheckRecords
 from gatepost.analysis.checks.tasks import Task, TaskStatus, waiting
-from gatepost.analysis.checks.validation import (
-    CannotValidate,
-    OutboundRequest,
-    Validation,
-    validate_outbound,
-)
+from gatepost.analysis.checks.validation import CannotValidate, OutboundRequest, Validation, validate_outbound
 from gatepost.mail.model.trace_event import TraceEvent
 from gatepost.manage.use_cases.admin_resolver import resolver_of
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind

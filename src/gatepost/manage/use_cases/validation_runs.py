@@ -17,7 +17,7 @@ from msgspec import Meta
 from gatepost.analysis.checks.validation import validation_record
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.use_cases.change import ChangeOptions
-from gatepost.manage.use_cases.declaration import Cli, InQuery, UseCaseReply, Visibility, use_case
+from gatepost.manage.use_cases.declaration import Cli, InQuery, UseCaseReply, Visibility, use_cases
 from gatepost.manage.use_cases.jobs import Job, Jobs, Wait
 from gatepost.manage.use_cases.name_lookup import choose_connector, visible
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
@@ -42,10 +42,10 @@ if TYPE_CHECKING:
     from gatepost.manage.use_cases.name_lookup import Chosen
 
 
+use_case = use_cases(scope=Scope.CONNECTORS, tag="connectors")
 SECONDS: Final = 180.0
 """How long a validation may take."""
 _MAX_BODY: Final = 32 * 1024 * 1024  # as all resources
-_PAGES: Final = tuple(f"/connectors/validate/{{organization}}/{text}/{{name:path}}" for text in ("inbound", "outbound"))
 
 type Record = dict[str, Any]
 type _Text = Annotated[str, Meta(max_length=1000)]
@@ -152,16 +152,12 @@ class Validated:
 
 @use_case(
     "POST /organizations/{organization}/validations",
-    scope=Scope.CONNECTORS,
     visibility=Visibility.ORGANIZATION,
-    tag="connectors",
     status=201,
     max_body=_MAX_BODY,
     may_404=True,
     action="connector-validate",
     self_audited=True,
-    commands=("connector validate",),
-    pages=_PAGES,
 )
 def start_validation(context: Context, request: ValidateConnector) -> UseCaseReply[ValidationState]:
     """Try a connector, each step a task.
@@ -177,14 +173,7 @@ def start_validation(context: Context, request: ValidateConnector) -> UseCaseRep
     return UseCaseReply(state_of(job), location=f"/organizations/{owner}/validations/{job.id}")
 
 
-@use_case(
-    "GET /organizations/{organization}/validations/{id}",
-    scope=Scope.CONNECTORS,
-    visibility=Visibility.ORGANIZATION,
-    tag="connectors",
-    commands=("connector validate",),
-    pages=(*_PAGES, "/connectors/new/validate"),
-)
+@use_case("GET /organizations/{organization}/validations/{id}", visibility=Visibility.ORGANIZATION)
 def show_validation(context: Context, request: ShowValidation) -> ValidationState:
     """A validation, as far as it came."""
     job = context.kept(Jobs).find(request.id, context.principal, Validated)
@@ -200,7 +189,7 @@ class FollowValidation(msgspec.Struct, kw_only=True):
     id: str
 
 
-@use_case(scope=Scope.CONNECTORS, visibility=Visibility.SEEN, tag="connectors", pages=("/connectors/run/{run}/events",))
+@use_case(visibility=Visibility.SEEN)
 def follow_validation(context: Context, request: FollowValidation) -> Job[Validated, Record]:
     """A validation, to be followed as it goes."""
     return context.kept(Jobs).find(request.id, context.principal, Validated)
@@ -288,6 +277,3 @@ def _ended(context: Context, candidate: Candidate, cancel_token: CancelToken) ->
     if failure := candidate.keep(record):
         record["notes"] = [*record["notes"], failure]
     return record
-
-
-USE_CASES = (start_validation, show_validation, follow_validation)

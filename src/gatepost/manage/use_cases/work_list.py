@@ -93,7 +93,7 @@ class WorkList(msgspec.Struct, frozen=True):
     unknown: list[str]
 
 
-@use_case("GET /work", scope=Scope.READ, visibility=Visibility.SEEN, tag="status", commands=("status",), pages=("/",))
+@use_case("GET /work", scope=Scope.READ, visibility=Visibility.SEEN, tag="status")
 def list_work(context: Context, request: ListWork) -> WorkList:
     """List what needs an administrator, the most urgent first.
 
@@ -299,6 +299,3 @@ _MORE: Final = {
 
 def _page(path: str, **query: str) -> str:
     return f"{path}?{urlencode({name: text for name, text in query.items() if text})}"
-
-
-USE_CASES = (list_work,)

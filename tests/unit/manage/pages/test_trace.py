@@ -165,7 +165,7 @@ def test_a_file_has_every_row_and_column_and_computes_nothing(both, monkeypatch)
     assert lines[0] == ",".join(trace.COLUMNS)
     assert len(lines) == 4
     assert not [line for line in lines if ",=1+1" in line]
-    monkeypatch.setattr(trace, "MOST", 2)
+    monkeypatch.setattr("gatepost.manage.use_cases.trace.MOST", 2)
     assert len(both.get("/trace?format=json").json) == 2
 
 

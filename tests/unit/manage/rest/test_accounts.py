@@ -8,8 +8,9 @@ from gatepost.manage.access.principal import Principal, Role, Scope
 from gatepost.manage.access.records import Actor, AuditFilter, AuditOutcome
 from gatepost.manage.rest.endpoint import RestEndpoint
 from gatepost.manage.use_cases import audit, tokens, users
+from gatepost.manage.use_cases.catalogue import declared_in
 
-ENDPOINTS = [RestEndpoint(one) for one in (*users.USE_CASES, *tokens.USE_CASES, *audit.USE_CASES) if one.path]
+ENDPOINTS = [RestEndpoint(one) for one in declared_in(users, tokens, audit) if one.path]
 WORD = "correct horse battery"
 ANN = {"name": "Ann", "role": "owner", "password": WORD}
 

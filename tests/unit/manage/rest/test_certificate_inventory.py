@@ -19,6 +19,7 @@ from gatepost.manage.use_cases import (
     certificates,
     changeover,
 )
+from gatepost.manage.use_cases.catalogue import declared_in
 from gatepost.manage.use_cases.certificate_import import watch_directory
 from gatepost.manage.use_cases.inventory import inventory_of
 from gatepost.pki.certificates.entry import Purpose, State
@@ -30,7 +31,7 @@ READER = Principal("rob", frozenset({Scope.READ}))
 TENANT = Principal("tim", frozenset(Scope) - {Scope.OWNER}, frozenset({"contoso"}))
 REQUESTS = "/certificate_requests"
 MODULES = (certificates, certificate_requests, certificate_removal, certificate_table, changeover, acme_orders)
-ENDPOINTS = [RestEndpoint(one) for module in MODULES for one in module.USE_CASES if one.path]
+ENDPOINTS = [RestEndpoint(one) for one in declared_in(*MODULES) if one.path]
 
 
 @pytest.fixture

@@ -6,12 +6,13 @@ import pytest
 
 from gatepost.manage.rest.endpoint import RestEndpoint
 from gatepost.manage.use_cases import certificate_import, certificates, changeover, changeover_steps
+from gatepost.manage.use_cases.catalogue import declared_in
 from gatepost.manage.use_cases.changeover import GatesLimit
 
 from .conftest import NAME, ROOT
 
 MODULES = (certificates, certificate_import, changeover, changeover_steps)
-ENDPOINTS = [RestEndpoint(one) for module in MODULES for one in module.USE_CASES if one.path]
+ENDPOINTS = [RestEndpoint(one) for one in declared_in(*MODULES) if one.path]
 
 
 @pytest.fixture

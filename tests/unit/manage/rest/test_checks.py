@@ -10,6 +10,7 @@ from gatepost.analysis.checks.partner_report import Finding, Mark, PartnerCheck,
 from gatepost.manage.access.principal import Principal, Scope
 from gatepost.manage.rest.endpoint import RestEndpoint
 from gatepost.manage.use_cases import partner, publication
+from gatepost.manage.use_cases.catalogue import declared_in
 from gatepost.manage.use_cases.dns_checks import DnsCheck, DnsChecks
 from gatepost.manage.use_cases.dns_publication import SectionKey
 from gatepost.manage.use_cases.jobs import Jobs
@@ -40,7 +41,7 @@ def rest(api_of, gateway):
     store = ConfigStore(gateway.data / "config.db")
     store.apply({"organization": RESOURCES}, author="ann")
     store.close()
-    return api_of(*(RestEndpoint(one) for one in (*partner.USE_CASES, *publication.USE_CASES) if one.path))
+    return api_of(*(RestEndpoint(one) for one in declared_in(partner, publication) if one.path))
 
 
 @pytest.fixture

@@ -6,7 +6,8 @@ import pytest
 
 from gatepost.manage.access.principal import Principal, Scope
 from gatepost.manage.rest.endpoint import RestEndpoint
-from gatepost.manage.use_cases.destinations import USE_CASES
+from gatepost.manage.use_cases import destinations
+from gatepost.manage.use_cases.catalogue import declared_in
 from gatepost.policy.decisions.destination_history import DestinationName, SeenSession
 from gatepost.policy.decisions.requirement import Achieved, MxLevel, TlsLevel
 from gatepost.store.destinations import DESTINATIONS_FILE, DestinationFile
@@ -16,7 +17,7 @@ AUTH, CLEAR = Achieved(TlsLevel(2), MxLevel.NONE), Achieved(TlsLevel(0), MxLevel
 
 @pytest.fixture
 def api(api_of):
-    made, now = api_of(*map(RestEndpoint, USE_CASES)), time.time()
+    made, now = api_of(*map(RestEndpoint, declared_in(destinations))), time.time()
     steps = [(SeenSession("mx", AUTH, now - 9e5), False), (SeenSession("mx", CLEAR, now - 9e4), False)]
     file = DestinationFile(made.gateway.data / DESTINATIONS_FILE)
     file.write({DestinationName(owner, f"{owner}.test"): steps for owner in ("a", "b", "c")})

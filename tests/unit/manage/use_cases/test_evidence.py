@@ -7,6 +7,7 @@ import pytest
 
 from gatepost.manage.access.principal import Principal, Scope
 from gatepost.manage.use_cases import evidence, evidence_audit
+from gatepost.manage.use_cases.catalogue import declared_in
 from gatepost.manage.use_cases.context import Context
 from gatepost.manage.use_cases.execution import execute
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
@@ -63,7 +64,7 @@ def test_what_cannot_be_read_is_a_refusal(gateway, log):
     assert refused.value.kind is RefusalKind.UNREADABLE
 
 
-@pytest.mark.parametrize("case", [one for one in evidence.USE_CASES if one is not evidence.get_kept_days])
+@pytest.mark.parametrize("case", [one for one in declared_in(evidence) if one is not evidence.get_kept_days])
 def test_what_is_about_all_mail_is_not_for_who_sees_some_of_it(gateway, case):
     with pytest.raises(Refusal) as refused:
         run(case, gateway, Principal("o", frozenset({Scope.READ}), frozenset({"another"})))

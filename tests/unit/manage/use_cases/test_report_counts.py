@@ -32,7 +32,7 @@ def settings_of(trace):
     """As far as they are read."""
     return SimpleNamespace(
         server=SimpleNamespace(data_dir=str(trace.parent), hostname="here"),
-        store=SimpleNamespace(url="sqlite:"),
+        store=SimpleNamespace(url="sqlite:", worker_url=""),
         trace=SimpleNamespace(subjects=True),
     )
 

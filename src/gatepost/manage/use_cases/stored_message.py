@@ -1,0 +1,53 @@
+"""A stored message by its queue id, as `queue` and `quarantine` show its header section and hand out its content."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated
+
+from msgspec import Meta
+
+from gatepost.manage.use_cases.declaration import Cli
+from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
+from gatepost.store.interface import StoreFailure
+from gatepost.texts import N_
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+
+_HEADER = 64 * 1024
+
+type QueueId = Annotated[
+    str,
+    Meta(
+        description="Queue id.",
+        pattern="^[0-7][0-9A-Fa-f]{15}$",
+        extra={"form": N_("is not a queue id: 16 hexadecimal digits, the first below 8")},
+    ),
+    Cli(argument=True, metavar="ID"),
+]
+
+
+@contextmanager
+def reading_content() -> Iterator[None]:
+    """Around reading chunks. Raises Refusal: INPUT for what is no queue id, MISSING if it is gone, UNREADABLE."""
+    try:
+        yield
+    except ValueError as error:
+        raise Refusal(RefusalKind.INPUT, str(error)) from error
+    except LookupError as gone:
+        raise Refusal(RefusalKind.MISSING, str(gone)) from gone
+    except StoreFailure as failure:
+        raise Refusal(RefusalKind.UNREADABLE, str(failure)) from failure
+
+
+def header_text(chunks: Iterable[bytes]) -> str:
+    """The header section of a message, as far as 64 KiB go; lines end with LF. Reads no more chunks than it needs."""
+    content = b""
+    for chunk in chunks:
+        content += chunk
+        if b"\r\n\r\n" in content or len(content) > _HEADER:
+            break
+    header = content.partition(b"\r\n\r\n")[0][:_HEADER]
+    return header.decode("utf-8", "replace").replace("\r\n", "\n")
