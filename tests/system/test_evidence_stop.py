@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import smtplib
 from typing import TYPE_CHECKING, Any
@@ -89,7 +90,8 @@ def test_a_stop_signs_for_a_worker_that_had_to_be_killed(start: Callable[..., Ga
     play(gateway)
     wait_until(lambda: verified(gateway)["entries"] >= 18, "the evidence to be on disk")
     for worker in gateway.cli("status", json=True, expect=None).data["workers"]:
-        os.kill(int(worker["detail"].rpartition(" ")[2]), signal.SIGSTOP)  # it hangs
+        (process,) = re.findall(r"process (\d+)", worker["detail"])
+        os.kill(int(process), signal.SIGSTOP)  # it hangs
     gateway.stop()
     found = verified(gateway)
     assert (found["verified"], found["unsigned"]) == (True, {})
