@@ -12,6 +12,7 @@ import re
 import secrets
 import smtplib
 import sys
+import time
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,10 +25,15 @@ from support.scenes import contoso, send
 
 from gatepost.manage.use_cases.stored_schemas import SCHEMAS
 from gatepost.node.landlock import landlock_version
-from gatepost.store.interface import StoreFailure
+from gatepost.node.retention import TraceRetention
+from gatepost.store.interface import StoreFailure, TraceFilter
 from gatepost.store.postgres.check import check_workers, prepare_server
+from gatepost.store.postgres.trace_tables import partition
 from gatepost.store.postgres.worker_grants import WORKER_FUNCTIONS, WORKER_GRANTS, WORKER_SEQUENCES
+from gatepost.store.storage import Storage
+from gatepost.store.trace import tally_days
 from gatepost.testing.process import FixtureError, Folder, free_port, wait_until
+from gatepost.times import day_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -178,6 +184,56 @@ def test_a_table_of_a_day_takes_no_rights_from_tables_of_the_caller(database: Da
         database.sql(f"REVOKE TEMPORARY ON DATABASE gatepost FROM {WORKER}")
     with pytest.raises(FixtureError, match="permission denied"):
         database.with_rights("DELETE FROM trace_20260102")
+
+
+def test_types_of_the_caller_are_not_those_of_a_function_of_the_owner(database: Database) -> None:
+    """A domain of the caller's checks values by a function of theirs: it would run with the rights of the owner."""
+    database.sql(f"GRANT TEMPORARY ON DATABASE gatepost TO {WORKER}")
+    try:
+        database.with_rights(
+            "CREATE FUNCTION pg_temp.mine(pg_catalog.text) RETURNS BOOLEAN LANGUAGE plpgsql AS $$ BEGIN"
+            f" IF current_user = 'gatepost_admin' THEN GRANT SELECT ON gatepost.token TO {WORKER}; END IF;"
+            " RETURN true; END $$;"
+            "CREATE DOMAIN pg_temp.text AS pg_catalog.text CHECK (pg_temp.mine(VALUE));"
+            "SELECT trace_make_day('trace_20260104')"
+        )
+    finally:
+        database.sql(f"REVOKE TEMPORARY ON DATABASE gatepost FROM {WORKER}")
+    with pytest.raises(FixtureError, match="permission denied"):
+        database.with_rights("SELECT * FROM token")
+
+
+def test_functions_of_the_version_before_are_made_anew(database: Database) -> None:
+    paths = (
+        "SELECT count(*) FROM pg_proc WHERE pronamespace = 'gatepost'::regnamespace"
+        " AND 'search_path=gatepost, pg_temp' = ANY (proconfig)"
+    )
+    assert database.sql(paths) == "2"
+    for name in ("trace_make_day", "trace_drop_day"):
+        database.sql(f"ALTER FUNCTION gatepost.{name} RESET search_path")
+    database.sql("UPDATE gatepost.schema_version SET version = 1 WHERE name = 'trace'")
+    database.prepare()
+    assert database.sql(paths) == "2"
+    assert database.sql("SELECT version FROM gatepost.schema_version WHERE name = 'trace'") == "2"
+
+
+def test_who_reads_the_trace_runs_nothing_that_a_worker_wrote(database: Database) -> None:
+    """Days are written by workers, and name tables in statements of processes that may read everything."""
+    day = day_text(time.time())
+    name = partition(day)
+    database.with_rights(f"SELECT trace_make_day('{name}'), trace_make_day('trace_20260105')")
+    wrong = (f"{day}, trace_drop_day($$trace_20260105$$)", "2026-02-31", "0")
+    for written in wrong:
+        database.with_rights(f"INSERT INTO trace_part VALUES ('{written}', 'mine', 1)")
+    storage = Storage(database.url("gatepost"), database.folder.path)
+    trace = storage.trace()
+    assert trace.search(TraceFilter()) == []
+    assert list(trace.scan(TraceFilter(), ("at",))) == []
+    assert list(tally_days(trace, "", "9999")) == []
+    assert trace.hours().counted(int(time.time()) - 86_400, int(time.time()), None) == {}
+    assert "trace_20260105" in database.names("r")
+    TraceRetention(trace, 1)._forget()  # it goes on
+    assert "trace_20260105" not in database.names("r")
 
 
 def test_what_is_wrong_with_the_role_is_said_with_the_sql_that_helps(database: Database) -> None:
