@@ -220,11 +220,10 @@ def test_functions_of_the_version_before_are_made_anew(database: Database) -> No
 def test_who_reads_the_trace_runs_nothing_that_a_worker_wrote(database: Database) -> None:
     """Days are written by workers, and name tables in statements of processes that may read everything."""
     day = day_text(time.time())
-    name = partition(day)
-    database.with_rights(f"SELECT trace_make_day('{name}'), trace_make_day('trace_20260105')")
+    database.with_rights("; ".join(f"SELECT trace_make_day('{name}')" for name in (partition(day), "trace_20260105")))
     wrong = (f"{day}, trace_drop_day($$trace_20260105$$)", "2026-02-31", "0")
     for written in wrong:
-        database.with_rights(f"INSERT INTO trace_part VALUES ('{written}', 'mine', 1)")
+        database.with_rights(f"INSERT INTO trace_part VALUES ('{written}', 'mine', 1)")  # noqa: S608 - it is meant
     storage = Storage(database.url("gatepost"), database.folder.path)
     trace = storage.trace()
     assert trace.search(TraceFilter()) == []
@@ -244,6 +243,8 @@ def test_what_is_wrong_with_the_role_is_said_with_the_sql_that_helps(database: D
         StoreFailure, match=r"there is no role nobody.*CREATE ROLE nobody LOGIN.*search_path = gatepost"
     ):
         check_workers(url, "nobody")
+    with pytest.raises(StoreFailure, match=r'CREATE ROLE "Mail Workers" LOGIN.*password "Mail Workers"'):
+        check_workers(url, "Mail Workers")
     with pytest.raises(StoreFailure, match="ALTER ROLE postgres NOSUPERUSER"):
         check_workers(url, "postgres")
     database.sql(f"ALTER TABLE gatepost.audit_event OWNER TO {WORKER}")
@@ -259,6 +260,12 @@ def test_what_is_wrong_with_the_role_is_said_with_the_sql_that_helps(database: D
     sql = rf"GRANT INSERT ON queue_message TO {WORKER}; REVOKE SELECT ON token FROM {WORKER}"  # noqa: S608
     with pytest.raises(StoreFailure, match=sql):
         prepare_server(url, SCHEMAS, WORKER)
+    prepare_server(admin, SCHEMAS, WORKER)
+    check_workers(url, WORKER)
+
+    database.sql(f"GRANT SELECT (name), UPDATE (name) ON gatepost.token TO {WORKER}")
+    with pytest.raises(StoreFailure, match=f"REVOKE SELECT, UPDATE ON token FROM {WORKER}"):
+        check_workers(url, WORKER)
     prepare_server(admin, SCHEMAS, WORKER)
     check_workers(url, WORKER)
 

@@ -73,7 +73,7 @@ def worker_url(value: str) -> str:
 
 
 def role_of(url: str) -> str:
-    """The role that an address of PostgreSQL names; "" if it names none. Where it names two, asyncpg takes the first."""
+    """The role that an address of PostgreSQL names; "" if it names none. Of two, asyncpg takes the first."""
     parts = urlsplit(url)
     return unquote(parts.username or "") or dict(parse_qsl(parts.query)).get("user", "")
 
