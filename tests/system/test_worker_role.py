@@ -12,8 +12,8 @@ import re
 import secrets
 import smtplib
 import sys
-import time
 from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,12 +28,10 @@ from gatepost.node.landlock import landlock_version
 from gatepost.node.retention import TraceRetention
 from gatepost.store.interface import StoreFailure, TraceFilter
 from gatepost.store.postgres.check import check_workers, prepare_server
-from gatepost.store.postgres.trace_tables import partition
 from gatepost.store.postgres.worker_grants import WORKER_FUNCTIONS, WORKER_GRANTS, WORKER_SEQUENCES
 from gatepost.store.storage import Storage
 from gatepost.store.trace import tally_days
 from gatepost.testing.process import FixtureError, Folder, free_port, wait_until
-from gatepost.times import day_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -219,17 +217,17 @@ def test_functions_of_the_version_before_are_made_anew(database: Database) -> No
 
 def test_who_reads_the_trace_runs_nothing_that_a_worker_wrote(database: Database) -> None:
     """Days are written by workers, and name tables in statements of processes that may read everything."""
-    day = day_text(time.time())
-    database.with_rights("; ".join(f"SELECT trace_make_day('{name}')" for name in (partition(day), "trace_20260105")))
-    wrong = (f"{day}, trace_drop_day($$trace_20260105$$)", "2026-02-31", "0")
-    for written in wrong:
-        database.with_rights(f"INSERT INTO trace_part VALUES ('{written}', 'mine', 1)")  # noqa: S608 - it is meant
-    storage = Storage(database.url("gatepost"), database.folder.path)
-    trace = storage.trace()
-    assert trace.search(TraceFilter()) == []
-    assert list(trace.scan(TraceFilter(), ("at",))) == []
-    assert list(tally_days(trace, "", "9999")) == []
-    assert trace.hours().counted(int(time.time()) - 86_400, int(time.time()), None) == {}
+    noon = datetime(2026, 1, 6, 12, tzinfo=UTC).timestamp()
+    wanted = TraceFilter(since=noon, until=noon + 86_400)
+    for name in ("trace_20260105", "trace_20260106"):
+        database.with_rights(f"SELECT trace_make_day('{name}')")
+    for day in ("2026-01-06, trace_drop_day($$trace_20260105$$)", "2026-01-0", "2026-01-32", "0"):
+        database.with_rights(f"INSERT INTO trace_part VALUES ('{day}', 'mine', 1)")  # noqa: S608 - it is meant
+    trace = Storage(database.url("gatepost"), database.folder.path).trace()
+    assert trace.search(wanted) == []
+    assert list(trace.scan(wanted, ("at",))) == []
+    assert list(tally_days(trace, "", "2026-01-07")) == []
+    assert trace.hours().counted(int(noon), int(noon) + 86_400, None) == {}
     assert "trace_20260105" in database.names("r")
     TraceRetention(trace, 1)._forget()  # it goes on
     assert "trace_20260105" not in database.names("r")
