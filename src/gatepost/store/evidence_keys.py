@@ -78,9 +78,8 @@ class _FormerFolder(NamedTuple):
 
     @property
     def names(self) -> list[str]:
-        """Of the keys that lie there, if nothing is strange about it."""
-        if self.directory is None:
-            return []
+        """Of the keys that lie there. It must be open."""
+        assert self.directory is not None  # noqa: S101 - None would list the working directory
         there = sorted(os.listdir(self.directory))  # noqa: PTH208 - of an open directory
         return [name for name in there if name in _PRIVATE or (self.path.name == _FORMER_FOLDER and _is_public(name))]
 

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from gatepost.store import evidence_keys as module
-from gatepost.store.evidence_keys import kept_keys, keys_directory, known_keys, move_keys
+from gatepost.store.evidence_keys import has_signing_key, kept_keys, keys_directory, known_keys, move_keys
 
 KILLED = """
 import os, sys
@@ -53,7 +53,9 @@ MOVED = {"evidence-keys/signing.key": b"private", "evidence-keys/a.pem": b"first
 
 def test_all_keys_are_moved_once(evidence):
     assert kept_keys(evidence) == [b"first", b"second"]
+    assert not has_signing_key(evidence), "what workers may write signs nothing"
     assert move_keys(evidence) == []
+    assert has_signing_key(evidence)
     assert files(evidence.parent) == MOVED | {"evidence/heads.log": b""}
     assert keys_directory(evidence).stat().st_mode & 0o777 == 0o700
     assert {path.stat().st_mode & 0o777 for path in keys_directory(evidence).iterdir()} == {0o600}
