@@ -317,3 +317,27 @@ def test_a_person_releases_a_message_on_its_page(centre: AdminCentre, page: Page
     wait_until(
         lambda: [mail for mail in gateway.maildir(ANN) if mail.field("Subject") == "on the page"], "it was delivered"
     )
+
+
+def test_a_person_releases_all_that_match(centre: AdminCentre, page: Page) -> None:
+    gateway, sender = centre.gateway, "many@elsewhere.example"
+    for number in range(3):
+        send(gateway.port, JOE, sender=sender, content=message(f"offer {number}"))
+    send(gateway.port, JOE, sender="other@elsewhere.example", content=message("offer of another"))
+    centre.log_in(page, "/quarantine?sender=many@elsewhere.example")
+    page.get_by_label("Apply to").select_option("All messages that match the filter")
+    page.get_by_role("button", name="Continue…").click()
+    expect(page.get_by_text("3 messages will be released for 3 recipients.")).to_be_visible()
+    send(gateway.port, JOE, sender=sender, content=message("offer too late to be seen"))
+    page.get_by_label("Reason (recorded)").fill("a rule that was wrong")
+    page.get_by_role("button", name="Release: 3 recipients").click()
+    expect(page.get_by_text("Released for 3 recipients.")).to_be_visible()
+    assert [row["subject"] for row in held(gateway, sender=sender)] == ["offer too late to be seen"]
+    wait_until(
+        lambda: len([mail for mail in gateway.maildir(JOE) if (mail.field("Subject") or "").startswith("offer ")]) >= 3,
+        "they were delivered",
+    )
+    gateway.cli("quarantine", "delete", "--reason", "x", expect=2)  # of nothing that is named
+    words = ("--sender", "@elsewhere.example", "--held-because", "rule 'offers'")
+    assert "delete: 2 recipients (dry run)" in gateway.cli("quarantine", "delete", *words, "--dry-run").stdout
+    assert len(gateway.cli("quarantine", "delete", *words, "--reason", "offers", json=True).data) == 2

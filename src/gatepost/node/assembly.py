@@ -187,8 +187,8 @@ class Assembly:
         self.certificates = CertificateManager(settings, self._resources, lookups.http, lookups.resolver, self._tickets)
         self._credentials = NodeCredentials(records, settings, self._tickets)
         if settings.pkcs11.module:
-            self.parts.add(self.certificates.watch_tokens(self._renew_token_keys))
-        self.parts.add(*self.certificates.parts(self._site))
+            self.parts.add(self.certificates.watch_tokens())
+        self.parts.add(*self.certificates.parts(self._site, self._renew_keys))
         rotation = SecretRotation(self._tickets, ticket_secrets_of(settings, self._resources))
         self.parts.add(rotation.part(self._site.own))
 
@@ -309,7 +309,7 @@ class Assembly:
         self.parts.reload()
         _log.info("certificates and trust anchors were read again")
 
-    def _renew_token_keys(self) -> None:
+    def _renew_keys(self) -> None:
         self._offer()
         self._lookups.contexts.clear()
 

@@ -104,6 +104,7 @@ class CertificateManager:
         self._renewing: asyncio.Task[object] | None = None
         self._looking: asyncio.Task[object] | None = None
         self._reading: asyncio.Task[object] | None = None
+        self._renewed: Callable[[], object] = lambda: None
         self.own = OwnConnections(Path(settings.server.data_dir))
         self._observer: CertificateObserver | None = None
         self._token_watch: TokenWatch | None = None
@@ -185,13 +186,13 @@ class CertificateManager:
         elif entry.origin is not Origin.SETTINGS or files in self._pairs:
             self.inventory.files.load(*files)
 
-    def watch_tokens(self, renewed: Callable[[], object]) -> Lifecycle:
-        """Look after keys in tokens from now on. renewed: called when `tls` is another one, with keys loaded again."""
+    def watch_tokens(self) -> Lifecycle:
+        """Look after keys in tokens from now on; who has the parts is told when they were loaded again."""
         from gatepost.node.token_watch import TokenWatch  # noqa: PLC0415 - few have keys in tokens
 
         def renew() -> None:
             self.tls = self._context(self._identities)
-            renewed()
+            self._renewed()
 
         self._token_watch = TokenWatch(renew, partial(setattr, self, "lost_token", True), self._token_keys)
         return self._token_watch.life()
@@ -212,8 +213,13 @@ class CertificateManager:
         if self.tls is not None:
             self.tls.stapled.replace(self._stapler.kept(self._identities, time.time()))
 
-    def parts(self, site: SiteMember) -> list[Lifecycle]:
-        """Their lives. Work that was missed while nothing ran is due at once."""
+    def parts(self, site: SiteMember, renewed: Callable[[], object]) -> list[Lifecycle]:
+        """Their lives. Work that was missed while nothing ran is due at once.
+
+        renewed: called when `tls` or the identity of a client may be another one, but for what `present` and refresh
+        do at once: who has them looks at them behind that anyway.
+        """
+        self._renewed = renewed
         ours = [
             Duty(WATCH_SECONDS, self._look, at_once=True),
             Duty(STAPLE_SECONDS, self._renew_stapled, at_once=True),
@@ -289,7 +295,8 @@ class CertificateManager:
 
     async def _present_changed(self, changed: Sequence[tuple[Path, Path]]) -> None:
         await asyncio.to_thread(self._fetch, changed)
-        self.present()
+        if self.present():
+            self._renewed()
 
     def _found(self) -> list[ServerIdentity]:
         identities = presented(self.inventory, settings_identities(self.inventory, self._pairs))

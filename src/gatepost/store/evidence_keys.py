@@ -63,6 +63,7 @@ def move_keys(evidence: Path) -> list[Path]:
     with _former_folders(evidence) as folders:
         if not os.path.lexists(keys):
             _copy(folders, keys)
+        sync_directory(keys.parent)  # also of a start that was killed before it did: what goes now is the other copy
         unused = [path for folder in folders for path in folder.without_moved(keys)]
     with suppress(OSError):
         (evidence / _FORMER_FOLDER).rmdir()
@@ -77,9 +78,8 @@ class _FormerFolder(NamedTuple):
 
     @property
     def names(self) -> list[str]:
-        """Of the keys that lie there, if nothing is strange about it."""
-        if self.directory is None:
-            return []
+        """Of the keys that lie there. It must be open."""
+        assert self.directory is not None  # noqa: S101 - None would list the working directory
         there = sorted(os.listdir(self.directory))  # noqa: PTH208 - of an open directory
         return [name for name in there if name in _PRIVATE or (self.path.name == _FORMER_FOLDER and _is_public(name))]
 
@@ -147,6 +147,8 @@ def _copy(folders: list[_FormerFolder], keys: Path) -> None:
         if folder.directory is None:
             raise OSError(_refused(folder.path, keys))
         for name in folder.names:
+            if folder.path.name == _FORMER_FOLDER and not _is_public(name):
+                continue  # no version had a private key there
             try:
                 content = folder.content(name)
             except PermissionError:
@@ -156,7 +158,6 @@ def _copy(folders: list[_FormerFolder], keys: Path) -> None:
             write_fresh(fresh / name, content)
     sync_directory(fresh)
     fresh.rename(keys)
-    sync_directory(keys.parent)
 
 
 def _is_public(name: str) -> bool:

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import socket
 import threading
+import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -19,6 +20,8 @@ from gatepost.node.assembly import Assembly
 from gatepost.node.lifecycle import nothing
 from gatepost.pki.certificates.authority import Authority
 from gatepost.pki.certificates.files import CertificateFileError
+from gatepost.pki.certificates.inventory import Inventory
+from gatepost.pki.certificates.watch import FileWatch
 from gatepost.protocols.tls.facts import ChainStatus
 from gatepost.store.changes import ConfigStore
 from gatepost.store.interface import StoreFailure
@@ -123,6 +126,31 @@ def test_a_renewed_certificate_is_taken_up_and_a_broken_one_leaves_the_old(home,
         assembly.reload()
         assert await presented(assembly._services["mx"]) == serial(home) != second
         assert caplog.messages[-1] == "certificates and trust anchors were read again"
+
+    assembled(home.settings(), scene)
+
+
+def test_a_renewal_that_another_worker_recorded_reaches_sessions(home):
+    """A thread reads the files, and is done after all parts have the new resources."""
+
+    async def scene(assembly):
+        certificates = assembly.certificates
+        store = ConfigStore(home.data / "config.db")
+        other = FileWatch(Inventory(store, None), certificates._pairs, "default")
+        for _ in range(2):
+            other.look(time.time())
+            await assembly.refresh()
+            if certificates._reading is not None:
+                await certificates._reading
+            assert await presented(assembly._services["mx"]) == serial(home)
+            home.issue()
+            await asyncio.sleep(0.05)  # from now on its times tell whether it is written again
+        other.look(time.time())
+        await assembly.refresh()
+        assert not certificates._reading.done(), "the event loop does not read them"
+        await certificates._reading
+        assert await presented(assembly._services["mx"]) == serial(home)
+        store.close()
 
     assembled(home.settings(), scene)
 

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 
 import pytest
 
-from gatepost.store.evidence_keys import kept_keys, keys_directory, known_keys, move_keys
+from gatepost.store import evidence_keys as module
+from gatepost.store.evidence_keys import has_signing_key, kept_keys, keys_directory, known_keys, move_keys
 
 KILLED = """
 import os, sys
@@ -51,7 +53,9 @@ MOVED = {"evidence-keys/signing.key": b"private", "evidence-keys/a.pem": b"first
 
 def test_all_keys_are_moved_once(evidence):
     assert kept_keys(evidence) == [b"first", b"second"]
+    assert not has_signing_key(evidence), "what workers may write signs nothing"
     assert move_keys(evidence) == []
+    assert has_signing_key(evidence)
     assert files(evidence.parent) == MOVED | {"evidence/heads.log": b""}
     assert keys_directory(evidence).stat().st_mode & 0o777 == 0o700
     assert {path.stat().st_mode & 0o777 for path in keys_directory(evidence).iterdir()} == {0o600}
@@ -156,6 +160,27 @@ def test_what_a_killed_process_left_of_a_key_goes(evidence, name):
     write(evidence / name, b"private")
     move_keys(evidence)
     assert not (evidence / name).exists()
+
+
+@pytest.mark.parametrize("name", ["signing.key", "signing.key.sealed"])
+def test_a_private_key_among_the_public_ones_is_not_used(evidence, name):
+    """No version put one there: it must neither keep the gateway from starting nor take the place of its key."""
+    write(evidence / "keys" / name, b"planted")
+    assert move_keys(evidence) == [evidence / "keys" / name]
+    assert {path: content for path, content in files(evidence.parent).items() if "evidence-keys" in path} == MOVED
+
+
+def test_no_key_is_removed_before_its_new_place_lasts(evidence, monkeypatch):
+    """Of a start that was killed as soon as the directory had its name, too."""
+    shutil.copytree(evidence / "keys", keys_directory(evidence))
+    shutil.copy2(evidence / "signing.key", keys_directory(evidence))
+    done = []
+    sync, unlink = module.sync_directory, os.unlink
+    monkeypatch.setattr(module, "sync_directory", lambda path: (done.append(path), sync(path)))
+    monkeypatch.setattr(os, "unlink", lambda path, **given: (done.append(path), unlink(path, **given)))
+    assert move_keys(evidence) == []
+    assert done.index(evidence.parent) < done.index("signing.key")
+    assert files(evidence.parent) == MOVED | {"evidence/heads.log": b""}
 
 
 def test_a_copy_of_a_log_has_its_keys_in_it(evidence):

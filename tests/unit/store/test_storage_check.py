@@ -28,6 +28,13 @@ def test_a_server_that_is_away(tmp_path, ask):
         ask(Storage(NOBODY, tmp_path), [])
 
 
+def test_rights_are_looked_at_where_workers_have_a_role(tmp_path):
+    Storage(SQLITE, tmp_path).check_workers()
+    Storage(NOBODY, tmp_path).check_workers()
+    with pytest.raises(StoreBusy, match="cannot be reached"):
+        Storage(NOBODY, tmp_path, worker_role="gatepost_worker").check_workers()
+
+
 def test_without_the_library(tmp_path, monkeypatch):
     for name in list(sys.modules):
         if name.startswith("gatepost.store.postgres"):

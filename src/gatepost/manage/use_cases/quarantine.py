@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 use_case = use_cases(visibility=Visibility.SEEN, tag="quarantine")
 _SHOWN = 1000
 _MOST = 10_000
+_AUDITED = 300  # characters of filters
 
 
 class QuarantineSelection(msgspec.Struct, kw_only=True):
@@ -102,9 +103,21 @@ class QuarantineActions(QuarantineSelection, kw_only=True, forbid_unknown_fields
 
     @property
     def is_of_a_choice(self) -> bool:
-        """Whether it is said which mail it applies to."""
-        filters = (self.organization, self.sender, self.recipient, self.subject, self.since, self.until)
-        return bool(self.messages or self.all or any(filters) or self.held_because)
+        """Whether it is said which mail it applies to. A list of messages that came out empty is no choice of all.
+
+        Neither is an organization or a recipient beside it, which narrow the messages that are named.
+        """
+        filters = (self.sender, self.subject, self.since, self.until, self.held_because)
+        return bool(self.messages or self.all or any(filters))
+
+    @property
+    def subject_of_audit(self) -> str:
+        """The messages that are named, or the filters."""
+        if self.messages:
+            return _several(self.messages)
+        names = ("sender", "recipient", "subject", "held_because", "since", "until")
+        chosen = [f"{name} {value}" for name in names if (value := getattr(self, name))]
+        return ", ".join(chosen)[:_AUDITED] or "all"
 
 
 class QuarantinedMessage(msgspec.Struct):
@@ -202,7 +215,7 @@ def act_on_quarantine(context: Context, request: QuarantineActions) -> Quarantin
     A running gateway takes it up within a second. Nothing matching is no error: changed is 0.
     """
     action = named("quarantine", request.action)
-    subject = _several(request.messages)
+    subject = request.subject_of_audit
     context.audit.describe(action, organization=request.organization, subject=subject, reason=request.reason)
     _check(request, dry_run=context.dry_run)
     filters = _filters(context.principal, request)

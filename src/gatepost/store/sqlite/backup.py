@@ -46,7 +46,8 @@ _BESIDE: Final = ("-wal", "-shm", "-journal", ".tally", ".lock", ".new")
 # queue passes mail to mailboxes and to the inbox of reports, which passes it to a database.
 _FIRST: Final = ("sent-reports.db", "queue/", "tls-reports-inbox/", f"{MAILBOXES}/")
 # Heads first: the log that they are of goes on. Keys after what they have signed.
-_LAST: Final = ("evidence/heads.log", "evidence/", "evidence-keys/", "trace/")
+_KEYS: Final = "evidence-keys/"
+_LAST: Final = ("evidence/heads.log", "evidence/", _KEYS, "trace/")
 
 
 def backup_paths(data_dir: Path, *, mailboxes: bool) -> list[str]:
@@ -153,8 +154,7 @@ class Backup:
         try:
             for path in backup_paths(self._data, mailboxes=self._mailboxes):
                 self._copy(path)
-            if self._mailboxes:
-                self._copy_moved_mail()
+            self._copy_moved()
             manifest = Manifest(
                 FORMAT,
                 version,
@@ -236,11 +236,17 @@ class Backup:
             return True
         return False
 
-    def _copy_moved_mail(self) -> None:
-        """Mail that its reader moved within a mailbox while it was copied: its name begins as before."""
-        known = {_mail_name(file.path) for file in self._files if file.path.startswith(f"{MAILBOXES}/")}
-        for path in backup_paths(self._data, mailboxes=True):
-            if path.startswith(f"{MAILBOXES}/") and _mail_name(path) not in known:
+    def _copy_moved(self) -> None:
+        """Copy what has another name since.
+
+        Mail that its reader moved within a mailbox, whose name begins as before; keys of the evidence log, which a
+        start of the gateway moved or sealed.
+        """
+        known = {file.path for file in self._files}
+        mail = {_mail_name(path) for path in known if path.startswith(f"{MAILBOXES}/")}
+        for path in backup_paths(self._data, mailboxes=self._mailboxes):
+            is_mail = path.startswith(f"{MAILBOXES}/") and _mail_name(path) not in mail
+            if is_mail or (path.startswith(_KEYS) and path not in known):
                 self._copy_file(path)
 
 

@@ -202,10 +202,10 @@ def test_what_is_wrong_is_said_and_nothing_is_done(gateway, given, path, text):
         (OWNER, {"sender": "@other.example"}, "c f b a"),  # released by contoso, and held by fabrikam
         (OWNER, {"subject": "off"}, "c f"),
         (OWNER, {"held_because": "EICAR"}, "c"),
-        (OWNER, {"organization": "fabrikam"}, "c b a"),
+        (OWNER, {"organization": "fabrikam", "all": True}, "c b a"),
         (OWNER, {"since": "1h", "recipient": "b@contoso.example"}, "c f a"),
         (OWNER, {"until": "1h"}, "c f b a"),
-        (CONTOSO, {"organization": "fabrikam"}, "c f b a"),
+        (CONTOSO, {"organization": "fabrikam", "all": True}, "c f b a"),
     ],
 )
 def test_all_that_match_are_released(gateway, who, wanted, left):
@@ -214,8 +214,9 @@ def test_all_that_match_are_released(gateway, who, wanted, left):
     assert names(gateway, OWNER) == left
 
 
-def test_nobody_acts_on_all_by_leaving_something_out(gateway):
-    told = refused(RefusalKind.INPUT, act, gateway, OWNER, "delete")
+@pytest.mark.parametrize("wanted", [{}, {"organization": "contoso"}, {"recipient": "a@contoso.example"}])
+def test_nobody_acts_on_all_by_leaving_something_out(gateway, wanted):
+    told = refused(RefusalKind.INPUT, act, gateway, OWNER, "delete", **wanted)
     assert "choose at least one message" in told.errors[0].message
     assert names(gateway, OWNER) == "c f b a"
 
@@ -228,7 +229,7 @@ def test_all_of_one_who_may_not_release_some_is_refused(gateway):
 
 def test_what_comes_in_since_is_of_the_organizations_that_were_judged(gateway, quarantined, monkeypatch):
     both = Principal("two", frozenset({Scope.READ, Scope.QUEUE}), frozenset({"contoso", "fabrikam"}))
-    act(gateway, OWNER, "delete", organization="fabrikam")
+    act(gateway, OWNER, "delete", organization="fabrikam", all=True)
     judged = module._gateway_only
 
     def meanwhile(*given):
@@ -238,6 +239,12 @@ def test_what_comes_in_since_is_of_the_organizations_that_were_judged(gateway, q
     monkeypatch.setattr(module, "_gateway_only", meanwhile)
     assert act(gateway, both, "release", all=True).changed == 3
     assert names(gateway, OWNER).startswith("l ")
+
+
+def test_the_audit_has_the_filters_of_what_was_done(gateway):
+    act(gateway, OWNER, "release", subject="off", since="1h")
+    act(gateway, CONTOSO, "delete", all=True)
+    assert [event.subject for event in recorded(gateway)] == ["all", "subject off, since 1h"]
 
 
 def test_more_than_a_number_is_refused(gateway, monkeypatch):

@@ -9,6 +9,7 @@ import apsw
 import pytest
 
 from gatepost.mail.model.queue_id import format_id
+from gatepost.store.evidence_keys import move_keys
 from gatepost.store.interface import Settlement, StoreFailure, StoreFull
 from gatepost.store.sqlite import backup as module
 from gatepost.store.sqlite.backup import Backup, needed_space
@@ -166,6 +167,27 @@ def test_files_that_move_or_go_while_they_are_copied(shop, target):
         "evidence/log/2026-11-28.0.log.gz",
         "maildir/contoso.example/ann/cur/1.a:2,S",
     ]
+
+
+@pytest.mark.parametrize("mailboxes", [False, True])
+def test_the_keys_of_the_evidence_log_are_in_it_while_a_start_moves_them(shop, target, mailboxes):
+    evidence = shop.path / "evidence"
+    (evidence / "keys").mkdir(parents=True)
+    for name in ("heads.log", "signing.key", "keys/a.pem"):
+        (evidence / name).touch(0o600)
+    target.meanwhile = lambda path: move_keys(evidence) if path == "evidence/heads.log" else None
+    paths = [file.path for file in run(shop, target, mailboxes=mailboxes).files]
+    assert paths == ["evidence/heads.log", "evidence-keys/a.pem", "evidence-keys/signing.key"]
+
+
+def test_the_key_of_the_evidence_log_is_in_it_while_a_start_seals_it(shop, target):
+    keys = shop.path / "evidence-keys"
+    keys.mkdir(parents=True)
+    (keys / "a.pem").touch(0o600)
+    (keys / "signing.key").touch(0o600)
+    sealed = keys / "signing.key.sealed"
+    target.meanwhile = lambda path: (keys / "signing.key").rename(sealed) if path == "evidence-keys/a.pem" else None
+    assert "evidence-keys/signing.key.sealed" in [file.path for file in run(shop, target).files]
 
 
 def test_without_mailboxes(shop, target):

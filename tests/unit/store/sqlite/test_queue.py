@@ -497,6 +497,17 @@ def test_its_numbers(shop, eventually):
     asyncio.run(main())
 
 
+def test_who_reads_bodies_hears_that_the_disk_is_behind(shop):
+    async def main():
+        async with shop.open() as store:
+            heard = []
+            store.watch_disk(heard.append)
+            store._bodies.on_behind(True)
+            assert heard == [True]
+
+    asyncio.run(main())
+
+
 def test_the_owner_hears_what_administrators_did(shop):
     async def main():
         async with shop.open() as store:
