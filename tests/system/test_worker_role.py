@@ -243,6 +243,9 @@ def test_what_is_wrong_with_the_role_is_said_with_the_sql_that_helps(database: D
         check_workers(url, "nobody")
     with pytest.raises(StoreFailure, match=r'CREATE ROLE "Mail Workers" LOGIN.*password "Mail Workers"'):
         check_workers(url, "Mail Workers")
+    for same in ("gatepost", "gatepost_admin"):  # a service file may have named it
+        with pytest.raises(StoreFailure, match=r"has the role of store\.url"):
+            prepare_server(database.url(same), SCHEMAS, same)
     with pytest.raises(StoreFailure, match="ALTER ROLE postgres NOSUPERUSER"):
         check_workers(url, "postgres")
     database.sql(f"ALTER TABLE gatepost.audit_event OWNER TO {WORKER}")
@@ -261,6 +264,10 @@ def test_what_is_wrong_with_the_role_is_said_with_the_sql_that_helps(database: D
     prepare_server(admin, SCHEMAS, WORKER)
     check_workers(url, WORKER)
 
+    database.sql(f"GRANT UPDATE ON gatepost.schema_version TO {WORKER}")
+    prepare_server(admin, SCHEMAS, WORKER)
+    check_workers(url, WORKER)
+
     database.sql(f"GRANT SELECT (name), UPDATE (name) ON gatepost.token TO {WORKER}")
     with pytest.raises(StoreFailure, match=f"REVOKE SELECT, UPDATE ON token FROM {WORKER}"):
         check_workers(url, WORKER)
@@ -272,6 +279,17 @@ def test_what_is_wrong_with_the_role_is_said_with_the_sql_that_helps(database: D
         prepare_server(admin, SCHEMAS, WORKER)
     database.sql("REVOKE SELECT ON gatepost.token FROM PUBLIC")
     check_workers(url, WORKER)
+
+
+def test_the_role_of_the_gateway_keeps_its_rights(database: Database, tmp_path: Path) -> None:
+    config = tmp_path / "gatepost.toml"
+    server = f'hostname = "mx.a.example"\ndata_dir = "{tmp_path / "data"}"'
+    config.write_text(f'[server]\n{server}\n[store]\nurl = "{database.url("gatepost")}"\n', encoding="utf-8")
+    words = ("store", "prepare", "--url", database.url("gatepost_admin"), "--worker-role", "gatepost")
+    done = run_gatepost("--config", str(config), *words)
+    assert done.returncode == 2
+    assert "--worker-role is the role of store.url" in done.stderr.decode()
+    database.with_rights("SELECT * FROM token", "gatepost")
 
 
 ATTEMPTS = r"""

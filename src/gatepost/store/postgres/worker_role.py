@@ -50,8 +50,9 @@ async def settle_worker_role(connection: Any, role: str, *, revokes: bool) -> No
         try:
             async with connection.transaction():
                 await connection.execute("LOCK TABLE schema_version IN ACCESS EXCLUSIVE MODE")
-                for statement in statements:
-                    await connection.execute(statement)
+                for _ in range(2):  # who loses a right on a table loses it on its columns, too
+                    for statement in await differing_rights(connection, role, revokes=revokes):
+                        await connection.execute(statement)
         except asyncpg.InsufficientPrivilegeError:
             raise _denied(role, statements) from None
         if left := await differing_rights(connection, role, revokes=revokes):
@@ -72,6 +73,8 @@ async def _check_role(connection: Any, role: str) -> None:
     if is_strong is None:
         schema = await connection.fetchval("SELECT quote_ident(current_schema())")
         raise StoreFailure(f"store.worker_url: there is no role {role}. Create it ({SQL}): {_creation(role, schema)}")
+    if await connection.fetchval("SELECT current_user = $1", name):
+        raise StoreFailure("store.worker_url: has the role of store.url; write one that may do less")
     if is_strong:
         raise StoreFailure(
             f"store.worker_url: role {role} may do what no grant limits. Take that away: ALTER ROLE {role} NOSUPERUSER "
