@@ -320,11 +320,11 @@ def test_a_person_releases_a_message_on_its_page(centre: AdminCentre, page: Page
 
 
 def test_a_person_releases_all_that_match(centre: AdminCentre, page: Page) -> None:
-    gateway, sender = centre.gateway, "many@elsewhere.example"
+    gateway, sender = centre.gateway, "many@crowd.example"
     for number in range(3):
         send(gateway.port, JOE, sender=sender, content=message(f"offer {number}"))
-    send(gateway.port, JOE, sender="other@elsewhere.example", content=message("offer of another"))
-    centre.log_in(page, "/quarantine?sender=many@elsewhere.example")
+    send(gateway.port, JOE, sender="other@crowd.example", content=message("offer of another"))
+    centre.log_in(page, "/quarantine?sender=many@crowd.example")
     page.get_by_label("Apply to").select_option("All messages that match the filter")
     page.get_by_role("button", name="Continue…").click()
     expect(page.get_by_text("3 messages will be released for 3 recipients.")).to_be_visible()
@@ -338,6 +338,6 @@ def test_a_person_releases_all_that_match(centre: AdminCentre, page: Page) -> No
         "they were delivered",
     )
     gateway.cli("quarantine", "delete", "--reason", "x", expect=2)  # of nothing that is named
-    words = ("--sender", "@elsewhere.example", "--held-because", "rule 'offers'")
+    words = ("--sender", "@crowd.example", "--held-because", "rule 'offers'")
     assert "delete: 2 recipients (dry run)" in gateway.cli("quarantine", "delete", *words, "--dry-run").stdout
     assert len(gateway.cli("quarantine", "delete", *words, "--reason", "offers", json=True).data) == 2
