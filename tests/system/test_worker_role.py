@@ -13,6 +13,7 @@ import secrets
 import smtplib
 import sys
 from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,9 +25,12 @@ from support.scenes import contoso, send
 
 from gatepost.manage.use_cases.stored_schemas import SCHEMAS
 from gatepost.node.landlock import landlock_version
-from gatepost.store.interface import StoreFailure
+from gatepost.node.retention import TraceRetention
+from gatepost.store.interface import StoreFailure, TraceFilter
 from gatepost.store.postgres.check import check_workers, prepare_server
 from gatepost.store.postgres.worker_grants import WORKER_FUNCTIONS, WORKER_GRANTS, WORKER_SEQUENCES
+from gatepost.store.storage import Storage
+from gatepost.store.trace import tally_days
 from gatepost.testing.process import FixtureError, Folder, free_port, wait_until
 
 if TYPE_CHECKING:
@@ -180,6 +184,55 @@ def test_a_table_of_a_day_takes_no_rights_from_tables_of_the_caller(database: Da
         database.with_rights("DELETE FROM trace_20260102")
 
 
+def test_types_of_the_caller_are_not_those_of_a_function_of_the_owner(database: Database) -> None:
+    """A domain of the caller's checks values by a function of theirs: it would run with the rights of the owner."""
+    database.sql(f"GRANT TEMPORARY ON DATABASE gatepost TO {WORKER}")
+    try:
+        database.with_rights(
+            "CREATE FUNCTION pg_temp.mine(pg_catalog.text) RETURNS BOOLEAN LANGUAGE plpgsql AS $$ BEGIN"
+            f" IF current_user = 'gatepost_admin' THEN GRANT SELECT ON gatepost.token TO {WORKER}; END IF;"
+            " RETURN true; END $$;"
+            "CREATE DOMAIN pg_temp.text AS pg_catalog.text CHECK (pg_temp.mine(VALUE));"
+            "SELECT trace_make_day('trace_20260104')"
+        )
+    finally:
+        database.sql(f"REVOKE TEMPORARY ON DATABASE gatepost FROM {WORKER}")
+    with pytest.raises(FixtureError, match="permission denied"):
+        database.with_rights("SELECT * FROM token")
+
+
+def test_functions_of_the_version_before_are_made_anew(database: Database) -> None:
+    paths = (
+        "SELECT count(*) FROM pg_proc WHERE pronamespace = 'gatepost'::regnamespace"
+        " AND 'search_path=gatepost, pg_temp' = ANY (proconfig)"
+    )
+    assert database.sql(paths) == "2"
+    for name in ("trace_make_day", "trace_drop_day"):
+        database.sql(f"ALTER FUNCTION gatepost.{name} RESET search_path")
+    database.sql("UPDATE gatepost.schema_version SET version = 1 WHERE name = 'trace'")
+    database.prepare()
+    assert database.sql(paths) == "2"
+    assert database.sql("SELECT version FROM gatepost.schema_version WHERE name = 'trace'") == "2"
+
+
+def test_who_reads_the_trace_runs_nothing_that_a_worker_wrote(database: Database) -> None:
+    """Days are written by workers, and name tables in statements of processes that may read everything."""
+    noon = datetime(2026, 1, 6, 12, tzinfo=UTC).timestamp()
+    wanted = TraceFilter(since=noon, until=noon + 86_400)
+    for name in ("trace_20260105", "trace_20260106"):
+        database.with_rights(f"SELECT trace_make_day('{name}')")
+    for day in ("2026-01-06, trace_drop_day($$trace_20260105$$)", "2026-01-0", "2026-01-32", "0"):
+        database.with_rights(f"INSERT INTO trace_part VALUES ('{day}', 'mine', 1)")  # noqa: S608 - it is meant
+    trace = Storage(database.url("gatepost"), database.folder.path).trace()
+    assert trace.search(wanted) == []
+    assert list(trace.scan(wanted, ("at",))) == []
+    assert list(tally_days(trace, "", "2026-01-07")) == []
+    assert trace.hours().counted(int(noon), int(noon) + 86_400, None) == {}
+    assert "trace_20260105" in database.names("r")
+    TraceRetention(trace, 1)._forget()  # it goes on
+    assert "trace_20260105" not in database.names("r")
+
+
 def test_what_is_wrong_with_the_role_is_said_with_the_sql_that_helps(database: Database) -> None:
     url, admin = database.url("gatepost"), database.url("gatepost_admin")
     prepare_server(url, SCHEMAS, WORKER)  # nothing is missing
@@ -188,6 +241,11 @@ def test_what_is_wrong_with_the_role_is_said_with_the_sql_that_helps(database: D
         StoreFailure, match=r"there is no role nobody.*CREATE ROLE nobody LOGIN.*search_path = gatepost"
     ):
         check_workers(url, "nobody")
+    with pytest.raises(StoreFailure, match=r'CREATE ROLE "Mail Workers" LOGIN.*password "Mail Workers"'):
+        check_workers(url, "Mail Workers")
+    for same in ("gatepost", "gatepost_admin"):  # a service file may have named it
+        with pytest.raises(StoreFailure, match=r"has the role of store\.url"):
+            prepare_server(database.url(same), SCHEMAS, same)
     with pytest.raises(StoreFailure, match="ALTER ROLE postgres NOSUPERUSER"):
         check_workers(url, "postgres")
     database.sql(f"ALTER TABLE gatepost.audit_event OWNER TO {WORKER}")
@@ -206,11 +264,32 @@ def test_what_is_wrong_with_the_role_is_said_with_the_sql_that_helps(database: D
     prepare_server(admin, SCHEMAS, WORKER)
     check_workers(url, WORKER)
 
+    database.sql(f"GRANT UPDATE ON gatepost.schema_version TO {WORKER}")
+    prepare_server(admin, SCHEMAS, WORKER)
+    check_workers(url, WORKER)
+
+    database.sql(f"GRANT SELECT (name), UPDATE (name) ON gatepost.token TO {WORKER}")
+    with pytest.raises(StoreFailure, match=f"REVOKE SELECT, UPDATE ON token FROM {WORKER}"):
+        check_workers(url, WORKER)
+    prepare_server(admin, SCHEMAS, WORKER)
+    check_workers(url, WORKER)
+
     database.sql("GRANT SELECT ON gatepost.token TO PUBLIC")
     with pytest.raises(StoreFailure, match=f"ON token FROM {WORKER}, PUBLIC"):
         prepare_server(admin, SCHEMAS, WORKER)
     database.sql("REVOKE SELECT ON gatepost.token FROM PUBLIC")
     check_workers(url, WORKER)
+
+
+def test_the_role_of_the_gateway_keeps_its_rights(database: Database, tmp_path: Path) -> None:
+    config = tmp_path / "gatepost.toml"
+    server = f'hostname = "mx.a.example"\ndata_dir = "{tmp_path / "data"}"'
+    config.write_text(f'[server]\n{server}\n[store]\nurl = "{database.url("gatepost")}"\n', encoding="utf-8")
+    words = ("store", "prepare", "--url", database.url("gatepost_admin"), "--worker-role", "gatepost")
+    done = run_gatepost("--config", str(config), *words)
+    assert done.returncode == 2
+    assert "--worker-role is the role of store.url" in done.stderr.decode()
+    database.with_rights("SELECT * FROM token", "gatepost")
 
 
 ATTEMPTS = r"""

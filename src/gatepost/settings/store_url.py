@@ -73,9 +73,9 @@ def worker_url(value: str) -> str:
 
 
 def role_of(url: str) -> str:
-    """The role that an address of PostgreSQL names; "" if it names none."""
+    """The role that an address of PostgreSQL names; "" if it names none. Of two, asyncpg takes the first."""
     parts = urlsplit(url)
-    return dict(parse_qsl(parts.query)).get("user") or unquote(parts.username or "")
+    return unquote(parts.username or "") or dict(parse_qsl(parts.query)).get("user", "")
 
 
 def secret_files(url: str) -> dict[str, str]:

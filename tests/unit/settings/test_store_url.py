@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+from inspect import signature
+
 import pytest
+from asyncpg.connect_utils import _parse_connect_dsn_and_args
 
 from gatepost.settings.store_url import role_of, secret_files, store_url, without_secrets, worker_url
 
@@ -59,12 +62,15 @@ def test_what_is_not_says_what_to_do(url: str, text: str) -> None:
     [
         ("postgresql://a%20b@127.0.0.1/c", "a b"),
         ("postgresql:///c?user=a&host=/run/postgresql", "a"),
-        ("postgresql://b@127.0.0.1/c?user=a", "a"),
+        ("postgresql://b@127.0.0.1/c?user=a", "b"),
         ("postgresql:///c", ""),
     ],
 )
 def test_the_role_of_an_address(url: str, role: str) -> None:
     assert role_of(url) == role
+    if role:
+        options = dict.fromkeys(signature(_parse_connect_dsn_and_args).parameters) | {"dsn": url, "ssl": False}
+        assert _parse_connect_dsn_and_args(**options)[1].user == role  # of asyncpg, which connects
 
 
 def test_workers_have_an_address_with_a_role() -> None:

@@ -68,6 +68,8 @@ def prepare(url: str, wait: float, worker_role: str, config: str | None, *, as_j
     if chosen == SQLITE:
         fail(BAD_INPUT, "store.url is sqlite: the gateway makes its files itself; for PostgreSQL give --url")
     role = worker_role or role_of(settings.store.worker_url)
+    if role and role == role_of(settings.store.url):
+        fail(BAD_INPUT, "--worker-role is the role of store.url, which keeps its rights; name another one")
     storage = Storage(chosen, Path(settings.server.data_dir), worker_role=role)
     before = _prepared(storage, time.monotonic() + wait)
     if as_json:

@@ -17,6 +17,7 @@ from urllib.parse import parse_qs, parse_qsl, unquote, urlencode, urlsplit
 
 import asyncpg
 
+from gatepost.settings.store_url import role_of
 from gatepost.store.interface import StoreBusy, StoreFailure
 from gatepost.texts import own
 
@@ -33,7 +34,7 @@ class Address:
         parts = urlsplit(url)
         self._query = {name: values[-1] for name, values in parse_qs(parts.query).items()}
         self._hosts = self._query.get("host") or unquote(parts.netloc.rpartition("@")[2])
-        self.role = self._query.get("user") or unquote(parts.username or "") or "of the system account"
+        self.role = role_of(url) or "of the system account"
         self.database = self._query.get("dbname") or unquote(parts.path.lstrip("/")) or self.role
         self.passfile = self._query.get("passfile", "")
         self.root = self._query.get("sslrootcert", "")

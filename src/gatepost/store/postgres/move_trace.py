@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 from gatepost.store.move_parts import MoveRecord, UnnumberedPart
 from gatepost.store.postgres.move_queue import check_place
 from gatepost.store.postgres.server import reported
-from gatepost.store.postgres.trace_tables import partition
+from gatepost.store.postgres.trace_tables import PARTS, REAL_DAY, partition
 from gatepost.store.postgres.trace_writer import insert_rows, make_partition
 from gatepost.store.sqlite.move_trace import TRACE
 from gatepost.store.trace import COLUMNS
@@ -19,9 +19,8 @@ if TYPE_CHECKING:
     from gatepost.store.postgres.move_queue import MoveConnection
 
 _PAGE: Final = 1000
-_PARTS: Final = "SELECT day, writer, rows FROM trace_part ORDER BY day, writer"
 _ROWS: Final = "SELECT coalesce((SELECT rows FROM trace_part WHERE day = $1 AND writer = $2), 0)"
-_COUNT: Final = "SELECT coalesce(sum(rows), 0)::bigint FROM trace_part"
+_COUNT: Final = f"SELECT coalesce(sum(rows), 0)::bigint FROM trace_part WHERE {REAL_DAY}"  # noqa: S608 - ours
 
 
 class PostgresTracePart(UnnumberedPart):
@@ -38,7 +37,7 @@ class PostgresTracePart(UnnumberedPart):
 
     def records(self) -> Iterator[MoveRecord]:
         """See `Part.records`."""
-        for day, writer, total in self._server.fetch(_PARTS):
+        for day, writer, total in self._server.fetch(PARTS, "", "9999"):
             if not total:
                 continue
             sql = (

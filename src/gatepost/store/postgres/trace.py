@@ -22,7 +22,7 @@ from gatepost.store.postgres.database import prepare_tables
 from gatepost.store.postgres.server import DatabaseServer
 from gatepost.store.postgres.trace_conditions import PostgresConditions
 from gatepost.store.postgres.trace_counts import PostgresHours, tally_part
-from gatepost.store.postgres.trace_tables import DAY, SCHEMA, midnight, partition
+from gatepost.store.postgres.trace_tables import DAY, PARTS, REAL_DAY, SCHEMA, midnight, partition
 from gatepost.store.postgres.trace_writer import PostgresTraceWriter, write_rows
 from gatepost.store.postgres.writers import writer_name
 from gatepost.store.text_pattern import matcher
@@ -42,8 +42,7 @@ _log = logging.getLogger(__name__)
 
 _PAGED: Final = ("writer", "number", *COLUMNS)
 _FETCHED: Final = 1000  # rows of a scan that are in memory at a time
-_DAYS: Final = "SELECT DISTINCT day FROM trace_part WHERE day >= $1 AND day <= $2 ORDER BY day"
-_PARTS: Final = "SELECT day, writer, rows FROM trace_part WHERE day >= $1 AND day <= $2 ORDER BY day, writer"
+_DAYS: Final = f"SELECT DISTINCT day FROM trace_part WHERE day >= $1 AND day <= $2 AND {REAL_DAY} ORDER BY day"  # noqa: S608 - ours
 _TABLES: Final = (
     "SELECT relname FROM pg_class WHERE relkind = 'r' AND relname ~ '^trace_[0-9]{8}$' AND relname < $1"
     " AND relnamespace = (SELECT relnamespace FROM pg_class WHERE oid = to_regclass('trace')) ORDER BY relname"
@@ -159,7 +158,7 @@ class PostgresTrace:
     def parts(self, first: str, last: str) -> Mapping[TracePart, object]:
         """See `Trace.parts`: each with its number of rows."""
         with self._connection() as (server, connection):
-            parts = server.run(lambda: connection.fetch(_PARTS, first, last), "message trace")
+            parts = server.run(lambda: connection.fetch(PARTS, first, last), "message trace")
         return {PostgresPart(day, writer): rows for day, writer, rows in parts}
 
     def tally(self, part: TracePart, after: int = 0) -> tuple[int, Counter[HopKind]]:

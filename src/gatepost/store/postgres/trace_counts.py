@@ -15,7 +15,7 @@ import asyncpg
 import msgspec
 
 from gatepost.decoding import from_json, msgpack_decoder
-from gatepost.store.postgres.trace_tables import TLS_LEVEL, partition
+from gatepost.store.postgres.trace_tables import PARTS, TLS_LEVEL, partition
 from gatepost.store.trace import HOUR, Flow, HopKind
 from gatepost.times import day_text
 
@@ -147,7 +147,6 @@ _HOURS: Final = (
     " WHERE writer = $1 AND number > $2 AND number <= $3 AND event IN ('RECEIVE', 'SEND')"
     " AND ($4::text[] IS NULL OR organization = ANY($4::text[])) GROUP BY 1, 2, 3"
 )
-_PARTS: Final = "SELECT day, writer, rows FROM trace_part WHERE day >= $1 AND day <= $2"
 
 
 class _Count(NamedTuple):
@@ -171,7 +170,7 @@ class PostgresHours:
         total: Counter[Flow] = Counter()
         with self._connection() as (server, connection):
             days = day_text(since), day_text(until)
-            for day, writer, rows in server.run(lambda: connection.fetch(_PARTS, *days), "message trace"):
+            for day, writer, rows in server.run(lambda: connection.fetch(PARTS, *days), "message trace"):
                 known = self._of(day, writer, among)
                 if known.rows > rows:  # another part of that name
                     known = _Count(0, Counter())

@@ -79,10 +79,20 @@ _INDEXES: Final = (
     f"trace_trial ON trace (at) WHERE {TRIED}",
 )
 
-# A function with the owner's rights. Names in it have their schema, by the search_path with which the tables were made:
-# a caller's own search_path and temporary tables change nothing. Tables of the catalogue stand with its name: temporary
-# ones would come before them. The argument can name nothing but the table of a day.
-_OF_OWNER: Final = "LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT"
+# A function with the owner's rights. Its search_path is the schema of the tables, whatever the caller's is, with the
+# caller's temporary objects last: else even `TEXT` may be a type of theirs, which runs their functions for the owner.
+# The argument can name nothing but the table of a day.
+_OF_OWNER: Final = "LANGUAGE plpgsql SECURITY DEFINER"
+_APART: Final = """
+    DO $do$
+    DECLARE
+        name pg_catalog.text;
+    BEGIN
+        FOREACH name IN ARRAY ARRAY['trace_make_day', 'trace_drop_day'] LOOP
+            EXECUTE format('ALTER FUNCTION %I(pg_catalog.text) SET search_path = %I, pg_temp', name, current_schema());
+        END LOOP;
+    END $do$;
+"""
 _DAY_ALONE: Final = """
         IF name !~ '^trace_[0-9]{8}$' THEN
             RAISE EXCEPTION 'not the table of a day: %', name USING ERRCODE = 'invalid_parameter_value';
@@ -125,6 +135,7 @@ _FUNCTIONS: Final = f"""
         EXECUTE format('LOCK TABLE %s.trace IN ACCESS EXCLUSIVE MODE', place);  -- two drops would disturb each other
         EXECUTE format('DROP TABLE %s.%I', place, name);
     END $function$;
+    {_APART}
     REVOKE ALL ON FUNCTION trace_make_day(TEXT), trace_drop_day(TEXT) FROM PUBLIC;
 """  # noqa: S608 - our numbers
 
@@ -155,7 +166,7 @@ SCHEMA: Final = Schema(
     {"".join(f"CREATE INDEX {index};" for index in _INDEXES)}
     {_FUNCTIONS}
     """,
-    upgrades=MappingProxyType({1: _MAKE_DAY}),
+    upgrades=MappingProxyType({1: _MAKE_DAY + _APART}),
 )
 """trace_part: how many rows each writer has of each day, and the lock that keeps two processes of one writer apart.
 trace_tally: counts of parts whose day is over (`store.postgres.trace_counts`).
@@ -164,9 +175,21 @@ trace_make_day, trace_drop_day: take the name of a day's table, on which roles h
 nobody waits long behind it; later it is tried again."""
 
 
+REAL_DAY: Final = (
+    "CASE WHEN day ~ '^[0-9]{4}-[0-9]{2}-[0-9]{2}$' THEN to_regclass('trace_' || replace(day, '-', '')) IS NOT NULL"
+    " ELSE false END"
+)
+"""The condition of rows of trace_part whose day has a table: processes with fewer rights write them, and a day becomes
+a part of statements."""
+PARTS: Final = (
+    f"SELECT day, writer, rows FROM trace_part WHERE day >= $1 AND day <= $2 AND {REAL_DAY} ORDER BY day, writer"  # noqa: S608 - ours
+)
+"""The parts of some days, in order."""
+
+
 def partition(day: str) -> str:
-    """The name of a day's table. day: "2026-11-24"."""
-    return f"trace_{day.replace('-', '')}"
+    """The name of a day's table. day: "2026-11-24". Raises ValueError for what is no day."""
+    return f"trace_{date.fromisoformat(day).isoformat().replace('-', '')}"
 
 
 def midnight(day: str) -> int:

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Iterator
 
 _PRIVILEGES: Final = ("SELECT", "INSERT", "UPDATE", "DELETE", "TRUNCATE", "REFERENCES", "TRIGGER")
+_OF_COLUMNS: Final = ("SELECT", "INSERT", "UPDATE", "REFERENCES")
+_NONE: Final = frozenset[str]()
 _DAY: Final = re.compile(r"trace_[0-9]{8}")
 _TURN: Final = "ALTER TABLE schema_version ADD COLUMN IF NOT EXISTS turn BIGINT"
 _HAS_TURN: Final = (
@@ -21,7 +23,8 @@ _HAS_TURN: Final = (
 )
 _TABLES: Final = (
     "SELECT relname::text AS name, quote_ident(relname) AS quoted,"
-    " ARRAY(SELECT p FROM unnest($2::text[]) AS p WHERE has_table_privilege($1::name, c.oid, p)) AS held"
+    " ARRAY(SELECT p FROM unnest($2::text[]) AS p WHERE has_table_privilege($1::name, c.oid, p)) AS held,"
+    " ARRAY(SELECT p FROM unnest($3::text[]) AS p WHERE has_any_column_privilege($1::name, c.oid, p)) AS columns"
     " FROM pg_class AS c WHERE relnamespace = current_schema()::regnamespace AND relkind IN ('r', 'p') ORDER BY relname"
 )
 _SCHEMA: Final = (
@@ -40,7 +43,7 @@ async def differing_rights(connection: Any, role: str, *, revokes: bool) -> list
     result = [] if place["uses"] else [f"GRANT USAGE ON SCHEMA {place['name']} TO {place['role']}"]
     if place["creates"] and revokes:
         result.append(f"REVOKE CREATE ON SCHEMA {place['name']} FROM {place['role']}")
-    for table in await connection.fetch(_TABLES, role, _PRIVILEGES):
+    for table in await connection.fetch(_TABLES, role, _PRIVILEGES, _OF_COLUMNS):
         result += _of_table(table, place["role"], revokes=revokes)
     result += [sql async for sql in _of_others(connection, role, place["role"], revokes=revokes)]
     return result
@@ -53,6 +56,7 @@ def _of_table(table: Any, role: str, *, revokes: bool) -> Iterator[str]:
     wanted, held = WORKER_GRANTS[name], frozenset(table["held"])
     if lacking := [right for right in _PRIVILEGES if right in wanted - held]:
         yield f"GRANT {', '.join(lacking)} ON {table['quoted']} TO {role}"
+    held |= frozenset(table["columns"]) - ({"UPDATE"} if name in dict(WORKER_COLUMNS) else _NONE)
     if revokes and (beyond := [right for right in _PRIVILEGES if right in held - wanted]):
         yield f"REVOKE {', '.join(beyond)} ON {table['quoted']} FROM {role}"
 

@@ -21,11 +21,12 @@ _ATTRIBUTES: Final = (
     "SELECT rolsuper OR rolcreaterole OR rolreplication OR rolbypassrls AS is_strong FROM pg_roles WHERE rolname = $1"
 )
 _MEMBER_OF: Final = (
-    "SELECT rolname::text FROM pg_roles WHERE rolname <> $1 AND pg_has_role($1::name, oid, 'MEMBER') ORDER BY rolname"
+    "SELECT quote_ident(rolname) FROM pg_roles WHERE rolname <> $1 AND pg_has_role($1::name, oid, 'MEMBER')"
+    " ORDER BY rolname"
 )
 _OWNED: Final = (
-    "SELECT relname::text FROM pg_class WHERE relnamespace = current_schema()::regnamespace AND relkind IN ('r', 'p')"
-    " AND pg_get_userbyid(relowner) = $1 ORDER BY relname"
+    "SELECT quote_ident(relname) FROM pg_class WHERE relnamespace = current_schema()::regnamespace"
+    " AND relkind IN ('r', 'p') AND pg_get_userbyid(relowner) = $1 ORDER BY relname"
 )
 
 
@@ -49,8 +50,9 @@ async def settle_worker_role(connection: Any, role: str, *, revokes: bool) -> No
         try:
             async with connection.transaction():
                 await connection.execute("LOCK TABLE schema_version IN ACCESS EXCLUSIVE MODE")
-                for statement in statements:
-                    await connection.execute(statement)
+                for _ in range(2):  # who loses a right on a table loses it on its columns, too
+                    for statement in await differing_rights(connection, role, revokes=revokes):
+                        await connection.execute(statement)
         except asyncpg.InsufficientPrivilegeError:
             raise _denied(role, statements) from None
         if left := await differing_rights(connection, role, revokes=revokes):
@@ -66,21 +68,24 @@ def _denied(role: str, statements: Sequence[str]) -> StoreFailure:
 
 async def _check_role(connection: Any, role: str) -> None:
     """Raise StoreFailure for a role that is not there, or may do what no right of a table limits."""
-    is_strong = await connection.fetchval(_ATTRIBUTES, role)
+    is_strong, name = await connection.fetchval(_ATTRIBUTES, role), role
+    role = await connection.fetchval("SELECT quote_ident($1)", name)
     if is_strong is None:
         schema = await connection.fetchval("SELECT quote_ident(current_schema())")
         raise StoreFailure(f"store.worker_url: there is no role {role}. Create it ({SQL}): {_creation(role, schema)}")
+    if await connection.fetchval("SELECT current_user = $1", name):
+        raise StoreFailure("store.worker_url: has the role of store.url; write one that may do less")
     if is_strong:
         raise StoreFailure(
             f"store.worker_url: role {role} may do what no grant limits. Take that away: ALTER ROLE {role} NOSUPERUSER "
             "NOCREATEROLE NOREPLICATION NOBYPASSRLS"
         )
-    if groups := [row[0] for row in await connection.fetch(_MEMBER_OF, role)]:
+    if groups := [row[0] for row in await connection.fetch(_MEMBER_OF, name)]:
         raise StoreFailure(
             f"store.worker_url: role {role} is a member of other roles. Take it out: REVOKE {', '.join(groups)} FROM "
             f"{role}"
         )
-    if tables := [row[0] for row in await connection.fetch(_OWNED, role)]:
+    if tables := [row[0] for row in await connection.fetch(_OWNED, name)]:
         raise StoreFailure(
             f"store.worker_url: role {role} owns tables, such as {tables[0]}. Give them to the role of store.url: "
             f"REASSIGN OWNED BY {role} TO …"
