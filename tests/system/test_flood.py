@@ -71,11 +71,11 @@ def flood(port: int, seconds: float) -> subprocess.Popen[str]:
 
 def answered(gateway: Gateway) -> int:
     """The code with which a stranger is greeted; 0 if the connection is closed without one, as beyond five a second."""
-    with RawClient(gateway.port, source="127.65.0.1") as stranger:
-        try:
+    try:
+        with RawClient(gateway.port, source="127.65.0.1") as stranger:
             return stranger.reply().code
-        except ClosedError:
-            return 0
+    except (ClosedError, ConnectionResetError):  # the reset may come while it still connects
+        return 0
 
 
 def metrics(gateway: Gateway) -> dict[str, float]:
