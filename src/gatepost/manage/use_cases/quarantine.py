@@ -21,7 +21,7 @@ from gatepost.manage.use_cases.declaration import Cli, FileResult, Items, Visibi
 from gatepost.manage.use_cases.evidence_log import evidence_log
 from gatepost.manage.use_cases.paging import After, Limit, cut, position
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
-from gatepost.manage.use_cases.stored_message import QueueId, header_text, reading_content
+from gatepost.manage.use_cases.stored_message import QueueId, first_ids, header_text, reading_content
 from gatepost.manage.use_cases.times import TimeText, read_time
 from gatepost.policy.connectors.errors import FieldError
 from gatepost.policy.connectors.values import QuarantineRelease
@@ -114,7 +114,7 @@ class QuarantineActions(QuarantineSelection, kw_only=True, forbid_unknown_fields
     def subject_of_audit(self) -> str:
         """The messages that are named, or the filters."""
         if self.messages:
-            return _several(self.messages)
+            return first_ids(self.messages)
         names = ("sender", "recipient", "subject", "held_because", "since", "until")
         chosen = [f"{name} {value}" for name in names if (value := getattr(self, name))]
         return ", ".join(chosen)[:_AUDITED] or "all"
@@ -354,11 +354,6 @@ def _shown(principal: Principal, deliveries: Sequence[Delivery]) -> list[Quarant
         )
         shown.append(item)
     return shown
-
-
-def _several(ids: Sequence[str]) -> str:
-    """The first three."""
-    return ", ".join(ids[:3]) + (f" and {len(ids) - 3} more" if len(ids) > 3 else "")
 
 
 class _Place(msgspec.Struct, array_like=True):

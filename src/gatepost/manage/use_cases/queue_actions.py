@@ -22,6 +22,7 @@ from gatepost.manage.use_cases.queue_deliveries import (
     without_others,
 )
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
+from gatepost.manage.use_cases.stored_message import first_ids
 from gatepost.policy.connectors.errors import FieldError
 
 if TYPE_CHECKING:
@@ -98,7 +99,7 @@ def act_on_queue(context: Context, request: QueueActions) -> QueueChanged:
     """
     action = named("queue", request.action)
     values = {"reason": request.reason, "text": request.text}
-    subject = _several(request.messages)
+    subject = first_ids(request.messages)
     context.audit.describe(action, organization=request.organization, subject=subject, **values)
     _check(request, dry_run=context.dry_run)
     if context.dry_run:
@@ -113,7 +114,7 @@ def act_on_queue(context: Context, request: QueueActions) -> QueueChanged:
         text=request.text,
     )
     ids = list(dict.fromkeys(format_id(queue_entry.delivery.message.id) for queue_entry in entries))
-    record_each(context, action, entries, _several(ids), **values)
+    record_each(context, action, entries, first_ids(ids), **values)
     return QueueChanged(request.action, False, len(entries), len(ids), _first(entries, context.principal))
 
 
@@ -186,11 +187,6 @@ def _check(request: QueueActions, *, dry_run: bool) -> None:
 def _filters(principal: Principal, queue_filter: QueueFilter, messages: Sequence[str]) -> list[QueueFilter]:
     seen = seen_by(principal, queue_filter)
     return [msgspec.structs.replace(seen, message=text, limit=0) for text in dict.fromkeys(messages or ("",))]
-
-
-def _several(ids: Sequence[str]) -> str:
-    """The first three."""
-    return ", ".join(ids[:3]) + (f" and {len(ids) - 3} more" if len(ids) > 3 else "")
 
 
 def _first(entries: Sequence[QueueEntry], principal: Principal) -> list[QueueDelivery]:

@@ -1,4 +1,4 @@
-"""A stored message by its queue id, as `queue` and `quarantine` show its header section and hand out its content."""
+"""Stored messages by their queue ids, as `queue` and `quarantine` name them, show header sections and hand out content."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from gatepost.store.interface import StoreFailure
 from gatepost.texts import N_
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
 
 _HEADER = 64 * 1024
@@ -51,3 +51,8 @@ def header_text(chunks: Iterable[bytes]) -> str:
             break
     header = content.partition(b"\r\n\r\n")[0][:_HEADER]
     return header.decode("utf-8", "replace").replace("\r\n", "\n")
+
+
+def first_ids(ids: Sequence[str]) -> str:
+    """The first three of several queue ids, and how many more there are: the subject of an audit event."""
+    return ", ".join(ids[:3]) + (f" and {len(ids) - 3} more" if len(ids) > 3 else "")

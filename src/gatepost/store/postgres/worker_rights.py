@@ -63,10 +63,11 @@ def _of_table(table: Any, role: str, *, revokes: bool) -> Iterator[str]:
 
 async def _of_others(connection: Any, name: str, role: str, *, revokes: bool) -> AsyncIterator[str]:
     """Columns, sequences and functions. role: the name, as SQL has it."""
-    if not await connection.fetchval(_HAS_TURN):
+    has_turn = await connection.fetchval(_HAS_TURN)
+    if not has_turn:
         yield _TURN
     for table, column in WORKER_COLUMNS:
-        if not await connection.fetchval(_HAS_TURN) or not await connection.fetchval(_COLUMN, name, table, column):
+        if not has_turn or not await connection.fetchval(_COLUMN, name, table, column):
             yield f"GRANT UPDATE ({column}) ON {table} TO {role}"
     for sequence in WORKER_SEQUENCES:
         if not await connection.fetchval(_SEQUENCE, name, sequence):
