@@ -1,4 +1,4 @@
-"""Stored messages by their queue ids, as `queue` and `quarantine` name them, show header sections and hand out content."""
+"""Stored messages by their queue ids, as `queue` and `quarantine` name them and show what they hold."""
 
 from __future__ import annotations
 
