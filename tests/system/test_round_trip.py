@@ -252,12 +252,13 @@ def _bdat(port: int, recipients: list[str], content: bytes, size: int, *, body: 
 
 @contextmanager
 def _memory(gateway: Gateway) -> Iterator[list[int]]:
-    """By how many bytes the gateway's resident memory had grown, looked at every 20 ms."""
-    before, grown, over = gateway.resident(), [0], threading.Event()
+    """By how many bytes the memory of the gateway's processes of now had grown, looked at every 20 ms."""
+    family = gateway.family()
+    before, grown, over = gateway.resident(family), [0], threading.Event()
 
     def watch() -> None:
         while not over.wait(0.02):
-            grown.append(gateway.resident() - before)
+            grown.append(gateway.resident(family) - before)
 
     thread = threading.Thread(target=watch)
     thread.start()

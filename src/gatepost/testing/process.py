@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 
 _taken: set[int] = set()
 
@@ -224,13 +224,16 @@ class Child:
         """Process ids: its own first, then all that descend from it or stand in its session."""
         return list(self._family())
 
-    def resident(self) -> int:
+    def resident(self, among: Container[int] | None = None) -> int:
         """Bytes of resident memory of the whole family; what several share counts for each.
 
+        among: only of these processes, as `family` gave them: a fork that has just begun counts as much as its parent.
         Left out is gatepost's writer of the configuration: it lives for a moment, and shares nearly all that it adds.
         """
         pages = 0
         for pid in self._family():
+            if among is not None and pid not in among:
+                continue
             with suppress(OSError):
                 if _MOMENTARY not in _read(f"/proc/{pid}/stat"):
                     pages += int(Path(f"/proc/{pid}/statm").read_text().split()[1])
