@@ -7,7 +7,6 @@ real socket. The reply, the connector, the requirement and the kept decision mus
 from __future__ import annotations
 
 import json
-from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +16,6 @@ from support.postgres import sqlite_only
 from support.raw import RawClient
 from support.scenes import message, outcomes
 
-from gatepost.store.storage import Storage
 from gatepost.testing.process import free_port, wait_until
 
 if TYPE_CHECKING:
@@ -146,8 +144,8 @@ PEERS = {
 def mx(pki: Pki) -> Iterator[Gateway]:
     resources = RESOURCES.format(port=free_port())
     with Gateway(resources, certificates=[pki.leaf("mx1.contoso.example")], anchors=pki.root) as running:
-        with closing(Storage(running.store_url, running.data_dir).configuration()) as store:
-            wait_until(lambda: store.version() >= 2, "the version in which the gateway noted its certificate")
+        noted = "the version in which the gateway noted its certificate"
+        wait_until(lambda: "resources version 2 in force" in running.log(), noted)
         yield running
 
 
