@@ -180,6 +180,7 @@ def remote(tmp_path_factory: pytest.TempPathFactory, pki: Pki) -> Iterator[Remot
         _filled(server, pki)
         _here(server, "mailbox", "set", ANN, "aliases=a.ann@contoso.example", "--note", "as she wished")
         _seed(server.data_dir)
+        wait_until(lambda: "has no certificate" not in _here(server, "status").stdout, "what was added is presented")
         wait_until(lambda: _alarms_kept(server), "the gateway judged the certificates that were added")
         yield found
     finally:

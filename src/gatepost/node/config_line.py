@@ -113,7 +113,7 @@ class ConfigLine:
         number, size, content = -1, 0, bytearray()
         until = time.monotonic() + _REST_SECONDS
         while _waits(self._own, max(0.0, until - time.monotonic())):
-            packet = self._own.recv(_HEADER.size + _CHUNK)
+            packet = _packet(self._own)
             if len(packet) < _HEADER.size:
                 return None  # its end is closed
             header = _HEADER.unpack_from(packet)
@@ -243,6 +243,14 @@ def _answered(content: bytes, answer: Callable[[ConfigRequest], ConfigReply]) ->
         return ConfigReply(ReplyKind.DENIED, text=f"a request that cannot be read: {error}"[:_TEXT])
     reply = answer(request)
     return ConfigReply(reply.kind, reply.version, reply.text[:_TEXT])
+
+
+def _packet(own: socket.socket) -> bytes:
+    """The next packet of a process; nothing if it has ended, whether or not it had read all that it was told."""
+    try:
+        return own.recv(_HEADER.size + _CHUNK)
+    except ConnectionResetError:
+        return b""
 
 
 def _patience() -> float:

@@ -195,6 +195,12 @@ def test_nothing_is_due_before_something_comes_or_when_the_end_is_closed(line):
     other.close()
 
 
+def test_a_process_that_was_killed_before_it_read_its_reply_is_no_fault_of_the_writer(line):
+    line._own.send(b"a reply that nobody reads")
+    line.release_child_end()
+    line.serve(echo)
+
+
 def test_a_process_does_not_have_writers_started_without_end(line, monkeypatch):
     line._child.send(b"x")
     now = time.monotonic()
