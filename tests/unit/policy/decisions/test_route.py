@@ -141,7 +141,7 @@ def test_a_domain_is_looked_at_once_and_kept_apart_by_who_sends() -> None:
 
 def test_an_envelope_that_comes_again_is_not_planned_again(monkeypatch: pytest.MonkeyPatch) -> None:
     planner = RoutePlanner(directory(outbound_connector=[CENTRAL]))
-    asked = {"from_on_premises": False, "notice": False, "reverse_path": "ann@contoso.example"}
+    asked: dict[str, Any] = {"from_on_premises": False, "notice": False, "reverse_path": "ann@contoso.example"}
     first = planner.routes("contoso", [Recipient("x@b.example")], **asked)[0][0]
     planned: list[object] = []
     grouped = planner._grouped
