@@ -32,7 +32,10 @@ def test_a_time_is_written(written, text):
 
 
 @given(
-    st.floats(-1e12, 1e12) | st.floats(1.7e9, 2e9) | st.integers(0, 2**31).map(lambda at: at + 0.9999997) | st.integers()
+    st.floats(-1e12, 1e12)
+    | st.floats(1.7e9, 2e9)
+    | st.integers(0, 2**31).map(lambda at: at + 0.9999997)
+    | st.integers()
 )
 def test_parts_of_a_second_are_those_of_the_calendar(at):
     for digits in ("milliseconds", "microseconds"):
