@@ -13,7 +13,7 @@ from starlette.routing import Route
 
 from gatepost.language import ENGLISH, _, language_choices, ngettext, offered, use
 from gatepost.manage.pages.account_forms import demand_same, field_errors
-from gatepost.manage.pages.guard import context_of, not_there
+from gatepost.manage.pages.guard import context_of, not_there, perform
 from gatepost.manage.pages.login import agent_of, entered
 from gatepost.manage.pages.relying_party import rp_id
 from gatepost.manage.pages.rendering import render, see_other
@@ -56,13 +56,13 @@ def _page(request: Request, session: UserSession, status: HTTPStatus = HTTPStatu
         languages=language_choices(),
         sessions=_open_sessions(request),
         time_zones=place_names(),
-        passkeys=execute(own_account.list_own_passkeys, context_of(request), own_account.ListOwnPasskeys()).items,
+        passkeys=perform(request, own_account.list_own_passkeys, own_account.ListOwnPasskeys()).items,
         **known | context,
     )
 
 
 def _open_sessions(request: Request) -> Sequence[AccountSession]:
-    return execute(own_account.list_own_sessions, context_of(request), own_account.ListOwnSessions()).items
+    return perform(request, own_account.list_own_sessions, own_account.ListOwnSessions()).items
 
 
 def _password(request: Request) -> Response:
@@ -100,7 +100,7 @@ def _preferences(request: Request) -> Response:
     if choices.get("language") and choices["language"] not in offered():
         raise not_there(_("There is no such language."))
     try:
-        chosen = execute(own_account.set_own_preferences, context_of(request), own_account.SetOwnPreferences(**choices))
+        chosen = perform(request, own_account.set_own_preferences, own_account.SetOwnPreferences(**choices))
     except Refusal as refusal:
         return _page(request, session, HTTPStatus.UNPROCESSABLE_ENTITY, errors=field_errors(refusal))
     use(chosen.language or preferred(request.headers.get("accept-language", "")) or ENGLISH)
@@ -124,9 +124,7 @@ def _sessions(request: Request) -> Response:
 
 
 def _ended(request: Request, sessions: list[int]) -> int:
-    return execute(
-        own_account.end_own_sessions, context_of(request), own_account.EndOwnSessions(sessions=sessions)
-    ).ended
+    return perform(request, own_account.end_own_sessions, own_account.EndOwnSessions(sessions=sessions)).ended
 
 
 def _own(request: Request) -> UserSession:

@@ -17,7 +17,7 @@ from gatepost.manage.access.records import AuditOutcome
 from gatepost.manage.pages import resource_paths
 from gatepost.manage.pages.account_forms import field_errors
 from gatepost.manage.pages.exports import exported
-from gatepost.manage.pages.guard import context_of, executing, not_there
+from gatepost.manage.pages.guard import executing, not_there, perform
 from gatepost.manage.pages.paging import fitting
 from gatepost.manage.pages.rendering import render
 from gatepost.manage.pages.stored_rows import StoredRows, stored_rows
@@ -25,7 +25,6 @@ from gatepost.manage.pages.time_zones import local_times
 from gatepost.manage.pages.value_text import cut
 from gatepost.manage.use_cases.audit import ListAudit, ShowAuditEvent, differences, get_audit_event, list_audit
 from gatepost.manage.use_cases.client import all_items
-from gatepost.manage.use_cases.execution import execute
 from gatepost.manage.use_cases.history import GetVersion, get_version
 from gatepost.manage.use_cases.refusal import Refusal
 from gatepost.texts import NN_
@@ -92,7 +91,7 @@ def _shown_action(name: str) -> str:
 
 
 def _event(request: Request) -> Response:
-    entry = execute(get_audit_event, context_of(request), ShowAuditEvent(event=_number(request)))
+    entry = perform(request, get_audit_event, ShowAuditEvent(event=_number(request)))
     if request.query_params.get("format") == "json":
         return JSONResponse(msgspec.to_builtins(entry))
     shown = [(name, _text(value)) for name, value in entry.detail.items() if name not in {"before", "after"}]
@@ -107,7 +106,7 @@ def _event(request: Request) -> Response:
 
 
 def _version(request: Request) -> Response:
-    change = execute(get_version, context_of(request), GetVersion(version=str(_number(request))))
+    change = perform(request, get_version, GetVersion(version=str(_number(request))))
     if request.query_params.get("format") == "json":
         return JSONResponse(msgspec.to_builtins(change))
     changes = _shown(change.changes[:_SHOWN])

@@ -32,7 +32,7 @@ from gatepost.manage.pages.gate_checks import (
     kept,
     reasons_text,
 )
-from gatepost.manage.pages.guard import context_of, needs
+from gatepost.manage.pages.guard import context_of, needs, perform
 from gatepost.manage.pages.paging import foot, paged
 from gatepost.manage.pages.rendering import render, see_other
 from gatepost.manage.pages.text_filters import remarks
@@ -72,16 +72,14 @@ type _Said = tuple[str, str]
 def _all(request: Request) -> Response:
     """What is under way; the one that is, if it is the only one."""
     principal, now = needs(request, Scope.READ), time.time()
-    entries = execute(
-        certificate_views.view_certificates, context_of(request), certificate_views.ViewCertificates()
-    ).entries
+    entries = perform(request, certificate_views.view_certificates, certificate_views.ViewCertificates()).entries
     known = {entry.id: entry for entry in entries}
     chosen = [entry for entry in entries if entry.state is State.NEXT or can_roll_back(entry, known, now=now)]
     if len(chosen) == 1:
         return RedirectResponse(f"/certificates/{chosen[0].id}/changeover", HTTPStatus.SEE_OTHER)
     page = paged(request, chosen)
     named = certificate_views.LocateCertificates(certificates=[row.id for row in page.rows])
-    where = execute(certificate_views.locate_certificates, context_of(request), named)
+    where = perform(request, certificate_views.locate_certificates, named)
     cards = [_card(row, where.get(row.id), now) for row in page.rows]
     return render(
         request,
@@ -182,7 +180,7 @@ def _partners(partners: Sequence[tuple[str, Sequence[str]]], entry: Entry) -> li
 def _notice(request: Request) -> Response:
     """The text for partners, to be copied into a mail."""
     principal, entry = needs(request, Scope.READ), _entry(request)
-    notice = execute(get_notice, context_of(request), GetNotice(certificate=entry.id, quick=True))
+    notice = perform(request, get_notice, GetNotice(certificate=entry.id, quick=True))
     seen = kept(context_of(request), entry.id)
     partners = [(partner.name, partner.why) for partner in seen.partners] if seen else []
     subject, _blank, body = notice.text.partition("\n\n")
@@ -201,9 +199,9 @@ def _notice(request: Request) -> Response:
 def _presented(request: Request) -> Response:
     """Certificates that the listeners present now; on the page of a changeover, a part that loads later."""
     needs(request, Scope.READ)
-    presented = execute(
+    presented = perform(
+        request,
         certificate_views.view_presented,
-        context_of(request),
         certificate_views.ViewCertificate(certificate=request.path_params["number"]),
     )
     entry, rows = presented
@@ -248,9 +246,9 @@ async def _live(request: Request) -> Response:
 
 
 def _entry(asked: Request) -> Entry:
-    return execute(
+    return perform(
+        asked,
         certificate_views.find_certificate,
-        context_of(asked),
         certificate_views.ViewCertificate(certificate=asked.path_params["number"]),
     )
 
@@ -266,7 +264,7 @@ def _switch(asked: Request) -> Response:
     at = (wanted or " ") if values["when"] == "at" else ""  # a time that is left out is none
     request = changeover_steps.SwitchCertificate(certificate=entry.id, at=at, force=values["reason"])
     try:
-        done = execute(changeover_steps.switch_certificate, context_of(asked), request)
+        done = perform(asked, changeover_steps.switch_certificate, request)
     except changeover_steps.GatesClosed as closed:
         keep(context_of(asked), ChangeoverCheck(entry, {}, closed.report, None, (), closed.report.at))
         return _page(asked, HTTPStatus.UNPROCESSABLE_ENTITY, errors={"reason": _closed(closed.report)}, **values)

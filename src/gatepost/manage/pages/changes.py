@@ -14,7 +14,7 @@ from gatepost.manage.pages import resource_paths
 from gatepost.manage.pages.connector_switches import may_switch
 from gatepost.manage.pages.editor import words_of
 from gatepost.manage.pages.exports import exported
-from gatepost.manage.pages.guard import context_of, executing, not_there, principal_of
+from gatepost.manage.pages.guard import context_of, executing, not_there, perform, principal_of
 from gatepost.manage.pages.login import local_target
 from gatepost.manage.pages.paging import fitting
 from gatepost.manage.pages.refusal_texts import all_errors
@@ -88,7 +88,7 @@ def _version(request: Request) -> Response:
     if version is None:
         raise not_there(_("There is no such revision."))
     try:
-        change = execute(get_version, context_of(request), GetVersion(version=str(version)))
+        change = perform(request, get_version, GetVersion(version=str(version)))
     except Refusal as refusal:
         if refusal.kind is not RefusalKind.MISSING:
             raise

@@ -16,7 +16,7 @@ from gatepost.manage.access.principal import Scope
 from gatepost.manage.pages.bulk_validation import begin_validations
 from gatepost.manage.pages.editor import change_rows
 from gatepost.manage.pages.flash import Undo
-from gatepost.manage.pages.guard import context_of, principal_of
+from gatepost.manage.pages.guard import context_of, perform, principal_of
 from gatepost.manage.pages.login import local_target
 from gatepost.manage.pages.paging import fitting
 from gatepost.manage.pages.rendering import LONG_PATIENCE, PATIENCE, PENDING, is_partial, render, see_other
@@ -158,7 +158,7 @@ def _with(wanted: SwitchConnectors, **changes: Any) -> SwitchConnectors:
 def _switch(request: Request) -> Response:
     wanted = _wanted(request)
     try:
-        outcome = execute(switch_connectors, context_of(request), wanted).value
+        outcome = perform(request, switch_connectors, wanted).value
     except Refusal as refusal:
         if refusal.kind not in {RefusalKind.INPUT, RefusalKind.CONFLICT, RefusalKind.BLOCKED}:
             raise
@@ -217,7 +217,7 @@ def _named(keys: list[str]) -> list[ConnectorName]:
 
 def _matching(request: Request, form: Mapping[str, str]) -> list[ConnectorName]:
     chosen: dict[str, Any] = {name: form.get(name, "").strip() for name in ("organization", "q", "direction", "status")}
-    rows = execute(find_connectors, context_of(request), FindConnectors(limit=MOST, **chosen)).rows
+    rows = perform(request, find_connectors, FindConnectors(limit=MOST, **chosen)).rows
     return [
         ConnectorName(organization=row.organization, direction=row.direction, name=row.name)  # type: ignore[arg-type]  # it is one of two
         for row in rows

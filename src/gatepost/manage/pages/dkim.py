@@ -19,7 +19,7 @@ from gatepost.manage.access.principal import Scope
 from gatepost.manage.pages.certificate_forms import errors_of
 from gatepost.manage.pages.editor import change_rows
 from gatepost.manage.pages.exports import MOST, exported
-from gatepost.manage.pages.guard import context_of, needs, needs_scope, not_there, principal_of
+from gatepost.manage.pages.guard import context_of, needs, needs_scope, not_there, perform, principal_of
 from gatepost.manage.pages.paging import SIZE, foot, offset_of, order_of
 from gatepost.manage.pages.rendering import render, see_other
 from gatepost.manage.pages.resource_kinds import MAIL_TABS
@@ -100,7 +100,7 @@ def _list(request: Request) -> Response:
     )
 
     def records() -> Iterator[dict[str, Any]]:
-        rows = execute(dkim.find_signing_keys, context_of(request), replace(selection, limit=MOST, offset=0)).rows
+        rows = perform(request, dkim.find_signing_keys, replace(selection, limit=MOST, offset=0)).rows
         yield from map(asdict, map(dkim.signing_key, rows))
 
     if file := exported(request, "dkim-keys", _COLUMNS, records):
@@ -125,7 +125,7 @@ def _list(request: Request) -> Response:
 
 
 def _keys(request: Request, wanted: dkim.FindSigningKeys) -> ListPage[dkim.SigningKeyRow]:
-    return execute(dkim.find_signing_keys, context_of(request), wanted)
+    return perform(request, dkim.find_signing_keys, wanted)
 
 
 def _seen[T](find: Callable[..., T], looks: bool) -> tuple[T, str]:  # noqa: FBT001 - of every call
@@ -169,9 +169,7 @@ def _one(request: Request) -> dkim.SigningKeyRow:
 
 
 def _key(request: Request, owner: str, name: str, *, looks: bool = False) -> dkim.SigningKeyRow:
-    return execute(
-        dkim.view_signing_key, context_of(request), dkim.ViewSigningKey(organization=owner, name=name, looks=looks)
-    )
+    return perform(request, dkim.view_signing_key, dkim.ViewSigningKey(organization=owner, name=name, looks=looks))
 
 
 def _view(request: Request) -> Response:
@@ -208,9 +206,7 @@ def _shown(
         zone=row.key.record.zone_line(row.key.name) if row.key.public_key else "",
         others=_others(request, row),
         said=said or _Said(),
-        changes=execute(resource_views.list_part_changes, context_of(request), changes).items
-        if wanted == "changes"
-        else None,
+        changes=perform(request, resource_views.list_part_changes, changes).items if wanted == "changes" else None,
         shown_changes=change_rows,
         version_path=version_path,
         may_change=principal.may(Scope.CONNECTORS, row.organization),
@@ -249,7 +245,7 @@ def _rotate(request: Request, row: dkim.SigningKeyRow) -> Response:
     rotation = dkim_changes.RotateDkimKeys(
         organization=row.organization, domain=key.domain, selector=key.selector, force=reason, note=_note(request)
     )
-    outcome = execute(dkim_changes.rotate_dkim_keys, context_of(request), rotation).value
+    outcome = perform(request, dkim_changes.rotate_dkim_keys, rotation).value
     said = _(
         "The gateway now signs with %(name)s. Keep the record of the previous key in the DNS for a week.", name=key.name
     )
@@ -259,14 +255,14 @@ def _rotate(request: Request, row: dkim.SigningKeyRow) -> Response:
 def _retire(request: Request, row: dkim.SigningKeyRow) -> Response:
     state = {"state": str(DkimState.RETIRED)}
     part = SetPart(organization=row.organization, name=row.key.name, document=state, note=_note(request))
-    outcome = execute(PARTS[DKIM.key].set, context_of(request), part).value
+    outcome = perform(request, PARTS[DKIM.key].set, part).value
     said = _("%(name)s is retired. Keep its record in the DNS for a week, then remove the key.", name=row.key.name)
     return _said(request, _path(row), said, outcome.warnings)
 
 
 def _remove(request: Request, row: dkim.SigningKeyRow) -> Response:
     part = RemovePart(organization=row.organization, name=row.key.name, note=_note(request))
-    outcome = execute(PARTS[DKIM.key].remove, context_of(request), part).value
+    outcome = perform(request, PARTS[DKIM.key].remove, part).value
     said = _("%(name)s was removed and its private key destroyed. Remove its record from the zone.", name=row.key.name)
     return _said(request, "/dkim", said, outcome.warnings)
 
@@ -274,7 +270,7 @@ def _remove(request: Request, row: dkim.SigningKeyRow) -> Response:
 def _import(request: Request, row: dkim.SigningKeyRow) -> Response:
     key, pem = row.key, request.state.form.get("key", "").strip()
     key_import = dkim.ImportDkimKey(organization=row.organization, domain=key.domain, selector=key.selector, key=pem)
-    execute(dkim.import_dkim_key, context_of(request), key_import)
+    perform(request, dkim.import_dkim_key, key_import)
     return see_other(request, _path(row), _("The private key was imported. The gateway uses it within ten seconds."))
 
 
@@ -311,9 +307,9 @@ def _new(request: Request) -> Response:
     try:
         domain = dkim_changes.key_domain(form.get("domain", "").strip())
         named = dkim_changes.ChooseKeyOwner(domain=domain, organization=form.get("organization", ""))
-        owner = execute(dkim_changes.choose_key_owner, context_of(request), named).name
+        owner = perform(request, dkim_changes.choose_key_owner, named).name
         new = dkim_changes.MakeDkimKey(organization=owner, domain=domain, key=form.get("key", "").strip(), **given)
-        added = execute(dkim_changes.make_dkim_key, context_of(request), new).value
+        added = perform(request, dkim_changes.make_dkim_key, new).value
     except Refusal as refusal:
         if refusal.kind is RefusalKind.UNREADABLE:
             raise

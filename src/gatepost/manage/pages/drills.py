@@ -14,14 +14,13 @@ from starlette.routing import Route
 from gatepost.analysis.checks.attacks import CONTROL
 from gatepost.language import _
 from gatepost.manage.access.principal import Scope
-from gatepost.manage.pages.guard import context_of, or_not_there, principal_of
+from gatepost.manage.pages.guard import or_not_there, perform, principal_of
 from gatepost.manage.pages.rendering import render, see_other
 from gatepost.manage.pages.resource_paths import connector_path
 from gatepost.manage.pages.stored_rows import stored_rows
 from gatepost.manage.use_cases.connector_views import FindConnectors, find_connectors
 from gatepost.manage.use_cases.drill_list import ListDrills, ShowKeptDrill, list_drills, show_kept_drill
 from gatepost.manage.use_cases.drills import DrillConnector, ShowDrill, show_drill, start_drill
-from gatepost.manage.use_cases.execution import execute
 from gatepost.manage.use_cases.jobs import follow
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.sentences import ours
@@ -57,7 +56,7 @@ def _list(request: Request, status: int = HTTPStatus.OK, error: str = "", chosen
     principal = principal_of(request)
     may_drill = bool(principal.scopes & {Scope.CONNECTORS, Scope.OWNER})
     offered = FindConnectors(organization=organization, direction="outbound", limit=_OFFERED) if may_drill else None
-    rows = execute(find_connectors, context_of(request), offered).rows if offered else ()
+    rows = perform(request, find_connectors, offered).rows if offered else ()
     return render(
         request,
         "drills/list.html",
@@ -83,9 +82,9 @@ def _drill(request: Request) -> Response:
 
         def show(identity: str) -> DrillState:
             shown = ShowDrill(organization=organization, id=identity, wait=_WAIT)
-            return execute(show_drill, context_of(request), shown)
+            return perform(request, show_drill, shown)
 
-        state = execute(start_drill, context_of(request), wanted).value
+        state = perform(request, start_drill, wanted).value
         held = follow(state, show, seconds=_MOST).held
     except Refusal as refusal:
         if refusal.kind is RefusalKind.FORBIDDEN:
@@ -102,7 +101,7 @@ def _show(request: Request) -> Response:
     with or_not_there(
         _("There is no drill %(name)s, or you have no access to its organization.", name=repr(name[:200]))
     ):
-        held = execute(show_kept_drill, context_of(request), ShowKeptDrill(name=name[:200]))
+        held = perform(request, show_kept_drill, ShowKeptDrill(name=name[:200]))
     fault, record = ours(held.fault), held.record
     shown: dict[str, Any] = {}
     if not fault:

@@ -15,10 +15,9 @@ from starlette.routing import Route
 from gatepost.language import _
 from gatepost.manage.pages.certificate_forms import public_part
 from gatepost.manage.pages.explain_story import story
-from gatepost.manage.pages.guard import context_of
+from gatepost.manage.pages.guard import perform
 from gatepost.manage.pages.refusal_texts import by_field
 from gatepost.manage.pages.rendering import link, render
-from gatepost.manage.use_cases.execution import execute
 from gatepost.manage.use_cases.explain import VERSIONS, ExplainMessage, explain_to_page
 from gatepost.manage.use_cases.explain_past import ExplainAgain, explain_again
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
@@ -106,7 +105,7 @@ def _read(given: Mapping[str, str], *, sent: bool) -> _Form:
 
 def _answered(request: Request, form: _Form) -> Response:
     try:
-        answer = execute(explain_to_page, context_of(request), form.question)
+        answer = perform(request, explain_to_page, form.question)
     except Refusal as refusal:
         if refusal.kind in {RefusalKind.FORBIDDEN, RefusalKind.UNREADABLE}:
             raise
@@ -118,7 +117,7 @@ def _answered(request: Request, form: _Form) -> Response:
 def _again(request: Request, identity: str, recipient: str) -> Response:
     """The question for a message of the trace, with what was decided then."""
     again = ExplainAgain(message=identity, recipient=recipient)
-    past, answer, differences = execute(explain_again, context_of(request), again)
+    past, answer, differences = perform(request, explain_again, again)
     form = _as_form(past)
     return _page(request, form, answer=answer, story=story(answer), past=past, differences=differences)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from contextlib import contextmanager
+from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
@@ -31,11 +32,13 @@ from gatepost.texts import N_
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from msgspec import Struct
     from starlette.types import ASGIApp, Receive, Send
     from starlette.types import Scope as Asked
 
     from gatepost.manage.access.accounts import Accounts
     from gatepost.manage.access.principal import Principal
+    from gatepost.manage.use_cases.declaration import UseCase
     from gatepost.manage.use_cases.gateway import Gateway
 
 
@@ -71,9 +74,14 @@ def context_of(request: Request, *, dry_run: bool = False, expected: int | None 
     )
 
 
+def perform[R: Struct, A](request: Request, case: UseCase[R, A], case_request: R) -> A:
+    """Execute a use case for who asks. Raises Refusal."""
+    return execute(case, context_of(request), case_request)
+
+
 def executing(request: Request) -> Callable[..., Any]:
-    """`execute` for this request, as `every` takes it."""
-    return lambda case, case_request: execute(case, context_of(request), case_request)
+    """`perform` for this request, as `all_items` takes it."""
+    return partial(perform, request)
 
 
 def needs(request: Request, scope: Scope, organization: str | None = None) -> Principal:

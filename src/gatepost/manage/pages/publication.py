@@ -15,12 +15,11 @@ from starlette.routing import Route
 from gatepost.language import translated
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.pages.exports import exported, wants_file
-from gatepost.manage.pages.guard import context_of, needs_scope
+from gatepost.manage.pages.guard import needs_scope, perform
 from gatepost.manage.pages.paging import order_of
 from gatepost.manage.pages.rendering import is_partial, link, render
 from gatepost.manage.use_cases import publication as publication_cases
 from gatepost.manage.use_cases.dns_checks import check_record
-from gatepost.manage.use_cases.execution import execute
 from gatepost.manage.use_cases.refusal import Refusal
 from gatepost.sentences import ours
 from gatepost.texts import N_
@@ -57,7 +56,7 @@ def _index(request: Request) -> Response:
         offset=(number - 1) * _ROWS,
         sort=order_of(request, publication_cases.DOMAIN_SORTS),
     )
-    page = execute(publication_cases.find_publications, context_of(request), selection)
+    page = perform(request, publication_cases.find_publications, selection)
     behind = selection.offset > page.offset  # who takes page after page as files reads on until one is empty
     wanted = () if behind and wants_file(request) else page.rows
     publications = [view.publication for view in wanted]
@@ -120,7 +119,7 @@ def _found(request: Request) -> publication_cases.PublicationView:
     publication = publication_cases.ViewPublication(
         domain=request.path_params["name"], organization=request.query_params.get("organization", "")
     )
-    return execute(publication_cases.view_publication, context_of(request), publication)
+    return perform(request, publication_cases.view_publication, publication)
 
 
 def _run_check(request: Request, view: publication_cases.PublicationView) -> DnsCheck | str | None:
@@ -131,7 +130,7 @@ def _run_check(request: Request, view: publication_cases.PublicationView) -> Dns
             organization=publication.organization, domain=publication.domain
         )
         try:
-            execute(publication_cases.see_publication, context_of(request), publication_request)
+            perform(request, publication_cases.see_publication, publication_request)
         except Refusal as refusal:
             return ours(refusal.text)
         return _found(request).dns_check

@@ -17,7 +17,7 @@ from starlette.routing import Route
 from gatepost.language import _, ngettext
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.pages.exports import exported
-from gatepost.manage.pages.guard import context_of, executing, or_not_there, principal_of
+from gatepost.manage.pages.guard import context_of, executing, or_not_there, perform, principal_of
 from gatepost.manage.pages.login import local_target
 from gatepost.manage.pages.refusal_texts import by_field
 from gatepost.manage.pages.rendering import link, render, see_other
@@ -97,12 +97,10 @@ def _show(request: Request) -> Response:
     """A message in quarantine; its header section if it is asked for by who may."""
     message = request.path_params["message"]
     with _or_gone(message):
-        held = execute(quarantine.get_quarantined, context_of(request), quarantine.GetQuarantined(message=message))
+        held = perform(request, quarantine.get_quarantined, quarantine.GetQuarantined(message=message))
     header = ""
     if "header" in request.query_params and held.readable:
-        header = execute(
-            quarantine.read_quarantined_header, context_of(request), quarantine.GetQuarantined(message=message)
-        ).text
+        header = perform(request, quarantine.read_quarantined_header, quarantine.GetQuarantined(message=message)).text
     return render(
         request,
         "quarantine/message.html",
@@ -126,7 +124,7 @@ def _content(request: Request) -> Response:
     """The stored message as a file."""
     message = request.path_params["message"]
     with _or_gone(message):
-        file = execute(quarantine.read_quarantined, context_of(request), quarantine.GetQuarantined(message=message))
+        file = perform(request, quarantine.read_quarantined, quarantine.GetQuarantined(message=message))
     answer = StreamingResponse(file.chunks, media_type=quarantine.read_quarantined.media_type)
     answer.headers["content-disposition"] = f'attachment; filename="{file.name}"'
     return answer
@@ -206,7 +204,7 @@ def _back(form: Mapping[str, str]) -> str:
 def _do(request: Request) -> Response:
     form, actions = request.state.form, _actions(request)
     try:
-        done = execute(quarantine.act_on_quarantine, context_of(request), actions)
+        done = perform(request, quarantine.act_on_quarantine, actions)
     except Refusal as refusal:
         if refusal.kind is not RefusalKind.INPUT:
             raise
@@ -233,7 +231,7 @@ def _do(request: Request) -> Response:
 def _is_held(request: Request, message: str) -> bool:
     """Whether the message has a page still, as it is held for another recipient or by another organization."""
     try:
-        execute(quarantine.get_quarantined, context_of(request), quarantine.GetQuarantined(message=message))
+        perform(request, quarantine.get_quarantined, quarantine.GetQuarantined(message=message))
     except Refusal as refusal:
         if refusal.kind is RefusalKind.MISSING:
             return False

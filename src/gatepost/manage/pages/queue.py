@@ -17,7 +17,7 @@ from starlette.routing import Route
 from gatepost.language import _, in_sentence, ngettext, translated, translated_choices
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.pages.exports import exported
-from gatepost.manage.pages.guard import context_of, executing, or_not_there, principal_of
+from gatepost.manage.pages.guard import context_of, executing, or_not_there, perform, principal_of
 from gatepost.manage.pages.login import local_target
 from gatepost.manage.pages.message_head import head_of
 from gatepost.manage.pages.paging import sorted_page
@@ -108,8 +108,8 @@ def _list(request: Request) -> Response:
     )
     if file is not None:
         return file
-    items = execute(queue_cases.list_queue, context_of(request), queue)
-    totals = execute(queue_cases.sum_queue, context_of(request), queue_cases.SumQueue(**_filter(values)))
+    items = perform(request, queue_cases.list_queue, queue)
+    totals = perform(request, queue_cases.sum_queue, queue_cases.SumQueue(**_filter(values)))
     return render(
         request,
         "queue/list.html",
@@ -137,7 +137,7 @@ def _order_of(given: Mapping[str, str]) -> Any:
 
 def _by_destination(request: Request) -> Response:
     destinations = queue_cases.ListWaitingDestinations(**_filter(request.query_params))
-    waiting = execute(queue_cases.list_waiting_destinations, context_of(request), destinations).items
+    waiting = perform(request, queue_cases.list_waiting_destinations, destinations).items
     if file := exported(request, "destinations", _COUNTED, lambda: map(msgspec.to_builtins, waiting)):
         return file
     columns = {name: attrgetter(name) for name in _COUNTED}
@@ -190,7 +190,7 @@ def _show(request: Request) -> Response:
     principal, message = principal_of(request), request.path_params["message"]
     events = _trace(request, message)
     try:
-        queued = execute(queue_cases.get_queued, context_of(request), queue_cases.GetQueued(message=message))
+        queued = perform(request, queue_cases.get_queued, queue_cases.GetQueued(message=message))
     except Refusal as refusal:
         if refusal.kind is RefusalKind.MISSING and events:  # it has left the queue, perhaps by a retry just now
             return see_other(request, link(trace_path(message)))
@@ -204,9 +204,7 @@ def _show(request: Request) -> Response:
     envelope = deliveries[0].message
     header = ""
     if "header" in request.query_params and queued.readable:
-        header = execute(
-            queue_cases.read_queued_header, context_of(request), queue_cases.GetQueued(message=message)
-        ).text
+        header = perform(request, queue_cases.read_queued_header, queue_cases.GetQueued(message=message)).text
     return render(
         request,
         "queue/message.html",
@@ -225,7 +223,7 @@ def _show(request: Request) -> Response:
 def _trace(request: Request, message: str) -> Sequence[TraceEvent]:
     """Rows of the message, () if there are none: the queue can be looked at without a trace."""
     try:
-        return execute(show_trace, context_of(request), ShowTrace(id=message)).items
+        return perform(request, show_trace, ShowTrace(id=message)).items
     except Refusal:
         return ()
 
@@ -240,7 +238,7 @@ def _content(request: Request) -> Response:
     """The stored message as a file."""
     message = request.path_params["message"]
     with _or_gone(message):
-        file = execute(queue_cases.read_queued, context_of(request), queue_cases.GetQueued(message=message))
+        file = perform(request, queue_cases.read_queued, queue_cases.GetQueued(message=message))
     answer = StreamingResponse(file.chunks, media_type=queue_cases.read_queued.media_type)
     answer.headers["content-disposition"] = f'attachment; filename="{file.name}"'
     return answer
@@ -309,7 +307,7 @@ def _back(form: Mapping[str, str]) -> str:
 def _do(request: Request) -> Response:
     form, actions = request.state.form, _action_request(request.state.form)
     try:
-        done = execute(act_on_queue, context_of(request), actions)
+        done = perform(request, act_on_queue, actions)
     except Refusal as refusal:
         if refusal.kind is not RefusalKind.INPUT:
             raise

@@ -17,7 +17,7 @@ from gatepost.language import _
 from gatepost.manage.pages.account_forms import Form, field_errors
 from gatepost.manage.pages.certificate_view import LEVELS, label_of, life
 from gatepost.manage.pages.confirmation import demand_owner
-from gatepost.manage.pages.guard import context_of
+from gatepost.manage.pages.guard import context_of, perform
 from gatepost.manage.pages.rendering import render, see_other
 from gatepost.manage.use_cases.certificate_views import ViewCertificates, view_certificates
 from gatepost.manage.use_cases.doctor import ExamineGateway, examine_gateway
@@ -60,7 +60,7 @@ def _quickstart(request: Request) -> Response:
     demand_owner(request)
     if request.method == "POST":
         return _answered(request, request.state.form)
-    if execute(list_own_organizations, context_of(request), ListOwnOrganizations()).items:
+    if perform(request, list_own_organizations, ListOwnOrganizations()).items:
         return _report(request)
     return _questions(request, _known(request))
 
@@ -140,13 +140,13 @@ def _report(request: Request, setup: FirstSetup | None = None) -> Response:
 def _examined(request: Request) -> Examination | None:
     """What doctor says without the network; None if it cannot be told now."""
     try:
-        return execute(examine_gateway, context_of(request), ExamineGateway(offline=True))
+        return perform(request, examine_gateway, ExamineGateway(offline=True))
     except Refusal:
         return None
 
 
 def _server_certificates(request: Request) -> Sequence[Entry]:
-    entries = execute(view_certificates, context_of(request), ViewCertificates()).entries
+    entries = perform(request, view_certificates, ViewCertificates()).entries
     return [
         entry for entry in entries if entry.purpose is Purpose.SERVER and entry.state in {State.CURRENT, State.NEXT}
     ]

@@ -11,11 +11,10 @@ from starlette.routing import Route
 from gatepost.language import _
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.pages.exports import exported
-from gatepost.manage.pages.guard import context_of, needs, principal_of
+from gatepost.manage.pages.guard import needs, perform, principal_of
 from gatepost.manage.pages.paging import order_of
 from gatepost.manage.pages.rendering import render, see_other
 from gatepost.manage.pages.resource_paths import named_path
-from gatepost.manage.use_cases.execution import execute
 from gatepost.manage.use_cases.list_page import sorted_by
 from gatepost.manage.use_cases.parts import INBOUND, MAILBOX
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
@@ -71,7 +70,7 @@ def row_of(sender: SenderToday) -> SenderRow:
 
 def _page(request: Request, status: HTTPStatus = HTTPStatus.OK, error: str = "") -> Response:
     listed = ListLimits(organization=request.query_params.get("organization", ""))
-    senders = list(execute(list_limits, context_of(request), listed).items)
+    senders = list(perform(request, list_limits, listed).items)
     columns = SenderToday.__struct_fields__
     if file := exported(request, "sending-limits", columns, lambda: map(msgspec.to_builtins, senders)):
         return file
@@ -96,7 +95,7 @@ def _lift(request: Request) -> Response:
     organization, sender = form.get("organization", ""), form.get("sender", "")
     needs(request, Scope.CONNECTORS, organization or None)
     try:
-        lifted = execute(lift_limit, context_of(request), LiftLimit(sender=sender, organization=organization))
+        lifted = perform(request, lift_limit, LiftLimit(sender=sender, organization=organization))
     except Refusal as refusal:
         if refusal.kind is RefusalKind.UNREADABLE:
             raise

@@ -16,7 +16,7 @@ from gatepost.manage.access.principal import Scope
 from gatepost.manage.pages.account_forms import Form, chosen_organizations, field_errors, refused_fields
 from gatepost.manage.pages.confirmation import ask_again, demand_owner
 from gatepost.manage.pages.exports import exported
-from gatepost.manage.pages.guard import context_of, executing, not_there
+from gatepost.manage.pages.guard import context_of, executing, not_there, perform
 from gatepost.manage.pages.paging import sorted_page
 from gatepost.manage.pages.rendering import render, see_other
 from gatepost.manage.pages.time_zones import local_times
@@ -134,7 +134,7 @@ def _remove(request: Request) -> Response:
         return response
     if request.method == "GET":
         return render(request, "accounts/token_remove.html", token=token)
-    execute(token_cases.remove_token, context_of(request), token_cases.RemoveToken(name=token.name))
+    perform(request, token_cases.remove_token, token_cases.RemoveToken(name=token.name))
     return see_other(
         request, "/tokens", _("Token %(name)s was removed. Requests with it are refused from now on.", name=token.name)
     )

@@ -22,7 +22,7 @@ from gatepost.manage.access.principal import Scope
 from gatepost.manage.pages import searches
 from gatepost.manage.pages.code_labels import event_label
 from gatepost.manage.pages.exports import exported
-from gatepost.manage.pages.guard import context_of, executing, not_there, or_not_there, principal_of
+from gatepost.manage.pages.guard import context_of, executing, not_there, or_not_there, perform, principal_of
 from gatepost.manage.pages.message_head import head_of
 from gatepost.manage.pages.rendering import link, render, see_other
 from gatepost.manage.pages.time_zones import zone_of
@@ -40,7 +40,6 @@ from gatepost.manage.pages.trace_story import recipients_of, story
 from gatepost.manage.use_cases import trace
 from gatepost.manage.use_cases.client import all_items
 from gatepost.manage.use_cases.evidence_export import OpenExport, open_export
-from gatepost.manage.use_cases.execution import execute
 from gatepost.manage.use_cases.paging import position
 from gatepost.manage.use_cases.queue import GetQueued, get_queued
 from gatepost.manage.use_cases.queue_actions import QueueActions
@@ -108,9 +107,7 @@ def _totals(request: Request, question: TraceQuery) -> Response:
         return render(request, "trace/totals.html", totals=None)
     search = understood[1]
     same = {name: getattr(search, name) for name in trace.SumTrace.__struct_fields__}
-    return render(
-        request, "trace/totals.html", totals=execute(trace.sum_trace, context_of(request), trace.SumTrace(**same))
-    )
+    return render(request, "trace/totals.html", totals=perform(request, trace.sum_trace, trace.SumTrace(**same)))
 
 
 def _page(
@@ -165,7 +162,7 @@ def _found(
     if understood is None:
         return (), "", {}
     meaning, search = understood
-    page = execute(trace.search_messages, context_of(request), replace(search, after=after))
+    page = perform(request, trace.search_messages, replace(search, after=after))
     return page.items, page.after or "", meaning
 
 
@@ -175,7 +172,7 @@ def _meant(request: Request, question: TraceQuery) -> tuple[Mapping[str, str], t
         return None
     *others, last = question.searches
     searches = trace.ChooseSearch(searches=[search for _path, search in others])
-    place = execute(trace.choose_search, context_of(request), searches) if others else None
+    place = perform(request, trace.choose_search, searches) if others else None
     return last if place is None else others[place]
 
 
@@ -233,7 +230,7 @@ def _evidence(request: Request) -> Response:
     message = request.path_params["message"]
     events = _found_events(request, message).items
     since, until = time_text(events[0].at - _AROUND), time_text(events[-1].at + _AROUND)
-    export = execute(open_export, context_of(request), OpenExport(message=message, since=since, until=until))
+    export = perform(request, open_export, OpenExport(message=message, since=since, until=until))
     file = tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY)  # noqa: SIM115 - closed once it is sent
     if not export.write(file).entries:
         file.close()
@@ -261,7 +258,7 @@ def _found_events(request: Request, identity: str) -> trace.TraceEvents:
         identity=identity[:100],
     )
     with or_not_there(text):
-        return execute(trace.show_trace, context_of(request), trace.ShowTrace(id=identity))
+        return perform(request, trace.show_trace, trace.ShowTrace(id=identity))
 
 
 def _show(request: Request) -> Response:
@@ -303,7 +300,7 @@ def _waiting(request: Request, message: str) -> Sequence[QueueDelivery]:
     if not message:
         return ()
     try:
-        return execute(get_queued, context_of(request), GetQueued(message=message)).items
+        return perform(request, get_queued, GetQueued(message=message)).items
     except (
         Refusal
     ):  # an id of another node of the site, or a shard that cannot be read: the trace is there all the same

@@ -24,7 +24,7 @@ from gatepost.manage.pages.account_forms import (
 )
 from gatepost.manage.pages.confirmation import ask_again, demand_owner
 from gatepost.manage.pages.exports import exported
-from gatepost.manage.pages.guard import context_of, executing, or_not_there
+from gatepost.manage.pages.guard import context_of, executing, or_not_there, perform
 from gatepost.manage.pages.paging import sorted_page
 from gatepost.manage.pages.rendering import render, see_other
 from gatepost.manage.pages.resource_paths import number_of
@@ -167,7 +167,7 @@ def _page(request: Request, user: user_cases.UserAccount, **context: Any) -> Res
         roles=translated_choices(ROLES),
         limits=limits(user_cases.AccountChange),
         sessions=list(all_items(executing(request), user_cases.list_sessions, user_cases.ListSessions(name=user.name))),
-        passkeys=execute(user_cases.list_passkeys, context_of(request), user_cases.ListPasskeys(name=user.name)).items,
+        passkeys=perform(request, user_cases.list_passkeys, user_cases.ListPasskeys(name=user.name)).items,
         tokens=_tokens(request, user),
         **known,
     )
@@ -196,9 +196,9 @@ def _sessions(request: Request) -> Response:
         if text := request.state.form.get("session", ""):
             number = number_of(text)
             session = None if number is None else user_cases.EndUserSession(name=user.name, session=number)
-            is_ended = session and execute(user_cases.end_user_session, context_of(request), session).ended
+            is_ended = session and perform(request, user_cases.end_user_session, session).ended
             return _("The session was ended.") if is_ended else _("The session has already ended.")
-        execute(user_cases.end_sessions, context_of(request), user_cases.EndSessions(name=user.name))
+        perform(request, user_cases.end_sessions, user_cases.EndSessions(name=user.name))
         return _("All sessions of %(name)s ended.", name=user.name)
 
     return _changed(request, change)
@@ -207,9 +207,7 @@ def _sessions(request: Request) -> Response:
 def _passkeys(request: Request) -> Response:
     def change(user: user_cases.UserAccount) -> str:
         passkey = octets(request.state.form.get("passkey", ""))
-        removed = execute(
-            user_cases.remove_passkey, context_of(request), user_cases.RemovePasskey(name=user.name, passkey=passkey)
-        )
+        removed = perform(request, user_cases.remove_passkey, user_cases.RemovePasskey(name=user.name, passkey=passkey))
         return _("The passkey %(name)s was removed.", name=removed.name)
 
     return _changed(request, change)
@@ -241,7 +239,7 @@ def _remove(request: Request) -> Response:
     error = ""
     if request.method == "POST":
         try:
-            execute(user_cases.remove_user, context_of(request), user_cases.RemoveUser(name=user.name))
+            perform(request, user_cases.remove_user, user_cases.RemoveUser(name=user.name))
         except Refusal as refusal:
             error = refusal.text
         else:
@@ -253,7 +251,7 @@ def _remove(request: Request) -> Response:
 
 def _user(request: Request) -> user_cases.UserAccount:
     with or_not_there(_("There is no such user.")):
-        return execute(user_cases.get_user, context_of(request), user_cases.ShowUser(name=request.path_params["name"]))
+        return perform(request, user_cases.get_user, user_cases.ShowUser(name=request.path_params["name"]))
 
 
 def _access(form: Form) -> tuple[dict[str, Any], dict[str, str]]:

@@ -18,7 +18,7 @@ from starlette.routing import Route
 from gatepost.language import _
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.pages.connector_draft import ConnectorDraft, draft_of, problems, table_of
-from gatepost.manage.pages.guard import context_of, needs, principal_of
+from gatepost.manage.pages.guard import context_of, needs, perform, principal_of
 from gatepost.manage.pages.issuer_trust import UNCONFIRMED, chosen_issuer, issuer_page
 from gatepost.manage.pages.rendering import LONG_PATIENCE, PATIENCE, PENDING, is_partial, link, render, see_other
 from gatepost.manage.pages.resource_paths import connector_path
@@ -85,7 +85,7 @@ def _owners(request: Request) -> Sequence[Organization]:
     principal = principal_of(request)
     if Scope.CONNECTORS not in principal.scopes and Scope.OWNER not in principal.scopes:
         needs(request, Scope.CONNECTORS, next(iter(principal.organizations or ()), None))
-    return execute(list_own_organizations, context_of(request), ListOwnOrganizations()).items
+    return perform(request, list_own_organizations, ListOwnOrganizations()).items
 
 
 def _owner(request: Request, draft: ConnectorDraft) -> Organization | None:
@@ -242,7 +242,7 @@ def _drafted(draft: ConnectorDraft, owner: Organization, *, mode: str = "", sinc
 
 def _record(request: Request, draft: ConnectorDraft, owner: Organization) -> dict[str, Any] | None:
     """What came of trying it, None if it was not tried."""
-    return execute(view_draft_validation, context_of(request), _drafted(draft, owner)).record
+    return perform(request, view_draft_validation, _drafted(draft, owner)).record
 
 
 # ------------------------------------------------------------------------------------------------ trying and saving
@@ -267,7 +267,7 @@ def _begin(request: Request) -> Response:
     wanted = request_of(owner.name, scenario.direction, draft["name"], request.state.form)
     try:
         validation = ValidateDraft(draft=_drafted(draft, owner), trial=wanted)
-        state = execute(validate_draft, context_of(request), validation)
+        state = perform(request, validate_draft, validation)
         if is_live:
             return live(request, state)
         record = ended(request, owner.name, state)
@@ -310,12 +310,12 @@ def _save(request: Request) -> Response:
     table = table_of(draft, mode) | {"name": draft["name"]}
     part = AddPart(organization=owner.name, document=table, note=request.state.form.get("note", "")[:500])
     try:
-        outcome = execute(PARTS[scenario.kind.key].add, context_of(request), part).value
+        outcome = perform(request, PARTS[scenario.kind.key].add, part).value
     except Refusal as refusal:
         if refusal.kind is RefusalKind.UNREADABLE:
             raise
         return _page(request, draft, owner, "save", errors=_errors(refusal))
-    execute(keep_draft_validation, context_of(request), _drafted(draft, owner))
+    perform(request, keep_draft_validation, _drafted(draft, owner))
     saved = _(
         "Connector %(draft)s was saved as revision %(version)s%(places)s.",
         draft=draft["name"],
@@ -340,7 +340,7 @@ def _store_secret(request: Request, draft: ConnectorDraft, owner: Organization) 
         return None
     wanted = SetConnectorSecret(organization=owner.name, connector=draft["name"], secret=secret)
     try:
-        execute(set_connector_secret, context_of(request), wanted)
+        perform(request, set_connector_secret, wanted)
     except Refusal as refusal:
         return _("The secret was not stored, and mail waits: %(text)s", text=refusal.text)
     return ""
