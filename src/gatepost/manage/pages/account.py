@@ -41,7 +41,7 @@ def _account(request: Request) -> Response:
     return _page(request, _own(request))
 
 
-def _page(request: Request, session: UserSession, status: HTTPStatus = HTTPStatus.OK, **context: Any) -> Response:
+def _page(request: Request, session: UserSession, status: int = 0, **context: Any) -> Response:
     known: dict[str, Any] = {
         "errors": {},
         "passkeys_here": bool(rp_id(request)),
@@ -86,10 +86,9 @@ def _password(request: Request) -> Response:
             if denied.wait
             else _("wrong password")
         )
-        status = HTTPStatus.TOO_MANY_REQUESTS if denied.wait else HTTPStatus.UNPROCESSABLE_ENTITY
-        return _page(request, session, status, errors={"old": text})
+        return _page(request, session, HTTPStatus.TOO_MANY_REQUESTS if denied.wait else 0, errors={"old": text})
     except Refusal as refusal:
-        return _page(request, session, HTTPStatus.UNPROCESSABLE_ENTITY, errors=field_errors(refusal))
+        return _page(request, session, errors=field_errors(refusal))
     said = _("Your password was changed. Your other sessions ended.")
     return entered(request, secret, see_other(request, "/account", said))
 
@@ -102,7 +101,7 @@ def _preferences(request: Request) -> Response:
     try:
         chosen = perform(request, own_account.set_own_preferences, own_account.SetOwnPreferences(**choices))
     except Refusal as refusal:
-        return _page(request, session, HTTPStatus.UNPROCESSABLE_ENTITY, errors=field_errors(refusal))
+        return _page(request, session, errors=field_errors(refusal))
     use(chosen.language or preferred(request.headers.get("accept-language", "")) or ENGLISH)
     zone = chosen.time_zone or _("the time zone of your browser")
     return see_other(request, "/account", _("Saved. Times are shown in %(zone)s.", zone=zone))

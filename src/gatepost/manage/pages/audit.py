@@ -76,7 +76,6 @@ def _list(request: Request) -> Response:
     return render(
         request,
         "accounts/audit.html",
-        422 if errors else 200,
         **page._asdict(),
         given=values | {"action": action_name(values["action"])},
         actions=translated(LABELS),

@@ -7,7 +7,6 @@ a form that is shown again is shown without it.
 from __future__ import annotations
 
 import re
-from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from starlette.routing import Route
@@ -18,7 +17,7 @@ from gatepost.manage.pages.certificate_view import label_of
 from gatepost.manage.pages.code_labels import certificate_state
 from gatepost.manage.pages.guard import context_of, needs, perform
 from gatepost.manage.pages.refusal_texts import all_errors
-from gatepost.manage.pages.rendering import render, see_other
+from gatepost.manage.pages.rendering import render, see_changed, see_other
 from gatepost.manage.pages.text_filters import sentence
 from gatepost.manage.use_cases.acme_renewal import RenewCertificates, renew_certificates
 from gatepost.manage.use_cases.certificate_import import AddCertificate, add_certificate
@@ -108,9 +107,8 @@ def _add(asked: Request) -> Response:
         certificate=label_of(summary),
         state=in_sentence(certificate_state(summary.state)),
     )
-    remarks = [sentence(ours(text)) for text in (*added.notes, *added.warnings)]
     path = f"/certificates/{summary.id}" + ("/changeover" if summary.state == State.NEXT else "")
-    return see_other(asked, path, " ".join([said, *(f"{text}." for text in remarks)]), "warn" if remarks else "pass")
+    return see_changed(asked, path, said, (*added.notes, *added.warnings))
 
 
 def _add_page(request: Request, known: dict[str, Any], errors: dict[str, str] | None = None) -> Response:
@@ -131,7 +129,6 @@ def _form_page(
     return render(
         request,
         template,
-        HTTPStatus.UNPROCESSABLE_ENTITY if errors else HTTPStatus.OK,
         form=form,
         errors=errors or {},
         labels=translated(_LABELS),

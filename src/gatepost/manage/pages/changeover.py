@@ -90,9 +90,7 @@ def _all(request: Request) -> Response:
     )
 
 
-def _page(
-    request: Request, status: HTTPStatus = HTTPStatus.OK, *, errors: dict[str, str] | None = None, **given: Any
-) -> Response:
+def _page(request: Request, *, errors: dict[str, str] | None = None, **given: Any) -> Response:
     principal, now, context = needs(request, Scope.READ), time.time(), context_of(request)
     view = execute(
         certificate_views.view_changeover,
@@ -108,7 +106,6 @@ def _page(
     return render(
         request,
         "certificates/changeover.html",
-        status,
         block="changeover",
         entry=entry,
         name=label_of(entry),
@@ -267,10 +264,10 @@ def _switch(asked: Request) -> Response:
         done = perform(asked, changeover_steps.switch_certificate, request)
     except changeover_steps.GatesClosed as closed:
         keep(context_of(asked), ChangeoverCheck(entry, {}, closed.report, None, (), closed.report.at))
-        return _page(asked, HTTPStatus.UNPROCESSABLE_ENTITY, errors={"reason": _closed(closed.report)}, **values)
+        return _page(asked, errors={"reason": _closed(closed.report)}, **values)
     except Refusal as refusal:
         errors = {{"force": "reason"}.get(name, name): text for name, text in errors_of(refusal).items()}
-        return _page(asked, HTTPStatus.UNPROCESSABLE_ENTITY, errors=errors, **values)
+        return _page(asked, errors=errors, **values)
     if done.planned and not done.switched:
         then = _("even if checks fail then") if values["reason"] else _("if all checks pass then")
         said = _(
@@ -331,8 +328,7 @@ def _roll_back(request: Request) -> Response:
         )
         names = ", ".join(label_of(certificate) for certificate in done.certificates[1:])
         said = _("%(names)s is current again; %(certificate)s is staged.", names=names, certificate=label_of(entry))
-        said = " ".join([said, *remarks(done.warnings)])
-        return said, "warn" if done.warnings else "pass"
+        return " ".join([said, *remarks(done.warnings)]), "warn" if done.warnings else "pass"
 
     return _step(request, do)
 

@@ -18,10 +18,10 @@ from gatepost.manage.pages.guard import context_of, executing, not_there, perfor
 from gatepost.manage.pages.login import local_target
 from gatepost.manage.pages.paging import fitting
 from gatepost.manage.pages.refusal_texts import all_errors
-from gatepost.manage.pages.rendering import render, see_other
+from gatepost.manage.pages.rendering import render, see_changed, see_other
 from gatepost.manage.pages.resource_paths import organization_path, version_path
 from gatepost.manage.pages.stored_rows import stored_rows
-from gatepost.manage.pages.text_filters import remarks, sentence
+from gatepost.manage.pages.text_filters import sentence
 from gatepost.manage.pages.value_text import cut
 from gatepost.manage.use_cases.client import all_items
 from gatepost.manage.use_cases.execution import execute
@@ -133,21 +133,13 @@ def _revert(request: Request) -> Response:
     back = local_target(form.get("back", version_path(outcome.version)))
     if not outcome.changes:
         return see_other(request, back, _("There was nothing to revert."), "info")
-    text = " ".join(
-        [
-            _(
-                "%(note)s: saved as revision %(version)s%(places)s.",
-                note=note,
-                version=outcome.version,
-                places=outcome.places,
-            ),
-            *remarks(outcome.warnings),
-        ]
+    said = _(
+        "%(note)s: saved as revision %(version)s%(places)s.", note=note, version=outcome.version, places=outcome.places
     )
-    return see_other(request, back, text, "warn" if outcome.warnings else "pass")
+    return see_changed(request, back, said, outcome.warnings)
 
 
-def _revert_page(request: Request, wanted: RevertResources, status: int = HTTPStatus.OK, error: str = "") -> Response:
+def _revert_page(request: Request, wanted: RevertResources, status: int = 0, error: str = "") -> Response:
     outcome = execute(revert_resources, context_of(request, dry_run=True), wanted).value
     rows = fitting(map(_change_row, outcome.changes), _SHOWN, taken=_UNDONE_ROOM)
     return render(

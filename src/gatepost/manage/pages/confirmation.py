@@ -60,7 +60,7 @@ def _confirm(request: Request) -> Response:
     except LogInDenied as denied:
         if denied.wait:
             note_throttled(request.scope)
-        status = HTTPStatus.TOO_MANY_REQUESTS if denied.wait else HTTPStatus.UNPROCESSABLE_ENTITY
+        status = HTTPStatus.TOO_MANY_REQUESTS if denied.wait else 0
         text = (
             _("Too many failed attempts. Wait %(seconds)s s.", seconds=f"{denied.wait:.0f}")
             if denied.wait
@@ -70,9 +70,7 @@ def _confirm(request: Request) -> Response:
     return see_other(request, target)
 
 
-def _page(
-    request: Request, session: UserSession, target: str, error: str = "", status: HTTPStatus = HTTPStatus.OK
-) -> Response:
+def _page(request: Request, session: UserSession, target: str, error: str = "", status: int = 0) -> Response:
     return render(request, "accounts/confirm.html", status, issuer=session.user.issuer, target=target, error=error)
 
 

@@ -18,7 +18,7 @@ from gatepost.manage.pages.connectors import FAILED, counted
 from gatepost.manage.pages.editor import change_rows
 from gatepost.manage.pages.guard import context_of, needs, not_there, or_not_there, perform, principal_of
 from gatepost.manage.pages.refusal_texts import all_errors
-from gatepost.manage.pages.rendering import LONG_PATIENCE, PATIENCE, PENDING, is_partial, render, see_other
+from gatepost.manage.pages.rendering import LONG_PATIENCE, PATIENCE, PENDING, is_partial, render, see_changed, see_other
 from gatepost.manage.pages.resource_paths import (
     connector_path,
     edit_path,
@@ -28,7 +28,7 @@ from gatepost.manage.pages.resource_paths import (
     validate_path,
     version_path,
 )
-from gatepost.manage.pages.text_filters import remarks, sentence
+from gatepost.manage.pages.text_filters import sentence
 from gatepost.manage.pages.validation_tasks import task_items
 from gatepost.manage.use_cases.connector_secrets import (
     SetConnectorSecret,
@@ -107,9 +107,9 @@ def _page(request: Request) -> Response:
 def connector_page(
     request: Request,
     chosen: Chosen,
-    status: int = HTTPStatus.OK,
     error: str = "",
     *,
+    status: int = 0,
     trial: ValidateConnector | None = None,
     trial_errors: Mapping[str, str] | None = None,
 ) -> Response:
@@ -250,19 +250,14 @@ def _act(request: Request) -> Response:
         fields, said = _SWITCHES[do]
         outcome = execute(cases.set, context, SetPart(document=fields, **named)).value
     except Refusal as refusal:
-        status = HTTPStatus.CONFLICT if refusal.kind is RefusalKind.CONFLICT else HTTPStatus.UNPROCESSABLE_ENTITY
+        status = HTTPStatus.CONFLICT if refusal.kind is RefusalKind.CONFLICT else 0
         errors = f": {all_errors(refusal)}" if refusal.errors else ""
-        return connector_page(request, chosen, status, f"{ours(refusal.text)}{errors}")
-    text = " ".join(
-        [
-            _(said, connector=sentence(ours(chosen.label))),
-            _("Revision %(version)s%(places)s.", version=outcome.version, places=outcome.places),
-            *remarks(outcome.warnings),
-        ]
-    )
+        return connector_page(request, chosen, f"{ours(refusal.text)}{errors}", status=status)
+    revision = _("Revision %(version)s%(places)s.", version=outcome.version, places=outcome.places)
+    text = f"{_(said, connector=sentence(ours(chosen.label)))} {revision}"
     path = connector_path(chosen.organization.name, chosen.direction, chosen.connector.name)
     undo = undo_of(outcome.version, path) if outcome.changes else None
-    return see_other(request, path, text, "warn" if outcome.warnings else "pass", undo=undo)
+    return see_changed(request, path, text, outcome.warnings, undo=undo)
 
 
 ROUTES = [

@@ -21,7 +21,7 @@ from gatepost.manage.pages.editor import change_rows
 from gatepost.manage.pages.exports import MOST, exported
 from gatepost.manage.pages.guard import context_of, needs, needs_scope, not_there, perform, principal_of
 from gatepost.manage.pages.paging import SIZE, foot, offset_of, order_of
-from gatepost.manage.pages.rendering import render, see_other
+from gatepost.manage.pages.rendering import render, see_changed, see_other
 from gatepost.manage.pages.resource_kinds import MAIL_TABS
 from gatepost.manage.pages.resource_paths import named_path, version_path
 from gatepost.manage.pages.text_filters import sentence
@@ -186,9 +186,7 @@ class _Said(NamedTuple):
     errors: Sequence[Any] = ()
 
 
-def _shown(
-    request: Request, row: dkim.SigningKeyRow, status: HTTPStatus = HTTPStatus.OK, said: _Said | None = None
-) -> Response:
+def _shown(request: Request, row: dkim.SigningKeyRow, status: int = 0, said: _Said | None = None) -> Response:
     principal, query = principal_of(request), request.query_params
     wanted = query.get("part", "")
     looks = wanted == "seen" or query.get("look") == "now"
@@ -249,7 +247,7 @@ def _rotate(request: Request, row: dkim.SigningKeyRow) -> Response:
     said = _(
         "The gateway now signs with %(name)s. Keep the record of the previous key in the DNS for a week.", name=key.name
     )
-    return _said(request, _path(row), said, outcome.warnings)
+    return see_changed(request, _path(row), said, outcome.warnings)
 
 
 def _retire(request: Request, row: dkim.SigningKeyRow) -> Response:
@@ -257,14 +255,14 @@ def _retire(request: Request, row: dkim.SigningKeyRow) -> Response:
     part = SetPart(organization=row.organization, name=row.key.name, document=state, note=_note(request))
     outcome = perform(request, PARTS[DKIM.key].set, part).value
     said = _("%(name)s is retired. Keep its record in the DNS for a week, then remove the key.", name=row.key.name)
-    return _said(request, _path(row), said, outcome.warnings)
+    return see_changed(request, _path(row), said, outcome.warnings)
 
 
 def _remove(request: Request, row: dkim.SigningKeyRow) -> Response:
     part = RemovePart(organization=row.organization, name=row.key.name, note=_note(request))
     outcome = perform(request, PARTS[DKIM.key].remove, part).value
     said = _("%(name)s was removed and its private key destroyed. Remove its record from the zone.", name=row.key.name)
-    return _said(request, "/dkim", said, outcome.warnings)
+    return see_changed(request, "/dkim", said, outcome.warnings)
 
 
 def _import(request: Request, row: dkim.SigningKeyRow) -> Response:
@@ -272,11 +270,6 @@ def _import(request: Request, row: dkim.SigningKeyRow) -> Response:
     key_import = dkim.ImportDkimKey(organization=row.organization, domain=key.domain, selector=key.selector, key=pem)
     perform(request, dkim.import_dkim_key, key_import)
     return see_other(request, _path(row), _("The private key was imported. The gateway uses it within ten seconds."))
-
-
-def _said(request: Request, path: str, text: str, warnings: Sequence[str]) -> Response:
-    said = " ".join([text, *(sentence(ours(warning)) for warning in warnings)])
-    return see_other(request, path, said, "warn" if warnings else "pass")
 
 
 _ACTIONS: Final[dict[str, Callable[[Request, dkim.SigningKeyRow], Response]]] = {
@@ -317,7 +310,7 @@ def _new(request: Request) -> Response:
         return _form_page(request, known, _errors(refusal))
     said = _("The gateway now signs with it.") if new.current else _("Publish its record, then start signing.")
     path = named_path(DKIM, owner, added.name)
-    return _said(request, path, _("%(name)s was added. %(said)s", name=added.name, said=said), added.warnings)
+    return see_changed(request, path, _("%(name)s was added. %(said)s", name=added.name, said=said), added.warnings)
 
 
 def _one_of[T](kind: Callable[[str], T], text: str, usual: T) -> T:
@@ -345,7 +338,6 @@ def _form_page(request: Request, known: dict[str, Any], errors: dict[str, str] |
     return render(
         request,
         "dkim/new.html",
-        HTTPStatus.UNPROCESSABLE_ENTITY if errors else HTTPStatus.OK,
         form=blank | known,
         errors=errors or {},
         labels=translated(_LABELS),

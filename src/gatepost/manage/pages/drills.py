@@ -6,7 +6,6 @@ A drill ends within 15 seconds and is held by `manage.use_cases.drills`; who lea
 from __future__ import annotations
 
 from datetime import datetime
-from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 
 from starlette.routing import Route
@@ -48,7 +47,7 @@ _MOST: Final = 60.0  # seconds; a drill ends within 15
 _WAIT: Final = 20.0
 
 
-def _list(request: Request, status: int = HTTPStatus.OK, error: str = "", chosen: str = "") -> Response:
+def _list(request: Request, error: str = "", chosen: str = "") -> Response:
     query = request.query_params
     organization = query.get("organization", "")
     wanted = ListDrills(organization=organization, limit=_SIZE, after=query.get("after", ""))
@@ -60,7 +59,6 @@ def _list(request: Request, status: int = HTTPStatus.OK, error: str = "", chosen
     return render(
         request,
         "drills/list.html",
-        status,
         **page._asdict(),
         offered=[f"{row.organization}/{row.name}" for row in rows],
         may_drill=may_drill,
@@ -76,7 +74,7 @@ def _drill(request: Request) -> Response:
     organization, _slash, name = chosen.partition("/")
     if not name:
         text = _("Choose a connector: its organization, a slash and its name.")
-        return _list(request, HTTPStatus.UNPROCESSABLE_ENTITY, text, chosen)
+        return _list(request, text, chosen)
     try:
         wanted = DrillConnector(organization=organization, connector=name, wait=_WAIT)
 
@@ -89,7 +87,7 @@ def _drill(request: Request) -> Response:
     except Refusal as refusal:
         if refusal.kind is RefusalKind.FORBIDDEN:
             raise
-        return _list(request, HTTPStatus.UNPROCESSABLE_ENTITY, ours(refusal.text), chosen)
+        return _list(request, ours(refusal.text), chosen)
     if not held.evidence:
         said = ours(held.unkept) or _("The control message did not arrive, so that the drill shows nothing.")
         return see_other(request, "/drills", said, "warn")

@@ -7,7 +7,6 @@ next hops, which a link must not set off.
 from __future__ import annotations
 
 import shlex
-from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from starlette.routing import Route
@@ -110,7 +109,7 @@ def _answered(request: Request, form: _Form) -> Response:
         if refusal.kind in {RefusalKind.FORBIDDEN, RefusalKind.UNREADABLE}:
             raise
         errors = {_NAMES.get(path, path): text for path, text in by_field(refusal).items()}
-        return _page(request, form, HTTPStatus.UNPROCESSABLE_ENTITY, errors=errors)
+        return _page(request, form, errors=errors)
     return _page(request, form, answer=answer, story=story(answer))
 
 
@@ -135,14 +134,13 @@ def _as_form(past: PastDecision) -> _Form:
     )
 
 
-def _page(request: Request, form: _Form, status: HTTPStatus = HTTPStatus.OK, **found: Any) -> Response:
+def _page(request: Request, form: _Form, **found: Any) -> Response:
     organization = request.query_params.get("organization", "")
     context: dict[str, Any] = {"errors": {}, "answer": None, "story": None, "past": None, "differences": ()}
     shown = context | found
     return render(
         request,
         "explain/explain.html",
-        status,
         form=form._replace(certificate=public_part(form.certificate)),
         versions=[("", _("Automatic")), *((version, version) for version in VERSIONS[:-1]), ("none", _("Unencrypted"))],
         share=str(request.base_url).rstrip("/") + form.link(organization) if shown["answer"] else "",

@@ -73,7 +73,7 @@ def _state(request: Request, code: str = "") -> entrance.SetupState:
     return perform(request, entrance.get_setup_state, entrance.GetSetupState(code=code))
 
 
-def log_in_page(request: Request, status: HTTPStatus = HTTPStatus.OK, **context: Any) -> Response:
+def log_in_page(request: Request, status: int = 0, **context: Any) -> Response:
     """The page to log in on. error: why it is shown again, a sentence without its end."""
     issuer = context_of(request).settings.oidc.issuer
     known: dict[str, Any] = {"owned": True, "name": "", "error": "", "issuer": issuer} | context
@@ -89,7 +89,7 @@ def denied_page(request: Request, denied: entrance.LogInDenied, error: str = "",
     if denied.wait:
         note_throttled(request.scope)
         return log_in_page(request, HTTPStatus.TOO_MANY_REQUESTS, name=name, error=ours(denied.text))
-    return log_in_page(request, HTTPStatus.UNPROCESSABLE_ENTITY, name=name, error=error or ours(denied.text))
+    return log_in_page(request, name=name, error=error or ours(denied.text))
 
 
 def entered(request: Request, secret: str, answer: Response) -> Response:

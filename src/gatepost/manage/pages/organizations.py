@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from http import HTTPStatus
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final
 
@@ -14,10 +13,9 @@ from gatepost.manage.pages.editor import EditedResource, FormChangeOptions, edit
 from gatepost.manage.pages.exports import MOST, exported
 from gatepost.manage.pages.guard import needs, not_there, or_not_there, perform, principal_of
 from gatepost.manage.pages.paging import sorted_page
-from gatepost.manage.pages.rendering import render, see_other
+from gatepost.manage.pages.rendering import render, see_changed
 from gatepost.manage.pages.resource_kinds import KIND_PAGES
 from gatepost.manage.pages.resource_paths import organization_path
-from gatepost.manage.pages.text_filters import remarks
 from gatepost.manage.use_cases.history import ListHistory, list_history
 from gatepost.manage.use_cases.listings import OrganizationRow
 from gatepost.manage.use_cases.part_record import (
@@ -104,7 +102,7 @@ def _view(request: Request) -> Response:
     return _shown(request, _one(request))
 
 
-def _shown(request: Request, one: Organization, status: HTTPStatus = HTTPStatus.OK, error: str = "") -> Response:
+def _shown(request: Request, one: Organization, error: str = "") -> Response:
     counts = {kind.key: len(kind.of(one)) for kind in KINDS.values()}
     small = sum(counts.values()) <= _SHOWN
     history = ListHistory(organization=one.name, limit=1)
@@ -112,7 +110,6 @@ def _shown(request: Request, one: Organization, status: HTTPStatus = HTTPStatus.
     return render(
         request,
         "organizations/organization.html",
-        status,
         one=one,
         counts=counts,
         fields=fields_of(without_parts(one)),
@@ -135,16 +132,16 @@ def _remove(request: Request) -> Response:
         raise not_there(_("There is no such action."))
     if form.get("again", "").strip() != existing.name:
         text = _("The name does not match, so nothing was removed. Enter %(name)s to confirm.", name=existing.name)
-        return _shown(request, existing, HTTPStatus.UNPROCESSABLE_ENTITY, text)
+        return _shown(request, existing, text)
     try:
         organization = RemoveOrganization(organization=existing.name, note=form.get("note", "").strip()[:500])
         outcome = perform(request, remove_organization, organization).value
     except Refusal as refusal:
         if refusal.kind is RefusalKind.UNREADABLE:
             raise
-        return _shown(request, existing, HTTPStatus.UNPROCESSABLE_ENTITY, ours(refusal.text))
-    text = " ".join([_("Organization %(name)s was removed.", name=existing.name), *remarks(outcome.warnings)])
-    return see_other(request, "/organizations", text, "warn" if outcome.warnings else "pass")
+        return _shown(request, existing, ours(refusal.text))
+    said = _("Organization %(name)s was removed.", name=existing.name)
+    return see_changed(request, "/organizations", said, outcome.warnings)
 
 
 def _edit(request: Request) -> Response:

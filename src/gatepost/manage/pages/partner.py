@@ -74,7 +74,7 @@ def _started(request: Request, text: str, *, is_host: bool) -> partner.CheckStat
     return execute(partner.check_partner, context, partner.CheckPartner(domain=text, wait=_SHORT)).value
 
 
-def _form_page(request: Request, status: HTTPStatus = HTTPStatus.OK, *, is_host: bool, **given: Any) -> Response:
+def _form_page(request: Request, status: int = 0, *, is_host: bool, **given: Any) -> Response:
     recent = perform(request, partner.list_recent_checks, partner.ListRecentChecks()).items
     context: dict[str, Any] = {"errors": {}, "text": ""} | given
     return render(

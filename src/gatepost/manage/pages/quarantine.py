@@ -7,7 +7,6 @@ and both are put on record. What is seen and acted on is in the quarantine of th
 from __future__ import annotations
 
 import time
-from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -140,7 +139,6 @@ def _confirm(request: Request, errors: Mapping[str, str] | None = None) -> Respo
     return render(
         request,
         "quarantine/confirm.html",
-        HTTPStatus.UNPROCESSABLE_ENTITY if errors else HTTPStatus.OK,
         errors=errors or {},
         reason=actions.reason,
         action=actions.action,

@@ -6,7 +6,6 @@ act on mail, and both are put on record. What is seen and acted on is of the org
 
 from __future__ import annotations
 
-from http import HTTPStatus
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final
 
@@ -255,7 +254,6 @@ def _confirm(request: Request, errors: Mapping[str, str] | None = None) -> Respo
     return render(
         request,
         "queue/confirm.html",
-        HTTPStatus.UNPROCESSABLE_ENTITY if errors else HTTPStatus.OK,
         errors=errors or {},
         reason=actions.reason,
         action=actions.action,

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 import time
-from http import HTTPStatus
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from starlette.routing import Route
@@ -95,23 +94,15 @@ def _answered(request: Request, form: Form) -> Response:
     except Refusal as refusal:
         if refusal.kind is RefusalKind.CONFLICT:  # somebody was quicker, or the form was sent twice
             return see_other(request, PATH, _("The gateway is set up already. Nothing was changed."), "info")
-        return _questions(request, answers, HTTPStatus.UNPROCESSABLE_ENTITY, field_errors(refusal))
+        return _questions(request, answers, field_errors(refusal))
     if makes:
         return _report(request, setup)
     return render(request, "overview/quickstart_review.html", answers=answers, setup=setup, master_key=MASTER_KEY)
 
 
-def _questions(
-    request: Request, answers: FirstAnswers, status: HTTPStatus = HTTPStatus.OK, errors: dict[str, str] | None = None
-) -> Response:
-    return render(
-        request,
-        "overview/quickstart.html",
-        status,
-        answers=answers,
-        errors=errors or {},
-        limits=limits(FirstAnswers),
-    )
+def _questions(request: Request, answers: FirstAnswers, errors: dict[str, str] | None = None) -> Response:
+    template, most = "overview/quickstart.html", limits(FirstAnswers)
+    return render(request, template, answers=answers, errors=errors or {}, limits=most)
 
 
 def _report(request: Request, setup: FirstSetup | None = None) -> Response:

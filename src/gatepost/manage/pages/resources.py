@@ -22,7 +22,7 @@ from gatepost.manage.pages.editor import EditedResource, FormChangeOptions, chan
 from gatepost.manage.pages.exports import MOST, exported
 from gatepost.manage.pages.guard import needs, not_there, or_not_there, perform, principal_of
 from gatepost.manage.pages.paging import foot, order_of, paged
-from gatepost.manage.pages.rendering import render, see_other
+from gatepost.manage.pages.rendering import render, see_changed, see_other
 from gatepost.manage.pages.resource_kinds import KIND_PAGES, KindPage, column_key, status_of
 from gatepost.manage.pages.resource_paths import edit_path, list_path, named_path, part_path, trust_path, version_path
 from gatepost.manage.pages.text_filters import sentence
@@ -132,12 +132,7 @@ def _view(request: Request, page: KindPage, more: _More | None = None) -> Respon
 
 
 def _shown(
-    request: Request,
-    page: KindPage,
-    one: Part,
-    more: _More | None,
-    status: HTTPStatus = HTTPStatus.OK,
-    error: str = "",
+    request: Request, page: KindPage, one: Part, more: _More | None, error: str = "", status: int = 0
 ) -> Response:
     wanted = request.query_params.get("part", "")
     return render(
@@ -177,9 +172,8 @@ def _verified(request: Request, page: KindPage, one: Part) -> Response:
         outcome = perform(request, domain_verification.verify_domain, domain).value
     except Refusal as refusal:
         text = "\n".join([refusal.text, *map(str, refusal.errors)])
-        return _shown(request, page, one, _DOMAIN, HTTPStatus.CONFLICT, text)
-    text = " ".join([_("%(name)s is verified.", name=one.name), *map(ours, outcome.warnings)])
-    return see_other(request, part_path(one), text, "warn" if outcome.warnings else "pass")
+        return _shown(request, page, one, _DOMAIN, text, HTTPStatus.CONFLICT)
+    return see_changed(request, part_path(one), _("%(name)s is verified.", name=one.name), outcome.warnings)
 
 
 def _changed_recipients(request: Request, page: KindPage, one: Part) -> Response:
@@ -190,10 +184,9 @@ def _changed_recipients(request: Request, page: KindPage, one: Part) -> Response
         outcome = perform(request, change_recipients, changed).value
     except Refusal as refusal:
         text = "\n".join([refusal.text, *map(str, refusal.errors)])
-        return _shown(request, page, one, _DOMAIN, HTTPStatus.UNPROCESSABLE_ENTITY, text)
+        return _shown(request, page, one, _DOMAIN, text)
     said = _("The list of recipients was changed.") if outcome.changes else _("Nothing changed.")
-    text = " ".join([said, *map(ours, outcome.warnings)])
-    return see_other(request, part_path(one), text, "warn" if outcome.warnings else "pass")
+    return see_changed(request, part_path(one), said, outcome.warnings)
 
 
 def _password(request: Request, one: Part) -> str:
@@ -221,7 +214,7 @@ def _stored_password(request: Request, page: KindPage, one: Part) -> Response:
                 directory_password.SetDirectoryPassword(password=password, **named),
             )
     except Refusal as refusal:
-        return _shown(request, page, one, _DOMAIN, HTTPStatus.UNPROCESSABLE_ENTITY, refusal.text)
+        return _shown(request, page, one, _DOMAIN, refusal.text)
     if asks_graph(one.record):
         stored, removed = _("The client secret was stored, encrypted."), _("The client secret was removed.")
     else:
@@ -267,10 +260,9 @@ def _acted(request: Request, page: KindPage, one: Part, more: _More | None) -> R
     except Refusal as refusal:
         if refusal.kind is RefusalKind.UNREADABLE:
             raise
-        return _shown(request, page, one, more, HTTPStatus.UNPROCESSABLE_ENTITY, refusal.text)
+        return _shown(request, page, one, more, refusal.text)
     label = sentence(ours(one.label))
-    text = " ".join([_("%(label)s was removed.", label=label), *map(ours, outcome.warnings)])
-    return see_other(request, list_path(page.kind), text, "warn" if outcome.warnings else "pass")
+    return see_changed(request, list_path(page.kind), _("%(label)s was removed.", label=label), outcome.warnings)
 
 
 def _edit(request: Request, page: KindPage) -> Response:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from http import HTTPStatus
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
@@ -68,7 +67,7 @@ def row_of(sender: SenderToday) -> SenderRow:
     return SenderRow(sender, share, "reached" if share >= 1 else "near" if share >= _NEAR else "")
 
 
-def _page(request: Request, status: HTTPStatus = HTTPStatus.OK, error: str = "") -> Response:
+def _page(request: Request, error: str = "") -> Response:
     listed = ListLimits(organization=request.query_params.get("organization", ""))
     senders = list(perform(request, list_limits, listed).items)
     columns = SenderToday.__struct_fields__
@@ -80,7 +79,6 @@ def _page(request: Request, status: HTTPStatus = HTTPStatus.OK, error: str = "")
     return render(
         request,
         "limits/list.html",
-        status,
         rows=rows[:_SHOWN],
         total=len(rows),
         sort=sort,
@@ -99,7 +97,7 @@ def _lift(request: Request) -> Response:
     except Refusal as refusal:
         if refusal.kind is RefusalKind.UNREADABLE:
             raise
-        return _page(request, HTTPStatus.UNPROCESSABLE_ENTITY, refusal.text)
+        return _page(request, refusal.text)
     name = lifted.sender.partition(" ")[2]
     return see_other(
         request, _PATH, _("The limit of %(name)s is lifted until midnight UTC, in force in a few seconds.", name=name)

@@ -84,7 +84,7 @@ def _new(request: Request) -> Response:
     except Refusal as refusal:
         values = {name: form.get(name, "") for name in ("name", "reach", "expires")}
         values |= {"scopes": form.getlist("scopes"), "chosen": form.getlist("organizations")}
-        return _new_page(request, HTTPStatus.UNPROCESSABLE_ENTITY, errors=field_errors(refusal), **values)
+        return _new_page(request, errors=field_errors(refusal), **values)
     return render(request, "accounts/token_made.html", HTTPStatus.CREATED, name=made.name, secret=made.token)
 
 
@@ -111,7 +111,7 @@ def _new_token(form: Form, expires: str) -> token_cases.NewApiToken:
     return token
 
 
-def _new_page(request: Request, status: HTTPStatus = HTTPStatus.OK, **context: Any) -> Response:
+def _new_page(request: Request, **context: Any) -> Response:
     known: Mapping[str, Any] = {
         "name": "",
         "scopes": [],
@@ -122,9 +122,7 @@ def _new_page(request: Request, status: HTTPStatus = HTTPStatus.OK, **context: A
         "known_scopes": [(scope, name, _(text)) for scope, name, text in _SCOPES],
         "expiries": translated_choices(_EXPIRIES),
     }
-    return render(
-        request, "accounts/token_new.html", status, limits=limits(token_cases.NewApiToken), **{**known, **context}
-    )
+    return render(request, "accounts/token_new.html", limits=limits(token_cases.NewApiToken), **{**known, **context})
 
 
 def _remove(request: Request) -> Response:

@@ -95,7 +95,7 @@ def _new(request: Request) -> Response:
         user = execute(user_cases.add_user, context, made).value
     except Refusal as refusal:
         errors = field_errors(refusal)
-        return _new_page(request, HTTPStatus.UNPROCESSABLE_ENTITY, name=name, errors=errors, **_given_access(form))
+        return _new_page(request, name=name, errors=errors, **_given_access(form))
     return see_other(request, f"/users/{user.name}", _("User %(name)s was added.", name=user.name))
 
 
@@ -113,7 +113,7 @@ def _new_account(form: Form, name: str) -> user_cases.NewAccount:
     return made
 
 
-def _new_page(request: Request, status: HTTPStatus = HTTPStatus.OK, **context: Any) -> Response:
+def _new_page(request: Request, **context: Any) -> Response:
     known: dict[str, Any] = {
         "name": "",
         "role": "",
@@ -122,7 +122,7 @@ def _new_page(request: Request, status: HTTPStatus = HTTPStatus.OK, **context: A
         "errors": {},
         "roles": translated_choices(ROLES),
     }
-    return render(request, "accounts/user_new.html", status, limits=limits(user_cases.NewAccount), **known | context)
+    return render(request, "accounts/user_new.html", limits=limits(user_cases.NewAccount), **known | context)
 
 
 def _one(request: Request) -> Response:

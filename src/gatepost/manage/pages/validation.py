@@ -104,8 +104,8 @@ def _begin(request: Request) -> Response:
             raise
         errors = refused_fields(refusal)
         if is_live:
-            return render(request, "connectors/refused.html", errors=errors)
-        return connector_page(request, chosen, 422, errors.get("", ""), trial=wanted, trial_errors=errors)
+            return render(request, "connectors/refused.html", 200, errors=errors)
+        return connector_page(request, chosen, errors.get("", ""), status=422, trial=wanted, trial_errors=errors)
     level = {"validated": "pass", "not-validated": "fail"}.get(record["outcome"], "warn")
     path = connector_path(owner, chosen.direction, chosen.connector.name)
     return see_other(request, f"{path}#validation", record["verdict"], level)

@@ -20,7 +20,16 @@ from gatepost.manage.access.principal import Scope
 from gatepost.manage.pages.connector_draft import ConnectorDraft, draft_of, problems, table_of
 from gatepost.manage.pages.guard import context_of, needs, perform, principal_of
 from gatepost.manage.pages.issuer_trust import UNCONFIRMED, chosen_issuer, issuer_page
-from gatepost.manage.pages.rendering import LONG_PATIENCE, PATIENCE, PENDING, is_partial, link, render, see_other
+from gatepost.manage.pages.rendering import (
+    LONG_PATIENCE,
+    PATIENCE,
+    PENDING,
+    is_partial,
+    link,
+    render,
+    see_changed,
+    see_other,
+)
 from gatepost.manage.pages.resource_paths import connector_path
 from gatepost.manage.pages.scenarios import SCENARIOS, need
 from gatepost.manage.pages.validation import ended, live, refused_fields, request_of
@@ -45,7 +54,6 @@ from gatepost.manage.use_cases.resource_views import ListOwnOrganizations, list_
 from gatepost.manage.use_cases.validation_runs import ValidateConnector
 from gatepost.policy.connectors.resources import Resources
 from gatepost.policy.connectors.trust_anchors import is_pem
-from gatepost.sentences import ours
 from gatepost.texts import N_
 from gatepost.values import replace
 
@@ -186,8 +194,7 @@ def _page(
         record = _record(request, draft, owner)
         values["tasks"] = task_items(record) if record else ()
     wanted = "effects" if request.query_params.get("part") == "effects" else ""
-    status = HTTPStatus.UNPROCESSABLE_ENTITY if errors else HTTPStatus.OK
-    return render(request, "wizard/wizard.html", status, block=wanted, **values)
+    return render(request, "wizard/wizard.html", block=wanted, **values)
 
 
 def _left(request: Request, draft: ConnectorDraft, owner: Organization) -> list[tuple[str, str, str]]:
@@ -274,7 +281,7 @@ def _begin(request: Request) -> Response:
     except Refusal as refusal:
         errors = refused_fields(refusal)
         if is_live:
-            return render(request, "connectors/refused.html", errors=errors)
+            return render(request, "connectors/refused.html", 200, errors=errors)
         return _page(request, draft, owner, "check", errors=errors, trial=wanted)
     return _page(request, draft, owner, "check", tasks=task_items(record), trial=wanted)
 
@@ -325,9 +332,8 @@ def _save(request: Request) -> Response:
     problem = _store_secret(request, draft, owner)
     warnings = [text for text in outcome.warnings if problem != "" or NOT_STORED not in text]
     warnings += [problem] if problem else []
-    text = " ".join([saved, *map(ours, warnings)])
     path = connector_path(owner.name, scenario.direction, draft["name"])
-    return see_other(request, link(path, made="yes"), text, "warn" if warnings else "pass")
+    return see_changed(request, link(path, made="yes"), saved, warnings)
 
 
 def _store_secret(request: Request, draft: ConnectorDraft, owner: Organization) -> str | None:
