@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-import msgspec
 from starlette.routing import Route
 
 from gatepost.analysis.alarms.alarm import Severity
@@ -26,7 +25,7 @@ _SHOWN: Final = 200
 
 def _alarms(request: Request) -> Response:
     current = perform(request, list_alarms, ListAlarms())
-    if file := exported(request, "alarms", _COLUMNS, lambda: map(msgspec.to_builtins, current.alarms)):
+    if file := exported(request, "alarms", _COLUMNS, lambda: current.alarms):
         return file
     return render(
         request,

@@ -107,7 +107,7 @@ def _list(request: Request, purpose: Purpose) -> Response:
         entry for entry in certificates.in_order(listing.entries, purpose) if _matches(entry, q.lower(), state, query)
     ]
     name = "certificates" if purpose is Purpose.SERVER else "client-identities"
-    if file := exported(request, name, _COLUMNS, lambda: [_record(certificate_of(entry, now)) for entry in wanted]):
+    if file := exported(request, name, _COLUMNS, lambda: [certificate_of(entry, now) for entry in wanted]):
         return file
     page = sorted_page(request, wanted, _SORTS, NN_("%(num)s certificate", "%(num)s certificates"))
     named = certificate_views.LocateCertificates(certificates=[entry.id for entry in page.rows])
@@ -156,7 +156,7 @@ def _requests(request: Request) -> Response:
     principal = needs(request, Scope.READ)
     listing = perform(request, certificate_views.view_certificates, certificate_views.ViewCertificates())
     waiting = [certificates.waiting_request(pending_request) for pending_request in listing.requests]
-    if file := exported(request, "requests", _REQUEST_COLUMNS, lambda: map(_record, waiting)):
+    if file := exported(request, "requests", _REQUEST_COLUMNS, lambda: waiting):
         return file
     may_change = principal.may(Scope.CERTIFICATES)
     sort = order_of(request, _REQUEST_SORTS)
@@ -176,7 +176,7 @@ def _history(request: Request) -> Response:
     changes = perform(
         request, certificates.list_certificate_history, certificates.ListCertificateHistory(limit=_CHANGES)
     ).items
-    if file := exported(request, "certificate-history", _CHANGE_COLUMNS, lambda: map(_record, changes)):
+    if file := exported(request, "certificate-history", _CHANGE_COLUMNS, lambda: changes):
         return file
     page = sorted_page(request, changes, _CHANGE_SORTS, NN_("%(num)s change", "%(num)s changes"))
     return render(request, "certificates/history.html", **page._asdict())
@@ -204,7 +204,7 @@ def _one(request: Request) -> Response:
             )
         headers = {"content-disposition": f'attachment; filename="{entry.id}.pem"'}
         return Response(chain, media_type="application/x-pem-file", headers=headers)
-    if file := exported(request, f"certificate-{entry.id}", _COLUMNS, lambda: [_record(record)]):
+    if file := exported(request, f"certificate-{entry.id}", _COLUMNS, lambda: [record]):
         return file
     return render(
         request,
@@ -225,12 +225,6 @@ def _one(request: Request) -> Response:
     )
 
 
-def _record(one: msgspec.Struct) -> dict[str, Any]:
-    """For a file."""
-    record: dict[str, Any] = msgspec.to_builtins(one)
-    return record
-
-
 def _acme(request: Request) -> Response:
     principal, context = needs(request, Scope.READ), context_of(request)
     state, trouble = None, ""
@@ -240,7 +234,7 @@ def _acme(request: Request) -> Response:
         if wants_file(request):
             raise  # an empty file would say that there are none
         trouble = ours(refusal.text)
-    records = [_record(certificate) for certificate in state.certificates] if state else []
+    records = [msgspec.to_builtins(certificate) for certificate in state.certificates] if state else []
     columns = tuple(records[0]) if records else ("names",)
     if file := exported(request, "acme", columns, lambda: records):
         return file

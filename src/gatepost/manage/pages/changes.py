@@ -5,7 +5,6 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 
-import msgspec
 from msgspec.structs import asdict
 from starlette.routing import Route
 
@@ -14,7 +13,7 @@ from gatepost.manage.pages import resource_paths
 from gatepost.manage.pages.connector_switches import may_switch
 from gatepost.manage.pages.editor import words_of
 from gatepost.manage.pages.exports import exported
-from gatepost.manage.pages.guard import context_of, executing, not_there, perform, principal_of
+from gatepost.manage.pages.guard import context_of, every, not_there, perform, principal_of
 from gatepost.manage.pages.login import local_target
 from gatepost.manage.pages.paging import fitting
 from gatepost.manage.pages.refusal_texts import all_errors
@@ -23,7 +22,6 @@ from gatepost.manage.pages.resource_paths import organization_path, version_path
 from gatepost.manage.pages.stored_rows import stored_rows
 from gatepost.manage.pages.text_filters import sentence
 from gatepost.manage.pages.value_text import cut
-from gatepost.manage.use_cases.client import all_items
 from gatepost.manage.use_cases.execution import execute
 from gatepost.manage.use_cases.history import GetVersion, ListHistory, get_version, list_history
 from gatepost.manage.use_cases.nodes import ListNodes, in_force, list_nodes
@@ -67,7 +65,7 @@ def _list(request: Request) -> Response:
 
     def records() -> Iterator[dict[str, Any]]:
         history = ListHistory(organization=organization)
-        return map(asdict, all_items(executing(request), list_history, history, _EXPORTED))
+        return map(asdict, every(request, list_history, history, _EXPORTED))
 
     if file := exported(request, "history", _COLUMNS, records):
         return file
@@ -94,7 +92,7 @@ def _version(request: Request) -> Response:
             raise
         raise not_there(f"{sentence(ours(refusal.text))}.") from refusal
     changes = change.changes
-    if file := exported(request, f"version-{version}", _FIELDS, lambda: map(msgspec.to_builtins, changes)):
+    if file := exported(request, f"version-{version}", _FIELDS, lambda: changes):
         return file
     rows = fitting(map(_change_row, changes), _SHOWN)
     more = len(changes) - len(rows)
@@ -162,7 +160,7 @@ def _in_force(request: Request, version: int) -> str:
     if not principal_of(request).is_of_gateway:
         return ""
     try:
-        nodes = list(all_items(executing(request), list_nodes, ListNodes()))
+        nodes = list(every(request, list_nodes, ListNodes()))
     except Refusal:
         return _("not available")
     done, open_ = in_force(nodes, version)

@@ -17,12 +17,11 @@ from starlette.routing import Route
 from gatepost.language import _
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.pages.exports import exported, wants_file
-from gatepost.manage.pages.guard import executing, needs, not_there, perform, principal_of
+from gatepost.manage.pages.guard import every, needs, not_there, perform, principal_of
 from gatepost.manage.pages.rendering import link, render, see_other
 from gatepost.manage.pages.report_query import read_view
 from gatepost.manage.pages.reports import frame_of
 from gatepost.manage.use_cases import evidence, evidence_export
-from gatepost.manage.use_cases.client import all_items
 from gatepost.manage.use_cases.evidence_export import OpenExport, open_export
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.request_values import limits
@@ -75,7 +74,7 @@ def _page(request: Request) -> Response:
 
 def _heads(request: Request, view: ReportView) -> list[evidence.Head]:
     """Of the days of the page, the newest first."""
-    heads = all_items(executing(request), evidence.list_heads, evidence.ListHeads(since=view.days.first))
+    heads = every(request, evidence.list_heads, evidence.ListHeads(since=view.days.first))
     return [head for head in heads if head.day <= view.days.last][::-1]
 
 

@@ -26,10 +26,6 @@ MOST: Final = 100_000
 _CHUNK: Final = 64 * 1024
 
 
-def _itself(item: Any) -> Any:
-    return item
-
-
 def wants_file(request: Request) -> bool:
     """Whether the address asks for a file; needed only where finding its rows is another way than finding the page."""
     return bool(request.query_params.get("format"))
@@ -41,13 +37,13 @@ def exported[Item](
     columns: Sequence[str],
     items: Callable[[], Iterable[Item]],
     *,
-    record: Callable[[Item], Mapping[str, Any]] = _itself,
+    record: Callable[[Item], Mapping[str, Any]] = msgspec.to_builtins,
     cells: Callable[[Item], Sequence[object]] | None = None,
 ) -> StreamingResponse | None:
     """The file, None if a page is asked for.
 
     name: of the file, without what follows the dot. items: made only if they are wanted. record: of an item, for JSON;
-    without it an item is its own. cells: for CSV, one for each of `columns`; without it those of the record. Raises
+    without it its fields. cells: for CSV, one for each of `columns`; without it those of the record. Raises
     Refusal (INPUT) for another format.
     """
     wanted = request.query_params.get("format", "")

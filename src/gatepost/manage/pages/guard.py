@@ -10,7 +10,7 @@ import time
 from contextlib import contextmanager
 from functools import partial
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
@@ -21,6 +21,7 @@ from gatepost.language import _
 from gatepost.manage.access.principal import NOBODY, Scope
 from gatepost.manage.access.records import is_confirmed
 from gatepost.manage.pages.time_zones import zone_of
+from gatepost.manage.use_cases.client import all_items
 from gatepost.manage.use_cases.context import Context
 from gatepost.manage.use_cases.execution import execute
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
@@ -30,7 +31,7 @@ from gatepost.sentences import in_zone
 from gatepost.texts import N_
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from msgspec import Struct
     from starlette.types import ASGIApp, Receive, Send
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
 
     from gatepost.manage.access.accounts import Accounts
     from gatepost.manage.access.principal import Principal
-    from gatepost.manage.use_cases.declaration import UseCase
+    from gatepost.manage.use_cases.declaration import Items, UseCase
     from gatepost.manage.use_cases.gateway import Gateway
 
 
@@ -79,9 +80,9 @@ def perform[R: Struct, A](request: Request, case: UseCase[R, A], case_request: R
     return execute(case, context_of(request), case_request)
 
 
-def executing(request: Request) -> Callable[..., Any]:
-    """`perform` for this request, as `all_items` takes it."""
-    return partial(perform, request)
+def every[R: Struct, T](request: Request, case: UseCase[R, Items[T]], case_request: R, limit: int = 0) -> Iterator[T]:
+    """The items of a list for who asks, as `all_items` has them. Raises Refusal."""
+    return all_items(partial(perform, request), case, case_request, limit)
 
 
 def needs(request: Request, scope: Scope, organization: str | None = None) -> Principal:

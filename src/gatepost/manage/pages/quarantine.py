@@ -16,14 +16,13 @@ from starlette.routing import Route
 from gatepost.language import _, ngettext
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.pages.exports import exported
-from gatepost.manage.pages.guard import context_of, executing, or_not_there, perform, principal_of
+from gatepost.manage.pages.guard import context_of, every, or_not_there, perform, principal_of
 from gatepost.manage.pages.login import local_target
 from gatepost.manage.pages.refusal_texts import by_field
 from gatepost.manage.pages.rendering import link, render, see_other
 from gatepost.manage.pages.stored_rows import stored_rows
 from gatepost.manage.pages.time_zones import local_times
 from gatepost.manage.use_cases import quarantine
-from gatepost.manage.use_cases.client import all_items
 from gatepost.manage.use_cases.execution import execute
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.request_values import limits
@@ -75,8 +74,7 @@ def _list(request: Request) -> Response:
         request,
         "quarantine",
         _COLUMNS,
-        lambda: all_items(executing(request), quarantine.list_quarantine, wanted, _MOST),
-        record=msgspec.to_builtins,
+        lambda: every(request, quarantine.list_quarantine, wanted, _MOST),
     )
     if file is not None:
         return file

@@ -16,7 +16,7 @@ from starlette.routing import Route
 from gatepost.language import _, in_sentence, ngettext, translated, translated_choices
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.pages.exports import exported
-from gatepost.manage.pages.guard import context_of, executing, or_not_there, perform, principal_of
+from gatepost.manage.pages.guard import context_of, every, or_not_there, perform, principal_of
 from gatepost.manage.pages.login import local_target
 from gatepost.manage.pages.message_head import head_of
 from gatepost.manage.pages.paging import sorted_page
@@ -24,7 +24,6 @@ from gatepost.manage.pages.refusal_texts import by_field
 from gatepost.manage.pages.rendering import link, render, see_other
 from gatepost.manage.pages.resource_paths import trace_path
 from gatepost.manage.use_cases import queue as queue_cases
-from gatepost.manage.use_cases.client import all_items
 from gatepost.manage.use_cases.execution import execute
 from gatepost.manage.use_cases.queue_actions import RETURN_TEXT, QueueAction, QueueActions, act_on_queue
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
@@ -101,8 +100,7 @@ def _list(request: Request) -> Response:
         request,
         "queue",
         COLUMNS,
-        lambda: all_items(executing(request), queue_cases.list_queue, queue, _MOST),
-        record=msgspec.to_builtins,
+        lambda: every(request, queue_cases.list_queue, queue, _MOST),
         cells=_cells,
     )
     if file is not None:
@@ -137,7 +135,7 @@ def _order_of(given: Mapping[str, str]) -> Any:
 def _by_destination(request: Request) -> Response:
     destinations = queue_cases.ListWaitingDestinations(**_filter(request.query_params))
     waiting = perform(request, queue_cases.list_waiting_destinations, destinations).items
-    if file := exported(request, "destinations", _COUNTED, lambda: map(msgspec.to_builtins, waiting)):
+    if file := exported(request, "destinations", _COUNTED, lambda: waiting):
         return file
     columns = {name: attrgetter(name) for name in _COUNTED}
     page = sorted_page(request, waiting, columns, NN_("%(num)s destination", "%(num)s destinations"))
@@ -196,9 +194,7 @@ def _show(request: Request) -> Response:
         with _or_gone(message):
             raise
     deliveries = queued.items
-    if file := exported(
-        request, f"queue-{message}", COLUMNS, lambda: deliveries, record=msgspec.to_builtins, cells=_cells
-    ):
+    if file := exported(request, f"queue-{message}", COLUMNS, lambda: deliveries, cells=_cells):
         return file
     envelope = deliveries[0].message
     header = ""

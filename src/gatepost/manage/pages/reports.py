@@ -20,12 +20,11 @@ from gatepost.analysis.reports.tls import Direction
 from gatepost.language import _
 from gatepost.manage.pages import report_charts
 from gatepost.manage.pages.exports import exported, wants_file
-from gatepost.manage.pages.guard import context_of, executing, not_there, perform, principal_of
+from gatepost.manage.pages.guard import context_of, every, not_there, perform, principal_of
 from gatepost.manage.pages.rendering import link, render
 from gatepost.manage.pages.report_query import QUICK, ReportView, read_view
 from gatepost.manage.pages.report_sorts import ordered, report_order
 from gatepost.manage.pages.report_tables import TABLES, ReportTable
-from gatepost.manage.use_cases.client import all_items
 from gatepost.manage.use_cases.evidence import ListKeys, list_keys
 from gatepost.manage.use_cases.queue import ListQueue, list_queue
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
@@ -271,7 +270,7 @@ def _waiting(request: Request, view: ReportView) -> dict[str, int]:
     """How many deliveries wait now, by the destination's domain, of the first thousand."""
     queue = ListQueue(organization=view.organization)
     waiting: dict[str, int] = {}
-    for delivery in all_items(executing(request), list_queue, queue, _WAITING):
+    for delivery in every(request, list_queue, queue, _WAITING):
         if delivery.attempts:
             domain = delivery.domain
             waiting[domain] = waiting.get(domain, 0) + 1
@@ -295,7 +294,7 @@ def _print(request: Request) -> Response:
             **_key_exchange(pictures, view),
             "protections": report_charts.protections(),
             "strip": _heat(pictures.heat[Direction.OUTBOUND], view, Direction.OUTBOUND),
-            "received": list(all_items(executing(request), list_received_reports, received_in(view))),
+            "received": list(every(request, list_received_reports, received_in(view))),
             "keys": _keys(request),
         }
     return render(request, "reports/print.html", block="report", **frame)

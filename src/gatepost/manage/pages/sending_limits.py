@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-import msgspec
 from starlette.routing import Route
 
 from gatepost.language import _
@@ -71,7 +70,7 @@ def _page(request: Request, error: str = "") -> Response:
     listed = ListLimits(organization=request.query_params.get("organization", ""))
     senders = list(perform(request, list_limits, listed).items)
     columns = SenderToday.__struct_fields__
-    if file := exported(request, "sending-limits", columns, lambda: map(msgspec.to_builtins, senders)):
+    if file := exported(request, "sending-limits", columns, lambda: senders):
         return file
     sort = order_of(request, _SORTS)
     rows = sorted_by(map(row_of, senders), sort or "-share", _SORTS)

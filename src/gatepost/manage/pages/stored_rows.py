@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import msgspec
 
 from gatepost.language import _, ngettext
-from gatepost.manage.pages.guard import executing, perform
+from gatepost.manage.pages.guard import every, perform
 from gatepost.manage.pages.paging import Foot, foot, order_of, paged
-from gatepost.manage.use_cases.client import all_items
 from gatepost.manage.use_cases.list_page import sorted_by
 
 if TYPE_CHECKING:
@@ -54,7 +53,7 @@ def stored_rows[R: msgspec.Struct, T](
     if sort in _AS_STORED:
         items = perform(request, case, wanted)
         return StoredRows(items.items, "", items.after or "", None)
-    newest = list(islice(all_items(executing(request), case, wanted, HELD + 1), HELD + 1))
+    newest = list(islice(every(request, case, wanted, HELD + 1), HELD + 1))
     page = paged(request, sorted_by(newest[:HELD], sort, columns))
     shown = foot(page, counted)
     if len(newest) > HELD:

@@ -8,7 +8,6 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 
-import msgspec
 from starlette.routing import Route
 
 from gatepost.language import _, translated_choices
@@ -16,12 +15,11 @@ from gatepost.manage.access.principal import Scope
 from gatepost.manage.pages.account_forms import Form, chosen_organizations, field_errors, refused_fields
 from gatepost.manage.pages.confirmation import ask_again, demand_owner
 from gatepost.manage.pages.exports import exported
-from gatepost.manage.pages.guard import context_of, executing, not_there, perform
+from gatepost.manage.pages.guard import context_of, every, not_there, perform
 from gatepost.manage.pages.paging import sorted_page
 from gatepost.manage.pages.rendering import render, see_other
 from gatepost.manage.pages.time_zones import local_times
 from gatepost.manage.use_cases import tokens as token_cases
-from gatepost.manage.use_cases.client import all_items
 from gatepost.manage.use_cases.execution import execute, recording_refusals
 from gatepost.manage.use_cases.refusal import Refusal
 from gatepost.manage.use_cases.request_values import limits
@@ -61,10 +59,10 @@ def _list(request: Request) -> Response:
     q = request.query_params.get("q", "")
     tokens = [
         api_token
-        for api_token in all_items(executing(request), token_cases.list_tokens, token_cases.ListTokens())
+        for api_token in every(request, token_cases.list_tokens, token_cases.ListTokens())
         if q.lower() in api_token.name
     ]
-    if file := exported(request, "tokens", _COLUMNS, lambda: map(msgspec.to_builtins, tokens)):
+    if file := exported(request, "tokens", _COLUMNS, lambda: tokens):
         return file
     page = sorted_page(request, tokens, _SORTS, NN_("%(num)s token", "%(num)s tokens"))
     return render(request, "accounts/tokens.html", tokens=page.rows, foot=page.foot, q=q, sort=page.sort)
@@ -140,7 +138,7 @@ def _remove(request: Request) -> Response:
 
 def _token(request: Request) -> token_cases.ApiToken:
     name = request.path_params["name"].lower()
-    for api_token in all_items(executing(request), token_cases.list_tokens, token_cases.ListTokens()):
+    for api_token in every(request, token_cases.list_tokens, token_cases.ListTokens()):
         if api_token.name == name:
             return api_token
     raise not_there(_("There is no such token."))

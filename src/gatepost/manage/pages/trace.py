@@ -22,7 +22,7 @@ from gatepost.manage.access.principal import Scope
 from gatepost.manage.pages import searches
 from gatepost.manage.pages.code_labels import event_label
 from gatepost.manage.pages.exports import exported
-from gatepost.manage.pages.guard import context_of, executing, not_there, or_not_there, perform, principal_of
+from gatepost.manage.pages.guard import context_of, every, not_there, or_not_there, perform, principal_of
 from gatepost.manage.pages.message_head import head_of
 from gatepost.manage.pages.rendering import link, render, see_other
 from gatepost.manage.pages.time_zones import zone_of
@@ -38,7 +38,6 @@ from gatepost.manage.pages.trace_query import (
 )
 from gatepost.manage.pages.trace_story import recipients_of, story
 from gatepost.manage.use_cases import trace
-from gatepost.manage.use_cases.client import all_items
 from gatepost.manage.use_cases.evidence_export import OpenExport, open_export
 from gatepost.manage.use_cases.paging import position
 from gatepost.manage.use_cases.queue import GetQueued, get_queued
@@ -188,11 +187,7 @@ def _all(request: Request, question: TraceQuery) -> Iterator[TraceEvent]:
         name, text = next(iter(question.errors.items()))
         raise Refusal(RefusalKind.INPUT, f"{name} {text}")
     understood = _meant(request, question)
-    return (
-        all_items(executing(request), trace.search_trace_events, understood[1], trace.MOST)
-        if understood is not None
-        else iter(())
-    )
+    return every(request, trace.search_trace_events, understood[1], trace.MOST) if understood is not None else iter(())
 
 
 def _stamp() -> str:

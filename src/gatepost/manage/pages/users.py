@@ -8,7 +8,6 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 
-import msgspec
 from starlette.routing import Route
 
 from gatepost.language import _, translated_choices
@@ -24,12 +23,11 @@ from gatepost.manage.pages.account_forms import (
 )
 from gatepost.manage.pages.confirmation import ask_again, demand_owner
 from gatepost.manage.pages.exports import exported
-from gatepost.manage.pages.guard import context_of, executing, or_not_there, perform
+from gatepost.manage.pages.guard import context_of, every, or_not_there, perform
 from gatepost.manage.pages.paging import sorted_page
 from gatepost.manage.pages.rendering import render, see_other
 from gatepost.manage.pages.resource_paths import number_of
 from gatepost.manage.use_cases import users as user_cases
-from gatepost.manage.use_cases.client import all_items
 from gatepost.manage.use_cases.execution import execute, recording_refusals
 from gatepost.manage.use_cases.refusal import Refusal
 from gatepost.manage.use_cases.request_values import limits
@@ -72,10 +70,10 @@ def _list(request: Request) -> Response:
     q = request.query_params.get("q", "")
     users = [
         account
-        for account in all_items(executing(request), user_cases.list_users, user_cases.ListUsers())
+        for account in every(request, user_cases.list_users, user_cases.ListUsers())
         if q.lower() in account.name
     ]
-    if file := exported(request, "users", _COLUMNS, lambda: map(msgspec.to_builtins, users)):
+    if file := exported(request, "users", _COLUMNS, lambda: users):
         return file
     page = sorted_page(request, users, _SORTS, NN_("%(num)s user", "%(num)s users"))
     return render(request, "accounts/users.html", users=page.rows, foot=page.foot, q=q, sort=page.sort)
@@ -166,7 +164,7 @@ def _page(request: Request, user: user_cases.UserAccount, **context: Any) -> Res
         user=user,
         roles=translated_choices(ROLES),
         limits=limits(user_cases.AccountChange),
-        sessions=list(all_items(executing(request), user_cases.list_sessions, user_cases.ListSessions(name=user.name))),
+        sessions=list(every(request, user_cases.list_sessions, user_cases.ListSessions(name=user.name))),
         passkeys=perform(request, user_cases.list_passkeys, user_cases.ListPasskeys(name=user.name)).items,
         tokens=_tokens(request, user),
         **known,
@@ -175,7 +173,7 @@ def _page(request: Request, user: user_cases.UserAccount, **context: Any) -> Res
 
 def _tokens(request: Request, user: user_cases.UserAccount) -> list[str]:
     """Those that end with the user."""
-    tokens = all_items(executing(request), list_tokens, ListTokens())
+    tokens = every(request, list_tokens, ListTokens())
     return [token.name for token in tokens if token.made_by_user == user.name]
 
 
