@@ -15,7 +15,7 @@ from gatepost.manage.pages.editor import words_of
 from gatepost.manage.pages.exports import exported
 from gatepost.manage.pages.guard import context_of, every, not_there, perform, principal_of
 from gatepost.manage.pages.login import local_target
-from gatepost.manage.pages.paging import fitting
+from gatepost.manage.pages.paging import by_fields, fitting
 from gatepost.manage.pages.refusal_texts import all_errors
 from gatepost.manage.pages.rendering import render, see_changed, see_other
 from gatepost.manage.pages.resource_paths import organization_path, version_path
@@ -43,14 +43,9 @@ if TYPE_CHECKING:
 
 _SIZE = 25
 _EXPORTED = 1000
-_SORTS: Final[Columns[HistoryEntry]] = {
-    "version": lambda entry: entry.version,
-    "time": lambda entry: entry.at,
-    "user": lambda entry: entry.author,
-    "organization": lambda entry: entry.organization,
-    "change": lambda entry: entry.summary,
-    "reason": lambda entry: entry.note,
-}
+_SORTS: Final[Columns[HistoryEntry]] = by_fields(
+    "version", "organization", time="at", user="author", change="summary", reason="note"
+)
 _SHOWN = 1000  # changes of a page
 _UNDONE, _UNDONE_ROOM = 20, 20_000  # revisions that a revert takes back, and the bytes of their rows
 _COLUMNS = ("version", "at", "author", "organization", "changes", "note")

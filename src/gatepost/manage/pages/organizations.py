@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final
 
 from starlette.routing import Route
@@ -12,7 +11,7 @@ from gatepost.manage.access.principal import Scope
 from gatepost.manage.pages.editor import EditedResource, FormChangeOptions, edit, send_change
 from gatepost.manage.pages.exports import MOST, exported
 from gatepost.manage.pages.guard import needs, not_there, or_not_there, perform, principal_of
-from gatepost.manage.pages.paging import sorted_page
+from gatepost.manage.pages.paging import by_fields, sorted_page
 from gatepost.manage.pages.rendering import render, see_changed
 from gatepost.manage.pages.resource_kinds import KIND_PAGES
 from gatepost.manage.pages.resource_paths import organization_path
@@ -57,12 +56,9 @@ if TYPE_CHECKING:
     from gatepost.manage.use_cases.history import PartChange
 
 
-_SORTS: Final[dict[str, Callable[[OrganizationRow], Any]]] = {
-    column: attrgetter(column)
-    for column in (
-        "name", "display_name", "domains", "mailboxes", "inbound_connectors", "outbound_connectors", "rules"
-    )
-}  # fmt: skip
+_SORTS: Final[dict[str, Callable[[OrganizationRow], Any]]] = by_fields(
+    "name", "display_name", "domains", "mailboxes", "inbound_connectors", "outbound_connectors", "rules"
+)
 _SHOWN = 200  # parts of which the whole file of an organization is shown on its page
 
 

@@ -6,7 +6,6 @@ act on mail, and both are put on record. What is seen and acted on is of the org
 
 from __future__ import annotations
 
-from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -19,7 +18,7 @@ from gatepost.manage.pages.exports import exported
 from gatepost.manage.pages.guard import context_of, every, or_not_there, perform, principal_of
 from gatepost.manage.pages.login import local_target
 from gatepost.manage.pages.message_head import head_of
-from gatepost.manage.pages.paging import sorted_page
+from gatepost.manage.pages.paging import by_fields, sorted_page
 from gatepost.manage.pages.refusal_texts import by_field
 from gatepost.manage.pages.rendering import link, render, see_other
 from gatepost.manage.pages.resource_paths import trace_path
@@ -137,8 +136,7 @@ def _by_destination(request: Request) -> Response:
     waiting = perform(request, queue_cases.list_waiting_destinations, destinations).items
     if file := exported(request, "destinations", _COUNTED, lambda: waiting):
         return file
-    columns = {name: attrgetter(name) for name in _COUNTED}
-    page = sorted_page(request, waiting, columns, NN_("%(num)s destination", "%(num)s destinations"))
+    page = sorted_page(request, waiting, by_fields(*_COUNTED), NN_("%(num)s destination", "%(num)s destinations"))
     return render(
         request,
         "queue/destinations.html",

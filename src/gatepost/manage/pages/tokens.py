@@ -16,7 +16,7 @@ from gatepost.manage.pages.account_forms import Form, chosen_organizations, fiel
 from gatepost.manage.pages.confirmation import ask_again, demand_owner
 from gatepost.manage.pages.exports import exported
 from gatepost.manage.pages.guard import context_of, every, not_there, perform
-from gatepost.manage.pages.paging import sorted_page
+from gatepost.manage.pages.paging import by_fields, sorted_page
 from gatepost.manage.pages.rendering import render, see_other
 from gatepost.manage.pages.time_zones import local_times
 from gatepost.manage.use_cases import tokens as token_cases
@@ -34,12 +34,9 @@ if TYPE_CHECKING:
 
 
 _COLUMNS = ("name", "scopes", "organizations", "created", "expires", "made_by", "made_by_user", "last_used")
-_SORTS: Final[dict[str, Callable[[token_cases.ApiToken], Any]]] = {
-    "name": lambda token: token.name,
-    "by": lambda token: token.made_by,
-    "expires": lambda token: token.expires,
-    "last": lambda token: token.last_used,
-}
+_SORTS: Final[dict[str, Callable[[token_cases.ApiToken], Any]]] = by_fields(
+    "name", "expires", by="made_by", last="last_used"
+)
 _SCOPES = (
     (Scope.READ.value, "read", N_("Read everything except the content of mail.")),
     (Scope.CONNECTORS.value, "connectors", N_("Change organizations, domains, mailboxes, connectors and rules.")),
