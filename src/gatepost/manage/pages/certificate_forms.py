@@ -15,7 +15,7 @@ from gatepost.language import _, in_sentence, translated
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.pages.certificate_view import label_of
 from gatepost.manage.pages.code_labels import certificate_state
-from gatepost.manage.pages.guard import context_of, needs, perform
+from gatepost.manage.pages.guard import context_of, needs, own_organizations, perform
 from gatepost.manage.pages.refusal_texts import all_errors
 from gatepost.manage.pages.rendering import render, see_changed, see_other
 from gatepost.manage.pages.text_filters import sentence
@@ -31,7 +31,6 @@ from gatepost.manage.use_cases.certificate_requests import (
 from gatepost.manage.use_cases.certificate_views import ViewCertificate, find_certificate
 from gatepost.manage.use_cases.refusal import BusyRefusal, Refusal
 from gatepost.manage.use_cases.request_values import limits
-from gatepost.manage.use_cases.resource_views import ListOwnOrganizations, list_own_organizations
 from gatepost.pki.certificates.entry import Purpose, State
 from gatepost.pki.certificates.request import KEY_TYPES
 from gatepost.sentences import ours
@@ -140,9 +139,7 @@ def _form_page(
 
 
 def _organizations(asked: Request) -> list[tuple[str, str]]:
-    names = sorted(
-        organization.name for organization in perform(asked, list_own_organizations, ListOwnOrganizations()).items
-    )
+    names = sorted(organization.name for organization in own_organizations(asked))
     return [("", "–"), *((name, name) for name in names)]  # noqa: RUF001 - a dash is what is meant
 
 

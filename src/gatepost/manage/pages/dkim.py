@@ -19,14 +19,21 @@ from gatepost.manage.access.principal import Scope
 from gatepost.manage.pages.certificate_forms import errors_of
 from gatepost.manage.pages.editor import change_rows
 from gatepost.manage.pages.exports import MOST, exported
-from gatepost.manage.pages.guard import context_of, needs, needs_scope, not_there, perform, principal_of
+from gatepost.manage.pages.guard import (
+    context_of,
+    needs,
+    needs_scope,
+    not_there,
+    own_organizations,
+    perform,
+    principal_of,
+)
 from gatepost.manage.pages.paging import SIZE, foot, offset_of, order_of
 from gatepost.manage.pages.rendering import render, see_changed, see_other
 from gatepost.manage.pages.resource_kinds import MAIL_TABS
 from gatepost.manage.pages.resource_paths import named_path, version_path
 from gatepost.manage.pages.text_filters import sentence
 from gatepost.manage.use_cases import dkim, dkim_changes, resource_views
-from gatepost.manage.use_cases.execution import execute
 from gatepost.manage.use_cases.part_cases import PARTS, RemovePart, SetPart
 from gatepost.manage.use_cases.parts import DKIM
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
@@ -329,19 +336,14 @@ def _form_page(request: Request, known: dict[str, Any], errors: dict[str, str] |
     blank = {"domain": "", "organization": "", "selector": "", "note": "", "current": False}
     blank |= {"algorithm": str(DkimAlgorithm.RSA_SHA256), "service_type": str(DkimService.ALL)}
     context = context_of(request)
-    owners = [
-        organization.name
-        for organization in execute(
-            resource_views.list_own_organizations, context, resource_views.ListOwnOrganizations()
-        ).items
-    ]
+    owners = sorted(organization.name for organization in own_organizations(request))
     return render(
         request,
         "dkim/new.html",
         form=blank | known,
         errors=errors or {},
         labels=translated(_LABELS),
-        organizations=[("", _("The one that accepts the domain")), *((name, name) for name in sorted(owners))],
+        organizations=[("", _("The one that accepts the domain")), *((name, name) for name in owners)],
         algorithms=translated_choices(_ALGORITHMS),
         services=translated_choices(_SERVICES),
         seals=bool(context.settings.store.master_key),

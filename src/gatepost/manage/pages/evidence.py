@@ -11,12 +11,11 @@ import time
 from threading import Lock
 from typing import IO, TYPE_CHECKING, Final
 
-from starlette.responses import StreamingResponse
 from starlette.routing import Route
 
 from gatepost.language import _
 from gatepost.manage.access.principal import Scope
-from gatepost.manage.pages.exports import exported, wants_file
+from gatepost.manage.pages.exports import chunks_of, download, exported, wants_file
 from gatepost.manage.pages.guard import every, needs, not_there, perform, principal_of
 from gatepost.manage.pages.rendering import link, render, see_other
 from gatepost.manage.pages.report_query import read_view
@@ -28,8 +27,6 @@ from gatepost.manage.use_cases.request_values import limits
 from gatepost.texts import N_
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from starlette.requests import Request
     from starlette.responses import Response
 
@@ -104,12 +101,7 @@ def _export(request: Request) -> Response:
     size = file.seek(0, 2)
     file.seek(0)
     name = f"gatepost-evidence-{view.days.first}-{view.days.last}.{form}"
-    headers = {
-        "content-disposition": f'attachment; filename="{name}"',
-        "content-length": str(size),
-        "cache-control": "no-store",
-    }
-    return StreamingResponse(_chunks(file), media_type=_TYPES[form], headers=headers)
+    return download(chunks_of(file), name, _TYPES[form], content_length=str(size), cache_control="no-store")
 
 
 def _made(export: Export) -> IO[bytes]:
@@ -127,12 +119,6 @@ def _made(export: Export) -> IO[bytes]:
             RefusalKind.UNREADABLE, _("%(why)s Free disk space there (TMPDIR), then try again.", why=why)
         ) from error
     return file
-
-
-def _chunks(file: IO[bytes]) -> Iterator[bytes]:
-    with file:
-        while chunk := file.read(_CHUNK):
-            yield chunk
 
 
 ROUTES: Final = [

@@ -15,7 +15,7 @@ from gatepost.language import _, pgettext
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.pages.alarms import LEVELS
 from gatepost.manage.pages.certificate_view import life
-from gatepost.manage.pages.guard import perform, principal_of
+from gatepost.manage.pages.guard import own_organizations, perform, principal_of
 from gatepost.manage.pages.rendering import render
 from gatepost.manage.use_cases.alarms import ListAlarms, list_alarms
 from gatepost.manage.use_cases.certificate_views import (
@@ -28,7 +28,6 @@ from gatepost.manage.use_cases.doctor import ExamineGateway, examine_gateway
 from gatepost.manage.use_cases.flows import CountFlows, count_flows
 from gatepost.manage.use_cases.queue import ListWaitingDestinations, list_waiting_destinations
 from gatepost.manage.use_cases.refusal import Refusal
-from gatepost.manage.use_cases.resource_views import ListOwnOrganizations, list_own_organizations
 from gatepost.manage.use_cases.status import GetStatus, get_running
 from gatepost.manage.use_cases.work_list import ListWork, list_work
 from gatepost.pki.certificates.entry import State
@@ -94,7 +93,7 @@ def _first_steps(request: Request) -> Sequence[FirstStep]:
     if not principal_of(request).may(Scope.CONNECTORS):
         return ()
     try:
-        return first_steps(perform(request, list_own_organizations, ListOwnOrganizations()).items)
+        return first_steps(own_organizations(request))
     except Refusal:  # alarms and the pages of resources say so
         return ()
 

@@ -5,7 +5,6 @@ The look takes seconds, so that a page comes without it and asks for it afterwar
 
 from __future__ import annotations
 
-from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -16,7 +15,7 @@ from gatepost.language import translated
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.pages.exports import exported, wants_file
 from gatepost.manage.pages.guard import needs_scope, perform
-from gatepost.manage.pages.paging import order_of
+from gatepost.manage.pages.paging import order_of, page_of
 from gatepost.manage.pages.rendering import is_partial, link, render
 from gatepost.manage.use_cases import publication as publication_cases
 from gatepost.manage.use_cases.dns_checks import check_record
@@ -48,12 +47,11 @@ _LIGHTS: Final = {
 def _index(request: Request) -> Response:
     needs_scope(request, Scope.READ)
     query = request.query_params
-    number = max(1, int(text)) if (text := query.get("page", ""))[:6].isdecimal() and len(text) < 7 else 1
     selection = publication_cases.FindPublications(
         organization=query.get("organization", ""),
         q=query.get("q", "")[:253],
         limit=_ROWS,
-        offset=(number - 1) * _ROWS,
+        offset=(page_of(request) - 1) * _ROWS,
         sort=order_of(request, publication_cases.DOMAIN_SORTS),
     )
     page = perform(request, publication_cases.find_publications, selection)
@@ -99,7 +97,7 @@ def _check(request: Request) -> Response:
 
 
 def _page(request: Request, publication: DnsPublication, dns_check: DnsCheck | str | None) -> Response:
-    return render(request, "domains/publish.html", HTTPStatus.OK, **_context(publication, dns_check))
+    return render(request, "domains/publish.html", **_context(publication, dns_check))
 
 
 def _context(publication: DnsPublication, dns_check: DnsCheck | str | None) -> dict[str, Any]:

@@ -10,12 +10,11 @@ import time
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
-from starlette.responses import StreamingResponse
 from starlette.routing import Route
 
 from gatepost.language import _, ngettext
 from gatepost.manage.access.principal import Scope
-from gatepost.manage.pages.exports import exported
+from gatepost.manage.pages.exports import download, exported
 from gatepost.manage.pages.guard import context_of, every, or_not_there, perform, principal_of
 from gatepost.manage.pages.login import local_target
 from gatepost.manage.pages.refusal_texts import by_field
@@ -122,9 +121,7 @@ def _content(request: Request) -> Response:
     message = request.path_params["message"]
     with _or_gone(message):
         file = perform(request, quarantine.read_quarantined, quarantine.GetQuarantined(message=message))
-    answer = StreamingResponse(file.chunks, media_type=quarantine.read_quarantined.media_type)
-    answer.headers["content-disposition"] = f'attachment; filename="{file.name}"'
-    return answer
+    return download(file.chunks, file.name, quarantine.read_quarantined.media_type)
 
 
 def _confirm(request: Request, errors: Mapping[str, str] | None = None) -> Response:

@@ -9,12 +9,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
-from starlette.responses import StreamingResponse
 from starlette.routing import Route
 
 from gatepost.language import _, in_sentence, ngettext, translated, translated_choices
 from gatepost.manage.access.principal import Scope
-from gatepost.manage.pages.exports import exported
+from gatepost.manage.pages.exports import download, exported
 from gatepost.manage.pages.guard import context_of, every, or_not_there, perform, principal_of
 from gatepost.manage.pages.login import local_target
 from gatepost.manage.pages.message_head import head_of
@@ -232,9 +231,7 @@ def _content(request: Request) -> Response:
     message = request.path_params["message"]
     with _or_gone(message):
         file = perform(request, queue_cases.read_queued, queue_cases.GetQueued(message=message))
-    answer = StreamingResponse(file.chunks, media_type=queue_cases.read_queued.media_type)
-    answer.headers["content-disposition"] = f'attachment; filename="{file.name}"'
-    return answer
+    return download(file.chunks, file.name, queue_cases.read_queued.media_type)
 
 
 def _confirm(request: Request, errors: Mapping[str, str] | None = None) -> Response:

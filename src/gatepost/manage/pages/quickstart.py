@@ -16,7 +16,7 @@ from gatepost.language import _
 from gatepost.manage.pages.account_forms import Form, field_errors
 from gatepost.manage.pages.certificate_view import LEVELS, label_of, life
 from gatepost.manage.pages.confirmation import demand_owner
-from gatepost.manage.pages.guard import context_of, perform
+from gatepost.manage.pages.guard import context_of, own_organizations, perform
 from gatepost.manage.pages.rendering import render, see_other
 from gatepost.manage.use_cases.certificate_views import ViewCertificates, view_certificates
 from gatepost.manage.use_cases.doctor import ExamineGateway, examine_gateway
@@ -26,7 +26,6 @@ from gatepost.manage.use_cases.publication import FindPublications, find_publica
 from gatepost.manage.use_cases.quickstart import MAILBOXES, FirstAnswers, dmarc_line
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.request_values import limits
-from gatepost.manage.use_cases.resource_views import ListOwnOrganizations, list_own_organizations
 from gatepost.pki.certificates.entry import Purpose, State
 from gatepost.settings.model import DnsValidation
 
@@ -59,7 +58,7 @@ def _quickstart(request: Request) -> Response:
     demand_owner(request)
     if request.method == "POST":
         return _answered(request, request.state.form)
-    if perform(request, list_own_organizations, ListOwnOrganizations()).items:
+    if own_organizations(request):
         return _report(request)
     return _questions(request, _known(request))
 

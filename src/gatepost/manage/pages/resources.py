@@ -20,7 +20,7 @@ from gatepost.manage.pages.account_forms import refused_fields
 from gatepost.manage.pages.connector import DIRECTIONS, chosen_of
 from gatepost.manage.pages.editor import EditedResource, FormChangeOptions, change_rows, edit, send_change
 from gatepost.manage.pages.exports import MOST, exported
-from gatepost.manage.pages.guard import needs, not_there, or_not_there, perform, principal_of
+from gatepost.manage.pages.guard import needs, not_there, or_not_there, own_organizations, perform, principal_of
 from gatepost.manage.pages.paging import foot, order_of, paged
 from gatepost.manage.pages.rendering import render, see_changed, see_other
 from gatepost.manage.pages.resource_kinds import KIND_PAGES, KindPage, column_key, status_of
@@ -314,12 +314,7 @@ def _fixed(principal: Principal, kind: PartKind) -> tuple[str, ...]:
 
 def _new(request: Request, page: KindPage) -> Response:
     principal, kind = principal_of(request), page.kind
-    owners = [
-        organization.name
-        for organization in perform(
-            request, resource_views.list_own_organizations, resource_views.ListOwnOrganizations()
-        ).items
-    ]
+    owners = [organization.name for organization in own_organizations(request)]
     chosen = request.state.form.get("organization", "") if request.method == "POST" else ""
     if not principal.is_of_gateway and not chosen:
         chosen = owners[0] if owners else ""

@@ -67,16 +67,8 @@ def _found(request: Request, view: ReportView) -> _ReportLists:
 def _sums(lists: _ReportLists) -> ReportTable:
     columns = ("reporter", "domain", "policy", "reports", "passed", "failed", "results")
     rows = [
-        (
-            received_sums.reporter,
-            received_sums.domain,
-            received_sums.policy,
-            received_sums.reports,
-            received_sums.passed,
-            received_sums.failed,
-            _words(received_sums.results),
-        )
-        for received_sums in lists.sums
+        (sums.reporter, sums.domain, sums.policy, sums.reports, sums.passed, sums.failed, _words(sums.results))
+        for sums in lists.sums
     ]
     return ReportTable(columns, rows)
 

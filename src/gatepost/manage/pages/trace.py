@@ -9,19 +9,18 @@ from __future__ import annotations
 import tempfile
 import time
 from functools import partial
-from typing import IO, TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final
 from urllib.parse import parse_qsl, quote
 
 from msgspec.structs import replace
 from starlette.exceptions import HTTPException
-from starlette.responses import StreamingResponse
 from starlette.routing import Route
 
 from gatepost.language import _, ngettext, translated, translated_choices
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.pages import searches
 from gatepost.manage.pages.code_labels import event_label
-from gatepost.manage.pages.exports import exported
+from gatepost.manage.pages.exports import chunks_of, download, exported
 from gatepost.manage.pages.guard import context_of, every, not_there, or_not_there, perform, principal_of
 from gatepost.manage.pages.message_head import head_of
 from gatepost.manage.pages.rendering import link, render, see_other
@@ -61,7 +60,6 @@ if TYPE_CHECKING:
 
 
 PAGE: Final = 50
-_CHUNK: Final = 64 * 1024
 _SOON: Final = N_("The message trace has no events of this message yet. They appear within seconds.")
 _IN_MEMORY: Final = 1_000_000
 _AROUND: Final = 60.0  # seconds: an entry is made a moment after its event
@@ -235,15 +233,7 @@ def _evidence(request: Request) -> Response:
         )
         raise not_there(text)
     file.seek(0)
-    answer = StreamingResponse(_chunks(file), media_type="application/json")
-    answer.headers["content-disposition"] = f'attachment; filename="evidence-{events[0].message}.json"'
-    return answer
-
-
-def _chunks(file: IO[bytes]) -> Iterator[bytes]:
-    with file:
-        while chunk := file.read(_CHUNK):
-            yield chunk
+    return download(chunks_of(file), f"evidence-{events[0].message}.json", "application/json")
 
 
 def _found_events(request: Request, identity: str) -> trace.TraceEvents:

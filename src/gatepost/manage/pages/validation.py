@@ -15,6 +15,7 @@ from gatepost.manage.access.principal import Scope
 from gatepost.manage.pages.connector import DIRECTIONS, chosen_of, connector_page
 from gatepost.manage.pages.event_stream import followed
 from gatepost.manage.pages.guard import needs, perform
+from gatepost.manage.pages.refusal_texts import by_field
 from gatepost.manage.pages.rendering import fragment, render, see_other
 from gatepost.manage.pages.resource_paths import connector_path
 from gatepost.manage.pages.validation_tasks import live_items, task_items, verdict_item
@@ -61,11 +62,6 @@ def request_of(
     )
 
 
-def refused_fields(refusal: Refusal) -> dict[str, str]:
-    """Errors of a refusal by field of the form; "" for others."""
-    return {error.path: error.message for error in refusal.errors} or {"": refusal.text}
-
-
 def ended(request: Request, organization: str, state: validation_runs.ValidationState) -> validation_runs.Record:
     """The result, once it has ended. Raises Refusal."""
 
@@ -102,7 +98,7 @@ def _begin(request: Request) -> Response:
     except Refusal as refusal:
         if refusal.kind is RefusalKind.FORBIDDEN:
             raise
-        errors = refused_fields(refusal)
+        errors = by_field(refusal)
         if is_live:
             return render(request, "connectors/refused.html", 200, errors=errors)
         return connector_page(request, chosen, errors.get("", ""), status=422, trial=wanted, trial_errors=errors)

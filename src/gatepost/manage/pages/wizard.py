@@ -18,8 +18,9 @@ from starlette.routing import Route
 from gatepost.language import _
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.pages.connector_draft import ConnectorDraft, draft_of, problems, table_of
-from gatepost.manage.pages.guard import context_of, needs, perform, principal_of
+from gatepost.manage.pages.guard import context_of, needs, own_organizations, perform, principal_of
 from gatepost.manage.pages.issuer_trust import UNCONFIRMED, chosen_issuer, issuer_page
+from gatepost.manage.pages.refusal_texts import by_field
 from gatepost.manage.pages.rendering import (
     LONG_PATIENCE,
     PATIENCE,
@@ -32,7 +33,7 @@ from gatepost.manage.pages.rendering import (
 )
 from gatepost.manage.pages.resource_paths import connector_path
 from gatepost.manage.pages.scenarios import SCENARIOS, need
-from gatepost.manage.pages.validation import ended, live, refused_fields, request_of
+from gatepost.manage.pages.validation import ended, live, request_of
 from gatepost.manage.pages.validation_tasks import task_items
 from gatepost.manage.use_cases.connector_secrets import SetConnectorSecret, set_connector_secret
 from gatepost.manage.use_cases.connector_views import (
@@ -50,7 +51,6 @@ from gatepost.manage.use_cases.part_record import part_command, part_toml
 from gatepost.manage.use_cases.private_content import NOT_STORED
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.report_counts import ReportCounts
-from gatepost.manage.use_cases.resource_views import ListOwnOrganizations, list_own_organizations
 from gatepost.manage.use_cases.validation_runs import ValidateConnector
 from gatepost.policy.connectors.resources import Resources
 from gatepost.policy.connectors.trust_anchors import is_pem
@@ -93,7 +93,7 @@ def _owners(request: Request) -> Sequence[Organization]:
     principal = principal_of(request)
     if Scope.CONNECTORS not in principal.scopes and Scope.OWNER not in principal.scopes:
         needs(request, Scope.CONNECTORS, next(iter(principal.organizations or ()), None))
-    return perform(request, list_own_organizations, ListOwnOrganizations()).items
+    return own_organizations(request)
 
 
 def _owner(request: Request, draft: ConnectorDraft) -> Organization | None:
@@ -279,7 +279,7 @@ def _begin(request: Request) -> Response:
             return live(request, state)
         record = ended(request, owner.name, state)
     except Refusal as refusal:
-        errors = refused_fields(refusal)
+        errors = by_field(refusal)
         if is_live:
             return render(request, "connectors/refused.html", 200, errors=errors)
         return _page(request, draft, owner, "check", errors=errors, trial=wanted)
