@@ -28,6 +28,7 @@ from gatepost.analysis.checks.chain_file import ChainFileError, parse_file
 from gatepost.analysis.checks.chain_stores import RootStores
 from gatepost.analysis.checks.gates import GateCheck, GateFinding, GateReport
 from gatepost.analysis.checks.gates_tlsa import HostTlsa, TlsaObservation
+from gatepost.analysis.checks.own_policy import mail_host_names
 from gatepost.analysis.checks.partner_report import Mark
 from gatepost.decoding import from_json
 from gatepost.net.anchors import AnchorsError
@@ -266,7 +267,7 @@ class GateChecker:
         domains = [domain.name for organization in context.organizations for domain in organization.accepted_domains][
             :_DOMAINS
         ]
-        hosts = await asyncio.gather(*(_hosts_of(router, domain) for domain in domains))
+        hosts = await asyncio.gather(*(mail_host_names(router, domain) for domain in domains))
         return dict(zip(domains, hosts, strict=True))
 
     def _demands(self, entry: Entry, context: CheckContext, hosts: Iterable[str]) -> list[GateFinding]:
@@ -377,14 +378,6 @@ class GateChecker:
 async def _at_once(found: Iterable[GateFinding]) -> Iterable[GateFinding]:
     """Wrap findings that need no waiting."""
     return found
-
-
-async def _hosts_of(router: MailRouter, domain: str) -> tuple[str, ...] | str:
-    try:
-        mail_hosts = await router.mail_hosts(domain)
-    except LookupFailed as failure:
-        return failure.detail
-    return tuple(dict.fromkeys(host.name for host in mail_hosts.hosts))
 
 
 def _policies(organizations: Sequence[Organization], hostname: str) -> list[StsPublication]:

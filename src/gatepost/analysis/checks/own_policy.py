@@ -66,7 +66,7 @@ async def check_publication(
         record, policy, mail_hosts, reports = await asyncio.gather(
             _texts(resolver, record_name(domain)),
             policies.fetch(domain),
-            _mail_hosts(resolver, domain),
+            mail_host_names(MailRouter(resolver, random.Random()), domain),  # noqa: S311 - shuffles equals
             _texts(resolver, tlsrpt.record_name(domain)),
         )
     finally:
@@ -90,9 +90,10 @@ async def _texts(resolver: Resolver, name: str) -> list[tuple[bytes, ...]] | str
     return [cast("TXTBase", record).strings for record in answer.records]
 
 
-async def _mail_hosts(resolver: Resolver, domain: str) -> tuple[str, ...] | str:
+async def mail_host_names(router: MailRouter, domain: str) -> tuple[str, ...] | str:
+    """The hosts that the MX records of a domain name, or why they cannot be had."""
     try:
-        mail_hosts = await MailRouter(resolver, random.Random()).mail_hosts(domain)  # noqa: S311 - shuffles equals
+        mail_hosts = await router.mail_hosts(domain)
     except LookupFailed as failed:
         return failed.detail
     return tuple(dict.fromkeys(host.name for host in mail_hosts.hosts))

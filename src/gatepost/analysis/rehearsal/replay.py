@@ -31,10 +31,24 @@ if TYPE_CHECKING:
     from gatepost.store.trace import TraceRow
 
 
-COLUMNS = (
-    "event", "organization", "direction", "sender", "recipient", "subject", "peer_host", "peer_address", "requirement",
-    "achieved", "tls", "detail",
-)  # fmt: skip
+class _Row(NamedTuple):
+    """The columns of `COLUMNS`."""
+
+    event: str
+    organization: str
+    direction: str
+    sender: str
+    recipient: str
+    subject: str
+    peer_host: str
+    peer_address: str
+    requirement: str
+    achieved: str
+    tls: str
+    detail: str
+
+
+COLUMNS = _Row._fields
 """The columns that a decision depends on, in the order in which `RowReplay.decide` takes them."""
 
 _KEPT = 50_000  # decisions
@@ -79,23 +93,6 @@ def with_connector(
 def enforced(directory: Directory, organization: str, connector: InboundConnector | OutboundConnector) -> Directory:
     """The same configuration with one connector switched on and enforced."""
     return with_connector(directory, organization, connector, enabled=True, mode=Mode.ENFORCE)
-
-
-class _Row(NamedTuple):
-    """`COLUMNS`, by name."""
-
-    event: str
-    organization: str
-    direction: str
-    sender: str
-    recipient: str
-    subject: str
-    peer_host: str
-    peer_address: str
-    requirement: str
-    achieved: str
-    tls: str
-    detail: str
 
 
 class _Rehearsal(msgspec.Struct, frozen=True):
