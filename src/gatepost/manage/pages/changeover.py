@@ -20,7 +20,7 @@ from gatepost.language import _, in_sentence, ngettext
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.access.secret import same, unmasked
 from gatepost.manage.pages.certificate_forms import errors_of, why_of
-from gatepost.manage.pages.certificate_view import LEVELS, label_of, life, pin_of, way_back
+from gatepost.manage.pages.certificate_view import label_of, pin_of, row, way_back
 from gatepost.manage.pages.code_labels import certificate_state
 from gatepost.manage.pages.flash import Undo
 from gatepost.manage.pages.gate_checks import (
@@ -38,13 +38,12 @@ from gatepost.manage.pages.rendering import render, see_other
 from gatepost.manage.pages.text_filters import remarks
 from gatepost.manage.pages.time_zones import zone_of
 from gatepost.manage.use_cases import certificate_views, changeover_steps
-from gatepost.manage.use_cases.certificates import common_name
 from gatepost.manage.use_cases.changeover import ChangeoverCheck, GetNotice, get_notice
 from gatepost.manage.use_cases.execution import execute
 from gatepost.manage.use_cases.refusal import Refusal
 from gatepost.manage.use_cases.request_values import limits
 from gatepost.pki.certificates.entry import State
-from gatepost.pki.certificates.lifecycle import can_roll_back, names_of, roll_back_until
+from gatepost.pki.certificates.lifecycle import can_roll_back, roll_back_until
 from gatepost.protocols.tls.token_uri import is_token_uri
 from gatepost.texts import NN_
 from gatepost.times import minute_text, with_offset
@@ -78,9 +77,9 @@ def _all(request: Request) -> Response:
     if len(chosen) == 1:
         return RedirectResponse(f"/certificates/{chosen[0].id}/changeover", HTTPStatus.SEE_OTHER)
     page = paged(request, chosen)
-    named = certificate_views.LocateCertificates(certificates=[row.id for row in page.rows])
+    named = certificate_views.LocateCertificates(certificates=[entry.id for entry in page.rows])
     where = perform(request, certificate_views.locate_certificates, named)
-    cards = [_card(row, where.get(row.id), now) for row in page.rows]
+    cards = [_card(entry, where.get(entry.id), now) for entry in page.rows]
     return render(
         request,
         "certificates/changeovers.html",
@@ -144,18 +143,7 @@ def _side_by_side(status: ChangeoverStatus) -> list[Entry]:
 
 def _card(entry: Entry, places: PresentationPlaces | None, now: float) -> dict[str, Any]:
     """One of those that are shown side by side."""
-    return {
-        "entry": entry,
-        "name": label_of(entry),
-        "level": "fail" if places and places.problems else LEVELS[entry.state],
-        "life": life(entry, now),
-        "names": names_of(entry),
-        "issuer": common_name(entry.leaf.issuer),
-        "pin": pin_of(entry),
-        "where": places.where if places else (),
-        "problems": places.problems if places else (),
-        "back": way_back(entry, now),
-    }
+    return row(entry, places, now) | {"pin": pin_of(entry), "back": way_back(entry, now)}
 
 
 def _traffic(check: ChangeoverCheck | None) -> dict[str, Any] | None:
