@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import random
+from contextlib import suppress
 from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING, cast
 
 from gatepost.analysis.checks.partner_report import Finding, Mark, Stage
@@ -17,6 +19,7 @@ from gatepost.net.lookups.http import HttpClient, https_context
 from gatepost.net.lookups.mtasts import StsFailure, StsPolicies
 from gatepost.net.lookups.mx import MailRouter
 from gatepost.net.lookups.question import LookupFailed
+from gatepost.policy.connectors.publication import publication as publication_of
 from gatepost.protocols.dns.text_record import RecordError
 from gatepost.protocols.mtasts.policy import LintKind, lint
 from gatepost.protocols.mtasts.publish import policy_host, record_name
@@ -25,18 +28,18 @@ from gatepost.protocols.tlsrpt import record as tlsrpt
 from gatepost.protocols.tlsrpt.result import ResultType
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from dns.rdtypes.txtbase import TXTBase
 
     from gatepost.net.lookups.dns import Resolver
     from gatepost.net.lookups.mtasts import PolicyHosts
+    from gatepost.policy.connectors.records import Organization
     from gatepost.protocols.mtasts.policy import StsPolicy
     from gatepost.protocols.mtasts.publish import StsPublication
     from gatepost.settings.model import Settings
 
 
-_LEVELS = {"info": Mark.INFO, "warn": Mark.WARN, "fail": Mark.FAIL}
 _SHOWN = 300
 
 
@@ -79,6 +82,15 @@ async def check_publication(
         reports if isinstance(reports, str) else tlsrpt.parse_record(reports),
     )
     return tuple(judge(publication, seen))
+
+
+def own_policies(organizations: Iterable[Organization], hostname: str) -> list[StsPublication]:
+    """The MTA-STS policies of all accepted domains. hostname: ours."""
+    publications = []
+    for domain in chain.from_iterable(organization.accepted_domains for organization in organizations):
+        with suppress(ValueError):  # of resources that an older version stored; it is not served
+            publications.append(publication_of(domain, hostname))
+    return [policy for policy in publications if policy is not None]
 
 
 async def _texts(resolver: Resolver, name: str) -> list[tuple[bytes, ...]] | str:
@@ -199,7 +211,7 @@ def _hosts(policy: StsPolicy, hosts: Sequence[str] | str) -> Iterator[Finding]:
         yield Finding(Stage.DNS, Mark.WARN, "the DNS names no mail host for the domain")
     for remark in remarks:
         fix = "Here: change mta_sts_mx, or the MX records." if remark.kind is LintKind.HOST_NOT_COVERED else ""
-        yield Finding(Stage.MTA_STS, _LEVELS[remark.level], remark.text[:_SHOWN], "", fix)
+        yield Finding(Stage.MTA_STS, Mark(remark.level), remark.text[:_SHOWN], "", fix)
 
 
 def reports_finding(record: tlsrpt.TlsRptRecord | RecordError | str | None) -> Finding:

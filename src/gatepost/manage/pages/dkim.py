@@ -24,6 +24,7 @@ from gatepost.manage.pages.guard import (
     needs,
     needs_scope,
     not_there,
+    or_not_there,
     own_organizations,
     perform,
     principal_of,
@@ -167,12 +168,8 @@ def _one(request: Request) -> dkim.SigningKeyRow:
     owner, name = request.path_params["organization"], request.path_params["name"]
     if not principal_of(request).sees(owner):
         raise not_there()
-    try:
+    with or_not_there(_("There is no DKIM key %(name)s in %(owner)s.", name=repr(name), owner=owner)):
         return _key(request, owner, name)
-    except Refusal as refusal:
-        if refusal.kind is RefusalKind.MISSING:
-            raise not_there(_("There is no DKIM key %(name)s in %(owner)s.", name=repr(name), owner=owner)) from None
-        raise
 
 
 def _key(request: Request, owner: str, name: str, *, looks: bool = False) -> dkim.SigningKeyRow:
