@@ -24,7 +24,7 @@ from gatepost.analysis.checks.certificate_alarms import Observed, judge, undecid
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.use_cases.declaration import Visibility, use_case
 from gatepost.manage.use_cases.inventory import settings_files
-from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
+from gatepost.manage.use_cases.refusal import RefusalKind, refusing
 from gatepost.manage.use_cases.times import stamp
 from gatepost.pki.certificates.inventory import Inventory, listed
 from gatepost.quantity import quantity
@@ -109,14 +109,14 @@ def _is_visible(alarm: ActiveAlarm, principal: Principal) -> bool:
 def _all_alarms(gateway: Gateway, now: float) -> ActiveAlarms:
     settings, directory = gateway.settings, gateway.directory()
     organizations = directory.organizations
-    try:
-        with gateway.config() as store:
-            certificates = listed(Inventory(store, None), settings_files(settings), now=now, with_chains=False)
-            memory = decoded(store.content(ALARMS_CONTENT))
-            scope = scope_of(organizations, settings)
-            observed = Observed(renewals=failing_renewals(settings, store, scope, now))
-    except (StoreFailure, ValueError) as failure:
-        raise Refusal(RefusalKind.UNREADABLE, f"{gateway.data}: {failure}") from failure
+    with (
+        refusing(RefusalKind.UNREADABLE, StoreFailure, ValueError, before=f"{gateway.data}: "),
+        gateway.config() as store,
+    ):
+        certificates = listed(Inventory(store, None), settings_files(settings), now=now, with_chains=False)
+        memory = decoded(store.content(ALARMS_CONTENT))
+        scope = scope_of(organizations, settings)
+        observed = Observed(renewals=failing_renewals(settings, store, scope, now))
     entries = connector_files(organizations, now) | certificates.entries
     judged = judge(entries, scope, observed, troubles=memory.troubles, roots=memory.roots, now=now)
     judged = (*domain_conflicts(directory.disputes), *judged, *judge_grants(directory.resources))

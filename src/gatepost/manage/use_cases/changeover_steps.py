@@ -35,7 +35,7 @@ from gatepost.manage.use_cases.inventory import (
     inventory_of,
     listed_certificates,
 )
-from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
+from gatepost.manage.use_cases.refusal import Refusal, RefusalKind, refusing, wrong_field
 from gatepost.manage.use_cases.times import ahead, stamp
 from gatepost.net.identity import read_identity
 from gatepost.pki.certificates import lifecycle
@@ -219,7 +219,7 @@ def _chosen_partners(request: NotifyPartners, known: set[str]) -> set[str]:
         )
     if strange := sorted(chosen - known):
         text = f"no such partner: {', '.join(strange)}; known partners: {', '.join(sorted(known)) or 'none'}"
-        raise Refusal(RefusalKind.INPUT, text, [FieldError("partners", text)])
+        raise wrong_field("partners", text)
     return chosen
 
 
@@ -275,17 +275,15 @@ def switch_certificate(context: Context, request: SwitchCertificate) -> Switched
 
 def _time(text: str) -> float:
     """Raises Refusal (INPUT) for a time that is none, past, or so far ahead that no certificate lives until then."""
-    try:
+    with refusing(RefusalKind.INPUT, ValueError, field="at"):
         at = ahead(text)
-    except ValueError as error:
-        raise Refusal(RefusalKind.INPUT, str(error), [FieldError("at", str(error))]) from error
     now = time.time()
     if at <= now:
         wrong = f"{stamp(max(at, 0.0))} is in the past"
-        raise Refusal(RefusalKind.INPUT, f"{wrong}; to switch now, leave the time empty", [FieldError("at", wrong)])
+        raise wrong_field("at", wrong, f"{wrong}; to switch now, leave the time empty")
     if not at < now + _FAR:
         wrong = "that time is more than ten years ahead"
-        raise Refusal(RefusalKind.INPUT, wrong, [FieldError("at", wrong)])
+        raise wrong_field("at", wrong)
     return at
 
 

@@ -14,10 +14,9 @@ from gatepost.manage.access.principal import Scope
 from gatepost.manage.use_cases.declaration import Visibility, use_cases
 from gatepost.manage.use_cases.name_lookup import choose_part, visible
 from gatepost.manage.use_cases.parts import OUTBOUND
-from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
+from gatepost.manage.use_cases.refusal import wrong_field
 from gatepost.manage.use_cases.stored_secrets import destroy_secret, seal_secret, secret_state
 from gatepost.pki.certificates.connector_secrets import ConnectorSecrets, content_name
-from gatepost.policy.connectors.errors import FieldError
 
 if TYPE_CHECKING:
     from gatepost.manage.use_cases.context import Context
@@ -93,5 +92,5 @@ def _chosen(context: Context, request: SetConnectorSecret | RemoveConnectorSecre
     part = choose_part(resources, OUTBOUND, request.connector, request.organization)
     if part.record.authentication is None:
         said = "does not log in; first write its authentication.username"
-        raise Refusal(RefusalKind.INPUT, f"{part.label} {said}", [FieldError("connector", said)])
+        raise wrong_field("connector", said, f"{part.label} {said}")
     return part

@@ -21,7 +21,7 @@ from gatepost.manage.access.principal import Scope
 from gatepost.manage.use_cases.declaration import Cli, Items, Visibility, use_cases
 from gatepost.manage.use_cases.paging import Paging, cut, position
 from gatepost.manage.use_cases.queue_actions import QueueAction, apply_action
-from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
+from gatepost.manage.use_cases.refusal import Refusal, RefusalKind, refusing
 from gatepost.policy.connectors.names import domain_name
 from gatepost.policy.decisions.destination_history import (
     CLASSICAL_FOR,
@@ -218,10 +218,8 @@ def _domain(text: str) -> str:
     domain = text.lower()
     if not domain or domain.startswith("["):  # an address literal is remembered as it is written
         return domain
-    try:
+    with refusing(RefusalKind.INPUT, ValueError):
         return domain_name(domain)
-    except ValueError as error:
-        raise Refusal(RefusalKind.INPUT, str(error)) from error
 
 
 def _each(

@@ -16,10 +16,9 @@ from gatepost.manage.access.principal import Scope
 from gatepost.manage.use_cases.declaration import Visibility, use_cases
 from gatepost.manage.use_cases.name_lookup import choose_part, visible
 from gatepost.manage.use_cases.parts import DOMAIN
-from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
+from gatepost.manage.use_cases.refusal import Refusal, RefusalKind, wrong_field
 from gatepost.manage.use_cases.stored_secrets import destroy_secret, seal_secret, secret_state
 from gatepost.pki.certificates.directory_secrets import DirectorySecrets, asks_graph, content_name, logs_in
-from gatepost.policy.connectors.errors import FieldError
 
 if TYPE_CHECKING:
     from gatepost.manage.access.principal import Principal
@@ -103,7 +102,7 @@ def _chosen(context: Context, request: SetDirectoryPassword | RemoveDirectoryPas
         raise Refusal(RefusalKind.FORBIDDEN, f"{part.label}: {said}")
     if not logs_in(part.record):
         said = "logs in to no directory; first write recipient_directory.bind_dn, or recipient_graph"
-        raise Refusal(RefusalKind.INPUT, f"{part.label} {said}", [FieldError("domain", said)])
+        raise wrong_field("domain", said, f"{part.label} {said}")
     return part
 
 

@@ -23,11 +23,10 @@ from gatepost.manage.use_cases.list_page import Columns, ListPage, ListSelection
 from gatepost.manage.use_cases.name_lookup import choose_part, chosen_organizations, visible
 from gatepost.manage.use_cases.paging import Paging, page_of
 from gatepost.manage.use_cases.parts import DKIM, Part
-from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
+from gatepost.manage.use_cases.refusal import RefusalKind, refusing, wrong_field
 from gatepost.manage.use_cases.sealed_store import store_and_vault
 from gatepost.pki.certificates.dkim_keys import DkimKeyError, DkimKeys, read_key
 from gatepost.policy.connectors.dkim_key import DkimKey  # noqa: TC001 - the declaration reads it
-from gatepost.policy.connectors.errors import FieldError
 from gatepost.policy.connectors.values import DkimState
 from gatepost.protocols.dkim.record import key_name
 
@@ -175,12 +174,10 @@ def import_dkim_key(context: Context, request: ImportDkimKey) -> PrivateKeyStore
     signer, key = signer_of(pem), part.record
     if signer.algorithm is not key.algorithm or key.public_key not in {signer.public_key, ""}:
         text = f"this is not the private key of {part.label}: algorithm or public_key differ"
-        raise Refusal(RefusalKind.INPUT, text, [FieldError("key", "is not the private key of this DKIM key")])
+        raise wrong_field("key", "is not the private key of this DKIM key", text)
     with store_and_vault(context.gateway, keys=True) as (store, vault):
-        try:
+        with refusing(RefusalKind.INPUT, DkimKeyError):
             content = DkimKeys(store, vault).sealed(part.organization.name, part.name, pem)
-        except DkimKeyError as error:
-            raise Refusal(RefusalKind.INPUT, str(error)) from error
         if not context.dry_run:
             store.apply({}, author=context.principal.name, content=content)
     return PrivateKeyStored(part.name, context.dry_run)
@@ -330,12 +327,10 @@ def signing_key(row: SigningKeyRow) -> SigningKey:
 
 def signer_of(pem: bytes) -> Any:
     """A signer with a private key. Raises Refusal (INPUT) if nothing can."""
-    try:
+    with refusing(
+        RefusalKind.INPUT, DkimKeyError, before="the key cannot be used: ", after=f"; {NOTHING}", field="key"
+    ):
         return read_key(pem)
-    except DkimKeyError as error:
-        raise Refusal(
-            RefusalKind.INPUT, f"the key cannot be used: {error}; {NOTHING}", [FieldError("key", str(error))]
-        ) from error
 
 
 def _rows(gateway: Gateway, parts: Sequence[Part]) -> list[SigningKeyRow]:

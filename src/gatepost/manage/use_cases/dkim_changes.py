@@ -23,7 +23,7 @@ from gatepost.manage.use_cases.name_lookup import (
     visible,
 )
 from gatepost.manage.use_cases.parts import DKIM, Part
-from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
+from gatepost.manage.use_cases.refusal import Refusal, RefusalKind, refusing
 from gatepost.manage.use_cases.resources import part_added, part_set
 from gatepost.manage.use_cases.sealed_store import store_and_vault
 from gatepost.pki.certificates.dkim_keys import RSA_BITS, DkimKeyError, DkimKeys, made_key
@@ -201,10 +201,8 @@ def _fields(new: MakeDkimKey, algorithm: str, public_key: str, key_file: str) ->
 
 def key_domain(text: str) -> str:
     """The domain that a person names, as A-labels. Raises Refusal (INPUT)."""
-    try:
+    with refusing(RefusalKind.INPUT, ValueError, field="domain"):
         return domain_name(text)
-    except ValueError as error:
-        raise Refusal(RefusalKind.INPUT, str(error), [FieldError("domain", str(error))]) from error
 
 
 class ChooseKeyOwner(msgspec.Struct, kw_only=True):
@@ -245,12 +243,10 @@ def _sealed(
     """place: organization and name of the key."""
     with store_and_vault(gateway, keys=True) as (store, vault):
         keys = DkimKeys(store, vault)
-        try:
+        with refusing(RefusalKind.INPUT, DkimKeyError, CertificateFileError, after=f"; {NOTHING}"):
             keys.check_master_key(organizations)
             Inventory(store, vault).check_master_key()
             return keys.sealed(*place, pem)
-        except (DkimKeyError, CertificateFileError) as error:
-            raise Refusal(RefusalKind.INPUT, f"{error}; {NOTHING}") from error
 
 
 # ------------------------------------------------------------------------------------------------ rotation
@@ -301,10 +297,8 @@ def _check_private(gateway: Gateway, parts: Sequence[Part]) -> None:
     with store_and_vault(gateway, keys=True) as (store, vault):
         keys = DkimKeys(store, vault)
         for part in parts:
-            try:
+            with refusing(RefusalKind.CONFLICT, DkimKeyError, after=f"; {NOTHING}"):
                 keys.signer(part.organization.name, part.record)
-            except DkimKeyError as error:
-                raise Refusal(RefusalKind.CONFLICT, f"{error}; {NOTHING}") from error
 
 
 def _check_records(context: Context, parts: Sequence[Part]) -> None:

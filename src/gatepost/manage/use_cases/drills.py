@@ -26,7 +26,7 @@ from gatepost.manage.use_cases.declaration import InQuery, UseCaseReply, Visibil
 from gatepost.manage.use_cases.evidence_log import evidence_log
 from gatepost.manage.use_cases.jobs import Jobs, Wait
 from gatepost.manage.use_cases.name_lookup import choose_connector, chosen_organizations, visible
-from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
+from gatepost.manage.use_cases.refusal import Refusal, RefusalKind, refusing
 from gatepost.policy.connectors.records import OutboundConnector
 from gatepost.store.documents import failure_text
 from gatepost.store.interface import StoreFailure, TraceFilter
@@ -241,13 +241,8 @@ def _held(gateway: Gateway, principal: Principal, chosen: Chosen) -> HeldDrill:
     from gatepost.analysis.checks.evidence import drill_documents, keep  # noqa: PLC0415
 
     assert isinstance(chosen.connector, OutboundConnector)  # noqa: S101 - so it was chosen
-    try:
-        with _unlogged():
-            report = asyncio.run(
-                run_drill(gateway.settings, gateway.directory(), chosen.organization, chosen.connector)
-            )
-    except DrillImpossible as impossible:
-        raise Refusal(RefusalKind.UNREADABLE, f"{chosen.label}: {impossible}") from impossible
+    with refusing(RefusalKind.UNREADABLE, DrillImpossible, before=f"{chosen.label}: "), _unlogged():
+        report = asyncio.run(run_drill(gateway.settings, gateway.directory(), chosen.organization, chosen.connector))
     record = report.record() | {"gatepost": __version__, "hostname": gateway.settings.server.hostname}
     if not report.arrived:
         return _shape(record, passed=False)

@@ -17,9 +17,8 @@ from gatepost.manage.use_cases.change import NOTHING
 from gatepost.manage.use_cases.declaration import Visibility, use_cases
 from gatepost.manage.use_cases.name_lookup import choose_part
 from gatepost.manage.use_cases.parts import MAILBOX
-from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
+from gatepost.manage.use_cases.refusal import Refusal, RefusalKind, refusing
 from gatepost.manage.use_cases.resources import seen
-from gatepost.policy.connectors.errors import FieldError
 from gatepost.policy.logins.passwords import PasswordError
 
 if TYPE_CHECKING:
@@ -99,7 +98,5 @@ def _counts(gateway: Gateway, part: Part) -> None:
 
 
 def _encoded(password: str, organization: str) -> bytes:
-    try:
+    with refusing(RefusalKind.INPUT, PasswordError, after=f"; {NOTHING}", field="password"):
         return make_credential(password, organization, time.time()).encode()
-    except PasswordError as error:
-        raise Refusal(RefusalKind.INPUT, f"{error}; {NOTHING}", [FieldError("password", str(error))]) from error

@@ -19,7 +19,7 @@ from gatepost.manage.access.principal import Scope, may_reach_private_addresses
 from gatepost.manage.use_cases.declaration import Visibility, use_case
 from gatepost.manage.use_cases.name_lookup import choose_part
 from gatepost.manage.use_cases.parts import DOMAIN
-from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
+from gatepost.manage.use_cases.refusal import Refusal, RefusalKind, refusing
 from gatepost.manage.use_cases.resources import seen
 from gatepost.manage.use_cases.times import stamp
 from gatepost.net.identity import bearing
@@ -151,11 +151,8 @@ def get_mta_sts_policy(context: Context, request: GetMtaStsPolicy) -> MtaStsPoli
 
 def policy_of(settings: Settings, part: Part) -> PublishedPolicy:
     """The policy of an accepted domain. Raises Refusal (UNREADABLE) if an older version stored one that cannot be."""
-    try:
+    with refusing(RefusalKind.UNREADABLE, ValueError, before=f"{part.label}: no sender could use its policy: "):
         sts_publication = publication(part.record, settings.server.hostname)
-    except ValueError as error:
-        text = f"{part.label}: no sender could use its policy: {error}"
-        raise Refusal(RefusalKind.UNREADABLE, text) from error
     certificate, problems = _names(settings, sts_publication) if sts_publication is not None else ("", ())
     return PublishedPolicy(
         part.organization.name,

@@ -16,7 +16,7 @@ from gatepost.analysis.checks.presentation import presentation_alarms, presentat
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.use_cases.declaration import Cli, Items, Visibility, use_cases
 from gatepost.manage.use_cases.paging import Paging, page_of
-from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
+from gatepost.manage.use_cases.refusal import Refusal, RefusalKind, refusing
 from gatepost.pki.certificates.inventory import Inventory
 from gatepost.quantity import quantity
 from gatepost.store.interface import StoreFailure
@@ -126,11 +126,8 @@ class Nodes:
 
     def all(self) -> list[Node]:
         """All of them by name. Raises Refusal (UNREADABLE)."""
-        try:
-            with self._turn:
-                return self.registry.nodes()
-        except StoreFailure as failure:
-            raise Refusal(RefusalKind.UNREADABLE, f"the nodes cannot be read: {failure}") from failure
+        with refusing(RefusalKind.UNREADABLE, StoreFailure, before="the nodes cannot be read: "), self._turn:
+            return self.registry.nodes()
 
     def named(self, name: str) -> Node:
         """The one of a name. Raises Refusal (MISSING, UNREADABLE)."""
@@ -161,10 +158,8 @@ def drain_node(context: Context, request: DrainNode) -> NodeStatus:
     context.audit.describe(undo=request.undo)
     nodes = context.kept(Nodes)
     node = nodes.named(request.name)
-    try:
+    with refusing(RefusalKind.UNREADABLE, StoreFailure, before="the node's state cannot be written: "):
         done = nodes.registry.drain(request.name, undo=request.undo)
-    except StoreFailure as failure:
-        raise Refusal(RefusalKind.UNREADABLE, f"the node's state cannot be written: {failure}") from failure
     if not done:
         raise Refusal(RefusalKind.CONFLICT, f"The node {node.name} does not run ({node.state}).")
     node = nodes.named(request.name)
@@ -180,10 +175,8 @@ def forget_node(context: Context, request: ForgetNode) -> None:
     """
     nodes = context.kept(Nodes)
     node = nodes.named(request.name)
-    try:
+    with refusing(RefusalKind.UNREADABLE, StoreFailure, before="the node cannot be removed: "):
         done = nodes.registry.remove(request.name)
-    except StoreFailure as failure:
-        raise Refusal(RefusalKind.UNREADABLE, f"the node cannot be removed: {failure}") from failure
     if not done:
         last = quantity(round(node.age), "second")
         text = f"The node {node.name} runs: its last heartbeat was {last} ago."
@@ -197,12 +190,16 @@ def _leave_site(context: Context, name: str) -> None:
     from gatepost.pki.site.records import SiteError  # noqa: PLC0415 - as above
     from gatepost.pki.site.store import SiteStore  # noqa: PLC0415 - as above
 
-    try:
-        with context.config() as store:
-            Member(SiteStore(store, None)).forget(name, author=context.principal.name)
-    except (SiteError, StoreFailure) as failure:
-        text = f"the node was removed, but its certificate for the site was not: {failure}"
-        raise Refusal(RefusalKind.UNREADABLE, text) from failure
+    with (
+        refusing(
+            RefusalKind.UNREADABLE,
+            SiteError,
+            StoreFailure,
+            before="the node was removed, but its certificate for the site was not: ",
+        ),
+        context.config() as store,
+    ):
+        Member(SiteStore(store, None)).forget(name, author=context.principal.name)
 
 
 def known_nodes(gateway: Gateway) -> list[Node]:

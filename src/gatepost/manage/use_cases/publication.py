@@ -21,7 +21,7 @@ from gatepost.manage.use_cases.list_page import Columns, ListPage, sorted_by
 from gatepost.manage.use_cases.mta_sts import policy_of, reports_line
 from gatepost.manage.use_cases.name_lookup import choose_part, visible
 from gatepost.manage.use_cases.parts import DOMAIN
-from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
+from gatepost.manage.use_cases.refusal import RefusalKind, refusing
 from gatepost.manage.use_cases.resource_views import Rows
 from gatepost.manage.use_cases.resources import parts_in
 from gatepost.pki.certificates.entry import Purpose, State
@@ -223,11 +223,17 @@ def _tlsa(
 def shown_certificates(gateway: Gateway) -> list[Entry]:
     """The server certificates whose keys the DNS is to know: current, then next. Raises Refusal (UNREADABLE)."""
     files = [(Path(certificate.chain), Path(certificate.key)) for certificate in gateway.settings.certificates]
-    try:
-        with gateway.config() as store:
-            entries = listed(Inventory(store, None), files, now=time.time(), with_chains=False).entries.values()
-    except (StoreFailure, CertificateFileError, ValueError) as error:
-        raise Refusal(RefusalKind.UNREADABLE, f"the certificates cannot be read: {error}") from error
+    with (
+        refusing(
+            RefusalKind.UNREADABLE,
+            StoreFailure,
+            CertificateFileError,
+            ValueError,
+            before="the certificates cannot be read: ",
+        ),
+        gateway.config() as store,
+    ):
+        entries = listed(Inventory(store, None), files, now=time.time(), with_chains=False).entries.values()
     servers = [entry for entry in entries if entry.purpose is Purpose.SERVER and entry.state in _SHOWN]
     return sorted(servers, key=lambda server: list(_SHOWN).index(server.state))
 

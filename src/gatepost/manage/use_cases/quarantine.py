@@ -20,7 +20,7 @@ from gatepost.manage.access.principal import Scope
 from gatepost.manage.use_cases.declaration import Cli, FileResult, Items, Visibility, use_cases
 from gatepost.manage.use_cases.evidence_log import evidence_log
 from gatepost.manage.use_cases.paging import After, Limit, cut, position
-from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
+from gatepost.manage.use_cases.refusal import Refusal, RefusalKind, refusing
 from gatepost.manage.use_cases.stored_message import QueueId, first_ids, header_text, reading_content
 from gatepost.manage.use_cases.times import TimeText, read_time
 from gatepost.policy.connectors.errors import FieldError
@@ -303,10 +303,8 @@ def _opened(context: Context) -> Quarantine:
 
 def _entries(context: Context, wanted: QuarantineFilter, place: QuarantinePlace | None = None) -> list[Delivery]:
     """Raises Refusal (INPUT) for what is no queue id."""
-    try:
+    with refusing(RefusalKind.INPUT, ValueError):
         return _opened(context).entries(wanted, place)
-    except ValueError as error:
-        raise Refusal(RefusalKind.INPUT, str(error)) from error
 
 
 def _of_message(context: Context, message: str) -> list[Delivery]:
