@@ -29,6 +29,7 @@ from gatepost.manage.use_cases.times import stamp
 from gatepost.pki.certificates.inventory import Inventory, listed
 from gatepost.quantity import quantity
 from gatepost.store.interface import StoreFailure
+from gatepost.values import copy_fields
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -166,14 +167,4 @@ def _counted(severity: Severity, number: int) -> str:
 
 
 def _alarm(alarm: Alarm) -> ActiveAlarm:
-    return ActiveAlarm(
-        alarm.kind,
-        alarm.severity,
-        alarm.certificate or None,
-        alarm.about or None,
-        alarm.title,
-        alarm.detail,
-        alarm.fix,
-        list(alarm.lines),
-        alarm.since,
-    )
+    return copy_fields(ActiveAlarm, alarm, certificate=alarm.certificate or None, about=alarm.about or None)

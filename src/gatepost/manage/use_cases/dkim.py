@@ -29,6 +29,7 @@ from gatepost.pki.certificates.dkim_keys import DkimKeyError, DkimKeys, read_key
 from gatepost.policy.connectors.dkim_key import DkimKey  # noqa: TC001 - the declaration reads it
 from gatepost.policy.connectors.values import DkimState
 from gatepost.protocols.dkim.record import key_name
+from gatepost.values import copy_fields
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -145,9 +146,7 @@ class SigningKeyRow(NamedTuple):
 @use_case("GET /dkim_keys", scope=Scope.READ, visibility=Visibility.SEEN, may_404=True)
 def list_signing_keys(context: Context, request: ListSigningKeys) -> Items[SigningKey]:
     """DKIM keys of all organizations: their records, where the private halves are, what the DNS has."""
-    selection = KeySelection(
-        request.organization, request.q, domain=request.domain, selector=request.selector, state=request.state
-    )
+    selection = copy_fields(KeySelection, request, limit=None)
     rows = dkim_keys(context.gateway, context.principal, selection)
     paging = Paging(limit=min(request.limit, _CHECKED), after=request.after) if request.check else request
     page = page_of(rows, lambda row: f"{row.organization}/{row.key.name}", paging, lambda row: row)
@@ -213,14 +212,7 @@ class FindSigningKeys(msgspec.Struct, kw_only=True):
 @use_case(scope=Scope.READ, visibility=Visibility.SEEN)
 def find_signing_keys(context: Context, request: FindSigningKeys) -> ListPage[SigningKeyRow]:
     """DKIM keys of all organizations, with what the DNS has of them if that is asked for."""
-    selection = KeySelection(
-        request.organization,
-        request.q,
-        request.limit,
-        request.offset,
-        domain=request.domain,
-        state=request.state,
-    )
+    selection = copy_fields(KeySelection, request)
     rows = dkim_keys(context.gateway, context.principal, selection)
     page = selection.page(0, sorted_by(rows, request.sort, KEY_SORTS))
     return page.holding(with_dns_checks(context.gateway, context.principal, page.rows)) if request.looks else page
@@ -307,17 +299,11 @@ def check_key_records(
 def signing_key(row: SigningKeyRow) -> SigningKey:
     """The same as calls have it."""
     key, record = row.key, row.key.record
-    return SigningKey(
-        organization=row.organization,
-        name=key.name,
-        domain=key.domain,
-        selector=key.selector,
-        state=str(key.state),
-        algorithm=str(key.algorithm),
-        service_type=str(key.service_type),
-        since=row.since,
+    return copy_fields(
+        SigningKey,
+        key,
+        row,
         private_key=row.private,
-        public_key=key.public_key,
         text=record.text if key.public_key else "",
         zone=record.zone_line(key.name) if key.public_key else "",
         record=str(row.dns_check.seen) if row.dns_check else None,

@@ -33,6 +33,7 @@ from gatepost.protocols.mtasts.publish import policy_host, record_name
 from gatepost.protocols.tlsrpt import record as tlsrpt
 from gatepost.store.interface import StoreFailure
 from gatepost.store.storage import Storage
+from gatepost.values import copy_fields
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -196,9 +197,9 @@ def check_policy(settings: Settings, policy: PublishedPolicy, *, private: bool =
 def policy_record(policy: PublishedPolicy, findings: Sequence[Finding]) -> MtaStsPolicy:
     """The same as calls have it."""
     sts_publication = policy.found
-    return MtaStsPolicy(
-        organization=policy.organization,
-        domain=policy.domain,
+    return copy_fields(
+        MtaStsPolicy,
+        policy,
         published=sts_publication is not None,
         mode=str(sts_publication.policy.mode) if sts_publication else "",
         policy=sts_publication.policy.text if sts_publication else "",
@@ -210,9 +211,6 @@ def policy_record(policy: PublishedPolicy, findings: Sequence[Finding]) -> MtaSt
         }
         if sts_publication
         else {},
-        zone=policy.zone,
-        served_at=policy.served_at,
-        certificate=policy.certificate,
         notes=policy.notes(checked=bool(findings)),
         findings=[PublicationFinding(**finding_record(finding)) for finding in findings],
     )

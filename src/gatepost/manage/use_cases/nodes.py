@@ -23,6 +23,7 @@ from gatepost.store.interface import StoreFailure
 from gatepost.store.leases import duty_label
 from gatepost.store.nodes import EXPIRY_SECONDS, NodeState
 from gatepost.store.storage import Storage
+from gatepost.values import copy_fields
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -228,14 +229,9 @@ def node_status(node: Node, problems: Sequence[str] = ()) -> NodeStatus:
     observed = node.observed
     figures = [worker.figures for worker in node.workers]
     certificates = [worker.certificates for worker in figures if worker.certificates]
-    return NodeStatus(
-        name=node.name,
-        state=node.state,
-        host=node.host,
-        software=node.software,
-        configuration=node.configuration,
-        listeners=list(node.listeners),
-        started=node.started,
+    return copy_fields(
+        NodeStatus,
+        node,
         heartbeat=round(node.age, 1),
         certificate=certificates[0][0] if certificates else "",
         presented=[
@@ -246,7 +242,6 @@ def node_status(node: Node, problems: Sequence[str] = ()) -> NodeStatus:
         problems=list(problems),
         queue=_queue(node),
         clock_offset=max((worker.offset for worker in figures), key=abs, default=0.0),
-        leases=list(node.leases),
         workers=len(node.workers),
     )
 

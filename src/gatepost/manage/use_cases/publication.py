@@ -32,6 +32,7 @@ from gatepost.protocols.tls.names import matches
 from gatepost.store.interface import StoreFailure
 from gatepost.texts import N_, own
 from gatepost.times import day_text
+from gatepost.values import copy_fields
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -176,18 +177,12 @@ def _keys_of(part: Part) -> tuple[DkimKey, ...]:
 def publication_record(publication: DnsPublication) -> DomainPublication:
     """The same as calls have it."""
     sections = [
-        PublicationSection(
-            section.key,
-            section.title,
-            section.why,
-            section.none,
-            [PublishedRecord(record.line, record.note) for record in section.records],
+        copy_fields(
+            PublicationSection, section, records=[copy_fields(PublishedRecord, record) for record in section.records]
         )
         for section in publication.sections
     ]
-    return DomainPublication(
-        publication.organization, publication.domain, list(publication.hosts), publication.zone, sections
-    )
+    return copy_fields(DomainPublication, publication, sections=sections)
 
 
 def _hosts(gateway: Gateway, part: Part) -> tuple[str, ...]:

@@ -26,6 +26,7 @@ from gatepost.manage.use_cases.times import TimeText, read_time
 from gatepost.policy.connectors.errors import FieldError
 from gatepost.policy.connectors.values import QuarantineRelease
 from gatepost.store.quarantine import QuarantineFilter, QuarantinePlace
+from gatepost.values import copy_fields
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -335,19 +336,15 @@ def _shown(principal: Principal, deliveries: Sequence[Delivery]) -> list[Quarant
     for delivery in deliveries:
         message, (recipient,) = delivery.message, delivery.recipients
         hold, *rest = recipient.quarantines
-        item = QuarantinedMessage(
+        item = copy_fields(
+            QuarantinedMessage,
+            message,
+            hold,
             message=format_id(message.id),
             organization=delivery.quarantine,
             sender=message.reverse_path,
             recipient=recipient.address,
-            subject=message.subject,
-            message_id=message.message_id,
-            direction=message.direction,
-            size=message.size,
-            received=message.received,
             deleted_at=delivery.next_at,
-            by=hold.by,
-            reason=hold.reason,
             next=rest[0].organization if rest and principal.sees(rest[0].organization) else "",
         )
         shown.append(item)

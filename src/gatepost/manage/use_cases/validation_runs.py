@@ -34,6 +34,7 @@ from gatepost.manage.use_cases.validation import (
 )
 from gatepost.policy.connectors.directory import Directory
 from gatepost.policy.connectors.errors import FieldError
+from gatepost.values import copy_fields
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -244,15 +245,11 @@ def _candidate(context: Context, request: ValidateConnector) -> Candidate:
 
 def options_of_request(request: ValidateConnector) -> ValidationOptions:
     """Options of a validation from a request. Raises Refusal (INPUT) for a time that is none."""
-    return ValidationOptions(
-        tuple(request.recipients),
-        request.sender,
-        request.session,
-        request.certificate.encode("utf-8", "replace"),
-        request.ip,
-        request.reverse_path,
-        request.forward_path,
-        read_time("since", request.since),
+    return copy_fields(
+        ValidationOptions,
+        request,
+        certificate=request.certificate.encode("utf-8", "replace"),
+        since=read_time("since", request.since),
     )
 
 
