@@ -64,10 +64,13 @@ class SqliteConnection:
 class SqliteDatabase:
     """Implements `store.database.Database`: one connection, which the threads of a process take in turn."""
 
-    def __init__(self, directory: Path, schema: Schema, *, synchronous: str = "FULL", file: str = "") -> None:
+    def __init__(
+        self, directory: Path, schema: Schema, *, synchronous: str = "FULL", file: str = "", waits: bool = True
+    ) -> None:
         """Open the file of `schema` in `directory`, made if it is not there, readable by its owner only.
 
-        file: its name, if it is another one than that of the schema.
+        file: its name, if it is another one than that of the schema. waits: for the locks of other
+        processes, as an event loop may not.
 
         Raises StoreFailure, also if the tables are of another program or a newer version.
         """
@@ -84,6 +87,8 @@ class SqliteDatabase:
             if schema.secret:
                 self._connection.execute("PRAGMA secure_delete = ON")
             self._prepare_tables()
+            if not waits:
+                self._connection.set_busy_timeout(0)
         except apsw.Error as error:
             self._connection.close()
             raise _failure(self.path, error) from error
