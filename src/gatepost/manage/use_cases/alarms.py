@@ -111,7 +111,7 @@ def _all_alarms(gateway: Gateway, now: float) -> ActiveAlarms:
     settings, directory = gateway.settings, gateway.directory()
     organizations = directory.organizations
     with (
-        refusing(RefusalKind.UNREADABLE, StoreFailure, ValueError, before=f"{gateway.data}: "),
+        refusing(RefusalKind.UNREADABLE, StoreFailure, ValueError, text="{data}: {error}", data=gateway.data),
         gateway.config() as store,
     ):
         certificates = listed(Inventory(store, None), settings_files(settings), now=now, with_chains=False)

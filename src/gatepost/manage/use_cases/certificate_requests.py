@@ -184,5 +184,5 @@ def _checked(names: Sequence[str], purpose: Purpose) -> tuple[str, ...]:
     if not names and purpose is Purpose.SERVER:
         wrong = "is required: the host names for the certificate, such as that of the MX"
         raise Refusal(RefusalKind.INPUT, f"a name {wrong}", [FieldError("names", wrong)], options=["name"])
-    with refusing(RefusalKind.INPUT, ValueError, before="a name cannot be used: ", field="names"):
+    with refusing(RefusalKind.INPUT, ValueError, text="a name cannot be used: {error}", field="names"):
         return tuple(dict.fromkeys(domain_pattern(name, every=False) for name in names))

@@ -68,7 +68,7 @@ class PublishedTable(NamedTuple):
 def published_table(gateway: Gateway, roots: Roots | None = None) -> PublishedTable:
     """roots: where roots are looked for, read anew if it is None. Raises Refusal (UNREADABLE)."""
     known = roots or Roots(gateway.settings)
-    unreadable = refusing(RefusalKind.UNREADABLE, ValueError, before=f"{gateway.data}: ")
+    unreadable = refusing(RefusalKind.UNREADABLE, ValueError, text="{data}: {error}", data=gateway.data)
     with inventory_of(gateway, keys=False) as inventory, unreadable:
         table, trouble = current_table(inventory, gateway.settings, known, now=time.time())
     notes = (*trouble, *filter(None, [known.trouble]), *map(_lost, table.lost), *_rootless(table.rows))

@@ -313,9 +313,7 @@ def signing_key(row: SigningKeyRow) -> SigningKey:
 
 def signer_of(pem: bytes) -> Any:
     """A signer with a private key. Raises Refusal (INPUT) if nothing can."""
-    with refusing(
-        RefusalKind.INPUT, DkimKeyError, before="the key cannot be used: ", after=f"; {NOTHING}", field="key"
-    ):
+    with refusing(RefusalKind.INPUT, DkimKeyError, text=f"the key cannot be used: {{error}}; {NOTHING}", field="key"):
         return read_key(pem)
 
 

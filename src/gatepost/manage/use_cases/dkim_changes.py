@@ -243,7 +243,7 @@ def _sealed(
     """place: organization and name of the key."""
     with store_and_vault(gateway, keys=True) as (store, vault):
         keys = DkimKeys(store, vault)
-        with refusing(RefusalKind.INPUT, DkimKeyError, CertificateFileError, after=f"; {NOTHING}"):
+        with refusing(RefusalKind.INPUT, DkimKeyError, CertificateFileError, text=f"{{error}}; {NOTHING}"):
             keys.check_master_key(organizations)
             Inventory(store, vault).check_master_key()
             return keys.sealed(*place, pem)
@@ -297,7 +297,7 @@ def _check_private(gateway: Gateway, parts: Sequence[Part]) -> None:
     with store_and_vault(gateway, keys=True) as (store, vault):
         keys = DkimKeys(store, vault)
         for part in parts:
-            with refusing(RefusalKind.CONFLICT, DkimKeyError, after=f"; {NOTHING}"):
+            with refusing(RefusalKind.CONFLICT, DkimKeyError, text=f"{{error}}; {NOTHING}"):
                 keys.signer(part.organization.name, part.record)
 
 

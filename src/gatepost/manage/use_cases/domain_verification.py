@@ -136,7 +136,10 @@ def _part(context: Context, request: GetDomainVerification | VerifyDomain) -> Pa
 
 
 def _proof(gateway: Gateway, part: Part) -> DomainProof:
-    with refusing(RefusalKind.UNREADABLE, StoreFailure, before=f"{gateway.data}: "), gateway.config() as store:
+    with (
+        refusing(RefusalKind.UNREADABLE, StoreFailure, text="{data}: {error}", data=gateway.data),
+        gateway.config() as store,
+    ):
         return domain_proof(store, part.organization.name, part.name)
 
 

@@ -241,7 +241,7 @@ def _held(gateway: Gateway, principal: Principal, chosen: Chosen) -> HeldDrill:
     from gatepost.analysis.checks.evidence import drill_documents, keep  # noqa: PLC0415
 
     assert isinstance(chosen.connector, OutboundConnector)  # noqa: S101 - so it was chosen
-    with refusing(RefusalKind.UNREADABLE, DrillImpossible, before=f"{chosen.label}: "), _unlogged():
+    with refusing(RefusalKind.UNREADABLE, DrillImpossible, text="{label}: {error}", label=chosen.label), _unlogged():
         report = asyncio.run(run_drill(gateway.settings, gateway.directory(), chosen.organization, chosen.connector))
     record = report.record() | {"gatepost": __version__, "hostname": gateway.settings.server.hostname}
     if not report.arrived:

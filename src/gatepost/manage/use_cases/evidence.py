@@ -105,7 +105,9 @@ def _head(head: DayHead) -> Head:
 def list_keys(context: Context, request: ListKeys) -> EvidenceKeys:  # noqa: ARG001 - there is nothing to ask for
     """The public keys of the signatures."""
     log = context.storage.evidence()
-    with refusing(RefusalKind.UNREADABLE, StoreFailure, OSError, ValueError, before=f"keys of {log.name}: "):
+    with refusing(
+        RefusalKind.UNREADABLE, StoreFailure, OSError, ValueError, text="keys of {name}: {error}", name=log.name
+    ):
         return EvidenceKeys([EvidenceKey(public_key_id(key), key.decode("ascii")) for key in log.public_keys()])
 
 

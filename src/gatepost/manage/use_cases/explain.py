@@ -448,7 +448,10 @@ def _nodes(gateway: Gateway, directory: Directory) -> Nodes:
     from gatepost.pki.site.records import SiteError  # noqa: PLC0415
     from gatepost.pki.site.store import SiteStore  # noqa: PLC0415
 
-    with refusing(RefusalKind.UNREADABLE, SiteError, before="the records of the site: "), gateway.config() as store:
+    with (
+        refusing(RefusalKind.UNREADABLE, SiteError, text="the records of the site: {error}"),
+        gateway.config() as store,
+    ):
         records = SiteStore(store, None, gateway.settings.server)
         return nodes_of(gateway.settings, records.membership(), records.sharing())
 
@@ -465,7 +468,7 @@ def _certificates(gateway: Gateway, directory: Directory, explanation: Explanati
     onward = expand(directory, explanation.recipient).targets[-1].path
     asking = outbound.content.encrypt.asking(explanation.inbound.organization or outbound.organization)
     with (
-        refusing(RefusalKind.UNREADABLE, SmimeStoreError, before="the certificates for S/MIME: "),
+        refusing(RefusalKind.UNREADABLE, SmimeStoreError, text="the certificates for S/MIME: {error}"),
         gateway.config() as store,
     ):
         ready = readiness_of_all(SmimeStore(store, None), asking, onward.text, time.time())

@@ -64,14 +64,14 @@ def listed_certificates(inventory: Inventory, gateway: Gateway, *, with_chains: 
 
     Raises Refusal (UNREADABLE) if an entry cannot be read by this version.
     """
-    with refusing(RefusalKind.UNREADABLE, ValueError, before=f"{gateway.data}: "):
+    with refusing(RefusalKind.UNREADABLE, ValueError, text="{data}: {error}", data=gateway.data):
         return listed(inventory, settings_files(gateway.settings), now=time.time(), with_chains=with_chains)
 
 
 def choose_certificate(found: Listed, number: str) -> Entry:
     """The certificate that goes by an id, a thumbprint or a label. Raises Refusal (MISSING) if no single one does."""
     with refusing(
-        RefusalKind.MISSING, CertificateUnknown, after="; `gatepost certificate list` lists all certificates"
+        RefusalKind.MISSING, CertificateUnknown, text="{error}; `gatepost certificate list` lists all certificates"
     ):
         return find_among(found.entries.values(), number)
 

@@ -98,5 +98,5 @@ def _counts(gateway: Gateway, part: Part) -> None:
 
 
 def _encoded(password: str, organization: str) -> bytes:
-    with refusing(RefusalKind.INPUT, PasswordError, after=f"; {NOTHING}", field="password"):
+    with refusing(RefusalKind.INPUT, PasswordError, text=f"{{error}}; {NOTHING}", field="password"):
         return make_credential(password, organization, time.time()).encode()

@@ -152,7 +152,9 @@ def get_mta_sts_policy(context: Context, request: GetMtaStsPolicy) -> MtaStsPoli
 
 def policy_of(settings: Settings, part: Part) -> PublishedPolicy:
     """The policy of an accepted domain. Raises Refusal (UNREADABLE) if an older version stored one that cannot be."""
-    with refusing(RefusalKind.UNREADABLE, ValueError, before=f"{part.label}: no sender could use its policy: "):
+    with refusing(
+        RefusalKind.UNREADABLE, ValueError, text="{label}: no sender could use its policy: {error}", label=part.label
+    ):
         sts_publication = publication(part.record, settings.server.hostname)
     certificate, problems = _names(settings, sts_publication) if sts_publication is not None else ("", ())
     return PublishedPolicy(

@@ -127,7 +127,7 @@ class Nodes:
 
     def all(self) -> list[Node]:
         """All of them by name. Raises Refusal (UNREADABLE)."""
-        with refusing(RefusalKind.UNREADABLE, StoreFailure, before="the nodes cannot be read: "), self._turn:
+        with refusing(RefusalKind.UNREADABLE, StoreFailure, text="the nodes cannot be read: {error}"), self._turn:
             return self.registry.nodes()
 
     def named(self, name: str) -> Node:
@@ -159,7 +159,7 @@ def drain_node(context: Context, request: DrainNode) -> NodeStatus:
     context.audit.describe(undo=request.undo)
     nodes = context.kept(Nodes)
     node = nodes.named(request.name)
-    with refusing(RefusalKind.UNREADABLE, StoreFailure, before="the node's state cannot be written: "):
+    with refusing(RefusalKind.UNREADABLE, StoreFailure, text="the node's state cannot be written: {error}"):
         done = nodes.registry.drain(request.name, undo=request.undo)
     if not done:
         raise Refusal(RefusalKind.CONFLICT, f"The node {node.name} does not run ({node.state}).")
@@ -176,7 +176,7 @@ def forget_node(context: Context, request: ForgetNode) -> None:
     """
     nodes = context.kept(Nodes)
     node = nodes.named(request.name)
-    with refusing(RefusalKind.UNREADABLE, StoreFailure, before="the node cannot be removed: "):
+    with refusing(RefusalKind.UNREADABLE, StoreFailure, text="the node cannot be removed: {error}"):
         done = nodes.registry.remove(request.name)
     if not done:
         last = quantity(round(node.age), "second")
@@ -196,7 +196,7 @@ def _leave_site(context: Context, name: str) -> None:
             RefusalKind.UNREADABLE,
             SiteError,
             StoreFailure,
-            before="the node was removed, but its certificate for the site was not: ",
+            text="the node was removed, but its certificate for the site was not: {error}",
         ),
         context.config() as store,
     ):

@@ -224,7 +224,7 @@ def shown_certificates(gateway: Gateway) -> list[Entry]:
             StoreFailure,
             CertificateFileError,
             ValueError,
-            before="the certificates cannot be read: ",
+            text="the certificates cannot be read: {error}",
         ),
         gateway.config() as store,
     ):

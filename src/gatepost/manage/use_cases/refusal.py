@@ -88,9 +88,9 @@ def wrong_field(field: str, wrong: str, text: str = "") -> Refusal:
 
 @contextmanager
 def refusing(
-    kind: RefusalKind, *errors: type[Exception], before: str = "", after: str = "", field: str = ""
+    kind: RefusalKind, *errors: type[Exception], text: str = "{error}", field: str = "", **values: object
 ) -> Iterator[None]:
-    """Refuse what ends within by one of these errors: the text is the error's, between `before` and `after`.
+    """Refuse what ends within by one of these errors. text: of the refusal, with the error and these values.
 
     field: that the error is about, if it is about one.
     """
@@ -98,4 +98,5 @@ def refusing(
         yield
     except errors as error:
         why = str(error)
-        raise Refusal(kind, f"{before}{why}{after}", [FieldError(field, why)] if field else ()) from error
+        fields = [FieldError(field, why)] if field else ()
+        raise Refusal(kind, text.format(error=why, **values), fields) from error

@@ -25,13 +25,13 @@ def store_and_vault(gateway: Gateway, *, keys: bool) -> Iterator[tuple[ConfigSto
     Raises Refusal: INPUT if the master key cannot be read or is not that of the site, UNREADABLE if the store cannot,
     CONFLICT if somebody else changed something meanwhile.
     """
-    with refusing(RefusalKind.INPUT, VaultError, before="store.master_key: "):
+    with refusing(RefusalKind.INPUT, VaultError, text="store.master_key: {error}"):
         vault = Vault.of(gateway.settings.store.master_key) if keys else None
     with (
         refusing(
             RefusalKind.CONFLICT,
             ConfigConflict,
-            before="somebody else changed something meanwhile, and nothing was done: ",
+            text="somebody else changed something meanwhile, and nothing was done: {error}",
         ),
         gateway.config() as store,
     ):
@@ -41,5 +41,5 @@ def store_and_vault(gateway: Gateway, *, keys: bool) -> Iterator[tuple[ConfigSto
 
 
 def _check(store: ConfigStore, vault: Vault | None) -> None:
-    with refusing(RefusalKind.INPUT, VaultError, before="store.master_key: "):
+    with refusing(RefusalKind.INPUT, VaultError, text="store.master_key: {error}"):
         check_site_key(store, vault)

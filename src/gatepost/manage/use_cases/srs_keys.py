@@ -91,8 +91,7 @@ def _with_new(keys: SrsKeys) -> SrsKeys:
     with refusing(
         RefusalKind.CONFLICT,
         ValueError,
-        before="No SRS key was made: ",
-        after=". Remove old ones first; a month after its rotation a key is of no use.",
+        text="No SRS key was made: {error}. Remove old ones first; a month after its rotation a key is of no use.",
     ):
         return keys.with_new(new_key())
 

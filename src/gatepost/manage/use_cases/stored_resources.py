@@ -33,7 +33,10 @@ class StoredResources:
     @contextmanager
     def config(self) -> Iterator[ConfigStore]:
         """The configuration store, for this use alone. Raises Refusal (UNREADABLE) if it cannot be opened or fails."""
-        with refusing(RefusalKind.UNREADABLE, StoreFailure, before=f"{self._data}: "), self._stores.store() as store:
+        with (
+            refusing(RefusalKind.UNREADABLE, StoreFailure, text="{data}: {error}", data=self._data),
+            self._stores.store() as store,
+        ):
             yield store
 
     def directory(self) -> Directory:
@@ -63,7 +66,8 @@ class StoredResources:
         with refusing(
             RefusalKind.UNREADABLE,
             ResourceErrors,
-            before=f"{self._data}: the stored resources cannot be used by this version: ",
+            text="{data}: the stored resources cannot be used by this version: {error}",
+            data=self._data,
         ):
             self._directory = stored_directory(store, version, document, self._prefixes)
         return self._directory

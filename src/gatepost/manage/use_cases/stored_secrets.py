@@ -31,7 +31,7 @@ def seal_secret(
     """Store the secret of a part, and return its state. Raises Refusal: INPUT (field) for one that cannot be one."""
     with store_and_vault(context.gateway, keys=True) as (store, vault):
         sealing = secrets(store.content, vault)
-        with refusing(RefusalKind.INPUT, SecretError, after=f"; {NOTHING}", field=field):
+        with refusing(RefusalKind.INPUT, SecretError, text=f"{{error}}; {NOTHING}", field=field):
             content = sealing.sealed(part.organization.name, part.record, secret)
         store.apply({}, author=context.principal.name, content=dict(content))
         return str(sealing.state(part.organization.name, part.record))

@@ -109,7 +109,7 @@ def grant_value(context: Context, request: GrantValue) -> UseCaseReply[GrantResu
             raise Refusal(RefusalKind.MISSING, text)
         if not context.dry_run:
             change = {GRANT: {owner: grants.with_grant(stored[GRANT][owner], grant)}}
-            with refusing(RefusalKind.CONFLICT, ConfigConflict, after=f"; {NOTHING}"):
+            with refusing(RefusalKind.CONFLICT, ConfigConflict, text=f"{{error}}; {NOTHING}"):
                 version = store.apply(change, author=context.principal.name, note=request.note, expected=version)
     detail: dict[str, Any] = {"version": version, request.field: request.value}
     context.audit.describe(**detail)
