@@ -53,7 +53,6 @@ class RenewalSubject:
 
     names: tuple[str, ...]
     text: str
-    kind: str = "renewal"
     organization: str = ""
 
 

@@ -18,7 +18,7 @@ from gatepost.analysis.checks.changeover import apply_step
 from gatepost.analysis.checks.gates import Light, partners_of
 from gatepost.analysis.checks.partner_report import Mark
 from gatepost.manage.access.principal import Scope
-from gatepost.manage.use_cases.certificate_audit import describe_certificate, recorded_changes
+from gatepost.manage.use_cases.certificate_audit import chosen_certificate, describe_certificate, recorded_changes
 from gatepost.manage.use_cases.certificate_shapes import (
     CertificateNumber,
     CertificateSummary,
@@ -190,10 +190,7 @@ use_case = use_cases(scope=Scope.CERTIFICATES, visibility=Visibility.GATEWAY, ta
 def notify_partners(context: Context, request: NotifyPartners) -> PartnersNotified:
     """Mark partners as notified, or as needing no notice."""
     gateway, note = context.gateway, request.note.strip()
-    with inventory_of(gateway, keys=False) as inventory:
-        listing = listed_certificates(inventory, gateway)
-        entry = choose_certificate(listing, request.certificate)
-        describe_certificate(context, entry)
+    with chosen_certificate(context, request.certificate) as (inventory, listing, entry):
         scene = make_check_context(gateway, listing)
         known = {partner.name for partner in partners_of(entry, scene.organizations, scene.seen or {})}
         chosen = _chosen_partners(request, known)
@@ -226,10 +223,7 @@ def _chosen_partners(request: NotifyPartners, known: set[str]) -> set[str]:
 @use_case("POST /certificates/{certificate}/stage", action="certificate-stage")
 def stage_certificate(context: Context, request: StageCertificate) -> CertificateSummary:
     """Choose the certificates that a next certificate replaces."""
-    with inventory_of(context.gateway, keys=False) as inventory:
-        listing = listed_certificates(inventory, context.gateway)
-        entry = choose_certificate(listing, request.certificate)
-        describe_certificate(context, entry)
+    with chosen_certificate(context, request.certificate) as (inventory, listing, entry):
         others = [choose_certificate(listing, old) for old in request.replaces]
 
         def step(one: Entry, entries: Mapping[str, Entry]) -> tuple[Entry, ...]:
@@ -251,11 +245,11 @@ def switch_certificate(context: Context, request: SwitchCertificate) -> Switched
     gateway, force = context.gateway, request.force.strip()
     context.audit.describe(reason=force)
     at = _time(request.at) if request.at else None
-    limit = context.kept(GatesLimit)
-    with limit.slot(context.principal.name, _PATIENCE), inventory_for_look(gateway) as inventory:
-        listing = listed_certificates(inventory, gateway)
-        entry = choose_certificate(listing, request.certificate)
-        describe_certificate(context, entry)
+    opened, limit = inventory_for_look(gateway), context.kept(GatesLimit)
+    with (
+        limit.slot(context.principal.name, _PATIENCE),
+        chosen_certificate(context, request.certificate, opened) as (inventory, listing, entry),
+    ):
         if entry.state is not State.NEXT:
             text = f"{entry.id} is {entry.state}: only a next certificate can be switched to"
             raise Refusal(RefusalKind.CONFLICT, text)
@@ -404,10 +398,7 @@ def withdraw_certificate(context: Context, request: WithdrawCertificate) -> Cert
     """Destroy the key of a deprecated certificate."""
     force = request.force.strip()
     context.audit.describe(reason=force)
-    with inventory_of(context.gateway, keys=False) as inventory:
-        listing = listed_certificates(inventory, context.gateway)
-        entry = choose_certificate(listing, request.certificate)
-        describe_certificate(context, entry)
+    with chosen_certificate(context, request.certificate) as (inventory, _, entry):
 
         def step(one: Entry, entries: Mapping[str, Entry]) -> tuple[Entry, ...]:
             return (lifecycle.withdraw(one, entries, now=time.time(), early=bool(force)),)

@@ -12,7 +12,7 @@ from msgspec import Meta
 
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.use_cases.declaration import Visibility, use_cases
-from gatepost.manage.use_cases.name_lookup import choose_part, visible
+from gatepost.manage.use_cases.name_lookup import choose_part
 from gatepost.manage.use_cases.parts import OUTBOUND
 from gatepost.manage.use_cases.refusal import wrong_field
 from gatepost.manage.use_cases.stored_secrets import destroy_secret, seal_secret, secret_state
@@ -88,8 +88,7 @@ def remove_connector_secret(context: Context, request: RemoveConnectorSecret) ->
 
 def _chosen(context: Context, request: SetConnectorSecret | RemoveConnectorSecret | ShowConnectorSecret) -> Part:
     """The connector. Raises Refusal: MISSING if there is none, INPUT if it does not log in."""
-    resources = visible(context.directory().resources, context.principal)
-    part = choose_part(resources, OUTBOUND, request.connector, request.organization)
+    part = choose_part(context.seen(), OUTBOUND, request.connector, request.organization)
     if part.record.authentication is None:
         said = "does not log in; first write its authentication.username"
         raise wrong_field("connector", said, f"{part.label} {said}")

@@ -168,7 +168,7 @@ def import_dkim_key(context: Context, request: ImportDkimKey) -> PrivateKeyStore
     """
     name = key_name(request.selector, request.domain)
     context.audit.describe(subject=name)
-    part = choose_part(visible(context.directory().resources, context.principal), DKIM, name, request.organization)
+    part = choose_part(context.seen(), DKIM, name, request.organization)
     pem = request.key.encode()
     signer, key = signer_of(pem), part.record
     if signer.algorithm is not key.algorithm or key.public_key not in {signer.public_key, ""}:

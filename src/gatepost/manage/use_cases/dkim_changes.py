@@ -20,7 +20,6 @@ from gatepost.manage.use_cases.name_lookup import (
     choose_part,
     chosen_organizations,
     owner_of,
-    visible,
 )
 from gatepost.manage.use_cases.parts import DKIM, Part
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind, refusing
@@ -164,7 +163,7 @@ def rotate_dkim_keys(context: Context, request: RotateDkimKeys) -> UseCaseReply[
     """
     force = request.force.strip()
     context.audit.describe(force=force)
-    parts = _next(visible(context.directory().resources, context.principal), request)
+    parts = _next(context.seen(), request)
     _check_private(context.gateway, parts)
     if not force:
         _check_records(context, parts)
@@ -215,7 +214,7 @@ class ChooseKeyOwner(msgspec.Struct, kw_only=True):
 @use_case(visibility=Visibility.SEEN)
 def choose_key_owner(context: Context, request: ChooseKeyOwner) -> Organization:
     """The organization that a new DKIM key would be of: the one that is chosen, or that accepts the domain."""
-    return key_owner(visible(context.directory().resources, context.principal), request.organization, request.domain)
+    return key_owner(context.seen(), request.organization, request.domain)
 
 
 def key_owner(resources: Resources, organization: str, domain: str) -> Organization:

@@ -128,7 +128,6 @@ class OwnLog:
     """Subject of a verification's job."""
 
     text: str = "evidence log"
-    kind: str = "verification"
     organization: str = ""
 
 

@@ -15,7 +15,7 @@ from gatepost.manage.access.principal import Scope
 from gatepost.manage.use_cases import resources
 from gatepost.manage.use_cases.change_shapes import ChangeReport, ChangeRequest, change_reply, options_of
 from gatepost.manage.use_cases.declaration import Cli, UseCaseReply, Visibility, use_case
-from gatepost.manage.use_cases.name_lookup import choose_connector, visible
+from gatepost.manage.use_cases.name_lookup import choose_connector
 from gatepost.manage.use_cases.parts import OUTBOUND
 from gatepost.manage.use_cases.refusal import wrong_field
 from gatepost.manage.use_cases.resources import PartName
@@ -87,8 +87,7 @@ def trust_issuer(context: Context, request: TrustIssuer) -> UseCaseReply[ChangeR
 
     Confirm its fingerprint with the partner by another way than this connection first.
     """
-    everything = visible(context.directory().resources, context.principal)
-    chosen = choose_connector(everything, request.connector, request.organization, "outbound")
+    chosen = choose_connector(context.seen(), request.connector, request.organization, "outbound")
     wanted = request.sha256.translate(_BETWEEN).lower()
     known = seen_issuers(last_validation(context.gateway, chosen))
     match = next((issuer for issuer in known if issuer.sha256 == wanted), None)
