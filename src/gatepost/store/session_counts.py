@@ -17,7 +17,7 @@ import msgspec
 from gatepost.decoding import from_json
 from gatepost.protocols.tlsrpt.result import ResultType
 from gatepost.protocols.tlsrpt.tally import AppliedPolicy, Count, FailureDetail, PolicyType
-from gatepost.store.interface import StoreFailure
+from gatepost.store.interface import StoreFailure, failing
 from gatepost.store.sqlite.schema import StoreSettings, make_directory, open_database, open_for_reading
 
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ def write_counts(directory: Path, day: str, counts: Iterable[Count]) -> int:
     Returns how many results found no room.
     """
     path = directory / f"{day}.db"
-    try:
+    with failing(path, apsw.Error, OSError):
         make_directory(directory)
         with contextlib.closing(open_database(path, _SETTINGS, synchronous="NORMAL")) as connection:
             connection.execute("BEGIN IMMEDIATE")
@@ -133,8 +133,6 @@ def write_counts(directory: Path, day: str, counts: Iterable[Count]) -> int:
             left_out = sum(_add(connection, count) for count in counts)
             connection.execute("COMMIT")
             return left_out
-    except (apsw.Error, OSError) as error:
-        raise StoreFailure(f"{path}: {error}") from error
 
 
 def read_counts(directory: Path, day: str, domain: str = "") -> list[Count]:

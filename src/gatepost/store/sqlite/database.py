@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import apsw
 
-from gatepost.store.interface import StoreBusy, StoreFailure
+from gatepost.store.interface import StoreBusy, StoreFailure, failing
 from gatepost.store.sqlite.schema import (
     StoreSettings,
     exclusively,
@@ -77,10 +77,8 @@ class SqliteDatabase:
         self.path = directory / (file or schema.file)
         self._schema = schema
         self._turn = threading.Lock()
-        try:
+        with failing(directory, OSError):
             make_directory(directory)
-        except OSError as error:
-            raise StoreFailure(f"{directory}: {error.strerror}") from error
         self._connection = open_database(self.path, _SETTINGS, synchronous=synchronous, lasting=True)
         try:
             self._connection.execute("PRAGMA wal_autocheckpoint = 1000")
