@@ -5,7 +5,7 @@ Listing and showing: `manage.cli.connector_list`.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, get_args
 
 import click
 
@@ -20,7 +20,6 @@ from gatepost.manage.cli.edit import (
     part_removed,
     part_set,
 )
-from gatepost.manage.cli.options import config_option, json_option
 from gatepost.manage.cli.part_commands import CODES, WORDS_HELP, field_words
 from gatepost.manage.cli.stored_names import connector_options, names_of, stored_names
 from gatepost.manage.use_cases.connector_switches import SwitchAction, SwitchConnectors, switch_connectors
@@ -59,11 +58,8 @@ def _models(context: click.Context) -> list[type[Record]]:
 @field_words(_models, required=False)
 @click.option("--organization", default="", help="Organization of the connector. Needed if there are several.")
 @change_options
-@config_option
-@json_option
-def add(direction: str, name: str, words: tuple[str, ...], organization: str, **given: Any) -> None:
+def add(direction: str, name: str, words: tuple[str, ...], organization: str, arguments: ChangeArguments) -> None:
     """A new connector."""
-    arguments = ChangeArguments(**given)
     edit(arguments, part_added(arguments, PartName(_KINDS[direction], organization, name), words))
 
 
@@ -75,12 +71,11 @@ def add(direction: str, name: str, words: tuple[str, ...], organization: str, **
 @connector_options
 @field_words(_models, required=True)
 @change_options
-@config_option
-@json_option
-def set_(name: str, words: tuple[str, ...], organization: str, direction: str | None, **given: Any) -> None:
+def set_(
+    name: str, words: tuple[str, ...], organization: str, direction: str | None, arguments: ChangeArguments
+) -> None:
     """Other fields."""
-    arguments = ChangeArguments(**given)
-    edit(arguments, part_set(arguments, _chosen(arguments, name, organization, direction), words))
+    edit(arguments, part_set(arguments, _chosen(name, organization, direction), words))
 
 
 @click.command(
@@ -90,17 +85,14 @@ def set_(name: str, words: tuple[str, ...], organization: str, direction: str | 
 )
 @connector_options
 @change_options
-@config_option
-@json_option
-def remove(name: str, organization: str, direction: str | None, **given: Any) -> None:
+def remove(name: str, organization: str, direction: str | None, arguments: ChangeArguments) -> None:
     """No more connector."""
-    arguments = ChangeArguments(**given)
-    edit(arguments, part_removed(arguments, _chosen(arguments, name, organization, direction)))
+    edit(arguments, part_removed(arguments, _chosen(name, organization, direction)))
 
 
-def _chosen(arguments: ChangeArguments, name: str, organization: str, direction: str | None) -> PartName:
+def _chosen(name: str, organization: str, direction: str | None) -> PartName:
     """Find the connector that is meant, its kind and its organization."""
-    part = choose_connector(client(arguments.config).directory().resources, name, organization, direction).part
+    part = choose_connector(client().directory().resources, name, organization, direction).part
     return PartName(part.kind, part.organization.name, part.name)
 
 
@@ -119,12 +111,9 @@ def _chosen(arguments: ChangeArguments, name: str, organization: str, direction:
     help="Needed if several organizations have a connector NAME.",
 )
 @change_options
-@config_option
-@json_option
-def trust(name: str, fingerprint: str, organization: str, **given: Any) -> None:
+def trust(name: str, fingerprint: str, organization: str, arguments: ChangeArguments) -> None:
     """A trust anchor more."""
-    arguments = ChangeArguments(**given)
-    part = choose_part(client(arguments.config).directory().resources, OUTBOUND, name, organization)
+    part = choose_part(client().directory().resources, OUTBOUND, name, organization)
     request = TrustIssuer(
         organization=part.organization.name, connector=part.name, sha256=fingerprint, **arguments.fields
     )
@@ -139,14 +128,11 @@ def trust(name: str, fingerprint: str, organization: str, **given: Any) -> None:
 @click.argument("action", type=click.Choice(get_args(SwitchAction.__value__)))
 @selection_options
 @change_options
-@config_option
-@json_option
-def switch(action: SwitchAction, selection: ChosenConnectors, **given: Any) -> None:
+def switch(action: SwitchAction, selection: ChosenConnectors, arguments: ChangeArguments) -> None:
     """Many connectors at once."""
-    arguments = ChangeArguments(**given)
 
     def make(resources: Resources) -> PreparedChange:
-        chosen = selected(client(arguments.config), resources, selection)
+        chosen = selected(client(), resources, selection)
         return PreparedChange(switch_connectors, SwitchConnectors(action=action, connectors=chosen, **arguments.fields))
 
     edit(arguments, make)

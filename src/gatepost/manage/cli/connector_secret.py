@@ -34,7 +34,7 @@ from gatepost.texts import N_
 @click.option("--check", is_flag=True, help="Only say whether there is a secret.")
 @click.option("--organization", default="", help="Needed if several organizations match.")
 @config_option
-def secret(name: str, organization: str, config: str | None, *, from_stdin: bool, remove: bool, check: bool) -> None:
+def secret(name: str, organization: str, *, from_stdin: bool, remove: bool, check: bool) -> None:
     """Set the password, or the client secret, with which the outbound connector NAME logs in to its smart hosts.
 
     The command asks for it twice, or reads it from standard input with --stdin. The gateway encrypts it with
@@ -46,7 +46,7 @@ def secret(name: str, organization: str, config: str | None, *, from_stdin: bool
     hosts; 2 there is no such connector, it has no authentication, or the secret is empty or too long; 3 the data cannot
     be read or written.
     """
-    through = client(config)
+    through = client()
     if sum((from_stdin, remove, check)) > 1:
         fail(BAD_INPUT, "use only one of --stdin, --remove and --check")
     # before somebody types a secret in vain

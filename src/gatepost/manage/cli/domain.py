@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -11,10 +11,10 @@ from gatepost.manage.cli.client import client
 from gatepost.manage.cli.domain_mta_sts import mta_sts
 from gatepost.manage.cli.domain_password import password
 from gatepost.manage.cli.edit import ChangeArguments, change, change_options
-from gatepost.manage.cli.options import BAD_INPUT, config_option, fail, json_option
+from gatepost.manage.cli.options import BAD_INPUT, fail, gateway_options
 from gatepost.manage.cli.part_commands import add_commands
 from gatepost.manage.cli.stored_names import stored_names
-from gatepost.manage.cli.tables import print_json, print_table, printable, say
+from gatepost.manage.cli.tables import print_records, printable, printed_json, say
 from gatepost.manage.use_cases.domain_verification import (
     GetDomainVerification,
     VerifyDomain,
@@ -40,18 +40,14 @@ def domain() -> None:
 
 @domain.command("list")
 @click.option("--organization", default="", help="Only for this one.")
-@config_option
-@json_option
-def list_(organization: str, config: str | None, as_json: bool) -> None:
+@gateway_options
+def list_(organization: str) -> None:
     """List accepted domains.
 
     Exit codes: 0 done (also if there are none), 2 no such organization, 3 the data cannot be read.
     """
-    rows = domain_rows(client(config).directory().resources, ListSelection(organization)).rows
-    if as_json:
-        print_json([row._asdict() for row in rows])
-    else:
-        print_table(DomainRow._fields, rows)
+    rows = domain_rows(client().directory().resources, ListSelection(organization)).rows
+    print_records(DomainRow._fields, rows)
 
 
 def _record_if_pending(through: Client, part: Part) -> None:
@@ -85,10 +81,13 @@ _MOST_OCTETS = 64 << 20
 )
 @click.option("--organization", default="", help="Needed if several organizations match.")
 @change_options
-@config_option
-@json_option
 def recipients(
-    name: str, organization: str, add: tuple[str, ...], remove: tuple[str, ...], stdin: str | None, **asked: Any
+    name: str,
+    organization: str,
+    add: tuple[str, ...],
+    remove: tuple[str, ...],
+    stdin: str | None,
+    arguments: ChangeArguments,
 ) -> None:
     """Add addresses to the list of recipients of the accepted domain NAME, and remove others. The rest stays.
 
@@ -104,13 +103,12 @@ def recipients(
     Exit codes: 0 done (or nothing to do), 1 gave up after repeated conflicts with other changes, 2 invalid input (every
     error is named by field), 3 the data cannot be read or written.
     """  # noqa: D301 - click's own mark of lines that stay
-    arguments = ChangeArguments(**asked)
     added, removed = list(add), list(remove)
     if stdin is not None:
         (added if stdin == "add" else removed).extend(_read())
     if not added and not removed:
         fail(BAD_INPUT, "name at least one address: --add ADDRESS, --remove ADDRESS, or --stdin add")
-    part = choose_part(client(arguments.config).directory().resources, DOMAIN, name, organization)
+    part = choose_part(client().directory().resources, DOMAIN, name, organization)
     request = ChangeRecipients(
         organization=part.organization.name,
         domain=part.name,
@@ -134,9 +132,7 @@ def _read() -> list[str]:
     "--record", "only_record", is_flag=True, help="Print the record that proves the domain, and do not look it up."
 )
 @change_options
-@config_option
-@json_option
-def verify(name: str, organization: str, *, only_record: bool, **asked: Any) -> None:
+def verify(name: str, organization: str, *, only_record: bool, arguments: ChangeArguments) -> None:
     """Look up the TXT record that proves that a domain belongs to its organization, and verify the domain if it exists.
 
     A domain that an organization's own administrator adds is pending: it is listed, and has no effect on mail. Publish
@@ -146,19 +142,16 @@ def verify(name: str, organization: str, *, only_record: bool, **asked: Any) -> 
     Exit codes: 0 verified, 1 the record does not exist, 2 no such domain, or another organization has accepted the
     domain or one that overlaps it, 3 the DNS does not answer, or the data cannot be read or written.
     """
-    asked_for = ChangeArguments(**asked)
-    through = client(asked_for.config)
+    through = client()
     part = choose_part(through.directory().resources, DOMAIN, name, organization)
     owner, name = part.organization.name, part.name
     if not only_record:
-        change(asked_for, verify_domain, VerifyDomain(organization=owner, domain=name, **asked_for.fields))
-        if not asked_for.dry_run:
+        change(arguments, verify_domain, VerifyDomain(organization=owner, domain=name, **arguments.fields))
+        if not arguments.dry_run:
             say("%(name)s is verified", err=True, name=printable(name))
         return
     verification = through.call(get_domain_verification, GetDomainVerification(organization=owner, domain=name))
-    if asked_for.as_json:
-        print_json(verification)
-    else:
+    if not printed_json(verification):
         click.echo(printable(verification.zone))
         tell_pending(verification)
 

@@ -34,7 +34,7 @@ from gatepost.texts import N_
 @click.option("--check", is_flag=True, help="Only say whether there is a password.")
 @click.option("--organization", default="", help="Needed if several organizations match.")
 @config_option
-def password(name: str, organization: str, config: str | None, *, from_stdin: bool, remove: bool, check: bool) -> None:
+def password(name: str, organization: str, *, from_stdin: bool, remove: bool, check: bool) -> None:
     """Set the password with which the gateway logs in to the directory of the accepted domain NAME.
 
     For LDAP (recipient_directory) it is the password of bind_dn, for Microsoft Graph (recipient_graph) the client
@@ -47,7 +47,7 @@ def password(name: str, organization: str, config: str | None, *, from_stdin: bo
     2 there is no such domain, it logs in to no directory, or the password is empty or too long; 3 the data cannot be
     read or written.
     """
-    through = client(config)
+    through = client()
     if sum((from_stdin, remove, check)) > 1:
         fail(BAD_INPUT, "use only one of --stdin, --remove and --check")
     part = choose_part(through.directory().resources, DOMAIN, name, organization)
