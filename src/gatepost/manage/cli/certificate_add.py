@@ -17,12 +17,12 @@ from msgspec.structs import replace
 
 from gatepost.manage.cli.client import client
 from gatepost.manage.cli.language import _, ours
+from gatepost.manage.cli.named_files import read_file
 from gatepost.manage.cli.options import BAD_INPUT, current_server, fail, gateway_options, local_gateway
 from gatepost.manage.cli.request_options import request_options
 from gatepost.manage.cli.tables import printable, printed_json, say
 from gatepost.manage.use_cases import certificate_import
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
-from gatepost.node.privileges import as_caller
 from gatepost.pki.certificates.entry import State
 from gatepost.protocols.tls.token_uri import is_token_uri
 
@@ -120,10 +120,10 @@ def _add_directory(there: Client, path: Path, files: _Files, request: certificat
 
 
 def _add_certificate(there: Client, files: _Files, request: certificate_import.AddCertificate) -> None:
-    content = _read(Path(str(files.chain)))
+    content = read_file(Path(str(files.chain)), _MOST)
     key = b""
     if files.key:
-        key = files.key.encode() if is_token_uri(files.key) else _read(Path(files.key))
+        key = files.key.encode() if is_token_uri(files.key) else read_file(Path(files.key), _MOST)
     request = replace(request, chain=base64.b64encode(content).decode(), key=base64.b64encode(key).decode())
     added = _added(there, files, request)
     left = added.certificate.key_file and not is_token_uri(added.certificate.key_file)
@@ -155,22 +155,6 @@ def _report(added: certificate_import.CertificateAdded, files: _Files) -> None:
         say("note: the key is sealed in the store; %(key)s is no longer needed", err=True, key=files.key)
 
 
-def _read(path: Path) -> bytes:
-    try:
-        with as_caller(), path.open("rb") as file:
-            content = file.read(_MOST + 1)
-    except OSError as error:
-        fail(BAD_INPUT, f"{path}: {error.strerror}")
-    if len(content) > _MOST:
-        fail(
-            BAD_INPUT,
-            "%(path)s: larger than %(most)s bytes, which no certificate is; give the certificate file itself",
-            path=path,
-            most=_MOST,
-        )
-    return content
-
-
 # passwords
 
 
@@ -179,7 +163,7 @@ def _added(
 ) -> certificate_import.CertificateAdded:
     """With the password of a file, or asked for on a terminal, so that it is in no process list."""
     if files.password_file is not None:
-        first = next(iter(_read(Path(files.password_file)).splitlines()), b"")
+        first = next(iter(read_file(Path(files.password_file), _MOST).splitlines()), b"")
         request = replace(request, password=first.decode(errors="replace"))
     number = 0
     while True:

@@ -8,7 +8,7 @@ import click
 
 from gatepost.analysis.checks.gates import Light
 from gatepost.manage.cli.certificate_changeover_text import print_gates, print_partners, print_status
-from gatepost.manage.cli.certificate_group import CertificateGroup, addressable
+from gatepost.manage.cli.certificate_group import CertificateGroup, addressed
 from gatepost.manage.cli.client import client
 from gatepost.manage.cli.language import _
 from gatepost.manage.cli.options import NO, UNKNOWN, fail, gateway_options
@@ -67,9 +67,7 @@ def check(request: changeover_cases.CheckGates) -> None:
     Each finding is one of pass, info, warn, fail, unknown, with its evidence and what to do. A check that could not run
     is unknown, never a pass. Exit codes: 0 all gates passed; 1 one failed; 2 no such certificate; 3 inconclusive.
     """
-    there = client()
-    request.certificate = addressable(there, request.certificate)
-    gates = there.call(changeover_cases.check_gates, request)
+    gates = client().call(changeover_cases.check_gates, addressed(request))
     if not printed_json(gates):
         print_gates(gates, gates.certificate)
     sys.exit(_EXIT[gates.light])
@@ -83,9 +81,7 @@ def notice(request: changeover_cases.GetNotice) -> None:
 
     The partners go to standard error. Exit codes: 0 done, 2 no such certificate, 3 the data cannot be read.
     """
-    there = client()
-    request.certificate = addressable(there, request.certificate)
-    notification = there.call(changeover_cases.get_notice, request)
+    notification = client().call(changeover_cases.get_notice, addressed(request))
     if printed_json(notification):
         return
     click.echo("\n".join(printable(line) for line in notification.text.splitlines()))
@@ -101,9 +97,7 @@ def mark_notified(request: NotifyPartners) -> None:
     PARTNER: a domain as `changeover notice` lists it. Exit codes: 0 done, 1 refused, 2 no such certificate or partner,
     3 the data cannot be read.
     """
-    there = client()
-    request.certificate = addressable(there, request.certificate)
-    done = there.call(notify_partners, request)
+    done = client().call(notify_partners, addressed(request))
     if not printed_json({"id": done.certificate.id, "told": done.told, "left": done.left}):
         say(
             "notified: %(told)s; remaining: %(left)s",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 import msgspec
 
-from gatepost.manage.cli.certificate_group import addressable
+from gatepost.manage.cli.certificate_group import addressed
 from gatepost.manage.cli.certificate_view import print_certificate, print_list, print_requests
 from gatepost.manage.cli.client import client
 from gatepost.manage.cli.language import ours
@@ -52,9 +52,7 @@ def show(request: certificates.GetCertificate) -> None:
 
     Exit codes: 0 found, 2 no such certificate, 3 the data cannot be read.
     """
-    there = client()
-    request.certificate = addressable(there, request.certificate)
-    detail = there.call(certificates.get_certificate, request)
+    detail = client().call(certificates.get_certificate, addressed(request))
     if not printed_json(detail):
         print_certificate(detail)
 

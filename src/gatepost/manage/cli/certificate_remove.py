@@ -52,5 +52,5 @@ def _removed(there: Client, number: str, force: str, note: str) -> Removed:
     for path in (number, str(Path(number).absolute())):
         if path in known.directories:
             return there.call(remove_directory, RemoveDirectory(directory=path, note=why))
-    request = RemoveCertificate(certificate=addressable(there, number), force=force, note=note)
+    request = RemoveCertificate(certificate=addressable(number), force=force, note=note)
     return there.call(remove_certificate, request)

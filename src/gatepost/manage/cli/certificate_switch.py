@@ -9,7 +9,7 @@ import click
 from gatepost.analysis.checks.gates import Light
 from gatepost.decoding import converted
 from gatepost.manage.cli.certificate_changeover_text import print_gates
-from gatepost.manage.cli.certificate_group import addressable
+from gatepost.manage.cli.certificate_group import addressable, addressed
 from gatepost.manage.cli.client import client
 from gatepost.manage.cli.language import _, ours
 from gatepost.manage.cli.node import say_presented
@@ -38,9 +38,7 @@ def stage(request: changeover_steps.StageCertificate) -> None:
 
     Exit codes: 0 done, 1 refused, 2 no such certificate, 3 the data cannot be read.
     """
-    there = client()
-    request.certificate = addressable(there, request.certificate)
-    staged = there.call(changeover_steps.stage_certificate, request)
+    staged = client().call(changeover_steps.stage_certificate, addressed(request))
     _say({"id": staged.id, "replaces": staged.replaces}, _replacing(staged.replaces, _("it will replace")))
 
 
@@ -58,16 +56,15 @@ def switch(request: changeover_steps.SwitchCertificate, force: str) -> None:
     Exit codes: 0 done, or planned; 1 a gate failed, or refused; 2 usage error or no such certificate; 3 a gate could
     not be checked.
     """
-    there = client()
-    request.certificate, request.force = addressable(there, request.certificate), force
+    request.force = force
     try:
-        done = there.call(changeover_steps.switch_certificate, request)
+        done = client().call(changeover_steps.switch_certificate, addressed(request))
     except Refusal as refusal:
         _print_refused(refusal)
         raise
     _print_switched(done)
     if done.switched:
-        say_presented(there, done.certificates[0].sha256)
+        say_presented(client(), done.certificates[0].sha256)
 
 
 def _print_refused(refusal: Refusal) -> None:
@@ -110,13 +107,12 @@ def cancel(number: str) -> None:
 
     Exit codes: 0 done, 1 nothing is planned, 2 no such certificate, 3 the data cannot be read.
     """
-    there = client()
     if number:
-        summary = there.call(
-            changeover_steps.cancel_switch, changeover_steps.CancelSwitch(certificate=addressable(there, number))
+        summary = client().call(
+            changeover_steps.cancel_switch, changeover_steps.CancelSwitch(certificate=addressable(number))
         )
     else:
-        summary = there.call(changeover_steps.cancel_only_switch, changeover_steps.CancelOnlySwitch())
+        summary = client().call(changeover_steps.cancel_only_switch, changeover_steps.CancelOnlySwitch())
     _say({"id": summary.id, "planned": None}, _("%(id)s stays staged; no switch is planned", id=summary.id))
 
 
@@ -130,20 +126,19 @@ def roll_back(number: str, note: str) -> None:
     ID: the certificate that was switched to; default: the last one. Exit codes: 0 done, 1 refused, 2 no such
     certificate, 3 the data cannot be read.
     """
-    there = client()
     if number:
-        done = there.call(
+        done = client().call(
             changeover_steps.roll_back_switch,
-            changeover_steps.RollBackSwitch(certificate=addressable(there, number), note=note),
+            changeover_steps.RollBackSwitch(certificate=addressable(number), note=note),
         )
     else:
-        done = there.call(changeover_steps.roll_back_last_switch, changeover_steps.RollBackLastSwitch(note=note))
+        done = client().call(changeover_steps.roll_back_last_switch, changeover_steps.RollBackLastSwitch(note=note))
     for warning in done.warnings:
         say("warning: %(warning)s", err=True, warning=ours(warning))
     text = _("%(current)s is current again; %(id)s is staged", current=", ".join(done.current), id=done.id)
     _say({"id": done.id, "current": done.current}, text)
     for again in done.certificates[1:]:
-        say_presented(there, again.sha256)
+        say_presented(client(), again.sha256)
 
 
 @click.command()
@@ -155,9 +150,8 @@ def withdraw(request: changeover_steps.WithdrawCertificate, force: str) -> None:
 
     Exit codes: 0 done, 1 refused, 2 no such certificate, 3 the data cannot be read.
     """
-    there = client()
-    request.certificate, request.force = addressable(there, request.certificate), force
-    summary = there.call(changeover_steps.withdraw_certificate, request)
+    request.force = force
+    summary = client().call(changeover_steps.withdraw_certificate, addressed(request))
     if summary.key_file:
         left = (
             _("delete %(key_file)s", key_file=summary.key_file)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from gatepost.manage.cli.language import ours
-from gatepost.manage.cli.options import NO, administrator, current_server, fail, local_gateway
+from gatepost.manage.cli.options import CLIENT, NO, administrator, current_server, fail, local_gateway
 from gatepost.manage.cli.tables import printable
 from gatepost.manage.cli.working_sign import working
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
@@ -27,7 +27,15 @@ if TYPE_CHECKING:
 
 
 def client() -> Client:
-    """Closed when the command ends; ends the command if the settings or these options are wrong."""
+    """The same for a whole command, which closes it; ends the command if the settings or these options are wrong."""
+    context = click.get_current_context()
+    if CLIENT not in context.meta:
+        context.meta[CLIENT] = _WithSign(_opened())
+    opened: Client = context.meta[CLIENT]
+    return opened
+
+
+def _opened() -> Client:
     server = current_server()
     made: Client
     if server is None:
@@ -39,7 +47,7 @@ def client() -> Client:
 
         made = RemoteClient(server.address())
     click.get_current_context().call_on_close(made.close)
-    return _WithSign(made)
+    return made
 
 
 class _WithSign:

@@ -1,4 +1,4 @@
-"""`gatepost connector add|set|remove|trust|switch`: changes of connectors, of one or of many at once.
+"""`gatepost connector add|set|remove|trust|secret|switch`: changes of connectors, of one or of many at once.
 
 Listing and showing: `manage.cli.connector_list`.
 """
@@ -20,16 +20,23 @@ from gatepost.manage.cli.edit import (
     part_removed,
     part_set,
 )
-from gatepost.manage.cli.part_commands import CODES, WORDS_HELP, field_words
+from gatepost.manage.cli.part_commands import CODES, WORDS_HELP, field_words, part_argument
+from gatepost.manage.cli.secret_command import SecretCases, secret_command
 from gatepost.manage.cli.stored_names import connector_options, names_of, stored_names
+from gatepost.manage.use_cases.connector_secrets import (
+    remove_connector_secret,
+    set_connector_secret,
+    show_connector_secret,
+)
 from gatepost.manage.use_cases.connector_switches import SwitchAction, SwitchConnectors, switch_connectors
 from gatepost.manage.use_cases.issuer_trust import TrustIssuer, trust_issuer
-from gatepost.manage.use_cases.name_lookup import choose_connector, choose_part
+from gatepost.manage.use_cases.name_lookup import choose_connector
 from gatepost.manage.use_cases.parts import INBOUND, OUTBOUND
 from gatepost.manage.use_cases.resources import PartName
 
 if TYPE_CHECKING:
     from gatepost.manage.cli.connector_selection import ChosenConnectors
+    from gatepost.manage.use_cases.parts import Part
     from gatepost.policy.connectors.record_base import Record
     from gatepost.policy.connectors.resources import Resources
 
@@ -102,7 +109,7 @@ def _chosen(name: str, organization: str, direction: str | None) -> PartName:
     "connection, by telephone or on paper: whoever is on the way can present any issuer. `gatepost connector validate` "
     f"prints what was seen.\n\n{CODES}"
 )
-@click.argument("name", shell_complete=stored_names("outbound_connector"))
+@part_argument(OUTBOUND)
 @click.argument("fingerprint")
 @click.option(
     "--organization",
@@ -111,9 +118,8 @@ def _chosen(name: str, organization: str, direction: str | None) -> PartName:
     help="Needed if several organizations have a connector NAME.",
 )
 @change_options
-def trust(name: str, fingerprint: str, organization: str, arguments: ChangeArguments) -> None:
+def trust(part: Part, fingerprint: str, arguments: ChangeArguments) -> None:
     """A trust anchor more."""
-    part = choose_part(client().directory().resources, OUTBOUND, name, organization)
     request = TrustIssuer(
         organization=part.organization.name, connector=part.name, sha256=fingerprint, **arguments.fields
     )
@@ -136,3 +142,23 @@ def switch(action: SwitchAction, selection: ChosenConnectors, arguments: ChangeA
         return PreparedChange(switch_connectors, SwitchConnectors(action=action, connectors=chosen, **arguments.fields))
 
     edit(arguments, make)
+
+
+@secret_command(
+    OUTBOUND,
+    SecretCases("connector", set_connector_secret, remove_connector_secret, show_connector_secret),
+    removal="Destroy the secret. Mail of the connector then waits.",
+    prompt="Secret",
+)
+def secret() -> None:
+    """Set the password, or the client secret, with which the outbound connector NAME logs in to its smart hosts.
+
+    The command asks for it twice, or reads it from standard input with --stdin. The gateway encrypts it with
+    store.master_key, apart from the resources: no export, history, log or trace contains it, and nothing shows it. It
+    is used from the next log-in on, and only for the smart hosts, tls_domain, trust_anchors and token_url that the
+    connector has now: after a change of these, enter it again.
+
+    Exit codes: 0 done, with --check: there is one; 1 with --check: there is none, or it was entered for other smart
+    hosts; 2 there is no such connector, it has no authentication, or the secret is empty or too long; 3 the data cannot
+    be read or written.
+    """

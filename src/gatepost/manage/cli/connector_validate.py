@@ -15,6 +15,7 @@ from gatepost.analysis.checks.tasks import CheckResult, TaskStatus, task_of
 from gatepost.manage.cli.changes import print_warnings
 from gatepost.manage.cli.client import client
 from gatepost.manage.cli.language import _, ours
+from gatepost.manage.cli.named_files import read_file
 from gatepost.manage.cli.options import BAD_INPUT, NO, UNKNOWN, fail, gateway_options
 from gatepost.manage.cli.request_options import request_options
 from gatepost.manage.cli.resources import applied, read_document
@@ -35,7 +36,6 @@ from gatepost.manage.use_cases.validation_runs import (
     show_validation,
     start_validation,
 )
-from gatepost.node.privileges import as_caller
 from gatepost.policy.connectors.errors import ResourceErrors
 from gatepost.policy.connectors.model import parse
 from gatepost.policy.connectors.prefix_limits import PrefixLimits
@@ -110,12 +110,13 @@ def validate(request: ValidateConnector, draft: Path | None, **asked: Any) -> No
     document = None if draft is None else _draft(draft)
     named = (asked["name"], asked["organization"], asked["direction"])
     chosen = choose_connector(_resources(run, document), *named)
+    certificate = read_file(asked["certificate"], MOST_PEM, "--certificate: ") if asked["certificate"] else b""
     wanted = replace(
         request,
         organization=chosen.organization.name,
         connector=chosen.connector.name,
         direction=chosen.direction,
-        certificate=_pem(asked["certificate"]) if asked["certificate"] else "",
+        certificate=certificate.decode("utf-8", "replace"),
         resources=document,
     )
     try:
@@ -185,18 +186,6 @@ def _running(host: str, tasks: Sequence[dict[str, Any]]) -> str:
         return f"{head}{name} …"
     sign = _MARKS.get(TaskStatus(before["status"]), _UNKNOWN)[1]
     return f"{head}{before['name']} {_(sign)} ({before['detail']}); {name} …"
-
-
-def _pem(file: Path) -> str:
-    try:
-        with as_caller():
-            if file.stat().st_size > MOST_PEM:
-                fail(
-                    BAD_INPUT, "--certificate: %(file)s is larger than %(most_pem)s bytes", file=file, most_pem=MOST_PEM
-                )
-            return file.read_bytes().decode("utf-8", "replace")
-    except OSError as error:
-        fail(BAD_INPUT, f"--certificate: {file}: {error.strerror}")
 
 
 # what a person reads

@@ -11,18 +11,17 @@ from msgspec.structs import replace
 
 from gatepost.manage.cli.client import client
 from gatepost.manage.cli.language import _, ours
-from gatepost.manage.cli.options import BAD_INPUT, NO, UNKNOWN, fail, gateway_options
-from gatepost.manage.cli.part_commands import add_commands, add_list
-from gatepost.manage.cli.stored_names import stored_names
+from gatepost.manage.cli.named_files import read_file
+from gatepost.manage.cli.options import NO, UNKNOWN, gateway_options
+from gatepost.manage.cli.part_commands import add_commands, add_list, organization_option, part_argument
 from gatepost.manage.cli.tables import printable, printed_json
 from gatepost.manage.use_cases.content_trials import TryHook, try_hook
-from gatepost.manage.use_cases.name_lookup import choose_part
 from gatepost.manage.use_cases.parts import HOOK, status_of
-from gatepost.node.privileges import as_caller
 from gatepost.policy.connectors.units import format_duration
 
 if TYPE_CHECKING:
     from gatepost.manage.use_cases.content_trials import HookTrial, HookTrials
+    from gatepost.manage.use_cases.parts import Part
     from gatepost.policy.connectors.content_hook import ContentHook
     from gatepost.policy.connectors.records import Organization
 
@@ -51,8 +50,8 @@ def _cells(owner: Organization, content_hook: ContentHook) -> tuple[object, ...]
 
 
 @hook.command("check")
-@click.argument("name", shell_complete=stored_names("content_hook"))
-@click.option("--organization", default="", help="Needed if several organizations match.")
+@part_argument(HOOK)
+@organization_option
 @click.option(
     "--message",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
@@ -60,7 +59,7 @@ def _cells(owner: Organization, content_hook: ContentHook) -> tuple[object, ...]
     help="Scan this message instead, exactly as in the file.",
 )
 @gateway_options
-def check(name: str, organization: str, message: Path | None) -> None:
+def check(part: Part, message: Path | None) -> None:
     """Have the scanner of a hook scan a harmless message, and a test message that it must detect.
 
     The test message is the EICAR test file for ClamAV and GTUBE for rspamd; both are harmless too. The command shows
@@ -69,11 +68,11 @@ def check(name: str, organization: str, message: Path | None) -> None:
     Exit codes: 0 the scanner answers and detects the test message (with --message: the message passes), 1 it does not,
     2 there is no such hook, 3 no usable answer.
     """
-    run = client()
-    part = choose_part(run.directory().resources, HOOK, name, organization)
-    content = None if message is None else _content(message)
+    content = None
+    if message is not None:  # with the line ends of mail
+        content = read_file(message, _MAX_MESSAGE, "--message: ").replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
     request = TryHook(organization=part.organization.name, hook=part.name, message=content)
-    hook_trials = run.call(try_hook, request)
+    hook_trials = client().call(try_hook, request)
     trials = hook_trials.trials
     if message is not None:
         trials[0] = replace(trials[0], message=str(message))
@@ -83,22 +82,6 @@ def check(name: str, organization: str, message: Path | None) -> None:
         sys.exit(UNKNOWN)
     passes = not any(trial.reply for trial in trials) if message else all(trial.right for trial in trials)
     sys.exit(0 if passes else NO)
-
-
-def _content(file: Path) -> bytes:
-    """A message with the line ends of mail."""
-    try:
-        with as_caller():
-            if file.stat().st_size > _MAX_MESSAGE:
-                fail(
-                    BAD_INPUT,
-                    "--message: %(file)s is larger than %(max_message)s bytes",
-                    file=file,
-                    max_message=_MAX_MESSAGE,
-                )
-            return file.read_bytes().replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
-    except OSError as error:
-        fail(BAD_INPUT, f"--message: {file}: {error.strerror}")
 
 
 def _print(result: HookTrials) -> None:

@@ -9,12 +9,16 @@ import click
 
 from gatepost.manage.cli.client import client
 from gatepost.manage.cli.domain_mta_sts import mta_sts
-from gatepost.manage.cli.domain_password import password
 from gatepost.manage.cli.edit import ChangeArguments, change, change_options
 from gatepost.manage.cli.options import BAD_INPUT, fail, gateway_options
-from gatepost.manage.cli.part_commands import add_commands
-from gatepost.manage.cli.stored_names import stored_names
+from gatepost.manage.cli.part_commands import add_commands, organization_option, part_argument
+from gatepost.manage.cli.secret_command import SecretCases, secret_command
 from gatepost.manage.cli.tables import print_records, printable, printed_json, say
+from gatepost.manage.use_cases.directory_password import (
+    remove_directory_password,
+    set_directory_password,
+    show_directory_password,
+)
 from gatepost.manage.use_cases.domain_verification import (
     GetDomainVerification,
     VerifyDomain,
@@ -23,7 +27,6 @@ from gatepost.manage.use_cases.domain_verification import (
 )
 from gatepost.manage.use_cases.list_page import ListSelection
 from gatepost.manage.use_cases.listings import DomainRow, domain_rows
-from gatepost.manage.use_cases.name_lookup import choose_part
 from gatepost.manage.use_cases.parts import DOMAIN
 from gatepost.manage.use_cases.recipients import ChangeRecipients, change_recipients
 
@@ -64,6 +67,28 @@ add_commands(
     then=_record_if_pending,
 )
 domain.add_command(mta_sts)
+
+
+@secret_command(
+    DOMAIN,
+    SecretCases("domain", set_directory_password, remove_directory_password, show_directory_password),
+    removal="Destroy the password. The directory then cannot be asked.",
+)
+def password() -> None:
+    """Set the password with which the gateway logs in to the directory of the accepted domain NAME.
+
+    For LDAP (recipient_directory) it is the password of bind_dn, for Microsoft Graph (recipient_graph) the client
+    secret. The command asks for it twice, or reads it from standard input with --stdin. The gateway encrypts it with
+    store.master_key, apart from the resources: no export, history, log or trace contains it, and nothing shows it. It
+    is used for the next log-in, and only for the servers, bind_dn and trust_anchors, or the url, login_url, tenant_id
+    and client_id, that the domain has now: after a change of these, enter it again.
+
+    Exit codes: 0 done, with --check: there is one; 1 with --check: there is none, or it was entered for other servers;
+    2 there is no such domain, it logs in to no directory, or the password is empty or too long; 3 the data cannot be
+    read or written.
+    """
+
+
 domain.add_command(password)
 
 
@@ -71,7 +96,7 @@ _MOST_OCTETS = 64 << 20
 
 
 @domain.command()
-@click.argument("name", shell_complete=stored_names("accepted_domain"))
+@part_argument(DOMAIN)
 @click.option("--add", multiple=True, metavar="ADDRESS", help="Add this address. May be repeated.")
 @click.option("--remove", multiple=True, metavar="ADDRESS", help="Remove this address. May be repeated.")
 @click.option(
@@ -79,15 +104,10 @@ _MOST_OCTETS = 64 << 20
     type=click.Choice(["add", "remove"]),
     help='Also add, or remove, what standard input has: one address a line; "#" begins a comment.',
 )
-@click.option("--organization", default="", help="Needed if several organizations match.")
+@organization_option
 @change_options
 def recipients(
-    name: str,
-    organization: str,
-    add: tuple[str, ...],
-    remove: tuple[str, ...],
-    stdin: str | None,
-    arguments: ChangeArguments,
+    part: Part, add: tuple[str, ...], remove: tuple[str, ...], stdin: str | None, arguments: ChangeArguments
 ) -> None:
     """Add addresses to the list of recipients of the accepted domain NAME, and remove others. The rest stays.
 
@@ -108,15 +128,8 @@ def recipients(
         (added if stdin == "add" else removed).extend(_read())
     if not added and not removed:
         fail(BAD_INPUT, "name at least one address: --add ADDRESS, --remove ADDRESS, or --stdin add")
-    part = choose_part(client().directory().resources, DOMAIN, name, organization)
-    request = ChangeRecipients(
-        organization=part.organization.name,
-        domain=part.name,
-        add=added,
-        remove=removed,
-        note=arguments.note,
-        since=arguments.since,
-    )
+    owner = part.organization.name
+    request = ChangeRecipients(organization=owner, domain=part.name, add=added, remove=removed, **arguments.fields)
     change(arguments, change_recipients, request)
 
 
@@ -126,13 +139,13 @@ def _read() -> list[str]:
 
 
 @domain.command()
-@click.argument("name", shell_complete=stored_names("accepted_domain"))
-@click.option("--organization", default="", help="Needed if several organizations match.")
+@part_argument(DOMAIN)
+@organization_option
 @click.option(
     "--record", "only_record", is_flag=True, help="Print the record that proves the domain, and do not look it up."
 )
 @change_options
-def verify(name: str, organization: str, *, only_record: bool, arguments: ChangeArguments) -> None:
+def verify(part: Part, *, only_record: bool, arguments: ChangeArguments) -> None:
     """Look up the TXT record that proves that a domain belongs to its organization, and verify the domain if it exists.
 
     A domain that an organization's own administrator adds is pending: it is listed, and has no effect on mail. Publish
@@ -142,15 +155,13 @@ def verify(name: str, organization: str, *, only_record: bool, arguments: Change
     Exit codes: 0 verified, 1 the record does not exist, 2 no such domain, or another organization has accepted the
     domain or one that overlaps it, 3 the DNS does not answer, or the data cannot be read or written.
     """
-    through = client()
-    part = choose_part(through.directory().resources, DOMAIN, name, organization)
     owner, name = part.organization.name, part.name
     if not only_record:
         change(arguments, verify_domain, VerifyDomain(organization=owner, domain=name, **arguments.fields))
         if not arguments.dry_run:
             say("%(name)s is verified", err=True, name=printable(name))
         return
-    verification = through.call(get_domain_verification, GetDomainVerification(organization=owner, domain=name))
+    verification = client().call(get_domain_verification, GetDomainVerification(organization=owner, domain=name))
     if not printed_json(verification):
         click.echo(printable(verification.zone))
         tell_pending(verification)

@@ -9,21 +9,21 @@ import click
 
 from gatepost.manage.cli.client import client
 from gatepost.manage.cli.options import NO, UNKNOWN, gateway_options
-from gatepost.manage.cli.stored_names import stored_names
+from gatepost.manage.cli.part_commands import organization_option, part_argument
 from gatepost.manage.cli.tables import printable, printed_json, say
 from gatepost.manage.use_cases.mta_sts import GetMtaStsPolicy, get_mta_sts_policy
-from gatepost.manage.use_cases.name_lookup import choose_part
 from gatepost.manage.use_cases.parts import DOMAIN
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from gatepost.manage.use_cases.mta_sts import MtaStsPolicy, PublicationFinding
+    from gatepost.manage.use_cases.parts import Part
 
 
 @click.command("mta-sts")
-@click.argument("name", shell_complete=stored_names("accepted_domain"))
-@click.option("--organization", default="", help="Needed if several organizations match.")
+@part_argument(DOMAIN)
+@organization_option
 @click.option("--check", is_flag=True, help="Check it as a sender would: DNS, policy, certificate, MX records.")
 @click.option(
     "--private",
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     help="With --check: allow a private address for the policy host. Default: outbound.private_policy_hosts.",
 )
 @gateway_options
-def mta_sts(name: str, organization: str, *, check: bool, private: bool) -> None:
+def mta_sts(part: Part, *, check: bool, private: bool) -> None:
     """Show the MTA-STS policy that the gateway serves for a domain, and the DNS records that it needs (RFC 8461).
 
     `gatepost domain set NAME mta_sts=testing` sets the mode; [mta_sts] in the settings says where the gateway serves
@@ -41,12 +41,10 @@ def mta_sts(name: str, organization: str, *, check: bool, private: bool) -> None
     Exit codes: 0 there is a policy, with --check also: senders find it and can use it; 1 there is none, or with
     --check: something is wrong with it; 2 no such domain, 3 the data cannot be read, or with --check: inconclusive.
     """
-    through = client()
-    part = choose_part(through.directory().resources, DOMAIN, name, organization)
     request = GetMtaStsPolicy(
         organization=part.organization.name, domain=part.name, check=check, private=check and private
     )
-    policy = through.call(get_mta_sts_policy, request)
+    policy = client().call(get_mta_sts_policy, request)
     findings = policy.findings
     if not printed_json(policy):
         _print(policy)

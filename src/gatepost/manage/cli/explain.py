@@ -10,11 +10,11 @@ import msgspec
 
 from gatepost.manage.cli.client import client
 from gatepost.manage.cli.explanation import print_explanation
+from gatepost.manage.cli.named_files import read_file
 from gatepost.manage.cli.options import BAD_INPUT, NO, UNKNOWN, fail, gateway_options
 from gatepost.manage.cli.request_options import request_options
 from gatepost.manage.cli.tables import printed_json, say
 from gatepost.manage.use_cases.explain import MAX_PEM, ExplainMessage, explain_message
-from gatepost.node.privileges import as_caller
 
 _CODES = {True: 0, False: NO, None: UNKNOWN}
 
@@ -49,13 +49,7 @@ def explain(request: ExplainMessage, certificate: Path | None) -> None:
 
 
 def _pem(file: Path) -> str:
-    try:
-        with as_caller():
-            if file.stat().st_size > MAX_PEM:
-                fail(BAD_INPUT, "--certificate: %(file)s is larger than %(max_pem)s bytes", file=file, max_pem=MAX_PEM)
-            pem = file.read_bytes()
-    except OSError as error:
-        fail(BAD_INPUT, f"--certificate: {file}: {error.strerror}")
+    pem = read_file(file, MAX_PEM, "--certificate: ")
     if b"-----BEGIN CERTIFICATE-----" not in pem:
         fail(BAD_INPUT, "--certificate: %(file)s contains no PEM certificate (-----BEGIN CERTIFICATE-----)", file=file)
     return pem.decode("utf-8", "replace")

@@ -10,16 +10,15 @@ import click
 from gatepost.manage.cli.client import client
 from gatepost.manage.cli.language import _, ours
 from gatepost.manage.cli.options import NO, UNKNOWN, fail, gateway_options
-from gatepost.manage.cli.part_commands import add_commands, add_list
-from gatepost.manage.cli.stored_names import stored_names
+from gatepost.manage.cli.part_commands import add_commands, add_list, organization_option, part_argument
 from gatepost.manage.cli.tables import print_table, printable, printed_json
 from gatepost.manage.use_cases.issuer_trials import TryIssuer, try_issuer
-from gatepost.manage.use_cases.name_lookup import choose_part
 from gatepost.manage.use_cases.parts import ISSUER
 from gatepost.protocols.smtp.oauth import TOKEN_OCTETS
 
 if TYPE_CHECKING:
     from gatepost.manage.use_cases.issuer_trials import IssuerTrial
+    from gatepost.manage.use_cases.parts import Part
     from gatepost.policy.connectors.oauth import OauthIssuer
     from gatepost.policy.connectors.records import Organization
 
@@ -60,11 +59,11 @@ _KEY_COLUMNS = ("kid", "key", "algorithm")
 
 
 @issuer.command()
-@click.argument("name", shell_complete=stored_names("oauth_issuer"))
-@click.option("--organization", default="", help="Needed if several organizations match.")
+@part_argument(ISSUER)
+@organization_option
 @click.option("--token-stdin", is_flag=True, help="Also check an access token, read from standard input.")
 @gateway_options
-def check(name: str, organization: str, *, token_stdin: bool) -> None:
+def check(part: Part, *, token_stdin: bool) -> None:
     """Fetch the keys of the OAuth issuer NAME as a worker would, and show them; and check a token.
 
     A token is checked as at a log-in, and the claims that decide are shown. The token is not stored.
@@ -72,11 +71,9 @@ def check(name: str, organization: str, *, token_stdin: bool) -> None:
     Exit codes: 0 there are keys, and the token logs a user in; 1 the issuer's answer cannot be used, or the token is
     refused; 2 there is no such issuer, or trust anchors cannot be read; 3 the issuer could not be reached.
     """
-    run = client()
-    part = choose_part(run.directory().resources, ISSUER, name, organization)
     token = sys.stdin.read(TOKEN_OCTETS + 2).strip() if token_stdin else ""
     request = TryIssuer(organization=part.organization.name, issuer=part.name, token=token)
-    trial = run.call(try_issuer, request)
+    trial = client().call(try_issuer, request)
     if trial.failure:
         fail(NO, printable(trial.failure))
     if not printed_json({"keys": trial.keys, "token": trial.token}):

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 NO = 1
 BAD_INPUT = 2
 UNKNOWN = 3
+CLIENT = "gatepost.client"
+"""Where the context of a command has what `manage.cli.client` opened."""
 ACCOUNT_CODES = (
     "Exit codes: 0 done, 1 its state does not allow it, 2 usage error or invalid input (with every error by field), "
     "3 the data cannot be read or written."
@@ -97,6 +99,7 @@ def use_settings_file(file: str) -> None:
     """Let the command work on the gateway of this settings file, whatever the options of `gatepost` name."""
     context = click.get_current_context()
     context.find_root().obj = replace(current_remote_options(), config=file)
+    context.meta.pop(CLIENT, None)
 
 
 def local_settings() -> Settings:

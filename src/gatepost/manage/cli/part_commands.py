@@ -5,6 +5,7 @@ Called once by the module of each group. Connectors have their own, as two kinds
 
 from __future__ import annotations
 
+from functools import wraps
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -45,12 +46,13 @@ type Models = Callable[[click.Context], Sequence[type[BaseModel]]]
 """The resources that a command is about, as far as its other arguments tell."""
 type _Command = Callable[..., Any]
 
-_ORGANIZATION = click.option(
+organization_option = click.option(
     "--organization",
     default="",
     shell_complete=stored_names("organization"),
     help="Needed if several organizations match.",
 )
+"""Goes with `part_argument`."""
 
 
 def field_words[F: Callable[..., Any]](models: Models, *, required: bool) -> Callable[[F], F]:
@@ -85,6 +87,21 @@ def add_commands(
     _add_remove(group, kind, removed)
 
 
+def part_argument(kind: PartKind, name: str = "name") -> Callable[[_Command], _Command]:
+    """The name of a part, which the command gets as `part`."""
+
+    def decorated(command: _Command) -> _Command:
+        @click.argument(name, shell_complete=stored_names(kind.key))
+        @wraps(command)
+        def with_part(organization: str, **given: Any) -> None:
+            part = choose_part(client().directory().resources, kind, given.pop(name), organization)
+            command(part=part, **given)
+
+        return with_part
+
+    return decorated
+
+
 def add_list(
     group: click.Group,
     kind: PartKind,
@@ -115,7 +132,7 @@ def _name_argument(kind: PartKind) -> Callable[[_Command], _Command]:
 def _add_show(group: click.Group, kind: PartKind, then: Callable[[Client, Part], None] | None) -> None:
     @group.command("show", help=f"Show every field of {_a(kind)}, with its value or default.\n\n{SHOW_CODES}")
     @_name_argument(kind)
-    @_ORGANIZATION
+    @organization_option
     @view_options
     @gateway_options
     def show(name: str, organization: str, **form: Any) -> None:
@@ -132,7 +149,7 @@ def _add_add(group: click.Group, kind: PartKind, example: str) -> None:
     @group.command("add", help=f"Add {_a(kind)}.\n\nFor example:\n\n\b\n{line}\n\n{WORDS_HELP}\n\n{CODES}")
     @_name_argument(kind)
     @field_words(lambda _context: [kind.model], required=False)
-    @_ORGANIZATION
+    @organization_option
     @change_options
     def add(name: str, words: tuple[str, ...], organization: str, arguments: ChangeArguments) -> None:
         edit(arguments, part_added(arguments, PartName(kind, organization, name), words))
@@ -142,7 +159,7 @@ def _add_set(group: click.Group, kind: PartKind) -> None:
     @group.command("set", help=f"Change fields of {_a(kind)}.\n\n{WORDS_HELP}\n\n{CODES}")
     @_name_argument(kind)
     @field_words(lambda _context: [kind.model], required=True)
-    @_ORGANIZATION
+    @organization_option
     @change_options
     def set_(name: str, words: tuple[str, ...], organization: str, arguments: ChangeArguments) -> None:
         edit(arguments, part_set(arguments, PartName(kind, organization, name), words))
@@ -151,7 +168,7 @@ def _add_set(group: click.Group, kind: PartKind) -> None:
 def _add_remove(group: click.Group, kind: PartKind, removed: str) -> None:
     @group.command("remove", help=f"Remove {_a(kind)}, unless something needs it.\n\n{removed}\n\n{CODES}")
     @_name_argument(kind)
-    @_ORGANIZATION
+    @organization_option
     @change_options
     def remove(name: str, organization: str, arguments: ChangeArguments) -> None:
         edit(arguments, part_removed(arguments, PartName(kind, organization, name)))

@@ -14,8 +14,9 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, PrivateFormat, pkcs12
 
 from gatepost.manage.cli.language import _
+from gatepost.manage.cli.named_files import fill_file, made_file
 from gatepost.manage.cli.options import BAD_INPUT, author, config_option, fail, local_settings
-from gatepost.manage.cli.site_store import checked_host, opened, write_new
+from gatepost.manage.cli.site_store import checked_host, opened
 from gatepost.manage.cli.tables import printable, say
 from gatepost.manage.use_cases.times import stamp as moment
 from gatepost.node.privileges import as_caller
@@ -97,7 +98,7 @@ def issue(name: str, others: tuple[str, ...], **asked: str | int | None) -> None
         _pem_contents(leaf, key, root) if pfx is None else _pfx_contents(certificate, key, root, (password, asked))
     )
     for path, content, mode in zip(files, contents, (0o600, 0o644, 0o644, 0o644), strict=False):
-        write_new(path, content, mode)
+        fill_file(made_file(path, mode), path, content)
     until = moment(certificate.not_valid_after_utc.timestamp())
     click.echo(
         printable(

@@ -11,8 +11,9 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from gatepost.manage.cli.language import _
+from gatepost.manage.cli.named_files import fill_file, made_file
 from gatepost.manage.cli.options import BAD_INPUT, author, config_option, fail, gateway_options, local_settings
-from gatepost.manage.cli.site_store import opened, write_new
+from gatepost.manage.cli.site_store import opened
 from gatepost.manage.cli.tables import print_records, say, wants_json
 from gatepost.manage.use_cases.times import stamp as moment
 from gatepost.pki.site.membership import Member
@@ -96,7 +97,8 @@ def root(output: str, *, der: bool) -> None:
     if output == "-":
         sys.stdout.buffer.write(content)
     else:
-        write_new(Path(output), content, 0o644)
+        file = Path(output)
+        fill_file(made_file(file, 0o644), file, content)
 
 
 @click.command()

@@ -12,6 +12,7 @@ import click
 from gatepost.analysis.checks.chain_file import ChainFileError
 from gatepost.analysis.checks.pem_import import PasswordNeeded, PemSource, chain_pem_of, key_of, taken_in
 from gatepost.manage.cli.language import _
+from gatepost.manage.cli.named_files import read_file
 from gatepost.manage.cli.options import (
     BAD_INPUT,
     NO,
@@ -27,7 +28,6 @@ from gatepost.manage.cli.tables import print_table, printable, printed_json, say
 from gatepost.manage.use_cases.gateway import Gateway
 from gatepost.manage.use_cases.times import stamp as moment
 from gatepost.net.certificate import parse, subject_text
-from gatepost.node.privileges import as_caller
 from gatepost.pki.smime.certificate import unfit_to_encrypt, unfit_to_sign
 
 if TYPE_CHECKING:
@@ -164,8 +164,8 @@ def _taken_in(given: dict[str, Any]) -> PemImport:
     file, key = given["file"], given["key"]
     try:
         password = _password(given["password_file"])
-        key_pem = key_of(_content(key), str(key), password) if key else b""
-        pem_source = PemSource(_content(file), str(file), key_pem, password, "mail")
+        key_pem = key_of(read_file(key, _MOST), str(key), password) if key else b""
+        pem_source = PemSource(read_file(file, _MOST), str(file), key_pem, password, "mail")
         try:
             intake = taken_in(pem_source, now=time.time())
         except PasswordNeeded:
@@ -183,17 +183,7 @@ def _taken_in(given: dict[str, Any]) -> PemImport:
 
 
 def _password(file: Path | None) -> bytes | None:
-    return _content(file).split(b"\n")[0].rstrip(b"\r") if file else None
-
-
-def _content(file: Path) -> bytes:
-    try:
-        with as_caller():
-            if file.stat().st_size > _MOST:
-                fail(BAD_INPUT, "%(file)s: larger than %(most)s bytes", file=file, most=_MOST)
-            return file.read_bytes()
-    except OSError as error:
-        fail(BAD_INPUT, f"{file}: {error.strerror}")
+    return read_file(file, _MOST).split(b"\n")[0].rstrip(b"\r") if file else None
 
 
 def _view(one: SmimeIdentity, now: float) -> dict[str, Any]:
