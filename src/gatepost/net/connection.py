@@ -44,6 +44,7 @@ class Connection(asyncio.BufferedProtocol):
         "_blocked",
         "_buffer",
         "_clock",
+        "_cut",
         "_end_of_file",
         "_ended",
         "_engine",
@@ -104,6 +105,7 @@ class Connection(asyncio.BufferedProtocol):
         self._ended = False  # Receiver.lost has been called
         self._waiters: list[asyncio.Future[None]] = []
         self._clock = IdleTimer(loop, self._expired)
+        self._cut: asyncio.TimerHandle | None = None  # of an end that takes too long
 
     # ------------------------------------------------------------------------------------------------ Stream
 
@@ -299,6 +301,9 @@ class Connection(asyncio.BufferedProtocol):
         self._ended = True
         self._forget()
         self._clock.end()
+        if self._cut is not None:
+            self._cut.cancel()
+            self._cut = None
         if self._engine is not None:
             self._engine.release()
             self._engine = None
@@ -485,8 +490,7 @@ class Connection(asyncio.BufferedProtocol):
         self._loss = loss
         self._forget()
         self._clock.end()
-        self._clock = IdleTimer(self._loop, transport.abort)
-        self._clock.start(CLOSE_SECONDS)
+        self._cut = self._loop.call_later(CLOSE_SECONDS, transport.abort)
         over = self._end_of_file is not None or (self._engine is not None and self._engine.peer_closed)
         if self._answering and not over and transport.can_write_eof():
             self._adjust_reading()

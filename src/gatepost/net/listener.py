@@ -15,7 +15,7 @@ import struct
 import sys
 import time
 from functools import partial
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import msgspec
 
@@ -59,6 +59,20 @@ class ConnectionQuota(msgspec.Struct, frozen=True):
     stranger: bool = False
 
 
+class _Plain(socket.socket):
+    """A socket whose family and type are numbers: of those Python makes enumerations each time somebody asks."""
+
+    __slots__ = ()
+
+    family = socket.SocketType.family  # type: ignore[assignment] # numbers are equal to what the loop compares them with
+    type = socket.SocketType.type  # type: ignore[assignment] # as above
+
+    def accept(self) -> tuple[socket.socket, tuple[Any, ...]]:
+        """As that of any socket, of which it asks twice again."""
+        descriptor, address = self._accept()  # type: ignore[attr-defined] # by which Python's own is made
+        return _Plain(self.family, self.type, self.proto, fileno=descriptor), address
+
+
 class PassedSockets(Protocol):
     """Sockets that were bound before this process began."""
 
@@ -82,7 +96,7 @@ def bind(address: str, passed: PassedSockets | None = None) -> list[socket.socke
             if passed is not None and (inherited := passed.take(family, target)) is not None:
                 sockets.append(inherited)
                 continue
-            made = socket.socket(family, kind, protocol)
+            made: socket.socket = _Plain(family, kind, protocol)
             sockets.append(made)
             made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             if family == socket.AF_INET6:

@@ -51,8 +51,10 @@ class Input:
 
     def add(self, data: bytes) -> None:
         """Keep what arrived."""
-        self.buffer = self.buffer[self._start :] + data
-        self._start = 0
+        if self.buffer:
+            self.put_back(self.buffer[self._start :] + data)
+        else:
+            self.buffer = data
 
     def __len__(self) -> int:
         return len(self.buffer) - self._start
