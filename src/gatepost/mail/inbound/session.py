@@ -371,7 +371,7 @@ class Session:
             self._registry.coming.discard(self)
             self._refuse_message(StoreFull.reply, transaction)
             return
-        behind = self._transaction.begin_body(self._greeted_with, self._record.directory)
+        behind = self._transaction.begin_body(self._greeted_with, self._record.directory, self._record.repeated)
         self._data_rate.restart()
         self._core.accept()
         if behind is not None:
