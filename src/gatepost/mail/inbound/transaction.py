@@ -386,7 +386,9 @@ class Transaction:
 
     def _forwarded_before(self) -> Reply | None:
         """The refusal of a message that comes back to a mailbox which sent it on (RFC 9228 section 3)."""
-        seen = {address.lower() for address in self._scanner.facts.delivered_to}
+        if not (delivered_to := self._scanner.facts.delivered_to):
+            return None
+        seen = {address.lower() for address in delivered_to}
         forwarders = (target.forwarded_by for recipient in self.recipients for target in recipient.targets)
         return _FORWARDED if any(by and by.lower() in seen for by in forwarders) else None
 
