@@ -50,7 +50,7 @@ _WORDS: Final = {
 }
 
 # The keys that a line for people shows behind its reply, in this order.
-_SHOWN: Final = ("recipients", "host", "tls", "version", "group", "result", "connector", "delay", "ms")
+_SHOWN: Final = ("host", "tls", "version", "group", "result", "connector")  # of a hop
 
 _FROM_CLIENTS: Final = frozenset({"RECEIVE", "REFUSE"})  # their lines name the client
 _HAS_VALUE: Final = itemgetter(1)  # of a key and a value
@@ -127,10 +127,20 @@ class EventLines:
         return True
 
     def _line(self, event: TraceEvent, recipients: int = 1) -> str:
-        pairs = self._pairs(event, recipients)
+        hop, hop_shown = _hop(
+            event.connector,
+            event.peer_host,
+            event.peer_address,
+            event.requirement,
+            event.achieved,
+            event.tls_version,
+            event.tls_group,
+            event.result_type,
+        )
+        pairs = self._pairs(event, recipients, hop)
         word = _WORDS.get(event.event, event.event.lower())
         if self._style is Style.TEXT:
-            return self._text(event, word, pairs)
+            return self._text(event, word, pairs, hop_shown)
         return self._machine(event.at, word, pairs)
 
     def _note(self, text: str) -> str:
@@ -154,7 +164,7 @@ class EventLines:
     def _head(self, at: float, text: str) -> str:
         return f"{rfc3339(at, 'milliseconds')} info {self._process} {LOGGER}: {text}"
 
-    def _pairs(self, event: TraceEvent, recipients: int) -> dict[str, Any]:
+    def _pairs(self, event: TraceEvent, recipients: int, hop: Mapping[str, str]) -> dict[str, Any]:
         """The keys of a line, without those that say nothing."""
         full, detail = self._addresses is AddressDetail.FULL, event.detail
         pairs: dict[str, Any] = {
@@ -167,13 +177,7 @@ class EventLines:
             "to": address_shown(event.recipient, self._addresses),
             "recipients": recipients if recipients > 1 else "",
             "size": event.size or "",
-            "connector": event.connector,
-            "host": clean(event.peer_host, _NAME),
-            "address": event.peer_address,
-            "tls": _verdict(event.requirement, event.achieved),
-            "version": event.tls_version,
-            "group": event.tls_group,
-            "result": event.result_type,
+            **hop,
             "reply": clean(event.reply, _TEXT) if full else codes_of(event.reply),
             "why": clean(detail.get("why", ""), _TEXT) if full else "",
         }
@@ -185,7 +189,7 @@ class EventLines:
             said["ms"] = round(detail["seconds"] * 1000)
         return said
 
-    def _text(self, event: TraceEvent, word: str, pairs: dict[str, Any]) -> str:
+    def _text(self, event: TraceEvent, word: str, pairs: dict[str, Any], hop_shown: Sequence[str]) -> str:
         about = f"message {event.message} " if event.message else ""
         if event.session:
             about += f"session {event.session} "
@@ -197,7 +201,9 @@ class EventLines:
                 about += f"-> <{pairs.get('to', '<>')}> "
         more = [pairs["why"]] if "why" in pairs else []
         if event.event != "REFUSE":
-            more += [f"{key}={pairs[key]}" for key in _SHOWN if key in pairs]
+            more += [f"recipients={pairs['recipients']}"] if "recipients" in pairs else []
+            more += hop_shown
+            more += [f"{key}={pairs[key]}" for key in ("delay", "ms") if key in pairs]
         extra = f" ({', '.join(more)})" if more else ""
         return self._head(event.at, f"{word}: {about[:-1]}: {pairs.get('reply', '')}{extra}")
 
@@ -236,6 +242,23 @@ def clean(text: str, most: int) -> str:
 
 
 @lru_cache(maxsize=256)
+def _hop(  # noqa: PLR0913, PLR0917 - columns of a row
+    connector: str, host: str, address: str, requirement: str, achieved: str, version: str, group: str, result: str
+) -> tuple[Mapping[str, str], Sequence[str]]:
+    """The pairs about a hop that say something, and how a text shows them: the same for all mail of a host."""
+    pairs = {
+        "connector": connector,
+        "host": clean(host, _NAME),
+        "address": address,
+        "tls": _verdict(requirement, achieved),
+        "version": version,
+        "group": group,
+        "result": result,
+    }
+    said = dict(filter(_HAS_VALUE, pairs.items()))
+    return said, [f"{key}={said[key]}" for key in _SHOWN if key in said]
+
+
 def _verdict(requirement: str, achieved: str) -> str:
     """Requirement and achieved level, as in "opportunistic:none"; "" where no hop was made."""
     if not (requirement or achieved):
