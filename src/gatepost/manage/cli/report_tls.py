@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 import msgspec
 
-from gatepost.analysis.reports.tls import CSV_COLUMNS, csv_rows, report_of
+from gatepost.analysis.reports.tls import Protection
 from gatepost.manage.cli.client import client
 from gatepost.manage.cli.options import BAD_INPUT, MOMENT, NO, UNKNOWN, fail, gateway_options
 from gatepost.manage.cli.report_tls_text import CONNECTOR_COLUMNS, connector_rows, print_report
@@ -21,9 +21,8 @@ from gatepost.node.privileges import as_caller
 from gatepost.times import day_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
-    from gatepost.analysis.reports.tls import TlsReport
     from gatepost.manage.use_cases.reports import TlsReportSummary
 
 
@@ -54,7 +53,7 @@ def tls(request: GetTlsReport, *, since: float, until: float, output: Path | Non
     if writer is not None and output is not None:
         _write(writer, answer, output)
     elif not printed_json(answer):
-        print_report(_values(answer))
+        print_report(answer)
     _end(answer)
 
 
@@ -70,7 +69,7 @@ def connectors(request: GetTlsReport, *, since: float, until: float) -> None:
     """
     answer = _report(since, until, request)
     if not printed_json(answer.connectors):
-        print_table(CONNECTOR_COLUMNS, list(connector_rows(_values(answer).connectors)))
+        print_table(CONNECTOR_COLUMNS, list(connector_rows(answer.connectors)))
     _end(answer)
 
 
@@ -81,11 +80,6 @@ def _report(since: float, until: float, request: GetTlsReport) -> TlsReportSumma
     if first > last:
         fail(BAD_INPUT, "--since %(first)s is after --until %(last)s", first=first, last=last)
     return gateway.call(get_tls_report, msgspec.structs.replace(request, since=first, until=last))
-
-
-def _values(answer: TlsReportSummary) -> TlsReport:
-    """The same as counters, for what computes with it."""
-    return report_of(msgspec.to_builtins(answer))
 
 
 def _end(answer: TlsReportSummary) -> None:
@@ -126,11 +120,27 @@ def _write(writer: Callable[[TlsReportSummary, Path], None], answer: TlsReportSu
 def _draw(answer: TlsReportSummary, path: Path) -> None:
     from gatepost.manage.cli.chart import chart_of  # noqa: PLC0415 - only where a picture is wanted
 
-    path.write_text(chart_of(_values(answer)), encoding="utf-8")
+    path.write_text(chart_of(answer), encoding="utf-8")
 
 
 def _write_csv(answer: TlsReportSummary, path: Path) -> None:
-    path.write_text("".join(csv_lines(CSV_COLUMNS, csv_rows(_values(answer)))), encoding="utf-8", newline="")
+    path.write_text("".join(csv_lines(_CSV_COLUMNS, _csv_rows(answer))), encoding="utf-8", newline="")
+
+
+_CSV_COLUMNS = ("kind", "name", "direction", *Protection, "carried", "post_quantum", "failures", "refused")
+
+
+def _csv_rows(report: TlsReportSummary) -> Iterator[tuple[object, ...]]:
+    """A line for each day, partner and connector, by direction, in the columns of `_CSV_COLUMNS`."""
+    for day, ways in report.days.items():
+        for direction, counts in ways.items():
+            shares = (counts[protection] for protection in Protection)
+            yield ("day", day, direction, *shares, sum(counts.values()), "", "", "")
+    for kind, rows in (("partner", report.partners), ("connector", report.connectors)):
+        for row in rows:
+            shares = (row.protections[protection] for protection in Protection)
+            rest = row.carried, row.post_quantum, sum(row.failures.values()), row.refused
+            yield (kind, row.name, row.direction, *shares, *rest)
 
 
 def _write_json(answer: TlsReportSummary, path: Path) -> None:

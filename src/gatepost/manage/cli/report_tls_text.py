@@ -5,17 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import click
+from msgspec.structs import astuple
 
 from gatepost.analysis.reports.tls import Direction, Protection
 from gatepost.manage.cli.language import _, quantity
 from gatepost.manage.cli.tables import print_table, printable, say
 
 if TYPE_CHECKING:
-    from collections import Counter
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
-    from gatepost.analysis.reports.tls import HopSummary, Named, TlsReport
-    from gatepost.analysis.reports.tls_ready import Ready
+    from gatepost.manage.use_cases.reports import TlsHops, TlsNamed, TlsReady, TlsReportSummary
 
 
 CONNECTOR_COLUMNS = ("connector", "direction", "carried", *Protection, "post-quantum", "refused", "TLS failures")
@@ -24,14 +23,14 @@ _MOST = 20
 _BAR = 40
 
 
-def print_report(report: TlsReport) -> None:
+def print_report(report: TlsReportSummary) -> None:
     """The whole of it, at most twenty lines of each part."""
     say("%(first)s to %(last)s (UTC), one delivery for each recipient and hop", first=report.first, last=report.last)
     for direction in Direction:
         _print_hops(direction, report.hops[direction])
     _print_part(_("by connector"), CONNECTOR_COLUMNS, list(connector_rows(report.connectors)))
     _print_part(_("by partner"), _PARTNER_COLUMNS, list(connector_rows(report.partners)))
-    _print_part(_("domains that never offered TLS"), ("partner", "messages"), report.never_tls)
+    _print_part(_("domains that never offered TLS"), ("partner", "messages"), list(map(astuple, report.never_tls)))
     _print_part(
         _("partners ready for mandatory TLS"),
         ("partner", "messages", "requirement that all mail met"),
@@ -39,24 +38,23 @@ def print_report(report: TlsReport) -> None:
     )
 
 
-def connector_rows(named: Sequence[Named]) -> Iterator[tuple[object, ...]]:
+def connector_rows(named: Sequence[TlsNamed]) -> Iterator[tuple[object, ...]]:
     """A line for each name and direction."""
     for row in named:
-        hops = row.hops
-        shares = (_share(hops.protections[protection], hops.carried) for protection in Protection)
-        failures = ", ".join(f"{name} {count}" for name, count in _most(hops.failures))
-        quantum = _share(hops.post_quantum, hops.carried)
-        yield (row.name or "-", row.direction, hops.carried, *shares, quantum, hops.refused, failures or "-")
+        shares = (_share(row.protections[protection], row.carried) for protection in Protection)
+        failures = ", ".join(f"{name} {count}" for name, count in _most(row.failures))
+        quantum = _share(row.post_quantum, row.carried)
+        yield (row.name or "-", row.direction, row.carried, *shares, quantum, row.refused, failures or "-")
 
 
-def _print_hops(direction: Direction, hops: HopSummary) -> None:
+def _print_hops(direction: Direction, hops: TlsHops) -> None:
     refused = _(", %(refused)s refused", refused=hops.refused) if hops.refused else ""
     say(
         "\n%(direction)s: %(carried)s carried%(refused)s, %(failures)s",
         direction=direction,
         carried=hops.carried,
         refused=refused,
-        failures=quantity(hops.failures.total(), "TLS failure"),
+        failures=quantity(sum(hops.failures.values()), "TLS failure"),
     )
     for protection in Protection:
         count = hops.protections[protection]
@@ -70,7 +68,7 @@ def _print_hops(direction: Direction, hops: HopSummary) -> None:
         )
     for label, counts in ((_("version"), hops.versions), (_("group"), hops.groups), (_("suite"), hops.suites)):
         if counts:
-            text = ", ".join(f"{name} {_share(count, counts.total())}" for name, count in _most(counts)[:6])
+            text = ", ".join(f"{name} {_share(count, sum(counts.values()))}" for name, count in _most(counts)[:6])
             click.echo(f"    {label:10} {printable(text)}")
     if hops.carried:
         say("    post-quantum key exchange: %(post_quantum)s", post_quantum=_share(hops.post_quantum, hops.carried))
@@ -90,14 +88,14 @@ def _print_part(title: str, columns: Sequence[str], rows: Sequence[Sequence[obje
     print_table(columns, rows[:_MOST])
 
 
-def _ready(ready: Sequence[Ready]) -> Iterator[tuple[object, ...]]:
+def _ready(ready: Sequence[TlsReady]) -> Iterator[tuple[object, ...]]:
     for partner in ready:
-        said = f'tls_settings = "{partner.demand}"' if not partner.inbound else partner.demand
+        said = partner.demand if partner.direction == Direction.INBOUND else f'tls_settings = "{partner.demand}"'
         names = f" ({', '.join(partner.names)})" if partner.names else ""
-        yield partner.partner, partner.messages, f"{'inbound' if partner.inbound else 'outbound'} {said}{names}"
+        yield partner.partner, partner.messages, f"{partner.direction} {said}{names}"
 
 
-def _most(counts: Counter[str]) -> list[tuple[str, int]]:
+def _most(counts: Mapping[str, int]) -> list[tuple[str, int]]:
     return sorted(counts.items(), key=lambda item: (-item[1], item[0]))
 
 
