@@ -345,10 +345,10 @@ def _sign() -> Callable[[], None]:
 _BUDGETS = {
     _accept: (24.7, 46),
     _read: (2.45, 84),
-    _send: (10.3, 23),
-    _relay: (66, 265),
+    _send: (10.1, 23),
+    _relay: (61.6, 230),
     _decide: (21, 66),
-    _record: (23.3, 108),
+    _record: (19.9, 85),
     _sign: (2.85, 7.7),
 }
 
