@@ -21,7 +21,7 @@ from gatepost.analysis.checks.roots import check_roots, roots_record
 from gatepost.manage.cli.check import no_nan, system_nameservers
 from gatepost.manage.cli.check_chain_text import print_chain, print_roots
 from gatepost.manage.cli.language import _
-from gatepost.manage.cli.options import BAD_INPUT, NO, UNKNOWN, fail, json_option
+from gatepost.manage.cli.options import BAD_INPUT, NO, UNKNOWN, ending, fail, json_option
 from gatepost.manage.cli.tables import printed_json
 from gatepost.manage.cli.working_sign import working
 from gatepost.net.anchors import SYSTEM, AnchorsError
@@ -123,14 +123,10 @@ def chain(pem: str, verbose: bool, **asked: Any) -> None:
 
 
 def _question(pem: str, asked: dict[str, Any]) -> ChainQuestion:
-    try:
+    with ending(BAD_INPUT, ValueError, place="--name: "):
         names = tuple(dict.fromkeys(domain_name(name) for name in asked["names"]))
-    except ValueError as error:
-        fail(BAD_INPUT, f"--name: {error}")
-    try:
+    with ending(BAD_INPUT, ChainFileError, place="--key: "):
         key = read_key(Path(asked["key"])) if asked["key"] else None
-    except ChainFileError as error:
-        fail(BAD_INPUT, f"--key: {error}")
     return ChainQuestion(_read(pem), names, key, staple=asked["staple"])
 
 
@@ -169,26 +165,20 @@ def roots(pem: str, anchors: str, verbose: bool) -> None:
     Exit codes: 0 every valid certificate is trusted; 1 one is not; 2 usage error or bad input.
     """
     file, stores = _read(pem), _stores(anchors)
-    try:
+    with ending(BAD_INPUT, ChainFileError):
         roots_check = check_roots(file, stores, now=time.time())
-    except ChainFileError as error:
-        fail(BAD_INPUT, str(error))
     if not printed_json(roots_record(roots_check)):
         print_roots(roots_check, verbose=verbose)
     sys.exit(0 if roots_check.outcome else NO)
 
 
 def _read(pem: str) -> CertificateFile:
-    try:
+    with ending(BAD_INPUT, ChainFileError):
         if pem == "-":
             return parse_file(sys.stdin.buffer.read(_MAX_STDIN + 1), _("standard input"))
         return read_file(Path(pem))
-    except ChainFileError as error:
-        fail(BAD_INPUT, str(error))
 
 
 def _stores(anchors: str) -> RootStores:
-    try:
+    with ending(BAD_INPUT, AnchorsError, place="--anchors: "):
         return RootStores.load(anchors)
-    except AnchorsError as error:
-        fail(BAD_INPUT, f"--anchors: {error}")

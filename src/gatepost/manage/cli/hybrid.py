@@ -16,7 +16,7 @@ from gatepost.analysis.hybrid.plan import plan as plan_of
 from gatepost.manage.cli.hybrid_certificates import exchange_chain, own_certificates, revocation_hosts
 from gatepost.manage.cli.hybrid_text import print_plan
 from gatepost.manage.cli.language import _
-from gatepost.manage.cli.options import BAD_INPUT, NO, UNKNOWN, fail, gateway_options, local_settings
+from gatepost.manage.cli.options import BAD_INPUT, NO, UNKNOWN, ending, fail, gateway_options, local_settings
 from gatepost.manage.cli.tables import printable, printed_json, say
 from gatepost.manage.use_cases.gateway import Gateway
 from gatepost.manage.use_cases.name_lookup import choose_organization
@@ -162,10 +162,8 @@ def _organization(directory: Directory, name: str) -> Organization:
 
 
 def _domain(option: str, text: str) -> str:
-    try:
+    with ending(BAD_INPUT, ValueError, place=f"{option}: "):
         return domain_name(text) if text else ""
-    except ValueError as error:
-        fail(BAD_INPUT, f"{option}: {error}")
 
 
 def _address(text: str) -> str:
