@@ -6,7 +6,7 @@ import pytest
 
 from gatepost.analysis.reports.tls import Direction, HopSummary, Named, Protection, TlsCounter, Wanted
 from gatepost.analysis.reports.tls_ready import Ready
-from gatepost.manage.cli.report_tls_text import CONNECTOR_COLUMNS, connector_rows, print_report
+from gatepost.manage.cli.report_tls import CONNECTOR_COLUMNS, connector_rows, print_report
 from gatepost.values import replace
 
 DAY = "2026-11-24"
