@@ -1,4 +1,5 @@
-"""deploy/compose.yaml as it stands, in containers: three nodes, PostgreSQL with a standby, a stop, a promotion.
+"""deploy/compose.yaml as it stands, in containers: three nodes, PostgreSQL with a standby, a stop, a promotion, and an
+upgrade of a database that has no role for workers.
 
 scripts/compose_proof.sh (make deploy-proof) builds the images, makes a network namespace and runs this. Podman leaves
 health checks to timers of systemd; a thread here runs them instead.
@@ -35,6 +36,7 @@ RESOLVER: Final = "192.0.2.53"
 GATEWAYS: Final = {"gateway1": 25, "gateway2": 26, "gateway3": 27}
 """The ports that compose.yaml publishes."""
 
+WORKER: Final = "gatepost_worker"
 READY: Final = "import urllib.request as u; print(u.urlopen('http://127.0.0.1:9464/readyz', timeout=5).status)"
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(1500)]
@@ -101,8 +103,8 @@ class Compose:
     def is_ready(self, service: str) -> bool:
         return self.podman("exec", self.name(service), "python3", "-c", READY, check=False).strip() == "200"
 
-    def sql(self, service: str, statement: str) -> str:
-        command = ("psql", "--no-psqlrc", "-At", "-c", statement, "postgres")
+    def sql(self, service: str, statement: str, database: str = "postgres") -> str:
+        command = ("psql", "--no-psqlrc", "-At", "-v", "ON_ERROR_STOP=1", "-c", statement, database)
         return self.podman("exec", "--user", "postgres", self.name(service), *command).strip()
 
     def own_address(self) -> str:
@@ -159,6 +161,7 @@ def test_three_nodes_with_a_standby_of_their_database(site: Compose) -> None:
         partner.wait_messages(3, timeout=60)
         in_by_one_out_of_another(site, partner)
         promoted(site, partner)
+    upgraded(site)
 
 
 def takes(port: int, recipient: str) -> bool:
@@ -212,6 +215,35 @@ def promoted(site: Compose, partner: Sink) -> None:
     )
     assert all(site.is_ready(service) for service in GATEWAYS)
     assert "refused@partner.example" not in reached(partner)
+
+
+def workers_have_their_role(site: Compose, service: str) -> bool:
+    """Whether doctor says so."""
+    text = site.podman("exec", site.name(service), "gatepost", "doctor", "--offline", "--json", check=False)
+    (finding,) = (row for row in json.loads(text)["findings"] if row["area"] == "store.worker_url")
+    print(service, finding)
+    return bool(finding["level"] == "pass")
+
+
+def upgraded(site: Compose) -> None:
+    """Data of before there was a role for workers, in the database that was promoted: it is made, and all goes on."""
+    for service in GATEWAYS:
+        assert workers_have_their_role(site, service)
+        site.podman("stop", "--time", "120", site.name(service))
+    site.sql("db2", f"DROP OWNED BY {WORKER}", "gatepost")
+    site.sql("db2", f"DROP ROLE {WORKER}")
+    file = "/var/lib/postgresql/data/pg_hba.conf"
+    site.podman("exec", site.name("db2"), "sed", "--in-place", f"s/{WORKER},//", file)
+    stop = ("pg_ctl", "stop", "--mode", "fast")  # podman starts it again, without the one that died
+    site.podman("exec", "--user", "postgres", site.name("db2"), *stop, check=False)
+    there = ("psql", "--no-psqlrc", "-At", "-c", f"SELECT to_regrole('{WORKER}')", "postgres")
+    answer = ("exec", "--user", "postgres", site.name("db2"), *there)
+    wait_until(lambda: site.podman(*answer, check=False).strip() == WORKER, "the role is made", timeout=60)
+    site.podman("start", "--attach", site.name("prepare"))
+    for service, port in GATEWAYS.items():
+        site.podman("start", site.name(service))
+        wait_until(lambda port=port: takes(port, f"upgraded{port}@partner.example"), f"{service}", timeout=60)
+        assert workers_have_their_role(site, service)
 
 
 def waiting(site: Compose, recipient: str) -> bool:
