@@ -281,3 +281,28 @@ def test_the_database_is_verified_and_prepared_before_the_nodes(chart):
     assert container["args"][:3] == ["store", "prepare", "--url"]
     for url in (container["args"][3], stored_url(chart["ConfigMap", "mail-settings"]["data"]["gatepost.toml"])):
         assert store_url(url) == url
+    assert container["args"][4:] == ["--worker-role", WORKER]
+
+
+def test_workers_of_the_chart_have_a_role_of_their_own(chart, tmp_path):
+    data = chart_settings(chart, tmp_path).server.data_dir
+    text = chart["ConfigMap", "mail-settings"]["data"]["gatepost.toml"]
+    owners, workers = workers_are_kept_apart(text, data)
+    pod = chart["StatefulSet", "mail"]["spec"]["template"]["spec"]
+    volumes = {one["name"]: one for one in pod["volumes"]}
+    (container,) = pod["containers"]
+    mounts = {one["mountPath"]: one for one in container["volumeMounts"]}
+    assert mounts[owners]["subPath"] == "pgpass"
+    in_memory = mounts[owners]["name"]
+    assert volumes[in_memory] == {"name": in_memory, "emptyDir": {"medium": "Memory", "sizeLimit": "1Mi"}}
+    # What else is mounted is read by workers: it never had the password of the owner.
+    copied, owner = pod["initContainers"]
+    read = {one["name"] for place, one in mounts.items() if place != owners}
+    assert in_memory not in read
+    assert {one["name"] for one in copied["volumeMounts"]}.isdisjoint({in_memory, "database-owner"})
+    assert volumes["database-owner"]["secret"]["items"] == [{"key": "pgpass", "path": "pgpass"}]
+    assert [one["key"] for one in volumes["database"]["secret"]["items"]] == ["ca.pem"]
+    (item,) = volumes["database-worker"]["secret"]["items"]
+    assert item["path"] == Path(workers).name
+    assert owners in owner["command"][-1]
+    assert {one["name"] for one in owner["volumeMounts"]} == {"database-owner", in_memory, "data"}
