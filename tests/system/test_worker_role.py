@@ -26,7 +26,7 @@ from support.scenes import contoso, send
 from gatepost.manage.use_cases.stored_schemas import SCHEMAS
 from gatepost.node.landlock import landlock_version
 from gatepost.node.retention import TraceRetention
-from gatepost.store.interface import StoreFailure, TraceFilter
+from gatepost.store.interface import StoreBusy, StoreFailure, TraceFilter
 from gatepost.store.postgres.check import check_workers, prepare_server
 from gatepost.store.postgres.worker_grants import WORKER_FUNCTIONS, WORKER_GRANTS, WORKER_SEQUENCES
 from gatepost.store.storage import Storage
@@ -231,6 +231,18 @@ def test_who_reads_the_trace_runs_nothing_that_a_worker_wrote(database: Database
     assert "trace_20260105" in database.names("r")
     TraceRetention(trace, 1)._forget()  # it goes on
     assert "trace_20260105" not in database.names("r")
+
+
+def test_whether_a_password_is_needed_is_said_by_a_server_that_answers(database: Database) -> None:
+    """Of several one may be away: no reason not to start."""
+    away = f"127.0.0.1:{free_port()}"
+    here = f"127.0.0.1:{database.server.port}"
+    assert Storage(database.url("gatepost"), database.folder.path).lets_in()
+    url = f"postgresql://gatepost@{{}}/gatepost?passfile={database.folder.path}/none"
+    for hosts in (here, f"{here},{away}", f"{away},{here}"):
+        assert not Storage(url.format(hosts), database.folder.path).lets_in()
+    with pytest.raises(StoreBusy):
+        Storage(url.format(f"{away},{away}"), database.folder.path).lets_in()
 
 
 def test_what_is_wrong_with_the_role_is_said_with_the_sql_that_helps(database: Database) -> None:

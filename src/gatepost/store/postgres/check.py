@@ -14,6 +14,7 @@ import asyncpg
 from gatepost.store.interface import StoreFailure
 from gatepost.store.postgres.connecting import SQL, Address
 from gatepost.store.postgres.database import check_known, prepare_tables, stored_versions, unprepared
+from gatepost.store.postgres.hosts import each_host
 from gatepost.store.postgres.server import connect, reported
 from gatepost.store.postgres.worker_role import check_worker_role, settle_worker_role
 
@@ -110,6 +111,28 @@ async def _close(connection: Any) -> None:
         await connection.close(timeout=_CLOSE_SECONDS)
     except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError):
         connection.terminate()
+
+
+def lets_in(url: str) -> bool:
+    """Whether the servers of an address take its role. The first to say so counts: of several one may be away.
+
+    Raises StoreBusy if none says.
+    """
+    return asyncio.run(_lets_in(url))
+
+
+async def _lets_in(url: str) -> bool:
+    loop, failures = asyncio.get_running_loop(), []
+    asked = {loop.create_task(_check(host, ())) for host in each_host(url)}
+    while asked:
+        done, asked = await asyncio.wait(asked, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            if (failure := task.exception()) is None:
+                return True
+            failures.append(failure)
+        if any(isinstance(failure, StoreFailure) and failure.final for failure in failures):
+            return False
+    raise failures[0]
 
 
 def prepare_server(url: str, schemas: Sequence[Schema], worker_role: str = "") -> ServerState:
