@@ -82,12 +82,15 @@ def role_findings(settings: Settings) -> Iterator[DoctorFinding]:
         return
     try:
         Storage.of(settings).check_workers()
+        remarks = Storage.of(settings).remarks_on_workers()
         Storage.of(settings.of_workers).check(())
         is_open = lets_anybody_in(settings)
     except StoreFailure as failure:
         text, _, fix = str(failure).removeprefix(f"{area}: ").partition(". ")
         yield DoctorFinding(area, Level.FAIL if failure.final else Level.UNKNOWN, text, fix)
         return
+    for text, fix in remarks:
+        yield DoctorFinding(area, Level.WARN, text, fix)
     if runs_programs(settings, 0) or not (settings.server.confine and Means.here().landlock):
         text = "workers have a role of their own, and can read the files with the secrets of store.url"
         yield DoctorFinding(area, Level.WARN, text, "let processes be confined, without acme.dns_hook and [pkcs11]")

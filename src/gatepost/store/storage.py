@@ -118,6 +118,10 @@ class Storage:
         if self._worker_role:
             self._postgres().check_workers(self._url, self._worker_role)
 
+    def remarks_on_workers(self) -> list[tuple[str, str]]:
+        """What would be better otherwise about the role of workers, each with what helps. Raises as `check`."""
+        return list(self._postgres().remarks_on_workers(self._url, self._worker_role)) if self._worker_role else []
+
     def lets_in(self) -> bool:
         """Whether PostgreSQL takes the role of the address. Raises StoreFailure if no server of it says."""
         return bool(self._postgres().lets_in(self._url))

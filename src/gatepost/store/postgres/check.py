@@ -16,7 +16,7 @@ from gatepost.store.postgres.connecting import SQL, Address
 from gatepost.store.postgres.database import check_known, prepare_tables, stored_versions, unprepared
 from gatepost.store.postgres.hosts import each_host
 from gatepost.store.postgres.server import connect, reported
-from gatepost.store.postgres.worker_role import check_worker_role, settle_worker_role
+from gatepost.store.postgres.worker_role import check_worker_role, remarks_on_role, settle_worker_role
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -159,6 +159,19 @@ async def _prepare(url: str, schemas: Sequence[Schema], worker_role: str) -> Non
 def check_workers(url: str, role: str) -> None:
     """Raise StoreFailure if the role of workers has not just the rights of workers. Raises as `check_server`, too."""
     asyncio.run(_check_workers(url, role))
+
+
+def remarks_on_workers(url: str, role: str) -> list[tuple[str, str]]:
+    """What would be better otherwise about the role of workers, each with what helps. Raises as `check_server`."""
+    return asyncio.run(_remarks_on_workers(url, role))
+
+
+async def _remarks_on_workers(url: str, role: str) -> list[tuple[str, str]]:
+    connection = await connect(url, role="check")
+    try:
+        return await remarks_on_role(connection, role)
+    finally:
+        await _close(connection)
 
 
 async def _check_workers(url: str, role: str) -> None:
