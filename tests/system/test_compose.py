@@ -145,6 +145,7 @@ def test_three_nodes_with_a_standby_of_their_database(site: Compose) -> None:
     for service in ("db1", *GATEWAYS):
         wait_until(lambda service=service: site.is_healthy(service), f"{service} healthy", timeout=240)
         assert service == "db1" or site.is_ready(service)
+        assert service == "db1" or workers_have_their_role(site, service)
     names = {row["name"] for row in site.gatepost("gateway1", "node", "list") if row["state"] == "active"}
     assert names == {"mx1", "mx2", "mx3"}
     following = "SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming' AND application_name = 'db2'"
@@ -160,8 +161,8 @@ def test_three_nodes_with_a_standby_of_their_database(site: Compose) -> None:
             wait_until(lambda port=port: takes(port, f"{port}@partner.example"), f"{service} takes mail", timeout=60)
         partner.wait_messages(3, timeout=60)
         in_by_one_out_of_another(site, partner)
+        upgraded(site)
         promoted(site, partner)
-    upgraded(site)
 
 
 def takes(port: int, recipient: str) -> bool:
@@ -213,7 +214,7 @@ def promoted(site: Compose, partner: Sink) -> None:
     wait_until(
         lambda: {f"after{port}@partner.example" for port in GATEWAYS.values()} <= reached(partner), "mail", timeout=60
     )
-    assert all(site.is_ready(service) for service in GATEWAYS)
+    assert all(site.is_ready(service) and workers_have_their_role(site, service) for service in GATEWAYS)
     assert "refused@partner.example" not in reached(partner)
 
 
@@ -226,24 +227,27 @@ def workers_have_their_role(site: Compose, service: str) -> bool:
 
 
 def upgraded(site: Compose) -> None:
-    """Data of before there was a role for workers, in the database that was promoted: it is made, and all goes on."""
+    """Data of before there was a role for workers: the start of the database makes it, and all goes on."""
     for service in GATEWAYS:
-        assert workers_have_their_role(site, service)
         site.podman("stop", "--time", "120", site.name(service))
-    site.sql("db2", f"DROP OWNED BY {WORKER}", "gatepost")
-    site.sql("db2", f"DROP ROLE {WORKER}")
-    file = "/var/lib/postgresql/data/pg_hba.conf"
-    site.podman("exec", site.name("db2"), "sed", "--in-place", f"s/{WORKER},//", file)
-    stop = ("pg_ctl", "stop", "--mode", "fast")  # podman starts it again, without the one that died
-    site.podman("exec", "--user", "postgres", site.name("db2"), *stop, check=False)
-    there = ("psql", "--no-psqlrc", "-At", "-c", f"SELECT to_regrole('{WORKER}')", "postgres")
-    answer = ("exec", "--user", "postgres", site.name("db2"), *there)
-    wait_until(lambda: site.podman(*answer, check=False).strip() == WORKER, "the role is made", timeout=60)
+    site.sql("db1", f"DROP OWNED BY {WORKER}", "gatepost")
+    site.sql("db1", f"DROP ROLE {WORKER}")
+    for service in ("db1", "db2"):
+        file = "/var/lib/postgresql/data/pg_hba.conf"
+        site.podman("exec", site.name(service), "sed", "--in-place", f"s/{WORKER},//", file)
+        site.podman("restart", site.name(service))
+    wait_until(lambda: has_role(site, "db2"), "the standby has the role", timeout=60)
     site.podman("start", "--attach", site.name("prepare"))
     for service, port in GATEWAYS.items():
         site.podman("start", site.name(service))
         wait_until(lambda port=port: takes(port, f"upgraded{port}@partner.example"), f"{service}", timeout=60)
         assert workers_have_their_role(site, service)
+
+
+def has_role(site: Compose, service: str) -> bool:
+    """Whether a database has the role of workers."""
+    words = ("psql", "--no-psqlrc", "-At", "-c", f"SELECT to_regrole('{WORKER}')", "postgres")
+    return site.podman("exec", "--user", "postgres", site.name(service), *words, check=False).strip() == WORKER
 
 
 def waiting(site: Compose, recipient: str) -> bool:
