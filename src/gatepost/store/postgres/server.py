@@ -26,6 +26,7 @@ from gatepost.store.postgres.connecting import (
     connect_failure,
     given_to_library,
     nobody_answers,
+    pooled,
     summary_of,
 )
 from gatepost.store.postgres.hosts import first_to_answer, wait_for_name
@@ -109,11 +110,18 @@ async def connect(url: str, *, role: str, statement: float = STATEMENT_SECONDS) 
         check_version(*connection.get_server_version()[:2])
         check_verified(connection, url)
         with reported("connect"):
+            await _check_direct(connection, url)
             await check_database_open(connection, url)
     except StoreFailure:
         await connection.close()
         raise
     return connection
+
+
+async def _check_direct(connection: Any, url: str) -> None:
+    """Raise StoreFailure if a pooler is between: it cannot say which process of the server we have."""
+    if await connection.fetchval("SELECT pg_backend_pid()") != connection.get_server_pid():
+        raise StoreFailure(f"store.url: {pooled(Address(url))}; nothing was changed")
 
 
 def check_version(major: int, minor: int) -> None:
