@@ -210,16 +210,15 @@ def _missing_file(where: Address, error: BaseException) -> str:
     return f"{where}: {_first_line(error)}; the socket, or a file that store.url names, is not there"
 
 
-def pooled(where: Address, _error: object = None) -> str:
-    """What is wrong with a connection pooler, and what helps."""
+def _pooled(where: Address, _error: BaseException) -> str:
     return (
         f"{where} is a connection pooler, such as PgBouncer: settings of one session would hold for another, and mail "
         "be acknowledged before it is durable. Name PostgreSQL itself: a process has few connections, and they stay"
     )
 
 
-class _PoolerError(ConnectionError):
-    """Stands for what a pooler says to the settings that each of our sessions has."""
+class PoolerError(ConnectionError):
+    """Something is between that lends connections: it does not take the settings of our sessions, or lends them on."""
 
 
 class _NoTlsError(ConnectionError):
@@ -234,7 +233,7 @@ _TEXTS: Final[tuple[tuple[type[BaseException], Callable[[Address, BaseException]
     (asyncpg.InsufficientPrivilegeError, _no_privilege),
     (ssl.SSLError, _certificate),
     (_NoTlsError, _no_tls),
-    (_PoolerError, pooled),
+    (PoolerError, _pooled),
     (FileNotFoundError, _missing_file),
 )
 
@@ -242,7 +241,7 @@ _TEXTS: Final[tuple[tuple[type[BaseException], Callable[[Address, BaseException]
 def _specific(error: BaseException) -> BaseException:
     """The error that asyncpg means: it says with a plain ConnectionError that the server has no TLS, which stays so."""
     if "unsupported startup parameter" in str(error):
-        return _PoolerError()
+        return PoolerError()
     return _NoTlsError() if type(error) is ConnectionError and "SSL upgrade" in str(error) else error
 
 

@@ -21,12 +21,12 @@ from gatepost.store.interface import StoreBusy, StoreFailure
 from gatepost.store.move_mark import check_open, decoded_mark
 from gatepost.store.postgres.connecting import (
     Address,
+    PoolerError,
     check_passfile,
     check_verified,
     connect_failure,
     given_to_library,
     nobody_answers,
-    pooled,
     summary_of,
 )
 from gatepost.store.postgres.hosts import first_to_answer, wait_for_name
@@ -121,7 +121,7 @@ async def connect(url: str, *, role: str, statement: float = STATEMENT_SECONDS) 
 async def _check_direct(connection: Any, url: str) -> None:
     """Raise StoreFailure if a pooler is between: it cannot say which process of the server we have."""
     if await connection.fetchval("SELECT pg_backend_pid()") != connection.get_server_pid():
-        raise StoreFailure(f"store.url: {pooled(Address(url))}; nothing was changed")
+        raise connect_failure(PoolerError(), url)
 
 
 def check_version(major: int, minor: int) -> None:
