@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import re
 import secrets
 import smtplib
@@ -36,7 +37,7 @@ from gatepost.settings.model import Settings
 from gatepost.store.evidence_files import evidence_directory
 from gatepost.store.evidence_log import read_heads
 from gatepost.store.interface import StoreBusy, StoreFailure, TraceFilter
-from gatepost.store.postgres.check import check_workers, prepare_server
+from gatepost.store.postgres.check import check_server, check_workers, prepare_server
 from gatepost.store.postgres.queue_connection import QueueConnection
 from gatepost.store.postgres.worker_grants import WORKER_COLUMNS, WORKER_FUNCTIONS, WORKER_GRANTS, WORKER_SEQUENCES
 from gatepost.store.storage import Storage
@@ -318,6 +319,35 @@ def test_what_is_wrong_with_the_role_is_said_with_the_sql_that_helps(database: D
         prepare_server(admin, SCHEMAS, WORKER)
     database.sql("REVOKE SELECT ON gatepost.token FROM PUBLIC")
     check_workers(url, WORKER)
+
+
+def test_a_copy_of_the_database_elsewhere_has_the_rights_again(database: Database) -> None:
+    """As `pg_dump` and `pg_restore` make it: the rights come with it, and what comes not is named."""
+    server = database.server
+    folder = database.folder.owned("dump", "postgres", 0o700) if os.geteuid() == 0 else database.folder / "dump"
+    server.run("pg_dump", "-Fc", "-f", folder / "copy", "-d", "gatepost", *server.address())
+    server.sql("CREATE DATABASE copy OWNER gatepost_admin TEMPLATE template0")
+
+    def url(name: str) -> str:
+        return database.url(name).replace("/gatepost?", "/copy?")
+
+    with pytest.raises(StoreFailure, match="role gatepost has no schema in database copy"):
+        check_workers(url("gatepost"), WORKER)
+    server.run("pg_restore", "--exit-on-error", "-d", "copy", *server.address(), folder / "copy")
+    for name in NAMES[:2]:
+        server.sql(f"ALTER ROLE {name} IN DATABASE copy SET search_path = gatepost")
+    check_workers(url("gatepost"), WORKER)
+    with pytest.raises(StoreFailure, match=rf"role {WORKER} has no schema in database copy.*search_path"):
+        check_server(url(WORKER), SCHEMAS)
+    server.sql(f"ALTER ROLE {WORKER} IN DATABASE copy SET search_path = gatepost")
+    assert check_server(url(WORKER), SCHEMAS).schema == "gatepost"
+
+    server.sql(f"DROP OWNED BY {WORKER}", "copy")  # as --no-privileges leaves it
+    with pytest.raises(StoreFailure, match=f"GRANT .*; GRANT .* TO {WORKER}"):
+        check_workers(url("gatepost"), WORKER)
+    server.sql(f"GRANT CONNECT ON DATABASE copy TO {WORKER}")
+    prepare_server(url("gatepost_admin"), SCHEMAS, WORKER)
+    check_workers(url("gatepost"), WORKER)
 
 
 def test_what_a_role_may_change_of_itself_is_told(database: Database) -> None:

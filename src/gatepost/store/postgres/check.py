@@ -158,6 +158,7 @@ async def _prepare(url: str, schemas: Sequence[Schema], worker_role: str) -> Non
 
 def check_workers(url: str, role: str) -> None:
     """Raise StoreFailure if the role of workers has not just the rights of workers. Raises as `check_server`, too."""
+    check_server(url)
     asyncio.run(_check_workers(url, role))
 
 

@@ -34,7 +34,10 @@ _SCHEMA: Final = (
     " has_schema_privilege($1::name, current_schema(), 'USAGE') AS uses,"
     " has_schema_privilege($1::name, current_schema(), 'CREATE') AS creates"
 )
-_COLUMN: Final = "SELECT has_column_privilege($1::name, $2, $3, 'UPDATE')"
+_COLUMN: Final = (
+    "SELECT has_column_privilege($1::name, attrelid, attnum, 'UPDATE') FROM pg_attribute"
+    " WHERE attrelid = to_regclass($2) AND attname = $3"
+)
 _SEQUENCE: Final = "SELECT has_sequence_privilege($1::name, $2, 'USAGE')"
 _FUNCTION: Final = "SELECT has_function_privilege($1::name, $2, 'EXECUTE')"
 
@@ -65,12 +68,10 @@ def _of_table(table: Any, role: str, *, revokes: bool) -> Iterator[str]:
 
 async def _of_others(connection: Any, name: str, role: str, *, revokes: bool) -> AsyncIterator[str]:
     """Columns, sequences and functions. role: the name, as SQL has it."""
-    has_turn = await connection.fetchval(_HAS_TURN)
-    if not has_turn:
+    if not await connection.fetchval(_HAS_TURN):
         yield _TURN
     for table, column in (place.split(".") for place in _CHANGED):
-        there = has_turn or column != "turn"
-        if not there or not await connection.fetchval(_COLUMN, name, table, column):
+        if not await connection.fetchval(_COLUMN, name, table, column):
             yield f"GRANT UPDATE ({column}) ON {table} TO {role}"
     for sequence in WORKER_SEQUENCES:
         if not await connection.fetchval(_SEQUENCE, name, sequence):
