@@ -119,7 +119,7 @@ class Storage:
             self._postgres().check_workers(self._url, self._worker_role)
 
     def remarks_on_workers(self) -> list[tuple[str, str]]:
-        """What would be better otherwise about the role of workers, each with what helps. Raises as `check`."""
+        """Doubtful rights and settings of the role of workers, each with what helps. Raises as `check`."""
         return list(self._postgres().remarks_on_workers(self._url, self._worker_role)) if self._worker_role else []
 
     def lets_in(self) -> bool:

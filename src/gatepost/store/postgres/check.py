@@ -123,9 +123,9 @@ def lets_in(url: str) -> bool:
 
 async def _lets_in(url: str) -> bool:
     loop, failures = asyncio.get_running_loop(), []
-    asked = {loop.create_task(_check(host, ())) for host in each_host(url)}
-    while asked:
-        done, asked = await asyncio.wait(asked, return_when=asyncio.FIRST_COMPLETED)
+    pending = {loop.create_task(_check(host, ())) for host in each_host(url)}
+    while pending:
+        done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
         for task in done:
             if (failure := task.exception()) is None:
                 return True
@@ -163,7 +163,7 @@ def check_workers(url: str, role: str) -> None:
 
 
 def remarks_on_workers(url: str, role: str) -> list[tuple[str, str]]:
-    """What would be better otherwise about the role of workers, each with what helps. Raises as `check_server`."""
+    """Doubtful rights and settings of the role of workers, each with what helps. Raises as `check_server`."""
     return asyncio.run(_remarks_on_workers(url, role))
 
 

@@ -41,7 +41,7 @@ _TEMPORARY: Final = (
 
 
 async def remarks_on_role(connection: Any, role: str) -> list[tuple[str, str]]:
-    """What is lawful and better otherwise, each with what helps. Raises StoreBusy or StoreFailure."""
+    """Doubtful rights and settings of a role that are no error, each with what helps. Raises StoreFailure."""
     with reported("rights of workers"):
         place = await connection.fetchrow(_TEMPORARY, role)
         names = [row[0] for row in await connection.fetch(_OWN_SETTINGS, role)]
