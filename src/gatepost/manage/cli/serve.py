@@ -326,6 +326,8 @@ def _as_owner(settings: Settings, tickets: SharedSecrets) -> None:
         if lets_anybody_in(settings):
             text = "PostgreSQL takes the role of store.url without a password, also from workers: let %s demand one"
             _log.warning(text, "pg_hba.conf")
+        for remark in Storage.of(settings).remarks_on_workers():
+            _log.warning("store.worker_url: %s. %s", *remark)
     except StoreFailure as failure:
         fail(BAD_INPUT if failure.final else UNKNOWN, str(failure))
     _fill_store(settings, tickets)
