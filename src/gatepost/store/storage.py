@@ -190,20 +190,20 @@ class Storage:
     def destinations(self) -> Destinations:
         """The history of destinations, for listing and changing it. Raises StoreFailure."""
         from gatepost.store.destinations import DESTINATIONS_FILE, DestinationFile  # noqa: PLC0415 - few processes ask for it
-        from gatepost.store.shared_destinations import HISTORY, DestinationTable  # noqa: PLC0415 - few processes ask for it
+        from gatepost.store.shared_destinations import HISTORY, SharedTable  # noqa: PLC0415 - few processes ask for it
 
         if not self.is_shared:
             return DestinationFile(self._directory / DESTINATIONS_FILE)
-        return DestinationTable(lambda: self.database(HISTORY))
+        return SharedTable(lambda: self.database(HISTORY))
 
     def worker_destinations(self) -> WorkerDestinations:
         """The same for a worker's event loop."""
         from gatepost.store.destinations import DESTINATIONS_FILE, DestinationStore  # noqa: PLC0415 - few processes ask for it
-        from gatepost.store.shared_destinations import HISTORY, DestinationTable, SharedDestinations  # noqa: PLC0415 - few processes ask for it
+        from gatepost.store.shared_destinations import HISTORY, SharedDestinations, SharedTable  # noqa: PLC0415 - few processes ask for it
 
         if not self.is_shared:
             return DestinationStore(self._directory / DESTINATIONS_FILE)
-        return SharedDestinations(DestinationTable(lambda: self.database(HISTORY)))
+        return SharedDestinations(SharedTable(lambda: self.database(HISTORY)))
 
     def sending_usage(self) -> UsageTable:
         """The table of what users and own servers sent today, and lately."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shlex
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from gatepost.pki.certificates.entry import Purpose
@@ -20,7 +21,7 @@ from gatepost.quantity import quantity
 from gatepost.texts import own
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from gatepost.analysis.hybrid.given import Given
     from gatepost.pki.certificates.entry import PendingRequest
@@ -80,33 +81,23 @@ def by_address(given: Given) -> Iterator[str]:
 
 def inbound_of(given: Given) -> InboundConnector | None:
     """The connector by which Exchange is known, or that is meant for one; the enabled before others."""
-    connectors = [
-        connector
-        for connector in given.organization.inbound_connectors
-        if connector.connector_type is ConnectorType.ON_PREMISES
-        and (connector.cloud_services_mail_enabled or _names_exchange(given, connector))
-    ]
-    return min(
-        connectors,
-        key=lambda connector: (not _names_exchange(given, connector), not connector.enabled, connector.name),
-        default=None,
-    )
+    return _best(given.organization.inbound_connectors, partial(_names_exchange, given))
 
 
 def outbound_of(given: Given) -> OutboundConnector | None:
     """The connector that leads to Exchange, or is meant for one; the enabled before others."""
-    connectors = [
-        connector
-        for connector in given.organization.outbound_connectors
-        if connector.connector_type is ConnectorType.ON_PREMISES
-        and not connector.is_transport_rule_scoped
-        and (connector.cloud_services_mail_enabled or _leads_to(given, connector))
-    ]
-    return min(
-        connectors,
-        key=lambda connector: (not _leads_to(given, connector), not connector.enabled, connector.name),
-        default=None,
+    connectors = (each for each in given.organization.outbound_connectors if not each.is_transport_rule_scoped)
+    return _best(connectors, partial(_leads_to, given))
+
+
+def _best[C: (InboundConnector, OutboundConnector)](connectors: Iterable[C], fits: Callable[[C], bool]) -> C | None:
+    """Of the connectors for a server of one's own that are about Exchange, one that fits, if any does."""
+    about = (
+        each
+        for each in connectors
+        if each.connector_type is ConnectorType.ON_PREMISES and (each.cloud_services_mail_enabled or fits(each))
     )
+    return min(about, key=lambda connector: (not fits(connector), not connector.enabled, connector.name), default=None)
 
 
 def _names_exchange(given: Given, connector: InboundConnector) -> bool:

@@ -22,7 +22,7 @@ from gatepost.manage.cli.check import no_nan, system_nameservers
 from gatepost.manage.cli.check_chain_text import print_chain, print_roots
 from gatepost.manage.cli.language import _
 from gatepost.manage.cli.options import BAD_INPUT, NO, UNKNOWN, fail, json_option
-from gatepost.manage.cli.tables import print_json
+from gatepost.manage.cli.tables import printed_json
 from gatepost.manage.cli.working_sign import working
 from gatepost.net.anchors import SYSTEM, AnchorsError
 from gatepost.net.lookups.configured import configured_resolver
@@ -92,7 +92,7 @@ def _anchors[F: Callable[..., Any]](command: F) -> F:
 )
 @click.option("-v", "--verbose", is_flag=True, help="Show all certificates and stores with their thumbprints.")
 @json_option
-def chain(pem: str, as_json: bool, verbose: bool, **asked: Any) -> None:
+def chain(pem: str, verbose: bool, **asked: Any) -> None:
     """Check whether the certificate in PEM is ready for service, and what a partner will see of it.
 
     PEM: the server's certificate and its intermediates, as PEM, DER or PKCS#7 (.p7b); "-" is standard input.
@@ -117,9 +117,7 @@ def chain(pem: str, as_json: bool, verbose: bool, **asked: Any) -> None:
         fail(BAD_INPUT, str(error))
     except ValueError as error:
         fail(BAD_INPUT, f"--nameserver: {error}")
-    if as_json:
-        print_json(chain_record(chain_check))
-    else:
+    if not printed_json(chain_record(chain_check)):
         print_chain(chain_check, verbose=verbose)
     sys.exit(_STATUS[chain_check.outcome])
 
@@ -157,7 +155,7 @@ async def _check(question: ChainQuestion, stores: RootStores, asked: dict[str, A
 @_anchors
 @click.option("-v", "--verbose", is_flag=True, help="Show all thumbprints, including those of trusted certificates.")
 @json_option
-def roots(pem: str, anchors: str, as_json: bool, verbose: bool) -> None:
+def roots(pem: str, anchors: str, verbose: bool) -> None:
     """Check whether this machine trusts the authorities in PEM, before a partner or provider changes roots.
 
     PEM: a bundle of roots, and of intermediates if it has any, in PEM, DER or PKCS#7 (.p7b); "-" is standard input.
@@ -175,9 +173,7 @@ def roots(pem: str, anchors: str, as_json: bool, verbose: bool) -> None:
         roots_check = check_roots(file, stores, now=time.time())
     except ChainFileError as error:
         fail(BAD_INPUT, str(error))
-    if as_json:
-        print_json(roots_record(roots_check))
-    else:
+    if not printed_json(roots_record(roots_check)):
         print_roots(roots_check, verbose=verbose)
     sys.exit(0 if roots_check.outcome else NO)
 

@@ -13,7 +13,7 @@ import click
 from gatepost.analysis.checks.chain_facts import From
 from gatepost.analysis.checks.chain_report import Part, Readiness, days_left, firewall_hosts, title, tlsa_record
 from gatepost.analysis.checks.partner_report import Mark
-from gatepost.manage.cli.check_text import print_line, with_options
+from gatepost.manage.cli.check_text import LOUD, cut, print_line, total_line, with_options
 from gatepost.manage.cli.language import _, ngettext, ours, quantity
 from gatepost.manage.cli.tables import printable, say
 from gatepost.manage.cli.terminal import wrapped
@@ -31,7 +31,6 @@ _PLACES = {
     From.FETCHED: "fetched: NOT in the file",
     From.STORE: "from this machine's roots",
 }
-_LOUD = frozenset({Mark.FAIL, Mark.WARN, Mark.UNKNOWN})
 _ASKED = frozenset({Part.REVOCATION, Part.STAPLING, Part.ISSUERS})
 _NAME = 48
 
@@ -56,7 +55,7 @@ def print_chain(check: ChainCheck, *, verbose: bool) -> None:
     if verbose:
         for link in check.facts.path[1:]:
             _print_thumbprints(link.facts)
-    click.echo(f"\n{_total(check)}\n{check.last_line}")
+    click.echo(f"\n{total_line(check.counts, check.seconds)}\n{check.last_line}")
 
 
 def _headline(check: ChainCheck) -> str:
@@ -87,7 +86,7 @@ def _print_path(check: ChainCheck) -> None:
     """The chain as a table, leaf first."""
     rows = [
         (
-            f"{number} {_cut(printable(title(link.facts)))}",
+            f"{number} {cut(printable(title(link.facts)), _NAME)}",
             link.facts.key,
             _until(link.facts, check.facts.now),
             _place(check, link),
@@ -97,10 +96,6 @@ def _print_path(check: ChainCheck) -> None:
     widths = [max(len(row[at]) for row in rows) for at in range(3)]
     for *cells, last in rows:
         click.echo(f"  {'  '.join(map(str.ljust, cells, widths))}  {last}")
-
-
-def _cut(text: str) -> str:
-    return text if len(text) <= _NAME else text[: _NAME - 2] + ".."
 
 
 def _until(certificate: CertificateFacts, now: float) -> str:
@@ -147,13 +142,6 @@ def _print_thumbprints(certificate: CertificateFacts) -> None:
     say("  SHA-256 thumbprint  %(sha256)s", sha256=certificate.sha256.upper())
 
 
-def _total(check: ChainCheck) -> str:
-    counts = check.counts
-    named = ((Mark.FAIL, _("failed")), (Mark.WARN, _("with a warning")), (Mark.UNKNOWN, _("inconclusive")))
-    grave = ", ".join(f"{counts[mark]} {name}" for mark, name in named if counts[mark])
-    return f"{quantity(counts.total(), 'finding')}{': ' if grave else ''}{grave}; {check.seconds:.1f} s"
-
-
 # roots
 
 
@@ -178,7 +166,7 @@ def print_roots(check: RootsCheck, *, verbose: bool) -> None:
     )
     click.echo()
     for row in sorted(check.rows, key=lambda row: row.trusted is not False):
-        _print_root(row, full=verbose or row.verdict in _LOUD)
+        _print_root(row, full=verbose or row.verdict in LOUD)
     for store in {store.name: store for row in check.rows for store in row.stores if store.missing}.values():
         print_line(
             Mark.INFO, _("store"), _("%(name)s could not be read: %(missing)s", name=store.name, missing=store.missing)

@@ -10,9 +10,9 @@ import click
 from gatepost.manage.cli.changes import report
 from gatepost.manage.cli.client import client
 from gatepost.manage.cli.edit import ChangeArguments, change_options
-from gatepost.manage.cli.options import BAD_INPUT, config_option, fail, json_option
+from gatepost.manage.cli.options import BAD_INPUT, fail
 from gatepost.manage.cli.stored_names import stored_names
-from gatepost.manage.cli.tables import say
+from gatepost.manage.cli.tables import say, wants_json
 from gatepost.manage.use_cases.change import NOTHING
 from gatepost.manage.use_cases.dkim_changes import (
     LeaveDkimKey,
@@ -46,9 +46,7 @@ from gatepost.protocols.dkim.record import split_key_name
 @click.option("--current", is_flag=True, help="Sign with it at once: its record is already published.")
 @click.option("--organization", default="", help="Needed if DOMAIN is a subdomain of an accepted domain.")
 @change_options
-@config_option
-@json_option
-def add(domain: str, organization: str, file: Path | None, **given: Any) -> None:
+def add(domain: str, organization: str, file: Path | None, arguments: ChangeArguments, **given: Any) -> None:
     """Add a key that signs mail of DOMAIN, and print its DNS record.
 
     The gateway creates a key (RSA with 2048 bits, or Ed25519) and seals it with store.master_key; no export, history or
@@ -56,10 +54,9 @@ def add(domain: str, organization: str, file: Path | None, **given: Any) -> None
 
     Exit codes: 0 added, 2 invalid input, an unusable key, or no master key; 3 the data cannot be read or written.
     """
-    arguments = ChangeArguments(**{name: given.pop(name) for name in ChangeArguments.__slots__})
     if given["leave_key"] and file is None:
         fail(BAD_INPUT, "--leave-key needs --key FILE: name the file with the key")
-    through = client(arguments.config)
+    through = client()
     domain = key_domain(domain)
     fields: dict[str, Any] = {
         "organization": key_owner(through.directory().resources, organization, domain).name,
@@ -76,10 +73,10 @@ def add(domain: str, organization: str, file: Path | None, **given: Any) -> None
         added = through.call(leave_dkim_key, request, dry_run=arguments.dry_run).value
     else:
         added = through.call(make_dkim_key, MakeDkimKey(**fields), dry_run=arguments.dry_run).value
-    report(added, as_json=arguments.as_json)
+    report(added)
     if arguments.dry_run:
         return  # the key is gone with the command
-    if not arguments.as_json:
+    if not wants_json():
         click.echo(added.zone)
     if not given["current"]:
         of = split_key_name(added.name)[1]

@@ -8,31 +8,30 @@ from typing import TYPE_CHECKING
 import click
 
 from gatepost.manage.cli.client import client
-from gatepost.manage.cli.options import NO, UNKNOWN, config_option, json_option
-from gatepost.manage.cli.stored_names import stored_names
-from gatepost.manage.cli.tables import print_json, printable, say
+from gatepost.manage.cli.options import NO, UNKNOWN, gateway_options
+from gatepost.manage.cli.part_commands import organization_option, part_argument
+from gatepost.manage.cli.tables import printable, printed_json, say
 from gatepost.manage.use_cases.mta_sts import GetMtaStsPolicy, get_mta_sts_policy
-from gatepost.manage.use_cases.name_lookup import choose_part
 from gatepost.manage.use_cases.parts import DOMAIN
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from gatepost.manage.use_cases.mta_sts import MtaStsPolicy, PublicationFinding
+    from gatepost.manage.use_cases.parts import Part
 
 
 @click.command("mta-sts")
-@click.argument("name", shell_complete=stored_names("accepted_domain"))
-@click.option("--organization", default="", help="Needed if several organizations match.")
+@part_argument(DOMAIN)
+@organization_option
 @click.option("--check", is_flag=True, help="Check it as a sender would: DNS, policy, certificate, MX records.")
 @click.option(
     "--private",
     is_flag=True,
     help="With --check: allow a private address for the policy host. Default: outbound.private_policy_hosts.",
 )
-@config_option
-@json_option
-def mta_sts(name: str, organization: str, config: str | None, *, check: bool, private: bool, as_json: bool) -> None:
+@gateway_options
+def mta_sts(part: Part, *, check: bool, private: bool) -> None:
     """Show the MTA-STS policy that the gateway serves for a domain, and the DNS records that it needs (RFC 8461).
 
     `gatepost domain set NAME mta_sts=testing` sets the mode; [mta_sts] in the settings says where the gateway serves
@@ -42,16 +41,12 @@ def mta_sts(name: str, organization: str, config: str | None, *, check: bool, pr
     Exit codes: 0 there is a policy, with --check also: senders find it and can use it; 1 there is none, or with
     --check: something is wrong with it; 2 no such domain, 3 the data cannot be read, or with --check: inconclusive.
     """
-    through = client(config)
-    part = choose_part(through.directory().resources, DOMAIN, name, organization)
     request = GetMtaStsPolicy(
         organization=part.organization.name, domain=part.name, check=check, private=check and private
     )
-    policy = through.call(get_mta_sts_policy, request)
+    policy = client().call(get_mta_sts_policy, request)
     findings = policy.findings
-    if as_json:
-        print_json(policy)
-    else:
+    if not printed_json(policy):
         _print(policy)
         _print_findings(findings)
         for note in policy.notes:

@@ -51,15 +51,7 @@ _BEGIN = "1970-01-01T00:00:00+00:00"  # of a time that is open
 @click.option("--proof", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
               help="With csv and pdf: also write the JSON to FILE; a PDF names it and its SHA-256.")  # fmt: skip
 @config_option
-def export(
-    request: OpenExport,
-    *,
-    since: float,
-    until: float,
-    output: Path | None,
-    proof: Path | None,
-    config: str | None,
-) -> None:
+def export(request: OpenExport, *, since: float, until: float, output: Path | None, proof: Path | None) -> None:
     """Export entries of the evidence log: JSON, which contains its own proof, or CSV or PDF for reading.
 
     The JSON contains the entries that match every option, digests of those between them, and the signatures: `evidence
@@ -68,7 +60,7 @@ def export(
 
     Exit codes: 0 exported, 1 nothing matches, 2 usage error, 3 the log cannot be read or the file not written.
     """
-    gateway = client(config)
+    gateway = client()
     _check_use(request.form, output, proof)
     times = {"since": time_text(since) or _BEGIN, "until": time_text(until)}
     try:

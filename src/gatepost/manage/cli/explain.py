@@ -10,11 +10,11 @@ import msgspec
 
 from gatepost.manage.cli.client import client
 from gatepost.manage.cli.explanation import print_explanation
-from gatepost.manage.cli.options import BAD_INPUT, NO, UNKNOWN, config_option, fail, json_option
+from gatepost.manage.cli.named_files import read_file
+from gatepost.manage.cli.options import BAD_INPUT, NO, UNKNOWN, fail, gateway_options
 from gatepost.manage.cli.request_options import request_options
-from gatepost.manage.cli.tables import print_json, say
+from gatepost.manage.cli.tables import printed_json, say
 from gatepost.manage.use_cases.explain import MAX_PEM, ExplainMessage, explain_message
-from gatepost.node.privileges import as_caller
 
 _CODES = {True: 0, False: NO, None: UNKNOWN}
 
@@ -26,9 +26,8 @@ _CODES = {True: 0, False: NO, None: UNKNOWN}
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="Certificate that the client presents: PEM, leaf first, with its intermediates.",
 )
-@config_option
-@json_option
-def explain(config: str | None, as_json: bool, request: ExplainMessage, certificate: Path | None) -> None:
+@gateway_options
+def explain(request: ExplainMessage, certificate: Path | None) -> None:
     """Explain what would happen to a message: attribution, acceptance, route and requirements, with reasons.
 
     The stored configuration decides, with the code that decides for real sessions. Nothing is sent, and without --live
@@ -38,27 +37,19 @@ def explain(config: str | None, as_json: bool, request: ExplainMessage, certific
     certificate, if it must be encrypted, 1 it is not, 2 usage error or bad input, 3 the configuration cannot be read,
     or another organization decides and you cannot see it.
     """
-    gateway = client(config)
+    gateway = client()
     if certificate is not None:
         request = msgspec.structs.replace(request, certificate=_pem(certificate))
     record = msgspec.to_builtins(gateway.call(explain_message, request))
     if record["empty"]:
         say("no organization is stored yet, so nothing is accepted; add one: gatepost apply -f FILE", err=True)
-    if as_json:
-        print_json(record)
-    else:
+    if not printed_json(record):
         print_explanation(record, str(certificate or ""))
     sys.exit(_CODES[record["succeeds"]])
 
 
 def _pem(file: Path) -> str:
-    try:
-        with as_caller():
-            if file.stat().st_size > MAX_PEM:
-                fail(BAD_INPUT, "--certificate: %(file)s is larger than %(max_pem)s bytes", file=file, max_pem=MAX_PEM)
-            pem = file.read_bytes()
-    except OSError as error:
-        fail(BAD_INPUT, f"--certificate: {file}: {error.strerror}")
+    pem = read_file(file, MAX_PEM, "--certificate: ")
     if b"-----BEGIN CERTIFICATE-----" not in pem:
         fail(BAD_INPUT, "--certificate: %(file)s contains no PEM certificate (-----BEGIN CERTIFICATE-----)", file=file)
     return pem.decode("utf-8", "replace")

@@ -16,8 +16,8 @@ from gatepost.analysis.hybrid.plan import plan as plan_of
 from gatepost.manage.cli.hybrid_certificates import exchange_chain, own_certificates, revocation_hosts
 from gatepost.manage.cli.hybrid_text import print_plan
 from gatepost.manage.cli.language import _
-from gatepost.manage.cli.options import BAD_INPUT, NO, UNKNOWN, config_option, fail, json_option, settings_of
-from gatepost.manage.cli.tables import print_json, printable, say
+from gatepost.manage.cli.options import BAD_INPUT, NO, UNKNOWN, fail, gateway_options, local_settings
+from gatepost.manage.cli.tables import printable, printed_json, say
 from gatepost.manage.use_cases.gateway import Gateway
 from gatepost.manage.use_cases.name_lookup import choose_organization
 from gatepost.node.privileges import as_caller
@@ -82,9 +82,8 @@ def hybrid() -> None:
     metavar="FILE",
     help="Also write the steps for Exchange as a PowerShell script.",
 )
-@config_option
-@json_option
-def plan(config: str | None, organization: str, output: Path | None, as_json: bool, **asked: Any) -> None:
+@gateway_options
+def plan(organization: str, output: Path | None, **asked: Any) -> None:
     """Print what a hybrid deployment of this gateway and an on-premises Exchange needs: here, there, and tests.
 
     For the gateway, the plan lists what exists and what is missing, with the commands that complete it; for Exchange,
@@ -95,7 +94,7 @@ def plan(config: str | None, organization: str, output: Path | None, as_json: bo
     Exit codes: 0 this gateway is complete, 1 something is missing, 2 usage error or bad input, 3 the data cannot be
     read or written.
     """
-    settings = settings_of(config)
+    settings = local_settings()
     facts = _given(settings, Gateway(settings).directory(), organization, asked)
     made = plan_of(facts)
     if output is not None:
@@ -110,9 +109,7 @@ def plan(config: str | None, organization: str, output: Path | None, as_json: bo
                 output=printable(output),
                 strerror=error.strerror,
             )
-    if as_json:
-        print_json(made.record())
-    else:
+    if not printed_json(made.record()):
         print_plan(made)
     if output is not None:
         say("wrote the steps for Exchange to %(output)s", err=True, output=printable(output))

@@ -11,10 +11,10 @@ import msgspec
 
 from gatepost.analysis.reports.tls import CSV_COLUMNS, csv_rows, report_of
 from gatepost.manage.cli.client import client
-from gatepost.manage.cli.options import BAD_INPUT, MOMENT, NO, UNKNOWN, config_option, fail, json_option
+from gatepost.manage.cli.options import BAD_INPUT, MOMENT, NO, UNKNOWN, fail, gateway_options
 from gatepost.manage.cli.report_tls_text import CONNECTOR_COLUMNS, connector_rows, print_report
 from gatepost.manage.cli.request_options import request_options
-from gatepost.manage.cli.tables import print_json, print_table, printable, say
+from gatepost.manage.cli.tables import print_table, printable, printed_json, say
 from gatepost.manage.use_cases.reports import DAYS, MOST, GetTlsReport, get_tls_report
 from gatepost.manage.use_cases.spreadsheet import csv_lines
 from gatepost.node.privileges import as_caller
@@ -39,11 +39,8 @@ _until = click.option("--until", type=MOMENT, default=0.0, help="Last UTC day. D
 @_until
 @request_options(GetTlsReport, since="", until="", top=MOST)
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Write a file: .svg, .csv or .json.")
-@config_option
-@json_option
-def tls(
-    request: GetTlsReport, *, since: float, until: float, output: Path | None, config: str | None, as_json: bool
-) -> None:
+@gateway_options
+def tls(request: GetTlsReport, *, since: float, until: float, output: Path | None) -> None:
     """Show how mail was protected: by DANE, MTA-STS, a verified name, TLS with any certificate, or not at all.
 
     The report counts one row of the trace for each recipient and hop, over whole days and today so far: received mail,
@@ -53,12 +50,10 @@ def tls(
     Exit codes: 0 there was mail, 1 none, 2 usage error, 3 a file of the trace cannot be read.
     """
     writer = _writer(output) if output else None
-    answer = _report(config, since, until, request)
+    answer = _report(since, until, request)
     if writer is not None and output is not None:
         _write(writer, answer, output)
-    elif as_json:
-        print_json(answer)
-    else:
+    elif not printed_json(answer):
         print_report(_values(answer))
     _end(answer)
 
@@ -67,23 +62,20 @@ def tls(
 @_since
 @_until
 @request_options(GetTlsReport, since="", until="", partner="", connector="", at_least=10, top=1)
-@config_option
-@json_option
-def connectors(request: GetTlsReport, *, since: float, until: float, config: str | None, as_json: bool) -> None:
+@gateway_options
+def connectors(request: GetTlsReport, *, since: float, until: float) -> None:
     """Show what each connector carried and how it was protected. "-" is mail without a connector.
 
     Exit codes: 0 there was mail, 1 none, 2 usage error, 3 a file of the trace cannot be read.
     """
-    answer = _report(config, since, until, request)
-    if as_json:
-        print_json(answer.connectors)
-    else:
+    answer = _report(since, until, request)
+    if not printed_json(answer.connectors):
         print_table(CONNECTOR_COLUMNS, list(connector_rows(_values(answer).connectors)))
     _end(answer)
 
 
-def _report(config: str | None, since: float, until: float, request: GetTlsReport) -> TlsReportSummary:
-    gateway = client(config)
+def _report(since: float, until: float, request: GetTlsReport) -> TlsReportSummary:
+    gateway = client()
     now = time.time()
     first, last = day_text(since or (until or now) - _BEFORE), day_text(until or now)
     if first > last:

@@ -74,7 +74,7 @@ _GRACE = 5.0  # beyond the workers' own drain, before they are killed
 @click.command()
 @config_option
 @click.option("--check", is_flag=True, help="Only check whether it could start; change nothing.")
-def serve(config: str | None, *, check: bool) -> None:
+def serve(*, check: bool) -> None:
     """Run the gateway in the foreground until SIGTERM or SIGINT. SIGHUP reads certificates and other files again.
 
     Tells a service manager how it is (sd_notify), and uses sockets that one passes, by their addresses.
@@ -84,7 +84,7 @@ def serve(config: str | None, *, check: bool) -> None:
     """
     _prepare_process()
     manager, passed = _service_manager()
-    settings = loaded_settings(config)
+    settings = loaded_settings()
     if check:
         from gatepost.manage.cli.doctor import check_start  # noqa: PLC0415 - a start needs none of it
 
@@ -108,7 +108,7 @@ def serve(config: str | None, *, check: bool) -> None:
         beside=_confined(settings, ports, workers, confinement, tickets),
         manager=manager,
         listening=_listening(settings, ports),
-        on_reload=partial(_tell_changes, settings, config),
+        on_reload=partial(_tell_changes, settings),
         # Those of a service manager are not ours to close.
         close_ports=partial(_close, [port for port in ports.mail if port not in passed.taken]),
         files=confinement.files,
@@ -188,10 +188,10 @@ def _listening(settings: Settings, ports: _Ports) -> str:
     return ", ".join(places)
 
 
-def _tell_changes(settings: Settings, config: str | None) -> None:
+def _tell_changes(settings: Settings) -> None:
     """Log what the settings file says by now and the gateway does not do before a restart, or what is wrong with it."""
     try:
-        changed = changed_keys(settings, load(config or current_remote_options().config, os.environ))
+        changed = changed_keys(settings, load(current_remote_options().config, os.environ))
     except SettingsError as error:
         for problem in error.problems:
             _log.error("the settings file cannot be used; the gateway goes on with its settings: %s", problem)

@@ -18,7 +18,7 @@ from gatepost.manage.access.principal import Scope
 from gatepost.manage.pages.certificate_view import LEVELS, has_text, label_of, life, pin_of, row, way_back
 from gatepost.manage.pages.code_labels import certificate_state
 from gatepost.manage.pages.exports import exported, wants_file
-from gatepost.manage.pages.guard import context_of, needs
+from gatepost.manage.pages.guard import context_of, needs, perform
 from gatepost.manage.pages.paging import foot, order_of, paged, sorted_page
 from gatepost.manage.pages.rendering import link, render
 from gatepost.manage.use_cases import certificate_views, certificates
@@ -99,7 +99,7 @@ def _clients(request: Request) -> Response:
 def _list(request: Request, purpose: Purpose) -> Response:
     principal, now = needs(request, Scope.READ), time.time()
     listing, query = (
-        execute(certificate_views.view_certificates, context_of(request), certificate_views.ViewCertificates()),
+        perform(request, certificate_views.view_certificates, certificate_views.ViewCertificates()),
         request.query_params,
     )
     q, state = query.get("q", "").strip(), query.get("state", "")
@@ -107,11 +107,11 @@ def _list(request: Request, purpose: Purpose) -> Response:
         entry for entry in certificates.in_order(listing.entries, purpose) if _matches(entry, q.lower(), state, query)
     ]
     name = "certificates" if purpose is Purpose.SERVER else "client-identities"
-    if file := exported(request, name, _COLUMNS, lambda: [_record(certificate_of(entry, now)) for entry in wanted]):
+    if file := exported(request, name, _COLUMNS, lambda: [certificate_of(entry, now) for entry in wanted]):
         return file
     page = sorted_page(request, wanted, _SORTS, NN_("%(num)s certificate", "%(num)s certificates"))
     named = certificate_views.LocateCertificates(certificates=[entry.id for entry in page.rows])
-    where = execute(certificate_views.locate_certificates, context_of(request), named)
+    where = perform(request, certificate_views.locate_certificates, named)
     return render(
         request,
         "certificates/list.html",
@@ -154,9 +154,9 @@ def _attention(listing: certificates.CertificateListing, purpose: Purpose, now: 
 
 def _requests(request: Request) -> Response:
     principal = needs(request, Scope.READ)
-    listing = execute(certificate_views.view_certificates, context_of(request), certificate_views.ViewCertificates())
+    listing = perform(request, certificate_views.view_certificates, certificate_views.ViewCertificates())
     waiting = [certificates.waiting_request(pending_request) for pending_request in listing.requests]
-    if file := exported(request, "requests", _REQUEST_COLUMNS, lambda: map(_record, waiting)):
+    if file := exported(request, "requests", _REQUEST_COLUMNS, lambda: waiting):
         return file
     may_change = principal.may(Scope.CERTIFICATES)
     sort = order_of(request, _REQUEST_SORTS)
@@ -167,16 +167,16 @@ def _requests(request: Request) -> Response:
 def _request(asked: Request) -> Response:
     may_change = needs(asked, Scope.READ).may(Scope.CERTIFICATES)
     request = GetCertificateRequest(request=asked.path_params["number"])
-    details = execute(get_certificate_request, context_of(asked), request)
+    details = perform(asked, get_certificate_request, request)
     return render(asked, "certificates/request.html", waiting=details.request, csr=details.csr, may_change=may_change)
 
 
 def _history(request: Request) -> Response:
     needs(request, Scope.READ)
-    changes = execute(
-        certificates.list_certificate_history, context_of(request), certificates.ListCertificateHistory(limit=_CHANGES)
+    changes = perform(
+        request, certificates.list_certificate_history, certificates.ListCertificateHistory(limit=_CHANGES)
     ).items
-    if file := exported(request, "certificate-history", _CHANGE_COLUMNS, lambda: map(_record, changes)):
+    if file := exported(request, "certificate-history", _CHANGE_COLUMNS, lambda: changes):
         return file
     page = sorted_page(request, changes, _CHANGE_SORTS, NN_("%(num)s change", "%(num)s changes"))
     return render(request, "certificates/history.html", **page._asdict())
@@ -187,9 +187,9 @@ def _history(request: Request) -> Response:
 
 def _one(request: Request) -> Response:
     principal, now = needs(request, Scope.READ), time.time()
-    view = execute(
+    view = perform(
+        request,
         certificate_views.view_certificate,
-        context_of(request),
         certificate_views.ViewCertificate(certificate=request.path_params["number"]),
     )
     entry, chain, record = view.entry, view.chain, view.detail
@@ -204,7 +204,7 @@ def _one(request: Request) -> Response:
             )
         headers = {"content-disposition": f'attachment; filename="{entry.id}.pem"'}
         return Response(chain, media_type="application/x-pem-file", headers=headers)
-    if file := exported(request, f"certificate-{entry.id}", _COLUMNS, lambda: [_record(record)]):
+    if file := exported(request, f"certificate-{entry.id}", _COLUMNS, lambda: [record]):
         return file
     return render(
         request,
@@ -225,12 +225,6 @@ def _one(request: Request) -> Response:
     )
 
 
-def _record(one: msgspec.Struct) -> dict[str, Any]:
-    """For a file."""
-    record: dict[str, Any] = msgspec.to_builtins(one)
-    return record
-
-
 def _acme(request: Request) -> Response:
     principal, context = needs(request, Scope.READ), context_of(request)
     state, trouble = None, ""
@@ -240,7 +234,7 @@ def _acme(request: Request) -> Response:
         if wants_file(request):
             raise  # an empty file would say that there are none
         trouble = ours(refusal.text)
-    records = [_record(certificate) for certificate in state.certificates] if state else []
+    records = [msgspec.to_builtins(certificate) for certificate in state.certificates] if state else []
     columns = tuple(records[0]) if records else ("names",)
     if file := exported(request, "acme", columns, lambda: records):
         return file

@@ -107,14 +107,8 @@ def _never(pictures: TlsPictures, _: ReportView) -> ReportTable:
 def _ready(pictures: TlsPictures, _: ReportView) -> ReportTable:
     columns = ("partner", "direction", "messages", "demand", "names")
     rows = (
-        (
-            partner.partner,
-            "inbound" if partner.inbound else "outbound",
-            partner.messages,
-            partner.demand,
-            "; ".join(partner.names),
-        )
-        for partner in pictures.ready
+        (row.partner, "inbound" if row.inbound else "outbound", row.messages, row.demand, "; ".join(row.names))
+        for row in pictures.ready
     )
     return ReportTable(columns, list(rows))
 

@@ -29,7 +29,7 @@ from gatepost.decoding import converted
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.use_cases.declaration import Cli, Items, Visibility, use_cases
 from gatepost.manage.use_cases.paging import Paging, page_of
-from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
+from gatepost.manage.use_cases.refusal import RefusalKind, refusing
 from gatepost.manage.use_cases.reports import DAYS, Day, Text, domain_name, period, utc_day
 from gatepost.manage.use_cases.times import TimeText, read_time
 from gatepost.protocols.tls.names import normalise
@@ -273,10 +273,8 @@ def counted_sessions(counts: SessionCounts, day: str, domain: str = "") -> tuple
 
     Raises Refusal (UNREADABLE).
     """
-    try:
+    with refusing(RefusalKind.UNREADABLE, StoreFailure):
         return summaries(counts, day, domain), counts.days()
-    except StoreFailure as failure:
-        raise Refusal(RefusalKind.UNREADABLE, str(failure)) from failure
 
 
 def _sent(report: SentReport) -> SentReportState:
