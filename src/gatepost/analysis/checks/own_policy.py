@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import random
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
+
+import msgspec
 
 from gatepost.analysis.checks.partner_report import Finding, Mark, Stage
 from gatepost.net.anchors import TrustAnchors
@@ -40,8 +41,7 @@ _LEVELS = {"info": Mark.INFO, "warn": Mark.WARN, "fail": Mark.FAIL}
 _SHOWN = 300
 
 
-@dataclass(frozen=True, slots=True)
-class Seen:
+class Seen(msgspec.Struct, frozen=True):
     """The observed records of a domain (A-labels).
 
     A str is a sentence why one could not be learnt, None: there is none.
