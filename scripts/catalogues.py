@@ -20,7 +20,6 @@ import re
 import sys
 from collections import Counter
 from functools import partial
-from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -41,6 +40,7 @@ from gatepost.manage.pages.code_labels import value_label
 from gatepost.manage.pages.fields import declared_texts
 from gatepost.manage.pages.rendering import environment
 from gatepost.manage.use_cases.parts import KINDS
+from gatepost.manage.web.problem import ProblemType
 from gatepost.pki.certificates.entry import State
 from gatepost.policy.connectors.records import Organization
 
@@ -58,16 +58,6 @@ TEMPLATES: Final = SOURCE / "manage" / "pages" / "templates"
 GALLERY: Final = "gallery.html"  # shows components to developers
 _MARK: Final = re.compile(r"import (?:.*|\([^)]*)\b(?:_|N_|NN_|NP_|ngettext|pgettext|say|fail)\b")
 PLACES: Final = 3  # that are named of one text
-PLAIN_PAGES: Final = (
-    HTTPStatus.BAD_REQUEST,
-    HTTPStatus.FORBIDDEN,
-    HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-    HTTPStatus.MISDIRECTED_REQUEST,
-    HTTPStatus.TOO_MANY_REQUESTS,
-    HTTPStatus.INTERNAL_SERVER_ERROR,
-    HTTPStatus.SERVICE_UNAVAILABLE,
-)
-"""Statuses whose page has their own name as its title."""
 FORMS: Final = {"_": 1, "N_": 1, "gettext": 1, "ngettext": 2, "NN_": 2, "pgettext": 2, "NP_": 2}
 """How many constants the functions take that translate or mark a text: its forms, or its context and itself."""
 _PRINTED: Final = {"say": 0, "fail": 1}
@@ -147,8 +137,8 @@ def declared() -> Iterator[tuple[Text, str]]:
             yield text, f"policy/connectors/{model.__name__}"
     for kind in KINDS.values():
         yield kind.label, "use_cases/parts.py"
-    for status in PLAIN_PAGES:
-        yield status.phrase, "web/problem.py"
+    for problem in ProblemType:
+        yield problem.value.title, "web/problem.py"
     for codes in (Role, Severity, ("incoming", "outgoing", "internal")):
         for code in codes:
             yield value_label(str(code)), "pages/code_labels.py"

@@ -40,7 +40,7 @@ FOR_PROGRAMMERS: Final = (
     "Confirm the action",
 )
 """Beginnings of click's texts that say what is wrong with a program, or that no command of ours shows."""
-_PRINTERS: Final = {"print_table": 0, "print_rows": 0, "_print_part": 1, "_table": 1}
+_PRINTERS: Final = {"print_table": 0, "print_rows": 0, "print_records": 0, "_print_part": 1, "_table": 1}
 """Functions that print a table, with the place of its headings among their arguments."""
 _ROWS: Final = (DomainRow, MailboxRow, OrganizationRow)
 """Rows whose fields are the headings of their table."""

@@ -19,6 +19,7 @@ from gatepost.manage.pages.connector import DIRECTIONS
 from gatepost.manage.pages.resource_kinds import KindPage
 from gatepost.manage.pages.routes import ROUTES
 from gatepost.manage.use_cases.catalogue import USE_CASES
+from gatepost.manage.use_cases.declaration import UseCase
 from gatepost.manage.use_cases.part_cases import PARTS
 from gatepost.manage.use_cases.parts import INBOUND, KINDS, OUTBOUND, PartKind
 
@@ -124,9 +125,12 @@ def used_by(function: Any, kinds: Sequence[PartKind] = ()) -> set[str]:
 
 
 def _spoken_of(function: FunctionType, kinds: Sequence[PartKind]) -> set[str]:
-    """The use cases that a function itself names."""
+    """The use cases that a function itself names, or was given together."""
     names, known = set(_names_in(function.__code__)), function.__globals__
     used = {name for name in names & _CASES.keys() if known.get(name, _CASES[name]) is _CASES[name]}
+    used |= {
+        case.name for cell in _cells(function) if isinstance(cell, tuple) for case in cell if isinstance(case, UseCase)
+    }
     if "PARTS" in names:
         of = [*kinds, *(known[name] for name in names if isinstance(known.get(name), PartKind))]
         used |= {getattr(PARTS[kind.key], verb).name for kind in of for verb in _VERBS if verb in names}

@@ -1,15 +1,19 @@
-"""Values are never changed: `replace` makes another one that differs in some fields.
+"""Values are never changed: `replace` makes another one with other fields, `copy_fields` one of another kind.
 
-A value is a `msgspec.Struct` or a dataclass (docs/decisions/0077), and who replaces a field need not know which.
+A value is a `msgspec.Struct` or a dataclass (docs/decisions/0077), and who makes one of another need not know which.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import inspect
+from functools import cache
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import msgspec
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
     # for mypy, which knows by this name alone that the fields named exist and that their values fit
     from dataclasses import replace as replace  # noqa: PLC0414, TID251 - the name is for others
 else:
@@ -20,3 +24,35 @@ else:
         if isinstance(value, msgspec.Struct):
             return msgspec.structs.replace(value, **changes)
         return _replace_dataclass(value, **changes)
+
+
+_FORMS: Final[dict[str, Callable[[Any], Any]]] = {"str": str, "list": list, "tuple": tuple, "dict": dict}
+_ABSENT: Final = object()
+
+
+def copy_fields[T](kind: type[T], /, *sources: object, **fields: Any) -> T:
+    """A value of that kind with these fields; each other one is that attribute of the first source that has it.
+
+    Where the kind's annotation is a list, a tuple, a dict or a plain text, the value becomes one: JSON has lists for
+    tuples and texts for enumerations. Raises TypeError where no source has a field that has no default.
+    """
+    for name, form in _forms(cast("Any", kind)).items():
+        if name not in fields:
+            values = (getattr(source, name, _ABSENT) for source in sources)
+            value = next((value for value in values if value is not _ABSENT), _ABSENT)
+            if value is not _ABSENT:
+                fields[name] = form(value)
+    return kind(**fields)
+
+
+@cache
+def _forms(kind: type) -> Mapping[str, Callable[[Any], Any]]:
+    """The fields of a kind, with what makes a value fit each."""
+    bases = reversed(kind.__mro__)
+    texts = {name: text for base in bases for name, text in inspect.get_annotations(base).items()}
+    names: Iterable[str] = getattr(kind, "__struct_fields__", ()) or getattr(kind, "__dataclass_fields__", ())
+    return {name: _FORMS.get(str(texts[name]).partition("[")[0], _as_it_is) for name in names}
+
+
+def _as_it_is(value: Any) -> Any:
+    return value

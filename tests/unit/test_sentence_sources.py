@@ -46,14 +46,17 @@ def test_a_sentence_is_found(tmp_path, source, texts):
     assert list(sentences(module)) == texts
 
 
-SAYS = re.compile(r"\bAlarm\(|raise (?:Refusal|VersionConflict|BusyRefusal|AccountError|ImportRefused)\(|FieldError\(")
+SAYS = re.compile(
+    r"\bAlarm\(|raise (?:Refusal|VersionConflict|BusyRefusal|AccountError|ImportRefused)\(|FieldError\("
+    r"|\b(?:refusing|wrong_field)\("
+)
 WRONG_FIELD = re.compile(r"raise ValueError\(|draft\.error\(|SettingsProblem\(|\.wrong\(")
 FIELDS = re.compile(r"settings/|policy/connectors/")
 """Rooms that read what an administrator wrote: whatever they find wrong is shown to him."""
 # They translate what they say themselves.
 MARKED = re.compile(r"manage/(cli|pages)/|manage/rest/|testing/|analysis/alarms/alarm.py")
 # They form no sentence; or what they raise is a fault of the program.
-SILENT = {"settings/problem.py", "settings/section.py"}
+SILENT = {"manage/use_cases/refusal.py", "settings/problem.py", "settings/section.py"}
 
 
 def test_modules_that_refuse_or_raise_alarms_are_in_the_catalogue():

@@ -1,13 +1,19 @@
-"""A value of either kind is replaced by one that differs in the named fields."""
+"""A value of either kind is replaced by one that differs in the named fields, or copied into one of another kind."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
+from types import MappingProxyType
 
 import msgspec
 import pytest
 
-from gatepost.values import replace
+from gatepost.values import copy_fields, replace
+
+
+class _Kind(StrEnum):
+    ONE = "one"
 
 
 class _Struct(msgspec.Struct, frozen=True):
@@ -33,3 +39,40 @@ def test_only_the_named_fields_differ(kind):
 def test_a_field_that_there_is_not_is_an_error(kind):
     with pytest.raises(TypeError, match="colour"):
         replace(kind("a"), colour="red")
+
+
+class _Shown(msgspec.Struct):
+    name: str
+    sizes: list[int]
+    facts: dict[str, int]
+    kind: _Kind | None
+    text: str = "none"
+
+
+@dataclass(frozen=True, slots=True)
+class _Stored:
+    name: _Kind
+    sizes: tuple[int, ...]
+    facts: MappingProxyType[str, int]
+    kind: _Kind
+
+
+@dataclass(frozen=True, slots=True)
+class _Pair:
+    first: int
+    sizes: tuple[int, ...] = ()
+
+
+def test_fields_are_those_that_are_named_else_of_the_first_source_that_has_them_in_the_form_of_the_kind():
+    stored = _Stored(_Kind.ONE, (1, 2), MappingProxyType({"a": 1}), _Kind.ONE)
+    shown = copy_fields(_Shown, _Struct("other"), stored)
+    assert shown == _Shown("other", [1, 2], {"a": 1}, _Kind.ONE)
+    assert type(copy_fields(_Shown, stored).name) is str
+    assert type(shown.kind) is _Kind
+    assert copy_fields(_Shown, stored, kind=None, text="said") == _Shown("one", [1, 2], {"a": 1}, None, "said")
+    assert copy_fields(_Pair, _Shown("", [3], {}, None), first=1) == _Pair(1, (3,))
+
+
+def test_a_field_that_no_source_has_is_an_error():
+    with pytest.raises(TypeError, match="first"):
+        copy_fields(_Pair, _Struct("a"))

@@ -323,18 +323,13 @@ class ConfigStore:
         # rest, is looked up by its kind.
         by_kind = bool(name) or kind not in {"", _MOST}
         table, order = ("change", "id DESC") if by_kind else (_NEWEST, "version DESC, id DESC")
-        filters: dict[str, str | int] = {
-            "kind = ?": kind,
-            "name = ?": name,
-            "version = ?": version,
-            "version < ?": before,
-        }
-        terms = [term for term, value in filters.items() if value] or ["TRUE"]
+        named = {"kind = ?": kind, "name = ?": name, "version = ?": version, "version < ?": before}
+        filters = {term: value for term, value in named.items() if value}
         with self._database.reading() as connection:
             rows = connection.rows(
                 f"SELECT version, at, author, note, kind, name, before, after FROM {table}"  # noqa: S608 - our names
-                f" WHERE {' AND '.join(terms)} ORDER BY {order} LIMIT ?",
-                [*(value for value in filters.values() if value), limit],
+                f" WHERE {' AND '.join(filters) or 'TRUE'} ORDER BY {order} LIMIT ?",
+                [*filters.values(), limit],
             )
         return [Change(*row[:6], *map(_document, row[6:])) for row in rows]
 
@@ -410,6 +405,14 @@ def _keep(change: DatabaseConnection, content: Mapping[str, bytes | None]) -> No
             change.execute(f"{_KEEP} UPDATE SET data = excluded.data", (name, data))
 
 
+def put_resource(change: DatabaseConnection, kind: str, name: str, version: int, document: str | None) -> None:
+    """Store a resource as a version has it; None removes it."""
+    if document is None:
+        change.execute("DELETE FROM resource WHERE kind = ? AND name = ?", (kind, name))
+    else:
+        change.execute(_PUT, (kind, name, version, document))
+
+
 def _apply(
     change: DatabaseConnection, wanted: list[tuple[str, str, Any]], who: tuple[str, str], expected: int | None
 ) -> tuple[int, bool]:
@@ -422,10 +425,7 @@ def _apply(
         return version, False
     version += 1
     for kind, name, before, after in changes:
-        if after is None:
-            change.execute("DELETE FROM resource WHERE kind = ? AND name = ?", (kind, name))
-        else:
-            change.execute(_PUT, (kind, name, version, after))
+        put_resource(change, kind, name, version, after)
         change.execute(_NOTE, (version, time.time(), *who, kind, name, before, after))
     return version, True
 

@@ -1,9 +1,9 @@
 """The TLS history of destinations on disk: `destinations.db`, shared by workers and commands.
 
-`DestinationFile` is the file: read and changed by its holder, one transaction a change. `DestinationStore` is a
-worker's: it reads by primary key when a connection was opened, and hands sessions to a thread that opens the file and
-writes them in batches. A session that cannot be written costs memory, never mail; what cannot be read is the caller's
-to judge. What the records mean is `policy.decisions.destination_history`'s.
+`DestinationTable` is read and changed by its holder, one transaction a change, in any engine; `DestinationFile` is that
+in a file. `DestinationStore` is a worker's: it reads by primary key when a connection was opened, and hands sessions to
+a thread that opens the file and writes them in batches. A session that cannot be written costs memory, never mail; what
+cannot be read is the caller's to judge. What the records mean is `policy.decisions.destination_history`'s.
 
 Sessions of a worker are noted on the event loop, and written by a thread: here into the file, by
 `store.shared_destinations` into a table.
@@ -11,25 +11,26 @@ Sessions of a worker are noted on the event loop, and written by a thread: here 
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import threading
 from collections import defaultdict
 from contextlib import contextmanager
+from itertools import batched
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-import apsw
 import msgspec
 
 from gatepost.decoding import json_decoder
 from gatepost.policy.decisions.destination_history import DestinationHistory, DestinationName, SeenSession, seen, warned
-from gatepost.store.database import Schema
+from gatepost.store.database import Schema, StoredTables
 from gatepost.store.interface import StoreFailure
-from gatepost.store.sqlite.schema import StoreSettings, exclusively, make_directory, open_database
+from gatepost.store.sqlite.database import SqliteDatabase
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
+
+    from gatepost.store.database import Database, DatabaseConnection
 
 
 _MOST_WAITING: Final = 10_000  # that may wait
@@ -108,10 +109,12 @@ DESTINATIONS_FILE = "destinations.db"
 
 _log = logging.getLogger(__name__)
 
-_SETTINGS = StoreSettings(page_size=4096, checkpoint_pages=1000)
-_SCHEMA_VERSION = 1
-_APPLICATION_ID = 0x67706473  # "gpds"
-_TABLES = """
+DESTINATIONS: Final = Schema(
+    name="destinations",
+    file=DESTINATIONS_FILE,
+    application_id=0x67706473,  # "gpds"
+    version=1,
+    tables="""
 CREATE TABLE destination (
     organization TEXT NOT NULL,
     domain       TEXT NOT NULL,
@@ -121,29 +124,38 @@ CREATE TABLE destination (
     PRIMARY KEY (organization, domain, connector)
 ) WITHOUT ROWID;
 CREATE INDEX longest_ago ON destination (at);
-"""
-DESTINATIONS = Schema("destinations", DESTINATIONS_FILE, _APPLICATION_ID, _SCHEMA_VERSION, _TABLES)
+""",
+)
 """With SQLite; where nodes share it, it is `store.shared_destinations.HISTORY`."""
 
-_READ = "SELECT document FROM destination WHERE organization = ? AND domain = ? AND connector = ?"
-_WRITE = "INSERT OR REPLACE INTO destination (organization, domain, connector, at, document) VALUES (?, ?, ?, ?, ?)"
-_REMOVE = "DELETE FROM destination WHERE organization = ? AND domain = ? AND connector = ?"
+DESTINATION_COLUMNS: Final = ("organization", "domain", "connector", "at", "document")
+"""Those that every table has; the first three are the key."""
+
+_NAME = ", ".join(DESTINATION_COLUMNS[:3])
+_READ = "SELECT document FROM {table} WHERE organization = ? AND domain = ? AND connector = ?"
+_READ_MANY = f"SELECT {_NAME}, document FROM {{table}} WHERE ({_NAME}) IN (VALUES {{among}})"  # noqa: S608 - ours
 _LIST = (
-    "SELECT organization, domain, connector, document FROM destination"
-    " WHERE (?1 = '' OR organization = ?1) AND (?2 = '' OR domain = ?2) AND (?3 = '' OR connector = ?3 COLLATE NOCASE)"
-    " AND (?5 IS NULL OR (organization, domain, connector) > (?5, ?6, ?7))"
-    " ORDER BY organization, domain, connector LIMIT ?4"
+    f"SELECT {_NAME}, document FROM {{table}} WHERE document <> ''"  # noqa: S608 - ours
+    " AND (?1 = '' OR organization = ?1) AND (?2 = '' OR domain = ?2) AND (?3 = '' OR lower(connector) = lower(?3))"
+    f"{{after}} ORDER BY {_NAME} LIMIT ?4"
 )
+_AFTER = f" AND ({_NAME}) > (?5, ?6, ?7)"
+_WRITE = (
+    f"INSERT INTO destination ({_NAME}, at, document) VALUES (?, ?, ?, ?, ?)"  # noqa: S608 - ours
+    f" ON CONFLICT ({_NAME}) DO UPDATE SET at = excluded.at, document = excluded.document"
+)
+_REMOVE = "DELETE FROM destination WHERE organization = ? AND domain = ? AND connector = ?"
+_COUNT = "SELECT count(*) FROM {table}"
 # Of the organization that has the most: who makes one organization send to ever new domains takes no other's memory.
 _TOO_MANY = (
-    "DELETE FROM destination WHERE (organization, domain, connector) IN"
-    " (SELECT organization, domain, connector FROM destination"
-    " ORDER BY row_number() OVER (PARTITION BY organization ORDER BY at DESC) DESC, at"
-    " LIMIT ?)"
+    f"DELETE FROM {{table}} WHERE ({_NAME}) IN (SELECT {_NAME} FROM {{table}}"  # noqa: S608 - ours
+    " ORDER BY row_number() OVER (PARTITION BY organization ORDER BY at DESC) DESC, at LIMIT ?)"
 )
-_COUNT = "SELECT count(*) FROM destination"
 
-_MOST = 100_000  # destinations that are remembered; those that saw no session for the longest time go first
+MOST: Final = 100_000
+"""Destinations that are remembered; those that saw no session for the longest time go first."""
+_AT_ONCE: Final = 1000  # rows of a statement
+_ALL: Final = 2**62
 _INTERVAL = 1.0
 _LONGEST_WAIT = 60.0  # seconds between attempts while the file cannot be written
 
@@ -196,37 +208,25 @@ class WorkerDestinations(Protocol):
         """Write what waits. Blocks."""
 
 
-class DestinationFile:
-    """For one thread at a time; methods may wait for another process's lock, and raise StoreFailure."""
+class DestinationTable(StoredTables):
+    """The history in a table of any engine. Implements `Destinations`.
 
-    def __init__(self, path: Path, *, most: int = _MOST, timeout_ms: int = 5000) -> None:
-        """Open `path`, made if it is not there. most: destinations kept. Raises StoreFailure."""
-        self._path = path
+    place: what errors name. table: its name.
+    """
+
+    table = "destination"
+
+    def __init__(self, opened: Callable[[], Database], place: str, *, most: int = MOST) -> None:
+        """opened: opens the database, at the first use. most: destinations kept."""
+        super().__init__(opened)
+        self._place = place
         self._most = most
-        try:
-            make_directory(path.parent)
-        except OSError as error:
-            raise StoreFailure(f"{path.parent}: {error.strerror}") from error
-        # A power cut may cost the last second of memory, which the next connections bring back.
-        self._connection = open_database(path, _SETTINGS, synchronous="NORMAL", lasting=True)
-        try:
-            self._connection.execute("PRAGMA wal_autocheckpoint = 1000")
-            if not self._is_made():
-                with exclusively(self._connection):
-                    self._make_tables()
-        except StoreFailure:
-            self._connection.close()
-            raise
-        except apsw.Error as error:
-            self._connection.close()
-            raise StoreFailure(f"{path}: {error}") from error
-        self._connection.set_busy_timeout(timeout_ms)
+        self._unchecked = 0  # sessions since it was asked whether there are too many
 
     def find(self, name: DestinationName) -> DestinationHistory:
         """The history of a destination; an empty one if it was never seen."""
-        with self._reported():
-            document: str | None = self._connection.execute(_READ, tuple(name)).get
-            return DestinationHistory() if document is None else _decode(document)
+        with self._database.reading() as connection:
+            return self._of(connection, name)
 
     def listed(
         self,
@@ -241,82 +241,99 @@ class DestinationFile:
 
         after: only those behind this name.
         """
-        place = tuple(after) if after is not None else (None, None, None)
-        with self._reported():
-            rows: list[tuple[Any, ...]] = self._connection.execute(
-                _LIST, (organization, domain, connector, limit, *place)
-            ).fetchall()
-            return [(DestinationName(*row[:3]), _decode(row[3])) for row in rows]
+        sql = _LIST.format(table=self.table, after=_AFTER if after is not None else "")
+        values = (organization, domain, connector, limit if limit >= 0 else _ALL, *(after or ()))
+        with self._database.reading() as connection:
+            return [(DestinationName(*row[:3]), self.history(row[3])) for row in connection.rows(sql, values)]
 
     def change(
         self, name: DestinationName, step: Callable[[DestinationHistory], DestinationHistory]
     ) -> DestinationHistory:
-        """Change a history in one exclusive transaction. Returns the new one."""
-        with self._reported(), exclusively(self._connection):
-            return self._change(name, step)
+        """Change a history in one transaction. Returns the new one."""
+        with self._database.changing() as change:
+            before = self._of(change, name)
+            after = step(before)
+            if after is not before:
+                self._put(change, [_row(name, after)])
+        return after
 
     def forget(self, name: DestinationName) -> None:
         """Begin anew with a destination."""
-        with self._reported():
-            self._connection.execute(_REMOVE, tuple(name))
+        with self._database.changing() as change:
+            change.execute(_REMOVE, tuple(name))
 
     def settle(self) -> None:
-        """At once: workers read the file."""
+        """At once: workers read the table."""
 
     def write(self, noted: Mapping[DestinationName, Sequence[NotedSession]]) -> None:
         """Add sessions, each with whether the log has a line about it, to the history as it is by now."""
-        with self._reported(), exclusively(self._connection):
-            self._write(noted)
+        with self._database.changing() as change:
+            for some in batched(noted, _AT_ONCE):
+                known = self._known(change, some)
+                before = {name: known.get(name, DestinationHistory()) for name in some}
+                after = {name: with_sessions(history, noted[name]) for name, history in before.items()}
+                self._put(change, [_row(name, after[name]) for name in some if after[name] is not before[name]])
+            self._unchecked += len(noted)
+            if self._unchecked * 100 > self._most:
+                self._unchecked = 0
+                self._trim(change)
+
+    def history(self, document: str | None) -> DestinationHistory:
+        """A document as a value, an empty one for none. Raises StoreFailure for one of another version."""
+        if not document:
+            return DestinationHistory()
+        try:
+            return _decode(document)
+        except msgspec.MsgspecError as error:
+            raise StoreFailure(f"{self._place}: {error}") from error
+
+    def _of(self, connection: DatabaseConnection, name: DestinationName) -> DestinationHistory:
+        return self.history(connection.value(_READ.format(table=self.table), tuple(name)))
+
+    def _known(
+        self, connection: DatabaseConnection, names: Sequence[DestinationName]
+    ) -> dict[DestinationName, DestinationHistory]:
+        sql = _READ_MANY.format(table=self.table, among=", ".join(["(?, ?, ?)"] * len(names)))
+        rows: list[tuple[Any, ...]] = connection.rows(sql, [part for name in names for part in name])
+        return {DestinationName(*row[:3]): self.history(row[3]) for row in rows}
+
+    def _put(self, change: DatabaseConnection, rows: Sequence[tuple[object, ...]]) -> None:
+        """Write rows of the columns that every table has."""
+        change.execute_many(_WRITE, rows)
+
+    def _trim(self, change: DatabaseConnection) -> None:
+        count = int(change.value(_COUNT.format(table=self.table)))
+        if count > self._most:
+            # Some more than must go, so that not every batch sorts them all.
+            change.execute(_TOO_MANY.format(table=self.table), (count - self._most + self._most // 100,))
+
+
+def _row(name: DestinationName, history: DestinationHistory) -> tuple[object, ...]:
+    return (*name, history.at, _encode(history).decode())
+
+
+class DestinationFile(DestinationTable):
+    """The table in a file. For one thread at a time; methods may wait for another process's lock."""
+
+    def __init__(self, path: Path, *, most: int = MOST, waits: bool = True) -> None:
+        """Open `path`, made if it is not there. most: destinations kept. waits: see `SqliteDatabase`.
+
+        Raises StoreFailure.
+        """
+        # A power cut may cost the last second of memory, which the next connections bring back.
+        file = SqliteDatabase(path.parent, DESTINATIONS, synchronous="NORMAL", file=path.name, waits=waits)
+        super().__init__(lambda: file, str(path), most=most)
+        self._file = file
 
     def close(self) -> None:
         """Close the file."""
-        self._connection.close()
-
-    def _is_made(self) -> bool:
-        version = self._connection.pragma("user_version")
-        return bool(version == _SCHEMA_VERSION and self._connection.pragma("application_id") == _APPLICATION_ID)
-
-    def _make_tables(self) -> None:
-        if self._is_made():  # by another process a moment ago
-            return
-        version = self._connection.pragma("user_version")
-        if version or self._connection.execute("SELECT count(*) FROM sqlite_schema").get:
-            raise StoreFailure(f"{self._path} is no memory of destinations of this version (schema {version})")
-        self._connection.execute(_TABLES)
-        self._connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
-        self._connection.execute(f"PRAGMA user_version = {_SCHEMA_VERSION}")
-
-    def _write(self, noted: Mapping[DestinationName, Sequence[NotedSession]]) -> None:
-        for name, sessions in noted.items():
-            self._change(name, lambda before, sessions=sessions: with_sessions(before, sessions))  # type: ignore[misc] # mypy#12557
-        count = int(self._connection.execute(_COUNT).get)
-        if count > self._most:
-            # Some more than must go, so that not every batch sorts them all.
-            self._connection.execute(_TOO_MANY, (count - self._most + self._most // 100,))
-
-    def _change(
-        self, name: DestinationName, step: Callable[[DestinationHistory], DestinationHistory]
-    ) -> DestinationHistory:
-        document: str | None = self._connection.execute(_READ, tuple(name)).get
-        before = DestinationHistory() if document is None else _decode(document)
-        after = step(before)
-        if after is not before:
-            self._connection.execute(_WRITE, (*name, after.at, _encode(after).decode()))
-        return after
-
-    @contextlib.contextmanager
-    def _reported(self) -> Iterator[None]:
-        """Errors of SQLite, and documents that are none, as StoreFailure."""
-        try:
-            yield
-        except (apsw.Error, msgspec.MsgspecError, OSError) as error:
-            raise StoreFailure(f"{self._path}: {error}") from error
+        self._file.close()
 
 
 class DestinationStore:
     """A worker's memory of destinations. `find` and `note` are for the event loop; writing happens on a thread."""
 
-    def __init__(self, path: Path, *, interval: float = _INTERVAL, most: int = _MOST) -> None:
+    def __init__(self, path: Path, *, interval: float = _INTERVAL, most: int = MOST) -> None:
         """Never raises: a file that cannot be opened is tried again on the thread."""
         self._path = path
         self._interval = interval
@@ -332,7 +349,7 @@ class DestinationStore:
     def _made(self) -> DestinationFile | None:
         """The file for reading on the event loop, without waiting: a writer is in no reader's way."""
         try:
-            return DestinationFile(self._path, timeout_ms=0)
+            return DestinationFile(self._path, waits=False)
         except StoreFailure as failure:
             _log.error("the memory of destinations: %s", failure)
             return None

@@ -18,7 +18,7 @@ import msgspec
 
 from gatepost.events.evidence.chain import LONGEST_LINE
 from gatepost.store.evidence_keys import kept_keys
-from gatepost.store.interface import StoreFailure
+from gatepost.store.interface import StoreFailure, failing
 from gatepost.store.sqlite.schema import sync_directory
 
 if TYPE_CHECKING:
@@ -112,13 +112,10 @@ def read_lines(path: Path) -> Iterator[bytes]:
 
     Raises StoreFailure if it cannot be read to its end. What is appended meanwhile may be seen or not.
     """
-    try:
-        with path.open("rb") as raw:
-            file = gzip.GzipFile(fileobj=raw) if path.suffix == ".gz" else raw
-            while line := file.readline(LONGEST_LINE):
-                yield line
-    except (OSError, EOFError, zlib.error) as error:
-        raise StoreFailure(f"{path}: {getattr(error, 'strerror', None) or error}") from error
+    with failing(path, OSError, EOFError, zlib.error), path.open("rb") as raw:
+        file = gzip.GzipFile(fileobj=raw) if path.suffix == ".gz" else raw
+        while line := file.readline(LONGEST_LINE):
+            yield line
 
 
 def compress(path: Path) -> Path:

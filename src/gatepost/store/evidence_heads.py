@@ -14,7 +14,7 @@ from gatepost.events.evidence.chain import Place, join, parse_line, sign_body
 from gatepost.events.evidence.heads import DayHead, HeadBook, head_body, pruned_body
 from gatepost.store.evidence_chain import EvidenceChain, end_of, writer_lock
 from gatepost.store.evidence_files import ADMIN_WRITER, HEADS_FILE, day_files, left_by_crashes, read_lines, remove_plain
-from gatepost.store.interface import StoreFailure
+from gatepost.store.interface import failing
 from gatepost.store.sqlite.schema import make_directory, make_file
 from gatepost.times import day_text
 
@@ -110,7 +110,7 @@ class EvidenceHeads:
     @contextmanager
     def _alone(self) -> Iterator[Path]:
         path = self._evidence / HEADS_FILE
-        try:
+        with failing(f"evidence, {path}", OSError):
             make_directory(self._evidence)
             make_file(path)
             descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
@@ -119,8 +119,6 @@ class EvidenceHeads:
                 yield path
             finally:
                 os.close(descriptor)
-        except OSError as error:
-            raise StoreFailure(f"evidence, {path}: {error.strerror or error}") from error
 
 
 def _append(path: Path, line: bytes) -> None:

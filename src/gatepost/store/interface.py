@@ -6,6 +6,7 @@ sent only from the `done` call-back of `Store.accept`: by then the message survi
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
 import msgspec
@@ -14,7 +15,7 @@ from gatepost.protocols.smtp.replies import Reply
 from gatepost.store.text_pattern import TextPattern  # noqa: TC001 - msgspec reads it
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 
     from gatepost.events.metrics.counts import Counts
     from gatepost.mail.model.message import Delivery, Message, Recipient
@@ -37,6 +38,15 @@ class StoreFailure(Exception):  # noqa: N818 - it names what happened, and calle
         super().__init__(text)
         if summary:
             self.summary = summary
+
+
+@contextmanager
+def failing(place: object, *errors: type[Exception]) -> Iterator[None]:
+    """Raise StoreFailure, about this place, for one of these errors within."""
+    try:
+        yield
+    except errors as error:
+        raise StoreFailure(f"{place}: {getattr(error, 'strerror', None) or error}") from error
 
 
 class StoreFull(StoreFailure):

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 import msgspec
 
-from gatepost.store.interface import StoreFailure
+from gatepost.store.interface import StoreFailure, failing
 from gatepost.store.move_mark import MoveMark, MoveState, closed_text
 from gatepost.store.move_parts import Digest, MoveRecord, UnnumberedPart, copy_part, digest_of
 from gatepost.times import second_text
@@ -284,10 +284,8 @@ class SessionsPart(UnnumberedPart):
 
     def clear(self) -> None:
         """See `Part.clear`."""
-        try:
+        with failing(self.name, OSError):
             self._counts.prune(_NEVER)
-        except OSError as error:
-            raise StoreFailure(f"{self.name}: {error.strerror}") from error
 
 
 class KeyText(Protocol):
@@ -327,20 +325,14 @@ class SrsPart(UnnumberedPart):
 
     def add(self, records: Sequence[MoveRecord]) -> None:
         """See `Part.add`."""
-        try:
+        with failing(self.name, OSError):
             self._keys.replace(records[0].values[0])
-        except OSError as error:
-            raise StoreFailure(f"{self.name}: {error.strerror or error}") from error
 
     def clear(self) -> None:
         """See `Part.clear`."""
-        try:
+        with failing(self.name, OSError):
             self._keys.remove()
-        except OSError as error:
-            raise StoreFailure(f"{self.name}: {error.strerror or error}") from error
 
     def _read(self) -> bytes | None:
-        try:
+        with failing(self.name, OSError):
             return self._keys.read()
-        except OSError as error:
-            raise StoreFailure(f"{self.name}: {error.strerror or error}") from error

@@ -14,7 +14,7 @@ import msgspec
 
 from gatepost.decoding import json_decoder
 from gatepost.store.database import Schema
-from gatepost.store.interface import StoreFailure
+from gatepost.store.interface import StoreFailure, failing
 from gatepost.store.sqlite.schema import sync_directory
 from gatepost.times import second_text
 
@@ -114,7 +114,7 @@ def file_mark(directory: Path) -> MoveMark | None:
 def write_file_mark(directory: Path, mark: MoveMark | None) -> None:
     """Replace the mark of a data directory durably; None removes it. Raises StoreFailure."""
     path = directory / MOVE_FILE
-    try:
+    with failing(path, OSError):
         if mark is None:
             path.unlink(missing_ok=True)
         else:
@@ -126,5 +126,3 @@ def write_file_mark(directory: Path, mark: MoveMark | None) -> None:
                 os.fsync(file.fileno())
             fresh.replace(path)
         sync_directory(directory)
-    except OSError as error:
-        raise StoreFailure(f"{path}: {error.strerror}") from error

@@ -16,7 +16,7 @@ import msgspec
 from gatepost.decoding import json_decoder
 from gatepost.protocols.tlsrpt.received import ReceivedFailure, ReceivedPolicy, ReceivedReport
 from gatepost.store.database import Schema, StoredTables
-from gatepost.store.interface import StoreFailure, StoreFull
+from gatepost.store.interface import StoreFull, failing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -118,11 +118,9 @@ class ReceivedReports(StoredTables):
                 rows = connection.rows(_SELECT, (since, until, *place, _CHUNK))
             if not rows:
                 return
-            try:
+            with failing(RECEIVED.file, msgspec.DecodeError):
                 for _, of_one in groupby(rows, key=itemgetter(0)):
                     yield _kept(list(of_one))
-            except msgspec.DecodeError as error:
-                raise StoreFailure(f"{RECEIVED.file}: {error}") from error
             place = (rows[-1][6], rows[-1][0])
 
     def forget(self, before: float) -> int:

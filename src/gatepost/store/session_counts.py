@@ -17,7 +17,7 @@ import msgspec
 from gatepost.decoding import from_json
 from gatepost.protocols.tlsrpt.result import ResultType
 from gatepost.protocols.tlsrpt.tally import AppliedPolicy, Count, FailureDetail, PolicyType
-from gatepost.store.interface import StoreFailure
+from gatepost.store.interface import StoreFailure, failing
 from gatepost.store.sqlite.schema import StoreSettings, make_directory, open_database, open_for_reading
 
 if TYPE_CHECKING:
@@ -99,88 +99,61 @@ class SessionFiles:
         self._directory = directory
 
     def write(self, day: str, counts: Iterable[Count]) -> int:
-        """Add the counts of one day, all or none; returns how many results found no room."""
-        return write_counts(self._directory, day, counts)
+        """Add the counts of one day to its file, all or none; returns how many results found no room."""
+        path = self._file(day)
+        with failing(path, apsw.Error, OSError):
+            make_directory(self._directory)
+            with contextlib.closing(open_database(path, _SETTINGS, synchronous="NORMAL")) as connection:
+                connection.execute("BEGIN IMMEDIATE")
+                connection.execute(_TABLES)
+                left_out = sum(_add(connection, count) for count in counts)
+                connection.execute("COMMIT")
+                return left_out
 
     def read(self, day: str, domain: str = "") -> list[Count]:
-        """The counts of a day, those of one policy domain together."""
-        return read_counts(self._directory, day, domain)
+        """The counts of a day, those of one policy domain together; [] if there are none.
+
+        domain: only of this one, A-labels; "" is all.
+        """
+        path = self._file(day)
+        where, values = ("WHERE domain = ?", (domain,)) if domain else ("", ())
+        try:
+            if not path.exists():
+                return []
+            with contextlib.closing(open_for_reading(path)) as connection:
+                rows = connection.execute(_READ.format(where=where), values).fetchall()
+        except (apsw.Error, OSError) as error:
+            if _NOT_THERE in str(error):
+                return []  # made this moment
+            raise StoreFailure(f"{path}: {error}") from error
+        return counts_of(day, rows)
 
     def days(self) -> list[str]:
         """The days that have a file, oldest first."""
-        return counted_days(self._directory)
+        names = (_FILE.fullmatch(path.name) for path in self._directory.glob("*.db"))
+        return sorted(name[1] for name in names if name)
 
     def domains(self, day: str) -> Iterator[str]:
-        """The policy domains of a day by name."""
-        return counted_domains(self._directory, day)
+        """The policy domains of a day by name, A-labels."""
+        path = self._file(day)
+        try:
+            with contextlib.closing(open_for_reading(path)) as connection:
+                for (domain,) in connection.execute("SELECT DISTINCT domain FROM policy ORDER BY domain"):
+                    yield str(domain)
+        except apsw.Error as error:
+            if _NOT_THERE not in str(error):
+                raise StoreFailure(f"{path}: {error}") from error
 
     def prune(self, before: str) -> list[str]:
-        """Forget the days before a day; returns those removed."""
-        return prune_counts(self._directory, before)
+        """Forget the days before a day ("2026-11-10"); returns those removed. Raises OSError."""
+        gone = [day for day in self.days() if day < before]
+        for day in gone:
+            for suffix in ("", "-wal", "-shm"):
+                self._directory.joinpath(f"{day}.db{suffix}").unlink(missing_ok=True)
+        return gone
 
-
-def write_counts(directory: Path, day: str, counts: Iterable[Count]) -> int:
-    """Add the counts of one day to its file, all or none. Raises StoreFailure.
-
-    Returns how many results found no room.
-    """
-    path = directory / f"{day}.db"
-    try:
-        make_directory(directory)
-        with contextlib.closing(open_database(path, _SETTINGS, synchronous="NORMAL")) as connection:
-            connection.execute("BEGIN IMMEDIATE")
-            connection.execute(_TABLES)
-            left_out = sum(_add(connection, count) for count in counts)
-            connection.execute("COMMIT")
-            return left_out
-    except (apsw.Error, OSError) as error:
-        raise StoreFailure(f"{path}: {error}") from error
-
-
-def read_counts(directory: Path, day: str, domain: str = "") -> list[Count]:
-    """The counts of a day, those of one policy domain together; [] if there are none. Raises StoreFailure.
-
-    domain: only of this one, A-labels; "" is all.
-    """
-    path = directory / f"{day}.db"
-    where, values = ("WHERE domain = ?", (domain,)) if domain else ("", ())
-    try:
-        if not path.exists():
-            return []
-        with contextlib.closing(open_for_reading(path)) as connection:
-            rows = connection.execute(_READ.format(where=where), values).fetchall()
-    except (apsw.Error, OSError) as error:
-        if _NOT_THERE in str(error):
-            return []  # made this moment
-        raise StoreFailure(f"{path}: {error}") from error
-    return counts_of(day, rows)
-
-
-def counted_days(directory: Path) -> list[str]:
-    """The days that have a file, oldest first."""
-    names = (_FILE.fullmatch(path.name) for path in directory.glob("*.db"))
-    return sorted(name[1] for name in names if name)
-
-
-def counted_domains(directory: Path, day: str) -> Iterator[str]:
-    """The policy domains of a day by name, A-labels. Raises StoreFailure."""
-    path = directory / f"{day}.db"
-    try:
-        with contextlib.closing(open_for_reading(path)) as connection:
-            for (domain,) in connection.execute("SELECT DISTINCT domain FROM policy ORDER BY domain"):
-                yield str(domain)
-    except apsw.Error as error:
-        if _NOT_THERE not in str(error):
-            raise StoreFailure(f"{path}: {error}") from error
-
-
-def prune_counts(directory: Path, before: str) -> list[str]:
-    """Forget the days before a day ("2026-11-10"); returns those removed. Raises OSError."""
-    gone = [day for day in counted_days(directory) if day < before]
-    for day in gone:
-        for suffix in ("", "-wal", "-shm"):
-            (directory / f"{day}.db{suffix}").unlink(missing_ok=True)
-    return gone
+    def _file(self, day: str) -> Path:
+        return self._directory / f"{day}.db"
 
 
 def _add(connection: apsw.Connection, count: Count) -> int:

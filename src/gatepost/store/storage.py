@@ -118,6 +118,14 @@ class Storage:
         if self._worker_role:
             self._postgres().check_workers(self._url, self._worker_role)
 
+    def remarks_on_workers(self) -> list[tuple[str, str]]:
+        """Doubtful rights and settings of the role of workers, each with what helps. Raises as `check`."""
+        return list(self._postgres().remarks_on_workers(self._url, self._worker_role)) if self._worker_role else []
+
+    def lets_in(self) -> bool:
+        """Whether PostgreSQL takes the role of the address. Raises StoreFailure if no server of it says."""
+        return bool(self._postgres().lets_in(self._url))
+
     def server_state(self, schemas: Sequence[Schema]) -> dict[str, Any]:
         """Version, role, TLS and tables of the PostgreSQL server, for people and programs. Raises as `check`."""
         return dict(self._postgres().check_server(self._url, schemas)._asdict())
@@ -190,20 +198,20 @@ class Storage:
     def destinations(self) -> Destinations:
         """The history of destinations, for listing and changing it. Raises StoreFailure."""
         from gatepost.store.destinations import DESTINATIONS_FILE, DestinationFile  # noqa: PLC0415 - few processes ask for it
-        from gatepost.store.shared_destinations import HISTORY, DestinationTable  # noqa: PLC0415 - few processes ask for it
+        from gatepost.store.shared_destinations import HISTORY, SharedTable  # noqa: PLC0415 - few processes ask for it
 
         if not self.is_shared:
             return DestinationFile(self._directory / DESTINATIONS_FILE)
-        return DestinationTable(lambda: self.database(HISTORY))
+        return SharedTable(lambda: self.database(HISTORY))
 
     def worker_destinations(self) -> WorkerDestinations:
         """The same for a worker's event loop."""
         from gatepost.store.destinations import DESTINATIONS_FILE, DestinationStore  # noqa: PLC0415 - few processes ask for it
-        from gatepost.store.shared_destinations import HISTORY, DestinationTable, SharedDestinations  # noqa: PLC0415 - few processes ask for it
+        from gatepost.store.shared_destinations import HISTORY, SharedDestinations, SharedTable  # noqa: PLC0415 - few processes ask for it
 
         if not self.is_shared:
             return DestinationStore(self._directory / DESTINATIONS_FILE)
-        return SharedDestinations(DestinationTable(lambda: self.database(HISTORY)))
+        return SharedDestinations(SharedTable(lambda: self.database(HISTORY)))
 
     def sending_usage(self) -> UsageTable:
         """The table of what users and own servers sent today, and lately."""

@@ -19,6 +19,7 @@ from gatepost.policy.decisions.requirement import Achieved, MxLevel, TlsLevel
 from gatepost.store.destinations import DESTINATIONS_FILE, DestinationFile, DestinationStore
 from gatepost.store.interface import StoreFailure
 from gatepost.store.sqlite import schema
+from gatepost.store.sqlite.database import SqliteDatabase
 
 AUTH, TLS, CLEAR = Achieved(TlsLevel.AUTHENTICATED, MxLevel.DNSSEC), Achieved(TlsLevel.ENCRYPTED), Achieved(TlsLevel(0))
 PARTNER, OTHER = DestinationName("contoso", "partner.example"), DestinationName("contoso", "", "Bank")
@@ -291,7 +292,7 @@ def test_a_new_file_that_another_process_keeps_busy(path, monkeypatch):
 def test_a_file_that_somebody_else_made_a_moment_ago(path, monkeypatch):
     DestinationFile(path).close()
     found = iter([False, True])
-    monkeypatch.setattr(DestinationFile, "_is_made", lambda _self: next(found))
+    monkeypatch.setattr(SqliteDatabase, "_is_current", lambda _self: next(found))
     file = DestinationFile(path)
     assert file.listed() == []
     file.close()

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from gatepost.mail.model.message import Delivery, Message, Recipient
-from gatepost.store.interface import MessageUnstorable, StoreBusy, StoreFailure, StoreFull
+from gatepost.store.interface import MessageUnstorable, StoreBusy, StoreFailure, StoreFull, failing
 
 
 def message(**facts):
@@ -52,3 +52,18 @@ def test_what_everybody_may_be_told_of_a_failure():
     assert StoreFull("x").summary == "the disk of the store is full"
     away = StoreBusy("db1 refuses", summary="PostgreSQL cannot be reached")
     assert (str(away), away.summary) == ("db1 refuses", "PostgreSQL cannot be reached")
+
+
+def test_an_error_of_a_place_is_a_failure_that_names_it():
+    with (
+        pytest.raises(StoreFailure, match=r"^/data/q: No space left on device$") as caught,
+        failing("/data/q", OSError),
+    ):
+        raise OSError(28, "No space left on device", "q.db")
+    assert isinstance(caught.value.__cause__, OSError)
+    with pytest.raises(StoreFailure, match=r"^q\.db: no number$"), failing("q.db", OSError, ValueError):
+        raise ValueError("no number")
+    with pytest.raises(KeyError), failing("q.db", OSError):
+        raise KeyError
+    with failing("q.db", OSError):
+        pass

@@ -11,16 +11,7 @@ from gatepost.protocols.tlsrpt.result import ResultType
 from gatepost.protocols.tlsrpt.tally import AppliedPolicy, Count, FailureDetail, PolicyType, applied, detail
 from gatepost.store import session_counts as module
 from gatepost.store.interface import StoreFailure
-from gatepost.store.session_counts import (
-    MOST_FAILURES,
-    MOST_POLICIES,
-    SessionFiles,
-    counted_days,
-    counted_domains,
-    prune_counts,
-    read_counts,
-    write_counts,
-)
+from gatepost.store.session_counts import MOST_FAILURES, MOST_POLICIES, SessionFiles
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -49,11 +40,11 @@ def count(
 def test_everything_comes_back_and_is_added_up(tmp_path: Path) -> None:
     directory = tmp_path / "data" / "sessions"
     first = [count(TLSA, None, 3), count(STS, EXPIRED, 2), count(STS, NO_TLS), count(NONE, None, 1, "a.example")]
-    assert write_counts(directory, DAY, first) == 0
+    assert SessionFiles(directory).write(DAY, first) == 0
     assert [path.name for path in directory.iterdir()] == [f"{DAY}.db"]
-    assert read_counts(directory, DAY) == [first[3], first[0], first[1], first[2]]
-    write_counts(directory, DAY, [count(TLSA, None, 4), count(STS, EXPIRED), count(STS, None)])
-    assert set(read_counts(directory, DAY, DOMAIN)) == {
+    assert SessionFiles(directory).read(DAY) == [first[3], first[0], first[1], first[2]]
+    SessionFiles(directory).write(DAY, [count(TLSA, None, 4), count(STS, EXPIRED), count(STS, None)])
+    assert set(SessionFiles(directory).read(DAY, DOMAIN)) == {
         count(TLSA, None, 7),
         count(STS, None, 1),
         count(STS, EXPIRED, 3),
@@ -63,19 +54,19 @@ def test_everything_comes_back_and_is_added_up(tmp_path: Path) -> None:
 
 
 def test_what_is_not_there_is_nothing(tmp_path: Path) -> None:
-    assert read_counts(tmp_path / "nowhere", DAY) == []
-    assert counted_days(tmp_path / "nowhere") == []
+    assert SessionFiles(tmp_path / "nowhere").read(DAY) == []
+    assert SessionFiles(tmp_path / "nowhere").days() == []
     (tmp_path / f"{DAY}.db").touch()  # another process is about to make it
-    assert read_counts(tmp_path, DAY) == []
+    assert SessionFiles(tmp_path).read(DAY) == []
 
 
 def test_failures_beyond_the_bound_are_counted_by_their_result(tmp_path: Path) -> None:
     many = [count(STS, detail(ResultType.VALIDATION_FAILURE, address=f"a{n}"), 2) for n in range(MOST_FAILURES + 40)]
     other = count(STS, detail(ResultType.CERTIFICATE_EXPIRED, address="x"), 5)
     elsewhere = count(STS, EXPIRED, 1, "c.example")
-    write_counts(tmp_path, DAY, [*many, other, elsewhere])
-    write_counts(tmp_path, DAY, [many[0], many[-1]])
-    found = read_counts(tmp_path, DAY)
+    SessionFiles(tmp_path).write(DAY, [*many, other, elsewhere])
+    SessionFiles(tmp_path).write(DAY, [many[0], many[-1]])
+    found = SessionFiles(tmp_path).read(DAY)
     assert len(found) == MOST_FAILURES + 3
     assert count(STS, FailureDetail(ResultType.VALIDATION_FAILURE), 2 * 41) in found
     assert count(STS, FailureDetail(ResultType.CERTIFICATE_EXPIRED), 5) in found
@@ -86,8 +77,8 @@ def test_failures_beyond_the_bound_are_counted_by_their_result(tmp_path: Path) -
 
 def test_policies_beyond_the_bound_are_counted_without_what_they_say(tmp_path: Path) -> None:
     many = [count(applied(PolicyType.STS, DOMAIN, [f"id: {n}"])) for n in range(MOST_POLICIES + 5)]
-    write_counts(tmp_path, DAY, [*many, many[-1], count(NONE)])
-    found = read_counts(tmp_path, DAY)
+    SessionFiles(tmp_path).write(DAY, [*many, many[-1], count(NONE)])
+    found = SessionFiles(tmp_path).read(DAY)
     assert len(found) == MOST_POLICIES + 2
     assert count(AppliedPolicy(PolicyType.STS, DOMAIN), None, 6) in found
     assert count(NONE) in found
@@ -98,10 +89,10 @@ def test_a_full_file_takes_nothing_new(tmp_path: Path, monkeypatch: pytest.Monke
     many = [
         count(applied(PolicyType.STS, f"d{n}.example", [f"mx: {n} {'x' * 1000}"] * 4), NO_TLS, 2) for n in range(50)
     ]
-    left_out = write_counts(tmp_path, DAY, many)
+    left_out = SessionFiles(tmp_path).write(DAY, many)
     assert 0 < left_out < 100
-    assert write_counts(tmp_path, DAY, [many[0], many[-1], count(many[0].policy, EXPIRED, 5)]) == 2 + 5
-    found = read_counts(tmp_path, DAY)
+    assert SessionFiles(tmp_path).write(DAY, [many[0], many[-1], count(many[0].policy, EXPIRED, 5)]) == 2 + 5
+    found = SessionFiles(tmp_path).read(DAY)
     assert sum(one.sessions for one in found) == 100 - left_out + 2
     assert (tmp_path / f"{DAY}.db").stat().st_size <= 46 * 4096
 
@@ -109,29 +100,29 @@ def test_a_full_file_takes_nothing_new(tmp_path: Path, monkeypatch: pytest.Monke
 def test_what_cannot_be_written_is_said_and_nothing_of_it_is_kept(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("no directory")
     with pytest.raises(StoreFailure, match=f"{DAY}.db"):
-        write_counts(tmp_path / "file", DAY, [count()])
+        SessionFiles(tmp_path / "file").write(DAY, [count()])
     (tmp_path / f"{DAY}.db").write_bytes(b"this is no database" * 100)
     with pytest.raises(StoreFailure):
-        write_counts(tmp_path, DAY, [count()])
+        SessionFiles(tmp_path).write(DAY, [count()])
     with pytest.raises(StoreFailure, match=f"{DAY}.db"):
-        read_counts(tmp_path, DAY)
+        SessionFiles(tmp_path).read(DAY)
 
     def broken() -> Any:
         yield count(TLSA)
         raise OSError("the disk is full")
 
     with pytest.raises(StoreFailure, match="full"):
-        write_counts(tmp_path / "other", DAY, broken())
-    assert read_counts(tmp_path / "other", DAY) == []
+        SessionFiles(tmp_path / "other").write(DAY, broken())
+    assert SessionFiles(tmp_path / "other").read(DAY) == []
 
 
 def test_old_days_are_forgotten(tmp_path: Path) -> None:
     for day in ("2026-11-09", "2026-11-10", DAY):
-        write_counts(tmp_path, day, [count()._replace(day=day)])
+        SessionFiles(tmp_path).write(day, [count()._replace(day=day)])
     (tmp_path / "2026-11-09.db-wal").touch()
     (tmp_path / "notes.db").touch()
-    assert counted_days(tmp_path) == ["2026-11-09", "2026-11-10", DAY]
-    assert prune_counts(tmp_path, "2026-11-10") == ["2026-11-09"]
+    assert SessionFiles(tmp_path).days() == ["2026-11-09", "2026-11-10", DAY]
+    assert SessionFiles(tmp_path).prune("2026-11-10") == ["2026-11-09"]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["2026-11-10.db", f"{DAY}.db", "notes.db"]
 
 
@@ -143,7 +134,7 @@ WRITER = """
 import sys, time
 from pathlib import Path
 from gatepost.store.interface import StoreFailure
-from gatepost.store.session_counts import write_counts
+from gatepost.store.session_counts import SessionFiles
 from gatepost.protocols.tlsrpt.result import ResultType
 from gatepost.protocols.tlsrpt.tally import Count, FailureDetail, PolicyType, applied
 
@@ -158,7 +149,7 @@ for number in range(rounds):
     ]
     for _ in range(20):
         try:
-            write_counts(directory, day, counts)
+            SessionFiles(directory).write(day, counts)
         except StoreFailure:
             time.sleep(0.05)
             continue
@@ -170,7 +161,7 @@ def test_processes_write_one_day_together(tmp_path: Path) -> None:
     command = [sys.executable, "-c", WRITER, str(tmp_path / "sessions"), DAY, str(ROUNDS)]
     writers = [subprocess.Popen(command) for _ in range(WRITERS)]
     assert [writer.wait(50) for writer in writers] == [0] * WRITERS
-    found = read_counts(tmp_path / "sessions", DAY)
+    found = SessionFiles(tmp_path / "sessions").read(DAY)
     policy = applied(PolicyType.STS, DOMAIN, ["mode: enforce"])
     assert count(policy, None, ROUNDS * WRITERS) in found
     assert count(policy, FailureDetail(ResultType.CERTIFICATE_EXPIRED, "mx.b.example"), 2 * ROUNDS * WRITERS) in found
@@ -179,14 +170,14 @@ def test_processes_write_one_day_together(tmp_path: Path) -> None:
 
 
 def test_the_policy_domains_of_a_day(tmp_path: Path) -> None:
-    write_counts(tmp_path, DAY, [count(TLSA, None), count(STS, EXPIRED), count(NONE, None, 1, "a.example")])
-    assert list(counted_domains(tmp_path, DAY)) == ["a.example", DOMAIN]
+    SessionFiles(tmp_path).write(DAY, [count(TLSA, None), count(STS, EXPIRED), count(NONE, None, 1, "a.example")])
+    assert list(SessionFiles(tmp_path).domains(DAY)) == ["a.example", DOMAIN]
     (tmp_path / "2026-11-25.db").touch()
-    assert list(counted_domains(tmp_path, "2026-11-25")) == []
+    assert list(SessionFiles(tmp_path).domains("2026-11-25")) == []
     (tmp_path / "2026-11-26.db").write_bytes(b"no database" * 1000)
     for day in ("2026-11-26", "2026-11-27"):
         with pytest.raises(StoreFailure, match=day):
-            list(counted_domains(tmp_path, day))
+            list(SessionFiles(tmp_path).domains(day))
 
 
 def test_all_of_it_goes_by_one_object(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from gatepost.settings.store_url import SQLITE
 from gatepost.store import shared_destinations as module
 from gatepost.store.destinations import with_sessions
 from gatepost.store.interface import StoreBusy, StoreFailure
-from gatepost.store.shared_destinations import HISTORY, DestinationTable, SharedDestinations
+from gatepost.store.shared_destinations import HISTORY, SharedDestinations, SharedTable
 from gatepost.store.storage import Storage
 
 AUTH = Achieved(TlsLevel.AUTHENTICATED, MxLevel.DNSSEC)
@@ -33,7 +33,7 @@ def opened(tmp_path):
 
 @pytest.fixture
 def table(opened):
-    made = DestinationTable(opened)
+    made = SharedTable(opened)
     yield made
     made.close()
 
@@ -76,7 +76,7 @@ def test_the_list(table, wanted, found):
 
 
 def test_who_makes_us_send_to_ever_new_domains_takes_nothing_from_other_organizations(opened):
-    table = DestinationTable(opened, most=6)
+    table = SharedTable(opened, most=6)
     old = [DestinationName("contoso", f"d{number}.example") for number in range(3)]
     table.write({name: [(session(NOW - 86400 + number), False)] for number, name in enumerate(old)})
     for number in range(20):
@@ -100,7 +100,7 @@ def test_changes_are_read_by_revision_in_parts_and_never_missed(table, monkeypat
 
 def test_what_was_forgotten_long_ago_is_removed(opened, monkeypatch):
     monkeypatch.setattr(module, "_KEPT_FORGOTTEN", -5.0)
-    small = DestinationTable(opened, most=3)
+    small = SharedTable(opened, most=3)
     small.forget(PARTNER)
     small.write({OTHER: [(session(), False)]})
     assert [name for name, _, _ in small.since(0)] == [OTHER]
@@ -108,13 +108,13 @@ def test_what_was_forgotten_long_ago_is_removed(opened, monkeypatch):
 
 def test_a_change_is_given_the_time_in_which_workers_read_it(opened):
     waited = []
-    DestinationTable(opened, sleep=waited.append).settle()
+    SharedTable(opened, sleep=waited.append).settle()
     assert module._POLL + module._INTERVAL < sum(waited) < 5
 
 
 def test_a_worker_has_its_own_sessions_at_once_and_those_of_others_soon(opened, table):
-    first = SharedDestinations(DestinationTable(opened), interval=0.02, poll=0.05)
-    second = SharedDestinations(DestinationTable(opened), interval=0.02, poll=0.05)
+    first = SharedDestinations(SharedTable(opened), interval=0.02, poll=0.05)
+    second = SharedDestinations(SharedTable(opened), interval=0.02, poll=0.05)
     until(lambda: first._revision >= 0 and second._revision >= 0)
     first.note(PARTNER, session())
     assert first.find(PARTNER) == seen(DestinationHistory(), session())
@@ -136,7 +136,7 @@ def test_while_nothing_was_read_nothing_is_known_and_it_is_told_once(opened, cap
             raise StoreBusy("the server is away")
         return opened()
 
-    worker = SharedDestinations(DestinationTable(database), interval=0.01, poll=0.01)
+    worker = SharedDestinations(SharedTable(database), interval=0.01, poll=0.01)
     with pytest.raises(StoreFailure, match="was not read yet"):
         worker.find(PARTNER)
     worker.note(PARTNER, session())
@@ -153,7 +153,7 @@ def test_sessions_that_cannot_be_written_at_the_end_are_lost(caplog):
     def away():
         raise StoreBusy("the server is away")
 
-    worker = SharedDestinations(DestinationTable(away), interval=60, poll=60)
+    worker = SharedDestinations(SharedTable(away), interval=60, poll=60)
     until(lambda: "away" in caplog.text)
     worker.note(PARTNER, session())
     worker.close()
@@ -162,9 +162,9 @@ def test_sessions_that_cannot_be_written_at_the_end_are_lost(caplog):
 
 def test_a_copy_that_grew_too_large_is_read_anew(opened, table, monkeypatch):
     table.write({PARTNER: [(session(), False)]})
-    worker = SharedDestinations(DestinationTable(opened), interval=0.01, poll=0.01)
+    worker = SharedDestinations(SharedTable(opened), interval=0.01, poll=0.01)
     until(lambda: worker._revision >= 0)
-    monkeypatch.setattr(module, "_MOST", 0)
+    monkeypatch.setattr(module, "MOST", 0)
     with table._database.changing() as change:
         change.execute("DELETE FROM destination_history")  # as too many go
     until(lambda: not worker.find(PARTNER).hosts)

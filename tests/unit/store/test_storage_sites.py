@@ -10,7 +10,7 @@ from gatepost.store.documents import DocumentFiles, DocumentTable
 from gatepost.store.leases import FixedLeases, SharedLeases
 from gatepost.store.session_counts import SessionFiles
 from gatepost.store.session_tables import SessionTables
-from gatepost.store.shared_destinations import DestinationTable, SharedDestinations
+from gatepost.store.shared_destinations import SharedDestinations, SharedTable
 from gatepost.store.storage import Storage
 from gatepost.store.ticket_secrets import NodeTicketSecrets, SiteTicketSecrets
 
@@ -57,7 +57,7 @@ def test_with_a_server_nothing_is_asked_before_it_is_used(tmp_path):
     assert isinstance(storage.leases("mx1", 1), SharedLeases)
     assert isinstance(storage.ticket_secrets(NoSealing()), SiteTicketSecrets)
     assert isinstance(storage.ticket_secrets(None), NodeTicketSecrets), "what cannot be sealed is not stored"
-    assert isinstance(storage.destinations(), DestinationTable)
+    assert isinstance(storage.destinations(), SharedTable)
     worker = storage.worker_destinations()
     assert isinstance(worker, SharedDestinations)
     worker.close()

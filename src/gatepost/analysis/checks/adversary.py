@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import re
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final, Self
 
@@ -75,13 +75,13 @@ class Channel:
     mail: int = 0
     rcpt: int = 0
     data: int = 0
-    content: int = 0
-    marked: bool = False
+    content_octets: int = 0
+    marker_found: bool = False
 
     @property
     def leaked(self) -> bool:
         """Whether a secret came, or anything of a message: a command of its envelope, an octet, or the marker."""
-        return bool(self.auth or self.mail or self.rcpt or self.data or self.content or self.marked)
+        return bool(self.auth or self.mail or self.rcpt or self.data or self.content_octets or self.marker_found)
 
 
 @dataclass(slots=True)
@@ -115,7 +115,7 @@ class Seen:
     @property
     def octets(self) -> int:
         """Octets of the message itself."""
-        return self.clear.content + self.tls.content
+        return self.clear.content_octets + self.tls.content_octets
 
     def note(self, line: str) -> None:
         """One more line of the transcript, as long as there is room."""
@@ -124,21 +124,10 @@ class Seen:
 
     def record(self) -> dict[str, Any]:
         """As evidence keeps it: whole numbers, words and lines."""
-        channels = {
-            name: {
-                "octets": channel.octets,
-                "auth": channel.auth,
-                "mail": channel.mail,
-                "rcpt": channel.rcpt,
-                "data": channel.data,
-                "content_octets": channel.content,
-                "marker_found": channel.marked,
-            }
-            for name, channel in (("in_clear", self.clear), ("under_tls", self.tls))
-        }
         return {
             "connections": self.connections,
-            **channels,
+            "in_clear": asdict(self.clear),
+            "under_tls": asdict(self.tls),
             "verbs": list(self.verbs),
             "tls_versions": list(self.versions),
             "client_certificate": self.client_certificate,
@@ -231,7 +220,7 @@ class _Session:
         self._channel.octets += len(data)
         heard = self._heard[id(self._channel)]
         heard += data
-        self._channel.marked = self._channel.marked or self._adversary.marker in heard
+        self._channel.marker_found = self._channel.marker_found or self._adversary.marker in heard
         if len(heard) > _KEPT_OCTETS:
             self.stream.abort(Loss(LossKind.CLOSED, "more than a megabyte came"))
             return
@@ -345,7 +334,7 @@ class _Session:
         self._chunk -= len(piece)
         if self._chunk:
             return False
-        self._seen.note(f"> ({self._channel.content} octets of content so far)")
+        self._seen.note(f"> ({self._channel.content_octets} octets of content so far)")
         self._say("250 2.0.0 it is mine" if self._last else "250 2.0.0 more")
         self._last = False
         return True
@@ -356,12 +345,12 @@ class _Session:
             return False
         self._buffer, self._in_data = rest, False
         self._take(content[2:] + b"\r\n" if content else b"")
-        self._seen.note(f"> ({self._channel.content} octets of content so far)")
+        self._seen.note(f"> ({self._channel.content_octets} octets of content so far)")
         self._say("250 2.0.0 it is mine")
         return True
 
     def _take(self, piece: bytes) -> None:
-        self._channel.content += len(piece)
+        self._channel.content_octets += len(piece)
         self._seen.content += piece
 
     # what is said

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING
 
 from gatepost.analysis.alarms.alarm import Severity
 from gatepost.analysis.checks.certificate_alarms import FailedRenewal, Scope, WantedName
+from gatepost.analysis.checks.own_policy import own_policies
 from gatepost.pki.acme.challenges import AcmeFailed
 from gatepost.pki.acme.issuer import Issuer
 from gatepost.pki.acme.schedule import is_under_way
 from gatepost.pki.certificates.entry import Entry, Origin, Purpose, State
 from gatepost.pki.certificates.files import CertificateFileError, load_identity
 from gatepost.pki.certificates.inventory import entry_from
-from gatepost.policy.connectors.publication import publication
 from gatepost.protocols.mtasts.policy import StsMode, covers
 from gatepost.protocols.mtasts.publish import policy_host
 from gatepost.values import replace
@@ -26,7 +26,6 @@ from gatepost.values import replace
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from gatepost.policy.connectors.accepted_domain import AcceptedDomain
     from gatepost.policy.connectors.client_certificate import ClientCertificate
     from gatepost.policy.connectors.records import Organization
     from gatepost.protocols.mtasts.publish import StsPublication
@@ -42,8 +41,7 @@ _NEAR_PART = 6  # or this part of a short life
 def scope_of(organizations: Sequence[Organization], settings: Settings) -> Scope:
     """The certificates that the resources and settings need: names, and client certificates."""
     hostname, served = settings.server.hostname, bool(settings.mta_sts.address)
-    domains = [domain for organization in organizations for domain in organization.accepted_domains]
-    policies = _publications(domains, hostname)
+    policies = own_policies(organizations, hostname)
     names = {hostname: _own_name(hostname, policies)}
     for policy in policies if served else ():
         host, why = policy_host(policy.domain), f"Senders fetch the MTA-STS policy of {policy.domain} from it."
@@ -64,14 +62,6 @@ def _own_name(hostname: str, policies: Sequence[StsPublication]) -> WantedName:
         why = f"Senders that obey the MTA-STS policy of {promised[0]} do not deliver here."
         return WantedName(hostname, why, Severity.CRITICAL)
     return WantedName(hostname, "It is this server's own name, by which partners look for it.", Severity.WARNING)
-
-
-def _publications(domains: Sequence[AcceptedDomain], hostname: str) -> list[StsPublication]:
-    publications = []
-    for domain in domains:
-        with suppress(ValueError):  # of resources that an older version stored; it is not served
-            publications.append(publication(domain, hostname))
-    return [sts_publication for sts_publication in publications if sts_publication is not None]
 
 
 def failing_renewals(

@@ -237,8 +237,12 @@ def _of_certificate(
         yield _alarm(Kind.RENEWAL_FAILING, _renewal_severity(entry, now), entry, said)
 
 
-def _alarm(kind: Kind, severity: Severity, entry: Entry, said: texts.Said, *, step: int = -1) -> Alarm:
-    return Alarm(kind, severity, entry.id, said.title, said.detail, said.fix, "", said.lines, step)
+def _alarm(
+    kind: Kind, severity: Severity, subject: Entry | str, said: texts.Said, *, certificate: str = "", step: int = -1
+) -> Alarm:
+    """subject: a certificate, or a host, name or address that is no certificate. certificate: that names it, then."""
+    number, about = (subject.id, "") if isinstance(subject, Entry) else (certificate, subject)
+    return Alarm(kind, severity, number, said.title, said.detail, said.fix, about, said.lines, step)
 
 
 def _step(entry: Entry, now: float) -> int | None:
@@ -348,16 +352,14 @@ def _of_host(host: str, seen: TlsaSeen, entries: Mapping[str, Entry]) -> Iterato
         case TlsaState.NOTHING:
             severity = Severity.CRITICAL if seen.proven else Severity.ERROR
             said = texts.no_tlsa(host, seen.detail, unmatched, proven=seen.proven)
-            yield Alarm(Kind.TLSA_MISMATCH, severity, "", said.title, said.detail, said.fix, host, said.lines)
+            yield _alarm(Kind.TLSA_MISMATCH, severity, host, said)
         case TlsaState.PARTLY:
-            severity, said = Severity.ERROR, texts.some_tlsa(host, seen.detail, unmatched)
-            yield Alarm(Kind.TLSA_MISMATCH, severity, "", said.title, said.detail, said.fix, host, said.lines)
+            yield _alarm(Kind.TLSA_MISMATCH, Severity.ERROR, host, texts.some_tlsa(host, seen.detail, unmatched))
         case TlsaState.UNUSABLE:
-            severity, said = Severity.WARNING, texts.unusable_tlsa(host, seen.detail, _presented(entries))
-            yield Alarm(Kind.TLSA_MISMATCH, severity, "", said.title, said.detail, said.fix, host, said.lines)
+            said = texts.unusable_tlsa(host, seen.detail, _presented(entries))
+            yield _alarm(Kind.TLSA_MISMATCH, Severity.WARNING, host, said)
         case TlsaState.BOGUS:
-            said = texts.bogus(host, seen.detail)
-            yield Alarm(Kind.DNSSEC_BOGUS, Severity.CRITICAL, "", said.title, said.detail, said.fix, host, said.lines)
+            yield _alarm(Kind.DNSSEC_BOGUS, Severity.CRITICAL, host, texts.bogus(host, seen.detail))
         case TlsaState.ABSENT | TlsaState.MATCHED:
             return
 
@@ -372,9 +374,7 @@ def _of_names(entries: Mapping[str, Entry], scope: Scope) -> Iterator[Alarm]:
     for name in scope.names if current else ():
         if not is_covered(name.name, current):
             said = texts.not_covered(name.name, name.why, _borne(current))
-            yield Alarm(
-                Kind.NAME_NOT_COVERED, name.severity, "", said.title, said.detail, said.fix, name.name, said.lines
-            )
+            yield _alarm(Kind.NAME_NOT_COVERED, name.severity, name.name, said)
 
 
 def _borne(current: Iterable[Entry]) -> list[str]:
@@ -385,13 +385,4 @@ def _of_endpoints(troubles: Mapping[str, Trouble], now: float) -> Iterator[Alarm
     for url, trouble in troubles.items():
         if trouble.failures >= _FAILURES and now >= trouble.since + _FAILING:
             said = texts.unreachable(url, trouble.word, trouble.detail, trouble.since)
-            yield Alarm(
-                Kind.ENDPOINT_UNREACHABLE,
-                Severity.WARNING,
-                trouble.certificate,
-                said.title,
-                said.detail,
-                said.fix,
-                url,
-                said.lines,
-            )
+            yield _alarm(Kind.ENDPOINT_UNREACHABLE, Severity.WARNING, url, said, certificate=trouble.certificate)

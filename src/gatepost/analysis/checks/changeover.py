@@ -15,7 +15,6 @@ import asyncio
 import random
 import time
 from collections import Counter
-from itertools import chain as joined
 from itertools import islice
 from typing import TYPE_CHECKING, Final
 
@@ -27,6 +26,7 @@ from gatepost.analysis.checks.chain_file import ChainFileError, parse_file
 from gatepost.analysis.checks.chain_stores import RootStores
 from gatepost.analysis.checks.gates import GateCheck, GateFinding, GateReport
 from gatepost.analysis.checks.gates_tlsa import HostTlsa, TlsaObservation
+from gatepost.analysis.checks.own_policy import mail_host_names, own_policies
 from gatepost.analysis.checks.partner_report import Mark
 from gatepost.decoding import from_json
 from gatepost.net.anchors import AnchorsError
@@ -41,7 +41,6 @@ from gatepost.pki.certificates.entry import Purpose, State
 from gatepost.pki.certificates.files import CertificateFileError
 from gatepost.pki.certificates.stapling import subject_of
 from gatepost.pki.certificates.token_check import problem_of
-from gatepost.policy.connectors.publication import publication
 from gatepost.protocols.dane.tlsa import RecordsKind, TlsaLookup, TlsaStatus, classify
 from gatepost.store.changes import on_newest
 from gatepost.store.interface import StoreFailure, TraceFilter
@@ -58,7 +57,6 @@ if TYPE_CHECKING:
     from gatepost.pki.certificates.stapling import Stapler
     from gatepost.policy.connectors.records import Organization
     from gatepost.protocols.dane.match import DaneVerdict
-    from gatepost.protocols.mtasts.publish import StsPublication
     from gatepost.settings.model import Settings
     from gatepost.store.trace import Trace
 
@@ -251,7 +249,7 @@ class GateChecker:
         if entry.purpose is Purpose.CLIENT:
             return list(gates.names_findings(entry, context.entries, (), {}, ()))
         hosts = await self._mail_hosts(context)
-        policies = _policies(context.organizations, self._settings.server.hostname)
+        policies = own_policies(context.organizations, self._settings.server.hostname)
         served = bool(self._settings.mta_sts.address)
         expected = gates.expected_names(self._settings.server.hostname, hosts, policies, served=served)
         findings = list(gates.names_findings(entry, context.entries, expected, hosts, policies))
@@ -264,7 +262,7 @@ class GateChecker:
         domains = [domain.name for organization in context.organizations for domain in organization.accepted_domains][
             :_DOMAINS
         ]
-        hosts = await asyncio.gather(*(_hosts_of(router, domain) for domain in domains))
+        hosts = await asyncio.gather(*(mail_host_names(router, domain) for domain in domains))
         return dict(zip(domains, hosts, strict=True))
 
     def _demands(self, entry: Entry, context: CheckContext, hosts: Iterable[str]) -> list[GateFinding]:
@@ -375,26 +373,6 @@ class GateChecker:
 async def _at_once(found: Iterable[GateFinding]) -> Iterable[GateFinding]:
     """Wrap findings that need no waiting."""
     return found
-
-
-async def _hosts_of(router: MailRouter, domain: str) -> tuple[str, ...] | str:
-    try:
-        mail_hosts = await router.mail_hosts(domain)
-    except LookupFailed as failure:
-        return failure.detail
-    return tuple(dict.fromkeys(host.name for host in mail_hosts.hosts))
-
-
-def _policies(organizations: Sequence[Organization], hostname: str) -> list[StsPublication]:
-    publications = []
-    for domain in joined.from_iterable(organization.accepted_domains for organization in organizations):
-        try:
-            made = publication(domain, hostname)
-        except ValueError:  # of resources that an older version stored; it is not served
-            continue
-        if made is not None:
-            publications.append(made)
-    return publications
 
 
 def _observations(kept: bytes) -> dict[str, TlsaObservation]:

@@ -65,17 +65,7 @@ _SECONDS: Final = 14.0  # for the whole drill
 _AT_ONCE: Final = 4
 _ATTEMPTS: Final = 2  # what may leave only on a later attempt leaves on the second
 _STEP: Final = 4.0
-_TIMEOUTS: Final = SmtpTimeouts(
-    connect=_STEP,
-    greeting=_STEP,
-    hello=_STEP,
-    handshake=_STEP,
-    envelope=_STEP,
-    recipient=0.1,
-    data=_STEP,
-    block=_STEP,
-    end=_STEP,
-)
+_TIMEOUTS: Final = SmtpTimeouts(**dict.fromkeys(SmtpTimeouts.__struct_fields__, _STEP) | {"recipient": 0.1})
 _LOOPBACK: Final = "127.0.0.1"
 _ANYWHERE: Final = AddressPolicy.of(("0.0.0.0/0", "::/0"))  # nothing leaves this machine: see `connect`
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from gatepost.analysis.checks.tasks import Task, TaskStatus, detail_of
 from gatepost.analysis.checks.validation import CannotValidate, Validation
 from gatepost.analysis.rehearsal.recorded import session_facts
+from gatepost.analysis.rehearsal.replay import with_connector
 from gatepost.net.anchors import AnchorsError, TrustAnchors
 from gatepost.policy.connectors.lint import warnings
 from gatepost.policy.connectors.names import covers
@@ -228,18 +229,7 @@ def _notes(request: InboundRequest) -> Iterator[str]:
 
 def with_enabled(directory: Directory, organization: Organization, connector: InboundConnector) -> Directory:
     """The same resources, with the connector switched on."""
-    if connector.enabled:
-        return directory
-    on = connector.model_copy(update={"enabled": True})
-    connectors = tuple(
-        on if inbound_connector.name == on.name else inbound_connector
-        for inbound_connector in organization.inbound_connectors
-    )
-    changed = organization.model_copy(update={"inbound_connectors": connectors})
-    others = directory.resources.organizations
-    return directory.with_resources(
-        Resources(tuple(changed if other.name == organization.name else other for other in others))
-    )
+    return directory if connector.enabled else with_connector(directory, organization.name, connector, enabled=True)
 
 
 # the configuration

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import random
+from contextlib import suppress
+from itertools import chain
 from typing import TYPE_CHECKING, cast
 
 import msgspec
@@ -18,6 +20,7 @@ from gatepost.net.lookups.http import HttpClient, https_context
 from gatepost.net.lookups.mtasts import StsFailure, StsPolicies
 from gatepost.net.lookups.mx import MailRouter
 from gatepost.net.lookups.question import LookupFailed
+from gatepost.policy.connectors.publication import publication as publication_of
 from gatepost.protocols.dns.text_record import RecordError
 from gatepost.protocols.mtasts.policy import LintKind, lint
 from gatepost.protocols.mtasts.publish import policy_host, record_name
@@ -26,18 +29,18 @@ from gatepost.protocols.tlsrpt import record as tlsrpt
 from gatepost.protocols.tlsrpt.result import ResultType
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from dns.rdtypes.txtbase import TXTBase
 
     from gatepost.net.lookups.dns import Resolver
     from gatepost.net.lookups.mtasts import PolicyHosts
+    from gatepost.policy.connectors.records import Organization
     from gatepost.protocols.mtasts.policy import StsPolicy
     from gatepost.protocols.mtasts.publish import StsPublication
     from gatepost.settings.model import Settings
 
 
-_LEVELS = {"info": Mark.INFO, "warn": Mark.WARN, "fail": Mark.FAIL}
 _SHOWN = 300
 
 
@@ -66,7 +69,7 @@ async def check_publication(
         record, policy, mail_hosts, reports = await asyncio.gather(
             _texts(resolver, record_name(domain)),
             policies.fetch(domain),
-            _mail_hosts(resolver, domain),
+            mail_host_names(MailRouter(resolver, random.Random()), domain),  # noqa: S311 - shuffles equals
             _texts(resolver, tlsrpt.record_name(domain)),
         )
     finally:
@@ -81,6 +84,15 @@ async def check_publication(
     return tuple(judge(publication, seen))
 
 
+def own_policies(organizations: Iterable[Organization], hostname: str) -> list[StsPublication]:
+    """The MTA-STS policies of all accepted domains. hostname: ours."""
+    publications = []
+    for domain in chain.from_iterable(organization.accepted_domains for organization in organizations):
+        with suppress(ValueError):  # of resources that an older version stored; it is not served
+            publications.append(publication_of(domain, hostname))
+    return [policy for policy in publications if policy is not None]
+
+
 async def _texts(resolver: Resolver, name: str) -> list[tuple[bytes, ...]] | str:
     """The TXT records at a name, or why they cannot be had."""
     try:
@@ -90,9 +102,10 @@ async def _texts(resolver: Resolver, name: str) -> list[tuple[bytes, ...]] | str
     return [cast("TXTBase", record).strings for record in answer.records]
 
 
-async def _mail_hosts(resolver: Resolver, domain: str) -> tuple[str, ...] | str:
+async def mail_host_names(router: MailRouter, domain: str) -> tuple[str, ...] | str:
+    """The hosts that the MX records of a domain name, or why they cannot be had."""
     try:
-        mail_hosts = await MailRouter(resolver, random.Random()).mail_hosts(domain)  # noqa: S311 - shuffles equals
+        mail_hosts = await router.mail_hosts(domain)
     except LookupFailed as failed:
         return failed.detail
     return tuple(dict.fromkeys(host.name for host in mail_hosts.hosts))
@@ -198,7 +211,7 @@ def _hosts(policy: StsPolicy, hosts: Sequence[str] | str) -> Iterator[Finding]:
         yield Finding(Stage.DNS, Mark.WARN, "the DNS names no mail host for the domain")
     for remark in remarks:
         fix = "Here: change mta_sts_mx, or the MX records." if remark.kind is LintKind.HOST_NOT_COVERED else ""
-        yield Finding(Stage.MTA_STS, _LEVELS[remark.level], remark.text[:_SHOWN], "", fix)
+        yield Finding(Stage.MTA_STS, Mark(remark.level), remark.text[:_SHOWN], "", fix)
 
 
 def reports_finding(record: tlsrpt.TlsRptRecord | RecordError | str | None) -> Finding:

@@ -13,7 +13,7 @@ import random
 from typing import TYPE_CHECKING, Final, cast
 
 from gatepost.analysis.checks.dkim_record import DkimObservation, seen_record
-from gatepost.analysis.checks.own_policy import reports_finding
+from gatepost.analysis.checks.own_policy import mail_host_names, reports_finding
 from gatepost.analysis.checks.partner_report import Finding, Mark, Stage
 from gatepost.net.dane import unreadable
 from gatepost.net.lookups.mx import MailRouter
@@ -50,10 +50,10 @@ class OwnHosts:
         These are our own name, and MX hosts that have an address of ours.
         """
         plain = [text for text in domains if not text.startswith("*.")][:_DOMAINS]
-        listed = await asyncio.gather(*(self._mail_hosts(domain) for domain in plain))
+        listed = await asyncio.gather(*(mail_host_names(self._router, domain) for domain in plain))
         found: dict[str, list[str]] = {self._hostname: []}
         for domain, hosts in zip(plain, listed, strict=True):
-            for name in hosts:
+            for name in () if isinstance(hosts, str) else hosts:
                 found.setdefault(name, []).append(domain)
         names = list(found)[:_HOSTS]
         addresses = await asyncio.gather(*(self._addresses(name) for name in names))
@@ -83,13 +83,6 @@ class OwnHosts:
         if records.kind is not RecordsKind.USABLE:
             return tlsa_lookup, False
         return TlsaLookup(TlsaStatus.USABLE, records.detail, records, host, (host, *domains)), False
-
-    async def _mail_hosts(self, domain: str) -> tuple[str, ...]:
-        try:
-            mail_hosts = await self._router.mail_hosts(domain)
-        except LookupFailed:
-            return ()
-        return tuple(dict.fromkeys(host.name for host in mail_hosts.hosts))
 
     async def _addresses(self, host: str) -> frozenset[str]:
         try:

@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 _SHOWN = 300
 _REMARKS = 5
 _DAY = 86400
-_LEVELS = {"info": Mark.INFO, "warn": Mark.WARN, "fail": Mark.FAIL}
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +126,7 @@ def _sts(facts: DomainFacts) -> Iterator[Finding]:
     # What a host has to do with it is in the host's own row.
     remarks = [candidate for candidate in lint(policy, hosts) if candidate.kind is not LintKind.HOST_NOT_COVERED]
     for remark in remarks[:_REMARKS]:
-        yield Finding(Stage.MTA_STS, _LEVELS[remark.level], remark.text[:_SHOWN])
+        yield Finding(Stage.MTA_STS, Mark(remark.level), remark.text[:_SHOWN])
     if len(remarks) > _REMARKS:
         yield Finding(
             Stage.MTA_STS,

@@ -13,6 +13,8 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
+from msgspec.structs import asdict
+
 from gatepost.analysis.checks import advice
 from gatepost.analysis.checks.findings import Seen, findings, so_far
 from gatepost.analysis.checks.tasks import PROBE_TASKS, HostReport, Task, TaskStatus, detail_of, skipped, waiting
@@ -265,18 +267,8 @@ def prober(
     asked to staple an OCSP response. bounded: hosts are reached at addresses that tenants may reach only, whoever named
     them.
     """
-    timeouts, own = _PATIENCE, settings.outbound
-    patience = SmtpTimeouts(
-        connect=min(own.connect_timeout, timeouts.connect),
-        greeting=min(own.greeting_timeout, timeouts.greeting),
-        hello=min(own.hello_timeout, timeouts.hello),
-        handshake=min(own.handshake_timeout, timeouts.handshake),
-        envelope=min(own.envelope_timeout, timeouts.envelope),
-        recipient=min(own.recipient_timeout, timeouts.recipient),
-        data=min(own.data_timeout, timeouts.data),
-        block=min(own.block_timeout, timeouts.block),
-        end=min(own.end_timeout, timeouts.end),
-    )
+    steps = asdict(_PATIENCE).items()
+    patience = SmtpTimeouts(**{step: min(getattr(settings.outbound, f"{step}_timeout"), most) for step, most in steps})
     router = MailRouter(resolver, random.Random(), own_names=[settings.server.hostname])  # noqa: S311 - shuffles equals
     identity = partial(stored_client_identities, settings)
     contexts = ClientContexts(settings.tls.trust_anchors, time.time, staple=staple, identity=identity)

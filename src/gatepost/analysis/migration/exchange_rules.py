@@ -45,26 +45,10 @@ _CONDITIONS = (
 
 # Beginnings of the names of actions. What begins otherwise is taken for a condition.
 _ACTIONS = (
-    "add",
-    "apply",
-    "blindcopyto",
-    "copyto",
-    "deletemessage",
-    "disconnect",
-    "generate",
-    "incidentreport",
-    "logevent",
-    "moderatemessage",
-    "notify",
-    "prepend",
-    "quarantine",
-    "redirect",
-    "rejectmessage",
-    "remove",
-    "rightsprotect",
-    "set",
-    "smtpreject",
-)
+    "add", "apply", "blindcopyto", "copyto", "deletemessage", "disconnect", "generate", "incidentreport", "logevent",
+    "moderatemessage", "notify", "prepend", "quarantine", "redirect", "rejectmessage", "remove", "rightsprotect",
+    "set", "smtpreject",
+)  # fmt: skip
 _QUIET = RULE | METADATA
 _MOST_PRIORITY = 1000
 

@@ -126,19 +126,10 @@ DIRECTORY_PARAMETERS = ("relay_recipient_maps", "virtual_mailbox_maps", "local_r
 """Parameters whose directories (ldap:) say which recipients exist."""
 
 TABLE_PARAMETERS = (
-    "sender_bcc_maps",
-    "recipient_bcc_maps",
-    "relay_recipient_maps",
-    "transport_maps",
-    "smtp_sasl_password_maps",
-    "smtp_tls_policy_maps",
-    "mydestination",
-    "virtual_mailbox_domains",
-    "relay_domains",
-    "virtual_alias_domains",
-    "virtual_alias_maps",
-    "mynetworks",
-)
+    "sender_bcc_maps", "recipient_bcc_maps", "relay_recipient_maps", "transport_maps", "smtp_sasl_password_maps",
+    "smtp_tls_policy_maps", "mydestination", "virtual_mailbox_domains", "relay_domains", "virtual_alias_domains",
+    "virtual_alias_maps", "mynetworks",
+)  # fmt: skip
 
 # As `postconf -d` prints them in Postfix 3.10, where nothing depends on the machine.
 _DEFAULTS: Mapping[str, str] = MappingProxyType(

@@ -27,10 +27,24 @@ if TYPE_CHECKING:
     from gatepost.store.trace import TraceRow
 
 
-COLUMNS = (
-    "at", "event", "message", "session", "organization", "recipient", "peer_host", "peer_address", "connector", "reply",
-    "result_type", "detail",
-)  # fmt: skip
+class _Row(NamedTuple):
+    """The columns of `COLUMNS`."""
+
+    at: float
+    event: str
+    message: str
+    session: str
+    organization: str
+    recipient: str
+    peer_host: str
+    peer_address: str
+    connector: str
+    reply: str
+    result_type: str
+    detail: str
+
+
+COLUMNS = _Row._fields
 """The columns that the reports read of a row, in this order."""
 
 _GROUPS = 10_000  # peers with a reason each; what comes on top is counted together
@@ -205,23 +219,6 @@ class _Detail(msgspec.Struct):
 
 
 _decode = json_decoder(_Detail)
-
-
-class _Row(NamedTuple):
-    """`COLUMNS`, by name."""
-
-    at: float
-    event: str
-    message: str
-    session: str
-    organization: str
-    recipient: str
-    peer_host: str
-    peer_address: str
-    connector: str
-    reply: str
-    result_type: str
-    detail: str
 
 
 # ------------------------------------------------------------------------------------------------ inbound

@@ -7,7 +7,7 @@ the same facts are decided once, so that a million of them take seconds.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
@@ -15,6 +15,7 @@ from gatepost.analysis.rehearsal.recorded import INBOUND, OUTBOUND
 from gatepost.analysis.rehearsal.replay_inbound import decide_session
 from gatepost.analysis.rehearsal.replay_outbound import HopReplay
 from gatepost.decoding import json_decoder
+from gatepost.policy.connectors.records import InboundConnector
 from gatepost.policy.connectors.resources import Resources
 from gatepost.policy.connectors.values import Mode
 from gatepost.policy.decisions.submission import LOGIN
@@ -26,14 +27,28 @@ if TYPE_CHECKING:
     from gatepost.analysis.rehearsal.decision import Decision
     from gatepost.mail.model.trace_event import TraceEvent
     from gatepost.policy.connectors.directory import Directory
-    from gatepost.policy.connectors.records import InboundConnector, Organization, OutboundConnector
+    from gatepost.policy.connectors.records import Organization, OutboundConnector
     from gatepost.store.trace import TraceRow
 
 
-COLUMNS = (
-    "event", "organization", "direction", "sender", "recipient", "subject", "peer_host", "peer_address", "requirement",
-    "achieved", "tls", "detail",
-)  # fmt: skip
+class _Row(NamedTuple):
+    """The columns of `COLUMNS`."""
+
+    event: str
+    organization: str
+    direction: str
+    sender: str
+    recipient: str
+    subject: str
+    peer_host: str
+    peer_address: str
+    requirement: str
+    achieved: str
+    tls: str
+    detail: str
+
+
+COLUMNS = _Row._fields
 """The columns that a decision depends on, in the order in which `RowReplay.decide` takes them."""
 
 _KEPT = 50_000  # decisions
@@ -59,43 +74,25 @@ class Replay:
         raise ValueError(f"{event.event} is no decision of policy")
 
 
-def enforced(directory: Directory, organization: str, connector: InboundConnector | OutboundConnector) -> Directory:
-    """The same configuration with one connector switched on and enforced, to see what would be."""
-    changed = connector.model_copy(update={"enabled": True, "mode": Mode.ENFORCE})
+def with_connector(
+    directory: Directory, organization: str, connector: InboundConnector | OutboundConnector, **fields: Any
+) -> Directory:
+    """The same configuration with some fields of one connector changed, to see what would be."""
+    changed = connector.model_copy(update=fields)
+    kind = "inbound_connectors" if isinstance(connector, InboundConnector) else "outbound_connectors"
 
     def switched(owner: Organization) -> Organization:
         if owner.name != organization:
             return owner
-        both = {
-            "inbound_connectors": tuple(
-                changed if inbound_connector is connector else inbound_connector
-                for inbound_connector in owner.inbound_connectors
-            ),
-            "outbound_connectors": tuple(
-                changed if outbound_connector is connector else outbound_connector
-                for outbound_connector in owner.outbound_connectors
-            ),
-        }
-        return owner.model_copy(update=both)
+        connectors = (changed if each.name == changed.name else each for each in getattr(owner, kind))
+        return owner.model_copy(update={kind: tuple(connectors)})
 
     return directory.with_resources(Resources(tuple(map(switched, directory.resources.organizations))))
 
 
-class _Row(NamedTuple):
-    """`COLUMNS`, by name."""
-
-    event: str
-    organization: str
-    direction: str
-    sender: str
-    recipient: str
-    subject: str
-    peer_host: str
-    peer_address: str
-    requirement: str
-    achieved: str
-    tls: str
-    detail: str
+def enforced(directory: Directory, organization: str, connector: InboundConnector | OutboundConnector) -> Directory:
+    """The same configuration with one connector switched on and enforced."""
+    return with_connector(directory, organization, connector, enabled=True, mode=Mode.ENFORCE)
 
 
 class _Rehearsal(msgspec.Struct, frozen=True):

@@ -188,36 +188,11 @@ def write_document(out: IO[bytes], head: Mapping[str, Any], chosen: Iterable[Seg
 
 
 CSV_COLUMNS: Final = (
-    "time",
-    "event",
-    "organization",
-    "direction",
-    "message",
-    "message_id",
-    "sender_domain",
-    "recipient_domain",
-    "connector",
-    "requirement",
-    "required_by",
-    "achieved",
-    "protection",
-    "tls_version",
-    "tls_suite",
-    "tls_group",
-    "certificate_sha256",
-    "certificate_subject",
-    "certificate_issuer",
-    "chain",
-    "revocation",
-    "peer_host",
-    "peer_address",
-    "reply",
-    "result_type",
-    "configuration",
-    "writer",
-    "number",
-    "hash",
-)
+    "time", "event", "organization", "direction", "message", "message_id", "sender_domain", "recipient_domain",
+    "connector", "requirement", "required_by", "achieved", "protection", "tls_version", "tls_suite", "tls_group",
+    "certificate_sha256", "certificate_subject", "certificate_issuer", "chain", "revocation", "peer_host",
+    "peer_address", "reply", "result_type", "configuration", "writer", "number", "hash",
+)  # fmt: skip
 
 
 def write_csv(out: IO[str], chosen: Iterable[Segment]) -> Summary:

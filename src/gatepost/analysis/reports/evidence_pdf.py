@@ -26,7 +26,7 @@ from gatepost.quantity import quantity
 from gatepost.times import day_text, minute_text, second_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from gatepost.analysis.reports.evidence_export import Selection
     from gatepost.events.evidence.heads import DayHead
@@ -280,40 +280,11 @@ def _protection(print_: _Printer, summary: Summary) -> Table:
     return print_.table(("direction", *(_WORDS[level] for level in _LEVELS), "transfers"), rows, (2, 4, 4, 4, 2))
 
 
-_COLUMNS: Final = (
-    "time (UTC)",
-    "event",
-    "from",
-    "to",
-    "connector",
-    "required",
-    "protection",
-    "TLS",
-    "certificate of the peer",
-    "reply",
-    "entry",
-)
-_WIDTHS: Final = (17, 13, 20, 20, 14, 22, 17, 21, 31, 13, 11)
-
-
 def _row(print_: _Printer, writer: str, body: Mapping[str, Any]) -> list[Paragraph]:
-    level = str(body.get("protection", ""))
-    texts = [
-        str(body.get("time", ""))[:19].replace("T", " "),
-        body.get("event", ""),
-        body.get("sender", body.get("sender_domain", "<>" if body.get("message") else "")),
-        body.get("recipient", body.get("recipient_domain", "")),
-        body.get("connector", ""),
-        body.get("requirement", ""),
-        level,
-        _tls(body),
-        _certificate(body),
-        str(body.get("reply", ""))[:40],
-        f"{writer}/{body.get('number', '')}",
+    row, colour = {**body, "writer": writer}, _COLOURS.get(str(body.get("protection", "")), "")
+    return [
+        print_(value(row), "cell", colour=colour if title == "protection" else "") for title, _width, value in _COLUMNS
     ]
-    cells = [print_(text, "cell") for text in texts]
-    cells[6] = print_(level, "cell", colour=_COLOURS.get(level, ""))
-    return cells
 
 
 def _tls(body: Mapping[str, Any]) -> str:
@@ -326,7 +297,25 @@ def _certificate(body: Mapping[str, Any]) -> str:
     if not isinstance(certificate, dict):
         return ""
     names = ", ".join(map(str, certificate.get("names", [])[:2])) or certificate.get("subject", "")
-    return f"{body.get('chain', '')}: {names}; SHA-256 {str(certificate.get('sha256', ''))[:16]}…"
+    by_connector = str(body.get("basis", "")).startswith("certificate")  # its trust anchors judged the chain
+    chain = "trusted" if by_connector else body.get("chain", "")
+    return f"{chain}: {names}; SHA-256 {str(certificate.get('sha256', ''))[:16]}…"
+
+
+_COLUMNS: Final[tuple[tuple[str, int, Callable[[Mapping[str, Any]], object]], ...]] = (
+    ("time (UTC)", 17, lambda body: str(body.get("time", ""))[:19].replace("T", " ")),
+    ("event", 13, lambda body: body.get("event", "")),
+    ("from", 20, lambda body: body.get("sender", body.get("sender_domain", "<>" if body.get("message") else ""))),
+    ("to", 20, lambda body: body.get("recipient", body.get("recipient_domain", ""))),
+    ("connector", 14, lambda body: body.get("connector", "")),
+    ("required", 22, lambda body: body.get("requirement", "")),
+    ("protection", 17, lambda body: body.get("protection", "")),
+    ("TLS", 21, _tls),
+    ("certificate of the peer", 31, _certificate),
+    ("reply", 13, lambda body: str(body.get("reply", ""))[:40]),
+    ("entry", 11, lambda body: f"{body['writer']}/{body.get('number', '')}"),
+)
+"""Title, width and value of each column of the entries."""
 
 
 def _entries(print_: _Printer, rows: list[list[Paragraph]], total: int) -> list[Any]:
@@ -337,7 +326,8 @@ def _entries(print_: _Printer, rows: list[list[Paragraph]], total: int) -> list[
         part.append(
             print_(f"The first {len(rows):,} of {quantity(total, 'entry', 'entries')}; the JSON has all of them.")
         )
-    return [*part, print_.table(_COLUMNS, rows, _WIDTHS)]
+    titles, widths, _values = zip(*_COLUMNS, strict=True)
+    return [*part, print_.table(titles, rows, widths)]
 
 
 _STEPS: Final = (

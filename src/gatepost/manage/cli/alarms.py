@@ -11,8 +11,8 @@ import click
 
 from gatepost.manage.cli.client import client
 from gatepost.manage.cli.language import _, ours
-from gatepost.manage.cli.options import NO, UNKNOWN, config_option, json_option
-from gatepost.manage.cli.tables import print_json, printable, say
+from gatepost.manage.cli.options import NO, UNKNOWN, gateway_options
+from gatepost.manage.cli.tables import printable, printed_json, say
 from gatepost.manage.use_cases.alarms import ListAlarms, list_alarms
 from gatepost.manage.use_cases.times import stamp as moment
 
@@ -24,9 +24,8 @@ _SHOWN = 5
 
 
 @click.command()
-@config_option
-@json_option
-def alarms(config: str | None, as_json: bool) -> None:
+@gateway_options
+def alarms() -> None:
     """List active alarms: what is wrong or soon will be, and how to fix it, the most severe first.
 
     Alarms are about partners, the queue, TLS and certificates. A running gateway checks mail every minute ([alarms]
@@ -36,13 +35,12 @@ def alarms(config: str | None, as_json: bool) -> None:
     Exit codes: 0 no alarms, 1 there are alarms, 2 invalid settings, 3 the data cannot be read, or some checks could not
     run.
     """
-    _report(client(config).call(list_alarms, ListAlarms()), as_json=as_json)
+    _report(client().call(list_alarms, ListAlarms()))
 
 
 @click.command("alarms")
-@config_option
-@json_option
-def certificate_alarms(config: str | None, as_json: bool) -> None:
+@gateway_options
+def certificate_alarms() -> None:
     """List active alarms about certificates, and how to fix them, the most severe first.
 
     These are the alarms of `gatepost alarms` that are about certificates. A running gateway checks certificates once a
@@ -51,14 +49,12 @@ def certificate_alarms(config: str | None, as_json: bool) -> None:
     Exit codes: 0 no alarms, 1 there are alarms, 2 invalid settings, 3 the data cannot be read, or some checks could not
     run.
     """
-    _report(client(config).call(list_alarms, ListAlarms()).of_certificates(), as_json=as_json)
+    _report(client().call(list_alarms, ListAlarms()).of_certificates())
 
 
-def _report(alarms: ActiveAlarms, *, as_json: bool) -> None:
+def _report(alarms: ActiveAlarms) -> None:
     """Print it, and end with what it means."""
-    if as_json:
-        print_json(alarms)
-    else:
+    if not printed_json(alarms):
         _print(alarms)
     if alarms.alarms:
         raise SystemExit(NO)

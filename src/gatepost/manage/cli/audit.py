@@ -9,7 +9,7 @@ import click
 
 from gatepost.manage.access.actions import action_label
 from gatepost.manage.cli.client import client
-from gatepost.manage.cli.options import config_option, json_option
+from gatepost.manage.cli.options import gateway_options
 from gatepost.manage.cli.request_options import request_options
 from gatepost.manage.cli.tables import print_rows
 from gatepost.manage.use_cases.audit import ListAudit, list_audit
@@ -26,9 +26,8 @@ _COLUMNS = ("id", "at", "who", "from", "action", "organization", "subject", "out
 @click.command()
 @request_options(ListAudit, changes=False)
 @click.option("--limit", default=50, type=click.IntRange(1, 1000), show_default=True, help="Maximum number of entries.")
-@config_option
-@json_option
-def audit(request: ListAudit, limit: int, config: str | None, *, as_json: bool) -> None:
+@gateway_options
+def audit(request: ListAudit, limit: int) -> None:
     """Show the audit log, the newest event first.
 
     It contains log-ins, changes of users and tokens, and actions in the admin centre and over REST, including those
@@ -36,7 +35,7 @@ def audit(request: ListAudit, limit: int, config: str | None, *, as_json: bool) 
 
     Exit codes: 0 done (also if there are no events), 2 usage error, 3 the data cannot be read.
     """
-    print_rows(_COLUMNS, all_items(client(config).call, list_audit, request, limit), _row, as_json=as_json)
+    print_rows(_COLUMNS, all_items(client().call, list_audit, request, limit), _row)
 
 
 def _row(entry: AuditEntry) -> tuple[object, ...]:

@@ -10,9 +10,9 @@ from msgspec.structs import replace
 
 from gatepost.manage.cli.client import client
 from gatepost.manage.cli.language import _, ours
-from gatepost.manage.cli.options import BAD_INPUT, NO, config_option, fail, json_option
+from gatepost.manage.cli.options import BAD_INPUT, NO, config_option, ending, gateway_options
 from gatepost.manage.cli.request_options import request_options
-from gatepost.manage.cli.tables import print_json, print_table, printable, say
+from gatepost.manage.cli.tables import print_table, printable, printed_json, say
 from gatepost.manage.use_cases import acme_renewal
 from gatepost.manage.use_cases.acme_orders import GetAcmeStatus, get_acme_status
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
@@ -34,18 +34,15 @@ def acme() -> None:
 
 
 @acme.command()
-@config_option
-@json_option
-def status(config: str | None, as_json: bool) -> None:
+@gateway_options
+def status() -> None:
     """Show every certificate that ACME manages: validity, next renewal, and the last error.
 
     Exit codes: 0 every certificate exists and its last attempt succeeded, 1 one is missing or failed, 2 ACME is off, 3
     the data cannot be read.
     """
-    acme_status = client(config).call(get_acme_status, GetAcmeStatus())
-    if as_json:
-        print_json(acme_status)
-    else:
+    acme_status = client().call(get_acme_status, GetAcmeStatus())
+    if not printed_json(acme_status):
         click.echo(f"authority    {printable(acme_status.directory)}")
         click.echo(f"account      {printable(acme_status.account) or 'none yet'}\n")
         print_table(_COLUMNS, (_cells(certificate) for certificate in acme_status.certificates))
@@ -67,7 +64,7 @@ def status(config: str | None, as_json: bool) -> None:
     help="The authority for --dry-run.",
 )
 @config_option
-def renew(request: acme_renewal.RenewCertificates, directory: str, config: str | None, *, dry_run: bool) -> None:
+def renew(request: acme_renewal.RenewCertificates, directory: str, *, dry_run: bool) -> None:
     """Renew the certificates that are due, or the one for NAME. For http-01 the gateway must be running.
 
     A running gateway presents a new certificate within a second, unless the certificate waits for a changeover.
@@ -75,11 +72,9 @@ def renew(request: acme_renewal.RenewCertificates, directory: str, config: str |
     Exit codes: 0 done, or nothing is due, 1 a certificate was not issued, 2 usage error or invalid settings, 3 another
     process is renewing at this moment, or the data cannot be read.
     """
-    there = client(config)
-    try:
+    there = client()
+    with ending(BAD_INPUT, ValueError, place="--directory: "):
         url = acme_directory(directory) if dry_run else ""
-    except ValueError as error:
-        fail(BAD_INPUT, f"--directory: {error}")
     state = _ended(there, there.call(acme_renewal.renew_certificates, replace(request, staging=url)).value)
     if state.trouble:
         raise Refusal(RefusalKind.UNREADABLE, state.trouble)
@@ -110,12 +105,12 @@ def _ended(there: Client, state: acme_renewal.RenewalState) -> acme_renewal.Rene
 
 @acme.command()
 @config_option
-def forget(config: str | None) -> None:
+def forget() -> None:
     """Forget the ACME account with its key, and the record of attempts. Certificates stay.
 
     Exit codes: 0 done, 2 ACME is off, 3 the data cannot be written.
     """
-    directory = client(config).call(acme_renewal.forget_acme_account, acme_renewal.ForgetAcmeAccount()).directory
+    directory = client().call(acme_renewal.forget_acme_account, acme_renewal.ForgetAcmeAccount()).directory
     say("the account at %(directory)s is forgotten", err=True, directory=printable(directory))
 
 

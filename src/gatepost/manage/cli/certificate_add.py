@@ -17,12 +17,12 @@ from msgspec.structs import replace
 
 from gatepost.manage.cli.client import client
 from gatepost.manage.cli.language import _, ours
-from gatepost.manage.cli.options import BAD_INPUT, config_option, current_server, fail, gateway_of, json_option
+from gatepost.manage.cli.named_files import read_file
+from gatepost.manage.cli.options import BAD_INPUT, current_server, fail, gateway_options, local_gateway
 from gatepost.manage.cli.request_options import request_options
-from gatepost.manage.cli.tables import print_json, printable, say
+from gatepost.manage.cli.tables import printable, printed_json, say
 from gatepost.manage.use_cases import certificate_import
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
-from gatepost.node.privileges import as_caller
 from gatepost.pki.certificates.entry import State
 from gatepost.protocols.tls.token_uri import is_token_uri
 
@@ -69,9 +69,8 @@ class _Files:
     help="Watch a directory, such as certbot's live, for certificates.",
 )
 @request_options(certificate_import.AddCertificate, chain="", key="", encoding="base64", password="")
-@config_option
-@json_option
-def add(request: certificate_import.AddCertificate, config: str | None, as_json: bool, **options: Any) -> None:
+@gateway_options
+def add(request: certificate_import.AddCertificate, **options: Any) -> None:
     """Add a certificate with its private key: what CHAIN contains.
 
     CHAIN: the certificate and its intermediates in any order, as PEM, DER, PKCS#7 (.p7b) or PKCS#12 (.p12, .pfx). The
@@ -89,20 +88,18 @@ def add(request: certificate_import.AddCertificate, config: str | None, as_json:
     if (files.chain is None) == (files.directory is None):
         fail(BAD_INPUT, "give CHAIN, the file with the certificate, or --directory, to watch a directory")
     if files.directory is not None:
-        gateway_of(config)  # it is on the gateway's machine
-        _add_directory(client(config), Path(files.directory).absolute(), files, request, as_json=as_json)
+        local_gateway()  # it is on the gateway's machine
+        _add_directory(client(), Path(files.directory).absolute(), files, request)
         return
     if files.leave_key:
-        gateway_of(config)  # as above
-    _add_certificate(client(config), files, request, as_json=as_json)
+        local_gateway()  # as above
+    _add_certificate(client(), files, request)
 
 
 # a directory
 
 
-def _add_directory(
-    there: Client, path: Path, files: _Files, request: certificate_import.AddCertificate, *, as_json: bool
-) -> None:
+def _add_directory(there: Client, path: Path, files: _Files, request: certificate_import.AddCertificate) -> None:
     if files.key or request.label or request.client or request.current:
         fail(BAD_INPUT, "--directory can be combined only with --note: the certificates in it say the rest")
     directory = there.call(
@@ -115,22 +112,18 @@ def _add_directory(
     if not directory.pairs:
         say("no certificate is in it yet; expected are fullchain.pem with privkey.pem, there or in a "
     "directory below, or NAME.pem or NAME.crt with NAME.key", err=True)  # fmt: skip
-    if as_json:
-        print_json({"directory": str(path), "version": directory.version, "pairs": directory.pairs})
-    else:
+    if not printed_json({"directory": str(path), "version": directory.version, "pairs": directory.pairs}):
         say("%(path)s: watched; a running gateway loads what is in it within seconds", path=path)
 
 
 # a certificate
 
 
-def _add_certificate(
-    there: Client, files: _Files, request: certificate_import.AddCertificate, *, as_json: bool
-) -> None:
-    content = _read(Path(str(files.chain)))
+def _add_certificate(there: Client, files: _Files, request: certificate_import.AddCertificate) -> None:
+    content = read_file(Path(str(files.chain)), _MOST)
     key = b""
     if files.key:
-        key = files.key.encode() if is_token_uri(files.key) else _read(Path(files.key))
+        key = files.key.encode() if is_token_uri(files.key) else read_file(Path(files.key), _MOST)
     request = replace(request, chain=base64.b64encode(content).decode(), key=base64.b64encode(key).decode())
     added = _added(there, files, request)
     left = added.certificate.key_file and not is_token_uri(added.certificate.key_file)
@@ -140,10 +133,10 @@ def _add_certificate(
         *(_("warning: %(warning)s", warning=ours(warning)) for warning in added.warnings),
     ]:
         click.echo(printable(text), err=True)
-    _report(added, files, as_json=as_json)
+    _report(added, files)
 
 
-def _report(added: certificate_import.CertificateAdded, files: _Files, *, as_json: bool) -> None:
+def _report(added: certificate_import.CertificateAdded, files: _Files) -> None:
     summary = added.certificate
     if added.deprecated:
         way = "gatepost certificate changeover"
@@ -153,31 +146,13 @@ def _report(added: certificate_import.CertificateAdded, files: _Files, *, as_jso
             way=way,
             undo=way,
         )
-    if as_json:
-        print_json(msgspec.to_builtins(summary) | {"deprecated": added.deprecated})
-    else:
+    if not printed_json(msgspec.to_builtins(summary) | {"deprecated": added.deprecated}):
         for number in added.deprecated:
             say("%(number)s: deprecated", number=number)
         way = _("; to present it: gatepost certificate changeover check %(id)s", id=summary.id)
         click.echo(f"{summary.id}: {summary.state}{'' if summary.state == State.CURRENT else way}")
     if files.key and not summary.key_file:
         say("note: the key is sealed in the store; %(key)s is no longer needed", err=True, key=files.key)
-
-
-def _read(path: Path) -> bytes:
-    try:
-        with as_caller(), path.open("rb") as file:
-            content = file.read(_MOST + 1)
-    except OSError as error:
-        fail(BAD_INPUT, f"{path}: {error.strerror}")
-    if len(content) > _MOST:
-        fail(
-            BAD_INPUT,
-            "%(path)s: larger than %(most)s bytes, which no certificate is; give the certificate file itself",
-            path=path,
-            most=_MOST,
-        )
-    return content
 
 
 # passwords
@@ -188,7 +163,7 @@ def _added(
 ) -> certificate_import.CertificateAdded:
     """With the password of a file, or asked for on a terminal, so that it is in no process list."""
     if files.password_file is not None:
-        first = next(iter(_read(Path(files.password_file)).splitlines()), b"")
+        first = next(iter(read_file(Path(files.password_file), _MOST).splitlines()), b"")
         request = replace(request, password=first.decode(errors="replace"))
     number = 0
     while True:

@@ -8,12 +8,12 @@ import click
 
 from gatepost.analysis.checks.gates import Light
 from gatepost.manage.cli.certificate_changeover_text import print_gates, print_partners, print_status
-from gatepost.manage.cli.certificate_group import CertificateGroup, addressable
+from gatepost.manage.cli.certificate_group import CertificateGroup, addressed
 from gatepost.manage.cli.client import client
 from gatepost.manage.cli.language import _
-from gatepost.manage.cli.options import NO, UNKNOWN, config_option, fail, json_option
+from gatepost.manage.cli.options import NO, UNKNOWN, fail, gateway_options
 from gatepost.manage.cli.request_options import request_options
-from gatepost.manage.cli.tables import print_json, printable, say
+from gatepost.manage.cli.tables import printable, printed_json, say
 from gatepost.manage.use_cases import changeover as changeover_cases
 from gatepost.manage.use_cases.changeover_steps import NotifyPartners, notify_partners
 
@@ -42,19 +42,17 @@ def changeover() -> None:
 
 @click.command()
 @request_options(changeover_cases.ListChangeovers)
-@config_option
-@json_option
-def status(request: changeover_cases.ListChangeovers, config: str | None, as_json: bool) -> None:
+@gateway_options
+def status(request: changeover_cases.ListChangeovers) -> None:
     """Show a changeover: current and next side by side, the gates, and what to do next.
 
     Without ID: every staged certificate, and every one that can still be rolled back. Exit codes: 0 done, 1 there is
     none, 2 no such certificate, 3 the data cannot be read.
     """
-    changeovers = client(config).call(changeover_cases.list_changeovers, request).items
+    changeovers = client().call(changeover_cases.list_changeovers, request).items
     if not changeovers:
         fail(NO, "no certificate is staged, and none can be rolled back; to begin: gatepost certificate add")
-    if as_json:
-        print_json(changeovers)
+    if printed_json(changeovers):
         return
     for entry in changeovers:
         print_status(entry)
@@ -62,38 +60,29 @@ def status(request: changeover_cases.ListChangeovers, config: str | None, as_jso
 
 @click.command()
 @request_options(changeover_cases.CheckGates)
-@config_option
-@json_option
-def check(request: changeover_cases.CheckGates, config: str | None, as_json: bool) -> None:
+@gateway_options
+def check(request: changeover_cases.CheckGates) -> None:
     """Check all gates of a staged certificate, and say whether it can be switched.
 
     Each finding is one of pass, info, warn, fail, unknown, with its evidence and what to do. A check that could not run
     is unknown, never a pass. Exit codes: 0 all gates passed; 1 one failed; 2 no such certificate; 3 inconclusive.
     """
-    there = client(config)
-    request.certificate = addressable(there, request.certificate)
-    gates = there.call(changeover_cases.check_gates, request)
-    if as_json:
-        print_json(gates)
-    else:
+    gates = client().call(changeover_cases.check_gates, addressed(request))
+    if not printed_json(gates):
         print_gates(gates, gates.certificate)
     sys.exit(_EXIT[gates.light])
 
 
 @click.command()
 @request_options(changeover_cases.GetNotice, quick=False)
-@config_option
-@json_option
-def notice(request: changeover_cases.GetNotice, config: str | None, as_json: bool) -> None:
+@gateway_options
+def notice(request: changeover_cases.GetNotice) -> None:
     """Print the notification text for partners: both certificates, what to check, and when.
 
     The partners go to standard error. Exit codes: 0 done, 2 no such certificate, 3 the data cannot be read.
     """
-    there = client(config)
-    request.certificate = addressable(there, request.certificate)
-    notification = there.call(changeover_cases.get_notice, request)
-    if as_json:
-        print_json(notification)
+    notification = client().call(changeover_cases.get_notice, addressed(request))
+    if printed_json(notification):
         return
     click.echo("\n".join(printable(line) for line in notification.text.splitlines()))
     print_partners(notification.partners)
@@ -101,20 +90,15 @@ def notice(request: changeover_cases.GetNotice, config: str | None, as_json: boo
 
 @click.command()
 @request_options(NotifyPartners)
-@config_option
-@json_option
-def mark_notified(request: NotifyPartners, config: str | None, as_json: bool) -> None:
+@gateway_options
+def mark_notified(request: NotifyPartners) -> None:
     """Record that partners were notified of a staged certificate, or need no notification.
 
     PARTNER: a domain as `changeover notice` lists it. Exit codes: 0 done, 1 refused, 2 no such certificate or partner,
     3 the data cannot be read.
     """
-    there = client(config)
-    request.certificate = addressable(there, request.certificate)
-    done = there.call(notify_partners, request)
-    if as_json:
-        print_json({"id": done.certificate.id, "told": done.told, "left": done.left})
-    else:
+    done = client().call(notify_partners, addressed(request))
+    if not printed_json({"id": done.certificate.id, "told": done.told, "left": done.left}):
         say(
             "notified: %(told)s; remaining: %(left)s",
             told=", ".join(done.told) or _("none"),

@@ -12,7 +12,7 @@ import click
 
 from gatepost.analysis.checks.gates import GateCheck, Light
 from gatepost.analysis.checks.partner_report import Mark
-from gatepost.manage.cli.check_text import print_line
+from gatepost.manage.cli.check_text import LOUD, print_line
 from gatepost.manage.cli.language import _, ours, quantity
 from gatepost.manage.cli.tables import ellipsis, print_table, printable, say, table_language
 from gatepost.manage.cli.terminal import wrapped
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from gatepost.manage.use_cases.changeover import Changeover, NoticePartner, TrafficCount
 
 
-_LOUD = frozenset({Mark.FAIL, Mark.WARN, Mark.UNKNOWN})
 _ANSWERS = {str(Light.GREEN): "YES", str(Light.RED): "NO", str(Light.UNKNOWN): "INCONCLUSIVE"}
 
 
@@ -81,7 +80,7 @@ def _print_finding(finding: GateCheckFinding) -> None:
 def _print_gate(gates: GateSummary, gate: GateCheck) -> None:
     """Print the findings of a gate, or that it passed."""
     findings = [finding for finding in gates.findings if finding.gate == gate]
-    loud = [finding for finding in findings if finding.verdict in _LOUD]
+    loud = [finding for finding in findings if finding.verdict in LOUD]
     for gate_check_finding in loud:
         _print_finding(gate_check_finding)
     if findings and not loud:

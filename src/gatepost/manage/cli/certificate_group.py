@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, NoReturn, Protocol
 
+from gatepost.manage.cli.client import client
 from gatepost.manage.cli.language import _
 from gatepost.manage.cli.lazy import LazyGroup
 from gatepost.manage.cli.options import current_server
 
 if TYPE_CHECKING:
-    from gatepost.manage.use_cases.client import Client
     from gatepost.manage.use_cases.refusal import Refusal
 
 
@@ -23,7 +23,19 @@ class CertificateGroup(LazyGroup):
         super().end(refusal)
 
 
-def addressable(client: Client, number: str) -> str:
+class _OfCertificate(Protocol):
+    """A request about one certificate."""
+
+    certificate: str
+
+
+def addressed[R: _OfCertificate](request: R) -> R:
+    """The request with a certificate that is `addressable`."""
+    request.certificate = addressable(request.certificate)
+    return request
+
+
+def addressable(number: str) -> str:
     """The same certificate, for another gateway by a name that can be a part of a path: its id, where its label cannot.
 
     Raises Refusal (MISSING).
@@ -33,7 +45,7 @@ def addressable(client: Client, number: str) -> str:
     from gatepost.manage.use_cases.certificates import GetInventory, get_inventory  # noqa: PLC0415 - seldom needed
     from gatepost.manage.use_cases.refusal import Refusal, RefusalKind  # noqa: PLC0415 - as above
 
-    known = client.call(get_inventory, GetInventory()).certificates
+    known = client().call(get_inventory, GetInventory()).certificates
     labelled = [summary for summary in known if number and summary.label == number]
     if len(labelled) > 1:
         labelled = [summary for summary in labelled if summary.state == "current"] or labelled

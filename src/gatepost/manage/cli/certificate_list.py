@@ -5,13 +5,13 @@ from __future__ import annotations
 import click
 import msgspec
 
-from gatepost.manage.cli.certificate_group import addressable
+from gatepost.manage.cli.certificate_group import addressed
 from gatepost.manage.cli.certificate_view import print_certificate, print_list, print_requests
 from gatepost.manage.cli.client import client
 from gatepost.manage.cli.language import ours
-from gatepost.manage.cli.options import config_option, json_option
+from gatepost.manage.cli.options import gateway_options
 from gatepost.manage.cli.request_options import request_options
-from gatepost.manage.cli.tables import print_json, print_rows, printable, say
+from gatepost.manage.cli.tables import print_rows, printable, printed_json, say
 from gatepost.manage.use_cases import certificates
 from gatepost.manage.use_cases.client import all_items
 from gatepost.manage.use_cases.times import stamp as moment
@@ -20,9 +20,8 @@ _COLUMNS = ("version", "at", "author", "kind", "id", "names", "change", "note")
 
 
 @click.command("list")
-@config_option
-@json_option
-def list_(config: str | None, as_json: bool) -> None:
+@gateway_options
+def list_() -> None:
     """List certificates: current beside next and deprecated, when each is valid and when it was in use.
 
     Client certificates, which outbound connectors present, are in a separate table, and so are requests that wait for
@@ -30,15 +29,14 @@ def list_(config: str | None, as_json: bool) -> None:
 
     Exit codes: 0 done (also if there are none), 3 the data cannot be read.
     """
-    inventory = client(config).call(certificates.get_inventory, certificates.GetInventory())
+    inventory = client().call(certificates.get_inventory, certificates.GetInventory())
     for line in inventory.trouble:
         click.echo(f"[[certificate]]: {line}", err=True)
-    if as_json:
-        servers, clients = (
-            [certificate for certificate in inventory.certificates if certificate.purpose == purpose]
-            for purpose in ("server", "client")
-        )
-        print_json(msgspec.to_builtins(inventory) | {"certificates": servers, "client_identities": clients})
+    servers, clients = (
+        [certificate for certificate in inventory.certificates if certificate.purpose == purpose]
+        for purpose in ("server", "client")
+    )
+    if printed_json(msgspec.to_builtins(inventory) | {"certificates": servers, "client_identities": clients}):
         return
     print_list(inventory.certificates)
     print_requests(inventory.requests)
@@ -48,19 +46,14 @@ def list_(config: str | None, as_json: bool) -> None:
 
 @click.command()
 @request_options(certificates.GetCertificate)
-@config_option
-@json_option
-def show(request: certificates.GetCertificate, config: str | None, as_json: bool) -> None:
+@gateway_options
+def show(request: certificates.GetCertificate) -> None:
     """Show a certificate with all its details. ID: its id, the beginning of its SHA-256 thumbprint, or its label.
 
     Exit codes: 0 found, 2 no such certificate, 3 the data cannot be read.
     """
-    there = client(config)
-    request.certificate = addressable(there, request.certificate)
-    detail = there.call(certificates.get_certificate, request)
-    if as_json:
-        print_json(detail)
-    else:
+    detail = client().call(certificates.get_certificate, addressed(request))
+    if not printed_json(detail):
         print_certificate(detail)
 
 
@@ -68,20 +61,16 @@ def show(request: certificates.GetCertificate, config: str | None, as_json: bool
 @click.option(
     "--limit", default=50, type=click.IntRange(1, 10_000), show_default=True, help="Maximum number of entries."
 )
-@config_option
-@json_option
-def history(limit: int, config: str | None, as_json: bool) -> None:
+@gateway_options
+def history(limit: int) -> None:
     """Show who changed certificates, requests and directories, when and why, the newest first.
 
     Exit codes: 0 done (also if there are no entries), 3 the data cannot be read.
     """
     print_rows(
         _COLUMNS,
-        all_items(
-            client(config).call, certificates.list_certificate_history, certificates.ListCertificateHistory(), limit
-        ),
+        all_items(client().call, certificates.list_certificate_history, certificates.ListCertificateHistory(), limit),
         _cells,
-        as_json=as_json,
     )
 
 

@@ -8,9 +8,9 @@ import click
 
 from gatepost.manage.cli.client import client
 from gatepost.manage.cli.language import quantity
-from gatepost.manage.cli.options import config_option, json_option
+from gatepost.manage.cli.options import gateway_options
 from gatepost.manage.cli.request_options import request_options
-from gatepost.manage.cli.tables import print_json, print_table, printable, say
+from gatepost.manage.cli.tables import print_table, printable, printed_json, say
 from gatepost.manage.use_cases.certificate_table import (
     GetCertificateTable,
     base_url,
@@ -23,9 +23,8 @@ from gatepost.node.privileges import as_caller
 @click.command()
 @click.argument("directory", metavar="DIR", type=click.Path(file_okay=False, path_type=Path))
 @request_options(GetCertificateTable)
-@config_option
-@json_option
-def publish(directory: Path, request: GetCertificateTable, config: str | None, *, as_json: bool) -> None:
+@gateway_options
+def publish(directory: Path, request: GetCertificateTable) -> None:
     """Write the certificate page for partners into DIR: a page (index.html), JSON, an Atom feed, bundles.
 
     It contains the server certificates that are current, next and deprecated, with everything that a partner's
@@ -37,14 +36,12 @@ def publish(directory: Path, request: GetCertificateTable, config: str | None, *
     cannot be written or --base-url is not a URL, 3 the data cannot be read.
     """
     base_url(request.base_url)  # before anybody is asked
-    table = client(config).call(get_certificate_table, request)
+    table = client().call(get_certificate_table, request)
     for line in table.notes:
         say("note: %(line)s", err=True, line=printable(line))
     with as_caller():
         done = write_table(table, directory)
-    if as_json:
-        print_json(done)
-    else:
+    if not printed_json(done):
         print_table(("file", "size", "state"), (tuple(file.values()) for file in done["files"]))
         say(
             "version %(version)s with %(certificates)s in %(directory)s",

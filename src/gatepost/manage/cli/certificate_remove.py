@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 @force_option("Remove it even if it is needed. The history records the reason.")
 @click.option("--note", default="", help="Reason, for the history.")
 @config_option
-def remove(number: str, force: str, note: str, config: str | None) -> None:
+def remove(number: str, force: str, note: str) -> None:
     """Remove a certificate with its key. ID: as in `gatepost certificate show`, or the id of a request.
 
     A directory is no longer watched; certificates found in it stay. A certificate that is presented can be removed only
@@ -40,7 +40,7 @@ def remove(number: str, force: str, note: str, config: str | None) -> None:
 
     Exit codes: 0 removed, 1 it is needed, 2 no such certificate, 3 the data cannot be read.
     """
-    click.echo(ours(_removed(client(config), number, force, note).text))
+    click.echo(ours(_removed(client(), number, force, note).text))
 
 
 def _removed(there: Client, number: str, force: str, note: str) -> Removed:
@@ -52,5 +52,5 @@ def _removed(there: Client, number: str, force: str, note: str) -> Removed:
     for path in (number, str(Path(number).absolute())):
         if path in known.directories:
             return there.call(remove_directory, RemoveDirectory(directory=path, note=why))
-    request = RemoveCertificate(certificate=addressable(there, number), force=force, note=note)
+    request = RemoveCertificate(certificate=addressable(number), force=force, note=note)
     return there.call(remove_certificate, request)

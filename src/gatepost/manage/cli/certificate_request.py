@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from shlex import quote
@@ -13,7 +12,8 @@ import msgspec
 
 from gatepost.manage.cli.client import client
 from gatepost.manage.cli.language import _, ours
-from gatepost.manage.cli.options import BAD_INPUT, config_option, current_server, fail, gateway_of
+from gatepost.manage.cli.named_files import fill_file, made_file
+from gatepost.manage.cli.options import BAD_INPUT, config_option, current_server, fail, local_gateway
 from gatepost.manage.cli.request_options import request_options
 from gatepost.manage.cli.tables import say
 from gatepost.manage.use_cases.certificate_requests import (
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 )
 @click.option("--key", metavar="URI", help="Say how to make a request for a key in a token (pkcs11: URI).")
 @config_option
-def request(request: RequestCertificate, output: str, key: str | None, config: str | None) -> None:
+def request(request: RequestCertificate, output: str, key: str | None) -> None:
     """Create a key and a certificate signing request (CSR, PKCS#10).
 
     The store keeps the key, sealed with store.master_key, until `gatepost certificate add ISSUED.pem` adds its
@@ -57,7 +57,7 @@ def request(request: RequestCertificate, output: str, key: str | None, config: s
     if key is not None:
         fail(BAD_INPUT, _for_token(key, request))
     with _reserved(output) as write:
-        made, csr = _made(config, request, output)
+        made, csr = _made(request, output)
         write(csr)
     where = _("in %(key_file)s", key_file=made.key_file) if made.key_file else _("sealed in the store")
     then = _("when the certificate comes: gatepost certificate add ISSUED.pem")
@@ -87,10 +87,10 @@ def _for_token(key: str, request: RequestCertificate) -> str:
     )
 
 
-def _made(config: str | None, request: RequestCertificate, output: str) -> tuple[CertificateRequest, bytes]:
+def _made(request: RequestCertificate, output: str) -> tuple[CertificateRequest, bytes]:
     """Sealed, there or here; without a master key here its key is written beside the output."""
-    there = client(config)
-    if current_server() is not None or (gateway := gateway_of(config)).settings.store.master_key:
+    there = client()
+    if current_server() is not None or (gateway := local_gateway()).settings.store.master_key:
         made = there.call(request_certificate, request).value
         return made.request, made.csr.encode("ascii")
     if output == "-":
@@ -100,7 +100,7 @@ def _made(config: str | None, request: RequestCertificate, output: str) -> tuple
         )
     csr, key = made_request(checked_spec(gateway, request.spec))
     key_file = Path(output).absolute().with_suffix(".key")
-    _fill(_opened(key_file, 0o600), key_file, key)
+    fill_file(made_file(key_file, 0o600), key_file, key)
     register = RegisterRequest(**msgspec.structs.asdict(request), csr=csr, key_file=str(key_file))
     return there.call(register_request, register), csr
 
@@ -112,30 +112,11 @@ def _reserved(output: str) -> Iterator[Callable[[bytes], None]]:
         yield lambda _octets: None
         return
     path = Path(output)
-    number = _opened(path, 0o644)
+    number = made_file(path, 0o644)
     try:
-        yield lambda content: _fill(number, path, content)
+        yield lambda content: fill_file(number, path, content)
     except BaseException:
         with suppress(OSError), as_caller():
             if not path.stat().st_size:
                 path.unlink()
         raise
-
-
-def _opened(path: Path, mode: int) -> int:
-    """Never one that is there: it may be a key for which a certificate is under way."""
-    try:
-        with as_caller():
-            return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-    except FileExistsError:
-        fail(BAD_INPUT, "%(path)s: exists already; name another file, or move it away", path=path)
-    except OSError as error:
-        fail(BAD_INPUT, f"{path}: {error.strerror}")
-
-
-def _fill(number: int, path: Path, content: bytes) -> None:
-    try:
-        with os.fdopen(number, "wb") as file:
-            file.write(content)
-    except OSError as error:
-        fail(BAD_INPUT, f"{path}: {error.strerror}")

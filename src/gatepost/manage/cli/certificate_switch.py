@@ -9,13 +9,13 @@ import click
 from gatepost.analysis.checks.gates import Light
 from gatepost.decoding import converted
 from gatepost.manage.cli.certificate_changeover_text import print_gates
-from gatepost.manage.cli.certificate_group import addressable
+from gatepost.manage.cli.certificate_group import addressable, addressed
 from gatepost.manage.cli.client import client
 from gatepost.manage.cli.language import _, ours
 from gatepost.manage.cli.node import say_presented
-from gatepost.manage.cli.options import config_option, force_option, json_option
+from gatepost.manage.cli.options import force_option, gateway_options
 from gatepost.manage.cli.request_options import request_options
-from gatepost.manage.cli.tables import print_json, say
+from gatepost.manage.cli.tables import printed_json, say
 from gatepost.manage.use_cases import changeover_steps
 from gatepost.manage.use_cases.certificate_shapes import CertificateGates
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
@@ -29,9 +29,8 @@ if TYPE_CHECKING:
 
 @click.command()
 @request_options(changeover_steps.StageCertificate)
-@config_option
-@json_option
-def stage(request: changeover_steps.StageCertificate, config: str | None, as_json: bool) -> None:
+@gateway_options
+def stage(request: changeover_steps.StageCertificate) -> None:
     """Choose which current certificates a next one replaces, where names and key type do not decide it.
 
     `gatepost certificate add` has staged the certificate already. To return to a deprecated certificate after the 24
@@ -39,18 +38,15 @@ def stage(request: changeover_steps.StageCertificate, config: str | None, as_jso
 
     Exit codes: 0 done, 1 refused, 2 no such certificate, 3 the data cannot be read.
     """
-    there = client(config)
-    request.certificate = addressable(there, request.certificate)
-    staged = there.call(changeover_steps.stage_certificate, request)
-    _say(as_json, {"id": staged.id, "replaces": staged.replaces}, _replacing(staged.replaces, _("it will replace")))
+    staged = client().call(changeover_steps.stage_certificate, addressed(request))
+    _say({"id": staged.id, "replaces": staged.replaces}, _replacing(staged.replaces, _("it will replace")))
 
 
 @click.command()
 @request_options(changeover_steps.SwitchCertificate, force="")
 @force_option("Override failed checks. The history records the reason.")
-@config_option
-@json_option
-def switch(request: changeover_steps.SwitchCertificate, force: str, config: str | None, as_json: bool) -> None:
+@gateway_options
+def switch(request: changeover_steps.SwitchCertificate, force: str) -> None:
     """Present a staged certificate to new sessions, now or at a given time. Running sessions keep the old one.
 
     The gates are checked first, and with --at again at that time. If a gate failed, nothing is switched unless --force
@@ -60,32 +56,29 @@ def switch(request: changeover_steps.SwitchCertificate, force: str, config: str 
     Exit codes: 0 done, or planned; 1 a gate failed, or refused; 2 usage error or no such certificate; 3 a gate could
     not be checked.
     """
-    there = client(config)
-    request.certificate, request.force = addressable(there, request.certificate), force
+    request.force = force
     try:
-        done = there.call(changeover_steps.switch_certificate, request)
+        done = client().call(changeover_steps.switch_certificate, addressed(request))
     except Refusal as refusal:
-        _print_refused(refusal, as_json=as_json)
+        _print_refused(refusal)
         raise
-    _print_switched(done, as_json=as_json)
+    _print_switched(done)
     if done.switched:
-        say_presented(there, done.certificates[0].sha256)
+        say_presented(client(), done.certificates[0].sha256)
 
 
-def _print_refused(refusal: Refusal, *, as_json: bool) -> None:
+def _print_refused(refusal: Refusal) -> None:
     """Print the gates that refuse the switch; one that could not be checked ends the command with 3."""
     if "gates" not in refusal.more:
         return
     gates = converted(refusal.more["gates"], CertificateGates)
     if gates.light == Light.UNKNOWN:
         refusal.kind = RefusalKind.UNREADABLE
-    if as_json:
-        print_json({"id": gates.id, "switched": False, "planned": None, "gates": gates})
-    else:
+    if not printed_json({"id": gates.id, "switched": False, "planned": None, "gates": gates}):
         print_gates(gates, gates.certificate)
 
 
-def _print_switched(done: changeover_steps.Switched, *, as_json: bool) -> None:
+def _print_switched(done: changeover_steps.Switched) -> None:
     new = done.certificates[0]
     if not done.switched:
         how = _("with only the key checked again") if new.forced else _("if the gates pass then")
@@ -103,68 +96,62 @@ def _print_switched(done: changeover_steps.Switched, *, as_json: bool) -> None:
         if done.replaced:
             until = moment((new.current_from or 0.0) + ROLL_BACK_SECONDS)
             text += _("\nto roll back until %(until)s: gatepost certificate changeover roll-back", until=until)
-    _say(as_json, done, text)
+    _say(done, text)
 
 
 @click.command()
 @click.argument("number", metavar="[ID]", default="")
-@config_option
-@json_option
-def cancel(number: str, config: str | None, as_json: bool) -> None:
+@gateway_options
+def cancel(number: str) -> None:
     """Cancel a planned switch. ID is optional if only one switch is planned.
 
     Exit codes: 0 done, 1 nothing is planned, 2 no such certificate, 3 the data cannot be read.
     """
-    there = client(config)
     if number:
-        summary = there.call(
-            changeover_steps.cancel_switch, changeover_steps.CancelSwitch(certificate=addressable(there, number))
+        summary = client().call(
+            changeover_steps.cancel_switch, changeover_steps.CancelSwitch(certificate=addressable(number))
         )
     else:
-        summary = there.call(changeover_steps.cancel_only_switch, changeover_steps.CancelOnlySwitch())
-    _say(as_json, {"id": summary.id, "planned": None}, _("%(id)s stays staged; no switch is planned", id=summary.id))
+        summary = client().call(changeover_steps.cancel_only_switch, changeover_steps.CancelOnlySwitch())
+    _say({"id": summary.id, "planned": None}, _("%(id)s stays staged; no switch is planned", id=summary.id))
 
 
 @click.command("roll-back")
 @click.argument("number", metavar="[ID]", default="")
 @click.option("--note", default="", help="Reason, for the history.")
-@config_option
-@json_option
-def roll_back(number: str, note: str, config: str | None, as_json: bool) -> None:
+@gateway_options
+def roll_back(number: str, note: str) -> None:
     """Return to the previous certificate, within 24 hours of the switch. No gate is checked.
 
     ID: the certificate that was switched to; default: the last one. Exit codes: 0 done, 1 refused, 2 no such
     certificate, 3 the data cannot be read.
     """
-    there = client(config)
     if number:
-        done = there.call(
+        done = client().call(
             changeover_steps.roll_back_switch,
-            changeover_steps.RollBackSwitch(certificate=addressable(there, number), note=note),
+            changeover_steps.RollBackSwitch(certificate=addressable(number), note=note),
         )
     else:
-        done = there.call(changeover_steps.roll_back_last_switch, changeover_steps.RollBackLastSwitch(note=note))
+        done = client().call(changeover_steps.roll_back_last_switch, changeover_steps.RollBackLastSwitch(note=note))
     for warning in done.warnings:
         say("warning: %(warning)s", err=True, warning=ours(warning))
     text = _("%(current)s is current again; %(id)s is staged", current=", ".join(done.current), id=done.id)
-    _say(as_json, {"id": done.id, "current": done.current}, text)
+    _say({"id": done.id, "current": done.current}, text)
     for again in done.certificates[1:]:
-        say_presented(there, again.sha256)
+        say_presented(client(), again.sha256)
 
 
 @click.command()
 @request_options(changeover_steps.WithdrawCertificate, force="")
 @force_option("Withdraw it even if a roll back to it is still possible.")
-@config_option
-@json_option
-def withdraw(request: changeover_steps.WithdrawCertificate, force: str, config: str | None, as_json: bool) -> None:
+@gateway_options
+def withdraw(request: changeover_steps.WithdrawCertificate, force: str) -> None:
     """Retire a deprecated certificate for good: destroy its key, and keep its entry as history.
 
     Exit codes: 0 done, 1 refused, 2 no such certificate, 3 the data cannot be read.
     """
-    there = client(config)
-    request.certificate, request.force = addressable(there, request.certificate), force
-    summary = there.call(changeover_steps.withdraw_certificate, request)
+    request.force = force
+    summary = client().call(changeover_steps.withdraw_certificate, addressed(request))
     if summary.key_file:
         left = (
             _("delete %(key_file)s", key_file=summary.key_file)
@@ -173,7 +160,6 @@ def withdraw(request: changeover_steps.WithdrawCertificate, force: str, config: 
         )
         say("the store never had its key: %(left)s yourself", err=True, left=left)
     _say(
-        as_json,
         {"id": summary.id, "state": "retired", "key_left": summary.key_file},
         _("%(id)s is retired", id=summary.id),
     )
@@ -183,8 +169,6 @@ def _replacing(olds: Sequence[str], verb: str, none: str = "") -> str:
     return f"{verb} {', '.join(olds)}" if olds else _("%(verb)s nothing%(none)s", verb=verb, none=none)
 
 
-def _say(as_json: bool, record: object, text: str) -> None:
-    if as_json:
-        print_json(record)
-    else:
+def _say(record: object, text: str) -> None:
+    if not printed_json(record):
         click.echo(text)

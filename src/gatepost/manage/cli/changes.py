@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from gatepost.manage.cli.language import _, ours, quantity
-from gatepost.manage.cli.tables import print_json, printable, say
+from gatepost.manage.cli.tables import printable, printed_json, say
 from gatepost.manage.use_cases.blast_radius import kinds_also, peers_of
 from gatepost.manage.use_cases.times import stamp as moment
 from gatepost.texts import N_
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 _OLD_WARNINGS = 20
 
 
-def report(outcome: ChangeReport, *, as_json: bool, standing: bool = False) -> None:
+def report(outcome: ChangeReport, *, standing: bool = False) -> None:
     """Print what changed, or would and what that would do, and the version that is in force now.
 
     standing: also what was to be thought about before the change.
@@ -40,8 +40,7 @@ def report(outcome: ChangeReport, *, as_json: bool, standing: bool = False) -> N
             version=outcome.version,
             text=printable(ours(outcome.nodes.text)),
         )
-    if as_json:
-        print_json(outcome)
+    if printed_json(outcome):
         return
     print_changes(outcome.changes)
     if (radius := outcome.radius) is not None:

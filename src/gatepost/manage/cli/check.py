@@ -27,13 +27,14 @@ from gatepost.manage.cli.options import (
     UNKNOWN,
     config_option,
     current_remote_options,
+    ending,
     fail,
     json_option,
     loaded_settings,
     wrong_settings,
 )
 from gatepost.manage.cli.stored_names import PARTNER_DOMAIN, stored_names
-from gatepost.manage.cli.tables import print_json, say
+from gatepost.manage.cli.tables import printed_json, say
 from gatepost.manage.cli.working_sign import working
 from gatepost.manage.use_cases.partner import PartnerCheckPlan, adjusted, bounds_of, run_check, target_of
 from gatepost.manage.use_cases.refusal import Refusal
@@ -158,7 +159,7 @@ def _output_options[F: Callable[..., Any]](command: F) -> F:
     ),
 )
 @_options
-def partner(domain: str, private: bool, as_json: bool, verbose: bool, **asked: Any) -> None:
+def partner(domain: str, private: bool, verbose: bool, **asked: Any) -> None:
     """Check whether mail to DOMAIN would be delivered safely: what each of its MX hosts shows, stage by stage.
 
     The stages: DNSSEC, connection, EHLO, TLS, certificate, DANE, MTA-STS, revocation, REQUIRETLS; and where the domain
@@ -171,13 +172,13 @@ def partner(domain: str, private: bool, as_json: bool, verbose: bool, **asked: A
     Exit codes: 0 mail would be delivered over TLS, as the domain's policy (DANE, MTA-STS, or none) requires; 1 it would
     be sent unencrypted, or would wait; 2 usage error or bad input; 3 inconclusive.
     """
-    _run(_target(domain, host=False), asked, as_json=as_json, verbose=verbose, private=private)
+    _run(_target(domain, host=False), asked, verbose=verbose, private=private)
 
 
 @click.command()
 @click.argument("host", metavar="HOST[:PORT]")
 @_options
-def host(host: str, as_json: bool, verbose: bool, **asked: Any) -> None:
+def host(host: str, verbose: bool, **asked: Any) -> None:
     """Check whether mail to the smart host HOST would be delivered safely. The default port is 25.
 
     The stages: DNS, connection, EHLO, TLS, certificate, DANE, revocation, REQUIRETLS. The command sends nothing but
@@ -186,7 +187,7 @@ def host(host: str, as_json: bool, verbose: bool, **asked: Any) -> None:
     Exit codes: 0 mail would be delivered over TLS, as its TLSA records (if any) require; 1 it would be sent
     unencrypted, or would wait; 2 usage error or bad input; 3 inconclusive.
     """
-    _run(_target(host, host=True), asked, as_json=as_json, verbose=verbose)
+    _run(_target(host, host=True), asked, verbose=verbose)
 
 
 def _target(text: str, *, host: bool) -> CheckTarget:
@@ -196,7 +197,7 @@ def _target(text: str, *, host: bool) -> CheckTarget:
         fail(BAD_INPUT, refusal.errors[0].message)
 
 
-def _run(target: CheckTarget, asked: dict[str, Any], *, as_json: bool, verbose: bool, private: bool = False) -> None:
+def _run(target: CheckTarget, asked: dict[str, Any], *, verbose: bool, private: bool = False) -> None:
     timeout: float = asked["timeout"]
     settings = _settings(asked, timeout)
     bounds = bounds_of(timeout, private=private or settings.outbound.private_policy_hosts)
@@ -207,9 +208,7 @@ def _run(target: CheckTarget, asked: dict[str, Any], *, as_json: bool, verbose: 
         fail(BAD_INPUT, "\n".join(f"{_OPTIONS[error.path]}: {ours(error.message)}" for error in refusal.errors))
     if asked["html"] is not None:
         _write_report(asked["html"], partner_check, settings.server.hostname)
-    if as_json:
-        print_json(check_record(partner_check))
-    else:
+    if not printed_json(check_record(partner_check)):
         print_check(partner_check, verbose=verbose)
     sys.exit(_STATUS[partner_check.outcome])
 
@@ -218,12 +217,10 @@ def _write_report(file: Path, partner_check: PartnerCheck, hostname: str) -> Non
     from gatepost.manage.pages.partner import check_report  # noqa: PLC0415 - most checks write none
     from gatepost.manage.pages.partner_report import check_view  # noqa: PLC0415 - as above
 
-    try:
+    with ending(BAD_INPUT, OSError, place=f"--html {file}: "):
         with in_language(language()):
             report = check_report(check_view(partner_check, done=True), hostname)
         file.write_text(report, encoding="utf-8")
-    except OSError as error:
-        fail(BAD_INPUT, f"--html {file}: {error.strerror}")
     say("wrote %(file)s", err=True, file=file)
 
 
@@ -236,7 +233,7 @@ _OPTIONS = {
 
 def _settings(asked: dict[str, Any], timeout: float) -> Settings:
     """The settings file's, if there is one, else defaults; with the options over them."""
-    settings = _found(asked["config"], asked["validate"])
+    settings = _found(asked["validate"])
     validation = DnsValidation(asked["validate"]) if asked["validate"] else None
     return adjusted(
         settings,
@@ -247,10 +244,10 @@ def _settings(asked: dict[str, Any], timeout: float) -> Settings:
     )
 
 
-def _found(config: str | None, validate: str | None) -> Settings:
-    named = config or current_remote_options().config or os.environ.get(CONFIG_VARIABLE)
+def _found(validate: str | None) -> Settings:
+    named = current_remote_options().config or os.environ.get(CONFIG_VARIABLE)
     if named or any(path.exists() for path in DEFAULT_PATHS):
-        return loaded_settings(config, anywhere=True)
+        return loaded_settings(anywhere=True)
     environment = {"GATEPOST_SERVER__HOSTNAME": _own_name()} | dict(os.environ)
     if validate:
         environment["GATEPOST_DNS__VALIDATE"] = validate

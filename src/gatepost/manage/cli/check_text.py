@@ -20,6 +20,7 @@ from gatepost.manage.cli.terminal import wrapped, writes
 from gatepost.texts import N_
 
 if TYPE_CHECKING:
+    from collections import Counter
     from collections.abc import Iterable, Sequence
 
     from gatepost.analysis.checks.partner_report import Finding, PartnerCheck, Row
@@ -52,7 +53,7 @@ _NARROW = {
     Stage.REQUIRETLS: "RTLS",
 }
 _NAMES = _COLUMNS | {Stage.TLS_RPT: "TLS-RPT"}
-_LOUD = frozenset({Mark.FAIL, Mark.WARN, Mark.UNKNOWN})
+LOUD = frozenset({Mark.FAIL, Mark.WARN, Mark.UNKNOWN})
 _CELL = 18
 _HOST = 48
 _INDENT = 16
@@ -72,7 +73,7 @@ def print_check(check: PartnerCheck, *, verbose: bool) -> None:
     if check.findings:
         click.echo()
         for finding in check.findings:
-            _print_finding(finding, full=verbose or finding.verdict in _LOUD)
+            _print_finding(finding, full=verbose or finding.verdict in LOUD)
     for host, findings in _by_host(check.rows, verbose=verbose):
         click.echo(f"\n{printable(host)}")
         for finding in findings:
@@ -81,7 +82,7 @@ def print_check(check: PartnerCheck, *, verbose: bool) -> None:
         if row.transcript:
             click.echo(f"\n{printable(f'{row.host} ({row.address})')}")
             print_dialogue(row.transcript)
-    click.echo(f"\n{_total(check)}\n{check.last_line}")
+    click.echo(f"\n{total_line(check.counts, check.seconds)}\n{check.last_line}")
 
 
 def print_findings(findings: Iterable[Finding]) -> None:
@@ -126,11 +127,11 @@ def _reason(check: PartnerCheck, mark: Mark) -> str:
     return f": {ours(text)}" if text else ""
 
 
-def _total(check: PartnerCheck) -> str:
-    counts = check.counts
+def total_line(counts: Counter[Mark], seconds: float) -> str:
+    """Count findings, and those that are loud, in a line that ends with how long it took."""
     named = ((Mark.FAIL, _("failed")), (Mark.WARN, _("with a warning")), (Mark.UNKNOWN, _("inconclusive")))
     grave = ", ".join(f"{counts[mark]} {name}" for mark, name in named if counts[mark])
-    return f"{quantity(counts.total(), 'finding')}{': ' if grave else ''}{grave}; {check.seconds:.1f} s"
+    return f"{quantity(counts.total(), 'finding')}{': ' if grave else ''}{grave}; {seconds:.1f} s"
 
 
 # the matrix
@@ -162,7 +163,7 @@ def _labels(rows: Sequence[Row]) -> list[str]:
     result, before = [], None
     for row in rows:
         preference = "" if row.preference is None else f"{row.preference} "
-        name = _cut(printable(row.host), _HOST)
+        name = cut(printable(row.host), _HOST)
         address = f" {row.address}" if names.count(row.host) > 1 else ""
         if row.host == before:
             preference, name = " " * len(preference), " "
@@ -176,7 +177,7 @@ def _cell(finding: Finding | None) -> tuple[Mark | None, str]:
         return None, ""
     if finding.because is not None:
         return Mark.UNKNOWN, ""
-    return finding.verdict, _cut(printable(ours(finding.short)), _CELL)
+    return finding.verdict, cut(printable(ours(finding.short)), _CELL)
 
 
 def _shown(mark: Mark | None, short: str, width: int) -> str:
@@ -196,7 +197,7 @@ def _by_host(rows: Sequence[Row], *, verbose: bool) -> Iterable[tuple[str, list[
             finding
             for row in own
             for finding in row.findings
-            if (finding.verdict in _LOUD and finding.because is None) or (verbose and finding.because is None)
+            if (finding.verdict in LOUD and finding.because is None) or (verbose and finding.because is None)
         ]
         if shown:
             addresses = ", ".join(row.address for row in own if row.address)
@@ -243,5 +244,6 @@ def _sign(mark: Mark) -> str:
     return sign if writes(sign) else plain
 
 
-def _cut(text: str, room: int) -> str:
+def cut(text: str, room: int) -> str:
+    """At most so many characters of a text, ".." where there are more."""
     return text if len(text) <= room else text[: room - 2] + ".."

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from gatepost.manage.cli.language import ours
-from gatepost.manage.cli.options import NO, administrator, current_server, fail, gateway_of
+from gatepost.manage.cli.options import CLIENT, NO, administrator, current_server, fail, local_gateway
 from gatepost.manage.cli.tables import printable
 from gatepost.manage.cli.working_sign import working
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
@@ -26,20 +26,28 @@ if TYPE_CHECKING:
     from gatepost.policy.connectors.directory import Directory
 
 
-def client(config: str | None) -> Client:
-    """Closed when the command ends; ends the command if the settings or these options are wrong."""
+def client() -> Client:
+    """The same for a whole command, which closes it; ends the command if the settings or these options are wrong."""
+    context = click.get_current_context()
+    if CLIENT not in context.meta:
+        context.meta[CLIENT] = _WithSign(_opened())
+    opened: Client = context.meta[CLIENT]
+    return opened
+
+
+def _opened() -> Client:
     server = current_server()
     made: Client
     if server is None:
         from gatepost.manage.use_cases.client import LocalClient  # noqa: PLC0415 - another gateway needs none of it
 
-        made = LocalClient(gateway_of(config), administrator())
+        made = LocalClient(local_gateway(), administrator())
     else:
         from gatepost.manage.remote.client import RemoteClient  # noqa: PLC0415 - this machine needs none of it
 
         made = RemoteClient(server.address())
     click.get_current_context().call_on_close(made.close)
-    return _WithSign(made)
+    return made
 
 
 class _WithSign:

@@ -1,11 +1,11 @@
-"""`gatepost connector add|set|remove|trust|switch`: changes of connectors, of one or of many at once.
+"""`gatepost connector add|set|remove|trust|secret|switch`: changes of connectors, of one or of many at once.
 
 Listing and showing: `manage.cli.connector_list`.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, get_args
 
 import click
 
@@ -20,17 +20,23 @@ from gatepost.manage.cli.edit import (
     part_removed,
     part_set,
 )
-from gatepost.manage.cli.options import config_option, json_option
-from gatepost.manage.cli.part_commands import CODES, WORDS_HELP, field_words
+from gatepost.manage.cli.part_commands import CODES, WORDS_HELP, field_words, part_argument
+from gatepost.manage.cli.secret_command import SecretCases, secret_command
 from gatepost.manage.cli.stored_names import connector_options, names_of, stored_names
+from gatepost.manage.use_cases.connector_secrets import (
+    remove_connector_secret,
+    set_connector_secret,
+    show_connector_secret,
+)
 from gatepost.manage.use_cases.connector_switches import SwitchAction, SwitchConnectors, switch_connectors
 from gatepost.manage.use_cases.issuer_trust import TrustIssuer, trust_issuer
-from gatepost.manage.use_cases.name_lookup import choose_connector, choose_part
+from gatepost.manage.use_cases.name_lookup import choose_connector
 from gatepost.manage.use_cases.parts import INBOUND, OUTBOUND
 from gatepost.manage.use_cases.resources import PartName
 
 if TYPE_CHECKING:
     from gatepost.manage.cli.connector_selection import ChosenConnectors
+    from gatepost.manage.use_cases.parts import Part
     from gatepost.policy.connectors.record_base import Record
     from gatepost.policy.connectors.resources import Resources
 
@@ -59,11 +65,8 @@ def _models(context: click.Context) -> list[type[Record]]:
 @field_words(_models, required=False)
 @click.option("--organization", default="", help="Organization of the connector. Needed if there are several.")
 @change_options
-@config_option
-@json_option
-def add(direction: str, name: str, words: tuple[str, ...], organization: str, **given: Any) -> None:
+def add(direction: str, name: str, words: tuple[str, ...], organization: str, arguments: ChangeArguments) -> None:
     """A new connector."""
-    arguments = ChangeArguments(**given)
     edit(arguments, part_added(arguments, PartName(_KINDS[direction], organization, name), words))
 
 
@@ -75,12 +78,11 @@ def add(direction: str, name: str, words: tuple[str, ...], organization: str, **
 @connector_options
 @field_words(_models, required=True)
 @change_options
-@config_option
-@json_option
-def set_(name: str, words: tuple[str, ...], organization: str, direction: str | None, **given: Any) -> None:
+def set_(
+    name: str, words: tuple[str, ...], organization: str, direction: str | None, arguments: ChangeArguments
+) -> None:
     """Other fields."""
-    arguments = ChangeArguments(**given)
-    edit(arguments, part_set(arguments, _chosen(arguments, name, organization, direction), words))
+    edit(arguments, part_set(arguments, _chosen(name, organization, direction), words))
 
 
 @click.command(
@@ -90,17 +92,14 @@ def set_(name: str, words: tuple[str, ...], organization: str, direction: str | 
 )
 @connector_options
 @change_options
-@config_option
-@json_option
-def remove(name: str, organization: str, direction: str | None, **given: Any) -> None:
+def remove(name: str, organization: str, direction: str | None, arguments: ChangeArguments) -> None:
     """No more connector."""
-    arguments = ChangeArguments(**given)
-    edit(arguments, part_removed(arguments, _chosen(arguments, name, organization, direction)))
+    edit(arguments, part_removed(arguments, _chosen(name, organization, direction)))
 
 
-def _chosen(arguments: ChangeArguments, name: str, organization: str, direction: str | None) -> PartName:
+def _chosen(name: str, organization: str, direction: str | None) -> PartName:
     """Find the connector that is meant, its kind and its organization."""
-    part = choose_connector(client(arguments.config).directory().resources, name, organization, direction).part
+    part = choose_connector(client().directory().resources, name, organization, direction).part
     return PartName(part.kind, part.organization.name, part.name)
 
 
@@ -110,7 +109,7 @@ def _chosen(arguments: ChangeArguments, name: str, organization: str, direction:
     "connection, by telephone or on paper: whoever is on the way can present any issuer. `gatepost connector validate` "
     f"prints what was seen.\n\n{CODES}"
 )
-@click.argument("name", shell_complete=stored_names("outbound_connector"))
+@part_argument(OUTBOUND)
 @click.argument("fingerprint")
 @click.option(
     "--organization",
@@ -119,12 +118,8 @@ def _chosen(arguments: ChangeArguments, name: str, organization: str, direction:
     help="Needed if several organizations have a connector NAME.",
 )
 @change_options
-@config_option
-@json_option
-def trust(name: str, fingerprint: str, organization: str, **given: Any) -> None:
+def trust(part: Part, fingerprint: str, arguments: ChangeArguments) -> None:
     """A trust anchor more."""
-    arguments = ChangeArguments(**given)
-    part = choose_part(client(arguments.config).directory().resources, OUTBOUND, name, organization)
     request = TrustIssuer(
         organization=part.organization.name, connector=part.name, sha256=fingerprint, **arguments.fields
     )
@@ -139,14 +134,31 @@ def trust(name: str, fingerprint: str, organization: str, **given: Any) -> None:
 @click.argument("action", type=click.Choice(get_args(SwitchAction.__value__)))
 @selection_options
 @change_options
-@config_option
-@json_option
-def switch(action: SwitchAction, selection: ChosenConnectors, **given: Any) -> None:
+def switch(action: SwitchAction, selection: ChosenConnectors, arguments: ChangeArguments) -> None:
     """Many connectors at once."""
-    arguments = ChangeArguments(**given)
 
     def make(resources: Resources) -> PreparedChange:
-        chosen = selected(client(arguments.config), resources, selection)
+        chosen = selected(client(), resources, selection)
         return PreparedChange(switch_connectors, SwitchConnectors(action=action, connectors=chosen, **arguments.fields))
 
     edit(arguments, make)
+
+
+@secret_command(
+    OUTBOUND,
+    SecretCases("connector", set_connector_secret, remove_connector_secret, show_connector_secret),
+    removal="Destroy the secret. Mail of the connector then waits.",
+    prompt="Secret",
+)
+def secret() -> None:
+    """Set the password, or the client secret, with which the outbound connector NAME logs in to its smart hosts.
+
+    The command asks for it twice, or reads it from standard input with --stdin. The gateway encrypts it with
+    store.master_key, apart from the resources: no export, history, log or trace contains it, and nothing shows it. It
+    is used from the next log-in on, and only for the smart hosts, tls_domain, trust_anchors and token_url that the
+    connector has now: after a change of these, enter it again.
+
+    Exit codes: 0 done, with --check: there is one; 1 with --check: there is none, or it was entered for other smart
+    hosts; 2 there is no such connector, it has no authentication, or the secret is empty or too long; 3 the data cannot
+    be read or written.
+    """

@@ -11,10 +11,10 @@ import click
 from gatepost.analysis.checks.attacks import CONTROL
 from gatepost.manage.cli.client import client
 from gatepost.manage.cli.language import _, ours
-from gatepost.manage.cli.options import NO, UNKNOWN, config_option, fail, json_option
+from gatepost.manage.cli.options import NO, UNKNOWN, fail, gateway_options
 from gatepost.manage.cli.request_options import limit_option, request_options
 from gatepost.manage.cli.stored_names import connector_options
-from gatepost.manage.cli.tables import print_json, print_rows, print_table, printable, say
+from gatepost.manage.cli.tables import print_rows, print_table, printable, printed_json, say
 from gatepost.manage.cli.terminal import wrapped
 from gatepost.manage.use_cases import drills as drill_cases
 from gatepost.manage.use_cases.client import all_items
@@ -34,11 +34,8 @@ _MOST = 120.0  # seconds; a drill ends within 15
 @click.command()
 @connector_options
 @click.option("--last", "show_last", is_flag=True, help="Print and verify the last stored result, and run no drill.")
-@config_option
-@json_option
-def drill(
-    name: str, organization: str, direction: str | None, show_last: bool, config: str | None, as_json: bool
-) -> None:
+@gateway_options
+def drill(name: str, organization: str, direction: str | None, show_last: bool) -> None:
     """Attack outbound connector NAME on loopback, with the code that delivers mail, and count what leaks.
 
     First a good next hop must get the message. Then the drill strips, refuses, breaks and injects into STARTTLS; offers
@@ -52,15 +49,11 @@ def drill(
     Exit codes: 0 passed, 1 failed (or the stored result was altered), 2 usage error or bad input, 3 the drill could not
     run or be stored, or shows nothing.
     """
-    run = client(config)
+    run = client()
     chosen = drill_cases.choose_drilled(run.directory().resources, name, organization, direction)
     owner, connector = chosen.organization.name, chosen.connector.name
     if not show_last:
-        sys.exit(
-            _print_drill(
-                _held(run, drill_cases.DrillConnector(organization=owner, connector=connector)), as_json=as_json
-            )
-        )
+        sys.exit(_print_drill(_held(run, drill_cases.DrillConnector(organization=owner, connector=connector))))
     last = run.call(
         drill_cases.show_last_drill, drill_cases.ShowLastDrill(organization=owner, connector=connector)
     ).drill
@@ -71,7 +64,7 @@ def drill(
             name=repr(name),
             name2=repr(name),
         )
-    sys.exit(_print_last_drill(last, as_json=as_json))
+    sys.exit(_print_last_drill(last))
 
 
 def _held(run: Client, request: drill_cases.DrillConnector) -> drill_cases.HeldDrill:
@@ -83,25 +76,25 @@ def _held(run: Client, request: drill_cases.DrillConnector) -> drill_cases.HeldD
     return follow(run.call(drill_cases.start_drill, request).value, show, seconds=_MOST).held
 
 
-def _print_drill(found: drill_cases.HeldDrill, *, as_json: bool) -> int:
+def _print_drill(found: drill_cases.HeldDrill) -> int:
     """Print a drill that was held; the exit code."""
     for trouble in found.troubles:
         click.echo(printable(trouble), err=True)
-    _print(found, as_json=as_json)
+    _print(found)
     if found.unkept:
         fail(UNKNOWN, printable(found.unkept))
     return UNKNOWN if not found.evidence else 0 if found.passed else NO
 
 
-def _print_last_drill(found: drill_cases.HeldDrill, *, as_json: bool) -> int:
+def _print_last_drill(found: drill_cases.HeldDrill) -> int:
     """Print what is kept and whether it is what was written; the exit code."""
     if found.fault:
-        _print_fault(found, found.fault, as_json=as_json)
+        _print_fault(found, found.fault)
         return NO
     try:
-        _print(found, as_json=as_json)
+        _print(found)
     except (KeyError, TypeError, ValueError, AttributeError, IndexError):  # somebody else made it, hash and all
-        _print_fault(found, _("it does not have the format of a drill"), as_json=as_json)
+        _print_fault(found, _("it does not have the format of a drill"))
         return NO
     if found.changed:
         say("the connector has changed since this drill: run another", err=True)
@@ -111,9 +104,8 @@ def _print_last_drill(found: drill_cases.HeldDrill, *, as_json: bool) -> int:
     return 0 if found.passed else NO
 
 
-def _print_fault(found: drill_cases.HeldDrill, fault: str, *, as_json: bool) -> None:
-    if as_json:
-        print_json({"evidence": found.evidence, "sha256": found.sha256, "verified": False, "fault": fault})
+def _print_fault(found: drill_cases.HeldDrill, fault: str) -> None:
+    if printed_json({"evidence": found.evidence, "sha256": found.sha256, "verified": False, "fault": fault}):
         return
     click.echo(printable(f"{found.evidence}: {fault}"), err=True)
     say("evidence FAILED verification")
@@ -122,10 +114,9 @@ def _print_fault(found: drill_cases.HeldDrill, fault: str, *, as_json: bool) -> 
 # what a person reads
 
 
-def _print(found: drill_cases.HeldDrill, *, as_json: bool) -> None:
+def _print(found: drill_cases.HeldDrill) -> None:
     record = found.record
-    if as_json:
-        print_json(record | {"evidence": found.evidence, "sha256": found.sha256, "verified": bool(found.evidence)})
+    if printed_json(record | {"evidence": found.evidence, "sha256": found.sha256, "verified": bool(found.evidence)}):
         return
     demand = record["requirement"]
     texts = dict.fromkeys(next_hop["requirement"] for next_hop in record["next_hops"])
@@ -206,16 +197,13 @@ _LISTED_COLUMNS: Final = ("at", "result", "organization", "connector", "number",
 @click.command()
 @request_options(ListDrills)
 @limit_option
-@config_option
-@json_option
-def drills(config: str | None, as_json: bool, request: ListDrills, limit: int) -> None:
+@gateway_options
+def drills(request: ListDrills, limit: int) -> None:
     """List drills that are stored, newest first. `connector drill NAME` runs one, and `--last` shows the last in full.
 
     Exit codes: 0 done (also if there are none), 2 no such organization, 3 the data cannot be read.
     """
-    print_rows(
-        _LISTED_COLUMNS, all_items(client(config).call, list_drills, request, limit), _listed_row, as_json=as_json
-    )
+    print_rows(_LISTED_COLUMNS, all_items(client().call, list_drills, request, limit), _listed_row)
 
 
 def _listed_row(drill: KeptDrill) -> tuple[object, ...]:

@@ -8,12 +8,12 @@ import click
 
 from gatepost.manage.cli.client import client
 from gatepost.manage.cli.language import _, ours
-from gatepost.manage.cli.options import config_option, json_option
+from gatepost.manage.cli.options import gateway_options
 from gatepost.manage.cli.part_commands import SHOW_CODES
 from gatepost.manage.cli.part_view import show_part, view_options
 from gatepost.manage.cli.request_options import request_options
 from gatepost.manage.cli.stored_names import connector_options
-from gatepost.manage.cli.tables import print_json, print_table
+from gatepost.manage.cli.tables import print_table, printed_json
 from gatepost.manage.use_cases.client import all_items
 from gatepost.manage.use_cases.connectors import ListConnectors, connector_record, list_connectors
 from gatepost.manage.use_cases.name_lookup import choose_connector
@@ -24,17 +24,14 @@ _COLUMNS = ("status", "direction", "name", "organization", "from", "to", "domain
 
 @click.command("list")
 @request_options(ListConnectors, status="", q="")
-@config_option
-@json_option
-def list_(request: ListConnectors, config: str | None, as_json: bool) -> None:
+@gateway_options
+def list_(request: ListConnectors) -> None:
     """List connectors: between whom, what they require, and how the last `connector validate` ended.
 
     Exit codes: 0 done (also if there are none), 2 no such organization, 3 the data cannot be read.
     """
-    entries = list(all_items(client(config).call, list_connectors, request))
-    if as_json:
-        print_json(entries)
-    else:
+    entries = list(all_items(client().call, list_connectors, request))
+    if not printed_json(entries):
         rows = [connector_record(entry) for entry in entries]
         print_table(
             _COLUMNS,
@@ -45,11 +42,10 @@ def list_(request: ListConnectors, config: str | None, as_json: bool) -> None:
 @click.command(help=f"Show every field of a connector, with its value or default.\n\n{SHOW_CODES}")
 @connector_options
 @view_options
-@config_option
-@json_option
-def show(name: str, organization: str, direction: str | None, config: str | None, **form: Any) -> None:
+@gateway_options
+def show(name: str, organization: str, direction: str | None, **form: Any) -> None:
     """One connector."""
-    resources = client(config).directory().resources
+    resources = client().directory().resources
     show_part(choose_connector(resources, name, organization, direction).part, **form)
 
 

@@ -9,10 +9,10 @@ from msgspec.structs import replace
 
 from gatepost.manage.cli.client import client
 from gatepost.manage.cli.language import _, ours
-from gatepost.manage.cli.options import NO, UNKNOWN, config_option, json_option
+from gatepost.manage.cli.options import NO, UNKNOWN, gateway_options
 from gatepost.manage.cli.request_options import request_options
 from gatepost.manage.cli.stored_names import connector_options
-from gatepost.manage.cli.tables import print_json, print_table, say
+from gatepost.manage.cli.tables import print_table, printed_json, say
 from gatepost.manage.use_cases.rehearsal import RehearsalQuestion, show_rehearsal
 from gatepost.manage.use_cases.times import stamp as moment
 
@@ -23,9 +23,8 @@ if TYPE_CHECKING:
 @click.command()
 @connector_options
 @request_options(RehearsalQuestion, name="", organization="", direction="")
-@config_option
-@json_option
-def rehearsal(request: RehearsalQuestion, config: str | None, *, as_json: bool, **asked: Any) -> None:
+@gateway_options
+def rehearsal(request: RehearsalQuestion, **asked: Any) -> None:
     """Show what connector NAME did to real mail, or would have done if it were enforced: refused or held.
 
     The report counts messages in the message trace, by peer and reason, without retries. A connector with mode =
@@ -36,10 +35,8 @@ def rehearsal(request: RehearsalQuestion, config: str | None, *, as_json: bool, 
     inconclusive (no mail to judge by, or a part of the trace cannot be read).
     """
     question = replace(request, **{name: value or "" for name, value in asked.items()})
-    report = client(config).call(show_rehearsal, question)
-    if as_json:
-        print_json(report)
-    else:
+    report = client().call(show_rehearsal, question)
+    if not printed_json(report):
         _print(report)
     _end(report)
 

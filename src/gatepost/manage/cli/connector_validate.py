@@ -15,11 +15,12 @@ from gatepost.analysis.checks.tasks import CheckResult, TaskStatus, task_of
 from gatepost.manage.cli.changes import print_warnings
 from gatepost.manage.cli.client import client
 from gatepost.manage.cli.language import _, ours
-from gatepost.manage.cli.options import BAD_INPUT, NO, UNKNOWN, config_option, fail, json_option
+from gatepost.manage.cli.named_files import read_file
+from gatepost.manage.cli.options import BAD_INPUT, NO, UNKNOWN, fail, gateway_options
 from gatepost.manage.cli.request_options import request_options
 from gatepost.manage.cli.resources import applied, read_document
 from gatepost.manage.cli.stored_names import connector_options
-from gatepost.manage.cli.tables import print_dialogue, print_json, printable
+from gatepost.manage.cli.tables import print_dialogue, printable, printed_json
 from gatepost.manage.cli.terminal import progress, wrapped, writes
 from gatepost.manage.use_cases.issuer_trust import seen_issuers
 from gatepost.manage.use_cases.jobs import follow
@@ -35,7 +36,6 @@ from gatepost.manage.use_cases.validation_runs import (
     show_validation,
     start_validation,
 )
-from gatepost.node.privileges import as_caller
 from gatepost.policy.connectors.errors import ResourceErrors
 from gatepost.policy.connectors.model import parse
 from gatepost.policy.connectors.prefix_limits import PrefixLimits
@@ -95,9 +95,8 @@ def _wrong(refusal: Refusal) -> NoReturn:
 @click.option(
     "-v", "--verbose", is_flag=True, help="Outbound: show the SMTP dialogue with each host, up to the last EHLO."
 )
-@config_option
-@json_option
-def validate(request: ValidateConnector, draft: Path | None, config: str | None, as_json: bool, **asked: Any) -> None:
+@gateway_options
+def validate(request: ValidateConnector, draft: Path | None, **asked: Any) -> None:
     """Validate connector NAME, enabled or not: each step is a task, and a failed task says what to do and who must act.
 
     Outbound: every next hop is resolved, connected to and judged as for a message; with --recipient a test message goes
@@ -107,16 +106,17 @@ def validate(request: ValidateConnector, draft: Path | None, config: str | None,
 
     Exit codes: 0 validated, 1 not validated, 2 usage error or bad input, 3 inconclusive.
     """
-    run = client(config)
-    document = None if draft is None else _draft(config, draft)
+    run = client()
+    document = None if draft is None else _draft(draft)
     named = (asked["name"], asked["organization"], asked["direction"])
     chosen = choose_connector(_resources(run, document), *named)
+    certificate = read_file(asked["certificate"], MOST_PEM, "--certificate: ") if asked["certificate"] else b""
     wanted = replace(
         request,
         organization=chosen.organization.name,
         connector=chosen.connector.name,
         direction=chosen.direction,
-        certificate=_pem(asked["certificate"]) if asked["certificate"] else "",
+        certificate=certificate.decode("utf-8", "replace"),
         resources=document,
     )
     try:
@@ -127,9 +127,7 @@ def validate(request: ValidateConnector, draft: Path | None, config: str | None,
         raise
     finally:
         progress("")
-    if as_json:
-        print_json(record | {"draft": str(draft) if draft else ""})
-    else:
+    if not printed_json(record | {"draft": str(draft) if draft else ""}):
         _print(record, draft, verbose=asked["verbose"])
     sys.exit(_STATUS[CheckResult(record["outcome"])])
 
@@ -158,11 +156,11 @@ def _resources(run: Client, draft: Mapping[str, Any] | None) -> Resources:
     )
 
 
-def _draft(config: str | None, file: Path) -> dict[str, Any]:
+def _draft(file: Path) -> dict[str, Any]:
     """The organizations of a file, which can be applied; ends the command with every error if they cannot."""
     document = read_document(file)
     request = ApplyResources(document=document, since="")
-    print_warnings(applied(file, client(config), request, dry_run=True), standing=True)
+    print_warnings(applied(file, client(), request, dry_run=True), standing=True)
     return document
 
 
@@ -188,18 +186,6 @@ def _running(host: str, tasks: Sequence[dict[str, Any]]) -> str:
         return f"{head}{name} …"
     sign = _MARKS.get(TaskStatus(before["status"]), _UNKNOWN)[1]
     return f"{head}{before['name']} {_(sign)} ({before['detail']}); {name} …"
-
-
-def _pem(file: Path) -> str:
-    try:
-        with as_caller():
-            if file.stat().st_size > MOST_PEM:
-                fail(
-                    BAD_INPUT, "--certificate: %(file)s is larger than %(most_pem)s bytes", file=file, most_pem=MOST_PEM
-                )
-            return file.read_bytes().decode("utf-8", "replace")
-    except OSError as error:
-        fail(BAD_INPUT, f"--certificate: {file}: {error.strerror}")
 
 
 # what a person reads

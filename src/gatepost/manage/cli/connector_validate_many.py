@@ -10,8 +10,8 @@ import click
 from gatepost.manage.cli.client import client
 from gatepost.manage.cli.connector_selection import selected, selection_options
 from gatepost.manage.cli.language import _, quantity
-from gatepost.manage.cli.options import NO, UNKNOWN, config_option, json_option
-from gatepost.manage.cli.tables import print_json, print_table
+from gatepost.manage.cli.options import NO, UNKNOWN, gateway_options
+from gatepost.manage.cli.tables import print_table, printed_json
 from gatepost.manage.cli.terminal import progress
 from gatepost.manage.use_cases.bulk_validation import (
     ShowValidations,
@@ -36,9 +36,8 @@ _MOST: Final = 6 * 3600.0  # seconds; 2000 connectors whose hosts do not answer 
 
 @click.command("validate-many")
 @selection_options
-@config_option
-@json_option
-def validate_many(selection: ChosenConnectors, config: str | None, *, as_json: bool) -> None:
+@gateway_options
+def validate_many(selection: ChosenConnectors) -> None:
     """Validate connectors as they are stored: those NAMEd, or with --all every one that the other options leave.
 
     Few run at a time, two of one organization. Each result is kept, and `gatepost connector validate NAME` shows all
@@ -47,12 +46,10 @@ def validate_many(selection: ChosenConnectors, config: str | None, *, as_json: b
     Exit codes: 0 all validated, 1 not validated (at least one), 2 usage error or bad input, 3 inconclusive (at least
     one, and none that is not validated).
     """
-    run = client(config)
+    run = client()
     names = selected(run, run.directory().resources, selection)
     state = _followed(run, run.call(validate_connectors, ValidateConnectors(connectors=names)).value)
-    if as_json:
-        print_json(state)
-    else:
+    if not printed_json(state):
         print_table(_COLUMNS, ([getattr(row, name) or row.state for name in _COLUMNS] for row in state.connectors))
         click.echo(_summary(state), err=True)
     sys.exit(NO if state.counts.not_validated else UNKNOWN if state.counts.validated < state.counts.total else 0)

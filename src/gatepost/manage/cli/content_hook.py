@@ -4,27 +4,26 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 from msgspec.structs import replace
 
 from gatepost.manage.cli.client import client
 from gatepost.manage.cli.language import _, ours
-from gatepost.manage.cli.options import BAD_INPUT, NO, UNKNOWN, config_option, fail, json_option
-from gatepost.manage.cli.part_commands import add_commands
-from gatepost.manage.cli.stored_names import stored_names
-from gatepost.manage.cli.tables import print_json, print_table, printable
+from gatepost.manage.cli.named_files import read_file
+from gatepost.manage.cli.options import NO, UNKNOWN, gateway_options
+from gatepost.manage.cli.part_commands import add_commands, add_list, organization_option, part_argument
+from gatepost.manage.cli.tables import printable, printed_json
 from gatepost.manage.use_cases.content_trials import TryHook, try_hook
-from gatepost.manage.use_cases.name_lookup import choose_part, chosen_organizations
-from gatepost.manage.use_cases.parts import HOOK
-from gatepost.node.privileges import as_caller
+from gatepost.manage.use_cases.parts import HOOK, status_of
 from gatepost.policy.connectors.units import format_duration
-from gatepost.policy.connectors.values import Mode
 
 if TYPE_CHECKING:
     from gatepost.manage.use_cases.content_trials import HookTrial, HookTrials
+    from gatepost.manage.use_cases.parts import Part
     from gatepost.policy.connectors.content_hook import ContentHook
+    from gatepost.policy.connectors.records import Organization
 
 
 _COLUMNS = ("status", "name", "organization", "type", "address", "direction", "timeout", "on_failure")
@@ -36,54 +35,31 @@ def hook() -> None:
     """Manage content hooks: rspamd and ClamAV, which scan a message before it is accepted."""
 
 
-@hook.command("list")
-@click.option("--organization", default="", help="Only for this one.")
-@config_option
-@json_option
-def list_(organization: str, config: str | None, as_json: bool) -> None:
-    """List content hooks by organization and name.
-
-    Exit codes: 0 done (also if there are none), 2 no such organization, 3 the data cannot be read.
-    """
-    owners = chosen_organizations(client(config).directory().resources, organization)
-    rows: list[tuple[Any, ...]] = [
-        (
-            _status(content_hook),
-            content_hook.name,
-            owner.name,
-            str(content_hook.type),
-            content_hook.address,
-            str(content_hook.direction),
-            format_duration(content_hook.timeout),
-            str(content_hook.on_failure),
-        )
-        for owner in owners
-        for content_hook in sorted(owner.content_hooks, key=lambda each: each.name)
-    ]
-    if as_json:
-        print_json([dict(zip(_COLUMNS, row, strict=True)) for row in rows])
-    else:
-        print_table(_COLUMNS, rows)
-
-
-def _status(one: ContentHook) -> str:
-    if not one.enabled:
-        return "disabled"
-    return "rehearsal" if one.mode is Mode.REHEARSE else "enabled"
+def _cells(owner: Organization, content_hook: ContentHook) -> tuple[object, ...]:
+    timeout = format_duration(content_hook.timeout)
+    return (
+        status_of(content_hook),
+        content_hook.name,
+        owner.name,
+        content_hook.type,
+        content_hook.address,
+        content_hook.direction,
+        timeout,
+        content_hook.on_failure,
+    )
 
 
 @hook.command("check")
-@click.argument("name", shell_complete=stored_names("content_hook"))
-@click.option("--organization", default="", help="Needed if several organizations match.")
+@part_argument(HOOK)
+@organization_option
 @click.option(
     "--message",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     metavar="FILE",
     help="Scan this message instead, exactly as in the file.",
 )
-@config_option
-@json_option
-def check(name: str, organization: str, message: Path | None, config: str | None, as_json: bool) -> None:
+@gateway_options
+def check(part: Part, message: Path | None) -> None:
     """Have the scanner of a hook scan a harmless message, and a test message that it must detect.
 
     The test message is the EICAR test file for ClamAV and GTUBE for rspamd; both are harmless too. The command shows
@@ -92,38 +68,20 @@ def check(name: str, organization: str, message: Path | None, config: str | None
     Exit codes: 0 the scanner answers and detects the test message (with --message: the message passes), 1 it does not,
     2 there is no such hook, 3 no usable answer.
     """
-    run = client(config)
-    part = choose_part(run.directory().resources, HOOK, name, organization)
-    content = None if message is None else _content(message)
+    content = None
+    if message is not None:  # with the line ends of mail
+        content = read_file(message, _MAX_MESSAGE, "--message: ").replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
     request = TryHook(organization=part.organization.name, hook=part.name, message=content)
-    hook_trials = run.call(try_hook, request)
+    hook_trials = client().call(try_hook, request)
     trials = hook_trials.trials
     if message is not None:
         trials[0] = replace(trials[0], message=str(message))
-    if as_json:
-        print_json(hook_trials)
-    else:
+    if not printed_json(hook_trials):
         _print(hook_trials)
     if not all(trial.answered for trial in trials):
         sys.exit(UNKNOWN)
     passes = not any(trial.reply for trial in trials) if message else all(trial.right for trial in trials)
     sys.exit(0 if passes else NO)
-
-
-def _content(file: Path) -> bytes:
-    """A message with the line ends of mail."""
-    try:
-        with as_caller():
-            if file.stat().st_size > _MAX_MESSAGE:
-                fail(
-                    BAD_INPUT,
-                    "--message: %(file)s is larger than %(max_message)s bytes",
-                    file=file,
-                    max_message=_MAX_MESSAGE,
-                )
-            return file.read_bytes().replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
-    except OSError as error:
-        fail(BAD_INPUT, f"--message: {file}: {error.strerror}")
 
 
 def _print(result: HookTrials) -> None:
@@ -153,6 +111,9 @@ def _said(trial: HookTrial) -> str:
     return printable("; ".join(said))
 
 
+add_list(
+    hook, HOOK, "List content hooks by organization and name.", _COLUMNS, _cells, lambda content_hook: content_hook.name
+)
 add_commands(
     hook,
     HOOK,

@@ -11,9 +11,9 @@ import click
 
 from gatepost.manage.cli.client import client, missing_is_no
 from gatepost.manage.cli.language import _, ours, quantity
-from gatepost.manage.cli.options import BAD_INPUT, NO, config_option, fail, json_option
+from gatepost.manage.cli.options import BAD_INPUT, NO, config_option, fail, gateway_options
 from gatepost.manage.cli.request_options import limit_option, request_options
-from gatepost.manage.cli.tables import print_json, print_rows, printable, say
+from gatepost.manage.cli.tables import print_rows, printable, printed_json, say
 from gatepost.manage.use_cases.client import all_items
 from gatepost.manage.use_cases.destinations import (
     DestinationActions,
@@ -46,21 +46,19 @@ def destination() -> None:
 @destination.command("list")
 @request_options(DestinationsQuery)
 @limit_option
-@config_option
-@json_option
-def list_(config: str | None, as_json: bool, request: DestinationsQuery, limit: int) -> None:
+@gateway_options
+def list_(request: DestinationsQuery, limit: int) -> None:
     """List destinations by name.
 
     Exit codes: 0 done (also if there are none), 2 usage error, 3 the data cannot be read.
     """
-    print_rows(_COLUMNS, all_items(client(config).call, list_destinations, request, limit), _row, as_json=as_json)
+    print_rows(_COLUMNS, all_items(client().call, list_destinations, request, limit), _row)
 
 
 @destination.command()
 @request_options(DestinationsQuery, below=False)
-@config_option
-@json_option
-def show(config: str | None, as_json: bool, request: DestinationsQuery) -> None:
+@gateway_options
+def show(request: DestinationsQuery) -> None:
     """Show the recorded history of a destination, host by host.
 
     Exit codes: 0 all hosts do what they did before, 1 one does less or nothing is recorded, 2 usage error, 3 the data
@@ -68,7 +66,7 @@ def show(config: str | None, as_json: bool, request: DestinationsQuery) -> None:
     """
     if not request.domain and not request.connector:
         fail(BAD_INPUT, "name the destination to show: DOMAIN, or --connector NAME for smart hosts.")
-    destinations = list(all_items(client(config).call, list_destinations, request))
+    destinations = list(all_items(client().call, list_destinations, request))
     if not destinations:
         meant = printable(request.domain or _("connector %(connector)s", connector=request.connector))
         fail(
@@ -76,9 +74,7 @@ def show(config: str | None, as_json: bool, request: DestinationsQuery) -> None:
             "nothing is recorded for %(meant)s; `gatepost destination list` lists recorded destinations",
             meant=meant,
         )
-    if as_json:
-        print_json(destinations)
-    else:
+    if not printed_json(destinations):
         for entry in destinations:
             _print(entry)
     if any(entry.below for entry in destinations):
@@ -87,19 +83,16 @@ def show(config: str | None, as_json: bool, request: DestinationsQuery) -> None:
 
 @destination.command()
 @request_options(DestinationActions, action="accept")
-@config_option
-@json_option
-def accept(config: str | None, as_json: bool, request: DestinationActions) -> None:
+@gateway_options
+def accept(request: DestinationActions) -> None:
     """Accept a destination as it is now: each of its hosts may do as little as in its last session.
 
     From then on, improvements count again. Held mail for the destination is retried. One organization at a time, unless
     --all is given. Exit codes: 0 done, 1 nothing is recorded, or the destination does what it did before, 2 usage
     error, 3 the data cannot be written.
     """
-    done = _done(config, request)
-    if as_json:
-        print_json(done.items)
-    else:
+    done = _done(request)
+    if not printed_json(done.items):
         for item in done.items:
             say("accepted: %(item)s at %(best)s", item=_title(item), best=printable(item.best))
     say(
@@ -112,36 +105,35 @@ def accept(config: str | None, as_json: bool, request: DestinationActions) -> No
 @destination.command()
 @request_options(DestinationActions, action="forget")
 @config_option
-def forget(config: str | None, request: DestinationActions) -> None:
+def forget(request: DestinationActions) -> None:
     """Forget the history of a destination: its next session is recorded as the first.
 
     One organization at a time, unless --all is given. Exit codes: 0 done, 1 nothing is recorded, 2 usage error, 3 the
     data cannot be written.
     """
-    for entry in _done(config, request).items:
+    for entry in _done(request).items:
         say("forgotten: %(entry)s", entry=_title(entry))
 
 
 @destination.command()
-@config_option
-@json_option
-def slowed(config: str | None, as_json: bool) -> None:
+@gateway_options
+def slowed() -> None:
     """List next hops that are sent less mail, because they replied that they get too much.
 
     Each worker halves what it sends after such a reply, and sends more while there is no other one. Exit codes: 0 done
     (also if there are none), 2 usage error, 3 the data cannot be read.
     """
-    print_rows(_SLOWED_COLUMNS, client(config).call(list_slowed, ListSlowed()).items, _slowed_row, as_json=as_json)
+    print_rows(_SLOWED_COLUMNS, client().call(list_slowed, ListSlowed()).items, _slowed_row)
 
 
 def _slowed_row(hop: SlowedDestination) -> tuple[object, ...]:
     return hop.next_hop, hop.worker, f"{hop.messages_per_minute:g}", hop.code, moment(hop.at)
 
 
-def _done(config: str | None, request: DestinationActions) -> DestinationsChanged:
+def _done(request: DestinationActions) -> DestinationsChanged:
     """Run an action; ends the command with 1 if there is nothing that it could be done to."""
     with missing_is_no():
-        done = client(config).call(act_on_destinations, request)
+        done = client().call(act_on_destinations, request)
     return done
 
 

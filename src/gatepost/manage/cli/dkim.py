@@ -10,24 +10,38 @@ import click
 from msgspec.structs import asdict
 
 from gatepost.analysis.checks.dkim_record import DkimObservation
+from gatepost.manage.cli.changes import report
 from gatepost.manage.cli.client import client
-from gatepost.manage.cli.dkim_add import add, key_in
 from gatepost.manage.cli.edit import ChangeArguments, change, change_options
-from gatepost.manage.cli.options import BAD_INPUT, NO, UNKNOWN, config_option, fail, force_option, json_option
-from gatepost.manage.cli.part_commands import add_commands
+from gatepost.manage.cli.options import BAD_INPUT, NO, UNKNOWN, config_option, fail, force_option, gateway_options
+from gatepost.manage.cli.part_commands import add_commands, organization_option, part_argument
 from gatepost.manage.cli.stored_names import stored_names
-from gatepost.manage.cli.tables import print_json, print_table, printable, say
+from gatepost.manage.cli.tables import print_table, printable, printed_json, say, wants_json
+from gatepost.manage.use_cases.change import NOTHING
 from gatepost.manage.use_cases.client import all_items
 from gatepost.manage.use_cases.dkim import ImportDkimKey, ListSigningKeys, import_dkim_key, list_signing_keys
-from gatepost.manage.use_cases.dkim_changes import RotateDkimKeys, keys_owner, rotate_dkim_keys
-from gatepost.manage.use_cases.name_lookup import choose_part
+from gatepost.manage.use_cases.dkim_changes import (
+    LeaveDkimKey,
+    MakeDkimKey,
+    RotateDkimKeys,
+    key_domain,
+    key_owner,
+    keys_owner,
+    leave_dkim_key,
+    make_dkim_key,
+    rotate_dkim_keys,
+)
 from gatepost.manage.use_cases.parts import DKIM
-from gatepost.policy.connectors.values import DkimState
+from gatepost.node.privileges import as_caller
+from gatepost.pki.certificates.files import CertificateFileError, load_key
+from gatepost.policy.connectors.values import DkimAlgorithm, DkimService, DkimState
+from gatepost.protocols.dkim.record import split_key_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from gatepost.analysis.checks.dkim_record import RecordCheck
+    from gatepost.manage.use_cases.parts import Part
 
 
 _COLUMNS = ("state", "name", "algorithm", "service_type", "organization", "private_key")
@@ -46,25 +60,22 @@ def dkim() -> None:
 @click.option("--organization", default="", help="Only for this one.")
 @click.option("--domain", default="", help="Only for this one.")
 @click.option("--check", is_flag=True, help=_CHECK)
-@config_option
-@json_option
-def list_(organization: str, domain: str, config: str | None, *, check: bool, as_json: bool) -> None:
+@gateway_options
+def list_(organization: str, domain: str, *, check: bool) -> None:
     """List DKIM keys, where their private keys are, and with --check whether their records are published.
 
     Exit codes: 0 done (also if there are none), with --check: the record of every key that is not retired is correct; 1
     with --check: one is not; 2 no such organization, 3 the data cannot be read, or with --check: inconclusive.
     """
     request = ListSigningKeys(organization=organization, domain=domain, check=check)
-    keys = list(all_items(client(config).call, list_signing_keys, request))
+    keys = list(all_items(client().call, list_signing_keys, request))
     columns = (*_COLUMNS, "record") if check else _COLUMNS
     rows = [
         asdict(signing_key) | ({"record": str(signing_key.dns_check)} if signing_key.dns_check else {})
         for signing_key in keys
     ]
     shown = [{column: row[column] for column in columns} for row in rows]
-    if as_json:
-        print_json(shown)
-    else:
+    if not printed_json(shown):
         print_table(columns, (tuple(row.values()) for row in shown))
     sys.exit(
         _status(
@@ -76,19 +87,16 @@ def list_(organization: str, domain: str, config: str | None, *, check: bool, as
 
 
 @dkim.command("record")
-@click.argument("name")
-@click.option("--organization", default="", help="Needed if several organizations match.")
+@part_argument(DKIM)
+@organization_option
 @click.option("--check", is_flag=True, help=_CHECK)
-@config_option
-@json_option
-def record(name: str, organization: str, config: str | None, *, check: bool, as_json: bool) -> None:
+@gateway_options
+def record(part: Part, *, check: bool) -> None:
     """Print the TXT record that the DNS needs for the key NAME (SELECTOR._domainkey.DOMAIN), as a zone file line.
 
     Exit codes: 0 printed, with --check: verifiers find it; 1 with --check: it is missing or different; 2 there is no
     such key, or its public key is not known; 3 the data cannot be read, or with --check: inconclusive.
     """
-    through = client(config)
-    part = choose_part(through.directory().resources, DKIM, name, organization)
     owner, key = part.organization.name, part.record
     if not key.public_key:
         fail(
@@ -98,11 +106,9 @@ def record(name: str, organization: str, config: str | None, *, check: bool, as_
             name=key.name,
         )
     request = ListSigningKeys(organization=owner, domain=key.domain, selector=key.selector, check=check)
-    (signing_key,) = through.call(list_signing_keys, request).items
-    if as_json:
-        row = asdict(signing_key)
-        print_json({column: row[column] for column in ("name", "text", "zone", *(("record", "why") if check else ()))})
-    else:
+    (signing_key,) = client().call(list_signing_keys, request).items
+    row, columns = asdict(signing_key), ("name", "text", "zone", *(("record", "why") if check else ()))
+    if not printed_json({column: row[column] for column in columns}):
         click.echo(signing_key.zone)
         if signing_key.dns_check:
             click.echo(printable(signing_key.dns_check), err=True)
@@ -110,35 +116,32 @@ def record(name: str, organization: str, config: str | None, *, check: bool, as_
 
 
 @dkim.command("import")
-@click.argument("name")
+@part_argument(DKIM)
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--organization", default="", help="Needed if several organizations match.")
+@organization_option
 @config_option
-def import_(name: str, file: Path, organization: str, config: str | None) -> None:
+def import_(part: Part, file: Path) -> None:
     """Seal the private key in FILE (PEM, mode 0600) for the key NAME, which is already in the resources.
 
     Use it for resources that were exported elsewhere. For a new key, use `gatepost dkim add --key FILE`.
 
     Exit codes: 0 done, 2 there is no such key, or FILE has a different private key; 3 the data cannot be written.
     """
-    through, pem = client(config), key_in(file).decode("ascii", "replace")
-    part = choose_part(through.directory().resources, DKIM, name, organization)
+    pem = key_in(file).decode("ascii", "replace")
     named = {"organization": part.organization.name, "domain": part.record.domain, "selector": part.record.selector}
-    stored = through.call(import_dkim_key, ImportDkimKey(key=pem, **named))
+    stored = client().call(import_dkim_key, ImportDkimKey(key=pem, **named))
     say("%(name)s: private key sealed; a running gateway uses it within ten seconds", err=True, name=stored.name)
 
 
 @click.command()
 @click.argument("domain", shell_complete=stored_names("accepted_domain"))
 @click.option("--selector", default="", help="Only the next key of this selector. Default: every next key of DOMAIN.")
-@click.option("--organization", default="", help="Needed if several organizations match.")
+@organization_option
 @force_option(
     "Rotate even if the record is not visible in the DNS. Mail may fail to verify until it is. REASON is recorded."
 )
 @change_options
-@config_option
-@json_option
-def rotate(domain: str, selector: str, organization: str, force: str, **given: Any) -> None:
+def rotate(domain: str, selector: str, organization: str, force: str, arguments: ChangeArguments) -> None:
     """Activate the next keys of DOMAIN, and retire the current keys of the same algorithm, in one step.
 
     Refused unless the record of each next key is visible in the DNS and correct, and its private key can be opened. A
@@ -148,13 +151,11 @@ def rotate(domain: str, selector: str, organization: str, force: str, **given: A
     Exit codes: 0 done, 1 a record is missing or wrong, or a key cannot be used; 2 there is no next key, or several of
     one algorithm; 3 the data cannot be read or written, or the DNS could not be queried.
     """
-    arguments = ChangeArguments(**given)
-    owner = keys_owner(client(arguments.config).directory().resources, organization, domain).name
+    owner = keys_owner(client().directory().resources, organization, domain).name
     request = RotateDkimKeys(organization=owner, domain=domain, selector=selector, force=force, **arguments.fields)
     change(arguments, rotate_dkim_keys, request)
 
 
-dkim.add_command(add)
 dkim.add_command(rotate)
 add_commands(
     dkim,
@@ -175,3 +176,70 @@ def _status(dns_checks: Iterable[RecordCheck]) -> int:
         if DkimObservation.UNKNOWN in seen
         else 0
     )
+
+
+@click.command()
+@click.argument("domain", shell_complete=stored_names("accepted_domain"))
+@click.option("--selector", default="", help="Default: derived from the month, such as gp202611r.")
+@click.option(
+    "--algorithm",
+    type=click.Choice([*map(str, DkimAlgorithm)]),
+    default=str(DkimAlgorithm.RSA_SHA256),
+    show_default=True,
+    help="Every verifier supports RSA; an Ed25519 key can sign in addition.",
+)
+@click.option("--key", "file", type=click.Path(exists=True, dir_okay=False, path_type=Path),
+              help="Use an existing key, PEM, mode 0600; it determines the algorithm.")  # fmt: skip
+@click.option("--leave-key", is_flag=True, help="Use the --key file where it is, and store no copy.")
+@click.option("--service", type=click.Choice([*map(str, DkimService)]), default="*", show_default=True,
+              help="tlsrpt: sign only TLS reports.")  # fmt: skip
+@click.option("--current", is_flag=True, help="Sign with it at once: its record is already published.")
+@click.option("--organization", default="", help="Needed if DOMAIN is a subdomain of an accepted domain.")
+@change_options
+def add(domain: str, organization: str, file: Path | None, arguments: ChangeArguments, **given: Any) -> None:
+    """Add a key that signs mail of DOMAIN, and print its DNS record.
+
+    The gateway creates a key (RSA with 2048 bits, or Ed25519) and seals it with store.master_key; no export, history or
+    log contains it. The key is `next` until its record is published and `gatepost dkim rotate` activates it.
+
+    Exit codes: 0 added, 2 invalid input, an unusable key, or no master key; 3 the data cannot be read or written.
+    """
+    if given["leave_key"] and file is None:
+        fail(BAD_INPUT, "--leave-key needs --key FILE: name the file with the key")
+    through = client()
+    domain = key_domain(domain)
+    fields: dict[str, Any] = {
+        "organization": key_owner(through.directory().resources, organization, domain).name,
+        "domain": domain,
+        "selector": given["selector"],
+        "algorithm": given["algorithm"],
+        "service_type": given["service"],
+        "key": "" if file is None else key_in(file).decode("ascii", "replace"),
+        "current": given["current"],
+        **arguments.fields,
+    }
+    if file is not None and given["leave_key"]:
+        request = LeaveDkimKey(key_file=str(file.absolute()), **fields)
+        added = through.call(leave_dkim_key, request, dry_run=arguments.dry_run).value
+    else:
+        added = through.call(make_dkim_key, MakeDkimKey(**fields), dry_run=arguments.dry_run).value
+    report(added)
+    if arguments.dry_run:
+        return  # the key is gone with the command
+    if not wants_json():
+        click.echo(added.zone)
+    if not given["current"]:
+        of = split_key_name(added.name)[1]
+        say("note: publish this record in the zone, then run: gatepost dkim rotate %(of)s", err=True, of=of)
+
+
+def key_in(file: Path) -> bytes:
+    """The private key in a file, which others cannot read; ends the command otherwise."""
+    try:
+        with as_caller():
+            return load_key(file)
+    except CertificateFileError as error:
+        fail(BAD_INPUT, f"{file}: {error}; {NOTHING}")
+
+
+dkim.add_command(add)

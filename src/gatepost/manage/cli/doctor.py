@@ -11,9 +11,9 @@ import click
 
 from gatepost.manage.cli.client import client
 from gatepost.manage.cli.language import _, ours, quantity
-from gatepost.manage.cli.options import BAD_INPUT, NO, UNKNOWN, config_option, current_remote_options, fail, json_option
+from gatepost.manage.cli.options import BAD_INPUT, NO, UNKNOWN, current_remote_options, ending, gateway_options
 from gatepost.manage.cli.request_options import request_options
-from gatepost.manage.cli.tables import print_json, printable
+from gatepost.manage.cli.tables import printable, printed_json
 from gatepost.manage.use_cases.doctor import Examination, ExamineGateway, examination, examine_gateway, start_findings
 from gatepost.node.machine_findings import DoctorFinding, Level
 from gatepost.node.privileges import PrivilegeError, act_as, gateway_account
@@ -35,10 +35,9 @@ _GROUNDS = {"account", "data_dir"}
 
 
 @click.command()
-@config_option
-@json_option
+@gateway_options
 @request_options(ExamineGateway)
-def doctor(config: str | None, request: ExamineGateway, *, as_json: bool) -> None:
+def doctor(request: ExamineGateway) -> None:
     """Examine the gateway and its machine, and say for everything that is wrong what to do next.
 
     Settings, account, ports, disk, memory, clock, certificates, store, nameservers, DNS records, alarms. Works before
@@ -47,27 +46,25 @@ def doctor(config: str | None, request: ExamineGateway, *, as_json: bool) -> Non
     Exit codes: 0 nothing is wrong (warnings may be there), 1 something is wrong, 2 invalid settings, 3 something could
     not be checked.
     """
-    result, status = _examined(config, request)
-    if as_json:
-        print_json(result)
-    else:
+    result, status = _examined(request)
+    if not printed_json(result):
         print_findings(result.findings)
     raise SystemExit(status)
 
 
-def _examined(config: str | None, request: ExamineGateway) -> tuple[Examination, int]:
+def _examined(request: ExamineGateway) -> tuple[Examination, int]:
     """The findings and the exit code. Where settings or account are wrong, only as far as one can see without."""
     first: list[DoctorFinding] = []
     if current_remote_options().server is None:
         try:
-            settings = load(config or current_remote_options().config, os.environ)
+            settings = load(current_remote_options().config, os.environ)
         except SettingsError as error:
             return examination([_settings_finding(problem) for problem in error.problems]), BAD_INPUT
         first = list(start_findings(settings))
         if _is_hopeless(settings, first):
             result = examination(first)
             return result, _STATUS[result.level]
-    result = client(config).call(examine_gateway, request)
+    result = client().call(examine_gateway, request)
     if first and os.getuid() == 0:
         result = examination(_with_ports(result.findings, first))
     return result, _STATUS[result.level]
@@ -103,10 +100,8 @@ def check_start(settings: Settings) -> NoReturn:
 def _as_account(settings: Settings) -> Iterator[None]:
     """Act as the gateway's account, as root may."""
     data_dir = Path(settings.server.data_dir)
-    try:
+    with ending(BAD_INPUT, PrivilegeError):
         back = act_as(gateway_account(settings.server), data_dir)
-    except PrivilegeError as error:
-        fail(BAD_INPUT, str(error))
     try:
         yield
     finally:

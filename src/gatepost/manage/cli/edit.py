@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
+from functools import wraps
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
@@ -17,7 +18,7 @@ from msgspec.structs import replace
 from gatepost.manage.cli.changes import report
 from gatepost.manage.cli.client import client
 from gatepost.manage.cli.language import _, quantity
-from gatepost.manage.cli.options import MOMENT_TEXT
+from gatepost.manage.cli.options import MOMENT_TEXT, gateway_options
 from gatepost.manage.use_cases.assignments import assign
 from gatepost.manage.use_cases.change import NOTHING, TRIES
 from gatepost.manage.use_cases.name_lookup import choose_part, owner_of
@@ -41,11 +42,9 @@ if TYPE_CHECKING:
 class ChangeArguments:
     """The options of every command that changes something. since: as it was written."""
 
-    config: str | None
     dry_run: bool
     since: str
     note: str
-    as_json: bool
 
     @property
     def fields(self) -> dict[str, str]:
@@ -61,29 +60,34 @@ class PreparedChange(NamedTuple):
     errors: Sequence[FieldError] = ()
 
 
-def change_options[F: Callable[..., Any]](command: F) -> F:
-    """`--dry-run`, `--since`, `--note`."""
-    command = click.option("--note", default="", help="Reason, for the history.")(command)
-    command = click.option(
+def change_options(command: Callable[..., None]) -> Callable[..., None]:
+    """`--dry-run`, `--since`, `--note`, which the command gets as `arguments`, and `gateway_options`."""
+    command = gateway_options(command)
+
+    @click.option("--dry-run", is_flag=True, help="Preview: check the change and print what would change.")
+    @click.option(
         "--since",
         type=MOMENT_TEXT,
         default="7d",
         show_default=True,
         help="With --dry-run: decide mail since then again, and show what would have been different.",
-    )(command)
-    return click.option("--dry-run", is_flag=True, help="Preview: check the change and print what would change.")(
-        command
     )
+    @click.option("--note", default="", help="Reason, for the history.")
+    @wraps(command)
+    def with_arguments(dry_run: bool, since: str, note: str, **given: Any) -> None:
+        command(arguments=ChangeArguments(dry_run, since, note), **given)
+
+    return with_arguments
 
 
 def change(arguments: ChangeArguments, case: UseCase[Any, UseCaseReply[ChangeReport]], request: ChangeRequest) -> None:
     """Make one change, whatever is in force, and say what it did."""
-    report(client(arguments.config).call(case, request, dry_run=arguments.dry_run).value, as_json=arguments.as_json)
+    report(client().call(case, request, dry_run=arguments.dry_run).value)
 
 
 def edit(arguments: ChangeArguments, make: Callable[[Resources], PreparedChange]) -> None:
     """Change what is in force, and say what it did. make: may be called several times."""
-    report(changed(client(arguments.config), make, dry_run=arguments.dry_run), as_json=arguments.as_json)
+    report(changed(client(), make, dry_run=arguments.dry_run))
 
 
 def changed(through: Client, make: Callable[[Resources], PreparedChange], *, dry_run: bool = False) -> ChangeReport:

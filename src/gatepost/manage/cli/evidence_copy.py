@@ -8,7 +8,7 @@ import click
 
 from gatepost.analysis.checks.evidence import MAX_BYTES, drill_documents
 from gatepost.manage.cli.language import _, quantity
-from gatepost.manage.cli.options import UNKNOWN, config_option, fail, settings_of
+from gatepost.manage.cli.options import UNKNOWN, config_option, fail, local_settings
 from gatepost.manage.cli.tables import say
 from gatepost.manage.cli.working_sign import working
 from gatepost.node.privileges import as_caller
@@ -20,7 +20,7 @@ from gatepost.store.storage import Storage
 @click.command()
 @click.argument("directory", type=click.Path(path_type=Path), metavar="DIR")
 @config_option
-def copy(directory: Path, config: str | None) -> None:
+def copy(directory: Path) -> None:
     """Copy the evidence log into a new directory, with its heads, public keys and drill results.
 
     `evidence verify DIR --key PEM` and docs/verify_evidence.py verify it anywhere. With PostgreSQL, this is how the log
@@ -28,7 +28,7 @@ def copy(directory: Path, config: str | None) -> None:
 
     Exit codes: 0 copied, 2 usage error, 3 the log cannot be read or DIR not written.
     """
-    storage = Storage.of(settings_of(config))
+    storage = Storage.of(local_settings())
     try:
         with working(_("copying")):
             days = copy_log(storage.evidence(), directory, as_caller)

@@ -14,7 +14,7 @@ import msgspec
 
 from gatepost.manage.cli.client import client
 from gatepost.manage.cli.language import _, quantity
-from gatepost.manage.cli.options import BAD_INPUT, MOMENT, NO, UNKNOWN, config_option, current_server, fail
+from gatepost.manage.cli.options import BAD_INPUT, MOMENT, NO, UNKNOWN, config_option, current_server, ending, fail
 from gatepost.manage.cli.request_options import request_options
 from gatepost.manage.cli.tables import say
 from gatepost.manage.use_cases import evidence_export
@@ -51,15 +51,7 @@ _BEGIN = "1970-01-01T00:00:00+00:00"  # of a time that is open
 @click.option("--proof", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
               help="With csv and pdf: also write the JSON to FILE; a PDF names it and its SHA-256.")  # fmt: skip
 @config_option
-def export(
-    request: OpenExport,
-    *,
-    since: float,
-    until: float,
-    output: Path | None,
-    proof: Path | None,
-    config: str | None,
-) -> None:
+def export(request: OpenExport, *, since: float, until: float, output: Path | None, proof: Path | None) -> None:
     """Export entries of the evidence log: JSON, which contains its own proof, or CSV or PDF for reading.
 
     The JSON contains the entries that match every option, digests of those between them, and the signatures: `evidence
@@ -68,7 +60,7 @@ def export(
 
     Exit codes: 0 exported, 1 nothing matches, 2 usage error, 3 the log cannot be read or the file not written.
     """
-    gateway = client(config)
+    gateway = client()
     _check_use(request.form, output, proof)
     times = {"since": time_text(since) or _BEGIN, "until": time_text(until)}
     try:
@@ -132,11 +124,8 @@ def _written(path: Path | None) -> Iterator[IO[bytes]]:
         sys.stdout.buffer.flush()
         return
     fresh = path.with_name(f".{path.name}.{os.getpid()}.new")
-    try:
-        with as_caller():
-            descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        fail(UNKNOWN, f"{path}: {error.strerror}")
+    with ending(UNKNOWN, OSError, place=f"{path}: "), as_caller():
+        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
         with os.fdopen(descriptor, "wb") as file:
             yield file

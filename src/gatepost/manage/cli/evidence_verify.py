@@ -10,8 +10,8 @@ import click
 
 from gatepost.analysis.checks.evidence import drill_documents
 from gatepost.manage.cli.language import _, ours
-from gatepost.manage.cli.options import BAD_INPUT, MOMENT, NO, UNKNOWN, config_option, fail, json_option, settings_of
-from gatepost.manage.cli.tables import print_json, printable, say
+from gatepost.manage.cli.options import BAD_INPUT, MOMENT, NO, UNKNOWN, fail, gateway_options, local_settings
+from gatepost.manage.cli.tables import printable, printed_json, say
 from gatepost.manage.cli.working_sign import working
 from gatepost.manage.use_cases.evidence_audit import verify_export, verify_log, verify_stored_log
 from gatepost.pki.certificates.evidence_key import public_keys_in
@@ -41,11 +41,8 @@ _STATUSES = {True: 0, False: NO, None: UNKNOWN}
 )
 @click.option("--since", type=MOMENT, default=0.0, help="Only files since this day: 7d or a date.")
 @click.option("--until", type=MOMENT, default=0.0, help="Only files up to this day.")
-@config_option
-@json_option
-def verify(
-    paths: tuple[Path, ...], keys: tuple[Path, ...], heads: tuple[str, ...], config: str | None, **options: Any
-) -> None:
+@gateway_options
+def verify(paths: tuple[Path, ...], keys: tuple[Path, ...], heads: tuple[str, ...], **options: Any) -> None:
     """Verify the gateway's evidence log, a copy of it (DIR), some of its files, or an export (FILE.json), offline.
 
     Everything from the first file to the last signature is compared with the chain of hashes, the signatures and the
@@ -69,7 +66,7 @@ def verify(
     try:
         with working(_("verifying")):
             if not paths:
-                storage = Storage.of(settings_of(config))
+                storage = Storage.of(local_settings())
                 result = verify_stored_log(storage.evidence(), drill_documents(storage), public_keys, heads, days)
             elif len(paths) == 1 and paths[0].is_file() and day_file(paths[0]) is None and paths[0].name != HEADS_FILE:
                 result = verify_export(paths[0], public_keys, heads)
@@ -79,9 +76,7 @@ def verify(
         fail(UNKNOWN, str(failure))
     except OSError as error:
         fail(UNKNOWN, f"{error.filename}: {error.strerror}")
-    if options["as_json"]:
-        print_json(result.data)
-    else:
+    if not printed_json(result.data):
         _show(result)
     raise SystemExit(_STATUSES[result.verified])
 

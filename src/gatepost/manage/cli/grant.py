@@ -8,9 +8,9 @@ import click
 
 from gatepost.manage.cli.client import client, missing_is_no
 from gatepost.manage.cli.language import _
-from gatepost.manage.cli.options import config_option, json_option
+from gatepost.manage.cli.options import gateway_options
 from gatepost.manage.cli.request_options import request_options
-from gatepost.manage.cli.tables import print_json, print_rows
+from gatepost.manage.cli.tables import print_rows, printed_json
 from gatepost.manage.use_cases.ungranted import GrantValue, ListUngranted, grant_value, list_ungranted
 
 if TYPE_CHECKING:
@@ -31,24 +31,22 @@ def grant() -> None:
 
 
 @grant.command("list")
-@config_option
-@json_option
-def list_(config: str | None, as_json: bool) -> None:
+@gateway_options
+def list_() -> None:
     """List values without a grant, and their effect.
 
     A file or socket without a grant has no effect. The gateway contacts a host that a tenant wrote only at public
     addresses and at those of [network] tenants_may_reach; most hosts need no grant. Exit codes: 0 done (also if there
     are none), 2 usage error, 3 the data cannot be read.
     """
-    print_rows(_COLUMNS, client(config).call(list_ungranted, ListUngranted()).values, _row, as_json=as_json)
+    print_rows(_COLUMNS, client().call(list_ungranted, ListUngranted()).values, _row)
 
 
 @grant.command("add")
 @request_options(GrantValue)
 @click.option("--dry-run", is_flag=True, help="Check the grant; change nothing.")
-@config_option
-@json_option
-def add(request: GrantValue, config: str | None, *, dry_run: bool, as_json: bool) -> None:
+@gateway_options
+def add(request: GrantValue, *, dry_run: bool) -> None:
     """Grant one value as it is, with the names that `gatepost grant list` prints.
 
     Example: gatepost grant add contoso outbound_connector hq smart_hosts 10.0.0.5. Review the whole resource first: a
@@ -57,9 +55,8 @@ def add(request: GrantValue, config: str | None, *, dry_run: bool, as_json: bool
     Exit codes: 0 granted, 1 no such value without a grant, 2 usage error, 3 the data cannot be read or written.
     """
     with missing_is_no():
-        done = client(config).call(grant_value, request, dry_run=dry_run).value
-    if as_json:
-        print_json(done)
+        done = client().call(grant_value, request, dry_run=dry_run).value
+    if printed_json(done):
         return
     click.echo(
         _("it can be granted; nothing was changed")

@@ -46,7 +46,7 @@ _CONNECTOR = {
     "remove": ("connector_change", "remove", "Remove a connector."),
     "trust": ("connector_change", "trust", "Trust the issuer that a validation saw, by its fingerprint."),
     "switch": ("connector_change", "switch", "Enable, disable, enforce or rehearse many connectors at once."),
-    "secret": ("connector_secret", "secret", "Set the secret by which a connector logs in to its smart hosts."),
+    "secret": ("connector_change", "secret", "Set the secret by which a connector logs in to its smart hosts."),
     "validate": (
         "connector_validate",
         "validate",

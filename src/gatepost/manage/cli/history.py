@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 import msgspec
@@ -11,9 +11,9 @@ from gatepost.manage.cli.changes import print_changes, report
 from gatepost.manage.cli.client import client, missing_is_no
 from gatepost.manage.cli.edit import ChangeArguments, change_options
 from gatepost.manage.cli.language import _, ours
-from gatepost.manage.cli.options import config_option, json_option
+from gatepost.manage.cli.options import gateway_options
 from gatepost.manage.cli.request_options import request_options
-from gatepost.manage.cli.tables import print_json, print_rows, printable
+from gatepost.manage.cli.tables import print_rows, printable, printed_json
 from gatepost.manage.use_cases.client import all_items
 from gatepost.manage.use_cases.history import GetVersion, ListHistory, get_version, list_history
 from gatepost.manage.use_cases.revert import RevertResources, revert_resources
@@ -31,10 +31,9 @@ _COLUMNS = ("version", "at", "author", "organization", "change", "note")
 @click.option(
     "--limit", default=20, type=click.IntRange(1, 10_000), show_default=True, help="Maximum number of entries."
 )
-@config_option
-@json_option
+@gateway_options
 @click.pass_context
-def history(context: click.Context, request: ListHistory, limit: int, config: str | None, as_json: bool) -> None:
+def history(context: click.Context, request: ListHistory, limit: int) -> None:
     """Show who changed the resources, when and why, the newest first.
 
     `gatepost history show VERSION` prints what one version changed. Exit codes: 0 done (also if there are no entries),
@@ -42,22 +41,20 @@ def history(context: click.Context, request: ListHistory, limit: int, config: st
     """
     if context.invoked_subcommand:
         return
-    print_rows(_COLUMNS, all_items(client(config).call, list_history, request, limit), _row, as_json=as_json)
+    print_rows(_COLUMNS, all_items(client().call, list_history, request, limit), _row)
 
 
 @history.command()
 @click.argument("version", type=click.IntRange(1))
-@config_option
-@json_option
-def show(version: int, config: str | None, as_json: bool) -> None:
+@gateway_options
+def show(version: int) -> None:
     """Show what VERSION changed, in the format of `gatepost apply`.
 
     Exit codes: 0 found, 1 no such version, 3 the data cannot be read.
     """
     with missing_is_no():
-        history_version = client(config).call(get_version, GetVersion(version=str(version)))
-    if as_json:
-        print_json(history_version)
+        history_version = client().call(get_version, GetVersion(version=str(version)))
+    if printed_json(history_version):
         return
     note = f": {history_version.note}" if history_version.note else ""
     click.echo(
@@ -78,9 +75,7 @@ def show(version: int, config: str | None, as_json: bool) -> None:
 @history.command()
 @request_options(RevertResources, note="", since="7d")
 @change_options
-@config_option
-@json_option
-def revert(request: RevertResources, **given: Any) -> None:
+def revert(request: RevertResources, arguments: ChangeArguments) -> None:
     """Make the resources again what they were at VERSION, as a new version.
 
     With --dry-run it prints what would change, and whose changes would be taken back. Keys and passwords that were
@@ -88,9 +83,8 @@ def revert(request: RevertResources, **given: Any) -> None:
 
     Exit codes: 0 done (also if nothing differs), 1 refused, 2 usage error, 3 the data cannot be read.
     """
-    arguments = ChangeArguments(**given)
     request = msgspec.structs.replace(request, **arguments.fields)
-    outcome = client(arguments.config).call(revert_resources, request, dry_run=arguments.dry_run).value
+    outcome = client().call(revert_resources, request, dry_run=arguments.dry_run).value
     for entry in outcome.undone if outcome.changes else ():
         note = f": {entry.note}" if entry.note else ""
         text = _(
@@ -102,7 +96,7 @@ def revert(request: RevertResources, **given: Any) -> None:
             note=note,
         )
         click.echo(printable(f"{text} ({ours(entry.summary)})"), err=True)
-    report(outcome, as_json=arguments.as_json)
+    report(outcome)
 
 
 def _row(entry: HistoryEntry) -> tuple[object, ...]:

@@ -13,7 +13,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from gatepost.manage.cli.language import _
-from gatepost.manage.cli.options import BAD_INPUT, UNKNOWN, fail
+from gatepost.manage.cli.named_files import read_file
+from gatepost.manage.cli.options import BAD_INPUT, UNKNOWN, ending, fail
 from gatepost.manage.cli.tables import printable, say
 from gatepost.manage.use_cases.gateway import Gateway
 from gatepost.manage.use_cases.inventory import inventory_of, listed_certificates
@@ -21,7 +22,6 @@ from gatepost.net.anchors import AnchorsError, TrustAnchors
 from gatepost.net.certificate import MALFORMED, certificate_facts, parse, quietly
 from gatepost.net.chain import judge
 from gatepost.net.revocation import published
-from gatepost.node.privileges import as_caller
 from gatepost.pki.certificates.entry import Purpose, State
 from gatepost.policy.connectors.trust_anchors import anchors_label
 from gatepost.policy.connectors.values import ConnectorType
@@ -91,12 +91,7 @@ def exchange_chain(path: FilePath | None, settings: Settings, organization: Orga
     """
     if path is None:
         return ExchangeChain(None, ())
-    try:
-        with as_caller(), path.open("rb") as file:
-            pem = file.read(_MAX_PEM + 1)
-    except OSError as error:
-        fail(BAD_INPUT, f"--exchange-certificate: {printable(path)}: {error.strerror}")
-    chain = tuple(_certificates(pem)) if len(pem) <= _MAX_PEM else ()
+    chain = tuple(_certificates(read_file(path, _MAX_PEM, "--exchange-certificate: ")))
     if not chain:
         fail(
             BAD_INPUT,
@@ -130,10 +125,8 @@ def revocation_hosts(chain: Iterable[bytes]) -> list[str]:
 
 
 def _judged(chain: tuple[bytes, ...], anchors: str, now: float) -> ChainVerdict:
-    try:
+    with ending(UNKNOWN, AnchorsError, place=f"trust_anchors {anchors_label(anchors)!r}: "):
         return judge(chain, TrustAnchors.load(anchors), now=now, purpose="client")
-    except AnchorsError as error:
-        fail(UNKNOWN, f"trust_anchors {anchors_label(anchors)!r}: {error}")
 
 
 def _file(name: str, what: str) -> list[bytes]:

@@ -18,7 +18,7 @@ from gatepost.analysis.migration.postfix_config import named_files
 from gatepost.analysis.migration.report import KINDS, Imported, ImportRefused, ImportResult
 from gatepost.manage.cli.language import _, ours
 from gatepost.manage.cli.options import BAD_INPUT, NO, UNKNOWN, fail, json_option
-from gatepost.manage.cli.tables import print_json, printable, say
+from gatepost.manage.cli.tables import printable, printed_json, say
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -52,7 +52,7 @@ def _output_options[F: Callable[..., Any]](command: F) -> F:
 @click.argument("files", nargs=-1, required=True, type=click.Path(allow_dash=True, path_type=Path), metavar="FILE...")
 @_output_options
 @json_option
-def exchange(files: tuple[Path, ...], organization: str, output: Path | None, as_json: bool) -> None:
+def exchange(files: tuple[Path, ...], organization: str, output: Path | None) -> None:
     """Convert connectors, accepted domains and rules of Exchange, as PowerShell's ConvertTo-Json prints them.
 
     FILE: output of Get-InboundConnector, Get-OutboundConnector and Get-AcceptedDomain; Get-TransportRule,
@@ -66,7 +66,7 @@ def exchange(files: tuple[Path, ...], organization: str, output: Path | None, as
         imported = from_exchange.convert(objects, organization)
     except ImportRefused as refused:
         fail(BAD_INPUT, printable(refused))
-    _print(imported, output, as_json=as_json)
+    _print(imported, output)
 
 
 @imports.command()
@@ -79,7 +79,7 @@ def exchange(files: tuple[Path, ...], organization: str, output: Path | None, as
 )
 @_output_options
 @json_option
-def postfix(directory: Path, organization: str, output: Path | None, secrets: Path | None, as_json: bool) -> None:
+def postfix(directory: Path, organization: str, output: Path | None, secrets: Path | None) -> None:
     """Convert DIR/main.cf, DIR/master.cf if it exists, and the source files of the tables that main.cf names.
 
     Tables in Postfix's own configuration directory are read from DIR, so a copy of that directory is enough. Passwords
@@ -103,7 +103,7 @@ def postfix(directory: Path, organization: str, output: Path | None, secrets: Pa
     except ImportRefused as refused:
         fail(BAD_INPUT, printable(refused))
     _write_secrets(imported.secrets)
-    _print(imported, output, as_json=as_json)
+    _print(imported, output)
 
 
 def _write_secrets(secrets: Mapping[str, str]) -> None:
@@ -184,7 +184,7 @@ def _bytes(path: Path, refuse: Callable[[str], NoReturn] = _refuse) -> bytes:
     return data
 
 
-def _print(imported: Imported, output: Path | None, *, as_json: bool) -> None:
+def _print(imported: Imported, output: Path | None) -> None:
     """Print or write the result, and end the command with its exit code."""
     text = _resource_file(imported)
     if output is not None:
@@ -197,18 +197,9 @@ def _print(imported: Imported, output: Path | None, *, as_json: bool) -> None:
                 output=output,
                 strerror=error.strerror,
             )
-    if as_json:
-        rows = [
-            {
-                "resource": finding.resource,
-                "setting": finding.setting,
-                "outcome": str(finding.outcome),
-                "detail": finding.detail,
-            }
-            for finding in imported.findings
-        ]
-        print_json({"resources": imported.document, "report": rows})
-    else:
+    keys = ("resource", "setting", "outcome", "detail")
+    rows = [{key: str(getattr(finding, key)) for key in keys} for finding in imported.findings]
+    if not printed_json({"resources": imported.document, "report": rows}):
         if output is None:
             click.echo(text, nl=False)
         _report(imported)

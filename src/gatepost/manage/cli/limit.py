@@ -8,9 +8,9 @@ import click
 
 from gatepost.manage.cli.client import client, missing_is_no
 from gatepost.manage.cli.language import _
-from gatepost.manage.cli.options import config_option, json_option
+from gatepost.manage.cli.options import gateway_options
 from gatepost.manage.cli.request_options import request_options
-from gatepost.manage.cli.tables import print_json, print_rows, printable, say
+from gatepost.manage.cli.tables import print_rows, printable, printed_json, say
 from gatepost.manage.use_cases.sending_limits import LiftLimit, ListLimits, lift_limit, list_limits
 from gatepost.manage.use_cases.times import stamp as moment
 
@@ -31,21 +31,19 @@ def limit() -> None:
 
 @limit.command("list")
 @request_options(ListLimits)
-@config_option
-@json_option
-def list_(config: str | None, as_json: bool, request: ListLimits) -> None:
+@gateway_options
+def list_(request: ListLimits) -> None:
     """List users and servers with a daily limit that sent something today.
 
     Exit codes: 0 done (also if there are none), 2 usage error, 3 the data cannot be read.
     """
-    print_rows(_COLUMNS, client(config).call(list_limits, request).items, _row, as_json=as_json)
+    print_rows(_COLUMNS, client().call(list_limits, request).items, _row)
 
 
 @limit.command()
 @request_options(LiftLimit)
-@config_option
-@json_option
-def lift(config: str | None, as_json: bool, request: LiftLimit) -> None:
+@gateway_options
+def lift(request: LiftLimit) -> None:
     """Lift the daily limit of SENDER, a mailbox or an inbound connector, for the rest of the day (UTC).
 
     Running gateways know it within four seconds. An administrator of an organization lifts the limit of the mailbox or
@@ -53,10 +51,8 @@ def lift(config: str | None, as_json: bool, request: LiftLimit) -> None:
     cannot be written.
     """
     with missing_is_no():
-        sender = client(config).call(lift_limit, request)
-    if as_json:
-        print_json(sender)
-    else:
+        sender = client().call(lift_limit, request)
+    if not printed_json(sender):
         say(
             "lifted for today: %(sender)s of %(organization)s",
             sender=printable(sender.sender),

@@ -6,17 +6,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from gatepost.manage.cli.client import client
 from gatepost.manage.cli.language import _
-from gatepost.manage.cli.options import config_option, json_option
-from gatepost.manage.cli.part_commands import add_commands
-from gatepost.manage.cli.tables import print_json, print_table
-from gatepost.manage.use_cases.name_lookup import chosen_organizations
-from gatepost.manage.use_cases.parts import RULE
-from gatepost.policy.connectors.values import ContentProtection, Mode
+from gatepost.manage.cli.part_commands import add_commands, add_list
+from gatepost.manage.use_cases.parts import RULE, status_of
+from gatepost.policy.connectors.values import ContentProtection
 
 if TYPE_CHECKING:
     from gatepost.policy.connectors.mail_flow_rule import MailFlowRule
+    from gatepost.policy.connectors.records import Organization
 
 
 _COLUMNS = ("status", "priority", "name", "organization", "if", "then")
@@ -27,38 +24,15 @@ def rule() -> None:
     """Manage mail flow rules: choose a route for certain messages, or require TLS for them on every route."""
 
 
-@rule.command("list")
-@click.option("--organization", default="", help="Only for this one.")
-@config_option
-@json_option
-def list_(organization: str, config: str | None, as_json: bool) -> None:
-    """List mail flow rules, in the order in which they apply.
-
-    Exit codes: 0 done (also if there are none), 2 no such organization, 3 the data cannot be read.
-    """
-    owners = chosen_organizations(client(config).directory().resources, organization)
-    rows = (
-        (
-            _status(flow_rule),
-            flow_rule.priority,
-            flow_rule.name,
-            owner.name,
-            _conditions(flow_rule),
-            _actions(flow_rule),
-        )
-        for owner in owners
-        for flow_rule in sorted(owner.mail_flow_rules, key=lambda each: (each.priority, each.name))
+def _cells(owner: Organization, flow_rule: MailFlowRule) -> tuple[object, ...]:
+    return (
+        status_of(flow_rule),
+        flow_rule.priority,
+        flow_rule.name,
+        owner.name,
+        _conditions(flow_rule),
+        _actions(flow_rule),
     )
-    if as_json:
-        print_json([dict(zip(_COLUMNS, row, strict=True)) for row in rows])
-    else:
-        print_table(_COLUMNS, rows)
-
-
-def _status(one: MailFlowRule) -> str:
-    if not one.enabled:
-        return "disabled"
-    return "rehearsal" if one.mode is Mode.REHEARSE else "enabled"
 
 
 def _conditions(one: MailFlowRule) -> str:
@@ -88,6 +62,14 @@ def _actions(one: MailFlowRule) -> str:
     return "; ".join(text for text in texts if text)
 
 
+add_list(
+    rule,
+    RULE,
+    "List mail flow rules, in the order in which they apply.",
+    _COLUMNS,
+    _cells,
+    lambda flow_rule: (flow_rule.priority, flow_rule.name),
+)
 add_commands(
     rule,
     RULE,

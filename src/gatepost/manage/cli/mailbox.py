@@ -5,23 +5,13 @@ from __future__ import annotations
 import click
 
 from gatepost.manage.cli.client import client
-from gatepost.manage.cli.language import _
-from gatepost.manage.cli.options import BAD_INPUT, config_option, fail, json_option
+from gatepost.manage.cli.options import gateway_options
 from gatepost.manage.cli.part_commands import add_commands
-from gatepost.manage.cli.password_prompt import prompt_password
-from gatepost.manage.cli.stored_names import stored_names
-from gatepost.manage.cli.tables import print_json, print_table, printable
+from gatepost.manage.cli.secret_command import SecretCases, secret_command
+from gatepost.manage.cli.tables import print_records
 from gatepost.manage.use_cases.listings import MailboxRow, MailboxSelection, mailbox_rows
-from gatepost.manage.use_cases.mailbox_passwords import (
-    MailboxPassword,
-    RemoveMailboxPassword,
-    remove_mailbox_password,
-    set_mailbox_password,
-)
-from gatepost.manage.use_cases.name_lookup import choose_part
+from gatepost.manage.use_cases.mailbox_passwords import remove_mailbox_password, set_mailbox_password
 from gatepost.manage.use_cases.parts import MAILBOX
-from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
-from gatepost.texts import N_
 
 
 @click.group()
@@ -32,18 +22,14 @@ def mailbox() -> None:
 @mailbox.command("list")
 @click.option("--organization", default="", help="Only for this one.")
 @click.option("--domain", default="", help="Only in this domain.")
-@config_option
-@json_option
-def list_(organization: str, domain: str, config: str | None, as_json: bool) -> None:
+@gateway_options
+def list_(organization: str, domain: str) -> None:
     """List mailboxes.
 
     Exit codes: 0 done (also if there are none), 2 no such organization, 3 the data cannot be read.
     """
-    rows = mailbox_rows(client(config).directory().resources, MailboxSelection(organization, domain=domain)).rows
-    if as_json:
-        print_json([row._asdict() for row in rows])
-    else:
-        print_table(MailboxRow._fields, ((*row[:2], " ".join(row.aliases), *row[3:]) for row in rows))
+    rows = mailbox_rows(client().directory().resources, MailboxSelection(organization, domain=domain)).rows
+    print_records(MailboxRow._fields, rows)
 
 
 add_commands(
@@ -54,15 +40,13 @@ add_commands(
 )
 
 
-@mailbox.command()
-@click.argument("address", shell_complete=stored_names("mailbox"))
-@click.option(
-    "--stdin", "from_stdin", is_flag=True, help="Read the password from standard input, up to the end of the line."
+@secret_command(
+    MAILBOX,
+    SecretCases("address", set_mailbox_password, remove_mailbox_password),
+    prompt="New password",
+    removal="Remove the password, so that nobody can log in to the mailbox.",
 )
-@click.option("--remove", is_flag=True, help="Remove the password, so that nobody can log in to the mailbox.")
-@click.option("--organization", default="", help="Needed if several organizations match.")
-@config_option
-def password(address: str, organization: str, config: str | None, *, from_stdin: bool, remove: bool) -> None:
+def password() -> None:
     """Set the password with which ADDRESS logs in to submit mail, on listeners with the role submission or submissions.
 
     The command asks for it twice, or reads it from standard input with --stdin. The gateway stores a hash for PLAIN
@@ -72,21 +56,6 @@ def password(address: str, organization: str, config: str | None, *, from_stdin:
     Exit codes: 0 done, 2 there is no such mailbox, or the password is too short or too long, 3 the data cannot be read
     or written.
     """
-    through = client(config)
-    if from_stdin and remove:
-        fail(BAD_INPUT, "--stdin sets a password, --remove removes it: use only one of them")
-    # before somebody types a password in vain
-    part = choose_part(through.directory().resources, MAILBOX, address, organization)
-    named = {"organization": part.organization.name, "address": part.name}
-    try:
-        if remove:
-            changed = through.call(remove_mailbox_password, RemoveMailboxPassword(**named))
-        else:
-            text = prompt_password("--stdin", from_stdin=from_stdin)
-            changed = through.call(set_mailbox_password, MailboxPassword(password=text, **named))
-    except Refusal as refusal:
-        if refusal.kind is not RefusalKind.INPUT:
-            raise
-        fail(BAD_INPUT, printable(refusal.text))
-    text = N_("%(name)s: password removed") if remove else N_("%(name)s: password set")
-    click.echo(_(text, name=changed.address), err=True)
+
+
+mailbox.add_command(password)

@@ -9,9 +9,9 @@ import click
 
 from gatepost.manage.cli.client import client, missing_is_no
 from gatepost.manage.cli.language import _, ours
-from gatepost.manage.cli.options import config_option, json_option
+from gatepost.manage.cli.options import config_option, gateway_options
 from gatepost.manage.cli.request_options import request_options
-from gatepost.manage.cli.tables import print_json, print_rows, printable, queue_states, say
+from gatepost.manage.cli.tables import print_rows, printable, printed_json, queue_states, say
 from gatepost.manage.use_cases.client import all_items
 from gatepost.manage.use_cases.nodes import DrainNode, ForgetNode, ListNodes, drain_node, forget_node, list_nodes
 from gatepost.manage.use_cases.refusal import Refusal
@@ -46,38 +46,34 @@ def node() -> None:
 
 
 @node.command("list")
-@config_option
-@json_option
-def list_(config: str | None, as_json: bool) -> None:
+@gateway_options
+def list_() -> None:
     """List the nodes: state, version, configuration in force, heartbeat, queue, clock, certificate, duties.
 
     Exit codes: 0 done, 2 invalid settings, 3 the data cannot be read.
     """
-    print_rows(_COLUMNS, all_items(client(config).call, list_nodes, ListNodes()), _row, as_json=as_json)
+    print_rows(_COLUMNS, all_items(client().call, list_nodes, ListNodes()), _row)
 
 
 @node.command()
 @request_options(DrainNode)
 @click.option("--wait", is_flag=True, help="Wait until the node is drained.")
-@config_option
-@json_option
-def drain(request: DrainNode, config: str | None, as_json: bool, *, wait: bool) -> None:
+@gateway_options
+def drain(request: DrainNode, *, wait: bool) -> None:
     """Stop node NAME from taking mail, and have its queue delivered or handed over to other nodes.
 
     New connections are refused with 421. The node takes mail again with --undo, and after its next start.
 
     Exit codes: 0 done, 1 there is no such node, or it does not run, 2 usage error, 3 the data cannot be written.
     """
-    through = client(config)
+    through = client()
     with _known_node():
         status = through.call(drain_node, request)
     while wait and not request.undo and status.state.is_alive and status.state != "drained":
         time.sleep(1.0)
         nodes = {node.name: node for node in all_items(through.call, list_nodes, ListNodes())}
         status = nodes.get(request.name, status)
-    if as_json:
-        print_json(status)
-    else:
+    if not printed_json(status):
         say(
             "%(name)s: %(state)s, queue: %(status)s",
             name=printable(status.name),
@@ -89,13 +85,13 @@ def drain(request: DrainNode, config: str | None, as_json: bool, *, wait: bool) 
 @node.command()
 @request_options(ForgetNode)
 @config_option
-def remove(request: ForgetNode, config: str | None) -> None:
+def remove(request: ForgetNode) -> None:
     """Forget node NAME, which is dead or was stopped. Other nodes have taken over its mail.
 
     Exit codes: 0 done, 1 there is no such node, or it runs, 2 usage error, 3 the data cannot be written.
     """
     with _known_node():
-        client(config).call(forget_node, request)
+        client().call(forget_node, request)
     say("removed: %(name)s", name=printable(request.name))
 
 

@@ -9,17 +9,18 @@ import click
 
 from gatepost.manage.cli.client import client
 from gatepost.manage.cli.language import _, ours
-from gatepost.manage.cli.options import NO, UNKNOWN, config_option, fail, json_option
-from gatepost.manage.cli.part_commands import add_commands
-from gatepost.manage.cli.stored_names import stored_names
-from gatepost.manage.cli.tables import print_json, print_table, printable
+from gatepost.manage.cli.options import NO, UNKNOWN, fail, gateway_options
+from gatepost.manage.cli.part_commands import add_commands, add_list, organization_option, part_argument
+from gatepost.manage.cli.tables import print_table, printable, printed_json
 from gatepost.manage.use_cases.issuer_trials import TryIssuer, try_issuer
-from gatepost.manage.use_cases.name_lookup import choose_part, chosen_organizations
 from gatepost.manage.use_cases.parts import ISSUER
 from gatepost.protocols.smtp.oauth import TOKEN_OCTETS
 
 if TYPE_CHECKING:
     from gatepost.manage.use_cases.issuer_trials import IssuerTrial
+    from gatepost.manage.use_cases.parts import Part
+    from gatepost.policy.connectors.oauth import OauthIssuer
+    from gatepost.policy.connectors.records import Organization
 
 
 _COLUMNS = ("status", "name", "organization", "issuer", "audiences", "username_claim", "required_scopes")
@@ -30,35 +31,20 @@ def issuer() -> None:
     """Manage OAuth issuers: authorization servers whose access tokens log in an organization's users (RFC 7628)."""
 
 
-@issuer.command("list")
-@click.option("--organization", default="", help="Only for this one.")
-@config_option
-@json_option
-def list_(organization: str, config: str | None, as_json: bool) -> None:
-    """List OAuth issuers.
-
-    Exit codes: 0 done (also if there are none), 2 no such organization, 3 the data cannot be read.
-    """
-    owners = chosen_organizations(client(config).directory().resources, organization)
-    rows = [
-        (
-            "enabled" if oauth_issuer.enabled else "disabled",
-            oauth_issuer.name,
-            owner.name,
-            oauth_issuer.issuer,
-            oauth_issuer.audiences,
-            oauth_issuer.username_claim,
-            oauth_issuer.required_scopes,
-        )
-        for owner in owners
-        for oauth_issuer in owner.oauth_issuers
-    ]
-    if as_json:
-        print_json([dict(zip(_COLUMNS, row, strict=True)) for row in rows])
-    else:
-        print_table(_COLUMNS, ((*row[:4], " ".join(row[4]), row[5], " ".join(row[6])) for row in rows))
+def _cells(owner: Organization, oauth_issuer: OauthIssuer) -> tuple[object, ...]:
+    status = "enabled" if oauth_issuer.enabled else "disabled"
+    return (
+        status,
+        oauth_issuer.name,
+        owner.name,
+        oauth_issuer.issuer,
+        oauth_issuer.audiences,
+        oauth_issuer.username_claim,
+        oauth_issuer.required_scopes,
+    )
 
 
+add_list(issuer, ISSUER, "List OAuth issuers.", _COLUMNS, _cells)
 add_commands(
     issuer,
     ISSUER,
@@ -73,12 +59,11 @@ _KEY_COLUMNS = ("kid", "key", "algorithm")
 
 
 @issuer.command()
-@click.argument("name", shell_complete=stored_names("oauth_issuer"))
-@click.option("--organization", default="", help="Needed if several organizations match.")
+@part_argument(ISSUER)
+@organization_option
 @click.option("--token-stdin", is_flag=True, help="Also check an access token, read from standard input.")
-@config_option
-@json_option
-def check(name: str, organization: str, config: str | None, as_json: bool, *, token_stdin: bool) -> None:
+@gateway_options
+def check(part: Part, *, token_stdin: bool) -> None:
     """Fetch the keys of the OAuth issuer NAME as a worker would, and show them; and check a token.
 
     A token is checked as at a log-in, and the claims that decide are shown. The token is not stored.
@@ -86,16 +71,12 @@ def check(name: str, organization: str, config: str | None, as_json: bool, *, to
     Exit codes: 0 there are keys, and the token logs a user in; 1 the issuer's answer cannot be used, or the token is
     refused; 2 there is no such issuer, or trust anchors cannot be read; 3 the issuer could not be reached.
     """
-    run = client(config)
-    part = choose_part(run.directory().resources, ISSUER, name, organization)
     token = sys.stdin.read(TOKEN_OCTETS + 2).strip() if token_stdin else ""
     request = TryIssuer(organization=part.organization.name, issuer=part.name, token=token)
-    trial = run.call(try_issuer, request)
+    trial = client().call(try_issuer, request)
     if trial.failure:
         fail(NO, printable(trial.failure))
-    if as_json:
-        print_json({"keys": trial.keys, "token": trial.token})
-    else:
+    if not printed_json({"keys": trial.keys, "token": trial.token}):
         _print(trial)
     judged = trial.token
     if judged is not None and not judged.user:

@@ -13,8 +13,10 @@ import click
 
 from gatepost.manage.cli.language import _, in_words, ours, speak_to_programs
 from gatepost.manage.cli.remote_options import RemoteOptions, only_here
+from gatepost.manage.cli.tables import JSON
 from gatepost.manage.use_cases.refusal import RefusalKind
 from gatepost.manage.use_cases.times import moment
+from gatepost.values import replace
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
 NO = 1
 BAD_INPUT = 2
 UNKNOWN = 3
+CLIENT = "gatepost.client"
+"""Where the context of a command has what `manage.cli.client` opened."""
 ACCOUNT_CODES = (
     "Exit codes: 0 done, 1 its state does not allow it, 2 usage error or invalid input (with every error by field), "
     "3 the data cannot be read or written."
@@ -38,21 +42,35 @@ ACCOUNT_CODES = (
 
 
 def config_option[F: Callable[..., Any]](command: F) -> F:
-    """`--config FILE`; without it GATEPOST_CONFIG, /etc/gatepost/gatepost.toml, ./gatepost.toml."""
-    return click.option("--config", type=click.Path(dir_okay=False), help="Settings file (or GATEPOST_CONFIG).")(
-        command
-    )
+    """`--config FILE`, which `client` and `local_settings` read.
+
+    Without it GATEPOST_CONFIG, /etc/gatepost/gatepost.toml, ./gatepost.toml.
+    """
+
+    def chosen(_context: click.Context, _parameter: click.Parameter, value: str | None) -> None:
+        if value:
+            use_settings_file(value)
+
+    path = click.Path(dir_okay=False)
+    help_ = "Settings file (or GATEPOST_CONFIG)."
+    return click.option("--config", type=path, expose_value=False, callback=chosen, help=help_)(command)
 
 
 def json_option[F: Callable[..., Any]](command: F) -> F:
-    """`--json`: the same data for machines, with stable keys."""
+    """`--json`: the same data for machines, with stable keys. `printed_json` of `manage.cli.tables` prints it."""
 
-    def chosen(_context: click.Context, _parameter: click.Parameter, value: bool) -> bool:
+    def chosen(context: click.Context, _parameter: click.Parameter, value: bool) -> None:
         if value:
             speak_to_programs()
-        return value
+            context.meta[JSON] = True
 
-    return click.option("--json", "as_json", is_flag=True, callback=chosen, help="Print JSON for machines.")(command)
+    help_ = "Print JSON for machines."
+    return click.option("--json", is_flag=True, expose_value=False, callback=chosen, help=help_)(command)
+
+
+def gateway_options[F: Callable[..., Any]](command: F) -> F:
+    """`--config` and `--json`, which nearly every command has. The command is not given their values."""
+    return config_option(json_option(command))
 
 
 def force_option[F: Callable[..., Any]](text: str) -> Callable[[F], F]:
@@ -77,7 +95,14 @@ def current_server() -> RemoteServer | None:
     return current_remote_options().server
 
 
-def settings_of(config: str | None) -> Settings:
+def use_settings_file(file: str) -> None:
+    """Let the command work on the gateway of this settings file, whatever the options of `gatepost` name."""
+    context = click.get_current_context()
+    context.find_root().obj = replace(current_remote_options(), config=file)
+    context.meta.pop(CLIENT, None)
+
+
+def local_settings() -> Settings:
     """The settings of the gateway whose data_dir a command works on; given by root, it acts as its account from now on.
 
     Ends the command with exit code 2 and every error if they are wrong, or there is no such account. Raises Refusal
@@ -90,21 +115,19 @@ def settings_of(config: str | None) -> Settings:
         prepare_data_dir,
     )
 
-    settings = loaded_settings(config)
+    settings = loaded_settings()
     if os.geteuid() == 0:
         data_dir = Path(settings.server.data_dir)
-        try:
+        with ending(BAD_INPUT, PrivilegeError):
             account = gateway_account(settings.server)
             prepare_data_dir(account, data_dir)
             become_root_again = act_as(account, data_dir)
-        except PrivilegeError as error:
-            fail(BAD_INPUT, str(error))
         click.get_current_context().find_root().call_on_close(become_root_again)
     return settings
 
 
-def loaded_settings(config: str | None, *, anywhere: bool = False) -> Settings:
-    """The settings alone, for commands that touch no data; ends the command as `settings_of` does if they are wrong.
+def loaded_settings(*, anywhere: bool = False) -> Settings:
+    """The settings alone, for commands that touch no data; ends the command as `local_settings` does if they are wrong.
 
     Raises Refusal (INPUT) if another gateway is meant, unless the command needs none (anywhere).
     """
@@ -114,9 +137,8 @@ def loaded_settings(config: str | None, *, anywhere: bool = False) -> Settings:
     options = current_remote_options()
     if options.server is not None and not anywhere:
         raise only_here(click.get_current_context())
-    chosen = config or options.config
     try:
-        settings = load(chosen, os.environ)
+        settings = load(options.config, os.environ)
     except SettingsError as error:
         wrong_settings(error)
     if settings.pkcs11.module:
@@ -128,17 +150,15 @@ def _load_provider(settings: Settings) -> None:
     from gatepost.manage.cli.token_provider import with_provider  # noqa: PLC0415 - few have keys in tokens
     from gatepost.net.token_access import TokenError  # noqa: PLC0415 - as above
 
-    try:
+    with ending(BAD_INPUT, TokenError):
         with_provider(settings)
-    except TokenError as error:
-        fail(BAD_INPUT, str(error))
 
 
-def gateway_of(config: str | None) -> Gateway:
+def local_gateway() -> Gateway:
     """The gateway a command works on; ends the command with exit code 2 and every error if its settings are wrong."""
     from gatepost.manage.use_cases.gateway import Gateway  # noqa: PLC0415 - what needs no resources starts faster
 
-    return Gateway(settings_of(config))
+    return Gateway(local_settings())
 
 
 def administrator() -> Principal:
@@ -181,6 +201,23 @@ def fail(code: int, message: str, /, **values: Any) -> NoReturn:
     """
     click.echo("\n".join(map(ours, _(message, **values).split("\n"))), err=True)
     sys.exit(code)
+
+
+class ending:  # noqa: N801 - it reads like a function
+    """End the command where one of these errors is raised: with its text, of an OSError the system's, behind place."""
+
+    def __init__(self, code: int, *kinds: type[Exception], place: str = "") -> None:
+        self._code = code
+        self._kinds = kinds
+        self._place = place
+
+    def __enter__(self) -> None:
+        """Nothing is done before."""
+
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
+        """End the command, if it is one of these errors."""
+        if isinstance(error, self._kinds):
+            fail(self._code, f"{self._place}{error.strerror if isinstance(error, OSError) else error}")
 
 
 _VALUES = {"force": " REASON", "at": " TIME", "key": " FILE"}

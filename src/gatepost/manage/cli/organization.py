@@ -9,11 +9,11 @@ import click
 from gatepost.manage.cli.client import client
 from gatepost.manage.cli.edit import ChangeArguments, PreparedChange, change_options, edit, patch_of
 from gatepost.manage.cli.language import _
-from gatepost.manage.cli.options import config_option, json_option
+from gatepost.manage.cli.options import gateway_options
 from gatepost.manage.cli.part_commands import CODES, SHOW_CODES, WORDS_HELP, field_words
 from gatepost.manage.cli.part_view import show_organization, view_options
 from gatepost.manage.cli.stored_names import stored_names
-from gatepost.manage.cli.tables import print_json, print_table
+from gatepost.manage.cli.tables import print_records
 from gatepost.manage.use_cases.listings import OrganizationRow, organization_rows
 from gatepost.manage.use_cases.name_lookup import choose_organization
 from gatepost.manage.use_cases.part_record import own_table
@@ -38,18 +38,13 @@ def organization() -> None:
 
 
 @organization.command("list")
-@config_option
-@json_option
-def list_(config: str | None, as_json: bool) -> None:
+@gateway_options
+def list_() -> None:
     """List organizations with the number of their resources.
 
     Exit codes: 0 done (also if there are none), 3 the data cannot be read.
     """
-    rows = organization_rows(client(config).directory().resources).rows
-    if as_json:
-        print_json([row._asdict() for row in rows])
-    else:
-        print_table(OrganizationRow._fields, rows)
+    print_records(OrganizationRow._fields, organization_rows(client().directory().resources).rows)
 
 
 @organization.command(
@@ -59,11 +54,10 @@ def list_(config: str | None, as_json: bool) -> None:
 )
 @click.argument("name", shell_complete=stored_names("organization"))
 @view_options
-@config_option
-@json_option
-def show(name: str, config: str | None, **form: Any) -> None:
+@gateway_options
+def show(name: str, **form: Any) -> None:
     """One organization."""
-    show_organization(choose_organization(client(config).directory().resources, name), **form)
+    show_organization(choose_organization(client().directory().resources, name), **form)
 
 
 @organization.command(
@@ -74,11 +68,8 @@ def show(name: str, config: str | None, **form: Any) -> None:
 @click.argument("name")
 @field_words(lambda _context: [Organization], required=False)
 @change_options
-@config_option
-@json_option
-def add(name: str, words: tuple[str, ...], **given: Any) -> None:
+def add(name: str, words: tuple[str, ...], arguments: ChangeArguments) -> None:
     """A new organization."""
-    arguments = ChangeArguments(**given)
 
     def make(_resources: Resources) -> PreparedChange:
         table, errors = _own(words, {})
@@ -92,11 +83,8 @@ def add(name: str, words: tuple[str, ...], **given: Any) -> None:
 @click.argument("name", shell_complete=stored_names("organization"))
 @field_words(lambda _context: [Organization], required=True)
 @change_options
-@config_option
-@json_option
-def set_(name: str, words: tuple[str, ...], **given: Any) -> None:
+def set_(name: str, words: tuple[str, ...], arguments: ChangeArguments) -> None:
     """Other fields."""
-    arguments = ChangeArguments(**given)
 
     def make(resources: Resources) -> PreparedChange:
         patch, errors = _own(words, own_table(choose_organization(resources, name)))
@@ -125,11 +113,8 @@ def _own(words: tuple[str, ...], before: dict[str, Any]) -> tuple[dict[str, Any]
 )
 @click.argument("name", shell_complete=stored_names("organization"))
 @change_options
-@config_option
-@json_option
-def remove(name: str, **given: Any) -> None:
+def remove(name: str, arguments: ChangeArguments) -> None:
     """No more organization."""
-    arguments = ChangeArguments(**given)
 
     def make(resources: Resources) -> PreparedChange:
         choose_organization(resources, name)

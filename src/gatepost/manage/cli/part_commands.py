@@ -1,10 +1,11 @@
-"""The commands `show`, `add`, `set` and `remove`, alike for domains, mailboxes, mail flow rules and OAuth issuers.
+"""The commands `list`, `show`, `add`, `set` and `remove`, alike for domains, mailboxes, rules, OAuth issuers and hooks.
 
 Called once by the module of each group. Connectors have their own, as two kinds share their names.
 """
 
 from __future__ import annotations
 
+from functools import wraps
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -12,10 +13,11 @@ from click.shell_completion import CompletionItem
 
 from gatepost.manage.cli.client import client
 from gatepost.manage.cli.edit import ChangeArguments, change_options, edit, part_added, part_removed, part_set
-from gatepost.manage.cli.options import config_option, json_option
+from gatepost.manage.cli.options import gateway_options
 from gatepost.manage.cli.part_view import show_part, view_options
 from gatepost.manage.cli.stored_names import stored_names
-from gatepost.manage.use_cases.name_lookup import choose_part
+from gatepost.manage.cli.tables import print_records
+from gatepost.manage.use_cases.name_lookup import choose_part, chosen_organizations
 from gatepost.manage.use_cases.resources import PartName
 
 if TYPE_CHECKING:
@@ -25,12 +27,14 @@ if TYPE_CHECKING:
 
     from gatepost.manage.use_cases.client import Client
     from gatepost.manage.use_cases.parts import Part, PartKind
+    from gatepost.policy.connectors.records import Organization
 
 
 CODES = (
     "Exit codes: 0 done (or nothing to do), 1 gave up after repeated conflicts with other changes, 2 invalid input "
     "(every error is named by field), 3 the data cannot be read or written."
 )
+LIST_CODES = "Exit codes: 0 done (also if there are none), 2 no such organization, 3 the data cannot be read."
 SHOW_CODES = "Exit codes: 0 found, 2 no such name, 3 the data cannot be read."
 WORDS_HELP = (
     "docs/resources.md lists the keys (`show --fields` explains them). KEY= restores the default. Write lists with "
@@ -42,12 +46,13 @@ type Models = Callable[[click.Context], Sequence[type[BaseModel]]]
 """The resources that a command is about, as far as its other arguments tell."""
 type _Command = Callable[..., Any]
 
-_ORGANIZATION = click.option(
+organization_option = click.option(
     "--organization",
     default="",
     shell_complete=stored_names("organization"),
     help="Needed if several organizations match.",
 )
+"""Goes with `part_argument`."""
 
 
 def field_words[F: Callable[..., Any]](models: Models, *, required: bool) -> Callable[[F], F]:
@@ -82,6 +87,39 @@ def add_commands(
     _add_remove(group, kind, removed)
 
 
+def part_argument(kind: PartKind, name: str = "name") -> Callable[[_Command], _Command]:
+    """The name of a part, which the command gets as `part`."""
+
+    def decorated(command: _Command) -> _Command:
+        @click.argument(name, shell_complete=stored_names(kind.key))
+        @wraps(command)
+        def with_part(organization: str, **given: Any) -> None:
+            part = choose_part(client().directory().resources, kind, given.pop(name), organization)
+            command(part=part, **given)
+
+        return with_part
+
+    return decorated
+
+
+def add_list(
+    group: click.Group,
+    kind: PartKind,
+    summary: str,
+    columns: Sequence[str],
+    cells: Callable[[Organization, Any], Sequence[object]],
+    order: Callable[[Any], Any] = lambda _part: 0,
+) -> None:
+    """Put the command `list` into a group. order: of the parts of an organization; as they are stored without it."""
+
+    @group.command("list", help=f"{summary}\n\n{LIST_CODES}")
+    @click.option("--organization", default="", help="Only for this one.")
+    @gateway_options
+    def list_(organization: str) -> None:
+        owners = chosen_organizations(client().directory().resources, organization)
+        print_records(columns, (cells(owner, part) for owner in owners for part in sorted(kind.of(owner), key=order)))
+
+
 def _a(kind: PartKind) -> str:
     return f"an {kind.label}" if kind.label[0] in "aeioO" else f"a {kind.label}"
 
@@ -94,12 +132,11 @@ def _name_argument(kind: PartKind) -> Callable[[_Command], _Command]:
 def _add_show(group: click.Group, kind: PartKind, then: Callable[[Client, Part], None] | None) -> None:
     @group.command("show", help=f"Show every field of {_a(kind)}, with its value or default.\n\n{SHOW_CODES}")
     @_name_argument(kind)
-    @_ORGANIZATION
+    @organization_option
     @view_options
-    @config_option
-    @json_option
-    def show(name: str, organization: str, config: str | None, **form: Any) -> None:
-        through = client(config)
+    @gateway_options
+    def show(name: str, organization: str, **form: Any) -> None:
+        through = client()
         part = choose_part(through.directory().resources, kind, name, organization)
         show_part(part, **form)
         if then is not None:
@@ -112,12 +149,9 @@ def _add_add(group: click.Group, kind: PartKind, example: str) -> None:
     @group.command("add", help=f"Add {_a(kind)}.\n\nFor example:\n\n\b\n{line}\n\n{WORDS_HELP}\n\n{CODES}")
     @_name_argument(kind)
     @field_words(lambda _context: [kind.model], required=False)
-    @_ORGANIZATION
+    @organization_option
     @change_options
-    @config_option
-    @json_option
-    def add(name: str, words: tuple[str, ...], organization: str, **given: Any) -> None:
-        arguments = ChangeArguments(**given)
+    def add(name: str, words: tuple[str, ...], organization: str, arguments: ChangeArguments) -> None:
         edit(arguments, part_added(arguments, PartName(kind, organization, name), words))
 
 
@@ -125,22 +159,16 @@ def _add_set(group: click.Group, kind: PartKind) -> None:
     @group.command("set", help=f"Change fields of {_a(kind)}.\n\n{WORDS_HELP}\n\n{CODES}")
     @_name_argument(kind)
     @field_words(lambda _context: [kind.model], required=True)
-    @_ORGANIZATION
+    @organization_option
     @change_options
-    @config_option
-    @json_option
-    def set_(name: str, words: tuple[str, ...], organization: str, **given: Any) -> None:
-        arguments = ChangeArguments(**given)
+    def set_(name: str, words: tuple[str, ...], organization: str, arguments: ChangeArguments) -> None:
         edit(arguments, part_set(arguments, PartName(kind, organization, name), words))
 
 
 def _add_remove(group: click.Group, kind: PartKind, removed: str) -> None:
     @group.command("remove", help=f"Remove {_a(kind)}, unless something needs it.\n\n{removed}\n\n{CODES}")
     @_name_argument(kind)
-    @_ORGANIZATION
+    @organization_option
     @change_options
-    @config_option
-    @json_option
-    def remove(name: str, organization: str, **given: Any) -> None:
-        arguments = ChangeArguments(**given)
+    def remove(name: str, organization: str, arguments: ChangeArguments) -> None:
         edit(arguments, part_removed(arguments, PartName(kind, organization, name)))

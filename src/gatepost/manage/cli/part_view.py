@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gatepost.manage.cli.language import _, ours
-from gatepost.manage.cli.tables import print_json, print_table
+from gatepost.manage.cli.tables import print_table, printed_json
 from gatepost.manage.use_cases import part_record as part_record_cases
 from gatepost.policy.connectors.trust_anchors import anchors_label
 
@@ -36,24 +36,25 @@ def view_options[F: Callable[..., Any]](command: F) -> F:
     return command
 
 
-def show_part(part: Part, *, form: str | None, meaning: bool, as_json: bool) -> None:
+def show_part(part: Part, *, form: str | None, meaning: bool) -> None:
     """Print a part of an organization. form: "toml", "command", or None for its fields."""
-    if as_json:
-        print_json(part_record_cases.part_record(part))
-    elif form == "toml":
+    record = part_record_cases.part_record(part)
+    if printed_json(record):
+        return
+    if form == "toml":
         click.echo(part_record_cases.part_toml(part), nl=False)
     elif form == "command":
         click.echo(part_record_cases.part_command(part))
     else:
-        _print_fields(part_record_cases.part_record(part)["fields"], meaning=meaning)
+        _print_fields(record["fields"], meaning=meaning)
 
 
-def show_organization(organization: Organization, *, form: str | None, meaning: bool, as_json: bool) -> None:
+def show_organization(organization: Organization, *, form: str | None, meaning: bool) -> None:
     """Print an organization: its own fields, and what it is made of by name; as TOML, all of it."""
     record = part_record_cases.organization_record(organization)
-    if as_json:
-        print_json(record)
-    elif form == "toml":
+    if printed_json(record):
+        return
+    if form == "toml":
         click.echo(part_record_cases.organization_toml(organization), nl=False)
     elif form == "command":
         click.echo(part_record_cases.organization_command(organization))

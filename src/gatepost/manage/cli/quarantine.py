@@ -8,9 +8,9 @@ import click
 
 from gatepost.manage.cli.client import client, missing_is_no
 from gatepost.manage.cli.language import _, ours, quantity
-from gatepost.manage.cli.options import NO, config_option, json_option
+from gatepost.manage.cli.options import NO, gateway_options
 from gatepost.manage.cli.request_options import limit_option, request_options
-from gatepost.manage.cli.tables import print_facts, print_json, print_rows, say
+from gatepost.manage.cli.tables import print_facts, print_rows, printed_json, say
 from gatepost.manage.use_cases import quarantine as quarantine_cases
 from gatepost.manage.use_cases.client import all_items
 from gatepost.manage.use_cases.times import stamp
@@ -26,38 +26,29 @@ def quarantine() -> None:
 @quarantine.command("list")
 @request_options(quarantine_cases.ListQuarantine)
 @limit_option
-@config_option
-@json_option
-def list_(config: str | None, as_json: bool, request: quarantine_cases.ListQuarantine, limit: int) -> None:
+@gateway_options
+def list_(request: quarantine_cases.ListQuarantine, limit: int) -> None:
     """List messages in quarantine, newest first, a row for each recipient.
 
     Exit codes: 0 done (also if there are none), 3 the data cannot be read.
     """
-    print_rows(
-        _COLUMNS,
-        all_items(client(config).call, quarantine_cases.list_quarantine, request, limit),
-        _row,
-        as_json=as_json,
-    )
+    print_rows(_COLUMNS, all_items(client().call, quarantine_cases.list_quarantine, request, limit), _row)
 
 
 @quarantine.command()
 @request_options(quarantine_cases.GetQuarantined)
 @click.option("--body", is_flag=True, help="Also print the stored message. It may contain malware.")
-@config_option
-@json_option
-def show(request: quarantine_cases.GetQuarantined, body: bool, config: str | None, as_json: bool) -> None:
+@gateway_options
+def show(request: quarantine_cases.GetQuarantined, body: bool) -> None:
     """Show all details of one message in quarantine.
 
     Exit codes: 0 found, 1 not in quarantine, 2 not a queue id.
     """
-    gateway = client(config)
+    gateway = client()
     with missing_is_no():
         messages = gateway.call(quarantine_cases.get_quarantined, request).items
         chunks = gateway.call(quarantine_cases.read_quarantined, request).chunks if body else ()
-    if as_json:
-        print_json(messages)
-    else:
+    if not printed_json(messages):
         for message in messages:
             _print_message(message)
     for chunk in chunks:
@@ -71,13 +62,10 @@ def _action(action: quarantine_cases.QuarantineAction, summary: str) -> None:
     )
     @request_options(quarantine_cases.QuarantineActions, action=action)
     @click.option("--dry-run", is_flag=True, help="Preview: only print how many messages match.")
-    @config_option
-    @json_option
-    def command(config: str | None, as_json: bool, request: quarantine_cases.QuarantineActions, dry_run: bool) -> None:
-        done = client(config).call(quarantine_cases.act_on_quarantine, request, dry_run=dry_run)
-        if as_json:
-            print_json(done.items)
-        else:
+    @gateway_options
+    def command(request: quarantine_cases.QuarantineActions, dry_run: bool) -> None:
+        done = client().call(quarantine_cases.act_on_quarantine, request, dry_run=dry_run)
+        if not printed_json(done.items):
             count = quantity(done.changed, "recipient")
             click.echo(f"{action}: {count}{_(' (dry run)') if dry_run else ''}")
             for name in sorted({message.next for message in done.items} - {""}):

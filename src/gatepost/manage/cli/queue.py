@@ -9,9 +9,9 @@ import click
 
 from gatepost.manage.cli.client import client, missing_is_no
 from gatepost.manage.cli.language import _, ours, quantity
-from gatepost.manage.cli.options import BAD_INPUT, NO, config_option, fail, json_option
+from gatepost.manage.cli.options import BAD_INPUT, NO, fail, gateway_options
 from gatepost.manage.cli.request_options import limit_option, request_options
-from gatepost.manage.cli.tables import print_facts, print_json, print_table, printable, queue_states, say
+from gatepost.manage.cli.tables import print_facts, print_table, printable, printed_json, queue_states, say
 from gatepost.manage.use_cases import queue as queue_cases
 from gatepost.manage.use_cases.client import all_items
 from gatepost.manage.use_cases.queue_actions import QueueAction, QueueActions, act_on_queue
@@ -47,20 +47,17 @@ def queue() -> None:
 @queue.command("list")
 @request_options(queue_cases.ListQueue)
 @limit_option
-@config_option
-@json_option
-def list_(config: str | None, as_json: bool, request: queue_cases.ListQueue, limit: int) -> None:
+@gateway_options
+def list_(request: queue_cases.ListQueue, limit: int) -> None:
     """List deliveries that wait, oldest first or by --sort, and sum them up.
 
     Exit codes: 0 done (also if there are none), 3 the data cannot be read.
     """
-    deliveries = list(all_items(client(config).call, queue_cases.list_queue, request, limit))
-    if as_json:
-        print_json(deliveries)
-    else:
+    deliveries = list(all_items(client().call, queue_cases.list_queue, request, limit))
+    if not printed_json(deliveries):
         print_table(_COLUMNS, (_row(delivery) for delivery in deliveries))
         same = {name: getattr(request, name) for name in queue_cases.SumQueue.__struct_fields__}
-        click.echo(_sums(client(config).call(queue_cases.sum_queue, queue_cases.SumQueue(**same))), err=True)
+        click.echo(_sums(client().call(queue_cases.sum_queue, queue_cases.SumQueue(**same))), err=True)
 
 
 def _sums(totals: QueueTotals) -> str:
@@ -80,17 +77,14 @@ def _sums(totals: QueueTotals) -> str:
 @queue.command()
 @request_options(queue_cases.GetQueued)
 @click.option("--body", is_flag=True, help="Also print the stored message.")
-@config_option
-@json_option
-def show(request: queue_cases.GetQueued, body: bool, config: str | None, as_json: bool) -> None:
+@gateway_options
+def show(request: queue_cases.GetQueued, body: bool) -> None:
     """Show all details of one message in the queue. Exit codes: 0 found, 1 not in the queue, 2 not a queue id."""
-    gateway = client(config)
+    gateway = client()
     with missing_is_no():
         deliveries = gateway.call(queue_cases.get_queued, request).items
         chunks = gateway.call(queue_cases.read_queued, request).chunks if body else ()
-    if as_json:
-        print_json(deliveries)
-    else:
+    if not printed_json(deliveries):
         for delivery in deliveries:
             _print_delivery(delivery)
     for chunk in chunks:
@@ -114,25 +108,23 @@ def _action(action: QueueAction, summary: str) -> None:
     @request_options(QueueActions, **fixed)
     @click.option("--dry-run", is_flag=True, help="Preview: only print how many deliveries match.")
     @_asking(action)
-    @config_option
-    @json_option
-    def command(config: str | None, as_json: bool, request: QueueActions, dry_run: bool, *, yes: bool = False) -> None:
-        gateway = client(config)
+    @gateway_options
+    def command(request: QueueActions, dry_run: bool, *, yes: bool = False) -> None:
+        gateway = client()
         if not (yes or dry_run) and request.all:
             _ask(gateway, request)
         done = gateway.call(act_on_queue, request, dry_run=dry_run)
-        if as_json:
-            print_json(done.items)
-            if len(done.items) < done.changed:
-                say(
-                    "%(action)s: %(changed)s; the first %(items)s are printed",
-                    err=True,
-                    action=action,
-                    changed=_deliveries(done.changed),
-                    items=len(done.items),
-                )
-        else:
-            click.echo(f"{action}: {_deliveries(done.changed)}{_(' (dry run)') if dry_run else ''}")
+        changed = _deliveries(done.changed)
+        if not printed_json(done.items):
+            click.echo(f"{action}: {changed}{_(' (dry run)') if dry_run else ''}")
+        elif (first := len(done.items)) < done.changed:
+            say(
+                "%(action)s: %(changed)s; the first %(items)s are printed",
+                err=True,
+                action=action,
+                changed=changed,
+                items=first,
+            )
         if not done.changed:
             raise SystemExit(NO)
 

@@ -21,7 +21,7 @@ import tomlkit
 from gatepost.manage.cli.client import client
 from gatepost.manage.cli.doctor import print_findings
 from gatepost.manage.cli.language import _, in_words, ours
-from gatepost.manage.cli.options import BAD_INPUT, NO, current_server, fail
+from gatepost.manage.cli.options import BAD_INPUT, NO, current_server, fail, use_settings_file
 from gatepost.manage.cli.remote_options import only_here
 from gatepost.manage.cli.request_options import request_options
 from gatepost.manage.cli.serve import serve
@@ -164,7 +164,8 @@ def up(ctx: click.Context, directory: Path, address: str, admin_address: str) ->
         admin_address=in_force[1],
         file=file,
     )
-    ctx.invoke(serve, config=str(file), check=False)
+    use_settings_file(str(file))
+    ctx.invoke(serve, check=False)
 
 
 def _is_set_up(file: Path) -> bool:
@@ -354,7 +355,8 @@ def _owner(answers: quickstart_cases.QuickstartAnswers) -> Any:
 
 def _make_resources(file: Path, answers: quickstart_cases.FirstAnswers) -> None:
     """Make the first organization, unless somebody made one already."""
-    through = client(str(file))
+    use_settings_file(str(file))
+    through = client()
     if not through.directory().organizations:
         names = quickstart_cases.FirstAnswers.__struct_fields__
         through.call(set_up_gateway, quickstart_cases.FirstAnswers(**{name: getattr(answers, name) for name in names}))
@@ -362,7 +364,8 @@ def _make_resources(file: Path, answers: quickstart_cases.FirstAnswers) -> None:
 
 def _tell(file: Path) -> None:
     """The records to publish, what is still wrong, and what to type next."""
-    through = client(str(file))
+    use_settings_file(str(file))
+    through = client()
     for organization in through.directory().organizations:
         for domain in organization.accepted_domains:
             _print_zone(through, organization.name, domain.name)

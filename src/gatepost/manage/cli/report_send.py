@@ -12,9 +12,9 @@ import click
 
 from gatepost.analysis.reports.tlsrpt import report_object
 from gatepost.manage.cli.language import _, ours
-from gatepost.manage.cli.options import BAD_INPUT, NO, UNKNOWN, config_option, fail, gateway_of, json_option
+from gatepost.manage.cli.options import BAD_INPUT, NO, UNKNOWN, ending, fail, gateway_options, local_gateway
 from gatepost.manage.cli.report_tlsrpt import counted, day_option, domain_option
-from gatepost.manage.cli.tables import print_json, printable, say
+from gatepost.manage.cli.tables import print_json, printable, printed_json, say
 from gatepost.manage.use_cases.admin_resolver import resolver_of
 from gatepost.net.lookups.question import LookupFailed
 from gatepost.net.lookups.tlsrpt import report_record
@@ -53,9 +53,8 @@ class _PlannedReport:
 @click.option("--day", default="", metavar="YYYY-MM-DD", help="Finished UTC day. Default: yesterday.")
 @click.option("--domain", default="", help="Only the report to this domain.")
 @click.option("--dry-run", is_flag=True, help="Look up the records and show the reports; send nothing.")
-@config_option
-@json_option
-def send(day: str, domain: str, *, dry_run: bool, config: str | None, as_json: bool) -> None:
+@gateway_options
+def send(day: str, domain: str, *, dry_run: bool) -> None:
     """Send the TLS reports of a day now (RFC 8460), or show with --dry-run what they contain and where they go.
 
     With [tls_reports] send = true the gateway sends each report once. This command makes reports due now that wait or
@@ -65,7 +64,7 @@ def send(day: str, domain: str, *, dry_run: bool, config: str | None, as_json: b
     Exit codes: 0 they are due, or shown; 1 there is nothing to send; 2 usage error, or sending is off; 3 counts cannot
     be read, or with --dry-run a record could not be looked up.
     """
-    gateway = gateway_of(config)
+    gateway = local_gateway()
     settings = gateway.settings
     now = time.time()
     chosen = day_option(day) if day else day_text(now - _DAY)
@@ -81,26 +80,21 @@ def send(day: str, domain: str, *, dry_run: bool, config: str | None, as_json: b
             outgoing(report_object(summary), reporter_of(settings.tls_reports), chosen, summary.domain)
             for summary in summaries
         ]
-        _show(asyncio.run(_looked_up(settings, reports)), as_json=as_json)
+        _show(asyncio.run(_looked_up(settings, reports)))
     else:
-        _make_due(settings, chosen, [summary.domain for summary in summaries], as_json=as_json)
+        _make_due(settings, chosen, [summary.domain for summary in summaries])
 
 
-def _make_due(settings: Settings, day: str, domains: list[str], *, as_json: bool) -> None:
+def _make_due(settings: Settings, day: str, domains: list[str]) -> None:
     if not settings.tls_reports.send:
         fail(BAD_INPUT, "[tls_reports] send is false, so the gateway sends no reports; set it to true and restart")
     wanted = frozenset(domains)
-    try:
-        with closing(Storage.of(settings).sent_reports()) as reports:
-            reports.make_due(day, domains, time.time())
-            rows = reports.read(day, lambda sent_report: sent_report.day == day and sent_report.domain in wanted)
-    except StoreFailure as failure:
-        fail(UNKNOWN, str(failure))
+    with ending(UNKNOWN, StoreFailure), closing(Storage.of(settings).sent_reports()) as reports:
+        reports.make_due(day, domains, time.time())
+        rows = reports.read(day, lambda sent_report: sent_report.day == day and sent_report.domain in wanted)
     due = sorted({row.domain for row in rows if row.state in {SentState.WAITING, SentState.TRYING}})
     sent = sorted({row.domain for row in rows if row.state is SentState.SENT} - set(due))
-    if as_json:
-        print_json({"day": day, "due": due, "sent_before": sent})
-    else:
+    if not printed_json({"day": day, "due": due, "sent_before": sent}):
         for name in due:
             say("%(name)s: due now", name=name)
         for name in sent:
@@ -143,10 +137,8 @@ def _plan(report: Outgoing, record: TlsRptRecord | RecordError | None) -> _Plann
     return _PlannedReport(report, record.rua)
 
 
-def _show(planned: list[_PlannedReport], *, as_json: bool) -> None:
-    if as_json:
-        print_json([_for_machines(report) for report in planned])
-    else:
+def _show(planned: list[_PlannedReport]) -> None:
+    if not printed_json([_for_machines(report) for report in planned]):
         for report in planned:
             _print(report)
     if any(report.unknown for report in planned):

@@ -11,9 +11,9 @@ import msgspec
 
 from gatepost.manage.cli.client import client
 from gatepost.manage.cli.language import _
-from gatepost.manage.cli.options import BAD_INPUT, MOMENT, NO, config_option, fail, json_option
+from gatepost.manage.cli.options import BAD_INPUT, MOMENT, NO, fail, gateway_options
 from gatepost.manage.cli.request_options import request_options
-from gatepost.manage.cli.tables import print_json, print_table, printable
+from gatepost.manage.cli.tables import print_table, printable, printed_json
 from gatepost.manage.use_cases import tls_reports
 from gatepost.manage.use_cases.client import all_items
 from gatepost.manage.use_cases.times import stamp as moment
@@ -22,7 +22,7 @@ from gatepost.store.sent_reports import SentState
 from gatepost.times import day_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from gatepost.analysis.reports.tlsrpt import DomainSummary
     from gatepost.manage.use_cases.gateway import Gateway
@@ -33,9 +33,8 @@ _COLUMNS = ("domain", "policy", "policy domain", "passed", "failed", "result", "
 
 @click.command()
 @request_options(tls_reports.GetSessions)
-@config_option
-@json_option
-def tlsrpt(request: tls_reports.GetSessions, config: str | None, *, as_json: bool) -> None:
+@gateway_options
+def tlsrpt(request: tls_reports.GetSessions) -> None:
     """Show TLS sessions of a day by policy domain, policy and result, as in TLS reports (RFC 8460).
 
     A session is an attempt to start TLS with one address; further messages on the same connection are not counted
@@ -45,11 +44,9 @@ def tlsrpt(request: tls_reports.GetSessions, config: str | None, *, as_json: boo
 
     Exit codes: 0 there are sessions, 1 none were counted, 2 usage error, 3 the counts cannot be read.
     """
-    sessions = client(config).call(tls_reports.get_sessions, request)
-    if as_json:
-        print_json(sessions)
-    elif sessions.reports:
-        print_table(_COLUMNS, (row for summary in sessions.summaries() for row in _rows(summary)))
+    sessions = client().call(tls_reports.get_sessions, request)
+    if not printed_json(sessions) and sessions.reports:
+        print_table(_COLUMNS, (row for report in sessions.reports for row in _rows(report["domain"], report["report"])))
     if not sessions.reports:
         _none(sessions.day, sessions.days, request.domain)
 
@@ -89,21 +86,19 @@ def _there(days: list[str]) -> str:
     return _("there are counts of %(days)s", days=days[0]) + (_(" to %(days)s", days=days[-1]) if len(days) > 1 else "")
 
 
-def _rows(summary: DomainSummary) -> Iterator[tuple[object, ...]]:
+def _rows(domain: str, report: Mapping[str, Any]) -> Iterator[tuple[object, ...]]:
     """A line for each failure of each policy; what belongs to the whole policy stands in its first one."""
-    for policy in summary.policies:
-        head: tuple[object, ...] = (
-            summary.domain,
-            policy.policy.type,
-            policy.policy.domain,
-            policy.passed,
-            policy.failed,
-        )
-        if not policy.failures:
-            yield (*head, "", "", "", "", "")
-        for failure, sessions in policy.failures:
-            yield (*head, failure.result, sessions, failure.mx_host, failure.address, failure.reason)
-            head = (summary.domain, policy.policy.type, policy.policy.domain, "", "")
+    for judged in report["policies"]:
+        policy, counts = judged["policy"], judged["summary"]
+        of_policy = (domain, policy["policy-type"], policy["policy-domain"])
+        sums = (counts["total-successful-session-count"], counts["total-failure-session-count"])
+        failures = judged.get("failure-details", ())
+        if not failures:
+            yield (*of_policy, *sums, "", "", "", "", "")
+        for failure in failures:
+            where = (failure.get(name, "") for name in ("receiving-mx-hostname", "receiving-ip", "failure-reason-code"))
+            yield (*of_policy, *sums, failure["result-type"], failure["failed-session-count"], *where)
+            sums = ("", "")
 
 
 _DAYS = 14 * 86400.0
@@ -113,9 +108,8 @@ _SENT_COLUMNS = ("day", "domain", "to", "state", "tries", "last try", "next try"
 @click.command()
 @click.option("--since", type=MOMENT, default=0.0, help="Reports since this day: 7d or a date. Default: 14d.")
 @request_options(tls_reports.ListSentReports, since="")
-@config_option
-@json_option
-def sent(since: float, request: tls_reports.ListSentReports, config: str | None, *, as_json: bool) -> None:
+@gateway_options
+def sent(since: float, request: tls_reports.ListSentReports) -> None:
     """List TLS reports (RFC 8460): when they were sent, to which address, and what failed.
 
     A report goes to each address in the domain's record. A mail counts as sent when it is queued; the trace shows its
@@ -125,12 +119,8 @@ def sent(since: float, request: tls_reports.ListSentReports, config: str | None,
     Exit codes: 0 there are reports, 1 none, 2 usage error, 3 they cannot be read.
     """
     day = day_text(since or time.time() - _DAYS)
-    states = list(
-        all_items(client(config).call, tls_reports.list_sent_reports, msgspec.structs.replace(request, since=day))
-    )
-    if as_json:
-        print_json(states)
-    elif states:
+    states = list(all_items(client().call, tls_reports.list_sent_reports, msgspec.structs.replace(request, since=day)))
+    if not printed_json(states) and states:
         print_table(_SENT_COLUMNS, (_sent_row(state) for state in states))
     if not states:
         fail(
@@ -167,9 +157,8 @@ _FAILURE_COLUMNS = (
 @click.option(
     "--failures", is_flag=True, help="Print a line for each failure, with what our own trace knows about its client."
 )
-@config_option
-@json_option
-def received(request: tls_reports.ListReceivedReports, *, failures: bool, config: str | None, as_json: bool) -> None:
+@gateway_options
+def received(request: tls_reports.ListReceivedReports, *, failures: bool) -> None:
     """Show what others report about their TLS sessions with us, by reporter, domain and policy (RFC 8460).
 
     Reports arrive in a mailbox with tls_reports = true, or over HTTPS ([tls_reports] address); docs/tls-reporting.md
@@ -178,15 +167,12 @@ def received(request: tls_reports.ListReceivedReports, *, failures: bool, config
 
     Exit codes: 0 there are reports, 1 none, 2 usage error, 3 they cannot be read.
     """
-    gateway = client(config)
+    gateway = client()
     case = tls_reports.list_received_failures if failures else tls_reports.list_received_reports
     found: list[Any] = list(all_items(gateway.call, case, request))
-    if as_json:
-        print_json(found)
-    elif found and failures:
-        print_table(_FAILURE_COLUMNS, (_failure_row(row) for row in found))
-    elif found:
-        print_table(_RECEIVED_COLUMNS, (_sum_row(row) for row in found))
+    if not printed_json(found) and found:
+        columns, cells = (_FAILURE_COLUMNS, _failure_row) if failures else (_RECEIVED_COLUMNS, _sum_row)
+        print_table(columns, map(cells, found))
     if not found:
         span = _(
             "from %(since)s to %(until)s", since=request.since or _("30 days before"), until=request.until or "now"

@@ -14,8 +14,8 @@ import tomlkit
 from gatepost.manage.cli.changes import report
 from gatepost.manage.cli.client import client
 from gatepost.manage.cli.language import ours
-from gatepost.manage.cli.options import BAD_INPUT, MOMENT_TEXT, config_option, fail, json_option
-from gatepost.manage.cli.tables import print_json
+from gatepost.manage.cli.options import BAD_INPUT, MOMENT_TEXT, fail, gateway_options
+from gatepost.manage.cli.tables import printed_json
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.resource_cases import ApplyResources, ExportResources, apply_resources, export_resources
 from gatepost.node.privileges import as_caller
@@ -44,9 +44,8 @@ if TYPE_CHECKING:
     show_default=True,
     help="With --dry-run: decide mail since then again, and show what would have been different.",
 )
-@config_option
-@json_option
-def apply(source: Path, config: str | None, *, dry_run: bool, note: str, since: str, as_json: bool) -> None:
+@gateway_options
+def apply(source: Path, *, dry_run: bool, note: str, since: str) -> None:
     """Apply a resource file: make the organizations in FILE as it describes. Other organizations stay as they are.
 
     A running gateway applies the change within two seconds. With --dry-run nothing changes; the command also shows
@@ -57,24 +56,21 @@ def apply(source: Path, config: str | None, *, dry_run: bool, note: str, since: 
     with --dry-run not be compared.
     """
     request = ApplyResources(document=read_document(source), note=note, since=since)
-    through = client(config)
+    through = client()
     done = applied(source, through, request, dry_run=dry_run)
-    report(done, as_json=as_json, standing=True)
+    report(done, standing=True)
 
 
 @click.command()
-@config_option
-@json_option
-def export(config: str | None, as_json: bool) -> None:
+@gateway_options
+def export() -> None:
     """Print all resources as a resource file for `gatepost apply`.
 
     Exit codes: 0 done, 2 invalid settings, 3 the data cannot be read.
     """
-    exported = client(config).call(export_resources, ExportResources()).value
+    exported = client().call(export_resources, ExportResources()).value
     document = exported if exported["organization"] else {}
-    if as_json:
-        print_json(document)
-    else:
+    if not printed_json(document):
         click.echo(tomlkit.dumps(document), nl=False)
 
 

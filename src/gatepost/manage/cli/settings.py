@@ -8,9 +8,9 @@ from typing import Any
 
 import click
 
-from gatepost.manage.cli.options import config_option, current_remote_options, json_option, wrong_settings
+from gatepost.manage.cli.options import current_remote_options, gateway_options, wrong_settings
 from gatepost.manage.cli.remote_options import only_here
-from gatepost.manage.cli.tables import print_json
+from gatepost.manage.cli.tables import printed_json
 from gatepost.settings.loader import load_with_origins
 from gatepost.settings.problem import SettingsError
 from gatepost.settings.shown import shown
@@ -22,11 +22,10 @@ def settings() -> None:
 
 
 @settings.command()
-@config_option
-@json_option
+@gateway_options
 @click.option("--all", "everything", is_flag=True, help="Show defaults, too, as comments.")
 @click.option("--origin", is_flag=True, help="Say where each comes from: file and line, variable, or default.")
-def show(config: str | None, *, as_json: bool, everything: bool, origin: bool) -> None:
+def show(*, everything: bool, origin: bool) -> None:
     """Show the settings that are not the defaults, as a settings file writes them.
 
     What is shown can be used as a settings file. A secret in it is a reference, never the secret.
@@ -37,12 +36,11 @@ def show(config: str | None, *, as_json: bool, everything: bool, origin: bool) -
     if options.server is not None:
         raise only_here(click.get_current_context())
     try:
-        loaded, origins = load_with_origins(config or options.config, os.environ)
+        loaded, origins = load_with_origins(options.config, os.environ)
     except SettingsError as error:
         wrong_settings(error)
     chosen = [setting for setting in shown(loaded, origins) if everything or not setting.is_default]
-    if as_json:
-        print_json([{"key": setting.key, "value": setting.value, "origin": setting.origin} for setting in chosen])
+    if printed_json([{"key": setting.key, "value": setting.value, "origin": setting.origin} for setting in chosen]):
         return
     table = ""
     for setting in chosen:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from gatepost.manage.cli.language import _
-from gatepost.manage.cli.options import BAD_INPUT, author, config_option, fail, settings_of
+from gatepost.manage.cli.options import BAD_INPUT, author, config_option, fail, local_settings
 from gatepost.manage.cli.site_store import checked_host, opened
 from gatepost.manage.cli.tables import say
 from gatepost.manage.use_cases.times import stamp as moment
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 )
 @click.option("--now", "at_once", is_flag=True, help="With --replace: the new authority signs at once.")
 @config_option
-def init(name: str, domains: tuple[str, ...], config: str | None, *, replace: bool, at_once: bool) -> None:
+def init(name: str, domains: tuple[str, ...], *, replace: bool, at_once: bool) -> None:
     """Create the internal authority of a site here, and certify this gateway as its first node.
 
     The key is sealed in the store. The command prints the thumbprint (SHA-256) of the root. With --domain, servers that
@@ -50,7 +50,7 @@ def init(name: str, domains: tuple[str, ...], config: str | None, *, replace: bo
     Exit codes: 0 created, 1 changed by somebody else at the same time, 2 usage error, or it exists already, 3 the data
     cannot be read.
     """
-    settings = settings_of(config)
+    settings = local_settings()
     limits = tuple(dict.fromkeys(checked_host("--domain", domain) for domain in domains))
     if at_once and not replace:
         fail(BAD_INPUT, "--now needs --replace: a first authority signs at once")

@@ -14,8 +14,9 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, PrivateFormat, pkcs12
 
 from gatepost.manage.cli.language import _
-from gatepost.manage.cli.options import BAD_INPUT, author, config_option, fail, settings_of
-from gatepost.manage.cli.site_store import checked_host, opened, write_new
+from gatepost.manage.cli.named_files import fill_file, made_file
+from gatepost.manage.cli.options import BAD_INPUT, author, config_option, ending, fail, local_settings
+from gatepost.manage.cli.site_store import checked_host, opened
 from gatepost.manage.cli.tables import printable, say
 from gatepost.manage.use_cases.times import stamp as moment
 from gatepost.node.privileges import as_caller
@@ -67,7 +68,7 @@ _PASSWORD: Final = 28  # of them: 160 bits
     help="Encryption of the PFX file: Windows Server 2016 reads only 3des, 2019 and later read both.",
 )
 @config_option
-def issue(name: str, others: tuple[str, ...], config: str | None, **asked: str | int | None) -> None:
+def issue(name: str, others: tuple[str, ...], **asked: str | int | None) -> None:
     """Issue a certificate with a new key for a server that is not a node, such as an on-premises Exchange.
 
     The certificate is for both ends of TLS. NAME is the subject's CN: for a hybrid server, the domain or host name that
@@ -78,7 +79,7 @@ def issue(name: str, others: tuple[str, ...], config: str | None, **asked: str |
     Exit codes: 0 issued, 1 the authority is not allowed to certify a name, or was changed by somebody else at the same
     time, 2 usage error, or a file exists already, 3 the data cannot be read.
     """
-    settings = settings_of(config)
+    settings = local_settings()
     pfx, pem = asked["pfx"], asked["pem"]
     if (pfx is None) == (pem is None):
         fail(BAD_INPUT, "use either --pfx FILE or --pem FOLDER")
@@ -97,7 +98,7 @@ def issue(name: str, others: tuple[str, ...], config: str | None, **asked: str |
         _pem_contents(leaf, key, root) if pfx is None else _pfx_contents(certificate, key, root, (password, asked))
     )
     for path, content, mode in zip(files, contents, (0o600, 0o644, 0o644, 0o644), strict=False):
-        write_new(path, content, mode)
+        fill_file(made_file(path, mode), path, content)
     until = moment(certificate.not_valid_after_utc.timestamp())
     click.echo(
         printable(
@@ -128,11 +129,8 @@ def _pfx_files(path: Path) -> list[Path]:
 
 
 def _pem_files(folder: Path) -> list[Path]:
-    try:
-        with as_caller():
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except OSError as error:
-        fail(BAD_INPUT, f"{folder}: {error.strerror}")
+    with ending(BAD_INPUT, OSError, place=f"{folder}: "), as_caller():
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     return _free([folder / name for name in ("key.pem", "certificate.pem", "root.pem", "root.cer")])
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from gatepost.manage.cli.language import _
-from gatepost.manage.cli.options import BAD_INPUT, UNKNOWN, author, config_option, fail, settings_of
+from gatepost.manage.cli.options import BAD_INPUT, UNKNOWN, author, config_option, ending, fail, local_settings
 from gatepost.manage.cli.site_store import checked_host, opened
 from gatepost.manage.cli.tables import say
 from gatepost.manage.use_cases.times import stamp as moment
@@ -49,14 +49,14 @@ class _Duration(click.ParamType[float]):
 )
 @click.option("--valid", type=_Duration(), default="1h", show_default=True, help="Validity, such as 15m or 2h.")
 @config_option
-def token(node: str, valid: float, config: str | None) -> None:
+def token(node: str, valid: float) -> None:
     """Create a token with which one node can join this site, once. It is shown only now.
 
     With the token, the node recognizes the site by the root's thumbprint, and the site recognizes the node. Send it
     over a channel that nobody can read. Exit codes: 0 created, 1 the authority is not allowed to certify HOST, 2 usage
     error, or there is no authority here, 3 the data cannot be read.
     """
-    settings = settings_of(config)
+    settings = local_settings()
     name = checked_host("--for", node) if node else ""
     with opened(settings, keys=False) as records:
         made, text = Site(records).new_token(name, valid=valid, author=author(), now=time.time())
@@ -88,7 +88,7 @@ def token(node: str, valid: float, config: str | None) -> None:
 )
 @click.option("--replace", is_flag=True, help="Join even if this gateway is a node with a valid certificate.")
 @config_option
-def join(address: str, text: str, config: str | None, *, replace: bool) -> None:
+def join(address: str, text: str, *, replace: bool) -> None:
     """Make this gateway a node of the site that is served at HOST. The default port is 8444.
 
     The site must prove its identity with the root whose thumbprint is in the token, before the node sends anything. The
@@ -97,11 +97,9 @@ def join(address: str, text: str, config: str | None, *, replace: bool) -> None:
 
     Exit codes: 0 joined, 1 the site refuses, 2 usage error, or the site is not that of the token, 3 not reachable.
     """
-    settings = settings_of(config)
-    try:
+    settings = local_settings()
+    with ending(BAD_INPUT, ValueError):
         host, port = host_port(address, _PORT)
-    except ValueError as error:
-        fail(BAD_INPUT, str(error))
     with opened(settings) as records:
         secret, root = read_token(sys.stdin.readline(1000) if text == "-" else text)
         site = _must_be_free(records, settings.server.hostname, replace=replace)
@@ -170,13 +168,13 @@ def _join(records: SiteStore, settings: Settings, site: tuple[str, str], token_p
 
 @click.command()
 @config_option
-def leave(config: str | None) -> None:
+def leave() -> None:
     """Leave the site: forget it, with this node's key and certificate.
 
     Then remove the node at the site: gatepost site nodes remove. Exit codes: 0 done, 2 this gateway belongs to no site,
     or keeps its authority, 3 the data cannot be read.
     """
-    settings = settings_of(config)
+    settings = local_settings()
     with opened(settings, keys=False) as records:
         known = records.membership()
         if known is None:

@@ -11,9 +11,10 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from gatepost.manage.cli.language import _
-from gatepost.manage.cli.options import BAD_INPUT, author, config_option, fail, json_option, settings_of
-from gatepost.manage.cli.site_store import opened, write_new
-from gatepost.manage.cli.tables import print_json, print_table, say
+from gatepost.manage.cli.named_files import fill_file, made_file
+from gatepost.manage.cli.options import BAD_INPUT, author, config_option, fail, gateway_options, local_settings
+from gatepost.manage.cli.site_store import opened
+from gatepost.manage.cli.tables import print_records, say, wants_json
 from gatepost.manage.use_cases.times import stamp as moment
 from gatepost.pki.site.membership import Member
 from gatepost.pki.site.site import Site
@@ -35,7 +36,7 @@ def nodes() -> None:
 @click.argument("name")
 @click.option("--note", default="", help="Reason, for the history.")
 @config_option
-def remove(name: str, note: str, config: str | None) -> None:
+def remove(name: str, note: str) -> None:
     """Remove node NAME: it gets no further certificates.
 
     Other nodes trust its last certificate until that expires. There is no revocation list, because these certificates
@@ -43,7 +44,7 @@ def remove(name: str, note: str, config: str | None) -> None:
 
     Exit codes: 0 done, 1 changed by somebody else at the same time, 2 there is no such node, 3 the data cannot be read.
     """
-    settings = settings_of(config)
+    settings = local_settings()
     with opened(settings, keys=False) as records:
         own = records.kept_under()
         for key, member in records.memberships().items():
@@ -69,9 +70,9 @@ def remove(name: str, note: str, config: str | None) -> None:
 @nodes.command("remove-token")
 @click.argument("token")
 @config_option
-def remove_token(token: str, config: str | None) -> None:
+def remove_token(token: str) -> None:
     """Revoke TOKEN, by its id. Exit codes: 0 done, 2 there is no such token, 3 the data cannot be read."""
-    with opened(settings_of(config), keys=False) as records:
+    with opened(local_settings(), keys=False) as records:
         gone = Site(records).remove_token(token, author=author())
     say("token %(id)s can no longer be used", err=True, id=gone.id)
 
@@ -82,51 +83,43 @@ def remove_token(token: str, config: str | None) -> None:
 )
 @click.option("--der", is_flag=True, help="Only the newest root, in DER, as Windows reads it (.cer).")
 @config_option
-def root(output: str, config: str | None, *, der: bool) -> None:
+def root(output: str, *, der: bool) -> None:
     """Print the roots of this gateway's site in PEM, the newest first.
 
     Use them as trust_anchors of a connector with an on-premises server, and in that server's own store.
 
     Exit codes: 0 done, 2 this gateway belongs to no site, 3 the data cannot be read.
     """
-    with opened(settings_of(config), keys=False) as records:
+    with opened(local_settings(), keys=False) as records:
         content = Member(records).roots_pem()
     if der:
         content = x509.load_pem_x509_certificate(content).public_bytes(Encoding.DER)
     if output == "-":
         sys.stdout.buffer.write(content)
     else:
-        write_new(Path(output), content, 0o644)
+        file = Path(output)
+        fill_file(made_file(file, 0o644), file, content)
 
 
 @click.command()
 @click.option(
     "--limit", default=20, type=click.IntRange(1, 10_000), show_default=True, help="Maximum number of entries."
 )
-@config_option
-@json_option
-def history(limit: int, config: str | None, as_json: bool) -> None:
+@gateway_options
+def history(limit: int) -> None:
     """Show who changed the site, its nodes and tokens, when and why, the newest first. It contains no keys or tokens.
 
     Exit codes: 0 done (also if there are no entries), 2 usage error, 3 the data cannot be read.
     """
-    with opened(settings_of(config), keys=False) as records:
+    with opened(local_settings(), keys=False) as records:
         changes = [change for kind in KINDS for change in records.store.history(kind, limit=limit)]
     changes.sort(key=lambda change: -change.version)
-    rows = (_row(change) for change in changes[:limit])
-    if as_json:
-        print_json(
-            [
-                dict(zip(_COLUMNS, (change.at, *row[1:]), strict=True))
-                for change, row in zip(changes, rows, strict=False)
-            ]
-        )
-    else:
-        print_table(_COLUMNS, rows)
+    print_records(_COLUMNS, map(_row, changes[:limit]))
 
 
-def _row(change: Change) -> tuple[str, ...]:
+def _row(change: Change) -> tuple[object, ...]:
     what = _("added") if change.before is None else _("removed") if change.after is None else _("changed")
     kind = change.kind.removeprefix("site_")
     name = "" if change.name == MEMBERSHIP else change.name
-    return moment(change.at), change.author, f"{kind} {what}", name, change.note
+    at = change.at if wants_json() else moment(change.at)
+    return at, change.author, f"{kind} {what}", name, change.note

@@ -9,9 +9,9 @@ import click
 import msgspec
 
 from gatepost.manage.cli.language import _
-from gatepost.manage.cli.options import NO, config_option, fail, json_option, settings_of
+from gatepost.manage.cli.options import NO, fail, gateway_options, local_settings
 from gatepost.manage.cli.site_store import opened
-from gatepost.manage.cli.tables import print_json, print_table, printable, say, table_language
+from gatepost.manage.cli.tables import print_table, printable, printed_json, say, table_language
 from gatepost.manage.use_cases.times import stamp as moment
 
 if TYPE_CHECKING:
@@ -24,21 +24,18 @@ _DIGITS = 16
 
 
 @click.command()
-@config_option
-@json_option
-def status(config: str | None, as_json: bool) -> None:
+@gateway_options
+def status() -> None:
     """Show the site of this gateway and, where the authority is kept, its roots, nodes, open tokens and certificates.
 
     Exit codes: 0 its node certificate is valid, 1 it belongs to no site, or its certificate has expired, 2 usage error,
     3 the data cannot be read.
     """
-    settings, now = settings_of(config), time.time()
+    settings, now = local_settings(), time.time()
     with opened(settings, keys=False) as records:
         member, state = records.membership(), records.state()
         sharing = records.memberships() if records.store.is_shared else {}
-    if as_json:
-        print_json(_record(member, state, settings.site.address, now) | _shared(sharing))
-    else:
+    if not printed_json(_record(member, state, settings.site.address, now) | _shared(sharing)):
         _print(member, state, (settings.site.address, settings.server.hostname), now)
         if len(sharing) > 1:
             rows = [

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -10,14 +9,12 @@ from gatepost.manage.cli.language import ours
 from gatepost.manage.cli.options import BAD_INPUT, NO, UNKNOWN, fail
 from gatepost.manage.use_cases.gateway import Gateway
 from gatepost.manage.use_cases.sealed_store import store_and_vault
-from gatepost.node.privileges import as_caller
 from gatepost.pki.site.records import JoinRefused, SiteError, SiteRefusal, SiteUnreachable
 from gatepost.pki.site.store import SiteStore
 from gatepost.policy.connectors.names import domain_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from gatepost.settings.model import Settings
 
@@ -50,16 +47,3 @@ def checked_host(option: str, text: str) -> str:
         return domain_name(text)
     except ValueError as error:
         fail(BAD_INPUT, f"{option}: {ours(str(error))}")
-
-
-def write_new(path: Path, content: bytes, mode: int) -> None:
-    """Write a file that is not there yet; ends the command if it is, or cannot be made."""
-    try:
-        with as_caller():
-            number = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-        with os.fdopen(number, "wb") as file:
-            file.write(content)
-    except FileExistsError:
-        fail(BAD_INPUT, "%(path)s: exists already; name another file, or move it away", path=path)
-    except OSError as error:
-        fail(BAD_INPUT, f"{path}: {error.strerror}")

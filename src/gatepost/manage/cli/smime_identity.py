@@ -12,6 +12,7 @@ import click
 from gatepost.analysis.checks.chain_file import ChainFileError
 from gatepost.analysis.checks.pem_import import PasswordNeeded, PemSource, chain_pem_of, key_of, taken_in
 from gatepost.manage.cli.language import _
+from gatepost.manage.cli.named_files import read_file
 from gatepost.manage.cli.options import (
     BAD_INPUT,
     NO,
@@ -19,15 +20,14 @@ from gatepost.manage.cli.options import (
     config_option,
     fail,
     force_option,
-    json_option,
-    settings_of,
+    gateway_options,
+    local_settings,
 )
 from gatepost.manage.cli.smime_store import opened, organization_of, owner_given, reason_against, soon, view
-from gatepost.manage.cli.tables import print_json, print_table, printable, say
+from gatepost.manage.cli.tables import print_table, printable, printed_json, say
 from gatepost.manage.use_cases.gateway import Gateway
 from gatepost.manage.use_cases.times import stamp as moment
 from gatepost.net.certificate import parse, subject_text
-from gatepost.node.privileges import as_caller
 from gatepost.pki.smime.certificate import unfit_to_encrypt, unfit_to_sign
 
 if TYPE_CHECKING:
@@ -66,9 +66,8 @@ def identity() -> None:
     "organization. The history records the reason."
 )
 @click.option("--note", default="", help="Reason, for the history.")
-@config_option
-@json_option
-def add(config: str | None, as_json: bool, **given: Any) -> None:
+@gateway_options
+def add(**given: Any) -> None:
     """Add the certificate in FILE with its key, which is sealed with store.master_key.
 
     FILE: the certificate and its intermediates, as PEM, DER, PKCS#7 or PKCS#12 (.p12, .pfx). With an ADDRESS it signs
@@ -79,7 +78,7 @@ def add(config: str | None, as_json: bool, **given: Any) -> None:
     Exit codes: 0 added, 1 it cannot be used, or not for this owner, 2 usage error or unusable files, 3 the data cannot
     be read.
     """
-    settings = settings_of(config)
+    settings = local_settings()
     organization, owner = organization_of(settings, given["organization"]), owner_given(given["owner"])
     intake = _taken_in(given)
     leaf = parse(intake.certificates[0])
@@ -93,9 +92,7 @@ def add(config: str | None, as_json: bool, **given: Any) -> None:
         smime_identity = store.add_identity(
             organization, owner, chain_pem_of(intake.certificates), intake.key_pem, author=author(), note=note
         )
-    if as_json:
-        print_json(_view(smime_identity, time.time()))
-    else:
+    if not printed_json(_view(smime_identity, time.time())):
         say(
             "%(id)s: added for %(owner)s; its key is sealed\n  %(subject)s",
             id=smime_identity.id,
@@ -106,21 +103,18 @@ def add(config: str | None, as_json: bool, **given: Any) -> None:
 
 @identity.command("list")
 @click.option("--organization", default="", help="Only for this one.")
-@config_option
-@json_option
-def list_(organization: str, config: str | None, as_json: bool) -> None:
+@gateway_options
+def list_(organization: str) -> None:
     """List our own certificates: who signs, who decrypts, until when.
 
     Exit codes: 0 done (also if there are none), 3 the data cannot be read.
     """
     now = time.time()
-    with opened(settings_of(config)) as store:
+    with opened(local_settings()) as store:
         identities = [
             smime_identity for smime_identity in store.identities() if organization in {"", smime_identity.organization}
         ]
-    if as_json:
-        print_json([_view(smime_identity, now) for smime_identity in identities])
-    else:
+    if not printed_json([_view(smime_identity, now) for smime_identity in identities]):
         print_table(_COLUMNS, (_row(smime_identity, now) for smime_identity in identities))
 
 
@@ -128,12 +122,12 @@ def list_(organization: str, config: str | None, as_json: bool) -> None:
 @click.argument("number", metavar="ID")
 @click.option("--note", default="", help="Reason, for the history.")
 @config_option
-def remove(number: str, note: str, config: str | None) -> None:
+def remove(number: str, note: str) -> None:
     """Remove a certificate with its key. Mail that is encrypted to it can then no longer be decrypted here.
 
     Exit codes: 0 removed, 2 ID does not name exactly one certificate, 3 the data cannot be read.
     """
-    with opened(settings_of(config)) as store:
+    with opened(local_settings()) as store:
         identities = [
             smime_identity for smime_identity in store.identities() if smime_identity.id.startswith(number.lower())
         ]
@@ -170,8 +164,8 @@ def _taken_in(given: dict[str, Any]) -> PemImport:
     file, key = given["file"], given["key"]
     try:
         password = _password(given["password_file"])
-        key_pem = key_of(_content(key), str(key), password) if key else b""
-        pem_source = PemSource(_content(file), str(file), key_pem, password, "mail")
+        key_pem = key_of(read_file(key, _MOST), str(key), password) if key else b""
+        pem_source = PemSource(read_file(file, _MOST), str(file), key_pem, password, "mail")
         try:
             intake = taken_in(pem_source, now=time.time())
         except PasswordNeeded:
@@ -189,17 +183,7 @@ def _taken_in(given: dict[str, Any]) -> PemImport:
 
 
 def _password(file: Path | None) -> bytes | None:
-    return _content(file).split(b"\n")[0].rstrip(b"\r") if file else None
-
-
-def _content(file: Path) -> bytes:
-    try:
-        with as_caller():
-            if file.stat().st_size > _MOST:
-                fail(BAD_INPUT, "%(file)s: larger than %(most)s bytes", file=file, most=_MOST)
-            return file.read_bytes()
-    except OSError as error:
-        fail(BAD_INPUT, f"{file}: {error.strerror}")
+    return read_file(file, _MOST).split(b"\n")[0].rstrip(b"\r") if file else None
 
 
 def _view(one: SmimeIdentity, now: float) -> dict[str, Any]:

@@ -16,13 +16,14 @@ from gatepost.manage.cli.options import (
     NO,
     author,
     config_option,
+    ending,
     fail,
     force_option,
-    json_option,
-    settings_of,
+    gateway_options,
+    local_settings,
 )
 from gatepost.manage.cli.smime_store import opened, organization_of, owner_given, reason_against, soon, view
-from gatepost.manage.cli.tables import print_json, print_table, printable, say
+from gatepost.manage.cli.tables import print_table, printable, printed_json, say
 from gatepost.manage.use_cases.times import stamp as moment
 from gatepost.net.anchors import AnchorsError, TrustAnchors
 from gatepost.net.certificate import parse, subject_text
@@ -52,9 +53,8 @@ def recipient() -> None:
 @click.option("--trust-anchors", default="", metavar="FILE|DIR|system", help="Check its chain before adding it.")
 @force_option("Add it even if it does not name the owner, or cannot be used. The history records the reason.")
 @click.option("--note", default="", help="Reason, for the history.")
-@config_option
-@json_option
-def add(config: str | None, as_json: bool, **given: Any) -> None:
+@gateway_options
+def add(**given: Any) -> None:
     """Add the certificate in FILE: PEM, DER or PKCS#7 (.p7b). Intermediates in it only prove the certificate.
 
     The gateway trusts what an administrator adds; with --trust-anchors it checks the chain first. The certificate must
@@ -64,7 +64,7 @@ def add(config: str | None, as_json: bool, **given: Any) -> None:
     Exit codes: 0 added, 1 it cannot be used, or not for this owner, 2 usage error or no certificate, 3 the data cannot
     be read.
     """
-    settings = settings_of(config)
+    settings = local_settings()
     organization, owner = organization_of(settings, given["organization"]), owner_given(given["owner"])
     chain = _read(given["file"])
     leaf = _leaf(chain, given["file"])
@@ -81,8 +81,7 @@ def add(config: str | None, as_json: bool, **given: Any) -> None:
     note = f"forced: {given['force']}" if given["force"] else given["note"]
     with opened(settings) as store:
         version = store.add_recipient(organization, owner, [leaf], author=author(), note=note)
-    if as_json:
-        print_json({"organization": organization, "owner": owner, "version": version, **view(leaf, why)})
+    if printed_json({"organization": organization, "owner": owner, "version": version, **view(leaf, why)}):
         return
     say(
         "%(owner)s: added %(fingerprint)s\n  %(subject)s",
@@ -95,15 +94,14 @@ def add(config: str | None, as_json: bool, **given: Any) -> None:
 
 @recipient.command("list")
 @click.option("--organization", default="", help="Only for this one.")
-@config_option
-@json_option
-def list_(organization: str, config: str | None, as_json: bool) -> None:
+@gateway_options
+def list_(organization: str) -> None:
     """List certificates of recipients, and until when they can be used.
 
     Exit codes: 0 done (also if there are none), 3 the data cannot be read.
     """
     now = time.time()
-    with opened(settings_of(config)) as store:
+    with opened(local_settings()) as store:
         recipients = [(mine, owner, store.certificates(mine, owner)) for mine, owner in store.recipients()]
     rows = [
         (owner, mine, certificate, unfit_to_encrypt(certificate, now))
@@ -111,8 +109,7 @@ def list_(organization: str, config: str | None, as_json: bool) -> None:
         for certificate in certificates
         if organization in {"", mine}
     ]
-    if as_json:
-        print_json([{"organization": mine, "owner": owner, **view(row, why)} for owner, mine, row, why in rows])
+    if printed_json([{"organization": mine, "owner": owner, **view(row, why)} for owner, mine, row, why in rows]):
         return
     print_table(_COLUMNS, (_row(*row) for row in rows))
 
@@ -126,21 +123,18 @@ def _row(owner: str, organization: str, certificate: x509.Certificate, why: str)
 @recipient.command()
 @click.argument("owner", metavar="ADDRESS|DOMAIN")
 @click.option("--organization", default="", help="Organization whose mail uses it. Needed if there are several.")
-@config_option
-@json_option
-def show(owner: str, organization: str, config: str | None, as_json: bool) -> None:
+@gateway_options
+def show(owner: str, organization: str) -> None:
     """Show what mail for ADDRESS is encrypted to now: its own certificates, or else those of its domain.
 
     Exit codes: 0 mail can be encrypted, 1 it cannot, 2 usage error, 3 the data cannot be read.
     """
-    settings, now = settings_of(config), time.time()
+    settings, now = local_settings(), time.time()
     mine, address = organization_of(settings, organization), owner_given(owner)
     with opened(settings) as store:
         whose, certificates = _counting(store, mine, address)
     views = [view(certificate, unfit_to_encrypt(certificate, now)) for certificate in certificates]
-    if as_json:
-        print_json({"organization": mine, "owner": address, "certificates_of": whose, "certificates": views})
-    else:
+    if not printed_json({"organization": mine, "owner": address, "certificates_of": whose, "certificates": views}):
         _show(address, whose, views)
     if not any(row["usable"] for row in views):
         fail(
@@ -173,14 +167,14 @@ def _show(address: str, whose: str, views: list[dict[str, Any]]) -> None:
 @click.option("--organization", default="", help="Organization whose mail uses it. Needed if there are several.")
 @click.option("--note", default="", help="Reason, for the history.")
 @config_option
-def remove(owner: str, certificate: tuple[str, ...], organization: str, note: str, config: str | None) -> None:
+def remove(owner: str, certificate: tuple[str, ...], organization: str, note: str) -> None:
     """Remove certificates: those whose fingerprint begins with SHA256, or all of the owner.
 
     Mail that requires encryption then waits.
 
     Exit codes: 0 removed, 2 there is no such certificate, 3 the data cannot be read.
     """
-    settings = settings_of(config)
+    settings = local_settings()
     mine, whose = organization_of(settings, organization), owner_given(owner)
     with opened(settings) as store:
         kept = [fingerprint(stored) for stored in store.certificates(mine, whose)]
@@ -230,12 +224,10 @@ def _check_chain(leaf: x509.Certificate, chain: list[x509.Certificate], anchors:
         certificate.public_bytes(Encoding.DER)
         for certificate in (leaf, *(certificate for certificate in chain if certificate is not leaf))
     ]
-    try:
+    with ending(BAD_INPUT, AnchorsError, place="--trust-anchors: "):
         with as_caller():
             trusted = TrustAnchors.load(anchors)
         verdict = judge(ders, trusted, now=time.time(), purpose="mail")
-    except AnchorsError as error:
-        fail(BAD_INPUT, f"--trust-anchors: {error}")
     if verdict.status is not ChainStatus.TRUSTED:
         fail(
             NO,

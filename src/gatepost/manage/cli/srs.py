@@ -8,9 +8,9 @@ import click
 
 from gatepost.manage.cli.client import client, missing_is_no
 from gatepost.manage.cli.language import _
-from gatepost.manage.cli.options import config_option, json_option
+from gatepost.manage.cli.options import config_option, gateway_options
 from gatepost.manage.cli.request_options import request_options
-from gatepost.manage.cli.tables import print_json, print_rows, printable, say
+from gatepost.manage.cli.tables import print_rows, printable, printed_json, say
 from gatepost.manage.use_cases.client import all_items
 from gatepost.manage.use_cases.srs_keys import (
     ListSrsKeys,
@@ -32,14 +32,13 @@ def srs() -> None:
 
 
 @srs.command("list")
-@config_option
-@json_option
-def list_(config: str | None, as_json: bool) -> None:
+@gateway_options
+def list_() -> None:
     """List SRS keys by name: the first signs, all verify. No key is shown.
 
     Exit codes: 0 done, 2 invalid settings, 3 the keys cannot be read.
     """
-    print_rows(("name", "use"), all_items(client(config).call, list_srs_keys, ListSrsKeys()), _row, as_json=as_json)
+    print_rows(("name", "use"), all_items(client().call, list_srs_keys, ListSrsKeys()), _row)
 
 
 def _row(key: SrsKey) -> tuple[object, ...]:
@@ -47,30 +46,27 @@ def _row(key: SrsKey) -> tuple[object, ...]:
 
 
 @srs.command()
-@config_option
-@json_option
-def rotate(config: str | None, as_json: bool) -> None:
+@gateway_options
+def rotate() -> None:
     """Make a new SRS key, which signs from now on; the keys before it go on verifying until they are removed.
 
     Running nodes know it within seconds and sign with it half a minute later.
 
     Exit codes: 0 done, 1 there are too many keys, 2 invalid settings, 3 the keys cannot be written.
     """
-    key = client(config).call(rotate_srs_key, RotateSrsKey())
-    if as_json:
-        print_json(key)
-    else:
+    key = client().call(rotate_srs_key, RotateSrsKey())
+    if not printed_json(key):
         say("new key: %(name)s; remove older ones in a month: `gatepost srs remove NAME`", name=printable(key.name))
 
 
 @srs.command()
 @request_options(RemoveSrsKey)
 @config_option
-def remove(request: RemoveSrsKey, config: str | None) -> None:
+def remove(request: RemoveSrsKey) -> None:
     """Remove SRS key NAME, which only verifies: addresses that were made with it are refused from then on.
 
     Exit codes: 0 done, 1 there is no such key, or it signs, 2 usage error, 3 the keys cannot be written.
     """
     with missing_is_no(N_("%(text)s `gatepost srs list` lists the keys.")):
-        client(config).call(remove_srs_key, request)
+        client().call(remove_srs_key, request)
     say("removed: %(name)s", name=printable(request.name))

@@ -9,8 +9,8 @@ import msgspec
 
 from gatepost.manage.cli.client import client
 from gatepost.manage.cli.language import _, ours, quantity
-from gatepost.manage.cli.options import NO, config_option, json_option
-from gatepost.manage.cli.tables import print_json, printable, queue_states
+from gatepost.manage.cli.options import NO, gateway_options
+from gatepost.manage.cli.tables import printable, printed_json, queue_states
 from gatepost.manage.use_cases.status import COUNTED, GetStatus, get_status
 from gatepost.manage.use_cases.times import stamp as moment
 from gatepost.manage.use_cases.work_list import ListWork, list_work
@@ -22,20 +22,17 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@config_option
-@json_option
-def status(config: str | None, as_json: bool) -> None:
+@gateway_options
+def status() -> None:
     """Show whether the gateway runs: listeners, nameservers, nodes, workers, configuration, queue, certificates.
 
     Exit codes: 0 running: every listener greets, nameservers answer and every worker lives, 1 unhealthy, 2 invalid
     settings, 3 the data cannot be read.
     """
-    gateway = client(config)
+    gateway = client()
     current = gateway.call(get_status, GetStatus())
     work = gateway.call(list_work, ListWork())
-    if as_json:
-        print_json(msgspec.to_builtins(current) | {"work": msgspec.to_builtins(work.items)})
-    else:
+    if not printed_json(msgspec.to_builtins(current) | {"work": msgspec.to_builtins(work.items)}):
         _print(current)
         _print_work(work)
     if not current.ok:

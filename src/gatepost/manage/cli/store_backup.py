@@ -17,8 +17,8 @@ import click
 
 from gatepost import __version__
 from gatepost.manage.cli.language import _, ours, quantity
-from gatepost.manage.cli.options import BAD_INPUT, UNKNOWN, config_option, fail, json_option, settings_of
-from gatepost.manage.cli.tables import print_json
+from gatepost.manage.cli.options import BAD_INPUT, UNKNOWN, ending, fail, gateway_options, local_settings
+from gatepost.manage.cli.tables import printed_json
 from gatepost.manage.cli.working_sign import working
 from gatepost.manage.use_cases.times import stamp, time_text
 from gatepost.node.privileges import as_caller
@@ -42,9 +42,8 @@ if TYPE_CHECKING:
     default=True,
     help="Whether mail that was delivered into this gateway's own mailboxes (Maildir) is in it. Default: it is.",
 )
-@config_option
-@json_option
-def backup(target: Path, config: str | None, *, mailboxes: bool, as_json: bool) -> None:
+@gateway_options
+def backup(target: Path, *, mailboxes: bool) -> None:
     """Back up everything that the gateway stores into TARGET: a new directory, or one file if the name ends in .tar.
 
     The gateway goes on serving. TARGET contains the queue with all bodies, configuration, certificates and their sealed
@@ -58,7 +57,7 @@ def backup(target: Path, config: str | None, *, mailboxes: bool, as_json: bool) 
     Exit codes: 0 done, 2 usage error, TARGET exists or its disk has too little room (nothing is written), 3 the data
     cannot be read, or TARGET cannot be written (what was written is removed).
     """
-    settings = settings_of(config)
+    settings = local_settings()
     require_files(settings, "backup")
     data_dir = Path(settings.server.data_dir)
     try:
@@ -70,8 +69,7 @@ def backup(target: Path, config: str | None, *, mailboxes: bool, as_json: bool) 
             )
     except StoreFailure as failure:
         fail(UNKNOWN, "%(failure)s; no backup was made", failure=ours(str(failure)))
-    if as_json:
-        print_json({"path": str(target), **manifest_data(made)})
+    printed_json({"path": str(target), **manifest_data(made)})
     _show(settings, target, made)
 
 
@@ -166,20 +164,17 @@ def _new_target(target: Path) -> Iterator[BackupTarget]:
 def _make(path: Path, *, is_tar: bool) -> BinaryIO | None:
     """Raises StoreFailure if it is there, or cannot be made."""
     account = os.geteuid(), os.getegid()
-    try:
-        with as_caller():
-            if is_tar:
-                descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-                os.fchown(descriptor, *account)
-                return os.fdopen(descriptor, "r+b")
-            path.mkdir(mode=0o700)
-            descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW)
-            try:
-                os.fchown(descriptor, *account)
-            finally:
-                os.close(descriptor)
-    except OSError as error:
-        fail(BAD_INPUT, f"{path}: {error.strerror}")
+    with ending(BAD_INPUT, OSError, place=f"{path}: "), as_caller():
+        if is_tar:
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+            os.fchown(descriptor, *account)
+            return os.fdopen(descriptor, "r+b")
+        path.mkdir(mode=0o700)
+        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        try:
+            os.fchown(descriptor, *account)
+        finally:
+            os.close(descriptor)
     return None
 
 

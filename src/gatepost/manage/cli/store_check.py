@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from gatepost.manage.cli.language import _, ours, quantity
-from gatepost.manage.cli.options import NO, UNKNOWN, config_option, fail, json_option, settings_of
-from gatepost.manage.cli.tables import print_json, printable, say
+from gatepost.manage.cli.options import NO, UNKNOWN, fail, gateway_options, local_settings
+from gatepost.manage.cli.tables import printable, printed_json, say
 from gatepost.manage.cli.working_sign import working
 from gatepost.manage.use_cases.stored_schemas import SCHEMAS
 from gatepost.store.interface import StoreFailure
@@ -25,9 +25,8 @@ _EVIDENCE_DAYS: Final = 2
 
 
 @click.command()
-@config_option
-@json_option
-def check(config: str | None, as_json: bool) -> None:
+@gateway_options
+def check() -> None:
     """Check what is stored, on a running gateway as on a stopped one; nothing is changed.
 
     Every database is whole (SQLite's quick_check) and of a version that this gatepost knows; every queued message has
@@ -36,10 +35,10 @@ def check(config: str | None, as_json: bool) -> None:
 
     Exit codes: 0 all is well, 1 something is wrong, 2 usage error, 3 something cannot be read.
     """
-    settings = settings_of(config)
+    settings = local_settings()
     storage = Storage.of(settings)
     if storage.is_shared:
-        _check_server(storage, as_json=as_json)
+        _check_server(storage)
         return
     data_dir = Path(settings.server.data_dir)
     if not data_dir.is_dir():
@@ -52,22 +51,19 @@ def check(config: str | None, as_json: bool) -> None:
     with working(_("checking")):
         findings.run()
         evidence = _check_evidence(settings, findings)
-    if as_json:
-        print_json(_data(findings, evidence))
-    else:
+    if not printed_json(_data(findings, evidence)):
         _show(findings, evidence)
     if findings.problems or findings.unreadable:
         raise SystemExit(NO if findings.problems else UNKNOWN)
 
 
-def _check_server(storage: Storage, *, as_json: bool) -> None:
+def _check_server(storage: Storage) -> None:
     """The server can be used, and its tables are those of this version; ends the command if not."""
     try:
         state = storage.server_state(SCHEMAS)
     except StoreFailure as failure:
         fail(NO if failure.final else UNKNOWN, printable(str(failure)))
-    if as_json:
-        print_json(state)
+    if printed_json(state):
         return
     tls = state["tls"] or _("no TLS")
     say(

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from gatepost.manage.cli.language import _, ours
-from gatepost.manage.cli.options import BAD_INPUT, NO, UNKNOWN, config_option, fail, json_option, settings_of
-from gatepost.manage.cli.tables import print_json, printable, say
+from gatepost.manage.cli.options import BAD_INPUT, NO, UNKNOWN, config_option, fail, gateway_options, local_settings
+from gatepost.manage.cli.tables import printable, printed_json, say
 from gatepost.manage.use_cases.store_migration import StoreMigration, reopen_store
 from gatepost.manage.use_cases.times import stamp
 from gatepost.pki.certificates.vault import VaultError
@@ -36,9 +36,8 @@ _DIGITS: Final = 16  # of a hash, for people
 )
 @click.option("--to", "target", required=True, help="The store to move to, empty; written in the same way.")
 @click.option("--dry-run", is_flag=True, help="Check both stores, and say what would be moved; change nothing.")
-@config_option
-@json_option
-def migrate(source: str, target: str, config: str | None, *, dry_run: bool, as_json: bool) -> None:
+@gateway_options
+def migrate(source: str, target: str, *, dry_run: bool) -> None:
     """Move everything stored from SQLite to PostgreSQL, or back.
 
     Stop the gateway first: all nodes of it. Moved are the queue with all bodies, configuration with its history,
@@ -53,13 +52,13 @@ def migrate(source: str, target: str, config: str | None, *, dry_run: bool, as_j
     Exit codes: 0 moved (with --dry-run: it could be), 1 the copy differs (both stay closed; run it again), 2 usage
     error, or the stores cannot be moved as they are (nothing is changed), 3 a store cannot be reached, read or written.
     """
-    settings = settings_of(config)
+    settings = local_settings()
     migration = _migration(settings, source, target)
     with closing(migration):
         _check(migration)
         try:
             if dry_run:
-                _show_plan(migration, migration.plan(), as_json=as_json)
+                _show_plan(migration, migration.plan())
                 return
             results = migration.run()
         except MoveRefused as refused:
@@ -68,8 +67,7 @@ def migrate(source: str, target: str, config: str | None, *, dry_run: bool, as_j
             fail(NO, printable(str(differs)))
         except StoreFailure as failure:
             fail(UNKNOWN, printable(str(failure)))
-    if as_json:
-        print_json(_data(migration, results))
+    if printed_json(_data(migration, results)):
         return
     _show(migration, results)
     _show_next(settings, target)
@@ -116,11 +114,10 @@ class _Progress:
             )
 
 
-def _show_plan(migration: StoreMigration, plan: list[tuple[str, int]], *, as_json: bool) -> None:
+def _show_plan(migration: StoreMigration, plan: list[tuple[str, int]]) -> None:
     source, target = migration.places
-    if as_json:
-        tables = [{"name": name, "count": count} for name, count in plan]
-        print_json({"from": source, "to": target, "moved": False, "tables": tables})
+    tables = [{"name": name, "count": count} for name, count in plan]
+    if printed_json({"from": source, "to": target, "moved": False, "tables": tables}):
         return
     for name, count in plan:
         click.echo(f"{count:>12}  {ours(name)}")
@@ -181,12 +178,14 @@ def _show_next(settings: Settings, target: str) -> None:
             path=path,
             data_dir=settings.server.data_dir,
         )
+        if settings.store.worker_url:
+            say("and take [store] worker_url away: it is for PostgreSQL", err=True)
 
 
 @click.command()
 @click.option("--yes", is_flag=True, help="Reopen it. Without it the command only says what that would mean.")
 @config_option
-def reopen(config: str | None, *, yes: bool) -> None:
+def reopen(*, yes: bool) -> None:
     """Let the store of the settings be used again, after `store migrate` moved it away or was cut off.
 
     What waited in it when it was moved is delivered from the other store. If this one is used again, it is delivered
@@ -196,7 +195,7 @@ def reopen(config: str | None, *, yes: bool) -> None:
     Exit codes: 0 reopened (or, without --yes, it could be; or nothing closes it), 1 it is an incomplete copy, 2 usage
     error, 3 it cannot be read or written.
     """
-    settings = settings_of(config)
+    settings = local_settings()
     try:
         place, mark = reopen_store(settings, really=yes)
     except MoveRefused as refused:

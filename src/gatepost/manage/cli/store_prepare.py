@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from gatepost.manage.cli.language import _
-from gatepost.manage.cli.options import BAD_INPUT, UNKNOWN, config_option, fail, json_option, loaded_settings
-from gatepost.manage.cli.tables import print_json, say
+from gatepost.manage.cli.options import BAD_INPUT, UNKNOWN, fail, gateway_options, loaded_settings
+from gatepost.manage.cli.tables import printed_json, say
 from gatepost.manage.use_cases.stored_schemas import SCHEMAS
 from gatepost.settings.store_url import SQLITE, role_of, store_url
 from gatepost.store.interface import StoreFailure
@@ -51,9 +51,8 @@ def _parsed_url(_context: click.Context, _parameter: click.Parameter, value: str
     metavar="NAME",
     help="The role of workers, which gets its rights. Default: that of store.worker_url.",
 )
-@config_option
-@json_option
-def prepare(url: str, wait: float, worker_role: str, config: str | None, *, as_json: bool) -> None:
+@gateway_options
+def prepare(url: str, wait: float, worker_role: str) -> None:
     """Make the tables in PostgreSQL, or bring them up to date, so that the gateway's own role need not be able to.
 
     Run it once before the first start, and with each new version before its nodes start; nodes of the version before
@@ -63,7 +62,7 @@ def prepare(url: str, wait: float, worker_role: str, config: str | None, *, as_j
     Exit codes: 0 all tables are as this version needs them, 2 usage error, or the server says no (the reason is named,
     nothing is changed), 3 the server cannot be reached.
     """
-    settings = loaded_settings(config)
+    settings = loaded_settings()
     chosen = url or settings.store.url
     if chosen == SQLITE:
         fail(BAD_INPUT, "store.url is sqlite: the gateway makes its files itself; for PostgreSQL give --url")
@@ -72,8 +71,7 @@ def prepare(url: str, wait: float, worker_role: str, config: str | None, *, as_j
         fail(BAD_INPUT, "--worker-role is the role of store.url, which keeps its rights; name another one")
     storage = Storage(chosen, Path(settings.server.data_dir), worker_role=role)
     before = _prepared(storage, time.monotonic() + wait)
-    if as_json:
-        print_json([_row(schema, before[schema.name]) for schema in SCHEMAS])
+    if printed_json([_row(schema, before[schema.name]) for schema in SCHEMAS]):
         return
     for schema in SCHEMAS:
         click.echo(_text(schema, before[schema.name]))

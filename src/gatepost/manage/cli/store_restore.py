@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from gatepost.manage.cli.language import _, ngettext, ours, quantity
-from gatepost.manage.cli.options import BAD_INPUT, NO, UNKNOWN, config_option, fail, json_option, settings_of
+from gatepost.manage.cli.options import BAD_INPUT, NO, UNKNOWN, ending, fail, gateway_options, local_settings
 from gatepost.manage.cli.store_backup import manifest_data, not_free, require_files
-from gatepost.manage.cli.tables import print_json, printable, say
+from gatepost.manage.cli.tables import printable, printed_json, say
 from gatepost.manage.cli.working_sign import working
 from gatepost.manage.use_cases.times import stamp
 from gatepost.node.privileges import as_caller
@@ -40,9 +40,8 @@ _DAY: Final = 86400
     help="Hold all restored mail, so that the gateway sends none of it until: gatepost queue release --all. For "
     "drills, and to look before mail is sent a second time.",
 )
-@config_option
-@json_option
-def restore(source: Path, config: str | None, *, yes: bool, hold: bool, as_json: bool) -> None:
+@gateway_options
+def restore(source: Path, *, yes: bool, hold: bool) -> None:
     """Restore SOURCE, a directory or .tar file that `store backup` made, into the empty data directory.
 
     First everything is compared with the manifest; a backup that was cut off or damaged is refused. Then the command
@@ -54,7 +53,7 @@ def restore(source: Path, config: str | None, *, yes: bool, hold: bool, as_json:
     Exit codes: 0 restored (or, without --yes, it could be), 1 the backup is not whole, or has another master key,
     2 usage error, or data_dir is not empty, 3 something cannot be read or written. Except for 0, nothing is changed.
     """
-    settings = settings_of(config)
+    settings = local_settings()
     require_files(settings, "restore")
     data_dir = Path(settings.server.data_dir)
     vault = _vault(settings.store.master_key)
@@ -83,8 +82,7 @@ def restore(source: Path, config: str | None, *, yes: bool, hold: bool, as_json:
         fail(BAD_INPUT, str(refused))
     except StoreFailure as failure:
         fail(UNKNOWN, printable(_("%(failure)s; nothing was restored", failure=ours(str(failure)))))
-    if as_json:
-        print_json({"restored": yes, "held_all": hold, **manifest_data(manifest)})
+    printed_json({"restored": yes, "held_all": hold, **manifest_data(manifest)})
     if not yes:
         say("nothing was changed; to restore, add --yes", err=True)
 
@@ -101,12 +99,9 @@ def _vault(master_key: str) -> Vault | None:
 @contextmanager
 def _opened(source: Path) -> Iterator[BackupSource]:
     """Ends the command if there is nothing to open."""
-    try:
-        with as_caller():
-            is_directory = source.is_dir()
-            file = None if is_directory else source.open("rb")
-    except OSError as error:
-        fail(BAD_INPUT, f"{source}: {error.strerror}")
+    with ending(BAD_INPUT, OSError, place=f"{source}: "), as_caller():
+        is_directory = source.is_dir()
+        file = None if is_directory else source.open("rb")
     if file is None:
         yield DirectorySource(source, as_caller)
         return

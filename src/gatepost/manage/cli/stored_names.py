@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 from click.shell_completion import CompletionItem
 
-from gatepost.manage.cli.options import gateway_of
+from gatepost.manage.cli.options import current_remote_options, local_gateway, use_settings_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -58,18 +58,19 @@ def names_of(context: click.Context, keys: tuple[str, ...]) -> list[str]:
     """The stored names below these keys, as of `stored_names`; none where they cannot be read, or not at once."""
     if context.find_root().params.get("server"):
         return []  # nobody waits for another machine at each key
-    config = context.params.get("config") or context.find_root().params.get("config")
-    with contextlib.redirect_stderr(io.StringIO()), context.find_root():
+    with contextlib.redirect_stderr(io.StringIO()), context.find_root() as root:
         try:
-            return list(_stored(config, keys))
+            if not current_remote_options().config and root.params.get("config"):
+                use_settings_file(root.params["config"])
+            return list(_stored(keys))
         except (Exception, SystemExit):  # noqa: BLE001 - no data, or not for this person: nothing is completed
             return []
 
 
-def _stored(config: Any, keys: tuple[str, ...]) -> Iterator[str]:
+def _stored(keys: tuple[str, ...]) -> Iterator[str]:
     from gatepost.manage.use_cases.parts import KINDS  # noqa: PLC0415 - a command that runs does without
 
-    gateway = gateway_of(config)
+    gateway = local_gateway()
     for organization in gateway.directory().resources.organizations:
         if _ORGANIZATION in keys:
             yield organization.name

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
 
+JSON = "gatepost.json"
+"""What `--json` leaves in the context of the command."""
+
 _LAST = 80  # characters that the last column of a table gets in any case
 
 
@@ -53,6 +56,19 @@ def print_json(value: Any) -> None:
         "\n"
     )  # no value has a line end that is not escaped
     click.echo("\n".join(line if line.isprintable() else _escaped(line) for line in lines))
+
+
+def printed_json(value: Any) -> bool:
+    """Print a result as JSON where the command has `--json`; whether it was printed."""
+    if is_json := wants_json():
+        print_json(value)
+    return is_json
+
+
+def wants_json() -> bool:
+    """Whether the command has `--json`."""
+    context = click.get_current_context(silent=True)
+    return context is not None and JSON in context.meta
 
 
 def _escaped(line: str) -> str:
@@ -91,14 +107,19 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Non
         click.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
 
 
-def print_rows[T](
-    columns: Sequence[str], rows: Iterable[T], cells: Callable[[T], Sequence[object]], *, as_json: bool
-) -> None:
+def print_rows[T](columns: Sequence[str], rows: Iterable[T], cells: Callable[[T], Sequence[object]]) -> None:
     """Results of a use case: as JSON, or as a table that has these cells of each."""
-    if as_json:
-        print_json(list(rows))
+    rows = list(rows)
+    if not printed_json(rows):
+        print_table(columns, map(cells, rows))
+
+
+def print_records(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Rows as they are: as JSON, where each is an object with these names, or as a table, lists with blanks in it."""
+    if wants_json():
+        print_json([dict(zip(columns, row, strict=True)) for row in rows])
     else:
-        print_table(columns, map(cells, list(rows)))
+        print_table(columns, ([" ".join(cell) if isinstance(cell, tuple) else cell for cell in row] for row in rows))
 
 
 def queue_states(active: int, deferred: int, held: int) -> str:

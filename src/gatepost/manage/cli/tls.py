@@ -6,7 +6,7 @@ import click
 
 from gatepost.manage.cli.language import _
 from gatepost.manage.cli.options import BAD_INPUT, fail, json_option
-from gatepost.manage.cli.tables import print_json, print_table
+from gatepost.manage.cli.tables import print_table, printed_json
 from gatepost.protocols.tls.profile import PROFILES, profile_record, published
 
 _COLUMNS = (
@@ -28,7 +28,7 @@ def tls() -> None:
 @tls.command()
 @click.argument("names", nargs=-1, metavar="[PROFILE]...")
 @json_option
-def profiles(names: tuple[str, ...], as_json: bool) -> None:
+def profiles(names: tuple[str, ...]) -> None:
     """List the cipher suites of each profile in order of preference, in the columns of Microsoft's list.
 
     Exit codes: 0 done, 2 unknown profile.
@@ -42,8 +42,7 @@ def profiles(names: tuple[str, ...], as_json: bool) -> None:
             profiles=", ".join(PROFILES),
         )
     chosen = [PROFILES[name] for name in names or PROFILES]
-    if as_json:
-        print_json([profile_record(profile) for profile in chosen])
+    if printed_json([profile_record(profile) for profile in chosen]):
         return
     rows = (
         (

@@ -6,9 +6,9 @@ import click
 
 from gatepost.manage.cli.client import client
 from gatepost.manage.cli.language import _
-from gatepost.manage.cli.options import ACCOUNT_CODES, config_option, json_option
+from gatepost.manage.cli.options import ACCOUNT_CODES, config_option, gateway_options
 from gatepost.manage.cli.request_options import request_options
-from gatepost.manage.cli.tables import organizations_text, print_json, print_rows, say
+from gatepost.manage.cli.tables import organizations_text, print_rows, printed_json, say
 from gatepost.manage.use_cases import tokens
 from gatepost.manage.use_cases.client import all_items
 from gatepost.manage.use_cases.times import stamp as moment
@@ -22,14 +22,13 @@ def token() -> None:
 
 
 @token.command("list")
-@config_option
-@json_option
-def list_(config: str | None, *, as_json: bool) -> None:
+@gateway_options
+def list_() -> None:
     """List all tokens by name, without their secrets.
 
     Exit codes: 0 done (also if there are none), 3 the data cannot be read.
     """
-    print_rows(_COLUMNS, all_items(client(config).call, tokens.list_tokens, tokens.ListTokens()), _row, as_json=as_json)
+    print_rows(_COLUMNS, all_items(client().call, tokens.list_tokens, tokens.ListTokens()), _row)
 
 
 def _row(api_token: tokens.ApiToken) -> tuple[object, ...]:
@@ -53,13 +52,11 @@ expires or is removed; a token created in the admin centre also ends with the us
 {ACCOUNT_CODES}"""
 )
 @request_options(tokens.NewApiToken)
-@config_option
-@json_option
-def add(request: tokens.NewApiToken, config: str | None, *, as_json: bool) -> None:
+@gateway_options
+def add(request: tokens.NewApiToken) -> None:
     """See its help."""
-    made = client(config).call(tokens.add_token, request).value
-    if as_json:
-        print_json(made)
+    made = client().call(tokens.add_token, request).value
+    if printed_json(made):
         return
     say("%(name)s: added; this is its secret, which cannot be shown again", err=True, name=request.name)
     click.echo(made.token)
@@ -72,7 +69,7 @@ def add(request: tokens.NewApiToken, config: str | None, *, as_json: bool) -> No
 )
 @request_options(tokens.RemoveToken)
 @config_option
-def remove(request: tokens.RemoveToken, config: str | None) -> None:
+def remove(request: tokens.RemoveToken) -> None:
     """See its help."""
-    client(config).call(tokens.remove_token, request)
+    client().call(tokens.remove_token, request)
     say("%(name)s: removed", err=True, name=request.name)

@@ -9,9 +9,9 @@ import msgspec
 
 from gatepost.manage.cli.client import client, missing_is_no
 from gatepost.manage.cli.language import _, ours, quantity
-from gatepost.manage.cli.options import NO, config_option, json_option
+from gatepost.manage.cli.options import NO, gateway_options
 from gatepost.manage.cli.request_options import request_options
-from gatepost.manage.cli.tables import print_facts, print_json, print_table, printable
+from gatepost.manage.cli.tables import print_facts, print_table, printable, printed_json, wants_json
 from gatepost.manage.use_cases import trace as trace_cases
 from gatepost.manage.use_cases.client import all_items
 from gatepost.manage.use_cases.times import stamp as moment
@@ -48,11 +48,8 @@ def trace() -> None:
     help="Maximum number of rows or messages.",
 )
 @click.option("--by-message", is_flag=True, help="One line for each message, with the number of its recipients.")
-@config_option
-@json_option
-def search(
-    request: trace_cases.SearchTrace, event: str, limit: int, config: str | None, *, by_message: bool, as_json: bool
-) -> None:
+@gateway_options
+def search(request: trace_cases.SearchTrace, event: str, limit: int, *, by_message: bool) -> None:
     """Search rows that match every option, newest first, or the oldest with --sort time.
 
     For example: `gatepost trace search --words "bob invoice"`, `--sender "*@partner.example" --recipient bob*`.
@@ -61,25 +58,21 @@ def search(
     """
     request = msgspec.structs.replace(request, event=event)
     if by_message:
-        _print_messages(
-            list(all_items(client(config).call, trace_cases.search_messages, request, limit)), request, as_json=as_json
-        )
+        _print_messages(list(all_items(client().call, trace_cases.search_messages, request, limit)), request)
         return
-    events = list(all_items(client(config).call, trace_cases.search_trace_events, request, limit))
-    if as_json:
-        print_json(events)
-    else:
+    events = list(all_items(client().call, trace_cases.search_trace_events, request, limit))
+    if not printed_json(events):
         print_table(_COLUMNS, (_row(trace_event) for trace_event in events))
     if not events:
         _end_without(request)
-    if not as_json:
-        _print_sums(config, request)
+    if not wants_json():
+        _print_sums(request)
 
 
-def _print_sums(config: str | None, request: trace_cases.SearchTrace) -> None:
+def _print_sums(request: trace_cases.SearchTrace) -> None:
     """Print the sums of a search that found something."""
     same = {name: getattr(request, name) for name in trace_cases.SumTrace.__struct_fields__}
-    totals = client(config).call(trace_cases.sum_trace, trace_cases.SumTrace(**same))
+    totals = client().call(trace_cases.sum_trace, trace_cases.SumTrace(**same))
     said = _(
         "%(messages)s to %(recipients)s",
         messages=quantity(totals.messages, "message"),
@@ -94,17 +87,15 @@ def _print_sums(config: str | None, request: trace_cases.SearchTrace) -> None:
 
 @trace.command()
 @request_options(trace_cases.ShowTrace)
-@config_option
-@json_option
-def show(request: trace_cases.ShowTrace, config: str | None, *, as_json: bool) -> None:
+@gateway_options
+def show(request: trace_cases.ShowTrace) -> None:
     """Show everything about one message (queue id, or Message-ID in <>) or one session id, oldest first.
 
     Exit codes: 0 found, 1 nothing has this id, 3 the data cannot be read.
     """
     with missing_is_no():
-        traced = client(config).call(trace_cases.show_trace, request)
-    if as_json:
-        print_json(traced.items)
+        traced = client().call(trace_cases.show_trace, request)
+    if printed_json(traced.items):
         return
     if traced.next_step:
         click.echo(f"{printable(ours(traced.next_step))}\n")
@@ -112,12 +103,8 @@ def show(request: trace_cases.ShowTrace, config: str | None, *, as_json: bool) -
         _print_event(event)
 
 
-def _print_messages(
-    messages: list[trace_cases.TracedMessage], request: trace_cases.SearchTrace, *, as_json: bool
-) -> None:
-    if as_json:
-        print_json(messages)
-    else:
+def _print_messages(messages: list[trace_cases.TracedMessage], request: trace_cases.SearchTrace) -> None:
+    if not printed_json(messages):
         print_table(_MESSAGE_COLUMNS, (_message_row(message) for message in messages))
     if not messages:
         _end_without(request)

@@ -10,11 +10,11 @@ from msgspec.structs import replace
 
 from gatepost.manage.cli.client import client
 from gatepost.manage.cli.language import _, quantity
-from gatepost.manage.cli.options import ACCOUNT_CODES, BAD_INPUT, config_option, fail, json_option, settings_of
+from gatepost.manage.cli.options import ACCOUNT_CODES, BAD_INPUT, config_option, fail, gateway_options, local_settings
 from gatepost.manage.cli.password_prompt import prompt_password
 from gatepost.manage.cli.request_options import request_options
 from gatepost.manage.cli.setup_notice import setup_url
-from gatepost.manage.cli.tables import organizations_text, print_json, print_rows, print_table, say
+from gatepost.manage.cli.tables import organizations_text, print_rows, print_table, printed_json, say
 from gatepost.manage.use_cases import users
 from gatepost.manage.use_cases.client import all_items
 from gatepost.manage.use_cases.times import stamp as moment
@@ -36,11 +36,10 @@ def user() -> None:
 
 
 @user.command("list")
-@config_option
-@json_option
-def list_(config: str | None, *, as_json: bool) -> None:
+@gateway_options
+def list_() -> None:
     """List all users by name. Exit codes: 0 done (also if there are none), 2 usage error, 3 the data cannot be read."""
-    print_rows(_COLUMNS, all_items(client(config).call, users.list_users, users.ListUsers()), _row, as_json=as_json)
+    print_rows(_COLUMNS, all_items(client().call, users.list_users, users.ListUsers()), _row)
 
 
 def _row(account: users.UserAccount) -> tuple[object, ...]:
@@ -65,14 +64,14 @@ argument. The gateway stores only a hash of it (Argon2id).
 @request_options(users.NewAccount, password="")
 @_PASSWORD_STDIN
 @config_option
-def add(request: users.NewAccount, config: str | None, *, password_stdin: bool) -> None:
+def add(request: users.NewAccount, *, password_stdin: bool) -> None:
     """See its help."""
     request = replace(
         request,
         password=prompt_password("--password-stdin", from_stdin=password_stdin),
         organizations=request.organizations or None,
     )
-    made = client(config).call(users.add_user, request).value
+    made = client().call(users.add_user, request).value
     say("%(name)s: added, %(access)s", err=True, name=made.name, access=_access(made))
 
 
@@ -96,13 +95,7 @@ Any change ends all sessions of the user. The last owner who can log in remains 
 @_PASSWORD_STDIN
 @config_option
 def set_(
-    request: users.AccountChange,
-    config: str | None,
-    *,
-    all_organizations: bool,
-    enabled: bool | None,
-    password: bool,
-    password_stdin: bool,
+    request: users.AccountChange, *, all_organizations: bool, enabled: bool | None, password: bool, password_stdin: bool
 ) -> None:
     """See its help."""
     if all_organizations and request.organizations is not UNSET:
@@ -117,7 +110,7 @@ def set_(
         changes["password"] = prompt_password("--password-stdin", from_stdin=password_stdin)
     if not changes and request.role is UNSET and request.organizations is UNSET:
         fail(BAD_INPUT, "nothing to change: use --role, --organization, --enable, --disable, --password, ...")
-    account = client(config).call(users.set_user, replace(request, **changes))
+    account = client().call(users.set_user, replace(request, **changes))
     state = f"{_access(account)}, {_('enabled') if account.enabled else _('disabled')}"
     click.echo(f"{account.name}: {state}{_(', password set') if 'password' in changes else ''}", err=True)
 
@@ -129,9 +122,9 @@ def set_(
 )
 @request_options(users.RemoveUser)
 @config_option
-def remove(request: users.RemoveUser, config: str | None) -> None:
+def remove(request: users.RemoveUser) -> None:
     """See its help."""
-    removed = client(config).call(users.remove_user, request)
+    removed = client().call(users.remove_user, request)
     tokens = _(", and its API tokens: %(tokens)s", tokens=", ".join(removed.tokens)) if removed.tokens else ""
     say("%(name)s: removed%(tokens)s", err=True, name=request.name, tokens=tokens)
 
@@ -139,21 +132,18 @@ def remove(request: users.RemoveUser, config: str | None) -> None:
 @user.command()
 @request_options(users.ListSessions)
 @click.option("--end", is_flag=True, help="End them: the user must log in again.")
-@config_option
-@json_option
-def sessions(request: users.ListSessions, config: str | None, *, end: bool, as_json: bool) -> None:
+@gateway_options
+def sessions(request: users.ListSessions, *, end: bool) -> None:
     """List the sessions of user NAME.
 
     Exit codes: 0 done (also if there are none), 2 no such user, 3 the data cannot be read.
     """
-    gateway = client(config)
+    gateway = client()
     if end:
         ended = gateway.call(users.end_sessions, users.EndSessions(name=request.name)).ended
         say("%(name)s: %(sessions)s ended", err=True, name=request.name, sessions=quantity(ended, "session"))
     left = list(all_items(gateway.call, users.list_sessions, request))
-    if as_json:
-        print_json(left)
-    elif not end:
+    if not printed_json(left) and not end:
         rows = [
             (session.id, moment(session.created), moment(session.last_seen), session.address, session.agent)
             for session in left
@@ -162,19 +152,17 @@ def sessions(request: users.ListSessions, config: str | None, *, end: bool, as_j
 
 
 @user.command()
-@config_option
-@json_option
-def setup(config: str | None, *, as_json: bool) -> None:
+@gateway_options
+def setup() -> None:
     """Print a new one-time address of the admin centre, where the first owner is created within 30 minutes.
 
     An address that was printed before becomes invalid. Exit codes: 0 done, 1 there is an owner already, 2 usage error,
     3 the data cannot be written.
     """
-    settings = settings_of(config)
-    code = client(config).call(users.make_setup_code, users.MakeSetupCode()).code
+    settings = local_settings()
+    code = client().call(users.make_setup_code, users.MakeSetupCode()).code
     url = setup_url(settings, code)
-    if as_json:
-        print_json({"code": code, "url": url})
+    if printed_json({"code": code, "url": url}):
         return
     say("open this on the gateway's machine within 30 minutes; it works once", err=True)
     click.echo(url)

@@ -13,7 +13,7 @@ from starlette.routing import Route
 
 from gatepost.language import ENGLISH, _, language_choices, ngettext, offered, use
 from gatepost.manage.pages.account_forms import demand_same, field_errors
-from gatepost.manage.pages.guard import context_of, not_there
+from gatepost.manage.pages.guard import context_of, not_there, perform
 from gatepost.manage.pages.login import agent_of, entered
 from gatepost.manage.pages.relying_party import rp_id
 from gatepost.manage.pages.rendering import render, see_other
@@ -41,7 +41,7 @@ def _account(request: Request) -> Response:
     return _page(request, _own(request))
 
 
-def _page(request: Request, session: UserSession, status: HTTPStatus = HTTPStatus.OK, **context: Any) -> Response:
+def _page(request: Request, session: UserSession, status: int = 0, **context: Any) -> Response:
     known: dict[str, Any] = {
         "errors": {},
         "passkeys_here": bool(rp_id(request)),
@@ -56,13 +56,13 @@ def _page(request: Request, session: UserSession, status: HTTPStatus = HTTPStatu
         languages=language_choices(),
         sessions=_open_sessions(request),
         time_zones=place_names(),
-        passkeys=execute(own_account.list_own_passkeys, context_of(request), own_account.ListOwnPasskeys()).items,
+        passkeys=perform(request, own_account.list_own_passkeys, own_account.ListOwnPasskeys()).items,
         **known | context,
     )
 
 
 def _open_sessions(request: Request) -> Sequence[AccountSession]:
-    return execute(own_account.list_own_sessions, context_of(request), own_account.ListOwnSessions()).items
+    return perform(request, own_account.list_own_sessions, own_account.ListOwnSessions()).items
 
 
 def _password(request: Request) -> Response:
@@ -86,10 +86,9 @@ def _password(request: Request) -> Response:
             if denied.wait
             else _("wrong password")
         )
-        status = HTTPStatus.TOO_MANY_REQUESTS if denied.wait else HTTPStatus.UNPROCESSABLE_ENTITY
-        return _page(request, session, status, errors={"old": text})
+        return _page(request, session, HTTPStatus.TOO_MANY_REQUESTS if denied.wait else 0, errors={"old": text})
     except Refusal as refusal:
-        return _page(request, session, HTTPStatus.UNPROCESSABLE_ENTITY, errors=field_errors(refusal))
+        return _page(request, session, errors=field_errors(refusal))
     said = _("Your password was changed. Your other sessions ended.")
     return entered(request, secret, see_other(request, "/account", said))
 
@@ -100,9 +99,9 @@ def _preferences(request: Request) -> Response:
     if choices.get("language") and choices["language"] not in offered():
         raise not_there(_("There is no such language."))
     try:
-        chosen = execute(own_account.set_own_preferences, context_of(request), own_account.SetOwnPreferences(**choices))
+        chosen = perform(request, own_account.set_own_preferences, own_account.SetOwnPreferences(**choices))
     except Refusal as refusal:
-        return _page(request, session, HTTPStatus.UNPROCESSABLE_ENTITY, errors=field_errors(refusal))
+        return _page(request, session, errors=field_errors(refusal))
     use(chosen.language or preferred(request.headers.get("accept-language", "")) or ENGLISH)
     zone = chosen.time_zone or _("the time zone of your browser")
     return see_other(request, "/account", _("Saved. Times are shown in %(zone)s.", zone=zone))
@@ -124,9 +123,7 @@ def _sessions(request: Request) -> Response:
 
 
 def _ended(request: Request, sessions: list[int]) -> int:
-    return execute(
-        own_account.end_own_sessions, context_of(request), own_account.EndOwnSessions(sessions=sessions)
-    ).ended
+    return perform(request, own_account.end_own_sessions, own_account.EndOwnSessions(sessions=sessions)).ended
 
 
 def _own(request: Request) -> UserSession:

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-import msgspec
 from starlette.routing import Route
 
 from gatepost.analysis.alarms.alarm import Severity
 from gatepost.manage.pages.exports import exported
-from gatepost.manage.pages.guard import context_of
+from gatepost.manage.pages.guard import perform
 from gatepost.manage.pages.rendering import render
 from gatepost.manage.use_cases.alarms import ListAlarms, list_alarms
-from gatepost.manage.use_cases.execution import execute
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -26,8 +24,8 @@ _SHOWN: Final = 200
 
 
 def _alarms(request: Request) -> Response:
-    current = execute(list_alarms, context_of(request), ListAlarms())
-    if file := exported(request, "alarms", _COLUMNS, lambda: map(msgspec.to_builtins, current.alarms)):
+    current = perform(request, list_alarms, ListAlarms())
+    if file := exported(request, "alarms", _COLUMNS, lambda: current.alarms):
         return file
     return render(
         request,

@@ -17,15 +17,13 @@ from gatepost.manage.access.records import AuditOutcome
 from gatepost.manage.pages import resource_paths
 from gatepost.manage.pages.account_forms import field_errors
 from gatepost.manage.pages.exports import exported
-from gatepost.manage.pages.guard import context_of, executing, not_there
+from gatepost.manage.pages.guard import every, not_there, perform
 from gatepost.manage.pages.paging import fitting
 from gatepost.manage.pages.rendering import render
 from gatepost.manage.pages.stored_rows import StoredRows, stored_rows
 from gatepost.manage.pages.time_zones import local_times
 from gatepost.manage.pages.value_text import cut
 from gatepost.manage.use_cases.audit import ListAudit, ShowAuditEvent, differences, get_audit_event, list_audit
-from gatepost.manage.use_cases.client import all_items
-from gatepost.manage.use_cases.execution import execute
 from gatepost.manage.use_cases.history import GetVersion, get_version
 from gatepost.manage.use_cases.refusal import Refusal
 from gatepost.texts import NN_
@@ -66,7 +64,7 @@ def _list(request: Request) -> Response:
             request,
             "audit",
             _COLUMNS,
-            lambda: map(msgspec.to_builtins, all_items(executing(request), list_audit, ListAudit(**filters))),
+            lambda: every(request, list_audit, ListAudit(**filters)),
         )
         if file:
             return file
@@ -77,7 +75,6 @@ def _list(request: Request) -> Response:
     return render(
         request,
         "accounts/audit.html",
-        422 if errors else 200,
         **page._asdict(),
         given=values | {"action": action_name(values["action"])},
         actions=translated(LABELS),
@@ -92,7 +89,7 @@ def _shown_action(name: str) -> str:
 
 
 def _event(request: Request) -> Response:
-    entry = execute(get_audit_event, context_of(request), ShowAuditEvent(event=_number(request)))
+    entry = perform(request, get_audit_event, ShowAuditEvent(event=_number(request)))
     if request.query_params.get("format") == "json":
         return JSONResponse(msgspec.to_builtins(entry))
     shown = [(name, _text(value)) for name, value in entry.detail.items() if name not in {"before", "after"}]
@@ -107,7 +104,7 @@ def _event(request: Request) -> Response:
 
 
 def _version(request: Request) -> Response:
-    change = execute(get_version, context_of(request), GetVersion(version=str(_number(request))))
+    change = perform(request, get_version, GetVersion(version=str(_number(request))))
     if request.query_params.get("format") == "json":
         return JSONResponse(msgspec.to_builtins(change))
     changes = _shown(change.changes[:_SHOWN])

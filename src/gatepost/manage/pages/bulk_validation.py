@@ -13,12 +13,11 @@ from starlette.routing import Route
 from gatepost.language import _
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.pages.event_stream import followed
-from gatepost.manage.pages.guard import context_of, principal_of
+from gatepost.manage.pages.guard import perform, principal_of
 from gatepost.manage.pages.paging import foot, order_of, page_of, paged
 from gatepost.manage.pages.rendering import fragment, link, render, see_other
 from gatepost.manage.pages.resource_paths import connector_path
 from gatepost.manage.use_cases import bulk_validation
-from gatepost.manage.use_cases.execution import execute
 from gatepost.manage.use_cases.list_page import sorted_by
 from gatepost.texts import NN_
 
@@ -46,8 +45,8 @@ _SORTS: Final[Columns[bulk_validation.ConnectorResult]] = {
 
 def begin_validations(request: Request, names: list[ConnectorName]) -> Response:
     """Begin to validate them, and show how far it came. Raises Refusal."""
-    state = execute(
-        bulk_validation.validate_connectors, context_of(request), bulk_validation.ValidateConnectors(connectors=names)
+    state = perform(
+        request, bulk_validation.validate_connectors, bulk_validation.ValidateConnectors(connectors=names)
     ).value
     return see_other(request, f"/connectors/validations/{state.id}")
 
@@ -56,15 +55,13 @@ def under_way(request: Request) -> list[bulk_validation.ValidationCounts]:
     """Validations of many that go on; none for whom may start none."""
     if not principal_of(request).scopes & {Scope.CONNECTORS, Scope.OWNER}:
         return []
-    items = execute(bulk_validation.list_validations, context_of(request), bulk_validation.ListValidations()).items
+    items = perform(request, bulk_validation.list_validations, bulk_validation.ListValidations()).items
     return [counts for counts in items if not counts.done]
 
 
 def _show(request: Request) -> Response:
-    state = execute(
-        bulk_validation.show_validations,
-        context_of(request),
-        bulk_validation.ShowValidations(id=request.path_params["run"]),
+    state = perform(
+        request, bulk_validation.show_validations, bulk_validation.ShowValidations(id=request.path_params["run"])
     )
     return render(request, "connectors/validations.html", **_shown(request, state))
 
@@ -95,16 +92,14 @@ async def _events(request: Request) -> Response:
 
 
 def _job(request: Request) -> Job[bulk_validation.ManyConnectors, bulk_validation.Batch]:
-    return execute(
-        bulk_validation.follow_validations,
-        context_of(request),
-        bulk_validation.ShowValidations(id=request.path_params["run"]),
+    return perform(
+        request, bulk_validation.follow_validations, bulk_validation.ShowValidations(id=request.path_params["run"])
     )
 
 
 def _stop(request: Request) -> Response:
     identity = request.path_params["run"]
-    execute(bulk_validation.stop_validations, context_of(request), bulk_validation.StopValidations(id=identity))
+    perform(request, bulk_validation.stop_validations, bulk_validation.StopValidations(id=identity))
     return see_other(request, f"/connectors/validations/{identity}", _("The validation was stopped."), "info")
 
 

@@ -7,18 +7,17 @@ a form that is shown again is shown without it.
 from __future__ import annotations
 
 import re
-from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from starlette.routing import Route
 
 from gatepost.language import _, in_sentence, translated
 from gatepost.manage.access.principal import Scope
-from gatepost.manage.pages.certificate_view import label_of
+from gatepost.manage.pages.certificate_view import label_of, named_certificate
 from gatepost.manage.pages.code_labels import certificate_state
-from gatepost.manage.pages.guard import context_of, needs
+from gatepost.manage.pages.guard import context_of, needs, own_organizations, perform
 from gatepost.manage.pages.refusal_texts import all_errors
-from gatepost.manage.pages.rendering import render, see_other
+from gatepost.manage.pages.rendering import render, see_changed, see_other
 from gatepost.manage.pages.text_filters import sentence
 from gatepost.manage.use_cases.acme_renewal import RenewCertificates, renew_certificates
 from gatepost.manage.use_cases.certificate_import import AddCertificate, add_certificate
@@ -29,11 +28,9 @@ from gatepost.manage.use_cases.certificate_requests import (
     remove_certificate_request,
     request_certificate,
 )
-from gatepost.manage.use_cases.certificate_views import ViewCertificate, find_certificate
-from gatepost.manage.use_cases.execution import execute
+from gatepost.manage.use_cases.certificate_views import find_certificate
 from gatepost.manage.use_cases.refusal import BusyRefusal, Refusal
 from gatepost.manage.use_cases.request_values import limits
-from gatepost.manage.use_cases.resource_views import ListOwnOrganizations, list_own_organizations
 from gatepost.pki.certificates.entry import Purpose, State
 from gatepost.pki.certificates.request import KEY_TYPES
 from gatepost.sentences import ours
@@ -99,7 +96,7 @@ def _add(asked: Request) -> Response:
         note=form.get("note", "").strip(),
     )
     try:
-        added = execute(add_certificate, context_of(asked), request).value
+        added = perform(asked, add_certificate, request).value
     except Refusal as refusal:
         known = {name: getattr(request, name) for name in ("client", "organization", "label", "current", "note")}
         return _add_page(asked, known | {"chain": public_part(request.chain)}, errors_of(refusal))
@@ -109,9 +106,8 @@ def _add(asked: Request) -> Response:
         certificate=label_of(summary),
         state=in_sentence(certificate_state(summary.state)),
     )
-    remarks = [sentence(ours(text)) for text in (*added.notes, *added.warnings)]
     path = f"/certificates/{summary.id}" + ("/changeover" if summary.state == State.NEXT else "")
-    return see_other(asked, path, " ".join([said, *(f"{text}." for text in remarks)]), "warn" if remarks else "pass")
+    return see_changed(asked, path, said, (*added.notes, *added.warnings))
 
 
 def _add_page(request: Request, known: dict[str, Any], errors: dict[str, str] | None = None) -> Response:
@@ -132,7 +128,6 @@ def _form_page(
     return render(
         request,
         template,
-        HTTPStatus.UNPROCESSABLE_ENTITY if errors else HTTPStatus.OK,
         form=form,
         errors=errors or {},
         labels=translated(_LABELS),
@@ -144,10 +139,7 @@ def _form_page(
 
 
 def _organizations(asked: Request) -> list[tuple[str, str]]:
-    names = sorted(
-        organization.name
-        for organization in execute(list_own_organizations, context_of(asked), ListOwnOrganizations()).items
-    )
+    names = sorted(organization.name for organization in own_organizations(asked))
     return [("", "–"), *((name, name) for name in names)]  # noqa: RUF001 - a dash is what is meant
 
 
@@ -170,7 +162,7 @@ def _ask(asked: Request) -> Response:
         must_staple=form.get("must_staple") == "on",
     )
     try:
-        made = execute(request_certificate, context_of(asked), request).value
+        made = perform(asked, request_certificate, request).value
     except Refusal as refusal:
         known = {name: getattr(request, name) for name in ("key", "client", "organization", "label", "must_staple")}
         return _ask_page(asked, known | {"names": names}, errors_of(refusal))
@@ -192,10 +184,10 @@ def _ask_page(request: Request, known: dict[str, Any], errors: dict[str, str] | 
 
 def _remove(request: Request) -> Response:
     needs(request, Scope.CERTIFICATES)
-    entry = execute(find_certificate, context_of(request), ViewCertificate(certificate=request.path_params["number"]))
+    entry = perform(request, find_certificate, named_certificate(request))
     reason = request.state.form.get("reason", "").strip()
     try:
-        execute(remove_certificate, context_of(request), RemoveCertificate(certificate=entry.id, force=reason))
+        perform(request, remove_certificate, RemoveCertificate(certificate=entry.id, force=reason))
     except Refusal as refusal:
         return see_other(request, f"/certificates/{entry.id}", _("Not removed: %(why)s.", why=why_of(refusal)), "fail")
     path = "/certificates/clients" if entry.purpose is Purpose.CLIENT else "/certificates"
@@ -207,7 +199,7 @@ def _remove(request: Request) -> Response:
 def _remove_request(asked: Request) -> Response:
     needs(asked, Scope.CERTIFICATES)
     request = RemoveCertificateRequest(request=asked.path_params["number"])
-    execute(remove_certificate_request, context_of(asked), request)
+    perform(asked, remove_certificate_request, request)
     return see_other(asked, "/certificates/requests", _("The request and its private key were deleted."))
 
 
@@ -219,7 +211,7 @@ def _renew(asked: Request) -> Response:
     needs(asked, Scope.CERTIFICATES)
     request = RenewCertificates(name=asked.state.form.get("name", "").strip(), at_once=True, wait=0.0)
     try:
-        execute(renew_certificates, context_of(asked), request)
+        perform(asked, renew_certificates, request)
     except BusyRefusal:
         return see_other(asked, "/certificates/acme", _("A certificate request is already in progress."), "info")
     except Refusal as refusal:

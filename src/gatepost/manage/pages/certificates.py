@@ -7,6 +7,7 @@ in `manage.pages.certificate_forms` and `manage.pages.changeover`. No page holds
 from __future__ import annotations
 
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -15,10 +16,19 @@ from starlette.routing import Route
 
 from gatepost.language import _
 from gatepost.manage.access.principal import Scope
-from gatepost.manage.pages.certificate_view import LEVELS, has_text, label_of, life, pin_of, row, way_back
+from gatepost.manage.pages.certificate_view import (
+    LEVELS,
+    has_text,
+    label_of,
+    life,
+    named_certificate,
+    pin_of,
+    row,
+    way_back,
+)
 from gatepost.manage.pages.code_labels import certificate_state
 from gatepost.manage.pages.exports import exported, wants_file
-from gatepost.manage.pages.guard import context_of, needs
+from gatepost.manage.pages.guard import context_of, needs, perform
 from gatepost.manage.pages.paging import foot, order_of, paged, sorted_page
 from gatepost.manage.pages.rendering import link, render
 from gatepost.manage.use_cases import certificate_views, certificates
@@ -88,18 +98,10 @@ _OF_ONE = 20
 # lists
 
 
-def _servers(request: Request) -> Response:
-    return _list(request, Purpose.SERVER)
-
-
-def _clients(request: Request) -> Response:
-    return _list(request, Purpose.CLIENT)
-
-
 def _list(request: Request, purpose: Purpose) -> Response:
     principal, now = needs(request, Scope.READ), time.time()
     listing, query = (
-        execute(certificate_views.view_certificates, context_of(request), certificate_views.ViewCertificates()),
+        perform(request, certificate_views.view_certificates, certificate_views.ViewCertificates()),
         request.query_params,
     )
     q, state = query.get("q", "").strip(), query.get("state", "")
@@ -107,11 +109,11 @@ def _list(request: Request, purpose: Purpose) -> Response:
         entry for entry in certificates.in_order(listing.entries, purpose) if _matches(entry, q.lower(), state, query)
     ]
     name = "certificates" if purpose is Purpose.SERVER else "client-identities"
-    if file := exported(request, name, _COLUMNS, lambda: [_record(certificate_of(entry, now)) for entry in wanted]):
+    if file := exported(request, name, _COLUMNS, lambda: [certificate_of(entry, now) for entry in wanted]):
         return file
     page = sorted_page(request, wanted, _SORTS, NN_("%(num)s certificate", "%(num)s certificates"))
     named = certificate_views.LocateCertificates(certificates=[entry.id for entry in page.rows])
-    where = execute(certificate_views.locate_certificates, context_of(request), named)
+    where = perform(request, certificate_views.locate_certificates, named)
     return render(
         request,
         "certificates/list.html",
@@ -154,9 +156,9 @@ def _attention(listing: certificates.CertificateListing, purpose: Purpose, now: 
 
 def _requests(request: Request) -> Response:
     principal = needs(request, Scope.READ)
-    listing = execute(certificate_views.view_certificates, context_of(request), certificate_views.ViewCertificates())
+    listing = perform(request, certificate_views.view_certificates, certificate_views.ViewCertificates())
     waiting = [certificates.waiting_request(pending_request) for pending_request in listing.requests]
-    if file := exported(request, "requests", _REQUEST_COLUMNS, lambda: map(_record, waiting)):
+    if file := exported(request, "requests", _REQUEST_COLUMNS, lambda: waiting):
         return file
     may_change = principal.may(Scope.CERTIFICATES)
     sort = order_of(request, _REQUEST_SORTS)
@@ -167,16 +169,16 @@ def _requests(request: Request) -> Response:
 def _request(asked: Request) -> Response:
     may_change = needs(asked, Scope.READ).may(Scope.CERTIFICATES)
     request = GetCertificateRequest(request=asked.path_params["number"])
-    details = execute(get_certificate_request, context_of(asked), request)
+    details = perform(asked, get_certificate_request, request)
     return render(asked, "certificates/request.html", waiting=details.request, csr=details.csr, may_change=may_change)
 
 
 def _history(request: Request) -> Response:
     needs(request, Scope.READ)
-    changes = execute(
-        certificates.list_certificate_history, context_of(request), certificates.ListCertificateHistory(limit=_CHANGES)
+    changes = perform(
+        request, certificates.list_certificate_history, certificates.ListCertificateHistory(limit=_CHANGES)
     ).items
-    if file := exported(request, "certificate-history", _CHANGE_COLUMNS, lambda: map(_record, changes)):
+    if file := exported(request, "certificate-history", _CHANGE_COLUMNS, lambda: changes):
         return file
     page = sorted_page(request, changes, _CHANGE_SORTS, NN_("%(num)s change", "%(num)s changes"))
     return render(request, "certificates/history.html", **page._asdict())
@@ -187,11 +189,7 @@ def _history(request: Request) -> Response:
 
 def _one(request: Request) -> Response:
     principal, now = needs(request, Scope.READ), time.time()
-    view = execute(
-        certificate_views.view_certificate,
-        context_of(request),
-        certificate_views.ViewCertificate(certificate=request.path_params["number"]),
-    )
+    view = perform(request, certificate_views.view_certificate, named_certificate(request))
     entry, chain, record = view.entry, view.chain, view.detail
     if entry.id != request.path_params["number"]:  # a label, or the beginning of a thumbprint
         return RedirectResponse(link(f"/certificates/{entry.id}", **dict(request.query_params)))
@@ -204,7 +202,7 @@ def _one(request: Request) -> Response:
             )
         headers = {"content-disposition": f'attachment; filename="{entry.id}.pem"'}
         return Response(chain, media_type="application/x-pem-file", headers=headers)
-    if file := exported(request, f"certificate-{entry.id}", _COLUMNS, lambda: [_record(record)]):
+    if file := exported(request, f"certificate-{entry.id}", _COLUMNS, lambda: [record]):
         return file
     return render(
         request,
@@ -225,12 +223,6 @@ def _one(request: Request) -> Response:
     )
 
 
-def _record(one: msgspec.Struct) -> dict[str, Any]:
-    """For a file."""
-    record: dict[str, Any] = msgspec.to_builtins(one)
-    return record
-
-
 def _acme(request: Request) -> Response:
     principal, context = needs(request, Scope.READ), context_of(request)
     state, trouble = None, ""
@@ -240,7 +232,7 @@ def _acme(request: Request) -> Response:
         if wants_file(request):
             raise  # an empty file would say that there are none
         trouble = ours(refusal.text)
-    records = [_record(certificate) for certificate in state.certificates] if state else []
+    records = [msgspec.to_builtins(certificate) for certificate in state.certificates] if state else []
     columns = tuple(records[0]) if records else ("names",)
     if file := exported(request, "acme", columns, lambda: records):
         return file
@@ -288,8 +280,8 @@ def _table(request: Request) -> Response:
 
 
 ROUTES = [
-    Route("/certificates", _servers),
-    Route("/certificates/clients", _clients),
+    Route("/certificates", partial(_list, purpose=Purpose.SERVER)),
+    Route("/certificates/clients", partial(_list, purpose=Purpose.CLIENT)),
     Route("/certificates/requests", _requests),
     Route("/certificates/requests/{number}", _request),
     Route("/certificates/acme", _acme),

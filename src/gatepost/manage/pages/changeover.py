@@ -20,7 +20,7 @@ from gatepost.language import _, in_sentence, ngettext
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.access.secret import same, unmasked
 from gatepost.manage.pages.certificate_forms import errors_of, why_of
-from gatepost.manage.pages.certificate_view import LEVELS, label_of, life, pin_of, way_back
+from gatepost.manage.pages.certificate_view import label_of, named_certificate, pin_of, row, way_back
 from gatepost.manage.pages.code_labels import certificate_state
 from gatepost.manage.pages.flash import Undo
 from gatepost.manage.pages.gate_checks import (
@@ -32,19 +32,18 @@ from gatepost.manage.pages.gate_checks import (
     kept,
     reasons_text,
 )
-from gatepost.manage.pages.guard import context_of, needs
+from gatepost.manage.pages.guard import context_of, needs, perform
 from gatepost.manage.pages.paging import foot, paged
 from gatepost.manage.pages.rendering import render, see_other
 from gatepost.manage.pages.text_filters import remarks
 from gatepost.manage.pages.time_zones import zone_of
 from gatepost.manage.use_cases import certificate_views, changeover_steps
-from gatepost.manage.use_cases.certificates import common_name
 from gatepost.manage.use_cases.changeover import ChangeoverCheck, GetNotice, get_notice
 from gatepost.manage.use_cases.execution import execute
 from gatepost.manage.use_cases.refusal import Refusal
 from gatepost.manage.use_cases.request_values import limits
 from gatepost.pki.certificates.entry import State
-from gatepost.pki.certificates.lifecycle import can_roll_back, names_of, roll_back_until
+from gatepost.pki.certificates.lifecycle import can_roll_back, roll_back_until
 from gatepost.protocols.tls.token_uri import is_token_uri
 from gatepost.texts import NN_
 from gatepost.times import minute_text, with_offset
@@ -56,7 +55,6 @@ if TYPE_CHECKING:
     from starlette.responses import Response
 
     from gatepost.analysis.checks.gates import GateReport
-    from gatepost.manage.use_cases.changeover import ChangeoverStatus
     from gatepost.manage.use_cases.context import Context
     from gatepost.manage.use_cases.presentation_places import PresentationPlaces
     from gatepost.pki.certificates.entry import Entry
@@ -72,17 +70,15 @@ type _Said = tuple[str, str]
 def _all(request: Request) -> Response:
     """What is under way; the one that is, if it is the only one."""
     principal, now = needs(request, Scope.READ), time.time()
-    entries = execute(
-        certificate_views.view_certificates, context_of(request), certificate_views.ViewCertificates()
-    ).entries
+    entries = perform(request, certificate_views.view_certificates, certificate_views.ViewCertificates()).entries
     known = {entry.id: entry for entry in entries}
     chosen = [entry for entry in entries if entry.state is State.NEXT or can_roll_back(entry, known, now=now)]
     if len(chosen) == 1:
         return RedirectResponse(f"/certificates/{chosen[0].id}/changeover", HTTPStatus.SEE_OTHER)
     page = paged(request, chosen)
-    named = certificate_views.LocateCertificates(certificates=[row.id for row in page.rows])
-    where = execute(certificate_views.locate_certificates, context_of(request), named)
-    cards = [_card(row, where.get(row.id), now) for row in page.rows]
+    named = certificate_views.LocateCertificates(certificates=[entry.id for entry in page.rows])
+    where = perform(request, certificate_views.locate_certificates, named)
+    cards = [_card(entry, where.get(entry.id), now) for entry in page.rows]
     return render(
         request,
         "certificates/changeovers.html",
@@ -92,15 +88,9 @@ def _all(request: Request) -> Response:
     )
 
 
-def _page(
-    request: Request, status: HTTPStatus = HTTPStatus.OK, *, errors: dict[str, str] | None = None, **given: Any
-) -> Response:
+def _page(request: Request, *, errors: dict[str, str] | None = None, **given: Any) -> Response:
     principal, now, context = needs(request, Scope.READ), time.time(), context_of(request)
-    view = execute(
-        certificate_views.view_changeover,
-        context,
-        certificate_views.ViewCertificate(certificate=request.path_params["number"]),
-    )
+    view = execute(certificate_views.view_changeover, context, named_certificate(request))
     changeover_status, entry = view.changeover_status, view.changeover_status.entry
     seen = kept(context, entry.id)
     if seen is not None and seen.entry.state is not entry.state:
@@ -110,12 +100,11 @@ def _page(
     return render(
         request,
         "certificates/changeover.html",
-        status,
         block="changeover",
         entry=entry,
         name=label_of(entry),
         cards=[
-            _card(certificate, view.places.get(certificate.id), now) for certificate in _side_by_side(changeover_status)
+            _card(certificate, view.places.get(certificate.id), now) for certificate in (*changeover_status.olds, entry)
         ],
         gates=gate_items(entry, by_gate(report.findings) if report else {}),
         report=report,
@@ -142,25 +131,9 @@ def _page(
     )
 
 
-def _side_by_side(status: ChangeoverStatus) -> list[Entry]:
-    """The old ones, then the new one."""
-    return [*status.olds, status.entry]
-
-
 def _card(entry: Entry, places: PresentationPlaces | None, now: float) -> dict[str, Any]:
     """One of those that are shown side by side."""
-    return {
-        "entry": entry,
-        "name": label_of(entry),
-        "level": "fail" if places and places.problems else LEVELS[entry.state],
-        "life": life(entry, now),
-        "names": names_of(entry),
-        "issuer": common_name(entry.leaf.issuer),
-        "pin": pin_of(entry),
-        "where": places.where if places else (),
-        "problems": places.problems if places else (),
-        "back": way_back(entry, now),
-    }
+    return row(entry, places, now) | {"pin": pin_of(entry), "back": way_back(entry, now)}
 
 
 def _traffic(check: ChangeoverCheck | None) -> dict[str, Any] | None:
@@ -182,7 +155,7 @@ def _partners(partners: Sequence[tuple[str, Sequence[str]]], entry: Entry) -> li
 def _notice(request: Request) -> Response:
     """The text for partners, to be copied into a mail."""
     principal, entry = needs(request, Scope.READ), _entry(request)
-    notice = execute(get_notice, context_of(request), GetNotice(certificate=entry.id, quick=True))
+    notice = perform(request, get_notice, GetNotice(certificate=entry.id, quick=True))
     seen = kept(context_of(request), entry.id)
     partners = [(partner.name, partner.why) for partner in seen.partners] if seen else []
     subject, _blank, body = notice.text.partition("\n\n")
@@ -201,12 +174,7 @@ def _notice(request: Request) -> Response:
 def _presented(request: Request) -> Response:
     """Certificates that the listeners present now; on the page of a changeover, a part that loads later."""
     needs(request, Scope.READ)
-    presented = execute(
-        certificate_views.view_presented,
-        context_of(request),
-        certificate_views.ViewCertificate(certificate=request.path_params["number"]),
-    )
-    entry, rows = presented
+    entry, rows = perform(request, certificate_views.view_presented, named_certificate(request))
     name = label_of(entry)
     return render(request, "certificates/presented.html", block="presented", entry=entry, name=name, rows=rows)
 
@@ -248,11 +216,7 @@ async def _live(request: Request) -> Response:
 
 
 def _entry(asked: Request) -> Entry:
-    return execute(
-        certificate_views.find_certificate,
-        context_of(asked),
-        certificate_views.ViewCertificate(certificate=asked.path_params["number"]),
-    )
+    return perform(asked, certificate_views.find_certificate, named_certificate(asked))
 
 
 # the steps
@@ -266,13 +230,13 @@ def _switch(asked: Request) -> Response:
     at = (wanted or " ") if values["when"] == "at" else ""  # a time that is left out is none
     request = changeover_steps.SwitchCertificate(certificate=entry.id, at=at, force=values["reason"])
     try:
-        done = execute(changeover_steps.switch_certificate, context_of(asked), request)
+        done = perform(asked, changeover_steps.switch_certificate, request)
     except changeover_steps.GatesClosed as closed:
         keep(context_of(asked), ChangeoverCheck(entry, {}, closed.report, None, (), closed.report.at))
-        return _page(asked, HTTPStatus.UNPROCESSABLE_ENTITY, errors={"reason": _closed(closed.report)}, **values)
+        return _page(asked, errors={"reason": _closed(closed.report)}, **values)
     except Refusal as refusal:
         errors = {{"force": "reason"}.get(name, name): text for name, text in errors_of(refusal).items()}
-        return _page(asked, HTTPStatus.UNPROCESSABLE_ENTITY, errors=errors, **values)
+        return _page(asked, errors=errors, **values)
     if done.planned and not done.switched:
         then = _("even if checks fail then") if values["reason"] else _("if all checks pass then")
         said = _(
@@ -333,8 +297,7 @@ def _roll_back(request: Request) -> Response:
         )
         names = ", ".join(label_of(certificate) for certificate in done.certificates[1:])
         said = _("%(names)s is current again; %(certificate)s is staged.", names=names, certificate=label_of(entry))
-        said = " ".join([said, *remarks(done.warnings)])
-        return said, "warn" if done.warnings else "pass"
+        return " ".join([said, *remarks(done.warnings)]), "warn" if done.warnings else "pass"
 
     return _step(request, do)
 

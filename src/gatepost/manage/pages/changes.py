@@ -5,7 +5,6 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 
-import msgspec
 from msgspec.structs import asdict
 from starlette.routing import Route
 
@@ -14,16 +13,15 @@ from gatepost.manage.pages import resource_paths
 from gatepost.manage.pages.connector_switches import may_switch
 from gatepost.manage.pages.editor import words_of
 from gatepost.manage.pages.exports import exported
-from gatepost.manage.pages.guard import context_of, executing, not_there, principal_of
+from gatepost.manage.pages.guard import context_of, every, not_there, perform, principal_of
 from gatepost.manage.pages.login import local_target
-from gatepost.manage.pages.paging import fitting
+from gatepost.manage.pages.paging import by_fields, fitting
 from gatepost.manage.pages.refusal_texts import all_errors
-from gatepost.manage.pages.rendering import render, see_other
+from gatepost.manage.pages.rendering import render, see_changed, see_other
 from gatepost.manage.pages.resource_paths import organization_path, version_path
 from gatepost.manage.pages.stored_rows import stored_rows
-from gatepost.manage.pages.text_filters import remarks, sentence
+from gatepost.manage.pages.text_filters import sentence
 from gatepost.manage.pages.value_text import cut
-from gatepost.manage.use_cases.client import all_items
 from gatepost.manage.use_cases.execution import execute
 from gatepost.manage.use_cases.history import GetVersion, ListHistory, get_version, list_history
 from gatepost.manage.use_cases.nodes import ListNodes, in_force, list_nodes
@@ -45,14 +43,9 @@ if TYPE_CHECKING:
 
 _SIZE = 25
 _EXPORTED = 1000
-_SORTS: Final[Columns[HistoryEntry]] = {
-    "version": lambda entry: entry.version,
-    "time": lambda entry: entry.at,
-    "user": lambda entry: entry.author,
-    "organization": lambda entry: entry.organization,
-    "change": lambda entry: entry.summary,
-    "reason": lambda entry: entry.note,
-}
+_SORTS: Final[Columns[HistoryEntry]] = by_fields(
+    "version", "organization", time="at", user="author", change="summary", reason="note"
+)
 _SHOWN = 1000  # changes of a page
 _UNDONE, _UNDONE_ROOM = 20, 20_000  # revisions that a revert takes back, and the bytes of their rows
 _COLUMNS = ("version", "at", "author", "organization", "changes", "note")
@@ -67,7 +60,7 @@ def _list(request: Request) -> Response:
 
     def records() -> Iterator[dict[str, Any]]:
         history = ListHistory(organization=organization)
-        return map(asdict, all_items(executing(request), list_history, history, _EXPORTED))
+        return map(asdict, every(request, list_history, history, _EXPORTED))
 
     if file := exported(request, "history", _COLUMNS, records):
         return file
@@ -88,13 +81,13 @@ def _version(request: Request) -> Response:
     if version is None:
         raise not_there(_("There is no such revision."))
     try:
-        change = execute(get_version, context_of(request), GetVersion(version=str(version)))
+        change = perform(request, get_version, GetVersion(version=str(version)))
     except Refusal as refusal:
         if refusal.kind is not RefusalKind.MISSING:
             raise
         raise not_there(f"{sentence(ours(refusal.text))}.") from refusal
     changes = change.changes
-    if file := exported(request, f"version-{version}", _FIELDS, lambda: map(msgspec.to_builtins, changes)):
+    if file := exported(request, f"version-{version}", _FIELDS, lambda: changes):
         return file
     rows = fitting(map(_change_row, changes), _SHOWN)
     more = len(changes) - len(rows)
@@ -133,21 +126,13 @@ def _revert(request: Request) -> Response:
     back = local_target(form.get("back", version_path(outcome.version)))
     if not outcome.changes:
         return see_other(request, back, _("There was nothing to revert."), "info")
-    text = " ".join(
-        [
-            _(
-                "%(note)s: saved as revision %(version)s%(places)s.",
-                note=note,
-                version=outcome.version,
-                places=outcome.places,
-            ),
-            *remarks(outcome.warnings),
-        ]
+    said = _(
+        "%(note)s: saved as revision %(version)s%(places)s.", note=note, version=outcome.version, places=outcome.places
     )
-    return see_other(request, back, text, "warn" if outcome.warnings else "pass")
+    return see_changed(request, back, said, outcome.warnings)
 
 
-def _revert_page(request: Request, wanted: RevertResources, status: int = HTTPStatus.OK, error: str = "") -> Response:
+def _revert_page(request: Request, wanted: RevertResources, status: int = 0, error: str = "") -> Response:
     outcome = execute(revert_resources, context_of(request, dry_run=True), wanted).value
     rows = fitting(map(_change_row, outcome.changes), _SHOWN, taken=_UNDONE_ROOM)
     return render(
@@ -170,7 +155,7 @@ def _in_force(request: Request, version: int) -> str:
     if not principal_of(request).is_of_gateway:
         return ""
     try:
-        nodes = list(all_items(executing(request), list_nodes, ListNodes()))
+        nodes = list(every(request, list_nodes, ListNodes()))
     except Refusal:
         return _("not available")
     done, open_ = in_force(nodes, version)

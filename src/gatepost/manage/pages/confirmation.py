@@ -16,11 +16,10 @@ from starlette.routing import Route
 from gatepost.language import _
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.access.records import is_confirmed
-from gatepost.manage.pages.guard import context_of, needs
+from gatepost.manage.pages.guard import needs, perform
 from gatepost.manage.pages.login import local_target
 from gatepost.manage.pages.rendering import link, render, see_other
 from gatepost.manage.use_cases.entrance import ConfirmPassword, LogInDenied, confirm_password
-from gatepost.manage.use_cases.execution import execute
 from gatepost.manage.web.forms import UNSAFE
 from gatepost.manage.web.refusal_audit import note_throttled
 from gatepost.texts import N_
@@ -57,11 +56,11 @@ def _confirm(request: Request) -> Response:
         return _page(request, session, target)
     password = ConfirmPassword(password=request.state.form.get("password", ""), session=session.id)
     try:
-        execute(confirm_password, context_of(request), password)
+        perform(request, confirm_password, password)
     except LogInDenied as denied:
         if denied.wait:
             note_throttled(request.scope)
-        status = HTTPStatus.TOO_MANY_REQUESTS if denied.wait else HTTPStatus.UNPROCESSABLE_ENTITY
+        status = HTTPStatus.TOO_MANY_REQUESTS if denied.wait else 0
         text = (
             _("Too many failed attempts. Wait %(seconds)s s.", seconds=f"{denied.wait:.0f}")
             if denied.wait
@@ -71,9 +70,7 @@ def _confirm(request: Request) -> Response:
     return see_other(request, target)
 
 
-def _page(
-    request: Request, session: UserSession, target: str, error: str = "", status: HTTPStatus = HTTPStatus.OK
-) -> Response:
+def _page(request: Request, session: UserSession, target: str, error: str = "", status: int = 0) -> Response:
     return render(request, "accounts/confirm.html", status, issuer=session.user.issuer, target=target, error=error)
 
 

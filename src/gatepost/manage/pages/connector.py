@@ -16,9 +16,9 @@ from gatepost.manage.access.principal import Scope
 from gatepost.manage.pages.connector_switches import undo_of
 from gatepost.manage.pages.connectors import FAILED, counted
 from gatepost.manage.pages.editor import change_rows
-from gatepost.manage.pages.guard import context_of, needs, not_there, or_not_there, principal_of
+from gatepost.manage.pages.guard import context_of, needs, not_there, or_not_there, perform, principal_of
 from gatepost.manage.pages.refusal_texts import all_errors
-from gatepost.manage.pages.rendering import LONG_PATIENCE, PATIENCE, PENDING, is_partial, render, see_other
+from gatepost.manage.pages.rendering import LONG_PATIENCE, PATIENCE, PENDING, is_partial, render, see_changed, see_other
 from gatepost.manage.pages.resource_paths import (
     connector_path,
     edit_path,
@@ -28,7 +28,7 @@ from gatepost.manage.pages.resource_paths import (
     validate_path,
     version_path,
 )
-from gatepost.manage.pages.text_filters import remarks, sentence
+from gatepost.manage.pages.text_filters import sentence
 from gatepost.manage.pages.validation_tasks import task_items
 from gatepost.manage.use_cases.connector_secrets import (
     SetConnectorSecret,
@@ -97,7 +97,7 @@ def _viewed(request: Request) -> ConnectorView:
             organization=organization,
         )
     ):
-        return execute(view_connector, context_of(request), connector)
+        return perform(request, view_connector, connector)
 
 
 def _page(request: Request) -> Response:
@@ -107,9 +107,9 @@ def _page(request: Request) -> Response:
 def connector_page(
     request: Request,
     chosen: Chosen,
-    status: int = HTTPStatus.OK,
     error: str = "",
     *,
+    status: int = 0,
     trial: ValidateConnector | None = None,
     trial_errors: Mapping[str, str] | None = None,
 ) -> Response:
@@ -157,7 +157,7 @@ def _secret(request: Request, chosen: Chosen) -> str:
     if getattr(chosen.connector, "authentication", None) is None:  # inbound connectors never have one
         return ""
     shown = ShowConnectorSecret(organization=chosen.organization.name, connector=chosen.connector.name)
-    return execute(show_connector_secret, context_of(request), shown).secret
+    return perform(request, show_connector_secret, shown).secret
 
 
 def _naming(chosen: Chosen) -> list[Any]:
@@ -173,7 +173,7 @@ def _mail(request: Request, chosen: Chosen) -> dict[str, Any]:
     owner = chosen.organization.name
     verdicts = counted(request, [_viewed(request).row])
     search = SearchTrace(since="30d", organization=owner, connector=chosen.connector.name, limit=_LAST * 4)
-    events = execute(search_trace_events, context_of(request), search).items
+    events = perform(request, search_trace_events, search).items
     inbound = chosen.direction == "inbound"
     rows = [event for event in events if (event.event in {"RECEIVE", "REFUSE"}) == inbound]
     return {"verdicts": verdicts[ConnectorKey(owner, chosen.direction, chosen.connector.name)], "rows": rows[:_LAST]}
@@ -214,7 +214,7 @@ def _changes(request: Request, chosen: Chosen) -> list[Any]:
     """Who changed it last."""
     part = chosen.part
     changes = ListPartChanges(kind=part.kind.key, organization=chosen.organization.name, name=part.name)
-    return list(execute(list_part_changes, context_of(request), changes).items)
+    return list(perform(request, list_part_changes, changes).items)
 
 
 _LATER: Final[dict[str, Callable[[Request, Chosen], Any]]] = {"mail": _mail, "report": _report, "changes": _changes}
@@ -250,19 +250,14 @@ def _act(request: Request) -> Response:
         fields, said = _SWITCHES[do]
         outcome = execute(cases.set, context, SetPart(document=fields, **named)).value
     except Refusal as refusal:
-        status = HTTPStatus.CONFLICT if refusal.kind is RefusalKind.CONFLICT else HTTPStatus.UNPROCESSABLE_ENTITY
+        status = HTTPStatus.CONFLICT if refusal.kind is RefusalKind.CONFLICT else 0
         errors = f": {all_errors(refusal)}" if refusal.errors else ""
-        return connector_page(request, chosen, status, f"{ours(refusal.text)}{errors}")
-    text = " ".join(
-        [
-            _(said, connector=sentence(ours(chosen.label))),
-            _("Revision %(version)s%(places)s.", version=outcome.version, places=outcome.places),
-            *remarks(outcome.warnings),
-        ]
-    )
+        return connector_page(request, chosen, f"{ours(refusal.text)}{errors}", status=status)
+    revision = _("Revision %(version)s%(places)s.", version=outcome.version, places=outcome.places)
+    text = f"{_(said, connector=sentence(ours(chosen.label)))} {revision}"
     path = connector_path(chosen.organization.name, chosen.direction, chosen.connector.name)
     undo = undo_of(outcome.version, path) if outcome.changes else None
-    return see_other(request, path, text, "warn" if outcome.warnings else "pass", undo=undo)
+    return see_changed(request, path, text, outcome.warnings, undo=undo)
 
 
 ROUTES = [

@@ -6,7 +6,6 @@ done is what was seen. What it does to the mail of a week is worked out behind t
 
 from __future__ import annotations
 
-from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 
 from starlette.routing import Route
@@ -16,11 +15,10 @@ from gatepost.manage.access.principal import Scope
 from gatepost.manage.pages.bulk_validation import begin_validations
 from gatepost.manage.pages.editor import change_rows
 from gatepost.manage.pages.flash import Undo
-from gatepost.manage.pages.guard import context_of, principal_of
+from gatepost.manage.pages.guard import context_of, perform, principal_of
 from gatepost.manage.pages.login import local_target
 from gatepost.manage.pages.paging import fitting
-from gatepost.manage.pages.rendering import LONG_PATIENCE, PATIENCE, PENDING, is_partial, render, see_other
-from gatepost.manage.pages.text_filters import remarks
+from gatepost.manage.pages.rendering import LONG_PATIENCE, PATIENCE, PENDING, is_partial, render, see_changed, see_other
 from gatepost.manage.use_cases.connector_switches import MOST, ConnectorName, SwitchConnectors, switch_connectors
 from gatepost.manage.use_cases.connector_views import FindConnectors, find_connectors
 from gatepost.manage.use_cases.execution import execute
@@ -95,7 +93,7 @@ def _act(request: Request) -> Response:
     return _confirm(request)
 
 
-def _confirm(request: Request, status: int = HTTPStatus.OK, error: str = "") -> Response:
+def _confirm(request: Request, error: str = "") -> Response:
     """Show the change that would be made."""
     wanted, back = _wanted(request), _back(request)
     context, part = context_of(request, dry_run=True), request.state.form.get("part", "")
@@ -104,7 +102,6 @@ def _confirm(request: Request, status: int = HTTPStatus.OK, error: str = "") -> 
     return render(
         request,
         "connectors/switch.html",
-        status,
         block="decided" if part else "",
         error=error,
         action=wanted.action,
@@ -158,11 +155,11 @@ def _with(wanted: SwitchConnectors, **changes: Any) -> SwitchConnectors:
 def _switch(request: Request) -> Response:
     wanted = _wanted(request)
     try:
-        outcome = execute(switch_connectors, context_of(request), wanted).value
+        outcome = perform(request, switch_connectors, wanted).value
     except Refusal as refusal:
         if refusal.kind not in {RefusalKind.INPUT, RefusalKind.CONFLICT, RefusalKind.BLOCKED}:
             raise
-        return _confirm(request, HTTPStatus.UNPROCESSABLE_ENTITY, ours(refusal.text))
+        return _confirm(request, ours(refusal.text))
     back = _back(request)
     if not outcome.changes:
         return see_other(request, back, _(_ALREADY[wanted.action]), "info")
@@ -173,8 +170,7 @@ def _switch(request: Request) -> Response:
         version=outcome.version,
         places=outcome.places,
     )
-    text = " ".join([said, *remarks(outcome.warnings[:1])])
-    return see_other(request, back, text, "warn" if outcome.warnings else "pass", undo=undo_of(outcome.version, back))
+    return see_changed(request, back, said, outcome.warnings[:1], undo=undo_of(outcome.version, back))
 
 
 def undo_of(version: int, back: str) -> Undo:
@@ -217,7 +213,7 @@ def _named(keys: list[str]) -> list[ConnectorName]:
 
 def _matching(request: Request, form: Mapping[str, str]) -> list[ConnectorName]:
     chosen: dict[str, Any] = {name: form.get(name, "").strip() for name in ("organization", "q", "direction", "status")}
-    rows = execute(find_connectors, context_of(request), FindConnectors(limit=MOST, **chosen)).rows
+    rows = perform(request, find_connectors, FindConnectors(limit=MOST, **chosen)).rows
     return [
         ConnectorName(organization=row.organization, direction=row.direction, name=row.name)  # type: ignore[arg-type]  # it is one of two
         for row in rows

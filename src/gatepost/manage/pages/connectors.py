@@ -16,13 +16,12 @@ from gatepost.manage.access.principal import Scope
 from gatepost.manage.pages.bulk_validation import under_way
 from gatepost.manage.pages.connector_switches import ACTIONS, VALIDATE, may_switch
 from gatepost.manage.pages.exports import MOST, exported
-from gatepost.manage.pages.guard import context_of, principal_of
+from gatepost.manage.pages.guard import perform, principal_of
 from gatepost.manage.pages.paging import SIZE, foot, offset_of
 from gatepost.manage.pages.rendering import render
 from gatepost.manage.pages.resource_paths import connector_path
 from gatepost.manage.use_cases.connector_views import CountVerdicts, FindConnectors, count_verdicts, find_connectors
 from gatepost.manage.use_cases.connectors import SORTS, connector_record
-from gatepost.manage.use_cases.execution import execute
 from gatepost.texts import N_, NN_
 
 if TYPE_CHECKING:
@@ -60,13 +59,13 @@ def _list(request: Request) -> Response:
     )
 
     def records() -> Iterator[dict[str, Any]]:
-        rows = execute(find_connectors, context_of(request), replace(selection, limit=MOST, offset=0)).rows
+        rows = perform(request, find_connectors, replace(selection, limit=MOST, offset=0)).rows
         return _records(rows, counted(request, rows))
 
     if file := exported(request, "connectors", _COLUMNS, records):
         return file
     waits = selection.sort.endswith("verdicts") and not with_verdicts  # for counting: in that order when it is done
-    page = execute(find_connectors, context_of(request), replace(selection, sort="") if waits else selection)
+    page = perform(request, find_connectors, replace(selection, sort="") if waits else selection)
     return render(
         request,
         "connectors/list.html",
@@ -89,7 +88,7 @@ def _list(request: Request) -> Response:
 def counted(request: Request, rows: Sequence[ConnectorEntry]) -> dict[ConnectorKey, Verdicts]:
     """Counts of these connectors in the trace of the last seven days."""
     keys = [ConnectorKey(row.organization, row.direction, row.name) for row in rows]
-    return execute(count_verdicts, context_of(request), CountVerdicts(connectors=keys))
+    return perform(request, count_verdicts, CountVerdicts(connectors=keys))
 
 
 def _records(rows: Sequence[ConnectorEntry], verdicts: dict[ConnectorKey, Verdicts]) -> Iterator[dict[str, Any]]:

@@ -19,14 +19,22 @@ from gatepost.manage.access.principal import Scope
 from gatepost.manage.pages.certificate_forms import errors_of
 from gatepost.manage.pages.editor import change_rows
 from gatepost.manage.pages.exports import MOST, exported
-from gatepost.manage.pages.guard import context_of, needs, needs_scope, not_there, principal_of
+from gatepost.manage.pages.guard import (
+    context_of,
+    needs,
+    needs_scope,
+    not_there,
+    or_not_there,
+    own_organizations,
+    perform,
+    principal_of,
+)
 from gatepost.manage.pages.paging import SIZE, foot, offset_of, order_of
-from gatepost.manage.pages.rendering import render, see_other
+from gatepost.manage.pages.rendering import render, see_changed, see_other
 from gatepost.manage.pages.resource_kinds import MAIL_TABS
 from gatepost.manage.pages.resource_paths import named_path, version_path
 from gatepost.manage.pages.text_filters import sentence
 from gatepost.manage.use_cases import dkim, dkim_changes, resource_views
-from gatepost.manage.use_cases.execution import execute
 from gatepost.manage.use_cases.part_cases import PARTS, RemovePart, SetPart
 from gatepost.manage.use_cases.parts import DKIM
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
@@ -100,7 +108,7 @@ def _list(request: Request) -> Response:
     )
 
     def records() -> Iterator[dict[str, Any]]:
-        rows = execute(dkim.find_signing_keys, context_of(request), replace(selection, limit=MOST, offset=0)).rows
+        rows = perform(request, dkim.find_signing_keys, replace(selection, limit=MOST, offset=0)).rows
         yield from map(asdict, map(dkim.signing_key, rows))
 
     if file := exported(request, "dkim-keys", _COLUMNS, records):
@@ -125,7 +133,7 @@ def _list(request: Request) -> Response:
 
 
 def _keys(request: Request, wanted: dkim.FindSigningKeys) -> ListPage[dkim.SigningKeyRow]:
-    return execute(dkim.find_signing_keys, context_of(request), wanted)
+    return perform(request, dkim.find_signing_keys, wanted)
 
 
 def _seen[T](find: Callable[..., T], looks: bool) -> tuple[T, str]:  # noqa: FBT001 - of every call
@@ -160,18 +168,12 @@ def _one(request: Request) -> dkim.SigningKeyRow:
     owner, name = request.path_params["organization"], request.path_params["name"]
     if not principal_of(request).sees(owner):
         raise not_there()
-    try:
+    with or_not_there(_("There is no DKIM key %(name)s in %(owner)s.", name=repr(name), owner=owner)):
         return _key(request, owner, name)
-    except Refusal as refusal:
-        if refusal.kind is RefusalKind.MISSING:
-            raise not_there(_("There is no DKIM key %(name)s in %(owner)s.", name=repr(name), owner=owner)) from None
-        raise
 
 
 def _key(request: Request, owner: str, name: str, *, looks: bool = False) -> dkim.SigningKeyRow:
-    return execute(
-        dkim.view_signing_key, context_of(request), dkim.ViewSigningKey(organization=owner, name=name, looks=looks)
-    )
+    return perform(request, dkim.view_signing_key, dkim.ViewSigningKey(organization=owner, name=name, looks=looks))
 
 
 def _view(request: Request) -> Response:
@@ -188,9 +190,7 @@ class _Said(NamedTuple):
     errors: Sequence[Any] = ()
 
 
-def _shown(
-    request: Request, row: dkim.SigningKeyRow, status: HTTPStatus = HTTPStatus.OK, said: _Said | None = None
-) -> Response:
+def _shown(request: Request, row: dkim.SigningKeyRow, status: int = 0, said: _Said | None = None) -> Response:
     principal, query = principal_of(request), request.query_params
     wanted = query.get("part", "")
     looks = wanted == "seen" or query.get("look") == "now"
@@ -208,9 +208,7 @@ def _shown(
         zone=row.key.record.zone_line(row.key.name) if row.key.public_key else "",
         others=_others(request, row),
         said=said or _Said(),
-        changes=execute(resource_views.list_part_changes, context_of(request), changes).items
-        if wanted == "changes"
-        else None,
+        changes=perform(request, resource_views.list_part_changes, changes).items if wanted == "changes" else None,
         shown_changes=change_rows,
         version_path=version_path,
         may_change=principal.may(Scope.CONNECTORS, row.organization),
@@ -249,38 +247,33 @@ def _rotate(request: Request, row: dkim.SigningKeyRow) -> Response:
     rotation = dkim_changes.RotateDkimKeys(
         organization=row.organization, domain=key.domain, selector=key.selector, force=reason, note=_note(request)
     )
-    outcome = execute(dkim_changes.rotate_dkim_keys, context_of(request), rotation).value
+    outcome = perform(request, dkim_changes.rotate_dkim_keys, rotation).value
     said = _(
         "The gateway now signs with %(name)s. Keep the record of the previous key in the DNS for a week.", name=key.name
     )
-    return _said(request, _path(row), said, outcome.warnings)
+    return see_changed(request, _path(row), said, outcome.warnings)
 
 
 def _retire(request: Request, row: dkim.SigningKeyRow) -> Response:
     state = {"state": str(DkimState.RETIRED)}
     part = SetPart(organization=row.organization, name=row.key.name, document=state, note=_note(request))
-    outcome = execute(PARTS[DKIM.key].set, context_of(request), part).value
+    outcome = perform(request, PARTS[DKIM.key].set, part).value
     said = _("%(name)s is retired. Keep its record in the DNS for a week, then remove the key.", name=row.key.name)
-    return _said(request, _path(row), said, outcome.warnings)
+    return see_changed(request, _path(row), said, outcome.warnings)
 
 
 def _remove(request: Request, row: dkim.SigningKeyRow) -> Response:
     part = RemovePart(organization=row.organization, name=row.key.name, note=_note(request))
-    outcome = execute(PARTS[DKIM.key].remove, context_of(request), part).value
+    outcome = perform(request, PARTS[DKIM.key].remove, part).value
     said = _("%(name)s was removed and its private key destroyed. Remove its record from the zone.", name=row.key.name)
-    return _said(request, "/dkim", said, outcome.warnings)
+    return see_changed(request, "/dkim", said, outcome.warnings)
 
 
 def _import(request: Request, row: dkim.SigningKeyRow) -> Response:
     key, pem = row.key, request.state.form.get("key", "").strip()
     key_import = dkim.ImportDkimKey(organization=row.organization, domain=key.domain, selector=key.selector, key=pem)
-    execute(dkim.import_dkim_key, context_of(request), key_import)
+    perform(request, dkim.import_dkim_key, key_import)
     return see_other(request, _path(row), _("The private key was imported. The gateway uses it within ten seconds."))
-
-
-def _said(request: Request, path: str, text: str, warnings: Sequence[str]) -> Response:
-    said = " ".join([text, *(sentence(ours(warning)) for warning in warnings)])
-    return see_other(request, path, said, "warn" if warnings else "pass")
 
 
 _ACTIONS: Final[dict[str, Callable[[Request, dkim.SigningKeyRow], Response]]] = {
@@ -311,9 +304,9 @@ def _new(request: Request) -> Response:
     try:
         domain = dkim_changes.key_domain(form.get("domain", "").strip())
         named = dkim_changes.ChooseKeyOwner(domain=domain, organization=form.get("organization", ""))
-        owner = execute(dkim_changes.choose_key_owner, context_of(request), named).name
+        owner = perform(request, dkim_changes.choose_key_owner, named).name
         new = dkim_changes.MakeDkimKey(organization=owner, domain=domain, key=form.get("key", "").strip(), **given)
-        added = execute(dkim_changes.make_dkim_key, context_of(request), new).value
+        added = perform(request, dkim_changes.make_dkim_key, new).value
     except Refusal as refusal:
         if refusal.kind is RefusalKind.UNREADABLE:
             raise
@@ -321,7 +314,7 @@ def _new(request: Request) -> Response:
         return _form_page(request, known, _errors(refusal))
     said = _("The gateway now signs with it.") if new.current else _("Publish its record, then start signing.")
     path = named_path(DKIM, owner, added.name)
-    return _said(request, path, _("%(name)s was added. %(said)s", name=added.name, said=said), added.warnings)
+    return see_changed(request, path, _("%(name)s was added. %(said)s", name=added.name, said=said), added.warnings)
 
 
 def _one_of[T](kind: Callable[[str], T], text: str, usual: T) -> T:
@@ -340,20 +333,14 @@ def _form_page(request: Request, known: dict[str, Any], errors: dict[str, str] |
     blank = {"domain": "", "organization": "", "selector": "", "note": "", "current": False}
     blank |= {"algorithm": str(DkimAlgorithm.RSA_SHA256), "service_type": str(DkimService.ALL)}
     context = context_of(request)
-    owners = [
-        organization.name
-        for organization in execute(
-            resource_views.list_own_organizations, context, resource_views.ListOwnOrganizations()
-        ).items
-    ]
+    owners = sorted(organization.name for organization in own_organizations(request))
     return render(
         request,
         "dkim/new.html",
-        HTTPStatus.UNPROCESSABLE_ENTITY if errors else HTTPStatus.OK,
         form=blank | known,
         errors=errors or {},
         labels=translated(_LABELS),
-        organizations=[("", _("The one that accepts the domain")), *((name, name) for name in sorted(owners))],
+        organizations=[("", _("The one that accepts the domain")), *((name, name) for name in owners)],
         algorithms=translated_choices(_ALGORITHMS),
         services=translated_choices(_SERVICES),
         seals=bool(context.settings.store.master_key),

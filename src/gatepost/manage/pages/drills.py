@@ -6,7 +6,6 @@ A drill ends within 15 seconds and is held by `manage.use_cases.drills`; who lea
 from __future__ import annotations
 
 from datetime import datetime
-from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 
 from starlette.routing import Route
@@ -14,14 +13,13 @@ from starlette.routing import Route
 from gatepost.analysis.checks.attacks import CONTROL
 from gatepost.language import _
 from gatepost.manage.access.principal import Scope
-from gatepost.manage.pages.guard import context_of, or_not_there, principal_of
+from gatepost.manage.pages.guard import or_not_there, perform, principal_of
 from gatepost.manage.pages.rendering import render, see_other
 from gatepost.manage.pages.resource_paths import connector_path
 from gatepost.manage.pages.stored_rows import stored_rows
 from gatepost.manage.use_cases.connector_views import FindConnectors, find_connectors
 from gatepost.manage.use_cases.drill_list import ListDrills, ShowKeptDrill, list_drills, show_kept_drill
 from gatepost.manage.use_cases.drills import DrillConnector, ShowDrill, show_drill, start_drill
-from gatepost.manage.use_cases.execution import execute
 from gatepost.manage.use_cases.jobs import follow
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.sentences import ours
@@ -49,7 +47,7 @@ _MOST: Final = 60.0  # seconds; a drill ends within 15
 _WAIT: Final = 20.0
 
 
-def _list(request: Request, status: int = HTTPStatus.OK, error: str = "", chosen: str = "") -> Response:
+def _list(request: Request, error: str = "", chosen: str = "") -> Response:
     query = request.query_params
     organization = query.get("organization", "")
     wanted = ListDrills(organization=organization, limit=_SIZE, after=query.get("after", ""))
@@ -57,11 +55,10 @@ def _list(request: Request, status: int = HTTPStatus.OK, error: str = "", chosen
     principal = principal_of(request)
     may_drill = bool(principal.scopes & {Scope.CONNECTORS, Scope.OWNER})
     offered = FindConnectors(organization=organization, direction="outbound", limit=_OFFERED) if may_drill else None
-    rows = execute(find_connectors, context_of(request), offered).rows if offered else ()
+    rows = perform(request, find_connectors, offered).rows if offered else ()
     return render(
         request,
         "drills/list.html",
-        status,
         **page._asdict(),
         offered=[f"{row.organization}/{row.name}" for row in rows],
         may_drill=may_drill,
@@ -77,20 +74,20 @@ def _drill(request: Request) -> Response:
     organization, _slash, name = chosen.partition("/")
     if not name:
         text = _("Choose a connector: its organization, a slash and its name.")
-        return _list(request, HTTPStatus.UNPROCESSABLE_ENTITY, text, chosen)
+        return _list(request, text, chosen)
     try:
         wanted = DrillConnector(organization=organization, connector=name, wait=_WAIT)
 
         def show(identity: str) -> DrillState:
             shown = ShowDrill(organization=organization, id=identity, wait=_WAIT)
-            return execute(show_drill, context_of(request), shown)
+            return perform(request, show_drill, shown)
 
-        state = execute(start_drill, context_of(request), wanted).value
+        state = perform(request, start_drill, wanted).value
         held = follow(state, show, seconds=_MOST).held
     except Refusal as refusal:
         if refusal.kind is RefusalKind.FORBIDDEN:
             raise
-        return _list(request, HTTPStatus.UNPROCESSABLE_ENTITY, ours(refusal.text), chosen)
+        return _list(request, ours(refusal.text), chosen)
     if not held.evidence:
         said = ours(held.unkept) or _("The control message did not arrive, so that the drill shows nothing.")
         return see_other(request, "/drills", said, "warn")
@@ -102,7 +99,7 @@ def _show(request: Request) -> Response:
     with or_not_there(
         _("There is no drill %(name)s, or you have no access to its organization.", name=repr(name[:200]))
     ):
-        held = execute(show_kept_drill, context_of(request), ShowKeptDrill(name=name[:200]))
+        held = perform(request, show_kept_drill, ShowKeptDrill(name=name[:200]))
     fault, record = ours(held.fault), held.record
     shown: dict[str, Any] = {}
     if not fault:

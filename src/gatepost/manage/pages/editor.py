@@ -20,9 +20,8 @@ from gatepost.language import _
 from gatepost.manage.pages.fields import errors_by_field, form_fields, label_of, texts_of, values_of
 from gatepost.manage.pages.guard import context_of, principal_of
 from gatepost.manage.pages.merge import merge
-from gatepost.manage.pages.rendering import LONG_PATIENCE, PATIENCE, PENDING, is_partial, render, see_other
+from gatepost.manage.pages.rendering import LONG_PATIENCE, PATIENCE, PENDING, is_partial, render, see_changed, see_other
 from gatepost.manage.pages.save_and_retry import retry, retry_target
-from gatepost.manage.pages.text_filters import remarks
 from gatepost.manage.pages.value_text import in_words
 from gatepost.manage.use_cases.execution import execute
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
@@ -219,8 +218,7 @@ def _saved(
         version=outcome.version,
         places=outcome.places,
     )
-    text = " ".join([saved, *retried, *others, *remarks(outcome.warnings)])
-    return see_other(request, path, text, "warn" if outcome.warnings else "pass")
+    return see_changed(request, path, " ".join([saved, *retried, *others]), outcome.warnings)
 
 
 def _was(text: str, identity: str, stored: Mapping[str, Any] | None) -> dict[str, Any] | None:
@@ -298,8 +296,7 @@ def _form(
         "new": stored is None,
         "retry": retry_target(request.query_params if request.method == "GET" else request.state.form),
     }
-    status = context.pop("status", HTTPStatus.UNPROCESSABLE_ENTITY if errors else HTTPStatus.OK)
-    return render(request, "resources/edit.html", status, block="decided", **known | context)
+    return render(request, "resources/edit.html", block="decided", **known | context)
 
 
 def change_rows(changes: Sequence[Any]) -> list[tuple[str, str | None, str | None]]:

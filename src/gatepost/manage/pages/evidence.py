@@ -11,27 +11,22 @@ import time
 from threading import Lock
 from typing import IO, TYPE_CHECKING, Final
 
-from starlette.responses import StreamingResponse
 from starlette.routing import Route
 
 from gatepost.language import _
 from gatepost.manage.access.principal import Scope
-from gatepost.manage.pages.exports import exported, wants_file
-from gatepost.manage.pages.guard import context_of, executing, needs, not_there, principal_of
+from gatepost.manage.pages.exports import chunks_of, download, exported, wants_file
+from gatepost.manage.pages.guard import every, needs, not_there, perform, principal_of
 from gatepost.manage.pages.rendering import link, render, see_other
 from gatepost.manage.pages.report_query import read_view
 from gatepost.manage.pages.reports import frame_of
 from gatepost.manage.use_cases import evidence, evidence_export
-from gatepost.manage.use_cases.client import all_items
 from gatepost.manage.use_cases.evidence_export import OpenExport, open_export
-from gatepost.manage.use_cases.execution import execute
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.request_values import limits
 from gatepost.texts import N_
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from starlette.requests import Request
     from starlette.responses import Response
 
@@ -52,11 +47,7 @@ _exporting = Lock()
 def _page(request: Request) -> Response:
     view, frame = frame_of(request, _PATH)
     principal = principal_of(request)
-    run = (
-        execute(evidence.get_verification, context_of(request), evidence.GetVerification())
-        if principal.is_of_gateway
-        else None
-    )
+    run = perform(request, evidence.get_verification, evidence.GetVerification()) if principal.is_of_gateway else None
     heads = _heads(request, view) if principal.is_of_gateway else []
     if wants_file(request) and (request.query_params.get("table") != "heads" or not principal.is_of_gateway):
         raise not_there()
@@ -71,10 +62,8 @@ def _page(request: Request) -> Response:
         "shown": _SHOWN,
         "run": run,
         "heads": heads,
-        "keys": execute(evidence.list_keys, context_of(request), evidence.ListKeys()).items
-        if principal.is_of_gateway
-        else (),
-        "kept": execute(evidence.get_kept_days, context_of(request), evidence.GetKeptDays()),
+        "keys": perform(request, evidence.list_keys, evidence.ListKeys()).items if principal.is_of_gateway else (),
+        "kept": perform(request, evidence.get_kept_days, evidence.GetKeptDays()),
         "forms": [(form, _(_NAMES[form])) for form in evidence_export.export_forms()],
     }
     return render(request, "reports/page.html", block="report", **frame)
@@ -82,13 +71,13 @@ def _page(request: Request) -> Response:
 
 def _heads(request: Request, view: ReportView) -> list[evidence.Head]:
     """Of the days of the page, the newest first."""
-    heads = all_items(executing(request), evidence.list_heads, evidence.ListHeads(since=view.days.first))
+    heads = every(request, evidence.list_heads, evidence.ListHeads(since=view.days.first))
     return [head for head in heads if head.day <= view.days.last][::-1]
 
 
 def _verify(request: Request) -> Response:
     needs(request, Scope.READ)
-    execute(evidence.verify_own_log, context_of(request), evidence.VerifyLog())
+    perform(request, evidence.verify_own_log, evidence.VerifyLog())
     organization = request.state.form.get("organization") or ""
     return see_other(request, link(_PATH, organization=organization), _("Verification started."), "info")
 
@@ -106,18 +95,13 @@ def _export(request: Request) -> Response:
     if not _exporting.acquire(blocking=False):
         raise Refusal(RefusalKind.CONFLICT, N_("Another export is running. Try again when it has finished."))
     try:
-        file = _made(execute(open_export, context_of(request), wanted))
+        file = _made(perform(request, open_export, wanted))
     finally:
         _exporting.release()
     size = file.seek(0, 2)
     file.seek(0)
     name = f"gatepost-evidence-{view.days.first}-{view.days.last}.{form}"
-    headers = {
-        "content-disposition": f'attachment; filename="{name}"',
-        "content-length": str(size),
-        "cache-control": "no-store",
-    }
-    return StreamingResponse(_chunks(file), media_type=_TYPES[form], headers=headers)
+    return download(chunks_of(file), name, _TYPES[form], content_length=str(size), cache_control="no-store")
 
 
 def _made(export: Export) -> IO[bytes]:
@@ -135,12 +119,6 @@ def _made(export: Export) -> IO[bytes]:
             RefusalKind.UNREADABLE, _("%(why)s Free disk space there (TMPDIR), then try again.", why=why)
         ) from error
     return file
-
-
-def _chunks(file: IO[bytes]) -> Iterator[bytes]:
-    with file:
-        while chunk := file.read(_CHUNK):
-            yield chunk
 
 
 ROUTES: Final = [

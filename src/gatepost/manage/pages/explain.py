@@ -7,7 +7,6 @@ next hops, which a link must not set off.
 from __future__ import annotations
 
 import shlex
-from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from starlette.routing import Route
@@ -15,10 +14,9 @@ from starlette.routing import Route
 from gatepost.language import _
 from gatepost.manage.pages.certificate_forms import public_part
 from gatepost.manage.pages.explain_story import story
-from gatepost.manage.pages.guard import context_of
+from gatepost.manage.pages.guard import perform
 from gatepost.manage.pages.refusal_texts import by_field
 from gatepost.manage.pages.rendering import link, render
-from gatepost.manage.use_cases.execution import execute
 from gatepost.manage.use_cases.explain import VERSIONS, ExplainMessage, explain_to_page
 from gatepost.manage.use_cases.explain_past import ExplainAgain, explain_again
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
@@ -106,19 +104,19 @@ def _read(given: Mapping[str, str], *, sent: bool) -> _Form:
 
 def _answered(request: Request, form: _Form) -> Response:
     try:
-        answer = execute(explain_to_page, context_of(request), form.question)
+        answer = perform(request, explain_to_page, form.question)
     except Refusal as refusal:
         if refusal.kind in {RefusalKind.FORBIDDEN, RefusalKind.UNREADABLE}:
             raise
         errors = {_NAMES.get(path, path): text for path, text in by_field(refusal).items()}
-        return _page(request, form, HTTPStatus.UNPROCESSABLE_ENTITY, errors=errors)
+        return _page(request, form, errors=errors)
     return _page(request, form, answer=answer, story=story(answer))
 
 
 def _again(request: Request, identity: str, recipient: str) -> Response:
     """The question for a message of the trace, with what was decided then."""
     again = ExplainAgain(message=identity, recipient=recipient)
-    past, answer, differences = execute(explain_again, context_of(request), again)
+    past, answer, differences = perform(request, explain_again, again)
     form = _as_form(past)
     return _page(request, form, answer=answer, story=story(answer), past=past, differences=differences)
 
@@ -136,14 +134,13 @@ def _as_form(past: PastDecision) -> _Form:
     )
 
 
-def _page(request: Request, form: _Form, status: HTTPStatus = HTTPStatus.OK, **found: Any) -> Response:
+def _page(request: Request, form: _Form, **found: Any) -> Response:
     organization = request.query_params.get("organization", "")
     context: dict[str, Any] = {"errors": {}, "answer": None, "story": None, "past": None, "differences": ()}
     shown = context | found
     return render(
         request,
         "explain/explain.html",
-        status,
         form=form._replace(certificate=public_part(form.certificate)),
         versions=[("", _("Automatic")), *((version, version) for version in VERSIONS[:-1]), ("none", _("Unencrypted"))],
         share=str(request.base_url).rstrip("/") + form.link(organization) if shown["answer"] else "",

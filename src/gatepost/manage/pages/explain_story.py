@@ -18,6 +18,7 @@ from gatepost.policy.decisions.outbound import describe
 from gatepost.policy.decisions.requirement import Authenticated, Encrypted, Opportunistic
 from gatepost.policy.decisions.routes import MxRoute, SmartHosts
 from gatepost.sentences import ours
+from gatepost.texts import N_
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -257,22 +258,13 @@ def _outbound_facts(answer: ExplainResult, outbound: OutboundDecision) -> Iterab
             _("In rehearsal"),
             _("would require %(sources)s", sources=ours(demand_text(describe(outbound.rehearsed), sources))),
         )
-    if explanation.signing is not None:
-        names = ", ".join(explanation.signing.names)
-        yield (
-            "DKIM",
-            _("signed by %(names)s: %(why)s", names=names, why=ours(explanation.signing.why))
-            if names
-            else _("not signed: %(why)s", why=ours(explanation.signing.why)),
-        )
-    if explanation.sealing is not None:
-        names = ", ".join(explanation.sealing.names)
-        yield (
-            "ARC",
-            _("sealed by %(names)s: %(why)s", names=names, why=ours(explanation.sealing.why))
-            if names
-            else _("not sealed: %(why)s", why=ours(explanation.sealing.why)),
-        )
+    for name, decision, done, undone in (
+        ("DKIM", explanation.signing, N_("signed by %(names)s: %(why)s"), N_("not signed: %(why)s")),
+        ("ARC", explanation.sealing, N_("sealed by %(names)s: %(why)s"), N_("not sealed: %(why)s")),
+    ):
+        if decision is not None:
+            names, why = ", ".join(decision.names), ours(decision.why)
+            yield name, _(done, names=names, why=why) if names else _(undone, why=why)
     if (login := answer.login) is not None:
         yield (
             _("Log-in"),

@@ -6,7 +6,7 @@ Used by every page with a table: `if found := exported(request, "connectors", CO
 from __future__ import annotations
 
 from itertools import chain, islice
-from typing import TYPE_CHECKING, Any, Final
+from typing import IO, TYPE_CHECKING, Any, Final
 
 import msgspec
 from starlette.responses import StreamingResponse
@@ -26,10 +26,6 @@ MOST: Final = 100_000
 _CHUNK: Final = 64 * 1024
 
 
-def _itself(item: Any) -> Any:
-    return item
-
-
 def wants_file(request: Request) -> bool:
     """Whether the address asks for a file; needed only where finding its rows is another way than finding the page."""
     return bool(request.query_params.get("format"))
@@ -41,13 +37,13 @@ def exported[Item](
     columns: Sequence[str],
     items: Callable[[], Iterable[Item]],
     *,
-    record: Callable[[Item], Mapping[str, Any]] = _itself,
+    record: Callable[[Item], Mapping[str, Any]] = msgspec.to_builtins,
     cells: Callable[[Item], Sequence[object]] | None = None,
 ) -> StreamingResponse | None:
     """The file, None if a page is asked for.
 
     name: of the file, without what follows the dot. items: made only if they are wanted. record: of an item, for JSON;
-    without it an item is its own. cells: for CSV, one for each of `columns`; without it those of the record. Raises
+    without it its fields. cells: for CSV, one for each of `columns`; without it those of the record. Raises
     Refusal (INPUT) for another format.
     """
     wanted = request.query_params.get("format", "")
@@ -56,18 +52,32 @@ def exported[Item](
     if wanted not in {"csv", "json"}:
         raise Refusal(RefusalKind.INPUT, _("format=%(wanted)s is not supported: choose csv or json", wanted=wanted))
     listed = _begun(islice(items(), MOST))
-    headers = {"content-disposition": f'attachment; filename="gatepost-{name}.{wanted}"'}
+    name = f"gatepost-{name}.{wanted}"
     if wanted == "csv":
         rows = map(cells or (lambda item: _in_columns(record(item), columns)), listed)
         lines = (line.encode() for line in csv_lines(columns, rows))
-        return StreamingResponse(_in_chunks(lines), media_type="text/csv; charset=utf-8", headers=headers)
-    return StreamingResponse(_in_chunks(_json(map(record, listed))), media_type="application/json", headers=headers)
+        return download(_in_chunks(lines), name, "text/csv; charset=utf-8")
+    return download(_in_chunks(_json(map(record, listed))), name, "application/json")
 
 
 def _begun[Item](items: Iterator[Item]) -> Iterator[Item]:
     """The same, of which the first is there: what cannot be found is refused before an answer has begun."""
     first = list(islice(items, 1))
     return chain(first, items)
+
+
+def download(chunks: Iterable[bytes], name: str, media_type: str, **headers: str) -> StreamingResponse:
+    """A file to keep, sent as it is read. headers: more of them, with "_" for "-"."""
+    more = {header.replace("_", "-"): text for header, text in headers.items()}
+    more["content-disposition"] = f'attachment; filename="{name}"'
+    return StreamingResponse(chunks, media_type=media_type, headers=more)
+
+
+def chunks_of(file: IO[bytes]) -> Iterator[bytes]:
+    """All of a file, which is closed in the end."""
+    with file:
+        while chunk := file.read(_CHUNK):
+            yield chunk
 
 
 def _in_chunks(lines: Iterable[bytes]) -> Iterator[bytes]:

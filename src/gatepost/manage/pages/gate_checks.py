@@ -56,13 +56,6 @@ _TITLES: Final = {
     GateCheck.REHEARSAL: N_("Test handshakes"),
     GateCheck.PARTNERS: N_("Partners notified"),
 }
-_LEVELS: Final = {
-    Mark.PASS: "pass",
-    Mark.INFO: "info",
-    Mark.WARN: "warn",
-    Mark.FAIL: "fail",
-    Mark.UNKNOWN: "unknown",
-}
 _WORST: Final = (Mark.FAIL, Mark.UNKNOWN, Mark.WARN, Mark.PASS, Mark.INFO)
 _RECORD: Final = re.compile(r"_\d+\._tcp\.\S+ IN TLSA \d \d \d [0-9a-f]+")
 # Where the text is about commands, and the page has a form.
@@ -132,7 +125,7 @@ def _item(gate: GateCheck, findings: Sequence[GateFinding] | None, *, running: b
     if more and worst.verdict is Mark.PASS:
         text = ngettext("%(num)s check passed.", "%(num)s checks passed.", len(ordered))
     return base | {
-        "level": _LEVELS[worst.verdict],
+        "level": str(worst.verdict),
         "text": text,
         "findings": [_finding(finding) for finding in ordered],
     }
@@ -141,7 +134,7 @@ def _item(gate: GateCheck, findings: Sequence[GateFinding] | None, *, running: b
 def _finding(finding: GateFinding) -> dict[str, Any]:
     records = list(dict.fromkeys(_RECORD.findall(f"{finding.text} {finding.evidence} {finding.fix}")))
     return {
-        "level": _LEVELS[finding.verdict],
+        "level": str(finding.verdict),
         "text": sentence(ours(finding.text)),
         "evidence": finding.evidence if finding.gate in _FOREIGN else ours(finding.evidence),
         "fix": _(_FIXES.get((finding.gate, finding.verdict), "")) or _without(ours(finding.fix), records),

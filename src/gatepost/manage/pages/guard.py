@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import time
 from contextlib import contextmanager
+from functools import partial
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
@@ -20,23 +21,28 @@ from gatepost.language import _
 from gatepost.manage.access.principal import NOBODY, Scope
 from gatepost.manage.access.records import is_confirmed
 from gatepost.manage.pages.time_zones import zone_of
+from gatepost.manage.use_cases.client import all_items
 from gatepost.manage.use_cases.context import Context
 from gatepost.manage.use_cases.execution import execute
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
+from gatepost.manage.use_cases.resource_views import ListOwnOrganizations, list_own_organizations
 from gatepost.manage.web.problem import instance_of
 from gatepost.manage.web.refusal_audit import address_of, note_refusal
 from gatepost.sentences import in_zone
 from gatepost.texts import N_
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator, Sequence
 
+    from msgspec import Struct
     from starlette.types import ASGIApp, Receive, Send
     from starlette.types import Scope as Asked
 
     from gatepost.manage.access.accounts import Accounts
     from gatepost.manage.access.principal import Principal
+    from gatepost.manage.use_cases.declaration import Items, UseCase
     from gatepost.manage.use_cases.gateway import Gateway
+    from gatepost.policy.connectors.records import Organization
 
 
 def principal_of(request: Request) -> Principal:
@@ -71,9 +77,19 @@ def context_of(request: Request, *, dry_run: bool = False, expected: int | None 
     )
 
 
-def executing(request: Request) -> Callable[..., Any]:
-    """`execute` for this request, as `every` takes it."""
-    return lambda case, case_request: execute(case, context_of(request), case_request)
+def perform[R: Struct, A](request: Request, case: UseCase[R, A], case_request: R) -> A:
+    """Execute a use case for who asks. Raises Refusal."""
+    return execute(case, context_of(request), case_request)
+
+
+def every[R: Struct, T](request: Request, case: UseCase[R, Items[T]], case_request: R, limit: int = 0) -> Iterator[T]:
+    """The items of a list for who asks, as `all_items` has them. Raises Refusal."""
+    return all_items(partial(perform, request), case, case_request, limit)
+
+
+def own_organizations(request: Request) -> Sequence[Organization]:
+    """The organizations that who asks sees, as they are configured. Raises Refusal."""
+    return perform(request, list_own_organizations, ListOwnOrganizations()).items
 
 
 def needs(request: Request, scope: Scope, organization: str | None = None) -> Principal:

@@ -13,10 +13,9 @@ from starlette.routing import Route
 
 from gatepost.language import _
 from gatepost.manage.pages import signed_cookies
-from gatepost.manage.pages.guard import context_of, not_there
+from gatepost.manage.pages.guard import context_of, not_there, perform
 from gatepost.manage.pages.login import agent_of, denied_page, entered, local_target, log_in_page
 from gatepost.manage.use_cases.entrance import LogInDenied
-from gatepost.manage.use_cases.execution import execute
 from gatepost.manage.use_cases.issuer_login import (
     BeginIssuerLogIn,
     EndIssuerLogIn,
@@ -48,7 +47,7 @@ def _begin(request: Request) -> Response:
         again="again" in request.query_params,
     )
     try:
-        sent = execute(begin_issuer_log_in, context_of(request), begun)
+        sent = perform(request, begin_issuer_log_in, begun)
     except (LogInDenied, BusyRefusal) as refused:
         return _failed(request, refused)
     answer = RedirectResponse(sent.url, HTTPStatus.SEE_OTHER)
@@ -61,7 +60,7 @@ def _end(request: Request) -> Response:
     ticket = signed_cookies.shown(request, _COOKIE, Ticket)
     came = EndIssuerLogIn(answer=dict(request.query_params), ticket=ticket, agent=agent_of(request))
     try:
-        secret = execute(end_issuer_log_in, context_of(request), came).secret
+        secret = perform(request, end_issuer_log_in, came).secret
     except (LogInDenied, BusyRefusal) as refused:
         answer = _failed(request, refused)
     else:

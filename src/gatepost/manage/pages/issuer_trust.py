@@ -5,7 +5,6 @@ A page of its own shows what was seen, and takes it only from who says that anot
 
 from __future__ import annotations
 
-from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from starlette.routing import Route
@@ -13,13 +12,11 @@ from starlette.routing import Route
 from gatepost.language import _
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.pages.connector_switches import undo_of
-from gatepost.manage.pages.guard import context_of, needs, not_there, or_not_there, principal_of
+from gatepost.manage.pages.guard import needs, not_there, or_not_there, perform, principal_of
 from gatepost.manage.pages.refusal_texts import all_errors
-from gatepost.manage.pages.rendering import render, see_other
+from gatepost.manage.pages.rendering import render, see_changed
 from gatepost.manage.pages.resource_paths import connector_path
-from gatepost.manage.pages.text_filters import remarks
 from gatepost.manage.use_cases.connector_views import ViewConnector, view_connector
-from gatepost.manage.use_cases.execution import execute
 from gatepost.manage.use_cases.issuer_trust import TrustIssuer, seen_issuers, trust_issuer
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.texts import N_
@@ -46,11 +43,9 @@ def issuer_page(
     error: str = "",
 ) -> Response:
     """The issuers that were seen, each with its form. back: where it came from. fields: what forms send besides."""
-    status = HTTPStatus.UNPROCESSABLE_ENTITY if error else HTTPStatus.OK
     return render(
         request,
         "connectors/issuer.html",
-        status,
         issuers=issuers,
         back=back,
         action=action,
@@ -72,7 +67,7 @@ def _trust(request: Request) -> Response:
     needs(request, Scope.CONNECTORS, owner)
     wanted = ViewConnector(organization=owner, direction="outbound", name=name)
     with or_not_there(_("There is no outbound connector %(name)s in %(owner)s.", name=repr(name), owner=owner)):
-        view = execute(view_connector, context_of(request), wanted)
+        view = perform(request, view_connector, wanted)
     issuers, path = seen_issuers(view.validation), connector_path(owner, "outbound", view.chosen.connector.name)
     if request.method == "GET":
         return issuer_page(request, issuers, path, request.url.path)
@@ -82,7 +77,7 @@ def _trust(request: Request) -> Response:
     note = f"Trust the issuer {issuer.subject}, SHA-256 {issuer.fingerprint}, confirmed by another way"
     change = TrustIssuer(organization=owner, connector=name, sha256=issuer.sha256, note=note[:1000], since="")
     try:
-        outcome = execute(trust_issuer, context_of(request), change).value
+        outcome = perform(request, trust_issuer, change).value
     except Refusal as refusal:
         if refusal.kind not in {RefusalKind.INPUT, RefusalKind.CONFLICT}:
             raise
@@ -93,9 +88,8 @@ def _trust(request: Request) -> Response:
         version=outcome.version,
         places=outcome.places,
     )
-    text = " ".join([said, *remarks(outcome.warnings)])
     undo = undo_of(outcome.version, path) if outcome.changes else None
-    return see_other(request, path, text, "warn" if outcome.warnings else "pass", undo=undo)
+    return see_changed(request, path, said, outcome.warnings, undo=undo)
 
 
 ROUTES = [Route("/connectors/trust/{organization}/{name:path}", _trust, methods=["GET", "POST"])]

@@ -14,11 +14,10 @@ from starlette.routing import Route
 
 from gatepost.language import _, language_choices, offered, use
 from gatepost.manage.pages.account_forms import field_errors
-from gatepost.manage.pages.guard import context_of
+from gatepost.manage.pages.guard import context_of, perform
 from gatepost.manage.pages.relying_party import rp_id
 from gatepost.manage.pages.rendering import render
 from gatepost.manage.use_cases import entrance
-from gatepost.manage.use_cases.execution import execute
 from gatepost.manage.use_cases.refusal import Refusal
 from gatepost.manage.web.identity import COOKIE, LOGIN, LOST
 from gatepost.manage.web.refusal_audit import note_throttled
@@ -49,7 +48,7 @@ def _log_in(request: Request) -> Response:
     form = request.state.form
     credentials = entrance.LogIn(name=form.get("name", ""), password=form.get("password", ""), agent=agent_of(request))
     try:
-        secret = execute(entrance.log_in, context_of(request), credentials).secret
+        secret = perform(request, entrance.log_in, credentials).secret
     except entrance.LogInDenied as denied:
         return denied_page(request, denied, name=credentials.name)
     return entered(request, secret, RedirectResponse(target, HTTPStatus.SEE_OTHER))
@@ -71,10 +70,10 @@ def agent_of(request: Request) -> str:
 
 
 def _state(request: Request, code: str = "") -> entrance.SetupState:
-    return execute(entrance.get_setup_state, context_of(request), entrance.GetSetupState(code=code))
+    return perform(request, entrance.get_setup_state, entrance.GetSetupState(code=code))
 
 
-def log_in_page(request: Request, status: HTTPStatus = HTTPStatus.OK, **context: Any) -> Response:
+def log_in_page(request: Request, status: int = 0, **context: Any) -> Response:
     """The page to log in on. error: why it is shown again, a sentence without its end."""
     issuer = context_of(request).settings.oidc.issuer
     known: dict[str, Any] = {"owned": True, "name": "", "error": "", "issuer": issuer} | context
@@ -90,7 +89,7 @@ def denied_page(request: Request, denied: entrance.LogInDenied, error: str = "",
     if denied.wait:
         note_throttled(request.scope)
         return log_in_page(request, HTTPStatus.TOO_MANY_REQUESTS, name=name, error=ours(denied.text))
-    return log_in_page(request, HTTPStatus.UNPROCESSABLE_ENTITY, name=name, error=error or ours(denied.text))
+    return log_in_page(request, name=name, error=error or ours(denied.text))
 
 
 def entered(request: Request, secret: str, answer: Response) -> Response:
@@ -102,7 +101,7 @@ def entered(request: Request, secret: str, answer: Response) -> Response:
 
 def _end_old_session(request: Request) -> None:
     if old := request.cookies.get(COOKIE):
-        execute(entrance.log_out, context_of(request), entrance.LogOut(secret=old))
+        perform(request, entrance.log_out, entrance.LogOut(secret=old))
 
 
 def _log_out(request: Request) -> Response:
@@ -123,7 +122,7 @@ def _set_up(request: Request) -> Response:
         return _set_up_page(request, code, name=name, errors={"again": _("the passwords do not match")})
     owner = entrance.SetUpOwner(code=code, name=name, password=password, agent=agent_of(request))
     try:
-        secret = execute(entrance.set_up_owner, context_of(request), owner).secret
+        secret = perform(request, entrance.set_up_owner, owner).secret
     except entrance.LogInDenied as denied:
         note_throttled(request.scope)
         error = ours(denied.text)

@@ -10,12 +10,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from gatepost.manage.access.principal import Scope
-from gatepost.manage.pages.guard import context_of, principal_of
+from gatepost.manage.pages.guard import perform, principal_of
 from gatepost.manage.pages.rendering import link
 from gatepost.manage.pages.resource_paths import connector_path, edit_path, validate_path
 from gatepost.manage.pages.save_and_retry import RetryTarget
 from gatepost.manage.use_cases.connector_views import RouteConnector, ViewConnector, route_connector, view_connector
-from gatepost.manage.use_cases.execution import execute
 from gatepost.manage.use_cases.refusal import Refusal
 from gatepost.protocols.message.next_step import MustAct
 
@@ -115,13 +114,13 @@ def _connector(request: Request, attempt: TraceEvent) -> Chosen | None:
     """
     if attempt.detail.get("suspended") and not attempt.connector:
         wanted = RouteConnector(organization=attempt.organization, recipient=attempt.recipient, sender=attempt.sender)
-        return execute(route_connector, context_of(request), wanted).chosen
+        return perform(request, route_connector, wanted).chosen
     organization = str(attempt.detail.get("connector_organization") or attempt.organization)
     if not attempt.connector or not principal_of(request).sees(organization):
         return None
     named = ViewConnector(organization=organization, direction="outbound", name=attempt.connector)
     try:
-        return execute(view_connector, context_of(request), named).chosen
+        return perform(request, view_connector, named).chosen
     except Refusal:  # it was removed since
         return None
 

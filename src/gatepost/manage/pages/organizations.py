@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from http import HTTPStatus
-from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final
 
 from starlette.routing import Route
@@ -12,13 +10,11 @@ from gatepost.language import _
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.pages.editor import EditedResource, FormChangeOptions, edit, send_change
 from gatepost.manage.pages.exports import MOST, exported
-from gatepost.manage.pages.guard import context_of, needs, not_there, or_not_there, principal_of
-from gatepost.manage.pages.paging import sorted_page
-from gatepost.manage.pages.rendering import render, see_other
+from gatepost.manage.pages.guard import needs, not_there, or_not_there, perform, principal_of
+from gatepost.manage.pages.paging import by_fields, sorted_page
+from gatepost.manage.pages.rendering import render, see_changed
 from gatepost.manage.pages.resource_kinds import KIND_PAGES
 from gatepost.manage.pages.resource_paths import organization_path
-from gatepost.manage.pages.text_filters import remarks
-from gatepost.manage.use_cases.execution import execute
 from gatepost.manage.use_cases.history import ListHistory, list_history
 from gatepost.manage.use_cases.listings import OrganizationRow
 from gatepost.manage.use_cases.part_record import (
@@ -60,12 +56,9 @@ if TYPE_CHECKING:
     from gatepost.manage.use_cases.history import PartChange
 
 
-_SORTS: Final[dict[str, Callable[[OrganizationRow], Any]]] = {
-    column: attrgetter(column)
-    for column in (
-        "name", "display_name", "domains", "mailboxes", "inbound_connectors", "outbound_connectors", "rules"
-    )
-}  # fmt: skip
+_SORTS: Final[dict[str, Callable[[OrganizationRow], Any]]] = by_fields(
+    "name", "display_name", "domains", "mailboxes", "inbound_connectors", "outbound_connectors", "rules"
+)
 _SHOWN = 200  # parts of which the whole file of an organization is shown on its page
 
 
@@ -74,12 +67,12 @@ def _list(request: Request) -> Response:
     wanted = request.query_params.get("q", "").strip()
 
     def records() -> Iterator[dict[str, Any]]:
-        for row in execute(find_organizations, context_of(request), FindOrganizations(q=wanted, limit=MOST)).rows:
+        for row in perform(request, find_organizations, FindOrganizations(q=wanted, limit=MOST)).rows:
             yield row._asdict()
 
     if file := exported(request, "organizations", OrganizationRow._fields, records):
         return file
-    every = execute(find_organizations, context_of(request), FindOrganizations(q=wanted))
+    every = perform(request, find_organizations, FindOrganizations(q=wanted))
     page = sorted_page(request, every.rows, _SORTS, NN_("%(num)s organization", "%(num)s organizations"))
     return render(
         request,
@@ -98,22 +91,21 @@ def _one(request: Request) -> Organization:
     if not principal_of(request).sees(name):
         raise not_there()
     with or_not_there(_("There is no organization %(name)s.", name=repr(name))):
-        return execute(view_organization, context_of(request), ViewOrganization(organization=name))
+        return perform(request, view_organization, ViewOrganization(organization=name))
 
 
 def _view(request: Request) -> Response:
     return _shown(request, _one(request))
 
 
-def _shown(request: Request, one: Organization, status: HTTPStatus = HTTPStatus.OK, error: str = "") -> Response:
+def _shown(request: Request, one: Organization, error: str = "") -> Response:
     counts = {kind.key: len(kind.of(one)) for kind in KINDS.values()}
     small = sum(counts.values()) <= _SHOWN
     history = ListHistory(organization=one.name, limit=1)
-    newest = execute(list_history, context_of(request), history).items if small else ()
+    newest = perform(request, list_history, history).items if small else ()
     return render(
         request,
         "organizations/organization.html",
-        status,
         one=one,
         counts=counts,
         fields=fields_of(without_parts(one)),
@@ -136,16 +128,16 @@ def _remove(request: Request) -> Response:
         raise not_there(_("There is no such action."))
     if form.get("again", "").strip() != existing.name:
         text = _("The name does not match, so nothing was removed. Enter %(name)s to confirm.", name=existing.name)
-        return _shown(request, existing, HTTPStatus.UNPROCESSABLE_ENTITY, text)
+        return _shown(request, existing, text)
     try:
         organization = RemoveOrganization(organization=existing.name, note=form.get("note", "").strip()[:500])
-        outcome = execute(remove_organization, context_of(request), organization).value
+        outcome = perform(request, remove_organization, organization).value
     except Refusal as refusal:
         if refusal.kind is RefusalKind.UNREADABLE:
             raise
-        return _shown(request, existing, HTTPStatus.UNPROCESSABLE_ENTITY, ours(refusal.text))
-    text = " ".join([_("Organization %(name)s was removed.", name=existing.name), *remarks(outcome.warnings)])
-    return see_other(request, "/organizations", text, "warn" if outcome.warnings else "pass")
+        return _shown(request, existing, ours(refusal.text))
+    said = _("Organization %(name)s was removed.", name=existing.name)
+    return see_changed(request, "/organizations", said, outcome.warnings)
 
 
 def _edit(request: Request) -> Response:
@@ -153,7 +145,7 @@ def _edit(request: Request) -> Response:
     needs(request, Scope.CONNECTORS, existing.name)
 
     def stored() -> dict[str, Any] | None:
-        return own_table(execute(view_organization, context_of(request), ViewOrganization(organization=existing.name)))
+        return own_table(perform(request, view_organization, ViewOrganization(organization=existing.name)))
 
     def change(_name: str, values: dict[str, Any], options: FormChangeOptions) -> ChangeReport:
         return send_change(
@@ -162,7 +154,7 @@ def _edit(request: Request) -> Response:
 
     def changes() -> Sequence[PartChange]:
         organization_changes = ListOrganizationChanges(organization=existing.name)
-        return execute(list_organization_changes, context_of(request), organization_changes).items
+        return perform(request, list_organization_changes, organization_changes).items
 
     here = organization_path(existing.name)
     edited = EditedResource(

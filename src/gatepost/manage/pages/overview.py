@@ -15,7 +15,7 @@ from gatepost.language import _, pgettext
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.pages.alarms import LEVELS
 from gatepost.manage.pages.certificate_view import life
-from gatepost.manage.pages.guard import context_of, principal_of
+from gatepost.manage.pages.guard import own_organizations, perform, principal_of
 from gatepost.manage.pages.rendering import render
 from gatepost.manage.use_cases.alarms import ListAlarms, list_alarms
 from gatepost.manage.use_cases.certificate_views import (
@@ -25,11 +25,9 @@ from gatepost.manage.use_cases.certificate_views import (
     view_certificates,
 )
 from gatepost.manage.use_cases.doctor import ExamineGateway, examine_gateway
-from gatepost.manage.use_cases.execution import execute
 from gatepost.manage.use_cases.flows import CountFlows, count_flows
 from gatepost.manage.use_cases.queue import ListWaitingDestinations, list_waiting_destinations
 from gatepost.manage.use_cases.refusal import Refusal
-from gatepost.manage.use_cases.resource_views import ListOwnOrganizations, list_own_organizations
 from gatepost.manage.use_cases.status import GetStatus, get_running
 from gatepost.manage.use_cases.work_list import ListWork, list_work
 from gatepost.pki.certificates.entry import State
@@ -63,12 +61,10 @@ _CERTIFICATES: Final = 5
 def _overview(request: Request) -> Response:
     principal, now = principal_of(request), time.time()
     organization = request.query_params.get("organization", "")
-    waiting = execute(
-        list_waiting_destinations, context_of(request), ListWaitingDestinations(organization=organization)
-    ).items
-    alarms = execute(list_alarms, context_of(request), ListAlarms())
-    work = execute(list_work, context_of(request), ListWork(organization=organization, wait=_PATIENCE))
-    running = execute(get_running, context_of(request), GetStatus()) if principal.is_of_gateway else None
+    waiting = perform(request, list_waiting_destinations, ListWaitingDestinations(organization=organization)).items
+    alarms = perform(request, list_alarms, ListAlarms())
+    work = perform(request, list_work, ListWork(organization=organization, wait=_PATIENCE))
+    running = perform(request, get_running, GetStatus()) if principal.is_of_gateway else None
     return render(
         request,
         "overview/overview.html",
@@ -97,7 +93,7 @@ def _first_steps(request: Request) -> Sequence[FirstStep]:
     if not principal_of(request).may(Scope.CONNECTORS):
         return ()
     try:
-        return first_steps(execute(list_own_organizations, context_of(request), ListOwnOrganizations()).items)
+        return first_steps(own_organizations(request))
     except Refusal:  # alarms and the pages of resources say so
         return ()
 
@@ -106,18 +102,18 @@ def _ending(request: Request) -> Sequence[tuple[Entry, PresentationPlaces]]:
     """The certificates in use that end first, with where they are presented."""
     if not principal_of(request).is_of_gateway:
         return ()
-    entries = execute(view_certificates, context_of(request), ViewCertificates()).entries
+    entries = perform(request, view_certificates, ViewCertificates()).entries
     used = (entry for entry in entries if entry.state in {State.CURRENT, State.NEXT})
     first = sorted(used, key=lambda entry: entry.leaf.not_after)[:_CERTIFICATES]
     selection = LocateCertificates(certificates=[entry.id for entry in first])
-    places = execute(locate_certificates, context_of(request), selection)
+    places = perform(request, locate_certificates, selection)
     return [(entry, places[entry.id]) for entry in first]
 
 
 def _flows(request: Request) -> Response:
     """The last hours, by direction and protection."""
     organization = request.query_params.get("organization", "")
-    flows = execute(count_flows, context_of(request), CountFlows(organization=organization))
+    flows = perform(request, count_flows, CountFlows(organization=organization))
     rows = {
         event: [
             (hour.begin, hour.authenticated, hour.encrypted, hour.none) for hour in flows.hours if hour.event == event
@@ -130,7 +126,7 @@ def _flows(request: Request) -> Response:
 def _doctor(request: Request) -> Response:
     """The network is asked only on request, since that takes up to half a minute."""
     asks = request.query_params.get("network") == "1"
-    examined = execute(examine_gateway, context_of(request), ExamineGateway(offline=not asks))
+    examined = perform(request, examine_gateway, ExamineGateway(offline=not asks))
     return render(request, "overview/doctor.html", found=examined.gravest_first, asks=asks)
 
 

@@ -8,13 +8,14 @@ Pure but for the request it reads.
 from __future__ import annotations
 
 from html import escape
-from typing import TYPE_CHECKING, Final, NamedTuple
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from gatepost.language import _, grouped, ngettext
 from gatepost.manage.use_cases.list_page import ListSelection, sorted_by
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Sequence
+    from collections.abc import Callable, Collection, Iterable, Sequence
 
     from starlette.requests import Request
 
@@ -50,6 +51,11 @@ def offset_of(request: Request) -> int:
 def paged[T](request: Request, rows: Sequence[T], version: int = 0) -> ListPage[T]:
     """The page that is asked for of rows that are all at hand."""
     return ListSelection(limit=SIZE, offset=offset_of(request)).page(version, rows)
+
+
+def by_fields(*names: str, **paths: str) -> dict[str, Callable[[Any], Any]]:
+    """Columns that sort by a field of a row. names: of a column and its field. paths: of fields, by other columns."""
+    return {name: attrgetter(path) for name, path in ({name: name for name in names} | paths).items()}
 
 
 def order_of(request: Request, columns: Collection[str]) -> str:

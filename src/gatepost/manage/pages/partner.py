@@ -18,7 +18,7 @@ from starlette.routing import Route
 from gatepost.language import _
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.pages.event_stream import followed
-from gatepost.manage.pages.guard import context_of, needs_scope
+from gatepost.manage.pages.guard import context_of, needs_scope, perform
 from gatepost.manage.pages.partner_report import check_view
 from gatepost.manage.pages.rendering import environment, fragment, render, see_other
 from gatepost.manage.use_cases import partner
@@ -74,8 +74,8 @@ def _started(request: Request, text: str, *, is_host: bool) -> partner.CheckStat
     return execute(partner.check_partner, context, partner.CheckPartner(domain=text, wait=_SHORT)).value
 
 
-def _form_page(request: Request, status: HTTPStatus = HTTPStatus.OK, *, is_host: bool, **given: Any) -> Response:
-    recent = execute(partner.list_recent_checks, context_of(request), partner.ListRecentChecks()).items
+def _form_page(request: Request, status: int = 0, *, is_host: bool, **given: Any) -> Response:
+    recent = perform(request, partner.list_recent_checks, partner.ListRecentChecks()).items
     context: dict[str, Any] = {"errors": {}, "text": ""} | given
     return render(
         request,
@@ -90,7 +90,7 @@ def _form_page(request: Request, status: HTTPStatus = HTTPStatus.OK, *, is_host:
 
 def _run(request: Request) -> Run:
     needs_scope(request, Scope.READ)
-    return execute(partner.follow_check, context_of(request), partner.FollowCheck(id=request.path_params["run"]))
+    return perform(request, partner.follow_check, partner.FollowCheck(id=request.path_params["run"]))
 
 
 def _view(run: Run) -> CheckView | None:
@@ -116,7 +116,7 @@ def _context(run: Run) -> dict[str, Any]:
 
 
 def _json(request: Request) -> Response:
-    state = execute(partner.show_check, context_of(request), partner.ShowCheck(id=request.path_params["run"], wait=0.0))
+    state = perform(request, partner.show_check, partner.ShowCheck(id=request.path_params["run"], wait=0.0))
     record = {"id": state.id, "done": state.done, "result": state.result}
     return Response(msgspec.json.encode(record), media_type="application/json")
 

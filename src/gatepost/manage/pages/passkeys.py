@@ -19,12 +19,11 @@ from gatepost.language import _
 from gatepost.manage.pages import signed_cookies
 from gatepost.manage.pages.account_forms import octets
 from gatepost.manage.pages.confirmation import ask_again
-from gatepost.manage.pages.guard import context_of, not_there
+from gatepost.manage.pages.guard import not_there, perform
 from gatepost.manage.pages.login import agent_of, entered, local_target
 from gatepost.manage.pages.relying_party import origin, rp_id
 from gatepost.manage.pages.rendering import see_other
 from gatepost.manage.use_cases.entrance import LogInDenied
-from gatepost.manage.use_cases.execution import execute
 from gatepost.manage.use_cases.own_account import (
     ListOwnPasskeys,
     RemoveOwnPasskey,
@@ -90,7 +89,7 @@ def _make_options(request: Request) -> Response:
         ),
         exclude_credentials=[
             PublicKeyCredentialDescriptor(id=passkey.id)
-            for passkey in execute(list_own_passkeys, context_of(request), ListOwnPasskeys()).items
+            for passkey in perform(request, list_own_passkeys, ListOwnPasskeys()).items
         ],
     )
     return _challenged(webauthn.options_to_json(options), _MAKE, _Challenge(challenge, session.user.name, time.time()))
@@ -105,7 +104,7 @@ def _make(request: Request) -> Response:
         **_answer(request, party, _challenge(request, _MAKE, session.user.name)),
     )
     try:
-        made = execute(add_own_passkey, context_of(request), passkey)
+        made = perform(request, add_own_passkey, passkey)
     except Refusal as refusal:
         text = "; ".join(ours(error.message) for error in refusal.errors) or ours(refusal.text)
         answer = see_other(request, "/account", _("The passkey was not added: %(text)s.", text=text), "fail")
@@ -120,7 +119,7 @@ def _remove(request: Request) -> Response:
     if response := ask_again(request, "/account"):
         return response
     passkey = octets(request.state.form.get("passkey", ""))
-    removed = execute(remove_own_passkey, context_of(request), RemoveOwnPasskey(passkey=passkey))
+    removed = perform(request, remove_own_passkey, RemoveOwnPasskey(passkey=passkey))
     return see_other(request, "/account", _("The passkey %(name)s was removed.", name=removed.name))
 
 
@@ -140,7 +139,7 @@ def _log_in(request: Request) -> Response:
     """Answers the script: where to go, or what to say."""
     values = _answer(request, _party(request), _challenge(request, _LOG_IN, ""))
     try:
-        begun = execute(log_in_with_passkey, context_of(request), LogInWithPasskey(agent=agent_of(request), **values))
+        begun = perform(request, log_in_with_passkey, LogInWithPasskey(agent=agent_of(request), **values))
     except LogInDenied as denied:
         answer: Response = JSONResponse(*_refusal_content(request, denied))
     else:

@@ -5,7 +5,6 @@ The look takes seconds, so that a page comes without it and asks for it afterwar
 
 from __future__ import annotations
 
-from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -15,12 +14,11 @@ from starlette.routing import Route
 from gatepost.language import translated
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.pages.exports import exported, wants_file
-from gatepost.manage.pages.guard import context_of, needs_scope
-from gatepost.manage.pages.paging import order_of
+from gatepost.manage.pages.guard import needs_scope, perform
+from gatepost.manage.pages.paging import order_of, page_of
 from gatepost.manage.pages.rendering import is_partial, link, render
 from gatepost.manage.use_cases import publication as publication_cases
 from gatepost.manage.use_cases.dns_checks import check_record
-from gatepost.manage.use_cases.execution import execute
 from gatepost.manage.use_cases.refusal import Refusal
 from gatepost.sentences import ours
 from gatepost.texts import N_
@@ -49,15 +47,14 @@ _LIGHTS: Final = {
 def _index(request: Request) -> Response:
     needs_scope(request, Scope.READ)
     query = request.query_params
-    number = max(1, int(text)) if (text := query.get("page", ""))[:6].isdecimal() and len(text) < 7 else 1
     selection = publication_cases.FindPublications(
         organization=query.get("organization", ""),
         q=query.get("q", "")[:253],
         limit=_ROWS,
-        offset=(number - 1) * _ROWS,
+        offset=(page_of(request) - 1) * _ROWS,
         sort=order_of(request, publication_cases.DOMAIN_SORTS),
     )
-    page = execute(publication_cases.find_publications, context_of(request), selection)
+    page = perform(request, publication_cases.find_publications, selection)
     behind = selection.offset > page.offset  # who takes page after page as files reads on until one is empty
     wanted = () if behind and wants_file(request) else page.rows
     publications = [view.publication for view in wanted]
@@ -100,7 +97,7 @@ def _check(request: Request) -> Response:
 
 
 def _page(request: Request, publication: DnsPublication, dns_check: DnsCheck | str | None) -> Response:
-    return render(request, "domains/publish.html", HTTPStatus.OK, **_context(publication, dns_check))
+    return render(request, "domains/publish.html", **_context(publication, dns_check))
 
 
 def _context(publication: DnsPublication, dns_check: DnsCheck | str | None) -> dict[str, Any]:
@@ -120,7 +117,7 @@ def _found(request: Request) -> publication_cases.PublicationView:
     publication = publication_cases.ViewPublication(
         domain=request.path_params["name"], organization=request.query_params.get("organization", "")
     )
-    return execute(publication_cases.view_publication, context_of(request), publication)
+    return perform(request, publication_cases.view_publication, publication)
 
 
 def _run_check(request: Request, view: publication_cases.PublicationView) -> DnsCheck | str | None:
@@ -131,7 +128,7 @@ def _run_check(request: Request, view: publication_cases.PublicationView) -> Dns
             organization=publication.organization, domain=publication.domain
         )
         try:
-            execute(publication_cases.see_publication, context_of(request), publication_request)
+            perform(request, publication_cases.see_publication, publication_request)
         except Refusal as refusal:
             return ours(refusal.text)
         return _found(request).dns_check

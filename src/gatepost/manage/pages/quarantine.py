@@ -7,24 +7,21 @@ and both are put on record. What is seen and acted on is in the quarantine of th
 from __future__ import annotations
 
 import time
-from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
-from starlette.responses import StreamingResponse
 from starlette.routing import Route
 
 from gatepost.language import _, ngettext
 from gatepost.manage.access.principal import Scope
-from gatepost.manage.pages.exports import exported
-from gatepost.manage.pages.guard import context_of, executing, or_not_there, principal_of
+from gatepost.manage.pages.exports import download, exported
+from gatepost.manage.pages.guard import context_of, every, or_not_there, perform, principal_of
 from gatepost.manage.pages.login import local_target
 from gatepost.manage.pages.refusal_texts import by_field
 from gatepost.manage.pages.rendering import link, render, see_other
 from gatepost.manage.pages.stored_rows import stored_rows
 from gatepost.manage.pages.time_zones import local_times
 from gatepost.manage.use_cases import quarantine
-from gatepost.manage.use_cases.client import all_items
 from gatepost.manage.use_cases.execution import execute
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.request_values import limits
@@ -76,8 +73,7 @@ def _list(request: Request) -> Response:
         request,
         "quarantine",
         _COLUMNS,
-        lambda: all_items(executing(request), quarantine.list_quarantine, wanted, _MOST),
-        record=msgspec.to_builtins,
+        lambda: every(request, quarantine.list_quarantine, wanted, _MOST),
     )
     if file is not None:
         return file
@@ -97,12 +93,10 @@ def _show(request: Request) -> Response:
     """A message in quarantine; its header section if it is asked for by who may."""
     message = request.path_params["message"]
     with _or_gone(message):
-        held = execute(quarantine.get_quarantined, context_of(request), quarantine.GetQuarantined(message=message))
+        held = perform(request, quarantine.get_quarantined, quarantine.GetQuarantined(message=message))
     header = ""
     if "header" in request.query_params and held.readable:
-        header = execute(
-            quarantine.read_quarantined_header, context_of(request), quarantine.GetQuarantined(message=message)
-        ).text
+        header = perform(request, quarantine.read_quarantined_header, quarantine.GetQuarantined(message=message)).text
     return render(
         request,
         "quarantine/message.html",
@@ -126,10 +120,8 @@ def _content(request: Request) -> Response:
     """The stored message as a file."""
     message = request.path_params["message"]
     with _or_gone(message):
-        file = execute(quarantine.read_quarantined, context_of(request), quarantine.GetQuarantined(message=message))
-    answer = StreamingResponse(file.chunks, media_type=quarantine.read_quarantined.media_type)
-    answer.headers["content-disposition"] = f'attachment; filename="{file.name}"'
-    return answer
+        file = perform(request, quarantine.read_quarantined, quarantine.GetQuarantined(message=message))
+    return download(file.chunks, file.name, quarantine.read_quarantined.media_type)
 
 
 def _confirm(request: Request, errors: Mapping[str, str] | None = None) -> Response:
@@ -142,7 +134,6 @@ def _confirm(request: Request, errors: Mapping[str, str] | None = None) -> Respo
     return render(
         request,
         "quarantine/confirm.html",
-        HTTPStatus.UNPROCESSABLE_ENTITY if errors else HTTPStatus.OK,
         errors=errors or {},
         reason=actions.reason,
         action=actions.action,
@@ -206,7 +197,7 @@ def _back(form: Mapping[str, str]) -> str:
 def _do(request: Request) -> Response:
     form, actions = request.state.form, _actions(request)
     try:
-        done = execute(quarantine.act_on_quarantine, context_of(request), actions)
+        done = perform(request, quarantine.act_on_quarantine, actions)
     except Refusal as refusal:
         if refusal.kind is not RefusalKind.INPUT:
             raise
@@ -233,7 +224,7 @@ def _do(request: Request) -> Response:
 def _is_held(request: Request, message: str) -> bool:
     """Whether the message has a page still, as it is held for another recipient or by another organization."""
     try:
-        execute(quarantine.get_quarantined, context_of(request), quarantine.GetQuarantined(message=message))
+        perform(request, quarantine.get_quarantined, quarantine.GetQuarantined(message=message))
     except Refusal as refusal:
         if refusal.kind is RefusalKind.MISSING:
             return False

@@ -6,26 +6,22 @@ act on mail, and both are put on record. What is seen and acted on is of the org
 
 from __future__ import annotations
 
-from http import HTTPStatus
-from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
-from starlette.responses import StreamingResponse
 from starlette.routing import Route
 
 from gatepost.language import _, in_sentence, ngettext, translated, translated_choices
 from gatepost.manage.access.principal import Scope
-from gatepost.manage.pages.exports import exported
-from gatepost.manage.pages.guard import context_of, executing, or_not_there, principal_of
+from gatepost.manage.pages.exports import download, exported
+from gatepost.manage.pages.guard import context_of, every, or_not_there, perform, principal_of
 from gatepost.manage.pages.login import local_target
 from gatepost.manage.pages.message_head import head_of
-from gatepost.manage.pages.paging import sorted_page
+from gatepost.manage.pages.paging import by_fields, sorted_page
 from gatepost.manage.pages.refusal_texts import by_field
 from gatepost.manage.pages.rendering import link, render, see_other
 from gatepost.manage.pages.resource_paths import trace_path
 from gatepost.manage.use_cases import queue as queue_cases
-from gatepost.manage.use_cases.client import all_items
 from gatepost.manage.use_cases.execution import execute
 from gatepost.manage.use_cases.queue_actions import RETURN_TEXT, QueueAction, QueueActions, act_on_queue
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
@@ -102,14 +98,13 @@ def _list(request: Request) -> Response:
         request,
         "queue",
         COLUMNS,
-        lambda: all_items(executing(request), queue_cases.list_queue, queue, _MOST),
-        record=msgspec.to_builtins,
+        lambda: every(request, queue_cases.list_queue, queue, _MOST),
         cells=_cells,
     )
     if file is not None:
         return file
-    items = execute(queue_cases.list_queue, context_of(request), queue)
-    totals = execute(queue_cases.sum_queue, context_of(request), queue_cases.SumQueue(**_filter(values)))
+    items = perform(request, queue_cases.list_queue, queue)
+    totals = perform(request, queue_cases.sum_queue, queue_cases.SumQueue(**_filter(values)))
     return render(
         request,
         "queue/list.html",
@@ -137,11 +132,10 @@ def _order_of(given: Mapping[str, str]) -> Any:
 
 def _by_destination(request: Request) -> Response:
     destinations = queue_cases.ListWaitingDestinations(**_filter(request.query_params))
-    waiting = execute(queue_cases.list_waiting_destinations, context_of(request), destinations).items
-    if file := exported(request, "destinations", _COUNTED, lambda: map(msgspec.to_builtins, waiting)):
+    waiting = perform(request, queue_cases.list_waiting_destinations, destinations).items
+    if file := exported(request, "destinations", _COUNTED, lambda: waiting):
         return file
-    columns = {name: attrgetter(name) for name in _COUNTED}
-    page = sorted_page(request, waiting, columns, NN_("%(num)s destination", "%(num)s destinations"))
+    page = sorted_page(request, waiting, by_fields(*_COUNTED), NN_("%(num)s destination", "%(num)s destinations"))
     return render(
         request,
         "queue/destinations.html",
@@ -190,23 +184,19 @@ def _show(request: Request) -> Response:
     principal, message = principal_of(request), request.path_params["message"]
     events = _trace(request, message)
     try:
-        queued = execute(queue_cases.get_queued, context_of(request), queue_cases.GetQueued(message=message))
+        queued = perform(request, queue_cases.get_queued, queue_cases.GetQueued(message=message))
     except Refusal as refusal:
         if refusal.kind is RefusalKind.MISSING and events:  # it has left the queue, perhaps by a retry just now
             return see_other(request, link(trace_path(message)))
         with _or_gone(message):
             raise
     deliveries = queued.items
-    if file := exported(
-        request, f"queue-{message}", COLUMNS, lambda: deliveries, record=msgspec.to_builtins, cells=_cells
-    ):
+    if file := exported(request, f"queue-{message}", COLUMNS, lambda: deliveries, cells=_cells):
         return file
     envelope = deliveries[0].message
     header = ""
     if "header" in request.query_params and queued.readable:
-        header = execute(
-            queue_cases.read_queued_header, context_of(request), queue_cases.GetQueued(message=message)
-        ).text
+        header = perform(request, queue_cases.read_queued_header, queue_cases.GetQueued(message=message)).text
     return render(
         request,
         "queue/message.html",
@@ -225,7 +215,7 @@ def _show(request: Request) -> Response:
 def _trace(request: Request, message: str) -> Sequence[TraceEvent]:
     """Rows of the message, () if there are none: the queue can be looked at without a trace."""
     try:
-        return execute(show_trace, context_of(request), ShowTrace(id=message)).items
+        return perform(request, show_trace, ShowTrace(id=message)).items
     except Refusal:
         return ()
 
@@ -240,10 +230,8 @@ def _content(request: Request) -> Response:
     """The stored message as a file."""
     message = request.path_params["message"]
     with _or_gone(message):
-        file = execute(queue_cases.read_queued, context_of(request), queue_cases.GetQueued(message=message))
-    answer = StreamingResponse(file.chunks, media_type=queue_cases.read_queued.media_type)
-    answer.headers["content-disposition"] = f'attachment; filename="{file.name}"'
-    return answer
+        file = perform(request, queue_cases.read_queued, queue_cases.GetQueued(message=message))
+    return download(file.chunks, file.name, queue_cases.read_queued.media_type)
 
 
 def _confirm(request: Request, errors: Mapping[str, str] | None = None) -> Response:
@@ -257,7 +245,6 @@ def _confirm(request: Request, errors: Mapping[str, str] | None = None) -> Respo
     return render(
         request,
         "queue/confirm.html",
-        HTTPStatus.UNPROCESSABLE_ENTITY if errors else HTTPStatus.OK,
         errors=errors or {},
         reason=actions.reason,
         action=actions.action,
@@ -309,7 +296,7 @@ def _back(form: Mapping[str, str]) -> str:
 def _do(request: Request) -> Response:
     form, actions = request.state.form, _action_request(request.state.form)
     try:
-        done = execute(act_on_queue, context_of(request), actions)
+        done = perform(request, act_on_queue, actions)
     except Refusal as refusal:
         if refusal.kind is not RefusalKind.INPUT:
             raise

@@ -15,11 +15,10 @@ from starlette.routing import Route
 
 from gatepost.language import _
 from gatepost.manage.pages.certificate_view import has_text, label_of
-from gatepost.manage.pages.guard import context_of, principal_of
+from gatepost.manage.pages.guard import perform, principal_of
 from gatepost.manage.pages.resource_paths import connector_path, part_path, trace_path
 from gatepost.manage.use_cases.certificate_views import ViewCertificates, view_certificates
 from gatepost.manage.use_cases.connector_views import FindConnectors, find_connectors
-from gatepost.manage.use_cases.execution import execute
 from gatepost.manage.use_cases.parts import DOMAIN
 from gatepost.manage.use_cases.refusal import Refusal
 from gatepost.manage.use_cases.resource_views import FindParts, find_parts
@@ -52,7 +51,7 @@ def _find(request: Request) -> Response:
 
 
 def _connectors(request: Request, text: str) -> list[Hit]:
-    rows = execute(find_connectors, context_of(request), FindConnectors(q=text, limit=_EACH)).rows
+    rows = perform(request, find_connectors, FindConnectors(q=text, limit=_EACH)).rows
     kinds = {"inbound": _("Inbound connector"), "outbound": _("Outbound connector")}
     return [
         (
@@ -65,14 +64,14 @@ def _connectors(request: Request, text: str) -> list[Hit]:
 
 
 def _domains(request: Request, text: str) -> list[Hit]:
-    rows = execute(find_parts, context_of(request), FindParts(kind=DOMAIN.key, q=text, limit=_EACH)).rows
+    rows = perform(request, find_parts, FindParts(kind=DOMAIN.key, q=text, limit=_EACH)).rows
     return [(part.name, part_path(part), f"{_('Domain')}, {part.organization.name}") for part in rows]
 
 
 def _certificates(request: Request, text: str) -> list[Hit]:
     if not principal_of(request).is_of_gateway:
         return []
-    entries = execute(view_certificates, context_of(request), ViewCertificates()).entries
+    entries = perform(request, view_certificates, ViewCertificates()).entries
     matches = [entry for entry in entries if has_text(entry, text.lower())]
     return [(label_of(entry), f"/certificates/{entry.id}", _("Certificate")) for entry in matches[:_EACH]]
 
@@ -85,7 +84,7 @@ def _messages(request: Request, text: str) -> list[Hit]:
         search = SearchTrace(message_id=f"<{match[1]}>", limit=_EACH)
     else:
         return []
-    items = execute(search_messages, context_of(request), search).items
+    items = perform(request, search_messages, search).items
     return [(item.events[0].subject or text, trace_path(item.message or item.session), _("Message")) for item in items]
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 import time
-from http import HTTPStatus
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from starlette.routing import Route
@@ -17,7 +16,7 @@ from gatepost.language import _
 from gatepost.manage.pages.account_forms import Form, field_errors
 from gatepost.manage.pages.certificate_view import LEVELS, label_of, life
 from gatepost.manage.pages.confirmation import demand_owner
-from gatepost.manage.pages.guard import context_of
+from gatepost.manage.pages.guard import context_of, own_organizations, perform
 from gatepost.manage.pages.rendering import render, see_other
 from gatepost.manage.use_cases.certificate_views import ViewCertificates, view_certificates
 from gatepost.manage.use_cases.doctor import ExamineGateway, examine_gateway
@@ -27,7 +26,6 @@ from gatepost.manage.use_cases.publication import FindPublications, find_publica
 from gatepost.manage.use_cases.quickstart import MAILBOXES, FirstAnswers, dmarc_line
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.request_values import limits
-from gatepost.manage.use_cases.resource_views import ListOwnOrganizations, list_own_organizations
 from gatepost.pki.certificates.entry import Purpose, State
 from gatepost.settings.model import DnsValidation
 
@@ -60,7 +58,7 @@ def _quickstart(request: Request) -> Response:
     demand_owner(request)
     if request.method == "POST":
         return _answered(request, request.state.form)
-    if execute(list_own_organizations, context_of(request), ListOwnOrganizations()).items:
+    if own_organizations(request):
         return _report(request)
     return _questions(request, _known(request))
 
@@ -95,23 +93,15 @@ def _answered(request: Request, form: Form) -> Response:
     except Refusal as refusal:
         if refusal.kind is RefusalKind.CONFLICT:  # somebody was quicker, or the form was sent twice
             return see_other(request, PATH, _("The gateway is set up already. Nothing was changed."), "info")
-        return _questions(request, answers, HTTPStatus.UNPROCESSABLE_ENTITY, field_errors(refusal))
+        return _questions(request, answers, field_errors(refusal))
     if makes:
         return _report(request, setup)
     return render(request, "overview/quickstart_review.html", answers=answers, setup=setup, master_key=MASTER_KEY)
 
 
-def _questions(
-    request: Request, answers: FirstAnswers, status: HTTPStatus = HTTPStatus.OK, errors: dict[str, str] | None = None
-) -> Response:
-    return render(
-        request,
-        "overview/quickstart.html",
-        status,
-        answers=answers,
-        errors=errors or {},
-        limits=limits(FirstAnswers),
-    )
+def _questions(request: Request, answers: FirstAnswers, errors: dict[str, str] | None = None) -> Response:
+    template, most = "overview/quickstart.html", limits(FirstAnswers)
+    return render(request, template, answers=answers, errors=errors or {}, limits=most)
 
 
 def _report(request: Request, setup: FirstSetup | None = None) -> Response:
@@ -140,13 +130,13 @@ def _report(request: Request, setup: FirstSetup | None = None) -> Response:
 def _examined(request: Request) -> Examination | None:
     """What doctor says without the network; None if it cannot be told now."""
     try:
-        return execute(examine_gateway, context_of(request), ExamineGateway(offline=True))
+        return perform(request, examine_gateway, ExamineGateway(offline=True))
     except Refusal:
         return None
 
 
 def _server_certificates(request: Request) -> Sequence[Entry]:
-    entries = execute(view_certificates, context_of(request), ViewCertificates()).entries
+    entries = perform(request, view_certificates, ViewCertificates()).entries
     return [
         entry for entry in entries if entry.purpose is Purpose.SERVER and entry.state in {State.CURRENT, State.NEXT}
     ]

@@ -31,7 +31,7 @@ from gatepost.manage.pages.navigation import navigation
 from gatepost.manage.pages.palette import light_colours
 from gatepost.manage.pages.static_files import static_url
 from gatepost.manage.pages.svg import Series, stacked
-from gatepost.manage.pages.text_filters import CLOCKED, FILTERS, sorts
+from gatepost.manage.pages.text_filters import CLOCKED, FILTERS, remarks, sorts
 from gatepost.manage.pages.time_zones import SERVER_ZONE, PageZone, zone_of
 from gatepost.manage.pages.trace_story import protection
 from gatepost.manage.pages.value_text import in_words
@@ -168,11 +168,15 @@ def _clocked(shown: Callable[[float | None, float, tzinfo], str | Markup]) -> Ca
     return filtered
 
 
-def render(request: Request, template: str, status: int = 200, *, block: str = "", **context: Any) -> HTMLResponse:
-    """A page. block: the part that is enough where htmx asks for one."""
+def render(request: Request, template: str, status: int = 0, *, block: str = "", **context: Any) -> HTMLResponse:
+    """A page. status: 0 for 422 where `error` or `errors` of its context says what is wrong, else 200.
+
+    block: the part that is enough where htmx asks for one.
+    """
     frame = _frame(request)
     partial = bool(block) and is_partial(request)
     text = _text(frame, template, block if partial else "", context)
+    status = status or (422 if context.get("error") or context.get("errors") else 200)
     response = HTMLResponse(text, status, headers={"vary": _VARY, "cache-control": "no-store"})
     if frame.said and not partial:
         flash.forget(response)
@@ -218,6 +222,14 @@ def see_other(
     if said:
         flash.remember(response, Flash(level, said, undo), secure=request.url.scheme == "https")
     return response
+
+
+def see_changed(
+    request: Request, path: str, said: str, warnings: Iterable[str] = (), *, undo: Undo | None = None
+) -> Response:
+    """The same after a change that may have warnings, which follow what is said and make it one."""
+    notes = remarks(warnings)
+    return see_other(request, path, " ".join([said, *notes]), "warn" if notes else "pass", undo=undo)
 
 
 def _frame(request: Request) -> Frame:

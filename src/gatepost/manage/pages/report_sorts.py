@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from gatepost.manage.pages.paging import by_fields
 from gatepost.manage.pages.report_query import MOST_PARTS
 from gatepost.manage.use_cases.list_page import sorted_by
 
@@ -22,23 +23,11 @@ if TYPE_CHECKING:
     type HeatLine = tuple[HeatRow, Sequence[tuple[DayResult, str]]]
 
 
-_SUMS: Final[Columns[Sums]] = {
-    "name": lambda sums: sums.name,
-    "direction": lambda sums: sums.direction.value,
-    "carried": lambda sums: sums.carried,
-    "cleartext": lambda sums: sums.cleartext,
+_SUMS: Final[Columns[Sums]] = by_fields("name", "direction", "carried", "cleartext", "refused", "failed") | {
     "share": lambda sums: sums.cleartext / sums.carried if sums.carried else None,
     "post-quantum": lambda sums: sums.post_quantum / sums.carried if sums.carried else None,
-    "refused": lambda sums: sums.refused,
-    "failed": lambda sums: sums.failed,
 }
-_BLOCKED: Final[Columns[Blocked]] = {
-    "domain": lambda row: row.domain,
-    "sources": lambda row: row.sources,
-    "attempts": lambda row: row.attempts,
-    "returned": lambda row: row.returned,
-    "last": lambda row: row.last,
-}
+_BLOCKED: Final[Columns[Blocked]] = by_fields("domain", "sources", "attempts", "returned", "last")
 _NEVER: Final[Columns[tuple[str, int]]] = {"domain": lambda row: row[0], "messages": lambda row: row[1]}
 _SUITES: Final[Columns[tuple[str, int]]] = {"suite": lambda row: row[0], "count": lambda row: row[1]}
 _READY: Final[Columns[tuple[Ready, str]]] = {
@@ -47,13 +36,8 @@ _READY: Final[Columns[tuple[Ready, str]]] = {
     "messages": lambda row: row[0].messages,
     "requirement": lambda row: row[0].demand,
 }
-_RECEIVED: Final[Columns[ReceivedSums]] = {
-    "reporter": lambda sums: sums.reporter,
-    "domain": lambda sums: sums.domain,
-    "policy": lambda sums: sums.policy,
-    "reports": lambda sums: sums.reports,
+_RECEIVED: Final[Columns[ReceivedSums]] = by_fields("reporter", "domain", "policy", "reports", "failed") | {
     "success": lambda sums: sums.passed / all_ if (all_ := sums.passed + sums.failed) else None,
-    "failed": lambda sums: sums.failed,
 }
 _FAILURES: Final[Columns[ReportedFailure]] = {
     "day": lambda failure: failure.begin,
@@ -64,13 +48,7 @@ _FAILURES: Final[Columns[ReportedFailure]] = {
     "from": lambda failure: failure.failure.sending_address,
     "to": lambda failure: failure.failure.mx_host or failure.failure.receiving_address,
 }
-_SENT: Final[Columns[SentReportState]] = {
-    "day": lambda state: state.day,
-    "domain": lambda state: state.domain,
-    "to": lambda state: state.rua,
-    "state": lambda state: state.state,
-    "attempts": lambda state: state.tries,
-}
+_SENT: Final[Columns[SentReportState]] = by_fields("day", "domain", "state", to="rua", attempts="tries")
 
 
 def _protection(place: int) -> Callable[[HeatLine], int | None]:

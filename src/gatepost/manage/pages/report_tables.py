@@ -96,25 +96,11 @@ def _blocked(pictures: TlsPictures, _: ReportView) -> ReportTable:
     return ReportTable(columns, rows)
 
 
-def _suites(pictures: TlsPictures, _: ReportView) -> ReportTable:
-    return ReportTable(("suite", "rows"), pictures.hops[Direction.INBOUND].suites.most_common())
-
-
-def _never(pictures: TlsPictures, _: ReportView) -> ReportTable:
-    return ReportTable(("partner", "messages"), pictures.never_tls)
-
-
 def _ready(pictures: TlsPictures, _: ReportView) -> ReportTable:
     columns = ("partner", "direction", "messages", "demand", "names")
     rows = (
-        (
-            partner.partner,
-            "inbound" if partner.inbound else "outbound",
-            partner.messages,
-            partner.demand,
-            "; ".join(partner.names),
-        )
-        for partner in pictures.ready
+        (row.partner, "inbound" if row.inbound else "outbound", row.messages, row.demand, "; ".join(row.names))
+        for row in pictures.ready
     )
     return ReportTable(columns, list(rows))
 
@@ -136,8 +122,8 @@ TABLES: Final[Mapping[str, Callable[[TlsPictures, ReportView], ReportTable]]] = 
     "partners": lambda pictures, _: _named("partner", pictures.partners),
     "connectors": lambda pictures, _: _named("connector", pictures.connectors),
     "blocked": _blocked,
-    "suites": _suites,
-    "never-tls": _never,
+    "suites": lambda pictures, _: ReportTable(("suite", "rows"), pictures.hops[Direction.INBOUND].suites.most_common()),
+    "never-tls": lambda pictures, _: ReportTable(("partner", "messages"), pictures.never_tls),
     "ready": _ready,
 }
 """By the name that `?table=` has."""

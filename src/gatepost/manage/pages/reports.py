@@ -20,14 +20,12 @@ from gatepost.analysis.reports.tls import Direction
 from gatepost.language import _
 from gatepost.manage.pages import report_charts
 from gatepost.manage.pages.exports import exported, wants_file
-from gatepost.manage.pages.guard import context_of, executing, not_there, principal_of
+from gatepost.manage.pages.guard import context_of, every, not_there, perform, principal_of
 from gatepost.manage.pages.rendering import link, render
 from gatepost.manage.pages.report_query import QUICK, ReportView, read_view
 from gatepost.manage.pages.report_sorts import ordered, report_order
 from gatepost.manage.pages.report_tables import TABLES, ReportTable
-from gatepost.manage.use_cases.client import all_items
 from gatepost.manage.use_cases.evidence import ListKeys, list_keys
-from gatepost.manage.use_cases.execution import execute
 from gatepost.manage.use_cases.queue import ListQueue, list_queue
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.reports import LONGEST, GetTlsPictures, get_tls_pictures, period
@@ -99,7 +97,7 @@ def frame_of(request: Request, path: str) -> tuple[ReportView, dict[str, Any]]:
 def _counted(request: Request, view: ReportView, wait: float) -> BackgroundResult[TlsPictures] | None:
     days = {"since": view.days.first, "until": view.days.last}
     wanted = GetTlsPictures(organization=view.organization, wait=wait, **days)
-    return execute(get_tls_pictures, context_of(request), wanted)
+    return perform(request, get_tls_pictures, wanted)
 
 
 def _page(path: str, part: str, heading: str, content: Content) -> Route:
@@ -272,7 +270,7 @@ def _waiting(request: Request, view: ReportView) -> dict[str, int]:
     """How many deliveries wait now, by the destination's domain, of the first thousand."""
     queue = ListQueue(organization=view.organization)
     waiting: dict[str, int] = {}
-    for delivery in all_items(executing(request), list_queue, queue, _WAITING):
+    for delivery in every(request, list_queue, queue, _WAITING):
         if delivery.attempts:
             domain = delivery.domain
             waiting[domain] = waiting.get(domain, 0) + 1
@@ -296,7 +294,7 @@ def _print(request: Request) -> Response:
             **_key_exchange(pictures, view),
             "protections": report_charts.protections(),
             "strip": _heat(pictures.heat[Direction.OUTBOUND], view, Direction.OUTBOUND),
-            "received": list(all_items(executing(request), list_received_reports, received_in(view))),
+            "received": list(every(request, list_received_reports, received_in(view))),
             "keys": _keys(request),
         }
     return render(request, "reports/print.html", block="report", **frame)
@@ -304,7 +302,7 @@ def _print(request: Request) -> Response:
 
 def _keys(request: Request) -> Sequence[Any]:
     """Keys to verify the evidence with; none for principals that do not see the whole gateway."""
-    return execute(list_keys, context_of(request), ListKeys()).items if principal_of(request).is_of_gateway else ()
+    return perform(request, list_keys, ListKeys()).items if principal_of(request).is_of_gateway else ()
 
 
 def received_in(view: ReportView) -> ListReceivedReports:

@@ -20,14 +20,13 @@ from gatepost.manage.pages.account_forms import refused_fields
 from gatepost.manage.pages.connector import DIRECTIONS, chosen_of
 from gatepost.manage.pages.editor import EditedResource, FormChangeOptions, change_rows, edit, send_change
 from gatepost.manage.pages.exports import MOST, exported
-from gatepost.manage.pages.guard import context_of, needs, not_there, or_not_there, principal_of
+from gatepost.manage.pages.guard import needs, not_there, or_not_there, own_organizations, perform, principal_of
 from gatepost.manage.pages.paging import foot, order_of, paged
-from gatepost.manage.pages.rendering import render, see_other
+from gatepost.manage.pages.rendering import render, see_changed, see_other
 from gatepost.manage.pages.resource_kinds import KIND_PAGES, KindPage, column_key, status_of
 from gatepost.manage.pages.resource_paths import edit_path, list_path, named_path, part_path, trust_path, version_path
 from gatepost.manage.pages.text_filters import sentence
 from gatepost.manage.use_cases import directory_password, domain_verification, resource_views
-from gatepost.manage.use_cases.execution import execute
 from gatepost.manage.use_cases.list_page import sorted_by
 from gatepost.manage.use_cases.part_cases import PARTS, AddPart, RemovePart, SetPart
 from gatepost.manage.use_cases.part_record import fields_of, part_command, part_toml, table_of
@@ -58,12 +57,12 @@ def _list(request: Request, page: KindPage) -> Response:
     sort = order_of(request, page.sorts)
 
     def records() -> Iterator[dict[str, Any]]:
-        for row in execute(resource_views.find_parts, context_of(request), replace(parts, limit=MOST)).rows:
+        for row in perform(request, resource_views.find_parts, replace(parts, limit=MOST)).rows:
             yield {"organization": row.organization.name, **table_of(row.record)}
 
     if file := exported(request, page.folder, page.columns, records):
         return file
-    every = execute(resource_views.find_parts, context_of(request), parts)
+    every = perform(request, resource_views.find_parts, parts)
     list_page = paged(request, sorted_by(every.rows, sort, page.sorts), every.version)
     return render(
         request,
@@ -113,10 +112,8 @@ def _part(request: Request, kind: PartKind) -> Part:
 
 
 def _found(request: Request, kind: PartKind, organization: str, name: str) -> Part:
-    return execute(
-        resource_views.view_part,
-        context_of(request),
-        resource_views.ViewPart(kind=kind.key, organization=organization, name=name),
+    return perform(
+        request, resource_views.view_part, resource_views.ViewPart(kind=kind.key, organization=organization, name=name)
     )
 
 
@@ -124,7 +121,7 @@ def _changes(request: Request, one: Part, limit: int = 5) -> Sequence[PartChange
     changes = resource_views.ListPartChanges(
         kind=one.kind.key, organization=one.organization.name, name=one.name, limit=limit
     )
-    return execute(resource_views.list_part_changes, context_of(request), changes).items
+    return perform(request, resource_views.list_part_changes, changes).items
 
 
 def _view(request: Request, page: KindPage, more: _More | None = None) -> Response:
@@ -135,12 +132,7 @@ def _view(request: Request, page: KindPage, more: _More | None = None) -> Respon
 
 
 def _shown(
-    request: Request,
-    page: KindPage,
-    one: Part,
-    more: _More | None,
-    status: HTTPStatus = HTTPStatus.OK,
-    error: str = "",
+    request: Request, page: KindPage, one: Part, more: _More | None, error: str = "", status: int = 0
 ) -> Response:
     wanted = request.query_params.get("part", "")
     return render(
@@ -171,18 +163,17 @@ def _proof(request: Request, one: Part) -> domain_verification.DomainVerificatio
     if one.record.verified:
         return None
     verification = domain_verification.GetDomainVerification(organization=one.organization.name, domain=one.name)
-    return execute(domain_verification.get_domain_verification, context_of(request), verification)
+    return perform(request, domain_verification.get_domain_verification, verification)
 
 
 def _verified(request: Request, page: KindPage, one: Part) -> Response:
     domain = domain_verification.VerifyDomain(organization=one.organization.name, domain=one.name)
     try:
-        outcome = execute(domain_verification.verify_domain, context_of(request), domain).value
+        outcome = perform(request, domain_verification.verify_domain, domain).value
     except Refusal as refusal:
         text = "\n".join([refusal.text, *map(str, refusal.errors)])
-        return _shown(request, page, one, _DOMAIN, HTTPStatus.CONFLICT, text)
-    text = " ".join([_("%(name)s is verified.", name=one.name), *map(ours, outcome.warnings)])
-    return see_other(request, part_path(one), text, "warn" if outcome.warnings else "pass")
+        return _shown(request, page, one, _DOMAIN, text, HTTPStatus.CONFLICT)
+    return see_changed(request, part_path(one), _("%(name)s is verified.", name=one.name), outcome.warnings)
 
 
 def _changed_recipients(request: Request, page: KindPage, one: Part) -> Response:
@@ -190,13 +181,12 @@ def _changed_recipients(request: Request, page: KindPage, one: Part) -> Response
     add, remove = (form.get(field, "").replace(",", " ").split() for field in ("add", "remove"))
     changed = ChangeRecipients(organization=one.organization.name, domain=one.name, add=add, remove=remove)
     try:
-        outcome = execute(change_recipients, context_of(request), changed).value
+        outcome = perform(request, change_recipients, changed).value
     except Refusal as refusal:
         text = "\n".join([refusal.text, *map(str, refusal.errors)])
-        return _shown(request, page, one, _DOMAIN, HTTPStatus.UNPROCESSABLE_ENTITY, text)
+        return _shown(request, page, one, _DOMAIN, text)
     said = _("The list of recipients was changed.") if outcome.changes else _("Nothing changed.")
-    text = " ".join([said, *map(ours, outcome.warnings)])
-    return see_other(request, part_path(one), text, "warn" if outcome.warnings else "pass")
+    return see_changed(request, part_path(one), said, outcome.warnings)
 
 
 def _password(request: Request, one: Part) -> str:
@@ -204,7 +194,7 @@ def _password(request: Request, one: Part) -> str:
     if not logs_in(one.record) or not directory_password.may_enter(principal_of(request), one.record):
         return ""
     shown = directory_password.ShowDirectoryPassword(organization=one.organization.name, domain=one.name)
-    return execute(directory_password.show_directory_password, context_of(request), shown).password
+    return perform(request, directory_password.show_directory_password, shown).password
 
 
 def _stored_password(request: Request, page: KindPage, one: Part) -> Response:
@@ -212,19 +202,19 @@ def _stored_password(request: Request, page: KindPage, one: Part) -> Response:
     password, removes = request.state.form.get("password", ""), request.state.form.get("do") == "remove-password"
     try:
         if removes:
-            execute(
+            perform(
+                request,
                 directory_password.remove_directory_password,
-                context_of(request),
                 directory_password.RemoveDirectoryPassword(**named),
             )
         else:
-            execute(
+            perform(
+                request,
                 directory_password.set_directory_password,
-                context_of(request),
                 directory_password.SetDirectoryPassword(password=password, **named),
             )
     except Refusal as refusal:
-        return _shown(request, page, one, _DOMAIN, HTTPStatus.UNPROCESSABLE_ENTITY, refusal.text)
+        return _shown(request, page, one, _DOMAIN, refusal.text)
     if asks_graph(one.record):
         stored, removed = _("The client secret was stored, encrypted."), _("The client secret was removed.")
     else:
@@ -266,14 +256,13 @@ def _acted(request: Request, page: KindPage, one: Part, more: _More | None) -> R
     note = request.state.form.get("note", "").strip()[:500]
     part = RemovePart(organization=one.organization.name, name=one.name, note=note)
     try:
-        outcome = execute(PARTS[one.kind.key].remove, context_of(request), part).value
+        outcome = perform(request, PARTS[one.kind.key].remove, part).value
     except Refusal as refusal:
         if refusal.kind is RefusalKind.UNREADABLE:
             raise
-        return _shown(request, page, one, more, HTTPStatus.UNPROCESSABLE_ENTITY, refusal.text)
+        return _shown(request, page, one, more, refusal.text)
     label = sentence(ours(one.label))
-    text = " ".join([_("%(label)s was removed.", label=label), *map(ours, outcome.warnings)])
-    return see_other(request, list_path(page.kind), text, "warn" if outcome.warnings else "pass")
+    return see_changed(request, list_path(page.kind), _("%(label)s was removed.", label=label), outcome.warnings)
 
 
 def _edit(request: Request, page: KindPage) -> Response:
@@ -325,12 +314,7 @@ def _fixed(principal: Principal, kind: PartKind) -> tuple[str, ...]:
 
 def _new(request: Request, page: KindPage) -> Response:
     principal, kind = principal_of(request), page.kind
-    owners = [
-        organization.name
-        for organization in execute(
-            resource_views.list_own_organizations, context_of(request), resource_views.ListOwnOrganizations()
-        ).items
-    ]
+    owners = [organization.name for organization in own_organizations(request)]
     chosen = request.state.form.get("organization", "") if request.method == "POST" else ""
     if not principal.is_of_gateway and not chosen:
         chosen = owners[0] if owners else ""
@@ -345,7 +329,7 @@ def _new(request: Request, page: KindPage) -> Response:
         if not owner and len(owners) > 1 and "@" not in name:  # an address says by its domain whose it is
             raise refused_fields({"organization": _("choose an organization")})
         named = resource_views.ChooseOwner(kind=kind.key, name=name, organization=owner)
-        owner = execute(resource_views.choose_owner, context_of(request), named).name
+        owner = perform(request, resource_views.choose_owner, named).name
         part = AddPart(organization=owner, document={kind.identity: name, **fields})
         return send_change(request, PARTS[kind.key].add, part, options)
 

@@ -66,51 +66,18 @@ if TYPE_CHECKING:
     from gatepost.manage.web.application import Handler
 
 
-_PAGES: Final = [
-    *overview.ROUTES,
-    *quickstart.ROUTES,
-    *explain.ROUTES,
-    *partner.ROUTES,
-    *publication.ROUTES,
-    *dkim.ROUTES,
-    *connectors.ROUTES,
-    *connector_switches.ROUTES,
-    *bulk_validation.ROUTES,
-    *issuer_trust.ROUTES,
-    *wizard.ROUTES,
-    *validation.ROUTES,
-    *resources.ROUTES,
-    *connector.ROUTES,
-    *alarms.ROUTES,
-    *sending_limits.ROUTES,
-    *quarantine.ROUTES,
-    *queue.ROUTES,
-    *trace.ROUTES,
-    *changeover.ROUTES,
-    *certificate_forms.ROUTES,
-    *certificates.ROUTES,
-    *organizations.ROUTES,
-    *changes.ROUTES,
-    *audit.ROUTES,
-    *tokens.ROUTES,
-    *users.ROUTES,
-    *reports.ROUTES,
-    *tls_reports.ROUTES,
-    *evidence.ROUTES,
-    *documents.ROUTES,
-    *drills.ROUTES,
-    *quick_find.ROUTES,
-]
+_PAGES: Final = (
+    overview, quickstart, explain, partner, publication, dkim, connectors, connector_switches, bulk_validation,
+    issuer_trust, wizard, validation, resources, connector, alarms, sending_limits, quarantine, queue, trace,
+    changeover, certificate_forms, certificates, organizations, changes, audit, tokens, users, reports, tls_reports,
+    evidence, documents, drills, quick_find,
+)  # fmt: skip
 # What is there for whoever comes in, and what is somebody's own.
-_OWN: Final = [
-    *login.ROUTES,
-    *issuer_login_pages.ROUTES,
-    *passkeys.ROUTES,
-    *account.ROUTES,
-    *confirmation.ROUTES,
-    *static_files.ROUTES,
+_OWN: Final = (login, issuer_login_pages, passkeys, account, confirmation, static_files)
+ROUTES: Final = [
+    *(for_readers(route) for module in _PAGES for route in module.ROUTES),
+    *(route for module in _OWN for route in module.ROUTES),
 ]
-ROUTES: Final = [*map(for_readers, _PAGES), *_OWN]
 
 _STATUSES: Final = {
     RefusalKind.INPUT: HTTPStatus.UNPROCESSABLE_ENTITY,

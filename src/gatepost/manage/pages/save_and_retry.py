@@ -10,9 +10,8 @@ import time
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from gatepost.language import _, ngettext
-from gatepost.manage.pages.guard import context_of
+from gatepost.manage.pages.guard import perform
 from gatepost.manage.pages.resource_paths import trace_path
-from gatepost.manage.use_cases.execution import execute
 from gatepost.manage.use_cases.queue_actions import QueueAction, QueueActions, act_on_queue
 from gatepost.manage.use_cases.refusal import Refusal
 
@@ -64,7 +63,7 @@ def retry(request: Request, target: RetryTarget, *, changed: bool) -> str:
         time.sleep(_IN_FORCE)
     actions = QueueActions(action=QueueAction.RETRY, organization=target.organization, domain=target.domain)
     try:
-        done = execute(act_on_queue, context_of(request), actions)
+        done = perform(request, act_on_queue, actions)
     except Refusal as refusal:
         return _("The mail for %(domain)s was not retried: %(text)s", domain=target.domain, text=refusal.text)
     if not done.changed:

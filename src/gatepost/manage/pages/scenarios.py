@@ -15,7 +15,7 @@ from gatepost.policy.connectors.values import ConnectorType, DomainType
 from gatepost.texts import N_
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from gatepost.manage.use_cases.parts import PartKind
     from gatepost.policy.connectors.records import Organization
@@ -70,30 +70,24 @@ SCENARIOS: Final = {
 """By their key; Exchange's four combinations."""
 
 
+_OPTIONAL: Final = {
+    "to-partner": N_(
+        "Without a connector, the gateway routes by MX records and uses TLS, DANE and MTA-STS wherever the partner "
+        "supports them. Add a connector to require TLS, to require a certain certificate name, or to route through "
+        "smart hosts."
+    ),
+    "from-partner": N_(
+        "Without a connector, partners can send you mail, with TLS if they start it. Add a connector to refuse "
+        "mail from a partner's domain without TLS, without the partner's certificate, or from other IP addresses."
+    ),
+}
+
+
 def need(scenario: Scenario, organization: Organization) -> Need:
     """Whether the organization, as it is, needs a connector for that."""
-    return _NEEDS[scenario.key](organization)
-
-
-def _to_partner(_organization: Organization) -> Need:
-    return Need(
-        "optional",
-        _(
-            "Without a connector, the gateway routes by MX records and uses TLS, DANE and MTA-STS wherever the partner "
-            "supports them. Add a connector to require TLS, to require a certain certificate name, or to route through "
-            "smart hosts."
-        ),
-    )
-
-
-def _from_partner(_organization: Organization) -> Need:
-    return Need(
-        "optional",
-        _(
-            "Without a connector, partners can send you mail, with TLS if they start it. Add a connector to refuse "
-            "mail from a partner's domain without TLS, without the partner's certificate, or from other IP addresses."
-        ),
-    )
+    if why := _OPTIONAL.get(scenario.key):
+        return Need("optional", _(why))
+    return _to_own(organization) if scenario.key == "to-own" else _from_own(organization)
 
 
 def _to_own(organization: Organization) -> Need:
@@ -160,11 +154,3 @@ def _from_own(organization: Organization) -> Need:
 def _some(names: Sequence[str]) -> str:
     more = len(names) - 3
     return ", ".join(names[:3]) + (_(" and %(more)s more", more=more) if more > 0 else "")
-
-
-_NEEDS: Final[dict[str, Callable[[Organization], Need]]] = {
-    "to-partner": _to_partner,
-    "from-partner": _from_partner,
-    "to-own": _to_own,
-    "from-own": _from_own,
-}

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from http import HTTPStatus
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-import msgspec
 from starlette.routing import Route
 
 from gatepost.language import _
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.pages.exports import exported
-from gatepost.manage.pages.guard import context_of, needs, principal_of
+from gatepost.manage.pages.guard import needs, perform, principal_of
 from gatepost.manage.pages.paging import order_of
 from gatepost.manage.pages.rendering import render, see_other
 from gatepost.manage.pages.resource_paths import named_path
-from gatepost.manage.use_cases.execution import execute
 from gatepost.manage.use_cases.list_page import sorted_by
 from gatepost.manage.use_cases.parts import INBOUND, MAILBOX
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
@@ -69,11 +66,11 @@ def row_of(sender: SenderToday) -> SenderRow:
     return SenderRow(sender, share, "reached" if share >= 1 else "near" if share >= _NEAR else "")
 
 
-def _page(request: Request, status: HTTPStatus = HTTPStatus.OK, error: str = "") -> Response:
+def _page(request: Request, error: str = "") -> Response:
     listed = ListLimits(organization=request.query_params.get("organization", ""))
-    senders = list(execute(list_limits, context_of(request), listed).items)
+    senders = list(perform(request, list_limits, listed).items)
     columns = SenderToday.__struct_fields__
-    if file := exported(request, "sending-limits", columns, lambda: map(msgspec.to_builtins, senders)):
+    if file := exported(request, "sending-limits", columns, lambda: senders):
         return file
     sort = order_of(request, _SORTS)
     rows = sorted_by(map(row_of, senders), sort or "-share", _SORTS)
@@ -81,7 +78,6 @@ def _page(request: Request, status: HTTPStatus = HTTPStatus.OK, error: str = "")
     return render(
         request,
         "limits/list.html",
-        status,
         rows=rows[:_SHOWN],
         total=len(rows),
         sort=sort,
@@ -96,11 +92,11 @@ def _lift(request: Request) -> Response:
     organization, sender = form.get("organization", ""), form.get("sender", "")
     needs(request, Scope.CONNECTORS, organization or None)
     try:
-        lifted = execute(lift_limit, context_of(request), LiftLimit(sender=sender, organization=organization))
+        lifted = perform(request, lift_limit, LiftLimit(sender=sender, organization=organization))
     except Refusal as refusal:
         if refusal.kind is RefusalKind.UNREADABLE:
             raise
-        return _page(request, HTTPStatus.UNPROCESSABLE_ENTITY, refusal.text)
+        return _page(request, refusal.text)
     name = lifted.sender.partition(" ")[2]
     return see_other(
         request, _PATH, _("The limit of %(name)s is lifted until midnight UTC, in force in a few seconds.", name=name)

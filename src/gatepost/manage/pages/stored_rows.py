@@ -12,10 +12,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import msgspec
 
 from gatepost.language import _, ngettext
-from gatepost.manage.pages.guard import context_of, executing
+from gatepost.manage.pages.guard import every, perform
 from gatepost.manage.pages.paging import Foot, foot, order_of, paged
-from gatepost.manage.use_cases.client import all_items
-from gatepost.manage.use_cases.execution import execute
 from gatepost.manage.use_cases.list_page import sorted_by
 
 if TYPE_CHECKING:
@@ -53,9 +51,9 @@ def stored_rows[R: msgspec.Struct, T](
     """
     sort = order_of(request, columns)
     if sort in _AS_STORED:
-        items = execute(case, context_of(request), wanted)
+        items = perform(request, case, wanted)
         return StoredRows(items.items, "", items.after or "", None)
-    newest = list(islice(all_items(executing(request), case, wanted, HELD + 1), HELD + 1))
+    newest = list(islice(every(request, case, wanted, HELD + 1), HELD + 1))
     page = paged(request, sorted_by(newest[:HELD], sort, columns))
     shown = foot(page, counted)
     if len(newest) > HELD:

@@ -8,11 +8,10 @@ from starlette.routing import Route
 
 from gatepost.language import _
 from gatepost.manage.pages.exports import wants_file
-from gatepost.manage.pages.guard import executing, not_there, principal_of
+from gatepost.manage.pages.guard import every, not_there, principal_of
 from gatepost.manage.pages.rendering import render
 from gatepost.manage.pages.report_tables import ReportTable
 from gatepost.manage.pages.reports import SHOWN, frame_of, received_in, table_file
-from gatepost.manage.use_cases.client import all_items
 from gatepost.manage.use_cases.tls_reports import (
     ListSentReports,
     list_received_failures,
@@ -54,13 +53,13 @@ def _page(request: Request) -> Response:
 
 
 def _found(request: Request, view: ReportView) -> _ReportLists:
-    call, received = executing(request), received_in(view)
+    received = received_in(view)
     sent: Iterable[SentReportState] = ()
     if principal_of(request).is_of_gateway:
-        sent = all_items(call, list_sent_reports, ListSentReports(since=view.days.first))
+        sent = every(request, list_sent_reports, ListSentReports(since=view.days.first))
     return _ReportLists(
-        list(all_items(call, list_received_reports, received)),
-        list(all_items(call, list_received_failures, received)),
+        list(every(request, list_received_reports, received)),
+        list(every(request, list_received_failures, received)),
         [state for state in sent if state.day <= view.days.last],
     )
 
@@ -68,16 +67,8 @@ def _found(request: Request, view: ReportView) -> _ReportLists:
 def _sums(lists: _ReportLists) -> ReportTable:
     columns = ("reporter", "domain", "policy", "reports", "passed", "failed", "results")
     rows = [
-        (
-            received_sums.reporter,
-            received_sums.domain,
-            received_sums.policy,
-            received_sums.reports,
-            received_sums.passed,
-            received_sums.failed,
-            _words(received_sums.results),
-        )
-        for received_sums in lists.sums
+        (sums.reporter, sums.domain, sums.policy, sums.reports, sums.passed, sums.failed, _words(sums.results))
+        for sums in lists.sums
     ]
     return ReportTable(columns, rows)
 

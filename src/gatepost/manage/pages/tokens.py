@@ -8,7 +8,6 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 
-import msgspec
 from starlette.routing import Route
 
 from gatepost.language import _, translated_choices
@@ -16,12 +15,11 @@ from gatepost.manage.access.principal import Scope
 from gatepost.manage.pages.account_forms import Form, chosen_organizations, field_errors, refused_fields
 from gatepost.manage.pages.confirmation import ask_again, demand_owner
 from gatepost.manage.pages.exports import exported
-from gatepost.manage.pages.guard import context_of, executing, not_there
-from gatepost.manage.pages.paging import sorted_page
+from gatepost.manage.pages.guard import context_of, every, not_there, perform
+from gatepost.manage.pages.paging import by_fields, sorted_page
 from gatepost.manage.pages.rendering import render, see_other
 from gatepost.manage.pages.time_zones import local_times
 from gatepost.manage.use_cases import tokens as token_cases
-from gatepost.manage.use_cases.client import all_items
 from gatepost.manage.use_cases.execution import execute, recording_refusals
 from gatepost.manage.use_cases.refusal import Refusal
 from gatepost.manage.use_cases.request_values import limits
@@ -36,12 +34,9 @@ if TYPE_CHECKING:
 
 
 _COLUMNS = ("name", "scopes", "organizations", "created", "expires", "made_by", "made_by_user", "last_used")
-_SORTS: Final[dict[str, Callable[[token_cases.ApiToken], Any]]] = {
-    "name": lambda token: token.name,
-    "by": lambda token: token.made_by,
-    "expires": lambda token: token.expires,
-    "last": lambda token: token.last_used,
-}
+_SORTS: Final[dict[str, Callable[[token_cases.ApiToken], Any]]] = by_fields(
+    "name", "expires", by="made_by", last="last_used"
+)
 _SCOPES = (
     (Scope.READ.value, "read", N_("Read everything except the content of mail.")),
     (Scope.CONNECTORS.value, "connectors", N_("Change organizations, domains, mailboxes, connectors and rules.")),
@@ -61,10 +56,10 @@ def _list(request: Request) -> Response:
     q = request.query_params.get("q", "")
     tokens = [
         api_token
-        for api_token in all_items(executing(request), token_cases.list_tokens, token_cases.ListTokens())
+        for api_token in every(request, token_cases.list_tokens, token_cases.ListTokens())
         if q.lower() in api_token.name
     ]
-    if file := exported(request, "tokens", _COLUMNS, lambda: map(msgspec.to_builtins, tokens)):
+    if file := exported(request, "tokens", _COLUMNS, lambda: tokens):
         return file
     page = sorted_page(request, tokens, _SORTS, NN_("%(num)s token", "%(num)s tokens"))
     return render(request, "accounts/tokens.html", tokens=page.rows, foot=page.foot, q=q, sort=page.sort)
@@ -84,7 +79,7 @@ def _new(request: Request) -> Response:
     except Refusal as refusal:
         values = {name: form.get(name, "") for name in ("name", "reach", "expires")}
         values |= {"scopes": form.getlist("scopes"), "chosen": form.getlist("organizations")}
-        return _new_page(request, HTTPStatus.UNPROCESSABLE_ENTITY, errors=field_errors(refusal), **values)
+        return _new_page(request, errors=field_errors(refusal), **values)
     return render(request, "accounts/token_made.html", HTTPStatus.CREATED, name=made.name, secret=made.token)
 
 
@@ -111,7 +106,7 @@ def _new_token(form: Form, expires: str) -> token_cases.NewApiToken:
     return token
 
 
-def _new_page(request: Request, status: HTTPStatus = HTTPStatus.OK, **context: Any) -> Response:
+def _new_page(request: Request, **context: Any) -> Response:
     known: Mapping[str, Any] = {
         "name": "",
         "scopes": [],
@@ -122,9 +117,7 @@ def _new_page(request: Request, status: HTTPStatus = HTTPStatus.OK, **context: A
         "known_scopes": [(scope, name, _(text)) for scope, name, text in _SCOPES],
         "expiries": translated_choices(_EXPIRIES),
     }
-    return render(
-        request, "accounts/token_new.html", status, limits=limits(token_cases.NewApiToken), **{**known, **context}
-    )
+    return render(request, "accounts/token_new.html", limits=limits(token_cases.NewApiToken), **{**known, **context})
 
 
 def _remove(request: Request) -> Response:
@@ -134,7 +127,7 @@ def _remove(request: Request) -> Response:
         return response
     if request.method == "GET":
         return render(request, "accounts/token_remove.html", token=token)
-    execute(token_cases.remove_token, context_of(request), token_cases.RemoveToken(name=token.name))
+    perform(request, token_cases.remove_token, token_cases.RemoveToken(name=token.name))
     return see_other(
         request, "/tokens", _("Token %(name)s was removed. Requests with it are refused from now on.", name=token.name)
     )
@@ -142,7 +135,7 @@ def _remove(request: Request) -> Response:
 
 def _token(request: Request) -> token_cases.ApiToken:
     name = request.path_params["name"].lower()
-    for api_token in all_items(executing(request), token_cases.list_tokens, token_cases.ListTokens()):
+    for api_token in every(request, token_cases.list_tokens, token_cases.ListTokens()):
         if api_token.name == name:
             return api_token
     raise not_there(_("There is no such token."))

@@ -9,20 +9,19 @@ from __future__ import annotations
 import tempfile
 import time
 from functools import partial
-from typing import IO, TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final
 from urllib.parse import parse_qsl, quote
 
 from msgspec.structs import replace
 from starlette.exceptions import HTTPException
-from starlette.responses import StreamingResponse
 from starlette.routing import Route
 
 from gatepost.language import _, ngettext, translated, translated_choices
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.pages import searches
 from gatepost.manage.pages.code_labels import event_label
-from gatepost.manage.pages.exports import exported
-from gatepost.manage.pages.guard import context_of, executing, not_there, or_not_there, principal_of
+from gatepost.manage.pages.exports import chunks_of, download, exported
+from gatepost.manage.pages.guard import context_of, every, not_there, or_not_there, perform, principal_of
 from gatepost.manage.pages.message_head import head_of
 from gatepost.manage.pages.rendering import link, render, see_other
 from gatepost.manage.pages.time_zones import zone_of
@@ -38,9 +37,7 @@ from gatepost.manage.pages.trace_query import (
 )
 from gatepost.manage.pages.trace_story import recipients_of, story
 from gatepost.manage.use_cases import trace
-from gatepost.manage.use_cases.client import all_items
 from gatepost.manage.use_cases.evidence_export import OpenExport, open_export
-from gatepost.manage.use_cases.execution import execute
 from gatepost.manage.use_cases.paging import position
 from gatepost.manage.use_cases.queue import GetQueued, get_queued
 from gatepost.manage.use_cases.queue_actions import QueueActions
@@ -63,7 +60,6 @@ if TYPE_CHECKING:
 
 
 PAGE: Final = 50
-_CHUNK: Final = 64 * 1024
 _SOON: Final = N_("The message trace has no events of this message yet. They appear within seconds.")
 _IN_MEMORY: Final = 1_000_000
 _AROUND: Final = 60.0  # seconds: an entry is made a moment after its event
@@ -80,7 +76,7 @@ def _search(request: Request) -> Response:
     sort = trace_order(request)
     question = read_query(params, organization, HELD if sort else PAGE, zone_of(request).zone)
     items = partial(_all, request, question)
-    if file := exported(request, f"trace-{_stamp()}", COLUMNS, items, cells=_cells):
+    if file := exported(request, f"trace-{name_text(time.time())}", COLUMNS, items, cells=_cells):
         return file
     if params.get("part") == "totals":
         return _totals(request, question)
@@ -97,10 +93,6 @@ def _search(request: Request) -> Response:
     return answer
 
 
-def _kept(days: int) -> str:
-    return ngettext("%(num)s day", "%(num)s days", days) if days else _("all days")
-
-
 def _totals(request: Request, question: TraceQuery) -> Response:
     """The sums of a search, which the page asks for by itself."""
     understood = _meant(request, question)
@@ -108,9 +100,7 @@ def _totals(request: Request, question: TraceQuery) -> Response:
         return render(request, "trace/totals.html", totals=None)
     search = understood[1]
     same = {name: getattr(search, name) for name in trace.SumTrace.__struct_fields__}
-    return render(
-        request, "trace/totals.html", totals=execute(trace.sum_trace, context_of(request), trace.SumTrace(**same))
-    )
+    return render(request, "trace/totals.html", totals=perform(request, trace.sum_trace, trace.SumTrace(**same)))
 
 
 def _page(
@@ -121,7 +111,7 @@ def _page(
     meaning: Mapping[str, str],
     known: searches.Searches,
 ) -> Response:
-    params, sort = request.query_params, trace_order(request)
+    params, sort, days = request.query_params, trace_order(request), context_of(request).settings.trace.days
     in_order = sorted_messages(request, messages, sort, _reached(after)) if sort else None
     return render(
         request,
@@ -148,7 +138,7 @@ def _page(
         this_search=searches.kept_query(params),
         name_of_search=in_words(params),
         searched=in_words({"since": question.since, **params}),
-        kept=_kept(context_of(request).settings.trace.days),
+        kept=ngettext("%(num)s day", "%(num)s days", days) if days else _("all days"),
     )
 
 
@@ -165,7 +155,7 @@ def _found(
     if understood is None:
         return (), "", {}
     meaning, search = understood
-    page = execute(trace.search_messages, context_of(request), replace(search, after=after))
+    page = perform(request, trace.search_messages, replace(search, after=after))
     return page.items, page.after or "", meaning
 
 
@@ -175,7 +165,7 @@ def _meant(request: Request, question: TraceQuery) -> tuple[Mapping[str, str], t
         return None
     *others, last = question.searches
     searches = trace.ChooseSearch(searches=[search for _path, search in others])
-    place = execute(trace.choose_search, context_of(request), searches) if others else None
+    place = perform(request, trace.choose_search, searches) if others else None
     return last if place is None else others[place]
 
 
@@ -191,15 +181,7 @@ def _all(request: Request, question: TraceQuery) -> Iterator[TraceEvent]:
         name, text = next(iter(question.errors.items()))
         raise Refusal(RefusalKind.INPUT, f"{name} {text}")
     understood = _meant(request, question)
-    return (
-        all_items(executing(request), trace.search_trace_events, understood[1], trace.MOST)
-        if understood is not None
-        else iter(())
-    )
-
-
-def _stamp() -> str:
-    return name_text(time.time())
+    return every(request, trace.search_trace_events, understood[1], trace.MOST) if understood is not None else iter(())
 
 
 def _cells(event: TraceEvent) -> tuple[object, ...]:
@@ -233,7 +215,7 @@ def _evidence(request: Request) -> Response:
     message = request.path_params["message"]
     events = _found_events(request, message).items
     since, until = time_text(events[0].at - _AROUND), time_text(events[-1].at + _AROUND)
-    export = execute(open_export, context_of(request), OpenExport(message=message, since=since, until=until))
+    export = perform(request, open_export, OpenExport(message=message, since=since, until=until))
     file = tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY)  # noqa: SIM115 - closed once it is sent
     if not export.write(file).entries:
         file.close()
@@ -243,15 +225,7 @@ def _evidence(request: Request) -> Response:
         )
         raise not_there(text)
     file.seek(0)
-    answer = StreamingResponse(_chunks(file), media_type="application/json")
-    answer.headers["content-disposition"] = f'attachment; filename="evidence-{events[0].message}.json"'
-    return answer
-
-
-def _chunks(file: IO[bytes]) -> Iterator[bytes]:
-    with file:
-        while chunk := file.read(_CHUNK):
-            yield chunk
+    return download(chunks_of(file), f"evidence-{events[0].message}.json", "application/json")
 
 
 def _found_events(request: Request, identity: str) -> trace.TraceEvents:
@@ -261,7 +235,7 @@ def _found_events(request: Request, identity: str) -> trace.TraceEvents:
         identity=identity[:100],
     )
     with or_not_there(text):
-        return execute(trace.show_trace, context_of(request), trace.ShowTrace(id=identity))
+        return perform(request, trace.show_trace, trace.ShowTrace(id=identity))
 
 
 def _show(request: Request) -> Response:
@@ -303,7 +277,7 @@ def _waiting(request: Request, message: str) -> Sequence[QueueDelivery]:
     if not message:
         return ()
     try:
-        return execute(get_queued, context_of(request), GetQueued(message=message)).items
+        return perform(request, get_queued, GetQueued(message=message)).items
     except (
         Refusal
     ):  # an id of another node of the site, or a shard that cannot be read: the trace is there all the same

@@ -8,7 +8,6 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 
-import msgspec
 from starlette.routing import Route
 
 from gatepost.language import _, translated_choices
@@ -24,12 +23,11 @@ from gatepost.manage.pages.account_forms import (
 )
 from gatepost.manage.pages.confirmation import ask_again, demand_owner
 from gatepost.manage.pages.exports import exported
-from gatepost.manage.pages.guard import context_of, executing, or_not_there
+from gatepost.manage.pages.guard import context_of, every, or_not_there, perform
 from gatepost.manage.pages.paging import sorted_page
 from gatepost.manage.pages.rendering import render, see_other
 from gatepost.manage.pages.resource_paths import number_of
 from gatepost.manage.use_cases import users as user_cases
-from gatepost.manage.use_cases.client import all_items
 from gatepost.manage.use_cases.execution import execute, recording_refusals
 from gatepost.manage.use_cases.refusal import Refusal
 from gatepost.manage.use_cases.request_values import limits
@@ -72,10 +70,10 @@ def _list(request: Request) -> Response:
     q = request.query_params.get("q", "")
     users = [
         account
-        for account in all_items(executing(request), user_cases.list_users, user_cases.ListUsers())
+        for account in every(request, user_cases.list_users, user_cases.ListUsers())
         if q.lower() in account.name
     ]
-    if file := exported(request, "users", _COLUMNS, lambda: map(msgspec.to_builtins, users)):
+    if file := exported(request, "users", _COLUMNS, lambda: users):
         return file
     page = sorted_page(request, users, _SORTS, NN_("%(num)s user", "%(num)s users"))
     return render(request, "accounts/users.html", users=page.rows, foot=page.foot, q=q, sort=page.sort)
@@ -95,7 +93,7 @@ def _new(request: Request) -> Response:
         user = execute(user_cases.add_user, context, made).value
     except Refusal as refusal:
         errors = field_errors(refusal)
-        return _new_page(request, HTTPStatus.UNPROCESSABLE_ENTITY, name=name, errors=errors, **_given_access(form))
+        return _new_page(request, name=name, errors=errors, **_given_access(form))
     return see_other(request, f"/users/{user.name}", _("User %(name)s was added.", name=user.name))
 
 
@@ -113,7 +111,7 @@ def _new_account(form: Form, name: str) -> user_cases.NewAccount:
     return made
 
 
-def _new_page(request: Request, status: HTTPStatus = HTTPStatus.OK, **context: Any) -> Response:
+def _new_page(request: Request, **context: Any) -> Response:
     known: dict[str, Any] = {
         "name": "",
         "role": "",
@@ -122,7 +120,7 @@ def _new_page(request: Request, status: HTTPStatus = HTTPStatus.OK, **context: A
         "errors": {},
         "roles": translated_choices(ROLES),
     }
-    return render(request, "accounts/user_new.html", status, limits=limits(user_cases.NewAccount), **known | context)
+    return render(request, "accounts/user_new.html", limits=limits(user_cases.NewAccount), **known | context)
 
 
 def _one(request: Request) -> Response:
@@ -166,8 +164,8 @@ def _page(request: Request, user: user_cases.UserAccount, **context: Any) -> Res
         user=user,
         roles=translated_choices(ROLES),
         limits=limits(user_cases.AccountChange),
-        sessions=list(all_items(executing(request), user_cases.list_sessions, user_cases.ListSessions(name=user.name))),
-        passkeys=execute(user_cases.list_passkeys, context_of(request), user_cases.ListPasskeys(name=user.name)).items,
+        sessions=list(every(request, user_cases.list_sessions, user_cases.ListSessions(name=user.name))),
+        passkeys=perform(request, user_cases.list_passkeys, user_cases.ListPasskeys(name=user.name)).items,
         tokens=_tokens(request, user),
         **known,
     )
@@ -175,7 +173,7 @@ def _page(request: Request, user: user_cases.UserAccount, **context: Any) -> Res
 
 def _tokens(request: Request, user: user_cases.UserAccount) -> list[str]:
     """Those that end with the user."""
-    tokens = all_items(executing(request), list_tokens, ListTokens())
+    tokens = every(request, list_tokens, ListTokens())
     return [token.name for token in tokens if token.made_by_user == user.name]
 
 
@@ -196,9 +194,9 @@ def _sessions(request: Request) -> Response:
         if text := request.state.form.get("session", ""):
             number = number_of(text)
             session = None if number is None else user_cases.EndUserSession(name=user.name, session=number)
-            is_ended = session and execute(user_cases.end_user_session, context_of(request), session).ended
+            is_ended = session and perform(request, user_cases.end_user_session, session).ended
             return _("The session was ended.") if is_ended else _("The session has already ended.")
-        execute(user_cases.end_sessions, context_of(request), user_cases.EndSessions(name=user.name))
+        perform(request, user_cases.end_sessions, user_cases.EndSessions(name=user.name))
         return _("All sessions of %(name)s ended.", name=user.name)
 
     return _changed(request, change)
@@ -207,9 +205,7 @@ def _sessions(request: Request) -> Response:
 def _passkeys(request: Request) -> Response:
     def change(user: user_cases.UserAccount) -> str:
         passkey = octets(request.state.form.get("passkey", ""))
-        removed = execute(
-            user_cases.remove_passkey, context_of(request), user_cases.RemovePasskey(name=user.name, passkey=passkey)
-        )
+        removed = perform(request, user_cases.remove_passkey, user_cases.RemovePasskey(name=user.name, passkey=passkey))
         return _("The passkey %(name)s was removed.", name=removed.name)
 
     return _changed(request, change)
@@ -241,7 +237,7 @@ def _remove(request: Request) -> Response:
     error = ""
     if request.method == "POST":
         try:
-            execute(user_cases.remove_user, context_of(request), user_cases.RemoveUser(name=user.name))
+            perform(request, user_cases.remove_user, user_cases.RemoveUser(name=user.name))
         except Refusal as refusal:
             error = refusal.text
         else:
@@ -253,7 +249,7 @@ def _remove(request: Request) -> Response:
 
 def _user(request: Request) -> user_cases.UserAccount:
     with or_not_there(_("There is no such user.")):
-        return execute(user_cases.get_user, context_of(request), user_cases.ShowUser(name=request.path_params["name"]))
+        return perform(request, user_cases.get_user, user_cases.ShowUser(name=request.path_params["name"]))
 
 
 def _access(form: Form) -> tuple[dict[str, Any], dict[str, str]]:

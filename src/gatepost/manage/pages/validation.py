@@ -14,12 +14,12 @@ from starlette.routing import Route
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.pages.connector import DIRECTIONS, chosen_of, connector_page
 from gatepost.manage.pages.event_stream import followed
-from gatepost.manage.pages.guard import context_of, needs
+from gatepost.manage.pages.guard import needs, perform
+from gatepost.manage.pages.refusal_texts import by_field
 from gatepost.manage.pages.rendering import fragment, render, see_other
 from gatepost.manage.pages.resource_paths import connector_path
 from gatepost.manage.pages.validation_tasks import live_items, task_items, verdict_item
 from gatepost.manage.use_cases import validation_runs
-from gatepost.manage.use_cases.execution import execute
 from gatepost.manage.use_cases.jobs import follow
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.request_values import limits
@@ -62,17 +62,12 @@ def request_of(
     )
 
 
-def refused_fields(refusal: Refusal) -> dict[str, str]:
-    """Errors of a refusal by field of the form; "" for others."""
-    return {error.path: error.message for error in refusal.errors} or {"": refusal.text}
-
-
 def ended(request: Request, organization: str, state: validation_runs.ValidationState) -> validation_runs.Record:
     """The result, once it has ended. Raises Refusal."""
 
     def show(identity: str) -> validation_runs.ValidationState:
         wanted = validation_runs.ShowValidation(organization=organization, id=identity, wait=_PATIENCE)
-        return execute(validation_runs.show_validation, context_of(request), wanted)
+        return perform(request, validation_runs.show_validation, wanted)
 
     return follow(state, show, seconds=validation_runs.SECONDS + _MARGIN).record
 
@@ -96,17 +91,17 @@ def _begin(request: Request) -> Response:
     owner, is_live = chosen.organization.name, request.headers.get("hx-request") == "true"
     wanted = request_of(owner, chosen.direction, chosen.connector.name, request.state.form)
     try:
-        state = execute(validation_runs.start_validation, context_of(request), wanted).value
+        state = perform(request, validation_runs.start_validation, wanted).value
         if is_live:
             return live(request, state)
         record = ended(request, owner, state)
     except Refusal as refusal:
         if refusal.kind is RefusalKind.FORBIDDEN:
             raise
-        errors = refused_fields(refusal)
+        errors = by_field(refusal)
         if is_live:
-            return render(request, "connectors/refused.html", errors=errors)
-        return connector_page(request, chosen, 422, errors.get("", ""), trial=wanted, trial_errors=errors)
+            return render(request, "connectors/refused.html", 200, errors=errors)
+        return connector_page(request, chosen, errors.get("", ""), status=422, trial=wanted, trial_errors=errors)
     level = {"validated": "pass", "not-validated": "fail"}.get(record["outcome"], "warn")
     path = connector_path(owner, chosen.direction, chosen.connector.name)
     return see_other(request, f"{path}#validation", record["verdict"], level)
@@ -120,10 +115,8 @@ async def _events(request: Request) -> Response:
 
 
 def _job(request: Request) -> Job[validation_runs.Validated, validation_runs.Record]:
-    job = execute(
-        validation_runs.follow_validation,
-        context_of(request),
-        validation_runs.FollowValidation(id=request.path_params["run"]),
+    job = perform(
+        request, validation_runs.follow_validation, validation_runs.FollowValidation(id=request.path_params["run"])
     )
     needs(request, Scope.CONNECTORS, job.subject.organization)
     return job

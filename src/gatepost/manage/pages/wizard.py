@@ -18,12 +18,22 @@ from starlette.routing import Route
 from gatepost.language import _
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.pages.connector_draft import ConnectorDraft, draft_of, problems, table_of
-from gatepost.manage.pages.guard import context_of, needs, principal_of
+from gatepost.manage.pages.guard import context_of, needs, own_organizations, perform, principal_of
 from gatepost.manage.pages.issuer_trust import UNCONFIRMED, chosen_issuer, issuer_page
-from gatepost.manage.pages.rendering import LONG_PATIENCE, PATIENCE, PENDING, is_partial, link, render, see_other
+from gatepost.manage.pages.refusal_texts import by_field
+from gatepost.manage.pages.rendering import (
+    LONG_PATIENCE,
+    PATIENCE,
+    PENDING,
+    is_partial,
+    link,
+    render,
+    see_changed,
+    see_other,
+)
 from gatepost.manage.pages.resource_paths import connector_path
 from gatepost.manage.pages.scenarios import SCENARIOS, need
-from gatepost.manage.pages.validation import ended, live, refused_fields, request_of
+from gatepost.manage.pages.validation import ended, live, request_of
 from gatepost.manage.pages.validation_tasks import task_items
 from gatepost.manage.use_cases.connector_secrets import SetConnectorSecret, set_connector_secret
 from gatepost.manage.use_cases.connector_views import (
@@ -41,11 +51,9 @@ from gatepost.manage.use_cases.part_record import part_command, part_toml
 from gatepost.manage.use_cases.private_content import NOT_STORED
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.report_counts import ReportCounts
-from gatepost.manage.use_cases.resource_views import ListOwnOrganizations, list_own_organizations
 from gatepost.manage.use_cases.validation_runs import ValidateConnector
 from gatepost.policy.connectors.resources import Resources
 from gatepost.policy.connectors.trust_anchors import is_pem
-from gatepost.sentences import ours
 from gatepost.texts import N_
 from gatepost.values import replace
 
@@ -85,7 +93,7 @@ def _owners(request: Request) -> Sequence[Organization]:
     principal = principal_of(request)
     if Scope.CONNECTORS not in principal.scopes and Scope.OWNER not in principal.scopes:
         needs(request, Scope.CONNECTORS, next(iter(principal.organizations or ()), None))
-    return execute(list_own_organizations, context_of(request), ListOwnOrganizations()).items
+    return own_organizations(request)
 
 
 def _owner(request: Request, draft: ConnectorDraft) -> Organization | None:
@@ -186,8 +194,7 @@ def _page(
         record = _record(request, draft, owner)
         values["tasks"] = task_items(record) if record else ()
     wanted = "effects" if request.query_params.get("part") == "effects" else ""
-    status = HTTPStatus.UNPROCESSABLE_ENTITY if errors else HTTPStatus.OK
-    return render(request, "wizard/wizard.html", status, block=wanted, **values)
+    return render(request, "wizard/wizard.html", block=wanted, **values)
 
 
 def _left(request: Request, draft: ConnectorDraft, owner: Organization) -> list[tuple[str, str, str]]:
@@ -242,7 +249,7 @@ def _drafted(draft: ConnectorDraft, owner: Organization, *, mode: str = "", sinc
 
 def _record(request: Request, draft: ConnectorDraft, owner: Organization) -> dict[str, Any] | None:
     """What came of trying it, None if it was not tried."""
-    return execute(view_draft_validation, context_of(request), _drafted(draft, owner)).record
+    return perform(request, view_draft_validation, _drafted(draft, owner)).record
 
 
 # ------------------------------------------------------------------------------------------------ trying and saving
@@ -267,14 +274,14 @@ def _begin(request: Request) -> Response:
     wanted = request_of(owner.name, scenario.direction, draft["name"], request.state.form)
     try:
         validation = ValidateDraft(draft=_drafted(draft, owner), trial=wanted)
-        state = execute(validate_draft, context_of(request), validation)
+        state = perform(request, validate_draft, validation)
         if is_live:
             return live(request, state)
         record = ended(request, owner.name, state)
     except Refusal as refusal:
-        errors = refused_fields(refusal)
+        errors = by_field(refusal)
         if is_live:
-            return render(request, "connectors/refused.html", errors=errors)
+            return render(request, "connectors/refused.html", 200, errors=errors)
         return _page(request, draft, owner, "check", errors=errors, trial=wanted)
     return _page(request, draft, owner, "check", tasks=task_items(record), trial=wanted)
 
@@ -310,12 +317,12 @@ def _save(request: Request) -> Response:
     table = table_of(draft, mode) | {"name": draft["name"]}
     part = AddPart(organization=owner.name, document=table, note=request.state.form.get("note", "")[:500])
     try:
-        outcome = execute(PARTS[scenario.kind.key].add, context_of(request), part).value
+        outcome = perform(request, PARTS[scenario.kind.key].add, part).value
     except Refusal as refusal:
         if refusal.kind is RefusalKind.UNREADABLE:
             raise
         return _page(request, draft, owner, "save", errors=_errors(refusal))
-    execute(keep_draft_validation, context_of(request), _drafted(draft, owner))
+    perform(request, keep_draft_validation, _drafted(draft, owner))
     saved = _(
         "Connector %(draft)s was saved as revision %(version)s%(places)s.",
         draft=draft["name"],
@@ -325,9 +332,8 @@ def _save(request: Request) -> Response:
     problem = _store_secret(request, draft, owner)
     warnings = [text for text in outcome.warnings if problem != "" or NOT_STORED not in text]
     warnings += [problem] if problem else []
-    text = " ".join([saved, *map(ours, warnings)])
     path = connector_path(owner.name, scenario.direction, draft["name"])
-    return see_other(request, link(path, made="yes"), text, "warn" if warnings else "pass")
+    return see_changed(request, link(path, made="yes"), saved, warnings)
 
 
 def _store_secret(request: Request, draft: ConnectorDraft, owner: Organization) -> str | None:
@@ -340,7 +346,7 @@ def _store_secret(request: Request, draft: ConnectorDraft, owner: Organization) 
         return None
     wanted = SetConnectorSecret(organization=owner.name, connector=draft["name"], secret=secret)
     try:
-        execute(set_connector_secret, context_of(request), wanted)
+        perform(request, set_connector_secret, wanted)
     except Refusal as refusal:
         return _("The secret was not stored, and mail waits: %(text)s", text=refusal.text)
     return ""

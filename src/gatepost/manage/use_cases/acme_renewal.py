@@ -19,12 +19,11 @@ from gatepost.manage.use_cases.acme_orders import issuer_of
 from gatepost.manage.use_cases.concurrency_limit import ConcurrencyLimit
 from gatepost.manage.use_cases.declaration import Cli, InQuery, UseCaseReply, Visibility, use_cases
 from gatepost.manage.use_cases.jobs import Job, Jobs
-from gatepost.manage.use_cases.refusal import BusyRefusal, Refusal, RefusalKind
+from gatepost.manage.use_cases.refusal import BusyRefusal, Refusal, RefusalKind, refusing, wrong_field
 from gatepost.pki.acme import issuer as issuers
 from gatepost.pki.acme.challenges import AcmeFailed
 from gatepost.pki.acme.duty import outcome as outcome_of
 from gatepost.pki.acme.schedule import Step
-from gatepost.policy.connectors.errors import FieldError
 from gatepost.settings.acme import LETS_ENCRYPT_STAGING, acme_directory
 
 if TYPE_CHECKING:
@@ -54,7 +53,6 @@ class RenewalSubject:
 
     names: tuple[str, ...]
     text: str
-    kind: str = "renewal"
     organization: str = ""
 
 
@@ -190,11 +188,11 @@ def _state(job: Job[RenewalSubject, list[CertificateRenewal]]) -> RenewalState:
 @contextmanager
 def _asking_alone(gateway: Gateway) -> Iterator[None]:
     """While no other process asks. Raises Refusal (UNREADABLE)."""
-    try:
-        with issuers.alone(gateway.data, gateway.storage.leases(gateway.settings.server.node_name, 0)):
-            yield
-    except (issuers.Busy, OSError) as failure:
-        raise Refusal(RefusalKind.UNREADABLE, str(failure)) from failure
+    with (
+        refusing(RefusalKind.UNREADABLE, issuers.Busy, OSError),
+        issuers.alone(gateway.data, gateway.storage.leases(gateway.settings.server.node_name, 0)),
+    ):
+        yield
 
 
 def _chosen(issuer: Issuer, hosts: Sequence[str], request: RenewCertificates) -> list[tuple[str, ...]]:
@@ -229,9 +227,7 @@ def _check_authority(context: Context, url: str) -> None:
     try:
         acme_directory(url)
     except ValueError as error:
-        raise Refusal(
-            RefusalKind.INPUT, "No certificate was requested.", [FieldError("staging", str(error))]
-        ) from error
+        raise wrong_field("staging", str(error), "No certificate was requested.") from error
     known = {"", LETS_ENCRYPT_STAGING, context.settings.acme.directory_url}
     if url not in known and Scope.OWNER not in context.principal.scopes:
         text = f"only an owner may use {url}; {LETS_ENCRYPT_STAGING} and the authority of the "

@@ -24,11 +24,12 @@ from gatepost.analysis.checks.certificate_alarms import Observed, judge, undecid
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.use_cases.declaration import Visibility, use_case
 from gatepost.manage.use_cases.inventory import settings_files
-from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
+from gatepost.manage.use_cases.refusal import RefusalKind, refusing
 from gatepost.manage.use_cases.times import stamp
 from gatepost.pki.certificates.inventory import Inventory, listed
 from gatepost.quantity import quantity
 from gatepost.store.interface import StoreFailure
+from gatepost.values import copy_fields
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -109,14 +110,14 @@ def _is_visible(alarm: ActiveAlarm, principal: Principal) -> bool:
 def _all_alarms(gateway: Gateway, now: float) -> ActiveAlarms:
     settings, directory = gateway.settings, gateway.directory()
     organizations = directory.organizations
-    try:
-        with gateway.config() as store:
-            certificates = listed(Inventory(store, None), settings_files(settings), now=now, with_chains=False)
-            memory = decoded(store.content(ALARMS_CONTENT))
-            scope = scope_of(organizations, settings)
-            observed = Observed(renewals=failing_renewals(settings, store, scope, now))
-    except (StoreFailure, ValueError) as failure:
-        raise Refusal(RefusalKind.UNREADABLE, f"{gateway.data}: {failure}") from failure
+    with (
+        refusing(RefusalKind.UNREADABLE, StoreFailure, ValueError, text="{data}: {error}", data=gateway.data),
+        gateway.config() as store,
+    ):
+        certificates = listed(Inventory(store, None), settings_files(settings), now=now, with_chains=False)
+        memory = decoded(store.content(ALARMS_CONTENT))
+        scope = scope_of(organizations, settings)
+        observed = Observed(renewals=failing_renewals(settings, store, scope, now))
     entries = connector_files(organizations, now) | certificates.entries
     judged = judge(entries, scope, observed, troubles=memory.troubles, roots=memory.roots, now=now)
     judged = (*domain_conflicts(directory.disputes), *judged, *judge_grants(directory.resources))
@@ -166,14 +167,4 @@ def _counted(severity: Severity, number: int) -> str:
 
 
 def _alarm(alarm: Alarm) -> ActiveAlarm:
-    return ActiveAlarm(
-        alarm.kind,
-        alarm.severity,
-        alarm.certificate or None,
-        alarm.about or None,
-        alarm.title,
-        alarm.detail,
-        alarm.fix,
-        list(alarm.lines),
-        alarm.since,
-    )
+    return copy_fields(ActiveAlarm, alarm, certificate=alarm.certificate or None, about=alarm.about or None)

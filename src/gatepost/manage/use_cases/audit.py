@@ -24,6 +24,7 @@ from gatepost.manage.use_cases.name_lookup import instead
 from gatepost.manage.use_cases.paging import After, Limit, cursor, position
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.times import read_time
+from gatepost.values import copy_fields
 
 if TYPE_CHECKING:
     from gatepost.manage.access.records import AuditEvent
@@ -87,12 +88,10 @@ class _Place(NamedTuple):
 @use_case("GET /audit/events")
 def list_audit(context: Context, request: ListAudit) -> Items[AuditEntry]:
     """List the audit log: actions and every change of resources, the newest first."""
-    wanted = AuditFilter(
-        who=request.who,
+    wanted = copy_fields(
+        AuditFilter,
+        request,
         action=action_name(request.action),
-        subject=request.subject,
-        organization=request.organization,
-        outcome=request.outcome,
         since=_time("since", request.since),
         until=_time("until", request.until),
     )
@@ -156,19 +155,7 @@ def _events(context: Context, audit_filter: AuditFilter, limit: int, before: int
 
 
 def _entry(event: AuditEvent) -> AuditEntry:
-    return AuditEntry(
-        event.at,
-        event.who,
-        event.address,
-        event.action,
-        event.organization,
-        event.subject,
-        event.outcome,
-        event.id,
-        None,
-        None,
-        dict(event.detail),
-    )
+    return copy_fields(AuditEntry, event, event=event.id, version=None, organizations=None)
 
 
 def _changes(context: Context, audit_filter: AuditFilter, limit: int, before: int) -> list[AuditEntry]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter, deque
-from dataclasses import dataclass
 from functools import partial
 from threading import Lock, Thread
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
@@ -21,7 +20,7 @@ from gatepost.manage.access.principal import Scope
 from gatepost.manage.use_cases.concurrency_limit import ConcurrencyLimit
 from gatepost.manage.use_cases.connector_switches import MOST, ConnectorName
 from gatepost.manage.use_cases.declaration import InQuery, Items, UseCaseReply, Visibility, use_cases
-from gatepost.manage.use_cases.jobs import Job, Jobs, Wait
+from gatepost.manage.use_cases.jobs import Job, Jobs, OrganizationSubject, Wait
 from gatepost.manage.use_cases.name_lookup import choose_connector, visible
 from gatepost.manage.use_cases.parts import INBOUND, OUTBOUND
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
@@ -121,13 +120,8 @@ class BulkValidation(msgspec.Struct, frozen=True):
         return self.counts.done
 
 
-@dataclass(frozen=True, slots=True)
-class ManyConnectors:
+class ManyConnectors(OrganizationSubject):
     """The connectors that a job validates. organization: of all of them, "" if they are of several."""
-
-    organization: str
-    text: str
-    kind: str = "validations"
 
 
 class BulkLimit(ConcurrencyLimit):
@@ -268,7 +262,7 @@ def validate_connectors(context: Context, request: ValidateConnectors) -> UseCas
 
 def _stored_names(context: Context, names: list[ConnectorName]) -> list[ConnectorName]:
     """Each once, as it is stored. Raises Refusal (MISSING) for one that is not there for the principal."""
-    resources = visible(context.directory().resources, context.principal)
+    resources = context.seen()
     known = {
         (owner.name, direction, part.name.lower()): part.name
         for owner in resources.organizations

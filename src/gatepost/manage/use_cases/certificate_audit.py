@@ -1,4 +1,4 @@
-"""Audit details of a step that changed certificates: each field before and after, taken from their history.
+"""The certificate that a step is about, for the audit too: each field before and after, taken from their history.
 
 The history has the change whoever made it; the audit has it with the address it came from, and beside what was refused.
 No key is in either.
@@ -7,17 +7,20 @@ No key is in either.
 from __future__ import annotations
 
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from gatepost.manage.use_cases.certificates import history
+from gatepost.manage.use_cases.inventory import choose_certificate, inventory_of, listed_certificates
 from gatepost.manage.use_cases.times import stamp
 from gatepost.pki.certificates.entry import Purpose
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from contextlib import AbstractContextManager
 
     from gatepost.manage.use_cases.context import Context
     from gatepost.pki.certificates.entry import Entry
+    from gatepost.pki.certificates.inventory import Inventory, Listed
     from gatepost.store.changes import Change
 
 
@@ -30,6 +33,29 @@ def describe_certificate(context: Context, entry: Entry) -> None:
     """Say which certificate a call is about, and whose it is."""
     organization = entry.organization if entry.purpose is Purpose.CLIENT else ""
     context.audit.describe(subject=entry.id, organization=organization)
+
+
+class ChosenCertificate(NamedTuple):
+    """A certificate in the inventory that was opened for it. listing: all of them."""
+
+    inventory: Inventory
+    listing: Listed
+    entry: Entry
+
+
+@contextmanager
+def chosen_certificate(
+    context: Context, number: str, inventories: AbstractContextManager[Inventory] | None = None
+) -> Iterator[ChosenCertificate]:
+    """Open the inventory, and choose the certificate that a call is about. Raises Refusal: MISSING, UNREADABLE.
+
+    inventories: opens it, without keys if it is None.
+    """
+    with inventories or inventory_of(context.gateway, keys=False) as inventory:
+        listing = listed_certificates(inventory, context.gateway)
+        entry = choose_certificate(listing, number)
+        describe_certificate(context, entry)
+        yield ChosenCertificate(inventory, listing, entry)
 
 
 @contextmanager

@@ -24,7 +24,7 @@ from gatepost.manage.use_cases.certificate_audit import describe_certificate, re
 from gatepost.manage.use_cases.certificate_shapes import CertificateSummary, Note, certificate_of
 from gatepost.manage.use_cases.declaration import Cli, UseCaseReply, Visibility, use_cases
 from gatepost.manage.use_cases.inventory import check_client, inventory_of, listed_certificates
-from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
+from gatepost.manage.use_cases.refusal import Refusal, RefusalKind, wrong_field
 from gatepost.net.anchors import AnchorsError, TrustAnchors
 from gatepost.net.identity import ServerIdentity
 from gatepost.pki.certificates.directories import pairs_in
@@ -232,12 +232,12 @@ def _content(name: str, text: str, encoding: str) -> bytes:
     if encoding == "pem":
         if name == "chain" and not text.strip():
             wrong = "paste the certificate, starting with -----BEGIN CERTIFICATE-----"
-            raise Refusal(RefusalKind.INPUT, wrong, [FieldError(name, wrong)])
+            raise wrong_field(name, wrong)
         return text.encode()
     try:
         return base64.b64decode(text, validate=True)
     except ValueError:
-        raise Refusal(RefusalKind.INPUT, "nothing was done", [FieldError(name, "is not base64")]) from None
+        raise wrong_field(name, "is not base64", "nothing was done") from None
 
 
 def _added(context: Context, new: NewCertificate) -> CertificateAdded:
@@ -247,8 +247,7 @@ def _added(context: Context, new: NewCertificate) -> CertificateAdded:
         try:
             prepared = prepare(context.gateway, inventory, new)
         except PasswordNeeded as why:
-            error = FieldError("password", str(why).rpartition(": ")[2])
-            raise Refusal(RefusalKind.INPUT, str(why), [error]) from why
+            raise wrong_field("password", str(why).rpartition(": ")[2], str(why)) from why
         with recorded_changes(context):
             entry, others = store(context, inventory, prepared)
     describe_certificate(context, entry)
@@ -442,7 +441,7 @@ def _must_be_presentable(gateway: Gateway, entry: Entry, source: str, identity: 
 
 def _wrong(path: str, text: str) -> Refusal:
     """About one of the two things that were given."""
-    return Refusal(RefusalKind.INPUT, text, [FieldError(path, text.partition(": ")[2] or text)])
+    return wrong_field(path, text.partition(": ")[2] or text, text)
 
 
 def _usable(inventory: Inventory, entry: Entry) -> bool:

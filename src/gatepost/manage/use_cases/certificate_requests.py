@@ -16,7 +16,7 @@ from gatepost.manage.use_cases.certificate_shapes import Note  # noqa: TC001 - m
 from gatepost.manage.use_cases.certificates import CertificateRequest, waiting_request, waiting_with_csr
 from gatepost.manage.use_cases.declaration import Cli, UseCaseReply, Visibility, use_cases
 from gatepost.manage.use_cases.inventory import check_client, inventory_of
-from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
+from gatepost.manage.use_cases.refusal import Refusal, RefusalKind, refusing, wrong_field
 from gatepost.pki.certificates.entry import CertificateRequestSpec, PendingRequest, Purpose
 from gatepost.pki.certificates.request import KEY_TYPES, made_request, request_id
 from gatepost.policy.connectors.errors import FieldError
@@ -172,7 +172,7 @@ def checked_spec(gateway: Gateway, spec: CertificateRequestSpec) -> CertificateR
     """The wish with its names as they are written (A-labels, each once). Raises Refusal (INPUT, MISSING)."""
     if spec.key not in KEY_TYPES:
         wrong = f"must be one of {', '.join(KEY_TYPES)}"
-        raise Refusal(RefusalKind.INPUT, f"kind of key {spec.key!r}: {wrong}", [FieldError("key", wrong)])
+        raise wrong_field("key", wrong, f"kind of key {spec.key!r}: {wrong}")
     check_client(gateway, spec.purpose, spec.organization, spec.label)
     names = _checked(spec.names, spec.purpose)
     return CertificateRequestSpec(
@@ -184,9 +184,5 @@ def _checked(names: Sequence[str], purpose: Purpose) -> tuple[str, ...]:
     if not names and purpose is Purpose.SERVER:
         wrong = "is required: the host names for the certificate, such as that of the MX"
         raise Refusal(RefusalKind.INPUT, f"a name {wrong}", [FieldError("names", wrong)], options=["name"])
-    try:
+    with refusing(RefusalKind.INPUT, ValueError, text="a name cannot be used: {error}", field="names"):
         return tuple(dict.fromkeys(domain_pattern(name, every=False) for name in names))
-    except ValueError as error:
-        raise Refusal(
-            RefusalKind.INPUT, f"a name cannot be used: {error}", [FieldError("names", str(error))]
-        ) from error

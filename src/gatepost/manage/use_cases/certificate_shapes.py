@@ -13,6 +13,7 @@ from msgspec import Meta
 
 from gatepost.analysis.checks.gates import MAX_TEXT, gates_record
 from gatepost.manage.use_cases.declaration import Cli
+from gatepost.values import copy_fields
 
 if TYPE_CHECKING:
     from gatepost.analysis.checks.gates import GateReport
@@ -73,37 +74,17 @@ class CertificateSummary(msgspec.Struct):
 def certificate_of(entry: Entry, now: float | None = None) -> CertificateSummary:
     """Summary of a certificate, without its chain. now: for the days that are left."""
     leaf = entry.leaf
-    return CertificateSummary(
-        id=entry.id,
-        state=str(entry.state),
-        purpose=str(entry.purpose),
-        organization=entry.organization,
-        label=entry.label,
+    return copy_fields(
+        CertificateSummary,
+        entry,
+        leaf,
         names=[*leaf.dns_names, *leaf.ip_addresses],
-        subject=leaf.subject,
-        issuer=leaf.issuer,
-        key=leaf.key,
-        not_before=leaf.not_before,
-        not_after=leaf.not_after,
         days_left=int((leaf.not_after - (time.time() if now is None else now)) // _DAY),
-        origin=str(entry.origin),
         added=entry.added or None,
         since=entry.since or None,
         current_from=entry.current_from or None,
         current_until=entry.current_until or None,
         switch_at=entry.switch_at or None,
-        replaces=list(entry.replaces),
-        must_staple=entry.must_staple,
-        common_name=leaf.common_name,
-        serial=leaf.serial,
-        sha1=leaf.sha1,
-        sha256=leaf.sha256,
-        spki_sha256=leaf.spki_sha256,
-        key_file=entry.key_file,
-        chain_file=entry.chain_file,
-        told=list(entry.told),
-        forced=entry.forced,
-        held=entry.held,
     )
 
 

@@ -13,10 +13,9 @@ from msgspec import Meta
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.use_cases.declaration import Cli, Visibility, use_case
 from gatepost.manage.use_cases.inventory import inventory_of
-from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
+from gatepost.manage.use_cases.refusal import Refusal, RefusalKind, refusing, wrong_field
 from gatepost.pki.certificates.forms import PAGE, File, Roots, current_table, forms, write_files
 from gatepost.pki.certificates.published_json import version_of, written
-from gatepost.policy.connectors.errors import FieldError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -69,11 +68,9 @@ class PublishedTable(NamedTuple):
 def published_table(gateway: Gateway, roots: Roots | None = None) -> PublishedTable:
     """roots: where roots are looked for, read anew if it is None. Raises Refusal (UNREADABLE)."""
     known = roots or Roots(gateway.settings)
-    with inventory_of(gateway, keys=False) as inventory:
-        try:
-            table, trouble = current_table(inventory, gateway.settings, known, now=time.time())
-        except ValueError as error:
-            raise Refusal(RefusalKind.UNREADABLE, f"{gateway.data}: {error}") from error
+    unreadable = refusing(RefusalKind.UNREADABLE, ValueError, text="{data}: {error}", data=gateway.data)
+    with inventory_of(gateway, keys=False) as inventory, unreadable:
+        table, trouble = current_table(inventory, gateway.settings, known, now=time.time())
     notes = (*trouble, *filter(None, [known.trouble]), *map(_lost, table.lost), *_rootless(table.rows))
     return PublishedTable(table, notes)
 
@@ -134,7 +131,7 @@ def base_url(url: str) -> str:
     if not _is_address(url):
         shown = "".join(character if character.isprintable() else "?" for character in url)
         text = f"{shown!r} is no address of a directory; write https://HOST/PATH/"
-        raise Refusal(RefusalKind.INPUT, text, [FieldError("base_url", "is no address of a directory")])
+        raise wrong_field("base_url", "is no address of a directory", text)
     return url if url.endswith("/") else f"{url}/"
 
 

@@ -25,6 +25,7 @@ from gatepost.net.certificate import certificate_facts, quietly
 from gatepost.net.path import issuer_places
 from gatepost.net.revocation import published
 from gatepost.pki.certificates.entry import Origin, Purpose, State
+from gatepost.values import copy_fields
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -253,18 +254,7 @@ def chain_links(chain: bytes) -> list[CertificateLink]:
 
 def _link(one: x509.Certificate) -> CertificateLink:
     facts, places = certificate_facts(one.public_bytes(Encoding.DER)), published(one)
-    return CertificateLink(
-        subject=facts.subject,
-        issuer=facts.issuer,
-        serial=facts.serial,
-        sha256=facts.sha256,
-        key=facts.key,
-        not_before=facts.not_before,
-        not_after=facts.not_after,
-        crl=list(places.crl),
-        ocsp=list(places.ocsp),
-        aia=list(issuer_places(one)),
-    )
+    return copy_fields(CertificateLink, facts, places, aia=list(issuer_places(one)))
 
 
 def key_place(entry: Entry) -> str:
@@ -281,33 +271,20 @@ def key_place(entry: Entry) -> str:
 
 def waiting_request(waiting: PendingRequest) -> CertificateRequest:
     """A request that waits, for machines."""
-    wish = waiting.wish
-    return CertificateRequest(
-        waiting.id,
-        str(wish.purpose),
-        wish.organization,
-        wish.label,
-        list(wish.names),
-        wish.key,
-        wish.must_staple,
-        waiting.added,
-        waiting.key_file,
-    )
+    return copy_fields(CertificateRequest, waiting, waiting.wish)
 
 
 def change_of(change: Change) -> CertificateChange:
     """A change of a certificate, a request or a directory, for machines."""
     document = change.after or change.before or {}
     leaf = document.get("leaf", {})
-    return CertificateChange(
-        change.version,
-        change.at,
-        change.author,
-        change.kind.removeprefix("certificate_"),
-        change.name,
-        leaf.get("dns_names") or [leaf["subject"]] if leaf else document.get("names", []),
-        _what(change.before, change.after),
-        change.note,
+    return copy_fields(
+        CertificateChange,
+        change,
+        kind=change.kind.removeprefix("certificate_"),
+        id=change.name,
+        names=leaf.get("dns_names") or [leaf["subject"]] if leaf else document.get("names", []),
+        change=_what(change.before, change.after),
     )
 
 

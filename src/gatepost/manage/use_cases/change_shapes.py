@@ -13,9 +13,8 @@ from gatepost.manage.use_cases.change import ChangeOptions
 from gatepost.manage.use_cases.declaration import InQuery, UseCaseReply
 from gatepost.manage.use_cases.differences import FieldChange  # noqa: TC001 - msgspec reads it
 from gatepost.manage.use_cases.nodes import NodesInForce, await_in_force
-from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
+from gatepost.manage.use_cases.refusal import wrong_field
 from gatepost.manage.use_cases.times import moment
-from gatepost.policy.connectors.errors import FieldError
 
 if TYPE_CHECKING:
     from gatepost.manage.use_cases.blast_radius import Radius
@@ -76,7 +75,7 @@ def _since(text: str) -> float | None:
     try:
         return moment(text) if text else None
     except ValueError as error:
-        raise Refusal(RefusalKind.INPUT, "1 error; nothing was done.", [FieldError("since", str(error))]) from error
+        raise wrong_field("since", str(error), "1 error; nothing was done.") from error
 
 
 def fields_of(context: Context, outcome: ChangeResult) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import msgspec
@@ -22,7 +23,7 @@ from gatepost.analysis.checks.changeover_notice import notice as notice_text
 from gatepost.analysis.checks.gates import Light, partners_of
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.use_cases.admin_resolver import resolver_of
-from gatepost.manage.use_cases.certificate_audit import describe_certificate
+from gatepost.manage.use_cases.certificate_audit import chosen_certificate
 from gatepost.manage.use_cases.certificate_shapes import (
     CertificateGates,
     CertificateNumber,
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
 
     from gatepost.analysis.checks.changeover import Told, Traffic
     from gatepost.analysis.checks.gates import GateFinding, GateReport, Partner
+    from gatepost.manage.use_cases.certificate_audit import ChosenCertificate
     from gatepost.manage.use_cases.context import Context
     from gatepost.manage.use_cases.gateway import Gateway
     from gatepost.pki.certificates.entry import Entry
@@ -220,10 +222,7 @@ def check_gates(context: Context, request: CheckGates) -> CertificateGates:
     checks run at the same time for one user or token, four for all; beyond, 429.
     """
     gateway = context.gateway
-    with context.kept(GatesLimit).slot(context.principal.name), inventory_for_look(gateway) as inventory:
-        listing = listed_certificates(inventory, gateway)
-        entry = choose_certificate(listing, request.certificate)
-        describe_certificate(context, entry)
+    with _looked_at(context, request.certificate) as (inventory, listing, entry):
         report = run_gate_checks(gateway, inventory, entry, make_check_context(gateway, listing), context.on_progress)
     context.audit.describe(light=str(report.light))
     return certificate_gates(report)
@@ -237,10 +236,7 @@ def get_changeover(context: Context, request: GetChangeover) -> ChangeoverCheck:
     """
     gateway = context.gateway
     context.audit.describe(subject=request.certificate)
-    with context.kept(GatesLimit).slot(context.principal.name), inventory_for_look(gateway) as inventory:
-        listing = listed_certificates(inventory, gateway)
-        entry = choose_certificate(listing, request.certificate)
-        describe_certificate(context, entry)
+    with _looked_at(context, request.certificate) as (inventory, listing, entry):
         look = _check_changeover(gateway, inventory, entry, make_check_context(gateway, listing), context.on_progress)
     context.audit.describe(light=str(look.report.light) if look.report else "")
     return look
@@ -261,6 +257,14 @@ def list_changeovers(context: Context, request: ListChangeovers) -> Changeovers:
     return Changeovers(
         now, [changeover_of(check) for check in checks], [certificate_of(entry, now) for entry in entries]
     )
+
+
+@contextmanager
+def _looked_at(context: Context, number: str) -> Iterator[ChosenCertificate]:
+    """The certificate, while there is a place for a look at its gates. Raises Busy, Refusal."""
+    opened = inventory_for_look(context.gateway)
+    with context.kept(GatesLimit).slot(context.principal.name), chosen_certificate(context, number, opened) as chosen:
+        yield chosen
 
 
 def check_changeovers(context: Context, number: str = "") -> list[ChangeoverCheck]:

@@ -18,7 +18,7 @@ from gatepost.analysis.checks.changeover import apply_step
 from gatepost.analysis.checks.gates import Light, partners_of
 from gatepost.analysis.checks.partner_report import Mark
 from gatepost.manage.access.principal import Scope
-from gatepost.manage.use_cases.certificate_audit import describe_certificate, recorded_changes
+from gatepost.manage.use_cases.certificate_audit import chosen_certificate, describe_certificate, recorded_changes
 from gatepost.manage.use_cases.certificate_shapes import (
     CertificateNumber,
     CertificateSummary,
@@ -35,7 +35,7 @@ from gatepost.manage.use_cases.inventory import (
     inventory_of,
     listed_certificates,
 )
-from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
+from gatepost.manage.use_cases.refusal import Refusal, RefusalKind, refusing, wrong_field
 from gatepost.manage.use_cases.times import ahead, stamp
 from gatepost.net.identity import read_identity
 from gatepost.pki.certificates import lifecycle
@@ -190,10 +190,7 @@ use_case = use_cases(scope=Scope.CERTIFICATES, visibility=Visibility.GATEWAY, ta
 def notify_partners(context: Context, request: NotifyPartners) -> PartnersNotified:
     """Mark partners as notified, or as needing no notice."""
     gateway, note = context.gateway, request.note.strip()
-    with inventory_of(gateway, keys=False) as inventory:
-        listing = listed_certificates(inventory, gateway)
-        entry = choose_certificate(listing, request.certificate)
-        describe_certificate(context, entry)
+    with chosen_certificate(context, request.certificate) as (inventory, listing, entry):
         scene = make_check_context(gateway, listing)
         known = {partner.name for partner in partners_of(entry, scene.organizations, scene.seen or {})}
         chosen = _chosen_partners(request, known)
@@ -219,17 +216,14 @@ def _chosen_partners(request: NotifyPartners, known: set[str]) -> set[str]:
         )
     if strange := sorted(chosen - known):
         text = f"no such partner: {', '.join(strange)}; known partners: {', '.join(sorted(known)) or 'none'}"
-        raise Refusal(RefusalKind.INPUT, text, [FieldError("partners", text)])
+        raise wrong_field("partners", text)
     return chosen
 
 
 @use_case("POST /certificates/{certificate}/stage", action="certificate-stage")
 def stage_certificate(context: Context, request: StageCertificate) -> CertificateSummary:
     """Choose the certificates that a next certificate replaces."""
-    with inventory_of(context.gateway, keys=False) as inventory:
-        listing = listed_certificates(inventory, context.gateway)
-        entry = choose_certificate(listing, request.certificate)
-        describe_certificate(context, entry)
+    with chosen_certificate(context, request.certificate) as (inventory, listing, entry):
         others = [choose_certificate(listing, old) for old in request.replaces]
 
         def step(one: Entry, entries: Mapping[str, Entry]) -> tuple[Entry, ...]:
@@ -251,11 +245,11 @@ def switch_certificate(context: Context, request: SwitchCertificate) -> Switched
     gateway, force = context.gateway, request.force.strip()
     context.audit.describe(reason=force)
     at = _time(request.at) if request.at else None
-    limit = context.kept(GatesLimit)
-    with limit.slot(context.principal.name, _PATIENCE), inventory_for_look(gateway) as inventory:
-        listing = listed_certificates(inventory, gateway)
-        entry = choose_certificate(listing, request.certificate)
-        describe_certificate(context, entry)
+    opened, limit = inventory_for_look(gateway), context.kept(GatesLimit)
+    with (
+        limit.slot(context.principal.name, _PATIENCE),
+        chosen_certificate(context, request.certificate, opened) as (inventory, listing, entry),
+    ):
         if entry.state is not State.NEXT:
             text = f"{entry.id} is {entry.state}: only a next certificate can be switched to"
             raise Refusal(RefusalKind.CONFLICT, text)
@@ -275,17 +269,15 @@ def switch_certificate(context: Context, request: SwitchCertificate) -> Switched
 
 def _time(text: str) -> float:
     """Raises Refusal (INPUT) for a time that is none, past, or so far ahead that no certificate lives until then."""
-    try:
+    with refusing(RefusalKind.INPUT, ValueError, field="at"):
         at = ahead(text)
-    except ValueError as error:
-        raise Refusal(RefusalKind.INPUT, str(error), [FieldError("at", str(error))]) from error
     now = time.time()
     if at <= now:
         wrong = f"{stamp(max(at, 0.0))} is in the past"
-        raise Refusal(RefusalKind.INPUT, f"{wrong}; to switch now, leave the time empty", [FieldError("at", wrong)])
+        raise wrong_field("at", wrong, f"{wrong}; to switch now, leave the time empty")
     if not at < now + _FAR:
         wrong = "that time is more than ten years ahead"
-        raise Refusal(RefusalKind.INPUT, wrong, [FieldError("at", wrong)])
+        raise wrong_field("at", wrong)
     return at
 
 
@@ -406,10 +398,7 @@ def withdraw_certificate(context: Context, request: WithdrawCertificate) -> Cert
     """Destroy the key of a deprecated certificate."""
     force = request.force.strip()
     context.audit.describe(reason=force)
-    with inventory_of(context.gateway, keys=False) as inventory:
-        listing = listed_certificates(inventory, context.gateway)
-        entry = choose_certificate(listing, request.certificate)
-        describe_certificate(context, entry)
+    with chosen_certificate(context, request.certificate) as (inventory, _, entry):
 
         def step(one: Entry, entries: Mapping[str, Entry]) -> tuple[Entry, ...]:
             return (lifecycle.withdraw(one, entries, now=time.time(), early=bool(force)),)

@@ -12,12 +12,11 @@ from msgspec import Meta
 
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.use_cases.declaration import Visibility, use_cases
-from gatepost.manage.use_cases.name_lookup import choose_part, visible
+from gatepost.manage.use_cases.name_lookup import choose_part
 from gatepost.manage.use_cases.parts import OUTBOUND
-from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
+from gatepost.manage.use_cases.refusal import wrong_field
 from gatepost.manage.use_cases.stored_secrets import destroy_secret, seal_secret, secret_state
 from gatepost.pki.certificates.connector_secrets import ConnectorSecrets, content_name
-from gatepost.policy.connectors.errors import FieldError
 
 if TYPE_CHECKING:
     from gatepost.manage.use_cases.context import Context
@@ -89,9 +88,8 @@ def remove_connector_secret(context: Context, request: RemoveConnectorSecret) ->
 
 def _chosen(context: Context, request: SetConnectorSecret | RemoveConnectorSecret | ShowConnectorSecret) -> Part:
     """The connector. Raises Refusal: MISSING if there is none, INPUT if it does not log in."""
-    resources = visible(context.directory().resources, context.principal)
-    part = choose_part(resources, OUTBOUND, request.connector, request.organization)
+    part = choose_part(context.seen(), OUTBOUND, request.connector, request.organization)
     if part.record.authentication is None:
         said = "does not log in; first write its authentication.username"
-        raise Refusal(RefusalKind.INPUT, f"{part.label} {said}", [FieldError("connector", said)])
+        raise wrong_field("connector", said, f"{part.label} {said}")
     return part

@@ -131,7 +131,7 @@ def route_connector(context: Context, request: RouteConnector) -> ConnectorOfRou
     if any(rule.route_via_connector.lower() not in {"", name.lower()} for rule in rules if rule.header_name):
         return ConnectorOfRoute(None)
     try:
-        chosen = choose_connector(seen(context.gateway, context.principal), name, route.connector_owner, "outbound")
+        chosen = choose_connector(context.seen(), name, route.connector_owner, "outbound")
     except Refusal:  # of another organization
         return ConnectorOfRoute(None)
     return ConnectorOfRoute(chosen)

@@ -16,7 +16,7 @@ from gatepost.analysis.rehearsal.verdicts import ConnectorKey
 from gatepost.manage.use_cases.connector_verdicts import recent_verdicts
 from gatepost.manage.use_cases.name_lookup import visible
 from gatepost.manage.use_cases.parts import INBOUND, OUTBOUND
-from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
+from gatepost.manage.use_cases.refusal import RefusalKind, refusing
 from gatepost.policy.connectors.values import Mode
 from gatepost.store.interface import StoreFailure
 from gatepost.store.storage import Storage
@@ -66,11 +66,9 @@ def connector_findings(gateway: Gateway, principal: Principal, organization: str
         for owner in visible(gateway.directory().resources, principal).organizations
         if organization in {"", owner.name}
     ]
-    try:
+    with refusing(RefusalKind.UNREADABLE, StoreFailure):
         failed = tuple(gateway.kept(ValidationOutcomes).failed(owners))
         return ConnectorFindings(failed, tuple(_quiet(gateway, owners)))
-    except StoreFailure as failure:
-        raise Refusal(RefusalKind.UNREADABLE, str(failure)) from failure
 
 
 def _enabled(owner: Organization) -> Iterator[tuple[str, Any]]:

@@ -19,10 +19,10 @@ from gatepost.manage.use_cases.declaration import Cli, Items, Visibility, use_ca
 from gatepost.manage.use_cases.list_page import ListSelection
 from gatepost.manage.use_cases.name_lookup import chosen_organizations, visible
 from gatepost.manage.use_cases.paging import Paging, page_of
-from gatepost.manage.use_cases.parts import INBOUND, OUTBOUND
+from gatepost.manage.use_cases.parts import INBOUND, OUTBOUND, status_of
 from gatepost.policy.connectors.records import InboundConnector, OutboundConnector
 from gatepost.policy.connectors.tls_rules import limits_of
-from gatepost.policy.connectors.values import ConnectorType, ContentProtection, Mode, TlsSettings
+from gatepost.policy.connectors.values import ConnectorType, ContentProtection, TlsSettings
 from gatepost.texts import N_
 
 if TYPE_CHECKING:
@@ -148,7 +148,7 @@ def _selected(owners: Sequence[Organization], selection: ConnectorSelection) -> 
     for owner in owners:
         for direction in directions:
             for connector in _KINDS[direction].of(owner):
-                if selection.status and _status(connector) != selection.status:
+                if selection.status and status_of(connector) != selection.status:
                     continue
                 if (
                     not wanted
@@ -192,7 +192,7 @@ def _demands(connector: Connector) -> list[str]:
 
 _BY: Final[dict[str, Callable[[_Found], Any]]] = {
     "name": lambda row: row[2].name.casefold(),
-    "status": lambda row: _status(row[2]),
+    "status": lambda row: status_of(row[2]),
     "from": lambda row: _ends(row)[0],
     "to": lambda row: _ends(row)[1],
     "domains": lambda row: _scope(row[2]),
@@ -207,7 +207,7 @@ def _row(storage: Storage, owner: Organization, direction: str, connector: Conne
     sender, receiver = _ends((owner, direction, connector))
     validated = CheckRecords(storage, VALIDATIONS, owner.name).last(direction, connector.name)
     return ConnectorEntry(
-        status=_status(connector),
+        status=status_of(connector),
         direction=direction,
         name=connector.name,
         organization=owner.name,
@@ -222,12 +222,6 @@ def _row(storage: Storage, owner: Organization, direction: str, connector: Conne
 
 def _validated(record: Mapping[str, Any]) -> LastValidation:
     return LastValidation(record.get("at"), record.get("outcome"), record.get("configuration"))
-
-
-def _status(connector: Connector) -> str:
-    if not connector.enabled:
-        return "disabled"
-    return "rehearsal" if connector.mode is Mode.REHEARSE else "enabled"
 
 
 def _scope(connector: Connector) -> list[str]:

@@ -17,7 +17,7 @@ from gatepost.manage.access.principal import Scope
 from gatepost.manage.use_cases.admin_resolver import resolver_of
 from gatepost.manage.use_cases.declaration import Visibility, use_case
 from gatepost.manage.use_cases.jobs import TrialSubject, run_to_end
-from gatepost.manage.use_cases.name_lookup import choose_part, visible
+from gatepost.manage.use_cases.name_lookup import choose_part
 from gatepost.manage.use_cases.parts import HOOK
 from gatepost.policy.connectors.hook_index import ApplicableHook
 
@@ -77,9 +77,7 @@ def try_hook(context: Context, request: TryHook) -> HookTrials:
     Waits for the scanner, for four minutes at most. Nothing is delivered.
     """
     context.audit.describe(subject=request.hook)
-    part = choose_part(
-        visible(context.directory().resources, context.principal), HOOK, request.hook, request.organization
-    )
+    part = choose_part(context.seen(), HOOK, request.hook, request.organization)
     applicable_hook = ApplicableHook(part.organization.name, part.record)
 
     def work() -> HookTrials:

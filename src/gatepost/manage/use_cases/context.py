@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from gatepost.manage.access.principal import Principal
     from gatepost.manage.use_cases.gateway import Gateway
     from gatepost.policy.connectors.directory import Directory
+    from gatepost.policy.connectors.resources import Resources
     from gatepost.settings.model import Settings
     from gatepost.store.changes import ConfigStore
     from gatepost.store.storage import Storage
@@ -131,6 +132,12 @@ class Context:
     def directory(self) -> Directory:
         """The resources in force. Raises Refusal (UNREADABLE)."""
         return self.gateway.directory()
+
+    def seen(self) -> Resources:
+        """The resources in force of the organizations that the principal sees. Raises Refusal (UNREADABLE)."""
+        from gatepost.manage.use_cases.name_lookup import visible  # noqa: PLC0415 - many calls need no resources
+
+        return visible(self.directory().resources, self.principal)
 
     def kept[T](self, kind: Callable[[Settings], T]) -> T:
         """The one instance in this process of what `kind` makes of the settings, on first use: a cache, a limit, jobs.

@@ -21,7 +21,7 @@ from gatepost.manage.access.principal import Scope
 from gatepost.manage.use_cases.declaration import Cli, Items, Visibility, use_cases
 from gatepost.manage.use_cases.paging import Paging, cut, position
 from gatepost.manage.use_cases.queue_actions import QueueAction, apply_action
-from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
+from gatepost.manage.use_cases.refusal import Refusal, RefusalKind, refusing
 from gatepost.policy.connectors.names import domain_name
 from gatepost.policy.decisions.destination_history import (
     CLASSICAL_FOR,
@@ -33,7 +33,7 @@ from gatepost.policy.decisions.destination_history import (
 )
 from gatepost.policy.decisions.outbound import describe_achieved
 from gatepost.store.interface import QueueFilter
-from gatepost.values import replace
+from gatepost.values import copy_fields, replace
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -218,10 +218,8 @@ def _domain(text: str) -> str:
     domain = text.lower()
     if not domain or domain.startswith("["):  # an address literal is remembered as it is written
         return domain
-    try:
+    with refusing(RefusalKind.INPUT, ValueError):
         return domain_name(domain)
-    except ValueError as error:
-        raise Refusal(RefusalKind.INPUT, str(error)) from error
 
 
 def _each(
@@ -285,17 +283,15 @@ def _nameless(history: DestinationHistory) -> DestinationHistory:
 
 def _destination(name: DestinationName, history: DestinationHistory, now: float) -> Destination:
     highest, fallen = best(history, now), {drop.host: drop for drop in below(history, now)}
-    return Destination(
-        str(name),
-        name.organization,
-        name.domain,
-        name.connector,
-        describe_achieved(highest.achieved),
-        highest.tls_since,
-        highest.mx_since,
-        history.at,
-        list(fallen),
-        [_host(host, known, fallen.get(host), now) for host, known in sorted(history.hosts.items())],
+    return copy_fields(
+        Destination,
+        name,
+        highest,
+        name=str(name),
+        best=describe_achieved(highest.achieved),
+        last_session=history.at,
+        below=list(fallen),
+        hosts=[_host(host, known, fallen.get(host), now) for host, known in sorted(history.hosts.items())],
     )
 
 

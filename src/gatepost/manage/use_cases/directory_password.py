@@ -14,12 +14,11 @@ from msgspec import Meta
 
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.use_cases.declaration import Visibility, use_cases
-from gatepost.manage.use_cases.name_lookup import choose_part, visible
+from gatepost.manage.use_cases.name_lookup import choose_part
 from gatepost.manage.use_cases.parts import DOMAIN
-from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
+from gatepost.manage.use_cases.refusal import Refusal, RefusalKind, wrong_field
 from gatepost.manage.use_cases.stored_secrets import destroy_secret, seal_secret, secret_state
 from gatepost.pki.certificates.directory_secrets import DirectorySecrets, asks_graph, content_name, logs_in
-from gatepost.policy.connectors.errors import FieldError
 
 if TYPE_CHECKING:
     from gatepost.manage.access.principal import Principal
@@ -95,15 +94,14 @@ def remove_directory_password(context: Context, request: RemoveDirectoryPassword
 
 def _chosen(context: Context, request: SetDirectoryPassword | RemoveDirectoryPassword | ShowDirectoryPassword) -> Part:
     """The domain. Raises Refusal: MISSING if there is none, INPUT if it needs no password, FORBIDDEN for tenants."""
-    resources = visible(context.directory().resources, context.principal)
-    part = choose_part(resources, DOMAIN, request.domain, request.organization)
+    part = choose_part(context.seen(), DOMAIN, request.domain, request.organization)
     context.audit.describe(organization=part.organization.name, subject=part.name)
     if not may_enter(context.principal, part.record):
         said = "only an administrator of the whole gateway enters the password of a directory that the owner named"
         raise Refusal(RefusalKind.FORBIDDEN, f"{part.label}: {said}")
     if not logs_in(part.record):
         said = "logs in to no directory; first write recipient_directory.bind_dn, or recipient_graph"
-        raise Refusal(RefusalKind.INPUT, f"{part.label} {said}", [FieldError("domain", said)])
+        raise wrong_field("domain", said, f"{part.label} {said}")
     return part
 
 

@@ -23,13 +23,13 @@ from gatepost.manage.use_cases.list_page import Columns, ListPage, ListSelection
 from gatepost.manage.use_cases.name_lookup import choose_part, chosen_organizations, visible
 from gatepost.manage.use_cases.paging import Paging, page_of
 from gatepost.manage.use_cases.parts import DKIM, Part
-from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
+from gatepost.manage.use_cases.refusal import RefusalKind, refusing, wrong_field
 from gatepost.manage.use_cases.sealed_store import store_and_vault
 from gatepost.pki.certificates.dkim_keys import DkimKeyError, DkimKeys, read_key
 from gatepost.policy.connectors.dkim_key import DkimKey  # noqa: TC001 - the declaration reads it
-from gatepost.policy.connectors.errors import FieldError
 from gatepost.policy.connectors.values import DkimState
 from gatepost.protocols.dkim.record import key_name
+from gatepost.values import copy_fields
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -146,9 +146,7 @@ class SigningKeyRow(NamedTuple):
 @use_case("GET /dkim_keys", scope=Scope.READ, visibility=Visibility.SEEN, may_404=True)
 def list_signing_keys(context: Context, request: ListSigningKeys) -> Items[SigningKey]:
     """DKIM keys of all organizations: their records, where the private halves are, what the DNS has."""
-    selection = KeySelection(
-        request.organization, request.q, domain=request.domain, selector=request.selector, state=request.state
-    )
+    selection = copy_fields(KeySelection, request, limit=None)
     rows = dkim_keys(context.gateway, context.principal, selection)
     paging = Paging(limit=min(request.limit, _CHECKED), after=request.after) if request.check else request
     page = page_of(rows, lambda row: f"{row.organization}/{row.key.name}", paging, lambda row: row)
@@ -170,17 +168,15 @@ def import_dkim_key(context: Context, request: ImportDkimKey) -> PrivateKeyStore
     """
     name = key_name(request.selector, request.domain)
     context.audit.describe(subject=name)
-    part = choose_part(visible(context.directory().resources, context.principal), DKIM, name, request.organization)
+    part = choose_part(context.seen(), DKIM, name, request.organization)
     pem = request.key.encode()
     signer, key = signer_of(pem), part.record
     if signer.algorithm is not key.algorithm or key.public_key not in {signer.public_key, ""}:
         text = f"this is not the private key of {part.label}: algorithm or public_key differ"
-        raise Refusal(RefusalKind.INPUT, text, [FieldError("key", "is not the private key of this DKIM key")])
+        raise wrong_field("key", "is not the private key of this DKIM key", text)
     with store_and_vault(context.gateway, keys=True) as (store, vault):
-        try:
+        with refusing(RefusalKind.INPUT, DkimKeyError):
             content = DkimKeys(store, vault).sealed(part.organization.name, part.name, pem)
-        except DkimKeyError as error:
-            raise Refusal(RefusalKind.INPUT, str(error)) from error
         if not context.dry_run:
             store.apply({}, author=context.principal.name, content=content)
     return PrivateKeyStored(part.name, context.dry_run)
@@ -216,14 +212,7 @@ class FindSigningKeys(msgspec.Struct, kw_only=True):
 @use_case(scope=Scope.READ, visibility=Visibility.SEEN)
 def find_signing_keys(context: Context, request: FindSigningKeys) -> ListPage[SigningKeyRow]:
     """DKIM keys of all organizations, with what the DNS has of them if that is asked for."""
-    selection = KeySelection(
-        request.organization,
-        request.q,
-        request.limit,
-        request.offset,
-        domain=request.domain,
-        state=request.state,
-    )
+    selection = copy_fields(KeySelection, request)
     rows = dkim_keys(context.gateway, context.principal, selection)
     page = selection.page(0, sorted_by(rows, request.sort, KEY_SORTS))
     return page.holding(with_dns_checks(context.gateway, context.principal, page.rows)) if request.looks else page
@@ -310,17 +299,11 @@ def check_key_records(
 def signing_key(row: SigningKeyRow) -> SigningKey:
     """The same as calls have it."""
     key, record = row.key, row.key.record
-    return SigningKey(
-        organization=row.organization,
-        name=key.name,
-        domain=key.domain,
-        selector=key.selector,
-        state=str(key.state),
-        algorithm=str(key.algorithm),
-        service_type=str(key.service_type),
-        since=row.since,
+    return copy_fields(
+        SigningKey,
+        key,
+        row,
         private_key=row.private,
-        public_key=key.public_key,
         text=record.text if key.public_key else "",
         zone=record.zone_line(key.name) if key.public_key else "",
         record=str(row.dns_check.seen) if row.dns_check else None,
@@ -330,12 +313,8 @@ def signing_key(row: SigningKeyRow) -> SigningKey:
 
 def signer_of(pem: bytes) -> Any:
     """A signer with a private key. Raises Refusal (INPUT) if nothing can."""
-    try:
+    with refusing(RefusalKind.INPUT, DkimKeyError, text=f"the key cannot be used: {{error}}; {NOTHING}", field="key"):
         return read_key(pem)
-    except DkimKeyError as error:
-        raise Refusal(
-            RefusalKind.INPUT, f"the key cannot be used: {error}; {NOTHING}", [FieldError("key", str(error))]
-        ) from error
 
 
 def _rows(gateway: Gateway, parts: Sequence[Part]) -> list[SigningKeyRow]:

@@ -20,10 +20,9 @@ from gatepost.manage.use_cases.name_lookup import (
     choose_part,
     chosen_organizations,
     owner_of,
-    visible,
 )
 from gatepost.manage.use_cases.parts import DKIM, Part
-from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
+from gatepost.manage.use_cases.refusal import Refusal, RefusalKind, refusing
 from gatepost.manage.use_cases.resources import part_added, part_set
 from gatepost.manage.use_cases.sealed_store import store_and_vault
 from gatepost.pki.certificates.dkim_keys import RSA_BITS, DkimKeyError, DkimKeys, made_key
@@ -164,7 +163,7 @@ def rotate_dkim_keys(context: Context, request: RotateDkimKeys) -> UseCaseReply[
     """
     force = request.force.strip()
     context.audit.describe(force=force)
-    parts = _next(visible(context.directory().resources, context.principal), request)
+    parts = _next(context.seen(), request)
     _check_private(context.gateway, parts)
     if not force:
         _check_records(context, parts)
@@ -201,10 +200,8 @@ def _fields(new: MakeDkimKey, algorithm: str, public_key: str, key_file: str) ->
 
 def key_domain(text: str) -> str:
     """The domain that a person names, as A-labels. Raises Refusal (INPUT)."""
-    try:
+    with refusing(RefusalKind.INPUT, ValueError, field="domain"):
         return domain_name(text)
-    except ValueError as error:
-        raise Refusal(RefusalKind.INPUT, str(error), [FieldError("domain", str(error))]) from error
 
 
 class ChooseKeyOwner(msgspec.Struct, kw_only=True):
@@ -217,7 +214,7 @@ class ChooseKeyOwner(msgspec.Struct, kw_only=True):
 @use_case(visibility=Visibility.SEEN)
 def choose_key_owner(context: Context, request: ChooseKeyOwner) -> Organization:
     """The organization that a new DKIM key would be of: the one that is chosen, or that accepts the domain."""
-    return key_owner(visible(context.directory().resources, context.principal), request.organization, request.domain)
+    return key_owner(context.seen(), request.organization, request.domain)
 
 
 def key_owner(resources: Resources, organization: str, domain: str) -> Organization:
@@ -245,12 +242,10 @@ def _sealed(
     """place: organization and name of the key."""
     with store_and_vault(gateway, keys=True) as (store, vault):
         keys = DkimKeys(store, vault)
-        try:
+        with refusing(RefusalKind.INPUT, DkimKeyError, CertificateFileError, text=f"{{error}}; {NOTHING}"):
             keys.check_master_key(organizations)
             Inventory(store, vault).check_master_key()
             return keys.sealed(*place, pem)
-        except (DkimKeyError, CertificateFileError) as error:
-            raise Refusal(RefusalKind.INPUT, f"{error}; {NOTHING}") from error
 
 
 # ------------------------------------------------------------------------------------------------ rotation
@@ -301,10 +296,8 @@ def _check_private(gateway: Gateway, parts: Sequence[Part]) -> None:
     with store_and_vault(gateway, keys=True) as (store, vault):
         keys = DkimKeys(store, vault)
         for part in parts:
-            try:
+            with refusing(RefusalKind.CONFLICT, DkimKeyError, text=f"{{error}}; {NOTHING}"):
                 keys.signer(part.organization.name, part.record)
-            except DkimKeyError as error:
-                raise Refusal(RefusalKind.CONFLICT, f"{error}; {NOTHING}") from error
 
 
 def _check_records(context: Context, parts: Sequence[Part]) -> None:

@@ -21,8 +21,7 @@ from gatepost.manage.use_cases.declaration import UseCaseReply, Visibility, use_
 from gatepost.manage.use_cases.domain_proof import domain_proof
 from gatepost.manage.use_cases.name_lookup import choose_part
 from gatepost.manage.use_cases.parts import DOMAIN
-from gatepost.manage.use_cases.refusal import BusyRefusal, Refusal, RefusalKind
-from gatepost.manage.use_cases.resources import seen
+from gatepost.manage.use_cases.refusal import BusyRefusal, Refusal, RefusalKind, refusing
 from gatepost.policy.logins.throttle import Throttle
 from gatepost.store.interface import StoreFailure
 from gatepost.values import replace
@@ -132,15 +131,15 @@ def verify_domain(context: Context, request: VerifyDomain) -> UseCaseReply[Chang
 
 
 def _part(context: Context, request: GetDomainVerification | VerifyDomain) -> Part:
-    return choose_part(seen(context.gateway, context.principal), DOMAIN, request.domain, request.organization)
+    return choose_part(context.seen(), DOMAIN, request.domain, request.organization)
 
 
 def _proof(gateway: Gateway, part: Part) -> DomainProof:
-    try:
-        with gateway.config() as store:
-            return domain_proof(store, part.organization.name, part.name)
-    except StoreFailure as failure:
-        raise Refusal(RefusalKind.UNREADABLE, f"{gateway.data}: {failure}") from failure
+    with (
+        refusing(RefusalKind.UNREADABLE, StoreFailure, text="{data}: {error}", data=gateway.data),
+        gateway.config() as store,
+    ):
+        return domain_proof(store, part.organization.name, part.name)
 
 
 def _found(context: Context, part: Part, proof: DomainProof) -> None:

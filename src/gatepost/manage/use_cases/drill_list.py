@@ -14,7 +14,7 @@ from msgspec import Meta
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.use_cases.declaration import Cli, Items, Visibility, use_cases
 from gatepost.manage.use_cases.drills import HeldDrill, verified
-from gatepost.manage.use_cases.name_lookup import choose_organization, chosen_organizations, visible
+from gatepost.manage.use_cases.name_lookup import choose_organization, chosen_organizations
 from gatepost.manage.use_cases.paging import Paging, cut, position
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.store.documents import failure_text
@@ -109,7 +109,7 @@ def _seen(context: Context, request: ListDrills) -> Sequence[DrillName]:
     from gatepost.analysis.checks.evidence import drill_documents, drill_names, series_of  # noqa: PLC0415 - most processes list none
 
     names = drill_names(drill_documents(context.storage))
-    resources = visible(context.directory().resources, context.principal)
+    resources = context.seen()
     if request.organization:
         choose_organization(resources, request.organization)
     elif request.connector:

@@ -11,7 +11,6 @@ import logging
 import time
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Final
 from urllib.parse import quote
 
@@ -24,9 +23,9 @@ from gatepost.mail.model.trace_event import TraceEvent
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.use_cases.declaration import InQuery, UseCaseReply, Visibility, use_cases
 from gatepost.manage.use_cases.evidence_log import evidence_log
-from gatepost.manage.use_cases.jobs import Jobs, Wait
-from gatepost.manage.use_cases.name_lookup import choose_connector, chosen_organizations, visible
-from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
+from gatepost.manage.use_cases.jobs import Jobs, OrganizationSubject, Wait
+from gatepost.manage.use_cases.name_lookup import choose_connector, chosen_organizations
+from gatepost.manage.use_cases.refusal import Refusal, RefusalKind, refusing
 from gatepost.policy.connectors.records import OutboundConnector
 from gatepost.store.documents import failure_text
 from gatepost.store.interface import StoreFailure, TraceFilter
@@ -116,13 +115,8 @@ class LastDrill(msgspec.Struct, frozen=True):
     drill: HeldDrill | None
 
 
-@dataclass(frozen=True, slots=True)
-class Drill:
+class Drill(OrganizationSubject):
     """Subject of a drill's job."""
-
-    organization: str
-    text: str
-    kind: str = "drill"
 
 
 def choose_drilled(resources: Resources, name: str, organization: str = "", direction: str | None = None) -> Chosen:
@@ -218,7 +212,7 @@ def verified(gateway: Gateway, principal: Principal, kept: Kept, fault: str) -> 
 
 
 def _chosen(context: Context, name: str, organization: str) -> Chosen:
-    return choose_drilled(visible(context.directory().resources, context.principal), name, organization)
+    return choose_drilled(context.seen(), name, organization)
 
 
 def _shape(
@@ -241,13 +235,8 @@ def _held(gateway: Gateway, principal: Principal, chosen: Chosen) -> HeldDrill:
     from gatepost.analysis.checks.evidence import drill_documents, keep  # noqa: PLC0415
 
     assert isinstance(chosen.connector, OutboundConnector)  # noqa: S101 - so it was chosen
-    try:
-        with _unlogged():
-            report = asyncio.run(
-                run_drill(gateway.settings, gateway.directory(), chosen.organization, chosen.connector)
-            )
-    except DrillImpossible as impossible:
-        raise Refusal(RefusalKind.UNREADABLE, f"{chosen.label}: {impossible}") from impossible
+    with refusing(RefusalKind.UNREADABLE, DrillImpossible, text="{label}: {error}", label=chosen.label), _unlogged():
+        report = asyncio.run(run_drill(gateway.settings, gateway.directory(), chosen.organization, chosen.connector))
     record = report.record() | {"gatepost": __version__, "hostname": gateway.settings.server.hostname}
     if not report.arrived:
         return _shape(record, passed=False)

@@ -16,7 +16,7 @@ from gatepost.manage.use_cases.concurrency_limit import ConcurrencyLimit
 from gatepost.manage.use_cases.declaration import Items, Visibility, use_cases
 from gatepost.manage.use_cases.jobs import Jobs
 from gatepost.manage.use_cases.paging import Paging, page_of
-from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
+from gatepost.manage.use_cases.refusal import RefusalKind, refusing
 from gatepost.manage.use_cases.reports import Day  # noqa: TC001 - msgspec reads it
 from gatepost.pki.certificates.evidence_key import public_key_id
 from gatepost.store.evidence_log import read_heads
@@ -105,10 +105,10 @@ def _head(head: DayHead) -> Head:
 def list_keys(context: Context, request: ListKeys) -> EvidenceKeys:  # noqa: ARG001 - there is nothing to ask for
     """The public keys of the signatures."""
     log = context.storage.evidence()
-    try:
+    with refusing(
+        RefusalKind.UNREADABLE, StoreFailure, OSError, ValueError, text="keys of {name}: {error}", name=log.name
+    ):
         return EvidenceKeys([EvidenceKey(public_key_id(key), key.decode("ascii")) for key in log.public_keys()])
-    except (StoreFailure, OSError, ValueError) as error:
-        raise Refusal(RefusalKind.UNREADABLE, f"keys of {log.name}: {error}") from error
 
 
 @use_case("GET /evidence/verification", visibility=Visibility.GATEWAY)
@@ -128,7 +128,6 @@ class OwnLog:
     """Subject of a verification's job."""
 
     text: str = "evidence log"
-    kind: str = "verification"
     organization: str = ""
 
 
@@ -155,10 +154,8 @@ def _verified(storage: Storage) -> Verification:
     from gatepost.analysis.checks.evidence import drill_documents  # noqa: PLC0415 - as below
     from gatepost.manage.use_cases.evidence_audit import verify_stored_log as verified  # noqa: PLC0415 - few processes ever verify
 
-    try:
+    with refusing(RefusalKind.UNREADABLE, StoreFailure, OSError):
         return verified(storage.evidence(), drill_documents(storage))
-    except (StoreFailure, OSError) as failure:
-        raise Refusal(RefusalKind.UNREADABLE, str(failure)) from failure
 
 
 def _state(job: Job[OwnLog, Verification] | None) -> VerificationState:

@@ -32,7 +32,7 @@ from gatepost.manage.use_cases.times import TimeText, read_time
 from gatepost.pki.certificates.evidence_key import public_key_id
 from gatepost.store.evidence_log import read_heads
 from gatepost.store.interface import StoreFailure
-from gatepost.values import replace
+from gatepost.values import copy_fields, replace
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -162,15 +162,7 @@ class FetchedExport:
 def _selection(request: ExportEvidence) -> Selection:
     """Raises Refusal (INPUT)."""
     since, until = _times(request)
-    return Selection(
-        partner=request.partner,
-        domain=request.domain,
-        organization=request.organization,
-        message=request.message,
-        address=request.address,
-        since=since,
-        until=until,
-    )
+    return copy_fields(Selection, request, since=since, until=until)
 
 
 def _detail(selection: Selection) -> dict[str, Any]:

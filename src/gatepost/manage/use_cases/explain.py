@@ -22,7 +22,7 @@ from gatepost.manage.use_cases.concurrency_limit import ConcurrencyLimit
 from gatepost.manage.use_cases.declaration import Cli, Visibility, use_cases
 from gatepost.manage.use_cases.explain_login import ExplainLogin, login_of
 from gatepost.manage.use_cases.explain_visibility import cut, is_concerned
-from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
+from gatepost.manage.use_cases.refusal import Refusal, RefusalKind, refusing, wrong_field
 from gatepost.policy.connectors.directory import address_key
 from gatepost.policy.connectors.errors import FieldError
 from gatepost.policy.connectors.facts import SessionFacts
@@ -267,7 +267,7 @@ def _explain(gateway: Gateway, principal: Principal, question: ExplainRequest) -
         raise Refusal(RefusalKind.INPUT, f"{quantity(len(errors), 'error')}; nothing was decided.", errors)
     if not is_concerned(directory, principal, reverse_path, recipient):
         text = "neither this nor the sender is an address of an organization that you see"
-        raise Refusal(RefusalKind.INPUT, f"to: {text}", [FieldError("to", text)])
+        raise wrong_field("to", text, f"to: {text}")
     explanation = decide(
         directory,
         question.session or _session(gateway, directory, session, question),
@@ -422,7 +422,7 @@ def _session(gateway: Gateway, directory: Directory, asked: ExplainSession, ques
         session = presented_session(pem, asked.ip, directory, settings.tls.trust_anchors, now=now, version=asked.tls)
     except CannotValidate as error:
         text = str(error).removeprefix("certificate: ")
-        raise Refusal(RefusalKind.INPUT, f"certificate: {text}", [FieldError("certificate", text)]) from error
+        raise wrong_field("certificate", text, f"certificate: {text}") from error
 
     async def check() -> SessionFacts:
         from gatepost.manage.use_cases.admin_resolver import resolver_of  # noqa: PLC0415
@@ -448,12 +448,12 @@ def _nodes(gateway: Gateway, directory: Directory) -> Nodes:
     from gatepost.pki.site.records import SiteError  # noqa: PLC0415
     from gatepost.pki.site.store import SiteStore  # noqa: PLC0415
 
-    try:
-        with gateway.config() as store:
-            records = SiteStore(store, None, gateway.settings.server)
-            return nodes_of(gateway.settings, records.membership(), records.sharing())
-    except SiteError as error:
-        raise Refusal(RefusalKind.UNREADABLE, f"the records of the site: {error}") from error
+    with (
+        refusing(RefusalKind.UNREADABLE, SiteError, text="the records of the site: {error}"),
+        gateway.config() as store,
+    ):
+        records = SiteStore(store, None, gateway.settings.server)
+        return nodes_of(gateway.settings, records.membership(), records.sharing())
 
 
 def _certificates(gateway: Gateway, directory: Directory, explanation: Explanation) -> ExplainCertificates | None:
@@ -467,11 +467,11 @@ def _certificates(gateway: Gateway, directory: Directory, explanation: Explanati
 
     onward = expand(directory, explanation.recipient).targets[-1].path
     asking = outbound.content.encrypt.asking(explanation.inbound.organization or outbound.organization)
-    try:
-        with gateway.config() as store:
-            ready = readiness_of_all(SmimeStore(store, None), asking, onward.text, time.time())
-    except SmimeStoreError as error:
-        raise Refusal(RefusalKind.UNREADABLE, f"the certificates for S/MIME: {error}") from error
+    with (
+        refusing(RefusalKind.UNREADABLE, SmimeStoreError, text="the certificates for S/MIME: {error}"),
+        gateway.config() as store,
+    ):
+        ready = readiness_of_all(SmimeStore(store, None), asking, onward.text, time.time())
     count = len(ready.certificates)
     numbers = ", ".join(fingerprint(certificate)[:ID_DIGITS] for certificate in ready.certificates)
     text = f"encrypted to {count} certificate{'s' * (count > 1)} of {ready.owner}: {numbers}"

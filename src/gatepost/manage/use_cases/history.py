@@ -19,6 +19,7 @@ from gatepost.manage.use_cases.differences import FieldChange, differences
 from gatepost.manage.use_cases.paging import Paging, cursor, position
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.policy.connectors.grants import GRANT
+from gatepost.values import copy_fields
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -209,12 +210,10 @@ def change_summary(change: Change) -> str:
 
 def history_entry(change: Change) -> HistoryEntry:
     """The same as a list has it."""
-    return HistoryEntry(
-        version=change.version,
-        at=change.at,
-        author=change.author,
+    return copy_fields(
+        HistoryEntry,
+        change,
         organization=change.name,
-        note=change.note,
         changes=len(differences_of(change)),
         summary=change_summary(change),
     )

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gatepost.manage.use_cases.name_lookup import choose_organization
-from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
+from gatepost.manage.use_cases.refusal import Refusal, RefusalKind, refusing, wrong_field
 from gatepost.manage.use_cases.sealed_store import store_and_vault
 from gatepost.pki.certificates.entry import Purpose
 from gatepost.pki.certificates.files import CertificateFileError
@@ -38,11 +38,8 @@ def inventory_of(gateway: Gateway, *, keys: bool = True) -> Iterator[Inventory]:
 
     What is wrong with a certificate's files or its key becomes a Refusal (INPUT), too.
     """
-    try:
-        with store_and_vault(gateway, keys=keys) as (store, vault):
-            yield Inventory(store, vault)
-    except CertificateFileError as error:
-        raise Refusal(RefusalKind.INPUT, str(error)) from error
+    with refusing(RefusalKind.INPUT, CertificateFileError), store_and_vault(gateway, keys=keys) as (store, vault):
+        yield Inventory(store, vault)
 
 
 @contextmanager
@@ -67,18 +64,16 @@ def listed_certificates(inventory: Inventory, gateway: Gateway, *, with_chains: 
 
     Raises Refusal (UNREADABLE) if an entry cannot be read by this version.
     """
-    try:
+    with refusing(RefusalKind.UNREADABLE, ValueError, text="{data}: {error}", data=gateway.data):
         return listed(inventory, settings_files(gateway.settings), now=time.time(), with_chains=with_chains)
-    except ValueError as error:
-        raise Refusal(RefusalKind.UNREADABLE, f"{gateway.data}: {error}") from error
 
 
 def choose_certificate(found: Listed, number: str) -> Entry:
     """The certificate that goes by an id, a thumbprint or a label. Raises Refusal (MISSING) if no single one does."""
-    try:
+    with refusing(
+        RefusalKind.MISSING, CertificateUnknown, text="{error}; `gatepost certificate list` lists all certificates"
+    ):
         return find_among(found.entries.values(), number)
-    except CertificateUnknown as error:
-        raise Refusal(RefusalKind.MISSING, f"{error}; `gatepost certificate list` lists all certificates") from error
 
 
 def check_client(gateway: Gateway, purpose: Purpose, organization: str, label: str) -> None:
@@ -102,5 +97,5 @@ def check_client(gateway: Gateway, purpose: Purpose, organization: str, label: s
         )
     if len(label) > _LABEL or not label.isprintable():
         wrong = f"must have 1 to {_LABEL} characters"
-        raise Refusal(RefusalKind.INPUT, f"label {label!r}: {wrong}", [FieldError("label", wrong)])
+        raise wrong_field("label", wrong, f"label {label!r}: {wrong}")
     choose_organization(gateway.directory().resources, organization)

@@ -15,12 +15,11 @@ from gatepost.manage.access.principal import Scope
 from gatepost.manage.use_cases import resources
 from gatepost.manage.use_cases.change_shapes import ChangeReport, ChangeRequest, change_reply, options_of
 from gatepost.manage.use_cases.declaration import Cli, UseCaseReply, Visibility, use_case
-from gatepost.manage.use_cases.name_lookup import choose_connector, visible
+from gatepost.manage.use_cases.name_lookup import choose_connector
 from gatepost.manage.use_cases.parts import OUTBOUND
-from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
+from gatepost.manage.use_cases.refusal import wrong_field
 from gatepost.manage.use_cases.resources import PartName
 from gatepost.manage.use_cases.validation import last_validation
-from gatepost.policy.connectors.errors import FieldError
 from gatepost.policy.connectors.trust_anchors import is_pem
 
 if TYPE_CHECKING:
@@ -88,15 +87,13 @@ def trust_issuer(context: Context, request: TrustIssuer) -> UseCaseReply[ChangeR
 
     Confirm its fingerprint with the partner by another way than this connection first.
     """
-    everything = visible(context.directory().resources, context.principal)
-    chosen = choose_connector(everything, request.connector, request.organization, "outbound")
+    chosen = choose_connector(context.seen(), request.connector, request.organization, "outbound")
     wanted = request.sha256.translate(_BETWEEN).lower()
     known = seen_issuers(last_validation(context.gateway, chosen))
     match = next((issuer for issuer in known if issuer.sha256 == wanted), None)
     if match is None:
         said = ", ".join(issuer.fingerprint for issuer in known) or "none; validate the connector again"
-        wrong = FieldError("sha256", f"is of no issuer that the last validation saw ({said})")
-        raise Refusal(RefusalKind.INPUT, "Nothing was done.", [wrong])
+        raise wrong_field("sha256", f"is of no issuer that the last validation saw ({said})", "Nothing was done.")
     anchors = chosen.connector.trust_anchors
     kept = anchors if is_pem(anchors) else ""
     part = PartName(OUTBOUND, chosen.organization.name, chosen.connector.name)

@@ -43,17 +43,10 @@ type Wait = Annotated[float, Meta(ge=0, le=25, description="Seconds to wait for 
 
 
 class JobSubject(Protocol):
-    """Subject of a job. text: as people write it. kind: "partner", "host", "validation" or "drill".
-
-    organization: whose it is, "" if it is nobody's.
-    """
+    """Subject of a job. text: as people write it. organization: whose it is, "" if it is nobody's."""
 
     @property
     def text(self) -> str:
-        """See above."""
-
-    @property
-    def kind(self) -> str:
         """See above."""
 
     @property
@@ -127,6 +120,18 @@ class Job[S: JobSubject, T]:
             self.version += 1
             self.done = True  # last: who sees it sees the rest
             self._changed.notify_all()
+
+
+@dataclass(frozen=True, slots=True)
+class OrganizationSubject:
+    """Subject of a job about something of an organization. Jobs are found by the class of their subject."""
+
+    organization: str
+    text: str
+
+
+class TrialSubject(OrganizationSubject):
+    """A call to another service that waits for the answer: a scanner, an issuer."""
 
 
 class JobState(Protocol):
@@ -227,15 +232,6 @@ class Jobs:
         for job in list(self._jobs.values()):
             if job.done and (job.ended <= oldest or len(self._jobs) >= _MOST):
                 del self._jobs[job.id]
-
-
-@dataclass(frozen=True, slots=True)
-class TrialSubject:
-    """Subject of a call to another service that waits for the answer: a scanner, an issuer."""
-
-    organization: str
-    text: str
-    kind: str = "trial"
 
 
 def run_to_end[T](context: Context, subject: JobSubject, work: Callable[[], T]) -> T:

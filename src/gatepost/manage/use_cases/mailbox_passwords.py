@@ -17,9 +17,7 @@ from gatepost.manage.use_cases.change import NOTHING
 from gatepost.manage.use_cases.declaration import Visibility, use_cases
 from gatepost.manage.use_cases.name_lookup import choose_part
 from gatepost.manage.use_cases.parts import MAILBOX
-from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
-from gatepost.manage.use_cases.resources import seen
-from gatepost.policy.connectors.errors import FieldError
+from gatepost.manage.use_cases.refusal import Refusal, RefusalKind, refusing
 from gatepost.policy.logins.passwords import PasswordError
 
 if TYPE_CHECKING:
@@ -79,7 +77,7 @@ def _changed(context: Context, request: MailboxPassword | RemoveMailboxPassword,
     Raises Refusal: MISSING if there is no such mailbox, INPUT for a password that cannot be one, BLOCKED if its domain
     is pending or disputed, UNREADABLE.
     """
-    part = choose_part(seen(context.gateway, context.principal), MAILBOX, request.address, request.organization)
+    part = choose_part(context.seen(), MAILBOX, request.address, request.organization)
     _counts(context.gateway, part)
     data = None if password is None else _encoded(password, part.organization.name)
     with context.config() as store:
@@ -99,7 +97,5 @@ def _counts(gateway: Gateway, part: Part) -> None:
 
 
 def _encoded(password: str, organization: str) -> bytes:
-    try:
+    with refusing(RefusalKind.INPUT, PasswordError, text=f"{{error}}; {NOTHING}", field="password"):
         return make_credential(password, organization, time.time()).encode()
-    except PasswordError as error:
-        raise Refusal(RefusalKind.INPUT, f"{error}; {NOTHING}", [FieldError("password", str(error))]) from error

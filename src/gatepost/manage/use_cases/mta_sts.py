@@ -19,7 +19,7 @@ from gatepost.manage.access.principal import Scope, may_reach_private_addresses
 from gatepost.manage.use_cases.declaration import Visibility, use_case
 from gatepost.manage.use_cases.name_lookup import choose_part
 from gatepost.manage.use_cases.parts import DOMAIN
-from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
+from gatepost.manage.use_cases.refusal import Refusal, RefusalKind, refusing
 from gatepost.manage.use_cases.resources import seen
 from gatepost.manage.use_cases.times import stamp
 from gatepost.net.identity import bearing
@@ -33,6 +33,7 @@ from gatepost.protocols.mtasts.publish import policy_host, record_name
 from gatepost.protocols.tlsrpt import record as tlsrpt
 from gatepost.store.interface import StoreFailure
 from gatepost.store.storage import Storage
+from gatepost.values import copy_fields
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -151,11 +152,10 @@ def get_mta_sts_policy(context: Context, request: GetMtaStsPolicy) -> MtaStsPoli
 
 def policy_of(settings: Settings, part: Part) -> PublishedPolicy:
     """The policy of an accepted domain. Raises Refusal (UNREADABLE) if an older version stored one that cannot be."""
-    try:
+    with refusing(
+        RefusalKind.UNREADABLE, ValueError, text="{label}: no sender could use its policy: {error}", label=part.label
+    ):
         sts_publication = publication(part.record, settings.server.hostname)
-    except ValueError as error:
-        text = f"{part.label}: no sender could use its policy: {error}"
-        raise Refusal(RefusalKind.UNREADABLE, text) from error
     certificate, problems = _names(settings, sts_publication) if sts_publication is not None else ("", ())
     return PublishedPolicy(
         part.organization.name,
@@ -199,9 +199,9 @@ def check_policy(settings: Settings, policy: PublishedPolicy, *, private: bool =
 def policy_record(policy: PublishedPolicy, findings: Sequence[Finding]) -> MtaStsPolicy:
     """The same as calls have it."""
     sts_publication = policy.found
-    return MtaStsPolicy(
-        organization=policy.organization,
-        domain=policy.domain,
+    return copy_fields(
+        MtaStsPolicy,
+        policy,
         published=sts_publication is not None,
         mode=str(sts_publication.policy.mode) if sts_publication else "",
         policy=sts_publication.policy.text if sts_publication else "",
@@ -213,9 +213,6 @@ def policy_record(policy: PublishedPolicy, findings: Sequence[Finding]) -> MtaSt
         }
         if sts_publication
         else {},
-        zone=policy.zone,
-        served_at=policy.served_at,
-        certificate=policy.certificate,
         notes=policy.notes(checked=bool(findings)),
         findings=[PublicationFinding(**finding_record(finding)) for finding in findings],
     )

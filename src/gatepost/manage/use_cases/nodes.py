@@ -16,13 +16,14 @@ from gatepost.analysis.checks.presentation import presentation_alarms, presentat
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.use_cases.declaration import Cli, Items, Visibility, use_cases
 from gatepost.manage.use_cases.paging import Paging, page_of
-from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
+from gatepost.manage.use_cases.refusal import Refusal, RefusalKind, refusing
 from gatepost.pki.certificates.inventory import Inventory
 from gatepost.quantity import quantity
 from gatepost.store.interface import StoreFailure
 from gatepost.store.leases import duty_label
 from gatepost.store.nodes import EXPIRY_SECONDS, NodeState
 from gatepost.store.storage import Storage
+from gatepost.values import copy_fields
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -126,11 +127,8 @@ class Nodes:
 
     def all(self) -> list[Node]:
         """All of them by name. Raises Refusal (UNREADABLE)."""
-        try:
-            with self._turn:
-                return self.registry.nodes()
-        except StoreFailure as failure:
-            raise Refusal(RefusalKind.UNREADABLE, f"the nodes cannot be read: {failure}") from failure
+        with refusing(RefusalKind.UNREADABLE, StoreFailure, text="the nodes cannot be read: {error}"), self._turn:
+            return self.registry.nodes()
 
     def named(self, name: str) -> Node:
         """The one of a name. Raises Refusal (MISSING, UNREADABLE)."""
@@ -161,10 +159,8 @@ def drain_node(context: Context, request: DrainNode) -> NodeStatus:
     context.audit.describe(undo=request.undo)
     nodes = context.kept(Nodes)
     node = nodes.named(request.name)
-    try:
+    with refusing(RefusalKind.UNREADABLE, StoreFailure, text="the node's state cannot be written: {error}"):
         done = nodes.registry.drain(request.name, undo=request.undo)
-    except StoreFailure as failure:
-        raise Refusal(RefusalKind.UNREADABLE, f"the node's state cannot be written: {failure}") from failure
     if not done:
         raise Refusal(RefusalKind.CONFLICT, f"The node {node.name} does not run ({node.state}).")
     node = nodes.named(request.name)
@@ -180,10 +176,8 @@ def forget_node(context: Context, request: ForgetNode) -> None:
     """
     nodes = context.kept(Nodes)
     node = nodes.named(request.name)
-    try:
+    with refusing(RefusalKind.UNREADABLE, StoreFailure, text="the node cannot be removed: {error}"):
         done = nodes.registry.remove(request.name)
-    except StoreFailure as failure:
-        raise Refusal(RefusalKind.UNREADABLE, f"the node cannot be removed: {failure}") from failure
     if not done:
         last = quantity(round(node.age), "second")
         text = f"The node {node.name} runs: its last heartbeat was {last} ago."
@@ -197,12 +191,16 @@ def _leave_site(context: Context, name: str) -> None:
     from gatepost.pki.site.records import SiteError  # noqa: PLC0415 - as above
     from gatepost.pki.site.store import SiteStore  # noqa: PLC0415 - as above
 
-    try:
-        with context.config() as store:
-            Member(SiteStore(store, None)).forget(name, author=context.principal.name)
-    except (SiteError, StoreFailure) as failure:
-        text = f"the node was removed, but its certificate for the site was not: {failure}"
-        raise Refusal(RefusalKind.UNREADABLE, text) from failure
+    with (
+        refusing(
+            RefusalKind.UNREADABLE,
+            SiteError,
+            StoreFailure,
+            text="the node was removed, but its certificate for the site was not: {error}",
+        ),
+        context.config() as store,
+    ):
+        Member(SiteStore(store, None)).forget(name, author=context.principal.name)
 
 
 def known_nodes(gateway: Gateway) -> list[Node]:
@@ -231,14 +229,9 @@ def node_status(node: Node, problems: Sequence[str] = ()) -> NodeStatus:
     observed = node.observed
     figures = [worker.figures for worker in node.workers]
     certificates = [worker.certificates for worker in figures if worker.certificates]
-    return NodeStatus(
-        name=node.name,
-        state=node.state,
-        host=node.host,
-        software=node.software,
-        configuration=node.configuration,
-        listeners=list(node.listeners),
-        started=node.started,
+    return copy_fields(
+        NodeStatus,
+        node,
         heartbeat=round(node.age, 1),
         certificate=certificates[0][0] if certificates else "",
         presented=[
@@ -249,7 +242,6 @@ def node_status(node: Node, problems: Sequence[str] = ()) -> NodeStatus:
         problems=list(problems),
         queue=_queue(node),
         clock_offset=max((worker.offset for worker in figures), key=abs, default=0.0),
-        leases=list(node.leases),
         workers=len(node.workers),
     )
 

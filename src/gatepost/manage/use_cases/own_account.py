@@ -13,9 +13,8 @@ from msgspec.structs import asdict
 from gatepost.manage.access.records import Passkey, Preferences  # noqa: TC001 - the declaration reads them
 from gatepost.manage.use_cases.declaration import Items, Visibility, use_cases
 from gatepost.manage.use_cases.entrance import SessionStarted, denying
-from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
+from gatepost.manage.use_cases.refusal import wrong_field
 from gatepost.manage.use_cases.users import AccountSession, PasskeyNamed, Password, SessionsEnded, session_shown
-from gatepost.policy.connectors.errors import FieldError
 from gatepost.texts import N_
 from gatepost.times import named_zone
 
@@ -62,7 +61,7 @@ def set_own_preferences(context: Context, request: SetOwnPreferences) -> Prefere
     context.audit.describe(subject=name)
     if request.time_zone and named_zone(request.time_zone) is None:
         text = N_("is no time zone that this machine knows, such as Europe/Stockholm")
-        raise Refusal(RefusalKind.INPUT, "1 error; nothing was changed.", [FieldError("time_zone", text)])
+        raise wrong_field("time_zone", text, "1 error; nothing was changed.")
     chosen = {field: value for field, value in asdict(request).items() if value is not None}
     return context.accounts.set_preferences(name, chosen, actor=context.actor)
 

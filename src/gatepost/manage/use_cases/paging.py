@@ -14,8 +14,7 @@ from msgspec import Meta
 
 from gatepost.decoding import from_json
 from gatepost.manage.use_cases.declaration import Items
-from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
-from gatepost.policy.connectors.errors import FieldError
+from gatepost.manage.use_cases.refusal import wrong_field
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -44,8 +43,9 @@ def position[T](text: str, kind: type[T]) -> T:
     try:
         return from_json(base64.urlsafe_b64decode(text.encode() + b"=" * (-len(text) % 4)), kind)
     except ValueError as error:  # also of base64, of msgspec, and UnicodeError
-        wrong = FieldError("after", "is no cursor of this list: take it from `next` of the page before")
-        raise Refusal(RefusalKind.INPUT, "The page cannot be found.", [wrong]) from error
+        raise wrong_field(
+            "after", "is no cursor of this list: take it from `next` of the page before", "The page cannot be found."
+        ) from error
 
 
 def cut[T](items: Sequence[T], limit: int, place: Callable[[T], object]) -> tuple[Sequence[T], str | None]:

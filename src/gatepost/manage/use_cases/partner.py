@@ -20,11 +20,10 @@ from gatepost.manage.access.principal import Scope, may_reach_private_addresses
 from gatepost.manage.use_cases.declaration import InQuery, Items, UseCaseReply, Visibility, use_cases
 from gatepost.manage.use_cases.jobs import Job, Jobs, Wait
 from gatepost.manage.use_cases.name_lookup import visible
-from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
+from gatepost.manage.use_cases.refusal import Refusal, wrong_field
 from gatepost.net.anchors import AnchorsError
 from gatepost.net.lookups.mtasts import PolicyHosts
 from gatepost.net.lookups.validator import ValidatorError
-from gatepost.policy.connectors.errors import FieldError
 from gatepost.policy.connectors.names import domain_name, host_port
 from gatepost.values import replace
 
@@ -298,4 +297,4 @@ def _smart_host(gateway: Gateway, principal: Principal, target: CheckTarget) -> 
 
 
 def _wrong(field: str, text: str) -> Refusal:
-    return Refusal(RefusalKind.INPUT, f"{field}: {text}", [FieldError(field, text)])
+    return wrong_field(field, text, f"{field}: {text}")

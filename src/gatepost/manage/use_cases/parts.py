@@ -18,6 +18,7 @@ from gatepost.policy.connectors.mail_flow_rule import MailFlowRule
 from gatepost.policy.connectors.oauth import OauthIssuer
 from gatepost.policy.connectors.record_base import keys
 from gatepost.policy.connectors.records import InboundConnector, Mailbox, Organization, OutboundConnector
+from gatepost.policy.connectors.values import Mode
 
 if TYPE_CHECKING:
     from gatepost.policy.connectors.record_base import Record
@@ -68,6 +69,13 @@ HOOK = PartKind("content_hook", "name", "content hook", "hook", ContentHook)
 
 KINDS = {kind.key: kind for kind in (DOMAIN, MAILBOX, INBOUND, OUTBOUND, RULE, ISSUER, HOOK, DKIM)}
 """All kinds by the key of their list."""
+
+
+def status_of(record: InboundConnector | OutboundConnector | MailFlowRule | ContentHook) -> str:
+    """Whether it has an effect on mail: "enabled", "rehearsal" or "disabled"."""
+    if not record.enabled:
+        return "disabled"
+    return "rehearsal" if record.mode is Mode.REHEARSE else "enabled"
 
 
 class Part(NamedTuple):

@@ -21,7 +21,7 @@ from gatepost.manage.use_cases.list_page import Columns, ListPage, sorted_by
 from gatepost.manage.use_cases.mta_sts import policy_of, reports_line
 from gatepost.manage.use_cases.name_lookup import choose_part, visible
 from gatepost.manage.use_cases.parts import DOMAIN
-from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
+from gatepost.manage.use_cases.refusal import RefusalKind, refusing
 from gatepost.manage.use_cases.resource_views import Rows
 from gatepost.manage.use_cases.resources import parts_in
 from gatepost.pki.certificates.entry import Purpose, State
@@ -32,6 +32,7 @@ from gatepost.protocols.tls.names import matches
 from gatepost.store.interface import StoreFailure
 from gatepost.texts import N_, own
 from gatepost.times import day_text
+from gatepost.values import copy_fields
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -176,18 +177,12 @@ def _keys_of(part: Part) -> tuple[DkimKey, ...]:
 def publication_record(publication: DnsPublication) -> DomainPublication:
     """The same as calls have it."""
     sections = [
-        PublicationSection(
-            section.key,
-            section.title,
-            section.why,
-            section.none,
-            [PublishedRecord(record.line, record.note) for record in section.records],
+        copy_fields(
+            PublicationSection, section, records=[copy_fields(PublishedRecord, record) for record in section.records]
         )
         for section in publication.sections
     ]
-    return DomainPublication(
-        publication.organization, publication.domain, list(publication.hosts), publication.zone, sections
-    )
+    return copy_fields(DomainPublication, publication, sections=sections)
 
 
 def _hosts(gateway: Gateway, part: Part) -> tuple[str, ...]:
@@ -223,11 +218,17 @@ def _tlsa(
 def shown_certificates(gateway: Gateway) -> list[Entry]:
     """The server certificates whose keys the DNS is to know: current, then next. Raises Refusal (UNREADABLE)."""
     files = [(Path(certificate.chain), Path(certificate.key)) for certificate in gateway.settings.certificates]
-    try:
-        with gateway.config() as store:
-            entries = listed(Inventory(store, None), files, now=time.time(), with_chains=False).entries.values()
-    except (StoreFailure, CertificateFileError, ValueError) as error:
-        raise Refusal(RefusalKind.UNREADABLE, f"the certificates cannot be read: {error}") from error
+    with (
+        refusing(
+            RefusalKind.UNREADABLE,
+            StoreFailure,
+            CertificateFileError,
+            ValueError,
+            text="the certificates cannot be read: {error}",
+        ),
+        gateway.config() as store,
+    ):
+        entries = listed(Inventory(store, None), files, now=time.time(), with_chains=False).entries.values()
     servers = [entry for entry in entries if entry.purpose is Purpose.SERVER and entry.state in _SHOWN]
     return sorted(servers, key=lambda server: list(_SHOWN).index(server.state))
 

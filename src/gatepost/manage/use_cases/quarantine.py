@@ -20,12 +20,13 @@ from gatepost.manage.access.principal import Scope
 from gatepost.manage.use_cases.declaration import Cli, FileResult, Items, Visibility, use_cases
 from gatepost.manage.use_cases.evidence_log import evidence_log
 from gatepost.manage.use_cases.paging import After, Limit, cut, position
-from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
+from gatepost.manage.use_cases.refusal import Refusal, RefusalKind, refusing
 from gatepost.manage.use_cases.stored_message import QueueId, first_ids, header_text, reading_content
 from gatepost.manage.use_cases.times import TimeText, read_time
 from gatepost.policy.connectors.errors import FieldError
 from gatepost.policy.connectors.values import QuarantineRelease
 from gatepost.store.quarantine import QuarantineFilter, QuarantinePlace
+from gatepost.values import copy_fields
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -303,10 +304,8 @@ def _opened(context: Context) -> Quarantine:
 
 def _entries(context: Context, wanted: QuarantineFilter, place: QuarantinePlace | None = None) -> list[Delivery]:
     """Raises Refusal (INPUT) for what is no queue id."""
-    try:
+    with refusing(RefusalKind.INPUT, ValueError):
         return _opened(context).entries(wanted, place)
-    except ValueError as error:
-        raise Refusal(RefusalKind.INPUT, str(error)) from error
 
 
 def _of_message(context: Context, message: str) -> list[Delivery]:
@@ -337,19 +336,15 @@ def _shown(principal: Principal, deliveries: Sequence[Delivery]) -> list[Quarant
     for delivery in deliveries:
         message, (recipient,) = delivery.message, delivery.recipients
         hold, *rest = recipient.quarantines
-        item = QuarantinedMessage(
+        item = copy_fields(
+            QuarantinedMessage,
+            message,
+            hold,
             message=format_id(message.id),
             organization=delivery.quarantine,
             sender=message.reverse_path,
             recipient=recipient.address,
-            subject=message.subject,
-            message_id=message.message_id,
-            direction=message.direction,
-            size=message.size,
-            received=message.received,
             deleted_at=delivery.next_at,
-            by=hold.by,
-            reason=hold.reason,
             next=rest[0].organization if rest and principal.sees(rest[0].organization) else "",
         )
         shown.append(item)

@@ -21,9 +21,8 @@ from gatepost.manage.use_cases.queue_deliveries import (
     seen_by,
     without_others,
 )
-from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
+from gatepost.manage.use_cases.refusal import Refusal, RefusalKind, refusing, wrong_field
 from gatepost.manage.use_cases.stored_message import QueueId, header_text, reading_content
-from gatepost.policy.connectors.errors import FieldError
 from gatepost.store.interface import QueueFilter
 from gatepost.store.queue_admin import QueuePlace, QueueTotals
 
@@ -172,12 +171,10 @@ def entries(
     gateway: Gateway, principal: Principal, queue_filter: QueueFilter, after: QueuePlace | None = None
 ) -> list[QueueEntry]:
     """Deliveries that wait, oldest first, behind a place. Raises Refusal (INPUT) for what is no queue id."""
-    try:
+    with refusing(RefusalKind.INPUT, ValueError):
         return without_others(
             gateway, principal, administration_of(gateway).entries(seen_by(principal, queue_filter), after)
         )
-    except ValueError as error:
-        raise Refusal(RefusalKind.INPUT, str(error)) from error
 
 
 def _of_message(context: Context, message: str) -> list[QueueEntry]:
@@ -231,6 +228,9 @@ def _position(request: ListQueue) -> QueuePlace:
     if (name and isinstance(key, str) != (name == "destination")) or (
         isinstance(key, float) and name != "next_attempt"
     ):
-        wrong = FieldError("after", "is no cursor of a list in this order: take it from `next` of the page before")
-        raise Refusal(RefusalKind.INPUT, "The page cannot be found.", [wrong])
+        raise wrong_field(
+            "after",
+            "is no cursor of a list in this order: take it from `next` of the page before",
+            "The page cannot be found.",
+        )
     return QueuePlace(place.shard, place.message, place.delivery, key)

@@ -21,6 +21,7 @@ from gatepost.manage.use_cases.visibility import hidden_from
 from gatepost.policy.decisions.withheld import inbound_without_others
 from gatepost.store.interface import QueueFilter
 from gatepost.store.text_pattern import WILDCARD
+from gatepost.values import copy_fields
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -149,25 +150,21 @@ def delivery_shown(entry: QueueEntry, principal: Principal) -> QueueDelivery:
     if not principal.sees(message.organization):
         message = msgspec.structs.replace(message, organization=delivery.organization, inbound={})
     step = delivery_step(entry)
-    return QueueDelivery(
-        QueueMessage(**msgspec.structs.asdict(message) | {"id": format_id(message.id)}),
-        entry.state,
-        delivery.held,
-        delivery.destination,
-        [_recipient_shown(recipient) for recipient in delivery.recipients],
-        delivery.attempts,
-        delivery.next_at,
-        delivery.expires_at,
-        delivery.last_error,
-        delivery.returned.author if delivery.returned else "",
-        step.must_act,
-        step.text,
+    return copy_fields(
+        QueueDelivery,
+        delivery,
+        message=copy_fields(QueueMessage, message, id=format_id(message.id)),
+        state=entry.state,
+        recipients=[_recipient_shown(recipient) for recipient in delivery.recipients],
+        returned_by=delivery.returned.author if delivery.returned else "",
+        must_act=step.must_act,
+        next_step=step.text,
     )
 
 
 def _recipient_shown(recipient: Recipient) -> QueueRecipient:
-    values = {name: getattr(recipient, name) for name in QueueRecipient.__struct_fields__ if name != "journal"}
-    return QueueRecipient(**values, journal=recipient.journal.form if recipient.journal is not None else "")
+    journal = recipient.journal.form if recipient.journal is not None else ""
+    return copy_fields(QueueRecipient, recipient, journal=journal)
 
 
 def without_others(gateway: Gateway, principal: Principal, entries: list[QueueEntry]) -> list[QueueEntry]:

@@ -7,13 +7,14 @@ call: what would help is in `options`, and each interface says that in its own w
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+from gatepost.policy.connectors.errors import FieldError
 
-    from gatepost.policy.connectors.errors import FieldError
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
 
 
 class RefusalKind(StrEnum):
@@ -78,3 +79,24 @@ class BusyRefusal(Refusal):
     def __init__(self, text: str, again: int = 15, kind: RefusalKind = RefusalKind.CONFLICT) -> None:
         super().__init__(kind, text)
         self.again = again
+
+
+def wrong_field(field: str, wrong: str, text: str = "") -> Refusal:
+    """A refusal (INPUT) for one field. wrong: why its value cannot be taken. text: of the refusal, `wrong` if empty."""
+    return Refusal(RefusalKind.INPUT, text or wrong, [FieldError(field, wrong)])
+
+
+@contextmanager
+def refusing(
+    kind: RefusalKind, *errors: type[Exception], text: str = "{error}", field: str = "", **values: object
+) -> Iterator[None]:
+    """Refuse what ends within by one of these errors. text: of the refusal, with the error and these values.
+
+    field: that the error is about, if it is about one.
+    """
+    try:
+        yield
+    except errors as error:
+        why = str(error)
+        fields = [FieldError(field, why)] if field else ()
+        raise Refusal(kind, text.format(error=why, **values), fields) from error

@@ -19,9 +19,8 @@ from gatepost.decoding import converted
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.use_cases.background import BackgroundResult  # noqa: TC001 - as above
 from gatepost.manage.use_cases.declaration import Cli, Visibility, use_cases
-from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
+from gatepost.manage.use_cases.refusal import Refusal, wrong_field
 from gatepost.manage.use_cases.report_counts import CountRequest, ReportCounts
-from gatepost.policy.connectors.errors import FieldError
 from gatepost.protocols.tls.names import normalise
 from gatepost.store.trace import tally_days
 from gatepost.times import day_text
@@ -238,4 +237,4 @@ def _date(field: str, text: str) -> date:
 
 
 def _wrong(field: str, text: str) -> Refusal:
-    return Refusal(RefusalKind.INPUT, "This time or name cannot be used.", [FieldError(field, text)])
+    return wrong_field(field, text, "This time or name cannot be used.")

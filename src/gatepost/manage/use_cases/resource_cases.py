@@ -14,9 +14,8 @@ from gatepost.manage.use_cases.change_shapes import ChangeReport, ChangeRequest,
 from gatepost.manage.use_cases.declaration import Document, Items, UseCaseReply, Visibility, use_cases
 from gatepost.manage.use_cases.name_lookup import choose_organization, visible
 from gatepost.manage.use_cases.paging import Paging, page_of
-from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
+from gatepost.manage.use_cases.refusal import Refusal, RefusalKind, wrong_field
 from gatepost.manage.use_cases.resources import apply_document, organization_set, organizations_in
-from gatepost.policy.connectors.errors import FieldError
 from gatepost.policy.connectors.records import Organization
 from gatepost.quantity import quantity
 from gatepost.store.interface import QueueFilter, StoreFailure
@@ -62,8 +61,11 @@ def text_in(document: Mapping[str, Any], key: str) -> str:
     text = document.get(key)
     if isinstance(text, str) and text:
         return text
-    wrong = FieldError(key, "must be a text in quotes, and not empty" if key in document else "is missing, so write it")
-    raise Refusal(RefusalKind.INPUT, "1 error; nothing was done.", [wrong])
+    raise wrong_field(
+        key,
+        "must be a text in quotes, and not empty" if key in document else "is missing, so write it",
+        "1 error; nothing was done.",
+    )
 
 
 class ExportResources(msgspec.Struct, kw_only=True):
@@ -219,8 +221,9 @@ def put_organization(context: Context, request: PutOrganization) -> UseCaseReply
     """Make an organization exactly this, with all its parts."""
     name, table = request.organization, dict(request.document)
     if table.pop("name", name) != name:
-        wrong = FieldError("name", "cannot be changed: file names and queued mail have it; leave it out")
-        raise Refusal(RefusalKind.INPUT, "1 error; nothing was done.", [wrong])
+        raise wrong_field(
+            "name", "cannot be changed: file names and queued mail have it; leave it out", "1 error; nothing was done."
+        )
     is_new = context.directory().resources.organization(name) is None
     document, options = {"organization": {name: table}}, options_of(context, request)
     outcome = apply_document(context.gateway, context.principal, document, options)

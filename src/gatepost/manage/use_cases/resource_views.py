@@ -16,7 +16,7 @@ from gatepost.manage.use_cases.list_page import ListPage, ListSelection
 from gatepost.manage.use_cases.listings import OrganizationRow, organization_rows
 from gatepost.manage.use_cases.name_lookup import choose_organization, owner_of
 from gatepost.manage.use_cases.parts import KINDS, Part
-from gatepost.manage.use_cases.resources import PartName, domain_of, part, parts, seen
+from gatepost.manage.use_cases.resources import PartName, domain_of, part, parts
 from gatepost.policy.connectors.records import Organization  # noqa: TC001 - the declaration reads it
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ class FindOrganizations(Rows, kw_only=True):
 @use_case(scope=Scope.READ)
 def find_organizations(context: Context, request: FindOrganizations) -> ListPage[OrganizationRow]:
     """The organizations, with how much each has."""
-    return organization_rows(seen(context.gateway, context.principal), request.selection)
+    return organization_rows(context.seen(), request.selection)
 
 
 class ViewOrganization(msgspec.Struct, kw_only=True):
@@ -59,7 +59,7 @@ class ViewOrganization(msgspec.Struct, kw_only=True):
 @use_case(scope=Scope.READ)
 def view_organization(context: Context, request: ViewOrganization) -> Organization:
     """One organization with all that it has."""
-    return choose_organization(seen(context.gateway, context.principal), request.organization)
+    return choose_organization(context.seen(), request.organization)
 
 
 class ListOwnOrganizations(msgspec.Struct, kw_only=True):
@@ -72,7 +72,7 @@ def list_own_organizations(
     request: ListOwnOrganizations,  # noqa: ARG001 - all
 ) -> Items[Organization]:
     """The organizations that there are for a form to choose from."""
-    return Items(seen(context.gateway, context.principal).organizations)
+    return Items(context.seen().organizations)
 
 
 class ChooseOwner(msgspec.Struct, kw_only=True):
@@ -87,7 +87,7 @@ class ChooseOwner(msgspec.Struct, kw_only=True):
 def choose_owner(context: Context, request: ChooseOwner) -> Organization:
     """The organization that a new part would be of: the one that is chosen, or whose domain it is in."""
     domain = domain_of(KINDS[request.kind], request.name)
-    return owner_of(seen(context.gateway, context.principal), request.organization, domain)
+    return owner_of(context.seen(), request.organization, domain)
 
 
 class ListOrganizationChanges(msgspec.Struct, kw_only=True):

@@ -16,8 +16,7 @@ from gatepost.manage.use_cases.change_shapes import ChangeReport, ChangeRequest,
 from gatepost.manage.use_cases.declaration import Cli, UseCaseReply, Visibility, use_case
 from gatepost.manage.use_cases.history import HistoryEntry, history, history_entry
 from gatepost.manage.use_cases.name_lookup import choose_organization
-from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
-from gatepost.policy.connectors.errors import FieldError
+from gatepost.manage.use_cases.refusal import Refusal, RefusalKind, wrong_field
 
 if TYPE_CHECKING:
     from gatepost.manage.use_cases.context import Context
@@ -83,8 +82,7 @@ def _earlier(context: Context, request: RevertResources) -> dict[str, Any]:
     with context.config() as store:
         current = store.version()
         if request.version > current:
-            wrong = FieldError("version", f"is not there yet: the newest is {current}")
-            raise Refusal(RefusalKind.INPUT, "Nothing was done.", [wrong])
+            raise wrong_field("version", f"is not there yet: the newest is {current}", "Nothing was done.")
         return store.earlier(request.version, names)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
+from gatepost.manage.use_cases.refusal import RefusalKind, refusing
 from gatepost.pki.certificates.site_key import check_site_key
 from gatepost.pki.certificates.vault import Vault, VaultError
 from gatepost.store.changes import ConfigConflict
@@ -25,22 +25,21 @@ def store_and_vault(gateway: Gateway, *, keys: bool) -> Iterator[tuple[ConfigSto
     Raises Refusal: INPUT if the master key cannot be read or is not that of the site, UNREADABLE if the store cannot,
     CONFLICT if somebody else changed something meanwhile.
     """
-    try:
+    with refusing(RefusalKind.INPUT, VaultError, text="store.master_key: {error}"):
         vault = Vault.of(gateway.settings.store.master_key) if keys else None
-    except VaultError as error:
-        raise Refusal(RefusalKind.INPUT, f"store.master_key: {error}") from error
-    try:
-        with gateway.config() as store:
-            if keys:
-                _check(store, vault)
-            yield store, vault
-    except ConfigConflict as conflict:
-        text = f"somebody else changed something meanwhile, and nothing was done: {conflict}"
-        raise Refusal(RefusalKind.CONFLICT, text) from conflict
+    with (
+        refusing(
+            RefusalKind.CONFLICT,
+            ConfigConflict,
+            text="somebody else changed something meanwhile, and nothing was done: {error}",
+        ),
+        gateway.config() as store,
+    ):
+        if keys:
+            _check(store, vault)
+        yield store, vault
 
 
 def _check(store: ConfigStore, vault: Vault | None) -> None:
-    try:
+    with refusing(RefusalKind.INPUT, VaultError, text="store.master_key: {error}"):
         check_site_key(store, vault)
-    except VaultError as error:
-        raise Refusal(RefusalKind.INPUT, f"store.master_key: {error}") from error

@@ -8,8 +8,7 @@ from typing import Annotated, Final
 from msgspec import Meta
 
 from gatepost.manage.use_cases.declaration import Cli
-from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
-from gatepost.policy.connectors.errors import FieldError
+from gatepost.manage.use_cases.refusal import wrong_field
 
 MAX_TEXT: Final = 200
 """Characters of a text whose parts are looked for, at most."""
@@ -30,6 +29,5 @@ def words_of(text: str) -> list[str]:
     """The words of a search; what is in quotation marks is one. Raises Refusal (INPUT) for more than ten."""
     words = [word.strip('"') for word in _WORD.findall(text)]
     if len(words) > _MOST:
-        wrong = FieldError("words", f"has more than {_MOST} words")
-        raise Refusal(RefusalKind.INPUT, "These are too many words for a search.", [wrong])
+        raise wrong_field("words", f"has more than {_MOST} words", "These are too many words for a search.")
     return words

@@ -20,6 +20,7 @@ from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.policy.decisions.daily_limits import Lifted, limits_of
 from gatepost.store.sending_usage import SenderUsage
 from gatepost.times import day_text
+from gatepost.values import copy_fields
 
 if TYPE_CHECKING:
     from gatepost.policy.decisions.daily_limits import DailyLimit
@@ -139,14 +140,12 @@ def _limits(context: Context, organization: str) -> list[DailyLimit]:
 def _sender(limit: DailyLimit, row: SenderUsage) -> SenderToday:
     lifted = Lifted(row.lifted)
     allowed = limit.in_force(lifted)
-    return SenderToday(
-        limit.organization,
-        limit.subject,
-        row.messages,
-        allowed.messages,
-        row.recipients,
-        allowed.recipients,
-        {Lifted.NOTHING: "no", Lifted.OWN: "own", Lifted.ALL: "all"}[lifted],
-        row.lifted_by,
-        row.breached,
+    return copy_fields(
+        SenderToday,
+        row,
+        sender=limit.subject,
+        messages_allowed=allowed.messages,
+        recipients_allowed=allowed.recipients,
+        lifted={Lifted.NOTHING: "no", Lifted.OWN: "own", Lifted.ALL: "all"}[lifted],
+        reached=row.breached,
     )

@@ -13,7 +13,7 @@ from msgspec import Meta
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.use_cases.declaration import Cli, Items, Visibility, use_cases
 from gatepost.manage.use_cases.paging import Paging, page_of
-from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
+from gatepost.manage.use_cases.refusal import Refusal, RefusalKind, refusing
 from gatepost.manage.use_cases.sealed_store import store_and_vault
 from gatepost.pki.certificates.vault import VaultError
 from gatepost.store.interface import StoreFailure
@@ -88,11 +88,12 @@ def remove_srs_key(context: Context, request: RemoveSrsKey) -> None:
 
 
 def _with_new(keys: SrsKeys) -> SrsKeys:
-    try:
+    with refusing(
+        RefusalKind.CONFLICT,
+        ValueError,
+        text="No SRS key was made: {error}. Remove old ones first; a month after its rotation a key is of no use.",
+    ):
         return keys.with_new(new_key())
-    except ValueError as error:
-        text = f"No SRS key was made: {error}. Remove old ones first; a month after its rotation a key is of no use."
-        raise Refusal(RefusalKind.CONFLICT, text) from error
 
 
 def _keys(context: Context, step: Callable[[SrsKeys], SrsKeys] | None = None) -> SrsKeys:

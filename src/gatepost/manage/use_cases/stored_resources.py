@@ -8,7 +8,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
+from gatepost.manage.use_cases.refusal import RefusalKind, refusing
 from gatepost.store.interface import StoreFailure
 
 if TYPE_CHECKING:
@@ -33,11 +33,11 @@ class StoredResources:
     @contextmanager
     def config(self) -> Iterator[ConfigStore]:
         """The configuration store, for this use alone. Raises Refusal (UNREADABLE) if it cannot be opened or fails."""
-        try:
-            with self._stores.store() as store:
-                yield store
-        except StoreFailure as failure:
-            raise Refusal(RefusalKind.UNREADABLE, f"{self._data}: {failure}") from failure
+        with (
+            refusing(RefusalKind.UNREADABLE, StoreFailure, text="{data}: {error}", data=self._data),
+            self._stores.store() as store,
+        ):
+            yield store
 
     def directory(self) -> Directory:
         """The resources as they are stored, which a running gateway has in force; parsed once for each version.
@@ -63,9 +63,11 @@ class StoredResources:
         known = self._directory
         if known is not None and known.version == version:
             return known
-        try:
+        with refusing(
+            RefusalKind.UNREADABLE,
+            ResourceErrors,
+            text="{data}: the stored resources cannot be used by this version: {error}",
+            data=self._data,
+        ):
             self._directory = stored_directory(store, version, document, self._prefixes)
-        except ResourceErrors as errors:
-            text = f"{self._data}: the stored resources cannot be used by this version: {errors}"
-            raise Refusal(RefusalKind.UNREADABLE, text) from errors
         return self._directory

@@ -8,10 +8,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gatepost.manage.use_cases.change import NOTHING
-from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
+from gatepost.manage.use_cases.refusal import RefusalKind, refusing
 from gatepost.manage.use_cases.sealed_store import store_and_vault
 from gatepost.pki.certificates.connector_secrets import ConnectorSecrets, SecretError
-from gatepost.policy.connectors.errors import FieldError
 
 if TYPE_CHECKING:
     from gatepost.manage.use_cases.context import Context
@@ -32,10 +31,8 @@ def seal_secret(
     """Store the secret of a part, and return its state. Raises Refusal: INPUT (field) for one that cannot be one."""
     with store_and_vault(context.gateway, keys=True) as (store, vault):
         sealing = secrets(store.content, vault)
-        try:
+        with refusing(RefusalKind.INPUT, SecretError, text=f"{{error}}; {NOTHING}", field=field):
             content = sealing.sealed(part.organization.name, part.record, secret)
-        except SecretError as error:
-            raise Refusal(RefusalKind.INPUT, f"{error}; {NOTHING}", [FieldError(field, str(error))]) from error
         store.apply({}, author=context.principal.name, content=dict(content))
         return str(sealing.state(part.organization.name, part.record))
 

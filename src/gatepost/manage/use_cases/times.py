@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from msgspec import Meta
 
-from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
-from gatepost.policy.connectors.errors import FieldError
+from gatepost.manage.use_cases.refusal import wrong_field
 from gatepost.times import is_possible, rfc3339, second_text
 
 if TYPE_CHECKING:
@@ -64,7 +63,7 @@ def read_time(field: str, text: str, read: Callable[[str], float] = moment) -> f
     try:
         return read(text)
     except ValueError as error:
-        raise Refusal(RefusalKind.INPUT, "1 error; nothing was done.", [FieldError(field, str(error))]) from error
+        raise wrong_field(field, str(error), "1 error; nothing was done.") from error
 
 
 def stamp(seconds: float) -> str:

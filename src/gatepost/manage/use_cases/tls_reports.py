@@ -23,13 +23,12 @@ from gatepost.analysis.reports.tlsrpt import (
     report_object,
     reported,
     summaries,
-    summary_of,
 )
 from gatepost.decoding import converted
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.use_cases.declaration import Cli, Items, Visibility, use_cases
 from gatepost.manage.use_cases.paging import Paging, page_of
-from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
+from gatepost.manage.use_cases.refusal import RefusalKind, refusing
 from gatepost.manage.use_cases.reports import DAYS, Day, Text, domain_name, period, utc_day
 from gatepost.manage.use_cases.times import TimeText, read_time
 from gatepost.protocols.tls.names import normalise
@@ -241,10 +240,6 @@ class DaySessions(msgspec.Struct):
     reports: list[dict[str, Any]]
     days: list[str]
 
-    def summaries(self) -> list[DomainSummary]:
-        """Summaries of the report objects. Raises ValueError or LookupError for objects that are no report."""
-        return [summary_of(self.day, str(report["domain"]), report["report"]) for report in self.reports]
-
 
 @use_case("GET /reports/sent", visibility=Visibility.GATEWAY)
 def list_sent_reports(context: Context, request: ListSentReports) -> Items[SentReportState]:
@@ -273,10 +268,8 @@ def counted_sessions(counts: SessionCounts, day: str, domain: str = "") -> tuple
 
     Raises Refusal (UNREADABLE).
     """
-    try:
+    with refusing(RefusalKind.UNREADABLE, StoreFailure):
         return summaries(counts, day, domain), counts.days()
-    except StoreFailure as failure:
-        raise Refusal(RefusalKind.UNREADABLE, str(failure)) from failure
 
 
 def _sent(report: SentReport) -> SentReportState:

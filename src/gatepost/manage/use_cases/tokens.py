@@ -22,6 +22,7 @@ from gatepost.manage.use_cases.accounts import (
 from gatepost.manage.use_cases.declaration import Cli, Items, UseCaseReply, Visibility, use_cases
 from gatepost.manage.use_cases.paging import Paging, page_of
 from gatepost.manage.use_cases.times import ahead, read_time
+from gatepost.values import copy_fields
 
 if TYPE_CHECKING:
     from gatepost.manage.access.records import Token
@@ -120,13 +121,11 @@ def remove_token(context: Context, request: RemoveToken) -> ApiTokenRemoved:
 
 
 def _shown(token: Token) -> ApiToken:
-    return ApiToken(
-        token.name,
-        sorted(token.scopes),
-        names_of(token.organizations),
-        token.created,
-        token.expires,
-        token.made_by,
-        token.maker or None,
-        token.last_used or None,
+    return copy_fields(
+        ApiToken,
+        token,
+        scopes=sorted(token.scopes),
+        organizations=names_of(token.organizations),
+        made_by_user=token.maker or None,
+        last_used=token.last_used or None,
     )

@@ -15,7 +15,7 @@ from gatepost.manage.access.principal import Scope
 from gatepost.manage.use_cases.change import NOTHING
 from gatepost.manage.use_cases.change_shapes import Note  # noqa: TC001 - msgspec reads it
 from gatepost.manage.use_cases.declaration import Cli, UseCaseReply, Visibility, use_cases
-from gatepost.manage.use_cases.refusal import Refusal, RefusalKind, VersionConflict
+from gatepost.manage.use_cases.refusal import Refusal, RefusalKind, VersionConflict, refusing
 from gatepost.policy.connectors import grants
 from gatepost.policy.connectors.fields import Access
 from gatepost.policy.connectors.grants import GRANT, STORED_KINDS, Grant, Ungranted
@@ -109,10 +109,8 @@ def grant_value(context: Context, request: GrantValue) -> UseCaseReply[GrantResu
             raise Refusal(RefusalKind.MISSING, text)
         if not context.dry_run:
             change = {GRANT: {owner: grants.with_grant(stored[GRANT][owner], grant)}}
-            try:
+            with refusing(RefusalKind.CONFLICT, ConfigConflict, text=f"{{error}}; {NOTHING}"):
                 version = store.apply(change, author=context.principal.name, note=request.note, expected=version)
-            except ConfigConflict as conflict:
-                raise Refusal(RefusalKind.CONFLICT, f"{conflict}; {NOTHING}") from conflict
     detail: dict[str, Any] = {"version": version, request.field: request.value}
     context.audit.describe(**detail)
     granted = GrantedValue(owner, request.resource, request.name, request.field, request.value)

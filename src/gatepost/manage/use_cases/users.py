@@ -27,6 +27,7 @@ from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.pki.certificates.site_key import site_vault
 from gatepost.pki.certificates.vault import Vault, VaultError
 from gatepost.store.interface import StoreFailure
+from gatepost.values import copy_fields
 
 if TYPE_CHECKING:
     from gatepost.manage.access.records import User, UserSession
@@ -277,20 +278,16 @@ def setup_vault(gateway: Gateway) -> Vault | None:
 
 def session_shown(session: UserSession) -> AccountSession:
     """No secret is in it."""
-    return AccountSession(
-        session.id, session.user.name, session.created, session.last_seen, session.address, session.agent
-    )
+    return copy_fields(AccountSession, session, user=session.user.name)
 
 
 def _account(user: User) -> UserAccount:
-    return UserAccount(
-        user.name,
-        user.role,
-        names_of(user.organizations),
-        user.enabled,
-        user.created,
-        user.last_login or None,
-        user.issuer or None,
+    return copy_fields(
+        UserAccount,
+        user,
+        organizations=names_of(user.organizations),
+        last_login=user.last_login or None,
+        issuer=user.issuer or None,
     )
 
 

@@ -6,7 +6,6 @@ nothing else is ever connected to on anybody's behalf. The result is kept for li
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, NamedTuple
 from urllib.parse import quote
@@ -18,7 +17,7 @@ from gatepost.analysis.checks.validation import validation_record
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.use_cases.change import ChangeOptions
 from gatepost.manage.use_cases.declaration import Cli, InQuery, UseCaseReply, Visibility, use_cases
-from gatepost.manage.use_cases.jobs import Job, Jobs, Wait
+from gatepost.manage.use_cases.jobs import Job, Jobs, OrganizationSubject, Wait
 from gatepost.manage.use_cases.name_lookup import choose_connector, visible
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.resources import apply_document
@@ -34,6 +33,7 @@ from gatepost.manage.use_cases.validation import (
 )
 from gatepost.policy.connectors.directory import Directory
 from gatepost.policy.connectors.errors import FieldError
+from gatepost.values import copy_fields
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -141,13 +141,8 @@ class Candidate(NamedTuple):
     draft: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Validated:
+class Validated(OrganizationSubject):
     """The connector that a job validates."""
-
-    organization: str
-    text: str
-    kind: str = "validation"
 
 
 @use_case(
@@ -244,15 +239,11 @@ def _candidate(context: Context, request: ValidateConnector) -> Candidate:
 
 def options_of_request(request: ValidateConnector) -> ValidationOptions:
     """Options of a validation from a request. Raises Refusal (INPUT) for a time that is none."""
-    return ValidationOptions(
-        tuple(request.recipients),
-        request.sender,
-        request.session,
-        request.certificate.encode("utf-8", "replace"),
-        request.ip,
-        request.reverse_path,
-        request.forward_path,
-        read_time("since", request.since),
+    return copy_fields(
+        ValidationOptions,
+        request,
+        certificate=request.certificate.encode("utf-8", "replace"),
+        since=read_time("since", request.since),
     )
 
 

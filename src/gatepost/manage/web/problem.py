@@ -162,17 +162,17 @@ def refused(scope: Scope, status: HTTPStatus, text: str, *, back: str = "", **he
 
     back: path of the page that the link leads to, "" for the first one.
     """
+    kind = PROBLEMS.get(status, ProblemType.MALFORMED)
     if not is_call(scope):
         local = back if back.startswith("/") and not back.startswith("//") else "/"
         page = _PAGE.format(
             language=language(),
-            title=html.escape(_(status.phrase)),
+            title=html.escape(_(kind.value.title)),
             text=html.escape(_(text)),
             back=html.escape(local),
             words=html.escape(_("Back to the page")),
         )
         return HTMLResponse(page, status, headers)
-    kind = PROBLEMS.get(status, ProblemType.MALFORMED)
     return problem_document(kind, text, instance_of(scope), headers=headers)
 
 

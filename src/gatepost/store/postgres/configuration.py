@@ -17,7 +17,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any, Final
 
-from gatepost.store.changes import CONFIGURATION, CONFIGURATION_LOG
+from gatepost.store.changes import CONFIGURATION, CONFIGURATION_LOG, put_resource
 from gatepost.store.database import Schema
 from gatepost.store.interface import StoreBusy, StoreFailure
 from gatepost.store.postgres.database import PostgresDatabase
@@ -77,10 +77,6 @@ _NEWEST: Final = (
 )
 _ADD_CHANGE: Final = (
     "INSERT INTO change (id, version, at, author, note, kind, name, before, after) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
-)
-_PUT: Final = (
-    "INSERT INTO resource (kind, name, version, document) VALUES (?, ?, ?, ?)"
-    " ON CONFLICT (kind, name) DO UPDATE SET version = excluded.version, document = excluded.document"
 )
 
 _log = logging.getLogger(__name__)
@@ -292,10 +288,7 @@ def _copy_changes(source: DatabaseConnection, copy: DatabaseConnection, last: in
     ):
         copy.execute_many(_ADD_CHANGE, rows)
         for _, version, _, _, _, kind, name, _, after in rows:
-            if after is None:
-                copy.execute("DELETE FROM resource WHERE kind = ? AND name = ?", (kind, name))
-            else:
-                copy.execute(_PUT, (kind, name, version, after))
+            put_resource(copy, kind, name, version, after)
         last = rows[-1][0]
 
 

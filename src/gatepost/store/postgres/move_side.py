@@ -6,6 +6,7 @@ import secrets
 from typing import TYPE_CHECKING, Any, Final
 
 from gatepost.store.changes import CONFIGURATION, CONFIGURATION_LOG
+from gatepost.store.destinations import DESTINATION_COLUMNS
 from gatepost.store.documents import DOCUMENTS
 from gatepost.store.failures import LOGIN_FAILURES
 from gatepost.store.move import MoveRefused, SessionsPart, SrsPart
@@ -23,7 +24,7 @@ from gatepost.store.postgres.move_trace import PostgresTracePart
 from gatepost.store.postgres.server import DatabaseServer, allow_closed, close_all, mark_document
 from gatepost.store.postgres.sql import table_names
 from gatepost.store.session_tables import SESSIONS, SessionTables
-from gatepost.store.shared_destinations import DESTINATION_COLUMNS, HISTORY
+from gatepost.store.shared_destinations import HISTORY
 from gatepost.store.site_tables import SITE
 from gatepost.store.sqlite.move_side import DESTINATION_HISTORY, DOCUMENT_FILES
 from gatepost.store.srs_keys import SrsKeyRow

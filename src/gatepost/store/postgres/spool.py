@@ -10,7 +10,7 @@ import os
 import uuid
 from typing import TYPE_CHECKING, Final
 
-from gatepost.store.interface import StoreFailure
+from gatepost.store.interface import failing
 from gatepost.store.sqlite.recovery import lock_shard
 from gatepost.store.sqlite.schema import BIG_DIRECTORY, make_directory, sync_directory
 
@@ -29,14 +29,12 @@ def take_spool(root: Path, worker: int) -> tuple[int, Path, str]:
     Raises StoreFailure, also if another process has it.
     """
     place = root / str(worker)
-    try:
+    with failing(place, OSError):
         make_directory(place / BIG_DIRECTORY)
         lock = lock_shard(place)
         for file in (place / BIG_DIRECTORY).iterdir():
             file.unlink()
         return lock, place / BIG_DIRECTORY, _installation(root)
-    except OSError as error:
-        raise StoreFailure(f"{place}: {error}") from error
 
 
 def _installation(root: Path) -> str:

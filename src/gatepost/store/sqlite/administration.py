@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import apsw
 
 from gatepost.mail.model.queue_id import format_id, made_at, parse_id
-from gatepost.store.interface import QueueFilter, StoreFailure, TraceFilter
+from gatepost.store.interface import QueueFilter, TraceFilter, failing
 from gatepost.store.queue_admin import (
     COUNTED,
     SORTED,
@@ -100,13 +100,10 @@ def _shard(directory: Path, number: int) -> Path:
 
 
 def _depth(path: Path) -> Depth:
-    try:
-        with closing(open_for_reading(path)) as connection:
-            check_queue_tables(connection, path)
-            counts: Any = connection.execute(_COUNTS).fetchone()
-            oldest: Any = connection.execute(_OLDEST).fetchone()
-    except (apsw.Error, OSError) as error:
-        raise StoreFailure(f"{path}: {error}") from error
+    with failing(path, apsw.Error, OSError), closing(open_for_reading(path)) as connection:
+        check_queue_tables(connection, path)
+        counts: Any = connection.execute(_COUNTS).fetchone()
+        oldest: Any = connection.execute(_OLDEST).fetchone()
     active, held, deferred = counts
     at, destination = (made_at(oldest[0]), oldest[1]) if oldest else (0.0, "")
     return Depth(active, deferred, held, oldest=at, destination=destination)
@@ -299,12 +296,9 @@ def shards_of(queue_directory: Path) -> list[Path]:
 @contextlib.contextmanager
 def opened(shard: Path, opener: Callable[[Path], apsw.Connection]) -> Iterator[apsw.Connection]:
     """A shard's database, if it is of our version; errors of SQLite become StoreFailure."""
-    try:
-        with contextlib.closing(opener(shard / QUEUE_FILE)) as connection:
-            check_queue_tables(connection, shard / QUEUE_FILE)
-            yield connection
-    except apsw.Error as error:
-        raise StoreFailure(f"{shard}: {error}") from error
+    with failing(shard, apsw.Error), contextlib.closing(opener(shard / QUEUE_FILE)) as connection:
+        check_queue_tables(connection, shard / QUEUE_FILE)
+        yield connection
 
 
 def _chunks(shard: Path, big: int | None, data: bytes | None) -> Iterator[bytes]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import apsw
 
-from gatepost.store.interface import StoreBusy, StoreFailure
+from gatepost.store.interface import StoreBusy, StoreFailure, failing
 from gatepost.store.sqlite.schema import (
     StoreSettings,
     exclusively,
@@ -64,26 +64,29 @@ class SqliteConnection:
 class SqliteDatabase:
     """Implements `store.database.Database`: one connection, which the threads of a process take in turn."""
 
-    def __init__(self, directory: Path, schema: Schema, *, synchronous: str = "FULL", file: str = "") -> None:
+    def __init__(
+        self, directory: Path, schema: Schema, *, synchronous: str = "FULL", file: str = "", waits: bool = True
+    ) -> None:
         """Open the file of `schema` in `directory`, made if it is not there, readable by its owner only.
 
-        file: its name, if it is another one than that of the schema.
+        file: its name, if it is another one than that of the schema. waits: for the locks of other
+        processes, as an event loop may not.
 
         Raises StoreFailure, also if the tables are of another program or a newer version.
         """
         self.path = directory / (file or schema.file)
         self._schema = schema
         self._turn = threading.Lock()
-        try:
+        with failing(directory, OSError):
             make_directory(directory)
-        except OSError as error:
-            raise StoreFailure(f"{directory}: {error.strerror}") from error
         self._connection = open_database(self.path, _SETTINGS, synchronous=synchronous, lasting=True)
         try:
             self._connection.execute("PRAGMA wal_autocheckpoint = 1000")
             if schema.secret:
                 self._connection.execute("PRAGMA secure_delete = ON")
             self._prepare_tables()
+            if not waits:
+                self._connection.set_busy_timeout(0)
         except apsw.Error as error:
             self._connection.close()
             raise _failure(self.path, error) from error

@@ -14,7 +14,7 @@ import apsw
 
 from gatepost.mail.model.queue_id import format_id, shard_of
 from gatepost.store.bodies import CHUNK
-from gatepost.store.interface import StoreFailure
+from gatepost.store.interface import failing
 from gatepost.store.move_parts import MoveRecord, UnnumberedPart
 from gatepost.store.sqlite.recovery import recover
 from gatepost.store.sqlite.schema import (
@@ -98,10 +98,8 @@ class QueueShards:
 @contextlib.contextmanager
 def reported(place: Path) -> Iterator[None]:
     """Errors of SQLite and files as StoreFailure."""
-    try:
+    with failing(place, apsw.Error, OSError):
         yield
-    except (apsw.Error, OSError) as error:
-        raise StoreFailure(f"{place}: {getattr(error, 'strerror', None) or error}") from error
 
 
 class BodiesPart(UnnumberedPart):

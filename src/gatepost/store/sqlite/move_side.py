@@ -8,7 +8,7 @@ import os
 from typing import TYPE_CHECKING, Final
 
 from gatepost.store.changes import CONFIGURATION
-from gatepost.store.destinations import DESTINATIONS
+from gatepost.store.destinations import DESTINATION_COLUMNS, DESTINATIONS
 from gatepost.store.documents import DOCUMENT_FOLDERS, DocumentFiles
 from gatepost.store.evidence_files import EvidenceDirectory, evidence_directory
 from gatepost.store.interface import StoreFailure
@@ -17,7 +17,6 @@ from gatepost.store.move_mark import file_mark, write_file_mark
 from gatepost.store.move_parts import HeadsPart, LinesPart, MoveRecord, UnnumberedPart
 from gatepost.store.move_tables import Table, TablePart, table_parts
 from gatepost.store.session_counts import SESSIONS_DIRECTORY, SessionFiles
-from gatepost.store.shared_destinations import DESTINATION_COLUMNS
 from gatepost.store.sqlite.database import SqliteDatabase
 from gatepost.store.sqlite.move_evidence import EvidenceFiles
 from gatepost.store.sqlite.move_queue import BodiesPart, MessagesPart, QueueShards, reported

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 import apsw
 
-from gatepost.store.interface import StoreFailure
+from gatepost.store.interface import StoreFailure, failing
 from gatepost.store.sqlite.backup import RESTORE_DIRECTORY
 from gatepost.store.sqlite.backup_archive import (
     BackupFile,
@@ -77,15 +77,13 @@ def stored_contents(data_dir: Path, beginning: bytes) -> dict[str, bytes]:
     config = data_dir / "config.db"
     if not config.exists():
         return {}
-    try:
-        with closing(apsw.Connection(str(config), flags=apsw.SQLITE_OPEN_READONLY)) as connection:
-            return dict(
-                connection.execute(
-                    "SELECT name, data FROM content WHERE substr(data, 1, length(?1)) = ?1", (beginning,)
-                )
-            )
-    except apsw.Error as error:
-        raise StoreFailure(f"{config}: {error}") from error
+    with (
+        failing(config, apsw.Error),
+        closing(apsw.Connection(str(config), flags=apsw.SQLITE_OPEN_READONLY)) as connection,
+    ):
+        return dict(
+            connection.execute("SELECT name, data FROM content WHERE substr(data, 1, length(?1)) = ?1", (beginning,))
+        )
 
 
 def check_whole(data_dir: Path) -> None:

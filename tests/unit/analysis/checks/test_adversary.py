@@ -85,7 +85,7 @@ LEAKS = [
 def test_what_is_given_in_clear_is_counted(flights, counted):
     seen, _ = talk(StartTls.STRIPPED, None, *flights, quit_at_end=False)
     clear = seen.clear
-    assert (clear.mail, clear.rcpt, clear.data, clear.content, clear.marked) == counted
+    assert (clear.mail, clear.rcpt, clear.data, clear.content_octets, clear.marker_found) == counted
     assert clear.octets == sum(map(len, flights))
     assert seen.leaked == any(counted)
     assert (seen.mail, seen.octets) == (counted[0], counted[3])
@@ -103,7 +103,7 @@ def test_what_is_given_under_tls_is_counted_apart(tls):
     )
     assert talker.facts.version == "TLSv1.3"
     assert not seen.clear.leaked
-    assert (seen.tls.mail, seen.tls.data, seen.tls.content, seen.tls.marked) == (1, 1, 16, True)
+    assert (seen.tls.mail, seen.tls.data, seen.tls.content_octets, seen.tls.marker_found) == (1, 1, 16, True)
     assert bytes(seen.content) == b"hello 5eab0a7d\r\n"
     assert seen.verbs == ["EHLO", "STARTTLS", "handshake", "EHLO", "MAIL", "DATA", "QUIT"]
     assert seen.versions == ["TLSv1.3"]
@@ -141,7 +141,7 @@ def test_what_becomes_of_starttls(tls, starttls, answer, last):
 def test_a_client_that_goes_on_in_clear_behind_a_broken_handshake_is_caught(tls):
     hello = b"\x16\x03\x01\x00\x05hello"
     seen, _ = talk(StartTls.BROKEN, tls, b"STARTTLS\r\n", hello + b"MAIL FROM:<a@b.example>\r\nDATA\r\nx\r\n.\r\n")
-    assert (seen.clear.mail, seen.clear.content) == (1, 3)
+    assert (seen.clear.mail, seen.clear.content_octets) == (1, 3)
 
 
 def test_a_handshake_that_fails_is_told(tls):

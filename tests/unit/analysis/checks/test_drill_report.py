@@ -29,7 +29,7 @@ def played(key, *attempts, promised=True):
     return Played(attack, promised, LEAF, attempts or (attempt(), attempt(2)))
 
 
-GONE = Channel(octets=100, mail=1, rcpt=1, data=1, content=50, marked=True)
+GONE = Channel(octets=100, mail=1, rcpt=1, data=1, content_octets=50, marker_found=True)
 ARRIVED = Played(control(), False, LEAF, (attempt(tls=GONE, delivered=True),))
 
 
@@ -87,8 +87,8 @@ LEAKS = [
     (attempt(clear=Channel(mail=1)), True, "LEFT unencrypted"),
     (attempt(clear=Channel(rcpt=1)), True, "LEFT unencrypted"),
     (attempt(clear=Channel(data=1)), True, "LEFT unencrypted"),
-    (attempt(clear=Channel(content=1)), True, "LEFT unencrypted"),
-    (attempt(clear=Channel(marked=True)), True, "LEFT unencrypted"),
+    (attempt(clear=Channel(content_octets=1)), True, "LEFT unencrypted"),
+    (attempt(clear=Channel(marker_found=True)), True, "LEFT unencrypted"),
     (attempt(clear=Channel(octets=999)), False, "waited"),
     (attempt(tls=Channel(mail=1)), True, "LEFT to an impostor"),
     (attempt(2, tls=Channel(mail=1)), True, "LEFT to an impostor, on attempt 2"),

@@ -6,7 +6,7 @@ from gatepost.events.delivery_problems import DowngradedDestination, FailingPart
 from gatepost.protocols.tlsrpt.result import ResultType
 from gatepost.protocols.tlsrpt.tally import Count, PolicyType, applied, detail
 from gatepost.store.figures import WORKERS_DIRECTORY, WorkerFigures, write_figures
-from gatepost.store.session_counts import SESSIONS_DIRECTORY, SessionFiles, write_counts
+from gatepost.store.session_counts import SESSIONS_DIRECTORY, SessionFiles
 from gatepost.store.sqlite.administration import queue_depth
 from gatepost.store.sqlite.schema import QUEUE_FILE
 from gatepost.store.sqlite.trace_files import day_of
@@ -23,7 +23,7 @@ def write(data, at, passed, **failed):
     counts = [Count(day, "b.example", POLICY, None, passed)] if passed else []
     for result, sessions in failed.items():
         counts.append(Count(day, "b.example", POLICY, detail(ResultType(result.replace("_", "-"))), sessions))
-    write_counts(data / SESSIONS_DIRECTORY, day, counts)
+    SessionFiles(data / SESSIONS_DIRECTORY).write(day, counts)
 
 
 def finder_of(data):

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from gatepost.analysis.reports.tlsrpt import PolicySummary, report_object, summaries
 from gatepost.protocols.tlsrpt.result import ResultType
 from gatepost.protocols.tlsrpt.tally import Count, PolicyType, applied, detail
-from gatepost.store.session_counts import SessionFiles, write_counts
+from gatepost.store.session_counts import SessionFiles
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,8 +26,7 @@ NOT_FETCHED = detail(ResultType.STS_POLICY_FETCH_ERROR)
 
 
 def write(directory: Path) -> None:
-    write_counts(
-        directory,
+    SessionFiles(directory).write(
         DAY,
         [
             Count(DAY, "b.example", STS, None, 90),

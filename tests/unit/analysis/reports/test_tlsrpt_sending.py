@@ -23,7 +23,7 @@ from gatepost.protocols.tlsrpt.tally import Count, PolicyType, applied, detail
 from gatepost.settings.store_url import SQLITE
 from gatepost.store.interface import StoreFailure
 from gatepost.store.sent_reports import SENT, SentReport
-from gatepost.store.session_counts import MOST_FAILURES, MOST_POLICIES, write_counts
+from gatepost.store.session_counts import MOST_FAILURES, MOST_POLICIES, SessionFiles
 from gatepost.store.storage import Storage
 from gatepost.values import replace
 
@@ -41,7 +41,7 @@ DOWN = status(500)
 
 def count(directory: Path, *domains: str, day: str = DAY) -> None:
     policies = [applied(PolicyType.NONE, domain) for domain in domains]
-    write_counts(directory / "sessions", day, [Count(day, one.domain, one, None, 7) for one in policies])
+    SessionFiles(directory / "sessions").write(day, [Count(day, one.domain, one, None, 7) for one in policies])
 
 
 @dataclass
@@ -335,7 +335,7 @@ def test_the_largest_day_of_a_domain_is_one_that_every_reader_takes(tmp_path: Pa
     ]  # fmt: skip
     counts = [Count(DAY, "b.example", policy, None, 1 << 40) for policy in policies]
     counts += [Count(DAY, "b.example", policies[0], failure, 1 << 40) for failure in failures]
-    write_counts(tmp_path / "sessions", DAY, counts)
+    SessionFiles(tmp_path / "sessions").write(DAY, counts)
     made = report_of(Storage(SQLITE, tmp_path).session_counts(), REPORTER, DAY, "b.example")
     assert made is not None
     text = unpack(made.content)

@@ -24,7 +24,7 @@ from gatepost.policy.decisions.destination_history import DestinationHistory, De
 from gatepost.policy.decisions.requirement import Achieved, TlsLevel
 from gatepost.protocols.mtasts.policy import StsMode, StsPolicy
 from gatepost.protocols.tlsrpt.result import ResultType
-from gatepost.store.session_counts import SessionFiles, read_counts
+from gatepost.store.session_counts import SessionFiles
 from gatepost.store.sqlite.trace_files import day_of
 
 if TYPE_CHECKING:
@@ -649,7 +649,7 @@ def test_a_shared_session_is_counted_for_each_domain(
     attempt(world, peer, deliveries())
     log.close()
     assert together(peer) == [everybody()]
-    counts = read_counts(tmp_path / "sessions", day_of(NOW))
+    counts = SessionFiles(tmp_path / "sessions").read(day_of(NOW))
     found = {one.domain: str(one.failure.result) if one.failure else "passed" for one in counts}
     assert found == dict.fromkeys(DOMAINS, counted)
     assert sum(log.counts.numbers.values()) == (1 if certificate else 0)

@@ -20,7 +20,7 @@ from gatepost.protocols.smtp.replies import Reply
 from gatepost.protocols.tls.facts import TlsFacts
 from gatepost.protocols.tlsrpt.result import ResultType
 from gatepost.protocols.tlsrpt.tally import Count, PolicyType, TlsSession, applied
-from gatepost.store.session_counts import SessionFiles, counted_days, read_counts, write_counts
+from gatepost.store.session_counts import SessionFiles
 from gatepost.values import replace
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def log(tmp_path: Path) -> Iterator[SessionLog]:
 def counts(log: SessionLog, tmp_path: Path) -> list[Count]:
     """All that was counted; it counts no more."""
     log.close()
-    return read_counts(tmp_path / "sessions", DAY)
+    return SessionFiles(tmp_path / "sessions").read(DAY)
 
 
 # the log
@@ -60,13 +60,13 @@ def test_counts_are_written_every_while_and_at_the_end(tmp_path: Path) -> None:
     now = NOON
     log = SessionLog(SessionFiles(tmp_path), interval=0.05, clock=lambda: now)
     log.count(SESSION)
-    wait_for(lambda: read_counts(tmp_path, DAY))
+    wait_for(lambda: SessionFiles(tmp_path).read(DAY))
     log.count(SESSION)
     now += 86400
     log.count(SESSION)
     log.close()
-    assert read_counts(tmp_path, DAY) == [Count(DAY, "b.example", POLICY, None, 2)]
-    assert read_counts(tmp_path, "2025-11-25") == [Count("2025-11-25", "b.example", POLICY, None, 1)]
+    assert SessionFiles(tmp_path).read(DAY) == [Count(DAY, "b.example", POLICY, None, 2)]
+    assert SessionFiles(tmp_path).read("2025-11-25") == [Count("2025-11-25", "b.example", POLICY, None, 1)]
 
 
 def test_two_logs_write_one_day(tmp_path: Path) -> None:
@@ -77,14 +77,14 @@ def test_two_logs_write_one_day(tmp_path: Path) -> None:
         time.sleep(0.002)
     for log in logs:
         log.close()
-    assert read_counts(tmp_path, DAY) == [Count(DAY, "b.example", POLICY, None, 100)]
+    assert SessionFiles(tmp_path).read(DAY) == [Count(DAY, "b.example", POLICY, None, 100)]
 
 
 def test_old_days_are_forgotten(tmp_path: Path) -> None:
     for day in ("2025-11-09", "2025-11-10"):
-        write_counts(tmp_path, day, [Count(day, "b.example", POLICY, None, 1)])
+        SessionFiles(tmp_path).write(day, [Count(day, "b.example", POLICY, None, 1)])
     SessionLog(SessionFiles(tmp_path), interval=3600, clock=lambda: NOON).close()
-    assert counted_days(tmp_path) == ["2025-11-10"]
+    assert SessionFiles(tmp_path).days() == ["2025-11-10"]
 
 
 def test_a_disk_that_fails_costs_one_line_and_later_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -98,7 +98,7 @@ def test_a_disk_that_fails_costs_one_line_and_later_nothing(tmp_path: Path, capl
     directory.unlink()
     wait_for(lambda: "written again" in caplog.text)
     log.close()
-    assert read_counts(directory, DAY) == [Count(DAY, "b.example", POLICY, None, 2)]
+    assert SessionFiles(directory).read(DAY) == [Count(DAY, "b.example", POLICY, None, 2)]
     assert sum(one.levelno == logging.ERROR for one in caplog.records) == 1
 
 
@@ -118,7 +118,7 @@ def test_what_finds_no_room_is_said(tmp_path: Path, caplog: pytest.LogCaptureFix
     assert [one.getMessage() for one in caplog.records] == [
         "session counts: there was no room for 3 results of sessions"
     ]
-    assert len(read_counts(tmp_path, DAY)) == 2
+    assert len(SessionFiles(tmp_path).read(DAY)) == 2
 
 
 # what is counted of a way

@@ -8,6 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from gatepost.manage.cli.changes import print_changes, print_warnings, report
+from gatepost.manage.cli.options import json_option
 from gatepost.manage.use_cases.change_shapes import ChangeReport
 from gatepost.manage.use_cases.differences import FieldChange
 
@@ -24,9 +25,9 @@ def test_a_report(changes, options, last):
     outcome = ChangeReport(7, changes=changes, warnings=["w"], standing=["s"], notes=["n"], **options)
 
     @click.command()
-    @click.option("--json", "as_json", is_flag=True)
-    def command(as_json):
-        report(outcome, as_json=as_json)
+    @json_option
+    def command():
+        report(outcome)
 
     result = CliRunner().invoke(command)
     *lines, end = result.stdout.splitlines()

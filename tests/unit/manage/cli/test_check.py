@@ -10,6 +10,7 @@ from click.testing import CliRunner
 from gatepost.manage.cli import check as command
 from gatepost.manage.cli import main
 from gatepost.manage.cli.check import system_nameservers
+from gatepost.manage.cli.options import use_settings_file
 
 
 @pytest.mark.parametrize(
@@ -89,9 +90,10 @@ def test_options_go_over_settings(tmp_path, monkeypatch):
     file = tmp_path / "own.toml"
     file.write_text('[server]\nhostname = "mx1.contoso.example"\n[tls]\nrevocation_timeout = "2s"\n')
     with main.make_context("gatepost", ["check"], resilient_parsing=True):
-        asked = {"config": str(file), "nameservers": ("127.0.0.1:5300",), "anchors": str(tmp_path), "validate": "local"}
-        found = command._settings(asked, 4.0)
+        asked = {"nameservers": ("127.0.0.1:5300",), "anchors": str(tmp_path), "validate": "local"}
         plain = command._settings(dict.fromkeys(asked), 60.0)
+        use_settings_file(str(file))
+        found = command._settings(asked, 4.0)
     assert found.dns.nameservers == ("127.0.0.1:5300",)
     assert found.tls.trust_anchors == str(tmp_path)
     assert (found.dns.timeout, found.tls.revocation_timeout) == (4.0, 2.0)
@@ -107,6 +109,6 @@ def test_who_validates_alone_starts_at_the_root(tmp_path, monkeypatch, validate,
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(command, "system_nameservers", lambda: ("192.0.2.53",))
     with main.make_context("gatepost", ["check"], resilient_parsing=True):
-        found = command._settings({"config": None, "nameservers": (), "anchors": None, "validate": validate}, 5.0)
+        found = command._settings({"nameservers": (), "anchors": None, "validate": validate}, 5.0)
     assert ("192.0.2.53:53" in found.dns.nameservers) is named
     assert ("nameservers" in found.dns.written) is named

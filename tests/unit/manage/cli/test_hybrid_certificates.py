@@ -82,7 +82,7 @@ def test_a_file_that_is_too_large_is_not_read(home):
     apply(home, "")
     (home.path / "large.pem").write_bytes(b"x" * (1 << 21))
     said = home.call("hybrid", "plan", "--exchange-certificate", home.path / "large.pem", code=2).stderr
-    assert "it contains no certificate" in said
+    assert "is larger than 1048576 bytes" in said
 
 
 def test_a_certificate_of_the_settings_that_cannot_be_used_is_told(home):

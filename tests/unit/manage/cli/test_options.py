@@ -7,9 +7,10 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from gatepost.manage.cli.options import MOMENT, author, config_option, fail, json_option, refused, settings_of
+from gatepost.manage.cli.options import MOMENT, author, ending, fail, gateway_options, local_settings, refused
 from gatepost.manage.cli.remote_options import RemoteOptions
 from gatepost.manage.cli.stored_names import connector_options
+from gatepost.manage.cli.tables import wants_json
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.policy.connectors.errors import FieldError
 
@@ -22,10 +23,9 @@ def group(context, config):
 
 
 @group.command()
-@config_option
-@json_option
-def show(config, as_json):
-    click.echo(f"{settings_of(config).server.hostname} {as_json}")
+@gateway_options
+def show():
+    click.echo(f"{local_settings().server.hostname} {wants_json()}")
 
 
 def call(*words, **environment):
@@ -174,3 +174,18 @@ def test_wrong_use(words, told):
     result = asked(*words)
     assert result.exit_code == 2
     assert told in result.output
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (ValueError("no name"), "--key: no name\n"),
+        (FileNotFoundError(2, "No such file or directory", "/x"), "--key: No such file or directory\n"),
+    ],
+)
+def test_errors_that_are_named_end_a_command(error, text, capsys):
+    with pytest.raises(SystemExit, match="2"), ending(2, ValueError, OSError, place="--key: "):
+        raise error
+    assert capsys.readouterr().err == text
+    with pytest.raises(KeyError), ending(2, ValueError):
+        raise KeyError

@@ -4,7 +4,7 @@ import pytest
 
 from gatepost.protocols.tlsrpt.result import ResultType
 from gatepost.protocols.tlsrpt.tally import Count, PolicyType, applied, detail
-from gatepost.store.session_counts import write_counts
+from gatepost.store.session_counts import SessionFiles
 
 DAY = "2026-11-24"
 STS = applied(PolicyType.STS, "b.example", ["version: STSv1", "mode: testing"], ["*.b.example"])
@@ -16,8 +16,7 @@ MISMATCH = detail(
 
 @pytest.fixture
 def counted(home):
-    write_counts(
-        home.data / "sessions",
+    SessionFiles(home.data / "sessions").write(
         DAY,
         [
             Count(DAY, "b.example", STS, None, 90),
@@ -95,7 +94,7 @@ def test_a_gateway_that_counted_nothing(home):
 
 
 def test_several_days(counted):
-    write_counts(counted.data / "sessions", "2026-11-20", [Count("2026-11-20", "b.example", STS, None, 1)])
+    SessionFiles(counted.data / "sessions").write("2026-11-20", [Count("2026-11-20", "b.example", STS, None, 1)])
     result = counted.call("report", "tlsrpt", "--day", "2026-11-01", code=1)
     assert "there are counts of 2026-11-20 to 2026-11-24" in result.stderr
 

@@ -6,10 +6,12 @@ import socket
 import subprocess
 import sys
 
+import click
 import pytest
 
 from gatepost.manage.cli import serve as command
 from gatepost.manage.cli.demo_start import wait_for_greeting
+from gatepost.manage.cli.remote_options import RemoteOptions
 from gatepost.node.passed_sockets import PassedSockets
 from gatepost.pki.certificates.authority import Authority
 from gatepost.settings.loader import load
@@ -146,13 +148,14 @@ def test_passed_sockets_take_the_place_of_listeners(settings, capsys):
 def test_sighup_names_settings_that_changed_or_are_wrong(settings, home, caplog):
     settings()
     before = load(str(home.path / "gatepost.toml"), os.environ)
-    command._tell_changes(before, str(home.path / "gatepost.toml"))
-    assert caplog.text == ""
-    settings(log={"level": "debug"}, server={"hostname": "mx.gate.example", "data_dir": "data", "drain": 7})
-    command._tell_changes(before, str(home.path / "gatepost.toml"))
-    assert "take effect at the next start: server.drain, log.level" in caplog.text
-    (home.path / "gatepost.toml").write_text("[server]\nhostnam = 1\n")
-    command._tell_changes(before, str(home.path / "gatepost.toml"))
+    with click.Context(command.serve, obj=RemoteOptions(str(home.path / "gatepost.toml"))):
+        command._tell_changes(before)
+        assert caplog.text == ""
+        settings(log={"level": "debug"}, server={"hostname": "mx.gate.example", "data_dir": "data", "drain": 7})
+        command._tell_changes(before)
+        assert "take effect at the next start: server.drain, log.level" in caplog.text
+        (home.path / "gatepost.toml").write_text("[server]\nhostnam = 1\n")
+        command._tell_changes(before)
     assert "the gateway goes on with its settings: " in caplog.text
 
 

@@ -6,8 +6,10 @@ import sys
 
 import click
 import pytest
+from click.testing import CliRunner
 
-from gatepost.manage.cli.tables import print_json, print_table, printable
+from gatepost.manage.cli.options import gateway_options
+from gatepost.manage.cli.tables import print_json, print_records, print_rows, print_table, printable, printed_json
 from gatepost.manage.use_cases.times import stamp as moment
 
 TEXTS = [
@@ -104,3 +106,21 @@ def test_no_rows_leave_the_heading(capsys, monkeypatch, terminal, text):
     monkeypatch.setattr(sys.stdout, "isatty", lambda: terminal)
     print_table(("name", "value"), [])
     assert capsys.readouterr().out == text
+
+
+OUTPUTS = {
+    "a result": (lambda: printed_json({"a": 1}) or click.echo("said"), {"a": 1}, "said\n"),
+    "rows of a use case": (lambda: print_rows(("b",), iter([{"a": 1}]), lambda row: [row["a"]]), [{"a": 1}], "b\n1\n"),
+    "rows as they are": (
+        lambda: print_records(("a", "b"), iter([(1, ("x", "y"))])),
+        [{"a": 1, "b": ["x", "y"]}],
+        "a\tb\n1\tx y\n",
+    ),
+}
+
+
+@pytest.mark.parametrize(("output", "value", "text"), OUTPUTS.values(), ids=OUTPUTS)
+def test_what_a_command_prints_is_json_where_it_has_the_option(output, value, text):
+    command = click.command()(gateway_options(output))
+    assert json.loads(CliRunner().invoke(command, ["--json"]).stdout) == value
+    assert CliRunner().invoke(command).stdout == text

@@ -12,16 +12,19 @@ from starlette.routing import Route
 from gatepost.manage.access.principal import ROLES, Principal, Role, Scope
 from gatepost.manage.pages.guard import (
     accounts_of,
-    executing,
+    every,
     for_readers,
     gateway_of,
     needs,
     needs_scope,
     not_there,
     or_not_there,
+    perform,
     principal_of,
 )
+from gatepost.manage.use_cases.declaration import Items
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
+from gatepost.manage.use_cases.users import ListUsers
 
 HERE = frozenset({"contoso"})
 OWNER = Principal("owner", ROLES[Role.OWNER])
@@ -165,7 +168,13 @@ def test_a_use_case_is_executed_with_what_the_request_is(monkeypatch):
     request = SimpleNamespace(
         app=SimpleNamespace(state=state), scope=scope, state=SimpleNamespace(principal=OWNER, session=None)
     )
-    case, context, asked = executing(request)("case", "asked")
+    case, context, asked = perform(request, "case", "asked")
     assert (case, asked, context.gateway, context.principal) == ("case", "asked", state.gateway, OWNER)
     assert (context.address, context.dry_run, context.expected) == ("192.0.2.7", False, None)
     assert context.accounts is state.accounts
+
+
+def test_a_list_is_read_page_by_page(monkeypatch):
+    pages = {"": Items(["a", "b"], after="b"), "b": Items(["c"], after=None)}
+    monkeypatch.setattr("gatepost.manage.pages.guard.perform", lambda _request, _case, wanted: pages[wanted.after])
+    assert list(every(SimpleNamespace(), "case", ListUsers())) == ["a", "b", "c"]

@@ -30,7 +30,7 @@ from gatepost.settings.loader import load
 
 from .conftest import OWNER
 
-ASKED = ChangeArguments(None, False, "2026-11-18", "why", False)
+ASKED = ChangeArguments(dry_run=False, since="2026-11-18", note="why")
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from gatepost.manage.use_cases import refusal as refusal_module
-from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
+from gatepost.manage.use_cases.refusal import Refusal, RefusalKind, refusing, wrong_field
 from gatepost.policy.connectors.errors import FieldError
 
 
@@ -16,6 +16,34 @@ def test_a_refusal_has_its_text_and_all_errors():
     refusal = Refusal(RefusalKind.INPUT, "2 errors; nothing was changed", iter(errors))
     assert str(refusal) == refusal.text == "2 errors; nothing was changed"
     assert (refusal.kind, refusal.errors) == (RefusalKind.INPUT, tuple(errors))
+
+
+def test_one_field_that_is_wrong():
+    refusal = wrong_field("at", "is in the past", "nothing was done")
+    assert (refusal.kind, refusal.text) == (RefusalKind.INPUT, "nothing was done")
+    assert refusal.errors == (FieldError("at", "is in the past"),)
+    assert wrong_field("at", "is in the past").text == "is in the past"
+
+
+def test_an_error_within_becomes_a_refusal_with_its_text():
+    with (
+        pytest.raises(Refusal) as caught,
+        refusing(RefusalKind.UNREADABLE, OSError, ValueError, text="{place}: {error}; wait", place="{a}", field="key"),
+    ):
+        raise ValueError("no {number}")
+    assert (caught.value.kind, caught.value.text) == (RefusalKind.UNREADABLE, "{a}: no {number}; wait")
+    assert caught.value.errors == (FieldError("key", "no {number}"),)
+    assert isinstance(caught.value.__cause__, ValueError)
+    with pytest.raises(Refusal) as caught, refusing(RefusalKind.INPUT, ValueError):
+        raise ValueError("why")
+    assert (caught.value.text, caught.value.errors) == ("why", ())
+
+
+def test_another_error_and_no_error_pass():
+    with pytest.raises(KeyError), refusing(RefusalKind.INPUT, ValueError):
+        raise KeyError
+    with refusing(RefusalKind.INPUT, ValueError):
+        pass
 
 
 PACKAGES = Path(refusal_module.__file__).parents[2]

@@ -55,7 +55,7 @@ def test_a_person_gets_a_sentence():
     answer = refused({"path": "/trace"}, HTTPStatus.CONFLICT, "look <again>", back='/queue?a="&b')
     assert answer.headers["content-type"].startswith("text/html")
     text = answer.body.decode()
-    assert "<h1>Conflict</h1>" in text
+    assert "<h1>Conflict with the current state</h1>" in text
     assert "look &lt;again&gt;" in text
     assert '<a href="/queue?a=&quot;&amp;b">' in text
 

@@ -227,3 +227,9 @@ def test_a_reader_knows_its_tables(database, folder, change):
         SqliteReader(folder, replace(SCHEMA, **change))
     with closing(SqliteReader(folder, replace(SCHEMA, file="other.db"), file="fruit.db")) as reader:
         assert fruits(reader) == 0
+
+
+def test_an_event_loop_waits_for_no_other_process(folder, database):
+    with closing(SqliteDatabase(folder, SCHEMA, waits=False)) as impatient:
+        assert database._connection.pragma("busy_timeout") > 0
+        assert impatient._connection.pragma("busy_timeout") == 0
