@@ -124,14 +124,14 @@ def _draw(answer: TlsReportSummary, path: Path) -> None:
 
 
 def _write_csv(answer: TlsReportSummary, path: Path) -> None:
-    path.write_text("".join(csv_lines(_CSV_COLUMNS, _csv_rows(answer))), encoding="utf-8", newline="")
+    path.write_text("".join(csv_lines(_CSV_HEAD, _csv_rows(answer))), encoding="utf-8", newline="")
 
 
-_CSV_COLUMNS = ("kind", "name", "direction", *Protection, "carried", "post_quantum", "failures", "refused")
+_CSV_HEAD = ("kind", "name", "direction", *Protection, "carried", "post_quantum", "failures", "refused")
 
 
 def _csv_rows(report: TlsReportSummary) -> Iterator[tuple[object, ...]]:
-    """A line for each day, partner and connector, by direction, in the columns of `_CSV_COLUMNS`."""
+    """A line for each day, partner and connector, by direction, in the columns of `_CSV_HEAD`."""
     for day, ways in report.days.items():
         for direction, counts in ways.items():
             shares = (counts[protection] for protection in Protection)
