@@ -15,7 +15,7 @@ from gatepost.analysis.reports.tls import (
 )
 from gatepost.analysis.reports.tls_ready import Ready
 from gatepost.decoding import converted
-from gatepost.manage.cli.report_tls_text import CONNECTOR_COLUMNS, connector_rows, print_report
+from gatepost.manage.cli.report_tls import CONNECTOR_COLUMNS, connector_rows, print_report
 from gatepost.manage.use_cases.reports import TlsReportSummary
 from gatepost.values import replace
 
