@@ -177,7 +177,7 @@ def one_writer(key, writer, files, heads, drills, begun):
             ends = heads[day].get(writer) == (chain.number, chain.head)
             must(ends, path.name, "it does not end as the head of its day says")
             chain.good = chain.number
-    left = f"; the {chain.number - chain.good} after it are not signed yet, and nothing proves them"
+    left = f"; no signature by these keys proves the {chain.number - chain.good} after it"
     print(f"writer {writer}: verified up to entry {chain.good}{left if chain.number > chain.good else ''}")
     if chain.begun and chain.good <= chain.start[0]:
         key.unknown = key.unknown or f"writer {writer}: nothing of it is signed"

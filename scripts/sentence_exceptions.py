@@ -81,6 +81,7 @@ UNSEEN: Final = frozenset(
         "to Exchange",
         "accepted-domain %(name)s",
         "routing-domain %(name)s",
+        "outbound-connector %(name)s",
         "Exchange's side of the hybrid pair of %(exchange_host)s and %(hostname)s, by gatepost hybrid plan",
         "TcpTestSucceeded : True",
         "Verify return code: 0 (ok)",

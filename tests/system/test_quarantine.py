@@ -287,6 +287,32 @@ def test_a_full_quarantine_defers_and_loses_nothing(clamd: Clamd) -> None:
         assert len(held(gateway)) == 1
 
 
+def rcpt_replies(port: int, *recipients: str) -> list[str]:
+    """What RCPT is answered in one message, "452 4.5.3", that is sent to those that were taken."""
+    with smtplib.SMTP("127.0.0.1", port, "client.example", 30) as client:
+        client.ehlo()
+        client.mail(STRANGER)
+        replies = [client.rcpt(recipient) for recipient in recipients]
+        client.data(message("to both", sender=STRANGER))
+    return [f"{code} {text[:5].decode()}" for code, text in replies]
+
+
+def test_a_full_quarantine_defers_no_mail_of_another_organization() -> None:
+    """What was learnt by one message that came for both, the client sends separately."""
+    made = contoso(inbound=())
+    made["organization"]["fabrikam"] = {
+        "accepted_domain": [{"name": "fabrikam.example"}],
+        "mailbox": [{"address": FAY}],
+        "mail_flow_rule": [{"name": "all", "senders": ["*"], "quarantine": True}],
+    }
+    apart = ["250 2.1.5", "452 4.5.3"]
+    with Gateway(made, settings={"quarantine": {"messages": 1}}) as gateway:
+        assert rcpt_replies(gateway.port, ANN, FAY) == ["250 2.1.5", "250 2.1.5"], "there is room"
+        wait_until(lambda: rcpt_replies(gateway.port, ANN, FAY) == apart, "the message comes apart")
+        gateway.wait_maildir(ANN, 2)
+        wait_until(lambda: rcpt_replies(gateway.port, FAY, ANN) == apart, "and the other way round")
+
+
 def test_a_verdict_of_rspamd_holds_and_the_marks_are_in_the_header(rspamd: Rspamd) -> None:
     hook = {"name": "spam", "type": "rspamd", "address": rspamd.address, "settings_id": "tests"}
     with Gateway(contoso(content_hook=[hook | {"quarantine": ["add-header", "reject"]}])) as gateway:

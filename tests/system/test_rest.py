@@ -7,6 +7,7 @@ gets is in `test_admin_hostile.py`; that no call whatever is answered with what 
 
 from __future__ import annotations
 
+import json
 import subprocess
 import textwrap
 from typing import TYPE_CHECKING, Any
@@ -90,6 +91,16 @@ def test_the_quick_start_works_as_it_is_written(gateway: Callable[..., Gateway],
     assert shown["tls_settings"] == "certificate-validation"
     versions = centre.gateway.cli("history", json=True).data
     assert [(one["author"], one["note"]) for one in versions][:1] == [("token test", "as agreed")]
+
+
+def test_an_error_is_as_the_documentation_shows(centre: AdminCentre, token: str) -> None:
+    section = (ROOT / "docs" / "rest.md").read_text().partition("\n## Errors\n")[2]
+    shown = json.loads(section[section.index("    {") :].partition("\n\n")[0])
+    body = {"tls_setings": "certificate-validation", "priority": 5000}
+    address = f"{OWN}/outbound_connectors/bank.example?dry_run=true"
+    status, _, said = centre.call(address, token, "PATCH", body)
+    assert status == shown["status"]
+    assert said | {"instance": ""} == shown | {"instance": ""}
 
 
 def test_a_connector_made_by_rest_carries_the_next_mail(

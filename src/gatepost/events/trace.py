@@ -123,6 +123,7 @@ def received_event(
     if journaled:
         said["journaled"] = list(journaled)
     inbound = message.inbound
+    arrival = {} if inbound.keys().isdisjoint(_ARRIVAL) else {key: inbound[key] for key in _ARRIVAL if key in inbound}
     tls: dict[str, Any] = inbound.get("tls", {})
     return TraceEvent(
         at=message.received,
@@ -140,15 +141,12 @@ def received_event(
         peer_address=inbound.get("peer", ""),
         connector=verdict.connector,
         requirement=verdict.requirement,
-        achieved=_inbound_level(tls),
+        achieved=_inbound_level(tls, verdict.basis),
         tls_version=tls.get("version", ""),
         tls_group=tls.get("group", ""),
         tls=tls,
         reply=reply.text,
-        detail=verdict.detail()
-        | {key: inbound[key] for key in _ARRIVAL if key in inbound}
-        | _tls_requested(message)
-        | said,
+        detail=verdict.detail() | arrival | _tls_requested(message) | said,
     )
 
 
@@ -250,7 +248,7 @@ def refused_event(
         peer_address=facts.peer_ip,
         connector=verdict.connector,
         requirement=verdict.requirement,
-        achieved=_inbound_level(tls),
+        achieved=_inbound_level(tls, verdict.basis),
         tls_version=tls.get("version", ""),
         tls_group=tls.get("group", ""),
         tls=tls,
@@ -318,8 +316,11 @@ def _event_name(result: RecipientResult) -> str:
     return "EXPIRE" if result.detail.get("expired") else "FAIL"
 
 
-def _inbound_level(tls: dict[str, Any]) -> str:
-    """The TLS ladder as an inbound session reached it: a trusted client certificate authenticates."""
+def _inbound_level(tls: dict[str, Any], basis: str) -> str:
+    """The TLS ladder as an inbound session reached it: a trusted client certificate authenticates.
+
+    By the gateway's trust anchors, or by those of the connector that knew the client by it.
+    """
     if not tls:
         return "none"
-    return "authenticated" if tls.get("chain") == "trusted" else "encrypted"
+    return "authenticated" if tls.get("chain") == "trusted" or basis.startswith("certificate") else "encrypted"

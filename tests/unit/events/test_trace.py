@@ -142,6 +142,7 @@ DIRECTORY = Directory(
         }
     )
 )
+OK = Reply(250, "2.0.0", ("Queued as 1a",))
 SESSION = SessionFacts("0123456789abcdef", "203.0.113.9", "client.example")
 
 
@@ -219,6 +220,21 @@ def test_a_notice_of_our_own_came_by_no_session():
         Message(1, "contoso", 1.0, ""), "a@b.example", verdict(SESSION), Reply(250, "2.0.0", ("OK",))
     )
     assert (event.peer_host, event.peer_address, event.achieved, event.tls) == ("", "", "none", {})
+
+
+def test_a_certificate_that_the_connectors_anchors_trust_authenticates():
+    """The gateway's own anchors need not know the partner's authority."""
+    tls = tls_record(TLS, ChainVerdict(ChainStatus.UNTRUSTED_ROOT, "", LEAF))
+    message = Message(26, "contoso", 1234.5, "l@lab.example", inbound={"tls": tls})
+    by = {
+        basis: replace(verdict(SESSION), basis=basis) for basis in ("sender", "certificate", "certificate-and-sender")
+    }
+    events = {basis: received_event(message, "ann@contoso.example", decided, OK) for basis, decided in by.items()}
+    assert {basis: event.achieved for basis, event in events.items()} == {
+        "sender": "encrypted",
+        "certificate": "authenticated",
+        "certificate-and-sender": "authenticated",
+    }
 
 
 @pytest.mark.parametrize(("tls", "achieved", "version", "group"), LEVELS)

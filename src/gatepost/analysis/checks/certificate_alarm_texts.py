@@ -144,7 +144,9 @@ def next_hardly_later(entry: Entry, old: Entry) -> Said:
     """A staged certificate that gains next to nothing."""
     ends, before = minute_text(entry.leaf.not_after), minute_text(old.leaf.not_after)
     detail = f"It ends at {ends}; {old.id}, which it is to replace, at {before}."
-    title = f"{title_of(entry)} ends about when the certificate ends that it will replace"
+    title = f"{title_of(entry)} ends little later than the certificate that it will replace"
+    if entry.leaf.not_after < old.leaf.not_after:
+        title = f"{title_of(entry)} ends before the certificate that it will replace"
     fix = "Have another one issued with a later end, and stage it"
     return _said(title, detail, fix, "gatepost certificate add ISSUED.pem")
 

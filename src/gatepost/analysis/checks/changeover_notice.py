@@ -76,7 +76,11 @@ def _steps(entry: Entry, hostname: str, above: Sequence[CertificateFacts], firew
     for authority in above:
         yield f"     {authority.subject}"
         yield f"     SHA-256 {authority.sha256.upper()}"
-    if not above:
+    highest = above[-1] if above else entry.leaf
+    if highest.subject != highest.issuer:
+        yield f"     {highest.issuer}"
+        yield "     (its certificate is not known to our gateway: please ask us for it)"
+    elif not above:
         yield "     (the certificate is self-signed: trust the certificate itself)"
     yield from _step(
         2,

@@ -12,7 +12,9 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from gatepost.pki.certificates.entry import Purpose
+from gatepost.policy.connectors.directory import OutboundIndex
 from gatepost.policy.connectors.names import covers
+from gatepost.policy.connectors.selection import connector_for
 from gatepost.policy.connectors.values import ConnectorType, DomainType, Mode, TlsSettings
 from gatepost.protocols.tls.names import describe_names, matches
 from gatepost.quantity import quantity
@@ -55,6 +57,7 @@ def findings(given: Given) -> tuple[Finding, ...]:
         _inbound(given),
         _client_identity(given),
         _outbound(given),
+        *_in_its_place(given),
         *_trust(given),
     )
 
@@ -62,6 +65,18 @@ def findings(given: Given) -> tuple[Finding, ...]:
 def command(*words: str) -> str:
     """A command line for a POSIX shell, each word as it is meant."""
     return shlex.join(("gatepost", *words))
+
+
+def by_address(given: Given) -> Iterator[str]:
+    """Say which connectors take unencrypted mail from addresses: it passes by what the plan demands of Exchange."""
+    for connector in given.organization.inbound_connectors:
+        on_premises = connector.connector_type is ConnectorType.ON_PREMISES
+        if on_premises and connector.enabled and connector.sender_ip_addresses and not connector.require_tls:
+            addresses = ", ".join(str(address) for address in connector.sender_ip_addresses[:_SHOWN])
+            yield (
+                f"Inbound connector {connector.name!r} takes unencrypted mail from {addresses}. If Exchange is among "
+                "them, disable it once Exchange shows its certificate."
+            )
 
 
 def inbound_of(given: Given) -> InboundConnector | None:
@@ -204,6 +219,8 @@ def _outbound(given: Given) -> Finding:
     connector = outbound_of(given)
     if connector is None:
         text = "no outbound connector leads to Exchange, so mail for its mailboxes goes by MX"
+        if taking := ", ".join(repr(connector.name) for connector, _ in _taking(given)):
+            text = f"no outbound connector leads to {given.exchange_host}, and mail for its mailboxes goes by {taking}"
         return Finding("outbound-connector", False, text, (_added(given, "outbound", TO_EXCHANGE, wanted),))
     lacks = list(_outbound_lacks(given, connector))
     changes = {key: wanted[key] for _, key in lacks} | _in_force(connector)
@@ -227,6 +244,32 @@ def _outbound_lacks(given: Given, connector: OutboundConnector) -> Iterator[tupl
         yield "Exchange does not learn the origin of mail", "cloud_services_mail_enabled"
     if given.centralised and not connector.route_all_messages_via_on_premises:
         yield "mail to others does not go through Exchange", "route_all_messages_via_on_premises"
+
+
+def _in_its_place(given: Given) -> Iterator[Finding]:
+    """Other connectors that take mail of the shared domains, whose requirement then holds and not the plan's."""
+    if outbound_of(given) is None:
+        return
+    for connector, domains in _taking(given):
+        text = (
+            f"outbound connector {connector.name!r} takes the mail for {', '.join(domains)} in its place, with "
+            f"tls_settings {connector.tls_settings}; if that is meant, name only the other domains with --domain"
+        )
+        subject, whose = f"outbound-connector {connector.name}", ("--organization", given.organization.name)
+        words = command("connector", "set", connector.name, *whose, "--direction", "outbound", "enabled=false")
+        yield Finding(subject, False, text, (words,))
+
+
+def _taking(given: Given) -> list[tuple[OutboundConnector, list[str]]]:
+    """The connectors, but not the one of the plan, that take mail of the shared domains, each with these domains."""
+    index, own = OutboundIndex(given.organization.outbound_connectors), outbound_of(given)
+    accepted = [domain.name for domain in given.organization.accepted_domains]
+    taking: dict[str, tuple[OutboundConnector, list[str]]] = {}
+    for name in given.domains:
+        connector = connector_for(index, name, accepted=any(covers(pattern, name) for pattern in accepted))
+        if connector is not None and connector is not own:
+            taking.setdefault(connector.name, (connector, []))[1].append(name)
+    return list(taking.values())
 
 
 def _takes(connector: OutboundConnector, domain: str) -> bool:
@@ -327,10 +370,10 @@ def _trust(given: Given) -> Iterator[Finding]:
         yield _trusted(given, chain.leaf)
         return
     text = f"Exchange's certificate is not trusted here ({chain.status}): {chain.detail}"
-    anchors = "trust_anchors=/etc/gatepost/exchange-root.pem"
+    whose, anchors = ("--organization", given.organization.name), "trust_anchors=/etc/gatepost/exchange-root.pem"
     names = (("inbound", inbound_of(given), FROM_EXCHANGE), ("outbound", outbound_of(given), TO_EXCHANGE))
     commands = (
-        command("connector", "set", connector.name if connector else name, "--direction", direction, anchors)
+        command("connector", "set", connector.name if connector else name, *whose, "--direction", direction, anchors)
         for direction, connector, name in names
     )
     yield Finding("exchange-certificate", False, text, tuple(commands))

@@ -12,7 +12,15 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from gatepost.analysis.hybrid.exchange import steps
-from gatepost.analysis.hybrid.here import FROM_EXCHANGE, TO_EXCHANGE, command, findings, inbound_of, outbound_of
+from gatepost.analysis.hybrid.here import (
+    FROM_EXCHANGE,
+    TO_EXCHANGE,
+    by_address,
+    command,
+    findings,
+    inbound_of,
+    outbound_of,
+)
 
 if TYPE_CHECKING:
     from gatepost.analysis.hybrid.exchange import Step
@@ -160,5 +168,5 @@ def plan(given: Given) -> HybridPlan:
         firewall(given),
         steps(given),
         checks(given),
-        (*TRAPS, *given.warnings),
+        (*TRAPS, *by_address(given), *given.warnings),
     )

@@ -297,7 +297,9 @@ def _certificate(body: Mapping[str, Any]) -> str:
     if not isinstance(certificate, dict):
         return ""
     names = ", ".join(map(str, certificate.get("names", [])[:2])) or certificate.get("subject", "")
-    return f"{body.get('chain', '')}: {names}; SHA-256 {str(certificate.get('sha256', ''))[:16]}…"
+    by_connector = str(body.get("basis", "")).startswith("certificate")  # its trust anchors judged the chain
+    chain = "trusted" if by_connector else body.get("chain", "")
+    return f"{chain}: {names}; SHA-256 {str(certificate.get('sha256', ''))[:16]}…"
 
 
 _COLUMNS: Final[tuple[tuple[str, int, Callable[[Mapping[str, Any]], object]], ...]] = (

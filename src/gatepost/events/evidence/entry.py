@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from functools import lru_cache
 from itertools import islice
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import msgspec
@@ -28,7 +29,7 @@ FORMAT: Final = 1
 
 _TEXT: Final = 512  # characters of a text
 _RECENT: Final = 500  # certificates whose members are known
-_SESSIONS: Final = 50  # and handshakes
+_SESSIONS: Final = 50  # and handshakes, and hosts
 _NAMES: Final = 20  # of a certificate, and sources of a requirement
 
 
@@ -154,34 +155,24 @@ def gap_body(place: Place, at: float, *, what: str, count: int, sha256: str = ""
 def event_body(row: TraceRow, number: int, salt: str, privacy: Privacy) -> dict[str, Any]:
     """An entry on one event of one recipient. salt: random, of this entry alone. What has no value is left out."""
     detail = row.detail
-    sources = tuple(map(str, detail.get("requirement_sources", ())[:_NAMES]))
-    body: dict[str, Any] = {
-        "kind": "event",
+    facts: dict[str, Any] = {
+        **_hop(row.event, row.organization, row.connector, row.requirement, row.achieved, row.peer_host),
+        "direction": row.direction,
         "number": number,
         "salt": salt,
         "time": instant(row.at),
         "message": row.message,
         "session": row.session,
         "size": row.size,
+        "result_type": row.result_type,
         "reply": _reply(row.reply, privacy),
-        "peer_host": _text(row.peer_host),
-        **_circumstances(
-            row.event,
-            row.organization,
-            row.direction,
-            row.connector,
-            row.requirement,
-            sources,
-            row.achieved,
-            row.result_type,
-        ),
+        **_address("sender", row.sender, salt, privacy),
+        **_address("recipient", row.recipient, salt, privacy),
+        **_persons(row, salt, privacy),
     }
-    for name in _OFTEN_EMPTY:
-        if not body[name]:
-            del body[name]
-    _add_address(body, "sender", row.sender, salt, privacy)
-    _add_address(body, "recipient", row.recipient, salt, privacy)
-    _add_persons(body, row, salt, privacy)
+    body = dict(filter(_HAS_VALUE, facts.items()))
+    if sources := detail.get("requirement_sources"):
+        body["required_by"] = [_text(str(source)) for source in sources[:_NAMES]]
     if row.tls:
         body.update(_handshake(row.tls))
     if copies := [_journaled(copy, salt, privacy) for copy in detail.get("journaled", ())[:_NAMES]]:
@@ -191,34 +182,6 @@ def event_body(row: TraceRow, number: int, salt: str, privacy: Privacy) -> dict[
         if value or value == {}:
             body[name] = value
     return body
-
-
-@lru_cache(maxsize=_RECENT)
-def _circumstances(  # noqa: PLR0913, PLR0917 - by each of them it is known again
-    event: str,
-    organization: str,
-    direction: str,
-    connector: str,
-    requirement: str,
-    sources: tuple[str, ...],
-    achieved: str,
-    result_type: str,
-) -> dict[str, Any]:
-    """The members that the mail of a connector has in common; nobody changes it. sources: of the requirement."""
-    if not sources and connector and requirement:  # of a client: the connector that applies to it
-        sources = (f"connector {connector}",)
-    members = {
-        "event": event,
-        "organization": _text(organization),
-        "direction": direction,
-        "connector": _text(connector),
-        "requirement": _text(requirement),
-        "required_by": [_text(source) for source in sources],
-        "achieved": achieved,
-        "protection": _protection(event, achieved),
-        "result_type": result_type,
-    }
-    return {name: value for name, value in members.items() if value}
 
 
 # Members of `detail` that are kept as they are.
@@ -255,16 +218,16 @@ _KEPT: Final = frozenset(
 )
 _PROTECTIONS: Final = {"none": "clear", "encrypted": "encrypted", "authenticated": "authenticated"}
 _DEPTH: Final = 4
-_OFTEN_EMPTY: Final = ("message", "session", "size", "reply", "peer_host")
+_HAS_VALUE: Final = itemgetter(1)  # of a name and a value: whether the value is one
 
 
 def _plain(value: Any, depth: int = _DEPTH) -> Any:
     """A value as an entry may have it: bounded, and without fractions, which no two programs write alike."""
     if isinstance(value, str):  # as most are
         return _text(value)
-    if isinstance(value, int):  # as the rest is
-        return value
     match value:
+        case bool() | int():
+            return value
         case float():
             return instant(value)  # the only fractions in `detail` are times
         case dict() if depth:
@@ -277,6 +240,27 @@ def _plain(value: Any, depth: int = _DEPTH) -> Any:
 
 def _text(text: str) -> str:
     return text if len(text) <= _TEXT else f"{text[: _TEXT - 1]}…"
+
+
+@lru_cache(maxsize=_SESSIONS)
+def _hop(
+    event: str, organization: str, connector: str, requirement: str, achieved: str, peer_host: str
+) -> dict[str, Any]:
+    """Who has to do with an event, and what was asked of the hop: the same for all mail of a host. Nobody changes it.
+
+    required_by: the connector that applies to a client; a next hop has its own sources.
+    """
+    return {
+        "kind": "event",
+        "event": event,
+        "organization": _text(organization),
+        "connector": _text(connector),
+        "requirement": _text(requirement),
+        "required_by": [_text(f"connector {connector}")] if connector and requirement else [],
+        "achieved": achieved,
+        "protection": _protection(event, achieved),
+        "peer_host": _text(peer_host),
+    }
 
 
 def _protection(event: str, achieved: str) -> str:
@@ -294,36 +278,38 @@ def _reply(reply: str, privacy: Privacy) -> str:
     return " ".join([code[:9] for code in codes if code[:1].isdigit()])
 
 
-def _add_address(body: dict[str, Any], name: str, address: str, salt: str, privacy: Privacy) -> None:
-    """Add the members of one path; none for the null path and for none."""
-    if "@" in address:
-        body[f"{name}_domain"] = _text(address.rpartition("@")[2].lower())
-    if address and privacy.addresses is AddressPrivacy.FULL:
-        body[name] = _text(address)
-    elif address and privacy.addresses is AddressPrivacy.HASH:
-        body[f"{name}_sha256"] = address_hash(salt, address)
+def _address(name: str, address: str, salt: str, privacy: Privacy) -> dict[str, str]:
+    """The members of one path; {} for the null path and for none."""
+    if not address:
+        return {}
+    kept = {f"{name}_domain": _text(address.rpartition("@")[2].lower() if "@" in address else "")}
+    if privacy.addresses is AddressPrivacy.FULL:
+        kept[name] = _text(address)
+    elif privacy.addresses is AddressPrivacy.HASH:
+        kept[f"{name}_sha256"] = address_hash(salt, address)
+    return kept
 
 
-def _add_persons(body: dict[str, Any], row: TraceRow, salt: str, privacy: Privacy) -> None:
-    """Add personal data beside the addresses: the message, the user who logged in, and the client's address."""
-    if row.message_id and privacy.message_ids is MessageIds.HASH:
-        body["message_id_sha256"] = message_id_hash(row.message_id)
-    elif row.message_id:
-        body["message_id"] = _text(row.message_id)
+def _persons(row: TraceRow, salt: str, privacy: Privacy) -> dict[str, str]:
+    """Personal data beside the addresses: the message, the user who logged in, and the client's address."""
+    kept: dict[str, str] = {}
+    if row.message_id:
+        hashed = privacy.message_ids is MessageIds.HASH
+        kept |= (
+            {"message_id_sha256": message_id_hash(row.message_id)} if hashed else {"message_id": _text(row.message_id)}
+        )
     user = str(row.detail.get("user", ""))
     if user:
-        _add_address(body, "user", user, salt, privacy)
-        if mechanism := str(row.detail.get("mechanism", "")):
-            body["mechanism"] = mechanism
-    if row.peer_address and (not user or privacy.addresses is AddressPrivacy.FULL):
-        body["peer_address"] = row.peer_address
+        kept |= _address("user", user, salt, privacy) | {"mechanism": str(row.detail.get("mechanism", ""))}
+    if not user or privacy.addresses is AddressPrivacy.FULL:
+        kept["peer_address"] = row.peer_address
+    return kept
 
 
 def _journaled(copy: Mapping[str, Any], salt: str, privacy: Privacy) -> dict[str, Any]:
     """A journal copy that was queued with the message: its form, and as much of its address as is kept of any."""
     kept = {name: _plain(copy[name]) for name in ("form", "rules") if name in copy}
-    _add_address(kept, "to", str(copy.get("to", "")), salt, privacy)
-    return kept
+    return kept | _address("to", str(copy.get("to", "")), salt, privacy)
 
 
 def _tls(record: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from gatepost.policy.decisions import refusals
 from gatepost.policy.decisions.forwarding import MailOrigin, Target, relay_domain, returned, rewritten, targets_of
 from gatepost.policy.decisions.handover import decide_handed_mail, decide_handed_recipient
 from gatepost.policy.decisions.inbound import decide_recipient
 from gatepost.policy.decisions.recipient_validation import judge_unasked
+from gatepost.values import replace
 
 if TYPE_CHECKING:
     from gatepost.mail.inbound.record import SessionRecord
@@ -73,6 +75,28 @@ def within_limits(
         return verdict
     verdict, transaction.charge = service.usage.admit(record.directory, record.facts, verdict, transaction.charge)
     return verdict
+
+
+def apart_from_full(
+    record: SessionRecord,
+    service: InboundService,
+    transaction: Transaction,
+    verdict: InboundVerdict,
+    targets: tuple[Target, ...],
+) -> InboundVerdict:
+    """The verdict on a recipient, refused where a full quarantine may hold its mail and not the first recipient's.
+
+    Or the reverse: one answer stands for all recipients, and one organization's quarantine defers no other's mail.
+    """
+    room = service.quarantine
+    if room is None or not room.full or not verdict.accepted or not transaction.recipients or transaction.origin:
+        return verdict
+    first = transaction.recipients[0]
+    held = room.full_for(record.directory, first.verdict.organization, first.targets)
+    if held == room.full_for(record.directory, verdict.organization, targets):
+        return verdict
+    reason = "a full quarantine may hold this recipient's mail, or the first one's: the client must send it separately"
+    return replace(verdict, accepted=False, reply=refusals.SEND_APART, reasons=(*verdict.reasons, reason))
 
 
 def settled_verdict(service: InboundService, verdict: InboundVerdict) -> InboundVerdict | None:

@@ -14,13 +14,14 @@ import msgspec
 
 from gatepost.mail.model.message import QuarantineHold
 from gatepost.policy.connectors.mail_flow import Content
+from gatepost.policy.decisions.parties import parties
 from gatepost.policy.decisions.quarantine import holds, quarantined_by_rules
 from gatepost.protocols.message.fields import field_values
 from gatepost.protocols.smtp.replies import Reply
 from gatepost.store.quarantine import QuarantineUsage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from gatepost.policy.connectors.directory import Directory
     from gatepost.policy.decisions.forwarding import Target
@@ -47,7 +48,8 @@ class QuarantineLimits(msgspec.Struct, frozen=True):
 class QuarantineRoom:
     """Knows whether an organization's quarantine is full; each worker counts what it has put there since it looked.
 
-    usage: how much is there; blocks, and may raise StoreFailure. clock: seconds, never back.
+    usage: how much is there; blocks, and may raise StoreFailure. clock: seconds, never back. full: organizations that
+    had no room when it was last looked for.
     """
 
     def __init__(
@@ -62,6 +64,7 @@ class QuarantineRoom:
         self._known: dict[str, QuarantineUsage] = {}
         self._until = 0.0
         self._looking = asyncio.Lock()
+        self.full: set[str] = set()
 
     async def take(self, wanted: Mapping[str, int], size: int) -> str:
         """Make room for deliveries of one message by organization; the first whose quarantine is full, "" if none is.
@@ -75,9 +78,17 @@ class QuarantineRoom:
         after = {name: self._grown(name, count, size) for name, count in wanted.items()}
         for name, usage in after.items():
             if self._limits.fullness(usage) > 1:
+                self.full.add(name)
                 return name
+        self.full -= after.keys()
         self._known |= after
         return ""
+
+    def full_for(self, directory: Directory, organization: str, targets: Iterable[Target]) -> set[str]:
+        """The full ones whose mail flow rules may hold a message for a recipient. organization: whose mail it is."""
+        owners = (parties(directory, organization, target.path.domain).rule_owners for target in targets)
+        holders = {owner for each in owners for owner in each if directory.quarantine_rules.of(owner) is not None}
+        return self.full & holders
 
     def _grown(self, organization: str, count: int, size: int) -> QuarantineUsage:
         known = self._known.get(organization, QuarantineUsage())

@@ -64,7 +64,7 @@ class Verification:
                 "the key came with what was verified, and whoever forged that could have brought it: verify with "
                 "the one that you kept"
             )
-        if not proven:
+        if not proven and not faults.first:
             self.notes.append("nothing in it is signed: nobody can tell whether it is what was written")
 
     def cannot_tell(self) -> None:
@@ -190,11 +190,11 @@ def _log_result(audit: LogAudit, what: str, ids: list[str], *, trusted: bool) ->
     counted = f"{quantity(audit.files, 'file')}, {entries}, {checkpoints}, {quantity(audit.heads, 'head')}"
     span = audit.first if audit.first == audit.last else f"{audit.first} to {audit.last}"
     result.lines.append(f"{what}: {span}, {counted}")
-    result.lines.append(f"signed by: {', '.join(ids) or 'no key'}")
+    result.lines.append(f"keys used to verify: {', '.join(ids) or 'none'}")
     for writer, number in audit.signed.items():
         if writer not in audit.unproven:
             result.lines.append(f"writer {writer}: verified up to entry {number}, which a signature covers")
-    for writer, count in audit.unsigned.items():
+    for writer, count in audit.unsigned.items() if FaultKind.KEY not in audit.faults.first else ():
         result.notes.append(
             f"writer {writer}: no signature covers {quantity(count, 'entry', 'entries')} at the end yet: written, but "
             "not proven to be unchanged"
@@ -267,8 +267,8 @@ def _export_result(audit: ExportAudit, what: str, ids: list[str], *, trusted: bo
         f"{quantity(audit.entries, 'entry', 'entries')}, {quantity(audit.checkpoints, 'checkpoint')}; "
         f"{quantity(audit.skipped, 'entry', 'entries')} of others as digests only"
     )
-    result.lines.append(f"signed by: {', '.join(ids) or 'no key'}")
-    if audit.unsigned:
+    result.lines.append(f"keys used to verify: {', '.join(ids) or 'none'}")
+    if audit.unsigned and not audit.faults.first:
         result.notes.append(f"no signature covers {audit.unsigned} of the entries yet: export again later")
         result.cannot_tell()
     result.data |= {

@@ -260,19 +260,22 @@ def _by_mx(connector: OutboundConnector, label: str) -> Iterator[str]:
 def _related(placed: Sequence[OutboundConnector]) -> Iterator[tuple[OutboundConnector, OutboundConnector]]:
     """The pairs, in order, of which one may take mail from the other: of thousands of connectors almost none.
 
-    They name one domain both, or one of them takes more than the domains that it names, or is in rehearsal.
+    They name one domain both, or take all accepted ones both; or one takes more than it names, or is in rehearsal.
     """
     far = {place for place, connector in enumerate(placed) if _reaches_far(connector)}
     naming: dict[str, list[int]] = {}
     for place, connector in enumerate(placed):
-        for domain in connector.recipient_domains:
+        for domain in _named(connector):
             naming.setdefault(domain, []).append(place)
     for place, connector in enumerate(placed):
-        others = (
-            range(len(placed)) if place in far else far.union(*(naming[each] for each in connector.recipient_domains))
-        )
+        others = range(len(placed)) if place in far else far.union(*(naming[each] for each in _named(connector)))
         for other in sorted(each for each in others if each > place):
             yield connector, placed[other]
+
+
+def _named(connector: OutboundConnector) -> tuple[str, ...]:
+    """Where a connector stands: its domains, and "" for all accepted ones."""
+    return (*connector.recipient_domains, *([""] if connector.all_accepted_domains else []))
 
 
 def _reaches_far(connector: OutboundConnector) -> bool:
@@ -287,6 +290,11 @@ def _pair(first: OutboundConnector, second: OutboundConnector, organization: Org
         yield (
             f"outbound connectors {first.name!r} and {second.name!r} of {organization.name} both name "
             f"{', '.join(shared)}; {first.name!r} wins by its name, give them priorities"
+        )
+    if first.all_accepted_domains and second.all_accepted_domains and first.priority == second.priority:
+        yield (
+            f"outbound connectors {first.name!r} and {second.name!r} of {organization.name} both take all accepted "
+            f"domains; {first.name!r} wins by its name, give them priorities"
         )
     if first.priority < second.priority and (covered := _covered(first, second)):
         yield (

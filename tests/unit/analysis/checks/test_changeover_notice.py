@@ -26,10 +26,21 @@ def test_everything_a_partner_may_have_pinned_is_in_it(entry):
 
 
 def test_without_a_day_a_root_or_hosts(entry):
-    said = text(entry("new"))
+    new = entry("new")
+    said = text(replace(new, leaf=replace(new.leaf, issuer=new.leaf.subject)))
     for fact in ("changes soon", "trust the certificate itself", "Your firewall needs no change"):
         assert fact in said
     assert "CURRENT CERTIFICATE" not in said
+
+
+def test_an_authority_that_is_not_known_here_is_named(entry):
+    new = entry("new")
+    issued = replace(new, leaf=replace(new.leaf, issuer="CN=Private CA"))
+    said = text(issued)
+    assert "     CN=Private CA\n     (its certificate is not known to our gateway: please ask us for it)" in said
+    assert "self-signed" not in said
+    between = replace(entry("between").leaf, subject="CN=Issuing CA", issuer="CN=Root CA")
+    assert "     CN=Root CA\n     (its certificate is not known" in text(issued, above=[between])
 
 
 def test_of_a_client_certificate(entry):

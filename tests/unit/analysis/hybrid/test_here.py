@@ -4,7 +4,7 @@ import shlex
 
 import pytest
 
-from gatepost.analysis.hybrid.here import Finding, command, findings, inbound_of, outbound_of
+from gatepost.analysis.hybrid.here import Finding, by_address, command, findings, inbound_of, outbound_of
 from gatepost.pki.certificates.entry import CertificateRequestSpec, PendingRequest, Purpose
 from gatepost.values import replace
 
@@ -233,9 +233,10 @@ def test_a_certificate_that_is_not_trusted(given, chain):
     untrusted = chain("ex1.contoso.example", status="untrusted-root", detail="no root leads to CN=Contoso CA")
     found = of(given(exchange=untrusted), "exchange-certificate")
     assert (found.complete, "(untrusted-root): no root leads to CN=Contoso CA" in found.text) == (False, True)
+    whose, anchors = "--organization contoso --direction", "trust_anchors=/etc/gatepost/exchange-root.pem"
     assert found.commands == (
-        "gatepost connector set 'from hq' --direction inbound trust_anchors=/etc/gatepost/exchange-root.pem",
-        "gatepost connector set 'to hq' --direction outbound trust_anchors=/etc/gatepost/exchange-root.pem",
+        f"gatepost connector set 'from hq' {whose} inbound {anchors}",
+        f"gatepost connector set 'to hq' {whose} outbound {anchors}",
     )
     none = of(given(inbound=None, outbound=None, exchange=untrusted), "exchange-certificate")
     assert "'from Exchange'" in none.commands[0]
@@ -318,3 +319,40 @@ def test_a_certificate_that_is_requested_already_only_has_to_be_added(given, sub
 def test_a_request_for_something_else_does_not_count(given, subject, spec):
     finding = of(given(server=[], clients={}, requests=[PendingRequest("a" * 16, spec, 1.0)]), subject)
     assert finding.commands[0].startswith("gatepost certificate request --name mx1.contoso.example")
+
+
+BEHIND = {
+    "name": "mail server",
+    "connector_type": "on-premises",
+    "all_accepted_domains": True,
+    "smart_hosts": ["192.0.2.20"],
+}
+
+
+def test_a_connector_that_takes_the_mail_in_its_place(given):
+    behind = given(others={"outbound": [BEHIND]})
+    found = of(behind, "outbound-connector mail server")
+    assert not found.complete
+    assert (
+        "'mail server' takes the mail for contoso.example in its place, with tls_settings opportunistic" in found.text
+    )
+    assert found.commands == (
+        "gatepost connector set 'mail server' --organization contoso --direction outbound enabled=false",
+    )
+    assert of(behind, "outbound-connector").complete, "the connector itself is as it should be"
+    for harmless in ({"enabled": False}, {"priority": 101}, {"all_accepted_domains": False}):
+        others = {"outbound": [BEHIND | {"recipient_domains": ["other.example"]} | harmless]}
+        assert [finding.text for finding in findings(given(others=others)) if not finding.complete] == []
+
+
+def test_where_mail_goes_before_there_is_a_connector(given):
+    found = of(given(outbound=None, others={"outbound": [BEHIND]}), "outbound-connector")
+    assert found.text.endswith("leads to ex1.contoso.example, and mail for its mailboxes goes by 'mail server'")
+
+
+def test_addresses_that_need_no_tls_are_told(given):
+    known = {"name": "own servers", "connector_type": "on-premises", "sender_ip_addresses": ["192.0.2.20"]}
+    (said,) = by_address(given(others={"inbound": [known]}))
+    assert "'own servers' takes unencrypted mail from 192.0.2.20" in said
+    for other in ({"require_tls": True}, {"enabled": False}):
+        assert list(by_address(given(others={"inbound": [known | other]}))) == []

@@ -10,6 +10,8 @@ def test_a_plan_has_both_sides_and_says_whether_this_one_is_complete(given):
     assert made.complete
     assert made.traps == (*TRAPS, "outbound connector 'x' of contoso: beware")
     assert not plan(given(inbound=None)).complete
+    known = {"name": "own", "connector_type": "on-premises", "sender_ip_addresses": ["192.0.2.20"]}
+    assert "from 192.0.2.20. If Exchange is among them" in plan(given(others={"inbound": [known]})).traps[-1]
 
 
 def test_the_record_is_json_under_keys_that_stay(given):

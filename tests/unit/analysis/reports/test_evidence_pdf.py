@@ -90,3 +90,12 @@ def test_without_any_font_it_is_said(monkeypatch):
     monkeypatch.setattr(module, "_FONTS", (("/nowhere.ttf", "/nowhere.ttf"),))
     with pytest.raises(OSError, match="font"):
         module._fonts()
+
+
+@pytest.mark.parametrize(
+    ("basis", "shown"), [("certificate", "trusted"), ("sender", "untrusted-root"), ("", "untrusted-root")]
+)
+def test_a_certificate_by_which_a_connector_knew_the_client_is_trusted(basis, shown):
+    """Whatever the gateway's own trust anchors say of it."""
+    body = {"basis": basis, "chain": "untrusted-root", "certificate": CERTIFICATE}
+    assert module._certificate(body).startswith(f"{shown}: ")

@@ -68,6 +68,27 @@ def test_what_is_put_there_counts_until_it_is_counted_anew() -> None:
     asyncio.run(main())
 
 
+def test_who_is_full_is_known_until_there_is_room(
+    directory: Callable[[str], Directory], path: Callable[[str], Path]
+) -> None:
+    usage = Usage(a=QuarantineUsage(3, 10))
+    room = QuarantineRoom(usage, QuarantineLimits(3, 100), lambda: usage.now)
+    both = directory(RULE + '[[organization.b.accepted_domain]]\nname = "b.example"\n')
+    ann, bob, elsewhere = (Target(path(text)) for text in ("ann@a.example", "bob@b.example", "eve@else.example"))
+
+    async def main() -> None:
+        assert room.full_for(both, "a", [ann]) == set()
+        assert await room.take({"a": 1}, 1) == "a"
+        assert room.full_for(both, "a", [ann]) == room.full_for(both, "a", [elsewhere]) == {"a"}
+        assert room.full_for(both, "b", [ann]) == room.full_for(both, "b", [bob, ann]) == {"a"}
+        assert room.full_for(both, "b", [bob]) == room.full_for(both, "b", [elsewhere]) == set()
+        usage.now, usage.known = 5.0, {}
+        assert await room.take({"a": 1}, 1) == ""
+        assert room.full_for(both, "a", [ann]) == set()
+
+    asyncio.run(main())
+
+
 def test_a_quarantine_is_as_full_as_the_limit_that_is_nearer() -> None:
     assert QuarantineLimits(10, 100).fullness(QuarantineUsage(5, 80)) == 0.8
     assert QuarantineLimits(10, 100).fullness(QuarantineUsage(9, 80)) == 0.9

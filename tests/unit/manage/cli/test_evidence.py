@@ -49,7 +49,7 @@ def edit(path, change):
 def test_the_gateways_own_log_is_verified_by_its_own_key(home, evidence, logs):
     result = home.call("evidence", "verify")
     assert "3 files, 15 entries, 3 checkpoints, 2 heads" in result.stdout
-    assert f"signed by: {logs.signer.key}" in result.stdout
+    assert f"keys used to verify: {logs.signer.key}" in result.stdout
     assert result.stdout.splitlines()[-1] == "verified"
     data = home.json("evidence", "verify")
     assert (data["verified"], data["faults"], data["entries"], data["unsigned"]) == (True, [], 15, {})

@@ -98,7 +98,7 @@ def test_a_verdict(kinds, trusted, proven, expected):
     assert (found.verified, found.data["verified"]) == (expected, expected)
     found.cannot_tell()
     assert found.verified is (False if expected is False else None)
-    assert len(found.notes) == (not trusted) + (not proven)
+    assert len(found.notes) == (not trusted) + (not proven and not kinds)
 
 
 def test_the_own_log_is_proven_by_its_own_keys(log, logs):
@@ -156,7 +156,7 @@ def test_what_the_log_says_of_itself_is_told():
     found = _log_result(audit, "the log", [], trusted=True)
     assert found.lines == [
         "the log: 2026-11-01 to 2026-11-02, 1 file, 2 entries, 0 checkpoints, 1 head",
-        "signed by: no key",
+        "keys used to verify: none",
     ]
     assert found.notes == [
         UNSIGNED,
@@ -233,13 +233,16 @@ def test_an_export_is_proven_by_the_readers_key(export, logs):
     found = verify_export(export(), [logs.pem], ())
     assert (found.verified, found.data["entries"], found.data["keys"]) == (True, 9, [logs.signer.key])
     assert verify_export(export(), [], ()).verified is None
-    assert verify_export(export(), [OTHER_KEY], ()).verified is None
+    other = verify_export(export(), [OTHER_KEY], ())
+    assert (other.verified, other.notes) == (None, []), "it is signed, and exporting again would not help"
+    assert f"those given: {logs.signer.key}" in str(other.data["faults"])
 
 
 def test_an_export_of_which_something_is_missing(export, logs):
     segments = json.loads(export().read_text())["segments"]
     segments[0]["entries"][0]["organization"] = "somebody else"
-    assert verify_export(export(segments=segments), [logs.pem], ()).verified is False
+    altered = verify_export(export(segments=segments), [logs.pem], ())
+    assert (altered.verified, altered.notes) == (False, []), "it is not unsigned"
 
 
 @pytest.mark.parametrize(

@@ -122,6 +122,10 @@ FORCED = outbound("forced", 'recipient_domains = ["*.p.example"]\ntls_settings =
             "'a' and 'b' of o both name p.example; 'a' wins by its name",
         ),
         (
+            outbound("b", HOME) + outbound("a", HOME),
+            "'a' and 'b' of o both take all accepted domains; 'a' wins by its name",
+        ),
+        (
             FORCED + outbound("trial", 'recipient_domains = ["a.p.example"]\nmode = "rehearse"'),
             "'trial' of o is in rehearsal and may take mail from 'forced', whose encryption-only is then not enforced",
         ),
