@@ -1,13 +1,13 @@
 #!/bin/sh
 # Installs what the system tests run against, on Debian 13: Postfix, Dovecot, swaks, openssl, NSD, Unbound, libunbound,
-# Pebble, HAProxy, rspamd, clamd, slapd, promtool, PostgreSQL, Chromium, zsh, fish, SoftHSM with OpenSSL's PKCS#11 provider; and
-# Exim, which cannot be installed beside Postfix and is therefore only unpacked. Run as root, by .ci/run or by hand (make
+# Pebble, HAProxy, rspamd, clamd, slapd, promtool, PostgreSQL, PgBouncer, Chromium, zsh, fish, SoftHSM with OpenSSL's PKCS#11 provider;
+# and Exim, which cannot be installed beside Postfix and is therefore only unpacked. Run as root, by .ci/run or by hand (make
 # peers). Safe to repeat: what is there already is left as it is. No service is started, and nothing is asked.
 #
 #   GATEPOST_PEERS=FOLDER   where to unpack (default: gatepost-peers in the user's cache folder)
 set -eu
 
-packages="make python3 python3-venv ca-certificates git openssh-client openssl postfix swaks libnet-ssleay-perl msmtp curl dovecot-lmtpd dovecot-imapd dovecot-submissiond sasl2-bin nsd unbound libunbound8 pebble procps iproute2 haproxy rspamd clamav-daemon promtool postgresql-17 chromium-headless-shell fonts-dejavu-core zsh fish softhsm2 pkcs11-provider opensc p11-kit slapd ldap-utils"
+packages="make python3 python3-venv ca-certificates git openssh-client openssl postfix swaks libnet-ssleay-perl msmtp curl dovecot-lmtpd dovecot-imapd dovecot-submissiond sasl2-bin nsd unbound libunbound8 pebble procps iproute2 haproxy rspamd clamav-daemon promtool postgresql-17 pgbouncer chromium-headless-shell fonts-dejavu-core zsh fish softhsm2 pkcs11-provider opensc p11-kit slapd ldap-utils"
 home=${HOME:-$(getent passwd "$(id -u)" | cut -d: -f6)}
 peers=${GATEPOST_PEERS:-${XDG_CACHE_HOME:-$home/.cache}/gatepost-peers}
 export DEBIAN_FRONTEND=noninteractive
@@ -82,7 +82,7 @@ make_exim_account() {
 }
 
 [ "$(id -u)" = 0 ] || { say "must run as root (it installs Debian packages)"; exit 1; }
-command -v apt-get >/dev/null || { say "knows Debian 13 only; install Postfix, Exim, Dovecot, swaks, openssl, NSD, Unbound, Pebble, rspamd, clamd, slapd, promtool, postgresql-17, softhsm2 with pkcs11-provider and chromium-headless-shell yourself"; exit 1; }
+command -v apt-get >/dev/null || { say "knows Debian 13 only; install Postfix, Exim, Dovecot, swaks, openssl, NSD, Unbound, Pebble, rspamd, clamd, slapd, promtool, postgresql-17, pgbouncer, softhsm2 with pkcs11-provider and chromium-headless-shell yourself"; exit 1; }
 # shellcheck disable=SC2086  # a list of words
 install_missing $packages
 unpack_exim

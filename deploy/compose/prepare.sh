@@ -9,13 +9,13 @@ cd secrets
 
 random() { head -c 32 /dev/urandom | od -An -tx1 | tr -d ' \n'; }
 
-for name in database replication gateway admin; do
+for name in database replication gateway worker admin; do
     [ -e "$name.password" ] || random >"$name.password"
 done
 [ -e master.key ] || head -c 32 /dev/urandom >master.key
-for name in gateway admin; do
+for name in gateway worker admin; do
     role=gatepost
-    [ "$name" = admin ] && role=gatepost_admin
+    [ "$name" = gateway ] || role=gatepost_$name
     [ -e "$name.pgpass" ] || printf '*:*:*:%s:%s\n' "$role" "$(cat "$name.password")" >"$name.pgpass"
 done
 
@@ -37,7 +37,7 @@ chmod 0644 database-ca.pem database.pem mail.pem
 
 # The gateway's account in its container reads these. The databases read theirs as root.
 if [ "$(id -u)" = 0 ]; then
-    chown 10001:10001 master.key gateway.pgpass admin.pgpass mail.key
+    chown 10001:10001 master.key gateway.pgpass worker.pgpass admin.pgpass mail.key
 else
-    echo "run as root, or: sudo chown 10001:10001 $(pwd)/master.key $(pwd)/gateway.pgpass $(pwd)/admin.pgpass $(pwd)/mail.key" >&2
+    echo "run as root, or: sudo chown 10001:10001 $(pwd)/master.key $(pwd)/gateway.pgpass $(pwd)/worker.pgpass $(pwd)/admin.pgpass $(pwd)/mail.key" >&2
 fi

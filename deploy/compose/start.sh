@@ -20,6 +20,27 @@ if [ "$1" = standby ] && [ ! -s "$data/PG_VERSION" ]; then
     unset PGPASSWORD
 fi
 
+# Data of a version without a role for workers: it is made while no server runs, and a standby has it from its primary.
+# `gatepost store prepare` gives it its rights.
+if [ -s "$data/PG_VERSION" ] && ! grep --quiet gatepost_worker "$data/pg_hba.conf"; then
+    if [ -e "$data/standby.signal" ] || setpriv --reuid=postgres --regid=postgres --init-groups postgres --single -j -D "$data" \
+        -c password_encryption=scram-sha-256 -c synchronous_commit=local gatepost >/dev/null <<SQL
+DO \$\$ BEGIN
+    IF to_regrole('gatepost_worker') IS NULL THEN
+        CREATE ROLE gatepost_worker LOGIN PASSWORD '$(cat "$secrets/worker_password")';
+        GRANT CONNECT ON DATABASE gatepost TO gatepost_worker;
+        ALTER ROLE gatepost_worker IN DATABASE gatepost SET search_path = gatepost;
+    END IF;
+END \$\$;
+
+SQL
+    then
+        sed -i 's/^\(hostssl gatepost  *gatepost\),gatepost_admin /\1,gatepost_worker,gatepost_admin /' "$data/pg_hba.conf"
+    else
+        echo "start.sh: the role gatepost_worker could not be made; nodes that need it will say so" >&2
+    fi
+fi
+
 exec docker-entrypoint.sh postgres \
     -c ssl=on -c "ssl_cert_file=$secrets/database_chain" -c "ssl_key_file=$secrets/database_key" \
     -c wal_level=replica -c hot_standby=on -c max_slot_wal_keep_size=10GB \

@@ -10,9 +10,10 @@ Elsewhere are forms that belong to one format: the date-time of RFC 5322 (`proto
 
 from __future__ import annotations
 
+import math
 import re
 from datetime import UTC, datetime
-from functools import cache
+from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Final, Literal
 
 if TYPE_CHECKING:
@@ -52,7 +53,20 @@ def day_text(seconds: float, zone: tzinfo = UTC) -> str:
 
 def rfc3339(seconds: float, digits: Literal["seconds", "milliseconds", "microseconds"] = "seconds") -> str:
     """For programs: "2026-11-24T16:12:52Z", or with so many digits of the second; what is beyond them is cut off."""
-    return f"{utc(seconds).isoformat(timespec=digits)[:-6]}Z"
+    if digits == "seconds" or not 0 <= seconds < _LAST:
+        return f"{utc(seconds).isoformat(timespec=digits)[:-6]}Z"
+    fraction, whole = math.modf(seconds)
+    microseconds = round(fraction * 1e6)  # as `datetime` does
+    if microseconds == 1_000_000:
+        whole, microseconds = whole + 1, 0
+    part = f"{microseconds:06}" if digits == "microseconds" else f"{microseconds // 1000:03}"
+    return f"{_second(int(whole))}.{part}Z"
+
+
+@lru_cache(maxsize=16)  # what happens in one second is written many times
+def _second(seconds: int) -> str:
+    """As `rfc3339`, without the Z."""
+    return utc(seconds).isoformat()[:-6]
 
 
 def name_text(seconds: float) -> str:

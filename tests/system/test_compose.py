@@ -1,4 +1,5 @@
-"""deploy/compose.yaml as it stands, in containers: three nodes, PostgreSQL with a standby, a stop, a promotion.
+"""deploy/compose.yaml as it stands, in containers: three nodes, PostgreSQL with a standby, a stop, a promotion, and an
+upgrade of a database that has no role for workers.
 
 scripts/compose_proof.sh (make deploy-proof) builds the images, makes a network namespace and runs this. Podman leaves
 health checks to timers of systemd; a thread here runs them instead.
@@ -35,6 +36,7 @@ RESOLVER: Final = "192.0.2.53"
 GATEWAYS: Final = {"gateway1": 25, "gateway2": 26, "gateway3": 27}
 """The ports that compose.yaml publishes."""
 
+WORKER: Final = "gatepost_worker"
 READY: Final = "import urllib.request as u; print(u.urlopen('http://127.0.0.1:9464/readyz', timeout=5).status)"
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(1500)]
@@ -101,8 +103,8 @@ class Compose:
     def is_ready(self, service: str) -> bool:
         return self.podman("exec", self.name(service), "python3", "-c", READY, check=False).strip() == "200"
 
-    def sql(self, service: str, statement: str) -> str:
-        command = ("psql", "--no-psqlrc", "-At", "-c", statement, "postgres")
+    def sql(self, service: str, statement: str, database: str = "postgres") -> str:
+        command = ("psql", "--no-psqlrc", "-At", "-v", "ON_ERROR_STOP=1", "-c", statement, database)
         return self.podman("exec", "--user", "postgres", self.name(service), *command).strip()
 
     def own_address(self) -> str:
@@ -143,6 +145,7 @@ def test_three_nodes_with_a_standby_of_their_database(site: Compose) -> None:
     for service in ("db1", *GATEWAYS):
         wait_until(lambda service=service: site.is_healthy(service), f"{service} healthy", timeout=240)
         assert service == "db1" or site.is_ready(service)
+        assert service == "db1" or workers_have_their_role(site, service)
     names = {row["name"] for row in site.gatepost("gateway1", "node", "list") if row["state"] == "active"}
     assert names == {"mx1", "mx2", "mx3"}
     following = "SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming' AND application_name = 'db2'"
@@ -158,6 +161,7 @@ def test_three_nodes_with_a_standby_of_their_database(site: Compose) -> None:
             wait_until(lambda port=port: takes(port, f"{port}@partner.example"), f"{service} takes mail", timeout=60)
         partner.wait_messages(3, timeout=60)
         in_by_one_out_of_another(site, partner)
+        upgraded(site)
         promoted(site, partner)
 
 
@@ -210,8 +214,40 @@ def promoted(site: Compose, partner: Sink) -> None:
     wait_until(
         lambda: {f"after{port}@partner.example" for port in GATEWAYS.values()} <= reached(partner), "mail", timeout=60
     )
-    assert all(site.is_ready(service) for service in GATEWAYS)
+    assert all(site.is_ready(service) and workers_have_their_role(site, service) for service in GATEWAYS)
     assert "refused@partner.example" not in reached(partner)
+
+
+def workers_have_their_role(site: Compose, service: str) -> bool:
+    """Whether doctor says so."""
+    text = site.podman("exec", site.name(service), "gatepost", "doctor", "--offline", "--json", check=False)
+    (finding,) = (row for row in json.loads(text)["findings"] if row["area"] == "store.worker_url")
+    print(service, finding)
+    return bool(finding["level"] == "pass")
+
+
+def upgraded(site: Compose) -> None:
+    """Data of before there was a role for workers: the start of the database makes it, and all goes on."""
+    for service in GATEWAYS:
+        site.podman("stop", "--time", "120", site.name(service))
+    site.sql("db1", f"DROP OWNED BY {WORKER}", "gatepost")
+    site.sql("db1", f"DROP ROLE {WORKER}")
+    for service in ("db1", "db2"):
+        file = "/var/lib/postgresql/data/pg_hba.conf"
+        site.podman("exec", site.name(service), "sed", "--in-place", f"s/{WORKER},//", file)
+        site.podman("restart", site.name(service))
+    wait_until(lambda: has_role(site, "db2"), "the standby has the role", timeout=60)
+    site.podman("start", "--attach", site.name("prepare"))
+    for service, port in GATEWAYS.items():
+        site.podman("start", site.name(service))
+        wait_until(lambda port=port: takes(port, f"upgraded{port}@partner.example"), f"{service}", timeout=60)
+        assert workers_have_their_role(site, service)
+
+
+def has_role(site: Compose, service: str) -> bool:
+    """Whether a database has the role of workers."""
+    words = ("psql", "--no-psqlrc", "-At", "-c", f"SELECT to_regrole('{WORKER}')", "postgres")
+    return site.podman("exec", "--user", "postgres", site.name(service), *words, check=False).strip() == WORKER
 
 
 def waiting(site: Compose, recipient: str) -> bool:

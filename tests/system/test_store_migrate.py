@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import tomlkit
+from support.postgres import WORKER, worker_url
 from support.process import GATEPOST, Child
 from support.scenes import connector, contoso, message, send
 
@@ -59,10 +60,10 @@ def master_key(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TEST_MASTER_KEY", "k" * 40)
 
 
-def use(server: Gateway, url: str, data_dir: Path | None = None) -> None:
-    """Change the settings of a stopped gateway to another store."""
+def use(server: Gateway, url: str, data_dir: Path | None = None, *, workers: str = "") -> None:
+    """Change the settings of a stopped gateway to another store. workers: its address for the role of workers."""
     values: Any = tomlkit.parse(server.config.read_text())
-    values["store"]["url"] = url
+    values["store"] |= {"url": url, "worker_url": workers}
     if data_dir is not None:
         values["server"]["data_dir"] = str(data_dir)
         server.data_dir = data_dir
@@ -78,6 +79,14 @@ def fill(server: Gateway, name: str, *, large: int = 12_000) -> set[str]:
         send(server.port, to, content=message(subject, body))
     wait_until(lambda: len(waiting(server)) == 6 and all(row["attempts"] for row in waiting(server)), "mail to wait")
     return subjects
+
+
+def with_roles(postgres: Postgres, *, has_role: bool) -> tuple[str, str]:
+    """The addresses of a new database: of the gateway, and of its workers, "" if they have no role of their own."""
+    url = postgres.database()
+    if has_role and WORKER not in postgres.sql("SELECT rolname FROM pg_roles").split():
+        postgres.sql(f"CREATE ROLE {WORKER} LOGIN")
+    return url, worker_url(url) if has_role else ""
 
 
 def waiting(server: Gateway) -> list[dict[str, Any]]:
@@ -109,6 +118,8 @@ def move_back(server: Gateway, url: str, new: str) -> None:
     assert "is in use: node" in migrate(server, url, new, expect=2).stderr
     server.stop()
     assert tables(migrate(server, url, new, "--json"))["queued messages"] == 8
+    said = migrate(server, url, new).stderr  # done already
+    assert ("take [store] worker_url away" in said) == ('worker_url = "postgresql' in server.config.read_text())
     assert "was moved to sqlite:" in server.cli("serve", expect=2).stderr
     use(server, "sqlite:", server.folder / "new")
     server.start()
@@ -151,8 +162,10 @@ def stored(server: Gateway, recipients: int) -> dict[str, Any]:
 
 
 @pytest.mark.timeout(300)
-def test_there_and_back(shop: Gateway, partner: Sink, postgres: Postgres) -> None:
-    url = postgres.database()
+@pytest.mark.parametrize("has_role", [False, pytest.param(True, marks=pytest.mark.long)])
+def test_there_and_back(shop: Gateway, partner: Sink, postgres: Postgres, *, has_role: bool) -> None:
+    """has_role: whether workers have a role of their own in PostgreSQL."""
+    url, workers = with_roles(postgres, has_role=has_role)
     shop.cli("user", "add", "ann", "--role", "operator", "--password-stdin", given="a long pass phrase of ann\n")
     subjects = fill(shop, "there")
     held = waiting(shop)[0]["message"]["id"]
@@ -176,7 +189,7 @@ def test_there_and_back(shop: Gateway, partner: Sink, postgres: Postgres) -> Non
     assert "gatepost store reopen" in refused
     assert shop.cli("queue", "list", expect=None).status != 0
 
-    use(shop, url)
+    use(shop, url, workers=workers)
     assert quarantine(shop) == reviewed
     shop.start()
     assert {row["message"]["id"] for row in waiting(shop) if row["state"] == "held"} == {held}

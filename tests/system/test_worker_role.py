@@ -7,11 +7,14 @@ the rights of the role, and attempts from within a worker that the real `gatepos
 
 from __future__ import annotations
 
+import asyncio
 import json
+import os
 import re
 import secrets
 import smtplib
 import sys
+import time
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,12 +26,20 @@ from support.postgres import Postgres
 from support.process import run_gatepost
 from support.scenes import contoso, send
 
+from gatepost.events.evidence.entry import Privacy
+from gatepost.mail.model.trace_event import TraceEvent
 from gatepost.manage.use_cases.stored_schemas import SCHEMAS
+from gatepost.node.evidence import EvidenceLog, prepare_key
 from gatepost.node.landlock import landlock_version
 from gatepost.node.retention import TraceRetention
-from gatepost.store.interface import StoreFailure, TraceFilter
-from gatepost.store.postgres.check import check_workers, prepare_server
-from gatepost.store.postgres.worker_grants import WORKER_FUNCTIONS, WORKER_GRANTS, WORKER_SEQUENCES
+from gatepost.pki.certificates.evidence_key import evidence_signer
+from gatepost.settings.model import Settings
+from gatepost.store.evidence_files import evidence_directory
+from gatepost.store.evidence_log import read_heads
+from gatepost.store.interface import StoreBusy, StoreFailure, TraceFilter
+from gatepost.store.postgres.check import check_server, check_workers, prepare_server
+from gatepost.store.postgres.queue_connection import QueueConnection
+from gatepost.store.postgres.worker_grants import WORKER_COLUMNS, WORKER_FUNCTIONS, WORKER_GRANTS, WORKER_SEQUENCES
 from gatepost.store.storage import Storage
 from gatepost.store.trace import tally_days
 from gatepost.testing.process import FixtureError, Folder, free_port, wait_until
@@ -110,6 +121,12 @@ def test_every_table_has_its_rights_listed_and_no_others(database: Database) -> 
             f"SELECT p FROM (VALUES {every}) AS one (p) WHERE has_table_privilege('{WORKER}', {place}, p)"  # noqa: S608
         )
         assert set(held.split()) == WORKER_GRANTS["trace" if table in days else table], table
+        columns = database.sql(
+            f"SELECT attname FROM pg_attribute WHERE attrelid = {place}::regclass AND attnum > 0 AND NOT attisdropped"  # noqa: S608
+            f" AND has_column_privilege('{WORKER}', attrelid, attnum, 'UPDATE')"
+        )
+        if "UPDATE" not in held:
+            assert set(columns.split()) == set(WORKER_COLUMNS.get(table, ())), table
 
 
 DENIED = (
@@ -133,6 +150,10 @@ DENIED = (
     "DELETE FROM evidence_head",
     "DELETE FROM evidence_key",
     "UPDATE evidence_entry SET line = ''",
+    "DELETE FROM evidence_entry",
+    "DELETE FROM evidence_day",
+    "UPDATE evidence_day SET first_place = 0",
+    "UPDATE evidence_day SET day = day",
     "DELETE FROM trace",
     "UPDATE trace SET recipient = ''",
     "SELECT trace_drop_day('trace_20260101')",
@@ -233,6 +254,18 @@ def test_who_reads_the_trace_runs_nothing_that_a_worker_wrote(database: Database
     assert "trace_20260105" not in database.names("r")
 
 
+def test_whether_a_password_is_needed_is_said_by_a_server_that_answers(database: Database) -> None:
+    """Of several one may be away: no reason not to start."""
+    away = f"127.0.0.1:{free_port()}"
+    here = f"127.0.0.1:{database.server.port}"
+    assert Storage(database.url("gatepost"), database.folder.path).lets_in()
+    url = f"postgresql://gatepost@{{}}/gatepost?passfile={database.folder.path}/none"
+    for hosts in (here, f"{here},{away}", f"{away},{here}"):
+        assert not Storage(url.format(hosts), database.folder.path).lets_in()
+    with pytest.raises(StoreBusy):
+        Storage(url.format(f"{away},{away}"), database.folder.path).lets_in()
+
+
 def test_what_is_wrong_with_the_role_is_said_with_the_sql_that_helps(database: Database) -> None:
     url, admin = database.url("gatepost"), database.url("gatepost_admin")
     prepare_server(url, SCHEMAS, WORKER)  # nothing is missing
@@ -268,6 +301,13 @@ def test_what_is_wrong_with_the_role_is_said_with_the_sql_that_helps(database: D
     prepare_server(admin, SCHEMAS, WORKER)
     check_workers(url, WORKER)
 
+    database.sql(f"GRANT UPDATE (version) ON gatepost.schema_version TO {WORKER}")  # beyond `turn`
+    with pytest.raises(StoreFailure, match=f"REVOKE UPDATE ON schema_version FROM {WORKER}"):
+        check_workers(url, WORKER)
+    prepare_server(admin, SCHEMAS, WORKER)
+    check_workers(url, WORKER)
+    database.with_rights("UPDATE schema_version SET turn = turn")
+
     database.sql(f"GRANT SELECT (name), UPDATE (name) ON gatepost.token TO {WORKER}")
     with pytest.raises(StoreFailure, match=f"REVOKE SELECT, UPDATE ON token FROM {WORKER}"):
         check_workers(url, WORKER)
@@ -279,6 +319,108 @@ def test_what_is_wrong_with_the_role_is_said_with_the_sql_that_helps(database: D
         prepare_server(admin, SCHEMAS, WORKER)
     database.sql("REVOKE SELECT ON gatepost.token FROM PUBLIC")
     check_workers(url, WORKER)
+
+
+def test_a_copy_of_the_database_elsewhere_has_the_rights_again(database: Database) -> None:
+    """As `pg_dump` and `pg_restore` make it: the rights come with it, and what comes not is named."""
+    server = database.server
+    folder = database.folder.owned("dump", "postgres", 0o700) if os.geteuid() == 0 else database.folder / "dump"
+    server.run("pg_dump", "-Fc", "-f", folder / "copy", "-d", "gatepost", *server.address())
+    server.sql("CREATE DATABASE copy OWNER gatepost_admin TEMPLATE template0")
+
+    def url(name: str) -> str:
+        return database.url(name).replace("/gatepost?", "/copy?")
+
+    with pytest.raises(StoreFailure, match="role gatepost has no schema in database copy"):
+        check_workers(url("gatepost"), WORKER)
+    server.run("pg_restore", "--exit-on-error", "-d", "copy", *server.address(), folder / "copy")
+    for name in NAMES[:2]:
+        server.sql(f"ALTER ROLE {name} IN DATABASE copy SET search_path = gatepost")
+    check_workers(url("gatepost"), WORKER)
+    with pytest.raises(StoreFailure, match=rf"role {WORKER} has no schema in database copy.*search_path"):
+        check_server(url(WORKER), SCHEMAS)
+    server.sql(f"ALTER ROLE {WORKER} IN DATABASE copy SET search_path = gatepost")
+    assert check_server(url(WORKER), SCHEMAS).schema == "gatepost"
+
+    server.sql(f"DROP OWNED BY {WORKER}", "copy")  # as --no-privileges leaves it
+    with pytest.raises(StoreFailure, match=f"GRANT .*; GRANT .* TO {WORKER}"):
+        check_workers(url("gatepost"), WORKER)
+    server.sql(f"GRANT CONNECT ON DATABASE copy TO {WORKER}")
+    prepare_server(url("gatepost_admin"), SCHEMAS, WORKER)
+    check_workers(url("gatepost"), WORKER)
+
+
+def test_what_a_role_may_change_of_itself_is_told(database: Database) -> None:
+    """PostgreSQL lets each role change its own settings, and everybody make temporary objects in a new database."""
+    storage = Storage(database.url("gatepost"), database.folder.path, worker_role=WORKER)
+    assert storage.remarks_on_workers() == []
+    database.with_rights(f"ALTER ROLE {WORKER} SET synchronous_commit = off")
+    database.with_rights(f"ALTER ROLE {WORKER} IN DATABASE gatepost SET default_transaction_read_only = on")
+    database.sql("GRANT TEMPORARY ON DATABASE gatepost TO PUBLIC")
+    remarks = storage.remarks_on_workers()
+    assert ["temporary" in remarks[0][0], "default_transaction_read_only, synchronous_commit" in remarks[1][0]] == [
+        True,
+        True,
+    ]
+    for _, fix in remarks:
+        database.sql(fix.removeprefix("if you did not make them, take them away: "))
+    assert storage.remarks_on_workers() == []
+
+
+def test_commits_of_mail_wait_whatever_a_worker_set_for_its_role(database: Database) -> None:
+    async def commits(**how: bool) -> str:
+        async def nothing(_: Any) -> None: ...
+
+        connection = QueueConnection(database.url(WORKER), "queue", nothing, statement=10, **how)
+        try:
+            return str(await connection.run(lambda used: used.fetchval("SHOW synchronous_commit"), "look"))
+        finally:
+            await connection.close()
+
+    before = asyncio.run(commits(pinned=True))  # that of the server
+    database.with_rights(f"ALTER ROLE {WORKER} SET synchronous_commit = off")
+    try:
+        assert asyncio.run(commits()) == "off"
+        assert asyncio.run(commits(pinned=True)) == "on"
+    finally:
+        database.sql(f"ALTER ROLE {WORKER} RESET synchronous_commit")
+    assert before == asyncio.run(commits()), "what the administrator of the server chose stays"
+
+
+def test_old_evidence_is_removed_by_the_process_that_has_the_role_of_the_owner(
+    database: Database, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    store = {"url": database.url("gatepost"), "worker_url": database.url(WORKER)}
+    server = {"hostname": "mx.a.example", "data_dir": str(tmp_path)}
+    settings = Settings(server=server, store=store, evidence={"keep": "2d"})
+    prepare_key(settings)
+    signer = evidence_signer(evidence_directory(tmp_path), None)
+    log = Storage.of(settings.of_workers).evidence()
+    mail: dict[str, Any] = {"direction": "inbound", "session": "s", "sender": "a@a.example", "recipient": "b@b.example"}
+    sent = TraceEvent(at=0.0, event="SEND", message="0abc", organization="contoso", **mail)
+    for day in (5, 1):
+        chain = log.worker_chain(0, software="test", privacy=Privacy(), signer=signer)
+        chain.append([sent], time.time() - day * 86_400)
+
+    async def ticked(tick: str, settings: Settings) -> None:
+        evidence = EvidenceLog(settings)
+        getattr(evidence, tick)()
+        assert evidence._working is not None
+        await evidence._working
+
+    asyncio.run(ticked("tick", settings.of_workers))
+    assert len(read_heads(log).days) == 2
+    assert len(log.days()) == 2
+    asyncio.run(ticked("tick_pruning", settings))
+    assert len(log.days()) == 1
+    assert "older than evidence.keep" in caplog.text
+    assert "permission denied" not in caplog.text
+
+    # What a worker writes there does not stop it.
+    database.with_rights("INSERT INTO evidence_day VALUES ('yesterday', 'mine', 1, 1, 1, '')")
+    asyncio.run(ticked("tick_pruning", settings))
+    database.sql("DELETE FROM gatepost.evidence_day WHERE writer = 'mine'")
 
 
 def test_the_role_of_the_gateway_keeps_its_rights(database: Database, tmp_path: Path) -> None:

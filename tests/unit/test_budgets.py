@@ -343,12 +343,12 @@ def _sign() -> Callable[[], None]:
 # In runs of the reference, as measured with CPython 3.13: instructions and 8 %, CPU time and 60 %. Beside eight busy
 # processes on two cores the first never differ, and the second by 10 %.
 _BUDGETS = {
-    _accept: (24.7, 46),
-    _read: (2.45, 84),
-    _send: (10.3, 23),
-    _relay: (66, 265),
+    _accept: (22.2, 41),
+    _read: (2.29, 84),
+    _send: (10.1, 23),
+    _relay: (61.6, 230),
     _decide: (21, 66),
-    _record: (23.3, 108),
+    _record: (19.6, 85),
     _sign: (2.85, 7.7),
 }
 

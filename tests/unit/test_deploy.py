@@ -17,13 +17,14 @@ import pytest
 import yaml
 
 from gatepost.settings.loader import load
-from gatepost.settings.store_url import store_url
+from gatepost.settings.store_url import role_of, secret_files, store_url, worker_url
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 CHART = DEPLOY / "helm/gatepost"
 RENDERED = DEPLOY / "helm/rendered.yaml"
 GATEWAYS = ("gateway1", "gateway2", "gateway3")
-SQLITE = {"GATEPOST_STORE__URL": "sqlite:"}  # the address itself is checked apart
+SQLITE = {"GATEPOST_STORE__URL": "sqlite:", "GATEPOST_STORE__WORKER_URL": ""}  # addresses are checked apart
+WORKER = "gatepost_worker"
 
 
 @pytest.fixture(scope="module")
@@ -38,8 +39,19 @@ def chart():
     return {(one["kind"], one["metadata"]["name"]): one for one in found}
 
 
-def stored_url(text):
-    return re.search(r'^\s*url = "([^"]+)"$', text, re.MULTILINE)[1]
+def stored_url(text, setting="url"):
+    return re.search(rf'^\s*{setting} = "([^"]+)"$', text, re.MULTILINE)[1]
+
+
+def workers_are_kept_apart(text, data):
+    """Whether workers have a role of their own, and the secrets of the other one are where they cannot read them."""
+    owner, worker = stored_url(text), stored_url(text, "worker_url")
+    assert worker_url(worker) == worker
+    assert (role_of(owner), role_of(worker)) == ("gatepost", WORKER)
+    assert Path(secret_files(owner)["passfile"]).parent == Path(data)
+    assert not Path(secret_files(worker)["passfile"]).is_relative_to(data)
+    assert worker.partition("@")[2].split("&passfile=")[0] == owner.partition("@")[2].split("&passfile=")[0]
+    return secret_files(owner)["passfile"], secret_files(worker)["passfile"]
 
 
 # ------------------------------------------------------------------------------------------------------- compose
@@ -81,6 +93,31 @@ def test_addresses_of_the_database_are_safe(compose):
         assert "target_session_attrs=read-write" in one
 
 
+def test_workers_have_a_role_of_their_own(compose):
+    text = (DEPLOY / "compose/gatepost.toml").read_text()
+    owners, workers = workers_are_kept_apart(text, load(str(DEPLOY / "compose/gatepost.toml"), SQLITE).server.data_dir)
+    for name in GATEWAYS:
+        secrets = compose["services"][name]["secrets"]
+        assert {"source": "gateway_pgpass", "target": owners} in secrets
+        assert Path(workers).name in secrets
+        assert "gateway_pgpass" not in secrets, "workers read /run/secrets"
+    assert "worker_password" in compose["services"]["db1"]["secrets"]
+    assert f"ALTER ROLE {WORKER} PASSWORD" in (DEPLOY / "compose/primary.sh").read_text()
+
+
+def test_the_server_takes_each_role_over_tls_with_a_password():
+    rules = re.findall(r"^host.*$", (DEPLOY / "compose/primary.sh").read_text(), re.MULTILINE)
+    assert [rule.split()[0] for rule in rules] == ["hostssl"] * 2
+    assert {rule.split()[-1] for rule in rules} == {"scram-sha-256"}
+    assert set(rules[0].split()[2].split(",")) == {"gatepost", WORKER, "gatepost_admin"}
+
+    # What start.sh makes of the rules of a version without the role.
+    edit = re.search(r"sed -i '([^']+)'", (DEPLOY / "compose/start.sh").read_text())[1]
+    before = "local all postgres peer\nhostssl gatepost    gatepost,gatepost_admin  all    scram-sha-256\n"
+    after = subprocess.run(["sed", edit], input=before, capture_output=True, text=True, check=True).stdout
+    assert after.splitlines()[1].split() == rules[0].split()
+
+
 def test_every_secret_is_a_file_that_prepare_makes(compose, tmp_path):
     if shutil.which("openssl") is None:
         pytest.skip("openssl is not installed")
@@ -96,7 +133,9 @@ def test_every_secret_is_a_file_that_prepare_makes(compose, tmp_path):
         assert stat.S_IMODE(path.stat().st_mode) == (0o644 if path.suffix == ".pem" else 0o600), path.name
     assert len(made["master.key"]) == 32
     assert made["gateway.pgpass"] == b"*:*:*:gatepost:" + made["gateway.password"] + b"\n"
-    used = {name for one in compose["services"].values() for name in one["secrets"]}
+    assert made["worker.pgpass"] == b"*:*:*:gatepost_worker:" + made["worker.password"] + b"\n"
+    listed = [secret for one in compose["services"].values() for secret in one["secrets"]]
+    used = {secret if isinstance(secret, str) else secret["source"] for secret in listed}
     assert used == set(compose["secrets"])
     verified = ["openssl", "verify", "-CAfile", "database-ca.pem", "-verify_hostname", "db2", "database.pem"]
     subprocess.run(verified, cwd=tmp_path / "secrets", check=True, capture_output=True)
@@ -242,3 +281,28 @@ def test_the_database_is_verified_and_prepared_before_the_nodes(chart):
     assert container["args"][:3] == ["store", "prepare", "--url"]
     for url in (container["args"][3], stored_url(chart["ConfigMap", "mail-settings"]["data"]["gatepost.toml"])):
         assert store_url(url) == url
+    assert container["args"][4:] == ["--worker-role", WORKER]
+
+
+def test_workers_of_the_chart_have_a_role_of_their_own(chart, tmp_path):
+    data = chart_settings(chart, tmp_path).server.data_dir
+    text = chart["ConfigMap", "mail-settings"]["data"]["gatepost.toml"]
+    owners, workers = workers_are_kept_apart(text, data)
+    pod = chart["StatefulSet", "mail"]["spec"]["template"]["spec"]
+    volumes = {one["name"]: one for one in pod["volumes"]}
+    (container,) = pod["containers"]
+    mounts = {one["mountPath"]: one for one in container["volumeMounts"]}
+    assert mounts[owners]["subPath"] == "pgpass"
+    in_memory = mounts[owners]["name"]
+    assert volumes[in_memory] == {"name": in_memory, "emptyDir": {"medium": "Memory", "sizeLimit": "1Mi"}}
+    # What else is mounted is read by workers: it never had the password of the owner.
+    copied, owner = pod["initContainers"]
+    read = {one["name"] for place, one in mounts.items() if place != owners}
+    assert in_memory not in read
+    assert {one["name"] for one in copied["volumeMounts"]}.isdisjoint({in_memory, "database-owner"})
+    assert volumes["database-owner"]["secret"]["items"] == [{"key": "pgpass", "path": "pgpass"}]
+    assert [one["key"] for one in volumes["database"]["secret"]["items"]] == ["ca.pem"]
+    (item,) = volumes["database-worker"]["secret"]["items"]
+    assert item["path"] == Path(workers).name
+    assert owners in owner["command"][-1]
+    assert {one["name"] for one in owner["volumeMounts"]} == {"database-owner", in_memory, "data"}

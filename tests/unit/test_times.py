@@ -31,6 +31,24 @@ def test_a_time_is_written(written, text):
     assert written == text
 
 
+@given(
+    st.floats(-1e12, 1e12)
+    | st.floats(1.7e9, 2e9)
+    | st.integers(0, 2**31).map(lambda at: at + 0.9999997)
+    | st.integers()
+)
+def test_parts_of_a_second_are_those_of_the_calendar(at):
+    for digits in ("milliseconds", "microseconds"):
+        assert times.rfc3339(at, digits) == f"{times.utc(at).isoformat(timespec=digits)[:-6]}Z"
+
+
+def test_a_second_is_written_once_for_all_that_happens_in_it():
+    times._second.cache_clear()
+    written = [times.rfc3339(AT + part / 1000, "milliseconds") for part in range(10)]
+    assert (written[0][-5:], written[-1][-5:]) == (".987Z", ".996Z")
+    assert times._second.cache_info().misses == 1
+
+
 STOCKHOLM = times.named_zone("Europe/Stockholm")
 SPRING = datetime(2026, 3, 29, 0, 59, 59, tzinfo=UTC).timestamp()  # the last second before clocks go from 2 to 3
 AUTUMN = datetime(2026, 10, 25, 0, 59, 59, tzinfo=UTC).timestamp()  # and from 3 to 2

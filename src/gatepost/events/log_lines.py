@@ -49,9 +49,6 @@ _WORDS: Final = {
     "EXPIRE": "expired",
 }
 
-# The keys that a line for people shows behind its reply, in this order.
-_SHOWN: Final = ("recipients", "host", "tls", "version", "group", "result", "connector", "delay", "ms")
-
 _FROM_CLIENTS: Final = frozenset({"RECEIVE", "REFUSE"})  # their lines name the client
 _HAS_VALUE: Final = itemgetter(1)  # of a key and a value
 _encode = msgspec.json.Encoder().encode
@@ -127,11 +124,10 @@ class EventLines:
         return True
 
     def _line(self, event: TraceEvent, recipients: int = 1) -> str:
-        pairs = self._pairs(event, recipients)
         word = _WORDS.get(event.event, event.event.lower())
         if self._style is Style.TEXT:
-            return self._text(event, word, pairs)
-        return self._machine(event.at, word, pairs)
+            return self._text(event, word, recipients)
+        return self._machine(event.at, word, self._pairs(event, recipients))
 
     def _note(self, text: str) -> str:
         now = time.time()
@@ -185,21 +181,47 @@ class EventLines:
             said["ms"] = round(detail["seconds"] * 1000)
         return said
 
-    def _text(self, event: TraceEvent, word: str, pairs: dict[str, Any]) -> str:
+    def _text(self, event: TraceEvent, word: str, recipients: int) -> str:
+        addresses = self._addresses
         about = f"message {event.message} " if event.message else ""
         if event.session:
             about += f"session {event.session} "
         if event.event in _FROM_CLIENTS:
             about += f"{event.peer_address} "
-        if self._addresses is not AddressDetail.NONE:
-            about += f"<{pairs['from'].strip('<>')}> "
+        if addresses is not AddressDetail.NONE:
+            about += f"<{address_shown(event.sender, addresses).strip('<>')}> "
             if event.recipient:
-                about += f"-> <{pairs.get('to', '<>')}> "
-        more = [pairs["why"]] if "why" in pairs else []
-        if event.event != "REFUSE":
-            more += [f"{key}={pairs[key]}" for key in _SHOWN if key in pairs]
-        extra = f" ({', '.join(more)})" if more else ""
-        return self._head(event.at, f"{word}: {about[:-1]}: {pairs.get('reply', '')}{extra}")
+                about += f"-> <{address_shown(event.recipient, addresses)}> "
+        full = addresses is AddressDetail.FULL
+        reply = clean(event.reply, _TEXT) if full else codes_of(event.reply)
+        more = self._more(event, recipients, full=full)
+        return self._head(event.at, f"{word}: {about[:-1]}: {reply}{f' ({more})' if more else ''}")
+
+    @staticmethod
+    def _more(event: TraceEvent, recipients: int, *, full: bool) -> str:
+        """What a line for people says behind its reply, by the keys of `_pairs`. full: the reason as well."""
+        detail = event.detail
+        why = clean(detail.get("why", ""), _TEXT) if full else ""
+        if event.event == "REFUSE":
+            return why
+        more = [why] if why else []
+        if recipients > 1:
+            more.append(f"recipients={recipients}")
+        if hop := _hop(
+            event.peer_host,
+            event.requirement,
+            event.achieved,
+            event.tls_version,
+            event.tls_group,
+            event.result_type,
+            event.connector,
+        ):
+            more.append(hop)
+        if "delay" in detail:
+            more.append(f"delay={detail['delay']}")
+        if "seconds" in detail:
+            more.append(f"ms={round(detail['seconds'] * 1000)}")
+        return ", ".join(more)
 
 
 @lru_cache(maxsize=512)  # a message has the same in each of its lines, and a client or partner in each message
@@ -233,6 +255,22 @@ def clean(text: str, most: int) -> str:
     """Clean a text of a peer: cut to `most` characters, with "?" for each that is not printable."""
     cut = text if len(text) <= most else f"{text[:most]}..."
     return cut if cut.isprintable() else "".join(character if character.isprintable() else "?" for character in cut)
+
+
+@lru_cache(maxsize=256)
+def _hop(  # noqa: PLR0913, PLR0917 - by each of them it is known again
+    host: str, requirement: str, achieved: str, version: str, group: str, result: str, connector: str
+) -> str:
+    """What a line for people says of the peer, which is the same for many messages."""
+    said = {
+        "host": clean(host, _NAME),
+        "tls": _verdict(requirement, achieved),
+        "version": version,
+        "group": group,
+        "result": result,
+        "connector": connector,
+    }
+    return ", ".join(f"{key}={value}" for key, value in said.items() if value)
 
 
 @lru_cache(maxsize=256)

@@ -123,6 +123,7 @@ def received_event(
     if journaled:
         said["journaled"] = list(journaled)
     inbound = message.inbound
+    arrival = {} if inbound.keys().isdisjoint(_ARRIVAL) else {key: inbound[key] for key in _ARRIVAL if key in inbound}
     tls: dict[str, Any] = inbound.get("tls", {})
     return TraceEvent(
         at=message.received,
@@ -145,10 +146,7 @@ def received_event(
         tls_group=tls.get("group", ""),
         tls=tls,
         reply=reply.text,
-        detail=verdict.detail()
-        | {key: inbound[key] for key in _ARRIVAL if key in inbound}
-        | _tls_requested(message)
-        | said,
+        detail=verdict.detail() | arrival | _tls_requested(message) | said,
     )
 
 

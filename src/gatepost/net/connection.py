@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Final, cast
 
 from gatepost.net.engine import ClientContext, Engine, ServerContext, TlsFailure
 from gatepost.net.read_buffer import READ_BYTES, read_buffer
-from gatepost.net.stream import Endpoint, Loss, LossKind
+from gatepost.net.stream import NOWHERE, Loss, LossKind, endpoint
 from gatepost.net.timer import IdleTimer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gatepost.net.stream import Receiver, TlsContext
+    from gatepost.net.stream import Endpoint, Receiver, TlsContext
     from gatepost.policy.connectors.facts import Introduction
     from gatepost.protocols.tls.facts import TlsFacts
 
@@ -34,8 +34,9 @@ class Connection(asyncio.BufferedProtocol):
     """One connection; see `net.stream.Stream` for the contract.
 
     answering: we accepted it. Then reading stops while much output waits (each command makes a reply), and closing
-    waits for the peer's end of file, so that unread input does not make the kernel throw away our last reply. opened:
-    called with the connection when it is up. gone: called after `Receiver.lost`.
+    waits for the peer's end of file, so that unread input does not make the kernel throw away our last reply. ends: the
+    peer's and ours; the loop is asked for what is NOWHERE. opened: called with the connection when it is up. gone:
+    called after `Receiver.lost`.
     """
 
     __slots__ = (
@@ -43,6 +44,7 @@ class Connection(asyncio.BufferedProtocol):
         "_blocked",
         "_buffer",
         "_clock",
+        "_cut",
         "_end_of_file",
         "_ended",
         "_engine",
@@ -73,6 +75,7 @@ class Connection(asyncio.BufferedProtocol):
         loop: asyncio.AbstractEventLoop,
         *,
         answering: bool = False,
+        ends: tuple[Endpoint, Endpoint] = (NOWHERE, NOWHERE),
         opened: Callable[[Connection], None] | None = None,
         gone: Callable[[Connection], None] | None = None,
     ) -> None:
@@ -85,7 +88,7 @@ class Connection(asyncio.BufferedProtocol):
         self._receiver: Receiver | None = None
         self._engine: Engine | None = None
         self._facts: TlsFacts | None = None
-        self._peer = self._local = Endpoint("", 0)
+        self._peer, self._local = ends
         self._introduction: Introduction | None = None
         self._output: list[bytes] = []
         self._output_bytes = 0
@@ -102,12 +105,13 @@ class Connection(asyncio.BufferedProtocol):
         self._ended = False  # Receiver.lost has been called
         self._waiters: list[asyncio.Future[None]] = []
         self._clock = IdleTimer(loop, self._expired)
+        self._cut: asyncio.TimerHandle | None = None  # of an end that takes too long
 
     # ------------------------------------------------------------------------------------------------ Stream
 
     @property
     def peer(self) -> Endpoint:
-        """The other end; Endpoint("", 0) where there is no network."""
+        """The other end."""
         return self._peer
 
     @property
@@ -237,8 +241,10 @@ class Connection(asyncio.BufferedProtocol):
         """The loop has a socket for us. It has set TCP_NODELAY itself."""
         self._transport = cast("asyncio.Transport", transport)
         self._transport.set_write_buffer_limits(high=HIGH_WATER - 1, low=HIGH_WATER // 2)
-        self._peer = _endpoint(transport.get_extra_info("peername"))
-        self._local = _endpoint(transport.get_extra_info("sockname"))
+        if self._peer is NOWHERE:
+            self._peer = endpoint(transport.get_extra_info("peername"))
+        if self._local is NOWHERE:
+            self._local = endpoint(transport.get_extra_info("sockname"))
         if self._opened is not None:
             self._opened(self)
 
@@ -295,6 +301,9 @@ class Connection(asyncio.BufferedProtocol):
         self._ended = True
         self._forget()
         self._clock.end()
+        if self._cut is not None:
+            self._cut.cancel()
+            self._cut = None
         if self._engine is not None:
             self._engine.release()
             self._engine = None
@@ -375,7 +384,7 @@ class Connection(asyncio.BufferedProtocol):
         finally:
             self._inside = False
         if self._output:
-            self._flush()
+            self._send(self._flight())
 
     def _deliver_held(self) -> None:
         if self._paused or self._loss is not None:
@@ -481,18 +490,10 @@ class Connection(asyncio.BufferedProtocol):
         self._loss = loss
         self._forget()
         self._clock.end()
-        self._clock = IdleTimer(self._loop, transport.abort)
-        self._clock.start(CLOSE_SECONDS)
+        self._cut = self._loop.call_later(CLOSE_SECONDS, transport.abort)
         over = self._end_of_file is not None or (self._engine is not None and self._engine.peer_closed)
         if self._answering and not over and transport.can_write_eof():
             self._adjust_reading()
             transport.write_eof()
         else:
             transport.close()
-
-
-def _endpoint(address: object) -> Endpoint:
-    """An endpoint of what the loop calls an address; what is no IP address (a socket pair) becomes ("", 0)."""
-    if isinstance(address, tuple) and len(address) >= 2:
-        return Endpoint(str(address[0]).partition("%")[0], int(address[1]))
-    return Endpoint("", 0)

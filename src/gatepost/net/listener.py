@@ -14,13 +14,14 @@ import socket
 import struct
 import sys
 import time
-from typing import TYPE_CHECKING, Final, Protocol
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import msgspec
 
 from gatepost.net.connection import Connection
 from gatepost.net.proxy_header import HeaderReceiver
-from gatepost.net.stream import Endpoint, Loss, LossKind
+from gatepost.net.stream import NOWHERE, Endpoint, Loss, LossKind, endpoint
 from gatepost.net.tasks import spawn
 from gatepost.policy.connectors.facts import Introduction, Teller
 
@@ -58,6 +59,20 @@ class ConnectionQuota(msgspec.Struct, frozen=True):
     stranger: bool = False
 
 
+class _Plain(socket.socket):
+    """A socket whose family and type are numbers: of those Python makes enumerations each time somebody asks."""
+
+    __slots__ = ()
+
+    family = socket.SocketType.family  # type: ignore[assignment] # numbers are equal to what the loop compares them with
+    type = socket.SocketType.type  # type: ignore[assignment] # as above
+
+    def accept(self) -> tuple[socket.socket, tuple[Any, ...]]:
+        """As that of any socket, of which it asks twice again."""
+        descriptor, address = self._accept()  # type: ignore[attr-defined] # by which Python's own is made
+        return _Plain(self.family, self.type, self.proto, fileno=descriptor), address
+
+
 class PassedSockets(Protocol):
     """Sockets that were bound before this process began."""
 
@@ -81,7 +96,7 @@ def bind(address: str, passed: PassedSockets | None = None) -> list[socket.socke
             if passed is not None and (inherited := passed.take(family, target)) is not None:
                 sockets.append(inherited)
                 continue
-            made = socket.socket(family, kind, protocol)
+            made: socket.socket = _Plain(family, kind, protocol)
             sockets.append(made)
             made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             if family == socket.AF_INET6:
@@ -135,6 +150,7 @@ class Listener:
         "_complaints",
         "_counted",
         "_is_own",
+        "_local",
         "_open",
         "_own",
         "_proxies",
@@ -160,6 +176,7 @@ class Listener:
         proxies: Callable[[Endpoint], Container[str]] | None = None,
     ) -> None:
         self._sockets = tuple(sockets)
+        self._local = {sock: _bound_to(sock) for sock in self._sockets}
         self._accept = accept
         self._refuse = refuse
         self._total = total
@@ -200,19 +217,21 @@ class Listener:
 
     def _take(self, sock: socket.socket) -> None:
         """Take a few connections: however many come, those that are open get their turn between."""
+        most, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         for _ in range(min(_waiting(sock), _AT_ONCE)):
             try:
-                client, (host, *_) = sock.accept()
+                client, address = sock.accept()
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
                 return
             except OSError as failure:  # no descriptor or memory is left: wait for some instead of trying all the time
                 self._rest(sock, str(failure))
                 return
-            quota = self._quota(host)
+            quota = self._quota(address[0])
             if quota.drops and not self.refusal:
                 _drop(client)
-            elif not (why := _lacks_files(client, quota)):
-                spawn(self._open_stream(client, quota), "a new connection")
+            elif not (why := _lacks_files(client, quota, most)):
+                ends = endpoint(address), self._local[sock]
+                spawn(self._open_stream(client, ends, quota), "a new connection")
             elif quota.stranger:
                 _drop(client)  # to wait would let known clients wait behind it
                 self._complaints.say(f"a connection of an unknown client is dropped: {why}")
@@ -228,14 +247,14 @@ class Listener:
         loop.remove_reader(sock)
         loop.call_later(_PAUSE, self._watch, sock)
 
-    async def _open_stream(self, client: socket.socket, quota: ConnectionQuota) -> None:
+    async def _open_stream(
+        self, client: socket.socket, ends: tuple[Endpoint, Endpoint], quota: ConnectionQuota
+    ) -> None:
         loop = asyncio.get_running_loop()
-
-        def connection() -> Connection:
-            return Connection(loop, answering=True, opened=lambda stream: self._opened(stream, quota), gone=self._gone)
-
+        opened = partial(self._opened, quota)
+        connection = Connection(loop, answering=True, ends=ends, opened=opened, gone=self._gone)
         try:
-            await loop.connect_accepted_socket(connection, client)
+            await loop.connect_accepted_socket(lambda: connection, client)
         except OSError:  # it is gone already
             client.close()
 
@@ -251,7 +270,7 @@ class Listener:
         stream.introduce(client, introduction)
         return ""
 
-    def _opened(self, stream: Connection, quota: ConnectionQuota) -> None:
+    def _opened(self, quota: ConnectionQuota, stream: Connection) -> None:
         if not self.refusal and self._is_own(stream):
             self._own.add(stream)
             self._accept(stream)
@@ -339,12 +358,18 @@ def _waiting(sock: socket.socket) -> int:
     return int.from_bytes(facts[_QUEUE], sys.byteorder) or 1
 
 
-def _lacks_files(client: socket.socket, quota: ConnectionQuota) -> str:
+def _bound_to(sock: socket.socket) -> Endpoint:
+    """Our end of each of its connections; NOWHERE where it listens on all addresses."""
+    local = endpoint(sock.getsockname())
+    return NOWHERE if local.host in {"0.0.0.0", "::"} else local  # noqa: S104 - compared with, not listened on
+
+
+def _lacks_files(client: socket.socket, quota: ConnectionQuota, most: int) -> str:
     """Why this one is too many, "" if it is not: each session may need a file beside its socket, and others need some.
 
-    A new descriptor has the lowest free number, so that number tells how many the process has at least.
+    A new descriptor has the lowest free number, so that number tells how many the process has at least. most: that it
+    may have (-1: any number).
     """
-    most, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if most < 0 or client.fileno() < most // 2 * (_OF_STRANGERS if quota.stranger else 1.0):
         return ""
     part = "nearly half" if quota.stranger else "half"

@@ -25,6 +25,7 @@ _AROUND: Final = 256 + 5  # octets that a record has beside its plaintext at mos
 
 _HANDSHAKE, _SERVER_KEY_EXCHANGE, _CERTIFICATE_VERIFY, _NAMED_CURVE = 22, 12, 15, 3
 _allocate = _ffi.new_allocator(should_clear_after_alloc=False)
+_CHARS: Final = _ffi.typeof("char[]")
 _NO_PASSWORD = _ffi.callback(_ffi.typeof(_lib.SSL_CTX_set_default_passwd_cb).args[1], lambda *_: 0)
 
 
@@ -84,9 +85,9 @@ def take_output(connection: SSL.Connection) -> bytes:
     size: int = _lib.BIO_get_mem_data(source, _ffi.NULL)
     if not size:
         return b""
-    buffer = _allocate("char[]", size)
-    taken: int = _lib.BIO_read(source, buffer, size)
-    return bytes(_ffi.buffer(buffer, taken)[:])
+    buffer = _allocate(_CHARS, size)
+    output: bytes = _ffi.unpack(buffer, _lib.BIO_read(source, buffer, size))
+    return output
 
 
 def renew_buffers(connection: SSL.Connection) -> bool:
@@ -146,20 +147,20 @@ def read_records(connection: SSL.Connection) -> tuple[bytes, bool]:
     ssl, source = connection._ssl, connection._into_ssl  # noqa: SLF001 - as above
     waits: int = _lib.BIO_get_mem_data(source, _ffi.NULL)
     most = RECORD + waits  # a record of which OpenSSL has the beginning, and all others
-    buffer = _allocate("char[]", most)  # of this call alone: another thread may read meanwhile
+    buffer = _allocate(_CHARS, most)  # of this call alone: another thread may read meanwhile
     filled = 0
     while waits:
         size: int = _lib.SSL_read(ssl, buffer + filled, most - filled)
         if size <= 0:
             error: int = _lib.SSL_get_error(ssl, size)
             if error == _lib.SSL_ERROR_ZERO_RETURN:
-                return bytes(_ffi.buffer(buffer, filled)), True
+                return _ffi.unpack(buffer, filled), True
             if error != _lib.SSL_ERROR_WANT_READ:
                 connection._raise_ssl_error(ssl, size)  # noqa: SLF001 - as above
             break
         filled += size
         waits = _lib.BIO_get_mem_data(source, _ffi.NULL)
-    return bytes(_ffi.buffer(buffer, filled)), False
+    return _ffi.unpack(buffer, filled), False
 
 
 def write_records(connection: SSL.Connection, data: bytes | memoryview) -> bytes:
@@ -170,16 +171,23 @@ def write_records(connection: SSL.Connection, data: bytes | memoryview) -> bytes
     takes as much as goes into one.
     """
     ssl, out = connection._ssl, connection._from_ssl  # noqa: SLF001 - as above
-    source, size = _ffi.from_buffer("char[]", data), len(data)
+    size, at = len(data), 0
+    if 0 < size <= RECORD and isinstance(data, bytes):  # as most are: half of what follows takes
+        at = _lib.SSL_write(ssl, data, size)
+        if at == size:
+            return take_output(connection)
+        if at <= 0:
+            connection._raise_ssl_error(ssl, at)  # noqa: SLF001 - as above
+    source = _ffi.from_buffer("char[]", data)
     most = size + (size // RECORD + 1) * _AROUND
-    buffer, filled, at = _allocate("char[]", most), 0, 0
+    buffer, filled = _allocate(_CHARS, most), 0
     while at < size:
         written: int = _lib.SSL_write(ssl, source + at, min(RECORD, size - at))
         if written <= 0:
             connection._raise_ssl_error(ssl, written)  # noqa: SLF001 - as above
         at += written
         filled += _lib.BIO_read(out, buffer + filled, most - filled)
-    records = bytes(_ffi.buffer(buffer, filled))
+    records: bytes = _ffi.unpack(buffer, filled)
     rest = take_output(connection)
     return records + rest if rest else records
 

@@ -8,7 +8,7 @@ coroutine, for a sender that must not outrun its peer.
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 import msgspec
 
@@ -25,6 +25,17 @@ class Endpoint(msgspec.Struct, frozen=True):
 
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}"
+
+
+NOWHERE: Final = Endpoint("", 0)
+"""An end that is not on a network, or not known yet."""
+
+
+def endpoint(address: object) -> Endpoint:
+    """An endpoint of what the loop calls an address; NOWHERE for what is no IP address (a socket pair)."""
+    if isinstance(address, tuple) and len(address) >= 2:
+        return Endpoint(str(address[0]).partition("%")[0], int(address[1]))
+    return NOWHERE
 
 
 class LossKind(StrEnum):

@@ -122,6 +122,7 @@ class CertificateManager:
         try:
             self.clients.refresh()
             identities = self._found()
+            self.inventory.files.forget_gone()
             if identities != self._identities:
                 self.tls = self._context(identities)
                 self._identities = identities

@@ -1,7 +1,7 @@
 """The process that keeps the node's copy of the configuration, where workers have a role that may not read it.
 
-It has the role of `store.url` and talks to nobody but the database. It removes old days of the message trace, too,
-which the role of workers may not (docs/decisions/0146).
+It has the role of `store.url` and talks to nobody but the database. It removes old days of the message trace and of the
+evidence log, too, which the role of workers may not (docs/decisions/0146, 0159).
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from gatepost.node.auxiliary import run_auxiliary
+from gatepost.node.evidence import PRUNING_SECONDS, EvidenceLog
 from gatepost.node.lifecycle import Duty, Lifecycle, Parts
 from gatepost.node.retention import RETENTION_SECONDS, TraceRetention
 from gatepost.store.leases import SiteDuty
@@ -28,16 +29,19 @@ def run_configuration_copy(settings: Settings, workers: int, lifeline: int) -> i
 
 
 def _parts(settings: Settings, workers: int) -> Parts:
-    """Raises StoreFailure."""
+    """Raises StoreFailure, CertificateFileError or OSError."""
     storage = Storage.of(settings)
     store = storage.configuration()  # it follows the server on a thread as long as it is open
     parts = Parts(Lifecycle("copy of the configuration", close=store.close))
+    duties = []
     if settings.trace.days:
+        duties.append(Duty(RETENTION_SECONDS, TraceRetention(storage.trace(), settings.trace.days).tick, at_once=True))
+    if settings.evidence.enabled:
+        duties.append(Duty(PRUNING_SECONDS, EvidenceLog(settings).tick_pruning, at_once=True))
+    if duties:
         leases = storage.leases(settings.server.node_name, workers)
-        retention = TraceRetention(storage.trace(), settings.trace.days)
-        duty, lease = Duty(RETENTION_SECONDS, retention.tick, at_once=True), leases.lease(SiteDuty.RETENTION)
         parts.add(
             Lifecycle("leases", start=leases.start, close=partial(asyncio.to_thread, leases.close)),
-            Lifecycle("retention of the trace", duties=[duty], lease=lease),
+            Lifecycle("retention of trace and evidence", duties=duties, lease=leases.lease(SiteDuty.RETENTION)),
         )
     return parts

@@ -82,12 +82,15 @@ def role_findings(settings: Settings) -> Iterator[DoctorFinding]:
         return
     try:
         Storage.of(settings).check_workers()
+        remarks = Storage.of(settings).remarks_on_workers()
         Storage.of(settings.of_workers).check(())
         is_open = lets_anybody_in(settings)
     except StoreFailure as failure:
         text, _, fix = str(failure).removeprefix(f"{area}: ").partition(". ")
         yield DoctorFinding(area, Level.FAIL if failure.final else Level.UNKNOWN, text, fix)
         return
+    for text, fix in remarks:
+        yield DoctorFinding(area, Level.WARN, text, fix)
     if runs_programs(settings, 0) or not (settings.server.confine and Means.here().landlock):
         text = "workers have a role of their own, and can read the files with the secrets of store.url"
         yield DoctorFinding(area, Level.WARN, text, "let processes be confined, without acme.dns_hook and [pkcs11]")
@@ -107,13 +110,7 @@ def lets_anybody_in(settings: Settings) -> bool:
         return False  # the password may be in the service file, without which there is no address
     nowhere = str(Path(settings.server.data_dir) / "made" / "no-such-file")
     store = settings.store.replaced(url=without_secrets(settings.store.url, nowhere), worker_url="")
-    try:
-        Storage.of(settings.replaced(store=store)).check(())
-    except StoreFailure as failure:
-        if failure.final:
-            return False
-        raise
-    return True
+    return Storage.of(settings.replaced(store=store)).lets_in()
 
 
 def apart(work: Callable[[], object]) -> None:

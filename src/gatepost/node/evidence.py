@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import threading
 import time
 from contextlib import suppress
@@ -30,6 +31,8 @@ from gatepost.store.whole_file import locked_directory
 from gatepost.times import day_text
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from gatepost.events.evidence.chain import Signer
     from gatepost.settings.model import Settings
     from gatepost.store.evidence_log import HeadWriter
@@ -41,8 +44,11 @@ HEADS_SECONDS: Final = 60.0
 REST_SECONDS: Final = 10.0
 """The longest that the end of a node waits for its last signatures."""
 
-_PRUNING: Final = 3600.0
+PRUNING_SECONDS: Final = 3600.0
+"""Between two removals of old days."""
+
 _DAY: Final = 86400.0
+_DAY_NAME: Final = re.compile(r"20\d\d-(0\d|1[0-2])-([012]\d|3[01])")  # workers write them
 _AHEAD: Final = (
     "evidence: the clock was ahead, and what is written since is in the day %s: no day gets a head before that one is "
     "over. Copy the log to another machine every day until then (gatepost evidence copy)"
@@ -59,7 +65,7 @@ class EvidenceLog:
         self._log = Storage.of(settings).evidence()
         self._signer: Signer | None = None
         self._heads: HeadWriter | None = None
-        self._pruned = -_PRUNING
+        self._pruned = -PRUNING_SECONDS
         self._working: asyncio.Task[object] | None = None
         if settings.evidence.enabled:
             prepare_missing_key(settings)  # where it is not confined, it may have been started by itself
@@ -76,8 +82,15 @@ class EvidenceLog:
 
     def tick(self) -> None:
         """For one worker, every HEADS_SECONDS."""
+        self._begin(self._work)
+
+    def tick_pruning(self) -> None:
+        """For the process that removes old days where the role of workers may not, every PRUNING_SECONDS."""
+        self._begin(self._prune)
+
+    def _begin(self, work: Callable[[HeadWriter], None]) -> None:
         if self._heads is not None and (self._working is None or self._working.done()):
-            self._working = spawn(asyncio.to_thread(self._work, self._heads), "evidence heads")
+            self._working = spawn(asyncio.to_thread(work, self._heads), "evidence heads")
 
     async def close(self) -> None:
         """For the same worker, at an orderly stop: sign what commands wrote since the last look."""
@@ -104,17 +117,25 @@ class EvidenceLog:
             for head in heads.make(time.time()):
                 ends = ", ".join(f"{name}: {end.number}" for name, end in head.writers.items())
                 _log.info("evidence: head of %s is %s (writer: last entry %s)", head.day, head.hash, ends)
-            if time.monotonic() >= self._pruned + _PRUNING:
-                self._pruned = time.monotonic()
-                now = time.time()
-                days = [file.day for file in self._log.days()]
-                if max(days, default="") > day_text(now + _DAY):
-                    _log.error(_AHEAD, max(days))
-                gone = heads.prune(forget_before(now, self._settings.evidence.keep, days), now)
-                if gone:
-                    _log.info("evidence: removed %s older than evidence.keep", quantity(len(gone), "file"))
         except StoreFailure as failure:
             _log.error("%s", failure)
+            return
+        if not self._settings.store.worker_url and time.monotonic() >= self._pruned + PRUNING_SECONDS:
+            self._pruned = time.monotonic()
+            self._prune(heads)
+
+    def _prune(self, heads: HeadWriter) -> None:
+        try:
+            now = time.time()
+            days = [file.day for file in self._log.days() if _DAY_NAME.fullmatch(file.day)]
+            if max(days, default="") > day_text(now + _DAY):
+                _log.error(_AHEAD, max(days))
+            gone = heads.prune(forget_before(now, self._settings.evidence.keep, days), now)
+        except StoreFailure as failure:
+            _log.error("%s", failure)
+            return
+        if gone:
+            _log.info("evidence: removed %s older than evidence.keep", quantity(len(gone), "file"))
 
 
 def prepare_key(settings: Settings) -> list[Path]:

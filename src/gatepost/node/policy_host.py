@@ -146,6 +146,7 @@ class PolicyHost:
         """Show new connections what is current by now; False if that cannot be used."""
         try:
             self._identities, self._tls = self._certificates()
+            self._inventory.files.forget_gone()
         except CertificateFileError as error:
             _log.error("certificates are kept as they were: %s", error)
             return False

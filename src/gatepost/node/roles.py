@@ -6,6 +6,7 @@ Used by `node.assembly`. A connection is known by the address it was made to, as
 from __future__ import annotations
 
 import secrets
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -50,9 +51,10 @@ _EVERYWHERE: Final = {"0.0.0.0": 4, "::": 6}  # noqa: S104 - compared with, not 
 class ListenerUses:
     """The uses of all listeners, by the end of a connection that is ours."""
 
-    __slots__ = ("_by_address",)
+    __slots__ = ("_by_address", "of")
 
     def __init__(self, listeners: Sequence[Listener]) -> None:
+        self.of: Final = lru_cache(maxsize=256)(self._of)  # asked for each connection, by the few ends that we have
         self._by_address = [
             (
                 *host_port(listener.address, None, lowest=0),
@@ -74,7 +76,7 @@ class ListenerUses:
         """Whether a host may name its clients, on any listener."""
         return any(host in use.proxies or host in use.xclient for _, _, use in self._by_address)
 
-    def of(self, local: Endpoint) -> ListenerUse:
+    def _of(self, local: Endpoint) -> ListenerUse:
         """The use of the listener that a connection to `local` came to. Unless settings tell, mail from servers.
 
         That with the very address goes before one for all addresses, and that before one that is written by name.

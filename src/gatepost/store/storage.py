@@ -118,6 +118,14 @@ class Storage:
         if self._worker_role:
             self._postgres().check_workers(self._url, self._worker_role)
 
+    def remarks_on_workers(self) -> list[tuple[str, str]]:
+        """Doubtful rights and settings of the role of workers, each with what helps. Raises as `check`."""
+        return list(self._postgres().remarks_on_workers(self._url, self._worker_role)) if self._worker_role else []
+
+    def lets_in(self) -> bool:
+        """Whether PostgreSQL takes the role of the address. Raises StoreFailure if no server of it says."""
+        return bool(self._postgres().lets_in(self._url))
+
     def server_state(self, schemas: Sequence[Schema]) -> dict[str, Any]:
         """Version, role, TLS and tables of the PostgreSQL server, for people and programs. Raises as `check`."""
         return dict(self._postgres().check_server(self._url, schemas)._asdict())

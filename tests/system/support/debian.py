@@ -47,6 +47,7 @@ _PACKAGES = {
     "pkcs11-tool": "opensc",
     "p11-kit": "p11-kit",
     "postgresql": "postgresql-17",
+    "pgbouncer": "pgbouncer",
     "chromium": "chromium-headless-shell",
     "zsh": "zsh",
     "fish": "fish",
@@ -134,7 +135,7 @@ def have(*peers: str) -> bool:
     """Whether all of them are here: "postfix", "exim", "swaks", "swaks-tls", "openssl", "git", "ssh-keygen", "nsd",
     "unbound", "libunbound", "pebble", "promtool", "dovecot", "dovecot-lmtp", "dovecot-submission", "saslpasswd2",
     "slapd", "haproxy", "rspamd", "clamd", "softhsm", "pkcs11-provider", "pkcs11-tool", "p11-kit", "ip", "chromium",
-    "postgresql", "root".
+    "postgresql", "pgbouncer", "root".
     """
     return all(_present(peer) for peer in peers)
 

@@ -8,11 +8,10 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from OpenSSL import SSL
 
-from gatepost.net import connection as module
 from gatepost.net import openssl_private as private
 from gatepost.net.connection import HIGH_WATER, Connection
 from gatepost.net.engine import client_context
-from gatepost.net.stream import Endpoint, Loss, LossKind
+from gatepost.net.stream import Loss, LossKind
 from gatepost.net.tasks import spawn
 from gatepost.protocols.tls.profile import PROFILES
 from gatepost.values import replace
@@ -57,8 +56,6 @@ def test_endpoints_are_addresses_and_ports(run, sockets, peer):
         await client.says_goodbye(server)
 
     run(talk())
-    assert module._endpoint(("fe80::1%eth0", 25, 0, 2)) == Endpoint("fe80::1", 25)
-    assert module._endpoint("") == Endpoint("", 0)
 
 
 def test_nagle_is_off_on_both_sides(run, sockets):

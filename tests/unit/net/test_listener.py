@@ -228,6 +228,28 @@ def test_stopping_leaves_open_connections_alone(run, peer):
     run(talk())
 
 
+@pytest.mark.parametrize(
+    ("bound_to", "dialled"), [("127.0.0.1", "127.0.0.1"), ("0.0.0.0", "127.0.0.7"), ("[::]", "::1")]
+)
+def test_both_ends_are_those_of_the_connection(run, peer, bound_to, dialled):
+    """What a socket is bound to is our end, and the kernel is asked only where that is any address."""
+
+    async def talk():
+        sockets, served = bind(f"{bound_to}:0"), asyncio.Queue()
+        listener = Listener(sockets, lambda stream: served.put_nowait(peer(stream)), refuse=lambda *_: None)
+        await listener.start()
+        port = sockets[0].getsockname()[1]
+        client = peer(await connect(dialled, port, timeout=5))
+        server = await served.get()
+        assert server.stream.local == client.stream.peer == Endpoint(dialled, port)
+        assert server.stream.peer == client.stream.local
+        listener.stop()
+        client.stream.close()
+        await server.ends()
+
+    run(talk())
+
+
 def test_several_sockets_are_served(run, peer):
     async def talk():
         served = asyncio.Queue()

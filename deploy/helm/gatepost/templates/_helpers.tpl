@@ -22,6 +22,21 @@ fsGroupChangePolicy: OnRootMismatch
 seccompProfile: {type: RuntimeDefault}
 {{- end }}
 
+{{- /* The role of workers; "" for none, as in an upgrade of a release that has no secret for it yet. */ -}}
+{{- define "gatepost.workerRole" -}}
+{{- $there := lookup "v1" "Secret" .Release.Namespace (.Values.secrets.databaseWorker | default "") -}}
+{{- if or $there (not .Release.IsUpgrade) -}}{{ .Values.database.workerRole }}{{- end -}}
+{{- end }}
+
+{{- /* The same database as database.url, for the role of workers. */ -}}
+{{- define "gatepost.workerUrl" -}}
+{{- $role := "//[^@/]+@" -}}
+{{- if not (regexMatch $role .Values.database.url) -}}
+{{- fail "database.url: write the role before the host, postgresql://ROLE@HOST/DATABASE, or set database.workerRole to \"\"" -}}
+{{- end -}}
+{{- regexReplaceAll $role .Values.database.url (printf "//%s@" (include "gatepost.workerRole" .)) -}}
+{{- end }}
+
 {{- /* Kubernetes gives a group the right to read secrets; keys and password files must be for their owner alone. */ -}}
 {{- define "gatepost.copySecrets" -}}
 - name: secrets

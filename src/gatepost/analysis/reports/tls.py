@@ -4,7 +4,7 @@ No I/O: days of `store.trace.tally_days` go in one after the other, a `TlsReport
 counted are rows, one for each recipient of a message and hop: what was received, what was sent on, what failed for TLS.
 Deliveries to mailboxes of ours take no hop.
 
-A report becomes plain data, and comes back of it: for JSON, for CSV, and for what a chart draws.
+A report becomes plain data: for JSON, for CSV, and for what a chart draws.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from gatepost.decoding import from_json
 from gatepost.protocols.tls.names import normalise
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Mapping
 
     from gatepost.store.trace import HopKind
 
@@ -294,12 +294,6 @@ def _by_weight(summaries: Mapping[tuple[str, Direction], HopSummary]) -> tuple[N
     return tuple(sorted((Named(name, way, hops) for (name, way), hops in summaries.items()), key=weight))
 
 
-CSV_COLUMNS = (
-    "kind", "name", "direction", *(protection.value for protection in Protection),
-    "carried", "post_quantum", "failures", "refused",
-)  # fmt: skip
-
-
 def report_record(report: TlsReport) -> dict[str, Any]:
     """All of it, in the names of the dataclasses."""
     return {
@@ -316,38 +310,6 @@ def report_record(report: TlsReport) -> dict[str, Any]:
         "never_tls": [{"partner": name, "messages": messages} for name, messages in report.never_tls],
         "ready": [_ready(partner) for partner in report.ready],
     }
-
-
-def report_of(record: Mapping[str, Any]) -> TlsReport:
-    """Rebuild a report from `report_record`. Raises ValueError or LookupError for any other data."""
-    return TlsReport(
-        record["first"],
-        record["last"],
-        {
-            day: {Direction(way): _protections(counts) for way, counts in ways.items()}
-            for day, ways in record["days"].items()
-        },
-        {direction: _hops_of(record["hops"][direction.value]) for direction in Direction},
-        tuple(_named_of(partner) for partner in record["partners"]),
-        tuple(_named_of(connector) for connector in record["connectors"]),
-        tuple((row["partner"], row["messages"]) for row in record["never_tls"]),
-        tuple(_ready_of(row) for row in record["ready"]),
-        tuple(record["unreadable"]),
-    )
-
-
-def csv_rows(report: TlsReport) -> Iterator[tuple[object, ...]]:
-    """A line for each day, partner and connector, by direction, in the columns of `CSV_COLUMNS`."""
-    for day, ways in report.days.items():
-        for direction, counts in ways.items():
-            shares = (counts[protection] for protection in Protection)
-            yield ("day", day, direction.value, *shares, counts.total(), "", "", "")
-    for kind, rows in (("partner", report.partners), ("connector", report.connectors)):
-        for row in rows:
-            hops = row.hops
-            shares = (hops.protections[protection] for protection in Protection)
-            rest = hops.carried, hops.post_quantum, hops.failures.total(), hops.refused
-            yield (kind, row.name, row.direction.value, *shares, *rest)
 
 
 def _hops(hops: HopSummary) -> dict[str, Any]:
@@ -385,28 +347,3 @@ def _ready(one: Ready) -> dict[str, Any]:
         "demand": one.demand,
         "names": list(one.names),
     }
-
-
-def _hops_of(record: Mapping[str, Any]) -> HopSummary:
-    return HopSummary(
-        _protections(record["protections"]),
-        Counter(record["versions"]),
-        Counter(record["groups"]),
-        Counter(record["suites"]),
-        Counter(record["failures"]),
-        record["trusted"],
-        record["refused"],
-    )
-
-
-def _protections(record: Mapping[str, int]) -> Counter[Protection]:
-    return Counter({Protection(name): count for name, count in record.items()})
-
-
-def _named_of(record: Mapping[str, Any]) -> Named:
-    return Named(record["name"], Direction(record["direction"]), _hops_of(record))
-
-
-def _ready_of(record: Mapping[str, Any]) -> Ready:
-    inbound = Direction(record["direction"]) is Direction.INBOUND
-    return Ready(record["partner"], inbound, record["messages"], record["demand"], tuple(record["names"]))

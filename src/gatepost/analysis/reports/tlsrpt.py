@@ -16,14 +16,11 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from gatepost.protocols.tlsrpt.result import ResultType
-from gatepost.protocols.tlsrpt.tally import AppliedPolicy, FailureDetail, PolicyType
-
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     from gatepost.protocols.tlsrpt.received import ReceivedFailure, ReceivedPolicy
-    from gatepost.protocols.tlsrpt.tally import Count
+    from gatepost.protocols.tlsrpt.tally import AppliedPolicy, Count, FailureDetail
     from gatepost.store.received_reports import StoredReport
     from gatepost.store.session_counts import SessionCounts
 
@@ -201,30 +198,3 @@ def _failure(failure: FailureDetail, sessions: int) -> dict[str, Any]:
     if failure.reason:
         made["failure-reason-code"] = failure.reason
     return made
-
-
-def summary_of(day: str, domain: str, report: Mapping[str, Any]) -> DomainSummary:
-    """Rebuild the summary of a day and a domain from `report_object`.
-
-    Raises ValueError or LookupError for other data.
-    """
-    return DomainSummary(day, domain, tuple(_policy_of(policy) for policy in report["policies"]))
-
-
-def _policy_of(made: Mapping[str, Any]) -> PolicySummary:
-    applied, passed = made["policy"], made["summary"]["total-successful-session-count"]
-    strings, hosts = applied.get("policy-string", ()), applied.get("mx-host", ())
-    policy = AppliedPolicy(PolicyType(applied["policy-type"]), applied["policy-domain"], tuple(strings), tuple(hosts))
-    return PolicySummary(policy, passed, tuple(_failure_of(detail) for detail in made.get("failure-details", ())))
-
-
-def _failure_of(made: Mapping[str, Any]) -> tuple[FailureDetail, int]:
-    failure = FailureDetail(
-        ResultType(made["result-type"]),
-        made.get("receiving-mx-hostname", ""),
-        made.get("receiving-ip", ""),
-        made.get("receiving-mx-helo", ""),
-        made.get("sending-mta-ip", ""),
-        made.get("failure-reason-code", ""),
-    )
-    return failure, made["failed-session-count"]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from datetime import UTC, datetime
 from enum import StrEnum
+from functools import lru_cache
 from itertools import islice
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Final, Protocol
@@ -28,7 +29,7 @@ FORMAT: Final = 1
 
 _TEXT: Final = 512  # characters of a text
 _RECENT: Final = 500  # certificates whose members are known
-_SESSIONS: Final = 50  # and handshakes
+_SESSIONS: Final = 50  # and handshakes, and hosts
 _NAMES: Final = 20  # of a certificate, and sources of a requirement
 
 
@@ -155,29 +156,23 @@ def event_body(row: TraceRow, number: int, salt: str, privacy: Privacy) -> dict[
     """An entry on one event of one recipient. salt: random, of this entry alone. What has no value is left out."""
     detail = row.detail
     facts: dict[str, Any] = {
-        "kind": "event",
+        **_hop(row.event, row.organization, row.connector, row.requirement, row.achieved, row.peer_host),
+        "direction": row.direction,
         "number": number,
         "salt": salt,
         "time": instant(row.at),
-        "event": row.event,
-        "organization": _text(row.organization),
-        "direction": row.direction,
         "message": row.message,
         "session": row.session,
         "size": row.size,
-        "connector": _text(row.connector),
-        "requirement": _text(row.requirement),
-        "required_by": _required_by(row),
-        "achieved": row.achieved,
-        "protection": _protection(row),
         "result_type": row.result_type,
         "reply": _reply(row.reply, privacy),
-        "peer_host": _text(row.peer_host),
         **_address("sender", row.sender, salt, privacy),
         **_address("recipient", row.recipient, salt, privacy),
         **_persons(row, salt, privacy),
     }
     body = dict(filter(_HAS_VALUE, facts.items()))
+    if sources := detail.get("requirement_sources"):
+        body["required_by"] = [_text(str(source)) for source in sources[:_NAMES]]
     if row.tls:
         body.update(_handshake(row.tls))
     if copies := [_journaled(copy, salt, privacy) for copy in detail.get("journaled", ())[:_NAMES]]:
@@ -247,19 +242,32 @@ def _text(text: str) -> str:
     return text if len(text) <= _TEXT else f"{text[: _TEXT - 1]}…"
 
 
-def _required_by(row: TraceRow) -> list[str]:
-    """The sources of the requirement: of a next hop, or for a client the connector that applies to it."""
-    sources = row.detail.get("requirement_sources", ())
-    if not sources and row.connector and row.requirement:
-        sources = (f"connector {row.connector}",)
-    return [_text(str(source)) for source in sources[:_NAMES]]
+@lru_cache(maxsize=_SESSIONS)
+def _hop(
+    event: str, organization: str, connector: str, requirement: str, achieved: str, peer_host: str
+) -> dict[str, Any]:
+    """Who has to do with an event, and what was asked of the hop: the same for all mail of a host. Nobody changes it.
+
+    required_by: the connector that applies to a client; a next hop has its own sources.
+    """
+    return {
+        "kind": "event",
+        "event": event,
+        "organization": _text(organization),
+        "connector": _text(connector),
+        "requirement": _text(requirement),
+        "required_by": [_text(f"connector {connector}")] if connector and requirement else [],
+        "achieved": achieved,
+        "protection": _protection(event, achieved),
+        "peer_host": _text(peer_host),
+    }
 
 
-def _protection(row: TraceRow) -> str:
+def _protection(event: str, achieved: str) -> str:
     """The protection of the hop in one word; "" where nothing went over a hop."""
-    if row.event == "DELIVER":
+    if event == "DELIVER":
         return "local"
-    return _PROTECTIONS.get(row.achieved.rpartition("/")[2], "")
+    return _PROTECTIONS.get(achieved.rpartition("/")[2], "")
 
 
 def _reply(reply: str, privacy: Privacy) -> str:

@@ -36,7 +36,17 @@ class SessionRecord:
     its messages go.
     """
 
-    __slots__ = ("_not_admitted", "_service", "_tls", "_unknown", "directory", "facts", "repeated", "transcribed")
+    __slots__ = (
+        "_inbound",
+        "_not_admitted",
+        "_service",
+        "_tls",
+        "_unknown",
+        "directory",
+        "facts",
+        "repeated",
+        "transcribed",
+    )
 
     def __init__(
         self, session_id: str, peer_ip: str, service: InboundService, introduction: Introduction | None = None
@@ -45,6 +55,7 @@ class SessionRecord:
         self._tls: dict[str, Any] = {}
         self._not_admitted = ""
         self._unknown = 0
+        self._inbound: tuple[InboundVerdict, SessionFacts, dict[str, Any]] | None = None
         self.directory = service.directory
         self.repeated = RepeatedDecisions()
         self.facts = SessionFacts(session_id, peer_ip, introduction=introduction)
@@ -125,7 +136,16 @@ class SessionRecord:
         return self._tls
 
     def inbound(self, verdict: InboundVerdict) -> dict[str, Any]:
-        """What the queue keeps of the session a message came by: enough to explain it later."""
+        """What the queue keeps of the session a message came by: enough to explain it later. Nobody changes it.
+
+        Of the verdict that was last, and the facts that it was on, it is known.
+        """
+        last = self._inbound
+        if last is None or last[0] is not verdict or last[1] is not self.facts:
+            last = self._inbound = verdict, self.facts, self._inbound_by(verdict)
+        return last[2]
+
+    def _inbound_by(self, verdict: InboundVerdict) -> dict[str, Any]:
         kept = {"transcribed": True} if self.transcribed else {}
         return (
             kept

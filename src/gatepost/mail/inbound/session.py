@@ -372,7 +372,7 @@ class Session:
             self._registry.coming.discard(self)
             self._refuse_message(StoreFull.reply, transaction)
             return
-        behind = self._transaction.begin_body(self._greeted_with, self._record.directory)
+        behind = self._transaction.begin_body(self._greeted_with, self._record.directory, self._record.repeated)
         self._data_rate.restart()
         self._core.accept()
         if behind is not None:
@@ -473,9 +473,9 @@ class Session:
         if event.reply is not None:
             self._refusals.tell_message(event.reply, transaction)
 
-    def _is_limited(self, limit: RateLimit, *envelope: str, spent: bool = False) -> bool:
-        """Refuse what an unknown client does too much of. envelope: sender and recipient, as far as there are any."""
-        reply = self._refusals.limited(limit, *envelope, spent=spent)
+    def _is_limited(self, limit: RateLimit, sender: str = "", recipient: str = "", *, spent: bool = False) -> bool:
+        """Refuse what an unknown client does too much of. sender, recipient: as far as there are any."""
+        reply = self._refusals.limited(limit, sender, recipient, spent=spent)
         if reply is not None:
             self._core.refuse(reply)
         return reply is not None

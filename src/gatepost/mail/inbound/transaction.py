@@ -20,7 +20,6 @@ from gatepost.policy.connectors.values import AuthenticationResults
 from gatepost.policy.decisions.authentication import forged_ids
 from gatepost.policy.decisions.content import decide
 from gatepost.policy.decisions.handover import read_origin
-from gatepost.policy.decisions.header_trust import header_trust
 from gatepost.policy.decisions.inbound import decide_filtered
 from gatepost.policy.decisions.skipped_hops import skip_hops
 from gatepost.protocols.message.authentication_results import (
@@ -45,6 +44,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Collection, Sequence
 
     from gatepost.mail.inbound.deliveries import AcceptedRecipient
+    from gatepost.mail.inbound.repeated import RepeatedDecisions
     from gatepost.mail.inbound.service import InboundService
     from gatepost.mail.inbound.usage import Charge
     from gatepost.mail.model.message import Delivery, QuarantineHold
@@ -73,7 +73,8 @@ class Transaction:
     """From an accepted MAIL to the message in the queue, or to nothing.
 
     charge: its recipients as they count against the limit of its sender, None without one. origin: what another node of
-    the site says of the message, None if it comes from elsewhere.
+    the site says of the message, None if it comes from elsewhere. examined: it is authenticated or scanned, which is
+    the same for every recipient (`policy.decisions.inbound`); known from `begin_body` on.
     """
 
     __slots__ = (
@@ -91,6 +92,7 @@ class Transaction:
         "bytes_seen",
         "charge",
         "examination",
+        "examined",
         "journal_copies",
         "mail",
         "message_id",
@@ -118,6 +120,7 @@ class Transaction:
         self.examination: Task[None] | None = None
         self.journal_copies: tuple[JournalCopy, ...] = ()
         self.charge: Charge | None = None
+        self.examined = False
 
     @property
     def queue_id(self) -> str:
@@ -128,12 +131,6 @@ class Transaction:
     def receiving(self) -> bool:
         """Whether the body is on its way."""
         return self._body is not None
-
-    @property
-    def examined(self) -> bool:
-        """Whether it is authenticated or scanned: the same for every recipient (`policy.decisions.inbound`)."""
-        verdict = self.recipients[0].verdict
-        return bool(verdict.hooks) or verdict.authentication is not AuthenticationResults.NONE
 
     def is_held(self) -> bool:
         """Whether mail flow rules hold it in quarantine for a recipient. Asked when it is complete.
@@ -155,17 +152,21 @@ class Transaction:
             for target in accepted.targets
         ]
 
-    def begin_body(self, greeted_with: str, directory: Directory) -> Awaitable[None] | None:
+    def begin_body(
+        self, greeted_with: str, directory: Directory, repeated: RepeatedDecisions
+    ) -> Awaitable[None] | None:
         """Open the body and put our trace field before it (RFC 5321 section 4.4); an awaitable as from `write`.
 
-        directory: of the configuration that the recipients were judged by.
+        directory: of the configuration that the recipients were judged by. repeated: what was decided in the session.
         """
         self.message_id = self._service.store.new_id()
         self._body = self._service.store.body()
         session = self._session
         self._directory = directory
         verdicts = [recipient.verdict for recipient in self.recipients]
-        trust = header_trust(directory, session, self.mail.path, verdicts)
+        first = verdicts[0]
+        self.examined = bool(first.hooks) or first.authentication is not AuthenticationResults.NONE
+        trust = repeated.trust(directory, session, self.mail.path, verdicts)
         forged = forged_ids(directory, session, verdicts, self._service.hostname, self._service.nodes())
         self._header = HeaderSection(
             self._service.smtp_limits.header_bytes, lambda section: self._changed(section, trust, forged)
@@ -385,7 +386,9 @@ class Transaction:
 
     def _forwarded_before(self) -> Reply | None:
         """The refusal of a message that comes back to a mailbox which sent it on (RFC 9228 section 3)."""
-        seen = {address.lower() for address in self._scanner.facts.delivered_to}
+        if not (delivered_to := self._scanner.facts.delivered_to):
+            return None
+        seen = {address.lower() for address in delivered_to}
         forwarders = (target.forwarded_by for recipient in self.recipients for target in recipient.targets)
         return _FORWARDED if any(by and by.lower() in seen for by in forwarders) else None
 

@@ -16,6 +16,7 @@ SHARDS = 1 << 10
 _EPOCH = 1_577_836_800.0  # 2020-01-01T00:00:00Z
 _COUNTER_BITS = 12
 _SHARD_BITS = 10
+_TICK_SHIFT = _SHARD_BITS + _COUNTER_BITS
 _COUNTERS = 1 << _COUNTER_BITS
 _DIGITS = 16
 _HEXADECIMAL = frozenset("0123456789abcdef")
@@ -36,7 +37,7 @@ def parse_id(text: str) -> int:
 
 def made_at(number: int) -> float:
     """The time at which an id was made, seconds since 1970; a little later than that if very many were made at once."""
-    return _EPOCH + (number >> (_SHARD_BITS + _COUNTER_BITS)) / 1000
+    return _EPOCH + (number >> _TICK_SHIFT) / 1000
 
 
 def shard_of(number: int) -> int:
@@ -46,7 +47,7 @@ def shard_of(number: int) -> int:
 
 def last_id(at: float) -> int:
     """The highest id that any shard can have made until `at`, seconds since 1970; 0 for times before 2020."""
-    return ((max(0, int((at - _EPOCH) * 1000)) + 1) << (_SHARD_BITS + _COUNTER_BITS)) - 1 if at > _EPOCH else 0
+    return ((max(0, int((at - _EPOCH) * 1000)) + 1) << _TICK_SHIFT) - 1 if at > _EPOCH else 0
 
 
 class IdSource:
@@ -63,7 +64,7 @@ class IdSource:
             raise ValueError(f"shard {shard} is not between 0 and {SHARDS - 1}")
         self._clock = clock
         self._shard = shard << _COUNTER_BITS
-        self._tick = after >> (_SHARD_BITS + _COUNTER_BITS)
+        self._tick = after >> _TICK_SHIFT
         self._counter = _COUNTERS - 1  # the first id is of a later millisecond than `after`
 
     def __call__(self) -> int:
@@ -75,4 +76,4 @@ class IdSource:
             self._counter += 1
             if self._counter == _COUNTERS:
                 self._tick, self._counter = self._tick + 1, 0
-        return (self._tick << (_SHARD_BITS + _COUNTER_BITS)) | self._shard | self._counter
+        return (self._tick << _TICK_SHIFT) | self._shard | self._counter

@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from contextlib import aclosing
 from typing import TYPE_CHECKING, Final
 
 from gatepost.mail.model.message import Message, Recipient
 from gatepost.mail.outbound.delivery_attempt import AttemptPart, DeliveryAttempt
 from gatepost.mail.outbound.failure import ConnectionEnded, HopFailed, HopFailure
-from gatepost.mail.outbound.hosts import Hosts, plan_hosts
+from gatepost.mail.outbound.hosts import Candidates, plan_hosts
 from gatepost.policy.decisions.recipient_validation import RecipientAnswer, answer_of_callout
 from gatepost.policy.decisions.route import RoutePlanner
 from gatepost.policy.decisions.routes import LmtpRoute, MailboxRoute
@@ -43,7 +42,6 @@ class Callout:
         self, services: DeliveryServices, directory: Callable[[], Directory], seconds: float = CALLOUT_SECONDS
     ) -> None:
         self._services = replace(services, sessions=None)
-        self._hosts = Hosts(self._services)
         self._seconds = seconds
         self._directory = directory
         self._made_for = directory()
@@ -75,17 +73,18 @@ class Callout:
         self, plan: RoutePlan, attempt: DeliveryAttempt, question: RecipientQuestion
     ) -> RecipientAnswer | None:
         """The answer of the first host that gives one, None if there is none and the attempt has the reasons."""
-        async with aclosing(self._hosts.candidates(plan, attempt, 0)) as candidates:
-            async for hop, tls_error in candidates:
-                if tls_error:  # only mail that has waited may go unencrypted
-                    continue
-                try:
-                    answer = await self._ask_host(hop, question, attempt)
-                except HopFailed as failed:
-                    attempt.failed(failed, hop)
-                    continue
-                if answer is not None:
-                    return answer
+        candidates = Candidates(self._services, plan, attempt, 0)
+        while (candidate := await candidates.next()) is not None:
+            hop, tls_error = candidate
+            if tls_error:  # only mail that has waited may go unencrypted
+                continue
+            try:
+                answer = await self._ask_host(hop, question, attempt)
+            except HopFailed as failed:
+                attempt.failed(failed, hop)
+                continue
+            if answer is not None:
+                return answer
         return None
 
     async def _ask_host(

@@ -23,7 +23,7 @@ from gatepost.mail.outbound.content import ContentNotReady, OutgoingMessage
 from gatepost.mail.outbound.delivery_attempt import AttemptPart, DeliveryAttempt, asks, without_others
 from gatepost.mail.outbound.destination_history import holds_below, remembered_as
 from gatepost.mail.outbound.failure import HopFailed
-from gatepost.mail.outbound.hosts import Hosts, plan_hosts
+from gatepost.mail.outbound.hosts import Candidates, plan_hosts
 from gatepost.mail.outbound.mailbox import MailboxFailed, MaildirMessage
 from gatepost.mail.outbound.record import decided_record, domain_record, origin_of, sender_record
 from gatepost.mail.outbound.route_facts import KnownRoutes
@@ -74,7 +74,6 @@ class Deliverer:
         self._planner = RoutePlanner(directory, services.profile, services.nodes())
         self._known = KnownRoutes(services, directory.version)
         self._generation = 0
-        self._hosts = Hosts(services)
         self._transactions = TransactionRunner(services)
         self.batch_limits = BatchLimits(services.clock)
 
@@ -163,7 +162,9 @@ class Deliverer:
             if plan is None:
                 return
             await forms.measure()
-            async for hop, tls_error in self._hosts.candidates(plan, attempt, self._generation):
+            candidates = Candidates(self._services, plan, attempt, self._generation)
+            while (candidate := await candidates.next()) is not None:
+                hop, tls_error = candidate
                 left: Batches | None = None
                 try:
                     while left is None or left:

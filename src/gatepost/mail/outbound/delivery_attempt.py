@@ -178,7 +178,7 @@ class DeliveryAttempt(msgspec.Struct):
         """
         results = {result.address: result for result in outcome.recipients}
         alone = self._alone(batch, results, outcome)
-        asked_again = {id(recipient) for again in alone for recipient in again}
+        asked_again = {id(recipient) for again in alone for recipient in again} if alone else ()
         self.answered = self.answered or bool(alone)
         detail = open_record(opened)
         if self.message.inbound.get("transcribed"):

@@ -60,7 +60,7 @@ _NOT_OURS = frozenset({errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT})  # of a source 
 _NOT_CHECKED = Revocation("unknown", "revocation was not checked")
 
 
-class Hop(msgspec.Struct, frozen=True):
+class Hop(msgspec.Struct, frozen=True, cache_hash=True):
     """One address of one host and the rules for the way there. Equal hops may share a connection.
 
     host: the name it was found by, or an IP address. rehearsed: what a connector in rehearsal would require.

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+from collections import deque
 from itertools import groupby
 from operator import itemgetter
 from typing import TYPE_CHECKING, assert_never
@@ -32,7 +33,7 @@ from gatepost.protocols.smtp.replies import Reply
 from gatepost.values import replace
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     from gatepost.mail.model.message import Message
     from gatepost.mail.outbound.contexts import OurCertificate
@@ -172,57 +173,61 @@ async def by_mail_hosts(
     return RoutePlan(hosts, published, sessions, certificate, complete=not found.cut, ranks=ranks, options=options)
 
 
-class _Tries:
-    """Hops tried in one attempt. most: hops at most. until: when it is too late for another, by clock."""
+class Candidates:
+    """Hops of a plan in the order to try them, found with the services of the deliverer.
 
-    def __init__(self, attempt: DeliveryAttempt, services: DeliveryServices) -> None:
-        self.count = 0
+    The addresses of a host are looked up when its turn comes; those with a kept connection come first. A host with many
+    addresses does not take all tries from the others; one that deferred is not tried again. Unencrypted hosts come
+    last, over fresh connections, and only where the configuration allows it. generation: of the configuration.
+    """
+
+    def __init__(self, services: DeliveryServices, plan: RoutePlan, attempt: DeliveryAttempt, generation: int) -> None:
+        self._services = services
+        self._plan = plan
         self._attempt = attempt
-        self._most = services.tries
-        self._clock = services.clock
+        self._generation = generation
         self._until = services.clock() + services.patience
+        self._tried = 0
+        self._hosts = iter(plan.in_order)
+        self._ready: deque[Hop] = deque()  # of the host whose turn it is
+        self._broken = iter(attempt.broken)
 
-    def is_over(self) -> bool:
+    async def next(self) -> tuple[Hop, str] | None:
+        """The next hop, with why TLS failed where it is to be tried again unencrypted, else "".
+
+        None once the attempt is over: record in it what came of a hop before the next one is taken.
+        """
+        ready, attempt = self._ready, self._attempt
+        if ready and (self._is_over() or attempt.deferred_by(ready[0].host)):
+            ready.clear()
+        while not ready:
+            host, group = (None, ()) if self._is_over() else next(self._hosts, (None, ()))
+            if host is None or (group and await self._loops_back(group)):
+                self._hosts = iter(())
+                return self._unencrypted()
+            ready.extend(await self._hops(host))
+        self._tried += 1
+        return ready.popleft(), ""
+
+    def _is_over(self) -> bool:
         """Whether no hop is tried after the first: all is decided, tries or time are up, or many hosts deferred."""
-        if not self.count:
+        if not self._tried:
             return False
-        late = self.count >= self._most or self._clock() > self._until
+        late = self._tried >= self._services.tries or self._services.clock() > self._until
         return late or not self._attempt.pending or self._attempt.ends_early
 
+    def _unencrypted(self) -> tuple[Hop, str] | None:
+        attempt = self._attempt
+        hop, error = next(self._broken, (None, ""))
+        if hop is None or not attempt.pending or not may_go_clear(hop.requirement, attempt.attempts):
+            self._broken = iter(())
+            return None
+        _log.warning("message %d leaves unencrypted: TLS with %s failed: %s", attempt.message.id, hop.host, error)
+        return hop, error
 
-class Hosts:
-    """Candidate hops of a plan, found with the services of the deliverer."""
-
-    def __init__(self, services: DeliveryServices) -> None:
-        self._services = services
-
-    async def candidates(
-        self, plan: RoutePlan, attempt: DeliveryAttempt, generation: int
-    ) -> AsyncGenerator[tuple[Hop, str], None]:
-        """Hops in the order to try them, with why TLS failed where a hop is to be tried again unencrypted, else "".
-
-        The addresses of a host are looked up when its turn comes; those with a kept connection come first. A host with
-        many addresses does not take all tries from the others; one that deferred is not tried again. Unencrypted hosts
-        come last, over fresh connections, and only where the configuration allows it. Ends once the attempt is over:
-        record in it what came of a hop before the next one is taken. generation: of the configuration.
-        """
-        tries = _Tries(attempt, self._services)
-        for host, group in plan.in_order:
-            if tries.is_over() or (group and await self._loops_back(group, attempt)):
-                break
-            for hop in await self._hops(plan, host, attempt, generation):
-                yield hop, ""
-                tries.count += 1
-                if tries.is_over() or attempt.deferred_by(host.host):
-                    break
-        for hop, error in attempt.broken:
-            if not attempt.pending or not may_go_clear(hop.requirement, attempt.attempts):
-                return
-            _log.warning("message %d leaves unencrypted: TLS with %s failed: %s", attempt.message.id, hop.host, error)
-            yield hop, error
-
-    async def _hops(self, plan: RoutePlan, host: NextHop, attempt: DeliveryAttempt, generation: int) -> list[Hop]:
+    async def _hops(self, host: NextHop) -> list[Hop]:
         """The hops of one host that may be used now; where there are none, the attempt has the reason."""
+        plan, attempt = self._plan, self._attempt
         try:
             addresses = await self._addresses(host.at or host.host)
             if host.bounded:
@@ -239,7 +244,9 @@ class Hosts:
             failure = no_address(f"{host.host} has no usable address", lasting=plan.complete).at(host.host, "")
             attempt.failures.append(replace(failure, silent=True))
             return []
-        hops = await _on_terms(plan, host, addresses, attempt, generation)
+        hops = await _on_terms(plan, host, addresses, attempt, self._generation)
+        if len(hops) < 2:
+            return hops
         most = max(_ADDRESSES, self._services.tries // len(plan.hosts))
         return sorted(hops, key=self._services.pool.holds, reverse=True)[:most]
 
@@ -249,9 +256,9 @@ class Hosts:
             return HostAddresses(host, host, (host,), authentic=True)
         return await self._services.router.addresses(host)
 
-    async def _loops_back(self, group: Sequence[NextHop], attempt: DeliveryAttempt) -> bool:
+    async def _loops_back(self, group: Sequence[NextHop]) -> bool:
         """Whether one of the MX hosts of a preference is this gateway; if so the attempt has that as its reason."""
-        us = await self._us(group)
+        us, attempt = await self._us(group), self._attempt
         if us and not attempt.failures:
             attempt.decide_all(_LOOPS_BACK, {"detail": f"{us} is this gateway itself"})
         elif us:  # those before us may be back later

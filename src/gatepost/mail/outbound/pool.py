@@ -33,7 +33,8 @@ class ConnectionPool:
         self._age = age
         self._total = total
         self._resting: dict[Hop, deque[OpenHop]] = {}
-        self._order: dict[OpenHop, asyncio.TimerHandle] = {}  # longest resting first
+        self._order: dict[OpenHop, float] = {}  # until when it rests, by the loop's clock; longest resting first
+        self._timer: asyncio.TimerHandle | None = None  # of one that rested longest when it was set
         self._generation = 0
 
     def __len__(self) -> int:
@@ -73,7 +74,9 @@ class ConnectionPool:
             return
         self._resting.setdefault(opened.hop, deque()).append(opened)
         loop = asyncio.get_running_loop()
-        self._order[opened] = loop.call_later(self._idle, self._end, opened)
+        self._order[opened] = loop.time() + self._idle
+        if self._timer is None:
+            self._timer = loop.call_later(self._idle, self._end_rested, loop)
         opened.connection.on_end = lambda: self._end(opened)
         if len(self._order) > self._total:
             self._end(next(iter(self._order)))
@@ -88,11 +91,21 @@ class ConnectionPool:
         for opened in list(self._order):
             self._end(opened)
 
+    def _end_rested(self, loop: asyncio.AbstractEventLoop) -> None:
+        """End what has rested long enough. One timer is enough: who takes a connection need not stop it."""
+        self._timer = None
+        while self._order:
+            opened, until = next(iter(self._order.items()))
+            if until > loop.time():
+                self._timer = loop.call_at(until, self._end_rested, loop)
+                return
+            self._end(opened)
+
     def _end(self, opened: OpenHop) -> None:
         self._remove(opened).connection.quit()
 
     def _remove(self, opened: OpenHop) -> OpenHop:
-        self._order.pop(opened).cancel()
+        del self._order[opened]
         opened.connection.on_end = None
         resting = self._resting[opened.hop]
         resting.remove(opened)

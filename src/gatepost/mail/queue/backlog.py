@@ -18,15 +18,17 @@ if TYPE_CHECKING:
 class Backlog:
     """The mail of one destination that goes by one next hop under the same terms.
 
-    destination: "organization/domain". ready: deliveries in memory that wait for a lane, by id, in their order.
-    running: attempts. gate: closed after failures that say nothing of the next hop's other mail. queued: it has a place
-    in the rotation. allowance: the limit that its attempts are under, None for none. connector: as `LaneKey` has it.
+    destination: "organization/domain", of which the first owns the mail. ready: deliveries in memory that wait for a
+    lane, by id, in their order. running: attempts. gate: closed after failures that say nothing of the next hop's other
+    mail. queued: it has a place in the rotation. allowance: the limit that its attempts are under, None for none.
+    connector: as `LaneKey` has it.
     """
 
-    __slots__ = ("allowance", "connector", "destination", "gate", "queued", "ready", "running", "terms")
+    __slots__ = ("allowance", "connector", "destination", "gate", "organization", "queued", "ready", "running", "terms")
 
     def __init__(self, destination: str, terms: str) -> None:
         self.destination = destination
+        self.organization = destination.partition("/")[0]
         self.terms = terms
         self.ready: OrderedDict[int, Delivery] = OrderedDict()
         self.running = 0
@@ -34,11 +36,6 @@ class Backlog:
         self.queued = False
         self.allowance: Allowance | None = None
         self.connector: tuple[tuple[str, str], ...] = ()
-
-    @property
-    def organization(self) -> str:
-        """The organization that owns the mail."""
-        return self.destination.partition("/")[0]
 
     def offers(self, now: float) -> bool:
         """Whether an attempt may be made: what failed is probed by one alone."""

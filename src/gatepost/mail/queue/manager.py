@@ -394,14 +394,12 @@ class QueueManager:
         for (backlog, _), outcome in zip(turn.members, outcomes, strict=True):
             self._judge(hop, backlog, outcome, begun)
         seconds = time.monotonic() - begun
-        finishing = [
-            self._finish(delivery, replace(outcome, seconds=seconds))
-            for (_, delivery), outcome in zip(turn.members, outcomes, strict=True)
-        ]
-        if len(finishing) == 1:
-            await finishing[0]
-        else:  # at once: that one needs a notice keeps no other from being settled, should the queue end meanwhile
-            await asyncio.gather(*finishing)
+        if len(outcomes) == 1:
+            await self._finish(turn.members[0][1], replace(outcomes[0], seconds=seconds))
+            return
+        # At once: that one needs a notice keeps no other from being settled, should the queue end meanwhile.
+        finished = zip(turn.deliveries, outcomes, strict=True)
+        await asyncio.gather(*(self._finish(each, replace(outcome, seconds=seconds)) for each, outcome in finished))
 
     async def _outcomes(self, hop: HopQueue, turn: Turn) -> Sequence[DeliveryResult]:
         """Results for each member of a turn. A delivery that cannot be tried with the first is no member any more."""
@@ -445,9 +443,10 @@ class QueueManager:
 
     def _makes_way(self, hop: HopQueue, turn: Turn, outcomes: Sequence[DeliveryResult]) -> bool:
         """Whether hosts turned a connection away while others of ours are open, for which its deliveries wait."""
-        times = max([self._turned_away.pop(delivery.id, 0) for _, delivery in turn.members])
-        others = self._budget.lanes(hop.name) > 1
-        if not all(outcome.crowded for outcome in outcomes) or not others or times >= _TURNED_AWAY or self._draining:
+        turned_away = self._turned_away
+        times = max([turned_away.pop(delivery.id, 0) for _, delivery in turn.members]) if turned_away else 0
+        crowded = all(outcome.crowded for outcome in outcomes)
+        if not crowded or self._budget.lanes(hop.name) <= 1 or times >= _TURNED_AWAY or self._draining:
             return False
         self._budget.turned_away(hop.name)
         if hop.gate.closed(self._clock()):

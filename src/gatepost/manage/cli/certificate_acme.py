@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from gatepost.manage.cli.client import client
 from gatepost.manage.cli.language import _, ours
-from gatepost.manage.cli.options import BAD_INPUT, NO, config_option, fail, gateway_options
+from gatepost.manage.cli.options import BAD_INPUT, NO, config_option, ending, gateway_options
 from gatepost.manage.cli.request_options import request_options
 from gatepost.manage.cli.tables import print_table, printable, printed_json, say
 from gatepost.manage.use_cases import acme_renewal
@@ -73,10 +73,8 @@ def renew(request: acme_renewal.RenewCertificates, directory: str, *, dry_run: b
     process is renewing at this moment, or the data cannot be read.
     """
     there = client()
-    try:
+    with ending(BAD_INPUT, ValueError, place="--directory: "):
         url = acme_directory(directory) if dry_run else ""
-    except ValueError as error:
-        fail(BAD_INPUT, f"--directory: {error}")
     state = _ended(there, there.call(acme_renewal.renew_certificates, replace(request, staging=url)).value)
     if state.trouble:
         raise Refusal(RefusalKind.UNREADABLE, state.trouble)

@@ -18,7 +18,7 @@ from gatepost.texts import N_
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from gatepost.analysis.reports.tls import TlsReport
+    from gatepost.manage.use_cases.reports import TlsReportSummary
 
 
 _HEADINGS: Final = {
@@ -27,7 +27,7 @@ _HEADINGS: Final = {
 }
 
 
-def chart_of(report: TlsReport) -> str:
+def chart_of(report: TlsReportSummary) -> str:
     """The file. A day without mail has its place."""
     days = span(report.first, report.last)
     title = _("Mail by protection, %(first)s to %(last)s (UTC)", first=report.first, last=report.last)
@@ -41,7 +41,7 @@ def chart_of(report: TlsReport) -> str:
     return document(title, pictures, _series(report, days, Direction.OUTBOUND))
 
 
-def _series(report: TlsReport, days: Sequence[str], direction: Direction) -> list[Series]:
+def _series(report: TlsReportSummary, days: Sequence[str], direction: Direction) -> list[Series]:
     with in_language(language()):
         named = protections()
     return [

@@ -27,6 +27,7 @@ from gatepost.manage.cli.options import (
     UNKNOWN,
     config_option,
     current_remote_options,
+    ending,
     fail,
     json_option,
     loaded_settings,
@@ -216,12 +217,10 @@ def _write_report(file: Path, partner_check: PartnerCheck, hostname: str) -> Non
     from gatepost.manage.pages.partner import check_report  # noqa: PLC0415 - most checks write none
     from gatepost.manage.pages.partner_report import check_view  # noqa: PLC0415 - as above
 
-    try:
+    with ending(BAD_INPUT, OSError, place=f"--html {file}: "):
         with in_language(language()):
             report = check_report(check_view(partner_check, done=True), hostname)
         file.write_text(report, encoding="utf-8")
-    except OSError as error:
-        fail(BAD_INPUT, f"--html {file}: {error.strerror}")
     say("wrote %(file)s", err=True, file=file)
 
 

@@ -20,7 +20,7 @@ import click
 from gatepost.manage.cli.demo_partner import OWN_SERVER, Gatepost, as_whom, choose_partner, issue
 from gatepost.manage.cli.demo_postgres import DemoPostgres, PostgresMissingError, find_postgres
 from gatepost.manage.cli.language import _, quantity
-from gatepost.manage.cli.options import BAD_INPUT, fail
+from gatepost.manage.cli.options import BAD_INPUT, ending
 from gatepost.manage.cli.tables import say
 from gatepost.pki.certificates.authority import Authority
 from gatepost.testing.process import free_port
@@ -70,10 +70,8 @@ class NodesDemo:
 
     def __init__(self, stack: ExitStack, home: Path, count: int) -> None:
         """Make all, start nothing. Fails with a sentence where PostgreSQL is not installed."""
-        try:
+        with ending(BAD_INPUT, PostgresMissingError):
             programs, self._version = find_postgres()
-        except PostgresMissingError as missing:
-            fail(BAD_INPUT, str(missing))
         self._sent = 0
         self._root = home / "root.pem"
         authority = Authority("Demonstration Root", organization="gatepost demo")

@@ -11,7 +11,7 @@ import click
 
 from gatepost.manage.cli.client import client
 from gatepost.manage.cli.language import _, ours, quantity
-from gatepost.manage.cli.options import BAD_INPUT, NO, UNKNOWN, current_remote_options, fail, gateway_options
+from gatepost.manage.cli.options import BAD_INPUT, NO, UNKNOWN, current_remote_options, ending, gateway_options
 from gatepost.manage.cli.request_options import request_options
 from gatepost.manage.cli.tables import printable, printed_json
 from gatepost.manage.use_cases.doctor import Examination, ExamineGateway, examination, examine_gateway, start_findings
@@ -100,10 +100,8 @@ def check_start(settings: Settings) -> NoReturn:
 def _as_account(settings: Settings) -> Iterator[None]:
     """Act as the gateway's account, as root may."""
     data_dir = Path(settings.server.data_dir)
-    try:
+    with ending(BAD_INPUT, PrivilegeError):
         back = act_as(gateway_account(settings.server), data_dir)
-    except PrivilegeError as error:
-        fail(BAD_INPUT, str(error))
     try:
         yield
     finally:

@@ -14,7 +14,7 @@ import msgspec
 
 from gatepost.manage.cli.client import client
 from gatepost.manage.cli.language import _, quantity
-from gatepost.manage.cli.options import BAD_INPUT, MOMENT, NO, UNKNOWN, config_option, current_server, fail
+from gatepost.manage.cli.options import BAD_INPUT, MOMENT, NO, UNKNOWN, config_option, current_server, ending, fail
 from gatepost.manage.cli.request_options import request_options
 from gatepost.manage.cli.tables import say
 from gatepost.manage.use_cases import evidence_export
@@ -124,11 +124,8 @@ def _written(path: Path | None) -> Iterator[IO[bytes]]:
         sys.stdout.buffer.flush()
         return
     fresh = path.with_name(f".{path.name}.{os.getpid()}.new")
-    try:
-        with as_caller():
-            descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        fail(UNKNOWN, f"{path}: {error.strerror}")
+    with ending(UNKNOWN, OSError, place=f"{path}: "), as_caller():
+        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
         with os.fdopen(descriptor, "wb") as file:
             yield file

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from gatepost.manage.cli.language import _
 from gatepost.manage.cli.named_files import read_file
-from gatepost.manage.cli.options import BAD_INPUT, UNKNOWN, fail
+from gatepost.manage.cli.options import BAD_INPUT, UNKNOWN, ending, fail
 from gatepost.manage.cli.tables import printable, say
 from gatepost.manage.use_cases.gateway import Gateway
 from gatepost.manage.use_cases.inventory import inventory_of, listed_certificates
@@ -125,10 +125,8 @@ def revocation_hosts(chain: Iterable[bytes]) -> list[str]:
 
 
 def _judged(chain: tuple[bytes, ...], anchors: str, now: float) -> ChainVerdict:
-    try:
+    with ending(UNKNOWN, AnchorsError, place=f"trust_anchors {anchors_label(anchors)!r}: "):
         return judge(chain, TrustAnchors.load(anchors), now=now, purpose="client")
-    except AnchorsError as error:
-        fail(UNKNOWN, f"trust_anchors {anchors_label(anchors)!r}: {error}")
 
 
 def _file(name: str, what: str) -> list[bytes]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from gatepost.manage.cli.options import BAD_INPUT, fail
+from gatepost.manage.cli.options import BAD_INPUT, ending, fail
 from gatepost.node.privileges import as_caller
 
 if TYPE_CHECKING:
@@ -17,11 +17,8 @@ if TYPE_CHECKING:
 
 def read_file(path: Path, most: int, option: str = "") -> bytes:
     """Read a file of at most so many bytes. option: that names it, "--message: "."""
-    try:
-        with as_caller(), path.open("rb") as file:
-            content = file.read(most + 1)
-    except OSError as error:
-        fail(BAD_INPUT, f"{option}{path}: {error.strerror}")
+    with ending(BAD_INPUT, OSError, place=f"{option}{path}: "), as_caller(), path.open("rb") as file:
+        content = file.read(most + 1)
     if len(content) > most:
         fail(BAD_INPUT, "%(file)s is larger than %(most)s bytes", file=f"{option}{path}", most=most)
     return content
@@ -40,8 +37,5 @@ def made_file(path: Path, mode: int) -> int:
 
 def fill_file(number: int, path: Path, content: bytes) -> None:
     """Write all of a file that `made_file` made, and close it."""
-    try:
-        with os.fdopen(number, "wb") as file:
-            file.write(content)
-    except OSError as error:
-        fail(BAD_INPUT, f"{path}: {error.strerror}")
+    with ending(BAD_INPUT, OSError, place=f"{path}: "), os.fdopen(number, "wb") as file:
+        file.write(content)

@@ -118,12 +118,10 @@ def local_settings() -> Settings:
     settings = loaded_settings()
     if os.geteuid() == 0:
         data_dir = Path(settings.server.data_dir)
-        try:
+        with ending(BAD_INPUT, PrivilegeError):
             account = gateway_account(settings.server)
             prepare_data_dir(account, data_dir)
             become_root_again = act_as(account, data_dir)
-        except PrivilegeError as error:
-            fail(BAD_INPUT, str(error))
         click.get_current_context().find_root().call_on_close(become_root_again)
     return settings
 
@@ -152,10 +150,8 @@ def _load_provider(settings: Settings) -> None:
     from gatepost.manage.cli.token_provider import with_provider  # noqa: PLC0415 - few have keys in tokens
     from gatepost.net.token_access import TokenError  # noqa: PLC0415 - as above
 
-    try:
+    with ending(BAD_INPUT, TokenError):
         with_provider(settings)
-    except TokenError as error:
-        fail(BAD_INPUT, str(error))
 
 
 def local_gateway() -> Gateway:
@@ -205,6 +201,23 @@ def fail(code: int, message: str, /, **values: Any) -> NoReturn:
     """
     click.echo("\n".join(map(ours, _(message, **values).split("\n"))), err=True)
     sys.exit(code)
+
+
+class ending:  # noqa: N801 - it reads like a function
+    """End the command where one of these errors is raised: with its text, of an OSError the system's, behind place."""
+
+    def __init__(self, code: int, *kinds: type[Exception], place: str = "") -> None:
+        self._code = code
+        self._kinds = kinds
+        self._place = place
+
+    def __enter__(self) -> None:
+        """Nothing is done before."""
+
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
+        """End the command, if it is one of these errors."""
+        if isinstance(error, self._kinds):
+            fail(self._code, f"{self._place}{error.strerror if isinstance(error, OSError) else error}")
 
 
 _VALUES = {"force": " REASON", "at": " TIME", "key": " FILE"}

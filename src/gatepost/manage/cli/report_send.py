@@ -12,7 +12,7 @@ import click
 
 from gatepost.analysis.reports.tlsrpt import report_object
 from gatepost.manage.cli.language import _, ours
-from gatepost.manage.cli.options import BAD_INPUT, NO, UNKNOWN, fail, gateway_options, local_gateway
+from gatepost.manage.cli.options import BAD_INPUT, NO, UNKNOWN, ending, fail, gateway_options, local_gateway
 from gatepost.manage.cli.report_tlsrpt import counted, day_option, domain_option
 from gatepost.manage.cli.tables import print_json, printable, printed_json, say
 from gatepost.manage.use_cases.admin_resolver import resolver_of
@@ -89,12 +89,9 @@ def _make_due(settings: Settings, day: str, domains: list[str]) -> None:
     if not settings.tls_reports.send:
         fail(BAD_INPUT, "[tls_reports] send is false, so the gateway sends no reports; set it to true and restart")
     wanted = frozenset(domains)
-    try:
-        with closing(Storage.of(settings).sent_reports()) as reports:
-            reports.make_due(day, domains, time.time())
-            rows = reports.read(day, lambda sent_report: sent_report.day == day and sent_report.domain in wanted)
-    except StoreFailure as failure:
-        fail(UNKNOWN, str(failure))
+    with ending(UNKNOWN, StoreFailure), closing(Storage.of(settings).sent_reports()) as reports:
+        reports.make_due(day, domains, time.time())
+        rows = reports.read(day, lambda sent_report: sent_report.day == day and sent_report.domain in wanted)
     due = sorted({row.domain for row in rows if row.state in {SentState.WAITING, SentState.TRYING}})
     sent = sorted({row.domain for row in rows if row.state is SentState.SENT} - set(due))
     if not printed_json({"day": day, "due": due, "sent_before": sent}):

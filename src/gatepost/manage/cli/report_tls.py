@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 
 import click
 import msgspec
+from msgspec.structs import astuple
 
-from gatepost.analysis.reports.tls import CSV_COLUMNS, csv_rows, report_of
+from gatepost.analysis.reports.tls import Direction, Protection
 from gatepost.manage.cli.client import client
+from gatepost.manage.cli.language import _, quantity
 from gatepost.manage.cli.options import BAD_INPUT, MOMENT, NO, UNKNOWN, fail, gateway_options
-from gatepost.manage.cli.report_tls_text import CONNECTOR_COLUMNS, connector_rows, print_report
 from gatepost.manage.cli.request_options import request_options
 from gatepost.manage.cli.tables import print_table, printable, printed_json, say
 from gatepost.manage.use_cases.reports import DAYS, MOST, GetTlsReport, get_tls_report
@@ -21,10 +22,9 @@ from gatepost.node.privileges import as_caller
 from gatepost.times import day_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from gatepost.analysis.reports.tls import TlsReport
-    from gatepost.manage.use_cases.reports import TlsReportSummary
+    from gatepost.manage.use_cases.reports import TlsHops, TlsNamed, TlsReady, TlsReportSummary
 
 
 _BEFORE = (DAYS - 1) * 86400.0  # the last day is one of them
@@ -54,7 +54,7 @@ def tls(request: GetTlsReport, *, since: float, until: float, output: Path | Non
     if writer is not None and output is not None:
         _write(writer, answer, output)
     elif not printed_json(answer):
-        print_report(_values(answer))
+        print_report(answer)
     _end(answer)
 
 
@@ -70,7 +70,7 @@ def connectors(request: GetTlsReport, *, since: float, until: float) -> None:
     """
     answer = _report(since, until, request)
     if not printed_json(answer.connectors):
-        print_table(CONNECTOR_COLUMNS, list(connector_rows(_values(answer).connectors)))
+        print_table(CONNECTOR_COLUMNS, list(connector_rows(answer.connectors)))
     _end(answer)
 
 
@@ -81,11 +81,6 @@ def _report(since: float, until: float, request: GetTlsReport) -> TlsReportSumma
     if first > last:
         fail(BAD_INPUT, "--since %(first)s is after --until %(last)s", first=first, last=last)
     return gateway.call(get_tls_report, msgspec.structs.replace(request, since=first, until=last))
-
-
-def _values(answer: TlsReportSummary) -> TlsReport:
-    """The same as counters, for what computes with it."""
-    return report_of(msgspec.to_builtins(answer))
 
 
 def _end(answer: TlsReportSummary) -> None:
@@ -126,12 +121,120 @@ def _write(writer: Callable[[TlsReportSummary, Path], None], answer: TlsReportSu
 def _draw(answer: TlsReportSummary, path: Path) -> None:
     from gatepost.manage.cli.chart import chart_of  # noqa: PLC0415 - only where a picture is wanted
 
-    path.write_text(chart_of(_values(answer)), encoding="utf-8")
+    path.write_text(chart_of(answer), encoding="utf-8")
 
 
 def _write_csv(answer: TlsReportSummary, path: Path) -> None:
-    path.write_text("".join(csv_lines(CSV_COLUMNS, csv_rows(_values(answer)))), encoding="utf-8", newline="")
+    path.write_text("".join(csv_lines(_CSV_HEAD, _csv_rows(answer))), encoding="utf-8", newline="")
+
+
+_CSV_HEAD = ("kind", "name", "direction", *Protection, "carried", "post_quantum", "failures", "refused")
+
+
+def _csv_rows(report: TlsReportSummary) -> Iterator[tuple[object, ...]]:
+    """A line for each day, partner and connector, by direction, in the columns of `_CSV_HEAD`."""
+    for day, ways in report.days.items():
+        for direction, counts in ways.items():
+            shares = (counts[protection] for protection in Protection)
+            yield ("day", day, direction, *shares, sum(counts.values()), "", "", "")
+    for kind, rows in (("partner", report.partners), ("connector", report.connectors)):
+        for row in rows:
+            shares = (row.protections[protection] for protection in Protection)
+            rest = row.carried, row.post_quantum, sum(row.failures.values()), row.refused
+            yield (kind, row.name, row.direction, *shares, *rest)
 
 
 def _write_json(answer: TlsReportSummary, path: Path) -> None:
     path.write_bytes(msgspec.json.format(msgspec.json.encode(answer), indent=2) + b"\n")
+
+
+CONNECTOR_COLUMNS = ("connector", "direction", "carried", *Protection, "post-quantum", "refused", "TLS failures")
+_PARTNER_COLUMNS = ("partner", *CONNECTOR_COLUMNS[1:])
+_MOST = 20
+_BAR = 40
+
+
+def print_report(report: TlsReportSummary) -> None:
+    """The whole of it, at most twenty lines of each part."""
+    say("%(first)s to %(last)s (UTC), one delivery for each recipient and hop", first=report.first, last=report.last)
+    for direction in Direction:
+        _print_hops(direction, report.hops[direction])
+    _print_part(_("by connector"), CONNECTOR_COLUMNS, list(connector_rows(report.connectors)))
+    _print_part(_("by partner"), _PARTNER_COLUMNS, list(connector_rows(report.partners)))
+    _print_part(_("domains that never offered TLS"), ("partner", "messages"), list(map(astuple, report.never_tls)))
+    _print_part(
+        _("partners ready for mandatory TLS"),
+        ("partner", "messages", "requirement that all mail met"),
+        list(_ready(report.ready)),
+    )
+
+
+def connector_rows(named: Sequence[TlsNamed]) -> Iterator[tuple[object, ...]]:
+    """A line for each name and direction."""
+    for row in named:
+        shares = (_share(row.protections[protection], row.carried) for protection in Protection)
+        failures = ", ".join(f"{name} {count}" for name, count in _most(row.failures))
+        quantum = _share(row.post_quantum, row.carried)
+        yield (row.name or "-", row.direction, row.carried, *shares, quantum, row.refused, failures or "-")
+
+
+def _print_hops(direction: Direction, hops: TlsHops) -> None:
+    refused = _(", %(refused)s refused", refused=hops.refused) if hops.refused else ""
+    say(
+        "\n%(direction)s: %(carried)s carried%(refused)s, %(failures)s",
+        direction=direction,
+        carried=hops.carried,
+        refused=refused,
+        failures=quantity(sum(hops.failures.values()), "TLS failure"),
+    )
+    for protection in Protection:
+        count = hops.protections[protection]
+        bar = "#" * round(_BAR * count / hops.carried) if hops.carried else ""
+        click.echo(f"    {protection:10} {_share(count, hops.carried):>6} {count:>10}  {bar}".rstrip())
+    if hops.trusted:
+        share = _share(hops.trusted, hops.protections[Protection.ENCRYPTED])
+        say(
+            "    of mail that was only encrypted, %(share)s went to a host with a trusted certificate for its name",
+            share=share,
+        )
+    for label, counts in ((_("version"), hops.versions), (_("group"), hops.groups), (_("suite"), hops.suites)):
+        if counts:
+            text = ", ".join(f"{name} {_share(count, sum(counts.values()))}" for name, count in _most(counts)[:6])
+            click.echo(f"    {label:10} {printable(text)}")
+    if hops.carried:
+        say("    post-quantum key exchange: %(post_quantum)s", post_quantum=_share(hops.post_quantum, hops.carried))
+    for name, count in _most(hops.failures):
+        say("    failed     %(name)s: %(count)s", name=printable(name), count=count)
+
+
+def _print_part(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    if not rows:
+        return
+    more = (
+        _(" (the first %(most)s of %(rows)s; all: --json or -o FILE)", most=_MOST, rows=len(rows))
+        if len(rows) > _MOST
+        else ""
+    )
+    click.echo(f"\n{title}{more}")
+    print_table(columns, rows[:_MOST])
+
+
+def _ready(ready: Sequence[TlsReady]) -> Iterator[tuple[object, ...]]:
+    for partner in ready:
+        said = partner.demand if partner.direction == Direction.INBOUND else f'tls_settings = "{partner.demand}"'
+        names = f" ({', '.join(partner.names)})" if partner.names else ""
+        yield partner.partner, partner.messages, f"{partner.direction} {said}{names}"
+
+
+def _most(counts: Mapping[str, int]) -> list[tuple[str, int]]:
+    return sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+
+
+def _share(part: int, whole: int) -> str:
+    """In percent, such that a little is never nothing, and not quite all is never all."""
+    if not whole:
+        return "-"
+    percent = 100 * part / whole
+    if 0 < percent < 0.1:
+        return "<0.1%"
+    return ">99.9%" if 99.95 <= percent < 100 else f"{percent:.1f}%"

@@ -22,7 +22,7 @@ from gatepost.store.sent_reports import SentState
 from gatepost.times import day_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from gatepost.analysis.reports.tlsrpt import DomainSummary
     from gatepost.manage.use_cases.gateway import Gateway
@@ -46,7 +46,7 @@ def tlsrpt(request: tls_reports.GetSessions) -> None:
     """
     sessions = client().call(tls_reports.get_sessions, request)
     if not printed_json(sessions) and sessions.reports:
-        print_table(_COLUMNS, (row for summary in sessions.summaries() for row in _rows(summary)))
+        print_table(_COLUMNS, (row for report in sessions.reports for row in _rows(report["domain"], report["report"])))
     if not sessions.reports:
         _none(sessions.day, sessions.days, request.domain)
 
@@ -86,21 +86,19 @@ def _there(days: list[str]) -> str:
     return _("there are counts of %(days)s", days=days[0]) + (_(" to %(days)s", days=days[-1]) if len(days) > 1 else "")
 
 
-def _rows(summary: DomainSummary) -> Iterator[tuple[object, ...]]:
+def _rows(domain: str, report: Mapping[str, Any]) -> Iterator[tuple[object, ...]]:
     """A line for each failure of each policy; what belongs to the whole policy stands in its first one."""
-    for policy in summary.policies:
-        head: tuple[object, ...] = (
-            summary.domain,
-            policy.policy.type,
-            policy.policy.domain,
-            policy.passed,
-            policy.failed,
-        )
-        if not policy.failures:
-            yield (*head, "", "", "", "", "")
-        for failure, sessions in policy.failures:
-            yield (*head, failure.result, sessions, failure.mx_host, failure.address, failure.reason)
-            head = (summary.domain, policy.policy.type, policy.policy.domain, "", "")
+    for judged in report["policies"]:
+        policy, counts = judged["policy"], judged["summary"]
+        of_policy = (domain, policy["policy-type"], policy["policy-domain"])
+        sums = (counts["total-successful-session-count"], counts["total-failure-session-count"])
+        failures = judged.get("failure-details", ())
+        if not failures:
+            yield (*of_policy, *sums, "", "", "", "", "")
+        for failure in failures:
+            where = (failure.get(name, "") for name in ("receiving-mx-hostname", "receiving-ip", "failure-reason-code"))
+            yield (*of_policy, *sums, failure["result-type"], failure["failed-session-count"], *where)
+            sums = ("", "")
 
 
 _DAYS = 14 * 86400.0

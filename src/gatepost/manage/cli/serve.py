@@ -21,7 +21,15 @@ from OpenSSL.SSL import SSLEAY_VERSION, SSLeay_version
 from gatepost.manage.access.schema import ACCESS
 from gatepost.manage.cli.language import _, ours
 from gatepost.manage.cli.lazy import COLLECTIONS
-from gatepost.manage.cli.options import BAD_INPUT, UNKNOWN, config_option, current_remote_options, fail, loaded_settings
+from gatepost.manage.cli.options import (
+    BAD_INPUT,
+    UNKNOWN,
+    config_option,
+    current_remote_options,
+    ending,
+    fail,
+    loaded_settings,
+)
 from gatepost.manage.cli.setup_notice import SETUP_FILE
 from gatepost.manage.use_cases.granting import grant_all
 from gatepost.manage.web.certificate import ADMIN_FOLDER
@@ -202,10 +210,8 @@ def _tell_changes(settings: Settings) -> None:
 
 def _registered(settings: Settings) -> Registration:
     """The entry among the nodes of the site; ends the command if another one has its name."""
-    try:
+    with ending(BAD_INPUT, StoreFailure):
         return Registration(settings)
-    except StoreFailure as failure:
-        fail(BAD_INPUT, str(failure))
 
 
 class _Ports(msgspec.Struct, frozen=True):
@@ -320,6 +326,8 @@ def _as_owner(settings: Settings, tickets: SharedSecrets) -> None:
         if lets_anybody_in(settings):
             text = "PostgreSQL takes the role of store.url without a password, also from workers: let %s demand one"
             _log.warning(text, "pg_hba.conf")
+        for remark in Storage.of(settings).remarks_on_workers():
+            _log.warning("store.worker_url: %s. %s", *remark)
     except StoreFailure as failure:
         fail(BAD_INPUT if failure.final else UNKNOWN, str(failure))
     _fill_store(settings, tickets)
@@ -450,11 +458,9 @@ def _bind_admin(settings: Settings, passed: PassedSockets | None) -> list[socket
 def _account(settings: Settings) -> Account:
     """The account that the gateway runs as; data_dir is made for it, or is its own already."""
     data_dir = Path(settings.server.data_dir)
-    try:
+    with ending(BAD_INPUT, PrivilegeError):
         account = gateway_account(settings.server)
         prepare_data_dir(account, data_dir)
-    except PrivilegeError as error:
-        fail(BAD_INPUT, str(error))
     return account
 
 
@@ -466,9 +472,7 @@ def _drop_privileges(settings: Settings, account: Account) -> None:
     elif foreign := foreign_files(account, data_dir):
         text = "files in %s that do not belong to %s: %d, such as %s; change their owner: chown -R %s: %s"
         _log.warning(text, data_dir, account.name, len(foreign), foreign[0], account.name, data_dir)
-    try:
+    with ending(BAD_INPUT, PrivilegeError):
         drop_privileges(account, data_dir)
-    except PrivilegeError as error:
-        fail(BAD_INPUT, str(error))
     if was != account.uid:
         _check(settings, account.name)

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.serialization import BestAvailableEncryption
 
 from gatepost.manage.cli.language import _
 from gatepost.manage.cli.named_files import fill_file, made_file
-from gatepost.manage.cli.options import BAD_INPUT, author, config_option, fail, local_settings
+from gatepost.manage.cli.options import BAD_INPUT, author, config_option, ending, fail, local_settings
 from gatepost.manage.cli.site_store import checked_host, opened
 from gatepost.manage.cli.tables import printable, say
 from gatepost.manage.use_cases.times import stamp as moment
@@ -129,11 +129,8 @@ def _pfx_files(path: Path) -> list[Path]:
 
 
 def _pem_files(folder: Path) -> list[Path]:
-    try:
-        with as_caller():
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except OSError as error:
-        fail(BAD_INPUT, f"{folder}: {error.strerror}")
+    with ending(BAD_INPUT, OSError, place=f"{folder}: "), as_caller():
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     return _free([folder / name for name in ("key.pem", "certificate.pem", "root.pem", "root.cer")])
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from gatepost.manage.cli.language import _
-from gatepost.manage.cli.options import BAD_INPUT, UNKNOWN, author, config_option, fail, local_settings
+from gatepost.manage.cli.options import BAD_INPUT, UNKNOWN, author, config_option, ending, fail, local_settings
 from gatepost.manage.cli.site_store import checked_host, opened
 from gatepost.manage.cli.tables import say
 from gatepost.manage.use_cases.times import stamp as moment
@@ -98,10 +98,8 @@ def join(address: str, text: str, *, replace: bool) -> None:
     Exit codes: 0 joined, 1 the site refuses, 2 usage error, or the site is not that of the token, 3 not reachable.
     """
     settings = local_settings()
-    try:
+    with ending(BAD_INPUT, ValueError):
         host, port = host_port(address, _PORT)
-    except ValueError as error:
-        fail(BAD_INPUT, str(error))
     with opened(settings) as records:
         secret, root = read_token(sys.stdin.readline(1000) if text == "-" else text)
         site = _must_be_free(records, settings.server.hostname, replace=replace)

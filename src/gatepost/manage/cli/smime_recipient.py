@@ -16,6 +16,7 @@ from gatepost.manage.cli.options import (
     NO,
     author,
     config_option,
+    ending,
     fail,
     force_option,
     gateway_options,
@@ -223,12 +224,10 @@ def _check_chain(leaf: x509.Certificate, chain: list[x509.Certificate], anchors:
         certificate.public_bytes(Encoding.DER)
         for certificate in (leaf, *(certificate for certificate in chain if certificate is not leaf))
     ]
-    try:
+    with ending(BAD_INPUT, AnchorsError, place="--trust-anchors: "):
         with as_caller():
             trusted = TrustAnchors.load(anchors)
         verdict = judge(ders, trusted, now=time.time(), purpose="mail")
-    except AnchorsError as error:
-        fail(BAD_INPUT, f"--trust-anchors: {error}")
     if verdict.status is not ChainStatus.TRUSTED:
         fail(
             NO,

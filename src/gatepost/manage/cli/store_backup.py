@@ -17,7 +17,7 @@ import click
 
 from gatepost import __version__
 from gatepost.manage.cli.language import _, ours, quantity
-from gatepost.manage.cli.options import BAD_INPUT, UNKNOWN, fail, gateway_options, local_settings
+from gatepost.manage.cli.options import BAD_INPUT, UNKNOWN, ending, fail, gateway_options, local_settings
 from gatepost.manage.cli.tables import printed_json
 from gatepost.manage.cli.working_sign import working
 from gatepost.manage.use_cases.times import stamp, time_text
@@ -164,20 +164,17 @@ def _new_target(target: Path) -> Iterator[BackupTarget]:
 def _make(path: Path, *, is_tar: bool) -> BinaryIO | None:
     """Raises StoreFailure if it is there, or cannot be made."""
     account = os.geteuid(), os.getegid()
-    try:
-        with as_caller():
-            if is_tar:
-                descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-                os.fchown(descriptor, *account)
-                return os.fdopen(descriptor, "r+b")
-            path.mkdir(mode=0o700)
-            descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW)
-            try:
-                os.fchown(descriptor, *account)
-            finally:
-                os.close(descriptor)
-    except OSError as error:
-        fail(BAD_INPUT, f"{path}: {error.strerror}")
+    with ending(BAD_INPUT, OSError, place=f"{path}: "), as_caller():
+        if is_tar:
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+            os.fchown(descriptor, *account)
+            return os.fdopen(descriptor, "r+b")
+        path.mkdir(mode=0o700)
+        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        try:
+            os.fchown(descriptor, *account)
+        finally:
+            os.close(descriptor)
     return None
 
 

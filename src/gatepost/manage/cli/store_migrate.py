@@ -178,6 +178,8 @@ def _show_next(settings: Settings, target: str) -> None:
             path=path,
             data_dir=settings.server.data_dir,
         )
+        if settings.store.worker_url:
+            say("and take [store] worker_url away: it is for PostgreSQL", err=True)
 
 
 @click.command()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from gatepost.manage.cli.language import _, ngettext, ours, quantity
-from gatepost.manage.cli.options import BAD_INPUT, NO, UNKNOWN, fail, gateway_options, local_settings
+from gatepost.manage.cli.options import BAD_INPUT, NO, UNKNOWN, ending, fail, gateway_options, local_settings
 from gatepost.manage.cli.store_backup import manifest_data, not_free, require_files
 from gatepost.manage.cli.tables import printable, printed_json, say
 from gatepost.manage.cli.working_sign import working
@@ -99,12 +99,9 @@ def _vault(master_key: str) -> Vault | None:
 @contextmanager
 def _opened(source: Path) -> Iterator[BackupSource]:
     """Ends the command if there is nothing to open."""
-    try:
-        with as_caller():
-            is_directory = source.is_dir()
-            file = None if is_directory else source.open("rb")
-    except OSError as error:
-        fail(BAD_INPUT, f"{source}: {error.strerror}")
+    with ending(BAD_INPUT, OSError, place=f"{source}: "), as_caller():
+        is_directory = source.is_dir()
+        file = None if is_directory else source.open("rb")
     if file is None:
         yield DirectorySource(source, as_caller)
         return

@@ -13,7 +13,7 @@ from starlette.routing import Route
 
 from gatepost.language import _, in_sentence, translated
 from gatepost.manage.access.principal import Scope
-from gatepost.manage.pages.certificate_view import label_of
+from gatepost.manage.pages.certificate_view import label_of, named_certificate
 from gatepost.manage.pages.code_labels import certificate_state
 from gatepost.manage.pages.guard import context_of, needs, own_organizations, perform
 from gatepost.manage.pages.refusal_texts import all_errors
@@ -28,7 +28,7 @@ from gatepost.manage.use_cases.certificate_requests import (
     remove_certificate_request,
     request_certificate,
 )
-from gatepost.manage.use_cases.certificate_views import ViewCertificate, find_certificate
+from gatepost.manage.use_cases.certificate_views import find_certificate
 from gatepost.manage.use_cases.refusal import BusyRefusal, Refusal
 from gatepost.manage.use_cases.request_values import limits
 from gatepost.pki.certificates.entry import Purpose, State
@@ -184,7 +184,7 @@ def _ask_page(request: Request, known: dict[str, Any], errors: dict[str, str] | 
 
 def _remove(request: Request) -> Response:
     needs(request, Scope.CERTIFICATES)
-    entry = perform(request, find_certificate, ViewCertificate(certificate=request.path_params["number"]))
+    entry = perform(request, find_certificate, named_certificate(request))
     reason = request.state.form.get("reason", "").strip()
     try:
         perform(request, remove_certificate, RemoveCertificate(certificate=entry.id, force=reason))

@@ -11,11 +11,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gatepost.language import _, ngettext
 from gatepost.manage.use_cases.certificate_shapes import CertificateSummary
+from gatepost.manage.use_cases.certificate_views import ViewCertificate
 from gatepost.manage.use_cases.certificates import common_name
 from gatepost.pki.certificates.entry import State
 from gatepost.pki.certificates.lifecycle import names_of, roll_back_until
 
 if TYPE_CHECKING:
+    from starlette.requests import Request
+
     from gatepost.manage.use_cases.presentation_places import PresentationPlaces
     from gatepost.pki.certificates.entry import Entry
 
@@ -85,6 +88,11 @@ def has_text(entry: Entry, text: str) -> bool:
 def pin_of(entry: Entry) -> str:
     """SHA-256 of the public key in base64, as pins are written (RFC 7469 section 2.4)."""
     return base64.b64encode(bytes.fromhex(entry.leaf.spki_sha256)).decode("ascii")
+
+
+def named_certificate(request: Request) -> ViewCertificate:
+    """The certificate that the address names: its id, a label, or the beginning of a thumbprint."""
+    return ViewCertificate(certificate=request.path_params["number"])
 
 
 def row(entry: Entry, places: PresentationPlaces | None, now: float) -> dict[str, Any]:

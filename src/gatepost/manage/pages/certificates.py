@@ -7,6 +7,7 @@ in `manage.pages.certificate_forms` and `manage.pages.changeover`. No page holds
 from __future__ import annotations
 
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -15,7 +16,16 @@ from starlette.routing import Route
 
 from gatepost.language import _
 from gatepost.manage.access.principal import Scope
-from gatepost.manage.pages.certificate_view import LEVELS, has_text, label_of, life, pin_of, row, way_back
+from gatepost.manage.pages.certificate_view import (
+    LEVELS,
+    has_text,
+    label_of,
+    life,
+    named_certificate,
+    pin_of,
+    row,
+    way_back,
+)
 from gatepost.manage.pages.code_labels import certificate_state
 from gatepost.manage.pages.exports import exported, wants_file
 from gatepost.manage.pages.guard import context_of, needs, perform
@@ -86,14 +96,6 @@ _OF_ONE = 20
 
 
 # lists
-
-
-def _servers(request: Request) -> Response:
-    return _list(request, Purpose.SERVER)
-
-
-def _clients(request: Request) -> Response:
-    return _list(request, Purpose.CLIENT)
 
 
 def _list(request: Request, purpose: Purpose) -> Response:
@@ -187,11 +189,7 @@ def _history(request: Request) -> Response:
 
 def _one(request: Request) -> Response:
     principal, now = needs(request, Scope.READ), time.time()
-    view = perform(
-        request,
-        certificate_views.view_certificate,
-        certificate_views.ViewCertificate(certificate=request.path_params["number"]),
-    )
+    view = perform(request, certificate_views.view_certificate, named_certificate(request))
     entry, chain, record = view.entry, view.chain, view.detail
     if entry.id != request.path_params["number"]:  # a label, or the beginning of a thumbprint
         return RedirectResponse(link(f"/certificates/{entry.id}", **dict(request.query_params)))
@@ -282,8 +280,8 @@ def _table(request: Request) -> Response:
 
 
 ROUTES = [
-    Route("/certificates", _servers),
-    Route("/certificates/clients", _clients),
+    Route("/certificates", partial(_list, purpose=Purpose.SERVER)),
+    Route("/certificates/clients", partial(_list, purpose=Purpose.CLIENT)),
     Route("/certificates/requests", _requests),
     Route("/certificates/requests/{number}", _request),
     Route("/certificates/acme", _acme),

@@ -20,7 +20,7 @@ from gatepost.language import _, in_sentence, ngettext
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.access.secret import same, unmasked
 from gatepost.manage.pages.certificate_forms import errors_of, why_of
-from gatepost.manage.pages.certificate_view import label_of, pin_of, row, way_back
+from gatepost.manage.pages.certificate_view import label_of, named_certificate, pin_of, row, way_back
 from gatepost.manage.pages.code_labels import certificate_state
 from gatepost.manage.pages.flash import Undo
 from gatepost.manage.pages.gate_checks import (
@@ -55,7 +55,6 @@ if TYPE_CHECKING:
     from starlette.responses import Response
 
     from gatepost.analysis.checks.gates import GateReport
-    from gatepost.manage.use_cases.changeover import ChangeoverStatus
     from gatepost.manage.use_cases.context import Context
     from gatepost.manage.use_cases.presentation_places import PresentationPlaces
     from gatepost.pki.certificates.entry import Entry
@@ -91,11 +90,7 @@ def _all(request: Request) -> Response:
 
 def _page(request: Request, *, errors: dict[str, str] | None = None, **given: Any) -> Response:
     principal, now, context = needs(request, Scope.READ), time.time(), context_of(request)
-    view = execute(
-        certificate_views.view_changeover,
-        context,
-        certificate_views.ViewCertificate(certificate=request.path_params["number"]),
-    )
+    view = execute(certificate_views.view_changeover, context, named_certificate(request))
     changeover_status, entry = view.changeover_status, view.changeover_status.entry
     seen = kept(context, entry.id)
     if seen is not None and seen.entry.state is not entry.state:
@@ -109,7 +104,7 @@ def _page(request: Request, *, errors: dict[str, str] | None = None, **given: An
         entry=entry,
         name=label_of(entry),
         cards=[
-            _card(certificate, view.places.get(certificate.id), now) for certificate in _side_by_side(changeover_status)
+            _card(certificate, view.places.get(certificate.id), now) for certificate in (*changeover_status.olds, entry)
         ],
         gates=gate_items(entry, by_gate(report.findings) if report else {}),
         report=report,
@@ -134,11 +129,6 @@ def _page(request: Request, *, errors: dict[str, str] | None = None, **given: An
         limits=limits(changeover_steps.SwitchCertificate),
         may_change=principal.may(Scope.CERTIFICATES),
     )
-
-
-def _side_by_side(status: ChangeoverStatus) -> list[Entry]:
-    """The old ones, then the new one."""
-    return [*status.olds, status.entry]
 
 
 def _card(entry: Entry, places: PresentationPlaces | None, now: float) -> dict[str, Any]:
@@ -184,12 +174,7 @@ def _notice(request: Request) -> Response:
 def _presented(request: Request) -> Response:
     """Certificates that the listeners present now; on the page of a changeover, a part that loads later."""
     needs(request, Scope.READ)
-    presented = perform(
-        request,
-        certificate_views.view_presented,
-        certificate_views.ViewCertificate(certificate=request.path_params["number"]),
-    )
-    entry, rows = presented
+    entry, rows = perform(request, certificate_views.view_presented, named_certificate(request))
     name = label_of(entry)
     return render(request, "certificates/presented.html", block="presented", entry=entry, name=name, rows=rows)
 
@@ -231,11 +216,7 @@ async def _live(request: Request) -> Response:
 
 
 def _entry(asked: Request) -> Entry:
-    return perform(
-        asked,
-        certificate_views.find_certificate,
-        certificate_views.ViewCertificate(certificate=asked.path_params["number"]),
-    )
+    return perform(asked, certificate_views.find_certificate, named_certificate(asked))
 
 
 # the steps

@@ -96,14 +96,6 @@ def _blocked(pictures: TlsPictures, _: ReportView) -> ReportTable:
     return ReportTable(columns, rows)
 
 
-def _suites(pictures: TlsPictures, _: ReportView) -> ReportTable:
-    return ReportTable(("suite", "rows"), pictures.hops[Direction.INBOUND].suites.most_common())
-
-
-def _never(pictures: TlsPictures, _: ReportView) -> ReportTable:
-    return ReportTable(("partner", "messages"), pictures.never_tls)
-
-
 def _ready(pictures: TlsPictures, _: ReportView) -> ReportTable:
     columns = ("partner", "direction", "messages", "demand", "names")
     rows = (
@@ -130,8 +122,8 @@ TABLES: Final[Mapping[str, Callable[[TlsPictures, ReportView], ReportTable]]] = 
     "partners": lambda pictures, _: _named("partner", pictures.partners),
     "connectors": lambda pictures, _: _named("connector", pictures.connectors),
     "blocked": _blocked,
-    "suites": _suites,
-    "never-tls": _never,
+    "suites": lambda pictures, _: ReportTable(("suite", "rows"), pictures.hops[Direction.INBOUND].suites.most_common()),
+    "never-tls": lambda pictures, _: ReportTable(("partner", "messages"), pictures.never_tls),
     "ready": _ready,
 }
 """By the name that `?table=` has."""

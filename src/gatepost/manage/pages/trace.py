@@ -76,7 +76,7 @@ def _search(request: Request) -> Response:
     sort = trace_order(request)
     question = read_query(params, organization, HELD if sort else PAGE, zone_of(request).zone)
     items = partial(_all, request, question)
-    if file := exported(request, f"trace-{_stamp()}", COLUMNS, items, cells=_cells):
+    if file := exported(request, f"trace-{name_text(time.time())}", COLUMNS, items, cells=_cells):
         return file
     if params.get("part") == "totals":
         return _totals(request, question)
@@ -91,10 +91,6 @@ def _search(request: Request) -> Response:
     if used != known:
         searches.remember(answer, used)
     return answer
-
-
-def _kept(days: int) -> str:
-    return ngettext("%(num)s day", "%(num)s days", days) if days else _("all days")
 
 
 def _totals(request: Request, question: TraceQuery) -> Response:
@@ -115,7 +111,7 @@ def _page(
     meaning: Mapping[str, str],
     known: searches.Searches,
 ) -> Response:
-    params, sort = request.query_params, trace_order(request)
+    params, sort, days = request.query_params, trace_order(request), context_of(request).settings.trace.days
     in_order = sorted_messages(request, messages, sort, _reached(after)) if sort else None
     return render(
         request,
@@ -142,7 +138,7 @@ def _page(
         this_search=searches.kept_query(params),
         name_of_search=in_words(params),
         searched=in_words({"since": question.since, **params}),
-        kept=_kept(context_of(request).settings.trace.days),
+        kept=ngettext("%(num)s day", "%(num)s days", days) if days else _("all days"),
     )
 
 
@@ -186,10 +182,6 @@ def _all(request: Request, question: TraceQuery) -> Iterator[TraceEvent]:
         raise Refusal(RefusalKind.INPUT, f"{name} {text}")
     understood = _meant(request, question)
     return every(request, trace.search_trace_events, understood[1], trace.MOST) if understood is not None else iter(())
-
-
-def _stamp() -> str:
-    return name_text(time.time())
 
 
 def _cells(event: TraceEvent) -> tuple[object, ...]:

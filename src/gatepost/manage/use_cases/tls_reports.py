@@ -23,7 +23,6 @@ from gatepost.analysis.reports.tlsrpt import (
     report_object,
     reported,
     summaries,
-    summary_of,
 )
 from gatepost.decoding import converted
 from gatepost.manage.access.principal import Scope
@@ -240,10 +239,6 @@ class DaySessions(msgspec.Struct):
     left_to_the_sender: list[str]
     reports: list[dict[str, Any]]
     days: list[str]
-
-    def summaries(self) -> list[DomainSummary]:
-        """Summaries of the report objects. Raises ValueError or LookupError for objects that are no report."""
-        return [summary_of(self.day, str(report["domain"]), report["report"]) for report in self.reports]
 
 
 @use_case("GET /reports/sent", visibility=Visibility.GATEWAY)

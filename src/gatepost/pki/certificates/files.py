@@ -5,6 +5,7 @@ The inventory with its states (next, current, deprecated) builds on this; here a
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 import stat
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 _MOST: Final = 1 << 20  # octets of a chain, or of a key
 _FAILED_SECONDS: Final = 60.0  # that a file which could not be read is not opened by an event loop
+_GONE: Final = (errno.ENOENT,) * 2  # the stamp of a pair that is not there
 _TICK: Final = 20_000_000  # nanoseconds, twice as long as two changes of a file may have the same time
 
 
@@ -49,9 +51,11 @@ class IdentityFiles:
     def __init__(self) -> None:
         self._good: dict[tuple[Path, Path], ServerIdentity] = {}
         self._fetched: dict[tuple[Path, Path], tuple[object, float, ServerIdentity | CertificateFileError]] = {}
+        self._wanted: set[tuple[Path, Path]] = set()
 
     def load(self, chain: Path, key: Path) -> ServerIdentity:
         """As `load_identity`, from memory if the files are as they were then. Raises CertificateFileError."""
+        self._wanted.add((chain, key))
         if (before := self._fetched.get((chain, key))) is not None and before[0] == file_stamp((chain, key)):
             _, at, result = before
             if isinstance(result, ServerIdentity):
@@ -81,6 +85,14 @@ class IdentityFiles:
             for pair, (stamp, _, result) in list(self._fetched.items())
             if not isinstance(result, ServerIdentity) or file_stamp(pair) != stamp
         ]
+
+    def forget_gone(self) -> None:
+        """Forget pairs of which neither file is there any more and that were not loaded since the last call."""
+        for pair in self._fetched.keys() - self._wanted:
+            if file_stamp(pair) == _GONE:
+                self._fetched.pop(pair)
+                self._good.pop(pair, None)
+        self._wanted.clear()
 
     def read(self, chain: Path, key: Path, wanted: str = "") -> ServerIdentity:
         """Read a pair. wanted: SHA-256 thumbprint (hexadecimal) that its leaf begins with, "" for any.

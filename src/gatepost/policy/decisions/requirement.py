@@ -61,7 +61,7 @@ INTERNAL_HOP = Source("internal", "site")
 """The way from one node of the site to another."""
 
 
-class Opportunistic(msgspec.Struct, frozen=True):
+class Opportunistic(msgspec.Struct, frozen=True, cache_hash=True):
     """TLS if it is offered, any certificate; cleartext says when it may be missing (never NEVER: that is Encrypted).
 
     cleartext_by: the sources of that ruling, () for `sources`.
@@ -73,7 +73,7 @@ class Opportunistic(msgspec.Struct, frozen=True):
     cleartext_by: tuple[Source, ...] = ()
 
 
-class Encrypted(msgspec.Struct, frozen=True):
+class Encrypted(msgspec.Struct, frozen=True, cache_hash=True):
     """TLS, whoever the peer is (`tls_settings = "encryption-only"`).
 
     min_version: oldest TLS version that will do, as `TlsFacts.version` names it; "" is what the profile allows. limits:
@@ -120,7 +120,7 @@ class DaneProof(msgspec.Struct, frozen=True):
 type Proof = Identity | StsProof | DaneProof
 
 
-class Authenticated(msgspec.Struct, frozen=True):
+class Authenticated(msgspec.Struct, frozen=True, cache_hash=True):
     """TLS to a peer that proves who it is.
 
     proofs: all that it must prove, at least one. min_version, limits: as in Encrypted. revocation: whether the chain is

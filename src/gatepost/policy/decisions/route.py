@@ -56,6 +56,7 @@ class Addressed(Protocol):
 
 
 _KEPT = 5000  # routes that are kept
+_REPEATED = 2000  # envelopes whose route is known: the queue asks for it, and soon after the attempt
 
 NO_CONTENT = Content()
 """Of a message whose header nobody asks for."""
@@ -145,7 +146,7 @@ def _group(directory: Directory, address: str) -> _Group:
 class RoutePlanner:
     """Routes by one version of the resources. profile: the server's own TLS profile. nodes: of the site.
 
-    A domain's route is kept: most messages go where others just went.
+    A domain's route is kept: most messages go where others just went. So is that of an envelope with one recipient.
     """
 
     def __init__(self, directory: Directory, profile: str = "default", nodes: Nodes = ALONE) -> None:
@@ -154,6 +155,7 @@ class RoutePlanner:
         self._nodes = nodes
         self._away = nodes.away(directory)
         self._known: dict[tuple[str, str, bool, Ruling | None], Route] = {}
+        self._repeated: dict[tuple[str, str, str, bool, bool], Route] = {}
         self._rulings = Rulings(directory.organizations)
 
     @property
@@ -179,13 +181,32 @@ class RoutePlanner:
         that leaves the site does so here: its reader must hear of a node that is down without that node.
         """
         mail = _Mail(organization, reverse_path, content, from_on_premises)
+        if len(recipients) != 1 or content is not NO_CONTENT:
+            return self._grouped(mail, recipients, notice)
+        envelope = organization, recipients[0].address, reverse_path, from_on_premises, notice
+        known = self._repeated.get(envelope)
+        if known is None:
+            ((known, _),) = self._grouped(mail, recipients, notice)
+            if isinstance(known, SmartHosts | MxRoute):  # others are made anew for each message
+                if len(self._repeated) >= _REPEATED:
+                    self._repeated.clear()
+                self._repeated[envelope] = known
+        return [(known, list(recipients))]
+
+    def _grouped[R: Addressed](
+        self,
+        mail: _Mail,
+        recipients: Sequence[R],
+        notice: bool,  # noqa: FBT001 - as in `routes`
+    ) -> list[tuple[Route, list[R]]]:
         groups: dict[_Group, list[R]] = {}
         for recipient in recipients:
-            away = self._elsewhere(recipient.address, "" if notice else organization) if self._away else ""
+            away = self._elsewhere(recipient.address, "" if notice else mail.organization) if self._away else ""
             group = _Group(_Kind.AWAY, away) if away else self._ruled(mail, recipient.address)
             groups.setdefault(group, []).append(recipient)
         return [
-            (self._route(group, members, organization, from_on_premises), members) for group, members in groups.items()
+            (self._route(group, members, mail.organization, mail.from_on_premises), members)
+            for group, members in groups.items()
         ]
 
     def encrypts[R: Addressed](

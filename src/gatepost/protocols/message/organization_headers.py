@@ -80,6 +80,8 @@ class HeaderChange(msgspec.Struct, frozen=True):
 
     def record(self) -> dict[str, int]:
         """The part that the trace stores."""
+        if not (self.renamed or self.removed):
+            return {}
         counts = {"renamed": self.renamed, "removed": self.removed}
         return {name: count for name, count in counts.items() if count}
 

@@ -115,8 +115,7 @@ class ChainVerdict:
         return replace(self, revocation=revocation)
 
 
-@dataclass(frozen=True, slots=True)
-class TlsFacts:
+class TlsFacts(msgspec.Struct, frozen=True):
     """The negotiated parameters of one handshake, and the peer's certificates. Trust is not decided here.
 
     version: "TLSv1.2", "TLSv1.3", …. suite: the IANA name. group: key-exchange group ("X25519MLKEM768", "X25519",
@@ -132,8 +131,12 @@ class TlsFacts:
     signature: str
     resumed: bool
     server_name: str
-    peer_chain: tuple[bytes, ...] = field(default=(), repr=False)
-    ocsp_response: bytes = field(default=b"", repr=False)
+    peer_chain: tuple[bytes, ...] = ()
+    ocsp_response: bytes = b""
+
+    def __repr__(self) -> str:
+        """Without what is DER."""
+        return f"TlsFacts({self.version!r}, {self.suite!r}, {self.group!r}, {self.signature!r}, {self.server_name!r})"
 
     @property
     def forward_secret(self) -> bool:

@@ -14,8 +14,9 @@ import asyncpg
 from gatepost.store.interface import StoreFailure
 from gatepost.store.postgres.connecting import SQL, Address
 from gatepost.store.postgres.database import check_known, prepare_tables, stored_versions, unprepared
+from gatepost.store.postgres.hosts import each_host
 from gatepost.store.postgres.server import connect, reported
-from gatepost.store.postgres.worker_role import check_worker_role, settle_worker_role
+from gatepost.store.postgres.worker_role import check_worker_role, remarks_on_role, settle_worker_role
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -112,6 +113,28 @@ async def _close(connection: Any) -> None:
         connection.terminate()
 
 
+def lets_in(url: str) -> bool:
+    """Whether the servers of an address take its role. The first to say so counts: of several one may be away.
+
+    Raises StoreBusy if none says.
+    """
+    return asyncio.run(_lets_in(url))
+
+
+async def _lets_in(url: str) -> bool:
+    loop, failures = asyncio.get_running_loop(), []
+    pending = {loop.create_task(_check(host, ())) for host in each_host(url)}
+    while pending:
+        done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            if (failure := task.exception()) is None:
+                return True
+            failures.append(failure)
+        if any(isinstance(failure, StoreFailure) and failure.final for failure in failures):
+            return False
+    raise failures[0]
+
+
 def prepare_server(url: str, schemas: Sequence[Schema], worker_role: str = "") -> ServerState:
     """Make all tables, or bring them up to date; returns the state of before. Raises as `check_server`.
 
@@ -135,7 +158,21 @@ async def _prepare(url: str, schemas: Sequence[Schema], worker_role: str) -> Non
 
 def check_workers(url: str, role: str) -> None:
     """Raise StoreFailure if the role of workers has not just the rights of workers. Raises as `check_server`, too."""
+    check_server(url)
     asyncio.run(_check_workers(url, role))
+
+
+def remarks_on_workers(url: str, role: str) -> list[tuple[str, str]]:
+    """Doubtful rights and settings of the role of workers, each with what helps. Raises as `check_server`."""
+    return asyncio.run(_remarks_on_workers(url, role))
+
+
+async def _remarks_on_workers(url: str, role: str) -> list[tuple[str, str]]:
+    connection = await connect(url, role="check")
+    try:
+        return await remarks_on_role(connection, role)
+    finally:
+        await _close(connection)
 
 
 async def _check_workers(url: str, role: str) -> None:

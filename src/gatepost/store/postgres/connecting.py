@@ -210,6 +210,17 @@ def _missing_file(where: Address, error: BaseException) -> str:
     return f"{where}: {_first_line(error)}; the socket, or a file that store.url names, is not there"
 
 
+def _pooled(where: Address, _error: BaseException) -> str:
+    return (
+        f"{where} is a connection pooler, such as PgBouncer: settings of one session would hold for another, and mail "
+        "be acknowledged before it is durable. Name PostgreSQL itself: a process has few connections, and they stay"
+    )
+
+
+class PoolerError(ConnectionError):
+    """Something is between that lends connections: it does not take the settings of our sessions, or lends them on."""
+
+
 class _NoTlsError(ConnectionError):
     """Stands for what asyncpg raises as a plain ConnectionError."""
 
@@ -222,12 +233,15 @@ _TEXTS: Final[tuple[tuple[type[BaseException], Callable[[Address, BaseException]
     (asyncpg.InsufficientPrivilegeError, _no_privilege),
     (ssl.SSLError, _certificate),
     (_NoTlsError, _no_tls),
+    (PoolerError, _pooled),
     (FileNotFoundError, _missing_file),
 )
 
 
 def _specific(error: BaseException) -> BaseException:
     """The error that asyncpg means: it says with a plain ConnectionError that the server has no TLS, which stays so."""
+    if "unsupported startup parameter" in str(error):
+        return PoolerError()
     return _NoTlsError() if type(error) is ConnectionError and "SSL upgrade" in str(error) else error
 
 

@@ -44,7 +44,15 @@ async def wait_for_name(url: str, seconds: float) -> None:
     """Wait until the system knows the name in a URL of one host. Raises OSError if it does not in so many seconds."""
     if name := host_name_of(url):
         async with asyncio.timeout(seconds):
-            await asyncio.shield(asyncio.wrap_future(_question(name)))
+            answer = asyncio.wrap_future(_question(name))
+            answer.add_done_callback(_retrieved)
+            await asyncio.shield(answer)
+
+
+def _retrieved(answer: asyncio.Future[None]) -> None:
+    """The loop logs an error that nobody retrieves, as of an answer that came when nobody waited any more."""
+    if not answer.cancelled():
+        answer.exception()
 
 
 def _question(name: str) -> Future[None]:

@@ -37,6 +37,7 @@ async def open_queue(
             settings=PostgresSettings(
                 local=store_settings(settings),
                 replicated=settings.store.durability == "replicated",
+                pinned=bool(settings.store.worker_url),
                 expiry=settings.store.takeover_after,
             ),
             evidence=evidence,

@@ -65,11 +65,13 @@ _DISK_SECONDS: Final = 1.0  # for which what is known of the local disk counts
 class PostgresSettings:
     """local: limits of bodies, and of the local disk that large ones pass over.
 
-    replicated: 250 only when a standby has it. expiry: seconds of silence after which others take a process's mail.
+    replicated: 250 only when a standby has it. pinned: as of `QueueConnection`. expiry: seconds of silence after which
+    others take a process's mail.
     """
 
     local: StoreSettings = field(default_factory=StoreSettings)
     replicated: bool = False
+    pinned: bool = False
     expiry: float = 15.0
 
 
@@ -129,16 +131,13 @@ class PostgresStore:
         self._identity = identity
         role = f"queue {identity.worker} {identity.installation[:8]}"
         rhythm = Rhythm(settings.expiry)
-        self._commits = QueueConnection(
-            url, role, _prepare_commits, statement=rhythm.patience, replicated=settings.replicated
-        )
+        how: Any = {"statement": rhythm.patience, "replicated": settings.replicated, "pinned": settings.pinned}
+        self._commits = QueueConnection(url, role, _prepare_commits, **how)
         self._side = QueueConnection(url, f"{role} side", self._prepare_side, statement=STATEMENT_SECONDS)
         self._flusher = Flusher(self._commits, identity, owners.Owner(0, 0, 0), rhythm)
         self._flusher.registered = self._registered
         self._flusher.fenced = self._fenced
-        self._later = QueueConnection(
-            url, f"{role} retries", _prepare_commits, statement=rhythm.patience, replicated=settings.replicated
-        )
+        self._later = QueueConnection(url, f"{role} retries", _prepare_commits, **how)
         self._retries = RetryCommits(self._later, self._flusher, rhythm)
         self._upkeep = Upkeep(self._side, self._flusher, rhythm)
         self._upkeep.due = self._due

@@ -39,6 +39,11 @@ _NO_STANDBY: Final = "PostgreSQL has no synchronous standby"
 # Who may not see more sees that somebody follows; then a commit shows by its time-out that it is the wrong one.
 _FOLLOWED: Final = "SELECT EXISTS (SELECT FROM pg_stat_replication WHERE sync_state IS DISTINCT FROM 'async')"
 _DURABLE: Final = frozenset({"on", "remote_apply", "remote_write"})
+# Any role may change its own settings, and they stay when whoever did it is gone.
+_PIN: Final = (
+    "SELECT set_config('synchronous_commit', 'on', false) FROM pg_settings WHERE name = 'synchronous_commit'"
+    " AND source IN ('user', 'database user') AND setting IN ('off', 'local')"
+)
 
 
 class NotReplicated(OutcomeUnknown):
@@ -48,7 +53,10 @@ class NotReplicated(OutcomeUnknown):
 
 
 class QueueConnection:
-    """One statement at a time. prepare: called with each new connection before its first use."""
+    """One statement at a time. prepare: called with each new connection before its first use.
+
+    pinned: commits wait for the disk, and for a standby, also if the role has set otherwise for itself.
+    """
 
     def __init__(
         self,
@@ -58,12 +66,14 @@ class QueueConnection:
         *,
         statement: float,
         replicated: bool = False,
+        pinned: bool = False,
     ) -> None:
         self._url = url
         self._role = role
         self._prepare = prepare
         self._statement = statement
         self._replicated = replicated
+        self._pinned = pinned
         self._connection: Any = None
         self._lock = asyncio.Lock()
         self._left = 0  # process of the server that served the connection before
@@ -123,6 +133,8 @@ class QueueConnection:
         connection = await connect(self._url, role=self._role, statement=self._statement)
         try:
             connection.add_log_listener(self._heard)
+            if self._pinned:
+                await connection.execute(_PIN)
             if self._replicated:
                 await require_standby(connection)
             await self._end_the_last(connection)

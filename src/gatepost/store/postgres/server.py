@@ -21,6 +21,7 @@ from gatepost.store.interface import StoreBusy, StoreFailure
 from gatepost.store.move_mark import check_open, decoded_mark
 from gatepost.store.postgres.connecting import (
     Address,
+    PoolerError,
     check_passfile,
     check_verified,
     connect_failure,
@@ -109,11 +110,18 @@ async def connect(url: str, *, role: str, statement: float = STATEMENT_SECONDS) 
         check_version(*connection.get_server_version()[:2])
         check_verified(connection, url)
         with reported("connect"):
+            await _check_direct(connection, url)
             await check_database_open(connection, url)
     except StoreFailure:
         await connection.close()
         raise
     return connection
+
+
+async def _check_direct(connection: Any, url: str) -> None:
+    """Raise StoreFailure if a pooler is between: it cannot say which process of the server we have."""
+    if await connection.fetchval("SELECT pg_backend_pid()") != connection.get_server_pid():
+        raise connect_failure(PoolerError(), url)
 
 
 def check_version(major: int, minor: int) -> None:

@@ -44,10 +44,10 @@ WORKER_GRANTS: Final[Mapping[str, frozenset[str]]] = MappingProxyType(
         "trace": _ADD,
         "trace_part": _KEEP,
         "trace_tally": _KEEP,
-        # The evidence log: days that are over are removed with their lines, signed heads and keys are only added.
+        # The evidence log: lines, days, signed heads and keys are only added.
         "evidence_chain": _KEEP,
-        "evidence_entry": _PASS_ON,
-        "evidence_day": _CHANGE,
+        "evidence_entry": _ADD,
+        "evidence_day": _ADD,
         "evidence_head": _ADD,
         "evidence_key": _ADD,
         # Nodes and leases.
@@ -76,8 +76,13 @@ WORKER_GRANTS: Final[Mapping[str, frozenset[str]]] = MappingProxyType(
 )
 """By table. A change of it comes with a new version of a schema: until a node has that, it takes nothing away."""
 
-WORKER_COLUMNS: Final = (("schema_version", "turn"),)
-"""Columns that may be changed in tables that may not: whoever locks a row must be allowed to change something of it."""
+WORKER_COLUMNS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
+    {
+        "schema_version": ("turn",),  # whoever locks a row must be allowed to change something of it
+        "evidence_day": ("last_place", "number", "head"),  # not where it begins: what is before that is removed
+    }
+)
+"""Columns that may be changed in tables that may not, by table."""
 
 WORKER_SEQUENCES: Final = ("queue_epoch",)
 """Sequences that may be used."""

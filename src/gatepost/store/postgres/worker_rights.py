@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 _PRIVILEGES: Final = ("SELECT", "INSERT", "UPDATE", "DELETE", "TRUNCATE", "REFERENCES", "TRIGGER")
 _OF_COLUMNS: Final = ("SELECT", "INSERT", "UPDATE", "REFERENCES")
-_NONE: Final = frozenset[str]()
+_CHANGED: Final = [f"{table}.{column}" for table, columns in WORKER_COLUMNS.items() for column in columns]
 _DAY: Final = re.compile(r"trace_[0-9]{8}")
 _TURN: Final = "ALTER TABLE schema_version ADD COLUMN IF NOT EXISTS turn BIGINT"
 _HAS_TURN: Final = (
@@ -24,7 +24,9 @@ _HAS_TURN: Final = (
 _TABLES: Final = (
     "SELECT relname::text AS name, quote_ident(relname) AS quoted,"
     " ARRAY(SELECT p FROM unnest($2::text[]) AS p WHERE has_table_privilege($1::name, c.oid, p)) AS held,"
-    " ARRAY(SELECT p FROM unnest($3::text[]) AS p WHERE has_any_column_privilege($1::name, c.oid, p)) AS columns"
+    " ARRAY(SELECT p FROM unnest($3::text[]) AS p WHERE EXISTS (SELECT FROM pg_attribute AS a WHERE a.attrelid = c.oid"
+    " AND a.attnum > 0 AND NOT a.attisdropped AND NOT (p = 'UPDATE' AND relname || '.' || a.attname = ANY ($4::text[]))"
+    " AND has_column_privilege($1::name, c.oid, a.attnum, p))) AS columns"
     " FROM pg_class AS c WHERE relnamespace = current_schema()::regnamespace AND relkind IN ('r', 'p') ORDER BY relname"
 )
 _SCHEMA: Final = (
@@ -32,7 +34,10 @@ _SCHEMA: Final = (
     " has_schema_privilege($1::name, current_schema(), 'USAGE') AS uses,"
     " has_schema_privilege($1::name, current_schema(), 'CREATE') AS creates"
 )
-_COLUMN: Final = "SELECT has_column_privilege($1::name, $2, $3, 'UPDATE')"
+_COLUMN: Final = (
+    "SELECT has_column_privilege($1::name, attrelid, attnum, 'UPDATE') FROM pg_attribute"
+    " WHERE attrelid = to_regclass($2) AND attname = $3"
+)
 _SEQUENCE: Final = "SELECT has_sequence_privilege($1::name, $2, 'USAGE')"
 _FUNCTION: Final = "SELECT has_function_privilege($1::name, $2, 'EXECUTE')"
 
@@ -43,7 +48,7 @@ async def differing_rights(connection: Any, role: str, *, revokes: bool) -> list
     result = [] if place["uses"] else [f"GRANT USAGE ON SCHEMA {place['name']} TO {place['role']}"]
     if place["creates"] and revokes:
         result.append(f"REVOKE CREATE ON SCHEMA {place['name']} FROM {place['role']}")
-    for table in await connection.fetch(_TABLES, role, _PRIVILEGES, _OF_COLUMNS):
+    for table in await connection.fetch(_TABLES, role, _PRIVILEGES, _OF_COLUMNS, _CHANGED):
         result += _of_table(table, place["role"], revokes=revokes)
     result += [sql async for sql in _of_others(connection, role, place["role"], revokes=revokes)]
     return result
@@ -56,18 +61,17 @@ def _of_table(table: Any, role: str, *, revokes: bool) -> Iterator[str]:
     wanted, held = WORKER_GRANTS[name], frozenset(table["held"])
     if lacking := [right for right in _PRIVILEGES if right in wanted - held]:
         yield f"GRANT {', '.join(lacking)} ON {table['quoted']} TO {role}"
-    held |= frozenset(table["columns"]) - ({"UPDATE"} if name in dict(WORKER_COLUMNS) else _NONE)
+    held |= frozenset(table["columns"])
     if revokes and (beyond := [right for right in _PRIVILEGES if right in held - wanted]):
         yield f"REVOKE {', '.join(beyond)} ON {table['quoted']} FROM {role}"
 
 
 async def _of_others(connection: Any, name: str, role: str, *, revokes: bool) -> AsyncIterator[str]:
     """Columns, sequences and functions. role: the name, as SQL has it."""
-    has_turn = await connection.fetchval(_HAS_TURN)
-    if not has_turn:
+    if not await connection.fetchval(_HAS_TURN):
         yield _TURN
-    for table, column in WORKER_COLUMNS:
-        if not has_turn or not await connection.fetchval(_COLUMN, name, table, column):
+    for table, column in (place.split(".") for place in _CHANGED):
+        if not await connection.fetchval(_COLUMN, name, table, column):
             yield f"GRANT UPDATE ({column}) ON {table} TO {role}"
     for sequence in WORKER_SEQUENCES:
         if not await connection.fetchval(_SEQUENCE, name, sequence):

@@ -28,6 +28,36 @@ _OWNED: Final = (
     "SELECT quote_ident(relname) FROM pg_class WHERE relnamespace = current_schema()::regnamespace"
     " AND relkind IN ('r', 'p') AND pg_get_userbyid(relowner) = $1 ORDER BY relname"
 )
+# Of a session's settings, those of the role come before those of the server; the role itself may change them.
+_OWN_SETTINGS: Final = (
+    "SELECT DISTINCT split_part(setting, '=', 1) AS name FROM pg_db_role_setting, unnest(setconfig) AS setting"
+    " WHERE setrole = to_regrole(quote_ident($1)) AND setdatabase IN (0, (SELECT oid FROM pg_database WHERE datname ="
+    " current_database())) ORDER BY name"
+)
+_TEMPORARY: Final = (
+    "SELECT has_database_privilege($1::name, current_database(), 'TEMPORARY') AS may, quote_ident($1) AS role,"
+    " quote_ident(current_database()) AS database"
+)
+
+
+async def remarks_on_role(connection: Any, role: str) -> list[tuple[str, str]]:
+    """Doubtful rights and settings of a role that are no error, each with what helps. Raises StoreFailure."""
+    with reported("rights of workers"):
+        place = await connection.fetchrow(_TEMPORARY, role)
+        names = [row[0] for row in await connection.fetch(_OWN_SETTINGS, role)]
+    result = []
+    if place["may"]:
+        text = f"role {role} may make temporary tables and functions in the database, which workers need not"
+        result.append((text, f"REVOKE TEMPORARY ON DATABASE {place['database']} FROM PUBLIC, {place['role']}"))
+    if names := [name for name in names if name != "search_path"]:
+        text = f"role {role} has settings of its own, which any worker can change: {', '.join(names)}"
+        resets = "; ".join(
+            f"ALTER ROLE {place['role']}{where} RESET {name}"
+            for name in names
+            for where in ("", f" IN DATABASE {place['database']}")
+        )
+        result.append((text, f"if you did not make them, take them away: {resets}"))
+    return result
 
 
 async def check_worker_role(connection: Any, role: str) -> None:

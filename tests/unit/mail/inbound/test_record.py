@@ -9,6 +9,7 @@ from gatepost.policy.connectors.facts import Introduction, Teller
 from gatepost.policy.decisions.inbound import decide_recipient
 from gatepost.protocols.smtp.grammar import parse_path
 from gatepost.protocols.tls.facts import ChainStatus, Revocation, TlsFacts
+from gatepost.values import replace
 
 
 def der(identity):
@@ -87,7 +88,12 @@ async def test_what_the_queue_keeps_explains_the_message_later(gate):
         record.secured(tls())
         record.hello("client.example")
         paths = [parse_path(f"<{one}>", smtputf8=False) for one in ("l@lab.example", "ann@contoso.example")]
-        kept = record.inbound(decide_recipient(record.directory, record.facts, *paths))
+        verdict = decide_recipient(record.directory, record.facts, *paths)
+        kept = record.inbound(verdict)
+        assert record.inbound(verdict) is kept
+        assert record.inbound(replace(verdict, connector="other"))["connector"] == "other"
+        record.hello("again.example")
+        assert record.inbound(verdict) == kept | {"hello": "again.example"}
     reasons = kept.pop("reasons")
     assert kept == {
         "peer": "203.0.113.9",

@@ -7,6 +7,7 @@ from gatepost.mail.inbound.repeated import RepeatedDecisions
 from gatepost.policy.connectors.directory import Directory
 from gatepost.policy.connectors.facts import SessionFacts
 from gatepost.policy.connectors.model import parse
+from gatepost.policy.decisions.header_trust import header_trust
 from gatepost.policy.decisions.inbound import decide_mail, decide_recipient
 from gatepost.protocols.smtp.grammar import parse_address
 from gatepost.protocols.tls.facts import TlsFacts
@@ -24,6 +25,7 @@ SECURED = replace(CLEAR, tls=TLS)
 SERVER = SessionFacts("s", "10.0.0.7", "c.example")
 ALL = (CLEAR, SECURED, SERVER)
 SENDERS = tuple(map(parse_address, ("a@p.example", "a@o.example", "a@elsewhere.example")))
+STRANGE = decide_recipient(DIRECTORY, CLEAR, SENDERS[2], parse_address("b@o.example"))
 RECIPIENTS = tuple(map(parse_address, ("b@o.example", "c@o.example", "d@elsewhere.example")))
 
 
@@ -36,6 +38,7 @@ def asked(monkeypatch):
 
     count("decide_mail", decide_mail)
     count("decide_recipient", decide_recipient)
+    count("header_trust", header_trust)
     return calls
 
 
@@ -43,8 +46,10 @@ def test_an_envelope_that_is_repeated_is_decided_once(asked):
     last = RepeatedDecisions()
     for _ in range(3):
         mail = last.mail(DIRECTORY, SECURED, SENDERS[0])
-        assert last.recipient(DIRECTORY, SECURED, SENDERS[0], RECIPIENTS[0], mail.attribution).accepted
-    assert asked == ["decide_mail", "decide_recipient"]
+        verdict = last.recipient(DIRECTORY, SECURED, SENDERS[0], RECIPIENTS[0], mail.attribution)
+        assert verdict.accepted
+        assert last.trust(DIRECTORY, SECURED, SENDERS[0], [verdict])
+    assert asked == ["decide_mail", "decide_recipient", "header_trust"]
 
 
 def test_any_order_of_facts_and_addresses_has_the_verdicts_of_policy_itself():
@@ -56,6 +61,9 @@ def test_any_order_of_facts_and_addresses_has_the_verdicts_of_policy_itself():
             for recipient in (*RECIPIENTS, RECIPIENTS[-1]):
                 verdict = last.recipient(DIRECTORY, facts, sender, recipient, mail.attribution)
                 assert verdict == decide_recipient(DIRECTORY, facts, sender, recipient, mail.attribution)
+                for verdicts in ([verdict], [verdict] * 2, [verdict, STRANGE], [verdict]):
+                    trust = last.trust(DIRECTORY, facts, sender, verdicts)
+                    assert trust == header_trust(DIRECTORY, facts, sender, verdicts)
 
 
 def test_what_is_learned_of_the_session_is_decided_anew():

@@ -5,6 +5,7 @@ import tomllib
 import pytest
 
 from gatepost.mail.inbound.deliveries import AcceptedRecipient
+from gatepost.mail.inbound.repeated import RepeatedDecisions
 from gatepost.mail.inbound.transaction import Transaction
 from gatepost.mail.model.queue_id import format_id
 from gatepost.policy.connectors.directory import Directory
@@ -52,7 +53,7 @@ async def test_the_envelope_and_the_body_become_one_message(gate):
         )
         recipients = ["ann@contoso.example", "x@fabrikam.example", "joe@contoso.example"]
         transaction = begin(gate, *recipients, parameters=parameters)
-        assert transaction.begin_body("EHLO", gate.service.directory) is None
+        assert transaction.begin_body("EHLO", gate.service.directory, RepeatedDecisions()) is None
         assert transaction.receiving
         assert transaction.queue_id == format_id(transaction.message_id)
         for chunk in (HEADER[:10], HEADER[10:], b"body\r\n"):
@@ -111,7 +112,7 @@ TRACE_FIELDS = {
 async def test_the_trace_field_comes_first(gate, recipients, facts, verb, utf8, parts):
     async with gate.open():
         transaction = begin(gate, *recipients, facts=facts, parameters=MailParameters(smtputf8=utf8))
-        transaction.begin_body(verb, gate.service.directory)
+        transaction.begin_body(verb, gate.service.directory, RepeatedDecisions())
         body = transaction._body
         field = body.whole()
         assert field.startswith(b"Received: from ")
@@ -140,7 +141,7 @@ async def test_what_the_header_section_may_be(gate, content, code, step):
     gate.smtp = SmtpLimits(header_bytes=1000)
     async with gate.open():
         transaction = begin(gate)
-        transaction.begin_body("EHLO", gate.service.directory)
+        transaction.begin_body("EHLO", gate.service.directory, RepeatedDecisions())
         for at in range(0, len(content), step):
             transaction.write(content[at : at + step])
         refusal = transaction.refusal()
@@ -154,7 +155,7 @@ async def test_what_the_header_section_may_be(gate, content, code, step):
 async def test_after_a_failure_content_is_only_read_over(gate, failure):
     async with gate.open():
         transaction = begin(gate)
-        transaction.begin_body("EHLO", gate.service.directory)
+        transaction.begin_body("EHLO", gate.service.directory, RepeatedDecisions())
         transaction.failed(failure)
         assert transaction.write(b"Received: x\r\n" * 40 + b"\r\n") is None
         assert transaction.bytes_seen == 522
@@ -165,7 +166,7 @@ async def test_after_a_failure_content_is_only_read_over(gate, failure):
 async def test_a_failure_found_while_writing_is_kept(gate):
     async with gate.open():
         transaction = begin(gate)
-        transaction.begin_body("EHLO", gate.service.directory)
+        transaction.begin_body("EHLO", gate.service.directory, RepeatedDecisions())
         transaction._body.failure = StoreFull("no room")
         assert transaction.write(b"Subject: x\r\n") is None
         assert transaction.write(b"more") is None
@@ -177,7 +178,7 @@ async def test_the_trace_field_waits_for_the_disk_like_any_chunk(gate):
     gate.store_settings = StoreSettings(free_space_mark=0, memory_budget=0)
     async with gate.open():
         transaction = begin(gate)
-        await transaction.begin_body("EHLO", gate.service.directory)
+        await transaction.begin_body("EHLO", gate.service.directory, RepeatedDecisions())
         assert transaction._body.file is not None
         transaction.abort()
         await gate.until(lambda: not gate.left_behind())
@@ -201,7 +202,7 @@ async def test_who_is_forwarded_to_has_deliveries_of_its_own(gate):
     async with gate.open():
         gate.service.directory = Directory(parse(tomllib.loads(FORWARDS)))
         transaction = begin(gate, "ann@contoso.example", "joe@contoso.example", "j@contoso.example")
-        transaction.begin_body("EHLO", gate.service.directory)
+        transaction.begin_body("EHLO", gate.service.directory, RepeatedDecisions())
         transaction.write(HEADER)
         _, deliveries, body = transaction.queued({})
         body.abort()
@@ -224,7 +225,7 @@ async def test_a_message_that_a_mailbox_sent_on_does_not_come_back_to_it(gate, f
     async with gate.open():
         gate.service.directory = Directory(parse(tomllib.loads(FORWARDS)))
         transaction = begin(gate, "ann@contoso.example")
-        transaction.begin_body("EHLO", gate.service.directory)
+        transaction.begin_body("EHLO", gate.service.directory, RepeatedDecisions())
         transaction.write(b"Delivered-To: " + field.encode() + b"\r\n" + HEADER)
         refusal = transaction.refusal()
         transaction.abort()
@@ -239,7 +240,7 @@ async def test_what_a_stranger_says_in_exchanges_name_is_taken_out(gate, step):
     content = HEADER[:-2] + b"x-ms-exchange-organization-SCL:\r\n -1\r\n" + OWN_FIELD + b"\r\n" + OWN_FIELD
     async with gate.open():
         transaction = begin(gate)
-        transaction.begin_body("EHLO", gate.service.directory)
+        transaction.begin_body("EHLO", gate.service.directory, RepeatedDecisions())
         for at in range(0, len(content), step):
             transaction.write(content[at : at + step])
         assert transaction.refusal() is None
@@ -256,7 +257,7 @@ async def test_a_user_is_internal_without_saying_so(gate):
     facts = SessionFacts("0123456789abcdef", "203.0.113.9", "client.example", user="ann@contoso.example")
     async with gate.open():
         transaction = begin(gate, facts=facts)
-        transaction.begin_body("EHLO", gate.service.directory)
+        transaction.begin_body("EHLO", gate.service.directory, RepeatedDecisions())
         transaction.write(b"Bcc: joe@contoso.example\r\n" + OWN_FIELD + HEADER)
         assert transaction.refusal() is None
         message, _, body = transaction.queued({})

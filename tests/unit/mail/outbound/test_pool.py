@@ -143,3 +143,28 @@ def test_rest_ends_by_time_or_by_the_peer() -> None:
         assert (one.connection.quits, len(pool)) == (1, 0)
 
     asyncio.run(inner())
+
+
+def test_each_rests_its_own_time_though_one_timer_looks_after_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def inner() -> None:
+        loop, timers = asyncio.get_running_loop(), list[float]()
+        later = loop.call_later
+        monkeypatch.setattr(loop, "call_later", lambda delay, *call: timers.append(delay) or later(delay, *call))
+        pool = ConnectionPool(idle=30.0)
+        one, two, busy = opened(), opened(), opened()
+        for connection in (one, two, busy):
+            pool.give(connection)
+        for _ in range(20):
+            assert pool.take(BASE) is busy
+            pool.give(busy)
+        assert timers == [30.0]
+        pool._order[one] = loop.time()
+        pool._end_rested(loop)
+        assert (one.connection.quits, two.connection.quits, len(pool)) == (1, 0, 2)
+        assert pool._timer is not None
+        assert 29.0 < pool._timer.when() - loop.time() <= 30.0
+        pool.close()
+        pool._end_rested(loop)
+        assert (two.connection.quits, pool._timer) == (1, None)
+
+    asyncio.run(inner())

@@ -10,7 +10,7 @@ from support.status_authority import NOW, StatusAuthority
 from gatepost.analysis.checks.chain_file import parse_file
 from gatepost.analysis.checks.chain_stores import RootStores
 from gatepost.analysis.checks.roots import check_roots
-from gatepost.manage.cli.check_chain_text import print_roots
+from gatepost.manage.cli.check_chain import print_roots
 from gatepost.net.anchors import TrustAnchors
 
 ROOT, NEW = StatusAuthority("Root"), StatusAuthority("New \N{RIGHT-TO-LEFT OVERRIDE}\x07")

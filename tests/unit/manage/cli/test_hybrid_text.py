@@ -5,7 +5,7 @@ import pytest
 from gatepost.analysis.hybrid.exchange import Step
 from gatepost.analysis.hybrid.here import Finding
 from gatepost.analysis.hybrid.plan import Check, HybridPlan
-from gatepost.manage.cli.hybrid_text import print_plan
+from gatepost.manage.cli.hybrid import print_plan
 from gatepost.values import replace
 
 BARE = HybridPlan("contoso", "mx.gate.example", "ex1.contoso.example", (), (), (), (), ())

@@ -7,7 +7,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from gatepost.manage.cli.options import MOMENT, author, fail, gateway_options, local_settings, refused
+from gatepost.manage.cli.options import MOMENT, author, ending, fail, gateway_options, local_settings, refused
 from gatepost.manage.cli.remote_options import RemoteOptions
 from gatepost.manage.cli.stored_names import connector_options
 from gatepost.manage.cli.tables import wants_json
@@ -174,3 +174,18 @@ def test_wrong_use(words, told):
     result = asked(*words)
     assert result.exit_code == 2
     assert told in result.output
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (ValueError("no name"), "--key: no name\n"),
+        (FileNotFoundError(2, "No such file or directory", "/x"), "--key: No such file or directory\n"),
+    ],
+)
+def test_errors_that_are_named_end_a_command(error, text, capsys):
+    with pytest.raises(SystemExit, match="2"), ending(2, ValueError, OSError, place="--key: "):
+        raise error
+    assert capsys.readouterr().err == text
+    with pytest.raises(KeyError), ending(2, ValueError):
+        raise KeyError

@@ -4,9 +4,19 @@ from collections import Counter
 
 import pytest
 
-from gatepost.analysis.reports.tls import Direction, HopSummary, Named, Protection, TlsCounter, Wanted
+from gatepost.analysis.reports.tls import (
+    Direction,
+    HopSummary,
+    Named,
+    Protection,
+    TlsCounter,
+    Wanted,
+    report_record,
+)
 from gatepost.analysis.reports.tls_ready import Ready
-from gatepost.manage.cli.report_tls_text import CONNECTOR_COLUMNS, connector_rows, print_report
+from gatepost.decoding import converted
+from gatepost.manage.cli.report_tls import CONNECTOR_COLUMNS, connector_rows, print_report
+from gatepost.manage.use_cases.reports import TlsReportSummary
 from gatepost.values import replace
 
 DAY = "2026-11-24"
@@ -17,8 +27,12 @@ def report(**fields):
     return replace(TlsCounter(Wanted()).report(DAY, DAY), **fields)
 
 
+def summary(found):
+    return converted(report_record(found), TlsReportSummary)
+
+
 def printed(capsys, found):
-    print_report(found)
+    print_report(summary(found))
     return capsys.readouterr().out
 
 
@@ -114,7 +128,10 @@ def test_a_line_of_a_connector_has_a_cell_for_each_column():
         Direction.OUTBOUND,
         hops({Protection.DANE: 1, Protection.CLEARTEXT: 2}, groups={"X25519MLKEM768": 1}, failures={"b": 1, "a": 1}),
     )
-    empty, full = (dict(zip(CONNECTOR_COLUMNS, row, strict=True)) for row in connector_rows([nobody, lab]))
+    empty, full = (
+        dict(zip(CONNECTOR_COLUMNS, row, strict=True))
+        for row in connector_rows(summary(report(connectors=(nobody, lab))).connectors)
+    )
     assert (empty["connector"], empty["carried"], empty["cleartext"], empty["TLS failures"]) == ("-", 0, "-", "-")
     assert (full["dane"], full["cleartext"], full["post-quantum"]) == ("33.3%", "66.7%", "33.3%")
     assert full["TLS failures"] == "a 1, b 1", "the same order each time"

@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 from types import SimpleNamespace
 
 import pytest
 
 from gatepost.manage.pages import exports
-from gatepost.manage.pages.exports import exported
+from gatepost.manage.pages.exports import chunks_of, download, exported
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 
 ROWS = [{"name": "=1+1", "domains": ["a", "b"], "more": {"x": 1}}, {"name": "plain"}]
@@ -67,3 +68,12 @@ def test_another_format_is_refused():
     with pytest.raises(Refusal) as refused:
         exported(asked("xls"), "things", ("name",), list)
     assert refused.value.kind is RefusalKind.INPUT
+
+
+def test_a_file_is_sent_as_it_is_read_and_closed():
+    file = io.BytesIO(b"content" * 20_000)
+    response = download(chunks_of(file), "a.json", "application/json", content_length="140000")
+    assert response.headers["content-disposition"] == 'attachment; filename="a.json"'
+    assert response.headers["content-length"] == "140000"
+    assert body(response) == "content" * 20_000
+    assert file.closed

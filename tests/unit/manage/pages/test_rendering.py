@@ -8,7 +8,7 @@ from starlette.requests import Request
 
 from gatepost.manage.access.principal import ROLES, Principal, Role
 from gatepost.manage.pages import flash, rendering
-from gatepost.manage.pages.rendering import Frame, environment, event, fragment, link, render, see_other
+from gatepost.manage.pages.rendering import Frame, environment, event, fragment, link, render, see_changed, see_other
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.times import named_zone
 
@@ -181,6 +181,29 @@ def test_after_a_form_the_next_page_says_it_once(scheme):
         block="rows",
     )
     assert "set-cookie" not in part.headers
+
+
+@pytest.mark.parametrize(
+    ("status", "wrong", "answered"),
+    [
+        (0, {}, 200),
+        (0, {"errors": [SimpleNamespace(path="name", message="no")]}, 422),
+        (0, {"error": "no"}, 422),
+        (409, {"error": "no"}, 409),
+    ],
+)
+def test_a_page_that_shows_errors_says_so_to_programs(status, wrong, answered):
+    context = {"heading": "Form", "text": "", "advice": "", "errors": ()} | wrong
+    assert render(asked(principal=ANN), "error.html", status, **context).status_code == answered
+
+
+def test_warnings_of_a_change_follow_what_is_said():
+    answer = see_changed(asked(principal=ANN), "/connectors", "Saved.", ["nothing leads there", "It waits."])
+    said = flash.read({flash.COOKIE: answer.headers["set-cookie"].partition("=")[2].partition(";")[0]})
+    assert (said.level, said.text) == ("warn", "Saved. Nothing leads there. It waits.")
+    answer = see_changed(asked(principal=ANN), "/connectors", "Saved.", ())
+    said = flash.read({flash.COOKIE: answer.headers["set-cookie"].partition("=")[2].partition(";")[0]})
+    assert (said.level, said.text) == ("pass", "Saved.")
 
 
 def test_htmx_is_sent_to_the_next_page_too():

@@ -4,6 +4,7 @@ import time
 
 import pytest
 
+from gatepost.analysis.reports.tlsrpt import report_object
 from gatepost.mail.model.trace_event import TraceEvent
 from gatepost.manage.access.principal import Principal, Scope
 from gatepost.manage.use_cases import tls_reports
@@ -96,7 +97,7 @@ def test_what_cannot_be_read_is_a_refusal(gateway):
 def test_nothing_yet(gateway):
     assert run(tls_reports.list_sent_reports, gateway).items == []
     found = run(tls_reports.get_sessions, gateway, day="2026-01-01")
-    assert (found.day, found.reports, found.days, found.summaries()) == ("2026-01-01", [], [], [])
+    assert (found.day, found.reports, found.days) == ("2026-01-01", [], [])
 
 
 @pytest.mark.parametrize("case", [tls_reports.list_sent_reports, tls_reports.get_sessions])
@@ -135,8 +136,22 @@ def test_report_objects_tell_all_that_was_counted(gateway):
     SessionFiles(gateway.data / SESSIONS_DIRECTORY).write(DAY, counts)
     for domain, count in (("", 2), ("b.example", 1), ("c.example", 0)):
         found = run(tls_reports.get_sessions, gateway, day=DAY, domain=domain)
-        assert found.summaries() == tls_reports.counted_sessions(gateway.storage.session_counts(), DAY, domain)[0]
+        counted, _ = tls_reports.counted_sessions(gateway.storage.session_counts(), DAY, domain)
+        assert [one["report"] for one in found.reports] == [report_object(summary) for summary in counted]
         assert (len(found.reports), found.days) == (count, [DAY])
+    (judged,) = run(tls_reports.get_sessions, gateway, day=DAY, domain="b.example").reports[0]["report"]["policies"]
+    assert judged["policy"] == {
+        "policy-type": "sts", "policy-string": ["version: STSv1"], "policy-domain": "b.example",
+        "mx-host": ["*.b.example"],
+    }  # fmt: skip
+    assert judged["summary"] == {"total-successful-session-count": 90, "total-failure-session-count": 7}
+    assert judged["failure-details"] == [
+        {
+            "result-type": "certificate-host-mismatch", "sending-mta-ip": "198.51.100.7",
+            "receiving-mx-hostname": "mx.b.example", "receiving-mx-helo": "h.b.example", "receiving-ip": "192.0.2.1",
+            "failed-session-count": 7, "failure-reason-code": "SubjectMismatch",
+        }
+    ]  # fmt: skip
 
 
 def test_what_we_sent(gateway):

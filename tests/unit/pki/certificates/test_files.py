@@ -194,3 +194,32 @@ def test_files_that_are_as_they_were_are_not_opened_again(tmp_path, authority, m
     refuse.clear()
     assert identities.fetch(*pair) == identities.load(*pair) != first
     assert (len(opened), identities.changed()) == (5, [])
+
+
+def test_a_pair_that_is_gone_and_that_nobody_wants_is_forgotten(tmp_path, authority):
+    identities = IdentityFiles()
+    kept, gone, wanted = ((tmp_path / f"{name}.pem", tmp_path / f"{name}.key") for name in ("kept", "gone", "wanted"))
+    for pair in (kept, gone, wanted):
+        for path, content in zip(pair, authority.issue(["mx.gate.example"]), strict=True):
+            path.touch(0o600)
+            path.write_bytes(content)
+    time.sleep(0.05)
+    for pair in (kept, gone, wanted):
+        identities.read(*pair)
+    identities.forget_gone()
+    for path in (*gone, *wanted):
+        path.unlink()
+    identities.forget_gone()
+    assert identities._fetched.keys() == {kept}, "they are not there, and nobody asked for them since"
+
+    identities.read(*kept)
+    for pair in (gone, wanted):
+        with pytest.raises(CertificateFileError):
+            identities.read(*pair)
+    identities.forget_gone()
+    assert identities.changed() == [gone, wanted], "who presents it has it read again by a thread"
+    with pytest.raises(CertificateFileError):
+        identities.read(*wanted)
+    identities.forget_gone()
+    assert identities.changed() == [wanted]
+    assert identities._good.keys() == {kept}

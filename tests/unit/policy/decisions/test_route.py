@@ -139,6 +139,33 @@ def test_a_domain_is_looked_at_once_and_kept_apart_by_who_sends() -> None:
     assert len(planner._known) <= 5000
 
 
+def test_an_envelope_that_comes_again_is_not_planned_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    planner = RoutePlanner(directory(outbound_connector=[CENTRAL]))
+    asked: dict[str, Any] = {"from_on_premises": False, "notice": False, "reverse_path": "ann@contoso.example"}
+    first = planner.routes("contoso", [Recipient("x@b.example")], **asked)[0][0]
+    planned: list[object] = []
+    grouped = planner._grouped
+    monkeypatch.setattr(planner, "_grouped", lambda *mail: planned.append(mail) or grouped(*mail))
+    again = Recipient("x@b.example")
+    assert planner.routes("contoso", [again], **asked) == [(first, [again])]
+    assert not planned
+    planner.routes("contoso", [Recipient("x@b.example"), Recipient("y@b.example")], **asked)
+    planner.routes("contoso", [again], content=Content({"subject": ("x",)}), **asked)
+    assert len(planned) == 2
+    came_back = planner.routes("contoso", [again], **asked | {"from_on_premises": True})[0][0]
+    assert (type(first), type(came_back)) == (SmartHosts, MxRoute)
+
+
+def test_the_envelopes_that_are_known_stay_few_and_none_is_that_of_a_mailbox() -> None:
+    planner = RoutePlanner(directory())
+    planner.routes("contoso", [Recipient("ann@contoso.example")])
+    planner.routes("contoso", [Recipient("eve@contoso.example")])
+    assert not planner._repeated
+    for number in range(2100):
+        planner.routes("contoso", [Recipient(f"x{number}@b.example")])
+    assert 0 < len(planner._repeated) <= 2000
+
+
 CENTRAL = {
     "name": "all",
     "connector_type": "on-premises",

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 import socket
@@ -91,3 +92,22 @@ def test_a_child_that_is_forked_during_a_question_asks_its_own(monkeypatch):
             os._exit(0)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     assert hosts._running == {"db2": running}, "the parent still waits for its own"
+
+
+def test_an_answer_that_comes_too_late_is_no_error_of_the_loop(monkeypatch):
+    names = Names(monkeypatch)
+    said: list[dict[str, object]] = []
+
+    async def given_up() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: said.append(context))
+        with pytest.raises(TimeoutError):
+            await wait_for_name("postgresql://gone/x", 0.05)
+        running = hosts._running["gone"]
+        names.answer.set()
+        await asyncio.to_thread(running.exception)
+        await asyncio.sleep(0.05)
+        del running  # it keeps the loop's own future
+        gc.collect()
+
+    asyncio.run(given_up())
+    assert said == []

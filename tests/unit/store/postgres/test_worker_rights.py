@@ -21,7 +21,8 @@ def test_what_is_missing_is_granted_and_what_is_beyond_is_revoked():
 def test_rights_on_columns_are_taken_and_do_not_stand_for_those_on_the_table():
     assert statements("token", [], columns=["SELECT"]) == ["REVOKE SELECT ON token FROM w"]
     assert statements("trace", ["SELECT"], columns=["SELECT", "INSERT"]) == ["GRANT INSERT ON trace TO w"]
-    assert statements("schema_version", ["SELECT"], columns=["SELECT", "UPDATE"]) == []
+    assert statements("schema_version", ["SELECT"], columns=["SELECT"]) == []
+    assert statements("schema_version", ["SELECT"], columns=["UPDATE"]) == ["REVOKE UPDATE ON schema_version FROM w"]
     assert statements("schema_version", ["SELECT"], columns=["INSERT"]) == ["REVOKE INSERT ON schema_version FROM w"]
 
 

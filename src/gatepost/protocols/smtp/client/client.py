@@ -24,6 +24,7 @@ from gatepost.protocols.smtp.client.sending import END_OF_DATA, Sending, Wire
 from gatepost.protocols.smtp.client.transaction import MailTransaction, Peer, compose
 from gatepost.protocols.smtp.replies import Reply
 
+_CONTINUED = frozenset({"DATA", "AUTH"})  # what 3xx may answer
 _AUTH_LINE = 510  # octets of AUTH with an initial response; a longer one waits for the challenge (RFC 4954 section 4)
 
 
@@ -61,8 +62,9 @@ class Client:
     @property
     def usable(self) -> bool:
         """Whether `begin` may be called: nothing is under way and nothing went wrong."""
-        under_way = self._wire.awaited or self._sending is not None or self._starting_tls or self._challenged
-        return not (under_way or self.closed or self.failure is not None)
+        if self._wire.awaited or self._sending is not None or self.closed or self.failure is not None:
+            return False
+        return not (self._starting_tls or self._challenged)
 
     @property
     def wants_body(self) -> bool:
@@ -239,17 +241,19 @@ class Client:
             self._close()
             events.append(Closed(reply))
             return
-        if not self._wire.awaited:
+        awaited = self._wire.awaited
+        if not awaited:
             if self.wants_body and not reply.positive:
                 # A refusal in the middle of the body counts, but the peer still takes what we say for body.
                 self._break_off(reply, events, local=False)
             raise ProtocolError(f"{reply.code} in reply to nothing")
-        name, handler = self._wire.awaited.popleft()
-        if 300 <= reply.code < 400 and name not in {"DATA", "AUTH"}:
+        name, handler = awaited.popleft()
+        if 300 <= reply.code < 400 and name not in _CONTINUED:
             raise ProtocolError(f"{reply.code} in reply to {name}")
         handler(reply, events)
-        if self._sending is not None and self._sending.over:
-            self._needs_reset = self._sending.needs_reset
+        sending = self._sending
+        if sending is not None and sending.over:
+            self._needs_reset = sending.needs_reset
             self._sending = None
 
     def _break_off(self, reply: Reply, events: list[ClientEvent], *, local: bool) -> None:

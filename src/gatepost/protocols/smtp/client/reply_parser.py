@@ -51,17 +51,17 @@ class ReplyParser:
 
     def next_reply(self) -> Reply | None:
         """The next whole reply, None if its end has not arrived. Raises ProtocolError on malformed input."""
-        buffer = self._buffer
-        while (start := self._start) < len(buffer):
+        buffer, start = self._buffer, self._start
+        while start < len(buffer):
             end = buffer.find(b"\n", start)
-            if (end + 1 if end >= 0 else len(buffer)) - start > MAX_LINE:
+            if (end if end >= 0 else len(buffer) - 1) - start >= MAX_LINE:
                 raise ProtocolError(f"a reply line of more than {MAX_LINE} octets")
             if end < 0:
                 return None
             if end == start or buffer[end - 1] != 13:
                 raise ProtocolError("a reply line ends in a bare LF")
-            self._start = end + 1
             more, reply = _parse_line(buffer[start : end - 1])
+            self._start = start = end + 1
             if not more and not self._lines:
                 return reply
             self._add(reply)

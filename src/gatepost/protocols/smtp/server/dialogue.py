@@ -81,6 +81,7 @@ class Chunk(msgspec.Struct):
     last: bool
 
 
+_MOVES_ON: Final = frozenset({RecipientEvent, DataEvent, HelloEvent, StartTlsEvent})  # and nothing else
 _NOOP: Final = ImmediateReply(replies.OK)
 _RSET: Final = ImmediateReply(replies.OK, AbortReason.RSET)
 _VRFY: Final = ImmediateReply(replies.CANNOT_VERIFY)
@@ -151,7 +152,7 @@ class Dialogue:
 
     def accept(self, event: Event) -> None:
         """The decision on an event is yes."""
-        if type(event) is RecipientEvent:  # the most frequent one
+        if type(event) in _MOVES_ON:
             self.state = self._next
         elif isinstance(event, MessageEvent):
             self._mail = None

@@ -34,14 +34,15 @@ class BadLine:
 class Input:
     """A buffer read from the front, in lines or as it is.
 
-    discarded: octets read over so far; the caller adds what it reads over itself, so that one limit holds for both.
+    buffer: b"" exactly if nothing waits; else what waits is behind octets that were taken. discarded: octets read over
+    so far; the caller adds what it reads over itself, so that one limit holds for both.
     """
 
-    __slots__ = ("_buffer", "_discard_limit", "_line_limit", "_reading_over", "_start", "discarded")
+    __slots__ = ("_discard_limit", "_line_limit", "_reading_over", "_start", "buffer", "discarded")
 
     def __init__(self, command_line: int, discard_bytes: int) -> None:
         """command_line: the longest line in octets, with its CRLF. discard_bytes: the most to read over."""
-        self._buffer = b""
+        self.buffer = b""
         self._start = 0
         self._line_limit = command_line - 2
         self._discard_limit = discard_bytes
@@ -50,16 +51,18 @@ class Input:
 
     def add(self, data: bytes) -> None:
         """Keep what arrived."""
-        self._buffer = self._buffer[self._start :] + data
-        self._start = 0
+        if self.buffer:
+            self.put_back(self.buffer[self._start :] + data)
+        else:
+            self.buffer = data
 
     def __len__(self) -> int:
-        return len(self._buffer) - self._start
+        return len(self.buffer) - self._start
 
     @property
     def full(self) -> bool:
         """Whether so much waits (64 KiB) that no more should be read from the network."""
-        return len(self._buffer) - self._start >= _FULL
+        return len(self.buffer) - self._start >= _FULL
 
     @property
     def exhausted(self) -> bool:
@@ -68,13 +71,13 @@ class Input:
 
     def take_all(self) -> bytes:
         """Everything that waits, as it is. What turns out to be for later comes back with `put_back`."""
-        data = self._buffer[self._start :]
+        data = self.buffer[self._start :]
         self.put_back(b"")
         return data
 
     def put_back(self, data: bytes) -> None:
         """What `take_all` gave too much."""
-        self._buffer = data
+        self.buffer = data
         self._start = 0
 
     def take_line(self) -> bytes | BadLine | None:
@@ -86,18 +89,22 @@ class Input:
             if self._reading_over:
                 return None
         start = self._start
-        end = self._buffer.find(b"\r\n", start)
+        buffer = self.buffer
+        end = buffer.find(b"\r\n", start)
         if end < 0:
-            return self._judge_beginning() if start < len(self._buffer) else None
-        line = self._buffer[start:end]
+            return self._judge_beginning() if buffer else None
+        line = buffer[start:end]
         if len(line) > self._line_limit or _LF in line or _CR in line:
             return self._bad(line)
-        self._start = end + 2
+        if end + 2 == len(buffer):
+            self.buffer, self._start = b"", 0
+        else:
+            self._start = end + 2
         return line
 
     def _judge_beginning(self) -> BadLine | None:
         """A line that is wrong already is reported at once: its end may never come while the client waits."""
-        line = self._buffer[self._start :].removesuffix(b"\r")
+        line = self.buffer[self._start :].removesuffix(b"\r")
         if len(line) > self._line_limit or _LF in line or _CR in line:
             return self._bad(line)
         return None
@@ -113,12 +120,12 @@ class Input:
 
     def _read_over(self) -> None:
         """Drop a bad line up to its end, or what there is of it but for a CR whose LF may follow."""
-        end = self._buffer.find(b"\r\n", self._start)
+        end = self.buffer.find(b"\r\n", self._start)
         if end >= 0:
             self.discarded += end - self._start
-            self._start = end + 2
+            self.put_back(self.buffer[end + 2 :])
             self._reading_over = False
             return
-        kept = b"\r" if self._buffer.endswith(b"\r") else b""
+        kept = b"\r" if self.buffer.endswith(b"\r") else b""
         self.discarded += len(self) - len(kept)
         self.put_back(kept)

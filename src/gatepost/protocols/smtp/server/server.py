@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 from gatepost.protocols.smtp import replies
 from gatepost.protocols.smtp.commands import Verb
 from gatepost.protocols.smtp.parameters import CommandError
-from gatepost.protocols.smtp.replies import Reply
+from gatepost.protocols.smtp.replies import LINE_OCTETS, Reply
 from gatepost.protocols.smtp.server import auth
 from gatepost.protocols.smtp.server.data import (
     FAULT_REPLIES,
@@ -75,9 +75,15 @@ _STANDARD: Final[Mapping[type[Event], bytes]] = {
     MessageEvent: replies.MESSAGE_OK.head,
 }
 
+_CHANGES_NOTHING: Final = frozenset({MailEvent, RecipientEvent})  # but the dialogue
 _BEFORE_CONTENT: Final = frozenset({b"DATA", b"BDAT"})
 _PRINTABLE: Final = bytes(octet if 32 <= octet < 127 else ord("?") for octet in range(256))
 _SHOWN: Final = 80
+
+
+@lru_cache(maxsize=64)
+def _head(reply: Reply) -> bytes:
+    return reply.head
 
 
 @lru_cache(maxsize=64)
@@ -166,15 +172,18 @@ class Server:
     @property
     def full(self) -> bool:
         """Whether so much input waits that the shell should stop reading from the network."""
-        return self._input.full
+        return self._input.buffer != b"" and self._input.full
 
     def greet(self, reply: Reply | None = None) -> None:
         """Say the first word: None for 220; a refusal (554, 421) closes."""
         if self._dialogue.state is not State.OPENING:
             raise RuntimeError("greeted already")
         self._dialogue.enter(State.CONNECTED)
-        self._reply(reply or Reply(220, "", (f"{self._hostname} ESMTP gatepost",)))
-        if reply is not None and not reply.positive:
+        if reply is None:
+            self._say(Reply(220, "", (f"{self._hostname} ESMTP gatepost",)))
+            return
+        self._reply(reply)
+        if not reply.positive:
             self._close()
 
     def receive(self, data: bytes) -> None:
@@ -190,7 +199,7 @@ class Server:
         if self._held:
             return None
         while not self._events:
-            if self.pending is not None or not self._advance():
+            if self.pending is not None or not self._input.buffer or not self._advance():
                 return None
         event = self._events.popleft()
         if event.decision:
@@ -209,24 +218,30 @@ class Server:
             self._come_too_late()
             return
         self._dialogue.accept(event)
+        if type(event) not in _CHANGES_NOTHING and self._begin_what_follows(event, reply):
+            return
+        if reply is not None:
+            self._reply(reply)
+        else:
+            self._output.append(_STANDARD[type(event)] + (self._tail or self._new_tail()))
+
+    def _begin_what_follows(self, event: Event, reply: Reply | None) -> bool:
+        """Do what an accepted event means for the octets behind it; whether it has its reply by that."""
         if isinstance(event, DataEvent):
             self._reader = self._chunks or DataReader(self._limits)
             if event.bdat:
                 self._read(self._reader)
-                return
+                return True
         elif isinstance(event, MessageEvent):
             self._chunks = None
         elif isinstance(event, HelloEvent):
             self._abort(AbortReason.HELLO)
             if reply is None:
                 self._answer_hello(event)
-                return
+                return True
         elif isinstance(event, StartTlsEvent):
             self.plaintext_after_starttls = bool(self._input.take_all())
-        if reply is not None:
-            self._reply(reply)
-        else:
-            self._output.append(_STANDARD[type(event)] + (self._tail or self._new_tail()))
+        return False
 
     def challenge(self, data: bytes) -> None:
         """ImmediateReply an AuthEvent or AuthResponseEvent with a challenge; the next line is the response to it."""
@@ -295,10 +310,8 @@ class Server:
     # Commands
 
     def _advance(self) -> bool:
-        """Take a command or some content from the input; False if there is not enough of it, or none may come."""
+        """Take a command or some content of what waits; False if there is not enough of it, or none may come."""
         if self._reader is not None:
-            if not self._input:
-                return False
             self._read(self._reader)
             return True
         dialogue = self._dialogue
@@ -338,16 +351,12 @@ class Server:
         return True
 
     def _answer(self, answer: ImmediateReply) -> None:
-        if answer.ends is None:
-            self._reply(answer.reply)
-            return
-        self._abort(answer.ends)
-        if answer.ends is not AbortReason.QUIT:
-            self._reply(answer.reply)
-            return
-        self._events.append(QuitEvent())
-        self._reply(answer.reply)
-        self._close()
+        if answer.ends is not None:
+            self._abort(answer.ends)
+        self._say(answer.reply)
+        if answer.ends is AbortReason.QUIT:
+            self._events.append(QuitEvent())
+            self._close()
 
     def _refuse_command(self, line: bytes, error: CommandError, *, whole: bool = True) -> None:
         """Say no, count what breaks the protocol, and never take for commands what follows as content.
@@ -469,6 +478,14 @@ class Server:
             self._output.append(_ehlo_reply(self._hostname, self._dialogue.extensions, tls_active=self.tls_active))
         else:
             self._reply(Reply(250, "", (self._hostname,)))
+
+    def _say(self, reply: Reply) -> None:
+        """Give a reply that many sessions give: it is encoded once."""
+        head, tail = _head(reply), self._tail or self._new_tail()
+        if len(head) + len(tail) <= LINE_OCTETS:
+            self._output.append(head + tail)
+        else:
+            self._reply(reply)
 
     def _reply(self, reply: Reply) -> None:
         if not self._tail:

@@ -24,7 +24,7 @@ _LINE: Final = 512  # octets that are shown of one line
 _FLIGHT: Final = 2048  # octets that are kept of the replies that went out together
 _EACH: Final = 100  # octets that an entry takes beside its text, as CPython keeps it
 _KNOWN: Final = frozenset({*(verb.value for verb in Verb), *FOREIGN_VERBS, *UNIMPLEMENTED_VERBS})
-_PIECE: Final = 1 << 10  # octets that a transcript takes of its budget at a time: most sessions need one or two
+_PIECE: Final = 2 << 10  # octets that a transcript takes of its budget at a time: most sessions need one or two
 _LARGE: Final = 4 << 10  # and from so many on
 _HEARD, _SAID = b">", b"<"  # what an entry begins with
 _SECRET: Final = _HEARD  # what is noted of a response within AUTH: an empty command line is never noted
@@ -55,10 +55,15 @@ class Transcript:
 
     def heard(self, line: bytes) -> None:
         """The client sent a command line, without its CRLF."""
-        if len(line) > _LINE:
-            self._note(_Cut(_HEARD + line[:_LINE], len(line) - _LINE), _LINE)
+        if 0 < (octets := len(line)) <= _LINE:  # as `_note`, without the call
+            self._noted.append(_HEARD + line)
+            self.octets += octets + _EACH
+            if self.octets > self.taken:
+                self._grow()
+        elif octets:
+            self._note(_Cut(_HEARD + line[:_LINE], octets - _LINE), _LINE)
         else:
-            self._note(_HEARD + (line or b" "), len(line) or 1)
+            self._note(_HEARD + b" ", 1)
 
     def heard_secret(self) -> None:
         """The client sent something that no file may have."""
@@ -66,8 +71,11 @@ class Transcript:
 
     def said(self, output: bytes) -> None:
         """We sent one or more replies."""
-        if len(output) <= _FLIGHT:
-            self._note(_SAID + output, len(output))
+        if (octets := len(output)) <= _FLIGHT:  # as `_note`, without the call
+            self._noted.append(_SAID + output)
+            self.octets += octets + _EACH
+            if self.octets > self.taken:
+                self._grow()
             return
         kept = output[: output.rfind(b"\n", 0, _FLIGHT) + 1] or output[:_FLIGHT]
         self._note(_Cut(_SAID + kept, output.count(b"\n", len(kept))), len(kept))

@@ -128,3 +128,17 @@ def test_taking_all_and_putting_back():
     source.add(b"more")
     assert source.take_line() == b"tent"
     assert source.take_all() == b"more"
+
+
+def test_nothing_is_kept_of_what_was_taken():
+    source = Input(LIMIT, 1000)
+    source.add(b"NOOP\r\nQUIT\r\n")
+    assert source.take_line() == b"NOOP"
+    assert source.buffer
+    assert source.take_line() == b"QUIT"
+    assert source.buffer == b""
+    source.add(b"bare\nEND\r\n")
+    assert isinstance(source.take_line(), BadLine)
+    assert source.buffer
+    assert source.take_line() is None
+    assert (source.buffer, source.discarded) == (b"", 8)

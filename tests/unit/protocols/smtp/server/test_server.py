@@ -146,6 +146,16 @@ def test_every_reply_but_ehlo_ends_in_the_stamp(shell):
     assert all(line.endswith(b" [mx t s]") for line in last)
 
 
+def test_a_greeting_is_cut_so_that_its_line_is_not_too_long():
+    name, limits = "x" * 250, SmtpLimits()
+    stamp = f" [{name} t s]"
+    server = Server(name, Extensions.within(limits, starttls=False), limits, lambda: stamp)
+    server.greet()
+    line = server.take_output()
+    assert len(line) == 512
+    assert line.endswith(stamp.encode() + b"\r\n")
+
+
 def test_the_stamp_is_asked_for_once_in_each_receive():
     asked = []
 

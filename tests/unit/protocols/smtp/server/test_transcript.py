@@ -81,26 +81,29 @@ def test_long_lines_are_cut_as_they_come_and_the_oldest_go() -> None:
 
 
 def test_what_all_take_is_bounded_and_those_that_grew_longest_ago_are_forgotten_first() -> None:
-    budget = TranscriptBudget(4 << 10)
-    first, second, third = (Transcript(budget) for _ in range(3))
+    budget = TranscriptBudget(8 << 10)
+    first, second, third, fourth = (Transcript(budget) for _ in range(4))
     second.heard(b"NOOP 1")
     first.heard(b"NOOP 2")
+    fourth.heard(b"NOOP 3")
     third.said(b"250 x\r\n" * 150)
-    assert budget.octets == first.taken + second.taken + third.taken == 4 << 10
+    assert budget.octets == first.taken + second.taken + third.taken + fourth.taken == 8 << 10
     assert third.octets <= third.taken
     third.said(b"250 x\r\n" * 150)
-    assert budget.octets == first.taken + third.taken == 4 << 10
+    assert budget.octets == first.taken + third.taken + fourth.taken == 8 << 10
     assert second.lines() == []
     assert first.lines() == ["> NOOP 2"]
-    third.said(b"250 x\r\n" * 120)
-    assert first.lines() == []
-    assert len(third.lines()) == 420
-    third.said(b"250 x\r\n" * 150)  # more than there is for all
+    for _ in range(2):
+        third.said(b"250 x\r\n" * 150)
+    assert first.lines() == fourth.lines() == []
+    assert len(third.lines()) == 600
+    for _ in range(2):
+        third.said(b"250 x\r\n" * 280)  # more than there is for all
     assert (third.lines(), budget.octets) == ([], 0)
 
 
 def test_a_session_that_is_over_counts_no_more() -> None:
-    budget = TranscriptBudget(2000)
+    budget = TranscriptBudget(4000)
     one = Transcript(budget)
     one.heard(b"NOOP")
     one.close()

@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from gatepost.manage.cli.explanation import print_explanation
+from gatepost.manage.cli.explain import print_explanation
 from gatepost.manage.use_cases.explain import ExplainAssumption, ExplainResult, ExplainSession, explain_record
 from gatepost.manage.use_cases.explain_login import ExplainLogin
 from gatepost.policy.connectors.directory import Directory
