@@ -331,8 +331,8 @@ def test_a_copy_of_the_database_elsewhere_has_the_rights_again(database: Databas
     def url(name: str) -> str:
         return database.url(name).replace("/gatepost?", "/copy?")
 
-    with pytest.raises(StoreFailure, match="role gatepost has no schema in database copy"):
-        check_workers(url("gatepost"), WORKER)
+    with pytest.raises(StoreFailure, match=r"has not just the rights of workers\. Run gatepost store prepare"):
+        check_workers(url("gatepost"), WORKER)  # nothing is there yet
     server.run("pg_restore", "--exit-on-error", "-d", "copy", *server.address(), folder / "copy")
     for name in NAMES[:2]:
         server.sql(f"ALTER ROLE {name} IN DATABASE copy SET search_path = gatepost")
@@ -345,7 +345,7 @@ def test_a_copy_of_the_database_elsewhere_has_the_rights_again(database: Databas
     server.sql(f"DROP OWNED BY {WORKER}", "copy")  # as --no-privileges leaves it
     with pytest.raises(StoreFailure, match=f"GRANT .*; GRANT .* TO {WORKER}"):
         check_workers(url("gatepost"), WORKER)
-    server.sql(f"GRANT CONNECT ON DATABASE copy TO {WORKER}")
+    server.sql(f"GRANT CONNECT ON DATABASE copy, gatepost TO {WORKER}")
     prepare_server(url("gatepost_admin"), SCHEMAS, WORKER)
     check_workers(url("gatepost"), WORKER)
 

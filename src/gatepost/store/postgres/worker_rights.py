@@ -38,8 +38,8 @@ _COLUMN: Final = (
     "SELECT has_column_privilege($1::name, attrelid, attnum, 'UPDATE') FROM pg_attribute"
     " WHERE attrelid = to_regclass($2) AND attname = $3"
 )
-_SEQUENCE: Final = "SELECT has_sequence_privilege($1::name, $2, 'USAGE')"
-_FUNCTION: Final = "SELECT has_function_privilege($1::name, $2, 'EXECUTE')"
+_SEQUENCE: Final = "SELECT has_sequence_privilege($1::name, to_regclass($2), 'USAGE')"
+_FUNCTION: Final = "SELECT has_function_privilege($1::name, to_regprocedure($2), 'EXECUTE')"
 
 
 async def differing_rights(connection: Any, role: str, *, revokes: bool) -> list[str]:

@@ -142,6 +142,11 @@ def test_whole_addresses_where_they_are_wanted():
     assert (kept["user"], kept["mechanism"], kept["peer_address"]) == ("alice@a.example", "PLAIN", "192.0.2.1:25")
 
 
+def test_a_user_of_whom_no_mechanism_is_known_has_none():
+    kept = body(Privacy(AddressPrivacy.FULL), detail={"user": "alice@a.example"})
+    assert (kept["user"], "mechanism" in kept) == ("alice@a.example", False)
+
+
 def test_hashes_of_addresses_and_message_ids_can_be_checked_by_who_knows_them():
     kept = body(Privacy(AddressPrivacy.HASH, MessageIds.HASH))
     assert kept["recipient_sha256"] == address_hash("salt", "BOB@b.example")
