@@ -33,15 +33,14 @@ def _parts(settings: Settings, workers: int) -> Parts:
     storage = Storage.of(settings)
     store = storage.configuration()  # it follows the server on a thread as long as it is open
     parts = Parts(Lifecycle("copy of the configuration", close=store.close))
-    duties = []
     if settings.trace.days:
-        duties.append(Duty(RETENTION_SECONDS, TraceRetention(storage.trace(), settings.trace.days).tick, at_once=True))
-    if settings.evidence.enabled:
-        duties.append(Duty(PRUNING_SECONDS, EvidenceLog(settings).tick_pruning, at_once=True))
-    if duties:
         leases = storage.leases(settings.server.node_name, workers)
+        duty = Duty(RETENTION_SECONDS, TraceRetention(storage.trace(), settings.trace.days).tick, at_once=True)
         parts.add(
             Lifecycle("leases", start=leases.start, close=partial(asyncio.to_thread, leases.close)),
-            Lifecycle("retention of trace and evidence", duties=duties, lease=leases.lease(SiteDuty.RETENTION)),
+            Lifecycle("retention of the trace", duties=[duty], lease=leases.lease(SiteDuty.RETENTION)),
         )
+    if settings.evidence.enabled:  # without that lease: who has it need not keep a trace or a log
+        duty = Duty(PRUNING_SECONDS, EvidenceLog(settings).tick_pruning, at_once=True)
+        parts.add(Lifecycle("retention of the evidence log", duties=[duty]))
     return parts

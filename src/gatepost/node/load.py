@@ -12,7 +12,6 @@ import os
 import time
 from collections import deque
 from pathlib import Path
-from statistics import median
 from typing import TYPE_CHECKING, Final
 
 from gatepost.events.metrics.catalogue import LIMITED
@@ -84,7 +83,7 @@ class LoadMonitor:
         if self._left <= 0:
             self._left = _RARELY
             waits = self._registry.commits.longest(now)
-            resources = memory_in_use(), _free_bytes(self._data), waits, median(self._delays)
+            resources = memory_in_use(), _free_bytes(self._data), waits, sorted(self._delays)[len(self._delays) // 2]
             self._decide(Measurements(*resources, behind=self._registry.is_behind))
 
     def _decide(self, measured: Measurements) -> None:

@@ -36,6 +36,7 @@ def share_loaded_objects() -> int:
         gc.unfreeze()
         _done.append(True)
     marked = _mark_all(_reference_counts()) if _counts_are_known() else 0
+    _give_back_freed_memory()
     gc.freeze()
     return marked
 
@@ -47,6 +48,15 @@ def use_few_arenas() -> None:
     """
     if (set_option := getattr(ctypes.CDLL(None), "mallopt", None)) is not None:
         set_option(_ARENA_MAX, _ARENAS)
+
+
+def _give_back_freed_memory() -> None:
+    """Return pages of freed memory to the system: this process keeps them otherwise, and each fork gets copies.
+
+    The C library keeps what was freed for whoever asks next, here what files and lists had while modules were loaded.
+    """
+    if (trim := getattr(ctypes.CDLL(None), "malloc_trim", None)) is not None:
+        trim(0)
 
 
 def _mark_all(counts: memoryview) -> int:

@@ -22,8 +22,6 @@ from gatepost.node.limits import quarantine_limits
 from gatepost.node.owner_mail import OwnerMail
 from gatepost.node.quarantine import QUARANTINE_SECONDS, QuarantineKeeping
 from gatepost.node.report_intake import INTAKE_SECONDS, ReportIntake
-from gatepost.node.report_mail import ReportMailer
-from gatepost.node.report_sending import SENDING_SECONDS, ReportSending
 from gatepost.node.retention import RETENTION_SECONDS, TraceRetention
 from gatepost.store.leases import SiteDuty
 from gatepost.times import named_zone
@@ -132,6 +130,9 @@ class SiteDuties(msgspec.Struct, frozen=True):
         return Lifecycle("retention of the trace", duties=[duty], lease=lease)
 
     def _report_sending(self) -> Lifecycle:
+        from gatepost.node.report_mail import ReportMailer  # noqa: PLC0415 - few gateways send reports
+        from gatepost.node.report_sending import SENDING_SECONDS, ReportSending  # noqa: PLC0415 - as above
+
         mail, lease = self.mail, self.site.leases.lease(SiteDuty.REPORT_SENDING)
         mailer = ReportMailer(mail.store, mail.offer, self.settings, mail.directory, mail.expiration)
         sending = ReportSending(self.settings, self.lookups.resolver, self.lookups.policy_hosts, mailer, lease)

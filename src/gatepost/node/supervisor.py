@@ -11,9 +11,10 @@ import logging
 import os
 import signal
 import time
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Final
+
+import msgspec
 
 from gatepost.node.config_line import ConfigLine
 from gatepost.node.lifeline import Lifeline, Sign
@@ -41,8 +42,7 @@ _RELOAD_SECONDS: Final = 30.0  # after which a reload counts as done, whoever di
 _log = logging.getLogger(__name__)
 
 
-@dataclass(slots=True)
-class _Worker:
+class _Worker(msgspec.Struct):
     name: str
     work: Callable[[int], int]
     pid: int = 0

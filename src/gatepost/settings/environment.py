@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import json
 import tomllib
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from gatepost.policy.connectors.errors import unknown_key
 from gatepost.settings.model import Settings
@@ -28,16 +29,15 @@ _PREFIX = "GATEPOST_"
 CONFIG_VARIABLE = "GATEPOST_CONFIG"
 
 
-@dataclass(slots=True)
-class Overrides:
+class Overrides(msgspec.Struct):
     """The settings in the environment.
 
     values: by section, a table of keys or a whole list. names: the variable behind each path. problems: what is wrong.
     """
 
-    values: dict[str, Any] = field(default_factory=dict)
-    names: dict[str, str] = field(default_factory=dict)
-    problems: list[SettingsProblem] = field(default_factory=list)
+    values: dict[str, Any] = msgspec.field(default_factory=dict)
+    names: dict[str, str] = msgspec.field(default_factory=dict)
+    problems: list[SettingsProblem] = msgspec.field(default_factory=list)
 
     def wrong(self, name: str, message: str) -> None:
         """Add a problem of a variable."""

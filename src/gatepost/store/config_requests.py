@@ -6,6 +6,7 @@ the supervisor starts, and `node.config_judge` says which of them are granted (d
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from enum import StrEnum
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
@@ -18,10 +19,11 @@ from gatepost.store.interface import OutcomeUnknown, StoreBusy, StoreFailure
 from gatepost.store.sqlite.database import SqliteReader
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from pathlib import Path
 
     from gatepost.store.database import DatabaseConnection, Schema
+    from gatepost.store.sqlite.database import SqliteConnection
 
 
 class ConfigRequest(msgspec.Struct, frozen=True):
@@ -114,8 +116,8 @@ class RequestedConfig(ConfigStore):
 class _ReadConfigFile(SqliteReader):
     """Implements `store.changes.ConfigDatabase` for who only reads.
 
-    Whoever was killed while it wrote may leave an index that must be made anew, which a reader may not do: then a
-    request that changes nothing has another process do it.
+    Whoever was killed while it wrote may leave an index that must be made anew, which a reader may not do, and one that
+    is being written looks like that for a moment: then a request that changes nothing has another process do it.
     """
 
     def __init__(self, path: Path, schema: Schema, *, is_shared: bool) -> None:
@@ -135,6 +137,15 @@ class _ReadConfigFile(SqliteReader):
         except apsw.ReadOnlyError:
             _have_recovered()
             return self.data_version()
+
+    @contextmanager
+    def reading_at_once(self) -> Iterator[SqliteConnection]:
+        """For statements that change nothing and all see the same state."""
+        with super().reading_at_once() as session:
+            self.serial()  # begins to read, by an index that is whole
+            yield session
+
+    reading = reading_at_once
 
     def announce(self, change: DatabaseConnection, content: Iterable[str]) -> None:
         """Nothing: this process changes nothing."""

@@ -12,8 +12,9 @@ import os
 import re
 import zlib
 from contextlib import nullcontext
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
+
+import msgspec
 
 from gatepost.events.evidence.chain import LONGEST_LINE
 from gatepost.store.evidence_keys import kept_keys
@@ -37,8 +38,7 @@ _NAME: Final = re.compile(r"(\d{4}-\d\d-\d\d)\.([A-Za-z0-9_-]{1,32})\.log(\.gz)?
 _LEFT: Final = re.compile(r"\.?(?P<day>\d{4}-\d\d-\d\d)\..+\.(torn|gz\.new)", re.ASCII)
 
 
-@dataclass(frozen=True, slots=True)
-class DayFile:
+class DayFile(msgspec.Struct, frozen=True):
     """The file of one writer and day."""
 
     path: Path

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, NamedTuple, NoReturn, Protocol
 
 import msgspec
@@ -133,8 +132,7 @@ CHANGE_PAGE: Final = 200
 """The deliveries that one transaction changes at most: their owners wait for its lock meanwhile."""
 
 
-@dataclass(slots=True)
-class QueueChange[Where]:
+class QueueChange[Where](msgspec.Struct):
     """One command on its way through the queue. where: its filter, as SQL. limit: of deliveries, 0 for none.
 
     text: for senders. reason: why, for the trace. done: what was changed so far.
@@ -146,7 +144,7 @@ class QueueChange[Where]:
     author: str
     text: str
     reason: str
-    done: list[QueueEntry] = field(default_factory=list)
+    done: list[QueueEntry] = msgspec.field(default_factory=list)
 
     @property
     def page(self) -> int:

@@ -412,10 +412,11 @@ def test_data_of_any_size_arrives_whole(shake, server, profile, size):
     assert b"".join(parts) == data
 
 
+@pytest.mark.parametrize("size", [513, 16384, 40_000])  # a part more than one of its records, one of ours, and more
 @pytest.mark.parametrize("version", ["-tls1_2", "-tls1_3"])
-def test_a_client_that_asks_for_small_records_gets_all_of_an_answer(server, version):
+def test_a_client_that_asks_for_small_records_gets_all_of_an_answer(server, version, size):
     """max_fragment_length, RFC 6066 section 4: our own clients never ask for it."""
-    answer = bytes(range(48, 58)) * 4000
+    answer = (bytes(range(48, 58)) * 4000)[:size]
     listener = socket.create_server(("127.0.0.1", 0))
     command = ("openssl", "s_client", "-quiet", version, "-maxfraglen", "512", "-connect")
     with (

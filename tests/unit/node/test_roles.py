@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from dataclasses import MISSING, fields
 from types import SimpleNamespace
 
 import pytest
@@ -115,4 +114,4 @@ def test_an_internal_listener_asks_the_site_and_no_connector():
 
 
 def _required(record):
-    return [one.name for one in fields(record) if one.default is MISSING and one.default_factory is MISSING]
+    return record.__struct_fields__[: -len(record.__struct_defaults__)]

@@ -186,8 +186,12 @@ def test_an_index_that_a_kill_left_in_pieces_is_made_anew_by_another(kept_from_t
     os.pwrite(index, bytes(96), 0)
     assert reader.version() == 1
     os.pwrite(index, bytes(96), 0)
+    assert reader.load()[0] == 1
+    os.pwrite(index, bytes(96), 0)
+    assert reader.content("none") is None
+    os.pwrite(index, bytes(96), 0)
     RequestedConfig(path).close()
-    assert asked == [ConfigRequest()] * 2
+    assert asked == [ConfigRequest()] * 4
     os.pwrite(index, bytes(96), 0)
     monkeypatch.setattr(WRITE_ACCESS, "ask", None)
     with pytest.raises(apsw.ReadOnlyError):

@@ -15,7 +15,6 @@ import asyncio
 import random
 import time
 from collections import Counter
-from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING, Final
 
@@ -66,8 +65,7 @@ _NO_TLS: Final = ("5.7.0", "5.7.3", "5.7.10", "5.7.51")
 _LEAST: Final = 3600.0
 
 
-@dataclass(slots=True)
-class Traffic:
+class Traffic(msgspec.Struct):
     """Messages received over TLS, unencrypted, and refused though TLS would have let them in.
 
     domains: those that sent over TLS.
@@ -76,7 +74,7 @@ class Traffic:
     over_tls: int = 0
     in_clear: int = 0
     wanted_tls: int = 0
-    domains: set[str] = field(default_factory=set)
+    domains: set[str] = msgspec.field(default_factory=set)
 
 
 def watch(trace: Trace, switched: float, now: float) -> tuple[Traffic, Traffic]:

@@ -5,9 +5,10 @@ Used by `manage.use_cases.dkim`. Only looks; what is to be published is said by 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, cast
+
+import msgspec
 
 from gatepost.net.lookups.question import LookupFailed
 from gatepost.protocols.dkim.record import parse_record
@@ -29,8 +30,7 @@ class DkimObservation(StrEnum):
     UNKNOWN = "unknown"
 
 
-@dataclass(frozen=True, slots=True)
-class RecordCheck:
+class RecordCheck(msgspec.Struct, frozen=True):
     """why: what is wrong with it, or why it cannot be told; "" if it is as it should be."""
 
     seen: DkimObservation

@@ -9,9 +9,10 @@ from __future__ import annotations
 import asyncio
 import random
 from contextlib import suppress
-from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING, cast
+
+import msgspec
 
 from gatepost.analysis.checks.partner_report import Finding, Mark, Stage
 from gatepost.net.anchors import TrustAnchors
@@ -43,8 +44,7 @@ if TYPE_CHECKING:
 _SHOWN = 300
 
 
-@dataclass(frozen=True, slots=True)
-class Seen:
+class Seen(msgspec.Struct, frozen=True):
     """The observed records of a domain (A-labels).
 
     A str is a sentence why one could not be learnt, None: there is none.

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import time
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Protocol
 
 import msgspec
@@ -100,8 +99,7 @@ class DataRate:
         return is_slow
 
 
-@dataclass(slots=True)
-class InboundService:
+class InboundService(msgspec.Struct):
     """One worker's inbound side, for one role of its listeners.
 
     judge_client: a client's chain (DER, leaf first) against the trust anchors a connector names ("" is the
@@ -141,13 +139,13 @@ class InboundService:
     srs: SrsKeys = NO_KEYS
     transcripts: int = 0
     hooks: ContentHooks | None = None
-    recipients: RecipientLookups = field(default_factory=lambda: RecipientLookups({}))
+    recipients: RecipientLookups = msgspec.field(default_factory=lambda: RecipientLookups({}))
     authenticator: Authenticator | None = None
     quarantine: QuarantineRoom | None = None
     usage: SendingUsage | None = None
     source_limits: SourceLimits | None = None
     role: str = "mx"
-    counts: Counts = field(default_factory=Counts)
+    counts: Counts = msgspec.field(default_factory=Counts)
 
     def cannot_accept(self, size: int, *, draining: bool) -> Reply | None:
         """Why no message of `size` octets can be taken from anybody now; None if one can."""

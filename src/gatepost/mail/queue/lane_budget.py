@@ -6,8 +6,9 @@ What connectors allow at a next hop, and which next hops are sent more slowly, i
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from gatepost.mail.queue.allowance import Allowance
 from gatepost.mail.queue.slowdown import Slowdowns
@@ -31,8 +32,7 @@ def share(limit: int, index: int, workers: int) -> int:
     return max(1, limit // workers + (index < limit % workers))
 
 
-@dataclass(slots=True)
-class _Reduced:
+class _Reduced(msgspec.Struct):
     """limit: lanes that a next hop may have now. since: when that was set last, by the budget's clock."""
 
     limit: int

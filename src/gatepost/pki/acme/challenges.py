@@ -16,7 +16,6 @@ import signal
 import subprocess
 import time
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -135,8 +134,7 @@ def token_answer(store: ConfigStore, path: str) -> bytes | None:
     return store.content(_place(token))
 
 
-@dataclass(slots=True)
-class Proofs:
+class Proofs(msgspec.Struct):
     """Publishes and takes away. store: where tokens are."""
 
     settings: Acme

@@ -10,11 +10,11 @@ before it first ran they are read here.
 from __future__ import annotations
 
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
 from cryptography import x509
 
 from gatepost.decoding import from_json
@@ -260,8 +260,7 @@ def _place(entry: Entry, what: str) -> str:
     return f"certificate/{entry.id}/{what}"
 
 
-@dataclass(frozen=True, slots=True)
-class Listed:
+class Listed(msgspec.Struct, frozen=True):
     """version: of the inventory. entries: by id. chains: PEM, by id; one that is lost is left out.
 
     trouble: faults of the settings' files, a sentence each.

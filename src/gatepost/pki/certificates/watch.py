@@ -9,10 +9,11 @@ and is told once.
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
 from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
+
+import msgspec
 
 from gatepost.net.identity import read_identity
 from gatepost.pki.certificates.directories import pairs_in
@@ -44,8 +45,7 @@ _log = logging.getLogger(__name__)
 type Pair = tuple[Path, Path]
 
 
-@dataclass(slots=True)
-class _Seen:
+class _Seen(msgspec.Struct):
     """The state of a pair of files. bad_since: not usable since then. again: when to read it though it is unchanged."""
 
     stamp: object = None

@@ -10,8 +10,9 @@ other names lead to is known when mail is sent; mail by MX is kept from our own 
 from __future__ import annotations
 
 import ipaddress
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
+
+import msgspec
 
 from gatepost.policy.connectors.names import host_port
 from gatepost.policy.connectors.values import (
@@ -34,8 +35,7 @@ if TYPE_CHECKING:
     from gatepost.policy.connectors.resources import Resources
 
 
-@dataclass(frozen=True, slots=True)
-class Listeners:
+class Listeners(msgspec.Struct, frozen=True):
     """The addresses at which the gateway itself is reached.
 
     addresses: "ADDRESS:PORT" of each listener. hostname: the gateway's own. own: IP addresses by which others reach it

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import base64
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -153,8 +152,7 @@ def _instance(field: Field) -> int:
 _LONGEST: Final = 900  # octets of a line of the results
 
 
-@dataclass(frozen=True, slots=True)
-class Seal:
+class Seal(msgspec.Struct, frozen=True):
     """The tags of a seal, but for the signature. cv: "none", "pass" or "fail". now: seconds since 1970."""
 
     instance: int

@@ -7,7 +7,6 @@ they are tried, and what is said if none is satisfied. Knows no X.509: certifica
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
@@ -46,8 +45,7 @@ class DaneFailure(StrEnum):
     CERTIFICATE_HOST_MISMATCH = "certificate-host-mismatch"
 
 
-@dataclass(frozen=True, slots=True)
-class Refusal:
+class Refusal(msgspec.Struct, frozen=True):
     """A record that is not satisfied. why: one sentence for an administrator, never sent to a peer."""
 
     record: Tlsa

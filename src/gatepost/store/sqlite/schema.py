@@ -104,7 +104,7 @@ class StoreSettings(msgspec.Struct, frozen=True):
     the shard's own files (`store.sqlite.space`). With 0 there is none.
     checkpoint_pages: pages in the WAL that start a checkpoint, which nothing is committed beside (16 MiB by default).
     batch_bytes: bodies of one commit. cache_bytes: of pages that are kept in memory, at most. Larger ones leave the
-    core's caches (docs/decisions/0151).
+    core's caches (docs/decisions/0155).
     vfs: name of a registered SQLite VFS, "" for the usual one.
     """
 
@@ -114,7 +114,7 @@ class StoreSettings(msgspec.Struct, frozen=True):
     free_space_mark: int = 128 * 1024 * 1024
     checkpoint_pages: int = 1000
     batch_bytes: int = 16 * 1024 * 1024
-    cache_bytes: int = 8 * 1024 * 1024
+    cache_bytes: int = 4 * 1024 * 1024
     vfs: str = ""
 
 

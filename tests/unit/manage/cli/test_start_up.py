@@ -57,17 +57,19 @@ CASES = {
     | {
         "dns.zonefile",
         "email.headerregistry",
+        "gatepost.node.report_sending",
         "gatepost.store.schemas",
         "h11",
         "http.client",
         "httpcore2",
         "jwt",
+        "statistics",
         "urllib.request",
     },  # up to where it listens, which it cannot at this address
 }
 
 
-MOST_MODULES = {"--help": 140, "queue list": 330, "trace search": 330, "status": 750, "serve": 1000}
+MOST_MODULES = {"--help": 140, "queue list": 330, "trace search": 330, "status": 750, "serve": 985}
 
 
 @pytest.mark.parametrize("words", CASES)
@@ -86,7 +88,7 @@ def test_heavy_modules_are_not_imported(home, words):
     assert len(imported) <= MOST_MODULES.get(words, len(imported)), "import at the start only what every start needs"
 
 
-MOST_DATACLASSES = 65
+MOST_DATACLASSES = 28
 COUNT = """
 import dataclasses, sys
 import gatepost.manage.cli.serve
