@@ -34,6 +34,10 @@ VALUES: Final[dict[str, dict[str, Any]]] = {
         "image": {"tag": "1.2.3"},
     },
     "workers without a role of their own": {"database": {"workerRole": ""}},
+    "kept values of a version without that role": {
+        "database": {"workerRole": None},
+        "secrets": {"databaseWorker": None},
+    },
     "five nodes with other settings": {
         "replicas": 5,
         "drain": 5,
@@ -65,10 +69,15 @@ def render(values: dict[str, Any], *, upgrade: bool = False) -> dict[str, str]:
 
 
 def upgrade_problems() -> list[str]:
-    """What is wrong with an upgrade of a release without a secret for the role of workers: none is there here."""
+    """What is wrong with an upgrade of a release without a secret for the role of workers: none is there here.
+
+    With `helm upgrade --reuse-values` not even the names of the role and of the secret are there.
+    """
     made = resources(list(render({}, upgrade=True).values()))
+    kept = resources(list(render(VALUES["kept values of a version without that role"]).values()))
     without = resources(list(render(VALUES["workers without a role of their own"]).values()))
-    return [] if made == without else ["an upgrade without the secret for the role of workers does not go on as it was"]
+    wrong = "an upgrade without the secret for the role of workers does not go on as it was"
+    return [wrong] if made != without or kept != without else []
 
 
 def resources(texts: list[str]) -> dict[tuple[str, str], dict[str, Any]]:

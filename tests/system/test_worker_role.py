@@ -13,11 +13,13 @@ import os
 import re
 import secrets
 import smtplib
+import socket
 import sys
 import time
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
+from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -264,6 +266,28 @@ def test_whether_a_password_is_needed_is_said_by_a_server_that_answers(database:
         assert not Storage(url.format(hosts), database.folder.path).lets_in()
     with pytest.raises(StoreBusy):
         Storage(url.format(f"{away},{away}"), database.folder.path).lets_in()
+
+
+def test_a_server_that_demands_a_password_speaks_for_no_other(database: Database) -> None:
+    """Each has a pg_hba.conf of its own, and a standby may answer before the server that takes everybody."""
+    url = (
+        f"postgresql://gatepost@127.0.0.1:{{}},127.0.0.1:{database.server.port}/gatepost?sslmode=disable&passfile={{}}"
+    )
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        demanding = Thread(target=_refuse, args=(listener,))
+        demanding.start()
+        passfile = database.passfile(database.folder.path, "gatepost")  # stands for a server that demands none
+        assert Storage(url.format(listener.getsockname()[1], passfile), database.folder.path).lets_in()
+        demanding.join()
+
+
+def _refuse(listener: socket.socket) -> None:
+    """Answer one client as PostgreSQL answers a wrong password."""
+    client, _ = listener.accept()
+    with client:
+        client.recv(1000)
+        fields = b"SFATAL\0VFATAL\0C28P01\0Mpassword authentication failed\0\0"
+        client.sendall(b"E" + (len(fields) + 4).to_bytes(4) + fields)
 
 
 def test_what_is_wrong_with_the_role_is_said_with_the_sql_that_helps(database: Database) -> None:

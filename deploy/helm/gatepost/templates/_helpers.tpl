@@ -25,7 +25,7 @@ seccompProfile: {type: RuntimeDefault}
 {{- /* The role of workers; "" for none, as in an upgrade of a release that has no secret for it yet. */ -}}
 {{- define "gatepost.workerRole" -}}
 {{- $there := lookup "v1" "Secret" .Release.Namespace (.Values.secrets.databaseWorker | default "") -}}
-{{- if or $there (not .Release.IsUpgrade) -}}{{ .Values.database.workerRole }}{{- end -}}
+{{- if or $there (not .Release.IsUpgrade) -}}{{ .Values.database.workerRole | default "" }}{{- end -}}
 {{- end }}
 
 {{- /* The same database as database.url, for the role of workers. */ -}}

@@ -14,7 +14,7 @@ import asyncpg
 from gatepost.store.interface import StoreFailure
 from gatepost.store.postgres.connecting import SQL, Address
 from gatepost.store.postgres.database import check_known, prepare_tables, stored_versions, unprepared
-from gatepost.store.postgres.hosts import each_host
+from gatepost.store.postgres.hosts import HEAD_START, each_host
 from gatepost.store.postgres.server import connect, reported
 from gatepost.store.postgres.worker_role import check_worker_role, remarks_on_role, settle_worker_role
 
@@ -114,7 +114,7 @@ async def _close(connection: Any) -> None:
 
 
 def lets_in(url: str) -> bool:
-    """Whether the servers of an address take its role. The first to say so counts: of several one may be away.
+    """Whether one of the servers of an address takes its role. Each has rules of its own, and one may be away.
 
     Raises StoreBusy if none says.
     """
@@ -122,17 +122,21 @@ def lets_in(url: str) -> bool:
 
 
 async def _lets_in(url: str) -> bool:
-    loop, failures = asyncio.get_running_loop(), []
+    loop, failures, refused = asyncio.get_running_loop(), [], False
     pending = {loop.create_task(_check(host, ())) for host in each_host(url)}
     while pending:
-        done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
+        patience = HEAD_START if refused else None
+        done, pending = await asyncio.wait(pending, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
+        if not done:  # the others are away
+            break
         for task in done:
             if (failure := task.exception()) is None:
                 return True
             failures.append(failure)
-        if any(isinstance(failure, StoreFailure) and failure.final for failure in failures):
-            return False
-    raise failures[0]
+            refused = refused or (isinstance(failure, StoreFailure) and failure.final)
+    if not refused:
+        raise failures[0]
+    return False
 
 
 def prepare_server(url: str, schemas: Sequence[Schema], worker_role: str = "") -> ServerState:
