@@ -11,6 +11,8 @@ import asyncio
 import hashlib
 import json
 import socket
+import threading
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -154,6 +156,45 @@ def test_two_hundred_questions_at_once(run: Callable[..., Any], lab: SignedDns) 
         return await asyncio.gather(*(resolver.query(f"n{number}.good.test", "A") for number in range(CROWD)))
 
     assert [one.authentic for one in run(used(use, lab.address, lab.anchor))] == [True] * CROWD
+
+
+@contextmanager
+def stalling(address: str, name: bytes, times: int) -> Iterator[str]:
+    """A nameserver in front of another one, which does not answer the first few questions for a name."""
+    host, _, port = address.rpartition(":")
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as front:
+        front.bind(("127.0.0.1", 0))
+
+        def serve() -> None:
+            left = times
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as behind:
+                behind.connect((host.strip("[]"), int(port)))
+                while (taken := front.recvfrom(4096))[0]:
+                    question, client = taken
+                    if name in question and left:
+                        left -= 1
+                        continue
+                    behind.send(question)
+                    front.sendto(behind.recv(4096), client)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        own = front.getsockname()
+        try:
+            yield f"{own[0]}:{own[1]}"
+        finally:
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as last:
+                last.sendto(b"", own)
+            thread.join()
+
+
+def test_a_forwarder_that_stands_still_for_a_while_is_asked_again(run: Callable[..., Any], lab: SignedDns) -> None:
+    async def use(resolver: Resolver) -> bool:
+        assert (await resolver.query("n1.good.test", "A")).authentic  # now it is known to answer at once
+        return (await resolver.query("n2.good.test", "A")).authentic
+
+    with stalling(lab.address, b"\x02n2", 6) as address:
+        assert run(used(use, address, lab.anchor))
 
 
 def test_who_does_not_answer_is_given_up(run: Callable[..., Any], lab: SignedDns, silent: str) -> None:

@@ -37,6 +37,7 @@ _OPTIONS = (
 )
 # Who forwards asks others for everything: for names that libunbound would answer itself, too (RFC 6303).
 _FORWARDING = (
+    ("outbound-msg-retry", "12"),  # 5 are over after 3 seconds; how long a question may take is said by its timeout
     ("do-not-query-localhost", "no"),
     ("unblock-lan-zones", "yes"),
     ("local-zone", "test. transparent"),
