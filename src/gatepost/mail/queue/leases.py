@@ -213,7 +213,7 @@ class Leases:
                 if self.pace.pressure:  # the turn may take long, and what was gathered is leased
                     self._offer_all(gathered)
                 await self.pace.turn()
-                if not self._may_lease(hop):
+                if not (hop.hungry and self._may_lease(hop)):  # an attempt may have closed the gate meanwhile
                     break
                 # What is gathered is not counted yet where it will wait: so no destination gets a second lease.
                 if time.monotonic() > until or next(iter(hop.hungry)) in gathered:

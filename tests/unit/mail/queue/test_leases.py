@@ -629,6 +629,24 @@ def test_what_was_gathered_does_not_wait_for_a_turn_that_takes_long(make):
     play(work)
 
 
+def test_a_gate_that_closes_while_it_waits_for_its_turn_ends_the_leases(make):
+    async def work(it):
+        it.store.due = {A: due(make, 1), B: due(make, 1, B, first=10)}
+        it.hop.hungry = {A: "", B: ""}
+
+        async def turn():
+            if it.store.leases:
+                it.hop.gate.fail(make.silence, 1500.0, "contoso")
+                it.leases.postpone(it.hop, 1500.0)
+
+        it.leases.pace.turn = turn
+        await it.leases._lease_by_turns(it.hop)
+        assert it.offered == [1], "what was gathered before"
+        assert it.leases._agenda.earliest() == 1500.0
+
+    play(work)
+
+
 def test_a_destination_that_waits_for_its_turn_is_not_taken_up_again(make):
     async def work(it):
         it.unknown.update({A, B})
