@@ -123,10 +123,12 @@ def test_mail_that_was_deferred_together_is_due_together(gateway: Callable[..., 
         due = [row["detail"]["next_attempt"] for row in server.trace(event="DEFER", limit="100")]
         assert max(due) - min(due) < 10
         sink.behaviour = Behaviour()
+        begun = time.monotonic()
         server.cli("queue", "retry", "--all")
         found = wait_recipients(20, sink)
         assert all_once(found, domains(20))
-        assert len(found) <= 4, "one, but on a machine that takes a quarter of a second for few leases"
+        quarters = (time.monotonic() - begun) / 0.25
+        assert len(found) <= 3 + quarters, "one, but what takes long is offered after each quarter of a second"
 
 
 # --- what keeps a domain apart
