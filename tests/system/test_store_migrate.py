@@ -146,18 +146,24 @@ def received(server: Gateway) -> list[str]:
     return sorted(row["message"] for row in rows)
 
 
+def verified(server: Gateway) -> CliRun:
+    return server.cli("evidence", "verify", json=True, expect=None)
+
+
 def stored(server: Gateway, recipients: int) -> dict[str, Any]:
     """What people find in a gateway, but for the queue, once its trace is whole: a row for each recipient of mail.
 
     Workers write it about a second later, each its own rows: with fewer of them the next reading would have more.
+    There is no evidence log before the first of them has written.
     """
     wait_until(lambda: len(received(server)) >= recipients, "the trace to be written")
+    wait_until(lambda: verified(server).stdout, "the evidence to be written")
     return {
         "history": server.cli("history", json=True).data,
         "users": server.cli("user", "list", json=True).data,
         "audit": server.cli("audit", json=True).data,
         "trace": received(server),
-        "evidence": server.cli("evidence", "verify", json=True, expect=None).data["verified"] is not False,
+        "evidence": verified(server).data["verified"] is not False,
     }
 
 
