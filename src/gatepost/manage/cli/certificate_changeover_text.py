@@ -38,10 +38,10 @@ def print_gates(gates: GateSummary, certificate: CertificateSummary) -> None:
     click.echo()
     for finding in gates.findings:
         _print_finding(finding)
-    click.echo(
-        f"\nlight={gates.light} fails={gates.fails} warnings={gates.warnings} "
-        f"unknown={gates.unknown} green_at={moment(gates.green_at or 0.0).replace(' ', 'T') or '-'}"
-    )
+    unknown = _("%(number)s unknown", number=gates.unknown)
+    click.echo(f"\n{quantity(gates.fails, 'failure')}, {quantity(gates.warnings, 'warning')}, {unknown}")
+    if gates.green_at:
+        click.echo(_("Nothing is left but to wait until %(when)s", when=moment(gates.green_at)))
 
 
 def print_status(changeover: Changeover) -> None:

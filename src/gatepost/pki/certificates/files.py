@@ -88,8 +88,8 @@ class IdentityFiles:
 
     def forget_gone(self) -> None:
         """Forget pairs of which neither file is there any more and that were not loaded since the last call."""
-        for pair in self._fetched.keys() - self._wanted:
-            if file_stamp(pair) == _GONE:
+        for pair in list(self._fetched):  # threads add to it meanwhile
+            if pair not in self._wanted and file_stamp(pair) == _GONE:
                 self._fetched.pop(pair)
                 self._good.pop(pair, None)
         self._wanted.clear()

@@ -57,12 +57,15 @@ def test_the_first_line_answers(capsys, entry, state, findings, answer):
     assert first.endswith(answer)
 
 
-def test_the_last_line_is_for_programs(capsys, entry):
+def test_the_end_counts_what_was_found_and_says_until_when_to_wait(capsys, entry):
     found = [finding(mark) for mark in (Mark.FAIL, Mark.WARN, Mark.WARN, Mark.UNKNOWN, Mark.INFO)]
-    assert gates(capsys, entry("a"), *found)[-1] == "light=red fails=1 warnings=2 unknown=1 green_at=-"
+    assert gates(capsys, entry("a"), *found)[-1] == "1 failure, 2 warnings, 1 unknown"
     waits = finding(Mark.FAIL, until=NOW + 60)
-    assert gates(capsys, entry("a"), waits)[-1].endswith(" green_at=2026-11-24T12:01:00Z")
-    assert gates(capsys, entry("a"))[-1] == "light=green fails=0 warnings=0 unknown=0 green_at=-"
+    assert gates(capsys, entry("a"), waits)[-2:] == [
+        "1 failure, 0 warnings, 0 unknown",
+        "Nothing is left but to wait until 2026-11-24 12:01:00Z",
+    ]
+    assert gates(capsys, entry("a"))[-1] == "0 failures, 0 warnings, 0 unknown"
 
 
 def test_every_finding_is_printed_with_its_evidence_and_its_fix(capsys, entry):
