@@ -41,6 +41,7 @@ NAMED: dict[str, Any] = {
     "sender_ip_addresses": [f"{PARTNER}/32"],
     "restrict_domains_to_ip_addresses": True,
 }
+MARKS = {"memory_mark": 90, "commit_mark": "1s", "delay_mark": "2ms"}  # those of a gateway that is told none
 FLOODER = Path(__file__).parent / "support" / "flooder.py"
 
 
@@ -48,7 +49,7 @@ FLOODER = Path(__file__).parent / "support" / "flooder.py"
 def attacked(pki: Pki, rates: dict[str, Any]) -> Iterator[Gateway]:
     """A gateway with the partner's connector, which had a message of it."""
     resources, certificates = contoso(inbound=[NAMED]), [pki.leaf("mx1.contoso.example")]
-    settings = {"rates": rates, "alarms": {"look": "1s"}, "metrics": {"address": f"127.0.0.1:{free_port()}"}}
+    settings = {"rates": MARKS | rates, "alarms": {"look": "1s"}, "metrics": {"address": f"127.0.0.1:{free_port()}"}}
     with Gateway(resources, certificates=certificates, settings=settings, listeners=("mx", "submissions")) as gateway:
         partners_mail(gateway)
         yield gateway

@@ -88,6 +88,7 @@ class Gateway:
             "server": {"hostname": hostname, "data_dir": str(self.data_dir), "workers": 1, **as_whom()},
             "listener": [{"role": role, "address": f"127.0.0.1:{port}"} for role, port in self.ports.items()],
             "admin": {"address": ""},  # a process that most tests have no use for
+            "rates": {"memory_mark": 0, "commit_mark": 0, "delay_mark": 0},  # the same limits on a busy machine
         }
         if nameservers or "dns" not in (settings or {}):
             values["dns"] = {"nameservers": list(nameservers) or [knows_nothing()]}

@@ -29,10 +29,18 @@ def test_a_server_that_is_away(tmp_path, ask):
 
 
 def test_rights_are_looked_at_where_workers_have_a_role(tmp_path):
-    Storage(SQLITE, tmp_path).check_workers()
-    Storage(NOBODY, tmp_path).check_workers()
+    for storage in (Storage(SQLITE, tmp_path), Storage(NOBODY, tmp_path)):
+        storage.check_workers()
+        assert storage.remarks_on_workers() == []
+    with_role = Storage(NOBODY, tmp_path, worker_role="gatepost_worker")
+    for ask in (with_role.check_workers, with_role.remarks_on_workers):
+        with pytest.raises(StoreBusy, match="cannot be reached"):
+            ask()
+
+
+def test_a_server_that_is_away_does_not_say_whom_it_lets_in(tmp_path):
     with pytest.raises(StoreBusy, match="cannot be reached"):
-        Storage(NOBODY, tmp_path, worker_role="gatepost_worker").check_workers()
+        Storage(NOBODY, tmp_path).lets_in()
 
 
 def test_without_the_library(tmp_path, monkeypatch):

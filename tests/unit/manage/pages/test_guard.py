@@ -19,11 +19,13 @@ from gatepost.manage.pages.guard import (
     needs_scope,
     not_there,
     or_not_there,
+    own_organizations,
     perform,
     principal_of,
 )
 from gatepost.manage.use_cases.declaration import Items
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
+from gatepost.manage.use_cases.resource_views import ListOwnOrganizations, list_own_organizations
 from gatepost.manage.use_cases.users import ListUsers
 
 HERE = frozenset({"contoso"})
@@ -178,3 +180,8 @@ def test_a_list_is_read_page_by_page(monkeypatch):
     pages = {"": Items(["a", "b"], after="b"), "b": Items(["c"], after=None)}
     monkeypatch.setattr("gatepost.manage.pages.guard.perform", lambda _request, _case, wanted: pages[wanted.after])
     assert list(every(SimpleNamespace(), "case", ListUsers())) == ["a", "b", "c"]
+
+
+def test_own_organizations_are_those_of_the_use_case(monkeypatch):
+    monkeypatch.setattr("gatepost.manage.pages.guard.perform", lambda _, case, wanted: Items([(case, wanted)]))
+    assert own_organizations(SimpleNamespace()) == [(list_own_organizations, ListOwnOrganizations())]

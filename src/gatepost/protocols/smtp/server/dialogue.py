@@ -165,8 +165,7 @@ class Dialogue:
                 self._recipients = 0
             elif isinstance(event, (AuthEvent, AuthResponseEvent)):
                 self.authenticated = True
-            elif isinstance(event, XclientEvent):
-                # From here on it may be the client who speaks, through the host that has named it.
+            else:  # XclientEvent: from here on it may be the client who speaks, through the host that has named it
                 self.extensions = replace(self.extensions, xclient=False)
 
     def refuse(self, event: Event, reply: Reply) -> None:
