@@ -82,6 +82,7 @@ def fits_on_paper(page: Page) -> None:
 def read(centre: AdminCentre, page: Page, language: str, paths: list[str]) -> None:
     """Open each page at 1024 pixels, on a telephone and on paper."""
     for path in paths:
+        page.set_viewport_size(NARROW)  # with the navigation open, which a script does as the page is loaded
         response = page.goto(f"{centre.url}{path}")
         assert response is not None
         assert response.status == 200, path

@@ -45,7 +45,9 @@ def disk(running: ExitStack, tmp_path: Path) -> BlockDisk:
 
 @pytest.fixture
 def server(running: ExitStack, disk: BlockDisk) -> Gateway:
-    made = Gateway(contoso(), settings={"server": {"data_dir": str(disk.path / "data")}})
+    made = Gateway(
+        contoso(), settings={"server": {"data_dir": str(disk.path / "data")}, "rates": {"commit_mark": "1s"}}
+    )
     made.data_dir = disk.path / "data"
     running.callback(made.remove)
     return made.start()
