@@ -55,6 +55,19 @@ RESOURCES: dict[str, Any] = {
             own_servers("a11", sender_ip_addresses=["127.0.11.1", "127.0.11.2"], senders_by_address="any"),
         ),
         "beside": organization("a12.example", own_servers("a12", sender_ip_addresses=["127.0.11.2"])),
+        "limited": {
+            "accepted_domain": [
+                {"name": name, "type": "internal-relay"} for name in ("a13.example", "*.pilot.a13.example")
+            ],
+            "inbound_connector": [
+                own_servers(
+                    "a13",
+                    sender_ip_addresses=["127.0.13.1"],
+                    tls_sender_certificate_name="*.a13.example",
+                    associated_accepted_domains=["*.pilot.a13.example"],
+                )
+            ],
+        },
         "plain": organization("p1.example", {"name": "p1", "sender_domains": ["partner.example"], "require_tls": True}),
         "locked": organization(
             "p2.example",
@@ -234,6 +247,18 @@ CASES = {
     "senders_by_address: mail to another organization is its own": Case(
         "x@foreign.example", [OK, "452 4.5.3"], to=["user@a1.example", OUTSIDE], source="127.0.11.1",
         organization="wildcard", direction=INCOMING,
+    ),
+    "an address limited to a domain and its subdomains": Case(
+        "x@ward.pilot.a13.example", [OK], source="127.0.13.1", organization="limited", direction=ORIGINATING,
+        connector="a13",
+    ),
+    "an address limited to other accepted domains": Case(
+        "x@a13.example", [NO_RELAY], source="127.0.13.1",
+        reason="but it is limited to *.pilot.a13.example, and the sender's domain a13.example is none of these",
+    ),
+    "a certificate limited to other accepted domains": Case(
+        "x@a13.example", [NO_RELAY], certificate="mail.a13.example",
+        reason="but it is limited to *.pilot.a13.example, and the sender's domain a13.example is none of these",
     ),
     "A8 a stranger to an accepted domain": Case(
         "x@foreign.example", [OK], to=["user@a1.example"], organization="wildcard", direction=INCOMING,

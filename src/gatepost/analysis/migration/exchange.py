@@ -117,10 +117,11 @@ def _known(objects: Sequence[ExchangeObject]) -> Known:
             known.connectors.setdefault(_called(exchange_object).lower(), unique_name(_called(exchange_object), taken))
         if exchange_object.kind == "domain":
             try:
-                domain = exchange_object.text("DomainName").removeprefix("*.")
-                known.domains.update({exchange_object.text("Name").lower(): domain, domain.lower(): domain})
+                pattern = _domain_pattern(exchange_object)
+                names = (exchange_object.text("Name"), pattern, pattern.removeprefix("*."))
+                known.domains.update({name.lower(): pattern for name in names})
                 if exchange_object.choice("DomainType", *_DOMAIN_TYPES) != "external-relay":
-                    known.internal.append(f"*.{domain}" if _with_subdomains(exchange_object) else domain)
+                    known.internal.append(pattern)
             except Unreadable:
                 continue  # `_domain` says so
     known.domains.pop("", None)
@@ -196,7 +197,6 @@ def _transport(item: ExchangeObject, part: Part, _known: Known) -> None:
 
 
 def _domain(item: ExchangeObject, part: Part, _known: Known) -> None:
-    name = item.text("DomainName")
     kind = item.choice("DomainType", *_DOMAIN_TYPES)
     if not kind:
         part.refuse(
@@ -209,11 +209,13 @@ def _domain(item: ExchangeObject, part: Part, _known: Known) -> None:
             "DomainType", "ExternalRelay is written as internal-relay: mail for it is taken in and sent on alike"
         )
         kind = "internal-relay"
-    part.table.update(name=f"*.{name}" if _with_subdomains(item) else name, type=kind)
+    part.table.update(name=_domain_pattern(item), type=kind)
 
 
-def _with_subdomains(item: ExchangeObject) -> bool:
-    return item.switch("MatchSubDomains", default=False) and not item.text("DomainName").startswith("*")
+def _domain_pattern(item: ExchangeObject) -> str:
+    """The accepted domain, "*.domain" if its subdomains count too. Raises Unreadable."""
+    name = item.text("DomainName")
+    return f"*.{name}" if item.switch("MatchSubDomains", default=False) and not name.startswith("*") else name
 
 
 def _inbound(item: ExchangeObject, part: Part, known: Known) -> None:

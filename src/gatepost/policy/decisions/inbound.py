@@ -310,9 +310,12 @@ def _relay_denied(directory: Directory, attribution: Attribution, reverse_path: 
     What another organization's connector knows is no help for who has a sender of ours.
     """
     author = directory.organization_of(reverse_path.domain)
-    claims = [basis for basis, entry in attribution.claims if author is None or entry.organization.name == author.name]
+    claims = [claim for claim in attribution.claims if author is None or claim[1].organization.name == author.name]
     if claims:
-        if claims[0] == "certificate":
+        basis, entry = claims[0]
+        if author is not None or (basis == "certificate" and entry.ownership):
+            return refusals.RELAY_SENDER
+        if basis == "certificate":
             return refusals.RELAY_NAME
         return refusals.RELAY_ADDRESS if reverse_path.domain else refusals.RELAY_NULL
     lack = attribution.lack

@@ -23,6 +23,7 @@ RELAY_ADDRESS = Reply(
 RELAY_NULL = Reply(
     550, "5.7.64", (f"{NOT_ACCEPTED}: your address is known, but the null reverse-path needs a certificate",)
 )
+RELAY_SENDER = Reply(550, "5.7.64", (f"{NOT_ACCEPTED}: your server is known, but may not relay for this sender",))
 STARTTLS_FIRST = Reply(530, "5.7.0", ("Must issue a STARTTLS command first",))
 BOUND = "TenantInboundAttribution; A partner connector binds this sender's domain to"
 LOCKED_DOWN = Reply(550, "5.7.51", (f"{BOUND} a certificate or address you do not have",))

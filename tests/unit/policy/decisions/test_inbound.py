@@ -519,6 +519,20 @@ TRUSTED = ": your certificate is not trusted, "
             ("", "y@internet.test"),
             "Relay Access Denied ATTR36: your address is known, but the null reverse-path needs a certificate",
         ),
+        *(
+            (
+                DOMAIN + accepted("pilot.example") + part + 'associated_accepted_domains = ["pilot.example"]\n',
+                who,
+                (sender, "y@internet.test"),
+                "Relay Access Denied ATTR36: your server is known, but may not relay for this sender",
+            )
+            for part, who, sender in (
+                (NET, "192.0.2.7", "x@o.example"),
+                (HQ, "mx.o.example", "x@o.example"),
+                (HQ, "mx.o.example", "x@any.test"),
+                (HQ, "mx.o.example", ""),
+            )
+        ),
     ],
 )
 def test_a_refused_relay_is_told_what_is_missing(
