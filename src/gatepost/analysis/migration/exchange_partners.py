@@ -86,10 +86,18 @@ def put_lock_downs_first(parts: Sequence[Part]) -> None:
     """Give restricting connectors a priority if another, for a more specific domain, would be an exception to them.
 
     In Exchange there are no exceptions: the restricting connector goes first (exchange.md section 5.1). All of them get
-    the same priority, so that their order among themselves stays.
+    the same priority, so that their order among themselves stays; of two the more specific decides, and that differs.
     """
     partners = [part for part in parts if part.table.get("connector_type") == "partner" and "require_tls" in part.table]
     restricting = [part for part in partners if _restricts(part)]
+    for part in restricting:
+        wider = (lock for lock in restricting if lock is not part)
+        if any(_is_exception(domain, lock) for lock in wider for domain in part.table["sender_domains"]):
+            part.differs(
+                "SenderDomains",
+                "mail of these domains must meet this connector; in Exchange mail that meets a restricting connector "
+                "for more domains is taken too",
+            )
     others = [domain for part in partners if not _restricts(part) for domain in part.table["sender_domains"]]
     if not any(_is_exception(domain, lock) for domain in others for lock in restricting):
         return

@@ -61,6 +61,9 @@ def test_lock_downs_keep_their_order_among_themselves():
     locks = [partner("*", **CERTIFICATE), partner("bank.example", **ADDRESS)]
     put_lock_downs_first(locks)
     assert ["priority" in lock.table for lock in locks] == [False, False]
+    told_of = [finding.detail for lock in locks for finding in lock.findings if finding.setting == "SenderDomains"]
+    assert [detail.partition(";")[0] for detail in told_of] == ["mail of these domains must meet this connector"]
+    assert ("SenderDomains", ImportResult.DIFFERS) in told(locks[1])
     put_lock_downs_first([*locks, partner("friend.example", **OPEN)])
     assert [lock.table["priority"] for lock in locks] == [50, 50]
 
