@@ -76,6 +76,31 @@ def test_a_tenant_is_told_of_its_own_connectors_alone(base):
         assert refused.value.kind is RefusalKind.MISSING
 
 
+def test_a_connector_for_somebodys_address_tells_a_tenant_of_no_mail_that_its_trace_has_not(gateway):
+    """The mail came before there was the connector: in the name of the tenant's domain, to another's or to nobody."""
+    network = {"sender_ip_addresses": ["203.0.113.0/24"], "senders_by_address": "any"}
+    resources = {
+        "contoso": {"accepted_domain": [{"name": "contoso.example"}]},
+        "fabrikam": {
+            "accepted_domain": [{"name": "fabrikam.example"}],
+            "inbound_connector": [{"name": "any", "connector_type": "on-premises", **network}],
+        },
+    }
+    apply_document(gateway, OWNER, {"organization": resources}, ChangeOptions("ann"))
+    came = {"peer_address": "203.0.113.9", "peer_host": "mx.strange.example"}
+    rows = [
+        ("RECEIVE", "1", "contoso", "ann@fabrikam.example", "ann@contoso.example"),
+        ("REFUSE", "", "", "till@strange.example", "x@elsewhere.example"),
+        ("RECEIVE", "3", "fabrikam", "", "ann@fabrikam.example"),
+    ]
+    write_events(
+        gateway.data / "trace",
+        "0",
+        [TraceEvent(NOW - 60, *row[:3], "incoming", f"s{row[1]}", *row[3:], **came) for row in rows],
+    )
+    assert [rehearsed(gateway, who, "any", replay=True).messages for who in (OWNER, TENANT)] == [3, 1]
+
+
 def test_a_rule_and_what_cannot_be_asked_of_it(base):
     found = rehearsed(base, OWNER, "SECRET", rule=True)
     assert (found.label, found.direction, found.formed) == ("mail flow rule 'secret' of contoso", "outbound", 0)
