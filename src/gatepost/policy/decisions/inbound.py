@@ -61,6 +61,7 @@ class _Findings(msgspec.Struct):
     connector: InboundConnector | None = None
     would_refuse: Reply | None = None
     would_refuse_connector: str = ""
+    would_refuse_of_recipient: bool = False
     basis: str = ""
     hooks: tuple[ApplicableHook, ...] = ()
     authentication: AuthenticationResults = AuthenticationResults.NONE
@@ -74,9 +75,14 @@ class _Findings(msgspec.Struct):
             self.reasons.append(f"would_refuse: {reply.text}: {reason}; not applied, as the connector is in rehearsal")
             if self.would_refuse is None:
                 self.would_refuse, self.would_refuse_connector = reply, connector.name
+                self.would_refuse_of_recipient = not self._is_known_by(connector)
             return False
         self.reasons.append(reason)
         return True
+
+    def _is_known_by(self, connector: InboundConnector) -> bool:
+        """Whether it is one that knows the client, and no rule of the recipient's organization."""
+        return connector is self.attribution.connector or connector is self.attribution.rehearsing
 
     def verdict(self, reply: Reply, organization: str | None, direction: str) -> InboundVerdict:
         """The verdict, with everything found so far."""
@@ -100,6 +106,7 @@ class _Findings(msgspec.Struct):
             question=self.question,
             filter=self.filter,
             authentication=self.authentication,
+            would_refuse_of_recipient=self.would_refuse_of_recipient,
         )
         return as_submitted(made) if self.attribution.basis == LOGIN else made
 
@@ -228,6 +235,7 @@ def decide_filtered(
     findings.authentication = taken.authentication
     findings.recipient_organization = taken.recipient_organization
     findings.would_refuse, findings.would_refuse_connector = taken.would_refuse, taken.would_refuse_connector
+    findings.would_refuse_of_recipient = taken.would_refuse_of_recipient
     said = f"the client is {session.peer_ip}" if session.introduction else "the Received fields do not name the client"
     findings.reasons.append(f"{said} ({session.introduction.text})" if session.introduction else said)
     organization = directory.organization_of(recipient.domain)
