@@ -1,8 +1,8 @@
 """Ask sources outside the configuration whether a recipient of a relayed domain exists, and remember the answers.
 
 `mail.inbound.session` waits for it at RCPT TO. Whoever asks costs a source little: one question at a time about an
-address, few at a time and so many in a minute for a client and for a domain. What an answer means is
-`policy.decisions.recipient_validation`'s.
+address for a client, few at a time and so many in a minute for a client and for a domain. No client waits for the turn
+of another. What an answer means is `policy.decisions.recipient_validation`'s.
 """
 
 from __future__ import annotations
