@@ -1,6 +1,6 @@
 """The queue manager: runs lanes per next hop over fresh mail from memory and deferred mail leased from the store.
 
-A next hop is a set of hosts, called from one address, whatever domains lead there: limits and silence are its own, and the domains behind it
+A next hop is a set of hosts, whatever domains lead there: limits and silence are its own, and the domains behind it
 get its lanes by turns. The first lane starts at once, another when something has waited `lane_wait`, up to the limits.
 After an attempt that no host answered, the next hop is left alone for a while (its gate); a probe that fails again
 speaks for all that is due there: each of it waits, is reported late and expires by its own schedule without being
