@@ -160,6 +160,27 @@ def test_a_stop_waits_for_a_slow_reply_and_sends_nothing_twice(
     assert len(partner.messages) == 1
 
 
+def test_a_stop_in_the_midst_of_an_attempt_repeats_nothing_that_was_delivered(
+    gateway: Callable[..., Gateway], sink: Callable[..., Sink]
+) -> None:
+    """Two smart hosts: the first takes one recipient and defers the other, the second never greets."""
+    first = sink(behaviour=Behaviour(recipients={"eve@partner.example": "451 4.2.1 Later"}))
+    second = sink(behaviour=Behaviour(holds=frozenset({"CONNECT"})))
+    route = connector("partner.example", first.address, second.address, smart_host_order="listed")
+    server = gateway(contoso(outbound=[route]), settings={"server": {"drain": "1s"}})
+    send(server.port, ["bob@partner.example", "eve@partner.example"])
+    wait_until(lambda: second.counts["CONNECT"], "the second host to be tried")
+    assert server.stop() == 0
+    (entry,) = server.cli("queue", "list", json=True).data
+    assert [recipient["address"] for recipient in entry["recipients"]] == ["eve@partner.example"]
+    first.behaviour = second.behaviour = Behaviour()
+    server.start()
+    server.cli("queue", "retry", "--all")
+    wait_until(lambda: server.cli("queue", "list", json=True).data == [], "the queue to run empty")
+    assert [mail.recipients for mail in first.messages] == [("bob@partner.example",), ("eve@partner.example",)]
+    assert server.wait_trace(recipient="bob@partner.example", event="SEND")
+
+
 def test_a_stop_names_what_is_in_doubt(gateway: Callable[..., Gateway], sink: Callable[..., Sink]) -> None:
     partner = sink(behaviour=Behaviour(delays={".": 30.0}))
     settings = {"server": {"drain": "1s", "drain_replies": "2s"}}

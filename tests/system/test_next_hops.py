@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from support.relays import Relay, Relays
-from support.scenes import ALICE, contoso, message
+from support.scenes import ALICE, connector, contoso, message, send
 
 from gatepost.testing.process import wait_until
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from support.gateway import Gateway
+    from support.peers import Postfix
 
 MESSAGES = int(os.environ.get("GATEPOST_MESSAGES", "1000"))
 DOMAINS = int(os.environ.get("GATEPOST_DOMAINS", "100"))
@@ -170,3 +171,28 @@ def test_every_recipient_of_a_shared_message_is_served_once(gateway: Callable[..
 def expected_share(flaky: float, poor: float) -> float:
     """Of the messages, by how many of those that the others begin they fail; each begins with any, then goes on."""
     return 1 / 3 + flaky * (1 + poor) / 6 + poor * (1 + flaky) / 6
+
+
+def test_a_source_address_that_a_host_refuses_holds_up_no_mail_from_another(
+    gateway: Callable[..., Gateway], postfix: Callable[..., Postfix]
+) -> None:
+    refusing = {
+        "smtpd_delay_reject": "no",
+        "smtpd_client_restrictions": "check_client_access inline:{ {127.0.0.9 = REJECT} }",
+    }
+    host = postfix(settings=refusing)
+    refused = connector("partner.example", host.address, source_ipv4_address="127.0.0.9")
+    server = gateway(contoso(outbound=[refused, connector("other.example", host.address)]))
+    send(server.port, "bob@partner.example")
+    for attempts in range(
+        1, 4
+    ):  # from one to the next, the host is left alone for twice as long: 40 seconds in the end
+        wait_until(
+            lambda count=attempts: len(server.trace(recipient="bob@partner.example", event="DEFER")) == count,
+            "an attempt that was refused",
+        )
+        if attempts < 3:
+            server.cli("queue", "retry", "--all")
+    assert "554 5.7.1" in server.trace(recipient="bob@partner.example", event="DEFER")[0]["reply"]
+    send(server.port, "eve@other.example")
+    assert server.wait_trace(recipient="eve@other.example", event="SEND", timeout=30)

@@ -110,6 +110,31 @@ def test_no_question_is_asked_for_a_null_reverse_path(gateway: Start[Gateway], s
     assert (inner.counts["CONNECT"], inner.counts["DATA"], inner.counts["BDAT"]) == (1, 0, 0)
 
 
+def test_a_client_that_asks_much_holds_up_nobody_who_asks_about_the_same_recipient(
+    gateway: Start[Gateway], sink: Start[Sink]
+) -> None:
+    inner = sink(behaviour=Behaviour(holds=frozenset({"RCPT"})))
+    server = gateway(relayed(inner.address, "callout"))
+    asking = [smtplib.SMTP("127.0.0.1", server.port, source_address=("127.0.0.2", 0)) for _ in range(5)]
+    for number, client in enumerate(asking):
+        client.ehlo()
+        client.mail(STRANGER)
+        client.putcmd(f"RCPT TO:<{f'nobody{number}@relay.example' if number < 4 else KNOWN}>")
+        if number < 4:  # as many as one client may have under way
+            wait_until(lambda count=number + 1: inner.counts["RCPT"] == count, "the question")
+    with ThreadPoolExecutor(1) as other:
+        answer = other.submit(rcpt, server, KNOWN)
+        try:
+            wait_until(lambda: inner.counts["RCPT"] == 5, "the question of another client", timeout=10)
+        finally:
+            inner.behaviour = Behaviour()
+        assert answer.result().startswith(b"250")
+    for client in asking:
+        assert client.getreply()[0] == 250
+        client.close()
+    assert inner.counts["RCPT"] == 5, "what one client has found out, the other is told"
+
+
 def test_nothing_is_asked_below_the_requirement_of_the_connector(
     gateway: Start[Gateway], sink: Start[Sink], pki: Pki
 ) -> None:

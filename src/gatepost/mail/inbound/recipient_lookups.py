@@ -1,8 +1,8 @@
 """Ask sources outside the configuration whether a recipient of a relayed domain exists, and remember the answers.
 
 `mail.inbound.session` waits for it at RCPT TO. Whoever asks costs a source little: one question at a time about an
-address, few at a time and so many in a minute for a client and for a domain. What an answer means is
-`policy.decisions.recipient_validation`'s.
+address for a client, few at a time and so many in a minute for a client and for a domain. No client waits for the turn
+of another. What an answer means is `policy.decisions.recipient_validation`'s.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ class RecipientLookups:
         self._limits = limits or LookupLimits()
         self._clock = clock
         self._answers: Cache[Key, tuple[RecipientAnswer, float]] = Cache(self._limits.octets, clock)
-        self._running: Shared[Key, RecipientAnswer] = Shared()
+        self._running: Shared[tuple[str, Key], RecipientAnswer] = Shared()
         self._clients = Places(self._limits.per_client)
         self._domains = Places(self._limits.per_domain)
         self._client_minute = _Minute(self._limits.client_minute, self._limits.clients, clock)
@@ -118,24 +118,27 @@ class RecipientLookups:
 
     def remembered(self, question: RecipientQuestion) -> tuple[Reply | None, str] | None:
         """The judgement by what is remembered and still counts, None if the source must be asked."""
+        fresh = self._fresh(question)
+        return judge_answer(question, *fresh) if fresh is not None else None
+
+    def _fresh(self, question: RecipientQuestion) -> tuple[RecipientAnswer, float] | None:
+        """The answer that is remembered and still counts, and its age in seconds."""
         entry = self._answers.get(_key(question))
         if entry is None:
             return None
         answer, at = entry
         age = self._clock() - at
-        if age > (self._limits.known if answer.exists else self._limits.unknown):
-            return None
-        return judge_answer(question, answer, age)
+        return None if age > (self._limits.known if answer.exists else self._limits.unknown) else (answer, age)
 
     async def ask(self, question: RecipientQuestion, client: str) -> tuple[Reply | None, str]:
         """The judgement by what the source says. client: IP address of who sends the message."""
         if (source := self._at_hand.get(question.domain.recipient_validation)) is not None:
             return judge_answer(question, self._noted(question, await source(question)), 0.0)
-        key = _key(question)
+        # Of each client apart: else whoever waits for a turn of its own would have others wait for it, too.
         answer = self._left_alone(question, client) or await self._running.result(
-            key, lambda: self._look_up(question, client), "recipient validation"
+            (_network(client), _key(question)), lambda: self._look_up(question, client), "recipient validation"
         )
-        if answer.exists is None and (entry := self._answers.get(key)) is not None and entry[0].exists:
+        if answer.exists is None and (entry := self._answers.get(_key(question))) is not None and entry[0].exists:
             return judge_answer(question, entry[0], self._clock() - entry[1])
         return judge_answer(question, answer, 0.0)
 
@@ -160,7 +163,9 @@ class RecipientLookups:
                 self._clients.place(_network(client)),
                 self._domains.place(_domain(question)),
             ):
-                # Others may have found out meanwhile that nobody answers.
+                # Others may have found out meanwhile, or that nobody answers.
+                if (fresh := self._fresh(question)) is not None:
+                    return fresh[0]
                 if (down := self._is_down(question)) is not None:
                     return down
                 answer = await self._sources[question.domain.recipient_validation](question)

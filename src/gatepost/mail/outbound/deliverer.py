@@ -10,6 +10,7 @@ together.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from typing import TYPE_CHECKING
 
@@ -29,7 +30,7 @@ from gatepost.mail.outbound.record import decided_record, domain_record, origin_
 from gatepost.mail.outbound.route_facts import KnownRoutes
 from gatepost.mail.outbound.sessions import RouteSessions, counted
 from gatepost.mail.outbound.transactions import TransactionRunner
-from gatepost.mail.queue.retry_decision import INTERNAL
+from gatepost.mail.queue.retry_decision import IN_DOUBT, INTERNAL, UNTRIED
 from gatepost.policy.decisions.forwarding import keeps_sender
 from gatepost.policy.decisions.requiretls import Asks
 from gatepost.policy.decisions.route import RoutePlanner
@@ -97,10 +98,18 @@ class Deliverer:
         return self._planner
 
     async def deliver(self, delivery: Delivery) -> DeliveryResult:
-        """Try each recipient once. Faults of peers, networks, disks and names are results, never exceptions."""
+        """Try each recipient once. Faults of peers, networks, disks and names are results, never exceptions.
+
+        A cancelled attempt ends with what is decided: who has the message must not get it again. Where nobody is, the
+        cancellation goes on, as if nothing had begun.
+        """
         routed = await self._routed(delivery)
-        for message in routed:
-            await self._attempt(message)
+        try:
+            for message in routed:
+                await self._attempt(message)
+        except asyncio.CancelledError:
+            if not _ends_with_results(routed):
+                raise
         return _result(routed, delivery)
 
     async def deliver_batch(
@@ -117,8 +126,12 @@ class Deliverer:
             routed = await self._routed(members[0].delivery)
         else:
             routed = [self._joined(members, directory, known)]
-        for message in routed:
-            await self._attempt(message)
+        try:
+            for message in routed:
+                await self._attempt(message)
+        except asyncio.CancelledError:
+            if not _ends_with_results(routed):
+                raise
         return [_result(routed, plan.delivery) for plan in members]
 
     async def _routed(self, delivery: Delivery) -> list[_RoutedMessage]:
@@ -170,6 +183,7 @@ class Deliverer:
                     while left is None or left:
                         opened = await self._connection(hop, plan, attempt, tls_error)
                         left = await self._transactions.run(opened, attempt, forms, left)
+                        _end_if_cancelled(attempt)
                 except HopFailed as failed:
                     attempt.failed(failed, hop)
             attempt.conclude()
@@ -249,6 +263,29 @@ class Deliverer:
         if (budget := self._services.budget) is not None:
             hosts = {host.host for host in plan.hosts}
             self._services.pool.make_room(hosts, budget.idle(plan.next_hop))
+
+
+def _ends_with_results(routed: Sequence[_RoutedMessage]) -> bool:
+    """Let wait what a cancellation left undecided, if anybody is decided; returns whether that is so."""
+    if not any(message.attempt.results for message in routed):
+        return False
+    # The first one has no effect while a connection waits for its last reply: see `OutboundConnection.send`.
+    reply = IN_DOUBT if _cancellations() > 1 else UNTRIED
+    for message in routed:
+        message.attempt.stop(reply)
+    return True
+
+
+def _end_if_cancelled(attempt: DeliveryAttempt) -> None:
+    """Raise CancelledError if it came while a connection waited for its last reply, and something is pending."""
+    if attempt.pending and _cancellations():
+        raise asyncio.CancelledError
+
+
+def _cancellations() -> int:
+    """The times that the task at work was cancelled."""
+    task = asyncio.current_task()
+    return task.cancelling() if task is not None else 0
 
 
 def _on_route(

@@ -270,6 +270,14 @@ class DeliveryAttempt(msgspec.Struct):
             detail = failure_record(failure) | tries_record(self.failures)
             self.decide_all(failure.reply, detail, held=_held(self.failures))
 
+    def stop(self, reply: Reply) -> None:
+        """Settle what is pending, as the gateway stops: by a host's deferral, else by a reply that lets it wait.
+
+        Nobody fails: hosts that were not tried might have taken it.
+        """
+        for recipient in list(self.pending):
+            self.decide(recipient, *self.deferrals.get(recipient.address, (reply, self.base_of(recipient))))
+
     def deferred_by(self, host: str) -> bool:
         """Whether a host answered, and deferred a recipient: another of its addresses would say the same."""
         return any(failure.answered and failure.host == host for failure in self.failures)

@@ -57,9 +57,14 @@ _NO_HOSTS = {
 _ADDRESSES = 2  # of each host that are tried in any case
 
 
-def next_hop_name(places: Sequence[str]) -> str:
-    """The name of a set of hosts, whatever their order. places: as in `policy.decisions.routes.NextHop`."""
-    return ",".join(sorted(places))
+def next_hop_name(places: Sequence[str], options: HopOptions = NO_OPTIONS) -> str:
+    """The name of a set of hosts, whatever their order, and of the source addresses from which they are called.
+
+    What hosts say to one address, a refusal of all it sends, say, holds for no other. places: as in
+    `policy.decisions.routes.NextHop`.
+    """
+    name = ",".join(sorted(places))
+    return " from ".join(filter(None, (name, options.source_ipv4, options.source_ipv6)))
 
 
 class RoutePlan(msgspec.Struct, frozen=True):
@@ -83,7 +88,7 @@ class RoutePlan(msgspec.Struct, frozen=True):
     @property
     def next_hop(self) -> str:
         """The name of these hosts, by which the queue counts lanes."""
-        return next_hop_name([host.place for host in self.hosts])
+        return next_hop_name([host.place for host in self.hosts], self.options)
 
     @property
     def in_order(self) -> Iterator[tuple[NextHop, Sequence[NextHop]]]:

@@ -12,6 +12,7 @@ import msgspec
 
 from gatepost.mail.outbound.batching import may_be_batched
 from gatepost.mail.outbound.body import BodyUnreadable, MessageBody
+from gatepost.mail.outbound.hop_options import hop_options
 from gatepost.mail.outbound.hosts import next_hop_name
 from gatepost.mail.outbound.record import connector_record
 from gatepost.mail.queue.allowance import HopLimit
@@ -93,10 +94,9 @@ class NextHops:
                 names = self._router.known_hosts(route.domain)
                 if names is None:
                     return None
-                hosts = [f"{name}:{self._port}" for name in names]
-                return _shared_by(
-                    self._usual(next_hop_name(hosts) or destination, route), route, delivery, self._limits
-                )
+                options = hop_options(route.connector, route.connector_owner)
+                name = next_hop_name([f"{name}:{self._port}" for name in names], options) if names else destination
+                return _shared_by(self._usual(name, route), route, delivery, self._limits)
             case LmtpRoute():
                 return LaneKey(route.hop.place)
             case InternalRoute():
@@ -110,7 +110,8 @@ class NextHops:
         if known is None:
             if len(self._lanes) >= _KEPT:
                 self._lanes.clear()
-            name = next_hop_name([hop.place for hop in route.hops])
+            options = hop_options(route.connector, route.connector_owner)
+            name = next_hop_name([hop.place for hop in route.hops], options)
             known = self._lanes[id(route)] = route, self._usual(name, route)
         return known[1]
 

@@ -51,8 +51,11 @@ class ConnectionPool:
             self._end(opened)
 
     def end_resting(self, next_hop: str) -> None:
-        """End the resting connections to a set of hosts, as `mail.outbound.hosts.next_hop_name` names it."""
-        places = frozenset(next_hop.split(","))
+        """End the resting connections to a set of hosts, as `mail.outbound.hosts.next_hop_name` names it.
+
+        Whatever source address they have: they are opened again.
+        """
+        places = frozenset(next_hop.partition(" from ")[0].split(","))
         for opened in [opened for opened in self._order if _place(opened.hop) in places]:
             self._end(opened)
 

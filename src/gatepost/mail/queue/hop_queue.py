@@ -1,7 +1,8 @@
 """The state of one next hop while it has work: ready mail, running lanes, and when to wait.
 
 A next hop is a set of hosts that mail is sent to: the smart hosts of a connector, or the MX hosts that several domains
-have in common. Which one a delivery goes to is for `mail.outbound.next_hops` to say.
+have in common, as they are called from one address. Which one a delivery goes to is for `mail.outbound.next_hops` to
+say.
 """
 
 from __future__ import annotations

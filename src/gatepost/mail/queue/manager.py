@@ -17,15 +17,14 @@ from collections import deque
 from functools import partial
 from typing import TYPE_CHECKING
 
-from gatepost.mail.model.queue_id import format_id
 from gatepost.mail.queue.hop_lookup import HopLookups
 from gatepost.mail.queue.hop_queue import EACH_ITS_OWN, LaneKey
 from gatepost.mail.queue.lane_budget import LaneBudget
 from gatepost.mail.queue.leases import LOOK, Leases
 from gatepost.mail.queue.memory_budget import MemoryBudget, QueueLimits
 from gatepost.mail.queue.pacing import Pacing
-from gatepost.mail.queue.retry_decision import INTERNAL, UNTRIED, mark_in_doubt, uniform
-from gatepost.mail.queue.settlement import Settler
+from gatepost.mail.queue.retry_decision import INTERNAL, UNTRIED, uniform
+from gatepost.mail.queue.settlement import Settler, note_in_doubt
 from gatepost.mail.queue.sweeper import Sweeper
 from gatepost.mail.queue.waiting import Waiting
 from gatepost.net.tasks import spawn
@@ -427,9 +426,7 @@ class QueueManager:
     def _interrupted(self, delivery: Delivery) -> None:
         """Handle an attempt that was cancelled because the queue ends."""
         if self._in_doubt:
-            mark_in_doubt(delivery)
-            text = "message %s to %s may arrive twice: it was sent, and the gateway stopped before the reply"
-            _log.warning(text, format_id(delivery.message.id), delivery.destination)
+            note_in_doubt(delivery, delivery.recipients)
         self._settler.put_back(delivery, self._clock())
 
     async def _finish(self, delivery: Delivery, outcome: DeliveryResult) -> None:

@@ -108,10 +108,10 @@ def _last_error(result: RecipientResult) -> str:
     return f"{result.reply.text} ({detail})" if detail else result.reply.text
 
 
-def mark_in_doubt(delivery: Delivery) -> None:
-    """Mark a delivery that was sent without a reply: the queue shows that until it is settled."""
+def mark_in_doubt(delivery: Delivery, recipients: Iterable[Recipient]) -> None:
+    """Mark recipients to whom it was sent without a reply: the queue shows that until they are settled."""
     delivery.last_error = IN_DOUBT.text
-    for recipient in delivery.recipients:
+    for recipient in recipients:
         recipient.in_doubt = True
 
 

@@ -12,14 +12,15 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from gatepost.mail.model.delivery_result import Disposition
-from gatepost.mail.queue.retry_decision import decide_retry, defer_without_notice
+from gatepost.mail.model.queue_id import format_id
+from gatepost.mail.queue.retry_decision import IN_DOUBT, decide_retry, defer_without_notice, mark_in_doubt
 from gatepost.store.interface import MessageUnstorable, Settlement, StoreFailure
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from gatepost.mail.model.delivery_result import DeliveryResult
-    from gatepost.mail.model.message import Delivery, Message
+    from gatepost.mail.model.message import Delivery, Message, Recipient
     from gatepost.mail.queue.bounce import Bouncer
     from gatepost.mail.queue.journal_failures import JournalFailures
     from gatepost.mail.queue.memory_budget import MemoryBudget
@@ -58,6 +59,8 @@ class Settler(msgspec.Struct, frozen=True):
         """Settle an attempt. record_deferral: whether it goes into the trace even if it settles nothing."""
         now = self.clock()
         delivery.attempts += 1
+        if doubtful := [result.recipient for result in outcome.results if result.reply == IN_DOUBT]:
+            note_in_doubt(delivery, doubtful)
         decision = decide_retry(delivery, outcome, self.schedule, now)
         instead: list[Delivery] = []
         if (journal := delivery.journal) is None:
@@ -116,3 +119,10 @@ class Settler(msgspec.Struct, frozen=True):
             self.on_settled(delivery, decision.outcome, decision.next_at)
         except Exception:  # noqa: BLE001 - the trace is not worth the mail
             _log.exception("delivery %d: its outcome was not recorded", delivery.id)
+
+
+def note_in_doubt(delivery: Delivery, recipients: Sequence[Recipient]) -> None:
+    """Mark recipients, and log it: the message was sent to its end, and a stop did not wait for the reply."""
+    mark_in_doubt(delivery, recipients)
+    text = "message %s to %s may arrive twice: it was sent, and the gateway stopped before the reply"
+    _log.warning(text, format_id(delivery.message.id), delivery.destination)

@@ -134,6 +134,19 @@ async def test_one_client_does_not_use_up_the_places_of_the_domain() -> None:
     await asyncio.gather(*tasks)
 
 
+async def test_nobody_waits_for_the_turn_of_another_client_that_asks_the_same() -> None:
+    server, clock = Server(), Clock()
+    tested = lookups(server, clock, per_client=2, per_domain=3)
+    server.gate.clear()
+    tasks = [spawn(code(tested.ask(question(f"{n}@o.example"), "192.0.2.66")), "q") for n in range(3)]
+    tasks += [spawn(code(tested.ask(question("2@o.example"), CLIENT)), "q") for _ in range(2)]
+    await asyncio.sleep(0.05)
+    assert server.questions == [f"{n}@o.example" for n in range(3)], "it has a turn of its own"
+    server.gate.set()
+    assert all("exists" in text for text in await asyncio.gather(*tasks))
+    assert len(server.questions) == 3, "who waited longer is told"
+
+
 async def test_a_client_has_so_many_questions_a_minute_and_spends_none_of_the_domains() -> None:
     server, clock = Server(), Clock()
     tested = lookups(server, clock, client_minute=2, domain_minute=4)

@@ -12,9 +12,11 @@ import pytest
 
 from gatepost.mail.model.delivery_result import Disposition
 from gatepost.mail.outbound.content import ContentNotReady, ContentSteps
+from gatepost.mail.queue.retry_decision import IN_DOUBT, UNTRIED
 from gatepost.net.certificate import certificate_facts
 from gatepost.net.identity import ServerIdentity
 from gatepost.net.lookups.question import LookupFailed
+from gatepost.net.tasks import spawn
 from gatepost.policy.connectors.directory import Directory
 from gatepost.protocols.message.dsn import build_dsn
 from gatepost.protocols.message.dsn_report import DsnAction, DsnRecipient, DsnReport
@@ -1419,6 +1421,62 @@ def test_cancelling_drops_the_connection(world: Any, kit: Any) -> None:
             await peer.sees(lambda: peer.connections[0].lost_by)
 
     asyncio.run(run())
+
+
+async def _cancelled_in_its_second_batch(world: Any, kit: Any, peer: Any, seen: Callable[[], object]) -> Any:
+    """The results, by address, of an attempt for 101 recipients that is cancelled once `seen`, and again after that."""
+    recipients = [f"r{number}@b.example" for number in range(101)]
+    async with peer:
+        world.timeouts = kit.FAST.__class__()
+        deliverer = world.build(mx_port=peer.port)
+        delivering = spawn(deliverer.deliver(kit.delivery(*recipients)), "attempt")
+        await peer.sees(seen)
+        delivering.cancel()
+        await asyncio.sleep(0.05)
+        if not delivering.done():
+            delivering.cancel()
+        return {result.recipient.address: result for result in (await delivering).results}
+
+
+@pytest.mark.parametrize(
+    ("says", "reply"),
+    [
+        ({"MAIL": ["250 2.1.0 ok", "!silent"]}, UNTRIED),
+        ({"END": ["250 2.0.0 taken", "!silent"]}, IN_DOUBT),
+    ],
+    ids=["before its end", "in doubt"],
+)
+def test_who_has_a_message_before_a_stop_does_not_get_it_again(
+    world: Any, kit: Any, says: dict[str, Any], reply: Reply
+) -> None:
+    peer = kit.Peer(says=says, extensions=("8BITMIME",))
+    verb = next(iter(says))
+    seen = (lambda: peer.said("MAIL") == 2) if verb == "MAIL" else (lambda: len(peer.messages) == 2)
+    results = asyncio.run(_cancelled_in_its_second_batch(world, kit, peer, seen))
+    assert Counter(result.disposition for result in results.values()) == {
+        Disposition.DELIVERED: 100,
+        Disposition.DEFERRED: 1,
+    }
+    assert results["r100@b.example"].reply == reply
+
+
+def test_a_stop_that_waited_for_a_reply_sends_no_other_batch(world: Any, kit: Any) -> None:
+    async def run() -> Any:
+        peer = kit.Peer(says={"END": "!silent"}, extensions=("8BITMIME",))
+        recipients = [f"r{number}@b.example" for number in range(101)]
+        async with peer:
+            world.timeouts = kit.FAST.__class__()
+            delivering = spawn(world.build(mx_port=peer.port).deliver(kit.delivery(*recipients)), "attempt")
+            await peer.sees(lambda: peer.messages)
+            delivering.cancel()
+            await asyncio.sleep(0.02)
+            peer.connections[0].stream.write(b"250 2.0.0 late\r\n")
+            outcome = await asyncio.wait_for(delivering, 10)
+            assert len(peer.connections) == 1
+            return outcome
+
+    replies = Counter(result.reply.text for result in asyncio.run(run()).results)
+    assert replies == {"250 2.0.0 late": 100, UNTRIED.text: 1}
 
 
 # --- notices of ours

@@ -126,3 +126,20 @@ def test_a_long_list_of_tries_is_cut() -> None:
     one.failures += [failure(450, "4.4.1")] * 50
     one.conclude()
     assert len(one.results[0].detail["tries"]) == 20
+
+
+def test_a_stop_lets_wait_what_is_pending_whatever_hosts_failed_before() -> None:
+    one = attempt(3)
+    busy, never, untried = (
+        Reply(451, "4.2.1", ("busy",)),
+        Reply(521, "5.3.2", ("no mail",)),
+        Reply(451, "4.3.0", ("x",)),
+    )
+    one.decide(one.pending[0], Reply(250, "2.0.0", ("ok",)), {})
+    one.deferrals["r1@b.example"] = busy, {"host": "mx"}
+    one.failures.append(HopFailure(never, ""))
+    one.stop(untried)
+    assert [result.reply for result in one.results[1:]] == [busy, untried]
+    assert {result.disposition for result in one.results[1:]} == {Disposition.DEFERRED}
+    assert one.results[2].detail["connector"] == "out"
+    assert one.pending == []

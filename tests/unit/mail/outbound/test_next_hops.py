@@ -44,6 +44,17 @@ def test_smart_hosts_are_known_without_a_look_up(world: Any, kit: Any) -> None:
     assert hops.known(kit.delivery()) == asyncio.run(hops.find(kit.delivery()))
 
 
+def test_what_is_called_from_another_address_is_another_next_hop(world: Any, kit: Any) -> None:
+    world.connector(25, "one.example", source_ipv4_address="192.0.2.9", source_ipv6_address="2001:db8::9")
+    hops = finder(world)
+    key = hops.known(kit.delivery())
+    assert key is not None
+    assert key.next_hop == "one.example:25 from 192.0.2.9 from 2001:db8::9"
+    world.resources["outbound_connector"][0] |= {"smart_hosts": [], "use_mx_record": True}
+    world.mx("10 mx1.host.example.")
+    assert found(world, kit.delivery()).next_hop == "mx1.host.example:25 from 192.0.2.9 from 2001:db8::9"
+
+
 def test_domains_with_the_same_mx_hosts_have_one_next_hop(world: Any, kit: Any) -> None:
     world.mx("10 mx1.host.example.", "20 mx2.host.example.")
     world.names.table["c.example", "MX"] = ["5 MX2.host.example.", "5 mx1.host.example."]

@@ -230,6 +230,6 @@ def test_while_the_sender_cannot_be_told_nothing_fails(make):
 
 def test_what_is_in_doubt_says_so_until_it_is_settled(make):
     delivery = make.delivery(2, Recipient("ann@partner.example"), Recipient("joe@partner.example"))
-    mark_in_doubt(delivery)
+    mark_in_doubt(delivery, delivery.recipients[:1])
     assert delivery.last_error == IN_DOUBT.text
-    assert [recipient.in_doubt for recipient in delivery.recipients] == [True, True]
+    assert [recipient.in_doubt for recipient in delivery.recipients] == [True, False]
