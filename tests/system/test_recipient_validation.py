@@ -132,7 +132,6 @@ def test_a_client_that_asks_much_holds_up_nobody_who_asks_about_the_same_recipie
     for client in asking:
         assert client.getreply()[0] == 250
         client.close()
-    assert inner.counts["RCPT"] == 5, "what one client has found out, the other is told"
 
 
 def test_nothing_is_asked_below_the_requirement_of_the_connector(

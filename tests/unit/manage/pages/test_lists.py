@@ -138,4 +138,4 @@ def test_a_list_is_sorted_by_its_headings(filled):
 def rows(answer):
     """What each row of the list begins with, without how long ago that was."""
     texts = [" ".join(re.sub(r"<[^>]+>", " ", row).split()) for row in _ROW.findall(answer.text)]
-    return [re.sub(r" \d+ \w+ ago$", "", text) for text in texts]
+    return [re.sub(r" (\d+ \w+ ago|now)$", "", text) for text in texts]
