@@ -6,11 +6,11 @@ so that nothing ever answers it; each recipient's delivery is carried by an orga
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING
 
-from gatepost.mail.model.message import Delivery, Message, Recipient
+from gatepost.mail.model.message import Delivery, Recipient
 from gatepost.mail.model.queue_id import format_id
+from gatepost.mail.queue.own_mail import own_message, queue_own
 from gatepost.policy.connectors.grants import TENANTS_CHOOSE
 from gatepost.policy.connectors.names import parents
 from gatepost.policy.decisions.forwarding import expand
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from gatepost.policy.connectors.directory import Directory
     from gatepost.policy.decisions.forwarding import Target
-    from gatepost.store.interface import Store, StoreFailure
+    from gatepost.store.interface import Store
 
 
 class OwnerMail:
@@ -70,17 +70,8 @@ class OwnerMail:
         message_id = f"{format_id(number)}@{self._hostname}"
         content = build(message_id)
         first = next(iter(groups))[0]
-        message = Message(
-            id=number,
-            organization=first,
-            received=now,
-            reverse_path="",
-            size=len(content),
-            message_id=f"<{message_id}>",
-            subject=subject,
-            direction="originating",
-            inbound={"notice_about": "certificates"},  # made here: no server of the organization brought it
-        )
+        about = {"notice_about": "certificates"}  # made here: no server of the organization brought it
+        message = own_message(number, first, content, message_id=message_id, subject=subject, inbound=about, now=now)
         deliveries = [
             Delivery(
                 self._store.new_id(),
@@ -91,30 +82,7 @@ class OwnerMail:
             )
             for (organization, domain, by), targets in groups.items()
         ]
-        await accept(self._store, self._offer, message, deliveries, content)
-
-
-async def accept(
-    store: Store,
-    offer: Callable[[list[Delivery]], None],
-    message: Message,
-    deliveries: list[Delivery],
-    content: bytes,
-) -> None:
-    """Queue a message of our own: it is stored, and then offered. Raises StoreFailure."""
-    body = store.body()
-    if (behind := body.write(content)) is not None:
-        await behind
-    done: asyncio.Future[StoreFailure | None] = asyncio.get_running_loop().create_future()
-
-    def committed(failure: StoreFailure | None) -> None:
-        if not done.done():
-            done.set_result(failure)
-
-    store.accept(message, deliveries, body, committed)
-    if (failure := await done) is not None:
-        raise failure
-    offer(deliveries)
+        await queue_own(self._store, self._offer, message, deliveries, content)
 
 
 def carrier(directory: Directory, domain: str, hostname: str) -> str:

@@ -11,8 +11,8 @@ import secrets
 from typing import TYPE_CHECKING, Any, Protocol
 
 from gatepost.mail.model.delivery_result import Disposition
-from gatepost.mail.model.message import Delivery, Message, Recipient
 from gatepost.mail.model.queue_id import format_id
+from gatepost.mail.queue.own_mail import own_deliveries, own_message
 from gatepost.policy.decisions.forwarding import Target
 from gatepost.policy.decisions.withheld import concerns_others
 from gatepost.protocols.message.dsn import build_dsn, build_redacted
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
     from gatepost.mail.model.delivery_result import RecipientResult
+    from gatepost.mail.model.message import Delivery, Message
     from gatepost.mail.queue.stranger_notices import NoticesToStrangers
     from gatepost.protocols.message.dsn_report import Advice
 
@@ -192,32 +193,21 @@ class Bouncer:
         return self._strangers is not None and self._strangers.is_limited(message, delivery.organization)
 
     def _message(self, number: int, about: Message, organization: str, body: bytes, now: float) -> Message:
-        return Message(
-            id=number,
-            organization=organization,
-            received=now,
-            reverse_path="",
-            size=len(body),
-            message_id=f"<{format_id(number)}@{self._hostname}>",
+        notice = own_message(
+            number,
+            organization,
+            body,
+            message_id=f"{format_id(number)}@{self._hostname}",
             subject="Delivery status notification",
-            session=about.session,
-            direction="originating",
             inbound={"notice_about": format_id(about.id)},
+            now=now,
         )
+        notice.session = about.session
+        return notice
 
     def _queued(self, notice: Message, to: str) -> tuple[Message, list[Delivery]]:
-        organization = notice.organization
-        expires = notice.received + self._expiration(organization)
-        return notice, [
-            Delivery(
-                self._store.new_id(),
-                notice,
-                f"{organization}/{target.path.domain}",
-                [Recipient(target.path.text, notify="NEVER", forwarded_by=target.forwarded_by)],
-                expires_at=expires,
-            )
-            for target in self._targets(_path(to))
-        ]
+        expires = notice.received + self._expiration(notice.organization)
+        return notice, own_deliveries(self._store.new_id, notice, self._targets(_path(to)), expires)
 
     async def _readable(self, delivery: Delivery) -> tuple[bytes, bool]:
         """The same as `_original`; nothing if it cannot be read: the sender gets a notice all the same."""
