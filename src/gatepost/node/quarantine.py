@@ -9,12 +9,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from gatepost.mail.model.queue_id import format_id
 from gatepost.mail.queue.own_mail import own_deliveries, own_message, queue_own
-from gatepost.net.tasks import spawn
+from gatepost.net.tasks import SingleTask
 from gatepost.policy.decisions.forwarding import expand
 from gatepost.protocols.message.quarantine_digest import (
     DigestEntry,
@@ -82,20 +81,17 @@ class QuarantineKeeping:
         self._lease = lease
         self._is_trusted = is_trusted
         self._clock = clock
-        self._running: asyncio.Task[None] | None = None
+        self._running = SingleTask("quarantine")
         self._failing = False
 
     def tick(self) -> None:
         """Do what is due, unless that is being done already."""
-        if self._running is None or self._running.done():
-            self._running = spawn(self._round(), "quarantine")
+        self._running.begin(self._round)
 
     async def close(self) -> None:
         """Stop what is under way; it is done at the next start."""
-        if self._running is not None:
-            self._running.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._running
+        self._running.cancel()
+        await self._running.ended()
 
     async def _round(self) -> None:
         rows: list[TraceEvent] = []
