@@ -109,7 +109,7 @@ _ARRIVAL = ("user", "mechanism", "introduction", "handover", "headers", "interna
 def message_event(
     event: str, message: Message, organization: str, recipient: str, at: float, **more: Any
 ) -> TraceEvent:
-    """What a row has of every message that was accepted. organization: whose row it is. more: its other columns."""
+    """Make a row about an accepted message. organization: whose row it is. more: columns that are not of the message."""
     return TraceEvent(
         at=at,
         event=event,

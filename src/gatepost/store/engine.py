@@ -1,6 +1,6 @@
-"""What both engines of the queue do alike: bodies until their commit, rows of the trace, and calls of the owner.
+"""The common base of both engines of the queue: bodies until their commit, rows of the trace, calls of the owner.
 
-The base of `store.sqlite.queue` and `store.postgres.queue`, which commit, lease and read, each by its own database.
+For `store.sqlite.queue` and `store.postgres.queue`, which commit, lease and read, each by its own database.
 """
 
 from __future__ import annotations
