@@ -109,7 +109,7 @@ _ARRIVAL = ("user", "mechanism", "introduction", "handover", "headers", "interna
 def message_event(
     event: str, message: Message, organization: str, recipient: str, at: float, **more: Any
 ) -> TraceEvent:
-    """Make a row about an accepted message. organization: whose row it is. more: columns that are not of the message."""
+    """Make a row about an accepted message. organization: whose row it is. more: columns not of the message."""
     return TraceEvent(
         at=at,
         event=event,

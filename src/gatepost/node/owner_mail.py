@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING
 
 from gatepost.mail.model.message import Delivery, Recipient
 from gatepost.mail.model.queue_id import format_id
-from gatepost.mail.queue.own_mail import own_message, queue_own
+from gatepost.mail.queue.own_mail import own_message, path_of, queue_own
 from gatepost.policy.connectors.grants import TENANTS_CHOOSE
 from gatepost.policy.connectors.names import parents
 from gatepost.policy.decisions.forwarding import expand
-from gatepost.protocols.smtp.grammar import GrammarError, Path, parse_address
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -52,7 +51,7 @@ class OwnerMail:
         lost = []
         directory = self._directory()
         for address in to:
-            path = _path(address)
+            path = path_of(address)
             organization = carrier(directory, path.domain, self._hostname)
             if organization:
                 for target in expand(directory, path).targets:
@@ -108,11 +107,3 @@ def carrier(directory: Directory, domain: str, hostname: str) -> str:
         [each for each in organizations if TENANTS_CHOOSE not in each.ungranted] if organizations[1:] else organizations
     )
     return min((organization.name for organization in ours), default="")
-
-
-def _path(address: str) -> Path:
-    try:
-        return parse_address(address)
-    except GrammarError:  # settings let no such address in
-        local_part, _, domain = address.rpartition("@")
-        return Path(address, local_part, domain.lower())

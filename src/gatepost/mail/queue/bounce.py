@@ -12,13 +12,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from gatepost.mail.model.delivery_result import Disposition
 from gatepost.mail.model.queue_id import format_id
-from gatepost.mail.queue.own_mail import own_deliveries, own_message
+from gatepost.mail.queue.own_mail import own_deliveries, own_message, path_of
 from gatepost.policy.decisions.forwarding import Target
 from gatepost.policy.decisions.withheld import concerns_others
 from gatepost.protocols.message.dsn import build_dsn, build_redacted
 from gatepost.protocols.message.dsn_advice import NO_CERTIFICATE, RETURNED
 from gatepost.protocols.message.dsn_report import DsnAction, DsnHop, DsnRecipient, DsnReport, RedactedNotice
-from gatepost.protocols.smtp.grammar import GrammarError, Path, parse_address
 from gatepost.store.interface import StoreFailure
 
 if TYPE_CHECKING:
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
     from gatepost.mail.model.message import Delivery, Message
     from gatepost.mail.queue.stranger_notices import NoticesToStrangers
     from gatepost.protocols.message.dsn_report import Advice
+    from gatepost.protocols.smtp.grammar import Path
 
 
 _log = logging.getLogger(__name__)
@@ -207,7 +207,7 @@ class Bouncer:
 
     def _queued(self, notice: Message, to: str) -> tuple[Message, list[Delivery]]:
         expires = notice.received + self._expiration(notice.organization)
-        return notice, own_deliveries(self._store.new_id, notice, self._targets(_path(to)), expires)
+        return notice, own_deliveries(self._store.new_id, notice, self._targets(path_of(to)), expires)
 
     async def _readable(self, delivery: Delivery) -> tuple[bytes, bool]:
         """The same as `_original`; nothing if it cannot be read: the sender gets a notice all the same."""
@@ -234,15 +234,7 @@ class Bouncer:
 
 def _domain(address: str) -> str:
     """The domain as destinations have it: lower-case A-label, or a literal."""
-    return _path(address).domain
-
-
-def _path(address: str) -> Path:
-    try:
-        return parse_address(address)
-    except GrammarError:  # accepted once, so it cannot be far off
-        local_part, _, domain = address.rpartition("@")
-        return Path(address, local_part, domain.lower())
+    return path_of(address).domain
 
 
 def _wants_settled(result: RecipientResult) -> bool:

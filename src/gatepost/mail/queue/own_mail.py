@@ -10,6 +10,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from gatepost.mail.model.message import Delivery, Message, Recipient
+from gatepost.protocols.smtp.grammar import GrammarError, Path, parse_address
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -61,6 +62,15 @@ def own_deliveries(
         )
         for target in targets
     ]
+
+
+def path_of(address: str) -> Path:
+    """The path of an address that was accepted once, or that settings name: if it is none now, it is not far off."""
+    try:
+        return parse_address(address)
+    except GrammarError:
+        local_part, _, domain = address.rpartition("@")
+        return Path(address, local_part, domain.lower())
 
 
 async def commit(store: Store, message: Message, deliveries: list[Delivery], body: BodyWriter) -> None:

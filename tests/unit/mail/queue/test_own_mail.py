@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from gatepost.mail.model.message import Journal
-from gatepost.mail.queue.own_mail import commit, own_deliveries, own_message, queue_own
+from gatepost.mail.queue.own_mail import commit, own_deliveries, own_message, path_of, queue_own
 from gatepost.policy.decisions.forwarding import Target
 from gatepost.store.interface import StoreFailure
 
@@ -94,3 +94,8 @@ def test_a_body_written_before_is_stored(path):
     store, mail = Store(), deliveries(path)
     asyncio.run(commit(store, message(), mail, store.the_body))
     assert store.accepted[0][1] is mail
+
+
+def test_an_address_that_is_none_any_more_has_a_path_all_the_same():
+    assert path_of("amy@Near.example").domain == "near.example"
+    assert path_of("a b@Near.example").domain == "near.example"
