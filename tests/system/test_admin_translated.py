@@ -118,7 +118,8 @@ def test_what_scripts_show_is_in_the_language_of_the_page(centre: AdminCentre, b
         page.get_by_role("button", name="Stäng").click()
         page.keyboard.press("Control+k")
         page.keyboard.type("bank")
-        assert page.locator("dialog#palette li").nth(1).inner_text() == "Kö: sök efter ”bank”"
+        second = page.locator("dialog#palette li").nth(1)  # once the server has named the connector
+        second.get_by_text("Kö: sök efter ”bank”", exact=True).wait_for()
         page.goto(f"{centre.url}/queue")
         page.locator('.tick input[type="checkbox"]').first.check()
         assert page.locator("[data-picked]").inner_text() == "Markerade: 1."

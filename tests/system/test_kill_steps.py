@@ -299,6 +299,7 @@ def test_a_key_of_evidence_that_an_upgrade_moves_is_the_same_whatever_was_killed
     is_sound(server)
 
 
+@pytest.mark.timeout(400)
 @WHOLE
 def test_a_kill_while_evidence_is_signed_takes_nothing_away(
     mortal: Callable[..., MortalGateway], *, whole: bool

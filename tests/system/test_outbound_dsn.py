@@ -207,7 +207,7 @@ def test_no_notice_for_the_null_reverse_path(gateway: Callable[..., Gateway], si
     assert event.get("sender", "") == ""
     send(server.port, "ann@contoso.example", sender="")
     server.wait_trace(recipient="ann@contoso.example", event="DELIVER")
-    assert server.cli("queue", "list", json=True).data == []
+    wait_until(lambda: server.cli("queue", "list", json=True).data == [], "an empty queue")
     assert partner.counts["RCPT"] == 1
     assert {event["recipient"] for event in server.trace()} == {"bob@relay.example", "ann@contoso.example"}
 

@@ -50,7 +50,11 @@ class Lab(NamedTuple):
 
     def start(self, port: int, *, secret: str = PASSWORD, **fields: Any) -> Gateway:
         """A gateway that sends all mail for others by a smart host on loopback."""
-        settings = {"store": {"master_key": self.master_key}, "queue": {"retry": ["2s"], "idle_connection": "1s"}}
+        settings = {
+            "store": {"master_key": self.master_key},
+            "queue": {"retry": ["2s"], "idle_connection": "1s"},
+            "alarms": {"look": "1s"},
+        }
         made = self.gateway(self.relaying(port, **fields), settings=settings, anchors=self.pki.root)
         if secret:
             made.cli(*ENTER, "--stdin", given=f"{secret}\n")

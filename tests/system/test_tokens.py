@@ -165,7 +165,7 @@ def test_a_connector_shows_a_client_certificate_whose_key_is_in_the_token(token:
         )
         shown = {"tls_settings": "encryption-only", "client_certificate": {"label": label}}
         gateway.apply(contoso(outbound=[connector("partner.example", f"127.0.0.1:{postfix.port}", **shown)]))
-        wait_until(lambda: "partner.example" in gateway.cli("connector", "list").stdout, "the connector")
+        gateway.wait_in_force()
         send(gateway.port, "carol@partner.example")
         wait_until(postfix.mails, "mail at Postfix, which wants a client certificate", timeout=120)
         assert "Trusted TLS connection established" in postfix.log()

@@ -21,6 +21,7 @@ from gatepost.testing.process import FixtureError, alive, greets, wait_until
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+_PATIENCE = 150.0  # seconds: what is signed once a minute may just have been signed
 _SCRIPT = f"""
 import sys
 sys.path.insert(0, {str(Path(__file__).resolve().parents[1])!r})
@@ -70,7 +71,7 @@ class MortalGateway(Gateway):
     def _kill_whole(self) -> None:
         """Meanwhile a client may wait for what stands still."""
         with suppress(FixtureError):  # `died` finds the same
-            wait_until(lambda: not self.armed, "a kill", timeout=60)
+            wait_until(lambda: not self.armed, "a kill", timeout=_PATIENCE)
             self.kill()
 
     def died(self) -> None:
@@ -94,7 +95,7 @@ class MortalGateway(Gateway):
     def killed(self) -> None:
         """Wait for the kill, and until the gateway serves again."""
         running, before = self._running(), self._before
-        wait_until(lambda: not self.armed, f"a kill {self.armed}", timeout=60)
+        wait_until(lambda: not self.armed, f"a kill {self.armed}", timeout=_PATIENCE)
         if self._killer is not None:
             self.died()
         wait_until(lambda: running.returncode is not None or alive(before) != before, "the end of a process")

@@ -125,11 +125,13 @@ class AcceptanceWork(Work):
 
 
 class SettlementWork(Work):
-    """A settlement. Nobody waits for it: should the process end before its commit, the delivery is made once more."""
+    """A settlement. Should the process end before its commit, the delivery is made once more.
 
-    __slots__ = ("_deferred", "_notices", "_offer", "_settlement", "weight")
+    Nobody waits for one of a delivery that is made. One that waits may be steered as soon as its attempt is seen in the
+    trace: an order to try it at once that came before the commit would be lost.
+    """
 
-    urgent = False
+    __slots__ = ("_deferred", "_notices", "_offer", "_settlement", "urgent", "weight")
 
     def __init__(self, settlement: Settlement, offer: Callable[[list[Delivery]], None]) -> None:
         """Raises MessageUnstorable. `offer` is given the notices' deliveries once they are durable."""
@@ -137,6 +139,7 @@ class SettlementWork(Work):
         self._settlement = settlement
         self._offer = offer
         self._deferred = _deferred_row(settlement) if settlement.remaining else None
+        self.urgent = self._deferred is not None
         self._notices: list[tuple[Row, list[Row], bytes]] = []
         self.weight = 0
         for message, deliveries, body in settlement.notices:

@@ -127,7 +127,7 @@ def test_a_settlement_that_defers_and_tells_the_sender():
     assert (plan.finished, [row[0] for row in plan.deferred]) == ([], [5.0])
     assert ([row[0] for row in plan.messages], plan.bodies) == ([20], [(20, b"notice")])
     assert [row[1] for row in plan.deliveries] == [21]
-    assert (work.weight, about.size) == (6, 6)
+    assert (work.weight, about.size, work.urgent) == (6, 6, True)
     assert not offered
     work.finish()
     assert offered == [[notice]]
