@@ -55,7 +55,8 @@ _COMMANDS = """\
 # Commands
 
 What `gatepost COMMAND --help` prints. Data goes to standard output, messages to standard error; `--json` prints data
-for machines, with stable keys. Generated from the commands themselves.
+for machines, with stable keys. Commands without `--json` answer by their exit code, or print a document as it is.
+Generated from the commands themselves.
 
 With `--json`, rows are an array, also where there are none. An answer that says more than its rows is an object, with
 the rows under their noun: `certificate list` (`certificates`, `client_identities`, `requests`, and `trouble`, which

@@ -238,6 +238,7 @@ MODULES: Final = (
     "analysis/hybrid/exchange.py",
     "analysis/hybrid/plan.py",
     "analysis/migration/exchange.py",
+    "analysis/migration/exchange_partners.py",
     "analysis/migration/exchange_rules.py",
     "analysis/migration/exchange_json.py",
     "analysis/migration/exchange_properties.py",

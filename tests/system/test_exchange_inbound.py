@@ -55,6 +55,22 @@ RESOURCES: dict[str, Any] = {
             own_servers("a11", sender_ip_addresses=["127.0.11.1", "127.0.11.2"], senders_by_address="any"),
         ),
         "beside": organization("a12.example", own_servers("a12", sender_ip_addresses=["127.0.11.2"])),
+        "common": organization(
+            "a14.example", own_servers("a14", tls_sender_certificate_name="*.a14.example", match_common_name=True)
+        ),
+        "limited": {
+            "accepted_domain": [
+                {"name": name, "type": "internal-relay"} for name in ("a13.example", "*.pilot.a13.example")
+            ],
+            "inbound_connector": [
+                own_servers(
+                    "a13",
+                    sender_ip_addresses=["127.0.13.1"],
+                    tls_sender_certificate_name="*.a13.example",
+                    associated_accepted_domains=["*.pilot.a13.example"],
+                )
+            ],
+        },
         "plain": organization("p1.example", {"name": "p1", "sender_domains": ["partner.example"], "require_tls": True}),
         "locked": organization(
             "p2.example",
@@ -120,8 +136,9 @@ RESOURCES: dict[str, Any] = {
 class Case:
     """Who says what, and what must come of it.
 
-    certificate: its name; "" in clear, "-" TLS without one, "incomplete NAME" without its intermediate. answers: the
-    reply to each RCPT, code and enhanced code. reason: what must stand in one of the decision's reasons.
+    certificate: its name; "" in clear, "-" TLS without one, "incomplete NAME" without its intermediate, "cn NAME" with
+    the name in its CN alone. answers: the reply to each RCPT, code and enhanced code. reason: what must stand in one of
+    the decision's reasons. says: what the text of the last reply must say.
     """
 
     sender: str
@@ -133,6 +150,7 @@ class Case:
     direction: str = "none"
     connector: str = ""
     reason: str = ""
+    says: str = ""
 
 
 ORIGINATING = "originating"
@@ -188,6 +206,14 @@ CASES = {
     "wrong name": Case(
         "x@foreign.example", [NO_RELAY], certificate="mail.other.example", reason="mail.other.example"
     ),
+    "the name in the CN alone does not count here, unlike in Exchange": Case(
+        "x@foreign.example", [NO_RELAY], certificate="cn mail.a1.example", reason="but it is only in the CN",
+        says="your certificate has its name in the CN, not in subjectAltName",
+    ),
+    "the name in the CN alone counts where the connector says so": Case(
+        "x@foreign.example", [OK], certificate="cn mail.a14.example", organization="common", direction=ORIGINATING,
+        connector="a14",
+    ),
     "A5 overlapping wildcards of two organizations: the more specific wins": Case(
         "x@a5.example", [OK], certificate="mail.n.a5.example", organization="narrow", direction=ORIGINATING,
         connector="narrow",
@@ -235,6 +261,19 @@ CASES = {
         "x@foreign.example", [OK, "452 4.5.3"], to=["user@a1.example", OUTSIDE], source="127.0.11.1",
         organization="wildcard", direction=INCOMING,
     ),
+    "an address limited to a domain and its subdomains": Case(
+        "x@ward.pilot.a13.example", [OK], source="127.0.13.1", organization="limited", direction=ORIGINATING,
+        connector="a13",
+    ),
+    "an address limited to other accepted domains": Case(
+        "x@a13.example", [NO_RELAY], source="127.0.13.1",
+        says="your server is known, but may not relay for this sender",
+        reason="but it is limited to *.pilot.a13.example, and the sender's domain a13.example is none of these",
+    ),
+    "a certificate limited to other accepted domains": Case(
+        "x@a13.example", [NO_RELAY], certificate="mail.a13.example",
+        reason="but it is limited to *.pilot.a13.example, and the sender's domain a13.example is none of these",
+    ),
     "A8 a stranger to an accepted domain": Case(
         "x@foreign.example", [OK], to=["user@a1.example"], organization="wildcard", direction=INCOMING,
     ),
@@ -250,6 +289,10 @@ CASES = {
     "P2 lock-down, another source": Case(
         "x@any.example", [LOCKED], to=["user@p2.example"], certificate="mail.other.example", organization="locked",
         direction=INCOMING, connector="lock-down",
+    ),
+    "P2 lock-down, the name in the CN alone": Case(
+        "x@any.example", [LOCKED], to=["user@p2.example"], certificate="cn mx.gw.example", organization="locked",
+        direction=INCOMING, connector="lock-down", says="yours has its name in the CN, not in subjectAltName",
     ),
     "P2 lock-down, the right certificate": Case(
         "x@any.example", [OK], to=["user@p2.example"], certificate="mx.gw.example", organization="locked",
@@ -318,6 +361,7 @@ def certificate(pki: Pki, strange_pki: Pki, wanted: str) -> Leaf | None:
         "self": lambda: pki.self_signed(name),
         "server": lambda: pki.client(name, usages=["server"]),
         "unlimited": lambda: pki.client(name, usages=[]),
+        "cn": lambda: pki.leaf(name, names=["server01.internal.example"]),
     }
     return make[kind]()
 
@@ -345,6 +389,8 @@ def test_who_may_send_what(mx: Gateway, pki: Pki, strange_pki: Pki, name: str) -
             assert client.reply().code == 250
         client.command("QUIT")
     assert [f"{reply.code} {reply.enhanced}" for reply in replies] == list(case.answers), replies
+
+    assert case.says in replies[-1].text
 
     event = "RECEIVE" if OK in case.answers else "REFUSE"
     (row, *_) = mx.wait_trace(session=session_of(replies[0]), event=event)

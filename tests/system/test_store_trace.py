@@ -289,6 +289,9 @@ def of_every_kind() -> list[TraceEvent]:
             detail=({} if sources is None else {"requirement_sources": sources})
             | ({"connector_organization": "other"} if number % 11 == 0 else {})
             | ({"connector_of_recipient": "x"} if number % 13 == 0 else {})
+            | ({"recipient_organization": "other"} if number % 7 == 0 else {})
+            | ({"would_refuse_connector": "in"} if number % 5 == 0 else {})
+            | ({"would_refuse_organization": "contoso" if number % 2 else "other"} if number % 4 == 0 else {})
             | ({"rehearsal": {"passed": number % 4 == 0, "sources": ["connector:Bank"]}} if number % 3 == 0 else {}),
         )
         for number, (what, achieved, requirement, sources) in enumerate(

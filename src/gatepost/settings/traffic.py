@@ -89,8 +89,8 @@ class Limits(Section):
     )
     hops: Annotated[Whole, Range(10, 1000)] = setting(
         default=30,
-        description="Number of Received fields at which a message counts as a loop (RFC 5321 section 6.3; Exchange: "
-        "30).",
+        description="Number of Received fields at which a message counts as a loop (RFC 5321 section 6.3; Exchange "
+        "Server: 30).",
     )
     sender_ip_prefix: Annotated[Whole, Range(0, 32)] = setting(
         default=24,
@@ -179,7 +179,8 @@ class Queue(Section):
 
     retry: Annotated[tuple[Annotated[Duration, Range(1, 86400, format_duration)], ...], Length(1, 100)] = setting(
         default=(900, 900, 3600),
-        description="Waits between attempts; the last one repeats (Exchange Online: 15 min, 15 min, then hourly).",
+        description="Waits between attempts; the last one repeats (Exchange Online after a failed DANE check: 15 min, "
+        "15 min, then hourly).",
     )
     message_expiration: Annotated[Duration, Range(1, 1209600, format_duration)] = setting(
         default=86400,
@@ -187,7 +188,7 @@ class Queue(Section):
         "organization can override it.",
     )
     delay_notice: Annotated[Duration, Range(0, 1209600, format_duration)] = setting(
-        default=14400, description="When to notify the sender of a delay, once; 0: never (Exchange: 4 h)."
+        default=14400, description="When to notify the sender of a delay, once; 0: never (Exchange Server: 4 h)."
     )
     connections_per_destination: Annotated[Whole, Range(1, 1000)] = setting(
         default=20,

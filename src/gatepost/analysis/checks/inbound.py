@@ -351,13 +351,14 @@ def _is_by(verdict: InboundVerdict, request: InboundRequest) -> bool:
 
 
 def _some_recipient(request: InboundRequest) -> str:
-    """A recipient for a check that names none: any address of the organization finds the connector."""
-    own = request.connector.associated_accepted_domains or tuple(
-        domain.name.removeprefix("*.") for domain in request.organization.accepted_domains
+    """A recipient for a check that names none: any address in a domain that the connector is for."""
+    domains = request.connector.associated_accepted_domains or tuple(
+        domain.name for domain in request.organization.accepted_domains
     )
-    if request.organization.mailboxes:
-        return request.organization.mailboxes[0].address
-    return f"postmaster@{own[0]}" if own else "postmaster"
+    for mailbox in request.organization.mailboxes:
+        if any(covers(pattern, mailbox.address.rpartition("@")[2]) for pattern in domains):
+            return mailbox.address
+    return f"postmaster@{domains[0].removeprefix('*.')}" if domains else "postmaster"
 
 
 def _not_by_it(request: InboundRequest) -> str:

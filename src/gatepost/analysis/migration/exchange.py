@@ -7,13 +7,17 @@ gatepost does not is never dropped silently: it differs, or is not carried over.
 
 from __future__ import annotations
 
-import ipaddress
 import json
 import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from gatepost.analysis.migration.exchange_json import KIND_NAMES, ExchangeObject, Unreadable, is_empty, shown
+from gatepost.analysis.migration.exchange_partners import (
+    convert_enhanced_filtering,
+    convert_partner,
+    put_lock_downs_first,
+)
 from gatepost.analysis.migration.exchange_properties import (
     DOMAIN,
     INBOUND,
@@ -92,6 +96,7 @@ def convert(objects: Sequence[ExchangeObject], organization: str = "") -> Import
     for kind in ("organization", "transport", "domain", "inbound", "outbound", "rule", "journal", *_UNREAD):
         parts.extend(_part(each, taken, known) for each in objects if each.kind == kind)
     parts.extend(journals_of_senders(parts, taken))
+    put_lock_downs_first(parts)
     if any(part.table.get("type") == "authoritative" for part in parts):
         parts.append(_recipients())
     return assemble(organization or _organization_name(objects), parts)
@@ -117,10 +122,11 @@ def _known(objects: Sequence[ExchangeObject]) -> Known:
             known.connectors.setdefault(_called(exchange_object).lower(), unique_name(_called(exchange_object), taken))
         if exchange_object.kind == "domain":
             try:
-                domain = exchange_object.text("DomainName").removeprefix("*.")
-                known.domains.update({exchange_object.text("Name").lower(): domain, domain.lower(): domain})
+                pattern = _domain_pattern(exchange_object)
+                names = (exchange_object.text("Name"), pattern, pattern.removeprefix("*."))
+                known.domains.update({name.lower(): pattern for name in names})
                 if exchange_object.choice("DomainType", *_DOMAIN_TYPES) != "external-relay":
-                    known.internal.append(f"*.{domain}" if _with_subdomains(exchange_object) else domain)
+                    known.internal.append(pattern)
             except Unreadable:
                 continue  # `_domain` says so
     known.domains.pop("", None)
@@ -196,7 +202,6 @@ def _transport(item: ExchangeObject, part: Part, _known: Known) -> None:
 
 
 def _domain(item: ExchangeObject, part: Part, _known: Known) -> None:
-    name = item.text("DomainName")
     kind = item.choice("DomainType", *_DOMAIN_TYPES)
     if not kind:
         part.refuse(
@@ -209,11 +214,13 @@ def _domain(item: ExchangeObject, part: Part, _known: Known) -> None:
             "DomainType", "ExternalRelay is written as internal-relay: mail for it is taken in and sent on alike"
         )
         kind = "internal-relay"
-    part.table.update(name=f"*.{name}" if _with_subdomains(item) else name, type=kind)
+    part.table.update(name=_domain_pattern(item), type=kind)
 
 
-def _with_subdomains(item: ExchangeObject) -> bool:
-    return item.switch("MatchSubDomains", default=False) and not item.text("DomainName").startswith("*")
+def _domain_pattern(item: ExchangeObject) -> str:
+    """The accepted domain, "*.domain" if its subdomains count too. Raises Unreadable."""
+    name = item.text("DomainName")
+    return f"*.{name}" if item.switch("MatchSubDomains", default=False) and not name.startswith("*") else name
 
 
 def _inbound(item: ExchangeObject, part: Part, known: Known) -> None:
@@ -243,8 +250,8 @@ def _inbound(item: ExchangeObject, part: Part, known: Known) -> None:
     if on_premises:
         _own_servers(item, part)
     else:
-        _partner(item, part)
-    _enhanced_filtering(item, part, on_premises=on_premises)
+        convert_partner(item, part)
+    convert_enhanced_filtering(item, part, on_premises=on_premises)
 
 
 def _own_servers(item: ExchangeObject, part: Part) -> None:
@@ -273,70 +280,6 @@ def _own_servers(item: ExchangeObject, part: Part) -> None:
             "made by the hybrid configuration wizard: there it lets the on-premises Exchange into the service, here it "
             "lets it relay through this gateway",
         )
-
-
-def _enhanced_filtering(item: ExchangeObject, part: Part, *, on_premises: bool) -> None:
-    """Convert skip-listing: which hops in front are passed over to find the client."""
-    last, skipped = item.switch("EFSkipLastIP", default=False), item.texts("EFSkipIPs")
-    if not (last or skipped):
-        return
-    name = "EFSkipLastIP" if last else "EFSkipIPs"
-    if on_premises:
-        part.lost(name, "mail of own servers is the organization's own here, and no hops are skipped")
-    elif "sender_ip_addresses" not in part.table and "tls_sender_certificate_name" not in part.table:
-        part.lost(name, "the connector does not say who the filter is; write sender_ip_addresses, and this again")
-    elif last:
-        part.table["ef_skip_last_ip"] = True
-    else:
-        converted = {text: _networks(text) for text in skipped}
-        part.table["ef_skip_ips"] = [network for networks in converted.values() for network in networks]
-        for text in (text for text, networks in converted.items() if not networks):
-            part.lost(name, f"{shown(text)}: is no range of addresses; write it as networks")
-
-
-def _networks(text: str) -> list[str]:
-    """An address or network as it is, a range "a-b" as the networks that make it up exactly; [] if it is none."""
-    first, dash, last = text.partition("-")
-    if not dash:
-        return [text]
-    try:
-        ends = ipaddress.IPv4Address(first.strip()), ipaddress.IPv4Address(last.strip())
-        return [str(network) for network in ipaddress.summarize_address_range(*ends)]
-    except ValueError:
-        return []
-
-
-def _partner(item: ExchangeObject, part: Part) -> None:
-    """Convert the properties that only a partner connector has."""
-    if not item.has("RequireTls"):
-        part.differs("RequireTls", "it is not in the file, and taken as true, which is New-InboundConnector's default")
-    by_certificate = item.switch("RestrictDomainsToCertificate", default=False)
-    by_address = item.switch("RestrictDomainsToIPAddresses", default=False)
-    part.table.update(
-        require_tls=item.switch("RequireTls", default=True),
-        restrict_domains_to_certificate=by_certificate,
-        restrict_domains_to_ip_addresses=by_address,
-    )
-    if "tls_sender_certificate_name" in part.table and not part.table["require_tls"]:
-        if by_certificate:
-            part.table["require_tls"] = True
-            part.differs("RequireTls", "written as true: a certificate is shown over TLS only, so nothing else passes")
-        else:
-            del part.table["tls_sender_certificate_name"], part.table["match_common_name"]
-            part.findings = [item for item in part.findings if item.setting != "TlsSenderCertificateName"]
-            part.lost(
-                "TlsSenderCertificateName",
-                "without RequireTls nobody has to show one; to demand it, write require_tls = true and the name",
-            )
-    if by_certificate and by_address:
-        part.differs(
-            "RestrictDomainsToIPAddresses",
-            "both the certificate and the address are needed here; for either, make two connectors",
-        )
-    if item.switch("CloudServicesMailEnabled", default=False):
-        part.lost("CloudServicesMailEnabled", "headers of Exchange's own are never taken from a partner")
-    if item.switch("TreatMessagesAsInternal", default=False):
-        part.lost("TreatMessagesAsInternal", "a partner's mail is never internal, in Exchange neither")
 
 
 def _associated(item: ExchangeObject, part: Part, known: Known) -> None:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 class Known:
     """The facts that a rule needs from the other objects.
 
-    domains: accepted domains by their possible names, in lower case. internal: patterns of those inside the
+    domains: patterns of accepted domains by their possible names, in lower case. internal: patterns of those inside the
     organization. connectors: names of outbound connectors in lower case, and their names here.
     """
 

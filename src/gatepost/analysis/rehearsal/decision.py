@@ -37,7 +37,8 @@ class Decision:
     owner, connector: the connector that applied and whose it is, "" for none. requirement: in the words of `policy`.
     reply: the refusal's code and text, or what a message is held for ("UntrustedRoot"). result_type: RFC 8460, "".
     rehearsed: the refusal that a connector in rehearsal (`rehearsed_by`) would have given. why: one sentence, for
-    UNKNOWN what is missing. demand: an outbound requirement itself, to be compared. others: for UNKNOWN, owner and
+    UNKNOWN what is missing. refused_by: of mail that came, the recipient's organization, where its rules refuse what is
+    another's. demand: an outbound requirement itself, to be compared. others: for UNKNOWN, owner and
     connector of every decision that is possible.
     """
 
@@ -52,6 +53,7 @@ class Decision:
     why: str = ""
     demand: Requirement | None = None
     others: tuple[tuple[str, str], ...] = ()
+    refused_by: str = ""
 
     @property
     def ways(self) -> set[tuple[str, str]]:

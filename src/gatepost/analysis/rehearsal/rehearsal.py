@@ -210,6 +210,8 @@ class _Detail(msgspec.Struct):
     configuration: int = 0
     would_refuse: str = ""
     would_refuse_connector: str = ""
+    would_refuse_organization: str = ""
+    recipient_organization: str = ""
     reasons: list[str] = []
     requirement_sources: list[str] = []
     passed_over: list[dict[str, str]] = []
@@ -245,7 +247,11 @@ def _met(row: _Row, subject: Subject) -> bool:
     """Whether the connector applied, or would have: in rehearsal it stands back behind one that is enforced."""
     if _applied(row, subject):
         return True
-    if _WOULD_REFUSE in row.detail and _quoted(subject.name) in row.detail:
+    if (
+        _WOULD_REFUSE in row.detail
+        and _quoted(subject.name) in row.detail
+        and _tried(_decode(row.detail), row, subject)
+    ):
         return True
     if _STOOD_BACK not in row.detail or _quoted(subject.label) not in row.detail:
         return False
@@ -257,10 +263,23 @@ def _met(row: _Row, subject: Subject) -> bool:
 
 def _applied(row: _Row, subject: Subject) -> bool:
     """Whether it is this connector: another organization's may have the same name, and a row has both."""
-    return (row.organization, row.connector) == (subject.owner, subject.name)
+    return (row.organization, row.connector) == (subject.owner, subject.name) and _OF_RECIPIENT not in row.detail
+
+
+def _tried(kept: _Detail, row: _Row, subject: Subject) -> bool:
+    """Whether it is this connector that would have refused; nobody's where an old row does not say whose it is."""
+    owner = kept.would_refuse_organization or ("" if kept.recipient_organization else row.organization)
+    return (owner, kept.would_refuse_connector) == (subject.owner, subject.name)
+
+
+def _is_refused_by_others(row: _Row, subject: Subject) -> bool:
+    """Whether the rules of the recipient's organization refused, which is not the connector's: those are its own."""
+    return _RECIPIENT in row.detail and _decode(row.detail).recipient_organization not in {"", subject.owner}
 
 
 _WOULD_REFUSE = "would_refuse_connector"
+_OF_RECIPIENT = '"connector_of_recipient":'
+_RECIPIENT = '"recipient_organization":'
 _STOOD_BACK = "would go first"  # as `policy.connectors.match.match_partner` says of one in rehearsal
 
 
@@ -270,7 +289,8 @@ def _message_of(row: _Row) -> object:
 
 def _session(row: _Row, subject: Subject) -> Seen | None:
     reply, reasons = "", list[str]()
-    if row.event == "REFUSE" and not (_applied(row, subject) and by_connector(row.reply)):
+    is_its_own = _applied(row, subject) and by_connector(row.reply) and not _is_refused_by_others(row, subject)
+    if row.event == "REFUSE" and not is_its_own:
         return None  # it would have been refused without the connector as well
     if subject.formed and (before := _before(_decode(row.detail), subject)):
         host = row.peer_address, row.peer_host
@@ -279,7 +299,7 @@ def _session(row: _Row, subject: Subject) -> Seen | None:
         reply, reasons = row.reply, _decode(row.detail).reasons[-1:]
     elif _WOULD_REFUSE in row.detail:
         kept = _decode(row.detail)
-        if kept.would_refuse_connector == subject.name:
+        if _tried(kept, row, subject):
             reply = kept.would_refuse
             reasons = [reason for reason in kept.reasons if reason.startswith("would_refuse: ")][:1]
     judged = Judged.FAILED if reply else Judged.PASSED
@@ -450,7 +470,7 @@ def _again(row: _Row, decision: Decision, owner: str, name: str) -> Seen | None:
         return None
     if decision.outcome in {Effect.ACCEPTED, Effect.DELIVERED}:
         return Seen(row.at, Judged.PASSED, peer, host, sample)
-    if inbound and not by_connector(decision.reply):
+    if inbound and (not by_connector(decision.reply) or decision.refused_by not in {"", owner}):
         return None
     reason = _code(decision.reply) if inbound else decision.reply
     return Seen(row.at, Judged.FAILED, peer, host, sample, reason, decision.result_type, decision.why)

@@ -89,6 +89,7 @@ def _as_it_was_known(event: TraceEvent, recipient: Path) -> Path | Returned:
 
 
 def _of_verdict(verdict: InboundVerdict, owner: str) -> Decision:
+    is_others = verdict.recipient_organization not in {"", owner or verdict.organization}
     return Decision(
         Effect.ACCEPTED if verdict.accepted else Effect.REFUSED,
         owner or verdict.organization,
@@ -98,6 +99,7 @@ def _of_verdict(verdict: InboundVerdict, owner: str) -> Decision:
         rehearsed=verdict.would_refuse.text if verdict.would_refuse else "",
         rehearsed_by=verdict.would_refuse_connector,
         why=verdict.reasons[-1] if verdict.reasons else "",
+        refused_by=verdict.recipient_organization if is_others and not verdict.accepted else "",
     )
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import IO, TYPE_CHECKING, Any, Final
 
 from gatepost import __version__
+from gatepost.analysis.reports.spreadsheet import harmless
 from gatepost.events.evidence.chain import canonical, parse_line
 from gatepost.events.evidence.entry import address_hash, instant, message_id_hash, seconds
 from gatepost.events.evidence.proof import FORMAT_NAME, segments
@@ -26,9 +27,7 @@ if TYPE_CHECKING:
     from gatepost.events.evidence.proof import Segment
     from gatepost.store.evidence_log import EvidenceDay, EvidenceSource
 
-
 _DAY: Final = 86400.0
-_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,9 +217,8 @@ def _flat(body: Mapping[str, Any]) -> dict[str, Any]:
     return flat
 
 
-def _cell(value: object) -> str:
-    text = "".join(character if character.isprintable() else "?" for character in str(value))
-    return f"'{text}" if text.startswith(_FORMULA) else text
+def _cell(value: object) -> object:
+    return harmless("".join(character if character.isprintable() else "?" for character in str(value)))
 
 
 def _lines(files: Iterable[EvidenceDay]) -> Iterator[Line]:

@@ -1,6 +1,7 @@
 """The retry schedule: when a delivery is tried again, its sender hears of a delay, and it expires. Pure.
 
-Defaults are Exchange Online's: 15 min, 15 min, then hourly for 24 h; a delay notice after 4 h (exchange.md §7.2).
+Defaults are those of Exchange Online after a failed DANE check: 15 min, 15 min, then hourly for 24 h; a delay notice
+after 4 h is Exchange Server's (exchange.md section 7.2).
 """
 
 from __future__ import annotations

@@ -11,9 +11,9 @@ from typing import IO, TYPE_CHECKING, Any, Final
 import msgspec
 from starlette.responses import StreamingResponse
 
+from gatepost.analysis.reports.spreadsheet import csv_lines
 from gatepost.language import _
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
-from gatepost.manage.use_cases.spreadsheet import csv_lines
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence

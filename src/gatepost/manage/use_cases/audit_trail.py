@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from gatepost.manage.access.records import AuditOutcome
-from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
+from gatepost.manage.use_cases.refusal import Refusal, RefusalKind, StoreUnreadable
 
 if TYPE_CHECKING:
     from gatepost.manage.access.actions import Action
@@ -67,5 +67,7 @@ def outcome_of(error: BaseException, reference: str = "") -> tuple[AuditOutcome,
     """The outcome of a call that raised `error`, and why. reference: under which the log knows the call."""
     if not isinstance(error, Refusal):
         return AuditOutcome.FAILED, f"The gateway's log says why, under {reference or 'its time'}."
+    if isinstance(error, StoreUnreadable):
+        return AuditOutcome.FAILED, error.public
     outcome = AuditOutcome.FAILED if error.kind is RefusalKind.UNREADABLE else AuditOutcome.REFUSED
     return outcome, "; ".join(map(str, error.errors)) or error.known or error.text

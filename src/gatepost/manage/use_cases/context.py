@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from gatepost.manage.access.records import Actor, AuditOutcome
 from gatepost.manage.use_cases.audit_trail import AuditRecord, AuditTrail, outcome_of
-from gatepost.manage.use_cases.refusal import Refusal
+from gatepost.manage.use_cases.refusal import Refusal, StoreUnreadable
 from gatepost.store.interface import StoreFailure
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from gatepost.manage.access.accounts import Accounts
@@ -125,13 +124,21 @@ class Context:
             _log.exception("the audit does not have %s of %s", record.action, record.subject)
             return 0
 
-    def config(self) -> AbstractContextManager[ConfigStore]:
-        """The configuration store, closed afterwards. Raises Refusal (UNREADABLE)."""
-        return self.gateway.config()
+    @contextmanager
+    def config(self) -> Iterator[ConfigStore]:
+        """The configuration store, closed afterwards. Raises Refusal (UNREADABLE), as the principal may read it."""
+        try:
+            with self.gateway.config() as store:
+                yield store
+        except StoreUnreadable as refusal:
+            raise refusal.for_principal(self.principal) from refusal
 
     def directory(self) -> Directory:
-        """The resources in force. Raises Refusal (UNREADABLE)."""
-        return self.gateway.directory()
+        """The resources in force. Raises Refusal (UNREADABLE), as the principal may read it."""
+        try:
+            return self.gateway.directory()
+        except StoreUnreadable as refusal:
+            raise refusal.for_principal(self.principal) from refusal
 
     def seen(self) -> Resources:
         """The resources in force of the organizations that the principal sees. Raises Refusal (UNREADABLE)."""

@@ -26,7 +26,7 @@ from gatepost.events.evidence.heads import DayHead
 from gatepost.events.evidence.proof import segment_of
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.use_cases.declaration import Cli, Visibility, use_cases
-from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
+from gatepost.manage.use_cases.refusal import Refusal, RefusalKind, StoreUnreadable
 from gatepost.manage.use_cases.reports import Text, period
 from gatepost.manage.use_cases.times import TimeText, read_time
 from gatepost.pki.certificates.evidence_key import public_key_id
@@ -111,7 +111,7 @@ class LogExport:
             heads = [item for _, item in sorted(read_heads(log).days.items())]
             return _write_pdf(out, (node, keys, heads), self._chosen, segments, proof)
         except StoreFailure as failure:
-            raise Refusal(RefusalKind.UNREADABLE, str(failure)) from failure
+            raise StoreUnreadable(str(failure)) from failure
         except ValueError as error:
             raise Refusal(RefusalKind.UNREADABLE, f"keys of {log.name}: {error}") from error
 

@@ -16,7 +16,7 @@ from gatepost.manage.access.principal import Scope
 from gatepost.manage.access.records import AccountError, AccountErrorKind, AuditOutcome
 from gatepost.manage.use_cases.audit_trail import outcome_of
 from gatepost.manage.use_cases.declaration import UseCase, Visibility
-from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
+from gatepost.manage.use_cases.refusal import STORE_AWAY, Refusal, RefusalKind, StoreUnreadable
 from gatepost.manage.use_cases.request_values import WrongFields, checked
 from gatepost.store.interface import OutcomeUnknown, StoreFailure
 
@@ -61,6 +61,9 @@ def execute[R: msgspec.Struct, A](case: UseCase[R, A], context: Context, request
         refusal = _refused(error) if isinstance(error, AccountError) else _unreadable(context, error)
         record_refusal(case, context, refusal, begun)
         raise refusal from error
+    except StoreUnreadable as error:
+        record_refusal(case, context, error, begun)
+        raise error.for_principal(context.principal) from error
     except Exception as error:
         record_refusal(case, context, error, begun)
         raise
@@ -87,11 +90,11 @@ def _refused(error: AccountError) -> Refusal:
 def _unreadable(context: Context, failure: StoreFailure) -> Refusal:
     """The refusal where what is stored cannot be had, such as a server that is away. Only the owner learns of what."""
     _log.error("%s", failure)
-    text = "What is stored cannot be read or changed now; try again later."
+    text = STORE_AWAY
     if isinstance(failure, OutcomeUnknown):
         text = "Nobody knows whether this was stored, since the database did not answer; look before you repeat it."
     why = f" {failure}" if context.principal.is_of_gateway else ""
-    return Refusal(RefusalKind.UNREADABLE, text + why, known=str(failure))
+    return StoreUnreadable(text + why, text)
 
 
 def begin(case: UseCase[Any, Any], context: Context, path: Mapping[str, str]) -> None:

@@ -7,14 +7,25 @@ call: what would help is in `options`, and each interface says that in its own w
 
 from __future__ import annotations
 
+import logging
 from contextlib import contextmanager
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
-from gatepost.policy.connectors.errors import FieldError
+from gatepost.policy.connectors.errors import FieldError, ResourceErrors
+from gatepost.store.interface import StoreFailure
+from gatepost.texts import N_
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
+
+    from gatepost.manage.access.principal import Principal
+
+
+STORE_AWAY: Final = N_("What is stored cannot be read or changed now; try again later.")
+"""For who learns no more."""
+
+_log = logging.getLogger(__name__)
 
 
 class RefusalKind(StrEnum):
@@ -70,6 +81,24 @@ class VersionConflict(Refusal):
         super().__init__(RefusalKind.CONFLICT, text, errors)
 
 
+class StoreUnreadable(Refusal):
+    """A refusal as what is stored cannot be read, changed or used. public: its text for all, and for the audit.
+
+    text: names files, servers and resources of anybody, and is for principals of the gateway alone.
+    """
+
+    def __init__(self, text: str, public: str = STORE_AWAY) -> None:
+        super().__init__(RefusalKind.UNREADABLE, text)
+        self.public = public
+
+    def for_principal(self, principal: Principal) -> StoreUnreadable:
+        """The same as this principal may read it; what that leaves out is in the log."""
+        if principal.is_of_gateway or self.text == self.public:
+            return self
+        _log.error("%s", self.text)
+        return StoreUnreadable(self.public, self.public)
+
+
 class BusyRefusal(Refusal):
     """Too much of the kind is under way, in this process or of who asks: the same may be done a little later.
 
@@ -92,11 +121,14 @@ def refusing(
 ) -> Iterator[None]:
     """Refuse what ends within by one of these errors. text: of the refusal, with the error and these values.
 
-    field: that the error is about, if it is about one.
+    field: that the error is about, if it is about one. What a store says of itself, and why resources cannot be used,
+    is a `StoreUnreadable`.
     """
     try:
         yield
     except errors as error:
         why = str(error)
+        if kind is RefusalKind.UNREADABLE and isinstance(error, StoreFailure | ResourceErrors):
+            raise StoreUnreadable(text.format(error=why, **values)) from error
         fields = [FieldError(field, why)] if field else ()
         raise Refusal(kind, text.format(error=why, **values), fields) from error

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import msgspec
@@ -31,9 +32,10 @@ from gatepost.store.trace import Among
 from gatepost.texts import own
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Iterator
 
     from gatepost.analysis.rehearsal.decision import Decision
+    from gatepost.manage.access.principal import Principal
     from gatepost.manage.use_cases.context import Context
     from gatepost.manage.use_cases.gateway import Gateway
     from gatepost.manage.use_cases.parts import Part
@@ -42,6 +44,7 @@ if TYPE_CHECKING:
     from gatepost.store.trace import TraceRow
 
 
+_ORGANIZATION, _RECIPIENT = (reports.COLUMNS.index(name) for name in ("organization", "recipient"))
 _DOMAINS = 8  # of a connector, each looked up apart
 _CHANGES = (10, 100, 1000)  # of the organization, looked at in these steps
 
@@ -213,7 +216,7 @@ def show_rehearsal(context: Context, request: RehearsalQuestion) -> RehearsalRep
     part = _subject(visible(directory.resources, context.principal), request)
     inbound = part.kind.key == "inbound_connector"
     formed = _formed(gateway, part)
-    run = _Run(gateway, directory, since, hidden_from(gateway, context.principal).names)
+    run = _Run(gateway, directory, since, context.principal)
     report = run.replayed(part, inbound=inbound) if request.replay else run.counted(part, formed, inbound=inbound)
     return RehearsalReport(
         name=part.name,
@@ -270,13 +273,14 @@ def _form(table: dict[str, Any] | None, part: Part) -> dict[str, Any] | None:
 
 
 class _Run:
-    """One reading of the trace. hidden: organizations. unreadable: files of it that could not be read."""
+    """One reading of the trace. unreadable: files of it that could not be read."""
 
-    def __init__(self, gateway: Gateway, directory: Directory, since: float, hidden: Collection[str]) -> None:
+    def __init__(self, gateway: Gateway, directory: Directory, since: float, principal: Principal) -> None:
         self._trace = gateway.storage.trace()
         self._profile = gateway.settings.tls.profile
         self._directory = directory
-        self._hidden = hidden
+        self._principal = principal
+        self._hidden = hidden_from(gateway, principal).names
         self.until = time.time()
         self._wanted = TraceFilter(since=since, until=self.until)
         self.unreadable: list[str] = []
@@ -284,31 +288,40 @@ class _Run:
     def counted(self, part: Part, formed: int, *, inbound: bool) -> Report:
         """Count its effect in the trace. formed: as in `Subject`."""
         owner = part.organization.name
-
-        def ours(organization: str, recipient: str) -> bool:
-            if organization == owner:
-                return True
-            accepting = self._directory.organization_of(recipient.rpartition("@")[2].lower())
-            return accepting is not None and accepting.name == owner
-
-        subject = Subject(owner, part.name, part.kind is RULE, ours, formed, self._hidden)
+        subject = Subject(owner, part.name, part.kind is RULE, partial(self._is_ours, owner), formed, self._hidden)
         among = Among(holding=subject.mark) if subject.rule else Among(part.name, tried=inbound)
         rows = self._scan(reports.COLUMNS, INBOUND if inbound else OUTBOUND, among)
         return reports.inbound_report(rows, subject) if inbound else reports.outbound_report(rows, subject)
 
     def replayed(self, part: Part, *, inbound: bool) -> Report:
-        """Replay all mail as if the connector were enforced."""
+        """Replay all mail as if the connector were enforced.
+
+        Of mail that came, what the trace shows to who asks, and what is for domains of the connector's owner: else a
+        connector that names the address of any server would tell whom that server writes to.
+        """
         owner = part.organization.name
         directory = enforced(self._directory, owner, part.record)
         rows = RowReplay([Replay(directory, self._profile, self._directory)])
         events = INBOUND if inbound else OUTBOUND
         width = len(reports.COLUMNS)
 
+        def is_shown(row: TraceRow) -> bool:
+            organization, recipient = row[_ORGANIZATION], row[_RECIPIENT]
+            return self._principal.sees(organization) or self._is_ours(owner, organization, recipient)
+
         def decided() -> Iterator[tuple[TraceRow, Decision]]:
             for row in self._scan((*reports.COLUMNS, *COLUMNS), events, None if inbound else _concerned(part)):
-                yield row[:width], rows.decide(row[width:])[0]
+                if not inbound or is_shown(row):
+                    yield row[:width], rows.decide(row[width:])[0]
 
         return reports.replayed_report(decided(), owner, part.name, self._hidden)
+
+    def _is_ours(self, owner: str, organization: str, recipient: str) -> bool:
+        """Whether mail is the connector's owner's, or for one of its domains. organization: of the row."""
+        if organization == owner:
+            return True
+        accepting = self._directory.organization_of(recipient.rpartition("@")[2].lower())
+        return accepting is not None and accepting.name == owner
 
     def _scan(self, columns: tuple[str, ...], events: tuple[str, ...], among: Among | None) -> Iterator[TraceRow]:
         return self._trace.scan(self._wanted, columns, events=events, unreadable=self.unreadable, among=among)

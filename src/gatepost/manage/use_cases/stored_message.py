@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 from msgspec import Meta
 
 from gatepost.manage.use_cases.declaration import Cli
-from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
+from gatepost.manage.use_cases.refusal import Refusal, RefusalKind, StoreUnreadable
 from gatepost.store.interface import StoreFailure
 from gatepost.texts import N_
 
@@ -39,7 +39,7 @@ def reading_content() -> Iterator[None]:
     except LookupError as gone:
         raise Refusal(RefusalKind.MISSING, str(gone)) from gone
     except StoreFailure as failure:
-        raise Refusal(RefusalKind.UNREADABLE, str(failure)) from failure
+        raise StoreUnreadable(str(failure)) from failure
 
 
 def header_text(chunks: Iterable[bytes]) -> str:

@@ -100,11 +100,14 @@ def certificate_claim(entry: InboundEntry, sender: str) -> str:
     return f"{said} neither that name nor {describe_sender(sender)} is an accepted domain of {own}"
 
 
-def address_claim(session: SessionFacts, sender: str) -> str:
+def address_claim(entry: InboundEntry, session: SessionFacts, sender: str) -> str:
     """Explain why the client's address, which the connector holds, does not identify the organization."""
     held = f"holds the address {session.peer_ip}, but"
     if not sender:
         return f"{held} the null reverse-path names no accepted domain, and senders_by_address does not take it"
+    if not entry.associated(sender):
+        domains = _few(entry.connector.associated_accepted_domains)
+        return f"{held} it is limited to {domains}, and {describe_sender(sender)} is none of these"
     return f"{held} {describe_sender(sender)} is not one of its accepted domains"
 
 
@@ -184,7 +187,7 @@ def _on_premises_why(entry: InboundEntry, session: SessionFacts, sender: str) ->
         lack = certificate_lack(entry, session)
         whys.append(lack.why if lack is not None else certificate_claim(entry, sender))
     if entry.holds(address_key(session.peer_ip)):
-        whys.append(address_claim(session, sender))
+        whys.append(address_claim(entry, session, sender))
     elif connector.sender_ip_addresses:
         whys.append(f"holds {_few(connector.sender_ip_addresses)}, and {session.peer_ip} is not among these")
     return "; ".join(whys) or "names neither a certificate nor an address"

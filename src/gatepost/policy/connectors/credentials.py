@@ -79,7 +79,7 @@ def certificate_lack(entry: InboundEntry, session: SessionFacts) -> Lack | None:
 def _name_lack(name: str, leaf: CertificateFacts) -> Lack:
     borne = describe_names(leaf)
     if matches(name, leaf, common_name=True):
-        why = f"names {name}, which is only in the CN of the client's certificate, and match_common_name is off"
+        why = f"names {name}, but it is only in the CN of the client's certificate, and match_common_name is off"
         return Lack(CredentialFault.ONLY_COMMON_NAME, f"{why} ({borne})")
     return Lack(CredentialFault.OTHER_NAME, f"names {name}, and the client's certificate has other names ({borne})")
 

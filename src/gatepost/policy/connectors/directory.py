@@ -87,7 +87,7 @@ class InboundEntry(msgspec.Struct, frozen=True, eq=False):
     def associated(self, domain: str) -> bool:
         """Whether associated_accepted_domains, if there are any, have this domain."""
         domains = self.connector.associated_accepted_domains
-        return not domains or domain in domains
+        return not domains or any(covers(pattern, domain) for pattern in domains)
 
 
 class PartnerIndex:

@@ -246,7 +246,7 @@ def _unknown(
         return Attribution("none", None, None, "none", (nobody,))
     reasons = [f"{entry.label} {lack.why}" for entry, lack in lacks[:PASSED_OVER_LIMIT]]
     reasons += [f"{entry.label} {certificate_claim(entry, sender)}" for entry in certified[:PASSED_OVER_LIMIT]]
-    reasons += [f"{entry.label} {address_claim(session, sender)}" for _, entry in held[:PASSED_OVER_LIMIT]]
+    reasons += [f"{entry.label} {address_claim(entry, session, sender)}" for _, entry in held[:PASSED_OVER_LIMIT]]
     # It is put off by one that is in force, if there is one: of one in rehearsal it would only be said.
     unsure = tuple(
         candidate for candidate in sorted(lacks, key=lambda lack: not _in_force(lack[0])) if candidate[1].is_ours

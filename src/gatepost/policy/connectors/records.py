@@ -185,10 +185,10 @@ class InboundConnector(Record):
         default=False,
         description="Also accept the name in the subject's CN, as Exchange does. RFC 9525 ignores the CN.",
     )
-    associated_accepted_domains: tuple[Domain, ...] = Field(
+    associated_accepted_domains: tuple[NamePattern, ...] = Field(
         default=(),
         description="Limit the connector to these accepted domains: of the recipient for a partner, of the sender for "
-        "on-premises. Empty: all.",
+        'on-premises. "*.b.example" also stands for all names below b.example. Empty: all.',
     )
     ef_skip_last_ip: addresses.SkipLastIp = False
     ef_skip_ips: addresses.SkipIps = ()

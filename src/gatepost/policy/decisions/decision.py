@@ -72,6 +72,7 @@ class InboundVerdict(msgspec.Struct, frozen=True):
     (`policy.decisions.withheld`). question: whether the recipient exists, to be asked before this is the verdict; None
     where that is known, or nobody asks. filter: the connector of a filter by which the message comes, if it skips hops:
     the partner rules wait for the header section (`policy.decisions.inbound.decide_filtered`).
+    would_refuse_of_recipient: whether the connector that would have refused is the recipient's organization's.
     """
 
     accepted: bool
@@ -95,6 +96,7 @@ class InboundVerdict(msgspec.Struct, frozen=True):
     filter: InboundConnector | None = None
     authentication: AuthenticationResults = AuthenticationResults.NONE
     authenticated: dict[str, Any] | None = None
+    would_refuse_of_recipient: bool = False
 
     def answered(self, reply: Reply | None, reason: str) -> InboundVerdict:
         """The verdict with the answer to its question, as `policy.decisions.recipient_validation` judges it."""
@@ -130,13 +132,19 @@ class InboundVerdict(msgspec.Struct, frozen=True):
         return record | self._parties()
 
     def _parties(self) -> dict[str, Any]:
-        """The recipient's organization, where it decided too. own_reasons: how many reasons come before its own."""
+        """The recipient's organization, where it decided too. own_reasons: how many reasons come before its own.
+
+        would_refuse_organization: whose the connector is that would have refused.
+        """
         if self.recipient_organization in {"", self.organization}:
             return {}
         record: dict[str, Any] = {
             "recipient_organization": self.recipient_organization,
             "own_reasons": len(self.attribution.reasons),
         }
+        if self.would_refuse is not None:
+            is_recipients = self.would_refuse_of_recipient
+            record["would_refuse_organization"] = self.recipient_organization if is_recipients else self.organization
         known_by = self.attribution.connector
         if self.connector and (known_by is None or known_by.name != self.connector):
             record["connector_of_recipient"] = True

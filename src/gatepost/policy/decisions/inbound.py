@@ -61,6 +61,7 @@ class _Findings(msgspec.Struct):
     connector: InboundConnector | None = None
     would_refuse: Reply | None = None
     would_refuse_connector: str = ""
+    would_refuse_of_recipient: bool = False
     basis: str = ""
     hooks: tuple[ApplicableHook, ...] = ()
     authentication: AuthenticationResults = AuthenticationResults.NONE
@@ -74,9 +75,14 @@ class _Findings(msgspec.Struct):
             self.reasons.append(f"would_refuse: {reply.text}: {reason}; not applied, as the connector is in rehearsal")
             if self.would_refuse is None:
                 self.would_refuse, self.would_refuse_connector = reply, connector.name
+                self.would_refuse_of_recipient = not self._is_known_by(connector)
             return False
         self.reasons.append(reason)
         return True
+
+    def _is_known_by(self, connector: InboundConnector) -> bool:
+        """Whether it is one that knows the client, and no rule of the recipient's organization."""
+        return connector is self.attribution.connector or connector is self.attribution.rehearsing
 
     def verdict(self, reply: Reply, organization: str | None, direction: str) -> InboundVerdict:
         """The verdict, with everything found so far."""
@@ -100,6 +106,7 @@ class _Findings(msgspec.Struct):
             question=self.question,
             filter=self.filter,
             authentication=self.authentication,
+            would_refuse_of_recipient=self.would_refuse_of_recipient,
         )
         return as_submitted(made) if self.attribution.basis == LOGIN else made
 
@@ -228,6 +235,7 @@ def decide_filtered(
     findings.authentication = taken.authentication
     findings.recipient_organization = taken.recipient_organization
     findings.would_refuse, findings.would_refuse_connector = taken.would_refuse, taken.would_refuse_connector
+    findings.would_refuse_of_recipient = taken.would_refuse_of_recipient
     said = f"the client is {session.peer_ip}" if session.introduction else "the Received fields do not name the client"
     findings.reasons.append(f"{said} ({session.introduction.text})" if session.introduction else said)
     organization = directory.organization_of(recipient.domain)
@@ -310,17 +318,15 @@ def _relay_denied(directory: Directory, attribution: Attribution, reverse_path: 
     What another organization's connector knows is no help for who has a sender of ours.
     """
     author = directory.organization_of(reverse_path.domain)
-    claims = [basis for basis, entry in attribution.claims if author is None or entry.organization.name == author.name]
+    claims = [claim for claim in attribution.claims if author is None or claim[1].organization.name == author.name]
     if claims:
-        if claims[0] == "certificate":
+        basis, entry = claims[0]
+        if author is not None or (basis == "certificate" and entry.ownership):
+            return refusals.RELAY_SENDER
+        if basis == "certificate":
             return refusals.RELAY_NAME
         return refusals.RELAY_ADDRESS if reverse_path.domain else refusals.RELAY_NULL
-    lack = attribution.lack
-    return (
-        refusals.untrusted(refusals.RELAY_DENIED, lack.status)
-        if lack is not None and lack.status
-        else refusals.RELAY_DENIED
-    )
+    return refusals.relay_denied(attribution.lack)
 
 
 def _own_servers(findings: _Findings, session: SessionFacts) -> Reply | None:
@@ -411,7 +417,9 @@ def _restrictions(findings: _Findings, match: PartnerMatch, session: SessionFact
     no_address = connector.restrict_domains_to_ip_addresses and not match.by_address
     missing = []
     if no_certificate:
-        missing.append(f"a trusted client certificate for {connector.tls_sender_certificate_name}, {_shown(session)}")
+        missing.append(
+            f"a trusted client certificate for {connector.tls_sender_certificate_name}, {_shown(session, connector)}"
+        )
     if no_address:
         missing.append(f"one of its addresses, and {session.peer_ip} is none")
     if not missing:
@@ -423,11 +431,11 @@ def _restrictions(findings: _Findings, match: PartnerMatch, session: SessionFact
     return reply if findings.refuses(connector, reply, reason) else None
 
 
-def _shown(session: SessionFacts) -> str:
-    """Describe what the client presented instead, as the end of a sentence."""
+def _shown(session: SessionFacts, connector: InboundConnector) -> str:
+    """Describe what the client presented instead, as the connector's trust anchors judge it: the end of a sentence."""
     if session.tls is None:
         return "and the session is not encrypted"
-    chain = session.client_chain
+    chain = session.chain(connector.trust_anchors) or session.client_chain
     if chain is None or chain.leaf is None:
         return "and the client presented none"
     return f"and the client presented {chain.leaf.subject} ({chain.status}), thumbprint {chain.leaf.sha1.upper()}"

@@ -13,6 +13,11 @@ if TYPE_CHECKING:
 # Literal codes and the service's words for them, by which people search: exchange.md section 6. No name of ours is in
 # them; what they say beyond the service's is what the client itself can mend.
 RELAY_DENIED = Reply(550, "5.7.64", ("TenantAttribution; Relay Access Denied",))
+RELAY_COMMON_NAME = Reply(
+    550,
+    "5.7.64",
+    ("TenantAttribution; Relay Access Denied: your certificate has its name in the CN, not in subjectAltName",),
+)
 NOT_ACCEPTED = "Relay Access Denied ATTR36"
 RELAY_NAME = Reply(
     550, "5.7.64", (f"{NOT_ACCEPTED}: neither the name in your certificate nor the sender's domain is accepted here",)
@@ -23,11 +28,15 @@ RELAY_ADDRESS = Reply(
 RELAY_NULL = Reply(
     550, "5.7.64", (f"{NOT_ACCEPTED}: your address is known, but the null reverse-path needs a certificate",)
 )
+RELAY_SENDER = Reply(550, "5.7.64", (f"{NOT_ACCEPTED}: your server is known, but may not relay for this sender",))
 STARTTLS_FIRST = Reply(530, "5.7.0", ("Must issue a STARTTLS command first",))
 BOUND = "TenantInboundAttribution; A partner connector binds this sender's domain to"
 LOCKED_DOWN = Reply(550, "5.7.51", (f"{BOUND} a certificate or address you do not have",))
 LOCKED_NO_CERTIFICATE = Reply(550, "5.7.51", (f"{BOUND} a certificate, and you presented none",))
 LOCKED_OTHER_NAME = Reply(550, "5.7.51", (f"{BOUND} a certificate, and yours bears another name",))
+LOCKED_COMMON_NAME = Reply(
+    550, "5.7.51", (f"{BOUND} a certificate, and yours has its name in the CN, not in subjectAltName",)
+)
 LOCKED_ADDRESS = Reply(550, "5.7.51", (f"{BOUND} addresses, and yours is none of them",))
 DIRECT_SEND = Reply(
     550,
@@ -47,13 +56,20 @@ LOCKED_BY_FAULT = {
     CredentialFault.NO_TLS: LOCKED_NO_CERTIFICATE,
     CredentialFault.NO_CERTIFICATE: LOCKED_NO_CERTIFICATE,
     CredentialFault.OTHER_NAME: LOCKED_OTHER_NAME,
-    CredentialFault.ONLY_COMMON_NAME: LOCKED_OTHER_NAME,
+    CredentialFault.ONLY_COMMON_NAME: LOCKED_COMMON_NAME,
 }
 
 
 def untrusted(reply: Reply, status: str) -> Reply:
     """The refusal with what is wrong with the client's certificate: "chain-incomplete", "expired", …."""
     return Reply(reply.code, reply.enhanced, (f"{reply.lines[0]}: your certificate is not trusted, {status}",))
+
+
+def relay_denied(lack: Lack | None) -> Reply:
+    """The refusal to relay. lack: of the certificate that bears a connector's name, None if none does."""
+    if lack is not None and lack.fault is CredentialFault.ONLY_COMMON_NAME:
+        return RELAY_COMMON_NAME
+    return untrusted(RELAY_DENIED, lack.status) if lack is not None and lack.status else RELAY_DENIED
 
 
 def locked_down(lack: Lack | None, *, both: bool) -> Reply:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from gatepost.store.postgres.server import DatabaseServer
 
 
-_VERSION: Final = 1  # of what is counted: older counts are made anew
+_VERSION: Final = 2  # of what is counted: older counts are made anew
 _KEPT: Final = 1000  # counts of parts by the hour: at most 144 numbers each
 _ROWS_AT_ONCE: Final = 100_000  # a few seconds' work, if all are different
 _DOING: Final = "count the trace"
@@ -34,9 +34,14 @@ _LATE: Final = 3600.0  # seconds after its end in which a day may still grow
 
 _OTHER: Final = "CASE WHEN event IN ('RECEIVE', 'REFUSE') THEN sender ELSE recipient END"
 _PARTNER: Final = f"lower(reverse(split_part(reverse({_OTHER}), '@', 1)))"
-_STATUS: Final = "CASE WHEN event = 'REFUSE' THEN split_part(substr(reply, 5), ' ', 1) ELSE '' END"
+# What the recipient's organization refuses of another's is by no connector of that one.
+_STATUS: Final = (
+    "CASE WHEN event = 'REFUSE' AND d ->> 'recipient_organization' IS NULL"
+    " THEN split_part(substr(reply, 5), ' ', 1) ELSE '' END"
+)
 _TRIAL_FAILED_BY: Final = (
-    "coalesce(d ->> 'would_refuse_connector', CASE WHEN d -> 'rehearsal' ->> 'passed' IN ('false', '0')"
+    "coalesce(CASE WHEN d ->> 'recipient_organization' IS NULL OR d ->> 'would_refuse_organization' = organization"
+    " THEN d ->> 'would_refuse_connector' END, CASE WHEN d -> 'rehearsal' ->> 'passed' IN ('false', '0')"
     " AND d ->> 'connector_organization' IS NULL"
     " AND strpos(d -> 'rehearsal' ->> 'sources', '\"connector:') > 0 THEN connector ELSE '' END)"
 )

@@ -109,16 +109,21 @@ def _added(path: Path, after: int, among: str | None) -> tuple[int, Counter[Flow
 
 _log = logging.getLogger(__name__)
 
-_VERSION = 3  # of what is counted: older counts are made anew
+_VERSION = 4  # of what is counted: older counts are made anew
 
 
 _PARTNER = (
     f"lower(CASE WHEN event IN ('RECEIVE', 'REFUSE') THEN {domain_of('sender')} ELSE {domain_of('recipient')} END)"
 )
-_STATUS = "iif(event = 'REFUSE', substr(reply, 5, instr(substr(reply, 5) || ' ', ' ') - 1), '')"
+# What the recipient's organization refuses of another's is by no connector of that one.
+_STATUS = (
+    "iif(event = 'REFUSE' AND detail ->> '$.recipient_organization' IS NULL,"
+    " substr(reply, 5, instr(substr(reply, 5) || ' ', ' ') - 1), '')"
+)
 _TRIAL_FAILED_BY = (
-    "ifnull(detail ->> '$.would_refuse_connector', iif(detail ->> '$.rehearsal.passed' = 0"
-    " AND detail ->> '$.connector_organization' IS NULL"
+    "ifnull(iif(detail ->> '$.recipient_organization' IS NULL"
+    " OR detail ->> '$.would_refuse_organization' = organization, detail ->> '$.would_refuse_connector', NULL),"
+    " iif(detail ->> '$.rehearsal.passed' = 0 AND detail ->> '$.connector_organization' IS NULL"
     " AND instr(detail ->> '$.rehearsal.sources', '\"connector:'), connector, ''))"
 )
 # Another organization's connector may be called as one of the organization whose mail it is.

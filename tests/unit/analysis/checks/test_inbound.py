@@ -92,11 +92,12 @@ def validate(
     connector: dict[str, Any],
     *rows: TraceEvent,
     others: tuple[dict[str, Any], ...] = (),
+    domains: tuple[str, ...] = ("contoso.example",),
     anchors: str = "system",
     **options: Any,
 ) -> Validation:
     organization = {
-        "accepted_domain": [{"name": "contoso.example"}],
+        "accepted_domain": [{"name": name, "type": "internal-relay"} for name in domains],
         "mailbox": [{"address": "ann@contoso.example"}],
         "inbound_connector": [connector, *others],
     }
@@ -377,6 +378,18 @@ def test_revocation_of_an_uploaded_certificate(
     task = only(validate(PARTNER | fields, presented=made, anchors=str(anchors)), "Presented")
     assert str(task.status) == status
     assert len(asked) == (check != "none")
+
+
+@pytest.mark.parametrize("limit", ["pilot.example", "*.pilot.example"])
+def test_a_connector_for_some_domains_is_tried_with_a_recipient_in_one(limit: str) -> None:
+    by_address = PARTNER | {"restrict_domains_to_ip_addresses": True, "sender_ip_addresses": ["192.0.2.7"]}
+    limited = {key: value for key, value in by_address.items() if "certificate" not in key} | {
+        "require_tls": False,
+        "associated_accepted_domains": [limit],
+    }
+    presented = uploaded(b"", "192.0.2.7", "eve@bank.example", "system")
+    task = only(validate(limited, domains=("contoso.example", limit), presented=presented), "Presented")
+    assert str(task.status) == "succeeded"
 
 
 @pytest.mark.parametrize(

@@ -282,6 +282,14 @@ OUTBOUND_FIELDS = [
 ]  # fmt: skip
 
 
+def test_a_connector_for_an_accepted_domain_with_subdomains_holds_for_them_too():
+    domain = json.loads(ACCEPTED) | {"Name": "Contoso main", "DomainType": "InternalRelay", "MatchSubDomains": True}
+    for name in ("Contoso main", "contoso.com", "*.contoso.com"):
+        limited = PARTNER_IN | {"AssociatedAcceptedDomains": [name]}
+        table = only(imported(limited, domain), "inbound_connector")
+        assert table["associated_accepted_domains"] == ["*.contoso.com"]
+
+
 @pytest.mark.parametrize(("changes", "fields"), OUTBOUND_FIELDS)
 def test_fields_of_outbound_connectors(changes, fields):
     table = only(imported(PARTNER_OUT | changes), "outbound_connector")

@@ -161,6 +161,17 @@ def test_a_table_for_spreadsheets_has_no_formulas(evidence):
     assert len(row["hash"]) == 64
 
 
+@pytest.mark.parametrize(
+    ("host", "cell"), [("mx;=CMD()", "mx;'=CMD()"), ("\uff1dCMD()", "'\uff1dCMD()"), ("mx;b", "mx;b")]
+)
+def test_a_name_in_a_table_is_no_formula_wherever_cells_end(logs, tmp_path, host, cell):
+    logs.chain(tmp_path).append(logs.events(peer_host=host), NOON)
+    out = io.StringIO()
+    write_csv(out, chosen_segments(EvidenceDirectory(tmp_path), Selection()))
+    (row,) = csv.DictReader(io.StringIO(out.getvalue()))
+    assert row["peer_host"] == cell
+
+
 def test_hashed_addresses_and_message_ids_are_found(logs, tmp_path):
     privacy = Privacy(AddressPrivacy.HASH, MessageIds.HASH)
     chain = logs.chain(tmp_path, privacy=privacy)

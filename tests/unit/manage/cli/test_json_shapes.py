@@ -46,3 +46,52 @@ def test_the_commands_that_list_are_tried():
         "queue list",
         "user list",
     }
+
+
+# What people script against. Whatever says something has `--json`; of the others the exit code is the answer, or what
+# they print is a document already.
+CONTRACT = {
+    "": "status doctor apply export explain",
+    "organization": "list show add set remove",
+    "domain": "list show add set remove",
+    "mailbox": "list show add set remove",
+    "connector": "list show add set remove validate rehearsal drill",
+    "import": "exchange postfix",
+    "hybrid": "plan",
+    "tls": "profiles",
+    "check": "partner host chain roots",
+    "certificate": "list add publish",
+    "certificate changeover": "status check",
+    "queue": "list show retry hold release drop",
+    "trace": "search show",
+    "report": "tls connectors tlsrpt",
+    "evidence": "verify",
+    "settings": "show",
+    "node": "list drain",
+    "token": "add",
+    "site": "status",
+    "store": "migrate backup restore check",
+}
+WITHOUT_JSON = {
+    "": "serve up demo quickstart",
+    "certificate": "request",
+    "evidence": "export",
+    "node": "remove",
+    "user": "add set remove",
+    "token": "remove",
+    "site": "init join",
+}
+
+
+def options_of(words):
+    command = main
+    for word in words.split():
+        command = command.get_command(click.Context(command), word)
+        assert command is not None, f"there is no command {words}"
+    return {option for parameter in command.params for option in parameter.opts}
+
+
+@pytest.mark.parametrize(("table", "expected"), [(CONTRACT, True), (WITHOUT_JSON, False)])
+def test_the_commands_that_scripts_rely_on_are_there(table, expected):
+    words = [f"{group} {name}" for group, names in table.items() for name in names.split()]
+    assert [each for each in words if ("--json" in options_of(each)) is not expected] == []

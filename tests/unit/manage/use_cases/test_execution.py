@@ -47,6 +47,8 @@ def poke(context: Context, request: Poke) -> Poked:
         raise AccountError(AccountErrorKind.CONFLICT, "ann is the last owner")
     if request.problem == "away":
         raise StoreFailure("PostgreSQL: connect: refused by 10.1.2.3")
+    if request.problem == "directory":
+        context.gateway.directory()
     if request.problem:
         raise Refusal(RefusalKind(request.problem), "No.")
     if request.name == "many":
@@ -103,6 +105,22 @@ def test_a_store_that_cannot_be_read_is_a_refusal_and_only_the_owner_learns_of_t
             run(declared(), principal, problem="away")
         assert (caught.value.kind, "10.1.2.3" in caught.value.text) == (RefusalKind.UNREADABLE, told)
     assert [event[3] for event in events(accounts)] == [AuditOutcome.FAILED] * 2
+    assert "10.1.2.3" not in repr(accounts.audit_events(TENANT))
+
+
+@pytest.mark.parametrize("principal", [OWNER, TENANT])
+def test_only_the_owner_learns_of_what_is_stored_and_cannot_be_used(gateway, run, accounts, principal, caplog):
+    """Such as a domain of another organization, by a version that knows it no more."""
+    bad = {"accepted_domain": [{"name": "*.hidden.example", "type": "authoritative"}]}
+    with gateway.config() as store:
+        store.apply({"organization": {"fabrikam": bad}}, author="ann")
+    with pytest.raises(Refusal) as caught:
+        run(declared(), principal, problem="directory")
+    told = principal is OWNER
+    words = ("hidden.example" in caught.value.text, str(gateway.data) in caught.value.text)
+    assert (caught.value.kind, *words) == (RefusalKind.UNREADABLE, told, told)
+    assert "hidden.example" not in repr(accounts.audit_events(TENANT))
+    assert ("hidden.example" in caplog.text) is not told
 
 
 def test_what_accounts_do_not_allow_is_a_refusal(run, accounts):

@@ -6,9 +6,18 @@ from pathlib import Path
 
 import pytest
 
+from gatepost.manage.access.principal import Principal, Scope
 from gatepost.manage.use_cases import refusal as refusal_module
-from gatepost.manage.use_cases.refusal import Refusal, RefusalKind, refusing, wrong_field
+from gatepost.manage.use_cases.refusal import (
+    STORE_AWAY,
+    Refusal,
+    RefusalKind,
+    StoreUnreadable,
+    refusing,
+    wrong_field,
+)
 from gatepost.policy.connectors.errors import FieldError
+from gatepost.store.interface import StoreFailure
 
 
 def test_a_refusal_has_its_text_and_all_errors():
@@ -23,6 +32,20 @@ def test_one_field_that_is_wrong():
     assert (refusal.kind, refusal.text) == (RefusalKind.INPUT, "nothing was done")
     assert refusal.errors == (FieldError("at", "is in the past"),)
     assert wrong_field("at", "is in the past").text == "is in the past"
+
+
+def test_what_a_store_says_of_itself_is_told_to_principals_of_the_gateway_alone(caplog):
+    owner, tenant = (Principal("ann", frozenset(Scope), whose) for whose in (None, frozenset({"contoso"})))
+    with (
+        pytest.raises(StoreUnreadable) as caught,
+        refusing(RefusalKind.UNREADABLE, StoreFailure, text="{data}: {error}", data="/srv/data"),
+    ):
+        raise StoreFailure("refused by 10.1.2.3")
+    assert (caught.value.kind, caught.value.text) == (RefusalKind.UNREADABLE, "/srv/data: refused by 10.1.2.3")
+    assert caught.value.for_principal(owner) is caught.value
+    told = caught.value.for_principal(tenant)
+    assert told.text == str(told) == told.for_principal(tenant).text == STORE_AWAY
+    assert caplog.messages == ["/srv/data: refused by 10.1.2.3"]
 
 
 def test_an_error_within_becomes_a_refusal_with_its_text():

@@ -2,15 +2,22 @@ from __future__ import annotations
 
 import time
 
+import msgspec
 import pytest
 
+from gatepost.analysis.rehearsal.recorded import session_facts
+from gatepost.analysis.rehearsal.verdicts import ConnectorKey
 from gatepost.mail.model.trace_event import TraceEvent
 from gatepost.manage.access.principal import Principal, Scope
 from gatepost.manage.use_cases.change import ChangeOptions
 from gatepost.manage.use_cases.client import LocalClient
+from gatepost.manage.use_cases.connector_views import CountVerdicts, count_verdicts
+from gatepost.manage.use_cases.context import Context
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.rehearsal import RehearsalQuestion, show_rehearsal
 from gatepost.manage.use_cases.resources import apply_document
+from gatepost.policy.decisions.inbound import decide_recipient
+from gatepost.protocols.smtp.grammar import parse_path
 from gatepost.store.sqlite.trace import write_events
 
 OWNER = Principal("ann", frozenset({Scope.OWNER}))
@@ -76,6 +83,31 @@ def test_a_tenant_is_told_of_its_own_connectors_alone(base):
         assert refused.value.kind is RefusalKind.MISSING
 
 
+def test_a_connector_for_somebodys_address_tells_a_tenant_of_no_mail_that_its_trace_has_not(gateway):
+    """The mail came before there was the connector: in the name of the tenant's domain, to another's or to nobody."""
+    network = {"sender_ip_addresses": ["203.0.113.0/24"], "senders_by_address": "any"}
+    resources = {
+        "contoso": {"accepted_domain": [{"name": "contoso.example"}]},
+        "fabrikam": {
+            "accepted_domain": [{"name": "fabrikam.example"}],
+            "inbound_connector": [{"name": "any", "connector_type": "on-premises", **network}],
+        },
+    }
+    apply_document(gateway, OWNER, {"organization": resources}, ChangeOptions("ann"))
+    came = {"peer_address": "203.0.113.9", "peer_host": "mx.strange.example"}
+    rows = [
+        ("RECEIVE", "1", "contoso", "ann@fabrikam.example", "ann@contoso.example"),
+        ("REFUSE", "", "", "till@strange.example", "x@elsewhere.example"),
+        ("RECEIVE", "3", "fabrikam", "", "ann@fabrikam.example"),
+    ]
+    write_events(
+        gateway.data / "trace",
+        "0",
+        [TraceEvent(NOW - 60, *row[:3], "incoming", f"s{row[1]}", *row[3:], **came) for row in rows],
+    )
+    assert [rehearsed(gateway, who, "any", replay=True).messages for who in (OWNER, TENANT)] == [3, 1]
+
+
 def test_a_rule_and_what_cannot_be_asked_of_it(base):
     found = rehearsed(base, OWNER, "SECRET", rule=True)
     assert (found.label, found.direction, found.formed) == ("mail flow rule 'secret' of contoso", "outbound", 0)
@@ -83,3 +115,52 @@ def test_a_rule_and_what_cannot_be_asked_of_it(base):
         with pytest.raises(Refusal, match="reports of rules cover outbound mail") as refused:
             rehearsed(base, OWNER, "secret", rule=True, **more)
         assert refused.value.kind is RefusalKind.INPUT
+
+
+def two_of_a_name(gateway, mode):
+    """Contoso's own server, and a partner connector of Fabrikam that has demands on it; both are named alike."""
+    own = {"connector_type": "on-premises", "sender_ip_addresses": ["192.0.2.7"]}
+    lock = {"restrict_domains_to_certificate": True, "tls_sender_certificate_name": "mx.secret.example"}
+    partner = {"sender_domains": ["contoso.example"], "mode": mode, **lock}
+    resources = {
+        "contoso": {
+            "accepted_domain": [{"name": "contoso.example"}],
+            "inbound_connector": [{"name": "in", **own}],
+        },
+        "fabrikam": {
+            "accepted_domain": [{"name": "fabrikam.example"}],
+            "inbound_connector": [{"name": "in", **partner}],
+        },
+    }
+    apply_document(gateway, OWNER, {"organization": resources}, ChangeOptions("ann"))
+    sender, recipient = "ann@contoso.example", "till@fabrikam.example"
+    tls = {"version": "TLSv1.3", "suite": "TLS_AES_256_GCM_SHA384", "group": "X25519", "resumed": False}
+    facts = {"sender": sender, "recipient": recipient, "session": "s", "peer_address": "192.0.2.7", "tls": tls}
+    came = TraceEvent(NOW - 60, "RECEIVE", "1", "contoso", direction="originating", **facts)
+    paths = [parse_path(f"<{text}>", smtputf8=False) for text in (sender, recipient)]
+    verdict = decide_recipient(gateway.directory(), session_facts(came), *paths)
+    event, message = ("RECEIVE", "1") if verdict.accepted else ("REFUSE", "")
+    said = {"connector": verdict.connector, "reply": verdict.reply.text, "detail": verdict.detail()}
+    write_events(gateway.data / "trace", "0", [msgspec.structs.replace(came, event=event, message=message, **said)])
+
+
+@pytest.mark.parametrize("mode", ["rehearse", "enforce"])
+@pytest.mark.parametrize("replay", [False, True])
+def test_what_the_recipients_organization_demands_is_not_put_down_to_a_connector_of_the_same_name(
+    gateway, mode, replay
+):
+    two_of_a_name(gateway, mode)
+    contoso = Principal("tim", frozenset({Scope.READ}), frozenset({"contoso"}))
+    found = rehearsed(gateway, contoso, "in", replay=replay)
+    assert ("secret" in repr(found), found.failed) == (False, 0)
+    counted = count_verdicts.function(
+        Context(gateway, contoso, lambda: None), CountVerdicts(connectors=[ConnectorKey("contoso", "inbound", "in")])
+    )
+    assert sum(verdicts.failed for verdicts in counted.values()) == 0
+
+
+def test_what_it_would_refuse_is_in_its_own_report(gateway):
+    two_of_a_name(gateway, "rehearse")
+    found = rehearsed(gateway, TENANT, "in")
+    assert (found.failed, found.passed) == (1, 0)
+    assert "mx.secret.example" in found.groups[0].why

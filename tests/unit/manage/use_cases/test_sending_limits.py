@@ -56,6 +56,12 @@ def test_an_organization_lifts_its_own_limit_and_the_owner_all(limited):
     assert (lifted.sender, lifted.messages) == ("user bob@a.example", 0)
 
 
+def test_a_lift_by_the_owner_is_not_put_down_to_a_tenant_who_lifts_less(limited):
+    run(limited, lift_limit, sender="user ann@a.example")
+    lifted = run(limited, lift_limit, principal=TENANT, sender="ann@a.example")
+    assert (lifted.lifted, lifted.lifted_by) == ("all", "ann")
+
+
 @pytest.mark.parametrize(
     ("fields", "principal", "kind"),
     [

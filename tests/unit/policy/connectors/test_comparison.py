@@ -165,11 +165,23 @@ def test_why_a_certificate_does_not_say_whose_mail_it_is(
     assert said == f"names {pattern}, which the client's certificate has, but {end}"
 
 
-def test_why_an_address_does_not_say_whose_mail_it_is(session: Session) -> None:
-    assert address_claim(session("192.0.2.1"), "").endswith("and senders_by_address does not take it")
-    assert address_claim(session("192.0.2.1"), "x.test") == (
-        "holds the address 192.0.2.1, but the sender's domain x.test is not one of its accepted domains"
-    )
+@pytest.mark.parametrize(
+    ("name", "sender", "end"),
+    [
+        ("zz", "", "the null reverse-path names no accepted domain, and senders_by_address does not take it"),
+        ("zz", "x.test", "the sender's domain x.test is not one of its accepted domains"),
+        (
+            "narrow",
+            "o.example",
+            "it is limited to mail.o.example, and the sender's domain o.example is none of these",
+        ),
+    ],
+)
+def test_why_an_address_does_not_say_whose_mail_it_is(
+    entry: Callable[[str], InboundEntry], session: Session, name: str, sender: str, end: str
+) -> None:
+    said = address_claim(entry(name), session("192.0.2.1"), sender)
+    assert said == f"holds the address 192.0.2.1, but {end}"
 
 
 @pytest.mark.parametrize(

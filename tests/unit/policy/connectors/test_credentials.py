@@ -80,7 +80,7 @@ def test_a_name_in_the_cn_alone_is_told_as_that(
     lack = certificate_lack(entry(""), facts)
     assert lack is not None
     assert lack.fault is CredentialFault.ONLY_COMMON_NAME
-    assert "which is only in the CN of the client's certificate, and match_common_name is off" in lack.why
+    assert "but it is only in the CN of the client's certificate, and match_common_name is off" in lack.why
     assert certificate_lack(entry("match_common_name = true"), facts) is None
 
 

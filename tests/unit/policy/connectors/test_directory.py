@@ -247,6 +247,14 @@ def test_what_an_entry_says_of_itself(directory: Build) -> None:
     assert not entry.associated("x.relay.example")
 
 
+def test_an_entry_is_limited_to_a_domain_with_all_names_below_it(directory: Build) -> None:
+    limited = 'associated_accepted_domains = ["a.example"]'
+    index = directory(CONNECTORS.replace(limited, limited.replace("a.example", "*.relay.example"))).partners("a")
+    assert index is not None
+    entry = next(entry for _, _, entry in index.candidates("p.example"))
+    assert [entry.associated(name) for name in ("relay.example", "x.relay.example", "a.example")] == [True, True, False]
+
+
 def test_the_connectors_of_a_certificate_are_kept_for_a_few(directory: Build, leaf: Leaf) -> None:
     index = directory(CONNECTORS)
     first = index.on_premises_by_certificate(leaf("mail.a.example"))

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
 from gatepost.policy.connectors.accepted_domain import AcceptedDomain
 from gatepost.policy.connectors.content_hook import ContentHook
 from gatepost.policy.connectors.hook_index import ApplicableHook
@@ -163,6 +165,14 @@ def test_a_decision_in_which_another_organization_had_its_say_tells_where_that_b
     for attribution, connector, theirs in ((mine, "theirs", True), (known, "theirs", False), (known, "else", True)):
         one = replace(verdict, recipient_organization="p", connector=connector, attribution=attribution)
         assert ("connector_of_recipient" in one.detail()) is theirs
+
+
+@pytest.mark.parametrize(("of_recipient", "whose"), [(False, "o"), (True, "p")])
+def test_a_decision_says_whose_connector_would_have_refused(of_recipient: bool, whose: str) -> None:
+    refused = {"would_refuse": LOCKED, "would_refuse_connector": "in", "would_refuse_of_recipient": of_recipient}
+    verdict = InboundVerdict(True, OK, "o", "originating", "", "opportunistic", (), NOBODY, **refused)
+    assert replace(verdict, recipient_organization="p").detail()["would_refuse_organization"] == whose
+    assert "would_refuse_organization" not in verdict.detail()
 
 
 def test_who_authenticates_and_what_was_found() -> None:

@@ -519,6 +519,20 @@ TRUSTED = ": your certificate is not trusted, "
             ("", "y@internet.test"),
             "Relay Access Denied ATTR36: your address is known, but the null reverse-path needs a certificate",
         ),
+        *(
+            (
+                DOMAIN + accepted("pilot.example") + part + 'associated_accepted_domains = ["pilot.example"]\n',
+                who,
+                (sender, "y@internet.test"),
+                "Relay Access Denied ATTR36: your server is known, but may not relay for this sender",
+            )
+            for part, who, sender in (
+                (NET, "192.0.2.7", "x@o.example"),
+                (HQ, "mx.o.example", "x@o.example"),
+                (HQ, "mx.o.example", "x@any.test"),
+                (HQ, "mx.o.example", ""),
+            )
+        ),
     ],
 )
 def test_a_refused_relay_is_told_what_is_missing(
@@ -544,6 +558,27 @@ def test_a_certificate_that_is_not_trusted_is_told_as_that(
     told = refusal(decide(DOMAIN + LOCKED, partner, "x@any.test"))
     assert told.startswith("550 5.7.51 TenantInboundAttribution; A partner connector binds this sender's domain to")
     assert told.endswith(f"{TRUSTED}{status}")
+
+
+def test_a_name_in_the_cn_alone_is_told_as_that(
+    decide: Callable[..., InboundVerdict], session: Session, chain: Chain
+) -> None:
+    end = "has its name in the CN, not in subjectAltName"
+    own = session(chain=chain(common_name="mx.o.example"))
+    assert refusal(decide(DOMAIN + HQ, own, "x@any.test", "y@internet.test")) == (
+        f"550 5.7.64 TenantAttribution; Relay Access Denied: your certificate {end}"
+    )
+    partner = session(chain=chain(common_name="mx.gw.example"))
+    assert refusal(decide(DOMAIN + LOCKED, partner, "x@any.test")).endswith(f" a certificate, and yours {end}")
+
+
+def test_what_a_client_presented_is_shown_as_the_connectors_own_anchors_judge_it(
+    decide: Callable[..., InboundVerdict], session: Session, chain: Chain
+) -> None:
+    judged = chain(status="trusted", common_name="mx.gw.example")
+    facts = session(chain=chain(status="untrusted-root", common_name="mx.gw.example"), chains={"system": judged})
+    verdict = decide(DOMAIN + LOCKED + 'trust_anchors = "system"\n', facts, "x@any.test")
+    assert "(trusted), thumbprint" in verdict.reasons[-1]
 
 
 BOTH = LOCKED + 'restrict_domains_to_ip_addresses = true\nsender_ip_addresses = ["198.51.100.1"]\n'

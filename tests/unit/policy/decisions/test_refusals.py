@@ -24,3 +24,9 @@ def test_a_client_that_a_connector_does_not_know_is_told_what_it_lacks() -> None
     assert refusals.locked_down(other, both=True) is refusals.LOCKED_DOWN
     assert refusals.locked_down(other, both=False) is refusals.LOCKED_OTHER_NAME
     assert refusals.locked_down(unknown, both=False).text.endswith("is not trusted, expired")
+    in_cn = Lack(CredentialFault.ONLY_COMMON_NAME, "")
+    assert refusals.locked_down(in_cn, both=False) is refusals.LOCKED_COMMON_NAME
+    assert refusals.relay_denied(in_cn) is refusals.RELAY_COMMON_NAME
+    assert refusals.relay_denied(None) is refusals.RELAY_DENIED
+    assert refusals.relay_denied(Lack(CredentialFault.NOT_JUDGED, "")) is refusals.RELAY_DENIED
+    assert refusals.relay_denied(unknown).text.endswith("Relay Access Denied: your certificate is not trusted, expired")

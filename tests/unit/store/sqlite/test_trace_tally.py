@@ -136,11 +136,24 @@ def test_files_that_cannot_be_counted_are_named_or_left_out(trace, caplog):
     assert whole(trace)["2025-11-24"] == EXPECTED["2025-11-24"]
 
 
+OTHERS = {"recipient_organization": "fabrikam", "would_refuse_connector": "in"}
 TRIALS = {
     "refused by a connector": (event(event="REFUSE", connector="in", reply="530 5.7.0 Must issue it"), ("5.7.0", "")),
     "a code alone": (event(event="REFUSE", reply="550 5.1.1"), ("5.1.1", "")),
     "not refused": (event(event="DEFER", reply="451 4.4.1 later"), ("", "")),
     "would be refused": (event(event="RECEIVE", detail={"would_refuse_connector": "it's"}), ("", "it's")),
+    "would be refused by the recipient's organization": (
+        event(event="RECEIVE", detail=OTHERS | {"would_refuse_organization": "fabrikam"}),
+        ("", ""),
+    ),
+    "would be refused on the way to another organization": (
+        event(event="RECEIVE", detail=OTHERS | {"would_refuse_organization": "contoso"}),
+        ("", "in"),
+    ),
+    "refused by the recipient's organization": (
+        event(event="REFUSE", connector="in", reply="550 5.7.51 no", detail={"recipient_organization": "fabrikam"}),
+        ("", ""),
+    ),
     "would be held": (
         event(connector="out", detail={"rehearsal": {"passed": False, "sources": ["rule:r", "connector:out"]}}),
         ("", "out"),

@@ -1,25 +1,27 @@
 """Tables as spreadsheets read them: CSV (RFC 4180) that no cell of is taken for a formula. No I/O.
 
-Used by commands and pages that write CSV. Names and replies in it come from strangers.
+Used by whatever writes CSV. Names and replies in it come from strangers.
 """
 
 from __future__ import annotations
 
 import csv
 import io
+import re
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
 
-# Spreadsheets of East Asia take the wide forms as well.
-_FORMULA: Final = frozenset("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")
+# Spreadsheets of East Asia take the wide forms as well. Those in German or Swedish read CSV with ";" between cells:
+# then quotes within a line of ours mean nothing, and a cell begins behind each ";" and each end of a line.
+_FORMULA: Final = re.compile("^(?=[\t\r\n])|(^|[;\t\r\n])(?=[-=+@\uff1d\uff0b\uff0d\uff20])")
 
 
 def harmless(cell: object) -> object:
     """A spreadsheet shall not take what a peer named itself for a formula: such a text gets an apostrophe."""
-    return f"'{cell}" if isinstance(cell, str) and cell[:1] in _FORMULA and cell else cell
+    return _FORMULA.sub(r"\1'", cell) if isinstance(cell, str) else cell
 
 
 def csv_lines(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Iterator[str]:
