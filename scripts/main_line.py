@@ -63,6 +63,7 @@ STATIONS = (
     *(f"protocols/smtp/server/{name}.py" for name in ("server", "dialogue", "data")),
     *(f"protocols/smtp/client/{name}.py" for name in ("client", "sending")),
     *(f"store/sqlite/{name}.py" for name in ("queue", "work", "writer")),
+    "store/engine.py",
     "store/bodies.py",
 )
 LOOKUPS = "net/lookups/"

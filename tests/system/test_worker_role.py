@@ -434,8 +434,8 @@ def test_old_evidence_is_removed_by_the_process_that_has_the_role_of_the_owner(
     async def ticked(tick: str, settings: Settings) -> None:
         evidence = EvidenceLog(settings)
         getattr(evidence, tick)()
-        assert evidence._working is not None
-        await evidence._working
+        assert evidence._working.task is not None
+        await evidence._working.task
 
     def signed() -> bool:
         asyncio.run(ticked("tick", settings.of_workers))

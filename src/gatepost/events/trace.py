@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from gatepost.mail.model.delivery_result import Disposition
 from gatepost.mail.model.queue_id import format_id
@@ -106,6 +106,26 @@ def _chain_record(chain: ChainVerdict) -> dict[str, str]:
 _ARRIVAL = ("user", "mechanism", "introduction", "handover", "headers", "internal", "forged_results")
 
 
+def message_event(
+    event: str, message: Message, organization: str, recipient: str, at: float, **more: Any
+) -> TraceEvent:
+    """Make a row about an accepted message. organization: whose row it is. more: columns not of the message."""
+    return TraceEvent(
+        at=at,
+        event=event,
+        message=format_id(message.id),
+        organization=organization,
+        direction=message.direction,
+        session=message.session,
+        sender=message.reverse_path,
+        recipient=recipient,
+        message_id=message.message_id,
+        subject=message.subject,
+        size=message.size,
+        **more,
+    )
+
+
 def received_event(
     message: Message,
     recipient: str,
@@ -154,18 +174,12 @@ def quarantined_event(delivery: Delivery) -> TraceEvent:
     """A message was put into quarantine for a recipient. until: when it is deleted."""
     message, (recipient,) = delivery.message, delivery.recipients
     others = [hold.organization for hold in recipient.quarantines if hold.organization != delivery.organization]
-    return TraceEvent(
-        at=message.received,
-        event="QUARANTINE",
-        message=format_id(message.id),
-        organization=delivery.organization,
-        direction=message.direction,
-        session=message.session,
-        sender=message.reverse_path,
-        recipient=recipient.address,
-        message_id=message.message_id,
-        subject=message.subject,
-        size=message.size,
+    return message_event(
+        "QUARANTINE",
+        message,
+        delivery.organization,
+        recipient.address,
+        message.received,
         detail={
             "quarantine": delivery.quarantine,
             "holds": [
@@ -189,7 +203,7 @@ def introduction_record(facts: SessionFacts) -> dict[str, Any]:
     return {"introduction": facts.introduction.record()} if facts.introduction is not None else {}
 
 
-_MADE_THERE = (
+MADE_THERE: Final = (
     "user",
     "mechanism",
     "notice_about",
@@ -200,7 +214,8 @@ _MADE_THERE = (
     "authentication",
     "authserv_id",
     "arc",
-)  # what `store.interface.Message` asks for
+)
+"""Facts of `Message.inbound` that another node of the site takes over as if the message had come in there."""
 
 
 def handed_over_record(origin: Origin | None, facts: SessionFacts) -> dict[str, Any]:
@@ -212,7 +227,7 @@ def handed_over_record(origin: Origin | None, facts: SessionFacts) -> dict[str, 
     if origin is None:
         return {}
     hop = {"node": facts.node, "message": origin.message, "session": facts.session_id}
-    made: dict[str, Any] = {name: origin.facts[name] for name in _MADE_THERE if name in origin.facts}
+    made: dict[str, Any] = {name: origin.facts[name] for name in MADE_THERE if name in origin.facts}
     if "headers" in origin.facts:
         made["headers"] = {"renamed": origin.facts["headers"]}
     return {"handover": origin.facts | hop} | made
@@ -280,18 +295,12 @@ def _outcome_event(
         detail["journal"] = journal.record()
     if result.disposition in {Disposition.DEFERRED, Disposition.HELD}:
         detail["next_attempt"] = next_at
-    return TraceEvent(
-        at=now,
-        event=_event_name(result),
-        message=format_id(message.id),
-        organization=delivery.organization,
-        direction=message.direction,
-        session=message.session,
-        sender=message.reverse_path,
-        recipient=result.recipient.address,
-        message_id=message.message_id,
-        subject=message.subject,
-        size=message.size,
+    return message_event(
+        _event_name(result),
+        message,
+        delivery.organization,
+        result.recipient.address,
+        now,
         peer_host=detail.pop("host", ""),
         peer_address=detail.pop("address", ""),
         connector=detail.pop("connector", ""),

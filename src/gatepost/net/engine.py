@@ -42,6 +42,7 @@ _RECORD = private.RECORD  # BIOs never shrink, so they are fed no more at once
 _MAX_HELLO = 65536
 _EXPORTER = b"EXPORTER-Channel-Binding"
 _MAX_DETAIL = 300
+_FLIGHTS = 6  # of a handshake of ours with ourselves: as many as any version needs, and some
 # By which stacks answer a ClientHello that their buffers are too small for. "handshake failure" is not among them, nor
 # any that speaks of versions, names or certificates: who says so has read it.
 _UNREAD = tuple(
@@ -363,6 +364,14 @@ class Engine:
         if session is not None:
             context.sessions.keep(self._key, session, self._born)
             self._kept = True
+
+
+def shake_hands(client: Engine, server: Engine) -> None:
+    """Let two engines of this process shake hands, as far as they come. Raises TlsFailure."""
+    client.start()
+    for _ in range(_FLIGHTS):
+        server.feed(client.take_output())
+        client.feed(server.take_output())
 
 
 def _der(certificates: list[crypto.X509]) -> tuple[bytes, ...]:

@@ -133,15 +133,19 @@ def source_of(host: str) -> str:
         return host
 
 
+def _end(stream: Stream, reason: str) -> None:
+    stream.abort(Loss(LossKind.CLOSED, reason))
+
+
 class Listener:
     """Accepts on `sockets` and hands each stream to `accept`, or to `refuse` with the reason in plain words.
 
     total, per_source: connections at a time, refused ones not counted; 0 is no limit. quota: in their place, asked
     once about each client by its address, and again about one that a host of ours names. `accept` and `refuse` are
-    called in a turn of the loop, must attach a receiver (or close) and must not block. refusal: while it is set, why
-    every new connection is refused. is_own: whether a connection is a check of ours, which counts for no limit.
-    proxies: for each local end the addresses that speak for others: each of their connections begins with a PROXY
-    header, and counts for the client that it names; without one it is dropped.
+    called in a turn of the loop, must attach a receiver (or close) and must not block; without `refuse` what is refused
+    is closed. refusal: while it is set, why every new connection is refused. is_own: whether a connection is a check of
+    ours, which counts for no limit. proxies: for each local end the addresses that speak for others: each of their
+    connections begins with a PROXY header, and counts for the client that it names; without one it is dropped.
     """
 
     __slots__ = (
@@ -168,7 +172,7 @@ class Listener:
         sockets: Sequence[socket.socket],
         accept: Callable[[Stream], None],
         *,
-        refuse: Callable[[Stream, str], None],
+        refuse: Callable[[Stream, str], None] = _end,
         total: int = 5000,
         per_source: int = 100,
         quota: Callable[[str], ConnectionQuota] | None = None,

@@ -1,4 +1,4 @@
-"""Start a task, which keeps a reference to it and reports its failure, and share a running one among all who wait."""
+"""Start tasks, keep a reference to each and report its failure; run one at a time, or share one among all who wait."""
 
 from __future__ import annotations
 
@@ -26,6 +26,34 @@ def _ended(task: asyncio.Task[Any]) -> None:
     _running.discard(task)
     if not task.cancelled() and (failure := task.exception()) is not None:
         _log.error("task %s failed", task.get_name(), exc_info=failure)
+
+
+class SingleTask:
+    """Work of which no two pieces are under way at a time. task: the last that began, None before the first."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self.task: asyncio.Task[Any] | None = None
+
+    @property
+    def is_running(self) -> bool:
+        """Whether a piece is under way."""
+        return self.task is not None and not self.task.done()
+
+    def begin[**P](self, work: Callable[P, Coroutine[Any, Any, Any]], *args: P.args, **kwargs: P.kwargs) -> None:
+        """Begin a piece, unless the one before has not ended. What it raises is logged under the name."""
+        if not self.is_running:
+            self.task = spawn(work(*args, **kwargs), self._name)
+
+    def cancel(self) -> None:
+        """Stop what is under way, without waiting for its end."""
+        if self.task is not None:
+            self.task.cancel()
+
+    async def ended(self) -> None:
+        """Wait for the end of what is under way, however it ends."""
+        if self.task is not None:
+            await asyncio.wait([self.task])
 
 
 class Shared[Key: "Hashable", Value]:

@@ -36,7 +36,6 @@ if TYPE_CHECKING:
 
 
 _SECONDS: Final = 60.0
-_FLIGHTS: Final = 3
 _MOST: Final = 100_000  # octets of an answer
 
 
@@ -141,7 +140,7 @@ def not_loaded(access: TokenAccess) -> str:
 
 def handshake_problem(uri: str, chain_pem: bytes) -> str:
     """Explain why this very process cannot shake hands with itself by a key, "" if it can. Takes milliseconds."""
-    from gatepost.net.engine import TlsFailure, client_context, server_context  # noqa: PLC0415 - after the provider
+    from gatepost.net.engine import TlsFailure, client_context, server_context, shake_hands  # noqa: PLC0415 - after the provider
     from gatepost.net.identity import IdentityError, ServerIdentity  # noqa: PLC0415 - as above
     from gatepost.protocols.tls.profile import PROFILES  # noqa: PLC0415 - as above
 
@@ -150,10 +149,7 @@ def handshake_problem(uri: str, chain_pem: bytes) -> str:
         identity = ServerIdentity(chain_pem, uri.encode())
         theirs = server_context([identity], profile, ask_client_certificate=False).engine()
         ours = client_context(profile).engine()
-        ours.start()
-        for _ in range(_FLIGHTS):
-            theirs.feed(ours.take_output())
-            ours.feed(theirs.take_output())
+        shake_hands(ours, theirs)
     except IdentityError as error:
         return str(error)
     except TlsFailure as failure:

@@ -45,7 +45,7 @@ from gatepost.net.lookups.issuer_keys import IssuerKeys
 from gatepost.net.lookups.mx import MailRouter
 from gatepost.net.lookups.tlsa import TlsaFinder
 from gatepost.net.own_addresses import OwnAddresses
-from gatepost.net.tasks import spawn
+from gatepost.net.tasks import SingleTask, spawn
 from gatepost.node import limits as of_settings
 from gatepost.node.certificate_manager import CertificateManager, vault_of
 from gatepost.node.content import SecretContent, content_steps
@@ -139,7 +139,7 @@ class Assembly:
         self._data = Path(settings.server.data_dir)
         self._stores = stores
         self._index = index
-        self._taking: asyncio.Task[object] | None = None
+        self._taking = SingleTask("resources")
         self._site = SiteMember(settings, self._index)
         self.parts = Parts()
         signing, lease = Duty(HEADS_SECONDS, evidence.tick, at_once=True), self._site.leases.lease(SiteDuty.EVIDENCE)
@@ -284,8 +284,8 @@ class Assembly:
     def poll(self) -> None:
         """Begin to take up new resources, if there are any and that is not under way."""
         sources = self._snapshots, self._srs, self._credentials
-        if (self._taking is None or self._taking.done()) and any(source.is_outdated() for source in sources):
-            self._taking = spawn(self.refresh(), "resources")
+        if not self._taking.is_running and any(source.is_outdated() for source in sources):
+            self._taking.begin(self.refresh)
 
     async def refresh(self) -> None:
         """Take up new resources, if there are any. A thread reads and understands them: of many it takes seconds."""
@@ -329,8 +329,7 @@ class Assembly:
             self._budget.resize(share(self._settings.queue.connections_per_destination, *position))
 
     async def _close_resources(self) -> None:
-        if self._taking is not None:
-            await asyncio.wait([self._taking])
+        await self._taking.ended()
         self._snapshots.close()
         self._srs.close()
         self._resources.close()

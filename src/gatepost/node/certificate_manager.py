@@ -23,7 +23,7 @@ from gatepost.analysis.checks.scheduled import SIGHT_SECONDS, SWITCH_SECONDS, Sc
 from gatepost.net.engine import ServerContext, server_context
 from gatepost.net.identity import IdentityError, foremost
 from gatepost.net.own_connection import OwnConnections
-from gatepost.net.tasks import spawn
+from gatepost.net.tasks import SingleTask
 from gatepost.net.tickets import ServerSessions
 from gatepost.node.certificate_observer import OBSERVE_SECONDS, CertificateObserver
 from gatepost.node.lifecycle import Duty, Lifecycle
@@ -101,9 +101,9 @@ class CertificateManager:
         self._site = Renewal(records, settings.server.hostname, settings.site.node_lifetime)
         gatekeeper = GateChecker(settings, self.inventory, resolver, client, self._stapler)
         self._switches = ScheduledSwitches(resources, self.inventory, gatekeeper, settings.limits.prefixes())
-        self._renewing: asyncio.Task[object] | None = None
-        self._looking: asyncio.Task[object] | None = None
-        self._reading: asyncio.Task[object] | None = None
+        self._renewing = SingleTask("ocsp staples")
+        self._looking = SingleTask("certificate files")
+        self._reading = SingleTask("certificates presented")
         self._renewed: Callable[[], object] = lambda: None
         self.own = OwnConnections(Path(settings.server.data_dir))
         self._observer: CertificateObserver | None = None
@@ -258,24 +258,22 @@ class CertificateManager:
         self._site.close()
         self.own.close()
         for task in (self._renewing, self._looking, self._reading):
-            if task is not None:
-                task.cancel()
+            task.cancel()
 
     def _renew_stapled(self) -> None:
-        if self._renewing is None or self._renewing.done():
-            self._renewing = spawn(self._renew(), "ocsp staples")
+        self._renewing.begin(self._renew)
 
     async def _renew(self) -> None:
         if await self._stapler.renew(self._identities, time.time()):
             self.staple()
 
     def _look(self) -> None:
-        if self._looking is None or self._looking.done():
-            changed = self._watch.changed(time.time())
-            if not changed:
-                self._watch.look(time.time())
-                return
-            self._looking = spawn(self._look_at(changed), "certificate files")
+        if self._looking.is_running:
+            return
+        if changed := self._watch.changed(time.time()):
+            self._looking.begin(self._look_at, changed)
+        else:
+            self._watch.look(time.time())
 
     async def _look_at(self, changed: Sequence[tuple[Path, Path]]) -> None:
         """The supervisor may have to open the files, and may be slow: the event loop does not wait for it."""
@@ -291,8 +289,8 @@ class CertificateManager:
         """Another version of the configuration: present what is current, once a thread has read changed files."""
         if not (changed := self.inventory.files.changed()):
             self.present()
-        elif self._reading is None or self._reading.done():
-            self._reading = spawn(self._present_changed(changed), "certificates presented")
+        else:
+            self._reading.begin(self._present_changed, changed)
 
     async def _present_changed(self, changed: Sequence[tuple[Path, Path]]) -> None:
         await asyncio.to_thread(self._fetch, changed)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 from gatepost.analysis.checks.presentation import HandshakeFailed, presented_leaf, server_name
 from gatepost.net.identity import IdentityError, read_identity
-from gatepost.net.tasks import spawn
+from gatepost.net.tasks import SingleTask
 from gatepost.settings.roles import ListenerRole
 from gatepost.store.nodes import CertificateObservation, ListenerObservation, UnusableKey
 
@@ -67,24 +67,23 @@ class CertificateObserver:
         self._seen: tuple[ServerIdentity, ...] | None = None
         self._due = -math.inf
         self._doubtful: tuple[UnusableKey, ...] = ()
-        self._looking: asyncio.Task[None] | None = None
+        self._looking = SingleTask("certificates presented")
         self.observed: CertificateObservation | None = None
 
     def tick(self) -> None:
         """Begin a look if one is due."""
-        if self._looking is not None and not self._looking.done():
+        if self._looking.is_running:
             return
         identities = tuple(self._presented())
         if self._seen != identities:
             first, self._seen = self._seen is None, identities
             self._due = self._ticks() if first else self._ticks() + _SOON
         if self._ticks() >= self._due:
-            self._looking = spawn(self._look(identities), "certificates presented")
+            self._looking.begin(self._look, identities)
 
     def close(self) -> None:
         """Stop: another process looks from now on, or none."""
-        if self._looking is not None:
-            self._looking.cancel()
+        self._looking.cancel()
         self._seen, self.observed = None, None
 
     async def _look(self, identities: Sequence[ServerIdentity]) -> None:

@@ -11,7 +11,6 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
 from gatepost.net.listener import Listener
-from gatepost.net.stream import Loss, LossKind
 from gatepost.node.auxiliary import run_auxiliary
 from gatepost.node.http_session import HttpSession, Response
 from gatepost.node.lifecycle import Lifecycle, Parts, listening
@@ -49,7 +48,6 @@ class ChallengeHost:
         listener = Listener(
             sockets,
             self._accept,
-            refuse=lambda stream, reason: stream.abort(Loss(LossKind.CLOSED, reason)),
             total=CONNECTIONS,
             per_source=CONNECTIONS_PER_SOURCE,
         )

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from gatepost import __version__
-from gatepost.net.tasks import spawn
+from gatepost.net.tasks import SingleTask
 from gatepost.pki.certificates.evidence_key import evidence_signer, prepare_evidence_key
 from gatepost.pki.certificates.files import CertificateFileError
 from gatepost.pki.certificates.vault import Vault, VaultError
@@ -66,7 +66,7 @@ class EvidenceLog:
         self._signer: Signer | None = None
         self._heads: HeadWriter | None = None
         self._pruned = -PRUNING_SECONDS
-        self._working: asyncio.Task[object] | None = None
+        self._working = SingleTask("evidence heads")
         if settings.evidence.enabled:
             prepare_missing_key(settings)  # where it is not confined, it may have been started by itself
             self._signer = evidence_signer(self._log.directory, _vault(settings))
@@ -89,15 +89,14 @@ class EvidenceLog:
         self._begin(self._prune)
 
     def _begin(self, work: Callable[[HeadWriter], None]) -> None:
-        if self._heads is not None and (self._working is None or self._working.done()):
-            self._working = spawn(asyncio.to_thread(work, self._heads), "evidence heads")
+        if self._heads is not None:
+            self._working.begin(asyncio.to_thread, work, self._heads)
 
     async def close(self) -> None:
         """For the same worker, at an orderly stop: sign what commands wrote since the last look."""
         if self._heads is None:
             return
-        if self._working is not None:
-            await asyncio.wait([self._working])
+        await self._working.ended()
         await asyncio.to_thread(self._sign, self._heads)
 
     def sign_rest(self) -> None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from gatepost.decoding import from_json
-from gatepost.net.tasks import spawn
+from gatepost.net.tasks import SingleTask
 from gatepost.store.interface import StoreFailure
 from gatepost.times import second_text
 
@@ -70,7 +70,7 @@ class ExpiryClock:
         self._clock = clock
         self._passed = passed
         self._until: float | None = None  # by `passed`
-        self._noting: asyncio.Task[None] | None = None
+        self._noting = SingleTask("clock")
         now = clock()
         seen = _read(kept)
         self._known = seen.time - seen.ahead  # a time that has been
@@ -109,13 +109,11 @@ class ExpiryClock:
 
     def note(self, resources: ConfigStore) -> None:
         """Begin to store what is seen of the clock now."""
-        if self._noting is None or self._noting.done():
-            self._noting = spawn(asyncio.to_thread(self._store, resources), "clock")
+        self._noting.begin(asyncio.to_thread, self._store, resources)
 
     async def close(self) -> None:
         """Wait for what is being stored."""
-        if self._noting is not None:
-            await self._noting
+        await self._noting.ended()
 
     def _store(self, resources: ConfigStore) -> None:
         ahead, now = self.ahead, self._clock()

@@ -12,17 +12,27 @@ import json
 import logging
 import os
 import sys
+from typing import TYPE_CHECKING, Any, Final
 
 from gatepost.events.log_lines import logfmt
 from gatepost.times import rfc3339
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _STDERR = 2
 _PIPE = 4096  # octets that a pipe takes in one piece (pipe(7), PIPE_BUF)
 
 
-class _Json(logging.Formatter):
+class _Structured(logging.Formatter):
+    """write: makes a line of names and values."""
+
+    def __init__(self, write: Callable[[dict[str, Any]], str]) -> None:
+        super().__init__()
+        self._write = write
+
     def format(self, record: logging.LogRecord) -> str:
-        line = {
+        line: dict[str, Any] = {
             "at": rfc3339(record.created, "milliseconds"),
             "level": record.levelname.lower(),
             "logger": record.name,
@@ -31,21 +41,13 @@ class _Json(logging.Formatter):
         }
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
-        return json.dumps(line)  # in ASCII: everything else is escaped
+        return self._write(line)
 
 
-class _Logfmt(logging.Formatter):
-    def format(self, record: logging.LogRecord) -> str:
-        line = {
-            "at": rfc3339(record.created, "milliseconds"),
-            "level": record.levelname.lower(),
-            "logger": record.name,
-            "process": record.process,
-            "message": record.getMessage(),
-        }
-        if record.exc_info:
-            line["exception"] = self.formatException(record.exc_info)
-        return logfmt(line)
+_WRITTEN: Final[dict[str, Callable[[dict[str, Any]], str]]] = {
+    "json": json.dumps,  # in ASCII: everything else is escaped
+    "logfmt": logfmt,
+}
 
 
 class _Text(logging.Formatter):
@@ -73,8 +75,10 @@ def _harmless(text: str) -> list[str]:
 def set_up(level: str, style: str) -> None:
     """Log to standard error from `level` on. style: "text", "json" or "logfmt"."""
     handler = logging.StreamHandler(sys.stderr)
-    formatter = {"json": _Json, "logfmt": _Logfmt}.get(style, _Terminal if sys.stderr.isatty() else _Text)
-    handler.setFormatter(formatter())
+    if style in _WRITTEN:
+        handler.setFormatter(_Structured(_WRITTEN[style]))
+    else:
+        handler.setFormatter(_Terminal() if sys.stderr.isatty() else _Text())
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
 
 

@@ -25,12 +25,11 @@ from gatepost.net.lookups.return_watch import WATCH_SECONDS, ReturnWatch
 from gatepost.net.lookups.revocation import RevocationChecker
 from gatepost.net.lookups.revocation_watch import RevocationWatch
 from gatepost.net.shortage import shortage
-from gatepost.net.tasks import spawn
+from gatepost.net.tasks import SingleTask
 from gatepost.node.lifecycle import Duty, Lifecycle, nothing
 from gatepost.settings.model import DnsValidation
 
 if TYPE_CHECKING:
-    import asyncio
     import ssl
     from collections.abc import Callable, Iterator, Sequence
 
@@ -84,10 +83,10 @@ class LookupServices:
         self._return = ReturnWatch(self.resolver, settings.server.hostname)
         self.revocation_watch = RevocationWatch(self.check_revocation)
         self.on_return: list[Callable[[str], object]] = []
-        self._watching: asyncio.Task[None] | None = None
-        self._awaiting: asyncio.Task[None] | None = None
-        self._refreshing: asyncio.Task[object] | None = None
-        self._telling: asyncio.Task[None] | None = None
+        self._watching = SingleTask("return of nameservers")
+        self._awaiting = SingleTask("return of revocation")
+        self._refreshing = SingleTask("mta-sts refresh")
+        self._telling = SingleTask("validation")
 
     def parts(self, lease: Lease, *, tells: bool) -> Iterator[Lifecycle]:
         """Their lives. lease: for what one worker does for the node. tells: log what is found at the start."""
@@ -131,11 +130,10 @@ class LookupServices:
         return await self.revocation.check(chain, now=time.time())
 
     def _tell(self) -> None:
-        self._telling = spawn(_log_resolver(self.resolver, self._settings), "validation")
+        self._telling.begin(_log_resolver, self.resolver, self._settings)
 
     def _watch(self) -> None:
-        if self._watching is None or self._watching.done():
-            self._watching = spawn(self._return.look(self._names_answer), "return of nameservers")
+        self._watching.begin(self._return.look, self._names_answer)
 
     def _names_answer(self) -> None:
         """Ask again for all that failed meanwhile, then let mail go that waits for it."""
@@ -149,23 +147,19 @@ class LookupServices:
                 work(beginning)
 
     def _watch_revocation(self) -> None:
-        if self._awaiting is None or self._awaiting.done():
-            returned = partial(self._tell_mail, *REVOCATION_UNKNOWN)
-            self._awaiting = spawn(self.revocation_watch.look(returned), "return of revocation")
+        self._awaiting.begin(self.revocation_watch.look, partial(self._tell_mail, *REVOCATION_UNKNOWN))
 
     def _retry_revocation(self) -> None:
         self.revocation.retry()
         self.revocation_watch.hurry()
 
     async def _close_revocation(self) -> None:
-        if self._awaiting is not None:
-            self._awaiting.cancel()
+        self._awaiting.cancel()
         await self.revocation.close()
 
     async def _close_resolver(self) -> None:
-        for task in (self._telling, self._watching):
-            if task is not None:
-                task.cancel()
+        self._telling.cancel()
+        self._watching.cancel()
         await self.resolver.close()
 
     def _forget_anchors(self) -> None:
@@ -174,16 +168,14 @@ class LookupServices:
 
     def _refresh_policies(self) -> None:
         """Fetch again the MTA-STS policies that would expire. One worker of the node does; all share what is kept."""
-        if self._refreshing is None or self._refreshing.done():
-            self._refreshing = spawn(self.policies.refresh_due(now=time.time()), "mta-sts refresh")
+        self._refreshing.begin(self.policies.refresh_due, now=time.time())
 
     def _reload_policies(self) -> None:
         self.policy_hosts.renew()
         self.policies.retry()
 
     async def _close_policies(self) -> None:
-        if self._refreshing is not None:
-            self._refreshing.cancel()
+        self._refreshing.cancel()
         await self.policies.close()
 
 

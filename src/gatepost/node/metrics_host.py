@@ -25,7 +25,6 @@ from gatepost.analysis.alarms.alarm import Kind
 from gatepost.analysis.alarms.alarm_state import ALARMS_CONTENT, decoded
 from gatepost.events.metrics import catalogue as metrics
 from gatepost.net.listener import Listener
-from gatepost.net.stream import Loss, LossKind
 from gatepost.node.auxiliary import run_auxiliary
 from gatepost.node.exposition import MetricSources, exposed
 from gatepost.node.http_session import HttpSession, Response
@@ -99,7 +98,6 @@ class MetricsHost:
         listener = Listener(
             sockets,
             self._accept,
-            refuse=lambda stream, reason: stream.abort(Loss(LossKind.CLOSED, reason)),
             total=CONNECTIONS,
             per_source=CONNECTIONS_PER_SOURCE,
         )

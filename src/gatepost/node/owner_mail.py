@@ -6,22 +6,21 @@ so that nothing ever answers it; each recipient's delivery is carried by an orga
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING
 
-from gatepost.mail.model.message import Delivery, Message, Recipient
+from gatepost.mail.model.message import Delivery, Recipient
 from gatepost.mail.model.queue_id import format_id
+from gatepost.mail.queue.own_mail import own_message, path_of, queue_own
 from gatepost.policy.connectors.grants import TENANTS_CHOOSE
 from gatepost.policy.connectors.names import parents
 from gatepost.policy.decisions.forwarding import expand
-from gatepost.protocols.smtp.grammar import GrammarError, Path, parse_address
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from gatepost.policy.connectors.directory import Directory
     from gatepost.policy.decisions.forwarding import Target
-    from gatepost.store.interface import Store, StoreFailure
+    from gatepost.store.interface import Store
 
 
 class OwnerMail:
@@ -52,7 +51,7 @@ class OwnerMail:
         lost = []
         directory = self._directory()
         for address in to:
-            path = _path(address)
+            path = path_of(address)
             organization = carrier(directory, path.domain, self._hostname)
             if organization:
                 for target in expand(directory, path).targets:
@@ -70,17 +69,8 @@ class OwnerMail:
         message_id = f"{format_id(number)}@{self._hostname}"
         content = build(message_id)
         first = next(iter(groups))[0]
-        message = Message(
-            id=number,
-            organization=first,
-            received=now,
-            reverse_path="",
-            size=len(content),
-            message_id=f"<{message_id}>",
-            subject=subject,
-            direction="originating",
-            inbound={"notice_about": "certificates"},  # made here: no server of the organization brought it
-        )
+        about = {"notice_about": "certificates"}  # made here: no server of the organization brought it
+        message = own_message(number, first, content, message_id=message_id, subject=subject, inbound=about, now=now)
         deliveries = [
             Delivery(
                 self._store.new_id(),
@@ -91,30 +81,7 @@ class OwnerMail:
             )
             for (organization, domain, by), targets in groups.items()
         ]
-        await accept(self._store, self._offer, message, deliveries, content)
-
-
-async def accept(
-    store: Store,
-    offer: Callable[[list[Delivery]], None],
-    message: Message,
-    deliveries: list[Delivery],
-    content: bytes,
-) -> None:
-    """Queue a message of our own: it is stored, and then offered. Raises StoreFailure."""
-    body = store.body()
-    if (behind := body.write(content)) is not None:
-        await behind
-    done: asyncio.Future[StoreFailure | None] = asyncio.get_running_loop().create_future()
-
-    def committed(failure: StoreFailure | None) -> None:
-        if not done.done():
-            done.set_result(failure)
-
-    store.accept(message, deliveries, body, committed)
-    if (failure := await done) is not None:
-        raise failure
-    offer(deliveries)
+        await queue_own(self._store, self._offer, message, deliveries, content)
 
 
 def carrier(directory: Directory, domain: str, hostname: str) -> str:
@@ -140,11 +107,3 @@ def carrier(directory: Directory, domain: str, hostname: str) -> str:
         [each for each in organizations if TENANTS_CHOOSE not in each.ungranted] if organizations[1:] else organizations
     )
     return min((organization.name for organization in ours), default="")
-
-
-def _path(address: str) -> Path:
-    try:
-        return parse_address(address)
-    except GrammarError:  # settings let no such address in
-        local_part, _, domain = address.rpartition("@")
-        return Path(address, local_part, domain.lower())

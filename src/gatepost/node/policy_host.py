@@ -106,7 +106,6 @@ class PolicyHost:
         return Listener(
             sockets,
             lambda stream: self._accept(stream, address),
-            refuse=lambda stream, reason: stream.abort(Loss(LossKind.CLOSED, reason)),
             total=CONNECTIONS,
             per_source=CONNECTIONS_PER_SOURCE,
         )

@@ -9,13 +9,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
-from gatepost.mail.model.message import Delivery, Message, Recipient
 from gatepost.mail.model.queue_id import format_id
-from gatepost.net.tasks import spawn
-from gatepost.node.owner_mail import accept
+from gatepost.mail.queue.own_mail import own_deliveries, own_message, queue_own
+from gatepost.net.tasks import SingleTask
 from gatepost.policy.decisions.forwarding import expand
 from gatepost.protocols.message.quarantine_digest import (
     DigestEntry,
@@ -32,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from datetime import tzinfo
 
+    from gatepost.mail.model.message import Delivery
     from gatepost.mail.model.trace_event import TraceEvent
     from gatepost.node.site_mail import SiteMail
     from gatepost.policy.connectors.records import Organization
@@ -82,20 +81,17 @@ class QuarantineKeeping:
         self._lease = lease
         self._is_trusted = is_trusted
         self._clock = clock
-        self._running: asyncio.Task[None] | None = None
+        self._running = SingleTask("quarantine")
         self._failing = False
 
     def tick(self) -> None:
         """Do what is due, unless that is being done already."""
-        if self._running is None or self._running.done():
-            self._running = spawn(self._round(), "quarantine")
+        self._running.begin(self._round)
 
     async def close(self) -> None:
         """Stop what is under way; it is done at the next start."""
-        if self._running is not None:
-            self._running.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._running
+        self._running.cancel()
+        await self._running.ended()
 
     async def _round(self) -> None:
         rows: list[TraceEvent] = []
@@ -168,28 +164,18 @@ class QuarantineKeeping:
             zone=self._zone,
         )
         content = build_digest(digest)
-        message = Message(
-            id=number,
-            organization=name,
-            received=now,
-            reverse_path="",
-            size=len(content),
-            message_id=f"<{digest.message_id}>",
+        message = own_message(
+            number,
+            name,
+            content,
+            message_id=digest.message_id,
             subject=digest_subject(digest),
-            direction="originating",
             inbound={"notice_about": "quarantine"},
+            now=now,
         )
-        deliveries = [
-            Delivery(
-                store.new_id(),
-                message,
-                f"{name}/{target.path.domain}",
-                [Recipient(target.path.text, notify="NEVER", forwarded_by=target.forwarded_by)],
-                expires_at=now + self._mail.expiration(name),
-            )
-            for target in expand(self._mail.directory(), path).targets
-        ]
-        await accept(store, self._mail.offer, message, deliveries, content)
+        targets = expand(self._mail.directory(), path).targets
+        deliveries = own_deliveries(store.new_id, message, targets, now + self._mail.expiration(name))
+        await queue_own(store, self._mail.offer, message, deliveries, content)
 
 
 def _entry(delivery: Delivery) -> DigestEntry:

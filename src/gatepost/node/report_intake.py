@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final
 
-from gatepost.net.tasks import spawn
+from gatepost.net.tasks import SingleTask
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,12 +33,11 @@ class ReportIntake:
         self._directory = directory
         self._maildir = maildir
         self._lease = lease
-        self._running: asyncio.Task[None] | None = None
+        self._running = SingleTask("TLS reports")
 
     def tick(self) -> None:
         """Look for new ones, unless that is being done already."""
-        if self._running is None or self._running.done():
-            self._running = spawn(self._take(), "TLS reports")
+        self._running.begin(self._take)
 
     async def _take(self) -> None:
         organizations = self._directory().organizations

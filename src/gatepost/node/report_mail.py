@@ -12,9 +12,8 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from gatepost.analysis.reports.tlsrpt_sending import NotSent
-from gatepost.mail.model.message import Delivery, Message, Recipient
 from gatepost.mail.model.queue_id import format_id
-from gatepost.node.owner_mail import accept
+from gatepost.mail.queue.own_mail import own_deliveries, own_message, queue_own
 from gatepost.policy.connectors.values import DkimService
 from gatepost.policy.decisions.forwarding import expand
 from gatepost.protocols.message.report_mail import ReportMail, build_report_mail, report_subject
@@ -23,6 +22,7 @@ from gatepost.protocols.smtp.grammar import GrammarError, parse_address
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from gatepost.mail.model.message import Delivery
     from gatepost.policy.connectors.directory import Directory
     from gatepost.protocols.smtp.grammar import Path
     from gatepost.protocols.tlsrpt.outgoing import Outgoing
@@ -68,30 +68,19 @@ class ReportMailer:
             content=report.content,
         )
         content = build_report_mail(mail)
-        message = Message(
-            id=number,
-            organization=organization,
-            received=now,
-            reverse_path="",
-            size=len(content),
-            message_id=f"<{mail.message_id}>",
+        message = own_message(
+            number,
+            organization,
+            content,
+            message_id=mail.message_id,
             subject=report_subject(mail),
-            direction="originating",
             inbound={"notice_about": "TLS report", "tls_report": report.report_id},
-            tls_required_no=True,
+            now=now,
         )
+        message.tls_required_no = True
         expires = now + min(self._expiration(organization), _LONGEST)
-        deliveries = [
-            Delivery(
-                self._store.new_id(),
-                message,
-                f"{organization}/{target.path.domain}",
-                [Recipient(target.path.text, notify="NEVER", forwarded_by=target.forwarded_by)],
-                expires_at=expires,
-            )
-            for target in expand(directory, path).targets
-        ]
-        await accept(self._store, self._offer, message, deliveries, content)
+        deliveries = own_deliveries(self._store.new_id, message, expand(directory, path).targets, expires)
+        await queue_own(self._store, self._offer, message, deliveries, content)
         return format_id(number)
 
     def _organization(self, directory: Directory) -> str:

@@ -5,13 +5,11 @@ Made by `node.assembly`. What is due, and where it goes, is `analysis.reports.tl
 
 from __future__ import annotations
 
-import asyncio
 import logging
-from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from gatepost.analysis.reports.tlsrpt_sending import ReportSender, ReportTransports
-from gatepost.net.tasks import spawn
+from gatepost.net.tasks import SingleTask
 from gatepost.protocols.smtp.grammar import parse_address
 from gatepost.protocols.tlsrpt.outgoing import Reporter
 from gatepost.store.interface import StoreFailure
@@ -42,20 +40,17 @@ class ReportSending:
         self._sender = ReportSender(
             Storage.of(settings), reporter_of(reports), ways, spread=reports.spread, may_begin=lambda: lease.held
         )
-        self._running: asyncio.Task[None] | None = None
+        self._running = SingleTask("TLS reports of ours")
         self._failing = False
 
     def tick(self) -> None:
         """Send what is due, unless that is being done already."""
-        if self._running is None or self._running.done():
-            self._running = spawn(self._round(), "TLS reports of ours")
+        self._running.begin(self._round)
 
     async def close(self) -> None:
         """Stop what is under way; it is tried again after the next start."""
-        if self._running is not None:
-            self._running.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._running
+        self._running.cancel()
+        await self._running.ended()
 
     async def _round(self) -> None:
         try:

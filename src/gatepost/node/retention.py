@@ -10,7 +10,7 @@ import logging
 import time
 from typing import TYPE_CHECKING, Final
 
-from gatepost.net.tasks import spawn
+from gatepost.net.tasks import SingleTask
 from gatepost.store.interface import StoreFailure
 from gatepost.store.retention import forget_before
 from gatepost.times import day_text
@@ -32,12 +32,11 @@ class TraceRetention:
     def __init__(self, trace: Trace, days: int) -> None:
         self._trace = trace
         self._days = days
-        self._running: asyncio.Task[None] | None = None
+        self._running = SingleTask("retention of the trace")
 
     def tick(self) -> None:
         """Forget what is older, unless that is being done already."""
-        if self._running is None or self._running.done():
-            self._running = spawn(asyncio.to_thread(self._forget), "retention of the trace")
+        self._running.begin(asyncio.to_thread, self._forget)
 
     def _forget(self) -> None:
         try:

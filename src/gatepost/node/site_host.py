@@ -72,7 +72,6 @@ class SiteHost:
         listener = Listener(
             sockets,
             self._accept,
-            refuse=lambda stream, reason: stream.abort(Loss(LossKind.CLOSED, reason)),
             total=CONNECTIONS,
             per_source=CONNECTIONS_PER_SOURCE,
         )

@@ -14,7 +14,7 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
-from gatepost.net.tasks import spawn
+from gatepost.net.tasks import SingleTask
 from gatepost.net.tickets import DAY, SECRET_OCTETS
 from gatepost.node.lifecycle import Duty, Lifecycle
 from gatepost.pki.certificates.vault import VaultError
@@ -74,7 +74,7 @@ class SecretRotation:
         self._source = source
         self._clock = clock
         self._failed = False
-        self._looking: asyncio.Task[None] | None = None
+        self._looking = SingleTask("secrets of session tickets")
 
     def part(self, lease: Lease) -> Lifecycle:
         """Its life in a worker. lease: of what one worker does for its node."""
@@ -83,8 +83,8 @@ class SecretRotation:
 
     def tick(self) -> None:
         """Look on a thread, if that is not under way."""
-        if self._is_due() and (self._looking is None or self._looking.done()):
-            self._looking = spawn(asyncio.to_thread(self.look), "secrets of session tickets")
+        if self._is_due():
+            self._looking.begin(asyncio.to_thread, self.look)
 
     def look(self) -> None:
         """Fetch what is not there. Blocks. What fails is said once and tried again."""

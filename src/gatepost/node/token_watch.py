@@ -12,7 +12,7 @@ import logging
 import time
 from typing import TYPE_CHECKING, Final
 
-from gatepost.net.tasks import spawn
+from gatepost.net.tasks import SingleTask
 from gatepost.net.token_access import TOKEN_KEYS
 from gatepost.net.token_trial import handshake_problem, try_keys
 from gatepost.node.lifecycle import Duty, Lifecycle
@@ -51,7 +51,7 @@ class TokenWatch:
         self._ticks = ticks
         self._due = ticks()
         self._taken_up = ticks()
-        self._trial: asyncio.Task[None] | None = None
+        self._trial = SingleTask("keys in tokens")
         self.problems: Mapping[str, str] = {}
 
     def life(self) -> Lifecycle:
@@ -70,13 +70,12 @@ class TokenWatch:
 
     def close(self) -> None:
         """Stop what is under way."""
-        if self._trial is not None:
-            self._trial.cancel()
+        self._trial.cancel()
 
     def _begin(self) -> None:
         keys = {**self._keys(), **TOKEN_KEYS.used}
-        if keys and (self._trial is None or self._trial.done()):
-            self._trial = spawn(self._try(keys), "keys in tokens")
+        if keys:
+            self._trial.begin(self._try, keys)
 
     async def _try(self, keys: Mapping[str, bytes]) -> None:
         access, used = TOKEN_KEYS.access, TOKEN_KEYS.used

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from enum import StrEnum
 from typing import Annotated
-from urllib.parse import urlsplit
 
 from gatepost.policy.connectors.fields import (
     Duration,
@@ -20,6 +19,7 @@ from gatepost.policy.connectors.fields import (
     Switch,
     Text,
 )
+from gatepost.policy.connectors.names import is_https
 from gatepost.policy.connectors.units import format_duration
 from gatepost.protocols.smtp.grammar import GrammarError, parse_address
 from gatepost.settings.references import secret_reference
@@ -48,13 +48,7 @@ class KeyType(StrEnum):
 
 def acme_directory(value: str) -> str:
     """The address of an ACME directory, "" for none. Raises ValueError."""
-    try:
-        parts = urlsplit(value)
-        good = not value or (parts.scheme == "https" and bool(parts.hostname) and "@" not in parts.netloc)
-        _ = parts.port
-    except ValueError:
-        good = False
-    if not good:
+    if value and not is_https(value):
         raise ValueError(f"{value!r} is not an https address; write the authority's directory, such as {LETS_ENCRYPT}")
     return value
 

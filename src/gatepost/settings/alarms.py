@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from typing import Annotated
-from urllib.parse import urlsplit
 
 from gatepost.policy.connectors.fields import Duration, Form, Length, Range, Switch, Whole
+from gatepost.policy.connectors.names import is_https
 from gatepost.policy.connectors.units import format_duration
 from gatepost.policy.connectors.values import NoticeLanguage
 from gatepost.settings.references import mail_address, secret_reference
@@ -19,13 +19,7 @@ def _owner(value: str) -> str:
 
 
 def _webhook(value: str) -> str:
-    try:
-        parts = urlsplit(value)
-        good = not value or (parts.scheme == "https" and bool(parts.hostname) and "@" not in parts.netloc)
-        _ = parts.port
-    except ValueError:
-        good = False
-    if not good or not value.isascii():
+    if value and not (is_https(value) and value.isascii()):
         raise ValueError(f"{value!r} is not an https address; write where alarms are posted, such as https://HOST/PATH")
     return value
 

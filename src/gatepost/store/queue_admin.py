@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Final, NamedTuple, NoReturn, Protocol
 
 import msgspec
 
+from gatepost.events.trace import message_event
 from gatepost.mail.model.message import Delivery  # noqa: TC001 - msgspec reads annotations
-from gatepost.mail.model.queue_id import format_id
-from gatepost.mail.model.trace_event import TraceEvent
 from gatepost.values import replace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
+    from gatepost.mail.model.trace_event import TraceEvent
     from gatepost.store.interface import QueueFilter
 
 
@@ -277,21 +277,8 @@ def released_recipients(delivery: Delivery) -> tuple[str, int, int]:
 
 def trace_rows(event: str, delivery: Delivery, detail: Mapping[str, object], now: float) -> list[TraceEvent]:
     """The trace events of an administrator's change of a delivery, one for each recipient."""
-    message = delivery.message
+    shown = {**detail, "destination": delivery.destination}
     return [
-        TraceEvent(
-            at=now,
-            event=event,
-            message=format_id(message.id),
-            organization=delivery.organization,
-            direction=message.direction,
-            session=message.session,
-            sender=message.reverse_path,
-            recipient=recipient.address,
-            message_id=message.message_id,
-            subject=message.subject,
-            size=message.size,
-            detail={**detail, "destination": delivery.destination},
-        )
+        message_event(event, delivery.message, delivery.organization, recipient.address, now, detail=shown)
         for recipient in delivery.recipients
     ]

@@ -5,7 +5,7 @@ import gc
 
 import pytest
 
-from gatepost.net.tasks import Shared, spawn
+from gatepost.net.tasks import Shared, SingleTask, spawn
 
 
 def test_a_task_runs_though_nobody_keeps_it(run):
@@ -22,6 +22,44 @@ def test_a_task_runs_though_nobody_keeps_it(run):
 
     run(script())
     assert done == [1]
+
+
+def test_no_two_pieces_of_a_single_task_run_at_a_time(run):
+    begun = []
+
+    async def work(name, free):
+        begun.append(name)
+        await free.wait()
+
+    async def script():
+        single, free = SingleTask("work"), asyncio.Event()
+        single.cancel()
+        await single.ended()  # nothing began
+        assert not single.is_running
+        single.begin(work, "first", free=free)
+        single.begin(work, "second", free=free)
+        await asyncio.sleep(0)
+        assert single.is_running
+        free.set()
+        await single.ended()
+        assert not single.is_running
+        single.begin(work, "third", free=free)
+        await single.ended()
+
+    run(script())
+    assert begun == ["first", "third"]
+
+
+def test_a_single_task_is_stopped(run):
+    async def script():
+        single = SingleTask("work")
+        single.begin(asyncio.Event().wait)
+        await asyncio.sleep(0)
+        single.cancel()
+        await single.ended()
+        assert single.task.cancelled()
+
+    run(script())
 
 
 def test_a_failure_is_logged_under_the_tasks_name(run, caplog):

@@ -108,8 +108,8 @@ def play(home):
             assembly = await Assembly.build(settings, 0, 1, [])
             try:
                 assembly.certificates._look()
-                if assembly.certificates._looking is not None:  # a thread reads the files
-                    await assembly.certificates._looking
+                if assembly.certificates._looking.task is not None:  # a thread reads the files
+                    await assembly.certificates._looking.task
                 await assembly.refresh()
                 await scene(Played(assembly, settings, says))
             finally:

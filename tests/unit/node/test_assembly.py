@@ -140,15 +140,15 @@ def test_a_renewal_that_another_worker_recorded_reaches_sessions(home):
         for _ in range(2):
             other.look(time.time())
             await assembly.refresh()
-            if certificates._reading is not None:
-                await certificates._reading
+            if certificates._reading.task is not None:
+                await certificates._reading.task
             assert await presented(assembly._services["mx"]) == serial(home)
             home.issue()
             await asyncio.sleep(0.05)  # from now on its times tell whether it is written again
         other.look(time.time())
         await assembly.refresh()
-        assert not certificates._reading.done(), "the event loop does not read them"
-        await certificates._reading
+        assert not certificates._reading.task.done(), "the event loop does not read them"
+        await certificates._reading.task
         assert await presented(assembly._services["mx"]) == serial(home)
         store.close()
 
@@ -272,10 +272,10 @@ def test_no_thread_is_asked_while_nothing_was_changed(home):
     async def scene(assembly):
         await assembly.refresh()
         assembly.poll()
-        assert assembly._taking is None
+        assert assembly._taking.task is None
         apply(home, contoso=CONTOSO)
         assembly.poll()
-        await assembly._taking
+        await assembly._taking.task
         assert assembly._services["mx"].directory.organization_of("contoso.example").name == "contoso"
 
     assembled(home.settings(), scene)
@@ -296,7 +296,7 @@ def test_sessions_go_on_while_a_change_is_taken_up(home):
         assembly.poll()
         assert assembly._services["mx"].directory.organization_of("contoso.example") is None
         served.set()
-        await assembly._taking
+        await assembly._taking.task
         assert assembly._services["mx"].directory.organization_of("contoso.example").name == "contoso"
 
     assembled(home.settings(), scene)

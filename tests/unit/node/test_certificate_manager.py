@@ -84,7 +84,7 @@ def test_the_event_loop_opens_no_file_that_others_renewed(home, monkeypatch):
         await asyncio.sleep(0.05)  # from now on its times tell whether it is written again
         certificates._look()
         certificates._look()  # the one before is not done yet
-        await certificates._looking
+        await certificates._looking.task
         certificates._refresh()
         assert certificates.presented == (held(home),)
         certificates._look()
@@ -93,15 +93,15 @@ def test_the_event_loop_opens_no_file_that_others_renewed(home, monkeypatch):
         await asyncio.sleep(0.05)
         certificates._refresh()  # of a worker that does not look at files by itself
         certificates._refresh()
-        await certificates._reading
+        await certificates._reading.task
 
         monkeypatch.setattr(files, "open_to_read", refused)
         home.issue()
         await asyncio.sleep(0.05)
         certificates._refresh()
-        await certificates._reading
+        await certificates._reading.task
         certificates._look()
-        await certificates._looking
+        await certificates._looking.task
         assert len(certificates.unusable_keys()) == 1, "why it is not read is remembered for a moment"
 
     kept(home, scene)

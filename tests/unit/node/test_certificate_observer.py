@@ -55,11 +55,11 @@ class Place:
     async def tick(self, later=0.0):
         """Whether it looked."""
         self.clock.now += later
-        before = self.observer._looking
+        before = self.observer._looking.task
         self.observer.tick()
-        looked = self.observer._looking is not before
+        looked = self.observer._looking.task is not before
         if looked:
-            await self.observer._looking
+            await self.observer._looking.task
         return looked
 
 
@@ -133,10 +133,10 @@ def test_one_look_at_a_time(tmp_path):
     async def scene():
         place = Place(tmp_path)
         place.observer.tick()
-        first = place.observer._looking
+        first = place.observer._looking.task
         place.presented = [OTHER]
         place.observer.tick()
-        assert place.observer._looking is first
+        assert place.observer._looking.task is first
         place.observer.close()
         place.own.close()
 

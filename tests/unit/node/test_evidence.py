@@ -32,8 +32,8 @@ def opened(path, **evidence) -> EvidenceLog:
 async def ticked(log: EvidenceLog) -> None:
     log.tick()
     log.tick()  # the one before is not done yet
-    if log._working is not None:
-        await log._working
+    if log._working.task is not None:
+        await log._working.task
 
 
 def test_a_worker_writes_and_signs(tmp_path, logs):

@@ -40,7 +40,7 @@ def test_one_worker_says_at_the_start_who_validates(home, caplog, trust_ad, off)
         assert lookups.resolver.dane_off.startswith(off)
         assert bool(lookups.resolver.dane_off) is bool(off)
         await parts.start()
-        await lookups._telling
+        await lookups._telling.task
         assert caplog.records[-1].getMessage().startswith(off or "DNSSEC: what [127.0.0.1]:9 says to be authentic")
         assert (caplog.records[-1].levelname == "WARNING") is bool(off)
 
@@ -50,7 +50,7 @@ def test_one_worker_says_at_the_start_who_validates(home, caplog, trust_ad, off)
 def test_the_other_workers_say_nothing_and_fetch_no_policies_in_time(home):
     async def scene(lookups, parts):
         await parts.start()
-        assert lookups._telling is None
+        assert lookups._telling.task is None
         assert [task.get_name() for task in parts._duties] == ["the resolver", "revocation"]
 
     asked(home.settings(), scene, first=False)
@@ -72,9 +72,9 @@ def test_mail_that_waits_for_nameservers_goes_when_they_answer_again(home):
         for why[0] in ("silence", ""):
             assert done == []
             lookups._watch()
-            first = lookups._watching
+            first = lookups._watching.task
             lookups._watch()
-            assert lookups._watching is first
+            assert lookups._watching.task is first
             await first
         assert done == ["policies", "revocation", "450 4.4.312 ", "450 4.7.324 "]
 
@@ -91,9 +91,9 @@ def test_mail_that_waits_for_a_revocation_list_goes_when_it_can_be_had_again(hom
 
         async def look():
             lookups._watch_revocation()
-            first = lookups._awaiting
+            first = lookups._awaiting.task
             lookups._watch_revocation()
-            assert lookups._awaiting is first
+            assert lookups._awaiting.task is first
             await first
 
         lookups.revocation.check = check
@@ -115,12 +115,12 @@ def test_mail_that_waits_for_a_revocation_list_goes_when_it_can_be_had_again(hom
 def test_policies_are_refreshed_once_at_a_time_and_by_anchors_that_can_be_read(home, caplog):
     async def scene(lookups, parts):
         lookups._refresh_policies()
-        first = lookups._refreshing
+        first = lookups._refreshing.task
         lookups._refresh_policies()
-        assert lookups._refreshing is first
+        assert lookups._refreshing.task is first
         assert await first == ()
         lookups._refresh_policies()
-        assert lookups._refreshing is not first
+        assert lookups._refreshing.task is not first
         with no_descriptors(), pytest.raises(OSError, match="Too many open files") as short:
             lookups.policy_hosts._tls()
         assert shortage(short.value)

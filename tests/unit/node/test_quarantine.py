@@ -110,9 +110,9 @@ class World:
         async def main() -> None:
             keeping = self.keeping()
             keeping.tick()
-            running = keeping._running
+            running = keeping._running.task
             keeping.tick()  # one at a time
-            assert keeping._running is running
+            assert keeping._running.task is running
             assert running is not None
             await running
             await keeping.close()
@@ -159,8 +159,8 @@ def test_a_store_that_is_away_is_logged_once_and_tried_again(world: World, caplo
         for failing in (True, True, False, True):
             world.failing = failing
             keeping.tick()
-            assert keeping._running is not None
-            await keeping._running
+            assert keeping._running.task is not None
+            await keeping._running.task
 
     with caplog.at_level(logging.ERROR):
         asyncio.run(main())
@@ -231,7 +231,7 @@ def test_what_is_under_way_is_stopped(world: World) -> None:
         await keeping.close()
         keeping.tick()
         await keeping.close()
-        assert keeping._running is not None
-        assert keeping._running.done()
+        assert keeping._running.task is not None
+        assert keeping._running.task.done()
 
     asyncio.run(main())

@@ -47,10 +47,10 @@ def test_mailboxes_that_are_marked_are_looked_into_one_at_a_time():
         await asyncio.sleep(0.05)
         assert len(intake.calls) == 1
         intake.free.set()
-        while not certificates._running.done():  # noqa: ASYNC110 - as above
+        while not certificates._running.task.done():  # noqa: ASYNC110 - as above
             await asyncio.sleep(0.01)
         certificates.tick()
-        await certificates._running
+        await certificates._running.task
 
     asyncio.run(run())
     domains = {"contoso.example", "contoso.test", "fabrikam.example"}

@@ -51,9 +51,9 @@ def test_one_round_at_a_time(sending):
         await asyncio.sleep(0)
         assert sender.begun == 1
         sender.free.set()
-        await made._running
+        await made._running.task
         made.tick()
-        await made._running
+        await made._running.task
         assert sender.begun == 2
 
     asyncio.run(run())
@@ -66,7 +66,7 @@ def test_closing_ends_what_is_under_way(sending):
         made.tick()
         await asyncio.sleep(0)
         await made.close()
-        assert made._running.cancelled()
+        assert made._running.task.cancelled()
 
     asyncio.run(run())
 
@@ -78,7 +78,7 @@ def test_a_failing_store_is_told_once(sending, caplog):
         for failure in (StoreFailure("full"), StoreFailure("full"), None, StoreFailure("full again")):
             made._sender.failure = failure
             made.tick()
-            await made._running
+            await made._running.task
 
     asyncio.run(run())
     assert [one.message for one in caplog.records if one.levelname == "ERROR"] == [

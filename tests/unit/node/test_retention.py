@@ -33,9 +33,9 @@ class KeptDays:
 async def two_ticks(retention):
     retention.tick()
     retention.tick()  # while the first is under way
-    await retention._running
+    await retention._running.task
     retention.tick()
-    await retention._running
+    await retention._running.task
 
 
 @pytest.mark.parametrize(
@@ -55,7 +55,7 @@ def test_old_days_are_forgotten_one_look_at_a_time(results, lines, caplog):
 
 async def one_tick(retention):
     retention.tick()
-    await retention._running
+    await retention._running.task
 
 
 def test_a_clock_that_is_a_year_ahead_does_not_take_the_whole_trace(tmp_path, monkeypatch):

@@ -107,9 +107,9 @@ def test_a_worker_looks_on_a_thread_and_only_if_something_is_due():
         assert (duty.seconds, duty.at_once) == (ROTATION_SECONDS, True)
         duty.work()
         duty.work()
-        await rotation._looking
+        await rotation._looking.task
         duty.work()
-        assert rotation._looking.done(), "nothing was due"
+        assert rotation._looking.task.done(), "nothing was due"
 
     asyncio.run(live())
     assert source.asked == [20000, 20001]

@@ -15,7 +15,7 @@ from gatepost.analysis.checks.partner_report import Mark
 from gatepost.net.anchors import AnchorsError, TrustAnchors
 from gatepost.net.certificate import certificate_facts
 from gatepost.net.chain import judge
-from gatepost.net.engine import TlsFailure, client_context, server_context
+from gatepost.net.engine import TlsFailure, client_context, server_context, shake_hands
 from gatepost.pki.certificates.entry import Purpose
 from gatepost.policy.connectors.values import TlsSettings
 from gatepost.protocols.tls.names import describe_names, matches
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from gatepost.protocols.tls.profile import Profile
 
 
-_FLIGHTS: Final = 6
 _MOST_NAMES: Final = 10
 _SHOWN: Final = 4
 _STRICT: Final = frozenset({TlsSettings.CERTIFICATE_VALIDATION, TlsSettings.DOMAIN_VALIDATION})
@@ -78,10 +77,7 @@ def _meet(context: ServerContext, client: tuple[str, Profile], name: str) -> Mee
     label, profile = client
     ours, theirs = client_context(profile).engine(server_name=name), context.engine()
     try:
-        ours.start()
-        for _ in range(_FLIGHTS):
-            theirs.feed(ours.take_output())
-            ours.feed(theirs.take_output())
+        shake_hands(ours, theirs)
     except TlsFailure as failure:
         return Meeting(label, name, failure=str(failure))
     if ours.facts is None or not ours.facts.peer_chain:

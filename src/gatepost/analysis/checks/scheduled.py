@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from gatepost.analysis.checks.changeover import CheckContext, apply_step
 from gatepost.analysis.checks.gates import Light
-from gatepost.net.tasks import spawn
+from gatepost.net.tasks import SingleTask
 from gatepost.pki.certificates import lifecycle as course
 from gatepost.pki.certificates.entry import State
 from gatepost.pki.certificates.lifecycle import Refused
@@ -64,32 +64,31 @@ class ScheduledSwitches:
         self._clock = clock
         self._version = -1
         self._staged: list[Entry] = []
-        self._switching: asyncio.Task[object] | None = None
-        self._sighting: asyncio.Task[object] | None = None
+        self._switching = SingleTask("changeover")
+        self._sighting = SingleTask("changeover: TLSA records")
 
     def switch_due(self) -> None:
         """Begin with what is due, if that is not under way. Cheap if nothing is."""
-        if _runs(self._switching):
+        if self._switching.is_running:
             return
         self._refresh()
         now = self._clock()
         due = [entry for entry in self._staged if 0 < entry.switch_at <= now]
         if due:
-            self._switching = spawn(self._switch(due), "changeover")
+            self._switching.begin(self._switch, due)
 
     def sight(self) -> None:
         """Look at the TLSA records of what is staged, if that is not under way."""
-        if _runs(self._sighting):
+        if self._sighting.is_running:
             return
         self._refresh()
         if self._staged:
-            self._sighting = spawn(self._sight(), "changeover: TLSA records")
+            self._sighting.begin(self._sight)
 
     def close(self) -> None:
         """Stop what is under way."""
-        for task in (self._switching, self._sighting):
-            if task is not None:
-                task.cancel()
+        self._switching.cancel()
+        self._sighting.cancel()
 
     def _refresh(self) -> None:
         version = self._resources.version()
@@ -171,10 +170,6 @@ class ScheduledSwitches:
         except ResourceErrors as errors:
             _log.error("stored resources cannot be used, gates are looked at without them: %s", errors)
             return ()
-
-
-def _runs(task: asyncio.Task[object] | None) -> bool:
-    return task is not None and not task.done()
 
 
 def _forced(reason: str, reasons: str) -> str:

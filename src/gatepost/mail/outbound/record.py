@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, assert_never
 
-from gatepost.events.trace import tls_record
+from gatepost.events.trace import MADE_THERE, tls_record
 from gatepost.mail.model.queue_id import format_id
 from gatepost.policy.connectors.values import SmtpDaneMode
 from gatepost.policy.decisions.handover import Origin, write_origin
@@ -46,23 +46,7 @@ _QUEUED = re.compile(r"Queued as (\w{1,40})")
 _STAMP = re.compile(r"\[\S{1,255} \S{1,40} (\w{1,40})\]$")  # see `mail.inbound.service`
 
 # Facts of the inbound session that another node of the site gets, the most important first.
-_HANDED_OVER = (
-    "user",
-    "mechanism",
-    "notice_about",
-    "notice_about_message_id",
-    "tls_report",
-    "journal",
-    "internal",
-    "authentication",
-    "authserv_id",
-    "arc",
-    "connector",
-    "requirement",
-    "basis",
-    "peer",
-    "hello",
-)
+_HANDED_OVER = (*MADE_THERE, "connector", "requirement", "basis", "peer", "hello")
 
 
 def decided_record(route: Route, version: int) -> dict[str, Any]:

@@ -15,7 +15,6 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
 from gatepost.events.counts import count_classical, count_failed_session, count_session
@@ -23,6 +22,7 @@ from gatepost.events.metrics.counts import Counts
 from gatepost.net import dane
 from gatepost.policy.decisions.published import dnssec_failed
 from gatepost.policy.decisions.tlsrpt import Seen, attempted, barred, not_fetched
+from gatepost.protocols.tls.names import is_ip_address
 from gatepost.protocols.tlsrpt.tally import Tally, TlsSession
 from gatepost.store.interface import StoreFailure
 from gatepost.times import day_text
@@ -239,15 +239,7 @@ class RouteSessions:
     def _policy_domains(self, host: str) -> list[str]:
         """The domains whose reports a session belongs to. An IP address has no domain to look a record up in."""
         names = self._domains or (host,)
-        return [name for name in names if not (name.startswith("[") or _is_address(name))]
-
-
-def _is_address(name: str) -> bool:
-    try:
-        ip_address(name)
-    except ValueError:
-        return False
-    return True
+        return [name for name in names if not (name.startswith("[") or is_ip_address(name))]
 
 
 def _greeting_name(transcript: Sequence[str]) -> str:

@@ -11,22 +11,23 @@ import secrets
 from typing import TYPE_CHECKING, Any, Protocol
 
 from gatepost.mail.model.delivery_result import Disposition
-from gatepost.mail.model.message import Delivery, Message, Recipient
 from gatepost.mail.model.queue_id import format_id
+from gatepost.mail.queue.own_mail import own_deliveries, own_message, path_of
 from gatepost.policy.decisions.forwarding import Target
 from gatepost.policy.decisions.withheld import concerns_others
 from gatepost.protocols.message.dsn import build_dsn, build_redacted
 from gatepost.protocols.message.dsn_advice import NO_CERTIFICATE, RETURNED
 from gatepost.protocols.message.dsn_report import DsnAction, DsnHop, DsnRecipient, DsnReport, RedactedNotice
-from gatepost.protocols.smtp.grammar import GrammarError, Path, parse_address
 from gatepost.store.interface import StoreFailure
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
     from gatepost.mail.model.delivery_result import RecipientResult
+    from gatepost.mail.model.message import Delivery, Message
     from gatepost.mail.queue.stranger_notices import NoticesToStrangers
     from gatepost.protocols.message.dsn_report import Advice
+    from gatepost.protocols.smtp.grammar import Path
 
 
 _log = logging.getLogger(__name__)
@@ -192,32 +193,21 @@ class Bouncer:
         return self._strangers is not None and self._strangers.is_limited(message, delivery.organization)
 
     def _message(self, number: int, about: Message, organization: str, body: bytes, now: float) -> Message:
-        return Message(
-            id=number,
-            organization=organization,
-            received=now,
-            reverse_path="",
-            size=len(body),
-            message_id=f"<{format_id(number)}@{self._hostname}>",
+        notice = own_message(
+            number,
+            organization,
+            body,
+            message_id=f"{format_id(number)}@{self._hostname}",
             subject="Delivery status notification",
-            session=about.session,
-            direction="originating",
             inbound={"notice_about": format_id(about.id)},
+            now=now,
         )
+        notice.session = about.session
+        return notice
 
     def _queued(self, notice: Message, to: str) -> tuple[Message, list[Delivery]]:
-        organization = notice.organization
-        expires = notice.received + self._expiration(organization)
-        return notice, [
-            Delivery(
-                self._store.new_id(),
-                notice,
-                f"{organization}/{target.path.domain}",
-                [Recipient(target.path.text, notify="NEVER", forwarded_by=target.forwarded_by)],
-                expires_at=expires,
-            )
-            for target in self._targets(_path(to))
-        ]
+        expires = notice.received + self._expiration(notice.organization)
+        return notice, own_deliveries(self._store.new_id, notice, self._targets(path_of(to)), expires)
 
     async def _readable(self, delivery: Delivery) -> tuple[bytes, bool]:
         """The same as `_original`; nothing if it cannot be read: the sender gets a notice all the same."""
@@ -244,15 +234,7 @@ class Bouncer:
 
 def _domain(address: str) -> str:
     """The domain as destinations have it: lower-case A-label, or a literal."""
-    return _path(address).domain
-
-
-def _path(address: str) -> Path:
-    try:
-        return parse_address(address)
-    except GrammarError:  # accepted once, so it cannot be far off
-        local_part, _, domain = address.rpartition("@")
-        return Path(address, local_part, domain.lower())
+    return path_of(address).domain
 
 
 def _wants_settled(result: RecipientResult) -> bool:

@@ -8,13 +8,13 @@ alarm is raised.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from typing import TYPE_CHECKING, Any
 
 from gatepost.mail.model.delivery_result import Disposition
-from gatepost.mail.model.message import Delivery, Journal, Message, Recipient
+from gatepost.mail.model.message import Journal, Message
 from gatepost.mail.model.queue_id import format_id
+from gatepost.mail.queue.own_mail import commit, own_deliveries
 from gatepost.protocols.smtp.grammar import parse_address
 from gatepost.values import replace
 
@@ -22,10 +22,11 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
 
     from gatepost.mail.model.delivery_result import RecipientResult
+    from gatepost.mail.model.message import Delivery
     from gatepost.mail.queue.retry_decision import RetryDecision
     from gatepost.policy.decisions.forwarding import Target
     from gatepost.protocols.smtp.grammar import Path
-    from gatepost.store.interface import Store, StoreFailure
+    from gatepost.store.interface import Store
 
 
 _log = logging.getLogger(__name__)
@@ -91,45 +92,20 @@ class JournalFailures:
             direction=source.direction,
             inbound={"journal": journal.form, "journal_of": format_id(source.id)},
         )
-        deliveries = [
-            Delivery(
-                self._store.new_id(),
-                message,
-                f"{organization}/{target.path.domain}",
-                [
-                    Recipient(
-                        target.path.text,
-                        "NEVER",
-                        forwarded_by=target.forwarded_by,
-                        journal=Journal(journal.form, to, rules=journal.rules, made=True, alternate=True),
-                    )
-                ],
-                expires_at=now + self._expiration(organization),
-            )
-            for target in self._targets(parse_address(to))
-        ]
-        await self._queue(message, deliveries, self._chunks(delivery))
-        return deliveries
-
-    async def _queue(self, message: Message, deliveries: list[Delivery], chunks: AsyncIterator[bytes]) -> None:
+        copied = Journal(journal.form, to, rules=journal.rules, made=True, alternate=True)
+        targets, expires = self._targets(parse_address(to)), now + self._expiration(organization)
+        deliveries = own_deliveries(self._store.new_id, message, targets, expires, copied)
         body = self._store.body()
         try:
-            async for chunk in chunks:
+            async for chunk in self._chunks(delivery):
                 if (behind := body.write(chunk)) is not None:
                     await behind
         except BaseException:
             body.abort()
             raise
         message.size = body.size
-        done: asyncio.Future[StoreFailure | None] = asyncio.get_running_loop().create_future()
-
-        def committed(failure: StoreFailure | None) -> None:
-            if not done.done():
-                done.set_result(failure)
-
-        self._store.accept(message, deliveries, body, committed)
-        if (failure := await done) is not None:
-            raise failure
+        await commit(self._store, message, deliveries, body)
+        return deliveries
 
 
 def _with(results: Sequence[RecipientResult], detail: dict[str, Any]) -> list[RecipientResult]:

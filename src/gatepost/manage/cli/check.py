@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import json
 import math
 import os
@@ -39,6 +38,7 @@ from gatepost.manage.cli.working_sign import working
 from gatepost.manage.use_cases.partner import PartnerCheckPlan, adjusted, bounds_of, run_check, target_of
 from gatepost.manage.use_cases.refusal import Refusal
 from gatepost.policy.connectors.names import domain_name
+from gatepost.protocols.tls.names import is_ip_address
 from gatepost.settings.environment import CONFIG_VARIABLE
 from gatepost.settings.loader import DEFAULT_PATHS, load
 from gatepost.settings.model import DnsValidation
@@ -279,12 +279,4 @@ def system_nameservers(file: Path = _RESOLV_CONF) -> tuple[str, ...]:
         return ()
     words = [line.split() for line in lines]
     named = [word[1] for word in words if len(word) > 1 and word[0] == "nameserver"]
-    return tuple(filter(_is_address, named))[:_MAX_NAMESERVERS]
-
-
-def _is_address(text: str) -> bool:
-    try:
-        ipaddress.ip_address(text)
-    except ValueError:
-        return False
-    return "%" not in text
+    return tuple(name for name in named if is_ip_address(name) and "%" not in name)[:_MAX_NAMESERVERS]

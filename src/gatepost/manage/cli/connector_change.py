@@ -22,7 +22,7 @@ from gatepost.manage.cli.edit import (
 )
 from gatepost.manage.cli.part_commands import CODES, WORDS_HELP, field_words, part_argument
 from gatepost.manage.cli.secret_command import SecretCases, secret_command
-from gatepost.manage.cli.stored_names import connector_options, names_of, stored_names
+from gatepost.manage.cli.stored_names import connector_options, connector_organization, names_of
 from gatepost.manage.use_cases.connector_secrets import (
     remove_connector_secret,
     set_connector_secret,
@@ -111,12 +111,7 @@ def _chosen(name: str, organization: str, direction: str | None) -> PartName:
 )
 @part_argument(OUTBOUND)
 @click.argument("fingerprint")
-@click.option(
-    "--organization",
-    default="",
-    shell_complete=stored_names("organization"),
-    help="Needed if several organizations have a connector NAME.",
-)
+@connector_organization
 @change_options
 def trust(part: Part, fingerprint: str, arguments: ChangeArguments) -> None:
     """A trust anchor more."""

@@ -18,7 +18,7 @@ from msgspec.structs import replace
 from gatepost.manage.cli.changes import report
 from gatepost.manage.cli.client import client
 from gatepost.manage.cli.language import _, quantity
-from gatepost.manage.cli.options import MOMENT_TEXT, gateway_options
+from gatepost.manage.cli.options import gateway_options, since_option
 from gatepost.manage.use_cases.assignments import assign
 from gatepost.manage.use_cases.change import NOTHING, TRIES
 from gatepost.manage.use_cases.name_lookup import choose_part, owner_of
@@ -65,13 +65,7 @@ def change_options(command: Callable[..., None]) -> Callable[..., None]:
     command = gateway_options(command)
 
     @click.option("--dry-run", is_flag=True, help="Preview: check the change and print what would change.")
-    @click.option(
-        "--since",
-        type=MOMENT_TEXT,
-        default="7d",
-        show_default=True,
-        help="With --dry-run: decide mail since then again, and show what would have been different.",
-    )
+    @since_option
     @click.option("--note", default="", help="Reason, for the history.")
     @wraps(command)
     def with_arguments(dry_run: bool, since: str, note: str, **given: Any) -> None:

@@ -282,3 +282,10 @@ class _MomentText(click.ParamType[str]):
 
 MOMENT = _Moment()
 MOMENT_TEXT = _MomentText()
+since_option = click.option(
+    "--since",
+    type=MOMENT_TEXT,
+    default="7d",
+    show_default=True,
+    help="With --dry-run: decide mail since then again, and show what would have been different.",
+)

@@ -14,7 +14,7 @@ import tomlkit
 from gatepost.manage.cli.changes import report
 from gatepost.manage.cli.client import client
 from gatepost.manage.cli.language import ours
-from gatepost.manage.cli.options import BAD_INPUT, MOMENT_TEXT, fail, gateway_options
+from gatepost.manage.cli.options import BAD_INPUT, fail, gateway_options, since_option
 from gatepost.manage.cli.tables import printed_json
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.resource_cases import ApplyResources, ExportResources, apply_resources, export_resources
@@ -37,13 +37,7 @@ if TYPE_CHECKING:
 )
 @click.option("--dry-run", is_flag=True, help="Preview: check the file and print what would change.")
 @click.option("--note", default="", help="Reason, for the history.")
-@click.option(
-    "--since",
-    type=MOMENT_TEXT,
-    default="7d",
-    show_default=True,
-    help="With --dry-run: decide mail since then again, and show what would have been different.",
-)
+@since_option
 @gateway_options
 def apply(source: Path, *, dry_run: bool, note: str, since: str) -> None:
     """Apply a resource file: make the organizations in FILE as it describes. Other organizations stay as they are.

@@ -32,12 +32,7 @@ def connector_options[F: Callable[..., Any]](command: F) -> F:
         type=click.Choice(["inbound", "outbound"]),
         help="Needed if there is an inbound and an outbound connector NAME.",
     )(command)
-    command = click.option(
-        "--organization",
-        default="",
-        shell_complete=stored_names("organization"),
-        help="Needed if several organizations have a connector NAME.",
-    )(command)
+    command = connector_organization(command)
     return click.argument("name", shell_complete=CONNECTORS)(command)
 
 
@@ -83,6 +78,12 @@ def _stored(keys: tuple[str, ...]) -> Iterator[str]:
 
 
 CONNECTORS: Final = stored_names("inbound_connector", "outbound_connector")
+connector_organization = click.option(
+    "--organization",
+    default="",
+    shell_complete=stored_names("organization"),
+    help="Needed if several organizations have a connector NAME.",
+)
 """Completes the names of connectors."""
 
 BY_FIELD: Final = {

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from importlib.util import find_spec
-from ipaddress import ip_address
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
+
+from gatepost.protocols.tls.names import is_ip_address
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -18,11 +19,7 @@ def rp_id(request: Request) -> str:
     ours come here.
     """
     host = urlsplit(f"//{request.headers.get('host', '')}").hostname or ""
-    try:
-        ip_address(host)
-    except ValueError:
-        return host if find_spec("webauthn") else ""
-    return ""
+    return host if not is_ip_address(host) and find_spec("webauthn") else ""
 
 
 def origin(request: Request) -> str:

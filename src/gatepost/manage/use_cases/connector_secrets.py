@@ -30,26 +30,21 @@ type _Owner = Annotated[str, Meta(description="Whose connector it is.")]
 type _Connector = Annotated[str, Meta(description="An outbound connector with authentication.")]
 
 
-class SetConnectorSecret(msgspec.Struct, kw_only=True):
-    """secret: the password, or the client secret of token_url; at most 1024 octets."""
-
-    organization: _Owner
-    connector: _Connector
-    secret: Annotated[str, Meta(max_length=4096)]
-
-
-class RemoveConnectorSecret(msgspec.Struct, kw_only=True):
-    """The secret of a connector."""
-
-    organization: _Owner
-    connector: _Connector
-
-
 class ShowConnectorSecret(msgspec.Struct, kw_only=True):
     """Whether a connector has a secret."""
 
     organization: _Owner
     connector: _Connector
+
+
+class SetConnectorSecret(ShowConnectorSecret, kw_only=True):
+    """secret: the password, or the client secret of token_url; at most 1024 octets."""
+
+    secret: Annotated[str, Meta(max_length=4096)]
+
+
+class RemoveConnectorSecret(ShowConnectorSecret, kw_only=True):
+    """The secret of a connector."""
 
 
 class ConnectorSecret(msgspec.Struct):
@@ -86,7 +81,7 @@ def remove_connector_secret(context: Context, request: RemoveConnectorSecret) ->
     return ConnectorSecret(part.name, destroy_secret(context, ConnectorSecrets, part, place))
 
 
-def _chosen(context: Context, request: SetConnectorSecret | RemoveConnectorSecret | ShowConnectorSecret) -> Part:
+def _chosen(context: Context, request: ShowConnectorSecret) -> Part:
     """The connector. Raises Refusal: MISSING if there is none, INPUT if it does not log in."""
     part = choose_part(context.seen(), OUTBOUND, request.connector, request.organization)
     if part.record.authentication is None:

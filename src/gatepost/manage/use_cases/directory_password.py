@@ -36,26 +36,21 @@ type _Domain = Annotated[
 ]
 
 
-class SetDirectoryPassword(msgspec.Struct, kw_only=True):
-    """password: of bind_dn, or the client secret of recipient_graph; at most 1024 octets."""
-
-    organization: _Owner
-    domain: _Domain
-    password: Annotated[str, Meta(max_length=4096)]
-
-
-class RemoveDirectoryPassword(msgspec.Struct, kw_only=True):
-    """The password of a domain's directory."""
-
-    organization: _Owner
-    domain: _Domain
-
-
 class ShowDirectoryPassword(msgspec.Struct, kw_only=True):
     """Whether there is a password for a domain's directory."""
 
     organization: _Owner
     domain: _Domain
+
+
+class SetDirectoryPassword(ShowDirectoryPassword, kw_only=True):
+    """password: of bind_dn, or the client secret of recipient_graph; at most 1024 octets."""
+
+    password: Annotated[str, Meta(max_length=4096)]
+
+
+class RemoveDirectoryPassword(ShowDirectoryPassword, kw_only=True):
+    """The password of a domain's directory."""
 
 
 class DirectoryPassword(msgspec.Struct):
@@ -92,7 +87,7 @@ def remove_directory_password(context: Context, request: RemoveDirectoryPassword
     return DirectoryPassword(part.name, destroy_secret(context, DirectorySecrets, part, place))
 
 
-def _chosen(context: Context, request: SetDirectoryPassword | RemoveDirectoryPassword | ShowDirectoryPassword) -> Part:
+def _chosen(context: Context, request: ShowDirectoryPassword) -> Part:
     """The domain. Raises Refusal: MISSING if there is none, INPUT if it needs no password, FORBIDDEN for tenants."""
     part = choose_part(context.seen(), DOMAIN, request.domain, request.organization)
     context.audit.describe(organization=part.organization.name, subject=part.name)

@@ -33,19 +33,17 @@ type _Owner = Annotated[str, Meta(description="Whose mailbox it is.")]
 type _Address = Annotated[str, Meta(description="Of the mailbox.")]
 
 
-class MailboxPassword(msgspec.Struct, kw_only=True):
-    """password: 8 to 256 characters, after they were prepared (RFC 4013)."""
-
-    organization: _Owner
-    address: _Address
-    password: Annotated[str, Meta(max_length=4096)]
-
-
 class RemoveMailboxPassword(msgspec.Struct, kw_only=True):
     """The password of a mailbox."""
 
     organization: _Owner
     address: _Address
+
+
+class MailboxPassword(RemoveMailboxPassword, kw_only=True):
+    """password: 8 to 256 characters, after they were prepared (RFC 4013)."""
+
+    password: Annotated[str, Meta(max_length=4096)]
 
 
 class PasswordChanged(msgspec.Struct):
@@ -71,7 +69,7 @@ def remove_mailbox_password(context: Context, request: RemoveMailboxPassword) ->
     return PasswordChanged(_changed(context, request, None), can_log_in=False)
 
 
-def _changed(context: Context, request: MailboxPassword | RemoveMailboxPassword, password: str | None) -> str:
+def _changed(context: Context, request: RemoveMailboxPassword, password: str | None) -> str:
     """The address as the mailbox has it.
 
     Raises Refusal: MISSING if there is no such mailbox, INPUT for a password that cannot be one, BLOCKED if its domain

@@ -7,7 +7,6 @@ addressed, is for who sees the whole gateway. Of rows that tell of another organ
 
 from __future__ import annotations
 
-import ipaddress
 import shlex
 import time
 from collections import Counter
@@ -27,6 +26,7 @@ from gatepost.manage.use_cases.search_words import MAX_TEXT, Words, words_of
 from gatepost.manage.use_cases.times import TimeText, read_time
 from gatepost.manage.use_cases.visibility import hidden_from
 from gatepost.policy.decisions.withheld import named_in, own_chains, without_others
+from gatepost.protocols.tls.names import is_ip_address
 from gatepost.store.interface import TraceFilter
 from gatepost.store.text_pattern import WILDCARD, TextPattern
 from gatepost.store.trace import PATIENCE, TEXT_COLUMNS, TracePlace
@@ -278,18 +278,10 @@ def _whole_values(said: str) -> tuple[dict[str, str], ...]:
         return ({"message_id": said} if said[0] == "<" else {"domain": said[1:]},)
     if "@" in said:
         return {"address": said}, {"message_id": f"<{said}>"}
-    if _is_address(said):
+    if is_ip_address(said):
         return ({"peer": said},)
     names = ("domain", "peer", "connector") if "." in said else ("message", "session", "connector")
     return tuple({name: said} for name in names)
-
-
-def _is_address(text: str) -> bool:
-    try:
-        ipaddress.ip_address(text)
-    except ValueError:
-        return False
-    return True
 
 
 def _meant(identity: str) -> tuple[TraceFilter, ...]:

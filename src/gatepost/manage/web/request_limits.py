@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 from starlette.datastructures import Headers
 
 from gatepost.manage.web.problem import refused
+from gatepost.protocols.tls.names import is_ip_address
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -91,7 +92,7 @@ class KnownHosts:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
         host = host_of(Headers(scope=scope).get("host", ""))
-        if host in self._names or _is_address(host):
+        if host in self._names or is_ip_address(host):
             await self._app(scope, receive, send)
             return
         text = (
@@ -114,7 +115,7 @@ class LoopbackUntilOwned:
         if not self._is_open:
             self._is_open = self._owned()
         client = (scope.get("client") or ("",))[0]
-        if self._is_open or (_is_address(client) and ipaddress.ip_address(client).is_loopback):
+        if self._is_open or (is_ip_address(client) and ipaddress.ip_address(client).is_loopback):
             await self._app(scope, receive, send)
             return
         text = (
@@ -131,14 +132,6 @@ def host_of(header: str) -> str:
     "" for what is none, so that nothing behind this has to read such a field once more.
     """
     match = _AUTHORITY.fullmatch(header)
-    if match is None or (match["six"] is not None and not _is_address(match["six"])):
+    if match is None or (match["six"] is not None and not is_ip_address(match["six"])):
         return ""
     return (match["six"] or match["name"]).lower().removesuffix(".")
-
-
-def _is_address(text: str) -> bool:
-    try:
-        ipaddress.ip_address(text)
-    except ValueError:
-        return False
-    return True

@@ -8,7 +8,6 @@ not for a dead host, not for a policy that cannot be read (section 3.3, section 
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import logging
 import time
 from typing import TYPE_CHECKING, Final, Literal, Protocol, cast
@@ -25,7 +24,7 @@ from gatepost.protocols.dns.text_record import RecordError
 from gatepost.protocols.mtasts.policy import MAX_BYTES, PolicyError, StsMode, StsPolicy, parse_policy
 from gatepost.protocols.mtasts.publish import PATH, policy_host, record_name
 from gatepost.protocols.mtasts.record import StsRecord, parse_record
-from gatepost.protocols.tls.names import normalise
+from gatepost.protocols.tls.names import is_ip_address, normalise
 from gatepost.protocols.tlsrpt.result import ResultType
 from gatepost.values import replace
 
@@ -364,13 +363,7 @@ class StsPolicies:
 def _policy_domain(domain: str) -> str:
     """The name of the record, "" for what cannot have a policy: an address, an address literal."""
     name = normalise(domain)
-    if "*" in name:
-        return ""
-    try:
-        ipaddress.ip_address(name)
-    except ValueError:
-        return name
-    return ""
+    return "" if "*" in name or is_ip_address(name) else name
 
 
 def _read(answer: HttpResponse) -> StsPolicy | StsFailure:

@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from gatepost.decoding import msgpack_decoder
 from gatepost.net.certificate import MALFORMED, certificate_facts, must_staple, quietly
-from gatepost.net.engine import client_context, server_context
+from gatepost.net.engine import client_context, server_context, shake_hands
 from gatepost.net.lookups.http import HttpFailed, HttpRequest
 from gatepost.net.revocation import (
     MAX_RESPONSE_BYTES,
@@ -41,7 +41,6 @@ _TIMEOUT: Final = 10.0
 _AGAIN: Final = 300.0  # seconds after which a responder that gave nothing usable is asked again
 _WITHOUT_END: Final = 3600.0  # a response that names no end is renewed so often, and stapled for twice as long
 _MOST: Final = 7 * 86400.0
-_FLIGHTS: Final = 4
 
 _log = logging.getLogger(__name__)
 
@@ -165,10 +164,7 @@ def check_staple(identity: ServerIdentity, response: bytes) -> None:
     context.stapled.replace({subject_of(identity).thumbprint: response})
     ours = client_context(profile, ask_for_staple=True).engine()
     theirs = context.engine()
-    ours.start()
-    for _ in range(_FLIGHTS):
-        theirs.feed(ours.take_output())
-        ours.feed(theirs.take_output())
+    shake_hands(ours, theirs)
     if ours.facts is None or ours.facts.ocsp_response != response:
         raise RevocationError("OpenSSL does not staple the response to this certificate")
 

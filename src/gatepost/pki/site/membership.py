@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from gatepost.net.anchors import TrustAnchors
 from gatepost.net.chain import judge
 from gatepost.net.identity import IdentityError, ServerIdentity, read_identity
-from gatepost.net.tasks import spawn
+from gatepost.net.tasks import SingleTask
 from gatepost.pki.certificates.entry import CertificateRequestSpec
 from gatepost.pki.certificates.request import made_request
 from gatepost.pki.site.profile import node_name, site_of
@@ -142,7 +142,7 @@ class Renewal:
         self._records = records
         self._hostname = hostname
         self._lifetime = lifetime
-        self._working: asyncio.Task[None] | None = None
+        self._working = SingleTask("site certificate")
         self._version = -1
         self._member: Membership | None = None
         self._is_home = False  # the site's authority is kept here
@@ -152,13 +152,12 @@ class Renewal:
     def look(self) -> None:
         """Begin what is due, unless something is under way. Does not block."""
         now = time.time()
-        if (self._working is None or self._working.done()) and self.due(now):
-            self._working = spawn(self.work(now), "site certificate")
+        if not self._working.is_running and self.due(now):
+            self._working.begin(self.work, now)
 
     def close(self) -> None:
         """Stop what is under way."""
-        if self._working is not None:
-            self._working.cancel()
+        self._working.cancel()
 
     def due(self, now: float) -> bool:
         """Whether `work` has something to do."""

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from gatepost.policy.connectors.fields import Range, Whole
 
+_PerDay = Annotated[Whole, Range(0, 10_000_000)]
 MaxConnections = Annotated[
     Whole,
     Range(0, 1000),
@@ -26,38 +27,40 @@ MaxMessagesPerMinute = Annotated[
     ),
 ]
 MessagesPerDay = Annotated[
-    Whole,
-    Range(0, 10_000_000),
+    _PerDay,
     Field(description="Messages that it may send in a day (UTC). 0: only the organization's limit."),
 ]
 RecipientsPerDay = Annotated[
-    Whole,
-    Range(0, 10_000_000),
+    _PerDay,
     Field(description="Recipients to which it may send in a day (UTC). 0: only the organization's limit."),
 ]
 UserMessagesPerDay = Annotated[
-    Whole,
-    Range(0, 10_000_000),
+    _PerDay,
     Field(
         description="Messages that each user who logs in may send in a day (UTC). A mailbox can have a lower limit. "
         "Only the gateway's owner can change it. 0: no limit."
     ),
 ]
 UserRecipientsPerDay = Annotated[
-    Whole,
-    Range(0, 10_000_000),
+    _PerDay,
     Field(description="The same for recipients: each recipient of each message counts."),
 ]
 ServerMessagesPerDay = Annotated[
-    Whole,
-    Range(0, 10_000_000),
+    _PerDay,
     Field(
         description="Messages that the servers of each on-premises inbound connector may send together in a day (UTC). "
         "A connector can have a lower limit. Only the gateway's owner can change it. 0: no limit."
     ),
 ]
 ServerRecipientsPerDay = Annotated[
-    Whole,
-    Range(0, 10_000_000),
+    _PerDay,
     Field(description="The same for recipients: each recipient of each message counts."),
+]
+Priority = Annotated[
+    Whole,
+    Range(0, 1000),
+    Field(
+        description="The gateway tries lower numbers first. Among equal numbers, the more specific domain wins. Keep "
+        "the default unless you need an exception."
+    ),
 ]

@@ -210,15 +210,19 @@ class SmartHost:
 ENTRA = "login.microsoftonline.com"
 
 
-def https_url(value: str) -> str:
-    """Check an https address without user and fragment. Raises ValueError."""
+def is_https(value: str) -> bool:
+    """Whether it is an https address, with a host and without a user."""
     try:
         parts = urlsplit(value)
-        good = parts.scheme == "https" and bool(parts.hostname) and "@" not in parts.netloc and not parts.fragment
         _ = parts.port
     except ValueError:
-        good = False
-    if not good or not value.isascii() or " " in value:
+        return False
+    return parts.scheme == "https" and bool(parts.hostname) and "@" not in parts.netloc
+
+
+def https_url(value: str) -> str:
+    """Check an https address without user and fragment. Raises ValueError."""
+    if not is_https(value) or urlsplit(value).fragment or not value.isascii() or " " in value:
         raise ValueError(f"{value!r} is not an https address; the gateway fetches keys over HTTPS only")
     return value
 

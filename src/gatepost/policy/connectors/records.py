@@ -40,7 +40,6 @@ from gatepost.policy.connectors.fields import (
     Text,
     TrustAnchorsText,
     Version,
-    Whole,
 )
 from gatepost.policy.connectors.mail_flow_rule import MailFlowRule  # noqa: TC001 - pydantic reads the annotation
 from gatepost.policy.connectors.names import SmartHost, domain_name, host_port, mail_address, socket_path
@@ -230,11 +229,7 @@ class InboundConnector(Record):
     cipher_suites: tls.CipherSuites = ()
     messages_per_day: limits.MessagesPerDay = 0
     recipients_per_day: limits.RecipientsPerDay = 0
-    priority: Annotated[Whole, Range(0, 1000)] = Field(
-        default=100,
-        description="The gateway tries lower numbers first. Among equal numbers, the more specific domain wins. Keep "
-        "the default unless you need an exception.",
-    )
+    priority: limits.Priority = 100
     comment: Text = Field(default="", description="A note without effect.")
 
     @property
@@ -395,11 +390,7 @@ class OutboundConnector(Record):
     )
     max_connections: limits.MaxConnections = 0
     max_messages_per_minute: limits.MaxMessagesPerMinute = 0
-    priority: Annotated[Whole, Range(0, 1000)] = Field(
-        default=100,
-        description="The gateway tries lower numbers first. Among equal numbers, the more specific domain wins. Keep "
-        "the default unless you need an exception.",
-    )
+    priority: limits.Priority = 100
     comment: Text = Field(default="", description="A note without effect.")
 
 

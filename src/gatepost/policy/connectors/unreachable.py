@@ -6,7 +6,6 @@ Called by `manage.use_cases.change` for the warnings of a change. What a name le
 
 from __future__ import annotations
 
-import ipaddress
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -15,6 +14,7 @@ from gatepost.policy.connectors.content_hook import scanner_host
 from gatepost.policy.connectors.fields import Access
 from gatepost.policy.connectors.grants import ungranted
 from gatepost.policy.connectors.names import SmartHost
+from gatepost.protocols.tls.names import is_ip_address
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,7 +27,7 @@ def unreachable(resources: Resources, policy: AddressPolicy) -> Iterator[str]:
     """Of the values that no owner granted those that name an address outside the policy, a sentence each."""
     for organization, (part, name, field, value), access in ungranted(resources):
         host = _host(field, value) if access is Access.NETWORK else ""
-        if _is_address(host) and not policy.allows(host):
+        if is_ip_address(host) and not policy.allows(host):
             yield f"{field} of the {part} {name!r} of {organization} will not be reached: {not_allowed(host)}"
 
 
@@ -41,11 +41,3 @@ def _host(field: str, value: str) -> str:
             return scanner_host(value)
         case _:
             return urlsplit(value).hostname or ""
-
-
-def _is_address(host: str) -> bool:
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True

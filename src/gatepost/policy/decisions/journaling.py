@@ -13,13 +13,13 @@ host is fit waits: none of the shortfalls is for good.
 from __future__ import annotations
 
 import re
-from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from gatepost.policy.connectors.values import JournalDirection, JournalForm, RevocationCheck
 from gatepost.policy.decisions.requirement import Authenticated, Identity, Requirement, Shortfall, Source
+from gatepost.protocols.tls.names import is_address_literal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -49,7 +49,7 @@ def journal_demand(requirement: Requirement, host: str, domain: str, *, here: bo
             f"the host proved to be that of {domain}",
             f"an MX record that neither DNSSEC nor MTA-STS proves, and no connector that proves {domain}",
         )
-    if _is_address(host):
+    if is_address_literal(host):
         return _unknown(host, "a host with a name to prove", f"{host}, an IP address, and no name in the connector")
     return Authenticated((_SOURCE,), (Identity((host,)),), requirement.profile, revocation=RevocationCheck.NONE)
 
@@ -64,14 +64,6 @@ def _unknown(host: str, expected: str, presented: str) -> Shortfall:
         f'tls_settings = "domain-validation" in the outbound connector that takes it to {host}. Set by journal.'
     )
     return Shortfall(None, _STATUS, "JournalNeedsVerifiedTls", detail, _TITLE)
-
-
-def _is_address(host: str) -> bool:
-    try:
-        ip_address(host.strip("[]").removeprefix("IPv6:"))
-    except ValueError:
-        return False
-    return True
 
 
 _BETWEEN = re.compile(r"""[\s<>,;:"()]+""")

@@ -7,7 +7,6 @@ connection falls short of. Pure. What the RFC leaves open is decided in docs/req
 from __future__ import annotations
 
 from enum import StrEnum
-from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
 from gatepost.policy.connectors.values import Cleartext, Mode, RequireTlsMode, RevocationCheck
@@ -20,6 +19,7 @@ from gatepost.policy.decisions.requirement import (
     Shortfall,
     Source,
 )
+from gatepost.protocols.tls.names import is_address_literal
 from gatepost.values import replace
 
 if TYPE_CHECKING:
@@ -121,15 +121,7 @@ def _proofs(requirement: Requirement, host: str, *, by_mx: bool) -> tuple[Proof,
         named = tuple(proof for proof in requirement.proofs if isinstance(proof, Identity) and proof.names)
         if named and not by_mx:
             return named
-    return () if _is_address(host) else (Identity((host,)),)
-
-
-def _is_address(host: str) -> bool:
-    try:
-        ip_address(host.strip("[]").removeprefix("IPv6:"))
-    except ValueError:
-        return False
-    return True
+    return () if is_address_literal(host) else (Identity((host,)),)
 
 
 def unknown_host(host: str, domain: str, found: str, *, passing: bool) -> Shortfall:

@@ -33,6 +33,35 @@ def _words(value: bytes) -> bytes:
     return b" ".join(filter(None, value.replace(b"\t", b" ").split(b" ")))
 
 
+class _Lines:
+    """Passes on data with the ends of its lines, of which those at the end are kept back until something follows."""
+
+    __slots__ = ("_kept", "_update")
+
+    def __init__(self, update: Callable[[bytes], object]) -> None:
+        self._update = update
+        self._kept = 0
+
+    def pass_on(self, data: bytes) -> bool:
+        """Whether anything was passed on. data: does not end in a CR of which the next octet says what it is."""
+        ends = len(data.rstrip(_CRLF))
+        rest = data[ends:].replace(_CRLF, _MARK)  # pairs; of a binary body also a CR or LF of its own
+        text = rest.rstrip(_MARK)
+        something = bool(ends or text)
+        if something:
+            self.release()
+            self._update(data[:ends] + text.replace(_MARK, _CRLF))
+        self._kept += len(rest) - len(text)
+        return something
+
+    def release(self) -> None:
+        """Pass on what was kept back: something follows."""
+        while self._kept:
+            some = min(self._kept, _MANY)
+            self._update(_LINES[: 2 * some])
+            self._kept -= some
+
+
 class RelaxedBody:
     """Passes a body on in relaxed form, to a hash (section 3.4.4).
 
@@ -47,7 +76,7 @@ class RelaxedBody:
         self._update = update
         self._begun = False
         self._tail = b""  # blanks, as one, and a CR, of which the next octet says what they are
-        self._lines = 0  # ends of lines that are part of the body if anything follows
+        self._lines = _Lines(update)
 
     def feed(self, chunk: bytes) -> None:
         """The next octets of the body."""
@@ -59,31 +88,14 @@ class RelaxedBody:
         if len(kept) < len(data):
             data, tail = kept, b" " + tail
         self._tail = tail
-        self._pass_on(_without_blanks(data))
+        self._begun |= self._lines.pass_on(_without_blanks(data))
 
     def finish(self) -> None:
         """The body has ended."""
         if self._tail not in {b"", b" "}:
-            self._pass_on(self._tail)
+            self._begun |= self._lines.pass_on(self._tail)
         if self._begun:
             self._update(_CRLF)
-
-    def _pass_on(self, data: bytes) -> None:
-        """Data that ends neither in blanks nor in a CR. Its last line ends are kept back."""
-        ends = len(data.rstrip(_CRLF))
-        rest = data[ends:].replace(_CRLF, _MARK)  # pairs; of a binary body also a CR or LF of its own
-        text = rest.rstrip(_MARK)
-        if ends or text:
-            self._begun = True
-            self._release()
-            self._update(data[:ends] + text.replace(_MARK, _CRLF))
-        self._lines += len(rest) - len(text)
-
-    def _release(self) -> None:
-        while self._lines:
-            some = min(self._lines, _MANY)
-            self._update(_LINES[: 2 * some])
-            self._lines -= some
 
 
 class SimpleBody:
@@ -95,33 +107,20 @@ class SimpleBody:
         """update: takes what the canonical body has, in pieces."""
         self._update = update
         self._tail = b""  # a CR, of which the next octet says whether it ends a line
-        self._lines = 0  # ends of lines that are part of the body if anything follows
+        self._lines = _Lines(update)
 
     def feed(self, chunk: bytes) -> None:
         """The next octets of the body."""
         data = self._tail + chunk
         self._tail = b"\r" if data.endswith(b"\r") else b""
-        data = data[: len(data) - len(self._tail)]
-        ends = len(data.rstrip(_CRLF))
-        rest = data[ends:].replace(_CRLF, _MARK)
-        text = rest.rstrip(_MARK)
-        if ends or text:
-            self._release()
-            self._update(data[:ends] + text.replace(_MARK, _CRLF))
-        self._lines += len(rest) - len(text)
+        self._lines.pass_on(data[: len(data) - len(self._tail)])
 
     def finish(self) -> None:
         """The body has ended. It ends with one line end, even if it is empty."""
         if self._tail:
-            self._release()
+            self._lines.release()
             self._update(self._tail)
         self._update(_CRLF)
-
-    def _release(self) -> None:
-        while self._lines:
-            some = min(self._lines, _MANY)
-            self._update(_LINES[: 2 * some])
-            self._lines -= some
 
 
 def _without_blanks(data: bytes) -> bytes:

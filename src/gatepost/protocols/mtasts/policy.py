@@ -9,14 +9,13 @@ nothing: what a sender makes of a policy is not ours.
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final, Literal
 
 import msgspec
 
-from gatepost.protocols.tls.names import normalise
+from gatepost.protocols.tls.names import is_ip_address, normalise
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -273,11 +272,7 @@ def _patterns(policy: StsPolicy, hosts: Sequence[str]) -> Iterator[Lint]:
 def _impossible(pattern: str) -> str:
     """Explain why no MX host can have this name, "" if one can."""
     name = pattern.removeprefix("*.")
-    try:
-        ipaddress.ip_address(name)
-    except ValueError:
-        pass
-    else:
+    if is_ip_address(name):
         return "an MX record names a host, never an address"
     if pattern == name and "." not in name:
         return "MX hosts have whole names, as mail.b.example"

@@ -55,6 +55,20 @@ def node_uri(site: str, node: str) -> str:
     return f"spiffe://{site}/node/{node}"
 
 
+def is_ip_address(text: str) -> bool:
+    """Whether it is an IP address as such, not in brackets."""
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
+def is_address_literal(host: str) -> bool:
+    """Whether a host is an IP address, as such or as a literal ("[192.0.2.1]", "[IPv6:::1]")."""
+    return bool(_address(host))
+
+
 def _address(text: str) -> str:
     """The canonical text of an IP address or address literal ("[192.0.2.1]", "[IPv6:::1]"), "" if it is neither."""
     return "" if len(text) > _LONGEST else _canonical(text)

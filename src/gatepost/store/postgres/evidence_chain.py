@@ -31,7 +31,7 @@ _log = logging.getLogger(__name__)
 _BATCH: Final = 3000  # entries that are sent at once: some megabytes
 _ENTRY: Final = ("writer", "place", "line")  # named, since a newer version may have added a column
 
-_MAKE: Final = (
+MAKE_CHAIN: Final = (
     "INSERT INTO evidence_chain (writer, epoch, place, number, head, signed, day) VALUES ($1, 0, 0, 0, $2, 0, '')"
     " ON CONFLICT (writer) DO NOTHING"
 )
@@ -41,7 +41,7 @@ _HEADED: Final = "SELECT max(day) FROM evidence_head"
 _ADVANCE: Final = (
     "UPDATE evidence_chain SET epoch = $2, place = $3, number = $4, head = $5, signed = $6, day = $7 WHERE writer = $1"
 )
-_DAY: Final = (
+SET_DAY: Final = (
     "INSERT INTO evidence_day (day, writer, first_place, last_place, number, head) VALUES ($1, $2, $3, $4, $5, $6)"
     " ON CONFLICT (day, writer) DO UPDATE SET last_place = excluded.last_place, number = excluded.number,"
     " head = excluded.head"
@@ -130,7 +130,7 @@ class PostgresChain:
         try:
             with reported(f"evidence of writer {self._writer}"):
                 if not self._epoch and not self._shared:
-                    await connection.execute(_MAKE, self._writer, place.head)
+                    await connection.execute(MAKE_CHAIN, self._writer, place.head)
                     self._epoch = await connection.fetchval(_TAKE, self._writer)
                 await self._settle_attempt(connection)
                 async with connection.transaction():
@@ -184,7 +184,7 @@ class PostgresChain:
         """The row of the chain, which is ours to the end of the transaction. Raises StoreFailure."""
         values = await connection.fetchrow(_ROW, self._writer)
         if values is None:
-            await connection.execute(_MAKE, self._writer, Place().head)
+            await connection.execute(MAKE_CHAIN, self._writer, Place().head)
             values = await connection.fetchrow(_ROW, self._writer)
         row = _Row(*values)
         if row.epoch > self._epoch and not self._shared:
@@ -211,7 +211,7 @@ class PostgresChain:
     async def _advance(self, connection: Any, row: _Row, writing: _Writing, events: int, dropped: int) -> None:
         number, head = self._end.place
         day = writing.day
-        await connection.execute(_DAY, day, self._writer, row.place + 1, writing.place, number, head)
+        await connection.execute(SET_DAY, day, self._writer, row.place + 1, writing.place, number, head)
         epoch = row.epoch if self._shared else self._epoch
         await connection.execute(_ADVANCE, self._writer, epoch, writing.place, number, head, self._signed, day)
         if not self._shared:

@@ -13,17 +13,18 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections import deque
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, override
 
 from gatepost.events.metrics.catalogue import COMMIT_BATCH, COMMIT_SECONDS
 from gatepost.events.metrics.counts import Counts
-from gatepost.store.interface import MessageUnstorable, OutcomeUnknown, StoreBusy, StoreFailure, StoreFull
+from gatepost.store.interface import OutcomeUnknown, StoreBusy, StoreFailure, StoreFull
 from gatepost.store.postgres import owners, queue_rows
 from gatepost.store.postgres.availability import Availability
+from gatepost.store.postgres.commit_loop import CommitLoop
 from gatepost.store.postgres.queue_rows import PostgresPlan
 from gatepost.store.postgres.queue_work import OwnedAcceptance, OwnedSettlement
+from gatepost.store.sqlite.work import refuse, tell
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
@@ -63,13 +64,14 @@ class Rhythm:
         return self.expiry * 2 / 3
 
 
-class Flusher:
+class Flusher(CommitLoop):
     """Commits for one process. The call-backs are called on the loop.
 
     registered: with each new epoch. fenced: the epoch ended, and what was in memory belongs to others.
     """
 
     def __init__(self, wire: QueueConnection, identity: OwnerIdentity, owner: Owner, rhythm: Rhythm) -> None:
+        super().__init__("queue commits", wire, patience=rhythm.patience, closing=_CLOSING)
         self.owner = owner
         self.counts = Counts()
         self.available = Availability()
@@ -79,28 +81,17 @@ class Flusher:
         self.senders: Callable[[], int] = _no_senders
         self.registered: Callable[[Owner], None] = _nobody
         self.fenced: Callable[[], None] = _nobody
-        self._wire = wire
         self._identity = identity
         self._rhythm = rhythm
-        self._loop = asyncio.get_running_loop()
-        self._work: deque[Work] = deque()
-        self._kept: list[Work] = []  # patient work of a commit that failed, in its order
         self._retry_at = 0.0
         self._left: set[int] = set()  # messages that may have no delivery any more
         self._dropped: set[int] = set()  # messages of which a delivery may be dropped
         # What may have been written though nothing was heard of it: until when it is looked for, and what it is.
         self._doubtful: list[tuple[float, list[int]]] = []
-        self._wake = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
         self._ended = 0.0
         self._beaten = -rhythm.expiry  # so that its ids are noted at once
-        self._closing = False
         self._waiters: list[asyncio.Future[None]] = []
-        self._task: asyncio.Task[None] | None = None
-
-    def start(self) -> None:
-        """Begin. Set the call-backs before."""
-        self._task = self._loop.create_task(self._run(), name="queue commits")
 
     @property
     def failure(self) -> StoreFailure | None:
@@ -164,16 +155,9 @@ class Flusher:
 
     async def close(self) -> None:
         """Write what was handed over, end the epoch, and end. Nothing is put any more."""
-        self._closing = True
-        self._wake.set()
-        if self._task is not None:
-            _, late = await asyncio.wait([self._task], timeout=self._rhythm.patience + _CLOSING)
-            for task in late:
-                task.cancel()
-            await asyncio.wait([self._task])
+        await self._end()
         self.available.final = self.available.final or StoreFailure("the store is closed")
-        self._refuse([*self._kept, *self._work], self.available.final)
-        self._kept, self._work = [], deque()
+        self._refuse_all(self.available.final)
         self._free_waiters()
         with contextlib.suppress(StoreFailure):
             if self.available.away is None:
@@ -181,19 +165,16 @@ class Flusher:
 
     # ------------------------------------------------------------------------------------------- the task
 
-    async def _run(self) -> None:
-        until = float("inf")
-        while not self._closing or self._kept or self._work:
-            if self._closing:
-                until = min(until, time.monotonic() + _CLOSING)
-            if time.monotonic() > until:
-                break
-            try:
-                await self._turn()
-            except Exception as error:  # noqa: BLE001 - mail waits for it, so it goes on
-                _log.exception("the queue's commits failed")
-                self.available.note_away(StoreBusy(f"PostgreSQL: {error!r}"))
+    @override
+    def _note_fault(self, error: Exception) -> None:
+        _log.exception("the queue's commits failed")
+        self.available.note_away(StoreBusy(f"PostgreSQL: {error!r}"))
 
+    @override
+    def _log_fault(self) -> None:
+        _log.exception("a commit of the queue failed")
+
+    @override
     async def _turn(self) -> None:
         if self.available.away is not None and not await self._recovered():
             await asyncio.sleep(_RETRY)
@@ -252,23 +233,14 @@ class Flusher:
 
     async def _commit(self, batch: list[Work]) -> None:
         begun, size = time.monotonic(), len(batch)
-        try:
-            await self._write(batch)
-        except MessageUnstorable:
-            await self._write_one_by_one(batch)
-        except StoreFailure as failure:
-            self._postpone(batch, failure)
-            return
-        except Exception as error:  # noqa: BLE001 - whatever it is, callers that wait must get it
-            _log.exception("a commit of the queue failed")
-            self._postpone(batch, OutcomeUnknown(f"PostgreSQL: {error!r}"))
+        if not await self._do(batch):
             return
         self._ended = time.monotonic()
         self.counts.observe((COMMIT_SECONDS.name,), COMMIT_SECONDS.buckets, self._ended - begun)
         self.counts.observe((COMMIT_BATCH.name,), COMMIT_BATCH.buckets, size)
 
+    @override
     async def _write(self, batch: list[Work]) -> None:
-        """Do the work, and tell those that wait. What raises leaves in `batch` what is not done."""
         plan = PostgresPlan()
         together: list[Work] = []
         others: list[Work] = []
@@ -283,13 +255,13 @@ class Flusher:
         if together:
             await self._write_plan(plan, together)
             batch[:] = others
-            self._tell(together)
+            tell(together)
             await self._tidy()
         for work in others:
             if isinstance(work, OwnedAcceptance):
                 work.failure = StoreBusy("this process was silent for too long, and began anew")
             batch.pop(0)
-            self._tell([work])
+            tell([work])
 
     async def _write_plan(self, plan: PostgresPlan, batch: list[Work]) -> None:
         epoch, parameters = self.owner.epoch, self.moved(plan.parameters(self.owner.epoch))
@@ -322,19 +294,6 @@ class Flusher:
             self._left |= left
             raise
 
-    async def _write_one_by_one(self, batch: list[Work]) -> None:
-        """The piece with the bad value fails, the others do not."""
-        waiting, batch[:] = deque(batch), []
-        while waiting:
-            piece = [waiting.popleft()]
-            try:
-                await self._write(piece)
-            except MessageUnstorable as failure:
-                self._refuse(piece, failure)
-            except StoreFailure as failure:
-                self._postpone([*piece, *waiting], failure)
-                return
-
     async def _run_timed(self, work: Callable[[Any], Awaitable[Any]], doing: str) -> Any:
         self.available.begin()
         try:
@@ -343,6 +302,7 @@ class Flusher:
             self.available.end()
         return result
 
+    @override
     def _postpone(self, batch: list[Work], failure: StoreFailure) -> None:
         """Settlements are kept for a later commit, messages are not: their senders have them."""
         if isinstance(failure, OutcomeUnknown):
@@ -354,22 +314,9 @@ class Flusher:
         if isinstance(failure, StoreFull):
             self.available.note_full(failure)
             self._refuse_waiting(failure)
-        self._refuse([work for work in batch if not work.patient], failure)
+        refuse([work for work in batch if not work.patient], failure)
         if isinstance(failure, StoreBusy):
             self.available.note_away(failure)
-
-    def _refuse(self, batch: list[Work], failure: StoreFailure) -> None:
-        for work in batch:
-            work.failure = failure
-        self._tell(batch)
-
-    @staticmethod
-    def _tell(batch: list[Work]) -> None:
-        for work in batch:
-            try:
-                work.finish()
-            except Exception:  # noqa: BLE001 - one caller's mistake must not keep the others waiting
-                _log.exception("a call-back of the store failed")
 
     # ------------------------------------------------------------------------------------------- away and back
 
@@ -378,7 +325,7 @@ class Flusher:
         waiting = list(self._work)
         self._work.clear()
         self._kept += [work for work in waiting if work.patient]
-        self._refuse([work for work in waiting if not work.patient], failure)
+        refuse([work for work in waiting if not work.patient], failure)
 
     async def _recovered(self) -> bool:
         """Whether the server takes commits again."""

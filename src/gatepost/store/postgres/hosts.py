@@ -11,13 +11,14 @@ server that took over could not be asked for.
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import os
 import socket
 import threading
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import parse_qs, parse_qsl, urlencode, urlsplit
+
+from gatepost.protocols.tls.names import is_ip_address
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
@@ -31,13 +32,7 @@ def host_name_of(url: str) -> str:
     """The name that has to be looked up for a URL of one host; "" for an address, a socket, or what a file names."""
     parts = urlsplit(url)
     name = parts.hostname or parse_qs(parts.query).get("host", [""])[-1]
-    if name.startswith("/"):
-        return ""
-    try:
-        ipaddress.ip_address(name)
-    except ValueError:
-        return name
-    return ""
+    return "" if name.startswith("/") or is_ip_address(name) else name
 
 
 async def wait_for_name(url: str, seconds: float) -> None:

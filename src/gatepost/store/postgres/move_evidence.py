@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from gatepost.events.evidence.chain import ORIGIN, parse_line
 from gatepost.events.evidence.entry import Kind
+from gatepost.store.postgres.evidence_chain import MAKE_CHAIN, SET_DAY
 from gatepost.store.postgres.move_queue import check_place
 
 if TYPE_CHECKING:
@@ -17,18 +18,9 @@ if TYPE_CHECKING:
     from gatepost.store.postgres.move_queue import MoveConnection
 
 _STORED: Final = "SELECT last_place - first_place + 1 FROM evidence_day WHERE day = $1 AND writer = $2"
-_MAKE: Final = (
-    "INSERT INTO evidence_chain (writer, epoch, place, number, head, signed, day) VALUES ($1, 0, 0, 0, $2, 0, '')"
-    " ON CONFLICT (writer) DO NOTHING"
-)
 _CHAIN: Final = "SELECT place, number, head, signed FROM evidence_chain WHERE writer = $1 FOR UPDATE"
 _ADVANCE: Final = (
     "UPDATE evidence_chain SET place = $2, number = $3, head = $4, signed = $5, day = $6 WHERE writer = $1"
-)
-_DAY: Final = (
-    "INSERT INTO evidence_day (day, writer, first_place, last_place, number, head) VALUES ($1, $2, $3, $4, $5, $6)"
-    " ON CONFLICT (day, writer) DO UPDATE SET last_place = excluded.last_place, number = excluded.number,"
-    " head = excluded.head"
 )
 _HEADS: Final = "SELECT count(*) FROM evidence_head"
 _LAST_HEAD: Final = "SELECT coalesce(max(number), 0) FROM evidence_head"
@@ -50,7 +42,7 @@ class EvidenceTables:
         """See `EvidenceSink.append`."""
 
         async def insert(connection: Any) -> None:
-            await connection.execute(_MAKE, writer, ORIGIN)
+            await connection.execute(MAKE_CHAIN, writer, ORIGIN)
             place, number, head, signed = await connection.fetchrow(_CHAIN, writer)
             check_place(await connection.fetchval(_STORED, day, writer) or 0, before)
             records = [(writer, at, line) for at, line in enumerate(lines, place + 1)]
@@ -60,7 +52,7 @@ class EvidenceTables:
                     number, head = line.number, line.hash
                     signed = line.number if line.body.get("kind") == Kind.CHECKPOINT else signed
             end = place + len(lines)
-            await connection.execute(_DAY, day, writer, place + 1, end, number, head)
+            await connection.execute(SET_DAY, day, writer, place + 1, end, number, head)
             await connection.execute(_ADVANCE, writer, end, number, head, signed, day)
 
         self._server.together(insert)

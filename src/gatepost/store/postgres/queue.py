@@ -15,14 +15,13 @@ import os
 import time
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, override
 
 from gatepost.mail.model.queue_id import IdSource
 from gatepost.store.bodies import Bodies, Body
+from gatepost.store.engine import StoreEngine
 from gatepost.store.interface import (
-    AdminNotice,
     DestinationWork,
-    MessageUnstorable,
     StoreBusy,
     StoreFailure,
     StoreFull,
@@ -41,7 +40,6 @@ from gatepost.store.postgres.upkeep import Upkeep
 from gatepost.store.sqlite.rows import LeaseRequest
 from gatepost.store.sqlite.schema import StoreSettings
 from gatepost.store.sqlite.work import Barrier, BringForward, LeaseWork
-from gatepost.store.trace import unwritten
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -49,8 +47,7 @@ if TYPE_CHECKING:
 
     from gatepost.events.metrics.counts import Counts
     from gatepost.mail.model.message import Delivery, Message
-    from gatepost.mail.model.trace_event import TraceEvent
-    from gatepost.store.interface import BodyWriter, EventSink, QueueOwner, Settlement
+    from gatepost.store.interface import EventSink, Settlement
     from gatepost.store.postgres.owners import Owner
     from gatepost.store.trace import TraceSink
 
@@ -75,7 +72,7 @@ class PostgresSettings:
     expiry: float = 15.0
 
 
-class PostgresStore:
+class PostgresStore(StoreEngine):
     """A `Store`. Made by `open`, on the loop it will work for."""
 
     @classmethod
@@ -115,16 +112,10 @@ class PostgresStore:
         trace: TraceSink,
         settings: PostgresSettings,
     ) -> None:
-        self._loop = asyncio.get_running_loop()
         self._lock, self._directory = spool
+        super().__init__(trace, Bodies(self._directory, settings.local, self.new_id, synced=False))
         self._settings = settings
-        self._trace = trace
-        self._evidence: EventSink | None = None
-        self._owner: QueueOwner | None = None
-        self._closed = False
         self._large: set[asyncio.Task[None]] = set()
-        self._finishing = 0  # large bodies on their way before their commit
-        self._finished: list[asyncio.Future[None]] = []
         self._uploads = asyncio.Semaphore(_UPLOADS)
         self._disk = (0.0, True)
         self._ids = IdSource(0, clock=time.time)
@@ -142,7 +133,6 @@ class PostgresStore:
         self._upkeep = Upkeep(self._side, self._flusher, rhythm)
         self._upkeep.due = self._due
         self._upkeep.administered = self._administered
-        self._bodies = Bodies(self._directory, settings.local, self.new_id, synced=False)
 
     async def _begin(self, url: str) -> None:
         first = await connect(url, role="queue start")
@@ -188,16 +178,6 @@ class PostgresStore:
         return self._flusher.counts
 
     @property
-    def trace_dropped(self) -> int:
-        """See `Store.trace_dropped`."""
-        return self._trace.dropped
-
-    @property
-    def unwritten(self) -> dict[str, str]:
-        """See `Store.unwritten`."""
-        return unwritten(self._trace, self._evidence)
-
-    @property
     def position(self) -> tuple[int, int]:
         """See `Store.position`."""
         return self._flusher.pulse.rank, max(self._flusher.pulse.workers, 1)
@@ -205,14 +185,6 @@ class PostgresStore:
     def count_senders(self, senders: Callable[[], int]) -> None:
         """See `Store.count_senders`."""
         self._flusher.senders = senders
-
-    def watch_disk(self, on_behind: Callable[[bool], None]) -> None:
-        """See `Store.watch_disk`."""
-        self._bodies.on_behind = on_behind
-
-    def attach(self, owner: QueueOwner) -> None:
-        """See `Store.attach`."""
-        self._owner = owner
 
     def new_id(self) -> int:
         """See `Store.new_id`."""
@@ -229,69 +201,41 @@ class PostgresStore:
                 self._disk = now, disk.f_bavail * disk.f_frsize > self._settings.local.free_space_mark + size
         return self._disk[1]
 
-    def body(self) -> BodyWriter:
-        """See `Store.body`."""
-        return Body(self._bodies)
-
-    def accept(
-        self,
-        message: Message,
-        deliveries: list[Delivery],
-        body: BodyWriter,
-        done: Callable[[StoreFailure | None], None],
-    ) -> None:
-        """See `Store.accept`."""
-        if not isinstance(body, Body):
-            raise TypeError("the body is not of this store")
+    @override
+    def _refusal(self, body: Body) -> StoreFailure | None:
         failure = self.failure or body.failure
         if failure is None and body.file is not None and not self.room_for(body.size):
             failure = StoreFull("too little room on the local disk")
-        if failure is not None:
-            body.abort()
-            self._loop.call_soon(done, failure)
-            return
-        body.end()
-        if body.file is None:
-            self._queue_message(message, deliveries, body, done)
-            return
-        self._finishing += 1
+        return failure
+
+    @override
+    def _put_message(
+        self,
+        message: Message,
+        deliveries: list[Delivery],
+        body: Body,
+        done: Callable[[StoreFailure | None], None],
+        epoch: int,
+    ) -> None:
+        self._flusher.put(OwnedAcceptance(message, deliveries, body, done, epoch))
+
+    @override
+    def _finish_body(
+        self, message: Message, deliveries: list[Delivery], body: Body, done: Callable[[StoreFailure | None], None]
+    ) -> None:
+        assert body.file is not None  # noqa: S101 - the body is large
         number = body.file.number
 
         def finished(failure: StoreFailure | None) -> None:
             if failure is not None:
-                self._finish(done, failure)
+                self._body_finished()
+                done(failure)
             else:
                 task = self._loop.create_task(self._accept_large(message, deliveries, body, number, done))
                 self._large.add(task)
                 task.add_done_callback(self._large.discard)
 
         body.finish(finished)
-
-    def _finish(self, done: Callable[[StoreFailure | None], None], failure: StoreFailure | None) -> None:
-        """A large body is on its way no more."""
-        self._finishing -= 1
-        if not self._finishing:
-            waiters, self._finished = self._finished, []
-            for waiter in waiters:
-                waiter.set_result(None)
-        done(failure)
-
-    def _queue_message(
-        self,
-        message: Message,
-        deliveries: list[Delivery],
-        body: Body,
-        done: Callable[[StoreFailure | None], None],
-        epoch: int = 0,
-    ) -> None:
-        try:
-            work = OwnedAcceptance(message, deliveries, body, done, epoch)
-        except MessageUnstorable as failure:
-            body.release()
-            body.discard()
-            self._loop.call_soon(done, failure)
-            return
-        self._flusher.put(work)
 
     async def _accept_large(
         self,
@@ -307,7 +251,8 @@ class PostgresStore:
             body.discard()
             if failure is not None:
                 self._upkeep.abandoned.add(number)
-            self._finish(done, failure)
+            self._body_finished()
+            done(failure)
 
         epoch = self._flusher.owner.epoch
         try:
@@ -343,10 +288,7 @@ class PostgresStore:
 
     async def flushed(self) -> None:
         """See `Store.flushed`."""
-        while self._finishing:
-            waiter = self._loop.create_future()
-            self._finished.append(waiter)
-            await waiter
+        await self._bodies_finished()
         self._refuse_if_final()
         for part in (self._flusher, self._retries):
             done: asyncio.Future[None] = self._loop.create_future()
@@ -408,21 +350,12 @@ class PostgresStore:
             left -= len(chunk)
             number += 1
 
-    def trace(self, events: Sequence[TraceEvent]) -> None:
-        """See `Store.trace`."""
-        self._trace.add(events)
-        if self._evidence is not None:
-            self._evidence.add(events)
-
     async def close(self) -> None:
         """See `Store.close`. Idempotent."""
         if self._closed:
             return
         self._closed = True
-        while self._finishing:
-            waiter = self._loop.create_future()
-            self._finished.append(waiter)
-            await waiter
+        await self._bodies_finished()
         await self._upkeep.close()
         await self._retries.close()
         await self._flusher.close()
@@ -432,10 +365,7 @@ class PostgresStore:
         await asyncio.to_thread(self._end)
 
     def _end(self) -> None:
-        self._trace.close()
-        if self._evidence is not None:
-            self._evidence.close()
-        self._bodies.close()
+        self._close_sinks()
         os.close(self._lock)
 
     # ------------------------------------------------------------------------------------------- parts
@@ -464,17 +394,9 @@ class PostgresStore:
         if self._owner is not None:
             self._owner.disowned()
 
-    def _offer(self, deliveries: list[Delivery]) -> None:
-        if self._owner is not None:
-            self._owner.offer(deliveries)
-
     def _due(self, work: list[DestinationWork]) -> None:
         if self._owner is not None:
             self._owner.due([DestinationWork(due.destination, self._local(due.earliest), due.count) for due in work])
-
-    def _administered(self, notices: list[AdminNotice]) -> None:
-        if self._owner is not None:
-            self._owner.administered(notices)
 
 
 def _pieces(file: Any) -> list[bytes]:

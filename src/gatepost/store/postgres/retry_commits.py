@@ -13,15 +13,18 @@ import contextlib
 import logging
 import time
 from collections import deque
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, override
 
-from gatepost.store.interface import MessageUnstorable, OutcomeUnknown, StoreBusy, StoreFailure, StoreFull
+from gatepost.store.interface import OutcomeUnknown, StoreBusy, StoreFailure, StoreFull
 from gatepost.store.postgres import queue_rows
+from gatepost.store.postgres.commit_loop import CommitLoop
 from gatepost.store.postgres.queue_rows import PostgresPlan
 from gatepost.store.postgres.queue_work import OwnedSettlement
-from gatepost.store.sqlite.work import BringForward, LeaseWork
+from gatepost.store.sqlite.work import BringForward, LeaseWork, refuse, tell
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from gatepost.store.postgres.flusher import Flusher, Rhythm
     from gatepost.store.postgres.queue_connection import QueueConnection
     from gatepost.store.sqlite.work import Work
@@ -42,27 +45,18 @@ _CLOSING: Final = 2.0  # seconds that a stop waits for a server that is away; wh
 _COMPLAINT: Final = 60.0  # between two log lines of the same
 
 
-class RetryCommits:
+class RetryCommits(CommitLoop):
     """wire: a connection of its own. flusher: says which epoch it is, and whether the server is there."""
 
     def __init__(self, wire: QueueConnection, flusher: Flusher, rhythm: Rhythm) -> None:
-        self._wire = wire
+        super().__init__("queue retries", wire, patience=rhythm.patience, closing=_CLOSING)
         self._flusher = flusher
         self._rhythm = rhythm
-        self._work: deque[Work] = deque()
-        self._kept: list[Work] = []  # patient work of a batch that failed, in its order
-        self._wake = asyncio.Event()
         self._rest_until = 0.0
         self._leases = 0
         self._lost_leases: list[tuple[float, int, float]] = []  # until when it is looked for, epoch, mark
         self._given_back = 0.0
         self._complained = -_COMPLAINT
-        self._closing = False
-        self._task: asyncio.Task[None] | None = None
-
-    def start(self) -> None:
-        """Begin."""
-        self._task = asyncio.get_running_loop().create_task(self._run(), name="queue retries")
 
     @property
     def holding(self) -> bool:
@@ -76,43 +70,35 @@ class RetryCommits:
 
     async def close(self) -> None:
         """Write what was handed over, and end. Nothing is put any more. Before the end of the epoch."""
-        self._closing = True
-        self._wake.set()
-        if self._task is not None:
-            _, late = await asyncio.wait([self._task], timeout=self._rhythm.patience + _CLOSING)
-            for task in late:
-                task.cancel()
-            await asyncio.wait([self._task])
-        _refuse([*self._kept, *self._work], StoreFailure("the store is closed"))
-        self._kept, self._work = [], deque()
+        await self._end()
+        self._refuse_all(StoreFailure("the store is closed"))
 
-    async def _run(self) -> None:
-        until = float("inf")
-        while not self._closing or self._kept or self._work:
-            if self._closing:
-                until = min(until, time.monotonic() + _CLOSING)
-            if time.monotonic() > until:
-                break
-            try:
-                await self._turn()
-            except Exception as error:  # noqa: BLE001 - mail waits for it, so it goes on
-                _log.exception("leases and deferrals of the queue failed")
-                self._rest(_RETRY)
-                self._complain(StoreBusy(f"PostgreSQL: {error!r}"))
+    @override
+    def _note_fault(self, error: Exception) -> None:
+        _log.exception("leases and deferrals of the queue failed")
+        self._rest(_RETRY)
+        self._complain(StoreBusy(f"PostgreSQL: {error!r}"))
 
+    @override
+    def _log_fault(self) -> None:
+        _log.exception("a batch of leases and deferrals failed")
+
+    @override
     async def _turn(self) -> None:
         if not self._work and not self._kept:
             await self._sleep()
         if (rest := self._rest_until - time.monotonic()) > 0 and not self._closing:
             await asyncio.sleep(rest)
         if not self._flusher.works:  # it says when the server is back
-            _refuse(self._take_impatient(), StoreBusy("PostgreSQL is away"))
+            refuse(self._take_impatient(), StoreBusy("PostgreSQL is away"))
             await asyncio.sleep(_RETRY)
             return
         if self._lost_leases and time.monotonic() >= self._given_back + self._rhythm.beat:
             await self._give_back()
         if batch := self._gather():
-            await self._do(batch)
+            begun = time.monotonic()
+            if await self._do(batch):
+                self._rest(min(max(_PACE, _REST * (time.monotonic() - begun)), _LONGEST_REST))
 
     async def _sleep(self) -> None:
         """Until there is work, or a lost lease is to be looked for."""
@@ -146,23 +132,8 @@ class RetryCommits:
 
     # ------------------------------------------------------------------------------------------- batches
 
-    async def _do(self, batch: list[Work]) -> None:
-        begun = time.monotonic()
-        try:
-            await self._write(batch)
-        except MessageUnstorable:
-            await self._write_one_by_one(batch)
-        except StoreFailure as failure:
-            self._postpone(batch, failure)
-            return
-        except Exception as error:  # noqa: BLE001 - whatever it is, callers that wait must get it
-            _log.exception("a batch of leases and deferrals failed")
-            self._postpone(batch, OutcomeUnknown(f"PostgreSQL: {error!r}"))
-            return
-        self._rest(min(max(_PACE, _REST * (time.monotonic() - begun)), _LONGEST_REST))
-
+    @override
     async def _write(self, batch: list[Work]) -> None:
-        """Do the work, and tell those that wait. What raises leaves in `batch` what is not done."""
         settlements = [work for work in batch if isinstance(work, OwnedSettlement) and not work.has_notices]
         if settlements:
             await self._settle(settlements)
@@ -253,23 +224,11 @@ class RetryCommits:
 
     # ------------------------------------------------------------------------------------------- failures
 
-    async def _write_one_by_one(self, batch: list[Work]) -> None:
-        """The piece with the bad value fails, the others do not."""
-        waiting = deque(batch)
-        while waiting:
-            piece = [waiting.popleft()]
-            try:
-                await self._write(piece)
-            except MessageUnstorable as failure:
-                _refuse(piece, failure)
-            except StoreFailure as failure:
-                self._postpone([*piece, *waiting], failure)
-                return
-
+    @override
     def _postpone(self, batch: list[Work], failure: StoreFailure) -> None:
         """Settlements are kept for a later batch; who limits for a lease asks again."""
         self._kept[:0] = [work for work in batch if work.patient]
-        _refuse([work for work in batch if not work.patient], failure)
+        refuse([work for work in batch if not work.patient], failure)
         self._rest(_RETRY)
         if isinstance(failure, StoreFull):
             self._flusher.available.note_full(failure)
@@ -282,17 +241,8 @@ class RetryCommits:
             _log.warning("deferred mail cannot be leased or written just now, and is tried again: %s", failure)
 
 
-def _finish(batch: list[Work], done: list[Any]) -> None:
+def _finish(batch: list[Work], done: Sequence[Work]) -> None:
     """Take what is done out of a batch, and tell those that wait for it."""
     for work in done:
         batch.remove(work)
-        try:
-            work.finish()
-        except Exception:  # noqa: BLE001 - one caller's mistake must not keep the others waiting
-            _log.exception("a call-back of the store failed")
-
-
-def _refuse(batch: list[Work], failure: StoreFailure) -> None:
-    for work in batch:
-        work.failure = failure
-    _finish(list(batch), list(batch))
+    tell(done)

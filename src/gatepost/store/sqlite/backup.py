@@ -23,7 +23,7 @@ import apsw
 from gatepost.mail.model.queue_id import format_id
 from gatepost.store.interface import StoreFailure, StoreFull
 from gatepost.store.sqlite.backup_archive import FORMAT, BackupFile, Manifest
-from gatepost.store.sqlite.schema import BIG_DIRECTORY, LOCK_FILE, QUEUE_FILE, open_for_reading
+from gatepost.store.sqlite.schema import BIG_DIRECTORY, LOCK_FILE, QUEUE_FILE, open_for_reading, size_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -115,21 +115,14 @@ def needed_space(data_dir: Path, *, mailboxes: bool, is_tar: bool) -> int:
     largest = total = 0
     try:
         for path in backup_paths(data_dir, mailboxes=mailboxes):
-            size = _size(data_dir / path) + (_size(data_dir / f"{path}-wal") if is_database(path) else 0)
+            size = size_of(data_dir / path) + (size_of(data_dir / f"{path}-wal") if is_database(path) else 0)
             total += size
             largest = max(largest, size if is_database(path) else 0)
         for big in data_dir.glob(f"queue/*/{BIG_DIRECTORY}/*"):
-            total += _size(big)
+            total += size_of(big)
     except OSError as error:
         raise StoreFailure(f"{error.filename or data_dir}: {error.strerror}") from error
     return total + _MARGIN + (largest if is_tar else 0)
-
-
-def _size(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except FileNotFoundError:
-        return 0
 
 
 class Backup:

@@ -26,6 +26,7 @@ from gatepost.store.sqlite.schema import (
     make_directory,
     make_queue_tables,
     open_database,
+    size_of,
     sync_directory,
 )
 from gatepost.store.storable import storable
@@ -113,7 +114,7 @@ class BodiesPart(UnnumberedPart):
     def count(self) -> int:
         """See `Part.count`."""
         with reported(self._shards.root):
-            return sum((_size(path) + CHUNK - 1) // CHUNK for _, _, path in self._bodies())
+            return sum((size_of(path) + CHUNK - 1) // CHUNK for _, _, path in self._bodies())
 
     def records(self) -> Iterator[MoveRecord]:
         """See `Part.records`. Of a body that is lost there is none."""
@@ -128,7 +129,7 @@ class BodiesPart(UnnumberedPart):
     def present(self, keys: Sequence[Key]) -> set[Key]:
         """See `Part.present`. A last piece that is shorter than others is not known to be whole."""
         with reported(self._shards.root):
-            return {key for key in keys if _size(self._path(key)) >= (key[2] + 1) * CHUNK}
+            return {key for key in keys if size_of(self._path(key)) >= (key[2] + 1) * CHUNK}
 
     def add(self, records: Sequence[MoveRecord]) -> None:
         """See `Part.add`. A piece is written to its place: once more does no harm."""
@@ -249,10 +250,3 @@ def _write(path: Path, pieces: list[tuple[int, bytes]]) -> None:
                 written = os.pwrite(file.fileno(), left, at)
                 left, at = left[written:], at + written
         os.fdatasync(file.fileno())
-
-
-def _size(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except FileNotFoundError:
-        return 0

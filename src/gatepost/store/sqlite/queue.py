@@ -13,13 +13,14 @@ import os
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, override
 
 import apsw
 
 from gatepost.mail.model.queue_id import IdSource, last_id
 from gatepost.store.bodies import CHUNK, Bodies, Body, read_big
-from gatepost.store.interface import MessageUnstorable, StoreFailure, StoreFull
+from gatepost.store.engine import StoreEngine
+from gatepost.store.interface import StoreFailure, StoreFull
 from gatepost.store.sqlite import rows
 from gatepost.store.sqlite.recovery import last_written, lock_shard, recover
 from gatepost.store.sqlite.schema import (
@@ -34,7 +35,6 @@ from gatepost.store.sqlite.schema import (
 from gatepost.store.sqlite.space import allow_shrinking
 from gatepost.store.sqlite.work import AcceptanceWork, Barrier, BringForward, LeaseWork, SettlementWork
 from gatepost.store.sqlite.writer import Writer
-from gatepost.store.trace import unwritten
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -42,8 +42,7 @@ if TYPE_CHECKING:
 
     from gatepost.events.metrics.counts import Counts
     from gatepost.mail.model.message import Delivery, Message
-    from gatepost.mail.model.trace_event import TraceEvent
-    from gatepost.store.interface import AdminNotice, BodyWriter, DestinationWork, EventSink, QueueOwner, Settlement
+    from gatepost.store.interface import DestinationWork, EventSink, Settlement
     from gatepost.store.trace import TraceSink
 
 
@@ -60,7 +59,7 @@ class _Shard:
     highest: int
 
 
-class SqliteStore:
+class SqliteStore(StoreEngine):
     """A `Store`. Made by `open`, on the loop it will work for."""
 
     @classmethod
@@ -91,17 +90,10 @@ class SqliteStore:
     def __init__(
         self, directory: Path, shard: _Shard, ids: IdSource, trace: TraceSink, settings: StoreSettings
     ) -> None:
-        self._loop = asyncio.get_running_loop()
+        super().__init__(trace, Bodies(directory / BIG_DIRECTORY, settings, ids))
         self._shard = shard
         self._settings = settings
-        self._trace = trace
-        self._evidence: EventSink | None = None
-        self._owner: QueueOwner | None = None
-        self._closed = False
-        self._finishing = 0  # big bodies on their way to the disk before their commit
-        self._finished: list[asyncio.Future[None]] = []
         self._reader = ThreadPoolExecutor(1, thread_name_prefix="store-reader")
-        self._bodies = Bodies(directory / BIG_DIRECTORY, settings, ids)
         self._bodies.failed = self._fail
         self._writer = Writer(shard.writing, directory, settings, self._loop)
         self._writer.unlink = self._bodies.unlink
@@ -121,16 +113,6 @@ class SqliteStore:
         return self._writer.counts
 
     @property
-    def trace_dropped(self) -> int:
-        """Rows of the trace that were dropped since the start."""
-        return self._trace.dropped
-
-    @property
-    def unwritten(self) -> dict[str, str]:
-        """See `Store.unwritten`."""
-        return unwritten(self._trace, self._evidence)
-
-    @property
     def position(self) -> None:
         """See `Store.position`."""
         return
@@ -139,44 +121,9 @@ class SqliteStore:
         """See `Store.count_senders`. Asked from the writer's thread."""
         self._writer.senders = senders
 
-    def watch_disk(self, on_behind: Callable[[bool], None]) -> None:
-        """See `Store.watch_disk`."""
-        self._bodies.on_behind = on_behind
-
-    def attach(self, owner: QueueOwner) -> None:
-        """See `Store.attach`."""
-        self._owner = owner
-
     def room_for(self, size: int) -> bool:
         """See `Store.room_for`."""
         return self._writer.room.holds(size, self._settings.free_space_mark, self._settings.inline_limit)
-
-    def body(self) -> BodyWriter:
-        """See `Store.body`."""
-        return Body(self._bodies)
-
-    def accept(
-        self,
-        message: Message,
-        deliveries: list[Delivery],
-        body: BodyWriter,
-        done: Callable[[StoreFailure | None], None],
-    ) -> None:
-        """See `Store.accept`."""
-        if not isinstance(body, Body):
-            raise TypeError("the body is not of this store")
-        failure = self._writer.failure or body.failure
-        if failure is None and not self.room_for(0):
-            failure = StoreFull(f"too little room for new mail: {self._writer.room}")
-        if failure is not None:
-            body.abort()
-            self._loop.call_soon(done, failure)
-            return
-        body.end()
-        if body.file is None:
-            self._queue_message(message, deliveries, body, done)
-        else:
-            self._finish_body(message, deliveries, body, done)
 
     def settle(self, settlements: Sequence[Settlement]) -> None:
         """See `Store.settle`."""
@@ -186,10 +133,7 @@ class SqliteStore:
 
     async def flushed(self) -> None:
         """See `Store.flushed`."""
-        while self._finishing:
-            waiter = self._loop.create_future()
-            self._finished.append(waiter)
-            await waiter
+        await self._bodies_finished()
         self._refuse_if_failed()
         done: asyncio.Future[None] = self._loop.create_future()
         self._writer.put(Barrier(done))
@@ -231,21 +175,12 @@ class SqliteStore:
             ):
                 yield chunk
 
-    def trace(self, events: Sequence[TraceEvent]) -> None:
-        """See `Store.trace`."""
-        self._trace.add(events)
-        if self._evidence is not None:
-            self._evidence.add(events)
-
     async def close(self) -> None:
         """See `Store.close`. Idempotent."""
         if self._closed:
             return
         self._closed = True
-        while self._finishing:
-            waiter = self._loop.create_future()
-            self._finished.append(waiter)
-            await waiter
+        await self._bodies_finished()
         self._writer.hand_over()
         await asyncio.to_thread(self._end)
         await asyncio.sleep(0)  # what the last commit has to say was put on the loop before
@@ -253,41 +188,39 @@ class SqliteStore:
     def _end(self) -> None:
         self._writer.stop()
         self._writer.failure = self._writer.failure or StoreFailure("the store is closed")
-        self._trace.close()
-        if self._evidence is not None:
-            self._evidence.close()
-        self._bodies.close()
+        self._close_sinks()
         self._reader.shutdown()
         self._shard.reading.close()
         os.close(self._shard.lock)
 
-    def _queue_message(
-        self, message: Message, deliveries: list[Delivery], body: Body, done: Callable[[StoreFailure | None], None]
-    ) -> None:
-        try:
-            work = AcceptanceWork(message, deliveries, body, done)
-        except MessageUnstorable as failure:
-            body.release()
-            body.discard()
-            self._loop.call_soon(done, failure)
-            return
-        self._writer.put(work)
+    @override
+    def _refusal(self, body: Body) -> StoreFailure | None:
+        failure = self._writer.failure or body.failure
+        if failure is None and not self.room_for(0):
+            failure = StoreFull(f"too little room for new mail: {self._writer.room}")
+        return failure
 
+    @override
+    def _put_message(
+        self,
+        message: Message,
+        deliveries: list[Delivery],
+        body: Body,
+        done: Callable[[StoreFailure | None], None],
+        epoch: int,
+    ) -> None:
+        self._writer.put(AcceptanceWork(message, deliveries, body, done))
+
+    @override
     def _finish_body(
         self, message: Message, deliveries: list[Delivery], body: Body, done: Callable[[StoreFailure | None], None]
     ) -> None:
-        self._finishing += 1
-
         def finished(failure: StoreFailure | None) -> None:
-            self._finishing -= 1
+            self._body_finished()
             if failure is None:
                 self._queue_message(message, deliveries, body, done)
             else:
                 done(failure)
-            if not self._finishing:
-                waiters, self._finished = self._finished, []
-                for waiter in waiters:
-                    waiter.set_result(None)
 
         body.finish(finished)
 
@@ -309,14 +242,6 @@ class SqliteStore:
     def _failed(self, failure: StoreFailure) -> None:
         if self._owner is not None:
             self._owner.failed(failure)
-
-    def _offer(self, deliveries: list[Delivery]) -> None:
-        if self._owner is not None:
-            self._owner.offer(deliveries)
-
-    def _administered(self, notices: list[AdminNotice]) -> None:
-        if self._owner is not None:
-            self._owner.administered(notices)
 
 
 def _take(directory: Path, settings: StoreSettings) -> _Shard:

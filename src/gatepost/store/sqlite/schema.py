@@ -136,6 +136,14 @@ def sync_directory(path: Path) -> None:
         os.close(descriptor)
 
 
+def size_of(path: Path) -> int:
+    """The size of a file in bytes, 0 if there is none."""
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
+
+
 def open_database(
     path: Path, settings: StoreSettings, *, synchronous: str = "FULL", shrinking: bool = False, lasting: bool = False
 ) -> apsw.Connection:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import apsw
 
-from gatepost.store.sqlite.schema import PATIENCE_MS, keep_wal
+from gatepost.store.sqlite.schema import PATIENCE_MS, keep_wal, size_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -85,8 +85,8 @@ class Space:
         """See how much room there is, and make the reserve whole where that is possible."""
         whole = self._reserve()
         self._free_pages, self._pages = _spare(self._connection)
-        ahead = max(0, _size(self._database) - self._pages * self._page)
-        reserved = min(_size(self._wal), self._wal_reserve) + min(ahead, self._headroom)
+        ahead = max(0, size_of(self._database) - self._pages * self._page)
+        reserved = min(size_of(self._wal), self._wal_reserve) + min(ahead, self._headroom)
         return Room(self._free_bytes(), self._free_pages * self._page, reserved if self._mark else 0, whole)
 
     @property
@@ -105,7 +105,7 @@ class Space:
         if not self._mark:
             return True
         try:
-            if _size(self._wal) < self._wal_reserve:
+            if size_of(self._wal) < self._wal_reserve:
                 self._extend_wal()
             if self.near_full:
                 pages = self._connection.pragma("page_count")
@@ -147,7 +147,7 @@ class Space:
             if self._too_loose(idle=idle):
                 return True
             self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)  # only now the file is cut
-        if (idle or self.near_full) and _size(self._wal) > 2 * self._wal_reserve + _STEP * self._page:
+        if (idle or self.near_full) and size_of(self._wal) > 2 * self._wal_reserve + _STEP * self._page:
             self._cut_wal()
         return False
 
@@ -225,11 +225,3 @@ def _set_chunk(connection: apsw.Connection, size: int) -> None:
     """By how much the database's file grows and shrinks."""
     chunk = ctypes.c_int(size)
     connection.file_control("main", apsw.SQLITE_FCNTL_CHUNK_SIZE, ctypes.addressof(chunk))
-
-
-def _size(path: Path) -> int:
-    """0 if there is no such file."""
-    try:
-        return path.stat().st_size
-    except FileNotFoundError:
-        return 0

@@ -13,7 +13,7 @@ from gatepost.store.sqlite.rows import deferred_row, delivery_row, message_row
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from gatepost.mail.model.message import Delivery, Message
     from gatepost.store.bodies import Body
@@ -45,6 +45,22 @@ class Work:
 
     def finish(self) -> None:
         """It is durable, or `failure` says why it is not. On the loop."""
+
+
+def refuse(batch: Sequence[Work], failure: StoreFailure) -> None:
+    """Tell those that wait for it that nothing was done."""
+    for work in batch:
+        work.failure = failure
+    tell(batch)
+
+
+def tell(batch: Sequence[Work]) -> None:
+    """Tell those that wait for it that it is done, or why not."""
+    for work in batch:
+        try:
+            work.finish()
+        except Exception:  # noqa: BLE001 - one caller's mistake must not keep the others waiting
+            _log.exception("a call-back of the store failed")
 
 
 def accept_rows(message: Message, deliveries: list[Delivery]) -> list[Row]:

@@ -25,7 +25,7 @@ from gatepost.store.interface import MessageUnstorable, StoreBusy, StoreFailure,
 from gatepost.store.sqlite.rows import CommitPlan, take_notices
 from gatepost.store.sqlite.schema import QUEUE_FILE
 from gatepost.store.sqlite.space import NO_ROOM, Space, over_quota
-from gatepost.store.sqlite.work import Barrier
+from gatepost.store.sqlite.work import Barrier, tell
 
 if TYPE_CHECKING:
     import asyncio
@@ -329,7 +329,7 @@ class Writer:
         self._tell(batch)
 
     def _tell(self, batch: list[Work]) -> None:
-        self._call(_finish, batch)
+        self._call(tell, batch)
 
     def _call[T](self, call_back: Callable[[T], None], argument: T) -> None:
         with contextlib.suppress(RuntimeError):  # the loop is closed: no caller is left
@@ -394,15 +394,6 @@ class Writer:
         self._data_version = version
         if notices:
             self._call(self.administered, notices)
-
-
-def _finish(batch: list[Work]) -> None:
-    """On the loop: tell everyone whose work was in a commit."""
-    for work in batch:
-        try:
-            work.finish()
-        except Exception:  # noqa: BLE001 - one caller's mistake must not keep the others waiting
-            _log.exception("a call-back of the store failed")
 
 
 def _no_senders() -> int:

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gatepost.protocols.tls.facts import CertificateFacts
-from gatepost.protocols.tls.names import describe_names, matches, node_uri, normalise
+from gatepost.protocols.tls.names import describe_names, is_address_literal, is_ip_address, matches, node_uri, normalise
 
 
 def certificate(*dns_names, common_name="", ip_addresses=(), uris=()):
@@ -187,3 +187,19 @@ def test_normalising_twice_changes_nothing(text):
 )
 def test_names_are_described_for_people(presented, expected):
     assert describe_names(presented) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "is_address", "is_literal"),
+    [
+        ("192.0.2.1", True, True),
+        ("2001:db8::1", True, True),
+        ("[192.0.2.1]", False, True),
+        ("[IPv6:2001:db8::1]", False, True),
+        ("mail.b.example", False, False),
+        ("", False, False),
+    ],
+)
+def test_what_is_an_address(text, is_address, is_literal):
+    assert is_ip_address(text) is is_address
+    assert is_address_literal(text) is is_literal

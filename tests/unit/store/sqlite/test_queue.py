@@ -13,7 +13,7 @@ from gatepost.mail.model.message import Recipient
 from gatepost.mail.model.trace_event import TraceEvent
 from gatepost.net.tasks import spawn
 from gatepost.store import bodies
-from gatepost.store.interface import AdminNotice, MessageUnstorable, Settlement, StoreFailure, StoreFull
+from gatepost.store.interface import MessageUnstorable, Settlement, StoreFailure, StoreFull
 from gatepost.store.sqlite.schema import QUEUE_FILE
 from gatepost.store.sqlite.space import NO_ROOM
 from gatepost.store.sqlite.trace_files import day_of
@@ -364,16 +364,6 @@ def test_a_cancelled_wait_does_no_harm(shop):
     asyncio.run(main())
 
 
-def test_a_body_of_another_store_is_a_mistake(shop):
-    async def main():
-        async with shop.open() as store:
-            message = shop.message(store)
-            with pytest.raises(TypeError):
-                store.accept(message, [shop.delivery(store, message)], object(), print)
-
-    asyncio.run(main())
-
-
 def test_trace_goes_to_the_day_file(shop):
     async def main():
         async with shop.open(worker=5) as store:
@@ -495,54 +485,6 @@ def test_its_numbers(shop, eventually):
             await eventually(lambda: store.counts.histograms)
 
     asyncio.run(main())
-
-
-def test_who_reads_bodies_hears_that_the_disk_is_behind(shop):
-    async def main():
-        async with shop.open() as store:
-            heard = []
-            store.watch_disk(heard.append)
-            store._bodies.on_behind(True)
-            assert heard == [True]
-
-    asyncio.run(main())
-
-
-def test_the_owner_hears_what_administrators_did(shop):
-    async def main():
-        async with shop.open() as store:
-            store._administered([AdminNotice("hold", "contoso/partner.example")])
-            assert store.owner.notices == [AdminNotice("hold", "contoso/partner.example")]
-
-    asyncio.run(main())
-
-
-class Witness:
-    """Evidence that remembers what it was given."""
-
-    def __init__(self):
-        self.events, self.closed = [], False
-
-    def add(self, events):
-        self.events += events
-
-    def close(self):
-        self.closed = True
-
-
-def test_evidence_has_the_rows_of_the_trace(shop):
-    event = TraceEvent(1.0, "SEND", "1", "contoso", "originating", "s", "a@a.example", "b@b.example")
-    witness = Witness()
-
-    async def main():
-        async with shop.open() as store:
-            store.trace([event])
-            store._evidence = witness
-            store.trace([event, event])
-
-    asyncio.run(main())
-    assert witness.events == [event, event]
-    assert witness.closed
 
 
 def test_a_shard_that_cannot_be_opened(shop, tmp_path):

@@ -20,6 +20,7 @@ from gatepost.store.sqlite.schema import (
     open_database,
     open_for_change,
     open_for_reading,
+    size_of,
     sqlite_version,
 )
 
@@ -265,3 +266,9 @@ def test_a_file_and_its_name_are_private_and_stay_as_they_are(tmp_path):
 
 def test_it_is_a_version():
     assert re.fullmatch(r"3\.\d+\.\d+", sqlite_version())
+
+
+def test_the_size_of_a_file(tmp_path):
+    (tmp_path / "file").write_bytes(b"12345")
+    assert size_of(tmp_path / "file") == 5
+    assert size_of(tmp_path / "none") == 0

@@ -17,6 +17,8 @@ from gatepost.store.sqlite.work import (
     SettlementWork,
     Work,
     accept_rows,
+    refuse,
+    tell,
 )
 
 LONE = "\ud800"  # half of a character: no column holds it
@@ -196,3 +198,29 @@ def test_deliveries_are_brought_forward():
         work.collect(plan)
         work.finish()
     assert plan.brought == [(30.0, ""), (20.0, "450 4.4.312 ")]
+
+
+class Told(Work):
+    """Remembers why it failed; a mistaken one fails itself."""
+
+    def __init__(self, *, mistaken=False):
+        super().__init__()
+        self.mistaken, self.ended = mistaken, []
+
+    def finish(self):
+        if self.mistaken:
+            raise KeyError("mistake")
+        self.ended.append(self.failure)
+
+
+def test_a_mistake_of_one_caller_keeps_no_other_waiting(caplog):
+    good = Told()
+    tell([Told(mistaken=True), good])
+    assert good.ended == [None]
+    assert "a call-back of the store failed" in caplog.text
+
+
+def test_who_is_refused_is_told_why():
+    piece, failure = Told(), StoreBusy("away")
+    refuse([piece], failure)
+    assert piece.ended == [failure]
