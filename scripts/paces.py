@@ -27,7 +27,7 @@ PACES: Final[dict[str, dict[str, tuple[float, float]]]] = {
     "mail/queue/leases.py": {"LOOK": (3.0, 0.1)},
     "node/certificate_observer.py": {"OBSERVE_SECONDS": (4.0, 0.1)},
     "node/figures.py": {"_INTERVAL": (4.0, 0.05)},
-    "node/lifecycle.py": {"_LEASE_LOOK": (0.5, 0.1), "_SHARED": (0.5, 0.02), "_GRID": (1.0, 0.02)},
+    "node/lifecycle.py": {"_SHARED": (2.0, 0.02), "_GRID": (2.0, 0.02)},
     "node/observation.py": {"GAUGE_SECONDS": (4.0, 0.1)},
     "node/snapshot.py": {"POLL_SECONDS": (2.5, 0.03)},
     "pki/certificates/watch.py": {"WATCH_SECONDS": (6.0, 0.1)},
