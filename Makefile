@@ -16,7 +16,7 @@ SYSTEM := $(PYTEST) -q -o timeout=120 tests/system
 # Tests start thousands of commands: compiling every module each time is half of what a command costs.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help env demo demo-nodes test test-all check format lint types imports compiled unit unit-rest pythons system browser system-all system-postgresql coverage mutants fuzz-rest \
+.PHONY: help env demo demo-nodes test test-all check format lint types imports compiled unit unit-rest pythons system browser system-all system-postgresql coverage paces mutants fuzz-rest \
 	next-hops faults kills masses outages powercuts soak fuzz chart chart-if-there deploy-proof peers lock docs catalogues figures bench tasks dist deb sbom release audit clean
 
 help: ## this list
@@ -113,6 +113,9 @@ system-postgresql: export GATEPOST_STORE := postgresql
 system-postgresql: compiled ## the admin centre, REST and the flow of mail with gateways on PostgreSQL (FILES="kill tenants" others)
 	@$(PYTEST) -q -o timeout=120 -m "not long" -n $(JOBS) --dist loadfile --no-loadscope-reorder \
 		$(patsubst %,tests/system/test_%.py,$(or $(FILES),$(ON_POSTGRESQL)))
+
+paces: env ## system tests on a copy with other paces: what hangs on a time fails (PACE=late, quick or slow; FILES="tests/system/test_x.py")
+	@$(BIN)/python scripts/paces.py $(or $(PACE),late) $(FILES)
 
 mutants: env ## change modules in small ways: do their own tests notice? (MODULES="store/sqlite/writer mail/queue", SEED=1, EACH=15, SAMPLE=20)
 	@$(BIN)/python scripts/mutants.py --seed $(or $(SEED),1) --each $(or $(EACH),15) --sample $(or $(SAMPLE),20) $(MODULES)
