@@ -295,14 +295,14 @@ def _written(gateway: Gateway, principal: Principal, report: DrillReport, eviden
         gateway.storage.trace().write(ADMIN_WRITER, [event])
     except StoreFailure as failure:
         _log.error("the trace has no row of a drill: %s", failure)
-        told = f"the trace has no row of this drill: {failure}"
-        yield told if principal.is_of_gateway else "the trace has no row of this drill"
+        full = f"the trace has no row of this drill: {failure}"
+        yield full if principal.is_of_gateway else "the trace has no row of this drill"
     try:
         evidence_log(gateway.settings)([event])
     except StoreFailure as failure:
         _log.error("the evidence log has no entry of a drill: %s", failure)
-        told = f"the evidence log has no entry of this drill: {failure}"
-        yield told if principal.is_of_gateway else "the evidence log has no entry of this drill"
+        full = f"the evidence log has no entry of this drill: {failure}"
+        yield full if principal.is_of_gateway else "the evidence log has no entry of this drill"
 
 
 def _event(report: DrillReport, evidence: Kept) -> TraceEvent:

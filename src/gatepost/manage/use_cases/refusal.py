@@ -100,7 +100,7 @@ class StoreUnreadable(Refusal):
 
 
 def text_for_all(refusal: Refusal) -> str:
-    """What anybody may read of a refusal that is kept; what a store said of itself is in the log."""
+    """Return what anybody may read of a refusal that is kept; what a store said of itself is logged."""
     if isinstance(refusal, StoreUnreadable):
         _log.error("%s", refusal.text)
         return refusal.public
