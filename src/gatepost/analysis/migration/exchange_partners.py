@@ -83,7 +83,9 @@ def convert_partner(item: ExchangeObject, part: Part) -> None:
 
 
 def put_lock_downs_first(parts: Sequence[Part]) -> None:
-    """Give restricting connectors a priority if another, for a more specific domain, would be an exception to them.
+    """Give restricting connectors a priority if another would be an exception to them.
+
+    That is one for a more specific domain, or for the same domain where the client has its certificate or address.
 
     In Exchange there are no exceptions: the restricting connector goes first (exchange.md section 5.1). All of them get
     the same priority, so that their order among themselves stays; of two the more specific decides, and that differs.
@@ -98,20 +100,28 @@ def put_lock_downs_first(parts: Sequence[Part]) -> None:
                 "mail of these domains must meet this connector; in Exchange mail that meets a restricting connector "
                 "for more domains is taken too",
             )
-    others = [domain for part in partners if not _restricts(part) for domain in part.table["sender_domains"]]
-    if not any(_is_exception(domain, lock) for domain in others for lock in restricting):
+    others = [(part, domain) for part in partners if not _restricts(part) for domain in part.table["sender_domains"]]
+    if not any(_goes_before(part, domain, lock) for part, domain in others for lock in restricting):
         return
     for part in restricting:
         part.table["priority"] = 50  # others have 100
         part.differs(
             "SenderDomains",
-            "priority = 50 keeps it before connectors for more specific domains that restrict nothing, as in "
-            "Exchange; leave it out if these are meant as exceptions",
+            "priority = 50 keeps it before connectors that restrict nothing, as in Exchange; leave it out if these are "
+            "meant as exceptions",
         )
 
 
 def _restricts(part: Part) -> bool:
     return bool(part.table["restrict_domains_to_certificate"] or part.table["restrict_domains_to_ip_addresses"])
+
+
+def _goes_before(part: Part, domain: str, lock: Part) -> bool:
+    """Whether a connector that restricts nothing would take mail of this domain from the lock-down."""
+    if _is_exception(domain, lock):
+        return True
+    is_known = "tls_sender_certificate_name" in part.table or "sender_ip_addresses" in part.table
+    return is_known and domain.lower() in {pattern.lower() for pattern in lock.table["sender_domains"]}
 
 
 def _is_exception(domain: str, lock: Part) -> bool:

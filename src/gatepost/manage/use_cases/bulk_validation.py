@@ -23,7 +23,7 @@ from gatepost.manage.use_cases.declaration import InQuery, Items, UseCaseReply, 
 from gatepost.manage.use_cases.jobs import Job, Jobs, OrganizationSubject, Wait
 from gatepost.manage.use_cases.name_lookup import choose_connector, visible
 from gatepost.manage.use_cases.parts import INBOUND, OUTBOUND
-from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
+from gatepost.manage.use_cases.refusal import Refusal, RefusalKind, text_for_all
 from gatepost.manage.use_cases.validation import CancelToken, ValidationOptions, keep_validation
 from gatepost.manage.use_cases.validation_runs import SECONDS, Candidate, run_candidate
 from gatepost.values import replace
@@ -215,7 +215,7 @@ class Batch:
             record = self._try(name, token)
             outcome, verdict = record["outcome"], str(record["verdict"])
         except Refusal as refusal:
-            outcome, verdict = "unknown", "; ".join(map(str, refusal.errors)) or refusal.text
+            outcome, verdict = "unknown", text_for_all(refusal)
         except Exception:  # noqa: BLE001 - the others have their turn, whatever it was
             _log.exception("connector %s of %s could not be validated", name.name, name.organization)
             outcome, verdict = "unknown", "This could not be worked out; the gateway's log says why."

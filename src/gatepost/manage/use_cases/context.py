@@ -131,14 +131,14 @@ class Context:
             with self.gateway.config() as store:
                 yield store
         except StoreUnreadable as refusal:
-            raise refusal.for_principal(self.principal) from refusal
+            raise refusal.for_principal(self.principal) from refusal.__cause__
 
     def directory(self) -> Directory:
         """The resources in force. Raises Refusal (UNREADABLE), as the principal may read it."""
         try:
             return self.gateway.directory()
         except StoreUnreadable as refusal:
-            raise refusal.for_principal(self.principal) from refusal
+            raise refusal.for_principal(self.principal) from refusal.__cause__
 
     def seen(self) -> Resources:
         """The resources in force of the organizations that the principal sees. Raises Refusal (UNREADABLE)."""

@@ -16,7 +16,7 @@ from gatepost.manage.use_cases.declaration import Cli, Items, Visibility, use_ca
 from gatepost.manage.use_cases.drills import HeldDrill, verified
 from gatepost.manage.use_cases.name_lookup import choose_organization, chosen_organizations
 from gatepost.manage.use_cases.paging import Paging, cut, position
-from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
+from gatepost.manage.use_cases.refusal import Refusal, RefusalKind, StoreUnreadable
 from gatepost.store.documents import failure_text
 from gatepost.store.interface import StoreFailure
 
@@ -76,7 +76,7 @@ def list_drills(context: Context, request: ListDrills) -> Items[KeptDrill]:
     try:
         names = _seen(context, request)
     except (OSError, StoreFailure) as error:
-        raise Refusal(RefusalKind.UNREADABLE, failure_text(documents, error)) from error
+        raise StoreUnreadable(failure_text(documents, error)) from error
     if request.after:
         after = position(request.after, tuple[str, str])
         names = [name for name in names if (name.at, name.name) < after]
@@ -97,7 +97,7 @@ def show_kept_drill(context: Context, request: ShowKeptDrill) -> HeldDrill:
         kept = read_drill(documents, name.name)
         fault = kept.fault or previous(documents, kept)
     except (OSError, StoreFailure) as error:
-        raise Refusal(RefusalKind.UNREADABLE, failure_text(documents, error)) from error
+        raise StoreUnreadable(failure_text(documents, error)) from error
     return verified(context.gateway, context.principal, kept, fault)
 
 

@@ -25,7 +25,7 @@ from gatepost.manage.use_cases.declaration import InQuery, UseCaseReply, Visibil
 from gatepost.manage.use_cases.evidence_log import evidence_log
 from gatepost.manage.use_cases.jobs import Jobs, OrganizationSubject, Wait
 from gatepost.manage.use_cases.name_lookup import choose_connector, chosen_organizations
-from gatepost.manage.use_cases.refusal import Refusal, RefusalKind, refusing
+from gatepost.manage.use_cases.refusal import Refusal, RefusalKind, StoreUnreadable, refusing
 from gatepost.policy.connectors.records import OutboundConnector
 from gatepost.store.documents import failure_text
 from gatepost.store.interface import StoreFailure, TraceFilter
@@ -44,6 +44,8 @@ if TYPE_CHECKING:
     from gatepost.manage.use_cases.name_lookup import Chosen
     from gatepost.policy.connectors.resources import Resources
 
+
+_log = logging.getLogger(__name__)
 
 use_case = use_cases(visibility=Visibility.ORGANIZATION, tag="connectors")
 _ROWS: Final = 1000
@@ -195,7 +197,7 @@ def show_last_drill(context: Context, request: ShowLastDrill) -> LastDrill:
         kept = evidence.last(documents, chosen.organization.name, chosen.connector.name)
         fault = (kept.fault or evidence.previous(documents, kept)) if kept else ""
     except (OSError, StoreFailure) as error:
-        raise Refusal(RefusalKind.UNREADABLE, failure_text(documents, error)) from error
+        raise StoreUnreadable(failure_text(documents, error)) from error
     if kept is None:
         return LastDrill(None)
     changed = kept.record.get("resource") != resource_of(chosen.connector)
@@ -243,9 +245,16 @@ def _held(gateway: Gateway, principal: Principal, chosen: Chosen) -> HeldDrill:
     try:
         kept = keep(drill_documents(gateway.storage), record)
     except (OSError, StoreFailure) as error:
-        return _shape(record, passed=False, unkept=f"the result cannot be kept as evidence: {error}")
+        return _shape(record, passed=False, unkept=_unkept(principal, error))
     held = _shape(kept.record, passed=report.passed, principal=principal, kept=kept)
-    return replace(held, troubles=list(_written(gateway, report, kept)))
+    return replace(held, troubles=list(_written(gateway, principal, report, kept)))
+
+
+def _unkept(principal: Principal, error: OSError | StoreFailure) -> str:
+    if principal.is_of_gateway:
+        return f"the result cannot be kept as evidence: {error}"
+    _log.error("the result of a drill cannot be kept as evidence: %s", error)
+    return "the result cannot be kept as evidence; the gateway's log says why"
 
 
 def _place(principal: Principal, evidence: Kept) -> str:
@@ -279,17 +288,21 @@ def _handlers() -> list[logging.Handler]:
     return [*handlers, *([logging.lastResort] if logging.lastResort else [])]
 
 
-def _written(gateway: Gateway, report: DrillReport, evidence: Kept) -> Iterator[str]:
-    """Add it to the trace and to the evidence log; what could not be."""
+def _written(gateway: Gateway, principal: Principal, report: DrillReport, evidence: Kept) -> Iterator[str]:
+    """Add it to the trace and to the evidence log; what could not be, and to who sees the gateway why."""
     event = _event(report, evidence)
     try:
         gateway.storage.trace().write(ADMIN_WRITER, [event])
     except StoreFailure as failure:
-        yield f"the trace has no row of this drill: {failure}"
+        _log.error("the trace has no row of a drill: %s", failure)
+        full = f"the trace has no row of this drill: {failure}"
+        yield full if principal.is_of_gateway else "the trace has no row of this drill"
     try:
         evidence_log(gateway.settings)([event])
     except StoreFailure as failure:
-        yield f"the evidence log has no entry of this drill: {failure}"
+        _log.error("the evidence log has no entry of a drill: %s", failure)
+        full = f"the evidence log has no entry of this drill: {failure}"
+        yield full if principal.is_of_gateway else "the evidence log has no entry of this drill"
 
 
 def _event(report: DrillReport, evidence: Kept) -> TraceEvent:

@@ -63,7 +63,7 @@ def execute[R: msgspec.Struct, A](case: UseCase[R, A], context: Context, request
         raise refusal from error
     except StoreUnreadable as error:
         record_refusal(case, context, error, begun)
-        raise error.for_principal(context.principal) from error
+        raise error.for_principal(context.principal) from error.__cause__
     except Exception as error:
         record_refusal(case, context, error, begun)
         raise

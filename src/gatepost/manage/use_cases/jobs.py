@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Protocol
 from msgspec import Meta
 
 from gatepost.manage.use_cases.concurrency_limit import ConcurrencyLimit
-from gatepost.manage.use_cases.refusal import BusyRefusal, Refusal, RefusalKind, StoreUnreadable
+from gatepost.manage.use_cases.refusal import BusyRefusal, Refusal, RefusalKind, text_for_all
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -255,8 +255,7 @@ def _done[T](job: Job[Any, T], work: Callable[[Callable[[T], None]], T]) -> tupl
         return work(job.progress), ""
     except Refusal as refusal:
         job.refusal = refusal
-        public = refusal.public if isinstance(refusal, StoreUnreadable) else ""  # whoever sees the job reads it
-        return None, "; ".join(map(str, refusal.errors)) or public or refusal.text
+        return None, text_for_all(refusal)
     except Exception:  # noqa: BLE001 - whoever watches must not wait for ever
         _log.exception("the check of %s failed", job.subject.text)
         return None, f"Something went wrong here. The gateway's log says what, at the check of {job.subject.text}."

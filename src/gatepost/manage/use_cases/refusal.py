@@ -99,6 +99,14 @@ class StoreUnreadable(Refusal):
         return StoreUnreadable(self.public, self.public)
 
 
+def text_for_all(refusal: Refusal) -> str:
+    """Return what anybody may read of a refusal that is kept; what a store said of itself is logged."""
+    if isinstance(refusal, StoreUnreadable):
+        _log.error("%s", refusal.text)
+        return refusal.public
+    return "; ".join(map(str, refusal.errors)) or refusal.text
+
+
 class BusyRefusal(Refusal):
     """Too much of the kind is under way, in this process or of who asks: the same may be done a little later.
 

@@ -7,6 +7,7 @@ on a thread and may stop it. What is tried is always a connector of one organiza
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -40,6 +41,9 @@ if TYPE_CHECKING:
     from gatepost.policy.connectors.facts import SessionFacts
     from gatepost.settings.model import Settings
     from gatepost.store.trace import Trace
+
+
+_log = logging.getLogger(__name__)
 
 
 MOST_PEM: Final = 64 * 1024
@@ -171,12 +175,13 @@ def _refusal(fields: str | list[str], text: str) -> Refusal:
 
 
 def keep_validation(gateway: Gateway, chosen: Chosen, record: dict[str, Any]) -> str:
-    """Keep the result for lists and pages; why it could not be kept, "" if it was."""
+    """Keep the result for lists and pages; that it could not be kept, "" if it was. Why is for the log alone."""
     records = _records(gateway, chosen)
     try:
         records.keep(chosen.direction, chosen.connector.name, record)
     except (OSError, StoreFailure) as error:
-        return f"the result cannot be kept for lists: {failure_text(records.documents, error)}"
+        _log.warning("the result of a validation cannot be kept: %s", failure_text(records.documents, error))
+        return "the result cannot be kept for lists; the gateway's log says why"
     return ""
 
 

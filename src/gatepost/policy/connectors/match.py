@@ -66,14 +66,17 @@ class Attribution(msgspec.Struct, frozen=True):
     unsure: tuple[tuple[InboundEntry, Lack], ...] = ()
     rehearsing: InboundConnector | None = None
 
-    def awaited(self, concerned: Container[str]) -> tuple[InboundConnector, Lack] | None:
+    def awaited(self, concerned: Container[str], accepting: str = "") -> tuple[InboundConnector, Lack] | None:
         """The connector that mail waits for until it is certain, and what is missing; None if it need not wait.
 
         Only one whose organization has to do with the mail: the certificate's name is its own, or it is among
-        `concerned`, the names of the organizations of sender and recipient. Nobody else's mail waits for it.
+        `concerned`, the names of the organizations of sender and recipient. Nobody else's mail waits for it. accepting:
+        that of the recipient, whose the mail is until somebody knows the client: what one in rehearsal would do is told
+        in its owner's mail alone.
         """
         for entry, lack in self.unsure:
-            if entry.ownership or entry.organization.name in concerned:
+            is_told = _in_force(entry) or accepting in {"", entry.organization.name}
+            if is_told and (entry.ownership or entry.organization.name in concerned):
                 return entry.connector, lack
         return None
 

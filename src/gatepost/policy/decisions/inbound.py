@@ -342,7 +342,8 @@ def _own_servers(findings: _Findings, session: SessionFacts) -> Reply | None:
 def _awaited(findings: _Findings, concerned: set[str]) -> Reply | None:
     """The deferral if a connector of an organization that has to do with the mail may know the client later."""
     attribution = findings.attribution
-    waiting = attribution.awaited(concerned) if attribution.connector is None else None
+    accepting = findings.recipient_organization
+    waiting = attribution.awaited(concerned, accepting) if attribution.connector is None else None
     return _unsure(findings, *waiting) if waiting is not None else None
 
 

@@ -42,7 +42,7 @@ OPEN = {"RequireTls": True}
         ("*", "*.friend.example", 50),
         ("*.friend.example", "FRIEND.example", 50),
         ("*.friend.example", "*.sub.friend.example", 50),
-        ("*", "*", None),  # of two for one domain the restricting goes first
+        ("*", "*", None),  # of two for one domain that know nobody the restricting goes first
         ("friend.example", "friend.example", None),
         ("friend.example", "*.friend.example", None),
         ("*.bank.example", "friend.example", None),
@@ -55,6 +55,18 @@ def test_an_exception_that_exchange_does_not_make_is_none_here(lock, other, prio
     assert locked.table.get("priority") == priority
     assert (("SenderDomains", ImportResult.DIFFERS) in told(locked)) is (priority is not None)
     assert "priority" not in friend.table
+
+
+@pytest.mark.parametrize("domain", ["*", "*.friend.example", "FRIEND.example"])
+@pytest.mark.parametrize(
+    "proof", [{"SenderIPAddresses": ["192.0.2.9"]}, {"TlsSenderCertificateName": "mx.friend.example"}]
+)
+def test_who_is_known_otherwise_passes_no_lock_down_of_the_same_domain(domain, proof):
+    """Of two for one domain the connector goes first whose certificate or address a client has."""
+    locked, friend = partner(domain.lower(), **CERTIFICATE), partner(domain, **OPEN, **proof)
+    put_lock_downs_first([locked, friend])
+    assert (locked.table.get("priority"), "priority" in friend.table) == (50, False)
+    assert ("SenderDomains", ImportResult.DIFFERS) in told(locked)
 
 
 def test_lock_downs_keep_their_order_among_themselves():

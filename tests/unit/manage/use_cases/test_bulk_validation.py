@@ -27,7 +27,7 @@ from gatepost.manage.use_cases.concurrency_limit import ConcurrencyLimit
 from gatepost.manage.use_cases.connector_switches import ConnectorName
 from gatepost.manage.use_cases.context import Context
 from gatepost.manage.use_cases.name_lookup import choose_connector
-from gatepost.manage.use_cases.refusal import BusyRefusal, Refusal, RefusalKind
+from gatepost.manage.use_cases.refusal import STORE_AWAY, BusyRefusal, Refusal, RefusalKind, StoreUnreadable
 from gatepost.manage.use_cases.resources import apply_document
 from gatepost.manage.use_cases.validation import last_validation
 from gatepost.settings.store_url import SQLITE
@@ -235,3 +235,11 @@ def test_one_that_fails_for_a_reason_of_ours_leaves_the_others_their_turn(caplog
     assert [result.outcome for result in results] == ["unknown"] * 9 + ["validated"]
     assert "secret" not in results[0].verdict
     assert "connector 0 of contoso could not be validated" in caplog.text
+
+
+def test_what_a_store_says_of_itself_is_in_no_result():
+    def away(_name, _token):
+        raise StoreUnreadable("/srv/data: refused by 10.1.2.3")
+
+    batch = Batch([name("a")], away).run(TurnLimit(), lambda _: None)
+    assert [result.verdict for result in batch.results] == [STORE_AWAY]

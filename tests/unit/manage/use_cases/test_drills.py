@@ -10,6 +10,7 @@ from gatepost.manage.access.accounts import Accounts
 from gatepost.manage.access.principal import Principal, Scope
 from gatepost.manage.use_cases.change import ChangeOptions
 from gatepost.manage.use_cases.client import LocalClient
+from gatepost.manage.use_cases.drill_list import ListDrills, ShowKeptDrill, list_drills, show_kept_drill
 from gatepost.manage.use_cases.drills import (
     DrillConnector,
     ShowDrill,
@@ -171,10 +172,38 @@ def test_nothing_is_logged_of_mail_that_was_never_there(base, caplog):
         logger.removeHandler(handler)
 
 
-def test_what_cannot_be_kept_is_told(base):
+def test_what_cannot_be_kept_is_told(base, caplog):
     (base.data / "evidence").write_text("a file in the way")
     found = drilled(base).held
-    assert (found.evidence, found.unkept[:16]) == ("", "the result canno")
+    assert (found.evidence, found.unkept[:16], str(base.data) in found.unkept) == ("", "the result canno", True)
+    assert drilled(base, TENANT).held.unkept == "the result cannot be kept as evidence; the gateway's log says why"
+    assert str(base.data) in caplog.text
     with pytest.raises(Refusal) as refused:
         last_drill(base)
     assert refused.value.kind is RefusalKind.UNREADABLE
+
+
+def test_why_the_trace_has_none_is_told_to_who_sees_the_gateway(base, caplog):
+    (base.data / "trace").write_text("a file in the way")
+    for who in (OWNER, TENANT):
+        (told, *_) = drilled(base, who).held.troubles
+        assert told.startswith("the trace has no row of this drill")
+        assert (told == "the trace has no row of this drill") is (who is TENANT)
+    assert "the trace has no row of a drill: " in caplog.text
+
+
+def test_where_drills_cannot_be_read_a_tenant_sees_no_path_either(base):
+    (base.data / "evidence").mkdir(exist_ok=True)
+    (base.data / "evidence" / "drills").write_text("a file in the way")
+    tenant = Principal("tim", frozenset({Scope.READ}), frozenset({"contoso"}))
+    asks = (
+        lambda who: last_drill(base, who, "Both"),
+        lambda who: LocalClient(base, who).call(list_drills, ListDrills()),
+        lambda who: LocalClient(base, who).call(show_kept_drill, ShowKeptDrill(name="x")),
+    )
+    for ask in asks:
+        for who in (OWNER, tenant):
+            with pytest.raises(Refusal) as refused:
+                ask(who)
+            assert refused.value.kind is RefusalKind.UNREADABLE
+            assert (str(base.data) in refused.value.text) is (who is OWNER)

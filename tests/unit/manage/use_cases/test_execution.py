@@ -116,6 +116,7 @@ def test_only_the_owner_learns_of_what_is_stored_and_cannot_be_used(gateway, run
         store.apply({"organization": {"fabrikam": bad}}, author="ann")
     with pytest.raises(Refusal) as caught:
         run(declared(), principal, problem="directory")
+    assert caught.value.__cause__ is not caught.value  # who looks for the cause would look for ever
     told = principal is OWNER
     words = ("hidden.example" in caught.value.text, str(gateway.data) in caught.value.text)
     assert (caught.value.kind, *words) == (RefusalKind.UNREADABLE, told, told)

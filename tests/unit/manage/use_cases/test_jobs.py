@@ -9,7 +9,7 @@ from gatepost.manage.access.principal import Principal, Scope
 from gatepost.manage.use_cases import jobs
 from gatepost.manage.use_cases.jobs import Jobs
 from gatepost.manage.use_cases.partner import CheckTarget
-from gatepost.manage.use_cases.refusal import BusyRefusal, Refusal, RefusalKind
+from gatepost.manage.use_cases.refusal import STORE_AWAY, BusyRefusal, Refusal, RefusalKind, StoreUnreadable
 
 READ = frozenset({Scope.READ})
 ANN, BOB = Principal("ann", READ), Principal("bob", READ)
@@ -51,6 +51,15 @@ def test_a_run_that_fails_ends_too(error, text):
     assert text in run.trouble
     assert "secret" not in run.trouble
     assert run.result is FOUND
+
+
+def test_what_a_store_says_of_itself_is_in_the_log_alone(caplog):
+    def work(_told):
+        raise StoreUnreadable("/srv/data: refused by 10.1.2.3")
+
+    run = Jobs().start(TARGET, ANN, work)
+    assert run.wait(20)
+    assert (run.trouble, caplog.messages) == (STORE_AWAY, ["/srv/data: refused by 10.1.2.3"])
 
 
 def test_a_run_that_gets_no_thread_takes_nobodys_place(monkeypatch):

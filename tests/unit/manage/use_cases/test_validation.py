@@ -134,10 +134,12 @@ def test_the_result_is_kept_for_lists(base):
     assert last_validation(base, chosen)["outcome"] == "not-validated"
 
 
-def test_why_it_could_not_be_kept_is_said(base):
+def test_that_it_could_not_be_kept_is_said_and_why_is_in_the_log(base, caplog):
     chosen, validation = tried(base, "bank-out")
     (base.data / "validations").write_text("in the way")
-    assert keep_validation(base, chosen, validation_record(validation)).startswith("the result cannot be kept")
+    said = keep_validation(base, chosen, validation_record(validation))
+    assert said == "the result cannot be kept for lists; the gateway's log says why"
+    assert str(base.data) in caplog.text
 
 
 class Waiting:

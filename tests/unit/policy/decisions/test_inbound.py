@@ -778,6 +778,19 @@ def test_revocation_that_cannot_be_learnt_defers_under_hard_fail(
         assert verdict.would_refuse.transient
 
 
+def test_what_waits_in_rehearsal_is_in_no_mail_of_another_organization(
+    directory: Build, session: Session, chain: Chain, path: MakePath
+) -> None:
+    """Its name is not said there, and no connector of that name answers for it."""
+    trial = HQ + HARD + 'mode = "rehearse"\n'
+    index = directory(DOMAIN + trial + accepted("p.example").replace("organization.o", "organization.p"))
+    facts = session(chain=chain("mx.o.example", status="revocation-unknown", detail="no answer"))
+    own, others = (decide_recipient(index, facts, path("x@any.test"), path(f"a@{name}.example")) for name in "op")
+    assert (own.organization, own.would_refuse_connector) == ("o", "hq")
+    assert (others.accepted, others.organization, others.would_refuse_connector) == (True, "p", "")
+    assert not any("would_refuse" in reason for reason in others.reasons)
+
+
 def test_anchors_that_cannot_be_read_are_our_fault_and_defer(
     directory: Build, session: Session, chain: Chain, path: MakePath
 ) -> None:
