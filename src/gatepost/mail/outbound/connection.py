@@ -117,6 +117,7 @@ class OutboundConnection:
     Each step raises ConnectionEnded once nothing more can be done here; `send` does not, it has an Outcome always.
     transcript: what was said until the first MAIL, "> " ours, "< " theirs, one line each.
     sent: transactions begun. shaking: the handshake has begun. greeted: the peer has answered EHLO.
+    in_doubt: a message was sent to its end, and its reply no longer waited for.
     on_end: called once when the connection ends while it is idle. watch: called as each step begins.
     """
 
@@ -125,6 +126,7 @@ class OutboundConnection:
         self.sent = 0
         self.shaking = False
         self.greeted = False
+        self.in_doubt = False
         self.on_end: Callable[[], None] | None = None
         self.watch = _UNWATCHED
         self._stream = stream
@@ -269,6 +271,7 @@ class OutboundConnection:
         If the body cannot be read to its end, or the caller is cancelled, the connection is dropped, so that the peer
         does not take a part for the whole; then the exception goes on. A first cancellation has no effect once the
         message was sent to its end, but that nothing else is sent: the peer may have taken it, and the reply tells.
+        After a second one `in_doubt` is set, and what the peer has said of some recipients is the result.
         """
         self.sent += 1
         small = body is not None and len(body) <= ONE_FLIGHT
@@ -357,6 +360,13 @@ class OutboundConnection:
         self._stopping = True
         try:
             return await self._next_of_transaction(self._timeouts.end)
+        except asyncio.CancelledError:
+            self.in_doubt = True
+            self.abort("the reply to the message was no longer waited for")
+            for event in (*self._events, *self._client.lost()):
+                if isinstance(event, TransactionDone) and not all(each.local for each in event.outcome.recipients):
+                    return event
+            raise
         except BaseException:
             self.abort("the reply to the message was no longer waited for")
             raise

@@ -30,7 +30,7 @@ from gatepost.mail.outbound.record import decided_record, domain_record, origin_
 from gatepost.mail.outbound.route_facts import KnownRoutes
 from gatepost.mail.outbound.sessions import RouteSessions, counted
 from gatepost.mail.outbound.transactions import TransactionRunner
-from gatepost.mail.queue.retry_decision import IN_DOUBT, INTERNAL, UNTRIED
+from gatepost.mail.queue.retry_decision import INTERNAL
 from gatepost.policy.decisions.forwarding import keeps_sender
 from gatepost.policy.decisions.requiretls import Asks
 from gatepost.policy.decisions.route import RoutePlanner
@@ -166,6 +166,7 @@ class Deliverer:
     async def _attempt(self, message: _RoutedMessage) -> None:
         """Make the content and the plan, then try hops in order until everybody is decided, or there is none left."""
         attempt, route = message.attempt, message.outgoing.route
+        _end_if_cancelled(attempt)
         try:
             forms = await self._made(message)
             if isinstance(route, MailboxRoute):
@@ -269,23 +270,16 @@ def _ends_with_results(routed: Sequence[_RoutedMessage]) -> bool:
     """Let wait what a cancellation left undecided, if anybody is decided; returns whether that is so."""
     if not any(message.attempt.results for message in routed):
         return False
-    # The first one has no effect while a connection waits for its last reply: see `OutboundConnection.send`.
-    reply = IN_DOUBT if _cancellations() > 1 else UNTRIED
     for message in routed:
-        message.attempt.stop(reply)
+        message.attempt.stop()
     return True
 
 
 def _end_if_cancelled(attempt: DeliveryAttempt) -> None:
     """Raise CancelledError if it came while a connection waited for its last reply, and something is pending."""
-    if attempt.pending and _cancellations():
-        raise asyncio.CancelledError
-
-
-def _cancellations() -> int:
-    """The times that the task at work was cancelled."""
     task = asyncio.current_task()
-    return task.cancelling() if task is not None else 0
+    if attempt.pending and task is not None and task.cancelling():
+        raise asyncio.CancelledError
 
 
 def _on_route(

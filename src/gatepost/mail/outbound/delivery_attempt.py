@@ -14,6 +14,7 @@ import msgspec
 from gatepost.mail.model.delivery_result import Disposition, RecipientResult, disposition_of
 from gatepost.mail.outbound.failure import HopFailure, located
 from gatepost.mail.outbound.record import drop_record, failure_record, hop_record, open_record, tries_record
+from gatepost.mail.queue.retry_decision import IN_DOUBT, UNTRIED
 from gatepost.policy.connectors.values import Cleartext
 from gatepost.policy.decisions.requirement import Opportunistic
 from gatepost.policy.decisions.requiretls import Asks, asks_of
@@ -22,7 +23,7 @@ from gatepost.protocols.smtp.client.transaction import MailTransaction
 from gatepost.values import replace
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from gatepost.mail.model.message import Message, Recipient
     from gatepost.mail.outbound.failure import HopFailed
@@ -115,6 +116,7 @@ class DeliveryAttempt(msgspec.Struct):
     origin: str = ""
     _part_of: dict[int, AttemptPart] = msgspec.field(default_factory=dict)
     _refused: set[int] = msgspec.field(default_factory=set)
+    _in_doubt: set[int] = msgspec.field(default_factory=set)
 
     def __post_init__(self) -> None:
         self._part_of = {id(recipient): part for part in self.parts for recipient in part.recipients}
@@ -201,6 +203,7 @@ class DeliveryAttempt(msgspec.Struct):
                 known["handover"] = hop_record(opened.hop.host, result.reply)
             if result.reply.transient:
                 self.deferrals[recipient.address] = result.reply, known
+                self._in_doubt.discard(id(recipient))
                 deferred.setdefault(result.reply, _deferral(result.reply, opened))
             else:
                 self.decide(recipient, result.reply, known)
@@ -270,13 +273,20 @@ class DeliveryAttempt(msgspec.Struct):
             detail = failure_record(failure) | tries_record(self.failures)
             self.decide_all(failure.reply, detail, held=_held(self.failures))
 
-    def stop(self, reply: Reply) -> None:
-        """Settle what is pending, as the gateway stops: by a host's deferral, else by a reply that lets it wait.
+    def doubt(self, recipients: Iterable[Recipient]) -> None:
+        """Note to whom a message was sent to its end, without a reply before a stop."""
+        self._in_doubt |= set(map(id, recipients))
+
+    def stop(self) -> None:
+        """Settle what is pending, as the gateway stops: as in doubt, or by a host's deferral, or as untried.
 
         Nobody fails: hosts that were not tried might have taken it.
         """
         for recipient in list(self.pending):
-            self.decide(recipient, *self.deferrals.get(recipient.address, (reply, self.base_of(recipient))))
+            if id(recipient) in self._in_doubt:
+                self.decide(recipient, IN_DOUBT, self.base_of(recipient))
+            else:
+                self.decide(recipient, *self.deferrals.get(recipient.address, (UNTRIED, self.base_of(recipient))))
 
     def deferred_by(self, host: str) -> bool:
         """Whether a host answered, and deferred a recipient: another of its addresses would say the same."""

@@ -12,6 +12,7 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING
 
+from gatepost.mail.queue.hop_queue import hosts_of
 from gatepost.net.sessions import MAX_AGE
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ class ConnectionPool:
 
         Whatever source address they have: they are opened again.
         """
-        places = frozenset(next_hop.partition(" from ")[0].split(","))
+        places = frozenset(hosts_of(next_hop).split(","))
         for opened in [opened for opened in self._order if _place(opened.hop) in places]:
             self._end(opened)
 

@@ -76,6 +76,8 @@ class TransactionRunner:
                 left.popleft()
                 left.extendleft(reversed(_sendable(attempt, batch, str(error))))
                 continue
+            finally:
+                attempt.doubt(batch if connection.in_doubt else ())
             if used and _went_stale(connection, result):
                 return left
             left.popleft()

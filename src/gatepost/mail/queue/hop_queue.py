@@ -26,6 +26,11 @@ BATCH_RECIPIENTS = 100
 4.5.3.1.8)."""
 
 
+def hosts_of(next_hop: str) -> str:
+    """The hosts in a name that `mail.outbound.hosts.next_hop_name` made, without the source addresses."""
+    return next_hop.partition(" from ")[0]
+
+
 class LaneKey(NamedTuple):
     """The lane of a delivery: its next hop, the terms there, and its batch.
 

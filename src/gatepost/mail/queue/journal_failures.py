@@ -8,6 +8,7 @@ alarm is raised.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from typing import TYPE_CHECKING, Any
 
@@ -66,6 +67,8 @@ class JournalFailures:
         if to:
             try:
                 deliveries = await self._redirected(delivery, journal, to, now)
+            except asyncio.CancelledError:
+                pass  # a stop: mailboxes that have a copy must not get it again, and the rest waits
             except Exception:  # noqa: BLE001 - whatever it is, the copy is still in the queue
                 _log.exception("delivery %d: the journal copy cannot go to %s yet", delivery.id, to)
             else:

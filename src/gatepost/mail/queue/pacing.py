@@ -13,6 +13,7 @@ import msgspec
 from gatepost.mail.model.delivery_result import Disposition
 from gatepost.mail.queue.allowance import POLL
 from gatepost.mail.queue.slowdown import asks_to_slow_down
+from gatepost.policy.decisions.withheld import OTHERS_CONNECTOR, concerns_others
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 
 _LEAST: Final = 0.001  # seconds of a timer
+_AT_OTHERS: Final = f"waits for its turn at {OTHERS_CONNECTOR}"
 
 
 class Pause(msgspec.Struct, frozen=True):
@@ -88,7 +90,8 @@ class Pacing:
         slowed, allowance = self._budget.slowdowns.of(hop.name), backlog.allowance
         for limit in (allowance, slowed):
             if limit is not None and len(backlog.ready) >= limit.most_in_memory:
-                return Pause(limit.reason, limit.refill)
+                others = concerns_others(dict(backlog.connector))
+                return Pause(_AT_OTHERS if others else limit.reason, limit.refill)
         return None
 
     def enough(self, hop: HopQueue, backlog: Backlog | None) -> int:

@@ -49,7 +49,7 @@ def decide_retry(delivery: Delivery, outcome: DeliveryResult, schedule: Schedule
     outcome = _complete(delivery, outcome)
     expires_at = schedule.expires_at(delivery.message.received, delivery.expires_at, now)
     if now >= expires_at:
-        outcome = replace(outcome, results=[_expired(result) for result in outcome.results])
+        outcome = replace(outcome, results=[_expired(result, delivery) for result in outcome.results])
     elif delivery.returned is not None:
         outcome = replace(outcome, results=[_returned(result, delivery.returned) for result in outcome.results])
     waiting = [result for result in outcome.results if result.disposition in _WAITING]
@@ -168,9 +168,13 @@ def _returned(result: RecipientResult, order: Return) -> RecipientResult:
     )
 
 
-def _expired(result: RecipientResult) -> RecipientResult:
-    """Turn a deferral into a failure at expiry: the same code with class 5, and its own text (exchange.md §7.3)."""
-    if result.disposition not in _WAITING:
+def _expired(result: RecipientResult, delivery: Delivery) -> RecipientResult:
+    """Turn a deferral into a failure at expiry: the same code with class 5, and its own text (exchange.md §7.3).
+
+    What a stop cut short is tried once more: hosts might take it, or have it.
+    """
+    cut_short = result.reply in {UNTRIED, IN_DOUBT} and "suspended" not in result.detail and delivery.returned is None
+    if result.disposition not in _WAITING or cut_short:
         return result
     enhanced = "5" + result.reply.enhanced[1:] if result.reply.enhanced else "5.4.7"
     lines = (f"Message expired, {' '.join(result.reply.lines)}",)

@@ -6,6 +6,7 @@ stays leased until the process ends, so there is always a second way.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from typing import TYPE_CHECKING
 
@@ -86,10 +87,12 @@ class Settler(msgspec.Struct, frozen=True):
     ) -> tuple[list[tuple[Message, list[Delivery], bytes]], RetryDecision]:
         """The notices, and the decision; failures whose notice cannot be made wait."""
         results = decision.outcome.results
+        failed = any(result.disposition is Disposition.FAILED for result in results)
         try:
             return await self.bouncer.notices(delivery, results, late=decision.late, now=now), decision
+        except asyncio.CancelledError:  # a stop: who has the message must not get it again
+            return [], defer_without_notice(decision, now) if failed else decision
         except Exception:  # noqa: BLE001 - a notice that cannot be made must not leave its delivery unsettled
-            failed = any(result.disposition is Disposition.FAILED for result in results)
             what = "it failed, and stays in the queue until they can be" if failed else "it goes on without them"
             level = logging.CRITICAL if failed else logging.ERROR
             _log.log(level, "delivery %d: no notice could be made for its sender: %s", delivery.id, what, exc_info=True)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from gatepost.mail.queue.hop_queue import HopQueue
+from gatepost.mail.queue.hop_queue import HopQueue, hosts_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable, Sequence
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 
 
 class Waiting(msgspec.Struct, frozen=True):
-    """hops: by name. places: where each ready delivery is, by its id. failing: backlogs with failures of their own.
+    """hops: by name. by_hosts: the same, by the hosts in that. places: where each ready delivery is, by its id.
 
-    pacing: lets attempts wait for limits; without it there are none.
+    failing: backlogs with failures of their own. pacing: lets attempts wait for limits; without it there are none.
     """
 
     window: MemoryBudget
@@ -36,6 +36,7 @@ class Waiting(msgspec.Struct, frozen=True):
     clock: Callable[[], float]
     pacing: Pacing | None = None
     hops: dict[str, HopQueue] = msgspec.field(default_factory=dict)
+    by_hosts: dict[str, dict[str, HopQueue]] = msgspec.field(default_factory=dict)
     places: dict[int, tuple[HopQueue, Backlog]] = msgspec.field(default_factory=dict)
     failing: dict[Backlog, HopQueue] = msgspec.field(default_factory=dict)
 
@@ -44,6 +45,7 @@ class Waiting(msgspec.Struct, frozen=True):
         hop_queue = self.hops.get(name)
         if hop_queue is None:
             hop_queue = self.hops[name] = HopQueue(name)
+            self.by_hosts.setdefault(hosts_of(name), {})[name] = hop_queue
         return hop_queue
 
     def add(
@@ -106,6 +108,9 @@ class Waiting(msgspec.Struct, frozen=True):
         """Forget a next hop that is idle."""
         if hop.forgettable(self.clock()):
             self.hops.pop(hop.name, None)
+            alike = self.by_hosts.get(hosts_of(hop.name), {})
+            if alike.pop(hop.name, None) is not None and not alike:
+                del self.by_hosts[hosts_of(hop.name)]
 
     def forget_the_idle(self) -> None:
         """Forget all next hops and failures that no longer count."""
@@ -121,11 +126,14 @@ class Waiting(msgspec.Struct, frozen=True):
             gate.until = min(gate.until, now + wait(gate.failures or 1))
 
     def open_gates(self, destination: str, usual: str | None) -> set[HopQueue]:
-        """Open the gates of a destination, and of the next hops where it failed or usually goes; return those."""
+        """Open the gates of a destination, and of the next hops where it failed or usually goes; return those.
+
+        Whatever source address they are called from: some of its mail may go by another connector.
+        """
         failing = [backlog for backlog in self.failing if backlog.destination == destination]
         hops = {self.failing[backlog] for backlog in failing}
-        if usual is not None and usual in self.hops:
-            hops.add(self.hops[usual])
+        if usual is not None:
+            hops.update(self.by_hosts.get(hosts_of(usual), {}).values())
         for gate in (*(backlog.gate for backlog in failing), *(hop.gate for hop in hops)):
             gate.open()
         return hops

@@ -92,14 +92,16 @@ class CommitLoop(ABC):
             await self._write(batch)
         except MessageUnstorable:
             await self._write_one_by_one(batch)
-        except StoreFailure as failure:
-            self._postpone(batch, failure)
-            return False
         except Exception as error:  # noqa: BLE001 - whatever it is, callers that wait must get it
-            self._log_fault()
-            self._postpone(batch, OutcomeUnknown(f"PostgreSQL: {error!r}"))
+            self._postpone(batch, self._failure(error))
             return False
         return True
+
+    def _failure(self, error: Exception) -> StoreFailure:
+        if isinstance(error, StoreFailure):
+            return error
+        self._log_fault()
+        return OutcomeUnknown(f"PostgreSQL: {error!r}")
 
     async def _write_one_by_one(self, batch: list[Work]) -> None:
         """The piece with the bad value fails, the others do not."""
@@ -110,6 +112,6 @@ class CommitLoop(ABC):
                 await self._write(piece)
             except MessageUnstorable as failure:
                 refuse(piece, failure)
-            except StoreFailure as failure:
-                self._postpone([*piece, *waiting], failure)
+            except Exception as error:  # noqa: BLE001 - as above
+                self._postpone([*piece, *waiting], self._failure(error))
                 return

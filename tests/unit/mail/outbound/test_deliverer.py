@@ -1479,6 +1479,91 @@ def test_a_stop_that_waited_for_a_reply_sends_no_other_batch(world: Any, kit: An
     assert replies == {"250 2.0.0 late": 100, UNTRIED.text: 1}
 
 
+async def _stopped(delivering: asyncio.Task[DeliveryResult]) -> dict[str, Any]:
+    """The results, by address, of an attempt that is cancelled twice, as the queue does."""
+    for _ in range(2):
+        delivering.cancel()
+        await asyncio.sleep(0.05)
+    return {result.recipient.address.partition("@")[0]: result for result in (await delivering).results}
+
+
+def test_who_was_deferred_by_one_host_is_in_doubt_at_the_next(world: Any, kit: Any) -> None:
+    """The first smart host takes bob and defers eve; the second one has her message, and says nothing."""
+    world.timeouts = kit.FAST.__class__()
+    world.host("other.b.example", "127.0.0.2")
+    first = kit.Peer(says={"RCPT eve@b.example": "451 4.2.1 Later"})
+    second = kit.Peer(host="127.0.0.2", says={"END": "!silent"})
+
+    async def run() -> dict[str, Any]:
+        async with first:
+            second.port = first.port
+            async with second:
+                world.connector(first.port, "mx.b.example", "other.b.example", smart_host_order="listed")
+                delivering = spawn(world.build().deliver(kit.delivery("bob@b.example", "eve@b.example")), "attempt")
+                await second.sees(lambda: second.messages)
+                return await _stopped(delivering)
+
+    results = asyncio.run(run())
+    assert results["bob"].disposition == Disposition.DELIVERED
+    assert results["eve"].reply == IN_DOUBT
+
+
+def test_batches_that_were_not_begun_are_not_in_doubt(world: Any, kit: Any) -> None:
+    """Of three: one is taken, one is in doubt."""
+    peer = kit.Peer(says={"END": ["250 2.0.0 taken", "!silent"]}, extensions=("8BITMIME",))
+    world.timeouts = kit.FAST.__class__()
+
+    async def run() -> dict[str, Any]:
+        async with peer:
+            recipients = [f"r{number}@b.example" for number in range(201)]
+            delivering = spawn(world.build(mx_port=peer.port).deliver(kit.delivery(*recipients)), "attempt")
+            await peer.sees(lambda: len(peer.messages) == 2)
+            return await _stopped(delivering)
+
+    replies = Counter(result.reply.text for result in asyncio.run(run()).values())
+    assert replies == {"250 2.0.0 taken": 100, IN_DOUBT.text: 100, UNTRIED.text: 1}
+
+
+def test_a_stop_that_waited_for_a_reply_begins_no_other_route(world: Any, kit: Any) -> None:
+    peer, mailbox = kit.Peer(says={"END": "!silent"}), kit.Peer(lmtp=True)
+    world.timeouts = kit.FAST.__class__()
+
+    async def run() -> dict[str, Any]:
+        async with peer, mailbox:
+            mailboxes(world, f"lmtp:127.0.0.1:{mailbox.port}")
+            given = kit.delivery("bob@b.example", "ann@contoso.example")
+            delivering = spawn(world.build(mx_port=peer.port).deliver(given), "attempt")
+            await peer.sees(lambda: peer.messages)
+            delivering.cancel()
+            await asyncio.sleep(0.02)
+            peer.connections[0].stream.write(b"250 2.0.0 late\r\n")
+            outcome = await asyncio.wait_for(delivering, 10)
+            return {result.recipient.address.partition("@")[0]: result for result in outcome.results}
+
+    results = asyncio.run(run())
+    assert results["bob"].disposition == Disposition.DELIVERED
+    assert results["ann"].reply == UNTRIED
+    assert mailbox.messages == []
+
+
+def test_a_stop_keeps_what_an_lmtp_server_said_of_some_recipients(world: Any, kit: Any) -> None:
+    server = kit.Peer(lmtp=True, says={"END eve@contoso.example": "!silent"})
+    world.timeouts = kit.FAST.__class__()
+
+    async def run() -> dict[str, Any]:
+        async with server:
+            mailboxes(world, f"lmtp:127.0.0.1:{server.port}")
+            given = kit.delivery("ann@contoso.example", "eve@contoso.example")
+            delivering = spawn(world.build().deliver(given), "attempt")
+            await server.sees(lambda: server.messages)
+            await asyncio.sleep(0.05)
+            return await _stopped(delivering)
+
+    results = asyncio.run(run())
+    assert results["ann"].disposition == Disposition.DELIVERED
+    assert results["eve"].reply == IN_DOUBT
+
+
 # --- notices of ours
 
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from types import SimpleNamespace
 
 import pytest
 
-from gatepost.mail.model.delivery_result import DeliveryResult, Disposition, RecipientResult
+from gatepost.mail.model.delivery_result import DeliveryResult, Disposition, RecipientResult, disposition_of
 from gatepost.mail.model.message import Journal, Recipient
 from gatepost.mail.queue.journal_failures import JournalFailures
 from gatepost.mail.queue.retry_decision import RetryDecision
+from gatepost.net.tasks import spawn
 from gatepost.policy.decisions.forwarding import Target
 from gatepost.store.interface import StoreFailure
 
@@ -159,3 +161,32 @@ def test_the_store_that_refuses_the_second_one_keeps_the_first(make):
     assert instead == []
     assert [result.disposition for result in decision.outcome.results] == [Disposition.DEFERRED]
     assert decision.next_at == 1060.0
+
+
+def test_a_stop_while_a_copy_is_redirected_keeps_what_mailboxes_have(make):
+    class Store:
+        def new_id(self):
+            return 5
+
+        def body(self):
+            return SimpleNamespace(abort=lambda: None)
+
+    async def chunks(_delivery):
+        await asyncio.Event().wait()
+        yield b""
+
+    async def scenario():
+        failures = JournalFailures(Store(), lambda _: SECOND, chunks, lambda path: (Target(path),), lambda _: 60.0)
+        journal = Journal("copy", KEEP)
+        delivery = make.delivery(2, Recipient(KEEP, journal=journal), Recipient("two@far.example", journal=journal))
+        replies = zip(delivery.recipients, (make.ok, make.unknown), strict=True)
+        outcome = DeliveryResult([RecipientResult(each, disposition_of(reply), reply, {}) for each, reply in replies])
+        keeping = failures.kept(delivery, journal, RetryDecision(outcome, [], 0.0, "", late=False), 1000.0, 1900.0)
+        task = spawn(keeping, "a failed copy")
+        await asyncio.sleep(0)
+        task.cancel()
+        return await task
+
+    decision, instead = asyncio.run(scenario())
+    assert instead == []
+    assert [recipient.address for recipient in decision.remaining] == ["two@far.example"]

@@ -118,3 +118,13 @@ def test_how_much_is_kept_in_memory(scene, make):
     assert scene.pacing.full(scene.hop, backlog).reason == "limited to 60 messages a minute by connector out"
     assert scene.pacing.enough(scene.hop, backlog) == 10
     assert scene.pacing.enough(scene.hop, None) == 1_000_000
+
+
+def test_another_organizations_way_is_not_named(scene, make):
+    """Neither its connector nor its hosts, and the address that calls them."""
+    limited = scene.backlog(make, SLOW, *range(1, 12), destination="fabrikam/a.example")
+    slowed = scene.backlog(make, None, *range(12, 24), destination="fabrikam/b.example")
+    scene.pacing.learn(scene.hop, [result(BUSY, crowded=True)], alone=True)
+    for backlog in (limited, slowed):
+        backlog.connector = (("connector", "out"), ("connector_organization", "contoso"))
+        assert scene.pacing.full(scene.hop, backlog).reason == "waits for its turn at another organization's connector"

@@ -8,6 +8,7 @@ from gatepost.mail.queue.retry_decision import (
     IN_DOUBT,
     INTERNAL,
     NO_NOTICE,
+    UNTRIED,
     decide_retry,
     defer_without_notice,
     mark_in_doubt,
@@ -233,3 +234,16 @@ def test_what_is_in_doubt_says_so_until_it_is_settled(make):
     mark_in_doubt(delivery, delivery.recipients[:1])
     assert delivery.last_error == IN_DOUBT.text
     assert [recipient.in_doubt for recipient in delivery.recipients] == [True, False]
+
+
+def test_nothing_expires_by_an_attempt_that_a_stop_cut_short(make):
+    """The last attempt is at expiry: what a stop left untried or in doubt is tried once more after the start."""
+    delivery = make.delivery(2, ANN, JOE, EVE, expires_at=2000.0)
+    decision = end(delivery, outcome((ANN, UNTRIED), (JOE, IN_DOUBT), (EVE, make.later)))
+    assert decision.remaining == [ANN, JOE]
+    assert decision.next_at == 2000.0
+    assert [result.disposition for result in decision.outcome.results] == [
+        Disposition.DEFERRED,
+        Disposition.DEFERRED,
+        Disposition.FAILED,
+    ]

@@ -13,6 +13,7 @@ from gatepost.mail.queue.memory_budget import MemoryBudget, QueueLimits
 from gatepost.mail.queue.retry_decision import IN_DOUBT
 from gatepost.mail.queue.schedule import Schedule
 from gatepost.mail.queue.settlement import Settler
+from gatepost.net.tasks import spawn
 from gatepost.protocols.smtp.replies import Reply
 from gatepost.store.interface import MessageUnstorable, StoreFailure
 from gatepost.values import replace
@@ -210,3 +211,21 @@ def test_a_stop_that_left_some_recipients_in_doubt_says_so(parts, make, caplog):
     assert [(each.address, each.in_doubt) for each in settlement.remaining] == [(JOE, True)]
     assert settlement.last_error == IN_DOUBT.text
     assert "may arrive twice: it was sent" in caplog.text
+
+
+def test_a_stop_while_a_notice_is_made_settles_who_has_the_message(parts, make):
+    async def never(*_arguments, **_options):
+        await asyncio.Event().wait()
+
+    async def run():
+        parts.bouncer.notices = never
+        delivery = make.delivery(7, Recipient(ANN), Recipient(JOE))
+        task = spawn(parts.settler.finish(delivery, outcome(delivery, make.ok, make.unknown)), "a settlement")
+        await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.wait([task])
+
+    asyncio.run(run())
+    (settlement,) = parts.store.settled
+    assert [recipient.address for recipient in settlement.remaining] == [JOE]
+    assert settlement.next_at == 2000.0

@@ -206,3 +206,19 @@ def test_without_limits_nothing_is_slowed(waiting, make):
     hop, _ = fill(waiting, make, 1)
     waiting.learn(hop, ["too much"], alone=True)
     assert hop.size == 1
+
+
+def test_an_order_to_retry_opens_the_same_hosts_from_any_source_address(now, make):
+    """A rule may send some of a destination's mail by another connector, with an address of its own."""
+    waiting = Waiting(MemoryBudget(QueueLimits()), Settler(), lambda: now[0])
+    names = ("mx1:25,mx2:25", "mx1:25,mx2:25 from 192.0.2.7", "mx1:25")
+    usual, own, other = hops = [waiting.hop(name) for name in names]
+    for hop in hops:
+        hop.gate.fail(Reply(450, "4.4.1", ("silent",)), 200.0, "contoso")
+    assert waiting.open_gates(A, usual.name) == {usual, own}
+    assert [hop.gate.closed(100.0) for hop in hops] == [False, False, True]
+    assert waiting.open_gates(A, own.name) == {usual, own}
+    now[0] = 1e6
+    waiting.forget_the_idle()
+    assert waiting.open_gates(A, usual.name) == set()
+    assert (waiting.hops, other.lanes) == ({}, 0)
