@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
 
 _LISTEN: Final = "0A"
-_TABLES: Final = (Path("/proc/net/tcp"), Path("/proc/net/tcp6"))
+_PROC: Final = Path("/proc")
+_TABLES: Final = (_PROC / "net/tcp", _PROC / "net/tcp6")
 
 
 class Holder(msgspec.Struct, frozen=True):
@@ -57,14 +58,32 @@ def _collides(held: str, wanted: str) -> bool:
 
 
 def _process(inodes: set[str]) -> Holder:
-    """The process of the lowest number that has one of the sockets open: the one that the others were forked from."""
+    """Of the processes that have one of the sockets open, the one that the others were forked from."""
     links = {f"socket:[{inode}]" for inode in inodes}
-    for pid in sorted(int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdecimal()):
+    parents = {pid: parent for pid in _processes() if links & _links(pid) and (parent := _parent(pid)) is not None}
+    for pid in sorted(pid for pid, parent in parents.items() if parent not in parents):
         with suppress(OSError):
-            descriptors = Path(f"/proc/{pid}/fd")
-            if any(_link(entry) in links for entry in descriptors.iterdir()):
-                return Holder(pid, Path(f"/proc/{pid}/comm").read_text(encoding="utf-8", errors="replace").strip())
+            return Holder(pid, (_PROC / str(pid) / "comm").read_text(encoding="utf-8", errors="replace").strip())
     return Holder()
+
+
+def _processes() -> list[int]:
+    return [int(entry.name) for entry in _PROC.iterdir() if entry.name.isdecimal()]
+
+
+def _parent(pid: int) -> int | None:
+    """None if it has just ended. A child may have the lower number: numbers begin anew where the system says."""
+    with suppress(OSError):
+        text = (_PROC / str(pid) / "stat").read_text(encoding="utf-8", errors="replace")
+        return int(text.rpartition(") ")[2].split()[1])
+    return None
+
+
+def _links(pid: int) -> set[str]:
+    """What its descriptors lead to; nothing where this account may not look."""
+    with suppress(OSError):
+        return {_link(entry) for entry in (_PROC / str(pid) / "fd").iterdir()}
+    return set()
 
 
 def _link(path: Path) -> str:

@@ -44,3 +44,21 @@ def test_a_process_of_somebody_else_stays_unknown(monkeypatch, tmp_path):
     monkeypatch.setattr(listening, "_TABLES", (table, tmp_path / "missing"))
     assert holder_of("127.0.0.1", 2525) == Holder()
     assert holder_of("127.0.0.1", 2526) is None
+
+
+def test_the_process_is_the_one_that_the_others_were_forked_from_whatever_their_numbers(monkeypatch, tmp_path):
+    """The kernel's numbers begin anew, so that a child may have a lower one."""
+    for pid, parent, name in [(318, 30_000, "gatepost-config"), (30_000, 2, "gatepost"), (30_001, 30_000, "gatepost")]:
+        (tmp_path / f"{pid}/fd").mkdir(parents=True)
+        (tmp_path / f"{pid}/fd/3").symlink_to("socket:[4711]")
+        (tmp_path / f"{pid}/comm").write_text(f"{name}\n")
+        (tmp_path / f"{pid}/stat").write_text(f"{pid} (a) name) S {parent} 1 1 0")
+    (tmp_path / "319/fd").mkdir(parents=True)
+    (tmp_path / "320").mkdir()
+    table = tmp_path / "tcp"
+    table.write_text("head\n 0: 0100007F:09DD 00000000:0000 0A 0:0 0:0 0 0 0 4711 1\n", encoding="ascii")
+    monkeypatch.setattr(listening, "_TABLES", (table,))
+    monkeypatch.setattr(listening, "_PROC", tmp_path)
+    assert holder_of("127.0.0.1", 2525) == Holder(30_000, "gatepost")
+    (tmp_path / "30000/stat").unlink()  # it has just ended
+    assert holder_of("127.0.0.1", 2525) == Holder(318, "gatepost-config")
