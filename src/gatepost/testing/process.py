@@ -221,22 +221,23 @@ class Child:
         return self.output()[said:]
 
     def family(self) -> list[int]:
-        """Process ids: its own first, then all that descend from it or stand in its session."""
-        return list(self._family())
+        """Process ids: its own first, then all that descend from it or stand in its session.
+
+        Left out is gatepost's writer of the configuration: it lives for a moment.
+        """
+        return [pid for pid in self._family() if not _is_momentary(pid)]
 
     def resident(self, among: Container[int] | None = None) -> int:
         """Bytes of resident memory of the whole family; what several share counts for each.
 
         among: only of these processes, as `family` gave them: a fork that has just begun counts as much as its parent.
-        Left out is gatepost's writer of the configuration: it lives for a moment, and shares nearly all that it adds.
         """
         pages = 0
-        for pid in self._family():
+        for pid in self.family():
             if among is not None and pid not in among:
                 continue
             with suppress(OSError):
-                if _MOMENTARY not in _read(f"/proc/{pid}/stat"):
-                    pages += int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+                pages += int(Path(f"/proc/{pid}/statm").read_text().split()[1])
         return pages * os.sysconf("SC_PAGE_SIZE")
 
     def _family(self) -> Iterator[int]:
@@ -251,6 +252,13 @@ class Child:
             grown = bool(more)
         yield self.pid
         yield from sorted(members - {self.pid})
+
+
+def _is_momentary(pid: int) -> bool:
+    """Whether it has ended, or will have in a moment."""
+    with suppress(OSError):
+        return _MOMENTARY in _read(f"/proc/{pid}/stat")
+    return True
 
 
 def _process_table() -> tuple[dict[int, int], dict[int, int]]:
