@@ -3,7 +3,7 @@ from __future__ import annotations
 import asyncio
 
 from gatepost.mail.model.message import Recipient
-from gatepost.mail.queue.hop_queue import BATCH_RECIPIENTS, EACH_ITS_OWN, HopQueue, LaneKey
+from gatepost.mail.queue.hop_queue import BATCH_RECIPIENTS, EACH_ITS_OWN, HopQueue, LaneKey, hosts_of
 
 
 def put(make, hop, destination, *numbers, terms=""):
@@ -11,6 +11,10 @@ def put(make, hop, destination, *numbers, terms=""):
     for number in numbers:
         hop.add(backlog, make.delivery(number, destination=destination))
     return backlog
+
+
+def test_the_hosts_of_a_next_hop_are_without_the_source_address():
+    assert hosts_of("mx.example:25 from 192.0.2.9") == hosts_of("mx.example:25") == "mx.example:25"
 
 
 def test_destinations_get_their_turns(make):
