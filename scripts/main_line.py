@@ -58,6 +58,7 @@ DEEPEST = 4
 """Calls in each other that an attempt may have there."""
 BEGIN, END = "### The main line\n", "### "
 PREFIX = f"{SOURCE}/"
+BEGINNING = "net/listener.py"
 STATIONS = (
     *(f"net/{name}.py" for name in ("connection", "engine")),
     *(f"protocols/smtp/server/{name}.py" for name in ("server", "dialogue", "data")),
@@ -140,6 +141,8 @@ class Calls:
         if event != "call" or not code.co_filename.startswith(PREFIX) or code.co_name == "<module>":
             return
         name = code.co_filename.removeprefix(PREFIX)
+        if not self.first and name != BEGINNING:
+            return  # a thread that looks now and then, before the connection is there
         above = []
         caller = frame.f_back
         while caller is not None:

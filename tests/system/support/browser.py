@@ -23,7 +23,7 @@ from support.process import ROOT
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from playwright.sync_api import Browser, BrowserContext, Page, Request, ViewportSize
+    from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request, ViewportSize
 
 DESKTOP: ViewportSize = {"width": 1280, "height": 900}
 PHONE: ViewportSize = {"width": 360, "height": 740}
@@ -104,9 +104,13 @@ class Complaints:
         self.found: list[str] = []
         self.expected: list[str] = []
         self.hosts: set[str] = set()
-        context.on("console", lambda message: self._add(message.text) if message.type in {"error", "warning"} else None)
+        context.on("console", self._console)
         context.on("weberror", lambda error: self._add(str(error.error)))
         context.on("request", self._request)
+
+    def _console(self, message: ConsoleMessage) -> None:
+        if message.type in {"error", "warning"}:
+            self._add(f"{message.text} {message.location.get('url', '')}".strip())
 
     def _add(self, text: str) -> None:
         if not any(part in text for part in _REFUSED_FORM):

@@ -28,7 +28,7 @@ class Work:
     """One piece.
 
     weight: bytes it adds to a commit. patient: kept for a later commit if this one must wait. urgent: a caller waits
-    for it; what is not urgent goes with the next commit that is, or in its own a moment later.
+    for it; what is not urgent goes with the next commit that is, or in its own a moment later, sooner if `soon`.
     """
 
     __slots__ = ("failure",)
@@ -36,6 +36,7 @@ class Work:
     weight: int = 0
     patient: bool = True
     urgent: bool = True
+    soon: bool = False
 
     def __init__(self) -> None:
         self.failure: StoreFailure | None = None
@@ -131,7 +132,9 @@ class SettlementWork(Work):
     trace: an order to try it at once that came before the commit would be lost.
     """
 
-    __slots__ = ("_deferred", "_notices", "_offer", "_settlement", "urgent", "weight")
+    __slots__ = ("_deferred", "_notices", "_offer", "_settlement", "soon", "weight")
+
+    urgent = False
 
     def __init__(self, settlement: Settlement, offer: Callable[[list[Delivery]], None]) -> None:
         """Raises MessageUnstorable. `offer` is given the notices' deliveries once they are durable."""
@@ -139,7 +142,7 @@ class SettlementWork(Work):
         self._settlement = settlement
         self._offer = offer
         self._deferred = _deferred_row(settlement) if settlement.remaining else None
-        self.urgent = self._deferred is not None
+        self.soon = self._deferred is not None
         self._notices: list[tuple[Row, list[Row], bytes]] = []
         self.weight = 0
         for message, deliveries, body in settlement.notices:

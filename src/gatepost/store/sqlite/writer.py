@@ -117,7 +117,7 @@ class Writer:
             if not self._all_here.is_set() and not self.senders():
                 self._all_here.set()
         elif self._timer is None:
-            self._timer = self._loop.call_later(_LINGER_ALONE, self.hand_over)
+            self._timer = self._loop.call_later(_LINGER if work.soon else _LINGER_ALONE, self.hand_over)
         elif len(self._lazy) == 2:
             self._timer.cancel()
             self._timer = self._loop.call_later(_LINGER, self.hand_over)

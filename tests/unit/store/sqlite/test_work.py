@@ -114,7 +114,7 @@ def test_a_settlement_that_ends_a_delivery():
     work.collect(plan)
     work.finish()
     assert (plan.finished, plan.deferred, offered) == ([(7, 8)], [], [])
-    assert (work.weight, work.patient, work.urgent) == (0, True, False)
+    assert (work.weight, work.patient, work.urgent, work.soon) == (0, True, False, False)
 
 
 def test_a_settlement_that_defers_and_tells_the_sender():
@@ -127,7 +127,7 @@ def test_a_settlement_that_defers_and_tells_the_sender():
     assert (plan.finished, [row[0] for row in plan.deferred]) == ([], [5.0])
     assert ([row[0] for row in plan.messages], plan.bodies) == ([20], [(20, b"notice")])
     assert [row[1] for row in plan.deliveries] == [21]
-    assert (work.weight, about.size, work.urgent) == (6, 6, True)
+    assert (work.weight, about.size, work.urgent, work.soon) == (6, 6, False, True)
     assert not offered
     work.finish()
     assert offered == [[notice]]

@@ -359,11 +359,11 @@ def test_a_failed_checkpoint_is_final(shop, disk, eventually):
 class Piece(Work):
     """Work that writes rows of messages, and remembers how it ended."""
 
-    __slots__ = ("ended", "numbers", "patient", "urgent", "weight")
+    __slots__ = ("ended", "numbers", "patient", "soon", "urgent", "weight")
 
     def __init__(self, *numbers, patient=True, weight=0):
         super().__init__()
-        self.numbers, self.patient, self.weight, self.urgent = numbers, patient, weight, True
+        self.numbers, self.patient, self.weight, self.urgent, self.soon = numbers, patient, weight, True, False
         self.ended = []
 
     def collect(self, plan):
@@ -440,6 +440,18 @@ def test_settlements_wait_for_a_commit_of_others_and_one_alone_waits_longer(idle
         writer.put(pieces[-1])
         assert writer._gather() == pieces
         assert writer._timer is None
+
+    idle(step)
+
+
+def test_a_settlement_that_may_be_steered_waits_less_even_alone(idle, monkeypatch):
+    monkeypatch.setattr(module, "_LINGER", 200.0)
+    piece = Piece(1)
+    piece.urgent, piece.soon = False, True
+
+    def step(writer):
+        hand_over(writer, piece)
+        assert 199 < writer._timer.when() - asyncio.get_running_loop().time() <= 200
 
     idle(step)
 
