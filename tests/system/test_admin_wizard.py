@@ -170,6 +170,7 @@ def test_the_command_that_is_shown_makes_the_same(centre: AdminCentre, page: Pag
         "restrict_domains_to_certificate": True,
         "tls_sender_certificate_name": "mail.bank.example",
     }
+    page.goto("about:blank")  # its page loads parts a moment later, which would not be there
     centre.gateway.cli("connector", "remove", "bank in")
     centre.gateway.cli(*shlex.split(command)[1:])
     assert centre.gateway.cli("connector", "show", "bank in", json=True).data["table"] == before
