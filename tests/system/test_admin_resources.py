@@ -162,6 +162,7 @@ def centre(zone: DnsServer) -> Iterator[AdminCentre]:
         }
         made = served(make, resources, settings=settings, nameservers=[zone.address])
         send(made.gateway.port, "bob@nowhere.example", source="127.0.0.8")  # all that it may send today
+        wait_until(lambda: "server billing\t1" in made.gateway.cli("limit", "list").stdout, "the count, a moment later")
         yield made
 
 
