@@ -126,10 +126,10 @@ class AcceptanceWork(Work):
 
 
 class SettlementWork(Work):
-    """A settlement. Should the process end before its commit, the delivery is made once more.
+    """A settlement. Nobody waits for it: should the process end before its commit, the delivery is made once more.
 
-    Nobody waits for one of a delivery that is made. One that waits may be steered as soon as its attempt is seen in the
-    trace: an order to try it at once that came before the commit would be lost.
+    That of a delivery which waits for another attempt comes soon: whoever sees this one in the trace may order the next,
+    and an order that came before the commit would be lost.
     """
 
     __slots__ = ("_deferred", "_notices", "_offer", "_settlement", "soon", "weight")
