@@ -128,8 +128,8 @@ class AcceptanceWork(Work):
 class SettlementWork(Work):
     """A settlement. Nobody waits for it: should the process end before its commit, the delivery is made once more.
 
-    That of a delivery which waits for another attempt comes soon: whoever sees this one in the trace may order the next,
-    and an order that came before the commit would be lost.
+    That of a delivery which waits for another attempt comes soon: whoever sees this one in the trace may order the
+    next, and an order that came before the commit would be lost.
     """
 
     __slots__ = ("_deferred", "_notices", "_offer", "_settlement", "soon", "weight")
