@@ -177,7 +177,7 @@ class Deliverer:
                 return
             await forms.measure()
             candidates = Candidates(self._services, plan, attempt, self._generation)
-            while (candidate := await candidates.next()) is not None:
+            while attempt.pending and (candidate := await candidates.next()) is not None:
                 hop, tls_error = candidate
                 left: Batches | None = None
                 try:
