@@ -160,7 +160,7 @@ class _Wire:
         self._receiver = receiver
         self._say(b"220 there\r\n")
 
-    def write(self, data: bytes, *, at_once: bool) -> None:  # noqa: ARG002 - see `net.stream.Stream`
+    def write(self, data: bytes, *, at_once: bool) -> None:
         if data.startswith(b"EHLO"):
             self._say(b"250-there\r\n250-PIPELINING\r\n250-8BITMIME\r\n250 SIZE 1000000\r\n")
         elif data.startswith(b"MAIL"):
