@@ -151,7 +151,7 @@ class Connection(asyncio.BufferedProtocol):
         if self._held:
             self._loop.call_soon(self._deliver_held)
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes, *, at_once: bool = False) -> None:
         """Send. More than 4 MiB waiting ends the stream: a caller that sends much awaits `drain` in between."""
         if self._loss is not None or not data:
             return
@@ -159,7 +159,11 @@ class Connection(asyncio.BufferedProtocol):
         self._output_bytes += len(data)
         if self._output_bytes > MAX_OUTPUT:
             self._abort_unread()
-        elif not self._inside and not self._flush_due:
+        elif self._inside:
+            return
+        elif at_once:
+            self._send(self._flight())
+        elif not self._flush_due:
             self._flush_due = True
             self._loop.call_soon(self._flush)
 
