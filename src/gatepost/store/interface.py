@@ -311,6 +311,12 @@ class Store(Protocol):
         failed: only those whose last error begins so: what it was about has passed.
         """
 
+    def retry(self, deliveries: Sequence[tuple[int, int]], now: float) -> None:
+        """Let deliveries that wait be due at `now`, seconds since 1970; what was settled before is written first.
+
+        Each is its message and its own id. One that is held, leased or gone stays as it is. Raises StoreFailure.
+        """
+
     def held_up(self) -> Awaitable[None] | None:
         """None while outcomes are written. Else await it before another delivery is tried: the disk is full.
 

@@ -39,7 +39,7 @@ from gatepost.store.postgres.spool import take_spool
 from gatepost.store.postgres.upkeep import Upkeep
 from gatepost.store.sqlite.rows import LeaseRequest
 from gatepost.store.sqlite.schema import StoreSettings
-from gatepost.store.sqlite.work import Barrier, BringForward, LeaseWork
+from gatepost.store.sqlite.work import Barrier, BringForward, LeaseWork, RetryWork
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -299,6 +299,11 @@ class PostgresStore(StoreEngine):
         """See `Store.bring_forward`."""
         self._refuse_if_final()
         self._retries.put(BringForward(latest, failed))
+
+    def retry(self, deliveries: Sequence[tuple[int, int]], now: float) -> None:
+        """See `Store.retry`."""
+        self._refuse_if_final()
+        self._retries.put(RetryWork(deliveries, now))
 
     def held_up(self) -> Awaitable[None] | None:
         """See `Store.held_up`."""

@@ -33,7 +33,7 @@ from gatepost.store.sqlite.schema import (
     open_for_reading,
 )
 from gatepost.store.sqlite.space import allow_shrinking
-from gatepost.store.sqlite.work import AcceptanceWork, Barrier, BringForward, LeaseWork, SettlementWork
+from gatepost.store.sqlite.work import AcceptanceWork, Barrier, BringForward, LeaseWork, RetryWork, SettlementWork
 from gatepost.store.sqlite.writer import Writer
 
 if TYPE_CHECKING:
@@ -143,6 +143,11 @@ class SqliteStore(StoreEngine):
         """See `Store.bring_forward`."""
         self._refuse_if_failed()
         self._writer.put(BringForward(latest, failed))
+
+    def retry(self, deliveries: Sequence[tuple[int, int]], now: float) -> None:
+        """See `Store.retry`."""
+        self._refuse_if_failed()
+        self._writer.put(RetryWork(deliveries, now))
 
     def held_up(self) -> Awaitable[None] | None:
         """See `Store.held_up`."""

@@ -449,6 +449,9 @@ def test_due_mail_is_brought_forward(shop):
             store.bring_forward(100.0)
             await store.flushed()
             assert await store.earliest(delivery.destination) == 100.0
+            store.retry([(delivery.message.id, delivery.id)], 90.0)
+            await store.flushed()
+            assert await store.earliest(delivery.destination) == 90.0
 
     asyncio.run(main())
 
