@@ -321,6 +321,13 @@ class Store(Protocol):
         """None while outcomes are written. Else await it before another delivery is tried: the disk is full.
 
         Or the database is away. Outcomes wait in memory then, and a crash would have all of those delivered once more.
+        Or this process stood still for so long that others may have its deliveries by now.
+        """
+
+    def owns(self, delivery: Delivery) -> bool:
+        """Whether no other process can have taken over a delivery that this one has in memory. Cheap.
+
+        Asked before each step that others see, at last before the end of a message is sent.
         """
 
     async def destinations(self) -> list[DestinationWork]:

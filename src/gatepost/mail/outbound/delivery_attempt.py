@@ -23,7 +23,7 @@ from gatepost.protocols.smtp.client.transaction import MailTransaction
 from gatepost.values import replace
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from gatepost.mail.model.message import Message, Recipient
     from gatepost.mail.outbound.failure import HopFailed
@@ -94,7 +94,8 @@ class DeliveryAttempt(msgspec.Struct):
     the history of its destination; then all parts have the same one. separable: a host refused a RCPT beside recipients
     of another part, and took it without them. forward_paths: by address, what stands in RCPT instead. keeps_sender: the
     message's own reverse-path is used even where it was rewritten. origin: XGATEPOST of MAIL to another node of the
-    site, "" on any other route. size, body_type, header_8bit: of the body as it is to be sent.
+    site, "" on any other route. owned: whether the message is this process's still, or another may
+    have it. size, body_type, header_8bit: of the body as it is to be sent.
     """
 
     message: Message
@@ -114,6 +115,7 @@ class DeliveryAttempt(msgspec.Struct):
     separable: bool = False
     forward_paths: dict[str, str] = msgspec.field(default_factory=dict)
     origin: str = ""
+    owned: Callable[[], bool] = lambda: True
     _part_of: dict[int, AttemptPart] = msgspec.field(default_factory=dict)
     _refused: set[int] = msgspec.field(default_factory=set)
     _in_doubt: set[int] = msgspec.field(default_factory=set)
@@ -264,7 +266,12 @@ class DeliveryAttempt(msgspec.Struct):
             self.decide(recipient, reply, self.base_of(recipient) | detail, held=held)
 
     def conclude(self) -> None:
-        """Settle what is pending, as no host is left: by a host's deferral, else by what the failures say together."""
+        """Settle what is pending, as no host is left: by a host's deferral, else by what the failures say together.
+
+        As `stop` does where another process may have the message: it tries it, too.
+        """
+        if not self.owned():
+            self.stop()
         for recipient in list(self.pending):
             if recipient.address in self.deferrals:
                 self.decide(recipient, *self.deferrals[recipient.address])

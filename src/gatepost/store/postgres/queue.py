@@ -309,6 +309,10 @@ class PostgresStore(StoreEngine):
         """See `Store.held_up`."""
         return self._written() if self._flusher.holding or self._retries.holding else None
 
+    def owns(self, delivery: Delivery) -> bool:
+        """See `Store.owns`."""
+        return delivery.owner == self._flusher.owner.epoch and self._flusher.is_current
+
     async def _written(self) -> None:
         await self._flusher.back()
         await self.flushed()

@@ -153,6 +153,10 @@ class SqliteStore(StoreEngine):
         """See `Store.held_up`."""
         return self.flushed() if self._writer.holding else None
 
+    def owns(self, _delivery: Delivery) -> bool:
+        """See `Store.owns`. Nobody else has this shard."""
+        return True
+
     async def destinations(self) -> list[DestinationWork]:
         """See `Store.destinations`."""
         return await self._read(rows.destinations)

@@ -215,6 +215,26 @@ def test_opportunistic_over_tls(world: Any, kit: Any) -> None:
     assert peer.commands[:3] == ["EHLO gate.example", "STARTTLS", "EHLO gate.example"]
 
 
+@pytest.mark.parametrize("held", [0, 1], ids=["before it begins", "before its end is sent"])
+def test_a_message_that_another_process_may_have_by_now_is_not_sent(world: Any, kit: Any, held: int) -> None:
+    """Neither to a host, nor to the next one, nor into a mailbox."""
+    mailboxes(world)
+    owned = [True] * held
+    world.settings["owns"] = lambda _: bool(owned and owned.pop())
+
+    async def main() -> tuple[Any, Any]:
+        async with kit.Peer() as peer:
+            world.connector(peer.port, "mx.b.example", "mx.b.example")
+            world.host("mx.b.example", "127.0.0.1")
+            delivery = kit.delivery("bob@b.example", "ann@contoso.example")
+            return peer, await world.build(peer.port).deliver(delivery)
+
+    peer, outcome = asyncio.run(main())
+    assert {result.reply.text for result in outcome.results} == {"451 4.3.0 No attempt was made"}
+    assert len(peer.connections) == held
+    assert peer.messages == []
+
+
 def test_opportunistic_in_clear_where_nothing_is_offered(world: Any, kit: Any) -> None:
     peer = kit.Peer()
     result = only(attempt(world, peer, kit.delivery()))

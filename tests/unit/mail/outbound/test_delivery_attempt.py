@@ -129,6 +129,15 @@ def test_a_long_list_of_tries_is_cut() -> None:
     assert len(one.results[0].detail["tries"]) == 20
 
 
+def test_a_message_that_others_may_have_waits_whatever_hosts_say() -> None:
+    one = attempt()
+    one.owned = lambda: False
+    one.failures = [failure(550, "5.4.4")]
+    one.conclude()
+    (result,) = one.results
+    assert (result.disposition, result.reply) == (Disposition.DEFERRED, UNTRIED)
+
+
 def test_a_stop_lets_wait_what_is_pending_whatever_hosts_failed_before() -> None:
     one = attempt(3)
     busy, never = Reply(451, "4.2.1", ("busy",)), Reply(521, "5.3.2", ("no mail",))
