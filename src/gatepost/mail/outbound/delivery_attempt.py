@@ -14,7 +14,7 @@ import msgspec
 from gatepost.mail.model.delivery_result import Disposition, RecipientResult, disposition_of
 from gatepost.mail.outbound.failure import HopFailure, located
 from gatepost.mail.outbound.record import drop_record, failure_record, hop_record, open_record, tries_record
-from gatepost.mail.queue.retry_decision import IN_DOUBT, UNTRIED
+from gatepost.mail.queue.retry_decision import CUT_SHORT, IN_DOUBT, UNTRIED
 from gatepost.policy.connectors.values import Cleartext
 from gatepost.policy.decisions.requirement import Opportunistic
 from gatepost.policy.decisions.requiretls import Asks, asks_of
@@ -287,13 +287,16 @@ class DeliveryAttempt(msgspec.Struct):
     def stop(self) -> None:
         """Settle what is pending, as the gateway stops: as in doubt, or by a host's deferral, or as untried.
 
-        Nobody fails: hosts that were not tried might have taken it.
+        Nobody fails, nor by a deferral at expiry: hosts that were not tried might have taken it.
         """
         for recipient in list(self.pending):
             if id(recipient) in self._in_doubt:
                 self.decide(recipient, IN_DOUBT, self.base_of(recipient))
+            elif (deferral := self.deferrals.get(recipient.address)) is not None:
+                reply, detail = deferral
+                self.decide(recipient, reply, detail | CUT_SHORT)
             else:
-                self.decide(recipient, *self.deferrals.get(recipient.address, (UNTRIED, self.base_of(recipient))))
+                self.decide(recipient, UNTRIED, self.base_of(recipient))
 
     def deferred_by(self, host: str) -> bool:
         """Whether a host answered, and deferred a recipient: another of its addresses would say the same."""
