@@ -2,7 +2,8 @@
 
 Filled by `mail.outbound.deliverer` as hosts are tried. No I/O, no clock: replies and failures in, decisions out. A
 recipient is decided by 2xx for the message, or by 5xx to MAIL, RCPT or the message; whatever says less leaves it to the
-next host (RFC 5321 section 5.1). What a host said for now counts once there is no other.
+next host (RFC 5321 section 5.1), as does a host that lacks what the message needs (RFC 6531 section 3.2: another MX).
+What a host said for now, or lacks, counts once there is no other.
 """
 
 from __future__ import annotations
@@ -89,7 +90,8 @@ class DeliveryAttempt(msgspec.Struct):
     """One message, its recipients on one route: those of one delivery, or of several that may share a transaction.
 
     attempts: made before this one. pending: not decided yet. failures: of the hosts tried so far. deferrals: by
-    address, the reply to a pending recipient, and its detail. broken: hops where STARTTLS was offered and failed, with
+    address, the reply to a pending recipient, and its detail. lacking: the same where a host does not offer what the
+    message needs (SMTPUTF8, its size, …), as another may. broken: hops where STARTTLS was offered and failed, with
     the reason. answered: a host answered for a recipient. hold: whether mail waits where a connection falls short of
     the history of its destination; then all parts have the same one. separable: a host refused a RCPT beside recipients
     of another part, and took it without them. forward_paths: by address, what stands in RCPT instead. keeps_sender: the
@@ -109,6 +111,7 @@ class DeliveryAttempt(msgspec.Struct):
     pending: list[Recipient] = msgspec.field(default_factory=list)
     failures: list[HopFailure] = msgspec.field(default_factory=list)
     deferrals: dict[str, tuple[Reply, dict[str, Any]]] = msgspec.field(default_factory=dict)
+    lacking: dict[str, tuple[Reply, dict[str, Any]]] = msgspec.field(default_factory=dict)
     broken: list[tuple[Hop, str]] = msgspec.field(default_factory=list)
     answered: bool = False
     hold: bool = False
@@ -198,13 +201,14 @@ class DeliveryAttempt(msgspec.Struct):
             if leaves_open(result):
                 undecided = _broken_off(result, opened)
                 continue
-            self.answered = self.answered or not result.local
+            self.answered = True
             self.separable |= result.reply.positive and id(recipient) in self._refused
             known = part.base | detail | drop_record(part.drop)
             if self.origin:
                 known["handover"] = hop_record(opened.hop.host, result.reply)
-            if result.reply.transient:
-                self.deferrals[recipient.address] = result.reply, known
+            if result.reply.transient or result.local:
+                waiting = self.deferrals if result.reply.transient else self.lacking
+                waiting[recipient.address] = result.reply, known
                 self._in_doubt.discard(id(recipient))
                 deferred.setdefault(result.reply, _deferral(result.reply, opened))
             else:
@@ -275,6 +279,8 @@ class DeliveryAttempt(msgspec.Struct):
         for recipient in list(self.pending):
             if recipient.address in self.deferrals:
                 self.decide(recipient, *self.deferrals[recipient.address])
+            elif recipient.address in self.lacking and not self._may_be_better:
+                self.decide(recipient, *self.lacking[recipient.address])
         if self.pending:
             failure = _telling(self.failures)
             detail = failure_record(failure) | tries_record(self.failures)
@@ -301,6 +307,11 @@ class DeliveryAttempt(msgspec.Struct):
     def deferred_by(self, host: str) -> bool:
         """Whether a host answered, and deferred a recipient: another of its addresses would say the same."""
         return any(failure.answered and failure.host == host for failure in self.failures)
+
+    @property
+    def _may_be_better(self) -> bool:
+        """Whether a host could not be asked now, and may offer what all others lack."""
+        return any(not (failure.answered or failure.reply.permanent) for failure in self.failures)
 
     @property
     def ends_early(self) -> bool:
