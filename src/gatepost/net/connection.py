@@ -249,8 +249,9 @@ class Connection(asyncio.BufferedProtocol):
             self._peer = endpoint(transport.get_extra_info("peername"))
         if self._local is NOWHERE:
             self._local = endpoint(transport.get_extra_info("sockname"))
-        if self._opened is not None:
-            self._opened(self)
+        if (opened := self._opened) is not None:
+            self._opened = None  # a connection is opened once, and keeps nothing for it
+            opened(self)
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - asyncio's signature
         """The buffer that the loop reads into."""
