@@ -198,7 +198,9 @@ class OutboundConnection:
         self._flush()
         if self._client.failure is not None:
             self._fail(protocol_broken(str(self._client.failure)))
-        self._wake()
+        # No event comes of a reply that only lets the next octets go, as 354 does: then nobody need wake.
+        if self._events or self._waiting is None or self._client.wants_body:
+            self._wake()
 
     def secured(self, facts: TlsFacts) -> None:
         """The handshake is complete."""
@@ -328,7 +330,7 @@ class OutboundConnection:
         self.on_end = None
         if self.usable:
             self._client.quit()
-            self._flush()
+            self._stream.write(self._client.take_output())
         self._stream.close()
 
     def abort(self, detail: str) -> None:
@@ -473,7 +475,7 @@ class OutboundConnection:
         if output and self._client.is_in_doubt and not self.owned():
             self.abort("the message is another process's by now")
         elif output:
-            self._stream.write(output)
+            self._stream.write(output, at_once=True)
 
     def _fail(self, failure: HopFailure) -> None:
         if self._ended is None:

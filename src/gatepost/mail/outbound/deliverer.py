@@ -183,7 +183,7 @@ class Deliverer:
                 return
             await forms.measure()
             candidates = Candidates(self._services, plan, attempt, self._generation)
-            while (candidate := await candidates.next()) is not None:
+            while attempt.pending and (candidate := await candidates.next()) is not None:
                 hop, tls_error = candidate
                 left: Batches | None = None
                 try:
@@ -314,9 +314,10 @@ def _new_attempt(
     kept = keeps_sender(first)
     parts = []
     for member, route, own in shares:
+        organization = member.organization
         base = known.facts(route).record | sender_record(member.message, own[0], kept=kept)
-        base |= domain_record(directory, route, member.organization, own[0])
-        parts.append(AttemptPart(own, base, remembered_as(route, member.organization, own)))
+        base |= domain_record(directory, route, organization, own[0])
+        parts.append(AttemptPart(own, base, remembered_as(route, organization, own)))
     attempt = DeliveryAttempt(delivery.message, parts, attempts=delivery.attempts, keeps_sender=kept)
     owns, deliveries = services.owns, [member for member, _, _ in shares]
     attempt.owned = lambda: all(map(owns, deliveries))

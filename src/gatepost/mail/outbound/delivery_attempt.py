@@ -138,7 +138,7 @@ class DeliveryAttempt(msgspec.Struct):
 
     def add_detail(self, detail: dict[str, Any]) -> None:
         """Add detail to all results to come."""
-        for part in self.parts:
+        for part in self.parts if detail else ():
             part.base = part.base | detail
 
     def batches(self, recipients_max: int, *, apart: bool = False) -> Iterator[list[Recipient]]:
@@ -203,7 +203,9 @@ class DeliveryAttempt(msgspec.Struct):
                 continue
             self.answered = True
             self.separable |= result.reply.positive and id(recipient) in self._refused
-            known = part.base | detail | drop_record(part.drop)
+            known = part.base | detail
+            if part.drop is not None:
+                known |= drop_record(part.drop)
             if self.origin:
                 known["handover"] = hop_record(opened.hop.host, result.reply)
             if result.reply.transient or result.local:

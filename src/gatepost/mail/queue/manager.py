@@ -154,7 +154,7 @@ class QueueManager:
             return  # they stay in the store, fresh, and are taken up by the next start that is not paused
         self._leases.pace.arrived()
         for delivery in deliveries:
-            self._offer(delivery, again=0.0)
+            self._offer(delivery, again=0.0, alone=len(deliveries) == 1)
 
     def administered(self, notices: list[AdminNotice]) -> None:
         """Follow an administrator's change: forget what waits here and is not to be tried, take up what is due."""
@@ -260,9 +260,12 @@ class QueueManager:
 
     # into memory and back
 
-    def _offer(self, delivery: Delivery, *, again: float) -> None:
-        """Take a delivery that is leased to us. again: seconds after which it is taken up if there is no room now."""
-        key = self._finder.known(delivery)
+    def _offer(self, delivery: Delivery, *, again: float, alone: bool = False) -> None:
+        """Take a delivery that is leased to us. again: seconds after which it is taken up if there is no room now.
+
+        alone: as `HopFinder.known` has it.
+        """
+        key = self._finder.known(delivery, alone=alone)
         if key is not None:
             self._place(delivery, key, again)
         elif self._draining or self._window.room(self._lookups.waiting(delivery.destination)) <= 0:

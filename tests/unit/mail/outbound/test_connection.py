@@ -100,6 +100,29 @@ def test_every_wait_ends(kit: Any, verb: str, without: str, step: str) -> None:
     assert outcome.recipients[0].local
 
 
+@pytest.mark.parametrize("without", [{"CHUNKING"}, {"CHUNKING", "PIPELINING"}])
+def test_a_message_of_one_flight_wakes_its_attempt_once(kit: Any, without: set[str]) -> None:
+    results: list[TransactionResult] = []
+
+    async def use(connection: OutboundConnection) -> list[asyncio.Future[None]]:
+        await ready(connection)
+        loop, waits = connection._loop, list[asyncio.Future[None]]()
+
+        class Counted:
+            def create_future(self) -> asyncio.Future[None]:
+                waits.append(loop.create_future())
+                return waits[-1]
+
+        connection._loop = Counted()  # type: ignore[assignment] # all that it is asked for
+        results.append(await connection.send(mail(), kit.BODY, no_chunks))
+        return waits
+
+    extensions = tuple(name for name in kit.EXTENSIONS if name not in without)
+    waits = with_connection(kit.Peer(extensions=extensions), use, kit.FAST)
+    assert len(waits) == 1
+    assert results[0].accepted
+
+
 @pytest.mark.parametrize("address", ["b\rb@b.example", "", "b@b.example>\r\nRCPT TO:<c@b.example"])
 def test_an_address_that_cannot_be_written_leaves_the_connection_as_it_was(kit: Any, address: str) -> None:
     peer = kit.Peer()
