@@ -73,6 +73,7 @@ class InboundVerdict(msgspec.Struct, frozen=True):
     where that is known, or nobody asks. filter: the connector of a filter by which the message comes, if it skips hops:
     the partner rules wait for the header section (`policy.decisions.inbound.decide_filtered`).
     would_refuse_of_recipient: whether the connector that would have refused is the recipient's organization's.
+    applied_by: the reason by which the connector applied, "" if none did, or a log-in says whose mail it is.
     """
 
     accepted: bool
@@ -97,6 +98,7 @@ class InboundVerdict(msgspec.Struct, frozen=True):
     authentication: AuthenticationResults = AuthenticationResults.NONE
     authenticated: dict[str, Any] | None = None
     would_refuse_of_recipient: bool = False
+    applied_by: str = ""
 
     def answered(self, reply: Reply | None, reason: str) -> InboundVerdict:
         """The verdict with the answer to its question, as `policy.decisions.recipient_validation` judges it."""
@@ -157,6 +159,8 @@ class InboundVerdict(msgspec.Struct, frozen=True):
             values["content_hooks"] = [hook_record(hook) for hook in self.hooks]
         if self.authentication is not AuthenticationResults.NONE:
             values["authentication_results"] = str(self.authentication)
+        if self.applied_by in self.reasons:
+            values["applied_by"] = self.applied_by
         return (
             values
             | {

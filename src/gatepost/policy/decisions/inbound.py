@@ -62,6 +62,7 @@ class _Findings(msgspec.Struct):
     would_refuse: Reply | None = None
     would_refuse_connector: str = ""
     would_refuse_of_recipient: bool = False
+    applied_by: str = ""
     basis: str = ""
     hooks: tuple[ApplicableHook, ...] = ()
     authentication: AuthenticationResults = AuthenticationResults.NONE
@@ -107,18 +108,15 @@ class _Findings(msgspec.Struct):
             filter=self.filter,
             authentication=self.authentication,
             would_refuse_of_recipient=self.would_refuse_of_recipient,
+            applied_by=self.applied_by,
         )
         return as_submitted(made) if self.attribution.basis == LOGIN else made
 
 
 def _begin(directory: Directory, attribution: Attribution) -> _Findings:
-    return _Findings(
-        attribution,
-        directory.version,
-        list(attribution.reasons),
-        list(attribution.passed_over),
-        attribution.connector,
-    )
+    connector, reasons, passed_over = attribution.connector, list(attribution.reasons), list(attribution.passed_over)
+    applied_by = reasons[0] if connector is not None else ""
+    return _Findings(attribution, directory.version, reasons, passed_over, connector, applied_by=applied_by)
 
 
 def decide_mail(directory: Directory, session: SessionFacts, reverse_path: Path) -> InboundVerdict:
@@ -403,7 +401,7 @@ def _take_over(findings: _Findings, match: PartnerMatch) -> None:
     findings.reasons.extend(match.reasons)
     findings.passed_over.extend(match.passed_over)
     if findings.connector is None:
-        findings.connector = match.connector
+        findings.connector, findings.applied_by = match.connector, match.reasons[0]
         findings.basis = "certificate" if match.by_certificate else "address" if match.by_address else "sender"
 
 

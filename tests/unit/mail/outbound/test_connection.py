@@ -242,6 +242,27 @@ def test_a_caller_that_is_cancelled_before_the_end_sends_no_more(kit: Any) -> No
     assert peer.messages == []
 
 
+@pytest.mark.parametrize("extensions", [("PIPELINING", "CHUNKING"), ("PIPELINING",), ()])
+@pytest.mark.parametrize("small", [True, False])
+def test_the_end_of_a_message_that_others_may_have_is_not_sent(
+    kit: Any, extensions: tuple[str, ...], *, small: bool
+) -> None:
+    peer = kit.Peer(extensions=extensions)
+
+    async def chunks() -> AsyncIterator[bytes]:
+        yield b"hello\r\n"
+
+    async def use(connection: OutboundConnection) -> TransactionResult:
+        await ready(connection)
+        connection.owned = lambda: False
+        return await connection.send(mail(), b"hello\r\n" if small else None, chunks)
+
+    (result,) = with_connection(peer, use, kit.FAST).recipients
+    assert result.local
+    assert result.reply.transient
+    assert peer.messages == []
+
+
 def test_a_resting_connection_tells_its_end_once(kit: Any) -> None:
     peer = kit.Peer()
 
