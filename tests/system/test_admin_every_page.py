@@ -1,15 +1,16 @@
 """Proves that every page of the admin centre is accessible in each language, light, dark and on a telephone.
 
 The pages are those that are measured (`bench/admin_cases.py`), of a gateway made as that one. Chromium asks the
-application of this process, without a socket: what it shows, with its scripts and parts that come later, is what a
-gateway serves.
+application of this process: what it shows, with its scripts and parts that come later, is what a gateway serves.
 """
 
 from __future__ import annotations
 
 import asyncio
 import sys
+from contextlib import suppress
 from functools import partial
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
 from typing import TYPE_CHECKING, Any
@@ -27,10 +28,9 @@ from gatepost.manage.web.identity import COOKIE
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from playwright.sync_api import Browser, Page, Route
+    from playwright.sync_api import Browser, Page
 
 BENCH = Path(__file__).parents[2] / "bench"
-CENTRE = "https://localhost"
 FORM = "/-form/"  # no path of the centre: the answer to a form, opened as if it were a page
 NO_PAGES = ("/static/", "/docs/pictures/")
 LOOKS = [(axe, "light", DESKTOP), (partial(axe_rules, rules=COLOUR_RULES), "dark", DESKTOP), (axe, "light", PHONE)]
@@ -49,16 +49,25 @@ class Pages:
         self._thread = Thread(target=self._loop.run_forever, name="pages", daemon=True)
         self._thread.start()
 
+        handler = partial(Connection, self)
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+        self._served = Thread(target=self._server.serve_forever, name="connections", daemon=True)
+        self._served.start()
+        self.url = f"http://127.0.0.1:{self._server.server_port}"
+
     def end(self) -> None:
-        """Join its thread."""
+        """Join its threads."""
+        self._server.shutdown()
+        self._server.server_close()
+        self._served.join(30)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(30)
         self._loop.close()
 
-    def fulfil(self, route: Route) -> None:
-        """Answer a request of the browser."""
-        parts, sent, body = urlsplit(route.request.url), dict(route.request.headers), b""
-        path, query, method = parts.path, parts.query, route.request.method
+    def answer(self, method: str, target: str, sent: dict[str, str]) -> tuple[int, dict[str, str], bytes]:
+        """What the application says to a request of the browser."""
+        parts, body = urlsplit(target), b""
+        path, query = parts.path, parts.query
         if path.startswith(FORM):
             form = self._forms[int(path.removeprefix(FORM))]
             path, _, query = form.path.format_map(self._scene.names).partition("?")
@@ -72,10 +81,10 @@ class Pages:
             "sec-fetch-site": "same-origin",
         }
         status, answered, content = self._answer(method, path, query, headers, body)
-        if "location" in answered:  # Playwright asks the network itself where a page leads to another
+        if "location" in answered:  # what a form leads to is its page
             path, _, query = answered["location"].partition("?")
             status, answered, content = self._answer("GET", path, query, headers, b"")
-        route.fulfill(status=status, headers=answered, body=content)
+        return status, answered, content
 
     def _answer(self, *asked: Any) -> tuple[int, dict[str, str], bytes]:
         return asyncio.run_coroutine_threadsafe(self._ask(*asked), self._loop).result(60)
@@ -110,6 +119,29 @@ class Pages:
         await self._app(scope, receive, send)
         answered = {name.decode(): value.decode() for name, value in got[0]["headers"]}
         return got[0]["status"], answered, b"".join(one.get("body", b"") for one in got)
+
+
+class Connection(BaseHTTPRequestHandler):
+    """Of the browser to `Pages`: it keeps scripts and styles from page to page, as it would not if a test answered."""
+
+    protocol_version = "HTTP/1.1"
+
+    def __init__(self, pages: Pages, *connection: Any) -> None:
+        self._pages = pages
+        super().__init__(*connection)
+
+    def do_GET(self) -> None:
+        sent = {name.lower(): value for name, value in self.headers.items()}
+        status, answered, content = self._pages.answer(self.command, self.path, sent)
+        self.send_response_only(status)
+        for name, value in (answered | {"content-length": str(len(content))}).items():
+            self.send_header(name, value)
+        with suppress(ConnectionError):  # the browser has gone on to another page
+            self.end_headers()
+            self.wfile.write(content)
+
+    def log_message(self, *_: object) -> None:
+        """Nothing: a test tells what went wrong."""
 
 
 @pytest.fixture(scope="module")
@@ -147,16 +179,15 @@ def test_every_page_is_accessible_light_dark_and_on_a_telephone(
     assert len(paths) > 80
     with context(browser, locale=LOCALES[language]) as (opened, complaints):
         complaints.expected.append("status of 4")  # some pages are shown for what is not there
-        opened.route(f"{CENTRE}/**", pages.fulfil)
         page = opened.new_page()
-        faults = [fault for path in paths for fault in faults_of(page, path, language)]
+        faults = [fault for path in paths for fault in faults_of(page, pages.url, path, language)]
     assert not faults, "\n".join(faults)
 
 
-def faults_of(page: Page, path: str, language: str) -> Iterator[str]:
+def faults_of(page: Page, url: str, path: str, language: str) -> Iterator[str]:
     """What keeps somebody out of a page."""
     page.set_viewport_size(DESKTOP)
-    page.goto(f"{CENTRE}{path}")
+    page.goto(f"{url}{path}")
     if not page.locator("main").count():
         return  # a file, or a part of a page
     expect(page.locator(".htmx-request")).to_have_count(0)  # `wait_for_function` evaluates text, which pages forbid
