@@ -43,7 +43,10 @@ try() {
     say "CPython $1: unit tests and the demonstration"
     programs=$2
     shift 2
-    [ $# -gt 0 ] || set -- tests/unit
+    if [ $# = 0 ]; then
+        set -- tests/unit
+        "$programs/python" scripts/rewrite_asserts.py tests/unit # once, and not in each process
+    fi
     "$programs/pytest" -q -o timeout=180 -n "${JOBS:-2}" --dist worksteal "$@"  # others may run beside them
     "$programs/gatepost" demo >/dev/null
 }

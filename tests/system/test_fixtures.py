@@ -21,7 +21,7 @@ from support.process import Child
 from support.raw import ClosedError, RawClient
 
 from gatepost.testing.mail import Mail, read_maildir, without_trace
-from gatepost.testing.process import FixtureError, alive, greets, wait_until
+from gatepost.testing.process import FixtureError, alive, free_port, greets, wait_until
 from gatepost.testing.sink import Behaviour
 
 if TYPE_CHECKING:
@@ -185,6 +185,20 @@ def test_a_gateway_that_does_not_get_ready_says_where_it_is(monkeypatch: pytest.
     assert "Fatal Python error: Aborted" in str(late.value)
     assert '.py", line' in str(late.value)
     assert not server.folder.path.exists()
+
+
+def test_two_runs_beside_each_other_share_no_port_and_no_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    ports: list[set[int]] = []
+    addresses: list[set[str]] = []
+    for half in ("even", "odd"):
+        monkeypatch.setenv("GATEPOST_PORTS", half)
+        ports.append({free_port() // 1000 for _ in range(100)})
+        addresses.append(set())
+        for run in range(50):
+            monkeypatch.setattr(process, "_RUN", str(run))
+            addresses[-1] |= {process.loopback("1", of_process=of_process) for of_process in (False, True)}
+    assert ports[0].isdisjoint(ports[1])
+    assert addresses[0].isdisjoint(addresses[1])
 
 
 def test_sink_records_over_tls(sink: Callable[..., Sink], pki: Pki) -> None:

@@ -47,9 +47,12 @@ def loopback(rest: str, *, of_process: bool = False) -> str:
     """An address for servers on port 25, 53 or 443: loopback("3.10") is 127.X.3.10, where X belongs to this run alone.
 
     So two runs on one machine do not meet; nor do the files of one run, each of which has a third octet of its own.
-    of_process: X belongs to this process of the run, for what several files share.
+    of_process: X belongs to this process of the run, for what several files share. GATEPOST_PORTS=even or odd
+    keeps two runs apart for certain.
     """
-    return f"127.{1 + (zlib.crc32(_RUN.encode()) + (worker() if of_process else 0)) % 254}.{rest}"
+    number = zlib.crc32(_RUN.encode()) + (worker() if of_process else 0)
+    half = os.environ.get("GATEPOST_PORTS", "")
+    return f"127.{1 + (number % 127 * 2 + (half == 'odd') if half else number % 254)}.{rest}"
 
 
 def run_gatepost(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from gatepost.manage.access.records import AuditOutcome
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind, StoreUnreadable
@@ -12,8 +13,7 @@ if TYPE_CHECKING:
     from gatepost.manage.access.actions import Action
 
 
-@dataclass(slots=True)
-class AuditRecord:
+class AuditRecord(msgspec.Struct):
     """One audit event to be: beside who and when. organization: "" is the gateway itself.
 
     detail: for JSON; "before" and "after" are shown field by field. outcome: if no error says another.
@@ -22,7 +22,7 @@ class AuditRecord:
     action: Action
     organization: str = ""
     subject: str = ""
-    detail: dict[str, Any] = field(default_factory=dict)
+    detail: dict[str, Any] = msgspec.field(default_factory=dict)
     outcome: AuditOutcome = AuditOutcome.DONE
 
 

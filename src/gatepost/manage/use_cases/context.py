@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from gatepost.manage.access.records import Actor, AuditOutcome
 from gatepost.manage.use_cases.audit_trail import AuditRecord, AuditTrail, outcome_of
@@ -30,8 +31,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Context:
+class Context(msgspec.Struct, frozen=True):
     """One call. Immutable, but for `audit`, which collects.
 
     gateway: its settings, resources and files. open_accounts: gives users, tokens and the audit; called when they are
@@ -50,7 +50,7 @@ class Context:
     is_confirmed: bool = True
     reference: str = ""
     on_progress: Callable[..., None] = lambda *_: None
-    audit: AuditTrail = field(default_factory=AuditTrail)
+    audit: AuditTrail = msgspec.field(default_factory=AuditTrail)
 
     @property
     def settings(self) -> Settings:

@@ -62,6 +62,7 @@ class _Findings(msgspec.Struct):
     would_refuse: Reply | None = None
     would_refuse_connector: str = ""
     would_refuse_of_recipient: bool = False
+    refused_by: str = ""
     applied_by: str = ""
     basis: str = ""
     hooks: tuple[ApplicableHook, ...] = ()
@@ -108,6 +109,7 @@ class _Findings(msgspec.Struct):
             filter=self.filter,
             authentication=self.authentication,
             would_refuse_of_recipient=self.would_refuse_of_recipient,
+            refused_by=self.refused_by,
             applied_by=self.applied_by,
         )
         return as_submitted(made) if self.attribution.basis == LOGIN else made
@@ -383,6 +385,7 @@ def _partner_rules(
             _demands(findings, match.rehearsing, session)
         _take_over(findings, match)
         if (reply := _demands(findings, match, session)) is not None:
+            findings.refused_by = match.connector.name
             return reply
     sender = envelope[0].domain
     if not organization.reject_direct_send or directory.organization_of(sender) is not organization:
