@@ -117,8 +117,8 @@ class _Findings(msgspec.Struct):
 
 def _begin(directory: Directory, attribution: Attribution) -> _Findings:
     connector, reasons, passed_over = attribution.connector, list(attribution.reasons), list(attribution.passed_over)
-    applied_by = reasons[0] if connector is not None else ""
-    return _Findings(attribution, directory.version, reasons, passed_over, connector, applied_by=applied_by)
+    applied = reasons[0] if connector else ""
+    return _Findings(attribution, directory.version, reasons, passed_over, connector, applied_by=applied)
 
 
 def decide_mail(directory: Directory, session: SessionFacts, reverse_path: Path) -> InboundVerdict:
@@ -232,8 +232,7 @@ def decide_filtered(
     """
     findings = _begin(directory, taken.attribution)
     findings.reasons, findings.hooks = list(taken.reasons), taken.hooks
-    findings.authentication = taken.authentication
-    findings.recipient_organization = taken.recipient_organization
+    findings.authentication, findings.recipient_organization = taken.authentication, taken.recipient_organization
     findings.would_refuse, findings.would_refuse_connector = taken.would_refuse, taken.would_refuse_connector
     findings.would_refuse_of_recipient = taken.would_refuse_of_recipient
     said = f"the client is {session.peer_ip}" if session.introduction else "the Received fields do not name the client"
