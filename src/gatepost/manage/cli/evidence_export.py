@@ -67,7 +67,7 @@ def export(request: OpenExport, *, since: float, until: float, output: Path | No
     try:
         summary = _exported(gateway, msgspec.structs.replace(request, **times), output, proof)
     except OSError as error:
-        fail(UNKNOWN, f"{error.filename or output}: {error.strerror}")
+        fail(UNKNOWN, f"{error.filename or output or _('standard output')}: {error.strerror}")
     if output is not None and wants_json():
         _print_summary(summary, request.form, output, proof)
     if not summary.entries:
@@ -93,6 +93,8 @@ def _check_use(form: str, output: Path | None, proof: Path | None) -> None:
         fail(BAD_INPUT, "--format pdf needs -o FILE")
     if form != "json" and output is None and wants_json():
         fail(BAD_INPUT, "--json with --format %(form)s needs -o FILE; without --format, the export is JSON", form=form)
+    if any(path is not None and not path.name for path in (output, proof)):
+        fail(BAD_INPUT, "-o and --proof need the name of a file")
     if form not in evidence_export.export_forms():
         fail(
             BAD_INPUT,
@@ -128,10 +130,20 @@ def _opened(gateway: Client, request: OpenExport) -> Export:
 
 @contextmanager
 def _written(path: Path | None) -> Iterator[IO[bytes]]:
-    """Standard output, or a file that only its owner may read and that appears when it is whole."""
+    """Standard output, or a file that only its owner may read and that appears when it is whole.
+
+    What is there and is no file, such as a device or a pipe, is written to as it is: it must not be replaced.
+    """
     if path is None:
         yield sys.stdout.buffer
         sys.stdout.buffer.flush()
+        return
+    with ending(UNKNOWN, OSError, place=f"{path}: "), as_caller():
+        is_other = path.exists() and not path.is_file()
+        other = path.open("wb") if is_other else None
+    if other is not None:
+        with other:
+            yield other
         return
     fresh = path.with_name(f".{path.name}.{os.getpid()}.new")
     with ending(UNKNOWN, OSError, place=f"{path}: "), as_caller():

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 import os
 import shlex
+import sys
+from contextlib import contextmanager
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
@@ -13,7 +16,7 @@ import click
 from gatepost.manage.cli.language import ENGLISH, _, language, speak
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from gatepost.manage.use_cases.refusal import Refusal
 
@@ -21,6 +24,8 @@ if TYPE_CHECKING:
 COLLECTIONS: Final = gc.get_threshold()
 """How often Python looks for garbage, which a command that runs for long asks for again."""
 
+_OF_OUTPUT: Final = {errno.ENOSPC, errno.EBADF, errno.EDQUOT, errno.EFBIG}  # of an error without a file
+_SHOWN: Final = 20  # characters beside the one that cannot be written
 _FEW_COLLECTIONS: Final = (250_000, *COLLECTIONS[1:])  # imports make much and leave no garbage: 8 % of their time
 
 
@@ -47,13 +52,24 @@ class LazyGroup(click.Group):
         from gatepost.manage.use_cases.refusal import Refusal  # noqa: PLC0415 - `--help` does without
 
         try:
-            return super().invoke(ctx)
+            with _output():
+                return super().invoke(ctx)
         except click.NoSuchCommand as unknown:
             if not unknown.possibilities:
                 unknown.possibilities = _shown_by(unknown)  # type: ignore[misc]  # click writes it once, and asks nobody
             raise
+        except click.ClickException as error:
+            from gatepost.manage.cli.tables import bounded  # noqa: PLC0415 - `--help` does without
+
+            error.message = bounded(error.message)  # type: ignore[misc]  # as above
+            raise
         except Refusal as refusal:
             self.end(refusal)
+
+    def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
+        """Read the command line; `--help` and `--version` print here."""
+        with _output():
+            return super().make_context(*args, **kwargs)
 
     def end(self, refusal: Refusal) -> NoReturn:
         """End the command with the refusal's text and exit code."""
@@ -86,6 +102,38 @@ class LazyGroup(click.Group):
         """Print names and lines without importing anything."""
         with formatter.section(_("Commands")):
             formatter.write_dl([(name, _(line)) for name, (_module, _attribute, line) in self._lazy.items()])
+
+
+@contextmanager
+def _output() -> Iterator[None]:
+    """End the command with 3 where its answer cannot be written, or no command has said what an error means.
+
+    Silently if whoever read the answer reads no more.
+    """
+    try:
+        yield
+    except OSError as error:
+        from gatepost.manage.cli.options import UNKNOWN, fail  # noqa: PLC0415 - `--help` does without
+
+        if error.errno == errno.EPIPE:
+            sys.exit(UNKNOWN)
+        place, why = error.filename or (_("standard output") if error.errno in _OF_OUTPUT else ""), error.strerror
+        text = f"{place}: {why or error}" if place else str(why or error)
+        fail(UNKNOWN, "%(text)s; what the command did stays done", text=text)
+    except UnicodeEncodeError as error:
+        from gatepost.manage.cli.options import BAD_INPUT, UNKNOWN, fail  # noqa: PLC0415 - as above
+
+        part = ascii(error.object[max(0, error.start - _SHOWN) : error.end + _SHOWN])
+        if error.reason.startswith("surrogates"):
+            fail(BAD_INPUT, "a text on the command line is not UTF-8: %(part)s", part=part)
+        place = _("standard output")
+        fail(
+            UNKNOWN,
+            "%(place)s: its encoding %(encoding)s has no %(part)s",
+            place=place,
+            encoding=error.encoding,
+            part=part,
+        )
 
 
 def _shown_by(unknown: click.NoSuchCommand) -> list[str]:

@@ -13,7 +13,7 @@ import click
 
 from gatepost.manage.cli.language import _, in_words, ours, speak_to_programs
 from gatepost.manage.cli.remote_options import RemoteOptions, only_here
-from gatepost.manage.cli.tables import JSON
+from gatepost.manage.cli.tables import JSON, bounded
 from gatepost.manage.use_cases.refusal import RefusalKind
 from gatepost.manage.use_cases.times import moment
 
@@ -198,7 +198,7 @@ def fail(code: int, message: str, /, **values: Any) -> NoReturn:
 
     message: a sentence, translated as `_` does it with its values, or what a use case said.
     """
-    click.echo("\n".join(map(ours, _(message, **values).split("\n"))), err=True)
+    click.echo(bounded("\n".join(map(ours, _(message, **values).split("\n")))), err=True)
     sys.exit(code)
 
 

@@ -92,7 +92,7 @@ def read_document(source: Path) -> dict[str, Any]:
         line, said = toml_problem(error, text)
         place = f"{source}:{line}"
         fail(BAD_INPUT, "%(place)s: %(problem)s; nothing was changed", place=place, problem=ours(said))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (RecursionError, ValueError) as error:  # no JSON, no UTF-8, nested too deeply, a number too long
         fail(
             BAD_INPUT,
             "%(source)s: not readable as %(suffix)s: %(error)s; nothing was changed",

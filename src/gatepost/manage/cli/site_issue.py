@@ -141,6 +141,8 @@ def _name(text: str) -> str:
 
 
 def _pfx_files(path: Path) -> list[Path]:
+    if not path.name:
+        fail(BAD_INPUT, "--pfx needs the name of a file; nothing was issued")
     return _free([path, path.with_suffix(".root.cer")])
 
 

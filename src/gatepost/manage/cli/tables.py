@@ -20,12 +20,23 @@ if TYPE_CHECKING:
 JSON = "gatepost.json"
 """What `--json` leaves in the context of the command."""
 
+_LONGEST = 4000  # characters of a line of an error: its end says what to do
 _LAST = 80  # characters that the last column of a table gets in any case
 
 
 def printable(text: object) -> str:
     """Text from a peer made harmless for a terminal: control characters become "?" (log and terminal injection)."""
     return "".join(character if character.isprintable() else "?" for character in str(text))
+
+
+def bounded(text: str) -> str:
+    """Lines of an error, harmless as `printable` makes them, and what somebody gave cut where it is very long."""
+    return "\n".join(map(_bounded, text.split("\n")))
+
+
+def _bounded(line: str) -> str:
+    line = printable(line)
+    return line if len(line) <= _LONGEST else f"{line[: _LONGEST // 2]}{ellipsis()}{line[-_LONGEST // 2 :]}"
 
 
 def say(text: str, /, *, err: bool = False, **values: Any) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import shutil
 import time
 
@@ -312,3 +313,15 @@ def test_a_copy_is_verified_elsewhere(home, evidence, key):
     assert "verified" in home.call("evidence", "verify", target, "--key", key).stdout
     assert sorted(path.name for path in target.iterdir()) == ["drills", "heads.log", "keys", "log"]
     assert "File exists" in home.call("evidence", "copy", target, code=3).stderr
+
+
+def test_an_export_into_a_pipe_or_device_leaves_it_what_it_is(home, tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        home.call("evidence", "export", "-o", pipe, code=None)
+        assert pipe.is_fifo()
+        assert os.read(reader, 1) == b"{"
+    finally:
+        os.close(reader)

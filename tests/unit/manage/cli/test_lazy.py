@@ -184,3 +184,21 @@ def test_every_option_of_ours_says_what_it_is_for():
 
     silent = [where for where, text in options(main, "gatepost") if not text or text.startswith("[")]
     assert silent == []
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "why"),
+    [
+        (("organization", "show", "x" * 300_000), 2, "there is no organization"),
+        (("organization", "add", "red", "\x1b[31mred"), 2, "?[31mred: is no key=value"),
+        (("queue", "hold", "--sender", "\udce4"), 2, "a text on the command line is not UTF-8: '\\udce4'"),
+        (("tls", "profiles", "\x1b[31mred"), 2, "unknown profile ?[31mred"),
+        (("evidence", "export", "-o", ""), 2, "-o and --proof need the name of a file"),
+        (("evidence", "verify", "--key", "/proc/self/mem", "."), 3, "Input/output error; what the command did"),
+    ],
+)
+def test_whatever_is_typed_the_error_is_short_harmless_and_no_traceback(home, words, code, why):
+    said = home.call(*words, code=code).stderr
+    assert why in said
+    assert max(map(len, said.split("\n"))) < 5000
+    assert "\x1b" not in said

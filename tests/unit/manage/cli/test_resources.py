@@ -319,3 +319,15 @@ def test_what_is_exported_can_be_applied(home, form):
 def test_before_anything_was_applied_nothing_is_exported(home):
     assert home.call("export").stdout == ""
     assert home.json("export") == {}
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [("[" * 200_000, "maximum recursion depth"), ('{"organization": ' + "9" * 5000 + "}", "limit (4300")],
+)
+def test_json_that_is_too_deep_or_has_a_number_that_is_too_long(home, text, why):
+    file = home.write(text, "resources.json")
+    said = home.call("apply", "-f", file, code=2).stderr
+    assert said.startswith(f"{file}: not readable as JSON: ")
+    assert why in said
+    assert said.endswith("nothing was changed\n")

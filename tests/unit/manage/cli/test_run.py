@@ -53,6 +53,39 @@ def test_the_process_ends_as_python_ends_it_and_takes_nothing_apart(body: str, s
     assert (done.returncode, done.stdout, done.stderr) == (status, output, "")
 
 
+ANSWER = "import click; from gatepost.manage.cli.lazy import _output\n    with _output(): click.echo('answer')"
+ANSWERS = [ANSWER, "sys.stdout.write('answer')", "sys.stdout.buffer.write(b'answer')"]
+
+
+@pytest.mark.parametrize("body", ANSWERS, ids=["echoed", "written", "octets"])
+def test_an_answer_that_cannot_be_written_is_told_and_is_no_no(body: str) -> None:
+    with Path("/dev/full").open("wb") as full:
+        done = run(f"{body}\n    sys.exit()", stdout=full)
+    assert done.returncode == 3
+    assert done.stderr.startswith("standard output: No space left on device")
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("body", ANSWERS, ids=["echoed", "written", "octets"])
+def test_a_closed_output_is_told_and_its_number_is_no_files(body: str) -> None:
+    opened = "open('/proc/self/status').fileno() > 2 or sys.exit(9)"
+    done = run(f"{opened}\n    {body}\n    sys.exit()", stdout=None, preexec_fn=lambda: os.close(1))
+    assert (done.returncode, done.stderr.partition(";")[0].strip()) == (3, "standard output: Bad file descriptor")
+
+
+def test_who_reads_no_more_is_told_nothing() -> None:
+    read, write = os.pipe()
+    os.close(read)
+    with os.fdopen(write, "wb") as pipe:
+        done = run(ANSWER, stdout=pipe)
+    assert (done.returncode, done.stderr) == (3, "")
+
+
+def test_a_closed_input_is_empty() -> None:
+    done = run("print(repr(sys.stdin.read())); sys.exit()", stdin=None, preexec_fn=lambda: os.close(0))
+    assert (done.returncode, done.stdout) == (0, "''\n")
+
+
 def test_a_text_as_status_is_printed() -> None:
     done = run("sys.exit('no such thing')")
     assert (done.returncode, done.stderr) == (1, "no such thing\n")
@@ -67,5 +100,5 @@ def test_another_exception_is_shown() -> None:
 def test_output_that_cannot_be_written_is_told() -> None:
     with Path("/dev/full").open("w", encoding="ascii") as full:
         done = run("print('x'); sys.exit(0)", stdout=full)
-    assert done.returncode == 120
+    assert done.returncode == 3
     assert "No space left on device" in done.stderr
