@@ -41,7 +41,7 @@ from gatepost.protocols.tlsrpt.received import ReceivedPolicy, ReceivedReport
 from gatepost.settings.loader import load
 from gatepost.settings.store_url import SQLITE
 from gatepost.store.changes import ConfigStore
-from gatepost.store.received_reports import RECEIVED, StoredReport
+from gatepost.store.sent_reports import RECEIVED, StoredReport
 from gatepost.store.sqlite.rows import delivery_row, message_row
 from gatepost.store.sqlite.schema import QUEUE_FILE, StoreSettings, make_directory, make_queue_tables, open_database
 from gatepost.store.sqlite.trace import write_events

@@ -21,8 +21,8 @@ from gatepost.mail.model.trace_event import TraceEvent
 from gatepost.policy.connectors.directory import Directory
 from gatepost.policy.connectors.model import parse
 from gatepost.store.interface import TraceFilter
+from gatepost.store.sqlite.message_trace import scan_trace
 from gatepost.store.sqlite.trace import write_events
-from gatepost.store.sqlite.trace_search import scan_trace
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -25,10 +25,9 @@ import apsw
 from gatepost.analysis.reports.tls import Direction, Protection, TlsCounter, Wanted
 from gatepost.mail.model.trace_event import TraceEvent
 from gatepost.store.interface import TraceFilter
-from gatepost.store.sqlite.message_trace import SqliteTrace
+from gatepost.store.sqlite.message_trace import SqliteTrace, search_trace
 from gatepost.store.sqlite.trace import TraceWriter, write_events
 from gatepost.store.sqlite.trace_files import day_of, trace_files
-from gatepost.store.sqlite.trace_search import search_trace
 from gatepost.store.text_pattern import TextPattern
 from gatepost.store.trace import TEXT_COLUMNS, tally_days
 

@@ -1,4 +1,4 @@
-"""The tables beside the queue behave alike in SQLite and in PostgreSQL (`store.database`)."""
+"""The tables beside the queue behave alike in SQLite and in PostgreSQL (`store.interface`)."""
 
 from __future__ import annotations
 
@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gatepost.settings.store_url import SQLITE
-from gatepost.store.database import Schema
-from gatepost.store.interface import StoreBusy, StoreFailure
+from gatepost.store.interface import Database, Schema, StoreBusy, StoreFailure
 from gatepost.store.storage import Storage
 from gatepost.values import replace
 
@@ -22,7 +21,6 @@ if TYPE_CHECKING:
 
     from support.postgres import Postgres
 
-    from gatepost.store.database import Database
 
 SCHEMA = Schema(
     name="fruit",

@@ -17,8 +17,7 @@ from support.postgres import Postgres
 from support.process import run_gatepost
 
 from gatepost.mail.model.trace_event import TraceEvent
-from gatepost.store.database import Schema
-from gatepost.store.interface import StoreBusy, StoreFailure, TraceFilter
+from gatepost.store.interface import Schema, StoreBusy, StoreFailure, TraceFilter
 from gatepost.store.nodes import NodeIdentity
 from gatepost.store.postgres.check import check_server, prepare_server
 from gatepost.store.postgres.server import check_version

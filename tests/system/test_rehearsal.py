@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from support.scenes import blind_context, connector, contoso, message, send
 
-from gatepost.analysis.rehearsal.decision import Effect
+from gatepost.analysis.rehearsal.recorded import Effect
 from gatepost.analysis.rehearsal.replay import Replay
 from gatepost.mail.model.trace_event import TraceEvent
 from gatepost.policy.connectors.directory import Directory

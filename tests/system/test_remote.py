@@ -28,7 +28,7 @@ from gatepost.protocols.tlsrpt.result import ResultType
 from gatepost.protocols.tlsrpt.tally import Count, PolicyType, applied, detail
 from gatepost.settings.store_url import SQLITE
 from gatepost.store.destinations import DESTINATIONS_FILE, DestinationFile
-from gatepost.store.received_reports import StoredReport
+from gatepost.store.sent_reports import StoredReport
 from gatepost.store.session_counts import SESSIONS_DIRECTORY, SessionFiles
 from gatepost.store.sqlite.trace_files import day_of
 from gatepost.store.storage import Storage

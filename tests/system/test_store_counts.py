@@ -12,8 +12,7 @@ from gatepost.protocols.tlsrpt.result import ResultType
 from gatepost.protocols.tlsrpt.tally import AppliedPolicy, Count, FailureDetail, PolicyType, applied, detail
 from gatepost.settings.store_url import SQLITE
 from gatepost.store.interface import StoreFailure
-from gatepost.store.received_reports import StoredReport
-from gatepost.store.sent_reports import SentState
+from gatepost.store.sent_reports import SentState, StoredReport
 from gatepost.store.session_counts import MOST_FAILURES, MOST_POLICIES
 from gatepost.store.storage import Storage
 

@@ -17,7 +17,7 @@ from gatepost.settings.store_url import SQLITE
 from gatepost.store import buffer
 from gatepost.store.interface import StoreBusy, TraceFilter
 from gatepost.store.postgres import trace as postgres_trace
-from gatepost.store.sqlite import trace_search as sqlite_search
+from gatepost.store.sqlite import message_trace as sqlite_search
 from gatepost.store.storage import Storage
 from gatepost.store.text_pattern import TextPattern
 from gatepost.store.trace import COLUMNS, HOUR, TEXT_COLUMNS, Among, Flow, TracePlace, tally_days, trace_event

@@ -1,6 +1,6 @@
 """Build the path from a certificate to its root, trusted or not, so that it can be shown.
 
-Used by `pki.certificates.published` and `analysis.checks.chain_path`. Whether a path is trusted is `net.chain`'s word.
+Used by `pki.certificates.published` and `analysis.checks.chain`. Whether a path is trusted is `net.chain`'s word.
 Nothing is fetched.
 """
 

@@ -14,7 +14,7 @@ from gatepost.net.lookups.http import HttpFailed, HttpRequest
 from gatepost.pki.certificates.vault import VaultError, read_secret
 
 if TYPE_CHECKING:
-    from gatepost.analysis.alarms.alarm_state import Post
+    from gatepost.analysis.alarms.alarm import Post
     from gatepost.net.lookups.http import HttpClient
     from gatepost.settings.model import Settings
 

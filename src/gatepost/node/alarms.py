@@ -20,10 +20,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from gatepost.analysis.alarms import alarm_state as course
-from gatepost.analysis.alarms.alarm import Alarm, Kind, Severity
-from gatepost.analysis.alarms.domain_conflicts import domain_conflicts
-from gatepost.analysis.alarms.grants import judge_grants
+from gatepost.analysis.alarms import alarm as course
+from gatepost.analysis.alarms.alarm import Alarm, Kind, Memory, News, Severity
+from gatepost.analysis.alarms.domain_conflicts import domain_conflicts, judge_grants
 from gatepost.analysis.alarms.letter import Letter, build_letter, subject_of
 from gatepost.analysis.alarms.mail_flow import MailLimits, judge_mail
 from gatepost.analysis.checks.alarm_subjects import connector_files, failing_renewals, scope_of
@@ -40,7 +39,6 @@ from gatepost.values import replace
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 
-    from gatepost.analysis.alarms.alarm_state import Memory, News
     from gatepost.analysis.alarms.mail_flow import MailFacts
     from gatepost.analysis.checks.own_certificates import OwnCertificates
     from gatepost.node.alarm_post import AlarmPost

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from gatepost.analysis.alarms.alarm_state import ALARMS_CONTENT, Memory
+from gatepost.analysis.alarms.alarm import ALARMS_CONTENT, Memory
 from gatepost.decoding import json_decoder, msgpack_decoder
 from gatepost.net.identity import ServerIdentity
 from gatepost.node.certificate_steps import KIND, CertificateSteps

@@ -21,8 +21,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import OpenSSL.SSL
 
 import gatepost
-from gatepost.analysis.alarms.alarm import Kind
-from gatepost.analysis.alarms.alarm_state import ALARMS_CONTENT, decoded
+from gatepost.analysis.alarms.alarm import ALARMS_CONTENT, Kind, decoded
 from gatepost.events.metrics import catalogue as metrics
 from gatepost.net.listener import Listener
 from gatepost.node.auxiliary import run_auxiliary

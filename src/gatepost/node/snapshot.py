@@ -14,13 +14,12 @@ import msgspec
 from gatepost.policy.connectors.directory import Directory
 from gatepost.policy.connectors.errors import ResourceErrors
 from gatepost.policy.connectors.grants import STORED_KINDS, ungranted_paths
-from gatepost.policy.connectors.resources import Resources
+from gatepost.policy.connectors.resources import PrefixLimits, Resources
 from gatepost.store.directory import stored_directory
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from gatepost.policy.connectors.prefix_limits import PrefixLimits
     from gatepost.store.changes import ConfigStore
 
 

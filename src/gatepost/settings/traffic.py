@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Annotated
 
 from gatepost.policy.connectors.fields import Duration, Length, Range, Size, Switch, Whole
-from gatepost.policy.connectors.prefix_limits import PrefixLimits
+from gatepost.policy.connectors.resources import PrefixLimits
 from gatepost.policy.connectors.units import format_duration, format_size
 from gatepost.protocols.smtp.limits import SmtpLimits
 from gatepost.settings.section import Section, setting

@@ -21,15 +21,12 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 import msgspec
 
 from gatepost.decoding import from_json
-from gatepost.store.database import Database, Schema
-from gatepost.store.interface import OutcomeUnknown, StoreFailure
+from gatepost.store.interface import Database, DatabaseConnection, OutcomeUnknown, Schema, StoreFailure
 from gatepost.store.sqlite.database import SqliteDatabase
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
     from pathlib import Path
-
-    from gatepost.store.database import DatabaseConnection
 
 
 _CONTENT = """

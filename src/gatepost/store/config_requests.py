@@ -15,14 +15,13 @@ import apsw
 import msgspec
 
 from gatepost.store.changes import CONFIGURATION, ConfigConflict, ConfigStore
-from gatepost.store.interface import OutcomeUnknown, StoreBusy, StoreFailure
+from gatepost.store.interface import DatabaseConnection, OutcomeUnknown, Schema, StoreBusy, StoreFailure
 from gatepost.store.sqlite.database import SqliteReader
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
     from pathlib import Path
 
-    from gatepost.store.database import DatabaseConnection, Schema
     from gatepost.store.sqlite.database import SqliteConnection
 
 

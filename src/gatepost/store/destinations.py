@@ -22,15 +22,12 @@ import msgspec
 
 from gatepost.decoding import json_decoder
 from gatepost.policy.decisions.destination_history import DestinationHistory, DestinationName, SeenSession, seen, warned
-from gatepost.store.database import Schema, StoredTables
-from gatepost.store.interface import StoreFailure
+from gatepost.store.interface import Database, DatabaseConnection, Schema, StoredTables, StoreFailure
 from gatepost.store.sqlite.database import SqliteDatabase
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
-
-    from gatepost.store.database import Database, DatabaseConnection
 
 
 _MOST_WAITING: Final = 10_000  # that may wait

@@ -15,8 +15,7 @@ from gatepost.policy.connectors.verification import claims, conflicts, had_since
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from gatepost.policy.connectors.prefix_limits import PrefixLimits
-    from gatepost.policy.connectors.resources import Resources
+    from gatepost.policy.connectors.resources import PrefixLimits, Resources
     from gatepost.store.changes import ConfigStore
 
 

@@ -12,16 +12,13 @@ import secrets
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final, Protocol
 
-from gatepost.store.database import OnFirstUse, Schema
+from gatepost.store.interface import Database, DatabaseConnection, OnFirstUse, Schema, StoreFailure
 from gatepost.store.sqlite.schema import make_directory, sync_directory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
     from pathlib import Path
-
-    from gatepost.store.database import Database, DatabaseConnection
-    from gatepost.store.interface import StoreFailure
 
 
 DOCUMENTS: Final = Schema(

@@ -1,8 +1,9 @@
-"""The files of the evidence log, and how to read them: `evidence/log/YYYY-MM-DD.<writer>.log`, `evidence/heads.log`.
+"""The evidence log: what is written to it in any engine, and how its files are read.
 
-A file of a day that is over is compressed, and then ends in `.log.gz`: the same lines. Read by `store.evidence_chain`,
-`analysis.reports.evidence_audit` and `analysis.reports.evidence_export`, from a running gateway as from a copy on
-another machine.
+Files are `evidence/log/YYYY-MM-DD.<writer>.log` and `evidence/heads.log`. A file of a day that is over is compressed,
+and then ends in `.log.gz`: the same lines. Read by `store.evidence_chain`, `analysis.reports.evidence_audit` and
+`analysis.reports.evidence_export`, from a running gateway as from a copy on another machine (`EvidenceDirectory`);
+`Storage.evidence` gives a gateway's own. Everything blocks.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ import threading
 from collections import defaultdict
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
-from gatepost.store.database import Schema
+from gatepost.store.interface import Schema
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, MutableMapping

@@ -16,13 +16,10 @@ import time
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final, Protocol
 
-from gatepost.store.database import OnFirstUse
-from gatepost.store.interface import StoreFailure
+from gatepost.store.interface import Database, DatabaseConnection, OnFirstUse, StoreFailure
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    from gatepost.store.database import Database, DatabaseConnection
 
 
 LEASE_SECONDS: Final = 15.0

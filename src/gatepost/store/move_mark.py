@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from gatepost.decoding import json_decoder
-from gatepost.store.database import Schema
-from gatepost.store.interface import StoreFailure, failing
+from gatepost.store.interface import Schema, StoreFailure, failing
 from gatepost.store.sqlite.schema import sync_directory
 from gatepost.times import second_text
 

@@ -19,7 +19,7 @@ from gatepost.store.storable import storable
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from gatepost.store.database import Database, DatabaseConnection, Schema
+    from gatepost.store.interface import Database, DatabaseConnection, Schema
     from gatepost.store.move_parts import Key
 
 _ROWS: Final = 100  # that are read at a time

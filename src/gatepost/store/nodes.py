@@ -16,8 +16,7 @@ import msgspec
 from gatepost.decoding import from_json
 from gatepost.events.delivery_problems import DowngradedDestination, FailingPartner, UnsentNotice  # noqa: TC001 - msgspec reads annotations
 from gatepost.mail.model.worker_load import WorkerLoad
-from gatepost.store.database import StoredTables
-from gatepost.store.interface import StoreFailure
+from gatepost.store.interface import StoredTables, StoreFailure
 from gatepost.store.leases import lease_holders
 
 if TYPE_CHECKING:

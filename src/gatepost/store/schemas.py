@@ -14,16 +14,15 @@ from gatepost.store.move_mark import MOVE
 from gatepost.store.postgres.evidence_tables import SCHEMA as EVIDENCE
 from gatepost.store.postgres.queue_schema import QUEUE_SCHEMA
 from gatepost.store.postgres.trace_tables import SCHEMA as TRACE
-from gatepost.store.received_reports import RECEIVED
 from gatepost.store.sending_usage import USAGE
-from gatepost.store.sent_reports import SENT
+from gatepost.store.sent_reports import RECEIVED, SENT
 from gatepost.store.session_tables import SESSIONS
 from gatepost.store.shared_destinations import HISTORY
 from gatepost.store.site_tables import SITE
 from gatepost.store.ticket_secrets import TICKETS
 
 if TYPE_CHECKING:
-    from gatepost.store.database import Schema
+    from gatepost.store.interface import Schema
 
 STORED: Final[tuple[Schema, ...]] = (
     CONFIGURATION,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from gatepost.store.database import Schema, StoredTables
+from gatepost.store.interface import Schema, StoredTables
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -14,14 +14,13 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from gatepost.store.database import OnFirstUse, Schema
+from gatepost.store.interface import Database, DatabaseConnection, OnFirstUse, Schema
 from gatepost.store.session_counts import MOST_FAILURES, MOST_POLICIES, counts_of, encoded, failure_columns
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from gatepost.protocols.tlsrpt.tally import AppliedPolicy, Count, FailureDetail
-    from gatepost.store.database import Database, DatabaseConnection
 
 
 MOST_OCTETS: Final = 2 << 30

@@ -16,15 +16,13 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from gatepost.policy.decisions.destination_history import DestinationName
-from gatepost.store.database import Schema
 from gatepost.store.destinations import DESTINATION_COLUMNS, MOST, DestinationTable, NotedSessions, with_sessions
-from gatepost.store.interface import StoreFailure
+from gatepost.store.interface import Database, DatabaseConnection, Schema, StoreFailure
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from gatepost.policy.decisions.destination_history import DestinationHistory, SeenSession
-    from gatepost.store.database import Database, DatabaseConnection
 
 
 HISTORY: Final = Schema(

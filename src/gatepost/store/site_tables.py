@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from gatepost.store.database import Schema
+from gatepost.store.interface import Schema
 
 STATEMENT_SECONDS: Final = 3.0
 """What a heartbeat or a renewal may take. One that hangs is given up, so that the next is made in time."""

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from gatepost.store.changes import ConfigStore
-    from gatepost.store.database import Database
+    from gatepost.store.interface import Database
 
 
 SRS_KEYS_FILE = "srs/keys"

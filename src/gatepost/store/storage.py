@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gatepost.settings.store_url import SQLITE, role_of
-from gatepost.store.interface import StoreFailure
+from gatepost.store.interface import Database, EventSink, Schema, Store, StoreFailure
 from gatepost.store.site_tables import SITE, STATEMENT_SECONDS
 from gatepost.store.sqlite.database import SqliteDatabase
 from gatepost.store.sqlite.schema import LOCK_FILE, QUEUE_DIRECTORY, TRACE_DIRECTORY
@@ -24,20 +24,17 @@ if TYPE_CHECKING:
     from gatepost.mail.model.trace_event import TraceEvent
     from gatepost.settings.model import Settings
     from gatepost.store.changes import ConfigStore, ConfigStores
-    from gatepost.store.database import Database, Schema
     from gatepost.store.destinations import Destinations, WorkerDestinations
     from gatepost.store.documents import Documents
     from gatepost.store.evidence_log import Evidence
     from gatepost.store.failures import FailureCounts
-    from gatepost.store.interface import EventSink, Store
     from gatepost.store.leases import DutyLeases
     from gatepost.store.move import MoveSide
     from gatepost.store.nodes import NodeRegistry
     from gatepost.store.quarantine import Quarantine, QuarantineUsage
     from gatepost.store.queue_admin import Depth, QueueAdmin
-    from gatepost.store.received_reports import ReceivedReports
     from gatepost.store.sending_usage import UsageTable
-    from gatepost.store.sent_reports import SentReports
+    from gatepost.store.sent_reports import ReceivedReports, SentReports
     from gatepost.store.session_counts import SessionCounts
     from gatepost.store.srs_keys import Sealing
     from gatepost.store.ticket_secrets import TicketSecrets
@@ -45,7 +42,7 @@ if TYPE_CHECKING:
 
 # What is imported only by who uses it, and used by each worker.
 _SQLITE_MODULES = (
-    "sqlite.shards",
+    "sqlite.queue",
     "sqlite.message_trace",
     "sqlite.administration",
     "sqlite.quarantine",
@@ -194,7 +191,7 @@ class Storage:
 
     def received_reports(self) -> ReceivedReports:
         """TLS reports of others."""
-        from gatepost.store.received_reports import RECEIVED, ReceivedReports  # noqa: PLC0415 - few processes ask for it
+        from gatepost.store.sent_reports import RECEIVED, ReceivedReports  # noqa: PLC0415 - few processes ask for it
 
         return ReceivedReports(lambda: self.database(RECEIVED))
 
@@ -265,7 +262,7 @@ class Storage:
         """
         sink = self.trace().sink
         if not self.is_shared:
-            from gatepost.store.sqlite.shards import open_shards  # noqa: PLC0415 - one engine is loaded
+            from gatepost.store.sqlite.queue import open_shards  # noqa: PLC0415 - one engine is loaded
 
             self._check_open()
             return [*await open_shards(self._directory, settings, place, sink, evidence)]
@@ -325,7 +322,7 @@ class Storage:
         """
         if not self.is_shared:
             from gatepost.store.sqlite.administration import queue_depth  # noqa: PLC0415 - few processes ask for it
-            from gatepost.store.sqlite.shards import shards_of  # noqa: PLC0415 - as above
+            from gatepost.store.sqlite.queue import shards_of  # noqa: PLC0415 - as above
 
             directory = self._directory / QUEUE_DIRECTORY
             return queue_depth(directory, shards_of(directory, worker, workers))

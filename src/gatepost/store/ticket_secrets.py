@@ -10,12 +10,11 @@ import secrets
 from contextlib import closing
 from typing import TYPE_CHECKING, Final, Protocol
 
-from gatepost.store.database import Schema
+from gatepost.store.interface import Database, Schema
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gatepost.store.database import Database
     from gatepost.store.srs_keys import Sealing
 
 # day: since 1970 UTC. made: seconds since 1970, by the server's clock.

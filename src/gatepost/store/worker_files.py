@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING, Final
 from gatepost.store.destinations import DESTINATIONS_FILE, DestinationFile
 from gatepost.store.evidence_files import evidence_directory
 from gatepost.store.figures import WORKERS_DIRECTORY
-from gatepost.store.received_reports import RECEIVED
 from gatepost.store.sending_usage import USAGE
-from gatepost.store.sent_reports import SENT
+from gatepost.store.sent_reports import RECEIVED, SENT
 from gatepost.store.session_counts import SESSIONS_DIRECTORY
 from gatepost.store.site_tables import SITE
 from gatepost.store.sqlite.database import SqliteDatabase

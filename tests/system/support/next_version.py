@@ -1,6 +1,6 @@
 """The next version of gatepost: a copy of the source with additions to its tables, as a release would make them.
 
-The first part of a change in two parts (`store.database.Schema`): columns and a table that this version knows nothing
+The first part of a change in two parts (`store.interface.Schema`): columns and a table that this version knows nothing
 of. The copy reports itself as version 99 and is otherwise the same.
 """
 

@@ -4,8 +4,7 @@ import asyncio
 
 import pytest
 
-from gatepost.analysis.alarms.alarm import Alarm, Kind, Severity
-from gatepost.analysis.alarms.alarm_state import AlarmEvent, News, Post
+from gatepost.analysis.alarms.alarm import Alarm, AlarmEvent, Kind, News, Post, Severity
 from gatepost.net.lookups.http import HttpFailed, HttpResponse
 from gatepost.node.alarm_post import AlarmPost, webhook_secret
 from gatepost.pki.certificates.vault import VaultError

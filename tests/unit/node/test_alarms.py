@@ -11,8 +11,7 @@ from email import message_from_bytes, policy
 import apsw
 import pytest
 
-from gatepost.analysis.alarms.alarm import Alarm, Kind, Severity
-from gatepost.analysis.alarms.alarm_state import ALARMS_CONTENT, decoded, encoded
+from gatepost.analysis.alarms.alarm import ALARMS_CONTENT, Alarm, Kind, Severity, decoded, encoded
 from gatepost.analysis.alarms.mail_flow import MailFacts, Shares
 from gatepost.analysis.checks.certificate_alarms import ChainSeen, Observed, TlsaSeen, TlsaState
 from gatepost.events.delivery_problems import FailingPartner

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509.oid import NameOID
 from support.status_authority import StatusAuthority, places
 
-from gatepost.analysis.alarms.alarm_state import ALARMS_CONTENT, Memory, encoded
+from gatepost.analysis.alarms.alarm import ALARMS_CONTENT, Memory, encoded
 from gatepost.net.identity import ServerIdentity
 from gatepost.node import config_judge
 from gatepost.node.config_judge import SITE_HOST, answering

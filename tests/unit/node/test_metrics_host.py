@@ -6,8 +6,7 @@ import time
 
 import pytest
 
-from gatepost.analysis.alarms.alarm import Alarm, Kind, Severity
-from gatepost.analysis.alarms.alarm_state import ALARMS_CONTENT, AlarmStatus, Memory, encoded
+from gatepost.analysis.alarms.alarm import ALARMS_CONTENT, Alarm, AlarmStatus, Kind, Memory, Severity, encoded
 from gatepost.store.changes import ConfigStore
 from gatepost.store.figures import WORKERS_DIRECTORY, WorkerFigures, write_figures
 from gatepost.store.sqlite.schema import QUEUE_FILE

@@ -5,7 +5,7 @@ import logging
 import pytest
 
 from gatepost.node.snapshot import SnapshotSource
-from gatepost.policy.connectors.prefix_limits import PrefixLimits
+from gatepost.policy.connectors.resources import PrefixLimits
 from gatepost.store.changes import ConfigStore
 
 PREFIXES = PrefixLimits(ipv4=24, ipv6=48)

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from gatepost.policy.connectors.prefix_limits import PrefixLimits
+from gatepost.policy.connectors.resources import PrefixLimits
 from gatepost.protocols.smtp.limits import SmtpLimits
 from gatepost.settings.model import Oauth, Settings
 from gatepost.settings.section import SectionError

@@ -6,7 +6,7 @@ from contextlib import closing
 
 import pytest
 
-from gatepost.policy.connectors.prefix_limits import PrefixLimits
+from gatepost.policy.connectors.resources import PrefixLimits
 from gatepost.store.changes import ConfigStore
 from gatepost.store.directory import stored_directory
 

@@ -9,9 +9,8 @@ import pytest
 
 from gatepost.mail.model.trace_event import TraceEvent
 from gatepost.settings.model import Settings
-from gatepost.store.database import Schema
 from gatepost.store.evidence_in_files import EvidenceInFiles
-from gatepost.store.interface import QueueFilter, StoreBusy, StoreFailure, TraceFilter
+from gatepost.store.interface import QueueFilter, Schema, StoreBusy, StoreFailure, TraceFilter
 from gatepost.store.move_mark import MoveMark, MoveState, write_file_mark
 from gatepost.store.postgres.server import close_all
 from gatepost.store.quarantine import QuarantineFilter

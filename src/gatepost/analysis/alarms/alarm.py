@@ -1,15 +1,24 @@
-"""An alarm: what is wrong, how bad it is, and what to do about it. Values without any behaviour. Pure.
+"""An alarm: what is wrong, how bad it is, and what to do about it; raised once, repeated, cleared. Pure.
 
-Made by `analysis.checks.certificate_alarms` and `analysis.alarms.mail_flow`, followed by `analysis.alarms.alarm_state`,
-told by `node.alarms`.
+Made by `analysis.checks.certificate_alarms` and `analysis.alarms.mail_flow`, told by `node.alarms`, which keeps the
+memory of what was told in the store so that a restart repeats nothing, and shown by `gatepost alarms`. Values in,
+values out; the same facts twice raise nothing twice.
 """
 
 from __future__ import annotations
 
+import hashlib
+import math
 from enum import StrEnum
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
+
+from gatepost.decoding import from_json
+from gatepost.values import replace
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
 
 
 class Kind(StrEnum):
@@ -133,3 +142,198 @@ class Trouble(msgspec.Struct, frozen=True):
     word: str
     detail: str
     certificate: str
+
+
+ALARMS_CONTENT: Final = "certificate/alarms"
+"""Under this name the store keeps the memory."""
+
+_DAY: Final = 86400.0
+_REPEATED: Final = {Severity.WARNING: 7 * _DAY, Severity.ERROR: _DAY, Severity.CRITICAL: _DAY}
+_URGENT_PAUSE: Final = 300.0  # seconds between two mails at once
+_KEPT: Final = 200
+_POSTS: Final = 50
+_TRIES: Final = (10.0, 30.0, 60.0, 300.0, 900.0, 3600.0)  # seconds until the next try; the last one repeats
+_POST_LIFE: Final = _DAY
+
+
+class AlarmEvent(StrEnum):
+    """The change of an alarm."""
+
+    RAISED = "raised"
+    REPEATED = "repeated"
+    CLEARED = "cleared"
+
+
+class News(msgspec.Struct, frozen=True):
+    """One line for the log."""
+
+    event: AlarmEvent
+    alarm: Alarm
+
+
+class AlarmStatus(msgspec.Struct, frozen=True):
+    """An alarm that is not over. told: when the log said so last. mailed: when mail did, 0.0 if never."""
+
+    alarm: Alarm
+    told: float
+    mailed: float = 0.0
+
+
+class Post(msgspec.Struct, frozen=True):
+    """News that the webhook is to get together. id: the same at each try. at: when it was made. due: the next try."""
+
+    id: str
+    at: float
+    due: float
+    news: tuple[News, ...]
+    tries: int = 0
+
+
+class Memory(msgspec.Struct, frozen=True):
+    """The stored state of alarms; times in seconds since 1970, 0.0 for never.
+
+    cleared: over since the last mail that reported them. troubles: endpoints that fail, by URL. roots: subjects of the
+    roots that certificates led to, by id. looked: the time of the last check of the world; seen: the configuration at
+    that time, as a digest. unknown: what could not be learnt. mail: when the last one was queued. lately: critical
+    alarms that were mailed and are over, so that one that comes and goes does not fill a mailbox. posts: the events
+    that the webhook has not accepted yet, oldest first.
+    """
+
+    standing: tuple[AlarmStatus, ...] = ()
+    cleared: tuple[Alarm, ...] = ()
+    troubles: dict[str, Trouble] = msgspec.field(default_factory=dict)
+    roots: dict[str, str] = msgspec.field(default_factory=dict)
+    looked: float = 0.0
+    seen: str = ""
+    unknown: tuple[str, ...] = ()
+    mail: float = 0.0
+    lately: dict[str, float] = msgspec.field(default_factory=dict)
+    posts: tuple[Post, ...] = ()
+
+    @property
+    def alarms(self) -> tuple[Alarm, ...]:
+        """Those that stand."""
+        return tuple(status.alarm for status in self.standing)
+
+
+def encoded(memory: Memory) -> bytes:
+    """As the store keeps it."""
+    return msgspec.json.encode(memory)
+
+
+def decoded(content: bytes | None) -> Memory:
+    """Decode the stored state; an empty one, so that alarms are raised anew, if none of this version is there."""
+    try:
+        return from_json(content, Memory) if content else Memory()
+    except msgspec.MsgspecError:
+        return Memory()
+
+
+def until_now(memory: Memory, *, now: float) -> Memory:
+    """The memory without times to come, for which nothing would be told: the clock was put back, or they are forged."""
+    statuses = [replace(known, told=min(known.told, now), mailed=min(known.mailed, now)) for known in memory.standing]
+    posts = [
+        replace(post, at=min(post.at, now), due=min(post.due, now + _TRIES[-1]), tries=max(post.tries, 0))
+        for post in memory.posts
+    ]
+    lately = {key: min(at, now) for key, at in memory.lately.items()}
+    return replace(memory, standing=tuple(statuses), posts=tuple(posts), lately=lately, mail=min(memory.mail, now))
+
+
+def advance(
+    memory: Memory, alarms: Iterable[Alarm], undecided: Callable[[Alarm], bool], *, now: float
+) -> tuple[Memory, tuple[News, ...]]:
+    """The memory after a judgement at `now`, and what is to be told of it.
+
+    undecided: of a standing alarm that was not found, whether nothing is known of it; then it stays.
+    """
+    before = {status.alarm.key: status for status in memory.standing}
+    news: list[News] = []
+    active: dict[str, AlarmStatus] = {}
+    for alarm in list(alarms)[:_KEPT]:
+        active[alarm.key], event = _continued(before.get(alarm.key), alarm, now)
+        if event is not None:
+            news.append(News(event, active[alarm.key].alarm))
+    gone = [status for key, status in before.items() if key not in active]
+    active |= {status.alarm.key: status for status in gone if undecided(status.alarm)}
+    over = [status for status in gone if status.alarm.key not in active]
+    news += [News(AlarmEvent.CLEARED, status.alarm) for status in over]
+    lately = {key: at for key, at in memory.lately.items() if now < at + _DAY}
+    lately |= {
+        status.alarm.key: status.mailed
+        for status in over
+        if status.mailed and status.alarm.severity is Severity.CRITICAL
+    }
+    cleared = (*memory.cleared, *(status.alarm for status in over if status.mailed))[-_KEPT:]
+    back = {key for key in active if key not in before}
+    cleared = tuple(candidate for candidate in cleared if candidate.key not in back)
+    return replace(memory, standing=tuple(active.values()), cleared=cleared, lately=lately), tuple(news)
+
+
+def _continued(before: AlarmStatus | None, alarm: Alarm, now: float) -> tuple[AlarmStatus, AlarmEvent | None]:
+    if before is None:
+        return AlarmStatus(replace(alarm, since=now), now), AlarmEvent.RAISED
+    alarm = replace(alarm, since=before.alarm.since)
+    said = before.alarm
+    if (alarm.severity, alarm.step, alarm.lines) != (said.severity, said.step, said.lines):
+        return AlarmStatus(alarm, now), AlarmEvent.RAISED  # a threshold was passed, or another thing is to be done
+    if now >= before.told + _pause(alarm):
+        return AlarmStatus(alarm, now, before.mailed), AlarmEvent.REPEATED
+    return replace(before, alarm=alarm), None
+
+
+def _pause(alarm: Alarm) -> float:
+    """Seconds until it is told again. An expiry is told at each threshold, and daily once partners refuse mail."""
+    if alarm.kind is Kind.EXPIRY and alarm.severity is not Severity.CRITICAL:
+        return float("inf")
+    return _REPEATED[alarm.severity]
+
+
+def mail_is_due(memory: Memory, *, now: float) -> bool:
+    """Whether the owner is to get a mail: at once for what is critical and new, else once a day if there is news."""
+    new = [status for status in memory.standing if not status.mailed]
+    urgent = [
+        status for status in new if status.alarm.severity is Severity.CRITICAL and status.alarm.key not in memory.lately
+    ]
+    if urgent and now >= memory.mail + _URGENT_PAUSE:
+        return True
+    repeated = any(status.told > status.mailed for status in memory.standing)
+    return now >= memory.mail + _DAY and bool(new or repeated or memory.cleared)
+
+
+def mailed(memory: Memory, *, now: float) -> Memory:
+    """The memory once a mail that tells of everything is queued."""
+    statuses = tuple(replace(status, mailed=now) for status in memory.standing)
+    return replace(memory, standing=statuses, cleared=(), mail=now)
+
+
+def to_be_posted(memory: Memory, news: tuple[News, ...], *, now: float) -> Memory:
+    """The memory with one more post, if there is news. Of very many that nobody takes the oldest are forgotten."""
+    if not news:
+        return memory
+    key = hashlib.sha256(repr([(item.event, item.alarm.key, now) for item in news]).encode()).hexdigest()[:24]
+    return replace(memory, posts=(*memory.posts, Post(key, now, now, news))[-_POSTS:])
+
+
+def due_post(memory: Memory, *, now: float) -> Post | None:
+    """The one to be tried now. They go in order: while the oldest waits, the others wait with it."""
+    first = next(iter(memory.posts), None)
+    return first if first is not None and now >= first.due else None
+
+
+def next_post(memory: Memory) -> float:
+    """The time of the next try, seconds since 1970; infinity if there is nothing to post."""
+    return memory.posts[0].due if memory.posts else math.inf
+
+
+def posted(memory: Memory, post: Post) -> Memory:
+    """The webhook took it, or will never."""
+    return replace(memory, posts=tuple(candidate for candidate in memory.posts if candidate.id != post.id))
+
+
+def failed_post(memory: Memory, post: Post, *, now: float) -> Memory:
+    """It is tried again later, for a day."""
+    if now >= post.at + _POST_LIFE:
+        return posted(memory, post)
+    again = replace(post, tries=post.tries + 1, due=now + _TRIES[min(post.tries, len(_TRIES) - 1)])
+    return replace(memory, posts=tuple(again if known.id == post.id else known for known in memory.posts))

@@ -1,18 +1,24 @@
-"""Alarms for accepted domains of two organizations that overlap, as an earlier version let them be stored. Pure.
+"""Alarms about stored resources that no page, call or command would store: they came by another way. Pure.
 
-Called by `node.alarms` and `manage.use_cases.alarms` with what `policy.connectors.verification` found. They name both
-organizations, and so are for the gateway's owner alone.
+Accepted domains of two organizations that overlap, as an earlier version let them be stored
+(`policy.connectors.verification`): they name both organizations, and so are for the gateway's owner alone. And values
+in force without a grant of the owner (`policy.connectors.grants`). Called by `node.alarms` and
+`manage.use_cases.alarms`.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from gatepost.analysis.alarms.alarm import Alarm, Kind, Severity
+from gatepost.policy.connectors.grants import ungranted_paths
+from gatepost.protocols.message.header_text import shown_text
+from gatepost.quantity import quantity
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from gatepost.policy.connectors.resources import Resources
     from gatepost.policy.connectors.verification import Dispute
 
 
@@ -49,3 +55,26 @@ def _alarm(dispute: Dispute) -> Alarm:
     title = f"{lost} overlaps {other.name} of {other.organization}"
     severity = Severity.ERROR if dispute.kept else Severity.CRITICAL
     return Alarm(Kind.DOMAIN_CONFLICT, severity, "", title, detail, fix, about, lines)
+
+
+_LONG: Final = 900
+
+
+def judge_grants(resources: Resources) -> tuple[Alarm, ...]:
+    """One for all of them, which the gateway's owner must see to; none if there is none."""
+    paths = list(ungranted_paths(resources))
+    if not paths:
+        return ()
+    more = f" And {len(paths) - 1} more." if len(paths) > 1 else ""
+    return (
+        Alarm(
+            Kind.NOT_GRANTED,
+            Severity.ERROR,
+            "",
+            f"{quantity(len(paths), 'resource uses', 'resources use')} local files or sockets without a grant",
+            shown_text(f"{paths[0][:1].upper()}{paths[0][1:]}.{more}", _LONG),
+            "Find out who wrote them, then grant them one by one (gatepost grant add), or remove them:",
+            "resources",
+            ("gatepost history", "gatepost grant list"),
+        ),
+    )

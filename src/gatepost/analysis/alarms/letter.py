@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from gatepost.analysis.alarms.alarm import Severity
+from gatepost.analysis.alarms.alarm import Alarm, News, Post, Severity
 from gatepost.language import ENGLISH, _, in_language, ngettext
 from gatepost.protocols.message.header_text import shown_text
 from gatepost.protocols.message.notice_mail import NoticeHead, notice_mail
@@ -28,9 +28,6 @@ from gatepost.times import minute_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-
-    from gatepost.analysis.alarms.alarm import Alarm
-    from gatepost.analysis.alarms.alarm_state import News, Post
 
 
 CONTENT_TYPE = "application/json"

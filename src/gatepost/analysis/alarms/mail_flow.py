@@ -1,7 +1,7 @@
 """Alarms about mail flow, from facts about deliveries, queue and TLS sessions. Pure.
 
 Called by `node.alarms`; `events.delivery_problems` gathers what deliveries show, `analysis.reports.mail_facts` the
-rest. `analysis.alarms.alarm_state` says which alarms are new, which are repeated and which are over.
+rest. `analysis.alarms.alarm` says which alarms are new, which are repeated and which are over.
 """
 
 from __future__ import annotations

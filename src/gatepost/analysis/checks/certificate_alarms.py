@@ -1,7 +1,7 @@
 """Alarms about our certificates, from their entries and observed facts. Pure.
 
 Called by `node.alarms` and `gatepost alarms`; `analysis.checks.own_certificates` gathers the facts, `remember` says
-what is kept of them, and `analysis.alarms.alarm_state` which alarms are new, which are repeated and which are over.
+what is kept of them, and `analysis.alarms.alarm` which alarms are new, which are repeated and which are over.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from gatepost.analysis.alarms.alarm import Alarm, Kind, Severity, Trouble
+from gatepost.analysis.alarms.alarm import Alarm, Kind, Memory, Severity, Trouble
 from gatepost.analysis.checks import certificate_alarm_texts as texts
 from gatepost.pki.certificates.entry import Entry, Origin, Purpose, State
 from gatepost.pki.certificates.lifecycle import is_covered, names_of
@@ -20,8 +20,6 @@ from gatepost.values import replace
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
-
-    from gatepost.analysis.alarms.alarm_state import Memory
 
 
 DAY: Final = 86400.0

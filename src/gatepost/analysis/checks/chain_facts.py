@@ -1,6 +1,6 @@
 """The facts of a certificate and its surroundings, before any judgement. Pure values.
 
-`analysis.checks.chain` gathers them, `analysis.checks.chain_path` reads the certificates,
+`analysis.checks.chain` gathers them, `analysis.checks.chain` reads the certificates,
 `analysis.checks.chain_stages` judges.
 """
 

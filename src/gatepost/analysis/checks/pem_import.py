@@ -21,8 +21,8 @@ from cryptography.hazmat.primitives.serialization import (
     pkcs12,
 )
 
+from gatepost.analysis.checks.chain import choose_leaf, public_key
 from gatepost.analysis.checks.chain_file import ChainFileError, is_pkcs12, parse_file
-from gatepost.analysis.checks.chain_path import choose_leaf, public_key
 from gatepost.net.certificate import MALFORMED, certificate_facts, issuer_text, parse, quietly, subject_text
 from gatepost.net.chain import judge
 from gatepost.net.identity import IdentityError, ServerIdentity, read_identity

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
+from gatepost.analysis.checks.chain import link, public_key
 from gatepost.analysis.checks.chain_facts import From, Link
 from gatepost.analysis.checks.chain_file import CertificateFile, ChainFileError
-from gatepost.analysis.checks.chain_path import link, public_key
 from gatepost.analysis.checks.chain_report import certificate_record
 from gatepost.analysis.checks.partner_report import Mark
 from gatepost.net.certificate import MALFORMED, CertificateError, parse, quietly

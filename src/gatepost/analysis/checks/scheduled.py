@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from gatepost.analysis.checks.changeover import GateChecker
     from gatepost.pki.certificates.entry import Entry
     from gatepost.pki.certificates.inventory import Inventory
-    from gatepost.policy.connectors.prefix_limits import PrefixLimits
     from gatepost.policy.connectors.records import Organization
+    from gatepost.policy.connectors.resources import PrefixLimits
     from gatepost.store.changes import ConfigStore
 
 

@@ -25,7 +25,7 @@ from gatepost.analysis.migration.postfix_recipients import add_recipients
 from gatepost.analysis.migration.postfix_routes import outbound
 from gatepost.analysis.migration.postfix_tls import global_policy, lowest_version
 from gatepost.analysis.migration.report import Imported, ImportRefused, Part, assemble, slug
-from gatepost.policy.connectors.prefix_limits import PrefixLimits
+from gatepost.policy.connectors.resources import PrefixLimits
 from gatepost.policy.connectors.units import format_duration
 from gatepost.texts import N_
 

@@ -14,15 +14,13 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, NamedTuple
 
 from gatepost.analysis.rehearsal import demands, replay
-from gatepost.analysis.rehearsal.decision import Effect
-from gatepost.analysis.rehearsal.recorded import INBOUND
+from gatepost.analysis.rehearsal.recorded import INBOUND, Decision, Effect
 from gatepost.analysis.rehearsal.replay import Replay, RowReplay
 from gatepost.policy.decisions.withheld import OTHERS_CONNECTOR
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
 
-    from gatepost.analysis.rehearsal.decision import Decision
     from gatepost.policy.connectors.directory import Directory
     from gatepost.policy.connectors.records import InboundConnector
     from gatepost.store.trace import TraceRow

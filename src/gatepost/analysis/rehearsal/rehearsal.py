@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
-from gatepost.analysis.rehearsal.decision import Effect
+from gatepost.analysis.rehearsal.recorded import Decision, Effect
 from gatepost.decoding import json_decoder
 from gatepost.policy.decisions.requirement import Source
 from gatepost.times import day_text
@@ -23,7 +23,6 @@ from gatepost.values import replace
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator
 
-    from gatepost.analysis.rehearsal.decision import Decision
     from gatepost.store.trace import TraceRow
 
 

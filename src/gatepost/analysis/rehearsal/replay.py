@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
-from gatepost.analysis.rehearsal.recorded import INBOUND, OUTBOUND
+from gatepost.analysis.rehearsal.recorded import INBOUND, OUTBOUND, Decision
 from gatepost.analysis.rehearsal.replay_inbound import decide_session
 from gatepost.analysis.rehearsal.replay_outbound import HopReplay
 from gatepost.decoding import json_decoder
@@ -24,7 +24,6 @@ from gatepost.store.trace import trace_event
 if TYPE_CHECKING:
     from collections.abc import Hashable, Sequence
 
-    from gatepost.analysis.rehearsal.decision import Decision
     from gatepost.mail.model.trace_event import TraceEvent
     from gatepost.policy.connectors.directory import Directory
     from gatepost.policy.connectors.records import Organization, OutboundConnector

@@ -10,8 +10,7 @@ from __future__ import annotations
 from itertools import product
 from typing import TYPE_CHECKING
 
-from gatepost.analysis.rehearsal.decision import Decision, Effect, settled
-from gatepost.analysis.rehearsal.recorded import NAMES_KEPT, session_facts
+from gatepost.analysis.rehearsal.recorded import NAMES_KEPT, Decision, Effect, session_facts, settled
 from gatepost.policy.decisions.forwarding import Returned
 from gatepost.policy.decisions.handover import NODE
 from gatepost.policy.decisions.inbound import decide_mail, decide_recipient

@@ -11,8 +11,7 @@ from __future__ import annotations
 from itertools import product
 from typing import TYPE_CHECKING, Any, NamedTuple, assert_never
 
-from gatepost.analysis.rehearsal.decision import Decision, Effect, settled
-from gatepost.analysis.rehearsal.recorded import NAMES_KEPT, hop_facts
+from gatepost.analysis.rehearsal.recorded import NAMES_KEPT, Decision, Effect, hop_facts, settled
 from gatepost.mail.model.message import Recipient
 from gatepost.policy.connectors.mail_flow import Content
 from gatepost.policy.connectors.trust_anchors import anchors_label

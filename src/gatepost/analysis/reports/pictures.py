@@ -17,8 +17,12 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from gatepost.analysis.reports.tls import (
     Direction,
     HopSummary,
+    Named,
+    PartnerKey,
     Protection,
+    Ready,
     TlsCounter,
+    Wanted,
     direction_of,
     has_failed,
     is_hop,
@@ -30,8 +34,6 @@ from gatepost.protocols.tls.facts import ChainStatus
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from gatepost.analysis.reports.tls import Named, PartnerKey, Wanted
-    from gatepost.analysis.reports.tls_ready import Ready
     from gatepost.store.trace import HopKind
 
 

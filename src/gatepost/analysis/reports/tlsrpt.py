@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from gatepost.protocols.tlsrpt.received import ReceivedFailure, ReceivedPolicy
     from gatepost.protocols.tlsrpt.tally import AppliedPolicy, Count, FailureDetail
-    from gatepost.store.received_reports import StoredReport
+    from gatepost.store.sent_reports import StoredReport
     from gatepost.store.session_counts import SessionCounts
 
 

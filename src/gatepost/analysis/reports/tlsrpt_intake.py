@@ -13,14 +13,13 @@ from typing import TYPE_CHECKING, Final
 from gatepost.policy.connectors.names import parents
 from gatepost.protocols.tlsrpt.received import MAX_MAIL, MAX_PACKED, ReportError, parse_report, report_part, unpack
 from gatepost.store.interface import StoreFailure
-from gatepost.store.received_reports import StoredReport
+from gatepost.store.sent_reports import ReceivedReports, StoredReport
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable
     from pathlib import Path
 
     from gatepost.protocols.tlsrpt.received import ReceivedReport
-    from gatepost.store.received_reports import ReceivedReports
 
 
 INBOX: Final = "tls-reports-inbox"

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
     from gatepost.manage.access.principal import Principal
-    from gatepost.store.database import DatabaseConnection
+    from gatepost.store.interface import DatabaseConnection
 
 
 _DAY: Final = 86_400.0

@@ -16,7 +16,7 @@ from gatepost.values import replace
 
 if TYPE_CHECKING:
     from gatepost.manage.access.principal import Role
-    from gatepost.store.database import DatabaseConnection
+    from gatepost.store.interface import DatabaseConnection
 
 
 class IssuerIdentity(NamedTuple):

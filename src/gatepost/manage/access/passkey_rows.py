@@ -13,7 +13,7 @@ from gatepost.policy.connectors.errors import FieldError
 from gatepost.values import replace
 
 if TYPE_CHECKING:
-    from gatepost.store.database import DatabaseConnection
+    from gatepost.store.interface import DatabaseConnection
 
 
 _OF_ONE_USER: Final = 20

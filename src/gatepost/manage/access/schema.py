@@ -1,4 +1,4 @@
-"""The tables of accounts and audit events, in the SQL of `store.database`.
+"""The tables of accounts and audit events, in the SQL of `store.interface`.
 
 Opened by `manage.access.accounts`; the modules `access.*_rows` get a connection inside a transaction.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import Final
 
-from gatepost.store.database import Schema
+from gatepost.store.interface import Schema
 
 _AUDIT_INDEXES: Final = """
 CREATE INDEX audit_event_at ON audit_event (at);

@@ -16,7 +16,7 @@ from gatepost.manage.access.records import Preferences, User, UserSession
 from gatepost.manage.access.user_rows import decoded
 
 if TYPE_CHECKING:
-    from gatepost.store.database import DatabaseConnection
+    from gatepost.store.interface import DatabaseConnection
 
 
 LIFETIME: Final = 12 * 3600.0

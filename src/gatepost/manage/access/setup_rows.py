@@ -16,7 +16,7 @@ from gatepost.pki.certificates.vault import VaultError
 
 if TYPE_CHECKING:
     from gatepost.pki.certificates.vault import Vault
-    from gatepost.store.database import DatabaseConnection
+    from gatepost.store.interface import DatabaseConnection
 
 
 LIFETIME: Final = 30 * 60.0

@@ -23,7 +23,7 @@ from gatepost.values import replace
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from gatepost.store.database import DatabaseConnection
+    from gatepost.store.interface import DatabaseConnection
 
 
 _SELECT = (

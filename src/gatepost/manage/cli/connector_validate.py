@@ -38,8 +38,7 @@ from gatepost.manage.use_cases.validation_runs import (
 )
 from gatepost.policy.connectors.errors import ResourceErrors
 from gatepost.policy.connectors.model import parse
-from gatepost.policy.connectors.prefix_limits import PrefixLimits
-from gatepost.policy.connectors.resources import Resources
+from gatepost.policy.connectors.resources import PrefixLimits, Resources
 from gatepost.texts import N_
 
 if TYPE_CHECKING:

@@ -16,12 +16,43 @@ from typing import TYPE_CHECKING, Protocol
 
 import tomlkit
 
-from gatepost.manage.cli.demo_start import wait_for_greeting
+from gatepost.testing.process import greets
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from gatepost.pki.certificates.authority import Authority
+
+
+PATIENCE = 30.0  # seconds in which a server must have started
+_TAIL = 2000  # characters of each log that an error has
+
+
+def wait_for_greeting(port: int, process: subprocess.Popen[bytes], *logs: Path) -> None:
+    """Return when a server greets on a port of 127.0.0.1. Raises RuntimeError as `wait_for_start`."""
+    wait_for_start(f"SMTP greeting on 127.0.0.1:{port}", lambda: greets(port), process, *logs)
+
+
+def wait_for_start(what: str, has_started: Callable[[], bool], process: subprocess.Popen[bytes], *logs: Path) -> None:
+    """Return when a server has started. what: is waited for. logs: its own.
+
+    Raises RuntimeError with the end of its logs if it does not start: one text where the process has ended, another
+    where it runs and nothing came within `PATIENCE`.
+    """
+    deadline = time.monotonic() + PATIENCE
+    while not has_started():
+        status = process.poll()
+        if status is not None or time.monotonic() > deadline:
+            trouble = f"within {PATIENCE:.0f} s" if status is None else f"before its process ended with status {status}"
+            raise RuntimeError(f"no {what} {trouble}" + "".join(map(_tail, logs)))
+        time.sleep(0.1)
+
+
+def _tail(log: Path) -> str:
+    text = log.read_text(encoding="utf-8", errors="replace")[-_TAIL:] if log.exists() else ""
+    return f"\nthe end of {log}:\n{text}" if text else f"\nnothing is in {log}"
+
 
 OWN_SERVER = "127.0.0.2"  # where the organization's own server sends from; partners send from 127.0.0.1
 

@@ -16,7 +16,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import IO, Final
 
-from gatepost.manage.cli.demo_start import wait_for_start
+from gatepost.manage.cli.demo_partner import wait_for_start
 from gatepost.manage.cli.language import _
 
 _DEBIAN: Final = "/usr/lib/postgresql"

@@ -140,7 +140,7 @@ def smime() -> None:
 
 _STORE = {
     "backup": ("store_backup", "backup", "Back up everything stored into a new directory or .tar file, while serving."),
-    "restore": ("store_restore", "restore", "Restore a backup into an empty data directory."),
+    "restore": ("store_backup", "restore", "Restore a backup into an empty data directory."),
     "check": ("store_check", "check", "Check that databases are whole and every queued message has its body."),
     "migrate": ("store_migrate", "migrate", "Move everything stored from SQLite to PostgreSQL, or back."),
     "reopen": ("store_migrate", "reopen", "Use a store again that was moved, or whose move was given up."),

@@ -58,7 +58,7 @@ from gatepost.settings.loader import load
 from gatepost.settings.problem import SettingsError
 from gatepost.settings.section import changed_keys
 from gatepost.store.changes import ConfigConflict
-from gatepost.store.interface import StoreFailure
+from gatepost.store.interface import Schema, StoreFailure
 from gatepost.store.sqlite.wal_index import hold_indexes
 from gatepost.store.storage import Storage
 
@@ -67,7 +67,6 @@ if TYPE_CHECKING:
 
     from gatepost.node.privileges import Account
     from gatepost.settings.model import Settings
-    from gatepost.store.database import Schema
 
 
 _log = logging.getLogger(__name__)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import click
 
@@ -13,12 +13,8 @@ from gatepost.manage.cli.options import BAD_INPUT, UNKNOWN, fail, gateway_option
 from gatepost.manage.cli.tables import printed_json, say
 from gatepost.manage.use_cases.stored_schemas import SCHEMAS
 from gatepost.settings.store_url import SQLITE, role_of, store_url
-from gatepost.store.interface import StoreFailure
+from gatepost.store.interface import Schema, StoreFailure
 from gatepost.store.storage import Storage
-
-if TYPE_CHECKING:
-    from gatepost.store.database import Schema
-
 
 _PAUSE: Final = 1.0
 

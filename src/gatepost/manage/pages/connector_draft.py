@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from gatepost.manage.pages.scenarios import Scenario
-    from gatepost.policy.connectors.prefix_limits import PrefixLimits
     from gatepost.policy.connectors.records import Organization
+    from gatepost.policy.connectors.resources import PrefixLimits
 
 
 ANSWERS: Final = {

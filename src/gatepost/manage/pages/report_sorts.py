@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from gatepost.analysis.reports.pictures import Blocked, DayResult, HeatRow, Sums
-    from gatepost.analysis.reports.tls_ready import Ready
+    from gatepost.analysis.reports.tls import Ready
     from gatepost.manage.use_cases.evidence import Head
     from gatepost.manage.use_cases.list_page import Columns
     from gatepost.manage.use_cases.tls_reports import ReceivedSums, ReportedFailure, SentReportState

@@ -16,7 +16,7 @@ from starlette.responses import RedirectResponse
 from starlette.routing import Route
 
 from gatepost import __version__
-from gatepost.analysis.reports.tls import Direction
+from gatepost.analysis.reports.tls import Direction, Ready
 from gatepost.language import _
 from gatepost.manage.pages import report_charts
 from gatepost.manage.pages.exports import exported, wants_file
@@ -39,7 +39,6 @@ if TYPE_CHECKING:
     from starlette.responses import Response
 
     from gatepost.analysis.reports.pictures import DayResult, HeatRow, TlsPictures
-    from gatepost.analysis.reports.tls_ready import Ready
     from gatepost.manage.use_cases.background import BackgroundResult
 
 

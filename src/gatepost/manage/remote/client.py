@@ -48,7 +48,7 @@ class RemoteClient:
         from gatepost.policy.connectors.directory import Directory  # noqa: PLC0415 - mail needs no resources
         from gatepost.policy.connectors.errors import ResourceErrors  # noqa: PLC0415 - as above
         from gatepost.policy.connectors.model import parse  # noqa: PLC0415 - as above
-        from gatepost.policy.connectors.prefix_limits import PrefixLimits  # noqa: PLC0415 - as above
+        from gatepost.policy.connectors.resources import PrefixLimits  # noqa: PLC0415 - as above
 
         answer = self._connection.get("/resources")
         try:

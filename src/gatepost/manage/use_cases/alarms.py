@@ -14,11 +14,9 @@ from typing import TYPE_CHECKING
 import msgspec
 from msgspec.structs import replace
 
-from gatepost.analysis.alarms.alarm import Alarm, Severity
+from gatepost.analysis.alarms.alarm import ALARMS_CONTENT, Alarm, Memory, Severity, advance, decoded
 from gatepost.analysis.alarms.alarm import Kind as AlarmKind
-from gatepost.analysis.alarms.alarm_state import ALARMS_CONTENT, Memory, advance, decoded
-from gatepost.analysis.alarms.domain_conflicts import domain_conflicts
-from gatepost.analysis.alarms.grants import judge_grants
+from gatepost.analysis.alarms.domain_conflicts import domain_conflicts, judge_grants
 from gatepost.analysis.checks.alarm_subjects import connector_files, failing_renewals, scope_of
 from gatepost.analysis.checks.certificate_alarms import Observed, judge, undecided, watched
 from gatepost.manage.access.principal import Scope

@@ -30,7 +30,7 @@ from gatepost.policy.connectors.maildirs import maildir_errors
 from gatepost.policy.connectors.model import dump, parse
 from gatepost.policy.connectors.next_hop_rules import Listeners, own_smart_hosts
 from gatepost.policy.connectors.publication import to_do
-from gatepost.policy.connectors.resources import Resources
+from gatepost.policy.connectors.resources import PrefixLimits, Resources
 from gatepost.policy.connectors.unreachable import unreachable
 from gatepost.policy.connectors.verification import check_together, claims, pend, top_level
 from gatepost.quantity import quantity
@@ -47,7 +47,6 @@ if TYPE_CHECKING:
     from gatepost.manage.use_cases.differences import FieldChange
     from gatepost.manage.use_cases.gateway import Gateway
     from gatepost.net.identity import ServerIdentity
-    from gatepost.policy.connectors.prefix_limits import PrefixLimits
     from gatepost.policy.connectors.records import Organization
     from gatepost.settings.model import Settings
     from gatepost.store.changes import Change, ConfigStore

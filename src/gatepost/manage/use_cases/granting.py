@@ -19,9 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from gatepost.manage.access.principal import Principal
-    from gatepost.policy.connectors.prefix_limits import PrefixLimits
     from gatepost.policy.connectors.records import Organization
-    from gatepost.policy.connectors.resources import Resources
+    from gatepost.policy.connectors.resources import PrefixLimits, Resources
     from gatepost.store.changes import ConfigStore
 
 

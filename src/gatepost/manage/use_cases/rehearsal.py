@@ -14,7 +14,7 @@ import msgspec
 from msgspec import Meta
 
 from gatepost.analysis.rehearsal import rehearsal as reports
-from gatepost.analysis.rehearsal.recorded import INBOUND, OUTBOUND
+from gatepost.analysis.rehearsal.recorded import INBOUND, OUTBOUND, Decision
 from gatepost.analysis.rehearsal.rehearsal import Judged, Report, Subject
 from gatepost.analysis.rehearsal.replay import COLUMNS, Replay, RowReplay, enforced
 from gatepost.analysis.rehearsal.touched import outbound_domains
@@ -34,7 +34,6 @@ from gatepost.texts import own
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from gatepost.analysis.rehearsal.decision import Decision
     from gatepost.manage.access.principal import Principal
     from gatepost.manage.use_cases.context import Context
     from gatepost.manage.use_cases.gateway import Gateway

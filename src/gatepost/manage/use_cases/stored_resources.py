@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from gatepost.policy.connectors.directory import Directory
-    from gatepost.policy.connectors.prefix_limits import PrefixLimits
+    from gatepost.policy.connectors.resources import PrefixLimits
     from gatepost.store.changes import ConfigStore
     from gatepost.store.storage import Storage
 

@@ -11,7 +11,7 @@ from gatepost.manage.access.schema import ACCESS
 from gatepost.store.schemas import STORED
 
 if TYPE_CHECKING:
-    from gatepost.store.database import Schema
+    from gatepost.store.interface import Schema
 
 SCHEMAS: Final[tuple[Schema, ...]] = (*STORED, ACCESS)
 """Every `Schema` is in it: a role without the right to make tables finds them made by `gatepost store prepare`."""

@@ -40,8 +40,7 @@ if TYPE_CHECKING:
     from gatepost.analysis.reports.tlsrpt import DomainSummary, FailedThere, Reported
     from gatepost.manage.use_cases.context import Context
     from gatepost.settings.model import Settings
-    from gatepost.store.received_reports import StoredReport
-    from gatepost.store.sent_reports import SentReport
+    from gatepost.store.sent_reports import SentReport, StoredReport
     from gatepost.store.session_counts import SessionCounts
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gatepost.net.anchors import AnchorsError, TrustAnchors
-from gatepost.policy.connectors.tenant_anchors import anchor_origins
+from gatepost.policy.connectors.grants import anchor_origins
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

@@ -16,28 +16,25 @@ thought about it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
 
 from gatepost.policy.connectors.errors import FieldError
-from gatepost.policy.connectors.fields import Access
+from gatepost.policy.connectors.fields import Access, Owned
 from gatepost.policy.connectors.model import parse
 from gatepost.policy.connectors.names import resource_label
 from gatepost.policy.connectors.record_base import Record, owned_marker, record_in
 from gatepost.policy.connectors.records import Organization
-from gatepost.policy.connectors.resources import Resources
+from gatepost.policy.connectors.resources import PrefixLimits, Resources
+from gatepost.policy.connectors.trust_anchors import is_pem, pem_certificates
 from gatepost.policy.connectors.values import QuarantineRelease
 from gatepost.texts import own
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-
-    from gatepost.policy.connectors.fields import Owned
     from gatepost.policy.connectors.mail_flow_rule import MailFlowRule
-    from gatepost.policy.connectors.prefix_limits import PrefixLimits
 
 
 _FOR_PEOPLE: Final = frozenset({"comment", "enabled", "priority"})
@@ -413,3 +410,31 @@ def _blocked(held: Any, value: str) -> Any:
         return tuple(other for other in held if str(other) != value)
     form = next((form for form in ("lmtp:unix:", "unix:") if value.startswith(form)), "")
     return f"{form}{UNGRANTED_PATH}"
+
+
+class AnchorOrigins(NamedTuple):
+    """tenants: DER of those that only organizations name which tenants change. places: files that others name."""
+
+    tenants: frozenset[bytes]
+    places: frozenset[str]
+
+
+def anchor_origins(organizations: Iterable[Organization]) -> AnchorOrigins:
+    """Find out who names which trust anchors in connectors, enabled or not.
+
+    A file is always the gateway's owner's word: one that no owner granted has no effect (`policy.connectors.grants`).
+    """
+    named: dict[bool, set[str]] = {True: set(), False: set()}
+    for organization in organizations:
+        texts = named[TENANTS_CHOOSE in organization.ungranted]
+        texts |= {connector.trust_anchors for connector in organization.inbound_connectors}
+        texts |= {connector.trust_anchors for connector in organization.outbound_connectors}
+    tenants = _certificates(named[True])
+    if tenants:  # else nothing of the others matters, and there may be thousands
+        tenants -= _certificates(named[False])
+    places = {text for text in named[True] | named[False] if text and not is_pem(text)}
+    return AnchorOrigins(tenants, frozenset(places))
+
+
+def _certificates(texts: Iterable[str]) -> frozenset[bytes]:
+    return frozenset(der for text in texts if is_pem(text) for der in pem_certificates(text))

@@ -18,11 +18,10 @@ from gatepost.policy.connectors.errors import Draft, FieldError, ResourceErrors,
 from gatepost.policy.connectors.mail_flow_rule import MailFlowRule
 from gatepost.policy.connectors.names import Claim
 from gatepost.policy.connectors.oauth import OauthIssuer
-from gatepost.policy.connectors.prefix_limits import PrefixLimits
 from gatepost.policy.connectors.reader import PLACEHOLDERS, OrganizationDraft, read, tables
 from gatepost.policy.connectors.record_base import Record
 from gatepost.policy.connectors.records import InboundConnector, Mailbox, Organization, OutboundConnector
-from gatepost.policy.connectors.resources import Resources
+from gatepost.policy.connectors.resources import PrefixLimits, Resources
 
 
 def parse(document: Mapping[str, Any], *, prefixes: PrefixLimits | None = None) -> Resources:

@@ -40,9 +40,9 @@ if TYPE_CHECKING:
     from gatepost.policy.connectors.content_hook import ContentHook
     from gatepost.policy.connectors.errors import Draft, FieldError
     from gatepost.policy.connectors.mail_flow_rule import MailFlowRule
-    from gatepost.policy.connectors.prefix_limits import PrefixLimits
     from gatepost.policy.connectors.reader import OrganizationDraft
     from gatepost.policy.connectors.records import InboundConnector, Mailbox, OutboundConnector
+    from gatepost.policy.connectors.resources import PrefixLimits
 
 
 class _Rule[C](msgspec.Struct, frozen=True):

@@ -28,10 +28,11 @@ from gatepost.policy.decisions.routes import (
     MxRoute,
     NextHop,
     Route,
+    Ruling,
+    Rulings,
     SmartHosts,
     Unroutable,
 )
-from gatepost.policy.decisions.rulings import Rulings
 from gatepost.protocols.smtp.grammar import GrammarError, parse_address
 from gatepost.protocols.smtp.replies import Reply
 from gatepost.values import replace
@@ -44,7 +45,6 @@ if TYPE_CHECKING:
     from gatepost.policy.decisions.home import Nodes
     from gatepost.policy.decisions.parties import Parties
     from gatepost.policy.decisions.requirement import Requirement
-    from gatepost.policy.decisions.rulings import Ruling
 
 
 class Addressed(Protocol):

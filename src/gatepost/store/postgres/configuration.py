@@ -18,8 +18,7 @@ import time
 from typing import TYPE_CHECKING, Any, Final
 
 from gatepost.store.changes import CONFIGURATION, CONFIGURATION_LOG, put_resource
-from gatepost.store.database import Schema
-from gatepost.store.interface import StoreBusy, StoreFailure
+from gatepost.store.interface import DatabaseConnection, Schema, StoreBusy, StoreFailure
 from gatepost.store.postgres.database import PostgresDatabase
 from gatepost.store.postgres.server import DatabaseServer, connect
 from gatepost.store.sqlite.database import SqliteDatabase
@@ -29,7 +28,6 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from pathlib import Path
 
-    from gatepost.store.database import DatabaseConnection
 
 _COPY_VERSION: Final = 1
 COPY_FILE: Final = f"configuration-copy-{_COPY_VERSION}.db"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import asyncpg
 
-from gatepost.store.interface import OutcomeUnknown, StoreBusy, StoreFailure
+from gatepost.store.interface import OutcomeUnknown, Schema, StoreBusy, StoreFailure
 from gatepost.store.nodes import EXPIRY_SECONDS
 from gatepost.store.postgres.server import STATEMENT_SECONDS, DatabaseServer, reported
 from gatepost.store.postgres.sql import positional, table_names, tables
@@ -15,7 +15,6 @@ from gatepost.store.postgres.sql import positional, table_names, tables
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from gatepost.store.database import Schema
 
 # One row for each schema: its version and `oldest`, and the lock that keeps two changes of it apart.
 _VERSIONS: Final = "CREATE TABLE IF NOT EXISTS schema_version (name TEXT PRIMARY KEY, version BIGINT NOT NULL)"
@@ -30,7 +29,7 @@ _TURN: Final = "SELECT version FROM schema_version WHERE name = $1 FOR UPDATE"
 
 
 class PostgresConnection:
-    """Implements `store.database.DatabaseConnection`."""
+    """Implements `store.interface.DatabaseConnection`."""
 
     clock = "CAST(extract(epoch FROM clock_timestamp()) AS DOUBLE PRECISION)"
 
@@ -70,7 +69,7 @@ class PostgresConnection:
 
 
 class PostgresDatabase:
-    """Implements `store.database.Database`."""
+    """Implements `store.interface.Database`."""
 
     def __init__(self, url: str, schema: Schema, *, statement: float = STATEMENT_SECONDS) -> None:
         """Make the tables, or bring them up to date. statement: seconds that one may take. Raises StoreFailure."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from gatepost.store.database import Schema
+from gatepost.store.interface import Schema
 
 SCHEMA: Final = Schema(
     name="evidence",

@@ -10,7 +10,7 @@ from gatepost.store.failures import LOGIN_FAILURES, FailureLists
 from gatepost.store.postgres.database import PostgresDatabase
 
 if TYPE_CHECKING:
-    from gatepost.store.database import DatabaseConnection
+    from gatepost.store.interface import DatabaseConnection
 
 _NOW: Final = "SELECT CAST(extract(epoch FROM clock_timestamp()) AS DOUBLE PRECISION)"
 _PUT: Final = (

@@ -23,8 +23,7 @@ from gatepost.store.leases import boot_time
 from gatepost.store.postgres import owners, queue_rows
 from gatepost.store.postgres.availability import Availability
 from gatepost.store.postgres.commit_loop import CommitLoop
-from gatepost.store.postgres.queue_rows import PostgresPlan
-from gatepost.store.postgres.queue_work import OwnedAcceptance, OwnedSettlement
+from gatepost.store.postgres.queue_rows import OwnedAcceptance, OwnedSettlement, PostgresPlan
 from gatepost.store.sqlite.work import refuse, tell
 
 if TYPE_CHECKING:

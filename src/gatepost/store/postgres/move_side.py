@@ -18,9 +18,8 @@ from gatepost.store.postgres.check import check_server, prepare_server
 from gatepost.store.postgres.connecting import Address
 from gatepost.store.postgres.database import PostgresDatabase
 from gatepost.store.postgres.evidence import PostgresEvidence
-from gatepost.store.postgres.move_evidence import EvidenceTables
+from gatepost.store.postgres.move_evidence import EvidenceTables, PostgresTracePart
 from gatepost.store.postgres.move_queue import MoveConnection, PostgresBodies, PostgresMessages, settle_queue
-from gatepost.store.postgres.move_trace import PostgresTracePart
 from gatepost.store.postgres.server import DatabaseServer, allow_closed, close_all, mark_document
 from gatepost.store.postgres.sql import table_names
 from gatepost.store.session_tables import SESSIONS, SessionTables
@@ -33,7 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from gatepost.store.database import DatabaseConnection, Schema
+    from gatepost.store.interface import DatabaseConnection, Schema
     from gatepost.store.move_mark import MoveMark
     from gatepost.store.move_parts import Part
     from gatepost.store.srs_keys import Sealing

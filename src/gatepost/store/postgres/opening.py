@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from gatepost.store.postgres.queue import PostgresSettings, PostgresStore
 from gatepost.store.postgres.spool import SPOOL_DIRECTORY
-from gatepost.store.sqlite.shards import store_settings
+from gatepost.store.sqlite.queue import store_settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -30,9 +30,8 @@ from gatepost.store.postgres import owners, queue_rows
 from gatepost.store.postgres.database import prepare_tables
 from gatepost.store.postgres.flusher import Flusher, Rhythm
 from gatepost.store.postgres.queue_connection import QueueConnection, warn_of_lax_commits
-from gatepost.store.postgres.queue_rows import CHUNK_BYTES
+from gatepost.store.postgres.queue_rows import CHUNK_BYTES, OwnedAcceptance, OwnedSettlement
 from gatepost.store.postgres.queue_schema import CHANNEL, QUEUE_SCHEMA
-from gatepost.store.postgres.queue_work import OwnedAcceptance, OwnedSettlement
 from gatepost.store.postgres.retry_commits import RetryCommits
 from gatepost.store.postgres.server import STATEMENT_SECONDS, connect, reported
 from gatepost.store.postgres.spool import take_spool

@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import Final
 
-from gatepost.store.database import Schema
+from gatepost.store.interface import Schema
 
 CHANNEL: Final = "gatepost_queue"
 """Notified when an administrator changed the queue (`store.postgres.queue_admin`)."""

@@ -18,8 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, override
 from gatepost.store.interface import OutcomeUnknown, StoreBusy, StoreFailure, StoreFull
 from gatepost.store.postgres import queue_rows
 from gatepost.store.postgres.commit_loop import CommitLoop
-from gatepost.store.postgres.queue_rows import PostgresPlan
-from gatepost.store.postgres.queue_work import OwnedSettlement
+from gatepost.store.postgres.queue_rows import OwnedSettlement, PostgresPlan
 from gatepost.store.sqlite.work import BringForward, LeaseWork, RetryWork, refuse, tell
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""Write shared SQL (`store.database`) as PostgreSQL has it. No I/O."""
+"""Write shared SQL (`store.interface`) as PostgreSQL has it. No I/O."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from datetime import date
 from types import MappingProxyType
 from typing import Final
 
-from gatepost.store.database import Schema
+from gatepost.store.interface import Schema
 from gatepost.store.trace import COLUMNS
 
 DAY: Final = 86_400

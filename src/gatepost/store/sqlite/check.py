@@ -29,7 +29,7 @@ from gatepost.store.sqlite.schema import (
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from gatepost.store.database import Schema
+    from gatepost.store.interface import Schema
 
 _NAMED: Final = 5  # ids that a problem names
 _LOCKS: Final = Path("/proc/locks")

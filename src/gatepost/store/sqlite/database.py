@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import apsw
 
-from gatepost.store.interface import StoreBusy, StoreFailure, failing
+from gatepost.store.interface import Schema, StoreBusy, StoreFailure, failing
 from gatepost.store.sqlite.schema import (
     StoreSettings,
     exclusively,
@@ -21,15 +21,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
-    from gatepost.store.database import Schema
-
 
 _SETTINGS = StoreSettings(page_size=4096, checkpoint_pages=1000)
 _WAIT = 30.0  # seconds for one's turn among the threads of this process; SQLite itself waits 5 s for other processes
 
 
 class SqliteConnection:
-    """Implements `store.database.DatabaseConnection` on a file."""
+    """Implements `store.interface.DatabaseConnection` on a file."""
 
     clock = "unixepoch('subsec')"
 
@@ -62,7 +60,7 @@ class SqliteConnection:
 
 
 class SqliteDatabase:
-    """Implements `store.database.Database`: one connection, which the threads of a process take in turn."""
+    """Implements `store.interface.Database`: one connection, which the threads of a process take in turn."""
 
     def __init__(
         self, directory: Path, schema: Schema, *, synchronous: str = "FULL", file: str = "", waits: bool = True

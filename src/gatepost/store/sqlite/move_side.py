@@ -11,16 +11,15 @@ from gatepost.store.changes import CONFIGURATION
 from gatepost.store.destinations import DESTINATION_COLUMNS, DESTINATIONS
 from gatepost.store.documents import DOCUMENT_FOLDERS, DocumentFiles
 from gatepost.store.evidence_files import EvidenceDirectory, evidence_directory
-from gatepost.store.interface import StoreFailure
+from gatepost.store.interface import DatabaseConnection, Schema, StoreFailure
 from gatepost.store.move import MoveRefused, SessionsPart, SrsPart
 from gatepost.store.move_mark import file_mark, write_file_mark
 from gatepost.store.move_parts import HeadsPart, LinesPart, MoveRecord, UnnumberedPart
 from gatepost.store.move_tables import Table, TablePart, table_parts
 from gatepost.store.session_counts import SESSIONS_DIRECTORY, SessionFiles
 from gatepost.store.sqlite.database import SqliteDatabase
-from gatepost.store.sqlite.move_evidence import EvidenceFiles
+from gatepost.store.sqlite.move_evidence import EvidenceFiles, TraceRowsPart
 from gatepost.store.sqlite.move_queue import BodiesPart, MessagesPart, QueueShards, reported
-from gatepost.store.sqlite.move_trace import TraceRowsPart
 from gatepost.store.sqlite.recovery import lock_shard
 from gatepost.store.sqlite.restore import check_whole
 from gatepost.store.sqlite.schema import QUEUE_DIRECTORY, TRACE_DIRECTORY, make_directory
@@ -30,7 +29,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from gatepost.store.database import DatabaseConnection, Schema
     from gatepost.store.move_mark import MoveMark
     from gatepost.store.move_parts import Key, Part
 

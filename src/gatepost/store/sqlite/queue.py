@@ -1,7 +1,7 @@
 """The embedded store: one shard, its writer thread, its reader thread and its arriving bodies behind `Store`.
 
-Opened by a worker process, one shard each; `mail.queue.manager` owns the deliveries, `inbound` accepts. Never decides
-when something is tried: it keeps what it is given.
+Opened by a worker process, one shard each, which `open_shards` chooses for `Storage.queues`; `mail.queue.manager` owns
+the deliveries, `inbound` accepts. Never decides when something is tried: it keeps what it is given.
 """
 
 from __future__ import annotations
@@ -20,11 +20,12 @@ import apsw
 from gatepost.mail.model.queue_id import IdSource, last_id
 from gatepost.store.bodies import CHUNK, Bodies, Body, read_big
 from gatepost.store.engine import StoreEngine
-from gatepost.store.interface import StoreFailure, StoreFull
+from gatepost.store.interface import DestinationWork, EventSink, Settlement, StoreFailure, StoreFull
 from gatepost.store.sqlite import rows
 from gatepost.store.sqlite.recovery import last_written, lock_shard, recover
 from gatepost.store.sqlite.schema import (
     BIG_DIRECTORY,
+    QUEUE_DIRECTORY,
     QUEUE_FILE,
     StoreSettings,
     make_directory,
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
 
     from gatepost.events.metrics.counts import Counts
     from gatepost.mail.model.message import Delivery, Message
-    from gatepost.store.interface import DestinationWork, EventSink, Settlement
+    from gatepost.settings.model import Settings
     from gatepost.store.trace import TraceSink
 
 
@@ -271,3 +272,39 @@ def _take(directory: Path, settings: StoreSettings) -> _Shard:
             raise StoreFailure(f"{directory}: {error}") from error
         undo.pop_all()
     return _Shard(lock, writing, reading, highest)
+
+
+def shards_of(root: Path, index: int, workers: int) -> list[int]:
+    """The worker's own shard, and those of workers that are no more: dealt out among all that are."""
+    present = sorted(int(path.name) for path in root.glob("*") if path.name.isdigit()) if root.is_dir() else []
+    return [index, *(number for number in present if number >= workers and number % workers == index)]
+
+
+async def open_shards(
+    data: Path,
+    settings: Settings,
+    place: tuple[int, int],
+    trace: Callable[[int], TraceSink],
+    evidence: Callable[[int], EventSink | None],
+) -> list[SqliteStore]:
+    """The shards of a worker, recovered, its own first. data: the data directory. Raises StoreFailure."""
+    return [
+        await SqliteStore.open(
+            data / QUEUE_DIRECTORY / str(number),
+            trace=trace,
+            worker=number,
+            settings=store_settings(settings),
+            evidence=evidence,
+        )
+        for number in shards_of(data / QUEUE_DIRECTORY, *place)
+    ]
+
+
+def store_settings(settings: Settings) -> StoreSettings:
+    """The settings of the store, as far as a queue needs them."""
+    store = settings.store
+    return StoreSettings(
+        inline_limit=store.inline_limit,
+        memory_budget=store.memory_budget,
+        free_space_mark=store.free_space,
+    )

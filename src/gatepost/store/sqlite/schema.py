@@ -3,7 +3,7 @@
 A data directory holds `queue/<shard>/q.db`, `queue/<shard>/big/<id>`, `trace/YYYY-MM-DD.<writer>.db`,
 `sessions/YYYY-MM-DD.db`, `destinations.db` and `config.db`.
 Everything of `store` opens its databases here; nothing above it names a file or writes SQL, but `manage.access`, whose
-tables of accounts are in the SQL of `store.database`.
+tables of accounts are in the SQL of `store.interface`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Filters of the message trace as SQL, for files with and without the indexes they need.
 
-No I/O. `store.sqlite.trace_search` asks files by it, and `store.sqlite.trace_meanings` which of several questions has
+No I/O. `store.sqlite.message_trace` asks files by it, and `store.sqlite.message_trace` which of several questions has
 an answer.
 """
 

@@ -1,7 +1,7 @@
 """The files of the message trace: `YYYY-MM-DD.<writer>.db`, then `YYYY-MM-DD.<writer>.0002.db` and so on.
 
 A writer begins the next file of a day when the last one is full, so that no file is large while it has no index. Used
-by `store.sqlite.trace`, which writes them, and `store.sqlite.trace_search`, which reads them.
+by `store.sqlite.trace`, which writes them, and `store.sqlite.message_trace`, which reads them.
 """
 
 from __future__ import annotations

@@ -6,12 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gatepost.analysis.alarms.alarm import Alarm, Kind, Severity, Trouble
-from gatepost.analysis.alarms.alarm_state import (
+from gatepost.analysis.alarms.alarm import (
+    Alarm,
     AlarmEvent,
     AlarmStatus,
+    Kind,
     Memory,
     News,
+    Severity,
+    Trouble,
     advance,
     decoded,
     due_post,

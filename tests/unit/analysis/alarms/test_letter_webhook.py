@@ -5,8 +5,7 @@ import hashlib
 import hmac
 import json
 
-from gatepost.analysis.alarms.alarm import Alarm, Kind, Severity
-from gatepost.analysis.alarms.alarm_state import AlarmEvent, News, Post
+from gatepost.analysis.alarms.alarm import Alarm, AlarmEvent, Kind, News, Post, Severity
 from gatepost.analysis.alarms.letter import post_body, signed_headers
 
 ALARM = Alarm(Kind.PARTNER_FAILING, Severity.CRITICAL, "", "t\u202e", "d", "f", "contoso/bank", ("line",), since=5.0)

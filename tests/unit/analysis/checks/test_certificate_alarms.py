@@ -4,8 +4,7 @@ from typing import Any
 
 import pytest
 
-from gatepost.analysis.alarms.alarm import Alarm, Kind, Severity, Trouble
-from gatepost.analysis.alarms.alarm_state import Memory
+from gatepost.analysis.alarms.alarm import Alarm, Kind, Memory, Severity, Trouble
 from gatepost.analysis.checks.certificate_alarms import (
     ChainSeen,
     Endpoint,

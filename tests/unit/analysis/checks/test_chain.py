@@ -13,10 +13,9 @@ from support.rsa_keys import rsa_key
 from support.status_authority import NOW, StatusAuthority
 from support.web import Web, ok, status
 
-from gatepost.analysis.checks.chain import ChainChecker, ChainQuestion
+from gatepost.analysis.checks.chain import ChainChecker, ChainQuestion, public_key
 from gatepost.analysis.checks.chain_facts import From, UrlStatus
 from gatepost.analysis.checks.chain_file import ChainFileError, KeyFile, parse_file
-from gatepost.analysis.checks.chain_path import public_key
 from gatepost.analysis.checks.chain_report import Part, Readiness
 from gatepost.analysis.checks.chain_stores import RootStores
 from gatepost.analysis.checks.partner_report import Mark

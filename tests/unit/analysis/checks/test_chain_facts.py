@@ -5,9 +5,9 @@ from __future__ import annotations
 from support.chains import server
 from support.status_authority import StatusAuthority
 
+from gatepost.analysis.checks.chain import link
 from gatepost.analysis.checks.chain_facts import ChainFacts, From
 from gatepost.analysis.checks.chain_file import parse_file
-from gatepost.analysis.checks.chain_path import link
 from gatepost.protocols.tls.facts import ChainStatus, ChainVerdict
 
 LEAF = server(StatusAuthority("Root"))

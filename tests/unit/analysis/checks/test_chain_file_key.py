@@ -7,8 +7,8 @@ from cryptography.hazmat.primitives.serialization import BestAvailableEncryption
 from support.chains import server
 from support.status_authority import StatusAuthority
 
+from gatepost.analysis.checks.chain import public_key
 from gatepost.analysis.checks.chain_file import ChainFileError, read_key
-from gatepost.analysis.checks.chain_path import public_key
 
 LEAF = server(StatusAuthority("Root"))
 

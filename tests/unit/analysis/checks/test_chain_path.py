@@ -9,8 +9,8 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from support.chains import CLIENT, SERVER, server, sha1_signed
 from support.status_authority import NOW, StatusAuthority
 
+from gatepost.analysis.checks.chain import choose_leaf, link, public_key
 from gatepost.analysis.checks.chain_facts import From
-from gatepost.analysis.checks.chain_path import choose_leaf, link, public_key
 from gatepost.net.certificate import parse
 
 ROOT = StatusAuthority("Root")

@@ -9,9 +9,9 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from support.chains import pem, server
 from support.status_authority import NOW, StatusAuthority
 
+from gatepost.analysis.checks.chain import link
 from gatepost.analysis.checks.chain_facts import ChainFacts, From, Kind, Store, UrlResult, UrlStatus
 from gatepost.analysis.checks.chain_file import parse_file
-from gatepost.analysis.checks.chain_path import link
 from gatepost.analysis.checks.chain_report import (
     ChainCheck,
     ChainFinding,

@@ -8,9 +8,9 @@ from cryptography.hazmat.primitives.serialization import Encoding, pkcs7
 from support.chains import CLIENT, SERVER, pem, server
 from support.status_authority import NOW, StatusAuthority
 
+from gatepost.analysis.checks.chain import link
 from gatepost.analysis.checks.chain_facts import ChainFacts, From, KeyFacts, Store
 from gatepost.analysis.checks.chain_file import parse_file
-from gatepost.analysis.checks.chain_path import link
 from gatepost.analysis.checks.chain_report import Part
 from gatepost.analysis.checks.chain_stages import chain_findings
 from gatepost.analysis.checks.partner_report import Mark

@@ -8,9 +8,9 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from support.chains import server
 from support.status_authority import StatusAuthority
 
+from gatepost.analysis.checks.chain import link
 from gatepost.analysis.checks.chain_facts import ChainFacts, From, Kind, Store, UrlResult, UrlStatus
 from gatepost.analysis.checks.chain_file import parse_file
-from gatepost.analysis.checks.chain_path import link
 from gatepost.analysis.checks.chain_stages import issuer_findings, revocation_findings, staple_findings
 from gatepost.analysis.checks.partner_report import Mark
 from gatepost.protocols.tls.facts import ChainStatus, ChainVerdict

@@ -12,8 +12,8 @@ from support.chains import server
 from support.status_authority import NOW, StatusAuthority
 from support.web import Web, ok, status
 
+from gatepost.analysis.checks.chain import link
 from gatepost.analysis.checks.chain_facts import From, Kind, UrlStatus
-from gatepost.analysis.checks.chain_path import link
 from gatepost.analysis.checks.chain_urls import Question, UrlChecker
 from gatepost.net.lookups.configured import configured_resolver
 from gatepost.net.lookups.http import HttpClient

@@ -16,7 +16,7 @@ from gatepost.pki.certificates.authority import Authority
 from gatepost.pki.certificates.entry import State
 from gatepost.pki.certificates.inventory import Inventory, entry_from
 from gatepost.pki.certificates.vault import Vault
-from gatepost.policy.connectors.prefix_limits import PrefixLimits
+from gatepost.policy.connectors.resources import PrefixLimits
 from gatepost.store.changes import ConfigStore
 from gatepost.values import replace
 

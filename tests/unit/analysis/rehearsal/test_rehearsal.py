@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from tests.unit.analysis.conftest import NOON, hop_row, session_row, stored
 
 from gatepost.analysis.rehearsal import rehearsal
-from gatepost.analysis.rehearsal.decision import Decision, Effect
+from gatepost.analysis.rehearsal.recorded import Decision, Effect
 from gatepost.analysis.rehearsal.rehearsal import (
     COLUMNS,
     Judged,

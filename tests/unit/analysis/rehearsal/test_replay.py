@@ -6,7 +6,7 @@ import msgspec
 import pytest
 from tests.unit.analysis.conftest import certified, hop_row, session_row, stored
 
-from gatepost.analysis.rehearsal.decision import Effect
+from gatepost.analysis.rehearsal.recorded import Effect
 from gatepost.analysis.rehearsal.replay import COLUMNS, Replay, RowReplay, enforced
 from gatepost.policy.connectors.records import OutboundConnector
 from gatepost.policy.connectors.values import Mode

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.unit.analysis.conftest import certified, session_row
 
-from gatepost.analysis.rehearsal.decision import Effect
+from gatepost.analysis.rehearsal.recorded import Effect
 from gatepost.analysis.rehearsal.replay_inbound import decide_session
 from gatepost.events.trace import refused_event, tls_record
 from gatepost.policy.connectors.directory import Directory

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.unit.analysis.conftest import certified, hop_row
 
-from gatepost.analysis.rehearsal.decision import Effect
+from gatepost.analysis.rehearsal.recorded import Decision, Effect
 from gatepost.analysis.rehearsal.replay_outbound import HopReplay
 from gatepost.events.trace import tls_record
 from gatepost.mail.model.message import Recipient
@@ -21,8 +21,6 @@ from gatepost.protocols.tls.facts import CertificateFacts, ChainStatus, ChainVer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    from gatepost.analysis.rehearsal.decision import Decision
 
     MakeDirectory = Callable[[str], Directory]
 

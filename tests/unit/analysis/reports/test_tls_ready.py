@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from gatepost.analysis.reports.tls_ready import Readiness, Ready
+from gatepost.analysis.reports.tls import Readiness, Ready
 from gatepost.store.trace import HopKind
 
 

@@ -9,7 +9,7 @@ import pytest
 from gatepost.analysis.reports.tlsrpt_intake import INBOX, ReportImport
 from gatepost.settings.store_url import SQLITE
 from gatepost.store.interface import StoreFailure
-from gatepost.store.received_reports import ReceivedReports
+from gatepost.store.sent_reports import ReceivedReports
 from gatepost.store.storage import Storage
 
 DAY = 86_400.0

@@ -6,7 +6,7 @@ import pytest
 
 from gatepost.analysis.reports.tlsrpt import ReportFilter, SeenHere, failed_there, reported
 from gatepost.protocols.tlsrpt.received import ReceivedFailure, ReceivedPolicy, ReceivedReport
-from gatepost.store.received_reports import StoredReport
+from gatepost.store.sent_reports import StoredReport
 
 EXPIRED = ReceivedFailure("certificate-expired", 3, "192.0.2.1", "mx1.contoso.example")
 NO_TLS = ReceivedFailure("starttls-not-supported", 1, "192.0.2.2")

@@ -5,8 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from gatepost.analysis.alarms.alarm import Alarm, Kind, Severity
-from gatepost.analysis.alarms.alarm_state import ALARMS_CONTENT, AlarmStatus, Memory, encoded
+from gatepost.analysis.alarms.alarm import ALARMS_CONTENT, Alarm, AlarmStatus, Kind, Memory, Severity, encoded
 from gatepost.pki.certificates.authority import Authority
 from gatepost.store.changes import ConfigStore
 

@@ -9,11 +9,11 @@ from gatepost.analysis.reports.tls import (
     HopSummary,
     Named,
     Protection,
+    Ready,
     TlsCounter,
     Wanted,
     report_record,
 )
-from gatepost.analysis.reports.tls_ready import Ready
 from gatepost.decoding import converted
 from gatepost.manage.cli.report_tls import CONNECTOR_COLUMNS, connector_rows, print_report
 from gatepost.manage.use_cases.reports import TlsReportSummary

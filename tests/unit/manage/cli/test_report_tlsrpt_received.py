@@ -7,7 +7,7 @@ import pytest
 from gatepost.mail.model.trace_event import TraceEvent
 from gatepost.protocols.tlsrpt.received import ReceivedFailure, ReceivedPolicy, ReceivedReport
 from gatepost.settings.store_url import SQLITE
-from gatepost.store.received_reports import RECEIVED, StoredReport
+from gatepost.store.sent_reports import RECEIVED, StoredReport
 from gatepost.store.sqlite.trace import write_events
 from gatepost.store.storage import Storage
 

@@ -10,7 +10,7 @@ import click
 import pytest
 
 from gatepost.manage.cli import serve as command
-from gatepost.manage.cli.demo_start import wait_for_greeting
+from gatepost.manage.cli.demo_partner import wait_for_greeting
 from gatepost.manage.cli.remote_options import RemoteOptions
 from gatepost.node.passed_sockets import PassedSockets
 from gatepost.pki.certificates.authority import Authority

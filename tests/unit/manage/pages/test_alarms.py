@@ -4,9 +4,8 @@ import time
 
 import pytest
 
-from gatepost.analysis.alarms.alarm import Alarm, Severity
+from gatepost.analysis.alarms.alarm import ALARMS_CONTENT, Alarm, AlarmStatus, Memory, Severity, encoded
 from gatepost.analysis.alarms.alarm import Kind as AlarmKind
-from gatepost.analysis.alarms.alarm_state import ALARMS_CONTENT, AlarmStatus, Memory, encoded
 from gatepost.manage.pages.alarms import LEVELS
 
 

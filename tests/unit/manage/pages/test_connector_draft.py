@@ -4,7 +4,7 @@ import pytest
 
 from gatepost.manage.pages.connector_draft import draft_of, entries, problems, table_of
 from gatepost.policy.connectors.model import parse
-from gatepost.policy.connectors.prefix_limits import PrefixLimits
+from gatepost.policy.connectors.resources import PrefixLimits
 
 OWNER = parse(
     {

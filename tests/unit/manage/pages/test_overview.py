@@ -4,9 +4,8 @@ import time
 
 import pytest
 
-from gatepost.analysis.alarms.alarm import Alarm, Severity
+from gatepost.analysis.alarms.alarm import ALARMS_CONTENT, Alarm, AlarmStatus, Memory, Severity, encoded
 from gatepost.analysis.alarms.alarm import Kind as AlarmKind
-from gatepost.analysis.alarms.alarm_state import ALARMS_CONTENT, AlarmStatus, Memory, encoded
 from gatepost.mail.model.trace_event import TraceEvent
 from gatepost.store.nodes import NodeFigures, NodeIdentity
 from gatepost.store.sqlite.trace import write_events

@@ -7,8 +7,7 @@ from contextlib import closing
 import pytest
 
 from gatepost.analysis.reports.pictures import Blocked, DayResult, HeatRow, PictureCounter, Sums
-from gatepost.analysis.reports.tls import Direction
-from gatepost.analysis.reports.tls_ready import Ready
+from gatepost.analysis.reports.tls import Direction, Ready
 from gatepost.manage.pages.report_sorts import ordered, report_order
 from gatepost.manage.use_cases.background import BackgroundResult
 from gatepost.manage.use_cases.report_counts import ReportCounts

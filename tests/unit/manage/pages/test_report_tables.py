@@ -3,8 +3,7 @@ from __future__ import annotations
 import pytest
 
 from gatepost.analysis.reports.pictures import Blocked, PictureCounter
-from gatepost.analysis.reports.tls import Direction, Protection, Wanted
-from gatepost.analysis.reports.tls_ready import Ready
+from gatepost.analysis.reports.tls import Direction, Protection, Ready, Wanted
 from gatepost.manage.pages.report_charts import by_protection
 from gatepost.manage.pages.report_query import ReportView
 from gatepost.manage.pages.report_tables import TABLES, ReportTable, chart_table

@@ -13,8 +13,7 @@ from urllib.parse import parse_qsl, urlsplit
 import pytest
 
 from gatepost.analysis.reports.pictures import Blocked, PictureCounter, Sums
-from gatepost.analysis.reports.tls import Direction
-from gatepost.analysis.reports.tls_ready import Ready
+from gatepost.analysis.reports.tls import Direction, Ready
 from gatepost.manage.pages.report_tables import TABLES
 from gatepost.manage.use_cases.background import BackgroundResult
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind

@@ -11,7 +11,7 @@ from gatepost.manage.use_cases.change import ChangeOptions
 from gatepost.manage.use_cases.resources import apply_document
 from gatepost.protocols.tlsrpt.received import ReceivedFailure, ReceivedPolicy, ReceivedReport
 from gatepost.settings.store_url import SQLITE
-from gatepost.store.received_reports import RECEIVED, StoredReport
+from gatepost.store.sent_reports import RECEIVED, StoredReport
 from gatepost.store.sqlite.trace import write_events
 from gatepost.store.storage import Storage
 

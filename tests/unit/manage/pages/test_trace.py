@@ -11,7 +11,7 @@ from gatepost.manage.access.records import Actor
 from gatepost.manage.pages import trace
 from gatepost.manage.pages.message_head import partner_of
 from gatepost.store.evidence_files import evidence_directory
-from gatepost.store.sqlite import trace_search
+from gatepost.store.sqlite import message_trace
 from gatepost.store.sqlite.trace import write_events
 
 from .conftest import OWNER
@@ -184,7 +184,7 @@ def test_pages_follow_each_other(traced, monkeypatch):
 
 
 def test_a_search_that_takes_long_says_how_far_it_came_and_goes_on(traced, monkeypatch):
-    monkeypatch.setattr(trace_search, "PATIENCE", -1.0)
+    monkeypatch.setattr(message_trace, "PATIENCE", -1.0)
     day = 86_400
     centre = traced(*(row(at * day, subject=f"report {at}", message=f"{at:016x}") for at in range(1, 4)))
     page = centre.get("/trace?words=report+3&since=all", **PARTIAL)

@@ -7,7 +7,7 @@ import pytest
 
 from gatepost.mail.model.trace_event import TraceEvent
 from gatepost.manage.pages import trace
-from gatepost.store.sqlite import trace_search
+from gatepost.store.sqlite import message_trace
 from gatepost.store.sqlite.trace import write_events
 
 _ROW = re.compile(r'href="/trace/0+(\d)"')
@@ -102,7 +102,7 @@ def test_pages_of_one_order_follow_each_other(centre):
 
 
 def test_what_a_search_found_until_its_time_was_over_is_sorted(traced, monkeypatch):
-    monkeypatch.setattr(trace_search, "PATIENCE", -1.0)
+    monkeypatch.setattr(message_trace, "PATIENCE", -1.0)
     page = traced.get("/trace?words=eta&sort=subject")
     assert numbers(page) == "165", "beta, eta, zeta"
 

@@ -2,8 +2,7 @@ from __future__ import annotations
 
 import time
 
-from gatepost.analysis.alarms.alarm import Alarm, Kind, Severity
-from gatepost.analysis.alarms.alarm_state import ALARMS_CONTENT, AlarmStatus, Memory, encoded
+from gatepost.analysis.alarms.alarm import ALARMS_CONTENT, Alarm, AlarmStatus, Kind, Memory, Severity, encoded
 from gatepost.manage.access.principal import Principal, Scope
 from gatepost.manage.rest.endpoint import RestEndpoint
 from gatepost.manage.use_cases.alarms import list_alarms

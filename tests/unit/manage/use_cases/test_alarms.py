@@ -4,9 +4,8 @@ import time
 
 import pytest
 
-from gatepost.analysis.alarms.alarm import Alarm, Severity
+from gatepost.analysis.alarms.alarm import ALARMS_CONTENT, Alarm, AlarmStatus, Memory, Severity, encoded
 from gatepost.analysis.alarms.alarm import Kind as AlarmKind
-from gatepost.analysis.alarms.alarm_state import ALARMS_CONTENT, AlarmStatus, Memory, encoded
 from gatepost.manage.access.principal import Principal, Scope
 from gatepost.manage.use_cases.alarms import ActiveAlarm, ActiveAlarms, ListAlarms, list_alarms, summary
 from gatepost.manage.use_cases.client import LocalClient

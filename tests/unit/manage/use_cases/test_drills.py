@@ -25,7 +25,7 @@ from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.resources import apply_document
 from gatepost.settings.store_url import SQLITE
 from gatepost.store.interface import TraceFilter
-from gatepost.store.sqlite.trace_search import search_trace
+from gatepost.store.sqlite.message_trace import search_trace
 from gatepost.store.storage import Storage
 
 OWNER = Principal("ann", frozenset({Scope.OWNER}))

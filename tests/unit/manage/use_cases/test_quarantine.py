@@ -24,8 +24,8 @@ from gatepost.manage.use_cases.quarantine import (
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.settings.store_url import SQLITE
 from gatepost.store.interface import StoreFailure, TraceFilter
+from gatepost.store.sqlite.message_trace import search_trace
 from gatepost.store.sqlite.quarantine import SqliteQuarantine
-from gatepost.store.sqlite.trace_search import search_trace
 from gatepost.store.storage import Storage
 
 OWNER = Principal("ann", frozenset(Scope))

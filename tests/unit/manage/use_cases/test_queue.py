@@ -16,8 +16,8 @@ from gatepost.manage.use_cases.queue import (
 from gatepost.manage.use_cases.queue_actions import RETURN_TEXT, QueueAction, QueueActions, act_on_queue
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.store.interface import TraceFilter
+from gatepost.store.sqlite.message_trace import search_trace
 from gatepost.store.sqlite.schema import QUEUE_FILE
-from gatepost.store.sqlite.trace_search import search_trace
 
 OWNER = Principal("ann", frozenset(Scope))
 CONTOSO = Principal("con", frozenset(Scope), frozenset({"contoso"}))

@@ -1,4 +1,4 @@
-"""The rule of `store.database.Schema`: what an upgrade takes away, its `oldest` says."""
+"""The rule of `store.interface.Schema`: what an upgrade takes away, its `oldest` says."""
 
 from __future__ import annotations
 

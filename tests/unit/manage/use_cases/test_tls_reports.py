@@ -15,7 +15,7 @@ from gatepost.protocols.tlsrpt.received import ReceivedFailure, ReceivedPolicy, 
 from gatepost.protocols.tlsrpt.result import ResultType
 from gatepost.protocols.tlsrpt.tally import Count, PolicyType, applied, detail
 from gatepost.settings.store_url import SQLITE
-from gatepost.store.received_reports import ReceivedReports, StoredReport
+from gatepost.store.sent_reports import ReceivedReports, StoredReport
 from gatepost.store.session_counts import SESSIONS_DIRECTORY, SessionFiles
 from gatepost.store.sqlite.trace import write_events
 from gatepost.store.storage import Storage

@@ -5,9 +5,8 @@ import tomllib
 
 import pytest
 
-from gatepost.analysis.alarms.alarm import Alarm, Severity
+from gatepost.analysis.alarms.alarm import ALARMS_CONTENT, Alarm, AlarmStatus, Memory, Severity, encoded
 from gatepost.analysis.alarms.alarm import Kind as AlarmKind
-from gatepost.analysis.alarms.alarm_state import ALARMS_CONTENT, AlarmStatus, Memory, encoded
 from gatepost.analysis.checks.records import VALIDATIONS, CheckRecords
 from gatepost.manage.access.principal import Principal, Scope
 from gatepost.manage.use_cases.client import LocalClient

@@ -7,7 +7,7 @@ import pytest
 
 from gatepost.policy.connectors.errors import ResourceErrors
 from gatepost.policy.connectors.model import parse
-from gatepost.policy.connectors.prefix_limits import PrefixLimits
+from gatepost.policy.connectors.resources import PrefixLimits
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

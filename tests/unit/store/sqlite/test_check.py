@@ -6,7 +6,7 @@ from contextlib import closing
 import apsw
 import pytest
 
-from gatepost.store.database import Schema
+from gatepost.store.interface import Schema
 from gatepost.store.sqlite import check as module
 from gatepost.store.sqlite.check import StoreCheck
 from gatepost.store.sqlite.schema import QUEUE_VERSION, make_file

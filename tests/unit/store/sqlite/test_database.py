@@ -8,8 +8,7 @@ from contextlib import closing
 import apsw
 import pytest
 
-from gatepost.store.database import Schema
-from gatepost.store.interface import StoreBusy, StoreFailure
+from gatepost.store.interface import Schema, StoreBusy, StoreFailure
 from gatepost.store.sqlite import database as module
 from gatepost.store.sqlite.database import SqliteDatabase, SqliteReader
 from gatepost.values import replace

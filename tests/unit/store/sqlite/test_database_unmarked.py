@@ -7,8 +7,7 @@ from types import MappingProxyType
 import apsw
 import pytest
 
-from gatepost.store.database import Schema
-from gatepost.store.interface import StoreFailure
+from gatepost.store.interface import Schema, StoreFailure
 from gatepost.store.sqlite.database import SqliteDatabase
 from gatepost.values import replace
 

@@ -13,9 +13,9 @@ from gatepost.store import buffer
 from gatepost.store.interface import StoreFailure, TraceFilter
 from gatepost.store.sqlite import schema
 from gatepost.store.sqlite import trace as module
+from gatepost.store.sqlite.message_trace import search_trace
 from gatepost.store.sqlite.trace import TraceWriter, newest_file, open_part, write_events
 from gatepost.store.sqlite.trace_files import day_of, trace_files
-from gatepost.store.sqlite.trace_search import search_trace
 from gatepost.store.trace import COLUMNS
 
 NOON = datetime(2025, 11, 24, 12, tzinfo=UTC).timestamp()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gatepost.mail.model.trace_event import TraceEvent
-from gatepost.store.sqlite import trace_texts
+from gatepost.store.sqlite import trace
 from gatepost.store.sqlite.schema import open_for_reading
 from gatepost.store.sqlite.trace import TraceWriter, write_events
 from gatepost.store.sqlite.trace_files import trace_files
@@ -52,7 +52,7 @@ def sealed(
     request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[apsw.Connection]:
     """The rows, numbered from 1, in one block and in several."""
-    monkeypatch.setattr(trace_texts, "_ROWS", request.param)
+    monkeypatch.setattr(trace, "_ROWS", request.param)
     write_events(tmp_path, "0", ROWS)
     TraceWriter(tmp_path, "0").close()
     (file,) = trace_files(tmp_path)
@@ -79,6 +79,6 @@ def test_rows_that_may_match(
     sealed: apsw.Connection, words: list[str], organizations: frozenset[str] | None, below: int, rows: list[int]
 ) -> None:
     patterns = [TextPattern(TEXT_COLUMNS, word) for word in words]
-    pages = list(trace_texts.rows_with(sealed, patterns, organizations, below))
+    pages = list(trace.rows_with(sealed, patterns, organizations, below))
     assert [number for page in pages for number in page] == rows
     assert all(pages)

@@ -8,7 +8,7 @@ import pytest
 from gatepost.protocols.tlsrpt.received import ReceivedFailure, ReceivedPolicy, ReceivedReport
 from gatepost.settings.store_url import SQLITE
 from gatepost.store.interface import StoreFailure, StoreFull
-from gatepost.store.received_reports import RECEIVED, StoredReport
+from gatepost.store.sent_reports import RECEIVED, StoredReport
 from gatepost.store.storage import Storage
 
 DAY = 86_400.0
@@ -101,13 +101,13 @@ def test_a_file_of_an_earlier_version_goes_on(tmp_path):
 
 
 def test_no_more_is_kept_than_there_is_room_for(tmp_path, monkeypatch):
-    monkeypatch.setattr("gatepost.store.received_reports.MOST_OCTETS", 1)
+    monkeypatch.setattr("gatepost.store.sent_reports.MOST_OCTETS", 1)
     with pytest.raises(StoreFull, match="received reports take"):
         Storage(SQLITE, tmp_path).received_reports().keep(kept())
 
 
 def test_many_are_read_in_parts(tmp_path, monkeypatch):
-    monkeypatch.setattr("gatepost.store.received_reports._CHUNK", 2)
+    monkeypatch.setattr("gatepost.store.sent_reports._CHUNK", 2)
     reports = Storage(SQLITE, tmp_path).received_reports()
     for name in "abcde":
         reports.keep(kept(name, policies=() if name == "c" else None))

@@ -2,9 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from gatepost.policy.connectors.grants import mark
+from gatepost.policy.connectors.grants import anchor_origins, mark
 from gatepost.policy.connectors.model import parse
-from gatepost.policy.connectors.tenant_anchors import anchor_origins
 
 ONE, TWO, THREE = (f"-----BEGIN CERTIFICATE-----{text}-----END CERTIFICATE-----" for text in ("MAAA", "MAAB", "MAAC"))
 DER_ONE, DER_TWO = b"0\0\0", b"0\0\1"

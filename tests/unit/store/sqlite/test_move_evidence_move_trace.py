@@ -7,8 +7,8 @@ import pytest
 
 from gatepost.mail.model.trace_event import TraceEvent
 from gatepost.store.move_parts import MoveRecord, copy_part, digest_of
-from gatepost.store.sqlite import move_trace as module
-from gatepost.store.sqlite.move_trace import TraceRowsPart
+from gatepost.store.sqlite import move_evidence as module
+from gatepost.store.sqlite.move_evidence import TraceRowsPart
 from gatepost.store.sqlite.trace import is_sealed, write_events
 from gatepost.store.sqlite.trace_files import trace_files
 from gatepost.times import day_text

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from gatepost.analysis.alarms.alarm import Kind, Severity
-from gatepost.analysis.alarms.grants import judge_grants
+from gatepost.analysis.alarms.domain_conflicts import judge_grants
 from gatepost.policy.connectors.grants import mark
 from gatepost.policy.connectors.model import parse
 

@@ -6,7 +6,7 @@ import pytest
 
 from gatepost.settings.model import Settings
 from gatepost.store.sqlite.message_trace import SqliteTrace
-from gatepost.store.sqlite.shards import open_shards, shards_of
+from gatepost.store.sqlite.queue import open_shards, shards_of
 
 SHARDS = [
     ([], 1, [[0]]),

@@ -13,12 +13,12 @@ from gatepost.analysis.reports.tls import Protection, protection_of
 from gatepost.decoding import from_json
 from gatepost.mail.model.trace_event import TraceEvent
 from gatepost.store.interface import TraceFilter
+from gatepost.store.sqlite import message_trace
 from gatepost.store.sqlite import trace as trace_module
-from gatepost.store.sqlite import trace_search, trace_texts
+from gatepost.store.sqlite.message_trace import scan_trace, search_trace, trace_page
 from gatepost.store.sqlite.schema import open_for_reading
 from gatepost.store.sqlite.trace import TraceWriter, is_sealed, is_whole, write_events
 from gatepost.store.sqlite.trace_conditions import Conditions
-from gatepost.store.sqlite.trace_search import scan_trace, search_trace, trace_page
 from gatepost.store.text_pattern import TextPattern
 from gatepost.store.trace import COLUMNS, TEXT_COLUMNS, Among, HopKind, TracePlace, trace_event
 
@@ -178,7 +178,7 @@ TEXTS = [
 def texts(request, tmp_path, monkeypatch):
     """The rows in a file without texts, in one with them, and in one of many blocks."""
     if request.param == "blocks":
-        monkeypatch.setattr(trace_texts, "_ROWS", 2)
+        monkeypatch.setattr(trace_module, "_ROWS", 2)
     write_events(tmp_path, "0", TEXTS)
     if request.param != "hot":
         TraceWriter(tmp_path, "0").close()
@@ -236,7 +236,7 @@ def test_a_search_of_one_organization_reads_no_texts_of_others(texts):
             pytest.skip("a file without texts")
         connection.set_exec_trace(lambda *_: True)
         connection.set_row_trace(lambda _, row: read.append(row) or row)
-        assert list(trace_texts.rows_with(connection, wanted.patterns, wanted.organizations, 0)) == []
+        assert list(trace_module.rows_with(connection, wanted.patterns, wanted.organizations, 0)) == []
     assert len(read) == 1
     assert b"office" not in read[0][-1]
 
@@ -244,7 +244,7 @@ def test_a_search_of_one_organization_reads_no_texts_of_others(texts):
 def test_a_page_that_takes_long_ends_at_a_day_and_goes_on_there(tmp_path, monkeypatch):
     for day in range(4):
         write_events(tmp_path, "0", [event(NOON + day * DAY, message=f"0{day}", subject=f"report {day}")])
-    monkeypatch.setattr(trace_search, "PATIENCE", -1.0)
+    monkeypatch.setattr(message_trace, "PATIENCE", -1.0)
     wanted = TraceFilter(patterns=parts("report 0"), limit=9)
     found, place, looks = [], None, 0
     while looks == 0 or place is not None:

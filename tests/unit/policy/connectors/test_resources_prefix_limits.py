@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from gatepost.policy.connectors.prefix_limits import PrefixLimits
+from gatepost.policy.connectors.resources import PrefixLimits
 
 
 def test_the_defaults_are_exchanges_and_the_like_in_ipv6() -> None:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from gatepost.analysis.rehearsal.decision import Decision, Effect, settled
+from gatepost.analysis.rehearsal.recorded import Decision, Effect, settled
 from gatepost.policy.decisions.requirement import Encrypted
 from gatepost.values import replace
 

@@ -4,9 +4,9 @@ import pytest
 
 from gatepost.mail.model.trace_event import TraceEvent
 from gatepost.store.interface import TraceFilter
-from gatepost.store.sqlite import trace_meanings as module
+from gatepost.store.sqlite import message_trace as module
+from gatepost.store.sqlite.message_trace import first_answered
 from gatepost.store.sqlite.trace import TraceWriter, write_events
-from gatepost.store.sqlite.trace_meanings import first_answered
 
 NOON = 1_764_000_000.0  # on 24 November 2025
 DAY = 86_400.0

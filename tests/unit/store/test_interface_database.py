@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from gatepost.store.database import OnFirstUse, Schema, StoredTables
+from gatepost.store.interface import OnFirstUse, Schema, StoredTables
 from gatepost.store.sqlite.database import SqliteDatabase
 
 

@@ -8,8 +8,8 @@ import threading
 
 import pytest
 
-from gatepost.manage.cli import demo_start
-from gatepost.manage.cli.demo_start import wait_for_greeting, wait_for_start
+from gatepost.manage.cli import demo_partner
+from gatepost.manage.cli.demo_partner import wait_for_greeting, wait_for_start
 from gatepost.testing.process import free_port
 
 
@@ -71,7 +71,7 @@ def test_a_server_that_died_is_told_with_the_end_of_its_logs(process, tmp_path):
 
 
 def test_patience_ends(process, tmp_path, monkeypatch):
-    monkeypatch.setattr(demo_start, "PATIENCE", 0.2)
+    monkeypatch.setattr(demo_partner, "PATIENCE", 0.2)
     with pytest.raises(RuntimeError, match=r"^no SMTP greeting on .* within 0 s\n"):
         wait_for_greeting(free_port(), process, tmp_path / "log")
 

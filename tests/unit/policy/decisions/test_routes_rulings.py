@@ -6,7 +6,7 @@ from gatepost.policy.connectors.mail_flow import Content
 from gatepost.policy.connectors.model import parse
 from gatepost.policy.decisions.content import NO_DEMAND
 from gatepost.policy.decisions.parties import Parties
-from gatepost.policy.decisions.rulings import Rulings
+from gatepost.policy.decisions.routes import Rulings
 
 TLS = {"name": "tls", "require_tls": True}
 TRIAL = {"name": "trial", "require_tls": True, "mode": "rehearse"}
