@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gatepost.manage.use_cases.declaration import UseCase
-    from gatepost.manage.use_cases.parts import Part, PartKind
+    from gatepost.manage.use_cases.name_lookup import Part, PartKind
 
 
 _DONE: Final = {

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     from gatepost.manage.use_cases.audit import AuditEntry
     from gatepost.manage.use_cases.differences import FieldChange
-    from gatepost.manage.use_cases.list_page import Columns
+    from gatepost.manage.use_cases.paging import Columns
 
 
 _SIZE: Final = 50

@@ -18,7 +18,7 @@ from gatepost.manage.pages.paging import foot, order_of, page_of, paged
 from gatepost.manage.pages.rendering import fragment, link, render, see_other
 from gatepost.manage.pages.resource_paths import connector_path
 from gatepost.manage.use_cases import bulk_validation
-from gatepost.manage.use_cases.list_page import sorted_by
+from gatepost.manage.use_cases.paging import sorted_by
 from gatepost.texts import NN_
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from gatepost.manage.use_cases.connector_switches import ConnectorName
     from gatepost.manage.use_cases.jobs import Job
-    from gatepost.manage.use_cases.list_page import Columns
+    from gatepost.manage.use_cases.paging import Columns
 
 
 _FIRST: Final = {"not-validated": 0, "unknown": 1, "": 2, "validated": 3}

@@ -38,12 +38,12 @@ from gatepost.manage.use_cases.connector_secrets import (
 )
 from gatepost.manage.use_cases.connector_views import ViewConnector, view_connector
 from gatepost.manage.use_cases.execution import execute
+from gatepost.manage.use_cases.name_lookup import RULE, Part
 from gatepost.manage.use_cases.part_cases import PARTS, RemovePart, SetPart
 from gatepost.manage.use_cases.part_record import fields_of, part_command, part_toml
-from gatepost.manage.use_cases.parts import RULE, Part
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.rehearsal import RehearsalQuestion, show_rehearsal
-from gatepost.manage.use_cases.report_counts import ReportCounts
+from gatepost.manage.use_cases.reports import ReportCounts
 from gatepost.manage.use_cases.resource_views import ListPartChanges, list_part_changes
 from gatepost.manage.use_cases.trace import SearchTrace, search_trace_events
 from gatepost.manage.use_cases.validation_runs import ValidateConnector

@@ -23,7 +23,7 @@ from gatepost.manage.use_cases.connector_switches import MOST, ConnectorName, Sw
 from gatepost.manage.use_cases.connector_views import FindConnectors, find_connectors
 from gatepost.manage.use_cases.execution import execute
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
-from gatepost.manage.use_cases.report_counts import ReportCounts
+from gatepost.manage.use_cases.reports import ReportCounts
 from gatepost.sentences import ours
 from gatepost.texts import N_, NN_
 

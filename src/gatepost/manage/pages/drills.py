@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from gatepost.manage.use_cases.drill_list import KeptDrill
     from gatepost.manage.use_cases.drills import DrillState
-    from gatepost.manage.use_cases.list_page import Columns
+    from gatepost.manage.use_cases.paging import Columns
 
 
 _SIZE: Final = 50

@@ -25,7 +25,7 @@ from gatepost.manage.pages.save_and_retry import retry, retry_target
 from gatepost.manage.pages.value_text import in_words
 from gatepost.manage.use_cases.execution import execute
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
-from gatepost.manage.use_cases.report_counts import ReportCounts
+from gatepost.manage.use_cases.reports import ReportCounts
 from gatepost.policy.connectors.trust_anchors import anchors_label
 from gatepost.texts import N_
 from gatepost.values import replace

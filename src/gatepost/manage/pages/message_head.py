@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from gatepost.mail.model.trace_event import TraceEvent
     from gatepost.manage.use_cases.name_lookup import Chosen
-    from gatepost.manage.use_cases.queue_deliveries import QueueDelivery
+    from gatepost.manage.use_cases.queue import QueueDelivery
 
 
 _ATTEMPTS: Final = {"SEND", "DEFER", "FAIL", "EXPIRE"}

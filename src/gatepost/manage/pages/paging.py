@@ -12,14 +12,14 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from gatepost.language import _, grouped, ngettext
-from gatepost.manage.use_cases.list_page import ListSelection, sorted_by
+from gatepost.manage.use_cases.paging import ListSelection, sorted_by
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Sequence
 
     from starlette.requests import Request
 
-    from gatepost.manage.use_cases.list_page import Columns, ListPage
+    from gatepost.manage.use_cases.paging import Columns, ListPage
 
 
 SIZE: Final = 50

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
     from gatepost.mail.model.trace_event import TraceEvent
     from gatepost.manage.access.principal import Principal
-    from gatepost.manage.use_cases.queue_deliveries import QueueDelivery
+    from gatepost.manage.use_cases.queue import QueueDelivery
 
 
 PAGE: Final = 50

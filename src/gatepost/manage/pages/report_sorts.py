@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from gatepost.manage.pages.paging import by_fields
 from gatepost.manage.pages.report_query import MOST_PARTS
-from gatepost.manage.use_cases.list_page import sorted_by
+from gatepost.manage.use_cases.paging import sorted_by
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from gatepost.analysis.reports.pictures import Blocked, DayResult, HeatRow, Sums
     from gatepost.analysis.reports.tls_ready import Ready
     from gatepost.manage.use_cases.evidence import Head
-    from gatepost.manage.use_cases.list_page import Columns
+    from gatepost.manage.use_cases.paging import Columns
     from gatepost.manage.use_cases.tls_reports import ReceivedSums, ReportedFailure, SentReportState
 
     type HeatLine = tuple[HeatRow, Sequence[tuple[DayResult, str]]]

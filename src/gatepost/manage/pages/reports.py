@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
     from gatepost.analysis.reports.pictures import DayResult, HeatRow, TlsPictures
     from gatepost.analysis.reports.tls_ready import Ready
-    from gatepost.manage.use_cases.background import BackgroundResult
+    from gatepost.manage.use_cases.jobs import BackgroundResult
 
 
 _WAIT: Final = 0.05  # seconds that a page waits for a count that may be done at once

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from gatepost.language import _
-from gatepost.manage.use_cases.parts import INBOUND, OUTBOUND
+from gatepost.manage.use_cases.name_lookup import INBOUND, OUTBOUND
 from gatepost.policy.connectors.names import covers
 from gatepost.policy.connectors.values import ConnectorType, DomainType
 from gatepost.texts import N_
@@ -17,7 +17,7 @@ from gatepost.texts import N_
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from gatepost.manage.use_cases.parts import PartKind
+    from gatepost.manage.use_cases.name_lookup import PartKind
     from gatepost.policy.connectors.records import Organization
 
 

@@ -14,7 +14,7 @@ import msgspec
 from gatepost.language import _, ngettext
 from gatepost.manage.pages.guard import every, perform
 from gatepost.manage.pages.paging import Foot, foot, order_of, paged
-from gatepost.manage.use_cases.list_page import sorted_by
+from gatepost.manage.use_cases.paging import sorted_by
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
     from gatepost.manage.use_cases.declaration import Items, UseCase
-    from gatepost.manage.use_cases.list_page import Columns
+    from gatepost.manage.use_cases.paging import Columns
 
 
 HELD: Final = 1000

@@ -18,7 +18,7 @@ from gatepost.language import _, in_sentence, translated_choices
 from gatepost.manage.pages.code_labels import event_label
 from gatepost.manage.pages.paging import foot, order_of, paged
 from gatepost.manage.pages.trace_story import protection
-from gatepost.manage.use_cases.list_page import sorted_by
+from gatepost.manage.use_cases.paging import sorted_by
 from gatepost.manage.use_cases.request_values import limits
 from gatepost.manage.use_cases.times import moment
 from gatepost.manage.use_cases.trace import EVENTS, PROTECTIONS, SearchTrace, meanings, search_command
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from starlette.requests import Request
 
-    from gatepost.manage.use_cases.list_page import Columns
+    from gatepost.manage.use_cases.paging import Columns
     from gatepost.manage.use_cases.trace import TracedMessage
 
 

@@ -16,9 +16,8 @@ from msgspec import Meta
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.access.records import AuditOutcome
 from gatepost.manage.use_cases.acme_orders import issuer_of
-from gatepost.manage.use_cases.concurrency_limit import ConcurrencyLimit
 from gatepost.manage.use_cases.declaration import Cli, InQuery, UseCaseReply, Visibility, use_cases
-from gatepost.manage.use_cases.jobs import Job, Jobs
+from gatepost.manage.use_cases.jobs import ConcurrencyLimit, Job, Jobs
 from gatepost.manage.use_cases.refusal import BusyRefusal, Refusal, RefusalKind, refusing, wrong_field
 from gatepost.pki.acme import issuer as issuers
 from gatepost.pki.acme.challenges import AcmeFailed

@@ -11,8 +11,7 @@ from gatepost.manage.access.principal import Scope
 from gatepost.manage.use_cases.change import Edit, change
 from gatepost.manage.use_cases.change_shapes import ChangeReport, ChangeRequest, change_reply, options_of
 from gatepost.manage.use_cases.declaration import UseCaseReply, Visibility, use_case
-from gatepost.manage.use_cases.name_lookup import choose_part
-from gatepost.manage.use_cases.parts import INBOUND, OUTBOUND
+from gatepost.manage.use_cases.name_lookup import INBOUND, OUTBOUND, choose_part
 from gatepost.manage.use_cases.resources import part_set
 from gatepost.policy.connectors.errors import FieldError
 

@@ -17,8 +17,7 @@ from gatepost.manage.access.principal import Scope
 from gatepost.manage.use_cases.admin_resolver import resolver_of
 from gatepost.manage.use_cases.declaration import Visibility, use_case
 from gatepost.manage.use_cases.jobs import TrialSubject, run_to_end
-from gatepost.manage.use_cases.name_lookup import choose_part
-from gatepost.manage.use_cases.parts import HOOK
+from gatepost.manage.use_cases.name_lookup import HOOK, choose_part
 from gatepost.policy.connectors.hook_index import ApplicableHook
 
 if TYPE_CHECKING:

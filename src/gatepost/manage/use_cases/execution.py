@@ -14,7 +14,7 @@ import msgspec
 
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.access.records import AccountError, AccountErrorKind, AuditOutcome
-from gatepost.manage.use_cases.audit_trail import outcome_of
+from gatepost.manage.use_cases.context import outcome_of
 from gatepost.manage.use_cases.declaration import UseCase, Visibility
 from gatepost.manage.use_cases.refusal import STORE_AWAY, Refusal, RefusalKind, StoreUnreadable
 from gatepost.manage.use_cases.request_values import WrongFields, checked

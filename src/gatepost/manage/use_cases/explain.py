@@ -18,10 +18,10 @@ from msgspec import Meta
 
 from gatepost.decoding import converted
 from gatepost.manage.access.principal import Scope
-from gatepost.manage.use_cases.concurrency_limit import ConcurrencyLimit
 from gatepost.manage.use_cases.declaration import Cli, Visibility, use_cases
-from gatepost.manage.use_cases.explain_login import ExplainLogin, login_of
+from gatepost.manage.use_cases.explain_live import ExplainLogin, login_of
 from gatepost.manage.use_cases.explain_visibility import cut, is_concerned
+from gatepost.manage.use_cases.jobs import ConcurrencyLimit
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind, refusing, wrong_field
 from gatepost.policy.connectors.directory import address_key
 from gatepost.policy.connectors.errors import FieldError

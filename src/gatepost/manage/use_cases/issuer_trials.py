@@ -16,8 +16,7 @@ from gatepost.manage.access.principal import Scope
 from gatepost.manage.use_cases.admin_resolver import resolver_of
 from gatepost.manage.use_cases.declaration import Visibility, use_case
 from gatepost.manage.use_cases.jobs import TrialSubject, run_to_end
-from gatepost.manage.use_cases.name_lookup import choose_part, visible
-from gatepost.manage.use_cases.parts import ISSUER
+from gatepost.manage.use_cases.name_lookup import ISSUER, choose_part, visible
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.policy.connectors.directory import Directory
 from gatepost.protocols.smtp.oauth import TOKEN_OCTETS

@@ -15,8 +15,7 @@ from gatepost.manage.access.principal import Scope
 from gatepost.manage.use_cases import resources
 from gatepost.manage.use_cases.change_shapes import ChangeReport, ChangeRequest, change_reply, options_of
 from gatepost.manage.use_cases.declaration import Cli, UseCaseReply, Visibility, use_case
-from gatepost.manage.use_cases.name_lookup import choose_connector
-from gatepost.manage.use_cases.parts import OUTBOUND
+from gatepost.manage.use_cases.name_lookup import OUTBOUND, choose_connector
 from gatepost.manage.use_cases.refusal import wrong_field
 from gatepost.manage.use_cases.resources import PartName
 from gatepost.manage.use_cases.validation import last_validation

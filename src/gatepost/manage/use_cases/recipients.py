@@ -13,8 +13,7 @@ from gatepost.manage.access.principal import Scope
 from gatepost.manage.use_cases.change import Edit, change
 from gatepost.manage.use_cases.change_shapes import ChangeReport, ChangeRequest, change_reply, options_of
 from gatepost.manage.use_cases.declaration import UseCaseReply, Visibility, use_case
-from gatepost.manage.use_cases.name_lookup import choose_part
-from gatepost.manage.use_cases.parts import DOMAIN
+from gatepost.manage.use_cases.name_lookup import DOMAIN, choose_part
 from gatepost.manage.use_cases.resources import part_set
 from gatepost.policy.connectors.errors import FieldError
 from gatepost.policy.connectors.names import mail_address

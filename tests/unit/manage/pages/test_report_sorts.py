@@ -10,8 +10,8 @@ from gatepost.analysis.reports.pictures import Blocked, DayResult, HeatRow, Pict
 from gatepost.analysis.reports.tls import Direction
 from gatepost.analysis.reports.tls_ready import Ready
 from gatepost.manage.pages.report_sorts import ordered, report_order
-from gatepost.manage.use_cases.background import BackgroundResult
-from gatepost.manage.use_cases.report_counts import ReportCounts
+from gatepost.manage.use_cases.jobs import BackgroundResult
+from gatepost.manage.use_cases.reports import ReportCounts
 from gatepost.values import replace
 
 from .conftest import Centre

@@ -8,9 +8,9 @@ import pytest
 
 from gatepost.analysis.reports.tls import Direction, Wanted
 from gatepost.mail.model.trace_event import TraceEvent
-from gatepost.manage.use_cases import report_counts as module
+from gatepost.manage.use_cases import reports as module
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
-from gatepost.manage.use_cases.report_counts import CountRequest, ReportCounts
+from gatepost.manage.use_cases.reports import CountRequest, ReportCounts
 from gatepost.store.sqlite import message_trace
 from gatepost.store.sqlite.trace import write_events
 from gatepost.store.sqlite.trace_files import day_of

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from gatepost.manage.use_cases.presentation_check import check_presentation, presented_elsewhere
+from gatepost.manage.use_cases.presentation_places import check_presentation, presented_elsewhere
 from gatepost.net.identity import ServerIdentity
 from gatepost.pki.certificates.authority import Authority
 from gatepost.pki.certificates.inventory import entry_from

@@ -4,7 +4,7 @@ import pytest
 import tomlkit
 
 from gatepost.mail.model.trace_event import TraceEvent
-from gatepost.manage.use_cases.evidence_log import evidence_log
+from gatepost.manage.use_cases.stored_message import evidence_log
 from gatepost.settings.loader import load
 from gatepost.store.evidence_files import ADMIN_WRITER, evidence_directory
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from gatepost.manage.use_cases.parts import DOMAIN, KINDS, MAILBOX, OUTBOUND, RULE
+from gatepost.manage.use_cases.name_lookup import DOMAIN, KINDS, MAILBOX, OUTBOUND, RULE
 from gatepost.policy.connectors.model import parse
 from gatepost.policy.connectors.record_base import keys
 from gatepost.policy.connectors.records import Organization

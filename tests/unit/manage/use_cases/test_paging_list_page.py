@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from gatepost.manage.use_cases.list_page import ListPage, ListSelection, sorted_by
+from gatepost.manage.use_cases.paging import ListPage, ListSelection, sorted_by
 
 PAGES = [
     (ListSelection(), [0, 1, 2, 3, 4]),

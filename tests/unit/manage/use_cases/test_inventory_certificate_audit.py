@@ -6,9 +6,9 @@ from tests.unit.manage.calls import ANN, Forgetful, add_entry, run
 from gatepost.manage.access.principal import Principal, Scope
 from gatepost.manage.access.records import AuditOutcome
 from gatepost.manage.use_cases import changeover_steps as steps
-from gatepost.manage.use_cases.certificate_audit import recorded_changes
 from gatepost.manage.use_cases.certificate_removal import remove_certificate
 from gatepost.manage.use_cases.context import Context
+from gatepost.manage.use_cases.inventory import recorded_changes
 from gatepost.manage.use_cases.refusal import Refusal
 
 EVE = Principal("eve", frozenset({Scope.OWNER}))

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from gatepost.manage.use_cases.refusal import Refusal
-from gatepost.manage.use_cases.search_words import words_of
+from gatepost.manage.use_cases.stored_message import words_of
 
 
 @pytest.mark.parametrize(

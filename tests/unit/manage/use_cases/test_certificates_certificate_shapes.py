@@ -11,15 +11,16 @@ from gatepost.decoding import from_json
 from gatepost.manage.rest.endpoint import RestEndpoint
 from gatepost.manage.use_cases.certificate_import import add_certificate
 from gatepost.manage.use_cases.certificate_removal import remove_certificate
-from gatepost.manage.use_cases.certificate_shapes import (
+from gatepost.manage.use_cases.certificates import (
+    CertificateDetail,
     CertificateGates,
     CertificateSummary,
     GateSummary,
+    certificate_detail,
     certificate_gates,
     certificate_of,
     gates_of_report,
 )
-from gatepost.manage.use_cases.certificates import CertificateDetail, certificate_detail
 from gatepost.manage.use_cases.changeover_steps import (
     notify_partners,
     roll_back_last_switch,

@@ -5,7 +5,7 @@ from threading import Thread
 
 import pytest
 
-from gatepost.manage.use_cases.concurrency_limit import ConcurrencyLimit
+from gatepost.manage.use_cases.jobs import ConcurrencyLimit
 from gatepost.manage.use_cases.refusal import BusyRefusal, RefusalKind
 
 ANN, BOB, CAT = "ann", "bob", "cat"

@@ -3,7 +3,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 from gatepost.manage.access.principal import Principal, Scope
-from gatepost.manage.use_cases.visibility import hidden_from
+from gatepost.manage.use_cases.stored_message import hidden_from
 from gatepost.policy.connectors.directory import Directory
 from gatepost.policy.connectors.model import parse
 

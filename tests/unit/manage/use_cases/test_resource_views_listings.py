@@ -4,9 +4,15 @@ import pytest
 
 from gatepost.manage.access.principal import Principal, Scope
 from gatepost.manage.use_cases.change import ChangeOptions
-from gatepost.manage.use_cases.list_page import ListSelection
-from gatepost.manage.use_cases.listings import DomainRow, MailboxSelection, domain_rows, mailbox_rows, organization_rows
+from gatepost.manage.use_cases.paging import ListSelection
 from gatepost.manage.use_cases.refusal import Refusal
+from gatepost.manage.use_cases.resource_views import (
+    DomainRow,
+    MailboxSelection,
+    domain_rows,
+    mailbox_rows,
+    organization_rows,
+)
 from gatepost.manage.use_cases.resources import ALL, apply_document, seen
 
 OWNER = Principal("ann", frozenset({Scope.OWNER}))

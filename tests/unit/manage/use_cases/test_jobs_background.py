@@ -5,8 +5,8 @@ import time
 
 import pytest
 
-from gatepost.manage.use_cases import background as module
-from gatepost.manage.use_cases.background import BackgroundResults
+from gatepost.manage.use_cases import jobs as module
+from gatepost.manage.use_cases.jobs import BackgroundResults
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 
 
