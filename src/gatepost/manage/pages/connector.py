@@ -13,11 +13,10 @@ from starlette.routing import Route
 from gatepost.analysis.rehearsal.verdicts import ConnectorKey
 from gatepost.language import _
 from gatepost.manage.access.principal import Scope
-from gatepost.manage.pages.connector_switches import undo_of
-from gatepost.manage.pages.connectors import FAILED, counted
+from gatepost.manage.pages.account_forms import all_errors
+from gatepost.manage.pages.connectors import FAILED, counted, undo_of
 from gatepost.manage.pages.editor import change_rows
 from gatepost.manage.pages.guard import context_of, needs, not_there, or_not_there, perform, principal_of
-from gatepost.manage.pages.refusal_texts import all_errors
 from gatepost.manage.pages.rendering import LONG_PATIENCE, PATIENCE, PENDING, is_partial, render, see_changed, see_other
 from gatepost.manage.pages.resource_paths import (
     connector_path,

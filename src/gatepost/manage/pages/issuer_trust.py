@@ -11,9 +11,9 @@ from starlette.routing import Route
 
 from gatepost.language import _
 from gatepost.manage.access.principal import Scope
-from gatepost.manage.pages.connector_switches import undo_of
+from gatepost.manage.pages.account_forms import all_errors
+from gatepost.manage.pages.connectors import undo_of
 from gatepost.manage.pages.guard import needs, not_there, or_not_there, perform, principal_of
-from gatepost.manage.pages.refusal_texts import all_errors
 from gatepost.manage.pages.rendering import render, see_changed
 from gatepost.manage.pages.resource_paths import connector_path
 from gatepost.manage.use_cases.connector_views import ViewConnector, view_connector

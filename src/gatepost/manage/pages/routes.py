@@ -32,14 +32,12 @@ if TYPE_CHECKING:
 
 # Modules of this package, and those for whoever comes in and of what is somebody's own.
 _PAGES: Final = (
-    "overview", "quickstart", "explain", "partner", "publication", "dkim", "connectors", "connector_switches",
-    "bulk_validation", "issuer_trust", "wizard", "validation", "resources", "connector", "alarms", "sending_limits",
-    "quarantine", "queue", "trace", "changeover", "certificate_forms", "certificates", "organizations", "changes",
-    "audit", "tokens", "users", "reports", "tls_reports", "evidence", "documents", "drills", "quick_find",
+    "overview", "quickstart", "explain", "partner", "publication", "dkim", "connectors", "issuer_trust", "wizard",
+    "validation", "resources", "connector", "sending_limits", "quarantine", "queue", "trace", "changeover",
+    "certificate_forms", "certificates", "organizations", "changes", "audit", "tokens", "users", "reports",
+    "tls_reports", "evidence", "documents", "drills", "quick_find",
 )  # fmt: skip
-_OWN: Final = (
-    "login", "issuer_login_pages", "passkeys", "account", "confirmation", "static_files",
-)  # fmt: skip
+_OWN: Final = ("login", "passkeys", "account", "static_files")
 
 
 def _routes(names: Iterable[str]) -> Iterator[Route]:

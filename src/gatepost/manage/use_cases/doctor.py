@@ -1,7 +1,7 @@
 """Examine the gateway and its machine: what is wrong, where, why, and what to do next.
 
-`examine_gateway` is the use case; `start_findings` is the part that `gatepost serve --check` runs, and that
-`gatepost doctor` runs before the first start. Nothing is changed.
+`examine_gateway` is the use case; `start_findings` is the part that `gatepost serve --check` runs, and that `gatepost
+doctor` runs before the first start. Nothing is changed.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """The next hops of an explained message: how the gateway will log in there, and what they answer now.
 
-Used by `manage.use_cases.explain`. `probe` reaches them as a message would; `login_of` calls nobody and opens no secret.
+Used by `manage.use_cases.explain`. `probe` reaches them as a message would; `login_of` calls nobody and opens no
+secret.
 """
 
 from __future__ import annotations

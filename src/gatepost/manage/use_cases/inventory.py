@@ -1,4 +1,4 @@
-"""Open the inventory of certificates for administrators, find the certificate that a number means, and audit what a step changed.
+"""Open the inventory of certificates, find the certificate that a number means, and audit what a step changed.
 
 The audit has each field before and after, taken from the history of certificates.
 

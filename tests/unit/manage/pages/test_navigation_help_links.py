@@ -3,8 +3,7 @@ from __future__ import annotations
 import pytest
 
 from gatepost.manage.pages.document_text import INDEX, sections
-from gatepost.manage.pages.help_links import HELP, help_for
-from gatepost.manage.pages.navigation import NAVIGATION
+from gatepost.manage.pages.navigation import HELP, NAVIGATION, help_for
 from gatepost.manage.pages.routes import ROUTES
 
 

@@ -6,8 +6,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from gatepost.manage.pages import relying_party
-from gatepost.manage.pages.relying_party import origin, rp_id
+from gatepost.manage.pages import login
+from gatepost.manage.pages.login import origin, rp_id
 
 
 @pytest.mark.parametrize(
@@ -28,7 +28,7 @@ def test_an_ip_address_is_no_relying_party(host, party):
 
 def test_there_is_none_without_the_extra(monkeypatch):
     asked = []
-    monkeypatch.setattr(relying_party, "find_spec", asked.append)
+    monkeypatch.setattr(login, "find_spec", asked.append)
     assert rp_id(SimpleNamespace(headers={"host": "mx.gate.example:8443"})) == ""
     assert asked == ["webauthn"]
 

@@ -4,7 +4,7 @@ from hashlib import sha256
 
 import pytest
 
-from gatepost.manage.pages.value_text import cut, in_words
+from gatepost.manage.pages.text_filters import cut, in_words
 
 DER = b"0\0\0"
 

@@ -6,7 +6,7 @@ import pytest
 
 from gatepost.analysis.reports.pictures import span
 from gatepost.analysis.reports.tls import Direction, Protection
-from gatepost.manage.pages.report_query import ReportView, read_view
+from gatepost.manage.pages.report_charts import ReportView, read_view
 from gatepost.manage.use_cases.refusal import Refusal
 from gatepost.manage.use_cases.reports import Period, period
 

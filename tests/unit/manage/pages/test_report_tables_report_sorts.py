@@ -9,7 +9,7 @@ import pytest
 from gatepost.analysis.reports.pictures import Blocked, DayResult, HeatRow, PictureCounter, Sums
 from gatepost.analysis.reports.tls import Direction
 from gatepost.analysis.reports.tls_ready import Ready
-from gatepost.manage.pages.report_sorts import ordered, report_order
+from gatepost.manage.pages.report_tables import ordered, report_order
 from gatepost.manage.use_cases.jobs import BackgroundResult
 from gatepost.manage.use_cases.reports import ReportCounts
 from gatepost.values import replace

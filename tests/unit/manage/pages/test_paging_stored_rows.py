@@ -5,7 +5,7 @@ import re
 import pytest
 
 from gatepost.manage.access.records import Actor
-from gatepost.manage.pages import stored_rows
+from gatepost.manage.pages import paging
 from gatepost.manage.use_cases.audit import list_audit
 from gatepost.manage.use_cases.client import LocalClient
 
@@ -37,7 +37,7 @@ def test_rows_of_a_store_are_sorted_page_by_page(told):
 
 
 def test_what_is_sorted_is_bounded_and_said(told, monkeypatch):
-    monkeypatch.setattr(stored_rows, "HELD", 10)
+    monkeypatch.setattr(paging, "HELD", 10)
     page = told.get("/audit?action=queue-drop&sort=-subject")
     assert _SUBJECT.findall(page.text) == [f"of-{number:02d}" for number in range(9, -1, -1)], "of the newest"
     assert "Sorted: the newest 10 events that match. Filter to sort others." in page.words
@@ -53,7 +53,7 @@ def test_no_more_is_read_than_is_sorted(told, monkeypatch):
         return call(self, case, request, *args, **more)
 
     monkeypatch.setattr(LocalClient, "call", counted)
-    monkeypatch.setattr(stored_rows, "HELD", 10)
+    monkeypatch.setattr(paging, "HELD", 10)
     told.get("/audit?sort=user")
     assert sum(read) <= 11
 

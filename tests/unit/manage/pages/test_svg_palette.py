@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import gatepost
-from gatepost.manage.pages.palette import colours, light_colours
+from gatepost.manage.pages.svg import colours, light_colours
 
 SOURCE = Path(gatepost.__file__).parent
 STATIC = SOURCE / "manage/pages/static"

@@ -3,19 +3,19 @@ from __future__ import annotations
 import pytest
 from starlette.responses import Response
 
-from gatepost.manage.pages import searches
-from gatepost.manage.pages.searches import COOKIE, Searches
+from gatepost.manage.pages import trace_query
+from gatepost.manage.pages.trace_query import COOKIE, Searches
 
 
 def kept(found):
     """As the browser gives them back."""
     response = Response()
-    searches.remember(response, found)
+    trace_query.remember_searches(response, found)
     header = response.headers["set-cookie"]
     assert all(word in header for word in ("HttpOnly", "Secure", "SameSite=strict", "Path=/"))
     value = header.partition("=")[2].partition(";")[0].strip('"')
     assert len(value) < 3700
-    return searches.read({COOKIE: value}, "ann")
+    return trace_query.read_searches({COOKIE: value}, "ann")
 
 
 def test_the_last_ones_and_the_named_ones_are_kept():
@@ -41,9 +41,11 @@ def test_they_are_bounded():
 
 @pytest.mark.parametrize("value", ["", "rubbish", "AAAA", "bnVsbA==", "WyJhbm4iLCAxLCAyXQ=="])
 def test_what_is_no_cookie_of_ours_is_nothing(value):
-    assert searches.read({COOKIE: value}, "ann") == Searches("ann")
+    assert trace_query.read_searches({COOKIE: value}, "ann") == Searches("ann")
 
 
 def test_only_fields_of_a_search_come_back():
-    assert searches.kept_query({"q": "a b", "after": "x", "live": "1", "csrf": "y", "since": "1h"}) == "q=a+b&since=1h"
+    assert (
+        trace_query.kept_query({"q": "a b", "after": "x", "live": "1", "csrf": "y", "since": "1h"}) == "q=a+b&since=1h"
+    )
     assert kept(Searches("ann", ("//evil.example", "javascript:1", "q=a&page=2"))).recent == ("q=a",)

@@ -7,7 +7,7 @@ import pytest
 from gatepost.analysis.alarms.alarm import Alarm, Severity
 from gatepost.analysis.alarms.alarm import Kind as AlarmKind
 from gatepost.analysis.alarms.alarm_state import ALARMS_CONTENT, AlarmStatus, Memory, encoded
-from gatepost.manage.pages.alarms import LEVELS
+from gatepost.manage.pages.overview import LEVELS
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from gatepost.manage.pages.merge import merge
+from gatepost.manage.pages.editor import merge
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,8 @@ import time
 
 import pytest
 
-from gatepost.manage.pages import document_search
-from gatepost.manage.pages.document_search import MOST, search
+from gatepost.manage.pages import documents
+from gatepost.manage.pages.documents import MOST, search
 
 
 def test_a_code_finds_its_section():
@@ -34,7 +34,7 @@ def test_headings_come_first():
 
 
 def test_what_is_found_is_escaped(monkeypatch):
-    monkeypatch.setattr(document_search, "_all", lambda: [made("<b>x</b> & <script>y</script> word")])
+    monkeypatch.setattr(documents, "_all", lambda: [made("<b>x</b> & <script>y</script> word")])
     (hit,) = search("script word")
     assert "<script>" not in hit.excerpt
     assert "&lt;<mark>script</mark>&gt;" in hit.excerpt
@@ -42,11 +42,11 @@ def test_what_is_found_is_escaped(monkeypatch):
 
 
 def made(text):
-    return document_search._Searchable("/docs/a", "A", "A", text, "a", text.casefold())
+    return documents._Searchable("/docs/a", "A", "A", text, "a", text.casefold())
 
 
 def test_a_long_text_is_cut_around_the_word(monkeypatch):
-    monkeypatch.setattr(document_search, "_all", lambda: [made("a " * 500 + "needle" + " b" * 500)])
+    monkeypatch.setattr(documents, "_all", lambda: [made("a " * 500 + "needle" + " b" * 500)])
     (hit,) = search("needle")
     assert hit.excerpt.startswith("…")
     assert hit.excerpt.endswith("…")

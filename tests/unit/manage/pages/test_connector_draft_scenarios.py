@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from gatepost.manage.pages.scenarios import SCENARIOS, need
+from gatepost.manage.pages.connector_draft import SCENARIOS, need
 from gatepost.policy.connectors.model import parse
 
 RELAY = {"name": "relay.example", "type": "internal-relay"}
