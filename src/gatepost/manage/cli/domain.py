@@ -27,7 +27,7 @@ from gatepost.manage.use_cases.domain_verification import (
 from gatepost.manage.use_cases.mta_sts import GetMtaStsPolicy, get_mta_sts_policy
 from gatepost.manage.use_cases.name_lookup import DOMAIN
 from gatepost.manage.use_cases.paging import ListSelection
-from gatepost.manage.use_cases.recipients import ChangeRecipients, change_recipients
+from gatepost.manage.use_cases.resource_actions import ChangeRecipients, change_recipients
 from gatepost.manage.use_cases.resource_views import DomainRow, domain_rows
 
 if TYPE_CHECKING:

@@ -23,8 +23,8 @@ from gatepost.manage.use_cases.entrance import LogInDenied
 from gatepost.manage.use_cases.execution import execute, recording_refusals
 from gatepost.manage.use_cases.refusal import Refusal
 from gatepost.manage.use_cases.request_values import limits
-from gatepost.manage.web.refusal_audit import note_throttled
-from gatepost.manage.web.request_language import preferred
+from gatepost.manage.web.application import preferred
+from gatepost.manage.web.problem import note_throttled
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -32,7 +32,7 @@ from gatepost.manage.pages.guard import context_of, needs, perform
 from gatepost.manage.pages.paging import foot, order_of, paged, sorted_page
 from gatepost.manage.pages.rendering import link, render
 from gatepost.manage.use_cases import certificate_views, certificates
-from gatepost.manage.use_cases.acme_orders import GetAcmeStatus, get_acme_status
+from gatepost.manage.use_cases.acme_renewal import GetAcmeStatus, get_acme_status
 from gatepost.manage.use_cases.certificate_removal import RemoveCertificate
 from gatepost.manage.use_cases.certificate_requests import GetCertificateRequest, get_certificate_request
 from gatepost.manage.use_cases.certificates import certificate_of

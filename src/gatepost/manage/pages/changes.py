@@ -24,7 +24,7 @@ from gatepost.manage.use_cases.execution import execute
 from gatepost.manage.use_cases.history import GetVersion, ListHistory, get_version, list_history
 from gatepost.manage.use_cases.nodes import ListNodes, in_force, list_nodes
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
-from gatepost.manage.use_cases.revert import RevertResources, revert_resources
+from gatepost.manage.use_cases.resource_actions import RevertResources, revert_resources
 from gatepost.sentences import ours
 from gatepost.texts import NN_
 

@@ -35,14 +35,14 @@ from gatepost.manage.pages.rendering import (
 )
 from gatepost.manage.pages.resource_paths import connector_path
 from gatepost.manage.use_cases import bulk_validation
-from gatepost.manage.use_cases.connector_switches import MOST as MOST_SELECTED
-from gatepost.manage.use_cases.connector_switches import ConnectorName, SwitchConnectors, switch_connectors
 from gatepost.manage.use_cases.connector_views import CountVerdicts, FindConnectors, count_verdicts, find_connectors
 from gatepost.manage.use_cases.connectors import SORTS, connector_record
 from gatepost.manage.use_cases.execution import execute
 from gatepost.manage.use_cases.paging import sorted_by
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.reports import ReportCounts
+from gatepost.manage.use_cases.resource_actions import MOST as MOST_SELECTED
+from gatepost.manage.use_cases.resource_actions import ConnectorName, SwitchConnectors, switch_connectors
 from gatepost.sentences import ours
 from gatepost.texts import N_, NN_
 

@@ -33,10 +33,10 @@ from gatepost.manage.use_cases.issuer_login import (
     end_issuer_log_in,
 )
 from gatepost.manage.use_cases.refusal import BusyRefusal, Refusal
-from gatepost.manage.web.forms import UNSAFE
+from gatepost.manage.web.application import remember
 from gatepost.manage.web.identity import COOKIE, LOGIN, LOST
-from gatepost.manage.web.refusal_audit import note_throttled
-from gatepost.manage.web.request_language import remember
+from gatepost.manage.web.problem import note_throttled
+from gatepost.manage.web.request_limits import UNSAFE
 from gatepost.protocols.tls.names import is_ip_address
 from gatepost.sentences import ours
 from gatepost.texts import N_
@@ -229,7 +229,7 @@ _LOST: Final = N_("The change was not saved. Confirm your password, then fill in
 
 
 def demand_owner(request: Request) -> None:
-    """Raise HTTPException unless an owner asks; `manage.web.refusal_audit` keeps who tried."""
+    """Raise HTTPException unless an owner asks; `manage.web.problem` keeps who tried."""
     needs(request, Scope.OWNER)
 
 

@@ -27,9 +27,9 @@ from gatepost.manage.use_cases.certificate_views import (
     view_certificates,
 )
 from gatepost.manage.use_cases.doctor import ExamineGateway, examine_gateway
-from gatepost.manage.use_cases.flows import CountFlows, count_flows
 from gatepost.manage.use_cases.queue import ListWaitingDestinations, list_waiting_destinations
 from gatepost.manage.use_cases.refusal import Refusal
+from gatepost.manage.use_cases.reports import CountFlows, count_flows
 from gatepost.manage.use_cases.status import GetStatus, get_running
 from gatepost.manage.use_cases.work_list import ListWork, list_work
 from gatepost.pki.certificates.entry import State

@@ -36,7 +36,7 @@ from gatepost.manage.use_cases.passkey_login import (
     log_in_with_passkey,
 )
 from gatepost.manage.use_cases.refusal import Refusal
-from gatepost.manage.web.refusal_audit import note_throttled
+from gatepost.manage.web.problem import note_throttled
 from gatepost.sentences import ours
 from gatepost.texts import N_
 

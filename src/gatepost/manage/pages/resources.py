@@ -31,8 +31,8 @@ from gatepost.manage.use_cases.name_lookup import DOMAIN
 from gatepost.manage.use_cases.paging import sorted_by
 from gatepost.manage.use_cases.part_cases import PARTS, AddPart, RemovePart, SetPart
 from gatepost.manage.use_cases.part_record import fields_of, part_command, part_toml, table_of
-from gatepost.manage.use_cases.recipients import ChangeRecipients, change_recipients
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
+from gatepost.manage.use_cases.resource_actions import ChangeRecipients, change_recipients
 from gatepost.pki.certificates.directory_secrets import asks_graph, logs_in
 from gatepost.sentences import ours
 

@@ -44,12 +44,12 @@ from gatepost.manage.use_cases.connector_views import (
     view_draft_validation,
 )
 from gatepost.manage.use_cases.execution import execute
-from gatepost.manage.use_cases.issuer_trust import seen_issuers
 from gatepost.manage.use_cases.part_cases import PARTS, AddPart
 from gatepost.manage.use_cases.part_record import part_command, part_toml
 from gatepost.manage.use_cases.private_content import NOT_STORED
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.reports import ReportCounts
+from gatepost.manage.use_cases.resource_actions import seen_issuers
 from gatepost.manage.use_cases.validation_runs import ValidateConnector
 from gatepost.policy.connectors.resources import Resources
 from gatepost.policy.connectors.trust_anchors import is_pem

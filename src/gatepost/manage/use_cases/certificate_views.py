@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import msgspec
 
 from gatepost.manage.access.principal import Scope
-from gatepost.manage.use_cases.acme_orders import acme_state, renewal_source
-from gatepost.manage.use_cases.acme_renewal import last_renewal
+from gatepost.manage.use_cases.acme_renewal import acme_state, last_renewal, renewal_source
 from gatepost.manage.use_cases.certificate_removal import needed
 from gatepost.manage.use_cases.certificate_table import PublishedTable, published_table
 from gatepost.manage.use_cases.certificates import (

@@ -22,7 +22,6 @@ from gatepost.analysis.checks.changeover import CheckContext, GateChecker, seen_
 from gatepost.analysis.checks.changeover_notice import notice as notice_text
 from gatepost.analysis.checks.gates import Light, partners_of
 from gatepost.manage.access.principal import Scope
-from gatepost.manage.use_cases.admin_resolver import resolver_of
 from gatepost.manage.use_cases.certificates import (
     CertificateGates,
     CertificateNumber,
@@ -40,6 +39,7 @@ from gatepost.manage.use_cases.inventory import (
     listed_certificates,
 )
 from gatepost.manage.use_cases.jobs import ConcurrencyLimit
+from gatepost.manage.use_cases.listener_checks import resolver_of
 from gatepost.manage.use_cases.times import stamp
 from gatepost.net.certificate import certificate_facts
 from gatepost.net.lookups.http import HttpClient

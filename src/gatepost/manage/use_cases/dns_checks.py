@@ -17,8 +17,8 @@ import msgspec
 
 from gatepost.analysis.checks import own_records as records
 from gatepost.analysis.checks.own_records import OwnHosts
-from gatepost.manage.use_cases.admin_resolver import resolver_of
 from gatepost.manage.use_cases.jobs import ConcurrencyLimit
+from gatepost.manage.use_cases.listener_checks import resolver_of
 from gatepost.manage.use_cases.mta_sts import PublicationFinding, check_policy, finding_record
 
 if TYPE_CHECKING:

@@ -19,11 +19,11 @@ import msgspec
 
 from gatepost.analysis.alarms.alarm import Kind, Severity
 from gatepost.manage.access.principal import Scope
-from gatepost.manage.use_cases.admin_resolver import ResolverCheck, resolver_of
 from gatepost.manage.use_cases.alarms import current_alarms
 from gatepost.manage.use_cases.declaration import Cli, Visibility, use_case
 from gatepost.manage.use_cases.dns_checks import DnsChecks
 from gatepost.manage.use_cases.jobs import ConcurrencyLimit
+from gatepost.manage.use_cases.listener_checks import ResolverCheck, resolver_of
 from gatepost.manage.use_cases.publication import publication_of, shown_certificates
 from gatepost.manage.use_cases.refusal import Refusal
 from gatepost.manage.use_cases.stored_schemas import SCHEMAS

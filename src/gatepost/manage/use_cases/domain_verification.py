@@ -168,7 +168,7 @@ def _found(context: Context, part: Part, proof: DomainProof) -> None:
 
 def _looked_up(settings: Settings, name: str) -> list[str]:
     """The texts of the TXT records of a name, [] if it has none. Raises Refusal (INPUT, UNREADABLE)."""
-    from gatepost.manage.use_cases.admin_resolver import resolver_of  # noqa: PLC0415 - what it imports takes long
+    from gatepost.manage.use_cases.listener_checks import resolver_of  # noqa: PLC0415 - what it imports takes long
     from gatepost.net.lookups.question import LookupFailed  # noqa: PLC0415
 
     async def ask() -> list[str]:

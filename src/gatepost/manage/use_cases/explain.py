@@ -425,7 +425,7 @@ def _session(gateway: Gateway, directory: Directory, asked: ExplainSession, ques
         raise wrong_field("certificate", text, f"certificate: {text}") from error
 
     async def check() -> SessionFacts:
-        from gatepost.manage.use_cases.admin_resolver import resolver_of  # noqa: PLC0415
+        from gatepost.manage.use_cases.listener_checks import resolver_of  # noqa: PLC0415
 
         async with resolver_of(settings) as resolver:
             checker = revocation_checker(settings, resolver, directory.organizations)

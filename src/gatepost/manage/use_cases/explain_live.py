@@ -14,7 +14,7 @@ import msgspec
 from gatepost.analysis.checks.probe import prober
 from gatepost.analysis.checks.tasks import HostReport
 from gatepost.mail.outbound.contexts import our_certificate
-from gatepost.manage.use_cases.admin_resolver import resolver_of
+from gatepost.manage.use_cases.listener_checks import resolver_of
 from gatepost.pki.certificates.connector_secrets import ConnectorSecrets, SecretState
 from gatepost.policy.connectors.values import AuthenticationMechanism, Mode, TlsSettings
 from gatepost.policy.decisions.published import joined_modes

@@ -7,8 +7,8 @@ import socket
 
 import pytest
 
-from gatepost.manage.use_cases.admin_resolver import resolver_of
 from gatepost.manage.use_cases.doctor import WayOut, way_finding, ways_out
+from gatepost.manage.use_cases.listener_checks import resolver_of
 from gatepost.node.machine_findings import Level
 from gatepost.settings.model import Dns, Server, Settings
 from gatepost.testing.name_server import DnsServer

@@ -9,6 +9,7 @@ from gatepost.manage.use_cases.history import history
 from gatepost.manage.use_cases.name_lookup import DOMAIN, INBOUND, KINDS, MAILBOX, OUTBOUND, RULE
 from gatepost.manage.use_cases.paging import ListSelection
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
+from gatepost.manage.use_cases.resource_actions import RevertResources, revert_resources
 from gatepost.manage.use_cases.resources import (
     PartName,
     add_part,
@@ -20,7 +21,6 @@ from gatepost.manage.use_cases.resources import (
     remove_part,
     set_part,
 )
-from gatepost.manage.use_cases.revert import RevertResources, revert_resources
 from gatepost.pki.certificates.authority import Authority
 
 from .calls import add_organization, document, put_organization, remove_organization, set_organization

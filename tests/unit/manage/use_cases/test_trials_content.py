@@ -11,9 +11,9 @@ import pytest
 from gatepost.manage.access.principal import Principal, Scope
 from gatepost.manage.use_cases.change import ChangeOptions
 from gatepost.manage.use_cases.client import LocalClient
-from gatepost.manage.use_cases.content_trials import TryHook, try_hook
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.resources import apply_document
+from gatepost.manage.use_cases.trials import TryHook, try_hook
 
 OWNER = Principal("ann", frozenset({Scope.OWNER}))
 STRANGER = Principal("sid", frozenset({Scope.CONNECTORS}), frozenset({"fabrikam"}))

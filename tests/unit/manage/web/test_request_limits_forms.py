@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from gatepost.manage.web.forms import FormBody
+from gatepost.manage.web.request_limits import FormBody
 
 FORM_TYPE = b"application/x-www-form-urlencoded; charset=utf-8"
 FORM = {"content-type": FORM_TYPE.decode()}

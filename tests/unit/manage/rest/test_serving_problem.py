@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from gatepost.manage.rest.problem import Problem, problem_response, refused
+from gatepost.manage.rest.serving import Problem, problem_response, refused
 from gatepost.manage.use_cases.refusal import BusyRefusal, Refusal, RefusalKind
 from gatepost.manage.web.problem import ProblemType
 from gatepost.policy.connectors.errors import FieldError

@@ -5,8 +5,8 @@ import pytest
 from gatepost.analysis.checks.records import VALIDATIONS, CheckRecords
 from gatepost.manage.access.principal import Principal, Scope
 from gatepost.manage.use_cases.change import ChangeOptions
-from gatepost.manage.use_cases.issuer_trust import TrustIssuer, seen_issuers, trust_issuer
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
+from gatepost.manage.use_cases.resource_actions import TrustIssuer, seen_issuers, trust_issuer
 from gatepost.net.certificate import certificate_facts
 from gatepost.pki.certificates.authority import Authority
 from gatepost.policy.connectors.trust_anchors import pem_certificates

@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from gatepost.manage.web import connection, server
+from gatepost.manage.web import server
 from gatepost.manage.web.server import WebServer
 from gatepost.net.listener import bind
 from gatepost.net.tasks import spawn
@@ -71,7 +71,7 @@ LATE = {
 
 @pytest.mark.parametrize("begun", LATE.values(), ids=LATE)
 def test_a_request_that_does_not_end_ends_the_connection(settings, echo, monkeypatch, begun):
-    monkeypatch.setattr(connection, "_SECONDS", 0.3)
+    monkeypatch.setattr(server, "_SECONDS", 0.3)
 
     async def story():
         async with served(echo, settings) as dial:
@@ -90,7 +90,7 @@ def test_a_request_that_does_not_end_ends_the_connection(settings, echo, monkeyp
 
 
 def test_between_requests_the_connection_stays(settings, echo, monkeypatch):
-    monkeypatch.setattr(connection, "_SECONDS", 0.6)
+    monkeypatch.setattr(server, "_SECONDS", 0.6)
 
     async def story():
         async with served(echo, settings) as dial:
@@ -131,7 +131,7 @@ def test_who_sleeps_between_requests_holds_up_no_stop(settings, echo):
 
 
 def test_an_answer_may_take_longer_but_must_be_fetched(settings, monkeypatch):
-    monkeypatch.setattr(connection, "_SECONDS", 0.3)
+    monkeypatch.setattr(server, "_SECONDS", 0.3)
     gone, left = [], asyncio.Event()
 
     async def endless(scope, receive, send):
@@ -157,7 +157,7 @@ def test_an_answer_may_take_longer_but_must_be_fetched(settings, monkeypatch):
 
 
 def test_beyond_the_bound_whoever_comes_is_told_so(settings, echo, monkeypatch, caplog):
-    monkeypatch.setattr(connection, "_MOST_OF_ONE", 2)
+    monkeypatch.setattr(server, "_MOST_OF_ONE", 2)
 
     async def story():
         async with served(echo, settings) as dial:
@@ -180,7 +180,7 @@ def test_beyond_the_bound_whoever_comes_is_told_so(settings, echo, monkeypatch, 
                     if (await head_of(reader)).startswith(b"HTTP/1.1 200"):
                         break
 
-    monkeypatch.setattr(connection.BoundedConnection, "_said", -1000.0)
+    monkeypatch.setattr(server.BoundedConnection, "_said", -1000.0)
     asyncio.run(story())
     assert caplog.text.count("too many connections") == 1
 
@@ -232,7 +232,7 @@ def test_the_bound_of_a_head_does_not_depend_on_how_it_is_read(settings, echo, m
 
 
 def test_all_together_are_bounded_too(settings, echo, monkeypatch):
-    monkeypatch.setattr(connection, "_MOST", 0)
+    monkeypatch.setattr(server, "_MOST", 0)
 
     async def story():
         async with served(echo, settings) as dial:

@@ -6,8 +6,8 @@ from gatepost.manage.access.principal import Principal, Scope
 from gatepost.manage.use_cases.change import ChangeOptions
 from gatepost.manage.use_cases.history import history
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
+from gatepost.manage.use_cases.resource_actions import RevertResources, revert_resources
 from gatepost.manage.use_cases.resources import apply_document
-from gatepost.manage.use_cases.revert import RevertResources, revert_resources
 
 from .calls import call, document
 

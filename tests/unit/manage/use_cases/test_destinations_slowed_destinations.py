@@ -5,7 +5,7 @@ import time
 from tests.unit.manage.calls import run
 
 from gatepost.mail.model.slowed_next_hop import SlowedNextHop
-from gatepost.manage.use_cases.slowed_destinations import list_slowed
+from gatepost.manage.use_cases.destinations import list_slowed
 from gatepost.store.figures import WORKERS_DIRECTORY, WorkerFigures, write_figures
 
 

@@ -5,7 +5,7 @@ import socket
 
 import pytest
 
-from gatepost.manage.use_cases.admin_resolver import ResolverCheck, resolver_of
+from gatepost.manage.use_cases.listener_checks import ResolverCheck, resolver_of
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.settings.loader import load
 
@@ -42,7 +42,7 @@ def test_nobody_listens_and_it_is_said_where(tmp_path):
 
 
 def test_silence_ends(tmp_path, monkeypatch):
-    monkeypatch.setattr("gatepost.manage.use_cases.admin_resolver._PATIENCE", 0.2)
+    monkeypatch.setattr("gatepost.manage.use_cases.listener_checks._PATIENCE", 0.2)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
         silent.bind(("127.0.0.1", 0))
         found = settled(tmp_path, f'nameservers = ["127.0.0.1:{silent.getsockname()[1]}"]').run()

@@ -5,7 +5,7 @@ import time
 from gatepost.mail.model.trace_event import TraceEvent
 from gatepost.manage.access.principal import Principal, Scope
 from gatepost.manage.use_cases.client import LocalClient
-from gatepost.manage.use_cases.flows import CountFlows, count_flows
+from gatepost.manage.use_cases.reports import CountFlows, count_flows
 from gatepost.store.sqlite.trace import write_events
 
 OWNER = Principal("ann", frozenset({Scope.READ}))

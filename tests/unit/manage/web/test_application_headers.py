@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from gatepost.manage.web.headers import SecurityHeaders
+from gatepost.manage.web.application import SecurityHeaders
 
 
 def test_every_answer_says_what_a_page_may_do(ask, echo):

@@ -1,11 +1,13 @@
-"""Trying an OAuth issuer: its keys are fetched as a worker would, and a token is judged by them.
+"""Try an OAuth issuer or a content hook, from where the gateway stands and by the code that handles real mail.
 
-A token is judged as at a log-in, and kept nowhere.
+The keys of the issuer are fetched, and a token is judged by them. The scanner of a hook is asked about a harmless
+message, and one that it must find, whether the hook is enabled or not. Nothing is kept.
 """
 
 from __future__ import annotations
 
 import asyncio
+import time
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -13,15 +15,17 @@ import msgspec
 from msgspec import Meta
 
 from gatepost.manage.access.principal import Scope
-from gatepost.manage.use_cases.admin_resolver import resolver_of
-from gatepost.manage.use_cases.declaration import Visibility, use_case
+from gatepost.manage.use_cases.declaration import Visibility, use_cases
 from gatepost.manage.use_cases.jobs import TrialSubject, run_to_end
-from gatepost.manage.use_cases.name_lookup import ISSUER, choose_part, visible
+from gatepost.manage.use_cases.listener_checks import resolver_of
+from gatepost.manage.use_cases.name_lookup import HOOK, ISSUER, choose_part, visible
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.policy.connectors.directory import Directory
+from gatepost.policy.connectors.hook_index import ApplicableHook
 from gatepost.protocols.smtp.oauth import TOKEN_OCTETS
 
 if TYPE_CHECKING:
+    from gatepost.analysis.checks import content_hook
     from gatepost.manage.use_cases.context import Context
     from gatepost.net.lookups.http import HttpFailed
     from gatepost.net.lookups.jwks import IssuerKey
@@ -30,6 +34,7 @@ if TYPE_CHECKING:
     from gatepost.settings.model import Settings
 
 
+use_case = use_cases(scope=Scope.CONNECTORS, visibility=Visibility.ORGANIZATION, may_404=True)
 _SHOWN: Final = ("iss", "aud", "exp", "scope", "scp")
 
 
@@ -66,14 +71,7 @@ class IssuerTrial(msgspec.Struct, frozen=True):
     failure: str
 
 
-@use_case(
-    "POST /organizations/{organization}/issuer_trials",
-    scope=Scope.CONNECTORS,
-    visibility=Visibility.ORGANIZATION,
-    tag="oauth issuers",
-    may_404=True,
-    action="issuer-check",
-)
+@use_case("POST /organizations/{organization}/issuer_trials", tag="oauth issuers", action="issuer-check")
 def try_issuer(context: Context, request: TryIssuer) -> IssuerTrial:
     """Fetch the keys of an OAuth issuer, and judge a token by them.
 
@@ -149,3 +147,74 @@ def _claims(issuer: OauthIssuer, token: str) -> dict[str, Any]:
     except (jwt.PyJWTError, ValueError, RecursionError):
         return {}
     return {name: claims[name] for name in (*_SHOWN, issuer.username_claim) if name in claims}
+
+
+_MAX_BODY = 48 * 1024 * 1024  # a message of 32 MB as base64, and some
+
+
+class TryHook(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """hook: its name. message: base64, to ask about instead of the samples; lines end in CRLF."""
+
+    organization: Annotated[str, Meta(description="Whose it is.")]
+    hook: Annotated[str, Meta(max_length=1000)]
+    message: bytes | None = None
+
+
+class HookTrial(msgspec.Struct, frozen=True):
+    """One message. must_be_refused: null where nobody can say. right: it came out as it must.
+
+    reply: what a sender would be told if the hook were in force, "" if the message passes. answer: as the trace has it.
+    """
+
+    message: str
+    answered: bool
+    must_be_refused: bool | None
+    right: bool
+    reply: str
+    answer: dict[str, Any]
+
+
+class HookTrials(msgspec.Struct, frozen=True):
+    """Answers of a scanner, as `gatepost hook check --json` prints it."""
+
+    hook: str
+    organization: str
+    type: str
+    address: str
+    trials: list[HookTrial]
+
+
+@use_case(
+    "POST /organizations/{organization}/hook_trials", tag="content hooks", max_body=_MAX_BODY, action="hook-check"
+)
+def try_hook(context: Context, request: TryHook) -> HookTrials:
+    """Ask the scanner of a content hook about samples, or about a message.
+
+    Waits for the scanner, for four minutes at most. Nothing is delivered.
+    """
+    context.audit.describe(subject=request.hook)
+    part = choose_part(context.seen(), HOOK, request.hook, request.organization)
+    applicable_hook = ApplicableHook(part.organization.name, part.record)
+
+    def work() -> HookTrials:
+        trials = asyncio.run(_hook_tried(applicable_hook, context.settings, request.message))
+        hook = applicable_hook.hook
+        return HookTrials(
+            hook.name, applicable_hook.organization, str(hook.type), hook.address, list(map(_shape, trials))
+        )
+
+    return run_to_end(context, TrialSubject(request.organization, request.hook), work)
+
+
+async def _hook_tried(hook: ApplicableHook, settings: Settings, message: bytes | None) -> list[content_hook.Trial]:
+    from gatepost.analysis.checks import content_hook  # noqa: PLC0415 - only a trial needs what it imports
+
+    hostname = settings.server.hostname
+    messages: dict[str, tuple[bytes, bool | None]] = {"message": (message, None)} if message is not None else {}
+    messages = messages or {**content_hook.samples(hook.hook.type, hostname, time.time())}
+    async with resolver_of(settings) as resolver:
+        return await content_hook.try_hook(hook, messages, hostname, resolver, settings.network.policy())
+
+
+def _shape(trial: content_hook.Trial) -> HookTrial:
+    return HookTrial(trial.message, trial.answered, trial.refused, trial.right, trial.reply, trial.record)

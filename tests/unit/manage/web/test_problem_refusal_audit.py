@@ -5,8 +5,8 @@ import pytest
 from gatepost.manage.access.accounts import Accounts
 from gatepost.manage.access.principal import Principal, Role, Scope
 from gatepost.manage.access.records import Actor, AuditOutcome
-from gatepost.manage.web import refusal_audit
-from gatepost.manage.web.refusal_audit import RefusalAuditMiddleware, address_of, note_refusal
+from gatepost.manage.web import problem
+from gatepost.manage.web.problem import RefusalAuditMiddleware, address_of, note_refusal
 from gatepost.settings.store_url import SQLITE
 from gatepost.store.interface import StoreFailure
 from gatepost.store.storage import Storage
@@ -94,8 +94,8 @@ def test_a_path_into_an_organization_that_is_not_seen_is_on_record(ask, accounts
 
 def test_unknown_tokens_are_kept_once_a_minute_for_each_address(ask, tried, accounts, monkeypatch):
     now = [1000.0]
-    monkeypatch.setattr(refusal_audit.time, "monotonic", lambda: now[0])
-    monkeypatch.setattr(refusal_audit, "_REMEMBERED", 2)
+    monkeypatch.setattr(problem.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(problem, "_REMEMBERED", 2)
 
     async def answer(scope, receive, send):
         note_refusal(scope, "no token")
@@ -111,7 +111,7 @@ def test_unknown_tokens_are_kept_once_a_minute_for_each_address(ask, tried, acco
 
 def test_the_same_refusal_is_kept_once_a_minute_and_others_at_once(ask, accounts, monkeypatch):
     now = [1000.0]
-    monkeypatch.setattr(refusal_audit.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(problem.time, "monotonic", lambda: now[0])
 
     async def answer(scope, receive, send):
         note_refusal(scope, scope["query_string"].decode())

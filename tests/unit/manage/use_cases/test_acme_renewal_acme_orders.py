@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from tests.unit.manage.calls import ANN, run
 
-from gatepost.manage.use_cases.acme_orders import (
+from gatepost.manage.use_cases.acme_renewal import (
     AcmeState,
     acme_state,
     get_acme_status,

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from gatepost.manage.use_cases.trace_text import detail_lines, tls_lines
+from gatepost.manage.use_cases.explain_text import detail_lines, tls_lines
 
 
 def test_a_handshake_is_told_line_by_line():

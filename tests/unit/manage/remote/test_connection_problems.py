@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from gatepost.manage.remote.problems import VersionConflict, refusal_of
+from gatepost.manage.remote.connection import VersionConflict, refusal_of
 from gatepost.manage.use_cases.refusal import RefusalKind
 
 URL = "https://gate.example:443"

@@ -4,9 +4,9 @@ import pytest
 
 from gatepost.manage.access.principal import Principal, Scope
 from gatepost.manage.use_cases.change import ChangeOptions
-from gatepost.manage.use_cases.connector_switches import ConnectorName, SwitchConnectors, switch_connectors
 from gatepost.manage.use_cases.history import history
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
+from gatepost.manage.use_cases.resource_actions import ConnectorName, SwitchConnectors, switch_connectors
 from gatepost.manage.use_cases.resources import apply_document
 
 from .calls import call, document

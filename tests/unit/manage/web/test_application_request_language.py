@@ -6,13 +6,13 @@ import pytest
 from starlette.responses import Response
 
 from gatepost import language
-from gatepost.manage.web import request_language
-from gatepost.manage.web.request_language import COOKIE, LanguageMiddleware, preferred, remember
+from gatepost.manage.web import application
+from gatepost.manage.web.application import COOKIE, LanguageMiddleware, preferred, remember
 
 
 @pytest.fixture(autouse=True)
 def _offered(monkeypatch):
-    for module in (language, request_language):
+    for module in (language, application):
         monkeypatch.setattr(module, "offered", lambda: ("en", "sv", "de"))
 
 

@@ -5,8 +5,8 @@ import asyncio
 import pytest
 
 from gatepost.manage.access.principal import Principal
-from gatepost.manage.web import request_concurrency
-from gatepost.manage.web.request_concurrency import ConcurrencyMiddleware
+from gatepost.manage.web import request_limits
+from gatepost.manage.web.request_limits import ConcurrencyMiddleware
 from gatepost.net.tasks import spawn
 
 
@@ -57,7 +57,7 @@ async def settled(app, names):
 
 @pytest.fixture
 def short(monkeypatch):
-    monkeypatch.setattr(request_concurrency, "_PATIENCE", 0.05)
+    monkeypatch.setattr(request_limits, "_PATIENCE", 0.05)
 
 
 def test_one_asker_leaves_threads_to_others():
