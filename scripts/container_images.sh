@@ -64,13 +64,16 @@ build() {
     sum=$(cd "$2" && find . -type f -print0 | LC_ALL=C sort -z | xargs -0 sha256sum | sha256sum | cut -c1-16)
     [ "$("$podman" image inspect --format '{{index .Labels "proof"}}' "localhost/$1" 2>/dev/null)" != "$sum" ] || return 0
     say "building $1"
-    "$podman" build --quiet --layers --format docker --label "proof=$sum" --tag "localhost/$1" --file "$3" "$2" >/dev/null
+    "$podman" build --quiet --layers --format docker --label "proof=$sum" --tag "localhost/$1" --file "$3" "$2" >/dev/null 9>&-
 }
 
 [ "$(id -u)" = 0 ] || missing "root"
 for tool in podman mmdebstrap git; do
     command -v "$tool" >/dev/null || missing "$tool"
 done
+mkdir -p "$cache"
+exec 9>"$cache/lock"
+flock 9 # who wants the same image at the same time waits for it, and finds it built
 write_podman
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT

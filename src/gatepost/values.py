@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import inspect
 from functools import cache
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Final, cast
 
 import msgspec
 
@@ -17,13 +17,25 @@ if TYPE_CHECKING:
     # for mypy, which knows by this name alone that the fields named exist and that their values fit
     from dataclasses import replace as replace  # noqa: PLC0414, TID251 - the name is for others
 else:
-    from dataclasses import replace as _replace_dataclass  # noqa: TID251 - what it is banned in favour of
 
     def replace[T](value: T, /, **changes: Any) -> T:
         """The value with other fields. Raises TypeError if there is no such field."""
         if isinstance(value, msgspec.Struct):
             return msgspec.structs.replace(value, **changes)
-        return _replace_dataclass(value, **changes)
+        from dataclasses import replace as replace_dataclass  # noqa: PLC0415, TID251 - few values are; banned for this
+
+        return replace_dataclass(value, **changes)
+
+
+class RedactedStruct(msgspec.Struct, frozen=True):
+    """A value that has a secret, or much that nobody reads: its text leaves out the fields that REDACTED names."""
+
+    REDACTED: ClassVar[tuple[str, ...]] = ()
+
+    def __repr__(self) -> str:
+        """As that of any struct, without what is redacted, in no text of which it must be."""
+        shown = (name for name in self.__struct_fields__ if name not in self.REDACTED)
+        return f"{type(self).__qualname__}({', '.join(f'{name}={getattr(self, name)!r}' for name in shown)})"
 
 
 _FORMS: Final[dict[str, Callable[[Any], Any]]] = {"str": str, "list": list, "tuple": tuple, "dict": dict}

@@ -49,7 +49,7 @@ def test_any_page_is_two_words_away(centre: AdminCentre, page: Page) -> None:
     ], "at once, whatever the server finds"
     page.keyboard.press("ArrowDown")
     page.keyboard.press("ArrowDown")
-    page.wait_for_function("() => document.querySelector('#palette [aria-selected=true]').id == 'palette-2'")
+    page.locator("#palette-2[aria-selected=true]").wait_for()
     while not held:
         page.wait_for_timeout(20)
     held.pop().continue_()  # what the server finds comes when something is chosen
@@ -117,9 +117,8 @@ def test_the_overview_renews_itself_while_somebody_is_there(centre: AdminCentre,
     page.mouse.move(10, 10)
     with page.expect_response(lambda answer: answer.request.headers.get("hx-request") == "true"):
         page.clock.fast_forward(31_000)
-    page.wait_for_function(
-        "before => [...document.querySelectorAll('#now time')].at(-1).dateTime !== before", arg=before
-    )
+    now = page.locator("#now time").last
+    wait_until(lambda: now.get_attribute("datetime") != before, "figures of a later moment")
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url))
     for _ in range(3):  # nobody moves the mouse: after ten minutes it asks no more

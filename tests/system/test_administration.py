@@ -20,6 +20,7 @@ from support.scenes import ALICE, OWN_SERVERS, STRANGER, connector, contoso, mes
 
 from gatepost.testing.process import FixtureError, wait_until
 from gatepost.testing.sink import Behaviour
+from gatepost.values import replace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -262,6 +263,26 @@ def test_hold_release_and_retry_steer_a_running_gateway(
     server.cli("queue", "release", "--all")
     partner.wait_messages(2)
     wait_until(lambda: server.cli("queue", "list", json=True).data == [], "an empty queue")
+
+
+def test_a_retry_is_followed_during_an_attempt_and_right_after(
+    gateway: Callable[..., Gateway], sink: Callable[..., Sink]
+) -> None:
+    """It does not matter whether the attempt was over, or its deferral stored, when the order came."""
+    later = Behaviour(replies={"RCPT": "450 4.2.1 Later"})
+    partner = sink(behaviour=replace(later, holds=frozenset({"RCPT"})))
+    server = gateway(
+        contoso(outbound=[connector("partner.example", partner.address)]), settings={"queue": {"retry": ["1h"]}}
+    )
+    send(server.port, "bob@partner.example")
+    wait_until(lambda: partner.counts["RCPT"] == 1, "an attempt")
+    server.cli("queue", "retry", "--all")
+    time.sleep(1.5)  # a gateway is told within a second
+    partner.behaviour = later
+    for attempts in range(2, 5):
+        wait_until(lambda attempts=attempts: len(server.trace(event="DEFER")) == attempts, f"{attempts} attempts")  # type: ignore[misc]
+        server.cli("queue", "retry", "--all")
+    wait_until(lambda: partner.counts["RCPT"] == 5, "the last attempt")
 
 
 def test_dropped_mail_is_never_sent(gateway: Callable[..., Gateway], sink: Callable[..., Sink]) -> None:

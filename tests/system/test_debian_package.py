@@ -55,7 +55,7 @@ pytestmark = [pytest.mark.long, pytest.mark.timeout(1500)]
 @pytest.fixture(scope="module")
 def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
     base()
-    return built_package(tmp_path_factory.mktemp("dist"))
+    return built_package(tmp_path_factory)
 
 
 def older(package: Path, folder: Path) -> Path:

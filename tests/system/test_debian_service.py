@@ -6,14 +6,10 @@ GATEPOST_DEB names a package that is built already.
 from __future__ import annotations
 
 import shutil
-from typing import TYPE_CHECKING
 
 import pytest
 from support.booted_root import BootedRoot
 from support.clean_root import built_package
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 QUICKSTART = (
     "gatepost quickstart --hostname mx1.contoso.example --domain contoso.example --upstream mailboxes"
@@ -47,8 +43,8 @@ def since_epoch(root: BootedRoot, event: str) -> float:
     return float(root.run("date", f"--date={shown.strip()}", "+%s.%N"))
 
 
-def test_the_service_from_installation_to_purge(tmp_path: Path) -> None:
-    package = built_package(tmp_path)
+def test_the_service_from_installation_to_purge(tmp_path_factory: pytest.TempPathFactory) -> None:
+    package = built_package(tmp_path_factory)
     with BootedRoot() as root:
         shutil.copyfile(package, root / "root/gatepost.deb")
         assert "not started, because it has no hostname" in install(root)

@@ -14,14 +14,14 @@ import dns.message
 import dns.query
 import dns.rcode
 import pytest
-from support import debian, process
+from support import debian, fork_server, process
 from support.clients import openssl_s_client, swaks
 from support.gateway import Gateway
 from support.process import Child
 from support.raw import ClosedError, RawClient
 
 from gatepost.testing.mail import Mail, read_maildir, without_trace
-from gatepost.testing.process import FixtureError, alive, greets, wait_until
+from gatepost.testing.process import FixtureError, alive, free_port, greets, wait_until
 from gatepost.testing.sink import Behaviour
 
 if TYPE_CHECKING:
@@ -185,6 +185,32 @@ def test_a_gateway_that_does_not_get_ready_says_where_it_is(monkeypatch: pytest.
     assert "Fatal Python error: Aborted" in str(late.value)
     assert '.py", line' in str(late.value)
     assert not server.folder.path.exists()
+
+
+def test_of_half_of_the_files_a_command_starts_python_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(process, "_REAL", "half")
+    monkeypatch.setattr(process, "_real", True)
+    monkeypatch.setattr(process, "_started", set())
+    forked = []
+    for words in (["--version"], ["--version"], ["--help"]):
+        before = fork_server.starts.total()
+        assert process.run_gatepost(*words).returncode == 0
+        forked.append(fork_server.starts.total() - before)
+    assert forked == [0, 1, 0]
+
+
+def test_two_runs_beside_each_other_share_no_port_and_no_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    ports: list[set[int]] = []
+    addresses: list[set[str]] = []
+    for half in ("even", "odd"):
+        monkeypatch.setenv("GATEPOST_PORTS", half)
+        ports.append({free_port() // 1000 for _ in range(100)})
+        addresses.append(set())
+        for run in range(50):
+            monkeypatch.setattr(process, "_RUN", str(run))
+            addresses[-1] |= {process.loopback("1", of_process=of_process) for of_process in (False, True)}
+    assert ports[0].isdisjoint(ports[1])
+    assert addresses[0].isdisjoint(addresses[1])
 
 
 def test_sink_records_over_tls(sink: Callable[..., Sink], pki: Pki) -> None:

@@ -198,7 +198,8 @@ def test_a_text_is_copied(browser: Browser, url: str) -> None:
         page.get_by_role("button", name="Copied").wait_for()
         assert page.evaluate("navigator.clipboard.readText()").startswith("3 1 1 c0ffee00")
         page.get_by_role("button", name="Copy zone lines").click()
-        page.wait_for_function("navigator.clipboard.readText().then((text) => text.split('\\n').length === 2)")
+        lines = "navigator.clipboard.readText().then((text) => text.split('\\n').length)"
+        wait_until(lambda: page.evaluate(lines) == 2, "two lines")
 
 
 def test_a_question_is_asked_before_a_form_goes(page: Page, url: str) -> None:
@@ -214,7 +215,7 @@ def test_a_question_is_asked_before_a_form_goes(page: Page, url: str) -> None:
     assert page.evaluate("window.clicks") == 0
     page.get_by_role("button", name="Drop", exact=True).click()
     dialog.get_by_role("button", name="Drop 3 messages").click()
-    page.wait_for_function("window.clicks === 1")
+    wait_until(lambda: page.evaluate("window.clicks") == 1, "the form to go")
     assert not dialog.is_visible()
 
 

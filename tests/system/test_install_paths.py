@@ -46,7 +46,7 @@ def as_user(root: CleanRoot) -> list[str]:
 
 def test_the_debian_package(tmp_path_factory: pytest.TempPathFactory) -> None:
     base()
-    package = built_package(tmp_path_factory.mktemp("dist"))
+    package = built_package(tmp_path_factory)
     with CleanRoot() as root:
         shutil.copyfile(package, root / "tmp/gatepost.deb")
         root.run("dpkg", "--install", "/tmp/gatepost.deb")

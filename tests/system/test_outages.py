@@ -44,7 +44,7 @@ SECONDS = MINUTES * 60
 LONG = MINUTES > 5
 LIST_LASTS = 600.0  # seconds, of the revocation list
 PARTNER_FAILS = 1800.0  # seconds until the third try of what waits, which raises the alarm
-PAUSE = 6.0 if LONG else 1.0
+PAUSE = 6.0 if LONG else 2.0
 WHICH = os.environ.get("GATEPOST_OUTAGES_OF", "resolver silent authority acme services postgres").split()
 # Seconds after the return in which all that waited is to have arrived: a busy machine takes up thousands slowly.
 HEALED = 900.0 if LONG else 150.0

@@ -662,6 +662,28 @@ def test_what_waits_for_its_destinations_sake_is_held_and_remembers_its_release(
     asyncio.run(main())
 
 
+def test_a_deferral_that_is_not_written_yet_is_due_when_it_is_retried(site: Site) -> None:
+    """In the order of the calls: the deferral, the order to try it again, the lease."""
+
+    async def main() -> None:
+        async with site.open() as store:
+            first, second, third = [await accept(store, f"{name}@partner.example") for name in ("a", "b", "c")]
+            await deferred(store, "d@other.example")  # with PostgreSQL there is a rest after it
+            store.settle([Settlement(each, each.recipients, 5000.0, "451 4.2.0 later") for each in (first, second)])
+            store.retry([(first.message.id, first.id), (third.message.id, third.id), (7, 8)], 90.0)
+            assert [each.id for each in await store.lease(first.destination, 10, 100.0)] == [first.id]
+            states = {
+                entry.delivery.id: entry.state for entry in site.admin().entries(QueueFilter(domain="partner.example"))
+            }
+            assert states == {first.id: "active", second.id: "deferred", third.id: "active"}
+            await asyncio.to_thread(site.admin().hold, QueueFilter(recipient="b@partner.example"), author="me")
+            store.retry([(second.message.id, second.id)], 90.0)
+            await store.flushed()
+            assert await store.lease(first.destination, 10, 100.0) == []
+
+    asyncio.run(main())
+
+
 def test_the_owner_is_told_by_itself(site: Site) -> None:
     async def main() -> None:
         async with site.open() as store:

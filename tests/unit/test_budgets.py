@@ -160,7 +160,7 @@ class _Wire:
         self._receiver = receiver
         self._say(b"220 there\r\n")
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes, *, at_once: bool) -> None:
         if data.startswith(b"EHLO"):
             self._say(b"250-there\r\n250-PIPELINING\r\n250-8BITMIME\r\n250 SIZE 1000000\r\n")
         elif data.startswith(b"MAIL"):
@@ -172,7 +172,9 @@ class _Wire:
         """QUIT was said."""
 
     def _say(self, replies: bytes) -> None:
-        asyncio.get_running_loop().call_soon(self._receiver.received, replies)
+        """As over a network, later than whatever the last replies woke."""
+        loop = asyncio.get_running_loop()
+        loop.call_soon(loop.call_soon, self._receiver.received, replies)
 
 
 class _Settlements:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from importlib import import_module
 from types import MappingProxyType
 
 import msgspec
 import pytest
 
-from gatepost.values import copy_fields, replace
+from gatepost.values import RedactedStruct, copy_fields, replace
 
 
 class _Kind(StrEnum):
@@ -76,3 +77,33 @@ def test_fields_are_those_that_are_named_else_of_the_first_source_that_has_them_
 def test_a_field_that_no_source_has_is_an_error():
     with pytest.raises(TypeError, match="first"):
         copy_fields(_Pair, _Struct("a"))
+
+
+class _Secret(RedactedStruct, frozen=True):
+    REDACTED = ("password",)
+
+    name: str
+    password: str = ""
+    size: int = 0
+
+
+def test_no_text_of_a_value_has_what_is_redacted():
+    value = _Secret("ann", "hunter2", 3)
+    assert repr(value) == str(value) == f"{value}" == "_Secret(name='ann', size=3)"
+    assert repr([value]) == "[_Secret(name='ann', size=3)]"
+    assert value != _Secret("ann", "other", 3), "it is part of the value all the same"
+    assert replace(value, size=4) == _Secret("ann", "hunter2", 4)
+
+
+def kinds(base):
+    return [kind for child in base.__subclasses__() for kind in (child, *kinds(child))]
+
+
+def test_what_values_of_the_gateway_redact_are_fields_of_theirs():
+    for module in ("net.identity", "net.lookups.access_tokens", "protocols.message.srs", "protocols.smtp.scram"):
+        import_module(f"gatepost.{module}")
+    redacted = {kind.__name__: kind for kind in kinds(RedactedStruct)}
+    assert {"Credentials", "TokenRequest", "SrsKeys", "Verifier"} <= set(redacted)
+    for name, kind in redacted.items():
+        assert kind.REDACTED, name
+        assert set(kind.REDACTED) <= set(kind.__struct_fields__), name

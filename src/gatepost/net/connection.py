@@ -151,7 +151,7 @@ class Connection(asyncio.BufferedProtocol):
         if self._held:
             self._loop.call_soon(self._deliver_held)
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes, *, at_once: bool = False) -> None:
         """Send. More than 4 MiB waiting ends the stream: a caller that sends much awaits `drain` in between."""
         if self._loss is not None or not data:
             return
@@ -159,7 +159,11 @@ class Connection(asyncio.BufferedProtocol):
         self._output_bytes += len(data)
         if self._output_bytes > MAX_OUTPUT:
             self._abort_unread()
-        elif not self._inside and not self._flush_due:
+        elif self._inside:
+            return
+        elif at_once:
+            self._send(self._flight())
+        elif not self._flush_due:
             self._flush_due = True
             self._loop.call_soon(self._flush)
 
@@ -245,8 +249,9 @@ class Connection(asyncio.BufferedProtocol):
             self._peer = endpoint(transport.get_extra_info("peername"))
         if self._local is NOWHERE:
             self._local = endpoint(transport.get_extra_info("sockname"))
-        if self._opened is not None:
-            self._opened(self)
+        if (opened := self._opened) is not None:
+            self._opened = None  # a connection is opened once, and keeps nothing for it
+            opened(self)
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - asyncio's signature
         """The buffer that the loop reads into."""

@@ -283,29 +283,27 @@ class Engine:
         return private.stapled_response(self._connection) if requested else b""
 
     def _read(self, data: bytes | memoryview) -> bytes:
+        """The plaintext of all whole records that wait, with the end of a handshake without any data, too.
+
+        Notes the peer's close_notify.
+        """
         if self.peer_closed:
             return b""
         connection = self._connection
-        if len(data) > _RECORD and not private.input_waits(connection):
+        lent = len(data) > _RECORD and not private.input_waits(connection)
+        if lent:
             private.lend_input(connection, data)
-            try:
-                plaintext = self._take()
-            finally:
-                private.end_loan(connection)
-        else:
-            if data:
-                private.put_input(connection, data)
-            plaintext = self._take()  # with the end of the handshake some may have come
-        if plaintext and self._key is not None and not self._kept:
-            self._keep_session()  # a TLS 1.3 server sends its tickets before its first data, and never says it will
-        return plaintext
-
-    def _take(self) -> bytes:
-        """The plaintext of all whole records that wait. Notes the peer's close_notify."""
+        elif data:
+            private.put_input(connection, data)
         try:
-            plaintext, self.peer_closed = private.read_records(self._connection)
+            plaintext, self.peer_closed = private.read_records(connection)
         except SSL.Error as failure:
             raise self._fail(failure) from failure
+        finally:
+            if lent:
+                private.end_loan(connection)
+        if plaintext and self._key is not None and not self._kept:
+            self._keep_session()  # a TLS 1.3 server sends its tickets before its first data, and never says it will
         return plaintext
 
     def send(self, data: bytes | memoryview) -> bytes:

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from cryptography import x509
@@ -16,6 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
 from gatepost.net.certificate import MALFORMED, CertificateError, certificate_facts, quietly
 from gatepost.protocols.tls.names import matches
 from gatepost.protocols.tls.token_uri import TokenUri, TokenUriError, is_token_uri, parse_token_uri
+from gatepost.values import RedactedStruct
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,15 +31,16 @@ class IdentityError(ValueError):
     """A certificate or key that cannot be used; the text says which and why, for an administrator."""
 
 
-@dataclass(frozen=True, slots=True)
-class ServerIdentity:
+class ServerIdentity(RedactedStruct, frozen=True):
     """A certificate to present, leaf first and then its intermediates, and its private key, both PEM.
 
     Of a key in a token `key_pem` is the `pkcs11:` URI.
     """
 
+    REDACTED = ("key_pem",)
+
     chain_pem: bytes
-    key_pem: bytes = field(repr=False)
+    key_pem: bytes
 
     @property
     def in_token(self) -> bool:
@@ -47,12 +48,13 @@ class ServerIdentity:
         return is_token_uri(self.key_pem[:16].decode("ascii", "replace"))
 
 
-@dataclass(frozen=True, slots=True)
-class Credentials:
+class Credentials(RedactedStruct, frozen=True):
     """An identity that has been read and found to fit together; a key in a token is compared when it is used."""
 
+    REDACTED = ("key",)
+
     chain_pem: bytes
-    key: PrivateKey | TokenUri = field(repr=False)
+    key: PrivateKey | TokenUri
     leaf: CertificateFacts
 
     @property

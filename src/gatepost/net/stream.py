@@ -112,8 +112,11 @@ class Stream(Protocol):
     def attach(self, receiver: Receiver) -> None:
         """Set the receiver, instead of the one before."""
 
-    def write(self, data: bytes) -> None:
-        """Send; all writes of one turn of the loop leave in one flight (one segment or record where they fit)."""
+    def write(self, data: bytes, *, at_once: bool = False) -> None:
+        """Send; all writes of one turn of the loop leave in one flight (one segment or record where they fit).
+
+        at_once: nothing follows in this turn, so that it need not end first.
+        """
 
     async def drain(self) -> None:
         """Return when less than 256 KiB waits to be sent, or at once if the stream is lost."""

@@ -387,6 +387,7 @@ class Assembly:
             nodes=lambda: self._credentials.nodes,
             budget=self._budget,
             is_ours=self._is_ours,
+            owns=store.owns,
         )
         return Deliverer(self._directory(), services)
 

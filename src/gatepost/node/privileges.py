@@ -8,19 +8,20 @@ caller names itself, a file to read or to write, is opened `as_caller` (docs/dec
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import grp
 import os
 import pwd
 import stat
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 
 if TYPE_CHECKING:
+    import ctypes
     from collections.abc import Callable, Iterator
 
     from gatepost.settings.model import Server
@@ -36,8 +37,6 @@ _LINUX_CAPABILITY_VERSION_3: Final = 0x20080522  # linux/capability.h
 _UNCHANGED: Final = -1  # of setfsuid and setfsgid: only tell
 _MOST_LOOKED_AT: Final = 20_000  # files of data_dir whose owner is looked at when the gateway starts
 _MAKE: Final = "useradd --system --user-group --home-dir /var/lib/gatepost --shell /usr/sbin/nologin"
-
-_libc = ctypes.CDLL(None, use_errno=True)
 
 
 class PrivilegeError(Exception):
@@ -148,8 +147,10 @@ def _give_up_capabilities() -> None:
 
     Where a filter forbids capset(2), which our unit's does, programs that we start get none of them at least.
     """
+    import ctypes  # noqa: PLC0415 - as `_libc`
+
     header = (ctypes.c_uint32 * 2)(_LINUX_CAPABILITY_VERSION_3, 0)
-    if _libc.capset(header, (ctypes.c_uint32 * 6)()) and _libc.prctl(
+    if _libc().capset(header, (ctypes.c_uint32 * 6)()) and _libc().prctl(
         _PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0
     ):
         raise PrivilegeError(f"capabilities: {os.strerror(ctypes.get_errno())}")
@@ -157,8 +158,17 @@ def _give_up_capabilities() -> None:
 
 def forbid_new_privileges() -> None:
     """No program that this process or its children start gains privileges by its file, setuid or else (prctl(2))."""
-    if _libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0):
-        raise PrivilegeError(f"no_new_privs: {os.strerror(ctypes.get_errno())}")
+    if _libc().prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0):
+        from ctypes import get_errno  # noqa: PLC0415 - as `_libc`
+
+        raise PrivilegeError(f"no_new_privs: {os.strerror(get_errno())}")
+
+
+@cache
+def _libc() -> ctypes.CDLL:
+    import ctypes  # noqa: PLC0415 - most commands need it for nothing
+
+    return ctypes.CDLL(None, use_errno=True)
 
 
 def act_as(account: Account, data_dir: Path) -> Callable[[], None]:
@@ -207,14 +217,14 @@ def as_caller() -> Iterator[None]:
         yield
         return
     group = os.getegid()
-    _libc.setfsgid(os.getgid())
-    _libc.setfsuid(real)
+    _libc().setfsgid(os.getgid())
+    _libc().setfsuid(real)
     try:
         yield
     finally:
-        _libc.setfsuid(acting)
-        _libc.setfsgid(group)
-        if _libc.setfsuid(_UNCHANGED) != acting or _libc.setfsgid(_UNCHANGED) != group:
+        _libc().setfsuid(acting)
+        _libc().setfsgid(group)
+        if _libc().setfsuid(_UNCHANGED) != acting or _libc().setfsgid(_UNCHANGED) != group:
             os._exit(1)  # nothing may go on with more rights than it should have
 
 

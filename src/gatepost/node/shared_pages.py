@@ -11,7 +11,8 @@ from __future__ import annotations
 import ctypes
 import gc
 import sys
-from itertools import chain
+from itertools import chain, filterfalse
+from operator import attrgetter
 from types import CodeType, FrameType, FunctionType
 from typing import Any, Final
 
@@ -62,22 +63,35 @@ def _give_back_freed_memory() -> None:
 def _mark_all(counts: memoryview) -> int:
     """Of what the collector does not track, functions' code and values in dictionaries: others are hardly ever used."""
     tracked = gc.get_objects()
-    mortal = {kind for kind in set(map(type, tracked)) if kind is FrameType or hasattr(kind, "__del__")}
-    marked = 0
-    for item in tracked:
+    kinds = list(map(type, tracked))
+    mortal = {kind for kind in set(kinds) if kind is FrameType or hasattr(kind, "__del__")}
+    codes, dictionaries = [], []
+    for item, kind in zip(tracked, kinds, strict=True):
+        if kind is FunctionType:
+            codes.append(item.__code__)
+        elif kind is dict:
+            dictionaries.append(item)
+        elif kind in mortal:
+            continue
+        counts[id(item) >> 2] = _IMMORTAL
+    codes = _with_constants(codes)
+    for item in codes:
+        counts[id(item) >> 2] = _IMMORTAL
+    for item in filterfalse(gc.is_tracked, chain.from_iterable(map(dict.values, dictionaries))):
         if type(item) not in mortal:
             counts[id(item) >> 2] = _IMMORTAL
-            marked += 1
-    codes = [item.__code__ for item in tracked if type(item) is FunctionType]
-    for code in codes:
-        constants = code.co_consts
-        for item in (code, constants, code.co_names, code.co_name, code.co_qualname, *constants):
-            counts[id(item) >> 2] = _IMMORTAL
-        codes += [item for item in constants if type(item) is CodeType]
-    for item in chain.from_iterable(dict.values(item) for item in tracked if type(item) is dict):
-        if type(item) not in mortal:
-            counts[id(item) >> 2] = _IMMORTAL
-    return marked + len(codes)
+    return len(tracked) + len(codes)
+
+
+def _with_constants(codes: list[Any]) -> list[Any]:
+    """Code, that of functions in it, and all constants. Names are not in it: of the interpreter they are immortal."""
+    result = []
+    while codes:
+        constants = list(chain.from_iterable(map(attrgetter("co_consts"), codes)))
+        result += codes
+        result += constants
+        codes = [item for item in constants if type(item) is CodeType]
+    return result
 
 
 def _reference_counts() -> memoryview:

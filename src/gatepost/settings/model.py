@@ -6,8 +6,8 @@ Settings say how this machine works; who may send what to whom is in the resourc
 
 from __future__ import annotations
 
+import os
 import re
-import socket
 from enum import StrEnum
 from ipaddress import ip_address
 from typing import Annotated
@@ -178,7 +178,7 @@ class Server(Section):
     @property
     def node_name(self) -> str:
         """The name of this node, in lower case: names that differ in it alone are one."""
-        return (self.node or _NOT_IN_NAMES.sub("-", socket.gethostname())[:63] or "node").lower()
+        return (self.node or _NOT_IN_NAMES.sub("-", os.uname().nodename)[:63] or "node").lower()
 
 
 class Listener(Section):

@@ -311,10 +311,23 @@ class Store(Protocol):
         failed: only those whose last error begins so: what it was about has passed.
         """
 
+    def retry(self, deliveries: Sequence[tuple[int, int]], now: float) -> None:
+        """Let deliveries that wait be due at `now`, seconds since 1970; what was settled before is written first.
+
+        Each is its message and its own id. One that is held, leased or gone stays as it is. Raises StoreFailure.
+        """
+
     def held_up(self) -> Awaitable[None] | None:
         """None while outcomes are written. Else await it before another delivery is tried: the disk is full.
 
         Or the database is away. Outcomes wait in memory then, and a crash would have all of those delivered once more.
+        Or this process stood still for so long that others may have its deliveries by now.
+        """
+
+    def owns(self, delivery: Delivery) -> bool:
+        """Whether no other process can have taken over a delivery that this one has in memory. Cheap.
+
+        Asked before each step that others see, at last before the end of a message is sent.
         """
 
     async def destinations(self) -> list[DestinationWork]:

@@ -16,7 +16,6 @@ from gatepost.store.interface import StoreFailure
 from gatepost.store.site_tables import SITE, STATEMENT_SECONDS
 from gatepost.store.sqlite.database import SqliteDatabase
 from gatepost.store.sqlite.schema import LOCK_FILE, QUEUE_DIRECTORY, TRACE_DIRECTORY
-from gatepost.store.ticket_secrets import TICKETS, NodeTicketSecrets, SiteTicketSecrets
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -52,6 +51,8 @@ _SQLITE_MODULES = (
     "sqlite.quarantine",
     "config_requests",
     "evidence_in_files",
+    "session_tables",
+    "shared_destinations",
 )
 _SHARED_MODULES = ("postgres.opening", "postgres.trace", "postgres.evidence")
 
@@ -170,6 +171,8 @@ class Storage:
 
         sealing: of the site's master key; without it none is stored, and each node has its own.
         """
+        from gatepost.store.ticket_secrets import TICKETS, NodeTicketSecrets, SiteTicketSecrets  # noqa: PLC0415 - few processes ask for it
+
         if not self.is_shared or sealing is None:
             return NodeTicketSecrets()
         return SiteTicketSecrets(lambda: self.database(TICKETS, statement=STATEMENT_SECONDS), sealing)

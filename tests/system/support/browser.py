@@ -21,7 +21,7 @@ from support.debian import chromium_program
 from support.process import ROOT
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request, ViewportSize
 
@@ -146,9 +146,12 @@ def context(browser: Browser, **options: Any) -> Iterator[tuple[BrowserContext, 
     assert not unexpected, "the browser complains:\n" + "\n".join(unexpected)
 
 
-def axe(page: Page, *, within: str | None = None) -> None:
-    """Fail on any violation of WCAG 2.2 A or AA that axe-core finds in the page as it is now."""
-    _axe(page, {"type": "tag", "values": _RULES}, within)
+def axe(page: Page, *, within: str | None = None, but: Sequence[str] = ()) -> None:
+    """Fail on any violation of WCAG 2.2 A or AA that axe-core finds in the page as it is now.
+
+    but: rules to leave out.
+    """
+    _axe(page, {"type": "tag", "values": _RULES}, within, but)
 
 
 def axe_rules(page: Page, rules: list[str]) -> None:
@@ -156,11 +159,12 @@ def axe_rules(page: Page, rules: list[str]) -> None:
     _axe(page, {"type": "rule", "values": rules})
 
 
-def _axe(page: Page, rules: dict[str, Any], within: str | None = None) -> None:
+def _axe(page: Page, chosen: dict[str, Any], within: str | None = None, but: Sequence[str] = ()) -> None:
     """The script is given to a page once, and what went well is not told: both took longer than the rules."""
     if not page.evaluate("'axe' in window"):
         page.evaluate(AXE_SCRIPT)
-    options = json.dumps({"runOnly": rules, "resultTypes": ["violations"]})
+    rules = {rule: {"enabled": False} for rule in but}
+    options = json.dumps({"runOnly": chosen, "rules": rules, "resultTypes": ["violations"]})
     command = f"axe.run({json.dumps(within) if within else 'document'}, {options})"
     violations = page.evaluate(f"{command}.then((result) => result.violations)")
     assert not violations, f"{page.url}\n{AxeResults({'violations': violations}).generate_report()}"

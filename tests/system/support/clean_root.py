@@ -6,6 +6,7 @@ Commands see this machine's network, /dev, and a /proc of their own; there is no
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import socket
@@ -54,10 +55,22 @@ def with_venv() -> Path:
     return root
 
 
-def built_package(output: Path) -> Path:
-    """The Debian package, or the one that GATEPOST_DEB names. Skips the test, loudly, where it cannot be built."""
+def built_package(folders: pytest.TempPathFactory) -> Path:
+    """The Debian package, built once for all processes of the run, or the one that GATEPOST_DEB names.
+
+    Skips the test, loudly, where it cannot be built.
+    """
     if named := os.environ.get("GATEPOST_DEB"):
         return Path(named)
+    own = folders.getbasetemp()
+    output = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "package"
+    output.mkdir(exist_ok=True)
+    with (output / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        return next(output.glob("*.deb"), None) or _build(output)
+
+
+def _build(output: Path) -> Path:
     if not Path("/usr/bin/python3.13").exists():
         pytest.skip(f"{MARK}: python3.13, as Debian 13 has it")
     command = [sys.executable, ROOT / "scripts/debian_package.py", "--fast", "--output", output]

@@ -28,6 +28,7 @@ GATEPOST = str(BIN / "gatepost")
 _REAL = os.environ.get("GATEPOST_REAL", "")
 
 _real = bool(_REAL)
+_started: set[tuple[str | Path, ...]] = set()  # commands that were processes of their own in this file
 
 _RUN = os.environ.get("PYTEST_XDIST_TESTRUNUID", str(os.getpid()))  # all processes of one run have the same
 
@@ -36,20 +37,32 @@ def choose_start(file: Path) -> None:
     """How commands start for the tests of a file: forked from a process that has imported gatepost.
 
     With GATEPOST_REAL=1 each is a process that starts Python, as for users; with GATEPOST_REAL=half they are so in
-    every other file, the same ones in each run.
+    every other file, the same ones in each run, but for a command with the same words on the same gateway: to ask again
+    and again until something has happened shows nothing new of starting, and took most of the CPU.
     """
     global _real  # noqa: PLW0603 - of the file whose tests run
     place = sorted(file.parent.glob("test_*.py")).index(file)
     _real = place % 2 == 0 if _REAL == "half" else bool(_REAL)
+    _started.clear()
+
+
+def _starts_python(words: tuple[str | Path, ...]) -> bool:
+    """Whether this command is a process of its own; see `choose_start`."""
+    again = _REAL == "half" and words in _started
+    _started.add(words)
+    return _real and not again
 
 
 def loopback(rest: str, *, of_process: bool = False) -> str:
     """An address for servers on port 25, 53 or 443: loopback("3.10") is 127.X.3.10, where X belongs to this run alone.
 
     So two runs on one machine do not meet; nor do the files of one run, each of which has a third octet of its own.
-    of_process: X belongs to this process of the run, for what several files share.
+    of_process: X belongs to this process of the run, for what several files share. GATEPOST_PORTS=even or odd
+    keeps two runs apart for certain.
     """
-    return f"127.{1 + (zlib.crc32(_RUN.encode()) + (worker() if of_process else 0)) % 254}.{rest}"
+    number = zlib.crc32(_RUN.encode()) + (worker() if of_process else 0)
+    half = os.environ.get("GATEPOST_PORTS", "")
+    return f"127.{1 + (number % 127 * 2 + (half == 'odd') if half else number % 254)}.{rest}"
 
 
 def run_gatepost(
@@ -64,7 +77,7 @@ def run_gatepost(
     given: its standard input. folder: where it runs. Raises subprocess.TimeoutExpired after `timeout` seconds.
     """
     command = [sys.executable if words[0] == "-c" else GATEPOST, *map(str, words)]
-    if _real:
+    if _starts_python(words):
         return subprocess.run(
             command, input=given, capture_output=True, env=environment, cwd=folder, timeout=timeout, check=False
         )

@@ -49,6 +49,20 @@ def test_a_paused_receiver_holds_the_sender_back_and_loses_nothing(run, sockets,
 
 
 @pytest.mark.parametrize("tls", [False, True])
+def test_what_is_complete_leaves_before_the_turn_ends(run, pairs, tls):
+    async def talk():
+        client, server = await (pairs.secured() if tls else pairs.joined())
+        client.stream.write(b"MAIL\r\n")
+        assert client.stream._output
+        client.stream.write(b"RCPT\r\n", at_once=True)
+        assert not client.stream._output
+        await server.until(lambda: server.data == b"MAIL\r\nRCPT\r\n")
+        await client.says_goodbye(server)
+
+    run(talk())
+
+
+@pytest.mark.parametrize("tls", [False, True])
 @pytest.mark.parametrize("paused", [False, True])
 def test_who_is_owed_an_answer_gets_it_after_its_own_end(run, pairs, tls, paused):
     """A half-closed socket, or a close_notify, ends one direction only."""

@@ -112,20 +112,20 @@ def test_an_account_with_capabilities_gives_them_up(nobody, place, filtered):
     """As a service manager starts it: an ordinary account, with capabilities for its ports."""
 
     class Filter:
-        prctl = privileges._libc.prctl
+        prctl = privileges._libc().prctl
 
         @staticmethod
         def capset(*_):
             return -1
 
     def work():
-        privileges._libc.prctl(8, 1, 0, 0, 0)  # PR_SET_KEEPCAPS
+        privileges._libc().prctl(8, 1, 0, 0, 0)  # PR_SET_KEEPCAPS
         os.setgroups([])
         os.setresgid(nobody.gid, nobody.gid, nobody.gid)
         os.setresuid(nobody.uid, nobody.uid, nobody.uid)
         before = permitted()
         if filtered:
-            privileges._libc = Filter
+            privileges._libc = lambda: Filter
         drop_privileges(nobody, place)
         return before > 0, permitted() == 0
 

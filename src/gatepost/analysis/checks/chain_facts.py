@@ -6,11 +6,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
 import msgspec
+
+from gatepost.values import RedactedStruct
 
 if TYPE_CHECKING:
     from gatepost.analysis.checks.chain_file import CertificateFile
@@ -45,14 +46,15 @@ class UrlStatus(StrEnum):
     SKIPPED = "skipped"  # nothing was to be fetched
 
 
-@dataclass(frozen=True, slots=True)
-class UrlResult:
+class UrlResult(RedactedStruct, frozen=True):
     """One address and what it gave. status: HTTP's, 0 if it did not answer. size: octets.
 
     seconds: until the whole answer was there. since, until: thisUpdate and nextUpdate, seconds since 1970; 0 if not
     known. detail: why it is of no use, or since when and why the certificate is revoked. certificates: what an ISSUER
     address gave, DER.
     """
+
+    REDACTED = ("certificates",)
 
     kind: Kind
     url: str
@@ -63,11 +65,10 @@ class UrlResult:
     since: float = 0.0
     until: float = 0.0
     status: int = 0
-    certificates: tuple[bytes, ...] = field(default=(), repr=False)
+    certificates: tuple[bytes, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Link:
+class Link(RedactedStruct, frozen=True):
     """One certificate of the path, leaf first.
 
     place: where it was found. weak: the hash of its signature if that proves nothing any more, else "". signature: that
@@ -76,7 +77,9 @@ class Link:
     answers: their results.
     """
 
-    der: bytes = field(repr=False)
+    REDACTED = ("der",)
+
+    der: bytes
     facts: CertificateFacts
     place: From
     self_issued: bool

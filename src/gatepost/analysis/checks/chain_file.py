@@ -14,13 +14,13 @@ import binascii
 import re
 import stat
 from contextlib import suppress
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Literal
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
 
 from gatepost.net.certificate import MALFORMED, CertificateError, parse, quietly
+from gatepost.values import RedactedStruct
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -45,16 +45,17 @@ class ChainFileError(ValueError):
     """A file that no certificate can be taken from; the text says which, where, why, and what to do."""
 
 
-@dataclass(frozen=True, slots=True)
-class CertificateFile:
+class CertificateFile(RedactedStruct, frozen=True):
     """The content of a file.
 
     certificates: DER, in its order, repetitions included. has_key: it has a private key too.
     """
 
+    REDACTED = ("certificates",)
+
     source: str
     form: Form
-    certificates: tuple[bytes, ...] = field(repr=False)
+    certificates: tuple[bytes, ...]
     has_key: bool = False
 
 
@@ -200,13 +201,14 @@ _MAX_KEY_BYTES = 1024 * 1024
 _KEY = re.compile(rb"-----BEGIN [A-Z ]{0,20}PRIVATE KEY-----")  # a certificate may stand before it
 
 
-@dataclass(frozen=True, slots=True)
-class KeyFile:
+class KeyFile(RedactedStruct, frozen=True):
     """path: as it was named. mode: permission bits. public: its public half, DER (SubjectPublicKeyInfo)."""
+
+    REDACTED = ("public",)
 
     path: str
     mode: int
-    public: bytes = field(repr=False)
+    public: bytes
 
 
 def read_key(path: Path) -> KeyFile:

@@ -6,7 +6,6 @@ text of a peer that could hold more than it must. How much of an address is kept
 
 from __future__ import annotations
 
-import hashlib
 from datetime import UTC, datetime
 from enum import StrEnum
 from functools import lru_cache
@@ -102,12 +101,18 @@ def seconds(text: str) -> float:
 
 def address_hash(salt: str, address: str) -> str:
     """An address as "hash" keeps it: SHA-256 of the entry's salt, a colon and the address in lower case."""
-    return hashlib.sha256(f"{salt}:{address.lower()}".encode("utf-8", "backslashreplace")).hexdigest()
+    return _sha256(f"{salt}:{address.lower()}".encode("utf-8", "backslashreplace"))
 
 
 def message_id_hash(message_id: str) -> str:
     """A Message-ID as "hash" keeps it: SHA-256 of it, angle brackets included. Who has the message finds its entry."""
-    return hashlib.sha256(message_id.encode("utf-8", "backslashreplace")).hexdigest()
+    return _sha256(message_id.encode("utf-8", "backslashreplace"))
+
+
+def _sha256(octets: bytes) -> str:
+    from hashlib import sha256  # noqa: PLC0415 - it loads OpenSSL, and each command reads the settings of entries
+
+    return sha256(octets).hexdigest()
 
 
 def begin_body(place: Place, at: float, *, node: str, writer: str, day: str, software: str) -> dict[str, Any]:

@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from gatepost.mail.model.message import QuarantineHold
+from gatepost.net.tasks import SingleTask
 from gatepost.policy.connectors.mail_flow import Content
 from gatepost.policy.decisions.parties import parties
 from gatepost.policy.decisions.quarantine import holds, quarantined_by_rules
 from gatepost.protocols.message.fields import field_values
 from gatepost.protocols.smtp.replies import Reply
+from gatepost.store.interface import StoreFailure
 from gatepost.store.quarantine import QuarantineUsage
 
 if TYPE_CHECKING:
@@ -49,7 +51,7 @@ class QuarantineRoom:
     """Knows whether an organization's quarantine is full; each worker counts what it has put there since it looked.
 
     usage: how much is there; blocks, and may raise StoreFailure. clock: seconds, never back. full: organizations that
-    had no room when it was last looked for.
+    had no room when it was last looked for; while they are asked after, it is looked again.
     """
 
     def __init__(
@@ -64,6 +66,7 @@ class QuarantineRoom:
         self._known: dict[str, QuarantineUsage] = {}
         self._until = 0.0
         self._looking = asyncio.Lock()
+        self._again = SingleTask("room in quarantine")
         self.full: set[str] = set()
 
     async def take(self, wanted: Mapping[str, int], size: int) -> str:
@@ -71,10 +74,7 @@ class QuarantineRoom:
 
         Raises StoreFailure.
         """
-        async with self._looking:
-            if self._clock() >= self._until:
-                self._known = dict(await asyncio.to_thread(self._usage))
-                self._until = self._clock() + _KNOWN_SECONDS
+        await self._look()
         after = {name: self._grown(name, count, size) for name, count in wanted.items()}
         for name, usage in after.items():
             if self._limits.fullness(usage) > 1:
@@ -86,9 +86,27 @@ class QuarantineRoom:
 
     def full_for(self, directory: Directory, organization: str, targets: Iterable[Target]) -> set[str]:
         """The full ones whose mail flow rules may hold a message for a recipient. organization: whose mail it is."""
+        if self.full and self._clock() >= self._until:
+            self._again.begin(self._look_again)
         owners = (parties(directory, organization, target.path.domain).rule_owners for target in targets)
         holders = {owner for each in owners for owner in each if directory.quarantine_rules.of(owner) is not None}
         return self.full & holders
+
+    async def _look(self) -> None:
+        """Count anew what is there, unless that is known. Raises StoreFailure."""
+        async with self._looking:
+            if self._clock() >= self._until:
+                self._known = dict(await asyncio.to_thread(self._usage))
+                self._until = self._clock() + _KNOWN_SECONDS
+
+    async def _look_again(self) -> None:
+        """Forget who was full, and has room for a message by now."""
+        try:
+            await self._look()
+        except StoreFailure:  # said where mail is held; it is looked again a while later
+            self._until = self._clock() + _KNOWN_SECONDS
+        else:
+            self.full = {name for name in self.full if self._limits.fullness(self._grown(name, 1, 1)) > 1}
 
     def _grown(self, organization: str, count: int, size: int) -> QuarantineUsage:
         known = self._known.get(organization, QuarantineUsage())

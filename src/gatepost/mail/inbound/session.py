@@ -213,7 +213,7 @@ class Session:
         core, stream = self._core, self._stream
         if output := core.take_output():
             self._progressed = self._received  # whatever is answered was complete
-            stream.write(output)
+            stream.write(output, at_once=not core.closing)
         # Who only stops sending gets the answer to its message.
         owing = self._committing or (self._held and self._transaction is not None)
         if owing is not self._owing:

@@ -41,6 +41,8 @@ if TYPE_CHECKING:
 
 _PLANNING = 1.0  # seconds that the first of some deliveries waits to know which others may go with it
 
+_OWN_FAULT = INTERNAL.text
+
 _ATTEMPTS = 3  # after so many a delivery goes by itself, and waits for no other
 _SECONDS = 3600.0  # that a next hop is sent one domain at a time
 _NEXT_HOPS = 1000
@@ -57,7 +59,7 @@ def may_be_batched(delivery: Delivery, route: Route) -> bool:
         and delivery.attempts < _ATTEMPTS
         and delivery.returned is None
         and delivery.journal is None
-        and delivery.last_error != INTERNAL.text
+        and delivery.last_error != _OWN_FAULT
         and len(delivery.recipients) < BATCH_RECIPIENTS
     )
 
@@ -104,10 +106,10 @@ async def routes_of(
     planner: RoutePlanner, delivery: Delivery, body: MessageBody
 ) -> list[tuple[Route, list[Recipient]]]:
     """The routes of all recipients. The header is read only if a mail flow rule needs it. Raises BodyUnreadable."""
-    message = delivery.message
-    names = planner.header_names(delivery.organization, delivery.recipients)
+    message, organization = delivery.message, delivery.organization
+    names = planner.header_names(organization, delivery.recipients)
     return planner.routes(
-        delivery.organization,
+        organization,
         delivery.recipients,
         reverse_path=message.reverse_path,
         content=await body.header_fields(names) if names else NO_CONTENT,

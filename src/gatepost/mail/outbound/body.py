@@ -175,7 +175,8 @@ class BodyForms:
 
     async def measure(self) -> None:
         """Take a small body into memory and look at its header section. Raises BodyUnreadable."""
-        await self.whole.prepare()
+        if self.whole.small is None:
+            await self.whole.prepare()
         if self._message.smtputf8:
             self.header_8bit = await self.whole.header_8bit()
 

@@ -52,6 +52,9 @@ if TYPE_CHECKING:
     from gatepost.protocols.tls.facts import ChainVerdict, TlsFacts
 
 
+_CLIENT_EVENTS = (
+    Greeting | HelloDone | StartTlsReply | AuthReply | BodyWanted | TransactionDone | RecipientAnswered | Closed
+)
 _TRANSCRIPT_LINES = 100
 _TRANSCRIPT_LINE = 512  # characters that are kept of one
 
@@ -118,6 +121,7 @@ class OutboundConnection:
     transcript: what was said until the first MAIL, "> " ours, "< " theirs, one line each.
     sent: transactions begun. shaking: the handshake has begun. greeted: the peer has answered EHLO.
     in_doubt: a message was sent to its end, and its reply no longer waited for.
+    owned: whether the message is this process's still, asked before its end is sent; set for each `send`.
     on_end: called once when the connection ends while it is idle. watch: called as each step begins.
     """
 
@@ -127,6 +131,7 @@ class OutboundConnection:
         self.shaking = False
         self.greeted = False
         self.in_doubt = False
+        self.owned: Callable[[], bool] = lambda: True
         self.on_end: Callable[[], None] | None = None
         self.watch = _UNWATCHED
         self._stream = stream
@@ -193,7 +198,9 @@ class OutboundConnection:
         self._flush()
         if self._client.failure is not None:
             self._fail(protocol_broken(str(self._client.failure)))
-        self._wake()
+        # No event comes of a reply that only lets the next octets go, as 354 does: then nobody need wake.
+        if self._events or self._waiting is None or self._client.wants_body:
+            self._wake()
 
     def secured(self, facts: TlsFacts) -> None:
         """The handshake is complete."""
@@ -323,7 +330,7 @@ class OutboundConnection:
         self.on_end = None
         if self.usable:
             self._client.quit()
-            self._flush()
+            self._stream.write(self._client.take_output())
         self._stream.close()
 
     def abort(self, detail: str) -> None:
@@ -386,17 +393,7 @@ class OutboundConnection:
 
     async def _next_facts(self, seconds: float) -> TlsFacts:
         event = await self._wait(seconds)
-        if isinstance(
-            event,
-            Greeting
-            | HelloDone
-            | StartTlsReply
-            | AuthReply
-            | BodyWanted
-            | TransactionDone
-            | RecipientAnswered
-            | Closed,
-        ):
+        if isinstance(event, _CLIENT_EVENTS):
             raise ConnectionEnded(protocol_broken("a reply during the TLS handshake"))
         return event  # type: ignore[return-value] # what is left of the union
 
@@ -475,8 +472,10 @@ class OutboundConnection:
 
     def _flush(self) -> None:
         output = self._client.take_output()
-        if output:
-            self._stream.write(output)
+        if output and self._client.is_in_doubt and not self.owned():
+            self.abort("the message is another process's by now")
+        elif output:
+            self._stream.write(output, at_once=True)
 
     def _fail(self, failure: HopFailure) -> None:
         if self._ended is None:

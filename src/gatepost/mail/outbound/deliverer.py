@@ -146,7 +146,13 @@ class Deliverer:
             part = AttemptPart(delivery.recipients, decided_record(nowhere, directory.version))
             return [_on_route(directory, delivery, nowhere, body, DeliveryAttempt(delivery.message, [part]))]
         return [
-            _on_route(directory, delivery, route, body, _new_attempt(directory, known, [(delivery, route, own)]))
+            _on_route(
+                directory,
+                delivery,
+                route,
+                body,
+                _new_attempt(self._services, directory, known, [(delivery, route, own)]),
+            )
             for route, own in routes
         ]
 
@@ -154,7 +160,7 @@ class Deliverer:
         """The message for all members of a batch, which share a transaction, as they were planned."""
         common = [(plan.delivery, plan.common) for plan in members if plan.common is not None]
         shares = [(delivery, shared.route, delivery.recipients) for delivery, shared in common]
-        attempt = _new_attempt(directory, known, shares)
+        attempt = _new_attempt(self._services, directory, known, shares)
         first, shared = common[0]
         with_body = next((delivery for delivery, _ in common if delivery.body is not None), first)
         body = MessageBody.stored(with_body, self._services.store)
@@ -177,7 +183,7 @@ class Deliverer:
                 return
             await forms.measure()
             candidates = Candidates(self._services, plan, attempt, self._generation)
-            while (candidate := await candidates.next()) is not None:
+            while attempt.pending and (candidate := await candidates.next()) is not None:
                 hop, tls_error = candidate
                 left: Batches | None = None
                 try:
@@ -224,6 +230,9 @@ class Deliverer:
 
     async def _store(self, route: MailboxRoute, attempt: DeliveryAttempt, body: MessageBody) -> None:
         """Deliver to mailboxes of this gateway, one copy to each, by however many addresses it is named."""
+        if not attempt.owned():
+            attempt.stop()
+            return
         stored = MaildirMessage(attempt.message.reverse_path, body.chunks, binary=body.body_type == "BINARYMIME")
         files: dict[str, str] = {}  # mailbox -> name of the file
         for mailbox, recipient in zip(route.mailboxes, attempt.recipients, strict=True):
@@ -295,17 +304,23 @@ def _on_route(
 
 
 def _new_attempt(
-    directory: Directory, known: KnownRoutes, shares: Sequence[tuple[Delivery, Route, Sequence[Recipient]]]
+    services: DeliveryServices,
+    directory: Directory,
+    known: KnownRoutes,
+    shares: Sequence[tuple[Delivery, Route, Sequence[Recipient]]],
 ) -> DeliveryAttempt:
     """An attempt on one route. shares: deliveries, the route of each, and those of its recipients that take it."""
     delivery, first, recipients = shares[0]
     kept = keeps_sender(first)
     parts = []
     for member, route, own in shares:
+        organization = member.organization
         base = known.facts(route).record | sender_record(member.message, own[0], kept=kept)
-        base |= domain_record(directory, route, member.organization, own[0])
-        parts.append(AttemptPart(own, base, remembered_as(route, member.organization, own)))
+        base |= domain_record(directory, route, organization, own[0])
+        parts.append(AttemptPart(own, base, remembered_as(route, organization, own)))
     attempt = DeliveryAttempt(delivery.message, parts, attempts=delivery.attempts, keeps_sender=kept)
+    owns, deliveries = services.owns, [member for member, _, _ in shares]
+    attempt.owned = lambda: all(map(owns, deliveries))
     attempt.hold = holds_below(directory, first, delivery.organization, recipients)
     if isinstance(first, InternalRoute):
         attempt.origin = origin_of(delivery)

@@ -2,7 +2,8 @@
 
 Filled by `mail.outbound.deliverer` as hosts are tried. No I/O, no clock: replies and failures in, decisions out. A
 recipient is decided by 2xx for the message, or by 5xx to MAIL, RCPT or the message; whatever says less leaves it to the
-next host (RFC 5321 section 5.1). What a host said for now counts once there is no other.
+next host (RFC 5321 section 5.1), as does a host that lacks what the message needs (RFC 6531 section 3.2: another MX).
+What a host said for now, or lacks, counts once there is no other.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import msgspec
 from gatepost.mail.model.delivery_result import Disposition, RecipientResult, disposition_of
 from gatepost.mail.outbound.failure import HopFailure, located
 from gatepost.mail.outbound.record import drop_record, failure_record, hop_record, open_record, tries_record
-from gatepost.mail.queue.retry_decision import IN_DOUBT, UNTRIED
+from gatepost.mail.queue.retry_decision import CUT_SHORT, IN_DOUBT, UNTRIED
 from gatepost.policy.connectors.values import Cleartext
 from gatepost.policy.decisions.requirement import Opportunistic
 from gatepost.policy.decisions.requiretls import Asks, asks_of
@@ -23,7 +24,7 @@ from gatepost.protocols.smtp.client.transaction import MailTransaction
 from gatepost.values import replace
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from gatepost.mail.model.message import Message, Recipient
     from gatepost.mail.outbound.failure import HopFailed
@@ -89,12 +90,14 @@ class DeliveryAttempt(msgspec.Struct):
     """One message, its recipients on one route: those of one delivery, or of several that may share a transaction.
 
     attempts: made before this one. pending: not decided yet. failures: of the hosts tried so far. deferrals: by
-    address, the reply to a pending recipient, and its detail. broken: hops where STARTTLS was offered and failed, with
+    address, the reply to a pending recipient, and its detail. lacking: the same where a host does not offer what the
+    message needs (SMTPUTF8, its size, …), as another may. broken: hops where STARTTLS was offered and failed, with
     the reason. answered: a host answered for a recipient. hold: whether mail waits where a connection falls short of
     the history of its destination; then all parts have the same one. separable: a host refused a RCPT beside recipients
     of another part, and took it without them. forward_paths: by address, what stands in RCPT instead. keeps_sender: the
     message's own reverse-path is used even where it was rewritten. origin: XGATEPOST of MAIL to another node of the
-    site, "" on any other route. size, body_type, header_8bit: of the body as it is to be sent.
+    site, "" on any other route. owned: whether the message is this process's still, or another may
+    have it. size, body_type, header_8bit: of the body as it is to be sent.
     """
 
     message: Message
@@ -108,12 +111,14 @@ class DeliveryAttempt(msgspec.Struct):
     pending: list[Recipient] = msgspec.field(default_factory=list)
     failures: list[HopFailure] = msgspec.field(default_factory=list)
     deferrals: dict[str, tuple[Reply, dict[str, Any]]] = msgspec.field(default_factory=dict)
+    lacking: dict[str, tuple[Reply, dict[str, Any]]] = msgspec.field(default_factory=dict)
     broken: list[tuple[Hop, str]] = msgspec.field(default_factory=list)
     answered: bool = False
     hold: bool = False
     separable: bool = False
     forward_paths: dict[str, str] = msgspec.field(default_factory=dict)
     origin: str = ""
+    owned: Callable[[], bool] = lambda: True
     _part_of: dict[int, AttemptPart] = msgspec.field(default_factory=dict)
     _refused: set[int] = msgspec.field(default_factory=set)
     _in_doubt: set[int] = msgspec.field(default_factory=set)
@@ -133,7 +138,7 @@ class DeliveryAttempt(msgspec.Struct):
 
     def add_detail(self, detail: dict[str, Any]) -> None:
         """Add detail to all results to come."""
-        for part in self.parts:
+        for part in self.parts if detail else ():
             part.base = part.base | detail
 
     def batches(self, recipients_max: int, *, apart: bool = False) -> Iterator[list[Recipient]]:
@@ -196,13 +201,16 @@ class DeliveryAttempt(msgspec.Struct):
             if leaves_open(result):
                 undecided = _broken_off(result, opened)
                 continue
-            self.answered = self.answered or not result.local
+            self.answered = True
             self.separable |= result.reply.positive and id(recipient) in self._refused
-            known = part.base | detail | drop_record(part.drop)
+            known = part.base | detail
+            if part.drop is not None:
+                known |= drop_record(part.drop)
             if self.origin:
                 known["handover"] = hop_record(opened.hop.host, result.reply)
-            if result.reply.transient:
-                self.deferrals[recipient.address] = result.reply, known
+            if result.reply.transient or result.local:
+                waiting = self.deferrals if result.reply.transient else self.lacking
+                waiting[recipient.address] = result.reply, known
                 self._in_doubt.discard(id(recipient))
                 deferred.setdefault(result.reply, _deferral(result.reply, opened))
             else:
@@ -264,10 +272,17 @@ class DeliveryAttempt(msgspec.Struct):
             self.decide(recipient, reply, self.base_of(recipient) | detail, held=held)
 
     def conclude(self) -> None:
-        """Settle what is pending, as no host is left: by a host's deferral, else by what the failures say together."""
+        """Settle what is pending, as no host is left: by a host's deferral, else by what the failures say together.
+
+        As `stop` does where another process may have the message: it tries it, too.
+        """
+        if not self.owned():
+            self.stop()
         for recipient in list(self.pending):
             if recipient.address in self.deferrals:
                 self.decide(recipient, *self.deferrals[recipient.address])
+            elif recipient.address in self.lacking and not self._may_be_better:
+                self.decide(recipient, *self.lacking[recipient.address])
         if self.pending:
             failure = _telling(self.failures)
             detail = failure_record(failure) | tries_record(self.failures)
@@ -280,17 +295,25 @@ class DeliveryAttempt(msgspec.Struct):
     def stop(self) -> None:
         """Settle what is pending, as the gateway stops: as in doubt, or by a host's deferral, or as untried.
 
-        Nobody fails: hosts that were not tried might have taken it.
+        Nobody fails, nor by a deferral at expiry: hosts that were not tried might have taken it.
         """
         for recipient in list(self.pending):
             if id(recipient) in self._in_doubt:
                 self.decide(recipient, IN_DOUBT, self.base_of(recipient))
+            elif (deferral := self.deferrals.get(recipient.address)) is not None:
+                reply, detail = deferral
+                self.decide(recipient, reply, detail | CUT_SHORT)
             else:
-                self.decide(recipient, *self.deferrals.get(recipient.address, (UNTRIED, self.base_of(recipient))))
+                self.decide(recipient, UNTRIED, self.base_of(recipient))
 
     def deferred_by(self, host: str) -> bool:
         """Whether a host answered, and deferred a recipient: another of its addresses would say the same."""
         return any(failure.answered and failure.host == host for failure in self.failures)
+
+    @property
+    def _may_be_better(self) -> bool:
+        """Whether a host could not be asked now, and may offer what all others lack."""
+        return any(not (failure.answered or failure.reply.permanent) for failure in self.failures)
 
     @property
     def ends_early(self) -> bool:

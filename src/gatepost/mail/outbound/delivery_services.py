@@ -16,6 +16,7 @@ from gatepost.policy.decisions.home import ALONE
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from gatepost.mail.model.message import Delivery
     from gatepost.mail.outbound.content import ContentSteps
     from gatepost.mail.outbound.contexts import ClientContexts
     from gatepost.mail.outbound.destination_history import DestinationMemory
@@ -43,7 +44,7 @@ class DeliveryServices(msgspec.Struct, frozen=True):
     sessions: counts for TLS reports, None for none. memory: history of destinations, None for none. content: steps that
     change messages before they leave. nodes: of the site, as they are now. budget: of the lanes by which attempts are
     made; idle connections to a next hop have to fit in beside those in use. is_ours: whether a connection to an IP
-    address and a port would come back to this gateway.
+    address and a port would come back to this gateway. owns: as `Store.owns`.
     """
 
     store: Store
@@ -64,3 +65,4 @@ class DeliveryServices(msgspec.Struct, frozen=True):
     nodes: Callable[[], Nodes] = lambda: ALONE
     budget: LaneBudget | None = None
     is_ours: Callable[[str, int], bool] = lambda _address, _port: False
+    owns: Callable[[Delivery], bool] = lambda _: True

@@ -7,7 +7,6 @@ shared only where they are equal, so none is ever shared with another connector'
 from __future__ import annotations
 
 import ipaddress
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -27,8 +26,7 @@ class SourceUnusable(Exception):  # noqa: N818 - not an error of the program: it
     """The source address of a connector is of no use here; the text says why."""
 
 
-@dataclass(frozen=True, slots=True)
-class SmartHostLogin:
+class SmartHostLogin(msgspec.Struct, frozen=True):
     """A log-in to smart hosts, without its secret. organization: owner of the connector.
 
     destination: where the secret may go (`pki.certificates.connector_secrets`). bounded: a tenant wrote the token_url.

@@ -215,7 +215,12 @@ class Candidates:
         return ready.popleft(), ""
 
     def _is_over(self) -> bool:
-        """Whether no hop is tried after the first: all is decided, tries or time are up, or many hosts deferred."""
+        """Whether no hop is tried after the first: all is decided, tries or time are up, or many hosts deferred.
+
+        None at all where another process may have the message.
+        """
+        if not self._attempt.owned():
+            return True
         if not self._tried:
             return False
         late = self._tried >= self._services.tries or self._services.clock() > self._until

@@ -59,12 +59,12 @@ class NextHops:
         if messages_per_minute:
             self._of_server = HopLimit("", "[queue] messages_per_minute_per_destination", 0, messages_per_minute)
 
-    def known(self, delivery: Delivery) -> LaneKey | None:
-        """The lane of a delivery, None if that needs a DNS lookup or the message's header."""
+    def known(self, delivery: Delivery, *, alone: bool = False) -> LaneKey | None:
+        """The lane of a delivery, None if that needs a DNS lookup or the message's header. alone: see HopFinder."""
         planner = self._planner()
         if planner.header_names(delivery.organization, delivery.recipients):
             return None
-        return self._key(_route(planner, delivery), delivery.destination, delivery)
+        return self._key(_route(planner, delivery), delivery.destination, delivery, alone=alone)
 
     async def find(self, delivery: Delivery) -> LaneKey:
         """Look up the lane of a delivery. One without a route now gets a lane of its own: the attempt will say why."""
@@ -86,17 +86,17 @@ class NextHops:
         ((route, _),) = self._planner().routes(organization, [_Anybody(f"postmaster@{domain}")])
         return self._key(route, destination, None)
 
-    def _key(self, route: Route, destination: str, delivery: Delivery | None) -> LaneKey | None:
+    def _key(self, route: Route, destination: str, delivery: Delivery | None, *, alone: bool = False) -> LaneKey | None:
         match route:
             case SmartHosts():
-                return _shared_by(self._of_smart_hosts(route), route, delivery, self._limits)
+                return _shared_by(self._of_smart_hosts(route), route, delivery, None if alone else self._limits)
             case MxRoute():
                 names = self._router.known_hosts(route.domain)
                 if names is None:
                     return None
                 options = hop_options(route.connector, route.connector_owner)
                 name = next_hop_name([f"{name}:{self._port}" for name in names], options) if names else destination
-                return _shared_by(self._usual(name, route), route, delivery, self._limits)
+                return _shared_by(self._usual(name, route), route, delivery, None if alone else self._limits)
             case LmtpRoute():
                 return LaneKey(route.hop.place)
             case InternalRoute():
@@ -146,12 +146,18 @@ def _route(planner: RoutePlanner, delivery: Delivery, content: Content = NO_CONT
     return routes[0][0]
 
 
-def _shared_by(usual: LaneKey, route: SmartHosts | MxRoute, delivery: Delivery | None, limits: BatchLimits) -> LaneKey:
-    """The lane of a delivery whose next hop may take recipients of several domains together. usual: that of a route."""
-    if delivery is None:
+def _shared_by(
+    usual: LaneKey, route: SmartHosts | MxRoute, delivery: Delivery | None, limits: BatchLimits | None
+) -> LaneKey:
+    """The lane of a delivery whose next hop may take recipients of several domains together. usual: that of a route.
+
+    limits: None where no others come to be tried with it.
+    """
+    demands = "" if delivery is None else _demands(delivery.message)
+    if delivery is None or (limits is None and not demands):
         return usual
-    terms = usual.terms + _demands(delivery.message)
-    batched = may_be_batched(delivery, route) and limits.allows(usual.next_hop)
+    terms = usual.terms + demands
+    batched = limits is not None and may_be_batched(delivery, route) and limits.allows(usual.next_hop)
     batch = (delivery.message.id, delivery.organization, terms) if batched else None
     return LaneKey(usual.next_hop, terms, batch, usual.limit, usual.connector)
 

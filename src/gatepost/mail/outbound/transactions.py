@@ -65,6 +65,7 @@ class TransactionRunner:
         left = deque(batches)
         while left:
             batch = left[0]
+            connection.owned = attempt.owned
             try:
                 result = await connection.send(attempt.transaction(batch, opened), body.small, body.chunks)
             except ConnectionEnded as ended:

@@ -67,8 +67,11 @@ class Turn(NamedTuple):
 class HopFinder(Protocol):
     """Finds the lane of deliveries."""
 
-    def known(self, delivery: Delivery) -> LaneKey | None:
-        """The lane of a delivery if nothing need be looked up for that, else None."""
+    def known(self, delivery: Delivery, *, alone: bool = False) -> LaneKey | None:
+        """The lane of a delivery if nothing need be looked up for that, else None.
+
+        alone: no other delivery of its message comes that might be tried with it: it needs no batch.
+        """
 
     async def find(self, delivery: Delivery) -> LaneKey:
         """Look up the lane of a delivery."""
@@ -78,7 +81,7 @@ class HopFinder(Protocol):
 
 
 class _EachItsOwn:
-    def known(self, delivery: Delivery) -> LaneKey | None:
+    def known(self, delivery: Delivery, *, alone: bool = False) -> LaneKey | None:  # noqa: ARG002 - see HopFinder
         return LaneKey(delivery.destination)
 
     async def find(self, delivery: Delivery) -> LaneKey:
@@ -172,7 +175,9 @@ class HopQueue:
             number, first = next(iter(backlog.ready.items()))
             batch = self._batch_of.get(number)
             self._begin(backlog, number)
-            members = [(backlog, first), *self._joining(batch, BATCH_RECIPIENTS - len(first.recipients), now)]
+            members = [(backlog, first)]
+            if batch is not None:
+                members += self._joining(batch, BATCH_RECIPIENTS - len(first.recipients), now)
             if backlog.offers(now):
                 self.rotation.put(backlog)
             return Turn(members, batch, backlog.allowance)

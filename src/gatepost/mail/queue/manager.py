@@ -122,7 +122,7 @@ class QueueManager:
         self._sweeper = Sweeper(store, self._waiting, self._leases, self._lookups, place, lambda: self._draining)
         self._line: deque[HopQueue] = deque()  # next hops that wait for a lane because all are taken
         self._in_flight: set[int] = set()
-        self._returning: set[int] = set()  # of these, what goes back to its sender if it cannot be delivered
+        self._again: set[int] = set()  # of these, what is due at once if it is deferred: an administrator ordered it
         self._turned_away: dict[int, int] = {}  # delivery -> times that hosts were too busy for it
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -154,26 +154,30 @@ class QueueManager:
             return  # they stay in the store, fresh, and are taken up by the next start that is not paused
         self._leases.pace.arrived()
         for delivery in deliveries:
-            self._offer(delivery, again=0.0)
+            self._offer(delivery, again=0.0, alone=len(deliveries) == 1)
 
     def administered(self, notices: list[AdminNotice]) -> None:
         """Follow an administrator's change: forget what waits here and is not to be tried, take up what is due."""
+        retried = []
         for notice in notices:
             if notice.action in {"hold", "drop", "return"}:
                 self._forget(notice)
             if notice.action in {"hold", "drop"}:
                 continue
+            if notice.delivery in self._in_flight:
+                self._again.add(notice.delivery)
+            elif notice.delivery:  # it waits here, or was put off a moment ago
+                retried.append((notice.message, notice.delivery))
             if notice.action in {"retry", "return"}:
                 self._open_gates(notice.destination)
             self._note(notice.destination, self._clock())
+        self._settler.retry(retried, self._clock())
 
     def _forget(self, notice: AdminNotice) -> None:
         """Put a delivery back into the store, which has the order. What is to be returned comes back at once."""
         delivery = self._waiting.remove(notice.delivery) or self._lookups.remove(notice.destination, notice.delivery)
         if delivery is not None:
             self._settler.put_back(delivery, self._clock())
-        elif notice.action == "return" and notice.delivery in self._in_flight:
-            self._returning.add(notice.delivery)
 
     def _open_gates(self, destination: str) -> None:
         """Let one attempt be made for a destination, whatever failed before."""
@@ -256,9 +260,12 @@ class QueueManager:
 
     # into memory and back
 
-    def _offer(self, delivery: Delivery, *, again: float) -> None:
-        """Take a delivery that is leased to us. again: seconds after which it is taken up if there is no room now."""
-        key = self._finder.known(delivery)
+    def _offer(self, delivery: Delivery, *, again: float, alone: bool = False) -> None:
+        """Take a delivery that is leased to us. again: seconds after which it is taken up if there is no room now.
+
+        alone: as `HopFinder.known` has it.
+        """
+        key = self._finder.known(delivery, alone=alone)
         if key is not None:
             self._place(delivery, key, again)
         elif self._draining or self._window.room(self._lookups.waiting(delivery.destination)) <= 0:
@@ -431,8 +438,9 @@ class QueueManager:
 
     async def _finish(self, delivery: Delivery, outcome: DeliveryResult) -> None:
         await self._settler.finish(delivery, outcome)
-        if delivery.id in self._returning:  # the store has it due now
-            self._returning.discard(delivery.id)
+        if delivery.id in self._again:
+            self._again.remove(delivery.id)
+            self._settler.retry([(delivery.message.id, delivery.id)], self._clock())
             self._open_gates(delivery.destination)
             self._note(delivery.destination, self._clock())
 

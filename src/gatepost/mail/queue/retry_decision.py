@@ -24,6 +24,7 @@ _WAITING = {Disposition.DEFERRED, Disposition.HELD}
 
 UNTRIED = Reply(451, "4.3.0", ("No attempt was made",))
 IN_DOUBT = Reply(451, "4.4.2", ("The reply to the message did not come before a stop, it may arrive twice",))
+CUT_SHORT = {"cut_short": True}  # detail of a deferral where a stop came before all hosts were tried
 NO_NOTICE = Reply(451, "4.3.0", ("It failed, and the notice for its sender cannot be made yet",))
 _WITH_DETAIL = {"4.4.312", "4.3.5"}  # DNS query failed, and System incorrectly configured
 INTERNAL = Reply(451, "4.3.0", ("The attempt failed for a reason of our own",))
@@ -173,7 +174,8 @@ def _expired(result: RecipientResult, delivery: Delivery) -> RecipientResult:
 
     What a stop cut short is tried once more: hosts might take it, or have it.
     """
-    cut_short = result.reply in {UNTRIED, IN_DOUBT} and "suspended" not in result.detail and delivery.returned is None
+    untried = result.reply in {UNTRIED, IN_DOUBT} and "suspended" not in result.detail
+    cut_short = (untried or CUT_SHORT.items() <= result.detail.items()) and delivery.returned is None
     if result.disposition not in _WAITING or cut_short:
         return result
     enhanced = "5" + result.reply.enhanced[1:] if result.reply.enhanced else "5.4.7"

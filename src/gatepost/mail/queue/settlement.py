@@ -56,6 +56,14 @@ class Settler(msgspec.Struct, frozen=True):
         self.window.forget_body(delivery)
         self._settle(Settlement(delivery, delivery.recipients, due, delivery.last_error))
 
+    def retry(self, deliveries: Sequence[tuple[int, int]], now: float) -> None:
+        """Let deliveries, each with its message, be due now if they wait, also if they are put off just now."""
+        try:
+            if deliveries:
+                self.store.retry(deliveries, now)
+        except StoreFailure as failure:
+            self.failed(failure)
+
     async def finish(self, delivery: Delivery, outcome: DeliveryResult, *, record_deferral: bool = True) -> None:
         """Settle an attempt. record_deferral: whether it goes into the trace even if it settles nothing."""
         now = self.clock()

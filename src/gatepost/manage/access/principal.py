@@ -7,8 +7,9 @@ forbidden but not there: nobody learns that it exists.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
+
+import msgspec
 
 
 class Scope(StrEnum):
@@ -43,8 +44,7 @@ ROLES: dict[Role, frozenset[Scope]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Principal:
+class Principal(msgspec.Struct, frozen=True):
     """A caller and its permissions.
 
     name: for the history, "ann" or "token backup". organizations: those it sees; None is all of them.

@@ -5,7 +5,6 @@ No secret is in any of them but the CSRF token of a session, which no text of it
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import msgspec
 
 from gatepost.manage.access.principal import ROLES, Principal
+from gatepost.values import RedactedStruct
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -86,8 +86,7 @@ class Preferences(msgspec.Struct, frozen=True, omit_defaults=True):
 _NONE_CHOSEN: Final = Preferences()
 
 
-@dataclass(frozen=True, slots=True)
-class User:
+class User(msgspec.Struct, frozen=True):
     """A person. organizations: those it sees, None is all. last_login: seconds since 1970, 0 if never.
 
     generation: another one after each change of password, role, organizations or state; a session of an older one is
@@ -111,12 +110,13 @@ class User:
         return Principal(self.name, ROLES[self.role], self.organizations)
 
 
-@dataclass(frozen=True, slots=True)
-class UserSession:
+class UserSession(RedactedStruct, frozen=True):
     """A log-in that goes on. id: names it in a list, and is no secret. csrf: what its forms carry.
 
     confirmed: when the person proved last who they are, at the log-in or later; seconds since 1970.
     """
+
+    REDACTED = ("csrf",)
 
     id: int
     user: User
@@ -124,7 +124,7 @@ class UserSession:
     last_seen: float
     address: str
     agent: str
-    csrf: str = field(default="", repr=False)
+    csrf: str = ""
     confirmed: float = 0.0
 
     @property
@@ -133,24 +133,24 @@ class UserSession:
         return self.user.principal
 
 
-@dataclass(frozen=True, slots=True)
-class Passkey:
+class Passkey(RedactedStruct, frozen=True):
     """A WebAuthn credential of a user. id: the authenticator's. public_key: as COSE has it (RFC 9052).
 
     sign_count: of its last use; 0 for authenticators that do not count. last_used: seconds since 1970, 0 if never.
     """
 
+    REDACTED = ("public_key",)
+
     id: bytes
     user: str
     name: str
-    public_key: bytes = field(repr=False)
+    public_key: bytes
     sign_count: int
     created: float
     last_used: float
 
 
-@dataclass(frozen=True, slots=True)
-class Token:
+class Token(msgspec.Struct, frozen=True):
     """An API token, without its secret.
 
     made_by: for people. maker: the user with whom it ends and beyond whose role it never goes; "" for one that was made
@@ -179,8 +179,7 @@ class AuditOutcome(StrEnum):
     FAILED = "failed"
 
 
-@dataclass(frozen=True, slots=True)
-class AuditEvent:
+class AuditEvent(msgspec.Struct, frozen=True):
     """An action, done or refused. organization: "" is the gateway itself. who: "" is a log-in with a name nobody has.
 
     id: 0 until it is kept. detail: for JSON.
@@ -197,8 +196,7 @@ class AuditEvent:
     detail: Mapping[str, Any] = MappingProxyType({})
 
 
-@dataclass(frozen=True, slots=True)
-class AuditFilter:
+class AuditFilter(msgspec.Struct, frozen=True):
     """Filter of audit events; "", 0 and None match all. since, until: seconds since 1970."""
 
     who: str = ""

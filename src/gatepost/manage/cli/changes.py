@@ -8,7 +8,6 @@ import click
 
 from gatepost.manage.cli.language import _, ours, quantity
 from gatepost.manage.cli.tables import printable, printed_json, say
-from gatepost.manage.use_cases.blast_radius import kinds_also, peers_of
 from gatepost.manage.use_cases.times import stamp as moment
 from gatepost.texts import N_
 
@@ -120,6 +119,8 @@ def _some(items: list[str]) -> str:
 
 
 def _print_difference(difference: Difference) -> None:
+    from gatepost.manage.use_cases.blast_radius import kinds_also, peers_of  # noqa: PLC0415 - who only lists needs none
+
     also = ", ".join(f"{kind}: {count}" for kind, count in kinds_also(difference))
     text = f"  {difference.direction}, {difference.kind}: {difference.messages}"
     click.echo(_("%(text)s (also %(also)s)", text=text, also=also) if also else text)

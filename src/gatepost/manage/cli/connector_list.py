@@ -9,8 +9,7 @@ import click
 from gatepost.manage.cli.client import client
 from gatepost.manage.cli.language import _, ours
 from gatepost.manage.cli.options import gateway_options
-from gatepost.manage.cli.part_commands import SHOW_CODES
-from gatepost.manage.cli.part_view import show_part, view_options
+from gatepost.manage.cli.part_view import SHOW_CODES, show_part, view_options
 from gatepost.manage.cli.request_options import request_options
 from gatepost.manage.cli.stored_names import connector_options
 from gatepost.manage.cli.tables import print_table, printed_json

@@ -16,7 +16,6 @@ from gatepost.manage.cli.remote_options import RemoteOptions, only_here
 from gatepost.manage.cli.tables import JSON
 from gatepost.manage.use_cases.refusal import RefusalKind
 from gatepost.manage.use_cases.times import moment
-from gatepost.values import replace
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -98,7 +97,7 @@ def current_server() -> RemoteServer | None:
 def use_settings_file(file: str) -> None:
     """Let the command work on the gateway of this settings file, whatever the options of `gatepost` name."""
     context = click.get_current_context()
-    context.find_root().obj = replace(current_remote_options(), config=file)
+    context.find_root().obj = current_remote_options()._replace(config=file)
     context.meta.pop(CLIENT, None)
 
 

@@ -14,7 +14,7 @@ from click.shell_completion import CompletionItem
 from gatepost.manage.cli.client import client
 from gatepost.manage.cli.edit import ChangeArguments, change_options, edit, part_added, part_removed, part_set
 from gatepost.manage.cli.options import gateway_options
-from gatepost.manage.cli.part_view import show_part, view_options
+from gatepost.manage.cli.part_view import SHOW_CODES, show_part, view_options
 from gatepost.manage.cli.stored_names import stored_names
 from gatepost.manage.cli.tables import print_records
 from gatepost.manage.use_cases.name_lookup import choose_part, chosen_organizations
@@ -35,7 +35,6 @@ CODES = (
     "(every error is named by field), 3 the data cannot be read or written."
 )
 LIST_CODES = "Exit codes: 0 done (also if there are none), 2 no such organization, 3 the data cannot be read."
-SHOW_CODES = "Exit codes: 0 found, 2 no such name, 3 the data cannot be read."
 WORDS_HELP = (
     "docs/resources.md lists the keys (`show --fields` explains them). KEY= restores the default. Write lists with "
     "commas or repeat the key; KEY+=VALUE adds to a list, KEY-=VALUE removes from it. Nothing changes if there is an "

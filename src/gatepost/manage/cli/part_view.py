@@ -11,7 +11,6 @@ import click
 
 from gatepost.manage.cli.language import _, ours
 from gatepost.manage.cli.tables import print_table, printed_json
-from gatepost.manage.use_cases import part_record as part_record_cases
 from gatepost.policy.connectors.trust_anchors import anchors_label
 
 if TYPE_CHECKING:
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
     from gatepost.policy.connectors.records import Organization
 
 
+SHOW_CODES = "Exit codes: 0 found, 2 no such name, 3 the data cannot be read."
 _NAMED = 20
 
 
@@ -38,6 +38,8 @@ def view_options[F: Callable[..., Any]](command: F) -> F:
 
 def show_part(part: Part, *, form: str | None, meaning: bool) -> None:
     """Print a part of an organization. form: "toml", "command", or None for its fields."""
+    from gatepost.manage.use_cases import part_record as part_record_cases  # noqa: PLC0415 - to list needs none
+
     record = part_record_cases.part_record(part)
     if printed_json(record):
         return
@@ -51,6 +53,8 @@ def show_part(part: Part, *, form: str | None, meaning: bool) -> None:
 
 def show_organization(organization: Organization, *, form: str | None, meaning: bool) -> None:
     """Print an organization: its own fields, and what it is made of by name; as TOML, all of it."""
+    from gatepost.manage.use_cases import part_record as part_record_cases  # noqa: PLC0415 - as above
+
     record = part_record_cases.organization_record(organization)
     if printed_json(record):
         return

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 from click.core import ParameterSource
@@ -21,8 +20,7 @@ if TYPE_CHECKING:
 _OPTIONS = ("token", "token_file", "ca", "fingerprint")
 
 
-@dataclass(frozen=True, slots=True)
-class RemoteServer:
+class RemoteServer(NamedTuple):  # not a struct: `--help` does without msgspec
     """Another gateway, as the options name it."""
 
     url: str
@@ -38,8 +36,7 @@ class RemoteServer:
         return address(self.url, token=self.token, token_file=self.token_file, ca=self.ca, fingerprint=self.fingerprint)
 
 
-@dataclass(frozen=True, slots=True)
-class RemoteOptions:
+class RemoteOptions(NamedTuple):
     """Target of every command. config: the settings file, None if none was named. server: None for this machine."""
 
     config: str | None = None

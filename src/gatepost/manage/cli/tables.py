@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import sys
 from contextlib import nullcontext
-from shutil import get_terminal_size
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -96,6 +95,8 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Non
             click.echo("\t".join(line))
         _say_tabs()
         return
+    from shutil import get_terminal_size  # noqa: PLC0415 - it loads what unpacks archives, and programs have no terminal
+
     columns = [_(name) for name in columns]
     room = max(
         _LAST, get_terminal_size().columns - sum(_width(columns, cells, at) + 2 for at in range(len(columns) - 1))

@@ -16,16 +16,13 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from gatepost.analysis.checks.named_files import named_files, unusable
 from gatepost.decoding import from_json
-from gatepost.manage.use_cases.blast_radius import Radius, find_radius
 from gatepost.manage.use_cases.differences import differences
 from gatepost.manage.use_cases.domain_proof import pending_notes
 from gatepost.manage.use_cases.granting import granting
 from gatepost.manage.use_cases.name_lookup import visible
 from gatepost.manage.use_cases.private_content import keys_lacking, orphaned, passwords_lacking, secrets_lacking
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind, VersionConflict
-from gatepost.pki.certificates.clients import stored_client_identities
 from gatepost.policy.connectors.errors import FieldError, ResourceErrors
 from gatepost.policy.connectors.grants import GRANT, STORED_KINDS, mark
 from gatepost.policy.connectors.lint import warnings
@@ -46,10 +43,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from gatepost.manage.access.principal import Principal
+    from gatepost.manage.use_cases.blast_radius import Radius
     from gatepost.manage.use_cases.differences import FieldChange
     from gatepost.manage.use_cases.gateway import Gateway
+    from gatepost.net.identity import ServerIdentity
     from gatepost.policy.connectors.prefix_limits import PrefixLimits
     from gatepost.policy.connectors.records import Organization
+    from gatepost.settings.model import Settings
     from gatepost.store.changes import Change, ConfigStore
 
 
@@ -271,14 +271,22 @@ def _check_files(gateway: Gateway, prepared: _PreparedChange) -> None:
 
     Whether its author may name them was asked before, lest a tenant learns which files there are.
     """
+    from gatepost.analysis.checks.named_files import named_files, unusable  # noqa: PLC0415 - as `_radius`
+
     known = {named_file.need for named_file in named_files(prepared.stored.resources.organizations)}
-    identity, now = partial(stored_client_identities, gateway.settings), time.time()
+    identity, now = partial(_client_identity, gateway.settings), time.time()
     changed = filter(None, map(prepared.after.organization, prepared.edit.organizations))
     needed = (named_file for named_file in named_files(changed) if named_file.need not in known)
     _refuse(
         prepared.edit,
         [FieldError(named_file.path, why) for named_file in needed if (why := unusable(named_file, identity, now))],
     )
+
+
+def _client_identity(settings: Settings, organization: str, label: str, now: float) -> ServerIdentity:
+    from gatepost.pki.certificates.clients import stored_client_identities  # noqa: PLC0415 - as `_radius`
+
+    return stored_client_identities(settings, organization, label, now)
 
 
 def _check_mailboxes(gateway: Gateway, prepared: _PreparedChange) -> None:
@@ -379,6 +387,8 @@ def _radius(
     if stored.unusable:
         text = f"this gatepost version cannot use the stored resources, so it cannot compare them: {stored.unusable}"
         raise Refusal(RefusalKind.UNREADABLE, text)
+    from gatepost.manage.use_cases.blast_radius import find_radius  # noqa: PLC0415 - who only lists needs none
+
     return find_radius(gateway, principal, stored.resources, after, since)
 
 

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import msgspec
 from msgspec import Meta
 
-from gatepost.manage.use_cases.blast_radius import radius_of, radius_record
 from gatepost.manage.use_cases.change import ChangeOptions
 from gatepost.manage.use_cases.declaration import InQuery, UseCaseReply
 from gatepost.manage.use_cases.differences import FieldChange  # noqa: TC001 - msgspec reads it
@@ -62,6 +61,8 @@ class ChangeReport(msgspec.Struct):
     @property
     def radius(self) -> Radius | None:
         """The blast radius to be shown."""
+        from gatepost.manage.use_cases.blast_radius import radius_of  # noqa: PLC0415 - who only lists needs none
+
         return None if self.blast_radius is None else radius_of(self.blast_radius)
 
 
@@ -80,6 +81,8 @@ def _since(text: str) -> float | None:
 
 def fields_of(context: Context, outcome: ChangeResult) -> dict[str, Any]:
     """The fields of a `ChangeReport`. Waits for the nodes of a site, two seconds at most."""
+    from gatepost.manage.use_cases.blast_radius import radius_record  # noqa: PLC0415 - as above
+
     changed = bool(outcome.changes) and not outcome.dry_run
     return {
         "version": outcome.version,

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import logging
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from gatepost.manage.access.records import Actor, AuditOutcome
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind, StoreUnreadable
@@ -29,8 +30,7 @@ if TYPE_CHECKING:
     from gatepost.store.storage import Storage
 
 
-@dataclass(slots=True)
-class AuditRecord:
+class AuditRecord(msgspec.Struct):
     """One audit event to be: beside who and when. organization: "" is the gateway itself.
 
     detail: for JSON; "before" and "after" are shown field by field. outcome: if no error says another.
@@ -39,7 +39,7 @@ class AuditRecord:
     action: Action
     organization: str = ""
     subject: str = ""
-    detail: dict[str, Any] = field(default_factory=dict)
+    detail: dict[str, Any] = msgspec.field(default_factory=dict)
     outcome: AuditOutcome = AuditOutcome.DONE
 
 
@@ -93,8 +93,7 @@ def outcome_of(error: BaseException, reference: str = "") -> tuple[AuditOutcome,
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Context:
+class Context(msgspec.Struct, frozen=True):
     """One call. Immutable, but for `audit`, which collects.
 
     gateway: its settings, resources and files. open_accounts: gives users, tokens and the audit; called when they are
@@ -113,7 +112,7 @@ class Context:
     is_confirmed: bool = True
     reference: str = ""
     on_progress: Callable[..., None] = lambda *_: None
-    audit: AuditTrail = field(default_factory=AuditTrail)
+    audit: AuditTrail = msgspec.field(default_factory=AuditTrail)
 
     @property
     def settings(self) -> Settings:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import inspect
 import re
-from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
 from typing import (
@@ -63,8 +62,7 @@ class InQuery:
     """Marks a field of a request that REST takes from the query although the method has a body."""
 
 
-@dataclass(frozen=True, slots=True)
-class Cli:
+class Cli(msgspec.Struct, frozen=True):
     """Command-line form of a field that is not simply an option of its name.
 
     argument: it stands without a name. option: another name, such as "all". metavar, help: as click shows them.
@@ -76,8 +74,7 @@ class Cli:
     help: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Document:
+class Document(msgspec.Struct, frozen=True):
     """JSON described by a model of the resources, and checked by `policy.connectors.model.parse` with all others.
 
     whole: with everything that has no default. Otherwise it is a merge patch (RFC 7396): what is left out stays, null
@@ -91,8 +88,7 @@ class Document:
     named: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Items[T]:
+class Items[T](msgspec.Struct, frozen=True):
     """A page of a list. after: the cursor of the next page, None on the last. version: of the configuration."""
 
     items: Sequence[T]
@@ -100,16 +96,14 @@ class Items[T]:
     version: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class FileResult:
+class FileResult(msgspec.Struct, frozen=True):
     """A file. name: to save it under. chunks: read on a thread."""
 
     name: str
     chunks: Iterable[bytes]
 
 
-@dataclass(frozen=True, slots=True)
-class UseCaseReply[T]:
+class UseCaseReply[T](msgspec.Struct, frozen=True):
     """A result with what HTTP says beside it.
 
     version: of the configuration that the value is of. location: path below /api/v1 of what was made. created: it was
@@ -143,8 +137,7 @@ class _Options(TypedDict, total=False):
     result_document: Document | None
 
 
-@dataclass(frozen=True)
-class UseCase[R: msgspec.Struct, A]:
+class UseCase[R: msgspec.Struct, A](msgspec.Struct, frozen=True, dict=True):
     """One use case.
 
     function: does it; called by `execute` alone. method, path: of REST, below /api/v1; "{name:path}" takes slashes,
@@ -177,7 +170,7 @@ class UseCase[R: msgspec.Struct, A]:
     media_type: str = ""
     body: Document | None = None
     result_document: Document | None = None
-    hints: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    hints: Mapping[str, Any] = msgspec.field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Find what cannot be meant when the module is imported. Raises ValueError."""

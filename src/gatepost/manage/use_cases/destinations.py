@@ -1,4 +1,4 @@
-"""History of destinations (what each was seen to do), as administrators see it, accept it and forget it; and next hops that are slowed.
+"""History of destinations (what each was seen to do), which administrators accept and forget; and slowed next hops.
 
 On a running gateway as on a stopped one: its workers read the same file for every new connection. What a destination is
 remembered to do is the organization's whose mail went there; who sees only some organizations finds theirs.

@@ -8,8 +8,6 @@ from __future__ import annotations
 import shlex
 from typing import TYPE_CHECKING, Any
 
-import tomlkit
-
 from gatepost.manage.use_cases.assignments import words
 from gatepost.policy.connectors.record_base import keys
 from gatepost.policy.connectors.records import Organization
@@ -38,6 +36,8 @@ def part_record(part: Part) -> dict[str, Any]:
 
 def part_toml(part: Part) -> str:
     """As a resource file has it: what was written, no more."""
+    import tomlkit  # noqa: PLC0415 - lists and changes write none
+
     owner = part.organization.name
     return _PARTIAL.format(owner) + tomlkit.dumps({"organization": {owner: {part.kind.key: [table_of(part.record)]}}})
 
@@ -67,6 +67,8 @@ def organization_record(organization: Organization) -> dict[str, Any]:
 
 def organization_toml(organization: Organization) -> str:
     """All of it, as a resource file has it."""
+    import tomlkit  # noqa: PLC0415 - lists and changes write none
+
     return tomlkit.dumps({"organization": {organization.name: _named_by_its_heading(organization)}})
 
 

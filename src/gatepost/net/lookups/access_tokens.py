@@ -7,7 +7,6 @@ memory only; no token or secret is in the text of an error or in a log.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlencode
@@ -21,6 +20,7 @@ from gatepost.net.lookups.http import HttpClient, HttpFailed, HttpRequest, https
 from gatepost.net.tasks import Shared
 from gatepost.policy.connectors.addresses import PUBLIC_ADDRESSES
 from gatepost.protocols.smtp.oauth import TOKEN_OCTETS
+from gatepost.values import RedactedStruct
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -47,22 +47,24 @@ class TokenUnavailable(Exception):  # noqa: N818 - not an error of the program: 
         self.refused = refused
 
 
-@dataclass(frozen=True, slots=True)
-class TokenRequest:
+class TokenRequest(RedactedStruct, frozen=True):
     """The parameters of a request for a token. bounded: a tenant wrote the address, so that only some may be called."""
+
+    REDACTED = ("secret",)
 
     url: str
     client_id: str
     scope: str
-    secret: str = field(repr=False)
+    secret: str
     bounded: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class _Held:
+class _Held(RedactedStruct, frozen=True):
     """A token, or why there is none."""
 
-    token: str = field(default="", repr=False)
+    REDACTED = ("token",)
+
+    token: str = ""
     failure: TokenUnavailable | None = None
 
 

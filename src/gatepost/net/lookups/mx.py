@@ -226,9 +226,8 @@ class MailRouter:
                 self._families.put(host, families, _KEPT_SECONDS, 1)
             else:
                 families = await self._look_up(host)
-        first, second = families.addresses
-        alternating = chain.from_iterable(zip_longest(self._shuffled(first), self._shuffled(second)))
-        addresses = [address for address in alternating if address]
+        first, second = map(self._shuffled, families.addresses)
+        addresses = _alternating(first, second) if first and second else first or second
         return HostAddresses(host, families.canonical, tuple(addresses[:_MAX_ADDRESSES]), families.authentic)
 
     async def _look_up(self, host: str) -> _Families:
@@ -271,6 +270,11 @@ class MailRouter:
     def _is_usable(self, text: str) -> bool:
         address = ipaddress.ip_address(text)
         return not (address.is_unspecified or address.is_multicast)
+
+
+def _alternating(first: Sequence[str], second: Sequence[str]) -> list[str]:
+    """One of each in turn, and then what is left of the longer."""
+    return [address for address in chain.from_iterable(zip_longest(first, second)) if address]
 
 
 def _is_literal(domain: str) -> bool:

@@ -5,23 +5,25 @@ Called by `mail.outbound.smime` in a thread. The structure is made by `cryptogra
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding
+
+from gatepost.values import RedactedStruct
 
 if TYPE_CHECKING:
     from cryptography import x509
     from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 
-@dataclass(frozen=True, slots=True)
-class SmimeSigner:
+class SmimeSigner(RedactedStruct, frozen=True):
     """A certificate with its key, and the intermediates that go with the signature."""
 
+    REDACTED = ("key",)
+
     certificate: x509.Certificate
-    key: rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey = field(repr=False)
+    key: rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
     intermediates: tuple[x509.Certificate, ...] = ()
 
 

@@ -6,7 +6,6 @@ Built by `mail.inbound.session` once the session has said EHLO, again after STAR
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
@@ -34,8 +33,7 @@ class Teller(StrEnum):
     RECEIVED = "Received"
 
 
-@dataclass(frozen=True, slots=True)
-class Introduction:
+class Introduction(msgspec.Struct, frozen=True):
     """The reason why the client's address is another than that of the connection.
 
     how: PROXY is the header of the PROXY protocol, RECEIVED the Received fields of a message. by: the address that said
@@ -44,7 +42,11 @@ class Introduction:
 
     how: Teller
     by: str
-    tls: Mapping[str, str] = field(default=_NO_TEXTS, hash=False)
+    tls: Mapping[str, str] = _NO_TEXTS
+
+    def __hash__(self) -> int:
+        """Without the mapping, which may have none."""
+        return hash((self.how, self.by))
 
     @property
     def text(self) -> str:

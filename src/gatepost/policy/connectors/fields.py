@@ -8,7 +8,6 @@ being bent into shape: "yes" is not true, "5" is not 5.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping  # noqa: TC003 - pydantic reads annotations
-from dataclasses import dataclass, field
 from enum import Enum, auto
 from functools import partial
 from ipaddress import ip_address
@@ -34,8 +33,7 @@ if TYPE_CHECKING:
     from pydantic_core import CoreSchema
 
 
-@dataclass(frozen=True, slots=True)
-class Form:
+class Form(msgspec.Struct, frozen=True):
     """The description of the values that a field accepts, for documentation and forms.
 
     schema: the same as JSON Schema, where pydantic's would be about the parsed value. It has no part in the hash, which
@@ -43,8 +41,12 @@ class Form:
     """
 
     text: str
-    schema: Mapping[str, Any] | None = field(default=None, hash=False)
+    schema: Mapping[str, Any] | None = None
     long: bool = False
+
+    def __hash__(self) -> int:
+        """Without the schema, which is a dictionary."""
+        return hash((self.text, self.long))
 
     def __get_pydantic_json_schema__(self, core: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
         """The schema of what is written."""

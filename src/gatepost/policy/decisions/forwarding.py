@@ -135,10 +135,10 @@ def targets_of(
     if origin.brought_by is not None and origin.brought_by.organization is not None:
         relayed_by = relay_domain(directory, origin.brought_by.organization, origin.brought_by.basis)
     return tuple(
-        target
-        if _rewritten_elsewhere(directory, origin.nodes, target, relayed_by)
-        else rewritten(directory, keys, reverse_path, target, now, relayed_by)
-        for target in expand(directory, recipient).targets
+        [
+            rewritten(directory, keys, reverse_path, target, now, relayed_by, origin.nodes)
+            for target in expand(directory, recipient).targets
+        ]
     )
 
 
@@ -149,20 +149,20 @@ def relay_domain(directory: Directory, organization: str, basis: str) -> str:
     first accepted domain, whose MX should lead here, as notices come back by it.
     """
     owner = directory.organization(organization) if basis in {"certificate", "address-alone"} else None
-    names = [domain.name for domain in owner.accepted_domains] if owner is not None else []
-    return next((name for name in names if not name.startswith("*.")), "")
+    domains = owner.accepted_domains if owner is not None else ()
+    return next((domain.name for domain in domains if not domain.name.startswith("*.")), "")
 
 
-def _rewritten_elsewhere(directory: Directory, nodes: Nodes, target: Target, relayed_by: str) -> bool:
-    ours = parse_address(target.forwarded_by).domain if target.forwarded_by else relayed_by
-    owner = directory.organization_of(ours) if ours else None
-    return owner is not None and nodes.elsewhere(owner) != ""
-
-
-def rewritten(
-    directory: Directory, keys: SrsKeys, reverse_path: Path, target: Target, now: float, relayed_by: str = ""
+def rewritten(  # noqa: PLR0913, PLR0917 - all that a reverse-path depends on
+    directory: Directory,
+    keys: SrsKeys,
+    reverse_path: Path,
+    target: Target,
+    now: float,
+    relayed_by: str = "",
+    nodes: Nodes = ALONE,
 ) -> Target:
-    """The target with the reverse-path that it needs. relayed_by: see `relay_domain`.
+    """The target with the reverse-path that it needs. relayed_by: see `relay_domain`. nodes: as in `targets_of`.
 
     A new one is only made where the message leaves and its sender is somebody else's: the next server would ask the
     sender's domain about us (RFC 7208), and hear that we have no business with it. Whose the sender is, is asked of the
@@ -170,7 +170,7 @@ def rewritten(
     """
     ours = parse_address(target.forwarded_by).domain if target.forwarded_by else relayed_by
     owner = directory.organization_of(ours) if ours else None
-    if owner is None or _is_of(directory, owner, reverse_path.domain):
+    if owner is None or _is_of(directory, owner, reverse_path.domain) or nodes.elsewhere(owner):
         return target
     if directory.organization_of(target.path.domain) is not None and not _leaves(directory, owner, target.path.domain):
         return target

@@ -180,13 +180,13 @@ class RoutePlanner:
         on-premises connector of `organization` brought the message. notice: it was written here or by another node. One
         that leaves the site does so here: its reader must hear of a node that is down without that node.
         """
-        mail = _Mail(organization, reverse_path, content, from_on_premises)
+        mail = organization, reverse_path, content, from_on_premises
         if len(recipients) != 1 or content is not NO_CONTENT:
-            return self._grouped(mail, recipients, notice)
+            return self._grouped(_Mail(*mail), recipients, notice)
         envelope = organization, recipients[0].address, reverse_path, from_on_premises, notice
         known = self._repeated.get(envelope)
         if known is None:
-            ((known, _),) = self._grouped(mail, recipients, notice)
+            ((known, _),) = self._grouped(_Mail(*mail), recipients, notice)
             if isinstance(known, SmartHosts | MxRoute):  # others are made anew for each message
                 if len(self._repeated) >= _REPEATED:
                     self._repeated.clear()

@@ -13,10 +13,10 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
-from dataclasses import dataclass, field
 
 from gatepost.protocols.smtp.grammar import GrammarError, Path, parse_address
 from gatepost.quantity import quantity
+from gatepost.values import RedactedStruct
 
 _DIGITS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
 _CYCLE = 1024  # days that two digits tell apart
@@ -31,14 +31,15 @@ class SrsRefused(Exception):  # noqa: N818 - not an error of the program: it is 
     """An address that is not ours to take back. The text says why, for us; it quotes nothing secret."""
 
 
-@dataclass(frozen=True, slots=True)
-class SrsKeys:
+class SrsKeys(RedactedStruct, frozen=True):
     """keys: the first signs, all verify, so that a key can be changed while mail is on its way back.
 
     Without a key nothing is rewritten and nothing comes back.
     """
 
-    keys: tuple[bytes, ...] = field(repr=False)
+    REDACTED = ("keys",)
+
+    keys: tuple[bytes, ...]
 
     @property
     def names(self) -> list[str]:

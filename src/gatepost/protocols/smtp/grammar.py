@@ -12,7 +12,6 @@ from enum import StrEnum
 from functools import lru_cache
 from typing import Final
 
-import idna
 import msgspec
 
 # RFC 5321 section 4.5.3.1.1 asks for 64 octets of local-part at least; sender rewriting and per-recipient bounce
@@ -129,6 +128,8 @@ def parse_domain(text: str) -> str:
     if not text.isascii():
         if not is_clean(text):
             raise GrammarError("the domain has a control character")
+        import idna  # noqa: PLC0415 - its tables are large, and most commands and domains need none
+
         try:
             text = idna.encode(text, uts46=True).decode("ascii")
         except idna.IDNAError as error:

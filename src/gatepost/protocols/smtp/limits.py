@@ -6,11 +6,10 @@ and numbers of connections are the network's and are not here.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+import msgspec
 
 
-@dataclass(frozen=True, slots=True)
-class SmtpLimits:
+class SmtpLimits(msgspec.Struct, frozen=True):
     """Limits of one session. All are whole numbers; 0 is allowed only where it says so. ValueError otherwise.
 
     command_line: octets of a command with its CRLF. RFC 5321 section 4.5.3.1.4 asks for 512; SIZE (26), BODY (17),
@@ -45,8 +44,8 @@ class SmtpLimits:
     def __post_init__(self) -> None:
         """Refuse what no session could live with."""
         floors = {"command_line": 512, "text_line": 0, "discard_bytes": 0}
-        for field in fields(self):
-            floor = floors.get(field.name, 1)
-            value = getattr(self, field.name)
+        for name in self.__struct_fields__:
+            floor = floors.get(name, 1)
+            value = getattr(self, name)
             if value < floor:
-                raise ValueError(f"{field.name} is {value}, at least {floor} is needed")
+                raise ValueError(f"{name} is {value}, at least {floor} is needed")

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
 
 from gatepost.protocols.smtp.sasl import SaslError, saslprep
+from gatepost.values import RedactedStruct
 
 TOKEN_OCTETS: Final = 8192
 """The longest token that is read; a line of AUTH (RFC 4954 section 4) has room for some 9200 octets of a message."""
@@ -45,12 +45,13 @@ _HTTP: Final = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class BearerMessage:
+class BearerMessage(RedactedStruct, frozen=True):
     """authzid: whom to act as, "" for whom the token names. token: "" from a client that only asks where to get one."""
 
+    REDACTED = ("token",)
+
     authzid: str
-    token: str = field(repr=False)
+    token: str
 
 
 def parse_oauthbearer(message: bytes) -> BearerMessage:

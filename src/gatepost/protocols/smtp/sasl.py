@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import stringprep
 import unicodedata
-from dataclasses import dataclass, field
+
+from gatepost.values import RedactedStruct
 
 _NAME_OCTETS = 512
 _PASSWORD_OCTETS = 1024
@@ -29,13 +30,14 @@ class SaslError(Exception):
     """A message of a mechanism that breaks its grammar. The text is for us, and holds nothing of the message."""
 
 
-@dataclass(frozen=True, slots=True)
-class PlainMessage:
+class PlainMessage(RedactedStruct, frozen=True):
     """The one message of PLAIN. authzid: whom to act as, "" for oneself. Names and password are prepared."""
+
+    REDACTED = ("password",)
 
     authzid: str
     name: str
-    password: str = field(repr=False)
+    password: str
 
 
 def parse_plain(message: bytes) -> PlainMessage:

@@ -12,11 +12,11 @@ import binascii
 import hashlib
 import hmac
 import re
-from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from gatepost.protocols.smtp.sasl import SaslError, saslprep
+from gatepost.values import RedactedStruct
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -43,14 +43,15 @@ _SERVER_FIRST = re.compile(
 _SERVER_FINAL = re.compile(r"(?:v=(?P<signature>[A-Za-z0-9/+=]+)|e=(?P<error>[^,]*))(?:,.*)?")
 
 
-@dataclass(frozen=True, slots=True)
-class Verifier:
+class Verifier(RedactedStruct, frozen=True):
     """The data of a password that the server stores (RFC 5802 section 3). All but `iterations` are octets."""
+
+    REDACTED = ("stored_key", "server_key")
 
     salt: bytes
     iterations: int
-    stored_key: bytes = field(repr=False)
-    server_key: bytes = field(repr=False)
+    stored_key: bytes
+    server_key: bytes
 
 
 def make_verifier(password: str, salt: bytes, iterations: int = ITERATIONS) -> Verifier:

@@ -6,13 +6,12 @@ facts.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Literal
 
 import msgspec
 
-from gatepost.values import replace
+from gatepost.values import RedactedStruct, replace
 
 
 class CertificateFacts(msgspec.Struct, frozen=True):
@@ -79,8 +78,7 @@ class Revocation(msgspec.Struct, frozen=True):
         return f"{self.status}: {self.detail}"
 
 
-@dataclass(frozen=True, slots=True)
-class ChainVerdict:
+class ChainVerdict(RedactedStruct, frozen=True):
     """The judgement of a presented chain against a set of trust anchors, names left aside.
 
     detail: one sentence for an administrator (which certificate, which issuer is missing), never sent to a peer.
@@ -89,11 +87,13 @@ class ChainVerdict:
     it, None if nobody asked.
     """
 
+    REDACTED = ("path",)
+
     status: ChainStatus
     detail: str
     leaf: CertificateFacts | None
     anchor: str = ""
-    path: tuple[bytes, ...] = field(default=(), repr=False)
+    path: tuple[bytes, ...] = ()
     revocation: Revocation | None = None
 
     @property

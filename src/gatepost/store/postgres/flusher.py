@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Final, override
 from gatepost.events.metrics.catalogue import COMMIT_BATCH, COMMIT_SECONDS
 from gatepost.events.metrics.counts import Counts
 from gatepost.store.interface import OutcomeUnknown, StoreBusy, StoreFailure, StoreFull
+from gatepost.store.leases import boot_time
 from gatepost.store.postgres import owners, queue_rows
 from gatepost.store.postgres.availability import Availability
 from gatepost.store.postgres.commit_loop import CommitLoop
@@ -77,7 +78,7 @@ class Flusher(CommitLoop):
         self.available = Availability()
         self.pulse = owners.Pulse(time.time(), 0, 1)
         self.shift = 0.0  # seconds by which the server's clock is ahead of ours
-        self.steady_since = time.monotonic()  # since when this process was heard without a gap
+        self.steady_since = boot_time()  # since when this process was heard without a gap
         self.senders: Callable[[], int] = _no_senders
         self.registered: Callable[[Owner], None] = _nobody
         self.fenced: Callable[[], None] = _nobody
@@ -90,7 +91,8 @@ class Flusher(CommitLoop):
         self._doubtful: list[tuple[float, list[int]]] = []
         self._timer: asyncio.TimerHandle | None = None
         self._ended = 0.0
-        self._beaten = -rhythm.expiry  # so that its ids are noted at once
+        self._heard = boot_time()  # the latest time by which others count its silence
+        self._beaten = -rhythm.expiry  # so that its ids are noted at once; by `boot_time`
         self._waiters: list[asyncio.Future[None]] = []
 
     @property
@@ -101,18 +103,24 @@ class Flusher(CommitLoop):
     @property
     def holding(self) -> bool:
         """Whether results of deliveries wait in memory as they cannot be written."""
-        return bool(self._kept) or not self.works
+        return bool(self._kept) or not self.works or not self.is_current
 
     @property
     def works(self) -> bool:
         """Whether commits are made."""
         return self.available.works
 
+    @property
+    def is_current(self) -> bool:
+        """Whether no other process can have ended the epoch: it was not silent for as long, nor stood still."""
+        return boot_time() < self._heard + self._rhythm.expiry
+
     async def back(self) -> None:
-        """Return when commits are made again, or never will be. Raises StoreFailure then."""
-        while self.available.final is None and not self.works:
+        """Return when commits are made again and the epoch lasts, or never will. Raises StoreFailure then."""
+        while self.available.final is None and not (self.works and self.is_current):
             waiter = self._loop.create_future()
             self._waiters.append(waiter)
+            self.hand_over()  # after a standstill it says at once that it lives
             await waiter
         if self.available.final is not None:
             raise self.available.final
@@ -184,10 +192,10 @@ class Flusher(CommitLoop):
             await self._commit(batch)
         if self.available.away is None:
             await self._attempt(self._tidy)
-        if self.available.away is None and time.monotonic() >= self._beaten + self._rhythm.beat:
+        if self.available.away is None and boot_time() >= self._beaten + self._rhythm.beat:
             await self._attempt(self._beat_once)
             await self._attempt(self._remove_doubtful)
-        if self._waiters and self.works:
+        if self._waiters and self.works and self.is_current:
             self._free_waiters()
 
     async def _attempt(self, step: Callable[[], Awaitable[None]]) -> None:
@@ -197,7 +205,7 @@ class Flusher(CommitLoop):
         except (StoreBusy, StoreFull) as failure:
             self.available.note_away(_passing(failure))
         except StoreFailure as failure:
-            self._beaten = time.monotonic()
+            self._beaten = boot_time()
             _log.warning("%s", failure)
 
     async def _gather(self) -> list[Work]:
@@ -222,7 +230,7 @@ class Flusher(CommitLoop):
 
     async def _sleep(self) -> None:
         """Until there is work, or the next sign of life is due."""
-        rest = self._beaten + self._rhythm.beat - time.monotonic()
+        rest = self._beaten + self._rhythm.beat - boot_time()
         if rest <= 0:
             return
         with contextlib.suppress(TimeoutError):
@@ -347,16 +355,17 @@ class Flusher(CommitLoop):
                 waiter.set_result(None)
 
     async def _beat_once(self) -> None:
-        sent = time.time()
+        sent, begun = time.time(), boot_time()
         pulse: owners.Pulse | None = await self._run_timed(
             lambda connection: owners.beat(connection, self.owner.epoch, sent), "say that it lives"
         )
-        if time.monotonic() > self._beaten + 2 * self._rhythm.beat:  # others may have been as silent
-            self.steady_since = time.monotonic()
-        self._beaten = time.monotonic()
+        if boot_time() > self._beaten + 2 * self._rhythm.beat:  # others may have been as silent
+            self.steady_since = boot_time()
+        self._beaten = boot_time()
         if pulse is None:
             await self._renew()
             return
+        self._heard = begun
         self.pulse = pulse
         apart = pulse.now - (sent + time.time()) / 2
         self.shift = apart if abs(apart) > 1 else 0.0
@@ -364,10 +373,12 @@ class Flusher(CommitLoop):
     async def _renew(self) -> None:
         """The epoch has ended: others have what it owned. Begin another."""
         _log.warning("this process was silent for too long for the other nodes: what it had in memory is theirs now")
+        begun = boot_time()
         self.owner = await self._run_timed(
             lambda connection: owners.register(connection, self._identity), "begin an epoch"
         )
-        self.steady_since = time.monotonic()
+        self._heard = begun
+        self.steady_since = boot_time()
         self._beaten = self.steady_since - self._rhythm.beat  # so that its ids are noted at once
         self.registered(self.owner)
         self.fenced()

@@ -39,7 +39,7 @@ from gatepost.store.postgres.spool import take_spool
 from gatepost.store.postgres.upkeep import Upkeep
 from gatepost.store.sqlite.rows import LeaseRequest
 from gatepost.store.sqlite.schema import StoreSettings
-from gatepost.store.sqlite.work import Barrier, BringForward, LeaseWork
+from gatepost.store.sqlite.work import Barrier, BringForward, LeaseWork, RetryWork
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -300,9 +300,18 @@ class PostgresStore(StoreEngine):
         self._refuse_if_final()
         self._retries.put(BringForward(latest, failed))
 
+    def retry(self, deliveries: Sequence[tuple[int, int]], now: float) -> None:
+        """See `Store.retry`."""
+        self._refuse_if_final()
+        self._retries.put(RetryWork(deliveries, now))
+
     def held_up(self) -> Awaitable[None] | None:
         """See `Store.held_up`."""
         return self._written() if self._flusher.holding or self._retries.holding else None
+
+    def owns(self, delivery: Delivery) -> bool:
+        """See `Store.owns`."""
+        return delivery.owner == self._flusher.owner.epoch and self._flusher.is_current
 
     async def _written(self) -> None:
         await self._flusher.back()

@@ -113,6 +113,10 @@ RETURNING d.message, d.id
 """  # noqa: S608 - ours
 """Each delivery once, from one id to the next: what fails again for the same reason meanwhile waits its time."""
 
+RETRY: Final = """
+UPDATE queue_delivery AS d SET next_at = $1 FROM unnest($2::bigint[], $3::bigint[]) AS u(message, id)
+WHERE d.message = u.message AND d.id = u.id AND d.owner IS NULL AND NOT d.held
+"""
 LEASE: Final = """
 WITH due AS (
     SELECT d.message, d.id, d.next_at

@@ -20,7 +20,7 @@ from gatepost.store.postgres import queue_rows
 from gatepost.store.postgres.commit_loop import CommitLoop
 from gatepost.store.postgres.queue_rows import PostgresPlan
 from gatepost.store.postgres.queue_work import OwnedSettlement
-from gatepost.store.sqlite.work import BringForward, LeaseWork, refuse, tell
+from gatepost.store.sqlite.work import BringForward, LeaseWork, RetryWork, refuse, tell
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -64,7 +64,7 @@ class RetryCommits(CommitLoop):
         return bool(self._kept)
 
     def put(self, work: Work) -> None:
-        """Hand over a lease, a settlement, a barrier, or `BringForward`."""
+        """Hand over a lease, a settlement, a barrier, `BringForward`, or `RetryWork`."""
         self._work.append(work)
         self._wake.set()
 
@@ -123,6 +123,10 @@ class RetryCommits(CommitLoop):
         leased: set[str] = set()
         while self._work and len(batch) < _SETTLEMENTS:
             work = self._work[0]
+            if isinstance(work, RetryWork):  # by itself: what was put before is written before, and after it after
+                if not batch:
+                    batch.append(self._work.popleft())
+                break
             if isinstance(work, LeaseWork):
                 if work.request.destination in leased or len(leased) == _LEASES:
                     break
@@ -147,6 +151,8 @@ class RetryCommits(CommitLoop):
                 await self._settle_with_notices(work)
             elif isinstance(work, BringForward):
                 await self._bring_forward(work)
+            elif isinstance(work, RetryWork):
+                await self._retry(work)
             _finish(batch, [work])
 
     async def _settle(self, settlements: list[OwnedSettlement]) -> None:
@@ -205,6 +211,10 @@ class RetryCommits(CommitLoop):
         if len(rows) == queue_rows.BRING_FORWARD_ROWS:
             again = BringForward(work.latest, work.failed, max(map(tuple, rows)))
             asyncio.get_running_loop().call_later(_TURNS * (time.monotonic() - begun), self.put, again)
+
+    async def _retry(self, work: RetryWork) -> None:
+        values = (work.now + self._flusher.shift, *map(list, zip(*work.deliveries, strict=True)))
+        await self._wire.run(lambda connection: connection.execute(queue_rows.RETRY, *values), "retry")
 
     async def _give_back(self) -> None:
         """Let others have what a lease took of which nothing was heard."""

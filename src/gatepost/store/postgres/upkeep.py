@@ -14,6 +14,7 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from gatepost.store.interface import AdminNotice, DestinationWork, StoreFailure
+from gatepost.store.leases import boot_time
 from gatepost.store.postgres import owners, queue_rows
 
 if TYPE_CHECKING:
@@ -99,7 +100,7 @@ class Upkeep:
     async def _end_silent(self) -> None:
         """After the server was away all were silent: each gets its time again to be heard."""
         expiry = self._rhythm.expiry
-        if time.monotonic() < self._flusher.steady_since + expiry:
+        if boot_time() < self._flusher.steady_since + expiry:
             return
         for epoch, node, worker in await self._wire.run(
             lambda connection: owners.end_silent(connection, expiry), "look for silent processes"

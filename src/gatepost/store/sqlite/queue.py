@@ -33,7 +33,7 @@ from gatepost.store.sqlite.schema import (
     open_for_reading,
 )
 from gatepost.store.sqlite.space import allow_shrinking
-from gatepost.store.sqlite.work import AcceptanceWork, Barrier, BringForward, LeaseWork, SettlementWork
+from gatepost.store.sqlite.work import AcceptanceWork, Barrier, BringForward, LeaseWork, RetryWork, SettlementWork
 from gatepost.store.sqlite.writer import Writer
 
 if TYPE_CHECKING:
@@ -144,9 +144,18 @@ class SqliteStore(StoreEngine):
         self._refuse_if_failed()
         self._writer.put(BringForward(latest, failed))
 
+    def retry(self, deliveries: Sequence[tuple[int, int]], now: float) -> None:
+        """See `Store.retry`."""
+        self._refuse_if_failed()
+        self._writer.put(RetryWork(deliveries, now))
+
     def held_up(self) -> Awaitable[None] | None:
         """See `Store.held_up`."""
         return self.flushed() if self._writer.holding else None
+
+    def owns(self, _delivery: Delivery) -> bool:
+        """See `Store.owns`. Nobody else has this shard."""
+        return True
 
     async def destinations(self) -> list[DestinationWork]:
         """See `Store.destinations`."""

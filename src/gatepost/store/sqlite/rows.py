@@ -69,6 +69,7 @@ _BRING_FAILED_FORWARD = """
 UPDATE delivery NOT INDEXED SET next_at = ?1
 WHERE next_at > ?1 AND NOT held AND substr(last_error, 1, length(?2)) = ?2
 """
+_RETRY = "UPDATE delivery SET next_at = ? WHERE message = ? AND id = ? AND next_at > 0 AND NOT held"
 _MARK_LEASED = "UPDATE delivery SET next_at = 0 WHERE message = ? AND id = ?"
 _EARLIEST = "SELECT min(next_at) FROM delivery INDEXED BY due WHERE destination = ? AND next_at > 0 AND NOT held"
 _BODY = "SELECT message.big, body.data FROM message LEFT JOIN body ON body.id = message.id WHERE message.id = ?"
@@ -135,7 +136,7 @@ class CommitPlan:
     unlink: after `execute`, the big files whose messages are gone; remove them once it is committed.
     """
 
-    __slots__ = ("bodies", "brought", "deferred", "deliveries", "finished", "leases", "messages", "unlink")
+    __slots__ = ("bodies", "brought", "deferred", "deliveries", "finished", "leases", "messages", "retried", "unlink")
 
     def __init__(self) -> None:
         self.messages: list[Row] = []
@@ -146,6 +147,7 @@ class CommitPlan:
         self.leases: list[LeaseRequest] = []
         self.unlink: list[int] = []
         self.brought: list[tuple[float, str]] = []
+        self.retried: list[tuple[float, int, int]] = []
 
     def execute(self, connection: apsw.Connection) -> None:
         """Write it all, inside the caller's transaction."""
@@ -166,6 +168,8 @@ class CommitPlan:
                 connection.execute(_BRING_FAILED_FORWARD, (latest, failed))
             else:
                 connection.execute(_BRING_FORWARD, (latest,))
+        if self.retried:
+            connection.executemany(_RETRY, self.retried)
         for lease in self.leases:
             lease.granted = list(_lease(connection, lease))
 

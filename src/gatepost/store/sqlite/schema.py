@@ -9,9 +9,9 @@ tables of accounts are in the SQL of `store.database`.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import time
+from array import array
 from typing import TYPE_CHECKING
 
 import apsw
@@ -188,8 +188,8 @@ def _reason(path: Path, error: apsw.Error | OSError) -> str:
 
 def keep_wal(connection: apsw.Connection) -> None:
     """The WAL and its index are not removed when the connection is closed: on a full disk they could not be made."""
-    enabled = ctypes.c_int(1)
-    connection.file_control("main", apsw.SQLITE_FCNTL_PERSIST_WAL, ctypes.addressof(enabled))
+    enabled = array("i", [1])
+    connection.file_control("main", apsw.SQLITE_FCNTL_PERSIST_WAL, enabled.buffer_info()[0])
 
 
 def _into_wal(connection: apsw.Connection) -> None:

@@ -13,10 +13,10 @@ import contextlib
 import logging
 import threading
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import apsw
+import msgspec
 
 from gatepost.store.buffer import FEW, EventBuffer
 from gatepost.store.interface import StoreFailure
@@ -114,8 +114,7 @@ def write_events(directory: Path, writer: str, events: Sequence[TraceEvent]) -> 
             part.connection.close()
 
 
-@dataclass(slots=True)
-class TraceFilePart:
+class TraceFilePart(msgspec.Struct):
     """An open file that takes rows."""
 
     file: TraceFile

@@ -7,8 +7,9 @@ by `store.sqlite.trace`, which writes them, and `store.sqlite.trace_search`, whi
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from gatepost.times import day_text
 
@@ -26,8 +27,7 @@ def day_of(at: float) -> str:
     return day_text(at)
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class TraceFile:
+class TraceFile(msgspec.Struct, frozen=True, order=True):
     """One file. number: 1 for the first of a writer's day. In order: by day, then writer, then number."""
 
     day: str

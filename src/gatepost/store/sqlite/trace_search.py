@@ -11,7 +11,6 @@ import contextlib
 import heapq
 import logging
 import time
-from dataclasses import dataclass
 from itertools import batched, groupby, islice
 from operator import attrgetter, itemgetter
 from typing import TYPE_CHECKING, Final
@@ -157,8 +156,7 @@ def _merged(files: Sequence[TraceFile], reading: _Reading) -> Generator[TraceRow
             yield row[1:]
 
 
-@dataclass(frozen=True, slots=True)
-class _Reading:
+class _Reading(msgspec.Struct, frozen=True):
     """The way in which files are read.
 
     ends: rows behind these alone, as `TracePlace` has them; each row then ends with its own place.

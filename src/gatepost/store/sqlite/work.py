@@ -223,6 +223,24 @@ class BringForward(Work):
         """Nobody waits for it."""
 
 
+class RetryWork(Work):
+    """Deliveries that wait, each with its message, are due at once: an administrator ordered another attempt."""
+
+    __slots__ = ("deliveries", "now")
+
+    def __init__(self, deliveries: Sequence[tuple[int, int]], now: float) -> None:
+        super().__init__()
+        self.deliveries = deliveries
+        self.now = now
+
+    def collect(self, plan: CommitPlan) -> None:
+        """All of them."""
+        plan.retried += [(self.now, *delivery) for delivery in self.deliveries]
+
+    def finish(self) -> None:
+        """Nobody waits for it."""
+
+
 class Barrier(Work):
     """Someone waits for all that was handed over before."""
 

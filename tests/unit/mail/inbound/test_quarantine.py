@@ -89,6 +89,34 @@ def test_who_is_full_is_known_until_there_is_room(
     asyncio.run(main())
 
 
+def test_who_was_full_is_looked_at_again_although_nothing_is_held(
+    directory: Callable[[str], Directory], path: Callable[[str], Path]
+) -> None:
+    """An administrator made room: nothing has to fit first, and a store that is away is asked again later."""
+    usage = Usage(a=QuarantineUsage(3, 10))
+    room = QuarantineRoom(usage, QuarantineLimits(3, 100), lambda: usage.now)
+    ours, target = directory(RULE), [Target(path("ann@a.example"))]
+
+    async def full_at(now: float) -> set[str]:
+        usage.now = now
+        room.full_for(ours, "a", target)
+        await room._again.ended()
+        return room.full_for(ours, "a", target)
+
+    async def main() -> None:
+        assert await room.take({"a": 1}, 1) == "a"
+        usage.known = {"a": QuarantineUsage(3, 9)}
+        assert await full_at(4.0) == await full_at(5.0) == {"a"}
+        usage.known = {"away": QuarantineUsage(1, 1)}
+        assert await full_at(10.0) == {"a"}
+        usage.known = {"a": QuarantineUsage(2, 99)}
+        assert await full_at(14.0) == {"a"}
+        assert usage.asked == 3
+        assert await full_at(15.0) == set()
+
+    asyncio.run(main())
+
+
 def test_a_quarantine_is_as_full_as_the_limit_that_is_nearer() -> None:
     assert QuarantineLimits(10, 100).fullness(QuarantineUsage(5, 80)) == 0.8
     assert QuarantineLimits(10, 100).fullness(QuarantineUsage(9, 80)) == 0.9

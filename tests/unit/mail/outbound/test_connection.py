@@ -100,6 +100,29 @@ def test_every_wait_ends(kit: Any, verb: str, without: str, step: str) -> None:
     assert outcome.recipients[0].local
 
 
+@pytest.mark.parametrize("without", [{"CHUNKING"}, {"CHUNKING", "PIPELINING"}])
+def test_a_message_of_one_flight_wakes_its_attempt_once(kit: Any, without: set[str]) -> None:
+    results: list[TransactionResult] = []
+
+    async def use(connection: OutboundConnection) -> list[asyncio.Future[None]]:
+        await ready(connection)
+        loop, waits = connection._loop, list[asyncio.Future[None]]()
+
+        class Counted:
+            def create_future(self) -> asyncio.Future[None]:
+                waits.append(loop.create_future())
+                return waits[-1]
+
+        connection._loop = Counted()  # type: ignore[assignment] # all that it is asked for
+        results.append(await connection.send(mail(), kit.BODY, no_chunks))
+        return waits
+
+    extensions = tuple(name for name in kit.EXTENSIONS if name not in without)
+    waits = with_connection(kit.Peer(extensions=extensions), use, kit.FAST)
+    assert len(waits) == 1
+    assert results[0].accepted
+
+
 @pytest.mark.parametrize("address", ["b\rb@b.example", "", "b@b.example>\r\nRCPT TO:<c@b.example"])
 def test_an_address_that_cannot_be_written_leaves_the_connection_as_it_was(kit: Any, address: str) -> None:
     peer = kit.Peer()
@@ -216,6 +239,27 @@ def test_a_caller_that_is_cancelled_before_the_end_sends_no_more(kit: Any) -> No
         assert sending.cancelled()
 
     with_connection(peer, use, SmtpTimeouts())
+    assert peer.messages == []
+
+
+@pytest.mark.parametrize("extensions", [("PIPELINING", "CHUNKING"), ("PIPELINING",), ()])
+@pytest.mark.parametrize("small", [True, False])
+def test_the_end_of_a_message_that_others_may_have_is_not_sent(
+    kit: Any, extensions: tuple[str, ...], *, small: bool
+) -> None:
+    peer = kit.Peer(extensions=extensions)
+
+    async def chunks() -> AsyncIterator[bytes]:
+        yield b"hello\r\n"
+
+    async def use(connection: OutboundConnection) -> TransactionResult:
+        await ready(connection)
+        connection.owned = lambda: False
+        return await connection.send(mail(), b"hello\r\n" if small else None, chunks)
+
+    (result,) = with_connection(peer, use, kit.FAST).recipients
+    assert result.local
+    assert result.reply.transient
     assert peer.messages == []
 
 

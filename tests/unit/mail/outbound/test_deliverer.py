@@ -215,6 +215,56 @@ def test_opportunistic_over_tls(world: Any, kit: Any) -> None:
     assert peer.commands[:3] == ["EHLO gate.example", "STARTTLS", "EHLO gate.example"]
 
 
+@pytest.mark.parametrize("held", [0, 1], ids=["before it begins", "before its end is sent"])
+def test_a_message_that_another_process_may_have_by_now_is_not_sent(world: Any, kit: Any, held: int) -> None:
+    """Neither to a host, nor to the next one, nor into a mailbox."""
+    mailboxes(world)
+    owned = [True] * held
+    world.settings["owns"] = lambda _: bool(owned and owned.pop())
+
+    async def main() -> tuple[Any, Any]:
+        async with kit.Peer() as peer:
+            world.connector(peer.port, "mx.b.example", "mx.b.example")
+            world.host("mx.b.example", "127.0.0.1")
+            delivery = kit.delivery("bob@b.example", "ann@contoso.example")
+            return peer, await world.build(peer.port).deliver(delivery)
+
+    peer, outcome = asyncio.run(main())
+    assert {result.reply.text for result in outcome.results} == {"451 4.3.0 No attempt was made"}
+    assert len(peer.connections) == held
+    assert peer.messages == []
+
+
+@pytest.mark.parametrize("need", ["SMTPUTF8", "SIZE 9"])
+@pytest.mark.parametrize("second", ["has it", "lacks it", "is away", "defers"])
+def test_a_host_that_lacks_what_a_message_needs_leaves_it_to_the_others(
+    world: Any, kit: Any, need: str, second: str
+) -> None:
+    """It fails only where all hosts lack it: one that is away may have it."""
+    lacking = ("8BITMIME", "SIZE 9") if need == "SIZE 9" else ("8BITMIME",)
+    address = "zoë@b.example" if need == "SMTPUTF8" else "bob@b.example"
+    says = {"RCPT": "450 4.2.1 later"} if second == "defers" else {}
+
+    async def main() -> tuple[Any, Any]:
+        extensions = lacking if second == "lacks it" else ("8BITMIME", "SMTPUTF8")
+        async with kit.Peer(extensions=lacking) as first:
+            other = kit.Peer(host="127.0.0.2", port=first.port, says=says, extensions=extensions)
+            async with AsyncExitStack() as stack:
+                if second != "is away":
+                    await stack.enter_async_context(other)
+                world.mx("10 mx.b.example.", "20 mx2.b.example.")
+                world.host("mx.b.example", "127.0.0.1", "127.0.0.1")
+                world.host("mx2.b.example", "127.0.0.2")
+                return first, await world.build(first.port).deliver(kit.delivery(address, smtputf8=True))
+
+    first, outcome = asyncio.run(main())
+    result = only(outcome)
+    expected = {"has it": "2.0.0", "is away": "4.4.316", "defers": "4.2.1"}
+    assert result.reply.enhanced == expected.get(second, "5.6.7" if need == "SMTPUTF8" else "5.3.4")
+    assert not outcome.destination_failed
+    assert (len(first.connections), first.said("MAIL")) == (1, 0)
+
+
 def test_opportunistic_in_clear_where_nothing_is_offered(world: Any, kit: Any) -> None:
     peer = kit.Peer()
     result = only(attempt(world, peer, kit.delivery()))

@@ -129,6 +129,15 @@ def test_a_long_list_of_tries_is_cut() -> None:
     assert len(one.results[0].detail["tries"]) == 20
 
 
+def test_a_message_that_others_may_have_waits_whatever_hosts_say() -> None:
+    one = attempt()
+    one.owned = lambda: False
+    one.failures = [failure(550, "5.4.4")]
+    one.conclude()
+    (result,) = one.results
+    assert (result.disposition, result.reply) == (Disposition.DEFERRED, UNTRIED)
+
+
 def test_a_stop_lets_wait_what_is_pending_whatever_hosts_failed_before() -> None:
     one = attempt(3)
     busy, never = Reply(451, "4.2.1", ("busy",)), Reply(521, "5.3.2", ("no mail",))
@@ -137,6 +146,7 @@ def test_a_stop_lets_wait_what_is_pending_whatever_hosts_failed_before() -> None
     one.failures.append(HopFailure(never, ""))
     one.stop()
     assert [result.reply for result in one.results[1:]] == [busy, UNTRIED]
+    assert [result.detail.get("cut_short") for result in one.results] == [None, True, None]
     assert {result.disposition for result in one.results[1:]} == {Disposition.DEFERRED}
     assert one.results[2].detail["connector"] == "out"
     assert one.pending == []

@@ -44,6 +44,16 @@ def test_smart_hosts_are_known_without_a_look_up(world: Any, kit: Any) -> None:
     assert hops.known(kit.delivery()) == asyncio.run(hops.find(kit.delivery()))
 
 
+def test_what_comes_alone_needs_no_batch(world: Any, kit: Any) -> None:
+    world.connector(25, "one.example")
+    hops = finder(world)
+    assert hops.known(kit.delivery(), alone=True) == hops.usual(HERE)
+    key = hops.known(kit.delivery(require_tls=True), alone=True)
+    assert key == alone(hops.known(kit.delivery(require_tls=True)))
+    assert key is not None
+    assert (key.terms, key.batch) == ("out asks for TLS", None)
+
+
 def test_what_is_called_from_another_address_is_another_next_hop(world: Any, kit: Any) -> None:
     world.connector(25, "one.example", source_ipv4_address="192.0.2.9", source_ipv6_address="2001:db8::9")
     hops = finder(world)

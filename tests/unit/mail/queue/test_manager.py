@@ -662,6 +662,41 @@ def test_retry_opens_the_gate(rig):
     run(main)
 
 
+def test_a_retry_during_an_attempt_makes_another_one_at_once(rig):
+    """What was wrong when it began may be mended by then."""
+    rig.peer.gate, rig.peer.replies[ANN] = asyncio.Event(), [LATER, OK]
+
+    async def main():
+        async with rig.open():
+            await rig.accept(ANN)
+            await asyncio.sleep(0.05)
+            await asyncio.to_thread(rig.admin.retry, QueueFilter(), author="me")
+            await rig.calm()
+            rig.peer.gate.set()
+            await rig.calm()
+            assert rig.tried() == [ANN, ANN]
+            assert rig.entries() == []
+
+    run(main)
+
+
+@pytest.mark.parametrize("action", ["retry", "release"])
+def test_an_order_that_comes_before_a_deferral_is_written_is_followed(rig, action):
+    rig.peer.replies[ANN] = [LATER, OK]
+
+    async def main():
+        async with rig.open() as manager:
+            (delivery,) = await rig.accept(ANN)
+            while not rig.told:  # noqa: ASYNC110 - a double that knows no event
+                await asyncio.sleep(0)
+            manager.administered([AdminNotice(action, PARTNER, delivery.message.id, delivery.id, "me")])
+            await rig.calm()
+            assert rig.tried() == [ANN, ANN]
+            assert rig.entries() == []
+
+    run(main)
+
+
 # ---------------------------------------------------------------------------------------------- failures and the end
 
 
@@ -985,7 +1020,7 @@ def test_a_hold_or_drop_of_what_is_not_in_memory_takes_nothing_up(rig, action):
             manager.administered([notice(action), notice(action, "contoso/other.example")])
             assert noted == []
             assert gate.until == until > rig.now
-            assert manager._returning == set()
+            assert manager._again == set()
             manager.administered([notice("release", "contoso/other.example")])
             assert noted == [("contoso/other.example", rig.now)]
             assert gate.until == until
@@ -1128,7 +1163,7 @@ class Slow:
     def __init__(self):
         self.gate = asyncio.Event()
 
-    def known(self, delivery):
+    def known(self, delivery, *, alone=False):
         return None if delivery.destination == PARTNER else LaneKey(delivery.destination)
 
     async def find(self, _delivery):

@@ -32,8 +32,10 @@ class Relay:
         self.fails = None
         self.crowded = 0
         self.gate = None
+        self.came_alone = []
 
-    def known(self, delivery):
+    def known(self, delivery, *, alone=False):
+        self.came_alone.append(alone)
         return LaneKey("relay", "", delivery.message.id)
 
     async def find(self, delivery):
@@ -108,6 +110,19 @@ def test_one_attempt_for_all_domains_of_a_message(rig):
             assert rig.entries() == []
             assert (manager.waiting, manager._window.bytes, manager._in_flight) == (0, 0, set())
             assert manager._waiting.hops == {}
+
+    run(main)
+
+
+def test_a_single_delivery_is_known_to_be_alone(rig):
+    relay = Relay()
+
+    async def main():
+        async with opened(rig, relay):
+            await rig.accept(*domains(1))
+            await rig.accept(*domains(2))
+            await rig.calm()
+            assert relay.came_alone == [True, False, False]
 
     run(main)
 

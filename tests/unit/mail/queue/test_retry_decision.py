@@ -2,6 +2,8 @@ from __future__ import annotations
 
 from random import Random
 
+import pytest
+
 from gatepost.mail.model.delivery_result import DeliveryResult, Disposition, RecipientResult, disposition_of
 from gatepost.mail.model.message import Recipient, Return
 from gatepost.mail.queue.retry_decision import (
@@ -17,6 +19,7 @@ from gatepost.mail.queue.retry_decision import (
 )
 from gatepost.mail.queue.schedule import Schedule
 from gatepost.protocols.smtp.replies import Reply
+from gatepost.values import replace
 
 ANN, JOE, EVE = (Recipient(f"{name}@partner.example") for name in ("ann", "joe", "eve"))
 
@@ -234,6 +237,16 @@ def test_what_is_in_doubt_says_so_until_it_is_settled(make):
     mark_in_doubt(delivery, delivery.recipients[:1])
     assert delivery.last_error == IN_DOUBT.text
     assert [recipient.in_doubt for recipient in delivery.recipients] == [True, False]
+
+
+@pytest.mark.parametrize("order", [None, Return("olga", "Closed")])
+def test_a_deferral_at_expiry_is_final_only_where_no_host_was_left_untried_by_a_stop(make, order):
+    delivery = make.delivery(2, ANN, JOE, expires_at=2000.0, returned=order)
+    result = outcome((ANN, make.later), (JOE, make.later))
+    result.results[0] = replace(result.results[0], detail={"host": "mx", "cut_short": True})
+    decision = end(delivery, result)
+    assert decision.remaining == ([] if order else [ANN])
+    assert decision.outcome.results[1].detail["expired"]
 
 
 def test_nothing_expires_by_an_attempt_that_a_stop_cut_short(make):

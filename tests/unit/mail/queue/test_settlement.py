@@ -25,13 +25,18 @@ class Store:
     """Keeps what is settled; `errors` are raised in turn, None for none."""
 
     def __init__(self):
-        self.settled, self.errors = [], []
+        self.settled, self.errors, self.retried = [], [], []
 
     def settle(self, settlements):
         (settlement,) = settlements
         if self.errors and (error := self.errors.pop(0)) is not None:
             raise error
         self.settled.append(settlement)
+
+    def retry(self, deliveries, now):
+        if self.errors:
+            raise self.errors.pop()
+        self.retried.append((deliveries, now))
 
 
 class Bouncer:
@@ -183,6 +188,15 @@ def test_a_store_that_failed_is_told(parts, make):
     parts.store.errors = [gone]
     delivery = make.delivery(2, *recipients(ANN))
     finish(parts, delivery, outcome(delivery, make.ok))
+    assert parts.failed == [gone]
+
+
+def test_what_is_retried_is_due_in_the_store(parts):
+    parts.settler.retry([], 5.0)
+    parts.settler.retry([(1, 2)], 6.0)
+    assert parts.store.retried == [([(1, 2)], 6.0)]
+    parts.store.errors = [gone := StoreFailure("gone")]
+    parts.settler.retry([(1, 2)], 7.0)
     assert parts.failed == [gone]
 
 

@@ -1,4 +1,4 @@
-"""Without a scanner and an issuer; with them in the tests of `manage.use_cases.trials` and `issuer_trials`."""
+"""Without a scanner and an issuer; with them in the tests of `manage.use_cases.trials`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 from gatepost.manage.access.principal import Principal, Scope
 from gatepost.manage.access.records import AuditOutcome
-from gatepost.manage.use_cases import jobs
+from gatepost.manage.use_cases import jobs, trials
 from gatepost.manage.use_cases.jobs import Jobs
 from gatepost.manage.use_cases.partner import CheckTarget
 

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import fields
 
 import pytest
 
@@ -11,8 +10,8 @@ from gatepost.protocols.smtp.limits import SmtpLimits
 @pytest.mark.parametrize(
     ("name", "floor"),
     [
-        (field.name, {"command_line": 512, "text_line": 0, "discard_bytes": 0}.get(field.name, 1))
-        for field in fields(SmtpLimits)
+        (name, {"command_line": 512, "text_line": 0, "discard_bytes": 0}.get(name, 1))
+        for name in SmtpLimits.__struct_fields__
     ],
 )
 def test_each_limit_has_a_floor(name, floor):
@@ -23,4 +22,4 @@ def test_each_limit_has_a_floor(name, floor):
 
 def test_the_documentation_names_each_limit():
     documented = set(re.findall(r"^ *(\w+): ", SmtpLimits.__doc__ or "", re.MULTILINE))
-    assert {field.name for field in fields(SmtpLimits)} <= documented
+    assert set(SmtpLimits.__struct_fields__) <= documented

@@ -1,13 +1,16 @@
 from __future__ import annotations
 
 import asyncio
+from types import SimpleNamespace
 
 import pytest
 
+from gatepost.net.tasks import spawn
 from gatepost.store.interface import StoreBusy
+from gatepost.store.postgres import flusher as module
 from gatepost.store.postgres import queue_rows
 from gatepost.store.postgres.flusher import Flusher, Rhythm
-from gatepost.store.postgres.owners import Owner, OwnerIdentity
+from gatepost.store.postgres.owners import Owner, OwnerIdentity, Pulse
 
 
 class Wire:
@@ -64,3 +67,30 @@ def test_a_dropped_delivery_is_removed_though_the_server_did_not_answer_at_first
     removed = asyncio.run(main())
     assert removed[queue_rows.REMOVE_DROPPED] == [7] * (1 + fails)
     assert removed[queue_rows.REMOVE_DONE] == [7]
+
+
+def test_a_process_that_stood_still_waits_until_it_knows_that_its_epoch_lasts(monkeypatch):
+    """Also where the machine slept: the clock runs on."""
+    now = [100.0]
+    monkeypatch.setattr(module, "boot_time", lambda: now[0])
+
+    async def beat(_work, _doing):
+        now[0] += 1  # others count from before the answer
+        return Pulse(0.0, 0, 1)
+
+    async def main():
+        it = flusher(SimpleNamespace(run=beat))
+        await it._beat_once()
+        assert (it.is_current, it.holding) == (True, False)
+        now[0] = 114.9
+        assert it.is_current
+        now[0] = 115.0
+        assert (it.is_current, it.holding) == (False, True)
+        waiting = spawn(it.back(), "back")
+        await asyncio.sleep(0)
+        assert it._wake.is_set()
+        await it._turn()
+        await waiting
+        assert it.is_current
+
+    asyncio.run(main())

@@ -446,9 +446,13 @@ def test_due_mail_is_brought_forward(shop):
     async def main():
         async with shop.open() as store:
             delivery = await shop.deferred(store, next_at=5000.0)
+            assert store.owns(delivery)
             store.bring_forward(100.0)
             await store.flushed()
             assert await store.earliest(delivery.destination) == 100.0
+            store.retry([(delivery.message.id, delivery.id)], 90.0)
+            await store.flushed()
+            assert await store.earliest(delivery.destination) == 90.0
 
     asyncio.run(main())
 

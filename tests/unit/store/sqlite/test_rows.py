@@ -142,6 +142,14 @@ def test_what_is_due_too_late_is_brought_forward(queue):
     assert queue.execute("SELECT next_at FROM delivery ORDER BY id").fetchall() == [(50.0,), (20.0,), (0.0,)]
 
 
+def test_what_waits_is_due_when_it_is_retried(queue):
+    for number, due in ((1, 500.0), (2, 500.0), (3, 0.0)):
+        put(queue, delivery(number, message=number, next_at=due))
+    queue.execute("UPDATE delivery SET held = 1 WHERE id = 2")
+    execute(queue, retried=[(50.0, number, number) for number in (1, 2, 3, 4)])
+    assert queue.execute("SELECT next_at FROM delivery ORDER BY id").fetchall() == [(50.0,), (500.0,), (0.0,)]
+
+
 def test_what_failed_for_a_reason_that_passed_is_brought_forward_alone(queue):
     for number, error in ((1, "450 4.4.312 DNS query failed"), (2, "450 4.4.316 x 450 4.4.312 y"), (3, "")):
         put(queue, delivery(number, message=number, next_at=500.0, last_error=error))

@@ -14,6 +14,7 @@ from gatepost.store.sqlite.work import (
     Barrier,
     BringForward,
     LeaseWork,
+    RetryWork,
     SettlementWork,
     Work,
     accept_rows,
@@ -198,6 +199,14 @@ def test_deliveries_are_brought_forward():
         work.collect(plan)
         work.finish()
     assert plan.brought == [(30.0, ""), (20.0, "450 4.4.312 ")]
+
+
+def test_deliveries_are_retried():
+    plan, work = CommitPlan(), RetryWork([(7, 8), (7, 9)], 30.0)
+    work.collect(plan)
+    work.finish()
+    assert plan.retried == [(30.0, 7, 8), (30.0, 7, 9)]
+    assert work.patient
 
 
 class Told(Work):

@@ -53,10 +53,10 @@ class ReplyParser:
         """The next whole reply, None if its end has not arrived. Raises ProtocolError on malformed input."""
         buffer, start = self._buffer, self._start
         while start < len(buffer):
-            end = buffer.find(b"\n", start)
-            if (end if end >= 0 else len(buffer) - 1) - start >= MAX_LINE:
-                raise ProtocolError(f"a reply line of more than {MAX_LINE} octets")
+            end = buffer.find(b"\n", start, start + MAX_LINE)
             if end < 0:
+                if len(buffer) - start > MAX_LINE:
+                    raise ProtocolError(f"a reply line of more than {MAX_LINE} octets")
                 return None
             if end == start or buffer[end - 1] != 13:
                 raise ProtocolError("a reply line ends in a bare LF")

@@ -9,11 +9,12 @@ A transaction is open from the acceptance of its `MailEvent`. It ends exactly on
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, ClassVar
 
 import msgspec
+
+from gatepost.values import RedactedStruct
 
 if TYPE_CHECKING:
     from gatepost.protocols.smtp.grammar import Path
@@ -49,24 +50,26 @@ class StartTlsEvent(msgspec.Struct):
     decision: ClassVar[bool] = True
 
 
-@dataclass(slots=True)
-class AuthEvent:
+class AuthEvent(RedactedStruct, frozen=True):
     """AUTH (RFC 4954), over TLS. mechanism: one that is offered. response: the initial one, None if there is none.
 
     Answer with `Server.challenge`, `accept` or `refuse`. A exchange that the client breaks off ends with ErrorEvent.
     """
 
+    REDACTED = ("response",)
+
     decision: ClassVar[bool] = True
     mechanism: str
-    response: bytes | None = field(repr=False)
+    response: bytes | None
 
 
-@dataclass(slots=True)
-class AuthResponseEvent:
+class AuthResponseEvent(RedactedStruct, frozen=True):
     """What the client answers to a challenge. Answer as an AuthEvent."""
 
+    REDACTED = ("response",)
+
     decision: ClassVar[bool] = True
-    response: bytes = field(repr=False)
+    response: bytes
 
 
 class XclientEvent(msgspec.Struct):

@@ -9,7 +9,6 @@ opens nothing, waits for nothing and has no clock.
 
 from __future__ import annotations
 
-from collections import deque
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
@@ -142,7 +141,7 @@ class Server:
         longest = max(limits.command_line, auth.LINE_OCTETS) if extensions.auth else limits.command_line
         self._input = Input(longest, limits.discard_bytes)
         self._output: list[bytes] = []
-        self._events: deque[Event] = deque()
+        self._events: list[Event] = []  # of one command: next to none
         self._held = False
         self._reader: ContentReader | None = None  # has the input while it is content
         self._chunks: ChunkReader | None = None  # of the message that is sent with BDAT
@@ -201,7 +200,7 @@ class Server:
         while not self._events:
             if self.pending is not None or not self._input.buffer or not self._advance():
                 return None
-        event = self._events.popleft()
+        event = self._events.pop(0)
         if event.decision:
             self.pending = event
         return event
@@ -462,7 +461,7 @@ class Server:
 
     def _close(self) -> None:
         """The last reply was given. What the shell has not seen yet and cannot decide any more is dropped."""
-        self._events = deque(event for event in self._events if not event.decision)
+        self._events = [event for event in self._events if not event.decision]
         self._abort(AbortReason.CLOSED)
         self._dialogue.enter(State.CLOSED)
         self.closing = True

@@ -8,7 +8,6 @@ all that share a budget.
 
 from __future__ import annotations
 
-from collections import deque
 from typing import Final, NamedTuple
 
 from gatepost.protocols.smtp.commands import FOREIGN_VERBS, UNIMPLEMENTED_VERBS, Verb
@@ -26,7 +25,7 @@ _EACH: Final = 100  # octets that an entry takes beside its text, as CPython kee
 _KNOWN: Final = frozenset({*(verb.value for verb in Verb), *FOREIGN_VERBS, *UNIMPLEMENTED_VERBS})
 _PIECE: Final = 2 << 10  # octets that a transcript takes of its budget at a time: most sessions need one or two
 _LARGE: Final = 4 << 10  # and from so many on
-_HEARD, _SAID = b">", b"<"  # what an entry begins with
+_HEARD: Final = b">"  # what a command line begins with here; replies are kept as they are, and begin with a digit
 _SECRET: Final = _HEARD  # what is noted of a response within AUTH: an empty command line is never noted
 
 
@@ -49,7 +48,7 @@ class Transcript:
     __slots__ = ("_budget", "_noted", "octets", "taken")
 
     def __init__(self, budget: TranscriptBudget | None = None) -> None:
-        self._noted: deque[_Entry] = deque()
+        self._noted: list[_Entry] = []  # a deque takes 700 octets more
         self._budget = budget
         self.octets = self.taken = 0
 
@@ -72,24 +71,24 @@ class Transcript:
     def said(self, output: bytes) -> None:
         """We sent one or more replies."""
         if (octets := len(output)) <= _FLIGHT:  # as `_note`, without the call
-            self._noted.append(_SAID + output)
+            self._noted.append(output)  # not a copy: many sessions share a standing reply
             self.octets += octets + _EACH
             if self.octets > self.taken:
                 self._grow()
             return
         kept = output[: output.rfind(b"\n", 0, _FLIGHT) + 1] or output[:_FLIGHT]
-        self._note(_Cut(_SAID + kept, output.count(b"\n", len(kept))), len(kept))
+        self._note(_Cut(kept, output.count(b"\n", len(kept))), len(kept))
 
     def lines(self) -> list[str]:
         """Oldest first: "> " before what the client said, "< " before our replies; at most 512 octets of a line."""
         result: list[str] = []
-        for noted in list(self._noted)[-LINES:]:
+        for noted in self._noted[-LINES:]:
             entry, left_out = noted if isinstance(noted, _Cut) else (noted, 0)
-            if entry.startswith(_SAID):
-                result += (f"< {_text(line)}" for line in entry[1:].splitlines())
-                result += [f"< ({left_out} more lines)"] if left_out else []
-            else:
+            if entry.startswith(_HEARD):
                 result.append(f"> {_shown(entry, left_out)}")
+            else:
+                result += (f"< {_text(line)}" for line in entry.splitlines())
+                result += [f"< ({left_out} more lines)"] if left_out else []
         return result
 
     def clear(self) -> None:
@@ -118,8 +117,11 @@ class Transcript:
         Of octets a quarter is forgotten at once, or each entry would be one too many again.
         """
         most = OCTETS if self.octets <= OCTETS else OCTETS - _LARGE
-        while len(self._noted) > LINES or self.octets > most:
-            self.octets -= _octets(self._noted.popleft())
+        noted, forgotten = self._noted, 0
+        while len(noted) - forgotten > LINES or self.octets > most:
+            self.octets -= _octets(noted[forgotten])
+            forgotten += 1
+        del noted[:forgotten]
         if self._budget is not None:
             self._budget.give(self)
 
@@ -152,7 +154,8 @@ class TranscriptBudget:
 
 def _octets(entry: _Entry) -> int:
     """What an entry takes, without its mark."""
-    return len(entry.start if isinstance(entry, _Cut) else entry) - 1 + _EACH
+    text = entry.start if isinstance(entry, _Cut) else entry
+    return len(text) - text.startswith(_HEARD) + _EACH
 
 
 def _shown(entry: bytes, left_out: int) -> str:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import tracemalloc
 from itertools import product
 
 import pytest
@@ -487,3 +488,24 @@ def test_a_challenge_that_comes_too_late_is_not_sent(shell):
     server.take_output()
     server.challenge(b"")
     assert (server.take_output(), server.state) == (b"", State.CLOSED)
+
+
+def test_a_session_that_rests_takes_little_memory():
+    """Thousands of clients may rest after EHLO: a deque or a copy of the standing reply is as much as all else."""
+
+    def resting():
+        core = Server("mx.a.example", Extensions(size=1 << 20, starttls=True), SmtpLimits(), lambda: "")
+        core.greet()
+        core.receive(HELLO)
+        while core.next_event() is not None:
+            core.accept()
+        assert core.take_output().endswith(b"\r\n")
+        return core
+
+    warm = resting()
+    tracemalloc.start()
+    many = [resting() for _ in range(50)]
+    octets = tracemalloc.get_traced_memory()[0] / len(many)
+    tracemalloc.stop()
+    assert warm.closing is False
+    assert octets < 1600
