@@ -1,4 +1,4 @@
-"""What forms of pages send, and the texts of refusals beside their fields."""
+"""Values of the forms of pages, and the texts of refusals beside their fields."""
 
 from __future__ import annotations
 

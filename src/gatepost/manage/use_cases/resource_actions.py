@@ -28,7 +28,6 @@ from gatepost.manage.use_cases.name_lookup import (
 )
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind, wrong_field
 from gatepost.manage.use_cases.resources import PartName, part_set
-from gatepost.manage.use_cases.validation import last_validation
 from gatepost.policy.connectors.errors import FieldError
 from gatepost.policy.connectors.names import mail_address
 from gatepost.policy.connectors.recipients import recipient_key
@@ -203,6 +202,8 @@ def trust_issuer(context: Context, request: TrustIssuer) -> UseCaseReply[ChangeR
 
     Confirm its fingerprint with the partner by another way than this connection first.
     """
+    from gatepost.manage.use_cases.validation import last_validation  # noqa: PLC0415 - the other actions need none
+
     chosen = choose_connector(context.seen(), request.connector, request.organization, "outbound")
     wanted = request.sha256.translate(_BETWEEN).lower()
     known = seen_issuers(last_validation(context.gateway, chosen))

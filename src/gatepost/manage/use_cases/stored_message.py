@@ -1,4 +1,4 @@
-"""What the use cases of queue, quarantine and trace share: ids, content, words of a search, and what is hidden.
+"""Ids, content, words of a search and hidden organizations, for the use cases of queue, quarantine and trace.
 
 `evidence_log` adds to that log what an administrator did to mail, and drills. The chain is that of the writer "admin";
 the gateway signs it within a minute.

@@ -67,7 +67,7 @@ def test_octets_of_a_message_arrive_as_they_are(remote, there, monkeypatch):
         contoso = stored["organization"]["contoso"]
         contoso["content_hook"] = [{"name": "av", "type": "clamav", "address": "127.0.0.1:1"}]
         store.apply({"organization": {"contoso": contoso}}, author="root")
-    monkeypatch.setattr("gatepost.manage.use_cases.trials._tried", tried)
+    monkeypatch.setattr("gatepost.manage.use_cases.trials._hook_tried", tried)
     message = bytes(range(256))
     remote.call(try_hook, TryHook(organization="contoso", hook="AV", message=message))
     remote.call(try_hook, TryHook(organization="contoso", hook="AV", message=b""))
