@@ -25,7 +25,7 @@ def opened() -> Any:
     return SimpleNamespace(
         drops={},
         hop=SimpleNamespace(host="mx.example", port=25, endpoint="192.0.2.1:25"),
-        facts=SimpleNamespace(tls=SimpleNamespace(version="TLSv1.3"), chain=object()),
+        facts=SimpleNamespace(tls=SimpleNamespace(version="TLSv1.3"), chain=object(), classical=None),
         verdict=SimpleNamespace(achieved=Achieved(TlsLevel.AUTHENTICATED)),
     )
 

@@ -55,8 +55,9 @@ _COMMANDS = """\
 # Commands
 
 What `gatepost COMMAND --help` prints. Data goes to standard output, messages to standard error; `--json` prints data
-for machines, with stable keys. Commands without `--json` answer by their exit code, or print a document as it is.
-Generated from the commands themselves.
+for machines, with stable keys: every command has it but `completion`, whose document is a script. What a command
+says on the way stays on standard error, errors as well; the exit code is the same. `serve --json` and `up --json`
+print one object in a line as soon as they serve, and log objects. Generated from the commands themselves.
 
 With `--json`, rows are an array, also where there are none. An answer that says more than its rows is an object, with
 the rows under their noun: `certificate list` (`certificates`, `client_identities`, `requests`, and `trouble`, which

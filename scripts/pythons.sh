@@ -38,14 +38,13 @@ environment() {
     echo "$locks" >"$folder/.locks"
 }
 
-# In the environment $2, which has the version $1; all unit tests with few examples of each property, or these files.
+# In the environment $2, which has the version $1; all unit tests, or these files.
 try() {
     say "CPython $1: unit tests and the demonstration"
     programs=$2
     shift 2
     if [ $# = 0 ]; then
         set -- tests/unit
-        export HYPOTHESIS_PROFILE="${HYPOTHESIS_PROFILE:-few}"
         "$programs/python" scripts/rewrite_asserts.py tests/unit # once, and not in each process
     fi
     "$programs/pytest" -q -o timeout=180 -n "${JOBS:-2}" --dist worksteal "$@"  # others may run beside them

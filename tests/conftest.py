@@ -2,9 +2,8 @@
 
 Locally examples are fresh on every run, and failing ones are remembered. With CI=true, and for the coverage of each
 module by its own tests (scripts/own_coverage.py, HYPOTHESIS_PROFILE=fixed), they are the same on every run: what passed
-passes. On other Pythons (scripts/pythons.sh, HYPOTHESIS_PROFILE=few) there are a quarter as many, fresh ones. No
-example has a time limit of its own, nor have the first ones together: on a busy machine that would only measure the
-neighbours.
+passes. No example has a time limit of its own, nor have the first ones together: on a busy machine that would only
+measure the neighbours.
 """
 
 from __future__ import annotations
@@ -22,5 +21,4 @@ settings.register_profile("fresh", deadline=None, suppress_health_check=_BY_TIME
 settings.register_profile(
     "fixed", deadline=None, suppress_health_check=_BY_TIME, derandomize=True, database=None, print_blob=True
 )
-settings.register_profile("few", deadline=None, suppress_health_check=_BY_TIME, max_examples=25)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE") or ("fixed" if os.environ.get("CI") == "true" else "fresh"))

@@ -14,7 +14,7 @@ import dns.message
 import dns.query
 import dns.rcode
 import pytest
-from support import debian, fork_server, process
+from support import debian, process
 from support.clients import openssl_s_client, swaks
 from support.gateway import Gateway
 from support.process import Child
@@ -185,18 +185,6 @@ def test_a_gateway_that_does_not_get_ready_says_where_it_is(monkeypatch: pytest.
     assert "Fatal Python error: Aborted" in str(late.value)
     assert '.py", line' in str(late.value)
     assert not server.folder.path.exists()
-
-
-def test_of_half_of_the_files_a_command_starts_python_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(process, "_REAL", "half")
-    monkeypatch.setattr(process, "_real", True)
-    monkeypatch.setattr(process, "_started", set())
-    forked = []
-    for words in (["--version"], ["--version"], ["--help"]):
-        before = fork_server.starts.total()
-        assert process.run_gatepost(*words).returncode == 0
-        forked.append(fork_server.starts.total() - before)
-    assert forked == [0, 1, 0]
 
 
 def test_two_runs_beside_each_other_share_no_port_and_no_address(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -46,8 +46,8 @@ LIMITS = () if EXAMPLES else ("status", "resources", "organizations", "outbound 
 LONG = pytest.mark.long
 RUNS = [
     pytest.param("owner", SAME, _any(1), id="some-owner"),
-    pytest.param("owner", OTHERS, _any(EXAMPLES or 4), id="any-owner", marks=LONG),
-    pytest.param("tenant", OTHERS, _any(EXAMPLES or 4), id="any-tenant", marks=LONG),
+    pytest.param("owner", OTHERS, _any(EXAMPLES or 8), id="any-owner", marks=LONG),
+    pytest.param("tenant", OTHERS, _any(EXAMPLES or 8), id="any-tenant", marks=LONG),
     pytest.param("owner", OTHERS, _limits(*LIMITS), id="limits-owner", marks=LONG),
 ]
 if EXAMPLES:  # of an organization that is not there for it, refusals are among any

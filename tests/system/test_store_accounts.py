@@ -88,7 +88,7 @@ def test_users_and_sessions(accounts: Accounts, second: Accounts) -> None:
     assert accounts.session(kept) is not None
     second.end_session(kept, address=HERE)
     assert accounts.session(kept) is None
-    changed = accounts.set_user("bob", actor=ANN, role=Role.OPERATOR, organizations=None)
+    changed = accounts.set_user("bob", actor=ANN, role=Role.OPERATOR, organizations=None).user
     assert second.user("bob") == changed
     assert accounts.prune() == 0
 

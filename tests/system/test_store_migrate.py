@@ -117,7 +117,11 @@ def move_back(server: Gateway, url: str, new: str) -> None:
     """Move 8 messages from PostgreSQL into a new data directory, and serve from there."""
     assert "is in use: node" in migrate(server, url, new, expect=2).stderr
     server.stop()
-    assert tables(migrate(server, url, new, "--json"))["queued messages"] == 8
+    moved = migrate(server, url, new, "--json")
+    assert tables(moved)["queued messages"] == 8
+    data_dir = new.removeprefix("sqlite:")
+    assert moved.data["settings"] == {"store.url": "sqlite:", "server.data_dir": data_dir, "store.worker_url": None}
+    assert moved.data["next"][0] == 'next: set [store] url = "sqlite:" in the settings, then start the gateway'
     said = migrate(server, url, new).stderr  # done already
     assert ("take [store] worker_url away" in said) == ('worker_url = "postgresql' in server.config.read_text())
     assert "was moved to sqlite:" in server.cli("serve", expect=2).stderr

@@ -290,6 +290,7 @@ def of_every_kind() -> list[TraceEvent]:
             | ({"connector_organization": "other"} if number % 11 == 0 else {})
             | ({"connector_of_recipient": "x"} if number % 13 == 0 else {})
             | ({"recipient_organization": "other"} if number % 7 == 0 else {})
+            | ({"refused_by_connector": "in"} if number % 14 == 0 else {})
             | ({"would_refuse_connector": "in"} if number % 5 == 0 else {})
             | ({"would_refuse_organization": "contoso" if number % 2 else "other"} if number % 4 == 0 else {})
             | ({"rehearsal": {"passed": number % 4 == 0, "sources": ["connector:Bank"]}} if number % 3 == 0 else {}),
@@ -308,7 +309,9 @@ def test_counts_and_protections_are_the_same(postgres: Postgres, tmp_path: Path)
         trace.write("1", rows[700:])
     days = [list(tally_days(trace, "2025-11-01", "2025-11-30")) for trace in both]
     assert days[0] == days[1]
-    assert sum(sum(kinds.values()) for _, kinds in days[1]) == len(rows)
+    twice = sum(row.event == "REFUSE" and "refused_by_connector" in row.detail for row in rows)
+    assert twice
+    assert sum(sum(kinds.values()) for _, kinds in days[1]) == len(rows) + twice
     assert list(tally_days(both[1], "2025-11-01", "2025-11-30")) == days[1]  # kept, since the day is over
     assert list(tally_days(both[1], "2025-11-25", "2025-11-30")) == []
     begin = int(NOON)

@@ -234,7 +234,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def abort(self, loss: Loss) -> None:
         """Drop the connection now. A close that is under way is cut short and keeps its own loss."""
-        self._end_with(loss)
+        self._loss = self._loss or loss
         self._forget()
         if self._transport is not None:
             self._transport.abort()
@@ -283,7 +283,7 @@ class Connection(asyncio.BufferedProtocol):
             self._end_of_file = self._end_of_file or loss
             return True
         self._flush()
-        self._end_with(loss)
+        self._loss = self._loss or loss  # type: ignore[redundant-expr] # sending may have ended it
         return False
 
     def pause_writing(self) -> None:
@@ -473,10 +473,6 @@ class Connection(asyncio.BufferedProtocol):
 
     def _abort_unread(self) -> None:
         self.abort(Loss(LossKind.RESET, f"more than {MAX_OUTPUT} bytes wait to be sent: the peer does not read"))
-
-    def _end_with(self, loss: Loss) -> None:
-        if self._loss is None:
-            self._loss = loss
 
     def _forget(self) -> None:
         self._output = []

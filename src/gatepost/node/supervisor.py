@@ -77,7 +77,8 @@ class Supervisor:
     supervisor is gone, so that no worker outlives it (`node.lifeline`). drain: seconds a worker gets to end before
     SIGKILL. beside: what runs in a process of its own and is no worker, by its name; called with the lifeline.
     manager: hears how all of them are. listening: what is logged once all of them serve, or mail has been taken for a
-    while. on_reload: called on SIGHUP, before the processes read their files. close_ports: called when workers drain,
+    while. on_ready: called then, with the processes that do not serve yet. on_reload: called on SIGHUP, before the
+    processes read their files. close_ports: called when workers drain,
     so that the kernel refuses new connections: without it they wait for a process that will never accept them. files:
     that processes may ask for. writer: changes the configuration for processes.
     """
@@ -91,6 +92,7 @@ class Supervisor:
         beside: Mapping[str, Callable[[int], int]] | None = None,
         manager: ServiceManager | None = None,
         listening: str = "",
+        on_ready: Callable[[list[str]], None] = lambda _missing: None,
         on_reload: Callable[[], None] = lambda: None,
         close_ports: Callable[[], None] = lambda: None,
         files: SettingsFiles | None = None,
@@ -101,6 +103,7 @@ class Supervisor:
         self._drain = drain
         self._manager = manager or ServiceManager()
         self._listening = listening
+        self._on_ready = on_ready
         self._on_reload = on_reload
         self._close_ports = close_ports
         self._files = files
@@ -240,8 +243,9 @@ class Supervisor:
         if now < self._log_at and any(worker.pid and not worker.pause for worker in missing):
             return
         self._log_at = 0.0
-        names = ", ".join(worker.name for worker in missing)
-        _log.info("ready: %s%s", self._listening, f"; not yet: {names}" if names else "")
+        names = [worker.name for worker in missing]
+        _log.info("ready: %s%s", self._listening, f"; not yet: {', '.join(names)}" if names else "")
+        self._on_ready(names)
 
     @staticmethod
     def _serves(worker: _Worker) -> bool:

@@ -69,7 +69,8 @@ class TracePlace(msgspec.Struct, frozen=True, array_like=True):
 class Among(NamedTuple):
     """Few rows of many. What is empty asks nothing.
 
-    connector: of this one, whatever the case. tried: those of none but that tell of one in rehearsal, too. recipients:
+    connector: of this one, whatever the case. tried: those of none but that tell of one in rehearsal, too,
+    or of one that refused another organization's mail. recipients:
     to any of these domains. holding: whose `detail` has this text; it has no index.
     """
 

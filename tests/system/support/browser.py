@@ -18,6 +18,7 @@ import pytest
 from axe_playwright_python.base import AXE_SCRIPT, AxeResults
 from playwright.sync_api import expect, sync_playwright
 from support.debian import chromium_program
+from support.postgres import on_postgres
 from support.process import ROOT
 
 if TYPE_CHECKING:
@@ -161,6 +162,8 @@ def axe_rules(page: Page, rules: list[str]) -> None:
 
 def _axe(page: Page, chosen: dict[str, Any], within: str | None = None, but: Sequence[str] = ()) -> None:
     """The script is given to a page once, and what went well is not told: both took longer than the rules."""
+    if on_postgres():
+        return  # whether a page can be read hangs on no database: a run on one looks at what pages do
     if not page.evaluate("'axe' in window"):
         page.evaluate(AXE_SCRIPT)
     rules = {rule: {"enabled": False} for rule in but}

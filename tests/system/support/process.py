@@ -28,7 +28,6 @@ GATEPOST = str(BIN / "gatepost")
 _REAL = os.environ.get("GATEPOST_REAL", "")
 
 _real = bool(_REAL)
-_started: set[tuple[str | Path, ...]] = set()  # commands that were processes of their own in this file
 
 _RUN = os.environ.get("PYTEST_XDIST_TESTRUNUID", str(os.getpid()))  # all processes of one run have the same
 
@@ -37,20 +36,11 @@ def choose_start(file: Path) -> None:
     """How commands start for the tests of a file: forked from a process that has imported gatepost.
 
     With GATEPOST_REAL=1 each is a process that starts Python, as for users; with GATEPOST_REAL=half they are so in
-    every other file, the same ones in each run, but for a command with the same words on the same gateway: to ask again
-    and again until something has happened shows nothing new of starting, and took most of the CPU.
+    every other file, the same ones in each run.
     """
     global _real  # noqa: PLW0603 - of the file whose tests run
     place = sorted(file.parent.glob("test_*.py")).index(file)
     _real = place % 2 == 0 if _REAL == "half" else bool(_REAL)
-    _started.clear()
-
-
-def _starts_python(words: tuple[str | Path, ...]) -> bool:
-    """Whether this command is a process of its own; see `choose_start`."""
-    again = _REAL == "half" and words in _started
-    _started.add(words)
-    return _real and not again
 
 
 def loopback(rest: str, *, of_process: bool = False) -> str:
@@ -77,7 +67,7 @@ def run_gatepost(
     given: its standard input. folder: where it runs. Raises subprocess.TimeoutExpired after `timeout` seconds.
     """
     command = [sys.executable if words[0] == "-c" else GATEPOST, *map(str, words)]
-    if _starts_python(words):
+    if _real:
         return subprocess.run(
             command, input=given, capture_output=True, env=environment, cwd=folder, timeout=timeout, check=False
         )

@@ -212,6 +212,7 @@ class _Detail(msgspec.Struct):
     would_refuse_connector: str = ""
     would_refuse_organization: str = ""
     recipient_organization: str = ""
+    refused_by_connector: str = ""
     reasons: list[str] = []
     requirement_sources: list[str] = []
     passed_over: list[dict[str, str]] = []
@@ -263,7 +264,14 @@ def _met(row: _Row, subject: Subject) -> bool:
 
 def _applied(row: _Row, subject: Subject) -> bool:
     """Whether it is this connector: another organization's may have the same name, and a row has both."""
-    return (row.organization, row.connector) == (subject.owner, subject.name) and _OF_RECIPIENT not in row.detail
+    if _REFUSED_BY in row.detail:
+        kept = _decode(row.detail)
+        if (kept.recipient_organization, kept.refused_by_connector) == (subject.owner, subject.name):
+            return True
+    if row.connector != subject.name:
+        return False
+    owner = _decode(row.detail).recipient_organization if _OF_RECIPIENT in row.detail else row.organization
+    return owner == subject.owner
 
 
 def _tried(kept: _Detail, row: _Row, subject: Subject) -> bool:
@@ -278,6 +286,7 @@ def _is_refused_by_others(row: _Row, subject: Subject) -> bool:
 
 
 _WOULD_REFUSE = "would_refuse_connector"
+_REFUSED_BY = '"refused_by_connector":'
 _OF_RECIPIENT = '"connector_of_recipient":'
 _RECIPIENT = '"recipient_organization":'
 _STOOD_BACK = "would go first"  # as `policy.connectors.match.match_partner` says of one in rehearsal

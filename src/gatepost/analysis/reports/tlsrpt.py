@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from gatepost.protocols.tlsrpt.received import ReceivedFailure, ReceivedPolicy
     from gatepost.protocols.tlsrpt.tally import AppliedPolicy, Count, FailureDetail
@@ -29,13 +29,13 @@ if TYPE_CHECKING:
 class ReportFilter:
     """The filter of reports; empty fields take all. domain: of a policy. reporter: a part of the organization's name.
 
-    domains: policies of any of these; None for all.
+    is_seen: whether policies of a domain may be told; None for all.
     """
 
     domain: str = ""
     reporter: str = ""
     result: str = ""
-    domains: frozenset[str] | None = None
+    is_seen: Callable[[str], bool] | None = None
 
     def policies(self, kept: StoredReport) -> Iterator[ReceivedPolicy]:
         """Those of a report that are asked for."""
@@ -43,7 +43,7 @@ class ReportFilter:
             yield from (policy for policy in kept.report.policies if self._takes(policy.domain))
 
     def _takes(self, domain: str) -> bool:
-        return (not self.domain or domain == self.domain) and (self.domains is None or domain in self.domains)
+        return (not self.domain or domain == self.domain) and (self.is_seen is None or self.is_seen(domain))
 
 
 @dataclass(slots=True)

@@ -108,7 +108,7 @@ class ReportImport:
 def _check(report: ReceivedReport, domains: Collection[str]) -> None:
     """Raise ReportError unless it is about a domain of ours, or about hosts in one (policies of TLSA records are)."""
     named = (policy.domain for policy in report.policies)
-    if not any(domains.__contains__(domain) for name in named for domain in (name, *parents(name))):
+    if not any(domain in domains or f"*.{domain}" in domains for name in named for domain in parents(name)):
         raise ReportError("it is about no domain of ours")
 
 

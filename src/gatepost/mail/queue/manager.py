@@ -214,8 +214,7 @@ class QueueManager:
             forgotten += self._waiting.take_ready(hop.backlogs.values())
         for delivery in forgotten:
             self._window.forget_body(delivery)
-        waited = quantity(len(forgotten), "delivery", "deliveries")
-        _log.warning("other processes now try %s that waited here", waited)
+        _log.warning("other processes now try %s that waited here", quantity(len(forgotten), "delivery", "deliveries"))
 
     async def drain(self, seconds: float, replies: float = 0.0) -> None:
         """Begin nothing new, let attempts end for at most `seconds`, keep the rest in the store.
@@ -265,8 +264,7 @@ class QueueManager:
 
         alone: as `HopFinder.known` has it.
         """
-        key = self._finder.known(delivery, alone=alone)
-        if key is not None:
+        if (key := self._finder.known(delivery, alone=alone)) is not None:
             self._place(delivery, key, again)
         elif self._draining or self._window.room(self._lookups.waiting(delivery.destination)) <= 0:
             self._settler.put_back(delivery, self._clock() + again)
@@ -448,8 +446,7 @@ class QueueManager:
 
     def _makes_way(self, hop: HopQueue, turn: Turn, outcomes: Sequence[DeliveryResult]) -> bool:
         """Whether hosts turned a connection away while others of ours are open, for which its deliveries wait."""
-        turned_away = self._turned_away
-        times = max([turned_away.pop(delivery.id, 0) for _, delivery in turn.members]) if turned_away else 0
+        times = max([self._turned_away.pop(delivery.id, 0) for _, delivery in turn.members]) if self._turned_away else 0
         crowded = all(outcome.crowded for outcome in outcomes)
         if not crowded or self._budget.lanes(hop.name) <= 1 or times >= _TURNED_AWAY or self._draining:
             return False

@@ -37,6 +37,7 @@ from gatepost.manage.access.records import (
     AuditEvent,
     AuditFilter,
     AuditOutcome,
+    ChangedUser,
     LogInRefused,
 )
 from gatepost.manage.access.schema import ACCESS
@@ -114,7 +115,7 @@ class Accounts:
             )
         return user
 
-    def set_user(
+    def set_user(  # noqa: PLR0913 - the fields of a user, each by name
         self,
         name: str,
         *,
@@ -123,10 +124,12 @@ class Accounts:
         organizations: Iterable[str] | Keep | None = KEEP,
         enabled: bool | None = None,
         password: str | None = None,
-    ) -> User:
+        keep_passkeys: bool = False,
+    ) -> ChangedUser:
         """Change a user; what is not given stays. Any change ends all of its sessions: `start_session` begins another.
 
-        Raises AccountError: INPUT, MISSING, CONFLICT if it would leave no owner who can log in.
+        A new password ends its passkeys too, which whoever took the account over may have made; keep_passkeys: unless
+        it is its user's own choice. Raises AccountError: INPUT, MISSING, CONFLICT if no owner could log in any more.
         """
         argon2 = None if password is None else self._rate_limiter.hashed(user_rows.checked_password(password, name))
         now = self._clock()
@@ -134,14 +137,16 @@ class Accounts:
             before = user_rows.get(connection, name)
             after = user_rows.update(connection, before, user_rows.UserChange(role, organizations, enabled, argon2))
             if after == before:
-                return before
+                return ChangedUser(before)
             session_rows.end_all(connection, after.name)
+            passkeys = passkey_rows.end_all(connection, after.name) if argon2 and not keep_passkeys else []
             if after.role is Role.OWNER:
                 setup_rows.forget(connection)
             detail = {"before": user_rows.facts(before), "after": user_rows.facts(after), "password": bool(argon2)}
+            detail |= {"passkeys": passkeys} if passkeys else {}
             audit_rows.write(connection, AuditEvent(0, now, *actor, "user-set", subject=after.name, detail=detail))
         self._database.forget()
-        return after
+        return ChangedUser(after, passkeys)
 
     def set_preferences(self, name: str, chosen: Mapping[str, str], *, actor: Actor) -> Preferences:
         """Change what a user chose, by field, which the caller has checked; all else stays, and so do sessions."""
@@ -280,26 +285,18 @@ class Accounts:
         """End one session of a user by its id; whether there was one."""
         now = self._clock()
         with self._database.changing() as connection:
-            ended = session_rows.end_one(connection, normalize_username(name), number)
-            if ended:
-                audit_rows.write(
-                    connection,
-                    AuditEvent(0, now, *actor, "session-end", subject=normalize_username(name), detail={"sessions": 1}),
-                )
+            if ended := session_rows.end_one(connection, normalize_username(name), number):
+                subject, detail = normalize_username(name), {"sessions": 1}
+                audit_rows.write(connection, AuditEvent(0, now, *actor, "session-end", subject=subject, detail=detail))
         return ended
 
     def end_sessions_of(self, name: str, *, actor: Actor, keep: str = "") -> int:
         """End all sessions of a user but the one of the secret `keep`; how many."""
         now = self._clock()
         with self._database.changing() as connection:
-            ended = session_rows.end_all(connection, normalize_username(name), keep)
-            if ended:
-                audit_rows.write(
-                    connection,
-                    AuditEvent(
-                        0, now, *actor, "session-end", subject=normalize_username(name), detail={"sessions": ended}
-                    ),
-                )
+            if ended := session_rows.end_all(connection, normalize_username(name), keep):
+                subject, detail = normalize_username(name), {"sessions": ended}
+                audit_rows.write(connection, AuditEvent(0, now, *actor, "session-end", subject=subject, detail=detail))
         return ended
 
     # passkeys

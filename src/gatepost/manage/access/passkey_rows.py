@@ -76,6 +76,8 @@ def delete(connection: DatabaseConnection, name: str, credential: bytes) -> Pass
     return passkey
 
 
-def end_all(connection: DatabaseConnection, name: str) -> None:
-    """Remove those of a user."""
-    connection.execute('DELETE FROM passkey WHERE "user" = ?', (name,))
+def end_all(connection: DatabaseConnection, name: str) -> list[str]:
+    """Remove those of a user; their names, sorted."""
+    return sorted(
+        str(row[0]) for row in connection.rows('DELETE FROM passkey WHERE "user" = ? RETURNING name', (name,))
+    )

@@ -15,7 +15,7 @@ from gatepost.manage.access.principal import ROLES, Principal
 from gatepost.values import RedactedStruct
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from gatepost.manage.access.principal import Role, Scope
     from gatepost.policy.connectors.errors import FieldError
@@ -108,6 +108,13 @@ class User(msgspec.Struct, frozen=True):
     def principal(self) -> Principal:
         """As whom it asks."""
         return Principal(self.name, ROLES[self.role], self.organizations)
+
+
+class ChangedUser(NamedTuple):
+    """A user as it is after a change. passkeys: the names of those that ended with it."""
+
+    user: User
+    passkeys: Sequence[str] = ()
 
 
 class UserSession(RedactedStruct, frozen=True):

@@ -10,9 +10,9 @@ from msgspec.structs import replace
 
 from gatepost.manage.cli.client import client
 from gatepost.manage.cli.language import _, ours
-from gatepost.manage.cli.options import BAD_INPUT, NO, config_option, ending, gateway_options
+from gatepost.manage.cli.options import BAD_INPUT, NO, ending, gateway_options
 from gatepost.manage.cli.request_options import request_options
-from gatepost.manage.cli.tables import print_table, printable, printed_json, say
+from gatepost.manage.cli.tables import print_table, printable, printed_json, say, wants_json
 from gatepost.manage.use_cases import acme_renewal
 from gatepost.manage.use_cases.acme_renewal import GetAcmeStatus, get_acme_status
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
@@ -63,7 +63,7 @@ def status() -> None:
     show_default=True,
     help="The authority for --dry-run.",
 )
-@config_option
+@gateway_options
 def renew(request: acme_renewal.RenewCertificates, directory: str, *, dry_run: bool) -> None:
     """Renew the certificates that are due, or the one for NAME. For http-01 the gateway must be running.
 
@@ -78,7 +78,7 @@ def renew(request: acme_renewal.RenewCertificates, directory: str, *, dry_run: b
     state = _ended(there, there.call(acme_renewal.renew_certificates, replace(request, staging=url)).value)
     if state.trouble:
         raise Refusal(RefusalKind.UNREADABLE, state.trouble)
-    if not state.results:
+    if not printed_json(state) and not state.results:
         say(
             "no certificate is due for renewal; `gatepost certificate acme status` shows "
             "when one is, --now renews without waiting",
@@ -104,18 +104,23 @@ def _ended(there: Client, state: acme_renewal.RenewalState) -> acme_renewal.Rene
 
 
 @acme.command()
-@config_option
+@gateway_options
 def forget() -> None:
     """Forget the ACME account with its key, and the record of attempts. Certificates stay.
 
     Exit codes: 0 done, 2 ACME is off, 3 the data cannot be written.
     """
-    directory = client().call(acme_renewal.forget_acme_account, acme_renewal.ForgetAcmeAccount()).directory
+    forgotten = client().call(acme_renewal.forget_acme_account, acme_renewal.ForgetAcmeAccount())
+    if printed_json(forgotten):
+        return
+    directory = forgotten.directory
     say("the account at %(directory)s is forgotten", err=True, directory=printable(directory))
 
 
 def _say(renewal: acme_renewal.CertificateRenewal) -> None:
     names = ", ".join(renewal.names)
+    if wants_json():
+        return
     if not renewal.ok:
         say("no certificate for %(names)s: %(text)s", err=True, names=names, text=printable(ours(renewal.text)))
     else:

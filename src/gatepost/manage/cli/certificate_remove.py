@@ -10,7 +10,8 @@ import click
 from gatepost.manage.cli.certificate_group import addressable
 from gatepost.manage.cli.client import client
 from gatepost.manage.cli.language import ours
-from gatepost.manage.cli.options import config_option, force_option
+from gatepost.manage.cli.options import force_option, gateway_options
+from gatepost.manage.cli.tables import printed_json
 from gatepost.manage.use_cases.certificate_removal import (
     RemoveCertificate,
     RemoveDirectory,
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 @click.argument("number", metavar="ID|DIR")
 @force_option("Remove it even if it is needed. The history records the reason.")
 @click.option("--note", default="", help="Reason, for the history.")
-@config_option
+@gateway_options
 def remove(number: str, force: str, note: str) -> None:
     """Remove a certificate with its key. ID: as in `gatepost certificate show`, or the id of a request.
 
@@ -40,7 +41,9 @@ def remove(number: str, force: str, note: str) -> None:
 
     Exit codes: 0 removed, 1 it is needed, 2 no such certificate, 3 the data cannot be read.
     """
-    click.echo(ours(_removed(client(), number, force, note).text))
+    removed = _removed(client(), number, force, note)
+    if not printed_json(removed):
+        click.echo(ours(removed.text))
 
 
 def _removed(there: Client, number: str, force: str, note: str) -> Removed:

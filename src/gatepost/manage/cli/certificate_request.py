@@ -13,9 +13,9 @@ import msgspec
 from gatepost.manage.cli.client import client
 from gatepost.manage.cli.language import _, ours
 from gatepost.manage.cli.named_files import fill_file, made_file
-from gatepost.manage.cli.options import BAD_INPUT, config_option, current_server, fail, local_gateway
+from gatepost.manage.cli.options import BAD_INPUT, current_server, fail, gateway_options, local_gateway
 from gatepost.manage.cli.request_options import request_options
-from gatepost.manage.cli.tables import say
+from gatepost.manage.cli.tables import printed_json, say
 from gatepost.manage.use_cases.certificate_requests import (
     RegisterRequest,
     RequestCertificate,
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     help="Write the request to this file. Default: standard output.",
 )
 @click.option("--key", metavar="URI", help="Say how to make a request for a key in a token (pkcs11: URI).")
-@config_option
+@gateway_options
 def request(request: RequestCertificate, output: str, key: str | None) -> None:
     """Create a key and a certificate signing request (CSR, PKCS#10).
 
@@ -59,6 +59,8 @@ def request(request: RequestCertificate, output: str, key: str | None) -> None:
     with _reserved(output) as write:
         made, csr = _made(request, output)
         write(csr)
+    if printed_json({"request": made, "csr": csr.decode("ascii")}):
+        return
     where = _("in %(key_file)s", key_file=made.key_file) if made.key_file else _("sealed in the store")
     then = _("when the certificate comes: gatepost certificate add ISSUED.pem")
     say("request %(id)s: its key is %(where)s; %(then)s", err=True, id=made.id, where=where, then=then)

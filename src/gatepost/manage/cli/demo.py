@@ -10,22 +10,27 @@ import json
 import signal
 import smtplib
 import ssl
+import sys
 import tempfile
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
 from gatepost.manage.cli.demo_partner import OWN_SERVER, Gatepost, as_whom, choose_partner, issue
 from gatepost.manage.cli.language import _, quantity
-from gatepost.manage.cli.tables import say
+from gatepost.manage.cli.options import json_option
+from gatepost.manage.cli.tables import printed_json, say, wants_json
 from gatepost.manage.use_cases.times import stamp as moment
 from gatepost.pki.certificates.authority import Authority
 from gatepost.testing.process import free_port
 from gatepost.texts import N_
+
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
 
 _DOMAINS = ["fabrikam.example", "oldtimer.example", "insurer.example", "northwind.example"]
 _PATIENCE = 20.0
@@ -50,6 +55,14 @@ _CASES = (
     _Case(N_("forced, certificate has another name"), "ann@contoso.example", "bob@northwind.example", True, "DEFER"),
     _Case(N_("inbound, TLS required, none used"), "results@lab.example", "ann@contoso.example", False, "REFUSE"),
 )
+
+
+class _Story(NamedTuple):
+    """gateway: runs, and can be asked. record: the story for programs. commands: to try on it."""
+
+    gateway: Gatepost
+    record: dict[str, Any]
+    commands: list[str]
 
 
 def _connector(domain: str, port: int, **fields: str) -> dict[str, Any]:
@@ -160,8 +173,8 @@ def _say(number: int, case: _Case, event: dict[str, Any]) -> None:
         say("      why: %(reason)s", reason=reason)
 
 
-def _say_queue(gateway: Gatepost) -> None:
-    for entry in json.loads(gateway.command("queue", "list", "--json")):
+def _say_queue(queue: list[dict[str, Any]]) -> None:
+    for entry in queue:
         say(
             "  %(id)s %(state)s, to %(destination)s, %(attempts)s, next %(next_at)s, expires %(expires_at)s",
             id=entry["message"]["id"],
@@ -173,21 +186,23 @@ def _say_queue(gateway: Gatepost) -> None:
         )
 
 
-def _say_admin_centre(gateway: Gatepost, *, keep: bool, nodes: int | None) -> None:
+def _say_admin_centre(gateway: Gatepost, *, keep: bool, nodes: int | None) -> str:
     """The address of the admin centre: with its set-up code while it can be opened, else where it was."""
     if keep:
-        url = json.loads(gateway.command("user", "setup", "--json"))["url"]
+        url: str = json.loads(gateway.command("user", "setup", "--json"))["url"]
         say("\nOpen the admin centre and create the owner account (once, within 30 minutes):\n  %(url)s", url=url)
-        return
+        return url
     again = f"make {'demo-nodes' if nodes else 'demo'} KEEP=1"
     say(
         "\nThe demonstration ends here. Its admin centre was at %(admin)s; to open it, run: %(again)s",
         admin=gateway.admin,
         again=again,
     )
+    return gateway.admin
 
 
-def _run(stack: ExitStack, home: Path) -> Gatepost:
+def _run(stack: ExitStack, home: Path) -> tuple[Gatepost, dict[str, Any]]:
+    """Tell the story of five messages; returns the gateway, and the story for programs."""
     root = home / "root.pem"
     authority = Authority("Demonstration Root", organization="gatepost demo")
     root.write_bytes(authority.certificate_pem)
@@ -210,31 +225,37 @@ def _run(stack: ExitStack, home: Path) -> Gatepost:
         plain_port=ports[1],
         root=root,
     )
+    messages = []
     for number, case in enumerate(_CASES, 1):
         _send(case, port, root)
-        _say(number, case, _end_of(gateway, case))
+        event = _end_of(gateway, case)
+        _say(number, case, event)
+        messages.append({"title": case.title, "sender": case.sender, "recipient": case.recipient, "event": event})
     say(
         "\nThe partner has %(number)s messages: two over TLS, and the one it can only take unencrypted.",
         number=len(partner.arrived()),
     )
     say("The fourth waits in the queue until the partner presents the expected name:")
-    _say_queue(gateway)
-    return gateway
+    queue: list[dict[str, Any]] = json.loads(gateway.command("queue", "list", "--json"))
+    _say_queue(queue)
+    return gateway, {"partner": partner.kind, "messages": messages, "queue": queue}
 
 
-def _one_gateway(stack: ExitStack, home: Path) -> tuple[Gatepost, list[str]]:
-    """The story of five messages; returns the gateway, and commands to try on it."""
+def _one_gateway(stack: ExitStack, home: Path) -> _Story:
+    """The story of five messages."""
     question = f"--ip {OWN_SERVER} --from ann@contoso.example --to bob@insurer.example"
-    return _run(stack, home), [f"explain {question}", "connector drill insurer.example", "trace search"]
+    gateway, record = _run(stack, home)
+    return _Story(gateway, record, [f"explain {question}", "connector drill insurer.example", "trace search"])
 
 
-def _several_nodes(stack: ExitStack, home: Path, count: int) -> tuple[Gatepost, list[str]]:
-    """The story of a node that dies; returns another one, and commands to try on it."""
+def _several_nodes(stack: ExitStack, home: Path, count: int) -> _Story:
+    """The story of a node that dies, told by another one."""
     from gatepost.manage.cli.demo_nodes import NodesDemo  # noqa: PLC0415 - the usual demonstration needs no PostgreSQL
 
     demonstration = NodesDemo(stack, home, count)
     demonstration.start()
-    return demonstration.tell(), ["node list", "status", "node drain mx1 --wait"]
+    gateway = demonstration.tell()
+    return _Story(gateway, demonstration.record(gateway), ["node list", "status", "node drain mx1 --wait"])
 
 
 def _stay(gateway: Gatepost, commands: list[str]) -> None:
@@ -257,11 +278,13 @@ def _stay(gateway: Gatepost, commands: list[str]) -> None:
     metavar="NUMBER",
     help="Number of nodes, 2 to 5: show instead how nodes share a PostgreSQL, and how the others go on when one dies.",
 )
+@json_option
 def demo(keep: bool, nodes: int | None) -> None:
     """Run a gateway and a partner on loopback, and explain what happens to five messages.
 
     Everything is real, in a temporary folder, and ended and removed afterwards. --nodes needs PostgreSQL 15 or newer
-    (Debian: postgresql); it starts a server of its own, and leaves the machine's alone.
+    (Debian: postgresql); it starts a server of its own, and leaves the machine's alone. With --json the story is told
+    on standard error, and an object on standard output has the traces of the messages, or what each node delivered.
 
     Exit codes: 0 done, 1 something did not work as it should, 2 usage error, or PostgreSQL is missing.
     """
@@ -269,7 +292,16 @@ def demo(keep: bool, nodes: int | None) -> None:
         signal.signal(number, signal.default_int_handler)  # no server of ours is left behind
     with tempfile.TemporaryDirectory(prefix="gatepost-demo-") as folder, ExitStack() as stack:
         home = Path(folder)
-        gateway, commands = _several_nodes(stack, home, nodes) if nodes else _one_gateway(stack, home)
-        _say_admin_centre(gateway, keep=keep, nodes=nodes)
+        with _story_stream():
+            story = _several_nodes(stack, home, nodes) if nodes else _one_gateway(stack, home)
+            admin = _say_admin_centre(story.gateway, keep=keep, nodes=nodes)
+        settings = str(story.gateway.settings_file) if keep else None
+        printed_json({"settings": settings, "admin_centre": admin, **story.record})
         if keep:
-            _stay(gateway, commands)
+            with _story_stream():
+                _stay(story.gateway, story.commands)
+
+
+def _story_stream() -> AbstractContextManager[Any]:
+    """Tell the story on standard output; with `--json` on standard error."""
+    return redirect_stdout(sys.stderr) if wants_json() else nullcontext()

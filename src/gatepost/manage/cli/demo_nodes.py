@@ -150,6 +150,18 @@ class NodesDemo:
         _say_nodes(second)
         return second
 
+    def record(self, node: Gatepost) -> dict[str, object]:
+        """The story for programs. delivered: messages by the node that delivered them. node: runs, and is asked."""
+        delivered = self._delivered()
+        return {
+            "partner": self._partner.kind,
+            "sent": self._sent,
+            "delivered": Counter(name for names in delivered.values() for name in names),
+            "lost": self._sent - len(delivered),
+            "twice": sum(len(names) > 1 for names in delivered.values()),
+            "nodes": json.loads(node.command("node", "list", "--json")),
+        }
+
     def _tell_each_takes(self) -> None:
         say("  1  every node takes mail and delivers it")
         for node in self._nodes:

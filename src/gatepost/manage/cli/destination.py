@@ -11,7 +11,7 @@ import click
 
 from gatepost.manage.cli.client import client, missing_is_no
 from gatepost.manage.cli.language import _, ours, quantity
-from gatepost.manage.cli.options import BAD_INPUT, NO, config_option, fail, gateway_options
+from gatepost.manage.cli.options import BAD_INPUT, NO, fail, gateway_options
 from gatepost.manage.cli.request_options import limit_option, request_options
 from gatepost.manage.cli.tables import print_rows, printable, printed_json, say
 from gatepost.manage.use_cases.client import all_items
@@ -109,14 +109,17 @@ def accept(request: DestinationActions) -> None:
 
 @destination.command()
 @request_options(DestinationActions, action="forget")
-@config_option
+@gateway_options
 def forget(request: DestinationActions) -> None:
     """Forget the history of a destination: its next session is recorded as the first.
 
     One organization at a time, unless --all is given. Exit codes: 0 done, 1 nothing is recorded, 2 usage error, 3 the
     data cannot be written.
     """
-    for entry in _done(request).items:
+    done = _done(request)
+    if printed_json(done):
+        return
+    for entry in done.items:
         say("forgotten: %(entry)s", entry=_title(entry))
 
 

@@ -13,7 +13,7 @@ from gatepost.analysis.checks.dkim_record import DkimObservation
 from gatepost.manage.cli.changes import report
 from gatepost.manage.cli.client import client
 from gatepost.manage.cli.edit import ChangeArguments, change, change_options
-from gatepost.manage.cli.options import BAD_INPUT, NO, UNKNOWN, config_option, fail, force_option, gateway_options
+from gatepost.manage.cli.options import BAD_INPUT, NO, UNKNOWN, fail, force_option, gateway_options
 from gatepost.manage.cli.part_commands import add_commands, organization_option, part_argument
 from gatepost.manage.cli.stored_names import stored_names
 from gatepost.manage.cli.tables import print_table, printable, printed_json, say, wants_json
@@ -119,7 +119,7 @@ def record(part: Part, *, check: bool) -> None:
 @part_argument(DKIM)
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @organization_option
-@config_option
+@gateway_options
 def import_(part: Part, file: Path) -> None:
     """Seal the private key in FILE (PEM, mode 0600) for the key NAME, which is already in the resources.
 
@@ -130,7 +130,8 @@ def import_(part: Part, file: Path) -> None:
     pem = key_in(file).decode("ascii", "replace")
     named = {"organization": part.organization.name, "domain": part.record.domain, "selector": part.record.selector}
     stored = client().call(import_dkim_key, ImportDkimKey(key=pem, **named))
-    say("%(name)s: private key sealed; a running gateway uses it within ten seconds", err=True, name=stored.name)
+    if not printed_json(stored):
+        say("%(name)s: private key sealed; a running gateway uses it within ten seconds", err=True, name=stored.name)
 
 
 @click.command()

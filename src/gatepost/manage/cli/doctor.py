@@ -91,8 +91,10 @@ def check_start(settings: Settings) -> NoReturn:
             findings += [
                 finding for finding in start_findings(settings) if finding not in findings and not _is_port(finding)
             ]
-    print_findings(findings)
-    level = examination(findings).level
+    result = examination(findings)
+    if not printed_json(result):
+        print_findings(findings)
+    level = result.level
     raise SystemExit({Level.FAIL: BAD_INPUT, Level.UNKNOWN: UNKNOWN}.get(level, 0))
 
 

@@ -8,8 +8,8 @@ import click
 
 from gatepost.analysis.checks.evidence import MAX_BYTES, drill_documents
 from gatepost.manage.cli.language import _, quantity
-from gatepost.manage.cli.options import UNKNOWN, config_option, fail, local_settings
-from gatepost.manage.cli.tables import say
+from gatepost.manage.cli.options import UNKNOWN, fail, gateway_options, local_settings
+from gatepost.manage.cli.tables import printed_json, say
 from gatepost.manage.cli.working_sign import working
 from gatepost.node.privileges import as_caller
 from gatepost.store.evidence_files import copy_log, copy_results
@@ -19,7 +19,7 @@ from gatepost.store.storage import Storage
 
 @click.command()
 @click.argument("directory", type=click.Path(path_type=Path), metavar="DIR")
-@config_option
+@gateway_options
 def copy(directory: Path) -> None:
     """Copy the evidence log into a new directory, with its heads, public keys and drill results.
 
@@ -40,4 +40,6 @@ def copy(directory: Path) -> None:
         fail(UNKNOWN, str(failure))
     except OSError as error:
         fail(UNKNOWN, f"{error.filename or directory}: {error.strerror}")
+    if printed_json({"directory": str(directory), "days": days}):
+        return
     say("%(files)s of days copied to %(directory)s", err=True, files=quantity(days, "file"), directory=directory)

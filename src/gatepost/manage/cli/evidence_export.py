@@ -14,9 +14,9 @@ import msgspec
 
 from gatepost.manage.cli.client import client
 from gatepost.manage.cli.language import _, quantity
-from gatepost.manage.cli.options import BAD_INPUT, MOMENT, NO, UNKNOWN, config_option, current_server, ending, fail
+from gatepost.manage.cli.options import BAD_INPUT, MOMENT, NO, UNKNOWN, current_server, ending, fail, gateway_options
 from gatepost.manage.cli.request_options import request_options
-from gatepost.manage.cli.tables import say
+from gatepost.manage.cli.tables import print_json, say, wants_json
 from gatepost.manage.use_cases import evidence_export
 from gatepost.manage.use_cases.client import all_items
 from gatepost.manage.use_cases.evidence import ListHeads, list_heads
@@ -50,13 +50,14 @@ _BEGIN = "1970-01-01T00:00:00+00:00"  # of a time that is open
 )
 @click.option("--proof", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
               help="With csv and pdf: also write the JSON to FILE; a PDF names it and its SHA-256.")  # fmt: skip
-@config_option
+@gateway_options
 def export(request: OpenExport, *, since: float, until: float, output: Path | None, proof: Path | None) -> None:
     """Export entries of the evidence log: JSON, which contains its own proof, or CSV or PDF for reading.
 
     The JSON contains the entries that match every option, digests of those between them, and the signatures: `evidence
     verify FILE.json --key PEM` needs nothing else. It proves that each entry was logged and is unchanged. That no
     matching entry is missing, only the whole log can prove. PDF needs the Python package reportlab (gatepost[pdf]).
+    With -o, --json says what was written; without, the export is JSON already.
 
     Exit codes: 0 exported, 1 nothing matches, 2 usage error, 3 the log cannot be read or the file not written.
     """
@@ -67,6 +68,8 @@ def export(request: OpenExport, *, since: float, until: float, output: Path | No
         summary = _exported(gateway, msgspec.structs.replace(request, **times), output, proof)
     except OSError as error:
         fail(UNKNOWN, f"{error.filename or output}: {error.strerror}")
+    if output is not None and wants_json():
+        _print_summary(summary, request.form, output, proof)
     if not summary.entries:
         fail(NO, "no entry matches")
     say(
@@ -80,9 +83,16 @@ def export(request: OpenExport, *, since: float, until: float, output: Path | No
         say("%(unsigned)s of them not signed yet: %(soon)s", err=True, unsigned=summary.unsigned, soon=soon)
 
 
+def _print_summary(summary: Summary, form: str, output: Path, proof: Path | None) -> None:
+    counts = {"entries": summary.entries, "messages": len(summary.messages), "unsigned": summary.unsigned}
+    print_json({"format": form, "file": str(output), "proof": None if proof is None else str(proof), **counts})
+
+
 def _check_use(form: str, output: Path | None, proof: Path | None) -> None:
     if form == "pdf" and output is None:
         fail(BAD_INPUT, "--format pdf needs -o FILE")
+    if form != "json" and output is None and wants_json():
+        fail(BAD_INPUT, "--json with --format %(form)s needs -o FILE; without --format, the export is JSON", form=form)
     if form not in evidence_export.export_forms():
         fail(
             BAD_INPUT,

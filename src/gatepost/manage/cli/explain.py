@@ -159,7 +159,7 @@ def _inbound(page: _Page, record: _Record) -> None:
     if verdict is None:
         page.section(_("INBOUND"), _(_WITHHELD))
         return
-    accepted, connector = verdict["accepted"], verdict["connector"]
+    accepted = verdict["accepted"]
     said = _("accepted") if accepted else _("refused at %(stage)s", stage=stage)
     if not accepted and explain_text.is_transient(verdict["reply"]):
         said = _("deferred at %(stage)s", stage=stage)
@@ -169,8 +169,7 @@ def _inbound(page: _Page, record: _Record) -> None:
         if not accepted and number == len(verdict["reasons"]):
             page.mark(page.no, reason)
         else:
-            speaks_for = reason.startswith(f"connector {connector!r} of ") and ", but " not in reason
-            page.mark(page.yes if connector and speaks_for else page.note, reason)
+            page.mark(page.yes if reason == verdict.get("applied_by") else page.note, reason)
     reasons = set(verdict["reasons"])
     others = [(candidate["connector"], candidate["why"]) for candidate in verdict["others"]]
     _others(page, [candidate for candidate in others if " ".join(candidate) not in reasons])

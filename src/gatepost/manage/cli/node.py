@@ -9,7 +9,7 @@ import click
 
 from gatepost.manage.cli.client import client, missing_is_no
 from gatepost.manage.cli.language import _, ours
-from gatepost.manage.cli.options import config_option, gateway_options
+from gatepost.manage.cli.options import gateway_options
 from gatepost.manage.cli.request_options import request_options
 from gatepost.manage.cli.tables import print_rows, printable, printed_json, queue_states, say
 from gatepost.manage.use_cases.client import all_items
@@ -84,7 +84,7 @@ def drain(request: DrainNode, *, wait: bool) -> None:
 
 @node.command()
 @request_options(ForgetNode)
-@config_option
+@gateway_options
 def remove(request: ForgetNode) -> None:
     """Forget node NAME, which is dead or was stopped. Other nodes have taken over its mail.
 
@@ -92,7 +92,8 @@ def remove(request: ForgetNode) -> None:
     """
     with _known_node():
         client().call(forget_node, request)
-    say("removed: %(name)s", name=printable(request.name))
+    if not printed_json({"name": request.name}):
+        say("removed: %(name)s", name=printable(request.name))
 
 
 def _known_node() -> AbstractContextManager[None]:

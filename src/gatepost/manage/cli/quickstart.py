@@ -21,15 +21,15 @@ import tomlkit
 from gatepost.manage.cli.client import client
 from gatepost.manage.cli.doctor import print_findings
 from gatepost.manage.cli.language import _, in_words, ours
-from gatepost.manage.cli.options import BAD_INPUT, NO, current_server, fail, use_settings_file
+from gatepost.manage.cli.options import BAD_INPUT, NO, current_server, fail, json_option, use_settings_file
 from gatepost.manage.cli.remote_options import only_here
 from gatepost.manage.cli.request_options import request_options
 from gatepost.manage.cli.serve import serve
-from gatepost.manage.cli.tables import say
+from gatepost.manage.cli.tables import printed_json, say
 from gatepost.manage.use_cases import quickstart as quickstart_cases
 from gatepost.manage.use_cases.doctor import ExamineGateway, examine_gateway
 from gatepost.manage.use_cases.first_setup import set_up_gateway
-from gatepost.manage.use_cases.publication import ViewPublication, view_publication
+from gatepost.manage.use_cases.publication import GetPublication, get_publication
 from gatepost.node.machine_findings import Level
 from gatepost.node.privileges import DEFAULT_ACCOUNT, PrivilegeError, act_as, as_caller, first_closed, gateway_account
 from gatepost.pki.certificates.authority import self_signed
@@ -42,7 +42,8 @@ from gatepost.settings.problem import SettingsError
 from gatepost.values import replace
 
 if TYPE_CHECKING:
-    from gatepost.manage.use_cases.client import Client
+    from gatepost.manage.use_cases.doctor import Examination
+    from gatepost.manage.use_cases.publication import DomainPublication
 
 
 _SETTINGS: Final = "gatepost.toml"
@@ -79,6 +80,7 @@ _FOLDER: Final = click.Path(file_okay=False, path_type=Path)
     "--directory", type=_FOLDER, help="Folder of the settings. Default: /etc/gatepost for root, else ./gatepost."
 )
 @click.option("--data-dir", type=_FOLDER, help="Default: /var/lib/gatepost for root, else data in the directory.")
+@json_option
 def quickstart(
     request: quickstart_cases.FirstAnswers, directory: Path | None, data_dir: Path | None, **given: Any
 ) -> None:
@@ -93,7 +95,7 @@ def quickstart(
     root = os.geteuid() == 0
     folder = (directory or Path("/etc/gatepost" if root else "gatepost")).absolute()
     file = folder / _SETTINGS
-    if not _is_set_up(file):
+    if is_new := not _is_set_up(file):
         data = (data_dir or (Path("/var/lib/gatepost") if root and directory is None else folder / "data")).absolute()
         answers = _answers(request, folder, data, **given)
         _set_up(answers, file)
@@ -106,7 +108,7 @@ def quickstart(
         )
     else:
         say("%(file)s is there already: nothing is changed", err=True, file=file)
-    _tell(file)
+    _tell(file, is_new=is_new)
 
 
 def _stay_here() -> None:
@@ -124,6 +126,7 @@ def _stay_here() -> None:
 @click.option(
     "--admin-address", default=_ADMIN, show_default=True, metavar="HOST:PORT", help="Where the admin centre listens."
 )
+@json_option
 @click.pass_context
 def up(ctx: click.Context, directory: Path, address: str, admin_address: str) -> None:
     """Set up a gateway on loopback, without a question, and run it: to try it, or to develop against it.
@@ -362,21 +365,40 @@ def _make_resources(file: Path, answers: quickstart_cases.FirstAnswers) -> None:
         through.call(set_up_gateway, quickstart_cases.FirstAnswers(**{name: getattr(answers, name) for name in names}))
 
 
-def _tell(file: Path) -> None:
+def _tell(file: Path, *, is_new: bool) -> None:
     """The records to publish, what is still wrong, and what to type next."""
     use_settings_file(str(file))
     through = client()
-    for organization in through.directory().organizations:
-        for domain in organization.accepted_domains:
-            _print_zone(through, organization.name, domain.name)
-    findings = through.call(examine_gateway, ExamineGateway()).findings
-    say("\nStill to do:", err=True)
-    print_findings([finding for finding in findings if finding.level is not Level.PASS], err=True)
-    say("\nNext: start it, examine it, make the owner of the admin centre:", err=True)
-    for command in _next_commands(file):
-        click.echo(f"    {command}", err=True)
+    publications = [
+        through.call(get_publication, GetPublication(domain=domain.name, organization=organization.name))
+        for organization in through.directory().organizations
+        for domain in organization.accepted_domains
+    ]
+    examined = through.call(examine_gateway, ExamineGateway())
+    findings = examined.findings
+    if not printed_json(_record(file, publications, examined, is_new=is_new)):
+        for publication in publications:
+            _print_zone(publication)
+        say("\nStill to do:", err=True)
+        print_findings([finding for finding in findings if finding.level is not Level.PASS], err=True)
+        say("\nNext: start it, examine it, make the owner of the admin centre:", err=True)
+        for command in _next_commands(file):
+            click.echo(f"    {command}", err=True)
     if any(finding.level is Level.FAIL and not finding.area.startswith(_OF_THE_WORLD) for finding in findings):
         raise SystemExit(NO)
+
+
+def _record(
+    file: Path, publications: list[DomainPublication], examined: Examination, *, is_new: bool
+) -> dict[str, Any]:
+    """The same for programs. made: whether it was set up now. dmarc: what each domain may publish, too."""
+    return {
+        "settings": str(file),
+        "made": is_new,
+        "domains": [msgspec.to_builtins(each) | {"dmarc": _dmarc_line(each.domain) or None} for each in publications],
+        "examination": examined,
+        "next": list(_next_commands(file)),
+    }
 
 
 def _next_commands(file: Path) -> tuple[str, str, str]:
@@ -390,9 +412,12 @@ def _next_commands(file: Path) -> tuple[str, str, str]:
     return start, f"{prefix}doctor", f"{prefix}user setup"
 
 
-def _print_zone(through: Client, organization: str, domain: str) -> None:
-    publication = through.call(view_publication, ViewPublication(domain=domain, organization=organization)).publication
-    say("; records to publish for %(domain)s", domain=domain)
+def _print_zone(publication: DomainPublication) -> None:
+    say("; records to publish for %(domain)s", domain=publication.domain)
     click.echo(publication.zone)
-    if not domain.startswith("*."):
-        click.echo(quickstart_cases.dmarc_line(domain))
+    if line := _dmarc_line(publication.domain):
+        click.echo(line)
+
+
+def _dmarc_line(domain: str) -> str:
+    return "" if domain.startswith("*.") else quickstart_cases.dmarc_line(domain)

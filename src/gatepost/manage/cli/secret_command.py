@@ -7,22 +7,24 @@ processes.
 from __future__ import annotations
 
 import inspect
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn
 
 import click
 
 from gatepost.manage.cli.client import client
 from gatepost.manage.cli.language import _
-from gatepost.manage.cli.options import BAD_INPUT, NO, config_option, fail
+from gatepost.manage.cli.options import BAD_INPUT, NO, fail, gateway_options
 from gatepost.manage.cli.part_commands import organization_option, part_argument
 from gatepost.manage.cli.password_prompt import prompt_password
-from gatepost.manage.cli.tables import printable
+from gatepost.manage.cli.tables import printable, printed_json
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.pki.certificates.connector_secrets import SecretState
 from gatepost.texts import N_
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    import msgspec
 
     from gatepost.manage.use_cases.declaration import UseCase
     from gatepost.manage.use_cases.name_lookup import Part, PartKind
@@ -61,6 +63,13 @@ def secret_command(
     return described
 
 
+def _end_with_state(shown: msgspec.Struct, name: str, state: SecretState) -> NoReturn:
+    """Say whether there is a secret, and end the command by it."""
+    if not printed_json(shown):
+        click.echo(f"{name}: {state}")
+    raise SystemExit(0 if state in {SecretState.SEALED, SecretState.FILE} else NO)
+
+
 def _command(kind: PartKind, cases: SecretCases, word: str, summary: str, texts: tuple[str, str]) -> click.Command:
     @click.command(word, help=summary)
     @part_argument(kind, kind.identity)
@@ -76,9 +85,7 @@ def _command(kind: PartKind, cases: SecretCases, word: str, summary: str, texts:
             if cases.show is not None and not remove:  # before somebody types it in vain
                 shown = client().call(cases.show, cases.show.request(**named))
             if check:
-                state = getattr(shown, word)
-                click.echo(f"{getattr(shown, cases.named)}: {state}")
-                raise SystemExit(0 if state in {SecretState.SEALED, SecretState.FILE} else NO)
+                _end_with_state(shown, getattr(shown, cases.named), getattr(shown, word))
             if remove:
                 changed = client().call(cases.remove, cases.remove.request(**named))
             else:
@@ -88,8 +95,9 @@ def _command(kind: PartKind, cases: SecretCases, word: str, summary: str, texts:
             if refusal.kind is not RefusalKind.INPUT:
                 raise
             fail(BAD_INPUT, printable(refusal.text))
-        click.echo(_(_DONE[word][remove], name=getattr(changed, cases.named)), err=True)
+        if not printed_json(changed):
+            click.echo(_(_DONE[word][remove], name=getattr(changed, cases.named)), err=True)
 
     if cases.show is not None:
         command = click.option("--check", is_flag=True, help=f"Only say whether there is a {word}.")(command)
-    return config_option(organization_option(command))
+    return gateway_options(organization_option(command))

@@ -24,13 +24,14 @@ from gatepost.manage.cli.lazy import COLLECTIONS
 from gatepost.manage.cli.options import (
     BAD_INPUT,
     UNKNOWN,
-    config_option,
     current_remote_options,
     ending,
     fail,
+    gateway_options,
     loaded_settings,
 )
 from gatepost.manage.cli.setup_notice import SETUP_FILE
+from gatepost.manage.cli.tables import wants_json
 from gatepost.manage.use_cases.granting import grant_all
 from gatepost.manage.web.certificate import ADMIN_FOLDER
 from gatepost.net.listener import bind
@@ -80,18 +81,21 @@ _GRACE = 5.0  # beyond the workers' own drain, before they are killed
 
 
 @click.command()
-@config_option
+@gateway_options
 @click.option("--check", is_flag=True, help="Only check whether it could start; change nothing.")
 def serve(*, check: bool) -> None:
     """Run the gateway in the foreground until SIGTERM or SIGINT. SIGHUP reads certificates and other files again.
 
-    Tells a service manager how it is (sd_notify), and uses sockets that one passes, by their addresses.
+    Tells a service manager how it is (sd_notify), and uses sockets that one passes, by their addresses. With --json it
+    prints an object in a line as soon as it serves, and the log is in JSON; with --check it prints the findings.
 
     Exit codes: 0 stopped in order, or it could start, 2 settings, certificates, ports or the store cannot be used
     (every reason is named), 3 the store cannot be reached now.
     """
     _prepare_process()
     manager, passed = _service_manager()
+    if wants_json():
+        os.environ["GATEPOST_LOG__FORMAT"] = "json"  # here, so that a reload does not take it for a change
     settings = loaded_settings()
     if check:
         from gatepost.manage.cli.doctor import check_start  # noqa: PLC0415 - a start needs none of it
@@ -116,6 +120,7 @@ def serve(*, check: bool) -> None:
         beside=_confined(settings, ports, workers, confinement, tickets),
         manager=manager,
         listening=_listening(settings, ports),
+        on_ready=partial(_print_ready, settings, is_json=wants_json()),
         on_reload=partial(_tell_changes, settings),
         # Those of a service manager are not ours to close.
         close_ports=partial(_close, [port for port in ports.mail if port not in passed.taken]),
@@ -194,6 +199,23 @@ def _listening(settings: Settings, ports: _Ports) -> str:
     places += [f"metrics at {settings.metrics_address}"] if ports.metrics else []
     places += [f"admin centre at {settings.admin.address}"] if ports.admin else []
     return ", ".join(places)
+
+
+def _print_ready(settings: Settings, missing: list[str], *, is_json: bool) -> None:
+    """Print where the gateway serves, for a program that started it. One that reads no more is no reason to end."""
+    if not is_json:
+        return
+    ready = {
+        "hostname": settings.server.hostname,
+        "process": os.getpid(),
+        "data_dir": settings.server.data_dir,
+        "listeners": [{"role": listener.role, "address": listener.address} for listener in settings.listeners],
+        "admin": settings.admin.address or None,
+        "metrics": settings.metrics_address or None,
+        "missing": missing,
+    }
+    with suppress(OSError):
+        click.echo(msgspec.json.encode(ready))
 
 
 def _tell_changes(settings: Settings) -> None:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import click
 
 from gatepost.manage.cli.language import _
-from gatepost.manage.cli.options import BAD_INPUT, author, config_option, fail, local_settings
+from gatepost.manage.cli.options import BAD_INPUT, author, fail, gateway_options, local_settings
 from gatepost.manage.cli.site_store import checked_host, opened
-from gatepost.manage.cli.tables import say
+from gatepost.manage.cli.tables import printed_json, say
 from gatepost.manage.use_cases.times import stamp as moment
 from gatepost.pki.site.membership import Member, own_certificate
 from gatepost.pki.site.site import Site
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     help="Create the next authority; the previous one stays trusted until no node needs it.",
 )
 @click.option("--now", "at_once", is_flag=True, help="With --replace: the new authority signs at once.")
-@config_option
+@gateway_options
 def init(name: str, domains: tuple[str, ...], *, replace: bool, at_once: bool) -> None:
     """Create the internal authority of a site here, and certify this gateway as its first node.
 
@@ -69,7 +69,8 @@ def init(name: str, domains: tuple[str, ...], *, replace: bool, at_once: bool) -
             )
             fail(BAD_INPUT, "%(who)s is a node of another site; leave that first: gatepost site leave", who=who)
         made = _replaced(records, settings, limits, at_once) if replace else _made(records, settings, name, limits)
-    click.echo(made.sha256)
+    if not printed_json(made):
+        click.echo(made.sha256)
 
 
 def _made(records: SiteStore, settings: Settings, name: str, limits: tuple[str, ...]) -> SiteAuthority:

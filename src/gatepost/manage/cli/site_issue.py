@@ -15,9 +15,9 @@ from cryptography.hazmat.primitives.serialization import BestAvailableEncryption
 
 from gatepost.manage.cli.language import _
 from gatepost.manage.cli.named_files import fill_file, made_file
-from gatepost.manage.cli.options import BAD_INPUT, author, config_option, ending, fail, local_settings
+from gatepost.manage.cli.options import BAD_INPUT, author, ending, fail, gateway_options, local_settings
 from gatepost.manage.cli.site_store import checked_host, opened
-from gatepost.manage.cli.tables import printable, say
+from gatepost.manage.cli.tables import printable, printed_json, say
 from gatepost.manage.use_cases.times import stamp as moment
 from gatepost.node.privileges import as_caller
 from gatepost.pki.certificates.authority import key_pem
@@ -67,7 +67,7 @@ _PASSWORD: Final = 28  # of them: 160 bits
     show_default=True,
     help="Encryption of the PFX file: Windows Server 2016 reads only 3des, 2019 and later read both.",
 )
-@config_option
+@gateway_options
 def issue(name: str, others: tuple[str, ...], **asked: str | int | None) -> None:
     """Issue a certificate with a new key for a server that is not a node, such as an on-premises Exchange.
 
@@ -99,6 +99,8 @@ def issue(name: str, others: tuple[str, ...], **asked: str | int | None) -> None
     )
     for path, content, mode in zip(files, contents, (0o600, 0o644, 0o644, 0o644), strict=False):
         fill_file(made_file(path, mode), path, content)
+    if printed_json(_issued(names, certificate, files, password)):
+        return
     until = moment(certificate.not_valid_after_utc.timestamp())
     click.echo(
         printable(
@@ -115,6 +117,20 @@ def issue(name: str, others: tuple[str, ...], **asked: str | int | None) -> None
     if password:
         say("the password of the PFX file, shown only now:", err=True)
         click.echo(password)
+
+
+def _issued(
+    names: tuple[str, ...], certificate: x509.Certificate, files: list[Path], password: str
+) -> dict[str, object]:
+    """For programs. password: of the PFX file, shown only now; null with --pem."""
+    return {
+        "names": list(names),
+        "serial": f"{certificate.serial_number:x}",
+        "sha256": certificate.fingerprint(hashes.SHA256()).hex(),
+        "not_after": certificate.not_valid_after_utc.timestamp(),
+        "files": [str(file) for file in files],
+        "password": password or None,
+    }
 
 
 def _name(text: str) -> str:

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 import click
 
 from gatepost.manage.cli.language import _
-from gatepost.manage.cli.options import BAD_INPUT, UNKNOWN, author, config_option, ending, fail, local_settings
+from gatepost.manage.cli.options import BAD_INPUT, UNKNOWN, author, ending, fail, gateway_options, local_settings
 from gatepost.manage.cli.site_store import checked_host, opened
-from gatepost.manage.cli.tables import say
+from gatepost.manage.cli.tables import printed_json, say
 from gatepost.manage.use_cases.times import stamp as moment
 from gatepost.pki.site.client import SiteConnection
 from gatepost.pki.site.membership import Member, node_request
@@ -48,7 +48,7 @@ class _Duration(click.ParamType[float]):
     "--for", "node", default="", metavar="HOST", help="Only this node may use the token. Needed for a known node."
 )
 @click.option("--valid", type=_Duration(), default="1h", show_default=True, help="Validity, such as 15m or 2h.")
-@config_option
+@gateway_options
 def token(node: str, valid: float) -> None:
     """Create a token with which one node can join this site, once. It is shown only now.
 
@@ -60,6 +60,8 @@ def token(node: str, valid: float) -> None:
     name = checked_host("--for", node) if node else ""
     with opened(settings, keys=False) as records:
         made, text = Site(records).new_token(name, valid=valid, author=author(), now=time.time())
+    if printed_json({"id": made.id, "node": made.node, "expires": made.expires, "token": text}):
+        return
     who = name or _("a gateway that is not a node yet")
     address = settings.site.address or "HOST:8444"
     port = address.rpartition(":")[2]
@@ -87,7 +89,7 @@ def token(node: str, valid: float) -> None:
     help="Token from gatepost site token; - reads it from standard input.",
 )
 @click.option("--replace", is_flag=True, help="Join even if this gateway is a node with a valid certificate.")
-@config_option
+@gateway_options
 def join(address: str, text: str, *, replace: bool) -> None:
     """Make this gateway a node of the site that is served at HOST. The default port is 8444.
 
@@ -157,6 +159,8 @@ def _join(records: SiteStore, settings: Settings, site: tuple[str, str], token_p
             why=why,
         )
     made = Member(records).take(grant, key, node, address, author=author(), now=now)
+    if printed_json(made):
+        return
     say(
         "%(node)s is a node of %(site)s, with a certificate until %(not_after)s",
         err=True,
@@ -167,7 +171,7 @@ def _join(records: SiteStore, settings: Settings, site: tuple[str, str], token_p
 
 
 @click.command()
-@config_option
+@gateway_options
 def leave() -> None:
     """Leave the site: forget it, with this node's key and certificate.
 
@@ -182,6 +186,8 @@ def leave() -> None:
         if not known.address:
             fail(BAD_INPUT, "this gateway keeps the authority of %(site)s; its nodes still need it", site=known.site)
         Member(records).leave(author=author())
+    if printed_json({"node": known.node, "site": known.site}):
+        return
     say(
         "%(node)s has left %(site)s; there: gatepost site nodes remove %(node2)s",
         err=True,

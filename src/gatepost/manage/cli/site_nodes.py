@@ -12,9 +12,9 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from gatepost.manage.cli.language import _
 from gatepost.manage.cli.named_files import fill_file, made_file
-from gatepost.manage.cli.options import BAD_INPUT, author, config_option, fail, gateway_options, local_settings
+from gatepost.manage.cli.options import BAD_INPUT, author, fail, gateway_options, local_settings
 from gatepost.manage.cli.site_store import opened
-from gatepost.manage.cli.tables import print_records, say, wants_json
+from gatepost.manage.cli.tables import print_records, printed_json, say, wants_json
 from gatepost.manage.use_cases.times import stamp as moment
 from gatepost.pki.site.membership import Member
 from gatepost.pki.site.site import Site
@@ -35,7 +35,7 @@ def nodes() -> None:
 @nodes.command()
 @click.argument("name")
 @click.option("--note", default="", help="Reason, for the history.")
-@config_option
+@gateway_options
 def remove(name: str, note: str) -> None:
     """Remove node NAME: it gets no further certificates.
 
@@ -59,6 +59,8 @@ def remove(name: str, note: str) -> None:
                 key=key,
             )
         gone = Site(records).remove_node(name, author=author(), note=note)
+    if printed_json(gone):
+        return
     say(
         "%(name)s gets no further certificates; its last one ends at %(not_after)s",
         err=True,
@@ -69,12 +71,13 @@ def remove(name: str, note: str) -> None:
 
 @nodes.command("remove-token")
 @click.argument("token")
-@config_option
+@gateway_options
 def remove_token(token: str) -> None:
     """Revoke TOKEN, by its id. Exit codes: 0 done, 2 there is no such token, 3 the data cannot be read."""
     with opened(local_settings(), keys=False) as records:
         gone = Site(records).remove_token(token, author=author())
-    say("token %(id)s can no longer be used", err=True, id=gone.id)
+    if not printed_json({"id": gone.id}):
+        say("token %(id)s can no longer be used", err=True, id=gone.id)
 
 
 @click.command()
@@ -82,7 +85,7 @@ def remove_token(token: str) -> None:
     "-o", "--output", type=click.Path(dir_okay=False), default="-", help="Output file. Default: standard output."
 )
 @click.option("--der", is_flag=True, help="Only the newest root, in DER, as Windows reads it (.cer).")
-@config_option
+@gateway_options
 def root(output: str, *, der: bool) -> None:
     """Print the roots of this gateway's site in PEM, the newest first.
 
@@ -92,6 +95,8 @@ def root(output: str, *, der: bool) -> None:
     """
     with opened(local_settings(), keys=False) as records:
         content = Member(records).roots_pem()
+    if output == "-" and printed_json({"pem": content.decode("ascii")}):
+        return
     if der:
         content = x509.load_pem_x509_certificate(content).public_bytes(Encoding.DER)
     if output == "-":
@@ -99,6 +104,7 @@ def root(output: str, *, der: bool) -> None:
     else:
         file = Path(output)
         fill_file(made_file(file, 0o644), file, content)
+        printed_json({"file": output})
 
 
 @click.command()

@@ -17,7 +17,6 @@ from gatepost.manage.cli.options import (
     BAD_INPUT,
     NO,
     author,
-    config_option,
     fail,
     force_option,
     gateway_options,
@@ -121,7 +120,7 @@ def list_(organization: str) -> None:
 @identity.command()
 @click.argument("number", metavar="ID")
 @click.option("--note", default="", help="Reason, for the history.")
-@config_option
+@gateway_options
 def remove(number: str, note: str) -> None:
     """Remove a certificate with its key. Mail that is encrypted to it can then no longer be decrypted here.
 
@@ -140,7 +139,8 @@ def remove(number: str, note: str) -> None:
                 many=many,
             )
         store.remove_identity(identities[0], author=author(), note=note)
-    say("%(id)s: removed, with its key", id=identities[0].id)
+    if not printed_json({"id": identities[0].id}):
+        say("%(id)s: removed, with its key", id=identities[0].id)
 
 
 def _why_not(leaf: x509.Certificate, owner: str) -> str:

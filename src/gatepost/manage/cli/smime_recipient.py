@@ -15,7 +15,6 @@ from gatepost.manage.cli.options import (
     BAD_INPUT,
     NO,
     author,
-    config_option,
     ending,
     fail,
     force_option,
@@ -166,7 +165,7 @@ def _show(address: str, whose: str, views: list[dict[str, Any]]) -> None:
 @click.argument("certificate", nargs=-1, metavar="[SHA256]...")
 @click.option("--organization", default="", help="Organization whose mail uses it. Needed if there are several.")
 @click.option("--note", default="", help="Reason, for the history.")
-@config_option
+@gateway_options
 def remove(owner: str, certificate: tuple[str, ...], organization: str, note: str) -> None:
     """Remove certificates: those whose fingerprint begins with SHA256, or all of the owner.
 
@@ -192,6 +191,8 @@ def remove(owner: str, certificate: tuple[str, ...], organization: str, note: st
                 kept=", ".join(kept) or _("none"),
             )
         store.remove_recipient(mine, whose, chosen, author=author(), note=note)
+    if printed_json({"owner": whose, "removed": chosen or kept}):
+        return
     for removed in chosen or kept:
         say("%(whose)s: removed %(removed)s", whose=whose, removed=removed)
 

@@ -8,7 +8,7 @@ import click
 
 from gatepost.manage.cli.client import client, missing_is_no
 from gatepost.manage.cli.language import _
-from gatepost.manage.cli.options import config_option, gateway_options
+from gatepost.manage.cli.options import gateway_options
 from gatepost.manage.cli.request_options import request_options
 from gatepost.manage.cli.tables import print_rows, printable, printed_json, say
 from gatepost.manage.use_cases.client import all_items
@@ -61,7 +61,7 @@ def rotate() -> None:
 
 @srs.command()
 @request_options(RemoveSrsKey)
-@config_option
+@gateway_options
 def remove(request: RemoveSrsKey) -> None:
     """Remove SRS key NAME, which only verifies: addresses that were made with it are refused from then on.
 
@@ -69,4 +69,5 @@ def remove(request: RemoveSrsKey) -> None:
     """
     with missing_is_no(N_("%(text)s `gatepost srs list` lists the keys.")):
         client().call(remove_srs_key, request)
-    say("removed: %(name)s", name=printable(request.name))
+    if not printed_json({"name": request.name}):
+        say("removed: %(name)s", name=printable(request.name))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from gatepost.manage.cli.language import _, ours
-from gatepost.manage.cli.options import BAD_INPUT, NO, UNKNOWN, config_option, fail, gateway_options, local_settings
+from gatepost.manage.cli.options import BAD_INPUT, NO, UNKNOWN, fail, gateway_options, local_settings
 from gatepost.manage.cli.tables import printable, printed_json, say
 from gatepost.manage.use_cases.store_migration import StoreMigration, reopen_store
 from gatepost.manage.use_cases.times import stamp
@@ -21,6 +21,7 @@ from gatepost.store.move_mark import MoveState
 if TYPE_CHECKING:
     from gatepost.settings.model import Settings
     from gatepost.store.move import Comparison
+    from gatepost.store.move_mark import MoveMark
 
 
 _QUIET: Final = 2.0  # seconds between two lines of progress
@@ -67,10 +68,12 @@ def migrate(source: str, target: str, *, dry_run: bool) -> None:
             fail(NO, printable(str(differs)))
         except StoreFailure as failure:
             fail(UNKNOWN, printable(str(failure)))
-    if printed_json(_data(migration, results)):
+    steps = _next_steps(settings, target)
+    if printed_json(_data(migration, results) | {"settings": _settings(target), "next": steps}):
         return
     _show(migration, results)
-    _show_next(settings, target)
+    for line in steps:
+        click.echo(line, err=True)
 
 
 def _migration(settings: Settings, source: str, target: str) -> StoreMigration:
@@ -167,24 +170,33 @@ def _show(migration: StoreMigration, results: list[Comparison]) -> None:
     say("%(source)s is closed: serve on it says where the mail is", err=True, source=source)
 
 
-def _show_next(settings: Settings, target: str) -> None:
-    where = target if not target.startswith("sqlite:/") else "sqlite:"
-    say('next: set [store] url = "%(where)s" in the settings, then start the gateway', err=True, where=where)
+def _settings(target: str) -> dict[str, str | None]:
+    """The settings that the gateway needs from now on; null: to be taken away."""
     if target.startswith("sqlite:/"):
-        path = target.removeprefix("sqlite:")
-        say(
-            'and [server] data_dir = "%(path)s"; mailboxes (maildir) stay in %(data_dir)s',
-            err=True,
-            path=path,
-            data_dir=settings.server.data_dir,
+        return {"store.url": "sqlite:", "server.data_dir": target.removeprefix("sqlite:"), "store.worker_url": None}
+    return {"store.url": target}
+
+
+def _next_steps(settings: Settings, target: str) -> list[str]:
+    where = _settings(target)["store.url"]
+    lines = [_('next: set [store] url = "%(where)s" in the settings, then start the gateway', where=where)]
+    if target.startswith("sqlite:/"):
+        path, data_dir = target.removeprefix("sqlite:"), settings.server.data_dir
+        lines.append(
+            _(
+                'and [server] data_dir = "%(path)s"; mailboxes (maildir) stay in %(data_dir)s',
+                path=path,
+                data_dir=data_dir,
+            )
         )
         if settings.store.worker_url:
-            say("and take [store] worker_url away: it is for PostgreSQL", err=True)
+            lines.append(_("and take [store] worker_url away: it is for PostgreSQL"))
+    return lines
 
 
 @click.command()
 @click.option("--yes", is_flag=True, help="Reopen it. Without it the command only says what that would mean.")
-@config_option
+@gateway_options
 def reopen(*, yes: bool) -> None:
     """Let the store of the settings be used again, after `store migrate` moved it away or was cut off.
 
@@ -204,6 +216,8 @@ def reopen(*, yes: bool) -> None:
         fail(BAD_INPUT, "store.master_key: %(error)s; nothing was changed", error=ours(str(error)))
     except StoreFailure as failure:
         fail(UNKNOWN, printable(str(failure)))
+    if printed_json(_reopened(place, mark, really=yes)):
+        return
     if mark is None:
         say("%(place)s is not closed; there is nothing to do", err=True, place=place)
         return
@@ -227,3 +241,9 @@ def reopen(*, yes: bool) -> None:
     lines.append(_("reopened: the gateway may use it") if yes else _("nothing was changed; to reopen it, add --yes"))
     for line in lines:
         click.echo(printable(line), err=True)
+
+
+def _reopened(place: str, mark: MoveMark | None, *, really: bool) -> dict[str, Any]:
+    """For programs: why the store was closed, null if it was not, and whether it is in use again."""
+    closed = None if mark is None else {"state": mark.state.value, "other": mark.other, "at": mark.at}
+    return {"store": place, "closed": closed, "reopened": really and mark is not None}

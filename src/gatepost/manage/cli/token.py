@@ -6,7 +6,7 @@ import click
 
 from gatepost.manage.cli.client import client
 from gatepost.manage.cli.language import _
-from gatepost.manage.cli.options import ACCOUNT_CODES, config_option, gateway_options
+from gatepost.manage.cli.options import ACCOUNT_CODES, gateway_options
 from gatepost.manage.cli.request_options import request_options
 from gatepost.manage.cli.tables import organizations_text, print_rows, printed_json, say
 from gatepost.manage.use_cases import tokens
@@ -68,8 +68,9 @@ def add(request: tokens.NewApiToken) -> None:
 {ACCOUNT_CODES}"""
 )
 @request_options(tokens.RemoveToken)
-@config_option
+@gateway_options
 def remove(request: tokens.RemoveToken) -> None:
     """See its help."""
-    client().call(tokens.remove_token, request)
-    say("%(name)s: removed", err=True, name=request.name)
+    removed = client().call(tokens.remove_token, request)
+    if not printed_json(removed):
+        say("%(name)s: removed", err=True, name=request.name)

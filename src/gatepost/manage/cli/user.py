@@ -10,11 +10,11 @@ from msgspec.structs import replace
 
 from gatepost.manage.cli.client import client
 from gatepost.manage.cli.language import _, quantity
-from gatepost.manage.cli.options import ACCOUNT_CODES, BAD_INPUT, config_option, fail, gateway_options, local_settings
+from gatepost.manage.cli.options import ACCOUNT_CODES, BAD_INPUT, fail, gateway_options, local_settings
 from gatepost.manage.cli.password_prompt import prompt_password
 from gatepost.manage.cli.request_options import request_options
 from gatepost.manage.cli.setup_notice import setup_url
-from gatepost.manage.cli.tables import organizations_text, print_rows, print_table, printed_json, say
+from gatepost.manage.cli.tables import organizations_text, print_rows, print_table, printable, printed_json, say
 from gatepost.manage.use_cases import users
 from gatepost.manage.use_cases.client import all_items
 from gatepost.manage.use_cases.times import stamp as moment
@@ -63,7 +63,7 @@ argument. The gateway stores only a hash of it (Argon2id).
 )
 @request_options(users.NewAccount, password="")
 @_PASSWORD_STDIN
-@config_option
+@gateway_options
 def add(request: users.NewAccount, *, password_stdin: bool) -> None:
     """See its help."""
     request = replace(
@@ -72,6 +72,8 @@ def add(request: users.NewAccount, *, password_stdin: bool) -> None:
         organizations=request.organizations or None,
     )
     made = client().call(users.add_user, request).value
+    if printed_json(made):
+        return
     say("%(name)s: added, %(access)s", err=True, name=made.name, access=_access(made))
 
 
@@ -79,7 +81,8 @@ def add(request: users.NewAccount, *, password_stdin: bool) -> None:
     "set",
     help=f"""Change role, organizations, password or state of user NAME. Other values stay as they are.
 
-Any change ends all sessions of the user. The last owner who can log in remains an owner.
+Any change ends all sessions of the user; a new password ends the passkeys, too. API tokens that the user made stay, as
+programs use them: the command names them. The last owner who can log in remains an owner.
 
 {ACCOUNT_CODES}""",
 )
@@ -93,7 +96,7 @@ Any change ends all sessions of the user. The last owner who can log in remains 
 )
 @click.option("--password", is_flag=True, help="Ask for a new password, twice.")
 @_PASSWORD_STDIN
-@config_option
+@gateway_options
 def set_(
     request: users.AccountChange, *, all_organizations: bool, enabled: bool | None, password: bool, password_stdin: bool
 ) -> None:
@@ -111,8 +114,24 @@ def set_(
     if not changes and request.role is UNSET and request.organizations is UNSET:
         fail(BAD_INPUT, "nothing to change: use --role, --organization, --enable, --disable, --password, ...")
     account = client().call(users.set_user, replace(request, **changes))
+    if printed_json(account):
+        return
     state = f"{_access(account)}, {_('enabled') if account.enabled else _('disabled')}"
     click.echo(f"{account.name}: {state}{_(', password set') if 'password' in changes else ''}", err=True)
+    if "password" in changes:
+        _say_credentials(account)
+
+
+def _say_credentials(account: users.ChangedAccount) -> None:
+    """Print what ended with the old password, and what did not."""
+    if account.passkeys_removed:
+        say("passkeys removed: %(names)s", err=True, names=printable(", ".join(account.passkeys_removed)))
+    if account.tokens:
+        say(
+            "its API tokens still work: %(names)s (gatepost token remove NAME removes one)",
+            err=True,
+            names=printable(", ".join(account.tokens)),
+        )
 
 
 @user.command(
@@ -121,10 +140,12 @@ def set_(
 {ACCOUNT_CODES}"""
 )
 @request_options(users.RemoveUser)
-@config_option
+@gateway_options
 def remove(request: users.RemoveUser) -> None:
     """See its help."""
     removed = client().call(users.remove_user, request)
+    if printed_json(removed):
+        return
     tokens = _(", and its API tokens: %(tokens)s", tokens=", ".join(removed.tokens)) if removed.tokens else ""
     say("%(name)s: removed%(tokens)s", err=True, name=request.name, tokens=tokens)
 

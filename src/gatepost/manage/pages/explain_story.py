@@ -211,11 +211,10 @@ def _inbound_facts(verdict: InboundVerdict) -> Iterable[tuple[str, str]]:
 
 def _inbound_reasons(verdict: InboundVerdict) -> Iterable[StoryReason]:
     for number, text in enumerate(verdict.reasons, 1):
-        speaks_for = text.startswith(f"connector {verdict.connector!r} of ") and ", but " not in text
         if not verdict.accepted and number == len(verdict.reasons):
             yield StoryReason("fail", ours(text))
         else:
-            yield StoryReason("pass" if verdict.connector and speaks_for else "info", ours(text))
+            yield StoryReason("pass" if text == verdict.applied_by else "info", ours(text))
 
 
 # going out

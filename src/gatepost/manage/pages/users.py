@@ -178,15 +178,24 @@ def _tokens(request: Request, user: user_cases.UserAccount) -> list[str]:
 
 
 def _password(request: Request) -> Response:
-    def change(user: user_cases.UserAccount) -> str:
+    def reset(user: user_cases.UserAccount) -> str:
         form, context = request.state.form, context_of(request)
         password = form.get("password", "")
         with recording_refusals(user_cases.set_user, context, name=user.name):
             demand_same(password, form.get("again", ""))
-        execute(user_cases.set_user, context, user_cases.AccountChange(name=user.name, password=password))
-        return _("The password of %(name)s was reset. All of the user's sessions ended.", name=user.name)
+        change = user_cases.AccountChange(name=user.name, password=password)
+        return _reset_text(execute(user_cases.set_user, context, change))
 
-    return _changed(request, change)
+    return _changed(request, reset)
+
+
+def _reset_text(changed: user_cases.ChangedAccount) -> str:
+    said = _("The password of %(name)s was reset. All of the user's sessions and passkeys ended.", name=changed.name)
+    if not changed.tokens:
+        return said
+    tokens = ", ".join(changed.tokens)
+    stay = _("API tokens that the user made still work; remove those that you do not trust: %(tokens)s.", tokens=tokens)
+    return f"{said} {stay}"
 
 
 def _sessions(request: Request) -> Response:

@@ -40,8 +40,8 @@ def set_own_password(context: Context, request: SetOwnPassword) -> SessionStarte
     context.audit.describe(subject=name)
     with denying(context):
         context.accounts.check_password(name, request.old, context.address)
-        user = context.accounts.set_user(name, password=request.password, actor=context.actor)
-        return SessionStarted(context.accounts.start_session(user, context.address, request.agent))
+        changed = context.accounts.set_user(name, password=request.password, actor=context.actor, keep_passkeys=True)
+        return SessionStarted(context.accounts.start_session(changed.user, context.address, request.agent))
 
 
 class SetOwnPreferences(msgspec.Struct, kw_only=True):

@@ -31,7 +31,6 @@ from gatepost.manage.use_cases.paging import Paging, page_of
 from gatepost.manage.use_cases.refusal import RefusalKind, refusing
 from gatepost.manage.use_cases.reports import DAYS, Day, Text, domain_name, period, utc_day
 from gatepost.manage.use_cases.times import TimeText, read_time
-from gatepost.protocols.tls.names import normalise
 from gatepost.store.interface import StoreFailure, TraceFilter
 from gatepost.times import day_text
 
@@ -166,16 +165,20 @@ def _received(context: Context, request: ListReceivedReports) -> tuple[list[Stor
     since = read_time("since", request.since) if request.since else until - DAYS * _DAY
     with closing(context.gateway.storage.received_reports()) as reports:
         kept = list(reports.read(since, until))
-    return kept, ReportFilter(domain, request.reporter, request.result, _domains(context))
+    return kept, ReportFilter(domain, request.reporter, request.result, _is_seen(context))
 
 
-def _domains(context: Context) -> frozenset[str] | None:
-    """The accepted domains that count of who sees some organizations, None for who sees all."""
-    principal = context.principal
+def _is_seen(context: Context) -> Callable[[str], bool] | None:
+    """Whether a domain is accepted by an organization that somebody sees; None for who sees all."""
+    principal, directory = context.principal, context.directory()
     if principal.organizations is None:
         return None
-    seen = (organization for organization in context.directory().organizations if principal.sees(organization.name))
-    return frozenset(normalise(domain.name) for organization in seen for domain in organization.accepted_domains)
+
+    def is_seen(domain: str) -> bool:
+        owner = directory.organization_of(domain)
+        return owner is not None and principal.sees(owner.name)
+
+    return is_seen
 
 
 def _traced_clients(context: Context, kept: list[StoredReport], wished: ReportFilter) -> Counter[tuple[str, str]]:

@@ -148,6 +148,16 @@ def get_user(context: Context, request: ShowUser) -> UserAccount:
     return _account(_known(context, request.name))
 
 
+class ChangedAccount(UserAccount):
+    """A user after a change. passkeys_removed: the names of those that ended with its password.
+
+    tokens: API tokens that the user made, which still do what they may after another password.
+    """
+
+    passkeys_removed: list[str]
+    tokens: list[str]
+
+
 class AccountChange(msgspec.Struct, kw_only=True):
     """Fields to change; those left out stay. organizations: null is the whole gateway."""
 
@@ -159,12 +169,15 @@ class AccountChange(msgspec.Struct, kw_only=True):
 
 
 @use_case("PATCH /users/{name}", requires_reauth=True, action="user-set", self_audited=True)
-def set_user(context: Context, request: AccountChange) -> UserAccount:
-    """Change a user, whose sessions end."""
+def set_user(context: Context, request: AccountChange) -> ChangedAccount:
+    """Change a user, whose sessions end, and with a new password its passkeys.
+
+    Tokens that it made stay, as programs use them, and are named.
+    """
     organizations = request.organizations
     if isinstance(organizations, list):
         demand_organizations(context, organizations)
-    user = context.accounts.set_user(
+    changed = context.accounts.set_user(
         request.name,
         role=_is_set(request.role),
         organizations=KEEP if isinstance(organizations, UnsetType) else organizations,
@@ -172,7 +185,9 @@ def set_user(context: Context, request: AccountChange) -> UserAccount:
         password=_is_set(request.password),
         actor=context.actor,
     )
-    return _account(user)
+    tokens = [token.name for token in context.accounts.tokens() if token.maker == changed.user.name]
+    account = msgspec.structs.asdict(_account(changed.user))
+    return ChangedAccount(**account, passkeys_removed=list(changed.passkeys), tokens=tokens)
 
 
 class RemoveUser(msgspec.Struct, kw_only=True):

@@ -80,7 +80,8 @@ class ValidateConnector(msgspec.Struct, kw_only=True, forbid_unknown_fields=True
         Cli(option="from", metavar="ADDRESS", help="Inbound: the sender; '' is the null reverse-path."),
     ] = None
     forward_path: Annotated[
-        _Text, Cli(option="to", metavar="ADDRESS", help="Inbound: the recipient. Default: any recipient here.")
+        _Text,
+        Cli(option="to", metavar="ADDRESS", help="Inbound: the recipient. Default: one whom the connector is for."),
     ] = ""
     since: Annotated[
         TimeText, Cli(option="within", metavar="TIME", help="Inbound: how far back to look for mail. Default: 30d.")

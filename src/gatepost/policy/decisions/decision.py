@@ -73,6 +73,8 @@ class InboundVerdict(msgspec.Struct, frozen=True):
     where that is known, or nobody asks. filter: the connector of a filter by which the message comes, if it skips hops:
     the partner rules wait for the header section (`policy.decisions.inbound.decide_filtered`).
     would_refuse_of_recipient: whether the connector that would have refused is the recipient's organization's.
+    refused_by: the connector of the recipient's organization that refused, "" if none did.
+    applied_by: the reason by which the connector applied, "" if none did, or a log-in says whose mail it is.
     """
 
     accepted: bool
@@ -97,6 +99,8 @@ class InboundVerdict(msgspec.Struct, frozen=True):
     authentication: AuthenticationResults = AuthenticationResults.NONE
     authenticated: dict[str, Any] | None = None
     would_refuse_of_recipient: bool = False
+    refused_by: str = ""
+    applied_by: str = ""
 
     def answered(self, reply: Reply | None, reason: str) -> InboundVerdict:
         """The verdict with the answer to its question, as `policy.decisions.recipient_validation` judges it."""
@@ -134,7 +138,8 @@ class InboundVerdict(msgspec.Struct, frozen=True):
     def _parties(self) -> dict[str, Any]:
         """The recipient's organization, where it decided too. own_reasons: how many reasons come before its own.
 
-        would_refuse_organization: whose the connector is that would have refused.
+        would_refuse_organization: whose the connector is that would have refused. refused_by_connector: of that
+        organization; it counts there.
         """
         if self.recipient_organization in {"", self.organization}:
             return {}
@@ -145,6 +150,8 @@ class InboundVerdict(msgspec.Struct, frozen=True):
         if self.would_refuse is not None:
             is_recipients = self.would_refuse_of_recipient
             record["would_refuse_organization"] = self.recipient_organization if is_recipients else self.organization
+        if self.refused_by:
+            record["refused_by_connector"] = self.refused_by
         known_by = self.attribution.connector
         if self.connector and (known_by is None or known_by.name != self.connector):
             record["connector_of_recipient"] = True
@@ -157,6 +164,8 @@ class InboundVerdict(msgspec.Struct, frozen=True):
             values["content_hooks"] = [hook_record(hook) for hook in self.hooks]
         if self.authentication is not AuthenticationResults.NONE:
             values["authentication_results"] = str(self.authentication)
+        if self.applied_by in self.reasons:
+            values["applied_by"] = self.applied_by
         return (
             values
             | {

@@ -62,6 +62,8 @@ class _Findings(msgspec.Struct):
     would_refuse: Reply | None = None
     would_refuse_connector: str = ""
     would_refuse_of_recipient: bool = False
+    refused_by: str = ""
+    applied_by: str = ""
     basis: str = ""
     hooks: tuple[ApplicableHook, ...] = ()
     authentication: AuthenticationResults = AuthenticationResults.NONE
@@ -107,18 +109,16 @@ class _Findings(msgspec.Struct):
             filter=self.filter,
             authentication=self.authentication,
             would_refuse_of_recipient=self.would_refuse_of_recipient,
+            refused_by=self.refused_by,
+            applied_by=self.applied_by,
         )
         return as_submitted(made) if self.attribution.basis == LOGIN else made
 
 
 def _begin(directory: Directory, attribution: Attribution) -> _Findings:
-    return _Findings(
-        attribution,
-        directory.version,
-        list(attribution.reasons),
-        list(attribution.passed_over),
-        attribution.connector,
-    )
+    connector, reasons, passed_over = attribution.connector, list(attribution.reasons), list(attribution.passed_over)
+    applied = reasons[0] if connector else ""
+    return _Findings(attribution, directory.version, reasons, passed_over, connector, applied_by=applied)
 
 
 def decide_mail(directory: Directory, session: SessionFacts, reverse_path: Path) -> InboundVerdict:
@@ -232,8 +232,7 @@ def decide_filtered(
     """
     findings = _begin(directory, taken.attribution)
     findings.reasons, findings.hooks = list(taken.reasons), taken.hooks
-    findings.authentication = taken.authentication
-    findings.recipient_organization = taken.recipient_organization
+    findings.authentication, findings.recipient_organization = taken.authentication, taken.recipient_organization
     findings.would_refuse, findings.would_refuse_connector = taken.would_refuse, taken.would_refuse_connector
     findings.would_refuse_of_recipient = taken.would_refuse_of_recipient
     said = f"the client is {session.peer_ip}" if session.introduction else "the Received fields do not name the client"
@@ -385,6 +384,7 @@ def _partner_rules(
             _demands(findings, match.rehearsing, session)
         _take_over(findings, match)
         if (reply := _demands(findings, match, session)) is not None:
+            findings.refused_by = match.connector.name
             return reply
     sender = envelope[0].domain
     if not organization.reject_direct_send or directory.organization_of(sender) is not organization:
@@ -403,7 +403,7 @@ def _take_over(findings: _Findings, match: PartnerMatch) -> None:
     findings.reasons.extend(match.reasons)
     findings.passed_over.extend(match.passed_over)
     if findings.connector is None:
-        findings.connector = match.connector
+        findings.connector, findings.applied_by = match.connector, match.reasons[0]
         findings.basis = "certificate" if match.by_certificate else "address" if match.by_address else "sender"
 
 

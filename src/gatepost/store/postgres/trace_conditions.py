@@ -54,6 +54,7 @@ def _required_by(source: str) -> str:
     )
 
 
+_REFUSED_BY: Final = "(event = 'REFUSE' AND strpos(detail, 'refused_by_connector') > 0)"
 _DANE, _MTA_STS = _required_by("dane"), _required_by("mta-sts")
 # By TLS level and what else has to be so, as `analysis.reports.tls.protection_of` tells it of counted rows.
 _PROTECTIONS: Final = {
@@ -177,7 +178,7 @@ class PostgresConditions:
     def _among(self, among: Among) -> None:
         if among.connector:
             term = self._equal("connector", among.connector)
-            self._add(f"({term} OR {TRIED})" if among.tried else term, telling=True)
+            self._add(f"({term} OR {TRIED} OR {_REFUSED_BY})" if among.tried else term, telling=True)
         if among.recipients:
             self._add(
                 f"({' OR '.join(self._in_domain('recipient', domain) for domain in among.recipients)})", telling=True

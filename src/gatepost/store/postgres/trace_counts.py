@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from gatepost.store.postgres.server import DatabaseServer
 
 
-_VERSION: Final = 2  # of what is counted: older counts are made anew
+_VERSION: Final = 3  # of what is counted: older counts are made anew
 _KEPT: Final = 1000  # counts of parts by the hour: at most 144 numbers each
 _ROWS_AT_ONCE: Final = 100_000  # a few seconds' work, if all are different
 _DOING: Final = "count the trace"
@@ -69,6 +69,13 @@ _COUNTED: Final = (
     f"CASE WHEN {_OWN_WAY} THEN lower(peer_host) ELSE '' END",
     f"CASE WHEN {_OWN_WAY} THEN coalesce(t -> 'certificate' ->> 'names', '') ELSE '' END",
     "result_type", _STATUS, _TRIAL_FAILED_BY,
+)  # fmt: skip
+# What a connector of the recipient's organization refused of another's counts there as what it refuses of strangers.
+_REFUSED_FOR_RECIPIENT: Final = (
+    "d ->> 'recipient_organization'", "'incoming'", "event", "d ->> 'refused_by_connector'", _PARTNER, "''", "''",
+    "achieved", "tls_version", "tls_group",
+    "coalesce(t ->> 'suite', '')", "coalesce(t ->> 'chain', '')", "lower(peer_host)",
+    "coalesce(t -> 'certificate' ->> 'names', '')", "result_type", "split_part(substr(reply, 5), ' ', 1)", "''",
 )  # fmt: skip
 _JSON: Final = tuple(HopKind._fields.index(name) for name in ("sources", "names"))
 _ROWS: Final = "SELECT rows FROM trace_part WHERE day = $1 AND writer = $2"
@@ -130,11 +137,15 @@ def _count(server: DatabaseServer, connection: Any, part: tuple[str, str], span:
 
 
 async def _kinds(connection: Any, part: tuple[str, str], span: tuple[int, int]) -> list[Any]:
-    """Kinds and how many. OFFSET 0 keeps what is understood of a row from being read again for each column."""
+    """Kinds and how many. MATERIALIZED keeps what is understood of a row from being read again for each column."""
+    by = ", ".join(str(place + 1) for place in range(len(_COUNTED)))
     sql = (
-        f"SELECT {', '.join(_COUNTED)}, count(*) FROM (SELECT *, detail::jsonb AS d, tls::jsonb AS t"  # noqa: S608 - our names
-        f" FROM {partition(part[0])} WHERE writer = $1 AND number > $2 AND number <= $3 OFFSET 0) AS one"
-        f" GROUP BY {', '.join(str(place + 1) for place in range(len(_COUNTED)))}"
+        "WITH one AS MATERIALIZED (SELECT *, detail::jsonb AS d, tls::jsonb AS t"  # noqa: S608 - our names
+        f" FROM {partition(part[0])} WHERE writer = $1 AND number > $2 AND number <= $3)"
+        f" SELECT {', '.join(_COUNTED)}, count(*) FROM one GROUP BY {by}"
+        f" UNION ALL SELECT {', '.join(_REFUSED_FOR_RECIPIENT)}, count(*) FROM one WHERE event = 'REFUSE'"
+        " AND d ->> 'refused_by_connector' IS NOT NULL"
+        f" GROUP BY {by}"
     )
     try:
         return list(await connection.fetch(sql, part[1], *span))

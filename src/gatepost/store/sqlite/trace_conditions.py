@@ -89,7 +89,10 @@ def _ways(among: Among) -> list[list[_Condition]]:
     if among.connector:
         ways = [[_equal("connector", among.connector)]]
         if among.tried:
-            ways.append([_Condition("connector <> ?", (among.connector,)), _Condition("{0} = 1", (), TRIED)])
+            others = _Condition("connector <> ?", (among.connector,))
+            ways.append([others, _Condition("{0} = 1", (), TRIED)])
+            untried = _Condition(f"{TRIED} IS NULL AND instr(detail, 'refused_by_connector') > 0", ())
+            ways.append([others, untried, _equal("event", "REFUSE")])
     if among.recipients:
         ways = [[*way, _in_domain("recipient", domain)] for way in ways for domain in among.recipients]
     if among.holding:

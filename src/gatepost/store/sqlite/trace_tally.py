@@ -109,7 +109,7 @@ def _added(path: Path, after: int, among: str | None) -> tuple[int, Counter[Flow
 
 _log = logging.getLogger(__name__)
 
-_VERSION = 4  # of what is counted: older counts are made anew
+_VERSION = 5  # of what is counted: older counts are made anew
 
 
 _PARTNER = (
@@ -148,7 +148,19 @@ _COUNTED = (
     "ifnull(tls ->> '$.suite', '')", "ifnull(tls ->> '$.chain', '')", f"iif({_OWN_WAY}, lower(peer_host), '')",
     f"iif({_OWN_WAY}, ifnull(tls ->> '$.certificate.names', ''), '')", "result_type", _STATUS, _TRIAL_FAILED_BY,
 )  # fmt: skip
-_SELECT = f"SELECT {', '.join(_COUNTED)} FROM trace NOT INDEXED WHERE rowid > ? AND rowid <= ?"  # noqa: S608 - our names
+# What a connector of the recipient's organization refused of another's counts there as what it refuses of strangers.
+_REFUSED_FOR_RECIPIENT = (
+    "detail ->> '$.recipient_organization'", "'incoming'", "event", "detail ->> '$.refused_by_connector'", _PARTNER,
+    "''", "''", "achieved", "tls_version", "tls_group",
+    "ifnull(tls ->> '$.suite', '')", "ifnull(tls ->> '$.chain', '')", "lower(peer_host)",
+    "ifnull(tls ->> '$.certificate.names', '')", "result_type",
+    "substr(reply, 5, instr(substr(reply, 5) || ' ', ' ') - 1)", "''",
+)  # fmt: skip
+_SPAN = "FROM trace NOT INDEXED WHERE rowid > ?1 AND rowid <= ?2"
+_SELECT = (
+    f"SELECT {', '.join(_COUNTED)} {_SPAN} UNION ALL SELECT {', '.join(_REFUSED_FOR_RECIPIENT)} {_SPAN}"
+    " AND event = 'REFUSE' AND detail ->> '$.refused_by_connector' IS NOT NULL"
+)
 _ROWS = "SELECT ifnull(max(rowid), 0) FROM trace"
 
 

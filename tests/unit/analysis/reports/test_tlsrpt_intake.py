@@ -50,8 +50,8 @@ class World:
         self.now = NOW
         self.intake = ReportImport(data, Storage(SQLITE, data).received_reports(), 30, lambda: self.now)
 
-    def take(self):
-        return self.intake.take([self.maildir, self.data / "nowhere"], {"contoso.example"})
+    def take(self, *domains):
+        return self.intake.take([self.maildir, self.data / "nowhere"], domains or {"contoso.example"})
 
     def mails(self, part):
         return sorted(path.name for path in (self.maildir / part).glob("*"))
@@ -112,6 +112,12 @@ def test_other_mail_is_left_unread_and_looked_at_once(world, caplog, content, wh
 def test_what_is_about_our_hosts_is_ours(world):
     (world.data / INBOX / "1").write_bytes(packed(domain="mx1.contoso.example"))
     assert world.take() == 1
+
+
+@pytest.mark.parametrize(("domain", "kept"), [("below.contoso.example", 1), ("contoso.example", 1), ("example", 0)])
+def test_an_accepted_domain_with_all_below_it_has_their_reports(world, domain, kept):
+    (world.maildir / "new" / "1").write_bytes(mail(packed(domain=domain)))
+    assert world.take("*.contoso.example") == kept
 
 
 def test_what_came_over_https_and_is_no_report_is_removed(world, caplog):

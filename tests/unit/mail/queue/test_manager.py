@@ -1084,7 +1084,7 @@ def test_what_belongs_to_others_by_now_is_forgotten(rig, known):
     class Slow:
         usual = staticmethod(EACH_ITS_OWN.usual)
         known = staticmethod(
-            lambda delivery: None if delivery.recipients[0].address == "new@b.example" else LaneKey("x")
+            lambda delivery, **_: None if delivery.recipients[0].address == "new@b.example" else LaneKey("x")
         )
 
         async def find(self, delivery):

@@ -65,9 +65,9 @@ def test_users(place):
     assert accounts.users() == [ann, bob]
     assert accounts.user("ANN") == ann
     assert accounts.has_owner()
-    changed = accounts.set_user("Bob", actor=WEB, role=Role.OPERATOR)
+    changed = accounts.set_user("Bob", actor=WEB, role=Role.OPERATOR).user
     assert (changed.role, changed.organizations) == (Role.OPERATOR, frozenset({"contoso"}))
-    assert accounts.set_user("bob", actor=WEB, role=Role.OPERATOR) == changed
+    assert accounts.set_user("bob", actor=WEB, role=Role.OPERATOR) == (changed, ())
     assert accounts.remove_user("bob", actor=WEB) == []
     assert accounts.users() == [ann]
     assert audit_events(place) == [
@@ -233,7 +233,7 @@ def test_a_change_of_the_user_ends_its_sessions(place, change):
     place.user("bob", Role.OPERATOR)
     secrets = [place.log_in("bob"), place.log_in("bob")]
     mine = place.log_in()
-    user = place.accounts.set_user("bob", actor=WEB, **change)
+    user = place.accounts.set_user("bob", actor=WEB, **change).user
     assert [place.accounts.session(one) for one in secrets] == [None, None]
     assert place.ask("SELECT count(*) FROM session") == [(1,)]
     assert place.accounts.session(mine)

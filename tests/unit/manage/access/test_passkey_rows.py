@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from gatepost.manage.access.principal import Role
-from gatepost.manage.access.records import AccountError, AccountErrorKind, Actor, LogInRefused, Passkey
+from gatepost.manage.access.principal import Principal, Role
+from gatepost.manage.access.records import AccountError, AccountErrorKind, Actor, AuditFilter, LogInRefused, Passkey
 
 
 def key(number=1, user="ann", name="laptop", count=0):
@@ -56,6 +56,25 @@ def test_whom_it_does_not_let_in(place):
     assert place.accounts.passkey(b"\1") is None
     with pytest.raises(LogInRefused):
         come_in(place, made, 0)
+
+
+def test_a_new_password_ends_them_unless_its_user_chose_it(place):
+    place.user()
+    place.user("tom", Role.AUDITOR)
+    for number, name in enumerate(("phone", "laptop"), 1):
+        add(place, key(number, name=name))
+    other = add(place, key(3, user="tom"))
+    set_user = place.accounts.set_user
+    assert set_user("ann", password="another good word", actor=place.root, keep_passkeys=True).passkeys == []
+    assert set_user("tom", role=Role.OPERATOR, actor=place.root).passkeys == []
+    assert len(place.accounts.passkeys_of("ann")) == 2
+    changed = set_user("ann", password="a third good word", actor=place.root)
+    assert (changed.user.name, changed.passkeys) == ("ann", ["laptop", "phone"])
+    with pytest.raises(LogInRefused):
+        come_in(place, key(), 0)
+    assert place.accounts.passkeys_of("tom") == [other]
+    (event, *_rest) = place.accounts.audit_events(Principal("ann", frozenset()), AuditFilter(action="user-set"))
+    assert event.detail["passkeys"] == ["laptop", "phone"]
 
 
 @pytest.mark.parametrize(

@@ -75,10 +75,11 @@ def test_only_what_speaks_for_the_connector_is_marked_so(capsys):
     ends = (parse_path(f"<{one}>", smtputf8=True) for one in ("x@any.test", "ann@contoso.example"))
     explanation = explain(DIRECTORY, SessionFacts("", ASKED.ip), *ends)
     lacks = "connector 'trial' of contoso names a.test, but the client's certificate with that name is not trusted"
-    inbound = replace(explanation.inbound, reasons=("connector 'trial' of contoso matches", lacks, "also"))
+    applied = "connector 'trial' of contoso matches what is written, but rarely"
+    inbound = replace(explanation.inbound, reasons=(applied, lacks, "also"), applied_by=applied)
     print_all(replace(explanation, inbound=inbound))
     text = capsys.readouterr().out
-    assert "  ✓ connector 'trial' of contoso matches\n" in text
+    assert f"  ✓ {applied}\n" in text
     assert "  · connector 'trial' of contoso names a.test, but" in text
     assert "  · also\n" in text
 

@@ -47,6 +47,16 @@ def test_a_closed_store_says_what_reopening_means(home):
     assert len(home.json("queue", "list")) == 4
 
 
+def test_reopening_for_programs(home):
+    home.fill()
+    store = f"sqlite:{home.data}"
+    assert home.json("store", "reopen", "--yes") == {"store": store, "closed": None, "reopened": False}
+    write_file_mark(home.data, MoveMark("word", MoveState.LEFT, "PostgreSQL at db1", 1.0))
+    closed = {"state": "left", "other": "PostgreSQL at db1", "at": 1.0}
+    assert home.json("store", "reopen") == {"store": store, "closed": closed, "reopened": False}
+    assert home.json("store", "reopen", "--yes") == {"store": store, "closed": closed, "reopened": True}
+
+
 def test_an_unfinished_move_is_given_up_and_a_copy_is_not_opened(home):
     home.data.mkdir()
     write_file_mark(home.data, MoveMark("word", MoveState.LEAVING, "PostgreSQL at db1", 1.0))

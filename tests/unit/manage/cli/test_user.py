@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import json
+
 import pytest
 from click.testing import CliRunner
 
 from gatepost.manage.access.accounts import Accounts
 from gatepost.manage.access.principal import Principal, Scope
-from gatepost.manage.access.records import Actor, AuditFilter, AuditOutcome
+from gatepost.manage.access.records import Actor, AuditFilter, AuditOutcome, Passkey
 from gatepost.manage.cli import main
 from gatepost.manage.cli.options import author
 from gatepost.settings.store_url import SQLITE
@@ -89,6 +91,32 @@ def test_changing(home, accounts):
     said = call(home, "set", "bob", "--all-organizations", "--enable", "--password-stdin", given="another word, long")
     assert said.stderr == "bob: operator of the whole gateway, enabled, password set\n"
     assert accounts.log_in("bob", "another word, long", "192.0.2.1", "Firefox")
+
+
+def test_what_ends_with_the_old_password_and_what_does_not(home, accounts):
+    add(home, "ann")
+    ann = Actor("ann", "192.0.2.1")
+    accounts.add_passkey(Passkey(b"1", "ann", "phone\x1b[31m", b"cose", 0, 0.0, 0.0), actor=ann)
+    accounts.add_token("deploy", [Scope.READ], actor=ann)
+    said = call(home, "set", "ann", "--password-stdin", given="another word, long").stderr
+    assert said == (
+        "ann: owner of the whole gateway, enabled, password set\n"
+        "passkeys removed: phone?[31m\n"
+        "its API tokens still work: deploy (gatepost token remove NAME removes one)\n"
+    )
+    assert accounts.passkeys_of("ann") == []
+    assert call(home, "set", "ann", "--enable").stderr == "ann: owner of the whole gateway, enabled\n"
+
+
+def test_changes_for_programs(home, accounts):
+    made = json.loads(add(home, "Ann", "owner", "--json").stdout)
+    assert made == home.json("user", "list")[0]
+    accounts.add_passkey(Passkey(b"1", "ann", "phone", b"cose", 0, 0.0, 0.0), actor=Actor("ann", "192.0.2.1"))
+    done = call(home, "set", "ann", "--password-stdin", "--json", given="another word, long")
+    assert (json.loads(done.stdout), done.stderr) == (made | {"passkeys_removed": ["phone"], "tokens": []}, "")
+    add(home, "bob")
+    accounts.add_token("deploy", [Scope.READ], actor=Actor("bob", "192.0.2.1"))
+    assert home.json("user", "remove", "bob") == {"name": "bob", "tokens": ["deploy"]}
 
 
 def test_sessions(home, accounts):

@@ -243,7 +243,8 @@ def test_mail_that_memory_may_hold_is_said_to_be():
 def test_only_what_speaks_for_the_connector_is_marked_so(tls):
     one = answer(BANK, tls=tls)
     lacks = "connector 'bank-in' of contoso names a.test, but the client's certificate is not trusted"
-    inbound = replace(one.explanation.inbound, reasons=("connector 'bank-in' of contoso matches", lacks, "also"))
+    applied = "connector 'bank-in' of contoso matches what is written, but rarely"
+    inbound = replace(one.explanation.inbound, reasons=(applied, lacks, "also"), applied_by=applied)
     told = story(replace(one, explanation=replace(one.explanation, inbound=inbound)))
     assert [reason.level for reason in told.inbound.reasons] == ["pass", "info", "info"]
 

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+from http.cookies import SimpleCookie
+
 import pytest
 
 from gatepost.manage.access.principal import ROLES, Principal, Role, Scope
-from gatepost.manage.access.records import Actor, AuditFilter, AuditOutcome
+from gatepost.manage.access.records import Actor, AuditFilter, AuditOutcome, Passkey
+from gatepost.manage.pages import flash
 from gatepost.manage.pages.users import ROLES as SHOWN
 
 WORD, AGES = "correct horse battery", 1200.0
@@ -155,6 +158,18 @@ def test_a_new_password_for_somebody(centre, ann, person):
     answer = ann.post("/users/tim/password", password="one word more", again="one word more")
     assert (answer.status, tim.is_logged_in) == (303, False)
     centre.accounts.check_password("tim", "one word more", "127.0.0.1")
+
+
+def test_a_new_password_ends_passkeys_and_names_the_tokens_that_stay(centre, ann, person):
+    person("tim", Role.OWNER)
+    tim = Actor("tim", "192.0.2.1")
+    centre.accounts.add_passkey(Passkey(b"1", "tim", "phone", b"cose", 0, 0.0, 0.0), actor=tim)
+    centre.accounts.add_token("deploy", [Scope.READ], actor=tim)
+    answer = ann.post("/users/tim/password", password="one word more", again="one word more")
+    assert centre.accounts.passkeys_of("tim") == []
+    text = flash.read({flash.COOKIE: SimpleCookie(answer.headers["set-cookie"])[flash.COOKIE].value}).text
+    assert "sessions and passkeys ended" in text
+    assert "still work; remove those that you do not trust: deploy." in text
 
 
 @pytest.mark.parametrize("number", ["x", "9" * 5000, "-1", "0"])

@@ -117,7 +117,7 @@ def test_a_rule_and_what_cannot_be_asked_of_it(base):
         assert refused.value.kind is RefusalKind.INPUT
 
 
-def two_of_a_name(gateway, mode):
+def two_of_a_name(gateway, mode, name="in"):
     """Contoso's own server, and a partner connector of Fabrikam that has demands on it; both are named alike."""
     own = {"connector_type": "on-premises", "sender_ip_addresses": ["192.0.2.7"]}
     lock = {"restrict_domains_to_certificate": True, "tls_sender_certificate_name": "mx.secret.example"}
@@ -129,7 +129,7 @@ def two_of_a_name(gateway, mode):
         },
         "fabrikam": {
             "accepted_domain": [{"name": "fabrikam.example"}],
-            "inbound_connector": [{"name": "in", **partner}],
+            "inbound_connector": [{"name": name, **partner}],
         },
     }
     apply_document(gateway, OWNER, {"organization": resources}, ChangeOptions("ann"))
@@ -159,8 +159,10 @@ def test_what_the_recipients_organization_demands_is_not_put_down_to_a_connector
     assert sum(verdicts.failed for verdicts in counted.values()) == 0
 
 
-def test_what_it_would_refuse_is_in_its_own_report(gateway):
-    two_of_a_name(gateway, "rehearse")
-    found = rehearsed(gateway, TENANT, "in")
+@pytest.mark.parametrize("name", ["in", "from partners"])
+@pytest.mark.parametrize("mode", ["rehearse", "enforce"])
+def test_what_it_refuses_of_another_tenants_server_is_in_its_own_report(gateway, mode, name):
+    two_of_a_name(gateway, mode, name)
+    found = rehearsed(gateway, TENANT, name)
     assert (found.failed, found.passed) == (1, 0)
     assert "mx.secret.example" in found.groups[0].why

@@ -59,6 +59,20 @@ def test_reports_of_others_are_seen_by_accepted_domain(received):
     assert failed.failure.sessions == 3
 
 
+def test_a_domain_with_all_below_it_has_the_reports_of_what_is_below_it(gateway):
+    names = ("contoso.example", "below.contoso.example", "fabrikam.example", "notcontoso.example")
+    report = ReceivedReport("Big Mail", "x@big.example", "1", NOW - 3600, NOW - 60, tuple(map(failing, names)), 0)
+    Storage(SQLITE, gateway.data).received_reports().keep(StoredReport(NOW, "mail x", report))
+    accepted = {"contoso": "*.contoso.example", "fabrikam": "fabrikam.example"}
+    with gateway.config() as store:
+        resources = {
+            name: {"accepted_domain": [{"name": domain, "type": "internal-relay"}]} for name, domain in accepted.items()
+        }
+        store.apply({"organization": resources}, author="t")
+    rows = run(tls_reports.list_received_reports, gateway, ONE).items
+    assert sorted(row.domain for row in rows) == ["below.contoso.example", "contoso.example"]
+
+
 # what is asked for -> how many rows
 WANTED = [
     ({}, 2), ({"domain": "Contoso.example"}, 1), ({"reporter": "big"}, 2), ({"reporter": "small"}, 0),

@@ -44,6 +44,7 @@ from gatepost.manage.use_cases.users import (
     set_user,
 )
 from gatepost.store.interface import StoreFailure
+from gatepost.values import replace
 
 WORD = "correct horse battery"
 ROOT = Principal("root", frozenset({Scope.OWNER}))
@@ -128,8 +129,10 @@ def test_ones_own_account_is_for_whoever_is_logged_in(run, accounts):
     ids = [one.id for one in run(list_own_sessions, ListOwnSessions(), ANN).items]
     assert run(end_own_sessions, EndOwnSessions(sessions=[*ids[:1], 4711]), ANN).ended == 1
     assert [accounts.session(one) is None for one in (first, second)] == [False, True]
+    accounts.add_passkey(replace(PHONE, id=b"9", name="kept"), actor=Actor("ann"))
     started = run(set_own_password, SetOwnPassword(old=WORD, password=f"{WORD} new", agent="Firefox"), ANN)
     assert accounts.session(first) is None
+    assert accounts.remove_passkey("ann", b"9", actor=Actor("ann")).name == "kept"
     assert accounts.session(started.secret).user.name == "ann"
     assert started.secret not in repr(started)
     accounts.add_passkey(PHONE, actor=Actor("ann"))

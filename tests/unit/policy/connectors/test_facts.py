@@ -52,3 +52,9 @@ def test_an_introduction_is_the_same_after_the_trace(tls: dict[str, str]) -> Non
     assert introduction.record() == {"how": "PROXY", "by": "192.0.2.7"} | ({"tls": tls} if tls else {})
     assert Introduction.read(introduction.record()) == introduction
     assert introduction.text == "by PROXY of 192.0.2.7"
+
+
+def test_an_introduction_has_a_hash_whatever_the_proxy_said_of_tls() -> None:
+    said = Introduction(Teller.PROXY, "192.0.2.7", {"version": "TLSv1.3"})
+    assert hash(said) == hash(Introduction(Teller.PROXY, "192.0.2.7"))
+    assert said != Introduction(Teller.PROXY, "192.0.2.7")

@@ -1150,3 +1150,17 @@ def test_recipients_behind_different_filters_come_apart(directory: Build, sessio
     first = decide_recipient(index, facts, path("x@b.test"), path("a@o.example"))
     other = decide_recipient(index, facts, path("x@b.test"), path("a@p.example"), first=first)
     assert summary(other)[0] == "452 4.5.3"
+
+
+def test_the_reason_by_which_a_connector_applied_is_told(
+    decide: Callable[..., InboundVerdict], session: Session, chain: Chain
+) -> None:
+    partner = decide(DOMAIN + TLS_ONLY, session(chain=chain("mx.gw.example")), "x@p.example")
+    assert partner.applied_by == f"connector {partner.connector!r} of o matches sender domain p.example exactly"
+    own = decide(DOMAIN + HQ, session(chain=chain("mx.o.example")), "x@o.example", "b@elsewhere.example")
+    assert own.applied_by.startswith("connector 'hq' of o names *.o.example, which the client's trusted certificate")
+    nobody = decide(DOMAIN, session(), "x@p.example")
+    assert (nobody.applied_by, "applied_by" in nobody.record()) == ("", False)
+    for verdict in (partner, own):
+        assert verdict.applied_by in verdict.reasons
+        assert verdict.record()["applied_by"] == verdict.applied_by

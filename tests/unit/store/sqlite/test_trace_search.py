@@ -292,7 +292,10 @@ def test_few_of_many_rows_are_looked_up(many, among, rows):
 @pytest.mark.parametrize(
     ("where", "index"),
     [
-        (Conditions(TraceFilter(since=1.0), among=Among("nobody", tried=True)), {"by_connector", "by_trial"}),
+        (
+            Conditions(TraceFilter(since=1.0), among=Among("nobody", tried=True)),
+            {"by_connector", "by_event", "by_trial"},
+        ),
         (Conditions(TraceFilter(), among=Among(recipients=("a.example",))), {"by_recipient_domain"}),
         (Conditions(TraceFilter(message="01"), elsewhere=True), {"by_handover"}),
         (Conditions(TraceFilter(session="s1", since=1.0), elsewhere=True), {"by_handover"}),

@@ -13,6 +13,7 @@ from gatepost.store.sqlite.trace import TraceWriter, write_events
 from gatepost.store.sqlite.trace_files import TraceFile
 from gatepost.store.sqlite.trace_tally import tally_file
 from gatepost.store.trace import HopKind, tally_days
+from gatepost.values import replace
 
 NOON = datetime(2025, 11, 24, 12, tzinfo=UTC).timestamp()
 DAY = 86_400.0
@@ -167,6 +168,26 @@ TRIALS = {
         ("", ""),
     ),
 }
+
+
+def test_what_a_connector_of_the_recipients_organization_refused_counts_there_alone(tmp_path):
+    """As of a stranger: it says nothing of the organization whose mail it was."""
+    said = {
+        "connector": "hq",
+        "reply": "550 5.7.51 no",
+        "requirement": "authenticated(x)",
+        "sender": "bob@Contoso.example",
+    }
+    detail = {"recipient_organization": "fabrikam", "refused_by_connector": "in"}
+    refused = event(event="REFUSE", detail=detail, **said)
+    write_events(tmp_path, "0", [refused, replace(refused, event="RECEIVE")])
+    kinds = whole(tmp_path)["2025-11-24"]
+    ((theirs, rows),) = [(kind, rows) for kind, rows in kinds.items() if kind.organization == "fabrikam"]
+    assert rows == 1
+    assert (theirs.event, theirs.direction, theirs.connector, theirs.partner, theirs.requirement, theirs.status) == (
+        "REFUSE", "incoming", "in", "contoso.example", "", "5.7.51",
+    )  # fmt: skip
+    assert {(kind.connector, kind.status) for kind in kinds if kind is not theirs} == {("hq", "")}
 
 
 @pytest.mark.parametrize(("row", "found"), TRIALS.values(), ids=TRIALS)
