@@ -89,7 +89,8 @@ def search(question: str) -> Sequence[Hit]:
     ]
     ranked.sort(key=lambda pair: -pair[0])
     return [
-        Hit(section.address, section.page, section.title, _excerpt(section.text, words)) for _, section in ranked[:MOST]
+        Hit(section.address, section.page, section.title, _excerpt(section.text, words))
+        for _rank_of, section in ranked[:MOST]
     ]
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from gatepost.manage.use_cases import bulk_validation
 
-from .test_connector_switches import KEYS, switch
+from .test_connectors_connector_switches import KEYS, switch
 
 
 @pytest.fixture
