@@ -39,7 +39,7 @@ from gatepost.manage.cli.language import catalogue_file as commands_file
 from gatepost.manage.pages.code_labels import value_label
 from gatepost.manage.pages.fields import declared_texts
 from gatepost.manage.pages.rendering import environment
-from gatepost.manage.use_cases.parts import KINDS
+from gatepost.manage.use_cases.name_lookup import KINDS
 from gatepost.manage.web.problem import ProblemType
 from gatepost.pki.certificates.entry import State
 from gatepost.policy.connectors.records import Organization
@@ -136,7 +136,7 @@ def declared() -> Iterator[tuple[Text, str]]:
         for text in declared_texts(model):
             yield text, f"policy/connectors/{model.__name__}"
     for kind in KINDS.values():
-        yield kind.label, "use_cases/parts.py"
+        yield kind.label, "use_cases/name_lookup.py"
     for problem in ProblemType:
         yield problem.value.title, "web/problem.py"
     for codes in (Role, Severity, ("incoming", "outgoing", "internal")):

@@ -12,7 +12,7 @@ import click
 from gatepost.manage.cli import main
 from gatepost.manage.cli.lazy import LazyGroup
 from gatepost.manage.cli.localized_help import is_verbatim, paragraphs
-from gatepost.manage.use_cases.listings import DomainRow, MailboxRow, OrganizationRow
+from gatepost.manage.use_cases.resource_views import DomainRow, MailboxRow, OrganizationRow
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -20,8 +20,8 @@ from gatepost.manage.pages.resource_kinds import KindPage
 from gatepost.manage.pages.routes import ROUTES
 from gatepost.manage.use_cases.catalogue import USE_CASES
 from gatepost.manage.use_cases.declaration import UseCase
+from gatepost.manage.use_cases.name_lookup import INBOUND, KINDS, OUTBOUND, PartKind
 from gatepost.manage.use_cases.part_cases import PARTS
-from gatepost.manage.use_cases.parts import INBOUND, KINDS, OUTBOUND, PartKind
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence

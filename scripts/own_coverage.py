@@ -42,7 +42,7 @@ PURE_MODULES = (
     f"{WITH_SERVER}/sql",
     "policy/logins/throttle",
     *(f"manage/access/{name}" for name in ("actions", "principal", "records", "fields")),
-    *(f"manage/use_cases/{name}" for name in ("paging", "explain_visibility", "explain_text", "list_page", "times")),
+    *(f"manage/use_cases/{name}" for name in ("paging", "explain_visibility", "explain_text", "times")),
     *(f"manage/pages/{name}" for name in ("guard", "resource_kinds", "resource_paths", "svg")),
 )
 JOBS = int(os.environ.get("JOBS") or 2 * (os.cpu_count() or 1))

@@ -42,7 +42,7 @@ PACES: Final[dict[str, dict[str, tuple[float, float]]]] = {
 DELAYS: Final = {
     "store/sqlite/writer.py": ("            unlink = self._write(batch)\n", "            time.sleep(0.2)\n"),
     "net/dial.py": ("    loop = asyncio.get_running_loop()\n", "    await asyncio.sleep(0.3)\n"),
-    "manage/web/headers.py": (
+    "manage/web/application.py": (
         "        await self._app(scope, receive, dressed)\n",
         "        import asyncio\n        await asyncio.sleep(0.6)\n",
     ),

@@ -1,6 +1,6 @@
 """The language of the page or mail that is being made, and texts in it, by gettext's catalogues below `locale`.
 
-The English text is the key of its translation. `manage.web.request_language` says which language a request gets, and
+The English text is the key of its translation. `manage.web.application` says which language a request gets, and
 `in_language` is around a mail; everything else is English: REST, exports, logs.
 
 Used by `manage.pages`, by what `manage.web` says to a person, and by mails to people. Templates have `_`,

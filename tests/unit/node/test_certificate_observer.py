@@ -8,7 +8,7 @@ import ssl
 from types import SimpleNamespace
 
 import pytest
-from tests.unit.manage.use_cases.test_presentation_check import listener
+from tests.unit.manage.use_cases.test_presentation_places_check import listener
 
 from gatepost.net.identity import ServerIdentity, read_identity
 from gatepost.net.own_connection import OwnConnections

@@ -15,7 +15,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from gatepost.manage.pages.merge import merge
+from gatepost.manage.pages.editor import merge
 from gatepost.store.changes import ConfigConflict, ConfigStore
 
 MEMORY = "/dev/shm" if Path("/dev/shm").is_dir() else None  # a thousand restarts need no disk

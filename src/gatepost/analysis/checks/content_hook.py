@@ -1,6 +1,6 @@
 """Test a content hook: with a harmless message, and with one that every scanner of its kind must find.
 
-Called by `manage.use_cases.content_trials`, with the code that asks for real mail (`mail.inbound.content`). Nothing is
+Called by `manage.use_cases.trials`, with the code that asks for real mail (`mail.inbound.content`). Nothing is
 delivered, and a hook that is disabled or in rehearsal is tried like any other.
 """
 

@@ -4,7 +4,7 @@ Used by `node.alarms`, and by all that shows nodes and certificates. From what w
 listeners of each node, and from keys that nodes could not use (`node.certificate_observer`). Pure.
 
 The handshake with a listener of this node is made here as a partner would make it, for
-`manage.use_cases.presentation_check` and `node.certificate_observer`. It blocks, for some seconds at most.
+`manage.use_cases.presentation_places` and `node.certificate_observer`. It blocks, for some seconds at most.
 """
 
 from __future__ import annotations

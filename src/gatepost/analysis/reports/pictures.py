@@ -1,6 +1,6 @@
 """The data of report charts: mail day by day, worst results, what was blocked.
 
-No I/O. `manage.use_cases.report_counts` feeds days of `store.trace` and takes a `TlsPictures`: a value
+No I/O. `manage.use_cases.reports` feeds days of `store.trace` and takes a `TlsPictures`: a value
 that holds nothing of the counter, so that the counting goes on while pages are made of it. Every sum is that of
 `analysis.reports.tls`.
 """

@@ -22,7 +22,7 @@ from gatepost.pki.certificates.entry import State
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from gatepost.manage.use_cases.certificate_shapes import CertificateSummary, GateCheckFinding, GateSummary
+    from gatepost.manage.use_cases.certificates import CertificateSummary, GateCheckFinding, GateSummary
     from gatepost.manage.use_cases.changeover import Changeover, NoticePartner, TrafficCount
 
 

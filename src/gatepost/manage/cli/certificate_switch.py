@@ -17,7 +17,7 @@ from gatepost.manage.cli.options import force_option, gateway_options
 from gatepost.manage.cli.request_options import request_options
 from gatepost.manage.cli.tables import printed_json, say
 from gatepost.manage.use_cases import changeover_steps
-from gatepost.manage.use_cases.certificate_shapes import CertificateGates
+from gatepost.manage.use_cases.certificates import CertificateGates
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.times import stamp as moment
 from gatepost.pki.certificates.lifecycle import ROLL_BACK_SECONDS

@@ -18,8 +18,7 @@ from gatepost.pki.certificates.entry import Purpose, State
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from gatepost.manage.use_cases.certificate_shapes import CertificateSummary
-    from gatepost.manage.use_cases.certificates import CertificateDetail, CertificateRequest
+    from gatepost.manage.use_cases.certificates import CertificateDetail, CertificateRequest, CertificateSummary
 
 
 _COLUMNS = ("id", "state", "names", "issuer", "key", "valid_until", "in_use", "origin")

@@ -214,8 +214,7 @@ def _run(target: CheckTarget, asked: dict[str, Any], *, verbose: bool, private: 
 
 
 def _write_report(file: Path, partner_check: PartnerCheck, hostname: str) -> None:
-    from gatepost.manage.pages.partner import check_report  # noqa: PLC0415 - most checks write none
-    from gatepost.manage.pages.partner_report import check_view  # noqa: PLC0415 - as above
+    from gatepost.manage.pages.partner import check_report, check_view  # noqa: PLC0415 - most checks write none
 
     with ending(BAD_INPUT, OSError, place=f"--html {file}: "):
         with in_language(language()):

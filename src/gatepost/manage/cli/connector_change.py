@@ -28,15 +28,19 @@ from gatepost.manage.use_cases.connector_secrets import (
     set_connector_secret,
     show_connector_secret,
 )
-from gatepost.manage.use_cases.connector_switches import SwitchAction, SwitchConnectors, switch_connectors
-from gatepost.manage.use_cases.issuer_trust import TrustIssuer, trust_issuer
-from gatepost.manage.use_cases.name_lookup import choose_connector
-from gatepost.manage.use_cases.parts import INBOUND, OUTBOUND
+from gatepost.manage.use_cases.name_lookup import INBOUND, OUTBOUND, choose_connector
+from gatepost.manage.use_cases.resource_actions import (
+    SwitchAction,
+    SwitchConnectors,
+    TrustIssuer,
+    switch_connectors,
+    trust_issuer,
+)
 from gatepost.manage.use_cases.resources import PartName
 
 if TYPE_CHECKING:
     from gatepost.manage.cli.connector_selection import ChosenConnectors
-    from gatepost.manage.use_cases.parts import Part
+    from gatepost.manage.use_cases.name_lookup import Part
     from gatepost.policy.connectors.record_base import Record
     from gatepost.policy.connectors.resources import Resources
 

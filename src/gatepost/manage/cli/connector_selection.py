@@ -10,9 +10,9 @@ import click
 from gatepost.manage.cli.language import _
 from gatepost.manage.cli.stored_names import CONNECTORS, stored_names
 from gatepost.manage.use_cases.client import all_items
-from gatepost.manage.use_cases.connector_switches import ConnectorName
 from gatepost.manage.use_cases.connectors import ListConnectors, list_connectors
 from gatepost.manage.use_cases.name_lookup import choose_connector
+from gatepost.manage.use_cases.resource_actions import ConnectorName
 
 if TYPE_CHECKING:
     from collections.abc import Callable

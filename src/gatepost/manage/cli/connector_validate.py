@@ -22,10 +22,10 @@ from gatepost.manage.cli.resources import applied, read_document
 from gatepost.manage.cli.stored_names import connector_options
 from gatepost.manage.cli.tables import print_dialogue, printable, printed_json
 from gatepost.manage.cli.terminal import progress, wrapped, writes
-from gatepost.manage.use_cases.issuer_trust import seen_issuers
 from gatepost.manage.use_cases.jobs import follow
 from gatepost.manage.use_cases.name_lookup import choose_connector
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
+from gatepost.manage.use_cases.resource_actions import seen_issuers
 from gatepost.manage.use_cases.resource_cases import ApplyResources
 from gatepost.manage.use_cases.times import stamp as moment
 from gatepost.manage.use_cases.validation import MOST_PEM

@@ -18,17 +18,22 @@ from gatepost.manage.use_cases.client import all_items
 from gatepost.manage.use_cases.destinations import (
     DestinationActions,
     DestinationsQuery,
+    ListSlowed,
     act_on_destinations,
     list_destinations,
+    list_slowed,
 )
-from gatepost.manage.use_cases.slowed_destinations import ListSlowed, list_slowed
 from gatepost.manage.use_cases.times import stamp as moment
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from gatepost.manage.use_cases.destinations import Destination, DestinationHost, DestinationsChanged
-    from gatepost.manage.use_cases.slowed_destinations import SlowedDestination
+    from gatepost.manage.use_cases.destinations import (
+        Destination,
+        DestinationHost,
+        DestinationsChanged,
+        SlowedDestination,
+    )
 
 
 _COLUMNS = ("organization", "destination", "best", "since", "last session", "below")

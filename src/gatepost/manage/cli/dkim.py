@@ -31,7 +31,7 @@ from gatepost.manage.use_cases.dkim_changes import (
     make_dkim_key,
     rotate_dkim_keys,
 )
-from gatepost.manage.use_cases.parts import DKIM
+from gatepost.manage.use_cases.name_lookup import DKIM
 from gatepost.node.privileges import as_caller
 from gatepost.pki.certificates.files import CertificateFileError, load_key
 from gatepost.policy.connectors.values import DkimAlgorithm, DkimService, DkimState
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from gatepost.analysis.checks.dkim_record import RecordCheck
-    from gatepost.manage.use_cases.parts import Part
+    from gatepost.manage.use_cases.name_lookup import Part
 
 
 _COLUMNS = ("state", "name", "algorithm", "service_type", "organization", "private_key")

@@ -24,11 +24,11 @@ from gatepost.manage.use_cases.domain_verification import (
     get_domain_verification,
     verify_domain,
 )
-from gatepost.manage.use_cases.list_page import ListSelection
-from gatepost.manage.use_cases.listings import DomainRow, domain_rows
 from gatepost.manage.use_cases.mta_sts import GetMtaStsPolicy, get_mta_sts_policy
-from gatepost.manage.use_cases.parts import DOMAIN
-from gatepost.manage.use_cases.recipients import ChangeRecipients, change_recipients
+from gatepost.manage.use_cases.name_lookup import DOMAIN
+from gatepost.manage.use_cases.paging import ListSelection
+from gatepost.manage.use_cases.resource_actions import ChangeRecipients, change_recipients
+from gatepost.manage.use_cases.resource_views import DomainRow, domain_rows
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from gatepost.manage.use_cases.client import Client
     from gatepost.manage.use_cases.domain_verification import DomainVerification
     from gatepost.manage.use_cases.mta_sts import MtaStsPolicy, PublicationFinding
-    from gatepost.manage.use_cases.parts import Part
+    from gatepost.manage.use_cases.name_lookup import Part
 
 
 @click.group()

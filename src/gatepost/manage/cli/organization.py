@@ -14,7 +14,6 @@ from gatepost.manage.cli.part_commands import CODES, WORDS_HELP, field_words
 from gatepost.manage.cli.part_view import SHOW_CODES, show_organization, view_options
 from gatepost.manage.cli.stored_names import stored_names
 from gatepost.manage.cli.tables import print_records
-from gatepost.manage.use_cases.listings import OrganizationRow, organization_rows
 from gatepost.manage.use_cases.name_lookup import choose_organization
 from gatepost.manage.use_cases.part_record import own_table
 from gatepost.manage.use_cases.resource_cases import (
@@ -25,6 +24,7 @@ from gatepost.manage.use_cases.resource_cases import (
     remove_organization,
     set_organization,
 )
+from gatepost.manage.use_cases.resource_views import OrganizationRow, organization_rows
 from gatepost.policy.connectors.errors import FieldError
 from gatepost.policy.connectors.records import Organization
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
 
     from gatepost.manage.use_cases.client import Client
-    from gatepost.manage.use_cases.parts import Part, PartKind
+    from gatepost.manage.use_cases.name_lookup import Part, PartKind
     from gatepost.policy.connectors.records import Organization
 
 

@@ -16,7 +16,7 @@ from gatepost.policy.connectors.trust_anchors import anchors_label
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gatepost.manage.use_cases.parts import Part
+    from gatepost.manage.use_cases.name_lookup import Part
     from gatepost.policy.connectors.records import Organization
 
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gatepost.manage.use_cases.client import Client
-    from gatepost.manage.use_cases.queue_deliveries import QueueDelivery
+    from gatepost.manage.use_cases.queue import QueueDelivery
     from gatepost.store.queue_admin import QueueTotals
 
 

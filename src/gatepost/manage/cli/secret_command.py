@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import msgspec
 
     from gatepost.manage.use_cases.declaration import UseCase
-    from gatepost.manage.use_cases.parts import Part, PartKind
+    from gatepost.manage.use_cases.name_lookup import Part, PartKind
 
 
 _DONE: Final = {

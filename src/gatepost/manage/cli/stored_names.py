@@ -63,7 +63,7 @@ def names_of(context: click.Context, keys: tuple[str, ...]) -> list[str]:
 
 
 def _stored(keys: tuple[str, ...]) -> Iterator[str]:
-    from gatepost.manage.use_cases.parts import KINDS  # noqa: PLC0415 - a command that runs does without
+    from gatepost.manage.use_cases.name_lookup import KINDS  # noqa: PLC0415 - a command that runs does without
 
     gateway = local_gateway()
     for organization in gateway.directory().resources.organizations:

@@ -14,8 +14,8 @@ from gatepost.manage.cli.request_options import request_options
 from gatepost.manage.cli.tables import print_facts, print_table, printable, printed_json, wants_json
 from gatepost.manage.use_cases import trace as trace_cases
 from gatepost.manage.use_cases.client import all_items
+from gatepost.manage.use_cases.explain_text import REASON, detail_lines, tls_lines
 from gatepost.manage.use_cases.times import stamp as moment
-from gatepost.manage.use_cases.trace_text import REASON, detail_lines, tls_lines
 
 if TYPE_CHECKING:
     from gatepost.mail.model.trace_event import TraceEvent

@@ -14,8 +14,7 @@ from starlette.routing import Route
 from gatepost.language import ENGLISH, _, language_choices, ngettext, offered, use
 from gatepost.manage.pages.account_forms import demand_same, field_errors
 from gatepost.manage.pages.guard import context_of, not_there, perform
-from gatepost.manage.pages.login import agent_of, entered
-from gatepost.manage.pages.relying_party import rp_id
+from gatepost.manage.pages.login import agent_of, entered, rp_id
 from gatepost.manage.pages.rendering import render, see_other
 from gatepost.manage.pages.resource_paths import number_of
 from gatepost.manage.pages.time_zones import place_names
@@ -24,8 +23,8 @@ from gatepost.manage.use_cases.entrance import LogInDenied
 from gatepost.manage.use_cases.execution import execute, recording_refusals
 from gatepost.manage.use_cases.refusal import Refusal
 from gatepost.manage.use_cases.request_values import limits
-from gatepost.manage.web.refusal_audit import note_throttled
-from gatepost.manage.web.request_language import preferred
+from gatepost.manage.web.application import preferred
+from gatepost.manage.web.problem import note_throttled
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -1,7 +1,4 @@
-"""Helpers that the forms of accounts, users and tokens share.
-
-Errors beside fields, the organizations that were chosen.
-"""
+"""Values of the forms of pages, and the texts of refusals beside their fields."""
 
 from __future__ import annotations
 
@@ -75,3 +72,18 @@ def refused_fields(errors: Mapping[str, str]) -> Refusal:
     return Refusal(
         RefusalKind.INPUT, N_("nothing was changed"), [FieldError(name, text) for name, text in errors.items()]
     )
+
+
+def located(error: FieldError) -> str:
+    """An error with the path of its field."""
+    return f"{error.path}: {ours(error.message)}"
+
+
+def by_field(refusal: Refusal) -> dict[str, str]:
+    """The errors by field; "" has the text, where there are none."""
+    return {error.path: ours(error.message) for error in refusal.errors} or {"": ours(refusal.text)}
+
+
+def all_errors(refusal: Refusal) -> str:
+    """The errors in one line, each with its field; the text, where there are none."""
+    return "; ".join(map(located, refusal.errors)) or ours(refusal.text)

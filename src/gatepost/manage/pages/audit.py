@@ -18,11 +18,10 @@ from gatepost.manage.pages import resource_paths
 from gatepost.manage.pages.account_forms import field_errors
 from gatepost.manage.pages.exports import exported
 from gatepost.manage.pages.guard import every, not_there, perform
-from gatepost.manage.pages.paging import fitting
+from gatepost.manage.pages.paging import StoredRows, fitting, stored_rows
 from gatepost.manage.pages.rendering import render
-from gatepost.manage.pages.stored_rows import StoredRows, stored_rows
+from gatepost.manage.pages.text_filters import cut
 from gatepost.manage.pages.time_zones import local_times
-from gatepost.manage.pages.value_text import cut
 from gatepost.manage.use_cases.audit import ListAudit, ShowAuditEvent, differences, get_audit_event, list_audit
 from gatepost.manage.use_cases.history import GetVersion, get_version
 from gatepost.manage.use_cases.refusal import Refusal
@@ -36,7 +35,7 @@ if TYPE_CHECKING:
 
     from gatepost.manage.use_cases.audit import AuditEntry
     from gatepost.manage.use_cases.differences import FieldChange
-    from gatepost.manage.use_cases.list_page import Columns
+    from gatepost.manage.use_cases.paging import Columns
 
 
 _SIZE: Final = 50

@@ -13,10 +13,10 @@ from starlette.routing import Route
 
 from gatepost.language import _, in_sentence, translated
 from gatepost.manage.access.principal import Scope
+from gatepost.manage.pages.account_forms import all_errors
 from gatepost.manage.pages.certificate_view import label_of, named_certificate
 from gatepost.manage.pages.code_labels import certificate_state
 from gatepost.manage.pages.guard import context_of, needs, own_organizations, perform
-from gatepost.manage.pages.refusal_texts import all_errors
 from gatepost.manage.pages.rendering import render, see_changed, see_other
 from gatepost.manage.pages.text_filters import sentence
 from gatepost.manage.use_cases.acme_renewal import RenewCertificates, renew_certificates

@@ -10,9 +10,8 @@ import base64
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gatepost.language import _, ngettext
-from gatepost.manage.use_cases.certificate_shapes import CertificateSummary
 from gatepost.manage.use_cases.certificate_views import ViewCertificate
-from gatepost.manage.use_cases.certificates import common_name
+from gatepost.manage.use_cases.certificates import CertificateSummary, common_name
 from gatepost.pki.certificates.entry import State
 from gatepost.pki.certificates.lifecycle import names_of, roll_back_until
 

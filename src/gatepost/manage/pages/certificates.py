@@ -32,12 +32,12 @@ from gatepost.manage.pages.guard import context_of, needs, perform
 from gatepost.manage.pages.paging import foot, order_of, paged, sorted_page
 from gatepost.manage.pages.rendering import link, render
 from gatepost.manage.use_cases import certificate_views, certificates
-from gatepost.manage.use_cases.acme_orders import GetAcmeStatus, get_acme_status
+from gatepost.manage.use_cases.acme_renewal import GetAcmeStatus, get_acme_status
 from gatepost.manage.use_cases.certificate_removal import RemoveCertificate
 from gatepost.manage.use_cases.certificate_requests import GetCertificateRequest, get_certificate_request
-from gatepost.manage.use_cases.certificate_shapes import certificate_of
+from gatepost.manage.use_cases.certificates import certificate_of
 from gatepost.manage.use_cases.execution import execute
-from gatepost.manage.use_cases.list_page import sorted_by
+from gatepost.manage.use_cases.paging import sorted_by
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.request_values import limits
 from gatepost.pki.certificates.entry import Purpose, State
@@ -50,7 +50,7 @@ if TYPE_CHECKING:
 
     from starlette.requests import Request
 
-    from gatepost.manage.use_cases.list_page import Columns
+    from gatepost.manage.use_cases.paging import Columns
     from gatepost.pki.certificates.entry import Entry
 
 

@@ -10,23 +10,21 @@ from starlette.routing import Route
 
 from gatepost.language import _
 from gatepost.manage.pages import resource_paths
-from gatepost.manage.pages.connector_switches import may_switch
+from gatepost.manage.pages.account_forms import all_errors
+from gatepost.manage.pages.connectors import may_switch
 from gatepost.manage.pages.editor import words_of
 from gatepost.manage.pages.exports import exported
 from gatepost.manage.pages.guard import context_of, every, not_there, perform, principal_of
 from gatepost.manage.pages.login import local_target
-from gatepost.manage.pages.paging import by_fields, fitting
-from gatepost.manage.pages.refusal_texts import all_errors
+from gatepost.manage.pages.paging import by_fields, fitting, stored_rows
 from gatepost.manage.pages.rendering import render, see_changed, see_other
 from gatepost.manage.pages.resource_paths import organization_path, version_path
-from gatepost.manage.pages.stored_rows import stored_rows
-from gatepost.manage.pages.text_filters import sentence
-from gatepost.manage.pages.value_text import cut
+from gatepost.manage.pages.text_filters import cut, sentence
 from gatepost.manage.use_cases.execution import execute
 from gatepost.manage.use_cases.history import GetVersion, ListHistory, get_version, list_history
 from gatepost.manage.use_cases.nodes import ListNodes, in_force, list_nodes
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
-from gatepost.manage.use_cases.revert import RevertResources, revert_resources
+from gatepost.manage.use_cases.resource_actions import RevertResources, revert_resources
 from gatepost.sentences import ours
 from gatepost.texts import NN_
 
@@ -38,7 +36,7 @@ if TYPE_CHECKING:
 
     from gatepost.manage.use_cases.differences import FieldChange
     from gatepost.manage.use_cases.history import HistoryEntry
-    from gatepost.manage.use_cases.list_page import Columns
+    from gatepost.manage.use_cases.paging import Columns
 
 
 _SIZE = 25

@@ -13,11 +13,10 @@ from starlette.routing import Route
 from gatepost.analysis.rehearsal.verdicts import ConnectorKey
 from gatepost.language import _
 from gatepost.manage.access.principal import Scope
-from gatepost.manage.pages.connector_switches import undo_of
-from gatepost.manage.pages.connectors import FAILED, counted
+from gatepost.manage.pages.account_forms import all_errors
+from gatepost.manage.pages.connectors import FAILED, counted, undo_of
 from gatepost.manage.pages.editor import change_rows
 from gatepost.manage.pages.guard import context_of, needs, not_there, or_not_there, perform, principal_of
-from gatepost.manage.pages.refusal_texts import all_errors
 from gatepost.manage.pages.rendering import LONG_PATIENCE, PATIENCE, PENDING, is_partial, render, see_changed, see_other
 from gatepost.manage.pages.resource_paths import (
     connector_path,
@@ -38,12 +37,12 @@ from gatepost.manage.use_cases.connector_secrets import (
 )
 from gatepost.manage.use_cases.connector_views import ViewConnector, view_connector
 from gatepost.manage.use_cases.execution import execute
+from gatepost.manage.use_cases.name_lookup import RULE, Part
 from gatepost.manage.use_cases.part_cases import PARTS, RemovePart, SetPart
 from gatepost.manage.use_cases.part_record import fields_of, part_command, part_toml
-from gatepost.manage.use_cases.parts import RULE, Part
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.rehearsal import RehearsalQuestion, show_rehearsal
-from gatepost.manage.use_cases.report_counts import ReportCounts
+from gatepost.manage.use_cases.reports import ReportCounts
 from gatepost.manage.use_cases.resource_views import ListPartChanges, list_part_changes
 from gatepost.manage.use_cases.trace import SearchTrace, search_trace_events
 from gatepost.manage.use_cases.validation_runs import ValidateConnector

@@ -35,8 +35,8 @@ from gatepost.manage.pages.resource_kinds import MAIL_TABS
 from gatepost.manage.pages.resource_paths import named_path, version_path
 from gatepost.manage.pages.text_filters import sentence
 from gatepost.manage.use_cases import dkim, dkim_changes, resource_views
+from gatepost.manage.use_cases.name_lookup import DKIM
 from gatepost.manage.use_cases.part_cases import PARTS, RemovePart, SetPart
-from gatepost.manage.use_cases.parts import DKIM
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.policy.connectors.values import DkimAlgorithm, DkimService, DkimState
 from gatepost.sentences import ours
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
-    from gatepost.manage.use_cases.list_page import ListPage
+    from gatepost.manage.use_cases.paging import ListPage
 
 
 _COLUMNS: Final = (

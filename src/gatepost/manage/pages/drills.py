@@ -14,9 +14,9 @@ from gatepost.analysis.checks.attacks import CONTROL
 from gatepost.language import _
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.pages.guard import or_not_there, perform, principal_of
+from gatepost.manage.pages.paging import stored_rows
 from gatepost.manage.pages.rendering import render, see_other
 from gatepost.manage.pages.resource_paths import connector_path
-from gatepost.manage.pages.stored_rows import stored_rows
 from gatepost.manage.use_cases.connector_views import FindConnectors, find_connectors
 from gatepost.manage.use_cases.drill_list import ListDrills, ShowKeptDrill, list_drills, show_kept_drill
 from gatepost.manage.use_cases.drills import DrillConnector, ShowDrill, show_drill, start_drill
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from gatepost.manage.use_cases.drill_list import KeptDrill
     from gatepost.manage.use_cases.drills import DrillState
-    from gatepost.manage.use_cases.list_page import Columns
+    from gatepost.manage.use_cases.paging import Columns
 
 
 _SIZE: Final = 50

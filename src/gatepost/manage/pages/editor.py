@@ -1,10 +1,10 @@
 """Changing a resource by a form: what would change is shown before, errors stand beside fields, nobody is overwritten.
 
 A form carries the resource as it was when the form was made. What others stored since then is merged field by field
-(`manage.pages.merge`): fields that the author left alone keep what is stored. Only if both changed a field is nothing
-saved: the page shows these fields, who changed them and when, and whoever sends the form again knows what they
-overwrite. What would change is told at once, and what that does to the mail of a week is worked out behind the page,
-which asks for it. Used by `resources`, `organizations`.
+(`merge`): fields that the author left alone keep what is stored. Only if both changed a field is nothing saved: the
+page shows these fields, who changed them and when, and whoever sends the form again knows what they overwrite. What
+would change is told at once, and what that does to the mail of a week is worked out behind the page, which asks for it.
+Used by `resources`, `organizations`.
 """
 
 from __future__ import annotations
@@ -12,26 +12,25 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
 
 from gatepost.language import _
 from gatepost.manage.pages.fields import errors_by_field, form_fields, label_of, texts_of, values_of
 from gatepost.manage.pages.guard import context_of, principal_of
-from gatepost.manage.pages.merge import merge
+from gatepost.manage.pages.message_head import retry, retry_target
 from gatepost.manage.pages.rendering import LONG_PATIENCE, PATIENCE, PENDING, is_partial, render, see_changed, see_other
-from gatepost.manage.pages.save_and_retry import retry, retry_target
-from gatepost.manage.pages.value_text import in_words
+from gatepost.manage.pages.text_filters import in_words
 from gatepost.manage.use_cases.execution import execute
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
-from gatepost.manage.use_cases.report_counts import ReportCounts
+from gatepost.manage.use_cases.reports import ReportCounts
 from gatepost.policy.connectors.trust_anchors import anchors_label
 from gatepost.texts import N_
 from gatepost.values import replace
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from pydantic import BaseModel
     from starlette.requests import Request
@@ -42,6 +41,44 @@ if TYPE_CHECKING:
     from gatepost.manage.use_cases.change_shapes import ChangeReport, ChangeRequest
     from gatepost.manage.use_cases.declaration import UseCase, UseCaseReply
     from gatepost.manage.use_cases.history import PartChange
+
+
+class Merge(NamedTuple):
+    """texts: of the fields, merged; a field in conflict has the author's. conflicts: fields that both changed.
+
+    kept: fields that others changed and the author did not.
+    """
+
+    texts: dict[str, str]
+    conflicts: tuple[str, ...]
+    kept: tuple[str, ...]
+
+
+def merge(
+    keys: Iterable[str], seen: Mapping[str, str] | None, stored: Mapping[str, str], given: Mapping[str, str]
+) -> Merge:
+    """Merge the fields `keys`. seen: what the author saw; None if that is not known: then all that differs conflicts.
+
+    A key that `given` lacks was left alone.
+    """
+    texts = dict(given)
+    conflicts: list[str] = []
+    kept: list[str] = []
+    for key in keys:
+        now, mine = stored[key], _normal(given[key]) if key in given else None
+        base = None if seen is None else seen[key]
+        if mine is None or mine in {base, now}:
+            texts[key] = now
+            if base is not None and base != now != mine:
+                kept.append(key)
+        elif base is None or now != base:
+            conflicts.append(key)
+    return Merge(texts, tuple(conflicts), tuple(kept))
+
+
+def _normal(text: str) -> str:
+    """As a form's text counts, whatever line ends the browser sent."""
+    return text.replace("\r\n", "\n").strip()
 
 
 _WEEK: Final = "7d"

@@ -18,7 +18,7 @@ from gatepost.manage.access.principal import Scope
 from gatepost.manage.pages.exports import chunks_of, download, exported, wants_file
 from gatepost.manage.pages.guard import every, needs, not_there, perform, principal_of
 from gatepost.manage.pages.rendering import link, render, see_other
-from gatepost.manage.pages.report_query import read_view
+from gatepost.manage.pages.report_charts import read_view
 from gatepost.manage.pages.reports import frame_of
 from gatepost.manage.use_cases import evidence, evidence_export
 from gatepost.manage.use_cases.evidence_export import OpenExport, open_export
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
-    from gatepost.manage.pages.report_query import ReportView
+    from gatepost.manage.pages.report_charts import ReportView
     from gatepost.manage.use_cases.evidence_export import Export
 
 

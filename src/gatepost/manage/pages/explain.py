@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from starlette.routing import Route
 
 from gatepost.language import _
+from gatepost.manage.pages.account_forms import by_field
 from gatepost.manage.pages.certificate_forms import public_part
 from gatepost.manage.pages.explain_story import story
 from gatepost.manage.pages.guard import perform
-from gatepost.manage.pages.refusal_texts import by_field
 from gatepost.manage.pages.rendering import link, render
 from gatepost.manage.use_cases.explain import VERSIONS, ExplainMessage, explain_to_page
 from gatepost.manage.use_cases.explain_past import ExplainAgain, explain_again

@@ -12,10 +12,9 @@ from types import UnionType
 from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple, Union, get_args, get_origin
 
 from gatepost.language import _
+from gatepost.manage.pages.account_forms import located
 from gatepost.manage.pages.code_labels import choice_text, shown_label, value_label
-from gatepost.manage.pages.refusal_texts import located
-from gatepost.manage.pages.text_filters import sentence
-from gatepost.manage.pages.value_text import in_words
+from gatepost.manage.pages.text_filters import in_words, sentence
 from gatepost.policy.connectors.fields import Form
 from gatepost.policy.connectors.record_base import form_of, keys, record_in
 from gatepost.sentences import ours

@@ -26,8 +26,7 @@ from gatepost.manage.use_cases.context import Context
 from gatepost.manage.use_cases.execution import execute
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.resource_views import ListOwnOrganizations, list_own_organizations
-from gatepost.manage.web.problem import instance_of
-from gatepost.manage.web.refusal_audit import address_of, note_refusal
+from gatepost.manage.web.problem import address_of, instance_of, note_refusal
 from gatepost.sentences import in_zone
 from gatepost.texts import N_
 

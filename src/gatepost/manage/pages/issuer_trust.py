@@ -11,14 +11,14 @@ from starlette.routing import Route
 
 from gatepost.language import _
 from gatepost.manage.access.principal import Scope
-from gatepost.manage.pages.connector_switches import undo_of
+from gatepost.manage.pages.account_forms import all_errors
+from gatepost.manage.pages.connectors import undo_of
 from gatepost.manage.pages.guard import needs, not_there, or_not_there, perform, principal_of
-from gatepost.manage.pages.refusal_texts import all_errors
 from gatepost.manage.pages.rendering import render, see_changed
 from gatepost.manage.pages.resource_paths import connector_path
 from gatepost.manage.use_cases.connector_views import ViewConnector, view_connector
-from gatepost.manage.use_cases.issuer_trust import TrustIssuer, seen_issuers, trust_issuer
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
+from gatepost.manage.use_cases.resource_actions import TrustIssuer, seen_issuers, trust_issuer
 from gatepost.texts import N_
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
-    from gatepost.manage.use_cases.issuer_trust import SeenIssuer
+    from gatepost.manage.use_cases.resource_actions import SeenIssuer
 
 
 UNCONFIRMED = N_("Confirm the fingerprint with the partner first, by another way than this connection.")

@@ -1,32 +1,66 @@
-"""Coming in and going out: the first owner, log-in and log-out.
+"""Log-in, also by OpenID Connect, log-out, the first owner, and the password again before a sensitive action.
 
 A session is always a fresh one, whatever cookie the browser brought; the old one is ended. Nothing tells a name that
-nobody has from a wrong password. What is tried, recorded and rate-limited is `manage.use_cases.entrance`.
+nobody has from a wrong password. What is tried, recorded and rate-limited is `manage.use_cases.entrance`, and for an
+issuer `issuer_login`: the person is told no more than that it did not work; the audit says why.
 """
 
 from __future__ import annotations
 
+import time
 from http import HTTPStatus
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
 
 from starlette.responses import RedirectResponse
 from starlette.routing import Route
 
 from gatepost.language import _, language_choices, offered, use
+from gatepost.manage.access.principal import Scope
+from gatepost.manage.access.records import is_confirmed
+from gatepost.manage.pages import signed_cookies
 from gatepost.manage.pages.account_forms import field_errors
-from gatepost.manage.pages.guard import context_of, perform
-from gatepost.manage.pages.relying_party import rp_id
-from gatepost.manage.pages.rendering import render
+from gatepost.manage.pages.guard import context_of, needs, not_there, perform
+from gatepost.manage.pages.rendering import link, render, see_other
 from gatepost.manage.use_cases import entrance
-from gatepost.manage.use_cases.refusal import Refusal
+from gatepost.manage.use_cases.entrance import ConfirmPassword, LogInDenied, confirm_password
+from gatepost.manage.use_cases.issuer_login import (
+    BeginIssuerLogIn,
+    EndIssuerLogIn,
+    Ticket,
+    begin_issuer_log_in,
+    end_issuer_log_in,
+)
+from gatepost.manage.use_cases.refusal import BusyRefusal, Refusal
+from gatepost.manage.web.application import remember
 from gatepost.manage.web.identity import COOKIE, LOGIN, LOST
-from gatepost.manage.web.refusal_audit import note_throttled
-from gatepost.manage.web.request_language import remember
+from gatepost.manage.web.problem import note_throttled
+from gatepost.manage.web.request_limits import UNSAFE
+from gatepost.protocols.tls.names import is_ip_address
 from gatepost.sentences import ours
+from gatepost.texts import N_
 
 if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
+
+    from gatepost.manage.access.records import UserSession
+
+
+def rp_id(request: Request) -> str:
+    """The host that the browser asked for, "" if there can be no passkey: without the extra `sso`, or at an IP address.
+
+    An IP address is no relying party (WebAuthn section 5.1.2). `manage.web.request_limits.KnownHosts` lets no name but
+    ours come here.
+    """
+    host = urlsplit(f"//{request.headers.get('host', '')}").hostname or ""
+    return host if not is_ip_address(host) and find_spec("webauthn") else ""
+
+
+def origin(request: Request) -> str:
+    """The origin that the browser must have signed."""
+    return f"https://{request.headers['host'].lower()}"
 
 
 _FIRST_PAGE: Final = "/quickstart"
@@ -141,8 +175,104 @@ def _set_up_page(request: Request, code: str, wrong: HTTPStatus | None = None, *
     return render(request, "entrance/setup.html", status, **known)
 
 
-ROUTES = [
+_COOKIE: Final = "__Host-gatepost-issuer"
+_BACK: Final = "/login/issuer/answer"
+_FAILED: Final = N_(
+    "the log-in with your organization failed; try again, or ask an owner to look up the cause in the audit log"
+)
+
+
+def _begin(request: Request) -> Response:
+    _demand_issuer(request)
+    begun = BeginIssuerLogIn(
+        redirect=f"https://{request.headers.get('host', '')}{_BACK}",  # known: `web.request_limits.KnownHosts`
+        target=local_target(request.query_params.get("next", "/")),
+        again="again" in request.query_params,
+    )
+    try:
+        sent = perform(request, begin_issuer_log_in, begun)
+    except (LogInDenied, BusyRefusal) as refused:
+        return _failed(request, refused)
+    answer = RedirectResponse(sent.url, HTTPStatus.SEE_OTHER)
+    signed_cookies.give(answer, _COOKIE, sent.ticket)
+    return answer
+
+
+def _end(request: Request) -> Response:
+    _demand_issuer(request)
+    ticket = signed_cookies.shown(request, _COOKIE, Ticket)
+    came = EndIssuerLogIn(answer=dict(request.query_params), ticket=ticket, agent=agent_of(request))
+    try:
+        secret = perform(request, end_issuer_log_in, came).secret
+    except (LogInDenied, BusyRefusal) as refused:
+        answer = _failed(request, refused)
+    else:
+        target = ticket.target if ticket else "/"
+        answer = entered(request, secret, RedirectResponse(target, HTTPStatus.SEE_OTHER))
+    signed_cookies.forget(answer, _COOKIE)
+    return answer
+
+
+def _demand_issuer(request: Request) -> None:
+    """Raise HTTPException where nobody logs in so."""
+    if not context_of(request).settings.oidc.issuer:
+        raise not_there()
+
+
+def _failed(request: Request, refused: LogInDenied | BusyRefusal) -> Response:
+    if isinstance(refused, BusyRefusal):
+        return log_in_page(request, HTTPStatus.TOO_MANY_REQUESTS, error=ours(refused.text))
+    return denied_page(request, refused, _(_FAILED))
+
+
+_LOST: Final = N_("The change was not saved. Confirm your password, then fill in the form again.")
+
+
+def demand_owner(request: Request) -> None:
+    """Raise HTTPException unless an owner asks; `manage.web.problem` keeps who tried."""
+    needs(request, Scope.OWNER)
+
+
+def ask_again(request: Request, back: str) -> Response | None:
+    """Where the person proves who they are; None if they did lately. back: the page to go to afterwards."""
+    if is_confirmed(request.state.session, time.time()):
+        return None
+    path = link("/confirm", next=back)
+    return see_other(request, path, _(_LOST), "warn") if request.method in UNSAFE else see_other(request, path)
+
+
+def _confirm(request: Request) -> Response:
+    session: UserSession | None = request.state.session
+    target = local_target(request.query_params.get("next", "/"))
+    if session is None:
+        return RedirectResponse(target, HTTPStatus.SEE_OTHER)
+    if request.method == "GET" or session.user.issuer:
+        return _page(request, session, target)
+    password = ConfirmPassword(password=request.state.form.get("password", ""), session=session.id)
+    try:
+        perform(request, confirm_password, password)
+    except LogInDenied as denied:
+        if denied.wait:
+            note_throttled(request.scope)
+        status = HTTPStatus.TOO_MANY_REQUESTS if denied.wait else 0
+        text = (
+            _("Too many failed attempts. Wait %(seconds)s s.", seconds=f"{denied.wait:.0f}")
+            if denied.wait
+            else _("The password is wrong.")
+        )
+        return _page(request, session, target, text, status)
+    return see_other(request, target)
+
+
+def _page(request: Request, session: UserSession, target: str, error: str = "", status: int = 0) -> Response:
+    return render(request, "accounts/confirm.html", status, issuer=session.user.issuer, target=target, error=error)
+
+
+ROUTES: Final = [
     Route("/login", _log_in, methods=["GET", "POST"]),
     Route("/logout", _log_out, methods=["POST"]),
     Route("/setup", _set_up, methods=["GET", "POST"]),
+    Route("/login/issuer", _begin),
+    Route(_BACK, _end),
+    Route("/confirm", _confirm, methods=["GET", "POST"]),
 ]

@@ -3,29 +3,88 @@
 Used by `queue` and `trace`. It is about the delivery whose sentence it shows, whatever became of other recipients. The
 connector is the one by which its last attempt went, as its row of the trace says; where no attempt was made, because
 other mail had failed on the way, it is the one by which it would go now.
+
+Its link to the form of that connector carries the destination, for which mail is tried again once the form is saved.
 """
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from gatepost.language import _, ngettext
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.pages.guard import perform, principal_of
 from gatepost.manage.pages.rendering import link
-from gatepost.manage.pages.resource_paths import connector_path, edit_path, validate_path
-from gatepost.manage.pages.save_and_retry import RetryTarget
+from gatepost.manage.pages.resource_paths import connector_path, edit_path, trace_path, validate_path
 from gatepost.manage.use_cases.connector_views import RouteConnector, ViewConnector, route_connector, view_connector
+from gatepost.manage.use_cases.queue_actions import QueueAction, QueueActions, act_on_queue
 from gatepost.manage.use_cases.refusal import Refusal
 from gatepost.protocols.message.next_step import MustAct
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from starlette.requests import Request
 
     from gatepost.mail.model.trace_event import TraceEvent
     from gatepost.manage.use_cases.name_lookup import Chosen
-    from gatepost.manage.use_cases.queue_deliveries import QueueDelivery
+    from gatepost.manage.use_cases.queue import QueueDelivery
+
+
+_IN_FORCE: Final = 2.0
+"""Seconds within which a running gateway takes up a change."""
+
+
+class RetryTarget(NamedTuple):
+    """message: the queue id that it is about. organization, domain: the destination whose mail is tried again."""
+
+    message: str
+    organization: str
+    domain: str
+
+    @property
+    def fields(self) -> dict[str, str]:
+        """For addresses and forms."""
+        return {
+            "retry-message": self.message,
+            "retry-organization": self.organization,
+            "retry-domain": self.domain,
+        }
+
+    @property
+    def path(self) -> str:
+        """The trace of the message."""
+        return trace_path(self.message)
+
+
+def retry_target(given: Mapping[str, str]) -> RetryTarget | None:
+    """Read it from an address or a form; None if it has none."""
+    names = ("retry-message", "retry-organization", "retry-domain")
+    values = [given.get(name, "").strip()[:255] for name in names]
+    return RetryTarget(*values) if all(values) else None
+
+
+def retry(request: Request, target: RetryTarget, *, changed: bool) -> str:
+    """Try the mail of the destination again; a sentence that says how much, or why not.
+
+    changed: wait until what was saved is in force, or the mail would be tried as before, and wait for longer then.
+    """
+    if changed:
+        time.sleep(_IN_FORCE)
+    actions = QueueActions(action=QueueAction.RETRY, organization=target.organization, domain=target.domain)
+    try:
+        done = perform(request, act_on_queue, actions)
+    except Refusal as refusal:
+        return _("The mail for %(domain)s was not retried: %(text)s", domain=target.domain, text=refusal.text)
+    if not done.changed:
+        return _("No mail waits for %(domain)s any more.", domain=target.domain)
+    return ngettext(
+        "Retrying %(num)s delivery to %(domain)s.",
+        "Retrying %(num)s deliveries to %(domain)s.",
+        done.changed,
+        domain=target.domain,
+    )
 
 
 _ATTEMPTS: Final = {"SEND", "DEFER", "FAIL", "EXPIRE"}

@@ -16,7 +16,7 @@ from gatepost.manage.pages.rendering import render, see_changed
 from gatepost.manage.pages.resource_kinds import KIND_PAGES
 from gatepost.manage.pages.resource_paths import organization_path
 from gatepost.manage.use_cases.history import ListHistory, list_history
-from gatepost.manage.use_cases.listings import OrganizationRow
+from gatepost.manage.use_cases.name_lookup import KINDS
 from gatepost.manage.use_cases.part_record import (
     fields_of,
     organization_command,
@@ -24,7 +24,6 @@ from gatepost.manage.use_cases.part_record import (
     own_table,
     without_parts,
 )
-from gatepost.manage.use_cases.parts import KINDS
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.resource_cases import (
     AddOrganization,
@@ -37,6 +36,7 @@ from gatepost.manage.use_cases.resource_cases import (
 from gatepost.manage.use_cases.resource_views import (
     FindOrganizations,
     ListOrganizationChanges,
+    OrganizationRow,
     ViewOrganization,
     find_organizations,
     list_organization_changes,

@@ -1,7 +1,8 @@
 """The overview: what needs an administrator, the queue, protection of mail in the last day, certificates, nodes.
 
-Administrators of some organizations see no certificates, nodes and workers. The chart is loaded after the page. The
-page Doctor says what is wrong with the gateway or its machine, and what to do next (`gatepost doctor`).
+The page of all alarms is here, too: the same as `gatepost alarms`. Administrators of some organizations see no
+certificates, nodes and workers. The chart is loaded after the page. The page Doctor says what is wrong with the gateway
+or its machine, and what to do next (`gatepost doctor`).
 """
 
 from __future__ import annotations
@@ -11,10 +12,11 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from starlette.routing import Route
 
+from gatepost.analysis.alarms.alarm import Severity
 from gatepost.language import _, pgettext
 from gatepost.manage.access.principal import Scope
-from gatepost.manage.pages.alarms import LEVELS
 from gatepost.manage.pages.certificate_view import life
+from gatepost.manage.pages.exports import exported
 from gatepost.manage.pages.guard import own_organizations, perform, principal_of
 from gatepost.manage.pages.rendering import render
 from gatepost.manage.use_cases.alarms import ListAlarms, list_alarms
@@ -25,9 +27,9 @@ from gatepost.manage.use_cases.certificate_views import (
     view_certificates,
 )
 from gatepost.manage.use_cases.doctor import ExamineGateway, examine_gateway
-from gatepost.manage.use_cases.flows import CountFlows, count_flows
 from gatepost.manage.use_cases.queue import ListWaitingDestinations, list_waiting_destinations
 from gatepost.manage.use_cases.refusal import Refusal
+from gatepost.manage.use_cases.reports import CountFlows, count_flows
 from gatepost.manage.use_cases.status import GetStatus, get_running
 from gatepost.manage.use_cases.work_list import ListWork, list_work
 from gatepost.pki.certificates.entry import State
@@ -44,6 +46,27 @@ if TYPE_CHECKING:
     from gatepost.manage.use_cases.queue import WaitingDestination
     from gatepost.pki.certificates.entry import Entry
     from gatepost.policy.connectors.records import Organization
+
+
+LEVELS: Final = {Severity.CRITICAL: "fail", Severity.ERROR: "fail", Severity.WARNING: "warn"}
+"""How severities look."""
+_ALARM_COLUMNS: Final = ("severity", "kind", "about", "certificate", "title", "detail", "fix", "since")
+_ALARMS_SHOWN: Final = 200
+
+
+def _alarms(request: Request) -> Response:
+    current = perform(request, list_alarms, ListAlarms())
+    if file := exported(request, "alarms", _ALARM_COLUMNS, lambda: current.alarms):
+        return file
+    return render(
+        request,
+        "overview/alarms.html",
+        found=current.alarms[:_ALARMS_SHOWN],
+        total=len(current.alarms),
+        looked=current.looked,
+        unknown=current.unknown[:_ALARMS_SHOWN],
+        levels=LEVELS,
+    )
 
 
 _NODE_LEVELS: Final = {
@@ -130,9 +153,6 @@ def _doctor(request: Request) -> Response:
     return render(request, "overview/doctor.html", found=examined.gravest_first, asks=asks)
 
 
-ROUTES = [Route("/", _overview), Route("/overview/flows", _flows), Route("/doctor", _doctor)]
-
-
 class FirstStep(NamedTuple):
     """A step that a new gateway needs before it carries mail."""
 
@@ -167,3 +187,11 @@ def first_steps(owners: Sequence[Organization]) -> list[FirstStep]:
         ),
     ]
     return [] if all(step.done for step in steps) else steps
+
+
+ROUTES: Final = [
+    Route("/", _overview),
+    Route("/overview/flows", _flows),
+    Route("/doctor", _doctor),
+    Route("/alarms", _alarms),
+]

@@ -1,25 +1,28 @@
 """Pages of a long list: which one is shown, in which order, and links to those before and after it.
 
-Used where lists have offsets.
-
-Pure but for the request it reads.
+A list that lies in a store has an index by time alone: for another order its newest rows are read (`stored_rows`).
 """
 
 from __future__ import annotations
 
 from html import escape
+from itertools import islice
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+import msgspec
+
 from gatepost.language import _, grouped, ngettext
-from gatepost.manage.use_cases.list_page import ListSelection, sorted_by
+from gatepost.manage.pages.guard import every, perform
+from gatepost.manage.use_cases.paging import ListSelection, sorted_by
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Sequence
 
     from starlette.requests import Request
 
-    from gatepost.manage.use_cases.list_page import Columns, ListPage
+    from gatepost.manage.use_cases.declaration import Items, UseCase
+    from gatepost.manage.use_cases.paging import Columns, ListPage
 
 
 SIZE: Final = 50
@@ -110,3 +113,40 @@ def fitting[Row: tuple[str | None, ...]](rows: Iterable[Row], most: int, *, take
             break
         result.append(row)
     return result
+
+
+HELD: Final = 1000
+"""Rows that are sorted: the newest that match the filter."""
+_AS_STORED: Final = frozenset({"", "-time"})
+
+
+class StoredRows[T](NamedTuple):
+    """A page of rows. sort: the column they are in the order of, "" for the newest first.
+
+    after: the cursor of the next page, "" if there is none or the rows are sorted. foot: None unless they are.
+    """
+
+    rows: Sequence[T]
+    sort: str
+    after: str
+    foot: Foot | None
+
+
+def stored_rows[R: msgspec.Struct, T](
+    request: Request, case: UseCase[R, Items[T]], wanted: R, columns: Columns[T], counted: tuple[str, str]
+) -> StoredRows[T]:
+    """The page that is asked for. wanted: with its limit and cursor. Raises Refusal.
+
+    columns: by which rows can be sorted; "time" is that of the store. counted: as of `paging.foot`.
+    """
+    sort = order_of(request, columns)
+    if sort in _AS_STORED:
+        items = perform(request, case, wanted)
+        return StoredRows(items.items, "", items.after or "", None)
+    newest = list(islice(every(request, case, wanted, HELD + 1), HELD + 1))
+    page = paged(request, sorted_by(newest[:HELD], sort, columns))
+    shown = foot(page, counted)
+    if len(newest) > HELD:
+        text = _("Sorted: the newest %(rows)s that match. Filter to sort others.", rows=ngettext(*counted, HELD))
+        shown = shown._replace(shown=f"{shown.shown}. {text}")
+    return StoredRows(page.rows, sort, "", shown)

@@ -18,10 +18,8 @@ from starlette.routing import Route
 from gatepost.language import _
 from gatepost.manage.pages import signed_cookies
 from gatepost.manage.pages.account_forms import octets
-from gatepost.manage.pages.confirmation import ask_again
 from gatepost.manage.pages.guard import not_there, perform
-from gatepost.manage.pages.login import agent_of, entered, local_target
-from gatepost.manage.pages.relying_party import origin, rp_id
+from gatepost.manage.pages.login import agent_of, ask_again, entered, local_target, origin, rp_id
 from gatepost.manage.pages.rendering import see_other
 from gatepost.manage.use_cases.entrance import LogInDenied
 from gatepost.manage.use_cases.own_account import (
@@ -38,7 +36,7 @@ from gatepost.manage.use_cases.passkey_login import (
     log_in_with_passkey,
 )
 from gatepost.manage.use_cases.refusal import Refusal
-from gatepost.manage.web.refusal_audit import note_throttled
+from gatepost.manage.web.problem import note_throttled
 from gatepost.sentences import ours
 from gatepost.texts import N_
 

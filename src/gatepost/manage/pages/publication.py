@@ -28,8 +28,7 @@ if TYPE_CHECKING:
 
     from starlette.requests import Request
 
-    from gatepost.manage.use_cases.dns_checks import DnsCheck
-    from gatepost.manage.use_cases.dns_publication import DnsPublication
+    from gatepost.manage.use_cases.dns_checks import DnsCheck, DnsPublication
 
 
 _INDEX: Final = "/domains/publish"

@@ -14,12 +14,12 @@ from starlette.routing import Route
 
 from gatepost.language import _, ngettext
 from gatepost.manage.access.principal import Scope
+from gatepost.manage.pages.account_forms import by_field
 from gatepost.manage.pages.exports import download, exported
 from gatepost.manage.pages.guard import context_of, every, or_not_there, perform, principal_of
 from gatepost.manage.pages.login import local_target
-from gatepost.manage.pages.refusal_texts import by_field
+from gatepost.manage.pages.paging import stored_rows
 from gatepost.manage.pages.rendering import link, render, see_other
-from gatepost.manage.pages.stored_rows import stored_rows
 from gatepost.manage.pages.time_zones import local_times
 from gatepost.manage.use_cases import quarantine
 from gatepost.manage.use_cases.execution import execute
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
-    from gatepost.manage.use_cases.list_page import Columns
+    from gatepost.manage.use_cases.paging import Columns
 
 
 _PAGE: Final = 50

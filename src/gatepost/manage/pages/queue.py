@@ -13,12 +13,12 @@ from starlette.routing import Route
 
 from gatepost.language import _, in_sentence, ngettext, translated, translated_choices
 from gatepost.manage.access.principal import Scope
+from gatepost.manage.pages.account_forms import by_field
 from gatepost.manage.pages.exports import download, exported
 from gatepost.manage.pages.guard import context_of, every, or_not_there, perform, principal_of
 from gatepost.manage.pages.login import local_target
 from gatepost.manage.pages.message_head import head_of
 from gatepost.manage.pages.paging import by_fields, sorted_page
-from gatepost.manage.pages.refusal_texts import by_field
 from gatepost.manage.pages.rendering import link, render, see_other
 from gatepost.manage.pages.resource_paths import trace_path
 from gatepost.manage.use_cases import queue as queue_cases
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
     from gatepost.mail.model.trace_event import TraceEvent
     from gatepost.manage.access.principal import Principal
-    from gatepost.manage.use_cases.queue_deliveries import QueueDelivery
+    from gatepost.manage.use_cases.queue import QueueDelivery
 
 
 PAGE: Final = 50

@@ -19,7 +19,7 @@ from gatepost.manage.pages.guard import perform, principal_of
 from gatepost.manage.pages.resource_paths import connector_path, part_path, trace_path
 from gatepost.manage.use_cases.certificate_views import ViewCertificates, view_certificates
 from gatepost.manage.use_cases.connector_views import FindConnectors, find_connectors
-from gatepost.manage.use_cases.parts import DOMAIN
+from gatepost.manage.use_cases.name_lookup import DOMAIN
 from gatepost.manage.use_cases.refusal import Refusal
 from gatepost.manage.use_cases.resource_views import FindParts, find_parts
 from gatepost.manage.use_cases.trace import SearchTrace, search_messages

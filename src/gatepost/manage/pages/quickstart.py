@@ -15,8 +15,8 @@ from starlette.routing import Route
 from gatepost.language import _
 from gatepost.manage.pages.account_forms import Form, field_errors
 from gatepost.manage.pages.certificate_view import LEVELS, label_of, life
-from gatepost.manage.pages.confirmation import demand_owner
 from gatepost.manage.pages.guard import context_of, own_organizations, perform
+from gatepost.manage.pages.login import demand_owner
 from gatepost.manage.pages.rendering import render, see_other
 from gatepost.manage.use_cases.certificate_views import ViewCertificates, view_certificates
 from gatepost.manage.use_cases.doctor import ExamineGateway, examine_gateway

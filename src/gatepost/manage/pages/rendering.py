@@ -26,15 +26,12 @@ from gatepost.manage.pages import flash
 from gatepost.manage.pages.code_labels import event_label, event_level, failure_label, setting_label, shown_label
 from gatepost.manage.pages.document_text import reply_help
 from gatepost.manage.pages.flash import Flash
-from gatepost.manage.pages.help_links import help_for
-from gatepost.manage.pages.navigation import navigation
-from gatepost.manage.pages.palette import light_colours
+from gatepost.manage.pages.navigation import help_for, navigation
 from gatepost.manage.pages.static_files import static_url
-from gatepost.manage.pages.svg import Series, stacked
-from gatepost.manage.pages.text_filters import CLOCKED, FILTERS, remarks, sorts
+from gatepost.manage.pages.svg import Series, light_colours, stacked
+from gatepost.manage.pages.text_filters import CLOCKED, FILTERS, in_words, remarks, sorts
 from gatepost.manage.pages.time_zones import SERVER_ZONE, PageZone, zone_of
 from gatepost.manage.pages.trace_story import protection
-from gatepost.manage.pages.value_text import in_words
 from gatepost.manage.use_cases.refusal import Refusal
 from gatepost.sentences import in_zone, ours
 from gatepost.values import replace

@@ -22,9 +22,8 @@ from gatepost.manage.pages import report_charts
 from gatepost.manage.pages.exports import exported, wants_file
 from gatepost.manage.pages.guard import context_of, every, not_there, perform, principal_of
 from gatepost.manage.pages.rendering import link, render
-from gatepost.manage.pages.report_query import QUICK, ReportView, read_view
-from gatepost.manage.pages.report_sorts import ordered, report_order
-from gatepost.manage.pages.report_tables import TABLES, ReportTable
+from gatepost.manage.pages.report_charts import QUICK, ReportView, read_view
+from gatepost.manage.pages.report_tables import TABLES, ReportTable, ordered, report_order
 from gatepost.manage.use_cases.evidence import ListKeys, list_keys
 from gatepost.manage.use_cases.queue import ListQueue, list_queue
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
@@ -39,7 +38,8 @@ if TYPE_CHECKING:
     from starlette.responses import Response
 
     from gatepost.analysis.reports.pictures import DayResult, HeatRow, TlsPictures
-    from gatepost.manage.use_cases.background import BackgroundResult
+    from gatepost.analysis.reports.tls import Ready
+    from gatepost.manage.use_cases.jobs import BackgroundResult
 
 
 _WAIT: Final = 0.05  # seconds that a page waits for a count that may be done at once

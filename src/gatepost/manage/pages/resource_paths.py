@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
 
 if TYPE_CHECKING:
-    from gatepost.manage.use_cases.parts import Part, PartKind
+    from gatepost.manage.use_cases.name_lookup import Part, PartKind
 
 
 FOLDERS: Final = {

@@ -27,12 +27,12 @@ from gatepost.manage.pages.resource_kinds import KIND_PAGES, KindPage, column_ke
 from gatepost.manage.pages.resource_paths import edit_path, list_path, named_path, part_path, trust_path, version_path
 from gatepost.manage.pages.text_filters import sentence
 from gatepost.manage.use_cases import directory_password, domain_verification, resource_views
-from gatepost.manage.use_cases.list_page import sorted_by
+from gatepost.manage.use_cases.name_lookup import DOMAIN
+from gatepost.manage.use_cases.paging import sorted_by
 from gatepost.manage.use_cases.part_cases import PARTS, AddPart, RemovePart, SetPart
 from gatepost.manage.use_cases.part_record import fields_of, part_command, part_toml, table_of
-from gatepost.manage.use_cases.parts import DOMAIN
-from gatepost.manage.use_cases.recipients import ChangeRecipients, change_recipients
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
+from gatepost.manage.use_cases.resource_actions import ChangeRecipients, change_recipients
 from gatepost.pki.certificates.directory_secrets import asks_graph, logs_in
 from gatepost.sentences import ours
 
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from gatepost.manage.access.principal import Principal
     from gatepost.manage.use_cases.change_shapes import ChangeReport
     from gatepost.manage.use_cases.history import PartChange
-    from gatepost.manage.use_cases.parts import Part, PartKind
+    from gatepost.manage.use_cases.name_lookup import Part, PartKind
 
 
 _CHANGES: Final = 20  # looked at for who changed a field last

@@ -1,20 +1,38 @@
 """Pictures as plain SVG from the server: the one drawing of charts, on pages, on paper and in files. Pure.
 
-Colours are tones of gatepost.css, so that light, dark and paper have theirs (`manage.pages.palette`); what is
-unencrypted is hatched, too, for who does not see colours. A series that is 0 is not drawn. Nothing in a picture is
-markup of others: every text is escaped.
+Colours are tones of gatepost.css, so that light, dark and paper have theirs (`colours`); what is unencrypted is
+hatched, too, for who does not see colours. A series that is 0 is not drawn. Nothing in a picture is markup of others:
+every text is escaped.
 """
 
 from __future__ import annotations
 
+import re
+from functools import cache
+from importlib.resources import files
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from markupsafe import Markup, escape
 
-from gatepost.manage.pages.palette import light_colours
-
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+
+
+_TOKENS: Final = re.compile(r"--([a-z-]+): (?:light-dark\((#[0-9a-f]{6}), (#[0-9a-f]{6})\)|(#[0-9a-f]{6}));")
+
+
+@cache
+def colours() -> dict[str, tuple[str, str]]:
+    """Each token's colour in the light and in the dark theme, as #rrggbb."""
+    style = (files("gatepost.manage.pages") / "static" / "gatepost.css").read_text()
+    first = style[: style.index("}")]
+    return {name: (light or only, dark or only) for name, light, dark, only in _TOKENS.findall(first)}
+
+
+@cache
+def light_colours() -> dict[str, str]:
+    """The same of the light theme alone."""
+    return {name: light for name, (light, _) in colours().items()}
 
 
 _WIDTH: Final = 880

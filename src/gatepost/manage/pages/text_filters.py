@@ -1,4 +1,4 @@
-"""Numbers, sizes and times as pages write them: Jinja filters, pure.
+"""Numbers, sizes, times and values of resources as pages write them: Jinja filters, pure.
 
 Installed by `manage.pages.rendering`; templates use them by name: `{{ row.seen|moment }}`. What is not there (None) is
 a dash, for every one of them. Times are seconds since 1970, shown in the time zone of who looks, with UTC as a hint
@@ -7,6 +7,7 @@ a dash, for every one of them. Times are seconds since 1970, shown in the time z
 
 from __future__ import annotations
 
+import json
 import re
 from datetime import UTC
 from typing import TYPE_CHECKING, Any, Final
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from markupsafe import Markup
 
 from gatepost.language import _, grouped, in_sentence, point
+from gatepost.policy.connectors.trust_anchors import anchors_label
 from gatepost.quantity import quantity
 from gatepost.sentences import ours
 from gatepost.texts import N_
@@ -212,3 +214,25 @@ CLOCKED: Final[dict[str, Callable[[float | None, float, tzinfo], str | Markup]]]
     "utc_day": utc_day,
 }
 """Filters that take the present and the time zone of who looks: `manage.pages.rendering` gives both to them."""
+
+_VALUE: Final = 500  # characters of a value
+
+
+def cut(text: str) -> str:
+    """At most 500 characters of a value; the files beside a page have all of it."""
+    return text if len(text) <= _VALUE else f"{text[:_VALUE]}…"
+
+
+def in_words(value: Any) -> str:
+    """As a person writes it: lists with commas, switches as true and false, a part as its fields.
+
+    Certificates are their fingerprints.
+    """
+    if isinstance(value, bool):
+        return json.dumps(value)
+    if isinstance(value, list | tuple):
+        return ", ".join(map(in_words, value))
+    if isinstance(value, dict):
+        named = sorted(value, key=lambda key: key not in {"name", "address"})
+        return "; ".join(f"{key} = {in_words(value[key])}" for key in named)
+    return "" if value is None else anchors_label(str(value))

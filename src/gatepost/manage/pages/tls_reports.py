@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
-    from gatepost.manage.pages.report_query import ReportView
+    from gatepost.manage.pages.report_charts import ReportView
     from gatepost.manage.use_cases.tls_reports import ReceivedSums, ReportedFailure, SentReportState
 
 

@@ -13,9 +13,9 @@ from starlette.routing import Route
 from gatepost.language import _, translated_choices
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.pages.account_forms import Form, chosen_organizations, field_errors, refused_fields
-from gatepost.manage.pages.confirmation import ask_again, demand_owner
 from gatepost.manage.pages.exports import exported
 from gatepost.manage.pages.guard import context_of, every, not_there, perform
+from gatepost.manage.pages.login import ask_again, demand_owner
 from gatepost.manage.pages.paging import by_fields, sorted_page
 from gatepost.manage.pages.rendering import render, see_other
 from gatepost.manage.pages.time_zones import local_times

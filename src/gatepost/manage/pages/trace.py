@@ -18,7 +18,6 @@ from starlette.routing import Route
 
 from gatepost.language import _, ngettext, translated, translated_choices
 from gatepost.manage.access.principal import Scope
-from gatepost.manage.pages import searches
 from gatepost.manage.pages.code_labels import event_label
 from gatepost.manage.pages.exports import chunks_of, download, exported
 from gatepost.manage.pages.guard import context_of, every, not_there, or_not_there, perform, principal_of
@@ -30,7 +29,10 @@ from gatepost.manage.pages.trace_query import (
     HELD,
     SPANS,
     in_words,
+    kept_query,
     read_query,
+    read_searches,
+    remember_searches,
     sorted_messages,
     trace_order,
     wider_searches,
@@ -55,8 +57,8 @@ if TYPE_CHECKING:
     from starlette.responses import Response
 
     from gatepost.mail.model.trace_event import TraceEvent
-    from gatepost.manage.pages.trace_query import TraceQuery
-    from gatepost.manage.use_cases.queue_deliveries import QueueDelivery
+    from gatepost.manage.pages.trace_query import Searches, TraceQuery
+    from gatepost.manage.use_cases.queue import QueueDelivery
 
 
 PAGE: Final = 50
@@ -85,11 +87,11 @@ def _search(request: Request) -> Response:
     if is_first and question.names_one(meaning) and len(messages) == 1:
         identity = messages[0].message or messages[0].session
         return see_other(request, link(f"/trace/{quote(identity)}", organization=organization))
-    known = searches.read(request.cookies, principal.name)
-    used = known.used(searches.kept_query(params)) if is_first and not question.is_plain else known
+    known = read_searches(request.cookies, principal.name)
+    used = known.used(kept_query(params)) if is_first and not question.is_plain else known
     answer = _page(request, question, messages, after, meaning, used)
     if used != known:
-        searches.remember(answer, used)
+        remember_searches(answer, used)
     return answer
 
 
@@ -109,7 +111,7 @@ def _page(
     messages: Sequence[trace.TracedMessage],
     after: str,
     meaning: Mapping[str, str],
-    known: searches.Searches,
+    known: Searches,
 ) -> Response:
     params, sort, days = request.query_params, trace_order(request), context_of(request).settings.trace.days
     in_order = sorted_messages(request, messages, sort, _reached(after)) if sort else None
@@ -135,7 +137,7 @@ def _page(
         live=params.get("live") is not None,
         recent=[(in_words(dict(parse_qsl(text))), f"/trace?{text}") for text in known.recent],
         saved=[(name, f"/trace?{item}") for name, item in known.saved.items()],
-        this_search=searches.kept_query(params),
+        this_search=kept_query(params),
         name_of_search=in_words(params),
         searched=in_words({"since": question.since, **params}),
         kept=ngettext("%(num)s day", "%(num)s days", days) if days else _("all days"),
@@ -196,8 +198,8 @@ def _cells(event: TraceEvent) -> tuple[object, ...]:
 def _keep_search(request: Request) -> Response:
     """Keep a search under a name, or let one go."""
     form = request.state.form
-    known = searches.read(request.cookies, principal_of(request).name)
-    query = searches.kept_query(dict(parse_qsl(form.get("query", ""))))
+    known = read_searches(request.cookies, principal_of(request).name)
+    query = kept_query(dict(parse_qsl(form.get("query", ""))))
     name = form.get("name", "").strip()
     if forgotten := form.get("forget", ""):
         known, said = known.without(forgotten), _("Deleted the saved search “%(forgotten)s”.", forgotten=forgotten)
@@ -206,7 +208,7 @@ def _keep_search(request: Request) -> Response:
     else:
         return see_other(request, "/trace", _("Enter a name to save the search."), "warn")
     answer = see_other(request, f"/trace?{query}" if query else "/trace", said)
-    searches.remember(answer, known)
+    remember_searches(answer, known)
     return answer
 
 

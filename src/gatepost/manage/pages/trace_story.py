@@ -15,7 +15,7 @@ import msgspec
 from gatepost.events.counts import verdict_of
 from gatepost.language import _
 from gatepost.manage.pages.code_labels import event_level, failure_label
-from gatepost.manage.use_cases.trace_text import detail_lines, tls_lines
+from gatepost.manage.use_cases.explain_text import detail_lines, tls_lines
 from gatepost.texts import N_
 
 if TYPE_CHECKING:

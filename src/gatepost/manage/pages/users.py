@@ -1,6 +1,6 @@
 """Users: the list, a new one, and one with its role, its password and its sessions. For owners.
 
-A person proves again who they are before a form is shown (`manage.pages.confirmation`).
+A person proves again who they are before a form is shown (`manage.pages.login`).
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from gatepost.manage.pages.account_forms import (
     octets,
     refused_fields,
 )
-from gatepost.manage.pages.confirmation import ask_again, demand_owner
 from gatepost.manage.pages.exports import exported
 from gatepost.manage.pages.guard import context_of, every, or_not_there, perform
+from gatepost.manage.pages.login import ask_again, demand_owner
 from gatepost.manage.pages.paging import sorted_page
 from gatepost.manage.pages.rendering import render, see_other
 from gatepost.manage.pages.resource_paths import number_of

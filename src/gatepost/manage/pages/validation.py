@@ -12,10 +12,10 @@ from starlette.concurrency import run_in_threadpool
 from starlette.routing import Route
 
 from gatepost.manage.access.principal import Scope
+from gatepost.manage.pages.account_forms import by_field
 from gatepost.manage.pages.connector import DIRECTIONS, chosen_of, connector_page
 from gatepost.manage.pages.event_stream import followed
 from gatepost.manage.pages.guard import needs, perform
-from gatepost.manage.pages.refusal_texts import by_field
 from gatepost.manage.pages.rendering import fragment, render, see_other
 from gatepost.manage.pages.resource_paths import connector_path
 from gatepost.manage.pages.validation_tasks import live_items, task_items, verdict_item

@@ -17,10 +17,10 @@ from starlette.routing import Route
 
 from gatepost.language import _
 from gatepost.manage.access.principal import Scope
-from gatepost.manage.pages.connector_draft import ConnectorDraft, draft_of, problems, table_of
+from gatepost.manage.pages.account_forms import by_field
+from gatepost.manage.pages.connector_draft import SCENARIOS, ConnectorDraft, draft_of, need, problems, table_of
 from gatepost.manage.pages.guard import context_of, needs, own_organizations, perform, principal_of
 from gatepost.manage.pages.issuer_trust import UNCONFIRMED, chosen_issuer, issuer_page
-from gatepost.manage.pages.refusal_texts import by_field
 from gatepost.manage.pages.rendering import (
     LONG_PATIENCE,
     PATIENCE,
@@ -32,7 +32,6 @@ from gatepost.manage.pages.rendering import (
     see_other,
 )
 from gatepost.manage.pages.resource_paths import connector_path
-from gatepost.manage.pages.scenarios import SCENARIOS, need
 from gatepost.manage.pages.validation import ended, live, request_of
 from gatepost.manage.pages.validation_tasks import task_items
 from gatepost.manage.use_cases.connector_secrets import SetConnectorSecret, set_connector_secret
@@ -45,12 +44,12 @@ from gatepost.manage.use_cases.connector_views import (
     view_draft_validation,
 )
 from gatepost.manage.use_cases.execution import execute
-from gatepost.manage.use_cases.issuer_trust import seen_issuers
 from gatepost.manage.use_cases.part_cases import PARTS, AddPart
 from gatepost.manage.use_cases.part_record import part_command, part_toml
 from gatepost.manage.use_cases.private_content import NOT_STORED
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
-from gatepost.manage.use_cases.report_counts import ReportCounts
+from gatepost.manage.use_cases.reports import ReportCounts
+from gatepost.manage.use_cases.resource_actions import seen_issuers
 from gatepost.manage.use_cases.validation_runs import ValidateConnector
 from gatepost.policy.connectors.resources import Resources
 from gatepost.policy.connectors.trust_anchors import is_pem

@@ -4,6 +4,8 @@ Stands in the web application behind `web`, which says who asks (`request.state.
 (`request.app.state.gateway`). The event loop only reads bodies; whatever touches files runs on a thread. In this order:
 401, 405, 404 for an organization that is not seen, 403, 413 and 415 and 400 for the body, 422 for its fields and the
 query, 428 and 412 for If-Match. So nobody learns of an organization by the errors of a body.
+
+`Problem` is what is refused, as a problem document (RFC 9457).
 """
 
 from __future__ import annotations
@@ -23,14 +25,12 @@ from starlette.routing import Route
 from gatepost.decoding import from_json
 from gatepost.manage.access.principal import Principal
 from gatepost.manage.access.records import is_confirmed
-from gatepost.manage.rest.problem import Problem, problem_response, refused
 from gatepost.manage.use_cases.context import Context
 from gatepost.manage.use_cases.declaration import Document, FileResult, Items, UseCaseReply
 from gatepost.manage.use_cases.execution import begin, execute, record_refusal
-from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
+from gatepost.manage.use_cases.refusal import BusyRefusal, Refusal, RefusalKind
 from gatepost.manage.use_cases.request_values import WrongFields, body_value, query_value
-from gatepost.manage.web.problem import ProblemType, instance_of
-from gatepost.manage.web.refusal_audit import address_of
+from gatepost.manage.web.problem import ProblemType, address_of, instance_of, problem_document
 from gatepost.manage.web.request_limits import BodyTooLarge
 from gatepost.policy.connectors.errors import FieldError
 from gatepost.quantity import quantity
@@ -45,6 +45,51 @@ if TYPE_CHECKING:
     from gatepost.manage.rest.endpoint import RestEndpoint
     from gatepost.manage.use_cases.declaration import UseCase
     from gatepost.manage.use_cases.gateway import Gateway
+
+
+_OF_REFUSALS = {
+    RefusalKind.INPUT: ProblemType.INVALID,
+    RefusalKind.FORBIDDEN: ProblemType.FORBIDDEN,
+    RefusalKind.MISSING: ProblemType.MISSING,
+    RefusalKind.BLOCKED: ProblemType.CONFLICT,
+    RefusalKind.CONFLICT: ProblemType.CONFLICT,
+    RefusalKind.UNREADABLE: ProblemType.UNREADABLE,
+}
+
+
+class Problem(Exception):  # noqa: N818 - it names what the answer is
+    """The answer is a problem. detail: what, where, why, what to do. headers: that go with its status.
+
+    refusal: of administration, if it refused.
+    """
+
+    def __init__(
+        self,
+        kind: ProblemType,
+        detail: str,
+        errors: Iterable[FieldError] = (),
+        headers: Mapping[str, str] | None = None,
+        refusal: Refusal | None = None,
+    ) -> None:
+        super().__init__(detail)
+        self.kind = kind
+        self.detail = detail
+        self.errors = tuple(errors)
+        self.headers = dict(headers or {})
+        self.refusal = refusal
+
+
+def refused(refusal: Refusal) -> Problem:
+    """Turn a Refusal into a Problem."""
+    if isinstance(refusal, BusyRefusal):
+        again = {"Retry-After": str(refusal.again)}
+        return Problem(ProblemType.THROTTLED, refusal.text, headers=again, refusal=refusal)
+    return Problem(_OF_REFUSALS[refusal.kind], refusal.text, refusal.errors, refusal=refusal)
+
+
+def problem_response(problem: Problem, instance: str) -> Response:
+    """The document. instance: a URI that the log knows the request by."""
+    return problem_document(problem.kind, problem.detail, instance, problem.errors, problem.headers, problem.refusal)
 
 
 PREFIX = "/api/v1"
@@ -127,7 +172,7 @@ def _context(request: Request, endpoint: RestEndpoint, principal: Principal, ins
 
 
 async def _respond(request: Request, endpoint: RestEndpoint, context: Context) -> Response:
-    """The answer to a call. What `begin` refuses is on record by `manage.web.refusal_audit`."""
+    """The answer to a call. What `begin` refuses is on record by `manage.web.problem`."""
     case = endpoint.case
     try:
         begin(case, context, request.path_params)

@@ -1,4 +1,4 @@
-"""Certificates asked for at an ACME authority now: a job that a page, a call or a command starts, one at a time.
+"""Certificates of an ACME authority: where each stands, and their renewal now, as a job, one at a time.
 
 An authority takes from seconds to minutes. Whoever asks, this process or another, asks alone (`pki.acme.issuer.alone`).
 """
@@ -8,23 +8,26 @@ from __future__ import annotations
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import msgspec
 from msgspec import Meta
 
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.access.records import AuditOutcome
-from gatepost.manage.use_cases.acme_orders import issuer_of
-from gatepost.manage.use_cases.concurrency_limit import ConcurrencyLimit
 from gatepost.manage.use_cases.declaration import Cli, InQuery, UseCaseReply, Visibility, use_cases
-from gatepost.manage.use_cases.jobs import Job, Jobs
+from gatepost.manage.use_cases.jobs import ConcurrencyLimit, Job, Jobs
 from gatepost.manage.use_cases.refusal import BusyRefusal, Refusal, RefusalKind, refusing, wrong_field
 from gatepost.pki.acme import issuer as issuers
 from gatepost.pki.acme.challenges import AcmeFailed
 from gatepost.pki.acme.duty import outcome as outcome_of
+from gatepost.pki.acme.duty import policy_hosts
+from gatepost.pki.acme.issuer import Issuer
 from gatepost.pki.acme.schedule import Step
+from gatepost.policy.connectors.errors import ResourceErrors
 from gatepost.settings.acme import LETS_ENCRYPT_STAGING, acme_directory
+from gatepost.store.changes import ConfigConflict
+from gatepost.store.interface import StoreFailure
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -32,11 +35,111 @@ if TYPE_CHECKING:
     from gatepost.manage.access.principal import Principal
     from gatepost.manage.use_cases.context import Context
     from gatepost.manage.use_cases.gateway import Gateway
-    from gatepost.pki.acme.issuer import Issuer
+    from gatepost.pki.acme.issuer import RenewalStatus
     from gatepost.settings.model import Settings
 
-
 use_case = use_cases(visibility=Visibility.GATEWAY, tag="certificates")
+
+
+class GetAcmeStatus(msgspec.Struct, kw_only=True):
+    """All of it."""
+
+
+class AcmeOrder(msgspec.Struct):
+    """A certificate that there shall be. certificate: its id. Times: seconds since 1970; not_before: the next try."""
+
+    names: list[str]
+    certificate: str
+    state: str
+    not_after: float | None
+    renew_at: float | None
+    renew_at_from: str
+    tried: float | None
+    succeeded: float | None
+    failures: int
+    not_before: float | None
+    error: str
+
+
+class AcmeStatus(msgspec.Struct):
+    """ok: all are there, and the last attempts went well. directory: of the authority. account: its address there."""
+
+    ok: bool
+    directory: str
+    account: str
+    certificates: list[AcmeOrder]
+
+
+class AcmeState(NamedTuple):
+    """directory: of the authority. account: its address there, "" for none yet. orders: by list of names."""
+
+    directory: str
+    account: str
+    orders: tuple[RenewalStatus, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Whether all are there and the last attempts went well."""
+        return all(order.entry is not None and not order.progress.error for order in self.orders)
+
+
+@contextmanager
+def issuer_of(gateway: Gateway, principal: Principal, url: str = "") -> Iterator[tuple[Issuer, list[str]]]:
+    """Open the issuer, and list the hosts at which our policies are served. url: of an authority other than our own.
+
+    Raises Refusal: INPUT if ACME is off or cannot be used, UNREADABLE.
+    """
+    settings = gateway.settings
+    if not settings.acme.is_on:
+        text = "ACME is off: set agree_tos = true under [acme] in the settings; see docs/acme.md"
+        raise Refusal(RefusalKind.INPUT, text)
+    try:
+        with gateway.config() as store:
+            yield Issuer(settings, store, url=url, author=principal.name), policy_hosts(settings, store)
+    except AcmeFailed as failure:
+        raise Refusal(RefusalKind.INPUT, str(failure)) from failure
+    except (StoreFailure, ResourceErrors, ConfigConflict, ValueError) as failure:
+        raise Refusal(RefusalKind.UNREADABLE, f"{gateway.data}: {failure}") from failure
+
+
+def acme_state(gateway: Gateway, principal: Principal) -> AcmeState:
+    """Where every certificate stands. Raises Refusal, as `issuer_of`."""
+    with issuer_of(gateway, principal) as (issuer, hosts):
+        return AcmeState(issuer.url, issuer.kept().account, tuple(issuer.statuses(hosts)))
+
+
+@use_case("GET /acme", scope=Scope.READ)
+def get_acme_status(context: Context, request: GetAcmeStatus) -> AcmeStatus:  # noqa: ARG001 - it is all of it
+    """Certificates from an ACME authority: where each stands."""
+    state = acme_state(context.gateway, context.principal)
+    return AcmeStatus(state.ok, state.directory, state.account, [order_of(order) for order in state.orders])
+
+
+def renewal_source(status: RenewalStatus) -> str:
+    """Source of the time of renewal: "authority" (RFC 9773), or its "lifetime"; "" where there is none."""
+    if status.entry is None:
+        return ""
+    return "authority" if status.progress.renew_at and status.progress.certificate == status.entry.id else "lifetime"
+
+
+def order_of(status: RenewalStatus) -> AcmeOrder:
+    """For machines."""
+    progress, entry = status.progress, status.entry
+    return AcmeOrder(
+        names=list(status.names),
+        certificate=entry.id if entry else "",
+        state=str(entry.state) if entry else "",
+        not_after=entry.leaf.not_after if entry else None,
+        renew_at=status.renew_at or None,
+        renew_at_from=renewal_source(status),
+        tried=progress.tried or None,
+        succeeded=progress.succeeded or None,
+        failures=progress.failures,
+        not_before=progress.not_before or None,
+        error=progress.error,
+    )
+
+
 type _Wait = Annotated[float, Meta(ge=0, le=25, description="Seconds to wait for the end.")]
 
 

@@ -16,7 +16,6 @@ from msgspec import Meta
 from gatepost.manage.access.actions import ACTIONS, action_name
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.access.records import AuditFilter, AuditOutcome
-from gatepost.manage.use_cases.accounts import ShortText  # noqa: TC001 - msgspec reads it
 from gatepost.manage.use_cases.declaration import Items, Visibility, use_cases
 from gatepost.manage.use_cases.differences import FieldChange
 from gatepost.manage.use_cases.execution import CHANGE
@@ -24,6 +23,7 @@ from gatepost.manage.use_cases.name_lookup import instead
 from gatepost.manage.use_cases.paging import After, Limit, cursor, position
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.times import read_time
+from gatepost.manage.use_cases.users import ShortText  # noqa: TC001 - msgspec reads it
 from gatepost.values import copy_fields
 
 if TYPE_CHECKING:

@@ -17,13 +17,11 @@ import msgspec
 from msgspec import Meta
 
 from gatepost.manage.access.principal import Scope
-from gatepost.manage.use_cases.concurrency_limit import ConcurrencyLimit
-from gatepost.manage.use_cases.connector_switches import MOST, ConnectorName
 from gatepost.manage.use_cases.declaration import InQuery, Items, UseCaseReply, Visibility, use_cases
-from gatepost.manage.use_cases.jobs import Job, Jobs, OrganizationSubject, Wait
-from gatepost.manage.use_cases.name_lookup import choose_connector, visible
-from gatepost.manage.use_cases.parts import INBOUND, OUTBOUND
+from gatepost.manage.use_cases.jobs import ConcurrencyLimit, Job, Jobs, OrganizationSubject, Wait
+from gatepost.manage.use_cases.name_lookup import INBOUND, OUTBOUND, choose_connector, visible
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind, text_for_all
+from gatepost.manage.use_cases.resource_actions import MOST, ConnectorName
 from gatepost.manage.use_cases.validation import CancelToken, ValidationOptions, keep_validation
 from gatepost.manage.use_cases.validation_runs import SECONDS, Candidate, run_candidate
 from gatepost.values import replace

@@ -2,80 +2,29 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
-from gatepost.manage.use_cases import (
-    acme_orders,
-    acme_renewal,
-    alarms,
-    audit,
-    bulk_validation,
-    certificate_import,
-    certificate_removal,
-    certificate_requests,
-    certificate_table,
-    certificate_views,
-    certificates,
-    changeover,
-    changeover_steps,
-    connector_secrets,
-    connector_switches,
-    connector_views,
-    connectors,
-    content_trials,
-    destinations,
-    directory_password,
-    dkim,
-    dkim_changes,
-    doctor,
-    domain_verification,
-    drill_list,
-    drills,
-    entrance,
-    evidence,
-    evidence_export,
-    explain,
-    explain_past,
-    first_setup,
-    flows,
-    history,
-    issuer_login,
-    issuer_trials,
-    issuer_trust,
-    mailbox_passwords,
-    mta_sts,
-    nodes,
-    own_account,
-    part_cases,
-    partner,
-    passkey_login,
-    publication,
-    quarantine,
-    queue,
-    queue_actions,
-    recipients,
-    rehearsal,
-    reports,
-    resource_cases,
-    resource_views,
-    revert,
-    sending_limits,
-    slowed_destinations,
-    srs_keys,
-    status,
-    tls_reports,
-    tokens,
-    trace,
-    ungranted,
-    users,
-    validation_runs,
-    work_list,
-)
 from gatepost.manage.use_cases.declaration import UseCase
+from gatepost.manage.use_cases.part_cases import PARTS
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
     from types import ModuleType
+
+# Modules of this package that declare use cases: those before the cases of a kind of part, and those behind them.
+_BEFORE_PARTS: Final = (
+    "status", "work_list", "nodes", "alarms", "doctor", "quarantine", "queue", "queue_actions", "destinations",
+    "sending_limits", "explain", "explain_past", "connectors", "connector_views", "rehearsal", "validation_runs",
+    "drills", "drill_list", "partner", "trials", "trace", "reports", "tls_reports", "evidence", "evidence_export",
+    "certificates", "certificate_import", "certificate_requests", "certificate_removal", "certificate_table",
+    "certificate_views", "changeover", "changeover_steps", "acme_renewal", "users", "entrance", "passkey_login",
+    "issuer_login", "own_account", "tokens", "audit", "first_setup", "resource_cases", "resource_views", "history",
+)  # fmt: skip
+_BEHIND_PARTS: Final = (
+    "domain_verification", "mta_sts", "ungranted", "mailbox_passwords", "connector_secrets", "resource_actions",
+    "bulk_validation", "directory_password", "dkim", "dkim_changes", "srs_keys", "publication",
+)  # fmt: skip
 
 
 def declared_in(*modules: ModuleType) -> Sequence[UseCase[Any, Any]]:
@@ -88,74 +37,12 @@ def declared_in(*modules: ModuleType) -> Sequence[UseCase[Any, Any]]:
     ]
 
 
+def _declared(names: Iterable[str]) -> Sequence[UseCase[Any, Any]]:
+    return declared_in(*(import_module(f"{__package__}.{name}") for name in names))
+
+
 USE_CASES: Final[Sequence[UseCase[Any, Any]]] = (
-    *declared_in(
-        status,
-        work_list,
-        nodes,
-        alarms,
-        doctor,
-        quarantine,
-        queue,
-        queue_actions,
-        destinations,
-        slowed_destinations,
-        sending_limits,
-        explain,
-        explain_past,
-        flows,
-        connectors,
-        connector_views,
-        rehearsal,
-        validation_runs,
-        drills,
-        drill_list,
-        partner,
-        content_trials,
-        issuer_trials,
-        trace,
-        reports,
-        tls_reports,
-        evidence,
-        evidence_export,
-        certificates,
-        certificate_import,
-        certificate_requests,
-        certificate_removal,
-        certificate_table,
-        certificate_views,
-        changeover,
-        changeover_steps,
-        acme_orders,
-        acme_renewal,
-        users,
-        entrance,
-        passkey_login,
-        issuer_login,
-        own_account,
-        tokens,
-        audit,
-        first_setup,
-        resource_cases,
-        resource_views,
-        history,
-        issuer_trust,
-        revert,
-    ),
-    *(case for cases in part_cases.PARTS.values() for case in cases),
-    *declared_in(
-        domain_verification,
-        mta_sts,
-        ungranted,
-        mailbox_passwords,
-        connector_secrets,
-        connector_switches,
-        bulk_validation,
-        directory_password,
-        recipients,
-        dkim,
-        dkim_changes,
-        srs_keys,
-        publication,
-    ),
+    *_declared(_BEFORE_PARTS),
+    *(case for cases in PARTS.values() for case in cases),
+    *_declared(_BEHIND_PARTS),
 )

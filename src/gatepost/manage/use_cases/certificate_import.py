@@ -20,10 +20,15 @@ from msgspec import Meta
 from gatepost.analysis.checks.chain_file import ChainFileError
 from gatepost.analysis.checks.pem_import import PasswordNeeded, PemSource, chain_pem_of, key_of, taken_in
 from gatepost.manage.access.principal import Scope
-from gatepost.manage.use_cases.certificate_audit import describe_certificate, recorded_changes
-from gatepost.manage.use_cases.certificate_shapes import CertificateSummary, Note, certificate_of
+from gatepost.manage.use_cases.certificates import CertificateSummary, Note, certificate_of
 from gatepost.manage.use_cases.declaration import Cli, UseCaseReply, Visibility, use_cases
-from gatepost.manage.use_cases.inventory import check_client, inventory_of, listed_certificates
+from gatepost.manage.use_cases.inventory import (
+    check_client,
+    describe_certificate,
+    inventory_of,
+    listed_certificates,
+    recorded_changes,
+)
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind, wrong_field
 from gatepost.net.anchors import AnchorsError, TrustAnchors
 from gatepost.net.identity import ServerIdentity

@@ -11,10 +11,16 @@ import msgspec
 from msgspec import Meta
 
 from gatepost.manage.access.principal import Scope
-from gatepost.manage.use_cases.certificate_audit import describe_certificate, recorded_changes
-from gatepost.manage.use_cases.certificate_shapes import CertificateNumber, Note, Reason  # noqa: TC001 - msgspec reads them
+from gatepost.manage.use_cases.certificates import CertificateNumber, Note, Reason  # noqa: TC001 - msgspec reads them
 from gatepost.manage.use_cases.declaration import Visibility, use_cases
-from gatepost.manage.use_cases.inventory import choose_certificate, inventory_of, listed_certificates, settings_files
+from gatepost.manage.use_cases.inventory import (
+    choose_certificate,
+    describe_certificate,
+    inventory_of,
+    listed_certificates,
+    recorded_changes,
+    settings_files,
+)
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.times import stamp
 from gatepost.pki.certificates.directories import pairs_in

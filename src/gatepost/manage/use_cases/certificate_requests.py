@@ -10,12 +10,15 @@ import msgspec
 from msgspec import Meta
 
 from gatepost.manage.access.principal import Scope
-from gatepost.manage.use_cases.certificate_audit import recorded_changes
 from gatepost.manage.use_cases.certificate_removal import Removed
-from gatepost.manage.use_cases.certificate_shapes import Note  # noqa: TC001 - msgspec reads it
-from gatepost.manage.use_cases.certificates import CertificateRequest, waiting_request, waiting_with_csr
+from gatepost.manage.use_cases.certificates import (
+    CertificateRequest,
+    Note,
+    waiting_request,
+    waiting_with_csr,
+)
 from gatepost.manage.use_cases.declaration import Cli, UseCaseReply, Visibility, use_cases
-from gatepost.manage.use_cases.inventory import check_client, inventory_of
+from gatepost.manage.use_cases.inventory import check_client, inventory_of, recorded_changes
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind, refusing, wrong_field
 from gatepost.pki.certificates.entry import CertificateRequestSpec, PendingRequest, Purpose
 from gatepost.pki.certificates.request import KEY_TYPES, made_request, request_id

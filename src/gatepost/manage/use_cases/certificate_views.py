@@ -9,26 +9,30 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import msgspec
 
 from gatepost.manage.access.principal import Scope
-from gatepost.manage.use_cases.acme_orders import acme_state, renewal_source
-from gatepost.manage.use_cases.acme_renewal import last_renewal
+from gatepost.manage.use_cases.acme_renewal import acme_state, last_renewal, renewal_source
 from gatepost.manage.use_cases.certificate_removal import needed
-from gatepost.manage.use_cases.certificate_shapes import CertificateNumber  # noqa: TC001 - the declaration reads it
 from gatepost.manage.use_cases.certificate_table import PublishedTable, published_table
 from gatepost.manage.use_cases.certificates import (
     CertificateChange,
     CertificateDetail,
     CertificateListing,
+    CertificateNumber,
     certificate,
     certificate_detail,
     certificate_listing,
     change_of,
-    history,
 )
 from gatepost.manage.use_cases.changeover import ChangeoverStatus, changeover_status
 from gatepost.manage.use_cases.declaration import Items, Visibility, use_cases
+from gatepost.manage.use_cases.inventory import history
 from gatepost.manage.use_cases.nodes import known_nodes
-from gatepost.manage.use_cases.presentation_check import ListenerPresentation, check_presentation, presented_elsewhere
-from gatepost.manage.use_cases.presentation_places import PresentationPlaces, presentation_places
+from gatepost.manage.use_cases.presentation_places import (
+    ListenerPresentation,
+    PresentationPlaces,
+    check_presentation,
+    presentation_places,
+    presented_elsewhere,
+)
 from gatepost.manage.use_cases.refusal import Refusal
 from gatepost.pki.certificates.entry import Entry, Purpose
 from gatepost.pki.certificates.forms import Roots

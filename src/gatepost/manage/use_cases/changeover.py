@@ -22,24 +22,24 @@ from gatepost.analysis.checks.changeover import CheckContext, GateChecker, seen_
 from gatepost.analysis.checks.changeover_notice import notice as notice_text
 from gatepost.analysis.checks.gates import Light, partners_of
 from gatepost.manage.access.principal import Scope
-from gatepost.manage.use_cases.admin_resolver import resolver_of
-from gatepost.manage.use_cases.certificate_audit import chosen_certificate
-from gatepost.manage.use_cases.certificate_shapes import (
+from gatepost.manage.use_cases.certificates import (
     CertificateGates,
     CertificateNumber,
     CertificateSummary,
     certificate_gates,
+    certificate_listing,
     certificate_of,
 )
-from gatepost.manage.use_cases.certificates import certificate_listing
-from gatepost.manage.use_cases.concurrency_limit import ConcurrencyLimit
 from gatepost.manage.use_cases.declaration import Cli, Visibility, use_cases
 from gatepost.manage.use_cases.inventory import (
     choose_certificate,
+    chosen_certificate,
     inventory_for_look,
     inventory_of,
     listed_certificates,
 )
+from gatepost.manage.use_cases.jobs import ConcurrencyLimit
+from gatepost.manage.use_cases.listener_checks import resolver_of
 from gatepost.manage.use_cases.times import stamp
 from gatepost.net.certificate import certificate_facts
 from gatepost.net.lookups.http import HttpClient
@@ -52,9 +52,9 @@ if TYPE_CHECKING:
 
     from gatepost.analysis.checks.changeover import Told, Traffic
     from gatepost.analysis.checks.gates import GateFinding, GateReport, Partner
-    from gatepost.manage.use_cases.certificate_audit import ChosenCertificate
     from gatepost.manage.use_cases.context import Context
     from gatepost.manage.use_cases.gateway import Gateway
+    from gatepost.manage.use_cases.inventory import ChosenCertificate
     from gatepost.pki.certificates.entry import Entry
     from gatepost.pki.certificates.inventory import Inventory, Listed
     from gatepost.settings.model import Settings

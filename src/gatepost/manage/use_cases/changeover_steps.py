@@ -18,8 +18,7 @@ from gatepost.analysis.checks.changeover import apply_step
 from gatepost.analysis.checks.gates import Light, partners_of
 from gatepost.analysis.checks.partner_report import Mark
 from gatepost.manage.access.principal import Scope
-from gatepost.manage.use_cases.certificate_audit import chosen_certificate, describe_certificate, recorded_changes
-from gatepost.manage.use_cases.certificate_shapes import (
+from gatepost.manage.use_cases.certificates import (
     CertificateNumber,
     CertificateSummary,
     GateSummary,
@@ -31,9 +30,12 @@ from gatepost.manage.use_cases.changeover import GatesLimit, check_tlsa, make_ch
 from gatepost.manage.use_cases.declaration import Cli, Visibility, use_cases
 from gatepost.manage.use_cases.inventory import (
     choose_certificate,
+    chosen_certificate,
+    describe_certificate,
     inventory_for_look,
     inventory_of,
     listed_certificates,
+    recorded_changes,
 )
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind, refusing, wrong_field
 from gatepost.manage.use_cases.times import ahead, stamp

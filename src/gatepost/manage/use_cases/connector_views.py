@@ -16,9 +16,8 @@ from gatepost.manage.use_cases.change import ChangeOptions, ChangeResult
 from gatepost.manage.use_cases.connector_verdicts import recent_verdicts
 from gatepost.manage.use_cases.connectors import ConnectorEntry, ConnectorSelection, connector_row, connectors
 from gatepost.manage.use_cases.declaration import Visibility, use_cases
-from gatepost.manage.use_cases.list_page import ListPage  # noqa: TC001 - the declaration reads it
-from gatepost.manage.use_cases.name_lookup import Chosen, choose_connector
-from gatepost.manage.use_cases.parts import KINDS
+from gatepost.manage.use_cases.name_lookup import KINDS, Chosen, choose_connector
+from gatepost.manage.use_cases.paging import ListPage  # noqa: TC001 - the declaration reads it
 from gatepost.manage.use_cases.refusal import Refusal
 from gatepost.manage.use_cases.resource_views import Rows
 from gatepost.manage.use_cases.resources import PartName, add_part, seen

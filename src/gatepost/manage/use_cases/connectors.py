@@ -16,10 +16,8 @@ from gatepost.analysis.rehearsal.verdicts import ConnectorKey
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.use_cases.connector_verdicts import recent_verdicts
 from gatepost.manage.use_cases.declaration import Cli, Items, Visibility, use_case
-from gatepost.manage.use_cases.list_page import ListSelection
-from gatepost.manage.use_cases.name_lookup import chosen_organizations, visible
-from gatepost.manage.use_cases.paging import Paging, page_of
-from gatepost.manage.use_cases.parts import INBOUND, OUTBOUND, status_of
+from gatepost.manage.use_cases.name_lookup import INBOUND, OUTBOUND, chosen_organizations, status_of, visible
+from gatepost.manage.use_cases.paging import ListSelection, Paging, page_of
 from gatepost.policy.connectors.records import InboundConnector, OutboundConnector
 from gatepost.policy.connectors.tls_rules import limits_of
 from gatepost.policy.connectors.values import ConnectorType, ContentProtection, TlsSettings
@@ -31,8 +29,8 @@ if TYPE_CHECKING:
     from gatepost.manage.access.principal import Principal
     from gatepost.manage.use_cases.context import Context
     from gatepost.manage.use_cases.gateway import Gateway
-    from gatepost.manage.use_cases.list_page import ListPage
     from gatepost.manage.use_cases.name_lookup import Chosen
+    from gatepost.manage.use_cases.paging import ListPage
     from gatepost.policy.connectors.records import Organization
     from gatepost.store.storage import Storage
 

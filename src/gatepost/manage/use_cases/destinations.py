@@ -1,4 +1,4 @@
-"""History of destinations (what each was seen to do), as administrators see it, accept it and forget it.
+"""History of destinations (what each was seen to do), which administrators accept and forget; and slowed next hops.
 
 On a running gateway as on a stopped one: its workers read the same file for every new connection. What a destination is
 remembered to do is the organization's whose mail went there; who sees only some organizations finds theirs.
@@ -16,8 +16,10 @@ from typing import TYPE_CHECKING, Annotated, Final, Literal
 import msgspec
 from msgspec import Meta
 
+from gatepost.mail.queue.slowdown import Slowdowns
 from gatepost.manage.access.actions import named
 from gatepost.manage.access.principal import Scope
+from gatepost.manage.use_cases.context import Context  # noqa: TC001 - the declaration reads it
 from gatepost.manage.use_cases.declaration import Cli, Items, Visibility, use_cases
 from gatepost.manage.use_cases.paging import Paging, cut, position
 from gatepost.manage.use_cases.queue_actions import QueueAction, apply_action
@@ -32,6 +34,7 @@ from gatepost.policy.decisions.destination_history import (
     classical_still,
 )
 from gatepost.policy.decisions.outbound import describe_achieved
+from gatepost.store.figures import WORKERS_DIRECTORY, read_all
 from gatepost.store.interface import QueueFilter
 from gatepost.values import copy_fields, replace
 
@@ -39,7 +42,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from gatepost.manage.access.principal import Principal
-    from gatepost.manage.use_cases.context import Context
     from gatepost.policy.decisions.destination_history import DestinationHistory, Drop, HostMemory, SeenSpan
     from gatepost.store.destinations import Destinations
 
@@ -314,3 +316,29 @@ def _spans(host: HostMemory) -> list[tuple[str, SeenSpan]]:
     """The levels that a host reached, by name."""
     names = ("encrypted", "authenticated", "mta-sts", "dnssec")
     return [(label, span) for label, span in zip(names, (*host.tls, *host.mx), strict=True) if span is not None]
+
+
+class ListSlowed(msgspec.Struct, kw_only=True):
+    """All of this machine."""
+
+
+class SlowedDestination(msgspec.Struct):
+    """A next hop (its hosts) and a worker. code: of the reply that slowed it. at: of it, in seconds since 1970."""
+
+    next_hop: str
+    worker: int
+    messages_per_minute: float
+    code: int
+    at: float
+
+
+@use_case("GET /destinations/slowed", scope=Scope.READ, visibility=Visibility.GATEWAY)
+def list_slowed(context: Context, request: ListSlowed) -> Items[SlowedDestination]:  # noqa: ARG001 - nothing to say
+    """List next hops that are sent less mail, as they said that they get too much; each worker has its own rate."""
+    now = time.time()
+    destinations = [
+        SlowedDestination(slowed.next_hop, figures.worker, round(slowed.rate, 1), slowed.code, slowed.at)
+        for figures in read_all(context.data / WORKERS_DIRECTORY)
+        for slowed in Slowdowns(figures.slowed).listed(now)
+    ]
+    return Items(sorted(destinations, key=lambda slowed: (slowed.next_hop, slowed.worker)))

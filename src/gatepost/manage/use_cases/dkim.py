@@ -14,15 +14,13 @@ from msgspec import Meta
 
 from gatepost.analysis.checks.dkim_record import DkimObservation, RecordCheck, seen_record
 from gatepost.manage.access.principal import Scope
-from gatepost.manage.use_cases.admin_resolver import resolver_of
 from gatepost.manage.use_cases.change import NOTHING
 from gatepost.manage.use_cases.declaration import Items, Visibility, use_cases
 from gatepost.manage.use_cases.dns_checks import DnsChecks
 from gatepost.manage.use_cases.history import history
-from gatepost.manage.use_cases.list_page import Columns, ListPage, ListSelection, sorted_by
-from gatepost.manage.use_cases.name_lookup import choose_part, chosen_organizations, visible
-from gatepost.manage.use_cases.paging import Paging, page_of
-from gatepost.manage.use_cases.parts import DKIM, Part
+from gatepost.manage.use_cases.listener_checks import resolver_of
+from gatepost.manage.use_cases.name_lookup import DKIM, Part, choose_part, chosen_organizations, visible
+from gatepost.manage.use_cases.paging import Columns, ListPage, ListSelection, Paging, page_of, sorted_by
 from gatepost.manage.use_cases.refusal import RefusalKind, refusing, wrong_field
 from gatepost.manage.use_cases.sealed_store import store_and_vault
 from gatepost.pki.certificates.dkim_keys import DkimKeyError, DkimKeys, read_key

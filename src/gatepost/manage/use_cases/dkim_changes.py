@@ -16,12 +16,13 @@ from gatepost.manage.use_cases.change_shapes import ChangeReport, ChangeRequest,
 from gatepost.manage.use_cases.declaration import UseCaseReply, Visibility, use_cases
 from gatepost.manage.use_cases.dkim import Pem, check_key_records, signer_of
 from gatepost.manage.use_cases.name_lookup import (
+    DKIM,
+    Part,
     choose_organization,
     choose_part,
     chosen_organizations,
     owner_of,
 )
-from gatepost.manage.use_cases.parts import DKIM, Part
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind, refusing
 from gatepost.manage.use_cases.resources import part_added, part_set
 from gatepost.manage.use_cases.sealed_store import store_and_vault

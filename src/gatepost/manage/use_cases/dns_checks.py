@@ -1,4 +1,4 @@
-"""Check the DNS records of our own domains against what they should be: verdicts for each section and domain.
+"""The DNS records that our own domains should have, and checks of the DNS against them, by section and domain.
 
 A look asks a dozen questions and takes up to half a minute, so that few run at a time, and each is kept for some
 minutes: a list of all domains shows what is known.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from dataclasses import dataclass
+from enum import StrEnum
 from threading import Lock
 from typing import TYPE_CHECKING, Final
 
@@ -16,9 +17,8 @@ import msgspec
 
 from gatepost.analysis.checks import own_records as records
 from gatepost.analysis.checks.own_records import OwnHosts
-from gatepost.manage.use_cases.admin_resolver import resolver_of
-from gatepost.manage.use_cases.concurrency_limit import ConcurrencyLimit
-from gatepost.manage.use_cases.dns_publication import SectionKey
+from gatepost.manage.use_cases.jobs import ConcurrencyLimit
+from gatepost.manage.use_cases.listener_checks import resolver_of
 from gatepost.manage.use_cases.mta_sts import PublicationFinding, check_policy, finding_record
 
 if TYPE_CHECKING:
@@ -26,9 +26,61 @@ if TYPE_CHECKING:
 
     from gatepost.analysis.checks.partner_report import Finding
     from gatepost.manage.access.principal import Principal
-    from gatepost.manage.use_cases.dns_publication import DnsPublication
+    from gatepost.manage.use_cases.mta_sts import PublishedPolicy
     from gatepost.net.lookups.dns import Resolver
+    from gatepost.policy.connectors.dkim_key import DkimKey
     from gatepost.settings.model import Settings
+
+
+class SectionKey(StrEnum):
+    """The sections, in the order in which they matter."""
+
+    MX = "mx"
+    TLSA = "tlsa"
+    MTA_STS = "mta-sts"
+    TLS_RPT = "tls-rpt"
+    DKIM = "dkim"
+    SPF = "spf"
+
+
+@dataclass(frozen=True, slots=True)
+class ZoneRecord:
+    """A line of a zone. note: what tells it from its neighbours, such as "next, from 2026-12-03"."""
+
+    line: str
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ZoneSection:
+    """A section. why: what it is for. records: () where there is nothing to publish; then `none` says why."""
+
+    key: SectionKey
+    title: str
+    why: str
+    records: tuple[ZoneRecord, ...] = ()
+    none: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class DnsPublication:
+    """All of a domain. hosts: ours, that its MX records are to name. policy: None for a pattern of domains."""
+
+    organization: str
+    domain: str
+    hosts: tuple[str, ...]
+    policy: PublishedPolicy | None
+    keys: tuple[DkimKey, ...]
+    sections: tuple[ZoneSection, ...]
+
+    @property
+    def zone(self) -> str:
+        """Every line, to be put into a zone file."""
+        return "\n".join(record.line for section in self.sections for record in section.records)
+
+    def lines(self, key: SectionKey) -> list[str]:
+        """Those of one section."""
+        return [record.line for section in self.sections if section.key == key for record in section.records]
 
 
 KEPT: Final = 900.0

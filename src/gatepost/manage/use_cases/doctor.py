@@ -1,7 +1,7 @@
 """Examine the gateway and its machine: what is wrong, where, why, and what to do next.
 
-`examine_gateway` is the use case; `start_findings` is the part that `gatepost serve --check` runs, and that
-`gatepost doctor` runs before the first start. Nothing is changed.
+`examine_gateway` is the use case; `start_findings` is the part that `gatepost serve --check` runs, and that `gatepost
+doctor` runs before the first start. Nothing is changed.
 """
 
 from __future__ import annotations
@@ -12,21 +12,21 @@ import os
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final, NamedTuple
+from urllib.parse import urlsplit
 
 import msgspec
 
 from gatepost.analysis.alarms.alarm import Kind, Severity
 from gatepost.manage.access.principal import Scope
-from gatepost.manage.use_cases.admin_resolver import ResolverCheck, resolver_of
 from gatepost.manage.use_cases.alarms import current_alarms
-from gatepost.manage.use_cases.concurrency_limit import ConcurrencyLimit
 from gatepost.manage.use_cases.declaration import Cli, Visibility, use_case
 from gatepost.manage.use_cases.dns_checks import DnsChecks
+from gatepost.manage.use_cases.jobs import ConcurrencyLimit
+from gatepost.manage.use_cases.listener_checks import ResolverCheck, resolver_of
 from gatepost.manage.use_cases.publication import publication_of, shown_certificates
 from gatepost.manage.use_cases.refusal import Refusal
 from gatepost.manage.use_cases.stored_schemas import SCHEMAS
-from gatepost.manage.use_cases.ways_out import ways_out
 from gatepost.net.lookups.evaluation import look_up
 from gatepost.net.lookups.question import LookupFailed
 from gatepost.node.database_roles import role_findings
@@ -53,6 +53,73 @@ if TYPE_CHECKING:
     from gatepost.manage.use_cases.context import Context
     from gatepost.net.lookups.dns import Resolver
     from gatepost.settings.model import Settings
+
+
+_MAIL_DOMAIN: Final = "gmail.com"
+_LISTS_HOST: Final = "x1.c.lencr.org"
+"""Serves the revocation list of Let's Encrypt's root."""
+_AUTHORITY: Final = "acme-v02.api.letsencrypt.org"
+_CONNECTING: Final = 4.0  # seconds for one connection
+_ADDRESSES: Final = 4  # of a host that are tried
+
+
+class WayOut(NamedTuple):
+    """host: "" if the DNS does not know it. lacking: what does not work without it. fix: what to do."""
+
+    port: int
+    host: str
+    lacking: str
+    fix: str
+
+
+async def ways_out(resolver: Resolver, settings: Settings) -> list[DoctorFinding]:
+    """A finding for each way. Nothing worse than a warning: a gateway of a closed network may need none of them."""
+    ways = (
+        WayOut(
+            25,
+            next(iter((await look_up(resolver, Query(_MAIL_DOMAIN, "MX"))).values), ""),
+            "mail to other domains waits",
+            "open outgoing port 25 (many providers do on request), or send by a smart host",
+        ),
+        WayOut(
+            80,
+            _LISTS_HOST,
+            "revocation lists and OCSP cannot be fetched",
+            "open outgoing port 80",
+        ),
+        WayOut(
+            443,
+            urlsplit(settings.acme.directory_url).hostname or _AUTHORITY,
+            "MTA-STS policies and ACME cannot be fetched, and TLS reports not be posted",
+            "open outgoing port 443",
+        ),
+    )
+    return list(await asyncio.gather(*(way_finding(resolver, way) for way in ways)))
+
+
+async def way_finding(resolver: Resolver, way: WayOut) -> DoctorFinding:
+    """Whether somebody listens at the port of the host, by any of its addresses."""
+    area = f"outgoing port {way.port}"
+    answers = [await look_up(resolver, Query(way.host, kind)) for kind in ("A", "AAAA")] if way.host else []
+    addresses = [address for records in answers for address in records.values]
+    if not addresses:
+        text = f"not tried: the DNS does not know {way.host or f'a mail host of {_MAIL_DOMAIN}'}"
+        return DoctorFinding(area, Level.WARN, text)
+    if any(await asyncio.gather(*(_listens(address, way.port) for address in addresses[:_ADDRESSES]))):
+        return DoctorFinding(area, Level.PASS, f"{way.host} can be reached")
+    return DoctorFinding(area, Level.WARN, f"{way.host} cannot be reached: {way.lacking}", way.fix)
+
+
+async def _listens(address: str, port: int) -> bool:
+    try:
+        async with asyncio.timeout(_CONNECTING):
+            _, writer = await asyncio.open_connection(address, port)
+    except (OSError, TimeoutError):
+        return False
+    writer.close()
+    with suppress(OSError):
+        await writer.wait_closed()
+    return True
 
 
 _GRAVITY: Final = {Severity.CRITICAL: Level.FAIL, Severity.ERROR: Level.FAIL, Severity.WARNING: Level.WARN}

@@ -16,11 +16,10 @@ from msgspec import Meta
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.use_cases.change import NOTHING, Edit, change
 from gatepost.manage.use_cases.change_shapes import ChangeReport, ChangeRequest, change_reply, options_of
-from gatepost.manage.use_cases.concurrency_limit import ConcurrencyLimit
 from gatepost.manage.use_cases.declaration import UseCaseReply, Visibility, use_cases
 from gatepost.manage.use_cases.domain_proof import domain_proof
-from gatepost.manage.use_cases.name_lookup import choose_part
-from gatepost.manage.use_cases.parts import DOMAIN
+from gatepost.manage.use_cases.jobs import ConcurrencyLimit
+from gatepost.manage.use_cases.name_lookup import DOMAIN, choose_part
 from gatepost.manage.use_cases.refusal import BusyRefusal, Refusal, RefusalKind, refusing
 from gatepost.policy.logins.throttle import Throttle
 from gatepost.store.interface import StoreFailure
@@ -33,7 +32,7 @@ if TYPE_CHECKING:
     from gatepost.manage.use_cases.context import Context
     from gatepost.manage.use_cases.domain_proof import DomainProof
     from gatepost.manage.use_cases.gateway import Gateway
-    from gatepost.manage.use_cases.parts import Part
+    from gatepost.manage.use_cases.name_lookup import Part
     from gatepost.policy.connectors.resources import Resources
     from gatepost.settings.model import Settings
 
@@ -169,7 +168,7 @@ def _found(context: Context, part: Part, proof: DomainProof) -> None:
 
 def _looked_up(settings: Settings, name: str) -> list[str]:
     """The texts of the TXT records of a name, [] if it has none. Raises Refusal (INPUT, UNREADABLE)."""
-    from gatepost.manage.use_cases.admin_resolver import resolver_of  # noqa: PLC0415 - what it imports takes long
+    from gatepost.manage.use_cases.listener_checks import resolver_of  # noqa: PLC0415 - what it imports takes long
     from gatepost.net.lookups.question import LookupFailed  # noqa: PLC0415
 
     async def ask() -> list[str]:

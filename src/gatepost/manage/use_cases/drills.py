@@ -22,10 +22,10 @@ from gatepost import __version__
 from gatepost.mail.model.trace_event import TraceEvent
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.use_cases.declaration import InQuery, UseCaseReply, Visibility, use_cases
-from gatepost.manage.use_cases.evidence_log import evidence_log
 from gatepost.manage.use_cases.jobs import Jobs, OrganizationSubject, Wait
 from gatepost.manage.use_cases.name_lookup import choose_connector, chosen_organizations
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind, StoreUnreadable, refusing
+from gatepost.manage.use_cases.stored_message import evidence_log
 from gatepost.policy.connectors.records import OutboundConnector
 from gatepost.store.documents import failure_text
 from gatepost.store.interface import StoreFailure, TraceFilter

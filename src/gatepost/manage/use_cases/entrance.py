@@ -3,7 +3,7 @@
 Whoever asks is not known yet: `NOBODY`. Every way to log in goes through `denying` and, unless it has a name to count
 by, through `attempt`: here log-ins are rate-limited, and told no more than that they failed. The audit has each that
 was tried and refused, with the reason; what comes too early is not tried, and is on record once a minute
-(`manage.web.refusal_audit`). A log-in that succeeds is recorded with its session, in one transaction.
+(`manage.web.problem`). A log-in that succeeds is recorded with its session, in one transaction.
 """
 
 from __future__ import annotations

@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from gatepost.manage.access.principal import Scope
-from gatepost.manage.use_cases.concurrency_limit import ConcurrencyLimit
 from gatepost.manage.use_cases.declaration import Items, Visibility, use_cases
-from gatepost.manage.use_cases.jobs import Jobs
+from gatepost.manage.use_cases.jobs import ConcurrencyLimit, Jobs
 from gatepost.manage.use_cases.paging import Paging, page_of
 from gatepost.manage.use_cases.refusal import RefusalKind, refusing
 from gatepost.manage.use_cases.reports import Day  # noqa: TC001 - msgspec reads it

@@ -1,7 +1,7 @@
 """The one way in: authorise, validate, run and record a use case, whichever interface asks for it.
 
 REST, pages and commands on this machine call `execute`; commands for another gateway come in by its REST. What is
-forbidden is recorded by `manage.web.refusal_audit`, once a minute, so that nobody fills the audit by asking in a loop.
+forbidden is recorded by `manage.web.problem`, once a minute, so that nobody fills the audit by asking in a loop.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import msgspec
 
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.access.records import AccountError, AccountErrorKind, AuditOutcome
-from gatepost.manage.use_cases.audit_trail import outcome_of
+from gatepost.manage.use_cases.context import outcome_of
 from gatepost.manage.use_cases.declaration import UseCase, Visibility
 from gatepost.manage.use_cases.refusal import STORE_AWAY, Refusal, RefusalKind, StoreUnreadable
 from gatepost.manage.use_cases.request_values import WrongFields, checked

@@ -18,10 +18,10 @@ from msgspec import Meta
 
 from gatepost.decoding import converted
 from gatepost.manage.access.principal import Scope
-from gatepost.manage.use_cases.concurrency_limit import ConcurrencyLimit
 from gatepost.manage.use_cases.declaration import Cli, Visibility, use_cases
-from gatepost.manage.use_cases.explain_login import ExplainLogin, login_of
+from gatepost.manage.use_cases.explain_live import ExplainLogin, login_of
 from gatepost.manage.use_cases.explain_visibility import cut, is_concerned
+from gatepost.manage.use_cases.jobs import ConcurrencyLimit
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind, refusing, wrong_field
 from gatepost.policy.connectors.directory import address_key
 from gatepost.policy.connectors.errors import FieldError
@@ -425,7 +425,7 @@ def _session(gateway: Gateway, directory: Directory, asked: ExplainSession, ques
         raise wrong_field("certificate", text, f"certificate: {text}") from error
 
     async def check() -> SessionFacts:
-        from gatepost.manage.use_cases.admin_resolver import resolver_of  # noqa: PLC0415
+        from gatepost.manage.use_cases.listener_checks import resolver_of  # noqa: PLC0415
 
         async with resolver_of(settings) as resolver:
             checker = revocation_checker(settings, resolver, directory.organizations)

@@ -12,8 +12,8 @@ import msgspec
 import tomlkit
 
 from gatepost.manage.access.principal import Scope
-from gatepost.manage.use_cases.audit_trail import AuditTrail
 from gatepost.manage.use_cases.change import NOTHING, ChangeOptions, Edit, change
+from gatepost.manage.use_cases.context import AuditTrail
 from gatepost.manage.use_cases.declaration import Visibility, use_case
 from gatepost.manage.use_cases.dkim_changes import MakeDkimKey, make_dkim_key
 from gatepost.manage.use_cases.execution import execute

@@ -1,4 +1,6 @@
-"""Long-running work: started by one call, followed and looked at by others, its result kept for an hour.
+"""Work that takes long: jobs that are followed, answers worked out behind pages, and how much runs at a time.
+
+A job is started by one call, followed and looked at by others, and its result kept for an hour.
 
 Validations, checks, drills, renewals and the verification of the evidence log are jobs. They are held by the process
 that started them: the admin centre's, or that of a command. A job is on a thread of its own; who watches asks for its
@@ -14,19 +16,44 @@ from collections import OrderedDict
 from contextlib import contextmanager
 from dataclasses import dataclass
 from threading import Condition, Lock, Thread
-from typing import TYPE_CHECKING, Annotated, Any, Final, Protocol
+from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple, Protocol
 
 from msgspec import Meta
 
-from gatepost.manage.use_cases.concurrency_limit import ConcurrencyLimit
+from gatepost.manage.access.slots import Slots
 from gatepost.manage.use_cases.refusal import BusyRefusal, Refusal, RefusalKind, text_for_all
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Hashable, Iterator
 
     from gatepost.manage.access.principal import Principal
     from gatepost.manage.use_cases.context import Context
     from gatepost.settings.model import Settings
+
+
+class ConcurrencyLimit(Slots):
+    """Slots of which a refusal says that there is none. busy: what it says.
+
+    A subclass with `__init__(settings)` is what `Context.kept` gives.
+    """
+
+    def __init__(self, total: int, per_key: int, busy: str) -> None:
+        super().__init__(total, per_key)
+        self._busy = busy
+
+    @contextmanager
+    def slot(self, key: str, patience: float = 0.0) -> Iterator[None]:
+        """Within it work may be done. patience: seconds to wait for it. Raises Busy if there is none by then."""
+        self.take(key, patience)
+        try:
+            yield
+        finally:
+            self.release(key)
+
+    def take(self, key: str, patience: float = 0.0) -> None:
+        """For work that ends elsewhere, where it must be released. Raises as `slot`."""
+        if not self.acquire(key, patience):
+            raise BusyRefusal(self._busy)
 
 
 _log = logging.getLogger(__name__)
@@ -259,3 +286,106 @@ def _done[T](job: Job[Any, T], work: Callable[[Callable[[T], None]], T]) -> tupl
     except Exception:  # noqa: BLE001 - whoever watches must not wait for ever
         _log.exception("the check of %s failed", job.subject.text)
         return None, f"Something went wrong here. The gateway's log says what, at the check of {job.subject.text}."
+
+
+FRESH: Final = 2.0
+_WAITING: Final = 32  # questions that wait for their turn
+
+
+class BackgroundResult[A](NamedTuple):
+    """value: the answer, as of the time `at`, seconds since 1970. renewing: a newer one is being worked out."""
+
+    value: A
+    at: float
+    renewing: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """refusal: there was none. until: it is good enough, by the monotonic clock."""
+
+    value: Any
+    refusal: Refusal | None
+    at: float
+    until: float
+
+
+class BackgroundResults:
+    """The answers of one process. For any thread.
+
+    turn: held while one is worked out. kept: so many. fresh: seconds for which any answer is good enough. worth: or for
+    so many times what it took to find it, if that is longer.
+    """
+
+    def __init__(self, turn: Lock, *, kept: int = 32, fresh: float = FRESH, worth: float = 0.0) -> None:
+        self._turn = turn
+        self._kept, self._fresh, self._worth = kept, fresh, worth
+        self._known: OrderedDict[Hashable, _Kept] = OrderedDict()
+        self._asked: OrderedDict[Hashable, Callable[[], Any]] = OrderedDict()
+        self._changed = Condition()
+        self._running = False
+
+    def of[A](self, question: Hashable, work: Callable[[], A], wait: float) -> BackgroundResult[A] | None:
+        """The answer; None if there is none yet. wait: for so many seconds, if none is fresh.
+
+        work: finds it, or raises Refusal, which is raised here. Equal questions have the same answer.
+        """
+        now = time.monotonic()
+
+        def fresh() -> _Kept | None:
+            known = self._known.get(question)
+            return known if known is not None and known.until > now else None
+
+        with self._changed:
+            if fresh() is None:
+                self._ask(question, work)
+                self._changed.wait_for(fresh, wait)
+            known = self._known.get(question)
+            if known is None:
+                return None
+            if known.refusal is not None:
+                raise known.refusal
+            return BackgroundResult(known.value, known.at, renewing=fresh() is None)
+
+    def _ask(self, question: Hashable, work: Callable[[], Any]) -> None:
+        """Have it worked out. With the lock."""
+        self._asked.setdefault(question, work)
+        while len(self._asked) > _WAITING:
+            self._asked.popitem(last=False)
+        if not self._running:
+            self._running = True
+            try:
+                Thread(target=self._run, name="behind pages", daemon=True).start()
+            except RuntimeError:  # the system has no thread for it: the next question tries again
+                self._running = False
+                raise
+
+    def _run(self) -> None:
+        """Work until nothing is asked any more."""
+        while True:
+            with self._changed:
+                if not self._asked:
+                    self._running = False
+                    return
+                question, work = next(iter(self._asked.items()))
+            with self._turn:
+                result = self._worked_out(work)
+            with self._changed:
+                self._asked.pop(question, None)
+                self._known[question] = result
+                self._known.move_to_end(question)
+                while len(self._known) > self._kept:
+                    self._known.popitem(last=False)
+                self._changed.notify_all()
+
+    def _worked_out(self, work: Callable[[], Any]) -> _Kept:
+        begun, at, value, refusal = time.monotonic(), time.time(), None, None
+        try:
+            value = work()
+        except Refusal as error:
+            refusal = error
+        except Exception:  # noqa: BLE001 - whatever it was: others wait for this thread
+            _log.exception("what a page asked for cannot be worked out")
+            refusal = Refusal(RefusalKind.UNREADABLE, "This could not be worked out; the gateway's log says why.")
+        now = time.monotonic()
+        return _Kept(value, refusal, at, now + max(self._fresh, self._worth * (now - begun)))

@@ -1,4 +1,6 @@
-"""Check that this node's listeners answer: connect to each as a client and read its greeting, all in parallel.
+"""Check that this node's listeners answer, and the resolver that administrators ask as a worker would.
+
+Each listener is connected to as a client, and its greeting is read, all in parallel.
 
 Used by `manage.use_cases.status`. Takes no lock of the gateway's and changes nothing; whatever a listener does, a look
 at it ends within five seconds. Who asks again at once, or while a look is under way, gets what that look found.
@@ -6,6 +8,7 @@ at it ends within five seconds. Who asks again at once, or while a look is under
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import ssl
 import time
@@ -16,13 +19,17 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
+from gatepost.net.lookups.configured import configured_resolver
 from gatepost.policy.connectors.names import host_port
 from gatepost.policy.connectors.network_set import NetworkSet
+from gatepost.settings.model import DnsValidation
 from gatepost.settings.roles import ListenerRole
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from gatepost.net.lookups.dns import Resolver
     from gatepost.settings.model import Listener, Settings
 
 
@@ -158,3 +165,45 @@ def _left(end: float) -> float:
     if left <= 0:
         raise TimeoutError("timed out")
     return left
+
+
+class ResolverCheck:
+    """Whether the nameservers of the settings answer this process. For any thread that runs no event loop."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._lock = Lock()
+        self._looked = float("-inf")
+        self._found = ServiceStatus("", ok=False, detail="")
+
+    def run(self) -> ServiceStatus:
+        """Ask, unless somebody just did. Raises nothing for what they answer."""
+        with self._lock:
+            if time.monotonic() - self._looked > _FRESH:
+                self._found = self._run()
+                self._looked = time.monotonic()
+            return self._found
+
+    def _run(self) -> ServiceStatus:
+        dns = self._settings.dns
+        named = "nameservers" in dns.written or dns.validation is not DnsValidation.LOCAL
+        name = ", ".join(dns.nameservers) if named else "root servers"
+        try:
+            trouble = asyncio.run(self._trouble())
+        except TimeoutError:
+            trouble = f"no answer within {_PATIENCE:g} s"
+        except Refusal as refusal:
+            trouble = refusal.text
+        return ServiceStatus(name, ok=not trouble, detail=trouble or "answers")
+
+    async def _trouble(self) -> str:
+        async with asyncio.timeout(_PATIENCE), resolver_of(self._settings) as resolver:
+            return await resolver.trouble(self._settings.server.hostname)
+
+
+def resolver_of(settings: Settings) -> Resolver:
+    """Made of the settings where the event loop runs, to be closed. Raises Refusal (INPUT) if none can be made."""
+    try:
+        return configured_resolver(settings.dns)
+    except ValueError as error:  # ValidatorError is one
+        raise Refusal(RefusalKind.INPUT, f"[dns]: {error}") from error

@@ -17,8 +17,7 @@ from msgspec import Meta
 
 from gatepost.manage.access.principal import Scope, may_reach_private_addresses
 from gatepost.manage.use_cases.declaration import Visibility, use_case
-from gatepost.manage.use_cases.name_lookup import choose_part
-from gatepost.manage.use_cases.parts import DOMAIN
+from gatepost.manage.use_cases.name_lookup import DOMAIN, choose_part
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind, refusing
 from gatepost.manage.use_cases.resources import seen
 from gatepost.manage.use_cases.times import stamp
@@ -40,7 +39,7 @@ if TYPE_CHECKING:
 
     from gatepost.analysis.checks.partner_report import Finding
     from gatepost.manage.use_cases.context import Context
-    from gatepost.manage.use_cases.parts import Part
+    from gatepost.manage.use_cases.name_lookup import Part
     from gatepost.net.identity import ServerIdentity
     from gatepost.protocols.mtasts.publish import StsPublication
     from gatepost.settings.model import Settings

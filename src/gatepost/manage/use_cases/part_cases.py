@@ -16,9 +16,8 @@ from gatepost.manage.access.principal import Scope
 from gatepost.manage.use_cases import resources
 from gatepost.manage.use_cases.change_shapes import ChangeReport, ChangeRequest, change_reply, options_of
 from gatepost.manage.use_cases.declaration import Document, Items, UseCase, UseCaseReply, Visibility, use_case
-from gatepost.manage.use_cases.list_page import ListSelection
-from gatepost.manage.use_cases.paging import Paging, page_of
-from gatepost.manage.use_cases.parts import DKIM, DOMAIN, HOOK, INBOUND, ISSUER, MAILBOX, OUTBOUND, RULE
+from gatepost.manage.use_cases.name_lookup import DKIM, DOMAIN, HOOK, INBOUND, ISSUER, MAILBOX, OUTBOUND, RULE
+from gatepost.manage.use_cases.paging import ListSelection, Paging, page_of
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.resource_cases import Defaults, shown, text_in
 from gatepost.manage.use_cases.resources import PartName
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from gatepost.manage.use_cases.context import Context
-    from gatepost.manage.use_cases.parts import PartKind
+    from gatepost.manage.use_cases.name_lookup import PartKind
 
 
 type _Owner = Annotated[str, Meta(description="Whose it is.")]

@@ -13,7 +13,7 @@ from gatepost.policy.connectors.record_base import keys
 from gatepost.policy.connectors.records import Organization
 
 if TYPE_CHECKING:
-    from gatepost.manage.use_cases.parts import Part
+    from gatepost.manage.use_cases.name_lookup import Part
     from gatepost.policy.connectors.record_base import Record
 
 

@@ -15,12 +15,19 @@ from msgspec import Meta
 
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.use_cases.declaration import Visibility, use_cases
-from gatepost.manage.use_cases.dns_checks import DnsCheck, DnsChecks, PublicationCheck, check_record
-from gatepost.manage.use_cases.dns_publication import DnsPublication, SectionKey, ZoneRecord, ZoneSection
-from gatepost.manage.use_cases.list_page import Columns, ListPage, sorted_by
+from gatepost.manage.use_cases.dns_checks import (
+    DnsCheck,
+    DnsChecks,
+    DnsPublication,
+    PublicationCheck,
+    SectionKey,
+    ZoneRecord,
+    ZoneSection,
+    check_record,
+)
 from gatepost.manage.use_cases.mta_sts import policy_of, reports_line
-from gatepost.manage.use_cases.name_lookup import choose_part, visible
-from gatepost.manage.use_cases.parts import DOMAIN
+from gatepost.manage.use_cases.name_lookup import DOMAIN, choose_part, visible
+from gatepost.manage.use_cases.paging import Columns, ListPage, sorted_by
 from gatepost.manage.use_cases.refusal import RefusalKind, refusing
 from gatepost.manage.use_cases.resource_views import Rows
 from gatepost.manage.use_cases.resources import parts_in
@@ -41,7 +48,7 @@ if TYPE_CHECKING:
     from gatepost.manage.use_cases.context import Context
     from gatepost.manage.use_cases.gateway import Gateway
     from gatepost.manage.use_cases.mta_sts import PublishedPolicy
-    from gatepost.manage.use_cases.parts import Part
+    from gatepost.manage.use_cases.name_lookup import Part
     from gatepost.pki.certificates.entry import Entry
     from gatepost.policy.connectors.dkim_key import DkimKey
 

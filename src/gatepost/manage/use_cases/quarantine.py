@@ -18,10 +18,9 @@ from gatepost.mail.model.queue_id import format_id, parse_id
 from gatepost.manage.access.actions import named
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.use_cases.declaration import Cli, FileResult, Items, Visibility, use_cases
-from gatepost.manage.use_cases.evidence_log import evidence_log
 from gatepost.manage.use_cases.paging import After, Limit, cut, position
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind, refusing
-from gatepost.manage.use_cases.stored_message import QueueId, first_ids, header_text, reading_content
+from gatepost.manage.use_cases.stored_message import QueueId, evidence_log, first_ids, header_text, reading_content
 from gatepost.manage.use_cases.times import TimeText, read_time
 from gatepost.policy.connectors.errors import FieldError
 from gatepost.policy.connectors.values import QuarantineRelease

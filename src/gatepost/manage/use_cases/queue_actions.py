@@ -12,7 +12,7 @@ from gatepost.mail.model.queue_id import format_id, parse_id
 from gatepost.manage.access.actions import named
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.use_cases.declaration import Cli, Visibility, use_case
-from gatepost.manage.use_cases.queue_deliveries import (
+from gatepost.manage.use_cases.queue import (
     QueueDelivery,
     QueueSelection,
     administration_of,

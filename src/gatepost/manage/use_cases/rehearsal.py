@@ -20,11 +20,10 @@ from gatepost.analysis.rehearsal.replay import COLUMNS, Replay, RowReplay, enfor
 from gatepost.analysis.rehearsal.touched import outbound_domains
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.use_cases.declaration import Cli, Visibility, use_case
-from gatepost.manage.use_cases.name_lookup import choose_connector, choose_part, visible
-from gatepost.manage.use_cases.parts import RULE
+from gatepost.manage.use_cases.name_lookup import RULE, choose_connector, choose_part, visible
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
+from gatepost.manage.use_cases.stored_message import hidden_from
 from gatepost.manage.use_cases.times import TimeText, read_time
-from gatepost.manage.use_cases.visibility import hidden_from
 from gatepost.policy.connectors.values import Mode
 from gatepost.quantity import quantity
 from gatepost.store.interface import TraceFilter
@@ -37,7 +36,7 @@ if TYPE_CHECKING:
     from gatepost.manage.access.principal import Principal
     from gatepost.manage.use_cases.context import Context
     from gatepost.manage.use_cases.gateway import Gateway
-    from gatepost.manage.use_cases.parts import Part
+    from gatepost.manage.use_cases.name_lookup import Part
     from gatepost.policy.connectors.directory import Directory
     from gatepost.policy.connectors.resources import Resources
     from gatepost.store.trace import TraceRow

@@ -1,34 +1,142 @@
 """Reports on how mail was protected, counted from the message trace.
 
-Who sees only some organizations finds their mail counted. A command and REST have it counted at once; for pages it is
-counted in the background. What others report of it, and what we report to others: `tls_reports`.
+A principal limited to some organizations finds their mail counted. A command and REST have it counted at once. For
+pages it is counted in the background, once, and further on as the trace grows (`ReportCounts`). What others report of
+it, and what we report to others: `tls_reports`.
 """
 
 from __future__ import annotations
 
+import logging
 import time
+from collections import OrderedDict
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
-from typing import TYPE_CHECKING, Annotated, Final, NamedTuple
+from functools import partial
+from threading import Lock
+from typing import TYPE_CHECKING, Annotated, Final, Literal, NamedTuple
 
 import msgspec
 from msgspec import Meta
 
-from gatepost.analysis.reports.pictures import TlsPictures  # noqa: TC001 - the declaration reads it
+from gatepost.analysis.reports.pictures import (
+    PictureCounter,
+    TlsPictures,
+)
 from gatepost.analysis.reports.tls import TlsCounter, Wanted, report_record
 from gatepost.decoding import converted
 from gatepost.manage.access.principal import Scope
-from gatepost.manage.use_cases.background import BackgroundResult  # noqa: TC001 - as above
 from gatepost.manage.use_cases.declaration import Cli, Visibility, use_cases
-from gatepost.manage.use_cases.refusal import Refusal, wrong_field
-from gatepost.manage.use_cases.report_counts import CountRequest, ReportCounts
+from gatepost.manage.use_cases.jobs import (
+    FRESH,
+    BackgroundResult,
+    BackgroundResults,
+)
+from gatepost.manage.use_cases.refusal import Refusal, RefusalKind, wrong_field
 from gatepost.protocols.tls.names import normalise
-from gatepost.store.trace import tally_days
+from gatepost.store.storage import Storage
+from gatepost.store.trace import HOUR, Flow, tally_days, tally_part
 from gatepost.times import day_text
 from gatepost.values import replace
 
 if TYPE_CHECKING:
     from gatepost.analysis.reports.tls import TlsReport
     from gatepost.manage.use_cases.context import Context
+    from gatepost.settings.model import Settings
+    from gatepost.store.trace import HourCounts, TracePart
+
+
+_log = logging.getLogger(__name__)
+
+_WORTH: Final = 20.0  # an answer that took a second to find is good enough for so many
+_KEPT: Final = 4  # questions whose sums are kept: some ten megabytes each where there are many partners
+
+
+class CountRequest(NamedTuple):
+    """A count over days. first, last: UTC days."""
+
+    wanted: Wanted
+    first: str
+    last: str
+
+
+class _Start(NamedTuple):
+    """Progress of counting one part of the trace. state: by `Trace.parts`."""
+
+    state: object
+    rows: int
+
+
+@dataclass(slots=True)
+class _Sums:
+    """Sums kept for one request."""
+
+    counter: PictureCounter
+    parts: dict[TracePart, _Start] = field(default_factory=dict)
+    pictures: TlsPictures | None = None
+
+
+class ReportCounts:
+    """The counts of one trace, got by `Context.kept`. For any thread.
+
+    fresh: seconds for which a count is good enough. counting: held while somebody counts, who is the only one.
+    answers: whatever else is worked out behind pages, in turn with the counting.
+    """
+
+    def __init__(self, settings: Settings, fresh: float = FRESH) -> None:
+        self.counting = Lock()
+        self.answers = BackgroundResults(self.counting, worth=_WORTH)
+        self._trace = Storage.of(settings).trace()
+        self._behind = BackgroundResults(self.counting, kept=_KEPT, fresh=fresh)
+        self._sums: OrderedDict[CountRequest, _Sums] = OrderedDict()
+
+    def of(self, question: CountRequest, wait: float) -> BackgroundResult[TlsPictures] | None:
+        """The counts, None if there are none yet. wait: seconds to wait, if there is nothing fresh.
+
+        Raises Refusal (UNREADABLE) if it cannot be counted.
+        """
+        return self._behind.of(question, partial(self._pictures, question), wait)
+
+    def _pictures(self, question: CountRequest) -> TlsPictures:
+        """On the thread that counts. What fails is counted from the beginning the next time."""
+        sums = self._sums.pop(question, None) or _none(question)
+        try:
+            sums, pictures = self._counted(question, sums)
+        except Exception as error:
+            _log.exception("the message trace cannot be counted")
+            text = "The message trace could not be counted; the gateway's log says why."
+            raise Refusal(RefusalKind.UNREADABLE, text) from error
+        self._sums[question] = sums
+        while len(self._sums) > _KEPT:
+            self._sums.popitem(last=False)
+        return pictures
+
+    def _counted(self, question: CountRequest, known: _Sums) -> tuple[_Sums, TlsPictures]:
+        """Count what was added since the last time; everything, if something was removed."""
+        parts = self._trace.parts(question.first, question.last)
+        if not known.parts.keys() <= parts.keys():
+            known = _none(question)
+        before, unreadable = dict(known.parts), list[str]()
+        for part, state in parts.items():
+            start = known.parts.get(part)
+            if start is not None and start.state == state:
+                continue
+            after = start.rows if start is not None else 0
+            counted = tally_part(self._trace, part, after, unreadable)
+            if counted is None:
+                continue
+            rows, kinds = counted
+            if rows < after:  # another part of that name
+                return self._counted(question, _none(question))
+            known.counter.add(part.day, kinds)
+            known.parts[part] = _Start(state, rows)
+        if known.pictures is None or known.parts != before or known.pictures.unreadable != tuple(unreadable):
+            known.pictures = known.counter.pictures(unreadable)
+        return known, known.pictures
+
+
+def _none(question: CountRequest) -> _Sums:
+    return _Sums(PictureCounter(*question))
 
 
 use_case = use_cases(scope=Scope.READ, visibility=Visibility.SEEN, tag="reports")
@@ -238,3 +346,54 @@ def _date(field: str, text: str) -> date:
 
 def _wrong(field: str, text: str) -> Refusal:
     return wrong_field(field, text, "This time or name cannot be used.")
+
+
+_HOURS: Final = 24
+
+
+class CountFlows(msgspec.Struct, kw_only=True):
+    """organization: "" for all that are seen."""
+
+    organization: Annotated[str, Meta(max_length=1000)] = ""
+
+
+class FlowHour(msgspec.Struct):
+    """Messages of the hour that begins then, seconds since 1970, by the protection of their connection."""
+
+    begin: int
+    event: Literal["SEND", "RECEIVE"]
+    authenticated: int
+    encrypted: int
+    none: int
+
+
+class Flows(msgspec.Struct):
+    """The hours from `begin` on, those of each event in their order. counted: whether there is any message."""
+
+    begin: int
+    counted: bool
+    hours: list[FlowHour]
+
+
+def trace_hours(settings: Settings) -> HourCounts:
+    """Hourly counts of the trace, kept between calls by `Context.kept`."""
+    return Storage.of(settings).trace().hours()
+
+
+@use_case()
+def count_flows(context: Context, request: CountFlows) -> Flows:
+    """Count mail received and sent in the last day, hour by hour, by its protection."""
+    end = (int(time.time()) // HOUR + 1) * HOUR
+    begin = end - _HOURS * HOUR
+    seen, organization = context.principal.organizations, request.organization
+    if organization:
+        seen = frozenset({organization}) if context.principal.sees(organization) else frozenset()
+    counted = context.kept(trace_hours).counted(begin, end, seen)
+    levels = ("authenticated", "encrypted", "none")
+    events: tuple[Literal["SEND", "RECEIVE"], ...] = ("SEND", "RECEIVE")
+    hours = [
+        FlowHour(hour, event, *(counted[Flow(hour, event, level)] for level in levels))
+        for event in events
+        for hour in range(begin, end, HOUR)
+    ]
+    return Flows(begin, bool(counted), hours)

@@ -11,15 +11,17 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gatepost.manage.use_cases.assignments import merge
 from gatepost.manage.use_cases.change import NOTHING, Edit, change
-from gatepost.manage.use_cases.list_page import ListSelection
 from gatepost.manage.use_cases.name_lookup import (
+    OUTBOUND,
+    Part,
+    PartKind,
     choose_organization,
     choose_part,
     chosen_organizations,
     owner_of,
     visible,
 )
-from gatepost.manage.use_cases.parts import OUTBOUND, Part, PartKind
+from gatepost.manage.use_cases.paging import ListSelection
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.policy.connectors.errors import FieldError, unknown_key
 from gatepost.policy.connectors.records import Organization
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
     from gatepost.manage.access.principal import Principal
     from gatepost.manage.use_cases.change import ChangeOptions, ChangeResult
     from gatepost.manage.use_cases.gateway import Gateway
-    from gatepost.manage.use_cases.list_page import ListPage
+    from gatepost.manage.use_cases.paging import ListPage
     from gatepost.policy.connectors.resources import Resources
 
 

@@ -1,11 +1,16 @@
-"""The configuration store with the vault of its keys, opened for one use, by whatever reads or seals private keys."""
+"""The configuration store with the vault of its keys, opened for one use, and secrets in it.
+
+Used by whatever reads or seals private keys and the secrets of connectors and domains; nothing here shows one.
+"""
 
 from __future__ import annotations
 
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from gatepost.manage.use_cases.change import NOTHING
 from gatepost.manage.use_cases.refusal import RefusalKind, refusing
+from gatepost.pki.certificates.connector_secrets import ConnectorSecrets, SecretError
 from gatepost.pki.certificates.site_key import check_site_key
 from gatepost.pki.certificates.vault import Vault, VaultError
 from gatepost.store.changes import ConfigConflict
@@ -13,7 +18,10 @@ from gatepost.store.changes import ConfigConflict
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from gatepost.manage.use_cases.context import Context
     from gatepost.manage.use_cases.gateway import Gateway
+    from gatepost.manage.use_cases.name_lookup import Part
+    from gatepost.pki.certificates.directory_secrets import DirectorySecrets
     from gatepost.store.changes import ConfigStore
 
 
@@ -43,3 +51,28 @@ def store_and_vault(gateway: Gateway, *, keys: bool) -> Iterator[tuple[ConfigSto
 def _check(store: ConfigStore, vault: Vault | None) -> None:
     with refusing(RefusalKind.INPUT, VaultError, text="store.master_key: {error}"):
         check_site_key(store, vault)
+
+
+def secret_state(gateway: Gateway, secrets: type[ConnectorSecrets | DirectorySecrets], part: Part) -> str:
+    """The state of the secret of a part. Raises Refusal as `store_and_vault`."""
+    with store_and_vault(gateway, keys=False) as (store, _):
+        return str(secrets(store.content, None).state(part.organization.name, part.record))
+
+
+def seal_secret(
+    context: Context, secrets: type[ConnectorSecrets | DirectorySecrets], part: Part, field: str, secret: str
+) -> str:
+    """Store the secret of a part, and return its state. Raises Refusal: INPUT (field) for one that cannot be one."""
+    with store_and_vault(context.gateway, keys=True) as (store, vault):
+        sealing = secrets(store.content, vault)
+        with refusing(RefusalKind.INPUT, SecretError, text=f"{{error}}; {NOTHING}", field=field):
+            content = sealing.sealed(part.organization.name, part.record, secret)
+        store.apply({}, author=context.principal.name, content=dict(content))
+        return str(sealing.state(part.organization.name, part.record))
+
+
+def destroy_secret(context: Context, secrets: type[ConnectorSecrets | DirectorySecrets], part: Part, place: str) -> str:
+    """Remove the secret of a part from its place in the store, and return the state that is left."""
+    with store_and_vault(context.gateway, keys=False) as (store, _):
+        store.apply({}, author=context.principal.name, content={place: None})
+        return str(secrets(store.content, None).state(part.organization.name, part.record))

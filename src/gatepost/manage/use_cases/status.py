@@ -14,10 +14,9 @@ import msgspec
 from gatepost import __version__
 from gatepost.mail.inbound.login import mechanisms
 from gatepost.manage.access.principal import Scope
-from gatepost.manage.use_cases.admin_resolver import ResolverCheck
 from gatepost.manage.use_cases.alarms import current_alarms, summary
 from gatepost.manage.use_cases.declaration import Visibility, use_cases
-from gatepost.manage.use_cases.listener_checks import ListenerChecks, ServiceStatus
+from gatepost.manage.use_cases.listener_checks import ListenerChecks, ResolverCheck, ServiceStatus
 from gatepost.manage.use_cases.nodes import NodeStatus, known_nodes, node_problems, node_status
 from gatepost.manage.use_cases.queue import entries
 from gatepost.manage.use_cases.refusal import Refusal

@@ -1,19 +1,35 @@
-"""Stored messages by their queue ids, as `queue` and `quarantine` name them and show what they hold."""
+"""Ids, content, words of a search and hidden organizations, for the use cases of queue, quarantine and trace.
+
+`evidence_log` adds to that log what an administrator did to mail, and drills. The chain is that of the writer "admin";
+the gateway signs it within a minute.
+"""
 
 from __future__ import annotations
 
+import re
+import time
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated
+from functools import cache
+from typing import TYPE_CHECKING, Annotated, Final
 
 from msgspec import Meta
 
+from gatepost import __version__
 from gatepost.manage.use_cases.declaration import Cli
-from gatepost.manage.use_cases.refusal import Refusal, RefusalKind, StoreUnreadable
+from gatepost.manage.use_cases.refusal import Refusal, RefusalKind, StoreUnreadable, wrong_field
+from gatepost.policy.decisions.withheld import Hidden
 from gatepost.store.interface import StoreFailure
+from gatepost.store.storage import Storage
 from gatepost.texts import N_
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    from gatepost.mail.model.trace_event import TraceEvent
+    from gatepost.manage.access.principal import Principal
+    from gatepost.manage.use_cases.gateway import Gateway
+    from gatepost.settings.model import Settings
+    from gatepost.store.evidence_log import ChainWriter
 
 
 _HEADER = 64 * 1024
@@ -56,3 +72,55 @@ def header_text(chunks: Iterable[bytes]) -> str:
 def first_ids(ids: Sequence[str]) -> str:
     """The first three of several queue ids, and how many more there are: the subject of an audit event."""
     return ", ".join(ids[:3]) + (f" and {len(ids) - 3} more" if len(ids) > 3 else "")
+
+
+MAX_TEXT: Final = 200
+"""Characters of a text whose parts are looked for, at most."""
+_MOST: Final = 10
+_WORD: Final = re.compile(r'"[^"]+"|\S+')
+
+type Words = Annotated[
+    str,
+    Meta(
+        max_length=MAX_TEXT,
+        description="Words, each of which is a part of sender, recipient, subject or Message-ID; * is any text.",
+    ),
+    Cli(metavar="WORDS"),
+]
+
+
+def words_of(text: str) -> list[str]:
+    """The words of a search; what is in quotation marks is one. Raises Refusal (INPUT) for more than ten."""
+    words = [word.strip('"') for word in _WORD.findall(text)]
+    if len(words) > _MOST:
+        raise wrong_field("words", f"has more than {_MOST} words", "These are too many words for a search.")
+    return words
+
+
+def hidden_from(gateway: Gateway, principal: Principal) -> Hidden:
+    """Raises Refusal (UNREADABLE) if the resources cannot be read: then nobody knows what must not be shown."""
+    organizations = gateway.directory().resources.organizations
+    return Hidden(
+        frozenset(organization.name for organization in organizations if not principal.sees(organization.name)),
+        frozenset(
+            each.trust_anchors
+            for organization in organizations
+            if principal.sees(organization.name)
+            for each in organization.inbound_connectors
+        ),
+    )
+
+
+def evidence_log(settings: Settings) -> Callable[[Sequence[TraceEvent]], None]:
+    """Adds events to the log, durably; does nothing where none is kept. What it returns raises StoreFailure."""
+
+    @cache
+    def chain() -> ChainWriter:
+        log = Storage.of(settings).evidence()
+        return log.admin_chain(software=f"gatepost {__version__}", privacy=settings.evidence.privacy())
+
+    def add(events: Sequence[TraceEvent]) -> None:
+        if settings.evidence.enabled and events:
+            chain().append(events, time.time())
+
+    return add

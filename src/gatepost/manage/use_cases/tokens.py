@@ -10,7 +10,10 @@ from msgspec import Meta
 from gatepost.manage.access import token_rows
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.access.records import AccountError
-from gatepost.manage.use_cases.accounts import (
+from gatepost.manage.use_cases.declaration import Cli, Items, UseCaseReply, Visibility, use_cases
+from gatepost.manage.use_cases.paging import Paging, page_of
+from gatepost.manage.use_cases.times import ahead, read_time
+from gatepost.manage.use_cases.users import (
     KnownName,
     NewName,
     Organizations,
@@ -19,9 +22,6 @@ from gatepost.manage.use_cases.accounts import (
     names_of,
     organizations_option,
 )
-from gatepost.manage.use_cases.declaration import Cli, Items, UseCaseReply, Visibility, use_cases
-from gatepost.manage.use_cases.paging import Paging, page_of
-from gatepost.manage.use_cases.times import ahead, read_time
 from gatepost.values import copy_fields
 
 if TYPE_CHECKING:

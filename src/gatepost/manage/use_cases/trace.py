@@ -22,9 +22,8 @@ from gatepost.manage.use_cases.declaration import Cli, Items, Visibility, use_ca
 from gatepost.manage.use_cases.next_steps import trace_step
 from gatepost.manage.use_cases.paging import After, Limit, cursor, position
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
-from gatepost.manage.use_cases.search_words import MAX_TEXT, Words, words_of
+from gatepost.manage.use_cases.stored_message import MAX_TEXT, Words, hidden_from, words_of
 from gatepost.manage.use_cases.times import TimeText, read_time
-from gatepost.manage.use_cases.visibility import hidden_from
 from gatepost.policy.decisions.withheld import named_in, own_chains, without_others
 from gatepost.protocols.tls.names import is_ip_address
 from gatepost.store.interface import TraceFilter

@@ -1,4 +1,4 @@
-"""Users of the admin centre and their sessions, for owners.
+"""Users of the admin centre and their sessions, for owners, and the fields that tokens share with them.
 
 A change that was made is recorded with it, in one transaction (`manage.access.accounts`).
 """
@@ -13,27 +13,53 @@ from msgspec import UNSET, Meta, UnsetType
 from gatepost.manage.access import user_rows
 from gatepost.manage.access.principal import Role, Scope
 from gatepost.manage.access.records import KEEP, AccountError, Passkey
-from gatepost.manage.use_cases.accounts import (
-    KnownName,
-    NewName,
-    Organizations,
-    demand_organizations,
-    names_of,
-    organizations_option,
-)
-from gatepost.manage.use_cases.declaration import Items, UseCaseReply, Visibility, use_cases
+from gatepost.manage.use_cases.declaration import Cli, Items, UseCaseReply, Visibility, use_cases
 from gatepost.manage.use_cases.paging import Paging, page_of
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.pki.certificates.site_key import site_vault
 from gatepost.pki.certificates.vault import Vault, VaultError
+from gatepost.policy.connectors.errors import FieldError
 from gatepost.store.interface import StoreFailure
 from gatepost.values import copy_fields
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from gatepost.manage.access.records import User, UserSession
     from gatepost.manage.use_cases.context import Context
     from gatepost.manage.use_cases.gateway import Gateway
-    from gatepost.policy.connectors.errors import FieldError
+
+
+type KnownName = Annotated[str, Meta(description="Its name, in any case."), Cli(argument=True, metavar="NAME")]
+type NewName = Annotated[str, Meta(max_length=100), Cli(argument=True, metavar="NAME")]
+type ShortText = Annotated[str, Meta(max_length=500)]
+type Organizations = Annotated[list[ShortText], Meta(max_length=1000)]
+"""Names; None in its place is the whole gateway."""
+
+
+def organizations_option(otherwise: str) -> Cli:
+    """`--organization NAME`, several times. otherwise: what holds without it."""
+    text = f"Only this organization; may be given several times. Without it {otherwise}."
+    return Cli(option="organization", metavar="NAME", help=text)
+
+
+def names_of(organizations: frozenset[str] | None) -> list[str] | None:
+    """For a result: sorted."""
+    return None if organizations is None else sorted(organizations)
+
+
+def demand_organizations(context: Context, names: Collection[str] | None) -> None:
+    """Raise Refusal (INPUT) for each that there is not."""
+    if not names:
+        return
+    known = {organization.name for organization in context.directory().resources.organizations}
+    unknown = sorted(set(names) - known)
+    if unknown:
+        there = ", ".join(sorted(known)) or "none yet; gatepost organization add NAME makes one"
+        errors = [
+            FieldError("organizations", f"there is no organization {name!r}; there are: {there}") for name in unknown
+        ]
+        raise Refusal(RefusalKind.INPUT, "nothing was changed", errors)
 
 
 use_case = use_cases(scope=Scope.OWNER, visibility=Visibility.GATEWAY, tag="users")

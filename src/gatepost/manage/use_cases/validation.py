@@ -23,7 +23,7 @@ from gatepost.analysis.checks.records import VALIDATIONS, CheckRecords
 from gatepost.analysis.checks.tasks import Task, TaskStatus, waiting
 from gatepost.analysis.checks.validation import CannotValidate, OutboundRequest, Validation, validate_outbound
 from gatepost.mail.model.trace_event import TraceEvent
-from gatepost.manage.use_cases.admin_resolver import resolver_of
+from gatepost.manage.use_cases.listener_checks import resolver_of
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.policy.connectors.errors import FieldError
 from gatepost.policy.connectors.records import InboundConnector

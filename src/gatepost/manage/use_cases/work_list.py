@@ -10,7 +10,8 @@ from __future__ import annotations
 import time
 from enum import StrEnum
 from itertools import groupby
-from typing import TYPE_CHECKING, Annotated, Final
+from threading import Lock
+from typing import TYPE_CHECKING, Annotated, Any, Final
 from urllib.parse import quote, urlencode
 
 import msgspec
@@ -18,26 +19,129 @@ from msgspec import Meta
 
 from gatepost.analysis.alarms.alarm import Kind as AlarmKind
 from gatepost.analysis.alarms.alarm import Severity
+from gatepost.analysis.checks.records import VALIDATIONS, CheckRecords
+from gatepost.analysis.rehearsal.verdicts import ConnectorKey
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.use_cases.alarms import current_alarms
-from gatepost.manage.use_cases.connector_work import ConnectorFindings, connector_findings
+from gatepost.manage.use_cases.connector_verdicts import recent_verdicts
 from gatepost.manage.use_cases.declaration import Visibility, use_case
+from gatepost.manage.use_cases.name_lookup import INBOUND, OUTBOUND, visible
 from gatepost.manage.use_cases.nodes import known_nodes
 from gatepost.manage.use_cases.queue import ListWaitingDestinations, waiting_destinations
-from gatepost.manage.use_cases.report_counts import ReportCounts
+from gatepost.manage.use_cases.refusal import RefusalKind, refusing
+from gatepost.manage.use_cases.reports import ReportCounts
 from gatepost.manage.use_cases.status import workers
+from gatepost.policy.connectors.values import Mode
 from gatepost.protocols.message.next_step import MustAct, waiting_step
 from gatepost.quantity import quantity
+from gatepost.store.interface import StoreFailure
 from gatepost.store.nodes import NodeState
+from gatepost.store.storage import Storage
 from gatepost.texts import N_, own
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from gatepost.manage.access.principal import Principal
     from gatepost.manage.use_cases.alarms import ActiveAlarm, ActiveAlarms
-    from gatepost.manage.use_cases.connector_work import FailedValidation, QuietRehearsal
     from gatepost.manage.use_cases.context import Context
+    from gatepost.manage.use_cases.gateway import Gateway
     from gatepost.manage.use_cases.queue import WaitingDestination
+    from gatepost.policy.connectors.records import Organization
+    from gatepost.settings.model import Settings
+
+
+_KINDS: Final = {"inbound": INBOUND, "outbound": OUTBOUND}
+_VERDICT: Final = 300
+
+
+class FailedValidation(msgspec.Struct, frozen=True):
+    """A connector whose last validation failed. verdict: what it said."""
+
+    organization: str
+    direction: str
+    name: str
+    verdict: str
+
+
+class QuietRehearsal(msgspec.Struct, frozen=True):
+    """A connector in rehearsal. passed: rows of the last seven days, none of which failed."""
+
+    organization: str
+    direction: str
+    name: str
+    passed: int
+
+
+class ConnectorFindings(msgspec.Struct, frozen=True):
+    """failed, ready: in the order of the organizations."""
+
+    failed: tuple[FailedValidation, ...] = ()
+    ready: tuple[QuietRehearsal, ...] = ()
+
+
+def connector_findings(gateway: Gateway, principal: Principal, organization: str) -> ConnectorFindings:
+    """Look at all enabled connectors that are seen; of the one organization, if it is named. Raises Refusal."""
+    owners = [
+        owner
+        for owner in visible(gateway.directory().resources, principal).organizations
+        if organization in {"", owner.name}
+    ]
+    with refusing(RefusalKind.UNREADABLE, StoreFailure):
+        failed = tuple(gateway.kept(ValidationOutcomes).failed(owners))
+        return ConnectorFindings(failed, tuple(_quiet(gateway, owners)))
+
+
+def _enabled(owner: Organization) -> Iterator[tuple[str, Any]]:
+    for direction, kind in _KINDS.items():
+        for connector in kind.of(owner):
+            if connector.enabled:
+                yield direction, connector
+
+
+def _quiet(gateway: Gateway, owners: list[Organization]) -> Iterator[QuietRehearsal]:
+    keys = [
+        ConnectorKey(owner.name, direction, connector.name)
+        for owner in owners
+        for direction, connector in _enabled(owner)
+        if connector.mode is Mode.REHEARSE
+    ]
+    if not keys:  # the trace need not be counted
+        return
+    for key, verdicts in recent_verdicts(gateway, keys).items():
+        if verdicts.passed and not verdicts.failed:
+            yield QuietRehearsal(key.organization, key.direction, key.name, verdicts.passed)
+
+
+class ValidationOutcomes:
+    """Outcomes of validations, each read once. For any thread. Got by `Context.kept`."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._storage = Storage.of(settings)
+        self._known: dict[tuple[str, str, str], tuple[float, str]] = {}
+        self._reading = Lock()
+
+    def failed(self, owners: list[Organization]) -> Iterator[FailedValidation]:
+        """Connectors of these organizations whose last validation failed."""
+        with self._reading:
+            for owner in owners:
+                records = CheckRecords(self._storage, VALIDATIONS, owner.name)
+                when = records.times()
+                for direction, connector in _enabled(owner):
+                    if at := when(direction, connector.name):
+                        verdict = self._verdict(records, (owner.name, direction, connector.name), at)
+                        if verdict:
+                            yield FailedValidation(owner.name, direction, connector.name, verdict)
+
+    def _verdict(self, records: CheckRecords, key: tuple[str, str, str], at: float) -> str:
+        """What a failed validation said, "" of another outcome. at: when its record was written."""
+        known = self._known.get(key)
+        if known is None or known[0] != at:
+            record = records.last(*key[1:]) or {}
+            failed = record.get("outcome") == "not-validated"
+            known = at, str(record.get("verdict") or "It failed.")[:_VERDICT] if failed else ""
+            self._known[key] = known
+        return known[1]
 
 
 _MOST: Final = 5  # items of one kind

@@ -20,9 +20,8 @@ from starlette.responses import RedirectResponse
 
 from gatepost.language import use
 from gatepost.manage.access.secret import masked, same, unmasked
-from gatepost.manage.web.forms import UNSAFE
-from gatepost.manage.web.problem import is_call, refused
-from gatepost.manage.web.refusal_audit import note_refusal
+from gatepost.manage.web.problem import is_call, note_refusal, refused
+from gatepost.manage.web.request_limits import UNSAFE
 from gatepost.texts import N_
 
 if TYPE_CHECKING:

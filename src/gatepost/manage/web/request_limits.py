@@ -1,4 +1,4 @@
-"""Limits of requests before anything reads them: client address, host name, size of the body.
+"""Limits of requests: client address, host name, size of the body, how many of one user at a time; and their forms.
 
 A name that is not ours is refused, since a foreign page could otherwise point a name of its own at this address and be
 of one origin with it (DNS rebinding); IP addresses cannot be pointed. While there is no owner, nobody but this machine
@@ -11,10 +11,12 @@ import ipaddress
 import re
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
+from urllib.parse import parse_qsl
 
-from starlette.datastructures import Headers
+from starlette.datastructures import Headers, ImmutableMultiDict
 
-from gatepost.manage.web.problem import refused
+from gatepost.manage.access.slots import Slots
+from gatepost.manage.web.problem import is_call, refused
 from gatepost.protocols.tls.names import is_ip_address
 
 if TYPE_CHECKING:
@@ -135,3 +137,105 @@ def host_of(header: str) -> str:
     if match is None or (match["six"] is not None and not is_ip_address(match["six"])):
         return ""
     return (match["six"] or match["name"]).lower().removesuffix(".")
+
+
+_OF_ONE: Final = 16
+_OF_TENANTS: Final = 30  # of 40 threads, which anyio has
+_CROWDED: Final = 20
+_FEW: Final = 2
+_PATIENCE: Final = 10.0  # seconds for one's turn
+_AGAIN: Final = "10"  # seconds
+_STREAM: Final = "text/event-stream"
+
+
+class ConcurrencyMiddleware:
+    """Runs within `Identity`, which says who asks."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+        self._of_gateway = Slots(per_key=_OF_ONE)
+        self._of_tenants = Slots(_OF_TENANTS, _OF_ONE, crowded=_CROWDED, few=_FEW)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
+        principal = scope["state"]["principal"]
+        if principal is None:
+            await self._app(scope, receive, send)
+            return
+        name = principal.share_key
+        slots = self._of_gateway if principal.is_of_gateway else self._of_tenants
+        if not await slots.acquire_async(name, _PATIENCE):
+            what = "of your requests" if principal.is_of_gateway else "requests of your organization, or of all,"
+            text = f"Too many {what} are in progress. Try again when one of them has finished."
+            answer = refused(scope, HTTPStatus.TOO_MANY_REQUESTS, text, **{"Retry-After": _AGAIN})
+            await answer(scope, receive, send)
+            return
+        held = True
+
+        async def watched(message: Message) -> None:
+            nonlocal held
+            if held and _is_stream(message):
+                held = False
+                slots.release(name)
+            await send(message)
+
+        try:
+            await self._app(scope, receive, watched)
+        finally:
+            if held:
+                slots.release(name)
+
+
+def _is_stream(message: Message) -> bool:
+    """Whether an answer begins that lasts for minutes and takes no thread meanwhile."""
+    return message["type"] == "http.response.start" and Headers(raw=message["headers"]).get(
+        "content-type", ""
+    ).startswith(_STREAM)
+
+
+UNSAFE: Final = frozenset({"POST", "PUT", "PATCH", "DELETE"})
+"""Methods that change something (RFC 9110 section 9.2.1)."""
+_TYPE: Final = "application/x-www-form-urlencoded"
+_FIELDS: Final = 5000
+
+
+class FormBody:
+    """Runs within `BodyBound`, which limits what is read."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
+        scope["state"]["form"] = ImmutableMultiDict[str, str]()
+        if scope["method"] not in UNSAFE or is_call(scope):
+            await self._app(scope, receive, send)
+            return
+        media = Headers(scope=scope).get("content-type", "").partition(";")[0].strip().lower()
+        body = await _whole(receive)
+        if body is None:  # who sent it is gone, so that nobody meant what has come of it
+            return
+        if body and media != _TYPE:
+            text = f"Send forms as {_TYPE}; programs use /api/v1."
+            await refused(scope, HTTPStatus.UNSUPPORTED_MEDIA_TYPE, text)(scope, receive, send)
+            return
+        try:
+            fields = parse_qsl(body.decode(), keep_blank_values=True, errors="strict", max_num_fields=_FIELDS)
+        except ValueError:
+            text = f"The form cannot be read: it is not UTF-8, or has more than {_FIELDS} fields."
+            await refused(scope, HTTPStatus.BAD_REQUEST, text)(scope, receive, send)
+            return
+        scope["state"]["form"] = ImmutableMultiDict(fields)
+        await self._app(scope, receive, send)
+
+
+async def _whole(receive: Receive) -> bytes | None:
+    """The body; None if it ends early."""
+    parts = []
+    while True:
+        message: Message = await receive()
+        if message["type"] != "http.request":
+            return None
+        parts.append(message.get("body", b""))
+        if not message.get("more_body", False):
+            return b"".join(parts)

@@ -1,6 +1,6 @@
 """The signing keys of an OAuth issuer: fetched on demand, cached, and refreshed.
 
-Used by `mail.inbound.tokens` and `manage.use_cases.issuer_trials`. Says which keys there are, or why that cannot be
+Used by `mail.inbound.tokens` and `manage.use_cases.trials`. Says which keys there are, or why that cannot be
 told now; whether a token is good is not decided here. Whoever sends tokens cannot make it ask more than every few
 seconds.
 """

@@ -1,11 +1,11 @@
-"""The rest is in tests/unit/manage/use_cases/test_presentation_check.py, which asks through it."""
+"""The rest is in tests/unit/manage/use_cases/test_presentation_places_check.py, which asks through it."""
 
 from __future__ import annotations
 
 import hashlib
 
 import pytest
-from tests.unit.manage.use_cases.test_presentation_check import OURS, context, listener
+from tests.unit.manage.use_cases.test_presentation_places_check import OURS, context, listener
 
 from gatepost.analysis.checks.presentation import HandshakeFailed, presented_leaf, server_name
 from gatepost.net.identity import read_identity

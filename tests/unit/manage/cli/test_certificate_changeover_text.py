@@ -9,7 +9,7 @@ from gatepost.analysis.checks.changeover import Traffic
 from gatepost.analysis.checks.gates import MAX_TEXT, GateCheck, GateFinding, GateReport
 from gatepost.analysis.checks.partner_report import Mark
 from gatepost.manage.cli.certificate_changeover_text import print_gates, print_partners, print_status
-from gatepost.manage.use_cases.certificate_shapes import certificate_of, gates_of_report
+from gatepost.manage.use_cases.certificates import certificate_of, gates_of_report
 from gatepost.manage.use_cases.changeover import ChangeoverCheck, NoticePartner, changeover_of
 from gatepost.pki.certificates.entry import Purpose, State
 from gatepost.values import replace

@@ -6,7 +6,7 @@ import pytest
 
 from gatepost.manage.cli.explain import print_explanation
 from gatepost.manage.use_cases.explain import ExplainAssumption, ExplainResult, ExplainSession, explain_record
-from gatepost.manage.use_cases.explain_login import ExplainLogin
+from gatepost.manage.use_cases.explain_live import ExplainLogin
 from gatepost.policy.connectors.directory import Directory
 from gatepost.policy.connectors.facts import SessionFacts
 from gatepost.policy.connectors.model import parse

@@ -32,7 +32,7 @@ def server(says):
 def nameservers(monkeypatch):
     """What answers on port 53 of this machine is not what is tried here."""
     found = ServiceStatus("127.0.0.1:53", ok=True, detail="answers")
-    monkeypatch.setattr("gatepost.manage.use_cases.admin_resolver.ResolverCheck.run", lambda _: found)
+    monkeypatch.setattr("gatepost.manage.use_cases.listener_checks.ResolverCheck.run", lambda _: found)
 
 
 def settle(home, *addresses):
@@ -201,7 +201,7 @@ def test_a_port_for_policies_that_serves_none(home):
 
 def test_nameservers_that_do_not_answer(home, monkeypatch):
     down = ServiceStatus("127.0.0.1:53", ok=False, detail=". SOA: nameserver [127.0.0.1]:53 cannot be reached")
-    monkeypatch.setattr("gatepost.manage.use_cases.admin_resolver.ResolverCheck.run", lambda _: down)
+    monkeypatch.setattr("gatepost.manage.use_cases.listener_checks.ResolverCheck.run", lambda _: down)
     own(home, f"{os.getpid()}\n")
     with server(b"220 mx\r\n") as port:
         settle(home, f"127.0.0.1:{port}")

@@ -8,8 +8,8 @@ import pytest
 from gatepost.manage.pages import editor
 from gatepost.manage.use_cases import resources
 from gatepost.manage.use_cases.change import ChangeOptions
-from gatepost.manage.use_cases.parts import KINDS
-from gatepost.manage.use_cases.report_counts import ReportCounts
+from gatepost.manage.use_cases.name_lookup import KINDS
+from gatepost.manage.use_cases.reports import ReportCounts
 from gatepost.manage.use_cases.resources import PartName, set_part
 
 from .conftest import OWNER

@@ -9,7 +9,7 @@ from gatepost.analysis.checks.tasks import HostReport, Task, TaskStatus
 from gatepost.language import in_language
 from gatepost.manage.pages.explain_story import SHOWN, Failure, story
 from gatepost.manage.use_cases.explain import ExplainAssumption, ExplainCertificates, ExplainResult, ExplainSession
-from gatepost.manage.use_cases.explain_login import ExplainLogin
+from gatepost.manage.use_cases.explain_live import ExplainLogin
 from gatepost.manage.use_cases.explain_text import KINDS
 from gatepost.policy.connectors.directory import Directory
 from gatepost.policy.connectors.facts import SessionFacts

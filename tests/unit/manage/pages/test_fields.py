@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 
 from gatepost.manage.pages.fields import Control, errors_by_field, form_fields, label_of, texts_of, values_of
+from gatepost.manage.use_cases.name_lookup import KINDS
 from gatepost.manage.use_cases.part_record import table_of
-from gatepost.manage.use_cases.parts import KINDS
 from gatepost.policy.connectors.errors import FieldError
 from gatepost.policy.connectors.model import parse
 from gatepost.policy.connectors.records import Organization

@@ -4,7 +4,7 @@ import pytest
 from tests.unit.manage.use_cases.calls import add_organization, remove_organization
 
 from gatepost.manage.use_cases.change import ChangeOptions
-from gatepost.manage.use_cases.parts import DOMAIN, MAILBOX
+from gatepost.manage.use_cases.name_lookup import DOMAIN, MAILBOX
 from gatepost.manage.use_cases.resources import PartName, add_part
 
 from .conftest import OWNER

@@ -13,7 +13,7 @@ from gatepost.manage.access.records import AuditFilter, Preferences
 from gatepost.manage.pages import account, login
 from gatepost.manage.pages.rendering import environment
 from gatepost.manage.pages.time_zones import SERVER_ZONE
-from gatepost.manage.web import request_language
+from gatepost.manage.web import application
 
 HOSTILE = '"><script>alert(1)</script>%(x)s{{ x }}'
 ROOT = Principal("root", ROLES[Role.OWNER])
@@ -29,7 +29,7 @@ class Marked(NullTranslations):
 
 @pytest.fixture(autouse=True)
 def _languages(monkeypatch):
-    for module in (language, request_language, account, login):
+    for module in (language, application, account, login):
         monkeypatch.setattr(module, "offered", lambda: ("en", "sv"))
     monkeypatch.setattr(language, "catalogue", lambda name: NullTranslations() if name == "en" else Marked())
 

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 from gatepost.manage.pages.paging import SIZE, fitting, foot, offset_of, order_of, page_of, paged
-from gatepost.manage.use_cases.list_page import ListPage, sorted_by
+from gatepost.manage.use_cases.paging import ListPage, sorted_by
 
 
 def asked(page):

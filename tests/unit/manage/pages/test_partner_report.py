@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from gatepost.analysis.checks.partner_report import Finding, Mark, PartnerCheck, PolicyKind, Row, Stage
-from gatepost.manage.pages.partner_report import check_view
+from gatepost.manage.pages.partner import check_view
 
 FOUND = (Finding(Stage.DNS, Mark.PASS, "proven", short="sec"), Finding(Stage.CONNECT, Mark.PASS, "there", short="3 ms"))
 

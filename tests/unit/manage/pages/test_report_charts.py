@@ -7,7 +7,7 @@ import pytest
 from gatepost.analysis.reports.pictures import PictureCounter, TlsPictures
 from gatepost.analysis.reports.tls import Direction, Wanted
 from gatepost.manage.pages import report_charts, report_tables
-from gatepost.manage.pages.report_query import ReportView
+from gatepost.manage.pages.report_charts import ReportView
 from gatepost.manage.use_cases.reports import Period
 
 if TYPE_CHECKING:

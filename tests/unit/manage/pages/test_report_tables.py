@@ -4,8 +4,7 @@ import pytest
 
 from gatepost.analysis.reports.pictures import Blocked, PictureCounter
 from gatepost.analysis.reports.tls import Direction, Protection, Ready, Wanted
-from gatepost.manage.pages.report_charts import by_protection
-from gatepost.manage.pages.report_query import ReportView
+from gatepost.manage.pages.report_charts import ReportView, by_protection
 from gatepost.manage.pages.report_tables import TABLES, ReportTable, chart_table
 from gatepost.manage.use_cases.reports import Period
 from gatepost.values import replace

@@ -15,9 +15,9 @@ import pytest
 from gatepost.analysis.reports.pictures import Blocked, PictureCounter, Sums
 from gatepost.analysis.reports.tls import Direction, Ready
 from gatepost.manage.pages.report_tables import TABLES
-from gatepost.manage.use_cases.background import BackgroundResult
+from gatepost.manage.use_cases.jobs import BackgroundResult
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
-from gatepost.manage.use_cases.report_counts import ReportCounts
+from gatepost.manage.use_cases.reports import ReportCounts
 from gatepost.store.evidence_files import evidence_directory
 from gatepost.store.interface import StoreFailure
 from gatepost.values import replace

@@ -4,7 +4,7 @@ import pytest
 
 from gatepost.manage.pages.resource_kinds import KIND_PAGES, status_of
 from gatepost.manage.pages.resource_paths import FOLDERS
-from gatepost.manage.use_cases.parts import DOMAIN, HOOK, KINDS, MAILBOX, OUTBOUND, RULE, Part
+from gatepost.manage.use_cases.name_lookup import DOMAIN, HOOK, KINDS, MAILBOX, OUTBOUND, RULE, Part
 from gatepost.policy.connectors.model import parse
 from gatepost.policy.connectors.record_base import keys
 

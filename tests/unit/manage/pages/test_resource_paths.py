@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from gatepost.manage.pages import resource_paths
-from gatepost.manage.use_cases.parts import DOMAIN, INBOUND, KINDS, RULE, Part
+from gatepost.manage.use_cases.name_lookup import DOMAIN, INBOUND, KINDS, RULE, Part
 from gatepost.policy.connectors.model import parse
 
 OWNER = parse(

@@ -6,7 +6,7 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 import pytest
 
 from gatepost.manage.use_cases.name_lookup import choose_connector
-from gatepost.manage.use_cases.report_counts import ReportCounts
+from gatepost.manage.use_cases.reports import ReportCounts
 from gatepost.manage.use_cases.validation import last_validation
 
 DRAFT = {

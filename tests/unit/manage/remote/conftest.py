@@ -12,8 +12,7 @@ from tests.unit.manage.rest.conftest import OWNER, Api, api, empty_accounts, gat
 
 from gatepost.manage.remote.address import Address
 from gatepost.manage.remote.client import RemoteClient
-from gatepost.manage.remote.connection import PREFIX, RestConnection
-from gatepost.manage.remote.problems import refusal_of
+from gatepost.manage.remote.connection import PREFIX, RestConnection, refusal_of
 from gatepost.manage.rest.routes import ENDPOINTS
 from gatepost.manage.use_cases.client import LocalClient
 from gatepost.manage.use_cases.gateway import Gateway

@@ -20,9 +20,8 @@ from gatepost.manage.remote.client import RemoteClient
 from gatepost.manage.use_cases import resource_cases as cases
 from gatepost.manage.use_cases.client import LocalClient
 from gatepost.manage.use_cases.gateway import Gateway
-from gatepost.manage.use_cases.name_lookup import choose_organization
+from gatepost.manage.use_cases.name_lookup import DOMAIN, INBOUND, MAILBOX, OUTBOUND, RULE, choose_organization
 from gatepost.manage.use_cases.part_record import own_table
-from gatepost.manage.use_cases.parts import DOMAIN, INBOUND, MAILBOX, OUTBOUND, RULE
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.resources import PartName, seen
 from gatepost.policy.connectors.records import Organization

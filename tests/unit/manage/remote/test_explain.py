@@ -7,8 +7,8 @@ from gatepost.manage.access.principal import Principal, Scope
 from gatepost.manage.remote.connection import RestResponse
 from gatepost.manage.use_cases import explain as here
 from gatepost.manage.use_cases.client import LocalClient
-from gatepost.manage.use_cases.concurrency_limit import ConcurrencyLimit
 from gatepost.manage.use_cases.explain import ExplainMessage, explain_message
+from gatepost.manage.use_cases.jobs import ConcurrencyLimit
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 
 from .conftest import OWNER, plain

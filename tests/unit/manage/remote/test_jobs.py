@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from gatepost.manage.use_cases.content_trials import TryHook, try_hook
 from gatepost.manage.use_cases.jobs import follow
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.rehearsal import RehearsalQuestion, show_rehearsal
+from gatepost.manage.use_cases.trials import TryHook, try_hook
 from gatepost.manage.use_cases.validation_runs import (
     ShowValidation,
     ValidateConnector,
@@ -67,7 +67,7 @@ def test_octets_of_a_message_arrive_as_they_are(remote, there, monkeypatch):
         contoso = stored["organization"]["contoso"]
         contoso["content_hook"] = [{"name": "av", "type": "clamav", "address": "127.0.0.1:1"}]
         store.apply({"organization": {"contoso": contoso}}, author="root")
-    monkeypatch.setattr("gatepost.manage.use_cases.content_trials._tried", tried)
+    monkeypatch.setattr("gatepost.manage.use_cases.trials._hook_tried", tried)
     message = bytes(range(256))
     remote.call(try_hook, TryHook(organization="contoso", hook="AV", message=message))
     remote.call(try_hook, TryHook(organization="contoso", hook="AV", message=b""))

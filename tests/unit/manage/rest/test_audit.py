@@ -432,7 +432,7 @@ def test_each_organization_has_its_part_of_an_action(scene):
 
 
 def test_what_web_keeps_is_not_kept_twice(api):
-    """`manage.web.refusal_audit` has who may not, and whose organization is not seen."""
+    """`manage.web.problem` has who may not, and whose organization is not seen."""
     api.who = Principal("token x", frozenset({Scope.READ}), frozenset({"fabrikam"}))
     assert api.call("DELETE", "/certificates/x").problem == "forbidden"
     assert api.call("DELETE", "/organizations/contoso/mailboxes/x").problem == "missing"

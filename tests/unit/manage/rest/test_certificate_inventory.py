@@ -12,7 +12,7 @@ from tests.unit.manage.calls import add_entry, run
 from gatepost.manage.access.principal import Principal, Scope
 from gatepost.manage.rest.endpoint import RestEndpoint
 from gatepost.manage.use_cases import (
-    acme_orders,
+    acme_renewal,
     certificate_removal,
     certificate_requests,
     certificate_table,
@@ -30,7 +30,7 @@ from .conftest import NAME, OWNER, ROOT
 READER = Principal("rob", frozenset({Scope.READ}))
 TENANT = Principal("tim", frozenset(Scope) - {Scope.OWNER}, frozenset({"contoso"}))
 REQUESTS = "/certificate_requests"
-MODULES = (certificates, certificate_requests, certificate_removal, certificate_table, changeover, acme_orders)
+MODULES = (certificates, certificate_requests, certificate_removal, certificate_table, changeover, acme_renewal)
 ENDPOINTS = [RestEndpoint(one) for one in declared_in(*MODULES) if one.path]
 
 

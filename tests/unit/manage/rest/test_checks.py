@@ -11,8 +11,7 @@ from gatepost.manage.access.principal import Principal, Scope
 from gatepost.manage.rest.endpoint import RestEndpoint
 from gatepost.manage.use_cases import partner, publication
 from gatepost.manage.use_cases.catalogue import declared_in
-from gatepost.manage.use_cases.dns_checks import DnsCheck, DnsChecks
-from gatepost.manage.use_cases.dns_publication import SectionKey
+from gatepost.manage.use_cases.dns_checks import DnsCheck, DnsChecks, SectionKey
 from gatepost.manage.use_cases.jobs import Jobs
 from gatepost.manage.use_cases.partner import CheckTarget
 from gatepost.manage.use_cases.refusal import BusyRefusal, Refusal, RefusalKind

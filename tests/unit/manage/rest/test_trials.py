@@ -1,4 +1,4 @@
-"""Without a scanner and an issuer; with them in the tests of `manage.use_cases.content_trials` and `issuer_trials`."""
+"""Without a scanner and an issuer; with them in the tests of `manage.use_cases.trials`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 from gatepost.manage.access.principal import Principal, Scope
 from gatepost.manage.access.records import AuditOutcome
-from gatepost.manage.use_cases import content_trials, jobs
+from gatepost.manage.use_cases import jobs, trials
 from gatepost.manage.use_cases.jobs import Jobs
 from gatepost.manage.use_cases.partner import CheckTarget
 
@@ -97,6 +97,6 @@ def test_trials_are_among_the_runs(api, monkeypatch):
     go.set()
     assert all(one.wait(20) for one in held)
     monkeypatch.setattr(jobs, "_PATIENCE", 0.0)
-    monkeypatch.setattr(content_trials, "_tried", lambda *_: time.sleep(0.3))
+    monkeypatch.setattr(trials, "_tried", lambda *_: time.sleep(0.3))
     answer = api.call("POST", HOOKS, {"hook": "av"})
     assert (answer.status, "has not ended" in answer.json["detail"]) == (503, True)

@@ -12,10 +12,10 @@ from gatepost.manage.access.accounts import Accounts
 from gatepost.manage.access.principal import Principal, Scope
 from gatepost.manage.access.records import AuditOutcome
 from gatepost.manage.use_cases import acme_renewal
-from gatepost.manage.use_cases.acme_orders import get_acme_status
 from gatepost.manage.use_cases.acme_renewal import (
     CertificateRenewal,
     forget_acme_account,
+    get_acme_status,
     get_renewal,
     last_renewal,
     renew_certificates,

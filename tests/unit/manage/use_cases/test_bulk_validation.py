@@ -23,11 +23,11 @@ from gatepost.manage.use_cases.bulk_validation import (
 )
 from gatepost.manage.use_cases.change import ChangeOptions
 from gatepost.manage.use_cases.client import LocalClient
-from gatepost.manage.use_cases.concurrency_limit import ConcurrencyLimit
-from gatepost.manage.use_cases.connector_switches import ConnectorName
 from gatepost.manage.use_cases.context import Context
+from gatepost.manage.use_cases.jobs import ConcurrencyLimit
 from gatepost.manage.use_cases.name_lookup import choose_connector
 from gatepost.manage.use_cases.refusal import STORE_AWAY, BusyRefusal, Refusal, RefusalKind, StoreUnreadable
+from gatepost.manage.use_cases.resource_actions import ConnectorName
 from gatepost.manage.use_cases.resources import apply_document
 from gatepost.manage.use_cases.validation import last_validation
 from gatepost.settings.store_url import SQLITE

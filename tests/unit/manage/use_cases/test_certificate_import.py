@@ -11,7 +11,8 @@ from gatepost.manage.access.principal import Principal, Scope
 from gatepost.manage.use_cases import certificate_import, certificate_removal
 from gatepost.manage.use_cases.certificate_import import add_certificate, watch_directory
 from gatepost.manage.use_cases.certificate_requests import get_certificate_request, request_certificate
-from gatepost.manage.use_cases.certificates import certificate, certificate_listing, history, key_place
+from gatepost.manage.use_cases.certificates import certificate, certificate_listing, key_place
+from gatepost.manage.use_cases.inventory import history
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.pki.certificates.entry import Origin, Purpose, State
 

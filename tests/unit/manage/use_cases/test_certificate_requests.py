@@ -5,7 +5,8 @@ from cryptography import x509
 from tests.unit.manage.calls import run
 
 from gatepost.manage.use_cases.certificate_requests import checked_spec, get_certificate_request, request_certificate
-from gatepost.manage.use_cases.certificates import certificate_listing, history
+from gatepost.manage.use_cases.certificates import certificate_listing
+from gatepost.manage.use_cases.inventory import history
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.pki.certificates.entry import CertificateRequestSpec, Purpose
 from gatepost.pki.certificates.request import KEY_TYPES

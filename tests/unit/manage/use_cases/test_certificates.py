@@ -9,10 +9,10 @@ from tests.unit.manage.calls import add_entry, run
 from gatepost.manage.use_cases.certificate_import import add_certificate
 from gatepost.manage.use_cases.certificate_removal import remove_certificate
 from gatepost.manage.use_cases.certificate_requests import get_certificate_request, request_certificate
-from gatepost.manage.use_cases.certificate_shapes import certificate_of
 from gatepost.manage.use_cases.certificates import (
     certificate,
     certificate_detail,
+    certificate_of,
     chain_links,
     change_of,
     common_name,

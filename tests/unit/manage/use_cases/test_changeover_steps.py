@@ -8,7 +8,7 @@ from tests.unit.manage.calls import ANN, Forgetful, add_entry, run
 from gatepost.analysis.checks.gates import GateCheck, Light
 from gatepost.manage.use_cases import changeover_steps as steps
 from gatepost.manage.use_cases.certificate_removal import remove_certificate
-from gatepost.manage.use_cases.certificates import certificate, certificate_listing, history, in_order
+from gatepost.manage.use_cases.certificates import certificate, certificate_listing, in_order
 from gatepost.manage.use_cases.changeover import (
     GatesLimit,
     changeover_status,
@@ -21,7 +21,7 @@ from gatepost.manage.use_cases.changeover import (
 from gatepost.manage.use_cases.changeover_steps import GatesClosed
 from gatepost.manage.use_cases.context import Context
 from gatepost.manage.use_cases.execution import execute
-from gatepost.manage.use_cases.inventory import inventory_of, listed_certificates
+from gatepost.manage.use_cases.inventory import history, inventory_of, listed_certificates
 from gatepost.manage.use_cases.refusal import BusyRefusal, Refusal, RefusalKind
 from gatepost.pki.certificates.entry import Purpose, State
 

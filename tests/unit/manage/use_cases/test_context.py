@@ -1,9 +1,8 @@
 from __future__ import annotations
 
 from gatepost.manage.access.principal import Principal
-from gatepost.manage.use_cases.audit_trail import AuditTrail
 from gatepost.manage.use_cases.client import LocalClient
-from gatepost.manage.use_cases.context import Context
+from gatepost.manage.use_cases.context import AuditTrail, Context
 from gatepost.manage.use_cases.gateway import Gateway
 
 

@@ -9,7 +9,7 @@ from gatepost.manage.use_cases import dkim
 from gatepost.manage.use_cases.change import ChangeOptions
 from gatepost.manage.use_cases.dkim import KeySelection, dkim_key, dkim_keys, signing_key, with_dns_checks
 from gatepost.manage.use_cases.dns_checks import DnsChecks
-from gatepost.manage.use_cases.parts import DKIM
+from gatepost.manage.use_cases.name_lookup import DKIM
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.resources import PartName, set_part
 from gatepost.pki.certificates.dkim_keys import made_key

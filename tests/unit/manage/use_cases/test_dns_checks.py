@@ -9,8 +9,7 @@ from tests.unit.manage.calls import add_entry
 from gatepost.analysis.checks.partner_report import Finding, Mark, Stage
 from gatepost.manage.access.principal import Principal, Scope
 from gatepost.manage.use_cases import dns_checks
-from gatepost.manage.use_cases.dns_checks import KEPT, DnsCheck, DnsChecks, check_record
-from gatepost.manage.use_cases.dns_publication import SectionKey
+from gatepost.manage.use_cases.dns_checks import KEPT, DnsCheck, DnsChecks, SectionKey, check_record
 from gatepost.manage.use_cases.publication import publication_of
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.values import replace

@@ -6,7 +6,7 @@ import pytest
 
 from gatepost.manage.access.principal import Principal, Scope
 from gatepost.manage.use_cases.change import ChangeOptions
-from gatepost.manage.use_cases.parts import DOMAIN
+from gatepost.manage.use_cases.name_lookup import DOMAIN
 from gatepost.manage.use_cases.refusal import BusyRefusal, Refusal, RefusalKind
 from gatepost.manage.use_cases.resources import PartName, add_part, apply_document, put_part, set_part
 

@@ -186,7 +186,7 @@ def test_limits_hold_for_requests_that_were_built_in_python(run, accounts):
     ],
 )
 def test_who_may_not_is_refused_before_anything_is_looked_at(run, accounts, options, principal, given, kind):
-    """`manage.web.refusal_audit` keeps these, once a minute."""
+    """`manage.web.problem` keeps these, once a minute."""
     with pytest.raises(Refusal) as refused:
         run(declared(**options), principal, **{"problem": "crash", "name": "longer than five"} | given)
     assert refused.value.kind is kind

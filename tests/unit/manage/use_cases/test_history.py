@@ -13,7 +13,7 @@ from gatepost.manage.use_cases.history import (
     history_entry,
     version_changes,
 )
-from gatepost.manage.use_cases.parts import MAILBOX
+from gatepost.manage.use_cases.name_lookup import MAILBOX
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.resources import PartName, add_part, apply_document
 

@@ -19,8 +19,7 @@ from gatepost.manage.use_cases.mta_sts import (
     policy_record,
     reports_line,
 )
-from gatepost.manage.use_cases.name_lookup import choose_part
-from gatepost.manage.use_cases.parts import DOMAIN
+from gatepost.manage.use_cases.name_lookup import DOMAIN, choose_part
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.settings.loader import load
 

@@ -3,6 +3,9 @@ from __future__ import annotations
 import pytest
 
 from gatepost.manage.use_cases.name_lookup import (
+    DOMAIN,
+    MAILBOX,
+    RULE,
     choose_connector,
     choose_organization,
     choose_part,
@@ -10,7 +13,6 @@ from gatepost.manage.use_cases.name_lookup import (
     instead,
     one_of,
 )
-from gatepost.manage.use_cases.parts import DOMAIN, MAILBOX, RULE
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.policy.connectors.model import parse
 

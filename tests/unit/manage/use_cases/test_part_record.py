@@ -4,7 +4,7 @@ import tomllib
 
 import pytest
 
-from gatepost.manage.use_cases.name_lookup import choose_part
+from gatepost.manage.use_cases.name_lookup import INBOUND, MAILBOX, OUTBOUND, choose_part
 from gatepost.manage.use_cases.part_record import (
     fields_of,
     organization_command,
@@ -15,7 +15,6 @@ from gatepost.manage.use_cases.part_record import (
     part_toml,
     table_of,
 )
-from gatepost.manage.use_cases.parts import INBOUND, MAILBOX, OUTBOUND
 from gatepost.policy.connectors.model import parse
 
 BANK = {"name": "bank out", "recipient_domains": ["bank.example"], "priority": 5}

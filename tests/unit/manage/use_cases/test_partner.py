@@ -4,8 +4,8 @@ import pytest
 
 from gatepost.manage.access.principal import Principal, Scope
 from gatepost.manage.use_cases.change import ChangeOptions
+from gatepost.manage.use_cases.name_lookup import OUTBOUND
 from gatepost.manage.use_cases.partner import CheckTarget, plan_check, target_of
-from gatepost.manage.use_cases.parts import OUTBOUND
 from gatepost.manage.use_cases.refusal import Refusal
 from gatepost.manage.use_cases.resources import PartName, add_part
 

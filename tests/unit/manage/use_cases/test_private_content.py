@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gatepost.manage.use_cases.explain_login import login_of
+from gatepost.manage.use_cases.explain_live import login_of
 from gatepost.manage.use_cases.private_content import keys_lacking, orphaned, secrets_lacking
 from gatepost.policy.connectors.model import parse
 from gatepost.policy.decisions.routes import SmartHosts

@@ -6,9 +6,10 @@ from gatepost.manage.access.principal import Principal, Scope
 from gatepost.manage.use_cases import resource_cases as cases
 from gatepost.manage.use_cases.change import ChangeOptions
 from gatepost.manage.use_cases.history import history
-from gatepost.manage.use_cases.list_page import ListSelection
-from gatepost.manage.use_cases.parts import DOMAIN, INBOUND, KINDS, MAILBOX, OUTBOUND, RULE
+from gatepost.manage.use_cases.name_lookup import DOMAIN, INBOUND, KINDS, MAILBOX, OUTBOUND, RULE
+from gatepost.manage.use_cases.paging import ListSelection
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
+from gatepost.manage.use_cases.resource_actions import RevertResources, revert_resources
 from gatepost.manage.use_cases.resources import (
     PartName,
     add_part,
@@ -20,7 +21,6 @@ from gatepost.manage.use_cases.resources import (
     remove_part,
     set_part,
 )
-from gatepost.manage.use_cases.revert import RevertResources, revert_resources
 from gatepost.pki.certificates.authority import Authority
 
 from .calls import add_organization, document, put_organization, remove_organization, set_organization

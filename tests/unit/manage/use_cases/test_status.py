@@ -6,9 +6,8 @@ import pytest
 
 from gatepost.mail.model.worker_load import WorkerLoad
 from gatepost.manage.access.principal import Principal, Scope
-from gatepost.manage.use_cases.admin_resolver import ResolverCheck
 from gatepost.manage.use_cases.client import LocalClient
-from gatepost.manage.use_cases.listener_checks import ListenerChecks, ServiceStatus
+from gatepost.manage.use_cases.listener_checks import ListenerChecks, ResolverCheck, ServiceStatus
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.status import (
     GetStatus,

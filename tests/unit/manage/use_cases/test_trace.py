@@ -21,7 +21,7 @@ from gatepost.manage.use_cases.trace import (
     search_trace_events,
     show_trace,
 )
-from gatepost.store.sqlite.message_trace import SqliteTrace
+from gatepost.store.sqlite import message_trace
 from gatepost.store.sqlite.trace import write_events
 
 OWNER = Principal("ann", frozenset(Scope))
@@ -236,13 +236,13 @@ def test_pages_of_messages_have_no_more_than_was_asked_for_and_leave_none_out(ma
 
 def test_a_tenant_is_never_looked_up_in_an_index_of_all(mail, monkeypatch):
     asked = []
-    real = SqliteTrace.page
+    real = message_trace.trace_page
 
-    def page(self, wanted, *more):
+    def page(directory, wanted, *more):
         asked.append(wanted)
-        return real(self, wanted, *more)
+        return real(directory, wanted, *more)
 
-    monkeypatch.setattr(SqliteTrace, "page", page)
+    monkeypatch.setattr(message_trace, "trace_page", page)
     given = {"sender": "a@b.example", "recipient": "@c.example", "address": "d@e.example", "domain": "f.example"}
     search(mail, CONTOSO, **given)
     search(mail, OWNER, **given)

@@ -7,9 +7,9 @@ import pytest
 from gatepost.manage.access.accounts import Accounts
 from gatepost.manage.access.principal import Role, Scope
 from gatepost.manage.access.records import Actor, AuditFilter, AuditOutcome
-from gatepost.manage.web.forms import FormBody
 from gatepost.manage.web.identity import COOKIE, IdentityMiddleware, is_open
-from gatepost.manage.web.refusal_audit import RefusalAuditMiddleware
+from gatepost.manage.web.problem import RefusalAuditMiddleware
+from gatepost.manage.web.request_limits import FormBody
 from gatepost.settings.store_url import SQLITE
 from gatepost.store.storage import Storage
 
