@@ -236,7 +236,9 @@ def test_a_message_that_another_process_may_have_by_now_is_not_sent(world: Any, 
 
 
 @pytest.mark.parametrize("need", ["SMTPUTF8", "SIZE 9"])
-@pytest.mark.parametrize("second", ["has it", "lacks it", "is away", "defers", "is the same, by an address that is away"])
+@pytest.mark.parametrize(
+    "second", ["has it", "lacks it", "is away", "defers", "is the same, by an address that is away"]
+)
 def test_a_host_that_lacks_what_a_message_needs_leaves_it_to_the_others(
     world: Any, kit: Any, need: str, second: str
 ) -> None:
