@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, cast
 import msgspec
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     # for mypy, which knows by this name alone that the fields named exist and that their values fit
     from dataclasses import replace as replace  # noqa: PLC0414, TID251 - the name is for others
@@ -36,9 +36,9 @@ class RedactedStruct(msgspec.Struct, frozen=True):
         """As that of any struct, without what is redacted, in no text of which it must be."""
         return f"{type(self).__qualname__}({', '.join(f'{name}={value!r}' for name, value in self.__rich_repr__())})"
 
-    def __rich_repr__(self) -> Iterator[tuple[str, Any]]:
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
         """The same for rich, which shows a traceback with its values: msgspec's own has all fields."""
-        return ((name, getattr(self, name)) for name in self.__struct_fields__ if name not in self.REDACTED)
+        return [(name, getattr(self, name)) for name in self.__struct_fields__ if name not in self.REDACTED]
 
 
 _FORMS: Final[dict[str, Callable[[Any], Any]]] = {"str": str, "list": list, "tuple": tuple, "dict": dict}
