@@ -65,7 +65,7 @@ class QuarantineRoom:
         self._limits = limits
         self._clock = clock
         self._known: dict[str, QuarantineUsage] = {}
-        self._until = 0.0
+        self._until = self._again_at = 0.0
         self._looking = asyncio.Lock()
         self._again = SingleTask("room in quarantine")
         self.full: dict[str, QuarantineUsage] = {}
@@ -89,7 +89,7 @@ class QuarantineRoom:
 
     def full_for(self, directory: Directory, organization: str, targets: Iterable[Target]) -> set[str]:
         """The full ones whose mail flow rules may hold a message for a recipient. organization: whose mail it is."""
-        if self.full and self._clock() >= self._until:
+        if self.full and self._clock() >= max(self._until, self._again_at):
             self._again.begin(self._look_again)
         owners = (parties(directory, organization, target.path.domain).rule_owners for target in targets)
         holders = {owner for each in owners for owner in each if directory.quarantine_rules.of(owner) is not None}
@@ -107,7 +107,7 @@ class QuarantineRoom:
         try:
             await self._look()
         except StoreFailure:  # said where mail is held; it is looked again a while later
-            self._until = self._clock() + _KNOWN_SECONDS
+            self._again_at = self._clock() + _KNOWN_SECONDS
         else:
             lacking = self.full.items()
             self.full = {name: least for name, least in lacking if self._limits.fullness(self._grown(name, *least)) > 1}
