@@ -312,8 +312,8 @@ class DeliveryAttempt(msgspec.Struct):
     @property
     def _may_be_better(self) -> bool:
         """Whether a host could not be asked now, by no address of its, and may offer what all others lack."""
-        asked = {failure.host for failure in self.failures if failure.answered}
-        return any(failure.host not in asked and not failure.reply.permanent for failure in self.failures)
+        hosts = {failure.host for failure in self.failures if failure.answered}
+        return any(failure.host not in hosts and not failure.reply.permanent for failure in self.failures)
 
     @property
     def ends_early(self) -> bool:
