@@ -34,8 +34,11 @@ class RedactedStruct(msgspec.Struct, frozen=True):
 
     def __repr__(self) -> str:
         """As that of any struct, without what is redacted, in no text of which it must be."""
-        shown = (name for name in self.__struct_fields__ if name not in self.REDACTED)
-        return f"{type(self).__qualname__}({', '.join(f'{name}={getattr(self, name)!r}' for name in shown)})"
+        return f"{type(self).__qualname__}({', '.join(f'{name}={value!r}' for name, value in self.__rich_repr__())})"
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        """The same for rich, which shows a traceback with its values: msgspec's own has all fields."""
+        return [(name, getattr(self, name)) for name in self.__struct_fields__ if name not in self.REDACTED]
 
 
 _FORMS: Final[dict[str, Callable[[Any], Any]]] = {"str": str, "list": list, "tuple": tuple, "dict": dict}

@@ -91,6 +91,7 @@ def test_no_text_of_a_value_has_what_is_redacted():
     value = _Secret("ann", "hunter2", 3)
     assert repr(value) == str(value) == f"{value}" == "_Secret(name='ann', size=3)"
     assert repr([value]) == "[_Secret(name='ann', size=3)]"
+    assert value.__rich_repr__() == [("name", "ann"), ("size", 3)], "as rich shows it, also in a traceback"
     assert value != _Secret("ann", "other", 3), "it is part of the value all the same"
     assert replace(value, size=4) == _Secret("ann", "hunter2", 4)
 

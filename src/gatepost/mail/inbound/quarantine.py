@@ -51,7 +51,8 @@ class QuarantineRoom:
     """Knows whether an organization's quarantine is full; each worker counts what it has put there since it looked.
 
     usage: how much is there; blocks, and may raise StoreFailure. clock: seconds, never back. full: organizations that
-    had no room when it was last looked for; while they are asked after, it is looked again.
+    had no room when it was last looked for, with the least that found none; while they are asked after, it is looked
+    again.
     """
 
     def __init__(
@@ -64,10 +65,10 @@ class QuarantineRoom:
         self._limits = limits
         self._clock = clock
         self._known: dict[str, QuarantineUsage] = {}
-        self._until = 0.0
+        self._until = self._again_at = 0.0
         self._looking = asyncio.Lock()
         self._again = SingleTask("room in quarantine")
-        self.full: set[str] = set()
+        self.full: dict[str, QuarantineUsage] = {}
 
     async def take(self, wanted: Mapping[str, int], size: int) -> str:
         """Make room for deliveries of one message by organization; the first whose quarantine is full, "" if none is.
@@ -78,19 +79,21 @@ class QuarantineRoom:
         after = {name: self._grown(name, count, size) for name, count in wanted.items()}
         for name, usage in after.items():
             if self._limits.fullness(usage) > 1:
-                self.full.add(name)
+                lacking = QuarantineUsage(wanted[name], size)
+                self.full[name] = min(self.full.get(name, lacking), lacking, key=self._limits.fullness)
                 return name
-        self.full -= after.keys()
+        for name in after:
+            self.full.pop(name, None)
         self._known |= after
         return ""
 
     def full_for(self, directory: Directory, organization: str, targets: Iterable[Target]) -> set[str]:
         """The full ones whose mail flow rules may hold a message for a recipient. organization: whose mail it is."""
-        if self.full and self._clock() >= self._until:
+        if self.full and self._clock() >= max(self._until, self._again_at):
             self._again.begin(self._look_again)
         owners = (parties(directory, organization, target.path.domain).rule_owners for target in targets)
         holders = {owner for each in owners for owner in each if directory.quarantine_rules.of(owner) is not None}
-        return self.full & holders
+        return self.full.keys() & holders
 
     async def _look(self) -> None:
         """Count anew what is there, unless that is known. Raises StoreFailure."""
@@ -100,13 +103,14 @@ class QuarantineRoom:
                 self._until = self._clock() + _KNOWN_SECONDS
 
     async def _look_again(self) -> None:
-        """Forget who was full, and has room for a message by now."""
+        """Forget who was full, and has room by now for what found none: with less it would be refused again."""
         try:
             await self._look()
         except StoreFailure:  # said where mail is held; it is looked again a while later
-            self._until = self._clock() + _KNOWN_SECONDS
+            self._again_at = self._clock() + _KNOWN_SECONDS
         else:
-            self.full = {name for name in self.full if self._limits.fullness(self._grown(name, 1, 1)) > 1}
+            lacking = self.full.items()
+            self.full = {name: least for name, least in lacking if self._limits.fullness(self._grown(name, *least)) > 1}
 
     def _grown(self, organization: str, count: int, size: int) -> QuarantineUsage:
         known = self._known.get(organization, QuarantineUsage())

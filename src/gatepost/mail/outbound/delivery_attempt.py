@@ -298,13 +298,12 @@ class DeliveryAttempt(msgspec.Struct):
         Nobody fails, nor by a deferral at expiry: hosts that were not tried might have taken it.
         """
         for recipient in list(self.pending):
+            base = self.base_of(recipient)
             if id(recipient) in self._in_doubt:
-                self.decide(recipient, IN_DOUBT, self.base_of(recipient))
-            elif (deferral := self.deferrals.get(recipient.address)) is not None:
-                reply, detail = deferral
-                self.decide(recipient, reply, detail | CUT_SHORT)
+                reply, detail = IN_DOUBT, base
             else:
-                self.decide(recipient, UNTRIED, self.base_of(recipient))
+                reply, detail = self.deferrals.get(recipient.address, (UNTRIED, base))
+            self.decide(recipient, reply, detail | CUT_SHORT)
 
     def deferred_by(self, host: str) -> bool:
         """Whether a host answered, and deferred a recipient: another of its addresses would say the same."""
@@ -312,8 +311,9 @@ class DeliveryAttempt(msgspec.Struct):
 
     @property
     def _may_be_better(self) -> bool:
-        """Whether a host could not be asked now, and may offer what all others lack."""
-        return any(not (failure.answered or failure.reply.permanent) for failure in self.failures)
+        """Whether a host could not be asked now, by no address of its, and may offer what all others lack."""
+        hosts = {failure.host for failure in self.failures if failure.answered}
+        return any(failure.host not in hosts and not failure.reply.permanent for failure in self.failures)
 
     @property
     def ends_early(self) -> bool:

@@ -24,7 +24,7 @@ _WAITING = {Disposition.DEFERRED, Disposition.HELD}
 
 UNTRIED = Reply(451, "4.3.0", ("No attempt was made",))
 IN_DOUBT = Reply(451, "4.4.2", ("The reply to the message did not come before a stop, it may arrive twice",))
-CUT_SHORT = {"cut_short": True}  # detail of a deferral where a stop came before all hosts were tried
+CUT_SHORT = {"cut_short": True}  # detail where a stop came before all hosts were tried
 NO_NOTICE = Reply(451, "4.3.0", ("It failed, and the notice for its sender cannot be made yet",))
 _WITH_DETAIL = {"4.4.312", "4.3.5"}  # DNS query failed, and System incorrectly configured
 INTERNAL = Reply(451, "4.3.0", ("The attempt failed for a reason of our own",))
@@ -59,8 +59,9 @@ def decide_retry(delivery: Delivery, outcome: DeliveryResult, schedule: Schedule
     if held:
         next_at = schedule.look_again(delivery.message.received, now, expires_at)
     elif waiting:  # some are tried again in any case, and the rest with them
-        outcome = replace(outcome, results=[_deferred(result) for result in outcome.results])
-        next_at = schedule.next_attempt(delivery.attempts, now, expires_at, _jitter(delivery))
+        outcome, next_at = replace(outcome, results=[_deferred(result) for result in outcome.results]), now
+        if not all(map(_is_untried, waiting)):  # else no host asked for a pause
+            next_at = schedule.next_attempt(delivery.attempts, now, expires_at, _jitter(delivery))
     return RetryDecision(
         outcome,
         [result.recipient for result in waiting],
@@ -169,14 +170,22 @@ def _returned(result: RecipientResult, order: Return) -> RecipientResult:
     )
 
 
+def _is_cut_short(result: RecipientResult) -> bool:
+    """Whether a stop came before all hosts were tried: no reply says so, which a host could give, too."""
+    return CUT_SHORT.items() <= result.detail.items()
+
+
+def _is_untried(result: RecipientResult) -> bool:
+    """Whether it came before any host had answered."""
+    return _is_cut_short(result) and result.reply in {UNTRIED, IN_DOUBT}
+
+
 def _expired(result: RecipientResult, delivery: Delivery) -> RecipientResult:
     """Turn a deferral into a failure at expiry: the same code with class 5, and its own text (exchange.md §7.3).
 
     What a stop cut short is tried once more: hosts might take it, or have it.
     """
-    untried = result.reply in {UNTRIED, IN_DOUBT} and "suspended" not in result.detail
-    cut_short = (untried or CUT_SHORT.items() <= result.detail.items()) and delivery.returned is None
-    if result.disposition not in _WAITING or cut_short:
+    if result.disposition not in _WAITING or (_is_cut_short(result) and delivery.returned is None):
         return result
     enhanced = "5" + result.reply.enhanced[1:] if result.reply.enhanced else "5.4.7"
     lines = (f"Message expired, {' '.join(result.reply.lines)}",)

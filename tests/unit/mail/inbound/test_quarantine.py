@@ -109,10 +109,34 @@ def test_who_was_full_is_looked_at_again_although_nothing_is_held(
         assert await full_at(4.0) == await full_at(5.0) == {"a"}
         usage.known = {"away": QuarantineUsage(1, 1)}
         assert await full_at(10.0) == {"a"}
-        usage.known = {"a": QuarantineUsage(2, 99)}
         assert await full_at(14.0) == {"a"}
         assert usage.asked == 3
+        with pytest.raises(StoreBusy):  # what was counted long ago says nothing of a message to be held
+            await room.take({"a": 1}, 0)
+        usage.known = {"a": QuarantineUsage(2, 99)}
         assert await full_at(15.0) == set()
+
+    asyncio.run(main())
+
+
+def test_who_has_no_room_for_what_was_refused_stays_full(
+    directory: Callable[[str], Directory], path: Callable[[str], Path]
+) -> None:
+    """Room for less is no reason to take it again, and to refuse it again with what it has for others."""
+    usage = Usage(a=QuarantineUsage(1, 60))
+    room = QuarantineRoom(usage, QuarantineLimits(5, 100), lambda: usage.now)
+    ours, target = directory(RULE), [Target(path("ann@a.example"))]
+
+    async def full_at(now: float, size: int) -> set[str]:
+        usage.now, usage.known = now, {"a": QuarantineUsage(1, size)}
+        room.full_for(ours, "a", target)
+        await room._again.ended()
+        return room.full_for(ours, "a", target)
+
+    async def main() -> None:
+        assert await room.take({"a": 1}, 50) == await room.take({"a": 1}, 60) == "a"
+        assert await full_at(5.0, 60) == await full_at(10.0, 51) == {"a"}
+        assert await full_at(15.0, 50) == set()
 
     asyncio.run(main())
 

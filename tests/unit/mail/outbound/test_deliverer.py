@@ -236,11 +236,13 @@ def test_a_message_that_another_process_may_have_by_now_is_not_sent(world: Any, 
 
 
 @pytest.mark.parametrize("need", ["SMTPUTF8", "SIZE 9"])
-@pytest.mark.parametrize("second", ["has it", "lacks it", "is away", "defers"])
+@pytest.mark.parametrize(
+    "second", ["has it", "lacks it", "is away", "defers", "is the same, by an address that is away"]
+)
 def test_a_host_that_lacks_what_a_message_needs_leaves_it_to_the_others(
     world: Any, kit: Any, need: str, second: str
 ) -> None:
-    """It fails only where all hosts lack it: one that is away may have it."""
+    """It fails only where all hosts lack it: one that is away may have it, and another address of the same host not."""
     lacking = ("8BITMIME", "SIZE 9") if need == "SIZE 9" else ("8BITMIME",)
     address = "zoë@b.example" if need == "SMTPUTF8" else "bob@b.example"
     says = {"RCPT": "450 4.2.1 later"} if second == "defers" else {}
@@ -250,11 +252,16 @@ def test_a_host_that_lacks_what_a_message_needs_leaves_it_to_the_others(
         async with kit.Peer(extensions=lacking) as first:
             other = kit.Peer(host="127.0.0.2", port=first.port, says=says, extensions=extensions)
             async with AsyncExitStack() as stack:
-                if second != "is away":
+                if not second.endswith("is away"):
                     await stack.enter_async_context(other)
-                world.mx("10 mx.b.example.", "20 mx2.b.example.")
-                world.host("mx.b.example", "127.0.0.1", "127.0.0.1")
-                world.host("mx2.b.example", "127.0.0.2")
+                if second.startswith("is the same"):
+                    world.mx("10 mx.b.example.")
+                    world.host("mx.b.example", "127.0.0.1")
+                    world.names.table["mx.b.example", "AAAA"] = ["::1"]
+                else:
+                    world.mx("10 mx.b.example.", "20 mx2.b.example.")
+                    world.host("mx.b.example", "127.0.0.1", "127.0.0.1")
+                    world.host("mx2.b.example", "127.0.0.2")
                 return first, await world.build(first.port).deliver(kit.delivery(address, smtputf8=True))
 
     first, outcome = asyncio.run(main())

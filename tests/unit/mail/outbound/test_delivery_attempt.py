@@ -146,7 +146,7 @@ def test_a_stop_lets_wait_what_is_pending_whatever_hosts_failed_before() -> None
     one.failures.append(HopFailure(never, ""))
     one.stop()
     assert [result.reply for result in one.results[1:]] == [busy, UNTRIED]
-    assert [result.detail.get("cut_short") for result in one.results] == [None, True, None]
+    assert [result.detail.get("cut_short") for result in one.results] == [None, True, True]
     assert {result.disposition for result in one.results[1:]} == {Disposition.DEFERRED}
     assert one.results[2].detail["connector"] == "out"
     assert one.pending == []

@@ -239,12 +239,31 @@ def test_what_is_in_doubt_says_so_until_it_is_settled(make):
     assert [recipient.in_doubt for recipient in delivery.recipients] == [True, False]
 
 
+def cut_short(result, *recipients):
+    return DeliveryResult(
+        [
+            replace(each, detail=each.detail | {"cut_short": True}) if each.recipient in recipients else each
+            for each in result.results
+        ]
+    )
+
+
+def test_a_host_keeps_no_message_from_expiry_by_words_of_ours(make):
+    delivery = make.delivery(2, ANN, JOE, expires_at=2000.0)
+    assert end(delivery, outcome((ANN, UNTRIED), (JOE, IN_DOUBT))).remaining == []
+
+
+def test_what_a_stop_left_untried_is_due_at_once_unless_a_host_asked_for_a_pause(make):
+    delivery = make.delivery(2, ANN, JOE)
+    for reply, stopped, at_once in ((IN_DOUBT, JOE, True), (make.later, JOE, False), (UNTRIED, EVE, False)):
+        decision = end(delivery, cut_short(outcome((ANN, UNTRIED), (JOE, reply)), ANN, stopped))
+        assert decision.next_at == (2000.0 if at_once else usual(delivery))
+
+
 @pytest.mark.parametrize("order", [None, Return("olga", "Closed")])
 def test_a_deferral_at_expiry_is_final_only_where_no_host_was_left_untried_by_a_stop(make, order):
     delivery = make.delivery(2, ANN, JOE, expires_at=2000.0, returned=order)
-    result = outcome((ANN, make.later), (JOE, make.later))
-    result.results[0] = replace(result.results[0], detail={"host": "mx", "cut_short": True})
-    decision = end(delivery, result)
+    decision = end(delivery, cut_short(outcome((ANN, make.later), (JOE, make.later)), ANN))
     assert decision.remaining == ([] if order else [ANN])
     assert decision.outcome.results[1].detail["expired"]
 
@@ -252,7 +271,7 @@ def test_a_deferral_at_expiry_is_final_only_where_no_host_was_left_untried_by_a_
 def test_nothing_expires_by_an_attempt_that_a_stop_cut_short(make):
     """The last attempt is at expiry: what a stop left untried or in doubt is tried once more after the start."""
     delivery = make.delivery(2, ANN, JOE, EVE, expires_at=2000.0)
-    decision = end(delivery, outcome((ANN, UNTRIED), (JOE, IN_DOUBT), (EVE, make.later)))
+    decision = end(delivery, cut_short(outcome((ANN, UNTRIED), (JOE, IN_DOUBT), (EVE, make.later)), ANN, JOE))
     assert decision.remaining == [ANN, JOE]
     assert decision.next_at == 2000.0
     assert [result.disposition for result in decision.outcome.results] == [
