@@ -33,6 +33,7 @@ from gatepost.manage.access.principal import Role
 from gatepost.manage.access.records import (
     KEEP,
     AccountError,
+    AccountErrorKind,
     Actor,
     AuditEvent,
     AuditFilter,
@@ -311,11 +312,16 @@ class Accounts:
         with self._database.reading() as connection:
             return passkey_rows.find(connection, credential)
 
-    def add_passkey(self, passkey: Passkey, *, actor: Actor) -> Passkey:
-        """Keep a passkey of a user, which the caller has verified. Raises AccountError (INPUT, CONFLICT, MISSING)."""
+    def add_passkey(self, passkey: Passkey, *, actor: Actor, generation: int | None = None) -> Passkey:
+        """Keep a passkey of a user, which the caller has verified.
+
+        generation: of the user in the session that makes it, None for any; a session that ended meanwhile makes none.
+        Raises AccountError (INPUT, CONFLICT, MISSING).
+        """
         now = self._clock()
         with self._database.changing() as connection:
-            user_rows.get(connection, passkey.user)
+            if generation not in {None, user_rows.get(connection, passkey.user).generation}:
+                raise AccountError(AccountErrorKind.CONFLICT, "the passkey was not accepted; try again")
             kept = passkey_rows.insert(connection, replace(passkey, created=now))
             detail = {"passkey": kept.name}
             audit_rows.write(connection, AuditEvent(0, now, *actor, "passkey-add", subject=kept.user, detail=detail))
