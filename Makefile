@@ -7,8 +7,8 @@ JOBS ?= $(shell expr 3 \* $$(nproc))
 UNIT_JOBS ?= $(JOBS)
 # Unit tests fill the pauses of tests that wait: they run beside them, a quarter as many at once each.
 QUARTER = $(shell expr \( $(JOBS) + 3 \) / 4)
-HALF = $(shell expr \( $(JOBS) + 1 \) / 2)
-ON_POSTGRESQL_JOBS ?= $(JOBS)
+THIRD = $(shell expr \( $(JOBS) + 2 \) / 3)
+TWO_THIRDS = $(shell expr $(JOBS) - $(JOBS) / 3)
 TOGETHER = $(MAKE) --no-print-directory --jobs=3 --output-sync=target UNIT_JOBS=$(QUARTER) unit-rest coverage
 LOCKS := $(patsubst %,requirements/%.txt,run acme all otel pdf postgres sso dev)
 PYTEST := $(BIN)/pytest
@@ -44,9 +44,9 @@ demo-nodes: env ## three nodes on one PostgreSQL (Debian: postgresql), one is ki
 test: check ## what must hold before a commit; after a change of pages make browser as well
 	+@$(TOGETHER) seen-system
 
-# Those on PostgreSQL wait most: half as many at once as of the others, beside them from the start.
+# As many at once as in `test`: a third of those over sockets are on PostgreSQL, from the start.
 test-all: check ## the same with all that takes long: every other system test with real processes, other Pythons, PostgreSQL
-	+@$(MAKE) --no-print-directory --jobs=3 --keep-going --output-sync=target UNIT_JOBS=$(QUARTER) ON_POSTGRESQL_JOBS=$(HALF) \
+	+@$(MAKE) --no-print-directory --jobs=3 --keep-going --output-sync=target UNIT_JOBS=$(QUARTER) ALL_JOBS=$(TWO_THIRDS) POSTGRESQL_JOBS=$(THIRD) \
 		seen-system-all system-postgresql unit-rest coverage chart pythons
 
 check: format lint types imports chart-if-there ## the checks that run no code of ours
@@ -109,14 +109,14 @@ browser: compiled ## the pages of the admin centre in Chromium, the short tests
 system-all: export GATEPOST_REAL := half
 system-all: export GATEPOST_PORTS := even
 system-all: compiled ## the same, the long ones too; in every other file each command is a process of its own
-	@$(SYSTEM) -n $(JOBS) --dist loadfile --no-loadscope-reorder
+	@$(SYSTEM) -n $(or $(ALL_JOBS),$(JOBS)) --dist loadfile --no-loadscope-reorder
 
 ON_POSTGRESQL := admin_* rest* administration explain evidence inbound outbound outbound_dsn returned_mail mail_flow_rules \
 	destination_memory session_counts sent_reports journaling quarantine sending_limits next_hops kill
 system-postgresql: export GATEPOST_STORE := postgresql
 system-postgresql: export GATEPOST_PORTS := odd
 system-postgresql: compiled ## the admin centre, REST and the flow of mail with gateways on PostgreSQL (FILES="kill tenants" others)
-	@$(PYTEST) -q -o timeout=120 -m "not long" -n $(ON_POSTGRESQL_JOBS) --dist loadfile --no-loadscope-reorder \
+	@$(PYTEST) -q -o timeout=120 -m "not long" -n $(or $(POSTGRESQL_JOBS),$(JOBS)) --dist loadfile --no-loadscope-reorder \
 		$(patsubst %,tests/system/test_%.py,$(or $(FILES),$(ON_POSTGRESQL)))
 
 paces: env ## system tests on a copy with other paces: what hangs on a time fails (PACE=late, quick or slow; FILES="tests/system/test_x.py")

@@ -38,7 +38,13 @@ def test_signatures_that_match() -> None:
 @pytest.mark.parametrize(
     ("key", "algorithm", "signature", "result", "why"),
     [
-        (RSA_PUBLIC, "rsa-sha256", RSA_SIGNED[:-1] + b"x", "fail", "the signature does not match"),
+        (
+            RSA_PUBLIC,
+            "rsa-sha256",
+            RSA_SIGNED[:-1] + bytes([RSA_SIGNED[-1] ^ 1]),
+            "fail",
+            "the signature does not match",
+        ),
         (RSA_PUBLIC, "rsa-sha256", b"", "fail", "the signature does not match"),
         (ED_PUBLIC, "ed25519-sha256", ED_SIGNED[::-1], "fail", "the signature does not match"),
         ("%", "rsa-sha256", RSA_SIGNED, "permerror", "the key cannot be read"),

@@ -175,6 +175,18 @@ def test_a_decision_says_whose_connector_would_have_refused(of_recipient: bool, 
     assert "would_refuse_organization" not in verdict.detail()
 
 
+def test_what_a_connector_of_the_recipients_organization_refused_counts_there_alone() -> None:
+    verdict = InboundVerdict(False, LOCKED, "o", "originating", "", "opportunistic", (), NOBODY, refused_by="partner")
+    assert replace(verdict, recipient_organization="p").detail()["refused_by_connector"] == "partner"
+    assert "refused_by_connector" not in replace(verdict, recipient_organization="o").detail()
+
+
+def test_the_reason_by_which_a_connector_applied_is_one_of_those_that_are_told() -> None:
+    verdict = InboundVerdict(True, OK, "o", "incoming", "in", "opportunistic", ("its domain",), NOBODY)
+    assert replace(verdict, applied_by="its domain").record()["applied_by"] == "its domain"
+    assert "applied_by" not in replace(verdict, applied_by="another").record()
+
+
 def test_who_authenticates_and_what_was_found() -> None:
     verdict = InboundVerdict(
         True, OK, "o", "incoming", "", "opportunistic", (), NOBODY, authentication=AuthenticationResults.GATEWAY
