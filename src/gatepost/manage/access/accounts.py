@@ -33,7 +33,6 @@ from gatepost.manage.access.principal import Role
 from gatepost.manage.access.records import (
     KEEP,
     AccountError,
-    AccountErrorKind,
     Actor,
     AuditEvent,
     AuditFilter,
@@ -313,16 +312,14 @@ class Accounts:
             return passkey_rows.find(connection, credential)
 
     def add_passkey(self, passkey: Passkey, *, actor: Actor, generation: int | None = None) -> Passkey:
-        """Keep a passkey of a user, which the caller has verified.
+        """Keep a passkey, which the caller has verified. generation: of its user in the session, None if there is none.
 
-        generation: of the user in the session that makes it, None for any; a session that ended meanwhile makes none.
-        Raises AccountError (INPUT, CONFLICT, MISSING).
+        Raises AccountError (INPUT, MISSING, CONFLICT, also where the session has ended).
         """
         now = self._clock()
         with self._database.changing() as connection:
-            if generation not in {None, user_rows.get(connection, passkey.user).generation}:
-                raise AccountError(AccountErrorKind.CONFLICT, "the passkey was not accepted; try again")
-            kept = passkey_rows.insert(connection, replace(passkey, created=now))
+            is_current = generation in {None, user_rows.get(connection, passkey.user).generation}
+            kept = passkey_rows.insert(connection, replace(passkey, created=now), is_current=is_current)
             detail = {"passkey": kept.name}
             audit_rows.write(connection, AuditEvent(0, now, *actor, "passkey-add", subject=kept.user, detail=detail))
         return kept
