@@ -311,12 +311,15 @@ class Accounts:
         with self._database.reading() as connection:
             return passkey_rows.find(connection, credential)
 
-    def add_passkey(self, passkey: Passkey, *, actor: Actor) -> Passkey:
-        """Keep a passkey of a user, which the caller has verified. Raises AccountError (INPUT, CONFLICT, MISSING)."""
+    def add_passkey(self, passkey: Passkey, *, actor: Actor, generation: int | None = None) -> Passkey:
+        """Keep a passkey, which the caller has verified. generation: of its user in the session, None if there is none.
+
+        Raises AccountError (INPUT, MISSING, CONFLICT, also where the session has ended).
+        """
         now = self._clock()
         with self._database.changing() as connection:
-            user_rows.get(connection, passkey.user)
-            kept = passkey_rows.insert(connection, replace(passkey, created=now))
+            is_current = generation in {None, user_rows.get(connection, passkey.user).generation}
+            kept = passkey_rows.insert(connection, replace(passkey, created=now), is_current=is_current)
             detail = {"passkey": kept.name}
             audit_rows.write(connection, AuditEvent(0, now, *actor, "passkey-add", subject=kept.user, detail=detail))
         return kept

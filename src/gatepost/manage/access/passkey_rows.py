@@ -32,8 +32,13 @@ def find(connection: DatabaseConnection, credential: bytes) -> Passkey | None:
     return Passkey(*rows[0]) if rows else None
 
 
-def insert(connection: DatabaseConnection, passkey: Passkey) -> Passkey:
-    """One more of a user. Raises AccountError: INPUT for its name, CONFLICT if there are too many or it is known."""
+def insert(connection: DatabaseConnection, passkey: Passkey, *, is_current: bool) -> Passkey:
+    """One more of a user. is_current: the session that makes it has not ended meanwhile.
+
+    Raises AccountError: INPUT for its name, CONFLICT if the session has, there are too many or it is known.
+    """
+    if not is_current:
+        raise AccountError(AccountErrorKind.CONFLICT, "the passkey was not accepted; try again")
     name = cleaned(passkey.name.strip(), _NAME)
     if not name:
         text = "enter a name for the passkey, for example the name of the device"

@@ -50,9 +50,10 @@ def status(request: changeover_cases.ListChangeovers) -> None:
     none, 2 no such certificate, 3 the data cannot be read.
     """
     changeovers = client().call(changeover_cases.list_changeovers, request).items
+    is_json = printed_json(changeovers)
     if not changeovers:
         fail(NO, "no certificate is staged, and none can be rolled back; to begin: gatepost certificate add")
-    if printed_json(changeovers):
+    if is_json:
         return
     for entry in changeovers:
         print_status(entry)

@@ -10,6 +10,7 @@ import click
 
 from gatepost.analysis.checks.evidence import drill_documents
 from gatepost.manage.cli.language import _, ours
+from gatepost.manage.cli.named_files import read_file
 from gatepost.manage.cli.options import BAD_INPUT, MOMENT, NO, UNKNOWN, fail, gateway_options, local_settings
 from gatepost.manage.cli.tables import printable, printed_json, say
 from gatepost.manage.cli.working_sign import working
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from gatepost.manage.use_cases.evidence_audit import Verification
 
 
+_MOST_PEM = 1 << 20  # bytes of a file of keys
 _HASH = re.compile(r"[0-9a-f]{64}")
 _STATUSES = {True: 0, False: NO, None: UNKNOWN}
 
@@ -61,7 +63,7 @@ def verify(paths: tuple[Path, ...], keys: tuple[Path, ...], heads: tuple[str, ..
             "--head %(wrong)s: not a hash; write 64 hexadecimal digits in lower case",
             wrong=repr(printable(wrong)),
         )
-    public_keys = [public_key for key in keys for public_key in public_keys_in(key.read_bytes())]
+    public_keys = [public_key for key in keys for public_key in public_keys_in(read_file(key, _MOST_PEM, "--key "))]
     days = _day(options["since"], ""), _day(options["until"], "9999")
     try:
         with working(_("verifying")):

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import sys
 import tomllib
+from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 import tomlkit
@@ -24,6 +25,8 @@ from gatepost.policy.connectors.toml_errors import toml_problem
 if TYPE_CHECKING:
     from gatepost.manage.use_cases.change_shapes import ChangeReport
     from gatepost.manage.use_cases.client import Client
+
+_MOST_BYTES: Final = 64 << 20  # of a resource file
 
 
 @click.command()
@@ -82,10 +85,8 @@ def applied(source: Path, through: Client, request: ApplyResources, *, dry_run: 
 def read_document(source: Path) -> dict[str, Any]:
     """A resource file as plain values; ends the command if it cannot be read."""
     try:
-        standard_input = str(source) == "-"
-        with as_caller():
-            text = sys.stdin.buffer.read().decode() if standard_input else source.read_text(encoding="utf-8")
-        if source.suffix == ".json" or (standard_input and text.lstrip().startswith("{")):
+        text = _content(source).decode()
+        if source.suffix == ".json" or (str(source) == "-" and text.lstrip().startswith("{")):
             return _table(source, json.loads(text))
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -102,6 +103,20 @@ def read_document(source: Path) -> dict[str, Any]:
         )
     except OSError as error:
         fail(BAD_INPUT, "%(source)s: %(strerror)s; nothing was changed", source=source, strerror=error.strerror)
+
+
+def _content(source: Path) -> bytes:
+    """Octets of a file, or of standard input; ends the command where they are too many. Raises OSError."""
+    with as_caller(), nullcontext(sys.stdin.buffer) if str(source) == "-" else source.open("rb") as file:
+        content = file.read(_MOST_BYTES + 1)
+    if len(content) > _MOST_BYTES:
+        fail(
+            BAD_INPUT,
+            "%(path)s: larger than %(most_bytes)s MiB, too large for a configuration; split it",
+            path=source,
+            most_bytes=_MOST_BYTES >> 20,
+        )
+    return content
 
 
 def _table(source: Path, document: Any) -> dict[str, Any]:

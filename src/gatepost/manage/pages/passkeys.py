@@ -99,6 +99,7 @@ def _make(request: Request) -> Response:
         return response
     passkey = AddOwnPasskey(
         name=request.state.form.get("passkey_name", ""),
+        generation=session.user.generation,
         **_answer(request, party, _challenge(request, _MAKE, session.user.name)),
     )
     try:

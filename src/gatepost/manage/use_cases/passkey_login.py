@@ -64,9 +64,10 @@ class UsedChallenges:
 
 
 class AddOwnPasskey(PasskeyAnswer, kw_only=True):
-    """name: what the person calls it."""
+    """name: what the person calls it. generation: of the user, as the session has it."""
 
     name: str
+    generation: int
 
 
 @use_case(requires_reauth=True, action="passkey-add", self_audited=True)
@@ -98,7 +99,7 @@ def add_own_passkey(context: Context, request: AddOwnPasskey) -> PasskeyNamed:
         created=0.0,
         last_used=0.0,
     )
-    return PasskeyNamed(context.accounts.add_passkey(made, actor=context.actor).name)
+    return PasskeyNamed(context.accounts.add_passkey(made, actor=context.actor, generation=request.generation).name)
 
 
 class LogInWithPasskey(PasskeyAnswer, kw_only=True):

@@ -169,9 +169,10 @@ def _received(context: Context, request: ListReceivedReports) -> tuple[list[Stor
 
 def _is_seen(context: Context) -> Callable[[str], bool] | None:
     """Whether a domain is accepted by an organization that somebody sees; None for who sees all."""
-    principal, directory = context.principal, context.directory()
+    principal = context.principal
     if principal.organizations is None:
-        return None
+        return None  # also where the resources cannot be read
+    directory = context.directory()
 
     def is_seen(domain: str) -> bool:
         owner = directory.organization_of(domain)

@@ -93,6 +93,16 @@ def test_what_is_not_kept(place, one, why):
     assert refused.value.why is why
 
 
+def test_a_session_that_ended_makes_none(place):
+    user = place.user()
+    place.accounts.add_passkey(key(), actor=Actor("ann"), generation=user.generation)
+    place.accounts.set_user("ann", password="another horse battery", actor=place.root)
+    with pytest.raises(AccountError) as refused:
+        place.accounts.add_passkey(key(2), actor=Actor("ann"), generation=user.generation)
+    assert refused.value.why is AccountErrorKind.CONFLICT
+    assert place.accounts.passkeys_of("ann") == []
+
+
 def test_they_are_bounded(place):
     place.user()
     for number in range(20):

@@ -67,6 +67,7 @@ def pair(inventory):
 
 def test_nothing_is_staged(gate):
     assert "no certificate is staged" in gate.call(*GO, "status", code=1).stderr
+    assert gate.call(*GO, "status", "--json", code=1).stdout == "[]\n"
     for step in ("cancel", "roll-back"):
         assert "there is no" in gate.call(*GO, step, code=1).stderr
     assert "of an id at least 4 digits are needed" in gate.call(*GO, "check", "abc", code=2).stderr

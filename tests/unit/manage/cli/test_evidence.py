@@ -47,6 +47,11 @@ def edit(path, change):
 # verify
 
 
+def test_a_file_of_keys_without_an_end_is_read_to_its_bound(home, evidence):
+    result = home.call("evidence", "verify", evidence, "--key", "/dev/zero", code=2)
+    assert result.stderr == "--key /dev/zero is larger than 1048576 bytes\n"
+
+
 def test_the_gateways_own_log_is_verified_by_its_own_key(home, evidence, logs):
     result = home.call("evidence", "verify")
     assert "3 files, 15 entries, 3 checkpoints, 2 heads" in result.stdout

@@ -7,6 +7,7 @@ import tomllib
 
 import pytest
 
+from gatepost.manage.cli import resources
 from gatepost.store.changes import ConfigStore
 
 CONTOSO = """
@@ -237,6 +238,13 @@ def test_a_file_that_the_system_does_not_give(home):
     (home.path / "loop.toml").symlink_to("/proc/self/mem")
     result = home.call("apply", "-f", home.path / "loop.toml", code=2)
     assert result.stderr == f"{home.path / 'loop.toml'}: Input/output error; nothing was changed\n"
+
+
+@pytest.mark.parametrize("place", ["/dev/zero", "-"])
+def test_a_file_without_an_end_is_read_to_its_bound(home, monkeypatch, place):
+    monkeypatch.setattr(resources, "_MOST_BYTES", 1 << 20)
+    result = home.call("apply", "-f", place, code=2, given=bytes((1 << 20) + 1) if place == "-" else None)
+    assert result.stderr == f"{place}: larger than 1 MiB, too large for a configuration; split it\n"
 
 
 def test_traps_are_warned_of_and_applied_all_the_same(home):

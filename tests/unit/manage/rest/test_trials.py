@@ -97,6 +97,6 @@ def test_trials_are_among_the_runs(api, monkeypatch):
     go.set()
     assert all(one.wait(20) for one in held)
     monkeypatch.setattr(jobs, "_PATIENCE", 0.0)
-    monkeypatch.setattr(trials, "_tried", lambda *_: time.sleep(0.3))
+    monkeypatch.setattr(trials, "_hook_tried", lambda *_: time.sleep(0.3))
     answer = api.call("POST", HOOKS, {"hook": "av"})
     assert (answer.status, "has not ended" in answer.json["detail"]) == (503, True)

@@ -73,6 +73,16 @@ def test_a_domain_with_all_below_it_has_the_reports_of_what_is_below_it(gateway)
     assert sorted(row.domain for row in rows) == ["below.contoso.example", "contoso.example"]
 
 
+def test_who_sees_all_needs_no_resources(received, monkeypatch):
+    def unreadable(_):
+        raise Refusal(RefusalKind.UNREADABLE, "no resources")
+
+    monkeypatch.setattr(Context, "directory", unreadable)
+    assert len(run(tls_reports.list_received_reports, received).items) == 2
+    with pytest.raises(Refusal, match="no resources"):
+        run(tls_reports.list_received_reports, received, ONE)
+
+
 # what is asked for -> how many rows
 WANTED = [
     ({}, 2), ({"domain": "Contoso.example"}, 1), ({"reporter": "big"}, 2), ({"reporter": "small"}, 0),

@@ -52,7 +52,12 @@ ANN = Principal("ann", frozenset({Scope.READ}))
 OWNER = Principal("ann", frozenset({Scope.OWNER}))
 PHONE = Passkey(b"1", "ann", "phone", b"k", 0, 0.0, 0.0)
 SIGNED_BY_NOBODY = AddOwnPasskey(
-    credential="{}", challenge=b"x" * 32, party="mx.gate.example", origin="https://mx.gate.example", name="phone"
+    credential="{}",
+    challenge=b"x" * 32,
+    party="mx.gate.example",
+    origin="https://mx.gate.example",
+    name="phone",
+    generation=1,
 )
 BOB = NewAccount(name="bob", role=Role.AUDITOR, password=WORD, organizations=["contoso"])
 
