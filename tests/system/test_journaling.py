@@ -162,9 +162,8 @@ def test_what_the_archive_does_not_protect_waits_with_the_reason(
     resources["organization"]["contoso"]["mail_flow_rule"] = [
         {"name": "away", "recipients": [ARCHIVE], "route_via_connector": "plain"}
     ]
-    taken_up = server.log().count(" in force")
     server.apply(resources)
-    wait_until(lambda: server.log().count(" in force") > taken_up, "the rule to be in force")
+    server.wait_in_force()
     send(server.port, ANN, content=message("unsafe"))
     (row, *_) = server.wait_trace(event="DEFER", recipient=ARCHIVE)
     assert "Cannot establish" in row["reply"] or "TLS" in row["reply"], row["reply"]
@@ -273,9 +272,8 @@ def test_two_gateways_that_journal_to_each_other_come_to_an_end(gateway: Start[G
         }
     }
     there = gateway(there_resources, certificates=[pki.leaf("mx.archive.example")], **names)
-    taken_up = here.log().count(" in force")
     here.apply(with_mailboxes({"address": JOURNAL}, outbound=[archive(there)], journal_to=keep))
-    wait_until(lambda: here.log().count(" in force") > taken_up, "the journal to be in force")
+    here.wait_in_force()
     send(here.port, ANN, content=message("once"))
     there.wait_maildir(keep)
     rows = there.wait_trace(event="DEFER", recipient=JOURNAL)

@@ -280,7 +280,9 @@ def test_the_mail_of_a_killed_process_is_taken_over_whole(site: PostgresSite, mo
             killed = time.monotonic()
             await eventually(lambda: site.sql("SELECT count(*) FROM queue_delivery WHERE owner IS NOT NULL") == "0", 60)
             assert time.monotonic() - killed < 45, "soon after the time that is set"
-            assert {one.destination for one in site.owner(store).work} == {PARTNER}
+            await eventually(
+                lambda: {one.destination for one in site.owner(store).work} == {PARTNER}, 60
+            )  # it is told then
             kept = await everything(store)
             accepted = processes[0].said("accepted") | processes[1].said("accepted")
             delivered = processes[0].said("delivered") | processes[1].said("delivered")

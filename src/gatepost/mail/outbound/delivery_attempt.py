@@ -276,7 +276,7 @@ class DeliveryAttempt(msgspec.Struct):
 
         As `stop` does where another process may have the message: it tries it, too.
         """
-        if not self.owned():
+        if self.pending and not self.owned():
             self.stop()
         for recipient in list(self.pending):
             if recipient.address in self.deferrals:
