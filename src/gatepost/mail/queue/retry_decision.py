@@ -175,6 +175,11 @@ def _is_cut_short(result: RecipientResult) -> bool:
     return CUT_SHORT.items() <= result.detail.items()
 
 
+def is_in_doubt(result: RecipientResult) -> bool:
+    """Whether a stop came between the message and its reply: it may have arrived."""
+    return _is_cut_short(result) and result.reply == IN_DOUBT
+
+
 def _is_untried(result: RecipientResult) -> bool:
     """Whether it came before any host had answered."""
     return _is_cut_short(result) and result.reply in {UNTRIED, IN_DOUBT}

@@ -14,7 +14,7 @@ import msgspec
 
 from gatepost.mail.model.delivery_result import Disposition
 from gatepost.mail.model.queue_id import format_id
-from gatepost.mail.queue.retry_decision import IN_DOUBT, decide_retry, defer_without_notice, mark_in_doubt
+from gatepost.mail.queue.retry_decision import decide_retry, defer_without_notice, is_in_doubt, mark_in_doubt
 from gatepost.store.interface import MessageUnstorable, Settlement, StoreFailure
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ class Settler(msgspec.Struct, frozen=True):
         """Settle an attempt. record_deferral: whether it goes into the trace even if it settles nothing."""
         now = self.clock()
         delivery.attempts += 1
-        if doubtful := [result.recipient for result in outcome.results if result.reply == IN_DOUBT]:
+        if doubtful := [result.recipient for result in outcome.results if is_in_doubt(result)]:
             note_in_doubt(delivery, doubtful)
         decision = decide_retry(delivery, outcome, self.schedule, now)
         instead: list[Delivery] = []
