@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import gc
 from importlib import import_module
 
@@ -194,7 +195,7 @@ def test_every_option_of_ours_says_what_it_is_for():
         (("queue", "hold", "--sender", "\udce4"), 2, "a text on the command line is not UTF-8: '\\udce4'"),
         (("tls", "profiles", "\x1b[31mred"), 2, "unknown profile ?[31mred"),
         (("evidence", "export", "-o", ""), 2, "-o and --proof need the name of a file"),
-        (("evidence", "verify", "--key", "/proc/self/mem", "."), 3, "Input/output error; what the command did"),
+        (("evidence", "verify", "--key", "/proc/self/mem", "."), 2, "--key /proc/self/mem: Input/output error"),
     ],
 )
 def test_whatever_is_typed_the_error_is_short_harmless_and_no_traceback(home, words, code, why):
@@ -202,3 +203,12 @@ def test_whatever_is_typed_the_error_is_short_harmless_and_no_traceback(home, wo
     assert why in said
     assert max(map(len, said.split("\n"))) < 5000
     assert "\x1b" not in said
+
+
+def test_an_error_of_the_system_that_no_command_explains_ends_with_3(home, monkeypatch):
+    def broken(_profile):
+        raise OSError(errno.EIO, "Input/output error", "/srv/key")
+
+    monkeypatch.setattr("gatepost.manage.cli.tls.profile_record", broken)
+    said = home.call("tls", "profiles", code=3).stderr
+    assert said == "/srv/key: Input/output error; what the command did stays done\n"
