@@ -332,7 +332,6 @@ def work(index, lifeline):
 
 BESIDE = """
 logging.getLogger().setLevel(logging.INFO)
-supervisor._ANNOUNCE_SECONDS = 1.0
 
 def slow(lifeline):
     time.sleep(0.7)
@@ -348,17 +347,20 @@ def failing(lifeline):
 """
 
 
-# what runs beside the workers -> whether it answers before the line, the line's end
+# what runs beside the workers -> how long the line waits for it, whether it answers before, the line's end
 @pytest.mark.parametrize(
-    ("beside", "answers", "end"),
-    [("slow", True, ""), ("silent", False, "; not yet: the side"), ("failing", False, "; not yet: the side")],
+    ("beside", "seconds", "answers", "end"),
+    [("slow", 60, True, ""), ("silent", 1, False, "; not yet: the side"), ("failing", 1, False, "; not yet: the side")],
 )
-def test_the_log_says_ready_when_what_it_names_answers(run, tmp_path, beside, answers, end):
+def test_the_log_says_ready_when_what_it_names_answers(run, tmp_path, beside, seconds, answers, end):
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         manager.bind(str(tmp_path / "notify"))
         script = run(
             SERVICE.replace("drain=drain,", f"drain=drain, beside={{'the side': {beside}}},"),
-            "from gatepost.node.lifeline import Sign, tell_supervisor\n" + OBEDIENT + BESIDE,
+            "from gatepost.node.lifeline import Sign, tell_supervisor\n"
+            + OBEDIENT
+            + BESIDE
+            + f"supervisor._ANNOUNCE_SECONDS = {seconds}\n",
             1,
             10.0,
             10.0,
