@@ -13,6 +13,7 @@ from gatepost.mail.queue.retry_decision import (
     UNTRIED,
     decide_retry,
     defer_without_notice,
+    is_in_doubt,
     mark_in_doubt,
     suspended,
     uniform,
@@ -251,6 +252,15 @@ def cut_short(result, *recipients):
 def test_a_host_keeps_no_message_from_expiry_by_words_of_ours(make):
     delivery = make.delivery(2, ANN, JOE, expires_at=2000.0)
     assert end(delivery, outcome((ANN, UNTRIED), (JOE, IN_DOUBT))).remaining == []
+
+
+@pytest.mark.parametrize(
+    ("reply", "stopped", "in_doubt"),
+    [(IN_DOUBT, True, True), (IN_DOUBT, False, False), (UNTRIED, True, False), (UNTRIED, False, False)],
+)
+def test_only_a_stop_leaves_a_message_in_doubt_and_no_reply_of_a_host(reply, stopped, in_doubt):
+    results = outcome((ANN, reply))
+    assert is_in_doubt((cut_short(results, ANN) if stopped else results).results[0]) is in_doubt
 
 
 def test_what_a_stop_left_untried_is_due_at_once_unless_a_host_asked_for_a_pause(make):
