@@ -28,8 +28,8 @@ from gatepost.manage.access import (
     user_rows,
 )
 from gatepost.manage.access.fields import normalize_username
-from gatepost.manage.access.login_rate_limiter import LoginRateLimiter
-from gatepost.manage.access.principal import Role
+from gatepost.manage.access.login_rate_limiter import LoginAttempt, LoginRateLimiter
+from gatepost.manage.access.principal import Principal, Role, Scope
 from gatepost.manage.access.records import (
     KEEP,
     AccountError,
@@ -50,8 +50,6 @@ if TYPE_CHECKING:
 
     from gatepost.manage.access.actions import Action
     from gatepost.manage.access.issuer_rows import IssuerIdentity
-    from gatepost.manage.access.login_rate_limiter import LoginAttempt
-    from gatepost.manage.access.principal import Principal, Scope
     from gatepost.manage.access.records import Keep, Passkey, Preferences, Token, User, UserSession
     from gatepost.pki.certificates.vault import Vault
     from gatepost.store.storage import Storage

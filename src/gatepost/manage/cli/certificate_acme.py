@@ -14,13 +14,12 @@ from gatepost.manage.cli.options import BAD_INPUT, NO, ending, gateway_options
 from gatepost.manage.cli.request_options import request_options
 from gatepost.manage.cli.tables import print_table, printable, printed_json, say, wants_json
 from gatepost.manage.use_cases import acme_renewal
-from gatepost.manage.use_cases.acme_renewal import GetAcmeStatus, get_acme_status
+from gatepost.manage.use_cases.acme_renewal import AcmeOrder, GetAcmeStatus, get_acme_status
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.times import stamp as moment
 from gatepost.settings.acme import LETS_ENCRYPT_STAGING, acme_directory
 
 if TYPE_CHECKING:
-    from gatepost.manage.use_cases.acme_renewal import AcmeOrder
     from gatepost.manage.use_cases.client import Client
 
 

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gatepost.analysis.checks.chain import ChainChecker, ChainQuestion
-from gatepost.analysis.checks.chain_facts import From
-from gatepost.analysis.checks.chain_file import ChainFileError, parse_file, read_file, read_key
+from gatepost.analysis.checks.chain_facts import From, Link
+from gatepost.analysis.checks.chain_file import CertificateFile, ChainFileError, parse_file, read_file, read_key
 from gatepost.analysis.checks.chain_report import (
     Part,
     Readiness,
@@ -28,7 +28,7 @@ from gatepost.analysis.checks.chain_report import (
 )
 from gatepost.analysis.checks.chain_stores import RootStores
 from gatepost.analysis.checks.partner_report import Mark
-from gatepost.analysis.checks.roots import check_roots, roots_record
+from gatepost.analysis.checks.roots import RootRow, RootsCheck, check_roots, roots_record
 from gatepost.manage.cli.check import no_nan, system_nameservers
 from gatepost.manage.cli.check_text import LOUD, cut, print_line, total_line, with_options
 from gatepost.manage.cli.language import _, ngettext, ours, quantity
@@ -46,10 +46,7 @@ from gatepost.times import day_text
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gatepost.analysis.checks.chain_facts import Link
-    from gatepost.analysis.checks.chain_file import CertificateFile
     from gatepost.analysis.checks.chain_report import ChainCheck, ChainFinding
-    from gatepost.analysis.checks.roots import RootRow, RootsCheck
     from gatepost.protocols.tls.facts import CertificateFacts
 
 

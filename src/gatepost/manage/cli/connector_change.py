@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, get_args
 import click
 
 from gatepost.manage.cli.client import client
-from gatepost.manage.cli.connector_selection import selected, selection_options
+from gatepost.manage.cli.connector_selection import ChosenConnectors, selected, selection_options
 from gatepost.manage.cli.edit import (
     ChangeArguments,
     PreparedChange,
@@ -28,7 +28,7 @@ from gatepost.manage.use_cases.connector_secrets import (
     set_connector_secret,
     show_connector_secret,
 )
-from gatepost.manage.use_cases.name_lookup import INBOUND, OUTBOUND, choose_connector
+from gatepost.manage.use_cases.name_lookup import INBOUND, OUTBOUND, Part, choose_connector
 from gatepost.manage.use_cases.resource_actions import (
     SwitchAction,
     SwitchConnectors,
@@ -39,8 +39,6 @@ from gatepost.manage.use_cases.resource_actions import (
 from gatepost.manage.use_cases.resources import PartName
 
 if TYPE_CHECKING:
-    from gatepost.manage.cli.connector_selection import ChosenConnectors
-    from gatepost.manage.use_cases.name_lookup import Part
     from gatepost.policy.connectors.record_base import Record
     from gatepost.policy.connectors.resources import Resources
 

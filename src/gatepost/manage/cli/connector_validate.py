@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 from msgspec.structs import replace
 
-from gatepost.analysis.checks.tasks import CheckResult, TaskStatus, task_of
+from gatepost.analysis.checks.tasks import CheckResult, Task, TaskStatus, task_of
 from gatepost.manage.cli.changes import print_warnings
 from gatepost.manage.cli.client import client
 from gatepost.manage.cli.language import _, ours
@@ -44,7 +44,6 @@ from gatepost.texts import N_
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from gatepost.analysis.checks.tasks import Task
     from gatepost.manage.use_cases.client import Client
     from gatepost.manage.use_cases.validation_runs import Record, ValidationState
 

@@ -15,13 +15,11 @@ from gatepost.manage.cli.named_files import read_file
 from gatepost.manage.cli.options import NO, UNKNOWN, gateway_options
 from gatepost.manage.cli.part_commands import add_commands, add_list, organization_option, part_argument
 from gatepost.manage.cli.tables import printable, printed_json
-from gatepost.manage.use_cases.name_lookup import HOOK, status_of
-from gatepost.manage.use_cases.trials import TryHook, try_hook
+from gatepost.manage.use_cases.name_lookup import HOOK, Part, status_of
+from gatepost.manage.use_cases.trials import HookTrial, HookTrials, TryHook, try_hook
 from gatepost.policy.connectors.units import format_duration
 
 if TYPE_CHECKING:
-    from gatepost.manage.use_cases.name_lookup import Part
-    from gatepost.manage.use_cases.trials import HookTrial, HookTrials
     from gatepost.policy.connectors.content_hook import ContentHook
     from gatepost.policy.connectors.records import Organization
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from msgspec.structs import asdict
 
-from gatepost.analysis.checks.dkim_record import DkimObservation
+from gatepost.analysis.checks.dkim_record import DkimObservation, RecordCheck
 from gatepost.manage.cli.changes import report
 from gatepost.manage.cli.client import client
 from gatepost.manage.cli.edit import ChangeArguments, change, change_options
@@ -31,7 +31,7 @@ from gatepost.manage.use_cases.dkim_changes import (
     make_dkim_key,
     rotate_dkim_keys,
 )
-from gatepost.manage.use_cases.name_lookup import DKIM
+from gatepost.manage.use_cases.name_lookup import DKIM, Part
 from gatepost.node.privileges import as_caller
 from gatepost.pki.certificates.files import CertificateFileError, load_key
 from gatepost.policy.connectors.values import DkimAlgorithm, DkimService, DkimState
@@ -39,9 +39,6 @@ from gatepost.protocols.dkim.record import split_key_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-
-    from gatepost.analysis.checks.dkim_record import RecordCheck
-    from gatepost.manage.use_cases.name_lookup import Part
 
 
 _COLUMNS = ("state", "name", "algorithm", "service_type", "organization", "private_key")

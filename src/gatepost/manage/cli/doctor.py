@@ -18,14 +18,13 @@ from gatepost.manage.use_cases.doctor import Examination, ExamineGateway, examin
 from gatepost.node.machine_findings import DoctorFinding, Level
 from gatepost.node.privileges import PrivilegeError, act_as, gateway_account
 from gatepost.settings.loader import load
-from gatepost.settings.problem import SettingsError
+from gatepost.settings.problem import SettingsError, SettingsProblem
 from gatepost.texts import N_
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from gatepost.settings.model import Settings
-    from gatepost.settings.problem import SettingsProblem
 
 
 _STATUS = {Level.PASS: 0, Level.WARN: 0, Level.UNKNOWN: UNKNOWN, Level.FAIL: NO}

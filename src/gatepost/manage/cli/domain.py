@@ -24,8 +24,8 @@ from gatepost.manage.use_cases.domain_verification import (
     get_domain_verification,
     verify_domain,
 )
-from gatepost.manage.use_cases.mta_sts import GetMtaStsPolicy, get_mta_sts_policy
-from gatepost.manage.use_cases.name_lookup import DOMAIN
+from gatepost.manage.use_cases.mta_sts import GetMtaStsPolicy, MtaStsPolicy, PublicationFinding, get_mta_sts_policy
+from gatepost.manage.use_cases.name_lookup import DOMAIN, Part
 from gatepost.manage.use_cases.paging import ListSelection
 from gatepost.manage.use_cases.resource_actions import ChangeRecipients, change_recipients
 from gatepost.manage.use_cases.resource_views import DomainRow, domain_rows
@@ -35,8 +35,6 @@ if TYPE_CHECKING:
 
     from gatepost.manage.use_cases.client import Client
     from gatepost.manage.use_cases.domain_verification import DomainVerification
-    from gatepost.manage.use_cases.mta_sts import MtaStsPolicy, PublicationFinding
-    from gatepost.manage.use_cases.name_lookup import Part
 
 
 @click.group()

@@ -25,7 +25,7 @@ from gatepost.manage.use_cases.name_lookup import choose_part, owner_of
 from gatepost.manage.use_cases.part_cases import PARTS, AddPart, RemovePart, SetPart
 from gatepost.manage.use_cases.part_record import table_of
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind, VersionConflict
-from gatepost.manage.use_cases.resources import domain_of
+from gatepost.manage.use_cases.resources import PartName, domain_of
 from gatepost.policy.connectors.errors import FieldError
 
 if TYPE_CHECKING:
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from gatepost.manage.use_cases.change_shapes import ChangeReport, ChangeRequest
     from gatepost.manage.use_cases.client import Client
     from gatepost.manage.use_cases.declaration import UseCase, UseCaseReply
-    from gatepost.manage.use_cases.resources import PartName
     from gatepost.policy.connectors.resources import Resources
 
 

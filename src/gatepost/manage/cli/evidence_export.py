@@ -18,7 +18,7 @@ from gatepost.manage.cli.options import BAD_INPUT, MOMENT, NO, UNKNOWN, current_
 from gatepost.manage.cli.request_options import request_options
 from gatepost.manage.cli.tables import print_json, say, wants_json
 from gatepost.manage.use_cases import evidence_export
-from gatepost.manage.use_cases.client import all_items
+from gatepost.manage.use_cases.client import Client, all_items
 from gatepost.manage.use_cases.evidence import ListHeads, list_heads
 from gatepost.manage.use_cases.evidence_export import (
     ExportEvidence,
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from gatepost.analysis.reports.evidence_export import Summary
-    from gatepost.manage.use_cases.client import Client
     from gatepost.manage.use_cases.evidence_export import Export
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
@@ -14,16 +14,12 @@ from gatepost.manage.cli.named_files import read_file
 from gatepost.manage.cli.options import BAD_INPUT, MOMENT, NO, UNKNOWN, fail, gateway_options, local_settings
 from gatepost.manage.cli.tables import printable, printed_json, say
 from gatepost.manage.cli.working_sign import working
-from gatepost.manage.use_cases.evidence_audit import verify_export, verify_log, verify_stored_log
+from gatepost.manage.use_cases.evidence_audit import Verification, verify_export, verify_log, verify_stored_log
 from gatepost.pki.certificates.evidence_key import public_keys_in
 from gatepost.store.evidence_files import HEADS_FILE, day_file
 from gatepost.store.interface import StoreFailure
 from gatepost.store.storage import Storage
 from gatepost.times import day_text
-
-if TYPE_CHECKING:
-    from gatepost.manage.use_cases.evidence_audit import Verification
-
 
 _MOST_PEM = 1 << 20  # bytes of a file of keys
 _HASH = re.compile(r"[0-9a-f]{64}")

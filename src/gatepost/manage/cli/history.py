@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import click
 import msgspec
 
@@ -15,13 +13,9 @@ from gatepost.manage.cli.options import gateway_options
 from gatepost.manage.cli.request_options import request_options
 from gatepost.manage.cli.tables import print_rows, printable, printed_json
 from gatepost.manage.use_cases.client import all_items
-from gatepost.manage.use_cases.history import GetVersion, ListHistory, get_version, list_history
+from gatepost.manage.use_cases.history import GetVersion, HistoryEntry, ListHistory, get_version, list_history
 from gatepost.manage.use_cases.resource_actions import RevertResources, revert_resources
 from gatepost.manage.use_cases.times import stamp as moment
-
-if TYPE_CHECKING:
-    from gatepost.manage.use_cases.history import HistoryEntry
-
 
 _COLUMNS = ("version", "at", "author", "organization", "change", "note")
 

@@ -13,6 +13,7 @@ import click
 
 from gatepost.analysis.hybrid.exchange import script
 from gatepost.analysis.hybrid.given import Given
+from gatepost.analysis.hybrid.plan import HybridPlan
 from gatepost.analysis.hybrid.plan import plan as plan_of
 from gatepost.manage.cli.hybrid_certificates import exchange_chain, own_certificates, revocation_hosts
 from gatepost.manage.cli.language import _, ours
@@ -28,7 +29,6 @@ from gatepost.settings.roles import ListenerRole
 from gatepost.texts import N_
 
 if TYPE_CHECKING:
-    from gatepost.analysis.hybrid.plan import HybridPlan
     from gatepost.policy.connectors.directory import Directory
     from gatepost.policy.connectors.records import Organization
     from gatepost.settings.model import Settings

@@ -22,7 +22,7 @@ from gatepost.net.anchors import AnchorsError, TrustAnchors
 from gatepost.net.certificate import MALFORMED, certificate_facts, parse, quietly
 from gatepost.net.chain import judge
 from gatepost.net.revocation import published
-from gatepost.pki.certificates.entry import Purpose, State
+from gatepost.pki.certificates.entry import PendingRequest, Purpose, State
 from gatepost.policy.connectors.trust_anchors import anchors_label
 from gatepost.policy.connectors.values import ConnectorType
 
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path as FilePath
 
-    from gatepost.pki.certificates.entry import PendingRequest
     from gatepost.policy.connectors.records import InboundConnector, Organization, OutboundConnector
     from gatepost.protocols.tls.facts import CertificateFacts, ChainVerdict
     from gatepost.settings.model import Settings

@@ -12,13 +12,11 @@ from gatepost.manage.cli.language import _, ours
 from gatepost.manage.cli.options import NO, UNKNOWN, fail, gateway_options
 from gatepost.manage.cli.part_commands import add_commands, add_list, organization_option, part_argument
 from gatepost.manage.cli.tables import print_table, printable, printed_json
-from gatepost.manage.use_cases.name_lookup import ISSUER
-from gatepost.manage.use_cases.trials import TryIssuer, try_issuer
+from gatepost.manage.use_cases.name_lookup import ISSUER, Part
+from gatepost.manage.use_cases.trials import IssuerTrial, TryIssuer, try_issuer
 from gatepost.protocols.smtp.oauth import TOKEN_OCTETS
 
 if TYPE_CHECKING:
-    from gatepost.manage.use_cases.name_lookup import Part
-    from gatepost.manage.use_cases.trials import IssuerTrial
     from gatepost.policy.connectors.oauth import OauthIssuer
     from gatepost.policy.connectors.records import Organization
 

@@ -12,18 +12,16 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from gatepost.manage.cli.language import _, in_words, ours, speak_to_programs
-from gatepost.manage.cli.remote_options import RemoteOptions, only_here
+from gatepost.manage.cli.remote_options import RemoteOptions, RemoteServer, only_here
 from gatepost.manage.cli.tables import JSON, bounded
-from gatepost.manage.use_cases.refusal import RefusalKind
+from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.times import moment
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gatepost.manage.access.principal import Principal
-    from gatepost.manage.cli.remote_options import RemoteServer
     from gatepost.manage.use_cases.gateway import Gateway
-    from gatepost.manage.use_cases.refusal import Refusal
     from gatepost.settings.model import Settings
     from gatepost.settings.problem import SettingsError
 

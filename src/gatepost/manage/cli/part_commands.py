@@ -17,7 +17,7 @@ from gatepost.manage.cli.options import gateway_options
 from gatepost.manage.cli.part_view import SHOW_CODES, show_part, view_options
 from gatepost.manage.cli.stored_names import stored_names
 from gatepost.manage.cli.tables import print_records
-from gatepost.manage.use_cases.name_lookup import choose_part, chosen_organizations
+from gatepost.manage.use_cases.name_lookup import Part, PartKind, choose_part, chosen_organizations
 from gatepost.manage.use_cases.resources import PartName
 
 if TYPE_CHECKING:
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
 
     from gatepost.manage.use_cases.client import Client
-    from gatepost.manage.use_cases.name_lookup import Part, PartKind
     from gatepost.policy.connectors.records import Organization
 
 

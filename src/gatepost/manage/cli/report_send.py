@@ -20,8 +20,8 @@ from gatepost.net.lookups.question import LookupFailed
 from gatepost.net.lookups.tlsrpt import report_record
 from gatepost.node.report_sending import reporter_of
 from gatepost.protocols.dns.text_record import RecordError
-from gatepost.protocols.tlsrpt.outgoing import outgoing
-from gatepost.protocols.tlsrpt.record import record_name
+from gatepost.protocols.tlsrpt.outgoing import Outgoing, outgoing
+from gatepost.protocols.tlsrpt.record import TlsRptRecord, record_name
 from gatepost.store.interface import StoreFailure
 from gatepost.store.sent_reports import SentState
 from gatepost.store.storage import Storage
@@ -30,8 +30,6 @@ from gatepost.times import day_text
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from gatepost.protocols.tlsrpt.outgoing import Outgoing
-    from gatepost.protocols.tlsrpt.record import TlsRptRecord
     from gatepost.settings.model import Settings
 
 

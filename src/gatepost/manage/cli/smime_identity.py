@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gatepost.analysis.checks.chain_file import ChainFileError
-from gatepost.analysis.checks.pem_import import PasswordNeeded, PemSource, chain_pem_of, key_of, taken_in
+from gatepost.analysis.checks.pem_import import PasswordNeeded, PemImport, PemSource, chain_pem_of, key_of, taken_in
 from gatepost.manage.cli.language import _
 from gatepost.manage.cli.named_files import read_file
 from gatepost.manage.cli.options import (
@@ -32,7 +32,6 @@ from gatepost.pki.smime.certificate import unfit_to_encrypt, unfit_to_sign
 if TYPE_CHECKING:
     from cryptography import x509
 
-    from gatepost.analysis.checks.pem_import import PemImport
     from gatepost.pki.smime.store import SmimeIdentity
     from gatepost.settings.model import Settings
 

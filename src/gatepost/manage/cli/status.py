@@ -13,12 +13,11 @@ from gatepost.manage.cli.options import NO, gateway_options
 from gatepost.manage.cli.tables import printable, printed_json, queue_states
 from gatepost.manage.use_cases.status import COUNTED, GetStatus, get_status
 from gatepost.manage.use_cases.times import stamp as moment
-from gatepost.manage.use_cases.work_list import ListWork, list_work
+from gatepost.manage.use_cases.work_list import ListWork, WorkList, list_work
 
 if TYPE_CHECKING:
     from gatepost.manage.use_cases.nodes import NodeStatus
     from gatepost.manage.use_cases.status import Status, StatusConfiguration, StatusLogins, StatusQueue
-    from gatepost.manage.use_cases.work_list import WorkList
 
 
 @click.command()

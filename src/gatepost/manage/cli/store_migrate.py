@@ -15,13 +15,11 @@ from gatepost.manage.use_cases.store_migration import StoreMigration, reopen_sto
 from gatepost.manage.use_cases.times import stamp
 from gatepost.pki.certificates.vault import VaultError
 from gatepost.store.interface import StoreFailure
-from gatepost.store.move import MoveDiffers, MoveProgress, MoveRefused
-from gatepost.store.move_mark import MoveState
+from gatepost.store.move import Comparison, MoveDiffers, MoveProgress, MoveRefused
+from gatepost.store.move_mark import MoveMark, MoveState
 
 if TYPE_CHECKING:
     from gatepost.settings.model import Settings
-    from gatepost.store.move import Comparison
-    from gatepost.store.move_mark import MoveMark
 
 
 _QUIET: Final = 2.0  # seconds between two lines of progress

@@ -37,10 +37,10 @@ from gatepost.manage.use_cases.certificate_removal import RemoveCertificate
 from gatepost.manage.use_cases.certificate_requests import GetCertificateRequest, get_certificate_request
 from gatepost.manage.use_cases.certificates import certificate_of
 from gatepost.manage.use_cases.execution import execute
-from gatepost.manage.use_cases.paging import sorted_by
+from gatepost.manage.use_cases.paging import Columns, sorted_by
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.request_values import limits
-from gatepost.pki.certificates.entry import Purpose, State
+from gatepost.pki.certificates.entry import Entry, Purpose, State
 from gatepost.pki.certificates.published_json import table_record, version_of
 from gatepost.sentences import ours
 from gatepost.texts import NN_
@@ -49,9 +49,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from starlette.requests import Request
-
-    from gatepost.manage.use_cases.paging import Columns
-    from gatepost.pki.certificates.entry import Entry
 
 
 _COLUMNS = (

@@ -12,9 +12,9 @@ from msgspec.structs import replace
 from starlette.concurrency import run_in_threadpool
 from starlette.routing import Route
 
-from gatepost.analysis.rehearsal.verdicts import ConnectorKey
+from gatepost.analysis.rehearsal.verdicts import ConnectorKey, Verdicts
 from gatepost.language import _, ngettext, translated
-from gatepost.manage.access.principal import Scope
+from gatepost.manage.access.principal import Principal, Scope
 from gatepost.manage.pages.editor import change_rows
 from gatepost.manage.pages.event_stream import followed
 from gatepost.manage.pages.exports import MOST, exported
@@ -36,9 +36,9 @@ from gatepost.manage.pages.rendering import (
 from gatepost.manage.pages.resource_paths import connector_path
 from gatepost.manage.use_cases import bulk_validation
 from gatepost.manage.use_cases.connector_views import CountVerdicts, FindConnectors, count_verdicts, find_connectors
-from gatepost.manage.use_cases.connectors import SORTS, connector_record
+from gatepost.manage.use_cases.connectors import SORTS, ConnectorEntry, connector_record
 from gatepost.manage.use_cases.execution import execute
-from gatepost.manage.use_cases.paging import sorted_by
+from gatepost.manage.use_cases.paging import Columns, sorted_by
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.reports import ReportCounts
 from gatepost.manage.use_cases.resource_actions import MOST as MOST_SELECTED
@@ -52,13 +52,9 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
-    from gatepost.analysis.rehearsal.verdicts import Verdicts
-    from gatepost.manage.access.principal import Principal
     from gatepost.manage.use_cases.blast_radius import Radius
     from gatepost.manage.use_cases.change_shapes import ChangeReport
-    from gatepost.manage.use_cases.connectors import ConnectorEntry
     from gatepost.manage.use_cases.jobs import Job
-    from gatepost.manage.use_cases.paging import Columns
 
 
 ACTIONS: Final = {

@@ -18,8 +18,8 @@ from gatepost.manage.pages.paging import stored_rows
 from gatepost.manage.pages.rendering import render, see_other
 from gatepost.manage.pages.resource_paths import connector_path
 from gatepost.manage.use_cases.connector_views import FindConnectors, find_connectors
-from gatepost.manage.use_cases.drill_list import ListDrills, ShowKeptDrill, list_drills, show_kept_drill
-from gatepost.manage.use_cases.drills import DrillConnector, ShowDrill, show_drill, start_drill
+from gatepost.manage.use_cases.drill_list import KeptDrill, ListDrills, ShowKeptDrill, list_drills, show_kept_drill
+from gatepost.manage.use_cases.drills import DrillConnector, DrillState, ShowDrill, show_drill, start_drill
 from gatepost.manage.use_cases.jobs import follow
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.sentences import ours
@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
-    from gatepost.manage.use_cases.drill_list import KeptDrill
-    from gatepost.manage.use_cases.drills import DrillState
     from gatepost.manage.use_cases.paging import Columns
 
 

@@ -18,7 +18,7 @@ from starlette.requests import Request
 from starlette.routing import Route
 
 from gatepost.language import _
-from gatepost.manage.access.principal import NOBODY, Scope
+from gatepost.manage.access.principal import NOBODY, Principal, Scope
 from gatepost.manage.access.records import is_confirmed
 from gatepost.manage.pages.time_zones import zone_of
 from gatepost.manage.use_cases.client import all_items
@@ -38,7 +38,6 @@ if TYPE_CHECKING:
     from starlette.types import Scope as Asked
 
     from gatepost.manage.access.accounts import Accounts
-    from gatepost.manage.access.principal import Principal
     from gatepost.manage.use_cases.declaration import Items, UseCase
     from gatepost.manage.use_cases.gateway import Gateway
     from gatepost.policy.connectors.records import Organization

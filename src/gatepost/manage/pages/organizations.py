@@ -15,7 +15,7 @@ from gatepost.manage.pages.paging import by_fields, sorted_page
 from gatepost.manage.pages.rendering import render, see_changed
 from gatepost.manage.pages.resource_kinds import KIND_PAGES
 from gatepost.manage.pages.resource_paths import organization_path
-from gatepost.manage.use_cases.history import ListHistory, list_history
+from gatepost.manage.use_cases.history import ListHistory, PartChange, list_history
 from gatepost.manage.use_cases.name_lookup import KINDS
 from gatepost.manage.use_cases.part_record import (
     fields_of,
@@ -53,7 +53,6 @@ if TYPE_CHECKING:
     from starlette.responses import Response
 
     from gatepost.manage.use_cases.change_shapes import ChangeReport
-    from gatepost.manage.use_cases.history import PartChange
 
 
 _SORTS: Final[dict[str, Callable[[OrganizationRow], Any]]] = by_fields(

@@ -12,7 +12,7 @@ import msgspec
 from starlette.routing import Route
 
 from gatepost.language import _, in_sentence, ngettext, translated, translated_choices
-from gatepost.manage.access.principal import Scope
+from gatepost.manage.access.principal import Principal, Scope
 from gatepost.manage.pages.account_forms import by_field
 from gatepost.manage.pages.exports import download, exported
 from gatepost.manage.pages.guard import context_of, every, or_not_there, perform, principal_of
@@ -38,7 +38,6 @@ if TYPE_CHECKING:
     from starlette.responses import Response
 
     from gatepost.mail.model.trace_event import TraceEvent
-    from gatepost.manage.access.principal import Principal
     from gatepost.manage.use_cases.queue import QueueDelivery
 
 

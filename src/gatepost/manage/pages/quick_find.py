@@ -10,7 +10,7 @@ import re
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from gatepost.language import _
@@ -26,7 +26,6 @@ from gatepost.manage.use_cases.trace import SearchTrace, search_messages
 
 if TYPE_CHECKING:
     from starlette.requests import Request
-    from starlette.responses import Response
 
 
 type Hit = tuple[str, str, str]

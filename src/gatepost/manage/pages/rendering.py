@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from datetime import UTC
+from datetime import UTC, tzinfo
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote, urlencode
@@ -25,8 +25,8 @@ from gatepost.language import _, language, ngettext, pgettext
 from gatepost.manage.pages import flash
 from gatepost.manage.pages.code_labels import event_label, event_level, failure_label, setting_label, shown_label
 from gatepost.manage.pages.document_text import reply_help
-from gatepost.manage.pages.flash import Flash
-from gatepost.manage.pages.navigation import help_for, navigation
+from gatepost.manage.pages.flash import Flash, Undo
+from gatepost.manage.pages.navigation import NavigationGroup, help_for, navigation
 from gatepost.manage.pages.static_files import static_url
 from gatepost.manage.pages.svg import Series, light_colours, stacked
 from gatepost.manage.pages.text_filters import CLOCKED, FILTERS, in_words, remarks, sorts
@@ -38,15 +38,12 @@ from gatepost.values import replace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
-    from datetime import tzinfo
 
     from jinja2.runtime import Context
     from markupsafe import Markup
     from starlette.requests import Request
 
     from gatepost.manage.access.principal import Principal
-    from gatepost.manage.pages.flash import Undo
-    from gatepost.manage.pages.navigation import NavigationGroup
     from gatepost.manage.use_cases.gateway import Gateway
 
 

@@ -8,20 +8,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from gatepost.analysis.reports.tls import Direction, Protection
+from gatepost.analysis.reports.tls import Direction, Protection, Ready
 from gatepost.manage.pages import report_charts
 from gatepost.manage.pages.paging import by_fields
-from gatepost.manage.pages.report_charts import MOST_PARTS
-from gatepost.manage.use_cases.paging import sorted_by
+from gatepost.manage.pages.report_charts import MOST_PARTS, Chart, ReportView
+from gatepost.manage.use_cases.paging import Columns, sorted_by
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from gatepost.analysis.reports.pictures import Blocked, DayResult, HeatRow, Sums, TlsPictures
-    from gatepost.analysis.reports.tls import Ready
-    from gatepost.manage.pages.report_charts import Chart, ReportView
     from gatepost.manage.use_cases.evidence import Head
-    from gatepost.manage.use_cases.paging import Columns
     from gatepost.manage.use_cases.tls_reports import ReceivedSums, ReportedFailure, SentReportState
 
     type HeatLine = tuple[HeatRow, Sequence[tuple[DayResult, str]]]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from gatepost.language import _
 from gatepost.manage.pages.code_labels import shown_label
 from gatepost.manage.pages.resource_paths import FOLDERS
-from gatepost.manage.use_cases.name_lookup import DOMAIN, HOOK, ISSUER, MAILBOX, RULE
+from gatepost.manage.use_cases.name_lookup import DOMAIN, HOOK, ISSUER, MAILBOX, RULE, Part, PartKind
 from gatepost.manage.use_cases.resource_views import domain_status
 from gatepost.policy.connectors.record_base import keys
 from gatepost.policy.connectors.values import Mode
@@ -16,8 +16,6 @@ from gatepost.texts import N_, NN_
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    from gatepost.manage.use_cases.name_lookup import Part, PartKind
 
 
 type Cell = Callable[[Part], str]

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from starlette.routing import Route
 
 from gatepost.language import _
-from gatepost.manage.access.principal import Scope
+from gatepost.manage.access.principal import Principal, Scope
 from gatepost.manage.pages.account_forms import refused_fields
 from gatepost.manage.pages.connector import DIRECTIONS, chosen_of
 from gatepost.manage.pages.editor import EditedResource, FormChangeOptions, change_rows, edit, send_change
@@ -27,7 +27,7 @@ from gatepost.manage.pages.resource_kinds import KIND_PAGES, KindPage, column_ke
 from gatepost.manage.pages.resource_paths import edit_path, list_path, named_path, part_path, trust_path, version_path
 from gatepost.manage.pages.text_filters import sentence
 from gatepost.manage.use_cases import directory_password, domain_verification, resource_views
-from gatepost.manage.use_cases.name_lookup import DOMAIN
+from gatepost.manage.use_cases.name_lookup import DOMAIN, Part, PartKind
 from gatepost.manage.use_cases.paging import sorted_by
 from gatepost.manage.use_cases.part_cases import PARTS, AddPart, RemovePart, SetPart
 from gatepost.manage.use_cases.part_record import fields_of, part_command, part_toml, table_of
@@ -42,10 +42,8 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
-    from gatepost.manage.access.principal import Principal
     from gatepost.manage.use_cases.change_shapes import ChangeReport
     from gatepost.manage.use_cases.history import PartChange
-    from gatepost.manage.use_cases.name_lookup import Part, PartKind
 
 
 _CHANGES: Final = 20  # looked at for who changed a field last

@@ -7,14 +7,13 @@ data (Debian: tzdata) it knows UTC alone. Files and REST have UTC always.
 
 from __future__ import annotations
 
-from datetime import UTC
+from datetime import UTC, tzinfo
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from gatepost.times import named_zone, with_offset, zone_names
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from datetime import tzinfo
 
     from starlette.requests import Request
 

@@ -12,14 +12,13 @@ from msgspec import Meta
 
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.use_cases.declaration import Visibility, use_cases
-from gatepost.manage.use_cases.name_lookup import OUTBOUND, choose_part
+from gatepost.manage.use_cases.name_lookup import OUTBOUND, Part, choose_part
 from gatepost.manage.use_cases.refusal import wrong_field
 from gatepost.manage.use_cases.sealed_store import destroy_secret, seal_secret, secret_state
 from gatepost.pki.certificates.connector_secrets import ConnectorSecrets, content_name
 
 if TYPE_CHECKING:
     from gatepost.manage.use_cases.context import Context
-    from gatepost.manage.use_cases.name_lookup import Part
 
 
 use_case = use_cases(visibility=Visibility.ORGANIZATION, tag="connectors")

@@ -13,7 +13,7 @@ import msgspec
 from msgspec import Meta
 
 from gatepost.analysis.checks.dkim_record import DkimObservation, RecordCheck, seen_record
-from gatepost.manage.access.principal import Scope
+from gatepost.manage.access.principal import Principal, Scope
 from gatepost.manage.use_cases.change import NOTHING
 from gatepost.manage.use_cases.declaration import Items, Visibility, use_cases
 from gatepost.manage.use_cases.dns_checks import DnsChecks
@@ -26,17 +26,15 @@ from gatepost.manage.use_cases.sealed_store import store_and_vault
 from gatepost.pki.certificates.dkim_keys import DkimKeyError, DkimKeys, read_key
 from gatepost.policy.connectors.dkim_key import DkimKey  # noqa: TC001 - the declaration reads it
 from gatepost.policy.connectors.values import DkimState
-from gatepost.protocols.dkim.record import key_name
+from gatepost.protocols.dkim.record import KeyRecord, key_name
 from gatepost.values import copy_fields
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from gatepost.manage.access.principal import Principal
     from gatepost.manage.use_cases.context import Context
     from gatepost.manage.use_cases.gateway import Gateway
     from gatepost.net.lookups.dns import Resolver
-    from gatepost.protocols.dkim.record import KeyRecord
 
 
 use_case = use_cases(tag="dkim keys")

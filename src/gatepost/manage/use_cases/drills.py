@@ -20,10 +20,10 @@ from msgspec.structs import replace
 
 from gatepost import __version__
 from gatepost.mail.model.trace_event import TraceEvent
-from gatepost.manage.access.principal import Scope
+from gatepost.manage.access.principal import Principal, Scope
 from gatepost.manage.use_cases.declaration import InQuery, UseCaseReply, Visibility, use_cases
-from gatepost.manage.use_cases.jobs import Jobs, OrganizationSubject, Wait
-from gatepost.manage.use_cases.name_lookup import choose_connector, chosen_organizations
+from gatepost.manage.use_cases.jobs import Job, Jobs, OrganizationSubject, Wait
+from gatepost.manage.use_cases.name_lookup import Chosen, choose_connector, chosen_organizations
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind, StoreUnreadable, refusing
 from gatepost.manage.use_cases.stored_message import evidence_log
 from gatepost.policy.connectors.records import OutboundConnector
@@ -37,11 +37,8 @@ if TYPE_CHECKING:
 
     from gatepost.analysis.checks.drill_report import DrillReport
     from gatepost.analysis.checks.evidence import Kept
-    from gatepost.manage.access.principal import Principal
     from gatepost.manage.use_cases.context import Context
     from gatepost.manage.use_cases.gateway import Gateway
-    from gatepost.manage.use_cases.jobs import Job
-    from gatepost.manage.use_cases.name_lookup import Chosen
     from gatepost.policy.connectors.resources import Resources
 
 

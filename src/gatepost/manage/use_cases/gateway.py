@@ -6,7 +6,7 @@ or for one command. For any thread. Everything blocks; call it on a thread from 
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from threading import RLock
 from typing import TYPE_CHECKING, Any
@@ -17,7 +17,6 @@ from gatepost.store.storage import Storage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
-    from contextlib import AbstractContextManager
 
     from gatepost.policy.connectors.directory import Directory
     from gatepost.policy.connectors.resources import PrefixLimits

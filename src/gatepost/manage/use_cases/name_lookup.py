@@ -20,7 +20,7 @@ from gatepost.policy.connectors.dkim_key import DkimKey
 from gatepost.policy.connectors.mail_flow_rule import MailFlowRule
 from gatepost.policy.connectors.names import covers, resource_label
 from gatepost.policy.connectors.oauth import OauthIssuer
-from gatepost.policy.connectors.record_base import keys
+from gatepost.policy.connectors.record_base import Record, keys
 from gatepost.policy.connectors.records import InboundConnector, Mailbox, Organization, OutboundConnector
 from gatepost.policy.connectors.resources import Resources
 from gatepost.policy.connectors.values import Mode
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from gatepost.manage.access.principal import Principal
-    from gatepost.policy.connectors.record_base import Record
 
 
 @dataclass(frozen=True, slots=True)

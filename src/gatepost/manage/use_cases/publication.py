@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Final, NamedTuple
 import msgspec
 from msgspec import Meta
 
-from gatepost.manage.access.principal import Scope
+from gatepost.manage.access.principal import Principal, Scope
 from gatepost.manage.use_cases.declaration import Visibility, use_cases
 from gatepost.manage.use_cases.dns_checks import (
     DnsCheck,
@@ -25,13 +25,13 @@ from gatepost.manage.use_cases.dns_checks import (
     ZoneSection,
     check_record,
 )
-from gatepost.manage.use_cases.mta_sts import policy_of, reports_line
-from gatepost.manage.use_cases.name_lookup import DOMAIN, choose_part, visible
+from gatepost.manage.use_cases.mta_sts import PublishedPolicy, policy_of, reports_line
+from gatepost.manage.use_cases.name_lookup import DOMAIN, Part, choose_part, visible
 from gatepost.manage.use_cases.paging import Columns, ListPage, sorted_by
 from gatepost.manage.use_cases.refusal import RefusalKind, refusing
 from gatepost.manage.use_cases.resource_views import Rows
 from gatepost.manage.use_cases.resources import parts_in
-from gatepost.pki.certificates.entry import Purpose, State
+from gatepost.pki.certificates.entry import Entry, Purpose, State
 from gatepost.pki.certificates.files import CertificateFileError
 from gatepost.pki.certificates.inventory import Inventory, listed
 from gatepost.policy.connectors.values import DkimState
@@ -44,12 +44,8 @@ from gatepost.values import copy_fields
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from gatepost.manage.access.principal import Principal
     from gatepost.manage.use_cases.context import Context
     from gatepost.manage.use_cases.gateway import Gateway
-    from gatepost.manage.use_cases.mta_sts import PublishedPolicy
-    from gatepost.manage.use_cases.name_lookup import Part
-    from gatepost.pki.certificates.entry import Entry
     from gatepost.policy.connectors.dkim_key import DkimKey
 
 
