@@ -22,7 +22,6 @@ from gatepost.manage.access.secret import same, unmasked
 from gatepost.manage.pages.certificate_forms import errors_of, why_of
 from gatepost.manage.pages.certificate_view import label_of, named_certificate, pin_of, row, way_back
 from gatepost.manage.pages.code_labels import certificate_state
-from gatepost.manage.pages.flash import Undo
 from gatepost.manage.pages.gate_checks import (
     by_gate,
     checked_changeover,
@@ -35,6 +34,7 @@ from gatepost.manage.pages.gate_checks import (
 from gatepost.manage.pages.guard import context_of, needs, perform
 from gatepost.manage.pages.paging import foot, paged
 from gatepost.manage.pages.rendering import render, see_other
+from gatepost.manage.pages.signed_cookies import Undo
 from gatepost.manage.pages.text_filters import remarks
 from gatepost.manage.pages.time_zones import zone_of
 from gatepost.manage.use_cases import certificate_views, changeover_steps

@@ -18,7 +18,6 @@ from gatepost.manage.access.principal import Principal, Scope
 from gatepost.manage.pages.editor import change_rows
 from gatepost.manage.pages.event_stream import followed
 from gatepost.manage.pages.exports import MOST, exported
-from gatepost.manage.pages.flash import Undo
 from gatepost.manage.pages.guard import context_of, perform, principal_of
 from gatepost.manage.pages.login import local_target
 from gatepost.manage.pages.paging import SIZE, fitting, foot, offset_of, order_of, page_of, paged
@@ -34,6 +33,7 @@ from gatepost.manage.pages.rendering import (
     see_other,
 )
 from gatepost.manage.pages.resource_paths import connector_path
+from gatepost.manage.pages.signed_cookies import Undo
 from gatepost.manage.use_cases import bulk_validation
 from gatepost.manage.use_cases.connector_views import CountVerdicts, FindConnectors, count_verdicts, find_connectors
 from gatepost.manage.use_cases.connectors import SORTS, ConnectorEntry, connector_record
