@@ -35,8 +35,8 @@ from gatepost.manage.pages.rendering import (
 from gatepost.manage.pages.resource_paths import connector_path
 from gatepost.manage.pages.signed_cookies import Undo
 from gatepost.manage.use_cases import bulk_validation
-from gatepost.manage.use_cases.connector_views import CountVerdicts, FindConnectors, count_verdicts, find_connectors
-from gatepost.manage.use_cases.connectors import SORTS, ConnectorEntry, connector_record
+from gatepost.manage.use_cases.connector_views import CountVerdicts, count_verdicts, find_connectors
+from gatepost.manage.use_cases.connectors import SORTS, ConnectorEntry, ConnectorSelection, connector_record
 from gatepost.manage.use_cases.execution import execute
 from gatepost.manage.use_cases.paging import Columns, sorted_by
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
@@ -232,7 +232,7 @@ def _named(keys: list[str]) -> list[ConnectorName]:
 
 def _matching(request: Request, form: Mapping[str, str]) -> list[ConnectorName]:
     chosen: dict[str, Any] = {name: form.get(name, "").strip() for name in ("organization", "q", "direction", "status")}
-    rows = perform(request, find_connectors, FindConnectors(limit=MOST_SELECTED, **chosen)).rows
+    rows = perform(request, find_connectors, ConnectorSelection(limit=MOST_SELECTED, **chosen)).rows
     return [
         ConnectorName(organization=row.organization, direction=row.direction, name=row.name)  # type: ignore[arg-type]  # it is one of two
         for row in rows
@@ -328,7 +328,7 @@ def _list(request: Request) -> Response:
     principal, query = principal_of(request), request.query_params
     direction, status = query.get("direction", ""), query.get("status", "")
     sort, with_verdicts = query.get("sort", ""), bool(query.get("verdicts"))
-    selection = FindConnectors(
+    selection = ConnectorSelection(
         organization=query.get("organization", ""),
         q=query.get("q", "").strip(),
         limit=SIZE,

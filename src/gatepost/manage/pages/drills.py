@@ -17,7 +17,8 @@ from gatepost.manage.pages.guard import or_not_there, perform, principal_of
 from gatepost.manage.pages.paging import stored_rows
 from gatepost.manage.pages.rendering import render, see_other
 from gatepost.manage.pages.resource_paths import connector_path
-from gatepost.manage.use_cases.connector_views import FindConnectors, find_connectors
+from gatepost.manage.use_cases.connector_views import find_connectors
+from gatepost.manage.use_cases.connectors import ConnectorSelection
 from gatepost.manage.use_cases.drill_list import KeptDrill, ListDrills, ShowKeptDrill, list_drills, show_kept_drill
 from gatepost.manage.use_cases.drills import DrillConnector, DrillState, ShowDrill, show_drill, start_drill
 from gatepost.manage.use_cases.jobs import follow
@@ -52,7 +53,7 @@ def _list(request: Request, error: str = "", chosen: str = "") -> Response:
     page = stored_rows(request, list_drills, wanted, _SORTS, NN_("%(num)s drill", "%(num)s drills"))
     principal = principal_of(request)
     may_drill = bool(principal.scopes & {Scope.CONNECTORS, Scope.OWNER})
-    offered = FindConnectors(organization=organization, direction="outbound", limit=_OFFERED) if may_drill else None
+    offered = ConnectorSelection(organization=organization, direction="outbound", limit=_OFFERED) if may_drill else None
     rows = perform(request, find_connectors, offered).rows if offered else ()
     return render(
         request,

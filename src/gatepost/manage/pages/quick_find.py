@@ -18,7 +18,8 @@ from gatepost.manage.pages.certificate_view import has_text, label_of
 from gatepost.manage.pages.guard import perform, principal_of
 from gatepost.manage.pages.resource_paths import connector_path, part_path, trace_path
 from gatepost.manage.use_cases.certificate_views import ViewCertificates, view_certificates
-from gatepost.manage.use_cases.connector_views import FindConnectors, find_connectors
+from gatepost.manage.use_cases.connector_views import find_connectors
+from gatepost.manage.use_cases.connectors import ConnectorSelection
 from gatepost.manage.use_cases.name_lookup import DOMAIN
 from gatepost.manage.use_cases.refusal import Refusal
 from gatepost.manage.use_cases.resource_views import FindParts, find_parts
@@ -50,7 +51,7 @@ def _find(request: Request) -> Response:
 
 
 def _connectors(request: Request, text: str) -> list[Hit]:
-    rows = perform(request, find_connectors, FindConnectors(q=text, limit=_EACH)).rows
+    rows = perform(request, find_connectors, ConnectorSelection(q=text, limit=_EACH)).rows
     kinds = {"inbound": _("Inbound connector"), "outbound": _("Outbound connector")}
     return [
         (

@@ -5,7 +5,6 @@ Used by lists and pages. One page of many thousand connectors costs what its row
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import msgspec
@@ -43,8 +42,7 @@ _PEERS = {
 _KINDS = {"inbound": INBOUND, "outbound": OUTBOUND}
 
 
-@dataclass(frozen=True, slots=True)
-class ConnectorSelection(ListSelection):
+class ConnectorSelection(ListSelection, frozen=True):
     """The same of connectors; q looks in their domains, too.
 
     direction: "inbound" or "outbound", "" for both. status: as in a row, "" for any. sort: one of SORTS, with - before

@@ -27,9 +27,8 @@ from gatepost.manage.use_cases.dns_checks import (
 )
 from gatepost.manage.use_cases.mta_sts import PublishedPolicy, policy_of, reports_line
 from gatepost.manage.use_cases.name_lookup import DOMAIN, Part, choose_part, visible
-from gatepost.manage.use_cases.paging import Columns, ListPage, sorted_by
+from gatepost.manage.use_cases.paging import Columns, ListPage, ListSelection, sorted_by
 from gatepost.manage.use_cases.refusal import RefusalKind, refusing
-from gatepost.manage.use_cases.resource_views import Rows
 from gatepost.manage.use_cases.resources import parts_in
 from gatepost.pki.certificates.entry import Entry, Purpose, State
 from gatepost.pki.certificates.files import CertificateFileError
@@ -129,7 +128,7 @@ DOMAIN_SORTS: Final[Columns[Part]] = {
 """Columns by which domains can be sorted: what is known without the DNS."""
 
 
-class FindPublications(Rows, kw_only=True):
+class FindPublications(ListSelection, frozen=True):
     """Of which domains. sort: one of DOMAIN_SORTS, with - before it for descending; "" as configured."""
 
     sort: str = ""
@@ -139,9 +138,9 @@ class FindPublications(Rows, kw_only=True):
 def find_publications(context: Context, request: FindPublications) -> ListPage[PublicationView]:
     """List the records that accepted domains should publish, and the last answers of the DNS."""
     gateway, principal, dns_checks = context.gateway, context.principal, context.kept(DnsChecks)
-    every = msgspec.structs.replace(request, limit=None, offset=0).selection
+    every = msgspec.structs.replace(request, limit=None, offset=0)
     parts = parts_in(visible(gateway.directory().resources, principal), DOMAIN, every).rows
-    page = request.selection.page(0, sorted_by(parts, request.sort, DOMAIN_SORTS))
+    page = request.page(0, sorted_by(parts, request.sort, DOMAIN_SORTS))
     servers = shown_certificates(gateway) if principal.is_of_gateway else ()
     publications = [
         publication_of(gateway, principal, part.name, part.organization.name, servers) for part in page.rows
