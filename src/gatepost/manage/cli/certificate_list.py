@@ -7,11 +7,9 @@ import msgspec
 
 from gatepost.manage.cli.certificate_group import addressed
 from gatepost.manage.cli.certificate_view import print_certificate, print_list, print_requests
-from gatepost.manage.cli.client import client
-from gatepost.manage.cli.language import ours
-from gatepost.manage.cli.options import gateway_options
+from gatepost.manage.cli.options import client, gateway_options
+from gatepost.manage.cli.output import ours, print_rows, printable, printed_json, say
 from gatepost.manage.cli.request_options import request_options
-from gatepost.manage.cli.tables import print_rows, printable, printed_json, say
 from gatepost.manage.use_cases import certificates
 from gatepost.manage.use_cases.client import all_items
 from gatepost.manage.use_cases.times import stamp as moment

@@ -6,11 +6,9 @@ from pathlib import Path
 
 import click
 
-from gatepost.manage.cli.client import client
-from gatepost.manage.cli.language import quantity
-from gatepost.manage.cli.options import gateway_options
+from gatepost.manage.cli.options import client, gateway_options
+from gatepost.manage.cli.output import print_table, printable, printed_json, quantity, say
 from gatepost.manage.cli.request_options import request_options
-from gatepost.manage.cli.tables import print_table, printable, printed_json, say
 from gatepost.manage.use_cases.certificate_table import (
     GetCertificateTable,
     base_url,

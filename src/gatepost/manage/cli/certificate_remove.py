@@ -8,10 +8,8 @@ from typing import TYPE_CHECKING
 import click
 
 from gatepost.manage.cli.certificate_group import addressable
-from gatepost.manage.cli.client import client
-from gatepost.manage.cli.language import ours
-from gatepost.manage.cli.options import force_option, gateway_options
-from gatepost.manage.cli.tables import printed_json
+from gatepost.manage.cli.options import client, force_option, gateway_options
+from gatepost.manage.cli.output import ours, printed_json
 from gatepost.manage.use_cases.certificate_removal import (
     RemoveCertificate,
     RemoveDirectory,

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from gatepost.manage.cli.language import _, quantity
-from gatepost.manage.cli.tables import print_facts, print_table, printable, say
+from gatepost.manage.cli.output import _, print_facts, print_table, printable, quantity, say
 from gatepost.manage.use_cases.certificates import STATES, common_name
 from gatepost.manage.use_cases.times import stamp as moment
 from gatepost.pki.certificates.entry import Purpose, State

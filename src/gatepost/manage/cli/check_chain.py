@@ -31,11 +31,8 @@ from gatepost.analysis.checks.partner_report import Mark
 from gatepost.analysis.checks.roots import RootRow, RootsCheck, check_roots, roots_record
 from gatepost.manage.cli.check import no_nan, system_nameservers
 from gatepost.manage.cli.check_text import LOUD, cut, print_line, total_line, with_options
-from gatepost.manage.cli.language import _, ngettext, ours, quantity
-from gatepost.manage.cli.options import BAD_INPUT, NO, UNKNOWN, ending, fail, json_option
-from gatepost.manage.cli.tables import printable, printed_json, say
-from gatepost.manage.cli.terminal import wrapped
-from gatepost.manage.cli.working_sign import working
+from gatepost.manage.cli.options import BAD_INPUT, NO, UNKNOWN, ending, fail, json_option, working
+from gatepost.manage.cli.output import _, ngettext, ours, printable, printed_json, quantity, say, wrapped
 from gatepost.net.anchors import SYSTEM, AnchorsError
 from gatepost.net.lookups.configured import configured_resolver
 from gatepost.net.lookups.http import HttpClient, https_context

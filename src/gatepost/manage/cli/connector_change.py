@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, get_args
 
 import click
 
-from gatepost.manage.cli.client import client
 from gatepost.manage.cli.connector_selection import ChosenConnectors, selected, selection_options
 from gatepost.manage.cli.edit import (
     ChangeArguments,
@@ -20,6 +19,7 @@ from gatepost.manage.cli.edit import (
     part_removed,
     part_set,
 )
+from gatepost.manage.cli.options import client
 from gatepost.manage.cli.part_commands import CODES, WORDS_HELP, field_words, part_argument
 from gatepost.manage.cli.secret_command import SecretCases, secret_command
 from gatepost.manage.cli.stored_names import connector_options, connector_organization, names_of

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from gatepost.manage.cli.language import _
+from gatepost.manage.cli.output import _
 from gatepost.manage.cli.stored_names import CONNECTORS, stored_names
 from gatepost.manage.use_cases.client import Client, all_items
 from gatepost.manage.use_cases.connectors import ListConnectors, list_connectors

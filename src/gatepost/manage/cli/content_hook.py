@@ -9,12 +9,10 @@ from typing import TYPE_CHECKING
 import click
 from msgspec.structs import replace
 
-from gatepost.manage.cli.client import client
-from gatepost.manage.cli.language import _, ours
 from gatepost.manage.cli.named_files import read_file
-from gatepost.manage.cli.options import NO, UNKNOWN, gateway_options
+from gatepost.manage.cli.options import NO, UNKNOWN, client, gateway_options
+from gatepost.manage.cli.output import _, ours, printable, printed_json
 from gatepost.manage.cli.part_commands import add_commands, add_list, organization_option, part_argument
-from gatepost.manage.cli.tables import printable, printed_json
 from gatepost.manage.use_cases.name_lookup import HOOK, Part, status_of
 from gatepost.manage.use_cases.trials import HookTrial, HookTrials, TryHook, try_hook
 from gatepost.policy.connectors.units import format_duration

@@ -21,9 +21,8 @@ from typing import Any, NamedTuple
 import click
 
 from gatepost.manage.cli.demo_partner import OWN_SERVER, Gatepost, as_whom, choose_partner, issue
-from gatepost.manage.cli.language import _, quantity
 from gatepost.manage.cli.options import json_option
-from gatepost.manage.cli.tables import printed_json, say, wants_json
+from gatepost.manage.cli.output import _, printed_json, quantity, say, wants_json
 from gatepost.manage.use_cases.times import stamp as moment
 from gatepost.pki.certificates.authority import Authority
 from gatepost.testing.process import free_port

@@ -9,11 +9,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from gatepost.manage.cli.client import client, missing_is_no
-from gatepost.manage.cli.language import _, ours, quantity
-from gatepost.manage.cli.options import BAD_INPUT, NO, fail, gateway_options
+from gatepost.manage.cli.options import BAD_INPUT, NO, client, fail, gateway_options, missing_is_no
+from gatepost.manage.cli.output import _, ours, print_rows, printable, printed_json, quantity, say
 from gatepost.manage.cli.request_options import limit_option, request_options
-from gatepost.manage.cli.tables import print_rows, printable, printed_json, say
 from gatepost.manage.use_cases.client import all_items
 from gatepost.manage.use_cases.destinations import (
     Destination,

@@ -11,12 +11,11 @@ from msgspec.structs import asdict
 
 from gatepost.analysis.checks.dkim_record import DkimObservation, RecordCheck
 from gatepost.manage.cli.changes import report
-from gatepost.manage.cli.client import client
 from gatepost.manage.cli.edit import ChangeArguments, change, change_options
-from gatepost.manage.cli.options import BAD_INPUT, NO, UNKNOWN, fail, force_option, gateway_options
+from gatepost.manage.cli.options import BAD_INPUT, NO, UNKNOWN, client, fail, force_option, gateway_options
+from gatepost.manage.cli.output import print_table, printable, printed_json, say, wants_json
 from gatepost.manage.cli.part_commands import add_commands, organization_option, part_argument
 from gatepost.manage.cli.stored_names import stored_names
-from gatepost.manage.cli.tables import print_table, printable, printed_json, say, wants_json
 from gatepost.manage.use_cases.change import NOTHING
 from gatepost.manage.use_cases.client import all_items
 from gatepost.manage.use_cases.dkim import ImportDkimKey, ListSigningKeys, import_dkim_key, list_signing_keys

@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from gatepost.manage.cli.client import client
 from gatepost.manage.cli.edit import ChangeArguments, change, change_options
-from gatepost.manage.cli.options import BAD_INPUT, NO, UNKNOWN, fail, gateway_options
+from gatepost.manage.cli.options import BAD_INPUT, NO, UNKNOWN, client, fail, gateway_options
+from gatepost.manage.cli.output import print_records, printable, printed_json, say
 from gatepost.manage.cli.part_commands import add_commands, organization_option, part_argument
 from gatepost.manage.cli.secret_command import SecretCases, secret_command
-from gatepost.manage.cli.tables import print_records, printable, printed_json, say
 from gatepost.manage.use_cases.directory_password import (
     remove_directory_password,
     set_directory_password,

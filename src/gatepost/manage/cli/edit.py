@@ -16,9 +16,8 @@ import click
 from msgspec.structs import replace
 
 from gatepost.manage.cli.changes import report
-from gatepost.manage.cli.client import client
-from gatepost.manage.cli.language import _, quantity
-from gatepost.manage.cli.options import gateway_options, since_option
+from gatepost.manage.cli.options import client, gateway_options, since_option
+from gatepost.manage.cli.output import _, quantity
 from gatepost.manage.use_cases.assignments import assign
 from gatepost.manage.use_cases.change import NOTHING, TRIES
 from gatepost.manage.use_cases.name_lookup import choose_part, owner_of

@@ -7,10 +7,8 @@ from pathlib import Path
 import click
 
 from gatepost.analysis.checks.evidence import MAX_BYTES, drill_documents
-from gatepost.manage.cli.language import _, quantity
-from gatepost.manage.cli.options import UNKNOWN, fail, gateway_options, local_settings
-from gatepost.manage.cli.tables import printed_json, say
-from gatepost.manage.cli.working_sign import working
+from gatepost.manage.cli.options import UNKNOWN, fail, gateway_options, local_settings, working
+from gatepost.manage.cli.output import _, printed_json, quantity, say
 from gatepost.node.privileges import as_caller
 from gatepost.store.evidence_files import copy_log, copy_results
 from gatepost.store.interface import StoreFailure

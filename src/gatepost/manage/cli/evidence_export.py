@@ -12,11 +12,19 @@ from typing import IO, TYPE_CHECKING
 import click
 import msgspec
 
-from gatepost.manage.cli.client import client
-from gatepost.manage.cli.language import _, quantity
-from gatepost.manage.cli.options import BAD_INPUT, MOMENT, NO, UNKNOWN, current_server, ending, fail, gateway_options
+from gatepost.manage.cli.options import (
+    BAD_INPUT,
+    MOMENT,
+    NO,
+    UNKNOWN,
+    client,
+    current_server,
+    ending,
+    fail,
+    gateway_options,
+)
+from gatepost.manage.cli.output import _, print_json, quantity, say, wants_json
 from gatepost.manage.cli.request_options import request_options
-from gatepost.manage.cli.tables import print_json, say, wants_json
 from gatepost.manage.use_cases import evidence_export
 from gatepost.manage.use_cases.client import Client, all_items
 from gatepost.manage.use_cases.evidence import ListHeads, list_heads

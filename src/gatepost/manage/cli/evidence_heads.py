@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import click
 
-from gatepost.manage.cli.client import client
-from gatepost.manage.cli.options import MOMENT, NO, fail, gateway_options
-from gatepost.manage.cli.tables import print_table, printed_json, say
+from gatepost.manage.cli.options import MOMENT, NO, client, fail, gateway_options
+from gatepost.manage.cli.output import print_table, printed_json, say
 from gatepost.manage.use_cases.client import all_items
 from gatepost.manage.use_cases.evidence import ListHeads, ListKeys, list_heads, list_keys
 from gatepost.times import day_text

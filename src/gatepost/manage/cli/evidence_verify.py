@@ -9,11 +9,9 @@ from typing import Any
 import click
 
 from gatepost.analysis.checks.evidence import drill_documents
-from gatepost.manage.cli.language import _, ours
 from gatepost.manage.cli.named_files import read_file
-from gatepost.manage.cli.options import BAD_INPUT, MOMENT, NO, UNKNOWN, fail, gateway_options, local_settings
-from gatepost.manage.cli.tables import printable, printed_json, say
-from gatepost.manage.cli.working_sign import working
+from gatepost.manage.cli.options import BAD_INPUT, MOMENT, NO, UNKNOWN, fail, gateway_options, local_settings, working
+from gatepost.manage.cli.output import _, ours, printable, printed_json, say
 from gatepost.manage.use_cases.evidence_audit import Verification, verify_export, verify_log, verify_stored_log
 from gatepost.pki.certificates.evidence_key import public_keys_in
 from gatepost.store.evidence_files import HEADS_FILE, day_file

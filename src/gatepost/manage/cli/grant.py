@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import click
 
-from gatepost.manage.cli.client import client, missing_is_no
-from gatepost.manage.cli.language import _
-from gatepost.manage.cli.options import gateway_options
+from gatepost.manage.cli.options import client, gateway_options, missing_is_no
+from gatepost.manage.cli.output import _, print_rows, printed_json
 from gatepost.manage.cli.request_options import request_options
-from gatepost.manage.cli.tables import print_rows, printed_json
 from gatepost.manage.use_cases.ungranted import GrantValue, ListUngranted, UngrantedValue, grant_value, list_ungranted
 
 _COLUMNS = ("organization", "resource", "name", "field", "value", "effect")

@@ -16,9 +16,8 @@ from gatepost.analysis.hybrid.given import Given
 from gatepost.analysis.hybrid.plan import HybridPlan
 from gatepost.analysis.hybrid.plan import plan as plan_of
 from gatepost.manage.cli.hybrid_certificates import exchange_chain, own_certificates, revocation_hosts
-from gatepost.manage.cli.language import _, ours
 from gatepost.manage.cli.options import BAD_INPUT, NO, UNKNOWN, ending, fail, gateway_options, local_settings
-from gatepost.manage.cli.tables import printable, printed_json, say
+from gatepost.manage.cli.output import _, ours, printable, printed_json, say
 from gatepost.manage.use_cases.gateway import Gateway
 from gatepost.manage.use_cases.name_lookup import choose_organization
 from gatepost.node.privileges import as_caller

@@ -12,10 +12,9 @@ import click
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from gatepost.manage.cli.language import _
 from gatepost.manage.cli.named_files import read_file
 from gatepost.manage.cli.options import BAD_INPUT, UNKNOWN, ending, fail
-from gatepost.manage.cli.tables import printable, say
+from gatepost.manage.cli.output import _, printable, say
 from gatepost.manage.use_cases.gateway import Gateway
 from gatepost.manage.use_cases.inventory import inventory_of, listed_certificates
 from gatepost.net.anchors import AnchorsError, TrustAnchors

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import click
 
-from gatepost.manage.cli.client import client, missing_is_no
-from gatepost.manage.cli.language import _
-from gatepost.manage.cli.options import gateway_options
+from gatepost.manage.cli.options import client, gateway_options, missing_is_no
+from gatepost.manage.cli.output import _, print_rows, printable, printed_json, say
 from gatepost.manage.cli.request_options import request_options
-from gatepost.manage.cli.tables import print_rows, printable, printed_json, say
 from gatepost.manage.use_cases.sending_limits import LiftLimit, ListLimits, SenderToday, lift_limit, list_limits
 from gatepost.manage.use_cases.times import stamp as moment
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from gatepost.manage.cli.language import _
+from gatepost.manage.cli.output import _
 from gatepost.manage.cli.part_commands import add_commands, add_list
 from gatepost.manage.use_cases.name_lookup import RULE, status_of
 from gatepost.policy.connectors.values import ContentProtection

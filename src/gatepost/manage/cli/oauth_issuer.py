@@ -7,11 +7,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from gatepost.manage.cli.client import client
-from gatepost.manage.cli.language import _, ours
-from gatepost.manage.cli.options import NO, UNKNOWN, fail, gateway_options
+from gatepost.manage.cli.options import NO, UNKNOWN, client, fail, gateway_options
+from gatepost.manage.cli.output import _, ours, print_table, printable, printed_json
 from gatepost.manage.cli.part_commands import add_commands, add_list, organization_option, part_argument
-from gatepost.manage.cli.tables import print_table, printable, printed_json
 from gatepost.manage.use_cases.name_lookup import ISSUER, Part
 from gatepost.manage.use_cases.trials import IssuerTrial, TryIssuer, try_issuer
 from gatepost.protocols.smtp.oauth import TOKEN_OCTETS

@@ -11,12 +11,11 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.shell_completion import CompletionItem
 
-from gatepost.manage.cli.client import client
 from gatepost.manage.cli.edit import ChangeArguments, change_options, edit, part_added, part_removed, part_set
-from gatepost.manage.cli.options import gateway_options
+from gatepost.manage.cli.options import client, gateway_options
+from gatepost.manage.cli.output import print_records
 from gatepost.manage.cli.part_view import SHOW_CODES, show_part, view_options
 from gatepost.manage.cli.stored_names import stored_names
-from gatepost.manage.cli.tables import print_records
 from gatepost.manage.use_cases.name_lookup import Part, PartKind, choose_part, chosen_organizations
 from gatepost.manage.use_cases.resources import PartName
 

@@ -18,14 +18,12 @@ import click
 import msgspec
 import tomlkit
 
-from gatepost.manage.cli.client import client
 from gatepost.manage.cli.doctor import print_findings
-from gatepost.manage.cli.language import _, in_words, ours
-from gatepost.manage.cli.options import BAD_INPUT, NO, current_server, fail, json_option, use_settings_file
+from gatepost.manage.cli.options import BAD_INPUT, NO, client, current_server, fail, json_option, use_settings_file
+from gatepost.manage.cli.output import _, in_words, ours, printed_json, say
 from gatepost.manage.cli.remote_options import only_here
 from gatepost.manage.cli.request_options import request_options
 from gatepost.manage.cli.serve import serve
-from gatepost.manage.cli.tables import printed_json, say
 from gatepost.manage.use_cases import quickstart as quickstart_cases
 from gatepost.manage.use_cases.doctor import Examination, ExamineGateway, examine_gateway
 from gatepost.manage.use_cases.first_setup import set_up_gateway

@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from gatepost.analysis.reports.tlsrpt import report_object
-from gatepost.manage.cli.language import _, ours
 from gatepost.manage.cli.options import BAD_INPUT, NO, UNKNOWN, ending, fail, gateway_options, local_gateway
+from gatepost.manage.cli.output import _, ours, print_json, printable, printed_json, say
 from gatepost.manage.cli.report_tlsrpt import counted, day_option, domain_option
-from gatepost.manage.cli.tables import print_json, printable, printed_json, say
 from gatepost.manage.use_cases.listener_checks import resolver_of
 from gatepost.net.lookups.question import LookupFailed
 from gatepost.net.lookups.tlsrpt import report_record

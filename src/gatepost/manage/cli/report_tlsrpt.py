@@ -9,11 +9,9 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 import msgspec
 
-from gatepost.manage.cli.client import client
-from gatepost.manage.cli.language import _
-from gatepost.manage.cli.options import BAD_INPUT, MOMENT, NO, fail, gateway_options
+from gatepost.manage.cli.options import BAD_INPUT, MOMENT, NO, client, fail, gateway_options
+from gatepost.manage.cli.output import _, print_table, printable, printed_json
 from gatepost.manage.cli.request_options import request_options
-from gatepost.manage.cli.tables import print_table, printable, printed_json
 from gatepost.manage.use_cases import tls_reports
 from gatepost.manage.use_cases.client import all_items
 from gatepost.manage.use_cases.times import stamp as moment

@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from gatepost.manage.cli.language import _
 from gatepost.manage.cli.options import BAD_INPUT, author, fail, gateway_options, local_settings
+from gatepost.manage.cli.output import _, printed_json, say
 from gatepost.manage.cli.site_store import checked_host, opened
-from gatepost.manage.cli.tables import printed_json, say
 from gatepost.manage.use_cases.times import stamp as moment
 from gatepost.pki.site.membership import Member, own_certificate
 from gatepost.pki.site.site import Site

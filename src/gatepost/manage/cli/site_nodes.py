@@ -10,11 +10,10 @@ import click
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from gatepost.manage.cli.language import _
 from gatepost.manage.cli.named_files import fill_file, made_file
 from gatepost.manage.cli.options import BAD_INPUT, author, fail, gateway_options, local_settings
+from gatepost.manage.cli.output import _, print_records, printed_json, say, wants_json
 from gatepost.manage.cli.site_store import opened
-from gatepost.manage.cli.tables import print_records, printed_json, say, wants_json
 from gatepost.manage.use_cases.times import stamp as moment
 from gatepost.pki.site.membership import Member
 from gatepost.pki.site.site import Site

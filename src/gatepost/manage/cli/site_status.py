@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
-from gatepost.manage.cli.language import _
 from gatepost.manage.cli.options import NO, fail, gateway_options, local_settings
+from gatepost.manage.cli.output import _, print_table, printable, printed_json, say, table_language
 from gatepost.manage.cli.site_store import opened
-from gatepost.manage.cli.tables import print_table, printable, printed_json, say, table_language
 from gatepost.manage.use_cases.times import stamp as moment
 
 if TYPE_CHECKING:

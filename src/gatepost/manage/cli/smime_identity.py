@@ -11,7 +11,6 @@ import click
 
 from gatepost.analysis.checks.chain_file import ChainFileError
 from gatepost.analysis.checks.pem_import import PasswordNeeded, PemImport, PemSource, chain_pem_of, key_of, taken_in
-from gatepost.manage.cli.language import _
 from gatepost.manage.cli.named_files import read_file
 from gatepost.manage.cli.options import (
     BAD_INPUT,
@@ -22,8 +21,8 @@ from gatepost.manage.cli.options import (
     gateway_options,
     local_settings,
 )
+from gatepost.manage.cli.output import _, print_table, printable, printed_json, say
 from gatepost.manage.cli.smime_store import opened, organization_of, owner_given, reason_against, soon, view
-from gatepost.manage.cli.tables import print_table, printable, printed_json, say
 from gatepost.manage.use_cases.gateway import Gateway
 from gatepost.manage.use_cases.times import stamp as moment
 from gatepost.net.certificate import parse, subject_text

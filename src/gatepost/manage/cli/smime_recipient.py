@@ -10,7 +10,6 @@ import click
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from gatepost.analysis.checks.chain_file import ChainFileError, read_file
-from gatepost.manage.cli.language import _, ours
 from gatepost.manage.cli.options import (
     BAD_INPUT,
     NO,
@@ -21,8 +20,8 @@ from gatepost.manage.cli.options import (
     gateway_options,
     local_settings,
 )
+from gatepost.manage.cli.output import _, ours, print_table, printable, printed_json, say
 from gatepost.manage.cli.smime_store import opened, organization_of, owner_given, reason_against, soon, view
-from gatepost.manage.cli.tables import print_table, printable, printed_json, say
 from gatepost.manage.use_cases.times import stamp as moment
 from gatepost.net.anchors import AnchorsError, TrustAnchors
 from gatepost.net.certificate import parse, subject_text

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from gatepost.manage.cli.language import _, ours, quantity
 from gatepost.manage.cli.options import BAD_INPUT, UNKNOWN, fail
-from gatepost.manage.cli.tables import printable
+from gatepost.manage.cli.output import _, ours, printable, quantity
 from gatepost.manage.use_cases.gateway import Gateway
 from gatepost.manage.use_cases.name_lookup import choose_organization
 from gatepost.manage.use_cases.sealed_store import store_and_vault

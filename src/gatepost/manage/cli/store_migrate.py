@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from gatepost.manage.cli.language import _, ours
 from gatepost.manage.cli.options import BAD_INPUT, NO, UNKNOWN, fail, gateway_options, local_settings
-from gatepost.manage.cli.tables import printable, printed_json, say
+from gatepost.manage.cli.output import _, ours, printable, printed_json, say
 from gatepost.manage.use_cases.store_migration import StoreMigration, reopen_store
 from gatepost.manage.use_cases.times import stamp
 from gatepost.pki.certificates.vault import VaultError
