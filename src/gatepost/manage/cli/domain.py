@@ -12,16 +12,16 @@ from gatepost.manage.cli.options import BAD_INPUT, NO, UNKNOWN, client, fail, ga
 from gatepost.manage.cli.output import print_records, printable, printed_json, say
 from gatepost.manage.cli.part_commands import add_commands, organization_option, part_argument
 from gatepost.manage.cli.secret_command import SecretCases, secret_command
-from gatepost.manage.use_cases.directory_password import (
-    remove_directory_password,
-    set_directory_password,
-    show_directory_password,
-)
 from gatepost.manage.use_cases.domain_verification import (
     GetDomainVerification,
     VerifyDomain,
     get_domain_verification,
     verify_domain,
+)
+from gatepost.manage.use_cases.login_secrets import (
+    remove_directory_password,
+    set_directory_password,
+    show_directory_password,
 )
 from gatepost.manage.use_cases.mta_sts import GetMtaStsPolicy, MtaStsPolicy, PublicationFinding, get_mta_sts_policy
 from gatepost.manage.use_cases.name_lookup import DOMAIN, Part

@@ -29,14 +29,14 @@ from gatepost.manage.pages.resource_paths import (
 )
 from gatepost.manage.pages.text_filters import sentence
 from gatepost.manage.pages.validation_tasks import task_items
-from gatepost.manage.use_cases.connector_secrets import (
+from gatepost.manage.use_cases.connector_views import ConnectorView, ViewConnector, view_connector
+from gatepost.manage.use_cases.execution import execute
+from gatepost.manage.use_cases.login_secrets import (
     SetConnectorSecret,
     ShowConnectorSecret,
     set_connector_secret,
     show_connector_secret,
 )
-from gatepost.manage.use_cases.connector_views import ConnectorView, ViewConnector, view_connector
-from gatepost.manage.use_cases.execution import execute
 from gatepost.manage.use_cases.name_lookup import RULE, Chosen, Part
 from gatepost.manage.use_cases.part_cases import PARTS, RemovePart, SetPart
 from gatepost.manage.use_cases.part_record import fields_of, part_command, part_toml

@@ -26,7 +26,7 @@ from gatepost.manage.pages.rendering import render, see_changed, see_other
 from gatepost.manage.pages.resource_kinds import KIND_PAGES, KindPage, column_key, status_of
 from gatepost.manage.pages.resource_paths import edit_path, list_path, named_path, part_path, trust_path, version_path
 from gatepost.manage.pages.text_filters import sentence
-from gatepost.manage.use_cases import directory_password, domain_verification, resource_views
+from gatepost.manage.use_cases import domain_verification, login_secrets, resource_views
 from gatepost.manage.use_cases.name_lookup import DOMAIN, Part, PartKind
 from gatepost.manage.use_cases.paging import sorted_by
 from gatepost.manage.use_cases.part_cases import PARTS, AddPart, RemovePart, SetPart
@@ -189,10 +189,10 @@ def _changed_recipients(request: Request, page: KindPage, one: Part) -> Response
 
 def _password(request: Request, one: Part) -> str:
     """What there is of the password for the domain's directory, "" if none is needed or it is another's to enter."""
-    if not logs_in(one.record) or not directory_password.may_enter(principal_of(request), one.record):
+    if not logs_in(one.record) or not login_secrets.may_enter(principal_of(request), one.record):
         return ""
-    shown = directory_password.ShowDirectoryPassword(organization=one.organization.name, domain=one.name)
-    return perform(request, directory_password.show_directory_password, shown).password
+    shown = login_secrets.ShowDirectoryPassword(organization=one.organization.name, domain=one.name)
+    return perform(request, login_secrets.show_directory_password, shown).password
 
 
 def _stored_password(request: Request, page: KindPage, one: Part) -> Response:
@@ -202,14 +202,14 @@ def _stored_password(request: Request, page: KindPage, one: Part) -> Response:
         if removes:
             perform(
                 request,
-                directory_password.remove_directory_password,
-                directory_password.RemoveDirectoryPassword(**named),
+                login_secrets.remove_directory_password,
+                login_secrets.RemoveDirectoryPassword(**named),
             )
         else:
             perform(
                 request,
-                directory_password.set_directory_password,
-                directory_password.SetDirectoryPassword(password=password, **named),
+                login_secrets.set_directory_password,
+                login_secrets.SetDirectoryPassword(password=password, **named),
             )
     except Refusal as refusal:
         return _shown(request, page, one, _DOMAIN, refusal.text)

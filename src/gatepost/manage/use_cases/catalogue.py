@@ -22,8 +22,8 @@ _BEFORE_PARTS: Final = (
     "issuer_login", "own_account", "tokens", "audit", "first_setup", "resource_cases", "resource_views", "history",
 )  # fmt: skip
 _BEHIND_PARTS: Final = (
-    "domain_verification", "mta_sts", "ungranted", "mailbox_passwords", "connector_secrets", "resource_actions",
-    "bulk_validation", "directory_password", "dkim", "dkim_changes", "srs_keys", "publication",
+    "domain_verification", "mta_sts", "ungranted", "mailbox_passwords", "login_secrets", "resource_actions",
+    "bulk_validation", "dkim", "dkim_changes", "srs_keys", "publication",
 )  # fmt: skip
 
 
