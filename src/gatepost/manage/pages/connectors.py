@@ -20,7 +20,7 @@ from gatepost.manage.pages.event_stream import followed
 from gatepost.manage.pages.exports import MOST, exported
 from gatepost.manage.pages.guard import context_of, perform, principal_of
 from gatepost.manage.pages.login import local_target
-from gatepost.manage.pages.paging import SIZE, fitting, foot, offset_of, order_of, page_of, paged
+from gatepost.manage.pages.paging import SIZE, by_fields, fitting, foot, offset_of, order_of, page_of, paged
 from gatepost.manage.pages.rendering import (
     LONG_PATIENCE,
     PATIENCE,
@@ -245,11 +245,8 @@ def _back(request: Request) -> str:
 
 _FIRST: Final = {"not-validated": 0, "unknown": 1, "": 2, "validated": 3}
 _DEFAULT: Final = "result"
-_SORTS: Final[Columns[bulk_validation.ConnectorResult]] = {
+_SORTS: Final[Columns[bulk_validation.ConnectorResult]] = by_fields("name", "direction", "organization") | {
     "result": lambda result: (_FIRST[result.outcome], result.state == "waiting"),
-    "name": lambda result: result.name,
-    "direction": lambda result: result.direction,
-    "organization": lambda result: result.organization,
     "verdict": lambda result: result.verdict or None,
 }
 

@@ -14,7 +14,7 @@ from gatepost.analysis.checks.attacks import CONTROL
 from gatepost.language import _
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.pages.guard import or_not_there, perform, principal_of
-from gatepost.manage.pages.paging import stored_rows
+from gatepost.manage.pages.paging import by_fields, stored_rows
 from gatepost.manage.pages.rendering import render, see_other
 from gatepost.manage.pages.resource_paths import connector_path
 from gatepost.manage.use_cases.connector_views import find_connectors
@@ -34,11 +34,8 @@ if TYPE_CHECKING:
 
 
 _SIZE: Final = 50
-_SORTS: Final[Columns[KeptDrill]] = {
-    "time": lambda drill: drill.at,
+_SORTS: Final[Columns[KeptDrill]] = by_fields("connector", "organization", time="at") | {
     "result": lambda drill: (not drill.fault, drill.passed),
-    "connector": lambda drill: drill.connector,
-    "organization": lambda drill: drill.organization,
     "verdict": lambda drill: drill.fault or drill.verdict,
 }
 _OFFERED: Final = 200  # connectors that the form suggests; any other can be typed

@@ -6,6 +6,7 @@ act on mail, and both are put on record. What is seen and acted on is of the org
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -93,14 +94,8 @@ def _filter(given: Mapping[str, str]) -> dict[str, Any]:
 def _list(request: Request) -> Response:
     values = request.query_params
     queue = queue_cases.ListQueue(**_filter(values), sort=_order_of(values), limit=PAGE, after=values.get("after", ""))
-    file = exported(
-        request,
-        "queue",
-        COLUMNS,
-        lambda: every(request, queue_cases.list_queue, queue, _MOST),
-        cells=_cells,
-    )
-    if file is not None:
+    deliveries = partial(every, request, queue_cases.list_queue, queue, _MOST)
+    if file := exported(request, "queue", COLUMNS, deliveries, cells=_cells):
         return file
     items = perform(request, queue_cases.list_queue, queue)
     totals = perform(request, queue_cases.sum_queue, queue_cases.SumQueue(**_filter(values)))

@@ -150,12 +150,9 @@ _READY: Final[Columns[tuple[Ready, str]]] = {
 _RECEIVED: Final[Columns[ReceivedSums]] = by_fields("reporter", "domain", "policy", "reports", "failed") | {
     "success": lambda sums: sums.passed / all_ if (all_ := sums.passed + sums.failed) else None,
 }
-_FAILURES: Final[Columns[ReportedFailure]] = {
-    "day": lambda failure: failure.begin,
-    "reporter": lambda failure: failure.reporter,
-    "domain": lambda failure: failure.domain,
-    "result": lambda failure: failure.failure.result,
-    "sessions": lambda failure: failure.failure.sessions,
+_FAILURES: Final[Columns[ReportedFailure]] = by_fields(
+    "reporter", "domain", day="begin", result="failure.result", sessions="failure.sessions"
+) | {
     "from": lambda failure: failure.failure.sending_address,
     "to": lambda failure: failure.failure.mx_host or failure.failure.receiving_address,
 }
