@@ -22,7 +22,7 @@ from gatepost.manage.cli.setup_notice import (
     show_setup,
     tell_of_setup_elsewhere,
 )
-from gatepost.manage.use_cases.gateway import Gateway
+from gatepost.manage.use_cases.context import Gateway
 from gatepost.manage.use_cases.users import setup_vault
 from gatepost.manage.web.certificate import AdminCertificate, admin_certificate
 from gatepost.node.auxiliary import run_auxiliary

@@ -23,11 +23,7 @@ from gatepost.manage.cli.options import client
 from gatepost.manage.cli.part_commands import CODES, WORDS_HELP, field_words, part_argument
 from gatepost.manage.cli.secret_command import SecretCases, secret_command
 from gatepost.manage.cli.stored_names import connector_options, connector_organization, names_of
-from gatepost.manage.use_cases.login_secrets import (
-    remove_connector_secret,
-    set_connector_secret,
-    show_connector_secret,
-)
+from gatepost.manage.use_cases.login_secrets import remove_connector_secret, set_connector_secret, show_connector_secret
 from gatepost.manage.use_cases.name_lookup import INBOUND, OUTBOUND, Part, choose_connector
 from gatepost.manage.use_cases.resource_actions import (
     SwitchAction,

@@ -26,7 +26,7 @@ from gatepost.analysis.hybrid.plan import plan as plan_of
 from gatepost.manage.cli.named_files import read_file
 from gatepost.manage.cli.options import BAD_INPUT, NO, UNKNOWN, ending, fail, gateway_options, local_settings
 from gatepost.manage.cli.output import _, ours, printable, printed_json, say
-from gatepost.manage.use_cases.gateway import Gateway
+from gatepost.manage.use_cases.context import Gateway
 from gatepost.manage.use_cases.inventory import inventory_of, listed_certificates
 from gatepost.manage.use_cases.name_lookup import choose_organization
 from gatepost.net.anchors import AnchorsError, TrustAnchors

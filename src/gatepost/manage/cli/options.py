@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 
     from gatepost.manage.access.principal import Principal
     from gatepost.manage.use_cases.client import Client
+    from gatepost.manage.use_cases.context import Gateway
     from gatepost.manage.use_cases.declaration import UseCase
-    from gatepost.manage.use_cases.gateway import Gateway
     from gatepost.policy.connectors.directory import Directory
     from gatepost.settings.model import Settings
     from gatepost.settings.problem import SettingsError
@@ -165,7 +165,7 @@ def _load_provider(settings: Settings) -> None:
 
 def local_gateway() -> Gateway:
     """The gateway a command works on; ends the command with exit code 2 and every error if its settings are wrong."""
-    from gatepost.manage.use_cases.gateway import Gateway  # noqa: PLC0415 - what needs no resources starts faster
+    from gatepost.manage.use_cases.context import Gateway  # noqa: PLC0415 - what needs no resources starts faster
 
     return Gateway(local_settings())
 

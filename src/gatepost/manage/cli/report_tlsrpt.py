@@ -45,7 +45,7 @@ from gatepost.times import day_text
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from gatepost.manage.use_cases.gateway import Gateway
+    from gatepost.manage.use_cases.context import Gateway
     from gatepost.settings.model import Settings
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from gatepost.manage.cli.options import BAD_INPUT, NO, UNKNOWN, fail
 from gatepost.manage.cli.output import ours
-from gatepost.manage.use_cases.gateway import Gateway
+from gatepost.manage.use_cases.context import Gateway
 from gatepost.manage.use_cases.sealed_store import store_and_vault
 from gatepost.pki.site.records import JoinRefused, SiteError, SiteRefusal, SiteUnreachable
 from gatepost.pki.site.store import SiteStore

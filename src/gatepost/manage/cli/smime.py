@@ -31,7 +31,7 @@ from gatepost.manage.cli.options import (
     local_settings,
 )
 from gatepost.manage.cli.output import _, ours, print_table, printable, printed_json, quantity, say
-from gatepost.manage.use_cases.gateway import Gateway
+from gatepost.manage.use_cases.context import Gateway
 from gatepost.manage.use_cases.name_lookup import choose_organization
 from gatepost.manage.use_cases.sealed_store import store_and_vault
 from gatepost.manage.use_cases.times import stamp as moment

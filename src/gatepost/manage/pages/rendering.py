@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
     from gatepost.manage.access.principal import Principal
-    from gatepost.manage.use_cases.gateway import Gateway
+    from gatepost.manage.use_cases.context import Gateway
 
 
 _VARY: Final = "HX-Request, HX-Request-Type, Cookie, Accept-Language"

@@ -25,7 +25,7 @@ from starlette.routing import Route
 from gatepost.decoding import from_json
 from gatepost.manage.access.principal import Principal
 from gatepost.manage.access.records import is_confirmed
-from gatepost.manage.use_cases.context import Context
+from gatepost.manage.use_cases.context import Context, Gateway
 from gatepost.manage.use_cases.declaration import Document, FileResult, Items, UseCase, UseCaseReply
 from gatepost.manage.use_cases.execution import begin, execute, record_refusal
 from gatepost.manage.use_cases.refusal import BusyRefusal, Refusal, RefusalKind
@@ -43,7 +43,6 @@ if TYPE_CHECKING:
     from starlette.types import Scope as ConnectionScope
 
     from gatepost.manage.rest.endpoint import RestEndpoint
-    from gatepost.manage.use_cases.gateway import Gateway
 
 
 _OF_REFUSALS = {

@@ -32,8 +32,7 @@ from gatepost.store.interface import StoreFailure
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from gatepost.manage.use_cases.context import Context
-    from gatepost.manage.use_cases.gateway import Gateway
+    from gatepost.manage.use_cases.context import Context, Gateway
     from gatepost.settings.model import Settings
 
 use_case = use_cases(visibility=Visibility.GATEWAY, tag="certificates")

@@ -32,8 +32,7 @@ from gatepost.values import copy_fields
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from gatepost.manage.use_cases.context import Context
-    from gatepost.manage.use_cases.gateway import Gateway
+    from gatepost.manage.use_cases.context import Context, Gateway
 
 
 _STALE = 26 * 3600.0  # seconds: a gateway that runs looks once a day

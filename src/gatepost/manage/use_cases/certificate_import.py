@@ -48,8 +48,7 @@ from gatepost.values import replace
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from gatepost.manage.use_cases.context import Context
-    from gatepost.manage.use_cases.gateway import Gateway
+    from gatepost.manage.use_cases.context import Context, Gateway
 
 
 use_case = use_cases(scope=Scope.CERTIFICATES, visibility=Visibility.GATEWAY, tag="certificates")

@@ -32,8 +32,7 @@ from gatepost.texts import last_argument
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from gatepost.manage.use_cases.context import Context
-    from gatepost.manage.use_cases.gateway import Gateway
+    from gatepost.manage.use_cases.context import Context, Gateway
     from gatepost.pki.certificates.inventory import Inventory
 
 

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
     from gatepost.manage.access.principal import Principal
     from gatepost.manage.use_cases.blast_radius import Radius
-    from gatepost.manage.use_cases.gateway import Gateway
+    from gatepost.manage.use_cases.context import Gateway
     from gatepost.net.identity import ServerIdentity
     from gatepost.policy.connectors.records import Organization
     from gatepost.settings.model import Settings

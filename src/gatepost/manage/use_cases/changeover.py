@@ -50,8 +50,7 @@ from gatepost.pki.certificates.stapling import Stapler
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator, Mapping
 
-    from gatepost.manage.use_cases.context import Context
-    from gatepost.manage.use_cases.gateway import Gateway
+    from gatepost.manage.use_cases.context import Context, Gateway
     from gatepost.manage.use_cases.inventory import ChosenCertificate
     from gatepost.pki.certificates.inventory import Inventory, Listed
     from gatepost.settings.model import Settings

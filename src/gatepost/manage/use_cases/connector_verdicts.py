@@ -18,7 +18,7 @@ from gatepost.times import day_text
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from gatepost.manage.use_cases.gateway import Gateway
+    from gatepost.manage.use_cases.context import Gateway
     from gatepost.settings.model import Settings
 
 

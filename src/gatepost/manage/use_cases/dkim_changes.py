@@ -40,8 +40,7 @@ from gatepost.values import replace
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from gatepost.manage.use_cases.context import Context
-    from gatepost.manage.use_cases.gateway import Gateway
+    from gatepost.manage.use_cases.context import Context, Gateway
     from gatepost.policy.connectors.resources import Resources
 
 

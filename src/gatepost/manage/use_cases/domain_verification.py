@@ -29,8 +29,7 @@ if TYPE_CHECKING:
     from dns.rdata import Rdata
     from dns.rdtypes.txtbase import TXTBase
 
-    from gatepost.manage.use_cases.context import Context
-    from gatepost.manage.use_cases.gateway import Gateway
+    from gatepost.manage.use_cases.context import Context, Gateway
     from gatepost.policy.connectors.resources import Resources
     from gatepost.settings.model import Settings
 

@@ -37,8 +37,7 @@ if TYPE_CHECKING:
 
     from gatepost.analysis.checks.drill_report import DrillReport
     from gatepost.analysis.checks.evidence import Kept
-    from gatepost.manage.use_cases.context import Context
-    from gatepost.manage.use_cases.gateway import Gateway
+    from gatepost.manage.use_cases.context import Context, Gateway
     from gatepost.policy.connectors.resources import Resources
 
 

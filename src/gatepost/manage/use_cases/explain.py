@@ -41,8 +41,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from gatepost.analysis.checks.tasks import HostReport
-    from gatepost.manage.use_cases.context import Context
-    from gatepost.manage.use_cases.gateway import Gateway
+    from gatepost.manage.use_cases.context import Context, Gateway
 
 
 use_case = use_cases(scope=Scope.READ, visibility=Visibility.SEEN, tag="explain")

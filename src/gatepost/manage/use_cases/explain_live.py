@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from gatepost.mail.outbound.published import Publication
-    from gatepost.manage.use_cases.gateway import Gateway
+    from gatepost.manage.use_cases.context import Gateway
     from gatepost.policy.connectors.authentication import Authentication
     from gatepost.policy.connectors.records import OutboundConnector
     from gatepost.policy.decisions.requiretls import Asks

@@ -26,8 +26,7 @@ from gatepost.policy.connectors.errors import FieldError
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from gatepost.manage.use_cases.context import Context
-    from gatepost.manage.use_cases.gateway import Gateway
+    from gatepost.manage.use_cases.context import Context, Gateway
     from gatepost.settings.model import Settings
     from gatepost.store.changes import Change
 

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Annotated, Final
 import msgspec
 from msgspec import Meta
 
-from gatepost.manage.access.principal import Scope
+from gatepost.manage.access.principal import Principal, Scope
 from gatepost.manage.use_cases.declaration import Visibility, use_cases
-from gatepost.manage.use_cases.name_lookup import DOMAIN, OUTBOUND, choose_part
+from gatepost.manage.use_cases.name_lookup import DOMAIN, OUTBOUND, Part, choose_part
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind, wrong_field
 from gatepost.manage.use_cases.sealed_store import destroy_secret, seal_secret, secret_state
 from gatepost.pki.certificates import connector_secrets, directory_secrets
@@ -23,9 +23,7 @@ from gatepost.pki.certificates.connector_secrets import ConnectorSecrets
 from gatepost.pki.certificates.directory_secrets import DirectorySecrets, asks_graph, logs_in
 
 if TYPE_CHECKING:
-    from gatepost.manage.access.principal import Principal
     from gatepost.manage.use_cases.context import Context
-    from gatepost.manage.use_cases.name_lookup import Part
     from gatepost.policy.connectors.accepted_domain import AcceptedDomain
 
 

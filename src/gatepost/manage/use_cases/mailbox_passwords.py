@@ -20,8 +20,7 @@ from gatepost.manage.use_cases.refusal import Refusal, RefusalKind, refusing
 from gatepost.policy.logins.passwords import PasswordError
 
 if TYPE_CHECKING:
-    from gatepost.manage.use_cases.context import Context
-    from gatepost.manage.use_cases.gateway import Gateway
+    from gatepost.manage.use_cases.context import Context, Gateway
 
 
 use_case = use_cases(scope=Scope.CONNECTORS, visibility=Visibility.ORGANIZATION, tag="mailboxes")

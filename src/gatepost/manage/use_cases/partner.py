@@ -30,8 +30,7 @@ from gatepost.values import replace
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from gatepost.manage.use_cases.context import Context
-    from gatepost.manage.use_cases.gateway import Gateway
+    from gatepost.manage.use_cases.context import Context, Gateway
     from gatepost.settings.model import DnsValidation, Settings
 
 

@@ -22,7 +22,7 @@ from gatepost.settings.roles import ListenerRole
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from gatepost.manage.use_cases.gateway import Gateway
+    from gatepost.manage.use_cases.context import Gateway
     from gatepost.store.nodes import Node
 
 

@@ -39,8 +39,7 @@ if TYPE_CHECKING:
 
     from gatepost.mail.model.message import Recipient
     from gatepost.manage.access.actions import Action
-    from gatepost.manage.use_cases.context import Context
-    from gatepost.manage.use_cases.gateway import Gateway
+    from gatepost.manage.use_cases.context import Context, Gateway
 
 
 class QueueSelection(msgspec.Struct, kw_only=True):

@@ -28,8 +28,7 @@ from gatepost.policy.connectors.errors import FieldError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from gatepost.manage.use_cases.context import Context
-    from gatepost.manage.use_cases.gateway import Gateway
+    from gatepost.manage.use_cases.context import Context, Gateway
     from gatepost.store.interface import QueueFilter
     from gatepost.store.queue_admin import QueueEntry
 

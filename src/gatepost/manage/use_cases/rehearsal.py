@@ -33,8 +33,7 @@ from gatepost.texts import own
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from gatepost.manage.use_cases.context import Context
-    from gatepost.manage.use_cases.gateway import Gateway
+    from gatepost.manage.use_cases.context import Context, Gateway
     from gatepost.policy.connectors.directory import Directory
     from gatepost.policy.connectors.resources import Resources
 

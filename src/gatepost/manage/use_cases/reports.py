@@ -19,19 +19,12 @@ from typing import TYPE_CHECKING, Annotated, Final, Literal, NamedTuple
 import msgspec
 from msgspec import Meta
 
-from gatepost.analysis.reports.pictures import (
-    PictureCounter,
-    TlsPictures,
-)
+from gatepost.analysis.reports.pictures import PictureCounter, TlsPictures
 from gatepost.analysis.reports.tls import TlsCounter, TlsReport, Wanted, report_record
 from gatepost.decoding import converted
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.use_cases.declaration import Cli, Visibility, use_cases
-from gatepost.manage.use_cases.jobs import (
-    FRESH,
-    BackgroundResult,
-    BackgroundResults,
-)
+from gatepost.manage.use_cases.jobs import FRESH, BackgroundResult, BackgroundResults
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind, wrong_field
 from gatepost.protocols.tls.names import normalise
 from gatepost.store.storage import Storage

@@ -28,7 +28,7 @@ from gatepost.policy.connectors.records import Organization
 
 if TYPE_CHECKING:
     from gatepost.manage.access.principal import Principal
-    from gatepost.manage.use_cases.gateway import Gateway
+    from gatepost.manage.use_cases.context import Gateway
     from gatepost.policy.connectors.resources import Resources
 
 

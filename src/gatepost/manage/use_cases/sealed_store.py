@@ -18,8 +18,7 @@ from gatepost.store.changes import ConfigConflict, ConfigStore
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from gatepost.manage.use_cases.context import Context
-    from gatepost.manage.use_cases.gateway import Gateway
+    from gatepost.manage.use_cases.context import Context, Gateway
     from gatepost.manage.use_cases.name_lookup import Part
     from gatepost.pki.certificates.directory_secrets import DirectorySecrets
 

@@ -25,8 +25,7 @@ from gatepost.store.figures import WORKERS_DIRECTORY, read_figures
 from gatepost.store.interface import QueueFilter
 
 if TYPE_CHECKING:
-    from gatepost.manage.use_cases.context import Context
-    from gatepost.manage.use_cases.gateway import Gateway
+    from gatepost.manage.use_cases.context import Context, Gateway
 
 
 use_case = use_cases(scope=Scope.READ, visibility=Visibility.GATEWAY, tag="status")

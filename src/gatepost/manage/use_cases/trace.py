@@ -31,8 +31,7 @@ from gatepost.store.text_pattern import WILDCARD, TextPattern
 from gatepost.store.trace import PATIENCE, TEXT_COLUMNS, TracePlace
 
 if TYPE_CHECKING:
-    from gatepost.manage.use_cases.context import Context
-    from gatepost.manage.use_cases.gateway import Gateway
+    from gatepost.manage.use_cases.context import Context, Gateway
 
 
 use_case = use_cases(scope=Scope.READ, visibility=Visibility.SEEN, tag="trace")

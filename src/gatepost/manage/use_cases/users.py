@@ -25,8 +25,7 @@ from gatepost.values import copy_fields
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from gatepost.manage.use_cases.context import Context
-    from gatepost.manage.use_cases.gateway import Gateway
+    from gatepost.manage.use_cases.context import Context, Gateway
 
 
 type KnownName = Annotated[str, Meta(description="Its name, in any case."), Cli(argument=True, metavar="NAME")]

@@ -35,7 +35,7 @@ from gatepost.values import replace
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-    from gatepost.manage.use_cases.gateway import Gateway
+    from gatepost.manage.use_cases.context import Gateway
     from gatepost.manage.use_cases.name_lookup import Chosen
     from gatepost.policy.connectors.directory import Directory
     from gatepost.policy.connectors.facts import SessionFacts

@@ -42,8 +42,7 @@ from gatepost.texts import N_, own
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from gatepost.manage.use_cases.context import Context
-    from gatepost.manage.use_cases.gateway import Gateway
+    from gatepost.manage.use_cases.context import Context, Gateway
     from gatepost.policy.connectors.records import Organization
     from gatepost.settings.model import Settings
 
