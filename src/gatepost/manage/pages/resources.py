@@ -23,11 +23,11 @@ from gatepost.manage.pages.exports import MOST, exported
 from gatepost.manage.pages.guard import needs, not_there, or_not_there, own_organizations, perform, principal_of
 from gatepost.manage.pages.paging import foot, order_of, paged
 from gatepost.manage.pages.rendering import render, see_changed, see_other
-from gatepost.manage.pages.resource_kinds import KIND_PAGES, KindPage, column_key, status_of
+from gatepost.manage.pages.resource_kinds import KIND_PAGES, KindPage, column_key
 from gatepost.manage.pages.resource_paths import edit_path, list_path, named_path, part_path, trust_path, version_path
 from gatepost.manage.pages.text_filters import sentence
 from gatepost.manage.use_cases import domain_verification, login_secrets, resource_views
-from gatepost.manage.use_cases.name_lookup import DOMAIN, Part, PartKind
+from gatepost.manage.use_cases.name_lookup import DOMAIN, Part, PartKind, status_of
 from gatepost.manage.use_cases.paging import sorted_by
 from gatepost.manage.use_cases.part_cases import PARTS, AddPart, RemovePart, SetPart
 from gatepost.manage.use_cases.part_record import fields_of, part_command, part_toml, table_of

@@ -79,11 +79,11 @@ KINDS = {kind.key: kind for kind in (DOMAIN, MAILBOX, INBOUND, OUTBOUND, RULE, I
 """All kinds by the key of their list."""
 
 
-def status_of(record: InboundConnector | OutboundConnector | MailFlowRule | ContentHook) -> str:
+def status_of(record: InboundConnector | OutboundConnector | MailFlowRule | ContentHook | OauthIssuer) -> str:
     """Whether it has an effect on mail: "enabled", "rehearsal" or "disabled"."""
     if not record.enabled:
         return "disabled"
-    return "rehearsal" if record.mode is Mode.REHEARSE else "enabled"
+    return "rehearsal" if getattr(record, "mode", None) is Mode.REHEARSE else "enabled"
 
 
 class Part(NamedTuple):
