@@ -110,15 +110,15 @@ def report() -> None:
 
 
 _SITE = {
-    "init": ("site_init", "init", "Create the site's authority here; this gateway becomes its first node."),
+    "init": ("site_join", "init", "Create the site's authority here; this gateway becomes its first node."),
     "token": ("site_join", "token", "Create a token with which one node can join."),
     "join": ("site_join", "join", "Join a site: make this gateway one of its nodes."),
     "leave": ("site_join", "leave", "Leave the site of this node."),
-    "status": ("site_status", "status", "Show the authority, nodes with their certificates, and open tokens."),
-    "nodes": ("site_nodes", "nodes", "Remove nodes and tokens."),
-    "root": ("site_nodes", "root", "Print the root that connectors and other servers must trust."),
+    "status": ("site", "status", "Show the authority, nodes with their certificates, and open tokens."),
+    "nodes": ("site", "nodes", "Remove nodes and tokens."),
+    "root": ("site", "root", "Print the root that connectors and other servers must trust."),
     "issue": ("site_issue", "issue", "Issue a certificate with its key for an on-premises server."),
-    "history": ("site_nodes", "history", "Show who changed the site, when and why."),
+    "history": ("site", "history", "Show who changed the site, when and why."),
 }
 
 

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.serialization import BestAvailableEncryption
 from gatepost.manage.cli.named_files import fill_file, made_file
 from gatepost.manage.cli.options import BAD_INPUT, author, ending, fail, gateway_options, local_settings
 from gatepost.manage.cli.output import _, printable, printed_json, say
-from gatepost.manage.cli.site_store import checked_host, opened
+from gatepost.manage.cli.site import checked_host, opened
 from gatepost.manage.use_cases.times import stamp as moment
 from gatepost.node.privileges import as_caller
 from gatepost.pki.certificates.authority import key_pem
