@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gatepost.manage.access.accounts import Accounts
-from gatepost.manage.access.issuer_rows import IssuerIdentity
+from gatepost.manage.access.user_rows import IssuerIdentity
 from gatepost.manage.access.principal import Principal, Role, Scope
 from gatepost.manage.access.records import (
     AccountError,

@@ -15,7 +15,7 @@ from gatepost.manage.cli.request_options import limit_option, request_options
 from gatepost.manage.cli.stored_names import connector_options
 from gatepost.manage.use_cases import drills as drill_cases
 from gatepost.manage.use_cases.client import Client, all_items
-from gatepost.manage.use_cases.drill_list import KeptDrill, ListDrills, list_drills
+from gatepost.manage.use_cases.drills import KeptDrill, ListDrills, list_drills
 from gatepost.manage.use_cases.jobs import follow
 from gatepost.manage.use_cases.times import stamp as moment
 

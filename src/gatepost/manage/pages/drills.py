@@ -19,8 +19,18 @@ from gatepost.manage.pages.rendering import render, see_other
 from gatepost.manage.pages.resource_paths import connector_path
 from gatepost.manage.use_cases.connector_views import find_connectors
 from gatepost.manage.use_cases.connectors import ConnectorSelection
-from gatepost.manage.use_cases.drill_list import KeptDrill, ListDrills, ShowKeptDrill, list_drills, show_kept_drill
-from gatepost.manage.use_cases.drills import DrillConnector, DrillState, ShowDrill, show_drill, start_drill
+from gatepost.manage.use_cases.drills import (
+    DrillConnector,
+    DrillState,
+    KeptDrill,
+    ListDrills,
+    ShowDrill,
+    ShowKeptDrill,
+    list_drills,
+    show_drill,
+    show_kept_drill,
+    start_drill,
+)
 from gatepost.manage.use_cases.jobs import follow
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.sentences import ours

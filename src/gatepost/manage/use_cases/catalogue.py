@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 _BEFORE_PARTS: Final = (
     "status", "work_list", "nodes", "alarms", "doctor", "quarantine", "queue", "queue_actions", "destinations",
     "sending_limits", "explain", "explain_past", "connectors", "connector_views", "rehearsal", "validation_runs",
-    "drills", "drill_list", "partner", "trials", "trace", "reports", "tls_reports", "evidence", "evidence_export",
+    "drills", "partner", "trials", "trace", "reports", "tls_reports", "evidence", "evidence_export",
     "certificates", "certificate_import", "certificate_requests", "certificate_removal", "certificate_table",
     "certificate_views", "changeover", "changeover_steps", "acme_renewal", "users", "entrance", "passkey_login",
     "issuer_login", "own_account", "tokens", "audit", "first_setup", "resource_cases", "resource_views", "history",

@@ -20,9 +20,9 @@ from urllib.parse import urlencode
 
 import msgspec
 
-from gatepost.manage.access.issuer_rows import IssuerIdentity
 from gatepost.manage.access.principal import Role
 from gatepost.manage.access.slots import Slots
+from gatepost.manage.access.user_rows import IssuerIdentity
 from gatepost.manage.use_cases.declaration import Visibility, use_cases
 from gatepost.manage.use_cases.entrance import LogInDenied, SessionStarted, attempt
 from gatepost.manage.use_cases.refusal import BusyRefusal, RefusalKind
