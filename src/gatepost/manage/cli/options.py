@@ -1,4 +1,4 @@
-"""What commands share: options (settings file, `--json`, a connector), the client they name, errors that end them.
+"""Shared parts of commands: options (settings file, `--json`), the client that they name, ends with an error.
 
 The client is of this machine's gateway, or of another one (`--server`). A call that takes more than two seconds shows
 on a terminal that it goes on: "verifying … 7 s", which is gone before the command prints anything. Nothing in a pipe.

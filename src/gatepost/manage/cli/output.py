@@ -1,4 +1,4 @@
-"""What commands print: sentences in the language of the terminal, tables and JSON.
+"""The output of commands: sentences in the language of the terminal, tables and JSON.
 
 Data is an aligned table on a terminal, tab-separated values in a pipe, JSON on request. Texts in a language are in
 gettext's catalogues below `locale`; English has none. LC_ALL, LC_MESSAGES or LANG names it, and where that is no C

@@ -1,4 +1,4 @@
-"""What a use case works with: the gateway on this machine, and beside the request the principal, conditions and audit.
+"""The context of a use case: the gateway on this machine, and the principal, conditions and audit of a call.
 
 A gateway is its settings, what is stored, its resources, and what this process keeps for it. Resources are parsed once
 for each version, and immutable. It is made once by a process that answers many (the admin centre), or for one command.
