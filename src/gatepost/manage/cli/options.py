@@ -1,4 +1,4 @@
-"""Shared parts of commands: options (settings file, `--json`), the client that they name, ends with an error.
+"""Shared parts of commands: options (settings file, `--json`), the client that they name, and errors that end them.
 
 The client is of this machine's gateway, or of another one (`--server`). A call that takes more than two seconds shows
 on a terminal that it goes on: "verifying … 7 s", which is gone before the command prints anything. Nothing in a pipe.
