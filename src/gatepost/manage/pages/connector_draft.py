@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from gatepost.language import _
 from gatepost.manage.pages.text_filters import sentence
-from gatepost.manage.use_cases.name_lookup import INBOUND, OUTBOUND
+from gatepost.manage.use_cases.name_lookup import INBOUND, OUTBOUND, PartKind
 from gatepost.policy.connectors.errors import ResourceErrors
 from gatepost.policy.connectors.model import parse
 from gatepost.policy.connectors.names import covers
@@ -31,7 +31,6 @@ from gatepost.texts import N_
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from gatepost.manage.use_cases.name_lookup import PartKind
     from gatepost.policy.connectors.records import Organization
     from gatepost.policy.connectors.resources import PrefixLimits
 
