@@ -73,7 +73,7 @@ def test_200_connectors_are_put_in_rehearsal_at_once_and_back(centre: AdminCentr
     before = statuses(centre, token)
     assert before == {"enabled": MANY + 4}
     centre.log_in(page, "/connectors?q=to-")
-    page.locator("#connectors").get_by_text("No mail").first.wait_for()
+    page.locator("#connectors").get_by_text("No results").first.wait_for()
     assert page.get_by_text("1 to 50 of 200 connectors").is_visible()
     page.get_by_label("Select all shown").check()
     page.get_by_text("50 selected.").wait_for()
@@ -208,7 +208,7 @@ def test_columns_are_chosen_and_kept(centre: AdminCentre, page: Page) -> None:
     page.get_by_label("Requires", exact=True).uncheck()
     assert not page.get_by_role("columnheader", name="Requires").is_visible()
     page.reload()
-    page.locator("#connectors").get_by_text("No mail").first.wait_for()
+    page.locator("#connectors").get_by_text("No results").first.wait_for()
     assert not page.get_by_role("columnheader", name="Requires").is_visible()
     assert page.get_by_role("columnheader", name="Mode").is_visible()
     axe(page)

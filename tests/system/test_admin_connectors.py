@@ -179,7 +179,7 @@ def test_without_a_script_everything_is_there(scene: Scene, centre: AdminCentre,
         page = opened.new_page()
         centre.log_in(page, "/connectors")
         page.get_by_role("link", name="Count the mail of the last 7 days").click()
-        page.get_by_text("No mail").first.wait_for()
+        page.get_by_text("No results").first.wait_for()
         page.get_by_role("link", name="plain-out").click()
         page.get_by_role("link", name="Read the trace").click()
         page.get_by_text("no matching mail in this time").wait_for()
