@@ -348,6 +348,24 @@ def test_a_form_of_the_session_before_is_there_again(centre: AdminCentre, browse
         assert page.get_by_label("Address", exact=True).input_value() == "unix:/run/other.ctl"
 
 
+def test_a_form_that_was_saved_is_not_said_to_be_lost(centre: AdminCentre, browser: Browser) -> None:
+    """Another form is, later: what the browser still has of the first one is not taken for it."""
+    path = "/rules/edit/contoso/secrets"
+    with context(browser) as (opened, _):
+        page = opened.new_page()
+        centre.log_in(page, path)
+        page.get_by_label("Reason (recorded)").fill("looked at it")
+        page.get_by_role("button", name="Save").click()
+        page.get_by_text("There were no changes to save.").wait_for()
+        opened.clear_cookies()
+        page.locator("details.menu.end summary").click()
+        page.get_by_role("button", name="Log out").click()
+        page.get_by_text("Your session expired").wait_for()
+        centre.log_in(page, path)
+        assert page.get_by_label("Reason (recorded)").input_value() == ""
+        assert page.get_by_text("shows again what you typed").count() == 0
+
+
 def test_no_secret_is_kept_by_the_browser_and_nobody_sees_what_another_typed(centre: AdminCentre, page: Page) -> None:
     centre.gateway.cli("user", "add", "otto", "--role", "owner", "--password-stdin", given=f"{PASSWORD}\n")
     centre.log_in(page, "/certificates/add")

@@ -236,54 +236,6 @@
     }
   }
 
-  /* -------------------------------------------------------------- a form that was not acted upon, such as after the
-     end of its session: what was typed is there again when its author comes back to its page. Kept by this tab alone,
-     without passwords and keys; the log-in and pages of refusals have data-unsent. */
-
-  const here = () => location.pathname + location.search;
-  const author = () => document.querySelector("details.menu.end .menu-text")?.lastChild.textContent;
-  function unsent(form) {
-    try {
-      if (form === undefined) return JSON.parse(sessionStorage.getItem("unsent"));
-      if (form) sessionStorage.setItem("unsent", JSON.stringify(form)); else sessionStorage.removeItem("unsent");
-    } catch {}
-    return null;
-  }
-  const isTyped = (field) => field.name && field.matches("input:not([type=hidden], [type=password], [type=file]), select, textarea");
-
-  document.addEventListener("submit", (event) => {
-    const form = event.target;
-    if (form.getAttribute("method") !== "post" || !author()) return;
-    const secret = new Set([...form.elements].filter((field) => field.name === "csrf" || field.type === "password" || field.type === "file" || /PRIVATE KEY/.test(field.value)).map((field) => field.name));
-    const fields = [...new FormData(form)].filter(([name]) => !secret.has(name));
-    unsent([...form.elements].some(isTyped) ? { author: author(), page: here(), action: form.getAttribute("action"), label: form.ariaLabel, fields } : null);
-  });
-
-  function showUnsent() {
-    const lost = unsent();
-    if (!lost) return;
-    if (document.querySelector("[data-unsent]")) { unsent({ ...lost, refused: true }); return; }
-    const isAuthor = lost.refused && lost.author === author();
-    if (document.body.classList.contains("bare") || (isAuthor && lost.page !== here())) return;
-    unsent(null);
-    const form = isAuthor && [...document.forms].find((one) => one.getAttribute("action") === lost.action && one.ariaLabel === lost.label);
-    if (!form) return;
-    const left = Map.groupBy(lost.fields, ([name]) => name);
-    for (const field of form.elements) {
-      if (!field.matches("input, select, textarea") || field.name === "csrf") continue;
-      const values = left.get(field.name) ?? [];
-      const before = field.checked ?? field.value;
-      if (field.type === "checkbox" || field.type === "radio") field.checked = values.some(([, value]) => value === field.value);
-      else if (values.length) field.value = values.shift()[1];
-      const fold = field.closest("details");
-      if (fold && before !== (field.checked ?? field.value)) fold.open = true;
-    }
-    const note = document.createElement("div");
-    note.className = "notice warn";
-    note.textContent = text("unsent");
-    document.getElementById("said").replaceChildren(note);
-  }
-
   /* -------------------------------------------------------------- when the page, or a part of it, is there */
 
   function arrive(within) {
@@ -293,6 +245,6 @@
     offerColumns(within);
     for (const menu of within.querySelectorAll("[data-nav]")) menu.open = innerWidth > 860;
   }
-  document.addEventListener("DOMContentLoaded", () => { applyTheme(); arrive(document); showUnsent(); });
+  document.addEventListener("DOMContentLoaded", () => { applyTheme(); arrive(document); });
   document.addEventListener("htmx:after:swap", () => arrive(document));
 })();
