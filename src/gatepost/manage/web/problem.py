@@ -163,7 +163,8 @@ _PAGE: Final = """<!doctype html>
 <html lang="{language}">
 <head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="color-scheme" content="light dark"><title>{title} - Gatepost</title>
-<link rel="stylesheet" href="/static/current/gatepost.css"><script src="/static/current/unsent.js" defer></script></head>
+<link rel="stylesheet" href="/static/current/gatepost.css">
+<script src="/static/current/unsent.js" defer></script></head>
 <body class="bare"><main id="main" data-unsent="{unsent}"><h1>{title}</h1><p class="lead">{text}</p>
 <p><a href="{back}">{words}</a></p></main></body>
 </html>
