@@ -366,8 +366,8 @@ def problems(draft: ConnectorDraft, step: str, owner: Organization, prefixes: Pr
             place = re.search(r"\.(\w+)(?:\[\d+\])*$", error.path)
             key = _QUESTIONS.get(place[1], place[1]) if place else ""
             if key in fields:
-                told = sentence(ours(error.message))
-                result[key] = sentences(result[key], told) if key in result else told
+                text = sentence(ours(error.message))
+                result[key] = sentences(result[key], text) if key in result else text
     return result
 
 
