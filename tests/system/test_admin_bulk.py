@@ -209,7 +209,7 @@ def test_columns_are_chosen_and_kept(centre: AdminCentre, page: Page) -> None:
     page.get_by_text("Columns", exact=True).click()
     page.get_by_label("Requires", exact=True).wait_for()
     held[0].continue_()
-    page.locator("#connectors").get_by_text("No mail").first.wait_for()
+    page.locator("#connectors").get_by_text("No results").first.wait_for()
     page.unroute("**/connectors?verdicts=yes")
     page.get_by_label("Requires", exact=True).uncheck()
     assert not page.get_by_role("columnheader", name="Requires").is_visible()
