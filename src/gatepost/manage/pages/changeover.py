@@ -224,7 +224,9 @@ def _switch(asked: Request) -> Response:
     form, entry = asked.state.form, _entry(asked)
     values = {name: form.get(name, "").strip() for name in ("when", "at", "reason")}
     wanted = with_offset(values["at"], zone_of(asked).zone)
-    at = (wanted or " ") if values["when"] == "at" else ""  # a time that is left out is none
+    if values["when"] == "at" and not wanted:
+        return _page(asked, errors={"at": _("Enter the time of the switch.")}, **values)
+    at = wanted if values["when"] == "at" else ""
     request = changeover_steps.SwitchCertificate(certificate=entry.id, at=at, force=values["reason"])
     try:
         done = perform(asked, changeover_steps.switch_certificate, request)

@@ -37,6 +37,11 @@ def sentence(text: str) -> str:
     return text[:1].upper() + text[1:] if first.isalpha() else text
 
 
+def sentences(*texts: str) -> str:
+    """One after the other, each ended before the next begins: two errors of a field."""
+    return " ".join([*(f"{text.rstrip('.')}." for text in texts[:-1]), *texts[-1:]])
+
+
 def iso(seconds: float) -> str:
     """RFC 3339 in UTC, whole seconds: "2026-11-26T22:01:05Z"; beyond the calendar, its first or last second."""
     return rfc3339(seconds)

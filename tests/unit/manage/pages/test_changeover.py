@@ -290,7 +290,8 @@ def test_nothing_overrides_a_key_that_does_not_open(pair, green):
 
 
 TIMES = [
-    ("", "is neither"),
+    ("", "Enter the time of the switch."),
+    (" ", "Enter the time of the switch."),
     ("soon", "is neither"),
     ("2020-01-01T10:00", "is in the past"),
     ("9999-12-31T23:59", "more than ten years ahead"),
