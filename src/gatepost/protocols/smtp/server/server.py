@@ -93,7 +93,9 @@ def _ehlo_reply(hostname: str, extensions: Extensions, *, tls_active: bool) -> b
 class Server:
     """One session. Not for several threads; no method blocks, none raises for anything that a peer sends.
 
-    pending: the event whose decision is awaited. closing: the last reply was given; flush `take_output`, then close.
+    Order of use: `greet`; then for what arrives `receive`, and `next_event` until None, each event that has `decision`
+    answered by `accept`, `refuse` or `challenge` before the next; then send `take_output`.
+    pending: the event whose decision is awaited, None if none is. closing: the last reply was given; flush `take_output`, then close.
     errors: protocol errors so far. transcript: what was said. plaintext_after_starttls: octets stood behind STARTTLS in
     plaintext; the shell must end the session (RFC 3207 section 6).
     """
@@ -128,8 +130,9 @@ class Server:
         stamp: Callable[[], str],
         transcripts: TranscriptBudget | None = None,
     ) -> None:
-        """stamp: what every reply but EHLO's ends in, such as " [HOSTNAME TIME SESSION]"; asked once per `receive`.
+        """hostname: our own, for the greeting and EHLO. extensions: `Extensions.within(limits, …)` offers what is kept.
 
+        stamp: what every reply but EHLO's ends in, such as " [HOSTNAME TIME SESSION]"; asked once per `receive`.
         transcripts: what those of all sessions may take together.
         """
         self._hostname = hostname
@@ -174,7 +177,7 @@ class Server:
         return self._input.buffer != b"" and self._input.full
 
     def greet(self, reply: Reply | None = None) -> None:
-        """Say the first word: None for 220; a refusal (554, 421) closes."""
+        """Say the first word: None for 220; a refusal (554, 421) closes. RuntimeError if it was said already."""
         if self._dialogue.state is not State.OPENING:
             raise RuntimeError("greeted already")
         self._dialogue.enter(State.CONNECTED)
@@ -186,7 +189,7 @@ class Server:
             self._close()
 
     def receive(self, data: bytes) -> None:
-        """Octets arrived. They are kept until `next_event` comes to them."""
+        """Octets arrived, cut anywhere. They are kept until `next_event` comes to them; none are heard once it closes."""
         self._tail = b""
         if self._dialogue.state is State.TLS:
             self.plaintext_after_starttls = True
@@ -208,7 +211,8 @@ class Server:
     def accept(self, reply: Reply | None = None) -> None:
         """The pending decision is yes; None gives the standard reply. Does nothing once the session is closing.
 
-        BDAT has no reply of its own here: it is answered when its octets are read.
+        BDAT has no reply of its own here: it is answered when its octets are read. ValueError if the reply is a refusal,
+        RuntimeError if no decision is pending.
         """
         if reply is not None and not reply.positive:
             raise ValueError("a refusal cannot accept")
@@ -243,16 +247,26 @@ class Server:
         return False
 
     def challenge(self, data: bytes) -> None:
-        """ImmediateReply an AuthEvent or AuthResponseEvent with a challenge; the next line is the response to it."""
-        event, self.pending = self.pending, None
+        """Answer an AuthEvent or AuthResponseEvent with a challenge (334, RFC 4954 section 4): data in Base64.
+
+        AuthResponseEvent follows, or ErrorEvent. Does nothing once the session is closing; RuntimeError if another
+        decision is pending, or none.
+        """
+        event = self.pending
         if event is None:
             self._come_too_late()
             return
+        if not isinstance(event, AuthEvent | AuthResponseEvent):
+            raise RuntimeError("only AUTH is answered with a challenge")
+        self.pending = None
         self._dialogue.enter(State.AUTH)
         self._output.append(auth.challenge(data))
 
     def refuse(self, reply: Reply) -> None:
-        """The pending decision is no. The session goes on, unless the code is 421. Does nothing once it is closing."""
+        """The pending decision is no. The session goes on, unless the code is 421. Does nothing once it is closing.
+
+        ValueError if the reply is no refusal (4xx, 5xx), RuntimeError if no decision is pending.
+        """
         if reply.positive:
             raise ValueError("an acceptance cannot refuse")
         event, self.pending = self.pending, None
@@ -282,7 +296,8 @@ class Server:
     def tls_started(self) -> None:
         """The handshake is complete: all that was said before is forgotten (RFC 3207 section 4.2).
 
-        Before `greet`, it says that the session is under TLS from its first octet.
+        Before `greet`, it says that the session is under TLS from its first octet (RFC 8314 section 3.3). RuntimeError
+        if STARTTLS was not accepted.
         """
         self._dialogue.secured()
 
