@@ -39,7 +39,7 @@ class CertificateFacts(msgspec.Struct, frozen=True):
 
 
 class ChainStatus(StrEnum):
-    """The result of judging a presented chain: trusted, or the reason why not (exchange.md sections 6 and 15)."""
+    """The result of judging a presented chain: trusted, or the reason why not (RFC 5280 section 6, RFC 6960)."""
 
     TRUSTED = "trusted"
     NO_CERTIFICATE = "no-certificate"

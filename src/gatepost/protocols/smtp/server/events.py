@@ -1,6 +1,7 @@
 """The events of the SMTP server core for its caller: one class for each thing that can happen in a session.
 
-Made by `protocols.smtp.server.server`, taken by `mail.inbound.session` with `Server.next_event`. Records only: nothing here parses, answers or decides.
+Made by `protocols.smtp.server.server`, taken by `mail.inbound.session` with `Server.next_event`. Records only: nothing
+here parses, answers or decides.
 
 A transaction is open from the acceptance of its `MailEvent`. It ends exactly once: when the decision on its
 `MessageEvent` is given, when its `DataEvent` is refused, or with an `AbortEvent`.

@@ -74,6 +74,7 @@ _STANDARD: Final[Mapping[type[Event], bytes]] = {
     MessageEvent: replies.MESSAGE_OK.head,
 }
 
+_CHALLENGED: Final = frozenset({AuthEvent, AuthResponseEvent})
 _CHANGES_NOTHING: Final = frozenset({MailEvent, RecipientEvent})  # but the dialogue
 _BEFORE_CONTENT: Final = frozenset({b"DATA", b"BDAT"})
 _PRINTABLE: Final = bytes(octet if 32 <= octet < 127 else ord("?") for octet in range(256))
@@ -95,9 +96,10 @@ class Server:
 
     Order of use: `greet`; then for what arrives `receive`, and `next_event` until None, each event that has `decision`
     answered by `accept`, `refuse` or `challenge` before the next; then send `take_output`.
-    pending: the event whose decision is awaited, None if none is. closing: the last reply was given; flush `take_output`, then close.
-    errors: protocol errors so far. transcript: what was said. plaintext_after_starttls: octets stood behind STARTTLS in
-    plaintext; the shell must end the session (RFC 3207 section 6).
+
+    pending: the event whose decision is awaited, None if none is. closing: the last reply was given; flush
+    `take_output`, then close. errors: protocol errors so far. transcript: what was said. plaintext_after_starttls:
+    octets stood behind STARTTLS in plaintext; the shell must end the session (RFC 3207 section 6).
     """
 
     __slots__ = (
@@ -177,7 +179,7 @@ class Server:
         return self._input.buffer != b"" and self._input.full
 
     def greet(self, reply: Reply | None = None) -> None:
-        """Say the first word: None for 220; a refusal (554, 421) closes. RuntimeError if it was said already."""
+        """Say the first word: None for 220; a refusal (554, 421) closes. RuntimeError where it was said."""
         if self._dialogue.state is not State.OPENING:
             raise RuntimeError("greeted already")
         self._dialogue.enter(State.CONNECTED)
@@ -189,7 +191,7 @@ class Server:
             self._close()
 
     def receive(self, data: bytes) -> None:
-        """Octets arrived, cut anywhere. They are kept until `next_event` comes to them; none are heard once it closes."""
+        """Octets arrived, cut anywhere. They are kept until `next_event` comes to them; none once it is closing."""
         self._tail = b""
         if self._dialogue.state is State.TLS:
             self.plaintext_after_starttls = True
@@ -211,8 +213,8 @@ class Server:
     def accept(self, reply: Reply | None = None) -> None:
         """The pending decision is yes; None gives the standard reply. Does nothing once the session is closing.
 
-        BDAT has no reply of its own here: it is answered when its octets are read. ValueError if the reply is a refusal,
-        RuntimeError if no decision is pending.
+        BDAT has no reply of its own here: it is answered when its octets are read. ValueError if the reply is a
+        refusal, RuntimeError if no decision is pending.
         """
         if reply is not None and not reply.positive:
             raise ValueError("a refusal cannot accept")
@@ -256,7 +258,7 @@ class Server:
         if event is None:
             self._come_too_late()
             return
-        if not isinstance(event, AuthEvent | AuthResponseEvent):
+        if type(event) not in _CHALLENGED:
             raise RuntimeError("only AUTH is answered with a challenge")
         self.pending = None
         self._dialogue.enter(State.AUTH)

@@ -55,13 +55,13 @@ def connected(ehlo: bytes = EHLO) -> Client:
 
 @pytest.mark.parametrize("name", ["", "a b.example", "a.example\r\nRSET", "m\u00e4.example"])
 def test_a_name_of_ours_is_one_word(name: str) -> None:
-    with pytest.raises(ValueError, match="hello_name is .*, not one word"):
+    with pytest.raises(ValueError, match=r"hello_name is .*, not one word"):
         Client(name)
 
 
 def test_a_mechanism_is_one_word() -> None:
     client = connected()
-    with pytest.raises(ValueError, match="mechanism is .*, not one word"):
+    with pytest.raises(ValueError, match=r"mechanism is .*, not one word"):
         client.auth("PLAIN\r\nRSET", b"")
     assert client.take_output() == b""
     assert client.usable
