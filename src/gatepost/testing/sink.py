@@ -133,7 +133,7 @@ class Sink:
 
     def start(self) -> Self:
         """Listen, in a thread of its own. OSError if that cannot be done, since something else listens there."""
-        listening, self._unable = threading.Event(), None
+        listening = threading.Event()
         self._thread = threading.Thread(target=asyncio.run, args=(self._serve(listening),), name="sink")
         self._thread.start()
         if not listening.wait(60):
@@ -168,6 +168,7 @@ class Sink:
     async def _serve(self, listening: threading.Event) -> None:
         self._loop = asyncio.get_running_loop()
         self._ending = asyncio.Event()
+        self._unable = None
         try:
             server = await asyncio.start_server(self._client, self.host, self.port, limit=1 << 20, backlog=1024)
         except OSError as error:
