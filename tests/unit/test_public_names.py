@@ -36,6 +36,8 @@ def test_a_public_name_is_documented_where_it_is_defined(module, name):
         own for own, value in methods if not own.startswith("_") and callable(value) and not inspect.getdoc(value)
     ]
     assert undocumented == []
+    texts = [inspect.getdoc(thing) or "", *(inspect.getdoc(value) or "" for _, value in methods)]
+    assert [text for text in texts if "exchange.md" in text] == [], "name what readers have: an RFC, or a page of docs"
 
 
 def test_no_public_name_is_private_or_twice():

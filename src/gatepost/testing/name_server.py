@@ -39,14 +39,15 @@ class Query:
 
 
 class DnsServer:
-    r"""Records as {"partner.example MX": ["10 mx.partner.example."], "mx.partner.example A": ["127.0.0.1"]}.
+    r"""A nameserver on loopback, over UDP and TCP, that answers from a dictionary. Use it with `with`.
 
-    A record may be octets that make no sense, "\# LENGTH HEXADECIMAL". Names with no record at or below them are
-    NXDOMAIN, others without the asked type are empty; CNAMEs are followed. `records` may be changed at any time.
-    failures: "NAME" or "NAME TYPE" -> "SERVFAIL", "REFUSED", …, "TIMEOUT" (no answer), "GARBAGE" (no DNS message),
-    "TRUNCATE" (TC over UDP, as if the answer were too long) or "CUT" (TC over TCP too). A ValueError for a name
-    without a type in `records`, and for another failure. authentic: set AD, as a
-    validating resolver does, except for names in `insecure`. queries: all questions so far.
+    records: as {"partner.example MX": ["10 mx.partner.example."], "mx.partner.example A": ["127.0.0.1"]}. A record may
+    be octets that make no sense, "\# LENGTH HEXADECIMAL". Names with no record at or below them are NXDOMAIN, others
+    without the asked type are empty; CNAMEs are followed. `records` may be changed at any time. failures: "NAME" or
+    "NAME TYPE" -> "SERVFAIL", "REFUSED", …, "TIMEOUT" (no answer), "GARBAGE" (no DNS message), "TRUNCATE" (TC over UDP,
+    as if the answer were too long) or "CUT" (TC over TCP too). authentic: set AD, as a validating resolver does, except
+    for names in `insecure`. ttl: seconds. queries: all questions so far. ValueError for a record whose name has no
+    type, and for a failure that there is not.
     """
 
     def __init__(

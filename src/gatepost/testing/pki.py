@@ -112,7 +112,10 @@ class Pki:
         return self._issue(name, names, key, days, usages, chain=not incomplete, more=more)
 
     def deep(self, name: str, length: int) -> Leaf:
-        """A certificate whose chain file holds `length` certificates, each issued by the next, the last by the root."""
+        """A certificate whose chain file holds `length` certificates, each issued by the next, the last by the root.
+
+        length: at least 1, the certificate itself.
+        """
         above = self._root
         authorities: list[x509.Certificate] = []
         for number in range(length - 1):

@@ -94,8 +94,9 @@ class Received:
 
 
 class Sink:
-    """The server. `behaviour` may be replaced at any time; a session reads it anew at each command.
+    """An SMTP server on loopback that keeps what it gets, and misbehaves on request. Use it with `with`.
 
+    behaviour: may be replaced at any time; a session reads it anew at each command.
     certificate None: STARTTLS is never offered. client_anchors: ask for a client certificate, and take one of these
     authorities (PEM file) or none; clients: SHA-256 thumbprints of those that came, "" for none. port: None for a free
     one. messages: those that were acknowledged, oldest first. counts: commands by verb, and "CONNECT", "TLS", "TLS
