@@ -124,8 +124,6 @@ def _begin(directory: Directory, attribution: Attribution) -> _Findings:
 def decide_mail(directory: Directory, session: SessionFacts, reverse_path: Path) -> InboundVerdict:
     """Whether MAIL FROM is taken, as far as it can be said before a recipient is known.
 
-    session: as it stands at this command. reverse_path: as `protocols.smtp.grammar.parse_path` reads it.
-
     The demands of the organization's own servers' connector are made here; a partner's at RCPT TO, when the recipient
     says whose partner it is, but for TLS where it makes no difference which recipient that will be. A user who logged
     in is known by that alone.
@@ -171,9 +169,8 @@ def decide_recipient(
 ) -> InboundVerdict:
     """Whether RCPT TO is taken.
 
-    session, reverse_path: as for `decide_mail`. recipient: the forward-path. attribution: of the verdict on the same
-    MAIL; it is found anew if left out. first: the verdict on the message's first recipient that was taken, None if this
-    is the first. A verdict with a `question` is one once its source has been asked (`InboundVerdict.answered`).
+    attribution: of the verdict on the same MAIL; it is found anew if left out. first: the verdict on the message's
+    first recipient that was taken, None if this is the first.
     """
     returned = recipient if isinstance(recipient, Returned) else None
     recipient = recipient.recipient if isinstance(recipient, Returned) else recipient

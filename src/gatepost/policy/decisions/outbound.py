@@ -237,10 +237,7 @@ def _merged(one: tuple[Source, ...], other: tuple[Source, ...]) -> tuple[Source,
 
 
 def judge(requirement: Requirement, facts: HopFacts) -> Verdict:
-    """Whether a message under the requirement may be sent over this connection, and if not why.
-
-    facts: as they stand once TLS has begun, or will not; what they do not show counts as not there.
-    """
+    """Whether a message under the requirement may be sent over this connection, and if not why."""
     return Verdict(requirement, Achieved(_level(requirement, facts), facts.mx), _shortfall(requirement, facts))
 
 
@@ -480,9 +477,7 @@ def describe_achieved(achieved: Achieved) -> str:
 def deferral(shortfall: Shortfall, facts: HopFacts) -> Reply:
     """The reply that is kept as a queued message's last error, in Exchange's form (docs/reply-codes.md).
 
-    450, with the shortfall's status: "450 4.7.320 Certificate validation failed [Message=SubjectMismatch …]
-    [LastAttemptedServerName=…] [LastAttemptedIP=…]". Where the host is unfit for good it is that of a message that is
-    returned, 550.
+    Where the host is unfit for good it is that of a message that is returned, 550; else 450.
     """
     text = (
         f"{shortfall.title or _TITLES[shortfall.enhanced]} [Message={shortfall.message} {shortfall.detail}]"

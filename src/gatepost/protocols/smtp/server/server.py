@@ -94,9 +94,7 @@ def _ehlo_reply(hostname: str, extensions: Extensions, *, tls_active: bool) -> b
 class Server:
     """One session. Not for several threads; no method blocks, none raises for anything that a peer sends.
 
-    Order of use: `greet`; then for what arrives `receive`, and `next_event` until None, each event that has `decision`
-    answered by `accept`, `refuse` or `challenge` before the next; then send `take_output`.
-
+    Use: `greet`; `receive` what arrives, then `next_event` until None, each `decision` answered; send `take_output`.
     pending: the event whose decision is awaited, None if none is. closing: the last reply was given; flush
     `take_output`, then close. errors: protocol errors so far. transcript: what was said. plaintext_after_starttls:
     octets stood behind STARTTLS in plaintext; the shell must end the session (RFC 3207 section 6).
@@ -132,9 +130,8 @@ class Server:
         stamp: Callable[[], str],
         transcripts: TranscriptBudget | None = None,
     ) -> None:
-        """hostname: our own, for the greeting and EHLO. extensions: `Extensions.within(limits, …)` offers what is kept.
+        """stamp: what every reply but EHLO's ends in, such as " [HOSTNAME TIME SESSION]"; asked once per `receive`.
 
-        stamp: what every reply but EHLO's ends in, such as " [HOSTNAME TIME SESSION]"; asked once per `receive`.
         transcripts: what those of all sessions may take together.
         """
         self._hostname = hostname
@@ -213,8 +210,7 @@ class Server:
     def accept(self, reply: Reply | None = None) -> None:
         """The pending decision is yes; None gives the standard reply. Does nothing once the session is closing.
 
-        BDAT has no reply of its own here: it is answered when its octets are read. ValueError if the reply is a
-        refusal, RuntimeError if no decision is pending.
+        BDAT is answered when its octets are read. ValueError for a refusal, RuntimeError if no decision is pending.
         """
         if reply is not None and not reply.positive:
             raise ValueError("a refusal cannot accept")
@@ -249,26 +245,18 @@ class Server:
         return False
 
     def challenge(self, data: bytes) -> None:
-        """Answer an AuthEvent or AuthResponseEvent with a challenge (334, RFC 4954 section 4): data in Base64.
-
-        AuthResponseEvent follows, or ErrorEvent. Does nothing once the session is closing; RuntimeError if another
-        decision is pending, or none.
-        """
-        event = self.pending
-        if event is None:
+        """Answer an AuthEvent or AuthResponseEvent with a challenge (RFC 4954); RuntimeError if neither is pending."""
+        if self.pending is None:
             self._come_too_late()
             return
-        if type(event) not in _CHALLENGED:
+        if type(self.pending) not in _CHALLENGED:
             raise RuntimeError("only AUTH is answered with a challenge")
         self.pending = None
         self._dialogue.enter(State.AUTH)
         self._output.append(auth.challenge(data))
 
     def refuse(self, reply: Reply) -> None:
-        """The pending decision is no. The session goes on, unless the code is 421. Does nothing once it is closing.
-
-        ValueError if the reply is no refusal (4xx, 5xx), RuntimeError if no decision is pending.
-        """
+        """The pending decision is no. The session goes on, unless the code is 421; errors are as for `accept`."""
         if reply.positive:
             raise ValueError("an acceptance cannot refuse")
         event, self.pending = self.pending, None
@@ -298,8 +286,7 @@ class Server:
     def tls_started(self) -> None:
         """The handshake is complete: all that was said before is forgotten (RFC 3207 section 4.2).
 
-        Before `greet`, it says that the session is under TLS from its first octet (RFC 8314 section 3.3). RuntimeError
-        if STARTTLS was not accepted.
+        Before `greet`: under TLS from the first octet (RFC 8314). RuntimeError if STARTTLS was not accepted.
         """
         self._dialogue.secured()
 
@@ -319,8 +306,7 @@ class Server:
         return output
 
     def _come_too_late(self) -> None:
-        """A decision that nothing waits for: a time-out may have closed the session before it."""
-        if not self.closing:
+        if not self.closing:  # else a time-out closed it before the decision
             raise RuntimeError("no decision is pending")
 
     # Commands
