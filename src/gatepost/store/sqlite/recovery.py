@@ -33,15 +33,12 @@ _HIGHEST = (
     "SELECT max(ifnull((SELECT max(id) FROM message), 0),"
     " ifnull((SELECT max(big) FROM message INDEXED BY big WHERE big IS NOT NULL), 0))"
 )
-_ROWS = 20_000  # deliveries of one part: some milliseconds
-# Whole messages, the newest first: one look at each row for both, as ids of deliveries may be beyond those of messages.
-_PART = """
-WITH part(first) AS (
-    SELECT ifnull((SELECT message FROM delivery WHERE message <= ?1 ORDER BY message DESC LIMIT 1 OFFSET ?2), 0)
-)
-SELECT first, ifnull(max(id), 0), ifnull(sum(next_at = 0), 0)
-FROM part LEFT JOIN delivery ON message BETWEEN first AND ?1
-"""
+_NEWEST = 20_000  # deliveries that a start looks at: some milliseconds
+_ROWS = 100_000  # deliveries of one part of the rest
+_FIRST = "SELECT message FROM delivery WHERE message <= ? ORDER BY message DESC LIMIT 1 OFFSET ?"
+_LAST = "SELECT message FROM delivery WHERE message BETWEEN ? AND ? ORDER BY message LIMIT 1 OFFSET ?"
+# One look at each row for both, as ids of deliveries may be beyond those of messages.
+_PART = "SELECT ifnull(max(id), 0), ifnull(sum(next_at = 0), 0) FROM delivery WHERE message BETWEEN ? AND ?"
 MAKE_DUE = "UPDATE delivery SET next_at = ? WHERE message BETWEEN ? AND ? AND next_at = 0"
 """At a time, the deliveries of messages between two ids that were in memory."""
 
@@ -69,12 +66,12 @@ _PROMISED = (
 
 
 class Part(NamedTuple):
-    """Messages from `first` to one that was named, looked through. highest: id of their deliveries, 0 without any.
+    """Messages up to `last`, looked through. highest: id of their deliveries, 0 without any.
 
     leftovers: how many of these were in memory when the process ended.
     """
 
-    first: int
+    last: int
     highest: int
     leftovers: int
 
@@ -89,16 +86,14 @@ class Recovered(NamedTuple):
 def recover_all(connection: apsw.Connection, big: Path, now: float) -> None:
     """Make what a crash left whole and due, all of it."""
     rest = recover(connection, big, now).rest
-    while rest:
-        part = look_through(connection, rest)
-        connection.execute(MAKE_DUE, (now, part.first, rest))
-        rest = max(part.first - 1, 0)
+    connection.execute(MAKE_DUE, (now, 0, rest))
 
 
-def look_through(connection: apsw.Connection, newest: int) -> Part:
-    """Look for leftovers in the newest messages of those up to `newest`. Changes nothing."""
-    row: Any = connection.execute(_PART, (newest, _ROWS)).fetchone()
-    return Part(*row)
+def look_through(connection: apsw.Connection, first: int, newest: int) -> Part:
+    """Look for leftovers in some of the messages between two ids, from `first` on. Changes nothing."""
+    last: int = connection.execute(_LAST, (first, newest, _ROWS)).get or newest
+    row: Any = connection.execute(_PART, (first, last)).fetchone()
+    return Part(last, *row)
 
 
 def recover(connection: apsw.Connection, big: Path, now: float) -> Recovered:
@@ -117,12 +112,14 @@ def recover(connection: apsw.Connection, big: Path, now: float) -> Recovered:
     for (message,) in touched:
         _remove_if_done(connection, message)
     highest: int = connection.execute(_HIGHEST).get
-    part = look_through(connection, highest)
-    if part.leftovers:
-        connection.execute(MAKE_DUE, (now, part.first, highest))
+    first: int = connection.execute(_FIRST, (highest, _NEWEST)).get or 0
+    row: Any = connection.execute(_PART, (first, highest)).fetchone()
+    beyond, leftovers = row
+    if leftovers:
+        connection.execute(MAKE_DUE, (now, first, highest))
     connection.execute("COMMIT")
     remove_strays(big, dict(connection.execute(_PROMISED)))
-    return Recovered(max(highest, part.highest), max(part.first - 1, 0))
+    return Recovered(max(highest, beyond), max(first - 1, 0))
 
 
 def last_written(directory: Path, now: float) -> float:

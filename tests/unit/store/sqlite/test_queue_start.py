@@ -21,9 +21,9 @@ def looking(shop, monkeypatch):
     go_on = threading.Semaphore(0)
     look_through = queue.look_through
 
-    def wait(connection, newest):
+    def wait(connection, **messages):
         assert go_on.acquire(timeout=30)
-        return look_through(connection, newest)
+        return look_through(connection, **messages)
 
     async def fill():
         async with shop.open() as store:
@@ -31,7 +31,8 @@ def looking(shop, monkeypatch):
                 await shop.accept(store)
 
     asyncio.run(fill())
-    monkeypatch.setattr("gatepost.store.sqlite.recovery._ROWS", 0)
+    for name in ("_NEWEST", "_ROWS"):
+        monkeypatch.setattr(f"gatepost.store.sqlite.recovery.{name}", 0)
     monkeypatch.setattr(queue, "look_through", wait)
     return go_on
 
@@ -103,7 +104,7 @@ def test_ids_of_older_messages_are_not_given_out_again(shop, looking):
 
 @pytest.mark.parametrize("error", [apsw.IOError("disk I/O error"), StoreFailure("on purpose")])
 def test_a_queue_that_cannot_be_read_refuses_all(shop, looking, error, monkeypatch):
-    def fail(*_):
+    def fail(*_, **__):
         raise error
 
     monkeypatch.setattr(queue, "look_through", fail)

@@ -51,7 +51,8 @@ def later_due(shop, delivery):
 
 
 def in_parts(monkeypatch, rows):
-    monkeypatch.setattr("gatepost.store.sqlite.recovery._ROWS", rows)
+    for name in ("_NEWEST", "_ROWS"):
+        monkeypatch.setattr(f"gatepost.store.sqlite.recovery.{name}", rows)
 
 
 def test_leftovers_of_all_messages_are_due_before_anything_is_leased(shop, monkeypatch):
