@@ -267,11 +267,15 @@ class SqliteStore(StoreEngine):
 
         From the oldest on, as a disk reads it fastest; with rests, in which new mail goes first.
         """
-        try:
-            first = 0
+        first = 0
+        with contextlib.suppress(StoreFailure):  # whoever leases is told
             while first <= rest and not self._closed:
                 begun = time.monotonic()
-                part = await self._read(partial(look_through, first=first, newest=rest))
+                try:
+                    part = await self._read(partial(look_through, first=first, newest=rest))
+                except apsw.Error as error:
+                    self._fail(StoreFailure(f"a queue cannot be read: {error}"))
+                    break
                 self._ids.skip(part.highest)
                 if part.leftovers:
                     self._writer.put(LeftoverWork(now, first, part.last))
@@ -279,10 +283,6 @@ class SqliteStore(StoreEngine):
                 await asyncio.sleep(min(time.monotonic() - begun, _LONGEST_REST))
             if not self._closed:
                 await self.flushed()
-        except apsw.Error as error:
-            self._fail(StoreFailure(f"a queue cannot be read: {error}"))
-        except StoreFailure:
-            _log.debug("the store failed before all leftovers were due")
         self._recovery = None
 
     async def _read[T](self, query: Callable[[apsw.Connection], T]) -> T:
