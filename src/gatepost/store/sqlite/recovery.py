@@ -65,7 +65,7 @@ _PROMISED = (
 )
 
 
-class Part(NamedTuple):
+class ScannedMessages(NamedTuple):
     """Messages up to `last`, looked through. highest: id of their deliveries, 0 without any.
 
     leftovers: how many of these were in memory when the process ended.
@@ -89,11 +89,11 @@ def recover_all(connection: apsw.Connection, big: Path, now: float) -> None:
     connection.execute(MAKE_DUE, (now, 0, rest))
 
 
-def look_through(connection: apsw.Connection, first: int, newest: int) -> Part:
+def look_through(connection: apsw.Connection, first: int, newest: int) -> ScannedMessages:
     """Look for leftovers in some of the messages between two ids, from `first` on. Changes nothing."""
     last: int = connection.execute(_LAST, (first, newest, _ROWS)).get or newest
     row: Any = connection.execute(_PART, (first, last)).fetchone()
-    return Part(last, *row)
+    return ScannedMessages(last, *row)
 
 
 def recover(connection: apsw.Connection, big: Path, now: float) -> Recovered:

@@ -255,7 +255,7 @@ class LeftoverWork(Work):
         plan.leftovers.append(self._row)
 
     def finish(self) -> None:
-        """Who waits for it waits for a barrier behind it."""
+        """Nobody waits for it: a barrier behind it tells."""
 
 
 class Barrier(Work):
