@@ -74,7 +74,7 @@ class SiteDuties(msgspec.Struct, frozen=True):
         finder = MailFactFinder(
             Path(server.data_dir),
             self.site.storage.session_counts(),
-            lambda: self.site.storage.queue_admin().depth(),
+            lambda: self.site.storage.queue_admin().oldest(),
             self.site.problems_elsewhere,
             self._quarantine_fullness,
             self.site.storage.sending_usage(),

@@ -207,7 +207,10 @@ class QueueAdmin(Protocol):
         """Sums over the deliveries that match, of the first `COUNTED`. Raises as `entries`."""
 
     def depth(self) -> Depth:
-        """The size and the age of the whole queue."""
+        """The size and the age of the whole queue. All of it is counted: a fifth of a second for a million."""
+
+    def oldest(self) -> tuple[float, str]:
+        """`oldest` and `destination` of `depth`, of which nothing is counted."""
 
 
 class QueueActions(ABC):

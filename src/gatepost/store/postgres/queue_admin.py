@@ -164,9 +164,13 @@ class PostgresQueueAdmin(QueueActions):
         """See `QueueAdmin.depth`."""
         with self._database.reading() as connection:
             ((active, deferred, held),) = connection.rows(_COUNTS)
-            oldest = connection.rows(_OLDEST)
-        at, destination = (made_at(oldest[0][0]), oldest[0][1]) if oldest else (0.0, "")
+            at, destination = _oldest(connection)
         return Depth(active=active, deferred=deferred, held=held, oldest=at, destination=destination)
+
+    def oldest(self) -> tuple[float, str]:
+        """See `QueueAdmin.oldest`."""
+        with self._database.reading() as connection:
+            return _oldest(connection)
 
     # ------------------------------------------------------------------------------------------- parts
 
@@ -219,6 +223,11 @@ class PostgresQueueAdmin(QueueActions):
             with self._database.reading() as connection:
                 connection.execute(REMOVE_DONE, ([delivery.message.id for delivery in waiting],))
         return [row.entry for row in rows]
+
+
+def _oldest(connection: PostgresConnection) -> tuple[float, str]:
+    rows = connection.rows(_OLDEST)
+    return (made_at(rows[0][0]), rows[0][1]) if rows else (0.0, "")
 
 
 def _applicable(action: str, where: Conditions) -> Conditions:

@@ -56,7 +56,7 @@ from gatepost.store.sqlite.schema import (
 from gatepost.store.trace import ADMIN_WRITER
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
 
     from gatepost.mail.model.trace_event import TraceEvent
@@ -78,15 +78,16 @@ def queue_depth(queue_directory: Path, shards: Sequence[int] | None = None) -> D
     """Over all shards, or some of them. Raises StoreFailure if one cannot be read."""
     paths = _shards(queue_directory) if shards is None else [_shard(queue_directory, number) for number in shards]
     depths = [_depth(path) for path in paths]
-    waiting = [depth for depth in depths if depth.oldest]
-    first = min(waiting, key=lambda depth: depth.oldest, default=Depth())
     return Depth(
         sum(depth.active for depth in depths),
         sum(depth.deferred for depth in depths),
         sum(depth.held for depth in depths),
-        first.oldest,
-        first.destination,
+        *_first((depth.oldest, depth.destination) for depth in depths),
     )
+
+
+def _first(oldest: Iterable[tuple[float, str]]) -> tuple[float, str]:
+    return min((each for each in oldest if each[0]), key=lambda each: each[0], default=(0.0, ""))
 
 
 def _shards(directory: Path) -> list[Path]:
@@ -103,10 +104,14 @@ def _depth(path: Path) -> Depth:
     with failing(path, apsw.Error, OSError), closing(open_for_reading(path)) as connection:
         check_queue_tables(connection, path)
         counts: Any = connection.execute(_COUNTS).fetchone()
-        oldest: Any = connection.execute(_OLDEST).fetchone()
+        at, destination = _oldest(connection)
     active, held, deferred = counts
-    at, destination = (made_at(oldest[0]), oldest[1]) if oldest else (0.0, "")
     return Depth(active, deferred, held, oldest=at, destination=destination)
+
+
+def _oldest(connection: apsw.Connection) -> tuple[float, str]:
+    row: Any = connection.execute(_OLDEST).fetchone()
+    return (made_at(row[0]), row[1]) if row else (0.0, "")
 
 
 _CHUNK = 256 * 1024
@@ -228,6 +233,14 @@ class Administration(QueueActions):
     def depth(self) -> Depth:
         """The size and the age of the whole queue. Raises StoreFailure."""
         return queue_depth(self._queue)
+
+    def oldest(self) -> tuple[float, str]:
+        """See `QueueAdmin.oldest`."""
+        first = []
+        for shard in self._shards():
+            with opened(shard, open_for_reading) as connection:
+                first.append(_oldest(connection))
+        return _first(first)
 
     def trace(self, wanted: TraceFilter) -> list[TraceEvent]:
         """The newest trace rows that match, newest first."""

@@ -10,7 +10,7 @@ import apsw
 import pytest
 
 from gatepost.mail.model.message import Return
-from gatepost.mail.model.queue_id import format_id
+from gatepost.mail.model.queue_id import format_id, made_at
 from gatepost.store.interface import AdminNotice, QueueFilter, Settlement, StoreFailure, TraceFilter
 from gatepost.store.queue_admin import QueuePlace, QueueTotals
 from gatepost.store.sqlite import administration
@@ -425,6 +425,21 @@ def test_the_size_of_the_whole_queue(shop, admin):
     deferred, _, _ = asyncio.run(fill(shop))
     assert admin.depth()[:3] == (1, 2, 0)
     assert admin.depth().destination == deferred.destination
+    assert admin.oldest() == admin.depth()[3:]
+
+
+def test_the_oldest_message_of_several_shards(shop, admin):
+    async def main():
+        async with shop.open(worker=1) as other, shop.open() as store, shop.open(worker=2):
+            assert admin.oldest() == (0.0, "")
+            first = await shop.accept(other, "joe@c.example")
+            for _ in range(1 << 13):  # ids of a millisecond
+                store.new_id()
+            await shop.accept(store)
+        return first
+
+    first = asyncio.run(main())
+    assert admin.oldest() == (made_at(first.message.id), "contoso/c.example")
 
 
 SORTED = {
