@@ -160,40 +160,8 @@ _encode = msgspec.json.Encoder(order="deterministic").encode
 _decode = json_decoder(DestinationHistory)
 
 
-class Destinations(Protocol):
-    """The history of all destinations, for who lists and changes it. Every method raises StoreFailure."""
-
-    def find(self, name: DestinationName) -> DestinationHistory:
-        """The history of a destination; an empty one if it was never seen."""
-
-    def listed(
-        self,
-        *,
-        organization: str = "",
-        domain: str = "",
-        connector: str = "",
-        limit: int = -1,
-        after: DestinationName | None = None,
-    ) -> list[tuple[DestinationName, DestinationHistory]]:
-        """The destinations that match, in order of their names; empty fields match all. limit: -1 for all."""
-
-    def change(
-        self, name: DestinationName, step: Callable[[DestinationHistory], DestinationHistory]
-    ) -> DestinationHistory:
-        """Change a history in one transaction. Returns the new one."""
-
-    def forget(self, name: DestinationName) -> None:
-        """Begin anew with a destination."""
-
-    def settle(self) -> None:
-        """Return when every worker goes by what was changed: seconds, where nodes share the history."""
-
-    def close(self) -> None:
-        """Close the file or the database."""
-
-
 class WorkerDestinations(Protocol):
-    """A worker's view of it. `find` and `note` are for the event loop and wait for nothing."""
+    """A worker's view of the history. `find` and `note` are for the event loop and wait for nothing."""
 
     def find(self, name: DestinationName) -> DestinationHistory:
         """The history of a destination. Raises StoreFailure if it is not known."""
@@ -206,7 +174,7 @@ class WorkerDestinations(Protocol):
 
 
 class DestinationTable(StoredTables):
-    """The history in a table of any engine. Implements `Destinations`.
+    """The history in a table of any engine, for who lists and changes it. Every method raises StoreFailure.
 
     place: what errors name. table: its name.
     """
@@ -260,7 +228,7 @@ class DestinationTable(StoredTables):
             change.execute(_REMOVE, tuple(name))
 
     def settle(self) -> None:
-        """At once: workers read the table."""
+        """Return when every worker goes by what was changed: at once, as they read the table."""
 
     def write(self, noted: Mapping[DestinationName, Sequence[NotedSession]]) -> None:
         """Add sessions, each with whether the log has a line about it, to the history as it is by now."""

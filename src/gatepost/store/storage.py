@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from gatepost.mail.model.trace_event import TraceEvent
     from gatepost.settings.model import Settings
     from gatepost.store.changes import ConfigStore, ConfigStores
-    from gatepost.store.destinations import Destinations, WorkerDestinations
+    from gatepost.store.destinations import DestinationTable, WorkerDestinations
     from gatepost.store.documents import Documents
     from gatepost.store.evidence_log import Evidence
     from gatepost.store.failures import FailureCounts
@@ -195,7 +195,7 @@ class Storage:
 
         return ReceivedReports(lambda: self.database(RECEIVED))
 
-    def destinations(self) -> Destinations:
+    def destinations(self) -> DestinationTable:
         """The history of destinations, for listing and changing it. Raises StoreFailure."""
         from gatepost.store.destinations import DESTINATIONS_FILE, DestinationFile  # noqa: PLC0415 - few processes ask for it
         from gatepost.store.shared_destinations import HISTORY, SharedTable  # noqa: PLC0415 - few processes ask for it

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
     from gatepost.manage.access.principal import Principal
     from gatepost.policy.decisions.destination_history import DestinationHistory, Drop, HostMemory, SeenSpan
-    from gatepost.store.destinations import Destinations
+    from gatepost.store.destinations import DestinationTable
 
 
 use_case = use_cases(visibility=Visibility.SEEN, tag="destinations")
@@ -225,7 +225,7 @@ def _domain(text: str) -> str:
 
 
 def _each(
-    file: Destinations,
+    file: DestinationTable,
     principal: Principal,
     request: DestinationsQuery | DestinationActions,
     after: DestinationName | None = None,
@@ -237,7 +237,7 @@ def _each(
         after = chunk[-1][0]
 
 
-def _meant(file: Destinations, principal: Principal, request: DestinationActions) -> _Found:
+def _meant(file: DestinationTable, principal: Principal, request: DestinationActions) -> _Found:
     """Raises Refusal if none is, or any could be."""
     if not request.domain and not request.connector and not request.all:
         text = f"name the destination to {request.action}: a domain, a connector for its smart hosts, or all"
