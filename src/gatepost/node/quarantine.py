@@ -12,7 +12,7 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from gatepost.mail.model.queue_id import format_id
-from gatepost.mail.queue.own_mail import own_deliveries, own_message, queue_own
+from gatepost.mail.queue.own_mail import own_deliveries, own_message
 from gatepost.net.tasks import SingleTask
 from gatepost.policy.decisions.forwarding import expand
 from gatepost.protocols.message.quarantine_digest import (
@@ -175,7 +175,7 @@ class QuarantineKeeping:
         )
         targets = expand(self._mail.directory(), path).targets
         deliveries = own_deliveries(store.new_id, message, targets, now + self._mail.expiration(name))
-        await queue_own(store, self._mail.offer, message, deliveries, content)
+        await self._mail.queue(message, deliveries, content)
 
 
 def _entry(delivery: Delivery) -> DigestEntry:

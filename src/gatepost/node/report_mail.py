@@ -13,49 +13,36 @@ from typing import TYPE_CHECKING, Final
 
 from gatepost.analysis.reports.tlsrpt_sending import NotSent
 from gatepost.mail.model.queue_id import format_id
-from gatepost.mail.queue.own_mail import own_deliveries, own_message, queue_own
+from gatepost.mail.queue.own_mail import own_deliveries, own_message
 from gatepost.policy.connectors.values import DkimService
 from gatepost.policy.decisions.forwarding import expand
 from gatepost.protocols.message.report_mail import ReportMail, build_report_mail, report_subject
 from gatepost.protocols.smtp.grammar import GrammarError, parse_address
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from gatepost.mail.model.message import Delivery
+    from gatepost.node.site_mail import SiteMail
     from gatepost.policy.connectors.directory import Directory
     from gatepost.protocols.smtp.grammar import Path
     from gatepost.protocols.tlsrpt.outgoing import Outgoing
     from gatepost.settings.model import Settings
-    from gatepost.store.interface import Store
 
 
 _LONGEST: Final = 86_400.0  # seconds that a report stays queued (section 5.5)
 
 
 class ReportMailer:
-    """offer: takes what was queued. directory: in force. expiration: seconds an organization's mail stays queued."""
+    """mail: its way."""
 
-    def __init__(
-        self,
-        store: Store,
-        offer: Callable[[list[Delivery]], None],
-        settings: Settings,
-        directory: Callable[[], Directory],
-        expiration: Callable[[str], float],
-    ) -> None:
-        self._store = store
-        self._offer = offer
+    def __init__(self, settings: Settings, mail: SiteMail) -> None:
+        self._mail = mail
         self._hostname = settings.server.hostname
         self._sender = settings.tls_reports.mail_from
-        self._directory = directory
-        self._expiration = expiration
 
     async def send(self, to: str, report: Outgoing) -> str:
         """Queue it and return the queue id. Raises NotSent, StoreFailure."""
-        directory, path = self._directory(), _path(to)
+        directory, path = self._mail.directory(), _path(to)
         organization = self._organization(directory)
-        number, now = self._store.new_id(), time.time()
+        number, now = self._mail.store.new_id(), time.time()
         mail = ReportMail(
             sender=self._sender,
             to=path.text,
@@ -78,9 +65,9 @@ class ReportMailer:
             now=now,
         )
         message.tls_required_no = True
-        expires = now + min(self._expiration(organization), _LONGEST)
-        deliveries = own_deliveries(self._store.new_id, message, expand(directory, path).targets, expires)
-        await queue_own(self._store, self._offer, message, deliveries, content)
+        expires = now + min(self._mail.expiration(organization), _LONGEST)
+        deliveries = own_deliveries(self._mail.store.new_id, message, expand(directory, path).targets, expires)
+        await self._mail.queue(message, deliveries, content)
         return format_id(number)
 
     def _organization(self, directory: Directory) -> str:

@@ -85,7 +85,7 @@ class SiteDuties(msgspec.Struct, frozen=True):
             self.certificates,
             world,
             mail.directory,
-            mail=OwnerMail(mail.store, mail.offer, server.hostname, mail.directory, mail.expiration),
+            mail=OwnerMail(mail, server.hostname),
             find=lambda now: replace(finder.find(now), ahead=self.site.expiry_clock.ahead),
             trouble=lambda: self.lookups.resolver.trouble(server.hostname),
             nodes=self.site.nodes,
@@ -133,8 +133,7 @@ class SiteDuties(msgspec.Struct, frozen=True):
         from gatepost.node.report_mail import ReportMailer  # noqa: PLC0415 - few gateways send reports
         from gatepost.node.report_sending import SENDING_SECONDS, ReportSending  # noqa: PLC0415 - as above
 
-        mail, lease = self.mail, self.site.leases.lease(SiteDuty.REPORT_SENDING)
-        mailer = ReportMailer(mail.store, mail.offer, self.settings, mail.directory, mail.expiration)
+        lease, mailer = self.site.leases.lease(SiteDuty.REPORT_SENDING), ReportMailer(self.settings, self.mail)
         sending = ReportSending(self.settings, self.lookups.resolver, self.lookups.policy_hosts, mailer, lease)
         duty = Duty(SENDING_SECONDS, sending.tick)
         return Lifecycle("TLS reports of ours", duties=[duty], close=sending.close, lease=lease)

@@ -8,6 +8,7 @@ import pytest
 
 from gatepost.analysis.reports.tlsrpt_sending import NotSent
 from gatepost.node.report_mail import ReportMailer
+from gatepost.node.site_mail import SiteMail
 from gatepost.pki.certificates.dkim_keys import made_key, read_key
 from gatepost.policy.connectors.directory import Directory
 from gatepost.policy.connectors.model import parse
@@ -68,7 +69,9 @@ def sent(queue, to, *, keys=(KEY,), mailboxes=(), accepted="contoso.example"):
     organization = {"accepted_domain": domains, "dkim_key": list(keys), "mailbox": list(mailboxes)}
     directory = Directory(parse({"organization": {"contoso": organization}}))
     settings = load(None, SETTINGS)
-    mailer = ReportMailer(queue, queue.offered.extend, settings, lambda: directory, lambda _: 5 * 86_400.0)
+    mailer = ReportMailer(
+        settings, SiteMail(queue, queue.offered.extend, lambda: directory, lambda _: 5 * 86_400.0, lambda _: None)
+    )
     return asyncio.run(mailer.send(to, REPORT))
 
 
