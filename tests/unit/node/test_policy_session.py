@@ -7,8 +7,8 @@ import h11
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support import joined_streams
 
-from gatepost.net import memory
 from gatepost.net.engine import client_context, server_context
 from gatepost.net.identity import ServerIdentity
 from gatepost.net.stream import Endpoint, LossKind
@@ -104,7 +104,7 @@ def context(authority):
 
 async def talk(context, *request, seconds=10.0, chunk=65536, tls=True, server_name=HOST, reports=None):
     """What the client got, and how its stream ended."""
-    near, far = memory.pair(chunk=chunk)
+    near, far = joined_streams.pair(chunk=chunk)
     client = Client(near, request)
     near.attach(client)
     PolicySession(far, lambda: SITES, lambda: 1_800_000_000.0, reports).begin(context, seconds)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from support import joined_streams
 
-from gatepost.net import memory
 from gatepost.net.engine import client_context, server_context
 from gatepost.net.identity import ServerIdentity
 from gatepost.node.site_session import MAX_BODY, SiteSession
@@ -52,7 +52,7 @@ class Client:
 
 
 async def talk(enrollment, *request, identity=None, chunk=65536):
-    near, far = memory.pair(chunk=chunk)
+    near, far = joined_streams.pair(chunk=chunk)
     client = Client(near, request)
     near.attach(client)
     SiteSession(far, enrollment, lambda: 1_800_000_000.0).begin(SERVER)

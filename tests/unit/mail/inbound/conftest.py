@@ -15,10 +15,10 @@ import tomllib
 
 import apsw
 import pytest
+from support import joined_streams
 
 from gatepost.mail.inbound.service import InboundService, SessionLimits, SessionRegistry, Stamp
 from gatepost.mail.inbound.session import Session
-from gatepost.net import memory
 from gatepost.net.anchors import TrustAnchors
 from gatepost.net.chain import judge
 from gatepost.net.engine import client_context, server_context
@@ -214,7 +214,7 @@ class Gate:
 
     def connect(self, ip="203.0.113.9", refusal=None, chunk=65536):
         """A client that is connected and about to be greeted."""
-        ours, theirs = memory.pair(client=Endpoint(ip, 50000), chunk=chunk)
+        ours, theirs = joined_streams.pair(client=Endpoint(ip, 50000), chunk=chunk)
         client = Client(ours)
         client.session = Session(theirs, self.service, self.registry)
         client.session.begin(refusal)

@@ -1,6 +1,6 @@
 """Two streams joined in memory: the same connection and TLS code as over sockets, without a kernel between.
 
-For tests, rehearsals and drills. Bytes move in later turns of the loop; flow control, half-close and time-outs work
+Bytes move in later turns of the loop; flow control, half-close and time-outs work
 as they do over TCP.
 """
 
@@ -113,7 +113,7 @@ class MemoryTransport(asyncio.Transport):
         """Take again what it has sent."""
         self._reading = not self._closing
         if self.other is not None:
-            self.other._move_soon()  # noqa: SLF001 - the other half of the same thing
+            self.other._move_soon()
 
     def is_reading(self) -> bool:
         """Whether reading goes on."""
@@ -136,8 +136,8 @@ class MemoryTransport(asyncio.Transport):
         """Give the other side one read's worth, or the end."""
         self._moving = False
         other = self.other
-        if self._waiting and other is not None and not other._closing:  # noqa: SLF001 - as above
-            if not other._reading:  # noqa: SLF001 - as above
+        if self._waiting and other is not None and not other._closing:
+            if not other._reading:
                 return
             self._give(other)
         elif self._waiting:  # no peer is there to read: the kernel would answer with a reset
@@ -160,7 +160,7 @@ class MemoryTransport(asyncio.Transport):
 
     def _end(self) -> None:
         if self.other is not None:
-            self.other._end_of_file()  # noqa: SLF001 - as above
+            self.other._end_of_file()
         if self._closing:
             self._lost(None)
 

@@ -3,15 +3,15 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from support import joined_streams
 
-from gatepost.net import memory
 from gatepost.net.connection import HIGH_WATER
 from gatepost.net.stream import Endpoint, Loss, LossKind
 
 
 def test_the_two_sides_see_each_other(run, peer):
     async def talk():
-        ours, theirs = memory.pair(client=Endpoint("2001:db8::1", 4321), server=Endpoint("192.0.2.9", 587))
+        ours, theirs = joined_streams.pair(client=Endpoint("2001:db8::1", 4321), server=Endpoint("192.0.2.9", 587))
         assert ours.local == theirs.peer == Endpoint("2001:db8::1", 4321)
         assert ours.peer == theirs.local == Endpoint("192.0.2.9", 587)
         client, server = peer(ours), peer(theirs)
@@ -24,7 +24,7 @@ def test_the_two_sides_see_each_other(run, peer):
 @pytest.mark.parametrize("chunk", [1, 2, 7, 65536])
 def test_reads_are_cut_as_asked(run, peer, chunk):
     async def talk():
-        ours, theirs = memory.pair(chunk=chunk)
+        ours, theirs = joined_streams.pair(chunk=chunk)
         client, server = peer(ours), peer(theirs)
         ours.write(b"EHLO c.example\r\n")
         await server.reads(b"EHLO c.example\r\n")
@@ -39,7 +39,7 @@ def test_reads_are_cut_as_asked(run, peer, chunk):
 
 def test_a_slow_reader_holds_the_writer_back(run, peer):
     async def talk():
-        ours, theirs = memory.pair()
+        ours, theirs = joined_streams.pair()
         client, server = peer(ours), peer(theirs)
         theirs.pause()
         ours.write(b"x" * 3 * HIGH_WATER)
@@ -57,7 +57,7 @@ def test_a_slow_reader_holds_the_writer_back(run, peer):
 
 def test_writing_to_a_side_that_is_gone_is_a_reset(run, peer):
     async def talk():
-        ours, theirs = memory.pair()
+        ours, theirs = joined_streams.pair()
         client, server = peer(ours), peer(theirs)
         theirs._transport.write(b"is anybody there?")
         ours._transport.close()
@@ -69,7 +69,7 @@ def test_writing_to_a_side_that_is_gone_is_a_reset(run, peer):
 
 def test_an_abort_is_an_end_of_file_for_the_other(run, peer):
     async def talk():
-        ours, theirs = memory.pair()
+        ours, theirs = joined_streams.pair()
         client, server = peer(ours), peer(theirs)
         ours.write(b"lost")
         ours.abort(Loss(LossKind.TIMEOUT))
@@ -107,7 +107,9 @@ def test_the_transport_behaves_as_the_loops_do(run):
     async def script():
         loop = asyncio.get_running_loop()
         protocols = Protocol(), Protocol()
-        one, other = (memory.MemoryTransport(loop, protocol, 100, {"peername": ("h", 1)}) for protocol in protocols)
+        one, other = (
+            joined_streams.MemoryTransport(loop, protocol, 100, {"peername": ("h", 1)}) for protocol in protocols
+        )
         one.other, other.other = other, one
         assert one.get_extra_info("peername") == ("h", 1)
         assert one.can_write_eof()
