@@ -1,6 +1,6 @@
 """The pages of the public HTTPS server, kept ready by host and path. Values only.
 
-`node.policy_host` makes them, `node.policy_session` sends them.
+`node.policy_host` makes them, `node.policy_host` sends them.
 """
 
 from __future__ import annotations

@@ -130,8 +130,11 @@ class SiteDuties(msgspec.Struct, frozen=True):
         return Lifecycle("retention of the trace", duties=[duty], lease=lease)
 
     def _report_sending(self) -> Lifecycle:
-        from gatepost.node.report_mail import ReportMailer  # noqa: PLC0415 - few gateways send reports
-        from gatepost.node.report_sending import SENDING_SECONDS, ReportSending  # noqa: PLC0415 - as above
+        from gatepost.node.report_sending import (  # noqa: PLC0415 - as above
+            SENDING_SECONDS,
+            ReportMailer,
+            ReportSending,
+        )
 
         lease, mailer = self.site.leases.lease(SiteDuty.REPORT_SENDING), ReportMailer(self.settings, self.mail)
         sending = ReportSending(self.settings, self.lookups.resolver, self.lookups.policy_hosts, mailer, lease)

@@ -1,4 +1,4 @@
-"""Without TLS; `test_policy_session.py` has it with TLS, and everything that a client may do wrong."""
+"""Without TLS; `test_policy_host_session.py` has it with TLS, and everything that a client may do wrong."""
 
 from __future__ import annotations
 

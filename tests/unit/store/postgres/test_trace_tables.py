@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from gatepost.store.postgres.writers import writer_name
+from gatepost.store.postgres.trace_tables import writer_name
 
 
 @pytest.mark.parametrize(

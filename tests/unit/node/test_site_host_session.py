@@ -9,7 +9,7 @@ from support import joined_streams
 
 from gatepost.net.engine import client_context, server_context
 from gatepost.net.identity import ServerIdentity
-from gatepost.node.site_session import MAX_BODY, SiteSession
+from gatepost.node.site_host import MAX_BODY, SiteSession
 from gatepost.pki.certificates.authority import Authority
 from gatepost.pki.site.records import JoinRefused, NodeGrant, SiteRefusal
 from gatepost.protocols.tls.profile import PROFILES

@@ -7,7 +7,7 @@ import time
 import pytest
 
 from gatepost.analysis.reports.tlsrpt_sending import NotSent
-from gatepost.node.report_mail import ReportMailer
+from gatepost.node.report_sending import ReportMailer
 from gatepost.node.site_mail import SiteMail
 from gatepost.pki.certificates.dkim_keys import made_key, read_key
 from gatepost.policy.connectors.directory import Directory

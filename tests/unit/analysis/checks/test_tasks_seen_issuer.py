@@ -8,8 +8,8 @@ from cryptography.x509 import load_pem_x509_certificate
 from support.chains import server
 from support.status_authority import StatusAuthority
 
+from gatepost.analysis.checks.tasks import issuer_record
 from gatepost.net.certificate import certificate_facts
-from gatepost.net.seen_issuer import issuer_record
 from gatepost.protocols.tls.facts import ChainStatus, ChainVerdict
 
 ROOT = StatusAuthority("Root")

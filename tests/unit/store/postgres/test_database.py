@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from gatepost.store.postgres.sql import positional, table_names, tables
+from gatepost.store.postgres.database import positional, table_names, tables
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import pytest
 
-from gatepost.net.lookups.revocation_watch import RevocationWatch
+from gatepost.net.lookups.return_watch import RevocationWatch
 from gatepost.protocols.tls.facts import Revocation
 from gatepost.values import replace
 

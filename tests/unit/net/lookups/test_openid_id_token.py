@@ -7,8 +7,8 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from gatepost.net.lookups.id_token import IdTokenError, verified_claims
 from gatepost.net.lookups.jwks import IssuerKey
+from gatepost.net.lookups.openid import IdTokenError, verified_claims
 
 ISSUER = "https://login.example"
 KEY, OTHER = generate_private_key(SECP256R1()), Ed25519PrivateKey.generate()

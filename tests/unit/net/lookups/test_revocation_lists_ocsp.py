@@ -13,7 +13,7 @@ from support.web import Web, ok
 from gatepost.net.lookups.dns import Resolver
 from gatepost.net.lookups.http import HttpClient
 from gatepost.net.lookups.nameservers import Nameservers
-from gatepost.net.lookups.ocsp import Responders
+from gatepost.net.lookups.revocation_lists import Responders
 from gatepost.net.revocation import RevocationError
 
 AUTHORITY = StatusAuthority()

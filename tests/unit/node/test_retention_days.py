@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from gatepost.store.retention import forget_before
+from gatepost.node.retention import forget_before
 from gatepost.times import day_text
 
 DAY = 86400.0

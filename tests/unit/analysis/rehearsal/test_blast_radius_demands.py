@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gatepost.analysis.rehearsal.demands import inbound_change, outbound_change
+from gatepost.analysis.rehearsal.blast_radius import inbound_change, outbound_change
 from gatepost.policy.connectors.records import InboundConnector
 from gatepost.policy.connectors.values import Cleartext, ProfileName, RevocationCheck
 from gatepost.policy.decisions.requirement import Authenticated, Encrypted, Identity, Opportunistic, Requirement, Source
