@@ -41,7 +41,7 @@ from gatepost.store.evidence_log import read_heads
 from gatepost.store.interface import StoreBusy, StoreFailure, TraceFilter
 from gatepost.store.postgres.check import check_server, check_workers, prepare_server
 from gatepost.store.postgres.queue_connection import QueueConnection
-from gatepost.store.postgres.worker_role import WORKER_COLUMNS, WORKER_FUNCTIONS, WORKER_GRANTS, WORKER_SEQUENCES
+from gatepost.store.postgres.worker_grants import WORKER_COLUMNS, WORKER_FUNCTIONS, WORKER_GRANTS, WORKER_SEQUENCES
 from gatepost.store.storage import Storage
 from gatepost.store.trace import tally_days
 from gatepost.testing.process import FixtureError, Folder, free_port, wait_until

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from gatepost.protocols.smtp.grammar import Path
     from gatepost.protocols.tlsrpt.outgoing import Outgoing
     from gatepost.settings.model import Settings
-    from gatepost.settings.reporting import TlsReports
+    from gatepost.settings.sections import TlsReports
     from gatepost.store.leases import Lease
 
 

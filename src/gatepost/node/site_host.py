@@ -66,7 +66,7 @@ class SiteSession(HttpSession):
         self._enrollment = enrollment
 
     def body_limit(self, request: h11.Request, server_name: str) -> int:  # noqa: ARG002 - a site has one name
-        """That of a request for a certificate."""
+        """As many octets as a request for a certificate may have, 0 for any other."""
         return MAX_BODY if request.method == b"POST" and request.target in _PATHS else 0
 
     def body_answer(self, request: h11.Request, body: bytes) -> Response:

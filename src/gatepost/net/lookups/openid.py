@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from gatepost.net.lookups.dns import Resolver
     from gatepost.net.lookups.jwks import IssuerKey
-    from gatepost.settings.oidc import Oidc
+    from gatepost.settings.sections import Oidc
 
 
 _LEEWAY: Final = 60  # seconds between the issuer's clock and ours

@@ -1,15 +1,10 @@
 """Give the role of `store.worker_url` its rights, no more and no less, or say what is wrong with it.
 
 Called as the tables are prepared (`store.postgres.check`): with the role of `store.url`, or that which owns the tables.
-
-Every table of the database is listed, also those that workers may not even read. What they want to have changed in the
-configuration is judged and written by another process (`node.config_judge`), and they read the node's copy of it.
 """
 
 from __future__ import annotations
 
-import re
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
 import asyncpg
@@ -17,167 +12,10 @@ import asyncpg
 from gatepost.store.interface import StoreFailure
 from gatepost.store.postgres.connecting import SQL
 from gatepost.store.postgres.server import reported
+from gatepost.store.postgres.worker_rights import also_from_public, differing_rights
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
-
-
-_NONE: Final = frozenset[str]()
-_READ: Final = frozenset({"SELECT"})
-_ADD: Final = _READ | {"INSERT"}
-_KEEP: Final = _ADD | {"UPDATE"}
-_PASS_ON: Final = _ADD | {"DELETE"}
-_CHANGE: Final = _KEEP | {"DELETE"}
-
-WORKER_GRANTS: Final[Mapping[str, frozenset[str]]] = MappingProxyType(
-    {
-        # The configuration, and what lies beside it, such as keys and secrets: the copy of the node has it.
-        "resource": _NONE,
-        "change": _NONE,
-        "content": _NONE,
-        "content_change": _NONE,
-        # Accounts of administrators.
-        "user": _NONE,
-        "session": _NONE,
-        "token": _NONE,
-        "passkey": _NONE,
-        "setup": _NONE,
-        "audit_event": _NONE,
-        # The queue.
-        "queue_owner": _KEEP,
-        "queue_message": _PASS_ON,
-        "queue_delivery": _CHANGE,
-        "queue_chunk": _PASS_ON,
-        "queue_loose_body": _CHANGE,
-        "queue_notice": _PASS_ON,
-        # The message trace; the tables of days have the rights of `trace`.
-        "trace": _ADD,
-        "trace_part": _KEEP,
-        "trace_tally": _KEEP,
-        # The evidence log: lines, days, signed heads and keys are only added.
-        "evidence_chain": _KEEP,
-        "evidence_entry": _ADD,
-        "evidence_day": _ADD,
-        "evidence_head": _ADD,
-        "evidence_key": _ADD,
-        # Nodes and leases.
-        "node": _CHANGE,
-        "node_worker": _CHANGE,
-        "lease": _KEEP,
-        # What is counted and learnt as mail flows, and reports of it.
-        "login_failure": _CHANGE,
-        "session_day": _PASS_ON,
-        "session_policy": _CHANGE,
-        "session_failure": _CHANGE,
-        "sent_day": _PASS_ON,
-        "sent_report": _CHANGE,
-        "received_report": _PASS_ON,
-        "received_policy": _PASS_ON,
-        "sending_usage": _CHANGE,
-        "sending_usage_revision": _KEEP,
-        "destination_history": _CHANGE,
-        "destination_revision": _KEEP,
-        "document": _NONE,
-        "ticket_secret": _PASS_ON,
-        # Versions of the tables, and a move to another engine.
-        "schema_version": _READ,
-        "store_move": _READ,
-    }
-)
-"""By table. A change of it comes with a new version of a schema: until a node has that, it takes nothing away."""
-
-WORKER_COLUMNS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
-    {
-        "schema_version": ("turn",),  # whoever locks a row must be allowed to change something of it
-        "evidence_day": ("last_place", "number", "head"),  # not where it begins: what is before that is removed
-    }
-)
-"""Columns that may be changed in tables that may not, by table."""
-
-WORKER_SEQUENCES: Final = ("queue_epoch",)
-"""Sequences that may be used."""
-
-WORKER_FUNCTIONS: Final[Mapping[str, bool]] = MappingProxyType(
-    {"trace_make_day(text)": True, "trace_drop_day(text)": False}
-)
-"""Functions with the rights of the tables' owner, and whether they may be called."""
-
-
-_PRIVILEGES: Final = ("SELECT", "INSERT", "UPDATE", "DELETE", "TRUNCATE", "REFERENCES", "TRIGGER")
-_OF_COLUMNS: Final = ("SELECT", "INSERT", "UPDATE", "REFERENCES")
-_CHANGED: Final = [f"{table}.{column}" for table, columns in WORKER_COLUMNS.items() for column in columns]
-_DAY: Final = re.compile(r"trace_[0-9]{8}")
-_TURN: Final = "ALTER TABLE schema_version ADD COLUMN IF NOT EXISTS turn BIGINT"
-_HAS_TURN: Final = (
-    "SELECT EXISTS (SELECT FROM pg_attribute WHERE attrelid = to_regclass('schema_version') AND attname = 'turn')"
-)
-_TABLES: Final = (
-    "SELECT relname::text AS name, quote_ident(relname) AS quoted,"
-    " ARRAY(SELECT p FROM unnest($2::text[]) AS p WHERE has_table_privilege($1::name, c.oid, p)) AS held,"
-    " ARRAY(SELECT p FROM unnest($3::text[]) AS p WHERE EXISTS (SELECT FROM pg_attribute AS a WHERE a.attrelid = c.oid"
-    " AND a.attnum > 0 AND NOT a.attisdropped AND NOT (p = 'UPDATE' AND relname || '.' || a.attname = ANY ($4::text[]))"
-    " AND has_column_privilege($1::name, c.oid, a.attnum, p))) AS columns"
-    " FROM pg_class AS c WHERE relnamespace = current_schema()::regnamespace AND relkind IN ('r', 'p') ORDER BY relname"
-)
-_SCHEMA: Final = (
-    "SELECT quote_ident(current_schema()) AS name, quote_ident($1) AS role,"
-    " has_schema_privilege($1::name, current_schema(), 'USAGE') AS uses,"
-    " has_schema_privilege($1::name, current_schema(), 'CREATE') AS creates"
-)
-_COLUMN: Final = (
-    "SELECT has_column_privilege($1::name, attrelid, attnum, 'UPDATE') FROM pg_attribute"
-    " WHERE attrelid = to_regclass($2) AND attname = $3"
-)
-_SEQUENCE: Final = "SELECT has_sequence_privilege($1::name, to_regclass($2), 'USAGE')"
-_FUNCTION: Final = "SELECT has_function_privilege($1::name, to_regprocedure($2), 'EXECUTE')"
-
-
-async def differing_rights(connection: Any, role: str, *, revokes: bool) -> list[str]:
-    """The statements that make the rights of a role those of workers."""
-    place = await connection.fetchrow(_SCHEMA, role)
-    result = [] if place["uses"] else [f"GRANT USAGE ON SCHEMA {place['name']} TO {place['role']}"]
-    if place["creates"] and revokes:
-        result.append(f"REVOKE CREATE ON SCHEMA {place['name']} FROM {place['role']}")
-    for table in await connection.fetch(_TABLES, role, _PRIVILEGES, _OF_COLUMNS, _CHANGED):
-        result += _of_table(table, place["role"], revokes=revokes)
-    result += [sql async for sql in _of_others(connection, role, place["role"], revokes=revokes)]
-    return result
-
-
-def _of_table(table: Any, role: str, *, revokes: bool) -> Iterator[str]:
-    name = "trace" if _DAY.fullmatch(table["name"]) else table["name"]
-    if name not in WORKER_GRANTS:
-        return  # of another program, or a newer version
-    wanted, held = WORKER_GRANTS[name], frozenset(table["held"])
-    if lacking := [right for right in _PRIVILEGES if right in wanted - held]:
-        yield f"GRANT {', '.join(lacking)} ON {table['quoted']} TO {role}"
-    held |= frozenset(table["columns"])
-    if revokes and (beyond := [right for right in _PRIVILEGES if right in held - wanted]):
-        yield f"REVOKE {', '.join(beyond)} ON {table['quoted']} FROM {role}"
-
-
-async def _of_others(connection: Any, name: str, role: str, *, revokes: bool) -> AsyncIterator[str]:
-    """Columns, sequences and functions. role: the name, as SQL has it."""
-    if not await connection.fetchval(_HAS_TURN):
-        yield _TURN
-    for table, column in (place.split(".") for place in _CHANGED):
-        if not await connection.fetchval(_COLUMN, name, table, column):
-            yield f"GRANT UPDATE ({column}) ON {table} TO {role}"
-    for sequence in WORKER_SEQUENCES:
-        if not await connection.fetchval(_SEQUENCE, name, sequence):
-            yield f"GRANT USAGE ON SEQUENCE {sequence} TO {role}"
-    for function, may_call in WORKER_FUNCTIONS.items():
-        may = await connection.fetchval(_FUNCTION, name, function)
-        if may_call and not may:
-            yield f"GRANT EXECUTE ON FUNCTION {function} TO {role}"
-        elif may and not may_call and revokes:
-            yield f"REVOKE EXECUTE ON FUNCTION {function} FROM {role}"
-
-
-def also_from_public(statements: Iterable[str]) -> list[str]:
-    """The same statements; what takes rights takes them from everybody, who has them by default or by hand."""
-    return [f"{sql}, PUBLIC" if sql.startswith("REVOKE") else sql for sql in statements]
-
+    from collections.abc import Sequence
 
 _ATTRIBUTES: Final = (
     "SELECT rolsuper OR rolcreaterole OR rolreplication OR rolbypassrls AS is_strong FROM pg_roles WHERE rolname = $1"

@@ -6,7 +6,7 @@ import re
 
 from gatepost.manage.use_cases.stored_schemas import SCHEMAS
 from gatepost.store.changes import CONFIGURATION, CONFIGURATION_LOG
-from gatepost.store.postgres.worker_role import WORKER_GRANTS
+from gatepost.store.postgres.worker_grants import WORKER_GRANTS
 
 TABLE = re.compile(r"\bCREATE TABLE \"?(\w+)")
 

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from gatepost.store.postgres.worker_role import _of_table, also_from_public
+from gatepost.store.postgres.worker_rights import _of_table, also_from_public
 
 
 def statements(name, held, *, columns=(), revokes=True):

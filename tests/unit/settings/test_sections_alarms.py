@@ -2,10 +2,10 @@ from __future__ import annotations
 
 import pytest
 
-from gatepost.settings.alarms import Alarms
 from gatepost.settings.loader import load
 from gatepost.settings.problem import SettingsError
 from gatepost.settings.section import SectionError
+from gatepost.settings.sections import Alarms
 
 
 def test_defaults():

@@ -3,9 +3,9 @@ from __future__ import annotations
 import pytest
 
 from gatepost.settings.loader import load
-from gatepost.settings.otel import Otel
 from gatepost.settings.problem import SettingsError
 from gatepost.settings.section import SectionError
+from gatepost.settings.sections import Otel
 
 HERE = "http://127.0.0.1:4318/v1/traces"
 SERVER = '[server]\nhostname = "mx1.contoso.example"\n'

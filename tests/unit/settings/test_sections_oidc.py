@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gatepost.settings.loader import load
-from gatepost.settings.oidc import GroupRole, Oidc
 from gatepost.settings.problem import SettingsError
 from gatepost.settings.section import SectionError
+from gatepost.settings.sections import GroupRole, Oidc
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 
 from gatepost.events.evidence.entry import AddressPrivacy, MessageIds, Privacy
-from gatepost.settings.evidence import Evidence
 from gatepost.settings.section import SectionError
+from gatepost.settings.sections import Evidence
 
 
 def test_it_is_kept_unless_said_otherwise_and_sparing_with_data_of_persons():

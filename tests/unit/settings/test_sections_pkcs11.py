@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from gatepost.settings.pkcs11 import Pkcs11
 from gatepost.settings.section import SectionError
+from gatepost.settings.sections import Pkcs11
 
 
 def test_nothing_is_in_a_token_by_default() -> None:
