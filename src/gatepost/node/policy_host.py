@@ -26,10 +26,9 @@ from gatepost.node.auxiliary import run_auxiliary
 from gatepost.node.certificate_manager import vault_of
 from gatepost.node.http_session import HttpSession, Response
 from gatepost.node.lifecycle import Duty, Lifecycle, Parts, listening
-from gatepost.node.public_page import Page
 from gatepost.node.report_inbox import REPORTS_PATH, ReportInbox
 from gatepost.node.snapshot import POLL_SECONDS, SnapshotSource
-from gatepost.node.table_pages import TablePages
+from gatepost.node.table_pages import Page, TablePages
 from gatepost.pki.certificates.files import CertificateFileError, IdentityFiles
 from gatepost.pki.certificates.inventory import Inventory
 from gatepost.pki.certificates.presented import presented, refused_by_tls, settings_identities
@@ -51,7 +50,7 @@ if TYPE_CHECKING:
     from gatepost.net.engine import ServerContext
     from gatepost.net.identity import ServerIdentity
     from gatepost.net.stream import Stream
-    from gatepost.node.public_page import Sites
+    from gatepost.node.table_pages import Sites
     from gatepost.protocols.mtasts.publish import StsPublication
     from gatepost.settings.model import Settings
 

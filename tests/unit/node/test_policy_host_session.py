@@ -14,7 +14,7 @@ from gatepost.net.identity import ServerIdentity
 from gatepost.net.stream import Endpoint, LossKind
 from gatepost.node.http_session import MAX_REQUEST
 from gatepost.node.policy_host import PolicySession, ReportsHere, answer
-from gatepost.node.public_page import Page, cached
+from gatepost.node.table_pages import Page, cached
 from gatepost.protocols.mtasts.policy import StsMode
 from gatepost.protocols.mtasts.publish import CONTENT_TYPE, PATH, publish
 from gatepost.protocols.tls.profile import PROFILES

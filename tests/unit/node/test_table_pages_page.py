@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from gatepost.node.public_page import Page, cached
+from gatepost.node.table_pages import Page, cached
 
 SINCE = 1_700_000_000  # Tue, 14 Nov 2023 22:13:20 GMT
 PAGE = cached("text/html", b"<p>", modified=SINCE + 0.9, seconds=60)

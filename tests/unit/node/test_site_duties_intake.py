@@ -4,7 +4,7 @@ import asyncio
 import threading
 from pathlib import Path
 
-from gatepost.node.report_intake import ReportIntake
+from gatepost.node.site_duties import ReportIntake
 from gatepost.policy.connectors.directory import Directory
 from gatepost.policy.connectors.model import parse
 from gatepost.store.leases import FixedLease
