@@ -12,18 +12,18 @@ from __future__ import annotations
 
 import logging
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from gatepost.analysis.reports.tlsrpt_sending import NotSent, ReportSender, ReportTransports
 from gatepost.mail.model.queue_id import format_id
 from gatepost.mail.queue.own_mail import own_deliveries, own_message
-from gatepost.net.tasks import SingleTask
+from gatepost.node.lifecycle import Rounds
 from gatepost.policy.connectors.values import DkimService
 from gatepost.policy.decisions.forwarding import expand
 from gatepost.protocols.message.report_mail import ReportMail, build_report_mail, report_subject
 from gatepost.protocols.smtp.grammar import GrammarError, parse_address
 from gatepost.protocols.tlsrpt.outgoing import Reporter
-from gatepost.store.interface import StoreFailure
 from gatepost.store.storage import Storage
 
 if TYPE_CHECKING:
@@ -112,7 +112,10 @@ _log = logging.getLogger(__name__)
 
 
 class ReportSending:
-    """client: its context checks the certificates of HTTPS servers. mail: queues reports. lease: that it is ours."""
+    """client: its context checks the certificates of HTTPS servers. mail: queues reports. lease: that it is ours.
+
+    tick, close: as of `Rounds`.
+    """
 
     def __init__(
         self, settings: Settings, resolver: Resolver, client: HttpClient, mail: ReportMailer, lease: Lease
@@ -122,27 +125,9 @@ class ReportSending:
         self._sender = ReportSender(
             Storage.of(settings), reporter_of(reports), ways, spread=reports.spread, may_begin=lambda: lease.held
         )
-        self._running = SingleTask("TLS reports of ours")
-        self._failing = False
-
-    def tick(self) -> None:
-        """Send what is due, unless that is being done already."""
-        self._running.begin(self._round)
-
-    async def close(self) -> None:
-        """Stop what is under way; it is tried again after the next start."""
-        self._running.cancel()
-        await self._running.ended()
-
-    async def _round(self) -> None:
-        try:
-            await self._sender.round()
-        except StoreFailure as failure:
-            if not self._failing:
-                _log.error("TLS reports are not sent: %s", failure)
-            self._failing = True
-        else:
-            self._failing = False
+        complain = partial(_log.error, "TLS reports are not sent: %s")
+        self._running = Rounds("TLS reports of ours", self._sender.round, complain)
+        self.tick, self.close = self._running.tick, self._running.close
 
 
 def reporter_of(settings: TlsReports) -> Reporter:
