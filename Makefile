@@ -18,7 +18,7 @@ SYSTEM := $(PYTEST) -q -o timeout=120 tests/system
 # Tests start thousands of commands: compiling every module each time is half of what a command costs.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help env demo demo-nodes test test-all check format lint types imports compiled unit unit-rest pythons system browser system-all system-postgresql coverage paces mutants fuzz-rest \
+.PHONY: help env demo demo-nodes test test-all ready check format lint types imports compiled unit unit-rest pythons system browser system-all system-postgresql coverage paces mutants fuzz-rest \
 	next-hops faults kills masses outages powercuts soak fuzz chart chart-if-there deploy-proof peers lock docs catalogues figures bench tasks dist deb sbom release audit clean
 
 help: ## this list
@@ -41,11 +41,15 @@ demo: env ## a gateway and a partner on loopback, five messages, what happened t
 demo-nodes: env ## three nodes on one PostgreSQL (Debian: postgresql), one is killed, the others go on with its mail (KEEP=1)
 	@$(BIN)/gatepost demo --nodes 3 $(if $(KEEP),--keep)
 
-test: check ## what must hold before a commit; after a change of pages make browser as well
+test: ready ## what must hold before a commit; after a change of pages make browser as well
 	+@$(TOGETHER) seen-system
 
+# The types alone keep one core busy for half a minute in a fresh clone.
+ready: env
+	+@$(MAKE) --no-print-directory --jobs=2 --output-sync=target check compiled
+
 # As many at once as in `test`: a third of those over sockets are on PostgreSQL, from the start.
-test-all: check ## the same with all that takes long: every other system test with real processes, other Pythons, PostgreSQL
+test-all: ready ## the same with all that takes long: every other system test with real processes, other Pythons, PostgreSQL
 	+@$(MAKE) --no-print-directory --jobs=3 --keep-going --output-sync=target UNIT_JOBS=$(QUARTER) ALL_JOBS=$(TWO_THIRDS) POSTGRESQL_JOBS=$(THIRD) \
 		seen-system-all system-postgresql unit-rest coverage chart pythons
 

@@ -55,6 +55,7 @@ def test_no_acknowledged_message_is_lost_by_kills(
             before, restarted = len(load.acknowledged), time.monotonic()
             load.wait_for_more()
             healing.append(time.monotonic() - restarted)
+            load.wait_for_more(30)  # many times what can be in flight, however few a busy machine takes in a second
             if number % 4 == 0:  # else the admin centre of a slow machine would never be there before the next kill
                 changes.wait_for_more()
             if chance.random() < 0.3:
@@ -78,7 +79,7 @@ def test_no_acknowledged_message_is_lost_by_kills(
             file=sys.stderr,  # pytest-xdist shows nothing else
         )
     assert found.lost == changes.acknowledged - stored == set()
-    assert min(per_kill) > 5
+    assert min(per_kill) > 30
     assert found.not_in_flight(ends) == [], "only deliveries that were in flight may be repeated"
     assert len(found.doubled) < found.acknowledged / 5, "most were not in flight"
     assert len(changes.acknowledged) >= kills / 4

@@ -13,8 +13,9 @@ from gatepost.policy.connectors.addresses import not_allowed
 from gatepost.policy.connectors.content_hook import scanner_host
 from gatepost.policy.connectors.fields import Access
 from gatepost.policy.connectors.grants import ungranted
-from gatepost.policy.connectors.names import SmartHost
+from gatepost.policy.connectors.names import SmartHost, resource_label
 from gatepost.protocols.tls.names import is_ip_address
+from gatepost.texts import own
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,7 +29,8 @@ def unreachable(resources: Resources, policy: AddressPolicy) -> Iterator[str]:
     for organization, (part, name, field, value), access in ungranted(resources):
         host = _host(field, value) if access is Access.NETWORK else ""
         if is_ip_address(host) and not policy.allows(host):
-            yield f"{field} of the {part} {name!r} of {organization} will not be reached: {not_allowed(host)}"
+            whose = resource_label(part, name, organization)
+            yield f"{field} of the {own(whose)} will not be reached: {own(not_allowed(host))}"
 
 
 def _host(field: str, value: str) -> str:

@@ -30,12 +30,18 @@ def test_an_address_holds_the_hash_of_the_content():
     assert static_url("gatepost.css") == f"/static/{hashlib.sha256(content).hexdigest()[:12]}/gatepost.css"
 
 
-def test_the_style_goes_without_its_comments():
-    content = _all()["gatepost.css"].content
-    written = (files("gatepost.manage.pages") / "static" / "gatepost.css").read_bytes()
+@pytest.mark.parametrize("name", ["gatepost.css", "gatepost.js", "keys.js", "passkeys.js"])
+def test_what_is_ours_goes_without_its_comments(name):
+    content = _all()[name].content
+    written = (files("gatepost.manage.pages") / "static" / name).read_bytes()
     assert b"/*" in written
     assert b"/*" not in content
     assert content.count(b"{") == content.count(b"}") == written.count(b"{")
+
+
+def test_a_library_keeps_its_licence_and_what_its_code_says():
+    for name in ("vendor/htmx.min.js", "vendor/hx-sse.min.js"):
+        assert _all()[name].content == (files("gatepost.manage.pages") / "static" / name).read_bytes()
 
 
 def test_there_is_no_address_of_what_is_not_there():

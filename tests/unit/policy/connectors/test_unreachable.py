@@ -25,7 +25,7 @@ def test_addresses_that_are_not_reached_are_told():
         "10.0.0.2", "10.0.0.1", "::1", "10.0.0.3", "127.0.0.1",
     ]  # fmt: skip
     assert all("tenants_may_reach" in text for text in found)
-    assert "smart_hosts of the outbound_connector 'out' of contoso" in found[1]
+    assert "smart_hosts of the outbound connector 'out' of contoso" in found[1]
 
 
 def test_what_the_owner_wrote_is_reached():

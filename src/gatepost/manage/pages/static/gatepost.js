@@ -170,6 +170,7 @@
 
   /* -------------------------------------------------------------- columns: which ones a list shows, kept by this browser */
 
+  const opened = new Set();  // which menus were open: a list that arrives again later brings its own, as it was
   function offerColumns(within) {
     for (const table of within.querySelectorAll(".table-wrap.stacked > table[data-columns]")) {
       const heads = [...table.tHead.rows[0].cells];
@@ -203,6 +204,8 @@
         label.append(box, column);
         menu.append(label);
       }), { once: true });
+      menu.addEventListener("toggle", () => opened[menu.open ? "add" : "delete"](name));
+      menu.open = opened.has(name);
       wrap.before(menu);
     }
   }
