@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from gatepost.mail.model.queue_id import format_id
@@ -82,7 +81,11 @@ class QuarantineKeeping:
         self._lease = lease
         self._is_trusted = is_trusted
         self._clock = clock
-        self._running = Rounds("quarantine", self._round, partial(_log.error, "the quarantine is not looked after: %s"))
+        self._running = Rounds(
+            "quarantine",
+            self._round,
+            lambda failure: _log.error("the quarantine is not looked after: %s", failure),
+        )
         self.tick, self.close = self._running.tick, self._running.close
 
     async def _round(self) -> None:

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import logging
 import time
-from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from gatepost.analysis.reports.tlsrpt_sending import NotSent, ReportSender, ReportTransports
@@ -125,8 +124,11 @@ class ReportSending:
         self._sender = ReportSender(
             Storage.of(settings), reporter_of(reports), ways, spread=reports.spread, may_begin=lambda: lease.held
         )
-        complain = partial(_log.error, "TLS reports are not sent: %s")
-        self._running = Rounds("TLS reports of ours", self._sender.round, complain)
+        self._running = Rounds(
+            "TLS reports of ours",
+            self._sender.round,
+            lambda failure: _log.error("TLS reports are not sent: %s", failure),
+        )
         self.tick, self.close = self._running.tick, self._running.close
 
 
