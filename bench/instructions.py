@@ -8,7 +8,7 @@
 WORKER is the process id of a worker (`pgrep -P` of the supervisor's gives it first). The table goes to standard error:
 instructions and calls of each module and function, those of all threads together. They are the same for every message
 of a kind, whatever else the machine does. A counted gateway is about thirty times slower. What C code executes is not
-counted: docs/performance.md says how valgrind counts all.
+counted: `valgrind --tool=callgrind` counts all (docs/performance.md).
 """
 
 from __future__ import annotations

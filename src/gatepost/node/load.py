@@ -1,6 +1,6 @@
 """Measure how loaded a worker is, and tighten the limits of clients that nobody knows.
 
-Made by `node.assembly`; ten times a second it measures, twice while the worker does next to nothing, and
+Made by `node.assembly`; ten times a second it measures, twice while the worker has little to do, and
 `policy.decisions.load` decides. What is in force is in the worker's figures, from which metrics, alarms and status have
 it.
 """
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 LOAD_SECONDS: Final = 0.1
 """Between two measurements."""
 
-_QUIET_SECONDS: Final = 5 * LOAD_SECONDS  # the same in a worker whose limits are the usual ones and that hardly works
-_QUIET: Final = 0.02  # of the time at most that such a worker has worked
+_QUIET_SECONDS: Final = 5 * LOAD_SECONDS  # the same in a worker whose limits are the usual ones and that works little
+_QUIET: Final = 0.15  # of the time at most that such a worker has worked: it is not late most of the time
 _RARELY: Final = 10  # measurements of delay to one of all else
 _DELAYS: Final = 9  # measurements of delay whose median counts: one long task of our own is no load
 _MEMORY: Final = Path("/proc/meminfo")
@@ -74,9 +74,11 @@ class LoadMonitor:
     def measure(self) -> None:
         """Measure once, and put the limits of the level that follows in force. Then `pause` is when to do it again."""
         now, cpu = time.monotonic(), time.thread_time()
+        worked = cpu - self._cpu
+        idle = worked < _QUIET * self.pause
         # What others on the machine take makes a worker late as well, and no limit of ours helps against that.
-        self._delays.append(max(0.0, min(now - self._due, cpu - self._cpu)) if self._due else 0.0)
-        quiet = cpu - self._cpu < _QUIET * self.pause and self._state.level is Level.NORMAL
+        self._delays.append(max(0.0, min(now - self._due, worked)) if self._due and not idle else 0.0)
+        quiet = idle and self._state.level is Level.NORMAL
         self._left -= round(self.pause / LOAD_SECONDS)
         self.pause = _QUIET_SECONDS if quiet else LOAD_SECONDS
         self._due, self._cpu = now + self.pause, cpu

@@ -70,13 +70,18 @@ def test_a_message_that_waits_makes_limits_tighter_and_is_noted(monitor, caplog)
     assert "this worker is overloaded: messages wait 2" in caplog.text
 
 
-def test_a_worker_that_does_nothing_is_measured_seldom_until_it_works_or_is_busy(monitor):
-    monitor.measure()
-    monitor.measure()
-    assert monitor.pause == 5 * LOAD_SECONDS
-    end = time.thread_time() + 0.02
+def work(seconds):
+    end = time.thread_time() + seconds
     while time.thread_time() < end:
         pass
+
+
+def test_a_worker_that_has_little_to_do_is_measured_seldom_until_it_works_or_is_busy(monitor):
+    monitor.measure()
+    work(0.1 * LOAD_SECONDS)
+    monitor.measure()
+    assert monitor.pause == 5 * LOAD_SECONDS
+    work(0.2 * monitor.pause)
     monitor.measure()
     assert monitor.pause == LOAD_SECONDS
     monitor.registry.commits.began("session", time.monotonic() - 2.0)
@@ -106,11 +111,18 @@ def test_only_own_work_makes_a_worker_late(monitor, worked):
     for _ in range(10):
         monitor.measure()
         monitor._due = time.monotonic() - 0.05
-        end = time.thread_time() + 0.02
-        while worked and time.thread_time() < end:
-            pass
+        work(0.02 if worked else 0.0)
     monitor.measure()
     assert (monitor.limits.share < 1.0) is worked
+
+
+def test_a_worker_that_has_little_to_do_is_not_late_because_of_it(monitor):
+    for _ in range(20):
+        monitor.measure()
+        monitor._due = time.monotonic() - 0.05
+        work(0.1 * monitor.pause)  # more than the mark
+    rounds(monitor)
+    assert monitor.limits.share == 1.0
 
 
 def test_limits_are_as_they_were_after_a_while_and_the_log_says_so(monitor, caplog):
