@@ -31,7 +31,7 @@ from gatepost.manage.access.principal import ROLES, Principal, Role
 from gatepost.manage.access.records import Actor
 from gatepost.manage.access.schema import ACCESS
 from gatepost.manage.use_cases.change import ChangeOptions
-from gatepost.manage.use_cases.gateway import Gateway
+from gatepost.manage.use_cases.context import Gateway
 from gatepost.manage.use_cases.paging import cursor
 from gatepost.manage.use_cases.resources import apply_document
 from gatepost.net.identity import ServerIdentity

@@ -6,7 +6,7 @@
 Texts of pages and mails (gatepost.po) are what their templates and modules mark, and what forms make of the
 declarations of resources; sentences (sentences.po) what `sentence_sources` finds; texts of commands (commands.po) what
 theirs mark, and `command_texts`. A .mo file is written only of a catalogue in which nothing is missing or wrong, and a
-language is offered only if it has those it needs (`gatepost.language`, `gatepost.manage.cli.language`). The files hold
+language is offered only if it has those it needs (`gatepost.language`, `gatepost.manage.cli.output`). The files hold
 no date and no line number, so they change only with the texts.
 """
 
@@ -35,7 +35,7 @@ from gatepost.analysis.alarms.alarm import Severity
 from gatepost.language import ENGLISH, NAMES, SENTENCES, catalogue_file
 from gatepost.manage.access.principal import Role
 from gatepost.manage.access.records import AuditOutcome
-from gatepost.manage.cli.language import catalogue_file as commands_file
+from gatepost.manage.cli.output import catalogue_file as commands_file
 from gatepost.manage.pages.code_labels import value_label
 from gatepost.manage.pages.fields import declared_texts
 from gatepost.manage.pages.rendering import environment
@@ -56,7 +56,9 @@ ROOT: Final = Path(__file__).resolve().parents[1]
 SOURCE: Final = ROOT / "src" / "gatepost"
 TEMPLATES: Final = SOURCE / "manage" / "pages" / "templates"
 GALLERY: Final = "gallery.html"  # shows components to developers
-_MARK: Final = re.compile(r"import (?:.*|\([^)]*)\b(?:_|N_|NN_|NP_|ngettext|pgettext|say|fail)\b")
+_MARK: Final = re.compile(
+    r"import (?:.*|\([^)]*)\b(?:_|N_|NN_|NP_|ngettext|pgettext|say|fail)\b|^def _\(", re.MULTILINE
+)
 PLACES: Final = 3  # that are named of one text
 FORMS: Final = {"_": 1, "N_": 1, "gettext": 1, "ngettext": 2, "NN_": 2, "pgettext": 2, "NP_": 2}
 """How many constants the functions take that translate or mark a text: its forms, or its context and itself."""

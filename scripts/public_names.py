@@ -9,10 +9,11 @@ from __future__ import annotations
 import inspect
 from enum import Enum
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAliasType, get_args
 
 import msgspec
 
+from gatepost.policy.connectors.record_base import Record
 from gatepost.testing.partner import Defect
 
 if TYPE_CHECKING:
@@ -25,38 +26,59 @@ PUBLIC: dict[str, dict[str, tuple[str, ...]]] = {
         "protocols.smtp.server.events": (
             *("HelloEvent", "StartTlsEvent", "AuthEvent", "AuthResponseEvent", "MailEvent", "RecipientEvent"),
             *("DataEvent", "ChunkEvent", "MessageEvent", "AbortEvent", "AbortReason", "ErrorEvent", "QuitEvent"),
+            *("XclientEvent", "Event"),
         ),
+        "protocols.smtp.server.states": ("State",),
         "protocols.smtp.extensions": ("Extensions",),
         "protocols.smtp.limits": ("SmtpLimits",),
         "protocols.smtp.replies": ("Reply",),
-        "protocols.smtp.grammar": ("Path", "parse_path", "GrammarError"),
+        "protocols.smtp.grammar": ("Path", "parse_path", "GrammarError", "AddressFault"),
         "protocols.smtp.parameters": ("MailParameters", "RecipientParameters"),
     },
     "SMTP, the client's side": {
         "protocols.smtp.client.client": ("Client",),
         "protocols.smtp.client.client_events": (
             *("Greeting", "HelloDone", "StartTlsReply", "AuthReply", "BodyWanted", "TransactionDone", "ResetDone"),
-            "Closed",
+            *("RecipientAnswered", "Closed", "ClientEvent"),
         ),
-        "protocols.smtp.client.transaction": ("MailTransaction", "TransactionResult", "RecipientReply"),
+        "protocols.smtp.client.transaction": ("MailTransaction", "TransactionResult", "RecipientReply", "Peer"),
         "protocols.smtp.client.reply_parser": ("ProtocolError",),
     },
     "policy": {
         "policy.connectors.model": ("parse", "dump"),
-        "policy.connectors.resources": ("Resources",),
+        "policy.connectors.resources": ("Resources", "PrefixLimits"),
+        "policy.connectors.records": ("Organization", "InboundConnector", "OutboundConnector"),
         "policy.connectors.errors": ("ResourceErrors", "FieldError"),
         "policy.connectors.directory": ("Directory",),
         "policy.connectors.facts": ("SessionFacts",),
         "policy.connectors.selection": ("select_outbound", "Selection"),
+        "policy.connectors.values": ("Cleartext", "RevocationCheck"),
+        "policy.connectors.mail_flow": ("Content",),
         "policy.decisions.inbound": ("decide_mail", "decide_recipient"),
+        "policy.decisions.decision": ("InboundVerdict", "OutboundDecision"),
         "policy.decisions.outbound": ("required", "judge", "describe", "describe_achieved", "deferral"),
         "policy.decisions.facts": ("HopFacts",),
         "policy.decisions.requirement": (
             *("Opportunistic", "Encrypted", "Authenticated", "Identity", "StsProof", "DaneProof", "Source"),
-            *("Verdict", "Achieved", "Shortfall", "TlsLevel", "MxLevel"),
+            *("Verdict", "Achieved", "Shortfall", "TlsLevel", "MxLevel", "Proof", "Requirement"),
         ),
         "policy.decisions.explain": ("explain", "Explanation"),
-        "protocols.tls.facts": ("TlsFacts", "CertificateFacts", "ChainVerdict", "ChainStatus"),
+        "protocols.tls.facts": ("TlsFacts", "CertificateFacts", "ChainVerdict", "ChainStatus", "Revocation"),
+        "protocols.tls.limits": ("TlsLimits", "limited"),
+    },
+    "what domains publish and report": {
+        "protocols.mtasts.record": ("parse_record", "StsRecord"),
+        "protocols.mtasts.policy": ("parse_policy", "StsPolicy", "StsMode", "PolicyError", "Reason"),
+        "protocols.dns.text_record": ("RecordError",),
+        "protocols.dane.tlsa": (
+            *("parse", "classify", "Tlsa", "Unusable", "Records", "RecordsKind", "Usage", "Selector", "MatchingType"),
+        ),
+        "protocols.dane.match": ("authenticate", "Presented", "Anchored", "Refusal", "DaneVerdict", "DaneFailure"),
+        "protocols.tlsrpt.received": (
+            *("report_part", "unpack", "parse_report", "ReceivedReport", "ReceivedPolicy", "ReceivedFailure"),
+            "ReportError",
+        ),
+        "protocols.tlsrpt.result": ("ResultType",),
     },
     "testing": {
         "testing.gateway": ("Gateway", "CliRun"),
@@ -111,8 +133,8 @@ def signature(thing: Any) -> str:
 
 
 def is_chosen(thing: Any) -> bool:
-    """Whether it is a class of which programs make no objects: they take a member, or catch it."""
-    return inspect.isclass(thing) and issubclass(thing, Enum | Exception)
+    """Whether it is a type of which programs make no objects: they take a member, catch it, or have `parse` read it."""
+    return isinstance(thing, TypeAliasType) or (inspect.isclass(thing) and issubclass(thing, Enum | Exception | Record))
 
 
 class _Default:
@@ -134,11 +156,18 @@ def table() -> str:
             lines += ["", f"### {area}", "", "| from `gatepost.…` | name | meaning |", "|---|---|---|"]
             last = area
         called = name if is_chosen(thing) else f"{name}{signature(thing)}"
-        meaning = (inspect.getdoc(thing) or "").partition("\n")[0].replace("|", "\\|")
-        if inspect.isclass(thing) and (own := members(thing)):
+        meaning = meaning_of(thing)
+        if inspect.isclass(thing) and not issubclass(thing, Record) and (own := members(thing)):
             meaning += " " + ", ".join(f"`{one}`" for one in own)
         lines.append(f"| `{module}` | `{called}` | {meaning} |")
     return "\n".join([*lines, "", ""])
+
+
+def meaning_of(thing: Any) -> str:
+    """The first line of its docstring; of an alias, what it stands for."""
+    if isinstance(thing, TypeAliasType):
+        return f"Any of {', '.join(f'`{one.__name__}`' for one in get_args(thing.__value__))}."
+    return (inspect.getdoc(thing) or "").partition("\n")[0].replace("|", "\\|")
 
 
 def defects() -> str:

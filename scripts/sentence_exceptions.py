@@ -58,6 +58,8 @@ UNSEEN: Final = frozenset(
         "Require the certificate of the server behind as soon as it has a valid one.",
         "certificate of node %(node)s in %(site)s",
         "left the site",
+        "The gateway's log says why, under %(reference)s.",
+        "The gateway's log says why, under its time.",
         "node %(name)s removed",
         "new authority of the site %(site)s",
         "expired entries removed",

@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 
     from gatepost.testing.pki import Pki
 
+# By how many pixels the list is wider than its room.
+BEYOND = (
+    "(({ scrollWidth, clientWidth }) => scrollWidth - clientWidth)(document.querySelector('#connectors .table-wrap'))"
+)
 HOSTILE = "<script>alert(1)</script>/../x"
 PARTNER_IN: dict[str, Any] = {
     "name": "bank-in",
@@ -179,7 +183,7 @@ def test_without_a_script_everything_is_there(scene: Scene, centre: AdminCentre,
         page = opened.new_page()
         centre.log_in(page, "/connectors")
         page.get_by_role("link", name="Count the mail of the last 7 days").click()
-        page.get_by_text("No mail").first.wait_for()
+        page.get_by_text("No results").first.wait_for()
         page.get_by_role("link", name="plain-out").click()
         page.get_by_role("link", name="Read the trace").click()
         page.get_by_text("no matching mail in this time").wait_for()
@@ -228,6 +232,15 @@ def test_what_a_rule_needs_is_not_removed(centre: AdminCentre, page: Page) -> No
     names = [row["name"] for row in centre.gateway.cli("connector", "list", json=True).data]
     assert "old-out" not in names
     assert "bank-out" in names
+
+
+def test_a_long_name_leaves_room_for_the_other_columns(centre: AdminCentre, page: Page) -> None:
+    name = "x" * 64
+    centre.gateway.cli("connector", "add", "outbound", name, "--organization", "contoso", "recipient_domains=x.example")
+    centre.log_in(page, f"/connectors?q={name}")
+    page.locator("#connectors").get_by_text("No results").wait_for()
+    assert page.evaluate(BEYOND) == 0, "the last columns are out of sight"
+    centre.gateway.cli("connector", "remove", name)
 
 
 def test_a_name_with_a_slash_has_a_page_and_stays_text(centre: AdminCentre, page: Page) -> None:

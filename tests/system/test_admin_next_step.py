@@ -71,7 +71,7 @@ def test_every_place_says_the_same_of_who_must_act(centre: AdminCentre, page: Pa
     (delivery,) = centre.call(f"/api/v1/queue/{message}", token)[2]["items"]
     sentence = delivery["next_step"]
     assert delivery["must_act"] == "remote"
-    assert sentence.startswith("The administrators of bank.example (127.0.0.1) must ")
+    assert sentence.startswith("The administrators of the smart host 127.0.0.1 must ")
     assert "or an administrator of this gateway must add their authority" in sentence
     assert sentence.endswith("; this message waits until then.")
     traced = centre.call(f"/api/v1/trace/{message}", token)[2]

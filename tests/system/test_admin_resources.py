@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.hashes import SHA256
-from support.admin import AdminCentre, served
+from support.admin import OWNER, PASSWORD, AdminCentre, served
 from support.browser import axe, context, look, shot
 from support.debian import need
 from support.gateway import Gateway
@@ -300,6 +300,89 @@ def test_what_others_changed_in_other_fields_stays(centre: AdminCentre, page: Pa
     assert (table["comment"], table["tls_settings"]) == ("call them first", "encryption-only")
     page.goto("about:blank")  # its page loads parts a moment later, which would not be there
     cli("connector", "remove", "twice.example")
+
+
+def test_what_was_typed_is_there_again_after_the_session_ended(centre: AdminCentre, page: Page) -> None:
+    """What others changed meanwhile in other fields stays, as if the form had been sent in time."""
+    cli, path = centre.gateway.cli, "/connectors/edit/contoso/outbound/late.example"
+    cli("connector", "add", "outbound", "late.example", "--organization", "contoso", "recipient_domains=late.example")
+    centre.log_in(page, path)
+    page.get_by_text("More fields").click()
+    page.get_by_label("Comment").fill("typed for\nhalf an hour")
+    page.get_by_label("TLS settings").select_option("encryption-only")
+    cli("connector", "set", "late.example", "smart_hosts=127.0.0.1:1")
+    page.context.clear_cookies()
+    page.get_by_role("button", name="Save").click()
+    page.get_by_text("Your session expired").wait_for()
+    for password in ("not this one, surely", PASSWORD):
+        page.get_by_label("User name").fill(OWNER)
+        page.get_by_label("Password", exact=True).fill(password)
+        page.get_by_role("button", name="Log in").click()
+        page.get_by_text(
+            "Incorrect user name or password" if password != PASSWORD else "shows again what you typed"
+        ).wait_for()
+    assert page.url == f"{centre.url}{path}"
+    assert page.get_by_label("TLS settings").is_visible(), "a fold with something of the author's is open"
+    axe(page)
+    page.get_by_role("button", name="Save").click()
+    page.get_by_text("was saved as revision").wait_for()
+    table = cli("connector", "show", "late.example", json=True).data["table"]
+    changed = table["comment"], table["tls_settings"], table["smart_hosts"]
+    assert changed == ("typed for half an hour", "encryption-only", ["127.0.0.1:1"])
+    page.goto(f"{centre.url}{path}")
+    assert page.get_by_text("shows again what you typed").count() == 0
+
+
+def test_a_form_of_the_session_before_is_there_again(centre: AdminCentre, browser: Browser) -> None:
+    """Logged in again in another tab: the form is refused as that of another session, and not lost."""
+    with context(browser) as (opened, complaints):
+        complaints.expected.append("the server responded with a status of 403")
+        page = opened.new_page()
+        centre.log_in(page, "/hooks/edit/contoso/clamd")
+        page.get_by_label("Address", exact=True).fill("unix:/run/other.ctl")
+        opened.clear_cookies()
+        centre.log_in(opened.new_page(), "/connectors")
+        page.get_by_role("button", name="Save").click()
+        page.get_by_role("link", name="Back to the page").click()
+        page.get_by_text("shows again what you typed").wait_for()
+        assert page.get_by_label("Address", exact=True).input_value() == "unix:/run/other.ctl"
+
+
+def test_a_form_that_was_saved_is_not_said_to_be_lost(centre: AdminCentre, browser: Browser) -> None:
+    """Another form is, later: what the browser still has of the first one is not taken for it."""
+    path = "/rules/edit/contoso/secrets"
+    with context(browser) as (opened, _):
+        page = opened.new_page()
+        centre.log_in(page, path)
+        page.get_by_label("Reason (recorded)").fill("looked at it")
+        page.get_by_role("button", name="Save").click()
+        page.get_by_text("There were no changes to save.").wait_for()
+        opened.clear_cookies()
+        page.locator("details.menu.end summary").click()
+        page.get_by_role("button", name="Log out").click()
+        page.get_by_text("Your session expired").wait_for()
+        centre.log_in(page, path)
+        assert page.get_by_label("Reason (recorded)").input_value() == ""
+        assert page.get_by_text("shows again what you typed").count() == 0
+
+
+def test_no_secret_is_kept_by_the_browser_and_nobody_sees_what_another_typed(centre: AdminCentre, page: Page) -> None:
+    centre.gateway.cli("user", "add", "otto", "--role", "owner", "--password-stdin", given=f"{PASSWORD}\n")
+    centre.log_in(page, "/certificates/add")
+    key = "-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQYDK2VwBCIEIJ\n-----END PRIVATE KEY-----"
+    page.get_by_label("Certificate and intermediates").fill("of mine")
+    page.get_by_label("Private key").fill(key)
+    page.get_by_label("Key password").fill("hush")
+    page.context.clear_cookies()
+    page.get_by_role("button", name="Add certificate").click()
+    page.get_by_text("Your session expired").wait_for()
+    kept = str(page.evaluate("sessionStorage.getItem('unsent')"))
+    assert "of mine" in kept
+    assert "MC4CAQ" not in kept
+    assert "hush" not in kept
+    centre.log_in(page, "/certificates/add", name="otto")
+    assert page.get_by_label("Certificate and intermediates").input_value() == ""
+    assert page.evaluate("sessionStorage.getItem('unsent')") is None
 
 
 def test_two_people_see_both_changes(centre: AdminCentre, browser: Browser) -> None:

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gatepost.manage.access.accounts import Accounts
-from gatepost.manage.access.issuer_rows import IssuerIdentity
 from gatepost.manage.access.principal import Principal, Role, Scope
 from gatepost.manage.access.records import (
     AccountError,
@@ -21,6 +20,7 @@ from gatepost.manage.access.records import (
     LogInRefused,
     Passkey,
 )
+from gatepost.manage.access.user_rows import IssuerIdentity
 from gatepost.pki.certificates.vault import Vault
 from gatepost.settings.store_url import SQLITE
 from gatepost.store.interface import StoreBusy

@@ -22,10 +22,9 @@ from gatepost.manage.access.principal import Principal, Scope
 from gatepost.manage.cli import main
 from gatepost.manage.use_cases.catalogue import USE_CASES
 from gatepost.manage.use_cases.change import ChangeResult
-from gatepost.manage.use_cases.context import AuditTrail, Context
+from gatepost.manage.use_cases.context import AuditTrail, Context, Gateway
 from gatepost.manage.use_cases.declaration import FileResult, Visibility
 from gatepost.manage.use_cases.execution import execute
-from gatepost.manage.use_cases.gateway import Gateway
 from gatepost.manage.use_cases.name_lookup import KINDS
 from gatepost.manage.use_cases.refusal import Refusal
 from gatepost.policy.connectors.resources import Resources

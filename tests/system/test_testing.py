@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,15 +17,18 @@ import dns.message
 import dns.query
 import dns.rcode
 import pytest
+from cryptography import x509
 from support.debian import need
 from support.dnssec import STUB, UNBOUND, answers
 from support.process import Child
 
+from gatepost.testing.name_server import DnsServer
 from gatepost.testing.partner import Defect, Partner
 from gatepost.testing.pki import Pki
-from gatepost.testing.process import FixtureError, Folder, free_port, wait_until
+from gatepost.testing.process import FixtureError, Folder, free_port, greets, wait_until
 from gatepost.testing.resources import organization
 from gatepost.testing.signed_zone import SignedZones, Zone
+from gatepost.testing.sink import Behaviour
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -53,6 +57,61 @@ def test_the_examples_of_the_page_run_with_the_plugin_as_installed(tmp_path: Pat
     command = [sys.executable, "-m", "pytest", "-q", *without]
     done = subprocess.run([*command, tmp_path], cwd=tmp_path, capture_output=True, text=True, timeout=110, check=False)
     assert "4 passed" in done.stdout, done.stdout + done.stderr
+
+
+# Mistakes in a test that would make it one of nothing, or wait for nothing.
+MISTAKES: dict[str, tuple[Callable[[Pki], object], str]] = {
+    "a verb that is none": (
+        lambda _: Behaviour(replies={"RCTP": "450 4.2.1 later"}),
+        "'RCTP' is no point of a session",
+    ),
+    "a verb in lower case": (lambda _: Behaviour(drops=frozenset({"rcpt"})), "'rcpt' is no point of a session"),
+    "a treatment of STARTTLS": (lambda _: Behaviour(starttls="none"), "starttls is 'none', not one of offer, absent"),
+    "a partner without a domain": (lambda pki: Partner(pki, "localhost"), "a partner 'localhost' has no domain"),
+    "a key": (lambda pki: pki.leaf("a.example", key="dsa"), "key is 'dsa', not one of ecdsa"),
+    "a usage": (lambda pki: pki.leaf("a.example", usages=("serve",)), "usages has 'serve', not one of server, client"),
+    "a name without a type": (
+        lambda _: DnsServer({"b.example": ["127.0.0.1"]}),
+        "'b.example' is a name without a type",
+    ),
+    "a failure": (lambda _: DnsServer({}, failures={"b.example": "SERVFIAL"}), "'SERVFIAL' is no failure"),
+    "a record": (
+        lambda _: SignedZones({"b.example": Zone(["@ MX 10 mail", "mail A 127.0.0.300"])}),
+        "zone b.example., 'mail 60 IN A 127.0.0.300': ",
+    ),
+    "records that cannot be together": (
+        lambda _: SignedZones({"b.example": Zone(["a CNAME b", "a A 127.0.0.1"])}),
+        "'a 60 IN CNAME b' and 'a 60 IN A 127.0.0.1': ",
+    ),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_in_a_test_is_told_with_what_it_is(mistake: str, pki: Pki) -> None:
+    make, message = MISTAKES[mistake]
+    with pytest.raises(ValueError, match=re.escape(message)):
+        make(pki)
+
+
+def test_a_sink_that_cannot_listen_says_so_at_once(pki: Pki) -> None:
+    with Partner(pki, "mail.b.example") as partner:
+        begun = time.monotonic()
+        with pytest.raises(OSError, match=f"cannot listen on {partner.address}: .*in use"):
+            Partner(pki, "mail.c.example", port=partner.port).start()
+        assert time.monotonic() - begun < 30, "it waits a minute for a sink that neither listens nor says why"
+
+
+def test_messages_that_do_not_come_are_told_with_what_came(pki: Pki) -> None:
+    with Partner(pki, "mail.b.example") as partner:
+        assert greets(partner.port)
+        with pytest.raises(FixtureError, match=r"fewer than 2 messages came to 127\S+: 0, of .*'CONNECT': 1"):
+            partner.wait_messages(2, timeout=0.1)
+
+
+def test_a_name_may_be_longer_than_a_common_name(pki: Pki) -> None:
+    name = f"mail.{'a' * 60}.example"
+    leaf = pki.leaf(name)
+    assert leaf.x509.subject.get_attributes_for_oid(x509.NameOID.COMMON_NAME)[0].value == name[:64]
 
 
 def test_the_plugin_imports_nothing_before_a_test_asks() -> None:

@@ -351,7 +351,7 @@ def _sign() -> Callable[[], None]:
 # processes on two cores the first never differ, and the second by 10 %.
 _BUDGETS = {
     _accept: (22.2, 41),
-    _read: (2.29, 84),
+    _read: (3.05, 38),
     _send: (9.9, 23),
     _relay: (46.4, 230),
     _decide: (21, 66),

@@ -17,7 +17,7 @@ sys.path.insert(0, str(ROOT / "scripts"))
 import catalogues  # noqa: E402 - it is no package
 
 from gatepost.language import ENGLISH, NAMES, PAGES, SENTENCES, catalogue, catalogue_file, offered  # noqa: E402 - as above
-from gatepost.manage.cli.language import LETTERS  # noqa: E402 - as above
+from gatepost.manage.cli.output import LETTERS  # noqa: E402 - as above
 
 OTHERS = [language for language in NAMES if language != ENGLISH]
 

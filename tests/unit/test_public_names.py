@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
 import re
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAliasType, get_args
 
 import pytest
+
+from gatepost.policy.connectors.record_base import Record
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.append(str(ROOT / "scripts"))
@@ -28,11 +36,62 @@ def test_a_public_name_is_documented_where_it_is_defined(module, name):
         own for own, value in methods if not own.startswith("_") and callable(value) and not inspect.getdoc(value)
     ]
     assert undocumented == []
+    texts = [inspect.getdoc(thing) or "", *(inspect.getdoc(value) or "" for _, value in methods)]
+    assert [text for text in texts if "exchange.md" in text] == [], "name what readers have: an RFC, or a page of docs"
 
 
 def test_no_public_name_is_private_or_twice():
     assert [name for _, name in NAMES if name.startswith("_")] == []
     assert len(set(NAMES)) == len(NAMES)
+
+
+# Types of values that programs pass on: what is in them is not promised.
+OPAQUE = {
+    *("AcceptedDomain", "AddressKey", "InboundEntry", "Mailbox", "MailboxMatch", "OauthIssuer", "OutboundIndex"),
+    *("PartnerIndex", "ApplicableHook", "Asks", "Attribution", "AuthenticationResults", "Claim", "ClassicalOnly"),
+    *("ContentDemand", "FailureOutcome", "Introduction", "Nodes", "Others", "RecipientQuestion", "Returned", "Route"),
+    *("SenderPart", "Signing", "TranscriptBudget", "UnmetLimit"),
+}
+
+
+def names_of(annotations: Iterable[str]) -> set[str]:
+    return {word for text in annotations for word in re.findall(r"\w+", str(text))}
+
+
+def annotations_of(thing: Any) -> Iterator[str]:
+    """The annotations of a function, or of the fields, parameters and results of a class but for those of resources."""
+    if isinstance(thing, TypeAliasType):
+        yield from (one.__name__ for one in get_args(thing.__value__))
+    if inspect.isclass(thing) and issubclass(thing, Record):
+        return
+    yield from getattr(thing, "__annotations__", {}).values()
+    if inspect.isclass(thing):
+        for name, member in vars(thing).items():
+            function = member.fget if isinstance(member, property) else getattr(member, "__func__", member)
+            if name == "__init__" or not name.startswith("_"):
+                yield from getattr(function, "__annotations__", {}).values()
+
+
+def types_of(module: str) -> dict[str, str]:
+    """The types of gatepost's that a module knows, for type checkers alone too, each with where it is defined."""
+    types = {}
+    for node in ast.walk(ast.parse(Path(import_module(f"gatepost.{module}").__file__ or "").read_text())):
+        if isinstance(node, ast.ClassDef):
+            types[node.name] = module
+        elif isinstance(node, ast.TypeAlias):
+            types[node.name.id] = module
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("gatepost."):
+            types |= {one.name: (node.module or "")[9:] for one in node.names if one.name[0].isupper()}
+    return types
+
+
+def test_public_names_are_made_of_public_types():
+    """A program can write down the type of all that it makes, matches or keeps."""
+    reached = set()
+    for _, module, _, thing in public_names.objects():
+        types = types_of(module)
+        reached |= {(types[name], name) for name in names_of(annotations_of(thing)) & types.keys() if name[0] != "_"}
+    assert {name for _, name in reached - set(NAMES)} == OPAQUE
 
 
 def test_a_signature_is_shown_without_types():
@@ -53,8 +112,8 @@ def test_methods_are_those_of_the_class_and_its_gatepost_parents():
 
 def test_the_examples_of_the_page_run(tmp_path):
     blocks = re.findall(r"^```python\n(.*?)^```$", (ROOT / "docs/python.md").read_text(), re.MULTILINE | re.DOTALL)
-    assert len(blocks) == 4
+    assert len(blocks) == 5
     (tmp_path / "test_page.py").write_text("\n\n".join(blocks))
     command = [sys.executable, "-W", "error", "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:randomly"]
     done = subprocess.run([*command, tmp_path], cwd=tmp_path, capture_output=True, text=True, timeout=50, check=False)
-    assert "2 passed" in done.stdout, done.stdout + done.stderr
+    assert "5 passed" in done.stdout, done.stdout + done.stderr

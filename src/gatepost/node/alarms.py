@@ -254,7 +254,7 @@ class AlarmMonitor:
             return None
         scope = scope_of(organizations, self._settings)
         domains = tuple(domain.name for organization in organizations for domain in organization.accepted_domains)
-        return _CheckContext(version, connector_files(organizations, now) | entries, scope, domains)
+        return _CheckContext(version, {**connector_files(organizations, now), **entries}, scope, domains)
 
     @staticmethod
     def _is_due(memory: Memory, context: _CheckContext, now: float) -> bool:

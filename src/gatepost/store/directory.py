@@ -1,7 +1,7 @@
 """Build the directory of the stored resources, with the history of disputed domains.
 
 Used by all that work by the stored resources (`node.snapshot`, `pki.acme.duty`, `analysis.checks.scheduled`) and by
-those that show and change them (`manage.use_cases.gateway`), so that all decide a dispute alike.
+those that show and change them (`manage.use_cases.context`), so that all decide a dispute alike.
 """
 
 from __future__ import annotations

@@ -109,7 +109,10 @@ class Gateway:
         return f"127.0.0.1:{self.port}"
 
     def start(self) -> Self:
-        """Apply the resources if that was not done yet, serve, and wait for 220 on every listener."""
+        """Apply the resources if that was not done yet, serve, and wait for 220 on every listener.
+
+        Raises FixtureError with what it said if the resources are refused, or it does not get there.
+        """
         if self._resources and not self._applied:
             self.apply(self._resources)
         self._applied = True
@@ -166,7 +169,8 @@ class Gateway:
     ) -> CliRun:
         """Run a command on this gateway.
 
-        json: with --json, read `.data`. expect: its exit status, None for any. given: to its standard input.
+        json: with --json, read `.data`. expect: its exit status, None for any; FixtureError, with what it said, for
+        another. timeout: seconds, then subprocess.TimeoutExpired. given: to its standard input.
         """
         run = self._run([*words, *(["--json"] if json else [])], given.encode(), timeout * self.patience)
         if expect is not None and run.status != expect:
@@ -208,7 +212,7 @@ class Gateway:
         return [mail for folder in self._maildirs(address) for mail in read_maildir(folder)]
 
     def wait_maildir(self, address: str, count: int = 1, *, timeout: float = 60.0) -> list[Mail]:
-        """The messages of a mailbox, once there are `count`."""
+        """The messages of a mailbox, once there are `count`; FixtureError after `timeout` seconds, with the log."""
         try:
             wait_until(lambda: len(self.maildir(address)) >= count, f"{count} messages for {address}", timeout=timeout)
         except FixtureError as late:
@@ -225,7 +229,7 @@ class Gateway:
         return rows
 
     def wait_trace(self, *, timeout: float = 60.0, **filters: str) -> list[dict[str, Any]]:
-        """The same, once there is a row."""
+        """The same, once there is a row; FixtureError after `timeout` seconds, with the log."""
         try:
             return wait_until(lambda: self.trace(**filters), f"a trace row of {filters}", timeout=timeout)
         except FixtureError as late:

@@ -25,6 +25,7 @@ from gatepost.testing.process import free_port
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+_FAILURES = ("TIMEOUT", "GARBAGE", "TRUNCATE", "CUT")
 _SOA = "ns.test. hostmaster.test. 1 60 60 60 1"
 
 
@@ -38,13 +39,15 @@ class Query:
 
 
 class DnsServer:
-    r"""Records as {"partner.example MX": ["10 mx.partner.example."], "mx.partner.example A": ["127.0.0.1"]}.
+    r"""A nameserver on loopback, over UDP and TCP, that answers from a dictionary. Use it with `with`.
 
-    A record may be octets that make no sense, "\# LENGTH HEXADECIMAL". Names with no record at or below them are
-    NXDOMAIN, others without the asked type are empty; CNAMEs are followed. `records` may be changed at any time.
-    failures: "NAME" or "NAME TYPE" -> "SERVFAIL", "REFUSED", …, "TIMEOUT" (no answer), "GARBAGE" (no DNS message),
-    "TRUNCATE" (TC over UDP, as if the answer were too long) or "CUT" (TC over TCP too). authentic: set AD, as a
-    validating resolver does, except for names in `insecure`. queries: all questions so far.
+    records: as {"partner.example MX": ["10 mx.partner.example."], "mx.partner.example A": ["127.0.0.1"]}. A record may
+    be octets that make no sense, "\# LENGTH HEXADECIMAL". Names with no record at or below them are NXDOMAIN, others
+    without the asked type are empty; CNAMEs are followed. `records` may be changed at any time. failures: "NAME" or
+    "NAME TYPE" -> "SERVFAIL", "REFUSED", …, "TIMEOUT" (no answer), "GARBAGE" (no DNS message), "TRUNCATE" (TC over UDP,
+    as if the answer were too long) or "CUT" (TC over TCP too). authentic: set AD, as a validating resolver does, except
+    for names in `insecure`. ttl: seconds. queries: all questions so far. ValueError for a record whose name has no
+    type, and for a failure that there is not.
     """
 
     def __init__(
@@ -57,7 +60,9 @@ class DnsServer:
         host: str = "127.0.0.1",
     ) -> None:
         self.records = {_key(name): list(values) for name, values in records.items()}
-        self.failures = {_key(name): kind for name, kind in (failures or {}).items()}
+        self.failures = {_key(name): _failure(kind) for name, kind in (failures or {}).items()}
+        if untyped := [name for name in records if not name.strip().partition(" ")[2]]:
+            raise ValueError(f"{untyped[0]!r} is a name without a type, such as {untyped[0]} A")
         self.insecure: set[str] = set()
         self.authentic = authentic
         self.ttl = ttl
@@ -236,6 +241,12 @@ def _records(name: str, ttl: int, kind: str, values: Sequence[str]) -> dns.rrset
             data = bytes.fromhex("".join(value.split()[2:]))
             records.add(dns.rdata.GenericRdata(dns.rdataclass.IN, dns.rdatatype.from_text(kind), data), ttl)
     return records
+
+
+def _failure(kind: str) -> str:
+    if kind not in _FAILURES and kind not in dns.rcode.Rcode.__members__:
+        raise ValueError(f"{kind!r} is no failure: there are {', '.join(_FAILURES)} and the codes of DNS")
+    return kind
 
 
 def _key(text: str) -> str:

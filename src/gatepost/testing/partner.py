@@ -84,8 +84,8 @@ class Partner(Sink):
     """A mail server on loopback that takes all it can get, and keeps it in `messages`. Use it with `with`.
 
     pki: the authority that the gateway trusts, and that issues this server's certificate unless the defect is another
-    one. name: of the host; its domain is what follows the first label, unless `domain` names it. options: of
-    `gatepost.testing.sink.Sink`, such as `host` and `port`.
+    one. name: of the host; its domain is what follows the first label, unless `domain` names it: ValueError without
+    either. options: of `gatepost.testing.sink.Sink`, such as `host` and `port`.
     """
 
     def __init__(
@@ -101,6 +101,8 @@ class Partner(Sink):
         super().__init__(hostname=name, **{"behaviour": _BEHAVIOURS.get(defect), **options})
         self.pki = pki
         self.domain = domain or name.partition(".")[2]
+        if not self.domain:
+            raise ValueError(f"a partner {name!r} has no domain: name one, domain=…, or a host in it")
         self._running = ExitStack()
         self._status = StatusServer(pki) if defect is Defect.REVOKED else None
         if self._status is not None:

@@ -99,17 +99,23 @@ class Pki:
     ) -> Leaf:
         """A certificate under the intermediate, with its files NAME-KEY….pem.
 
-        names: subjectAltName (DNS names and IP addresses), default (name,). The common name is `name`.
+        names: subjectAltName (DNS names and IP addresses), default (name,). The common name is `name`, without what
+        is beyond its 64 characters (RFC 5280 appendix A.1).
         key: "ecdsa", "rsa", "ed25519" or "rsa1024" (too weak). days: validity from and to, counted from now.
         usages: of "server", "client"; () leaves the extension out. incomplete: the chain file holds the leaf alone.
         crl, ocsp: addresses of its CRL distribution point and of its OCSP responder; "" leaves the extension out.
-        padding: octets of an extension that nobody knows.
+        padding: octets of an extension that nobody knows. Raises ValueError for a key or a usage that there is not.
         """
+        if unknown := set(usages) - _USAGES.keys():
+            raise ValueError(f"usages has {min(unknown)!r}, not one of {', '.join(_USAGES)}")
         more = [*_status_extensions(crl, ocsp), *_padding(padding)]
         return self._issue(name, names, key, days, usages, chain=not incomplete, more=more)
 
     def deep(self, name: str, length: int) -> Leaf:
-        """A certificate whose chain file holds `length` certificates, each issued by the next, the last by the root."""
+        """A certificate whose chain file holds `length` certificates, each issued by the next, the last by the root.
+
+        length: at least 1, the certificate itself.
+        """
         above = self._root
         authorities: list[x509.Certificate] = []
         for number in range(length - 1):
@@ -254,7 +260,7 @@ class Pki:
         return x509.Name(
             [
                 x509.NameAttribute(NameOID.ORGANIZATION_NAME, self._organization),
-                x509.NameAttribute(NameOID.COMMON_NAME, name),
+                x509.NameAttribute(NameOID.COMMON_NAME, name[:64]),
             ],
         )
 
@@ -278,7 +284,7 @@ def make_key(kind: str) -> Key:
         case "rsa1024":
             return rsa.generate_private_key(65537, 1024)  # noqa: S505 - too weak on purpose
         case _:
-            raise ValueError(kind)
+            raise ValueError(f"key is {kind!r}, not one of ecdsa, rsa, ed25519, rsa1024")
 
 
 def _builder(

@@ -113,12 +113,15 @@ _NSEC = (dns.rdataclass.IN, dns.rdatatype.NSEC)
 
 
 def sign(name: str, plan: Zone) -> SignedZone:
-    """The zone of this name, signed unless it is not to be, from an hour ago until tomorrow. Raises dns exceptions."""
+    """The zone of this name, signed unless it is not to be, from an hour ago until tomorrow.
+
+    Raises ValueError with the record that cannot be read.
+    """
     raw = [line for line in plan.records if _is_raw(line)]
     others = [line for line in plan.records if not _is_raw(line)]
     lines = [line if " IN " in line else line.replace(" ", f" {TTL} IN ", 1) for line in others]
-    origin = dns.name.from_text(f"{name}.")
-    zone = dns.zone.from_text(_HEAD + "\n".join(lines) + "\n", origin=origin, relativize=False)
+    origin = dns.name.from_text(name)
+    zone = _read(origin, lines)
     for line in raw:
         owner, _, *data = line.split(" ")
         _add_tlsa(zone, dns.name.from_text(owner, origin), bytes.fromhex("".join(data)))
@@ -130,7 +133,17 @@ def sign(name: str, plan: Zone) -> SignedZone:
     dns.dnssec.sign_zone(zone, keys=[(key, dnskey)], dnskey_ttl=TTL, inception=now - 3600, expiration=now + 86400)
     for kind in plan.forged:
         _forge(zone, kind)
-    return SignedZone(origin, zone, _delegation(name, dnskey, wrong=plan.wrong_ds))
+    return SignedZone(origin, zone, _delegation(origin, dnskey, wrong=plan.wrong_ds))
+
+
+def _read(origin: dns.name.Name, lines: Sequence[str]) -> dns.zone.Zone:
+    try:
+        return dns.zone.from_text(_HEAD + "\n".join(lines) + "\n", origin=origin, relativize=False)
+    except (dns.exception.DNSException, ValueError) as error:
+        if len(lines) > 1:
+            for line in lines:  # each by itself, for an error that names it
+                _read(origin, [line])
+        raise ValueError(f"zone {origin}, {' and '.join(map(repr, lines))}: {error}") from error
 
 
 class SignedZones(DnsServer):
@@ -201,6 +214,6 @@ def _forge(zone: dns.zone.Zone, kind: str) -> None:
             node.replace_rdataset(dns.rdataset.from_rdata(TTL, signature.replace(signature=changed)))
 
 
-def _delegation(name: str, dnskey: DNSKEY, *, wrong: bool) -> DS:
-    delegation: DS = dns.dnssec.make_ds(f"{name}.", dnskey, "SHA256")
+def _delegation(origin: dns.name.Name, dnskey: DNSKEY, *, wrong: bool) -> DS:
+    delegation: DS = dns.dnssec.make_ds(origin, dnskey, "SHA256")
     return cast("DS", delegation.replace(digest=delegation.digest[::-1])) if wrong else delegation

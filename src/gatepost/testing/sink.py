@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Self
 
 from gatepost.testing.mail import Mail
-from gatepost.testing.process import free_port, wait_until
+from gatepost.testing.process import FixtureError, free_port, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -30,9 +30,17 @@ MAX_MESSAGE = 128 * 1024 * 1024
 EXTENSIONS = ("PIPELINING", f"SIZE {MAX_MESSAGE}", "8BITMIME", "ENHANCEDSTATUSCODES", "DSN", "SMTPUTF8", "CHUNKING")
 
 
+_VERBS = "EHLO HELO STARTTLS AUTH MAIL RCPT DATA BDAT RSET NOOP QUIT VRFY EXPN HELP XCLIENT XGATEPOST"
+POINTS = frozenset({"CONNECT", ".", *_VERBS.split()})
+"""Where a sink can misbehave: at the greeting, at a verb, and at the end of a message."""
+_STARTTLS = ("offer", "absent", "garbage")
+
+
 @dataclass(frozen=True, slots=True)
 class Behaviour:
     """The behaviour of a sink; the defaults accept everything. A "point" is a verb, "CONNECT", or "." (the end).
+
+    A ValueError for any other point, which a session never comes to: the test would test nothing.
 
     replies: point -> reply line instead of the usual one ("450 4.2.1 later"; a 421 also closes).
     recipients: address -> reply to its RCPT. delays: point -> seconds to wait before answering. drops: points where the
@@ -52,6 +60,14 @@ class Behaviour:
     one_domain: bool = False
     kept: int = 0
     holds: frozenset[str] = frozenset()
+
+    def __post_init__(self) -> None:
+        """Refuse what would have no effect."""
+        for point in (*self.replies, *self.delays, *self.drops, *self.holds):
+            if point not in POINTS:
+                raise ValueError(f"{point!r} is no point of a session; there are {', '.join(sorted(POINTS))}")
+        if self.starttls not in _STARTTLS:
+            raise ValueError(f"starttls is {self.starttls!r}, not one of {', '.join(_STARTTLS)}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,11 +94,13 @@ class Received:
 
 
 class Sink:
-    """The server. `behaviour` may be replaced at any time; a session reads it anew at each command.
+    """An SMTP server on loopback that keeps what it gets, and misbehaves on request. Use it with `with`.
 
-    certificate None: STARTTLS is never offered. client_anchors: ask for a client certificate; clients: SHA-256
-    thumbprints of those that came, "" for none. counts: commands by verb,
-    and "CONNECT", "TLS", "TLS resumed", "TLS failed", "message".
+    behaviour: may be replaced at any time; a session reads it anew at each command.
+    certificate None: STARTTLS is never offered. client_anchors: ask for a client certificate, and take one of these
+    authorities (PEM file) or none; clients: SHA-256 thumbprints of those that came, "" for none. port: None for a free
+    one. messages: those that were acknowledged, oldest first. counts: commands by verb, and "CONNECT", "TLS", "TLS
+    resumed", "TLS failed", "message".
     """
 
     def __init__(
@@ -104,6 +122,7 @@ class Sink:
         self.clients: list[str] = []
         self.tls = server_context(certificate, client_anchors) if certificate else None
         self._writers: set[asyncio.StreamWriter] = set()
+        self._unable: OSError | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._ending: asyncio.Event | None = None
         self._thread: threading.Thread | None = None
@@ -114,12 +133,15 @@ class Sink:
         return f"{self.host}:{self.port}"
 
     def start(self) -> Self:
-        """Listen, in a thread of its own."""
+        """Listen, in a thread of its own. OSError if that cannot be done, since something else listens there."""
         listening = threading.Event()
         self._thread = threading.Thread(target=asyncio.run, args=(self._serve(listening),), name="sink")
         self._thread.start()
         if not listening.wait(60):
             raise OSError(f"the sink cannot listen on {self.address}")
+        if self._unable is not None:
+            self._thread.join(10)
+            raise OSError(f"the sink cannot listen on {self.address}: {self._unable.strerror}") from self._unable
         return self
 
     def stop(self) -> None:
@@ -131,8 +153,11 @@ class Sink:
             self._thread = None
 
     def wait_messages(self, count: int, *, timeout: float = 60.0) -> list[Received]:
-        """The messages, once there are `count`."""
-        wait_until(lambda: len(self.messages) >= count, f"{count} messages in the sink", timeout=timeout)
+        """The messages, once there are `count`; FixtureError after `timeout` seconds, with what came."""
+        try:
+            wait_until(lambda: len(self.messages) >= count, f"fewer than {count} messages came", timeout=timeout)
+        except FixtureError as late:
+            raise FixtureError(f"{late} to {self.address}: {len(self.messages)}, of {dict(self.counts)}") from late
         return list(self.messages)
 
     def __enter__(self) -> Self:
@@ -144,8 +169,14 @@ class Sink:
     async def _serve(self, listening: threading.Event) -> None:
         self._loop = asyncio.get_running_loop()
         self._ending = asyncio.Event()
-        server = await asyncio.start_server(self._client, self.host, self.port, limit=1 << 20, backlog=1024)
-        listening.set()
+        self._unable = None
+        try:
+            server = await asyncio.start_server(self._client, self.host, self.port, limit=1 << 20, backlog=1024)
+        except OSError as error:
+            self._unable = error
+            return
+        finally:
+            listening.set()
         await self._ending.wait()
         server.close()
         await asyncio.sleep(0.05)  # a connection that was accepted this moment is no client yet, and would stay open

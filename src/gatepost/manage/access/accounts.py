@@ -20,7 +20,6 @@ from msgspec.structs import asdict
 
 from gatepost.manage.access import (
     audit_rows,
-    issuer_rows,
     passkey_rows,
     session_rows,
     setup_rows,
@@ -28,8 +27,8 @@ from gatepost.manage.access import (
     user_rows,
 )
 from gatepost.manage.access.fields import normalize_username
-from gatepost.manage.access.login_rate_limiter import LoginRateLimiter
-from gatepost.manage.access.principal import Role
+from gatepost.manage.access.login_rate_limiter import LoginAttempt, LoginRateLimiter
+from gatepost.manage.access.principal import Principal, Role, Scope
 from gatepost.manage.access.records import (
     KEEP,
     AccountError,
@@ -49,10 +48,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from gatepost.manage.access.actions import Action
-    from gatepost.manage.access.issuer_rows import IssuerIdentity
-    from gatepost.manage.access.login_rate_limiter import LoginAttempt
-    from gatepost.manage.access.principal import Principal, Scope
     from gatepost.manage.access.records import Keep, Passkey, Preferences, Token, User, UserSession
+    from gatepost.manage.access.user_rows import IssuerIdentity
     from gatepost.pki.certificates.vault import Vault
     from gatepost.store.storage import Storage
 
@@ -234,7 +231,7 @@ class Accounts:
         now = self._clock()
         try:
             with self._database.changing() as connection:
-                before, after = issuer_rows.keep(connection, identity, now)
+                before, after = user_rows.keep_of_issuer(connection, identity, now)
                 if before != after:
                     was = None if before is None else user_rows.facts(before)
                     detail = {"before": was, "after": user_rows.facts(after), "issuer": identity.issuer}

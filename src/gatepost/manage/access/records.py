@@ -11,13 +11,12 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
 
-from gatepost.manage.access.principal import ROLES, Principal
+from gatepost.manage.access.principal import ROLES, Principal, Role, Scope
 from gatepost.values import RedactedStruct
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from gatepost.manage.access.principal import Role, Scope
     from gatepost.policy.connectors.errors import FieldError
 
 

@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from gatepost.manage.access import secret
 from gatepost.manage.access.records import AccountError, AccountErrorKind
 from gatepost.manage.access.user_rows import has_owner
-from gatepost.pki.certificates.vault import VaultError
+from gatepost.pki.certificates.vault import Vault, VaultError
 
 if TYPE_CHECKING:
-    from gatepost.pki.certificates.vault import Vault
     from gatepost.store.interface import DatabaseConnection
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from gatepost.manage.access import secret
 from gatepost.manage.access.fields import account_name, chosen_organizations, cleaned, normalize_username, refuse
 from gatepost.manage.access.principal import ROLES, Principal, Role, Scope
-from gatepost.manage.access.records import AccountError, AccountErrorKind, Token
+from gatepost.manage.access.records import AccountError, AccountErrorKind, Actor, Token
 from gatepost.manage.access.user_rows import decoded, encoded
 from gatepost.manage.access.user_rows import find as find_user
 from gatepost.policy.connectors.errors import FieldError
@@ -16,7 +16,6 @@ from gatepost.policy.connectors.errors import FieldError
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from gatepost.manage.access.records import Actor
     from gatepost.store.interface import DatabaseConnection
 
 

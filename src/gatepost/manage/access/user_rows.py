@@ -1,7 +1,8 @@
 """The rows of users. Called by `manage.access.accounts`, with a connection that is inside a transaction.
 
 The last owner who can log in stays one: else nobody could mend anything but from the command line. Those of an issuer
-do not count, for it may be down, or put them out of their group.
+of OpenID Connect do not count, for it may be down, or put them out of their group. Such a user is the issuer's `sub`,
+whatever its name; it has no password, and its role and organizations are those that the issuer said at the last log-in.
 """
 
 from __future__ import annotations
@@ -238,3 +239,53 @@ def _user(row: tuple[Any, ...]) -> User:
     name, role, organizations, enabled, made, last, generation, issuer, preferences, *_ = row
     chosen = from_json(preferences, Preferences)
     return User(name, Role(role), decoded(organizations), bool(enabled), made, last, generation, issuer, chosen)
+
+
+class IssuerIdentity(NamedTuple):
+    """Verified claims of an issuer about a person. organizations: None is the whole gateway."""
+
+    issuer: str
+    subject: str
+    name: str
+    role: Role
+    organizations: frozenset[str] | None
+
+
+def keep_of_issuer(connection: DatabaseConnection, identity: IssuerIdentity, now: float) -> tuple[User | None, User]:
+    """The user before, None if there was none, and as it is now. Raises AccountError (CONFLICT, INPUT).
+
+    A name that somebody else has is refused: whoever may choose names at an issuer must not become a user of ours.
+    """
+    before = of_issuer(connection, identity.issuer, identity.subject)
+    if before is None:
+        return None, _insert_of_issuer(connection, identity, now)
+    after = replace(before, role=identity.role, organizations=identity.organizations)
+    if after != before:
+        connection.execute(
+            'UPDATE "user" SET role = ?, organizations = ?, generation = generation + 1 WHERE name = ?',
+            (after.role.value, encoded(after.organizations), before.name),
+        )
+    return before, get(connection, before.name)
+
+
+def _insert_of_issuer(connection: DatabaseConnection, identity: IssuerIdentity, now: float) -> User:
+    name = normalize_username(identity.name)
+    if not name:
+        raise AccountError(AccountErrorKind.INPUT, "the issuer names the user by what can be no name here")
+    if find(connection, name) is not None:
+        raise AccountError(AccountErrorKind.CONFLICT, f"there is another user {name!r} here")
+    user = User(name, identity.role, identity.organizations, True, now, 0.0, secrets.randbits(48), identity.issuer)
+    connection.execute(
+        'INSERT INTO "user" (name, role, organizations, enabled, created, last_login, last_address, generation, argon2,'
+        " issuer, subject) VALUES (?, ?, ?, 1, ?, 0, '', ?, '', ?, ?)",
+        (
+            user.name,
+            user.role.value,
+            encoded(user.organizations),
+            now,
+            user.generation,
+            identity.issuer,
+            identity.subject,
+        ),
+    )
+    return user

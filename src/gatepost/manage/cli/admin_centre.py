@@ -22,9 +22,9 @@ from gatepost.manage.cli.setup_notice import (
     show_setup,
     tell_of_setup_elsewhere,
 )
-from gatepost.manage.use_cases.gateway import Gateway
+from gatepost.manage.use_cases.context import Gateway
 from gatepost.manage.use_cases.users import setup_vault
-from gatepost.manage.web.certificate import admin_certificate
+from gatepost.manage.web.certificate import AdminCertificate, admin_certificate
 from gatepost.node.auxiliary import run_auxiliary
 from gatepost.node.lifecycle import Lifecycle, Parts
 
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Sequence
 
-    from gatepost.manage.web.certificate import AdminCertificate
     from gatepost.manage.web.server import WebServer
     from gatepost.settings.model import Settings
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from gatepost.manage.access.accounts import Accounts
-    from gatepost.manage.use_cases.gateway import Gateway
+    from gatepost.manage.use_cases.context import Gateway
 
 
 def web_server(gateway: Gateway, accounts: Accounts, sockets: Sequence[socket.socket]) -> WebServer:

@@ -5,20 +5,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import click
 
-from gatepost.manage.cli.client import client
-from gatepost.manage.cli.language import _, ours
-from gatepost.manage.cli.options import NO, UNKNOWN, gateway_options
-from gatepost.manage.cli.tables import printable, printed_json, say
-from gatepost.manage.use_cases.alarms import ListAlarms, list_alarms
+from gatepost.manage.cli.options import NO, UNKNOWN, client, gateway_options
+from gatepost.manage.cli.output import _, ours, printable, printed_json, say
+from gatepost.manage.use_cases.alarms import ActiveAlarms, ListAlarms, list_alarms
 from gatepost.manage.use_cases.times import stamp as moment
-
-if TYPE_CHECKING:
-    from gatepost.manage.use_cases.alarms import ActiveAlarms
-
 
 _SHOWN = 5
 

@@ -3,22 +3,16 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
 
 import click
 
 from gatepost.manage.access.actions import action_label
-from gatepost.manage.cli.client import client
-from gatepost.manage.cli.options import gateway_options
+from gatepost.manage.cli.options import client, gateway_options
+from gatepost.manage.cli.output import print_rows
 from gatepost.manage.cli.request_options import request_options
-from gatepost.manage.cli.tables import print_rows
-from gatepost.manage.use_cases.audit import ListAudit, list_audit
+from gatepost.manage.use_cases.audit import AuditEntry, ListAudit, list_audit
 from gatepost.manage.use_cases.client import all_items
 from gatepost.manage.use_cases.times import stamp as moment
-
-if TYPE_CHECKING:
-    from gatepost.manage.use_cases.audit import AuditEntry
-
 
 _COLUMNS = ("id", "at", "who", "from", "action", "organization", "subject", "outcome", "detail")
 

@@ -8,19 +8,16 @@ from typing import TYPE_CHECKING, Final
 import click
 from msgspec.structs import replace
 
-from gatepost.manage.cli.client import client
-from gatepost.manage.cli.language import _, ours
-from gatepost.manage.cli.options import BAD_INPUT, NO, ending, gateway_options
+from gatepost.manage.cli.options import BAD_INPUT, NO, client, ending, gateway_options
+from gatepost.manage.cli.output import _, ours, print_table, printable, printed_json, say, wants_json
 from gatepost.manage.cli.request_options import request_options
-from gatepost.manage.cli.tables import print_table, printable, printed_json, say, wants_json
 from gatepost.manage.use_cases import acme_renewal
-from gatepost.manage.use_cases.acme_renewal import GetAcmeStatus, get_acme_status
+from gatepost.manage.use_cases.acme_renewal import AcmeOrder, GetAcmeStatus, get_acme_status
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.times import stamp as moment
 from gatepost.settings.acme import LETS_ENCRYPT_STAGING, acme_directory
 
 if TYPE_CHECKING:
-    from gatepost.manage.use_cases.acme_renewal import AcmeOrder
     from gatepost.manage.use_cases.client import Client
 
 

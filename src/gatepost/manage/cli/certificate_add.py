@@ -15,12 +15,10 @@ import click
 import msgspec
 from msgspec.structs import replace
 
-from gatepost.manage.cli.client import client
-from gatepost.manage.cli.language import _, ours
 from gatepost.manage.cli.named_files import read_file
-from gatepost.manage.cli.options import BAD_INPUT, current_server, fail, gateway_options, local_gateway
+from gatepost.manage.cli.options import BAD_INPUT, client, current_server, fail, gateway_options, local_gateway
+from gatepost.manage.cli.output import _, ours, printable, printed_json, say
 from gatepost.manage.cli.request_options import request_options
-from gatepost.manage.cli.tables import printable, printed_json, say
 from gatepost.manage.use_cases import certificate_import
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.pki.certificates.entry import State

@@ -9,11 +9,9 @@ import click
 from gatepost.analysis.checks.gates import Light
 from gatepost.manage.cli.certificate_changeover_text import print_gates, print_partners, print_status
 from gatepost.manage.cli.certificate_group import CertificateGroup, addressed
-from gatepost.manage.cli.client import client
-from gatepost.manage.cli.language import _
-from gatepost.manage.cli.options import NO, UNKNOWN, fail, gateway_options
+from gatepost.manage.cli.options import NO, UNKNOWN, client, fail, gateway_options
+from gatepost.manage.cli.output import _, printable, printed_json, say
 from gatepost.manage.cli.request_options import request_options
-from gatepost.manage.cli.tables import printable, printed_json, say
 from gatepost.manage.use_cases import changeover as changeover_cases
 from gatepost.manage.use_cases.changeover_steps import NotifyPartners, notify_partners
 

@@ -13,9 +13,7 @@ import click
 from gatepost.analysis.checks.gates import GateCheck, Light
 from gatepost.analysis.checks.partner_report import Mark
 from gatepost.manage.cli.check_text import LOUD, print_line
-from gatepost.manage.cli.language import _, ours, quantity
-from gatepost.manage.cli.tables import ellipsis, print_table, printable, say, table_language
-from gatepost.manage.cli.terminal import wrapped
+from gatepost.manage.cli.output import _, ellipsis, ours, print_table, printable, quantity, say, table_language, wrapped
 from gatepost.manage.use_cases.times import stamp as moment
 from gatepost.pki.certificates.entry import State
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NoReturn, Protocol
 
-from gatepost.manage.cli.client import client
-from gatepost.manage.cli.language import _
 from gatepost.manage.cli.lazy import LazyGroup
-from gatepost.manage.cli.options import current_server
+from gatepost.manage.cli.options import client, current_server
+from gatepost.manage.cli.output import _
 
 if TYPE_CHECKING:
     from gatepost.manage.use_cases.refusal import Refusal

@@ -10,12 +10,10 @@ from typing import TYPE_CHECKING
 import click
 import msgspec
 
-from gatepost.manage.cli.client import client
-from gatepost.manage.cli.language import _, ours
 from gatepost.manage.cli.named_files import fill_file, made_file
-from gatepost.manage.cli.options import BAD_INPUT, current_server, fail, gateway_options, local_gateway
+from gatepost.manage.cli.options import BAD_INPUT, client, current_server, fail, gateway_options, local_gateway
+from gatepost.manage.cli.output import _, ours, printed_json, say
 from gatepost.manage.cli.request_options import request_options
-from gatepost.manage.cli.tables import printed_json, say
 from gatepost.manage.use_cases.certificate_requests import (
     RegisterRequest,
     RequestCertificate,

@@ -10,12 +10,10 @@ from gatepost.analysis.checks.gates import Light
 from gatepost.decoding import converted
 from gatepost.manage.cli.certificate_changeover_text import print_gates
 from gatepost.manage.cli.certificate_group import addressable, addressed
-from gatepost.manage.cli.client import client
-from gatepost.manage.cli.language import _, ours
 from gatepost.manage.cli.node import say_presented
-from gatepost.manage.cli.options import force_option, gateway_options
+from gatepost.manage.cli.options import client, force_option, gateway_options
+from gatepost.manage.cli.output import _, ours, printed_json, say
 from gatepost.manage.cli.request_options import request_options
-from gatepost.manage.cli.tables import printed_json, say
 from gatepost.manage.use_cases import changeover_steps
 from gatepost.manage.use_cases.certificates import CertificateGates
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind

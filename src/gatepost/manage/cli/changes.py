@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from gatepost.manage.cli.language import _, ours, quantity
-from gatepost.manage.cli.tables import printable, printed_json, say
+from gatepost.manage.cli.output import _, ours, printable, printed_json, quantity, say
 from gatepost.manage.use_cases.times import stamp as moment
 from gatepost.texts import N_
 

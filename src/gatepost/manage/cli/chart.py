@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from gatepost.analysis.reports.pictures import span
 from gatepost.analysis.reports.tls import Direction
 from gatepost.language import in_language
-from gatepost.manage.cli.language import _, language
+from gatepost.manage.cli.output import _, language
 from gatepost.manage.pages.report_charts import protections
 from gatepost.manage.pages.svg import Series, document, stacked
 from gatepost.texts import N_

@@ -15,10 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from gatepost.analysis.checks.partner_report import DeliveryForecast, check_record
+from gatepost.analysis.checks.partner_report import DeliveryForecast, PartnerCheck, check_record
 from gatepost.language import in_language
 from gatepost.manage.cli.check_text import print_check
-from gatepost.manage.cli.language import _, language, ours
 from gatepost.manage.cli.lazy import LazyGroup
 from gatepost.manage.cli.options import (
     BAD_INPUT,
@@ -30,26 +29,22 @@ from gatepost.manage.cli.options import (
     fail,
     json_option,
     loaded_settings,
+    working,
     wrong_settings,
 )
+from gatepost.manage.cli.output import _, language, ours, printed_json, say
 from gatepost.manage.cli.stored_names import PARTNER_DOMAIN, stored_names
-from gatepost.manage.cli.tables import printed_json, say
-from gatepost.manage.cli.working_sign import working
-from gatepost.manage.use_cases.partner import PartnerCheckPlan, adjusted, bounds_of, run_check, target_of
+from gatepost.manage.use_cases.partner import CheckTarget, PartnerCheckPlan, adjusted, bounds_of, run_check, target_of
 from gatepost.manage.use_cases.refusal import Refusal
 from gatepost.policy.connectors.names import domain_name
 from gatepost.protocols.tls.names import is_ip_address
 from gatepost.settings.environment import CONFIG_VARIABLE
 from gatepost.settings.loader import DEFAULT_PATHS, load
-from gatepost.settings.model import DnsValidation
+from gatepost.settings.model import DnsValidation, Settings
 from gatepost.settings.problem import SettingsError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    from gatepost.analysis.checks.partner_report import PartnerCheck
-    from gatepost.manage.use_cases.partner import CheckTarget
-    from gatepost.settings.model import Settings
 
 
 _STATUS = {

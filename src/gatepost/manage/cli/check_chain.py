@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gatepost.analysis.checks.chain import ChainChecker, ChainQuestion
-from gatepost.analysis.checks.chain_facts import From
-from gatepost.analysis.checks.chain_file import ChainFileError, parse_file, read_file, read_key
+from gatepost.analysis.checks.chain_facts import From, Link
+from gatepost.analysis.checks.chain_file import CertificateFile, ChainFileError, parse_file, read_file, read_key
 from gatepost.analysis.checks.chain_report import (
     Part,
     Readiness,
@@ -28,14 +28,11 @@ from gatepost.analysis.checks.chain_report import (
 )
 from gatepost.analysis.checks.chain_stores import RootStores
 from gatepost.analysis.checks.partner_report import Mark
-from gatepost.analysis.checks.roots import check_roots, roots_record
+from gatepost.analysis.checks.roots import RootRow, RootsCheck, check_roots, roots_record
 from gatepost.manage.cli.check import no_nan, system_nameservers
 from gatepost.manage.cli.check_text import LOUD, cut, print_line, total_line, with_options
-from gatepost.manage.cli.language import _, ngettext, ours, quantity
-from gatepost.manage.cli.options import BAD_INPUT, NO, UNKNOWN, ending, fail, json_option
-from gatepost.manage.cli.tables import printable, printed_json, say
-from gatepost.manage.cli.terminal import wrapped
-from gatepost.manage.cli.working_sign import working
+from gatepost.manage.cli.options import BAD_INPUT, NO, UNKNOWN, ending, fail, json_option, working
+from gatepost.manage.cli.output import _, ngettext, ours, printable, printed_json, quantity, say, wrapped
 from gatepost.net.anchors import SYSTEM, AnchorsError
 from gatepost.net.lookups.configured import configured_resolver
 from gatepost.net.lookups.http import HttpClient, https_context
@@ -46,10 +43,7 @@ from gatepost.times import day_text
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gatepost.analysis.checks.chain_facts import Link
-    from gatepost.analysis.checks.chain_file import CertificateFile
     from gatepost.analysis.checks.chain_report import ChainCheck, ChainFinding
-    from gatepost.analysis.checks.roots import RootRow, RootsCheck
     from gatepost.protocols.tls.facts import CertificateFacts
 
 

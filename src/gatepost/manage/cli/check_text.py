@@ -14,9 +14,7 @@ from typing import TYPE_CHECKING
 import click
 
 from gatepost.analysis.checks.partner_report import DeliveryForecast, Mark, PolicyKind, Stage
-from gatepost.manage.cli.language import _, ours, quantity
-from gatepost.manage.cli.tables import print_dialogue, printable
-from gatepost.manage.cli.terminal import wrapped, writes
+from gatepost.manage.cli.output import _, ours, print_dialogue, printable, quantity, wrapped, writes
 from gatepost.texts import N_
 
 if TYPE_CHECKING:

@@ -9,13 +9,10 @@ from __future__ import annotations
 
 import os
 import re
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import click
-from click.shell_completion import BashComplete, add_completion_class, get_completion_class
-
-if TYPE_CHECKING:
-    from click.shell_completion import CompletionItem
+from click.shell_completion import BashComplete, CompletionItem, add_completion_class, get_completion_class
 
 SHELLS: Final = ("bash", "zsh", "fish")
 # Nothing stands between "mode=" and its value; fish knows that by itself. fish cuts off what stands behind a comma.

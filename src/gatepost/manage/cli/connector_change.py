@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, get_args
 
 import click
 
-from gatepost.manage.cli.client import client
-from gatepost.manage.cli.connector_selection import selected, selection_options
+from gatepost.manage.cli.connector_selection import ChosenConnectors, selected, selection_options
 from gatepost.manage.cli.edit import (
     ChangeArguments,
     PreparedChange,
@@ -20,15 +19,12 @@ from gatepost.manage.cli.edit import (
     part_removed,
     part_set,
 )
+from gatepost.manage.cli.options import client
 from gatepost.manage.cli.part_commands import CODES, WORDS_HELP, field_words, part_argument
 from gatepost.manage.cli.secret_command import SecretCases, secret_command
 from gatepost.manage.cli.stored_names import connector_options, connector_organization, names_of
-from gatepost.manage.use_cases.connector_secrets import (
-    remove_connector_secret,
-    set_connector_secret,
-    show_connector_secret,
-)
-from gatepost.manage.use_cases.name_lookup import INBOUND, OUTBOUND, choose_connector
+from gatepost.manage.use_cases.login_secrets import remove_connector_secret, set_connector_secret, show_connector_secret
+from gatepost.manage.use_cases.name_lookup import INBOUND, OUTBOUND, Part, choose_connector
 from gatepost.manage.use_cases.resource_actions import (
     SwitchAction,
     SwitchConnectors,
@@ -39,8 +35,6 @@ from gatepost.manage.use_cases.resource_actions import (
 from gatepost.manage.use_cases.resources import PartName
 
 if TYPE_CHECKING:
-    from gatepost.manage.cli.connector_selection import ChosenConnectors
-    from gatepost.manage.use_cases.name_lookup import Part
     from gatepost.policy.connectors.record_base import Record
     from gatepost.policy.connectors.resources import Resources
 

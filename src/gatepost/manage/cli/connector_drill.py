@@ -4,28 +4,20 @@ from __future__ import annotations
 
 import sys
 from shutil import get_terminal_size
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import click
 
 from gatepost.analysis.checks.attacks import CONTROL
-from gatepost.manage.cli.client import client
-from gatepost.manage.cli.language import _, ours
-from gatepost.manage.cli.options import NO, UNKNOWN, fail, gateway_options
+from gatepost.manage.cli.options import NO, UNKNOWN, client, fail, gateway_options
+from gatepost.manage.cli.output import _, ours, print_rows, print_table, printable, printed_json, say, wrapped
 from gatepost.manage.cli.request_options import limit_option, request_options
 from gatepost.manage.cli.stored_names import connector_options
-from gatepost.manage.cli.tables import print_rows, print_table, printable, printed_json, say
-from gatepost.manage.cli.terminal import wrapped
 from gatepost.manage.use_cases import drills as drill_cases
-from gatepost.manage.use_cases.client import all_items
-from gatepost.manage.use_cases.drill_list import ListDrills, list_drills
+from gatepost.manage.use_cases.client import Client, all_items
+from gatepost.manage.use_cases.drills import KeptDrill, ListDrills, list_drills
 from gatepost.manage.use_cases.jobs import follow
 from gatepost.manage.use_cases.times import stamp as moment
-
-if TYPE_CHECKING:
-    from gatepost.manage.use_cases.client import Client
-    from gatepost.manage.use_cases.drill_list import KeptDrill
-
 
 _COLUMNS = ("scenario", "expected", "what happened", "the remote server saw", "the queue would show")
 _MOST = 120.0  # seconds; a drill ends within 15

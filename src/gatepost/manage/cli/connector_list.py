@@ -6,13 +6,11 @@ from typing import Any
 
 import click
 
-from gatepost.manage.cli.client import client
-from gatepost.manage.cli.language import _, ours
-from gatepost.manage.cli.options import gateway_options
+from gatepost.manage.cli.options import client, gateway_options
+from gatepost.manage.cli.output import _, ours, print_table, printed_json
 from gatepost.manage.cli.part_view import SHOW_CODES, show_part, view_options
 from gatepost.manage.cli.request_options import request_options
 from gatepost.manage.cli.stored_names import connector_options
-from gatepost.manage.cli.tables import print_table, printed_json
 from gatepost.manage.use_cases.client import all_items
 from gatepost.manage.use_cases.connectors import ListConnectors, connector_record, list_connectors
 from gatepost.manage.use_cases.name_lookup import choose_connector

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 import click
 from msgspec.structs import replace
 
-from gatepost.manage.cli.client import client
-from gatepost.manage.cli.language import _, ours
-from gatepost.manage.cli.options import NO, UNKNOWN, gateway_options
+from gatepost.manage.cli.options import NO, UNKNOWN, client, gateway_options
+from gatepost.manage.cli.output import _, ours, print_table, printed_json, say
 from gatepost.manage.cli.request_options import request_options
 from gatepost.manage.cli.stored_names import connector_options
-from gatepost.manage.cli.tables import print_table, printed_json, say
-from gatepost.manage.use_cases.rehearsal import RehearsalQuestion, show_rehearsal
+from gatepost.manage.use_cases.rehearsal import RehearsalGroup, RehearsalQuestion, RehearsalReport, show_rehearsal
 from gatepost.manage.use_cases.times import stamp as moment
-
-if TYPE_CHECKING:
-    from gatepost.manage.use_cases.rehearsal import RehearsalGroup, RehearsalReport
 
 
 @click.command()

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from gatepost.manage.cli.language import _
+from gatepost.manage.cli.output import _
 from gatepost.manage.cli.stored_names import CONNECTORS, stored_names
-from gatepost.manage.use_cases.client import all_items
+from gatepost.manage.use_cases.client import Client, all_items
 from gatepost.manage.use_cases.connectors import ListConnectors, list_connectors
 from gatepost.manage.use_cases.name_lookup import choose_connector
 from gatepost.manage.use_cases.resource_actions import ConnectorName
@@ -17,7 +17,6 @@ from gatepost.manage.use_cases.resource_actions import ConnectorName
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gatepost.manage.use_cases.client import Client
     from gatepost.policy.connectors.resources import Resources
 
 

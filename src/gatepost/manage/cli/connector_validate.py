@@ -11,17 +11,14 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 from msgspec.structs import replace
 
-from gatepost.analysis.checks.tasks import CheckResult, TaskStatus, task_of
+from gatepost.analysis.checks.tasks import CheckResult, Task, TaskStatus, task_of
 from gatepost.manage.cli.changes import print_warnings
-from gatepost.manage.cli.client import client
-from gatepost.manage.cli.language import _, ours
 from gatepost.manage.cli.named_files import read_file
-from gatepost.manage.cli.options import BAD_INPUT, NO, UNKNOWN, fail, gateway_options
+from gatepost.manage.cli.options import BAD_INPUT, NO, UNKNOWN, client, fail, gateway_options
+from gatepost.manage.cli.output import _, ours, print_dialogue, printable, printed_json, progress, wrapped, writes
 from gatepost.manage.cli.request_options import request_options
 from gatepost.manage.cli.resources import applied, read_document
 from gatepost.manage.cli.stored_names import connector_options
-from gatepost.manage.cli.tables import print_dialogue, printable, printed_json
-from gatepost.manage.cli.terminal import progress, wrapped, writes
 from gatepost.manage.use_cases.jobs import follow
 from gatepost.manage.use_cases.name_lookup import choose_connector
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
@@ -44,7 +41,6 @@ from gatepost.texts import N_
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from gatepost.analysis.checks.tasks import Task
     from gatepost.manage.use_cases.client import Client
     from gatepost.manage.use_cases.validation_runs import Record, ValidationState
 

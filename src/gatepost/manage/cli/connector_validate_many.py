@@ -7,12 +7,9 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from gatepost.manage.cli.client import client
-from gatepost.manage.cli.connector_selection import selected, selection_options
-from gatepost.manage.cli.language import _, quantity
-from gatepost.manage.cli.options import NO, UNKNOWN, gateway_options
-from gatepost.manage.cli.tables import print_table, printed_json
-from gatepost.manage.cli.terminal import progress
+from gatepost.manage.cli.connector_selection import ChosenConnectors, selected, selection_options
+from gatepost.manage.cli.options import NO, UNKNOWN, client, gateway_options
+from gatepost.manage.cli.output import _, print_table, printed_json, progress, quantity
 from gatepost.manage.use_cases.bulk_validation import (
     ShowValidations,
     StopValidations,
@@ -24,7 +21,6 @@ from gatepost.manage.use_cases.bulk_validation import (
 from gatepost.manage.use_cases.jobs import follow
 
 if TYPE_CHECKING:
-    from gatepost.manage.cli.connector_selection import ChosenConnectors
     from gatepost.manage.use_cases.bulk_validation import BulkValidation
     from gatepost.manage.use_cases.client import Client
 

@@ -4,27 +4,17 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 from msgspec.structs import replace
 
-from gatepost.manage.cli.client import client
-from gatepost.manage.cli.language import _, ours
 from gatepost.manage.cli.named_files import read_file
-from gatepost.manage.cli.options import NO, UNKNOWN, gateway_options
+from gatepost.manage.cli.options import NO, UNKNOWN, client, gateway_options
+from gatepost.manage.cli.output import _, ours, printable, printed_json
 from gatepost.manage.cli.part_commands import add_commands, add_list, organization_option, part_argument
-from gatepost.manage.cli.tables import printable, printed_json
-from gatepost.manage.use_cases.name_lookup import HOOK, status_of
-from gatepost.manage.use_cases.trials import TryHook, try_hook
+from gatepost.manage.use_cases.name_lookup import HOOK, Part
+from gatepost.manage.use_cases.trials import HookTrial, HookTrials, TryHook, try_hook
 from gatepost.policy.connectors.units import format_duration
-
-if TYPE_CHECKING:
-    from gatepost.manage.use_cases.name_lookup import Part
-    from gatepost.manage.use_cases.trials import HookTrial, HookTrials
-    from gatepost.policy.connectors.content_hook import ContentHook
-    from gatepost.policy.connectors.records import Organization
-
 
 _COLUMNS = ("status", "name", "organization", "type", "address", "direction", "timeout", "on_failure")
 _MAX_MESSAGE = 1 << 30
@@ -33,20 +23,6 @@ _MAX_MESSAGE = 1 << 30
 @click.group()
 def hook() -> None:
     """Manage content hooks: rspamd and ClamAV, which scan a message before it is accepted."""
-
-
-def _cells(owner: Organization, content_hook: ContentHook) -> tuple[object, ...]:
-    timeout = format_duration(content_hook.timeout)
-    return (
-        status_of(content_hook),
-        content_hook.name,
-        owner.name,
-        content_hook.type,
-        content_hook.address,
-        content_hook.direction,
-        timeout,
-        content_hook.on_failure,
-    )
 
 
 @hook.command("check")
@@ -112,8 +88,14 @@ def _said(trial: HookTrial) -> str:
 
 
 add_list(
-    hook, HOOK, "List content hooks by organization and name.", _COLUMNS, _cells, lambda content_hook: content_hook.name
+    hook,
+    HOOK,
+    "List content hooks by organization and name.",
+    _COLUMNS,
+    lambda content_hook: content_hook.name,
+    timeout=lambda content_hook: format_duration(content_hook.timeout),
 )
+
 add_commands(
     hook,
     HOOK,

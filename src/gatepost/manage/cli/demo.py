@@ -13,24 +13,20 @@ import ssl
 import sys
 import tempfile
 import time
-from contextlib import ExitStack, nullcontext, redirect_stdout
+from contextlib import AbstractContextManager, ExitStack, nullcontext, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import click
 
 from gatepost.manage.cli.demo_partner import OWN_SERVER, Gatepost, as_whom, choose_partner, issue
-from gatepost.manage.cli.language import _, quantity
 from gatepost.manage.cli.options import json_option
-from gatepost.manage.cli.tables import printed_json, say, wants_json
+from gatepost.manage.cli.output import _, printed_json, quantity, say, wants_json
 from gatepost.manage.use_cases.times import stamp as moment
 from gatepost.pki.certificates.authority import Authority
 from gatepost.testing.process import free_port
 from gatepost.texts import N_
-
-if TYPE_CHECKING:
-    from contextlib import AbstractContextManager
 
 _DOMAINS = ["fabrikam.example", "oldtimer.example", "insurer.example", "northwind.example"]
 _PATIENCE = 20.0

@@ -19,9 +19,8 @@ import click
 
 from gatepost.manage.cli.demo_partner import OWN_SERVER, Gatepost, as_whom, choose_partner, issue
 from gatepost.manage.cli.demo_postgres import DemoPostgres, PostgresMissingError, find_postgres
-from gatepost.manage.cli.language import _, quantity
 from gatepost.manage.cli.options import BAD_INPUT, ending
-from gatepost.manage.cli.tables import say
+from gatepost.manage.cli.output import _, quantity, say
 from gatepost.pki.certificates.authority import Authority
 from gatepost.testing.process import free_port
 

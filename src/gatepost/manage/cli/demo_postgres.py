@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import IO, Final
 
 from gatepost.manage.cli.demo_partner import wait_for_start
-from gatepost.manage.cli.language import _
+from gatepost.manage.cli.output import _
 
 _DEBIAN: Final = "/usr/lib/postgresql"
 _ACCOUNT: Final = "postgres"  # of Debian's package, and of most others

@@ -9,16 +9,18 @@ from typing import TYPE_CHECKING
 
 import click
 
-from gatepost.manage.cli.client import client, missing_is_no
-from gatepost.manage.cli.language import _, ours, quantity
-from gatepost.manage.cli.options import BAD_INPUT, NO, fail, gateway_options
+from gatepost.manage.cli.options import BAD_INPUT, NO, client, fail, gateway_options, missing_is_no
+from gatepost.manage.cli.output import _, ours, print_rows, printable, printed_json, quantity, say
 from gatepost.manage.cli.request_options import limit_option, request_options
-from gatepost.manage.cli.tables import print_rows, printable, printed_json, say
 from gatepost.manage.use_cases.client import all_items
 from gatepost.manage.use_cases.destinations import (
+    Destination,
     DestinationActions,
+    DestinationHost,
+    DestinationsChanged,
     DestinationsQuery,
     ListSlowed,
+    SlowedDestination,
     act_on_destinations,
     list_destinations,
     list_slowed,
@@ -27,13 +29,6 @@ from gatepost.manage.use_cases.times import stamp as moment
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-
-    from gatepost.manage.use_cases.destinations import (
-        Destination,
-        DestinationHost,
-        DestinationsChanged,
-        SlowedDestination,
-    )
 
 
 _COLUMNS = ("organization", "destination", "best", "since", "last session", "below")

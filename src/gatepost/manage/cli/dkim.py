@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING, Any
 import click
 from msgspec.structs import asdict
 
-from gatepost.analysis.checks.dkim_record import DkimObservation
+from gatepost.analysis.checks.dkim_record import DkimObservation, RecordCheck
 from gatepost.manage.cli.changes import report
-from gatepost.manage.cli.client import client
 from gatepost.manage.cli.edit import ChangeArguments, change, change_options
-from gatepost.manage.cli.options import BAD_INPUT, NO, UNKNOWN, fail, force_option, gateway_options
+from gatepost.manage.cli.options import BAD_INPUT, NO, UNKNOWN, client, fail, force_option, gateway_options
+from gatepost.manage.cli.output import print_table, printable, printed_json, say, wants_json
 from gatepost.manage.cli.part_commands import add_commands, organization_option, part_argument
 from gatepost.manage.cli.stored_names import stored_names
-from gatepost.manage.cli.tables import print_table, printable, printed_json, say, wants_json
 from gatepost.manage.use_cases.change import NOTHING
 from gatepost.manage.use_cases.client import all_items
 from gatepost.manage.use_cases.dkim import ImportDkimKey, ListSigningKeys, import_dkim_key, list_signing_keys
@@ -31,7 +30,7 @@ from gatepost.manage.use_cases.dkim_changes import (
     make_dkim_key,
     rotate_dkim_keys,
 )
-from gatepost.manage.use_cases.name_lookup import DKIM
+from gatepost.manage.use_cases.name_lookup import DKIM, Part
 from gatepost.node.privileges import as_caller
 from gatepost.pki.certificates.files import CertificateFileError, load_key
 from gatepost.policy.connectors.values import DkimAlgorithm, DkimService, DkimState
@@ -39,9 +38,6 @@ from gatepost.protocols.dkim.record import split_key_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-
-    from gatepost.analysis.checks.dkim_record import RecordCheck
-    from gatepost.manage.use_cases.name_lookup import Part
 
 
 _COLUMNS = ("state", "name", "algorithm", "service_type", "organization", "private_key")

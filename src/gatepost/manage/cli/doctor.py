@@ -9,23 +9,20 @@ from typing import TYPE_CHECKING, Final, NoReturn
 
 import click
 
-from gatepost.manage.cli.client import client
-from gatepost.manage.cli.language import _, ours, quantity
-from gatepost.manage.cli.options import BAD_INPUT, NO, UNKNOWN, current_remote_options, ending, gateway_options
+from gatepost.manage.cli.options import BAD_INPUT, NO, UNKNOWN, client, current_remote_options, ending, gateway_options
+from gatepost.manage.cli.output import _, ours, printable, printed_json, quantity
 from gatepost.manage.cli.request_options import request_options
-from gatepost.manage.cli.tables import printable, printed_json
 from gatepost.manage.use_cases.doctor import Examination, ExamineGateway, examination, examine_gateway, start_findings
 from gatepost.node.machine_findings import DoctorFinding, Level
 from gatepost.node.privileges import PrivilegeError, act_as, gateway_account
 from gatepost.settings.loader import load
-from gatepost.settings.problem import SettingsError
+from gatepost.settings.problem import SettingsError, SettingsProblem
 from gatepost.texts import N_
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from gatepost.settings.model import Settings
-    from gatepost.settings.problem import SettingsProblem
 
 
 _STATUS = {Level.PASS: 0, Level.WARN: 0, Level.UNKNOWN: UNKNOWN, Level.FAIL: NO}

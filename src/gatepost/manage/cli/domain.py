@@ -7,25 +7,24 @@ from typing import TYPE_CHECKING
 
 import click
 
-from gatepost.manage.cli.client import client
 from gatepost.manage.cli.edit import ChangeArguments, change, change_options
-from gatepost.manage.cli.options import BAD_INPUT, NO, UNKNOWN, fail, gateway_options
+from gatepost.manage.cli.options import BAD_INPUT, NO, UNKNOWN, client, fail, gateway_options
+from gatepost.manage.cli.output import print_records, printable, printed_json, say
 from gatepost.manage.cli.part_commands import add_commands, organization_option, part_argument
 from gatepost.manage.cli.secret_command import SecretCases, secret_command
-from gatepost.manage.cli.tables import print_records, printable, printed_json, say
-from gatepost.manage.use_cases.directory_password import (
-    remove_directory_password,
-    set_directory_password,
-    show_directory_password,
-)
 from gatepost.manage.use_cases.domain_verification import (
     GetDomainVerification,
     VerifyDomain,
     get_domain_verification,
     verify_domain,
 )
-from gatepost.manage.use_cases.mta_sts import GetMtaStsPolicy, get_mta_sts_policy
-from gatepost.manage.use_cases.name_lookup import DOMAIN
+from gatepost.manage.use_cases.login_secrets import (
+    remove_directory_password,
+    set_directory_password,
+    show_directory_password,
+)
+from gatepost.manage.use_cases.mta_sts import GetMtaStsPolicy, MtaStsPolicy, PublicationFinding, get_mta_sts_policy
+from gatepost.manage.use_cases.name_lookup import DOMAIN, Part
 from gatepost.manage.use_cases.paging import ListSelection
 from gatepost.manage.use_cases.resource_actions import ChangeRecipients, change_recipients
 from gatepost.manage.use_cases.resource_views import DomainRow, domain_rows
@@ -35,8 +34,6 @@ if TYPE_CHECKING:
 
     from gatepost.manage.use_cases.client import Client
     from gatepost.manage.use_cases.domain_verification import DomainVerification
-    from gatepost.manage.use_cases.mta_sts import MtaStsPolicy, PublicationFinding
-    from gatepost.manage.use_cases.name_lookup import Part
 
 
 @click.group()

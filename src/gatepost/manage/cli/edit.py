@@ -16,16 +16,15 @@ import click
 from msgspec.structs import replace
 
 from gatepost.manage.cli.changes import report
-from gatepost.manage.cli.client import client
-from gatepost.manage.cli.language import _, quantity
-from gatepost.manage.cli.options import gateway_options, since_option
+from gatepost.manage.cli.options import client, gateway_options, since_option
+from gatepost.manage.cli.output import _, quantity
 from gatepost.manage.use_cases.assignments import assign
 from gatepost.manage.use_cases.change import NOTHING, TRIES
 from gatepost.manage.use_cases.name_lookup import choose_part, owner_of
 from gatepost.manage.use_cases.part_cases import PARTS, AddPart, RemovePart, SetPart
 from gatepost.manage.use_cases.part_record import table_of
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind, VersionConflict
-from gatepost.manage.use_cases.resources import domain_of
+from gatepost.manage.use_cases.resources import PartName, domain_of
 from gatepost.policy.connectors.errors import FieldError
 
 if TYPE_CHECKING:
@@ -34,7 +33,6 @@ if TYPE_CHECKING:
     from gatepost.manage.use_cases.change_shapes import ChangeReport, ChangeRequest
     from gatepost.manage.use_cases.client import Client
     from gatepost.manage.use_cases.declaration import UseCase, UseCaseReply
-    from gatepost.manage.use_cases.resources import PartName
     from gatepost.policy.connectors.resources import Resources
 
 

@@ -11,12 +11,10 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
-from gatepost.manage.cli.client import client
-from gatepost.manage.cli.language import _, ours, quantity
 from gatepost.manage.cli.named_files import read_file
-from gatepost.manage.cli.options import BAD_INPUT, NO, UNKNOWN, fail, gateway_options
+from gatepost.manage.cli.options import BAD_INPUT, NO, UNKNOWN, client, fail, gateway_options
+from gatepost.manage.cli.output import _, ours, printable, printed_json, quantity, say
 from gatepost.manage.cli.request_options import request_options
-from gatepost.manage.cli.tables import printable, printed_json, say
 from gatepost.manage.use_cases import explain_text
 from gatepost.manage.use_cases.explain import MAX_PEM, ExplainMessage, explain_message
 from gatepost.policy.connectors.units import format_duration

@@ -2,20 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import click
 
-from gatepost.manage.cli.client import client, missing_is_no
-from gatepost.manage.cli.language import _
-from gatepost.manage.cli.options import gateway_options
+from gatepost.manage.cli.options import client, gateway_options, missing_is_no
+from gatepost.manage.cli.output import _, print_rows, printed_json
 from gatepost.manage.cli.request_options import request_options
-from gatepost.manage.cli.tables import print_rows, printed_json
-from gatepost.manage.use_cases.ungranted import GrantValue, ListUngranted, grant_value, list_ungranted
-
-if TYPE_CHECKING:
-    from gatepost.manage.use_cases.ungranted import UngrantedValue
-
+from gatepost.manage.use_cases.ungranted import GrantValue, ListUngranted, UngrantedValue, grant_value, list_ungranted
 
 _COLUMNS = ("organization", "resource", "name", "field", "value", "effect")
 _EFFECTS = {"none": "none", "bounded": "public addresses and [network] tenants_may_reach"}

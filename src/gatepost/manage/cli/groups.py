@@ -8,17 +8,17 @@ from gatepost.manage.cli.certificate_group import CertificateGroup
 from gatepost.manage.cli.lazy import LazyGroup
 
 _CERTIFICATE = {
-    "list": ("certificate_list", "list_", "List certificates with state, names, issuer, validity and origin."),
-    "show": ("certificate_list", "show", "Show a certificate with all its details."),
+    "list": ("certificate", "list_", "List certificates with state, names, issuer, validity and origin."),
+    "show": ("certificate", "show", "Show a certificate with all its details."),
     "add": (
         "certificate_add",
         "add",
         "Add a certificate with its key, or watch a directory that another tool renews.",
     ),
     "request": ("certificate_request", "request", "Create a key and a certificate signing request (CSR)."),
-    "remove": ("certificate_remove", "remove", "Remove a certificate, a request or a watched directory."),
+    "remove": ("certificate", "remove", "Remove a certificate, a request or a watched directory."),
     "publish": (
-        "certificate_publish",
+        "certificate",
         "publish",
         "Write the certificate page for partners, as files for a web server.",
     ),
@@ -29,7 +29,7 @@ _CERTIFICATE = {
     ),
     "acme": ("certificate_acme", "acme", "Show and renew certificates from an ACME authority."),
     "alarms": ("alarms", "certificate_alarms", "List active alarms about certificates."),
-    "history": ("certificate_list", "history", "Show who changed the certificates, when and why."),
+    "history": ("certificate", "history", "Show who changed the certificates, when and why."),
 }
 
 
@@ -69,11 +69,11 @@ def connector() -> None:
 
 
 _EVIDENCE = {
-    "verify": ("evidence_verify", "verify", "Verify that nothing was removed, changed or reordered. Works offline."),
-    "export": ("evidence_export", "export", "Export entries with their proof for an auditor: JSON, CSV or PDF."),
-    "copy": ("evidence_copy", "copy", "Copy the whole log into a directory, for an auditor or another machine."),
-    "heads": ("evidence_heads", "heads", "Print the signed head of each day, to store off this machine."),
-    "key": ("evidence_heads", "key", "Print the public key of the signatures, to store off this machine."),
+    "verify": ("evidence", "verify", "Verify that nothing was removed, changed or reordered. Works offline."),
+    "export": ("evidence", "export", "Export entries with their proof for an auditor: JSON, CSV or PDF."),
+    "copy": ("evidence", "copy", "Copy the whole log into a directory, for an auditor or another machine."),
+    "heads": ("evidence", "heads", "Print the signed head of each day, to store off this machine."),
+    "key": ("evidence", "key", "Print the public key of the signatures, to store off this machine."),
 }
 
 
@@ -91,7 +91,7 @@ _REPORT = {
     "connectors": ("report_tls", "connectors", "Show the same by connector."),
     "received": ("report_tlsrpt", "received", "Show what others report about their connections to us (RFC 8460)."),
     "send": (
-        "report_send",
+        "report_tlsrpt",
         "send",
         "Send the TLS reports of a day now, or show them (RFC 8460).",
     ),
@@ -110,15 +110,15 @@ def report() -> None:
 
 
 _SITE = {
-    "init": ("site_init", "init", "Create the site's authority here; this gateway becomes its first node."),
+    "init": ("site_join", "init", "Create the site's authority here; this gateway becomes its first node."),
     "token": ("site_join", "token", "Create a token with which one node can join."),
     "join": ("site_join", "join", "Join a site: make this gateway one of its nodes."),
     "leave": ("site_join", "leave", "Leave the site of this node."),
-    "status": ("site_status", "status", "Show the authority, nodes with their certificates, and open tokens."),
-    "nodes": ("site_nodes", "nodes", "Remove nodes and tokens."),
-    "root": ("site_nodes", "root", "Print the root that connectors and other servers must trust."),
+    "status": ("site", "status", "Show the authority, nodes with their certificates, and open tokens."),
+    "nodes": ("site", "nodes", "Remove nodes and tokens."),
+    "root": ("site", "root", "Print the root that connectors and other servers must trust."),
     "issue": ("site_issue", "issue", "Issue a certificate with its key for an on-premises server."),
-    "history": ("site_nodes", "history", "Show who changed the site, when and why."),
+    "history": ("site", "history", "Show who changed the site, when and why."),
 }
 
 
@@ -128,8 +128,8 @@ def site() -> None:
 
 
 _SMIME = {
-    "recipient": ("smime_recipient", "recipient", "Manage certificates of recipients, which mail is encrypted to."),
-    "identity": ("smime_identity", "identity", "Manage our own certificates, which sign and decrypt."),
+    "recipient": ("smime", "recipient", "Manage certificates of recipients, which mail is encrypted to."),
+    "identity": ("smime", "identity", "Manage our own certificates, which sign and decrypt."),
 }
 
 

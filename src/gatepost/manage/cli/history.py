@@ -2,26 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import click
 import msgspec
 
 from gatepost.manage.cli.changes import print_changes, report
-from gatepost.manage.cli.client import client, missing_is_no
 from gatepost.manage.cli.edit import ChangeArguments, change_options
-from gatepost.manage.cli.language import _, ours
-from gatepost.manage.cli.options import gateway_options
+from gatepost.manage.cli.options import client, gateway_options, missing_is_no
+from gatepost.manage.cli.output import _, ours, print_rows, printable, printed_json
 from gatepost.manage.cli.request_options import request_options
-from gatepost.manage.cli.tables import print_rows, printable, printed_json
 from gatepost.manage.use_cases.client import all_items
-from gatepost.manage.use_cases.history import GetVersion, ListHistory, get_version, list_history
+from gatepost.manage.use_cases.history import GetVersion, HistoryEntry, ListHistory, get_version, list_history
 from gatepost.manage.use_cases.resource_actions import RevertResources, revert_resources
 from gatepost.manage.use_cases.times import stamp as moment
-
-if TYPE_CHECKING:
-    from gatepost.manage.use_cases.history import HistoryEntry
-
 
 _COLUMNS = ("version", "at", "author", "organization", "change", "note")
 

@@ -16,9 +16,8 @@ from gatepost.analysis.migration import postfix as from_postfix
 from gatepost.analysis.migration.exchange_json import read_objects
 from gatepost.analysis.migration.postfix_config import named_files
 from gatepost.analysis.migration.report import KINDS, Imported, ImportRefused, ImportResult
-from gatepost.manage.cli.language import _, ours
 from gatepost.manage.cli.options import BAD_INPUT, NO, UNKNOWN, fail, json_option
-from gatepost.manage.cli.tables import printable, printed_json, say
+from gatepost.manage.cli.output import _, ours, printable, printed_json, say
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import click
 
-from gatepost.manage.cli.language import ENGLISH, _, language, speak
+from gatepost.manage.cli.output import ENGLISH, _, language, speak
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -59,7 +59,7 @@ class LazyGroup(click.Group):
                 unknown.possibilities = _shown_by(unknown)  # type: ignore[misc]  # click writes it once, and asks nobody
             raise
         except click.ClickException as error:
-            from gatepost.manage.cli.tables import bounded  # noqa: PLC0415 - `--help` does without
+            from gatepost.manage.cli.output import bounded  # noqa: PLC0415 - `--help` does without
 
             error.message = bounded(error.message)  # type: ignore[misc]  # as above
             raise

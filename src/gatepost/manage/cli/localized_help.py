@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from gatepost.manage.cli.language import _
+from gatepost.manage.cli.output import _
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

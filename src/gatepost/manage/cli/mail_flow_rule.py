@@ -6,14 +6,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from gatepost.manage.cli.language import _
+from gatepost.manage.cli.output import _
 from gatepost.manage.cli.part_commands import add_commands, add_list
-from gatepost.manage.use_cases.name_lookup import RULE, status_of
+from gatepost.manage.use_cases.name_lookup import RULE
 from gatepost.policy.connectors.values import ContentProtection
 
 if TYPE_CHECKING:
     from gatepost.policy.connectors.mail_flow_rule import MailFlowRule
-    from gatepost.policy.connectors.records import Organization
 
 
 _COLUMNS = ("status", "priority", "name", "organization", "if", "then")
@@ -22,17 +21,6 @@ _COLUMNS = ("status", "priority", "name", "organization", "if", "then")
 @click.group()
 def rule() -> None:
     """Manage mail flow rules: choose a route for certain messages, or require TLS for them on every route."""
-
-
-def _cells(owner: Organization, flow_rule: MailFlowRule) -> tuple[object, ...]:
-    return (
-        status_of(flow_rule),
-        flow_rule.priority,
-        flow_rule.name,
-        owner.name,
-        _conditions(flow_rule),
-        _actions(flow_rule),
-    )
 
 
 def _conditions(one: MailFlowRule) -> str:
@@ -67,8 +55,8 @@ add_list(
     RULE,
     "List mail flow rules, in the order in which they apply.",
     _COLUMNS,
-    _cells,
     lambda flow_rule: (flow_rule.priority, flow_rule.name),
+    **{"if": _conditions, "then": _actions},
 )
 add_commands(
     rule,

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import click
 
-from gatepost.manage.cli.client import client
-from gatepost.manage.cli.options import gateway_options
+from gatepost.manage.cli.options import client, gateway_options
+from gatepost.manage.cli.output import print_records
 from gatepost.manage.cli.part_commands import add_commands
 from gatepost.manage.cli.secret_command import SecretCases, secret_command
-from gatepost.manage.cli.tables import print_records
 from gatepost.manage.use_cases.mailbox_passwords import remove_mailbox_password, set_mailbox_password
 from gatepost.manage.use_cases.name_lookup import MAILBOX
 from gatepost.manage.use_cases.resource_views import MailboxRow, MailboxSelection, mailbox_rows

@@ -7,12 +7,10 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from gatepost.manage.cli.client import client, missing_is_no
-from gatepost.manage.cli.language import _, ours
-from gatepost.manage.cli.options import gateway_options
+from gatepost.manage.cli.options import client, gateway_options, missing_is_no
+from gatepost.manage.cli.output import _, ours, print_rows, printable, printed_json, queue_states, say
 from gatepost.manage.cli.request_options import request_options
-from gatepost.manage.cli.tables import print_rows, printable, printed_json, queue_states, say
-from gatepost.manage.use_cases.client import all_items
+from gatepost.manage.use_cases.client import Client, all_items
 from gatepost.manage.use_cases.nodes import DrainNode, ForgetNode, ListNodes, drain_node, forget_node, list_nodes
 from gatepost.manage.use_cases.refusal import Refusal
 from gatepost.manage.use_cases.times import stamp
@@ -21,7 +19,6 @@ from gatepost.texts import N_
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
-    from gatepost.manage.use_cases.client import Client
     from gatepost.manage.use_cases.nodes import NodeStatus
 
 

@@ -3,25 +3,15 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
 
 import click
 
-from gatepost.manage.cli.client import client
-from gatepost.manage.cli.language import _, ours
-from gatepost.manage.cli.options import NO, UNKNOWN, fail, gateway_options
+from gatepost.manage.cli.options import NO, UNKNOWN, client, fail, gateway_options
+from gatepost.manage.cli.output import _, ours, print_table, printable, printed_json
 from gatepost.manage.cli.part_commands import add_commands, add_list, organization_option, part_argument
-from gatepost.manage.cli.tables import print_table, printable, printed_json
-from gatepost.manage.use_cases.name_lookup import ISSUER
-from gatepost.manage.use_cases.trials import TryIssuer, try_issuer
+from gatepost.manage.use_cases.name_lookup import ISSUER, Part
+from gatepost.manage.use_cases.trials import IssuerTrial, TryIssuer, try_issuer
 from gatepost.protocols.smtp.oauth import TOKEN_OCTETS
-
-if TYPE_CHECKING:
-    from gatepost.manage.use_cases.name_lookup import Part
-    from gatepost.manage.use_cases.trials import IssuerTrial
-    from gatepost.policy.connectors.oauth import OauthIssuer
-    from gatepost.policy.connectors.records import Organization
-
 
 _COLUMNS = ("status", "name", "organization", "issuer", "audiences", "username_claim", "required_scopes")
 
@@ -31,20 +21,7 @@ def issuer() -> None:
     """Manage OAuth issuers: authorization servers whose access tokens log in an organization's users (RFC 7628)."""
 
 
-def _cells(owner: Organization, oauth_issuer: OauthIssuer) -> tuple[object, ...]:
-    status = "enabled" if oauth_issuer.enabled else "disabled"
-    return (
-        status,
-        oauth_issuer.name,
-        owner.name,
-        oauth_issuer.issuer,
-        oauth_issuer.audiences,
-        oauth_issuer.username_claim,
-        oauth_issuer.required_scopes,
-    )
-
-
-add_list(issuer, ISSUER, "List OAuth issuers.", _COLUMNS, _cells)
+add_list(issuer, ISSUER, "List OAuth issuers.", _COLUMNS)
 add_commands(
     issuer,
     ISSUER,

@@ -1,29 +1,39 @@
-"""Options that commands share (settings file, `--json`, a connector), and ending a command with an error."""
+"""Shared parts of commands: options (settings file, `--json`), the client that they name, and errors that end them.
+
+The client is of this machine's gateway, or of another one (`--server`). A call that takes more than two seconds shows
+on a terminal that it goes on: "verifying … 7 s", which is gone before the command prints anything. Nothing in a pipe.
+What asks for input or prints as it goes has none.
+"""
 
 from __future__ import annotations
 
 import os
 import pwd
 import sys
-from contextlib import suppress
+import time
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from threading import Event, Thread
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import click
 
-from gatepost.manage.cli.language import _, in_words, ours, speak_to_programs
-from gatepost.manage.cli.remote_options import RemoteOptions, only_here
-from gatepost.manage.cli.tables import JSON, bounded
-from gatepost.manage.use_cases.refusal import RefusalKind
+from gatepost.manage.cli.output import JSON, _, bounded, in_words, ours, printable, speak_to_programs
+from gatepost.manage.cli.remote_options import RemoteOptions, RemoteServer, only_here
+from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.times import moment
+from gatepost.texts import N_
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
+
+    import msgspec
 
     from gatepost.manage.access.principal import Principal
-    from gatepost.manage.cli.remote_options import RemoteServer
-    from gatepost.manage.use_cases.gateway import Gateway
-    from gatepost.manage.use_cases.refusal import Refusal
+    from gatepost.manage.use_cases.client import Client
+    from gatepost.manage.use_cases.context import Gateway
+    from gatepost.manage.use_cases.declaration import UseCase
+    from gatepost.policy.connectors.directory import Directory
     from gatepost.settings.model import Settings
     from gatepost.settings.problem import SettingsError
 
@@ -32,7 +42,7 @@ NO = 1
 BAD_INPUT = 2
 UNKNOWN = 3
 CLIENT = "gatepost.client"
-"""Where the context of a command has what `manage.cli.client` opened."""
+"""Where the context of a command has what `client` opened."""
 ACCOUNT_CODES = (
     "Exit codes: 0 done, 1 its state does not allow it, 2 usage error or invalid input (with every error by field), "
     "3 the data cannot be read or written."
@@ -56,7 +66,7 @@ def config_option[F: Callable[..., Any]](command: F) -> F:
 
 
 def json_option[F: Callable[..., Any]](command: F) -> F:
-    """`--json`: the same data for machines, with stable keys. `printed_json` of `manage.cli.tables` prints it."""
+    """`--json`: the same data for machines, with stable keys. `printed_json` of `manage.cli.output` prints it."""
 
     def chosen(context: click.Context, _parameter: click.Parameter, value: bool) -> None:
         if value:
@@ -155,7 +165,7 @@ def _load_provider(settings: Settings) -> None:
 
 def local_gateway() -> Gateway:
     """The gateway a command works on; ends the command with exit code 2 and every error if its settings are wrong."""
-    from gatepost.manage.use_cases.gateway import Gateway  # noqa: PLC0415 - what needs no resources starts faster
+    from gatepost.manage.use_cases.context import Gateway  # noqa: PLC0415 - what needs no resources starts faster
 
     return Gateway(local_settings())
 
@@ -288,3 +298,94 @@ since_option = click.option(
     show_default=True,
     help="With --dry-run: decide mail since then again, and show what would have been different.",
 )
+
+
+def client() -> Client:
+    """The same for a whole command, which closes it; ends the command if the settings or these options are wrong."""
+    context = click.get_current_context()
+    if CLIENT not in context.meta:
+        context.meta[CLIENT] = _WithSign(_opened())
+    opened: Client = context.meta[CLIENT]
+    return opened
+
+
+def _opened() -> Client:
+    server = current_server()
+    made: Client
+    if server is None:
+        from gatepost.manage.use_cases.client import LocalClient  # noqa: PLC0415 - another gateway needs none of it
+
+        made = LocalClient(local_gateway(), administrator())
+    else:
+        from gatepost.manage.remote.client import RemoteClient  # noqa: PLC0415 - this machine needs none of it
+
+        made = RemoteClient(server.address())
+    click.get_current_context().call_on_close(made.close)
+    return made
+
+
+class _WithSign:
+    """A client whose calls show that they go on."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self.close = client.close
+
+    def call[R: msgspec.Struct, A](
+        self, case: UseCase[R, A], request: R, *, dry_run: bool = False, expected: int | None = None
+    ) -> A:
+        """See `Client`."""
+        with working():
+            return self._client.call(case, request, dry_run=dry_run, expected=expected)
+
+    def directory(self) -> Directory:
+        """See `Client`."""
+        with working():
+            return self._client.directory()
+
+
+@contextmanager
+def missing_is_no(text: str = "%(text)s") -> Iterator[None]:
+    """End the command with exit code 1 if what it names is not there. text: around what the refusal says."""
+    try:
+        yield
+    except Refusal as refusal:
+        if refusal.kind is not RefusalKind.MISSING:
+            raise
+        fail(NO, text, text=printable(ours(refusal.text)))
+
+
+_QUIET: Final = 2.0  # seconds before the first line
+_STEP: Final = 1.0  # and between two
+_WORKING: Final = N_("working")
+_CLEAR: Final = "\r\x1b[K"
+
+
+@contextmanager
+def working(what: str = _WORKING) -> Iterator[None]:
+    """Show it until the end of the block. what: verb, as "verifying"."""
+    if not sys.stderr.isatty():
+        yield
+        return
+    ended = Event()
+    shower = Thread(target=_show, args=(_(what), ended), daemon=True)
+    shower.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        shower.join()
+
+
+def _show(what: str, ended: Event) -> None:
+    began, shown = time.monotonic(), False
+    while not ended.wait(_STEP if shown else _QUIET):
+        _write(f"{_CLEAR}{what} … {time.monotonic() - began:.0f} s")
+        shown = True
+    if shown:
+        _write(_CLEAR)
+
+
+def _write(text: str) -> None:
+    sys.stderr.write(text)
+    sys.stderr.flush()

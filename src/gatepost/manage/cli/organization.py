@@ -6,14 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from gatepost.manage.cli.client import client
 from gatepost.manage.cli.edit import ChangeArguments, PreparedChange, change_options, edit, patch_of
-from gatepost.manage.cli.language import _
-from gatepost.manage.cli.options import gateway_options
+from gatepost.manage.cli.options import client, gateway_options
+from gatepost.manage.cli.output import _, print_records
 from gatepost.manage.cli.part_commands import CODES, WORDS_HELP, field_words
 from gatepost.manage.cli.part_view import SHOW_CODES, show_organization, view_options
 from gatepost.manage.cli.stored_names import stored_names
-from gatepost.manage.cli.tables import print_records
 from gatepost.manage.use_cases.name_lookup import choose_organization
 from gatepost.manage.use_cases.part_record import own_table
 from gatepost.manage.use_cases.resource_cases import (

@@ -11,13 +11,12 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.shell_completion import CompletionItem
 
-from gatepost.manage.cli.client import client
 from gatepost.manage.cli.edit import ChangeArguments, change_options, edit, part_added, part_removed, part_set
-from gatepost.manage.cli.options import gateway_options
+from gatepost.manage.cli.options import client, gateway_options
+from gatepost.manage.cli.output import print_records
 from gatepost.manage.cli.part_view import SHOW_CODES, show_part, view_options
 from gatepost.manage.cli.stored_names import stored_names
-from gatepost.manage.cli.tables import print_records
-from gatepost.manage.use_cases.name_lookup import choose_part, chosen_organizations
+from gatepost.manage.use_cases.name_lookup import Part, PartKind, choose_part, chosen_organizations, status_of
 from gatepost.manage.use_cases.resources import PartName
 
 if TYPE_CHECKING:
@@ -26,7 +25,6 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
 
     from gatepost.manage.use_cases.client import Client
-    from gatepost.manage.use_cases.name_lookup import Part, PartKind
     from gatepost.policy.connectors.records import Organization
 
 
@@ -106,17 +104,28 @@ def add_list(
     kind: PartKind,
     summary: str,
     columns: Sequence[str],
-    cells: Callable[[Organization, Any], Sequence[object]],
     order: Callable[[Any], Any] = lambda _part: 0,
+    **cells: Callable[[Any], object],
 ) -> None:
-    """Put the command `list` into a group. order: of the parts of an organization; as they are stored without it."""
+    """Put the command `list` into a group. columns: fields of a part, "status" and "organization" among them.
+
+    order: of the parts of an organization; as they are stored without it. cells: of a column that is no field, or is
+    shown in another way.
+    """
+    cells = {"status": status_of, **cells}
+
+    def cell(owner: Organization, part: Any, column: str) -> object:
+        if column == "organization":
+            return owner.name
+        return cells[column](part) if column in cells else getattr(part, column)
 
     @group.command("list", help=f"{summary}\n\n{LIST_CODES}")
     @click.option("--organization", default="", help="Only for this one.")
     @gateway_options
     def list_(organization: str) -> None:
         owners = chosen_organizations(client().directory().resources, organization)
-        print_records(columns, (cells(owner, part) for owner in owners for part in sorted(kind.of(owner), key=order)))
+        parts = ((owner, part) for owner in owners for part in sorted(kind.of(owner), key=order))
+        print_records(columns, ([cell(owner, part, column) for column in columns] for owner, part in parts))
 
 
 def _a(kind: PartKind) -> str:

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from gatepost.manage.cli.language import _, ours
-from gatepost.manage.cli.tables import print_table, printed_json
+from gatepost.manage.cli.output import _, ours, print_table, printed_json
 from gatepost.policy.connectors.trust_anchors import anchors_label
 
 if TYPE_CHECKING:

@@ -6,11 +6,9 @@ import sys
 
 import click
 
-from gatepost.manage.cli.client import client, missing_is_no
-from gatepost.manage.cli.language import _, ours, quantity
-from gatepost.manage.cli.options import NO, gateway_options
+from gatepost.manage.cli.options import NO, client, gateway_options, missing_is_no
+from gatepost.manage.cli.output import _, ours, print_facts, print_rows, printed_json, quantity, say
 from gatepost.manage.cli.request_options import limit_option, request_options
-from gatepost.manage.cli.tables import print_facts, print_rows, printed_json, say
 from gatepost.manage.use_cases import quarantine as quarantine_cases
 from gatepost.manage.use_cases.client import all_items
 from gatepost.manage.use_cases.times import stamp

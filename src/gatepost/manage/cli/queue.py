@@ -7,13 +7,21 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from gatepost.manage.cli.client import client, missing_is_no
-from gatepost.manage.cli.language import _, ours, quantity
-from gatepost.manage.cli.options import BAD_INPUT, NO, fail, gateway_options
+from gatepost.manage.cli.options import BAD_INPUT, NO, client, fail, gateway_options, missing_is_no
+from gatepost.manage.cli.output import (
+    _,
+    ours,
+    print_facts,
+    print_table,
+    printable,
+    printed_json,
+    quantity,
+    queue_states,
+    say,
+)
 from gatepost.manage.cli.request_options import limit_option, request_options
-from gatepost.manage.cli.tables import print_facts, print_table, printable, printed_json, queue_states, say
 from gatepost.manage.use_cases import queue as queue_cases
-from gatepost.manage.use_cases.client import all_items
+from gatepost.manage.use_cases.client import Client, all_items
 from gatepost.manage.use_cases.queue_actions import QueueAction, QueueActions, act_on_queue
 from gatepost.manage.use_cases.times import stamp as moment
 from gatepost.texts import N_
@@ -21,7 +29,6 @@ from gatepost.texts import N_
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gatepost.manage.use_cases.client import Client
     from gatepost.manage.use_cases.queue import QueueDelivery
     from gatepost.store.queue_admin import QueueTotals
 

@@ -12,24 +12,22 @@ import sys
 import tempfile
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import click
 import msgspec
 import tomlkit
 
-from gatepost.manage.cli.client import client
 from gatepost.manage.cli.doctor import print_findings
-from gatepost.manage.cli.language import _, in_words, ours
-from gatepost.manage.cli.options import BAD_INPUT, NO, current_server, fail, json_option, use_settings_file
+from gatepost.manage.cli.options import BAD_INPUT, NO, client, current_server, fail, json_option, use_settings_file
+from gatepost.manage.cli.output import _, in_words, ours, printed_json, say
 from gatepost.manage.cli.remote_options import only_here
 from gatepost.manage.cli.request_options import request_options
 from gatepost.manage.cli.serve import serve
-from gatepost.manage.cli.tables import printed_json, say
 from gatepost.manage.use_cases import quickstart as quickstart_cases
-from gatepost.manage.use_cases.doctor import ExamineGateway, examine_gateway
+from gatepost.manage.use_cases.doctor import Examination, ExamineGateway, examine_gateway
 from gatepost.manage.use_cases.first_setup import set_up_gateway
-from gatepost.manage.use_cases.publication import GetPublication, get_publication
+from gatepost.manage.use_cases.publication import DomainPublication, GetPublication, get_publication
 from gatepost.node.machine_findings import Level
 from gatepost.node.privileges import DEFAULT_ACCOUNT, PrivilegeError, act_as, as_caller, first_closed, gateway_account
 from gatepost.pki.certificates.authority import self_signed
@@ -40,11 +38,6 @@ from gatepost.settings.loader import DEFAULT_PATHS, load
 from gatepost.settings.model import Server
 from gatepost.settings.problem import SettingsError
 from gatepost.values import replace
-
-if TYPE_CHECKING:
-    from gatepost.manage.use_cases.doctor import Examination
-    from gatepost.manage.use_cases.publication import DomainPublication
-
 
 _SETTINGS: Final = "gatepost.toml"
 _RESOURCES: Final = "resources.toml"

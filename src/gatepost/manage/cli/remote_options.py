@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 from click.core import ParameterSource
 
-from gatepost.manage.cli.language import _
+from gatepost.manage.cli.output import _
 from gatepost.texts import N_
 
 if TYPE_CHECKING:

@@ -12,11 +12,9 @@ from msgspec.structs import astuple
 
 from gatepost.analysis.reports.spreadsheet import csv_lines
 from gatepost.analysis.reports.tls import Direction, Protection
-from gatepost.manage.cli.client import client
-from gatepost.manage.cli.language import _, quantity
-from gatepost.manage.cli.options import BAD_INPUT, MOMENT, NO, UNKNOWN, fail, gateway_options
+from gatepost.manage.cli.options import BAD_INPUT, MOMENT, NO, UNKNOWN, client, fail, gateway_options
+from gatepost.manage.cli.output import _, print_table, printable, printed_json, quantity, say
 from gatepost.manage.cli.request_options import request_options
-from gatepost.manage.cli.tables import print_table, printable, printed_json, say
 from gatepost.manage.use_cases.reports import DAYS, MOST, GetTlsReport, get_tls_report
 from gatepost.node.privileges import as_caller
 from gatepost.times import day_text

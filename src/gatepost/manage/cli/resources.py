@@ -13,10 +13,8 @@ import click
 import tomlkit
 
 from gatepost.manage.cli.changes import report
-from gatepost.manage.cli.client import client
-from gatepost.manage.cli.language import ours
-from gatepost.manage.cli.options import BAD_INPUT, fail, gateway_options, since_option
-from gatepost.manage.cli.tables import printed_json
+from gatepost.manage.cli.options import BAD_INPUT, client, fail, gateway_options, since_option
+from gatepost.manage.cli.output import ours, printed_json
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.resource_cases import ApplyResources, ExportResources, apply_resources, export_resources
 from gatepost.node.privileges import as_caller

@@ -11,12 +11,10 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn
 
 import click
 
-from gatepost.manage.cli.client import client
-from gatepost.manage.cli.language import _
-from gatepost.manage.cli.options import BAD_INPUT, NO, fail, gateway_options
+from gatepost.manage.cli.options import BAD_INPUT, NO, client, fail, gateway_options
+from gatepost.manage.cli.output import _, printable, printed_json
 from gatepost.manage.cli.part_commands import organization_option, part_argument
 from gatepost.manage.cli.password_prompt import prompt_password
-from gatepost.manage.cli.tables import printable, printed_json
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.pki.certificates.connector_secrets import SecretState
 from gatepost.texts import N_

@@ -19,7 +19,6 @@ import msgspec
 from OpenSSL.SSL import SSLEAY_VERSION, SSLeay_version
 
 from gatepost.manage.access.schema import ACCESS
-from gatepost.manage.cli.language import _, ours
 from gatepost.manage.cli.lazy import COLLECTIONS
 from gatepost.manage.cli.options import (
     BAD_INPUT,
@@ -30,8 +29,8 @@ from gatepost.manage.cli.options import (
     gateway_options,
     loaded_settings,
 )
+from gatepost.manage.cli.output import _, ours, wants_json
 from gatepost.manage.cli.setup_notice import SETUP_FILE
-from gatepost.manage.cli.tables import wants_json
 from gatepost.manage.use_cases.granting import grant_all
 from gatepost.manage.web.certificate import ADMIN_FOLDER
 from gatepost.net.listener import bind

@@ -9,8 +9,8 @@ from typing import Any
 import click
 
 from gatepost.manage.cli.options import current_remote_options, gateway_options, wrong_settings
+from gatepost.manage.cli.output import printed_json
 from gatepost.manage.cli.remote_options import only_here
-from gatepost.manage.cli.tables import printed_json
 from gatepost.settings.loader import load_with_origins
 from gatepost.settings.problem import SettingsError
 from gatepost.settings.shown import shown

@@ -13,11 +13,10 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, PrivateFormat, pkcs12
 
-from gatepost.manage.cli.language import _
 from gatepost.manage.cli.named_files import fill_file, made_file
 from gatepost.manage.cli.options import BAD_INPUT, author, ending, fail, gateway_options, local_settings
-from gatepost.manage.cli.site_store import checked_host, opened
-from gatepost.manage.cli.tables import printable, printed_json, say
+from gatepost.manage.cli.output import _, printable, printed_json, say
+from gatepost.manage.cli.site import checked_host, opened
 from gatepost.manage.use_cases.times import stamp as moment
 from gatepost.node.privileges import as_caller
 from gatepost.pki.certificates.authority import key_pem

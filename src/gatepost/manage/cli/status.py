@@ -7,18 +7,15 @@ from typing import TYPE_CHECKING
 import click
 import msgspec
 
-from gatepost.manage.cli.client import client
-from gatepost.manage.cli.language import _, ours, quantity
-from gatepost.manage.cli.options import NO, gateway_options
-from gatepost.manage.cli.tables import printable, printed_json, queue_states
+from gatepost.manage.cli.options import NO, client, gateway_options
+from gatepost.manage.cli.output import _, ours, printable, printed_json, quantity, queue_states
 from gatepost.manage.use_cases.status import COUNTED, GetStatus, get_status
 from gatepost.manage.use_cases.times import stamp as moment
-from gatepost.manage.use_cases.work_list import ListWork, list_work
+from gatepost.manage.use_cases.work_list import ListWork, WorkList, list_work
 
 if TYPE_CHECKING:
     from gatepost.manage.use_cases.nodes import NodeStatus
     from gatepost.manage.use_cases.status import Status, StatusConfiguration, StatusLogins, StatusQueue
-    from gatepost.manage.use_cases.work_list import WorkList
 
 
 @click.command()

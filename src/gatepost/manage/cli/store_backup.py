@@ -16,10 +16,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final
 import click
 
 from gatepost import __version__
-from gatepost.manage.cli.language import _, ngettext, ours, quantity
-from gatepost.manage.cli.options import BAD_INPUT, NO, UNKNOWN, ending, fail, gateway_options, local_settings
-from gatepost.manage.cli.tables import printable, printed_json, say
-from gatepost.manage.cli.working_sign import working
+from gatepost.manage.cli.options import BAD_INPUT, NO, UNKNOWN, ending, fail, gateway_options, local_settings, working
+from gatepost.manage.cli.output import _, ngettext, ours, printable, printed_json, quantity, say
 from gatepost.manage.use_cases.times import stamp, time_text
 from gatepost.node.privileges import as_caller
 from gatepost.store.interface import StoreFailure

@@ -8,10 +8,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from gatepost.manage.cli.language import _, ours, quantity
-from gatepost.manage.cli.options import NO, UNKNOWN, fail, gateway_options, local_settings
-from gatepost.manage.cli.tables import printable, printed_json, say
-from gatepost.manage.cli.working_sign import working
+from gatepost.manage.cli.options import NO, UNKNOWN, fail, gateway_options, local_settings, working
+from gatepost.manage.cli.output import _, ours, printable, printed_json, quantity, say
 from gatepost.manage.use_cases.stored_schemas import SCHEMAS
 from gatepost.store.interface import StoreFailure
 from gatepost.store.sqlite.check import Problem, StoreCheck, Unreadable

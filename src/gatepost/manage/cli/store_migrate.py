@@ -8,20 +8,17 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from gatepost.manage.cli.language import _, ours
 from gatepost.manage.cli.options import BAD_INPUT, NO, UNKNOWN, fail, gateway_options, local_settings
-from gatepost.manage.cli.tables import printable, printed_json, say
+from gatepost.manage.cli.output import _, ours, printable, printed_json, say
 from gatepost.manage.use_cases.store_migration import StoreMigration, reopen_store
 from gatepost.manage.use_cases.times import stamp
 from gatepost.pki.certificates.vault import VaultError
 from gatepost.store.interface import StoreFailure
-from gatepost.store.move import MoveDiffers, MoveProgress, MoveRefused
-from gatepost.store.move_mark import MoveState
+from gatepost.store.move import Comparison, MoveDiffers, MoveProgress, MoveRefused
+from gatepost.store.move_mark import MoveMark, MoveState
 
 if TYPE_CHECKING:
     from gatepost.settings.model import Settings
-    from gatepost.store.move import Comparison
-    from gatepost.store.move_mark import MoveMark
 
 
 _QUIET: Final = 2.0  # seconds between two lines of progress

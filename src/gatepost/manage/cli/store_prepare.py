@@ -8,9 +8,8 @@ from typing import Final
 
 import click
 
-from gatepost.manage.cli.language import _
 from gatepost.manage.cli.options import BAD_INPUT, UNKNOWN, fail, gateway_options, loaded_settings
-from gatepost.manage.cli.tables import printed_json, say
+from gatepost.manage.cli.output import _, printed_json, say
 from gatepost.manage.use_cases.stored_schemas import SCHEMAS
 from gatepost.settings.store_url import SQLITE, role_of, store_url
 from gatepost.store.interface import Schema, StoreFailure

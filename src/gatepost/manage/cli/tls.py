@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import click
 
-from gatepost.manage.cli.language import _
 from gatepost.manage.cli.options import BAD_INPUT, fail, json_option
-from gatepost.manage.cli.tables import print_table, printed_json
+from gatepost.manage.cli.output import _, print_table, printed_json
 from gatepost.protocols.tls.profile import PROFILES, profile_record, published
 
 _COLUMNS = (

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import click
 
-from gatepost.manage.cli.client import client
-from gatepost.manage.cli.language import _
-from gatepost.manage.cli.options import ACCOUNT_CODES, gateway_options
+from gatepost.manage.cli.options import ACCOUNT_CODES, client, gateway_options
+from gatepost.manage.cli.output import _, organizations_text, print_rows, printed_json, say
 from gatepost.manage.cli.request_options import request_options
-from gatepost.manage.cli.tables import organizations_text, print_rows, printed_json, say
 from gatepost.manage.use_cases import tokens
 from gatepost.manage.use_cases.client import all_items
 from gatepost.manage.use_cases.times import stamp as moment

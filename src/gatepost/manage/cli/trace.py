@@ -7,11 +7,9 @@ from typing import TYPE_CHECKING, NoReturn
 import click
 import msgspec
 
-from gatepost.manage.cli.client import client, missing_is_no
-from gatepost.manage.cli.language import _, ours, quantity
-from gatepost.manage.cli.options import NO, gateway_options
+from gatepost.manage.cli.options import NO, client, gateway_options, missing_is_no
+from gatepost.manage.cli.output import _, ours, print_facts, print_table, printable, printed_json, quantity, wants_json
 from gatepost.manage.cli.request_options import request_options
-from gatepost.manage.cli.tables import print_facts, print_table, printable, printed_json, wants_json
 from gatepost.manage.use_cases import trace as trace_cases
 from gatepost.manage.use_cases.client import all_items
 from gatepost.manage.use_cases.explain_text import REASON, detail_lines, tls_lines

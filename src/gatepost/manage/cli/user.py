@@ -8,13 +8,20 @@ import click
 from msgspec import UNSET
 from msgspec.structs import replace
 
-from gatepost.manage.cli.client import client
-from gatepost.manage.cli.language import _, quantity
-from gatepost.manage.cli.options import ACCOUNT_CODES, BAD_INPUT, fail, gateway_options, local_settings
+from gatepost.manage.cli.options import ACCOUNT_CODES, BAD_INPUT, client, fail, gateway_options, local_settings
+from gatepost.manage.cli.output import (
+    _,
+    organizations_text,
+    print_rows,
+    print_table,
+    printable,
+    printed_json,
+    quantity,
+    say,
+)
 from gatepost.manage.cli.password_prompt import prompt_password
 from gatepost.manage.cli.request_options import request_options
 from gatepost.manage.cli.setup_notice import setup_url
-from gatepost.manage.cli.tables import organizations_text, print_rows, print_table, printable, printed_json, say
 from gatepost.manage.use_cases import users
 from gatepost.manage.use_cases.client import all_items
 from gatepost.manage.use_cases.times import stamp as moment

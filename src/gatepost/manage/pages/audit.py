@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from gatepost.language import _, translated
@@ -18,7 +18,7 @@ from gatepost.manage.pages import resource_paths
 from gatepost.manage.pages.account_forms import field_errors
 from gatepost.manage.pages.exports import exported
 from gatepost.manage.pages.guard import every, not_there, perform
-from gatepost.manage.pages.paging import StoredRows, fitting, stored_rows
+from gatepost.manage.pages.paging import StoredRows, by_fields, fitting, stored_rows
 from gatepost.manage.pages.rendering import render
 from gatepost.manage.pages.text_filters import cut
 from gatepost.manage.pages.time_zones import local_times
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from starlette.requests import Request
-    from starlette.responses import Response
 
     from gatepost.manage.use_cases.audit import AuditEntry
     from gatepost.manage.use_cases.differences import FieldChange
@@ -39,15 +38,9 @@ if TYPE_CHECKING:
 
 
 _SIZE: Final = 50
-_SORTS: Final[Columns[AuditEntry]] = {
-    "time": lambda entry: entry.at,
-    "user": lambda entry: entry.who,
-    "address": lambda entry: entry.address,
-    "action": lambda entry: _shown_action(entry.action),
-    "subject": lambda entry: entry.subject,
-    "organization": lambda entry: entry.organization,
-    "outcome": lambda entry: entry.outcome.value,
-}
+_SORTS: Final[Columns[AuditEntry]] = by_fields(
+    "address", "subject", "organization", time="at", user="who", outcome="outcome.value"
+) | {"action": lambda entry: _shown_action(entry.action)}
 _SHOWN: Final = 200  # changes of a page
 _COLUMNS = ("at", "who", "address", "action", "organization", "subject", "outcome", "event", "version", "detail")
 _FILTERS: Final = ("who", "action", "organization", "outcome", "since", "until")
@@ -59,13 +52,7 @@ def _list(request: Request) -> Response:
     errors: dict[str, str] = {}
     page: StoredRows[AuditEntry] = StoredRows((), "", "", None)
     try:
-        file = exported(
-            request,
-            "audit",
-            _COLUMNS,
-            lambda: every(request, list_audit, ListAudit(**filters)),
-        )
-        if file:
+        if file := exported(request, "audit", _COLUMNS, lambda: every(request, list_audit, ListAudit(**filters))):
             return file
         wanted = ListAudit(**filters, limit=_SIZE, after=request.query_params.get("before", ""))
         page = stored_rows(request, list_audit, wanted, _SORTS, NN_("%(num)s event", "%(num)s events"))

@@ -12,14 +12,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from gatepost.language import _, ngettext
 from gatepost.manage.use_cases.certificate_views import ViewCertificate
 from gatepost.manage.use_cases.certificates import CertificateSummary, common_name
-from gatepost.pki.certificates.entry import State
+from gatepost.pki.certificates.entry import Entry, State
 from gatepost.pki.certificates.lifecycle import names_of, roll_back_until
 
 if TYPE_CHECKING:
     from starlette.requests import Request
 
     from gatepost.manage.use_cases.presentation_places import PresentationPlaces
-    from gatepost.pki.certificates.entry import Entry
 
 
 LEVELS = {State.CURRENT: "pass", State.NEXT: "info", State.DEPRECATED: "warn", State.RETIRED: "waiting"}

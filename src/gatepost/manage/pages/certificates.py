@@ -29,7 +29,7 @@ from gatepost.manage.pages.certificate_view import (
 from gatepost.manage.pages.code_labels import certificate_state
 from gatepost.manage.pages.exports import exported, wants_file
 from gatepost.manage.pages.guard import context_of, needs, perform
-from gatepost.manage.pages.paging import foot, order_of, paged, sorted_page
+from gatepost.manage.pages.paging import by_fields, foot, order_of, paged, sorted_page
 from gatepost.manage.pages.rendering import link, render
 from gatepost.manage.use_cases import certificate_views, certificates
 from gatepost.manage.use_cases.acme_renewal import GetAcmeStatus, get_acme_status
@@ -37,10 +37,10 @@ from gatepost.manage.use_cases.certificate_removal import RemoveCertificate
 from gatepost.manage.use_cases.certificate_requests import GetCertificateRequest, get_certificate_request
 from gatepost.manage.use_cases.certificates import certificate_of
 from gatepost.manage.use_cases.execution import execute
-from gatepost.manage.use_cases.paging import sorted_by
+from gatepost.manage.use_cases.paging import Columns, sorted_by
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.request_values import limits
-from gatepost.pki.certificates.entry import Purpose, State
+from gatepost.pki.certificates.entry import Entry, Purpose, State
 from gatepost.pki.certificates.published_json import table_record, version_of
 from gatepost.sentences import ours
 from gatepost.texts import NN_
@@ -49,9 +49,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from starlette.requests import Request
-
-    from gatepost.manage.use_cases.paging import Columns
-    from gatepost.pki.certificates.entry import Entry
 
 
 _COLUMNS = (
@@ -66,22 +63,12 @@ _SORTS: Final[dict[str, Callable[[Entry], Any]]] = {
     "key": lambda entry: entry.leaf.key,
     "sha256": lambda entry: entry.leaf.sha256,
 }
-_REQUEST_SORTS: Final[Columns[certificates.CertificateRequest]] = {
-    "id": lambda request: request.id,
-    "purpose": lambda request: (request.purpose, request.organization, request.label),
-    "names": lambda request: [*request.names],
-    "key": lambda request: request.key,
-    "created": lambda request: request.added,
-    "file": lambda request: request.key_file,
-}
-_CHANGE_SORTS: Final[Columns[certificates.CertificateChange]] = {
-    "time": lambda change: change.at,
-    "user": lambda change: change.author,
-    "object": lambda change: (change.kind, change.id),
-    "names": lambda change: [*change.names],
-    "change": lambda change: change.change,
-    "version": lambda change: change.version,
-}
+_REQUEST_SORTS: Final[Columns[certificates.CertificateRequest]] = by_fields(
+    "id", "names", "key", created="added", file="key_file"
+) | {"purpose": lambda request: (request.purpose, request.organization, request.label)}
+_CHANGE_SORTS: Final[Columns[certificates.CertificateChange]] = by_fields(
+    "names", "change", "version", time="at", user="author"
+) | {"object": lambda change: (change.kind, change.id)}
 _ORDER_SORTS: Final[Columns[Mapping[str, Any]]] = {
     "names": lambda order: order["names"],
     "until": lambda order: order["not_after"],
@@ -258,14 +245,11 @@ def _table(request: Request) -> Response:
     context = context_of(request)
     table, notes = execute(certificate_views.view_certificate_table, context, certificate_views.ViewTable())
     record = table_record(table)
-    if request.query_params.get("format"):
-        rows = [certificate | {"tlsa": certificate["tlsa"]} for certificate in record["certificates"]]
-        columns = tuple(rows[0]) if rows else ("name",)
-        file = exported(request, "published-certificates", columns, lambda: rows)
-        assert file is not None  # noqa: S101 - a format was named
+    rows = record["certificates"]
+    if file := exported(request, "published-certificates", tuple(rows[0]) if rows else ("name",), lambda: rows):
         return file
     address = context.settings.certificate_table.address
-    page = paged(request, record["certificates"])
+    page = paged(request, rows)
     return render(
         request,
         "certificates/table.html",

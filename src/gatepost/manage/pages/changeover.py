@@ -12,17 +12,16 @@ from typing import TYPE_CHECKING, Any
 
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
-from starlette.responses import RedirectResponse
+from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from gatepost.analysis.checks.gates import Light
+from gatepost.analysis.checks.gates import GateReport, Light
 from gatepost.language import _, in_sentence, ngettext
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.access.secret import same, unmasked
 from gatepost.manage.pages.certificate_forms import errors_of, why_of
 from gatepost.manage.pages.certificate_view import label_of, named_certificate, pin_of, row, way_back
 from gatepost.manage.pages.code_labels import certificate_state
-from gatepost.manage.pages.flash import Undo
 from gatepost.manage.pages.gate_checks import (
     by_gate,
     checked_changeover,
@@ -35,6 +34,7 @@ from gatepost.manage.pages.gate_checks import (
 from gatepost.manage.pages.guard import context_of, needs, perform
 from gatepost.manage.pages.paging import foot, paged
 from gatepost.manage.pages.rendering import render, see_other
+from gatepost.manage.pages.signed_cookies import Undo
 from gatepost.manage.pages.text_filters import remarks
 from gatepost.manage.pages.time_zones import zone_of
 from gatepost.manage.use_cases import certificate_views, changeover_steps
@@ -42,7 +42,7 @@ from gatepost.manage.use_cases.changeover import ChangeoverCheck, GetNotice, get
 from gatepost.manage.use_cases.execution import execute
 from gatepost.manage.use_cases.refusal import Refusal
 from gatepost.manage.use_cases.request_values import limits
-from gatepost.pki.certificates.entry import State
+from gatepost.pki.certificates.entry import Entry, State
 from gatepost.pki.certificates.lifecycle import can_roll_back, roll_back_until
 from gatepost.protocols.tls.token_uri import is_token_uri
 from gatepost.texts import NN_
@@ -52,12 +52,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from starlette.requests import Request
-    from starlette.responses import Response
 
-    from gatepost.analysis.checks.gates import GateReport
     from gatepost.manage.use_cases.context import Context
     from gatepost.manage.use_cases.presentation_places import PresentationPlaces
-    from gatepost.pki.certificates.entry import Entry
 
 
 type _Said = tuple[str, str]
@@ -227,7 +224,9 @@ def _switch(asked: Request) -> Response:
     form, entry = asked.state.form, _entry(asked)
     values = {name: form.get(name, "").strip() for name in ("when", "at", "reason")}
     wanted = with_offset(values["at"], zone_of(asked).zone)
-    at = (wanted or " ") if values["when"] == "at" else ""  # a time that is left out is none
+    if values["when"] == "at" and not wanted:
+        return _page(asked, errors={"at": _("Enter the time of the switch.")}, **values)
+    at = wanted if values["when"] == "at" else ""
     request = changeover_steps.SwitchCertificate(certificate=entry.id, at=at, force=values["reason"])
     try:
         done = perform(asked, changeover_steps.switch_certificate, request)

@@ -21,7 +21,7 @@ from gatepost.manage.pages.rendering import render, see_changed, see_other
 from gatepost.manage.pages.resource_paths import organization_path, version_path
 from gatepost.manage.pages.text_filters import cut, sentence
 from gatepost.manage.use_cases.execution import execute
-from gatepost.manage.use_cases.history import GetVersion, ListHistory, get_version, list_history
+from gatepost.manage.use_cases.history import GetVersion, HistoryEntry, ListHistory, get_version, list_history
 from gatepost.manage.use_cases.nodes import ListNodes, in_force, list_nodes
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.resource_actions import RevertResources, revert_resources
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from starlette.responses import Response
 
     from gatepost.manage.use_cases.differences import FieldChange
-    from gatepost.manage.use_cases.history import HistoryEntry
     from gatepost.manage.use_cases.paging import Columns
 
 

@@ -29,19 +29,19 @@ from gatepost.manage.pages.resource_paths import (
 )
 from gatepost.manage.pages.text_filters import sentence
 from gatepost.manage.pages.validation_tasks import task_items
-from gatepost.manage.use_cases.connector_secrets import (
+from gatepost.manage.use_cases.connector_views import ConnectorView, ViewConnector, view_connector
+from gatepost.manage.use_cases.execution import execute
+from gatepost.manage.use_cases.login_secrets import (
     SetConnectorSecret,
     ShowConnectorSecret,
     set_connector_secret,
     show_connector_secret,
 )
-from gatepost.manage.use_cases.connector_views import ViewConnector, view_connector
-from gatepost.manage.use_cases.execution import execute
-from gatepost.manage.use_cases.name_lookup import RULE, Part
+from gatepost.manage.use_cases.name_lookup import RULE, Chosen, Part
 from gatepost.manage.use_cases.part_cases import PARTS, RemovePart, SetPart
 from gatepost.manage.use_cases.part_record import fields_of, part_command, part_toml
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
-from gatepost.manage.use_cases.rehearsal import RehearsalQuestion, show_rehearsal
+from gatepost.manage.use_cases.rehearsal import RehearsalQuestion, RehearsalReport, show_rehearsal
 from gatepost.manage.use_cases.reports import ReportCounts
 from gatepost.manage.use_cases.resource_views import ListPartChanges, list_part_changes
 from gatepost.manage.use_cases.trace import SearchTrace, search_trace_events
@@ -54,10 +54,6 @@ if TYPE_CHECKING:
 
     from starlette.requests import Request
     from starlette.responses import Response
-
-    from gatepost.manage.use_cases.connector_views import ConnectorView
-    from gatepost.manage.use_cases.name_lookup import Chosen
-    from gatepost.manage.use_cases.rehearsal import RehearsalReport
 
 
 DIRECTIONS: Final = ("inbound", "outbound")

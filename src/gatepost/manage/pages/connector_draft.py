@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from gatepost.language import _
-from gatepost.manage.pages.text_filters import sentence
-from gatepost.manage.use_cases.name_lookup import INBOUND, OUTBOUND
+from gatepost.manage.pages.text_filters import sentence, sentences
+from gatepost.manage.use_cases.name_lookup import INBOUND, OUTBOUND, PartKind
 from gatepost.policy.connectors.errors import ResourceErrors
 from gatepost.policy.connectors.model import parse
 from gatepost.policy.connectors.names import covers
@@ -31,7 +31,6 @@ from gatepost.texts import N_
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from gatepost.manage.use_cases.name_lookup import PartKind
     from gatepost.policy.connectors.records import Organization
     from gatepost.policy.connectors.resources import PrefixLimits
 
@@ -366,7 +365,8 @@ def problems(draft: ConnectorDraft, step: str, owner: Organization, prefixes: Pr
             place = re.search(r"\.(\w+)(?:\[\d+\])*$", error.path)
             key = _QUESTIONS.get(place[1], place[1]) if place else ""
             if key in fields:
-                result.setdefault(key, sentence(ours(error.message)))
+                text = sentence(ours(error.message))
+                result[key] = sentences(result[key], text) if key in result else text
     return result
 
 

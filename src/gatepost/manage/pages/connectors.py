@@ -12,16 +12,15 @@ from msgspec.structs import replace
 from starlette.concurrency import run_in_threadpool
 from starlette.routing import Route
 
-from gatepost.analysis.rehearsal.verdicts import ConnectorKey
+from gatepost.analysis.rehearsal.verdicts import ConnectorKey, Verdicts
 from gatepost.language import _, ngettext, translated
-from gatepost.manage.access.principal import Scope
+from gatepost.manage.access.principal import Principal, Scope
 from gatepost.manage.pages.editor import change_rows
 from gatepost.manage.pages.event_stream import followed
 from gatepost.manage.pages.exports import MOST, exported
-from gatepost.manage.pages.flash import Undo
 from gatepost.manage.pages.guard import context_of, perform, principal_of
 from gatepost.manage.pages.login import local_target
-from gatepost.manage.pages.paging import SIZE, fitting, foot, offset_of, order_of, page_of, paged
+from gatepost.manage.pages.paging import SIZE, by_fields, fitting, foot, offset_of, order_of, page_of, paged
 from gatepost.manage.pages.rendering import (
     LONG_PATIENCE,
     PATIENCE,
@@ -34,11 +33,12 @@ from gatepost.manage.pages.rendering import (
     see_other,
 )
 from gatepost.manage.pages.resource_paths import connector_path
+from gatepost.manage.pages.signed_cookies import Undo
 from gatepost.manage.use_cases import bulk_validation
-from gatepost.manage.use_cases.connector_views import CountVerdicts, FindConnectors, count_verdicts, find_connectors
-from gatepost.manage.use_cases.connectors import SORTS, connector_record
+from gatepost.manage.use_cases.connector_views import CountVerdicts, count_verdicts, find_connectors
+from gatepost.manage.use_cases.connectors import SORTS, ConnectorEntry, ConnectorSelection, connector_record
 from gatepost.manage.use_cases.execution import execute
-from gatepost.manage.use_cases.paging import sorted_by
+from gatepost.manage.use_cases.paging import Columns, sorted_by
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.reports import ReportCounts
 from gatepost.manage.use_cases.resource_actions import MOST as MOST_SELECTED
@@ -52,13 +52,9 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
-    from gatepost.analysis.rehearsal.verdicts import Verdicts
-    from gatepost.manage.access.principal import Principal
     from gatepost.manage.use_cases.blast_radius import Radius
     from gatepost.manage.use_cases.change_shapes import ChangeReport
-    from gatepost.manage.use_cases.connectors import ConnectorEntry
     from gatepost.manage.use_cases.jobs import Job
-    from gatepost.manage.use_cases.paging import Columns
 
 
 ACTIONS: Final = {
@@ -236,7 +232,7 @@ def _named(keys: list[str]) -> list[ConnectorName]:
 
 def _matching(request: Request, form: Mapping[str, str]) -> list[ConnectorName]:
     chosen: dict[str, Any] = {name: form.get(name, "").strip() for name in ("organization", "q", "direction", "status")}
-    rows = perform(request, find_connectors, FindConnectors(limit=MOST_SELECTED, **chosen)).rows
+    rows = perform(request, find_connectors, ConnectorSelection(limit=MOST_SELECTED, **chosen)).rows
     return [
         ConnectorName(organization=row.organization, direction=row.direction, name=row.name)  # type: ignore[arg-type]  # it is one of two
         for row in rows
@@ -249,11 +245,8 @@ def _back(request: Request) -> str:
 
 _FIRST: Final = {"not-validated": 0, "unknown": 1, "": 2, "validated": 3}
 _DEFAULT: Final = "result"
-_SORTS: Final[Columns[bulk_validation.ConnectorResult]] = {
+_SORTS: Final[Columns[bulk_validation.ConnectorResult]] = by_fields("name", "direction", "organization") | {
     "result": lambda result: (_FIRST[result.outcome], result.state == "waiting"),
-    "name": lambda result: result.name,
-    "direction": lambda result: result.direction,
-    "organization": lambda result: result.organization,
     "verdict": lambda result: result.verdict or None,
 }
 
@@ -332,7 +325,7 @@ def _list(request: Request) -> Response:
     principal, query = principal_of(request), request.query_params
     direction, status = query.get("direction", ""), query.get("status", "")
     sort, with_verdicts = query.get("sort", ""), bool(query.get("verdicts"))
-    selection = FindConnectors(
+    selection = ConnectorSelection(
         organization=query.get("organization", ""),
         q=query.get("q", "").strip(),
         limit=SIZE,

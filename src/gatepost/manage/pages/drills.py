@@ -14,12 +14,23 @@ from gatepost.analysis.checks.attacks import CONTROL
 from gatepost.language import _
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.pages.guard import or_not_there, perform, principal_of
-from gatepost.manage.pages.paging import stored_rows
+from gatepost.manage.pages.paging import by_fields, stored_rows
 from gatepost.manage.pages.rendering import render, see_other
 from gatepost.manage.pages.resource_paths import connector_path
-from gatepost.manage.use_cases.connector_views import FindConnectors, find_connectors
-from gatepost.manage.use_cases.drill_list import ListDrills, ShowKeptDrill, list_drills, show_kept_drill
-from gatepost.manage.use_cases.drills import DrillConnector, ShowDrill, show_drill, start_drill
+from gatepost.manage.use_cases.connector_views import find_connectors
+from gatepost.manage.use_cases.connectors import ConnectorSelection
+from gatepost.manage.use_cases.drills import (
+    DrillConnector,
+    DrillState,
+    KeptDrill,
+    ListDrills,
+    ShowDrill,
+    ShowKeptDrill,
+    list_drills,
+    show_drill,
+    show_kept_drill,
+    start_drill,
+)
 from gatepost.manage.use_cases.jobs import follow
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.sentences import ours
@@ -29,17 +40,12 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
-    from gatepost.manage.use_cases.drill_list import KeptDrill
-    from gatepost.manage.use_cases.drills import DrillState
     from gatepost.manage.use_cases.paging import Columns
 
 
 _SIZE: Final = 50
-_SORTS: Final[Columns[KeptDrill]] = {
-    "time": lambda drill: drill.at,
+_SORTS: Final[Columns[KeptDrill]] = by_fields("connector", "organization", time="at") | {
     "result": lambda drill: (not drill.fault, drill.passed),
-    "connector": lambda drill: drill.connector,
-    "organization": lambda drill: drill.organization,
     "verdict": lambda drill: drill.fault or drill.verdict,
 }
 _OFFERED: Final = 200  # connectors that the form suggests; any other can be typed
@@ -54,7 +60,7 @@ def _list(request: Request, error: str = "", chosen: str = "") -> Response:
     page = stored_rows(request, list_drills, wanted, _SORTS, NN_("%(num)s drill", "%(num)s drills"))
     principal = principal_of(request)
     may_drill = bool(principal.scopes & {Scope.CONNECTORS, Scope.OWNER})
-    offered = FindConnectors(organization=organization, direction="outbound", limit=_OFFERED) if may_drill else None
+    offered = ConnectorSelection(organization=organization, direction="outbound", limit=_OFFERED) if may_drill else None
     rows = perform(request, find_connectors, offered).rows if offered else ()
     return render(
         request,

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import msgspec
 
 from gatepost.language import _
-from gatepost.manage.pages.fields import errors_by_field, form_fields, label_of, texts_of, values_of
+from gatepost.manage.pages.fields import FormField, errors_by_field, form_fields, label_of, texts_of, values_of
 from gatepost.manage.pages.guard import context_of, principal_of
 from gatepost.manage.pages.message_head import retry, retry_target
 from gatepost.manage.pages.rendering import LONG_PATIENCE, PATIENCE, PENDING, is_partial, render, see_changed, see_other
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
-    from gatepost.manage.pages.fields import FormField
     from gatepost.manage.use_cases.blast_radius import Radius
     from gatepost.manage.use_cases.change_shapes import ChangeReport, ChangeRequest
     from gatepost.manage.use_cases.declaration import UseCase, UseCaseReply

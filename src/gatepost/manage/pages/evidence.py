@@ -18,10 +18,10 @@ from gatepost.manage.access.principal import Scope
 from gatepost.manage.pages.exports import chunks_of, download, exported, wants_file
 from gatepost.manage.pages.guard import every, needs, not_there, perform, principal_of
 from gatepost.manage.pages.rendering import link, render, see_other
-from gatepost.manage.pages.report_charts import read_view
+from gatepost.manage.pages.report_charts import ReportView, read_view
 from gatepost.manage.pages.reports import frame_of
 from gatepost.manage.use_cases import evidence, evidence_export
-from gatepost.manage.use_cases.evidence_export import OpenExport, open_export
+from gatepost.manage.use_cases.evidence_export import Export, OpenExport, open_export
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.request_values import limits
 from gatepost.texts import N_
@@ -29,9 +29,6 @@ from gatepost.texts import N_
 if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
-
-    from gatepost.manage.pages.report_charts import ReportView
-    from gatepost.manage.use_cases.evidence_export import Export
 
 
 _PATH: Final = "/reports/evidence"

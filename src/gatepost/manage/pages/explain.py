@@ -18,7 +18,7 @@ from gatepost.manage.pages.explain_story import story
 from gatepost.manage.pages.guard import perform
 from gatepost.manage.pages.rendering import link, render
 from gatepost.manage.use_cases.explain import VERSIONS, ExplainMessage, explain_to_page
-from gatepost.manage.use_cases.explain_past import ExplainAgain, explain_again
+from gatepost.manage.use_cases.explain_past import ExplainAgain, PastDecision, explain_again
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 
 if TYPE_CHECKING:
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 
     from starlette.requests import Request
     from starlette.responses import Response
-
-    from gatepost.manage.use_cases.explain_past import PastDecision
 
 
 _PATH: Final = "/explain"

@@ -7,15 +7,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from gatepost.analysis.checks.tasks import task_record
+from gatepost.analysis.checks.tasks import HostReport, task_record
 from gatepost.language import _
 from gatepost.manage.pages.validation_tasks import detail_text
 from gatepost.manage.use_cases.explain_text import CHECKED_BY, KINDS, RESULTS, demand_text, hook_text, route_text
 from gatepost.policy.connectors.units import format_duration
 from gatepost.policy.connectors.values import AuthenticationResults
-from gatepost.policy.decisions.decision import hook_record
+from gatepost.policy.decisions.decision import InboundVerdict, OutboundDecision, hook_record
 from gatepost.policy.decisions.outbound import describe
-from gatepost.policy.decisions.requirement import Authenticated, Encrypted, Opportunistic
+from gatepost.policy.decisions.requirement import Authenticated, Encrypted, Opportunistic, Requirement
 from gatepost.policy.decisions.routes import MxRoute, SmartHosts
 from gatepost.sentences import ours
 from gatepost.texts import N_
@@ -23,12 +23,9 @@ from gatepost.texts import N_
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from gatepost.analysis.checks.tasks import HostReport
     from gatepost.manage.use_cases.explain import ExplainResult
-    from gatepost.policy.decisions.decision import InboundVerdict, OutboundDecision
     from gatepost.policy.decisions.explain import Explanation
     from gatepost.policy.decisions.failures import FailureOutcome
-    from gatepost.policy.decisions.requirement import Requirement
 
 
 SHOWN: Final = 180

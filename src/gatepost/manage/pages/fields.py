@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple, Union, get_
 from gatepost.language import _
 from gatepost.manage.pages.account_forms import located
 from gatepost.manage.pages.code_labels import choice_text, shown_label, value_label
-from gatepost.manage.pages.text_filters import in_words, sentence
+from gatepost.manage.pages.text_filters import in_words, sentence, sentences
 from gatepost.policy.connectors.fields import Form
 from gatepost.policy.connectors.record_base import form_of, keys, record_in
 from gatepost.sentences import ours
@@ -29,8 +29,9 @@ if TYPE_CHECKING:
 
 
 _WORDS: Final = {
-    "tls": "TLS", "ip": "IP", "mta": "MTA", "sts": "STS", "mx": "MX", "smtp": "SMTP", "dane": "DANE", "dkim": "DKIM",
-    "smime": "S/MIME", "requiretls": "REQUIRETLS", "id": "ID", "jwks": "JWKS", "url": "URL",
+    "tls": "TLS", "ip": "IP", "ipv4": "IPv4", "ipv6": "IPv6", "mta": "MTA", "sts": "STS", "mx": "MX", "smtp": "SMTP",
+    "dane": "DANE", "dkim": "DKIM", "smime": "S/MIME", "requiretls": "REQUIRETLS", "id": "ID", "jwks": "JWKS",
+    "url": "URL",
 }  # fmt: skip
 _INTEGER: Final = re.compile(r"-?\d{1,18}", re.ASCII)
 _QUOTED: Final = re.compile(r'"([^"]+)"')
@@ -218,5 +219,5 @@ def errors_by_field(fields: Sequence[FormField], errors: Sequence[FieldError], t
         while key and key not in known:
             key = key.rpartition(".")[0]
         said = sentence(ours(error.message)) if key else located(error)
-        found[key] = f"{found[key]} {said}" if key in found else said
+        found[key] = sentences(found[key], said) if key in found else said
     return found or {"": ours(text)}

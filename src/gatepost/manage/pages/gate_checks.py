@@ -19,16 +19,16 @@ from typing import TYPE_CHECKING, Any, Final
 
 from starlette.responses import StreamingResponse
 
-from gatepost.analysis.checks.gates import MAX_TEXT, GateCheck
+from gatepost.analysis.checks.gates import MAX_TEXT, GateCheck, GateFinding, GateReport
 from gatepost.analysis.checks.partner_report import Mark
 from gatepost.language import _, ngettext
 from gatepost.manage.pages.guard import context_of
 from gatepost.manage.pages.rendering import event, fragment
 from gatepost.manage.pages.text_filters import sentence
-from gatepost.manage.use_cases.changeover import GetChangeover, get_changeover
+from gatepost.manage.use_cases.changeover import ChangeoverCheck, GetChangeover, get_changeover
 from gatepost.manage.use_cases.execution import execute
 from gatepost.manage.use_cases.refusal import Refusal
-from gatepost.pki.certificates.entry import Purpose
+from gatepost.pki.certificates.entry import Entry, Purpose
 from gatepost.sentences import ours
 from gatepost.texts import N_
 from gatepost.values import replace
@@ -38,10 +38,7 @@ if TYPE_CHECKING:
 
     from starlette.requests import Request
 
-    from gatepost.analysis.checks.gates import GateFinding, GateReport
-    from gatepost.manage.use_cases.changeover import ChangeoverCheck
     from gatepost.manage.use_cases.context import Context
-    from gatepost.pki.certificates.entry import Entry
 
 
 _KEPT: Final = 64

@@ -18,11 +18,11 @@ from starlette.requests import Request
 from starlette.routing import Route
 
 from gatepost.language import _
-from gatepost.manage.access.principal import NOBODY, Scope
+from gatepost.manage.access.principal import NOBODY, Principal, Scope
 from gatepost.manage.access.records import is_confirmed
 from gatepost.manage.pages.time_zones import zone_of
 from gatepost.manage.use_cases.client import all_items
-from gatepost.manage.use_cases.context import Context
+from gatepost.manage.use_cases.context import Context, Gateway
 from gatepost.manage.use_cases.execution import execute
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.resource_views import ListOwnOrganizations, list_own_organizations
@@ -38,9 +38,7 @@ if TYPE_CHECKING:
     from starlette.types import Scope as Asked
 
     from gatepost.manage.access.accounts import Accounts
-    from gatepost.manage.access.principal import Principal
     from gatepost.manage.use_cases.declaration import Items, UseCase
-    from gatepost.manage.use_cases.gateway import Gateway
     from gatepost.policy.connectors.records import Organization
 
 

@@ -18,7 +18,7 @@ from gatepost.manage.pages.rendering import render, see_changed
 from gatepost.manage.pages.resource_paths import connector_path
 from gatepost.manage.use_cases.connector_views import ViewConnector, view_connector
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
-from gatepost.manage.use_cases.resource_actions import TrustIssuer, seen_issuers, trust_issuer
+from gatepost.manage.use_cases.resource_actions import SeenIssuer, TrustIssuer, seen_issuers, trust_issuer
 from gatepost.texts import N_
 
 if TYPE_CHECKING:
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 
     from starlette.requests import Request
     from starlette.responses import Response
-
-    from gatepost.manage.use_cases.resource_actions import SeenIssuer
 
 
 UNCONFIRMED = N_("Confirm the fingerprint with the partner first, by another way than this connection.")

@@ -13,12 +13,12 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
-from starlette.responses import RedirectResponse
+from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from gatepost.language import _, language_choices, offered, use
 from gatepost.manage.access.principal import Scope
-from gatepost.manage.access.records import is_confirmed
+from gatepost.manage.access.records import UserSession, is_confirmed
 from gatepost.manage.pages import signed_cookies
 from gatepost.manage.pages.account_forms import field_errors
 from gatepost.manage.pages.guard import context_of, needs, not_there, perform
@@ -43,9 +43,6 @@ from gatepost.texts import N_
 
 if TYPE_CHECKING:
     from starlette.requests import Request
-    from starlette.responses import Response
-
-    from gatepost.manage.access.records import UserSession
 
 
 def rp_id(request: Request) -> str:

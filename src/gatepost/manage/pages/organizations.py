@@ -15,8 +15,9 @@ from gatepost.manage.pages.paging import by_fields, sorted_page
 from gatepost.manage.pages.rendering import render, see_changed
 from gatepost.manage.pages.resource_kinds import KIND_PAGES
 from gatepost.manage.pages.resource_paths import organization_path
-from gatepost.manage.use_cases.history import ListHistory, list_history
+from gatepost.manage.use_cases.history import ListHistory, PartChange, list_history
 from gatepost.manage.use_cases.name_lookup import KINDS
+from gatepost.manage.use_cases.paging import ListSelection
 from gatepost.manage.use_cases.part_record import (
     fields_of,
     organization_command,
@@ -34,7 +35,6 @@ from gatepost.manage.use_cases.resource_cases import (
     set_organization,
 )
 from gatepost.manage.use_cases.resource_views import (
-    FindOrganizations,
     ListOrganizationChanges,
     OrganizationRow,
     ViewOrganization,
@@ -53,7 +53,6 @@ if TYPE_CHECKING:
     from starlette.responses import Response
 
     from gatepost.manage.use_cases.change_shapes import ChangeReport
-    from gatepost.manage.use_cases.history import PartChange
 
 
 _SORTS: Final[dict[str, Callable[[OrganizationRow], Any]]] = by_fields(
@@ -67,12 +66,12 @@ def _list(request: Request) -> Response:
     wanted = request.query_params.get("q", "").strip()
 
     def records() -> Iterator[dict[str, Any]]:
-        for row in perform(request, find_organizations, FindOrganizations(q=wanted, limit=MOST)).rows:
+        for row in perform(request, find_organizations, ListSelection(q=wanted, limit=MOST)).rows:
             yield row._asdict()
 
     if file := exported(request, "organizations", OrganizationRow._fields, records):
         return file
-    every = perform(request, find_organizations, FindOrganizations(q=wanted))
+    every = perform(request, find_organizations, ListSelection(q=wanted))
     page = sorted_page(request, every.rows, _SORTS, NN_("%(num)s organization", "%(num)s organizations"))
     return render(
         request,

@@ -27,12 +27,12 @@ from gatepost.manage.use_cases.certificate_views import (
     view_certificates,
 )
 from gatepost.manage.use_cases.doctor import ExamineGateway, examine_gateway
-from gatepost.manage.use_cases.queue import ListWaitingDestinations, list_waiting_destinations
+from gatepost.manage.use_cases.queue import ListWaitingDestinations, WaitingDestination, list_waiting_destinations
 from gatepost.manage.use_cases.refusal import Refusal
 from gatepost.manage.use_cases.reports import CountFlows, count_flows
 from gatepost.manage.use_cases.status import GetStatus, get_running
 from gatepost.manage.use_cases.work_list import ListWork, list_work
-from gatepost.pki.certificates.entry import State
+from gatepost.pki.certificates.entry import Entry, State
 from gatepost.store.nodes import NodeState
 from gatepost.texts import NP_
 
@@ -43,8 +43,6 @@ if TYPE_CHECKING:
     from starlette.responses import Response
 
     from gatepost.manage.use_cases.presentation_places import PresentationPlaces
-    from gatepost.manage.use_cases.queue import WaitingDestination
-    from gatepost.pki.certificates.entry import Entry
     from gatepost.policy.connectors.records import Organization
 
 

@@ -14,7 +14,7 @@ import msgspec
 
 from gatepost.language import _, grouped, ngettext
 from gatepost.manage.pages.guard import every, perform
-from gatepost.manage.use_cases.paging import ListSelection, sorted_by
+from gatepost.manage.use_cases.paging import Columns, ListPage, ListSelection, sorted_by
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Sequence
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
     from gatepost.manage.use_cases.declaration import Items, UseCase
-    from gatepost.manage.use_cases.paging import Columns, ListPage
 
 
 SIZE: Final = 50

@@ -18,7 +18,7 @@ from gatepost.manage.pages.guard import needs_scope, perform
 from gatepost.manage.pages.paging import order_of, page_of
 from gatepost.manage.pages.rendering import is_partial, link, render
 from gatepost.manage.use_cases import publication as publication_cases
-from gatepost.manage.use_cases.dns_checks import check_record
+from gatepost.manage.use_cases.dns_checks import DnsCheck, DnsPublication, check_record
 from gatepost.manage.use_cases.refusal import Refusal
 from gatepost.sentences import ours
 from gatepost.texts import N_
@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from starlette.requests import Request
-
-    from gatepost.manage.use_cases.dns_checks import DnsCheck, DnsPublication
 
 
 _INDEX: Final = "/domains/publish"

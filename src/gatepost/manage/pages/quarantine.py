@@ -7,6 +7,7 @@ and both are put on record. What is seen and acted on is in the quarantine of th
 from __future__ import annotations
 
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -18,7 +19,7 @@ from gatepost.manage.pages.account_forms import by_field
 from gatepost.manage.pages.exports import download, exported
 from gatepost.manage.pages.guard import context_of, every, or_not_there, perform, principal_of
 from gatepost.manage.pages.login import local_target
-from gatepost.manage.pages.paging import stored_rows
+from gatepost.manage.pages.paging import by_fields, stored_rows
 from gatepost.manage.pages.rendering import link, render, see_other
 from gatepost.manage.pages.time_zones import local_times
 from gatepost.manage.use_cases import quarantine
@@ -40,12 +41,9 @@ if TYPE_CHECKING:
 
 _PAGE: Final = 50
 _MOST: Final = 10_000
-_SORTS: Final[Columns[quarantine.QuarantinedMessage]] = {
-    "time": lambda held: held.received,
+_SORTS: Final[Columns[quarantine.QuarantinedMessage]] = by_fields("subject", time="received", expires="deleted_at") | {
     "sender": lambda held: (held.sender, held.recipient),
-    "subject": lambda held: held.subject,
     "by": lambda held: (held.by, held.reason),
-    "expires": lambda held: held.deleted_at,
 }
 _NAMED: Final = 10
 _FILTERS: Final = ("sender", "recipient", "subject", "reason", "since", "until")
@@ -69,13 +67,8 @@ def _list(request: Request) -> Response:
     organization = values.get("organization", "").strip()
     more = {"organization": organization, "after": values.get("after", "")}
     wanted = quarantine.ListQuarantine(**local_times(request, chosen), **more, limit=_PAGE)
-    file = exported(
-        request,
-        "quarantine",
-        _COLUMNS,
-        lambda: every(request, quarantine.list_quarantine, wanted, _MOST),
-    )
-    if file is not None:
+    messages = partial(every, request, quarantine.list_quarantine, wanted, _MOST)
+    if file := exported(request, "quarantine", _COLUMNS, messages):
         return file
     page = stored_rows(request, quarantine.list_quarantine, wanted, _SORTS, NN_("%(num)s row", "%(num)s rows"))
     return render(

@@ -6,13 +6,14 @@ act on mail, and both are put on record. What is seen and acted on is of the org
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 from starlette.routing import Route
 
 from gatepost.language import _, in_sentence, ngettext, translated, translated_choices
-from gatepost.manage.access.principal import Scope
+from gatepost.manage.access.principal import Principal, Scope
 from gatepost.manage.pages.account_forms import by_field
 from gatepost.manage.pages.exports import download, exported
 from gatepost.manage.pages.guard import context_of, every, or_not_there, perform, principal_of
@@ -38,7 +39,6 @@ if TYPE_CHECKING:
     from starlette.responses import Response
 
     from gatepost.mail.model.trace_event import TraceEvent
-    from gatepost.manage.access.principal import Principal
     from gatepost.manage.use_cases.queue import QueueDelivery
 
 
@@ -94,14 +94,8 @@ def _filter(given: Mapping[str, str]) -> dict[str, Any]:
 def _list(request: Request) -> Response:
     values = request.query_params
     queue = queue_cases.ListQueue(**_filter(values), sort=_order_of(values), limit=PAGE, after=values.get("after", ""))
-    file = exported(
-        request,
-        "queue",
-        COLUMNS,
-        lambda: every(request, queue_cases.list_queue, queue, _MOST),
-        cells=_cells,
-    )
-    if file is not None:
+    deliveries = partial(every, request, queue_cases.list_queue, queue, _MOST)
+    if file := exported(request, "queue", COLUMNS, deliveries, cells=_cells):
         return file
     items = perform(request, queue_cases.list_queue, queue)
     totals = perform(request, queue_cases.sum_queue, queue_cases.SumQueue(**_filter(values)))

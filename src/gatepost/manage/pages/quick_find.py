@@ -10,7 +10,7 @@ import re
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from gatepost.language import _
@@ -18,7 +18,8 @@ from gatepost.manage.pages.certificate_view import has_text, label_of
 from gatepost.manage.pages.guard import perform, principal_of
 from gatepost.manage.pages.resource_paths import connector_path, part_path, trace_path
 from gatepost.manage.use_cases.certificate_views import ViewCertificates, view_certificates
-from gatepost.manage.use_cases.connector_views import FindConnectors, find_connectors
+from gatepost.manage.use_cases.connector_views import find_connectors
+from gatepost.manage.use_cases.connectors import ConnectorSelection
 from gatepost.manage.use_cases.name_lookup import DOMAIN
 from gatepost.manage.use_cases.refusal import Refusal
 from gatepost.manage.use_cases.resource_views import FindParts, find_parts
@@ -26,7 +27,6 @@ from gatepost.manage.use_cases.trace import SearchTrace, search_messages
 
 if TYPE_CHECKING:
     from starlette.requests import Request
-    from starlette.responses import Response
 
 
 type Hit = tuple[str, str, str]
@@ -51,7 +51,7 @@ def _find(request: Request) -> Response:
 
 
 def _connectors(request: Request, text: str) -> list[Hit]:
-    rows = perform(request, find_connectors, FindConnectors(q=text, limit=_EACH)).rows
+    rows = perform(request, find_connectors, ConnectorSelection(q=text, limit=_EACH)).rows
     kinds = {"inbound": _("Inbound connector"), "outbound": _("Outbound connector")}
     return [
         (

@@ -19,14 +19,14 @@ from gatepost.manage.pages.guard import context_of, own_organizations, perform
 from gatepost.manage.pages.login import demand_owner
 from gatepost.manage.pages.rendering import render, see_other
 from gatepost.manage.use_cases.certificate_views import ViewCertificates, view_certificates
-from gatepost.manage.use_cases.doctor import ExamineGateway, examine_gateway
+from gatepost.manage.use_cases.doctor import Examination, ExamineGateway, examine_gateway
 from gatepost.manage.use_cases.execution import execute
-from gatepost.manage.use_cases.first_setup import MASTER_KEY, set_up_gateway
+from gatepost.manage.use_cases.first_setup import MASTER_KEY, FirstSetup, set_up_gateway
 from gatepost.manage.use_cases.publication import FindPublications, find_publications
 from gatepost.manage.use_cases.quickstart import MAILBOXES, FirstAnswers, dmarc_line
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.request_values import limits
-from gatepost.pki.certificates.entry import Purpose, State
+from gatepost.pki.certificates.entry import Entry, Purpose, State
 from gatepost.settings.model import DnsValidation
 
 if TYPE_CHECKING:
@@ -34,10 +34,6 @@ if TYPE_CHECKING:
 
     from starlette.requests import Request
     from starlette.responses import Response
-
-    from gatepost.manage.use_cases.doctor import Examination
-    from gatepost.manage.use_cases.first_setup import FirstSetup
-    from gatepost.pki.certificates.entry import Entry
 
 
 PATH: Final = "/quickstart"

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from datetime import UTC
+from datetime import UTC, tzinfo
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote, urlencode
@@ -22,11 +22,11 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, pass_context
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from gatepost.language import _, language, ngettext, pgettext
-from gatepost.manage.pages import flash
+from gatepost.manage.pages import signed_cookies
 from gatepost.manage.pages.code_labels import event_label, event_level, failure_label, setting_label, shown_label
 from gatepost.manage.pages.document_text import reply_help
-from gatepost.manage.pages.flash import Flash
-from gatepost.manage.pages.navigation import help_for, navigation
+from gatepost.manage.pages.navigation import NavigationGroup, help_for, navigation
+from gatepost.manage.pages.signed_cookies import Flash, Undo
 from gatepost.manage.pages.static_files import static_url
 from gatepost.manage.pages.svg import Series, light_colours, stacked
 from gatepost.manage.pages.text_filters import CLOCKED, FILTERS, in_words, remarks, sorts
@@ -38,16 +38,13 @@ from gatepost.values import replace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
-    from datetime import tzinfo
 
     from jinja2.runtime import Context
     from markupsafe import Markup
     from starlette.requests import Request
 
     from gatepost.manage.access.principal import Principal
-    from gatepost.manage.pages.flash import Undo
-    from gatepost.manage.pages.navigation import NavigationGroup
-    from gatepost.manage.use_cases.gateway import Gateway
+    from gatepost.manage.use_cases.context import Gateway
 
 
 _VARY: Final = "HX-Request, HX-Request-Type, Cookie, Accept-Language"
@@ -176,7 +173,7 @@ def render(request: Request, template: str, status: int = 0, *, block: str = "",
     status = status or (422 if context.get("error") or context.get("errors") else 200)
     response = HTMLResponse(text, status, headers={"vary": _VARY, "cache-control": "no-store"})
     if frame.said and not partial:
-        flash.forget(response)
+        signed_cookies.forget(response)
     return response
 
 
@@ -217,7 +214,7 @@ def see_other(
     else:
         response = RedirectResponse(path, 303)
     if said:
-        flash.remember(response, Flash(level, said, undo), secure=request.url.scheme == "https")
+        signed_cookies.remember(response, Flash(level, said, undo), secure=request.url.scheme == "https")
     return response
 
 
@@ -234,7 +231,7 @@ def _frame(request: Request) -> Frame:
     path = "/" + _written(request).lstrip("/")  # "//host" in a link would lead there
     query = tuple(request.query_params.multi_items())
     if principal is None:
-        csrf, said = getattr(request.state, "csrf", ""), flash.read(request.cookies)
+        csrf, said = getattr(request.state, "csrf", ""), signed_cookies.read(request.cookies)
         return Frame(path, csrf=csrf, said=said, query=query, zone=zone_of(request))
     organizations = _organizations(request, principal)
     chosen = request.query_params.get("organization", "")
@@ -244,7 +241,7 @@ def _frame(request: Request) -> Frame:
         csrf=getattr(request.state, "csrf", ""),
         organizations=organizations,
         organization=chosen if chosen in organizations else "",
-        said=flash.read(request.cookies),
+        said=signed_cookies.read(request.cookies),
         query=query,
         zone=zone_of(request),
     )

@@ -10,7 +10,7 @@ from datetime import date, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from gatepost.analysis.reports.pictures import ClientCertificate
+from gatepost.analysis.reports.pictures import ClientCertificate, DaySums, Sums, TlsPictures
 from gatepost.analysis.reports.tls import Direction, Protection
 from gatepost.language import _, grouped
 from gatepost.manage.pages import svg
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from markupsafe import Markup
-
-    from gatepost.analysis.reports.pictures import DaySums, Sums, TlsPictures
 
 
 QUICK: Final = (7, 30, 90)

@@ -8,20 +8,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from gatepost.analysis.reports.tls import Direction, Protection
+from gatepost.analysis.reports.tls import Direction, Protection, Ready
 from gatepost.manage.pages import report_charts
 from gatepost.manage.pages.paging import by_fields
-from gatepost.manage.pages.report_charts import MOST_PARTS
-from gatepost.manage.use_cases.paging import sorted_by
+from gatepost.manage.pages.report_charts import MOST_PARTS, Chart, ReportView
+from gatepost.manage.use_cases.paging import Columns, sorted_by
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from gatepost.analysis.reports.pictures import Blocked, DayResult, HeatRow, Sums, TlsPictures
-    from gatepost.analysis.reports.tls import Ready
-    from gatepost.manage.pages.report_charts import Chart, ReportView
     from gatepost.manage.use_cases.evidence import Head
-    from gatepost.manage.use_cases.paging import Columns
     from gatepost.manage.use_cases.tls_reports import ReceivedSums, ReportedFailure, SentReportState
 
     type HeatLine = tuple[HeatRow, Sequence[tuple[DayResult, str]]]
@@ -153,12 +150,9 @@ _READY: Final[Columns[tuple[Ready, str]]] = {
 _RECEIVED: Final[Columns[ReceivedSums]] = by_fields("reporter", "domain", "policy", "reports", "failed") | {
     "success": lambda sums: sums.passed / all_ if (all_ := sums.passed + sums.failed) else None,
 }
-_FAILURES: Final[Columns[ReportedFailure]] = {
-    "day": lambda failure: failure.begin,
-    "reporter": lambda failure: failure.reporter,
-    "domain": lambda failure: failure.domain,
-    "result": lambda failure: failure.failure.result,
-    "sessions": lambda failure: failure.failure.sessions,
+_FAILURES: Final[Columns[ReportedFailure]] = by_fields(
+    "reporter", "domain", day="begin", result="failure.result", sessions="failure.sessions"
+) | {
     "from": lambda failure: failure.failure.sending_address,
     "to": lambda failure: failure.failure.mx_host or failure.failure.receiving_address,
 }

@@ -12,7 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from markupsafe import Markup
-from starlette.responses import RedirectResponse
+from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from gatepost import __version__
@@ -35,10 +35,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from starlette.requests import Request
-    from starlette.responses import Response
 
     from gatepost.analysis.reports.pictures import DayResult, HeatRow, TlsPictures
-    from gatepost.analysis.reports.tls import Ready
     from gatepost.manage.use_cases.jobs import BackgroundResult
 
 

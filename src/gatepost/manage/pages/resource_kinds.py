@@ -8,16 +8,13 @@ from typing import TYPE_CHECKING, Any, Final
 from gatepost.language import _
 from gatepost.manage.pages.code_labels import shown_label
 from gatepost.manage.pages.resource_paths import FOLDERS
-from gatepost.manage.use_cases.name_lookup import DOMAIN, HOOK, ISSUER, MAILBOX, RULE
+from gatepost.manage.use_cases.name_lookup import DOMAIN, HOOK, ISSUER, MAILBOX, RULE, Part, PartKind, status_of
 from gatepost.manage.use_cases.resource_views import domain_status
 from gatepost.policy.connectors.record_base import keys
-from gatepost.policy.connectors.values import Mode
 from gatepost.texts import N_, NN_
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    from gatepost.manage.use_cases.name_lookup import Part, PartKind
 
 
 type Cell = Callable[[Part], str]
@@ -57,7 +54,11 @@ class KindPage:
     def sorts(self) -> dict[str, Cell]:
         """The columns of its list by which rows can be sorted, with the value of each."""
         cells = {column_key(heading): cell for heading, cell in self.cells}
-        return {"name": lambda part: part.name} | ({"status": status_of} if self.has_status else {}) | cells
+        return (
+            {"name": lambda part: part.name}
+            | ({"status": lambda part: status_of(part.record)} if self.has_status else {})
+            | cells
+        )
 
     @property
     def has_status(self) -> bool:
@@ -206,10 +207,3 @@ KIND_PAGES: Final = (
         ("enabled", "username_claim", "required_scopes"),
     ),
 )
-
-
-def status_of(part: Part) -> str:
-    """Of a part that can be disabled: "enabled", "rehearsal" or "disabled"."""
-    if not part.record.enabled:
-        return "disabled"
-    return "rehearsal" if getattr(part.record, "mode", None) is Mode.REHEARSE else "enabled"

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from starlette.routing import Route
 
 from gatepost.language import _
-from gatepost.manage.access.principal import Scope
+from gatepost.manage.access.principal import Principal, Scope
 from gatepost.manage.pages.account_forms import refused_fields
 from gatepost.manage.pages.connector import DIRECTIONS, chosen_of
 from gatepost.manage.pages.editor import EditedResource, FormChangeOptions, change_rows, edit, send_change
@@ -23,11 +23,11 @@ from gatepost.manage.pages.exports import MOST, exported
 from gatepost.manage.pages.guard import needs, not_there, or_not_there, own_organizations, perform, principal_of
 from gatepost.manage.pages.paging import foot, order_of, paged
 from gatepost.manage.pages.rendering import render, see_changed, see_other
-from gatepost.manage.pages.resource_kinds import KIND_PAGES, KindPage, column_key, status_of
+from gatepost.manage.pages.resource_kinds import KIND_PAGES, KindPage, column_key
 from gatepost.manage.pages.resource_paths import edit_path, list_path, named_path, part_path, trust_path, version_path
 from gatepost.manage.pages.text_filters import sentence
-from gatepost.manage.use_cases import directory_password, domain_verification, resource_views
-from gatepost.manage.use_cases.name_lookup import DOMAIN
+from gatepost.manage.use_cases import domain_verification, login_secrets, resource_views
+from gatepost.manage.use_cases.name_lookup import DOMAIN, Part, PartKind, status_of
 from gatepost.manage.use_cases.paging import sorted_by
 from gatepost.manage.use_cases.part_cases import PARTS, AddPart, RemovePart, SetPart
 from gatepost.manage.use_cases.part_record import fields_of, part_command, part_toml, table_of
@@ -42,10 +42,8 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
-    from gatepost.manage.access.principal import Principal
     from gatepost.manage.use_cases.change_shapes import ChangeReport
     from gatepost.manage.use_cases.history import PartChange
-    from gatepost.manage.use_cases.name_lookup import Part, PartKind
 
 
 _CHANGES: Final = 20  # looked at for who changed a field last
@@ -191,10 +189,10 @@ def _changed_recipients(request: Request, page: KindPage, one: Part) -> Response
 
 def _password(request: Request, one: Part) -> str:
     """What there is of the password for the domain's directory, "" if none is needed or it is another's to enter."""
-    if not logs_in(one.record) or not directory_password.may_enter(principal_of(request), one.record):
+    if not logs_in(one.record) or not login_secrets.may_enter(principal_of(request), one.record):
         return ""
-    shown = directory_password.ShowDirectoryPassword(organization=one.organization.name, domain=one.name)
-    return perform(request, directory_password.show_directory_password, shown).password
+    shown = login_secrets.ShowDirectoryPassword(organization=one.organization.name, domain=one.name)
+    return perform(request, login_secrets.show_directory_password, shown).password
 
 
 def _stored_password(request: Request, page: KindPage, one: Part) -> Response:
@@ -204,14 +202,14 @@ def _stored_password(request: Request, page: KindPage, one: Part) -> Response:
         if removes:
             perform(
                 request,
-                directory_password.remove_directory_password,
-                directory_password.RemoveDirectoryPassword(**named),
+                login_secrets.remove_directory_password,
+                login_secrets.RemoveDirectoryPassword(**named),
             )
         else:
             perform(
                 request,
-                directory_password.set_directory_password,
-                directory_password.SetDirectoryPassword(password=password, **named),
+                login_secrets.set_directory_password,
+                login_secrets.SetDirectoryPassword(password=password, **named),
             )
     except Refusal as refusal:
         return _shown(request, page, one, _DOMAIN, refusal.text)

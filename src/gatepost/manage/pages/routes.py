@@ -6,8 +6,11 @@ from http import HTTPStatus
 from importlib import import_module
 from itertools import chain
 from typing import TYPE_CHECKING, Final
+from urllib.parse import unquote
 
 from starlette.exceptions import HTTPException
+from starlette.responses import RedirectResponse
+from starlette.routing import Match
 
 from gatepost.language import _
 from gatepost.manage.pages.guard import for_readers
@@ -47,6 +50,7 @@ def _routes(names: Iterable[str]) -> Iterator[Route]:
 
 ROUTES: Final = [*map(for_readers, _routes(_PAGES)), *_routes(_OWN)]
 
+_GET: Final = "GET"
 _STATUSES: Final = {
     RefusalKind.INPUT: HTTPStatus.UNPROCESSABLE_ENTITY,
     RefusalKind.FORBIDDEN: HTTPStatus.FORBIDDEN,
@@ -80,10 +84,35 @@ def _not_shown(request: Request, error: Exception) -> Response:
     status = HTTPStatus(error.status_code)
     if is_call(request.scope):
         return refused(request.scope, status, "No such path; /api/v1/openapi.json lists all paths.")
+    if request.method == "GET" and _is_of_form(request.url.path) and (page := _page_above(request)):
+        return RedirectResponse(page, HTTPStatus.SEE_OTHER)
     text = error.detail if error.detail != status.phrase else _("This page does not exist.")
     response = _page(request, status, _(text))
     response.headers.update(error.headers or {})
     return response
+
+
+def _is_of_form(path: str) -> bool:
+    """Whether forms alone are sent there.
+
+    A form that was refused is shown at that address: a reload, a bookmark or the log-in leads to it again.
+    """
+    pages = {route.path for route in ROUTES if _GET in (route.methods or ())}
+    return any(_matches(route, path) is Match.PARTIAL for route in ROUTES if route.path not in pages)
+
+
+def _page_above(request: Request) -> str:
+    """The nearest page above, "" if there is none but the first page."""
+    raw: bytes = request.scope.get("raw_path") or b""
+    path = raw.decode("ascii", "replace").partition("?")[0]
+    while path := path.rpartition("/")[0]:
+        if any(_matches(route, unquote(path)) is Match.FULL for route in ROUTES):
+            break
+    return path
+
+
+def _matches(route: Route, path: str) -> Match:
+    return route.matches({"type": "http", "method": _GET, "path": path})[0]
 
 
 def _page(request: Request, status: HTTPStatus, text: str, errors: object = ()) -> Response:

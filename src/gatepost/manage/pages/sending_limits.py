@@ -14,15 +14,13 @@ from gatepost.manage.pages.paging import order_of
 from gatepost.manage.pages.rendering import render, see_other
 from gatepost.manage.pages.resource_paths import named_path
 from gatepost.manage.use_cases.name_lookup import INBOUND, MAILBOX
-from gatepost.manage.use_cases.paging import sorted_by
+from gatepost.manage.use_cases.paging import Columns, sorted_by
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.sending_limits import LiftLimit, ListLimits, SenderToday, lift_limit, list_limits
 
 if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
-
-    from gatepost.manage.use_cases.paging import Columns
 
 
 _PATH: Final = "/limits"

@@ -1,7 +1,9 @@
-"""Signed cookies between two steps of a log-in: readable by the browser, made by nobody else.
+"""Signed cookies: readable by the browser, made by nobody else.
 
-Nothing of a log-in that was begun is held here, so that strangers who begin many take no memory. The key is this
-process's: what was begun before a restart has to be begun again.
+One holds what a page says once after the redirect that ends a form, such as "Connector bank-out was saved":
+`manage.pages.rendering` puts it there, and takes it out with the next page. Others hold what lies between two steps of
+a log-in. Nothing is held here, so that strangers who begin many take no memory. The key is this process's: after a
+restart nothing is said, and what was begun before has to be begun again.
 """
 
 from __future__ import annotations
@@ -10,43 +12,83 @@ import base64
 import binascii
 import hmac
 import secrets
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 import msgspec
 
 from gatepost.decoding import from_json
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from starlette.requests import Request
     from starlette.responses import Response
 
 
+COOKIE: Final = "gatepost_said"
+"""Of what is said once."""
 _KEY: Final = secrets.token_bytes(32)
 _TAG: Final = 32
 _SECONDS: Final = 600
+_LONGEST: Final = 500
+
+
+class Undo(NamedTuple):
+    """A form that takes back what was just done. path: where it goes; fields: names and values."""
+
+    path: str
+    fields: tuple[tuple[str, str], ...]
+
+
+class Flash(NamedTuple):
+    """level: pass, info, warn or fail. undo: offered beside the text."""
+
+    level: str
+    text: str
+    undo: Undo | None = None
+
+
+def remember(response: Response, flash: Flash, *, secure: bool) -> None:
+    """Have the next page say it; what does not fit is cut. secure: whether we are asked over HTTPS."""
+    cut = flash._replace(text=flash.text[:_LONGEST])
+    response.set_cookie(COOKIE, _signed(COOKIE, cut), 60, secure=secure, httponly=True, samesite="strict")
+
+
+def read(cookies: Mapping[str, str]) -> Flash | None:
+    """The message that the page before left; None if there is none, or it is not signed by us."""
+    return _read(cookies, COOKIE, Flash)
 
 
 def give(response: Response, name: str, ticket: msgspec.Struct) -> None:
     """Have the browser keep it for ten minutes, under a cookie's name with the prefix __Host-."""
-    body = msgspec.json.encode(ticket)
-    value = base64.urlsafe_b64encode(_tag(name, body) + body).decode()
     # Lax: an issuer sends the person back here from its own site.
-    response.set_cookie(name, value, max_age=_SECONDS, path="/", secure=True, httponly=True, samesite="lax")
+    response.set_cookie(name, _signed(name, ticket), _SECONDS, secure=True, httponly=True, samesite="lax")
 
 
 def shown[T](request: Request, name: str, kind: type[T]) -> T | None:
     """The one that we gave, None if there is none, or none of ours."""
+    return _read(request.cookies, name, kind)
+
+
+def forget(response: Response, name: str = COOKIE) -> None:
+    """It was used, or said."""
+    said = name == COOKIE
+    same_site: Literal["strict", "lax"] = "strict" if said else "lax"
+    response.delete_cookie(name, secure=not said, httponly=True, samesite=same_site)
+
+
+def _signed(name: str, value: Any) -> str:
+    body = msgspec.json.encode(value)
+    return base64.urlsafe_b64encode(_tag(name, body) + body).decode()
+
+
+def _read[T](cookies: Mapping[str, str], name: str, kind: type[T]) -> T | None:
     try:
-        raw = base64.urlsafe_b64decode(request.cookies.get(name, ""))
+        raw = base64.urlsafe_b64decode(cookies.get(name, ""))
         tag, body = raw[:_TAG], raw[_TAG:]
         return from_json(body, kind) if hmac.compare_digest(tag, _tag(name, body)) else None
     except (binascii.Error, ValueError):  # msgspec's errors are ValueErrors
         return None
-
-
-def forget(response: Response, name: str) -> None:
-    """It was used."""
-    response.delete_cookie(name, path="/", secure=True, httponly=True, samesite="lax")
 
 
 def _tag(name: str, body: bytes) -> bytes:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from datetime import UTC
+from datetime import UTC, tzinfo
 from typing import TYPE_CHECKING, Any, Final
 
 from markupsafe import Markup
@@ -23,7 +23,6 @@ from gatepost.times import day_text, minute_text, rfc3339, second_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
-    from datetime import tzinfo
 
 
 NOTHING: Final = Markup('<span class="soft">–</span>')  # noqa: RUF001 - a dash is what is meant
@@ -36,6 +35,11 @@ def sentence(text: str) -> str:
     """With a capital letter at its beginning, unless that is a name or an id: "s2026._domainkey.a.example" stays."""
     first = text.split(" ", maxsplit=1)[0].rstrip(":;,.")
     return text[:1].upper() + text[1:] if first.isalpha() else text
+
+
+def sentences(*texts: str) -> str:
+    """One after the other, each ended before the next begins: two errors of a field."""
+    return " ".join([*(f"{text.rstrip('.')}." for text in texts[:-1]), *texts[-1:]])
 
 
 def iso(seconds: float) -> str:

@@ -7,19 +7,18 @@ data (Debian: tzdata) it knows UTC alone. Files and REST have UTC always.
 
 from __future__ import annotations
 
-from datetime import UTC
+from datetime import UTC, tzinfo
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from gatepost.times import named_zone, with_offset, zone_names
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from datetime import tzinfo
 
     from starlette.requests import Request
 
     from gatepost.manage.access.records import UserSession
-    from gatepost.manage.use_cases.gateway import Gateway
+    from gatepost.manage.use_cases.context import Gateway
 
 
 COOKIE: Final = "gatepost_zone"

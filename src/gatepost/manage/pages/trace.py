@@ -41,7 +41,7 @@ from gatepost.manage.pages.trace_story import recipients_of, story
 from gatepost.manage.use_cases import trace
 from gatepost.manage.use_cases.evidence_export import OpenExport, open_export
 from gatepost.manage.use_cases.paging import position
-from gatepost.manage.use_cases.queue import GetQueued, get_queued
+from gatepost.manage.use_cases.queue import GetQueued, QueueDelivery, get_queued
 from gatepost.manage.use_cases.queue_actions import QueueActions
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.request_values import limits
@@ -58,7 +58,6 @@ if TYPE_CHECKING:
 
     from gatepost.mail.model.trace_event import TraceEvent
     from gatepost.manage.pages.trace_query import Searches, TraceQuery
-    from gatepost.manage.use_cases.queue import QueueDelivery
 
 
 PAGE: Final = 50

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import base64
 from dataclasses import dataclass, field
-from datetime import UTC
+from datetime import UTC, tzinfo
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from urllib.parse import parse_qsl, urlencode
 
@@ -26,22 +26,18 @@ from gatepost.language import _, in_sentence, translated_choices
 from gatepost.manage.pages.code_labels import event_label
 from gatepost.manage.pages.paging import foot, order_of, paged
 from gatepost.manage.pages.trace_story import protection
-from gatepost.manage.use_cases.paging import sorted_by
+from gatepost.manage.use_cases.paging import Columns, sorted_by
 from gatepost.manage.use_cases.request_values import limits
 from gatepost.manage.use_cases.times import moment
-from gatepost.manage.use_cases.trace import EVENTS, PROTECTIONS, SearchTrace, meanings, search_command
+from gatepost.manage.use_cases.trace import EVENTS, PROTECTIONS, SearchTrace, TracedMessage, meanings, search_command
 from gatepost.texts import N_, NN_
 from gatepost.times import with_offset
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from datetime import tzinfo
 
     from starlette.requests import Request
     from starlette.responses import Response
-
-    from gatepost.manage.use_cases.paging import Columns
-    from gatepost.manage.use_cases.trace import TracedMessage
 
 
 SPANS: Final = (

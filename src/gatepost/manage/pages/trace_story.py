@@ -16,6 +16,7 @@ from gatepost.events.counts import verdict_of
 from gatepost.language import _
 from gatepost.manage.pages.code_labels import event_level, failure_label
 from gatepost.manage.use_cases.explain_text import detail_lines, tls_lines
+from gatepost.sentences import ours
 from gatepost.texts import N_
 
 if TYPE_CHECKING:
@@ -263,8 +264,8 @@ def _tls_facts(tls: Mapping[str, Any]) -> Iterator[tuple[str, str | float]]:
         yield _("Issuer"), str(certificate.get("issuer", ""))
         yield _("Expires"), certificate["not_after"] if isinstance(certificate.get("not_after"), float) else ""
         yield "SHA-256", str(certificate.get("sha256", ""))
-    yield _("Chain"), ": ".join(filter(None, (str(tls.get("chain", "")), str(tls.get("chain_detail", "")))))
-    yield _("Revocation"), str(tls.get("revocation", ""))
+    yield _("Chain"), ": ".join(filter(None, (str(tls.get("chain", "")), ours(str(tls.get("chain_detail", ""))))))
+    yield _("Revocation"), ours(str(tls.get("revocation", "")))
 
 
 def _raw(event: TraceEvent) -> str:

@@ -20,7 +20,7 @@ from gatepost.manage.pages.rendering import fragment, render, see_other
 from gatepost.manage.pages.resource_paths import connector_path
 from gatepost.manage.pages.validation_tasks import live_items, task_items, verdict_item
 from gatepost.manage.use_cases import validation_runs
-from gatepost.manage.use_cases.jobs import follow
+from gatepost.manage.use_cases.jobs import Job, follow
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.request_values import limits
 
@@ -29,8 +29,6 @@ if TYPE_CHECKING:
 
     from starlette.requests import Request
     from starlette.responses import Response
-
-    from gatepost.manage.use_cases.jobs import Job
 
 
 _LIMITS: Final = limits(validation_runs.ValidateConnector)

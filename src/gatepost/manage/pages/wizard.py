@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 from starlette.exceptions import HTTPException
-from starlette.responses import RedirectResponse
+from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from gatepost.language import _
@@ -34,7 +34,6 @@ from gatepost.manage.pages.rendering import (
 from gatepost.manage.pages.resource_paths import connector_path
 from gatepost.manage.pages.validation import ended, live, request_of
 from gatepost.manage.pages.validation_tasks import task_items
-from gatepost.manage.use_cases.connector_secrets import SetConnectorSecret, set_connector_secret
 from gatepost.manage.use_cases.connector_views import (
     DraftConnector,
     ValidateDraft,
@@ -44,6 +43,7 @@ from gatepost.manage.use_cases.connector_views import (
     view_draft_validation,
 )
 from gatepost.manage.use_cases.execution import execute
+from gatepost.manage.use_cases.login_secrets import SetConnectorSecret, set_connector_secret
 from gatepost.manage.use_cases.part_cases import PARTS, AddPart
 from gatepost.manage.use_cases.part_record import part_command, part_toml
 from gatepost.manage.use_cases.private_content import NOT_STORED
@@ -60,7 +60,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from starlette.requests import Request
-    from starlette.responses import Response
 
     from gatepost.manage.use_cases.context import Context
     from gatepost.policy.connectors.records import Organization

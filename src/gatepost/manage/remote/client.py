@@ -15,16 +15,14 @@ import msgspec
 
 from gatepost import __version__
 from gatepost.decoding import converted
-from gatepost.manage.remote.connection import BLANK, PREFIX, RestConnection
-from gatepost.manage.use_cases.declaration import DOCUMENT, FileResult, Items, UseCaseReply
+from gatepost.manage.remote.connection import BLANK, PREFIX, RestConnection, RestResponse
+from gatepost.manage.use_cases.declaration import DOCUMENT, FileResult, Items, UseCase, UseCaseReply
 from gatepost.manage.use_cases.execution import NOTHING
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.request_values import WrongFields, checked, plain
 
 if TYPE_CHECKING:
     from gatepost.manage.remote.address import Address
-    from gatepost.manage.remote.connection import RestResponse
-    from gatepost.manage.use_cases.declaration import UseCase
     from gatepost.policy.connectors.directory import Directory
 
 

@@ -12,7 +12,7 @@ import msgspec
 from pydantic.json_schema import models_json_schema
 
 from gatepost import __version__
-from gatepost.manage.use_cases.declaration import Document, Visibility
+from gatepost.manage.use_cases.declaration import Document, UseCase, Visibility
 from gatepost.manage.web.identity import COOKIE
 from gatepost.manage.web.problem import PROBLEMS, ProblemDocument
 
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from gatepost.manage.rest.endpoint import RestEndpoint
-    from gatepost.manage.use_cases.declaration import UseCase
 
 
 type _Schema = dict[str, Any]

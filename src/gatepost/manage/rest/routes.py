@@ -12,7 +12,7 @@ from gatepost.manage.rest.endpoint import RestEndpoint
 from gatepost.manage.rest.openapi import document
 from gatepost.manage.rest.serving import routes
 from gatepost.manage.use_cases.catalogue import USE_CASES
-from gatepost.manage.use_cases.declaration import Visibility, use_case
+from gatepost.manage.use_cases.declaration import UseCase, Visibility, use_case
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.web.problem import ProblemType
 
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from gatepost.manage.use_cases.context import Context
-    from gatepost.manage.use_cases.declaration import UseCase
 
 
 class GetOpenapi(msgspec.Struct, kw_only=True):

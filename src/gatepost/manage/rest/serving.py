@@ -25,8 +25,8 @@ from starlette.routing import Route
 from gatepost.decoding import from_json
 from gatepost.manage.access.principal import Principal
 from gatepost.manage.access.records import is_confirmed
-from gatepost.manage.use_cases.context import Context
-from gatepost.manage.use_cases.declaration import Document, FileResult, Items, UseCaseReply
+from gatepost.manage.use_cases.context import Context, Gateway
+from gatepost.manage.use_cases.declaration import Document, FileResult, Items, UseCase, UseCaseReply
 from gatepost.manage.use_cases.execution import begin, execute, record_refusal
 from gatepost.manage.use_cases.refusal import BusyRefusal, Refusal, RefusalKind
 from gatepost.manage.use_cases.request_values import WrongFields, body_value, query_value
@@ -43,8 +43,6 @@ if TYPE_CHECKING:
     from starlette.types import Scope as ConnectionScope
 
     from gatepost.manage.rest.endpoint import RestEndpoint
-    from gatepost.manage.use_cases.declaration import UseCase
-    from gatepost.manage.use_cases.gateway import Gateway
 
 
 _OF_REFUSALS = {

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 import msgspec
 from msgspec import Meta
 
-from gatepost.manage.access.principal import Scope
+from gatepost.manage.access.principal import Principal, Scope
 from gatepost.manage.access.records import AuditOutcome
 from gatepost.manage.use_cases.declaration import Cli, InQuery, UseCaseReply, Visibility, use_cases
 from gatepost.manage.use_cases.jobs import ConcurrencyLimit, Job, Jobs
@@ -22,7 +22,7 @@ from gatepost.pki.acme import issuer as issuers
 from gatepost.pki.acme.challenges import AcmeFailed
 from gatepost.pki.acme.duty import outcome as outcome_of
 from gatepost.pki.acme.duty import policy_hosts
-from gatepost.pki.acme.issuer import Issuer
+from gatepost.pki.acme.issuer import Issuer, RenewalStatus
 from gatepost.pki.acme.schedule import Step
 from gatepost.policy.connectors.errors import ResourceErrors
 from gatepost.settings.acme import LETS_ENCRYPT_STAGING, acme_directory
@@ -32,10 +32,7 @@ from gatepost.store.interface import StoreFailure
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from gatepost.manage.access.principal import Principal
-    from gatepost.manage.use_cases.context import Context
-    from gatepost.manage.use_cases.gateway import Gateway
-    from gatepost.pki.acme.issuer import RenewalStatus
+    from gatepost.manage.use_cases.context import Context, Gateway
     from gatepost.settings.model import Settings
 
 use_case = use_cases(visibility=Visibility.GATEWAY, tag="certificates")

@@ -19,7 +19,7 @@ from gatepost.analysis.alarms.alarm import Kind as AlarmKind
 from gatepost.analysis.alarms.domain_conflicts import domain_conflicts, judge_grants
 from gatepost.analysis.checks.alarm_subjects import connector_files, failing_renewals, scope_of
 from gatepost.analysis.checks.certificate_alarms import Observed, judge, undecided, watched
-from gatepost.manage.access.principal import Scope
+from gatepost.manage.access.principal import Principal, Scope
 from gatepost.manage.use_cases.declaration import Visibility, use_case
 from gatepost.manage.use_cases.inventory import settings_files
 from gatepost.manage.use_cases.refusal import RefusalKind, refusing
@@ -32,9 +32,7 @@ from gatepost.values import copy_fields
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from gatepost.manage.access.principal import Principal
-    from gatepost.manage.use_cases.context import Context
-    from gatepost.manage.use_cases.gateway import Gateway
+    from gatepost.manage.use_cases.context import Context, Gateway
 
 
 _STALE = 26 * 3600.0  # seconds: a gateway that runs looks once a day

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, get_args, get_origin
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from gatepost.policy.connectors.errors import FieldError, unknown_key
 from gatepost.policy.connectors.record_base import form_of, keys, record_in
@@ -21,7 +21,6 @@ from gatepost.policy.connectors.record_base import form_of, keys, record_in
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from pydantic import BaseModel
     from pydantic.fields import FieldInfo
 
 

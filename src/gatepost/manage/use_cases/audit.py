@@ -15,7 +15,7 @@ from msgspec import Meta
 
 from gatepost.manage.access.actions import ACTIONS, action_name
 from gatepost.manage.access.principal import Scope
-from gatepost.manage.access.records import AuditFilter, AuditOutcome
+from gatepost.manage.access.records import AuditEvent, AuditFilter, AuditOutcome
 from gatepost.manage.use_cases.declaration import Items, Visibility, use_cases
 from gatepost.manage.use_cases.differences import FieldChange
 from gatepost.manage.use_cases.execution import CHANGE
@@ -27,7 +27,6 @@ from gatepost.manage.use_cases.users import ShortText  # noqa: TC001 - msgspec r
 from gatepost.values import copy_fields
 
 if TYPE_CHECKING:
-    from gatepost.manage.access.records import AuditEvent
     from gatepost.manage.use_cases.context import Context
     from gatepost.store.changes import Version
 

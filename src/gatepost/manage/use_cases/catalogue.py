@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 _BEFORE_PARTS: Final = (
     "status", "work_list", "nodes", "alarms", "doctor", "quarantine", "queue", "queue_actions", "destinations",
     "sending_limits", "explain", "explain_past", "connectors", "connector_views", "rehearsal", "validation_runs",
-    "drills", "drill_list", "partner", "trials", "trace", "reports", "tls_reports", "evidence", "evidence_export",
+    "drills", "partner", "trials", "trace", "reports", "tls_reports", "evidence", "evidence_export",
     "certificates", "certificate_import", "certificate_requests", "certificate_removal", "certificate_table",
     "certificate_views", "changeover", "changeover_steps", "acme_renewal", "users", "entrance", "passkey_login",
     "issuer_login", "own_account", "tokens", "audit", "first_setup", "resource_cases", "resource_views", "history",
 )  # fmt: skip
 _BEHIND_PARTS: Final = (
-    "domain_verification", "mta_sts", "ungranted", "mailbox_passwords", "connector_secrets", "resource_actions",
-    "bulk_validation", "directory_password", "dkim", "dkim_changes", "srs_keys", "publication",
+    "domain_verification", "mta_sts", "ungranted", "mailbox_passwords", "login_secrets", "resource_actions",
+    "bulk_validation", "dkim", "dkim_changes", "srs_keys", "publication",
 )  # fmt: skip
 
 

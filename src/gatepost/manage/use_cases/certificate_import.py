@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from msgspec import Meta
 
 from gatepost.analysis.checks.chain_file import ChainFileError
-from gatepost.analysis.checks.pem_import import PasswordNeeded, PemSource, chain_pem_of, key_of, taken_in
+from gatepost.analysis.checks.pem_import import PasswordNeeded, PemImport, PemSource, chain_pem_of, key_of, taken_in
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.use_cases.certificates import CertificateSummary, Note, certificate_of
 from gatepost.manage.use_cases.declaration import Cli, UseCaseReply, Visibility, use_cases
@@ -33,9 +33,9 @@ from gatepost.manage.use_cases.refusal import Refusal, RefusalKind, wrong_field
 from gatepost.net.anchors import AnchorsError, TrustAnchors
 from gatepost.net.identity import ServerIdentity
 from gatepost.pki.certificates.directories import pairs_in
-from gatepost.pki.certificates.entry import Entry, Origin, Purpose
+from gatepost.pki.certificates.entry import Entry, Origin, PendingRequest, Purpose
 from gatepost.pki.certificates.files import CertificateFileError, load_identity
-from gatepost.pki.certificates.inventory import entry_from
+from gatepost.pki.certificates.inventory import Inventory, Listed, entry_from
 from gatepost.pki.certificates.lifecycle import Refused, names_of, replaced, switch
 from gatepost.pki.certificates.presented import refused_by_tls
 from gatepost.pki.certificates.token_check import problem_of
@@ -48,11 +48,7 @@ from gatepost.values import replace
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from gatepost.analysis.checks.pem_import import PemImport
-    from gatepost.manage.use_cases.context import Context
-    from gatepost.manage.use_cases.gateway import Gateway
-    from gatepost.pki.certificates.entry import PendingRequest
-    from gatepost.pki.certificates.inventory import Inventory, Listed
+    from gatepost.manage.use_cases.context import Context, Gateway
 
 
 use_case = use_cases(scope=Scope.CERTIFICATES, visibility=Visibility.GATEWAY, tag="certificates")

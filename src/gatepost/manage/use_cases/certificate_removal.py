@@ -24,7 +24,7 @@ from gatepost.manage.use_cases.inventory import (
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.times import stamp
 from gatepost.pki.certificates.directories import pairs_in
-from gatepost.pki.certificates.entry import Purpose, State
+from gatepost.pki.certificates.entry import Entry, Purpose, State
 from gatepost.pki.certificates.lifecycle import can_roll_back, is_covered, names_of, roll_back_until, successor
 from gatepost.store.changes import on_newest
 from gatepost.texts import last_argument
@@ -32,9 +32,7 @@ from gatepost.texts import last_argument
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from gatepost.manage.use_cases.context import Context
-    from gatepost.manage.use_cases.gateway import Gateway
-    from gatepost.pki.certificates.entry import Entry
+    from gatepost.manage.use_cases.context import Context, Gateway
     from gatepost.pki.certificates.inventory import Inventory
 
 

@@ -11,12 +11,7 @@ from msgspec import Meta
 
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.use_cases.certificate_removal import Removed
-from gatepost.manage.use_cases.certificates import (
-    CertificateRequest,
-    Note,
-    waiting_request,
-    waiting_with_csr,
-)
+from gatepost.manage.use_cases.certificates import CertificateRequest, Note, waiting_request, waiting_with_csr
 from gatepost.manage.use_cases.declaration import Cli, UseCaseReply, Visibility, use_cases
 from gatepost.manage.use_cases.inventory import check_client, inventory_of, recorded_changes
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind, refusing, wrong_field
@@ -28,8 +23,7 @@ from gatepost.policy.connectors.names import domain_pattern
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from gatepost.manage.use_cases.context import Context
-    from gatepost.manage.use_cases.gateway import Gateway
+    from gatepost.manage.use_cases.context import Context, Gateway
 
 
 use_case = use_cases(visibility=Visibility.GATEWAY, tag="certificates")

@@ -20,8 +20,7 @@ from gatepost.pki.certificates.published_json import version_of, written
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from gatepost.manage.use_cases.context import Context
-    from gatepost.manage.use_cases.gateway import Gateway
+    from gatepost.manage.use_cases.context import Context, Gateway
     from gatepost.pki.certificates.published import Row, Table
 
 

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 from msgspec import Meta
 
-from gatepost.analysis.checks.gates import MAX_TEXT, gates_record
+from gatepost.analysis.checks.gates import MAX_TEXT, GateReport, gates_record
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.use_cases.declaration import Cli, Items, Visibility, use_cases
 from gatepost.manage.use_cases.inventory import choose_certificate, history, inventory_of, listed_certificates
@@ -25,16 +25,13 @@ from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.net.certificate import certificate_facts, quietly
 from gatepost.net.path import issuer_places
 from gatepost.net.revocation import published
-from gatepost.pki.certificates.entry import Origin, Purpose, State
+from gatepost.pki.certificates.entry import Entry, Origin, PendingRequest, Purpose, State
 from gatepost.values import copy_fields
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from gatepost.analysis.checks.gates import GateReport
-    from gatepost.manage.use_cases.context import Context
-    from gatepost.manage.use_cases.gateway import Gateway
-    from gatepost.pki.certificates.entry import Entry, PendingRequest
+    from gatepost.manage.use_cases.context import Context, Gateway
     from gatepost.store.changes import Change
 
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from gatepost.decoding import from_json
-from gatepost.manage.use_cases.differences import differences
+from gatepost.manage.use_cases.differences import FieldChange, differences
 from gatepost.manage.use_cases.domain_proof import pending_notes
 from gatepost.manage.use_cases.granting import granting
 from gatepost.manage.use_cases.name_lookup import visible
@@ -34,7 +34,7 @@ from gatepost.policy.connectors.resources import PrefixLimits, Resources
 from gatepost.policy.connectors.unreachable import unreachable
 from gatepost.policy.connectors.verification import check_together, claims, pend, top_level
 from gatepost.quantity import quantity
-from gatepost.store.changes import ConfigConflict
+from gatepost.store.changes import Change, ConfigConflict, ConfigStore
 from gatepost.store.storage import Storage
 from gatepost.times import day_text
 from gatepost.values import replace
@@ -44,12 +44,10 @@ if TYPE_CHECKING:
 
     from gatepost.manage.access.principal import Principal
     from gatepost.manage.use_cases.blast_radius import Radius
-    from gatepost.manage.use_cases.differences import FieldChange
-    from gatepost.manage.use_cases.gateway import Gateway
+    from gatepost.manage.use_cases.context import Gateway
     from gatepost.net.identity import ServerIdentity
     from gatepost.policy.connectors.records import Organization
     from gatepost.settings.model import Settings
-    from gatepost.store.changes import Change, ConfigStore
 
 
 NOTHING = "nothing was changed"

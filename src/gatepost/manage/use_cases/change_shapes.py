@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import msgspec
 from msgspec import Meta
 
-from gatepost.manage.use_cases.change import ChangeOptions
+from gatepost.manage.use_cases.change import ChangeOptions, ChangeResult
 from gatepost.manage.use_cases.declaration import InQuery, UseCaseReply
 from gatepost.manage.use_cases.differences import FieldChange  # noqa: TC001 - msgspec reads it
 from gatepost.manage.use_cases.nodes import NodesInForce, await_in_force
@@ -17,7 +17,6 @@ from gatepost.manage.use_cases.times import moment
 
 if TYPE_CHECKING:
     from gatepost.manage.use_cases.blast_radius import Radius
-    from gatepost.manage.use_cases.change import ChangeResult
     from gatepost.manage.use_cases.context import Context
 
 

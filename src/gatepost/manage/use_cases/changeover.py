@@ -18,9 +18,9 @@ from gatepost.analysis.checks.chain import ChainChecker, ChainQuestion
 from gatepost.analysis.checks.chain_file import parse_file
 from gatepost.analysis.checks.chain_report import firewall_hosts
 from gatepost.analysis.checks.chain_stores import RootStores
-from gatepost.analysis.checks.changeover import CheckContext, GateChecker, seen_partners, watch
+from gatepost.analysis.checks.changeover import CheckContext, GateChecker, Told, Traffic, seen_partners, watch
 from gatepost.analysis.checks.changeover_notice import notice as notice_text
-from gatepost.analysis.checks.gates import Light, partners_of
+from gatepost.analysis.checks.gates import GateFinding, GateReport, Light, Partner, partners_of
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.use_cases.certificates import (
     CertificateGates,
@@ -44,18 +44,14 @@ from gatepost.manage.use_cases.times import stamp
 from gatepost.net.certificate import certificate_facts
 from gatepost.net.lookups.http import HttpClient
 from gatepost.pki.certificates import lifecycle
-from gatepost.pki.certificates.entry import State
+from gatepost.pki.certificates.entry import Entry, State
 from gatepost.pki.certificates.stapling import Stapler
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator, Mapping
 
-    from gatepost.analysis.checks.changeover import Told, Traffic
-    from gatepost.analysis.checks.gates import GateFinding, GateReport, Partner
-    from gatepost.manage.use_cases.context import Context
-    from gatepost.manage.use_cases.gateway import Gateway
+    from gatepost.manage.use_cases.context import Context, Gateway
     from gatepost.manage.use_cases.inventory import ChosenCertificate
-    from gatepost.pki.certificates.entry import Entry
     from gatepost.pki.certificates.inventory import Inventory, Listed
     from gatepost.settings.model import Settings
 

@@ -15,7 +15,7 @@ import msgspec
 from msgspec import Meta
 
 from gatepost.analysis.checks.changeover import apply_step
-from gatepost.analysis.checks.gates import Light, partners_of
+from gatepost.analysis.checks.gates import GateReport, Light, partners_of
 from gatepost.analysis.checks.partner_report import Mark
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.use_cases.certificates import (
@@ -41,16 +41,14 @@ from gatepost.manage.use_cases.refusal import Refusal, RefusalKind, refusing, wr
 from gatepost.manage.use_cases.times import ahead, stamp
 from gatepost.net.identity import read_identity
 from gatepost.pki.certificates import lifecycle
-from gatepost.pki.certificates.entry import State, entry_id
+from gatepost.pki.certificates.entry import Entry, State, entry_id
 from gatepost.pki.certificates.lifecycle import Refused
 from gatepost.policy.connectors.errors import FieldError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from gatepost.analysis.checks.gates import GateReport
     from gatepost.manage.use_cases.context import Context
-    from gatepost.pki.certificates.entry import Entry
     from gatepost.pki.certificates.inventory import Inventory, Listed
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
-from gatepost.manage.use_cases.context import Context
+from gatepost.manage.use_cases.context import Context, Gateway
 from gatepost.manage.use_cases.execution import execute
 from gatepost.manage.use_cases.paging import MAX_ITEMS
 
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from gatepost.manage.access.accounts import Accounts
     from gatepost.manage.access.principal import Principal
     from gatepost.manage.use_cases.declaration import Items, UseCase
-    from gatepost.manage.use_cases.gateway import Gateway
     from gatepost.policy.connectors.directory import Directory
 
 

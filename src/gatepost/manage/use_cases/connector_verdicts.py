@@ -10,18 +10,16 @@ import time
 from threading import Lock
 from typing import TYPE_CHECKING, NamedTuple
 
-from gatepost.analysis.rehearsal.verdicts import Verdicts, count_verdicts
+from gatepost.analysis.rehearsal.verdicts import ConnectorKey, Verdicts, count_verdicts
 from gatepost.store.storage import Storage
-from gatepost.store.trace import tally_part
+from gatepost.store.trace import TracePart, tally_part
 from gatepost.times import day_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from gatepost.analysis.rehearsal.verdicts import ConnectorKey
-    from gatepost.manage.use_cases.gateway import Gateway
+    from gatepost.manage.use_cases.context import Gateway
     from gatepost.settings.model import Settings
-    from gatepost.store.trace import TracePart
 
 
 RECENT_DAYS = 7

@@ -19,7 +19,6 @@ from gatepost.manage.use_cases.declaration import Visibility, use_cases
 from gatepost.manage.use_cases.name_lookup import KINDS, Chosen, choose_connector
 from gatepost.manage.use_cases.paging import ListPage  # noqa: TC001 - the declaration reads it
 from gatepost.manage.use_cases.refusal import Refusal
-from gatepost.manage.use_cases.resource_views import Rows
 from gatepost.manage.use_cases.resources import PartName, add_part, seen
 from gatepost.manage.use_cases.times import moment
 from gatepost.manage.use_cases.validation import keep_validation, last_validation
@@ -44,19 +43,10 @@ use_case = use_cases(visibility=Visibility.SEEN, tag="connectors")
 _REMEMBERED: Final = 100
 
 
-class FindConnectors(Rows, kw_only=True):
-    """direction, status, sort: as in `ConnectorSelection`."""
-
-    direction: str = ""
-    status: str = ""
-    sort: str = ""
-
-
 @use_case(scope=Scope.READ)
-def find_connectors(context: Context, request: FindConnectors) -> ListPage[ConnectorEntry]:
+def find_connectors(context: Context, request: ConnectorSelection) -> ListPage[ConnectorEntry]:
     """Connectors of all organizations, in the order that is asked for."""
-    selection = ConnectorSelection(**msgspec.structs.asdict(request))
-    return connectors(context.gateway, context.principal, selection)
+    return connectors(context.gateway, context.principal, request)
 
 
 class CountVerdicts(msgspec.Struct, kw_only=True):

@@ -5,7 +5,6 @@ Used by lists and pages. One page of many thousand connectors costs what its row
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import msgspec
@@ -13,12 +12,12 @@ from msgspec import Meta
 
 from gatepost.analysis.checks.records import VALIDATIONS, CheckRecords
 from gatepost.analysis.rehearsal.verdicts import ConnectorKey
-from gatepost.manage.access.principal import Scope
+from gatepost.manage.access.principal import Principal, Scope
 from gatepost.manage.use_cases.connector_verdicts import recent_verdicts
 from gatepost.manage.use_cases.declaration import Cli, Items, Visibility, use_case
-from gatepost.manage.use_cases.name_lookup import INBOUND, OUTBOUND, chosen_organizations, status_of, visible
-from gatepost.manage.use_cases.paging import ListSelection, Paging, page_of
-from gatepost.policy.connectors.records import InboundConnector, OutboundConnector
+from gatepost.manage.use_cases.name_lookup import INBOUND, OUTBOUND, Chosen, chosen_organizations, status_of, visible
+from gatepost.manage.use_cases.paging import ListPage, ListSelection, Paging, page_of
+from gatepost.policy.connectors.records import InboundConnector, Organization, OutboundConnector
 from gatepost.policy.connectors.tls_rules import limits_of
 from gatepost.policy.connectors.values import ConnectorType, ContentProtection, TlsSettings
 from gatepost.texts import N_
@@ -26,12 +25,7 @@ from gatepost.texts import N_
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from gatepost.manage.access.principal import Principal
-    from gatepost.manage.use_cases.context import Context
-    from gatepost.manage.use_cases.gateway import Gateway
-    from gatepost.manage.use_cases.name_lookup import Chosen
-    from gatepost.manage.use_cases.paging import ListPage
-    from gatepost.policy.connectors.records import Organization
+    from gatepost.manage.use_cases.context import Context, Gateway
     from gatepost.store.storage import Storage
 
 
@@ -47,8 +41,7 @@ _PEERS = {
 _KINDS = {"inbound": INBOUND, "outbound": OUTBOUND}
 
 
-@dataclass(frozen=True, slots=True)
-class ConnectorSelection(ListSelection):
+class ConnectorSelection(ListSelection, frozen=True):
     """The same of connectors; q looks in their domains, too.
 
     direction: "inbound" or "outbound", "" for both. status: as in a row, "" for any. sort: one of SORTS, with - before

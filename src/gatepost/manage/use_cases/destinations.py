@@ -18,7 +18,7 @@ from msgspec import Meta
 
 from gatepost.mail.queue.slowdown import Slowdowns
 from gatepost.manage.access.actions import named
-from gatepost.manage.access.principal import Scope
+from gatepost.manage.access.principal import Principal, Scope
 from gatepost.manage.use_cases.context import Context  # noqa: TC001 - the declaration reads it
 from gatepost.manage.use_cases.declaration import Cli, Items, Visibility, use_cases
 from gatepost.manage.use_cases.paging import Paging, cut, position
@@ -41,7 +41,6 @@ from gatepost.values import copy_fields, replace
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from gatepost.manage.access.principal import Principal
     from gatepost.policy.decisions.destination_history import DestinationHistory, Drop, HostMemory, SeenSpan
     from gatepost.store.destinations import DestinationTable
 

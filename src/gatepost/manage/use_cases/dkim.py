@@ -6,14 +6,13 @@ What makes keys and lets them sign is in `dkim_changes`. A private key goes in, 
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, NamedTuple
 
 import msgspec
 from msgspec import Meta
 
 from gatepost.analysis.checks.dkim_record import DkimObservation, RecordCheck, seen_record
-from gatepost.manage.access.principal import Scope
+from gatepost.manage.access.principal import Principal, Scope
 from gatepost.manage.use_cases.change import NOTHING
 from gatepost.manage.use_cases.declaration import Items, Visibility, use_cases
 from gatepost.manage.use_cases.dns_checks import DnsChecks
@@ -26,17 +25,14 @@ from gatepost.manage.use_cases.sealed_store import store_and_vault
 from gatepost.pki.certificates.dkim_keys import DkimKeyError, DkimKeys, read_key
 from gatepost.policy.connectors.dkim_key import DkimKey  # noqa: TC001 - the declaration reads it
 from gatepost.policy.connectors.values import DkimState
-from gatepost.protocols.dkim.record import key_name
+from gatepost.protocols.dkim.record import KeyRecord, key_name
 from gatepost.values import copy_fields
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from gatepost.manage.access.principal import Principal
-    from gatepost.manage.use_cases.context import Context
-    from gatepost.manage.use_cases.gateway import Gateway
+    from gatepost.manage.use_cases.context import Context, Gateway
     from gatepost.net.lookups.dns import Resolver
-    from gatepost.protocols.dkim.record import KeyRecord
 
 
 use_case = use_cases(tag="dkim keys")
@@ -109,8 +105,7 @@ class PrivateKeyStored(msgspec.Struct):
     dry_run: bool
 
 
-@dataclass(frozen=True, slots=True)
-class KeySelection(ListSelection):
+class KeySelection(ListSelection, frozen=True):
     """The same of DKIM keys. domain, selector, state: only those of it, "" for all."""
 
     domain: str = ""
@@ -191,18 +186,12 @@ KEY_SORTS: Final[Columns[SigningKeyRow]] = {
 """Columns by which keys can be sorted: what is known without the DNS and the history."""
 
 
-class FindSigningKeys(msgspec.Struct, kw_only=True):
-    """As `KeySelection`. sort: one of KEY_SORTS, with - before it for descending; "" by domain, state and name.
+class FindSigningKeys(KeySelection, frozen=True):
+    """sort: one of KEY_SORTS, with - before it for descending; "" by domain, state and name.
 
     looks: ask the DNS for the records of these rows, and the history since when.
     """
 
-    organization: str = ""
-    q: str = ""
-    limit: int | None = None
-    offset: int = 0
-    domain: str = ""
-    state: str = ""
     sort: str = ""
     looks: bool = False
 
@@ -210,9 +199,8 @@ class FindSigningKeys(msgspec.Struct, kw_only=True):
 @use_case(scope=Scope.READ, visibility=Visibility.SEEN)
 def find_signing_keys(context: Context, request: FindSigningKeys) -> ListPage[SigningKeyRow]:
     """DKIM keys of all organizations, with what the DNS has of them if that is asked for."""
-    selection = copy_fields(KeySelection, request)
-    rows = dkim_keys(context.gateway, context.principal, selection)
-    page = selection.page(0, sorted_by(rows, request.sort, KEY_SORTS))
+    rows = dkim_keys(context.gateway, context.principal, request)
+    page = request.page(0, sorted_by(rows, request.sort, KEY_SORTS))
     return page.holding(with_dns_checks(context.gateway, context.principal, page.rows)) if request.looks else page
 
 

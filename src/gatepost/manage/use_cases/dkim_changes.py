@@ -9,7 +9,7 @@ from urllib.parse import quote
 import msgspec
 from msgspec import Meta
 
-from gatepost.analysis.checks.dkim_record import DkimObservation
+from gatepost.analysis.checks.dkim_record import DkimObservation, RecordCheck
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.use_cases.change import NOTHING, Edit, change
 from gatepost.manage.use_cases.change_shapes import ChangeReport, ChangeRequest, change_reply, fields_of, options_of
@@ -40,9 +40,7 @@ from gatepost.values import replace
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from gatepost.analysis.checks.dkim_record import RecordCheck
-    from gatepost.manage.use_cases.context import Context
-    from gatepost.manage.use_cases.gateway import Gateway
+    from gatepost.manage.use_cases.context import Context, Gateway
     from gatepost.policy.connectors.resources import Resources
 
 

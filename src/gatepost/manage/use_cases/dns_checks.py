@@ -19,14 +19,13 @@ from gatepost.analysis.checks import own_records as records
 from gatepost.analysis.checks.own_records import OwnHosts
 from gatepost.manage.use_cases.jobs import ConcurrencyLimit
 from gatepost.manage.use_cases.listener_checks import resolver_of
-from gatepost.manage.use_cases.mta_sts import PublicationFinding, check_policy, finding_record
+from gatepost.manage.use_cases.mta_sts import PublicationFinding, PublishedPolicy, check_policy, finding_record
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from gatepost.analysis.checks.partner_report import Finding
     from gatepost.manage.access.principal import Principal
-    from gatepost.manage.use_cases.mta_sts import PublishedPolicy
     from gatepost.net.lookups.dns import Resolver
     from gatepost.policy.connectors.dkim_key import DkimKey
     from gatepost.settings.model import Settings

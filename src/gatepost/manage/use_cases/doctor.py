@@ -42,7 +42,7 @@ from gatepost.node.machine_findings import (
 from gatepost.node.start_checks import start_problems
 from gatepost.protocols.dns.lookups import Query
 from gatepost.protocols.tls.names import matches
-from gatepost.settings.model import DnsValidation
+from gatepost.settings.model import DnsValidation, Settings
 from gatepost.store.interface import StoreFailure
 from gatepost.store.storage import Storage
 from gatepost.texts import own
@@ -52,7 +52,6 @@ if TYPE_CHECKING:
 
     from gatepost.manage.use_cases.context import Context
     from gatepost.net.lookups.dns import Resolver
-    from gatepost.settings.model import Settings
 
 
 _MAIL_DOMAIN: Final = "gmail.com"

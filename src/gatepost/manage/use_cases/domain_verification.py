@@ -17,9 +17,9 @@ from gatepost.manage.access.principal import Scope
 from gatepost.manage.use_cases.change import NOTHING, Edit, change
 from gatepost.manage.use_cases.change_shapes import ChangeReport, ChangeRequest, change_reply, options_of
 from gatepost.manage.use_cases.declaration import UseCaseReply, Visibility, use_cases
-from gatepost.manage.use_cases.domain_proof import domain_proof
+from gatepost.manage.use_cases.domain_proof import DomainProof, domain_proof
 from gatepost.manage.use_cases.jobs import ConcurrencyLimit
-from gatepost.manage.use_cases.name_lookup import DOMAIN, choose_part
+from gatepost.manage.use_cases.name_lookup import DOMAIN, Part, choose_part
 from gatepost.manage.use_cases.refusal import BusyRefusal, Refusal, RefusalKind, refusing
 from gatepost.policy.logins.throttle import Throttle
 from gatepost.store.interface import StoreFailure
@@ -29,10 +29,7 @@ if TYPE_CHECKING:
     from dns.rdata import Rdata
     from dns.rdtypes.txtbase import TXTBase
 
-    from gatepost.manage.use_cases.context import Context
-    from gatepost.manage.use_cases.domain_proof import DomainProof
-    from gatepost.manage.use_cases.gateway import Gateway
-    from gatepost.manage.use_cases.name_lookup import Part
+    from gatepost.manage.use_cases.context import Context, Gateway
     from gatepost.policy.connectors.resources import Resources
     from gatepost.settings.model import Settings
 

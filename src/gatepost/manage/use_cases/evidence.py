@@ -13,7 +13,7 @@ import msgspec
 
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.use_cases.declaration import Items, Visibility, use_cases
-from gatepost.manage.use_cases.jobs import ConcurrencyLimit, Jobs
+from gatepost.manage.use_cases.jobs import ConcurrencyLimit, Job, Jobs
 from gatepost.manage.use_cases.paging import Paging, page_of
 from gatepost.manage.use_cases.refusal import RefusalKind, refusing
 from gatepost.manage.use_cases.reports import Day  # noqa: TC001 - msgspec reads it
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from gatepost.events.evidence.heads import DayHead
     from gatepost.manage.use_cases.context import Context
     from gatepost.manage.use_cases.evidence_audit import Verification
-    from gatepost.manage.use_cases.jobs import Job
     from gatepost.settings.model import Settings
     from gatepost.store.storage import Storage
 

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from gatepost.analysis.checks.evidence import audit_drills, drills_in_copy, every
-from gatepost.analysis.reports.evidence_audit import audit_files, audit_log
+from gatepost.analysis.checks.evidence import DrillAudit, Kept, audit_drills, drills_in_copy, every
+from gatepost.analysis.reports.evidence_audit import LogAudit, audit_files, audit_log
 from gatepost.decoding import from_json
-from gatepost.events.evidence.audit import FaultKind
-from gatepost.events.evidence.proof import audit_export
+from gatepost.events.evidence.audit import FaultKind, Faults, SignatureCheck
+from gatepost.events.evidence.proof import ExportAudit, audit_export
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.pki.certificates.evidence_key import public_key_id, signature_check
 from gatepost.quantity import quantity
@@ -26,10 +26,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from gatepost.analysis.checks.evidence import DrillAudit, Kept
-    from gatepost.analysis.reports.evidence_audit import LogAudit
-    from gatepost.events.evidence.audit import Faults, SignatureCheck
-    from gatepost.events.evidence.proof import ExportAudit
     from gatepost.store.documents import Documents
     from gatepost.store.evidence_log import EvidenceSource
 

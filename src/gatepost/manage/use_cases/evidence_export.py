@@ -23,7 +23,7 @@ from gatepost.analysis.reports.evidence_export import (
 )
 from gatepost.events.evidence.chain import Place
 from gatepost.events.evidence.heads import DayHead
-from gatepost.events.evidence.proof import segment_of
+from gatepost.events.evidence.proof import Segment, segment_of
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.use_cases.declaration import Cli, Visibility, use_cases
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind, StoreUnreadable
@@ -37,7 +37,6 @@ from gatepost.values import copy_fields, replace
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from gatepost.events.evidence.proof import Segment
     from gatepost.manage.use_cases.context import Context
     from gatepost.manage.use_cases.evidence import Head
 

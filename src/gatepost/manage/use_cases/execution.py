@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from gatepost.manage.access.principal import Scope
+from gatepost.manage.access.principal import Principal, Scope
 from gatepost.manage.access.records import AccountError, AccountErrorKind, AuditOutcome
-from gatepost.manage.use_cases.context import outcome_of
+from gatepost.manage.use_cases.context import Context, outcome_of
 from gatepost.manage.use_cases.declaration import UseCase, Visibility
 from gatepost.manage.use_cases.refusal import STORE_AWAY, Refusal, RefusalKind, StoreUnreadable
 from gatepost.manage.use_cases.request_values import WrongFields, checked
@@ -22,9 +22,6 @@ from gatepost.store.interface import OutcomeUnknown, StoreFailure
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-
-    from gatepost.manage.access.principal import Principal
-    from gatepost.manage.use_cases.context import Context
 
 
 CHANGE: Final = "change"

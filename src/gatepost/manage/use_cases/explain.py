@@ -17,20 +17,21 @@ import msgspec
 from msgspec import Meta
 
 from gatepost.decoding import converted
-from gatepost.manage.access.principal import Scope
+from gatepost.manage.access.principal import Principal, Scope
 from gatepost.manage.use_cases.declaration import Cli, Visibility, use_cases
 from gatepost.manage.use_cases.explain_live import ExplainLogin, login_of
 from gatepost.manage.use_cases.explain_visibility import cut, is_concerned
 from gatepost.manage.use_cases.jobs import ConcurrencyLimit
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind, refusing, wrong_field
-from gatepost.policy.connectors.directory import address_key
+from gatepost.policy.connectors.directory import Directory, address_key
 from gatepost.policy.connectors.errors import FieldError
 from gatepost.policy.connectors.facts import SessionFacts
 from gatepost.policy.connectors.mail_flow import Content
 from gatepost.policy.connectors.values import TlsVersion
+from gatepost.policy.decisions.explain import Explanation
 from gatepost.policy.decisions.explain import explain as decide
 from gatepost.policy.decisions.forwarding import expand
-from gatepost.policy.decisions.home import ALONE
+from gatepost.policy.decisions.home import ALONE, Nodes
 from gatepost.protocols.message.fields import decode_words
 from gatepost.protocols.smtp.grammar import GrammarError, parse_address, parse_path
 from gatepost.protocols.smtp.grammar import Path as MailPath
@@ -40,12 +41,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from gatepost.analysis.checks.tasks import HostReport
-    from gatepost.manage.access.principal import Principal
-    from gatepost.manage.use_cases.context import Context
-    from gatepost.manage.use_cases.gateway import Gateway
-    from gatepost.policy.connectors.directory import Directory
-    from gatepost.policy.decisions.explain import Explanation
-    from gatepost.policy.decisions.home import Nodes
+    from gatepost.manage.use_cases.context import Context, Gateway
 
 
 use_case = use_cases(scope=Scope.READ, visibility=Visibility.SEEN, tag="explain")

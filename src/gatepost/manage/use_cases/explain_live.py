@@ -11,27 +11,24 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from gatepost.analysis.checks.probe import prober
+from gatepost.analysis.checks.probe import Prober, prober
 from gatepost.analysis.checks.tasks import HostReport
-from gatepost.mail.outbound.contexts import our_certificate
+from gatepost.mail.outbound.contexts import OurCertificate, our_certificate
 from gatepost.manage.use_cases.listener_checks import resolver_of
 from gatepost.pki.certificates.connector_secrets import ConnectorSecrets, SecretState
 from gatepost.policy.connectors.values import AuthenticationMechanism, Mode, TlsSettings
 from gatepost.policy.decisions.published import joined_modes
-from gatepost.policy.decisions.routes import MxRoute, NextHop, SmartHosts
+from gatepost.policy.decisions.routes import MxRoute, NextHop, Route, SmartHosts
 from gatepost.texts import last_argument
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from gatepost.analysis.checks.probe import Prober
-    from gatepost.mail.outbound.contexts import OurCertificate
     from gatepost.mail.outbound.published import Publication
-    from gatepost.manage.use_cases.gateway import Gateway
+    from gatepost.manage.use_cases.context import Gateway
     from gatepost.policy.connectors.authentication import Authentication
     from gatepost.policy.connectors.records import OutboundConnector
     from gatepost.policy.decisions.requiretls import Asks
-    from gatepost.policy.decisions.routes import Route
 
 
 _HOSTS = 10

@@ -13,7 +13,7 @@ import msgspec
 from msgspec import Meta
 
 from gatepost.analysis.rehearsal.recorded import INBOUND, OUTBOUND, session_facts
-from gatepost.manage.access.principal import Scope
+from gatepost.manage.access.principal import Principal, Scope
 from gatepost.manage.use_cases.declaration import Visibility, use_case
 from gatepost.manage.use_cases.explain import ExplainRequest, ExplainResult, explain
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
@@ -24,9 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from gatepost.mail.model.trace_event import TraceEvent
-    from gatepost.manage.access.principal import Principal
-    from gatepost.manage.use_cases.context import Context
-    from gatepost.manage.use_cases.gateway import Gateway
+    from gatepost.manage.use_cases.context import Context, Gateway
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ import re
 from typing import TYPE_CHECKING
 
 from gatepost.policy.decisions.forwarding import expand
-from gatepost.protocols.smtp.grammar import parse_address
+from gatepost.protocols.smtp.grammar import Path, parse_address
 from gatepost.values import replace
 
 if TYPE_CHECKING:
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from gatepost.policy.connectors.directory import Directory
     from gatepost.policy.decisions.decision import InboundVerdict, OutboundDecision
     from gatepost.policy.decisions.explain import Explanation, Others
-    from gatepost.protocols.smtp.grammar import Path
 
 
 _WORD = re.compile(r"[a-z0-9-]+")

@@ -13,7 +13,7 @@ import tomlkit
 
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.use_cases.change import NOTHING, ChangeOptions, Edit, change
-from gatepost.manage.use_cases.context import AuditTrail
+from gatepost.manage.use_cases.context import AuditTrail, Context
 from gatepost.manage.use_cases.declaration import Visibility, use_case
 from gatepost.manage.use_cases.dkim_changes import MakeDkimKey, make_dkim_key
 from gatepost.manage.use_cases.execution import execute
@@ -29,7 +29,6 @@ from gatepost.manage.use_cases.sealed_store import store_and_vault
 from gatepost.values import replace
 
 if TYPE_CHECKING:
-    from gatepost.manage.use_cases.context import Context
     from gatepost.policy.connectors.resources import Resources
 
 

@@ -9,7 +9,7 @@ or change them (`Scope.CERTIFICATES`).
 from __future__ import annotations
 
 import time
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -17,20 +17,16 @@ from gatepost.manage.use_cases.name_lookup import choose_organization
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind, refusing, wrong_field
 from gatepost.manage.use_cases.sealed_store import store_and_vault
 from gatepost.manage.use_cases.times import stamp
-from gatepost.pki.certificates.entry import Purpose
+from gatepost.pki.certificates.entry import Entry, Purpose
 from gatepost.pki.certificates.files import CertificateFileError
-from gatepost.pki.certificates.inventory import CertificateUnknown, Inventory, find_among, listed
+from gatepost.pki.certificates.inventory import CertificateUnknown, Inventory, Listed, find_among, listed
 from gatepost.pki.certificates.vault import Vault, VaultError
 from gatepost.policy.connectors.errors import FieldError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-    from contextlib import AbstractContextManager
 
-    from gatepost.manage.use_cases.context import Context
-    from gatepost.manage.use_cases.gateway import Gateway
-    from gatepost.pki.certificates.entry import Entry
-    from gatepost.pki.certificates.inventory import Listed
+    from gatepost.manage.use_cases.context import Context, Gateway
     from gatepost.settings.model import Settings
     from gatepost.store.changes import Change
 

@@ -20,14 +20,14 @@ from urllib.parse import urlencode
 
 import msgspec
 
-from gatepost.manage.access.issuer_rows import IssuerIdentity
 from gatepost.manage.access.principal import Role
 from gatepost.manage.access.slots import Slots
+from gatepost.manage.access.user_rows import IssuerIdentity
 from gatepost.manage.use_cases.declaration import Visibility, use_cases
 from gatepost.manage.use_cases.entrance import LogInDenied, SessionStarted, attempt
 from gatepost.manage.use_cases.refusal import BusyRefusal, RefusalKind
 from gatepost.net.lookups.configured import configured_resolver
-from gatepost.net.lookups.openid import OpenId, OpenIdFailed
+from gatepost.net.lookups.openid import OpenId, OpenIdFailed, Provider
 from gatepost.net.lookups.validator import ValidatorError
 from gatepost.pki.certificates.vault import VaultError, read_secret
 
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator, Mapping
 
     from gatepost.manage.use_cases.context import Context
-    from gatepost.net.lookups.openid import Provider
     from gatepost.settings.model import Settings
     from gatepost.settings.sections import Oidc
 

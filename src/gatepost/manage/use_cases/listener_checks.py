@@ -23,14 +23,13 @@ from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.net.lookups.configured import configured_resolver
 from gatepost.policy.connectors.names import host_port
 from gatepost.policy.connectors.network_set import NetworkSet
-from gatepost.settings.model import DnsValidation
+from gatepost.settings.model import DnsValidation, Listener, Settings
 from gatepost.settings.roles import ListenerRole
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from gatepost.net.lookups.dns import Resolver
-    from gatepost.settings.model import Listener, Settings
 
 
 _PATIENCE: Final = 5.0  # seconds for connection, handshake and greeting together

@@ -15,14 +15,12 @@ from gatepost.mail.inbound.credentials import content_name, make_credential
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.use_cases.change import NOTHING
 from gatepost.manage.use_cases.declaration import Visibility, use_cases
-from gatepost.manage.use_cases.name_lookup import MAILBOX, choose_part
+from gatepost.manage.use_cases.name_lookup import MAILBOX, Part, choose_part
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind, refusing
 from gatepost.policy.logins.passwords import PasswordError
 
 if TYPE_CHECKING:
-    from gatepost.manage.use_cases.context import Context
-    from gatepost.manage.use_cases.gateway import Gateway
-    from gatepost.manage.use_cases.name_lookup import Part
+    from gatepost.manage.use_cases.context import Context, Gateway
 
 
 use_case = use_cases(scope=Scope.CONNECTORS, visibility=Visibility.ORGANIZATION, tag="mailboxes")

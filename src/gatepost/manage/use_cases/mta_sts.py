@@ -17,18 +17,18 @@ from msgspec import Meta
 
 from gatepost.manage.access.principal import Scope, may_reach_private_addresses
 from gatepost.manage.use_cases.declaration import Visibility, use_case
-from gatepost.manage.use_cases.name_lookup import DOMAIN, choose_part
+from gatepost.manage.use_cases.name_lookup import DOMAIN, Part, choose_part
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind, refusing
 from gatepost.manage.use_cases.resources import seen
 from gatepost.manage.use_cases.times import stamp
-from gatepost.net.identity import bearing
+from gatepost.net.identity import ServerIdentity, bearing
 from gatepost.pki.certificates.files import CertificateFileError
 from gatepost.pki.certificates.inventory import Inventory
 from gatepost.pki.certificates.presented import presented, settings_identities
 from gatepost.pki.certificates.vault import Vault, VaultError
 from gatepost.policy.connectors.publication import publication
 from gatepost.protocols.mtasts.policy import StsMode
-from gatepost.protocols.mtasts.publish import policy_host, record_name
+from gatepost.protocols.mtasts.publish import StsPublication, policy_host, record_name
 from gatepost.protocols.tlsrpt import record as tlsrpt
 from gatepost.store.interface import StoreFailure
 from gatepost.store.storage import Storage
@@ -39,9 +39,6 @@ if TYPE_CHECKING:
 
     from gatepost.analysis.checks.partner_report import Finding
     from gatepost.manage.use_cases.context import Context
-    from gatepost.manage.use_cases.name_lookup import Part
-    from gatepost.net.identity import ServerIdentity
-    from gatepost.protocols.mtasts.publish import StsPublication
     from gatepost.settings.model import Settings
 
 

@@ -20,7 +20,7 @@ from gatepost.policy.connectors.dkim_key import DkimKey
 from gatepost.policy.connectors.mail_flow_rule import MailFlowRule
 from gatepost.policy.connectors.names import covers, resource_label
 from gatepost.policy.connectors.oauth import OauthIssuer
-from gatepost.policy.connectors.record_base import keys
+from gatepost.policy.connectors.record_base import Record, keys
 from gatepost.policy.connectors.records import InboundConnector, Mailbox, Organization, OutboundConnector
 from gatepost.policy.connectors.resources import Resources
 from gatepost.policy.connectors.values import Mode
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from gatepost.manage.access.principal import Principal
-    from gatepost.policy.connectors.record_base import Record
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,11 +79,11 @@ KINDS = {kind.key: kind for kind in (DOMAIN, MAILBOX, INBOUND, OUTBOUND, RULE, I
 """All kinds by the key of their list."""
 
 
-def status_of(record: InboundConnector | OutboundConnector | MailFlowRule | ContentHook) -> str:
+def status_of(record: InboundConnector | OutboundConnector | MailFlowRule | ContentHook | OauthIssuer) -> str:
     """Whether it has an effect on mail: "enabled", "rehearsal" or "disabled"."""
     if not record.enabled:
         return "disabled"
-    return "rehearsal" if record.mode is Mode.REHEARSE else "enabled"
+    return "rehearsal" if getattr(record, "mode", None) is Mode.REHEARSE else "enabled"
 
 
 class Part(NamedTuple):

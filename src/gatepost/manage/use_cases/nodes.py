@@ -21,17 +21,15 @@ from gatepost.pki.certificates.inventory import Inventory
 from gatepost.quantity import quantity
 from gatepost.store.interface import StoreFailure
 from gatepost.store.leases import duty_label
-from gatepost.store.nodes import EXPIRY_SECONDS, NodeState
+from gatepost.store.nodes import EXPIRY_SECONDS, Node, NodeState
 from gatepost.store.storage import Storage
 from gatepost.values import copy_fields
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from gatepost.manage.use_cases.context import Context
-    from gatepost.manage.use_cases.gateway import Gateway
+    from gatepost.manage.use_cases.context import Context, Gateway
     from gatepost.settings.model import Settings
-    from gatepost.store.nodes import Node
 
 
 use_case = use_cases(visibility=Visibility.GATEWAY, tag="status")

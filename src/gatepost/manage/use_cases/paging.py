@@ -94,8 +94,7 @@ class ListPage[T]:
         return ListPage(self.version, self.total, self.offset, rows)
 
 
-@dataclass(frozen=True, slots=True)
-class ListSelection:
+class ListSelection(msgspec.Struct, frozen=True):
     """Selection of rows.
 
     organization: only of this one, "" for all. q: what the name holds, whatever the case. limit: at most so many, None

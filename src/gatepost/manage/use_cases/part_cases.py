@@ -16,7 +16,7 @@ from gatepost.manage.access.principal import Scope
 from gatepost.manage.use_cases import resources
 from gatepost.manage.use_cases.change_shapes import ChangeReport, ChangeRequest, change_reply, options_of
 from gatepost.manage.use_cases.declaration import Document, Items, UseCase, UseCaseReply, Visibility, use_case
-from gatepost.manage.use_cases.name_lookup import DKIM, DOMAIN, HOOK, INBOUND, ISSUER, MAILBOX, OUTBOUND, RULE
+from gatepost.manage.use_cases.name_lookup import DKIM, DOMAIN, HOOK, INBOUND, ISSUER, MAILBOX, OUTBOUND, RULE, PartKind
 from gatepost.manage.use_cases.paging import ListSelection, Paging, page_of
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.resource_cases import Defaults, shown, text_in
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from gatepost.manage.use_cases.context import Context
-    from gatepost.manage.use_cases.name_lookup import PartKind
 
 
 type _Owner = Annotated[str, Meta(description="Whose it is.")]

@@ -9,12 +9,11 @@ import shlex
 from typing import TYPE_CHECKING, Any
 
 from gatepost.manage.use_cases.assignments import words
-from gatepost.policy.connectors.record_base import keys
+from gatepost.policy.connectors.record_base import Record, keys
 from gatepost.policy.connectors.records import Organization
 
 if TYPE_CHECKING:
     from gatepost.manage.use_cases.name_lookup import Part
-    from gatepost.policy.connectors.record_base import Record
 
 
 _PARTIAL = """\

@@ -16,7 +16,7 @@ from msgspec import Meta
 
 from gatepost.analysis.checks.partner import Bounds, Checker
 from gatepost.analysis.checks.partner_report import PartnerCheck, check_record
-from gatepost.manage.access.principal import Scope, may_reach_private_addresses
+from gatepost.manage.access.principal import Principal, Scope, may_reach_private_addresses
 from gatepost.manage.use_cases.declaration import InQuery, Items, UseCaseReply, Visibility, use_cases
 from gatepost.manage.use_cases.jobs import Job, Jobs, Wait
 from gatepost.manage.use_cases.name_lookup import visible
@@ -30,9 +30,7 @@ from gatepost.values import replace
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from gatepost.manage.access.principal import Principal
-    from gatepost.manage.use_cases.context import Context
-    from gatepost.manage.use_cases.gateway import Gateway
+    from gatepost.manage.use_cases.context import Context, Gateway
     from gatepost.settings.model import DnsValidation, Settings
 
 

@@ -16,14 +16,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from gatepost.analysis.checks.presentation import HandshakeFailed, presentation_problems, presented_leaf, server_name
-from gatepost.pki.certificates.entry import Purpose, State
+from gatepost.pki.certificates.entry import Entry, Purpose, State
 from gatepost.settings.roles import ListenerRole
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from gatepost.manage.use_cases.gateway import Gateway
-    from gatepost.pki.certificates.entry import Entry
+    from gatepost.manage.use_cases.context import Gateway
     from gatepost.store.nodes import Node
 
 

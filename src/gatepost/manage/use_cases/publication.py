@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Final, NamedTuple
 import msgspec
 from msgspec import Meta
 
-from gatepost.manage.access.principal import Scope
+from gatepost.manage.access.principal import Principal, Scope
 from gatepost.manage.use_cases.declaration import Visibility, use_cases
 from gatepost.manage.use_cases.dns_checks import (
     DnsCheck,
@@ -25,13 +25,12 @@ from gatepost.manage.use_cases.dns_checks import (
     ZoneSection,
     check_record,
 )
-from gatepost.manage.use_cases.mta_sts import policy_of, reports_line
-from gatepost.manage.use_cases.name_lookup import DOMAIN, choose_part, visible
-from gatepost.manage.use_cases.paging import Columns, ListPage, sorted_by
+from gatepost.manage.use_cases.mta_sts import PublishedPolicy, policy_of, reports_line
+from gatepost.manage.use_cases.name_lookup import DOMAIN, Part, choose_part, visible
+from gatepost.manage.use_cases.paging import Columns, ListPage, ListSelection, sorted_by
 from gatepost.manage.use_cases.refusal import RefusalKind, refusing
-from gatepost.manage.use_cases.resource_views import Rows
 from gatepost.manage.use_cases.resources import parts_in
-from gatepost.pki.certificates.entry import Purpose, State
+from gatepost.pki.certificates.entry import Entry, Purpose, State
 from gatepost.pki.certificates.files import CertificateFileError
 from gatepost.pki.certificates.inventory import Inventory, listed
 from gatepost.policy.connectors.values import DkimState
@@ -44,12 +43,7 @@ from gatepost.values import copy_fields
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from gatepost.manage.access.principal import Principal
-    from gatepost.manage.use_cases.context import Context
-    from gatepost.manage.use_cases.gateway import Gateway
-    from gatepost.manage.use_cases.mta_sts import PublishedPolicy
-    from gatepost.manage.use_cases.name_lookup import Part
-    from gatepost.pki.certificates.entry import Entry
+    from gatepost.manage.use_cases.context import Context, Gateway
     from gatepost.policy.connectors.dkim_key import DkimKey
 
 
@@ -133,7 +127,7 @@ DOMAIN_SORTS: Final[Columns[Part]] = {
 """Columns by which domains can be sorted: what is known without the DNS."""
 
 
-class FindPublications(Rows, kw_only=True):
+class FindPublications(ListSelection, frozen=True):
     """Of which domains. sort: one of DOMAIN_SORTS, with - before it for descending; "" as configured."""
 
     sort: str = ""
@@ -143,9 +137,9 @@ class FindPublications(Rows, kw_only=True):
 def find_publications(context: Context, request: FindPublications) -> ListPage[PublicationView]:
     """List the records that accepted domains should publish, and the last answers of the DNS."""
     gateway, principal, dns_checks = context.gateway, context.principal, context.kept(DnsChecks)
-    every = msgspec.structs.replace(request, limit=None, offset=0).selection
+    every = msgspec.structs.replace(request, limit=None, offset=0)
     parts = parts_in(visible(gateway.directory().resources, principal), DOMAIN, every).rows
-    page = request.selection.page(0, sorted_by(parts, request.sort, DOMAIN_SORTS))
+    page = request.page(0, sorted_by(parts, request.sort, DOMAIN_SORTS))
     servers = shown_certificates(gateway) if principal.is_of_gateway else ()
     publications = [
         publication_of(gateway, principal, part.name, part.organization.name, servers) for part in page.rows

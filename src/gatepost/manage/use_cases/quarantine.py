@@ -16,7 +16,7 @@ from msgspec import Meta
 
 from gatepost.mail.model.queue_id import format_id, parse_id
 from gatepost.manage.access.actions import named
-from gatepost.manage.access.principal import Scope
+from gatepost.manage.access.principal import Principal, Scope
 from gatepost.manage.use_cases.declaration import Cli, FileResult, Items, Visibility, use_cases
 from gatepost.manage.use_cases.paging import After, Limit, cut, position
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind, refusing
@@ -24,16 +24,14 @@ from gatepost.manage.use_cases.stored_message import QueueId, evidence_log, firs
 from gatepost.manage.use_cases.times import TimeText, read_time
 from gatepost.policy.connectors.errors import FieldError
 from gatepost.policy.connectors.values import QuarantineRelease
-from gatepost.store.quarantine import QuarantineFilter, QuarantinePlace
+from gatepost.store.quarantine import Quarantine, QuarantineFilter, QuarantinePlace
 from gatepost.values import copy_fields
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from gatepost.mail.model.message import Delivery
-    from gatepost.manage.access.principal import Principal
     from gatepost.manage.use_cases.context import Context
-    from gatepost.store.quarantine import Quarantine
 
 
 use_case = use_cases(visibility=Visibility.SEEN, tag="quarantine")

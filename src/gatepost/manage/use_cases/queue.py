@@ -14,7 +14,7 @@ import msgspec
 from msgspec import Meta
 
 from gatepost.mail.model.queue_id import format_id, made_at
-from gatepost.manage.access.principal import Scope
+from gatepost.manage.access.principal import Principal, Scope
 from gatepost.manage.use_cases.declaration import Cli, FileResult, Items, Visibility, use_cases
 from gatepost.manage.use_cases.next_steps import delivery_step
 from gatepost.manage.use_cases.paging import After, Limit, cut, position
@@ -30,7 +30,7 @@ from gatepost.manage.use_cases.stored_message import (
 )
 from gatepost.policy.decisions.withheld import inbound_without_others
 from gatepost.store.interface import QueueFilter
-from gatepost.store.queue_admin import QueuePlace, QueueTotals
+from gatepost.store.queue_admin import DestinationCount, QueueAdmin, QueueEntry, QueuePlace, QueueTotals
 from gatepost.store.text_pattern import WILDCARD
 from gatepost.values import copy_fields
 
@@ -39,10 +39,7 @@ if TYPE_CHECKING:
 
     from gatepost.mail.model.message import Recipient
     from gatepost.manage.access.actions import Action
-    from gatepost.manage.access.principal import Principal
-    from gatepost.manage.use_cases.context import Context
-    from gatepost.manage.use_cases.gateway import Gateway
-    from gatepost.store.queue_admin import DestinationCount, QueueAdmin, QueueEntry
+    from gatepost.manage.use_cases.context import Context, Gateway
 
 
 class QueueSelection(msgspec.Struct, kw_only=True):

@@ -10,7 +10,7 @@ from msgspec import Meta
 
 from gatepost.mail.model.queue_id import format_id, parse_id
 from gatepost.manage.access.actions import named
-from gatepost.manage.access.principal import Scope
+from gatepost.manage.access.principal import Principal, Scope
 from gatepost.manage.use_cases.declaration import Cli, Visibility, use_case
 from gatepost.manage.use_cases.queue import (
     QueueDelivery,
@@ -28,9 +28,7 @@ from gatepost.policy.connectors.errors import FieldError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from gatepost.manage.access.principal import Principal
-    from gatepost.manage.use_cases.context import Context
-    from gatepost.manage.use_cases.gateway import Gateway
+    from gatepost.manage.use_cases.context import Context, Gateway
     from gatepost.store.interface import QueueFilter
     from gatepost.store.queue_admin import QueueEntry
 

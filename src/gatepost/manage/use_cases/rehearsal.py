@@ -18,28 +18,24 @@ from gatepost.analysis.rehearsal.recorded import INBOUND, OUTBOUND, Decision
 from gatepost.analysis.rehearsal.rehearsal import Judged, Report, Subject
 from gatepost.analysis.rehearsal.replay import COLUMNS, Replay, RowReplay, enforced
 from gatepost.analysis.rehearsal.touched import outbound_domains
-from gatepost.manage.access.principal import Scope
+from gatepost.manage.access.principal import Principal, Scope
 from gatepost.manage.use_cases.declaration import Cli, Visibility, use_case
-from gatepost.manage.use_cases.name_lookup import RULE, choose_connector, choose_part, visible
+from gatepost.manage.use_cases.name_lookup import RULE, Part, choose_connector, choose_part, visible
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.stored_message import hidden_from
 from gatepost.manage.use_cases.times import TimeText, read_time
 from gatepost.policy.connectors.values import Mode
 from gatepost.quantity import quantity
 from gatepost.store.interface import TraceFilter
-from gatepost.store.trace import Among
+from gatepost.store.trace import Among, TraceRow
 from gatepost.texts import own
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from gatepost.manage.access.principal import Principal
-    from gatepost.manage.use_cases.context import Context
-    from gatepost.manage.use_cases.gateway import Gateway
-    from gatepost.manage.use_cases.name_lookup import Part
+    from gatepost.manage.use_cases.context import Context, Gateway
     from gatepost.policy.connectors.directory import Directory
     from gatepost.policy.connectors.resources import Resources
-    from gatepost.store.trace import TraceRow
 
 
 _ORGANIZATION, _RECIPIENT = (reports.COLUMNS.index(name) for name in ("organization", "recipient"))

@@ -19,31 +19,22 @@ from typing import TYPE_CHECKING, Annotated, Final, Literal, NamedTuple
 import msgspec
 from msgspec import Meta
 
-from gatepost.analysis.reports.pictures import (
-    PictureCounter,
-    TlsPictures,
-)
-from gatepost.analysis.reports.tls import TlsCounter, Wanted, report_record
+from gatepost.analysis.reports.pictures import PictureCounter, TlsPictures
+from gatepost.analysis.reports.tls import TlsCounter, TlsReport, Wanted, report_record
 from gatepost.decoding import converted
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.use_cases.declaration import Cli, Visibility, use_cases
-from gatepost.manage.use_cases.jobs import (
-    FRESH,
-    BackgroundResult,
-    BackgroundResults,
-)
+from gatepost.manage.use_cases.jobs import FRESH, BackgroundResult, BackgroundResults
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind, wrong_field
 from gatepost.protocols.tls.names import normalise
 from gatepost.store.storage import Storage
-from gatepost.store.trace import HOUR, Flow, tally_days, tally_part
+from gatepost.store.trace import HOUR, Flow, HourCounts, TracePart, tally_days, tally_part
 from gatepost.times import day_text
 from gatepost.values import replace
 
 if TYPE_CHECKING:
-    from gatepost.analysis.reports.tls import TlsReport
     from gatepost.manage.use_cases.context import Context
     from gatepost.settings.model import Settings
-    from gatepost.store.trace import HourCounts, TracePart
 
 
 _log = logging.getLogger(__name__)

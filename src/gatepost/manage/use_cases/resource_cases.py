@@ -24,8 +24,7 @@ from gatepost.values import replace
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from gatepost.manage.use_cases.context import Context
-    from gatepost.manage.use_cases.gateway import Gateway
+    from gatepost.manage.use_cases.context import Context, Gateway
     from gatepost.policy.connectors.record_base import Record
     from gatepost.policy.connectors.resources import Resources
 

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
@@ -58,8 +57,7 @@ class MailboxRow(NamedTuple):
     organization: str
 
 
-@dataclass(frozen=True, slots=True)
-class MailboxSelection(ListSelection):
+class MailboxSelection(ListSelection, frozen=True):
     """The same of mailboxes. domain: only in this one, "" for any."""
 
     domain: str = ""
@@ -137,28 +135,10 @@ def _populations(owner: Organization) -> Counter[str]:
 use_case = use_cases(visibility=Visibility.SEEN, tag="organizations")
 
 
-class Rows(msgspec.Struct, kw_only=True):
-    """Choose rows of a list, as `ListSelection` does."""
-
-    organization: str = ""
-    q: str = ""
-    limit: int | None = None
-    offset: int = 0
-
-    @property
-    def selection(self) -> ListSelection:
-        """The same as lists take it."""
-        return ListSelection(self.organization, self.q, self.limit, self.offset)
-
-
-class FindOrganizations(Rows, kw_only=True):
-    """Of the organizations."""
-
-
 @use_case(scope=Scope.READ)
-def find_organizations(context: Context, request: FindOrganizations) -> ListPage[OrganizationRow]:
+def find_organizations(context: Context, request: ListSelection) -> ListPage[OrganizationRow]:
     """The organizations, with how much each has."""
-    return organization_rows(context.seen(), request.selection)
+    return organization_rows(context.seen(), request)
 
 
 class ViewOrganization(msgspec.Struct, kw_only=True):
@@ -216,7 +196,7 @@ def list_organization_changes(context: Context, request: ListOrganizationChanges
     )
 
 
-class FindParts(Rows, kw_only=True):
+class FindParts(ListSelection, kw_only=True, frozen=True):
     """kind: the key of it."""
 
     kind: str
@@ -225,7 +205,7 @@ class FindParts(Rows, kw_only=True):
 @use_case(scope=Scope.READ)
 def find_parts(context: Context, request: FindParts) -> ListPage[Part]:
     """Parts of one kind, of all organizations or of one."""
-    return parts(context.gateway, context.principal, KINDS[request.kind], request.selection)
+    return parts(context.gateway, context.principal, KINDS[request.kind], request)
 
 
 class ViewPart(msgspec.Struct, kw_only=True):

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gatepost.manage.use_cases.assignments import merge
-from gatepost.manage.use_cases.change import NOTHING, Edit, change
+from gatepost.manage.use_cases.change import NOTHING, ChangeOptions, ChangeResult, Edit, change
 from gatepost.manage.use_cases.name_lookup import (
     OUTBOUND,
     Part,
@@ -21,16 +21,14 @@ from gatepost.manage.use_cases.name_lookup import (
     owner_of,
     visible,
 )
-from gatepost.manage.use_cases.paging import ListSelection
+from gatepost.manage.use_cases.paging import ListPage, ListSelection
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.policy.connectors.errors import FieldError, unknown_key
 from gatepost.policy.connectors.records import Organization
 
 if TYPE_CHECKING:
     from gatepost.manage.access.principal import Principal
-    from gatepost.manage.use_cases.change import ChangeOptions, ChangeResult
-    from gatepost.manage.use_cases.gateway import Gateway
-    from gatepost.manage.use_cases.paging import ListPage
+    from gatepost.manage.use_cases.context import Gateway
     from gatepost.policy.connectors.resources import Resources
 
 

@@ -13,16 +13,14 @@ from gatepost.manage.use_cases.refusal import RefusalKind, refusing
 from gatepost.pki.certificates.connector_secrets import ConnectorSecrets, SecretError
 from gatepost.pki.certificates.site_key import check_site_key
 from gatepost.pki.certificates.vault import Vault, VaultError
-from gatepost.store.changes import ConfigConflict
+from gatepost.store.changes import ConfigConflict, ConfigStore
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from gatepost.manage.use_cases.context import Context
-    from gatepost.manage.use_cases.gateway import Gateway
+    from gatepost.manage.use_cases.context import Context, Gateway
     from gatepost.manage.use_cases.name_lookup import Part
     from gatepost.pki.certificates.directory_secrets import DirectorySecrets
-    from gatepost.store.changes import ConfigStore
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from contextlib import closing
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import msgspec
 from msgspec import Meta
@@ -17,14 +17,10 @@ from gatepost.manage.access.principal import Scope
 from gatepost.manage.use_cases.context import Context  # noqa: TC001 - the declaration reads it
 from gatepost.manage.use_cases.declaration import Cli, Items, Visibility, use_cases
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
-from gatepost.policy.decisions.daily_limits import Lifted, limits_of
+from gatepost.policy.decisions.daily_limits import DailyLimit, Lifted, limits_of
 from gatepost.store.sending_usage import SenderUsage
 from gatepost.times import day_text
 from gatepost.values import copy_fields
-
-if TYPE_CHECKING:
-    from gatepost.policy.decisions.daily_limits import DailyLimit
-
 
 use_case = use_cases(visibility=Visibility.SEEN, tag="sending-limits")
 

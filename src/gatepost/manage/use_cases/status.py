@@ -13,7 +13,7 @@ import msgspec
 
 from gatepost import __version__
 from gatepost.mail.inbound.login import mechanisms
-from gatepost.manage.access.principal import Scope
+from gatepost.manage.access.principal import Principal, Scope
 from gatepost.manage.use_cases.alarms import current_alarms, summary
 from gatepost.manage.use_cases.declaration import Visibility, use_cases
 from gatepost.manage.use_cases.listener_checks import ListenerChecks, ResolverCheck, ServiceStatus
@@ -25,9 +25,7 @@ from gatepost.store.figures import WORKERS_DIRECTORY, read_figures
 from gatepost.store.interface import QueueFilter
 
 if TYPE_CHECKING:
-    from gatepost.manage.access.principal import Principal
-    from gatepost.manage.use_cases.context import Context
-    from gatepost.manage.use_cases.gateway import Gateway
+    from gatepost.manage.use_cases.context import Context, Gateway
 
 
 use_case = use_cases(scope=Scope.READ, visibility=Visibility.GATEWAY, tag="status")

@@ -18,7 +18,7 @@ from gatepost.pki.certificates.vault import SEALED, Vault, VaultError
 from gatepost.policy.connectors.maildirs import node_local_text, stored_maildirs
 from gatepost.quantity import quantity
 from gatepost.settings.store_url import SQLITE, store_url
-from gatepost.store.move import Move, MoveRefused, reopened
+from gatepost.store.move import Comparison, Move, MoveProgress, MoveRefused, MoveSide, reopened
 from gatepost.store.move_tables import sealed_contents, stored_organizations
 from gatepost.store.schemas import SAME_IN_BOTH
 from gatepost.store.storage import Storage
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from gatepost.settings.model import Settings
-    from gatepost.store.move import Comparison, MoveProgress, MoveSide
     from gatepost.store.move_mark import MoveMark
 
 

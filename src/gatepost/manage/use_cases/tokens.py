@@ -9,7 +9,7 @@ from msgspec import Meta
 
 from gatepost.manage.access import token_rows
 from gatepost.manage.access.principal import Scope
-from gatepost.manage.access.records import AccountError
+from gatepost.manage.access.records import AccountError, Token
 from gatepost.manage.use_cases.declaration import Cli, Items, UseCaseReply, Visibility, use_cases
 from gatepost.manage.use_cases.paging import Paging, page_of
 from gatepost.manage.use_cases.times import ahead, read_time
@@ -25,7 +25,6 @@ from gatepost.manage.use_cases.users import (
 from gatepost.values import copy_fields
 
 if TYPE_CHECKING:
-    from gatepost.manage.access.records import Token
     from gatepost.manage.use_cases.context import Context
     from gatepost.policy.connectors.errors import FieldError
 

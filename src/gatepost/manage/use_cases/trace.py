@@ -17,24 +17,21 @@ from msgspec import Meta
 
 from gatepost.analysis.reports.tls import Protection
 from gatepost.mail.model.trace_event import TraceEvent  # noqa: TC001 - msgspec reads it
-from gatepost.manage.access.principal import Scope
+from gatepost.manage.access.principal import Principal, Scope
 from gatepost.manage.use_cases.declaration import Cli, Items, Visibility, use_cases
 from gatepost.manage.use_cases.next_steps import trace_step
 from gatepost.manage.use_cases.paging import After, Limit, cursor, position
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.stored_message import MAX_TEXT, Words, hidden_from, words_of
 from gatepost.manage.use_cases.times import TimeText, read_time
-from gatepost.policy.decisions.withheld import named_in, own_chains, without_others
+from gatepost.policy.decisions.withheld import Hidden, named_in, own_chains, without_others
 from gatepost.protocols.tls.names import is_ip_address
 from gatepost.store.interface import TraceFilter
 from gatepost.store.text_pattern import WILDCARD, TextPattern
 from gatepost.store.trace import PATIENCE, TEXT_COLUMNS, TracePlace
 
 if TYPE_CHECKING:
-    from gatepost.manage.access.principal import Principal
-    from gatepost.manage.use_cases.context import Context
-    from gatepost.manage.use_cases.gateway import Gateway
-    from gatepost.policy.decisions.withheld import Hidden
+    from gatepost.manage.use_cases.context import Context, Gateway
 
 
 use_case = use_cases(scope=Scope.READ, visibility=Visibility.SEEN, tag="trace")

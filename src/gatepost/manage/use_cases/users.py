@@ -12,7 +12,7 @@ from msgspec import UNSET, Meta, UnsetType
 
 from gatepost.manage.access import user_rows
 from gatepost.manage.access.principal import Role, Scope
-from gatepost.manage.access.records import KEEP, AccountError, Passkey
+from gatepost.manage.access.records import KEEP, AccountError, Passkey, User, UserSession
 from gatepost.manage.use_cases.declaration import Cli, Items, UseCaseReply, Visibility, use_cases
 from gatepost.manage.use_cases.paging import Paging, page_of
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
@@ -25,9 +25,7 @@ from gatepost.values import copy_fields
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from gatepost.manage.access.records import User, UserSession
-    from gatepost.manage.use_cases.context import Context
-    from gatepost.manage.use_cases.gateway import Gateway
+    from gatepost.manage.use_cases.context import Context, Gateway
 
 
 type KnownName = Annotated[str, Meta(description="Its name, in any case."), Cli(argument=True, metavar="NAME")]

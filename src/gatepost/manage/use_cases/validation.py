@@ -29,18 +29,17 @@ from gatepost.policy.connectors.errors import FieldError
 from gatepost.policy.connectors.records import InboundConnector
 from gatepost.store.documents import failure_text
 from gatepost.store.interface import StoreFailure, TraceFilter
-from gatepost.store.trace import trace_event
+from gatepost.store.trace import Trace, trace_event
 from gatepost.values import replace
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-    from gatepost.manage.use_cases.gateway import Gateway
+    from gatepost.manage.use_cases.context import Gateway
     from gatepost.manage.use_cases.name_lookup import Chosen
     from gatepost.policy.connectors.directory import Directory
     from gatepost.policy.connectors.facts import SessionFacts
     from gatepost.settings.model import Settings
-    from gatepost.store.trace import Trace
 
 
 _log = logging.getLogger(__name__)

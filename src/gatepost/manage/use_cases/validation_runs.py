@@ -18,7 +18,7 @@ from gatepost.manage.access.principal import Scope
 from gatepost.manage.use_cases.change import ChangeOptions
 from gatepost.manage.use_cases.declaration import Cli, InQuery, UseCaseReply, Visibility, use_cases
 from gatepost.manage.use_cases.jobs import Job, Jobs, OrganizationSubject, Wait
-from gatepost.manage.use_cases.name_lookup import choose_connector, visible
+from gatepost.manage.use_cases.name_lookup import Chosen, choose_connector, visible
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.resources import apply_document
 from gatepost.manage.use_cases.times import TimeText, read_time
@@ -39,7 +39,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from gatepost.manage.use_cases.context import Context
-    from gatepost.manage.use_cases.name_lookup import Chosen
 
 
 use_case = use_cases(scope=Scope.CONNECTORS, tag="connectors")

@@ -21,13 +21,13 @@ from gatepost.analysis.alarms.alarm import Kind as AlarmKind
 from gatepost.analysis.alarms.alarm import Severity
 from gatepost.analysis.checks.records import VALIDATIONS, CheckRecords
 from gatepost.analysis.rehearsal.verdicts import ConnectorKey
-from gatepost.manage.access.principal import Scope
-from gatepost.manage.use_cases.alarms import current_alarms
+from gatepost.manage.access.principal import Principal, Scope
+from gatepost.manage.use_cases.alarms import ActiveAlarm, ActiveAlarms, current_alarms
 from gatepost.manage.use_cases.connector_verdicts import recent_verdicts
 from gatepost.manage.use_cases.declaration import Visibility, use_case
 from gatepost.manage.use_cases.name_lookup import INBOUND, OUTBOUND, visible
 from gatepost.manage.use_cases.nodes import known_nodes
-from gatepost.manage.use_cases.queue import ListWaitingDestinations, waiting_destinations
+from gatepost.manage.use_cases.queue import ListWaitingDestinations, WaitingDestination, waiting_destinations
 from gatepost.manage.use_cases.refusal import RefusalKind, refusing
 from gatepost.manage.use_cases.reports import ReportCounts
 from gatepost.manage.use_cases.status import workers
@@ -42,11 +42,7 @@ from gatepost.texts import N_, own
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from gatepost.manage.access.principal import Principal
-    from gatepost.manage.use_cases.alarms import ActiveAlarm, ActiveAlarms
-    from gatepost.manage.use_cases.context import Context
-    from gatepost.manage.use_cases.gateway import Gateway
-    from gatepost.manage.use_cases.queue import WaitingDestination
+    from gatepost.manage.use_cases.context import Context, Gateway
     from gatepost.policy.connectors.records import Organization
     from gatepost.settings.model import Settings
 

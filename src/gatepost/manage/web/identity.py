@@ -16,7 +16,7 @@ from urllib.parse import quote, urlsplit
 
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers
-from starlette.responses import RedirectResponse
+from starlette.responses import RedirectResponse, Response
 
 from gatepost.language import use
 from gatepost.manage.access.secret import masked, same, unmasked
@@ -25,7 +25,6 @@ from gatepost.manage.web.request_limits import UNSAFE
 from gatepost.texts import N_
 
 if TYPE_CHECKING:
-    from starlette.responses import Response
     from starlette.types import ASGIApp, Receive, Scope, Send
 
     from gatepost.manage.access.accounts import Accounts

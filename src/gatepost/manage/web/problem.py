@@ -24,6 +24,7 @@ from gatepost.language import _, language
 from gatepost.manage.access.records import Actor, AuditOutcome
 from gatepost.manage.use_cases.refusal import RefusalKind  # noqa: TC001 - msgspec reads the types of fields
 from gatepost.store.interface import StoreFailure
+from gatepost.texts import N_
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -154,12 +155,17 @@ def is_call(scope: Scope) -> bool:
     return path.startswith("/api/")
 
 
+_UNSENT: Final = N_(
+    "The form was not saved. It shows again what you typed, without passwords and keys. Check it, and send it again."
+)
+"""What the page of a form says with what was typed, if a refusal leads back to it (static/unsent.js)."""
 _PAGE: Final = """<!doctype html>
 <html lang="{language}">
 <head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="color-scheme" content="light dark"><title>{title} - Gatepost</title>
-<link rel="stylesheet" href="/static/current/gatepost.css"></head>
-<body class="bare"><main id="main"><h1>{title}</h1><p class="lead">{text}</p>
+<link rel="stylesheet" href="/static/current/gatepost.css">
+<script src="/static/current/unsent.js" defer></script></head>
+<body class="bare"><main id="main" data-unsent="{unsent}"><h1>{title}</h1><p class="lead">{text}</p>
 <p><a href="{back}">{words}</a></p></main></body>
 </html>
 """
@@ -179,6 +185,7 @@ def refused(scope: Scope, status: HTTPStatus, text: str, *, back: str = "", **he
             text=html.escape(_(text)),
             back=html.escape(local),
             words=html.escape(_("Back to the page")),
+            unsent=html.escape(_(_UNSENT)),
         )
         return HTMLResponse(page, status, headers)
     return problem_document(kind, text, instance_of(scope), headers=headers)

@@ -1,6 +1,6 @@
 """The passwords and client secrets by which connectors log in to smart hosts: sealed beside the resources, or in files.
 
-Used by `mail.outbound.login` and `manage.use_cases.connector_secrets`. A secret is content of the configuration store,
+Used by `mail.outbound.login` and `manage.use_cases.login_secrets`. A secret is content of the configuration store,
 sealed as private keys are, so that no export, history or log has it. It is sealed together with where it may go: who
 later names other smart hosts, another certificate name, other roots or another token endpoint has to enter it again.
 """

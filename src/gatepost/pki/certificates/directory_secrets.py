@@ -1,6 +1,6 @@
 """Passwords and client secrets by which the gateway asks directories of accepted domains: sealed, or in files.
 
-Used by `mail.inbound.recipient_directory`, `mail.inbound.recipient_graph` and `manage.use_cases.directory_password`. A
+Used by `mail.inbound.recipient_directory`, `mail.inbound.recipient_graph` and `manage.use_cases.login_secrets`. A
 password is sealed together with where it may go: after a change of the servers, the name to log in with or the roots it
 has to be entered again; the client secret for Microsoft Graph after a change of its addresses, tenant or client.
 """

@@ -28,7 +28,7 @@ from gatepost.pki.certificates.vault import VaultError
 from gatepost.values import replace
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from gatepost.pki.certificates.vault import Vault
     from gatepost.store.changes import Change, ConfigStore
@@ -57,6 +57,7 @@ class Inventory:
     def __init__(self, store: ConfigStore, vault: Vault | None) -> None:
         self._store = store
         self._vault = vault
+        self._entries: tuple[int, Mapping[str, Entry]] = -1, {}
         self.files = IdentityFiles()
         self.requests = CertificateRequests(store, vault)
         self.directories = WatchedDirectories(store)
@@ -72,11 +73,17 @@ class Inventory:
         with closing(self._store.another()) as store:
             yield Inventory(store, self._vault)
 
-    def entries(self) -> tuple[int, dict[str, Entry]]:
-        """The version in force and every certificate by its id, newest first. ValueError for an unreadable one."""
-        version, texts = self._store.texts(_KIND)
-        entries = [_understood(number, text) for number, text in texts]
-        return version, {entry.id: entry for entry in sorted(entries, key=lambda entry: (-entry.added, entry.id))}
+    def entries(self) -> tuple[int, Mapping[str, Entry]]:
+        """The version in force and every certificate by its id, newest first. ValueError for an unreadable one.
+
+        Read anew once there is another version: whoever watches files asks twice in two seconds, on the event loop.
+        """
+        if self._entries[0] != self._store.version():
+            version, texts = self._store.texts(_KIND)
+            entries = [_understood(number, text) for number, text in texts]
+            newest = sorted(entries, key=lambda entry: (-entry.added, entry.id))
+            self._entries = version, {entry.id: entry for entry in newest}
+        return self._entries
 
     def find(self, number: str) -> Entry:
         """The certificate that a person means, as `find_among`."""
@@ -278,8 +285,8 @@ def listed(inventory: Inventory, files: Sequence[tuple[Path, Path]], *, now: flo
     with_chains: else those of the inventory are left out, for who needs none of a thousand.
     Raises ValueError if an entry is not of this version.
     """
-    version, entries = inventory.entries()
-    chains = inventory.chains() if with_chains else {}
+    version, stored = inventory.entries()
+    entries, chains = dict(stored), inventory.chains() if with_chains else {}
     holders = {(entry.chain_file, entry.key_file): entry.id for entry in entries.values() if entry.chain_file}
     trouble = []
     for chain, key in files:

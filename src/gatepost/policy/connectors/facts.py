@@ -66,12 +66,12 @@ class Introduction(msgspec.Struct, frozen=True):
 class SessionFacts(msgspec.Struct, frozen=True):
     """One inbound session.
 
-    peer_ip: the client's address in text form. hello: what EHLO said, "" before. tls: None if unencrypted.
-    client_chain: the client's certificate judged against the server's own trust anchors, None if none was asked for.
-    chains: the same chain judged against the anchors that connectors name for themselves (`Directory.client_anchors`),
-    by that name. user: the mailbox that logged in, and by which SASL mechanism; "" if nobody did. node: the node of our
-    own site that the client proved to be, on an internal listener; "" elsewhere. introduction: who says that peer_ip is
-    the client, None where the connection itself does.
+    session_id: any text that tells it from others. peer_ip: the client's address in text form. hello: what EHLO said,
+    "" before. tls: None if unencrypted. client_chain: the client's certificate judged against the server's own trust
+    anchors, None if none was asked for. chains: the same chain judged against the anchors that connectors name for
+    themselves (`Directory.client_anchors`), by that name. user: the mailbox that logged in, and by which SASL
+    mechanism; "" if nobody did. node: the node of our own site that the client proved to be, on an internal listener;
+    "" elsewhere. introduction: who says that peer_ip is the client, None where the connection itself does.
     """
 
     session_id: str

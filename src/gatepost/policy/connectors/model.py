@@ -27,10 +27,15 @@ from gatepost.policy.connectors.resources import PrefixLimits, Resources
 def parse(document: Mapping[str, Any], *, prefixes: PrefixLimits | None = None) -> Resources:
     """Read resources from a document as TOML or JSON gives it.
 
-    prefixes: how wide a network in sender_ip_addresses may be. Raises ResourceErrors with everything that is wrong: in
-    single fields and across the fields of an organization. That two organizations accept the same is refused when it is
-    saved (`policy.connectors.verification`): what is stored must be readable whatever an earlier version let in.
+    document: {"organization": {NAME: {FIELD: VALUE}}} with the fields of docs/resources.md; None is no value. prefixes:
+    how wide a network in sender_ip_addresses may be; the default is /24 of IPv4 and /48 of IPv6.
+
+    Raises ResourceErrors with everything that is wrong: in single fields and across the fields of an organization. That
+    two organizations accept the same is refused when it is saved (`policy.connectors.verification`): what is stored
+    must be readable whatever an earlier version let in.
     """
+    if not isinstance(document, Mapping):
+        raise ResourceErrors([FieldError("document", "must be a table, which has one key: organization")])
     errors = [
         FieldError(str(key), unknown_key(str(key), ["organization"])) for key in document if key != "organization"
     ]

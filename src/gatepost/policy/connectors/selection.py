@@ -37,6 +37,9 @@ def select_outbound(
 ) -> Selection:
     """The outbound connector for mail of an organization to a domain.
 
+    recipient_domain: lower-case A-labels, as `protocols.smtp.grammar.Path.domain` has it; in another form no connector
+    that names the domain matches.
+
     An exact domain goes before the longest wildcard, that before all accepted domains, that before "*"; a lower
     priority number before all of these. A connector that routes all messages via on-premises goes first, but never for
     mail that came from there (from_on_premises), which it takes only for a domain that it names. Connectors of the same

@@ -180,7 +180,11 @@ class StrangerNotices(StrEnum):
 
 
 class Cleartext(StrEnum):
-    """The conditions under which a message without a TLS requirement may leave unencrypted."""
+    """The conditions under which a message without a TLS requirement may leave unencrypted.
+
+    ONLY_IF_NOT_OFFERED: the peer does not offer STARTTLS. AFTER_FAILED_HANDSHAKE: a handshake with it failed, too; on a
+    later attempt, over another connection. NEVER: it waits, and is returned.
+    """
 
     ONLY_IF_NOT_OFFERED = "only-if-not-offered"
     AFTER_FAILED_HANDSHAKE = "after-failed-handshake"
@@ -197,7 +201,10 @@ class ProfileName(StrEnum):
 
 
 class RevocationCheck(StrEnum):
-    """Whether a peer's certificates are looked for among the revoked ones (CRL, OCSP), and what not knowing means."""
+    """Whether a peer's certificates are looked for among the revoked ones (CRL, OCSP), and what not knowing means.
+
+    NONE: nobody is asked. SOFT_FAIL: what cannot be learnt counts as good. HARD_FAIL: it counts as a failure.
+    """
 
     NONE = "none"
     SOFT_FAIL = "soft-fail"

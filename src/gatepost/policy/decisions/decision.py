@@ -58,23 +58,24 @@ def hook_record(applicable: ApplicableHook) -> dict[str, str]:
 class InboundVerdict(msgspec.Struct, frozen=True):
     """The decision on one MAIL or RCPT.
 
-    reply: to the client, 250 if accepted. organization: the owner of the mail, "" if none. direction:
-    "originating", "incoming" or "none". connector: name of the inbound connector that applied, "" if none. requirement:
-    what that connector demands: "opportunistic", "encrypted" or "authenticated(NAME)". attribution: to be handed to the
-    verdicts on the message's recipients. would_refuse, would_refuse_connector: the refusal that a connector in
-    rehearsal would have given, and its name. passed_over: connectors that could have applied as well, each with why it
-    did not. basis: what identified the client or the connector, as in `Attribution`. configuration: number of the
-    stored configuration it was decided by. rehearsed: what the connector would demand, if it is in rehearsal, else "".
-    hooks: those that scan a message to this recipient before it is accepted. examined: their results, as
-    `policy.decisions.content` records it, once they have been. authentication: who authenticates the message;
-    authenticated: what was found, as `mail.inbound.transaction` records it. recipient_organization: who accepts the
-    recipient's domain, "" for nobody: its reasons are told beside those of `organization`, for who sees both
-    (`policy.decisions.withheld`). question: whether the recipient exists, to be asked before this is the verdict; None
-    where that is known, or nobody asks. filter: the connector of a filter by which the message comes, if it skips hops:
-    the partner rules wait for the header section (`policy.decisions.inbound.decide_filtered`).
-    would_refuse_of_recipient: whether the connector that would have refused is the recipient's organization's.
-    refused_by: the connector of the recipient's organization that refused, "" if none did.
-    applied_by: the reason by which the connector applied, "" if none did, or a log-in says whose mail it is.
+    reasons: sentences for an administrator, in the order in which they were found, never sent to a peer. reply: to the
+    client, 250 if accepted. organization: the owner of the mail, "" if none. direction: "originating", "incoming" or
+    "none". connector: name of the inbound connector that applied, "" if none. requirement: what that connector demands:
+    "opportunistic", "encrypted" or "authenticated(NAME)". attribution: to be handed to the verdicts on the message's
+    recipients. would_refuse, would_refuse_connector: the refusal that a connector in rehearsal would have given, and
+    its name. passed_over: connectors that could have applied as well, each with why it did not. basis: what identified
+    the client or the connector, as in `Attribution`. configuration: number of the stored configuration it was decided
+    by. rehearsed: what the connector would demand, if it is in rehearsal, else "". hooks: those that scan a message to
+    this recipient before it is accepted. examined: their results, as `policy.decisions.content` records it, once they
+    have been. authentication: who authenticates the message; authenticated: what was found, as
+    `mail.inbound.transaction` records it. recipient_organization: who accepts the recipient's domain, "" for nobody:
+    its reasons are told beside those of `organization`, for who sees both (`policy.decisions.withheld`). question:
+    whether the recipient exists, to be asked before this is the verdict; None where that is known, or nobody asks.
+    filter: the connector of a filter by which the message comes, if it skips hops: the partner rules wait for the
+    header section (`policy.decisions.inbound.decide_filtered`). would_refuse_of_recipient: whether the connector that
+    would have refused is the recipient's organization's. refused_by: the connector of the recipient's organization that
+    refused, "" if none did. applied_by: the reason by which the connector applied, "" if none did, or a log-in says
+    whose mail it is.
     """
 
     accepted: bool

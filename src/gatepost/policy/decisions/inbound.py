@@ -169,8 +169,8 @@ def decide_recipient(
 ) -> InboundVerdict:
     """Whether RCPT TO is taken.
 
-    attribution: of the verdict on the same MAIL; it is found anew if left out. first: on the message's first recipient
-    that was taken, None if this is the first.
+    attribution: of the verdict on the same MAIL; it is found anew if left out. first: the verdict on the message's
+    first recipient that was taken, None if this is the first.
     """
     returned = recipient if isinstance(recipient, Returned) else None
     recipient = recipient.recipient if isinstance(recipient, Returned) else recipient

@@ -76,9 +76,10 @@ def required(
 ) -> Requirement:
     """The requirement on the next hop.
 
-    next_hop_names: the names that a certificate must bear under `domain-validation` without a tls_domain: the smart
-    host's name, or without smart hosts the recipient domain (exchange.md section 16). profile: the server's own TLS
-    profile, for connectors that name none. A connector in rehearsal demands nothing; see `rehearsed`. ValueError if no
+    connector: as `select_outbound` finds it, None for none. next_hop_names: the names of which a certificate must bear
+    one under `domain-validation` without a tls_domain: the smart host's name, or without smart hosts the recipient
+    domain; lower-case A-labels. profile: the server's own TLS profile, for connectors that name none: "modern",
+    "default", "compatible" or "legacy". A connector in rehearsal demands nothing; see `rehearsed`. ValueError if no
     name is known for `domain-validation`.
     """
     if connector is None or connector.mode is Mode.REHEARSE:
@@ -474,9 +475,9 @@ def describe_achieved(achieved: Achieved) -> str:
 
 
 def deferral(shortfall: Shortfall, facts: HopFacts) -> Reply:
-    """The reply that is kept as a queued message's last error, in the form of exchange.md section 7.3.
+    """The reply that is kept as a queued message's last error, in Exchange's form (docs/reply-codes.md).
 
-    Where the host is unfit for good it is that of a message that is returned.
+    Where the host is unfit for good it is that of a message that is returned, 550; else 450.
     """
     text = (
         f"{shortfall.title or _TITLES[shortfall.enhanced]} [Message={shortfall.message} {shortfall.detail}]"

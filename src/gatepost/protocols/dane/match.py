@@ -36,8 +36,8 @@ class Presented(msgspec.Struct, frozen=True):
 class DaneFailure(StrEnum):
     """The reason why a record is not satisfied (RFC 8460 section 4.3; all: `protocols.tlsrpt.result.ResultType`).
 
-    Anything but a name or an end of validity is `tlsa-invalid`, as with Exchange (exchange.md section 10.1). The order
-    is that of the way to go: the last one was nearest to success.
+    Anything but a name or an end of validity is `tlsa-invalid`, as with Exchange. The order is that of the way to go:
+    the last one was nearest to success.
     """
 
     TLSA_INVALID = "tlsa-invalid"

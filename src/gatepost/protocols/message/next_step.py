@@ -194,17 +194,23 @@ def _known(reply: str, domain: str) -> NextStep | None:
     must_act, must = rule
     if must_act is MustAct.GATEWAY:
         return NextStep(must_act, f"{_capital(_ADMINISTRATOR)} must {own(must)}")
-    text = f"The administrators of {_server(reply, domain)} must {own(must)}"
+    server = _server(reply, domain)
+    text = (
+        f"The administrators of the smart host {server} must {own(must)}"
+        if _ADDRESS.fullmatch(server)
+        else f"The administrators of {server} must {own(must)}"
+    )
     instead = _OR_HERE.get(word[1]) if word and status and status[0].partition(".")[2] == "7.320" else None
     return NextStep(must_act, f"{text}, or {_ADMINISTRATOR} must {own(instead)}" if instead else text)
 
 
 def _server(reply: str, domain: str) -> str:
-    """Name the host of the last attempt; one without a name by the domain of the recipient, too."""
+    """Name the host of the last attempt. One without a name is a smart host of a connector: hosts of MX have names.
+
+    Whose it is, the reply does not say: it may be ours, a provider's or the partner's, whatever the recipient's domain.
+    """
     server = _SERVER_IN.search(reply)
     host = shown_text(server[1], 255) if server else ""
-    if host and domain and _ADDRESS.fullmatch(host):
-        return f"{domain} ({host})"
     return host or domain or "the remote server"
 
 

@@ -62,8 +62,9 @@ class PolicyError(msgspec.Struct, frozen=True):
 
 
 class StsPolicy(msgspec.Struct, frozen=True):
-    """mx: host names or "*.domain", lower-case A-labels, at most 500; () only if the mode is none.
+    """A policy that can be used (RFC 8461 section 3.2).
 
+    mx: host names or "*.domain", lower-case A-labels, at most 500; () only if the mode is none.
     max_age: seconds for which it may be kept after a fetch. extensions: the fields that this version does not define.
     """
 
@@ -104,7 +105,7 @@ def covers(pattern: str, host: str) -> bool:
 
 
 def parse_policy(body: bytes) -> StsPolicy | PolicyError:
-    """The policy in `body`.
+    """The policy in the body of an HTTPS response (RFC 8461 section 3.2), or why it cannot be used; never an exception.
 
     Lines end in LF or CRLF; empty ones are passed over, which is more than the grammar allows. Unknown fields are kept
     and ignored; of a repeated one, mx aside, the first counts.

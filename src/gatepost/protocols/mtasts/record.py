@@ -24,7 +24,10 @@ _ID: Final = re.compile(rf"[A-Za-z0-9]{{1,{MAX_ID}}}")
 
 
 class StsRecord(msgspec.Struct, frozen=True):
-    """id: 1 to 32 letters and digits; another one means that the policy is to be fetched again."""
+    """The record that announces a policy (RFC 8461 section 3.1).
+
+    id: 1 to 32 letters and digits; another one means that the policy is to be fetched again.
+    """
 
     id: str
 
@@ -35,7 +38,7 @@ class StsRecord(msgspec.Struct, frozen=True):
 
 
 def parse_record(records: Sequence[Sequence[bytes]]) -> StsRecord | RecordError | None:
-    """Parse the TXT records of _mta-sts.DOMAIN. records: the strings of each.
+    """Parse the TXT records of _mta-sts.DOMAIN (RFC 8461 section 3.1). records: the strings of each, as octets.
 
     None: no record is about MTA-STS. An error means that the domain has no valid policy, but meant to have one.
     """

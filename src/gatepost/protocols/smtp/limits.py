@@ -47,5 +47,5 @@ class SmtpLimits(msgspec.Struct, frozen=True):
         for name in self.__struct_fields__:
             floor = floors.get(name, 1)
             value = getattr(self, name)
-            if value < floor:
-                raise ValueError(f"{name} is {value}, at least {floor} is needed")
+            if not isinstance(value, int) or isinstance(value, bool) or value < floor:
+                raise ValueError(f"{name} is {value!r}, a whole number of at least {floor} is needed")

@@ -17,6 +17,7 @@ from gatepost.values import RedactedStruct, replace
 class CertificateFacts(msgspec.Struct, frozen=True):
     """The facts of one X.509 certificate (RFC 5280), for showing and for matching names.
 
+    subject, issuer: distinguished names as RFC 4514 writes them. serial: lower-case hexadecimal. ip_addresses: text.
     dns_names: subjectAltName dNSName entries, lower case A-labels. common_name: the subject's last CN, "" if none.
     sha256, sha1: thumbprints of the DER form, lower-case hexadecimal. spki_sha256: of the SubjectPublicKeyInfo (RFC
     7671 selector 1). not_before, not_after: seconds since 1970 UTC. key: "RSA-2048", "EC-P-256", "Ed25519", …. uris:
@@ -39,7 +40,7 @@ class CertificateFacts(msgspec.Struct, frozen=True):
 
 
 class ChainStatus(StrEnum):
-    """The result of judging a presented chain: trusted, or the reason why not (exchange.md sections 6 and 15)."""
+    """The result of judging a presented chain: trusted, or the reason why not (RFC 5280 section 6, RFC 6960)."""
 
     TRUSTED = "trusted"
     NO_CERTIFICATE = "no-certificate"

@@ -161,7 +161,10 @@ _GROUPLESS = ("TLS_DHE_", "TLS_RSA_")
 
 
 def limited(*, post_quantum: bool = False, groups: Iterable[str] = (), suites: Iterable[str] = ()) -> TlsLimits:
-    """Limits in their one form. groups, suites: as `parse_group` and `parse_suite` name them; empty is no limit."""
+    """Limits in their one form. groups, suites: as `TlsFacts.group` and `suite` name them; empty is no limit.
+
+    Names that no profile has are left out: `parse_group` and `parse_suite` refuse them before.
+    """
     chosen, named = frozenset(groups), frozenset(suites)
     return TlsLimits(
         post_quantum,

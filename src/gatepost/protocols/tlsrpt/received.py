@@ -50,7 +50,7 @@ class ReportError(Exception):
 
 
 class ReceivedFailure(msgspec.Struct, frozen=True):
-    """Sessions that failed for one reason. result: of section 4.3 as a rule. "" stands for what is not said."""
+    """Sessions that failed for one reason. result: of RFC 8460 section 4.3 as a rule. "" stands for what is unsaid."""
 
     result: str
     sessions: int
@@ -75,7 +75,10 @@ class ReceivedPolicy(msgspec.Struct, frozen=True):
 
 
 class ReceivedReport(msgspec.Struct, frozen=True):
-    """begin, end: of the time it is about, in seconds since 1970. left_out: policies and failures that are not kept."""
+    """A report (RFC 8460 section 4.4), cut to what is kept, its texts printable.
+
+    begin, end: of the time it is about, in seconds since 1970. left_out: policies and failures that are not kept.
+    """
 
     organization: str
     contact: str
@@ -278,7 +281,7 @@ _BOUNDARIES: Final = 20
 
 
 def report_part(mail: bytes) -> bytes:
-    """The octets of the report, as they are packed. Raises ReportError if there is none."""
+    """The octets of the report in a mail (RFC 8460 section 5.3), as they are packed. Raises ReportError without one."""
     if len(mail) > MAX_MAIL:
         raise ReportError(f"the mail has more than {MAX_MAIL} octets")
     if mail.count(b"\n") + mail.count(b"\r") > _LINE_ENDS or mail.lower().count(b"boundary") > _BOUNDARIES:

@@ -194,8 +194,8 @@ class DirectoryTarget:
 
     def finish(self, manifest: bytes) -> None:
         """The manifest comes under its name when it is whole."""
-        for folder, _, _ in os.walk(self._root):
-            sync_directory(self._root / folder)
+        for folder, _, _ in self._root.walk():
+            sync_directory(folder)
         whole = self._root / f".{MANIFEST}"
         with os.fdopen(os.open(whole, _NEW, 0o600), "wb") as file:
             file.write(manifest)

@@ -166,8 +166,8 @@ class Restore:
                 with closing(apsw.Connection(str(path))) as queue:
                     queue.execute("UPDATE delivery SET held = 1")
         self._end_sessions()
-        for folder, _, _ in os.walk(self._stage):
-            sync_directory(self._stage / folder)
+        for folder, _, _ in self._stage.walk():
+            sync_directory(folder)
 
     def _end_sessions(self) -> None:
         """Nobody is logged in by the cookie of then: who logged out since, or was logged out, must not be in again."""

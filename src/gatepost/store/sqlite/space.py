@@ -79,7 +79,6 @@ class Space:
         self._pages = 0
         if self._mark:
             keep_wal(connection)
-            _set_chunk(connection, max(self._headroom // 8, 1 << 16))
 
     def measure(self) -> Room:
         """See how much room there is, and make the reserve whole where that is possible."""
@@ -107,7 +106,10 @@ class Space:
         try:
             if size_of(self._wal) < self._wal_reserve:
                 self._extend_wal()
-            if self.near_full:
+            near_full = self.near_full
+            # SQLite takes blocks ahead of need by a write of one octet to each, which nothing needs on a roomy disk.
+            _set_chunk(self._connection, max(self._headroom // 8, 1 << 16) if near_full else 0)
+            if near_full:
                 pages = self._connection.pragma("page_count")
                 _hint(self._connection, pages * self._page + self._headroom)
         except (apsw.FullError, apsw.IOError, apsw.BusyError):
@@ -222,6 +224,6 @@ def _hint(connection: apsw.Connection, size: int) -> None:
 
 
 def _set_chunk(connection: apsw.Connection, size: int) -> None:
-    """By how much the database's file grows and shrinks."""
+    """By how much the database's file grows and shrinks; 0: as its pages do."""
     chunk = ctypes.c_int(size)
     connection.file_control("main", apsw.SQLITE_FCNTL_CHUNK_SIZE, ctypes.addressof(chunk))

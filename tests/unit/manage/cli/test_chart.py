@@ -9,7 +9,7 @@ import pytest
 from gatepost.analysis.reports.pictures import span
 from gatepost.analysis.reports.tls import Direction, TlsCounter, Wanted
 from gatepost.manage.cli.chart import chart_of
-from gatepost.manage.cli.language import speak
+from gatepost.manage.cli.output import speak
 from gatepost.manage.pages.report_charts import PROTECTIONS
 
 DAY = "2026-11-24"

@@ -4,7 +4,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from gatepost.manage.cli.hybrid_certificates import revocation_hosts
+from gatepost.manage.cli.hybrid import revocation_hosts
 from gatepost.pki.certificates.authority import Authority
 
 HOST = ("--exchange-host", "ex1.contoso.example")

@@ -108,7 +108,7 @@ def test_help_loads_no_command():
         "CliRunner().invoke(main, ['--help'])\n"
         "loaded = [name for name in sys.modules if name.startswith('gatepost.')]\n"
         "known = {'gatepost.manage', 'gatepost.texts', 'gatepost.manage.cli'}\n"
-        "known |= {f'gatepost.manage.cli.{one}' for one in ('language', 'lazy', 'remote_options')}\n"
+        "known |= {f'gatepost.manage.cli.{one}' for one in ('lazy', 'output', 'remote_options')}\n"
         "print([name for name in loaded if name not in known])"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, check=True, text=True)

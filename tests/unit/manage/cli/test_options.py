@@ -8,9 +8,9 @@ import pytest
 from click.testing import CliRunner
 
 from gatepost.manage.cli.options import MOMENT, author, ending, fail, gateway_options, local_settings, refused
+from gatepost.manage.cli.output import wants_json
 from gatepost.manage.cli.remote_options import RemoteOptions
 from gatepost.manage.cli.stored_names import connector_options
-from gatepost.manage.cli.tables import wants_json
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.policy.connectors.errors import FieldError
 

@@ -22,7 +22,7 @@ from gatepost.manage.access.principal import ROLES, Principal, Role, Scope
 from gatepost.manage.access.records import Actor
 from gatepost.manage.pages.routes import HANDLERS, ROUTES
 from gatepost.manage.use_cases.change import ChangeOptions
-from gatepost.manage.use_cases.gateway import Gateway
+from gatepost.manage.use_cases.context import Gateway
 from gatepost.manage.use_cases.resources import apply_document
 from gatepost.manage.web.application import application
 from gatepost.pki.certificates.authority import Authority

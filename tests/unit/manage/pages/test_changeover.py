@@ -12,7 +12,7 @@ from tests.unit.manage.calls import run
 from gatepost.analysis.checks.changeover import Traffic
 from gatepost.analysis.checks.gates import GateCheck, GateFinding, GateReport, Partner
 from gatepost.analysis.checks.partner_report import Mark
-from gatepost.manage.pages import flash, gate_checks
+from gatepost.manage.pages import gate_checks, signed_cookies
 from gatepost.manage.use_cases import certificate_views
 from gatepost.manage.use_cases.certificates import certificate as stored
 from gatepost.manage.use_cases.changeover import ChangeoverCheck
@@ -29,7 +29,9 @@ PAGES = ("changeover", "notice", "presented")
 
 def said(answer):
     """What the next page says once: its level and its text."""
-    found = flash.read({flash.COOKIE: SimpleCookie(answer.headers["set-cookie"])[flash.COOKIE].value})
+    found = signed_cookies.read(
+        {signed_cookies.COOKIE: SimpleCookie(answer.headers["set-cookie"])[signed_cookies.COOKIE].value}
+    )
     return found.level, found.text
 
 
@@ -288,7 +290,8 @@ def test_nothing_overrides_a_key_that_does_not_open(pair, green):
 
 
 TIMES = [
-    ("", "is neither"),
+    ("", "Enter the time of the switch."),
+    (" ", "Enter the time of the switch."),
     ("soon", "is neither"),
     ("2020-01-01T10:00", "is in the past"),
     ("9999-12-31T23:59", "more than ten years ahead"),

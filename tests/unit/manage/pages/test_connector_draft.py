@@ -197,6 +197,14 @@ PROBLEMS = [
     ({"routing": "mx", "smart_hosts": ""}, "routing", {}),
     ({"smart_hosts": ""}, "routing", {"smart_hosts": "Enter at least one host."}),
     ({"tls_settings": ""}, "security", {"tls_settings": "Choose a TLS requirement."}),
+    (
+        {"smart_hosts": "a.example:0 b..example"},
+        "routing",
+        {
+            "smart_hosts": "'a.example:0': the port must be a number from 1 to 65535. "
+            "'b..example' is not a domain: the domain is not made of letters, digits, hyphens and dots"
+        },
+    ),
     ({"smart_hosts": ""}, "security", {}),
     (
         {"scenario": "from-own", "known_by": "address"},

@@ -9,7 +9,7 @@ import pytest
 from gatepost.analysis.checks.evidence import sha256
 from gatepost.manage.access.principal import Principal, Scope
 from gatepost.manage.use_cases.client import LocalClient
-from gatepost.manage.use_cases.drill_list import ListDrills, ShowKeptDrill, list_drills, show_kept_drill
+from gatepost.manage.use_cases.drills import ListDrills, ShowKeptDrill, list_drills, show_kept_drill
 from gatepost.manage.use_cases.refusal import Refusal
 
 NAME = "contoso/bank-out"

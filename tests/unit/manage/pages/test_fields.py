@@ -122,7 +122,7 @@ def test_errors_stand_beside_their_field(path, key):
 
 def test_two_errors_of_a_field_are_both_said_and_none_is_the_text():
     two = [FieldError("smart_hosts[0]", "is wrong"), FieldError("smart_hosts[1]", "is odd")]
-    assert errors_by_field(form_fields(OUTBOUND), two, "") == {"smart_hosts": "Is wrong Is odd"}
+    assert errors_by_field(form_fields(OUTBOUND), two, "") == {"smart_hosts": "Is wrong. Is odd"}
     assert errors_by_field(form_fields(OUTBOUND), [], "it is taken") == {"": "it is taken"}
 
 
@@ -133,6 +133,7 @@ def test_two_errors_of_a_field_are_both_said_and_none_is_the_text():
         ("mta_sts_mx", "MTA-STS MX"),
         ("client_certificate.label", "Label"),
         ("smtp_dane_mode", "SMTP DANE mode"),
+        ("source_ipv4_address", "Source IPv4 address"),
     ],
 )
 def test_labels_are_words(key, label):

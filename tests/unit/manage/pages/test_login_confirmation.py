@@ -5,8 +5,8 @@ from urllib.parse import quote
 
 import pytest
 
-from gatepost.manage.access.issuer_rows import IssuerIdentity
 from gatepost.manage.access.principal import Role
+from gatepost.manage.access.user_rows import IssuerIdentity
 
 from .conftest import Person
 

@@ -7,7 +7,7 @@ import pytest
 from gatepost.manage.access.principal import ROLES, Principal, Role
 from gatepost.manage.access.records import Actor, AuditFilter, AuditOutcome
 from gatepost.manage.pages.routes import HANDLERS, ROUTES
-from gatepost.manage.use_cases.gateway import Gateway
+from gatepost.manage.use_cases.context import Gateway
 from gatepost.manage.web.application import application
 from gatepost.settings.loader import load
 

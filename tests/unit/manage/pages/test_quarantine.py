@@ -6,7 +6,7 @@ import pytest
 
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.access.records import Actor, AuditFilter, AuditOutcome
-from gatepost.manage.pages import flash
+from gatepost.manage.pages import signed_cookies
 from gatepost.manage.use_cases.change import ChangeOptions
 from gatepost.manage.use_cases.resources import apply_document
 
@@ -158,7 +158,9 @@ def test_what_another_organization_holds_as_well_is_told(centre, quarantined):
     assert "Then held by fabrikam" in page.words
     done = centre.post("/quarantine/actions", action="release", messages=both, reason="x", back=f"/quarantine/{both}")
     assert done.headers["location"] == f"/quarantine/{both}"
-    said = flash.read({flash.COOKIE: SimpleCookie(done.headers["set-cookie"])[flash.COOKIE].value})
+    said = signed_cookies.read(
+        {signed_cookies.COOKIE: SimpleCookie(done.headers["set-cookie"])[signed_cookies.COOKIE].value}
+    )
     assert "Also in quarantine of fabrikam, which has to release it, too." in said.text
 
 

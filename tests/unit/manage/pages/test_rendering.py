@@ -7,7 +7,7 @@ from jinja2 import UndefinedError
 from starlette.requests import Request
 
 from gatepost.manage.access.principal import ROLES, Principal, Role
-from gatepost.manage.pages import flash, rendering
+from gatepost.manage.pages import rendering, signed_cookies
 from gatepost.manage.pages.rendering import Frame, environment, event, fragment, link, render, see_changed, see_other
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.times import named_zone
@@ -174,7 +174,7 @@ def test_after_a_form_the_next_page_says_it_once(scheme):
     shown = render(asked(principal=ANN, cookie=value), "error.html", **ERROR)
     assert "notice warn" in shown.body.decode()
     assert "Saved &lt;b&gt;." in shown.body.decode()
-    assert f"{flash.COOKIE}=" in shown.headers["set-cookie"]
+    assert f"{signed_cookies.COOKIE}=" in shown.headers["set-cookie"]
     part = render(
         asked(principal=ANN, cookie=value, hx_request="true", hx_request_type="partial"),
         "gallery.html",
@@ -199,10 +199,14 @@ def test_a_page_that_shows_errors_says_so_to_programs(status, wrong, answered):
 
 def test_warnings_of_a_change_follow_what_is_said():
     answer = see_changed(asked(principal=ANN), "/connectors", "Saved.", ["nothing leads there", "It waits."])
-    said = flash.read({flash.COOKIE: answer.headers["set-cookie"].partition("=")[2].partition(";")[0]})
+    said = signed_cookies.read(
+        {signed_cookies.COOKIE: answer.headers["set-cookie"].partition("=")[2].partition(";")[0]}
+    )
     assert (said.level, said.text) == ("warn", "Saved. Nothing leads there. It waits.")
     answer = see_changed(asked(principal=ANN), "/connectors", "Saved.", ())
-    said = flash.read({flash.COOKIE: answer.headers["set-cookie"].partition("=")[2].partition(";")[0]})
+    said = signed_cookies.read(
+        {signed_cookies.COOKIE: answer.headers["set-cookie"].partition("=")[2].partition(";")[0]}
+    )
     assert (said.level, said.text) == ("pass", "Saved.")
 
 

@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from gatepost.manage.pages.resource_kinds import KIND_PAGES, status_of
+from gatepost.manage.pages.resource_kinds import KIND_PAGES
 from gatepost.manage.pages.resource_paths import FOLDERS
-from gatepost.manage.use_cases.name_lookup import DOMAIN, HOOK, KINDS, MAILBOX, OUTBOUND, RULE, Part
+from gatepost.manage.use_cases.name_lookup import DOMAIN, HOOK, KINDS, MAILBOX, OUTBOUND, RULE, Part, status_of
 from gatepost.policy.connectors.model import parse
 from gatepost.policy.connectors.record_base import keys
 
@@ -100,7 +100,7 @@ def test_cells_are_text():
     ],
 )
 def test_a_status(fields, status):
-    assert status_of(part(OUTBOUND, name="o", recipient_domains=["b.example"], **fields)) == status
+    assert status_of(part(OUTBOUND, name="o", recipient_domains=["b.example"], **fields).record) == status
 
 
 def test_rows_are_sorted_by_name_by_status_and_by_each_column():

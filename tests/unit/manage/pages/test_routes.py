@@ -109,6 +109,7 @@ def test_a_refusal_is_a_page(centre, monkeypatch, kind, status, heading):
     [
         ("GET", "/nothing", 404, "This page does not exist."),
         ("GET", "/connectors/contoso", 404, "This page does not exist."),
+        ("GET", "/connectors/contoso/inbound/nothing", 404, "Page not found"),
         ("DELETE", "/connectors", 405, "Method not allowed"),
         ("POST", "/", 405, "Method not allowed"),
         ("GET", "/%2e%2e/etc/passwd", 404, "This page does not exist."),
@@ -119,6 +120,23 @@ def test_what_is_not_there(centre, method, path, status, words):
     answer = centre.ask(method, path, "owner", b"", {})
     assert (answer.status, words in answer.words) == (status, True)
     assert answer.headers["content-type"].partition(";")[0] in {"text/html", "text/plain"}
+
+
+@pytest.mark.parametrize(
+    ("path", "page"),
+    [
+        ("/certificates/0123/switch", "/certificates/0123"),
+        ("/users/a%20b%3F/password", "/users/a%20b%3F"),
+        ("/queue/confirm?organization=contoso", "/queue"),
+        ("/connectors/validate/contoso/outbound/a/b", "/connectors"),
+        ("/quarantine/actions", "/quarantine"),
+        ("/account/passkeys/remove", "/account"),
+    ],
+)
+def test_the_address_of_a_form_leads_to_its_page(centre, path, page):
+    """Where a refused form was shown, a reload or the log-in asks for it."""
+    answer = centre.get(path)
+    assert (answer.status, answer.headers["location"]) == (303, page)
 
 
 def test_a_page_that_takes_another_method_says_which(centre):

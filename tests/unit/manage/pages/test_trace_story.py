@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 
+from gatepost.language import in_language
 from gatepost.mail.model.trace_event import TraceEvent
 from gatepost.manage.pages.trace_story import STEPS, _tls_facts, protection, recipients_of, story
 
@@ -97,6 +98,18 @@ def test_a_rehearsal_is_told_with_what_it_would_have_said():
 def test_tls_of_which_not_all_is_known_is_told_as_far_as_it_is():
     facts = dict(_tls_facts({"version": "TLSv1.3", "suite": None, "group": "X25519"}))
     assert facts["TLS"] == "TLSv1.3 X25519"
+
+
+def test_what_was_found_of_a_certificate_is_in_the_language_of_the_page():
+    tls = {
+        "chain": "trusted",
+        "chain_detail": "the chain leads to the trust anchor CN=root",
+        "revocation": "not-published: CN=mx names neither a CRL nor an OCSP responder",
+    }
+    with in_language("sv"):
+        told = dict(_tls_facts(tls))
+    assert told["Kedja"] == "trusted: kedjan leder till förtroendeankaret CN=root"
+    assert told["Återkallning"] == "not-published: CN=mx namnger varken en CRL eller en OCSP-server"
 
 
 def test_recipients_of_one_transaction_are_one_step():

@@ -6,7 +6,7 @@ import pytest
 
 from gatepost.manage.access.principal import ROLES, Principal, Role, Scope
 from gatepost.manage.access.records import Actor, AuditFilter, AuditOutcome, Passkey
-from gatepost.manage.pages import flash
+from gatepost.manage.pages import signed_cookies
 from gatepost.manage.pages.users import ROLES as SHOWN
 
 WORD, AGES = "correct horse battery", 1200.0
@@ -167,7 +167,9 @@ def test_a_new_password_ends_passkeys_and_names_the_tokens_that_stay(centre, ann
     centre.accounts.add_token("deploy", [Scope.READ], actor=tim)
     answer = ann.post("/users/tim/password", password="one word more", again="one word more")
     assert centre.accounts.passkeys_of("tim") == []
-    text = flash.read({flash.COOKIE: SimpleCookie(answer.headers["set-cookie"])[flash.COOKIE].value}).text
+    text = signed_cookies.read(
+        {signed_cookies.COOKIE: SimpleCookie(answer.headers["set-cookie"])[signed_cookies.COOKIE].value}
+    ).text
     assert "sessions and passkeys ended" in text
     assert "still work; remove those that you do not trust: deploy." in text
 

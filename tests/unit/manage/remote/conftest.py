@@ -15,7 +15,7 @@ from gatepost.manage.remote.client import RemoteClient
 from gatepost.manage.remote.connection import PREFIX, RestConnection, refusal_of
 from gatepost.manage.rest.routes import ENDPOINTS
 from gatepost.manage.use_cases.client import LocalClient
-from gatepost.manage.use_cases.gateway import Gateway
+from gatepost.manage.use_cases.context import Gateway
 from gatepost.pki.certificates.authority import Authority
 from gatepost.settings.loader import load
 

@@ -19,7 +19,7 @@ from gatepost.manage.remote.address import Address
 from gatepost.manage.remote.client import RemoteClient
 from gatepost.manage.use_cases import resource_cases as cases
 from gatepost.manage.use_cases.client import LocalClient
-from gatepost.manage.use_cases.gateway import Gateway
+from gatepost.manage.use_cases.context import Gateway
 from gatepost.manage.use_cases.name_lookup import DOMAIN, INBOUND, MAILBOX, OUTBOUND, RULE, choose_organization
 from gatepost.manage.use_cases.part_record import own_table
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind

@@ -23,8 +23,8 @@ from gatepost.manage.access.principal import Principal, Scope
 from gatepost.manage.rest.endpoint import RestEndpoint
 from gatepost.manage.rest.openapi import statuses
 from gatepost.manage.rest.serving import routes
+from gatepost.manage.use_cases.context import Gateway
 from gatepost.manage.use_cases.declaration import UseCase, Visibility
-from gatepost.manage.use_cases.gateway import Gateway
 from gatepost.pki.certificates.authority import Authority
 from gatepost.settings.loader import load
 from gatepost.settings.store_url import SQLITE

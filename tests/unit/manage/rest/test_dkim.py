@@ -9,8 +9,8 @@ from gatepost.analysis.checks.dkim_record import DkimObservation, RecordCheck
 from gatepost.manage.access.principal import Principal, Scope
 from gatepost.manage.rest.routes import ENDPOINTS
 from gatepost.manage.use_cases import dkim
+from gatepost.manage.use_cases.context import Gateway
 from gatepost.manage.use_cases.dns_checks import DnsChecks
-from gatepost.manage.use_cases.gateway import Gateway
 from gatepost.pki.certificates.dkim_keys import made_key
 from gatepost.policy.connectors.values import DkimAlgorithm
 from gatepost.settings.loader import load

@@ -20,8 +20,7 @@ from gatepost.manage.use_cases.acme_renewal import (
     last_renewal,
     renew_certificates,
 )
-from gatepost.manage.use_cases.context import Context
-from gatepost.manage.use_cases.gateway import Gateway
+from gatepost.manage.use_cases.context import Context, Gateway
 from gatepost.manage.use_cases.refusal import BusyRefusal, Refusal, RefusalKind
 from gatepost.pki.acme.issuer import alone
 from gatepost.settings.loader import load

@@ -11,7 +11,7 @@ from gatepost.manage.use_cases.acme_renewal import (
     order_of,
     renewal_source,
 )
-from gatepost.manage.use_cases.gateway import Gateway
+from gatepost.manage.use_cases.context import Gateway
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.pki.acme.challenges import AcmeFailed
 from gatepost.pki.acme.issuer import RenewalStatus

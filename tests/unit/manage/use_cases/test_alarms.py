@@ -9,7 +9,7 @@ from gatepost.analysis.alarms.alarm import Kind as AlarmKind
 from gatepost.manage.access.principal import Principal, Scope
 from gatepost.manage.use_cases.alarms import ActiveAlarm, ActiveAlarms, ListAlarms, list_alarms, summary
 from gatepost.manage.use_cases.client import LocalClient
-from gatepost.manage.use_cases.gateway import Gateway
+from gatepost.manage.use_cases.context import Gateway
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.settings.loader import load
 from gatepost.values import replace

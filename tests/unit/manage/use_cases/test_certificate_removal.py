@@ -11,7 +11,7 @@ from gatepost.manage.use_cases.certificate_import import watch_directory
 from gatepost.manage.use_cases.certificate_removal import needed, remove_certificate, remove_directory
 from gatepost.manage.use_cases.certificate_requests import remove_certificate_request, request_certificate
 from gatepost.manage.use_cases.certificates import certificate_listing
-from gatepost.manage.use_cases.gateway import Gateway
+from gatepost.manage.use_cases.context import Gateway
 from gatepost.manage.use_cases.inventory import history, inventory_of
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.pki.certificates.entry import State

@@ -2,8 +2,7 @@ from __future__ import annotations
 
 from gatepost.manage.access.principal import Principal
 from gatepost.manage.use_cases.client import LocalClient
-from gatepost.manage.use_cases.context import AuditTrail, Context
-from gatepost.manage.use_cases.gateway import Gateway
+from gatepost.manage.use_cases.context import AuditTrail, Context, Gateway
 
 
 class Cache:

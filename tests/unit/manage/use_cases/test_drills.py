@@ -10,13 +10,16 @@ from gatepost.manage.access.accounts import Accounts
 from gatepost.manage.access.principal import Principal, Scope
 from gatepost.manage.use_cases.change import ChangeOptions
 from gatepost.manage.use_cases.client import LocalClient
-from gatepost.manage.use_cases.drill_list import ListDrills, ShowKeptDrill, list_drills, show_kept_drill
 from gatepost.manage.use_cases.drills import (
     DrillConnector,
+    ListDrills,
     ShowDrill,
+    ShowKeptDrill,
     ShowLastDrill,
     choose_drilled,
+    list_drills,
     show_drill,
+    show_kept_drill,
     show_last_drill,
     start_drill,
 )

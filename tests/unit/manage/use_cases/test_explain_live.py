@@ -11,8 +11,8 @@ import tomlkit
 
 from gatepost.manage.access.principal import Principal, Scope
 from gatepost.manage.use_cases import explain as module
+from gatepost.manage.use_cases.context import Gateway
 from gatepost.manage.use_cases.explain import ExplainRequest, explain, explain_record
-from gatepost.manage.use_cases.gateway import Gateway
 from gatepost.manage.use_cases.refusal import BusyRefusal
 from gatepost.settings.loader import load
 

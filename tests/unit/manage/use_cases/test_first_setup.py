@@ -9,8 +9,8 @@ from gatepost.manage.access.accounts import Accounts
 from gatepost.manage.access.principal import ROLES, Principal, Role
 from gatepost.manage.access.records import AuditFilter
 from gatepost.manage.use_cases.change import ChangeOptions
+from gatepost.manage.use_cases.context import Gateway
 from gatepost.manage.use_cases.first_setup import set_up_gateway
-from gatepost.manage.use_cases.gateway import Gateway
 from gatepost.manage.use_cases.history import list_history
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.resources import apply_document

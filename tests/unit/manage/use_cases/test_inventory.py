@@ -4,7 +4,7 @@ import pytest
 import tomlkit
 from tests.unit.manage.calls import add_entry
 
-from gatepost.manage.use_cases.gateway import Gateway
+from gatepost.manage.use_cases.context import Gateway
 from gatepost.manage.use_cases.inventory import (
     check_client,
     choose_certificate,

@@ -14,11 +14,11 @@ import tomlkit
 from support.issuer import CONFIGURATION, Issuer
 
 from gatepost.decoding import from_json
-from gatepost.manage.access.issuer_rows import IssuerIdentity
 from gatepost.manage.access.principal import Role
 from gatepost.manage.access.slots import Slots
+from gatepost.manage.access.user_rows import IssuerIdentity
 from gatepost.manage.use_cases import issuer_login
-from gatepost.manage.use_cases.gateway import Gateway
+from gatepost.manage.use_cases.context import Gateway
 from gatepost.manage.use_cases.issuer_login import BeginIssuerLogIn, map_claims
 from gatepost.manage.use_cases.issuer_login import _Failed as IssuerLogInFailed
 from gatepost.manage.use_cases.refusal import BusyRefusal, RefusalKind

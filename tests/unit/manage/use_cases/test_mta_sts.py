@@ -9,7 +9,7 @@ from msgspec.structs import asdict, replace
 from gatepost.analysis.checks.partner_report import Finding, Mark, Stage
 from gatepost.manage.access.principal import Principal, Scope
 from gatepost.manage.use_cases.client import LocalClient
-from gatepost.manage.use_cases.gateway import Gateway
+from gatepost.manage.use_cases.context import Gateway
 from gatepost.manage.use_cases.mta_sts import (
     GetMtaStsPolicy,
     check_policy,

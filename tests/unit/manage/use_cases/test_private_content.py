@@ -15,7 +15,7 @@ from gatepost.store.changes import ConfigStore
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from gatepost.manage.use_cases.gateway import Gateway
+    from gatepost.manage.use_cases.context import Gateway
 
 NAME = "{}._domainkey.o.example"
 

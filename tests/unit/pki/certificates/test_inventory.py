@@ -48,6 +48,19 @@ def test_a_key_is_stored_sealed_and_audited_without_it(inventory, store, tmp_pat
         assert b"PRIVATE KEY" not in file.read_bytes()
 
 
+def test_entries_are_read_anew_when_somebody_changed_them_and_only_then(inventory, store, monkeypatch):
+    add(inventory, MX)
+    assert inventory.entries()[1] is inventory.entries()[1]
+    with inventory.apart() as another:
+        entry = add(another, OTHER)
+    assert entry.id in inventory.entries()[1]
+    own = add(inventory, OLD)
+    version, entries = inventory.entries()
+    assert (version, own.id in entries, len(entries)) == (3, True, 3)
+    monkeypatch.setattr(store, "texts", lambda _kind: pytest.fail("nothing changed"))
+    assert inventory.entries() == (version, entries)
+
+
 def test_without_a_master_key_nothing_is_sealed_or_opened(store, inventory):
     bare = Inventory(store, None)
     with pytest.raises(CertificateFileError, match=r"set store\.master_key, or leave the key in its file"):

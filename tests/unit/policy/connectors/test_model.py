@@ -122,6 +122,11 @@ def test_a_wrong_document_is_refused_with_the_place(document: dict[str, Any], er
     assert found.startswith(error)
 
 
+@pytest.mark.parametrize("document", [[], "organization", 7, None])
+def test_what_is_no_table_is_no_document(document: Any) -> None:
+    assert errors_of(document) == ["document: must be a table, which has one key: organization"]
+
+
 def test_everything_wrong_is_told_at_once() -> None:
     text = """
     surplus = 1

@@ -71,9 +71,9 @@ def test_our_own_words_name_who_must_act(reply: str) -> None:
     ("host", "domain", "who"),
     [
         ("mx1.partner.example", DOMAIN, "mx1.partner.example"),
-        ("192.0.2.1", DOMAIN, "partner.example (192.0.2.1)"),
-        ("2001:db8::1", DOMAIN, "partner.example (2001:db8::1)"),
-        ("192.0.2.1", "", "192.0.2.1"),
+        ("192.0.2.1", DOMAIN, "the smart host 192.0.2.1"),
+        ("2001:db8::1", DOMAIN, "the smart host 2001:db8::1"),
+        ("192.0.2.1", "", "the smart host 192.0.2.1"),
         ("fed.cafe", DOMAIN, "fed.cafe"),
     ],
 )

@@ -16,8 +16,11 @@ from gatepost.protocols.smtp.limits import SmtpLimits
 )
 def test_each_limit_has_a_floor(name, floor):
     assert getattr(SmtpLimits(**{name: floor}), name) == floor
-    with pytest.raises(ValueError, match=rf"{name} is {floor - 1}, at least {floor} is needed"):
+    with pytest.raises(ValueError, match=rf"{name} is {floor - 1}, a whole number of at least {floor} is needed"):
         SmtpLimits(**{name: floor - 1})
+    for value in (1000.5, "1000", True, None):
+        with pytest.raises(ValueError, match=rf"{name} is {value!r}, a whole number"):
+            SmtpLimits(**{name: value})
 
 
 def test_the_documentation_names_each_limit():

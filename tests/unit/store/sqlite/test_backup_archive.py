@@ -7,6 +7,7 @@ import io
 import os
 import stat
 import tarfile
+from pathlib import Path
 
 import pytest
 
@@ -56,6 +57,19 @@ def test_what_is_written_is_read(tmp_path, kind):
     for path in opened.paths():
         with opened.open(path) as file:
             assert file.read() == CONTENT
+
+
+@pytest.mark.parametrize("where", ["backup", "../backup"])
+def test_a_place_may_be_named_from_the_working_directory(tmp_path, monkeypatch, where):
+    here = tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    root = Path(where)
+    root.mkdir()
+    target = DirectoryTarget(root)
+    target.add("evidence/log/a", io.BytesIO(b"x"), 1)
+    target.finish(b"{}")
+    assert (root / MANIFEST).read_bytes() == b"{}"
 
 
 def test_a_place_that_may_be_passed_and_not_listed_will_do(tmp_path, monkeypatch):

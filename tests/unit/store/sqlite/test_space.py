@@ -61,6 +61,22 @@ def test_on_a_disk_that_is_nearly_full_the_database_has_blocks_ahead(shop, monke
     asyncio.run(main())
 
 
+@pytest.mark.parametrize("near_full", [False, True])
+def test_only_on_a_disk_that_is_nearly_full_the_database_grows_ahead_of_its_pages(
+    connection, tmp_path, monkeypatch, near_full
+):
+    space = Space(connection, tmp_path, QUEUE_FILE, StoreSettings(free_space_mark=MARK))
+    for nearly in (not near_full, near_full):  # what held before is of no meaning
+        monkeypatch.setattr(Space, "near_full", nearly)
+        assert space.measure().whole
+    connection.execute("CREATE TABLE body (data BLOB)")
+    connection.execute("INSERT INTO body VALUES (zeroblob(?))", (4 * MIB,))
+    connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
+    pages = connection.pragma("page_count") * connection.pragma("page_size")
+    grown = (tmp_path / QUEUE_FILE).stat().st_size
+    assert (grown > pages, grown % (MARK // 32)) == (True, 0) if near_full else grown == pages
+
+
 def test_files_shrink_once_they_are_quiet(shop, monkeypatch, eventually):
     monkeypatch.setattr(module, "_QUIET", 0.1)
     monkeypatch.setattr(module, "_TIDY", 0.001)

@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import base64
+import re
 
 from gatepost.protocols.smtp.client.client_events import (
     AuthReply,
@@ -25,7 +26,15 @@ from gatepost.protocols.smtp.client.transaction import MailTransaction, Peer, co
 from gatepost.protocols.smtp.replies import Reply
 
 _CONTINUED = frozenset({"DATA", "AUTH"})  # what 3xx may answer
+_WORD = re.compile(r"[!-~]+")
 _AUTH_LINE = 510  # octets of AUTH with an initial response; a longer one waits for the challenge (RFC 4954 section 4)
+
+
+def _word(text: str, name: str) -> bytes:
+    """Text that stands in a command as a word of its own. Raises ValueError for text that would not stay one."""
+    if _WORD.fullmatch(text) is None:
+        raise ValueError(f"{name} is {text[:80]!r}, not one word of printable US-ASCII")
+    return text.encode("ascii")
 
 
 class Client:
@@ -43,12 +52,15 @@ class Client:
     """
 
     def __init__(self, hello_name: str, *, lmtp: bool = False) -> None:
-        """hello_name: our own name, or an address literal, for EHLO (RFC 5321 section 4.1.4). lmtp: RFC 2033."""
+        """hello_name: our own name, or an address literal, for EHLO (RFC 5321 section 4.1.4). lmtp: RFC 2033.
+
+        Raises ValueError if the name is not one word of printable US-ASCII.
+        """
         self.extensions: dict[str, str] = {}
         self.peer = Peer()
         self.failure: ProtocolError | None = None
         self.closed = False
-        self._hello_name = hello_name.encode("ascii")
+        self._hello_name = _word(hello_name, "hello_name")
         self._lmtp = lmtp
         self._parser = ReplyParser()
         self._wire = Wire()
@@ -118,9 +130,12 @@ class Client:
         self._check_usable()
 
     def auth(self, mechanism: str, initial: bytes | None) -> None:
-        """AUTH; AuthReply follows. initial: the initial response, None where the mechanism has none."""
+        """AUTH (RFC 4954); AuthReply follows. initial: the initial response, None where the mechanism has none.
+
+        Raises ValueError if the mechanism is not one word of printable US-ASCII.
+        """
         self._check_usable()
-        line = f"AUTH {mechanism}".encode("ascii")
+        line = b"AUTH " + _word(mechanism, "mechanism")
         self._first_response = None
         if initial is not None:
             written = base64.b64encode(initial) or b"="
@@ -179,6 +194,8 @@ class Client:
 
         first: the beginning of the body, held back until the peer may have it; with `last` it is all of it. A whole
         body leaves in one flight with the envelope if the peer has PIPELINING and CHUNKING: only give a small one.
+        The body has lines that end in CRLF, and no dots added (RFC 5321 section 4.5.2 is done here); bare CR and LF go
+        out as they are, and a peer that takes them for line ends may see another message: let none in.
         Raises ValueError if an address or a parameter cannot be written in a command; nothing is begun then.
         """
         self._check_usable()

@@ -12,6 +12,7 @@ import idna
 import msgspec
 
 from gatepost.protocols.smtp.extensions import ORIGIN
+from gatepost.protocols.smtp.grammar import parse_address
 from gatepost.protocols.smtp.replies import Reply
 
 if TYPE_CHECKING:
@@ -21,11 +22,12 @@ if TYPE_CHECKING:
 class MailTransaction(msgspec.Struct):
     """A message to send, as the queue keeps it.
 
-    reverse_path: "" is the null reverse-path. recipients: (address, notify, orcpt), at least one, the last two as in
-    RFC 3461, "" if not given. size: octets of the body. body_type: "7BIT", "8BITMIME" or "BINARYMIME". ret: "", "FULL"
-    or "HDRS". envid: xtext. require_tls: RFC 8689 REQUIRETLS, the peer must take it over. smtputf8: it came in with
-    SMTPUTF8. header_8bit: its header section is not all US-ASCII; this matters only with smtputf8, else raw 8-bit
-    headers go through as they are. origin: XGATEPOST, for another node of the site, which must take it.
+    reverse_path: "" is the null reverse-path. recipients: (address, notify, orcpt), at least one; addresses without
+    angle brackets, the last two as in RFC 3461, "" if not given. size: octets of the body (RFC 1870), 0 if not known.
+    body_type: "7BIT", "8BITMIME" (RFC 6152) or "BINARYMIME" (RFC 3030). ret: "", "FULL" or "HDRS", envid: xtext (RFC
+    3461). require_tls: RFC 8689 REQUIRETLS, the peer must take it over. smtputf8: it came in with SMTPUTF8 (RFC 6531).
+    header_8bit: its header section is not all US-ASCII; this matters only with smtputf8, else raw 8-bit headers go
+    through as they are. origin: XGATEPOST, for another node of the site, which must take it.
     """
 
     reverse_path: str
@@ -142,8 +144,8 @@ _NO_SMTPUTF8 = Reply(553, "5.6.7", ("SMTPUTF8 needed but the next hop does not o
 def compose(transaction: MailTransaction, peer: Peer) -> Commands:
     """MAIL and RCPT commands with the parameters this peer offers, and no others.
 
-    Raises ValueError if there is no recipient, or a value holds CR, LF or NUL: such a value would become a command of
-    its own, and was never ours to accept.
+    Raises ValueError if there is no recipient, or a value holds what would end it: CR, LF or NUL would begin a command
+    of its own, a space or ">" in the wrong place a parameter. Such a value was never ours to accept.
     """
     if not transaction.recipients:
         raise ValueError("a transaction without recipients")
@@ -163,6 +165,7 @@ def compose(transaction: MailTransaction, peer: Peer) -> Commands:
             _, notify, orcpt = transaction.recipients[index]
             commands.lines.append(_recipient(addresses[index], notify, orcpt, dsn=peer.dsn, utf8=utf8))
         _check_lines(commands.lines)
+        _check_words(transaction)
     return commands
 
 
@@ -239,6 +242,21 @@ def _recipient(address: str, notify: str, orcpt: str, *, dsn: bool, utf8: bool) 
 def _line(command: str, *, utf8: bool) -> bytes:
     # Without SMTPUTF8 all is US-ASCII by now; anything else here is a fault of the caller and must not go out.
     return command.encode("utf-8" if utf8 else "ascii") + b"\r\n"
+
+
+def _check_words(transaction: MailTransaction) -> None:
+    """Refuse what would become another parameter: a space in one, a ">" in an address outside of quotes."""
+    words = [transaction.body_type, transaction.ret, transaction.envid, transaction.origin]
+    addresses = [transaction.reverse_path]
+    for address, notify, orcpt in transaction.recipients:
+        addresses.append(address)
+        words += (notify, orcpt)
+    if " " in "".join(words):
+        raise ValueError("a space in a parameter")
+    if ">" in "".join(addresses):
+        for address in addresses:
+            if ">" in address:
+                parse_address(address)
 
 
 def _check_lines(lines: list[bytes]) -> None:

@@ -23,6 +23,7 @@ _CRLF: Final = b"\r\n"
 _CR, _LF = _CRLF  # as numbers, which `in` finds several times as fast
 _END: Final = b"\r\n.\r\n"
 _STUFFED: Final = b"\r\n."
+_LONG: Final = 8192  # octets in which lines of one length are worth looking for
 # How an end of data, or a stuffed dot, may begin at the end of what has arrived; the longest first.
 _BEGINNINGS: Final = tuple(_END[:length] for length in range(len(_END) - 1, 0, -1))
 
@@ -55,9 +56,30 @@ def has_bare_line_end(content: bytes, *, after_cr: bool = False) -> bool:
         content = b"\r" + content
     if content.endswith(b"\r"):
         content = content[:-1]
+    if len(content) >= _LONG:
+        content = _before_even_lines(content)
     # As long as what it replaces: that is found in one pass.
     unpaired = content.replace(_CRLF, b"  ")
     return _LF in unpaired or _CR in unpaired
+
+
+def _before_even_lines(content: bytes) -> bytes:
+    """What is left to be searched for bare line ends: all before lines of one length, as those of base64.
+
+    Their ends are looked at where they must be, and nothing else in them may be a CR or LF.
+    """
+    last = content.rfind(_CRLF)
+    length = last - content.rfind(_CRLF, 0, max(last, 0))
+    if length <= len(_CRLF) or not content.startswith(_CRLF, max(last - 2 * length, 0)):
+        return content
+    ends = content[last % length : last + 1 : length]
+    lines = len(ends) - len(ends.rstrip(b"\r"))  # with such an end, one after the other up to the last
+    start = last - (lines - 1) * length
+    text, behind = bytearray(memoryview(content)[start:]), last - start + len(_CRLF)
+    if text[1:behind:length] != b"\n" * lines:
+        return content
+    text[:behind:length] = text[1:behind:length] = bytes(lines)
+    return content if _LF in text or _CR in text else content[:start]
 
 
 def _first_dot(data: bytes) -> int:

@@ -1,7 +1,7 @@
 """The events of the SMTP server core for its caller: one class for each thing that can happen in a session.
 
-Made by `protocols.smtp.server.server`, taken by `mail.inbound.session` with `Server.next_event`, re-exported by
-`protocols.smtp.server.server`. Records only: nothing here parses, answers or decides.
+Made by `protocols.smtp.server.server`, taken by `mail.inbound.session` with `Server.next_event`. Records only: nothing
+here parses, answers or decides.
 
 A transaction is open from the acceptance of its `MailEvent`. It ends exactly once: when the decision on its
 `MessageEvent` is given, when its `DataEvent` is refused, or with an `AbortEvent`.
@@ -53,7 +53,7 @@ class StartTlsEvent(msgspec.Struct):
 class AuthEvent(RedactedStruct, frozen=True):
     """AUTH (RFC 4954), over TLS. mechanism: one that is offered. response: the initial one, None if there is none.
 
-    Answer with `Server.challenge`, `accept` or `refuse`. A exchange that the client breaks off ends with ErrorEvent.
+    Answer with `Server.challenge`, `accept` or `refuse`. An exchange that the client breaks off ends with ErrorEvent.
     """
 
     REDACTED = ("response",)

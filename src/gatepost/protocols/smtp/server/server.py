@@ -74,6 +74,7 @@ _STANDARD: Final[Mapping[type[Event], bytes]] = {
     MessageEvent: replies.MESSAGE_OK.head,
 }
 
+_CHALLENGED: Final = frozenset({AuthEvent, AuthResponseEvent})
 _CHANGES_NOTHING: Final = frozenset({MailEvent, RecipientEvent})  # but the dialogue
 _BEFORE_CONTENT: Final = frozenset({b"DATA", b"BDAT"})
 _PRINTABLE: Final = bytes(octet if 32 <= octet < 127 else ord("?") for octet in range(256))
@@ -93,9 +94,10 @@ def _ehlo_reply(hostname: str, extensions: Extensions, *, tls_active: bool) -> b
 class Server:
     """One session. Not for several threads; no method blocks, none raises for anything that a peer sends.
 
-    pending: the event whose decision is awaited. closing: the last reply was given; flush `take_output`, then close.
-    errors: protocol errors so far. transcript: what was said. plaintext_after_starttls: octets stood behind STARTTLS in
-    plaintext; the shell must end the session (RFC 3207 section 6).
+    Use: `greet`; `receive` what arrives, then `next_event` until None, each `decision` answered; send `take_output`.
+    pending: the event whose decision is awaited, None if none is. closing: the last reply was given; flush
+    `take_output`, then close. errors: protocol errors so far. transcript: what was said. plaintext_after_starttls:
+    octets stood behind STARTTLS in plaintext; the shell must end the session (RFC 3207 section 6).
     """
 
     __slots__ = (
@@ -174,7 +176,7 @@ class Server:
         return self._input.buffer != b"" and self._input.full
 
     def greet(self, reply: Reply | None = None) -> None:
-        """Say the first word: None for 220; a refusal (554, 421) closes."""
+        """Say the first word: None for 220; a refusal (554, 421) closes. RuntimeError where it was said."""
         if self._dialogue.state is not State.OPENING:
             raise RuntimeError("greeted already")
         self._dialogue.enter(State.CONNECTED)
@@ -186,7 +188,7 @@ class Server:
             self._close()
 
     def receive(self, data: bytes) -> None:
-        """Octets arrived. They are kept until `next_event` comes to them."""
+        """Octets arrived, cut anywhere. They are kept until `next_event` comes to them; none once it is closing."""
         self._tail = b""
         if self._dialogue.state is State.TLS:
             self.plaintext_after_starttls = True
@@ -208,7 +210,7 @@ class Server:
     def accept(self, reply: Reply | None = None) -> None:
         """The pending decision is yes; None gives the standard reply. Does nothing once the session is closing.
 
-        BDAT has no reply of its own here: it is answered when its octets are read.
+        BDAT is answered when its octets are read. ValueError for a refusal, RuntimeError if no decision is pending.
         """
         if reply is not None and not reply.positive:
             raise ValueError("a refusal cannot accept")
@@ -243,16 +245,18 @@ class Server:
         return False
 
     def challenge(self, data: bytes) -> None:
-        """ImmediateReply an AuthEvent or AuthResponseEvent with a challenge; the next line is the response to it."""
-        event, self.pending = self.pending, None
-        if event is None:
+        """Answer an AuthEvent or AuthResponseEvent with a challenge (RFC 4954); RuntimeError if neither is pending."""
+        if self.pending is None:
             self._come_too_late()
             return
+        if type(self.pending) not in _CHALLENGED:
+            raise RuntimeError("only AUTH is answered with a challenge")
+        self.pending = None
         self._dialogue.enter(State.AUTH)
         self._output.append(auth.challenge(data))
 
     def refuse(self, reply: Reply) -> None:
-        """The pending decision is no. The session goes on, unless the code is 421. Does nothing once it is closing."""
+        """The pending decision is no. The session goes on, unless the code is 421; errors are as for `accept`."""
         if reply.positive:
             raise ValueError("an acceptance cannot refuse")
         event, self.pending = self.pending, None
@@ -282,7 +286,7 @@ class Server:
     def tls_started(self) -> None:
         """The handshake is complete: all that was said before is forgotten (RFC 3207 section 4.2).
 
-        Before `greet`, it says that the session is under TLS from its first octet.
+        Before `greet`: under TLS from the first octet (RFC 8314). RuntimeError if STARTTLS was not accepted.
         """
         self._dialogue.secured()
 
@@ -302,8 +306,7 @@ class Server:
         return output
 
     def _come_too_late(self) -> None:
-        """A decision that nothing waits for: a time-out may have closed the session before it."""
-        if not self.closing:
+        if not self.closing:  # else a time-out closed it before the decision
             raise RuntimeError("no decision is pending")
 
     # Commands

@@ -53,6 +53,20 @@ def connected(ehlo: bytes = EHLO) -> Client:
     return client
 
 
+@pytest.mark.parametrize("name", ["", "a b.example", "a.example\r\nRSET", "m\u00e4.example"])
+def test_a_name_of_ours_is_one_word(name: str) -> None:
+    with pytest.raises(ValueError, match=r"hello_name is .*, not one word"):
+        Client(name)
+
+
+def test_a_mechanism_is_one_word() -> None:
+    client = connected()
+    with pytest.raises(ValueError, match=r"mechanism is .*, not one word"):
+        client.auth("PLAIN\r\nRSET", b"")
+    assert client.take_output() == b""
+    assert client.usable
+
+
 def reply(text: str) -> Reply:
     code, _, rest = text.partition(" ")
     return Reply(int(code), "", (rest,))

@@ -164,6 +164,27 @@ def test_a_value_that_would_break_the_line_never_goes_out(sent: MailTransaction)
         compose(sent, Peer(dsn=True, smtputf8="\ud800" in sent.recipients[0][0] if sent.recipients else False))
 
 
+@pytest.mark.parametrize(
+    "sent",
+    [
+        transaction("b@b.example> NOTIFY=NEVER"),
+        transaction("Bob <b@b.example>"),
+        transaction(reverse_path="a@a.example> SIZE=1"),
+        transaction(envid="x REQUIRETLS"),
+        transaction(body_type="7BIT SMTPUTF8"),
+        MailTransaction("", [("b@b.example", "NEVER ORCPT=x", "")]),
+        MailTransaction("", [("b@b.example", "", "rfc822;x NOTIFY=NEVER")]),
+    ],
+)
+def test_a_value_that_would_be_more_than_one_word_never_goes_out(sent: MailTransaction) -> None:
+    with pytest.raises(ValueError, match=r"a space in a parameter|the local-part is neither|made of letters"):
+        compose(sent, ALL)
+
+
+def test_a_quoted_local_part_may_have_any_printable_character() -> None:
+    assert compose(transaction('"b> c"@b.example'), NONE).lines[1] == b'RCPT TO:<"b> c"@b.example>\r\n'
+
+
 TEXT = st.text(max_size=12)
 
 

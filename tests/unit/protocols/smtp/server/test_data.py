@@ -147,6 +147,27 @@ def test_bare_line_ends_are_found_as_by_looking_at_each_octet(octets):
     assert has_bare_line_end(octets) is naive
 
 
+@pytest.mark.parametrize("length", [1, 2, 74, 76, 998])
+@pytest.mark.parametrize("before", [b"", b"Subject: x\r\n\r\n", b"\r\n\r\n"])
+@pytest.mark.parametrize("behind", [b"", b"x", b"\r\n", b"--x--\r\n"])
+def test_a_bare_line_end_among_lines_of_one_length(before, length, behind):
+    line = b"x" * length + b"\r\n"
+    lines = line * (20_000 // len(line))
+    content = before + lines + behind
+    assert not has_bare_line_end(content)
+    assert has_bare_line_end(content[1:]) is (before[:1] == b"\r")
+    middle = len(before) + len(line) * (lines.count(b"\n") // 2)
+    places = [*range(3), *range(middle - 2, middle + 3), *range(len(content) - 5, len(content) - 1)]
+    for at in places:
+        for octet in b"\r\nx":
+            changed = content[:at] + bytes([octet]) + content[at + 1 :]
+            assert has_bare_line_end(changed) is _is_bare(changed), (at, octet)
+
+
+def _is_bare(content: bytes) -> bool:
+    return bool({10, 13} & set(content.removesuffix(b"\r").replace(b"\r\n", b"")))
+
+
 @pytest.mark.parametrize(("content", "fault"), [(b"x" * 98, None), (b"x" * 99, ContentFault.TOO_BIG)])
 def test_size_counts_what_is_stored(content, fault):
     reader = DataReader(SmtpLimits(message_bytes=100))

@@ -480,6 +480,19 @@ def test_an_exchange_that_succeeds_and_one_that_does_not(shell):
     assert server.authenticated
 
 
+def test_nothing_but_auth_is_challenged(shell):
+    client = shell()
+    with pytest.raises(RuntimeError, match="no decision"):
+        client.server.challenge(b"")
+    client.server.receive(HELLO)
+    hello = client.server.next_event()
+    with pytest.raises(RuntimeError, match="only AUTH"):
+        client.server.challenge(b"")
+    assert (client.server.pending, client.server.take_output()) == (hello, b"")
+    client.server.accept()
+    assert client.server.take_output().startswith(b"250-")
+
+
 def test_a_challenge_that_comes_too_late_is_not_sent(shell):
     server = under_tls(shell)
     server.receive(b"AUTH PLAIN\r\n")

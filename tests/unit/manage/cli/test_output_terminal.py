@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from gatepost.manage.cli.terminal import progress, wrapped, writes
+from gatepost.manage.cli.output import progress, wrapped, writes
 
 
 class Terminal(io.TextIOWrapper):

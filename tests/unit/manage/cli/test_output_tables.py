@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from gatepost.manage.cli.options import gateway_options
-from gatepost.manage.cli.tables import print_json, print_records, print_rows, print_table, printable, printed_json
+from gatepost.manage.cli.output import print_json, print_records, print_rows, print_table, printable, printed_json
 from gatepost.manage.use_cases.times import stamp as moment
 
 TEXTS = [

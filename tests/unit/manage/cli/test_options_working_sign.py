@@ -5,8 +5,8 @@ import time
 
 import pytest
 
-from gatepost.manage.cli import connector_validate, connector_validate_many, working_sign
-from gatepost.manage.cli.working_sign import working
+from gatepost.manage.cli import connector_validate, connector_validate_many, options
+from gatepost.manage.cli.options import working
 
 
 class Terminal(io.StringIO):
@@ -17,8 +17,8 @@ class Terminal(io.StringIO):
 @pytest.fixture
 def stream(monkeypatch):
     """Standard error; a second is a hundredth of one."""
-    monkeypatch.setattr(working_sign, "_QUIET", 0.02)
-    monkeypatch.setattr(working_sign, "_STEP", 0.01)
+    monkeypatch.setattr(options, "_QUIET", 0.02)
+    monkeypatch.setattr(options, "_STEP", 0.01)
 
     def use(made):
         monkeypatch.setattr("sys.stderr", made)
@@ -39,7 +39,7 @@ def test_a_terminal_sees_that_work_goes_on(stream):
 
 
 def test_what_is_quick_shows_nothing(stream, monkeypatch):
-    monkeypatch.setattr(working_sign, "_QUIET", 60.0)
+    monkeypatch.setattr(options, "_QUIET", 60.0)
     terminal = stream(Terminal())
     with working():
         pass
@@ -68,4 +68,4 @@ def test_the_line_is_gone_when_a_command_fails(stream):
 
 def test_who_follows_a_validation_sees_its_progress_and_not_this_line():
     for command in (connector_validate, connector_validate_many):
-        assert command._WAIT < working_sign._QUIET
+        assert command._WAIT < options._QUIET

@@ -17,11 +17,16 @@ sys.path.insert(0, str(ROOT / "scripts"))
 
 import catalogues  # noqa: E402 - it is no package
 
-from gatepost.manage.cli import language, main  # noqa: E402 - as above
-from gatepost.manage.cli.language import _, ngettext, quantity, speak  # noqa: E402 - as above
+from gatepost.manage.cli import main, output  # noqa: E402 - as above
 from gatepost.manage.cli.lazy import LazyGroup, _spoken  # noqa: E402 - as above
 from gatepost.manage.cli.localized_help import is_verbatim, paragraphs  # noqa: E402 - as above
-from gatepost.manage.cli.tables import print_facts  # noqa: E402 - as above
+from gatepost.manage.cli.output import (  # noqa: E402 - as above
+    _,
+    ngettext,
+    print_facts,
+    quantity,
+    speak,
+)
 
 VARIABLES = ("LC_ALL", "LC_MESSAGES", "LANG", "LANGUAGE")
 SWEDISH, GERMAN = {"LC_ALL": "sv_SE.UTF-8"}, {"LC_ALL": "de_DE.UTF-8"}
@@ -44,7 +49,7 @@ require_tls = true
 @pytest.fixture(autouse=True)
 def environment(monkeypatch):
     """Those of gettext, changed by a function; the language of the tests is English again afterwards."""
-    language._chosen.cache_clear()
+    output._chosen.cache_clear()
 
     def change(**values):
         for name in VARIABLES:
@@ -55,7 +60,7 @@ def environment(monkeypatch):
 
     yield change
     monkeypatch.undo()
-    language._chosen.cache_clear()
+    output._chosen.cache_clear()
     speak()
 
 
@@ -94,13 +99,13 @@ def stored(home, tmp_path):
 )
 def test_the_language_is_that_of_the_environment(environment, values, expected):
     environment(**values)
-    assert language.language() == expected
+    assert output.language() == expected
 
 
 def test_a_language_that_is_not_complete_is_not_offered(environment, monkeypatch, tmp_path):
-    monkeypatch.setattr(language, "LOCALE", str(tmp_path))
+    monkeypatch.setattr(output, "LOCALE", str(tmp_path))
     environment(LANG="sv_SE.UTF-8")
-    assert language.language() == "en"
+    assert output.language() == "en"
 
 
 @pytest.mark.parametrize(
@@ -109,16 +114,16 @@ def test_a_language_that_is_not_complete_is_not_offered(environment, monkeypatch
 def test_a_language_whose_letters_cannot_be_printed_is_not_spoken(environment, monkeypatch, encoding, expected):
     monkeypatch.setattr(sys, "stdout", SimpleNamespace(encoding=encoding))
     environment(**GERMAN)
-    assert language.language() == expected
+    assert output.language() == expected
 
 
-@pytest.mark.parametrize("code", sorted(language.LETTERS))
+@pytest.mark.parametrize("code", sorted(output.LETTERS))
 def test_a_catalogue_has_no_letter_that_its_language_does_not_name(code):
     """Where these can be printed nothing fails; whatever else a translation has, its English text has too."""
     for message in catalogues.read(catalogues.COMMANDS_DOMAIN.file(code, "po")):
         originals = message.id if isinstance(message.id, tuple) else (message.id,)
         forms = message.string if isinstance(message.string, tuple) else (message.string,)
-        allowed = {*language.LETTERS[code], *"".join(originals)} if message.id else {*map(chr, range(128))}
+        allowed = {*output.LETTERS[code], *"".join(originals)} if message.id else {*map(chr, range(128))}
         assert {letter for letter in "".join(forms) if ord(letter) > 127} - allowed == set(), message.id
 
 
@@ -133,9 +138,9 @@ def test_a_terminal_without_unicode_gets_what_it_can_show(encoding, first):
 
 def test_english_reads_no_catalogue():
     script = (
-        "import sys; from gatepost.manage.cli import language, main\n"
+        "import sys; from gatepost.manage.cli import main, output\n"
         "try: main(['queue', 'list', '--help'])\n"
-        "finally: print(language._catalogue.cache_info().misses, 'gatepost.manage.cli.localized_help' in sys.modules)"
+        "finally: print(output._catalogue.cache_info().misses, 'gatepost.manage.cli.localized_help' in sys.modules)"
     )
     ends = {}
     for code, values in (("en", ENGLISH), ("sv", SWEDISH)):
@@ -242,16 +247,16 @@ def untranslated():
 
 
 def test_every_word_of_help_can_be_translated(environment, monkeypatch, tmp_path):
-    monkeypatch.setattr(language, "LOCALE", str(tmp_path))
-    monkeypatch.setattr(language, "_catalogue", cache(language._catalogue.__wrapped__))
+    monkeypatch.setattr(output, "LOCALE", str(tmp_path))
+    monkeypatch.setattr(output, "_catalogue", cache(output._catalogue.__wrapped__))
     pseudo_catalogue(tmp_path)
     environment(**SWEDISH)
     assert untranslated() == {}
 
 
 def test_a_word_of_help_that_is_not_translated_is_found(environment, monkeypatch, tmp_path):
-    monkeypatch.setattr(language, "LOCALE", str(tmp_path))
-    monkeypatch.setattr(language, "_catalogue", cache(language._catalogue.__wrapped__))
+    monkeypatch.setattr(output, "LOCALE", str(tmp_path))
+    monkeypatch.setattr(output, "_catalogue", cache(output._catalogue.__wrapped__))
     pseudo_catalogue(tmp_path, without="Only check whether it could start; change nothing.")
     environment(**SWEDISH)
     assert untranslated() == {"gatepost serve": {"Only", "whether", "it", "could", "start", "change", "nothing"}}
@@ -420,7 +425,7 @@ COMMANDS = (
 @pytest.mark.parametrize("values", [SWEDISH, GERMAN], ids=["sv", "de"])
 def test_no_command_prints_an_english_sentence(stored, monkeypatch, values):
     """Neither what a person is shown, nor why a command refuses."""
-    monkeypatch.setattr("gatepost.manage.cli.tables.sys", _Terminal(is_terminal=True))
+    monkeypatch.setattr("gatepost.manage.cli.output.sys", _Terminal(is_terminal=True))
     words = {"ANN": stored._filled[1]["ann"]}
     found = {
         line: " ".join(command)
@@ -436,17 +441,17 @@ def test_no_command_prints_an_english_sentence(stored, monkeypatch, values):
 def test_a_sentence_that_the_terminal_cannot_show_stays_in_english(environment, monkeypatch):
     environment(**SWEDISH)
     text = "resolve the items marked ✗ or ?, then: gatepost certificate changeover check 1"
-    assert language.ours(text).startswith("åtgärda")
+    assert output.ours(text).startswith("åtgärda")
     monkeypatch.setattr(sys, "stdout", SimpleNamespace(encoding="iso-8859-1"))
-    assert language.ours(text) == text
-    assert language.ours("all partners were notified") == "alla partner har meddelats"
+    assert output.ours(text) == text
+    assert output.ours("all partners were notified") == "alla partner har meddelats"
 
 
 def test_a_table_is_translated_on_a_terminal_alone(stored, monkeypatch):
     """In a pipe it is for programs, as its tabs are: headings and cells."""
     outputs = {}
     for is_terminal in (False, True):
-        monkeypatch.setattr("gatepost.manage.cli.tables.sys", _Terminal(is_terminal=is_terminal))
+        monkeypatch.setattr("gatepost.manage.cli.output.sys", _Terminal(is_terminal=is_terminal))
         for words in (("rule", "list"), ("certificate", "list"), ("tls", "profiles")):
             outputs[is_terminal, words[0]] = speak_in(monkeypatch, stored, GERMAN, *words).stdout
     assert outputs[False, "rule"].startswith("status\tpriority\tname\torganization\tif\tthen\n")

@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from gatepost.manage.access.issuer_rows import IssuerIdentity
 from gatepost.manage.access.principal import Role
 from gatepost.manage.access.records import AccountError, AccountErrorKind, LogInRefused
+from gatepost.manage.access.user_rows import IssuerIdentity
 
 ISSUER = "https://login.example"
 WENDY = IssuerIdentity(ISSUER, "4711", "Wendy", Role.ADMINISTRATOR, None)

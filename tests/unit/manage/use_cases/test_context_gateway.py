@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from threading import Thread
 
-from gatepost.manage.use_cases.gateway import KeptInstances
+from gatepost.manage.use_cases.context import KeptInstances
 
 
 def test_there_is_one_of_each_kind_made_of_the_settings():

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from gatepost.manage.cli import report_send as module
+from gatepost.manage.cli import report_tlsrpt as module
 from gatepost.net.lookups.question import LookupFailed
 from gatepost.protocols.tlsrpt.received import parse_report
 from gatepost.protocols.tlsrpt.record import TlsRptRecord, parse_record

@@ -1,0 +1,50 @@
+/* A form that was not acted upon, such as after the end of its session: what was typed is there again when its author
+   comes back to its page. Pages with forms in which somebody types for long have it (`ui.keeps_forms`).
+   Kept by this tab alone, without passwords and keys; the log-in and pages of refusals say the sentence (data-unsent). */
+"use strict";
+
+(() => {
+  const here = location.href.replace(/#.*/, "");
+  const author = document.querySelector("details.menu.end .menu-text")?.lastChild.textContent;
+  const keep = (form) => { try { form ? sessionStorage.setItem("unsent", JSON.stringify(form)) : sessionStorage.removeItem("unsent"); } catch {} };
+  const isTyped = (field) => field.name && field.matches("input:not([type=hidden], [type=password], [type=file]), select, textarea");
+  const isSecret = (field) => field.name === "csrf" || field.type === "password" || field.type === "file" || /PRIVATE KEY/.test(field.value);
+
+  document.addEventListener("submit", (event) => {
+    const form = event.target, fields = [...form.elements];
+    if (form.getAttribute("method") !== "post" || !author) return;
+    const secret = new Set(fields.filter(isSecret).map((field) => field.name));
+    const values = [...new FormData(form)].filter(([name]) => !secret.has(name));
+    keep(fields.some(isTyped) ? { author, page: here, action: form.getAttribute("action"), label: form.ariaLabel, values } : null);
+  });
+
+  function fill(form, values) {
+    const left = Map.groupBy(values, ([name]) => name);
+    for (const field of form.elements) {
+      if (!field.matches("input, select, textarea") || field.name === "csrf") continue;
+      const typed = left.get(field.name) ?? [], before = [field.checked, field.value].join();
+      if (field.type === "checkbox" || field.type === "radio") field.checked = typed.some(([, value]) => value === field.value);
+      else if (typed.length) field.value = typed.shift()[1];
+      const fold = field.closest("details");
+      if (fold && before !== [field.checked, field.value].join()) fold.open = true;
+    }
+  }
+
+  const kept = () => { try { return JSON.parse(sessionStorage.getItem("unsent")); } catch { return null; } };
+  const lost = kept(), refusal = document.querySelector("[data-unsent]");
+  if (!lost) return;
+  if (refusal) {
+    if (document.referrer === lost.page) keep({ ...lost, said: refusal.dataset.unsent });
+    return;
+  }
+  const isOurs = lost.said && lost.author === author;
+  if (document.body.classList.contains("bare") || (isOurs && lost.page !== here)) return;
+  keep(null);
+  const form = isOurs && [...document.forms].find((one) => one.getAttribute("action") === lost.action && one.ariaLabel === lost.label);
+  if (!form) return;
+  fill(form, lost.values);
+  const note = document.createElement("div");
+  note.classList.add("notice", "warn");
+  note.textContent = lost.said;
+  document.getElementById("said").replaceChildren(note);
+})();
