@@ -36,7 +36,7 @@ from gatepost.store.queue_admin import (
     SORTED,
     Depth,
     DestinationCount,
-    QueueActions,
+    QueueAdmin,
     QueueChange,
     QueueEntry,
     QueuePlace,
@@ -104,8 +104,8 @@ def worker_depth(url: str, node: str, worker: int) -> Depth:
     return Depth(active=counts.get(False, 0), held=counts.get(True, 0))
 
 
-class PostgresQueueAdmin(QueueActions):
-    """Implements `store.queue_admin.QueueAdmin`."""
+class PostgresQueueAdmin(QueueAdmin):
+    """The queue that all nodes of a site share."""
 
     def __init__(self, url: str, record: Callable[[Sequence[TraceEvent]], None]) -> None:
         """record: keeps what is done in the trace and in the evidence log. Raises StoreFailure."""

@@ -17,13 +17,13 @@ from typing import TYPE_CHECKING, Any
 import apsw
 
 from gatepost.mail.model.queue_id import format_id, made_at, parse_id
-from gatepost.store.interface import QueueFilter, TraceFilter, failing
+from gatepost.store.interface import QueueFilter, failing
 from gatepost.store.queue_admin import (
     COUNTED,
     SORTED,
     Depth,
     DestinationCount,
-    QueueActions,
+    QueueAdmin,
     QueueChange,
     QueueEntry,
     QueuePlace,
@@ -118,22 +118,13 @@ _CHUNK = 256 * 1024
 _BODY = "SELECT m.big, b.data FROM message AS m LEFT JOIN body AS b ON b.id = m.id WHERE m.id = ?"
 
 
-class Administration(QueueActions):
-    """Implements `store.queue_admin.QueueAdmin` for the queue of a data directory; shows its trace too."""
+class Administration(QueueAdmin):
+    """The queue of a data directory."""
 
-    def __init__(
-        self,
-        queue_directory: Path,
-        trace: Trace,
-        evidence: Callable[[Sequence[TraceEvent]], None] = lambda _: None,
-    ) -> None:
-        """`queue_directory` holds one directory a shard. trace: has what happened.
-
-        evidence: keeps what is done; may raise StoreFailure.
-        """
+    def __init__(self, queue_directory: Path, keep: Callable[[Sequence[TraceEvent]], None]) -> None:
+        """`queue_directory` holds one directory a shard. keep: as in `QueueAdmin`."""
         self._queue = queue_directory
-        self._trace = trace
-        super().__init__(trace_writer(trace, evidence))
+        super().__init__(keep)
 
     def entries(self, wanted: QueueFilter, after: QueuePlace | None = None) -> list[QueueEntry]:
         """The deliveries that match, shard by shard, oldest first.
@@ -241,10 +232,6 @@ class Administration(QueueActions):
             with opened(shard, open_for_reading) as connection:
                 first.append(_oldest(connection))
         return _first(first)
-
-    def trace(self, wanted: TraceFilter) -> list[TraceEvent]:
-        """The newest trace rows that match, newest first."""
-        return self._trace.search(wanted)
 
     def _shards(self) -> list[Path]:
         return shards_of(self._queue)
