@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import ast
+from collections import Counter
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from jinja2 import UndefinedError
+from jinja2 import UndefinedError, nodes
 from starlette.requests import Request
 
 from gatepost.manage.access.principal import ROLES, Principal, Role
@@ -238,6 +241,53 @@ def test_a_fragment_is_one_block():
 def test_every_template_compiles():
     for name in environment().list_templates(extensions=["html"]):
         environment().get_template(name)
+
+
+@pytest.fixture(scope="module")
+def templates():
+    """Each template by its name, parsed."""
+    source = {name: environment().loader.get_source(environment(), name)[0] for name in environment().list_templates()}
+    return {name: environment().parse(text) for name, text in source.items()}
+
+
+def test_templates_import_macros_that_exist(templates):
+    made = {
+        name: {macro.name for macro in tree.find_all(nodes.Macro)}
+        | {target.name for target in tree.find_all(nodes.Name) if target.ctx == "store"}
+        for name, tree in templates.items()
+    }
+    taken = set()
+    for name, tree in templates.items():
+        whole = {"ui": "macros.html"} | {each.target: each.template.value for each in tree.find_all(nodes.Import)}
+        for asked in tree.find_all(nodes.Getattr):
+            if isinstance(asked.node, nodes.Name) and asked.node.name in whole:
+                taken.add((name, whole[asked.node.name], asked.attr))
+        for imported in tree.find_all(nodes.FromImport):
+            taken |= {(name, imported.template.value, macro) for macro in imported.names}
+    assert len(taken) > 500
+    assert sorted(each for each in taken if each[2] not in made[each[1]]) == []
+
+
+def test_templates_ask_attributes_that_the_source_knows(templates):
+    """Of which type is not known here: a name that nothing has was renamed, or dropped as if nothing asked it."""
+    known = {
+        "index0",
+        *(name for kind in (str, bytes, dict, list, tuple, Counter, SimpleNamespace) for name in dir(kind)),
+    }
+    for file in Path(rendering.__file__).parents[2].rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text())):
+            match node:
+                case ast.FunctionDef(name=name) | ast.ClassDef(name=name) | ast.keyword(arg=str(name)):
+                    known.add(name)
+                case ast.Name(id=name, ctx=ast.Store()) | ast.Attribute(attr=name, ctx=ast.Store()):
+                    known.add(name)
+                case ast.Constant(value=str(name)):
+                    known.update([name])
+    for tree in templates.values():
+        known |= {macro.name for macro in tree.find_all(nodes.Macro)}
+    asked = {(name, node.attr) for name, tree in templates.items() for node in tree.find_all(nodes.Getattr)}
+    assert len(asked) > 1000
+    assert sorted(each for each in asked if each[1] not in known) == []
 
 
 def test_a_link_to_the_same_page_is_as_escaped_as_its_address():
