@@ -220,7 +220,9 @@ NO_FILES = {
     "tests/unit/manage/pages/test_probe.py": "a test writes it",
     "unit/test_none.py": "a test wants it to be missing",
 }
-_FILE = re.compile(rf"(?<![\w/.-])((?:{'|'.join(FOLDERS)}|unit|system|support)/[\w./-]*\w\.[a-z]{{2,5}})\b")
+_FILE = re.compile(
+    rf"(?<![\w/.-])((?:{'|'.join(map(re.escape, FOLDERS))}|unit|system|support)/[\w./-]*\w\.[a-z]{{2,5}})\b"
+)
 _MODULE = re.compile(r"(?<![\w/-])gatepost((?:\.[a-z_]\w*)+)")
 _PLACEHOLDER = re.compile(r"[A-Z]{4}")  # NNNN, LANGUAGE, MODULE
 _INSTALLED = re.compile(r"\bgatepost((?:/[\w.-]*\w)+)")
