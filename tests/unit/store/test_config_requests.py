@@ -197,3 +197,13 @@ def test_an_index_that_a_kill_left_in_pieces_is_made_anew_by_another(kept_from_t
     with pytest.raises(StoreFailure, match="readonly"):
         reader.version()
     reader.close()
+
+
+def test_what_another_process_cannot_mend_is_a_failure(path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(WRITE_ACCESS, "ask", asked.append)
+    reader = RequestedConfig(path)
+    reader.close()
+    with pytest.raises(StoreFailure, match="has been closed"):
+        reader.version()
+    assert asked == []
