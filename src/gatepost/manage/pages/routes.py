@@ -51,6 +51,7 @@ def _routes(names: Iterable[str]) -> Iterator[Route]:
 ROUTES: Final = [*map(for_readers, _routes(_PAGES)), *_routes(_OWN)]
 
 _GET: Final = "GET"
+_LEVELS: Final = 10  # from the address of a form to the page above; each is compared with all pages
 _STATUSES: Final = {
     RefusalKind.INPUT: HTTPStatus.UNPROCESSABLE_ENTITY,
     RefusalKind.FORBIDDEN: HTTPStatus.FORBIDDEN,
@@ -102,13 +103,15 @@ def _is_of_form(path: str) -> bool:
 
 
 def _page_above(request: Request) -> str:
-    """The nearest page above, "" if there is none but the first page."""
+    """The nearest page above, "" if there is none but the first page, or it is not near."""
     raw: bytes = request.scope.get("raw_path") or b""
     path = raw.decode("ascii", "replace").partition("?")[0]
-    while path := path.rpartition("/")[0]:
-        if any(_matches(route, unquote(path)) is Match.FULL for route in ROUTES):
-            break
-    return path
+    for _level in range(_LEVELS):
+        path = path.rpartition("/")[0]
+        shown = unquote(path)
+        if not path or any(_matches(route, shown) is Match.FULL for route in ROUTES):
+            return path
+    return ""
 
 
 def _matches(route: Route, path: str) -> Match:
