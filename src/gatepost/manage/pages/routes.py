@@ -5,7 +5,7 @@ from __future__ import annotations
 from http import HTTPStatus
 from importlib import import_module
 from itertools import chain
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote
 
 from starlette.exceptions import HTTPException
@@ -17,6 +17,7 @@ from gatepost.manage.pages.guard import for_readers
 from gatepost.manage.pages.login import local_target
 from gatepost.manage.pages.rendering import render
 from gatepost.manage.pages.text_filters import sentence
+from gatepost.manage.use_cases.declaration import SAFE
 from gatepost.manage.use_cases.refusal import BusyRefusal, Refusal, RefusalKind
 from gatepost.manage.web.identity import came_from
 from gatepost.manage.web.problem import is_call, refused
@@ -120,9 +121,8 @@ def _matches(route: Route, path: str) -> Match:
 
 def _page(request: Request, status: HTTPStatus, text: str, errors: object = ()) -> Response:
     heading = _(_HEADINGS.get(status, status.phrase))
-    return render(
-        request, "error.html", status, heading=heading, text=text, advice="", errors=errors, back=_back(request)
-    )
+    shown: dict[str, Any] = {"heading": heading, "text": text, "advice": "", "errors": errors, "back": _back(request)}
+    return render(request, "error.html", status, is_of_form=request.method not in SAFE, **shown)
 
 
 def _back(request: Request) -> str:
