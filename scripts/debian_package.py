@@ -177,7 +177,7 @@ def install_documents(stage: Path) -> None:
         write(stage / "usr/share" / place, script(shell, gatepost_command))
     doc = stage / "usr/share/doc/gatepost"
     doc.mkdir(parents=True)
-    (doc / "docs").symlink_to(f"/{LIBRARIES}/gatepost/manage/pages/documents")  # the Markdown that the pages show
+    (doc / "docs").symlink_to(f"/{LIBRARIES}/gatepost/docs")  # the Markdown that the pages show
     write(doc / "README.Debian", (FILES / "README.Debian").read_text(encoding="utf-8"))
     write(doc / "copyright", COPYRIGHT)
     write(doc / "licences.md", licences.page())

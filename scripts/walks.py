@@ -82,8 +82,9 @@ class Notes:
 
     def run(self, name: str, argv: list[str], given: str, exits: tuple[int, ...]) -> None:
         """Run a command and note what it makes all processes enter."""
-        now = self.folder / "now"
-        now.write_text(name)
+        now, fresh = self.folder / "now", self.folder / "next"
+        fresh.write_text(name)
+        fresh.replace(now)  # a gateway that runs may read it at any moment, and would find it empty
         try:
             done = subprocess.run(argv, input=given, capture_output=True, text=True, check=False, timeout=120)
         finally:

@@ -331,7 +331,7 @@ def test_a_kill_while_evidence_is_signed_takes_nothing_away(
 
 
 TRACE = "gatepost.store.sqlite.trace"
-HEADS = "gatepost.store.evidence_heads"
+HEADS = "gatepost.store.evidence_in_files"
 TURN = [
     Point("gatepost.node.ticket_secrets:SharedSecrets.keep", "before"),
     Point(f"{TRACE}:make_texts", "after"),

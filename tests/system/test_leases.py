@@ -13,8 +13,7 @@ from support.pace import Pace
 from support.process import Script
 
 from gatepost.settings.store_url import SQLITE
-from gatepost.store.leases import LEASE_SECONDS, RENEWAL_SECONDS, LeaseLost
-from gatepost.store.site_tables import SITE
+from gatepost.store.leases import LEASE_SECONDS, RENEWAL_SECONDS
 from gatepost.store.storage import Storage
 
 if TYPE_CHECKING:
@@ -128,22 +127,6 @@ def test_a_wrong_clock_neither_takes_nor_loses_a_lease(holder: Callable[..., Hol
                 time.sleep(RENEWAL_SECONDS * 2)
                 second.kill()
                 assert third.told() == ("held", 3)
-
-
-def test_a_transaction_is_fenced_by_the_epoch(postgres: Postgres, tmp_path: Path) -> None:
-    storage = Storage(postgres.database(), tmp_path)
-    first, second = storage.leases("a", 0), storage.leases("b", 0)
-    ours, theirs = first.lease("acme"), second.lease("acme")
-    first.round()  # type: ignore[attr-defined] # of the shared engine
-    database = storage.database(SITE)
-    with database.changing() as change:
-        ours.check(change)
-    with database.single() as connection:
-        connection.execute("UPDATE lease SET expires = 0")
-    second.round()  # type: ignore[attr-defined] # as above
-    assert theirs.held
-    with pytest.raises(LeaseLost), database.changing() as change:
-        ours.check(change)
 
 
 def test_what_is_given_back_is_taken_by_the_next_round(holder: Callable[..., Holder]) -> None:

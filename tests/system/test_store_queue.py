@@ -536,6 +536,7 @@ def test_filters(site: Site) -> None:
         assert depth[:3] == (1, 2, 0)
         assert depth.destination == PARTNER
         assert depth.oldest == made_at(deliveries[0].message.id)
+        assert admin.oldest() == depth[3:]
         counted = admin.destinations(QueueFilter())
         assert {(one.destination, one.count, one.active, one.held, one.deferred) for one in counted} == {
             (PARTNER, 1, 0, 0, 1),

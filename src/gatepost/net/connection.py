@@ -1,4 +1,4 @@
-"""`Stream` over a transport of the event loop: sockets here, `net.memory` for the same in one process.
+"""`Stream` over a transport of the event loop.
 
 Made by `net.listener` and `net.dial`. TLS is switched on in place over memory BIOs (`net.engine`); the loop's own TLS
 layer is not used, because it executes plaintext that was buffered before the handshake and costs 290 KB a connection.

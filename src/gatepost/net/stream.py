@@ -1,8 +1,7 @@
 """The interface between protocols and the network: a stream of bytes that can start TLS in place.
 
-Everything above works against `Stream` and `Receiver`; `net.connection` is the real one over a socket, `net.memory`
-the same in one process. A receiver is called, not awaited: a session costs no task. `Stream.drain` is the one
-coroutine, for a sender that must not outrun its peer.
+Everything above works against `Stream` and `Receiver`; `net.connection` is the one over a socket. A receiver is called,
+not awaited: a session costs no task. `Stream.drain` is the one coroutine, for a sender that must not outrun its peer.
 """
 
 from __future__ import annotations

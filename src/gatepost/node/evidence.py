@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 
 from gatepost import __version__
 from gatepost.net.tasks import SingleTask
+from gatepost.node.retention import forget_before
 from gatepost.pki.certificates.evidence_key import evidence_signer, prepare_evidence_key
 from gatepost.pki.certificates.files import CertificateFileError
 from gatepost.pki.certificates.vault import Vault, VaultError
@@ -25,7 +26,6 @@ from gatepost.store.evidence import EvidenceWriter
 from gatepost.store.evidence_files import evidence_directory
 from gatepost.store.evidence_keys import has_signing_key, move_keys
 from gatepost.store.interface import StoreFailure
-from gatepost.store.retention import forget_before
 from gatepost.store.storage import Storage
 from gatepost.store.whole_file import locked_directory
 from gatepost.times import day_text

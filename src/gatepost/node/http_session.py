@@ -80,7 +80,7 @@ class HttpSession:
             while self._take(self._http.next_event()):
                 pass
         except h11.RemoteProtocolError as error:
-            self._send(Response(refusal_of(error)))
+            self._send(Response(_refusal_of(error)))
 
     def body_limit(self, request: h11.Request, server_name: str) -> int:  # noqa: ARG002 - for who takes bodies
         """The octets of the request's body to read before the response; 0: respond at once."""
@@ -145,7 +145,7 @@ class HttpSession:
         self._stream.close()
 
 
-def refusal_of(error: h11.RemoteProtocolError) -> HTTPStatus:
+def _refusal_of(error: h11.RemoteProtocolError) -> HTTPStatus:
     """The status for bytes that are not HTTP: h11 hints 431 if too large, 501 for an unknown coding, else 400."""
     try:
         return HTTPStatus(error.error_status_hint)

@@ -11,15 +11,16 @@ import contextlib
 import inspect
 import logging
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from gatepost.net.listener import drain
-from gatepost.net.tasks import spawn
+from gatepost.net.tasks import SingleTask, spawn
+from gatepost.store.interface import StoreFailure
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Coroutine, Iterator, Sequence
 
     from gatepost.net.listener import Listener
     from gatepost.policy.connectors.directory import Directory
@@ -124,6 +125,40 @@ class Parts:
         for part in reversed(self._parts):
             with _logged(f"closing {part.name}"):
                 await _awaited(part.close())
+
+
+class Rounds(SingleTask):
+    """Work with the store that is done in rounds, one at a time. work: a round.
+
+    complain: is told why one failed, and not again before one went well.
+    """
+
+    def __init__(
+        self, name: str, work: Callable[[], Coroutine[Any, Any, object]], complain: Callable[[StoreFailure], object]
+    ) -> None:
+        super().__init__(name)
+        self._work = work
+        self._complain = complain
+        self._failing = False
+
+    def tick(self) -> None:
+        """Begin a round, unless one is under way."""
+        self.begin(self._round)
+
+    async def close(self) -> None:
+        """Stop what is under way; it is done at the next start."""
+        self.cancel()
+        await self.ended()
+
+    async def _round(self) -> None:
+        try:
+            await self._work()
+        except StoreFailure as failure:
+            if not self._failing:
+                self._complain(failure)
+            self._failing = True
+        else:
+            self._failing = False
 
 
 def listening(*listeners: Listener) -> Lifecycle:

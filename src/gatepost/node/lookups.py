@@ -21,9 +21,8 @@ from gatepost.net.lookups.configured import configured_resolver
 from gatepost.net.lookups.http import HttpClient, https_context
 from gatepost.net.lookups.mtasts import PolicyHosts, StsPolicies
 from gatepost.net.lookups.question import LookupFailed
-from gatepost.net.lookups.return_watch import WATCH_SECONDS, ReturnWatch
+from gatepost.net.lookups.return_watch import WATCH_SECONDS, ReturnWatch, RevocationWatch
 from gatepost.net.lookups.revocation import RevocationChecker
-from gatepost.net.lookups.revocation_watch import RevocationWatch
 from gatepost.net.shortage import shortage
 from gatepost.net.tasks import SingleTask
 from gatepost.node.lifecycle import Duty, Lifecycle, nothing

@@ -83,7 +83,6 @@ class MetricsHost:
     """workers: how many there are to be. Raises StoreFailure if the resources cannot be opened."""
 
     def __init__(self, settings: Settings, sockets: Sequence[socket.socket], workers: int) -> None:
-        self._settings = settings
         self._data = Path(settings.server.data_dir)
         self._storage = Storage.of(settings)
         self._workers = workers

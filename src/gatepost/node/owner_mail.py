@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from gatepost.mail.model.message import Delivery, Recipient
 from gatepost.mail.model.queue_id import format_id
-from gatepost.mail.queue.own_mail import own_message, path_of, queue_own
+from gatepost.mail.queue.own_mail import own_message, path_of
 from gatepost.policy.connectors.grants import TENANTS_CHOOSE
 from gatepost.policy.connectors.names import parents
 from gatepost.policy.decisions.forwarding import expand
@@ -18,27 +18,17 @@ from gatepost.policy.decisions.forwarding import expand
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from gatepost.node.site_mail import SiteMail
     from gatepost.policy.connectors.directory import Directory
     from gatepost.policy.decisions.forwarding import Target
-    from gatepost.store.interface import Store
 
 
 class OwnerMail:
-    """offer: takes what was queued. directory: in force. expiration: seconds an organization's mail stays queued."""
+    """mail: its way. hostname: ours."""
 
-    def __init__(
-        self,
-        store: Store,
-        offer: Callable[[list[Delivery]], None],
-        hostname: str,
-        directory: Callable[[], Directory],
-        expiration: Callable[[str], float],
-    ) -> None:
-        self._store = store
-        self._offer = offer
+    def __init__(self, mail: SiteMail, hostname: str) -> None:
+        self._mail = mail
         self._hostname = hostname
-        self._directory = directory
-        self._expiration = expiration
 
     async def send(
         self, to: Sequence[str], subject: str, build: Callable[[str], bytes], *, now: float
@@ -49,7 +39,7 @@ class OwnerMail:
         """
         groups: dict[tuple[str, str, str], list[Target]] = {}
         lost = []
-        directory = self._directory()
+        directory = self._mail.directory()
         for address in to:
             path = path_of(address)
             organization = carrier(directory, path.domain, self._hostname)
@@ -65,7 +55,7 @@ class OwnerMail:
     async def _queue(
         self, groups: dict[tuple[str, str, str], list[Target]], subject: str, build: Callable[[str], bytes], now: float
     ) -> None:
-        number = self._store.new_id()
+        number = self._mail.store.new_id()
         message_id = f"{format_id(number)}@{self._hostname}"
         content = build(message_id)
         first = next(iter(groups))[0]
@@ -73,15 +63,15 @@ class OwnerMail:
         message = own_message(number, first, content, message_id=message_id, subject=subject, inbound=about, now=now)
         deliveries = [
             Delivery(
-                self._store.new_id(),
+                self._mail.store.new_id(),
                 message,
                 f"{organization}/{domain}",
                 [Recipient(target.path.text, notify="NEVER", forwarded_by=by) for target in targets],
-                expires_at=now + self._expiration(organization),
+                expires_at=now + self._mail.expiration(organization),
             )
             for (organization, domain, by), targets in groups.items()
         ]
-        await queue_own(self._store, self._offer, message, deliveries, content)
+        await self._mail.queue(message, deliveries, content)
 
 
 def carrier(directory: Directory, domain: str, hostname: str) -> str:

@@ -12,8 +12,8 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from gatepost.mail.model.queue_id import format_id
-from gatepost.mail.queue.own_mail import own_deliveries, own_message, queue_own
-from gatepost.net.tasks import SingleTask
+from gatepost.mail.queue.own_mail import own_deliveries, own_message
+from gatepost.node.lifecycle import Rounds
 from gatepost.policy.decisions.forwarding import expand
 from gatepost.protocols.message.quarantine_digest import (
     DigestEntry,
@@ -22,7 +22,6 @@ from gatepost.protocols.message.quarantine_digest import (
     digest_subject,
 )
 from gatepost.protocols.smtp.grammar import GrammarError, parse_address
-from gatepost.store.interface import StoreFailure
 from gatepost.store.quarantine import DAY
 from gatepost.times import day_text
 
@@ -57,6 +56,7 @@ class QuarantineKeeping:
 
     resources: where the day is kept. mail: the way of the lists. digest_hour: of the day, UTC. zone: of times in them.
     clock: seconds since 1970. lease: that it is ours to do. is_trusted: whether mail may be deleted by the clock.
+    tick, close: as of `Rounds`.
     """
 
     def __init__(  # noqa: PLR0913 - the parts it puts together
@@ -81,17 +81,12 @@ class QuarantineKeeping:
         self._lease = lease
         self._is_trusted = is_trusted
         self._clock = clock
-        self._running = SingleTask("quarantine")
-        self._failing = False
-
-    def tick(self) -> None:
-        """Do what is due, unless that is being done already."""
-        self._running.begin(self._round)
-
-    async def close(self) -> None:
-        """Stop what is under way; it is done at the next start."""
-        self._running.cancel()
-        await self._running.ended()
+        self._running = Rounds(
+            "quarantine",
+            self._round,
+            lambda failure: _log.error("the quarantine is not looked after: %s", failure),
+        )
+        self.tick, self.close = self._running.tick, self._running.close
 
     async def _round(self) -> None:
         rows: list[TraceEvent] = []
@@ -100,12 +95,6 @@ class QuarantineKeeping:
             if self._is_trusted():
                 await asyncio.to_thread(quarantine.expire, self._clock())
             await self._digests(quarantine)
-        except StoreFailure as failure:
-            if not self._failing:
-                _log.error("the quarantine is not looked after: %s", failure)
-            self._failing = True
-        else:
-            self._failing = False
         finally:
             if rows:
                 self._mail.trace(rows)
@@ -175,7 +164,7 @@ class QuarantineKeeping:
         )
         targets = expand(self._mail.directory(), path).targets
         deliveries = own_deliveries(store.new_id, message, targets, now + self._mail.expiration(name))
-        await queue_own(store, self._mail.offer, message, deliveries, content)
+        await self._mail.queue(message, deliveries, content)
 
 
 def _entry(delivery: Delivery) -> DigestEntry:

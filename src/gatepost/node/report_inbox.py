@@ -1,6 +1,6 @@
 """Store TLS reports that are sent to the public HTTPS server, for a worker to read (RFC 8460 section 5.4).
 
-Made by `node.policy_host`, called by `node.policy_session`; what is in a report is `analysis.reports.tlsrpt_intake`'s
+Made by `node.policy_host`, called by `node.policy_host`; what is in a report is `analysis.reports.tlsrpt_intake`'s
 question, in another process. Bounded: so many files wait at most, and each is as large as a report may be.
 """
 

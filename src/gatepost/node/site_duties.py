@@ -1,19 +1,23 @@
 """The work that one worker does for its node, or for the site: alarms, TLS reports, retention of the trace.
 
 Made by `node.assembly` in each worker that may hold a lease; what runs, runs where its lease is held.
+`ReportIntake` imports TLS reports of others twice a minute, on a thread, and never twice at the same time; what is to
+be done is `analysis.reports.tlsrpt_intake`'s to know.
 """
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
 from gatepost.analysis.checks.own_certificates import OwnCertificates
 from gatepost.analysis.reports.mail_facts import MailFactFinder
 from gatepost.analysis.reports.tlsrpt_intake import ReportImport
+from gatepost.net.tasks import SingleTask
 from gatepost.node.alarm_post import AlarmPost
 from gatepost.node.alarms import ALARM_SECONDS, AlarmMonitor
 from gatepost.node.expiry_clock import CLOCK_SECONDS
@@ -21,22 +25,54 @@ from gatepost.node.lifecycle import Duty, Lifecycle
 from gatepost.node.limits import quarantine_limits
 from gatepost.node.owner_mail import OwnerMail
 from gatepost.node.quarantine import QUARANTINE_SECONDS, QuarantineKeeping
-from gatepost.node.report_intake import INTAKE_SECONDS, ReportIntake
 from gatepost.node.retention import RETENTION_SECONDS, TraceRetention
 from gatepost.store.leases import SiteDuty
 from gatepost.times import named_zone
 from gatepost.values import replace
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from gatepost.mail.outbound.mailbox import Maildirs
     from gatepost.node.certificate_manager import CertificateManager
     from gatepost.node.lookups import LookupServices
     from gatepost.node.site_mail import SiteMail
     from gatepost.node.site_member import SiteMember
+    from gatepost.policy.connectors.directory import Directory
     from gatepost.settings.model import Settings
     from gatepost.store.changes import ConfigStore
+    from gatepost.store.leases import Lease
+
+
+INTAKE_SECONDS: Final = 30.0
+
+
+class ReportIntake:
+    """directory: in force. maildir: the folder of a mailbox. lease: for mailboxes, which nodes may share."""
+
+    def __init__(
+        self, intake: ReportImport, directory: Callable[[], Directory], maildir: Callable[[str], Path], lease: Lease
+    ) -> None:
+        self._intake = intake
+        self._directory = directory
+        self._maildir = maildir
+        self._lease = lease
+        self._running = SingleTask("TLS reports")
+
+    def tick(self) -> None:
+        """Look for new ones, unless that is being done already."""
+        self._running.begin(self._take)
+
+    async def _take(self) -> None:
+        organizations = self._directory().organizations
+        boxes = [
+            self._maildir(mailbox.address)
+            for organization in organizations
+            for mailbox in organization.mailboxes
+            if mailbox.tls_reports and self._lease.held
+        ]
+        domains = {domain.name for organization in organizations for domain in organization.accepted_domains}
+        await asyncio.to_thread(self._intake.take, boxes, domains)
 
 
 class SiteDuties(msgspec.Struct, frozen=True):
@@ -74,7 +110,7 @@ class SiteDuties(msgspec.Struct, frozen=True):
         finder = MailFactFinder(
             Path(server.data_dir),
             self.site.storage.session_counts(),
-            lambda: self.site.storage.queue_admin().depth(),
+            lambda: self.site.storage.queue_admin().oldest(),
             self.site.problems_elsewhere,
             self._quarantine_fullness,
             self.site.storage.sending_usage(),
@@ -85,7 +121,7 @@ class SiteDuties(msgspec.Struct, frozen=True):
             self.certificates,
             world,
             mail.directory,
-            mail=OwnerMail(mail.store, mail.offer, server.hostname, mail.directory, mail.expiration),
+            mail=OwnerMail(mail, server.hostname),
             find=lambda now: replace(finder.find(now), ahead=self.site.expiry_clock.ahead),
             trouble=lambda: self.lookups.resolver.trouble(server.hostname),
             nodes=self.site.nodes,
@@ -130,11 +166,13 @@ class SiteDuties(msgspec.Struct, frozen=True):
         return Lifecycle("retention of the trace", duties=[duty], lease=lease)
 
     def _report_sending(self) -> Lifecycle:
-        from gatepost.node.report_mail import ReportMailer  # noqa: PLC0415 - few gateways send reports
-        from gatepost.node.report_sending import SENDING_SECONDS, ReportSending  # noqa: PLC0415 - as above
+        from gatepost.node.report_sending import (  # noqa: PLC0415 - as above
+            SENDING_SECONDS,
+            ReportMailer,
+            ReportSending,
+        )
 
-        mail, lease = self.mail, self.site.leases.lease(SiteDuty.REPORT_SENDING)
-        mailer = ReportMailer(mail.store, mail.offer, self.settings, mail.directory, mail.expiration)
+        lease, mailer = self.site.leases.lease(SiteDuty.REPORT_SENDING), ReportMailer(self.settings, self.mail)
         sending = ReportSending(self.settings, self.lookups.resolver, self.lookups.policy_hosts, mailer, lease)
         duty = Duty(SENDING_SECONDS, sending.tick)
         return Lifecycle("TLS reports of ours", duties=[duty], close=sending.close, lease=lease)

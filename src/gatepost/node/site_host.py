@@ -2,26 +2,30 @@
 
 Run by the supervisor beside the workers. It is the only one that strangers reach and that opens the key of the site's
 authority, and it does nothing else. It waits where there is no authority yet, and follows what is stored.
+
+A node asks by POST /join or POST /renew. What it is told of a refusal is one word in a field.
 """
 
 from __future__ import annotations
 
 import logging
 import time
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
 from gatepost.net.engine import server_context
 from gatepost.net.listener import Listener
 from gatepost.net.stream import Loss, LossKind
 from gatepost.node.auxiliary import run_auxiliary
+from gatepost.node.http_session import HttpSession, Response
 from gatepost.node.lifecycle import Duty, Lifecycle, Parts, listening
-from gatepost.node.site_session import SiteSession
 from gatepost.node.snapshot import POLL_SECONDS
 from gatepost.pki.certificates.files import CertificateFileError
 from gatepost.pki.certificates.site_key import site_vault
 from gatepost.pki.certificates.vault import VaultError
+from gatepost.pki.site.client import REFUSAL_FIELD, encoded
 from gatepost.pki.site.enrollment import EnrollmentService
-from gatepost.pki.site.records import SiteError
+from gatepost.pki.site.records import JoinRefused, SiteError, SiteRefusal
 from gatepost.pki.site.site import Site
 from gatepost.pki.site.store import SiteStore
 from gatepost.protocols.tls.profile import PROFILES
@@ -29,12 +33,52 @@ from gatepost.store.storage import Storage
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
+
+    import h11
 
     from gatepost.net.engine import ServerContext
     from gatepost.net.stream import Stream
     from gatepost.pki.site.records import SiteAuthority
     from gatepost.settings.model import Settings
+
+
+MAX_BODY: Final = 16384
+"""Octets of a request's body: a token and a certificate request are not 2 KiB."""
+_PATHS: Final = {b"/join": "join", b"/renew": "renew"}
+_STATUS: Final = {
+    SiteRefusal.REQUEST: HTTPStatus.BAD_REQUEST,
+    SiteRefusal.TOKEN: HTTPStatus.FORBIDDEN,
+    SiteRefusal.TAKEN: HTTPStatus.CONFLICT,
+    SiteRefusal.NODE: HTTPStatus.FORBIDDEN,
+    SiteRefusal.EARLY: HTTPStatus.TOO_MANY_REQUESTS,
+    SiteRefusal.BUSY: HTTPStatus.SERVICE_UNAVAILABLE,
+}
+
+
+class SiteSession(HttpSession):
+    """enrollment: gives certificates. clock: seconds since 1970."""
+
+    __slots__ = ("_enrollment",)
+
+    def __init__(self, stream: Stream, enrollment: EnrollmentService, clock: Callable[[], float]) -> None:
+        super().__init__(stream, lambda _request, _name: Response(HTTPStatus.NOT_FOUND), clock)
+        self._enrollment = enrollment
+
+    def body_limit(self, request: h11.Request, server_name: str) -> int:  # noqa: ARG002 - a site has one name
+        """As many octets as a request for a certificate may have, 0 for any other."""
+        return MAX_BODY if request.method == b"POST" and request.target in _PATHS else 0
+
+    def body_answer(self, request: h11.Request, body: bytes) -> Response:
+        """The certificate, or why none is given."""
+        facts = self._stream.tls
+        chain = facts.peer_chain if facts is not None else ()
+        what = _PATHS[request.target]
+        try:
+            node_grant = self._enrollment.answer(what, body, self._stream.peer.host, chain, self._clock())
+        except JoinRefused as refused:
+            return Response(_STATUS[refused.reason], fields=((REFUSAL_FIELD, str(refused.reason)),))
+        return Response(HTTPStatus.OK, encoded(node_grant), "application/json")
 
 
 CONNECTIONS: Final = 200

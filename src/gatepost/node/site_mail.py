@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from gatepost.mail.queue.own_mail import queue_own
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from gatepost.mail.model.message import Delivery
+    from gatepost.mail.model.message import Delivery, Message
     from gatepost.mail.model.trace_event import TraceEvent
     from gatepost.policy.connectors.directory import Directory
     from gatepost.store.interface import Store
@@ -26,3 +28,7 @@ class SiteMail(msgspec.Struct, frozen=True):
     directory: Callable[[], Directory]
     expiration: Callable[[str], float]
     trace: Callable[[Sequence[TraceEvent]], None]
+
+    async def queue(self, message: Message, deliveries: list[Delivery], content: bytes) -> None:
+        """See `queue_own`. Raises StoreFailure."""
+        await queue_own(self.store, self.offer, message, deliveries, content)

@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 
     from gatepost.events.spans import Span
     from gatepost.settings.model import Settings
-    from gatepost.settings.otel import Otel
+    from gatepost.settings.sections import Otel
 
 
 _INTERVAL: Final = 1.0  # seconds between two batches that are not full

@@ -23,10 +23,10 @@ from gatepost.protocols.tls.token_uri import is_token_uri
 from gatepost.settings.acme import Acme, Challenge
 from gatepost.settings.environment import CONFIG_VARIABLE, overrides
 from gatepost.settings.model import DnsValidation, Server, Settings
-from gatepost.settings.oidc import GroupRole
 from gatepost.settings.problem import SettingsError, SettingsProblem
 from gatepost.settings.roles import ListenerRole
 from gatepost.settings.section import read
+from gatepost.settings.sections import GroupRole
 from gatepost.settings.store_url import SQLITE, role_of
 
 if TYPE_CHECKING:

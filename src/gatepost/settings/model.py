@@ -31,17 +31,10 @@ from gatepost.policy.connectors.names import SmartHost, host_port, network
 from gatepost.policy.connectors.units import format_duration, format_size
 from gatepost.policy.connectors.values import ProfileName
 from gatepost.settings.acme import Acme
-from gatepost.settings.alarms import Alarms
-from gatepost.settings.evidence import Evidence, Trace
-from gatepost.settings.oidc import Oidc
-from gatepost.settings.otel import Otel
-from gatepost.settings.pkcs11 import Pkcs11
 from gatepost.settings.references import address_or_none, mail_address, time_zone
-from gatepost.settings.reporting import TlsReports
 from gatepost.settings.roles import ListenerRole  # noqa: TC001 - pydantic reads the annotation
 from gatepost.settings.section import Checked, Section, setting
-from gatepost.settings.site import Site
-from gatepost.settings.store import Store
+from gatepost.settings.sections import Alarms, Evidence, Oidc, Otel, Pkcs11, Site, Store, TlsReports, Trace
 from gatepost.settings.traffic import Limits, Outbound, Quarantine, Queue, Rates, Seconds
 
 _NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9._-]|^[^A-Za-z0-9]+", re.ASCII)

@@ -13,10 +13,11 @@ from __future__ import annotations
 
 import logging
 import threading
+from abc import ABC, abstractmethod
 from collections import defaultdict
 from contextlib import contextmanager
 from itertools import batched
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
@@ -160,53 +161,40 @@ _encode = msgspec.json.Encoder(order="deterministic").encode
 _decode = json_decoder(DestinationHistory)
 
 
-class Destinations(Protocol):
-    """The history of all destinations, for who lists and changes it. Every method raises StoreFailure."""
+class WorkerDestinations(ABC):
+    """A worker's view of the history. `find` and `note` are for the event loop; writing happens on a thread.
 
+    place: where sessions go, for the log: "disk" or "database".
+    """
+
+    def __init__(self, place: str) -> None:
+        self._noted = NotedSessions(place)
+        self._ending = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="destinations", daemon=True)
+
+    @abstractmethod
     def find(self, name: DestinationName) -> DestinationHistory:
-        """The history of a destination; an empty one if it was never seen."""
+        """The history of a destination, with this worker's sessions of the last second.
 
-    def listed(
-        self,
-        *,
-        organization: str = "",
-        domain: str = "",
-        connector: str = "",
-        limit: int = -1,
-        after: DestinationName | None = None,
-    ) -> list[tuple[DestinationName, DestinationHistory]]:
-        """The destinations that match, in order of their names; empty fields match all. limit: -1 for all."""
-
-    def change(
-        self, name: DestinationName, step: Callable[[DestinationHistory], DestinationHistory]
-    ) -> DestinationHistory:
-        """Change a history in one transaction. Returns the new one."""
-
-    def forget(self, name: DestinationName) -> None:
-        """Begin anew with a destination."""
-
-    def settle(self) -> None:
-        """Return when every worker goes by what was changed: seconds, where nodes share the history."""
-
-    def close(self) -> None:
-        """Close the file or the database."""
-
-
-class WorkerDestinations(Protocol):
-    """A worker's view of it. `find` and `note` are for the event loop and wait for nothing."""
-
-    def find(self, name: DestinationName) -> DestinationHistory:
-        """The history of a destination. Raises StoreFailure if it is not known."""
+        Raises StoreFailure if it cannot be read, or was not read yet: then the history is not known.
+        """
 
     def note(self, name: DestinationName, session: SeenSession, *, logged: bool = False) -> None:
-        """Write a session soon. logged: the log has a line that it does less than was seen."""
+        """Write a session within a second or so. logged: the log has a line that it does less than was seen."""
+        self._noted.note(name, session, logged=logged)
 
     def close(self) -> None:
-        """Write what waits. Blocks."""
+        """Write what waits and end the thread."""
+        self._ending.set()
+        self._thread.join()
+
+    @abstractmethod
+    def _run(self) -> None:
+        """Write what waits, again and again, until the end."""
 
 
 class DestinationTable(StoredTables):
-    """The history in a table of any engine. Implements `Destinations`.
+    """The history in a table of any engine, for who lists and changes it. Every method raises StoreFailure.
 
     place: what errors name. table: its name.
     """
@@ -260,7 +248,7 @@ class DestinationTable(StoredTables):
             change.execute(_REMOVE, tuple(name))
 
     def settle(self) -> None:
-        """At once: workers read the table."""
+        """Return when every worker goes by what was changed: at once, as they read the table."""
 
     def write(self, noted: Mapping[DestinationName, Sequence[NotedSession]]) -> None:
         """Add sessions, each with whether the log has a line about it, to the history as it is by now."""
@@ -327,20 +315,18 @@ class DestinationFile(DestinationTable):
         self._file.close()
 
 
-class DestinationStore:
-    """A worker's memory of destinations. `find` and `note` are for the event loop; writing happens on a thread."""
+class DestinationStore(WorkerDestinations):
+    """A worker's memory of destinations in a file."""
 
     def __init__(self, path: Path, *, interval: float = _INTERVAL, most: int = MOST) -> None:
         """Never raises: a file that cannot be opened is tried again on the thread."""
+        super().__init__("disk")
         self._path = path
         self._interval = interval
         self._most = most
-        self._noted = NotedSessions("disk")
-        self._ending = threading.Event()
         self._failed: DestinationFile | None = None  # the loop could not read it
         self._reading = self._made()
         self._writing: DestinationFile | None = None
-        self._thread = threading.Thread(target=self._run, name="destinations", daemon=True)
         self._thread.start()
 
     def _made(self) -> DestinationFile | None:
@@ -352,10 +338,7 @@ class DestinationStore:
             return None
 
     def find(self, name: DestinationName) -> DestinationHistory:
-        """The history of a destination, with this worker's sessions of the last second.
-
-        Raises StoreFailure if it cannot be read: then the history is not known.
-        """
+        """See `WorkerDestinations.find`."""
         noted = self._noted.of(name)  # before the file is read
         reading = self._reading
         if reading is None or reading is self._failed:
@@ -366,14 +349,9 @@ class DestinationStore:
             self._failed = reading
             raise
 
-    def note(self, name: DestinationName, session: SeenSession, *, logged: bool = False) -> None:
-        """Write a session within a second or so. logged: the log has a line that it does less than was seen."""
-        self._noted.note(name, session, logged=logged)
-
     def close(self) -> None:
-        """Write what waits and end the thread."""
-        self._ending.set()
-        self._thread.join()
+        """Write what waits, end the thread, and close the file."""
+        super().close()
         if self._reading is not None:
             self._reading.close()
 

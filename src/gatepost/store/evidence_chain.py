@@ -1,6 +1,6 @@
 """The hash chain of one writer on disk: an append-only file a day.
 
-Used by `store.evidence` (its thread), by commands (the writer "admin"), and by `store.evidence_heads`. A lock on
+Used by `store.evidence` (its thread), by commands (the writer "admin"), and by `store.evidence_in_files`. A lock on
 the writer's name keeps processes apart; who takes it looks whether the chain stands where it left it. Blocks.
 """
 

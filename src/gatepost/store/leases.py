@@ -42,7 +42,6 @@ _TAKE = (
     " WHERE lease.holder = excluded.holder OR lease.expires <= {clock} RETURNING name, epoch"
 )
 _GIVE_BACK = "UPDATE lease SET expires = 0 WHERE holder = ?"
-_IN_FORCE = "SELECT name FROM lease WHERE name = ? AND holder = ? AND epoch = ? AND expires > {clock}"
 _HOLDERS = "SELECT name, node FROM lease WHERE expires > {clock} ORDER BY name"
 
 _OWN: Final = "node "
@@ -92,10 +91,6 @@ def node_duty(node: str) -> str:
     return f"{_OWN}{node}"
 
 
-class LeaseLost(StoreFailure):
-    """A write came from a holder whose lease is another's by now."""
-
-
 class Lease(Protocol):
     """One duty, as seen by one process."""
 
@@ -106,9 +101,6 @@ class Lease(Protocol):
     @property
     def held(self) -> bool:
         """Whether this process may do it now. Cheap, and for any thread; asked before each step that others see."""
-
-    def check(self, connection: DatabaseConnection) -> None:
-        """Within a transaction: raise LeaseLost if another process holds it by now."""
 
 
 class DutyLeases(Protocol):
@@ -145,9 +137,6 @@ class FixedLease:
     def __init__(self, *, held: bool) -> None:
         self.held = held
 
-    def check(self, connection: DatabaseConnection) -> None:
-        """It cannot be lost."""
-
 
 class FixedLeases:
     """All duties are those of one process, or of another: with one node, of worker 0."""
@@ -181,10 +170,9 @@ class HeldLease:
 
     is_lasting = False
 
-    def __init__(self, name: str, holder: str, clock: Callable[[], float]) -> None:
+    def __init__(self, name: str, clock: Callable[[], float]) -> None:
         self.name = name
         self.epoch = 0
-        self._holder = holder
         self._clock = clock
         self._until = 0.0
 
@@ -192,13 +180,6 @@ class HeldLease:
     def held(self) -> bool:
         """Whether this process may do it now."""
         return self._clock() < self._until
-
-    def check(self, connection: DatabaseConnection) -> None:
-        """Raise LeaseLost if another process holds it by now."""
-        values = (self.name, self._holder, self.epoch)
-        if connection.value(_IN_FORCE.format(clock=connection.clock), values) is None:
-            self.lose()
-            raise LeaseLost(f"the lease {self.name} is held by another process")
 
     def take(self, epoch: int, until: float) -> None:
         """It was taken or renewed."""
@@ -247,7 +228,7 @@ class SharedLeases:
 
     def lease(self, duty: str) -> HeldLease:
         """The lease of a duty."""
-        return self._leases.setdefault(duty, HeldLease(duty, self._holder, self._clock))
+        return self._leases.setdefault(duty, HeldLease(duty, self._clock))
 
     def start(self) -> None:
         """Begin to take and to renew them, on a thread."""

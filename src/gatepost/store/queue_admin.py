@@ -1,4 +1,4 @@
-"""Queue administration for any engine: what it finds, and one protocol.
+"""Queue administration for any engine: what it finds, and what each one does.
 
 `store.sqlite.administration` works on the shards of a data directory, `store.postgres.queue_admin` on the queue that
 all nodes share. Made by `Storage.queue_admin`; used by `manage`, by metrics and by alarms.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Final, NamedTuple, NoReturn, Protocol
+from typing import TYPE_CHECKING, Final, NamedTuple, NoReturn
 
 import msgspec
 
@@ -166,79 +166,72 @@ class Depth(NamedTuple):
     destination: str = ""
 
 
-class QueueAdmin(Protocol):
+class QueueAdmin(ABC):
     """The queue, from outside of the processes that own its deliveries. Everything blocks.
 
     Methods raise ValueError for what is no queue id, and StoreFailure if the queue, the trace or the evidence log
-    cannot be read or written. Changes return the deliveries as they were; reason: why, for the trace.
+    cannot be read or written. Changes return the deliveries as they were; reason: why, for the trace. They are made
+    page by page, and each page is in the trace as soon as it is changed.
     """
-
-    def entries(self, wanted: QueueFilter, after: QueuePlace | None = None) -> list[QueueEntry]:
-        """The deliveries that match, oldest first. after: only those behind the one that stands, or stood, there."""
-
-    def destinations(self, wanted: QueueFilter) -> list[DestinationCount]:
-        """The deliveries that match, counted by destination, the fullest first; `wanted.limit` is of destinations."""
-
-    def applying(self, action: str, wanted: QueueFilter) -> list[QueueEntry]:
-        """The deliveries that "hold", "release", "retry", "return" or "drop" would change."""
-
-    def applying_to(self, action: str, wanted: QueueFilter) -> tuple[int, int]:
-        """Count the deliveries and their messages; `wanted.limit` is ignored."""
-
-    def hold(self, wanted: QueueFilter, *, author: str, reason: str = "") -> list[QueueEntry]:
-        """Keep deliveries from being tried until they are released. Returns those that were not held."""
-
-    def release(self, wanted: QueueFilter, *, author: str, reason: str = "") -> list[QueueEntry]:
-        """Let held deliveries go: they are due now."""
-
-    def retry(self, wanted: QueueFilter, *, author: str, reason: str = "") -> list[QueueEntry]:
-        """Try deliveries that are not held now, whatever their destination's back-off says."""
-
-    def send_back(self, wanted: QueueFilter, *, author: str, text: str, reason: str = "") -> list[QueueEntry]:
-        """Have deliveries end with a notice to their senders, which their owner makes. text: for the senders."""
-
-    def drop(self, wanted: QueueFilter, *, author: str, reason: str = "") -> list[QueueEntry]:
-        """Remove deliveries without telling their senders."""
-
-    def body(self, message: str) -> Iterator[bytes]:
-        """The stored body of a queued message, in chunks. Raises LookupError if it is not in the queue."""
-
-    def totals(self, wanted: QueueFilter) -> QueueTotals:
-        """Sums over the deliveries that match, of the first `COUNTED`. Raises as `entries`."""
-
-    def depth(self) -> Depth:
-        """The size and the age of the whole queue."""
-
-
-class QueueActions(ABC):
-    """The changes of `QueueAdmin`, in any engine: page by page, and each page in the trace as soon as it is changed."""
 
     def __init__(self, keep: Callable[[Sequence[TraceEvent]], None]) -> None:
         """keep: keeps what is done in the trace and in the evidence log. Raises StoreFailure."""
         self._keep = keep
 
     @abstractmethod
+    def entries(self, wanted: QueueFilter, after: QueuePlace | None = None) -> list[QueueEntry]:
+        """The deliveries that match, oldest first. after: only those behind the one that stands, or stood, there."""
+
+    @abstractmethod
+    def destinations(self, wanted: QueueFilter) -> list[DestinationCount]:
+        """The deliveries that match, counted by destination, the fullest first; `wanted.limit` is of destinations."""
+
+    @abstractmethod
+    def applying(self, action: str, wanted: QueueFilter) -> list[QueueEntry]:
+        """The deliveries that "hold", "release", "retry", "return" or "drop" would change."""
+
+    @abstractmethod
+    def applying_to(self, action: str, wanted: QueueFilter) -> tuple[int, int]:
+        """Count the deliveries and their messages; `wanted.limit` is ignored."""
+
+    @abstractmethod
+    def body(self, message: str) -> Iterator[bytes]:
+        """The stored body of a queued message, in chunks. Raises LookupError if it is not in the queue."""
+
+    @abstractmethod
+    def totals(self, wanted: QueueFilter) -> QueueTotals:
+        """Sums over the deliveries that match, of the first `COUNTED`. Raises as `entries`."""
+
+    @abstractmethod
+    def depth(self) -> Depth:
+        """The size and the age of the whole queue. All of it is counted: a fifth of a second for a million."""
+
+    @abstractmethod
+    def oldest(self) -> tuple[float, str]:
+        """`oldest` and `destination` of `depth`, of which nothing is counted."""
+
+    @abstractmethod
     def _change(self, action: str, wanted: QueueFilter, author: str, reason: str, text: str = "") -> list[QueueEntry]:
         """Do something to the deliveries that match. Returns them as they were."""
 
     def hold(self, wanted: QueueFilter, *, author: str, reason: str = "") -> list[QueueEntry]:
-        """See `QueueAdmin.hold`."""
+        """Keep deliveries from being tried until they are released. Returns those that were not held."""
         return self._change("hold", wanted, author, reason)
 
     def release(self, wanted: QueueFilter, *, author: str, reason: str = "") -> list[QueueEntry]:
-        """See `QueueAdmin.release`."""
+        """Let held deliveries go: they are due now."""
         return self._change("release", wanted, author, reason)
 
     def retry(self, wanted: QueueFilter, *, author: str, reason: str = "") -> list[QueueEntry]:
-        """See `QueueAdmin.retry`."""
+        """Try deliveries that are not held now, whatever their destination's back-off says."""
         return self._change("retry", wanted, author, reason)
 
     def send_back(self, wanted: QueueFilter, *, author: str, text: str, reason: str = "") -> list[QueueEntry]:
-        """See `QueueAdmin.send_back`."""
+        """Have deliveries end with a notice to their senders, which their owner makes. text: for the senders."""
         return self._change("return", wanted, author, reason, text)
 
     def drop(self, wanted: QueueFilter, *, author: str, reason: str = "") -> list[QueueEntry]:
-        """See `QueueAdmin.drop`."""
+        """Remove deliveries without telling their senders."""
         return self._change("drop", wanted, author, reason)
 
     def _page_by_page[Where](

@@ -9,20 +9,19 @@ is not known, and that is the caller's to judge.
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 
 from gatepost.policy.decisions.destination_history import DestinationName
-from gatepost.store.destinations import DESTINATION_COLUMNS, MOST, DestinationTable, NotedSessions, with_sessions
+from gatepost.store.destinations import DESTINATION_COLUMNS, MOST, DestinationTable, WorkerDestinations, with_sessions
 from gatepost.store.interface import Database, DatabaseConnection, Schema, StoreFailure
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from gatepost.policy.decisions.destination_history import DestinationHistory, SeenSession
+    from gatepost.policy.decisions.destination_history import DestinationHistory
 
 
 HISTORY: Final = Schema(
@@ -112,40 +111,30 @@ class SharedTable(DestinationTable):
         return [(DestinationName(*row[:3]), int(row[3]), str(row[4])) for row in rows]
 
 
-class SharedDestinations:
-    """A worker's copy. `find` and `note` are for the event loop; the database is for a thread."""
+class SharedDestinations(WorkerDestinations):
+    """A worker's copy, which the thread renews."""
 
     def __init__(self, table: SharedTable, *, interval: float = _INTERVAL, poll: float = _POLL) -> None:
         """Never raises: what cannot be read now is tried again on the thread."""
+        super().__init__("database")
         self._table = table
         self._interval = interval
         self._poll = poll
         self._known: dict[DestinationName, str] = {}
         self._revision = -1  # nothing was read yet
-        self._noted = NotedSessions("database")
         self._failing = False
-        self._ending = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="destinations", daemon=True)
         self._thread.start()
 
     def find(self, name: DestinationName) -> DestinationHistory:
-        """The history of a destination, with this worker's sessions of the last second.
-
-        Raises StoreFailure if it was not read yet: then the history is not known.
-        """
+        """See `WorkerDestinations.find`."""
         if self._revision < 0:
             raise StoreFailure("the history of destinations was not read yet; it is tried again")
         noted = self._noted.of(name)  # before the copy is read
         return with_sessions(self._table.history(self._known.get(name)), noted)
 
-    def note(self, name: DestinationName, session: SeenSession, *, logged: bool = False) -> None:
-        """Write a session within a second or so. logged: the log has a line that it does less than was seen."""
-        self._noted.note(name, session, logged=logged)
-
     def close(self) -> None:
-        """Write what waits and end the thread."""
-        self._ending.set()
-        self._thread.join()
+        """Write what waits, end the thread, and close the database."""
+        super().close()
         self._table.close()
 
     # ------------------------------------------------------------------------------------------- on the thread

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from gatepost.mail.model.trace_event import TraceEvent
     from gatepost.settings.model import Settings
     from gatepost.store.changes import ConfigStore, ConfigStores
-    from gatepost.store.destinations import Destinations, WorkerDestinations
+    from gatepost.store.destinations import DestinationTable, WorkerDestinations
     from gatepost.store.documents import Documents
     from gatepost.store.evidence_log import Evidence
     from gatepost.store.failures import FailureCounts
@@ -195,7 +195,7 @@ class Storage:
 
         return ReceivedReports(lambda: self.database(RECEIVED))
 
-    def destinations(self) -> Destinations:
+    def destinations(self) -> DestinationTable:
         """The history of destinations, for listing and changing it. Raises StoreFailure."""
         from gatepost.store.destinations import DESTINATIONS_FILE, DestinationFile  # noqa: PLC0415 - few processes ask for it
         from gatepost.store.shared_destinations import HISTORY, SharedTable  # noqa: PLC0415 - few processes ask for it
@@ -285,12 +285,13 @@ class Storage:
         """
         from gatepost.store.sqlite.administration import Administration, trace_writer  # noqa: PLC0415 - not all need it
 
+        keep = trace_writer(self.trace(), evidence)
         if not self.is_shared:
             self._check_open()
-            return Administration(self._directory / QUEUE_DIRECTORY, self.trace(), evidence)
+            return Administration(self._directory / QUEUE_DIRECTORY, keep)
         with _loading_postgres():
             from gatepost.store.postgres.queue_admin import PostgresQueueAdmin  # noqa: PLC0415 - one engine is loaded
-        return PostgresQueueAdmin(self._url, trace_writer(self.trace(), evidence))
+        return PostgresQueueAdmin(self._url, keep)
 
     def quarantine(self, evidence: Callable[[Sequence[TraceEvent]], None] = lambda _: None) -> Quarantine:
         """The quarantine, for who looks at it or changes it. evidence: as for `queue_admin`. Raises StoreFailure."""
@@ -306,7 +307,7 @@ class Storage:
             from gatepost.store.sqlite.quarantine import SqliteQuarantine  # noqa: PLC0415 - one engine is loaded
 
             self._check_open()
-            return Quarantine(SqliteQuarantine(self._directory / QUEUE_DIRECTORY, self.trace()), keep)
+            return Quarantine(SqliteQuarantine(self._directory / QUEUE_DIRECTORY), keep)
         with _loading_postgres():
             from gatepost.store.postgres.quarantine import PostgresQuarantine  # noqa: PLC0415 - as above
         return Quarantine(PostgresQuarantine(self._url), keep)

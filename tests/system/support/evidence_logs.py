@@ -17,7 +17,7 @@ from gatepost.mail.model.trace_event import TraceEvent
 from gatepost.pki.certificates.evidence_key import signature_check
 from gatepost.store.evidence_chain import EvidenceChain
 from gatepost.store.evidence_files import EvidenceDirectory, log_directory
-from gatepost.store.evidence_heads import EvidenceHeads
+from gatepost.store.evidence_in_files import EvidenceHeads
 
 if TYPE_CHECKING:
     from pathlib import Path

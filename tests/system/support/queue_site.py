@@ -24,7 +24,7 @@ from gatepost.store.postgres.quarantine import PostgresQuarantine
 from gatepost.store.postgres.queue import PostgresSettings, PostgresStore
 from gatepost.store.postgres.queue_admin import PostgresQueueAdmin
 from gatepost.store.quarantine import Quarantine
-from gatepost.store.sqlite.administration import Administration
+from gatepost.store.sqlite.administration import Administration, trace_writer
 from gatepost.store.sqlite.message_trace import SqliteTrace
 from gatepost.store.sqlite.quarantine import SqliteQuarantine
 from gatepost.store.sqlite.queue import SqliteStore
@@ -138,10 +138,11 @@ class SqliteSite(Site):
 
     def admin(self, events: Events | None = None) -> QueueAdmin:
         keep = events.add if events is not None else lambda _: None
-        return Administration(self.path / "a" / "queue", SqliteTrace(self.path / "a" / "trace"), keep)
+        keep = trace_writer(SqliteTrace(self.path / "a" / "trace"), keep)
+        return Administration(self.path / "a" / "queue", keep)
 
     def _quarantine(self) -> QuarantineEngine:
-        return SqliteQuarantine(self.path / "a" / "queue", SqliteTrace(self.path / "a" / "trace"))
+        return SqliteQuarantine(self.path / "a" / "queue")
 
 
 class PostgresSite(Site):

@@ -16,9 +16,9 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from support import joined_streams
 from support.rsa_keys import rsa_key
 
-from gatepost.net import memory
 from gatepost.net.dial import connect
 from gatepost.net.engine import ClientContext, Engine, ServerContext, client_context, server_context
 from gatepost.net.identity import ServerIdentity
@@ -373,7 +373,7 @@ class Pairs:
     async def join(self) -> tuple[Stream, Stream]:
         """(the client's stream, the server's stream)."""
         if self.kind != "sockets":
-            return memory.pair(chunk=1 if self.kind == "bytes" else 65536)
+            return joined_streams.pair(chunk=1 if self.kind == "bytes" else 65536)
         accepted: asyncio.Future[Stream] = asyncio.get_running_loop().create_future()
         sockets = bind("127.0.0.1:0")
         listener = Listener(sockets, accepted.set_result, refuse=_never)

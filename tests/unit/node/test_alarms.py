@@ -18,6 +18,7 @@ from gatepost.events.delivery_problems import FailingPartner
 from gatepost.node.alarms import AlarmMonitor
 from gatepost.node.assembly import Assembly
 from gatepost.node.owner_mail import OwnerMail
+from gatepost.node.site_mail import SiteMail
 from gatepost.store.changes import ConfigStore
 from gatepost.store.interface import StoreFailure
 from gatepost.store.nodes import CertificateObservation, Node, NodeFigures, NodeState, UnusableKey, WorkerBeat
@@ -63,7 +64,7 @@ class Played:
         def directory():
             return parts._snapshots.current.directory
 
-        mail = OwnerMail(self.store, self.offered.extend, HOST, directory, lambda _: 3600.0)
+        mail = OwnerMail(SiteMail(self.store, self.offered.extend, directory, lambda _: 3600.0, lambda _: None), HOST)
         self.certificates = AlarmMonitor(
             self.settings,
             parts._resources,
@@ -404,7 +405,9 @@ def with_flow(played, facts, trouble=None):
         parts.certificates,
         played.world,
         directory,
-        mail=OwnerMail(played.store, played.offered.extend, HOST, directory, lambda _: 3600.0),
+        mail=OwnerMail(
+            SiteMail(played.store, played.offered.extend, directory, lambda _: 3600.0, lambda _: None), HOST
+        ),
         find=lambda _: facts[0],
         trouble=trouble,
         post=post,

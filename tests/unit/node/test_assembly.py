@@ -12,9 +12,9 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.x509.oid import NameOID
+from support import joined_streams
 from support.rsa_keys import rsa_key
 
-from gatepost.net import memory
 from gatepost.net.listener import bind
 from gatepost.node.assembly import Assembly
 from gatepost.node.lifecycle import nothing
@@ -90,7 +90,7 @@ def presented(service):
             """It may end as it likes."""
 
     async def shake():
-        ours, theirs = memory.pair()
+        ours, theirs = joined_streams.pair()
         done = asyncio.get_running_loop().create_future()
         for stream in (ours, theirs):
             stream.attach(End())

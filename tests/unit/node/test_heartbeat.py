@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import os
 import threading
 import time
@@ -62,6 +63,43 @@ def test_the_queue_is_counted_now_and_then_and_at_each_beat_while_it_is_drained(
     registry.drain("mx1", undo=True)
     heart.beat()
     assert states == [NodeState.DRAINING, NodeState.ACTIVE]
+
+
+def test_a_queue_that_takes_long_to_count_is_counted_seldom(registry, monkeypatch):
+    now, counted = [1000.0], []
+
+    def depth():
+        counted.append(now[0])
+        now[0] += 0.2
+        return Depth()
+
+    heart = beating(registry, depth)
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    for _ in range(40):
+        heart.beat()
+        now[0] += 3
+    assert [round(later - earlier) for earlier, later in itertools.pairwise(counted)] == [60]
+
+
+def test_new_mail_comes_before_the_first_count_of_the_queue(registry, monkeypatch):
+    monkeypatch.setattr("gatepost.node.heartbeat.BEAT_SECONDS", 3600)
+    beats, counted = threading.Semaphore(0), threading.Event()
+
+    def figures():
+        beats.release()
+        return 3, NodeFigures()
+
+    def depth():
+        counted.set()
+        return Depth()
+
+    heart = beating(registry, depth, figures=figures)
+    heart.start()
+    assert beats.acquire(timeout=30)
+    heart.soon()
+    assert beats.acquire(timeout=30)  # the first one is over
+    assert not counted.is_set()
+    heart.close()
 
 
 def test_a_queue_that_cannot_be_counted_is_not_drained(registry):

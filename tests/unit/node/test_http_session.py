@@ -1,4 +1,4 @@
-"""Without TLS; `test_policy_session.py` has it with TLS, and everything that a client may do wrong."""
+"""Without TLS; `test_policy_host_session.py` has it with TLS, and everything that a client may do wrong."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import asyncio
 from http import HTTPStatus
 
 import pytest
+from support import joined_streams
 
-from gatepost.net import memory
 from gatepost.net.stream import LossKind
 from gatepost.node.http_session import HttpSession, Response
 
@@ -33,7 +33,7 @@ async def talk(request, *, seconds=10.0, chunk=65536):
         asked.append((event.target, name))
         return Response(HTTPStatus.OK, b"body", "text/x", (("X-Field", "1"),))
 
-    near, far = memory.pair(chunk=chunk)
+    near, far = joined_streams.pair(chunk=chunk)
     client = Client()
     near.attach(client)
     HttpSession(far, respond, lambda: 0.0).begin(None, seconds)

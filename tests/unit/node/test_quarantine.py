@@ -11,6 +11,7 @@ import pytest
 
 from gatepost.mail.model.message import Delivery, Message, QuarantineHold, Recipient
 from gatepost.node.quarantine import DIGEST_CONTENT, QuarantineKeeping
+from gatepost.node.site_mail import SiteMail
 from gatepost.store.interface import StoreFailure
 
 if TYPE_CHECKING:
@@ -84,13 +85,8 @@ class World:
         self._numbers = 100
 
     def keeping(self) -> QuarantineKeeping:
-        mail: Any = SimpleNamespace(
-            store=self,
-            offer=lambda _: None,
-            directory=lambda: self._directory,
-            expiration=lambda _: 3600.0,
-            trace=self.rows.extend,
-        )
+        store: Any = self
+        mail = SiteMail(store, lambda _: None, lambda: self._directory, lambda _: 3600.0, self.rows.extend)
         resources: Any = SimpleNamespace(content=self.kept.get, keep_apart=self.kept.update)
         opened: Any = lambda keep: FakeQuarantine(keep, self)  # noqa: E731 - a call-back
         lease: Any = self.lease

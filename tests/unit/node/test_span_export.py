@@ -14,7 +14,7 @@ from gatepost.events.spans import Span, SpanKind
 from gatepost.node import span_export
 from gatepost.node.span_export import SpanExport, receiver_secret
 from gatepost.pki.certificates.vault import VaultError
-from gatepost.settings.otel import Otel
+from gatepost.settings.sections import Otel
 from gatepost.testing.process import free_port
 
 TRACE, ARRIVAL = 7 << 100, 9

@@ -12,7 +12,6 @@ from gatepost.store.leases import (
     LEASE_SECONDS,
     RENEWAL_SECONDS,
     FixedLeases,
-    LeaseLost,
     SharedLeases,
     SiteDuty,
     boot_time,
@@ -90,22 +89,6 @@ def test_who_waits_asks_again_when_it_expires(leases, database):
     assert 0.5 < second.round() <= 1.0
 
 
-def test_a_write_is_fenced_by_the_epoch(leases, database):
-    first, second = leases("a"), leases("b")
-    ours, theirs = first.lease("acme"), second.lease("acme")
-    first.round()
-    with database.changing() as change:
-        ours.check(change)
-    expire(database)
-    second.round()
-    assert ours.held  # it has not noticed
-    with pytest.raises(LeaseLost, match="acme"), database.changing() as change:
-        ours.check(change)
-    assert not ours.held
-    with database.changing() as change:
-        theirs.check(change)
-
-
 def test_what_is_given_back_is_taken_at_once(leases, database):
     first, second = leases("a"), leases("b")
     ours, theirs = first.lease("acme"), second.lease("acme")
@@ -165,7 +148,7 @@ def test_without_duties_nobody_asks(leases, database):
         assert lease_holders(connection) == []
 
 
-def test_with_one_node_duties_are_one_workers(database):
+def test_with_one_node_duties_are_one_workers():
     for held in (True, False):
         leases = FixedLeases(held=held)
         lease = leases.lease(SiteDuty.ACME)
@@ -175,8 +158,6 @@ def test_with_one_node_duties_are_one_workers(database):
         leases.resume()
         assert lease.held is leases.may_hold is held
         assert lease.is_lasting
-        with database.changing() as change:
-            lease.check(change)
         leases.close()
 
 

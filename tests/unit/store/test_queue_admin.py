@@ -8,7 +8,7 @@ from gatepost.store.interface import QueueFilter
 from gatepost.store.queue_admin import (
     CHANGE_PAGE,
     DestinationCount,
-    QueueActions,
+    QueueAdmin,
     QueueChange,
     QueueEntry,
     QueuePlace,
@@ -72,7 +72,7 @@ def test_too_many_are_not_sorted():
         refuse_order("-next_attempt")
 
 
-class ListedQueue(QueueActions):
+class ListedQueue(QueueAdmin):
     """An engine whose queue is a list, oldest first; `pages` has how many each transaction may change, behind which."""
 
     def __init__(self, entries):
@@ -94,6 +94,8 @@ class ListedQueue(QueueActions):
 
         self._page_by_page(change, step)
         return change.done
+
+    entries = destinations = applying = applying_to = body = totals = depth = oldest = None
 
 
 @pytest.mark.parametrize(

@@ -87,7 +87,6 @@ class Checker:
     ) -> None:
         self._bounds = bounds
         self._watch = watch
-        self._dns = settings.dns
         self._resolver = configured_resolver(settings.dns)
         client = HttpClient(self._resolver, https_context(TrustAnchors.load(settings.tls.trust_anchors)))
         # Our own name in an MX list cuts nothing off here: who checks the own domain wants to see all of it.

@@ -4,6 +4,9 @@ Pure. `analysis.checks.findings` and `analysis.checks.inbound` make tasks, `mana
 `analysis.checks.records` keeps them.
 
 `analysis.checks.validation` reports on several hosts at once: `Progress` has the reports so far, in the order of hosts.
+
+The issuer that a peer presented above its own certificate is offered as a trust anchor, once somebody compared it.
+Nothing here trusts it: who is on the way of a connection can present any issuer.
 """
 
 from __future__ import annotations
@@ -12,16 +15,48 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from gatepost.events.trace import tls_record
-from gatepost.net.seen_issuer import issuer_record
+from gatepost.net.certificate import MALFORMED, certificate_facts, parse
+from gatepost.net.path import climb, is_authority
 from gatepost.policy.decisions.outbound import describe, describe_achieved
+from gatepost.protocols.tls.facts import ChainStatus
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from gatepost.policy.decisions.facts import HopFacts
     from gatepost.policy.decisions.requirement import Verdict
+    from gatepost.protocols.tls.facts import ChainVerdict
+
+
+_UNKNOWN: Final = frozenset({ChainStatus.UNTRUSTED_ROOT, ChainStatus.INCOMPLETE, ChainStatus.SELF_SIGNED})
+_MAX_BYTES: Final = 8 * 1024  # of a certificate; trust anchors of a resource have 16 KiB at most
+
+
+def issuer_record(presented: Sequence[bytes], verdict: ChainVerdict) -> dict[str, Any]:
+    """The highest authority above the first certificate, where only a trust anchor is missing; {} if there is none.
+
+    subject, issuer, sha256, not_before, not_after: of its certificate. pem: the certificate.
+    """
+    if verdict.status not in _UNKNOWN or verdict.leaf is None:
+        return {}
+    try:
+        path = climb(presented[0], presented[1:], verdict.leaf.not_before)
+        certificate, facts = parse(path[-1]), certificate_facts(path[-1])
+    except (*MALFORMED, ValueError):
+        return {}
+    if len(path) < 2 or not is_authority(certificate) or len(path[-1]) > _MAX_BYTES:
+        return {}
+    return {
+        "subject": facts.subject,
+        "issuer": facts.issuer,
+        "sha256": facts.sha256,
+        "not_before": facts.not_before,
+        "not_after": facts.not_after,
+        "pem": certificate.public_bytes(Encoding.PEM).decode("ascii"),
+    }
 
 
 PROBE_TASKS = ("Resolve", "Connect", "EHLO", "STARTTLS", "TLS handshake", "Certificate", "Name", "Revocation")

@@ -37,11 +37,6 @@ class Verdicts(NamedTuple):
     passed: int = 0
     failed: int = 0
 
-    @property
-    def total(self) -> int:
-        """All that was judged."""
-        return self.passed + self.failed
-
     def plus(self, other: Verdicts) -> Verdicts:
         """Both together."""
         return Verdicts(self.passed + other.passed, self.failed + other.failed)

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
     from gatepost.store.figures import WorkerFigures
     from gatepost.store.nodes import NodeProblems
-    from gatepost.store.queue_admin import Depth
     from gatepost.store.sending_usage import UsageTable
     from gatepost.store.session_counts import SessionCounts
 
@@ -35,9 +34,9 @@ type _Tally = dict[str, Counter[str]]
 
 
 class MailFactFinder:
-    """data: the data directory. counts: of TLS sessions. depth: measures the queue. others: what other nodes know.
+    """data: the data directory. counts: of TLS sessions. queue: as `QueueAdmin.oldest`. others: what other nodes know.
 
-    quarantines: how full those of organizations are, 1.0 for full; may raise StoreFailure, as depth may. usage: of
+    quarantines: how full those of organizations are, 1.0 for full; may raise StoreFailure, as queue may. usage: of
     senders that have limits. Counts of days that are over are read once.
     """
 
@@ -45,14 +44,14 @@ class MailFactFinder:
         self,
         data: Path,
         counts: SessionCounts,
-        depth: Callable[[], Depth],
+        queue: Callable[[], tuple[float, str]],
         others: Callable[[], Iterable[NodeProblems]] = tuple,
         quarantines: Callable[[], Mapping[str, float]] = dict,
         usage: UsageTable | None = None,
     ) -> None:
         self._data = data
         self._counts = counts
-        self._depth = depth
+        self._queue = queue
         self._others = others
         self._quarantines = quarantines
         self._usage = usage
@@ -96,11 +95,11 @@ class MailFactFinder:
 
     def _oldest(self, now: float) -> tuple[float | None, str]:
         try:
-            depth = self._depth()
+            oldest, destination = self._queue()
         except StoreFailure as failure:
             _log.warning("the age of the queue is not known: %s", failure)
             return None, ""
-        return (max(0.0, now - depth.oldest) if depth.oldest else 0.0), depth.destination
+        return (max(0.0, now - oldest) if oldest else 0.0), destination
 
     def _shares(self, now: float) -> dict[str, Shares] | None:
         counts, today = self._counts, day_text(now)

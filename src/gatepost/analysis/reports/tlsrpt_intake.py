@@ -1,6 +1,6 @@
 """Import TLS reports that others send us: from mailboxes and from the folder of those that came over HTTPS.
 
-`node.report_intake` calls `ReportImport.take` now and then, on a thread. What is no report, or about no domain of ours,
+`node.site_duties` calls `ReportImport.take` now and then, on a thread. What is no report, or about no domain of ours,
 is said in the log, and its mail is left unread; nothing is ever deleted from a mailbox.
 """
 

@@ -1,7 +1,7 @@
 """The daily heads: a signed chain that records where every writer's chain stood at the end of each day.
 
 It finds what the chains of single writers cannot: a file that is gone, a day that is gone, an end that was cut off. Its
-own end can be cut off too: therefore heads are to be kept elsewhere. Written by `store.evidence_heads`. Pure.
+own end can be cut off too: therefore heads are to be kept elsewhere. Written by `store.evidence_in_files`. Pure.
 """
 
 from __future__ import annotations

@@ -115,7 +115,7 @@ class Message(msgspec.Struct, omit_defaults=True):
 
     @property
     def is_tls_report(self) -> bool:
-        """Whether it carries a TLS report of ours (`node.report_mail`)."""
+        """Whether it carries a TLS report of ours (`node.report_sending`)."""
         return "tls_report" in self.inbound
 
     @property

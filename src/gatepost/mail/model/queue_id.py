@@ -67,6 +67,11 @@ class IdSource:
         self._tick = after >> _TICK_SHIFT
         self._counter = _COUNTERS - 1  # the first id is of a later millisecond than `after`
 
+    def skip(self, number: int) -> None:
+        """Make no id up to `number` any more: it is in use."""
+        if number >> _TICK_SHIFT >= self._tick:
+            self._tick, self._counter = number >> _TICK_SHIFT, _COUNTERS - 1
+
     def __call__(self) -> int:
         """A fresh id, above all earlier ones of this source."""
         tick = int((self._clock() - _EPOCH) * 1000)

@@ -62,7 +62,7 @@ class DocumentPage(NamedTuple):
 
 def _folder() -> Traversable:
     """The documents of an installed package, or of the working copy."""
-    packaged = files("gatepost.manage.pages") / "documents"
+    packaged = files("gatepost") / "docs"
     return packaged if packaged.is_dir() else Path(__file__).parents[4] / "docs"
 
 
@@ -80,6 +80,12 @@ def pictures() -> dict[str, bytes]:
     if not folder.is_dir():
         return {}
     return {file.name: file.read_bytes() for file in folder.iterdir() if file.name.endswith(".png")}
+
+
+@cache
+def programs() -> dict[str, bytes]:
+    """The programs that documents lead to, by their names: "verify_evidence.py"."""
+    return {file.name: file.read_bytes() for file in _folder().iterdir() if file.name.endswith(".py")}
 
 
 def address(name: str, anchor: str = "") -> str:
@@ -209,6 +215,8 @@ def _target(written: str) -> str:
     """The address that a link of a document leads to here, "" if it leads to none."""
     if written.startswith(("#", "https://")):
         return written
+    if written in programs():
+        return f"/docs/{written}"
     page = _PAGE.fullmatch(written)
     if page and page[1] in texts():
         return address(page[1], (page[2] or "").removeprefix("#"))

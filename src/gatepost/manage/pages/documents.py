@@ -18,7 +18,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from gatepost.language import _
-from gatepost.manage.pages.document_text import INDEX, address, document, pictures, sections, texts
+from gatepost.manage.pages.document_text import INDEX, address, document, pictures, programs, sections, texts
 from gatepost.manage.pages.rendering import render
 
 if TYPE_CHECKING:
@@ -129,6 +129,9 @@ def _index(request: Request) -> Response:
 
 def _page(request: Request) -> Response:
     name = request.path_params["name"]
+    if program := programs().get(name):
+        attached = {"content-disposition": f'attachment; filename="{name}"'}
+        return Response(program, media_type="text/x-python", headers=attached)
     if name not in texts() or name == INDEX:
         raise HTTPException(HTTPStatus.NOT_FOUND, _("There is no document of this name."))
     return render(request, "documents/page.html", document=document(name), is_index=False)

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from gatepost.policy.decisions.destination_history import DestinationHistory, Drop, HostMemory, SeenSpan
-    from gatepost.store.destinations import Destinations
+    from gatepost.store.destinations import DestinationTable
 
 
 use_case = use_cases(visibility=Visibility.SEEN, tag="destinations")
@@ -224,7 +224,7 @@ def _domain(text: str) -> str:
 
 
 def _each(
-    file: Destinations,
+    file: DestinationTable,
     principal: Principal,
     request: DestinationsQuery | DestinationActions,
     after: DestinationName | None = None,
@@ -236,7 +236,7 @@ def _each(
         after = chunk[-1][0]
 
 
-def _meant(file: Destinations, principal: Principal, request: DestinationActions) -> _Found:
+def _meant(file: DestinationTable, principal: Principal, request: DestinationActions) -> _Found:
     """Raises Refusal if none is, or any could be."""
     if not request.domain and not request.connector and not request.all:
         text = f"name the destination to {request.action}: a domain, a connector for its smart hosts, or all"

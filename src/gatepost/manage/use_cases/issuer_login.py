@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     from gatepost.manage.use_cases.context import Context
     from gatepost.settings.model import Settings
-    from gatepost.settings.oidc import Oidc
+    from gatepost.settings.sections import Oidc
 
 
 use_case = use_cases(scope=None, visibility=Visibility.SEEN, tag="users")

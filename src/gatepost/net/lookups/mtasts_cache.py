@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from gatepost.decoding import from_json
-from gatepost.net.lookups.cache_folder import make_room, replace_file
+from gatepost.net.lookups.cache import make_room, replace_file
 from gatepost.net.shortage import shortage
 from gatepost.protocols.mtasts.policy import MAX_BYTES, PolicyError, StsPolicy, parse_policy
 

@@ -18,8 +18,7 @@ import msgspec
 from gatepost.net.anchors import SYSTEM, AnchorsError, TrustAnchors
 from gatepost.net.certificate import CertificateError, must_staple, parse, subject_text
 from gatepost.net.lookups.authority_origin import AuthorityOrigin
-from gatepost.net.lookups.ocsp import Responders
-from gatepost.net.lookups.revocation_lists import RevocationLists
+from gatepost.net.lookups.revocation_lists import Responders, RevocationLists
 from gatepost.net.revocation import RevocationError, RevocationStatus, RevocationUrls, published, read_response
 from gatepost.net.shortage import shortage
 from gatepost.policy.connectors.addresses import PUBLIC_ADDRESSES

@@ -7,12 +7,12 @@ from typing import Annotated
 from pydantic import Field
 
 from gatepost.policy.connectors.fields import AddressPattern, Form, HeaderName, Label, Range, Switch, Text, Whole
-from gatepost.policy.connectors.journal_fields import (
+from gatepost.policy.connectors.record_base import Record
+from gatepost.policy.connectors.record_fields import (
     JournalDirectionField,  # noqa: TC001 - pydantic reads the annotation
     JournalFormField,  # noqa: TC001 - as above
     JournalTo,  # noqa: TC001 - as above
 )
-from gatepost.policy.connectors.record_base import Record
 from gatepost.policy.connectors.values import ContentProtection, JournalDirection, JournalForm, Mode
 
 

@@ -11,11 +11,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
-from gatepost.policy.connectors import address_fields as addresses  # noqa: TC001 - pydantic reads the annotation
-from gatepost.policy.connectors import journal_fields as journal  # noqa: TC001 - pydantic reads the annotation
-from gatepost.policy.connectors import limit_fields as limits  # noqa: TC001 - pydantic reads the annotation
-from gatepost.policy.connectors import organization_fields as organizations  # noqa: TC001 - pydantic reads the annotation
-from gatepost.policy.connectors import tls_fields as tls  # noqa: TC001 - pydantic reads the annotation
+from gatepost.policy.connectors import record_fields as parts  # noqa: TC001 - pydantic reads the annotation
 from gatepost.policy.connectors.accepted_domain import AcceptedDomain  # noqa: TC001 - pydantic reads the annotation
 from gatepost.policy.connectors.authentication import Authentication  # noqa: TC001 - pydantic reads the annotation
 from gatepost.policy.connectors.client_certificate import ClientCertificate  # noqa: TC001 - pydantic reads the annotation
@@ -130,8 +126,8 @@ class Mailbox(Record):
         description="Read TLS reports (RFC 8460) that arrive in this mailbox. Use it for the address that your "
         '_smtp._tls records name with rua=mailto:. Its delivery must be "maildir".',
     )
-    messages_per_day: limits.MessagesPerDay = 0
-    recipients_per_day: limits.RecipientsPerDay = 0
+    messages_per_day: parts.MessagesPerDay = 0
+    recipients_per_day: parts.RecipientsPerDay = 0
 
 
 class InboundConnector(Record):
@@ -190,9 +186,9 @@ class InboundConnector(Record):
         description="Limit the connector to these accepted domains: of the recipient for a partner, of the sender for "
         'on-premises. "*.b.example" also stands for all names below b.example. Empty: all.',
     )
-    ef_skip_last_ip: addresses.SkipLastIp = False
-    ef_skip_ips: addresses.SkipIps = ()
-    senders_by_address: addresses.SendersByAddress = AddressSenders.ACCEPTED_DOMAINS
+    ef_skip_last_ip: parts.SkipLastIp = False
+    ef_skip_ips: parts.SkipIps = ()
+    senders_by_address: parts.SendersByAddress = AddressSenders.ACCEPTED_DOMAINS
     treat_messages_as_internal: Switch = Field(
         default=False,
         description="On-premises: treat mail whose reverse-path is in an accepted domain of the organization as "
@@ -224,12 +220,12 @@ class InboundConnector(Record):
         description="TLS profile whose oldest version the session must have. Empty: any version that the listener "
         "allows.",
     )
-    min_key_exchange: tls.MinKeyExchange = KeyExchange.CLASSICAL
-    groups: tls.Groups = ()
-    cipher_suites: tls.CipherSuites = ()
-    messages_per_day: limits.MessagesPerDay = 0
-    recipients_per_day: limits.RecipientsPerDay = 0
-    priority: limits.Priority = 100
+    min_key_exchange: parts.MinKeyExchange = KeyExchange.CLASSICAL
+    groups: parts.Groups = ()
+    cipher_suites: parts.CipherSuites = ()
+    messages_per_day: parts.MessagesPerDay = 0
+    recipients_per_day: parts.RecipientsPerDay = 0
+    priority: parts.Priority = 100
     comment: Text = Field(default="", description="A note without effect.")
 
     @property
@@ -358,9 +354,9 @@ class OutboundConnector(Record):
     profile: ProfileName | None = Field(
         default=None, description="TLS profile to offer the next hop. Empty: the server's setting."
     )
-    min_key_exchange: tls.MinKeyExchange = KeyExchange.CLASSICAL
-    groups: tls.Groups = ()
-    cipher_suites: tls.CipherSuites = ()
+    min_key_exchange: parts.MinKeyExchange = KeyExchange.CLASSICAL
+    groups: parts.Groups = ()
+    cipher_suites: parts.CipherSuites = ()
     cleartext: Cleartext | None = Field(
         default=None,
         description="With opportunistic TLS, when mail may leave unencrypted. Empty: the organization's setting. "
@@ -388,9 +384,9 @@ class OutboundConnector(Record):
         description="smime: sign mail from the organization's own users and servers with its certificate for the "
         "author's address or domain. Mail that cannot be signed waits.",
     )
-    max_connections: limits.MaxConnections = 0
-    max_messages_per_minute: limits.MaxMessagesPerMinute = 0
-    priority: limits.Priority = 100
+    max_connections: parts.MaxConnections = 0
+    max_messages_per_minute: parts.MaxMessagesPerMinute = 0
+    priority: parts.Priority = 100
     comment: Text = Field(default="", description="A note without effect.")
 
 
@@ -437,22 +433,22 @@ class Organization(Record):
         "without the message's body, at most 3 an hour to one address and 60 an hour in all, for each worker. "
         "withheld: none; the trace says so.",
     )
-    quarantine_days: organizations.QuarantineDays = 30
-    quarantine_release: organizations.QuarantineReleaseField = QuarantineRelease.ADMINISTRATORS
-    quarantine_digest: organizations.QuarantineDigest = False
-    quarantine_language: organizations.QuarantineLanguage = NoticeLanguage.ENGLISH
-    authentication_results: organizations.AuthenticationField = AuthenticationResults.NONE
-    journal_to: journal.JournalTo = ""
-    journal_form: journal.JournalFormField = JournalForm.REPORT
-    journal_direction: journal.JournalDirectionField = JournalDirection.ALL
-    journal_failures_to: journal.JournalFailuresTo = ""
+    quarantine_days: parts.QuarantineDays = 30
+    quarantine_release: parts.QuarantineReleaseField = QuarantineRelease.ADMINISTRATORS
+    quarantine_digest: parts.QuarantineDigest = False
+    quarantine_language: parts.QuarantineLanguage = NoticeLanguage.ENGLISH
+    authentication_results: parts.AuthenticationField = AuthenticationResults.NONE
+    journal_to: parts.JournalTo = ""
+    journal_form: parts.JournalFormField = JournalForm.REPORT
+    journal_direction: parts.JournalDirectionField = JournalDirection.ALL
+    journal_failures_to: parts.JournalFailuresTo = ""
     home: Annotated[str, AfterValidator(_home), Form("host name of a node, or nothing")] = Field(
         default="",
         description="The node of the site where the organization's mail is delivered. All other nodes pass its mail "
         "on to that node, always over TLS with certificates of the site (docs/internal-hops.md). Empty: "
         "each node delivers the mail itself.",
     )
-    subaddress_separator: organizations.SubaddressSeparator = ""
+    subaddress_separator: parts.SubaddressSeparator = ""
     allow_basic_auth_smtp: Switch = Field(
         default=True,
         description="Whether users may log in with a password to send mail. false: only with a token of an "
@@ -463,10 +459,10 @@ class Organization(Record):
         description="Decrypt mail for mailboxes here on delivery, if it is encrypted to a key of the organization "
         "(gatepost smime identity; docs/smime.md).",
     )
-    user_messages_per_day: limits.UserMessagesPerDay = 0
-    user_recipients_per_day: limits.UserRecipientsPerDay = 0
-    server_messages_per_day: limits.ServerMessagesPerDay = 0
-    server_recipients_per_day: limits.ServerRecipientsPerDay = 0
+    user_messages_per_day: parts.UserMessagesPerDay = 0
+    user_recipients_per_day: parts.UserRecipientsPerDay = 0
+    server_messages_per_day: parts.ServerMessagesPerDay = 0
+    server_recipients_per_day: parts.ServerRecipientsPerDay = 0
     accepted_domains: tuple[AcceptedDomain, ...] = Field(
         default=(), alias="accepted_domain", description="[[organization.NAME.accepted_domain]]"
     )

@@ -158,11 +158,6 @@ class RoutePlanner:
         self._repeated: dict[tuple[str, str, str, bool, bool], Route] = {}
         self._rulings = Rulings(directory.organizations)
 
-    @property
-    def version(self) -> int:
-        """The number of the resources in the store, 0 if they are not stored."""
-        return self._directory.version
-
     def routes[R: Addressed](
         self,
         organization: str,

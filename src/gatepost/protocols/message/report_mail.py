@@ -1,4 +1,4 @@
-"""The mail that carries a TLS report of ours (RFC 8460 section 5.3). Pure. Called by `node.report_mail`.
+"""The mail that carries a TLS report of ours (RFC 8460 section 5.3). Pure. Called by `node.report_sending`.
 
 The same values always make the same bytes; every line ends in CRLF, and no text from outside opens another field.
 """

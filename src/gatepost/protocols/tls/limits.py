@@ -1,6 +1,6 @@
 """Narrower limits than a profile's: post-quantum key exchange, groups, cipher suites.
 
-A connector's fields become `TlsLimits` (`policy.connectors.tls_fields`), requirements carry them
+A connector's fields become `TlsLimits` (`policy.connectors.record_fields`), requirements carry them
 (`policy.decisions.requirement`), `offer` makes of a profile what a handshake may negotiate under them, and
 `TlsLimits.unmet` holds a finished handshake against them. Pure.
 """

@@ -16,12 +16,11 @@ from gatepost.store.move_tables import Table, TablePart, table_parts
 from gatepost.store.nodes import EXPIRY_SECONDS
 from gatepost.store.postgres.check import check_server, prepare_server
 from gatepost.store.postgres.connecting import Address
-from gatepost.store.postgres.database import PostgresDatabase
+from gatepost.store.postgres.database import PostgresDatabase, table_names
 from gatepost.store.postgres.evidence import PostgresEvidence
 from gatepost.store.postgres.move_evidence import EvidenceTables, PostgresTracePart
 from gatepost.store.postgres.move_queue import MoveConnection, PostgresBodies, PostgresMessages, settle_queue
 from gatepost.store.postgres.server import DatabaseServer, allow_closed, close_all, mark_document
-from gatepost.store.postgres.sql import table_names
 from gatepost.store.session_tables import SESSIONS, SessionTables
 from gatepost.store.shared_destinations import HISTORY
 from gatepost.store.site_tables import SITE

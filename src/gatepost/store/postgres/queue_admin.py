@@ -36,7 +36,7 @@ from gatepost.store.queue_admin import (
     SORTED,
     Depth,
     DestinationCount,
-    QueueActions,
+    QueueAdmin,
     QueueChange,
     QueueEntry,
     QueuePlace,
@@ -104,8 +104,8 @@ def worker_depth(url: str, node: str, worker: int) -> Depth:
     return Depth(active=counts.get(False, 0), held=counts.get(True, 0))
 
 
-class PostgresQueueAdmin(QueueActions):
-    """Implements `store.queue_admin.QueueAdmin`."""
+class PostgresQueueAdmin(QueueAdmin):
+    """The queue that all nodes of a site share."""
 
     def __init__(self, url: str, record: Callable[[Sequence[TraceEvent]], None]) -> None:
         """record: keeps what is done in the trace and in the evidence log. Raises StoreFailure."""
@@ -164,9 +164,13 @@ class PostgresQueueAdmin(QueueActions):
         """See `QueueAdmin.depth`."""
         with self._database.reading() as connection:
             ((active, deferred, held),) = connection.rows(_COUNTS)
-            oldest = connection.rows(_OLDEST)
-        at, destination = (made_at(oldest[0][0]), oldest[0][1]) if oldest else (0.0, "")
+            at, destination = _oldest(connection)
         return Depth(active=active, deferred=deferred, held=held, oldest=at, destination=destination)
+
+    def oldest(self) -> tuple[float, str]:
+        """See `QueueAdmin.oldest`."""
+        with self._database.reading() as connection:
+            return _oldest(connection)
 
     # ------------------------------------------------------------------------------------------- parts
 
@@ -219,6 +223,11 @@ class PostgresQueueAdmin(QueueActions):
             with self._database.reading() as connection:
                 connection.execute(REMOVE_DONE, ([delivery.message.id for delivery in waiting],))
         return [row.entry for row in rows]
+
+
+def _oldest(connection: PostgresConnection) -> tuple[float, str]:
+    rows = connection.rows(_OLDEST)
+    return (made_at(rows[0][0]), rows[0][1]) if rows else (0.0, "")
 
 
 def _applicable(action: str, where: Conditions) -> Conditions:

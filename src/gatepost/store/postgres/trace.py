@@ -22,9 +22,8 @@ from gatepost.store.postgres.database import prepare_tables
 from gatepost.store.postgres.server import DatabaseServer
 from gatepost.store.postgres.trace_conditions import PostgresConditions
 from gatepost.store.postgres.trace_counts import PostgresHours, tally_part
-from gatepost.store.postgres.trace_tables import DAY, PARTS, REAL_DAY, SCHEMA, midnight, partition
+from gatepost.store.postgres.trace_tables import DAY, PARTS, REAL_DAY, SCHEMA, midnight, partition, writer_name
 from gatepost.store.postgres.trace_writer import PostgresTraceWriter, write_rows
-from gatepost.store.postgres.writers import writer_name
 from gatepost.store.text_pattern import matcher
 from gatepost.store.trace import COLUMNS, PATIENCE, TracePlace, trace_event, without_subjects
 from gatepost.times import day_text

@@ -17,13 +17,13 @@ from typing import TYPE_CHECKING, Any
 import apsw
 
 from gatepost.mail.model.queue_id import format_id, made_at, parse_id
-from gatepost.store.interface import QueueFilter, TraceFilter, failing
+from gatepost.store.interface import QueueFilter, failing
 from gatepost.store.queue_admin import (
     COUNTED,
     SORTED,
     Depth,
     DestinationCount,
-    QueueActions,
+    QueueAdmin,
     QueueChange,
     QueueEntry,
     QueuePlace,
@@ -56,7 +56,7 @@ from gatepost.store.sqlite.schema import (
 from gatepost.store.trace import ADMIN_WRITER
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
 
     from gatepost.mail.model.trace_event import TraceEvent
@@ -78,15 +78,16 @@ def queue_depth(queue_directory: Path, shards: Sequence[int] | None = None) -> D
     """Over all shards, or some of them. Raises StoreFailure if one cannot be read."""
     paths = _shards(queue_directory) if shards is None else [_shard(queue_directory, number) for number in shards]
     depths = [_depth(path) for path in paths]
-    waiting = [depth for depth in depths if depth.oldest]
-    first = min(waiting, key=lambda depth: depth.oldest, default=Depth())
     return Depth(
         sum(depth.active for depth in depths),
         sum(depth.deferred for depth in depths),
         sum(depth.held for depth in depths),
-        first.oldest,
-        first.destination,
+        *_first((depth.oldest, depth.destination) for depth in depths),
     )
+
+
+def _first(oldest: Iterable[tuple[float, str]]) -> tuple[float, str]:
+    return min((each for each in oldest if each[0]), key=lambda each: each[0], default=(0.0, ""))
 
 
 def _shards(directory: Path) -> list[Path]:
@@ -103,32 +104,27 @@ def _depth(path: Path) -> Depth:
     with failing(path, apsw.Error, OSError), closing(open_for_reading(path)) as connection:
         check_queue_tables(connection, path)
         counts: Any = connection.execute(_COUNTS).fetchone()
-        oldest: Any = connection.execute(_OLDEST).fetchone()
+        at, destination = _oldest(connection)
     active, held, deferred = counts
-    at, destination = (made_at(oldest[0]), oldest[1]) if oldest else (0.0, "")
     return Depth(active, deferred, held, oldest=at, destination=destination)
+
+
+def _oldest(connection: apsw.Connection) -> tuple[float, str]:
+    row: Any = connection.execute(_OLDEST).fetchone()
+    return (made_at(row[0]), row[1]) if row else (0.0, "")
 
 
 _CHUNK = 256 * 1024
 _BODY = "SELECT m.big, b.data FROM message AS m LEFT JOIN body AS b ON b.id = m.id WHERE m.id = ?"
 
 
-class Administration(QueueActions):
-    """Implements `store.queue_admin.QueueAdmin` for the queue of a data directory; shows its trace too."""
+class Administration(QueueAdmin):
+    """The queue of a data directory."""
 
-    def __init__(
-        self,
-        queue_directory: Path,
-        trace: Trace,
-        evidence: Callable[[Sequence[TraceEvent]], None] = lambda _: None,
-    ) -> None:
-        """`queue_directory` holds one directory a shard. trace: has what happened.
-
-        evidence: keeps what is done; may raise StoreFailure.
-        """
+    def __init__(self, queue_directory: Path, keep: Callable[[Sequence[TraceEvent]], None]) -> None:
+        """`queue_directory` holds one directory a shard. keep: as in `QueueAdmin`."""
         self._queue = queue_directory
-        self._trace = trace
-        super().__init__(trace_writer(trace, evidence))
+        super().__init__(keep)
 
     def entries(self, wanted: QueueFilter, after: QueuePlace | None = None) -> list[QueueEntry]:
         """The deliveries that match, shard by shard, oldest first.
@@ -229,9 +225,13 @@ class Administration(QueueActions):
         """The size and the age of the whole queue. Raises StoreFailure."""
         return queue_depth(self._queue)
 
-    def trace(self, wanted: TraceFilter) -> list[TraceEvent]:
-        """The newest trace rows that match, newest first."""
-        return self._trace.search(wanted)
+    def oldest(self) -> tuple[float, str]:
+        """See `QueueAdmin.oldest`."""
+        first = []
+        for shard in self._shards():
+            with opened(shard, open_for_reading) as connection:
+                first.append(_oldest(connection))
+        return _first(first)
 
     def _shards(self) -> list[Path]:
         return shards_of(self._queue)

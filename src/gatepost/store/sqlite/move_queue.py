@@ -16,7 +16,7 @@ from gatepost.mail.model.queue_id import format_id, shard_of
 from gatepost.store.bodies import CHUNK
 from gatepost.store.interface import failing
 from gatepost.store.move_parts import MoveRecord, UnnumberedPart
-from gatepost.store.sqlite.recovery import recover
+from gatepost.store.sqlite.recovery import recover_all
 from gatepost.store.sqlite.schema import (
     BIG_DIRECTORY,
     QUEUE_DIRECTORY,
@@ -85,7 +85,7 @@ class QueueShards:
     def settle(self) -> None:
         """Do what the start of a worker does: what a crash left is made whole, and all mail waits."""
         for number in self.numbers():
-            recover(self.connection(number), self.root / str(number) / BIG_DIRECTORY, time.time())
+            recover_all(self.connection(number), self.root / str(number) / BIG_DIRECTORY, time.time())
 
     def close(self) -> None:
         """Close all, and move what is in their logs into the files."""

@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
     from gatepost.mail.model.message import Delivery
     from gatepost.store.quarantine import QuarantineRange
-    from gatepost.store.trace import Trace
 
 
 _COLUMNS: Final = (
@@ -69,9 +68,8 @@ _LIST: Final = (
 class SqliteQuarantine:
     """queue_directory: holds one directory a shard."""
 
-    def __init__(self, queue_directory: Path, trace: Trace) -> None:
+    def __init__(self, queue_directory: Path) -> None:
         self._queue = queue_directory
-        self._trace = trace
 
     def page(self, wanted: QuarantineRange, size: int) -> list[Delivery]:
         """See `QuarantineEngine.page`. Ids tell the time in all shards alike."""
@@ -149,7 +147,7 @@ class SqliteQuarantine:
 
     def body(self, message: str) -> Iterator[bytes]:
         """See `QuarantineEngine.body`."""
-        return Administration(self._queue, self._trace).body(message)
+        return Administration(self._queue, lambda _: None).body(message)
 
     def _select(self, sql: str, values: Sequence[Any]) -> Iterator[Delivery]:
         for shard in shards_of(self._queue):

@@ -13,6 +13,7 @@ import os
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, override
 
 import apsw
@@ -22,7 +23,7 @@ from gatepost.store.bodies import CHUNK, Bodies, Body, read_big
 from gatepost.store.engine import StoreEngine
 from gatepost.store.interface import DestinationWork, EventSink, Settlement, StoreFailure, StoreFull
 from gatepost.store.sqlite import rows
-from gatepost.store.sqlite.recovery import last_written, lock_shard, recover
+from gatepost.store.sqlite.recovery import last_written, lock_shard, look_through, recover
 from gatepost.store.sqlite.schema import (
     BIG_DIRECTORY,
     QUEUE_DIRECTORY,
@@ -34,7 +35,15 @@ from gatepost.store.sqlite.schema import (
     open_for_reading,
 )
 from gatepost.store.sqlite.space import allow_shrinking
-from gatepost.store.sqlite.work import AcceptanceWork, Barrier, BringForward, LeaseWork, RetryWork, SettlementWork
+from gatepost.store.sqlite.work import (
+    AcceptanceWork,
+    Barrier,
+    BringForward,
+    LeaseWork,
+    LeftoverWork,
+    RetryWork,
+    SettlementWork,
+)
 from gatepost.store.sqlite.writer import Writer
 
 if TYPE_CHECKING:
@@ -47,17 +56,23 @@ if TYPE_CHECKING:
     from gatepost.store.trace import TraceSink
 
 
+_LONGEST_REST = 0.05  # seconds between two parts of a long queue that are looked through at a start
+
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class _Shard:
-    """A shard in our possession, recovered: lock, the writing and the reading connection, the highest id in use."""
+    """A shard in our possession: lock, the writing and the reading connection, the highest id in use.
+
+    rest: the newest message that may have deliveries which were in memory when the last process ended, 0 for none.
+    """
 
     lock: int
     writing: apsw.Connection
     reading: apsw.Connection
     highest: int
+    rest: int = 0
 
 
 class SqliteStore(StoreEngine):
@@ -101,7 +116,11 @@ class SqliteStore(StoreEngine):
         self._writer.administered = self._administered
         self._writer.failed = self._failed
         self._writer.start()
+        self._ids = ids
         self.new_id: Callable[[], int] = ids
+        self._recovery: asyncio.Task[None] | None = None
+        if shard.rest:
+            self._recovery = self._loop.create_task(self._take_up_leftovers(shard.rest, time.time()))
 
     @property
     def failure(self) -> StoreFailure | None:
@@ -160,10 +179,12 @@ class SqliteStore(StoreEngine):
 
     async def destinations(self) -> list[DestinationWork]:
         """See `Store.destinations`."""
+        await self._recovered()
         return await self._read(rows.destinations)
 
     async def lease(self, destination: str, limit: int, now: float) -> list[Delivery]:
         """See `Store.lease`."""
+        await self._recovered()
         self._refuse_if_failed()
         granted: asyncio.Future[list[Delivery]] = self._loop.create_future()
         self._writer.put(LeaseWork(rows.LeaseRequest(destination, limit, now), granted))
@@ -171,6 +192,7 @@ class SqliteStore(StoreEngine):
 
     async def earliest(self, destination: str) -> float:
         """See `Store.earliest`."""
+        await self._recovered()
         return await self._read(lambda connection: rows.earliest(connection, destination))
 
     async def read(self, message_id: int) -> AsyncIterator[bytes]:
@@ -190,6 +212,7 @@ class SqliteStore(StoreEngine):
         if self._closed:
             return
         self._closed = True
+        await self._recovered()
         await self._bodies_finished()
         self._writer.hand_over()
         await asyncio.to_thread(self._end)
@@ -234,6 +257,34 @@ class SqliteStore(StoreEngine):
 
         body.finish(finished)
 
+    async def _recovered(self) -> None:
+        """Wait until all is due that was in memory when the last process ended; what failed is in `failure`."""
+        if self._recovery is not None:
+            await asyncio.shield(self._recovery)
+
+    async def _take_up_leftovers(self, rest: int, now: float) -> None:
+        """Make due what was in memory when the last process ended, also of older messages; `close` cuts it short.
+
+        From the oldest on, as a disk reads it fastest; with rests, in which new mail goes first.
+        """
+        first = 0
+        with contextlib.suppress(StoreFailure):  # whoever leases is told
+            while first <= rest and not self._closed:
+                begun = time.monotonic()
+                try:
+                    part = await self._read(partial(look_through, first=first, newest=rest))
+                except apsw.Error as error:
+                    self._fail(StoreFailure(f"a queue cannot be read: {error}"))
+                    break
+                self._ids.skip(part.highest)
+                if part.leftovers:
+                    self._writer.put(LeftoverWork(now, first, part.last))
+                first = part.last + 1
+                await asyncio.sleep(min(time.monotonic() - begun, _LONGEST_REST))
+            if not self._closed:
+                await self.flushed()
+        self._recovery = None
+
     async def _read[T](self, query: Callable[[apsw.Connection], T]) -> T:
         self._refuse_if_failed()
         return await self._loop.run_in_executor(self._reader, query, self._shard.reading)
@@ -266,12 +317,12 @@ def _take(directory: Path, settings: StoreSettings) -> _Shard:
             undo.callback(writing.close)
             make_queue_tables(writing, directory / QUEUE_FILE)
             allow_shrinking(writing, directory / QUEUE_FILE)
-            highest = max(recover(writing, directory / BIG_DIRECTORY, time.time()), last_id(latest))
+            recovered = recover(writing, directory / BIG_DIRECTORY, time.time())
             reading = open_for_reading(directory / QUEUE_FILE)
         except (apsw.Error, OSError) as error:
             raise StoreFailure(f"{directory}: {error}") from error
         undo.pop_all()
-    return _Shard(lock, writing, reading, highest)
+    return _Shard(lock, writing, reading, max(recovered.highest, last_id(latest)), recovered.rest)
 
 
 def shards_of(root: Path, index: int, workers: int) -> list[int]:

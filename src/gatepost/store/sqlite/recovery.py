@@ -3,6 +3,9 @@
 Rows are the truth. A big file without a row belongs to a message that was never acknowledged, or is gone: it goes. A
 row whose big file is missing or short was acknowledged (the file is synced before the commit), and something else took
 the file: the row stays, so that its sender hears of it. Called by `store.sqlite.queue` before anything else.
+
+Deliveries that were in memory are in no index. Those of the newest messages are looked for at once, the rest of a long
+queue afterwards, a part at a time: otherwise new mail would wait until all of it was read from the disk.
 """
 
 from __future__ import annotations
@@ -11,7 +14,7 @@ import contextlib
 import fcntl
 import logging
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gatepost.mail.model.queue_id import format_id
 from gatepost.store.bodies import remove_strays
@@ -30,8 +33,14 @@ _HIGHEST = (
     "SELECT max(ifnull((SELECT max(id) FROM message), 0),"
     " ifnull((SELECT max(big) FROM message INDEXED BY big WHERE big IS NOT NULL), 0))"
 )
-# One look at each row, for both: deliveries with an id beyond that of any message, and those that were in memory.
-_FRESH_OR_BEYOND = "SELECT ifnull(max(id), 0), ifnull(sum(next_at = 0), 0) FROM delivery WHERE next_at = 0 OR id > ?"
+_NEWEST = 20_000  # deliveries that a start looks at: some milliseconds
+_ROWS = 100_000  # deliveries of one part of the rest
+_FIRST = "SELECT message FROM delivery WHERE message <= ? ORDER BY message DESC LIMIT 1 OFFSET ?"
+_LAST = "SELECT message FROM delivery WHERE message BETWEEN ? AND ? ORDER BY message LIMIT 1 OFFSET ?"
+# One look at each row for both, as ids of deliveries may be beyond those of messages.
+_PART = "SELECT ifnull(max(id), 0), ifnull(sum(next_at = 0), 0) FROM delivery WHERE message BETWEEN ? AND ?"
+MAKE_DUE = "UPDATE delivery SET next_at = ? WHERE message BETWEEN ? AND ? AND next_at = 0"
+"""At a time, the deliveries of messages between two ids that were in memory."""
 
 _log = logging.getLogger(__name__)
 
@@ -56,8 +65,39 @@ _PROMISED = (
 )
 
 
-def recover(connection: apsw.Connection, big: Path, now: float) -> int:
-    """Make what a crash left whole and due; returns the highest id in use, 0 if there is none."""
+class ScannedMessages(NamedTuple):
+    """Messages up to `last`, looked through. highest: id of their deliveries, 0 without any.
+
+    leftovers: how many of these were in memory when the process ended.
+    """
+
+    last: int
+    highest: int
+    leftovers: int
+
+
+class Recovered(NamedTuple):
+    """highest: id in use, as far as was looked. rest: the newest message that was not looked at, 0 for none."""
+
+    highest: int
+    rest: int
+
+
+def recover_all(connection: apsw.Connection, big: Path, now: float) -> None:
+    """Make what a crash left whole and due, all of it."""
+    rest = recover(connection, big, now).rest
+    connection.execute(MAKE_DUE, (now, 0, rest))
+
+
+def look_through(connection: apsw.Connection, first: int, newest: int) -> ScannedMessages:
+    """Look for leftovers in some of the messages between two ids, from `first` on. Changes nothing."""
+    last: int = connection.execute(_LAST, (first, newest, _ROWS)).get or newest
+    row: Any = connection.execute(_PART, (first, last)).fetchone()
+    return ScannedMessages(last, *row)
+
+
+def recover(connection: apsw.Connection, big: Path, now: float) -> Recovered:
+    """Make what a crash left whole, and the leftovers of the newest messages due."""
     for number in remove_strays(big, dict(connection.execute(_PROMISED))):
         _log.error(
             "the body %s of a queued message is missing or short; the message waits until it expires with a notice",
@@ -72,13 +112,14 @@ def recover(connection: apsw.Connection, big: Path, now: float) -> int:
     for (message,) in touched:
         _remove_if_done(connection, message)
     highest: int = connection.execute(_HIGHEST).get
-    row: Any = connection.execute(_FRESH_OR_BEYOND, (highest,)).fetchone()
-    beyond, fresh = row
-    if fresh:
-        connection.execute("UPDATE delivery SET next_at = ? WHERE next_at = 0", (now,))
+    first: int = connection.execute(_FIRST, (highest, _NEWEST)).get or 0
+    row: Any = connection.execute(_PART, (first, highest)).fetchone()
+    beyond, leftovers = row
+    if leftovers:
+        connection.execute(MAKE_DUE, (now, first, highest))
     connection.execute("COMMIT")
     remove_strays(big, dict(connection.execute(_PROMISED)))
-    return max(highest, int(beyond))
+    return Recovered(max(highest, beyond), max(first - 1, 0))
 
 
 def last_written(directory: Path, now: float) -> float:

@@ -13,6 +13,7 @@ import msgspec
 from gatepost.decoding import json_decoder
 from gatepost.mail.model.message import Delivery, Message, Recipient, Return, sent_as
 from gatepost.store.interface import AdminNotice, DestinationWork
+from gatepost.store.sqlite.recovery import MAKE_DUE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -136,7 +137,18 @@ class CommitPlan:
     unlink: after `execute`, the big files whose messages are gone; remove them once it is committed.
     """
 
-    __slots__ = ("bodies", "brought", "deferred", "deliveries", "finished", "leases", "messages", "retried", "unlink")
+    __slots__ = (
+        "bodies",
+        "brought",
+        "deferred",
+        "deliveries",
+        "finished",
+        "leases",
+        "leftovers",
+        "messages",
+        "retried",
+        "unlink",
+    )
 
     def __init__(self) -> None:
         self.messages: list[Row] = []
@@ -148,6 +160,7 @@ class CommitPlan:
         self.unlink: list[int] = []
         self.brought: list[tuple[float, str]] = []
         self.retried: list[tuple[float, int, int]] = []
+        self.leftovers: list[tuple[float, int, int]] = []
 
     def execute(self, connection: apsw.Connection) -> None:
         """Write it all, inside the caller's transaction."""
@@ -158,16 +171,17 @@ class CommitPlan:
         left = [(message,) for message, _ in self.finished]
         if self.finished:
             connection.executemany(_FINISH, self.finished)
+        if self.leftovers:
+            connection.executemany(MAKE_DUE, self.leftovers)
         if self.deferred:
             connection.executemany(_DEFER, self.deferred)
+        if self.leftovers or self.deferred:  # what was in memory, and an administrator dropped meanwhile
             left += connection.execute(_SWEEP_DROPPED)
         if left:
             self._remove_messages(connection, left)
         for latest, failed in self.brought:
-            if failed:
-                connection.execute(_BRING_FAILED_FORWARD, (latest, failed))
-            else:
-                connection.execute(_BRING_FORWARD, (latest,))
+            values = (latest, failed) if failed else (latest,)
+            connection.execute(_BRING_FAILED_FORWARD if failed else _BRING_FORWARD, values)
         if self.retried:
             connection.executemany(_RETRY, self.retried)
         for lease in self.leases:

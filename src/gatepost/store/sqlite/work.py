@@ -241,6 +241,23 @@ class RetryWork(Work):
         """Nobody waits for it."""
 
 
+class LeftoverWork(Work):
+    """Deliveries of the messages between two ids that were in the memory of a process that ended are due at once."""
+
+    __slots__ = ("_row",)
+
+    def __init__(self, now: float, first: int, last: int) -> None:
+        super().__init__()
+        self._row = now, first, last
+
+    def collect(self, plan: CommitPlan) -> None:
+        """All of them."""
+        plan.leftovers.append(self._row)
+
+    def finish(self) -> None:
+        """Nobody waits for it: a barrier behind it tells."""
+
+
 class Barrier(Work):
     """Someone waits for all that was handed over before."""
 

@@ -7,7 +7,7 @@ from gatepost.protocols.tlsrpt.result import ResultType
 from gatepost.protocols.tlsrpt.tally import Count, PolicyType, applied, detail
 from gatepost.store.figures import WORKERS_DIRECTORY, WorkerFigures, write_figures
 from gatepost.store.session_counts import SESSIONS_DIRECTORY, SessionFiles
-from gatepost.store.sqlite.administration import queue_depth
+from gatepost.store.sqlite.administration import Administration
 from gatepost.store.sqlite.schema import QUEUE_FILE
 from gatepost.store.sqlite.trace_files import day_of
 
@@ -27,7 +27,7 @@ def write(data, at, passed, **failed):
 
 
 def finder_of(data):
-    return MailFactFinder(data, SessionFiles(data / SESSIONS_DIRECTORY), lambda: queue_depth(data / "queue"))
+    return MailFactFinder(data, SessionFiles(data / SESSIONS_DIRECTORY), Administration(data / "queue", None).oldest)
 
 
 def test_nothing_is_known_of_a_new_gateway(tmp_path):

@@ -15,10 +15,10 @@ import tomllib
 
 import apsw
 import pytest
+from support import joined_streams
 
 from gatepost.mail.inbound.service import InboundService, SessionLimits, SessionRegistry, Stamp
 from gatepost.mail.inbound.session import Session
-from gatepost.net import memory
 from gatepost.net.anchors import TrustAnchors
 from gatepost.net.chain import judge
 from gatepost.net.engine import client_context, server_context
@@ -171,7 +171,7 @@ class Gate:
         self.smtp = SmtpLimits()
         self.store_settings = StoreSettings(free_space_mark=0)
         self.offered, self.traced = [], []
-        self.admin = Administration(path / "queue", SqliteTrace(path / "trace"))
+        self.admin = Administration(path / "queue", lambda _: None)
         self.store = self.service = self.registry = None
         (path / "ours.pem").write_bytes(authority.certificate_pem)
         (path / "other.pem").write_bytes(self.other.certificate_pem)
@@ -214,7 +214,7 @@ class Gate:
 
     def connect(self, ip="203.0.113.9", refusal=None, chunk=65536):
         """A client that is connected and about to be greeted."""
-        ours, theirs = memory.pair(client=Endpoint(ip, 50000), chunk=chunk)
+        ours, theirs = joined_streams.pair(client=Endpoint(ip, 50000), chunk=chunk)
         client = Client(ours)
         client.session = Session(theirs, self.service, self.registry)
         client.session.begin(refusal)
@@ -269,7 +269,7 @@ class Gate:
 
     def trace_rows(self, **wanted):
         """What the trace on disk says, oldest first; the store must be closed."""
-        return list(reversed(self.admin.trace(TraceFilter(**wanted))))
+        return list(reversed(SqliteTrace(self.path / "trace").search(TraceFilter(**wanted))))
 
     def left_behind(self):
         """Everything that an unfinished message could leave: rows, files, claimed memory."""

@@ -54,6 +54,17 @@ def test_the_first_id_is_above_the_highest_in_use():
     assert IdSource(0, after=highest, clock=clock)() > highest
 
 
+def test_ids_that_turn_out_to_be_in_use_are_skipped():
+    source = IdSource(0, clock=lambda: 1_764_000_000.0)
+    earlier = source()
+    source.skip(earlier - (1 << 22))
+    assert source() == earlier + 1
+    later = IdSource(0, clock=lambda: 1_764_000_500.0)()
+    for used in (later, later + 7):
+        source.skip(used)
+        assert source() > used
+
+
 def test_time_shows_in_ids():
     early = IdSource(1023, clock=lambda: 1_764_000_000.0)()
     late = IdSource(0, clock=lambda: 1_764_000_000.002)()

@@ -21,7 +21,7 @@ from gatepost.mail.queue.settlement import Settler
 from gatepost.protocols.smtp.replies import Reply
 from gatepost.store.interface import QueueFilter
 from gatepost.store.sqlite import writer
-from gatepost.store.sqlite.administration import Administration
+from gatepost.store.sqlite.administration import Administration, trace_writer
 from gatepost.store.sqlite.message_trace import SqliteTrace
 from gatepost.store.sqlite.queue import SqliteStore
 from gatepost.store.sqlite.schema import QUEUE_FILE, StoreSettings
@@ -101,7 +101,7 @@ class Rig:
         self.now = time.time()
         self.peer = Peer()
         self.told = []  # (event, address, next_at - now)
-        self.admin = Administration(path / "queue", SqliteTrace(path / "trace"))
+        self.admin = Administration(path / "queue", trace_writer(SqliteTrace(path / "trace"), lambda _: None))
         self.store = self.manager = None
         self.schedule = Schedule()
         self.schedule_hours = 24

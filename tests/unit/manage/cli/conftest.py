@@ -17,7 +17,7 @@ from gatepost.manage.cli import main
 from gatepost.node import machine_findings
 from gatepost.store.changes import ConfigStore
 from gatepost.store.interface import Settlement
-from gatepost.store.sqlite.administration import Administration
+from gatepost.store.sqlite.administration import Administration, trace_writer
 from gatepost.store.sqlite.message_trace import SqliteTrace
 from gatepost.store.sqlite.queue import SqliteStore
 from gatepost.store.sqlite.schema import StoreSettings
@@ -131,7 +131,7 @@ class Home:
 
     @property
     def administration(self):
-        return Administration(self.data / "queue", SqliteTrace(self.data / "trace"))
+        return Administration(self.data / "queue", trace_writer(SqliteTrace(self.data / "trace"), lambda _: None))
 
 
 class _Shard:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from importlib import import_module
 from pathlib import Path
+from shutil import copyfile
 
 import pytest
 
 from gatepost.manage.pages import document_text
-from gatepost.manage.pages.document_text import address, document, pictures, reply_help, sections, texts
+from gatepost.manage.pages.document_text import address, document, pictures, programs, reply_help, sections, texts
 
 DOCS = Path(__file__).parents[4] / "docs"
 FORBIDDEN = re.compile(r"<(?:script|style|iframe|form)|\son\w+=|\sstyle=|javascript:", re.IGNORECASE)
@@ -33,6 +35,20 @@ def test_every_document_is_there():
     assert pictures().keys() == {path.name for path in (DOCS / "pictures").glob("*.png")}
 
 
+def test_an_installed_package_has_all_that_a_working_copy_shows(monkeypatch, tmp_path):
+    """The wheel as hatchling would fill it, without building one."""
+    root, shown = DOCS.parent, (texts.__wrapped__(), pictures.__wrapped__(), programs.__wrapped__())
+    builder = import_module("hatchling.builders.wheel").WheelBuilder(str(root))
+    for file in builder.recurse_included_files():
+        place = tmp_path / file.distribution_path
+        if DOCS in Path(file.path).parents:
+            place.parent.mkdir(parents=True, exist_ok=True)
+            copyfile(file.path, place)
+    monkeypatch.setattr(document_text, "files", lambda package: tmp_path / package.replace(".", "/"))
+    monkeypatch.setattr(document_text, "Path", lambda *_: pytest.fail("a package has no working copy"))
+    assert (texts.__wrapped__(), pictures.__wrapped__(), programs.__wrapped__()) == shown
+
+
 @pytest.mark.parametrize("name", sorted(path.stem for path in DOCS.glob("*.md")))
 def test_every_document_becomes_a_page(name):
     page = document(name)
@@ -54,7 +70,7 @@ def test_every_link_leads_to_a_heading():
             if path.startswith("https://"):
                 continue
             other = path.removeprefix("/docs").removeprefix("/") or ("README" if path else name)
-            known = {section.anchor for section in sections(other)} | {""}
+            known = {""} if other in programs() else {section.anchor for section in sections(other)} | {""}
             if anchor not in known:
                 dead.append(f"{name}: {target}")
     assert dead == []

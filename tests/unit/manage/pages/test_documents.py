@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 
@@ -45,6 +47,13 @@ def test_strangers_are_led_to_the_log_in(centre, path):
 
 def test_whoever_may_read_reads_the_documents(centre):
     assert [centre.get("/docs/tls", who).status for who in ("owner", "reader", "tenant")] == [200, 200, 200]
+
+
+def test_an_auditor_takes_along_what_verifies_evidence(centre):
+    answer = centre.get("/docs/verify_evidence.py", "reader")
+    assert answer.headers["content-disposition"] == 'attachment; filename="verify_evidence.py"'
+    assert answer.text == (Path(__file__).parents[4] / "docs" / "verify_evidence.py").read_text()
+    assert 'href="/docs/verify_evidence.py"' in centre.get("/docs/evidence").text
 
 
 def test_a_picture(centre):

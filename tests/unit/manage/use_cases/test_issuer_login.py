@@ -25,7 +25,7 @@ from gatepost.manage.use_cases.refusal import BusyRefusal, RefusalKind
 from gatepost.net.anchors import TrustAnchors
 from gatepost.net.lookups.http import https_context
 from gatepost.settings.loader import load
-from gatepost.settings.oidc import GroupRole, Oidc
+from gatepost.settings.sections import GroupRole, Oidc
 from gatepost.testing.pki import Pki
 
 SECRET = "a client secret + with / signs"

@@ -93,7 +93,7 @@ COMMANDS = {
     "manage/use_cases/part_record",
     "manage/web/request_limits",
     "node/privileges",
-    "node/report_mail",
+    "node/report_sending",
     "pki/certificates/clients",
     "pki/certificates/published_html",
     "pki/certificates/vault",

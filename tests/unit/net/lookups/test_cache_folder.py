@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gatepost.net.lookups.cache_folder import make_room, replace_file
+from gatepost.net.lookups.cache import make_room, replace_file
 
 if TYPE_CHECKING:
     from pathlib import Path

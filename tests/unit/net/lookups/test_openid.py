@@ -21,7 +21,7 @@ from support.web import Web, ok, status
 from gatepost.net.lookups.dns import Resolver
 from gatepost.net.lookups.nameservers import Nameservers
 from gatepost.net.lookups.openid import OpenId, OpenIdFailed, Provider
-from gatepost.settings.oidc import Oidc
+from gatepost.settings.sections import Oidc
 from gatepost.testing.pki import Leaf, Pki
 from gatepost.values import replace
 

@@ -14,7 +14,7 @@ from gatepost.net.anchors import TrustAnchors
 from gatepost.net.engine import server_context
 from gatepost.net.identity import ServerIdentity
 from gatepost.net.listener import Listener, bind
-from gatepost.node.site_session import SiteSession
+from gatepost.node.site_host import SiteSession
 from gatepost.pki.certificates.authority import Authority, key_pem
 from gatepost.pki.certificates.vault import Vault
 from gatepost.pki.site.client import SiteConnection

@@ -10,11 +10,11 @@ import apsw
 import pytest
 
 from gatepost.mail.model.message import Return
-from gatepost.mail.model.queue_id import format_id
+from gatepost.mail.model.queue_id import format_id, made_at
 from gatepost.store.interface import AdminNotice, QueueFilter, Settlement, StoreFailure, TraceFilter
 from gatepost.store.queue_admin import QueuePlace, QueueTotals
 from gatepost.store.sqlite import administration
-from gatepost.store.sqlite.administration import Administration
+from gatepost.store.sqlite.administration import Administration, trace_writer
 from gatepost.store.sqlite.message_trace import SqliteTrace
 from gatepost.store.sqlite.schema import QUEUE_FILE
 
@@ -23,7 +23,7 @@ LIMIT = 256 * 1024
 
 @pytest.fixture
 def admin(shop):
-    return Administration(shop.queue, SqliteTrace(shop.trace))
+    return Administration(shop.queue, trace_writer(SqliteTrace(shop.trace), lambda _: None))
 
 
 def ids(entries):
@@ -199,7 +199,7 @@ def test_trace_says_who(shop, admin):
     wanted = QueueFilter(recipient="joe@partner.example")
     for action in (admin.hold, admin.release, admin.retry, admin.drop):
         action(wanted, author="ann")
-    events = admin.trace(TraceFilter(message=format_id(deferred.message.id)))
+    events = SqliteTrace(shop.trace).search(TraceFilter(message=format_id(deferred.message.id)))
     assert sorted((event.event, event.recipient) for event in events) == [
         (word, address)
         for word in ("DROP", "HOLD", "RELEASE")
@@ -298,7 +298,7 @@ def test_a_return_is_due_at_once_and_says_who_and_what(shop, admin):
             assert found.returned == Return("ann", TEXT)
 
     asyncio.run(look())
-    events = admin.trace(TraceFilter(event="RETURN", recipient="joe@partner.example"))
+    events = SqliteTrace(shop.trace).search(TraceFilter(event="RETURN", recipient="joe@partner.example"))
     assert [event.detail for event in events] == [
         {"author": "ann", "why": "ticket 7", "text": TEXT, "destination": deferred.destination}
     ]
@@ -321,10 +321,11 @@ OTHER_PROCESS = """
 import json, sys
 from pathlib import Path
 from gatepost.store.sqlite import administration
-from gatepost.store.sqlite.administration import Administration, QueuePlace
+from gatepost.store.sqlite.administration import Administration, trace_writer
 from gatepost.store.sqlite.message_trace import SqliteTrace
 from gatepost.store.interface import QueueFilter
-admin = Administration(Path(sys.argv[1]) / "queue", SqliteTrace(Path(sys.argv[1]) / "trace"))
+trace = SqliteTrace(Path(sys.argv[1]) / "trace")
+admin = Administration(Path(sys.argv[1]) / "queue", trace_writer(trace, lambda _: None))
 counts = []
 for step in range(6):
     for action in ("hold", "release", "retry", "drop"):
@@ -361,7 +362,7 @@ def test_another_process_changes_the_queue_of_a_working_gateway(shop, admin):
             there = ids(admin.entries(QueueFilter(domain="kept.example", limit=0)))
             assert sorted(there) == sorted(kept)
             assert admin.entries(QueueFilter(domain="sent.example")) == []
-            assert len(admin.trace(TraceFilter(event="DROP", limit=1000))) == sum(counts[3::4])
+            assert len(SqliteTrace(shop.trace).search(TraceFilter(event="DROP", limit=1000))) == sum(counts[3::4])
             return len(kept), counts
 
     asyncio.run(main())
@@ -396,7 +397,7 @@ def test_a_change_that_fails_changes_nothing_and_leaves_no_lock(shop, admin, mon
         admin.hold(QueueFilter(), author="me")
     monkeypatch.undo()
     assert admin.entries(QueueFilter(held=True)) == []
-    assert admin.trace(TraceFilter()) == []
+    assert SqliteTrace(shop.trace).search(TraceFilter()) == []
     assert len(admin.hold(QueueFilter(), author="me")) == 3
 
 
@@ -425,6 +426,21 @@ def test_the_size_of_the_whole_queue(shop, admin):
     deferred, _, _ = asyncio.run(fill(shop))
     assert admin.depth()[:3] == (1, 2, 0)
     assert admin.depth().destination == deferred.destination
+    assert admin.oldest() == admin.depth()[3:]
+
+
+def test_the_oldest_message_of_several_shards(shop, admin):
+    async def main():
+        async with shop.open(worker=1) as other, shop.open() as store, shop.open(worker=2):
+            assert admin.oldest() == (0.0, "")
+            first = await shop.accept(other, "joe@c.example")
+            for _ in range(1 << 13):  # ids of a millisecond
+                store.new_id()
+            await shop.accept(store)
+        return first
+
+    first = asyncio.run(main())
+    assert admin.oldest() == (made_at(first.message.id), "contoso/c.example")
 
 
 SORTED = {

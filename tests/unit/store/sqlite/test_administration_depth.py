@@ -8,7 +8,7 @@ import apsw
 import pytest
 
 from gatepost.store.interface import StoreFailure
-from gatepost.store.sqlite.administration import Depth, queue_depth
+from gatepost.store.sqlite.administration import Depth, _oldest, queue_depth
 from gatepost.store.sqlite.schema import QUEUE_FILE
 
 
@@ -57,6 +57,22 @@ async def count_each_state(shop):
 
 
 _STATE = "UPDATE delivery SET next_at = ?, held = ?, dropped = ?, quarantine = ?"
+
+
+def test_the_age_of_the_queue_takes_no_longer_with_more_in_it(shop):
+    """Alarms ask for it every minute: nothing is counted for that."""
+
+    async def steps(count):
+        async with shop.open() as store:
+            for _ in range(count):
+                await shop.deferred(store)
+        with apsw.Connection(str(shop.shard / QUEUE_FILE)) as queue:
+            counted = []
+            queue.set_progress_handler(lambda: bool(counted.append(1)), 1)
+            _oldest(queue)
+        return len(counted)
+
+    assert asyncio.run(steps(2)) == asyncio.run(steps(50))
 
 
 def test_an_empty_queue(tmp_path):

@@ -8,14 +8,13 @@ import pytest
 from gatepost.mail.model.message import Delivery, QuarantineHold, Recipient
 from gatepost.mail.model.queue_id import format_id
 from gatepost.store.quarantine import DAY, Quarantine, QuarantineFilter, QuarantineUsage
-from gatepost.store.sqlite.message_trace import SqliteTrace
 from gatepost.store.sqlite.quarantine import SqliteQuarantine
 
 HOLD = QuarantineHold("contoso", "content hook 'av'", "clamav: X", 30)
 
 
 def made(shop):
-    return Quarantine(SqliteQuarantine(shop.queue, SqliteTrace(shop.trace)), lambda _: None)
+    return Quarantine(SqliteQuarantine(shop.queue), lambda _: None)
 
 
 async def hold(shop, store, *recipients, until=0.0, body=b"hello\r\n"):
@@ -81,7 +80,7 @@ def test_what_was_released_meanwhile_is_left_alone(shop):
             return await hold(shop, store, "ann@contoso.example")
 
     deliveries = asyncio.run(main())
-    engine = SqliteQuarantine(shop.queue, SqliteTrace(shop.trace))
+    engine = SqliteQuarantine(shop.queue)
     assert len(engine.release(deliveries, time.time(), "bob")) == 1
     assert engine.release(deliveries, time.time(), "bob") == engine.remove(deliveries) == []
     with pytest.raises(LookupError):

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import itertools
 import os
@@ -14,7 +15,7 @@ import pytest
 
 from gatepost.mail.model.queue_id import format_id, parse_id
 from gatepost.store.interface import Settlement, StoreFailure
-from gatepost.store.sqlite.recovery import last_written, lock_shard
+from gatepost.store.sqlite.recovery import last_written, lock_shard, recover, recover_all
 from gatepost.store.sqlite.schema import QUEUE_FILE
 
 LIMIT = 256 * 1024
@@ -47,6 +48,78 @@ def later_due(shop, delivery):
     due = connection.execute("SELECT next_at FROM delivery WHERE id = ?", (delivery.id,)).get
     connection.close()
     return due
+
+
+def in_parts(monkeypatch, rows):
+    for name in ("_NEWEST", "_ROWS"):
+        monkeypatch.setattr(f"gatepost.store.sqlite.recovery.{name}", rows)
+
+
+def test_leftovers_of_all_messages_are_due_before_anything_is_leased(shop, monkeypatch):
+    async def main():
+        async with shop.open() as store:
+            kept = [await shop.accept(store) for _ in range(7)]
+            message = shop.message(store)
+            several = [shop.delivery(store, message, f"{number}@partner.example") for number in range(4)]
+            await shop.commit(store, message, several)
+            kept += several
+            later = await shop.deferred(store, next_at=time.time() + 5000)
+        in_parts(monkeypatch, 2)
+        async with shop.open() as store:
+            leased = await store.lease(later.destination, 50, time.time())
+            assert {delivery.id for delivery in leased} == {delivery.id for delivery in kept}
+            assert await store.earliest(later.destination) == later_due(shop, later)
+
+    asyncio.run(main())
+
+
+def test_a_store_that_moves_has_all_leftovers_due(shop, monkeypatch):
+    async def main():
+        async with shop.open() as store:
+            for _ in range(7):
+                await shop.accept(store)
+
+    asyncio.run(main())
+    in_parts(monkeypatch, 2)
+    connection = apsw.Connection(str(shop.shard / QUEUE_FILE))
+    recover_all(connection, shop.shard / "big", 77.0)
+    assert set(connection.execute("SELECT next_at FROM delivery")) == {(77.0,)}
+    connection.close()
+
+
+def test_a_start_reads_no_more_of_a_longer_queue(shop, monkeypatch):
+    """New mail waits for it. By the steps of SQLite: all rows of a million would be 6 million of them."""
+    in_parts(monkeypatch, 20)
+
+    def steps(count):
+        with contextlib.closing(apsw.Connection(str(shop.shard / QUEUE_FILE))) as connection:
+            connection.execute(_MANY, {"count": count})
+            counted = []
+            connection.set_progress_handler(lambda: bool(counted.append(1)), 10)
+            highest, rest = recover(connection, shop.shard / "big", 77.0)
+            counted_here = len(counted)
+            assert connection.execute("SELECT max(id) FROM delivery").get == highest
+            assert rest == count - 21
+        return counted_here
+
+    async def main():
+        async with shop.open():
+            pass
+
+    asyncio.run(main())
+    few = steps(100)
+    assert few > 5
+    assert steps(10_000) <= few + 2
+
+
+_MANY = """
+DELETE FROM message;
+DELETE FROM delivery;
+WITH RECURSIVE numbers(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM numbers WHERE i < :count)
+INSERT INTO message SELECT i, 5, NULL, '{}' FROM numbers;
+INSERT INTO delivery (message, id, destination, next_at, attempts, expires_at, last_error, recipients)
+SELECT id, id + 1, 'contoso/b.example', id % 3, 1, 9e9, '', '[]' FROM message
+"""
 
 
 def test_ids_do_not_go_back_with_the_clock(shop, monkeypatch):

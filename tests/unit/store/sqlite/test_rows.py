@@ -157,6 +157,15 @@ def test_what_failed_for_a_reason_that_passed_is_brought_forward_alone(queue):
     assert queue.execute("SELECT next_at FROM delivery ORDER BY id").fetchall() == [(50.0,), (500.0,), (500.0,)]
 
 
+def test_what_was_in_memory_is_due_unless_it_was_dropped_meanwhile(queue):
+    for number, due in ((1, 0.0), (2, 500.0), (3, 0.0), (4, 0.0), (5, 0.0)):
+        put(queue, delivery(number, message=number, next_at=due))
+    queue.execute("UPDATE delivery SET dropped = 1 WHERE id = 3")
+    execute(queue, leftovers=[(50.0, 1, 4)])
+    assert list(queue.execute("SELECT id, next_at FROM delivery")) == [(1, 50.0), (2, 500.0), (4, 50.0), (5, 0.0)]
+    assert count(queue, "message") == 4
+
+
 def test_destinations_and_what_is_due_first(queue):
     for number, due, destination in ((1, 9.0, PARTNER), (2, 3.0, PARTNER), (3, 4.0, "a/b"), (4, 0.0, "a/c")):
         put(queue, delivery(number, message=number, next_at=due, destination=destination))

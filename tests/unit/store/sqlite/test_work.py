@@ -14,6 +14,7 @@ from gatepost.store.sqlite.work import (
     Barrier,
     BringForward,
     LeaseWork,
+    LeftoverWork,
     RetryWork,
     SettlementWork,
     Work,
@@ -206,6 +207,14 @@ def test_deliveries_are_retried():
     work.collect(plan)
     work.finish()
     assert plan.retried == [(30.0, 7, 8), (30.0, 7, 9)]
+    assert work.patient
+
+
+def test_leftovers_are_due():
+    plan, work = CommitPlan(), LeftoverWork(30.0, 7, 9)
+    work.collect(plan)
+    work.finish()
+    assert plan.leftovers == [(30.0, 7, 9)]
     assert work.patient
 
 
