@@ -385,6 +385,34 @@ def test_no_secret_is_kept_by_the_browser_and_nobody_sees_what_another_typed(cen
     assert page.evaluate("sessionStorage.getItem('unsent')") is None
 
 
+def test_what_is_written_for_a_key_is_not_kept_whatever_it_looks_like(centre: AdminCentre, page: Page) -> None:
+    """Such as the URI of a token with its PIN, or a key without its first line."""
+    centre.log_in(page, "/certificates/add")
+    page.get_by_label("Certificate and intermediates").fill("of mine")
+    page.get_by_label("Private key").fill("pkcs11:token=hsm;object=mail?pin-value=4711")
+    page.context.clear_cookies()
+    page.get_by_role("button", name="Add certificate").click()
+    page.get_by_text("Your session expired").wait_for()
+    kept = str(page.evaluate("sessionStorage.getItem('unsent')"))
+    assert "of mine" in kept
+    assert "4711" not in kept
+
+
+def test_nothing_is_kept_of_who_logs_out(centre: AdminCentre, page: Page) -> None:
+    """The next person at this browser could read it in the tab."""
+    centre.log_in(page, "/hooks/edit/contoso/clamd")
+    page.get_by_label("Address", exact=True).fill("unix:/run/other.ctl")
+    page.context.clear_cookies()
+    page.get_by_role("button", name="Save").click()
+    page.get_by_text("Your session expired").wait_for()
+    centre.log_in(page, "/connectors")
+    assert page.evaluate("sessionStorage.getItem('unsent')")
+    page.locator("details.menu.end summary").click()
+    page.get_by_role("button", name="Log out").click()
+    page.wait_for_url(f"{centre.url}/login")
+    assert page.evaluate("sessionStorage.getItem('unsent')") is None
+
+
 def test_two_people_see_both_changes(centre: AdminCentre, browser: Browser) -> None:
     with context(browser) as (opened, complaints):
         complaints.expected.append("the server responded with a status of 409")

@@ -97,7 +97,9 @@ def test_nodes_that_share_a_database_do_not_need_each_other() -> None:
         for number in range(MESSAGES):  # the left node's partner does not listen
             send_in((two.left, two.right)[number % 2], BOB, f"partition-{number}")
         sinks[1].wait_messages(MESSAGES // 2)
-        assert len(left.cli("queue", "list", json=True).data) == MESSAGES // 2
+        wait_until(
+            lambda: len(left.cli("queue", "list", json=True).data) == MESSAGES // 2, "what arrived to be settled"
+        )
         left.kill()
         stack.callback(sinks[0].stop)
         wait_until(lambda: node_state(right, "node0") == "dead", "the other to count as dead", timeout=40)

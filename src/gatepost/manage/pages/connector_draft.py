@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from gatepost.language import _
-from gatepost.manage.pages.text_filters import sentence, sentences
+from gatepost.manage.pages.text_filters import sentence, texts_by_field
 from gatepost.manage.use_cases.name_lookup import INBOUND, OUTBOUND, PartKind
 from gatepost.policy.connectors.errors import ResourceErrors
 from gatepost.policy.connectors.model import parse
@@ -361,13 +361,14 @@ def problems(draft: ConnectorDraft, step: str, owner: Organization, prefixes: Pr
         parse({"organization": {owner.name: alone}}, prefixes=prefixes)
     except ResourceErrors as errors:
         fields = draft.fields_of(step)
+        said: list[tuple[str, str]] = []
         for error in errors.errors:
             place = re.search(r"\.(\w+)(?:\[\d+\])*$", error.path)
             key = _QUESTIONS.get(place[1], place[1]) if place else ""
             if key in fields:
-                text = sentence(ours(error.message))
-                result[key] = sentences(result[key], text) if key in result else text
-    return result
+                said.append((key, sentence(ours(error.message))))
+        return texts_by_field(said)
+    return {}
 
 
 def _missing(draft: ConnectorDraft, step: str) -> dict[str, str]:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple, Union, get_
 from gatepost.language import _
 from gatepost.manage.pages.account_forms import located
 from gatepost.manage.pages.code_labels import choice_text, shown_label, value_label
-from gatepost.manage.pages.text_filters import in_words, sentence, sentences
+from gatepost.manage.pages.text_filters import in_words, sentence, texts_by_field
 from gatepost.policy.connectors.fields import Form
 from gatepost.policy.connectors.record_base import form_of, keys, record_in
 from gatepost.sentences import ours
@@ -213,11 +213,10 @@ def _value(form_field: FormField, text: str) -> Any:
 def errors_by_field(fields: Sequence[FormField], errors: Sequence[FieldError], text: str) -> dict[str, str]:
     """For a form: what is wrong by field, "" for what is of none. text: where there are no errors by field."""
     known = {field.key for field in fields} | {"organization"}
-    found: dict[str, str] = {}
+    said: list[tuple[str, str]] = []
     for error in errors:
         key = _INDEX.sub("", error.path)
         while key and key not in known:
             key = key.rpartition(".")[0]
-        said = sentence(ours(error.message)) if key else located(error)
-        found[key] = sentences(found[key], said) if key in found else said
-    return found or {"": ours(text)}
+        said.append((key, sentence(ours(error.message)) if key else located(error)))
+    return texts_by_field(said) or {"": ours(text)}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from http import HTTPStatus
 from importlib import import_module
 from itertools import chain
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote
 
 from starlette.exceptions import HTTPException
@@ -17,6 +17,7 @@ from gatepost.manage.pages.guard import for_readers
 from gatepost.manage.pages.login import local_target
 from gatepost.manage.pages.rendering import render
 from gatepost.manage.pages.text_filters import sentence
+from gatepost.manage.use_cases.declaration import SAFE
 from gatepost.manage.use_cases.refusal import BusyRefusal, Refusal, RefusalKind
 from gatepost.manage.web.identity import came_from
 from gatepost.manage.web.problem import is_call, refused
@@ -51,6 +52,7 @@ def _routes(names: Iterable[str]) -> Iterator[Route]:
 ROUTES: Final = [*map(for_readers, _routes(_PAGES)), *_routes(_OWN)]
 
 _GET: Final = "GET"
+_LEVELS: Final = 10  # from the address of a form to the page above; each is compared with all pages
 _STATUSES: Final = {
     RefusalKind.INPUT: HTTPStatus.UNPROCESSABLE_ENTITY,
     RefusalKind.FORBIDDEN: HTTPStatus.FORBIDDEN,
@@ -102,13 +104,15 @@ def _is_of_form(path: str) -> bool:
 
 
 def _page_above(request: Request) -> str:
-    """The nearest page above, "" if there is none but the first page."""
+    """The nearest page above, "" if there is none but the first page, or it is not near."""
     raw: bytes = request.scope.get("raw_path") or b""
     path = raw.decode("ascii", "replace").partition("?")[0]
-    while path := path.rpartition("/")[0]:
-        if any(_matches(route, unquote(path)) is Match.FULL for route in ROUTES):
-            break
-    return path
+    for _level in range(_LEVELS):
+        path = path.rpartition("/")[0]
+        shown = unquote(path)
+        if not path or any(_matches(route, shown) is Match.FULL for route in ROUTES):
+            return path
+    return ""
 
 
 def _matches(route: Route, path: str) -> Match:
@@ -117,9 +121,8 @@ def _matches(route: Route, path: str) -> Match:
 
 def _page(request: Request, status: HTTPStatus, text: str, errors: object = ()) -> Response:
     heading = _(_HEADINGS.get(status, status.phrase))
-    return render(
-        request, "error.html", status, heading=heading, text=text, advice="", errors=errors, back=_back(request)
-    )
+    shown: dict[str, Any] = {"heading": heading, "text": text, "advice": "", "errors": errors, "back": _back(request)}
+    return render(request, "error.html", status, is_of_form=request.method not in SAFE, **shown)
 
 
 def _back(request: Request) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from datetime import UTC, tzinfo
 from typing import TYPE_CHECKING, Any, Final
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 NOTHING: Final = Markup('<span class="soft">–</span>')  # noqa: RUF001 - a dash is what is meant
 _UNITS: Final = ((86400 * 365, N_("y")), (86400, N_("d")), (3600, "h"), (60, "min"), (1, "s"))
+_SAID: Final = 20  # of one field: a list may have a hundred thousand wrong entries
 _AFTER_SIGN: Final = re.compile(r"(?<=[@.:])(?=.)", re.DOTALL)
 _OCTETS: Final = ("B", "kB", "MB", "GB", "TB", "PB")
 
@@ -37,9 +39,25 @@ def sentence(text: str) -> str:
     return text[:1].upper() + text[1:] if first.isalpha() else text
 
 
-def sentences(*texts: str) -> str:
-    """One after the other, each ended before the next begins: two errors of a field."""
-    return " ".join([*(f"{text.rstrip('.')}." for text in texts[:-1]), *texts[-1:]])
+def texts_by_field(said: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """The texts of each field, such as its errors, in one line, each ended before the next begins.
+
+    said: fields, each with a text; of each field the first `_SAID` are shown, and how many more there are.
+    """
+    texts: dict[str, list[str]] = {}
+    more: Counter[str] = Counter()
+    for field, text in said:
+        first = texts.setdefault(field, [])
+        if len(first) < _SAID:
+            first.append(text)
+        else:
+            more[field] += 1
+    for field, count in more.items():
+        texts[field].append(_("And %(count)s more.", count=grouped(count)))
+    return {
+        field: " ".join([*(f"{text.rstrip('.')}." for text in first[:-1]), *first[-1:]])
+        for field, first in texts.items()
+    }
 
 
 def iso(seconds: float) -> str:

@@ -22,6 +22,7 @@ from starlette.responses import HTMLResponse, Response
 
 from gatepost.language import _, language
 from gatepost.manage.access.records import Actor, AuditOutcome
+from gatepost.manage.use_cases.declaration import SAFE
 from gatepost.manage.use_cases.refusal import RefusalKind  # noqa: TC001 - msgspec reads the types of fields
 from gatepost.store.interface import StoreFailure
 from gatepost.texts import N_
@@ -165,7 +166,7 @@ _PAGE: Final = """<!doctype html>
 <meta name="color-scheme" content="light dark"><title>{title} - Gatepost</title>
 <link rel="stylesheet" href="/static/current/gatepost.css">
 <script src="/static/current/unsent.js" defer></script></head>
-<body class="bare"><main id="main" data-unsent="{unsent}"><h1>{title}</h1><p class="lead">{text}</p>
+<body class="bare"><main id="main"{unsent}><h1>{title}</h1><p class="lead">{text}</p>
 <p><a href="{back}">{words}</a></p></main></body>
 </html>
 """
@@ -179,13 +180,15 @@ def refused(scope: Scope, status: HTTPStatus, text: str, *, back: str = "", **he
     kind = PROBLEMS.get(status, ProblemType.MALFORMED)
     if not is_call(scope):
         local = back if back.startswith("/") and not back.startswith("//") else "/"
+        # A form may have been acted upon before a fault, and was before the page that follows it.
+        is_of_form = scope.get("method") not in SAFE and status != HTTPStatus.INTERNAL_SERVER_ERROR
         page = _PAGE.format(
             language=language(),
             title=html.escape(_(kind.value.title)),
             text=html.escape(_(text)),
             back=html.escape(local),
             words=html.escape(_("Back to the page")),
-            unsent=html.escape(_(_UNSENT)),
+            unsent=f' data-unsent="{html.escape(_(_UNSENT))}"' if is_of_form else "",
         )
         return HTMLResponse(page, status, headers)
     return problem_document(kind, text, instance_of(scope), headers=headers)

@@ -283,6 +283,14 @@ def test_nothing_is_kept_that_nobody_asked():
     assert draft.fields_of("nowhere") == ()
 
 
+def test_of_very_many_wrong_entries_the_first_are_said():
+    draft = draft_of(TO_PARTNER | {"recipient_domains": "\n".join(f"b{at}!" for at in range(1000))})
+    said = problems(draft, "use", OWNER, PrefixLimits())["recipient_domains"]
+    assert "'b19!'" in said
+    assert "'b20!'" not in said
+    assert said.endswith(". And 980 more.")
+
+
 def test_steps_that_were_answered_are_known():
     draft = draft_of(TO_PARTNER).with_done("name").with_done("use").with_done("name")
     assert draft.done == ("use", "name")

@@ -126,6 +126,14 @@ def test_two_errors_of_a_field_are_both_said_and_none_is_the_text():
     assert errors_by_field(form_fields(OUTBOUND), [], "it is taken") == {"": "it is taken"}
 
 
+def test_of_very_many_errors_of_a_field_the_first_are_said():
+    """Such as of a list of a hundred thousand lines, which took long, and made a page of megabytes."""
+    many = [FieldError(f"smart_hosts[{at}]", f"is wrong {at}") for at in range(100_000)]
+    (said,) = errors_by_field(form_fields(OUTBOUND), many, "").values()
+    assert said.startswith("Is wrong 0. Is wrong 1. ")
+    assert said.endswith(". Is wrong 19. And 99,980 more.")
+
+
 @pytest.mark.parametrize(
     ("key", "label"),
     [

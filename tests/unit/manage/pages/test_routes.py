@@ -139,6 +139,24 @@ def test_the_address_of_a_form_leads_to_its_page(centre, path, page):
     assert (answer.status, answer.headers["location"]) == (303, page)
 
 
+@pytest.mark.parametrize(("method", "said"), [("GET", False), ("POST", True)])
+def test_a_form_is_said_to_be_lost_only_where_it_was_refused(centre, method, said):
+    """Not by a page that cannot be shown after one that was saved: who sends it again does it twice."""
+    answer = centre.ask(method, "/nothing", "owner", b"", {})
+    assert answer.status == 404
+    assert ("data-unsent" in answer.text) is said
+
+
+def test_an_address_that_is_deep_is_not_compared_with_all_pages_level_by_level(centre, monkeypatch):
+    """A tenant's address of 32 KB took seconds of the processor."""
+    compared = []
+    matches = routes._matches
+    monkeypatch.setattr(routes, "_matches", lambda route, path: compared.append(path) or matches(route, path))
+    answer = centre.get("/connectors/validate/a/inbound/" + "x/" * 2000 + "x")
+    assert answer.status == 405
+    assert len(compared) < 15 * len(ROUTES)
+
+
 def test_a_page_that_takes_another_method_says_which(centre):
     assert "GET" in centre.ask("DELETE", "/connectors", "owner", b"", {}).headers["allow"]
 

@@ -3,10 +3,12 @@ from __future__ import annotations
 import gzip
 import hashlib
 from importlib.resources import files
+from pathlib import Path
 
 import pytest
 from starlette.requests import Request
 
+from gatepost.manage.pages import static_files
 from gatepost.manage.pages.static_files import _all, _serve, static_url
 
 
@@ -107,3 +109,12 @@ def test_every_vendored_library_has_its_licence():
     libraries = {name.split("/")[1].split(".")[0] for name in _all() if name.endswith((".min.js", ".min.css"))}
     licences = {name.split("/")[1].split(".")[0] for name in _all() if name.endswith(".LICENSE.txt")}
     assert libraries - {"hx-sse"} | {"lucide"} == licences  # hx-sse is of htmx
+
+
+def test_a_text_area_for_a_key_is_marked_as_one_that_the_browser_keeps_nothing_of():
+    """By autocomplete="off", which `unsent.js` looks for."""
+    pages = Path(static_files.__file__).parent / "templates"
+    lines = [line for page in pages.rglob("*.html") for line in page.read_text(encoding="utf-8").splitlines()]
+    keys = [line for line in lines if "ui.textarea(" in line and "PRIVATE KEY" in line]
+    assert len(keys) == 3
+    assert [line for line in keys if 'autocomplete="off"' not in line] == []

@@ -66,6 +66,16 @@ def test_no_link_leads_elsewhere(back):
     assert '<a href="/">' in answer.body.decode()
 
 
+@pytest.mark.parametrize(
+    ("method", "status", "said"),
+    [("POST", 403, True), ("GET", 429, False), ("POST", 500, False)],
+)
+def test_a_form_is_said_to_be_lost_only_where_it_was_refused(method, status, said):
+    """Not by the page after one that was saved; nor after a fault, before which something may have been done."""
+    answer = refused({"path": "/rules", "method": method}, HTTPStatus(status), "No.")
+    assert (b"data-unsent" in answer.body) is said
+
+
 @pytest.mark.parametrize(("path", "call"), [("/api/v1/x", True), ("/api", False), ("/apiary", False), ("/", False)])
 def test_what_is_a_call(path, call):
     assert is_call({"path": path}) is call

@@ -106,6 +106,11 @@
     dialog.showModal();
   }
 
+  /* After a log-out somebody else may sit here: nothing of a form is left (unsent.js). */
+  document.addEventListener("submit", (event) => {
+    if (event.target.getAttribute("action") === "/logout") sessionStorage.removeItem("unsent");
+  });
+
   /* Browsers without invoker commands (command, commandfor). */
   function command(button) {
     if ("commandForElement" in HTMLButtonElement.prototype) return;

@@ -1,6 +1,7 @@
 /* A form that was not acted upon, such as after the end of its session: what was typed is there again when its author
    comes back to its page. Pages with forms in which somebody types for long have it (`ui.keeps_forms`).
-   Kept by this tab alone, without passwords and keys; the log-in and pages of refusals say the sentence (data-unsent). */
+   Kept by this tab alone, until its author logs out (gatepost.js), without passwords and keys: their text areas have
+   autocomplete="off". The log-in and pages of refusals say the sentence (data-unsent). */
 "use strict";
 
 (() => {
@@ -8,7 +9,7 @@
   const author = document.querySelector("details.menu.end .menu-text")?.lastChild.textContent;
   const keep = (form) => { try { form ? sessionStorage.setItem("unsent", JSON.stringify(form)) : sessionStorage.removeItem("unsent"); } catch {} };
   const isTyped = (field) => field.name && field.matches("input:not([type=hidden], [type=password], [type=file]), select, textarea");
-  const isSecret = (field) => field.name === "csrf" || field.type === "password" || field.type === "file" || /PRIVATE KEY/.test(field.value);
+  const isSecret = (field) => field.name === "csrf" || field.matches("[type=password], [type=file], textarea[autocomplete=off]") || /PRIVATE KEY/.test(field.value);
 
   document.addEventListener("submit", (event) => {
     const form = event.target, fields = [...form.elements];
