@@ -95,7 +95,7 @@ class ListedQueue(QueueAdmin):
         self._page_by_page(change, step)
         return change.done
 
-    entries = destinations = applying = applying_to = body = totals = depth = None
+    entries = destinations = applying = applying_to = body = totals = depth = oldest = None
 
 
 @pytest.mark.parametrize(
