@@ -122,7 +122,7 @@ def test_a_running_gateway_is_listed_drained_and_takes_mail_again(gateway: Calla
     node = listed(server)
     assert (node["name"], node["state"], node["configuration"]) == ("mx-a", "active", 1)
     assert node["listeners"] == [f"mx {server.address}"]
-    assert node["queue"] == {"active": 0, "deferred": 0, "held": 0}
+    wait_until(lambda: listed(server)["queue"] == {"active": 0, "deferred": 0, "held": 0}, "the second heartbeats")
     assert server.cli("status", json=True, expect=None).data["nodes"][0]["name"] == "mx-a"
 
     assert server.cli("node", "drain", "mx-a", "--wait", timeout=90).stdout.startswith("mx-a: drained")
