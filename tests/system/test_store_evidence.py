@@ -344,10 +344,10 @@ def test_an_answer_that_was_lost_doubles_no_entry(shared: str, tmp_path: Path, m
 def test_many_entries_are_stored_in_pieces_and_removed_in_pieces(
     shared: str, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, postgres: Postgres
 ) -> None:
-    from gatepost.store.postgres import evidence_heads  # noqa: PLC0415 - of this test alone
+    from gatepost.store.postgres import evidence  # noqa: PLC0415 - of this test alone
 
     caplog.set_level(logging.WARNING)
-    monkeypatch.setattr(evidence_heads, "_REMOVE", evidence_heads._REMOVE.replace("20000", "700"))
+    monkeypatch.setattr(evidence, "_REMOVE", evidence._REMOVE.replace("20000", "700"))
     node = Node(shared, tmp_path)
     chain = node.chain()
     chain.append(events(7000), NOON)

@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+import threading
 import time
 from contextlib import ExitStack
 from pathlib import Path
@@ -99,6 +100,18 @@ def test_a_sink_that_cannot_listen_says_so_at_once(pki: Pki) -> None:
         with pytest.raises(OSError, match=f"cannot listen on {partner.address}: .*in use"):
             Partner(pki, "mail.c.example", port=partner.port).start()
         assert time.monotonic() - begun < 30, "it waits a minute for a sink that neither listens nor says why"
+
+
+def test_a_partner_that_cannot_listen_leaves_nothing_running(pki: Pki) -> None:
+    """A thread that goes on keeps the process of the test from its end."""
+    with Partner(pki, "mail.b.example") as partner:
+        before = set(threading.enumerate())
+        with (
+            pytest.raises(OSError, match="in use"),
+            Partner(pki, "mail.c.example", Defect.REVOKED, port=partner.port),
+        ):
+            pass
+        assert set(threading.enumerate()) <= before
 
 
 def test_messages_that_do_not_come_are_told_with_what_came(pki: Pki) -> None:

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
 
 _COUNTING: Final = 30.0  # seconds between two counts of the queue,
-_SHARE: Final = 300.0  # and times of what the last one took: a fifth of a second for a million deliveries
+_SHARE: Final = 300.0  # and times of what the last one took: a fifth of a second for a million deliveries,
+_SELDOM: Final = 300.0  # but no more seconds than these: the first one after a power cut waits for the disk
 _COMPLAIN: Final = 60.0
 
 _log = logging.getLogger(__name__)
@@ -102,7 +103,8 @@ class Heartbeat:
                 self._counted = self._depth()
             except StoreFailure:
                 self._counted = None
-            self._count_at = begun + max(_COUNTING, _SHARE * (time.monotonic() - begun))
+            took = time.monotonic() - begun if self._counted is not None else 0.0
+            self._count_at = begun + max(_COUNTING, min(_SHARE * took, _SELDOM))
         depth = self._counted
         if depth is None:
             return msgspec.structs.replace(figures, drained=False)

@@ -133,7 +133,9 @@ class _ReadConfigFile(SqliteReader):
         """Another number after a change."""
         try:
             return self.data_version()
-        except apsw.ReadOnlyError:
+        except StoreFailure as failure:
+            if not isinstance(failure.__cause__, apsw.ReadOnlyError):
+                raise
             _have_recovered()
             return self.data_version()
 

@@ -114,9 +114,12 @@ class Partner(Sink):
         self.tls = server_context(self.certificate, old=defect is Defect.OLD_TLS, weak=weak)
 
     def __enter__(self) -> Self:
-        if self._status is not None:
-            self._running.enter_context(self._status)
-        return super().__enter__()
+        with ExitStack() as running:  # what began ends where the rest cannot
+            if self._status is not None:
+                running.enter_context(self._status)
+            super().__enter__()
+            self._running = running.pop_all()
+        return self
 
     def __exit__(self, *_: object) -> None:
         super().__exit__()

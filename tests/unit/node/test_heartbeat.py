@@ -81,6 +81,27 @@ def test_a_queue_that_takes_long_to_count_is_counted_seldom(registry, monkeypatc
     assert [round(later - earlier) for earlier, later in itertools.pairwise(counted)] == [60]
 
 
+@pytest.mark.parametrize(("fails", "seconds"), [(True, 30), (False, 300)], ids=["it failed", "the disk was read"])
+def test_a_first_count_that_took_very_long_is_not_the_last_for_an_hour(registry, monkeypatch, fails, seconds):
+    now, counted = [1000.0], []
+
+    def depth():
+        counted.append(now[0])
+        if len(counted) == 1:
+            now[0] += 10
+            if fails:
+                raise StoreFailure("on purpose")
+        return Depth(deferred=len(counted))
+
+    heart = beating(registry, depth)
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    while len(counted) < 2 and now[0] < 5000:
+        heart.beat()
+        now[0] += 3
+    assert counted[-1] - counted[0] == pytest.approx(seconds, abs=5)
+    assert said(registry).figures.deferred == 2
+
+
 def test_new_mail_comes_before_the_first_count_of_the_queue(registry, monkeypatch):
     monkeypatch.setattr("gatepost.node.heartbeat.BEAT_SECONDS", 3600)
     beats, counted = threading.Semaphore(0), threading.Event()

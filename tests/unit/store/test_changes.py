@@ -380,7 +380,7 @@ def test_only_some_stores_are_kept(stores, monkeypatch):
         pass
     with stores.store() as again:
         assert again is not one
-    with pytest.raises(apsw.ConnectionClosedError):
+    with pytest.raises(StoreFailure, match="has been closed"):
         one.version()
 
 

@@ -194,6 +194,16 @@ def test_an_index_that_a_kill_left_in_pieces_is_made_anew_by_another(kept_from_t
     assert asked == [ConfigRequest()] * 4
     os.pwrite(index, bytes(96), 0)
     monkeypatch.setattr(WRITE_ACCESS, "ask", None)
-    with pytest.raises(apsw.ReadOnlyError):
+    with pytest.raises(StoreFailure, match="readonly"):
         reader.version()
     reader.close()
+
+
+def test_what_another_process_cannot_mend_is_a_failure(path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(WRITE_ACCESS, "ask", asked.append)
+    reader = RequestedConfig(path)
+    reader.close()
+    with pytest.raises(StoreFailure, match="has been closed"):
+        reader.version()
+    assert asked == []

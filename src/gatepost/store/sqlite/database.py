@@ -118,8 +118,14 @@ class SqliteDatabase:
             yield self._session
 
     def data_version(self) -> int:
-        """A number that is another one after a change over another connection; takes microseconds."""
-        version: int = self._connection.pragma("data_version")
+        """A number that is another one after a change over another connection; takes microseconds.
+
+        Raises StoreFailure. It is asked within `reading_at_once`, too, and so takes no turn.
+        """
+        try:
+            version: int = self._connection.pragma("data_version")
+        except apsw.Error as error:
+            raise _failure(self.path, error) from error
         return version
 
     def forget(self) -> None:

@@ -212,10 +212,11 @@ class SqliteStore(StoreEngine):
         if self._closed:
             return
         self._closed = True
-        await self._recovered()
         await self._bodies_finished()
         self._writer.hand_over()
         await asyncio.to_thread(self._end)
+        if self._recovery is not None:
+            await self._recovery  # only now: on a full disk it waits for its commit until the writer has ended
         await asyncio.sleep(0)  # what the last commit has to say was put on the loop before
 
     def _end(self) -> None:
@@ -258,9 +259,14 @@ class SqliteStore(StoreEngine):
         body.finish(finished)
 
     async def _recovered(self) -> None:
-        """Wait until all is due that was in memory when the last process ended; what failed is in `failure`."""
+        """Wait until all is due that was in memory when the last process ended; what failed is in `failure`.
+
+        Raises StoreFailure if the store was closed meanwhile: nobody would do what comes next.
+        """
         if self._recovery is not None:
             await asyncio.shield(self._recovery)
+            if self._closed:
+                raise StoreFailure("the store is closed")
 
     async def _take_up_leftovers(self, rest: int, now: float) -> None:
         """Make due what was in memory when the last process ended, also of older messages; `close` cuts it short.
@@ -282,7 +288,9 @@ class SqliteStore(StoreEngine):
                 first = part.last + 1
                 await asyncio.sleep(min(time.monotonic() - begun, _LONGEST_REST))
             if not self._closed:
-                await self.flushed()
+                written: asyncio.Future[None] = self._loop.create_future()
+                self._writer.put(Barrier(written))  # with no wait before it, in which `close` could end the writer
+                await written
         self._recovery = None
 
     async def _read[T](self, query: Callable[[apsw.Connection], T]) -> T:

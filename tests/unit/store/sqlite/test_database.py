@@ -79,6 +79,12 @@ def test_it_stays(database, folder):
         assert fruits(third) == 0
 
 
+def test_whether_it_changed_cannot_be_said_of_what_cannot_be_read(database):
+    database.close()
+    with pytest.raises(StoreFailure, match=r"fruit\.db"):
+        database.data_version()
+
+
 def test_whoever_opens_it_does_not_wait_for_who_writes(database, folder):
     writer = apsw.Connection(str(database.path))
     writer.execute("BEGIN IMMEDIATE")

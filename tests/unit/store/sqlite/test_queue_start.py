@@ -75,6 +75,20 @@ def test_a_stop_cuts_it_short_and_the_next_start_goes_on(shop, looking, eventual
     asyncio.run(main())
 
 
+def test_a_lease_that_waits_when_the_store_is_closed_is_told(shop, looking):
+    async def main():
+        async with shop.open() as store:
+            lease = spawn(store.lease("contoso/partner.example", 9, time.time() + 9), "lease")
+            closing = spawn(store.close(), "close")
+            await asyncio.sleep(0)
+            looking.release(1)
+            await closing
+            with pytest.raises(StoreFailure, match="the store is closed"):
+                await asyncio.wait_for(lease, 30)
+
+    asyncio.run(main())
+
+
 def test_older_messages_without_leftovers_are_left_alone(shop, looking):
     with apsw.Connection(str(shop.shard / QUEUE_FILE)) as connection:
         connection.execute("UPDATE delivery SET next_at = 500.0")

@@ -205,6 +205,26 @@ def test_a_disk_that_stays_full_until_the_end_is_a_failure(shop, disk):
     assert count(shop, "delivery") == 1
 
 
+def test_a_stop_does_not_wait_for_room_to_make_leftovers_due(shop, disk, monkeypatch, eventually):
+    async def main():
+        async with shop.open() as store:
+            kept = [await shop.accept(store) for _ in range(5)]
+        for name in ("_NEWEST", "_ROWS"):
+            monkeypatch.setattr(f"gatepost.store.sqlite.recovery.{name}", 0)
+        async with shop.open(vfs=disk.registered) as store:
+            disk.writes_left = 0
+            lease = spawn(store.lease(kept[0].destination, 9, time.time() + 9), "lease")
+            await eventually(lambda: store._writer.holding)
+            await asyncio.wait_for(store.close(), 10)
+            with pytest.raises(StoreFailure):
+                await lease
+            disk.writes_left = None
+        async with shop.open() as store:
+            assert len(await store.lease(kept[0].destination, 9, time.time() + 9)) == 5
+
+    asyncio.run(main())
+
+
 def test_what_does_not_fit_alone_keeps_nothing_else_from_being_written(shop, disk, monkeypatch, eventually):
     monkeypatch.setattr(module, "_RETRY", 0.01)
 
