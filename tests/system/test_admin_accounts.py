@@ -181,6 +181,65 @@ def test_an_old_session_is_asked_who_it_is_before_something_grave(centre: AdminC
     assert audit_events(centre, "--action", "confirm")[0]["who"] == OWNER
 
 
+def confirm_password(page: Page) -> None:
+    """At its page, after an answer that is wrong."""
+    page.get_by_role("heading", name="Confirm your password").wait_for()
+    for password in ("not my password at all", PASSWORD):
+        page.get_by_label("Password").fill(password)
+        follow(page, page.get_by_role("button", name="Confirm"))
+
+
+def test_what_was_typed_is_there_again_after_the_password_was_confirmed(centre: AdminCentre, page: Page) -> None:
+    centre.log_in(page, "/users/-/add")
+    page.get_by_label("Name").fill("tom")
+    page.get_by_label("Password", exact=True).fill(WORD)
+    page.get_by_role("radio", name="Operator").check()
+    page.get_by_role("radio", name="Selected organizations").check()
+    page.get_by_role("checkbox", name="contoso").check()
+    wait_quarter_of_an_hour(centre)
+    follow(page, page.get_by_role("button", name="Add user"))
+    assert WORD not in str(page.evaluate("sessionStorage.getItem('unsent')"))
+    confirm_password(page)
+    page.get_by_text("shows again what you typed").wait_for()
+    assert page.get_by_label("Name").input_value() == "tom"
+    assert page.get_by_label("Password", exact=True).input_value() == ""
+    for box in (page.get_by_role("radio", name="Operator"), page.get_by_role("checkbox", name="contoso")):
+        assert box.is_checked()
+    axe(page)
+    page.get_by_label("Password", exact=True).fill(WORD)
+    page.get_by_label("Confirm password").fill(WORD)
+    follow(page, page.get_by_role("button", name="Add user"))
+    page.wait_for_url(f"{centre.url}/users/tom")
+
+    page.get_by_role("radio", name="Auditor").check()
+    wait_quarter_of_an_hour(centre)
+    follow(page, page.locator("#access").get_by_role("button", name="Save"))
+    confirm_password(page)
+    page.get_by_text("shows again what you typed").wait_for()
+    assert page.get_by_role("radio", name="Auditor").is_checked()
+
+
+def test_who_logs_in_instead_of_confirming_sees_nothing_that_another_typed(centre: AdminCentre, page: Page) -> None:
+    centre.gateway.cli("user", "add", "otto", "--role", "owner", "--password-stdin", given=f"{PASSWORD}\n")
+    centre.log_in(page, "/tokens/-/add")
+    page.get_by_label("Name").fill("of olga")
+    wait_quarter_of_an_hour(centre)
+    follow(page, page.get_by_role("button", name="Add token"))
+    assert "of olga" in str(page.evaluate("sessionStorage.getItem('unsent')"))
+    centre.log_in(page, "/confirm", name="otto")
+    assert page.evaluate("sessionStorage.getItem('unsent')") is None
+    page.goto(f"{centre.url}/tokens/-/add")
+    assert page.get_by_label("Name").input_value() == ""
+    assert page.get_by_text("shows again what you typed").count() == 0
+
+    page.get_by_label("Name").fill("of otto")
+    wait_quarter_of_an_hour(centre)
+    follow(page, page.get_by_role("button", name="Add token"))
+    page.locator("details.menu.end summary").click()
+    follow(page, page.get_by_role("button", name="Log out"))
+    assert page.evaluate("sessionStorage.getItem('unsent')") is None, "who logs out leaves nothing"
+
+
 def test_a_person_changes_their_own_password_and_ends_their_sessions(centre: AdminCentre, page: Page) -> None:
     with page.context.browser.new_context(ignore_https_errors=True) as elsewhere:  # type: ignore[union-attr]
         elsewhere.set_default_timeout(90_000)

@@ -173,6 +173,24 @@ def test_a_changeover_from_staging_to_the_way_back(centre: AdminCentre, pair: tu
         assert (*wanted, OWNER) in events
 
 
+def test_the_reason_of_a_switch_is_there_again_after_the_session_ended(
+    centre: AdminCentre, pair: tuple[Leaf, Leaf], page: Page
+) -> None:
+    path = f"/certificates/{number(pair[1])}/changeover"
+    centre.log_in(page)
+    add(page, centre, pair[1])
+    page.wait_for_url(f"{centre.url}{path}")
+    page.get_by_label("At a set time").check()
+    page.get_by_label("Override failed checks: reason (recorded)").fill("rehearsed with the bank")
+    page.context.clear_cookies()
+    page.get_by_role("button", name="Switch", exact=True).click()
+    page.get_by_text("Your session expired").wait_for()
+    centre.log_in(page, path)
+    page.get_by_text("shows again what you typed").wait_for()
+    reason = page.get_by_label("Override failed checks: reason (recorded)").input_value()
+    assert (reason, page.get_by_label("At a set time").is_checked()) == ("rehearsed with the bank", True)
+
+
 def test_a_pasted_key_is_seen_by_nobody_again(centre: AdminCentre, pair: tuple[Leaf, Leaf], page: Page) -> None:
     current, staged = pair
     secret = "".join(staged.key.read_text().splitlines()[1:-1])

@@ -104,6 +104,24 @@ def tokens(scene: Scene) -> dict[str, str]:
     }
 
 
+def test_a_dialog_is_open_again_after_the_session_ended(centre: AdminCentre, page: Page) -> None:
+    path = "/connectors/contoso/outbound/plain-out"
+    centre.log_in(page, path)
+    page.get_by_role("button", name="Remove…").click()
+    dialog = page.locator("#remove")
+    dialog.get_by_label("Reason (recorded)").fill("they moved")
+    page.context.clear_cookies()
+    dialog.get_by_role("button", name="Remove", exact=True).click()
+    page.get_by_text("Your session expired").wait_for()
+    centre.log_in(page, path)
+    dialog.get_by_text("shows again what you typed").wait_for()
+    assert dialog.get_by_label("Reason (recorded)").input_value() == "they moved"
+    axe(page)
+    dialog.get_by_role("button", name="Cancel").click()
+    page.goto(f"{centre.url}{path}")
+    assert not dialog.is_visible()
+
+
 def test_the_list_says_what_connectors_are_and_did(centre: AdminCentre, page: Page) -> None:
     centre.log_in(page, "/connectors")
     table = page.locator("#connectors")

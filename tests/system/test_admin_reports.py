@@ -239,6 +239,14 @@ def test_on_paper_it_says_who_asked_and_what_is_not_counted(centre: AdminCentre,
     page.set_viewport_size({"width": 688, "height": 1000})  # what A4 has between the margins, in CSS pixels
     assert page.locator(".heat thead th").count() > 28
     assert page.evaluate("document.documentElement.scrollWidth") <= 688, "nothing is cut off, or made smaller to fit"
+    page.set_viewport_size({"width": 800, "height": 1000})
+    overlaps = page.evaluate("""() => [...document.querySelectorAll("th:not(.heat *) > code")].map((code) => {
+        code.textContent = "sehr-langer-domaenenname-des-rehabilitationszentrums.example";
+        const beside = code.parentElement.nextElementSibling.getBoundingClientRect();
+        return code.getBoundingClientRect().right > beside.left + 1;
+    })""")
+    assert overlaps
+    assert not any(overlaps), "a long domain is on the column beside it"
 
 
 def test_the_log_is_verified_and_exported_with_its_proof(

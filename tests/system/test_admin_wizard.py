@@ -224,6 +224,29 @@ def test_a_smart_host_with_a_log_in(centre: AdminCentre, page: Page) -> None:
     look_at_the_log_in(centre, page)
 
 
+def test_the_last_step_is_there_again_after_the_session_ended(centre: AdminCentre, page: Page) -> None:
+    answers = {
+        "scenario": "to-partner", "name": "late", "use": "domains", "recipient_domains": "late.example",
+        "routing": "smart-hosts", "smart_hosts": "smtp.late.example:465", "implicit_tls": "on", "login": "password",
+        "username": "gate", "tls_settings": "domain-validation", "tls_domain": "smtp.late.example",
+        "done": "scenario,name,use,routing,security,check",
+    }  # fmt: skip
+    path = f"{START}&step=save&{urlencode(answers)}"
+    centre.log_in(page, path)
+    page.get_by_label("Password").fill("correct horse")
+    page.get_by_label("Disabled").check()
+    page.get_by_label("Reason (recorded)").fill("they asked for it")
+    page.context.clear_cookies()
+    page.get_by_role("button", name="Save connector").click()
+    page.get_by_text("Your session expired").wait_for()
+    assert "horse" not in str(page.evaluate("sessionStorage.getItem('unsent')"))
+    centre.log_in(page, path)
+    page.get_by_text("shows again what you typed").wait_for()
+    assert page.get_by_label("Reason (recorded)").input_value() == "they asked for it"
+    assert page.get_by_label("Disabled").is_checked()
+    assert page.get_by_label("Password").input_value() == ""
+
+
 def look_at_the_log_in(centre: AdminCentre, page: Page) -> None:
     """The form of the connector whose page is open, and an explanation."""
     page.get_by_role("link", name="Edit").first.click()

@@ -325,7 +325,9 @@ def test_tasks_are_followed_live(page: Page, url: str) -> None:
 
 def test_it_can_be_printed(page: Page, url: str) -> None:
     page.goto(url)
+    assert not page.locator(".on-paper").is_visible()
     page.emulate_media(media="print")
+    assert page.locator(".on-paper time").is_visible()
     assert not page.get_by_role("navigation", name="Main").is_visible()
     assert not page.get_by_role("searchbox", name="Search messages").is_visible()
     assert page.get_by_role("heading", name="Connectors", exact=True).is_visible()

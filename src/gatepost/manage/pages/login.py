@@ -222,7 +222,7 @@ def _failed(request: Request, refused: LogInDenied | BusyRefusal) -> Response:
     return denied_page(request, refused, _(_FAILED))
 
 
-_LOST: Final = N_("The change was not saved. Confirm your password, then fill in the form again.")
+_LOST: Final = N_("The change was not saved. Confirm your password, then send the form again.")
 
 
 def demand_owner(request: Request) -> None:

@@ -125,6 +125,7 @@ HELP: Final[dict[str, str]] = {
     "/queue/destinations": "/docs/destinations",
     "/reports": "/docs/reports",
     "/reports/domains": "/docs/tls-reporting",
+    "/reports/evidence": "/docs/evidence#what-an-auditor-does",
     "/rules": "/docs/mail-flow#mail-flow-rules",
     "/tokens": "/docs/admin-centre#api-tokens",
     "/trace": "/docs/trace",

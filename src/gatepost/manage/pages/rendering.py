@@ -64,6 +64,7 @@ class Frame:
 
     principal: None before somebody logged in. csrf: for forms. organizations: those to choose from. organization: the
     one that was chosen, "" is all of them. said: by the page before. query: of this page. zone: that times are in.
+    hostname: of the gateway, for paper.
     """
 
     path: str
@@ -74,6 +75,7 @@ class Frame:
     said: Flash | None = None
     query: tuple[tuple[str, str], ...] = ()
     zone: PageZone = SERVER_ZONE
+    hostname: str = ""
 
     @property
     def navigation(self) -> Sequence[NavigationGroup]:
@@ -234,6 +236,7 @@ def _frame(request: Request) -> Frame:
         csrf, said = getattr(request.state, "csrf", ""), signed_cookies.read(request.cookies)
         return Frame(path, csrf=csrf, said=said, query=query, zone=zone_of(request))
     organizations = _organizations(request, principal)
+    gateway: Gateway | None = getattr(request.app.state, "gateway", None)
     chosen = request.query_params.get("organization", "")
     return Frame(
         path,
@@ -244,6 +247,7 @@ def _frame(request: Request) -> Frame:
         said=signed_cookies.read(request.cookies),
         query=query,
         zone=zone_of(request),
+        hostname=gateway.settings.server.hostname if gateway else "",
     )
 
 

@@ -38,7 +38,9 @@ def asked(path="/connectors", *, query="", principal=None, gateway=None, scheme=
 
 
 class Organizations:
-    settings = SimpleNamespace(admin=SimpleNamespace(time_zone="UTC"))
+    settings = SimpleNamespace(
+        admin=SimpleNamespace(time_zone="UTC"), server=SimpleNamespace(hostname="mx.gate.example")
+    )
 
     def __init__(self, *names):
         self.names = names
@@ -138,6 +140,11 @@ def test_a_page_without_a_block_is_always_whole():
 def test_only_an_organization_one_sees_can_be_chosen(principal, gateway, query, shown, chosen):
     frame = rendering._frame(asked(principal=principal, gateway=gateway, query=query))
     assert (list(frame.organizations), frame.organization) == (shown, chosen)
+
+
+def test_on_paper_a_page_names_the_gateway_and_the_time():
+    text = render(asked(principal=ANN, gateway=Organizations("a")), "error.html", **ERROR).body.decode()
+    assert '<p class="on-paper">mx.gate.example <time' in text
 
 
 def test_of_many_organizations_one_is_typed():

@@ -61,6 +61,7 @@ def test_a_secret_is_shown_once(centre, ann):
 WRONG = [
     ({"name": ""}, 1),
     ({"name": "a b"}, 1),
+    ({"name": "a" * 65}, 1),
     ({"name": "owner"}, 1),
     ({"scopes": "god"}, 1),
     ({"scopes": ""}, 1),

@@ -91,6 +91,7 @@ def test_one_is_added(centre, ann):
 WRONG = [
     ({"name": ""}, 1),
     ({"name": "Tim Tom"}, 1),
+    ({"name": "t" * 65}, 1),
     ({"name": "../ann"}, 1),
     ({"name": "ann"}, 1),
     ({"role": "god"}, 1),

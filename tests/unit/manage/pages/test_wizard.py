@@ -64,6 +64,7 @@ def test_on_and_back_lose_nothing(centre):
         ({"at": "use", "recipient_domains": "bad..example"}, "recipient_domains"),
         ({"at": "routing", "smart_hosts": ""}, "smart_hosts"),
         ({"at": "name", "name": "bank-out"}, "name"),
+        ({"at": "name", "name": "b" * 65}, "name"),
         ({"at": "scenario", "scenario": ""}, "scenario"),
         ({"at": "name", "organization": "none"}, "organization"),
     ],
@@ -72,6 +73,11 @@ def test_a_step_that_is_not_right_is_not_left(centre, more, field):
     answer = centre.get(path("use", go="next", **more))
     assert answer.status == 422
     assert f'id="error-{field}"' in answer.text
+
+
+def test_a_long_name_is_refused_and_not_cut_by_the_browser(centre):
+    page = centre.get(path("name")).text
+    assert "maxlength" not in re.search(r'<input id="field-name"[^>]*>', page)[0]
 
 
 def test_the_review_says_what_is_missing(centre):

@@ -1,7 +1,7 @@
 /* A form that was not acted upon, such as after the end of its session: what was typed is there again when its author
    comes back to its page. Pages with forms in which somebody types for long have it (`ui.keeps_forms`).
    Kept by this tab alone, until its author logs out (gatepost.js), without passwords and keys: their text areas have
-   autocomplete="off". The log-in and pages of refusals say the sentence (data-unsent). */
+   autocomplete="off". The log-in, the question for the password and pages of refusals say the sentence (data-unsent). */
 "use strict";
 
 (() => {
@@ -13,7 +13,7 @@
 
   document.addEventListener("submit", (event) => {
     const form = event.target, fields = [...form.elements];
-    if (form.getAttribute("method") !== "post" || !author) return;
+    if (form.getAttribute("method") !== "post" || !author || form.matches("[hx-post], [data-unsent] *")) return;
     const secret = new Set(fields.filter(isSecret).map((field) => field.name));
     const values = [...new FormData(form)].filter(([name]) => !secret.has(name));
     keep(fields.some(isTyped) ? { author, page: here, action: form.getAttribute("action"), label: form.ariaLabel, values } : null);
@@ -34,18 +34,22 @@
   const kept = () => { try { return JSON.parse(sessionStorage.getItem("unsent")); } catch { return null; } };
   const lost = kept(), refusal = document.querySelector("[data-unsent]");
   if (!lost) return;
+  if (author && lost.author !== author) return keep(null);
   if (refusal) {
     if (document.referrer === lost.page) keep({ ...lost, said: refusal.dataset.unsent });
     return;
   }
-  const isOurs = lost.said && lost.author === author;
-  if (document.body.classList.contains("bare") || (isOurs && lost.page !== here)) return;
+  if (!author || (lost.said && lost.page !== here)) return;
   keep(null);
-  const form = isOurs && [...document.forms].find((one) => one.getAttribute("action") === lost.action && one.ariaLabel === lost.label);
+  const form = lost.said && [...document.forms].find((one) => one.getAttribute("action") === lost.action && one.ariaLabel === lost.label);
   if (!form) return;
   fill(form, lost.values);
   const note = document.createElement("div");
   note.classList.add("notice", "warn");
   note.textContent = lost.said;
-  document.getElementById("said").replaceChildren(note);
+  const dialog = form.closest("dialog");
+  if (dialog) {
+    form.querySelector("h2").after(note);
+    dialog.showModal();
+  } else document.getElementById("said").replaceChildren(note);
 })();
