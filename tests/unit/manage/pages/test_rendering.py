@@ -17,7 +17,13 @@ from gatepost.times import named_zone
 
 ANN = Principal("ann <b>", ROLES[Role.ADMINISTRATOR])
 TENANT = Principal("tim", ROLES[Role.AUDITOR], frozenset({"fabrikam", "contoso"}))
-ERROR = {"heading": "This page does not exist", "text": "<script>alert(1)</script>", "advice": "Go back.", "errors": ()}
+ERROR = {
+    "heading": "This page does not exist",
+    "text": "<script>alert(1)</script>",
+    "advice": "Go back.",
+    "errors": (),
+    "is_of_form": False,
+}
 
 
 def asked(path="/connectors", *, query="", principal=None, gateway=None, scheme="https", **headers):
@@ -203,7 +209,7 @@ def test_after_a_form_the_next_page_says_it_once(scheme):
     ],
 )
 def test_a_page_that_shows_errors_says_so_to_programs(status, wrong, answered):
-    context = {"heading": "Form", "text": "", "advice": "", "errors": ()} | wrong
+    context = ERROR | {"heading": "Form"} | wrong
     assert render(asked(principal=ANN), "error.html", status, **context).status_code == answered
 
 
