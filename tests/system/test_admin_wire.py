@@ -1,7 +1,7 @@
 """Proves that the admin centre stands whatever bytes come: requests that are two, paths that climb, bodies without end.
 
 Everything is said over TLS by hand, so that no client of HTTP makes it right first. How long an unfinished request is
-waited for is in `tests/unit/manage/web/test_connection.py`, where a test need not wait for it.
+waited for is in `tests/unit/manage/web/test_server_connection.py`, where a test need not wait for it.
 """
 
 from __future__ import annotations

@@ -165,6 +165,11 @@ def is_laid_out(root: CleanRoot) -> None:
     assert root.run("gatepost", "--version").startswith("gatepost ")
     assert "hostname" in root.run("gatepost", "serve", expect=2)
     assert root.run("dpkg", "--verify", "gatepost") == ""
+    places = "/usr/lib/gatepost /usr/share/doc/gatepost /usr/share/man /usr/share/zsh /usr/share/fish"
+    assert root.run("sh", "-c", f"find {places} -xtype l") == "", "links that lead nowhere"
+    documents = set(root.run("ls", "/usr/share/doc/gatepost/docs/").split())
+    assert {"tls.md", "verify_evidence.py", "pictures"} <= documents
+    assert "__pycache__" not in documents
     assert (root / "usr/share/man/man1/gatepost-queue.1.gz").exists()
     assert (root / "usr/share/bash-completion/completions/gatepost").read_text().startswith("_gatepost_completion()")
 

@@ -36,8 +36,8 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 def documents() -> set[str]:
     """What the admin centre serves under /docs."""
-    files = [*(ROOT / "docs").glob("*.md"), *(ROOT / "docs/pictures").glob("*.png")]
-    return {f"gatepost/manage/pages/documents/{path.relative_to(ROOT / 'docs')}" for path in files}
+    files = [path for kind in ("*.md", "*.py", "pictures/*.png") for path in (ROOT / "docs").glob(kind)]
+    return {f"gatepost/{path.relative_to(ROOT)}" for path in files}
 
 
 def sources() -> set[str]:

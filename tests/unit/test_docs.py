@@ -210,3 +210,74 @@ def test_the_paths_that_docs_and_docstrings_name_exist(written):
     assert (
         sorted(f"{where}: {path}" for where, path in named if not any((base / path).exists() for base in bases)) == []
     )
+
+
+# The same in code, tests, scripts, settings and what installs: in strings and comments, which nothing else checks.
+
+FOLDERS = (".ci", ".github", "bench", "deploy", "docs", "requirements", "scripts", "src", "tests")
+NO_FILES = {
+    "tests/system/test_x.py": "any test",
+    "tests/unit/manage/pages/test_probe.py": "a test writes it",
+    "unit/test_none.py": "a test wants it to be missing",
+}
+_FILE = re.compile(
+    rf"(?<![\w/.-])((?:{'|'.join(map(re.escape, FOLDERS))}|unit|system|support)/[\w./-]*\w\.[a-z]{{2,5}})\b"
+)
+_MODULE = re.compile(r"(?<![\w/-])gatepost((?:\.[a-z_]\w*)+)")
+_PLACEHOLDER = re.compile(r"[A-Z]{4}")  # NNNN, LANGUAGE, MODULE
+_INSTALLED = re.compile(r"\bgatepost((?:/[\w.-]*\w)+)")
+
+
+@pytest.fixture(scope="module")
+def repository():
+    """The text of each file that somebody wrote, by its path; catalogues have the texts of others."""
+    files = [path for folder in FOLDERS for path in (ROOT / folder).rglob("*")] + [*ROOT.iterdir()]
+    binary = {".mo", ".po", ".png", ".pyc"}
+    written = [path for path in files if path.is_file() and path.suffix not in binary]
+    return {path.relative_to(ROOT): path.read_text(errors="replace") for path in written}
+
+
+def _rooms():
+    """What the package has: its folders and modules, and the documents that a wheel has beside them."""
+    return {path.stem for path in SOURCE.iterdir() if path.is_dir() or path.suffix == ".py"} | {"docs"}
+
+
+def test_the_modules_that_any_file_names_exist(repository, modules):
+    named = {(str(path), name[1:]) for path, text in repository.items() for name in _MODULE.findall(text)}
+    candidates = [(where, name) for where, name in named if name.split(".")[0] in _rooms() - {"docs"}]
+    assert len(candidates) > 5000
+
+    def is_there(name):
+        parts = name.split(".")
+        count = next(count for count in range(len(parts), 0, -1) if count == 1 or ".".join(parts[:count]) in modules)
+        inside = modules[".".join(parts[:count])]  # perhaps a name that it imports
+        return count == len(parts) or re.search(rf"\b{parts[count].removesuffix('_')}", inside) is not None
+
+    assert sorted(f"{where}: {name}" for where, name in candidates if not is_there(name)) == []
+
+
+def test_the_files_that_any_file_names_exist(repository):
+    named = {(path, name) for path, text in repository.items() for name in _FILE.findall(text)}
+    assert len(named) > 500
+    missing = [
+        f"{path}: {name}"
+        for path, name in named
+        if not any((base / name).exists() for base in (ROOT, ROOT / "tests", ROOT / "tests/system", ROOT / path.parent))
+    ]
+    known = re.compile("|".join([_PLACEHOLDER.pattern, *map(re.escape, NO_FILES)]))
+    assert sorted(line for line in missing if not known.search(line)) == []
+
+
+def test_the_places_in_an_installed_package_that_any_file_names_exist(repository):
+    """A wheel has the documents beside the package's own files."""
+    named = {(path, Path("gatepost" + name)) for path, text in repository.items() for name in _INSTALLED.findall(text)}
+    candidates = [(path, place) for path, place in named if place.parts[1] in _rooms()]
+    assert len(candidates) > 50
+    wheel = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"]
+    folders = {"gatepost": SOURCE} | {target: ROOT / folder for folder, target in wheel["sources"].items() if target}
+
+    def is_there(place):
+        beside = [folder / place.relative_to(top) for top, folder in folders.items() if place.is_relative_to(top)]
+        return any(path.exists() for path in beside) or _PLACEHOLDER.search(str(place)) is not None
+
+    assert sorted(f"{path}: {place}" for path, place in candidates if not is_there(place)) == []

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import ast
+from collections import Counter
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from jinja2 import UndefinedError
+from jinja2 import UndefinedError, nodes
 from starlette.requests import Request
 
 from gatepost.manage.access.principal import ROLES, Principal, Role
@@ -14,7 +17,13 @@ from gatepost.times import named_zone
 
 ANN = Principal("ann <b>", ROLES[Role.ADMINISTRATOR])
 TENANT = Principal("tim", ROLES[Role.AUDITOR], frozenset({"fabrikam", "contoso"}))
-ERROR = {"heading": "This page does not exist", "text": "<script>alert(1)</script>", "advice": "Go back.", "errors": ()}
+ERROR = {
+    "heading": "This page does not exist",
+    "text": "<script>alert(1)</script>",
+    "advice": "Go back.",
+    "errors": (),
+    "is_of_form": False,
+}
 
 
 def asked(path="/connectors", *, query="", principal=None, gateway=None, scheme="https", **headers):
@@ -200,7 +209,7 @@ def test_after_a_form_the_next_page_says_it_once(scheme):
     ],
 )
 def test_a_page_that_shows_errors_says_so_to_programs(status, wrong, answered):
-    context = {"heading": "Form", "text": "", "advice": "", "errors": ()} | wrong
+    context = ERROR | {"heading": "Form"} | wrong
     assert render(asked(principal=ANN), "error.html", status, **context).status_code == answered
 
 
@@ -245,6 +254,53 @@ def test_a_fragment_is_one_block():
 def test_every_template_compiles():
     for name in environment().list_templates(extensions=["html"]):
         environment().get_template(name)
+
+
+@pytest.fixture(scope="module")
+def templates():
+    """Each template by its name, parsed."""
+    source = {name: environment().loader.get_source(environment(), name)[0] for name in environment().list_templates()}
+    return {name: environment().parse(text) for name, text in source.items()}
+
+
+def test_templates_import_macros_that_exist(templates):
+    made = {
+        name: {macro.name for macro in tree.find_all(nodes.Macro)}
+        | {target.name for target in tree.find_all(nodes.Name) if target.ctx == "store"}
+        for name, tree in templates.items()
+    }
+    taken = set()
+    for name, tree in templates.items():
+        whole = {"ui": "macros.html"} | {each.target: each.template.value for each in tree.find_all(nodes.Import)}
+        for asked in tree.find_all(nodes.Getattr):
+            if isinstance(asked.node, nodes.Name) and asked.node.name in whole:
+                taken.add((name, whole[asked.node.name], asked.attr))
+        for imported in tree.find_all(nodes.FromImport):
+            taken |= {(name, imported.template.value, macro) for macro in imported.names}
+    assert len(taken) > 500
+    assert sorted(each for each in taken if each[2] not in made[each[1]]) == []
+
+
+def test_templates_ask_attributes_that_the_source_knows(templates):
+    """Of which type is not known here: a name that nothing has was renamed, or dropped as if nothing asked it."""
+    known = {
+        "index0",
+        *(name for kind in (str, bytes, dict, list, tuple, Counter, SimpleNamespace) for name in dir(kind)),
+    }
+    for file in Path(rendering.__file__).parents[2].rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text())):
+            match node:
+                case ast.FunctionDef(name=name) | ast.ClassDef(name=name) | ast.keyword(arg=str(name)):
+                    known.add(name)
+                case ast.Name(id=name, ctx=ast.Store()) | ast.Attribute(attr=name, ctx=ast.Store()):
+                    known.add(name)
+                case ast.Constant(value=str(name)):
+                    known.update([name])
+    for tree in templates.values():
+        known |= {macro.name for macro in tree.find_all(nodes.Macro)}
+    asked = {(name, node.attr) for name, tree in templates.items() for node in tree.find_all(nodes.Getattr)}
+    assert len(asked) > 1000
+    assert sorted(each for each in asked if each[1] not in known) == []
 
 
 def test_a_link_to_the_same_page_is_as_escaped_as_its_address():
