@@ -471,7 +471,7 @@ def test_tasks_run_and_end_one_after_the_other(
         if name == "starttls":
             assert "220 " in page.locator("#task-ehlo").inner_text()
             shot(page, "validation-live")
-        slow.behaviour = Behaviour(holds=frozenset({held}))
+        slow.behaviour = Behaviour(holds=frozenset({held} - {""}))
     page.locator("#task-verdict").get_by_text("all 8 tasks succeeded").wait_for()
     assert page.locator(".task.running, .task.waiting:not(#task-test-message)").count() == 0
     page.get_by_text("SMTP transcript with 127.0.0.1").click()

@@ -91,6 +91,7 @@ def bare(request: Request) -> Response:
         text="Nothing is at this address.",
         advice="Check the address.",
         errors=(),
+        is_of_form=False,
     )
 
 
