@@ -70,7 +70,8 @@ class Subject(NamedTuple):
     owner: its organization. rule: a mail flow rule, else a connector. ours: whether the owner is a row's organization,
     or the one that accepts its recipient. formed: the configuration since which it has its present form; decisions by
     an earlier one tell nothing about it. 0 if that makes no difference. hidden: organizations that the reader must not
-    see: what their mail demands is not told.
+    see: what their mail demands is not told. enforced: by now, so that what it did counts: while it was in
+    rehearsal it refused nothing.
     """
 
     owner: str
@@ -79,6 +80,7 @@ class Subject(NamedTuple):
     ours: Callable[[str, str], bool]
     formed: int = 0
     hidden: Collection[str] = ()
+    enforced: bool = False
 
     def source(self, organization: str) -> str:
         """As `policy.decisions.requirement.Source` prints it in rows of an organization."""
@@ -305,7 +307,7 @@ def _session(row: _Row, subject: Subject) -> Seen | None:
         return Seen(row.at, Judged.UNKNOWN, *host, row.message or row.session, _EARLIER, why=before)
     if row.event == "REFUSE":
         reply, reasons = row.reply, _decode(row.detail).reasons[-1:]
-    elif _WOULD_REFUSE in row.detail:
+    elif _WOULD_REFUSE in row.detail and not subject.enforced:
         kept = _decode(row.detail)
         if _tried(kept, row, subject):
             reply = kept.would_refuse
@@ -415,10 +417,11 @@ def _hop(row: _Row, subject: Subject) -> Seen:
         return seen(Judged.UNKNOWN, _EARLIER, why=before)
     source = subject.source(row.organization)
     if trial is not None and source in trial.sources:
-        if trial.passed:
+        if trial.passed or (subject.enforced and row.event == "SEND"):
             return seen(Judged.PASSED)
-        return seen(Judged.FAILED, trial.message, trial.result_type, trial.detail)
-    if source in kept.requirement_sources:
+        if not subject.enforced:
+            return seen(Judged.FAILED, trial.message, trial.result_type, trial.detail)
+    elif source in kept.requirement_sources:
         if row.result_type:
             return seen(Judged.FAILED, _word(row.reply, kept.detail), row.result_type, kept.detail)
         if row.event == "SEND":

@@ -32,35 +32,45 @@ class ConnectorKey(NamedTuple):
 
 
 class Verdicts(NamedTuple):
-    """Rows, one for each recipient and attempt. failed: refused or held, or would have been, were it enforced."""
+    """Rows, one for each recipient and attempt. failed: refused or held, or would have been, were it enforced.
+
+    tried: of failed, while the connector was in rehearsal. carried: of tried, accepted or sent all the same.
+    """
 
     passed: int = 0
     failed: int = 0
+    tried: int = 0
+    carried: int = 0
 
     def plus(self, other: Verdicts) -> Verdicts:
         """Both together."""
-        return Verdicts(self.passed + other.passed, self.failed + other.failed)
+        return Verdicts(*(ours + theirs for ours, theirs in zip(self, other, strict=True)))
+
+    def as_done(self) -> Verdicts:
+        """What was done: for a connector that is enforced by now, whose rehearsal refused nothing."""
+        return Verdicts(self.passed + self.carried, self.failed - self.tried)
 
 
 def count_verdicts(kinds: Mapping[HopKind, int]) -> dict[ConnectorKey, Verdicts]:
     """The verdicts in a count, by connector."""
     result: dict[ConnectorKey, Verdicts] = {}
     for kind, rows in kinds.items():
-        for key, passed in _judged(kind):
-            result[key] = result.get(key, Verdicts()).plus(Verdicts(rows, 0) if passed else Verdicts(0, rows))
+        for key, verdict in _judged(kind):
+            result[key] = result.get(key, Verdicts()).plus(Verdicts(*(rows * part for part in verdict)))
     return result
 
 
-def _judged(kind: HopKind) -> Iterator[tuple[ConnectorKey, bool]]:
+def _judged(kind: HopKind) -> Iterator[tuple[ConnectorKey, Verdicts]]:
     """Yield the verdict of a row on its connector, and on one in rehearsal that would have refused it."""
     direction = Direction.INBOUND if kind.event in _INBOUND else Direction.OUTBOUND
     trial = kind.trial_failed_by
     if trial:
-        yield ConnectorKey(kind.organization, direction.value, trial), False
+        carried = int(kind.event in _CARRIED)
+        yield ConnectorKey(kind.organization, direction.value, trial), Verdicts(failed=1, tried=1, carried=carried)
     if not kind.connector or kind.connector == trial:
         return
     key = ConnectorKey(kind.organization, direction.value, kind.connector)
     if kind.event in _CARRIED:
-        yield key, True
+        yield key, Verdicts(passed=1)
     elif (kind.event == "REFUSE" and kind.status in CONNECTOR_CODES) or (kind.event in _FAILED and kind.result_type):
-        yield key, False
+        yield key, Verdicts(failed=1)

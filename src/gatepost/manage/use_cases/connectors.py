@@ -19,7 +19,7 @@ from gatepost.manage.use_cases.name_lookup import INBOUND, OUTBOUND, Chosen, cho
 from gatepost.manage.use_cases.paging import ListPage, ListSelection, Paging, page_of
 from gatepost.policy.connectors.records import InboundConnector, Organization, OutboundConnector
 from gatepost.policy.connectors.tls_rules import limits_of
-from gatepost.policy.connectors.values import ConnectorType, ContentProtection, TlsSettings
+from gatepost.policy.connectors.values import ConnectorType, ContentProtection, Mode, TlsSettings
 from gatepost.texts import N_
 
 if TYPE_CHECKING:
@@ -163,10 +163,18 @@ def _order(gateway: Gateway, found: Sequence[_Found], sort: str) -> Callable[[_F
         kept = {name: CheckRecords(gateway.storage, VALIDATIONS, name).times() for name in owners}
         return lambda row: kept[row[0].name](row[1], row[2].name)
     if sort == "verdicts":
-        counted = recent_verdicts(gateway, (ConnectorKey(row[0].name, row[1], row[2].name) for row in found))
-        weights = {key: (verdicts.failed, verdicts.passed) for key, verdicts in counted.items()}
-        return lambda row: weights[ConnectorKey(row[0].name, row[1], row[2].name)]
+        counted = recent_verdicts(gateway, map(_key, found))
+
+        def weight(row: _Found) -> tuple[int, int]:
+            verdicts = counted[_key(row)] if row[2].mode is Mode.REHEARSE else counted[_key(row)].as_done()
+            return verdicts.failed, verdicts.passed
+
+        return weight
     return _BY[sort]
+
+
+def _key(found: _Found) -> ConnectorKey:
+    return ConnectorKey(found[0].name, found[1], found[2].name)
 
 
 def _ends(found: _Found) -> tuple[str, str]:

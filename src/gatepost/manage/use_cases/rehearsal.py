@@ -282,7 +282,9 @@ class _Run:
     def counted(self, part: Part, formed: int, *, inbound: bool) -> Report:
         """Count its effect in the trace. formed: as in `Subject`."""
         owner = part.organization.name
-        subject = Subject(owner, part.name, part.kind is RULE, partial(self._is_ours, owner), formed, self._hidden)
+        is_enforced = part.record.mode is not Mode.REHEARSE
+        ours = partial(self._is_ours, owner)
+        subject = Subject(owner, part.name, part.kind is RULE, ours, formed, self._hidden, is_enforced)
         among = Among(holding=subject.mark) if subject.rule else Among(part.name, tried=inbound)
         rows = self._scan(reports.COLUMNS, INBOUND if inbound else OUTBOUND, among)
         return reports.inbound_report(rows, subject) if inbound else reports.outbound_report(rows, subject)

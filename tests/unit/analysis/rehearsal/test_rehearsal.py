@@ -131,6 +131,17 @@ def test_nor_what_an_earlier_form_of_a_rule_did() -> None:
     assert "before the rule was changed" in found.unknown()[0].why
 
 
+def test_an_enforced_connector_refused_nothing_while_it_was_in_rehearsal() -> None:
+    refused = received(event="REFUSE", message="", reply=REFUSAL)
+    inbound = [refused, received(message="1", detail=WOULD), received(message="2", connector="other", detail=WOULD)]
+    found = inbound_report(rows(inbound), BANK._replace(enforced=True))
+    assert found.counts == {Judged.PASSED: 2, Judged.FAILED: 1, Judged.UNKNOWN: 0}
+    outbound = [tried(message=str(each), **fields) for each, fields in enumerate((HELD, SENT, {"detail": FAILED}))]
+    lost = tried(message="3", event="DEFER", detail=FAILED, reply="450 4.4.316 Connection refused [x]")
+    found = outbound_report(rows([*outbound, lost]), LAB._replace(enforced=True))
+    assert found.counts == {Judged.PASSED: 2, Judged.FAILED: 1, Judged.UNKNOWN: 1}
+
+
 TRIED = {"sources": ["connector:lab", "rule:secret"], "requirement": "encrypted"}
 SHORTFALL = {"message": "UntrustedRoot", "result_type": "certificate-not-trusted", "detail": "why"}
 FAILED = {"rehearsal": TRIED | {"passed": False} | SHORTFALL}

@@ -23,15 +23,15 @@ CASES = {
     "deferred by the other side": (kind("DEFER"), {}),
     "released": (kind("RELEASE"), {}),
     "by no connector": (kind("SEND", connector=""), {}),
-    "would have been refused": (kind("RECEIVE", trial_failed_by="bank"), {IN: Verdicts(0, 3)}),
-    "would have been held": (kind("SEND", trial_failed_by="bank"), {OUT: Verdicts(0, 3)}),
+    "would have been refused": (kind("RECEIVE", trial_failed_by="bank"), {IN: Verdicts(0, 3, 3, 3)}),
+    "would have been held": (kind("SEND", trial_failed_by="bank"), {OUT: Verdicts(0, 3, 3, 3)}),
     "would have been refused by another": (
         kind("RECEIVE", trial_failed_by="new"),
-        {IN: Verdicts(3, 0), IN._replace(name="new"): Verdicts(0, 3)},
+        {IN: Verdicts(3, 0), IN._replace(name="new"): Verdicts(0, 3, 3, 3)},
     ),
     "would have been refused by the only one": (
         kind("RECEIVE", connector="", trial_failed_by="new"),
-        {IN._replace(name="new"): Verdicts(0, 3)},
+        {IN._replace(name="new"): Verdicts(0, 3, 3, 3)},
     ),
 }
 
@@ -44,3 +44,10 @@ def test_a_row_is_judged_by_its_connector(one, found):
 def test_rows_add_up():
     counted = count_verdicts({kind("SEND"): 3, kind("SEND", host="b"): 4, kind("FAIL", result_type="x"): 2})
     assert counted == {OUT: Verdicts(7, 2)}
+
+
+def test_what_was_refused_in_rehearsal_was_not_refused():
+    tried = {kind("SEND", trial_failed_by="bank"): 3, kind("DEFER", trial_failed_by="bank"): 2}
+    counted = count_verdicts(tried | {kind("SEND"): 4, kind("HOLD", result_type="x"): 1})
+    assert counted == {OUT: Verdicts(4, 6, 5, 3)}
+    assert counted[OUT].as_done() == Verdicts(7, 1)

@@ -4,6 +4,8 @@ import re
 
 import pytest
 
+from gatepost.analysis.rehearsal.verdicts import Verdicts
+from gatepost.manage.use_cases import connector_views
 from gatepost.manage.use_cases.connectors import SORTS
 
 
@@ -37,6 +39,15 @@ def test_what_it_did_is_counted_when_htmx_asks(centre):
     part = centre.get("/connectors?verdicts=yes", hx_request="true", hx_request_type="partial")
     assert part.text.lstrip().startswith('<div id="connectors" class="dense">')
     assert "No results" in part.words, "mail that could not be judged is mail"
+
+
+def test_what_was_refused_in_rehearsal_is_that_of_a_connector_in_rehearsal_alone(centre, monkeypatch):
+    tried = Verdicts(1, 3, 2, 2)
+    monkeypatch.setattr(connector_views, "recent_verdicts", lambda _gateway, keys: dict.fromkeys(keys, tried))
+    rows = {row["name"]: row for row in centre.get("/connectors?format=json").json}
+    assert {(name, row["mode"], row["passed_7d"], row["failed_7d"]) for name, row in rows.items()} == {
+        ("off", "rehearse", 1, 3), ("bank-in", "enforce", 3, 1), ("bank-out", "enforce", 3, 1),
+    }  # fmt: skip
 
 
 def test_a_tenant_sees_none_of_others(centre):
