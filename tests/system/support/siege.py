@@ -67,6 +67,7 @@ class Witness:
         self._gateway = gateway
         self._to = to
         self._over = threading.Event()
+        self._family = gateway.family()  # a process of a moment is a fork, which counts as much as its parent
         self.delays: list[float] = []
         self.failures: list[str] = []
         self.peak = 0
@@ -97,4 +98,4 @@ class Witness:
         while not ending:
             ending = self._over.wait(0.05)
             self.once()
-            self.peak = max(self.peak, self._gateway.resident())
+            self.peak = max(self.peak, self._gateway.resident(self._family))

@@ -30,11 +30,12 @@ _COMMENTS: Final = {
     "css": re.compile(rb"/\*.*?\*/\s*", re.DOTALL),
     "js": re.compile(rb"^\s*/\*.*?\*/\s*", re.DOTALL | re.MULTILINE),  # at the start of a line, where no text is one
 }
+_INDENT: Final = re.compile(rb"^[ \t]+", re.MULTILINE)  # no text of ours goes on in another line
 _KEPT: Final = "public, max-age=31536000, immutable"
 
 
 class _File(NamedTuple):
-    """content: as it is, of what is ours without its comments. version: of its hash.
+    """content: as it is, of what is ours without comments and indentation. version: of its hash.
 
     compressed: by gzip, or empty where that gains nothing.
     """
@@ -61,7 +62,7 @@ def _walk(folder: Traversable, prefix: str) -> Iterator[tuple[str, Traversable]]
 def _read(name: str, file: Traversable) -> _File:
     content = file.read_bytes()
     if "/" not in name and (comment := _COMMENTS.get(name.rpartition(".")[2])):
-        content = comment.sub(b"", content)
+        content = _INDENT.sub(b"", comment.sub(b"", content))
     compressed = gzip.compress(content, mtime=0)
     return _File(
         content,

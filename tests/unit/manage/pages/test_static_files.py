@@ -38,6 +38,8 @@ def test_what_is_ours_goes_without_its_comments(name):
     written = (files("gatepost.manage.pages") / "static" / name).read_bytes()
     assert b"/*" in written
     assert b"/*" not in content
+    assert b"\n " not in content
+    assert all(line.count(b"`") % 2 == 0 for line in content.splitlines()), "a text in several lines has an indentation"
     assert content.count(b"{") == content.count(b"}") == written.count(b"{")
 
 
