@@ -47,7 +47,7 @@ class Verdicts(NamedTuple):
         return Verdicts(*(ours + theirs for ours, theirs in zip(self, other, strict=True)))
 
     def as_done(self) -> Verdicts:
-        """What was done: for a connector that is enforced by now, whose rehearsal refused nothing."""
+        """The same of a connector that is enforced by now: its rehearsal refused nothing."""
         return Verdicts(self.passed + self.carried, self.failed - self.tried)
 
 

@@ -366,9 +366,9 @@ def _list(request: Request) -> Response:
 def counted(request: Request, rows: Sequence[ConnectorEntry]) -> dict[ConnectorKey, Verdicts]:
     """Counts of these connectors in the trace of the last seven days."""
     keys = [ConnectorKey(row.organization, row.direction, row.name) for row in rows]
-    found = perform(request, count_verdicts, CountVerdicts(connectors=keys))
+    verdicts = perform(request, count_verdicts, CountVerdicts(connectors=keys))
     modes = {key: row.mode for key, row in zip(keys, rows, strict=True)}
-    return {key: verdict if modes[key] == Mode.REHEARSE else verdict.as_done() for key, verdict in found.items()}
+    return {key: verdict if modes[key] == Mode.REHEARSE else verdict.as_done() for key, verdict in verdicts.items()}
 
 
 def _records(rows: Sequence[ConnectorEntry], verdicts: dict[ConnectorKey, Verdicts]) -> Iterator[dict[str, Any]]:
