@@ -2,12 +2,13 @@
 .DEFAULT_GOAL := help
 SHELL := /bin/sh
 BIN := .venv/bin
-# Tests at once: four times as many as there are cores, since most of them wait for something (decision 0148).
-JOBS ?= $(shell expr 4 \* $$(nproc))
+# Tests at once: three times as many as there are cores, since most of them wait for something (decision 0148).
+JOBS ?= $(shell expr 3 \* $$(nproc))
 UNIT_JOBS ?= $(JOBS)
 # Unit tests fill the pauses of tests that wait: they run beside them, a quarter as many at once each.
 QUARTER = $(shell expr \( $(JOBS) + 3 \) / 4)
-HALF = $(shell expr \( $(JOBS) + 1 \) / 2)
+THIRD = $(shell expr \( $(JOBS) + 2 \) / 3)
+TWO_THIRDS = $(shell expr $(JOBS) - $(JOBS) / 3)
 TOGETHER = $(MAKE) --no-print-directory --jobs=3 --output-sync=target UNIT_JOBS=$(QUARTER) unit-rest coverage
 LOCKS := $(patsubst %,requirements/%.txt,run acme all otel pdf postgres sso dev)
 PYTEST := $(BIN)/pytest
@@ -47,9 +48,9 @@ test: ready ## what must hold before a commit; after a change of pages make brow
 ready: env
 	+@$(MAKE) --no-print-directory --jobs=2 --output-sync=target check compiled
 
-# Fewer at once than in `test`, as long tests need more each: of those over sockets a third are on PostgreSQL, from the start.
+# As many at once as in `test`: a third of those over sockets are on PostgreSQL, from the start.
 test-all: ready ## the same with all that takes long: every other system test with real processes, other Pythons, PostgreSQL
-	+@$(MAKE) --no-print-directory --jobs=3 --keep-going --output-sync=target UNIT_JOBS=$(QUARTER) ALL_JOBS=$(HALF) POSTGRESQL_JOBS=$(QUARTER) \
+	+@$(MAKE) --no-print-directory --jobs=3 --keep-going --output-sync=target UNIT_JOBS=$(QUARTER) ALL_JOBS=$(TWO_THIRDS) POSTGRESQL_JOBS=$(THIRD) \
 		seen-system-all system-postgresql unit-rest coverage chart pythons
 
 check: format lint types imports chart-if-there ## the checks that run no code of ours
