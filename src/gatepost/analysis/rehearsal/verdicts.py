@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from gatepost.analysis.rehearsal.rehearsal import CONNECTOR_CODES
 from gatepost.analysis.reports.tls import Direction
+from gatepost.policy.connectors.values import Mode
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -46,9 +47,9 @@ class Verdicts(NamedTuple):
         """Both together."""
         return Verdicts(*(ours + theirs for ours, theirs in zip(self, other, strict=True)))
 
-    def as_done(self) -> Verdicts:
-        """The same of a connector that is enforced by now: its rehearsal refused nothing."""
-        return Verdicts(self.passed + self.carried, self.failed - self.tried)
+    def in_mode(self, mode: str) -> Verdicts:
+        """The same of a connector that is in this mode by now: enforced, its rehearsal refused nothing."""
+        return self if mode == Mode.REHEARSE else Verdicts(self.passed + self.carried, self.failed - self.tried)
 
 
 def count_verdicts(kinds: Mapping[HopKind, int]) -> dict[ConnectorKey, Verdicts]:

@@ -43,7 +43,6 @@ from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.reports import ReportCounts
 from gatepost.manage.use_cases.resource_actions import MOST as MOST_SELECTED
 from gatepost.manage.use_cases.resource_actions import ConnectorName, SwitchConnectors, switch_connectors
-from gatepost.policy.connectors.values import Mode
 from gatepost.sentences import ours
 from gatepost.texts import N_, NN_
 
@@ -367,8 +366,7 @@ def counted(request: Request, rows: Sequence[ConnectorEntry]) -> dict[ConnectorK
     """Counts of these connectors in the trace of the last seven days."""
     keys = [ConnectorKey(row.organization, row.direction, row.name) for row in rows]
     verdicts = perform(request, count_verdicts, CountVerdicts(connectors=keys))
-    modes = {key: row.mode for key, row in zip(keys, rows, strict=True)}
-    return {key: verdict if modes[key] == Mode.REHEARSE else verdict.as_done() for key, verdict in verdicts.items()}
+    return {key: verdicts[key].in_mode(row.mode) for key, row in zip(keys, rows, strict=True)}
 
 
 def _records(rows: Sequence[ConnectorEntry], verdicts: dict[ConnectorKey, Verdicts]) -> Iterator[dict[str, Any]]:

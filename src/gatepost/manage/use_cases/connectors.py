@@ -19,7 +19,7 @@ from gatepost.manage.use_cases.name_lookup import INBOUND, OUTBOUND, Chosen, cho
 from gatepost.manage.use_cases.paging import ListPage, ListSelection, Paging, page_of
 from gatepost.policy.connectors.records import InboundConnector, Organization, OutboundConnector
 from gatepost.policy.connectors.tls_rules import limits_of
-from gatepost.policy.connectors.values import ConnectorType, ContentProtection, Mode, TlsSettings
+from gatepost.policy.connectors.values import ConnectorType, ContentProtection, TlsSettings
 from gatepost.texts import N_
 
 if TYPE_CHECKING:
@@ -166,7 +166,7 @@ def _order(gateway: Gateway, found: Sequence[_Found], sort: str) -> Callable[[_F
         counted = recent_verdicts(gateway, map(_key, found))
 
         def weight(row: _Found) -> tuple[int, int]:
-            verdicts = counted[_key(row)] if row[2].mode is Mode.REHEARSE else counted[_key(row)].as_done()
+            verdicts = counted[_key(row)].in_mode(row[2].mode)
             return verdicts.failed, verdicts.passed
 
         return weight

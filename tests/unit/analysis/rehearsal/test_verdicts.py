@@ -50,4 +50,5 @@ def test_what_was_refused_in_rehearsal_was_not_refused():
     tried = {kind("SEND", trial_failed_by="bank"): 3, kind("DEFER", trial_failed_by="bank"): 2}
     counted = count_verdicts(tried | {kind("SEND"): 4, kind("HOLD", result_type="x"): 1})
     assert counted == {OUT: Verdicts(4, 6, 5, 3)}
-    assert counted[OUT].as_done() == Verdicts(7, 1)
+    assert counted[OUT].in_mode("enforce") == Verdicts(7, 1)
+    assert counted[OUT].in_mode("rehearse") == counted[OUT]
