@@ -57,7 +57,8 @@ INSERT INTO body (id, data) SELECT b.id - earlier, b.data FROM made, body AS b W
 _DELIVERIES: Final = """
 INSERT INTO delivery (message, id, destination, next_at, attempts, expires_at, last_error, recipients)
 SELECT d.message - earlier, d.id - earlier, 'contoso/' || domain,
-    :due + CASE WHEN :all THEN 3600.0 * (1 - i / CAST(:count AS REAL)) ELSE abs(random() % 3600) END, 5, :due + 2 * 86400,
+    :due + CASE WHEN :all THEN 3600.0 * (1 - i / CAST(:count AS REAL)) ELSE abs(random() % 3600) END,
+    5, :due + 2 * 86400,
     d.last_error, replace(d.recipients, 'bob@dead.example', 'user' || i || '@' || domain)
 FROM made, delivery AS d WHERE d.message = :message
 """

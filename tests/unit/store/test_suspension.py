@@ -5,7 +5,7 @@ import pytest
 
 from gatepost.mail.model.message import Delivery, Journal, Message, Recipient
 from gatepost.store.sqlite.rows import delivery_row
-from gatepost.store.suspension import ALL_DELAYED, JITTER, NOTHING_ELSE, jitter_of
+from gatepost.store.suspension import ALL_DELAYED, JITTER, NOTHING_ELSE, Suspension, jitter_of
 
 ID = 1_800_000_000_000 << 22  # of a message of today
 
@@ -66,3 +66,9 @@ def test_what_needs_no_more_than_a_new_time(fields, recipient, expected):
 def test_all_had_their_notice(delayed, expected):
     recipients = stored(*(Recipient(HOSTILE, delayed=each) for each in delayed))
     assert ask(ALL_DELAYED.format(json=""), recipients=recipients) == expected
+
+
+def test_nothing_is_deferred_before_the_store_did_it():
+    order = Suspension("contoso/b.example", 5, 10.0, waits=(60.0,), received_after=1.0, reply="450 no")
+    assert (order.destination, order.limit, order.now, order.deferred) == ("contoso/b.example", 5, 10.0, 0)
+    assert (order.waits, order.received_after, order.reply) == ((60.0,), 1.0, "450 no")

@@ -1,7 +1,8 @@
 """Defer mail without trying it, when a probe of its next hop or destination has failed again.
 
 Used by `mail.queue.manager`. It takes a third of the time at most, and far less while new mail needs it
-(`mail.queue.retry_pace`). Each such delivery waits, is reported late and expires by its own schedule.
+(`mail.queue.retry_pace`). Each such delivery waits, is reported late and expires by its own schedule. The store defers
+those that need nothing but a new time (`store.suspension`), the others are leased.
 """
 
 from __future__ import annotations
