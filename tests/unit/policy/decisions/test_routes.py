@@ -28,4 +28,6 @@ def test_a_route_to_a_node_has_those_that_share_its_store_behind_it() -> None:
 @pytest.mark.parametrize(("names", "expected"), [((), False), (("fabrikam",), False), (("fabrikam", "contoso"), True)])
 def test_which_organizations_have_rules(names: tuple[str, ...], expected: bool) -> None:
     rules = {"mail_flow_rule": [{"name": "secret", "require_tls": True}]}
-    assert Rulings(parse({"organization": {"contoso": rules, "fabrikam": {}}})).has_any_of(names) is expected
+    assert (
+        Rulings(parse({"organization": {"contoso": rules, "fabrikam": {}}}).organizations).has_any_of(names) is expected
+    )
