@@ -140,7 +140,9 @@ def test_whatever_stands_in_it_is_one_line_of_bounded_length(said):
     assert said.detail[0].isupper()
 
 
-@pytest.mark.parametrize(("days", "when"), [(5, "before"), (6, "only a little later than"), (7, "only a little later than")])
+@pytest.mark.parametrize(
+    ("days", "when"), [(5, "before"), (6, "only a little later than"), (7, "only a little later than")]
+)
 def test_whether_the_next_one_ends_before_is_said(days, when):
     said = texts.next_hardly_later(entry(days=days, state=State.NEXT), entry())
     assert said.title == f"the next certificate a1 for {HOST} ends {when} the certificate that it will replace"
