@@ -188,7 +188,7 @@ def write_document(out: IO[bytes], head: Mapping[str, Any], chosen: Iterable[Seg
 
 CSV_COLUMNS: Final = (
     "time", "event", "organization", "direction", "message", "message_id", "sender_domain", "recipient_domain",
-    "connector", "requirement", "required_by", "basis", "achieved", "protection", "would_refuse_connector",
+    "connector", "requirement", "required_by", "achieved", "protection", "basis", "would_refuse_connector",
     "tls_version", "tls_suite", "tls_group", "certificate_sha256", "certificate_subject", "certificate_issuer", "chain",
     "chains", "revocation", "peer_host", "peer_address", "reply", "result_type", "configuration", "writer", "number",
     "hash",
