@@ -277,6 +277,22 @@ def test_sink_takes_no_message_whose_mail_was_refused(sink: Callable[..., Sink])
     assert server.messages == []
 
 
+def test_sink_speaks_lmtp_to_a_client_that_begins_so(sink: Callable[..., Sink]) -> None:
+    """RFC 2033: the end of a message has a reply for each recipient."""
+    server = sink(behaviour=Behaviour(results={"b@b.example": "452 4.2.2 Mailbox full"}))
+    with RawClient(server.port) as client:
+        client.reply()
+        assert "SIZE" in " ".join(client.command("LHLO x").lines)
+        client.send(b"MAIL FROM:<>\r\nRCPT TO:<a@b.example>\r\nRCPT TO:<b@b.example>\r\nDATA\r\nx\r\n.\r\n")
+        assert [client.reply().code for _ in range(6)] == [250, 250, 250, 354, 250, 452]
+    assert [message.recipients for message in server.messages] == [("a@b.example",)]
+    server.behaviour = Behaviour(replies={"LHLO": "421 4.3.2 Later", "ETRN": "250 2.0.0 Queue started"})
+    with RawClient(server.port) as client:
+        client.reply()
+        assert client.command("ETRN b.example").code == 250
+        assert client.command("LHLO x").code == 421
+
+
 @pytest.mark.parametrize("point", ["MAIL", "RCPT", "DATA", "."])
 def test_sink_refuses_and_drops_at_any_point(sink: Callable[..., Sink], point: str) -> None:
     server = sink(behaviour=Behaviour(replies={point: "450 4.2.1 later"}))
