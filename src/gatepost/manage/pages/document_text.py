@@ -30,7 +30,6 @@ INDEX: Final = "README"
 _REPLIES: Final = "reply-codes"
 _CODES: Final = re.compile(r"[45]\d\d [45]\.\d{1,3}\.\d{1,3}")
 _ANY_DEFERRAL: Final = "450 4.x.y"
-_NOTHING: Final = "(?!)"  # which no text matches
 _TEXT: Final = re.compile(r"^\| (`.*?`) \| ", re.MULTILINE)
 _HEADING: Final = re.compile(r"(#{1,4}) (.+)")
 _FENCE: Final = "```"
@@ -129,26 +128,38 @@ def reply_help(reply: str, *, is_ours: bool = True) -> str:
         return ""
     codes, text = match[0], reply[match.end() :].strip()
     for heading in (codes, f"450 4{codes[5:]}", _ANY_DEFERRAL):
-        anchor, words = _replies().get(heading, ("", None))
-        if words and ((is_ours and heading == codes) or words.match(text)):
+        anchor, known = _replies().get(heading, ("", []))
+        if anchor and ((is_ours and heading == codes) or any(_begins_with(text, parts) for parts in known)):
             return address(_REPLIES, anchor)
     return ""
 
 
 @cache
-def _replies() -> dict[str, tuple[str, re.Pattern[str]]]:
-    """The anchor and the texts of each heading that is a code."""
+def _replies() -> dict[str, tuple[str, list[list[str]]]]:
+    """The anchor of each heading that is a code, and its texts: the parts of each, between what differs each time."""
     return {
-        section.title: (section.anchor, re.compile("|".join(map(_any_of, _TEXT.findall(section.text))) or _NOTHING))
+        section.title: (section.anchor, [text.split("…") for cell in _TEXT.findall(section.text) for text in _in(cell)])
         for section in sections(_REPLIES)
         if _CODES.match(section.title) or section.title == _ANY_DEFERRAL
     }
 
 
-def _any_of(cell: str) -> str:
-    """A pattern of the texts in the first cell of a row, with anything for what differs each time."""
-    texts = re.findall("`([^`]*[^`…][^`]*)`", cell)
-    return "|".join(".+".join(map(re.escape, text.split("…"))) for text in texts) or _NOTHING
+def _in(cell: str) -> list[str]:
+    """The texts in the first cell of a row."""
+    return re.findall("`([^`]*[^`…][^`]*)`", cell)
+
+
+def _begins_with(text: str, parts: Sequence[str]) -> bool:
+    """Whether a text, which may be anyone's, begins with these parts, with something between each two."""
+    if not text.startswith(parts[0]):
+        return False
+    at = len(parts[0])
+    for part in parts[1:]:
+        place = text.find(part, at + 1)
+        if place < 0:
+            return False
+        at = place + len(part)
+    return True
 
 
 def _plain(text: str) -> str:
