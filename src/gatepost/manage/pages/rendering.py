@@ -216,7 +216,8 @@ def see_other(
     else:
         response = RedirectResponse(path, 303)
     if said:
-        signed_cookies.remember(response, Flash(level, said, undo), secure=request.url.scheme == "https")
+        flash, secure = Flash(level, said, undo), request.url.scheme == "https"
+        signed_cookies.remember(response, flash, _user(request), secure=secure)
     return response
 
 
@@ -233,7 +234,7 @@ def _frame(request: Request) -> Frame:
     path = "/" + _written(request).lstrip("/")  # "//host" in a link would lead there
     query = tuple(request.query_params.multi_items())
     if principal is None:
-        csrf, said = getattr(request.state, "csrf", ""), signed_cookies.read(request.cookies)
+        csrf, said = getattr(request.state, "csrf", ""), signed_cookies.read(request.cookies, "")
         return Frame(path, csrf=csrf, said=said, query=query, zone=zone_of(request))
     organizations = _organizations(request, principal)
     gateway: Gateway | None = getattr(request.app.state, "gateway", None)
@@ -244,11 +245,16 @@ def _frame(request: Request) -> Frame:
         csrf=getattr(request.state, "csrf", ""),
         organizations=organizations,
         organization=chosen if chosen in organizations else "",
-        said=signed_cookies.read(request.cookies),
+        said=signed_cookies.read(request.cookies, principal.name),
         query=query,
         zone=zone_of(request),
         hostname=gateway.settings.server.hostname if gateway else "",
     )
+
+
+def _user(request: Request) -> str:
+    principal: Principal | None = getattr(request.state, "principal", None)
+    return principal.name if principal else ""
 
 
 def _written(request: Request) -> str:

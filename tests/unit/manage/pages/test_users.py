@@ -169,7 +169,7 @@ def test_a_new_password_ends_passkeys_and_names_the_tokens_that_stay(centre, ann
     answer = ann.post("/users/tim/password", password="one word more", again="one word more")
     assert centre.accounts.passkeys_of("tim") == []
     text = signed_cookies.read(
-        {signed_cookies.COOKIE: SimpleCookie(answer.headers["set-cookie"])[signed_cookies.COOKIE].value}
+        {signed_cookies.COOKIE: SimpleCookie(answer.headers["set-cookie"])[signed_cookies.COOKIE].value}, "ann"
     ).text
     assert "sessions and passkeys ended" in text
     assert "still work; remove those that you do not trust: deploy." in text
