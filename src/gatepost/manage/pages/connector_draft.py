@@ -184,6 +184,7 @@ ANSWERS: Final = {
         "implicit_tls", "login", "username", "mechanism", "client_id", "token_url", "scope",
     ),
     "check": ("recipients",),
+    "save": ("mode", "note"),
 }  # fmt: skip
 """What each step asks, by the names of its fields. A scenario's steps ask those that fit it."""
 
