@@ -14,8 +14,9 @@ from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 ROWS = [{"name": "=1+1", "domains": ["a", "b"], "more": {"x": 1}}, {"name": "plain"}]
 
 
-def asked(form=""):
-    return SimpleNamespace(query_params={"format": form} if form else {})
+def asked(form="", session=None):
+    query = {"format": form} if form else {}
+    return SimpleNamespace(query_params=query, state=SimpleNamespace(session=session))
 
 
 def body(response):
@@ -36,6 +37,27 @@ def test_csv_has_its_columns_and_no_formula():
     response = exported(asked("csv"), "things", ("name", "domains", "more"), lambda: ROWS)
     assert response.headers["content-disposition"] == 'attachment; filename="gatepost-things.csv"'
     assert body(response).splitlines() == ["name,domains,more", '\'=1+1,"a, b","{""x"":1}"', "plain,,"]
+
+
+def test_csv_for_a_person_says_that_it_is_utf_8():
+    """Excel shows "Jörg" as it is written then; a program with a token compares names of columns."""
+    rows = [{"name": "Jörg"}]
+    assert body(exported(asked("csv", session=object()), "things", ("name",), lambda: rows)) == "\ufeffname\r\nJörg\r\n"
+    assert body(exported(asked("csv"), "things", ("name",), lambda: rows)) == "name\r\nJörg\r\n"
+    assert body(exported(asked("json", session=object()), "things", ("name",), lambda: rows)).startswith("[")
+
+
+def test_times_are_rfc_3339_in_csv_and_seconds_in_json():
+    rows = [{"at": 1.5, "received": 3, "size": 4.5}, {"at": 0.0, "received": 1e9, "size": None}, {"at": None}]
+    columns = ("at", "received", "size")
+    assert body(exported(asked("csv"), "things", columns, lambda: rows)).split("\r\n")[1:-1] == [
+        "1970-01-01T00:00:01.500Z,3,4.5",
+        ",2001-09-09T01:46:40.000Z,",
+        ",,",
+    ]
+    cells = exported(asked("csv"), "things", columns, lambda: rows, cells=lambda row: (row["at"], "x", "y"))
+    assert body(cells).split("\r\n")[1] == "1970-01-01T00:00:01.500Z,x,y"
+    assert json.loads(body(exported(asked("json"), "things", columns, lambda: rows))) == rows
 
 
 def test_json_has_everything():

@@ -74,7 +74,9 @@ def test_the_list(centre, ann):
     rows = ann.get("/users?format=json").json
     assert [(row["name"], row["role"]) for row in rows] == [("ann", "owner"), ("bob", "owner")]
     assert "argon2" not in ann.get("/users?format=json").text
-    assert ann.get("/users?format=csv").text.startswith("name,role,organizations,enabled,created,last_login,issuer")
+    assert ann.get("/users?format=csv").text.startswith(
+        "\ufeffname,role,organizations,enabled,created,last_login,issuer"
+    )
     assert ann.get("/users?page=99999999999999").status == 200
 
 
