@@ -34,6 +34,7 @@ from gatepost.manage.pages.svg import Series, light_colours, stacked
 from gatepost.manage.pages.text_filters import CLOCKED, FILTERS, in_words, remarks, sorts
 from gatepost.manage.pages.time_zones import SERVER_ZONE, PageZone, zone_of
 from gatepost.manage.pages.trace_story import protection
+from gatepost.manage.pages.unicode_domains import with_unicode
 from gatepost.manage.use_cases.refusal import Refusal
 from gatepost.sentences import in_zone, ours
 from gatepost.values import replace
@@ -201,7 +202,8 @@ def _text(frame: Frame, template: str, block: str, context: dict[str, Any]) -> s
     values = {"frame": frame, "now": time.time(), **context}
     values["ui"] = environment().get_template("macros.html").make_module(values)
     wanted = environment().get_template(template)
-    return "".join(wanted.blocks[block](wanted.new_context(values))) if block else wanted.render(values)
+    text = "".join(wanted.blocks[block](wanted.new_context(values))) if block else wanted.render(values)
+    return with_unicode(text)
 
 
 def is_partial(request: Request) -> bool:
