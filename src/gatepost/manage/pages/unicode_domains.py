@@ -51,7 +51,7 @@ def with_unicode(page: str) -> str:
             _step(within, part)
         elif not within and _A_LABEL in part:
             text, command, rest = part.partition(_COMMAND)
-            parts[place] = _TOKEN.sub(_beside, text) + command + rest
+            parts[place] = _TOKEN.sub(_with_letters, text) + command + rest
     return "".join(parts)
 
 
@@ -65,7 +65,7 @@ def _step(within: list[str], tag: str) -> None:
         within.remove(name[1])
 
 
-def _beside(match: re.Match[str]) -> str:
+def _with_letters(match: re.Match[str]) -> str:
     token = match[0]
     domain = token.strip(".")
     shown = unicode_form(domain) if _A_LABEL in domain and domain.isascii() and len(domain) <= _LONGEST else ""
