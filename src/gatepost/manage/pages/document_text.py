@@ -29,6 +29,9 @@ INDEX: Final = "README"
 
 _REPLIES: Final = "reply-codes"
 _CODES: Final = re.compile(r"[45]\d\d [45]\.\d{1,3}\.\d{1,3}")
+_ANY_DEFERRAL: Final = "450 4.x.y"
+_NOTHING: Final = "(?!)"  # which no text matches
+_TEXT: Final = re.compile(r"^\| (`.*?`) \| ", re.MULTILINE)
 _HEADING: Final = re.compile(r"(#{1,4}) (.+)")
 _FENCE: Final = "```"
 _COMMENT: Final = re.compile(r"^<!--.*-->\n", re.MULTILINE)
@@ -113,13 +116,39 @@ def sections(name: str) -> tuple[Section, ...]:
     )
 
 
-def reply_help(reply: str) -> str:
-    """The address of cause and cure of a reply of the gateway; "" if it is of class 2 or not known."""
+def reply_help(reply: str, *, is_ours: bool = True) -> str:
+    """The address of cause and cure of a reply of the gateway; "" if it is of class 2 or not known.
+
+    is_ours: False where it may be another server's, as of a delivery. Then it must have the words of a text there, too.
+    A delivery that expired has the codes of its deferral in class 5.
+    """
     if "[Message=" in reply:
         return address(_REPLIES, "tls-requirements-that-were-not-met")
-    codes = _CODES.match(reply)
-    headings = {section.title: section.anchor for section in sections(_REPLIES)}
-    return address(_REPLIES, headings[codes[0]]) if codes and codes[0] in headings else ""
+    match = _CODES.match(reply)
+    if match is None:
+        return ""
+    codes, text = match[0], reply[match.end() :].strip()
+    for heading in (codes, f"450 4{codes[5:]}", _ANY_DEFERRAL):
+        anchor, words = _replies().get(heading, ("", None))
+        if words and ((is_ours and heading == codes) or words.match(text)):
+            return address(_REPLIES, anchor)
+    return ""
+
+
+@cache
+def _replies() -> dict[str, tuple[str, re.Pattern[str]]]:
+    """The anchor and the texts of each heading that is a code."""
+    return {
+        section.title: (section.anchor, re.compile("|".join(map(_any_of, _TEXT.findall(section.text))) or _NOTHING))
+        for section in sections(_REPLIES)
+        if _CODES.match(section.title) or section.title == _ANY_DEFERRAL
+    }
+
+
+def _any_of(cell: str) -> str:
+    """A pattern of the texts in the first cell of a row, with anything for what differs each time."""
+    texts = re.findall("`([^`]*[^`…][^`]*)`", cell)
+    return "|".join(".+".join(map(re.escape, text.split("…"))) for text in texts) or _NOTHING
 
 
 def _plain(text: str) -> str:

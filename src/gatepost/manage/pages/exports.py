@@ -38,7 +38,7 @@ TIMES: Final = frozenset(
         "switch_at", "tried", "validated_at",
     }
 )  # fmt: skip
-"""Columns that hold seconds since 1970; 0 is never."""
+"""Columns with a time: seconds since 1970 in JSON, as REST has them, and RFC 3339 in CSV, as spreadsheets read it."""
 
 
 def wants_file(request: Request) -> bool:
@@ -58,8 +58,8 @@ def exported[Item](
     """The file, None if a page is asked for.
 
     name: of the file, without what follows the dot. items: made only if they are wanted. record: of an item, for JSON;
-    without it its fields. cells: for CSV, one for each of `columns`; without it those of the record. Raises
-    Refusal (INPUT) for another format.
+    without it its fields. cells: for CSV, one for each of `columns`; without it those of the record, `TIMES` as
+    text. Raises Refusal (INPUT) for another format.
     """
     wanted = request.query_params.get("format", "")
     if not wanted:
@@ -70,7 +70,7 @@ def exported[Item](
     name = f"gatepost-{name}.{wanted}"
     if wanted == "csv":
         rows = map(cells or (lambda item: _in_columns(record(item), columns)), listed)
-        lines = csv_lines(columns, _with_times(columns, rows))
+        lines = csv_lines(columns, rows)
         return download(_in_chunks(chain([mark_of(request)], map(str.encode, lines))), name, CSV)
     return download(_in_chunks(_json(map(record, listed))), name, "application/json")
 
@@ -78,18 +78,6 @@ def exported[Item](
 def mark_of(request: Request) -> bytes:
     """The octets that CSV begins with for who asks: a byte order mark for a person, none for a program."""
     return _BYTE_ORDER_MARK if request.state.session is not None else b""
-
-
-def _with_times(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Iterator[Sequence[object]]:
-    times = [column in TIMES for column in columns]
-    for row in rows:
-        yield [_time(cell) if is_time else cell for is_time, cell in zip(times, row, strict=True)]
-
-
-def _time(cell: object) -> object:
-    if not isinstance(cell, float):
-        return cell
-    return rfc3339(cell, "milliseconds") if cell else ""
 
 
 def _begun[Item](items: Iterator[Item]) -> Iterator[Item]:
@@ -124,10 +112,17 @@ def _in_chunks(lines: Iterable[bytes]) -> Iterator[bytes]:
 
 
 def _in_columns(row: Mapping[str, Any], columns: Sequence[str]) -> list[object]:
-    return [_cell(row.get(column)) for column in columns]
+    return [_cell(column, row.get(column)) for column in columns]
 
 
-def _cell(value: object) -> object:
+def time_cell(seconds: float) -> str:
+    """A time in CSV, "" for none."""
+    return rfc3339(seconds, "milliseconds") if seconds else ""
+
+
+def _cell(column: str, value: object) -> object:
+    if column in TIMES and isinstance(value, float):
+        return time_cell(value)
     return msgspec.json.encode(value).decode() if isinstance(value, dict) else value
 
 
