@@ -1,6 +1,10 @@
 """The table of a page as CSV or JSON, where its address says `format=csv` or `format=json`: streamed, and bounded.
 
 Used by every page with a table: `if found := exported(request, "connectors", COLUMNS, records): return found`.
+
+Times in CSV are RFC 3339 in UTC, to the millisecond; in JSON, as in REST, seconds since 1970. CSV for a person begins
+with a byte order mark, without which Excel takes UTF-8 for the old character set of the machine; a program, which has
+an API token, gets none.
 """
 
 from __future__ import annotations
@@ -22,16 +26,19 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
 
+CSV: Final = "text/csv; charset=utf-8"
 MOST: Final = 100_000
 """Rows at most; what is more is asked for by narrower filters."""
+_CHUNK: Final = 64 * 1024
+_BYTE_ORDER_MARK: Final = "\ufeff".encode()
 TIMES: Final = frozenset(
-    (
+    {
         "added", "at", "created", "current_from", "current_until", "deleted_at", "expires", "last_login", "last_used",
-        "not_after", "not_before", "oldest", "received", "since", "switch_at", "validated_at",
-    )
+        "next_attempt", "not_after", "not_before", "oldest", "reached", "received", "renew_at", "since", "succeeded",
+        "switch_at", "tried", "validated_at",
+    }
 )  # fmt: skip
 """Columns with a time: seconds since 1970 in JSON, as REST has them, and RFC 3339 in CSV, as spreadsheets read it."""
-_CHUNK: Final = 64 * 1024
 
 
 def wants_file(request: Request) -> bool:
@@ -63,9 +70,14 @@ def exported[Item](
     name = f"gatepost-{name}.{wanted}"
     if wanted == "csv":
         rows = map(cells or (lambda item: _in_columns(record(item), columns)), listed)
-        lines = (line.encode() for line in csv_lines(columns, rows))
-        return download(_in_chunks(lines), name, "text/csv; charset=utf-8")
+        lines = csv_lines(columns, rows)
+        return download(_in_chunks(chain([mark_of(request)], map(str.encode, lines))), name, CSV)
     return download(_in_chunks(_json(map(record, listed))), name, "application/json")
+
+
+def mark_of(request: Request) -> bytes:
+    """The octets that CSV begins with for who asks: a byte order mark for a person, none for a program."""
+    return _BYTE_ORDER_MARK if request.state.session is not None else b""
 
 
 def _begun[Item](items: Iterator[Item]) -> Iterator[Item]:

@@ -216,12 +216,12 @@ def test_a_page_that_shows_errors_says_so_to_programs(status, wrong, answered):
 def test_warnings_of_a_change_follow_what_is_said():
     answer = see_changed(asked(principal=ANN), "/connectors", "Saved.", ["nothing leads there", "It waits."])
     said = signed_cookies.read(
-        {signed_cookies.COOKIE: answer.headers["set-cookie"].partition("=")[2].partition(";")[0]}
+        {signed_cookies.COOKIE: answer.headers["set-cookie"].partition("=")[2].partition(";")[0]}, ANN.name
     )
     assert (said.level, said.text) == ("warn", "Saved. Nothing leads there. It waits.")
     answer = see_changed(asked(principal=ANN), "/connectors", "Saved.", ())
     said = signed_cookies.read(
-        {signed_cookies.COOKIE: answer.headers["set-cookie"].partition("=")[2].partition(";")[0]}
+        {signed_cookies.COOKIE: answer.headers["set-cookie"].partition("=")[2].partition(";")[0]}, ANN.name
     )
     assert (said.level, said.text) == ("pass", "Saved.")
 
