@@ -46,6 +46,16 @@ if "TMPDIR" not in os.environ and holds_test_files():
 gc.disable()  # until all tests are collected: what is made meanwhile stays
 
 
+_SOURCE_READERS = {"source_trees", "sentences", "catalogues"}
+"""What test files import that look at all of the source."""
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """They come first, one after the other: one process parses the source for all of them."""
+    items.sort(key=lambda item: _SOURCE_READERS.isdisjoint(vars(getattr(item, "module", None) or item)))
+
+
 def pytest_collection_finish() -> None:
     """Twenty thousand tests stay as they are: whoever looks for garbage need not look at them each time."""
     gc.collect()
