@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import pytest
 from jinja2 import UndefinedError, nodes
 from starlette.requests import Request
+from support import source_trees
 
 from gatepost.manage.access.principal import ROLES, Principal, Role
 from gatepost.manage.pages import rendering, signed_cookies
@@ -288,7 +289,7 @@ def test_templates_ask_attributes_that_the_source_knows(templates):
         *(name for kind in (str, bytes, dict, list, tuple, Counter, SimpleNamespace) for name in dir(kind)),
     }
     for file in Path(rendering.__file__).parents[2].rglob("*.py"):
-        for node in ast.walk(ast.parse(file.read_text())):
+        for node in source_trees.nodes(file):
             match node:
                 case ast.FunctionDef(name=name) | ast.ClassDef(name=name) | ast.keyword(arg=str(name)):
                     known.add(name)
