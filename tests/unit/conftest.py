@@ -77,6 +77,15 @@ def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> 
 
 
 @pytest.fixture
+def whole_day(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No day (UTC) ends within the test: where one would in less than a minute, it is over already."""
+    clock = time.time
+    left = 86_400 - clock() % 86_400
+    if left < 60:
+        monkeypatch.setattr(time, "time", lambda: clock() + left)
+
+
+@pytest.fixture
 def tls() -> TlsFacts:
     return TlsFacts("TLSv1.3", "TLS_AES_256_GCM_SHA384", "X25519MLKEM768", "ecdsa_secp256r1_sha256", False, "")
 
