@@ -86,6 +86,16 @@ def whole_day(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
+def new_york(monkeypatch: pytest.MonkeyPatch) -> Generator[None]:
+    """The machine's time zone is that of New York."""
+    with monkeypatch.context() as changed:
+        changed.setenv("TZ", "America/New_York")
+        time.tzset()
+        yield
+    time.tzset()
+
+
+@pytest.fixture
 def tls() -> TlsFacts:
     return TlsFacts("TLSv1.3", "TLS_AES_256_GCM_SHA384", "X25519MLKEM768", "ecdsa_secp256r1_sha256", False, "")
 
