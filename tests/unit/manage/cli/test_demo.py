@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import shlex
 import signal
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -59,5 +60,6 @@ def test_postfix_has_a_folder_without_spaces(monkeypatch, tmp_path, name, kind):
     monkeypatch.setattr(demo_partner.os, "chown", lambda *_: None)
     monkeypatch.setattr(demo_partner.shutil, "chown", lambda *_: None)
     monkeypatch.setattr(demo_partner, "as_whom", dict)
-    chain, key = tmp_path / "chain.pem", tmp_path / "key.pem"
-    assert choose_partner(tmp_path / name, chain, key, (1, 2), ["a.example"]).kind.startswith(kind)
+    monkeypatch.chdir(tmp_path)
+    partner = choose_partner(Path(name), Path("chain.pem"), Path("key.pem"), (1, 2), ["a.example"])
+    assert partner.kind.startswith(kind)
