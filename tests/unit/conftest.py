@@ -86,6 +86,16 @@ def whole_day(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
+def one_period(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No period of session tickets ends within the test, with which they would be worth nothing any more."""
+    from gatepost.net.tickets import ServerSessions  # noqa: PLC0415 - most tests do without
+
+    purpose, shared, clock = ServerSessions.__init__.__defaults__
+    now = clock()
+    monkeypatch.setattr(ServerSessions.__init__, "__defaults__", (purpose, shared, lambda: now))
+
+
+@pytest.fixture
 def new_york(monkeypatch: pytest.MonkeyPatch) -> Generator[None]:
     """The machine's time zone is that of New York."""
     with monkeypatch.context() as changed:
