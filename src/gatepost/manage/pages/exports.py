@@ -14,6 +14,7 @@ from starlette.responses import StreamingResponse
 from gatepost.analysis.reports.spreadsheet import csv_lines
 from gatepost.language import _
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
+from gatepost.times import rfc3339
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -23,6 +24,13 @@ if TYPE_CHECKING:
 
 MOST: Final = 100_000
 """Rows at most; what is more is asked for by narrower filters."""
+TIMES: Final = frozenset(
+    (
+        "added", "at", "created", "current_from", "current_until", "deleted_at", "expires", "last_login", "last_used",
+        "not_after", "not_before", "oldest", "received", "since", "switch_at", "validated_at",
+    )
+)  # fmt: skip
+"""Columns with a time: seconds since 1970 in JSON, as REST has them, and RFC 3339 in CSV, as spreadsheets read it."""
 _CHUNK: Final = 64 * 1024
 
 
@@ -43,8 +51,8 @@ def exported[Item](
     """The file, None if a page is asked for.
 
     name: of the file, without what follows the dot. items: made only if they are wanted. record: of an item, for JSON;
-    without it its fields. cells: for CSV, one for each of `columns`; without it those of the record. Raises
-    Refusal (INPUT) for another format.
+    without it its fields. cells: for CSV, one for each of `columns`; without it those of the record, `TIMES` as
+    text. Raises Refusal (INPUT) for another format.
     """
     wanted = request.query_params.get("format", "")
     if not wanted:
@@ -92,10 +100,17 @@ def _in_chunks(lines: Iterable[bytes]) -> Iterator[bytes]:
 
 
 def _in_columns(row: Mapping[str, Any], columns: Sequence[str]) -> list[object]:
-    return [_cell(row.get(column)) for column in columns]
+    return [_cell(column, row.get(column)) for column in columns]
 
 
-def _cell(value: object) -> object:
+def time_cell(seconds: float) -> str:
+    """A time in CSV, "" for none."""
+    return rfc3339(seconds, "milliseconds") if seconds else ""
+
+
+def _cell(column: str, value: object) -> object:
+    if column in TIMES and isinstance(value, float):
+        return time_cell(value)
     return msgspec.json.encode(value).decode() if isinstance(value, dict) else value
 
 

@@ -38,6 +38,17 @@ def test_csv_has_its_columns_and_no_formula():
     assert body(response).splitlines() == ["name,domains,more", '\'=1+1,"a, b","{""x"":1}"', "plain,,"]
 
 
+def test_times_in_csv_are_those_that_spreadsheets_read():
+    """As in the trace's file, and to a millisecond; numbers in JSON, as REST has them."""
+    rows = [{"name": "a", "at": 1_800_000_000.25, "expires": None, "count": 7}, {"name": "b", "at": 0.0, "count": 1.5}]
+    columns = ("name", "at", "expires", "count")
+    assert body(exported(asked("csv"), "things", columns, lambda: rows)).splitlines()[1:] == [
+        "a,2027-01-15T08:00:00.250Z,,7",
+        "b,,,1.5",
+    ]
+    assert json.loads(body(exported(asked("json"), "things", columns, lambda: rows))) == rows
+
+
 def test_json_has_everything():
     assert json.loads(body(exported(asked("json"), "things", ("name",), lambda: ROWS))) == ROWS
     assert json.loads(body(exported(asked("json"), "things", ("name",), list))) == []
