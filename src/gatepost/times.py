@@ -74,6 +74,17 @@ def name_text(seconds: float) -> str:
     return rfc3339(seconds).replace("-", "").replace(":", "")
 
 
+def read_http_date(text: str) -> float:
+    """A date of HTTP (RFC 9110 section 5.6.7), seconds since 1970; its obsolete forms, without a zone, are in UTC, too.
+
+    Raises ValueError or OverflowError.
+    """
+    from email.utils import parsedate_to_datetime  # noqa: PLC0415 - most commands read none
+
+    at = parsedate_to_datetime(text)
+    return (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp()
+
+
 @cache
 def zone_names() -> frozenset[str]:
     """Names of all time zones, such as "Europe/Stockholm". "UTC" alone where this machine has no time zone data."""

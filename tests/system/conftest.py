@@ -34,6 +34,9 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
 
+os.umask(0o022)  # Exim, clamd and others read what tests write for them by accounts of their own
+
+
 CPU_TIME = pytest.StashKey[CpuTime]()
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from support.clients import openssl_s_client
+from support.clients import openssl_s_client, whole_period
 from support.drills import drill
 from support.process import Child
 from support.scenes import ALICE, connector, contoso, message, outcomes, send
@@ -210,6 +210,7 @@ def _sessions_that_are_resumed(server: Gateway, folder: Path) -> None:
     for number, (version, first, then, domain, group, refused) in enumerate(cases):
         session = str(folder / f"session{number}")
         noted = ("-sess_out", session)
+        whole_period()
         openssl_s_client(server.port, options=(version, "-groups", first, *noted), send=b"EHLO a.example\r\nQUIT\r\n")
         sender = f"again{number}@{domain}"
         options = (version, "-groups", then, "-sess_in", session)

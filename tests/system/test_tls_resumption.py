@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 import pytest
-from support.clients import openssl_s_client
+from support.clients import openssl_s_client, whole_period
 from support.scenes import ALICE, contoso, message
 
 from gatepost.testing.process import greets, wait_until
@@ -44,6 +44,7 @@ class Client:
         self.context.verify_mode = ssl.CERT_NONE
         self.context.maximum_version = self.context.minimum_version = ssl.TLSVersion[version]
         self.session: ssl.SSLSession | None = None
+        whole_period()
 
     def connect(self, port: int) -> bool:
         """Connect, say EHLO and QUIT; whether the session was resumed."""
@@ -70,6 +71,7 @@ def test_openssl_resumes_with_each_worker(
 ) -> None:
     server = gateway("", certificates=[pki.leaf(NAME)], settings=WORKERS)
     session = str(tmp_path / "session.pem")
+    whole_period()
     first = openssl_s_client(server.port, options=[option, "-sess_out", session])
     assert not first.reused
     for _ in range(12):
@@ -167,6 +169,7 @@ def test_a_partner_is_known_by_its_certificate_in_every_session(
     connector = PARTNER | {"trust_anchors": str(pki.root)}
     server = gateway(contoso(inbound=[connector]), certificates=[pki.leaf(NAME)], settings=WORKERS)
     ours, session = pki.client("partner.example"), str(tmp_path / "session.pem")
+    whole_period()
     runs = [
         arrive(server.port, option, *(["-sess_in", session] if number else []), "-sess_out", session, certificate=ours)
         for number in range(16)
@@ -183,6 +186,7 @@ def test_a_session_without_a_certificate_is_none_with_one(
     connector = PARTNER | {"trust_anchors": str(pki.root)}
     server = gateway(contoso(inbound=[connector]), certificates=[pki.leaf(NAME)], settings=WORKERS)
     ours, session = pki.client("partner.example"), str(tmp_path / "session.pem")
+    whole_period()
     said = arrive(server.port, option, "-sess_out", session)
     assert "5.7.51" in said.transcript or "5.7.5" in said.transcript, said.transcript
     for _ in range(6):

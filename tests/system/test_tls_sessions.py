@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from support.clients import openssl_s_client
+from support.clients import openssl_s_client, whole_period
 from support.scenes import ALICE, connector, contoso, message, outcomes, send
 
 from gatepost.testing.process import wait_until
@@ -112,6 +112,7 @@ def test_a_client_that_resumes_is_judged_by_the_configuration_of_now(
         said = "\r\n".join([*lines, f"BDAT {len(content)} LAST\r\n"]).encode() + content + b"QUIT\r\n"
         return openssl_s_client(server.port, certificate=ours, send=said, options=[version, *options]).transcript
 
+    whole_period()
     assert "250 2.0.0 Queued as" in arrive("-sess_out", session)
     assert "Reused" in arrive("-sess_in", session)
     server.apply(contoso(inbound=[named | {"trust_anchors": str(strange_pki.root)}]))

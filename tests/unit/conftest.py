@@ -97,6 +97,35 @@ def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> 
 
 
 @pytest.fixture
+def whole_day(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No day (UTC) ends within the test: where one would in less than a minute, it is over already."""
+    clock = time.time
+    left = 86_400 - clock() % 86_400
+    if left < 60:
+        monkeypatch.setattr(time, "time", lambda: clock() + left)
+
+
+@pytest.fixture
+def one_period(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No period of session tickets ends within the test, with which they would be worth nothing any more."""
+    from gatepost.net.tickets import ServerSessions  # noqa: PLC0415 - most tests do without
+
+    purpose, shared, clock = ServerSessions.__init__.__defaults__
+    now = clock()
+    monkeypatch.setattr(ServerSessions.__init__, "__defaults__", (purpose, shared, lambda: now))
+
+
+@pytest.fixture
+def new_york(monkeypatch: pytest.MonkeyPatch) -> Generator[None]:
+    """The machine's time zone is that of New York."""
+    with monkeypatch.context() as changed:
+        changed.setenv("TZ", "America/New_York")
+        time.tzset()
+        yield
+    time.tzset()
+
+
+@pytest.fixture
 def tls() -> TlsFacts:
     return TlsFacts("TLSv1.3", "TLS_AES_256_GCM_SHA384", "X25519MLKEM768", "ecdsa_secp256r1_sha256", False, "")
 

@@ -234,7 +234,7 @@ _INSTALLED = re.compile(r"gatepost(?<!\wgatepost)((?:/[\w.-]*\w)+)")
 def repository():
     """The text of each file that somebody wrote, by its path; catalogues have the texts of others."""
     files = [path for folder in FOLDERS for path in (ROOT / folder).rglob("*")] + [*ROOT.iterdir()]
-    binary = {".mo", ".po", ".png", ".pyc"}
+    binary = {".mo", ".po", ".png", ".pyc", ".pyo"}
     written = [path for path in files if path.is_file() and path.suffix not in binary]
     return {path.relative_to(ROOT): path.read_text(errors="replace") for path in written}
 

@@ -31,6 +31,20 @@ def test_a_time_is_written(written, text):
     assert written == text
 
 
+HTTP = ["Tue, 24 Nov 2026 16:12:52 GMT", "Tuesday, 24-Nov-26 16:12:52 GMT", "Tue Nov 24 16:12:52 2026"]
+
+
+@pytest.mark.parametrize("text", HTTP)
+def test_a_date_of_http_is_in_utc_whatever_the_machines_time_zone(new_york, text):
+    assert times.read_http_date(text) == int(AT)
+
+
+@pytest.mark.parametrize("text", ["", "tomorrow", "Tue, 14 Nov 99999 22:13:19 GMT"])
+def test_what_is_no_date_of_http(text):
+    with pytest.raises((ValueError, OverflowError)):
+        times.read_http_date(text)
+
+
 @given(
     st.floats(-1e12, 1e12)
     | st.floats(1.7e9, 2e9)

@@ -57,9 +57,9 @@ def was_requested() -> bool:
 
 def is_loaded(access: TokenAccess) -> bool:
     """Whether this process has the provider: OpenSSL leaves out what it cannot load, and says nothing."""
-    wanted = os.path.realpath(access.provider)
-    with Path("/proc/self/maps").open() as maps:
-        return any(line.rstrip("\n").endswith(f" {wanted}") for line in maps)
+    wanted = os.fsencode(os.path.realpath(access.provider))
+    with Path("/proc/self/maps").open("rb") as maps:  # other files may have names in no encoding
+        return any(line.rstrip(b"\n").endswith(b" " + wanted) for line in maps)
 
 
 def is_configured_otherwise() -> bool:

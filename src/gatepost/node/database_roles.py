@@ -66,7 +66,10 @@ def secret_problems(settings: Settings) -> Iterator[str]:
 
 def _at_home(data: Path) -> Iterator[Path]:
     """Files with secrets in the account's home, unless that is the data directory. Root's are not the account's."""
-    home = Path.home()
+    try:
+        home = Path.home()
+    except RuntimeError:  # an account without one, as in a container that runs under any number
+        return
     if os.geteuid() and home.resolve() != data:
         yield from (home / name for name in _HOME if os.access(home / name, os.R_OK))
 

@@ -10,12 +10,13 @@ import hashlib
 import logging
 import time
 from dataclasses import dataclass, field
-from email.utils import formatdate, parsedate_to_datetime
+from email.utils import formatdate
 from typing import TYPE_CHECKING, Final
 
 from gatepost.pki.certificates.forms import PAGE, Roots, current_table, forms
 from gatepost.pki.certificates.published_json import version_of
 from gatepost.store.interface import StoreFailure
+from gatepost.times import read_http_date
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -78,7 +79,7 @@ def cached(kind: str, body: bytes, *, modified: float, seconds: int) -> Page:
 def _moment(text: str) -> float:
     """A date of HTTP in seconds since 1970; before all times if it is none."""
     try:
-        return parsedate_to_datetime(text).timestamp()
+        return read_http_date(text)
     except (ValueError, OverflowError):
         return -1.0
 

@@ -420,10 +420,10 @@ def _apply(
     changes = list(_differences(change, wanted))
     if not changes:
         return version, False
-    version += 1
+    version, now = version + 1, time.time()
     for kind, name, before, after in changes:
         put_resource(change, kind, name, version, after)
-        change.execute(_NOTE, (version, time.time(), *who, kind, name, before, after))
+        change.execute(_NOTE, (version, now, *who, kind, name, before, after))
     return version, True
 
 

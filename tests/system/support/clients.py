@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import tempfile
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from gatepost.testing.pki import Leaf
+
+_PERIOD = 900.0  # seconds, of session tickets; each begins at a multiple of it
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +114,16 @@ class TlsRun(Run):
     @property
     def reused(self) -> bool:
         return "Reused, TLS" in self.transcript
+
+
+def whole_period(seconds: float = 30.0) -> None:
+    """Return when no period of a gateway's session tickets ends within so many seconds: in the next they are nothing.
+
+    The first connection of a session that is to be resumed comes after it.
+    """
+    left = _PERIOD - time.time() % _PERIOD
+    if left < seconds:
+        time.sleep(left)
 
 
 def openssl_s_client(

@@ -210,7 +210,7 @@ def test_a_sender_waits_for_the_handshake(run, in_memory, contexts):
     run(talk())
 
 
-def test_twenty_sessions_resume_over_the_wire(run, sockets):
+def test_twenty_sessions_resume_over_the_wire(one_period, run, sockets):
     async def talk():
         context = client_context(PROFILES["default"])
         chains = set()

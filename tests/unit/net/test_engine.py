@@ -20,6 +20,7 @@ from gatepost.values import replace
 
 DEFAULT, LEGACY = PROFILES["default"], PROFILES["legacy"]
 NO_TLS13 = replace(DEFAULT, max_version="TLSv1.2")
+pytestmark = pytest.mark.usefixtures("one_period")
 VERSIONS_NOW = pytest.mark.parametrize("profile", [NO_TLS13, PROFILES["modern"]], ids=["1.2", "1.3"])
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 import signal
 import sys
 
@@ -54,6 +55,13 @@ def test_libraries_find_no_password_at_home(problems, home, monkeypatch, tmp_pat
     assert f"workers may read {tmp_path}/.pgpass" in problems("{data}/owner.pgpass")
     monkeypatch.setenv("HOME", str(home.data))
     (home.data / ".pgpass").touch(0o600)
+    assert problems("{data}/owner.pgpass") == ""
+
+
+def test_an_account_without_a_home_has_no_password_there(problems, monkeypatch):
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr(pwd, "getpwuid", {}.__getitem__)
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
     assert problems("{data}/owner.pgpass") == ""
 
 

@@ -268,6 +268,11 @@ def test_versions_of_a_time_and_of_names_that_one_sees(config):
     assert config.versions(until=only.at) == config.versions(since=only.at + 1) == []
 
 
+def test_a_version_has_one_time_whoever_sees_it(config):
+    config.apply({"organization": {"contoso": CONTOSO, "fabrikam": FABRIKAM}}, author="ann")
+    assert len({version.at for name in ("contoso", "fabrikam") for version in config.versions(names=[name])}) == 1
+
+
 def test_other_resources_are_no_versions_of_organizations(config):
     config.apply({"organization": {"contoso": CONTOSO}}, author="ann")
     assert [one.version for one in config.versions()] == [1]

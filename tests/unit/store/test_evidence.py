@@ -26,7 +26,7 @@ def entries(evidence):
     return sum(1 for one in day_files(evidence) for _ in read_lines(one.path))
 
 
-def test_events_are_on_disk_within_the_interval_and_signed_at_once(logs, evidence):
+def test_events_are_on_disk_within_the_interval_and_signed_at_once(whole_day, logs, evidence):
     writer = EvidenceWriter(logs.chain(evidence), interval=0.02)
     writer.add(logs.events(2))
     wait_for(lambda: entries(evidence) == 4)

@@ -7,26 +7,31 @@ What is printed is read back from the gateway's own message trace.
 from __future__ import annotations
 
 import json
+import os
+import shlex
 import signal
 import smtplib
 import ssl
 import sys
 import tempfile
 import time
-from contextlib import AbstractContextManager, ExitStack, nullcontext, redirect_stdout
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
 from gatepost.manage.cli.demo_partner import OWN_SERVER, Gatepost, as_whom, choose_partner, issue
-from gatepost.manage.cli.options import json_option
+from gatepost.manage.cli.options import NO, ending, json_option
 from gatepost.manage.cli.output import _, printed_json, quantity, say, wants_json
 from gatepost.manage.use_cases.times import stamp as moment
 from gatepost.pki.certificates.authority import Authority
 from gatepost.testing.process import free_port
 from gatepost.texts import N_
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 _DOMAINS = ["fabrikam.example", "oldtimer.example", "insurer.example", "northwind.example"]
 _PATIENCE = 20.0
@@ -260,7 +265,7 @@ def _stay(gateway: Gatepost, commands: list[str]) -> None:
     signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
     say("Still running. Try:")
     for words in commands:
-        click.echo(f"  gatepost --config {gateway.settings_file} {words}")
+        click.echo(f"  gatepost --config {shlex.quote(str(gateway.settings_file))} {words}")
     say("Ctrl-C ends it.")
     signal.sigwait(_ENDING)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)
@@ -286,7 +291,8 @@ def demo(keep: bool, nodes: int | None) -> None:
     """
     for number in _ENDING:
         signal.signal(number, signal.default_int_handler)  # no server of ours is left behind
-    with tempfile.TemporaryDirectory(prefix="gatepost-demo-") as folder, ExitStack() as stack:
+    temporary = tempfile.TemporaryDirectory(prefix="gatepost-demo-")
+    with ending(NO, RuntimeError), _common_umask(), temporary as folder, ExitStack() as stack:
         home = Path(folder)
         with _story_stream():
             story = _several_nodes(stack, home, nodes) if nodes else _one_gateway(stack, home)
@@ -296,6 +302,16 @@ def demo(keep: bool, nodes: int | None) -> None:
         if keep:
             with _story_stream():
                 _stay(story.gateway, story.commands)
+
+
+@contextmanager
+def _common_umask() -> Iterator[None]:
+    """Make files as most accounts do: Postfix has accounts of its own, and a gateway refuses what others can change."""
+    before = os.umask(0o022)
+    try:
+        yield
+    finally:
+        os.umask(before)
 
 
 def _story_stream() -> AbstractContextManager[Any]:

@@ -234,7 +234,7 @@ class _PostfixPartner:
 
 
 class _GatepostPartner:
-    kind = "gatepost (Postfix is not installed, or this is not root)"
+    kind = "gatepost (Postfix is not installed, or this is not root, or the temporary folder's name has a space)"
 
     def __init__(self, home: Path, chain: Path, key: Path, ports: tuple[int, int], domains: list[str]) -> None:
         self._gateways = [
@@ -276,6 +276,7 @@ class _GatepostPartner:
 
 def choose_partner(home: Path, chain: Path, key: Path, ports: tuple[int, int], domains: list[str]) -> DemoPartner:
     """Postfix if it is installed and may be started, else two processes of gatepost. ports: with TLS, without."""
-    if shutil.which("postfix") and os.geteuid() == 0:
+    names_are_words = len(str(home).split()) == 1  # Postfix's own scripts do not quote its folder
+    if shutil.which("postfix") and os.geteuid() == 0 and names_are_words:
         return _PostfixPartner(home, chain, key, ports, domains)
     return _GatepostPartner(home, chain, key, ports, domains)

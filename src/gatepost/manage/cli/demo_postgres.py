@@ -15,6 +15,7 @@ import subprocess
 from importlib.util import find_spec
 from pathlib import Path
 from typing import IO, Final
+from urllib.parse import quote
 
 from gatepost.manage.cli.demo_partner import wait_for_start
 from gatepost.manage.cli.output import _
@@ -85,7 +86,7 @@ class DemoPostgres:
     @property
     def url(self) -> str:
         """For `store.url`."""
-        return f"postgresql:///gatepost?user=gatepost&host={self._home}&port={_PORT}"
+        return f"postgresql:///gatepost?user=gatepost&host={quote(str(self._home))}&port={_PORT}"
 
     def start(self) -> None:
         """Make its data and an empty database, and start. Raises RuntimeError with what it said if it does not."""

@@ -111,7 +111,7 @@ def _write_secrets(secrets: Mapping[str, str]) -> None:
         path = Path(name)
         try:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
                 file.write(f"{secret}\n")
         except OSError as error:
             fail(UNKNOWN, "%(path)s: %(strerror)s; nothing was converted", path=path, strerror=error.strerror)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pwd
 import secrets
+import shlex
 import shutil
 import socket
 import subprocess
@@ -399,7 +400,7 @@ def _next_commands(file: Path) -> tuple[str, str, str]:
     if _CONTAINER_MARK.exists():
         inside = "podman exec --interactive --tty gatepost gatepost"
         return "podman run --detach --name gatepost …", f"{inside} doctor", f"{inside} user add NAME --role owner"
-    prefix = "gatepost " if file == DEFAULT_PATHS[0] else f"gatepost --config {file} "
+    prefix = "gatepost " if file == DEFAULT_PATHS[0] else f"gatepost --config {shlex.quote(str(file))} "
     is_service = file == DEFAULT_PATHS[0] and Path("/run/systemd/system").exists()
     start = "systemctl enable --now gatepost" if is_service else f"{prefix}serve"
     return start, f"{prefix}doctor", f"{prefix}user setup"

@@ -372,8 +372,10 @@ def _prepare_site(settings: Settings, tickets: SharedSecrets) -> None:
         _prepare_evidence_key(settings)
     except StoreFailure as failure:
         fail(BAD_INPUT if failure.final else UNKNOWN, str(failure))
-    except (CertificateFileError, OSError) as error:
+    except CertificateFileError as error:
         fail(BAD_INPUT, str(error))
+    except OSError as error:
+        fail(BAD_INPUT, f"{error.filename or settings.server.data_dir}: {error.strerror}")
 
 
 def _prepare_evidence_key(settings: Settings) -> None:

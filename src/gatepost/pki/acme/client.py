@@ -11,9 +11,9 @@ import binascii
 import dataclasses
 import datetime as dt
 import io
+import math
 import time
 from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, Final
 
 import requests
@@ -29,6 +29,7 @@ from requests.adapters import HTTPAdapter
 
 from gatepost.pki.acme.challenges import AcmeFailed, Proof
 from gatepost.settings.acme import Challenge
+from gatepost.times import read_http_date
 
 if TYPE_CHECKING:
     import ssl
@@ -108,8 +109,11 @@ class _Adapter(HTTPAdapter):
         finally:
             response.close()
         response.raw = io.BytesIO(data)
+        retry_after = response.headers.get("Retry-After", "")
         if not response.ok:
-            self.retry_after = _seconds(response.headers.get("Retry-After", ""))
+            self.retry_after = _seconds(retry_after)
+        if retry_after and not retry_after.isdigit():  # the library compares a date, which is in UTC, with local time
+            response.headers["Retry-After"] = str(math.ceil(_seconds(retry_after)))
         return response
 
     def _body(self, response: requests.Response) -> bytes:
@@ -405,6 +409,6 @@ def _seconds(retry_after: str) -> float:
     if retry_after.isascii() and retry_after.isdigit():
         return float(retry_after[:9])
     try:
-        return max(0.0, parsedate_to_datetime(retry_after).timestamp() - time.time())
+        return max(0.0, read_http_date(retry_after) - time.time())
     except (ValueError, OverflowError):
         return 0.0

@@ -143,7 +143,7 @@ def given_to_library(url: str) -> tuple[str, dict[str, str]]:
     query = dict(pairs)
     if "service" not in query:
         return url, {}
-    file = query.get("servicefile") or os.environ.get("PGSERVICEFILE") or str(Path.home() / ".pg_service.conf")
+    file = query.get("servicefile") or os.environ.get("PGSERVICEFILE") or _service_file_at_home()
     services = configparser.ConfigParser(interpolation=None)
     try:
         services.read_string(Path(file).read_text(encoding="utf-8"))
@@ -154,6 +154,13 @@ def given_to_library(url: str) -> tuple[str, dict[str, str]]:
     rest = urlencode([(name, value) for name, value in pairs if name != "servicefile"])
     # Put together by hand: without a host, urlunsplit leaves the slashes out.
     return f"{parts.scheme}://{parts.netloc}{parts.path}?{rest}", {"servicefile": file}
+
+
+def _service_file_at_home() -> str:
+    try:
+        return str(Path.home() / ".pg_service.conf")
+    except RuntimeError:  # as in a container that runs under any number
+        raise StoreFailure("store.url: this account has no home directory: name the servicefile") from None
 
 
 def check_passfile(url: str) -> None:

@@ -1089,6 +1089,7 @@ def test_mandatory_dane_of_a_domain_that_signs_nothing_is_told_as_what_it_is(wor
     assert result.detail["result_type"] == "dane-required"
 
 
+@pytest.mark.usefixtures("one_period")
 def test_sessions_are_resumed(world: Any, kit: Any) -> None:
     async def use(deliverer: Any, peer: Any) -> list[RecipientResult]:
         first = only(await deliverer.deliver(kit.delivery()))

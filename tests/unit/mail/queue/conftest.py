@@ -120,6 +120,7 @@ class Rig:
 
     @contextlib.asynccontextmanager
     async def open(self, *, paused=False, drain=2.0, deliver=None, deliver_batch=None, **limits):
+        self.now = max(self.now, time.time())  # by which the store says when leftovers are due
         self.store = await SqliteStore.open(
             self.path / "queue" / "0",
             trace=SqliteTrace(self.path / "trace").sink,

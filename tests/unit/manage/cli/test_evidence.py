@@ -15,7 +15,7 @@ DAY = 86400.0
 
 
 @pytest.fixture
-def evidence(home, logs):
+def evidence(whole_day, home, logs):
     """A log of two days that are over, with heads, and of today."""
     evidence = evidence_directory(home.data)
     logs.keep_key(evidence)

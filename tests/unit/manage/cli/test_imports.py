@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import locale
 import os
 import tomllib
 
@@ -226,3 +227,13 @@ def test_the_result_can_be_applied_from_standard_input(dump, tmp_path):
         result = CliRunner().invoke(main, ["--config", str(settings), "apply", "-f", "-"], input=given)
         assert result.exit_code == 0, result.output
         assert "applied as version" in result.stdout
+
+
+def test_a_secret_is_written_as_the_gateway_reads_it_whatever_the_locale(tmp_path):
+    before = locale.setlocale(locale.LC_CTYPE)
+    locale.setlocale(locale.LC_CTYPE, "C")
+    try:
+        imports._write_secrets({str(tmp_path / "secrets" / "smart-host"): "Förster"})
+    finally:
+        locale.setlocale(locale.LC_CTYPE, before)
+    assert (tmp_path / "secrets" / "smart-host").read_bytes() == "Förster\n".encode()

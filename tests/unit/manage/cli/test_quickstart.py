@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pty
+import shlex
 import stat
 import subprocess
 import sys
@@ -57,10 +58,15 @@ def test_everything_is_made_and_the_records_are_printed(set_up, tmp_path):
     assert all(" IN " in line or line.startswith(";") for line in result.stdout.splitlines()), "a zone and nothing else"
     assert "1 fault, " in result.stderr
     assert "fail    nameservers " in result.stderr, "which keeps nobody from starting it"
-    assert f"gatepost --config {tmp_path / 'etc' / 'gatepost.toml'} serve" in result.stderr
+    assert f"gatepost --config {shlex.quote(str(tmp_path / 'etc' / 'gatepost.toml'))} serve" in result.stderr
     secrets = list((tmp_path / "etc" / "secrets").iterdir())
     assert len(secrets) == 2
     assert all(not path.stat().st_mode & (stat.S_IRWXO | stat.S_IWGRP) for path in (*secrets, tmp_path / "etc"))
+
+
+def test_the_next_commands_can_be_copied_whatever_the_directory_is_called():
+    file = Path("/srv/Förster's mail/gatepost.toml")
+    assert shlex.split(command._next_commands(file)[1]) == ["gatepost", "--config", str(file), "doctor"]
 
 
 def test_the_gateway_can_read_its_files_whatever_the_umask(set_up, tmp_path):

@@ -41,7 +41,7 @@ def test_options_that_go_with_a_server(option):
 
 def test_variables_without_a_server_are_no_error(tmp_path):
     file = tmp_path / "gatepost.toml"
-    file.write_text('[server]\nhostname = "mx.example"\n', encoding="utf-8")
+    file.write_text(f'[server]\nhostname = "mx.example"\ndata_dir = "{tmp_path}/data"\n', encoding="utf-8")
     assert call("--config", str(file), "queue", "list", GATEPOST_TOKEN="gp_x").exit_code == 0
 
 

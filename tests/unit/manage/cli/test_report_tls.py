@@ -10,6 +10,7 @@ import pytest
 from gatepost.mail.model.trace_event import TraceEvent
 from gatepost.manage.use_cases.reports import period
 from gatepost.store.sqlite.trace import write_events
+from gatepost.times import day_text
 
 NOW = time.time()
 TLS = {
@@ -110,6 +111,7 @@ def test_what_does_not_go(reported, words, code, says):
 
 
 def test_a_file_that_cannot_be_read_is_named(reported):
-    (reported.data / "trace" / "2026-11-01.0.db").write_bytes(b"no database " * 1000)
-    said = reported.call("report", "tls", "--since", "2026-10-01", code=3).stderr
-    assert "not counted, because they cannot be read: 2026-11-01.0.db" in said
+    name = f"{day_text(NOW - 30 * 86400)}.0.db"
+    (reported.data / "trace" / name).write_bytes(b"no database " * 1000)
+    said = reported.call("report", "tls", "--since", "60d", code=3).stderr
+    assert f"not counted, because they cannot be read: {name}" in said

@@ -68,7 +68,7 @@ def test_an_answer_that_cannot_be_written_is_told_and_is_no_no(body: str) -> Non
 
 @pytest.mark.parametrize("body", ANSWERS, ids=["echoed", "written", "octets"])
 def test_a_closed_output_is_told_and_its_number_is_no_files(body: str) -> None:
-    opened = "open('/proc/self/status').fileno() > 2 or sys.exit(9)"
+    opened = "__import__('os').open('/proc/self/status', 0) > 2 or sys.exit(9)"
     done = run(f"{opened}\n    {body}\n    sys.exit()", stdout=None, preexec_fn=lambda: os.close(1))
     assert (done.returncode, done.stderr.partition(";")[0].strip()) == (3, "standard output: Bad file descriptor")
 

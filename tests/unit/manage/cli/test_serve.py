@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import socket
@@ -13,6 +14,7 @@ from gatepost.manage.cli import serve as command
 from gatepost.manage.cli.demo_partner import wait_for_greeting
 from gatepost.manage.cli.remote_options import RemoteOptions
 from gatepost.node.passed_sockets import PassedSockets
+from gatepost.node.ticket_secrets import SharedSecrets
 from gatepost.pki.certificates.authority import Authority
 from gatepost.settings.loader import load
 from gatepost.testing.process import free_port
@@ -167,6 +169,23 @@ def test_a_port_that_is_taken_is_named(settings, capsys):
         port = taken.getsockname()[1]
         wrong = settings(listener=[{"role": "mx", "address": f"127.0.0.1:{port}"}])
         assert fails(bind, wrong, capsys) == f"cannot listen on 127.0.0.1:{port}: {TAKEN}"
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (OSError(errno.EROFS, "Read-only file system", "/srv/signing.key"), "/srv/signing.key: Read-only file system"),
+        (OSError(errno.ENOSPC, "No space left on device"), "{data}: No space left on device"),
+    ],
+)
+def test_a_file_that_cannot_be_made_is_named(settings, capsys, monkeypatch, error, said):
+    def refuse(_):
+        raise error
+
+    monkeypatch.setattr(command, "prepare_site", refuse)
+    known = settings()
+    text = fails(lambda known: command._prepare_site(known, SharedSecrets()), known, capsys)
+    assert text == f"{said.format(data=known.server.data_dir)}\n"
 
 
 def test_mail_does_not_wait_for_a_port_that_nobody_chose(settings, home, capsys, caplog, monkeypatch):

@@ -26,7 +26,7 @@ PAGE, EXPORT = "/reports/evidence", "/reports/evidence/export"
 
 
 @pytest.fixture
-def log(centre, logs):
+def log(whole_day, centre, logs):
     directory = evidence_directory(centre.gateway.data)
     logs.keep_key(directory)
     chain = logs.chain(directory)

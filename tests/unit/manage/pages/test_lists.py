@@ -96,7 +96,7 @@ SORTED = {
 
 
 @pytest.fixture
-def filled(sealing, queued, quarantined):
+def filled(whole_day, sealing, queued, quarantined):
     """A centre with at least two rows in each list, and its owner."""
     centre = sealing
     rules = [{"name": name, "senders": ["*"], "require_tls": True} for name in ("Beta", "alpha")]

@@ -59,7 +59,7 @@ def centre(tmp_path_factory):
 
 
 @pytest.fixture
-def counted(centre):
+def counted(whole_day, centre):
     """counted({kind: rows}, change): a centre whose trace was counted so."""
 
     def count(kinds=(), change=lambda pictures: pictures):

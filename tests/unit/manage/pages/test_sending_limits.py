@@ -18,7 +18,7 @@ ANN, BOB, PRINTER = "user ann@fabrikam.example", "user bob@fabrikam.example", "s
 
 
 @pytest.fixture
-def used(centre):
+def used(whole_day, centre):
     """What fabrikam's senders sent, each of at most 10 recipients a day; the printer of 4 messages."""
     server = {"name": "a/b printer", "connector_type": "on-premises", "sender_ip_addresses": ["192.0.2.1"]}
     fabrikam = {

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shlex
 import time
 
 import pytest
@@ -126,7 +127,7 @@ def test_a_directory_is_not_watched_any_more_and_its_files_stay(sealed, root, tm
     run(sealed, watch_directory, directory=str(folder))
     (entry,) = found_in_files(sealed)
     refused = refusal(sealed, entry.id, force="really")
-    assert (refused.kind, f"certificate remove {folder}" in refused.text) == (RefusalKind.INPUT, True)
+    assert (refused.kind, f"certificate remove {shlex.quote(str(folder))}" in refused.text) == (RefusalKind.INPUT, True)
     removed = run(sealed, remove_directory, directory=f"{folder}/")
     assert removed.text == f"{folder}: no longer watched"
     assert certificate_listing(sealed).directories == (str(empty),)

@@ -17,7 +17,7 @@ STRANGER = Principal("sue", frozenset(Scope), frozenset({"fabrikam"}))
 
 
 @pytest.fixture
-def limited(gateway):
+def limited(whole_day, gateway):
     """Contoso's users may send to 10 recipients, and one of them to 5; a server of Fabrikam has the same name."""
     server = {"name": "ann@a.example", "connector_type": "on-premises", "messages_per_day": 9}
     resources = {

@@ -104,7 +104,7 @@ def test_who_answers_something_else_is_named_before_the_authority_finds_it(store
 def hook(tmp_path):
     """A hook that writes down how it was called, and fails for what is in `bad`."""
     program, calls, bad = tmp_path / "hook", tmp_path / "calls", tmp_path / "bad"
-    program.write_text(f'#!/bin/sh\necho "$@" >> {calls}\n! grep -q "$1" {bad} 2>/dev/null\n')
+    program.write_text(f'#!/bin/sh\necho "$@" >> "{calls}"\n! grep -q "$1" "{bad}" 2>/dev/null\n')
     program.chmod(0o755)
     return program, calls, bad
 

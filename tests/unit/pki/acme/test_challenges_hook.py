@@ -4,6 +4,7 @@ import os
 import signal
 import time
 from contextlib import suppress
+from shlex import quote
 
 import pytest
 
@@ -49,7 +50,7 @@ def test_a_program_that_is_not_there():
 def test_it_is_ended_with_all_that_it_started(script, tmp_path):
     group = tmp_path / "group"
     with pytest.raises(HookFailed, match=r"did not end within 0\.3 s, and was killed"):
-        run(f"echo $$ > {group}; {script}", timeout=0.3)
+        run(f"echo $$ > {quote(str(group))}; {script}", timeout=0.3)
     number = int(group.read_text())
     for _ in range(200):  # who was killed may be a moment in the process table
         with suppress(ProcessLookupError):
@@ -62,7 +63,7 @@ def test_it_is_ended_with_all_that_it_started(script, tmp_path):
 
 
 def test_what_goes_on_in_the_background_is_not_waited_for(tmp_path):
-    run(f"echo $$ > {tmp_path}/group; sleep 300 & exit 0")
+    run(f"echo $$ > {quote(str(tmp_path))}/group; sleep 300 & exit 0")
     os.killpg(int((tmp_path / "group").read_text()), signal.SIGKILL)
 
 

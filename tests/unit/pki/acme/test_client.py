@@ -195,7 +195,7 @@ def play(listen):
     """play(pages): an authority whose answers are JSON, by path; the client that has an account there."""
     made = []
 
-    def start(pages):
+    def start(pages, retry_after="9" * 30):
         class Handler(http.server.BaseHTTPRequestHandler):
             def do_GET(self):
                 here = f"https://{self.headers['Host']}"
@@ -205,8 +205,9 @@ def play(listen):
                 path = next((one for one in pages if self.path.startswith(one)), "")
                 said = json.dumps(pages.get(path, directory)).replace("HERE", here).encode()
                 self.send_response(201 if path == "/newOrder" else 200)
-                for name, value in (("Content-Type", "application/json"), ("Replay-Nonce", "bm9uY2U"), *RETRY):
+                for name, value in (("Content-Type", "application/json"), ("Replay-Nonce", "bm9uY2U")):
                     self.send_header(name, value)
+                self.send_header("Retry-After", retry_after)
                 self.send_header("Location", f"{here}{self.path}")
                 self.send_header("Content-Length", str(len(said)))
                 self.end_headers()
@@ -228,9 +229,6 @@ def play(listen):
     yield start
     for client in made:
         client.close()
-
-
-RETRY = [("Retry-After", "9" * 30)]
 
 
 def ordered(*authorizations):
@@ -283,6 +281,18 @@ def test_renewal_information_that_is_none_is_told_so(play, window):
     chain, _ = ROOT.issue(["mx.a.example"])
     with pytest.raises(AcmeFailed, match="no renewal information: "):
         play({"/renewalInfo": window}).renewal(chain)
+
+
+def test_the_date_to_ask_again_at_is_no_local_time(play, new_york):
+    """The library takes it for one."""
+    chain, _ = ROOT.issue(["mx.a.example"])
+    window = {"suggestedWindow": {"start": "2026-01-01T00:00:00Z", "end": "2026-01-02T00:00:00Z"}}
+    later = dt.datetime.now(dt.UTC) + dt.timedelta(hours=2)
+    at, again = play({"/renewalInfo": window}, format_datetime(later, usegmt=True)).renewal(chain)
+    assert (
+        dt.datetime(2026, 1, 1, tzinfo=dt.UTC).timestamp() <= at <= dt.datetime(2026, 1, 2, tzinfo=dt.UTC).timestamp()
+    )
+    assert abs(again - later.timestamp()) < 60
 
 
 @pytest.mark.parametrize(

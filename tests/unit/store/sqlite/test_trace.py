@@ -109,7 +109,7 @@ def test_rows_are_on_disk_soon_after_a_pause_or_at_500(tmp_path, monkeypatch):
     assert len(search_trace(tmp_path, TraceFilter(limit=1000))) == 502
 
 
-def test_a_hot_file_has_one_index_and_a_sealed_one_all(tmp_path):
+def test_a_hot_file_has_one_index_and_a_sealed_one_all(whole_day, tmp_path):
     today = time.time()
     writer = TraceWriter(tmp_path, "0", interval=60)
     writer.add([event(NOON), event(today)])
@@ -124,7 +124,7 @@ def test_a_hot_file_has_one_index_and_a_sealed_one_all(tmp_path):
     assert (count, version, indexes) == (1, 0, ["by_message"])
 
 
-def test_a_full_file_is_sealed_and_the_next_one_begun(tmp_path, monkeypatch):
+def test_a_full_file_is_sealed_and_the_next_one_begun(whole_day, tmp_path, monkeypatch):
     monkeypatch.setattr(module, "FULL", 3)
     now = time.time()
     for round_ in range(2):  # and a restart goes on in the last one

@@ -1,0 +1,33 @@
+from __future__ import annotations
+
+import pwd
+
+import pytest
+
+from gatepost.store.interface import StoreFailure
+from gatepost.store.postgres.connecting import given_to_library
+
+
+def test_without_a_service_the_library_is_given_the_address():
+    assert given_to_library("postgresql://a@127.0.0.1/a") == ("postgresql://a@127.0.0.1/a", {})
+
+
+def test_a_service_is_one_of_the_file_that_is_named_or_at_home(tmp_path, monkeypatch):
+    monkeypatch.delenv("PGSERVICEFILE", raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name in ("named", ".pg_service.conf"):
+        (tmp_path / name).write_text(f"[{name}]\nhost=127.0.0.1\n", encoding="utf-8")
+    named = f"postgresql:///?service=named&servicefile={tmp_path}/named"
+    assert given_to_library(named) == ("postgresql:///?service=named", {"servicefile": f"{tmp_path}/named"})
+    file = str(tmp_path / ".pg_service.conf")
+    assert given_to_library("postgresql:///?service=.pg_service.conf")[1] == {"servicefile": file}
+    with pytest.raises(StoreFailure, match=r"\.pg_service\.conf has no service \[named\]"):
+        given_to_library("postgresql:///?service=named")
+
+
+def test_an_account_without_a_home_has_to_name_the_file(monkeypatch):
+    monkeypatch.delenv("PGSERVICEFILE", raising=False)
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr(pwd, "getpwuid", {}.__getitem__)
+    with pytest.raises(StoreFailure, match=r"this account has no home directory: name the servicefile"):
+        given_to_library("postgresql:///?service=a")
