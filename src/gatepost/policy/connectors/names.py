@@ -114,6 +114,15 @@ def covers(pattern: str, domain: str) -> bool:
     return domain == pattern
 
 
+def patterns(domain: str) -> Iterator[str]:
+    """The patterns that take a domain in, those that `covers` says so of, the most specific first."""
+    if domain:
+        yield domain
+        for parent in parents(domain):
+            yield f"*.{parent}"
+    yield "*"
+
+
 def network(text: str) -> Network:
     """An IPv4 or IPv6 address or network; bits behind the prefix may be set, as Exchange allows."""
     try:
