@@ -1,4 +1,4 @@
-"""What a tenant may add in a day to the records that nobody removes: the history of resources and the audit log.
+"""Limit what a tenant adds in a day to the records that nobody removes: the history of resources and the audit log.
 
 Used by `execution`, which every call passes, and by `change`, which every change of resources passes. Each change keeps
 the organization as it was and as it is, each call an audit event: without a limit a tenant fills the disk, and the
@@ -15,7 +15,6 @@ import msgspec
 
 from gatepost.manage.use_cases.refusal import BusyRefusal, Refusal, RefusalKind
 from gatepost.policy.connectors.units import format_duration, format_size
-from gatepost.quantity import quantity
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -76,10 +75,7 @@ def added_to_history(
     for name, table in wanted.items():
         before, after = _size(stored.get(name)), _size(table)
         if after > max(largest, before) and not principal.is_of_gateway:
-            text = (
-                f"organization {name} would have {quantity(after, 'byte')} of resources, more than "
-                f"{format_size(largest)}; store less, or ask the gateway's owner to raise [limits] organization_bytes"
-            )
+            text = f"organization {name} would have more than {format_size(largest)} of resources; store less, or ask the gateway's owner to raise [limits] organization_bytes"
             raise Refusal(RefusalKind.INPUT, text)
         added += before + after
     return added

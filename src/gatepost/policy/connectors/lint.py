@@ -1,7 +1,6 @@
 """Lint resources: warnings about what is allowed but probably not meant, each a known mistake.
 
-Called by `gatepost apply`, `doctor` and the admin centre. Errors are in
-`policy.connectors.rules`; nothing here stops anything.
+Called by `gatepost apply`, `doctor` and the admin centre. Errors are in `policy.connectors.rules`.
 """
 
 from __future__ import annotations
@@ -168,7 +167,7 @@ def _on_premises(connector: InboundConnector, names: _OwnNames, label: str) -> I
         )
     if name and not names.have(name):
         yield (
-            f"{label}: {name} is under no accepted domain of {names.organization}, so its certificate counts only for "
+            f"{label}: {name} is under no accepted domain of {names.name}, so its certificate counts only for "
             "senders in one"
         )
     if connector.mode is Mode.REHEARSE:
@@ -194,7 +193,7 @@ class _OwnNames:
     """The accepted domains of an organization, as `policy.connectors.directory` weighs ownership."""
 
     def __init__(self, organization: Organization) -> None:
-        self.organization = organization.name
+        self.name = organization.name
         self._domains = frozenset(domain.name for domain in organization.accepted_domains)
         self._above = frozenset(above for domain in self._domains for above in parents(domain.removeprefix("*.")))
 
@@ -273,10 +272,9 @@ def _pairs(organization: Organization) -> Iterator[str]:
                 f"{organization.name} has so many outbound connectors that may take mail from each other that not all "
                 "pairs were compared; make them fewer, or name fewer domains in each"
             )
-            return
-        for sentence in _pair(connector, other, organization):
-            said += 1
-            yield sentence
+            break
+        yield from (sentences := list(_pair(connector, other, organization)))
+        said += len(sentences)
 
 
 def _related(placed: Sequence[OutboundConnector]) -> Iterator[tuple[OutboundConnector, OutboundConnector]]:
@@ -446,7 +444,7 @@ def _may_take_over(connector: OutboundConnector, other: OutboundConnector) -> bo
 
 def _takes_in(connector: OutboundConnector, other: OutboundConnector) -> bool:
     wides = frozenset(connector.recipient_domains)
-    return any(not wides.isdisjoint(patterns(narrow.removeprefix("*."))) for narrow in other.recipient_domains)
+    return any(not wides.isdisjoint(patterns(each.removeprefix("*."))) for each in other.recipient_domains)
 
 
 def _shared_addresses(resources: Resources) -> Iterator[str]:

@@ -13,7 +13,7 @@ import msgspec
 
 from gatepost.policy.connectors import known_by_address
 from gatepost.policy.connectors.journal_rules import check_journal
-from gatepost.policy.connectors.names import covers, network, patterns
+from gatepost.policy.connectors.names import circle_from, covers, network, patterns
 from gatepost.policy.connectors.next_hop_rules import check_next_hops
 from gatepost.policy.connectors.publication import publication
 from gatepost.policy.connectors.recipient_rules import check_validation
@@ -466,41 +466,30 @@ def _forwarding_circles(draft: OrganizationDraft) -> Iterator[FieldError]:
         if "address" not in mailbox.bad
         for address in (mailbox.value.address, *mailbox.value.aliases)
     }
-    looked_at: set[int] = set()
-    circles: dict[int, tuple[list[str], int]] = {}  # by mailbox: the circle that it is in, and where
+    passed, circles = set[int](), dict[int, tuple[list[str], int]]()  # by mailbox: the circle that it is in, and where
     for mailbox in draft.mailboxes:
-        way: list[Mailbox] = []
-        at: Mailbox | None = mailbox.value
-        while at is not None and id(at) not in looked_at:
-            looked_at.add(id(at))
+        way, at = [], known.get(mailbox.value.address.lower())
+        while at is not None and id(at) not in passed:
+            passed.add(id(at))
             way.append(at)
             at = known.get(at.forwarding_smtp_address.lower())
-        begin = next((place for place, passed in enumerate(way) if passed is at), len(way))
-        addresses = [passed.address for passed in way[begin:]]
-        circles |= {id(passed): (addresses, place) for place, passed in enumerate(way[begin:])}
+        circle = way[next((place for place, box in enumerate(way) if box is at), len(way)) :]
+        circles |= {id(box): ([each.address for each in circle], place) for place, box in enumerate(circle)}
     for mailbox in draft.mailboxes:
-        if circle := circles.get(id(mailbox.value)):
-            said = f"mail would go in a circle: {_circle(*circle)}; end it, or leave this out"
-            yield mailbox.error("forwarding_smtp_address", said)
-
-
-def _circle(addresses: list[str], place: int) -> str:
-    """From one of the addresses back to it; of a long circle its beginning and its end."""
-    turned = [addresses[(place + step) % len(addresses)] for step in range(min(len(addresses), _NAMED_OF_CIRCLE))]
-    return " -> ".join([*turned, *(["…"] if len(turned) < len(addresses) else []), addresses[place]])
+        if id(mailbox.value) in circles:
+            turn = circle_from(*circles[id(mailbox.value)])
+            text = f"mail would go in a circle: {' -> '.join((*turn,))}; end it, or leave this out"
+            yield mailbox.error("forwarding_smtp_address", text)
 
 
 def _foreign_domains(draft: OrganizationDraft) -> Iterator[FieldError]:
     """Mailboxes and connectors that name a domain which the organization does not accept."""
     accepted = {domain.value.name for domain in draft.domains if "name" not in domain.bad}
     for mailbox in draft.mailboxes:
-        domain = mailbox.value.address.rpartition("@")[2]
-        if accepted.isdisjoint(patterns(domain)):
-            yield mailbox.error("address", _NOT_ACCEPTED.format(domain, draft.own.path))
-        for place, alias in enumerate(mailbox.value.aliases):
-            domain = alias.rpartition("@")[2]
-            if accepted.isdisjoint(patterns(domain)):
-                yield mailbox.error(f"aliases[{place}]", _NOT_ACCEPTED.format(domain, draft.own.path))
+        aliases = ((f"aliases[{place}]", alias) for place, alias in enumerate(mailbox.value.aliases))
+        for key, address in (("address", mailbox.value.address), *aliases):
+            if accepted.isdisjoint(patterns(domain := address.rpartition("@")[2])):
+                yield mailbox.error(key, _NOT_ACCEPTED.format(domain, draft.own.path))
     for connector in draft.inbound:
         for place, name in enumerate(connector.value.associated_accepted_domains):
             if not any(covers(pattern, name) for pattern in accepted):
@@ -508,5 +497,4 @@ def _foreign_domains(draft: OrganizationDraft) -> Iterator[FieldError]:
                 yield connector.error(key, _NOT_ACCEPTED.format(name, draft.own.path))
 
 
-_NAMED_OF_CIRCLE = 10
 _NOT_ACCEPTED = "{} is not an accepted domain of the organization; add it under [[{}.accepted_domain]], or correct it"

@@ -25,7 +25,7 @@ def parse_duration(value: object) -> float:
     if isinstance(value, int | float) and not isinstance(value, bool):
         if 0 <= value <= _LONGEST:
             return float(value)
-        raise ValueError(f"{value!r} is not a duration: it must be 0 seconds or more, and below a trillion")
+        raise ValueError(f"{value!r} is not a duration: it must be 0 seconds or more")
     if isinstance(value, str):
         if _NUMBER.fullmatch(value):
             return float(value)
