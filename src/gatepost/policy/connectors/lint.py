@@ -1,7 +1,4 @@
-"""Lint resources: warnings about what is allowed but probably not meant, each a known mistake.
-
-Called by `gatepost apply`, `doctor` and the admin centre. Errors are in `policy.connectors.rules`.
-"""
+"""Lint resources for `gatepost apply`, `doctor` and the admin centre: warnings about what is probably not meant."""
 
 from __future__ import annotations
 
