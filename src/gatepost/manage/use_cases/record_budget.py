@@ -75,8 +75,10 @@ def added_to_history(
     for name, table in wanted.items():
         before, after = _size(stored.get(name)), _size(table)
         if after > max(largest, before) and not principal.is_of_gateway:
-            text = f"organization {name} would have more than {format_size(largest)} of resources; "
-                "store less, or ask the gateway's owner to raise [limits] organization_bytes"
+            text = (
+                f"organization {name} would have more than {format_size(largest)} of resources; store less, or ask "
+                "the gateway's owner to raise [limits] organization_bytes"
+            )
             raise Refusal(RefusalKind.INPUT, text)
         added += before + after
     return added
