@@ -1,10 +1,13 @@
 """Measure what a queue full of mail for dead destinations does to a healthy one and to a start, with SQLite.
 
-    .venv/bin/python bench/queue_backlog.py [--deferred N] [--rounds N] [--seconds S] [--only start]
+    .venv/bin/python bench/queue_backlog.py [--deferred N] [--rounds N] [--seconds S] [--only start|sweep]
 
 Two gateways of one worker, one with an empty queue, are loaded in turn. The other has N (a million) copies of one
 message that it deferred: four fifths for a destination that refuses connections, the rest for 9,999 domains whose
 nameservers do not answer, due within the next hour or two. The start is measured after a stop and after a kill.
+
+With `--only sweep` all of it is for the destination that refuses connections, and due when the gateway starts: what it
+costs to put it off, without new mail, and what mail for a healthy destination costs meanwhile.
 """
 
 from __future__ import annotations
@@ -42,7 +45,7 @@ _MADE: Final = """
 CREATE TEMP TABLE made AS
 WITH RECURSIVE numbers(i) AS (SELECT :first UNION ALL SELECT i - 1 FROM numbers WHERE i > :last)
 SELECT i, (i * 86) << 22 AS earlier,
-    CASE WHEN i % 5 < 4 THEN 'dead.example' ELSE 'd' || (i % :tail) || '.example' END AS domain FROM numbers
+    CASE WHEN :all OR i % 5 < 4 THEN 'dead.example' ELSE 'd' || (i % :tail) || '.example' END AS domain FROM numbers
 """
 _MESSAGES: Final = """
 INSERT INTO message (id, size, big, facts) SELECT m.id - earlier, m.size, m.big, replace(m.facts, m.id, m.id - earlier)
@@ -53,14 +56,19 @@ INSERT INTO body (id, data) SELECT b.id - earlier, b.data FROM made, body AS b W
 """
 _DELIVERIES: Final = """
 INSERT INTO delivery (message, id, destination, next_at, attempts, expires_at, last_error, recipients)
-SELECT d.message - earlier, d.id - earlier, 'contoso/' || domain, :due + abs(random() % 3600), 5, :due + 2 * 86400,
+SELECT d.message - earlier, d.id - earlier, 'contoso/' || domain,
+    :due + CASE WHEN :all THEN 3600.0 * (1 - i / CAST(:count AS REAL)) ELSE abs(random() % 3600) END,
+    5, :due + 2 * 86400,
     d.last_error, replace(d.recipients, 'bob@dead.example', 'user' || i || '@' || domain)
 FROM made, delivery AS d WHERE d.message = :message
 """
 
 
-def fill(gateway: Gateway, site: Site, count: int) -> None:
-    """Defer so many messages, due an hour from now and later. The gateway is stopped afterwards."""
+def fill(gateway: Gateway, site: Site, count: int, *, due: bool = False) -> None:
+    """Defer so many messages, due an hour from now and later. The gateway is stopped afterwards.
+
+    due: all for one destination, and due within the hour that is over, one after the other.
+    """
     site.traffic.send([gateway.port], Flow(clients=1, messages=1, domain="dead.example", waits=True))
     file = gateway.data_dir / "queue" / "0" / "q.db"
 
@@ -78,7 +86,9 @@ def fill(gateway: Gateway, site: Site, count: int) -> None:
             "last": max(1, first - _STEP + 1),
             "tail": _TAIL,
             "message": message,
-            "due": time.time() + _HOUR,
+            "due": time.time() + (-_HOUR if due else _HOUR),
+            "all": due,
+            "count": count,
         }
         queue.execute(_MADE, given)
         with queue:
@@ -132,6 +142,33 @@ def compare(name: str, rounds: list[tuple[Run, Run]]) -> None:
         )
 
 
+def threads(gateway: Gateway) -> dict[str, float]:
+    """Seconds of CPU of the first threads of all processes, of which a worker's runs the loop, and of all others."""
+    used = {"loop": 0.0, "threads": 0.0}
+    for pid in gateway.family():
+        for task in Path(f"/proc/{pid}/task").iterdir():
+            spent = int((task / "schedstat").read_text(encoding="ascii").split()[0]) / 1e9
+            used["loop" if task.name == str(pid) else "threads"] += spent
+    return used
+
+
+def put_off(gateway: Gateway) -> int:
+    """The attempts that count for what is due later than now."""
+    file = gateway.data_dir / "queue" / "0" / "q.db"
+    with apsw.Connection(str(file), flags=apsw.SQLITE_OPEN_READONLY) as queue:
+        return int(queue.execute("SELECT count(*) FROM delivery WHERE next_at > ?", (time.time() + 60,)).get)
+
+
+def sweep(gateway: Gateway, seconds: float) -> None:
+    """Say what it takes to put off what is due, for some seconds without new mail."""
+    wait_until(lambda: put_off(gateway) > 100, "the second failure")
+    counted, before, begun = put_off(gateway), threads(gateway), time.monotonic()
+    time.sleep(seconds)
+    after, count, took = threads(gateway), put_off(gateway) - counted, time.monotonic() - begun
+    each = ", ".join(f"{name} {(spent - before[name]) / count * 1e6:.0f}" for name, spent in after.items())
+    print(f"{count / took:.0f} put off a second; us of CPU each: {each}", flush=True)
+
+
 def main() -> None:
     """All of it."""
     parser = argparse.ArgumentParser()
@@ -147,7 +184,14 @@ def main() -> None:
             settings = {"queue": RETRY, "admin": {"address": ""}, "server": {"workers": 1}}
             nodes = [site.add(dead=refuses, **settings) for site in (empty, full)]
             nodes[0].stop()
-            fill(nodes[1], full, given.deferred)
+            fill(nodes[1], full, given.deferred, due=given.only == "sweep")
+            if given.only == "sweep":
+                for node in nodes:
+                    node.start()
+                sweep(nodes[1], given.seconds)
+                compare("40 a second", [(empty.run(PACED), full.run(PACED)) for _ in range(given.rounds)])
+                print(f"{put_off(nodes[1])} of {given.deferred} are put off")
+                return
             for name, site, node in (("empty", empty, nodes[0]), ("full", full, nodes[1])):
                 start(f"{name}, after a stop", site, node)
                 node.kill()

@@ -19,7 +19,7 @@ import io
 import re
 import sys
 from collections import Counter
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -86,8 +86,13 @@ _WORD: Final = re.compile(r"[a-z]{3}")
 _SHORT_WORD: Final = re.compile(r"[A-Za-z]{2}")
 
 
-def marked() -> Iterator[tuple[Text, str]]:
+@cache
+def marked() -> tuple[tuple[Text, str], ...]:
     """Texts that sources mark, and where."""
+    return tuple(_marked())
+
+
+def _marked() -> Iterator[tuple[Text, str]]:
     jinja = environment()
     for path in sorted(TEMPLATES.rglob("*.html")):
         if path.name != GALLERY:

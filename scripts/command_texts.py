@@ -48,7 +48,7 @@ _ROWS: Final = (DomainRow, MailboxRow, OrganizationRow)
 
 def unmarked() -> Iterator[tuple[Text, str]]:
     """Every text of commands that nothing marks, and where it is."""
-    yield from help_texts(main, click.Context(main, info_name="gatepost"))
+    yield from help_texts(main, click.Context(main, info_name="gatepost", **main.context_settings))
     for path in sorted(CLI.glob("*.py")):
         for node in ast.walk(ast.parse(path.read_bytes())):
             texts: list[Text] = [*_headings(node), *_nouns(node)]

@@ -39,7 +39,6 @@ GUARDED = ("store", "mail/queue", "mail/model")
 WITH_SERVER = "store/postgres"
 PURE_MODULES = (
     "decoding",
-    f"{WITH_SERVER}/sql",
     "policy/logins/throttle",
     *(f"manage/access/{name}" for name in ("actions", "principal", "records", "fields")),
     *(f"manage/use_cases/{name}" for name in ("paging", "explain_visibility", "explain_text", "times")),

@@ -1,7 +1,7 @@
-"""What every test imports, and nothing of gatepost: imported once, in the process whose forks run tests of one module.
+"""What tests import, and nothing of gatepost: imported once, in the process whose forks run tests of one module.
 
-`own_coverage` and `mutants` have it imported by their fork server. Objects that are there already are frozen: pytest
-collects garbage several times in each fork, and would look at all of them.
+All of them need it, or many do. `own_coverage` and `mutants` have it imported by their fork server. Objects that are
+there already are frozen: pytest collects garbage several times in each fork, and would look at all of them.
 """
 
 from __future__ import annotations
@@ -19,6 +19,9 @@ for _name in (
     *("hypothesis.strategies", "tomllib", "asyncio", "apsw", "idna", "msgspec.json", "msgspec.structs"),
     *("cryptography.x509", "cryptography.hazmat.primitives.asymmetric.ed25519"),
     *("pydantic.json_schema", "pydantic.plugin._loader", "pydantic._internal._generate_schema"),
+    *("pydantic.main", "pydantic.types", "pydantic.dataclasses", "pydantic.functional_serializers"),
+    *("cryptography.hazmat.primitives.serialization", "cryptography.hazmat.primitives.ciphers.algorithms"),
+    *("pdb", "readline", "rlcompleter", "secrets", "ctypes", "hypothesis.internal.conjecture.optimiser"),
 ):
     import_module(_name)
 

@@ -12,6 +12,7 @@ import ast
 import itertools
 import re
 from dataclasses import dataclass, field
+from functools import cache
 from typing import TYPE_CHECKING, Final
 
 from sentence_exceptions import UNSEEN
@@ -60,8 +61,13 @@ class _Scope:
     folded: set[int] = field(default_factory=set)
 
 
-def sentences(path: Path) -> Iterator[Text]:
+@cache
+def sentences(path: Path) -> tuple[Text, ...]:
     """The templates of a module; two forms for a number with its noun."""
+    return tuple(_sentences(path))
+
+
+def _sentences(path: Path) -> Iterator[Text]:
     tree = ast.parse(path.read_bytes())
     module = _Scope(_assigned(tree.body))
     loads: dict[str, set[int]] = {}

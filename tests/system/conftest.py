@@ -202,17 +202,24 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)  # before pytest chooses by markers, and after that
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> Iterator[None]:
-    """Mark what uses the browser; begin with files that may take long, or have many tests, lest all wait for one."""
+    """Mark what uses the browser; begin with files that may take long, or have many tests, lest all wait for one.
+
+    A file takes long with all its long tests, one after the other, and otherwise with the longest of its tests.
+    """
     for item in items:
         if "browser" in getattr(item, "fixturenames", ()):
             item.add_marker("browser")
     yield
-    seconds: defaultdict[Path, float] = defaultdict(float)
+    together: defaultdict[Path, float] = defaultdict(float)
+    longest: defaultdict[Path, float] = defaultdict(float)
     for item in items:
         marker = item.get_closest_marker("timeout")
-        seconds[item.path] = max(seconds[item.path], float(marker.args[0]) if marker else 0.0)
+        seconds = float(marker.args[0]) if marker else 0.0
+        longest[item.path] = max(longest[item.path], seconds)
+        if item.get_closest_marker("long"):
+            together[item.path] += seconds
     tests = Counter(item.path for item in items)
-    items.sort(key=lambda item: (-seconds[item.path], -tests[item.path]))
+    items.sort(key=lambda item: (-together[item.path], -longest[item.path], -tests[item.path]))
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:

@@ -89,7 +89,9 @@ FOREST = {
         "bind_dn": "cn=gatepost,ou=service accounts with a long name,dc=forest,dc=example",
     },
 }
+LETTERS, LABELS = "räksmörgås.example", "xn--rksmrgs-5wao1o.example"
 PAGES = {
+    "letters": f"/domains/view/contoso/{LABELS}",
     "graph-domain": "/domains/view/contoso/cloud.example",
     "graph-domain-edit": "/domains/edit/contoso/cloud.example",
     "ldap-domain": "/domains/view/contoso/forest.example",
@@ -138,7 +140,7 @@ def centre(zone: DnsServer) -> Iterator[AdminCentre]:
         master = folder.write("master.key", "m" * 32)
         master.chmod(0o600)
         resources = contoso(
-            domains=[{"name": "contoso.example"}, RELAYED, CLOUD, FOREST],
+            domains=[{"name": "contoso.example"}, {"name": LABELS}, RELAYED, CLOUD, FOREST],
             inbound=[OWN_SERVERS, BILLING, FILTER],
             outbound=[connector("bank.example", "127.0.0.1:1"), RELAY],
             authentication_results="gateway",
@@ -180,6 +182,17 @@ def test_each_page_can_be_used_by_everybody(centre: AdminCentre, inside: Page, n
     inside.goto(f"{centre.url}{PAGES[name]}", wait_until="networkidle")
     assert inside.locator("#main h1").is_visible()
     look(inside, f"resources-{name}")
+
+
+def test_a_domain_beyond_ascii_is_read_in_its_letters_and_copied_by_its_labels(
+    centre: AdminCentre, inside: Page
+) -> None:
+    inside.goto(f"{centre.url}{PAGES['letters']}")
+    assert inside.locator("#main h1").inner_text() == f"{LABELS} (\u2068{LETTERS}\u2069)"
+    inside.get_by_text("Show as CLI / TOML").click()
+    command = inside.locator("main .copyable code").first.inner_text()
+    assert LABELS in command
+    assert LETTERS not in command
 
 
 def test_the_password_of_a_directory_is_entered_and_removed(centre: AdminCentre, page: Page) -> None:

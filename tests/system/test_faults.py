@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 RECOVERY = 25.0
 """Seconds within which a healthy destination gets new mail again, a take-over of 15 s included."""
 
+PAUSE = 0.05  # seconds between two messages of a client: what it may send in half a minute is not what a fault hits
 RANDOM = int(os.environ.get("GATEPOST_FAULTS", "6"))
 
 
@@ -204,7 +205,7 @@ def site_of_three(*, takeover: int) -> Iterator[Site]:
 def test_a_fault_loses_nothing_and_mail_goes_on(
     site: Site, fault: Callable[[Site], None], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with SiteLoad(site.nodes) as load:
+    with SiteLoad(site.nodes, pause=PAUSE) as load:
         load.wait_for_more(20)
         before = time.monotonic()
         fault(site)
@@ -224,7 +225,7 @@ def test_random_faults_lose_nothing(quick_site: Site, capsys: pytest.CaptureFixt
     seed = int(os.environ.get("GATEPOST_SEED", "17"))
     chance = random.Random(seed)  # noqa: S311 - the same faults in every run of a seed
     worst = 0.0
-    with SiteLoad(site.nodes, pause=0.05) as load:
+    with SiteLoad(site.nodes, pause=PAUSE) as load:
         for number in range(RANDOM):
             fault = chance.choice(list(FAULTS.values()))
             load.wait_for_more(20, timeout=60)

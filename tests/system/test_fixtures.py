@@ -187,6 +187,48 @@ def test_a_gateway_that_does_not_get_ready_says_where_it_is(monkeypatch: pytest.
     assert not server.folder.path.exists()
 
 
+_LOADED = "import sys; print('gatepost.manage.cli' in sys.modules)"  # a fork has what a new Python has not
+
+
+def test_half_the_files_start_python_for_each_kind_of_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(process, "_REAL", "half")
+    monkeypatch.setattr(process, "_real", False)
+    files = sorted(Path(__file__).parent.glob("test_*.py"))
+    forked = []
+    for file in (files[0], files[1], files[2]):
+        process.choose_start(file)
+        forked.append(
+            [b"True" in process.run_gatepost("-c", _LOADED, *words).stdout for words in (["list"], ["list"], ["add"])]
+        )
+    assert forked == [[False, True, False], [True, True, True], [False, True, False]]
+    monkeypatch.setattr(process, "_REAL", "1")
+    process.choose_start(files[1])
+    assert [process.run_gatepost("-c", _LOADED).stdout for _ in range(2)] == [b"False\n"] * 2
+
+
+def test_commands_are_of_one_kind_that_differ_in_values_alone(tmp_path: Path) -> None:
+    def settings(name: str, text: str) -> str:
+        (tmp_path / name).write_text(text)
+        return str(tmp_path / name)
+
+    first = settings("a.toml", '[server]\nworkers = 1\n[admin]\naddress = "127.0.0.1:1"\n')
+    like = settings("b.toml", '[server]\nworkers = 2\n[admin]\naddress = "127.0.0.1:2"\n')
+    without = settings("c.toml", '[server]\nworkers = 2\n[admin]\naddress = ""\n')
+    wrong = settings("d.toml", "[server\n")
+    same = [["--config", file, "queue", "list", "--limit", number] for file, number in ((first, "1"), (like, "20"))]
+    others = [
+        ["--config", without, "queue", "list", "--limit", "1"],
+        ["--config", wrong, "queue", "list", "--limit", "1"],
+        ["--config", first, "queue", "list", "--limit=1", "--json"],
+        ["--config", first, "queue", "retry", "--limit", "1"],
+        ["queue", "list", "--limit", "1"],
+        ["-c", "pass", "--config", first, "queue", "list", "--limit", "1"],
+    ]
+    kinds = [process.command_kind(words) for words in (*same, *others)]
+    assert kinds[0] == kinds[1]
+    assert len(set(kinds)) == 1 + len(others)
+
+
 def test_two_runs_beside_each_other_share_no_port_and_no_address(monkeypatch: pytest.MonkeyPatch) -> None:
     ports: list[set[int]] = []
     addresses: list[set[str]] = []
@@ -233,6 +275,22 @@ def test_sink_takes_no_message_whose_mail_was_refused(sink: Callable[..., Sink])
         client.send(b"MAIL FROM:<>\r\nRCPT TO:<a@b.example>\r\nBDAT 2 LAST\r\n\r\n")
         assert [client.reply().code for _ in range(3)] == [451, 503, 503]
     assert server.messages == []
+
+
+def test_sink_speaks_lmtp_to_a_client_that_begins_so(sink: Callable[..., Sink]) -> None:
+    """RFC 2033: the end of a message has a reply for each recipient."""
+    server = sink(behaviour=Behaviour(results={"b@b.example": "452 4.2.2 Mailbox full"}))
+    with RawClient(server.port) as client:
+        client.reply()
+        assert "SIZE" in " ".join(client.command("LHLO x").lines)
+        client.send(b"MAIL FROM:<>\r\nRCPT TO:<a@b.example>\r\nRCPT TO:<b@b.example>\r\nDATA\r\nx\r\n.\r\n")
+        assert [client.reply().code for _ in range(6)] == [250, 250, 250, 354, 250, 452]
+    assert [message.recipients for message in server.messages] == [("a@b.example",)]
+    server.behaviour = Behaviour(replies={"LHLO": "421 4.3.2 Later", "ETRN": "250 2.0.0 Queue started"})
+    with RawClient(server.port) as client:
+        client.reply()
+        assert client.command("ETRN b.example").code == 250
+        assert client.command("LHLO x").code == 421
 
 
 @pytest.mark.parametrize("point", ["MAIL", "RCPT", "DATA", "."])

@@ -87,7 +87,7 @@ DATABASE_DOWN = {
 
 
 def hook_down(name: str) -> dict[str, str]:
-    title = f"the content hook {name} gets no usable answer, and its mail is not taken"
+    title = f"the content hook {name} gets no usable answer, and its mail is deferred"
     return {
         "ready": "a content hook gets no answer",
         "health": "a content hook gets no answer",
@@ -103,7 +103,7 @@ RECIPIENTS_UNKNOWN = {
     "ready": "the recipients of a domain are not known",
     "health": "the recipients of a domain are not known",
     "metrics": 'gatepost_alarms{kind="recipients-unknown",severity="error"} 1',
-    "log": "alarm: the recipients of relay.example are not known, as their source gives no answer.",
+    "log": "alarm: recipients of relay.example cannot be looked up, as their source does not answer.",
     "status": "he recipients of relay.example are not known",
     "alarms": "kind recipients-unknown",
     "page": "he recipients of relay.example are not known",

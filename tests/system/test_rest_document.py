@@ -85,4 +85,5 @@ def _tried(centre: AdminCentre, token: str, folder: Path, options: list[str]) ->
         "--checks", ",".join(CHECKS), "--continue-on-failure", "--no-shrink", "--warnings", "off",
         "--suppress-health-check", "all", "--generation-database", "none", *options,
     ]  # fmt: skip
-    return subprocess.run(command, capture_output=True, text=True, cwd=folder, timeout=35_000, check=False)
+    kept = os.environ | {"HYPOTHESIS_STORAGE_DIRECTORY": str(ROOT / ".hypothesis")}  # its tables of characters
+    return subprocess.run(command, capture_output=True, text=True, cwd=folder, env=kept, timeout=35_000, check=False)

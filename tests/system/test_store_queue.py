@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from support.queue_site import (
@@ -28,11 +28,13 @@ from gatepost.events.metrics.catalogue import COMMIT_SECONDS
 from gatepost.mail.model.message import Recipient, Return
 from gatepost.mail.model.queue_id import format_id, made_at
 from gatepost.mail.model.trace_event import TraceEvent
+from gatepost.mail.queue.schedule import Schedule
 from gatepost.net.tasks import spawn
 from gatepost.store.interface import AdminNotice, MessageUnstorable, QueueFilter, Settlement, StoreFailure
 from gatepost.store.postgres import queue_admin
 from gatepost.store.queue_admin import QueuePlace, QueueTotals
 from gatepost.store.sqlite import administration
+from gatepost.store.suspension import Suspension, jitter_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -268,6 +270,53 @@ def test_leases_come_longest_due_first(site: Site) -> None:
             made = {at: await deferred(store, next_at=at) for at in (30.0, 10.0, 40.0, 20.0)}
             found = await store.lease(PARTNER, 3, 35.0)
             assert [delivery.id for delivery in found] == [made[at].id for at in (10.0, 20.0, 30.0)]
+
+    asyncio.run(main())
+
+
+def test_mail_is_deferred_where_it_lies_if_that_takes_only_a_new_time(site: Site) -> None:
+    """As after an attempt without a result; what needs more, or is not due, stays as it is."""
+    now = time.time()
+    plain: dict[str, Any] = {"attempts": 4, "next_at": now - 60, "expires_at": now + 90_000, "received": now}
+    young, due, again = {"attempts": 1}, now + 90_000, (900.0, 3600.0)
+    cases: list[tuple[dict[str, Any], float]] = [
+        ({}, 3600.0),
+        (young, 3600.0),
+        ({"received": now - 200, "delayed": True}, 3600.0),
+        ({"attempts": 0}, 0),
+        ({"received": now - 200}, 0),
+        ({"expires_at": now - 1}, 0),
+        ({"next_at": now + 60}, 0),
+        ({"held": True}, 0),
+    ]
+
+    async def main() -> None:
+        async with site.open() as store:
+            waits = {}
+            for fields, wait in cases:
+                delivery = await waiting(store, **(plain | fields))
+                waits[delivery.id] = delivery, wait
+            order = {"waits": again, "received_after": now - 100, "reply": "450 4.4.316 refused"}
+            assert await store.suspend(Suspension(PARTNER, 100, now, **order)) == 3
+            assert await store.suspend(Suspension(PARTNER, 100, now, **order)) == 0
+            for entry in site.admin().entries(QueueFilter()):
+                was, wait = waits[entry.delivery.id]
+                attempts = was.attempts + bool(wait)
+                at = Schedule(again).next_attempt(attempts, now, due, jitter_of(was.message.id, attempts))
+                assert entry.delivery.next_at == pytest.approx(at if wait else was.next_at, abs=0.001)
+                assert entry.delivery.attempts == attempts
+                assert entry.delivery.last_error == ("450 4.4.316 refused" if wait else "451 4.0.0 later")
+                assert entry.delivery.recipients == was.recipients
+
+    async def waiting(store: Store, **fields: Any) -> Delivery:
+        message = message_of(store, received=fields.pop("received"))
+        flags = {name: fields.pop(name, False) for name in ("held", "delayed")}
+        delivery = delivery_of(store, message, **fields)
+        delivery.recipients[0] = Recipient("ann@partner.example", **flags)
+        await commit(store, message, [delivery])
+        store.settle([Settlement(delivery, delivery.recipients, delivery.next_at, "451 4.0.0 later")])
+        await store.flushed()
+        return delivery
 
     asyncio.run(main())
 

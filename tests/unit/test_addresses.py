@@ -6,13 +6,15 @@ import ast
 from collections import defaultdict
 from pathlib import Path
 
+from support import source_trees
+
 SYSTEM = Path(__file__).parents[1] / "system"
 
 
 def _nets(file: Path) -> set[str]:
     """The third octets that it takes by `loopback("N.1")`; fails on one that is not written there."""
     found = set()
-    for node in ast.walk(ast.parse(file.read_text())):
+    for node in source_trees.nodes(file):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "loopback":
             (given,) = node.args
             text = given.values[0] if isinstance(given, ast.JoinedStr) else given

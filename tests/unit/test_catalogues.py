@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from babel.messages.catalog import Catalog
+from support import source_trees
 
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "scripts"))
@@ -22,7 +23,7 @@ from gatepost.manage.cli.output import LETTERS  # noqa: E402 - as above
 OTHERS = [language for language in NAMES if language != ENGLISH]
 
 
-template = cache(catalogues.template)
+template, read = cache(catalogues.template), cache(catalogues.read)
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +42,7 @@ def test_catalogues_are_current(domain):
 @pytest.mark.parametrize("language", OTHERS)
 @pytest.mark.parametrize("domain", catalogues.DOMAINS, ids=lambda domain: domain.title)
 def test_a_catalogue_is_compiled_only_if_nothing_is_missing(domain, language):
-    catalogue = catalogues.read(domain.file(language, "po"))
+    catalogue = read(domain.file(language, "po"))
     compiled = domain.file(language, "mo")
     is_complete = not catalogues.problems(catalogue)
     assert compiled.exists() is is_complete
@@ -119,7 +120,7 @@ REPLACED = {
 
 def translations(language):
     for domain in catalogues.DOMAINS:
-        for message in catalogues.read(domain.file(language, "po")):
+        for message in read(domain.file(language, "po")):
             if message.id:
                 forms = [message.string] if isinstance(message.string, str) else message.string
                 yield from ((message.id if isinstance(message.id, str) else message.id[0], form) for form in forms)
@@ -163,7 +164,7 @@ def test_a_text_with_a_context_is_a_text_of_its_own(texts):
 def test_a_context_is_kept_and_compiled(language):
     there = {
         (message.context, message.id): message.string
-        for message in catalogues.read(catalogue_file(language, "po"))
+        for message in read(catalogue_file(language, "po"))
         if message.context
     }
     assert there
@@ -193,7 +194,7 @@ def test_no_module_that_translates_uses_the_name_for_something_else():
         source = path.read_text()
         if "gatepost.language import" not in source and "cli.language import" not in source:
             continue
-        for node in ast.walk(ast.parse(source)):
+        for node in source_trees.nodes(path):
             stored = isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store) and node.id == "_"
             if stored or (isinstance(node, ast.arg) and node.arg == "_"):
                 wrong.append(f"{path.name}:{node.lineno}")

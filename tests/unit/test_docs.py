@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tomllib
 from collections import Counter
+from functools import cache
 from pathlib import Path
 
 import click
@@ -223,9 +224,10 @@ NO_FILES = {
 _FILE = re.compile(
     rf"(?<![\w/.-])((?:{'|'.join(map(re.escape, FOLDERS))}|unit|system|support)/[\w./-]*\w\.[a-z]{{2,5}})\b"
 )
-_MODULE = re.compile(r"(?<![\w/-])gatepost((?:\.[a-z_]\w*)+)")
+# The word first, and then what must not be before it: so the search goes from word to word, ten times as fast.
+_MODULE = re.compile(r"gatepost(?<![\w/-]gatepost)((?:\.[a-z_]\w*)+)")
 _PLACEHOLDER = re.compile(r"[A-Z]{4}")  # NNNN, LANGUAGE, MODULE
-_INSTALLED = re.compile(r"\bgatepost((?:/[\w.-]*\w)+)")
+_INSTALLED = re.compile(r"gatepost(?<!\wgatepost)((?:/[\w.-]*\w)+)")
 
 
 @pytest.fixture(scope="module")
@@ -237,6 +239,7 @@ def repository():
     return {path.relative_to(ROOT): path.read_text(errors="replace") for path in written}
 
 
+@cache
 def _rooms():
     """What the package has: its folders and modules, and the documents that a wheel has beside them."""
     return {path.stem for path in SOURCE.iterdir() if path.is_dir() or path.suffix == ".py"} | {"docs"}
@@ -247,6 +250,7 @@ def test_the_modules_that_any_file_names_exist(repository, modules):
     candidates = [(where, name) for where, name in named if name.split(".")[0] in _rooms() - {"docs"}]
     assert len(candidates) > 5000
 
+    @cache  # a name is in many files
     def is_there(name):
         parts = name.split(".")
         count = next(count for count in range(len(parts), 0, -1) if count == 1 or ".".join(parts[:count]) in modules)

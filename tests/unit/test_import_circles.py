@@ -10,6 +10,7 @@ from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
+from support import source_trees
 
 SOURCE = Path(__file__).resolve().parents[2] / "src"
 
@@ -26,7 +27,7 @@ def imported(path: Path, known: dict[str, Path]) -> set[str]:
     """The modules among those known that a file takes names from, anywhere in it."""
     taken = {
         f"{node.module}.{alias.name}" if f"{node.module}.{alias.name}" in known else node.module
-        for node in ast.walk(ast.parse(path.read_text()))
+        for node in source_trees.nodes(path)
         if isinstance(node, ast.ImportFrom)
         for alias in node.names
     }

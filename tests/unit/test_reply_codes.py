@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from support import source_trees
 
 import gatepost
 from gatepost.mail.model.delivery_result import Disposition
@@ -119,8 +120,8 @@ def words() -> dict[str, list[str]]:
 def sources() -> list[tuple[str, ast.Module]]:
     """The modules that make replies or shortfalls."""
     texts = {path: path.read_text() for path in SOURCE.rglob("*.py")}
-    made = {path: text for path, text in texts.items() if re.search(r"\b(?:Reply|Shortfall)\(", text)}
-    return [(".".join(path.relative_to(SOURCE).with_suffix("").parts), ast.parse(text)) for path, text in made.items()]
+    made = [path for path, text in texts.items() if re.search(r"\b(?:Reply|Shortfall)\(", text)]
+    return [(".".join(path.relative_to(SOURCE).with_suffix("").parts), source_trees.tree(path)) for path in made]
 
 
 def constants(tree: ast.Module) -> dict[str, str]:

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from support import source_trees
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable
 
 ROOT = Path(__file__).resolve().parents[2]
 ROOMS = sorted(path.name for path in (ROOT / "src/gatepost").iterdir() if path.is_dir() and path.name[0] != "_")
@@ -25,20 +26,9 @@ def files(folder: str) -> dict[str, str]:
     return {path.relative_to(ROOT).as_posix(): path.read_text() for path in paths}
 
 
-def statements(node: ast.AST) -> Iterator[ast.AST]:
-    """What is below a node, expressions aside: no function is defined in one, and they are most of a file."""
-    for child in ast.iter_child_nodes(node):
-        if isinstance(child, ast.stmt | ast.excepthandler | ast.match_case):
-            yield child
-            yield from statements(child)
-
-
-def long_functions(text: str) -> dict[str, int]:
+def long_functions(nodes: Iterable[ast.AST]) -> dict[str, int]:
     """Functions with too many lines, decorators aside."""
-    if text.count("\n") < MOST_LINES["function"]:
-        return {}
-    kinds = ast.FunctionDef | ast.AsyncFunctionDef
-    functions = [node for node in statements(ast.parse(text)) if isinstance(node, kinds)]
+    functions = [node for node in nodes if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
     lengths = [(node.name, (node.end_lineno or node.lineno) - node.lineno + 1) for node in functions]
     return {name: length for name, length in lengths if length > MOST_LINES["function"]}
 
@@ -46,7 +36,7 @@ def long_functions(text: str) -> dict[str, int]:
 @pytest.mark.parametrize(("lines", "excess"), [(50, {}), (51, {"send": 51})])
 def test_lines_of_a_function(lines, excess):
     text = "\n".join(["@decorated", "async def send():", *["    pass"] * (lines - 1)])
-    assert long_functions(text) == excess
+    assert long_functions(ast.walk(ast.parse(text))) == excess
 
 
 @pytest.mark.parametrize(
@@ -64,14 +54,14 @@ def test_lines_of_a_function(lines, excess):
 )
 def test_a_function_is_measured_wherever_it_stands(head):
     text = "\n".join([head, "    def send():", *["        pass"] * 50])
-    assert long_functions(text)["send"] == 51
+    assert long_functions(ast.walk(ast.parse(text)))["send"] == 51
 
 
 def test_rooms_are_all_of_the_source():
     modules = set(files("src")) - {name for folder in FOLDERS for name in files(folder)}
     assert all(name.count("/") == len(Path("src/gatepost").parts) for name in modules)
     assert len(modules) < 10, "the modules below all rooms, and no room that has no test"
-    assert not any(map(long_functions, map(files("src").get, modules)))
+    assert not any(long_functions(source_trees.nodes(ROOT / name)) for name in modules)
 
 
 @pytest.mark.parametrize("folder", FOLDERS)
@@ -83,5 +73,6 @@ def test_no_file_is_too_long(folder):
 
 @pytest.mark.parametrize("folder", FOLDERS)
 def test_no_function_is_too_long(folder):
-    excess = {name: functions for name, text in files(folder).items() if (functions := long_functions(text))}
+    every = {name: long_functions(source_trees.nodes(ROOT / name)) for name in files(folder)}
+    excess = {name: functions for name, functions in every.items() if functions}
     assert excess == {}, "give a part of it a name of its own"

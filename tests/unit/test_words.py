@@ -6,13 +6,17 @@ The lists of exceptions may only shrink: an entry that is no longer needed fails
 from __future__ import annotations
 
 import ast
-import gc
 import re
 from collections import Counter
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+from support import source_trees
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 SOURCE = Path(__file__).resolve().parents[2] / "src" / "gatepost"
 
@@ -149,19 +153,12 @@ def modules() -> list[str]:
     return [path.as_posix() for path in paths]
 
 
-@cache
 def tree(module: str) -> ast.Module:
-    gc.disable()  # all trees stay: to look for garbage among them takes longer than to parse
-    try:
-        return ast.parse((SOURCE / f"{module}.py").read_text())
-    finally:
-        gc.enable()
+    return source_trees.tree(SOURCE / f"{module}.py")
 
 
-@cache
-def nodes(module: str) -> list[ast.AST]:
-    """All nodes of a module: to walk through them takes longer than to parse, and several tests ask."""
-    return list(ast.walk(tree(module)))
+def nodes(module: str) -> Sequence[ast.AST]:
+    return source_trees.nodes(SOURCE / f"{module}.py")
 
 
 def words(name: str) -> set[str]:
@@ -187,7 +184,7 @@ def test_no_name_has_a_retired_word():
     assert found == NAMES_LEFT, "rename it, or take what is gone off the list"
 
 
-def retired_locals(code: list[ast.AST]) -> list[str]:
+def retired_locals(code: Sequence[ast.AST]) -> list[str]:
     """Names without annotation that functions, lambdas and comprehensions bind, as often as they bind them."""
     annotated = {id(node.target) for node in code if isinstance(node, ast.AnnAssign)}
     bound: list[str] = []

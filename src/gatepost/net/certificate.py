@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 MAX_CERTIFICATE_BYTES = 65536
 _MAX_NAMES = 1000
 _MAX_TEXT = 1000
+_EXPONENT_BITS = 256
 _VERSION = b"\xa0"
 _UP_TO_THE_KEY = b"\x02\x30\x30\x30\x30\x30"  # tags: serial number, signature, issuer, validity, subject, the key
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -265,3 +266,15 @@ def key_kind(certificate: x509.Certificate) -> str:
     if isinstance(key, dsa.DSAPublicKey):
         return f"DSA-{key.key_size}"
     return next((name for kind, name in _OTHER_KEYS.items() if isinstance(key, kind)), "unknown")
+
+
+def has_slow_key(certificate: x509.Certificate) -> bool:
+    """Whether to verify what its key signed takes a hundred times as long as usual: RSA with a huge exponent.
+
+    The CA/Browser Forum's baseline requirements (6.1.6) allow 256 bits.
+    """
+    try:
+        key: object = certificate.public_key()
+    except MALFORMED:
+        return False
+    return isinstance(key, rsa.RSAPublicKey) and key.public_numbers().e.bit_length() > _EXPONENT_BITS

@@ -21,6 +21,7 @@ from gatepost.net.certificate import (
     MAX_CERTIFICATE_BYTES,
     CertificateError,
     certificate_facts,
+    has_slow_key,
     is_authority,
     issuer_text,
     key_kind,
@@ -163,6 +164,9 @@ def _judge(
     try:
         leaf = certificate_facts(chain_der[0])
         presented = [parse(der) for der in chain_der]
+        if (slow := next(filter(has_slow_key, presented), None)) is not None:
+            detail = f"{subject_text(slow)} has an RSA key with an exponent of more than 256 bits"
+            return ChainVerdict(ChainStatus.WEAK_KEY, detail, leaf), _moments(presented)
         try:
             path = _build(chain_der, anchors, now)
         except crypto.X509StoreContextError as failure:

@@ -27,6 +27,9 @@ SECONDS: Final = 10.0
 """What a connection has for everything: handshake, request, answer."""
 MAX_REQUEST: Final = 8192
 """Octets of a request line with its header fields."""
+# A chunk of one octet takes 4 us: a body of a megabyte in such ones would keep the process busy for seconds.
+_MOST_PARTS: Final = 1000
+_PART: Final = 64  # octets, for which there may be one more
 _PLAIN: Final = "text/plain"
 
 
@@ -48,7 +51,7 @@ class HttpSession:
     clock: seconds since 1970. `body_limit` and `body_answer` are for who takes bodies.
     """
 
-    __slots__ = ("_body", "_clock", "_head", "_http", "_limit", "_request", "_respond", "_stream", "_timer")
+    __slots__ = ("_body", "_clock", "_head", "_http", "_limit", "_parts", "_request", "_respond", "_stream", "_timer")
 
     def __init__(
         self, stream: Stream, respond: Callable[[h11.Request, str], Response], clock: Callable[[], float]
@@ -60,6 +63,7 @@ class HttpSession:
         self._head = False  # HEAD: the answer has no body
         self._request: h11.Request | None = None  # whose body is being read
         self._body = bytearray()
+        self._parts = 0
         self._limit = 0
         self._timer: asyncio.TimerHandle | None = None
 
@@ -97,10 +101,10 @@ class HttpSession:
                 return self._asked(event)
             case h11.Data() if self._request is not None:
                 self._body += event.data
-                if len(self._body) > self._limit:
-                    self._send(Response(HTTPStatus.REQUEST_ENTITY_TOO_LARGE))
-                    return False
-                return True
+                self._parts += 1
+                if len(self._body) <= self._limit and self._parts <= _MOST_PARTS + len(self._body) // _PART:
+                    return True
+                self._send(Response(HTTPStatus.REQUEST_ENTITY_TOO_LARGE))
             case h11.EndOfMessage() if self._request is not None:
                 self._send(self.body_answer(self._request, bytes(self._body)))
         return False

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from gatepost.events.metrics.counts import Counts
     from gatepost.mail.model.message import Delivery, Message, Recipient
     from gatepost.mail.model.trace_event import TraceEvent
+    from gatepost.store.suspension import Suspension
 
 
 class StoreFailure(Exception):  # noqa: N818 - it names what happened, and callers know it by this name
@@ -241,10 +242,7 @@ class EventSink(Protocol):
 
 
 class Store(Protocol):
-    """One shard, or one process's part of a shared queue.
-
-    Call-backs and coroutines run on the event loop that opened it.
-    """
+    """One shard, or one process's part of a shared queue. Call-backs and coroutines run on the loop that opened it."""
 
     @property
     def failure(self) -> StoreFailure | None:
@@ -344,6 +342,9 @@ class Store(Protocol):
 
         They are the caller's until settled or the process ends.
         """
+
+    async def suspend(self, suspension: Suspension) -> int:
+        """Defer due deliveries where they lie; returns how many. None where the store is full or busy."""
 
     async def earliest(self, destination: str) -> float:
         """The due time of a destination's first deferred, unheld delivery, seconds since 1970; 0 without one."""

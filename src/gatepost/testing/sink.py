@@ -30,7 +30,7 @@ MAX_MESSAGE = 128 * 1024 * 1024
 EXTENSIONS = ("PIPELINING", f"SIZE {MAX_MESSAGE}", "8BITMIME", "ENHANCEDSTATUSCODES", "DSN", "SMTPUTF8", "CHUNKING")
 
 
-_VERBS = "EHLO HELO STARTTLS AUTH MAIL RCPT DATA BDAT RSET NOOP QUIT VRFY EXPN HELP XCLIENT XGATEPOST"
+_VERBS = "EHLO HELO LHLO STARTTLS AUTH MAIL RCPT DATA BDAT RSET NOOP QUIT VRFY EXPN HELP ETRN XCLIENT XGATEPOST"
 POINTS = frozenset({"CONNECT", ".", *_VERBS.split()})
 """Where a sink can misbehave: at the greeting, at a verb, and at the end of a message."""
 _STARTTLS = ("offer", "absent", "garbage")
@@ -43,7 +43,8 @@ class Behaviour:
     A ValueError for any other point, which a session never comes to: the test would test nothing.
 
     replies: point -> reply line instead of the usual one ("450 4.2.1 later"; a 421 also closes).
-    recipients: address -> reply to its RCPT. delays: point -> seconds to wait before answering. drops: points where the
+    recipients: address -> reply to its RCPT. results: address -> reply to the end of a message for it, in a session
+    that began with LHLO. delays: point -> seconds to wait before answering. drops: points where the
     connection is cut without an answer. starttls: "offer", "absent", or "garbage" (says 220, then no TLS follows).
     extensions: EHLO lines besides STARTTLS. store: keep the bytes of messages, not only their sizes. one_domain: refuse
     recipients beside those of another domain, for now. kept: of a message's bytes at most so many, 0 for all. holds:
@@ -52,6 +53,7 @@ class Behaviour:
 
     replies: Mapping[str, str] = field(default_factory=dict)
     recipients: Mapping[str, str] = field(default_factory=dict)
+    results: Mapping[str, str] = field(default_factory=dict)
     delays: Mapping[str, float] = field(default_factory=dict)
     drops: frozenset[str] = frozenset()
     starttls: str = "offer"
@@ -95,6 +97,8 @@ class Received:
 
 class Sink:
     """An SMTP server on loopback that keeps what it gets, and misbehaves on request. Use it with `with`.
+
+    A client that says LHLO speaks LMTP (RFC 2033): the end of a message has a reply for each recipient.
 
     behaviour: may be replaced at any time; a session reads it anew at each command.
     certificate None: STARTTLS is never offered. client_anchors: ask for a client certificate, and take one of these
@@ -210,10 +214,12 @@ class _Session:
         self.cut = False
         self.closing = False
         self.hello = ""
+        self.lmtp = False
         self.tls = ""
         self._handlers: Mapping[str, Callable[[str], Awaitable[None]]] = {
             "EHLO": self._hello,
             "HELO": self._hello,
+            "LHLO": self._hello,
             "STARTTLS": self._starttls,
             "MAIL": self._mail,
             "RCPT": self._recipient,
@@ -257,7 +263,7 @@ class _Session:
         if point in behaviour.drops:
             self.cut = self.closing = True
             return False
-        reply = behaviour.replies.get(point, usual)
+        reply = usual if point == "." else behaviour.replies.get(point, usual)
         self.writer.write(reply.encode() + b"\r\n")
         await self.writer.drain()
         self.closing = self.closing or reply.startswith("421") or point == "QUIT"
@@ -266,7 +272,8 @@ class _Session:
     async def _hello(self, text: str) -> None:
         verb, _, self.hello = text.partition(" ")
         lines = [self.sink.hostname]
-        if verb.upper() == "EHLO":
+        self.lmtp = verb.upper() == "LHLO"
+        if verb.upper() != "HELO":
             lines += self.sink.behaviour.extensions
             if self.sink.tls and not self.tls and self.sink.behaviour.starttls != "absent":
                 lines.append("STARTTLS")
@@ -333,11 +340,19 @@ class _Session:
         else:
             await self._answer("BDAT", "250 2.0.0 Ok")
 
+    def _results(self, behaviour: Behaviour) -> list[tuple[list[str], str]]:
+        """The replies to the end of a message, and whom each is about: one for all, or one for each over LMTP."""
+        usual = behaviour.replies.get(".", "250 2.0.0 Stored")
+        if not self.lmtp:
+            return [(self.recipients, usual)]
+        return [([address], behaviour.results.get(address, usual)) for address in self.recipients]
+
     async def _finish(self, data: bytes) -> None:
         behaviour = self.sink.behaviour  # one for both: what is recorded, and what is answered
+        results = self._results(behaviour)
         stored = Received(
             self.reverse_path,
-            tuple(self.recipients),
+            tuple(address for recipients, reply in results if reply[0] == "2" for address in recipients),
             tuple(self.parameters),
             len(data),
             data[: behaviour.kept or None] if behaviour.store else b"",
@@ -347,12 +362,13 @@ class _Session:
             time.monotonic(),
         )
         # Recorded before the 250 leaves: whoever sees the 250 finds the message here.
-        accepted = behaviour.replies.get(".", "250")[0] == "2" and "." not in behaviour.drops
-        if accepted:
+        if stored.recipients and "." not in behaviour.drops:
             self.sink.messages.append(stored)
             self.sink.counts["message"] += 1
         self._begin("", "")
-        await self._answer(".", "250 2.0.0 Stored", behaviour)
+        for _, reply in results:
+            if not self.closing:
+                await self._answer(".", reply, behaviour)
 
     async def _reset(self, _: str) -> None:
         self._begin("", "")

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
 import tempfile
+import tomllib
 import zlib
 from contextlib import suppress
+from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from support.fork_server import fork_server
 
@@ -18,7 +21,7 @@ from gatepost.testing import process
 from gatepost.testing.process import worker
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Hashable, Mapping, Sequence
 
     from gatepost.testing.process import RunningProcess
 
@@ -28,19 +31,56 @@ GATEPOST = str(BIN / "gatepost")
 _REAL = os.environ.get("GATEPOST_REAL", "")
 
 _real = bool(_REAL)
+_started: set[Hashable] = set()  # what the tests of this file started as processes of their own
 
 _RUN = os.environ.get("PYTEST_XDIST_TESTRUNUID", str(os.getpid()))  # all processes of one run have the same
+_NAME = re.compile(r"-{0,2}[a-z]+(-[a-z]+)*")  # of a command, an option, or one of few values; no address or file
 
 
 def choose_start(file: Path) -> None:
     """How commands start for the tests of a file: forked from a process that has imported gatepost.
 
-    With GATEPOST_REAL=1 each is a process that starts Python, as for users; with GATEPOST_REAL=half they are so in
-    every other file, the same ones in each run.
+    With GATEPOST_REAL=1 each is a process that starts Python, as for users. With GATEPOST_REAL=half it is so in every
+    other file, the same ones in each run, when the file starts such a command for the first time: this one with these
+    options, on such settings.
     """
     global _real  # noqa: PLW0603 - of the file whose tests run
     place = sorted(file.parent.glob("test_*.py")).index(file)
     _real = place % 2 == 0 if _REAL == "half" else bool(_REAL)
+    _started.clear()
+
+
+def _starts_python(words: Sequence[str], environment: Mapping[str, str] | None = None) -> bool:
+    """Whether this command is a process of its own, and no fork."""
+    if not _real or _REAL != "half":
+        return _real
+    kind = (*command_kind(words), frozenset((environment or {}).items() - os.environ.items()))
+    is_first = kind not in _started
+    _started.add(kind)
+    return is_first
+
+
+def command_kind(words: Sequence[str]) -> tuple[Hashable, ...]:
+    """What a command line has in common with others that load the same modules: names, and which settings it finds."""
+    script = words[1] if words[0] == "-c" else ""
+    names = tuple(name for word in words if _NAME.fullmatch(name := word.partition("=")[0]))
+    files = [Path(value) for option, value in pairwise(words) if option == "--config"]
+    return script, names, *(_settings(file) for file in files)
+
+
+def _settings(file: Path) -> Hashable:
+    """The names of its settings, and which of them are switched off; its text, where that is none."""
+    text = file.read_bytes() if file.is_file() else b""
+    try:
+        return _switched_on(tomllib.loads(text.decode()))
+    except ValueError:
+        return text
+
+
+def _switched_on(value: Any) -> Hashable:
+    if isinstance(value, dict):
+        return frozenset((name, _switched_on(inner)) for name, inner in value.items())
+    return frozenset(map(_switched_on, value)) if isinstance(value, list) else bool(value)
 
 
 def loopback(rest: str, *, of_process: bool = False) -> str:
@@ -67,7 +107,7 @@ def run_gatepost(
     given: its standard input. folder: where it runs. Raises subprocess.TimeoutExpired after `timeout` seconds.
     """
     command = [sys.executable if words[0] == "-c" else GATEPOST, *map(str, words)]
-    if _real:
+    if _starts_python(command[1:], environment):
         return subprocess.run(
             command, input=given, capture_output=True, env=environment, cwd=folder, timeout=timeout, check=False
         )
@@ -89,7 +129,7 @@ def run_gatepost(
 
 def script_command(source: str) -> list[str]:
     """The beginning of the command with which a `Child` runs a script, forked where that is enough."""
-    return [sys.executable if _real else GATEPOST, "-c", source]  # the fork server knows -c
+    return [sys.executable if _starts_python(["-c", source]) else GATEPOST, "-c", source]  # the fork server knows -c
 
 
 class Script:
@@ -135,8 +175,9 @@ class Child(process.Child):
             os.kill(pid, signal.SIGSTOP if hanging else signal.SIGCONT)
 
     def _start(self, output: int, environment: Mapping[str, str] | None) -> RunningProcess:
-        if self.command[0] != GATEPOST or _real:
+        words = self.command[1:]
+        if self.command[0] != GATEPOST or (words[0] != "-c" and _starts_python(words, environment)):
             return super()._start(output, environment)
         with Path(os.devnull).open("rb") as nothing:
             files = (nothing.fileno(), output, output)
-            return fork_server().fork(self.command[1:], files, os.environ if environment is None else environment)
+            return fork_server().fork(words, files, os.environ if environment is None else environment)

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicNumbers
+from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -433,6 +435,20 @@ def test_the_names_of_this_package_are_here(pki):
     assert certificate_facts(pki.root.der).common_name == "Gatepost Test Root"
     assert issubclass(AnchorsError, ValueError)
     assert issubclass(CertificateError, ValueError)
+
+
+@pytest.mark.parametrize(("bits", "status"), [(256, "trusted"), (257, "weak-key")])
+def test_a_key_that_takes_long_to_verify_by_is_refused_unread(pki, anchors, now, bits, status):
+    """With an exponent of 3072 bits each signature takes 8 ms, and for DANE many paths are tried."""
+    modulus, exponent = (1 << 2048) - 1, (1 << (bits - 1)) + 1
+    leaf = pki.leaf("mx.example")
+    slow = x509.CertificateBuilder(
+        leaf.certificate.subject, leaf.certificate.issuer, RSAPublicNumbers(exponent, modulus).public_key(), 7,
+        leaf.certificate.not_valid_before_utc, leaf.certificate.not_valid_after_utc,
+    ).sign(pki.intermediate.key, SHA256())  # fmt: skip
+    verdict = judge((*leaf.chain, slow.public_bytes(Encoding.DER)), anchors, now=now, purpose="server")
+    assert verdict.status == status
+    assert ("exponent of more than 256 bits" in verdict.detail) is not verdict.trusted
 
 
 def test_a_key_of_an_unknown_kind_is_invalid(pki, anchors, now):

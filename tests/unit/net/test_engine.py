@@ -3,6 +3,7 @@ from __future__ import annotations
 import hashlib
 import socket
 import subprocess
+from functools import cache
 
 import pytest
 from cryptography.hazmat.primitives import hashes, serialization
@@ -27,10 +28,17 @@ def only(version, **changes):
     return replace(LEGACY, min_version=version, max_version=version, **changes)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def server(pki):
     leaves = (pki.leaf("mx.a.example"), pki.leaf("mx.a.example", key="rsa2048"))
     return server_context([leaf.identity() for leaf in leaves], DEFAULT, ask_client_certificate=True)
+
+
+@pytest.fixture(scope="module")
+def servers(pki):
+    """A server for each kind of key and each profile: to read an RSA key takes longer than a handshake."""
+    identities = {key: [pki.leaf("mx.a.example", key=key).identity()] for key in ("p256", "rsa2048")}
+    return cache(lambda key, profile, asks=False: server_context(identities[key], profile, ask_client_certificate=asks))
 
 
 # ------------------------------------------------------------------------------------------------ what is negotiated
@@ -38,10 +46,9 @@ def server(pki):
 
 @pytest.mark.parametrize("name", PROFILES)
 @pytest.mark.parametrize("version", VERSIONS)
-def test_every_profile_against_every_version(pki, shake, name, version):
+def test_every_profile_against_every_version(servers, shake, name, version):
     profile = PROFILES[name]
-    leaf = pki.leaf("mx.a.example", key="rsa2048")
-    server = server_context([leaf.identity()], profile, ask_client_certificate=True)
+    server = servers("rsa2048", profile, True)
     client = client_context(only(version))
     if profile.min_version <= version <= profile.max_version:
         ours, theirs = shake(client.engine(), server.engine())
@@ -50,7 +57,7 @@ def test_every_profile_against_every_version(pki, shake, name, version):
         with pytest.raises(TlsFailure, match="protocol"):
             shake(client.engine(), server.engine())
     # and the same with the profile on the client's side
-    server = server_context([leaf.identity()], only(version), ask_client_certificate=False)
+    server = servers("rsa2048", only(version))
     if profile.min_version <= version <= profile.max_version:
         ours, theirs = shake(client_context(profile).engine(), server.engine())
         assert ours.facts.version == theirs.facts.version == version
@@ -94,22 +101,11 @@ def test_the_server_chooses_the_suite(shake, server):
     assert ours.facts.suite == theirs.facts.suite == "TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384"
 
 
-@pytest.fixture(scope="module")
-def servers(pki):
-    """A server for each kind of key and each profile: to read an RSA key takes longer than a handshake."""
-    identities = {key: [pki.leaf("mx.a.example", key=key).identity()] for key in ("p256", "rsa2048")}
-    return {
-        (key, name): server_context(identities[key], profile, ask_client_certificate=False)
-        for key in identities
-        for name, profile in PROFILES.items()
-    }
-
-
 @pytest.mark.parametrize("suite", PROFILES["legacy"].suites12.split(":"))
 def test_every_suite_of_the_published_list_can_be_spoken_and_no_other(servers, shake, suite):
     key = "p256" if "ECDSA" in suite else "rsa2048"
-    for name, profile in PROFILES.items():
-        server = servers[key, name]
+    for profile in PROFILES.values():
+        server = servers(key, profile)
         client = client_context(only("TLSv1.2", suites12=suite))
         if suite in profile.suites12.split(":") and profile.min_version <= "TLSv1.2":
             ours, theirs = shake(client.engine(), server.engine())

@@ -144,7 +144,7 @@ def test_what_is_wrong_is_told_once_kept_and_mailed(play, caplog):
         assert [line.levelname for line in over] == ["INFO"]
         assert len(played.offered) == 1
         await played.tick(DAY)
-        assert "OVER" in played.mails()[1].get_content()
+        assert "RESOLVED" in played.mails()[1].get_content()
 
     play(scene, BROKEN)
 

@@ -62,3 +62,37 @@ def test_what_is_no_request_is_refused():
     asked, data, _ = asyncio.run(talk(b"EHLO a.example\r\n\r\n"))
     assert asked == []
     assert data.startswith(b"HTTP/1.1 400 Bad Request\r\n")
+
+
+class Taker(HttpSession):
+    __slots__ = ()
+
+    def body_limit(self, request, server_name):
+        return 100_000
+
+    def body_answer(self, request, body):
+        return Response(HTTPStatus.OK, b"%d" % len(body))
+
+
+@pytest.mark.parametrize(
+    ("parts", "octets", "answer"),
+    [
+        (900, 1, b"200 OK"),
+        (1500, 1, b"413 Content Too Large"),
+        (1500, 60, b"200 OK"),
+        (1001, 99, b"200 OK"),
+        (1011, 99, b"413 Content Too Large"),  # more than the limit in all
+    ],
+)
+def test_a_body_does_not_come_in_crumbs(parts, octets, answer):
+    async def talked():
+        near, far = joined_streams.pair()
+        client = Client()
+        near.attach(client)
+        Taker(far, lambda _request, _name: Response(HTTPStatus.NOT_FOUND), lambda: 0.0).begin(None)
+        head = b"POST /x HTTP/1.1\r\nHost: a.example\r\nTransfer-Encoding: chunked\r\n\r\n"
+        near.write(head + (b"%x\r\n%b\r\n" % (octets, b"x" * octets)) * parts + b"0\r\n\r\n")
+        await asyncio.wait_for(client.loss, 10)
+        return client.data
+
+    assert asyncio.run(talked()).startswith(b"HTTP/1.1 " + answer)

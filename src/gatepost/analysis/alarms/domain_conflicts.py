@@ -14,6 +14,7 @@ from gatepost.analysis.alarms.alarm import Alarm, Kind, Severity
 from gatepost.policy.connectors.grants import ungranted_paths
 from gatepost.protocols.message.header_text import shown_text
 from gatepost.quantity import quantity
+from gatepost.texts import own
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -40,13 +41,13 @@ def _alarm(dispute: Dispute) -> Alarm:
             f"A domain belongs to one organization: {other.organization} had {other.name} first and keeps it. "
             f"{lost} has no effect: mail for it is deferred with 451, and none is returned."
         )
-        fix = "Remove the domain that should not be there; its mail is taken in again when no other overlaps it."
+        fix = f"Remove the domain that should not be there. {lost} has effect again when no other domain overlaps it."
     else:
         detail = (
             "A domain belongs to one organization, and the history does not tell who had it first. Mail for both is "
             "deferred with 451, and none is returned."
         )
-        fix = "Remove the one that should not be there; mail for the other is taken in within seconds."
+        fix = "Remove the one that should not be there; mail for the other is accepted within seconds."
     lines = tuple(
         f"gatepost domain remove {rival.name} --organization {rival.organization}" for rival in (claim, other)
     )
@@ -65,14 +66,14 @@ def judge_grants(resources: Resources) -> tuple[Alarm, ...]:
     paths = list(ungranted_paths(resources))
     if not paths:
         return ()
-    more = f" And {len(paths) - 1} more." if len(paths) > 1 else ""
+    first = f"{paths[0][:1].upper()}{paths[0][1:]}"
     return (
         Alarm(
             Kind.NOT_GRANTED,
             Severity.ERROR,
             "",
             f"{quantity(len(paths), 'resource uses', 'resources use')} local files or sockets without a grant",
-            shown_text(f"{paths[0][:1].upper()}{paths[0][1:]}.{more}", _LONG),
+            shown_text(f"{own(first)}. And {len(paths) - 1} more." if len(paths) > 1 else f"{first}.", _LONG),
             "Find out who wrote them, then grant them one by one (gatepost grant add), or remove them:",
             "resources",
             ("gatepost history", "gatepost grant list"),

@@ -122,23 +122,23 @@ def build_letter(letter: Letter) -> bytes:
 def _lines(letter: Letter) -> Iterator[str]:
     yield from _wrapped(
         _(
-            "This is the mail gateway %(host)s. It looks after its mail and its TLS certificates, and tells you:",
+            "The mail gateway %(host)s reports the following about its mail and TLS certificates:",
             host=letter.hostname,
         )
     )
     new = [alarm for alarm in letter.standing if alarm.key in letter.fresh]
     old = [alarm for alarm in letter.standing if alarm.key not in letter.fresh]
-    for title, some in ((_("NEW"), new), (_("STILL SO"), old)):
+    for title, some in ((_("NEW"), new), (_("STILL ACTIVE"), old)):
         if some:
             yield from ("", title)
             yield from _account(some, letter.zone)
     if letter.cleared:
-        yield from ("", _("OVER"))
+        yield from ("", _("RESOLVED"))
         for alarm in letter.cleared[:_SHOWN]:
             yield from _wrapped(ours(alarm.title), "  ")
     yield from ("", *_wrapped(_("`gatepost alarms` shows the active alarms.")))
     yield from _wrapped(
-        _("There is one such mail a day at most, beside those at once when something critical happens.")
+        _("The gateway sends one such mail a day at most, and another at once when a critical alarm is raised.")
     )
 
 

@@ -116,17 +116,25 @@ def _overload(facts: MailFacts, now: float) -> Iterator[Alarm]:
         return
     latest = max(loaded, key=lambda load: (load.level != NORMAL, load.last))
     is_over, refused = latest.level == NORMAL, sum(load.refused for load in loaded)
-    workers = quantity(len(loaded), "worker")
     yield _alarm(
         Kind.OVERLOAD,
         Severity.WARNING if is_over else Severity.ERROR,
         "",
-        f"{workers} had too much to do, and served known clients first"
+        quantity(
+            len(loaded),
+            "worker was overloaded and served known clients first",
+            "workers were overloaded and served known clients first",
+        )
         if is_over
-        else f"too much to do for {workers}: known clients are served first",
-        f"The reason: {own(latest.reason)}. Limits of clients that no connector knows were tighter, and such clients "
-        f"were refused {quantity(refused, 'time')}: they were told to try again later.",
-        "See which limits were reached, and by whom; if it is usual mail, give the machine more, or raise [rates]:",
+        else quantity(
+            len(loaded),
+            "worker is overloaded and serves known clients first",
+            "workers are overloaded and serve known clients first",
+        ),
+        f"The reason: {own(latest.reason)}. Clients that no connector knows had tighter limits, and were asked "
+        f"{quantity(refused, 'time')} to try again later.",
+        "See which limits were reached, and by whom. If this is your usual mail, give the machine more memory and "
+        "processors, or raise [rates]:",
         "gatepost status",
         "gatepost trace search --event REFUSE",
     )
@@ -139,10 +147,10 @@ def _clock(facts: MailFacts, now: float) -> Iterator[Alarm]:
         Kind.CLOCK_JUMPED,
         Severity.ERROR,
         "",
-        "the clock was put ahead, and nothing expires for a day",
-        f"By what the gateway saw before, it should be about {second_text(now - facts.ahead)}. For a day no mail is "
-        "returned for its age and none in quarantine is deleted; then both happen by the clock as it is.",
-        "Put the clock right. If it is right now, or the gateway was off for so long, nothing needs to be done:",
+        "the clock jumped ahead, so nothing expires for a day",
+        f"The gateway expected the time to be about {second_text(now - facts.ahead)}. For a day, it returns no mail "
+        "because of its age and deletes none from quarantine; after that, it uses the clock as it is.",
+        "Correct the clock. If it is right, or the gateway was off for that long, you need not do anything:",
         "timedatectl",
     )
 
@@ -157,8 +165,8 @@ def _quarantines(facts: MailFacts) -> Iterator[Alarm]:
             Severity.CRITICAL if full else Severity.WARNING,
             organization,
             f"the quarantine of {organization} is {'full' if full else 'nearly full'}",
-            f"It has {int(100 * fullness)} % of what [quarantine] of the settings allows an organization. When "
-            "it is full, the gateway asks senders of messages that it has to hold to try again later (452).",
+            f"It has reached {int(100 * fullness)} % of the limit for an organization ([quarantine] in the settings). "
+            "When it is full, the gateway asks senders of messages that it must hold to try again later (452).",
             "Release or delete messages, shorten quarantine_days, or allow more:",
             _command("quarantine", "list", "--organization", organization),
         )
@@ -178,8 +186,8 @@ def _failing(failing: Sequence[FailingPartner], limits: MailLimits, now: float) 
             _about(partner),
             f"mail to {partner.domain} waits, as TLS does not meet the requirement of {own(_named(partner))}",
             f"{partner.deferrals} attempts in a row were deferred{where}: {partner.wanted} is required, and the "
-            f"result is {partner.result_type}.{last} Nothing is sent below the requirement; what waits expires and is "
-            "returned.",
+            f"result is {partner.result_type}.{last} The gateway sends nothing below the requirement; it returns "
+            "mail that waits too long.",
             "See what the partner presents, and tell its postmaster; only if the requirement is wrong, change it for "
             f"{partner.organization}:",
             _check_of(partner),
@@ -198,9 +206,9 @@ def _not_logged_in(failing: Sequence[FailingPartner]) -> Iterator[Alarm]:
             Severity.CRITICAL,
             f"{partner.organization}/{partner.name}",
             f"the connector {partner.name} cannot log in{where}, and its mail waits",
-            f"{quantity(partner.deferrals, 'attempt')} failed: {partner.reply}. No mail is returned for it before it "
-            "expires.",
-            f"Set the secret of {partner.organization} anew, or correct the connector's authentication:",
+            f"{quantity(partner.deferrals, 'attempt')} failed: {partner.reply}. The gateway keeps trying, and "
+            "returns mail that waits too long.",
+            f"Set the secret of {partner.organization} again, or correct the connector's authentication:",
             _command("connector", "secret", "--organization", partner.organization, named=partner.name),
             _command("connector", "validate", "--organization", partner.organization, named=partner.name),
         )
@@ -214,11 +222,11 @@ def _silent_sources(failing: Sequence[FailingPartner], limits: MailLimits) -> It
             Kind.RECIPIENTS_UNKNOWN,
             Severity.ERROR,
             _about(source),
-            f"the recipients of {source.name} are not known, as their source gives no answer",
-            f"{quantity(source.deferrals, 'question')} in a row got none: {own(source.reply)}. Who was known lately "
-            "stays known; other mail is deferred or accepted unchecked, as recipient_validation_unavailable of the "
-            "domain says.",
-            "Mend the source, or name another one in recipient_validation:",
+            f"recipients of {source.name} cannot be looked up, as their source does not answer",
+            f"{quantity(source.deferrals, 'attempt')} in a row failed: {own(source.reply)}. Recipients that were "
+            "looked up lately are still known; other mail is deferred, or accepted unchecked, as "
+            "recipient_validation_unavailable of the domain says.",
+            "Repair the source, or name another one in recipient_validation:",
             _command("domain", "show", "--organization", source.organization, named=source.name),
         )
 
@@ -228,16 +236,16 @@ def _silent_scanners(failing: Sequence[FailingPartner], limits: MailLimits) -> I
         if hook.result_type != SCANNER_DOWN or hook.deferrals < limits.partner_failures:
             continue
         waits = hook.wanted == "defer"
-        result = "is not taken" if waits else "passes unexamined"
-        then = "Senders are asked to try again later" if waits else "It passes as if there were no hook"
+        result = "is deferred" if waits else "passes unscanned"
+        then = "Senders are asked to try again later" if waits else "Mail passes as if there were no hook"
         yield _alarm(
             Kind.SCANNER_DOWN,
             Severity.CRITICAL if waits else Severity.ERROR,
             _about(hook),
             f"the content hook {hook.name} gets no usable answer, and its mail {result}",
-            f"{quantity(hook.deferrals, 'message')} in a row could not be examined: {own(hook.reply)}. {then}, as "
+            f"{quantity(hook.deferrals, 'message')} in a row could not be scanned: {own(hook.reply)}. {then}, as "
             "on_failure of the hook says.",
-            "Start or mend the scanner; mail goes on by itself when it answers:",
+            "Start or repair the scanner; mail is scanned again as soon as it answers:",
             _command("hook", "check", "--organization", hook.organization, named=hook.name),
         )
 
@@ -250,9 +258,9 @@ def _unwritten(failing: Sequence[FailingPartner]) -> Iterator[Alarm]:
             Severity.ERROR,
             name,
             "the message trace cannot be written" if name == MESSAGE_TRACE else "the evidence log cannot be written",
-            f"{own(record.reply)}. Mail goes on; what happens to it waits in memory, up to 100,000 events in each "
-            "worker, and is lost if the gateway ends or more come.",
-            "Make room on the disk, or mend it; what waits is then written by itself:",
+            f"{own(record.reply)}. Mail is still accepted and delivered. Its events stay in memory, up to 100,000 "
+            "in each worker; they are lost if there are more, or if the gateway ends.",
+            "Make room on the disk, or repair it; the gateway then writes the events:",
             "gatepost doctor",
         )
 
@@ -269,9 +277,9 @@ def _dropped(facts: MailFacts, now: float) -> Iterator[Alarm]:
             Severity.CRITICAL if clear or destination.held else Severity.ERROR,
             _about(destination),
             f"mail to {destination.domain or destination.name} {what}",
-            f"Connections of {destination.organization} were seen to reach {destination.was}, and now reach "
-            f"{destination.now}. {result}. This is what an attacker on the way does, or a fault of the partner's.",
-            "Ask the partner's postmaster over another channel; accept it only if it is meant:",
+            f"Connections of {destination.organization} reached {destination.was} before, and now reach "
+            f"{destination.now}. {result}. The cause is a fault at the partner, or an attacker on the way.",
+            "Ask the partner's postmaster over another channel; accept the lower protection only if it is intended:",
             _command("destination", "show", named=destination.domain or destination.name),
             _command("check", "partner", named=destination.domain or destination.name),
         )
@@ -284,9 +292,9 @@ def _resolver(facts: MailFacts) -> Iterator[Alarm]:
             Severity.CRITICAL,
             "",
             "no nameserver answers, so mail to other domains waits",
-            f"{own(facts.resolver)}. Only mail for mailboxes here, and by connectors whose smart hosts are addresses, "
-            "still goes; what waits expires and is returned.",
-            "Start the resolver, or name another in [dns] nameservers and restart the gateway. Then look again:",
+            f"The look-up: {own(facts.resolver)}. The gateway only delivers to local mailboxes, and by connectors "
+            "whose smart hosts are IP addresses; it returns mail that waits too long.",
+            "Start the resolver, or name another in [dns] nameservers and restart the gateway. Then check again:",
             "gatepost status",
         )
 
@@ -305,9 +313,9 @@ def _unsent_notices(facts: MailFacts, now: float) -> Iterator[Alarm]:
             Severity.CRITICAL,
             f"{organization}/notices",
             f"{count} of {organization} failed, and the sender cannot be notified",
-            f"No notice could be made for {latest.message}{failed}. Such mail waits and is tried again, so that it "
-            "does not vanish unsaid; the log has the reason.",
-            "See in the log why, and tell the sender yourself if it does not end; then take it away:",
+            f"The gateway could not make a notice for {latest.message}{failed}. It keeps such mail and tries again; "
+            "the log has the reason.",
+            "Find the reason in the log. If you cannot repair it, tell the sender yourself, and drop the message:",
             f"gatepost trace show {latest.message}",
             f"gatepost queue drop {latest.message} --reason WHY",
         )
@@ -344,10 +352,10 @@ def _breaches(facts: MailFacts) -> Iterator[Alarm]:
             Kind.SENDING_LIMIT,
             Severity.CRITICAL,
             f"{breach.organization}/{breach.subject}",
-            f"{sender} of {breach.organization} has sent as much as it may today",
-            f"It was answered: {breach.said}. More mail from it waits at the sender until tomorrow (UTC). An account "
-            "or a server that suddenly sends much may be in other hands.",
-            "See what it sends; change its password if the mail is not its own, else lift the limit for today:",
+            f"{sender} of {breach.organization} has reached its daily sending limit",
+            f"The gateway replied: {breach.said}. It accepts more mail from this sender tomorrow (UTC). An account "
+            "or a server that suddenly sends much may be in the hands of others.",
+            "See what it sends. If the mail is not its own, change its password; else lift the limit for today:",
             _command("trace", "search", "--organization", breach.organization),
             _command("limit", "lift", "--organization", breach.organization, named=name),
         )

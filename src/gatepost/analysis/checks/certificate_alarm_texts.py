@@ -126,15 +126,15 @@ def expiry(entry: Entry, now: float) -> Said:
 def next_missing(entry: Entry, now: float) -> Said:
     """A certificate ends soon and nothing is known to come after it."""
     end = minute_text(entry.leaf.not_after)
-    detail = f"It ends at {end}, and no other is staged; no automatic renewal is known."
-    title = f"{title_of(entry)} expires {_left(entry.leaf.not_after - now)}, with none to follow"
+    detail = f"It ends at {end}. No successor is staged, and the gateway knows of no automatic renewal."
+    title = f"{title_of(entry)} expires {_left(entry.leaf.not_after - now)}, and has no successor"
     return _said(title, detail, *_renew(entry))
 
 
 def next_ended(entry: Entry, now: float) -> Said:
     """A staged certificate that can never be presented."""
     when = "has expired before it was presented" if entry.leaf.not_after <= now else "ends before its planned switch"
-    planned = f" It was to be presented from {minute_text(entry.switch_at)} on." if entry.switch_at else ""
+    planned = f" The switch to it is planned for {minute_text(entry.switch_at)}." if entry.switch_at else ""
     detail = f"It ends at {minute_text(entry.leaf.not_after)}.{planned}"
     fix = "Have another one issued, and remove this one"
     return _said(f"{title_of(entry)} {when}", detail, fix, f"gatepost certificate remove {entry.id}")
@@ -144,7 +144,7 @@ def next_hardly_later(entry: Entry, old: Entry) -> Said:
     """A staged certificate that gains next to nothing."""
     ends, before = minute_text(entry.leaf.not_after), minute_text(old.leaf.not_after)
     detail = f"It ends at {ends}; {old.id}, which it is to replace, at {before}."
-    title = f"{title_of(entry)} ends little later than the certificate that it will replace"
+    title = f"{title_of(entry)} ends only a little later than the certificate that it will replace"
     if entry.leaf.not_after < old.leaf.not_after:
         title = f"{title_of(entry)} ends before the certificate that it will replace"
     fix = "Have another one issued with a later end, and stage it"
@@ -153,7 +153,7 @@ def next_hardly_later(entry: Entry, old: Entry) -> Said:
 
 def revoked(entry: Entry, why: str) -> Said:
     """The authority has revoked one of ours."""
-    detail = f"{own(why)}. Partners that look for revoked certificates refuse it."
+    detail = f"{own(why)}. Partners that check for revocation refuse it."
     fix = "Find out from the authority why. Have another one issued with a new key, and present it at once"
     lines = () if entry.origin is Origin.SETTINGS else _request(entry)
     return _said(f"{title_of(entry)} was revoked", detail, fix, *lines)
@@ -163,14 +163,14 @@ def incomplete(entry: Entry, missing: str) -> Said:
     """Partners cannot get from our certificate to its root."""
     detail = f"{missing} is missing between it and its root; partners that do not have it do not trust the certificate."
     where = entry.chain_file or "the certificate's chain, and add it again"
-    fix = f"Append the intermediate to {where}; this names it and says where it is to be had"
+    fix = f"Append the intermediate to {where}; this command names it, and where to get it"
     return _said(f"the chain of {title_of(entry)} is not complete", detail, fix, _check(entry))
 
 
 def changed(entry: Entry, old: Entry, what: str, before: str, after: str) -> Said:
     """The certificate was renewed from another authority, without a changeover."""
     detail = (
-        f"It replaced {old.id} at {minute_text(entry.current_from)}, when the file was found renewed. "
+        f"It replaced {old.id} at {minute_text(entry.current_from)}, when the gateway found the file renewed. "
         f"Before: {shown_text(before, 150)}. Now: {shown_text(after, 150)}."
     )
     fix = (
@@ -182,7 +182,7 @@ def changed(entry: Entry, old: Entry, what: str, before: str, after: str) -> Sai
 
 def no_staple(entry: Entry) -> Said:
     """A certificate that must be stapled is not."""
-    detail = "It asks for OCSP stapling (RFC 7633), and there is no response: partners that obey refuse it."
+    detail = "It asks for OCSP stapling (RFC 7633), and there is no response: partners that insist on one refuse it."
     fix = (
         'Let this machine reach the authority\'s OCSP responder, and see the log for "no OCSP response to staple"; '
         "this command names the responder"
@@ -193,7 +193,9 @@ def no_staple(entry: Entry) -> Said:
 def renewal(entry: Entry, why: str, next_try: float, now: float) -> Said:
     """Automatic renewal fails."""
     again, end = minute_text(max(next_try, now)), minute_text(entry.leaf.not_after)
-    detail = f"The certificate ends at {end}, the next try is at {again}. The last one said: {shown_text(why, _LONG)}."
+    detail = (
+        f"The certificate ends at {end}, the next try is at {again}. The last one failed: {shown_text(why, _LONG)}."
+    )
     fix = "Fix this error; the gateway tries again by itself"
     return _said(f"{title_of(entry)} is not renewed", detail, fix, "gatepost certificate acme status")
 
@@ -218,8 +220,8 @@ def no_tlsa(host: str, detail: str, unmatched: Sequence[Entry], *, proven: bool 
 def some_tlsa(host: str, detail: str, unmatched: Sequence[Entry]) -> Said:
     """Senders that use DANE cannot deliver if they happen to take one of our certificates."""
     ids = ", ".join(entry.id for entry in unmatched)
-    text = f"Senders that use DANE and are shown {ids or 'it'} do not deliver: {detail}"
-    title = f"no TLSA record of {host} matches one of the certificates presented"
+    text = f"Senders that use DANE do not deliver when they are presented {ids or 'it'}: {detail}"
+    title = f"no TLSA record of {host} matches one of the presented certificates"
     return _said(title, text, *_publish(host, unmatched))
 
 
@@ -247,8 +249,8 @@ def not_covered(name: str, why: str, borne: Sequence[str]) -> Said:
 def unreachable(url: str, word: str, detail: str, since: float) -> Said:
     """An address of our authority gives nothing."""
     text = (
-        f"Since {minute_text(since)} it gave nothing of use: {shown_text(detail, _LONG)}. Partners that look for "
-        "revoked certificates may refuse ours."
+        f"Since {minute_text(since)} it has given no usable answer: {shown_text(detail, _LONG)}. Partners that check "
+        "for revocation may refuse our certificate."
     )
     fix = "Check whether this machine can reach it (firewall, proxy); if it can, tell the authority"
     return _said(f"the {own(word)} of our chain cannot be fetched: {shown_text(url, 200)}", text, fix)

@@ -188,9 +188,10 @@ def write_document(out: IO[bytes], head: Mapping[str, Any], chosen: Iterable[Seg
 
 CSV_COLUMNS: Final = (
     "time", "event", "organization", "direction", "message", "message_id", "sender_domain", "recipient_domain",
-    "connector", "requirement", "required_by", "achieved", "protection", "tls_version", "tls_suite", "tls_group",
-    "certificate_sha256", "certificate_subject", "certificate_issuer", "chain", "revocation", "peer_host",
-    "peer_address", "reply", "result_type", "configuration", "writer", "number", "hash",
+    "connector", "requirement", "required_by", "achieved", "protection", "basis", "would_refuse_connector",
+    "tls_version", "tls_suite", "tls_group", "certificate_sha256", "certificate_subject", "certificate_issuer", "chain",
+    "chains", "revocation", "peer_host", "peer_address", "reply", "result_type", "configuration", "writer", "number",
+    "hash",
 )  # fmt: skip
 
 
@@ -210,6 +211,7 @@ def write_csv(out: IO[str], chosen: Iterable[Segment]) -> Summary:
 def _flat(body: Mapping[str, Any]) -> dict[str, Any]:
     flat = {name: value for name, value in body.items() if not isinstance(value, dict | list)}
     flat["required_by"] = "; ".join(map(str, body.get("required_by", ())))
+    flat["chains"] = "; ".join(str(chain.get("status", "")) for chain in body.get("chains", ()))
     for part in ("tls", "certificate"):
         inner = body.get(part)
         if isinstance(inner, dict):

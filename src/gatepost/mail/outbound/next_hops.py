@@ -86,6 +86,19 @@ class NextHops:
         ((route, _),) = self._planner().routes(organization, [_Anybody(f"postmaster@{domain}")])
         return self._key(route, destination, None)
 
+    def only_hop(self, destination: str) -> str | None:
+        """The next hop of all mail of a destination, None if it depends on the message, or has to be looked up."""
+        organization, _, domain = destination.partition("/")
+        planner, names = self._planner(), set()
+        if planner.depends_on_message(organization, domain):
+            return None
+        for came_from_there in (False, True):
+            recipients = [_Anybody(f"postmaster@{domain}")]
+            ((route, _),) = planner.routes(organization, recipients, from_on_premises=came_from_there)
+            key = self._key(route, destination, None)
+            names.add(key.next_hop if key is not None else None)
+        return names.pop() if len(names) == 1 else None
+
     def _key(self, route: Route, destination: str, delivery: Delivery | None, *, alone: bool = False) -> LaneKey | None:
         match route:
             case SmartHosts():

@@ -88,6 +88,10 @@ class HopLookups:
         """The lane of a delivery."""
         return self._finder.known(delivery) or await self._find(delivery)
 
+    def only_hop(self, destination: str) -> str | None:
+        """See `HopFinder.only_hop`."""
+        return self._finder.only_hop(destination)
+
     async def _look_up(self, destination: str) -> None:
         waiting = self._waiting[destination]
         try:

@@ -79,6 +79,9 @@ class HopFinder(Protocol):
     def usual(self, destination: str) -> LaneKey | None:
         """The usual lane of a destination, None if that is not known now."""
 
+    def only_hop(self, destination: str) -> str | None:
+        """The next hop of all mail of a destination, None if messages may take several, or it is not known now."""
+
 
 class _EachItsOwn:
     def known(self, delivery: Delivery, *, alone: bool = False) -> LaneKey | None:  # noqa: ARG002 - see HopFinder
@@ -89,6 +92,9 @@ class _EachItsOwn:
 
     def usual(self, destination: str) -> LaneKey | None:
         return LaneKey(destination)
+
+    def only_hop(self, destination: str) -> str | None:
+        return destination
 
 
 EACH_ITS_OWN: HopFinder = _EachItsOwn()

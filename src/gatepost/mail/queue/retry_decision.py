@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections import Counter
 from typing import TYPE_CHECKING
 
@@ -11,6 +10,7 @@ import msgspec
 from gatepost.mail.model.delivery_result import DeliveryResult, Disposition, RecipientResult
 from gatepost.policy.decisions.withheld import concerns_others
 from gatepost.protocols.smtp.replies import Reply
+from gatepost.store.suspension import jitter_of
 from gatepost.values import replace
 
 if TYPE_CHECKING:
@@ -61,7 +61,8 @@ def decide_retry(delivery: Delivery, outcome: DeliveryResult, schedule: Schedule
     elif waiting:  # some are tried again in any case, and the rest with them
         outcome, next_at = replace(outcome, results=[_deferred(result) for result in outcome.results]), now
         if not all(map(_is_untried, waiting)):  # else no host asked for a pause
-            next_at = schedule.next_attempt(delivery.attempts, now, expires_at, _jitter(delivery))
+            jitter = jitter_of(delivery.message.id, delivery.attempts)
+            next_at = schedule.next_attempt(delivery.attempts, now, expires_at, jitter)
     return RetryDecision(
         outcome,
         [result.recipient for result in waiting],
@@ -70,14 +71,6 @@ def decide_retry(delivery: Delivery, outcome: DeliveryResult, schedule: Schedule
         schedule.delay_due(delivery.message.received, now),
         held,
     )
-
-
-def _jitter(delivery: Delivery) -> float:
-    """As `Schedule.next_attempt` wants it. It takes six microseconds: only for what is deferred.
-
-    All deliveries of a message that are deferred together return together, and may share a transaction again.
-    """
-    return random.Random(f"{delivery.message.id} {delivery.attempts}").random()  # noqa: S311 - spreads load
 
 
 def defer_without_notice(decision: RetryDecision, next_at: float) -> RetryDecision:

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from gatepost.store.suspension import SPREAD
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 _FIRST_GATE = 10.0
-_JITTER = 0.1
 
 
 class Schedule(msgspec.Struct, frozen=True):
@@ -37,17 +38,21 @@ class Schedule(msgspec.Struct, frozen=True):
         last attempt is at expiry, never after it.
         """
         wait = self.retry[min(attempts, len(self.retry)) - 1]
-        return min(now + wait * (1 + _JITTER * (2 * jitter - 1)), max(expires_at, now))
+        return min(now + wait * (1 + SPREAD * (2 * jitter - 1)), max(expires_at, now))
 
     @property
     def longest(self) -> float:
         """The longest wait for a next attempt, in seconds, but for mail that waits for an administrator."""
-        return max(self.retry) * (1 + _JITTER)
+        return max(self.retry) * (1 + SPREAD)
 
     def look_again(self, received: float, now: float, expires_at: float) -> float:
         """The time of the next attempt of mail that waits for an administrator: at its delay notice or its expiry."""
         notice = received + self.delay_notice
         return min(notice, max(expires_at, now)) if self.delay_notice and notice > now else max(expires_at, now)
+
+    def unnoticed_after(self, now: float) -> float:
+        """The time after which a message was received that is due no delay notice; 0 where none is ever due."""
+        return now - self.delay_notice if self.delay_notice and self.is_trusted() else 0.0
 
     def expires_at(self, received: float, own: float, now: float) -> float:
         """The time at which a delivery expires, after another attempt where `now` is not to be trusted.

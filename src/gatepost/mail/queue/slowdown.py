@@ -23,7 +23,7 @@ _SHUTTING_DOWN: Final = re.compile(r"shutting down|restart|maintenance", re.IGNO
 _TOO_MUCH: Final = re.compile(
     r"too (many|much) (connections?|messages?|mails?|e-?mails?|recipients from|requests|sessions|concurrent)"
     r"|rate.?limit|throttl|slow(ing)? down|server (is )?(too )?busy"
-    r"|(exceed\w*|reached) .{0,40}(rate|limit|quota of messages)|limit exceeded"
+    r"|(exceed\w{0,9}|reached) .{0,40}(rate|limit|quota of messages)|limit exceeded"
     r"|unusual rate|temporarily deferred|concurrent connections",
     re.IGNORECASE,
 )

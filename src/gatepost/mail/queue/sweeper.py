@@ -1,7 +1,8 @@
 """Defer mail without trying it, when a probe of its next hop or destination has failed again.
 
 Used by `mail.queue.manager`. It takes a third of the time at most, and far less while new mail needs it
-(`mail.queue.retry_pace`). Each such delivery waits, is reported late and expires by its own schedule.
+(`mail.queue.retry_pace`). Each such delivery waits, is reported late and expires by its own schedule. The store defers
+those that need nothing but a new time (`store.suspension`), the others are leased.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from gatepost.mail.queue.retry_decision import UNTRIED, suspended
+from gatepost.store.suspension import Suspension
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -29,8 +31,11 @@ if TYPE_CHECKING:
 
 # A destination that was down for an hour may have a million: new mail must not wait behind them.
 _BATCH: Final = 50  # deliveries that are leased at once
+_IN_STORE: Final = 100  # deliveries that the store defers at once: a commit of new mail waits behind it
+_AS_ONE: Final = 10  # of these that take the CPU of one that is leased
 _AT_ONCE: Final = 10  # deferred without a turn for sessions
 _REST: Final = 2.0  # times of what a batch took, before the next one
+_REST_IN_STORE: Final = 5.0  # the same of what the store deferred, which is soon enough through with all
 _LONGEST_REST: Final = 1.0  # seconds
 
 
@@ -75,6 +80,9 @@ class Sweeper(msgspec.Struct, frozen=True):
         while not self.stopped() and gate.reply is not None:
             await self.leases.pace.turn()
             begun = time.monotonic()
+            if whole and await self._suspended_in_store(hop, gate, destination):
+                await asyncio.sleep(min(_REST_IN_STORE * (time.monotonic() - begun), _LONGEST_REST))
+                continue
             batch = await self.store.lease(destination, self.leases.pace.most(_BATCH), self.waiting.clock())
             if not batch:
                 break
@@ -93,6 +101,25 @@ class Sweeper(msgspec.Struct, frozen=True):
             await asyncio.sleep(min(_REST * (time.monotonic() - begun), _LONGEST_REST))
         if not self.stopped():
             await self.leases.note_earliest(destination, gate.until)
+
+    async def _suspended_in_store(self, hop: HopQueue, gate: Gate, destination: str) -> bool:
+        """Defer a part of what is due where it lies; returns whether there may be more that needs nothing else."""
+        if gate.reply is None or self.lookups.only_hop(destination) != hop.name:
+            return False
+        now, schedule = self.waiting.clock(), self.waiting.settler.schedule
+        limit = self.leases.pace.most(_IN_STORE)
+        reply = gate.reply_for(destination.partition("/")[0]) or UNTRIED
+        suspension = Suspension(
+            destination,
+            limit,
+            now,
+            waits=schedule.retry,
+            received_after=schedule.unnoticed_after(now),
+            reply=reply.text,
+        )
+        deferred = await self.store.suspend(suspension)
+        self.leases.pace.took(max(1, deferred // _AS_ONE))
+        return deferred == limit
 
     async def _suspend(self, delivery: Delivery, gate: Gate, connector: tuple[tuple[str, str], ...]) -> None:
         """Conclude an attempt that was not made. The trace hears of the first one and of the end, not of each hour."""

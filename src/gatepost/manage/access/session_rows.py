@@ -73,7 +73,12 @@ def is_over(session: UserSession, now: float) -> bool:
     """Whether it is too old, too long unused, or of a time that has not come."""
     if session.last_seen > now + _SLACK:
         return True
-    return now - session.created >= LIFETIME or now - session.last_seen >= _IDLE
+    return now >= ends_at(session)
+
+
+def ends_at(session: UserSession) -> float:
+    """When it is over if no request comes, a minute too early at most, as not every request is written."""
+    return min(session.created + LIFETIME, session.last_seen + _IDLE)
 
 
 def is_due(session: UserSession, now: float) -> bool:

@@ -79,8 +79,8 @@ _PEERS = 5
 
 
 _RECEIVED: Final = (
-    N_("no message was received since %(since)s: the effect of the change is not known"),
-    N_("of %(messages)s received since %(since)s, %(different)s would have been decided differently"),
+    N_("no message was received or refused since %(since)s: the effect of the change is not known"),
+    N_("of %(messages)s received or refused since %(since)s, %(different)s would have been decided differently"),
 )
 _SENT: Final = (
     N_("no message was delivered or sent on since %(since)s: the effect of the change is not known"),

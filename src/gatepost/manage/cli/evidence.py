@@ -152,7 +152,7 @@ _BEGIN = "1970-01-01T00:00:00+00:00"  # of a time that is open
 @click.command()
 @request_options(OpenExport, since="", until="")
 @click.option("--since", type=MOMENT, default=0.0, help="Since this time: 7d or a date.")
-@click.option("--until", type=MOMENT, default=0.0, help="Until this time.")
+@click.option("--until", type=MOMENT, default=0.0, help="Until this time; a date means its beginning (UTC).")
 @click.option(
     "-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="Output file. Default: standard output."
 )

@@ -28,7 +28,10 @@ _COLUMNS = ("version", "at", "author", "organization", "change", "note")
 def history(context: click.Context, request: ListHistory, limit: int) -> None:
     """Show who changed the resources, when and why, the newest first.
 
-    `gatepost history show VERSION` prints what one version changed. Exit codes: 0 done (also if there are no entries),
+    `gatepost history show VERSION` prints what one version changed. Versions that are not listed changed certificates:
+    `gatepost certificate history` has them.
+
+    Exit codes: 0 done (also if there are no entries),
     2 usage error, 3 the data cannot be read.
     """
     if context.invoked_subcommand:

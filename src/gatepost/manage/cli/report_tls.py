@@ -159,10 +159,10 @@ def print_report(report: TlsReportSummary) -> None:
         _print_hops(direction, report.hops[direction])
     _print_part(_("by connector"), CONNECTOR_COLUMNS, list(connector_rows(report.connectors)))
     _print_part(_("by partner"), _PARTNER_COLUMNS, list(connector_rows(report.partners)))
-    _print_part(_("domains that never offered TLS"), ("partner", "messages"), list(map(astuple, report.never_tls)))
+    _print_part(_("domains that never offered TLS"), ("partner", "deliveries"), list(map(astuple, report.never_tls)))
     _print_part(
         _("partners ready for mandatory TLS"),
-        ("partner", "messages", "requirement that all mail met"),
+        ("partner", "deliveries", "requirement that all mail met"),
         list(_ready(report.ready)),
     )
 
@@ -178,23 +178,34 @@ def connector_rows(named: Sequence[TlsNamed]) -> Iterator[tuple[object, ...]]:
 
 def _print_hops(direction: Direction, hops: TlsHops) -> None:
     refused = _(", %(refused)s refused", refused=hops.refused) if hops.refused else ""
-    say(
-        "\n%(direction)s: %(carried)s carried%(refused)s, %(failures)s",
-        direction=direction,
-        carried=hops.carried,
-        refused=refused,
-        failures=quantity(sum(hops.failures.values()), "TLS failure"),
-    )
+    if direction == Direction.INBOUND:  # a client whose TLS fails sends no mail that could be counted
+        say("\ninbound: %(carried)s carried%(refused)s", carried=hops.carried, refused=refused)
+    else:
+        failures = quantity(sum(hops.failures.values()), "TLS failure")
+        say(
+            "\noutbound: %(carried)s carried%(refused)s, %(failures)s",
+            carried=hops.carried,
+            refused=refused,
+            failures=failures,
+        )
     for protection in Protection:
         count = hops.protections[protection]
         bar = "#" * round(_BAR * count / hops.carried) if hops.carried else ""
         click.echo(f"    {protection:10} {_share(count, hops.carried):>6} {count:>10}  {bar}".rstrip())
     if hops.trusted:
         share = _share(hops.trusted, hops.protections[Protection.ENCRYPTED])
-        say(
-            "    of mail that was only encrypted, %(share)s went to a host with a trusted certificate for its name",
-            share=share,
+        text = (
+            _(
+                "    of mail that was only encrypted, %(share)s came from a client with a trusted certificate",
+                share=share,
+            )
+            if direction == Direction.INBOUND
+            else _(
+                "    of mail that was only encrypted, %(share)s went to a host with a trusted certificate for its name",
+                share=share,
+            )
         )
+        click.echo(text)
     for label, counts in ((_("version"), hops.versions), (_("group"), hops.groups), (_("suite"), hops.suites)):
         if counts:
             text = ", ".join(f"{name} {_share(count, sum(counts.values()))}" for name, count in _most(counts)[:6])

@@ -60,11 +60,10 @@ def field_errors(refusal: Refusal) -> dict[str, str]:
     """Texts by field; "" is the form itself. Raises the refusal if no person can mend it in the form."""
     if refusal.kind not in {RefusalKind.INPUT, RefusalKind.CONFLICT}:
         raise refusal
-    found: dict[str, str] = {}
+    texts: dict[str, list[str]] = {}
     for error in refusal.errors:
-        text = ours(error.message)
-        found[error.path] = f"{found[error.path]}; {text}" if error.path in found else text
-    return found or {"": f"{sentence(ours(refusal.text))}."}
+        texts.setdefault(error.path, []).append(ours(error.message))
+    return {field: "; ".join(said) for field, said in texts.items()} or {"": f"{sentence(ours(refusal.text))}."}
 
 
 def refused_fields(errors: Mapping[str, str]) -> Refusal:

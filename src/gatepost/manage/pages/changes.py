@@ -45,7 +45,7 @@ _SORTS: Final[Columns[HistoryEntry]] = by_fields(
 )
 _SHOWN = 1000  # changes of a page
 _UNDONE, _UNDONE_ROOM = 20, 20_000  # revisions that a revert takes back, and the bytes of their rows
-_COLUMNS = ("version", "at", "author", "organization", "changes", "note")
+_COLUMNS = ("version", "at", "author", "organization", "changes", "summary", "note")
 _FIELDS = ("sign", "field", "before", "after")
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from gatepost.language import _
 from gatepost.manage.pages.text_filters import sentence, texts_by_field
 from gatepost.manage.use_cases.name_lookup import INBOUND, OUTBOUND, PartKind
-from gatepost.policy.connectors.errors import ResourceErrors
+from gatepost.policy.connectors.errors import FieldError, ResourceErrors
 from gatepost.policy.connectors.model import parse
 from gatepost.policy.connectors.names import covers
 from gatepost.policy.connectors.values import (
@@ -184,6 +184,7 @@ ANSWERS: Final = {
         "implicit_tls", "login", "username", "mechanism", "client_id", "token_url", "scope",
     ),
     "check": ("recipients",),
+    "save": ("mode", "note"),
 }  # fmt: skip
 """What each step asks, by the names of its fields. A scenario's steps ask those that fit it."""
 
@@ -361,13 +362,13 @@ def problems(draft: ConnectorDraft, step: str, owner: Organization, prefixes: Pr
         parse({"organization": {owner.name: alone}}, prefixes=prefixes)
     except ResourceErrors as errors:
         fields = draft.fields_of(step)
-        said: list[tuple[str, str]] = []
+        said: list[tuple[str, FieldError]] = []
         for error in errors.errors:
             place = re.search(r"\.(\w+)(?:\[\d+\])*$", error.path)
             key = _QUESTIONS.get(place[1], place[1]) if place else ""
             if key in fields:
-                said.append((key, sentence(ours(error.message))))
-        return texts_by_field(said)
+                said.append((key, error))
+        return texts_by_field(said, lambda _key, error: sentence(ours(error.message)))
     return {}
 
 

@@ -29,6 +29,8 @@ INDEX: Final = "README"
 
 _REPLIES: Final = "reply-codes"
 _CODES: Final = re.compile(r"[45]\d\d [45]\.\d{1,3}\.\d{1,3}")
+_ANY_DEFERRAL: Final = "450 4.x.y"
+_TEXT: Final = re.compile(r"^\| (`.*?`) \| ", re.MULTILINE)
 _HEADING: Final = re.compile(r"(#{1,4}) (.+)")
 _FENCE: Final = "```"
 _COMMENT: Final = re.compile(r"^<!--.*-->\n", re.MULTILINE)
@@ -113,13 +115,51 @@ def sections(name: str) -> tuple[Section, ...]:
     )
 
 
-def reply_help(reply: str) -> str:
-    """The address of cause and cure of a reply of the gateway; "" if it is of class 2 or not known."""
+def reply_help(reply: str, *, is_ours: bool = True) -> str:
+    """The address of cause and cure of a reply of the gateway; "" if it is of class 2 or not known.
+
+    is_ours: False where it may be another server's, as of a delivery. Then it must have the words of a text there, too.
+    A delivery that expired has the codes of its deferral in class 5.
+    """
     if "[Message=" in reply:
         return address(_REPLIES, "tls-requirements-that-were-not-met")
-    codes = _CODES.match(reply)
-    headings = {section.title: section.anchor for section in sections(_REPLIES)}
-    return address(_REPLIES, headings[codes[0]]) if codes and codes[0] in headings else ""
+    match = _CODES.match(reply)
+    if match is None:
+        return ""
+    codes, text = match[0], reply[match.end() :].strip()
+    for heading in (codes, f"450 4{codes[5:]}", _ANY_DEFERRAL):
+        anchor, known = _replies().get(heading, ("", []))
+        if anchor and ((is_ours and heading == codes) or any(_begins_with(text, parts) for parts in known)):
+            return address(_REPLIES, anchor)
+    return ""
+
+
+@cache
+def _replies() -> dict[str, tuple[str, list[list[str]]]]:
+    """The anchor of each heading that is a code, and its texts: the parts of each, between what differs each time."""
+    return {
+        section.title: (section.anchor, [text.split("…") for cell in _TEXT.findall(section.text) for text in _in(cell)])
+        for section in sections(_REPLIES)
+        if _CODES.match(section.title) or section.title == _ANY_DEFERRAL
+    }
+
+
+def _in(cell: str) -> list[str]:
+    """The texts in the first cell of a row."""
+    return re.findall("`([^`]*[^`…][^`]*)`", cell)
+
+
+def _begins_with(text: str, parts: Sequence[str]) -> bool:
+    """Whether a text, which may be anyone's, begins with these parts, with something between each two."""
+    if not text.startswith(parts[0]):
+        return False
+    at = len(parts[0])
+    for part in parts[1:]:
+        place = text.find(part, at + 1)
+        if place < 0:
+            return False
+        at = place + len(part)
+    return True
 
 
 def _plain(text: str) -> str:

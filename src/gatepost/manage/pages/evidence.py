@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import tempfile
 import time
+from itertools import chain
 from threading import Lock
 from typing import IO, TYPE_CHECKING, Final
 
@@ -15,7 +16,7 @@ from starlette.routing import Route
 
 from gatepost.language import _
 from gatepost.manage.access.principal import Scope
-from gatepost.manage.pages.exports import chunks_of, download, exported, wants_file
+from gatepost.manage.pages.exports import CSV, chunks_of, download, exported, mark_of, wants_file
 from gatepost.manage.pages.guard import every, needs, not_there, perform, principal_of
 from gatepost.manage.pages.rendering import link, render, see_other
 from gatepost.manage.pages.report_charts import ReportView, read_view
@@ -36,7 +37,7 @@ _SHOWN: Final = 50
 _CHUNK: Final = 256 * 1024
 _LIMITS: Final = limits(OpenExport)
 _NAMES: Final = {"json": N_("JSON, with proof"), "csv": "CSV", "pdf": "PDF"}
-_TYPES: Final = {"json": "application/json", "csv": "text/csv; charset=utf-8", "pdf": "application/pdf"}
+_TYPES: Final = {"json": "application/json", "csv": CSV, "pdf": "application/pdf"}
 
 _exporting = Lock()
 
@@ -95,10 +96,12 @@ def _export(request: Request) -> Response:
         file = _made(perform(request, open_export, wanted))
     finally:
         _exporting.release()
-    size = file.seek(0, 2)
+    mark = mark_of(request) if form == "csv" else b""
+    size = len(mark) + file.seek(0, 2)
     file.seek(0)
     name = f"gatepost-evidence-{view.days.first}-{view.days.last}.{form}"
-    return download(chunks_of(file), name, _TYPES[form], content_length=str(size), cache_control="no-store")
+    chunks = chain([mark], chunks_of(file))
+    return download(chunks, name, _TYPES[form], content_length=str(size), cache_control="no-store")
 
 
 def _made(export: Export) -> IO[bytes]:

@@ -1,6 +1,10 @@
 """The table of a page as CSV or JSON, where its address says `format=csv` or `format=json`: streamed, and bounded.
 
 Used by every page with a table: `if found := exported(request, "connectors", COLUMNS, records): return found`.
+
+Times in CSV are RFC 3339 in UTC, to the millisecond; in JSON, as in REST, seconds since 1970. CSV for a person begins
+with a byte order mark, without which Excel takes UTF-8 for the old character set of the machine; a program, which has
+an API token, gets none.
 """
 
 from __future__ import annotations
@@ -14,6 +18,7 @@ from starlette.responses import StreamingResponse
 from gatepost.analysis.reports.spreadsheet import csv_lines
 from gatepost.language import _
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
+from gatepost.times import rfc3339
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -21,9 +26,19 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
 
+CSV: Final = "text/csv; charset=utf-8"
 MOST: Final = 100_000
 """Rows at most; what is more is asked for by narrower filters."""
 _CHUNK: Final = 64 * 1024
+_BYTE_ORDER_MARK: Final = "\ufeff".encode()
+TIMES: Final = frozenset(
+    {
+        "added", "at", "created", "current_from", "current_until", "deleted_at", "expires", "last_login", "last_used",
+        "next_attempt", "not_after", "not_before", "oldest", "reached", "received", "renew_at", "since", "succeeded",
+        "switch_at", "tried", "validated_at",
+    }
+)  # fmt: skip
+"""Columns with a time: seconds since 1970 in JSON, as REST has them, and RFC 3339 in CSV, as spreadsheets read it."""
 
 
 def wants_file(request: Request) -> bool:
@@ -43,8 +58,8 @@ def exported[Item](
     """The file, None if a page is asked for.
 
     name: of the file, without what follows the dot. items: made only if they are wanted. record: of an item, for JSON;
-    without it its fields. cells: for CSV, one for each of `columns`; without it those of the record. Raises
-    Refusal (INPUT) for another format.
+    without it its fields. cells: for CSV, one for each of `columns`; without it those of the record, `TIMES` as
+    text. Raises Refusal (INPUT) for another format.
     """
     wanted = request.query_params.get("format", "")
     if not wanted:
@@ -55,9 +70,14 @@ def exported[Item](
     name = f"gatepost-{name}.{wanted}"
     if wanted == "csv":
         rows = map(cells or (lambda item: _in_columns(record(item), columns)), listed)
-        lines = (line.encode() for line in csv_lines(columns, rows))
-        return download(_in_chunks(lines), name, "text/csv; charset=utf-8")
+        lines = csv_lines(columns, rows)
+        return download(_in_chunks(chain([mark_of(request)], map(str.encode, lines))), name, CSV)
     return download(_in_chunks(_json(map(record, listed))), name, "application/json")
+
+
+def mark_of(request: Request) -> bytes:
+    """The octets that CSV begins with for who asks: a byte order mark for a person, none for a program."""
+    return _BYTE_ORDER_MARK if request.state.session is not None else b""
 
 
 def _begun[Item](items: Iterator[Item]) -> Iterator[Item]:
@@ -92,10 +112,17 @@ def _in_chunks(lines: Iterable[bytes]) -> Iterator[bytes]:
 
 
 def _in_columns(row: Mapping[str, Any], columns: Sequence[str]) -> list[object]:
-    return [_cell(row.get(column)) for column in columns]
+    return [_cell(column, row.get(column)) for column in columns]
 
 
-def _cell(value: object) -> object:
+def time_cell(seconds: float) -> str:
+    """A time in CSV, "" for none."""
+    return rfc3339(seconds, "milliseconds") if seconds else ""
+
+
+def _cell(column: str, value: object) -> object:
+    if column in TIMES and isinstance(value, float):
+        return time_cell(value)
     return msgspec.json.encode(value).decode() if isinstance(value, dict) else value
 
 

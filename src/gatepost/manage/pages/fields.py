@@ -20,7 +20,7 @@ from gatepost.policy.connectors.record_base import form_of, keys, record_in
 from gatepost.sentences import ours
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
 
     from pydantic import BaseModel
     from pydantic.fields import FieldInfo
@@ -213,10 +213,16 @@ def _value(form_field: FormField, text: str) -> Any:
 def errors_by_field(fields: Sequence[FormField], errors: Sequence[FieldError], text: str) -> dict[str, str]:
     """For a form: what is wrong by field, "" for what is of none. text: where there are no errors by field."""
     known = {field.key for field in fields} | {"organization"}
-    said: list[tuple[str, str]] = []
-    for error in errors:
-        key = _INDEX.sub("", error.path)
-        while key and key not in known:
-            key = key.rpartition(".")[0]
-        said.append((key, sentence(ours(error.message)) if key else located(error)))
-    return texts_by_field(said) or {"": ours(text)}
+    said = ((_key_of(error, known), error) for error in errors)
+    return texts_by_field(said, _worded) or {"": ours(text)}
+
+
+def _key_of(error: FieldError, known: Collection[str]) -> str:
+    key = _INDEX.sub("", error.path)
+    while key and key not in known:
+        key = key.rpartition(".")[0]
+    return key
+
+
+def _worded(key: str, error: FieldError) -> str:
+    return sentence(ours(error.message)) if key else located(error)

@@ -23,6 +23,7 @@ from gatepost.manage.access.records import is_confirmed
 from gatepost.manage.pages.time_zones import zone_of
 from gatepost.manage.use_cases.client import all_items
 from gatepost.manage.use_cases.context import Context, Gateway
+from gatepost.manage.use_cases.declaration import Visibility
 from gatepost.manage.use_cases.execution import execute
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.resource_views import ListOwnOrganizations, list_own_organizations
@@ -75,8 +76,11 @@ def context_of(request: Request, *, dry_run: bool = False, expected: int | None 
 
 
 def perform[R: Struct, A](request: Request, case: UseCase[R, A], case_request: R) -> A:
-    """Execute a use case for who asks. Raises Refusal."""
-    return execute(case, context_of(request), case_request)
+    """Execute a use case for who asks. Raises Refusal, and HTTPException if it is the gateway's and they are not."""
+    context = context_of(request)
+    if case.visibility is Visibility.GATEWAY:
+        _demand_sight(request, is_seen=context.principal.is_of_gateway)
+    return execute(case, context, case_request)
 
 
 def every[R: Struct, T](request: Request, case: UseCase[R, Items[T]], case_request: R, limit: int = 0) -> Iterator[T]:
@@ -92,12 +96,16 @@ def own_organizations(request: Request) -> Sequence[Organization]:
 def needs(request: Request, scope: Scope, organization: str | None = None) -> Principal:
     """The principal, if it may do that in an organization; None is the gateway itself. Raises HTTPException."""
     principal = principal_of(request)
-    if not (principal.is_of_gateway if organization is None else principal.sees(organization)):
-        note_refusal(request.scope, "it belongs to the gateway, or to an organization that the user cannot see")
-        raise not_there()
+    _demand_sight(request, is_seen=principal.is_of_gateway if organization is None else principal.sees(organization))
     if not principal.may(scope, organization):
         raise _forbidden(scope)
     return principal
+
+
+def _demand_sight(request: Request, *, is_seen: bool) -> None:
+    if not is_seen:
+        note_refusal(request.scope, "it belongs to the gateway, or to an organization that the user cannot see")
+        raise not_there()
 
 
 def needs_scope(request: Request, scope: Scope) -> Principal:

@@ -15,7 +15,7 @@ from starlette.routing import Route
 from gatepost.language import _, in_sentence, ngettext, translated, translated_choices
 from gatepost.manage.access.principal import Principal, Scope
 from gatepost.manage.pages.account_forms import by_field
-from gatepost.manage.pages.exports import download, exported
+from gatepost.manage.pages.exports import download, exported, time_cell
 from gatepost.manage.pages.guard import context_of, every, or_not_there, perform, principal_of
 from gatepost.manage.pages.login import local_target
 from gatepost.manage.pages.message_head import head_of
@@ -168,8 +168,9 @@ def _cells(queued: QueueDelivery) -> tuple[object, ...]:
     message = queued.message
     return (
         message.id, queued.state, queued.domain, queued.organization, message.reverse_path,
-        " ".join(recipient.address for recipient in queued.recipients), message.subject, message.size, message.received,
-        queued.attempts, queued.next_at, queued.expires_at, queued.last_error,
+        " ".join(recipient.address for recipient in queued.recipients), message.subject, message.size,
+        time_cell(message.received), queued.attempts, time_cell(queued.next_at), time_cell(queued.expires_at),
+        queued.last_error,
     )  # fmt: skip
 
 

@@ -22,6 +22,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, pass_context
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from gatepost.language import _, language, ngettext, pgettext
+from gatepost.manage.access.records import FRESH
+from gatepost.manage.access.session_rows import ends_at
 from gatepost.manage.pages import signed_cookies
 from gatepost.manage.pages.code_labels import event_label, event_level, failure_label, setting_label, shown_label
 from gatepost.manage.pages.document_text import reply_help
@@ -32,6 +34,7 @@ from gatepost.manage.pages.svg import Series, light_colours, stacked
 from gatepost.manage.pages.text_filters import CLOCKED, FILTERS, in_words, remarks, sorts
 from gatepost.manage.pages.time_zones import SERVER_ZONE, PageZone, zone_of
 from gatepost.manage.pages.trace_story import protection
+from gatepost.manage.pages.unicode_domains import with_unicode
 from gatepost.manage.use_cases.refusal import Refusal
 from gatepost.sentences import in_zone, ours
 from gatepost.values import replace
@@ -44,6 +47,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
     from gatepost.manage.access.principal import Principal
+    from gatepost.manage.access.records import UserSession
     from gatepost.manage.use_cases.context import Gateway
 
 
@@ -64,7 +68,8 @@ class Frame:
 
     principal: None before somebody logged in. csrf: for forms. organizations: those to choose from. organization: the
     one that was chosen, "" is all of them. said: by the page before. query: of this page. zone: that times are in.
-    hostname: of the gateway, for paper.
+    hostname: of the gateway, for paper. session_until: when the session ends if nothing else is asked for.
+    confirmed_until: when the password is asked for again. Both 0.0 of an API token.
     """
 
     path: str
@@ -76,6 +81,8 @@ class Frame:
     query: tuple[tuple[str, str], ...] = ()
     zone: PageZone = SERVER_ZONE
     hostname: str = ""
+    session_until: float = 0.0
+    confirmed_until: float = 0.0
 
     @property
     def navigation(self) -> Sequence[NavigationGroup]:
@@ -195,7 +202,8 @@ def _text(frame: Frame, template: str, block: str, context: dict[str, Any]) -> s
     values = {"frame": frame, "now": time.time(), **context}
     values["ui"] = environment().get_template("macros.html").make_module(values)
     wanted = environment().get_template(template)
-    return "".join(wanted.blocks[block](wanted.new_context(values))) if block else wanted.render(values)
+    text = "".join(wanted.blocks[block](wanted.new_context(values))) if block else wanted.render(values)
+    return with_unicode(text)
 
 
 def is_partial(request: Request) -> bool:
@@ -216,7 +224,8 @@ def see_other(
     else:
         response = RedirectResponse(path, 303)
     if said:
-        signed_cookies.remember(response, Flash(level, said, undo), secure=request.url.scheme == "https")
+        flash, secure = Flash(level, said, undo), request.url.scheme == "https"
+        signed_cookies.remember(response, flash, _user(request), secure=secure)
     return response
 
 
@@ -233,10 +242,11 @@ def _frame(request: Request) -> Frame:
     path = "/" + _written(request).lstrip("/")  # "//host" in a link would lead there
     query = tuple(request.query_params.multi_items())
     if principal is None:
-        csrf, said = getattr(request.state, "csrf", ""), signed_cookies.read(request.cookies)
+        csrf, said = getattr(request.state, "csrf", ""), signed_cookies.read(request.cookies, "")
         return Frame(path, csrf=csrf, said=said, query=query, zone=zone_of(request))
     organizations = _organizations(request, principal)
     gateway: Gateway | None = getattr(request.app.state, "gateway", None)
+    session: UserSession | None = getattr(request.state, "session", None)
     chosen = request.query_params.get("organization", "")
     return Frame(
         path,
@@ -244,11 +254,18 @@ def _frame(request: Request) -> Frame:
         csrf=getattr(request.state, "csrf", ""),
         organizations=organizations,
         organization=chosen if chosen in organizations else "",
-        said=signed_cookies.read(request.cookies),
+        said=signed_cookies.read(request.cookies, principal.name),
         query=query,
         zone=zone_of(request),
         hostname=gateway.settings.server.hostname if gateway else "",
+        session_until=ends_at(session) if session else 0.0,
+        confirmed_until=min(ends_at(session), session.confirmed + FRESH) if session else 0.0,
     )
+
+
+def _user(request: Request) -> str:
+    principal: Principal | None = getattr(request.state, "principal", None)
+    return principal.name if principal else ""
 
 
 def _written(request: Request) -> str:

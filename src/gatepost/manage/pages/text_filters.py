@@ -39,17 +39,18 @@ def sentence(text: str) -> str:
     return text[:1].upper() + text[1:] if first.isalpha() else text
 
 
-def texts_by_field(said: Iterable[tuple[str, str]]) -> dict[str, str]:
+def texts_by_field[T](said: Iterable[tuple[str, T]], worded: Callable[[str, T], str]) -> dict[str, str]:
     """The texts of each field, such as its errors, in one line, each ended before the next begins.
 
-    said: fields, each with a text; of each field the first `_SAID` are shown, and how many more there are.
+    said: fields, each with what is said; of each field the first `_SAID` are shown, and how many more there are.
+    worded: gives the text of a field and what is said of it, of those that are shown alone.
     """
     texts: dict[str, list[str]] = {}
     more: Counter[str] = Counter()
-    for field, text in said:
+    for field, item in said:
         first = texts.setdefault(field, [])
         if len(first) < _SAID:
-            first.append(text)
+            first.append(worded(field, item))
         else:
             more[field] += 1
     for field, count in more.items():

@@ -10,6 +10,7 @@ from __future__ import annotations
 from datetime import UTC, tzinfo
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from gatepost.manage.use_cases.times import last_moment
 from gatepost.times import named_zone, with_offset, zone_names
 
 if TYPE_CHECKING:
@@ -62,7 +63,12 @@ def zone_of(request: Request) -> PageZone:
 
 
 def local_times(request: Request, values: Mapping[str, str], *names: str) -> dict[str, str]:
-    """Fields of a form, their times with the offset of the zone that the page shows. names: since and until without."""
+    """Fields of a form, their times with the offset of the zone that the page shows. names: since and until without.
+
+    A field `until` is the last moment of what was written, so that a time that was copied from a page finds its row.
+    """
     zone = zone_of(request).zone
-    times = {name: with_offset(values.get(name, "").strip(), zone) for name in names or ("since", "until")}
-    return {**values, **times}
+    times = {name: values.get(name, "").strip() for name in names or ("since", "until")}
+    if "until" in times:
+        times["until"] = last_moment(times["until"])
+    return {**values, **{name: with_offset(text, zone) for name, text in times.items()}}

@@ -28,7 +28,7 @@ from gatepost.manage.pages.paging import foot, order_of, paged
 from gatepost.manage.pages.trace_story import protection
 from gatepost.manage.use_cases.paging import Columns, sorted_by
 from gatepost.manage.use_cases.request_values import limits
-from gatepost.manage.use_cases.times import moment
+from gatepost.manage.use_cases.times import last_moment, moment
 from gatepost.manage.use_cases.trace import EVENTS, PROTECTIONS, SearchTrace, TracedMessage, meanings, search_command
 from gatepost.texts import N_, NN_
 from gatepost.times import with_offset
@@ -114,7 +114,7 @@ def read_query(given: Mapping[str, str], organization: str, limit: int, zone: tz
     if fields.get("protection", "") not in {"", *PROTECTIONS}:
         errors["protection"] = _("must be one of %(value)s", value=", ".join(PROTECTIONS))
     begin = "" if since == _WHOLE else _time("since", with_offset(since, zone), errors)
-    end = _time("until", with_offset(until, zone), errors) if until else ""
+    end = _time("until", with_offset(last_moment(until), zone), errors) if until else ""
     if errors:
         return TraceQuery(q, fields, since, until, (), errors)
     sort = "time" if given.get("sort") == "time" else ""

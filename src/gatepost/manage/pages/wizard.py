@@ -162,6 +162,7 @@ def _page(
         first = {name: text for name, text in _FIRST_ANSWERS[scenario.key].items() if name in fields}
         draft = ConnectorDraft({**first, **draft.answers})
     errors, owners = errors or {}, _owners(request)
+    kept = {name: text for name, text in draft.answers.items() if name not in fields and name != "organization"}
     values: dict[str, Any] = {
         "draft": draft,
         "owner": owner,
@@ -178,7 +179,8 @@ def _page(
         "steps": [_(_TITLES[text]) for text in steps],
         "current": steps.index(step) + 1,
         "paths": [_address(draft, owner, text) for text in steps],
-        "kept": {name: text for name, text in draft.answers.items() if name not in fields and name != "organization"},
+        "kept": kept,
+        "action": link(_PATH, step=step, **kept, organization=owner.name if owner else ""),
         "errors": errors,
         "tasks": (),
         "trial": ValidateConnector(organization="", connector=""),
@@ -217,8 +219,7 @@ def _review(request: Request, draft: ConnectorDraft, owner: Organization) -> dic
         "open": left,
         "record": _record(request, draft, owner),
         "effects_path": _address(draft, owner, "save", part="effects"),
-        "mode": request.state.form.get("mode", "enforce" if draft.logs_in else "rehearse"),
-        "note": request.state.form.get("note", ""),
+        "mode": draft["mode"] or ("enforce" if draft.logs_in else "rehearse"),
     }
     if not left and request.query_params.get("part") == "effects":
         context, connector = context_of(request), _drafted(draft, owner, since=_WEEK)
@@ -254,9 +255,8 @@ def _record(request: Request, draft: ConnectorDraft, owner: Organization) -> dic
 
 
 def _given(request: Request) -> tuple[ConnectorDraft, Organization]:
-    """The draft of a form or an address, whole enough for more than a page. Raises HTTPException."""
-    form = request.state.form if request.method == "POST" else request.query_params
-    draft = draft_of(form)
+    """The draft of a form and its address, whole enough for more than a page. Raises HTTPException."""
+    draft = draft_of({**request.query_params, **request.state.form})
     owner = _owner(request, draft)
     if owner is None or draft.scenario is None:
         raise HTTPException(HTTPStatus.NOT_FOUND, _("Start with the scenario."))
@@ -305,7 +305,7 @@ def _issuer(request: Request) -> Response:
 
 def _save(request: Request) -> Response:
     draft, owner = _given(request)
-    mode = request.state.form.get("mode", "")
+    mode, note = draft["mode"], draft["note"][:500]
     scenario = draft.scenario
     assert scenario is not None  # noqa: S101 - _given says so
     if mode not in _MODES or (draft.logs_in and mode == "rehearse"):
@@ -313,7 +313,7 @@ def _save(request: Request) -> Response:
     if _left(request, draft, owner):
         return _page(request, draft, owner, "save", errors={"": _("Nothing was saved: some steps are incomplete.")})
     table = table_of(draft, mode) | {"name": draft["name"]}
-    part = AddPart(organization=owner.name, document=table, note=request.state.form.get("note", "")[:500])
+    part = AddPart(organization=owner.name, document=table, note=note)
     try:
         outcome = perform(request, PARTS[scenario.kind.key].add, part).value
     except Refusal as refusal:

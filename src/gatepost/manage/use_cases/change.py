@@ -28,7 +28,7 @@ from gatepost.policy.connectors.errors import FieldError, ResourceErrors
 from gatepost.policy.connectors.grants import GRANT, STORED_KINDS, mark
 from gatepost.policy.connectors.lint import warnings
 from gatepost.policy.connectors.maildirs import maildir_errors
-from gatepost.policy.connectors.model import dump, parse
+from gatepost.policy.connectors.model import MOST_ENTRIES, dump, parse
 from gatepost.policy.connectors.next_hop_rules import Listeners, own_smart_hosts
 from gatepost.policy.connectors.publication import to_do
 from gatepost.policy.connectors.resources import PrefixLimits, Resources
@@ -251,7 +251,7 @@ def _checked(
     field_errors = list(edit.errors)
     more: tuple[FieldError, ...] = ()
     try:
-        resources = parse(document, prefixes=prefixes)
+        resources = parse(document, prefixes=prefixes, most_entries=MOST_ENTRIES)
         ours = claims(resources.organizations)
     except ResourceErrors as errors:
         resources, more, ours = Resources(), errors.errors, list(errors.claims)

@@ -46,6 +46,7 @@ FORMS: Final = ("json", "csv", "pdf")
 _ACTION: Final = "evidence-export"
 _DAY: Final = re.compile(r"\d{4}-\d{2}-\d{2}")
 _FOREVER: Final = 253_400_000_000.0  # in the year 9999, the last that a day can be told of
+_MOMENT: Final = 1e-6  # of the times in entries
 _MAX_DOCUMENT: Final = 32 * 1024 * 1024  # bytes of an export over REST
 
 type Form = Literal["json", "csv", "pdf"]
@@ -181,7 +182,7 @@ def _times(request: ExportEvidence) -> tuple[float, float]:
     """From when to when, both included; 0.0 for open. Raises Refusal (INPUT)."""
     if all(not text or _DAY.fullmatch(text) for text in (request.since, request.until)):
         since, until = period(request.since, request.until).times
-        return since, until - 0.001 if until < _FOREVER else 0.0
+        return since, until - _MOMENT if until < _FOREVER else 0.0
     since = max(0.0, read_time("since", request.since)) if request.since else 0.0
     until = max(0.001, read_time("until", request.until)) if request.until else 0.0
     return since, until if until < _FOREVER else 0.0

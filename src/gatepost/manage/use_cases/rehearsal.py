@@ -28,7 +28,7 @@ from gatepost.policy.connectors.values import Mode
 from gatepost.quantity import quantity
 from gatepost.store.interface import TraceFilter
 from gatepost.store.trace import Among, TraceRow
-from gatepost.texts import own
+from gatepost.texts import N_, own
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -156,7 +156,7 @@ class RehearsalReport(msgspec.Struct, frozen=True):
         inbound = self.direction == "inbound"
         if self.is_trial:
             return ("would pass", "would be refused") if inbound else ("would be sent", "would be held back")
-        return ("accepted", "refused") if inbound else ("sent", "held back")
+        return ("accepted", "refused") if inbound else (N_("sent"), "held back")
 
     @property
     def failed_groups(self) -> list[RehearsalGroup]:

@@ -208,8 +208,8 @@ class GetTlsReport(ReportPeriod, kw_only=True):
     connector: Annotated[Text, Cli(help="Only mail by this connector.")] = ""
     at_least: Annotated[
         int,
-        Meta(ge=1, le=1_000_000, description="Messages of a ready partner."),
-        Cli(help="Minimum number of messages of a ready partner. Default: 10."),
+        Meta(ge=1, le=1_000_000, description="Deliveries of a ready partner."),
+        Cli(help="Minimum number of deliveries of a ready partner. Default: 10."),
     ] = 10
     top: Annotated[int, Meta(ge=1, le=MOST, description="Partners and domains in the lists, at most.")] = 100
 
@@ -242,14 +242,17 @@ class TlsNamed(TlsHops, kw_only=True):
 
 
 class TlsDomain(msgspec.Struct):
-    """A domain, and how much went there."""
+    """A domain, and how much went there. messages: deliveries, one for each recipient and hop."""
 
     partner: str
     messages: int
 
 
 class TlsReady(msgspec.Struct):
-    """A partner of whom TLS could be demanded: the strictest demand that all mail would have met."""
+    """A partner of whom TLS could be demanded: the strictest demand that all mail would have met.
+
+    messages: deliveries, one for each recipient and hop.
+    """
 
     partner: str
     direction: str

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _AGE = re.compile(r"(\d{1,9})([smhdw])", re.ASCII)
+_WRITTEN = re.compile(r"(\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2})(:\d{2})?(Z|[+-]\d{2}(?::?\d{2})?)?", re.ASCII)
 
 type TimeText = Annotated[
     str,
@@ -45,6 +46,26 @@ def ahead(text: str) -> float:
     if age is None:
         return moment(text, "a time from now on")
     return _possible(time.time() + int(age[1]) * _SECONDS[age[2]], text)
+
+
+def last_moment(text: str) -> str:
+    """The end of the second or minute that a person wrote, as they are shown: "15:13:09" is until 15:13:09.999999.
+
+    A row of 15:13:09.7 stands as 15:13:09 on its page. A date, an age, a time with a fraction and what is no time stay.
+    """
+    written = _WRITTEN.fullmatch(text)
+    if written is None or not _is_moment(text):
+        return text
+    whole, seconds, offset = written.groups("")
+    return f"{whole}{seconds or ':59'}.999999{offset}"
+
+
+def _is_moment(text: str) -> bool:
+    try:
+        datetime.fromisoformat(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _possible(at: float, text: str) -> float:

@@ -74,7 +74,7 @@ class TraceSelection(msgspec.Struct, kw_only=True):
     """Filters of the trace; empty fields match all. Times include both ends."""
 
     since: Annotated[TimeText, Cli(metavar="TIME", help="Since this time: 30m, 2h, 7d or a date.")] = ""
-    until: Annotated[TimeText, Cli(metavar="TIME", help="Until this time.")] = ""
+    until: Annotated[TimeText, Cli(metavar="TIME", help="Until this time; a date means its beginning (UTC).")] = ""
     message: Annotated[str, Meta(max_length=1000, description="Queue id, here or on another node of the site.")] = ""
     message_id: Annotated[str, Meta(max_length=1000, description="Message-ID field; * is any text.")] = ""
     words: Words = ""

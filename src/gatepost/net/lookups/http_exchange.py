@@ -29,6 +29,10 @@ if TYPE_CHECKING:
 _MAX_FRAME: Final = (
     128 * 1024
 )  # octets on the wire beyond twice the limit of an answer: header, interim answers, chunks
+# Each takes 5 us, and a chunk of one octet six octets on the wire: more than so many, and one for so many octets, are
+# nobody's but who wants to keep us busy.
+_MAX_PARTS: Final = 1000
+_PART: Final = 64
 _MAX_ADDRESSES: Final = 4
 _TEMPORARY: Final = frozenset({408, 425, 429})  # of the 4xx: trying later may help
 _REDIRECTIONS: Final = frozenset({301, 302, 303, 307, 308})
@@ -183,12 +187,15 @@ async def _body(response: httpcore2.Response, headers: Mapping[str, str], limit:
     if headers.get("content-encoding", "identity").lower() not in {"identity", ""}:
         raise HttpFailed("the answer is compressed, though the request does not allow that", temporary=False)
     promised = headers.get("content-length", "")
-    body = bytearray()
+    body, parts = bytearray(), 0
     if not promised.isdecimal() or int(promised) <= limit:
         async for part in response.aiter_stream():
             body += part
+            parts += 1
             if len(body) > limit:
                 break
+            if parts > _MAX_PARTS + len(body) // _PART:
+                raise HttpFailed("the answer comes in too many small parts", temporary=False)
         else:
             return bytes(body)
     raise HttpFailed(f"the answer is larger than {limit} bytes", temporary=False)

@@ -8,7 +8,7 @@ fields are declared in `policy.connectors.records` and offered here too; rules a
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from gatepost.policy.connectors import rules
 from gatepost.policy.connectors.accepted_domain import AcceptedDomain
@@ -23,12 +23,19 @@ from gatepost.policy.connectors.record_base import Record
 from gatepost.policy.connectors.records import InboundConnector, Mailbox, Organization, OutboundConnector
 from gatepost.policy.connectors.resources import PrefixLimits, Resources
 
+MOST_ENTRIES: Final = 10_000
+"""Entries of a list of a connector, such as its domains, in what is to be stored."""
 
-def parse(document: Mapping[str, Any], *, prefixes: PrefixLimits | None = None) -> Resources:
+
+def parse(
+    document: Mapping[str, Any], *, prefixes: PrefixLimits | None = None, most_entries: int | None = None
+) -> Resources:
     """Read resources from a document as TOML or JSON gives it.
 
     document: {"organization": {NAME: {FIELD: VALUE}}} with the fields of docs/resources.md; None is no value. prefixes:
-    how wide a network in sender_ip_addresses may be; the default is /24 of IPv4 and /48 of IPv6.
+    how wide a network in sender_ip_addresses may be; the default is /24 of IPv4 and /48 of IPv6. most_entries: of a
+    list of a connector (`MOST_ENTRIES`); None for any number, as what is stored must be readable whatever an earlier
+    version let in.
 
     Raises ResourceErrors with everything that is wrong: in single fields and across the fields of an organization. That
     two organizations accept the same is refused when it is saved (`policy.connectors.verification`): what is stored
@@ -43,7 +50,8 @@ def parse(document: Mapping[str, Any], *, prefixes: PrefixLimits | None = None) 
     if not isinstance(named, Mapping):
         errors.append(FieldError("organization", "must be a table: write [organization.NAME] headings"))
         named = {}
-    drafts = [draft for name, table in named.items() if (draft := _organization(str(name), table, errors))]
+    read_drafts = (_organization(str(name), table, errors, most_entries) for name, table in named.items())
+    drafts = [draft for draft in read_drafts if draft is not None]
     for draft in drafts:
         errors.extend(rules.check_organization(draft, prefixes or PrefixLimits()))
     if errors:
@@ -78,7 +86,9 @@ _PARTS = (
 )  # fmt: skip
 
 
-def _organization(name: str, table: object, errors: list[FieldError]) -> OrganizationDraft | None:
+def _organization(
+    name: str, table: object, errors: list[FieldError], most_entries: int | None
+) -> OrganizationDraft | None:
     path = f"organization.{name}"
     if not isinstance(table, Mapping):
         errors.append(FieldError(path, f"must be a table: write its keys under [{path}]"))
@@ -87,9 +97,12 @@ def _organization(name: str, table: object, errors: list[FieldError]) -> Organiz
         errors.append(FieldError(f"{path}.name", f"leave this key out: the name stands in the heading, [{path}]"))
     own = {key: value for key, value in table.items() if key not in _PARTS and key != "name"}
 
-    def parts[M: Record](model: type[M], key: str, placeholders: Mapping[str, Any] = PLACEHOLDERS) -> list[Draft[M]]:
+    def parts[M: Record](
+        model: type[M], key: str, placeholders: Mapping[str, Any] = PLACEHOLDERS, most: int | None = None
+    ) -> list[Draft[M]]:
         placed = tables(table.get(key, []), f"{path}.{key}", errors)
-        return [draft for here, part in placed if (draft := read(model, part, here, errors, placeholders))]
+        drafts = (read(model, part, here, errors, placeholders, most) for here, part in placed)
+        return [draft for draft in drafts if draft is not None]
 
     draft = read(Organization, {**own, "name": name}, path, errors)
     assert draft is not None  # noqa: S101 - the name, its only obligatory key, has a placeholder
@@ -97,8 +110,8 @@ def _organization(name: str, table: object, errors: list[FieldError]) -> Organiz
         own=draft,
         domains=parts(AcceptedDomain, "accepted_domain"),
         mailboxes=parts(Mailbox, "mailbox"),
-        inbound=parts(InboundConnector, "inbound_connector"),
-        outbound=parts(OutboundConnector, "outbound_connector"),
+        inbound=parts(InboundConnector, "inbound_connector", most=most_entries),
+        outbound=parts(OutboundConnector, "outbound_connector", most=most_entries),
         mail_flow=parts(MailFlowRule, "mail_flow_rule"),
         oauth=parts(OauthIssuer, "oauth_issuer"),
         hooks=parts(ContentHook, "content_hook"),

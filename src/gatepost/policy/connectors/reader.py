@@ -17,6 +17,8 @@ from gatepost.policy.connectors.errors import Draft, FieldError, dotted, explain
 from gatepost.policy.connectors.record_base import Record, keys, known_keys
 
 if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
+
     from gatepost.policy.connectors.accepted_domain import AcceptedDomain
     from gatepost.policy.connectors.content_hook import ContentHook
     from gatepost.policy.connectors.dkim_key import DkimKey
@@ -63,31 +65,48 @@ def read[M: Record](
     path: str,
     errors: list[FieldError],
     placeholders: Mapping[str, Any] = PLACEHOLDERS,
+    most: int | None = None,
 ) -> Draft[M] | None:
     """Read a table; append what is wrong with it to `errors`.
 
     placeholders: the values for obligatory keys that are wrong. None is returned if another obligatory key is
-    wrong: there is nothing left to apply rules to.
+    wrong: there is nothing left to apply rules to. most: the most entries of a list, None for any number.
     """
+    long = _long_lists(table, path, errors, most) if most is not None else frozenset()
+    table = {key: value for key, value in table.items() if key not in long} if long else table
     try:
-        return Draft(path, model.model_validate(table, by_alias=True, by_name=False))
+        return Draft(path, model.model_validate(table, by_alias=True, by_name=False), long)
     except ValidationError as error:
         # A default that depends on a field with an error is no error of its own.
         matches = [candidate for candidate in error.errors() if candidate["type"] != "default_factory_not_called"]
     # Nor is a list too short for entries that are wrong.
     lists = {match["loc"][:-1] for match in matches}
     matches = [candidate for candidate in matches if candidate["type"] != "too_short" or candidate["loc"] not in lists]
-    errors.extend(
-        FieldError(dotted(path, match["loc"]), explain(match, known_keys(model, match["loc"][:-1])))
-        for match in matches
-    )
+    # Nor is a list missing that is too long to be read.
+    errors.extend(_error(model, path, match) for match in matches if match["loc"][0] not in long)
     known = keys(model)
-    bad = frozenset(str(match["loc"][0]) for match in matches)
+    bad = long | {str(match["loc"][0]) for match in matches}
     good = {key: value for key, value in table.items() if key in known and key not in bad}
     good.update((key, value) for key, value in placeholders.items() if key in bad)
     if any(known[key].is_required() and key not in good for key in known):
         return None
     return Draft(path, model.model_validate(good, by_alias=True, by_name=False), bad)
+
+
+def _error(model: type[Record], path: str, match: ErrorDetails) -> FieldError:
+    known = known_keys(model, match["loc"][:-1]) if match["type"] == "extra_forbidden" else ()
+    return FieldError(dotted(path, match["loc"]), explain(match, known))
+
+
+def _long_lists(table: Mapping[str, Any], path: str, errors: list[FieldError], most: int) -> frozenset[str]:
+    """The keys of lists that are not read, since they are too long; each is reported."""
+    lengths = {key: len(value) for key, value in table.items() if isinstance(value, list | tuple)}
+    long = {key: length for key, length in lengths.items() if length > most}
+    errors.extend(
+        FieldError(dotted(path, [key]), f"has {length:,} entries; a list may have at most {most:,}")
+        for key, length in long.items()
+    )
+    return frozenset(long)
 
 
 def tables(value: object, path: str, errors: list[FieldError]) -> list[tuple[str, Mapping[str, Any]]]:

@@ -267,6 +267,12 @@ class RoutePlanner:
                 owners.add(organization)
         return self._rulings.header_names(owners)
 
+    def depends_on_message(self, organization: str, domain: str) -> bool:
+        """Whether mail of an organization for a domain may take several routes, also where none is from on-premises."""
+        if self._away or self._directory.has_mailboxes(domain):
+            return True
+        return self._rulings.has_any_of(parties(self._directory, organization, domain).rule_owners)
+
     def _route(self, group: _Group, members: Sequence[Addressed], organization: str, from_on_premises: bool) -> Route:  # noqa: FBT001 - as in `routes`
         match group.kind:
             case _Kind.MAILDIR:

@@ -176,6 +176,10 @@ class Rulings:
         """Whether there is any rule."""
         return bool(self._rules)
 
+    def has_any_of(self, organizations: Iterable[str]) -> bool:
+        """Whether any of some organizations has rules."""
+        return any(name in self._rules for name in organizations)
+
     def header_names(self, organizations: Iterable[str]) -> frozenset[str]:
         """The fields of a message, by name in lower case, that the rules of some organizations ask for."""
         name_sets = (self._rules[name].header_names for name in organizations if name in self._rules)

@@ -38,7 +38,10 @@ _ANY_INSTANCE: Final = re.compile(rb"(?:^|;)\s*i\s*=\s*([1-9]\d{0,3})\s*(?:;|\Z)
 
 
 class ArcSet(msgspec.Struct, frozen=True):
-    """One set: what its three fields are, and the tags of the seal."""
+    """One set: what its three fields are, and the tags of the seal.
+
+    lines: the fields in relaxed form, in the order in which seals cover them (section 5.1.1).
+    """
 
     instance: int
     results: Field
@@ -49,11 +52,7 @@ class ArcSet(msgspec.Struct, frozen=True):
     domain: str
     selector: str
     signature: bytes
-
-    @property
-    def fields(self) -> tuple[Field, Field, Field]:
-        """In the order in which seals cover them (section 5.1.1)."""
-        return self.results, self.message_signature, self.seal
+    lines: tuple[bytes, ...]
 
 
 def highest_instance(fields: Iterable[Field]) -> int:
@@ -106,7 +105,7 @@ def was_failed(fields: Sequence[Field]) -> bool:
 
 def sealed_octets(sets: Sequence[ArcSet]) -> bytes:
     """The octets that the seal of the last of these sets is over (section 5.1.1)."""
-    lines = [relaxed_field(field.octets) for arc_set in sets for field in arc_set.fields]
+    lines = [line for arc_set in sets for line in arc_set.lines]
     lines[-1] = relaxed_field(without_signature(sets[-1].seal.octets))
     return b"\r\n".join(lines)
 
@@ -130,6 +129,7 @@ def _read_set(instance: int, place: dict[str, Field]) -> ArcSet:
             parse_domain(tags["d"]),
             parse_domain(tags["s"]),
             read_base64(tags["b"]),
+            tuple(relaxed_field(place[name].octets) for name in _NAMES),
         )
     except (KeyError, GrammarError, ValueError):
         raise SignatureFault("fail", f"the seal of set {instance} cannot be read") from None
@@ -180,7 +180,7 @@ class Seal(msgspec.Struct, frozen=True):
 
         results, message_signature: our other two fields, with or without their last CRLF.
         """
-        lines = [relaxed_field(field.octets) for arc_set in before for field in arc_set.fields]
+        lines = [line for arc_set in before for line in arc_set.lines]
         lines += [relaxed_field(results), relaxed_field(message_signature), relaxed_field(self.unsigned)]
         return b"\r\n".join(lines)
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 _MAX_BYTES: Final = 4096  # of one record that is looked at
 _SHOWN: Final = 60
 
-_DELIMITER: Final = re.compile(r"[ \t]*;[ \t]*")
+_BLANKS: Final = " \t"  # around a delimiter
 _NAME: Final = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,31}"
 _PRINTABLE: Final = r"[\x21-\x3a\x3c\x3e-\x7e]+"  # all but space, ";" and "="
 
@@ -65,7 +65,7 @@ class TextRecord:
             return RecordError(f"the TXT record has {len(text)} bytes, and more than {_MAX_BYTES} are not read")
         if not text.isascii():
             return RecordError(f'the TXT record "{shown(text)}" is not ASCII')
-        _, *fields = _DELIMITER.split(text.decode("ascii").rstrip(" \t"))
+        _, *fields = [part.strip(_BLANKS) for part in text.decode("ascii").split(";")]
         if fields[-1] == "":  # one delimiter may stand at the end
             fields.pop()
         values: dict[str, str] = {}

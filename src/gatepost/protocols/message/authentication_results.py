@@ -27,7 +27,7 @@ _UNSEEN: Final = rb"[\x00-\x08\x0e-\x1b\x1f\x7f]*"  # controls that end no line:
 _ENDS: Final = rb"\r\n\x0b\x0c\x1c-\x1e"
 _NAME: Final = _UNSEEN.join(re.escape(bytes([octet])) for octet in _COMMON)
 _BEGINNING: Final = re.compile(
-    rb"(?:\A|(?<=[" + _ENDS + rb"]))" + _UNSEEN + _NAME + _UNSEEN + rb"[ \t]*" + _UNSEEN + rb":", re.IGNORECASE
+    rb"(?:\A|(?<=[" + _ENDS + rb"]))" + _UNSEEN + _NAME + rb"[\x00-\x09\x0e-\x1b\x1f \x7f]*:", re.IGNORECASE
 )
 _END: Final = rb"(?:\r\n|[" + _ENDS + rb"]|\Z)"
 _WHOLE: Final = re.compile(rb"[^" + _ENDS + rb"]*" + _END + rb"(?:[ \t][^" + _ENDS + rb"]*" + _END + rb")*")

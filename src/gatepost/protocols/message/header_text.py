@@ -13,6 +13,7 @@ from functools import lru_cache
 _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
+_WIDTH = 78
 _WORD = 900
 
 _NOT_ASCII_TEXT = re.compile(r"[^ -~]")
@@ -59,14 +60,14 @@ def shown_text(text: str, limit: int) -> str:
     return text.strip()
 
 
-def fold(words: list[str], *, width: int = 78) -> str:
-    """Words as lines of a header field, at most `width` characters if the words allow, folded with CRLF and a tab.
+def fold(words: list[str], *, space: str = " ") -> str:
+    """Words as lines of a header field, at most 78 characters if the words allow, folded before `space`.
 
-    A word that would make a line longer than 998 octets (RFC 5322 section 2.1.1) is cut in pieces. Empty words are left
-    out.
+    Readers take out the CRLF alone (RFC 5322 section 2.2.3): a tab would be part of a subject. A word that would make a
+    line longer than 998 octets (RFC 5322 section 2.1.1) is cut in pieces. Empty words are left out.
     """
     whole = " ".join(words)
-    if len(whole) <= width and "  " not in whole:
+    if len(whole) <= _WIDTH and "  " not in whole:
         return whole
     line, *others = words
     lines = []
@@ -74,11 +75,11 @@ def fold(words: list[str], *, width: int = 78) -> str:
         most = _WORD if word.isascii() else _WORD // 4  # UTF-8 takes four octets for a character at most
         for at in range(0, len(word), most):
             piece = word[at : at + most]
-            if len(line) + 1 + len(piece) <= width:
+            if len(line) + 1 + len(piece) <= _WIDTH:
                 line += " " + piece
             else:
                 lines.append(line)
-                line = "\t" + piece
+                line = space + piece
     return "\r\n".join([*lines, line])
 
 

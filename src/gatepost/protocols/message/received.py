@@ -120,16 +120,17 @@ def received_field(  # noqa: PLR0913  one for each clause of the field
     authenticated: it logged in (RFC 4954). recipient: the forward-path, only if there is a single one, else "": a "for"
     clause must not tell one recipient of another (RFC 5321 section 7.2). now: seconds since 1970.
     """
-    source = fold([f"Received: from {host_text(hello)}", f"([{_address(peer_ip)}])"])
+    source = fold([f"Received: from {host_text(hello)}", f"([{_address(peer_ip)}])"], space="\t")
     if _can_be_shown(recipient, smtputf8=smtputf8):
-        end, closing = "", fold([f"\tfor <{recipient}>;", format_date(now)])
+        end, closing = "", fold([f"\tfor <{recipient}>;", format_date(now)], space="\t")
     else:
         end, closing = ";", "\t" + format_date(now)
     facts = (tls.version, tls.suite, tls.group) if tls is not None else None
     protocol = with_protocol(greeted_with, tls=tls is not None, smtputf8=smtputf8, authenticated=authenticated)
     if queue_id:
         before, line = _by(by, protocol, facts)
-        return f"{source}\r\n{before}{fold([line, f'id {token_text(queue_id)}{end}'])}\r\n{closing}\r\n".encode()
+        line = fold([line, f"id {token_text(queue_id)}{end}"], space="\t")
+        return f"{source}\r\n{before}{line}\r\n{closing}\r\n".encode()
     return f"{source}\r\n{''.join(_by(by, protocol, facts, end))}\r\n{closing}\r\n".encode()
 
 
@@ -151,7 +152,7 @@ def _by(by: str, protocol: str, tls: tuple[str, str, str] | None, end: str = "")
         facts = [f"version={version}", f"cipher={suite}"] + ([f"group={group}"] if group else [])
         words += ("(" + ", ".join(facts) + ")").split(" ")
     words[-1] += end
-    before, line_end, line = fold(words).rpartition("\r\n")
+    before, line_end, line = fold(words, space="\t").rpartition("\r\n")
     return before + line_end, line
 
 

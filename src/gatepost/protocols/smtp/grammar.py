@@ -140,8 +140,12 @@ def parse_domain(text: str) -> str:
 
 
 def _parse_literal(text: str) -> str:
-    """RFC 5321 section 4.1.3. No tag but IPv6 is registered, so no other is accepted."""
-    inner = text[1:-1] if text.endswith("]") else ""
+    """RFC 5321 section 4.1.3. No tag but IPv6 is registered, so no other is accepted.
+
+    Nor is a zone (RFC 4007 section 11): it means nothing on another host, and Python takes any text for one, quotes,
+    blanks and ">" among it.
+    """
+    inner = text[1:-1] if text.endswith("]") and "%" not in text else ""
     try:
         if inner[:5].lower() == "ipv6:":
             return f"[IPv6:{ipaddress.IPv6Address(inner[5:])}]"

@@ -23,6 +23,7 @@ MOST_TERMS: Final = 10
 MOST_VOID: Final = 2
 """Look-ups without an answer (the same section)."""
 _MOST_HOSTS: Final = 10  # of an MX, of a PTR
+_MOST_RECORDS: Final = 1000  # of all answers: 100 hosts of an MX may have 1500 addresses each, 20 us apiece
 
 _RESULTS: Final = {"+": "pass", "-": "fail", "~": "softfail", "?": "neutral"}
 _LABEL: Final = re.compile(r"[^.]{1,63}")
@@ -59,6 +60,7 @@ class _Check:
         self._hello = hello
         self._terms = 0
         self._void = 0
+        self._records = 0
 
     def whole(self, domain: str) -> Evaluation[SpfResult]:
         try:
@@ -160,6 +162,9 @@ class _Check:
         answer = yield Query(name.removesuffix("."), kind)
         if answer.failure:
             raise _NoAnswer(answer.failure)
+        self._records += len(answer.values) + len(answer.texts)
+        if self._records > _MOST_RECORDS:
+            raise SpfError(f"its look-ups found more than {_MOST_RECORDS} records")
         if counts and answer.is_void:
             self._void += 1
             if self._void > MOST_VOID:

@@ -10,6 +10,7 @@ against any use, is always "unknown": that costs no look-up.
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Network
 from typing import TYPE_CHECKING, Final, NamedTuple
 from urllib.parse import quote
@@ -25,6 +26,8 @@ _MACRO: Final = re.compile(r"%(?:\{([slodiphvSLODIPHV])(\d*)(r?)([-.+,/_=]*)\}|(
 _LITERAL: Final = re.compile(r"[\x21-\x24\x26-\x7e]+")
 _SIGNS: Final = {"%": "%", "_": " ", "-": "%20"}
 _LONGEST: Final = 253  # characters of a domain name
+_MOST: Final = 8192  # octets of a record that is read: RFC 7208 section 3.4 asks for less than 512
+_MOST_SPEC: Final = 512  # characters of a macro string: each macro in it may become a whole address
 
 
 class MacroError(ValueError):
@@ -55,9 +58,10 @@ def check_macros(text: str) -> None:
 def expand_domain(spec: str, facts: MacroFacts) -> str:
     """The domain that a domain-spec means. Labels on the left are left out until it is a name (section 7.3)."""
     name = _MACRO.sub(lambda match: _expanded(match, facts), spec).removesuffix(".")
-    while len(name) > _LONGEST and "." in name:
-        name = name.partition(".")[2]
-    return name
+    if len(name) <= _LONGEST:
+        return name
+    dot = name.find(".", len(name) - _LONGEST - 1)
+    return name[dot + 1 :] if dot >= 0 else name.rpartition(".")[2]
 
 
 def _expanded(match: re.Match[str], facts: MacroFacts) -> str:
@@ -98,7 +102,7 @@ _MODIFIER: Final = re.compile(r"([A-Za-z][A-Za-z0-9_.-]*)=(.*)", re.DOTALL)
 _DIRECTIVE: Final = re.compile(r"([-+~?]?)([A-Za-z][A-Za-z0-9_.-]*)(:[^/].*?|:)?(/.*)?", re.DOTALL)
 _LENGTHS: Final = re.compile(r"(?:/(0|[1-9]\d?))?(?://(0|[1-9]\d{0,2}))?")
 _END: Final = re.compile(
-    r".*(?:\.(?:[A-Za-z0-9]*[A-Za-z][A-Za-z0-9]*|[A-Za-z0-9]+-[A-Za-z0-9-]*[A-Za-z0-9])\.?|%\{[^}]*\})"
+    r".*(?:\.(?:[0-9]*+[A-Za-z][A-Za-z0-9]*+|[A-Za-z0-9]++-[A-Za-z0-9-]*[A-Za-z0-9])\.?|%\{[^}]*\})"
 )
 
 
@@ -136,10 +140,11 @@ def chosen_record(texts: Sequence[bytes]) -> bytes | None:
     return records[0] if records else None
 
 
+@lru_cache(maxsize=16)  # as many as one evaluation reads: who has long ones asked for again and again sends them again
 def parse_spf(record: bytes) -> SpfRecord:
     """A record that begins with its version. Raises SpfError."""
-    if not record.isascii():
-        raise SpfError("the SPF record is not ASCII")
+    if not record.isascii() or len(record) > _MOST:
+        raise SpfError(f"the SPF record is not ASCII, or has more than {_MOST} octets")
     directives: list[Directive] = []
     modifiers: dict[str, str] = {}
     for term in filter(None, record[6:].decode("ascii").split(" ")):
@@ -218,6 +223,8 @@ def _domain_spec(text: str, term: str) -> str:
 
 
 def _checked(text: str, term: str) -> None:
+    if len(text) > _MOST_SPEC:
+        raise SpfError(f"{_shown(term)} has more than {_MOST_SPEC} characters")
     try:
         check_macros(text)
     except MacroError as error:

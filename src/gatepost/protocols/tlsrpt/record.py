@@ -20,7 +20,6 @@ MAX_ADDRESSES: Final = 10  # of one record that are used
 
 # Addresses are listed with white space around the comma, and an https: one may hold "=".
 _RECORD: Final = TextRecord("TLSRPTv1", "rua", r"[\t\x20-\x3a\x3c-\x7e]+")
-_COMMA: Final = re.compile(r"[ \t]*,[ \t]*")
 # "!" must be encoded too (section 3): what comes behind it is no part of an address.
 _MAILTO: Final = re.compile(r"mailto:[^\s@!,;<>]{1,64}@[A-Za-z0-9.-]{1,255}(?:\?[^\s!,;]*)?", re.IGNORECASE)
 _HTTPS: Final = re.compile(r"https://[^\s!,;/?#]{1,255}(?:[/?][^\s!,;]*)?", re.IGNORECASE)
@@ -48,7 +47,7 @@ def parse_record(records: Sequence[Sequence[bytes]]) -> TlsRptRecord | RecordErr
 
 
 def _addresses(rua: str) -> TlsRptRecord | RecordError:
-    message = _COMMA.split(rua)
+    message = [part.strip(" \t") for part in rua.split(",")]
     usable = [candidate for candidate in message if _MAILTO.fullmatch(candidate) or _HTTPS.fullmatch(candidate)]
     if not usable:
         return RecordError(f'"{shown(rua.encode())}" has no address of the kinds mailto: and https:')

@@ -38,7 +38,7 @@ from gatepost.store.postgres.spool import take_spool
 from gatepost.store.postgres.upkeep import Upkeep
 from gatepost.store.sqlite.rows import LeaseRequest
 from gatepost.store.sqlite.schema import StoreSettings
-from gatepost.store.sqlite.work import Barrier, BringForward, LeaseWork, RetryWork
+from gatepost.store.sqlite.work import Barrier, BringForward, LeaseWork, RetryWork, SuspensionWork
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from gatepost.mail.model.message import Delivery, Message
     from gatepost.store.interface import EventSink, Settlement
     from gatepost.store.postgres.owners import Owner
+    from gatepost.store.suspension import Suspension
     from gatepost.store.trace import TraceSink
 
 
@@ -328,6 +329,13 @@ class PostgresStore(StoreEngine):
         self._retries.put(LeaseWork(LeaseRequest(destination, limit, now), granted))
         # If the epoch ended this moment, others have them.
         return [delivery for delivery in await granted if delivery.owner == self._flusher.owner.epoch]
+
+    async def suspend(self, suspension: Suspension) -> int:
+        """See `Store.suspend`. While the server is away it waits."""
+        await self._flusher.back()
+        deferred: asyncio.Future[int] = self._loop.create_future()
+        self._retries.put(SuspensionWork(suspension, deferred))
+        return await deferred
 
     async def earliest(self, destination: str) -> float:
         """See `Store.earliest`. While the server is away it waits."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from gatepost.store.bodies import CHUNK, Body
 from gatepost.store.sqlite.rows import Row, decode_delivery
 from gatepost.store.sqlite.work import AcceptanceWork, SettlementWork
+from gatepost.store.suspension import ALL_DELAYED, JITTER, NOTHING_ELSE, SPREAD
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -121,6 +122,24 @@ RETRY: Final = """
 UPDATE queue_delivery AS d SET next_at = $1 FROM unnest($2::bigint[], $3::bigint[]) AS u(message, id)
 WHERE d.message = u.message AND d.id = u.id AND d.owner IS NULL AND NOT d.held
 """
+SUSPEND: Final = f"""
+WITH due AS (
+    SELECT message, id FROM queue_delivery
+    WHERE destination = $1 AND owner IS NULL AND NOT held AND next_at <= $2::float8 + $3::float8
+    ORDER BY next_at LIMIT $4 FOR UPDATE SKIP LOCKED),
+waits AS (
+    SELECT message, id, least(expires_at, $2 + ($5::float8[])[least(attempts + 1, cardinality($5::float8[]))]
+        * (1 + {SPREAD}::float8 * (2 * {JITTER}::float8 - 1))) AS at
+    FROM due JOIN queue_delivery USING (message, id)
+    WHERE {NOTHING_ELSE.replace("instr", "strpos")} AND expires_at > $2
+        AND ($6::float8 = 0 OR {ALL_DELAYED.format(json="::json")}
+        OR (SELECT (m.facts::json->>'received')::float8 FROM queue_message AS m WHERE m.id = message) > $6))
+UPDATE queue_delivery AS d SET attempts = attempts + 1, last_error = $7, next_at = greatest(1, waits.at + $3)
+FROM waits WHERE d.message = waits.message AND d.id = waits.id
+RETURNING 1
+"""  # noqa: S608 - ours
+"""What is due by our clock, $2; the server's is ahead by $3."""
+
 LEASE: Final = """
 WITH due AS (
     SELECT d.message, d.id, d.next_at

@@ -19,7 +19,7 @@ from gatepost.store.interface import OutcomeUnknown, StoreBusy, StoreFailure, St
 from gatepost.store.postgres import queue_rows
 from gatepost.store.postgres.commit_loop import CommitLoop
 from gatepost.store.postgres.queue_rows import OwnedSettlement, PostgresPlan
-from gatepost.store.sqlite.work import BringForward, LeaseWork, RetryWork, refuse, tell
+from gatepost.store.sqlite.work import BringForward, LeaseWork, RetryWork, SuspensionWork, refuse, tell
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from gatepost.store.postgres.flusher import Flusher, Rhythm
     from gatepost.store.postgres.queue_connection import QueueConnection
     from gatepost.store.sqlite.work import Work
+    from gatepost.store.suspension import Suspension
 
 
 _log = logging.getLogger(__name__)
@@ -63,7 +64,7 @@ class RetryCommits(CommitLoop):
         return bool(self._kept)
 
     def put(self, work: Work) -> None:
-        """Hand over a lease, a settlement, a barrier, `BringForward`, or `RetryWork`."""
+        """Hand over a lease, a suspension, a settlement, a barrier, `BringForward`, or `RetryWork`."""
         self._work.append(work)
         self._wake.set()
 
@@ -152,6 +153,8 @@ class RetryCommits(CommitLoop):
                 await self._bring_forward(work)
             elif isinstance(work, RetryWork):
                 await self._retry(work)
+            elif isinstance(work, SuspensionWork):
+                await self._suspend(work.request)
             _finish(batch, [work])
 
     async def _settle(self, settlements: list[OwnedSettlement]) -> None:
@@ -214,6 +217,19 @@ class RetryCommits(CommitLoop):
     async def _retry(self, work: RetryWork) -> None:
         values = (work.now + self._flusher.shift, *map(list, zip(*work.deliveries, strict=True)))
         await self._wire.run(lambda connection: connection.execute(queue_rows.RETRY, *values), "retry")
+
+    async def _suspend(self, suspension: Suspension) -> None:
+        values = (
+            suspension.destination,
+            suspension.now,
+            self._flusher.shift,
+            suspension.limit,
+            suspension.waits,
+            suspension.received_after,
+            suspension.reply,
+        )
+        rows = await self._wire.run(lambda connection: connection.fetch(queue_rows.SUSPEND, *values), "suspend")
+        suspension.deferred = len(rows)
 
     async def _give_back(self) -> None:
         """Let others have what a lease took of which nothing was heard."""

@@ -43,6 +43,7 @@ from gatepost.store.sqlite.work import (
     LeftoverWork,
     RetryWork,
     SettlementWork,
+    SuspensionWork,
 )
 from gatepost.store.sqlite.writer import Writer
 
@@ -53,6 +54,7 @@ if TYPE_CHECKING:
     from gatepost.events.metrics.counts import Counts
     from gatepost.mail.model.message import Delivery, Message
     from gatepost.settings.model import Settings
+    from gatepost.store.suspension import Suspension
     from gatepost.store.trace import TraceSink
 
 
@@ -189,6 +191,14 @@ class SqliteStore(StoreEngine):
         granted: asyncio.Future[list[Delivery]] = self._loop.create_future()
         self._writer.put(LeaseWork(rows.LeaseRequest(destination, limit, now), granted))
         return await granted
+
+    async def suspend(self, suspension: Suspension) -> int:
+        """See `Store.suspend`."""
+        await self._recovered()
+        self._refuse_if_failed()
+        deferred: asyncio.Future[int] = self._loop.create_future()
+        self._writer.put(SuspensionWork(suspension, deferred))
+        return await deferred
 
     async def earliest(self, destination: str) -> float:
         """See `Store.earliest`."""

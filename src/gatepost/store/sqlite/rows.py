@@ -14,6 +14,7 @@ from gatepost.decoding import json_decoder
 from gatepost.mail.model.message import Delivery, Message, Recipient, Return, sent_as
 from gatepost.store.interface import AdminNotice, DestinationWork
 from gatepost.store.sqlite.recovery import MAKE_DUE
+from gatepost.store.suspension import ALL_DELAYED, JITTER, NOTHING_ELSE, SPREAD
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     import apsw
 
     from gatepost.store.interface import Settlement
+    from gatepost.store.suspension import Suspension
 
 
 type Row = tuple[Any, ...]
@@ -70,6 +72,16 @@ _BRING_FAILED_FORWARD = """
 UPDATE delivery NOT INDEXED SET next_at = ?1
 WHERE next_at > ?1 AND NOT held AND substr(last_error, 1, length(?2)) = ?2
 """
+# Each of the longest due is looked at, and the message only of what may be too old for one without a notice.
+_SUSPEND = f"""
+UPDATE delivery SET attempts = attempts + 1, last_error = :reply, next_at = max(1.0, min(expires_at,
+    :now + json_extract(:waits, '$[' || min(attempts, :last) || ']') * (1 + {SPREAD} * (2 * {JITTER} - 1))))
+WHERE (message, id) IN (
+    SELECT message, id FROM delivery INDEXED BY due
+    WHERE destination = :destination AND next_at > 0 AND next_at <= :now AND NOT held ORDER BY next_at LIMIT :limit)
+AND {NOTHING_ELSE} AND expires_at > :now AND (:received_after = 0 OR {ALL_DELAYED.format(json="")}
+    OR (SELECT json_extract(facts, '$.received') FROM message AS m WHERE m.id = delivery.message) > :received_after)
+"""  # noqa: S608 - ours
 _RETRY = "UPDATE delivery SET next_at = ? WHERE message = ? AND id = ? AND next_at > 0 AND NOT held"
 _MARK_LEASED = "UPDATE delivery SET next_at = 0 WHERE message = ? AND id = ?"
 _EARLIEST = "SELECT min(next_at) FROM delivery INDEXED BY due WHERE destination = ? AND next_at > 0 AND NOT held"
@@ -147,6 +159,7 @@ class CommitPlan:
         "leftovers",
         "messages",
         "retried",
+        "suspensions",
         "unlink",
     )
 
@@ -161,6 +174,7 @@ class CommitPlan:
         self.brought: list[tuple[float, str]] = []
         self.retried: list[tuple[float, int, int]] = []
         self.leftovers: list[tuple[float, int, int]] = []
+        self.suspensions: list[Suspension] = []
 
     def execute(self, connection: apsw.Connection) -> None:
         """Write it all, inside the caller's transaction."""
@@ -184,6 +198,7 @@ class CommitPlan:
             connection.execute(_BRING_FAILED_FORWARD if failed else _BRING_FORWARD, values)
         if self.retried:
             connection.executemany(_RETRY, self.retried)
+        _suspend(connection, self.suspensions)
         for lease in self.leases:
             lease.granted = list(_lease(connection, lease))
 
@@ -191,6 +206,21 @@ class CommitPlan:
         gone = list(connection.executemany(_REMOVE_MESSAGE, left))
         connection.executemany(_REMOVE_BODY, [(number,) for number, _ in gone])
         self.unlink += [big for _, big in gone if big is not None]
+
+
+def _suspend(connection: apsw.Connection, suspensions: Iterable[Suspension]) -> None:
+    for suspension in suspensions:
+        values: dict[str, str | float] = {
+            "destination": suspension.destination,
+            "limit": suspension.limit,
+            "now": suspension.now,
+            "waits": _encode(suspension.waits).decode(),
+            "last": len(suspension.waits) - 1,
+            "received_after": suspension.received_after,
+            "reply": suspension.reply,
+        }
+        connection.execute(_SUSPEND, values)
+        suspension.deferred = connection.changes()
 
 
 def _lease(connection: apsw.Connection, lease: LeaseRequest) -> Iterable[Delivery]:

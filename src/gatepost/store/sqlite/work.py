@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from gatepost.store.bodies import Body
     from gatepost.store.interface import Settlement, StoreFailure
     from gatepost.store.sqlite.rows import CommitPlan, LeaseRequest, Row
+    from gatepost.store.suspension import Suspension
 
 
 _log = logging.getLogger(__name__)
@@ -198,6 +199,32 @@ class LeaseWork(Work):
             self._future.set_exception(self.failure)
         else:
             self._future.set_result([] if self.failure else self.request.granted)
+
+
+class SuspensionWork(Work):
+    """A request to defer deliveries where they lie."""
+
+    __slots__ = ("_future", "request")
+
+    patient = False
+
+    def __init__(self, request: Suspension, future: asyncio.Future[int]) -> None:
+        super().__init__()
+        self.request = request
+        self._future = future
+
+    def collect(self, plan: CommitPlan) -> None:
+        """Ask."""
+        plan.suspensions.append(self.request)
+
+    def finish(self) -> None:
+        """Say how many. None, if the store was full or busy just now."""
+        if self._future.done():
+            return
+        if self.failure is not None and self.failure.final:
+            self._future.set_exception(self.failure)
+        else:
+            self._future.set_result(0 if self.failure else self.request.deferred)
 
 
 class BringForward(Work):

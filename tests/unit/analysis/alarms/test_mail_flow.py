@@ -162,7 +162,7 @@ def test_senders_that_cannot_be_told():
     newer = replace(UNTOLD, message="0cb2", failed="", last=NOW - 1)
     two, other = judged(untold=(newer, UNTOLD, replace(UNTOLD, organization="fabrikam")))
     assert two.title.startswith("2 messages of contoso failed")
-    assert "for 0cb2. Such mail waits" in two.detail
+    assert "for 0cb2. It keeps such mail" in two.detail
     assert other.about == "fabrikam/notices"
 
 
@@ -212,12 +212,12 @@ def test_a_quarantine_that_is_nearly_full():
         (
             [WorkerLoad("normal", 1.0, "why", NOW - 900, NOW - 500, 7), WorkerLoad()],
             Severity.WARNING,
-            "1 worker had too much to do, and served known clients first",
+            "1 worker was overloaded and served known clients first",
         ),
         (
             [WorkerLoad("normal", 1.0, "x", NOW - 9, NOW - 1, 6), WorkerLoad("busy", 0.5, "why", NOW - 9, NOW - 2, 1)],
             Severity.ERROR,
-            "too much to do for 2 workers: known clients are served first",
+            "2 workers are overloaded and serve known clients first",
         ),
     ],
 )
@@ -228,7 +228,7 @@ def test_workers_that_have_too_much_to_do(loads, severity, title):
     )
     for alarm in alarms:
         assert "The reason: why." in alarm.detail
-        assert "refused 7 times" in alarm.detail
+        assert "asked 7 times" in alarm.detail
 
 
 def test_a_sender_that_reached_its_daily_limit():
@@ -244,7 +244,7 @@ def test_a_sender_that_reached_its_daily_limit():
     ("messages", "on_failure", "told"),
     [
         (2, "defer", None),
-        (3, "defer", (Severity.CRITICAL, "is not taken")),
+        (3, "defer", (Severity.CRITICAL, "is deferred")),
         (3, "accept", (Severity.ERROR, "passes un")),
     ],
 )
@@ -257,7 +257,7 @@ def test_a_scanner_that_gives_no_usable_answer_is_told(messages, on_failure, tol
     for alarm in alarms:
         assert (alarm.kind, alarm.severity, alarm.about) == (Kind.SCANNER_DOWN, told[0], "contoso/av/hook")
         assert told[1] in alarm.title
-        assert "3 messages in a row could not be examined: no such socket." in alarm.detail
+        assert "3 messages in a row could not be scanned: no such socket." in alarm.detail
         assert alarm.lines == ("gatepost hook check --organization contoso av",)
 
 
@@ -270,14 +270,14 @@ def test_a_record_that_cannot_be_written_is_told_once_for_all_workers():
         (Kind.RECORDS_UNWRITTEN, Severity.ERROR, "message trace"),
     ]
     assert alarms[0].title == "the evidence log cannot be written"
-    assert alarms[0].detail.startswith("no space left. Mail goes on;")
+    assert alarms[0].detail.startswith("no space left. Mail is still accepted")
 
 
 def test_a_clock_that_was_put_ahead_is_told():
     assert judge_mail(MailFacts(), MailLimits(), now=NOW) == ()
     (alarm,) = judge_mail(MailFacts(ahead=HOUR), MailLimits(), now=NOW)
     assert (alarm.kind, alarm.severity, alarm.about) == (Kind.CLOCK_JUMPED, Severity.ERROR, "")
-    assert "it should be about 2027-01-15 07:00" in alarm.detail
+    assert "the time to be about 2027-01-15 07:00" in alarm.detail
     assert alarm.lines == ("timedatectl",)
 
 
@@ -294,7 +294,7 @@ def test_a_source_of_recipients_that_gives_no_answer_is_told(questions, told):
             Severity.ERROR,
             "contoso/relay.example/recipients",
         )
-        assert "3 questions in a row got none: no server." in alarm.detail
+        assert "3 attempts in a row failed: no server." in alarm.detail
 
 
 HOSTILE = 'it\'s $(reboot); `x` "y"'

@@ -103,7 +103,7 @@ def test_a_switch_can_be_taken_back_if_there_was_one():
 
 def test_a_staged_one_that_can_never_be_presented():
     assert "ends before its planned switch" in texts.next_ended(entry(switch_at=NOW + 9 * DAY), NOW).title
-    assert "It was to be presented from" in texts.next_ended(entry(switch_at=NOW + 9 * DAY), NOW).detail
+    assert "The switch to it is planned for" in texts.next_ended(entry(switch_at=NOW + 9 * DAY), NOW).detail
     said = texts.next_ended(entry(days=-1), NOW)
     assert "has expired before it was presented" in said.title
     assert said.lines == ("gatepost certificate remove a1",)
@@ -140,7 +140,9 @@ def test_whatever_stands_in_it_is_one_line_of_bounded_length(said):
     assert said.detail[0].isupper()
 
 
-@pytest.mark.parametrize(("days", "when"), [(5, "before"), (6, "little later than"), (7, "little later than")])
+@pytest.mark.parametrize(
+    ("days", "when"), [(5, "before"), (6, "only a little later than"), (7, "only a little later than")]
+)
 def test_whether_the_next_one_ends_before_is_said(days, when):
     said = texts.next_hardly_later(entry(days=days, state=State.NEXT), entry())
     assert said.title == f"the next certificate a1 for {HOST} ends {when} the certificate that it will replace"

@@ -201,7 +201,7 @@ def test_a_renewal_that_fails_near_the_end_is_graver(days, severity):
 def test_a_renewal_that_fails_names_cause_end_and_next_try():
     (alarm,) = judged(entry(days=6, origin=Origin.ACME, life=10), observed=Observed(renewals={"a": FAILED}))
     end, again = minute_text(NOW + 6 * DAY), minute_text(NOW + 900)
-    text = f"The certificate ends at {end}, the next try is at {again}. The last one said: no\ufffdway."
+    text = f"The certificate ends at {end}, the next try is at {again}. The last one failed: no\ufffdway."
     assert alarm.detail == text
     late = judged(entry(days=6, origin=Origin.ACME, life=10), observed=Observed(renewals={"a": FailedRenewal("no", 5)}))
     assert f"the next try is at {minute_text(NOW)}" in late[0].detail, "what is overdue is tried now"

@@ -44,6 +44,32 @@ def test_smart_hosts_are_known_without_a_look_up(world: Any, kit: Any) -> None:
     assert hops.known(kit.delivery()) == asyncio.run(hops.find(kit.delivery()))
 
 
+def test_the_next_hop_of_all_mail_of_a_destination(world: Any) -> None:
+    world.connector(25, "one.example")
+    assert finder(world).only_hop(HERE) == "one.example:25"
+
+
+def test_where_rules_may_send_mail_another_way_no_next_hop_is_that_of_all(world: Any) -> None:
+    world.connector(25, "one.example")
+    rule(world, senders=["ann@contoso.example"])
+    assert finder(world).only_hop(HERE) is None
+
+
+def test_where_mail_from_on_premises_goes_another_way_no_next_hop_is_that_of_all(world: Any) -> None:
+    central = {"connector_type": "on-premises", "recipient_domains": ["*"], "route_all_messages_via_on_premises": True}
+    world.connector(25, "one.example", **central)
+    world.mx("10 mx1.host.example.")
+    assert finder(world).only_hop(HERE) is None
+
+
+def test_the_next_hop_of_all_mail_may_have_to_be_looked_up(world: Any, kit: Any) -> None:
+    world.mx("10 mx1.host.example.")
+    hops = finder(world)
+    assert hops.only_hop(HERE) is None
+    asyncio.run(hops.find(kit.delivery()))
+    assert hops.only_hop(HERE) == "mx1.host.example:25"
+
+
 def test_what_comes_alone_needs_no_batch(world: Any, kit: Any) -> None:
     world.connector(25, "one.example")
     hops = finder(world)

@@ -32,6 +32,9 @@ class Finder:
     def usual(self, destination):
         raise AssertionError(destination)
 
+    def only_hop(self, destination):
+        return f"all of {destination}"
+
 
 def run(work, *, limit=2):
     """`work` is given the look-ups, their finder and the list of what was found."""
@@ -163,3 +166,10 @@ def test_a_look_up_that_is_cancelled_leaves_room_for_others(make):
         await tasks[1]
 
     asyncio.run(main())
+
+
+def test_the_next_hop_of_all_mail_is_the_finders():
+    async def work(lookups, _finder, _found):
+        assert lookups.only_hop(PARTNER) == f"all of {PARTNER}"
+
+    run(work)

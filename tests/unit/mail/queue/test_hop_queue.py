@@ -72,6 +72,7 @@ def test_each_destination_may_be_a_next_hop_of_its_own(make):
     key = LaneKey("contoso/partner.example")
     assert EACH_ITS_OWN.known(delivery) == EACH_ITS_OWN.usual(delivery.destination) == key
     assert asyncio.run(EACH_ITS_OWN.find(delivery)) == key
+    assert EACH_ITS_OWN.only_hop(delivery.destination) == key.next_hop
 
 
 def test_what_is_not_ready_is_not_taken_out_twice(make):

@@ -415,6 +415,51 @@ def test_a_probe_that_fails_again_speaks_for_all_that_is_due(rig):
     run(main)
 
 
+def test_what_the_store_defers_is_as_if_it_had_been_leased(rig, monkeypatch):
+    """Deliveries of the same messages to two dead destinations, of which one has its mail leased: all is alike."""
+    leased = "contoso/leased.example"
+    rig.peer.failing = {PARTNER, leased}
+    monkeypatch.setattr(EACH_ITS_OWN, "only_hop", lambda name: None if name == leased else name, raising=False)
+    granted = {PARTNER: 0, leased: 0}
+    flags = ["NEVER", "FAILURE", "", "DELAY"]
+
+    def state(domain):
+        entries = sorted(rig.entries(domain=domain), key=lambda entry: entry.delivery.message.id)
+        return [
+            (entry.delivery.attempts > 1, entry.delivery.last_error, entry.delivery.recipients[0].delayed)
+            for entry in entries
+        ]
+
+    def told(domain):
+        return sorted((event, text) for event, address, text, _ in rig.told if address.endswith(f"@{domain}"))
+
+    async def main():
+        async with rig.open(window_per_destination=4):
+            lease = rig.store.lease
+
+            async def counted(destination, *rest):
+                deliveries = await lease(destination, *rest)
+                if destination in granted:
+                    granted[destination] += len(deliveries)
+                return deliveries
+
+            monkeypatch.setattr(rig.store, "lease", counted)
+            for number in range(40):
+                await rig.accept(ANN, "ann@leased.example", notify=flags[number % 4])
+            await rig.calm()
+            for seconds in (10.1, 1100.0, 1100.0, 4000.0, 4000.0, 4000.0, 4000.0):
+                await rig.pass_time(seconds)
+            assert state("partner.example") == state("leased.example")
+            assert [delayed for _, _, delayed in state("partner.example")] == [False, False, True, True] * 10
+            for seconds in (24 * HOUR, 1000.0, 1000.0):
+                await rig.pass_time(seconds)
+            assert told("partner.example") == told("leased.example")
+            assert [event for event, _ in told("partner.example")].count("failed") == 40
+
+    run(main)
+    assert granted[PARTNER] < granted[leased] - 100
+
+
 def test_a_destination_that_is_back_gets_all_of_its_mail(rig):
     rig.peer.failing = {PARTNER}
 

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from random import Random
-
 import pytest
 
 from gatepost.mail.model.delivery_result import DeliveryResult, Disposition, RecipientResult, disposition_of
@@ -20,6 +18,7 @@ from gatepost.mail.queue.retry_decision import (
 )
 from gatepost.mail.queue.schedule import Schedule
 from gatepost.protocols.smtp.replies import Reply
+from gatepost.store.suspension import jitter_of
 from gatepost.values import replace
 
 ANN, JOE, EVE = (Recipient(f"{name}@partner.example") for name in ("ann", "joe", "eve"))
@@ -38,7 +37,7 @@ def end(delivery, result, now=2000.0, attempts=1):
 
 def usual(delivery, now=2000.0):
     """The next attempt of what is deferred, as its message and attempt alone spread it."""
-    jitter = Random(f"{delivery.message.id} {delivery.attempts}").random()  # noqa: S311 - spreads load
+    jitter = jitter_of(delivery.message.id, delivery.attempts)
     return Schedule().next_attempt(delivery.attempts, now, 1e12, jitter)
 
 

@@ -61,6 +61,14 @@ def test_delay_notices(notice, age, due):
     assert Schedule(delay_notice=notice).delay_due(1000.0, 1000.0 + age) is due
 
 
+@pytest.mark.parametrize(("notice", "trusted", "after"), [(100, True, 900.0), (0, True, 0.0), (100, False, 0.0)])
+def test_what_was_received_late_enough_is_due_no_delay_notice(notice, trusted, after):
+    schedule = Schedule(delay_notice=notice, is_trusted=lambda: trusted)
+    assert schedule.unnoticed_after(1000.0) == after
+    assert not schedule.delay_due(900.1, 1000.0)
+    assert schedule.delay_due(900.0, 1000.0) is bool(after)
+
+
 @pytest.mark.parametrize(
     ("notice", "now", "expires_at", "looks"),
     [

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from gatepost.mail.model.slowed_next_hop import SlowedNextHop
@@ -28,6 +30,15 @@ from gatepost.protocols.smtp.replies import Reply
 )
 def test_replies_that_ask_for_less(code, enhanced, text, asks):
     assert asks_to_slow_down(Reply(code, enhanced, (text,))) is asks
+
+
+def test_no_reply_takes_long():
+    """The word was read to its end from each "exceed" in it: 4000 letters took 14 ms, for each recipient."""
+    reply = Reply(450, "4.7.1", ("exceed" * 3000,))
+    began = time.process_time()
+    for _ in range(10):
+        assert not asks_to_slow_down(reply)
+    assert time.process_time() - began < 0.5
 
 
 def test_the_rate_is_halved_and_comes_back():

@@ -10,6 +10,7 @@ from gatepost.mail.queue.hop_queue import LaneKey
 from gatepost.mail.queue.memory_budget import MemoryBudget, QueueLimits
 from gatepost.mail.queue.retry_decision import UNTRIED
 from gatepost.mail.queue.retry_pace import RetryPace
+from gatepost.mail.queue.schedule import Schedule
 from gatepost.mail.queue.sweeper import Sweeper
 from gatepost.mail.queue.waiting import Waiting
 
@@ -19,6 +20,7 @@ A, B = "contoso/a.example", "fabrikam/b.example"
 class Settler:
     def __init__(self):
         self.finished, self.put, self.connectors = [], [], {}
+        self.schedule = Schedule(retry=(60.0, 600.0), delay_notice=30.0)
 
     async def finish(self, delivery, outcome, *, record_deferral):
         self.finished.append((delivery.id, outcome.results[0].reply.text, record_deferral))
@@ -32,12 +34,17 @@ class Store:
     """Leases what is given for a destination, one batch at a time."""
 
     def __init__(self):
-        self.batches, self.leases = {}, []
+        self.batches, self.leases, self.suspended, self.suspensions = {}, [], {}, []
 
     async def lease(self, destination, limit, now):
         self.leases.append((destination, limit, now))
         batches = self.batches.get(destination, [])
         return batches.pop(0) if batches else []
+
+    async def suspend(self, suspension):
+        self.suspensions.append(suspension)
+        counts = self.suspended.get(suspension.destination, [])
+        return counts.pop(0) if counts else 0
 
     async def flushed(self):
         pass
@@ -45,7 +52,10 @@ class Store:
 
 class Lookups:
     def __init__(self):
-        self.keys = {}
+        self.keys, self.only = {}, {}
+
+    def only_hop(self, destination):
+        return self.only.get(destination)
 
     async def find(self, delivery):
         return self.keys.get(delivery.id, LaneKey("relay"))
@@ -142,6 +152,60 @@ def test_what_goes_another_way_is_placed_there(parts, make):
     sweep(parts, parts.hop.gate, backlog)
     assert parts.placed == [(2, LaneKey("archive", "rule"))]
     assert [number for number, _, _ in parts.settler.finished] == [1, 3]  # the whole next hop is silent
+
+
+def test_what_needs_only_a_new_time_is_deferred_in_the_store(parts, make):
+    """Without a lease, until some of it needs more."""
+    first, second = ready(parts, make, 1), ready(parts, make, 2, destination=B)
+    parts.lookups.only = {A: "relay", B: "relay"}
+    parts.store.suspended = {A: [100, 100, 99, 100, 0], B: [0]}
+    parts.store.batches = {A: [[make.delivery(3)]]}
+    sweep(parts, parts.hop.gate, first, second)
+    asked = [(request.destination, request.limit, request.now, request.reply) for request in parts.store.suspensions]
+    refused, others = "450 4.4.316 Connection refused", "450 4.4.316 The next hop did not answer a moment ago"
+    assert asked == [(A, 100, 100.0, refused)] * 5 + [(B, 100, 100.0, others)]
+    terms = {(request.waits, request.received_after) for request in parts.store.suspensions}
+    assert terms == {((60.0, 600.0), 70.0)}
+    assert [destination for destination, _, _ in parts.store.leases] == [A, A, B]
+    assert [number for number, _, _ in parts.settler.finished] == [1, 2, 3]
+
+
+def test_what_may_go_another_way_is_not_deferred_in_the_store(parts, make):
+    backlog, other = ready(parts, make, 1), ready(parts, make, 2, destination=B)
+    parts.lookups.only = {A: "archive"}
+    sweep(parts, parts.hop.gate, backlog, other)
+    parts.lookups.only = {A: "relay"}
+    backlog.gate.fail(make.silence, 700.0, "contoso")
+    sweep(parts, backlog.gate, backlog)  # mail of a destination with other terms may get through
+    assert parts.store.suspensions == []
+
+
+def test_other_work_gets_most_of_the_time_while_the_store_defers(parts, make):
+    spans = []
+
+    async def suspend(_suspension):
+        spans.append(asyncio.get_running_loop().time())
+        await asyncio.sleep(0.02)
+        return 100 if len(spans) < 3 else 0
+
+    backlog = ready(parts, make, 1)
+    parts.lookups.only, parts.store.suspend = {A: "relay"}, suspend
+    sweep(parts, parts.hop.gate, backlog)
+    assert min(later - before for before, later in itertools.pairwise(spans)) >= 0.11
+    assert parts.noted == [(A, 500.0)]
+
+
+def test_a_host_that_answers_while_the_store_defers_ends_it(parts, make):
+    async def suspend(suspension):
+        parts.store.suspensions.append(suspension)
+        parts.hop.gate.recover()
+        return 100
+
+    backlog = ready(parts, make, 1)
+    parts.lookups.only, parts.store.suspend = {A: "relay"}, suspend
+    sweep(parts, parts.hop.gate, backlog)
+    assert len(parts.store.suspensions) == 1
+    assert parts.store.leases == []
 
 
 def test_what_failed_for_a_destination_speaks_for_its_own_terms(parts, make):

@@ -56,6 +56,7 @@ def test_how_long_it_goes_on(rows, seen, now, is_over):
     session_rows.touch(rows, session_rows.find(rows, given), seen)
     found = session_rows.find(rows, given)
     assert session_rows.is_over(found, now) is is_over
+    assert session_rows.ends_at(found) == min(12 * HOUR, seen + 30 * MINUTE)
     assert len(session_rows.of_user(rows, "ann", now)) == (0 if is_over else 1)
     assert session_rows.prune(rows, now) == int(is_over)
     assert (session_rows.find(rows, given) is None) is is_over

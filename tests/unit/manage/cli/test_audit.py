@@ -42,6 +42,17 @@ def test_events(audited, words, actions):
     assert [one["action"] for one in audited.table("audit", *words)] == [LABELS[action] for action in actions]
 
 
+def test_changes_are_listed_where_they_are_asked_for(audited):
+    """As the page and REST list them: without them "Change resources" seems never to have happened."""
+    audited.call("organization", "add", "fabrikam", "--note", "new customer")
+    (change,) = audited.json("audit", "--action", "change")
+    assert audited.json("audit", "--action", "Change resources") == [change]
+    assert [one["action"] for one in audited.json("audit", "--changes", "--limit", "2")] == ["change", "token-add"]
+    (row,) = audited.table("audit", "--action", "change")
+    assert (row["id"], row["from"], row["subject"]) == ("", "", f"revision {change['version']}")
+    assert row["detail"] == '{"note": "new customer"}'
+
+
 def test_an_action_that_there_is_not_is_no_empty_list(audited):
     assert audited.json("audit", "--action", "certificate-switch") == []
     said = audited.call("audit", "--action", "switch", code=2).stderr

@@ -191,7 +191,9 @@ def invoke(*words, **values):
 
 
 def commands(command=main, context=None):
-    context = context or click.Context(main, info_name="gatepost", terminal_width=120)
+    context = context or click.Context(
+        main, info_name="gatepost", terminal_width=120, help_option_names=["-h", "--help"]
+    )
     yield command, context
     if isinstance(command, click.Group):
         for name in command.list_commands(context):

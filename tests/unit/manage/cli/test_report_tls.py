@@ -47,7 +47,7 @@ def test_for_people(reported):
     assert "cleartext    7.1%          1  ###" in said
     assert "of mail that was only encrypted, 100.0% went to a host with a trusted certificate for its name" in said
     assert "failed     certificate-expired: 1" in said
-    assert "domains that never offered TLS\npartner\tmessages\nold.example\t1\n" in said
+    assert "domains that never offered TLS\npartner\tdeliveries\nold.example\t1\n" in said
     assert 'lab.example\t12\toutbound tls_settings = "domain-validation" (mx.lab.example)' in said
 
 

@@ -52,8 +52,8 @@ def outbound(capsys, **fields):
 def test_no_mail_at_all_is_said_of_both_directions(capsys):
     lines = printed(capsys, report()).splitlines()
     assert lines[0] == "2026-11-24 to 2026-11-24 (UTC), one delivery for each recipient and hop"
-    for direction in Direction:
-        place = lines.index(f"{direction}: 0 carried, 0 TLS failures")
+    for first in ("inbound: 0 carried", "outbound: 0 carried, 0 TLS failures"):
+        place = lines.index(first)
         assert [line.split() for line in lines[place + 1 : place + 6]] == [[str(one), "-", "0"] for one in Protection]
     assert "partner" not in "".join(lines), "an empty table is left out"
 
@@ -93,6 +93,16 @@ def test_what_is_only_encrypted_might_have_been_demanded(capsys):
     lines = outbound(capsys, protections={Protection.ENCRYPTED: 4}, trusted=3)
     assert any("75.0% went to a host with a trusted certificate for its name" in line for line in lines)
     assert not any("unasked" in line for line in outbound(capsys, protections={Protection.ENCRYPTED: 4}))
+
+
+def test_mail_that_came_in_went_to_no_host(capsys):
+    """A client whose handshake fails sends no mail: there is no number of such failures to tell."""
+    inbound = hops(protections={Protection.ENCRYPTED: 4}, trusted=1)
+    text = printed(capsys, report(hops={Direction.INBOUND: inbound, Direction.OUTBOUND: hops()}))
+    said = text.partition("\ninbound: ")[2].partition("\noutbound: ")[0]
+    assert said.splitlines()[0] == "4 carried"
+    assert "25.0% came from a client with a trusted certificate\n" in said
+    assert "went to a host" not in said
 
 
 def test_only_the_six_most_used_of_a_kind_are_named(capsys):

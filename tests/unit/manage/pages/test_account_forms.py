@@ -40,3 +40,9 @@ def test_errors_by_field():
     for kind in (RefusalKind.MISSING, RefusalKind.UNREADABLE):
         with pytest.raises(Refusal):
             field_errors(Refusal(kind, "no"))
+
+
+def test_very_many_errors_of_a_field_are_joined_once():
+    """Each to the text before it was copied whole: 200,000 took minutes."""
+    errors = [FieldError("names", f"{number} is no domain") for number in range(200_000)]
+    assert field_errors(Refusal(RefusalKind.INPUT, "no", errors))["names"].count("; ") == 199_999

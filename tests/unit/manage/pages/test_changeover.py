@@ -30,7 +30,7 @@ PAGES = ("changeover", "notice", "presented")
 def said(answer):
     """What the next page says once: its level and its text."""
     found = signed_cookies.read(
-        {signed_cookies.COOKIE: SimpleCookie(answer.headers["set-cookie"])[signed_cookies.COOKIE].value}
+        {signed_cookies.COOKIE: SimpleCookie(answer.headers["set-cookie"])[signed_cookies.COOKIE].value}, "token owner"
     )
     return found.level, found.text
 

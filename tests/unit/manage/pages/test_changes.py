@@ -58,7 +58,10 @@ def test_a_tenant_sees_its_own(long):
 
 def test_the_whole_of_it_is_a_file(long):
     assert len(long.get("/history?format=json").json) == 32
-    assert long.get("/history?format=csv").text.count("\n") == 33
+    lines = long.get("/history?format=csv").text.splitlines()
+    assert len(lines) == 33
+    assert lines[0] == "version,at,author,organization,changes,summary,note"
+    assert re.match(r"\d+,\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z,", lines[1])
 
 
 def test_a_revision_is_gone_back_to_after_a_look(long):

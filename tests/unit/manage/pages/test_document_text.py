@@ -152,6 +152,25 @@ def test_the_cause_of_a_reply_has_an_address(reply, help_address):
     assert reply_help(reply) == help_address
 
 
+@pytest.mark.parametrize(
+    ("reply", "heading"),
+    [
+        ("450 4.4.316 Connection refused [LastAttemptedServerName=mx.b.example]", "450-44316"),
+        ("550 5.4.316 Connection refused", "450-44316"),
+        ("450 4.4.318 Connection was closed abruptly while waiting for the reply to DATA", "450-44318"),
+        ("450 4.4.315 The next hop did not answer a moment ago", "450-4xy"),
+        ("450 4.4.316 Go away", ""),
+        ("450 4.7.1 Greylisted, try again later", ""),
+        ("452 4.2.2 Over quota of theirs", ""),
+        ("550 5.7.1 Spam", ""),
+        ("550 5.3.0 Not here", ""),
+        ("", ""),
+    ],
+)
+def test_a_reply_to_a_delivery_has_one_where_the_words_are_ours(reply, heading):
+    assert reply_help(reply, is_ours=False) == (f"/docs/reply-codes#{heading}" if heading else "")
+
+
 def test_addresses():
     assert address("README") == "/docs"
     assert address("tls", "x") == "/docs/tls#x"

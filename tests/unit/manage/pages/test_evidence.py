@@ -51,13 +51,16 @@ def audit_events(centre):
     return [one for one in centre.accounts.audit_events(OWNER) if one.action.startswith("evidence-")]
 
 
-def test_a_gateway_without_a_log(centre):
+def test_a_gateway_without_a_log(centre, person):
     words = centre.get(PAGE).words
     assert "No keys yet. The gateway makes one when it starts" in words
     assert "Not verified since the admin centre started" in words
     assert centre.get(f"{PAGE}?table=heads&format=json").json == []
     assert centre.get(EXPORT).json["segments"] == []
     assert centre.get(f"{EXPORT}?form=csv").text.count("\n") == 1, "its head alone"
+    answer = person().get(f"{EXPORT}?form=csv")
+    assert answer.text.startswith("\ufefftime,event"), "Excel is told that it is UTF-8"
+    assert int(answer.headers["content-length"]) == len(answer.text.encode())
 
 
 def test_heads_and_keys(centre, log, logs):

@@ -14,8 +14,9 @@ from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 ROWS = [{"name": "=1+1", "domains": ["a", "b"], "more": {"x": 1}}, {"name": "plain"}]
 
 
-def asked(form=""):
-    return SimpleNamespace(query_params={"format": form} if form else {})
+def asked(form="", session=None):
+    query = {"format": form} if form else {}
+    return SimpleNamespace(query_params=query, state=SimpleNamespace(session=session))
 
 
 def body(response):
@@ -36,6 +37,25 @@ def test_csv_has_its_columns_and_no_formula():
     response = exported(asked("csv"), "things", ("name", "domains", "more"), lambda: ROWS)
     assert response.headers["content-disposition"] == 'attachment; filename="gatepost-things.csv"'
     assert body(response).splitlines() == ["name,domains,more", '\'=1+1,"a, b","{""x"":1}"', "plain,,"]
+
+
+def test_csv_for_a_person_says_that_it_is_utf_8():
+    """Excel shows "Jörg" as it is written then; a program with a token compares names of columns."""
+    rows = [{"name": "Jörg"}]
+    assert body(exported(asked("csv", session=object()), "things", ("name",), lambda: rows)) == "\ufeffname\r\nJörg\r\n"
+    assert body(exported(asked("csv"), "things", ("name",), lambda: rows)) == "name\r\nJörg\r\n"
+    assert body(exported(asked("json", session=object()), "things", ("name",), lambda: rows)).startswith("[")
+
+
+def test_times_in_csv_are_those_that_spreadsheets_read():
+    """As in the trace's file, and to a millisecond; numbers in JSON, as REST has them."""
+    rows = [{"name": "a", "at": 1_800_000_000.25, "expires": None, "count": 7}, {"name": "b", "at": 0.0, "count": 1.5}]
+    columns = ("name", "at", "expires", "count")
+    assert body(exported(asked("csv"), "things", columns, lambda: rows)).splitlines()[1:] == [
+        "a,2027-01-15T08:00:00.250Z,,7",
+        "b,,,1.5",
+    ]
+    assert json.loads(body(exported(asked("json"), "things", columns, lambda: rows))) == rows
 
 
 def test_json_has_everything():

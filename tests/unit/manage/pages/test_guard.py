@@ -24,6 +24,7 @@ from gatepost.manage.pages.guard import (
     principal_of,
 )
 from gatepost.manage.use_cases.declaration import Items
+from gatepost.manage.use_cases.doctor import ExamineGateway, examine_gateway
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.resource_views import ListOwnOrganizations, list_own_organizations
 from gatepost.manage.use_cases.users import ListUsers
@@ -111,6 +112,14 @@ def test_what_a_refusal_says_is_what_to_do():
             check(request(AUDITOR), Scope.QUEUE)
 
 
+def test_what_is_the_gateways_is_not_there_for_a_tenant_whatever_page_asks(monkeypatch):
+    monkeypatch.setattr("gatepost.manage.pages.guard.execute", lambda *_: None)
+    for principal, expected in ((OWNER, 200), (ADMINISTRATOR, 200), (TENANT, 404), (READER, 404), (NOBODY, 404)):
+        given = request(principal)
+        given.state.session = None
+        assert status(perform, given, examine_gateway, ExamineGateway(offline=True)) == expected
+
+
 def test_who_and_where():
     given = request(TENANT)
     assert principal_of(given) is TENANT
@@ -170,8 +179,9 @@ def test_a_use_case_is_executed_with_what_the_request_is(monkeypatch):
     request = SimpleNamespace(
         app=SimpleNamespace(state=state), scope=scope, state=SimpleNamespace(principal=OWNER, session=None)
     )
-    case, context, asked = perform(request, "case", "asked")
-    assert (case, asked, context.gateway, context.principal) == ("case", "asked", state.gateway, OWNER)
+    case, context, asked = perform(request, list_own_organizations, "asked")
+    assert (case, asked, context.gateway) == (list_own_organizations, "asked", state.gateway)
+    assert context.principal == OWNER
     assert (context.address, context.dry_run, context.expected) == ("192.0.2.7", False, None)
     assert context.accounts is state.accounts
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import re
 import time
 from contextlib import closing
@@ -133,6 +135,16 @@ def test_a_list_is_sorted_by_its_headings(filled):
         assert len(names) > 1, path
         assert names == sorted(names, key=str.casefold) == reverse[::-1], path
         assert filled.get(f"{path}?sort=nonsense").status == 200
+
+
+def test_times_of_csv_are_rfc_3339_in_each_list(filled):
+    """A column of times that `exports.TIMES` does not name would be seconds since 1970."""
+    times = set()
+    for path in [*SORTED, "/queue", "/trace", "/alarms", "/connectors", "/certificates/acme"]:
+        for row in csv.DictReader(io.StringIO(filled.get(f"{path}?format=csv").text.removeprefix("\ufeff"))):
+            assert {name for name, text in row.items() if re.fullmatch(r"\d{10}(\.\d+)?", text)} == set(), path
+            times |= {(path, name) for name, text in row.items() if re.fullmatch(r"\d{4}-.*T.*\d{3}Z", text)}
+    assert {("/audit", "at"), ("/queue", "received"), ("/tokens", "created"), ("/certificates", "not_after")} <= times
 
 
 def rows(answer):

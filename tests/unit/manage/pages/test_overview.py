@@ -138,6 +138,11 @@ def test_the_gravest_comes_first(centre):
     assert "nameservers" not in page.words.partition("Ask the DNS")[0]
 
 
+def test_the_gateways_own_state_is_not_there_for_a_tenant(centre):
+    for path in ("/doctor", "/doctor?network=1", "/quickstart"):
+        assert centre.get(path, "tenant").status == 404
+
+
 def test_the_dns_is_asked_on_request(centre):
     page = centre.get("/doctor?network=1")
     assert page.status == 200

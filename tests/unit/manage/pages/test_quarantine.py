@@ -159,7 +159,7 @@ def test_what_another_organization_holds_as_well_is_told(centre, quarantined):
     done = centre.post("/quarantine/actions", action="release", messages=both, reason="x", back=f"/quarantine/{both}")
     assert done.headers["location"] == f"/quarantine/{both}"
     said = signed_cookies.read(
-        {signed_cookies.COOKIE: SimpleCookie(done.headers["set-cookie"])[signed_cookies.COOKIE].value}
+        {signed_cookies.COOKIE: SimpleCookie(done.headers["set-cookie"])[signed_cookies.COOKIE].value}, "token owner"
     )
     assert "Also in quarantine of fabrikam, which has to release it, too." in said.text
 

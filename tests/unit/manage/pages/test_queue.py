@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from urllib.parse import urlencode
 
 import pytest
@@ -74,6 +75,8 @@ def test_everybody_sees_what_waits_of_theirs(centre, waiting):
     assert "bank.example" not in tenant.text
     rows = centre.get("/queue?format=json", "tenant").json
     assert "bank.example" not in str(rows)
+    lines = centre.get("/queue?format=csv", "tenant").text.splitlines()
+    assert re.search(r",\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z,", lines[1]), "when it was received"
     assert centre.get("/queue?organization=contoso", "tenant").text.count(waiting[0]) == 0
     assert "bank.example" not in centre.get("/queue/destinations", "tenant").text
     assert "bank.example" not in centre.get("/queue/destinations?format=csv", "tenant").text

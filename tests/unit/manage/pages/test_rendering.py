@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import pytest
 from jinja2 import UndefinedError, nodes
 from starlette.requests import Request
+from support import source_trees
 
 from gatepost.manage.access.principal import ROLES, Principal, Role
 from gatepost.manage.pages import rendering, signed_cookies
@@ -216,12 +217,12 @@ def test_a_page_that_shows_errors_says_so_to_programs(status, wrong, answered):
 def test_warnings_of_a_change_follow_what_is_said():
     answer = see_changed(asked(principal=ANN), "/connectors", "Saved.", ["nothing leads there", "It waits."])
     said = signed_cookies.read(
-        {signed_cookies.COOKIE: answer.headers["set-cookie"].partition("=")[2].partition(";")[0]}
+        {signed_cookies.COOKIE: answer.headers["set-cookie"].partition("=")[2].partition(";")[0]}, ANN.name
     )
     assert (said.level, said.text) == ("warn", "Saved. Nothing leads there. It waits.")
     answer = see_changed(asked(principal=ANN), "/connectors", "Saved.", ())
     said = signed_cookies.read(
-        {signed_cookies.COOKIE: answer.headers["set-cookie"].partition("=")[2].partition(";")[0]}
+        {signed_cookies.COOKIE: answer.headers["set-cookie"].partition("=")[2].partition(";")[0]}, ANN.name
     )
     assert (said.level, said.text) == ("pass", "Saved.")
 
@@ -288,7 +289,7 @@ def test_templates_ask_attributes_that_the_source_knows(templates):
         *(name for kind in (str, bytes, dict, list, tuple, Counter, SimpleNamespace) for name in dir(kind)),
     }
     for file in Path(rendering.__file__).parents[2].rglob("*.py"):
-        for node in ast.walk(ast.parse(file.read_text())):
+        for node in source_trees.nodes(file):
             match node:
                 case ast.FunctionDef(name=name) | ast.ClassDef(name=name) | ast.keyword(arg=str(name)):
                     known.add(name)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import base64
+import time
 from http.cookies import SimpleCookie
 from types import SimpleNamespace
 
@@ -57,9 +58,9 @@ def kept(response):
 @pytest.mark.parametrize("secure", [True, False])
 def test_what_was_said_is_read_once(secure):
     response = Response()
-    signed_cookies.remember(response, Flash("pass", "Connector «bank-out» was saved."), secure=secure)
+    signed_cookies.remember(response, Flash("pass", "Connector «bank-out» was saved."), "ann", secure=secure)
     cookie = kept(response)
-    assert signed_cookies.read({COOKIE: cookie.value}) == Flash("pass", "Connector «bank-out» was saved.")
+    assert signed_cookies.read({COOKIE: cookie.value}, "ann") == Flash("pass", "Connector «bank-out» was saved.")
     assert bool(cookie["secure"]) is secure
     assert cookie["httponly"]
     assert cookie["samesite"] == "strict"
@@ -70,25 +71,45 @@ def test_what_was_said_is_read_once(secure):
 
 def test_what_is_too_long_for_a_cookie_is_cut():
     response = Response()
-    signed_cookies.remember(response, Flash("fail", "ü" * 5000), secure=True)
+    signed_cookies.remember(response, Flash("fail", "ü" * 5000), "", secure=True)
     assert len(response.headers["set-cookie"]) < 4096
-    assert signed_cookies.read({COOKIE: kept(response).value}) == Flash("fail", "ü" * 500)
+    assert signed_cookies.read({COOKIE: kept(response).value}, "") == Flash("fail", "ü" * 500)
 
 
 @pytest.mark.parametrize(
     "value", ["", "x", "ü", "AAAA", base64.urlsafe_b64encode(bytes(32) + b'["pass","your password, please"]').decode()]
 )
 def test_words_that_are_not_ours_are_not_said(value):
-    assert signed_cookies.read({COOKIE: value}) is None
+    assert signed_cookies.read({COOKIE: value}, "") is None
 
 
-@pytest.mark.parametrize("body", [b"{}", b"\xff", b"", b'["pass"]'])
+@pytest.mark.parametrize("user", ["tim", "", "ANN", "ann\0"])
+def test_nobody_else_is_told(user):
+    assert signed_cookies.read({COOKIE: said_to("ann")}, user) is None
+
+
+def said_to(user):
+    response = Response()
+    signed_cookies.remember(response, Flash("pass", "Saved."), user, secure=True)
+    return kept(response).value
+
+
+def test_after_its_time_it_is_not_said_and_no_ticket_known(monkeypatch):
+    """A browser may keep a cookie for longer than it was told to."""
+    flash, ticket, now = said_to("ann"), given(), time.monotonic()
+    for seconds, is_said, is_shown in ((59, True, True), (61, False, True), (599, False, True), (601, False, False)):
+        monkeypatch.setattr(signed_cookies.time, "monotonic", lambda at=now + seconds: at)
+        assert (signed_cookies.read({COOKIE: flash}, "ann") is not None) is is_said
+        assert (shown(ticket) is not None) is is_shown
+
+
+@pytest.mark.parametrize(
+    "body", [b"{}", b"\xff", b"", b'["pass"]', b"9999999999 {}", b'9999999999 ["pass"]', b'["pass","x"]']
+)
 def test_words_that_are_no_message_are_not_said(body):
-    assert (
-        signed_cookies.read({COOKIE: base64.urlsafe_b64encode(signed_cookies._tag(COOKIE, body) + body).decode()})
-        is None
-    )
+    value = base64.urlsafe_b64encode(signed_cookies._tag(COOKIE, body, "ann") + body).decode()
+    assert signed_cookies.read({COOKIE: value}, "ann") is None
 
 
 def test_nothing_was_said():
-    assert signed_cookies.read({}) is None
+    assert signed_cookies.read({}, "ann") is None

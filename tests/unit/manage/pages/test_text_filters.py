@@ -5,7 +5,7 @@ from datetime import UTC
 import pytest
 from markupsafe import Markup
 
-from gatepost.manage.pages.text_filters import CLOCKED, FILTERS, NOTHING, remarks, sentence
+from gatepost.manage.pages.text_filters import CLOCKED, FILTERS, NOTHING, remarks, sentence, texts_by_field
 from gatepost.times import named_zone, rfc3339, second_text
 
 NOW = 1_795_737_665.0  # 2026-11-27T00:01:05Z
@@ -184,3 +184,17 @@ def test_warnings_are_sentences_that_follow_each_other():
         "Done.",
         "s1.a.example is new.",
     ]
+
+
+def test_only_texts_that_are_shown_are_worded():
+    """A translation of each of 10,000 errors takes longer than to find them."""
+    worded = []
+
+    def word(field, number):
+        worded.append(number)
+        return f"{field} {number}"
+
+    texts = texts_by_field([*(("a", number) for number in range(10_000)), ("b", 1)], word)
+    assert texts["a"].startswith("a 0. a 1. ")
+    assert (texts["a"][-11:], texts["b"]) == ("9,980 more.", "b 1")
+    assert worded == [*range(20), 1]

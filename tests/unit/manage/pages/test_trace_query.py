@@ -30,11 +30,13 @@ def test_the_box_understands(text, meanings, since):
     assert {(one.organization, one.limit) for one in wanted(question)} == {("contoso", 50)}
 
 
-def test_fields_and_times_are_taken_as_on_the_command_line():
+def test_fields_and_times_are_taken_as_they_were_written():
     given = {"sender": " @a.example ", "event": "defer", "since": "2h", "until": "2026-11-24T16:00", "page": "7"}
     (found,) = wanted(read_query(given, "", 10))
     assert (found.sender, found.event) == ("@a.example", "DEFER")
-    assert (found.since, found.until) == ("2h", "2026-11-24T16:00")
+    assert (found.since, found.until) == ("2h", "2026-11-24T16:00:59.999999"), (
+        "of a page, until the minute that was written"
+    )
     assert not read_query({"since": "all", "event": ""}, "", 10).searches[0][1].since
 
 

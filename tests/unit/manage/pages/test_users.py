@@ -74,7 +74,9 @@ def test_the_list(centre, ann):
     rows = ann.get("/users?format=json").json
     assert [(row["name"], row["role"]) for row in rows] == [("ann", "owner"), ("bob", "owner")]
     assert "argon2" not in ann.get("/users?format=json").text
-    assert ann.get("/users?format=csv").text.startswith("name,role,organizations,enabled,created,last_login,issuer")
+    assert ann.get("/users?format=csv").text.startswith(
+        "\ufeffname,role,organizations,enabled,created,last_login,issuer"
+    )
     assert ann.get("/users?page=99999999999999").status == 200
 
 
@@ -169,7 +171,7 @@ def test_a_new_password_ends_passkeys_and_names_the_tokens_that_stay(centre, ann
     answer = ann.post("/users/tim/password", password="one word more", again="one word more")
     assert centre.accounts.passkeys_of("tim") == []
     text = signed_cookies.read(
-        {signed_cookies.COOKIE: SimpleCookie(answer.headers["set-cookie"])[signed_cookies.COOKIE].value}
+        {signed_cookies.COOKIE: SimpleCookie(answer.headers["set-cookie"])[signed_cookies.COOKIE].value}, "ann"
     ).text
     assert "sessions and passkeys ended" in text
     assert "still work; remove those that you do not trust: deploy." in text

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import html
 import re
 from urllib.parse import parse_qs, urlencode, urlsplit
 
@@ -132,6 +133,23 @@ def test_a_name_that_was_taken_meanwhile_is_refused(centre):
     answer = centre.post("/connectors/new", mode="enforce", **DRAFT)
     assert answer.status == 422
     assert centre.gateway.directory().version == 2
+
+
+def test_a_refused_save_loses_nothing_on_the_way_back(centre):
+    """Not at the address of the page that says so (a reload, a log-in after it), nor on the way by an earlier step."""
+    assert centre.post("/connectors/new", mode="enforce", **DRAFT).status == 303
+    action = html.unescape(re.search(r'<form action="([^"]+/new[?][^"]+)"', centre.get(path("save")).text)[1])
+    refused = centre.post(action, mode="disabled", note="as agreed")
+    assert (refused.status, refused.value("note")) == (422, "as agreed")
+    assert re.search(r'value="disabled"[^>]* checked', refused.text)
+    again = centre.get(action)
+    assert "new.example" in again.words
+    assert "Review" in re.search(r"<h2[^>]*>([^<]+)", again.text)[1]
+    assert f'action="{html.escape(action)}"' in again.text, "static/unsent.js fills the form of the same action"
+    earlier = html.unescape(re.search(r'<a href="([^"]*step=name[^"]*)"', refused.text)[1])
+    assert (centre.get(earlier).value("note"), centre.get(earlier).value("mode")) == ("as agreed", "disabled")
+    back = centre.get(earlier.replace("step=name", "step=save"))
+    assert (back.value("note"), bool(re.search(r'value="disabled"[^>]* checked', back.text))) == ("as agreed", True)
 
 
 def test_what_was_tried_holds_for_what_is_saved(centre):

@@ -99,6 +99,18 @@ def test_all_errors_come_at_once_and_nothing_is_changed(base):
     assert base.directory().version == 1
 
 
+def test_a_list_of_a_connector_is_bounded_whatever_changes_it(base):
+    def step(_, draft):
+        draft["fabrikam"]["outbound_connector"][0] |= {"recipient_domains": ["no domain!"] * 10_001}
+        return Edit(("fabrikam",), "organization.fabrikam.outbound_connector[0] 'bank'")
+
+    with pytest.raises(Refusal) as refused:
+        change(base, OWNER, step, WISH)
+    assert [(error.path, error.message) for error in refused.value.errors] == [
+        ("recipient_domains", "has 10,001 entries; a list may have at most 10,000")
+    ]
+
+
 def test_a_dry_run_changes_nothing_and_looks_at_mail_if_asked(base):
     outcome = change(base, OWNER, commented("new"), ChangeOptions("ann", dry_run=True))
     assert (outcome.version, outcome.radius, base.directory().version) == (1, None, 1)

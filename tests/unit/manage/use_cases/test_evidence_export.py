@@ -124,6 +124,19 @@ def test_exports_in_every_form(gateway, log, accounts):
     assert written(export_of(gateway, accounts, form="pdf"))[1].startswith(b"%PDF")
 
 
+def test_every_entry_is_in_the_export_of_one_day(gateway, logs, accounts):
+    """Times of entries have microseconds: the last of a day is not lost between two exports."""
+    directory = evidence_directory(gateway.data)
+    logs.keep_key(directory)
+    midnight = NOW // 86400 * 86400
+    chain = logs.chain(directory)
+    for at in (midnight - 0.0005, midnight - 0.00001, midnight):
+        chain.append(logs.events(1, at=at), NOW)
+    days = [text(midnight + offset)[:10] for offset in (-86400, 0)]
+    exports = [written(export_of(gateway, accounts, since=day, until=day))[0].entries for day in days]
+    assert exports == [2, 1]
+
+
 def test_what_was_written_is_recorded(gateway, log, accounts):
     export = export_of(gateway, accounts, form="csv", organization="contoso")
     assert accounts.events == []

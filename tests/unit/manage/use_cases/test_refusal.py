@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
+from support import source_trees
 
 from gatepost.manage.access.principal import Principal, Scope
 from gatepost.manage.use_cases import refusal as refusal_module
@@ -110,17 +111,17 @@ SHARED = {
 @pytest.mark.parametrize("file", SHARED.values(), ids=SHARED)
 def test_no_text_names_an_option_of_a_command(file):
     """Pages and calls say the same texts; what would help is in `options`."""
-    tree = ast.parse(file.read_text(encoding="utf-8"))
+    nodes = source_trees.nodes(file)
     prose = {
         node.body[0].value
-        for node in ast.walk(tree)
+        for node in nodes
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
         and isinstance(node.body[0], ast.Expr)
     }
-    prose |= {node.value for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    prose |= {node.value for node in nodes if isinstance(node, ast.Expr)}
     texts = [
         node.value
-        for node in ast.walk(tree)
+        for node in nodes
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and node not in prose
     ]
     assert [text for text in texts if re.search(r"(?<![\w-])--[a-z]", text)] == []

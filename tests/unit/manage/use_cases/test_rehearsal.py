@@ -7,6 +7,7 @@ import pytest
 
 from gatepost.analysis.rehearsal.recorded import session_facts
 from gatepost.analysis.rehearsal.verdicts import ConnectorKey
+from gatepost.language import in_language
 from gatepost.mail.model.trace_event import TraceEvent
 from gatepost.manage.access.principal import Principal, Scope
 from gatepost.manage.use_cases.change import ChangeOptions
@@ -18,6 +19,7 @@ from gatepost.manage.use_cases.rehearsal import RehearsalQuestion, show_rehearsa
 from gatepost.manage.use_cases.resources import apply_document
 from gatepost.policy.decisions.inbound import decide_recipient
 from gatepost.protocols.smtp.grammar import parse_path
+from gatepost.sentences import ours
 from gatepost.store.sqlite.trace import write_events
 
 OWNER = Principal("ann", frozenset({Scope.OWNER}))
@@ -65,6 +67,15 @@ def test_what_a_connector_in_rehearsal_would_have_done(base):
     assert [one.failed for one in found.days] == [1]
     assert (found.mode, found.unreadable) == ("rehearse", [])
     assert found.since == pytest.approx(found.until - 3600, abs=5)
+
+
+@pytest.mark.parametrize("language", ["de", "sv"])
+@pytest.mark.parametrize("direction", ["inbound", "outbound"])
+@pytest.mark.parametrize("mode", ["enforce", "rehearse"])
+def test_its_words_are_in_every_language(base, language, direction, mode):
+    report = msgspec.structs.replace(rehearsed(base, OWNER, organization="contoso"), direction=direction, mode=mode)
+    with in_language(language):
+        assert [word for word in report.words if ours(word) == word] == []
 
 
 def test_a_tenant_is_told_of_its_own_connectors_alone(base):

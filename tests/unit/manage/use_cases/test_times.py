@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
-from gatepost.manage.use_cases.times import ahead, moment, read_time, stamp, time_text
+from gatepost.manage.use_cases.times import ahead, last_moment, moment, read_time, stamp, time_text
 
 NOW = 1_795_528_800.0  # 2026-11-24T14:00:00Z
 
@@ -28,6 +28,21 @@ def _now(monkeypatch):
 )
 def test_moments(text, expected):
     assert moment(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("2026-11-24T14:00:07", "2026-11-24T14:00:07.999999"),
+        ("2026-11-24 14:00:07+01", "2026-11-24 14:00:07.999999+01"),
+        ("2026-11-24T14:00:07Z", "2026-11-24T14:00:07.999999Z"),
+        ("2026-11-24T14:00-03:30", "2026-11-24T14:00:59.999999-03:30"),
+        ("2026-11-24 14:00", "2026-11-24 14:00:59.999999"),
+        *((text, text) for text in ("2026-11-24T14:00:07.5", "2026-11-24", "2h", "", "yesterday", "2026-13-24T14:00")),
+    ],
+)
+def test_the_last_moment_of_what_a_person_wrote(text, expected):
+    assert last_moment(text) == expected
 
 
 def test_ahead():

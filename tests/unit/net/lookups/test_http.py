@@ -37,6 +37,7 @@ ANSWERS: dict[str, Any] = {
     "/interim-without-end": b"HTTP/1.1 103 Early Hints\r\n\r\n" * 20_000,
     "/chunks-of-extensions": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
     + (b"1;" + b"a" * 50_000 + b"\r\nx\r\n") * 10,
+    "/crumbs": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + b"1\r\nx\r\n" * 1500 + b"0\r\n\r\n",
     "/interim": b"HTTP/1.1 103 Early Hints\r\n\r\n" * 3 + ok(b"hello"),
     "/404": status(404),
     "/429": status(429),
@@ -72,6 +73,7 @@ CASES: dict[str, tuple[str, dict[str, Any], bytes | tuple[str, bool]]] = {
     "interim answers": ("/interim", {}, b"hello"),
     "interim answers without end": ("/interim-without-end", {}, ("too much around its content", False)),
     "chunks of extensions": ("/chunks-of-extensions", {}, ("too much around its content", False)),
+    "chunks of one octet": ("/crumbs", {"limit": 2000}, ("too many small parts", False)),
     "404": ("/404", {}, ("status 404", False)),
     "429": ("/429", {}, ("status 429", True)),
     "503": ("/503", {}, ("status 503", True)),

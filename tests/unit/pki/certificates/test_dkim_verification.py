@@ -27,6 +27,8 @@ def spki(key: object) -> str:
 RSA_PUBLIC, ED_PUBLIC = spki(RSA.public_key()), base64.b64encode(ED.public_key().public_bytes_raw()).decode()
 RSA_SIGNED, ED_SIGNED = RSA.sign(OCTETS, PKCS1v15(), SHA256()), ED.sign(hashlib.sha256(OCTETS).digest())
 HUGE = spki(RSAPublicNumbers(65537, (1 << 8200) + 1).public_key())
+# OpenSSL refuses such exponents of keys beyond 3072 bits alone.
+SLOW = spki(RSAPublicNumbers((1 << 3070) + 1, (1 << 3072) - 1).public_key())
 SMALL = spki(RSAPublicNumbers(65537, (1 << 1023) - 1).public_key())
 
 
@@ -53,8 +55,9 @@ def test_signatures_that_match() -> None:
         (spki(ec_key(SECP256R1()).public_key()), "rsa-sha256", RSA_SIGNED, "permerror", "the key cannot be read"),
         (SMALL, "rsa-sha256", RSA_SIGNED, "policy", "the key has less than 1024 bits"),
         (HUGE, "rsa-sha256", RSA_SIGNED, "policy", "the key has more than 8192 bits"),
+        (SLOW, "rsa-sha256", RSA_SIGNED, "policy", "the exponent of the key has more than 64 bits"),
     ],
-    ids=range(9),
+    ids=range(10),
 )
 def test_signatures_that_do_not(key: str, algorithm: str, signature: bytes, result: str, why: str) -> None:
     with pytest.raises(SignatureFault) as raised:

@@ -188,3 +188,34 @@ def test_any_document_gives_resources_or_errors_and_nothing_else(table: dict[str
         assert dump(parse(dump(resources))) == dump(resources)
     assert found
     assert all(isinstance(error, FieldError) and error.message for error in found)
+
+
+@pytest.mark.parametrize("direction", ["inbound", "outbound"])
+def test_a_list_of_a_connector_that_is_to_be_stored_is_bounded_and_not_read_beyond(direction: str) -> None:
+    key = {"inbound": "sender_domains", "outbound": "recipient_domains"}[direction]
+
+    def document(*domains: str) -> dict[str, Any]:
+        return {
+            "organization": {"contoso": {f"{direction}_connector": [{"name": "bank", key: domains, "priority": "x"}]}}
+        }
+
+    with pytest.raises(ResourceErrors) as refused:
+        parse(document(*["no domain!"] * 11), most_entries=10)
+    path = f"organization.contoso.{direction}_connector[0] 'bank'"
+    assert [str(error) for error in refused.value.errors] == [
+        f"{path}.{key}: has 11 entries; a list may have at most 10",
+        f"{path}.priority: 'x' must be a whole number, without quotes",
+    ]
+    for most in (10, None):
+        with pytest.raises(ResourceErrors) as refused:
+            parse(document(*["no domain!"] * 10), most_entries=most)
+        assert len(refused.value.errors) == 11
+
+
+def test_lists_of_recipients_have_any_length() -> None:
+    domain = {
+        "name": "a.example",
+        "type": "internal-relay",
+        "recipients": [f"r{number}@a.example" for number in range(9)],
+    }
+    assert parse({"organization": {"contoso": {"accepted_domain": [domain]}}}, most_entries=8)

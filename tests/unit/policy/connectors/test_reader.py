@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gatepost.policy.connectors.accepted_domain import AcceptedDomain
-from gatepost.policy.connectors.errors import Draft
+from gatepost.policy.connectors.errors import Draft, FieldError
 from gatepost.policy.connectors.oauth import OauthIssuer
 from gatepost.policy.connectors.reader import OrganizationDraft, read, tables
 from gatepost.policy.connectors.records import Mailbox, Organization, OutboundConnector
@@ -114,3 +114,15 @@ def test_parts_that_were_not_written_stay_unwritten() -> None:
     assembled = draft.assembled()
     assert assembled.accepted_domains == (AcceptedDomain(name="x.example"),)
     assert assembled.model_fields_set == {"name", "accepted_domains"}
+
+
+def test_a_list_that_is_too_long_is_reported_and_not_read() -> None:
+    errors: list[FieldError] = []
+    table = {"name": "x", "issuer": "https://a.example", "audiences": ["", "", ""]}
+    assert read(OauthIssuer, table, "o", errors, most=2) is None, "it is obligatory"
+    assert [str(error) for error in errors] == ["o.audiences: has 3 entries; a list may have at most 2"]
+    draft = read(OutboundConnector, {"name": "x", "smart_hosts": ["a.example", "b.example"]}, "o", errors, most=1)
+    assert draft is not None
+    assert (draft.value.smart_hosts, draft.bad) == ((), {"smart_hosts"})
+    assert len(errors) == 2
+    assert read(OutboundConnector, {"name": "x", "smart_hosts": ["a.example"]}, "o", errors, most=1).bad == set()

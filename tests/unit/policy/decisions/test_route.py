@@ -424,6 +424,31 @@ def test_the_header_is_asked_for_only_where_a_rule_needs_it(address: str, organi
     assert RoutePlanner(with_rules(SECRET)).header_names(organization, [Recipient(address)]) == frozenset()
 
 
+@pytest.mark.parametrize(
+    ("organization", "domain", "depends"),
+    [
+        ("contoso", "b.example", True),
+        ("fabrikam", "b.example", False),
+        ("contoso", "fabrikam.example", True),
+        ("fabrikam", "contoso.example", True),
+    ],
+)
+def test_where_routes_depend_on_the_message(organization: str, domain: str, depends: bool) -> None:
+    assert RoutePlanner(with_rules(SECRET)).depends_on_message(organization, domain) is depends
+
+
+def test_routes_to_a_domain_with_mailboxes_depend_on_the_recipient() -> None:
+    planner = RoutePlanner(directory())
+    assert planner.depends_on_message("contoso", "contoso.example")
+    assert not planner.depends_on_message("contoso", "b.example")
+
+
+def test_where_an_organization_lives_elsewhere_routes_depend_on_the_message() -> None:
+    """A notice leaves here, other mail at its home."""
+    planner = RoutePlanner(directory(home="mx2.contoso.example"), nodes=Nodes("mx1.contoso.example", "site"))
+    assert planner.depends_on_message("fabrikam", "b.example")
+
+
 def test_the_cache_tells_rules_apart_and_stays_small() -> None:
     planner = RoutePlanner(with_rules(SECRET))
 

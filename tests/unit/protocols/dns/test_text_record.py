@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -73,3 +75,13 @@ def test_nothing_breaks_it(records: list[list[bytes]]) -> None:
 )
 def test_how_foreign_text_is_shown(text: bytes, said: str) -> None:
     assert shown(text) == said
+
+
+def test_blanks_take_no_time() -> None:
+    """Each run of them was read again from each blank in it: 4000 took 37 ms."""
+    record = TextRecord("TLSRPTv1", "rua", r"[\t\x20-\x3a\x3c-\x7e]+")
+    text = b"v=TLSRPTv1; rua=a" + b" " * 4000 + b"x ; b=c ;"
+    began = time.process_time()
+    for _ in range(20):
+        assert record.value([[text]]) == "a" + " " * 4000 + "x"
+    assert time.process_time() - began < 0.2

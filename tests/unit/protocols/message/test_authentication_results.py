@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -65,6 +67,7 @@ TAKEN = [
     b"Authentication-Results: ; spf=pass\r\n",
     b"Authentication\x00-Results: mx.a.example;\r\n",
     b"Authentication-Results\x01: mx.a.example;\r\n",
+    b"Authentication-Results\x01 \x02\t\x03 : mx.a.example;\r\n",
 ]
 KEPT = [
     b"Authentication-Results: other.example; spf=pass\r\n",
@@ -94,6 +97,14 @@ def test_one_behind_a_bare_line_end_is_taken_out() -> None:
     assert without_forged(section, OURS) == (b"Subject: x\nTo: y\r\n", 1)
     inner = b"Authentication-Results: mx.a.example; x\r\n \x0bAuthentication-Results: other; y\r\n"
     assert without_forged(inner, OURS)[1] >= 1
+
+
+def test_control_characters_behind_the_name_take_no_time() -> None:
+    """Where no colon follows: 8000 of them took 80 ms, and the 250,000 that a header section has room for, a minute."""
+    section = b"Authentication-Results" + b"\x01" * 250_000 + b"x\r\n"
+    began = time.process_time()
+    assert without_forged(section, OURS) == (section, 0)
+    assert time.process_time() - began < 1
 
 
 @given(st.lists(st.sampled_from([*TAKEN, *KEPT, b"\r\n", b"\n", b" ", b"x: y\r\n"])))

@@ -150,7 +150,7 @@ def test_addresses_beyond_ascii(report: MakeReport, recipient: MakeRecipient, ca
     about = report(recipient(address=address, orcpt=orcpt))
     for utf8, (final, original) in ((False, expected[:2]), (True, expected[2:])):
         text = delivery_status(about, utf8=utf8)
-        fields = dict(line.split(": ", 1) for line in text.split("\r\n") if line and not line.startswith("\t"))
+        fields = dict(line.split(": ", 1) for line in text.split("\r\n") if line and not line.startswith(" "))
         assert fields["Final-Recipient"] == final
         assert fields.get("Original-Recipient", "") == original
         assert utf8 or text.isascii()

@@ -27,9 +27,18 @@ def test_letters_beyond_ascii_are_encoded_in_head_and_body() -> None:
     assert max(map(len, content.split(b"\r\n"))) <= 998
 
 
+def test_a_long_subject_is_shown_without_tabs() -> None:
+    """Clients show what stands after the CRLF of a fold: RFC 5322 section 2.2.3."""
+    subject = "[gatepost mx.a.example] 1 critical: mail to b.example waits, as TLS does not meet the requirement"
+    content = notice_mail(replace(HEAD, subject=subject), ["text"])
+    field = content.partition(b"Subject: ")[2].partition(b"\r\nDate")[0]
+    assert b"\r\n" in field
+    assert field.replace(b"\r\n", b"").decode() == subject
+
+
 def test_no_text_opens_another_field() -> None:
     evil = "x\r\nBcc: eve@else.example\r\n\r\nbody"
     content = notice_mail(replace(HEAD, name=evil, subject=evil, domain=evil, to=(evil,)), ["text"])
     head = content.partition(b"\r\n\r\n")[0]
-    fields = [line.partition(b":")[0] for line in head.split(b"\r\n") if not line.startswith(b"\t")]
+    fields = [line.partition(b":")[0] for line in head.split(b"\r\n") if not line.startswith(b" ")]
     assert b"Bcc" not in fields

@@ -108,6 +108,8 @@ def test_internationalised_paths(text, local_part, domain):
         "<user@[IPv6:]>",
         "<user@[IPv6:192.0.2.1]>",
         "<user@[2001:db8::1]>",
+        "<user@[IPv6:fe80::1%eth0]>",
+        '<user@[IPv6:::1%"> SIZE=1 X "]>',
         "<user@[tag:content]>",
         f"<{'a' * 257}@example.com>",
         f"<{'ä' * 129}@example.com>",

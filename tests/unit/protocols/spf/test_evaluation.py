@@ -125,3 +125,13 @@ def test_hosts_and_void_lookups_are_counted(answered: Any) -> None:
     void = {"a.example TXT": txt("v=spf1 a:x.example a:y.example a:z.example -all")}
     result = answered(check_host(V4, "a.example", "x@a.example", "h"), void)
     assert result == SpfResult("permerror", "more than 2 look-ups found nothing")
+
+
+def test_records_are_counted(answered: Any) -> None:
+    """A text, a host and its addresses."""
+    zone = {"a.example TXT": txt("v=spf1 mx -all"), "a.example MX": DnsRecords(values=("b.example",))}
+    for more, expected in ((998, "fail"), (999, "permerror")):
+        zone["b.example A"] = DnsRecords(values=("192.0.2.9",) * more)
+        result = answered(check_host(V4, "a.example", "x@a.example", "h"), zone)
+        assert result.result == expected
+    assert result.why == "its look-ups found more than 1000 records"

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from gatepost.protocols.spf.record import Directive, SpfError, chosen_record, parse_spf
@@ -59,8 +61,21 @@ def test_a_domain_may_have_a_slash() -> None:
         ("redirect=a.example redirect=b.example", "has redirect= twice"),
         ("exp=x", "is no domain"),
         ("other=%{", "is no macro"),
+        (f"a:b.{'c' * 500}_", "is no domain"),
+        (f"exists:{'%{l}' * 128}.b.example", "more than 512 characters"),
+        (f"x={'y' * 513}", "more than 512 characters"),
+        ("a " * 4096, "more than 8192 octets"),
     ],
 )
 def test_errors(term: str, why: str) -> None:
     with pytest.raises(SpfError, match=why):
         parse_spf(f"v=spf1 {term}".encode())
+
+
+def test_no_record_takes_long() -> None:
+    """A label of 20,000 letters and a sign that no label has took four seconds."""
+    began = time.process_time()
+    for length in (500, 8000, 20_000):
+        with pytest.raises(SpfError):
+            parse_spf(f"v=spf1 a:b.{'c' * length}_".encode())
+    assert time.process_time() - began < 0.2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from ipaddress import ip_address
 
 import pytest
@@ -47,6 +48,19 @@ def test_long_names_lose_labels_on_the_left() -> None:
     facts = FACTS._replace(sender=f"{'x' * 200}.{'y' * 60}@b.example")
     assert expand_domain("%{l}.a.example", facts) == f"{'y' * 60}.a.example"
     assert expand_domain("%{l-}", facts._replace(sender=f"{'x' * 300}@b.example")) == "x" * 300
+
+
+def test_labels_are_left_out_at_once() -> None:
+    """Each was left out by a copy of all the rest: 128 addresses of 128 labels took a quarter of a second."""
+    facts = FACTS._replace(sender=f"{'a.' * 127}a@b.example")
+    began = time.process_time()
+    for _ in range(10):
+        name = expand_domain("%{l}" * 128 + ".b.example", facts)
+    assert time.process_time() - began < 0.05
+    assert name == "a." * 122 + "b.example"
+    exact = f"{'x' * 9}.{'y' * 253}"
+    assert expand_domain(exact, facts) == "y" * 253
+    assert expand_domain(f"{exact}z", facts) == "y" * 253 + "z"
 
 
 @pytest.mark.parametrize("text", ["%", "%{", "%{x}", "%{d0}", "%{c}", "a b", "%{s}\x7f"])

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 import time
 from datetime import UTC, datetime
 from itertools import product
@@ -32,25 +33,33 @@ def event(
     return TraceEvent(at, event, message, more.pop("organization", "contoso"), "", session, sender, recipient, **more)
 
 
-@pytest.fixture
-def trace(tmp_path):
+# Searches change nothing: most tests look at the same files.
+
+
+@pytest.fixture(scope="module")
+def trace(tmp_path_factory):
     """Three days, two workers and the administrators' own file; the first day sealed."""
+    folder = tmp_path_factory.mktemp("trace")
     write_events(
-        tmp_path,
+        folder,
         "0",
         [
             event(NOON, "RECEIVE", "0000000000000001", "sess-a", message_id="<One@contoso.example>"),
             event(NOON + 1, "SEND", "0000000000000001", "sess-a", connector="out"),
         ],
     )
-    write_events(tmp_path, "1", [event(NOON + 2, "REFUSE", "", "sess-b", "eve@evil.example", "joe@contoso.example")])
-    TraceWriter(tmp_path, "0").close()
-    write_events(tmp_path, "0", [event(NOON + DAY, "DEFER", "000000000000000a", "sess-c", "Ann@PARTNER.example")])
-    write_events(tmp_path, "1", [event(NOON + DAY + 5, "SEND", "000000000000000b", "sess-d", organization="fabrikam")])
-    write_events(
-        tmp_path, "admin", [event(NOON + 2 * DAY, "HOLD", "000000000000000a", "sess-c", "Ann@PARTNER.example")]
-    )
-    return tmp_path
+    write_events(folder, "1", [event(NOON + 2, "REFUSE", "", "sess-b", "eve@evil.example", "joe@contoso.example")])
+    TraceWriter(folder, "0").close()
+    write_events(folder, "0", [event(NOON + DAY, "DEFER", "000000000000000a", "sess-c", "Ann@PARTNER.example")])
+    write_events(folder, "1", [event(NOON + DAY + 5, "SEND", "000000000000000b", "sess-d", organization="fabrikam")])
+    write_events(folder, "admin", [event(NOON + 2 * DAY, "HOLD", "000000000000000a", "sess-c", "Ann@PARTNER.example")])
+    return folder
+
+
+@pytest.fixture
+def own_trace(trace, tmp_path):
+    """A copy of it that a test may change."""
+    return shutil.copytree(trace, tmp_path / "trace")
 
 
 @pytest.mark.parametrize(
@@ -99,25 +108,30 @@ MANY = [
 ]  # fmt: skip
 
 
-@pytest.fixture(params=["hot", "sealed", "parts"])
-def many(request, tmp_path, monkeypatch):
+@pytest.fixture(scope="module")
+def written_many(tmp_path_factory):
     """The rows in one file without indexes, in one with all of them, and in several."""
-    if request.param == "parts":
-        monkeypatch.setattr(trace_module, "FULL", 2)
-        writer = TraceWriter(tmp_path, "0", interval=60)
+    folders = {kind: tmp_path_factory.mktemp(kind) for kind in ("hot", "sealed", "parts")}
+    write_events(folders["hot"], "0", MANY)
+    write_events(folders["sealed"], "0", MANY)
+    TraceWriter(folders["sealed"], "0").close()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(trace_module, "FULL", 2)
+        writer = TraceWriter(folders["parts"], "0", interval=60)
         for number, one in enumerate(MANY, 1):
             writer.add([one])
             writer._buffer._due.set()
             end = time.monotonic() + 20
-            while len(search_trace(tmp_path, TraceFilter())) < number:
+            while len(search_trace(folders["parts"], TraceFilter())) < number:
                 assert time.monotonic() < end
                 time.sleep(0.01)
         writer.close()
-    else:
-        write_events(tmp_path, "0", MANY)
-    if request.param == "sealed":
-        TraceWriter(tmp_path, "0").close()
-    return tmp_path
+    return folders
+
+
+@pytest.fixture(params=["hot", "sealed", "parts"])
+def many(request, written_many):
+    return written_many[request.param]
 
 
 @pytest.mark.parametrize(
@@ -174,15 +188,24 @@ TEXTS = [
 ]  # fmt: skip
 
 
-@pytest.fixture(params=["hot", "sealed", "blocks"])
-def texts(request, tmp_path, monkeypatch):
+@pytest.fixture(scope="module")
+def written_texts(tmp_path_factory):
     """The rows in a file without texts, in one with them, and in one of many blocks."""
+    folders = {kind: tmp_path_factory.mktemp(kind) for kind in ("hot", "sealed", "blocks")}
+    for folder in folders.values():
+        write_events(folder, "0", TEXTS)
+    TraceWriter(folders["sealed"], "0").close()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(trace_module, "_ROWS", 2)
+        TraceWriter(folders["blocks"], "0").close()
+    return folders
+
+
+@pytest.fixture(params=["hot", "sealed", "blocks"])
+def texts(request, written_texts, monkeypatch):
     if request.param == "blocks":
         monkeypatch.setattr(trace_module, "_ROWS", 2)
-    write_events(tmp_path, "0", TEXTS)
-    if request.param != "hot":
-        TraceWriter(tmp_path, "0").close()
-    return tmp_path
+    return written_texts[request.param]
 
 
 def parts(*words):
@@ -331,10 +354,10 @@ def test_no_trace_yet(tmp_path):
     assert search_trace(tmp_path / "trace", TraceFilter()) == []
 
 
-def test_other_files_are_left_alone(trace):
-    (trace / "notes.db").write_text("not ours")
-    (trace / "2025-11-24.db").write_text("not ours")
-    assert len(search_trace(trace, TraceFilter())) == 6
+def test_other_files_are_left_alone(own_trace):
+    (own_trace / "notes.db").write_text("not ours")
+    (own_trace / "2025-11-24.db").write_text("not ours")
+    assert len(search_trace(own_trace, TraceFilter())) == 6
 
 
 # scan_trace
@@ -388,13 +411,13 @@ def test_a_scan_that_is_not_finished_closes_its_files(trace):
     assert list(rows) == []
 
 
-def test_what_cannot_be_read_is_named_and_hides_nothing_else(trace):
-    (trace / "2025-11-25.9.db").write_bytes(b"no database, but long enough to be read as one " * 100)
+def test_what_cannot_be_read_is_named_and_hides_nothing_else(own_trace):
+    (own_trace / "2025-11-25.9.db").write_bytes(b"no database, but long enough to be read as one " * 100)
     unreadable = []
-    rows = scan_trace(trace, TraceFilter(), ("event",), unreadable=unreadable)
+    rows = scan_trace(own_trace, TraceFilter(), ("event",), unreadable=unreadable)
     assert " ".join(name for (name,) in rows) == "HOLD SEND DEFER REFUSE SEND RECEIVE"
     assert unreadable == ["2025-11-25.9.db"]
-    assert len(list(scan_trace(trace, TraceFilter(), ("event",)))) == 6
+    assert len(list(scan_trace(own_trace, TraceFilter(), ("event",)))) == 6
 
 
 def test_a_file_of_an_older_version_has_empty_columns(tmp_path):
@@ -409,13 +432,13 @@ def test_a_file_of_an_older_version_has_empty_columns(tmp_path):
     assert trace_event(columns, row).detail == {}
 
 
-def test_ids_of_another_node_are_looked_for_where_no_row_has_them_as_its_own(trace):
+def test_ids_of_another_node_are_looked_for_where_no_row_has_them_as_its_own(own_trace):
     hop = {"handover": {"node": "mx2.a.example", "message": "0000000000000099", "session": "sess-z"}}
-    write_events(trace, "0", [event(NOON + DAY + 9, "SEND", "000000000000000c", "sess-e", detail=hop)])
+    write_events(own_trace, "0", [event(NOON + DAY + 9, "SEND", "000000000000000c", "sess-e", detail=hop)])
     for wanted in ({"message": "0000000000000099"}, {"session": "sess-z"}, {"session": "sess-z", "event": "SEND"}):
-        assert [one.message for one in search_trace(trace, TraceFilter(**wanted))] == ["000000000000000c"]
-    assert search_trace(trace, TraceFilter(session="sess-z", event="DEFER")) == []
-    assert [one.session for one in search_trace(trace, TraceFilter(session="sess-e"))] == ["sess-e"]
+        assert [one.message for one in search_trace(own_trace, TraceFilter(**wanted))] == ["000000000000000c"]
+    assert search_trace(own_trace, TraceFilter(session="sess-z", event="DEFER")) == []
+    assert [one.session for one in search_trace(own_trace, TraceFilter(session="sess-e"))] == ["sess-e"]
 
 
 def pages(directory, wanted, limit, now=NOON + 99 * DAY, between=lambda: None):

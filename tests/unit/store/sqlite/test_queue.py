@@ -17,6 +17,7 @@ from gatepost.store.interface import MessageUnstorable, Settlement, StoreFailure
 from gatepost.store.sqlite.schema import QUEUE_FILE
 from gatepost.store.sqlite.space import NO_ROOM
 from gatepost.store.sqlite.trace_files import day_of
+from gatepost.store.suspension import Suspension
 
 LIMIT = 256 * 1024
 
@@ -172,6 +173,20 @@ def test_leases(shop):
             assert [delivery.id for delivery in await store.lease(destination, 5, 8.0)] == [second.id]
             assert await store.earliest("contoso/nowhere.example") == 0
             assert fresh.next_at == 0
+
+    asyncio.run(main())
+
+
+def test_suspensions(shop):
+    async def main():
+        async with shop.open() as store:
+            destination = "contoso/partner.example"
+            for at in (10.0, 20.0, 30.0):
+                await shop.deferred(store, next_at=at, attempts=1, expires_at=1e9)
+            order = {"waits": (900.0,), "received_after": 0.0, "reply": "450 4.4.316 refused"}
+            counts = [await store.suspend(Suspension(destination, 1, 25.0, **order)) for _ in range(3)]
+            assert counts == [1, 1, 0]
+            assert await store.earliest(destination) == 30.0
 
     asyncio.run(main())
 

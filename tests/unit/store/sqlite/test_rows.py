@@ -20,6 +20,7 @@ from gatepost.store.sqlite.rows import (
     take_notices,
 )
 from gatepost.store.sqlite.schema import StoreSettings, make_queue_tables, open_database
+from gatepost.store.suspension import Suspension, jitter_of
 
 PARTNER = "contoso/partner.example"
 
@@ -243,3 +244,83 @@ def test_looking_for_what_is_due_too_late_takes_no_longer_with_more_that_waits(q
     queue.execute("DELETE FROM message")
     fill(queue, 1000)
     assert steps() <= few + 1
+
+
+# ------------------------------------------------------------------------------------------- deferred where it lies
+
+NOW = 20_000.0
+REFUSED = "450 4.4.316 Connection refused"
+
+
+def suspend(queue, *, limit=9, waits=(900.0, 900.0, 3600.0), received_after=0.0):
+    request = Suspension(PARTNER, limit, NOW, waits=waits, received_after=received_after, reply=REFUSED)
+    execute(queue, suspensions=[request])
+    return request.deferred
+
+
+def due(**fields):
+    fields = {"attempts": 3, "next_at": 10.0, "expires_at": 90_000.0, "last_error": "451 before", **fields}
+    return delivery(**fields)
+
+
+def row_of(queue, number=8):
+    return queue.execute("SELECT next_at, attempts, last_error FROM delivery WHERE id = ?", (number,)).fetchone()
+
+
+@pytest.mark.parametrize(("attempts", "wait"), [(1, 900), (2, 3600), (9, 3600)])
+def test_what_is_suspended_waits_as_after_an_attempt(queue, attempts, wait):
+    put(queue, due(attempts=attempts))
+    assert suspend(queue) == 1
+    jitter = jitter_of(7, attempts + 1)
+    assert row_of(queue) == (NOW + wait * (1 + 0.1 * (2 * jitter - 1)), attempts + 1, REFUSED)
+    assert suspend(queue) == 0
+
+
+def test_what_is_suspended_is_tried_once_more_when_it_expires(queue):
+    put(queue, due(expires_at=NOW + 5))
+    assert suspend(queue) == 1
+    assert row_of(queue) == (NOW + 5, 4, REFUSED)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"attempts": 0},
+        {"next_at": NOW + 1},
+        {"next_at": 0.0},
+        {"expires_at": NOW},
+        {"expires_at": 0.0},
+        {"destination": "contoso/other.example"},
+        {"recipients": [Recipient("ann@partner.example", held=True)]},
+        {"quarantine": "contoso"},
+    ],
+)
+def test_what_needs_more_or_is_not_due_is_not_suspended(queue, fields):
+    put(queue, due(**fields))
+    before = row_of(queue)
+    assert suspend(queue) == 0
+    assert row_of(queue) == before
+
+
+@pytest.mark.parametrize("change", ["held = 1", "dropped = 1", "returned = '{}'"])
+def test_what_an_administrator_ordered_comes_before_a_suspension(queue, change):
+    put(queue, due())
+    queue.execute(f"UPDATE delivery SET {change}")  # noqa: S608 - ours
+    assert suspend(queue) == 0
+    assert row_of(queue) == (10.0, 3, "451 before")
+
+
+@pytest.mark.parametrize(
+    ("received_after", "delayed", "deferred"),
+    [(0.0, False, 1), (0.9, False, 1), (1.0, False, 0), (1.0, True, 1)],
+)
+def test_what_is_due_a_delay_notice_is_not_suspended(queue, received_after, delayed, deferred):
+    put(queue, due(recipients=[Recipient("ann@partner.example", delayed=delayed)]))
+    assert suspend(queue, received_after=received_after) == deferred
+
+
+def test_the_longest_due_are_suspended_first_and_no_more_are_looked_at(queue):
+    for number, at in ((10, 30.0), (20, 10.0), (30, 20.0)):
+        put(queue, due(number=number + 1, message=number, next_at=at, attempts=0 if number == 30 else 1))
+    assert suspend(queue, limit=2) == 1
+    assert [row_of(queue, number)[1] for number in (11, 21, 31)] == [1, 2, 0]

@@ -17,11 +17,13 @@ from gatepost.store.sqlite.work import (
     LeftoverWork,
     RetryWork,
     SettlementWork,
+    SuspensionWork,
     Work,
     accept_rows,
     refuse,
     tell,
 )
+from gatepost.store.suspension import Suspension
 
 LONE = "\ud800"  # half of a character: no column holds it
 
@@ -185,6 +187,20 @@ def test_a_lease():
     assert answered(lambda future: LeaseWork(request, future), gone)[1] is gone
     assert isinstance(answered(lambda future: LeaseWork(request, future), gone, done=True)[1], asyncio.CancelledError)
     assert not LeaseWork.patient
+
+
+def test_a_suspension():
+    request = Suspension("contoso/partner.example", 5, 1.0, waits=(60.0,), received_after=0.0, reply="450 no")
+    request.deferred = 3
+    plan, deferred = answered(lambda future: SuspensionWork(request, future), None)
+    assert plan.suspensions == [request]
+    assert deferred == 3
+    assert answered(lambda future: SuspensionWork(request, future), StoreBusy("busy"))[1] == 0
+    gone = StoreFailure("gone")
+    assert answered(lambda future: SuspensionWork(request, future), gone)[1] is gone
+    cancelled = answered(lambda future: SuspensionWork(request, future), gone, done=True)[1]
+    assert isinstance(cancelled, asyncio.CancelledError)
+    assert not SuspensionWork.patient
 
 
 def test_a_barrier():

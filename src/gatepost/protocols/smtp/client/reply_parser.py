@@ -18,6 +18,9 @@ MAX_LINE = 2048
 MAX_LINES = 100
 """Lines of one reply; the longest EHLO replies seen have about 20."""
 
+MAX_TEXT = 4096
+"""Octets of one reply's text that are kept, for each recipient in memory and in the trace; "..." is for the rest."""
+
 # Status class and reply class must agree (RFC 2034 section 4): "451 5.7.3 ..." keeps its status as plain text.
 _LINE = re.compile(rb"(([2-5])[0-9][0-9])(?:([ -])(?:(?!3)(\2\.[0-9]{1,3}\.[0-9]{1,3})(?: |\Z))?(.*))?", re.DOTALL)
 
@@ -32,12 +35,13 @@ class ProtocolError(Exception):
 class ReplyParser:
     """Collects bytes, gives out replies; holds at most one unfinished line and one unfinished reply."""
 
-    __slots__ = ("_buffer", "_lines", "_start")
+    __slots__ = ("_buffer", "_count", "_lines", "_size", "_start")
 
     def __init__(self) -> None:
         self._buffer = b""
         self._start = 0
         self._lines: list[Reply] = []
+        self._count = self._size = 0  # lines of the unfinished reply, and their octets
 
     @property
     def pending(self) -> bool:
@@ -70,10 +74,13 @@ class ReplyParser:
         return None
 
     def _add(self, line: Reply) -> None:
-        self._lines.append(line)
+        self._count += 1
+        self._size += len(line.lines[0])
+        if self._size <= MAX_TEXT:
+            self._lines.append(line)
         if line.code != self._lines[0].code:
             raise ProtocolError("the lines of one reply have different codes")
-        if len(self._lines) > MAX_LINES:
+        if self._count > MAX_LINES:
             raise ProtocolError(f"a reply of more than {MAX_LINES} lines")
 
     def _joined(self) -> Reply:
@@ -83,7 +90,10 @@ class ReplyParser:
             line.lines[0] if line.enhanced in {"", first.enhanced} else f"{line.enhanced} {line.lines[0]}"
             for line in self._lines
         )
+        if self._size > MAX_TEXT:
+            lines += ("...",)
         self._lines.clear()
+        self._count = self._size = 0
         return Reply(first.code, first.enhanced, lines)
 
 

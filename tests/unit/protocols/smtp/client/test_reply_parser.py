@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gatepost.protocols.smtp.client.reply_parser import MAX_LINE, MAX_LINES, ProtocolError, ReplyParser
+from gatepost.protocols.smtp.client.reply_parser import MAX_LINE, MAX_LINES, MAX_TEXT, ProtocolError, ReplyParser
 from gatepost.protocols.smtp.replies import Reply
 
 
@@ -46,6 +46,14 @@ REPLIES: dict[str, tuple[bytes, list[Reply]]] = {
     "8-bit characters": ("250 grün\r\n".encode(), [Reply(250, "", ("gr??n",))]),
     "the longest line": (b"250 " + b"x" * (MAX_LINE - 6) + b"\r\n", [Reply(250, "", ("x" * (MAX_LINE - 6),))]),
     "the most lines": (b"250-x\r\n" * (MAX_LINES - 1) + b"250 x\r\n", [Reply(250, "", ("x",) * MAX_LINES)]),
+    "the most text": (
+        (b"550-5.1.1 " + b"x" * (MAX_TEXT // 4) + b"\r\n") * 3 + b"550 5.1.1 " + b"x" * (MAX_TEXT // 4) + b"\r\n",
+        [Reply(550, "5.1.1", ("x" * (MAX_TEXT // 4),) * 4)],
+    ),
+    "more text than is kept, and another reply": (
+        (b"550-5.1.1 " + b"x" * 1000 + b"\r\n") * 98 + b"550 5.1.1 x\r\n250-a\r\n250 b\r\n",
+        [Reply(550, "5.1.1", (*["x" * 1000] * 4, "...")), Reply(250, "", ("a", "b"))],
+    ),
 }
 
 # name: (bytes, how many replies come before the fault, words of the fault)
@@ -64,6 +72,7 @@ FAULTS: dict[str, tuple[bytes, int, str]] = {
     "codes that differ": (b"250-a\r\n550 b\r\n", 0, "different codes"),
     "a line too long": (b"250 " + b"x" * (MAX_LINE - 5) + b"\r\n", 0, "octets"),
     "a line without an end": (b"250 ok\r\n250 " + b"x" * MAX_LINE, 1, "octets"),
+    "too many long lines": ((b"250-" + b"x" * 1000 + b"\r\n") * (MAX_LINES + 1), 0, "lines"),
     "too many lines": (b"250-x\r\n" * (MAX_LINES + 1), 0, "lines"),
 }
 
