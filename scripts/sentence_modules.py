@@ -61,6 +61,7 @@ MODULES: Final = (
     "analysis/rehearsal/rehearsal.py",
     "analysis/rehearsal/replay_inbound.py",
     "analysis/rehearsal/replay_outbound.py",
+    "manage/use_cases/record_budget.py",
     "manage/use_cases/rehearsal.py",
     "analysis/checks/attacks.py",
     "analysis/checks/drill.py",

@@ -99,6 +99,18 @@ class Limits(Section):
     sender_ip6_prefix: Annotated[Whole, Range(0, 128)] = setting(
         default=48, description="The same for IPv6 (our choice: /48 is the smallest network that is routed alone)."
     )
+    organization_bytes: Annotated[Size, Range(65536, 1 << 30, format_size)] = setting(
+        default=8388608,
+        description="Largest organization, with all its resources as JSON, that its own administrators can store (our "
+        "choice: 10,000 connectors are about 5 MB). Every worker keeps it in memory. Administrators of the whole "
+        "gateway can store larger ones.",
+    )
+    tenant_records_per_day: Annotated[Size, Range(0, 1 << 40, format_size)] = setting(
+        default=536870912,
+        description="How much one organization's administrators can add to history and audit log in a day, at each "
+        "node: each recorded call counts with 8 KB, a change of resources also with the organization before and after "
+        "it. Further ones are refused until time has passed (429). 0: no limit (our choice).",
+    )
 
     def smtp(self) -> SmtpLimits:
         """The part that the SMTP core applies."""

@@ -18,6 +18,7 @@ _COUNTER_BITS = 12
 _SHARD_BITS = 10
 _TICK_SHIFT = _SHARD_BITS + _COUNTER_BITS
 _COUNTERS = 1 << _COUNTER_BITS
+_HIGHEST = (1 << 63) - 1
 _DIGITS = 16
 _HEXADECIMAL = frozenset("0123456789abcdef")
 
@@ -46,8 +47,11 @@ def shard_of(number: int) -> int:
 
 
 def last_id(at: float) -> int:
-    """The highest id that any shard can have made until `at`, seconds since 1970; 0 for times before 2020."""
-    return ((max(0, int((at - _EPOCH) * 1000)) + 1) << _TICK_SHIFT) - 1 if at > _EPOCH else 0
+    """The highest id that any shard can have made until `at`, seconds since 1970; 0 for times before 2020.
+
+    Of times beyond 2089, any: the highest id that there is.
+    """
+    return min(((max(0, int((at - _EPOCH) * 1000)) + 1) << _TICK_SHIFT) - 1, _HIGHEST) if at > _EPOCH else 0
 
 
 class IdSource:

@@ -2,7 +2,8 @@
 
 Kept for 400 days. An event that was begun gets its outcome in place; nothing else is ever changed. What strangers and
 tenants can fill it with is bounded: of refused and failed ones the newest 10,000 of each who. Those that were done are
-as many as there were changes, and calls of REST that are not safe.
+as many as there were changes, and calls of REST that are not safe, of which tenants have a number in a day
+(`manage.use_cases.record_budget`).
 """
 
 from __future__ import annotations

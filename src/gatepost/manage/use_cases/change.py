@@ -22,6 +22,7 @@ from gatepost.manage.use_cases.domain_proof import pending_notes
 from gatepost.manage.use_cases.granting import granting
 from gatepost.manage.use_cases.name_lookup import visible
 from gatepost.manage.use_cases.private_content import keys_lacking, orphaned, passwords_lacking, secrets_lacking
+from gatepost.manage.use_cases.record_budget import RecordBudget, added_to_history
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind, VersionConflict
 from gatepost.policy.connectors.errors import FieldError, ResourceErrors
 from gatepost.policy.connectors.grants import GRANT, STORED_KINDS, mark
@@ -139,6 +140,8 @@ def change(
             changes = differences(stored, made.wanted)
             lacking = _missing_keys(store, made)
             pending = [] if options.dry_run else list(_pending(store, principal, made))
+            if changes:
+                _charge(gateway, principal, made, dry_run=options.dry_run)
             if changes and not options.dry_run:
                 content = orphaned(store, stored, made.wanted) | made.edit.content
                 try:
@@ -158,6 +161,15 @@ def change(
             break
     outcome = _result(gateway, principal, options, made, (version, changes, lacking))
     return replace(outcome, notes=[*pending, *outcome.notes])
+
+
+def _charge(gateway: Gateway, principal: Principal, made: _PreparedChange, *, dry_run: bool) -> None:
+    """Raise Refusal where a tenant would store too much, or has changed too much in a day."""
+    before = made.stored.document.get("organization", {})
+    largest = gateway.settings.limits.organization_bytes
+    added = added_to_history(principal, before, made.wanted["organization"], largest)
+    if not dry_run:
+        gateway.kept(RecordBudget).charge(principal, added)
 
 
 # ------------------------------------------------------------------------------------------------ what it becomes

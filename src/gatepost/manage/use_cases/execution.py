@@ -16,6 +16,7 @@ from gatepost.manage.access.principal import Principal, Scope
 from gatepost.manage.access.records import AccountError, AccountErrorKind, AuditOutcome
 from gatepost.manage.use_cases.context import Context, outcome_of
 from gatepost.manage.use_cases.declaration import UseCase, Visibility
+from gatepost.manage.use_cases.record_budget import AUDIT_EVENT, RecordBudget
 from gatepost.manage.use_cases.refusal import STORE_AWAY, Refusal, RefusalKind, StoreUnreadable
 from gatepost.manage.use_cases.request_values import WrongFields, checked
 from gatepost.store.interface import OutcomeUnknown, StoreFailure
@@ -52,6 +53,8 @@ def execute[R: msgspec.Struct, A](case: UseCase[R, A], context: Context, request
     begun = 0
     try:
         valid = _checked(request)
+        if case.is_recorded and case.scope is not None and not context.dry_run:
+            context.kept(RecordBudget).charge(context.principal, AUDIT_EVENT)
         begun = _record_begin(context) if is_written else 0
         result = case.function(context, valid)
     except (AccountError, StoreFailure) as error:

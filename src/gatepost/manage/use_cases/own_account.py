@@ -13,6 +13,7 @@ from msgspec.structs import asdict
 from gatepost.manage.access.records import Passkey, Preferences  # noqa: TC001 - the declaration reads them
 from gatepost.manage.use_cases.declaration import Items, Visibility, use_cases
 from gatepost.manage.use_cases.entrance import SessionStarted, denying
+from gatepost.manage.use_cases.record_budget import AUDIT_EVENT, RecordBudget
 from gatepost.manage.use_cases.refusal import wrong_field
 from gatepost.manage.use_cases.users import AccountSession, PasskeyNamed, Password, SessionsEnded, session_shown
 from gatepost.texts import N_
@@ -62,6 +63,7 @@ def set_own_preferences(context: Context, request: SetOwnPreferences) -> Prefere
     if request.time_zone and named_zone(request.time_zone) is None:
         text = N_("is no time zone that this machine knows, such as Europe/Stockholm")
         raise wrong_field("time_zone", text, "1 error; nothing was changed.")
+    context.kept(RecordBudget).charge(context.principal, AUDIT_EVENT)
     chosen = {field: value for field, value in asdict(request).items() if value is not None}
     return context.accounts.set_preferences(name, chosen, actor=context.actor)
 

@@ -16,7 +16,7 @@ import msgspec
 
 from gatepost.policy.connectors.hook_index import HookIndex
 from gatepost.policy.connectors.journal_index import journals
-from gatepost.policy.connectors.names import covers, network, parents
+from gatepost.policy.connectors.names import covers, network, parents, patterns
 from gatepost.policy.connectors.quarantine_rules import QuarantineRules
 from gatepost.policy.connectors.recipients import MailboxIndex, RecipientLists
 from gatepost.policy.connectors.signing_keys import SigningKeys
@@ -103,7 +103,7 @@ class PartnerIndex:
 
     def candidates(self, sender_domain: str) -> Iterator[tuple[int, str, InboundEntry]]:
         """Rank (0 is the most specific), the pattern that took the domain in, and the connector."""
-        for rank, pattern in enumerate(_patterns(sender_domain)):
+        for rank, pattern in enumerate(patterns(sender_domain)):
             for entry in self._by_pattern.get(pattern, ()):
                 yield rank, pattern, entry
 
@@ -153,7 +153,7 @@ class OutboundIndex:
 
         Of one pattern in the order of priority and name.
         """
-        for pattern in _patterns(domain):
+        for pattern in patterns(domain):
             for connector in self._by_pattern.get(pattern, ()):
                 yield pattern, connector
 
@@ -450,15 +450,6 @@ def _certificate_keys(name: str) -> Iterator[str]:
     yield name if name == bare else f"?.{bare}"
     for parent in parents(bare):
         yield f"*.{parent}"
-
-
-def _patterns(domain: str) -> Iterator[str]:
-    """The patterns that take a domain in, the most specific first."""
-    if domain:
-        yield domain
-        for parent in parents(domain):
-            yield f"*.{parent}"
-    yield "*"
 
 
 def _as_borne(entry: InboundEntry, leaf: CertificateFacts) -> InboundEntry:

@@ -213,7 +213,8 @@ def decide(
     if before is not None and not by_owner:
         errors += _loosened(before, after)
         errors += _moved(before, after, set(kept))
-        kept = [grant for grant in kept if not _leads_by_mx_now(before, after, grant)]
+        turned = _turned_to_mx(before, after)
+        kept = [grant for grant in kept if grant.field != "recipient_domains" or grant[:2] not in turned]
     tenants = not by_owner or (stored is not None and stored.get("tenants") is True)
     return _document(kept, tenants=tenants), errors
 
@@ -230,8 +231,9 @@ def first_grants(resources: Resources, stored: Mapping[str, Any]) -> dict[str, d
 def ungranted(resources: Resources) -> Iterator[Ungranted]:
     """Values that no owner of the gateway granted, of those that need it, in the order in which they stand."""
     for organization in resources.organizations:
+        parts = _parts(organization)
         for use in _uses(organization):
-            record = _part(organization, use.grant.part, use.grant.name)
+            record = parts[use.grant.part, use.grant.name]
             by_hosts = use.grant.field == "recipient_domains" and not getattr(record, "use_mx_record", True)
             if (use.grant.field, use.grant.value) in record.ungranted and not by_hosts:
                 yield Ungranted(organization.name, use.grant, use.access)
@@ -263,11 +265,12 @@ def _loosened(before: Organization, after: Organization) -> Iterator[FieldError]
 def _moved(before: Organization, after: Organization, granted: set[Grant]) -> Iterator[FieldError]:
     """Yield an error for each change of a tenant that would redirect what is granted of the machine."""
     holders: dict[tuple[str, str], Holder] = {}
+    parts_before, parts_after = _parts(before), _parts(after)
     for use in _uses(after):
         part, name, field, _ = use.grant
         if use.access is Access.MACHINE and use.grant in granted:
             path = use.path.removesuffix(f".{field}")
-            known = Holder(part, path, _part(before, part, name), _part(after, part, name), {})
+            known = Holder(part, path, parts_before[part, name], parts_after[part, name], {})
             holders.setdefault((part, name), known).fields[field] = use.instead
     for holder in holders.values():
         yield from moved(holder)
@@ -285,11 +288,10 @@ def _limits_changed(before: Organization | None, after: Organization) -> Iterato
             )
 
 
-def _leads_by_mx_now(before: Organization, after: Organization, grant: Grant) -> bool:
-    """A domain that the owner wrote for smart hosts says nothing of the hosts that its MX records name."""
-    if grant.field != "recipient_domains":
-        return False
-    return turned_to_mx(*(_part(organization, grant.part, grant.name) for organization in (before, after)))
+def _turned_to_mx(before: Organization, after: Organization) -> set[tuple[str, str]]:
+    """Connectors that MX records lead now: what the owner wrote for smart hosts says nothing of other hosts."""
+    known = _parts(before)
+    return {place for place, record in _parts(after).items() if place in known and turned_to_mx(known[place], record)}
 
 
 def _not_yours(use: _Use) -> str:
@@ -363,10 +365,14 @@ def _written(part: Record, names: Sequence[str]) -> Iterator[str]:
         yield str(value)
 
 
-def _part(organization: Organization, key: str, name: str) -> Record:
-    attribute = next(own for own, info in Organization.model_fields.items() if info.alias == key)
-    parts: Sequence[Record] = getattr(organization, attribute)
-    return next(part for part in parts if _identity(part).lower() == name)
+def _parts(organization: Organization) -> dict[tuple[str, str], Record]:
+    """The resources of an organization by the key of their list and their identity, as a `Grant` names them."""
+    found: dict[tuple[str, str], Record] = {}
+    for name, info in Organization.model_fields.items():
+        if info.alias is not None:
+            for part in getattr(organization, name):
+                found.setdefault((info.alias, _identity(part).lower()), part)
+    return found
 
 
 # ------------------------------------------------------------------------------------------------ what is not granted

@@ -1,8 +1,4 @@
-"""Lint resources: warnings about what is allowed but probably not meant, each a known mistake.
-
-Called by `gatepost apply`, `doctor` and the admin centre. Errors are in
-`policy.connectors.rules`; nothing here stops anything.
-"""
+"""Lint resources for `gatepost apply`, `doctor` and the admin centre: warnings about what is probably not meant."""
 
 from __future__ import annotations
 
@@ -11,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from gatepost.policy.connectors import known_by_address, oauth, tls_rules
 from gatepost.policy.connectors.content_hook import scanner_host
-from gatepost.policy.connectors.names import covers, is_this_machine, network
+from gatepost.policy.connectors.names import covers, is_this_machine, network, parents, patterns
 from gatepost.policy.connectors.next_hop_rules import lint_next_hops
 from gatepost.policy.connectors.publication import publication
 from gatepost.policy.connectors.quarantine_rules import lint_quarantine
@@ -41,6 +37,8 @@ if TYPE_CHECKING:
 
 
 _OVERLAPS: Final = 3  # networks of others that are named for each
+_COMPARED: Final = 300_000  # connectors and domains of pairs, in an organization: about a second
+_SAID: Final = 1000  # sentences about pairs, in an organization
 
 
 def warnings(resources: Resources, hostname: str = "") -> list[str]:
@@ -55,20 +53,19 @@ def warnings(resources: Resources, hostname: str = "") -> list[str]:
             accepted_domain for accepted_domain in organization.accepted_domains if accepted_domain.verified
         ):
             result.extend(_policy(domain, f"accepted domain {domain.name} of {organization.name}", hostname))
+        names = _OwnNames(organization)
         for inbound in organization.inbound_connectors:
             if inbound.enabled:
                 label = f"inbound connector {inbound.name!r} of {organization.name}"
                 on_premises = inbound.connector_type is ConnectorType.ON_PREMISES
-                result.extend(_on_premises(inbound, organization, label) if on_premises else _partner(inbound, label))
+                result.extend(_on_premises(inbound, names, label) if on_premises else _partner(inbound, label))
                 result.extend(tls_rules.lint(inbound, label, inbound=True))
         for outbound in organization.outbound_connectors:
             if outbound.enabled:
                 label = f"outbound connector {outbound.name!r} of {organization.name}"
                 result.extend(_outbound(outbound, label))
                 result.extend(tls_rules.lint(outbound, label, inbound=False))
-        placed = sorted(_placed(organization), key=lambda each: (each.priority, each.name))
-        for connector, other in _related(placed):
-            result.extend(_pair(connector, other, organization))
+        result.extend(_pairs(organization))
         result.extend(_rules(organization))
         for issuer in organization.oauth_issuers:
             if issuer.enabled:
@@ -156,7 +153,7 @@ def _is_routed(domain: str, organization: Organization) -> bool:
     )
 
 
-def _on_premises(connector: InboundConnector, organization: Organization, label: str) -> Iterator[str]:
+def _on_premises(connector: InboundConnector, names: _OwnNames, label: str) -> Iterator[str]:
     name = connector.tls_sender_certificate_name
     if any(domain != "*" for domain in connector.sender_domains):
         yield f"{label}: sender_domains act on partner connectors only; leave them out"
@@ -165,9 +162,9 @@ def _on_premises(connector: InboundConnector, organization: Organization, label:
             f"{label}: restrict_domains_to_certificate and _to_ip_addresses act on partner connectors only; leave "
             "them out"
         )
-    if name and not _owns(organization, name):
+    if name and not names.have(name):
         yield (
-            f"{label}: {name} is under no accepted domain of {organization.name}, so its certificate counts only for "
+            f"{label}: {name} is under no accepted domain of {names.name}, so its certificate counts only for "
             "senders in one"
         )
     if connector.mode is Mode.REHEARSE:
@@ -189,13 +186,18 @@ def _names(connector: InboundConnector, label: str) -> Iterator[str]:
         yield f"{label}: match_common_name accepts the CN, which RFC 9525 does not; put the name into subjectAltName"
 
 
-def _owns(organization: Organization, name: str) -> bool:
-    """As `policy.connectors.directory` weighs ownership."""
-    bare = name.removeprefix("*.")
-    return any(
-        covers(domain.name, bare) or (name != bare and covers(name, domain.name.removeprefix("*.")))
-        for domain in organization.accepted_domains
-    )
+class _OwnNames:
+    """The accepted domains of an organization, as `policy.connectors.directory` weighs ownership."""
+
+    def __init__(self, organization: Organization) -> None:
+        self.name = organization.name
+        self._domains = frozenset(domain.name for domain in organization.accepted_domains)
+        self._above = frozenset(above for domain in self._domains for above in parents(domain.removeprefix("*.")))
+
+    def have(self, name: str) -> bool:
+        """Whether a name of a certificate, perhaps with "*.", is in one of them, or takes one in."""
+        bare = name.removeprefix("*.")
+        return not self._domains.isdisjoint(patterns(bare)) or (name != bare and bare in self._above)
 
 
 def _partner(connector: InboundConnector, label: str) -> Iterator[str]:
@@ -257,6 +259,21 @@ def _by_mx(connector: OutboundConnector, label: str) -> Iterator[str]:
         )
 
 
+def _pairs(organization: Organization) -> Iterator[str]:
+    """Traps of any two connectors; who has thousands that may take mail from each other is told that some are left."""
+    left, said = _COMPARED, 0
+    for connector, other in _related(sorted(_placed(organization), key=lambda each: (each.priority, each.name))):
+        left -= 1 + len(connector.recipient_domains) + len(other.recipient_domains)
+        if left < 0 or said >= _SAID:
+            yield (
+                f"{organization.name} has so many outbound connectors that may take mail from each other that not all "
+                "pairs were compared; make them fewer, or name fewer domains in each"
+            )
+            break
+        yield from (sentences := list(_pair(connector, other, organization)))
+        said += len(sentences)
+
+
 def _related(placed: Sequence[OutboundConnector]) -> Iterator[tuple[OutboundConnector, OutboundConnector]]:
     """The pairs, in order, of which one may take mail from the other: of thousands of connectors almost none.
 
@@ -265,10 +282,10 @@ def _related(placed: Sequence[OutboundConnector]) -> Iterator[tuple[OutboundConn
     far = {place for place, connector in enumerate(placed) if _reaches_far(connector)}
     naming: dict[str, list[int]] = {}
     for place, connector in enumerate(placed):
-        for domain in _named(connector):
+        for domain in dict.fromkeys(_named(connector)):
             naming.setdefault(domain, []).append(place)
     for place, connector in enumerate(placed):
-        others = range(len(placed)) if place in far else far.union(*(naming[each] for each in _named(connector)))
+        others = range(len(placed)) if place in far else far.union(*(naming[each] for each in set(_named(connector))))
         for other in sorted(each for each in others if each > place):
             yield connector, placed[other]
 
@@ -317,10 +334,11 @@ def _pair(first: OutboundConnector, second: OutboundConnector, organization: Org
 
 def _covered(first: OutboundConnector, second: OutboundConnector) -> list[str]:
     """The domains of `second` that a less specific one of `first` takes in whole."""
+    wides = frozenset(first.recipient_domains)
     return sorted(
         narrow
         for narrow in second.recipient_domains
-        if any(covers(wide, narrow.removeprefix("*.")) for wide in first.recipient_domains if _wider(wide, narrow))
+        if any(wide in wides and _wider(wide, narrow) for wide in patterns(narrow.removeprefix("*.")))
     )
 
 
@@ -418,11 +436,12 @@ def _may_take_over(connector: OutboundConnector, other: OutboundConnector) -> bo
     """Whether some domain of `other` is one of `connector` as well."""
     if connector.route_all_messages_via_on_premises or (connector.all_accepted_domains and other.all_accepted_domains):
         return True
-    return any(
-        covers(wide, narrow.removeprefix("*.")) or covers(narrow, wide.removeprefix("*."))
-        for wide in other.recipient_domains
-        for narrow in connector.recipient_domains
-    )
+    return _takes_in(connector, other) or _takes_in(other, connector)
+
+
+def _takes_in(connector: OutboundConnector, other: OutboundConnector) -> bool:
+    wides = frozenset(connector.recipient_domains)
+    return any(not wides.isdisjoint(patterns(each.removeprefix("*."))) for each in other.recipient_domains)
 
 
 def _shared_addresses(resources: Resources) -> Iterator[str]:

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 from gatepost.protocols.smtp.grammar import GrammarError, parse_address, parse_domain
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 
 _SOCKET_OCTETS = 107
@@ -112,6 +112,21 @@ def covers(pattern: str, domain: str) -> bool:
     if pattern.startswith("*."):
         return domain == pattern[2:] or domain.endswith(pattern[1:])
     return domain == pattern
+
+
+def patterns(domain: str) -> Iterator[str]:
+    """The patterns that take a domain in, those that `covers` says so of, the most specific first."""
+    if domain:
+        yield domain
+        for parent in parents(domain):
+            yield f"*.{parent}"
+    yield "*"
+
+
+def circle_from(addresses: Sequence[str], place: int, most: int = 10) -> list[str]:
+    """From one address of a circle back to it; of a long one the first `most` addresses."""
+    turned = [addresses[(place + step) % len(addresses)] for step in range(min(len(addresses), most))]
+    return [*turned, *["…"][: len(addresses) - len(turned)], addresses[place]]
 
 
 def network(text: str) -> Network:

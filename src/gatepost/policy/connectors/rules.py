@@ -13,7 +13,7 @@ import msgspec
 
 from gatepost.policy.connectors import known_by_address
 from gatepost.policy.connectors.journal_rules import check_journal
-from gatepost.policy.connectors.names import covers, network
+from gatepost.policy.connectors.names import circle_from, covers, network, patterns
 from gatepost.policy.connectors.next_hop_rules import check_next_hops
 from gatepost.policy.connectors.publication import publication
 from gatepost.policy.connectors.recipient_rules import check_validation
@@ -466,33 +466,35 @@ def _forwarding_circles(draft: OrganizationDraft) -> Iterator[FieldError]:
         if "address" not in mailbox.bad
         for address in (mailbox.value.address, *mailbox.value.aliases)
     }
+    passed, circles = set[int](), dict[int, tuple[list[str], int]]()  # by mailbox: the circle that it is in, and where
     for mailbox in draft.mailboxes:
-        way = [mailbox.value.address]
-        at = known.get(mailbox.value.forwarding_smtp_address.lower())
-        while at is not None and at.address not in way:
-            way.append(at.address)
+        way, at = [], known.get(mailbox.value.address.lower())
+        while at is not None and id(at) not in passed:
+            passed.add(id(at))
+            way.append(at)
             at = known.get(at.forwarding_smtp_address.lower())
-        if at is mailbox.value:
-            said = f"mail would go in a circle: {' -> '.join((*way, way[0]))}; end it, or leave this out"
-            yield mailbox.error("forwarding_smtp_address", said)
+        circle = way[next((place for place, box in enumerate(way) if box is at), len(way)) :]
+        circles |= {id(box): ([each.address for each in circle], place) for place, box in enumerate(circle)}
+    for mailbox in draft.mailboxes:
+        if id(mailbox.value) in circles:
+            turn = circle_from(*circles[id(mailbox.value)])
+            text = f"mail would go in a circle: {' -> '.join((*turn,))}; end it, or leave this out"
+            yield mailbox.error("forwarding_smtp_address", text)
 
 
 def _foreign_domains(draft: OrganizationDraft) -> Iterator[FieldError]:
     """Mailboxes and connectors that name a domain which the organization does not accept."""
-    accepted = [domain.value.name for domain in draft.domains if "name" not in domain.bad]
+    accepted = {domain.value.name for domain in draft.domains if "name" not in domain.bad}
     for mailbox in draft.mailboxes:
-        domain = mailbox.value.address.rpartition("@")[2]
-        if not any(covers(pattern, domain) for pattern in accepted):
-            yield mailbox.error("address", _NOT_ACCEPTED.format(domain, draft.own.path))
-        for place, alias in enumerate(mailbox.value.aliases):
-            domain = alias.rpartition("@")[2]
-            if not any(covers(pattern, domain) for pattern in accepted):
-                yield mailbox.error(f"aliases[{place}]", _NOT_ACCEPTED.format(domain, draft.own.path))
+        aliases = ((f"aliases[{place}]", alias) for place, alias in enumerate(mailbox.value.aliases))
+        for key, address in (("address", mailbox.value.address), *aliases):
+            if accepted.isdisjoint(patterns(domain := address.rpartition("@")[2])):
+                yield mailbox.error(key, _NOT_ACCEPTED.format(domain, draft.own.path))
     for connector in draft.inbound:
-        for place, domain in enumerate(connector.value.associated_accepted_domains):
-            if not any(covers(pattern, domain) for pattern in accepted):
+        for place, name in enumerate(connector.value.associated_accepted_domains):
+            if not any(covers(pattern, name) for pattern in accepted):
                 key = f"associated_accepted_domains[{place}]"
-                yield connector.error(key, _NOT_ACCEPTED.format(domain, draft.own.path))
+                yield connector.error(key, _NOT_ACCEPTED.format(name, draft.own.path))
 
 
 _NOT_ACCEPTED = "{} is not an accepted domain of the organization; add it under [[{}.accepted_domain]], or correct it"

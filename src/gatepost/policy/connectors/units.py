@@ -12,6 +12,7 @@ _BYTES = {"": 1, "B": 1, "KB": 1 << 10, "MB": 1 << 20, "GB": 1 << 30, "KIB": 1 <
 
 _DURATION = re.compile(r"(?:\d{1,9}(?:\.\d{1,3})?(?:ms|[smhd]))+", re.ASCII)
 _DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|[smhd])", re.ASCII)
+_LONGEST = 1e12  # seconds, about what texts can say; whole numbers without a bound are no floats
 _NUMBER = re.compile(r"\d{1,12}(?:\.\d{1,3})?", re.ASCII)
 _SIZE = re.compile(r"(\d{1,15})\s?([KMG]?I?B?)", re.ASCII)
 
@@ -22,7 +23,7 @@ def parse_duration(value: object) -> float:
     Raises ValueError with a sentence for the person who wrote it.
     """
     if isinstance(value, int | float) and not isinstance(value, bool):
-        if 0 <= value < float("inf"):
+        if 0 <= value <= _LONGEST:
             return float(value)
         raise ValueError(f"{value!r} is not a duration: it must be 0 seconds or more")
     if isinstance(value, str):

@@ -92,3 +92,9 @@ def test_no_id_made_until_a_time_is_above_the_last_of_it():
 
 def test_an_id_says_which_shard_made_it():
     assert [shard_of(IdSource(shard, clock=lambda: 1_800_000_000.0)()) for shard in (0, 7, 1023)] == [0, 7, 1023]
+
+
+@pytest.mark.parametrize("moment", [3.8e9, 253402300799.0, 1e15])
+def test_no_time_is_beyond_the_last_id(moment: float) -> None:
+    """Times that people may write, such as 9999-12-31, and no database has a number for."""
+    assert last_id(moment) == 2**63 - 1

@@ -323,3 +323,19 @@ def test_only_the_owner_changes_what_an_organization_lets_its_users_and_servers_
     assert decide(before, before, NOTHING, by_owner=False)[1] == []
     assert decide(None, organization(), None, by_owner=False)[1] == []
     assert len(decide(None, organization(server_recipients_per_day=1), None, by_owner=False)[1]) == 1
+
+
+def test_thousands_of_connectors_are_looked_at_once():
+    """What takes the square of so many takes longer than a test may."""
+    connectors = [
+        {"name": f"c{number}", "recipient_domains": [f"p{number}.example"], "smart_hosts": ["10.0.0.1"]}
+        for number in range(6_000)
+    ]
+    table = {"accepted_domain": [{"name": "a.example"}], "outbound_connector": connectors}
+    resources = parse({"organization": {"contoso": table}})
+    organization = resources.organizations[0]
+    owned, errors = decide(None, organization, None, by_owner=True)
+    kept, more = decide(organization, organization, owned, by_owner=False)
+    assert (errors, more, len(kept["granted"])) == ([], [], 12_000)
+    nothing = mark(resources, {"contoso": {"granted": []}})
+    assert sum(1 for _ in ungranted(nothing)) == 6_000, "of each the host: its domain is not led by MX"

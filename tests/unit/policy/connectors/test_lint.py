@@ -403,3 +403,57 @@ def test_results_that_nobody_adds(resources, more, warned):
     hook = f'[[organization.o.content_hook]]\nname = "h"\n{more}\n' if more else ""
     found = warnings(resources('[organization.o]\nauthentication_results = "rspamd"\n' + OWN + hook))
     assert any("mail gets no results" in one for one in found) is warned
+
+
+def connectors(count: int, **fields: object) -> dict[str, object]:
+    """Named c0, c1, …; a text with {} in it has the number there."""
+    return {
+        "organization": {
+            "o": {
+                "accepted_domain": [{"name": "o.example"}],
+                "outbound_connector": [
+                    {
+                        "name": f"c{number}",
+                        "smart_hosts": ["mx.p.example"],
+                        "recipient_domains": [f"p{number}.example"],
+                        **fields,
+                    }
+                    for number in range(count)
+                ],
+            }
+        }
+    }
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"recipient_domains": ["p.example"]},
+        {"mode": "rehearse"},
+        {"recipient_domains": ["*.p.example"]},
+        {"connector_type": "on-premises", "recipient_domains": [], "all_accepted_domains": True},
+    ],
+    ids=["one domain", "rehearsal", "wildcards", "all accepted domains"],
+)
+def test_of_hundreds_that_may_take_mail_from_each_other_not_all_pairs_are_compared(fields: dict[str, object]) -> None:
+    said = warnings(parse(connectors(700, **fields)))
+    assert len([text for text in said if "not all pairs were compared" in text]) == 1
+
+
+def test_of_thousands_that_stand_apart_all_are_compared() -> None:
+    assert not [text for text in warnings(parse(connectors(2_000))) if "compared" in text]
+
+
+@pytest.mark.parametrize("second", [{"priority": 200}, {"mode": "rehearse"}], ids=["covered", "rehearsal"])
+def test_long_lists_of_domains_are_compared_in_one_pass(second: dict[str, object]) -> None:
+    document = connectors(2, tls_settings="encryption-only")
+    first, other = document["organization"]["o"]["outbound_connector"]  # type: ignore[index] # it is made above
+    first["recipient_domains"] = [f"*.p{number}.example" for number in range(20_000)]
+    other |= {"recipient_domains": [f"a.q{number}.example" for number in range(20_000)], **second}
+    assert warnings(parse(document)) == []
+    other["recipient_domains"].append("a.p7.example")
+    assert [text for text in warnings(parse(document)) if "c0" in text and "c1" in text]
+
+
+def test_a_domain_that_is_named_again_and_again_is_looked_at_once() -> None:
+    assert warnings(parse(connectors(1, recipient_domains=["p.example"] * 100_000))) == []

@@ -17,6 +17,7 @@ from gatepost.policy.connectors.names import (
     mail_address,
     network,
     parents,
+    patterns,
     resource_label,
     socket_path,
 )
@@ -305,3 +306,9 @@ def test_what_is_none(url: str, why: str) -> None:
 
 def test_keys_may_have_a_query() -> None:
     assert https_url("https://login.example/keys?v=2") == "https://login.example/keys?v=2"
+
+
+@given(st.sampled_from(["*", "b.example", "*.b.example", "*.example", "a.b.example", "*.a.b.example", "*.c.example"]))
+def test_patterns_are_those_that_cover(pattern: str) -> None:
+    for domain in ("", "example", "b.example", "a.b.example", "x.a.b.example", "xb.example"):
+        assert (pattern in patterns(domain)) == covers(pattern, domain)

@@ -420,3 +420,32 @@ def test_mailboxes_that_forward_to_each_other() -> None:
 def test_an_address_that_is_wrong_by_itself_takes_no_name() -> None:
     text = OWN + '[[organization.o.mailbox]]\naddress = "ann"\n' + SECOND + 'aliases = ["ann@o.example"]\n'
     assert [path for path, _ in errors_of(text)] == ["mailbox[0] 'ann'.address"]
+
+
+MANY = 20_000  # what takes the square of it takes longer than a test may
+
+
+def forwarding(to: Sequence[int]) -> dict[str, object]:
+    mailboxes = [
+        {"address": f"a{number}@o.example", "forwarding_smtp_address": f"a{other}@o.example"}
+        for number, other in enumerate(to)
+    ]
+    return {"organization": {"o": {"accepted_domain": [{"name": "o.example"}], "mailbox": mailboxes}}}
+
+
+def test_a_long_chain_of_forwarding_is_followed_once() -> None:
+    mailboxes = parse(forwarding(range(1, MANY + 1))).organizations[0].mailboxes
+    assert len(mailboxes) == MANY
+
+
+def test_of_a_long_circle_each_mailbox_names_a_part() -> None:
+    with pytest.raises(ResourceErrors) as errors:
+        parse(forwarding([1, 2, *range(3, 1000), 2]))
+    texts = [error.message for error in errors.value.errors]
+    assert len(texts) == 998, "the first two only lead into it"
+    assert texts[0] == (
+        "mail would go in a circle: a2@o.example -> a3@o.example -> a4@o.example -> a5@o.example -> a6@o.example -> "
+        "a7@o.example -> a8@o.example -> a9@o.example -> a10@o.example -> a11@o.example -> … -> a2@o.example; end it, "
+        "or leave this out"
+    )
+    assert "circle: a999@o.example -> a2@o.example ->" in texts[-1]

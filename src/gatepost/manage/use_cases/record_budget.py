@@ -1,0 +1,88 @@
+"""Limit what a tenant adds in a day to the records that nobody removes: the history of resources and the audit log.
+
+Used by `execution`, which every call passes, and by `change`, which every change of resources passes. Each change keeps
+the organization as it was and as it is, each call an audit event: without a limit a tenant fills the disk, and the
+gateway then accepts no mail for anybody. Principals of the gateway have no limit. It counts in this process alone.
+"""
+
+from __future__ import annotations
+
+import time
+from threading import Lock
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from gatepost.manage.use_cases.refusal import BusyRefusal, Refusal, RefusalKind
+from gatepost.policy.connectors.units import format_duration, format_size
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from gatepost.manage.access.principal import Principal
+    from gatepost.settings.model import Settings
+
+
+AUDIT_EVENT: Final = 8192
+"""Octets that a call counts with: the most that the details of its audit event take (`manage.access.audit_rows`)."""
+_DAY: Final = 86_400.0
+
+
+class RecordBudget:
+    """The octets that each tenant has added lately, which count less from second to second: a day's worth in a day.
+
+    ticks: seconds that never go back. For any thread.
+    """
+
+    def __init__(self, settings: Settings, *, ticks: Callable[[], float] = time.monotonic) -> None:
+        self._most = settings.limits.tenant_records_per_day
+        self._ticks = ticks
+        self._spent: dict[str, tuple[float, float]] = {}  # octets, and when they were counted
+        self._lock = Lock()
+
+    def charge(self, principal: Principal, octets: int) -> None:
+        """Count what is about to be added. Raises BusyRefusal if the tenant has added a day's worth already.
+
+        One addition may go beyond the limit, so that a large organization can be changed at all.
+        """
+        if principal.is_of_gateway or not principal.organizations or not self._most:
+            return
+        key, now = principal.share_key, self._ticks()
+        with self._lock:
+            spent, at = self._spent.get(key, (0.0, now))
+            spent = max(0.0, spent - (now - at) * self._most / _DAY)
+            if spent < self._most:
+                self._spent[key] = spent + octets, now
+                return
+        wait = int((spent - self._most) * _DAY / self._most) + 1
+        text = (
+            f"Changes and calls of your organization have added {format_size(self._most)} to history and audit log in "
+            f"a day, and more is not kept. Try again in {format_duration(wait)}, or ask the gateway's owner to raise "
+            "[limits] tenant_records_per_day."
+        )
+        raise BusyRefusal(text, wait)
+
+
+def added_to_history(
+    principal: Principal, stored: Mapping[str, Any], wanted: Mapping[str, Mapping[str, Any] | None], largest: int
+) -> int:
+    """Octets that a change of organizations adds to the history. Raises Refusal if a tenant may not store as much.
+
+    stored, wanted: the organizations by name, before and after. largest: octets that a tenant's organization may have;
+    one that has more, as the gateway's owner may write it, may only shrink.
+    """
+    added = 0
+    for name, table in wanted.items():
+        before, after = _size(stored.get(name)), _size(table)
+        if after > max(largest, before) and not principal.is_of_gateway:
+            text = (
+                f"organization {name} would have more than {format_size(largest)} of resources; store less, or ask "
+                "the gateway's owner to raise [limits] organization_bytes"
+            )
+            raise Refusal(RefusalKind.INPUT, text)
+        added += before + after
+    return added
+
+
+def _size(table: Mapping[str, Any] | None) -> int:
+    return 0 if table is None else len(msgspec.json.encode(table))

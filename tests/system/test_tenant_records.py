@@ -1,0 +1,74 @@
+"""Proves that a tenant cannot fill the gateway's disk by what is kept of its changes and calls."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from support.admin import AdminCentre, served
+from support.gateway import Gateway
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+MINE = "/api/v1/organizations/fabrikam"
+CONNECTOR = "/api/v1/organizations/contoso/inbound_connectors/large"
+NOTHING = {"action": "retry", "messages": ["0caf000000000000"], "reason": "none of them"}
+
+
+@pytest.fixture(scope="module")
+def centre() -> Iterator[AdminCentre]:
+    """With two organizations, each of which may be of 64 KB, and add 400 KB a day."""
+    started: list[Gateway] = []
+
+    def make(resources: Any, **options: Any) -> Gateway:
+        started.append(Gateway(resources, **options))
+        return started[-1].__enter__()
+
+    domains = {"fabrikam": "fabrikam.example", "contoso": "contoso.example"}
+    organizations = {name: {"accepted_domain": [{"name": domain}]} for name, domain in domains.items()}
+    limits = {"limits": {"organization_bytes": "64KB", "tenant_records_per_day": "400KB"}}
+    try:
+        yield served(make, {"organization": organizations}, settings=limits)
+    finally:
+        for gateway in started:
+            gateway.__exit__(None)
+
+
+def _token(centre: AdminCentre, organization: str, number: int) -> str:
+    return centre.token("read", "connectors", "queue", name=f"{organization}-{number}", organizations=(organization,))
+
+
+def _fields(count: int) -> dict[str, Any]:
+    """Of a connector, of about so many octets."""
+    return {"sender_domains": [f"d{number:05}.example" for number in range(count // 17)]}
+
+
+def test_a_tenant_stores_no_organization_that_is_larger_than_the_owner_lets_it(centre: AdminCentre) -> None:
+    token, owner, anything = _token(centre, "contoso", 1), centre.token(name="large"), {"If-Match": "*"}
+    for path in (CONNECTOR, f"{CONNECTOR}?dry_run=true"):
+        status, _, problem = centre.call(path, token, "PUT", _fields(70_000), anything)
+        assert (status, "organization_bytes" in problem["detail"]) == (422, True), problem
+    assert centre.call(CONNECTOR, owner, "PUT", _fields(70_000), anything)[0] == 201
+    assert centre.call(CONNECTOR, token, "PUT", _fields(66_000), anything)[0] == 200, "less than there was"
+    assert centre.call(CONNECTOR, owner, "PUT", _fields(100), anything)[0] == 200
+
+
+def test_changes_and_calls_of_a_tenant_come_to_an_end_and_those_of_others_go_on(centre: AdminCentre) -> None:
+    tokens, anything = [_token(centre, "fabrikam", number) for number in (2, 3)], {"If-Match": "*"}
+    statuses = []
+    for number in range(60):
+        fields = {"display_name": f"number {number}"}
+        statuses.append(centre.call(MINE, tokens[number % 2], "PATCH", fields, anything)[0])
+        statuses.append(centre.call("/api/v1/queue/actions", tokens[number % 2], "POST", NOTHING)[0])
+    assert set(statuses) == {200, 429}
+    assert statuses == sorted(statuses), "once refused, always refused"
+    status, headers, problem = centre.call("/api/v1/queue/actions", tokens[0], "POST", NOTHING)
+    assert (status, "tenant_records_per_day" in problem["detail"]) == (429, True)
+    assert int(headers["retry-after"]) > 0
+    assert centre.call(MINE, tokens[0])[0] == 200, "it reads on"
+    assert centre.call("/api/v1/queue/actions?dry_run=true", tokens[0], "POST", NOTHING)[0] == 200
+    other, owner = _token(centre, "contoso", 2), centre.token(name="owner")
+    for token in (other, owner):
+        assert centre.call("/api/v1/queue/actions", token, "POST", NOTHING)[0] == 200
+    assert centre.call(MINE, owner, "PATCH", {"display_name": "mine"}, anything)[0] == 200

@@ -1,0 +1,91 @@
+"""A tenant fills neither history nor audit log; principals of the gateway are not counted."""
+
+from __future__ import annotations
+
+import pytest
+
+from gatepost.manage.access.principal import NOBODY, Principal, Scope
+from gatepost.manage.use_cases.record_budget import RecordBudget, added_to_history
+from gatepost.manage.use_cases.refusal import BusyRefusal, Refusal, RefusalKind
+from gatepost.settings.model import Settings
+
+DAY = 86_400
+OWNER = Principal("ann", frozenset({Scope.OWNER}))
+TINA = Principal("tina", frozenset({Scope.QUEUE}), frozenset({"fabrikam"}))
+TOKEN = Principal("token tina", frozenset({Scope.CONNECTORS}), frozenset({"fabrikam"}))
+OTHER = Principal("liz", frozenset({Scope.QUEUE}), frozenset({"contoso"}))
+
+
+class Ticks:
+    now = 1000.0
+
+    def __call__(self):
+        return self.now
+
+
+@pytest.fixture
+def ticks():
+    return Ticks()
+
+
+@pytest.fixture
+def budget(ticks):
+    return made("1000", ticks)
+
+
+def made(most, ticks):
+    settings = Settings(server={"hostname": "mx.gate.example"}, limits={"tenant_records_per_day": most})
+    return RecordBudget(settings, ticks=ticks)
+
+
+def test_all_users_and_tokens_of_a_tenant_are_counted_together_and_others_apart(budget):
+    budget.charge(TINA, 600)
+    budget.charge(TOKEN, 600)
+    for who in (TINA, TOKEN):
+        with pytest.raises(BusyRefusal, match="tenant_records_per_day"):
+            budget.charge(who, 1)
+    budget.charge(OTHER, 600)
+
+
+def test_a_day_later_there_is_room_for_as_much_again(budget, ticks):
+    budget.charge(TINA, 1500)
+    with pytest.raises(BusyRefusal) as refusal:
+        budget.charge(TINA, 1)
+    assert refusal.value.again == DAY // 2 + 1, "half a day's worth is too much"
+    ticks.now += refusal.value.again
+    budget.charge(TINA, 1)
+    ticks.now += 10 * DAY
+    budget.charge(TINA, 999)
+    budget.charge(TINA, 1)
+    with pytest.raises(BusyRefusal):
+        budget.charge(TINA, 1)
+
+
+@pytest.mark.parametrize("who", [OWNER, NOBODY])
+def test_principals_of_the_gateway_and_strangers_are_not_counted(budget, who):
+    for _ in range(3):
+        budget.charge(who, 10**9)
+
+
+def test_without_a_limit_nothing_is_counted(ticks):
+    unlimited = made(0, ticks)
+    for _ in range(3):
+        unlimited.charge(TINA, 10**12)
+
+
+def test_a_change_adds_what_was_there_and_what_is():
+    stored = {"fabrikam": {"comment": "x" * 88}, "contoso": {"comment": "x" * 1000}}
+    assert added_to_history(TINA, stored, {"fabrikam": {"comment": "x" * 188}}, 10_000) == 102 + 202
+    assert added_to_history(TINA, stored, {"fabrikam": None}, 10_000) == 102
+    assert added_to_history(TINA, {}, {"fabrikam": {}}, 10_000) == 2
+
+
+def test_an_organization_that_is_too_large_is_not_stored_for_a_tenant():
+    large, larger = ({"fabrikam": {"comment": "x" * count}} for count in (1000, 1001))
+    with pytest.raises(Refusal, match="organization_bytes") as refusal:
+        added_to_history(TINA, {}, large, 500)
+    assert refusal.value.kind is RefusalKind.INPUT
+    assert added_to_history(OWNER, {}, large, 500), "the owner may"
+    assert added_to_history(TINA, large, large, 500), "and then it may be changed"
+    with pytest.raises(Refusal):
+        added_to_history(TINA, large, larger, 500)
