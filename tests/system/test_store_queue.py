@@ -357,7 +357,7 @@ def test_what_changes_while_mail_is_deferred_counts(
             store.settle([Settlement(delivery, delivery.recipients, now - 10, "451 4.0.0 later")])
             await store.flushed()
             order = Suspension(PARTNER, 9, now + 5, waits=(900.0,), received_after=0.0, reply="450 4.4.316 no")
-            suspended = asyncio.create_task(store.suspend(order))
+            suspended = spawn(store.suspend(order), "suspension")
             await asyncio.sleep(0.4)
             wanted = QueueFilter()
             assert await asyncio.to_thread(lambda: site.admin().send_back(wanted, author="ops", text="no"))
