@@ -31,7 +31,7 @@ from gatepost.mail.model.trace_event import TraceEvent
 from gatepost.mail.queue.schedule import Schedule
 from gatepost.net.tasks import spawn
 from gatepost.store.interface import AdminNotice, MessageUnstorable, QueueFilter, Settlement, StoreFailure
-from gatepost.store.postgres import queue_admin
+from gatepost.store.postgres import queue_admin, queue_rows
 from gatepost.store.queue_admin import QueuePlace, QueueTotals
 from gatepost.store.sqlite import administration
 from gatepost.store.suspension import Suspension, jitter_of
@@ -317,6 +317,54 @@ def test_mail_is_deferred_where_it_lies_if_that_takes_only_a_new_time(site: Site
         store.settle([Settlement(delivery, delivery.recipients, delivery.next_at, "451 4.0.0 later")])
         await store.flushed()
         return delivery
+
+    asyncio.run(main())
+
+
+def test_mail_with_a_nul_in_its_facts_is_deferred_where_it_lies(site: Site) -> None:
+    """Its own text is not searched for the time at which it was received."""
+    now = time.time()
+
+    async def main() -> None:
+        async with site.open() as store:
+            subject = 'a \x00 "received":1.0'
+            delivery = delivery_of(store, message_of(store, received=now - 50, subject=subject), attempts=1)
+            delivery.expires_at = now + 9000
+            await commit(store, delivery.message, [delivery])
+            store.settle([Settlement(delivery, delivery.recipients, now - 10, "451 4.0.0 later")])
+            await store.flushed()
+            for received_after, deferred_ones in ((now - 40, 0), (now - 60, 1)):
+                order = Suspension(
+                    PARTNER, 9, now, waits=(900.0,), received_after=received_after, reply="450 4.4.316 no"
+                )
+                assert await store.suspend(order) == deferred_ones
+
+    asyncio.run(main())
+
+
+def test_what_changes_while_mail_is_deferred_counts(
+    tmp_path: Path, postgres: Postgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An order to return mail is not put off by a statement that began before it, by a clock that is ahead."""
+    site, now = PostgresSite(tmp_path, postgres), time.time()
+    slow = queue_rows.SUSPEND.replace("AND NOT held", "AND NOT held AND pg_sleep(1) IS NOT NULL", 1)
+    monkeypatch.setattr(queue_rows, "SUSPEND", slow)
+
+    async def main() -> None:
+        async with site.open() as store:
+            delivery = delivery_of(store, message_of(store, received=now), attempts=1, expires_at=now + 9000)
+            await commit(store, delivery.message, [delivery])
+            store.settle([Settlement(delivery, delivery.recipients, now - 10, "451 4.0.0 later")])
+            await store.flushed()
+            order = Suspension(PARTNER, 9, now + 5, waits=(900.0,), received_after=0.0, reply="450 4.4.316 no")
+            suspended = spawn(store.suspend(order), "suspension")
+            await asyncio.sleep(0.4)
+            wanted = QueueFilter()
+            assert await asyncio.to_thread(lambda: site.admin().send_back(wanted, author="ops", text="no"))
+            assert await suspended == 0
+            (entry,) = site.admin().entries(wanted)
+            assert entry.delivery.returned is not None
+            assert entry.delivery.next_at <= time.time()
 
     asyncio.run(main())
 

@@ -113,7 +113,9 @@ class _Adapter(HTTPAdapter):
         if not response.ok:
             self.retry_after = _seconds(retry_after)
         if retry_after and not retry_after.isdigit():  # the library compares a date, which is in UTC, with local time
-            response.headers["Retry-After"] = str(math.ceil(_seconds(retry_after)))
+            del response.headers["Retry-After"]  # without one it waits, where a time that is none or past is at once
+            if seconds := math.ceil(_seconds(retry_after)):
+                response.headers["Retry-After"] = str(seconds)
         return response
 
     def _body(self, response: requests.Response) -> bytes:

@@ -47,7 +47,8 @@ def parse_record(records: Sequence[Sequence[bytes]]) -> TlsRptRecord | RecordErr
 
 
 def _addresses(rua: str) -> TlsRptRecord | RecordError:
-    message = [part.strip(" \t") for part in rua.split(",")]
+    first, *others = rua.split(",")
+    message = [first.rstrip(" \t"), *(part.strip(" \t") for part in others)]
     usable = [candidate for candidate in message if _MAILTO.fullmatch(candidate) or _HTTPS.fullmatch(candidate)]
     if not usable:
         return RecordError(f'"{shown(rua.encode())}" has no address of the kinds mailto: and https:')

@@ -124,21 +124,26 @@ WHERE d.message = u.message AND d.id = u.id AND d.owner IS NULL AND NOT d.held
 """
 SUSPEND: Final = f"""
 WITH due AS (
-    SELECT message, id FROM queue_delivery
+    SELECT message, id, attempts, expires_at, recipients, returned, dropped FROM queue_delivery
     WHERE destination = $1 AND owner IS NULL AND NOT held AND next_at <= $2::float8 + $3::float8
     ORDER BY next_at LIMIT $4 FOR UPDATE SKIP LOCKED),
 waits AS (
     SELECT message, id, least(expires_at, $2 + ($5::float8[])[least(attempts + 1, cardinality($5::float8[]))]
         * (1 + {SPREAD}::float8 * (2 * {JITTER}::float8 - 1))) AS at
-    FROM due JOIN queue_delivery USING (message, id)
+    FROM due
     WHERE {NOTHING_ELSE.replace("instr", "strpos")} AND expires_at > $2
         AND ($6::float8 = 0 OR {ALL_DELAYED.format(json="::json")}
-        OR (SELECT (m.facts::json->>'received')::float8 FROM queue_message AS m WHERE m.id = message) > $6))
+        OR (SELECT substring(m.facts FROM '"received":([-+.0-9Ee]+)')::float8 FROM queue_message AS m
+            WHERE m.id = message) > $6))
 UPDATE queue_delivery AS d SET attempts = attempts + 1, last_error = $7, next_at = greatest(1, waits.at + $3)
 FROM waits WHERE d.message = waits.message AND d.id = waits.id
 RETURNING 1
 """  # noqa: S608 - ours
-"""What is due by our clock, $2; the server's is ahead by $3."""
+"""What is due by our clock, $2; the server's is ahead by $3.
+
+Rows are judged as they are once they are locked: an administrator may have changed them since the statement began. A
+message's facts are no json to PostgreSQL where a text of them has a NUL.
+"""
 
 LEASE: Final = """
 WITH due AS (

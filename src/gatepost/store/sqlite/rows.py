@@ -193,12 +193,12 @@ class CommitPlan:
             left += connection.execute(_SWEEP_DROPPED)
         if left:
             self._remove_messages(connection, left)
+        _suspend(connection, self.suspensions)  # before what makes mail due: an administrator's word goes before it
         for latest, failed in self.brought:
             values = (latest, failed) if failed else (latest,)
             connection.execute(_BRING_FAILED_FORWARD if failed else _BRING_FORWARD, values)
         if self.retried:
             connection.executemany(_RETRY, self.retried)
-        _suspend(connection, self.suspensions)
         for lease in self.leases:
             lease.granted = list(_lease(connection, lease))
 

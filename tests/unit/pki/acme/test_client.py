@@ -295,6 +295,14 @@ def test_the_date_to_ask_again_at_is_no_local_time(play, new_york):
     assert abs(again - later.timestamp()) < 60
 
 
+@pytest.mark.parametrize("retry_after", ["soon", "1.5", "-5", "Thu, 01 Jan 1970 00:00:00 GMT"])
+def test_a_time_to_ask_again_at_that_is_none_or_past_means_the_usual_one(play, retry_after):
+    """Else it would be asked again and again without a rest."""
+    window = {"suggestedWindow": {"start": "2026-01-01T00:00:00Z", "end": "2026-01-02T00:00:00Z"}}
+    _, again = play({"/renewalInfo": window}, retry_after).renewal(ROOT.issue(["mx.a.example"])[0])
+    assert again > dt.datetime.now(dt.UTC).timestamp() + 3600
+
+
 @pytest.mark.parametrize(
     "mac_key", ["", "short", "no base64 at all, though it is long", "é" * 30, "zWNDZM6eQGHWp", "a" * 41]
 )

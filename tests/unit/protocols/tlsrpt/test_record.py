@@ -44,6 +44,7 @@ WRONG = [
     ([f"v=TLSRPTv1;; rua={MAIL}"], "not of the form name=value"),
     (["v=TLSRPTv1; rua=tls@b.example"], "mailto: and https:"),
     (["v=TLSRPTv1; rua=mailto:"], "mailto: and https:"),
+    ([f"v=TLSRPTv1; rua= {MAIL}"], "mailto: and https:"),
     (["v=TLSRPTv1; rua=https://"], "mailto: and https:"),
     ([f"v=tlsrptv1; rua={MAIL}"], "does not begin"),
     ([f" V = TLSRPTv1; rua={MAIL}"], "does not begin"),

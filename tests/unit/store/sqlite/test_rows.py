@@ -324,3 +324,11 @@ def test_the_longest_due_are_suspended_first_and_no_more_are_looked_at(queue):
         put(queue, due(number=number + 1, message=number, next_at=at, attempts=0 if number == 30 else 1))
     assert suspend(queue, limit=2) == 1
     assert [row_of(queue, number)[1] for number in (11, 21, 31)] == [1, 2, 0]
+
+
+@pytest.mark.parametrize("order", [{"retried": [(NOW, 7, 8)]}, {"brought": [(NOW, "450 4.4.316")]}])
+def test_what_is_suspended_is_due_again_if_the_same_commit_brings_it_forward(queue, order):
+    put(queue, due())
+    request = Suspension(PARTNER, 9, NOW, waits=(900.0,), received_after=0.0, reply=REFUSED)
+    execute(queue, suspensions=[request], **order)
+    assert row_of(queue) == (NOW, 4, REFUSED)
