@@ -45,7 +45,9 @@ class RecordBudget:
     def charge(self, principal: Principal, octets: int, *, is_call: bool = False) -> None:
         """Count what is about to be added. Raises BusyRefusal if the tenant has added as much as it may already.
 
-        is_call: an audit event alone; a person's may take the last quarter of a day's worth, too. One addition may go beyond the limit, so that a large organization can be changed at all.
+        is_call: an audit event alone; a person's may take the last quarter of a day's worth, too.
+
+        One addition may go beyond the limit, so that a large organization can be changed at all.
         """
         if principal.is_of_gateway or not principal.organizations or not self._most:
             return
