@@ -36,8 +36,8 @@ _TOGETHER: Final = (
     frozenset({"LATIN", "CJK", "HANGUL"}),
 )
 """UTS 39, "highly restrictive"."""
-_STROKES: Final = frozenset("ノンソゾ丶丿乀乁一ーㄧ")  # noqa: RUF001 - that is why
-"""Letters of East Asia that look like a slash or a hyphen where they stand among ASCII, as in "a.exampleノlogin"."""
+_STROKES: Final = frozenset("ノンソゾ丶丿乀乁一ーㄧ")
+"""Letters of East Asia that look like a slash or a hyphen where they stand among ASCII, as in "a.example/login"."""
 _LATIN: Final = frozenset(map(chr, chain(range(0xDF, 0x17F), (0x219, 0x21B), range(0x1E00, 0x1F00)))) - set("÷ıĸŉ")
 """Letters of living languages beyond ASCII, without those that look like others of ASCII."""
 
