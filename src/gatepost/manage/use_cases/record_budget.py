@@ -9,6 +9,7 @@ gateway have no limit. It counts in this process alone.
 
 from __future__ import annotations
 
+import math
 import time
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Final
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 AUDIT_EVENT: Final = 8192
 """Octets that a call counts with: the most that the details of its audit event take (`manage.access.audit_rows`)."""
 _DAY: Final = 86_400.0
+_MINUTE: Final = 60
 
 
 class RecordBudget:
@@ -59,13 +61,14 @@ class RecordBudget:
             if spent < most:
                 self._spent[key] = spent + octets, now
                 return
-        wait = int((spent - most) * _DAY / self._most) + 1
+        again = int((spent - most) * _DAY / self._most) + 1
+        wait = again if again < 2 * _MINUTE else math.ceil(again / _MINUTE) * _MINUTE
         text = (
             f"Changes and calls of your organization have added {format_size(most)} to history and audit log in "
             f"a day, and more is not kept. Try again in {format_duration(wait)}, or ask the gateway's owner to raise "
             "[limits] tenant_records_per_day."
         )
-        raise BusyRefusal(text, wait)
+        raise BusyRefusal(text, again)
 
 
 def added_to_history(

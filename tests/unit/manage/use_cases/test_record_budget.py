@@ -80,6 +80,13 @@ def test_neither_a_program_nor_changes_take_the_room_of_what_a_person_does(budge
     budget.charge(who, 10, is_call=is_call)
 
 
+@pytest.mark.parametrize(("added", "words"), [(751, "in 87s,"), (752, "in 3m,"), (1000, "in 361m,")])
+def test_a_long_wait_is_told_in_minutes(budget, added, words):
+    budget.charge(TOKEN, added)
+    with pytest.raises(BusyRefusal, match=words):
+        budget.charge(TOKEN, 1)
+
+
 @pytest.mark.parametrize("who", [OWNER, NOBODY])
 def test_principals_of_the_gateway_and_strangers_are_not_counted(budget, who):
     for _ in range(3):
