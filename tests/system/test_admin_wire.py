@@ -220,6 +220,13 @@ def test_a_body_that_is_too_large_is_not_kept(centre: AdminCentre) -> None:
     assert any("too large" in event["detail"].get("why", "") for event in kept)
 
 
+def test_a_message_of_two_megabytes_reaches_the_trial_of_a_hook(centre: AdminCentre) -> None:
+    document = {"hook": "none", "message": "QUFB" * (MEBI // 2)}
+    path = "/api/v1/organizations/nobody/hook_trials"
+    status, _, answer = centre.call(path, centre.token(name="trial"), "POST", document)
+    assert status == 404, answer
+
+
 def _pour(centre: AdminCentre, head: bytes, mebibytes: int, answers: list[str]) -> None:
     """It listens all the while, and stops when it is answered: what is sent to a closed connection resets it."""
     chunk = b"100000\r\n" + b"x" * MEBI + b"\r\n"

@@ -93,11 +93,11 @@ def test_a_certificate_that_ends_in_six_days_until_it_is_renewed(
 @pytest.mark.parametrize(
     ("language", "subject", "texts"),
     [
-        ("sv", "1 fel, 1 varning: ", ("Detta är e-postgatewayen mx1.contoso.example.", "NYA", "Gör så här: ")),
+        ("sv", "1 fel, 1 varning: ", ("E-postgatewayen mx1.contoso.example rapporterar", "NYA", "Gör så här: ")),
         (
             "de",
             "1 Fehler, 1 Warnung: ",
-            ("Dies ist das E-Mail-Gateway mx1.contoso.example.", "NEU", "Was zu tun ist: "),
+            ("Das E-Mail-Gateway mx1.contoso.example meldet", "NEU", "Was zu tun ist: "),
         ),
     ],
 )

@@ -104,9 +104,9 @@ RECIPIENTS_UNKNOWN = {
     "health": "the recipients of a domain are not known",
     "metrics": 'gatepost_alarms{kind="recipients-unknown",severity="error"} 1',
     "log": "alarm: recipients of relay.example cannot be looked up, as their source does not answer.",
-    "status": "he recipients of relay.example are not known",
+    "status": "ecipients of relay.example cannot be looked up, as their source does not answer",
     "alarms": "kind recipients-unknown",
-    "page": "he recipients of relay.example are not known",
+    "page": "ecipients of relay.example cannot be looked up, as their source does not answer",
 }
 PARTNER_FAILING = {
     "metrics": 'gatepost_alarms{kind="partner-failing",severity="critical"}',

@@ -148,7 +148,7 @@ def test_a_password_that_is_wrong_defers_and_the_owner_is_alarmed(
     why = why_refused(server, ANN)
     assert f"it refuses the log-in of {READER}: invalidCredentials (49)" in why
     alarm = wait_until(lambda: _alarm(server), "an alarm")
-    assert "the recipients of relay.example are not known" in alarm["title"]
+    assert "recipients of relay.example cannot be looked up" in alarm["title"]
     password_file.write_text(f"{PASSWORD}\n")
     wait_until(lambda: rcpt(server, ANN).startswith("250"), "the right password", timeout=50)
     wait_until(lambda: not _alarm(server), "the end of the alarm", timeout=50)

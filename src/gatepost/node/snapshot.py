@@ -47,7 +47,9 @@ class SnapshotSource:
         self._refused = -1
         self._tells = tells
         self._told: frozenset[str] = frozenset()
-        self.current = self._build() or Snapshot(0, Directory(Resources()))
+        self.current = Snapshot(0, Directory(Resources()))
+        if (stored := self._build()) is not None and stored.version:
+            self.take(stored)
 
     def refresh(self) -> bool:
         """Whether a newer version was taken up: `newer` and `take` at once, for who serves no sessions meanwhile."""

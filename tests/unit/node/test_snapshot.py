@@ -38,9 +38,11 @@ def test_before_anything_was_applied_nobody_is_known(stores):
     assert not source.refresh()
 
 
-def test_what_was_applied_before_the_start_is_in_force(stores):
+def test_what_was_applied_before_the_start_is_in_force_and_is_said(stores, caplog):
+    caplog.set_level(logging.INFO)
     apply(stores[1], contoso=CONTOSO)
     source = SnapshotSource(stores[0], PREFIXES)
+    assert caplog.messages == ["resources version 1 in force"]
     assert (source.current.version, known(source)) == (1, ["contoso.example"])
     assert not source.refresh()
 

@@ -46,9 +46,12 @@ def deliveries_of(
 ) -> list[Delivery]:
     """A delivery for each destination, and one for each recipient for whom the message is held in quarantine.
 
+    A recipient that is named twice gets the message once.
+
     origin: what another node says of the message. found: who holds it for whom; None: nobody.
     """
     groups: dict[tuple[str, ...], Delivery] = {}
+    seen: set[tuple[object, ...]] = set()
     copied = origin.facts.get("journal", "") if origin is not None else ""
     journal = Journal(copied, made=True) if copied else None
     for accepted in recipients:
@@ -64,14 +67,19 @@ def deliveries_of(
                 if held:
                     delivery.quarantine, delivery.held = held[0].organization, True
                     delivery.next_at = now + held[0].days * DAY
-            if not (_has(delivery, target) or (held and delivery.recipients)):
+            named = key, target.path.text, *_notices_of(accepted.event, target)
+            if named not in seen and not (held and delivery.recipients):
+                seen.add(named)
                 delivery.recipients.append(_recipient(accepted.event, target, held, journal))
     return list(groups.values())
 
 
-def _has(delivery: Delivery, target: Target) -> bool:
-    """Whether a mailbox that was addressed by two names has the message sent on already."""
-    return bool(target.forwarded_by) and any(recipient.address == target.path.text for recipient in delivery.recipients)
+def _notices_of(event: RecipientEvent, target: Target) -> tuple[str, ...]:
+    """What tells apart two recipients with one address. None is of a mailbox that was addressed by two names.
+
+    Who asks for other notices, or for the same about another address, hears of both (RFC 3461 section 4).
+    """
+    return () if target.forwarded_by else (event.parameters.notify, event.parameters.orcpt)
 
 
 def _recipient(event: RecipientEvent, target: Target, held: list[QuarantineHold], journal: Journal | None) -> Recipient:

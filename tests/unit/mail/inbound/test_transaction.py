@@ -20,6 +20,7 @@ from gatepost.protocols.smtp.server.events import MailEvent, RecipientEvent
 from gatepost.protocols.tls.facts import TlsFacts
 from gatepost.store.interface import StoreFailure, StoreFull
 from gatepost.store.sqlite.schema import StoreSettings
+from gatepost.values import replace
 
 FACTS = SessionFacts("0123456789abcdef", "203.0.113.9", "client.example")
 SENDER = parse_path("<eve@elsewhere.example>", smtputf8=True)
@@ -196,6 +197,23 @@ address = "joe@contoso.example"
 aliases = ["j@contoso.example"]
 forwarding_smtp_address = "y@b.example"
 """
+
+
+async def test_who_is_named_twice_gets_the_message_once(gate):
+    async with gate.open():
+        transaction = begin(gate, "ann@contoso.example", "joe@contoso.example", "ann@contoso.example")
+        parameters = RecipientParameters(notify="NEVER", orcpt="rfc822;other@x.example")
+        ann = transaction.recipients[0]
+        transaction.recipients.append(replace(ann, event=RecipientEvent(ann.event.path, parameters)))
+        transaction.begin_body("EHLO", gate.service.directory, RepeatedDecisions())
+        transaction.write(HEADER)
+        _, (delivery,), body = transaction.queued({})
+        body.abort()
+    assert [(one.address, one.orcpt) for one in delivery.recipients] == [
+        ("ann@contoso.example", "rfc822;x"),
+        ("joe@contoso.example", "rfc822;x"),
+        ("ann@contoso.example", "rfc822;other@x.example"),
+    ]
 
 
 async def test_who_is_forwarded_to_has_deliveries_of_its_own(gate):

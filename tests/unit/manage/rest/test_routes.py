@@ -14,6 +14,7 @@ import pytest
 from gatepost.manage.access.principal import Principal, Scope
 from gatepost.manage.rest.routes import ENDPOINTS, ROUTES
 from gatepost.manage.use_cases.declaration import Document, Visibility
+from gatepost.manage.web.request_limits import MOST_OF_CALLS
 from gatepost.net.identity import ServerIdentity
 from gatepost.pki.certificates.authority import Authority
 from gatepost.pki.certificates.entry import State
@@ -247,6 +248,10 @@ def test_problem_types_lead_to_what_they_mean(api):
     assert found == "/api/v1/problems/missing"
     assert api.call("GET", found.removeprefix("/api/v1")).json["status"] == 404
     assert api.call("GET", "/problems/other").problem == "missing"
+
+
+def test_the_largest_body_that_an_endpoint_takes_comes_through():
+    assert max(one.case.max_body for one in ENDPOINTS) == MOST_OF_CALLS
 
 
 def test_every_endpoint_has_a_name_of_its_own():

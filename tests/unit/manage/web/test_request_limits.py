@@ -96,12 +96,9 @@ def test_it_stays_open_once_there_was_an_owner(ask, echo):
     [
         ("/", MEBI, 200),
         ("/", MEBI + 1, 413),
-        ("/api/v1/resources", MEBI + 1, 200),
-        ("/api/v1/resources", 32 * MEBI + 1, 413),
-        ("/api/v1/resources/x", MEBI + 1, 413),
-        ("/api/v1/organizations", MEBI + 1, 200),
-        ("/api/v1/organizations/contoso", 32 * MEBI, 200),
-        ("/api/v1/organizations/contoso/mailboxes", MEBI + 1, 413),
+        ("/api/v1", MEBI + 1, 413),
+        ("/api/v1/organizations/contoso/hook_trials", 48 * MEBI, 200),
+        ("/api/v1/organizations/contoso/hook_trials", 48 * MEBI + 1, 413),
     ],
 )
 @pytest.mark.parametrize("announced", [True, False])
