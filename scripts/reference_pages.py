@@ -40,7 +40,7 @@ _RESOURCES = """\
 Organizations, their domains, mailboxes and connectors, as `gatepost apply -f FILE` takes them and `gatepost export`
 prints them, in TOML or JSON. An organization becomes exactly what an applied file says of it; others stay as they are.
 The names of fields are Exchange's in snake case, values are in kebab case.
-A list of a connector may have 10,000 entries.
+A list of a connector may have 10,000 entries, or as many as the longest that is stored already.
 This page is generated from `gatepost.policy.connectors.records`.
 """
 

@@ -211,7 +211,8 @@ def write_csv(out: IO[str], chosen: Iterable[Segment]) -> Summary:
 def _flat(body: Mapping[str, Any]) -> dict[str, Any]:
     flat = {name: value for name, value in body.items() if not isinstance(value, dict | list)}
     flat["required_by"] = "; ".join(map(str, body.get("required_by", ())))
-    flat["chains"] = "; ".join(str(chain.get("status", "")) for chain in body.get("chains", ()))
+    judged = (f"{chain.get('anchors', '')}: {chain.get('status', '')}" for chain in body.get("chains", ()))
+    flat["chains"] = "; ".join(judged)
     for part in ("tls", "certificate"):
         inner = body.get(part)
         if isinstance(inner, dict):

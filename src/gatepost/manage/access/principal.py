@@ -61,6 +61,11 @@ class Principal(msgspec.Struct, frozen=True):
         return self.organizations is None
 
     @property
+    def is_person(self) -> bool:
+        """Whether it is a user, or an account of the machine, and not a token: their names have no space."""
+        return " " not in self.name
+
+    @property
     def share_key(self) -> str:
         """The key by which its use of what all share is counted: all users and tokens of a tenant have the same.
 

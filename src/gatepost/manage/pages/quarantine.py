@@ -171,7 +171,8 @@ def _matching(request: Request) -> dict[str, Any]:
     form = request.state.form
     times = local_times(request, {name: form.get(name, "") for name in _TIMES})
     since = read_time("since", times["since"]) if times["since"] else 0.0
-    until = read_time("until", times["until"]) if times["until"] else time.time()
+    now = time.time()
+    until = min(now, read_time("until", times["until"])) if times["until"] else now
     return {
         "all": True,
         "sender": form.get("sender", ""),

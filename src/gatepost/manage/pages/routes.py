@@ -75,7 +75,7 @@ _HEADINGS: Final = {
 def _refused(request: Request, error: Exception) -> Response:
     assert isinstance(error, Refusal)  # noqa: S101 - it is registered for these
     if isinstance(error, BusyRefusal):
-        response = _page(request, HTTPStatus.TOO_MANY_REQUESTS, sentence(_(error.text)))
+        response = _page(request, HTTPStatus.TOO_MANY_REQUESTS, sentence(ours(error.text)))
         response.headers["retry-after"] = str(error.again)
         return response
     return _page(request, _STATUSES[error.kind], ours(error.text), errors=error.errors)

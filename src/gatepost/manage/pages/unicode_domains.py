@@ -36,6 +36,8 @@ _TOGETHER: Final = (
     frozenset({"LATIN", "CJK", "HANGUL"}),
 )
 """UTS 39, "highly restrictive"."""
+_STROKES: Final = frozenset("ノンソゾ丶丿乀乁一ーㄧ")
+"""Letters of East Asia that look like a slash or a hyphen where they stand among ASCII, as in "a.example/login"."""
 _LATIN: Final = frozenset(map(chr, chain(range(0xDF, 0x17F), (0x219, 0x21B), range(0x1E00, 0x1F00)))) - set("÷ıĸŉ")
 """Letters of living languages beyond ASCII, without those that look like others of ASCII."""
 
@@ -99,7 +101,14 @@ def _is_unambiguous(label: str) -> bool:
     if len(scripts) == 1 and scripts <= _ALONE:
         (script,) = scripts
         return not set(letters) <= _LOOKALIKES.get(script, frozenset())
-    return any(scripts <= together for together in _TOGETHER)
+    return any(scripts <= together for together in _TOGETHER) and not _has_strokes(label)
+
+
+def _has_strokes(label: str) -> bool:
+    """Whether a letter that looks like a slash or a hyphen stands among ASCII, without another of its script beside."""
+    is_mixed = any(map(str.isascii, label))
+    around = zip(f"-{label}", label, f"{label[1:]}-", strict=False)
+    return is_mixed and any(at in _STROKES and before.isascii() and after.isascii() for before, at, after in around)
 
 
 def _script(letter: str) -> str:

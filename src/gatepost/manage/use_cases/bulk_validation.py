@@ -20,6 +20,7 @@ from gatepost.manage.access.principal import Scope
 from gatepost.manage.use_cases.declaration import InQuery, Items, UseCaseReply, Visibility, use_cases
 from gatepost.manage.use_cases.jobs import ConcurrencyLimit, Job, Jobs, OrganizationSubject, Wait
 from gatepost.manage.use_cases.name_lookup import INBOUND, OUTBOUND, choose_connector, visible
+from gatepost.manage.use_cases.record_budget import AUDIT_EVENT, RecordBudget
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind, text_for_all
 from gatepost.manage.use_cases.resource_actions import MOST, ConnectorName
 from gatepost.manage.use_cases.validation import CancelToken, ValidationOptions, keep_validation
@@ -282,6 +283,7 @@ def _try_stored(context: Context, name: ConnectorName, token: CancelToken) -> di
     resources = visible(directory.resources, context.principal)
     chosen = choose_connector(resources, name.name, name.organization, name.direction)
     keep = partial(keep_validation, context.gateway, chosen)
+    context.kept(RecordBudget).charge(context.principal, AUDIT_EVENT, is_call=True)
     return run_candidate(context, Candidate(directory, chosen, ValidationOptions(), keep), token)
 
 

@@ -127,6 +127,7 @@ def change(
     stored need not be usable by this version. Raises Refusal: INPUT with every error there is, BLOCKED if something
     needs what is removed, CONFLICT, UNREADABLE, and what the step raises.
     """
+    is_charged = False
     with gateway.config() as store:
         for left in reversed(range(TRIES)):
             version, stored = store.load(*STORED_KINDS)
@@ -141,7 +142,8 @@ def change(
             lacking = _missing_keys(store, made)
             pending = [] if options.dry_run else list(_pending(store, principal, made))
             if changes:
-                _charge(gateway, principal, made, dry_run=options.dry_run)
+                _charge(gateway, principal, made, is_free=options.dry_run or is_charged)
+                is_charged = True
             if changes and not options.dry_run:
                 content = orphaned(store, stored, made.wanted) | made.edit.content
                 try:
@@ -163,12 +165,15 @@ def change(
     return replace(outcome, notes=[*pending, *outcome.notes])
 
 
-def _charge(gateway: Gateway, principal: Principal, made: _PreparedChange, *, dry_run: bool) -> None:
-    """Raise Refusal where a tenant would store too much, or has changed too much in a day."""
+def _charge(gateway: Gateway, principal: Principal, made: _PreparedChange, *, is_free: bool) -> None:
+    """Raise Refusal where a tenant would store too much, or has changed too much in a day.
+
+    is_free: it is not counted, as a dry run, or since it was before another change overtook it.
+    """
     before = made.stored.document.get("organization", {})
     largest = gateway.settings.limits.organization_bytes
     added = added_to_history(principal, before, made.wanted["organization"], largest)
-    if not dry_run:
+    if not is_free:
         gateway.kept(RecordBudget).charge(principal, added)
 
 
@@ -251,7 +256,7 @@ def _checked(
     field_errors = list(edit.errors)
     more: tuple[FieldError, ...] = ()
     try:
-        resources = parse(document, prefixes=prefixes, most_entries=MOST_ENTRIES)
+        resources = parse(document, prefixes=prefixes, most_entries=_most_entries(before, others))
         ours = claims(resources.organizations)
     except ResourceErrors as errors:
         resources, more, ours = Resources(), errors.errors, list(errors.claims)
@@ -265,6 +270,18 @@ def _checked(
         raise Refusal(RefusalKind.BLOCKED, text)
     _refuse(edit, more, field_errors)
     return resources
+
+
+def _most_entries(before: Resources, others: Sequence[Organization]) -> int:
+    """Entries that a list of a connector may have: as many as the longest that an earlier version stored, if any.
+
+    So what is stored can be changed, and a long list made shorter. others: organizations that are not seen.
+    """
+    unseen = {organization.name for organization in others}
+    seen = (organization for organization in before.organizations if organization.name not in unseen)
+    connectors = (part for owner in seen for part in (*owner.inbound_connectors, *owner.outbound_connectors))
+    lists = (value for connector in connectors for value in vars(connector).values() if isinstance(value, list | tuple))
+    return max(MOST_ENTRIES, max(map(len, lists), default=0))
 
 
 def _refuse(edit: Edit, errors: Sequence[FieldError], found: Sequence[FieldError] = ()) -> None:

@@ -54,7 +54,7 @@ def execute[R: msgspec.Struct, A](case: UseCase[R, A], context: Context, request
     try:
         valid = _checked(request)
         if case.is_recorded and case.scope is not None and not context.dry_run:
-            context.kept(RecordBudget).charge(context.principal, AUDIT_EVENT)
+            context.kept(RecordBudget).charge(context.principal, AUDIT_EVENT, is_call=True)
         begun = _record_begin(context) if is_written else 0
         result = case.function(context, valid)
     except (AccountError, StoreFailure) as error:

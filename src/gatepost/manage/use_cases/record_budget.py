@@ -2,11 +2,14 @@
 
 Used by `execution`, which every call passes, and by `change`, which every change of resources passes. Each change keeps
 the organization as it was and as it is, each call an audit event: without a limit a tenant fills the disk, and the
-gateway then accepts no mail for anybody. Principals of the gateway have no limit. It counts in this process alone.
+gateway then accepts no mail for anybody. The last quarter is left to calls of persons, such as holding a message or
+deleting it, which neither a program that runs on nor changes of a large organization are to prevent. Principals of the
+gateway have no limit. It counts in this process alone.
 """
 
 from __future__ import annotations
 
+import math
 import time
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Final
@@ -26,6 +29,7 @@ if TYPE_CHECKING:
 AUDIT_EVENT: Final = 8192
 """Octets that a call counts with: the most that the details of its audit event take (`manage.access.audit_rows`)."""
 _DAY: Final = 86_400.0
+_MINUTE: Final = 60
 
 
 class RecordBudget:
@@ -40,27 +44,31 @@ class RecordBudget:
         self._spent: dict[str, tuple[float, float]] = {}  # octets, and when they were counted
         self._lock = Lock()
 
-    def charge(self, principal: Principal, octets: int) -> None:
-        """Count what is about to be added. Raises BusyRefusal if the tenant has added a day's worth already.
+    def charge(self, principal: Principal, octets: int, *, is_call: bool = False) -> None:
+        """Count what is about to be added. Raises BusyRefusal if the tenant has added as much as it may already.
+
+        is_call: an audit event alone; a person's may take the last quarter of a day's worth, too.
 
         One addition may go beyond the limit, so that a large organization can be changed at all.
         """
         if principal.is_of_gateway or not principal.organizations or not self._most:
             return
         key, now = principal.share_key, self._ticks()
+        most = self._most if is_call and principal.is_person else self._most * 3 // 4
         with self._lock:
             spent, at = self._spent.get(key, (0.0, now))
             spent = max(0.0, spent - (now - at) * self._most / _DAY)
-            if spent < self._most:
+            if spent < most:
                 self._spent[key] = spent + octets, now
                 return
-        wait = int((spent - self._most) * _DAY / self._most) + 1
+        again = int((spent - most) * _DAY / self._most) + 1
+        wait = again if again < 2 * _MINUTE else math.ceil(again / _MINUTE) * _MINUTE
         text = (
-            f"Changes and calls of your organization have added {format_size(self._most)} to history and audit log in "
+            f"Changes and calls of your organization have added {format_size(most)} to history and audit log in "
             f"a day, and more is not kept. Try again in {format_duration(wait)}, or ask the gateway's owner to raise "
             "[limits] tenant_records_per_day."
         )
-        raise BusyRefusal(text, wait)
+        raise BusyRefusal(text, again)
 
 
 def added_to_history(

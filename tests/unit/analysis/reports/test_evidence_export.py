@@ -174,13 +174,21 @@ def test_a_name_in_a_table_is_no_formula_wherever_cells_end(logs, tmp_path, host
 
 def test_a_table_says_by_whose_anchors_a_chain_is_trusted_and_who_would_have_refused(logs, tmp_path):
     """Else a row has a certificate that nobody trusts, and is authenticated all the same."""
-    tls = {"version": "TLSv1.3", "chain": "chain-incomplete", "chains": {"SHA-256 ab": {"status": "trusted"}}}
+    tls = {
+        "version": "TLSv1.3",
+        "chain": "chain-incomplete",
+        "chains": {"/a.pem": {"status": "chain-incomplete"}, "SHA-256 ab": {"status": "trusted"}},
+    }
     detail = {"basis": "certificate", "would_refuse_connector": "bank"}
     logs.chain(tmp_path).append(logs.events(event="RECEIVE", achieved="authenticated", tls=tls, detail=detail), NOON)
     out = io.StringIO()
     write_csv(out, chosen_segments(EvidenceDirectory(tmp_path), Selection()))
     (row,) = csv.DictReader(io.StringIO(out.getvalue()))
-    assert (row["chain"], row["chains"], row["basis"]) == ("chain-incomplete", "trusted", "certificate")
+    assert (row["chain"], row["chains"], row["basis"]) == (
+        "chain-incomplete",
+        "/a.pem: chain-incomplete; SHA-256 ab: trusted",
+        "certificate",
+    )
     assert row["would_refuse_connector"] == "bank"
 
 

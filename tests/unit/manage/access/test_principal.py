@@ -46,6 +46,14 @@ def test_a_token_with_the_scope_of_an_owner_may_all():
     assert all(Principal("token t", frozenset({Scope.OWNER})).may(one) for one in Scope)
 
 
+def test_a_token_is_no_person():
+    assert [Principal(name, frozenset()).is_person for name in ("ann", "ann@b.example", "token t")] == [
+        True,
+        True,
+        False,
+    ]
+
+
 def test_all_users_and_tokens_of_a_tenant_have_one_share():
     tenant = [Principal(name, ROLES[Role.AUDITOR], frozenset({"contoso"})) for name in ("tim", "token t")]
     others = [

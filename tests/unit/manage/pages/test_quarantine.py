@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import time
 from http.cookies import SimpleCookie
 
 import pytest
@@ -9,6 +10,8 @@ from gatepost.manage.access.records import Actor, AuditFilter, AuditOutcome
 from gatepost.manage.pages import signed_cookies
 from gatepost.manage.use_cases.change import ChangeOptions
 from gatepost.manage.use_cases.resources import apply_document
+from gatepost.manage.use_cases.times import moment
+from gatepost.times import second_text
 
 from .conftest import BASE, MARKUP, OWNER
 
@@ -143,6 +146,15 @@ def test_all_that_match_the_filter_are_acted_on_as_far_as_they_were_seen(centre,
         "late@contoso.example",
         "fay@fabrikam.example",
     ]
+
+
+@pytest.mark.parametrize("ahead", [1, 3600])
+def test_what_comes_after_the_question_is_not_acted_on_though_the_filter_goes_on(centre, held, ahead):
+    """A minute that is not over is among them: *Until* includes all of it."""
+    until = second_text(time.time() + ahead)
+    page = centre.post("/quarantine/confirm", action="release", which="all", until=until)
+    assert page.status == 200
+    assert moment(page.value("until")) <= time.time()
 
 
 def test_filters_of_the_list_do_not_narrow_what_is_selected(centre, held):

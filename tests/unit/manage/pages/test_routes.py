@@ -10,11 +10,12 @@ from pathlib import Path
 import pytest
 from starlette.routing import Route
 
-from gatepost.manage.access.principal import Scope
+from gatepost.manage.access.principal import Principal, Scope
 from gatepost.manage.access.records import Actor
 from gatepost.manage.pages import routes
 from gatepost.manage.pages.navigation import navigation
 from gatepost.manage.pages.routes import ROUTES
+from gatepost.manage.use_cases.record_budget import RecordBudget
 from gatepost.manage.use_cases.refusal import BusyRefusal, Refusal, RefusalKind
 from gatepost.manage.web.identity import is_open
 from gatepost.policy.connectors.errors import FieldError
@@ -176,6 +177,20 @@ def test_what_is_too_much_just_now_says_when_to_come_back(centre, monkeypatch):
     assert (answer.status, answer.headers["retry-after"]) == (429, "7")
     assert "Too many requests" in answer.words
     assert "Other looks are under way" in answer.words
+
+
+def test_what_is_refused_for_its_amount_is_said_in_the_language_of_the_page(centre, monkeypatch):
+    tenant = Principal("tim", frozenset(), frozenset({"contoso"}))
+    budget = centre.gateway.kept(RecordBudget)
+    budget.charge(tenant, 10**9)
+
+    def refuse(*_):
+        budget.charge(tenant, 1)
+
+    monkeypatch.setattr("gatepost.manage.use_cases.alarms.current_alarms", refuse)
+    answer = centre.get("/alarms", accept_language="de")
+    assert answer.status == 429
+    assert "bitten Sie den Eigentümer des Gateways, [limits] tenant_records_per_day zu erhöhen" in answer.words
 
 
 def test_every_page_is_measured_or_it_is_said_why_not(monkeypatch):

@@ -21,7 +21,8 @@ def ascii_of(text):
         "bücher.example", "räksmörgås.example", "straße.example", "mail.łódź.example", "điện-tử.example",
         "română.example",
         "παράδειγμα.example", "пример.example", "почта.рф", "דוגמה.example", "مثال.example", "उदाहरण.example",
-        "例え.example", "日本語abc.example", "データ1.example", "例子.中国", "한국어.example", "123ü.example",
+        "例え.example", "日本語abc.example", "データ1.example",
+        "ノート1.example", "一番abc.example", "一.example", "例子.中国", "한국어.example", "123ü.example",
     ],
 )  # fmt: skip
 def test_a_name_of_one_script_is_shown(text):
@@ -38,6 +39,7 @@ def test_a_name_of_one_script_is_shown(text):
         "bücherа.example", "παράbücher.example", "한国ひ.example", "latinабв.example",
         "bücher.аррӏе",  # one label is enough
         "gıt.example", "ɡoogle.example", "kļǃü.example",  # Latin, of no living language's alphabet, or like another
+        "example.comノlogin.bank", "bank一login.example", "aー1.example", "丿-a.example",  # like a slash, or a hyphen
         "bü٣cher.example", "٣.example", "ᏣᎳᎩ.example", "i♥ny.example", "ŀ.example",
     ],
 )  # fmt: skip

@@ -26,6 +26,7 @@ from gatepost.manage.use_cases.client import LocalClient
 from gatepost.manage.use_cases.context import Context
 from gatepost.manage.use_cases.jobs import ConcurrencyLimit
 from gatepost.manage.use_cases.name_lookup import choose_connector
+from gatepost.manage.use_cases.record_budget import AUDIT_EVENT, RecordBudget
 from gatepost.manage.use_cases.refusal import STORE_AWAY, BusyRefusal, Refusal, RefusalKind, StoreUnreadable
 from gatepost.manage.use_cases.resource_actions import ConnectorName
 from gatepost.manage.use_cases.resources import apply_document
@@ -169,6 +170,16 @@ def test_one_call_at_a_time_of_all_users_and_tokens_of_a_tenant(base, slow):
     with pytest.raises(BusyRefusal):
         begun(base, name("b"), who=Principal("token t", TENANT.scopes, TENANT.organizations))
     assert begun(base, name("a", "fabrikam"), who=STRANGER).counts.total == 1
+
+
+def test_each_counts_among_what_a_tenant_adds_to_the_audit_log(base, slow, monkeypatch):
+    charged = []
+    monkeypatch.setattr(
+        base.kept(RecordBudget), "charge", lambda who, *given, **more: charged.append((who, given, more))
+    )
+    slow.go.set()
+    begun(base, name("a"), name("b"), name("in", direction="inbound"), who=TENANT, wait=20.0)
+    assert charged == [(TENANT, (AUDIT_EVENT,), {"is_call": True})] * 4, "the call, and each of three"
 
 
 def test_others_do_not_see_it(base, slow):

@@ -6,11 +6,13 @@ import pytest
 
 from gatepost.manage.access.principal import Principal, Scope
 from gatepost.manage.use_cases.change import ChangeOptions, Edit, change
+from gatepost.manage.use_cases.record_budget import RecordBudget
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.resources import apply_document
 
 OWNER = Principal("ann", frozenset({Scope.OWNER}))
 TENANT = Principal("liz", frozenset({Scope.READ, Scope.CONNECTORS}), frozenset({"fabrikam"}))
+STRANGER = Principal("tim", TENANT.scopes, frozenset({"contoso"}))
 WISH = ChangeOptions("ann")
 BASE = {
     "contoso": {
@@ -43,6 +45,11 @@ def commented(comment, base=None, times=0, kind="organization"):
         return Edit(("fabrikam",), "organization.fabrikam")
 
     return step
+
+
+def added(table, connector):
+    table["outbound_connector"] = [connector]
+    return Edit(("contoso",), "organization.contoso")
 
 
 @pytest.mark.parametrize("times", [0, 1, 4])
@@ -109,6 +116,45 @@ def test_a_list_of_a_connector_is_bounded_whatever_changes_it(base):
     assert [(error.path, error.message) for error in refused.value.errors] == [
         ("recipient_domains", "has 10,001 entries; a list may have at most 10,000")
     ]
+
+
+def test_what_is_stored_with_a_longer_list_can_be_changed_and_the_list_made_shorter(base):
+    """An earlier version stored it: neither the rest of its organization nor others may be stuck because of it."""
+    domains = [f"d{number}.example" for number in range(10_003)]
+    with base.config() as store:
+        _, stored = store.load("organization")
+        stored["organization"]["fabrikam"]["outbound_connector"][0]["recipient_domains"] = domains
+        store.apply(stored, author="an earlier version")
+
+    def step(name, length=10_003, place=0):
+        def changed(_, draft):
+            table = draft[name]
+            table["display_name"] = f"{length} {place}"
+            if name == "fabrikam":
+                table["outbound_connector"][0]["recipient_domains"] = domains[:length]
+                table["outbound_connector"] += [{"name": f"c{place}", "recipient_domains": domains}] * place
+            return Edit((name,), f"organization.{name}")
+
+        return changed
+
+    change(base, OWNER, step("contoso"), WISH)
+    change(base, TENANT, step("fabrikam"), WISH)
+    connector = {"name": "own", "recipient_domains": domains}
+    with pytest.raises(Refusal) as refused:
+        change(base, STRANGER, lambda _, draft: added(draft["contoso"], connector), WISH)
+    assert refused.value.errors[0].message.endswith("at most 10,000"), "nothing is said of lists of others"
+    change(base, OWNER, step("fabrikam", 10_002), WISH)
+    for wrong in (step("fabrikam", 10_003), step("fabrikam", 10_002, 1)):
+        with pytest.raises(Refusal, match="1 error") as refused:
+            change(base, OWNER, wrong, WISH)
+        assert "a list may have at most 10,00" in refused.value.errors[0].message
+
+
+def test_a_change_that_is_overtaken_is_charged_once(base, monkeypatch):
+    budget, charged = base.kept(RecordBudget), []
+    monkeypatch.setattr(budget, "charge", lambda who, octets: charged.append((who, octets)))
+    change(base, TENANT, commented("new", base, 3), WISH)
+    assert len(charged) == 1
 
 
 def test_a_dry_run_changes_nothing_and_looks_at_mail_if_asked(base):

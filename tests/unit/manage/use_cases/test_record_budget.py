@@ -48,17 +48,43 @@ def test_all_users_and_tokens_of_a_tenant_are_counted_together_and_others_apart(
 
 
 def test_a_day_later_there_is_room_for_as_much_again(budget, ticks):
-    budget.charge(TINA, 1500)
+    budget.charge(TINA, 1500, is_call=True)
     with pytest.raises(BusyRefusal) as refusal:
-        budget.charge(TINA, 1)
+        budget.charge(TINA, 1, is_call=True)
     assert refusal.value.again == DAY // 2 + 1, "half a day's worth is too much"
     ticks.now += refusal.value.again
-    budget.charge(TINA, 1)
+    budget.charge(TINA, 1, is_call=True)
     ticks.now += 10 * DAY
-    budget.charge(TINA, 999)
-    budget.charge(TINA, 1)
+    budget.charge(TINA, 999, is_call=True)
+    budget.charge(TINA, 1, is_call=True)
     with pytest.raises(BusyRefusal):
-        budget.charge(TINA, 1)
+        budget.charge(TINA, 1, is_call=True)
+
+
+@pytest.mark.parametrize(("who", "is_call"), [(TOKEN, True), (TOKEN, False), (TINA, False)])
+def test_neither_a_program_nor_changes_take_the_room_of_what_a_person_does(budget, ticks, who, is_call):
+    """A script that runs on, or a large organization, keeps nobody from holding a message or deleting it."""
+    for _ in range(75):
+        budget.charge(who, 10, is_call=is_call)
+    with pytest.raises(BusyRefusal, match=" 750 ") as refusal:
+        budget.charge(who, 10, is_call=is_call)
+    for _ in range(25):
+        budget.charge(TINA, 10, is_call=True)
+    with pytest.raises(BusyRefusal, match=" 1000 "):
+        budget.charge(TINA, 10, is_call=True)
+    assert refusal.value.again == 1
+    with pytest.raises(BusyRefusal) as refusal:
+        budget.charge(who, 10, is_call=is_call)
+    assert refusal.value.again == DAY // 4 + 1
+    ticks.now += DAY // 4 + 1
+    budget.charge(who, 10, is_call=is_call)
+
+
+@pytest.mark.parametrize(("added", "words"), [(751, "in 87s,"), (752, "in 3m,"), (1000, "in 361m,")])
+def test_a_long_wait_is_told_in_minutes(budget, added, words):
+    budget.charge(TOKEN, added)
+    with pytest.raises(BusyRefusal, match=words):
+        budget.charge(TOKEN, 1)
 
 
 @pytest.mark.parametrize("who", [OWNER, NOBODY])
