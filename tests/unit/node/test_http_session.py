@@ -78,10 +78,10 @@ class Taker(HttpSession):
     ("parts", "octets", "answer"),
     [
         (900, 1, b"200 OK"),
-        (1500, 1, b"413 Content Too Large"),
+        (1500, 1, b"413 "),
         (1500, 60, b"200 OK"),
         (1001, 99, b"200 OK"),
-        (1011, 99, b"413 Content Too Large"),  # more than the limit in all
+        (1011, 99, b"413 "),  # more than the limit in all
     ],
 )
 def test_a_body_does_not_come_in_crumbs(parts, octets, answer):

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from gatepost.policy.connectors.names import (
     SmartHost,
     address_pattern,
+    circle_from,
     covers,
     domain_name,
     domain_pattern,
@@ -312,3 +313,10 @@ def test_keys_may_have_a_query() -> None:
 def test_patterns_are_those_that_cover(pattern: str) -> None:
     for domain in ("", "example", "b.example", "a.b.example", "x.a.b.example", "xb.example"):
         assert (pattern in patterns(domain)) == covers(pattern, domain)
+
+
+@pytest.mark.parametrize(
+    ("addresses", "place", "most", "circle"), [("a", 0, 3, "aa"), ("abc", 1, 3, "bcab"), ("abcd", 2, 2, "cd…c")]
+)
+def test_a_circle_is_named_from_one_address_to_it_again(addresses: str, place: int, most: int, circle: str) -> None:
+    assert "".join(circle_from([*addresses], place, most)) == circle
