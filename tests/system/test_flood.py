@@ -120,6 +120,7 @@ def typical(gateway: Gateway) -> float:
 
 
 @pytest.mark.long
+@pytest.mark.timeout(240)  # six rounds of half a minute at most, each of which may be the good one
 def test_a_flood_from_1_000_addresses_leaves_a_known_partner_within_twice_its_idle_latency(pki: Pki) -> None:
     """And, as the flood runs on the same processors, within 1.5 times that beside a flood of another server."""
     rounds = []
