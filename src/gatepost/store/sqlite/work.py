@@ -175,56 +175,61 @@ class SettlementWork(Work):
             self._offer(deliveries)
 
 
-class LeaseWork(Work):
-    """A request for due deliveries. Granted only once their rows say so durably."""
+class _Question[A](Work):
+    """A request that is answered once what it changed is durable."""
 
-    __slots__ = ("_future", "request")
+    __slots__ = ("_future",)
 
     patient = False
 
-    def __init__(self, request: LeaseRequest, future: asyncio.Future[list[Delivery]]) -> None:
+    def __init__(self, future: asyncio.Future[A]) -> None:
         super().__init__()
-        self.request = request
         self._future = future
+
+    def _answer(self, answer: A, otherwise: A) -> None:
+        """Tell what came of it. otherwise: told if the store was full or busy just now."""
+        if self._future.done():
+            return
+        if self.failure is not None and self.failure.final:
+            self._future.set_exception(self.failure)
+        else:
+            self._future.set_result(otherwise if self.failure else answer)
+
+
+class LeaseWork(_Question[list["Delivery"]]):
+    """A request for due deliveries. Granted only once their rows say so durably."""
+
+    __slots__ = ("request",)
+
+    def __init__(self, request: LeaseRequest, future: asyncio.Future[list[Delivery]]) -> None:
+        super().__init__(future)
+        self.request = request
 
     def collect(self, plan: CommitPlan) -> None:
         """Ask."""
         plan.leases.append(self.request)
 
     def finish(self) -> None:
-        """Give what was granted. Nothing, if the store was full or busy just now."""
-        if self._future.done():
-            return
-        if self.failure is not None and self.failure.final:
-            self._future.set_exception(self.failure)
-        else:
-            self._future.set_result([] if self.failure else self.request.granted)
+        """Give what was granted."""
+        self._answer(self.request.granted, [])
 
 
-class SuspensionWork(Work):
+class SuspensionWork(_Question[int]):
     """A request to defer deliveries where they lie."""
 
-    __slots__ = ("_future", "request")
-
-    patient = False
+    __slots__ = ("request",)
 
     def __init__(self, request: Suspension, future: asyncio.Future[int]) -> None:
-        super().__init__()
+        super().__init__(future)
         self.request = request
-        self._future = future
 
     def collect(self, plan: CommitPlan) -> None:
         """Ask."""
         plan.suspensions.append(self.request)
 
     def finish(self) -> None:
-        """Say how many. None, if the store was full or busy just now."""
-        if self._future.done():
-            return
-        if self.failure is not None and self.failure.final:
-            self._future.set_exception(self.failure)
-        else:
-            self._future.set_result(0 if self.failure else self.request.deferred)
+        """Say how many."""
+        self._answer(self.request.deferred, 0)
 
 
 class BringForward(Work):
