@@ -130,7 +130,8 @@ def filled(gateway: Callable[..., Gateway], sink: Callable[..., Sink]) -> Gatewa
     for lines in (1, 5000):
         send(server.port, LATER, content=message("waits", BIG * lines))
     wait_until(lambda: len(server.trace(event="DEFER")) == 2, "both to wait")
-    wait_until(lambda: any((server.data_dir / "evidence").rglob("*.log")), "evidence, in every backup or in none")
+    logs = (server.data_dir / "evidence").rglob
+    wait_until(lambda: any(path.stat().st_size for path in logs("*.log")), "evidence, in every backup or in none")
     return server
 
 
