@@ -40,6 +40,8 @@ if TYPE_CHECKING:
 
     from gatepost.store.interface import Store
 
+pytestmark = pytest.mark.timeout(180)  # all of them take two minutes and a half: what takes long begins first
+
 COPIES = """
 INSERT INTO queue_message SELECT m.id + i, m.size, m.big, m.alone, m.organization, m.sender, m.facts, m.body
 FROM queue_message AS m, generate_series(1, {last}) AS i WHERE m.id = {message};
