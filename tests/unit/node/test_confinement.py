@@ -62,6 +62,12 @@ def confined(settings):
     return Confinement(settings, withheld=["access.db"])
 
 
+def below(call, folder):
+    """A call without what lies beside the folder of this test, which other tests change meanwhile."""
+    executes, rules, isolated = call
+    return executes, {path: access for path, access in rules.items() if path.is_relative_to(folder)}, isolated
+
+
 def changed(rules, data):
     return {str(path.relative_to(data)) for path, access in rules.items() if access == Access.CHANGE}
 
@@ -138,7 +144,7 @@ def test_a_host_is_a_worker_and_the_admin_centre_changes_all_of_data_dir(setting
     made.host()
     made.admin_centre()
     worker, host, centre = applied
-    assert host == worker
+    assert below(host, home.file.parent) == below(worker, home.file.parent)
     assert centre[0] is False
     assert changed(centre[1], home.data.resolve()) == {"."}
     assert centre[2] is False
