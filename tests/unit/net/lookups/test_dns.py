@@ -286,6 +286,7 @@ def test_of_too_many_questions_about_senders_the_last_fail_at_once(nameserver: C
 
     async def use(resolver: Resolver, _: Any) -> list[str]:
         tasks = [spawn(look_up(resolver, Query(name, "TXT"), stranger=True), "by a stranger") for name in names]
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         done, waiting = await asyncio.wait(tasks, timeout=1)
         for task in waiting:
             task.cancel()
