@@ -37,7 +37,7 @@ ROOT, STRANGER = StatusAuthority("Root"), StatusAuthority("Stranger")
 async def observe(
     anchors: Path, chains: dict[str, bytes], *, nameserver: str = "127.0.0.1:9", **given: Any
 ) -> Observed:
-    resolver = Resolver(Nameservers([nameserver], trust_ad=True, timeout=5, attempts=1))
+    resolver = Resolver(Nameservers([nameserver], trust_ad=True, timeout=1, attempts=1))
     try:
         world = OwnCertificates(resolver, hostname=HOST, anchors=str(anchors))
         return await world.observe(chains, given.get("presented", []), given.get("domains", []), now=TIME)

@@ -29,7 +29,7 @@ def lookup[T](serving: Any, use: Callable[[Resolver, Any], Awaitable[T]], **sett
     async def run() -> T:
         async with serving as double:
             clock = {"clock": settings.pop("clock")} if "clock" in settings else {}
-            asked = Nameservers([f"127.0.0.1:{double.port}"], **({"timeout": 2.0, "attempts": 1} | settings))
+            asked = Nameservers([f"127.0.0.1:{double.port}"], **({"timeout": 20.0, "attempts": 1} | settings))
             resolver = Resolver(asked, **clock)
             try:
                 return await use(resolver, double)
