@@ -16,7 +16,6 @@ from gatepost.manage.cli.output import (
     print_facts,
     print_rows,
     print_table,
-    printable,
     printed_json,
     quantity,
     say,
@@ -80,7 +79,7 @@ def list_() -> None:
     print_list(inventory.certificates)
     print_requests(inventory.requests)
     for path in inventory.directories:
-        say("watched: %(path)s", err=True, path=printable(path))
+        say("watched: %(path)s", err=True, path=path)
 
 
 @click.command()
@@ -199,7 +198,7 @@ def print_certificate(certificate: CertificateDetail) -> None:
             "\nchain %(number)s of %(chain)s: %(subject)s",
             number=number,
             chain=len(certificate.chain),
-            subject=printable(link.subject),
+            subject=link.subject,
         )
         facts = {key: getattr(link, key) for key in ("issuer", "serial", "key", "sha256")}
         facts["valid"] = f"{moment(link.not_before)} - {moment(link.not_after)}"
@@ -276,7 +275,7 @@ def publish(directory: Path, request: GetCertificateTable) -> None:
     base_url(request.base_url)  # before anybody is asked
     table = client().call(get_certificate_table, request)
     for line in table.notes:
-        say("note: %(line)s", err=True, line=printable(line))
+        say("note: %(line)s", err=True, line=line)
     with as_caller():
         done = write_table(table, directory)
     if not printed_json(done):

@@ -296,7 +296,7 @@ def _print_published(check: ChainCheck) -> None:
     for record in tlsa_record(check.facts):
         click.echo(f"  {printable(record)}")
     leaf = check.leaf
-    say("  issuer              %(issuer)s", issuer=printable(leaf.issuer))
+    say("  issuer              %(issuer)s", issuer=leaf.issuer)
     say("  serial number       %(serial)s", serial=leaf.serial)
     say("  SHA-1 thumbprint    %(sha1)s", sha1=leaf.sha1.upper())
     say("  SHA-256 thumbprint  %(sha256)s", sha256=leaf.sha256.upper())
@@ -321,13 +321,11 @@ def print_roots(check: RootsCheck, *, verbose: bool) -> None:
     )
     click.echo(
         wrapped(
-            printable(
-                _(
-                    "%(source)s: are these authorities trusted here (%(anchors)s)?  %(answer)s",
-                    source=check.source,
-                    anchors=check.anchors,
-                    answer=answer,
-                )
+            _(
+                "%(source)s: are these authorities trusted here (%(anchors)s)?  %(answer)s",
+                source=check.source,
+                anchors=check.anchors,
+                answer=answer,
             ),
             "  ",
         )

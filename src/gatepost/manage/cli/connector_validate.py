@@ -211,7 +211,7 @@ def _print(record: dict[str, Any], draft: Path | None, *, verbose: bool) -> None
     for line in () if draft else issuer_lines(record):
         click.echo(wrapped(printable(line), "    "))
     for note in record["notes"]:
-        click.echo(wrapped(_("note: %(note)s", note=printable(ours(note))), "      "))
+        click.echo(wrapped(_("note: %(note)s", note=ours(note)), "      "))
     click.echo(printable(ours(record["verdict"])))
 
 

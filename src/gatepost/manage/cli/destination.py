@@ -94,7 +94,7 @@ def accept(request: DestinationActions) -> None:
     done = _done(request)
     if not printed_json(done.items):
         for item in done.items:
-            say("accepted: %(item)s at %(best)s", item=_title(item), best=printable(item.best))
+            say("accepted: %(item)s at %(best)s", item=_title(item), best=item.best)
     say(
         "held mail released for retry: %(deliveries)s",
         err=True,
@@ -147,24 +147,24 @@ def _row(one: Destination) -> tuple[object, ...]:
 
 
 def _title(one: Destination) -> str:
-    return _("%(name)s of %(organization)s", name=printable(one.name), organization=printable(one.organization))
+    return _("%(name)s of %(organization)s", name=one.name, organization=one.organization)
 
 
 def _print(one: Destination) -> None:
     click.echo(_title(one))
-    say("  best            %(best)s since %(tls_since)s", best=printable(one.best), tls_since=moment(one.tls_since))
+    say("  best            %(best)s since %(tls_since)s", best=one.best, tls_since=moment(one.tls_since))
     for host in one.hosts:
         click.echo("\n".join(f"  {line}" for line in _host_lines(host)))
     click.echo()
 
 
 def _host_lines(host: DestinationHost) -> Iterable[str]:
-    less = _(", LESS than %(expected)s", expected=printable(host.expected)) if host.expected else ""
+    less = _(", LESS than %(expected)s", expected=host.expected) if host.expected else ""
     version = f" ({printable(host.tls_version)})" if host.tls_version else ""
     yield printable(host.host)
     yield _(
         "  last          %(last)s%(version)s at %(last_session)s%(less)s",
-        last=printable(host.last),
+        last=host.last,
         version=version,
         last_session=moment(host.last_session),
         less=less,
@@ -184,8 +184,8 @@ def _host_lines(host: DestinationHost) -> Iterable[str]:
         yield _(
             "                not answered at %(since)s (%(why)s)",
             since=moment(classical.since),
-            why=printable(ours(classical.why)),
+            why=ours(classical.why),
         )
     if accepted := host.accepted:
-        by = _("by %(by)s at %(at)s", by=printable(accepted.by), at=moment(accepted.at))
-        yield _("  accepted      %(level)s %(by)s", level=printable(accepted.level), by=by)
+        by = _("by %(by)s at %(at)s", by=accepted.by, at=moment(accepted.at))
+        yield _("  accepted      %(level)s %(by)s", level=accepted.level, by=by)

@@ -64,7 +64,7 @@ def exchange(files: tuple[Path, ...], organization: str, output: Path | None) ->
         objects = [exchange_object for file in files for exchange_object in read_objects(_bytes(file), str(file))]
         imported = from_exchange.convert(objects, organization)
     except ImportRefused as refused:
-        fail(BAD_INPUT, printable(refused))
+        fail(BAD_INPUT, str(refused))
     _print(imported, output)
 
 
@@ -100,7 +100,7 @@ def postfix(directory: Path, organization: str, output: Path | None, secrets: Pa
             secrets=str(secrets.absolute()) if secrets else "",
         )
     except ImportRefused as refused:
-        fail(BAD_INPUT, printable(refused))
+        fail(BAD_INPUT, str(refused))
     _write_secrets(imported.secrets)
     _print(imported, output)
 
@@ -118,7 +118,7 @@ def _write_secrets(secrets: Mapping[str, str]) -> None:
 
 
 def _refuse(message: str) -> NoReturn:
-    fail(BAD_INPUT, printable(message))
+    fail(BAD_INPUT, message)
 
 
 class _NotRead(Exception):  # noqa: N818 - a table that is missing is reported, and no error
