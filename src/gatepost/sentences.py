@@ -19,7 +19,7 @@ import re
 import struct
 from contextlib import contextmanager
 from contextvars import ContextVar
-from datetime import UTC
+from datetime import UTC, tzinfo
 from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -28,7 +28,6 @@ from gatepost.times import local_times
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
-    from datetime import tzinfo
 
 
 OWN: Final = "own_"

@@ -22,14 +22,12 @@ from gatepost.net.sessions import MAX_AGE, SessionCache
 from gatepost.net.tickets import ServerSessions, TicketIssuer
 from gatepost.net.token_keys import note_failure, reasons_of, use_token_key
 from gatepost.protocols.tls.facts import TlsFacts
-from gatepost.protocols.tls.profile import DH_PARAMETERS, group_name, iana_name, version_name
+from gatepost.protocols.tls.profile import DH_PARAMETERS, Profile, group_name, iana_name, version_name
 from gatepost.protocols.tls.signature import may_go_on, scheme_name, served_scheme
 from gatepost.protocols.tls.token_uri import TokenUri
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    from gatepost.protocols.tls.profile import Profile
 
 
 _VERSIONS: Final = {

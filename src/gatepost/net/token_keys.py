@@ -12,15 +12,12 @@ from typing import TYPE_CHECKING, Final
 from OpenSSL import SSL
 
 from gatepost.net import openssl_private as private
-from gatepost.net.identity import IdentityError
+from gatepost.net.identity import Credentials, IdentityError
 from gatepost.net.token_access import TOKEN_KEYS, TokenError, check_pin
-from gatepost.protocols.tls.token_uri import token_pem
+from gatepost.protocols.tls.token_uri import TokenUri, token_pem
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    from gatepost.net.identity import Credentials
-    from gatepost.protocols.tls.token_uri import TokenUri
 
 
 _OTHER_KEY: Final = frozenset({"key values mismatch", "no certificate assigned"})  # the latter: of another kind

@@ -16,13 +16,11 @@ import msgspec
 from gatepost.policy.connectors.errors import unknown_key
 from gatepost.settings.model import Settings
 from gatepost.settings.problem import SettingsProblem
-from gatepost.settings.section import hints, section_in
+from gatepost.settings.section import Section, hints, section_in
 from gatepost.texts import own
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-    from gatepost.settings.section import Section
 
 
 _PREFIX = "GATEPOST_"

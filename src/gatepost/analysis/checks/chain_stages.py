@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from gatepost.analysis.checks.chain_facts import From, Kind, UrlResult, UrlStatus
+from gatepost.analysis.checks.chain_facts import ChainFacts, From, Kind, Link, UrlResult, UrlStatus
 from gatepost.analysis.checks.chain_report import ChainFinding, Part, days_left, endpoint, send_order, shown, title
 from gatepost.analysis.checks.chain_stores import OWN
 from gatepost.analysis.checks.partner_report import Mark
@@ -21,8 +21,6 @@ from gatepost.times import day_text, minute_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-    from gatepost.analysis.checks.chain_facts import ChainFacts, Link
 
 
 _SLOW: Final = 3.0  # seconds: half of what many a server waits

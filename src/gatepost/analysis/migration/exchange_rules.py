@@ -12,14 +12,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from gatepost.analysis.migration.exchange_json import Unreadable, is_empty, shown
+from gatepost.analysis.migration.exchange_json import ExchangeObject, Unreadable, is_empty, shown
 from gatepost.analysis.migration.exchange_properties import METADATA, RULE
 from gatepost.analysis.migration.report import Part, unique_name
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    from gatepost.analysis.migration.exchange_json import ExchangeObject
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,8 @@ import re
 from typing import TYPE_CHECKING
 
 from gatepost.analysis.migration.postfix_config import (
+    MainConfig,
+    Service,
     parse_main,
     parse_master,
     seconds,
@@ -34,8 +36,6 @@ from gatepost.texts import N_
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
-
-    from gatepost.analysis.migration.postfix_config import MainConfig, Service
 
 
 _ALWAYS = "always_bcc"

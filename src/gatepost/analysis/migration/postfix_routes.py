@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from gatepost.analysis.migration.postfix_config import table
+from gatepost.analysis.migration.postfix_config import Entry, MainConfig, Service, table
 from gatepost.analysis.migration.postfix_login import (
     calls_specially,
     read_logins,
@@ -25,8 +25,6 @@ from gatepost.texts import N_, last_argument
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
-
-    from gatepost.analysis.migration.postfix_config import Entry, MainConfig, Service
 
 
 type Files = Mapping[str, tuple[str | None, str]]

@@ -12,14 +12,12 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
-from gatepost.policy.connectors.errors import ResourceErrors
+from gatepost.policy.connectors.errors import FieldError, ResourceErrors
 from gatepost.policy.connectors.model import parse
 from gatepost.texts import N_, own
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
-
-    from gatepost.policy.connectors.errors import FieldError
 
 
 # The lists of an organization, in the order of the document, and what sentences call one entry.

@@ -10,13 +10,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from gatepost.events.evidence.audit import FaultKind, Faults
-from gatepost.events.evidence.chain import Place
+from gatepost.events.evidence.chain import Line, Place
 from gatepost.events.evidence.entry import Kind, instant
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-    from gatepost.events.evidence.chain import Line
 
 
 def head_body(place: Place, at: float, *, node: str, day: str, writers: Mapping[str, Place]) -> dict[str, Any]:

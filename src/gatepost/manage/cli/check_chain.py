@@ -18,6 +18,8 @@ from gatepost.analysis.checks.chain import ChainChecker, ChainQuestion
 from gatepost.analysis.checks.chain_facts import From, Link
 from gatepost.analysis.checks.chain_file import CertificateFile, ChainFileError, parse_file, read_file, read_key
 from gatepost.analysis.checks.chain_report import (
+    ChainCheck,
+    ChainFinding,
     Part,
     Readiness,
     chain_record,
@@ -43,7 +45,6 @@ from gatepost.times import day_text
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gatepost.analysis.checks.chain_report import ChainCheck, ChainFinding
     from gatepost.protocols.tls.facts import CertificateFacts
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import click
 
 from gatepost.manage.cli.options import client, gateway_options, missing_is_no
@@ -14,14 +12,12 @@ from gatepost.manage.use_cases.srs_keys import (
     ListSrsKeys,
     RemoveSrsKey,
     RotateSrsKey,
+    SrsKey,
     list_srs_keys,
     remove_srs_key,
     rotate_srs_key,
 )
 from gatepost.texts import N_
-
-if TYPE_CHECKING:
-    from gatepost.manage.use_cases.srs_keys import SrsKey
 
 
 @click.group()

@@ -15,12 +15,10 @@ import msgspec
 
 from gatepost.decoding import from_json
 from gatepost.net.anchors import AnchorsError
-from gatepost.net.lookups.http import HttpFailed, HttpRequest
+from gatepost.net.lookups.http import HttpClient, HttpFailed, HttpRequest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
-
-    from gatepost.net.lookups.http import HttpClient
 
 
 _KINDS: Final = ("users", "groups")

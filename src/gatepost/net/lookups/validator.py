@@ -17,13 +17,11 @@ import dns.rdatatype
 
 from gatepost.net.lookups.nameserver import Nameserver
 from gatepost.net.lookups.question import DnsResponse, LookupFailed, Question, question_text, read_message
-from gatepost.net.lookups.unbound import UnboundContext, UnboundError
+from gatepost.net.lookups.unbound import UnboundContext, UnboundError, UnboundResult
 from gatepost.net.shortage import exhaustion
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    from gatepost.net.lookups.unbound import UnboundResult
 
 
 _OPTIONS = (

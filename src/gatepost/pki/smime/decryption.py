@@ -13,8 +13,8 @@ import msgspec
 from cryptography import x509
 from cryptography.exceptions import InvalidTag, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
-from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
-from cryptography.hazmat.primitives.hashes import SHA1
+from cryptography.hazmat.primitives.ciphers import Cipher, CipherContext, algorithms, modes
+from cryptography.hazmat.primitives.hashes import SHA1, HashAlgorithm
 from cryptography.hazmat.primitives.kdf.x963kdf import X963KDF
 from cryptography.hazmat.primitives.keywrap import InvalidUnwrap, aes_key_unwrap
 from cryptography.hazmat.primitives.padding import PKCS7
@@ -49,9 +49,6 @@ from gatepost.pki.smime.ber import (
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
-
-    from cryptography.hazmat.primitives.ciphers import CipherContext
-    from cryptography.hazmat.primitives.hashes import HashAlgorithm
 
 
 type PrivateKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey

@@ -16,17 +16,14 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
 
 from gatepost.net.certificate import MALFORMED, certificate_facts, quietly
-from gatepost.pki.certificates.vault import VaultError
+from gatepost.pki.certificates.vault import Vault, VaultError
 from gatepost.pki.smime.certificate import ID_DIGITS, fingerprint, unfit_to_sign
 from gatepost.pki.smime.decryption import Opener
 from gatepost.pki.smime.signing import SmimeSigner
-from gatepost.store.changes import on_newest
+from gatepost.store.changes import ConfigStore, on_newest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
-
-    from gatepost.pki.certificates.vault import Vault
-    from gatepost.store.changes import ConfigStore
 
 
 CERTIFICATES_MOST: Final = 10

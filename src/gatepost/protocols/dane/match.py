@@ -12,12 +12,10 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from gatepost.protocols.dane.tlsa import MatchingType, Selector, Tlsa, Usage
+from gatepost.protocols.dane.tlsa import MatchingType, Records, Selector, Tlsa, Usage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-
-    from gatepost.protocols.dane.tlsa import Records
 
 
 _LOOKED_AT: Final = 10  # certificates of a chain: `net.chain` judges no longer one

@@ -12,12 +12,10 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from gatepost.protocols.dkim.canonical import relaxed_field
-from gatepost.protocols.dkim.fields import field_list
+from gatepost.protocols.dkim.fields import Field, field_list
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    from gatepost.protocols.dkim.fields import Field
 
 
 _WIDTH: Final = 76

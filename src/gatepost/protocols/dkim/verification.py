@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from gatepost.protocols.dkim.canonical import relaxed_field
-from gatepost.protocols.dkim.fields import MOST_FIELDS, field_list
+from gatepost.protocols.dkim.fields import MOST_FIELDS, Field, field_list
 from gatepost.protocols.dkim.record import KEY_TYPES, KeyRecord
 from gatepost.protocols.dkim.tags import read_tags
 from gatepost.protocols.dns.text_record import RecordError
@@ -24,8 +24,6 @@ from gatepost.protocols.smtp.grammar import GrammarError, parse_domain
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    from gatepost.protocols.dkim.fields import Field
 
 
 DKIM: Final = "dkim-signature"

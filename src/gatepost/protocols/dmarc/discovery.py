@@ -15,12 +15,10 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from gatepost.protocols.dkim.tags import read_tags
-from gatepost.protocols.dns.lookups import Query
+from gatepost.protocols.dns.lookups import Evaluation, Query
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    from gatepost.protocols.dns.lookups import Evaluation
 
 
 _POLICIES: Final = frozenset({"none", "quarantine", "reject"})

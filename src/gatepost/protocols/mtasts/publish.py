@@ -15,14 +15,12 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from gatepost.protocols.mtasts.policy import PolicyError, StsPolicy, lint, parse_policy
+from gatepost.protocols.mtasts.policy import Lint, PolicyError, StsMode, StsPolicy, lint, parse_policy
 from gatepost.protocols.mtasts.record import MAX_ID, StsRecord
 from gatepost.protocols.tls.names import normalise
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    from gatepost.protocols.mtasts.policy import Lint, StsMode
 
 
 PATH = "/.well-known/mta-sts.txt"

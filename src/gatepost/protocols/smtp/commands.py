@@ -11,7 +11,7 @@ from enum import StrEnum
 from ipaddress import IPv6Address, ip_address
 from typing import TYPE_CHECKING, Final
 
-from gatepost.protocols.smtp.extensions import XCLIENT_ATTRIBUTES
+from gatepost.protocols.smtp.extensions import XCLIENT_ATTRIBUTES, Extensions
 from gatepost.protocols.smtp.grammar import (
     AddressFault,
     GrammarError,
@@ -34,8 +34,6 @@ from gatepost.protocols.smtp.replies import Reply
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-    from gatepost.protocols.smtp.extensions import Extensions
 
 
 class Verb(StrEnum):

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
-from ipaddress import IPv4Network, IPv6Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import TYPE_CHECKING, Final, NamedTuple
 from urllib.parse import quote
 
@@ -19,7 +19,6 @@ import msgspec
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from ipaddress import IPv4Address, IPv6Address
 
 
 _MACRO: Final = re.compile(r"%(?:\{([slodiphvSLODIPHV])(\d*)(r?)([-.+,/_=]*)\}|([%_-]))", re.IGNORECASE)

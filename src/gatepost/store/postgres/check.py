@@ -13,7 +13,7 @@ import asyncpg
 
 from gatepost.store.interface import Schema, StoreFailure
 from gatepost.store.postgres.connecting import SQL, Address
-from gatepost.store.postgres.database import check_known, prepare_tables, stored_versions, unprepared
+from gatepost.store.postgres.database import StoredVersion, check_known, prepare_tables, stored_versions, unprepared
 from gatepost.store.postgres.hosts import HEAD_START, each_host
 from gatepost.store.postgres.server import connect, reported
 from gatepost.store.postgres.worker_role import check_worker_role, remarks_on_role, settle_worker_role
@@ -21,7 +21,6 @@ from gatepost.store.postgres.worker_role import check_worker_role, remarks_on_ro
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from gatepost.store.postgres.database import StoredVersion
 
 _CLOSE_SECONDS: Final = 5.0
 

@@ -22,13 +22,11 @@ import apsw
 
 from gatepost.mail.model.queue_id import format_id
 from gatepost.store.interface import StoreFailure, StoreFull
-from gatepost.store.sqlite.backup_archive import FORMAT, BackupFile, Manifest
+from gatepost.store.sqlite.backup_archive import FORMAT, BackupFile, BackupTarget, Manifest
 from gatepost.store.sqlite.schema import BIG_DIRECTORY, LOCK_FILE, QUEUE_FILE, open_for_reading, size_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-
-    from gatepost.store.sqlite.backup_archive import BackupTarget
 
 
 RESTORE_DIRECTORY: Final = ".restore"
