@@ -7,9 +7,10 @@ same code as one to any other (`net.chain`).
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import lru_cache, partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -22,10 +23,6 @@ from gatepost.protocols.dane.match import Anchored, DaneFailure, DaneVerdict, Pr
 from gatepost.protocols.dane.tlsa import Records, Selector, Tlsa
 from gatepost.protocols.tls.facts import CertificateFacts, ChainStatus
 from gatepost.protocols.tls.names import describe_names, matches, normalise
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _FAR = datetime(9999, 12, 31, tzinfo=UTC)

@@ -6,8 +6,8 @@ sentence is one line of bounded length.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from shlex import quote
-from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -17,10 +17,6 @@ from gatepost.protocols.message.header_text import shown_text
 from gatepost.quantity import in_number
 from gatepost.texts import own
 from gatepost.times import minute_text
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
 
 _DAY = 86400.0
 _HOUR = 3600.0

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 import msgspec
@@ -49,10 +49,6 @@ from gatepost.manage.use_cases.client import Client, all_items
 from gatepost.manage.use_cases.times import stamp as moment
 from gatepost.node.privileges import as_caller
 from gatepost.pki.certificates.entry import Purpose, State
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
 
 _CHANGE_COLUMNS = ("version", "at", "author", "kind", "id", "names", "change", "note")
 

@@ -5,7 +5,7 @@ On a running gateway as on a stopped one: its workers read the same file for eve
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
 
 import click
 
@@ -26,10 +26,6 @@ from gatepost.manage.use_cases.destinations import (
     list_slowed,
 )
 from gatepost.manage.use_cases.times import stamp as moment
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
 
 _COLUMNS = ("organization", "destination", "best", "since", "last session", "below")
 _SLOWED_COLUMNS = ("next hop", "worker", "messages a minute", "after", "last refusal")

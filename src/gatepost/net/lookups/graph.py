@@ -8,7 +8,8 @@ an answer but whether there is an object is used.
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable, Iterator, Sequence
+from typing import Final
 from urllib.parse import quote
 
 import msgspec
@@ -16,10 +17,6 @@ import msgspec
 from gatepost.decoding import from_json
 from gatepost.net.anchors import AnchorsError
 from gatepost.net.lookups.http import HttpClient, HttpFailed, HttpRequest
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
-
 
 _KINDS: Final = ("users", "groups")
 _LIMIT: Final = 64 * 1024

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict
-from typing import TYPE_CHECKING, Final
+from collections.abc import Sequence
+from typing import Final
 
 import msgspec
 
@@ -17,10 +18,6 @@ from gatepost.pki.site.records import JoinRefused, NodeGrant, SiteError, SiteRef
 from gatepost.pki.site.site import Site, read_secret
 from gatepost.protocols.message.header_text import shown_text
 from gatepost.store.interface import StoreFailure
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
 
 FAILURES: Final = 10
 """Refusals that one source address gets in a period; then it is refused unheard."""

@@ -11,7 +11,8 @@ import base64
 import hashlib
 import hmac
 import secrets
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable, Sequence
+from typing import Final
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
@@ -47,10 +48,6 @@ from gatepost.pki.site.store import AUTHORITY, ISSUED, NODE, TOKEN, Record, Site
 from gatepost.policy.connectors.names import covers, domain_name
 from gatepost.store.changes import ConfigConflict
 from gatepost.values import replace
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
 
 TOKEN_FORM: Final = "gpj1"  # noqa: S105 - how a token begins
 _SECRET_BYTES: Final = 32

@@ -7,7 +7,8 @@ comes out is not trusted: CBC proves nothing of who wrote it.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from collections.abc import Iterable, Iterator
+from typing import Final
 
 import msgspec
 from cryptography import x509
@@ -46,10 +47,6 @@ from gatepost.pki.smime.ber import (
     shared_info,
     write,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-
 
 type PrivateKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
 

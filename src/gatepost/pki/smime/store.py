@@ -7,7 +7,8 @@ Used by `mail.outbound.smime` and the `smime` commands. Versioned and audited as
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
 
 import msgspec
 from cryptography import x509
@@ -21,10 +22,6 @@ from gatepost.pki.smime.certificate import ID_DIGITS, fingerprint, unfit_to_sign
 from gatepost.pki.smime.decryption import Opener
 from gatepost.pki.smime.signing import SmimeSigner
 from gatepost.store.changes import ConfigStore, on_newest
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-
 
 CERTIFICATES_MOST: Final = 10
 """Certificates of one recipient."""

@@ -7,7 +7,8 @@ its own, which it closes, so that nothing of it is on both sides of a fork. Not 
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, NamedTuple
 
 import asyncpg
 
@@ -17,10 +18,6 @@ from gatepost.store.postgres.database import StoredVersion, check_known, prepare
 from gatepost.store.postgres.hosts import HEAD_START, each_host
 from gatepost.store.postgres.server import connect, reported
 from gatepost.store.postgres.worker_role import check_worker_role, remarks_on_role, settle_worker_role
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
 
 _CLOSE_SECONDS: Final = 5.0
 
