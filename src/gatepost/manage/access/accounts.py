@@ -37,13 +37,7 @@ from gatepost.manage.access.records import (
     AuditFilter,
     AuditOutcome,
     ChangedUser,
-    Keep,
     LogInRefused,
-    Passkey,
-    Preferences,
-    Token,
-    User,
-    UserSession,
 )
 from gatepost.manage.access.schema import ACCESS
 from gatepost.manage.access.setup_rows import ValidSetupCode
@@ -54,6 +48,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from gatepost.manage.access.actions import Action
+    from gatepost.manage.access.records import Keep, Passkey, Preferences, Token, User, UserSession
     from gatepost.manage.access.user_rows import IssuerIdentity
     from gatepost.pki.certificates.vault import Vault
     from gatepost.store.storage import Storage
