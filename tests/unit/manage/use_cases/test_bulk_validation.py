@@ -3,6 +3,7 @@ from __future__ import annotations
 import socket
 from functools import partial
 from threading import Event, Lock
+from threading import enumerate as threads
 
 import pytest
 
@@ -89,10 +90,13 @@ def slow(monkeypatch):
                 raise Refusal(RefusalKind.UNREADABLE, "stopped")
             return {"outcome": "validated", "verdict": "fine"}
 
-    slow = Slow()
+    slow, before = Slow(), set(threads())
     monkeypatch.setattr(bulk_validation, "run_candidate", slow)
     yield slow
     slow.go.set()
+    while left := set(threads()) - before:  # or what they have yet to begin would be the next test's
+        for thread in left:
+            thread.join()
 
 
 def begun(base, *names, who=OWNER, wait=0.0):
