@@ -342,6 +342,10 @@ class Directory:
         """The mailbox that an address means, and by which of its addresses: see `policy.connectors.recipients`."""
         return self._mailboxes.find(address)
 
+    def without_detail(self, address: str) -> str:
+        """An address without what stands behind a separator, in one form; see `policy.connectors.recipients`."""
+        return self._mailboxes.without_detail(address)
+
     def lists_recipient(self, domain: AcceptedDomain, recipient: Path) -> bool:
         """Whether an accepted domain's own list of recipients has this one."""
         return self._recipient_lists.holds(domain.name, recipient)
