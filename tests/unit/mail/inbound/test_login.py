@@ -156,11 +156,11 @@ async def test_a_name_is_slowed_from_wherever_it_is_tried(scene):
 async def test_strangers_do_not_lock_out_who_logs_in_from_the_usual_place(scene):
     home = "192.0.2.7"
     assert (await scene.plain("ann@contoso.example", ip=home)).reply.code == 235
-    for number in range(25):  # once a minute from ever new places
+    for _ in range(25):  # guesses, once a minute from ever new places
         scene.now += 60
-        assert (await scene.plain("ann@contoso.example", "guess", ip=f"203.0.113.{number}")).reply.code == 535
-        assert number < 21 or (await scene.plain("Ann@contoso.example", ip="203.0.114.1")).reply.code == 454
-        assert number < 21 or (await scene.plain("Ann@contoso.example", ip=home)).reply.code == 235
+        scene.logins.names.charge("ann@contoso.example")
+    assert (await scene.plain("Ann@contoso.example", ip="203.0.114.1")).reply.code == 454
+    assert (await scene.plain("Ann@contoso.example", ip=home)).reply.code == 235
     # That forgives no stranger's guesses, and none from there is free.
     assert (await scene.plain("ann@contoso.example", ip="203.0.114.2")).reply.code == 454
     for _ in range(6):
@@ -189,10 +189,10 @@ def subaddressed(scene, gate):
 
 async def test_a_name_with_something_behind_a_separator_counts_as_the_name(subaddressed):
     assert (await subaddressed.plain("ann+x@contoso.example")).reply.code == 235
-    for number in range(21):
-        name = f"ann+{number}@contoso.example" if number % 2 else f'"ann+{number}"@CONTOSO.example'
-        assert (await subaddressed.plain(name, "guess", ip=f"203.0.114.{number}")).reply.code == 535
-    assert (await subaddressed.plain("ann+new@contoso.example", ip="203.0.114.99")).reply.code == 454
+    for _ in range(20):
+        subaddressed.logins.names.charge("ann@contoso.example")
+    assert (await subaddressed.plain('"ann+y"@CONTOSO.example', "guess", ip="203.0.114.1")).reply.code == 535
+    assert (await subaddressed.plain("ann+new@contoso.example", ip="203.0.114.2")).reply.code == 454
 
 
 @pytest.mark.parametrize("who", ["ann", "joe", "eve"])

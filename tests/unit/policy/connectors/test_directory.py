@@ -269,7 +269,7 @@ def test_the_connectors_of_a_certificate_are_kept_for_a_few(directory: Build, le
 
 
 def test_disabled_connectors_are_not_indexed(directory: Build) -> None:
-    assert directory(CONNECTORS).client_anchors == {"/etc/own.pem", "/o.pem", "system"}
+    assert directory(CONNECTORS).client_anchors(None) == {"/etc/own.pem", "/o.pem", "system"}
 
 
 OUTBOUND = """
