@@ -7,11 +7,8 @@ under way.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator, Hashable
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Hashable
 
 
 class Places:
