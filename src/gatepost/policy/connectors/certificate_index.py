@@ -7,7 +7,7 @@ connectors that may know the certificate by its name.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from gatepost.policy.connectors.names import parents
 from gatepost.protocols.tls.names import matches, normalise
@@ -15,7 +15,7 @@ from gatepost.protocols.tls.names import matches, normalise
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from gatepost.policy.connectors.directory import InboundEntry
+    from gatepost.policy.connectors.records import InboundConnector, Organization
     from gatepost.protocols.tls.facts import CertificateFacts
 
 
@@ -23,15 +23,25 @@ _FEW: Final = 20  # sets of trust anchors by which each chain is judged, whateve
 _OF_ONE: Final = 10  # sets of one organization for one certificate
 
 
-class CertificateIndex:
+class _Entry(Protocol):
+    """An inbound connector as a directory has it."""
+
+    @property
+    def organization(self) -> Organization: ...
+
+    @property
+    def connector(self) -> InboundConnector: ...
+
+
+class CertificateIndex[E: _Entry]:
     """Connectors by tls_sender_certificate_name."""
 
     __slots__ = ("_entries",)
 
     def __init__(self) -> None:
-        self._entries: dict[str, list[InboundEntry]] = {}
+        self._entries: dict[str, list[E]] = {}
 
-    def add(self, entry: InboundEntry) -> None:
+    def add(self, entry: E) -> None:
         """One more; without a name it is never found."""
         if name := entry.connector.tls_sender_certificate_name:
             self._entries.setdefault(name, []).append(entry)
@@ -39,11 +49,11 @@ class CertificateIndex:
                 # A certificate for *.b.example bears mail.b.example too.
                 self._entries.setdefault(f"?.{name.partition('.')[2]}", []).append(entry)
 
-    def find(self, leaf: CertificateFacts) -> list[InboundEntry]:
+    def find(self, leaf: CertificateFacts) -> list[E]:
         """Connectors whose name the certificate may bear; each has still to be compared."""
         if not self._entries:
             return []
-        entries: dict[int, InboundEntry] = {}
+        entries: dict[int, E] = {}
         for name in (*leaf.dns_names, normalise(leaf.common_name)):
             for key in _keys(name):
                 for entry in self._entries.get(key, ()):
@@ -66,9 +76,9 @@ class ClientAnchors:
 
     def __init__(self) -> None:
         self._all: set[str] = set()
-        self._index = CertificateIndex()
+        self._index = CertificateIndex[_Entry]()
 
-    def add(self, entry: InboundEntry) -> None:
+    def add(self, entry: _Entry) -> None:
         """Those of one more connector, if it has any."""
         if entry.connector.trust_anchors:
             self._all.add(entry.connector.trust_anchors)
@@ -95,5 +105,5 @@ class ClientAnchors:
         return frozenset().union(*chosen.values())
 
 
-def _order(entry: InboundEntry) -> tuple[int, str]:
+def _order(entry: _Entry) -> tuple[int, str]:
     return entry.connector.priority, entry.connector.name

@@ -227,7 +227,7 @@ class Directory:
         self.signing_keys = SigningKeys(self.organizations)
         self._partners: dict[str, PartnerIndex] = {}
         self._filters: dict[str, list[InboundEntry]] = {}
-        self._by_certificate, self._revocable = CertificateIndex(), CertificateIndex()
+        self._by_certificate, self._revocable = CertificateIndex[InboundEntry](), CertificateIndex[InboundEntry]()
         self._anchors = ClientAnchors()
         self._at_address: dict[AddressKey, dict[int, list[InboundEntry]]] = {}
         self._certificates: dict[CertificateFacts, list[InboundEntry]] = {}
