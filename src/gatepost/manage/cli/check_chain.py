@@ -33,7 +33,7 @@ from gatepost.analysis.checks.partner_report import Mark
 from gatepost.analysis.checks.roots import RootRow, RootsCheck, check_roots, roots_record
 from gatepost.manage.cli.check import no_nan, system_nameservers
 from gatepost.manage.cli.check_text import LOUD, cut, print_line, total_line, with_options
-from gatepost.manage.cli.options import BAD_INPUT, NO, UNKNOWN, ending, fail, json_option, working
+from gatepost.manage.cli.options import BAD_INPUT, NO, UNKNOWN, ending, json_option, working
 from gatepost.manage.cli.output import _, ngettext, ours, printable, printed_json, quantity, say, wrapped
 from gatepost.net.anchors import SYSTEM, AnchorsError
 from gatepost.net.lookups.configured import configured_resolver
@@ -121,13 +121,12 @@ def chain(pem: str, verbose: bool, **asked: Any) -> None:
     """
     question = _question(pem, asked)
     stores = _stores(asked["anchors"])
-    try:
-        with working(_("checking; this can take a while if addresses do not answer")):
-            chain_check = asyncio.run(_check(question, stores, asked))
-    except ChainFileError as error:
-        fail(BAD_INPUT, str(error))
-    except ValueError as error:
-        fail(BAD_INPUT, f"--nameserver: {error}")
+    with (
+        ending(BAD_INPUT, ValueError, place="--nameserver: "),
+        ending(BAD_INPUT, ChainFileError),
+        working(_("checking; this can take a while if addresses do not answer")),
+    ):
+        chain_check = asyncio.run(_check(question, stores, asked))
     if not printed_json(chain_record(chain_check)):
         print_chain(chain_check, verbose=verbose)
     sys.exit(_STATUS[chain_check.outcome])

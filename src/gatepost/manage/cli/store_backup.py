@@ -17,7 +17,7 @@ import click
 
 from gatepost import __version__
 from gatepost.manage.cli.options import BAD_INPUT, NO, UNKNOWN, ending, fail, gateway_options, local_settings, working
-from gatepost.manage.cli.output import _, ngettext, ours, printable, printed_json, quantity, say
+from gatepost.manage.cli.output import _, ngettext, printable, printed_json, quantity, say
 from gatepost.manage.use_cases.times import stamp, time_text
 from gatepost.node.privileges import as_caller
 from gatepost.store.interface import StoreFailure
@@ -34,6 +34,7 @@ from gatepost.store.sqlite.backup_archive import (
 )
 from gatepost.store.sqlite.restore import NotEmpty, Restore, check_empty, check_whole, stored_contents, verify
 from gatepost.store.storage import Storage
+from gatepost.texts import N_
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -67,15 +68,13 @@ def backup(target: Path, *, mailboxes: bool) -> None:
     settings = local_settings()
     require_files(settings, "backup")
     data_dir = Path(settings.server.data_dir)
-    try:
+    with ending(UNKNOWN, StoreFailure, text=N_("%(error)s; no backup was made")):
         check_whole(data_dir)
         _check(data_dir, target, mailboxes=mailboxes)
         with _new_target(target) as opened, working(_("copying")):
             made = Backup(data_dir, opened, mailboxes=mailboxes, clock=time.time).run(
                 version=__version__, hostname=settings.server.hostname
             )
-    except StoreFailure as failure:
-        fail(UNKNOWN, "%(failure)s; no backup was made", failure=ours(str(failure)))
     printed_json({"path": str(target), **manifest_data(made)})
     _show(settings, target, made)
 
@@ -267,7 +266,12 @@ def restore(source: Path, *, yes: bool, hold: bool) -> None:
     require_files(settings, "restore")
     data_dir = Path(settings.server.data_dir)
     vault = _vault(settings.store.master_key)
-    try:
+    unusable = N_("%(source)s: %(error)s; nothing was restored")
+    with (
+        ending(UNKNOWN, StoreFailure, text=N_("%(error)s; nothing was restored")),
+        ending(NO, UnusableBackup, text=unusable, source=source),
+        ending(BAD_INPUT, NotEmpty),
+    ):
         check_empty(data_dir)
         with _opened(source) as opened:
             with working(_("comparing with the manifest")):
@@ -284,12 +288,6 @@ def restore(source: Path, *, yes: bool, hold: bool) -> None:
                     data_dir=data_dir,
                 )
                 keys.explain()
-    except UnusableBackup as refused:
-        fail(NO, "%(source)s: %(refused)s; nothing was restored", source=source, refused=ours(str(refused)))
-    except NotEmpty as refused:
-        fail(BAD_INPUT, str(refused))
-    except StoreFailure as failure:
-        fail(UNKNOWN, "%(failure)s; nothing was restored", failure=ours(str(failure)))
     printed_json({"restored": yes, "held_all": hold, **manifest_data(manifest)})
     if not yes:
         say("nothing was changed; to restore, add --yes", err=True)
@@ -298,10 +296,8 @@ def restore(source: Path, *, yes: bool, hold: bool) -> None:
 def _vault(master_key: str) -> Vault | None:
     from gatepost.pki.certificates.vault import Vault, VaultError  # noqa: PLC0415 - the other commands do without
 
-    try:
+    with ending(BAD_INPUT, VaultError, text=N_("store.master_key: %(error)s; nothing was changed")):
         return Vault.of(master_key)
-    except VaultError as error:
-        fail(BAD_INPUT, "store.master_key: %(error)s; nothing was changed", error=ours(str(error)))
 
 
 @contextmanager
