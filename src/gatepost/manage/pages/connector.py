@@ -13,20 +13,12 @@ from starlette.routing import Route
 from gatepost.analysis.rehearsal.verdicts import ConnectorKey
 from gatepost.language import _
 from gatepost.manage.access.principal import Scope
+from gatepost.manage.pages import resource_paths
 from gatepost.manage.pages.account_forms import all_errors
 from gatepost.manage.pages.connectors import FAILED, counted, undo_of
 from gatepost.manage.pages.editor import change_rows
 from gatepost.manage.pages.guard import context_of, needs, not_there, or_not_there, perform, principal_of
 from gatepost.manage.pages.rendering import LONG_PATIENCE, PATIENCE, PENDING, is_partial, render, see_changed, see_other
-from gatepost.manage.pages.resource_paths import (
-    connector_path,
-    edit_path,
-    part_path,
-    trace_path,
-    trust_path,
-    validate_path,
-    version_path,
-)
 from gatepost.manage.pages.text_filters import sentence
 from gatepost.manage.pages.validation_tasks import task_items
 from gatepost.manage.use_cases.connector_views import ConnectorView, ViewConnector, view_connector
@@ -127,15 +119,15 @@ def connector_page(
         toml=part_toml(part),
         command=part_command(part),
         may_change=principal_of(request).may(Scope.CONNECTORS, chosen.organization.name),
-        here=part_path(part),
-        edit=edit_path(part),
-        version_path=version_path,
-        trace_path=trace_path,
-        rule_path=lambda rule: part_path(Part(RULE, chosen.organization, rule)),
+        here=resource_paths.part_path(part),
+        edit=resource_paths.edit_path(part),
+        version_path=resource_paths.version_path,
+        trace_path=resource_paths.trace_path,
+        rule_path=lambda rule: resource_paths.part_path(Part(RULE, chosen.organization, rule)),
         failed_word=_(FAILED[chosen.direction]),
         version=view.version,
-        trust_path=trust_path(chosen.organization.name, chosen.connector.name),
-        validate_path=validate_path(chosen.organization.name, chosen.direction, chosen.connector.name),
+        trust_path=resource_paths.trust_path(chosen.organization.name, chosen.connector.name),
+        validate_path=resource_paths.validate_path(chosen.organization.name, chosen.direction, chosen.connector.name),
         trial=trial
         or ValidateConnector(organization="", connector="", session=request.query_params.get("session", "")),
         trial_errors=trial_errors or {},
@@ -239,7 +231,9 @@ def _act(request: Request) -> Response:
                 secret=request.state.form.get("secret", ""),
             )
             execute(set_connector_secret, context, secret)
-            return see_other(request, part_path(chosen.part), _("The secret was stored. The next log-in uses it."))
+            return see_other(
+                request, resource_paths.part_path(chosen.part), _("The secret was stored. The next log-in uses it.")
+            )
         if do not in _SWITCHES:
             raise not_there(_("There is no action %(name)s.", name=repr(do)))
         fields, said = _SWITCHES[do]
@@ -250,7 +244,7 @@ def _act(request: Request) -> Response:
         return connector_page(request, chosen, f"{ours(refusal.text)}{errors}", status=status)
     revision = _("Revision %(version)s%(places)s.", version=outcome.version, places=outcome.places)
     text = f"{_(said, connector=sentence(ours(chosen.label)))} {revision}"
-    path = connector_path(chosen.organization.name, chosen.direction, chosen.connector.name)
+    path = resource_paths.connector_path(chosen.organization.name, chosen.direction, chosen.connector.name)
     undo = undo_of(outcome.version, path) if outcome.changes else None
     return see_changed(request, path, text, outcome.warnings, undo=undo)
 
