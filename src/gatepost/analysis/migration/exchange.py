@@ -11,13 +11,8 @@ import json
 import re
 from collections.abc import Callable, Sequence
 
-from gatepost.analysis.migration import exchange_properties
+from gatepost.analysis.migration import exchange_partners, exchange_properties
 from gatepost.analysis.migration.exchange_json import KIND_NAMES, ExchangeObject, Unreadable, is_empty, shown
-from gatepost.analysis.migration.exchange_partners import (
-    convert_enhanced_filtering,
-    convert_partner,
-    put_lock_downs_first,
-)
 from gatepost.analysis.migration.exchange_rules import Known, convert_journal, convert_rule, journals_of_senders
 from gatepost.analysis.migration.report import Imported, ImportRefused, Part, assemble, slug, unique_name
 from gatepost.policy.connectors.units import format_duration
@@ -78,7 +73,7 @@ def convert(objects: Sequence[ExchangeObject], organization: str = "") -> Import
     for kind in ("organization", "transport", "domain", "inbound", "outbound", "rule", "journal", *_UNREAD):
         parts.extend(_part(each, taken, known) for each in objects if each.kind == kind)
     parts.extend(journals_of_senders(parts, taken))
-    put_lock_downs_first(parts)
+    exchange_partners.put_lock_downs_first(parts)
     if any(part.table.get("type") == "authoritative" for part in parts):
         parts.append(_recipients())
     return assemble(organization or _organization_name(objects), parts)
@@ -232,8 +227,8 @@ def _inbound(item: ExchangeObject, part: Part, known: Known) -> None:
     if on_premises:
         _own_servers(item, part)
     else:
-        convert_partner(item, part)
-    convert_enhanced_filtering(item, part, on_premises=on_premises)
+        exchange_partners.convert_partner(item, part)
+    exchange_partners.convert_enhanced_filtering(item, part, on_premises=on_premises)
 
 
 def _own_servers(item: ExchangeObject, part: Part) -> None:

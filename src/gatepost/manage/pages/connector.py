@@ -21,14 +21,9 @@ from gatepost.manage.pages.guard import context_of, needs, not_there, or_not_the
 from gatepost.manage.pages.rendering import LONG_PATIENCE, PATIENCE, PENDING, is_partial, render, see_changed, see_other
 from gatepost.manage.pages.text_filters import sentence
 from gatepost.manage.pages.validation_tasks import task_items
+from gatepost.manage.use_cases import login_secrets
 from gatepost.manage.use_cases.connector_views import ConnectorView, ViewConnector, view_connector
 from gatepost.manage.use_cases.execution import execute
-from gatepost.manage.use_cases.login_secrets import (
-    SetConnectorSecret,
-    ShowConnectorSecret,
-    set_connector_secret,
-    show_connector_secret,
-)
 from gatepost.manage.use_cases.name_lookup import RULE, Chosen, Part
 from gatepost.manage.use_cases.part_cases import PARTS, RemovePart, SetPart
 from gatepost.manage.use_cases.part_record import fields_of, part_command, part_toml
@@ -143,8 +138,8 @@ def _secret(request: Request, chosen: Chosen) -> str:
     """What there is of the secret of a connector that logs in, "" for one that does not."""
     if getattr(chosen.connector, "authentication", None) is None:  # inbound connectors never have one
         return ""
-    shown = ShowConnectorSecret(organization=chosen.organization.name, connector=chosen.connector.name)
-    return perform(request, show_connector_secret, shown).secret
+    shown = login_secrets.ShowConnectorSecret(organization=chosen.organization.name, connector=chosen.connector.name)
+    return perform(request, login_secrets.show_connector_secret, shown).secret
 
 
 def _naming(chosen: Chosen) -> list[Any]:
@@ -225,12 +220,12 @@ def _act(request: Request) -> Response:
                 request, "/connectors", _("%(connector)s was removed.", connector=sentence(ours(chosen.label)))
             )
         if do == "secret" and chosen.direction == "outbound":
-            secret = SetConnectorSecret(
+            secret = login_secrets.SetConnectorSecret(
                 organization=chosen.organization.name,
                 connector=chosen.connector.name,
                 secret=request.state.form.get("secret", ""),
             )
-            execute(set_connector_secret, context, secret)
+            execute(login_secrets.set_connector_secret, context, secret)
             return see_other(
                 request, resource_paths.part_path(chosen.part), _("The secret was stored. The next log-in uses it.")
             )

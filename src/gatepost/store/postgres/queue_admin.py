@@ -16,20 +16,8 @@ from gatepost.mail.model.message import Delivery, Return
 from gatepost.mail.model.queue_id import made_at, parse_id
 from gatepost.store import queue_admin
 from gatepost.store.interface import QueueFilter, StoreBusy
+from gatepost.store.postgres import queue_filter
 from gatepost.store.postgres.database import PostgresConnection, PostgresDatabase
-from gatepost.store.postgres.queue_filter import (
-    APPLIES,
-    Conditions,
-    after_delivery,
-    after_place,
-    by_destination,
-    change,
-    conditions,
-    count,
-    count_to,
-    select,
-    totals,
-)
 from gatepost.store.postgres.queue_rows import BODY, READ_CHUNK, REMOVE_DONE
 from gatepost.store.postgres.queue_schema import CHANNEL, QUEUE_SCHEMA
 from gatepost.store.sqlite.rows import decode_delivery
@@ -99,41 +87,44 @@ class PostgresQueueAdmin(queue_admin.QueueAdmin):
 
     def entries(self, wanted: QueueFilter, after: queue_admin.QueuePlace | None = None) -> list[queue_admin.QueueEntry]:
         """See `QueueAdmin.entries`."""
-        where, sort = conditions(wanted), wanted.sort
+        where, sort = queue_filter.conditions(wanted), wanted.sort
         if sort.lstrip("-") not in {"", "received"}:
             terms, values = where
             with self._database.reading() as connection:
-                if connection.value(count_to(terms), (*values, queue_admin.SORTED + 1)) > queue_admin.SORTED:
+                if (
+                    connection.value(queue_filter.count_to(terms), (*values, queue_admin.SORTED + 1))
+                    > queue_admin.SORTED
+                ):
                     queue_admin.refuse_order(sort)
         if after is not None and sort:
-            where = after_place(where, after, sort)
+            where = queue_filter.after_place(where, after, sort)
         elif after is not None:
-            where = after_delivery(where, after.message, after.delivery)
+            where = queue_filter.after_delivery(where, after.message, after.delivery)
         return self._selected(where, wanted.limit, sort)
 
     def totals(self, wanted: QueueFilter) -> queue_admin.QueueTotals:
         """See `QueueAdmin.totals`."""
-        terms, values = conditions(wanted)
+        terms, values = queue_filter.conditions(wanted)
         with self._database.reading() as connection:
-            rows = connection.rows(totals(terms), (*values, queue_admin.COUNTED))
+            rows = connection.rows(queue_filter.totals(terms), (*values, queue_admin.COUNTED))
         return queue_admin.summed(rows, queue_admin.COUNTED)
 
     def applying(self, action: str, wanted: QueueFilter) -> list[queue_admin.QueueEntry]:
         """See `QueueAdmin.applying`."""
-        return self._selected(_applicable(action, conditions(wanted)), wanted.limit)
+        return self._selected(_applicable(action, queue_filter.conditions(wanted)), wanted.limit)
 
     def applying_to(self, action: str, wanted: QueueFilter) -> tuple[int, int]:
         """See `QueueAdmin.applying_to`."""
-        terms, values = _applicable(action, conditions(wanted))
+        terms, values = _applicable(action, queue_filter.conditions(wanted))
         with self._database.reading() as connection:
-            ((deliveries, messages),) = connection.rows(count(terms), values)
+            ((deliveries, messages),) = connection.rows(queue_filter.count(terms), values)
         return deliveries, messages
 
     def destinations(self, wanted: QueueFilter) -> list[queue_admin.DestinationCount]:
         """See `QueueAdmin.destinations`."""
-        terms, values = conditions(wanted)
+        terms, values = queue_filter.conditions(wanted)
         with self._database.reading() as connection:
-            rows = connection.rows(by_destination(terms), (*values, wanted.limit or None))
+            rows = connection.rows(queue_filter.by_destination(terms), (*values, wanted.limit or None))
         return [queue_admin.DestinationCount(*row) for row in rows]
 
     def body(self, message: str) -> Iterator[bytes]:
@@ -159,10 +150,10 @@ class PostgresQueueAdmin(queue_admin.QueueAdmin):
 
     # ------------------------------------------------------------------------------------------- parts
 
-    def _selected(self, where: Conditions, limit: int, sort: str = "") -> list[queue_admin.QueueEntry]:
+    def _selected(self, where: queue_filter.Conditions, limit: int, sort: str = "") -> list[queue_admin.QueueEntry]:
         terms, values = where
         with self._database.reading() as connection:
-            rows = connection.rows(select(terms, sort=sort), (*values, limit or None))
+            rows = connection.rows(queue_filter.select(terms, sort=sort), (*values, limit or None))
         return [_row(row).entry for row in rows]
 
     def _chunks(self, size: int, big: int | None, head: bytes | None) -> Iterator[bytes]:
@@ -183,13 +174,15 @@ class PostgresQueueAdmin(queue_admin.QueueAdmin):
     def _change(
         self, action: str, wanted: QueueFilter, author: str, reason: str, text: str = ""
     ) -> list[queue_admin.QueueEntry]:
-        work = queue_admin.QueueChange(action, conditions(wanted), wanted.limit, author, text, reason)
+        work = queue_admin.QueueChange(action, queue_filter.conditions(wanted), wanted.limit, author, text, reason)
         where = _applicable(action, work.where)
-        self._page_by_page(work, lambda last, page: self._change_page(work, after_delivery(where, *last), page))
+        self._page_by_page(
+            work, lambda last, page: self._change_page(work, queue_filter.after_delivery(where, *last), page)
+        )
         return work.done
 
     def _change_page(
-        self, work: queue_admin.QueueChange[Conditions], where: Conditions, page: int
+        self, work: queue_admin.QueueChange[queue_filter.Conditions], where: queue_filter.Conditions, page: int
     ) -> list[queue_admin.QueueEntry]:
         """In one transaction; again if it got in the way of an owner's."""
         for _ in range(_REPEATS):
@@ -202,11 +195,11 @@ class PostgresQueueAdmin(queue_admin.QueueAdmin):
         return self._change_once(work, where, page)
 
     def _change_once(
-        self, work: queue_admin.QueueChange[Conditions], where: Conditions, page: int
+        self, work: queue_admin.QueueChange[queue_filter.Conditions], where: queue_filter.Conditions, page: int
     ) -> list[queue_admin.QueueEntry]:
         terms, values = where
         with self._database.changing() as connection:
-            rows = [_row(row) for row in connection.rows(select(terms, locked=True), (*values, page))]
+            rows = [_row(row) for row in connection.rows(queue_filter.select(terms, locked=True), (*values, page))]
             waiting = [row.entry.delivery for row in rows if row.owner is None]
             if rows:
                 _apply(connection, work, rows, waiting)
@@ -221,9 +214,9 @@ def _oldest(connection: PostgresConnection) -> tuple[float, str]:
     return (made_at(rows[0][0]), rows[0][1]) if rows else (0.0, "")
 
 
-def _applicable(action: str, where: Conditions) -> Conditions:
+def _applicable(action: str, where: queue_filter.Conditions) -> queue_filter.Conditions:
     terms, values = where
-    return f"{terms} AND {APPLIES[action]}", values
+    return f"{terms} AND {queue_filter.APPLIES[action]}", values
 
 
 def _row(row: tuple[Any, ...]) -> _Row:
@@ -236,11 +229,14 @@ def _row(row: tuple[Any, ...]) -> _Row:
 
 
 def _apply(
-    connection: PostgresConnection, work: queue_admin.QueueChange[Conditions], rows: list[_Row], waiting: list[Delivery]
+    connection: PostgresConnection,
+    work: queue_admin.QueueChange[queue_filter.Conditions],
+    rows: list[_Row],
+    waiting: list[Delivery],
 ) -> None:
     """Change deliveries, and leave notices for who has them in memory, or may have their destinations in mind."""
     more = (_encode(Return(work.author, work.text)).decode(),) if work.action == "return" else ()
-    connection.execute(change(work.action), (*_ids([row.entry.delivery for row in rows]), *more))
+    connection.execute(queue_filter.change(work.action), (*_ids([row.entry.delivery for row in rows]), *more))
     if work.action == "drop":
         connection.execute(REMOVE, _ids(waiting))
     if work.action == "release":
