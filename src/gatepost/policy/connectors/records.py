@@ -11,13 +11,33 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
-from gatepost.policy.connectors import fields, values
 from gatepost.policy.connectors import record_fields as parts
+from gatepost.policy.connectors import values
 from gatepost.policy.connectors.accepted_domain import AcceptedDomain  # noqa: TC001 - pydantic reads the annotation
 from gatepost.policy.connectors.authentication import Authentication  # noqa: TC001 - pydantic reads the annotation
 from gatepost.policy.connectors.client_certificate import ClientCertificate  # noqa: TC001 - pydantic reads the annotation
 from gatepost.policy.connectors.content_hook import ContentHook  # noqa: TC001 - pydantic reads the annotation
 from gatepost.policy.connectors.dkim_key import DkimKey  # noqa: TC001 - pydantic reads the annotation
+from gatepost.policy.connectors.fields import (
+    Access,
+    Domain,
+    Duration,
+    Form,
+    Ipv4Text,
+    Ipv6Text,
+    Label,
+    MailAddress,
+    NamePattern,
+    NetworkText,
+    Owned,
+    Pattern,
+    Range,
+    SmartHostField,
+    Switch,
+    Text,
+    TrustAnchorsText,
+    Version,
+)
 from gatepost.policy.connectors.mail_flow_rule import MailFlowRule  # noqa: TC001 - pydantic reads the annotation
 from gatepost.policy.connectors.names import SmartHost, domain_name, host_port, mail_address, socket_path
 from gatepost.policy.connectors.oauth import OauthIssuer  # noqa: TC001 - pydantic reads the annotation
@@ -44,41 +64,41 @@ def _home(value: str) -> str:
     return domain_name(value) if value else value
 
 
-def _delivery_access(value: str) -> fields.Access | None:
+def _delivery_access(value: str) -> Access | None:
     if value.startswith("lmtp:unix:"):
-        return fields.Access.MACHINE
-    return fields.Access.NETWORK if value.startswith("lmtp:") else None
+        return Access.MACHINE
+    return Access.NETWORK if value.startswith("lmtp:") else None
 
 
 class Mailbox(Record):
     """A recipient to which this gateway delivers directly."""
 
-    address: fields.MailAddress = Field(
+    address: MailAddress = Field(
         description="The address. Its domain must be an accepted domain of the organization. Upper and lower case are "
         "treated alike."
     )
-    aliases: tuple[fields.MailAddress, ...] = Field(
+    aliases: tuple[MailAddress, ...] = Field(
         default=(),
         description="Other addresses of the mailbox, each in an accepted domain of the organization.",
     )
     delivery: Annotated[
         str,
         AfterValidator(_delivery),
-        fields.Form('"maildir", "lmtp:HOST:PORT" or "lmtp:unix:/path"'),
-        fields.Owned(_delivery_access, '"maildir" or "lmtp:HOST:PORT"'),
+        Form('"maildir", "lmtp:HOST:PORT" or "lmtp:unix:/path"'),
+        Owned(_delivery_access, '"maildir" or "lmtp:HOST:PORT"'),
     ] = Field(
         default="maildir",
         description="maildir: to a Maildir under the data directory. lmtp:HOST:PORT, lmtp:unix:/path: over LMTP (RFC "
         "2033). A HOST other than this machine must offer STARTTLS with a trusted certificate for HOST. "
         "Only the gateway's owner can name a socket.",
     )
-    forwarding_smtp_address: Annotated[str, AfterValidator(_forwarding_address), fields.Form("mail address")] = Field(
+    forwarding_smtp_address: Annotated[str, AfterValidator(_forwarding_address), Form("mail address")] = Field(
         default="", description="Address to which mail for the mailbox is forwarded. Empty: no forwarding."
     )
-    deliver_to_mailbox_and_forward: fields.Switch = Field(
+    deliver_to_mailbox_and_forward: Switch = Field(
         default=False, description="Deliver forwarded mail to the mailbox, too."
     )
-    tls_reports: fields.Switch = Field(
+    tls_reports: Switch = Field(
         default=False,
         description="Read TLS reports (RFC 8460) that arrive in this mailbox. Use it for the address that your "
         '_smtp._tls records name with rua=mailto:. Its delivery must be "maildir".',
@@ -94,8 +114,8 @@ class InboundConnector(Record):
     identifies the organization's own servers by certificate or address and lets them relay.
     """
 
-    name: fields.Label = Field(description="A name that is unique among the inbound connectors of the organization.")
-    enabled: fields.Switch = Field(default=True, description="A disabled connector has no effect.")
+    name: Label = Field(description="A name that is unique among the inbound connectors of the organization.")
+    enabled: Switch = Field(default=True, description="A disabled connector has no effect.")
     mode: values.Mode = Field(
         default=values.Mode.ENFORCE,
         description="rehearse: the gateway reports what the connector would refuse, and accepts it.",
@@ -105,40 +125,40 @@ class InboundConnector(Record):
         description="partner: another organization or a service. on-premises: the organization's own servers, which "
         "may relay to any domain.",
     )
-    sender_domains: tuple[fields.Pattern, ...] = Field(
+    sender_domains: tuple[Pattern, ...] = Field(
         default=(),
         description='Partner: the connector applies to mail whose reverse-path is in one of these domains. "*" '
         "applies to all mail, including mail with the null reverse-path.",
     )
-    sender_ip_addresses: tuple[fields.NetworkText, ...] = Field(
+    sender_ip_addresses: tuple[NetworkText, ...] = Field(
         default=(),
         description="IPv4 or IPv6 addresses of the sending servers. They identify an on-premises server. They "
         "restrict a partner only with restrict_domains_to_ip_addresses. Not wider than /24 (IPv4) or /48 "
         "(IPv6), unless the server's limits allow it.",
     )
-    require_tls: fields.Switch = Field(
+    require_tls: Switch = Field(
         default_factory=lambda data: data.get("connector_type") is values.ConnectorType.PARTNER,
         description="Refuse mail that does not arrive over TLS. Default: true for a partner, false for on-premises.",
     )
-    restrict_domains_to_certificate: fields.Switch = Field(
+    restrict_domains_to_certificate: Switch = Field(
         default=False,
         description="Partner: refuse mail from sender_domains unless the client presents a trusted certificate for "
         "tls_sender_certificate_name.",
     )
-    restrict_domains_to_ip_addresses: fields.Switch = Field(
+    restrict_domains_to_ip_addresses: Switch = Field(
         default=False,
         description="Partner: refuse mail from sender_domains unless it comes from sender_ip_addresses.",
     )
-    tls_sender_certificate_name: fields.NamePattern | None = Field(
+    tls_sender_certificate_name: NamePattern | None = Field(
         default=None,
         description='Name that the client\'s certificate must contain (subjectAltName): "mail.b.example", or '
         '"*.b.example" for b.example and all names below it.',
     )
-    match_common_name: fields.Switch = Field(
+    match_common_name: Switch = Field(
         default=False,
         description="Also accept the name in the subject's CN, as Exchange does. RFC 9525 ignores the CN.",
     )
-    associated_accepted_domains: tuple[fields.NamePattern, ...] = Field(
+    associated_accepted_domains: tuple[NamePattern, ...] = Field(
         default=(),
         description="Limit the connector to these accepted domains: of the recipient for a partner, of the sender for "
         'on-premises. "*.b.example" also stands for all names below b.example. Empty: all.',
@@ -146,18 +166,18 @@ class InboundConnector(Record):
     ef_skip_last_ip: parts.SkipLastIp = False
     ef_skip_ips: parts.SkipIps = ()
     senders_by_address: parts.SendersByAddress = values.AddressSenders.ACCEPTED_DOMAINS
-    treat_messages_as_internal: fields.Switch = Field(
+    treat_messages_as_internal: Switch = Field(
         default=False,
         description="On-premises: treat mail whose reverse-path is in an accepted domain of the organization as "
         "internal.",
     )
-    cloud_services_mail_enabled: fields.Switch = Field(
+    cloud_services_mail_enabled: Switch = Field(
         default=False,
         description="Retain internal Exchange email headers (hybrid). On-premises: servers that a certificate "
         "identifies are the organization's own Exchange servers, and the gateway trusts their "
         "X-MS-Exchange-CrossPremises header fields. It removes these fields from all other mail.",
     )
-    trust_anchors: fields.TrustAnchorsText = Field(
+    trust_anchors: TrustAnchorsText = Field(
         default="",
         description='Roots for the client\'s certificate: "system", certificates in PEM, or a file or directory. Only '
         "the gateway's owner can name a file or directory. Empty: the server's setting.",
@@ -167,7 +187,7 @@ class InboundConnector(Record):
         description="Check whether the client's certificate was revoked (CRL, OCSP). soft-fail: accept the "
         "certificate if its status is unknown. hard-fail: defer the mail until the status is known.",
     )
-    min_tls_version: fields.Version | None = Field(
+    min_tls_version: Version | None = Field(
         default=None,
         description="Refuse mail over an older TLS version. Empty: the oldest version that the profile allows. "
         'TLSv1.0 and TLSv1.1 need profile = "legacy".',
@@ -183,7 +203,7 @@ class InboundConnector(Record):
     messages_per_day: parts.MessagesPerDay = 0
     recipients_per_day: parts.RecipientsPerDay = 0
     priority: parts.Priority = 100
-    comment: fields.Text = Field(default="", description="A note without effect.")
+    comment: Text = Field(default="", description="A note without effect.")
 
     @property
     def skips_hops(self) -> bool:
@@ -194,8 +214,8 @@ class InboundConnector(Record):
 class OutboundConnector(Record):
     """The route for mail to certain domains, and the protection that it requires."""
 
-    name: fields.Label = Field(description="A name that is unique among the outbound connectors of the organization.")
-    enabled: fields.Switch = Field(default=True, description="A disabled connector has no effect.")
+    name: Label = Field(description="A name that is unique among the outbound connectors of the organization.")
+    enabled: Switch = Field(default=True, description="A disabled connector has no effect.")
     mode: values.Mode = Field(
         default=values.Mode.ENFORCE,
         description="rehearse: the connector routes mail; the gateway reports failures of its TLS requirements but "
@@ -205,38 +225,38 @@ class OutboundConnector(Record):
         default=values.ConnectorType.PARTNER,
         description="partner: other organizations. on-premises: the organization's own servers.",
     )
-    recipient_domains: tuple[Annotated[fields.Pattern, fields.Owned(lambda _: fields.Access.NETWORK)], ...] = Field(
+    recipient_domains: tuple[Annotated[Pattern, Owned(lambda _: Access.NETWORK)], ...] = Field(
         default=(),
         description="Recipient domains. An exact name takes precedence over the longest wildcard, a wildcard over "
         'all_accepted_domains, and that over "*".',
     )
-    is_transport_rule_scoped: fields.Switch = Field(
+    is_transport_rule_scoped: Switch = Field(
         default=False,
         description="Use the connector only when a mail flow rule names it (route_via_connector), never because of "
         "its recipient_domains alone.",
     )
-    all_accepted_domains: fields.Switch = Field(
+    all_accepted_domains: Switch = Field(
         default=False,
         description="On-premises: also route mail for every accepted domain of the organization to recipients without "
         "a mailbox here.",
     )
-    route_all_messages_via_on_premises: fields.Switch = Field(
+    route_all_messages_via_on_premises: Switch = Field(
         default=False,
         description="On-premises: route all mail here first, before all other connectors. Mail that came from there "
         "is sent back only for domains that are listed here.",
     )
-    cloud_services_mail_enabled: fields.Switch = Field(
+    cloud_services_mail_enabled: Switch = Field(
         default=False,
         description="Retain internal Exchange email headers (hybrid). On-premises: the next hop is the organization's "
         "own Exchange, and the gateway tells it in X-MS-Exchange-CrossPremises header fields what it "
         "knows of the message. It removes these fields from all other outgoing mail.",
     )
-    sender_rewriting_enabled: fields.Switch = Field(
+    sender_rewriting_enabled: Switch = Field(
         default=False,
         description="On-premises: rewrite reverse-paths of foreign domains (SRS) on the way to this connector, too. "
         "Without it the gateway rewrites them only when mail leaves for other organizations.",
     )
-    smart_hosts: tuple[fields.SmartHostField, ...] = Field(
+    smart_hosts: tuple[SmartHostField, ...] = Field(
         default=(),
         description="Next hops to use instead of the recipient domain's MX. Default port: 25.",
     )
@@ -246,7 +266,7 @@ class OutboundConnector(Record):
         "available. shuffled: start with a random one for each message, to share the load (as Exchange "
         "does).",
     )
-    implicit_tls: fields.Switch = Field(
+    implicit_tls: Switch = Field(
         default=False,
         description="The smart hosts expect TLS from the first octet (submissions, usually port 465), not STARTTLS.",
     )
@@ -255,7 +275,7 @@ class OutboundConnector(Record):
         description='Log in to the smart hosts. Needs tls_settings = "domain-validation": the secret goes only to a '
         "host that proves its name.",
     )
-    use_mx_record: fields.Switch = Field(
+    use_mx_record: Switch = Field(
         default_factory=lambda data: not data.get("smart_hosts"),
         description="Route by the recipient domain's MX records. Default: true if there are no smart_hosts.",
     )
@@ -266,7 +286,7 @@ class OutboundConnector(Record):
         "certificate for tls_domain. Mail waits while a requirement is not met; it never leaves with "
         "less.",
     )
-    tls_domain: fields.NamePattern | None = Field(
+    tls_domain: NamePattern | None = Field(
         default=None,
         description='Name that the next hop\'s certificate must contain, for domain-validation: "mail.b.example", or '
         '"*.b.example" for b.example and all names below it. Empty: the smart host\'s name; without smart '
@@ -292,7 +312,7 @@ class OutboundConnector(Record):
     client_certificate: ClientCertificate | None = Field(
         default=None, description="Certificate to present when the next hop asks for one."
     )
-    trust_anchors: fields.TrustAnchorsText = Field(
+    trust_anchors: TrustAnchorsText = Field(
         default="",
         description='Roots for the next hop\'s certificate: "system", certificates in PEM, or a file or directory. '
         "Only the gateway's owner can name a file or directory. Empty: the server's setting.",
@@ -303,7 +323,7 @@ class OutboundConnector(Record):
         "revoked (stapled OCSP, CRL, OCSP). soft-fail: accept the certificate if its status is unknown. "
         "hard-fail: mail waits until the status is known.",
     )
-    min_tls_version: fields.Version | None = Field(
+    min_tls_version: Version | None = Field(
         default=None,
         description="Oldest TLS version that meets the requirement. Empty: the oldest version that the profile "
         'allows. TLSv1.0 and TLSv1.1 need profile = "legacy".',
@@ -319,15 +339,15 @@ class OutboundConnector(Record):
         description="With opportunistic TLS, when mail may leave unencrypted. Empty: the organization's setting. "
         "never has the same effect as encryption-only.",
     )
-    hello_name: fields.Domain | None = Field(
+    hello_name: Domain | None = Field(
         default=None, description="The name that the gateway gives in EHLO. Empty: the server's hostname."
     )
-    source_ipv4_address: fields.Ipv4Text = Field(
+    source_ipv4_address: Ipv4Text = Field(
         default="",
         description="IPv4 address of the gateway's machine to call next hops from. Only the gateway's owner can name "
         "it. If only one source address is named, next hops are called over its address family only.",
     )
-    source_ipv6_address: fields.Ipv6Text = Field(default="", description="The same for IPv6.")
+    source_ipv6_address: Ipv6Text = Field(default="", description="The same for IPv6.")
     address_family: values.AddressFamily = Field(
         default=values.AddressFamily.ANY, description="Addresses of next hops to use: any, only ipv4 or only ipv6."
     )
@@ -344,24 +364,24 @@ class OutboundConnector(Record):
     max_connections: parts.MaxConnections = 0
     max_messages_per_minute: parts.MaxMessagesPerMinute = 0
     priority: parts.Priority = 100
-    comment: fields.Text = Field(default="", description="A note without effect.")
+    comment: Text = Field(default="", description="A note without effect.")
 
 
 class Organization(Record):
     """A tenant: its domains, its mailboxes and its connectors."""
 
     name: Annotated[
-        str, Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"), fields.Form("lower-case letters, digits, -")
+        str, Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"), Form("lower-case letters, digits, -")
     ] = Field(
         description="The name in the heading, [organization.NAME]. It is part of file names; mail servers never see it."
     )
-    display_name: fields.Text = Field(default="", description="Name for display.")
-    message_expiration: Annotated[fields.Duration, fields.Range(1, 1209600, format_duration)] | None = Field(
+    display_name: Text = Field(default="", description="Name for display.")
+    message_expiration: Annotated[Duration, Range(1, 1209600, format_duration)] | None = Field(
         default=None,
         description="How long the organization's mail stays in the queue before it is returned. Empty: the server's "
         "[queue] message_expiration, 24 h.",
     )
-    reject_direct_send: fields.Switch = Field(
+    reject_direct_send: Switch = Field(
         default=False,
         description="Refuse mail from unknown servers whose reverse-path is in an accepted domain of the "
         "organization, unless a connector identifies the server by certificate or address.",
@@ -399,19 +419,19 @@ class Organization(Record):
     journal_form: parts.JournalFormField = values.JournalForm.REPORT
     journal_direction: parts.JournalDirectionField = values.JournalDirection.ALL
     journal_failures_to: parts.JournalFailuresTo = ""
-    home: Annotated[str, AfterValidator(_home), fields.Form("host name of a node, or nothing")] = Field(
+    home: Annotated[str, AfterValidator(_home), Form("host name of a node, or nothing")] = Field(
         default="",
         description="The node of the site where the organization's mail is delivered. All other nodes pass its mail "
         "on to that node, always over TLS with certificates of the site (docs/internal-hops.md). Empty: "
         "each node delivers the mail itself.",
     )
     subaddress_separator: parts.SubaddressSeparator = ""
-    allow_basic_auth_smtp: fields.Switch = Field(
+    allow_basic_auth_smtp: Switch = Field(
         default=True,
         description="Whether users may log in with a password to send mail. false: only with a token of an "
         "oauth_issuer.",
     )
-    smime_decrypt: fields.Switch = Field(
+    smime_decrypt: Switch = Field(
         default=False,
         description="Decrypt mail for mailboxes here on delivery, if it is encrypted to a key of the organization "
         "(gatepost smime identity; docs/smime.md).",
