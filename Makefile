@@ -113,7 +113,7 @@ browser: compiled ## the pages of the admin centre in Chromium, the short tests
 system-all: export GATEPOST_REAL := half
 system-all: export GATEPOST_PORTS := even
 system-all: compiled ## the same, the long ones too; in every other file each kind of command is a process of its own
-	@$(SYSTEM) -n $(or $(ALL_JOBS),$(JOBS)) --dist loadfile --no-loadscope-reorder
+	@$(SYSTEM) -m "not short" -n $(or $(ALL_JOBS),$(JOBS)) --dist loadfile --no-loadscope-reorder
 
 ON_POSTGRESQL := admin_* rest* administration explain evidence inbound outbound outbound_dsn returned_mail mail_flow_rules \
 	destination_memory session_counts sent_reports journaling quarantine sending_limits next_hops kill
