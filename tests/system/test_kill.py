@@ -37,7 +37,9 @@ MANY = int(os.environ.get("GATEPOST_KILLS", "60"))
 
 
 @pytest.mark.timeout(240 + 3 * MANY)
-@pytest.mark.parametrize("kills", [12, pytest.param(MANY, marks=pytest.mark.long)])
+@pytest.mark.parametrize(
+    "kills", [pytest.param(12, marks=pytest.mark.short), pytest.param(MANY, marks=pytest.mark.long)]
+)
 def test_no_acknowledged_message_is_lost_by_kills(
     gateway: Callable[..., Gateway],
     sink: Callable[..., Sink],
