@@ -6,6 +6,7 @@ Made for `gatepost doctor`. Nothing is changed but a file of one page in data_di
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import resource
 import socket
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from gatepost.analysis.alarms.machine import FEW_INODES, NEARLY_FULL
 from gatepost.net.listener import parse_address
 from gatepost.node.confinement import Means, runs_programs, unlisted_directories
 from gatepost.node.listening import holder_of
@@ -161,18 +163,32 @@ def disk_findings(settings: Settings) -> Iterator[DoctorFinding]:
         disk = os.statvfs(data_dir)
         seconds = _sync_time(data_dir)
     except OSError as error:
-        yield DoctorFinding("disk", Level.UNKNOWN, f"{data_dir} cannot be written: {error.strerror}")
+        yield _unwritable(data_dir, error)
         return
     free, mark = disk.f_bavail * disk.f_frsize, settings.store.free_space
     text = f"{format_size(free >> 20 << 20)} free at {data_dir}"
     if free <= mark:
         full = f"{text}, not more than store.free_space ({format_size(mark)}): mail is answered 452"
         yield DoctorFinding("disk", Level.FAIL, full, f"make room there: du -xh {data_dir}")
-    elif free < 4 * mark or disk.f_favail < 10_000:
+    elif free < NEARLY_FULL * mark or (disk.f_files and disk.f_favail < FEW_INODES):
         yield DoctorFinding("disk", Level.WARN, f"{text}, {disk.f_favail} inodes", "make room, or a larger file system")
     else:
         yield DoctorFinding("disk", Level.PASS, text)
     yield _sync_finding(data_dir, seconds)
+
+
+def _unwritable(data_dir: Path, error: OSError) -> DoctorFinding:
+    text = f"{data_dir} cannot be written: {error.strerror}"
+    match error.errno:
+        case errno.EROFS | errno.EIO:
+            fix = (
+                f"mail is answered 451: see what the kernel says of the disk, dmesg | tail; then findmnt -T {data_dir}"
+            )
+        case errno.ENOSPC | errno.EDQUOT:
+            fix = f"mail is answered 452: make room, or free inodes: df -h {data_dir}; df -i {data_dir}"
+        case _:
+            return DoctorFinding("disk", Level.UNKNOWN, text)
+    return DoctorFinding("disk", Level.FAIL, text, fix)
 
 
 def _sync_finding(data_dir: Path, seconds: float) -> DoctorFinding:

@@ -313,7 +313,8 @@ class Supervisor:
         self._served = self._served or lived > _STABLE_SECONDS
         worker.pause = 0.0 if lived > _STABLE_SECONDS else min(_LONGEST_PAUSE, max(1.0, worker.pause * 2))
         worker.restart_at = now + worker.pause
-        _log.error("%s ended with %d after %.0f s; next start in %.0f s", worker.name, code, lived, worker.pause)
+        how = _ending(code)
+        _log.error("%s ended with %s after %.0f s; next start in %.0f s", worker.name, how, lived, worker.pause)
 
     def _restart_and_kill(self) -> None:
         now = time.monotonic()
@@ -325,3 +326,15 @@ class Supervisor:
                 os.kill(worker.pid, signal.SIGKILL)
             elif not worker.pid and not self._stopping and now >= worker.restart_at:
                 self._start(worker)
+
+
+def _ending(code: int) -> str:
+    """How a process ended: its exit status, or the signal that killed it, negative."""
+    if code >= 0:
+        return str(code)
+    try:
+        name = signal.Signals(-code).name
+    except ValueError:
+        return f"signal {-code}"
+    hint = ": the kernel does that when memory runs out, see journalctl -k" if -code == signal.SIGKILL else ""
+    return f"signal {-code} ({name}{hint})"

@@ -6,10 +6,14 @@ from gatepost.analysis.alarms.alarm import Alarm, Kind, Severity
 def test_what_is_about_mail():
     assert sorted(one for one in Kind if one.of_mail) == [
         "clock-jumped",
+        "connector-failing",
+        "disk-low",
         "domain-conflict",
         "journal-waits",
         "login-refused",
+        "mail-refused",
         "nameservers-down",
+        "node-silent",
         "notice-missing",
         "overload",
         "partner-failing",
