@@ -12,9 +12,9 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from gatepost.analysis.alarms.machine import DiskRoom, MachineFacts, SilentNode
+from gatepost.analysis.alarms.machine import DiskRoom, EndedProcess, MachineFacts, SilentNode
 from gatepost.analysis.alarms.partners import ConnectorChange
-from gatepost.store.figures import WORKERS_DIRECTORY, read_all
+from gatepost.store.figures import WORKERS_DIRECTORY, read_all, read_ends
 from gatepost.store.interface import StoreFailure
 from gatepost.store.nodes import NodeState
 from gatepost.values import replace
@@ -34,6 +34,7 @@ SILENCE: Final = 60.0
 
 _CHANGES: Final = 10  # of one organization that are looked at
 _ORGANIZATIONS: Final = 20  # with failing partners whose changes are looked at
+_HOUR: Final = 3600.0
 _DAY: Final = 86400.0
 
 _log = logging.getLogger(__name__)
@@ -94,7 +95,14 @@ class AlarmFacts:
         own = self._failure()
         refusals = [text for text in (str(own or ""), *self._reasons()) if text]
         workers = self._settings.server.workers or len(os.sched_getaffinity(0))
-        return MachineFacts(tuple(refusals), workers, self._disk(), self._silent_nodes(now))
+        ended = tuple(self._ended(now))
+        return MachineFacts(tuple(refusals), workers, self._disk(), self._silent_nodes(now), ended)
+
+    def _ended(self, now: float) -> Iterator[EndedProcess]:
+        ends = [end for end in read_ends(self._data / WORKERS_DIRECTORY) if now - _HOUR < end.at <= now]
+        last = {end.name: end for end in ends}
+        for name, end in sorted(last.items()):
+            yield EndedProcess(name, end.how, end.at, sum(other.name == name for other in ends))
 
     def _reasons(self) -> Iterator[str]:
         """Why other workers of this node take no mail."""

@@ -156,6 +156,24 @@ def _port_finding(address: str, host: str, port: int, own: Collection[int]) -> D
     return DoctorFinding(area, Level.PASS, "nothing else uses it")
 
 
+def disk_refusal(settings: Settings) -> str:
+    """Why the disk of data_dir lets no mail be stored, "" if it does: seen from outside of the worker.
+
+    A worker on a full disk cannot even write down that it takes no mail. Just above this mark it can.
+    """
+    if not settings.store.url.startswith("sqlite:"):
+        return ""
+    try:
+        disk = os.statvfs(settings.server.data_dir)
+    except OSError:
+        return ""
+    if disk.f_flag & os.ST_RDONLY:
+        return "the disk of data_dir is read-only"
+    if disk.f_bavail * disk.f_frsize < settings.store.free_space // 4:
+        return "the disk of data_dir has no more room than store.free_space"
+    return ""
+
+
 def disk_findings(settings: Settings) -> Iterator[DoctorFinding]:
     """Room in data_dir, and whether a synchronized write is on disk when the call returns."""
     data_dir = Path(settings.server.data_dir)
@@ -179,16 +197,13 @@ def disk_findings(settings: Settings) -> Iterator[DoctorFinding]:
 
 def _unwritable(data_dir: Path, error: OSError) -> DoctorFinding:
     text = f"{data_dir} cannot be written: {error.strerror}"
-    match error.errno:
-        case errno.EROFS | errno.EIO:
-            fix = (
-                f"mail is answered 451: see what the kernel says of the disk, dmesg | tail; then findmnt -T {data_dir}"
-            )
-        case errno.ENOSPC | errno.EDQUOT:
-            fix = f"mail is answered 452: make room, or free inodes: df -h {data_dir}; df -i {data_dir}"
-        case _:
-            return DoctorFinding("disk", Level.UNKNOWN, text)
-    return DoctorFinding("disk", Level.FAIL, text, fix)
+    if error.errno in {errno.EROFS, errno.EIO}:
+        fix = f"see what the kernel says of the disk (dmesg), and how it is mounted: findmnt -T {data_dir}"
+        return DoctorFinding("disk", Level.FAIL, f"{text}; mail is answered 451", fix)
+    if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        fix = f"make room, or free inodes: df -h {data_dir}; df -i {data_dir}"
+        return DoctorFinding("disk", Level.FAIL, f"{text}; mail is answered 452", fix)
+    return DoctorFinding("disk", Level.UNKNOWN, text)
 
 
 def _sync_finding(data_dir: Path, seconds: float) -> DoctorFinding:

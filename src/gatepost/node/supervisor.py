@@ -80,7 +80,8 @@ class Supervisor:
     while. on_ready: called then, with the processes that do not serve yet. on_reload: called on SIGHUP, before the
     processes read their files. close_ports: called when workers drain,
     so that the kernel refuses new connections: without it they wait for a process that will never accept them. files:
-    that processes may ask for. writer: changes the configuration for processes.
+    that processes may ask for. writer: changes the configuration for processes. on_end: called with the name of a
+    process that ended unasked, and how.
     """
 
     def __init__(  # noqa: PLR0913 - what it runs, and whom it tells, each by name
@@ -97,6 +98,7 @@ class Supervisor:
         close_ports: Callable[[], None] = lambda: None,
         files: SettingsFiles | None = None,
         writer: ConfigWriter | None = None,
+        on_end: Callable[[str, str], None] = lambda _name, _how: None,
     ) -> None:
         self._workers = [_Worker(f"worker {index}", partial(work, index)) for index in range(workers)]
         self._workers += [_Worker(name, other, takes_mail=False) for name, other in (beside or {}).items()]
@@ -108,6 +110,7 @@ class Supervisor:
         self._close_ports = close_ports
         self._files = files
         self._writer = writer
+        self._on_end = on_end
         for worker in self._workers:
             worker.asks = writer is not None and worker.name not in writer.without
         self._stopping = False
@@ -315,6 +318,7 @@ class Supervisor:
         worker.restart_at = now + worker.pause
         how = _ending(code)
         _log.error("%s ended with %s after %.0f s; next start in %.0f s", worker.name, how, lived, worker.pause)
+        self._on_end(worker.name, how)
 
     def _restart_and_kill(self) -> None:
         now = time.monotonic()

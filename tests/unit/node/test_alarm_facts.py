@@ -7,13 +7,14 @@ import time
 
 import pytest
 
+from gatepost.analysis.alarms.machine import EndedProcess
 from gatepost.analysis.alarms.mail_flow import MailFacts
 from gatepost.events.delivery_problems import HOPS_FAIL, NEXT_HOP, FailingPartner
 from gatepost.node.alarm_facts import SILENCE, AlarmFacts
 from gatepost.policy.connectors.directory import Directory
 from gatepost.policy.connectors.model import parse
 from gatepost.store.changes import ConfigStore
-from gatepost.store.figures import WORKERS_DIRECTORY, WorkerFigures, write_figures
+from gatepost.store.figures import WORKERS_DIRECTORY, ProcessEnd, WorkerFigures, note_end, write_figures
 from gatepost.store.interface import StoreFailure, StoreFull
 from gatepost.store.nodes import Node, NodeState
 
@@ -106,6 +107,17 @@ def test_why_no_mail_is_taken_and_how_much_room_there_is(home, store, facts):
         assert found.disk.free > 0
         other.communicate()
     assert facts().find(0.0).machine.refusals == (), "a worker that has ended takes none, and another follows"
+
+
+def test_processes_that_ended_in_the_last_hour(home, facts):
+    folder = home.data / WORKERS_DIRECTORY
+    assert facts().find(9000.0).machine.ended == ()
+    for name, at in (("worker 1", 1.0), ("worker 1", 6000.0), ("metrics", 7000.0), ("worker 1", 8000.0)):
+        note_end(folder, ProcessEnd(name, "signal 9", at))
+    assert facts().find(9000.0).machine.ended == (
+        EndedProcess("metrics", "signal 9", 7000.0, 1),
+        EndedProcess("worker 1", "signal 9", 8000.0, 2),
+    )
 
 
 def test_a_disk_that_cannot_be_looked_at_is_not_known(home, facts):

@@ -63,6 +63,7 @@ class Kind(StrEnum):
     MAIL_REFUSED = "mail-refused"
     DISK_LOW = "disk-low"
     NODE_SILENT = "node-silent"
+    PROCESS_ENDED = "process-ended"
 
     @property
     def of_mail(self) -> bool:
@@ -107,6 +108,7 @@ _OF_MAIL: Final = frozenset(
         Kind.MAIL_REFUSED,
         Kind.DISK_LOW,
         Kind.NODE_SILENT,
+        Kind.PROCESS_ENDED,
     }
 )
 

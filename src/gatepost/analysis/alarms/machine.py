@@ -46,16 +46,26 @@ class DiskRoom(msgspec.Struct, frozen=True):
     inodes: int | None = None
 
 
+class EndedProcess(msgspec.Struct, frozen=True):
+    """A process of this node that ended unasked. times: in the last hour. at: the last time. how: then."""
+
+    name: str
+    how: str
+    at: float
+    times: int
+
+
 class MachineFacts(msgspec.Struct, frozen=True):
     """refusals: why workers take no mail, one text for each worker that takes none. workers: how many there are.
 
-    disk: None if it cannot be looked at. silent: None if the nodes are not known.
+    disk: None if it cannot be looked at. silent: None if the nodes are not known. ended: in the last hour.
     """
 
     refusals: tuple[str, ...] = ()
     workers: int = 0
     disk: DiskRoom | None = None
     silent: tuple[SilentNode, ...] | None = ()
+    ended: tuple[EndedProcess, ...] = ()
 
 
 def judge_machine(facts: MachineFacts) -> Iterator[Alarm]:
@@ -63,6 +73,7 @@ def judge_machine(facts: MachineFacts) -> Iterator[Alarm]:
     yield from _refusals(facts)
     yield from _disk(facts)
     yield from _silent_nodes(facts)
+    yield from _ended(facts)
 
 
 def _refusals(facts: MachineFacts) -> Iterator[Alarm]:
@@ -76,7 +87,7 @@ def _refusals(facts: MachineFacts) -> Iterator[Alarm]:
         "",
         "no mail is accepted, as it cannot be stored"
         if all_of_them
-        else f"{quantity(len(facts.refusals), 'worker accepts', 'workers accept')} no mail, as it cannot be stored",
+        else f"{len(facts.refusals)} of {quantity(facts.workers, 'worker')} cannot store mail, and accept none",
         f"The reason: {own(facts.refusals[0])}. Clients are asked to try again later (451 or 452). This alarm is not "
         "mailed while nothing can be stored; the log and the webhook have it.",
         "Make room on the disk, or repair it or the database; the gateway then takes mail again by itself:",
@@ -87,7 +98,7 @@ def _refusals(facts: MachineFacts) -> Iterator[Alarm]:
 
 def _disk(facts: MachineFacts) -> Iterator[Alarm]:
     disk = facts.disk
-    if disk is None or facts.refusals:
+    if disk is None:
         return
     few = disk.inodes is not None and disk.inodes < FEW_INODES
     if disk.free >= NEARLY_FULL * disk.mark and not few:
@@ -99,7 +110,7 @@ def _disk(facts: MachineFacts) -> Iterator[Alarm]:
         "",
         "the disk of the gateway is nearly full",
         f"Less than {quantity(FEW_INODES, 'file', 'files')} can still be made at {disk.directory} (inodes); when there "
-        "are none, no mail is accepted."
+        "are none, no large message is accepted, and no mailbox takes mail."
         if few
         else f"{free} are free at {disk.directory}; with less than {format_size(disk.mark)} (store.free_space) no mail "
         "is accepted.",
@@ -120,4 +131,20 @@ def _silent_nodes(facts: MachineFacts) -> Iterator[Alarm]:
             "Start it again, or see why it does not reach the database; if it is gone for good, remove it:",
             "gatepost node list",
             command_line("gatepost", "node", "remove", named=node.name),
+        )
+
+
+def _ended(facts: MachineFacts) -> Iterator[Alarm]:
+    for process in facts.ended:
+        yield make_alarm(
+            Kind.PROCESS_ENDED,
+            Severity.ERROR,
+            process.name,
+            f"{process.name} of the gateway ended unexpectedly",
+            f"In the last hour it ended {quantity(process.times, 'time')}, at last at {second_text(process.at)} with "
+            f"{own(process.how)}. The gateway starts it again; mail that was accepted is not lost. This alarm ends "
+            "after an hour without another such end.",
+            "See what the kernel says. If memory ran out, give the machine more, or set server.workers lower:",
+            "journalctl -k --since -2h",
+            "gatepost doctor",
         )

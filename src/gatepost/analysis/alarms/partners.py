@@ -54,20 +54,24 @@ def _failing(failing: Sequence[FailingPartner], facts: MailFacts, limits: MailLi
     for partner in failing:
         if partner.result_type in _OF_THEIR_OWN or not _lasts(partner, limits, now):
             continue
+        step, change = required_step(partner.host or partner.domain, partner.reply), _change_of(partner, facts)
         where = f" at {partner.host}" if partner.host else ""
+        last = f" The last reply: {partner.reply}." if partner.reply else ""
+        changed = f" {own(_changed(change))}." if change is not None else ""
+        must = f"{own(step.text)}. " if step is not None else ""
         yield make_alarm(
             Kind.PARTNER_FAILING,
             Severity.CRITICAL,
             about_partner(partner),
             f"mail to {partner.domain} waits, as TLS does not meet the requirement of {own(_named(partner))}",
             f"{partner.deferrals} attempts in a row were deferred{where}: {partner.wanted} is required, and the "
-            f"result is {partner.result_type}.{own(_last_reply(partner))} The gateway sends nothing below the "
-            f"requirement; it returns mail that waits too long.{own(_changed(partner, facts))}",
-            f"{own(_must(partner))}See what the partner presents, and tell its postmaster; only if the requirement is "
-            f"wrong, change it for {partner.organization}:",
+            f"result is {partner.result_type}.{last} The gateway sends nothing below the requirement; it returns "
+            f"mail that waits too long.{changed}",
+            f"{must}See what the partner presents, and tell its postmaster; only if the requirement is wrong, change it "
+            f"for {partner.organization}:",
             _check_of(partner),
             command_line("gatepost", "queue", "list", "--domain", named=partner.domain),
-            *_way_back(partner, facts),
+            *_way_back(change),
         )
 
 
@@ -78,33 +82,27 @@ def _connectors(failing: Sequence[FailingPartner], facts: MailFacts, limits: Mai
             continue
         if (partner.organization, partner.name) in facts.catch_alls or (facts.resolver and _DNS in partner.reply):
             continue
+        step, change = required_step(partner.host or partner.name, partner.reply), _change_of(partner, facts)
         where = f" at {partner.host}" if partner.host else ""
+        last = f" The last reply: {partner.reply}." if partner.reply else ""
+        changed = f" {own(_changed(change))}." if change is not None else ""
+        must = f"{own(step.text)}. " if step is not None else ""
         yield make_alarm(
             Kind.CONNECTOR_FAILING,
             Severity.CRITICAL,
             f"{partner.organization}/{partner.name}",
             f"mail by the connector {partner.name} of {partner.organization} waits, as its next hop does not take it",
-            f"{partner.deferrals} attempts in a row were deferred{where}.{own(_last_reply(partner))} The gateway tries "
-            f"again, and returns mail that waits too long.{own(_changed(partner, facts))}",
-            f"{own(_must(partner))}See what it replied, and ask its administrators; try it without mail:",
+            f"{partner.deferrals} attempts in a row were deferred{where}.{last} The gateway tries again, and returns "
+            f"mail that waits too long.{changed}",
+            f"{must}See what it replied, and ask its administrators; try it without mail:",
             command_line("gatepost", "trace", "search", "--event", "DEFER", "--connector", named=partner.name),
             _check_of(partner),
-            *_way_back(partner, facts),
+            *_way_back(change),
         )
 
 
 def _lasts(partner: FailingPartner, limits: MailLimits, now: float) -> bool:
     return partner.deferrals >= limits.partner_failures and now >= partner.since + limits.partner_failing
-
-
-def _last_reply(partner: FailingPartner) -> str:
-    return f" The last reply: {partner.reply}." if partner.reply else ""
-
-
-def _must(partner: FailingPartner) -> str:
-    """Who must do what, where the reply is ours and says it; with a blank behind it."""
-    step = required_step(partner.host or _target(partner), partner.reply)
-    return f"{own(step.text)}. " if step is not None else ""
 
 
 def _change_of(partner: FailingPartner, facts: MailFacts) -> ConnectorChange | None:
@@ -116,19 +114,15 @@ def _change_of(partner: FailingPartner, facts: MailFacts) -> ConnectorChange | N
     return None
 
 
-def _changed(partner: FailingPartner, facts: MailFacts) -> str:
-    change = _change_of(partner, facts)
-    if change is None:
-        return ""
+def _changed(change: ConnectorChange) -> str:
     return (
-        f" The last change of the connector was made before the first failure: by {change.author} at "
-        f"{second_text(change.at)} (version {change.version})."
+        f"the last change of the connector was made before the first failure: by {change.author} at "
+        f"{second_text(change.at)} (version {change.version})"
     )
 
 
-def _way_back(partner: FailingPartner, facts: MailFacts) -> tuple[str, ...]:
+def _way_back(change: ConnectorChange | None) -> tuple[str, ...]:
     """What shows that change, and what would take it back."""
-    change = _change_of(partner, facts)
     if change is None:
         return ()
     organization = "--organization", change.organization
@@ -157,10 +151,6 @@ def _not_logged_in(failing: Sequence[FailingPartner]) -> Iterator[Alarm]:
                 "gatepost", "connector", "validate", "--organization", partner.organization, named=partner.name
             ),
         )
-
-
-def _target(partner: FailingPartner) -> str:
-    return partner.name if partner.result_type == HOPS_FAIL else partner.domain
 
 
 def about_partner(partner: FailingPartner | DowngradedDestination) -> str:

@@ -9,6 +9,7 @@ import os
 import resource
 import socket
 import sys
+import time
 from contextlib import closing, suppress
 from functools import partial
 from pathlib import Path
@@ -57,6 +58,7 @@ from gatepost.settings.loader import load
 from gatepost.settings.problem import SettingsError
 from gatepost.settings.section import changed_keys
 from gatepost.store.changes import ConfigConflict
+from gatepost.store.figures import WORKERS_DIRECTORY, ProcessEnd, note_end
 from gatepost.store.interface import Schema, StoreFailure
 from gatepost.store.sqlite.wal_index import hold_indexes
 from gatepost.store.storage import Storage
@@ -124,6 +126,7 @@ def serve(*, check: bool) -> None:
         close_ports=partial(_close, [port for port in ports.mail if port not in passed.taken]),
         files=confinement.files,
         writer=_config_writer(settings, confinement),
+        on_end=partial(_note_end, settings),
     )
     share_loaded_objects()
     status = supervisor.run()
@@ -214,6 +217,12 @@ def _print_ready(settings: Settings, missing: list[str], *, is_json: bool) -> No
     }
     with suppress(OSError):
         click.echo(msgspec.json.encode(ready))
+
+
+def _note_end(settings: Settings, name: str, how: str) -> None:
+    """For alarms. The log has it already, so a disk that is full costs nothing."""
+    with suppress(OSError):
+        note_end(Path(settings.server.data_dir) / WORKERS_DIRECTORY, ProcessEnd(name, how, time.time()))
 
 
 def _tell_changes(settings: Settings) -> None:

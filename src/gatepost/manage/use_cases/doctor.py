@@ -169,7 +169,7 @@ def examine_gateway(context: Context, request: ExamineGateway) -> Examination:
         if DoctorFinding("store", Level.PASS, _USABLE) in findings:
             findings += _stored(context)
             findings += [] if request.offline else _published(context)
-            findings += _alarms(context)
+            findings += _alarms(context, offline=request.offline)
     return examination(findings)
 
 
@@ -342,12 +342,15 @@ def _publishing(fix: str, lines: Sequence[str]) -> str:
 
 def _what_to_do(fix: str, lines: Sequence[str]) -> str:
     """What an alarm advises, with its commands in one line."""
-    advice, commands = fix.rstrip(".:"), " ".join(lines)
+    advice, commands = fix.rstrip(".:"), "; ".join(lines)
     return f"{own(advice)}: {commands}" if commands else fix
 
 
-def _alarms(context: Context) -> list[DoctorFinding]:
-    """Alarms in force: connectors that fail, certificates that end, files that vanished."""
+def _alarms(context: Context, *, offline: bool) -> list[DoctorFinding]:
+    """Alarms in force: connectors that fail, certificates that end, files that vanished.
+
+    offline: nameservers were not asked, so that what the gateway knows of them is told.
+    """
     try:
         alarms = current_alarms(context.gateway, context.principal, time.time())
     except Refusal as refusal:
@@ -360,7 +363,7 @@ def _alarms(context: Context) -> list[DoctorFinding]:
             _what_to_do(alarm.fix, alarm.lines),
         )
         for alarm in alarms.alarms
-        if alarm.kind is not Kind.NAMESERVERS_DOWN
+        if offline or alarm.kind is not Kind.NAMESERVERS_DOWN
     ]
     findings += [DoctorFinding("alarms", Level.WARN, text) for text in alarms.unknown]
     return findings or [DoctorFinding("alarms", Level.PASS, "there are no active alarms")]

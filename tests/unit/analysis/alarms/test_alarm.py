@@ -17,6 +17,7 @@ def test_what_is_about_mail():
         "notice-missing",
         "overload",
         "partner-failing",
+        "process-ended",
         "protection-drop",
         "quarantine-full",
         "queue-age",

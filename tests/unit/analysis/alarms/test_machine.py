@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from gatepost.analysis.alarms.alarm import Kind, Severity
-from gatepost.analysis.alarms.machine import DiskRoom, MachineFacts, SilentNode, judge_machine
+from gatepost.analysis.alarms.machine import DiskRoom, EndedProcess, MachineFacts, SilentNode, judge_machine
 from gatepost.values import replace
 
 NOW = 1_800_000_000.0
@@ -24,11 +24,12 @@ def test_a_machine_that_has_what_it_needs():
     ("refusals", "title"),
     [
         ((FULL, FULL), "no mail is accepted, as it cannot be stored"),
-        ((FULL,), "1 worker accepts no mail, as it cannot be stored"),
+        ((FULL,), "1 of 2 workers cannot store mail, and accept none"),
     ],
 )
 def test_mail_that_is_not_taken(refusals, title):
-    (found,) = judged(refusals=refusals, workers=2, disk=replace(DISK, free=0))
+    found, low = judged(refusals=refusals, workers=2, disk=replace(DISK, free=0))
+    assert low.kind is Kind.DISK_LOW
     assert (found.kind, found.severity, found.title) == (Kind.MAIL_REFUSED, Severity.CRITICAL, title)
     assert FULL in found.detail
     assert found.lines == ("gatepost doctor", "gatepost status")
@@ -53,3 +54,9 @@ def test_a_node_that_is_silent():
     assert (found.kind, found.severity, found.about) == (Kind.NODE_SILENT, Severity.ERROR, "mx2")
     assert found.detail.startswith("Its last heartbeat came at 2027-01-15 08:00:00Z, from host2.")
     assert found.lines == ("gatepost node list", "gatepost node remove mx2")
+
+
+def test_a_process_that_ended_unasked():
+    (found,) = judged(ended=(EndedProcess("worker 1", "signal 9 (SIGKILL)", NOW, 2),))
+    assert (found.kind, found.severity, found.about) == (Kind.PROCESS_ENDED, Severity.ERROR, "worker 1")
+    assert "ended 2 times, at last at 2027-01-15 08:00:00Z with signal 9 (SIGKILL)." in found.detail
