@@ -142,7 +142,7 @@ def _ended(facts: MachineFacts) -> Iterator[Alarm]:
             process.name,
             f"{process.name} of the gateway ended unexpectedly",
             f"In the last hour it ended {quantity(process.times, 'time')}, at last at {second_text(process.at)} with "
-            f"{own(process.how)}. The gateway starts it again; mail that was accepted is not lost. This alarm ends "
+            f"{process.how}. The gateway starts it again; mail that was accepted is not lost. This alarm ends "
             "after an hour without another such end.",
             "See what the kernel says. If memory ran out, give the machine more, or set server.workers lower:",
             "journalctl -k --since -2h",

@@ -67,8 +67,8 @@ def _failing(failing: Sequence[FailingPartner], facts: MailFacts, limits: MailLi
             f"{partner.deferrals} attempts in a row were deferred{where}: {partner.wanted} is required, and the "
             f"result is {partner.result_type}.{last} The gateway sends nothing below the requirement; it returns "
             f"mail that waits too long.{changed}",
-            f"{must}See what the partner presents, and tell its postmaster; only if the requirement is wrong, change it "
-            f"for {partner.organization}:",
+            f"{must}See what the partner presents, and tell its postmaster; only if the requirement is wrong, change "
+            f"it for {partner.organization}:",
             _check_of(partner),
             command_line("gatepost", "queue", "list", "--domain", named=partner.domain),
             *_way_back(change),
@@ -116,7 +116,7 @@ def _change_of(partner: FailingPartner, facts: MailFacts) -> ConnectorChange | N
 
 def _changed(change: ConnectorChange) -> str:
     return (
-        f"the last change of the connector was made before the first failure: by {change.author} at "
+        f"The last change of the connector was made before the first failure: by {change.author} at "
         f"{second_text(change.at)} (version {change.version})"
     )
 

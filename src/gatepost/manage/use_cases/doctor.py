@@ -42,6 +42,7 @@ from gatepost.node.machine_findings import (
 from gatepost.node.start_checks import start_problems
 from gatepost.protocols.dns.lookups import Query
 from gatepost.protocols.tls.names import matches
+from gatepost.quantity import quantity
 from gatepost.settings.model import DnsValidation, Settings
 from gatepost.store.interface import StoreFailure
 from gatepost.store.storage import Storage
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
 
     from gatepost.manage.use_cases.context import Context
     from gatepost.net.lookups.dns import Resolver
+    from gatepost.policy.connectors.records import Organization
 
 
 _MAIL_DOMAIN: Final = "gmail.com"
@@ -250,6 +252,22 @@ def _stored(context: Context) -> Iterator[DoctorFinding]:
         yield DoctorFinding("certificate", Level.FAIL, text, f"gatepost certificate request {hostname}")
     else:
         yield DoctorFinding("certificate", Level.PASS, f"one bears {hostname}")
+    if any(listener.role.for_users for listener in context.settings.listeners):
+        yield from _sending_limits(organizations)
+
+
+def _sending_limits(organizations: Sequence[Organization]) -> Iterator[DoctorFinding]:
+    """Organizations whose users may send without end, so that nothing is told of an account that others took over."""
+    unlimited = [
+        organization.name
+        for organization in organizations
+        if organization.mailboxes and not organization.user_messages_per_day + organization.user_recipients_per_day
+    ]
+    if unlimited:
+        many = quantity(len(unlimited), "organization", "organizations")
+        text = f"users of {many} may send without a limit, so that an account which others took over raises no alarm"
+        fix = f"gatepost organization set {unlimited[0]} user_recipients_per_day=2000"
+        yield DoctorFinding("sending limits", Level.WARN, text, fix)
 
 
 def _own_name(context: Context) -> list[DoctorFinding]:

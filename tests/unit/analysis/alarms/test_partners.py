@@ -143,7 +143,7 @@ def test_what_says_nothing_of_a_connector(facts):
 def test_a_change_right_before_the_first_failure_is_named_with_the_way_back():
     (found,) = judged(failing=(HOP,), changes=(CHANGE,))
     assert found.detail.endswith(
-        " the last change of the connector was made before the first failure: by eve@contoso.example at "
+        " The last change of the connector was made before the first failure: by eve@contoso.example at "
         "2027-01-15 06:50:00Z (version 12)."
     )
     assert found.lines[-2:] == (
@@ -167,5 +167,5 @@ def test_a_change_right_before_the_first_failure_is_named_with_the_way_back():
 )
 def test_a_change_that_is_not_the_cause_is_not_named(fields):
     (found,) = judged(failing=(HOP,), changes=(replace(CHANGE, **fields),))
-    assert "the last change" not in found.detail
+    assert "The last change" not in found.detail
     assert len(found.lines) == 2
