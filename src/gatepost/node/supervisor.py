@@ -11,6 +11,7 @@ import logging
 import os
 import signal
 import time
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -20,9 +21,11 @@ from gatepost.node.config_line import ConfigLine
 from gatepost.node.lifeline import Lifeline, Sign
 from gatepost.node.service_manager import ServiceManager
 from gatepost.quantity import quantity
+from gatepost.store.figures import WORKERS_DIRECTORY, ProcessEnd, note_end
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from pathlib import Path
 
     from gatepost.node.config_line import ConfigWriter
     from gatepost.node.file_line import SettingsFiles
@@ -80,8 +83,8 @@ class Supervisor:
     while. on_ready: called then, with the processes that do not serve yet. on_reload: called on SIGHUP, before the
     processes read their files. close_ports: called when workers drain,
     so that the kernel refuses new connections: without it they wait for a process that will never accept them. files:
-    that processes may ask for. writer: changes the configuration for processes. on_end: called with the name of a
-    process that ended unasked, and how.
+    that processes may ask for. writer: changes the configuration for processes. data: directory of the gateway, where
+    it is noted for alarms that a process ended unasked.
     """
 
     def __init__(  # noqa: PLR0913 - what it runs, and whom it tells, each by name
@@ -98,7 +101,7 @@ class Supervisor:
         close_ports: Callable[[], None] = lambda: None,
         files: SettingsFiles | None = None,
         writer: ConfigWriter | None = None,
-        on_end: Callable[[str, str], None] = lambda _name, _how: None,
+        data: Path | None = None,
     ) -> None:
         self._workers = [_Worker(f"worker {index}", partial(work, index)) for index in range(workers)]
         self._workers += [_Worker(name, other, takes_mail=False) for name, other in (beside or {}).items()]
@@ -110,7 +113,7 @@ class Supervisor:
         self._close_ports = close_ports
         self._files = files
         self._writer = writer
-        self._on_end = on_end
+        self._data = data
         for worker in self._workers:
             worker.asks = writer is not None and worker.name not in writer.without
         self._stopping = False
@@ -318,7 +321,9 @@ class Supervisor:
         worker.restart_at = now + worker.pause
         how = _ending(code)
         _log.error("%s ended with %s after %.0f s; next start in %.0f s", worker.name, how, lived, worker.pause)
-        self._on_end(worker.name, how)
+        if self._data is not None:
+            with suppress(OSError):  # the log has it; a disk that is full stops nothing
+                note_end(self._data / WORKERS_DIRECTORY, ProcessEnd(worker.name, how, time.time()))
 
     def _restart_and_kill(self) -> None:
         now = time.monotonic()

@@ -294,11 +294,11 @@ def advance(
     before = {status.alarm.key: status for status in memory.standing}
     news: list[News] = []
     active: dict[str, AlarmStatus] = {}
-    told = {alarm.key: memory.lately.get(alarm.key, 0.0) for alarm in memory.cleared}
+    last_mails = {alarm.key: memory.lately.get(alarm.key, 0.0) for alarm in memory.cleared}
     for alarm in list(alarms)[:_KEPT]:
         status, event = _continued(before.get(alarm.key), alarm, now)
         # Of what is back before a mail said that it was over, the last mail holds.
-        active[alarm.key] = replace(status, mailed=status.mailed or told.get(alarm.key, 0.0))
+        active[alarm.key] = replace(status, mailed=status.mailed or last_mails.get(alarm.key, 0.0))
         if event is not None:
             news.append(News(event, active[alarm.key].alarm))
     gone = [status for key, status in before.items() if key not in active]
@@ -306,17 +306,17 @@ def advance(
     over = [status for status in gone if status.alarm.key not in active]
     news += [News(AlarmEvent.CLEARED, status.alarm) for status in over]
     lately = {key: at for key, at in memory.lately.items() if now < at + _DAY}
-    lately |= {status.alarm.key: status.mailed for status in over if _told_as_critical(status)}
+    lately |= {status.alarm.key: status.mailed for status in over if _mailed_as_critical(status)}
     cleared = (*memory.cleared, *(status.alarm for status in over if status.mailed))[-_KEPT:]
     back = {key for key in active if key not in before}
     cleared = tuple(candidate for candidate in cleared if candidate.key not in back)
     memory = replace(memory, standing=tuple(active.values()), cleared=cleared, lately=lately)
-    if any(_told_as_critical(status) for status in over):
+    if any(_mailed_as_critical(status) for status in over):
         memory = replace(memory, quiet_since=now)
     return memory, tuple(news)
 
 
-def _told_as_critical(status: AlarmStatus) -> bool:
+def _mailed_as_critical(status: AlarmStatus) -> bool:
     return bool(status.mailed) and status.alarm.severity is Severity.CRITICAL
 
 

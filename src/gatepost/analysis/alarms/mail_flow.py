@@ -12,7 +12,7 @@ import msgspec
 
 from gatepost.analysis.alarms.alarm import Alarm, Kind, Severity, command_line, make_alarm
 from gatepost.analysis.alarms.machine import MachineFacts, judge_machine
-from gatepost.analysis.alarms.partners import about_partner, judge_partners
+from gatepost.analysis.alarms.partners import PartnerContext, about_partner, judge_partners
 from gatepost.events.delivery_problems import MESSAGE_TRACE, RECORDS_DOWN, SCANNER_DOWN, SOURCE_DOWN
 from gatepost.mail.model.worker_load import NORMAL, WorkerLoad
 from gatepost.quantity import quantity
@@ -97,8 +97,11 @@ class MailLimits(msgspec.Struct, frozen=True):
 def judge_mail(facts: MailFacts, limits: MailLimits, *, now: float) -> tuple[Alarm, ...]:
     """All that is wrong at `now`, the gravest first. At most one alarm for each partner and kind."""
     failing = [partner for partner in _latest(facts.failing) if now < partner.last + _FORGOTTEN]
+    context = PartnerContext(
+        limits.partner_failures, limits.partner_failing, facts.changes, facts.catch_alls, bool(facts.resolver)
+    )
     alarms = [
-        *judge_partners(failing, facts, limits, now),
+        *judge_partners(failing, context, now),
         *_silent_sources(failing, limits),
         *_silent_scanners(failing, limits),
         *_unwritten(failing),

@@ -19,7 +19,6 @@ from gatepost.times import second_text
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from gatepost.analysis.alarms.mail_flow import MailFacts, MailLimits
     from gatepost.events.delivery_problems import DowngradedDestination, FailingPartner
 
 
@@ -41,20 +40,32 @@ class ConnectorChange(msgspec.Struct, frozen=True):
     author: str
 
 
-def judge_partners(
-    failing: Sequence[FailingPartner], facts: MailFacts, limits: MailLimits, now: float
-) -> Iterator[Alarm]:
-    """All that is wrong with partners and next hops. failing: of the facts, those that count at `now`."""
-    yield from _failing(failing, facts, limits, now)
-    yield from _connectors(failing, facts, limits, now)
+class PartnerContext(msgspec.Struct, frozen=True):
+    """The circumstances of failures. changes, catch_alls: as in `mail_flow.MailFacts`.
+
+    failures, lasting: attempts and seconds from which on somebody is told. without_names: no nameserver answers.
+    """
+
+    failures: int
+    lasting: float
+    changes: Sequence[ConnectorChange]
+    catch_alls: frozenset[tuple[str, str]]
+    without_names: bool
+
+
+def judge_partners(failing: Sequence[FailingPartner], context: PartnerContext, now: float) -> Iterator[Alarm]:
+    """All that is wrong with partners and next hops. failing: those that count at `now`."""
+    lasting = [partner for partner in failing if _lasts(partner, context, now)]
+    yield from _failing(lasting, context)
+    yield from _connectors(lasting, context)
     yield from _not_logged_in(failing)
 
 
-def _failing(failing: Sequence[FailingPartner], facts: MailFacts, limits: MailLimits, now: float) -> Iterator[Alarm]:
+def _failing(failing: Sequence[FailingPartner], context: PartnerContext) -> Iterator[Alarm]:
     for partner in failing:
-        if partner.result_type in _OF_THEIR_OWN or not _lasts(partner, limits, now):
+        if partner.result_type in _OF_THEIR_OWN:
             continue
-        step, change = required_step(partner.host or partner.domain, partner.reply), _change_of(partner, facts)
+        step, change = required_step(partner.host or partner.domain, partner.reply), _change_of(partner, context)
         where = f" at {partner.host}" if partner.host else ""
         last = f" The last reply: {partner.reply}." if partner.reply else ""
         changed = f" {own(_changed(change))}." if change is not None else ""
@@ -75,14 +86,16 @@ def _failing(failing: Sequence[FailingPartner], facts: MailFacts, limits: MailLi
         )
 
 
-def _connectors(failing: Sequence[FailingPartner], facts: MailFacts, limits: MailLimits, now: float) -> Iterator[Alarm]:
+def _connectors(failing: Sequence[FailingPartner], context: PartnerContext) -> Iterator[Alarm]:
     """One for each connector whose mail is deferred for other reasons than TLS, or as nobody answers."""
     for partner in failing:
-        if partner.result_type != HOPS_FAIL or not _lasts(partner, limits, now):
+        if partner.result_type != HOPS_FAIL:
             continue
-        if (partner.organization, partner.name) in facts.catch_alls or (facts.resolver and _DNS in partner.reply):
+        if (partner.organization, partner.name) in context.catch_alls or (
+            context.without_names and _DNS in partner.reply
+        ):
             continue
-        step, change = required_step(partner.host or partner.name, partner.reply), _change_of(partner, facts)
+        step, change = required_step(partner.host or partner.name, partner.reply), _change_of(partner, context)
         where = f" at {partner.host}" if partner.host else ""
         last = f" The last reply: {partner.reply}." if partner.reply else ""
         changed = f" {own(_changed(change))}." if change is not None else ""
@@ -101,13 +114,13 @@ def _connectors(failing: Sequence[FailingPartner], facts: MailFacts, limits: Mai
         )
 
 
-def _lasts(partner: FailingPartner, limits: MailLimits, now: float) -> bool:
-    return partner.deferrals >= limits.partner_failures and now >= partner.since + limits.partner_failing
+def _lasts(partner: FailingPartner, context: PartnerContext, now: float) -> bool:
+    return partner.deferrals >= context.failures and now >= partner.since + context.lasting
 
 
-def _change_of(partner: FailingPartner, facts: MailFacts) -> ConnectorChange | None:
+def _change_of(partner: FailingPartner, context: PartnerContext) -> ConnectorChange | None:
     """The last change of its connector before the first failure, if that was not long before."""
-    for change in facts.changes:
+    for change in context.changes:
         is_its_own = change.organization == partner.organization and partner.by_connector
         if is_its_own and change.connector == partner.name and 0.0 <= partner.since - change.at < _SOON_AFTER:
             return change
@@ -154,7 +167,7 @@ def _not_logged_in(failing: Sequence[FailingPartner]) -> Iterator[Alarm]:
 
 
 def about_partner(partner: FailingPartner | DowngradedDestination) -> str:
-    """What an alarm is about: its organization sees it by that."""
+    """Name the partner as an alarm does: its organization sees the alarm by that."""
     return (
         f"{partner.organization}/{partner.name}"
         if partner.name == partner.domain

@@ -9,7 +9,6 @@ import os
 import resource
 import socket
 import sys
-import time
 from contextlib import closing, suppress
 from functools import partial
 from pathlib import Path
@@ -58,7 +57,6 @@ from gatepost.settings.loader import load
 from gatepost.settings.problem import SettingsError
 from gatepost.settings.section import changed_keys
 from gatepost.store.changes import ConfigConflict
-from gatepost.store.figures import WORKERS_DIRECTORY, ProcessEnd, note_end
 from gatepost.store.interface import Schema, StoreFailure
 from gatepost.store.sqlite.wal_index import hold_indexes
 from gatepost.store.storage import Storage
@@ -122,11 +120,10 @@ def serve(*, check: bool) -> None:
         listening=_listening(settings, ports),
         on_ready=partial(_print_ready, settings, is_json=wants_json()),
         on_reload=partial(_tell_changes, settings),
-        # Those of a service manager are not ours to close.
-        close_ports=partial(_close, [port for port in ports.mail if port not in passed.taken]),
+        close_ports=partial(_close, [port for port in ports.mail if port not in passed.taken]),  # others are systemd's
         files=confinement.files,
         writer=_config_writer(settings, confinement),
-        on_end=partial(_note_end, settings),
+        data=Path(settings.server.data_dir),
     )
     share_loaded_objects()
     status = supervisor.run()
@@ -217,12 +214,6 @@ def _print_ready(settings: Settings, missing: list[str], *, is_json: bool) -> No
     }
     with suppress(OSError):
         click.echo(msgspec.json.encode(ready))
-
-
-def _note_end(settings: Settings, name: str, how: str) -> None:
-    """For alarms. The log has it already, so a disk that is full costs nothing."""
-    with suppress(OSError):
-        note_end(Path(settings.server.data_dir) / WORKERS_DIRECTORY, ProcessEnd(name, how, time.time()))
 
 
 def _tell_changes(settings: Settings) -> None:

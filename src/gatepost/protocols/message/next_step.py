@@ -173,7 +173,7 @@ def failed_step(domain: str, reply: str) -> NextStep:
 
 
 def required_step(domain: str, reply: str) -> NextStep | None:
-    """What must be done before such mail can be delivered; None for words of others, and for what passes by itself."""
+    """The step before such mail can be delivered; None for words of others, and for what passes by itself."""
     return _known(reply, shown_text(domain, 255))
 
 
