@@ -18,6 +18,7 @@ from gatepost.node.machine_findings import Level, _unwritable, disk_refusal
     ],
 )
 def test_a_full_disk_is_seen_from_outside_of_a_worker(home, store, said):
+    home.data.mkdir(exist_ok=True)
     assert disk_refusal(home.settings(store=store)) == said
 
 
