@@ -85,7 +85,9 @@ OWN = (
 # What these say are commands, to be copied into a shell; two have colours of a style sheet.
 COMMANDS = {
     "analysis/alarms/domain_conflicts",
+    "analysis/alarms/machine",
     "analysis/alarms/mail_flow",
+    "analysis/alarms/partners",
     "analysis/checks/certificate_alarm_texts",
     "analysis/reports/evidence_pdf",
     "events/log_lines",
