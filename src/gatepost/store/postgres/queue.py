@@ -337,6 +337,10 @@ class PostgresStore(StoreEngine):
         self._retries.put(SuspensionWork(suspension, deferred))
         return await deferred
 
+    def stop_leasing(self) -> None:
+        """See `Store.stop_leasing`."""
+        self._flusher.stop_waiting()
+
     async def earliest(self, destination: str) -> float:
         """See `Store.earliest`. While the server is away it waits."""
         first: float | None = await self._answer_of(
