@@ -50,6 +50,10 @@ def test_a_tenant_stores_no_organization_that_is_larger_than_the_owner_lets_it(c
         status, _, problem = centre.call(path, token, "PUT", _fields(70_000), anything)
         assert (status, "organization_bytes" in problem["detail"]) == (422, True), problem
     assert centre.call(CONNECTOR, owner, "PUT", _fields(70_000), anything)[0] == 201
+    assert centre.call(CONNECTOR, token, "PATCH", {"enabled": False}, anything)[0] == 200, (
+        "a little more than there was"
+    )
+    assert centre.call(f"{CONNECTOR}2", token, "PUT", {}, anything)[0] == 422, "another connector"
     assert centre.call(CONNECTOR, token, "PUT", _fields(66_000), anything)[0] == 200, "less than there was"
     assert centre.call(CONNECTOR, owner, "PUT", _fields(100), anything)[0] == 200
 
