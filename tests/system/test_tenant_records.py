@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -10,6 +11,7 @@ from support.gateway import Gateway
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 MINE = "/api/v1/organizations/fabrikam"
 CONNECTOR = "/api/v1/organizations/contoso/inbound_connectors/large"
@@ -76,3 +78,19 @@ def test_changes_and_calls_of_a_tenant_come_to_an_end_and_those_of_others_go_on(
     for token in (other, owner):
         assert centre.call("/api/v1/queue/actions", token, "POST", NOTHING)[0] == 200
     assert centre.call(MINE, owner, "PATCH", {"display_name": "mine"}, anything)[0] == 200
+
+
+def test_tens_of_thousands_of_errors_are_counted_and_not_listed(centre: AdminCentre, tmp_path: Path) -> None:
+    wrong = ["?"] * 48_000
+    domain = {"name": "contoso.example", "type": "internal-relay", "recipient_validation": "list", "recipients": wrong}
+    changes = {key: value for key, value in domain.items() if key != "name"}
+    path, token = "/api/v1/organizations/contoso/accepted_domains/contoso.example", centre.token(name="errors")
+    status, _, problem = centre.call(path, token, "PATCH", changes, {"If-Match": "*"})
+    resources = tmp_path / "resources.json"
+    resources.write_text(json.dumps({"organization": {"contoso": {"accepted_domain": [domain]}}}))
+    command = centre.gateway.cli("apply", "-f", str(resources), expect=2)
+    assert status == 422
+    for text in (json.dumps(problem), command.stderr):
+        assert "48,000 errors; nothing was changed" in text
+        assert "has more errors, which are not listed here: 47,981" in text
+        assert len(text) < 10_000
