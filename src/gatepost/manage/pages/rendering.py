@@ -22,7 +22,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, pass_context
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from gatepost.language import _, language, ngettext, pgettext
-from gatepost.manage.access.records import FRESH
+from gatepost.manage.access.records import FRESH, UserSession
 from gatepost.manage.access.session_rows import ends_at
 from gatepost.manage.pages import signed_cookies
 from gatepost.manage.pages.code_labels import event_label, event_level, failure_label, setting_label, shown_label
@@ -47,7 +47,6 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
     from gatepost.manage.access.principal import Principal
-    from gatepost.manage.access.records import UserSession
     from gatepost.manage.use_cases.context import Gateway
 
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from gatepost.store.interface import MessageUnstorable
-from gatepost.store.sqlite.rows import LeaseRequest, deferred_row, delivery_row, message_row
+from gatepost.store.interface import MessageUnstorable, Settlement, StoreFailure
+from gatepost.store.sqlite.rows import CommitPlan, LeaseRequest, Row, deferred_row, delivery_row, message_row
 from gatepost.store.suspension import Suspension
 
 if TYPE_CHECKING:
@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
     from gatepost.mail.model.message import Delivery, Message
     from gatepost.store.bodies import Body
-    from gatepost.store.interface import Settlement, StoreFailure
-    from gatepost.store.sqlite.rows import CommitPlan, Row
 
 
 _log = logging.getLogger(__name__)
