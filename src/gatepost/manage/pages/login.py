@@ -23,15 +23,8 @@ from gatepost.manage.pages import signed_cookies
 from gatepost.manage.pages.account_forms import field_errors
 from gatepost.manage.pages.guard import context_of, needs, not_there, perform
 from gatepost.manage.pages.rendering import link, render, see_other
-from gatepost.manage.use_cases import entrance
+from gatepost.manage.use_cases import entrance, issuer_login
 from gatepost.manage.use_cases.entrance import ConfirmPassword, LogInDenied, confirm_password
-from gatepost.manage.use_cases.issuer_login import (
-    BeginIssuerLogIn,
-    EndIssuerLogIn,
-    Ticket,
-    begin_issuer_log_in,
-    end_issuer_log_in,
-)
 from gatepost.manage.use_cases.refusal import BusyRefusal, Refusal
 from gatepost.manage.web.application import remember
 from gatepost.manage.web.identity import COOKIE, LOGIN, LOST
@@ -181,13 +174,13 @@ _FAILED: Final = N_(
 
 def _begin(request: Request) -> Response:
     _demand_issuer(request)
-    begun = BeginIssuerLogIn(
+    begun = issuer_login.BeginIssuerLogIn(
         redirect=f"https://{request.headers.get('host', '')}{_BACK}",  # known: `web.request_limits.KnownHosts`
         target=local_target(request.query_params.get("next", "/")),
         again="again" in request.query_params,
     )
     try:
-        sent = perform(request, begin_issuer_log_in, begun)
+        sent = perform(request, issuer_login.begin_issuer_log_in, begun)
     except (LogInDenied, BusyRefusal) as refused:
         return _failed(request, refused)
     answer = RedirectResponse(sent.url, HTTPStatus.SEE_OTHER)
@@ -197,10 +190,10 @@ def _begin(request: Request) -> Response:
 
 def _end(request: Request) -> Response:
     _demand_issuer(request)
-    ticket = signed_cookies.shown(request, _COOKIE, Ticket)
-    came = EndIssuerLogIn(answer=dict(request.query_params), ticket=ticket, agent=agent_of(request))
+    ticket = signed_cookies.shown(request, _COOKIE, issuer_login.Ticket)
+    came = issuer_login.EndIssuerLogIn(answer=dict(request.query_params), ticket=ticket, agent=agent_of(request))
     try:
-        secret = perform(request, end_issuer_log_in, came).secret
+        secret = perform(request, issuer_login.end_issuer_log_in, came).secret
     except (LogInDenied, BusyRefusal) as refused:
         answer = _failed(request, refused)
     else:
