@@ -58,6 +58,7 @@ class _Worker(msgspec.Struct):
     is_ready: bool = False
     is_reloading: bool = False
     is_silent: bool = False
+    is_killed: bool = False
     asks: bool = False  # for changes of the configuration, which it may not write
 
     def hear(self, now: float) -> None:
@@ -325,6 +326,12 @@ class Supervisor:
             with suppress(OSError):  # the log has it; a disk that is full stops nothing
                 note_end(self._data / WORKERS_DIRECTORY, ProcessEnd(worker.name, how, time.time()))
 
+    def _kill(self, worker: _Worker) -> None:
+        if not worker.is_killed:
+            worker.is_killed = True
+            _log.error("%s did not end within %.0f s, and is killed", worker.name, self._drain)
+        os.kill(worker.pid, signal.SIGKILL)
+
     def _restart_and_kill(self) -> None:
         now = time.monotonic()
         if self._close_at and now >= self._close_at:
@@ -332,7 +339,7 @@ class Supervisor:
             self._close_ports()
         for worker in self._workers:
             if worker.pid and self._stopping and now > self._kill_at:
-                os.kill(worker.pid, signal.SIGKILL)
+                self._kill(worker)
             elif not worker.pid and not self._stopping and now >= worker.restart_at:
                 self._start(worker)
 

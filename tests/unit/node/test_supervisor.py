@@ -243,6 +243,7 @@ def test_a_worker_that_does_not_end_is_killed_when_its_time_is_over(supervise):
     begun = time.monotonic()
     script.signal(signal.SIGTERM)
     script.expect("never")
+    script.expect("ERROR worker 0 did not end within 0 s, and is killed")
     script.expect("status 0")
     assert time.monotonic() - begun >= 0.3
     script.ends()

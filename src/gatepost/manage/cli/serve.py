@@ -75,7 +75,7 @@ _CONFIGURATION_COPY = "configuration copy"
 _OWNERS = (_ADMIN_CENTRE, _CONFIGURATION_COPY)  # they write the configuration, and have the role of store.url
 _WITHHELD = (*(f"{ACCESS.file}{beside}" for beside in ("", "-wal", "-shm")), ADMIN_FOLDER, SETUP_FILE)
 _OPEN_FILES = 65_536
-_GRACE = 5.0  # beyond the workers' own drain, before they are killed
+_GRACE = 8.0  # beyond the workers' own drain, before they are killed: they may stand still meanwhile
 
 
 @click.command()
