@@ -8,12 +8,14 @@ UNIT_JOBS ?= $(JOBS)
 # Unit tests fill the pauses of tests that wait: they run beside them, a quarter as many at once each.
 QUARTER = $(shell expr \( $(JOBS) + 3 \) / 4)
 THIRD = $(shell expr \( $(JOBS) + 2 \) / 3)
-TWO_THIRDS = $(shell expr $(JOBS) - $(JOBS) / 3)
+FIVE_SIXTHS = $(shell expr $(JOBS) - $(JOBS) / 6)
 TOGETHER = $(MAKE) --no-print-directory --jobs=3 --output-sync=target UNIT_JOBS=$(QUARTER) unit-rest coverage
 LOCKS := $(patsubst %,requirements/%.txt,run acme all otel pdf postgres sso dev)
 PYTEST := $(BIN)/pytest
 # In memory, files of tests that passed would be kept of three runs.
 UNIT := $(PYTEST) -q -o tmp_path_retention_policy=failed tests/unit
+# What fills the pauses of tests that wait yields to them, and has longer for each test.
+FILLING := nice -n 5
 SYSTEM := $(PYTEST) -q -o timeout=120 tests/system
 # Tests start thousands of commands: compiling every module each time is half of what a command costs.
 unexport PYTHONDONTWRITEBYTECODE
@@ -48,9 +50,9 @@ test: ready ## what must hold before a commit; after a change of pages make brow
 ready: env
 	+@$(MAKE) --no-print-directory --jobs=2 --output-sync=target check compiled
 
-# As many at once as in `test`: a third of those over sockets are on PostgreSQL, from the start.
+# From the start, of those over sockets a third of JOBS on PostgreSQL beside five sixths: what calculates yields to both.
 test-all: ready ## the same with all that takes long: every other system test with real processes, other Pythons, PostgreSQL
-	+@$(MAKE) --no-print-directory --jobs=3 --keep-going --output-sync=target UNIT_JOBS=$(QUARTER) ALL_JOBS=$(TWO_THIRDS) POSTGRESQL_JOBS=$(THIRD) \
+	+@$(MAKE) --no-print-directory --jobs=3 --keep-going --output-sync=target UNIT_JOBS=$(QUARTER) ALL_JOBS=$(FIVE_SIXTHS) POSTGRESQL_JOBS=$(THIRD) \
 		seen-system-all system-postgresql unit-rest coverage chart pythons
 
 check: format lint types imports chart-if-there ## the checks that run no code of ours
@@ -92,13 +94,13 @@ unit: compiled ## tests of single modules, in memory
 
 # The tests that `coverage` does not run.
 unit-rest: compiled
-	@UNIT_TESTS_LEFT_OUT="$$($(BIN)/python scripts/own_coverage.py --files)" $(UNIT) -o timeout=180 -n $(UNIT_JOBS) --dist worksteal
+	@export UNIT_TESTS_LEFT_OUT="$$($(BIN)/python scripts/own_coverage.py --files)"; $(FILLING) scripts/shares.sh $(UNIT_JOBS) $(UNIT) -o timeout=180
 
 coverage: compiled ## every module of the pure packages, store and queue is covered, branch by branch, by its own test file alone
-	@JOBS=$(UNIT_JOBS) $(BIN)/python scripts/own_coverage.py
+	@JOBS=$(UNIT_JOBS) $(FILLING) $(BIN)/python scripts/own_coverage.py
 
 pythons: env ## tests of single modules and the demonstration on the oldest and the newest Python that can be had
-	@BIN=$(BIN) JOBS=$(UNIT_JOBS) scripts/pythons.sh
+	@BIN=$(BIN) JOBS=$(UNIT_JOBS) $(FILLING) scripts/pythons.sh
 
 system: compiled ## tests over real sockets with real peers (Postfix, swaks, openssl: skipped loudly where missing), the short ones
 	@$(SYSTEM) -m "not long and not browser" -n $(JOBS) --dist loadfile --no-loadscope-reorder
@@ -113,7 +115,7 @@ browser: compiled ## the pages of the admin centre in Chromium, the short tests
 system-all: export GATEPOST_REAL := half
 system-all: export GATEPOST_PORTS := even
 system-all: compiled ## the same, the long ones too; in every other file each kind of command is a process of its own
-	@$(SYSTEM) -n $(or $(ALL_JOBS),$(JOBS)) --dist loadfile --no-loadscope-reorder
+	@$(SYSTEM) -m "not short" -n $(or $(ALL_JOBS),$(JOBS)) --dist loadfile --no-loadscope-reorder
 
 ON_POSTGRESQL := admin_* rest* administration explain evidence inbound outbound outbound_dsn returned_mail mail_flow_rules \
 	destination_memory session_counts sent_reports journaling quarantine sending_limits next_hops kill

@@ -52,8 +52,10 @@ try() {
             set -- "$@" "--ignore=tests/unit/test_$text.py"
         done
         "$programs/python" scripts/rewrite_asserts.py tests/unit # once, and not in each process
+        scripts/shares.sh "${JOBS:-2}" "$programs/pytest" -q -o timeout=180 "$@" # others may run beside them
+    else
+        "$programs/pytest" -q -o timeout=180 -n "${JOBS:-2}" --dist worksteal "$@"
     fi
-    "$programs/pytest" -q -o timeout=180 -n "${JOBS:-2}" --dist worksteal "$@"  # others may run beside them
     "$programs/gatepost" demo >/dev/null
 }
 

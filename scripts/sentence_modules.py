@@ -11,6 +11,8 @@ MODULES: Final = (
     "manage/use_cases/work_list.py",
     "manage/use_cases/alarms.py",
     "analysis/alarms/mail_flow.py",
+    "analysis/alarms/machine.py",
+    "analysis/alarms/partners.py",
     "analysis/alarms/domain_conflicts.py",
     "analysis/checks/certificate_alarms.py",
     "analysis/checks/certificate_alarm_texts.py",

@@ -33,7 +33,7 @@ _WORDS: Final = re.compile(r"[A-Za-z]{2,}[,;:]? [A-Za-z(]|[A-Za-z]{3,}")
 _SENTENCE: Final = re.compile(r"[A-Za-z]{2,}.* ")
 _COMMAND: Final = re.compile(
     r"(?:New-|Set-|Get-|Enable-|Test-|Restart-)\w|\$\w+ = |    -"
-    r"|(?:gatepost|openssl|chown|mkdir|ss|du|delv|systemctl) |/|_25\._tcp|[a-z_]+=|[A-Z]+ /"
+    r"|(?:gatepost|openssl|chown|mkdir|ss|du|delv|systemctl|journalctl) |/|_25\._tcp|[a-z_]+=|[A-Z]+ /"
 )
 _DATA: Final = re.compile(
     r".*\r\n.*|%\((?:domain|own|tlsrpt|name)\)s\. IN .*|_dmarc\..*|organization\.%.*|changeover: .*"

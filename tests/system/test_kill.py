@@ -16,7 +16,7 @@ import smtplib
 import sys
 import threading
 import time
-from contextlib import suppress
+from contextlib import contextmanager, nullcontext, suppress
 from typing import TYPE_CHECKING
 
 import pytest
@@ -28,7 +28,7 @@ from gatepost.testing.process import alive, greets, wait_until
 from gatepost.testing.sink import Behaviour
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from support.gateway import Gateway
 
@@ -38,7 +38,9 @@ MANY = int(os.environ.get("GATEPOST_KILLS", "60"))
 
 
 @pytest.mark.timeout(240 + 3 * MANY)
-@pytest.mark.parametrize("kills", [12, pytest.param(MANY, marks=pytest.mark.long)])
+@pytest.mark.parametrize(
+    "kills", [pytest.param(12, marks=pytest.mark.short), pytest.param(MANY, marks=pytest.mark.long)]
+)
 def test_no_acknowledged_message_is_lost_by_kills(
     gateway: Callable[..., Gateway],
     sink: Callable[..., Sink],
@@ -207,6 +209,61 @@ def test_a_stop_names_what_is_in_doubt(gateway: Callable[..., Gateway], sink: Ca
     server.cli("queue", "retry", "--all")
     wait_until(lambda: server.cli("queue", "list", json=True).data == [], "the queue to run empty")
     assert server.cli("status", json=True).data["in_doubt"] == 0
+
+
+ORDERED, WAITING, GIVEN_UP = "stopping: ", "replies are waited for", "may arrive twice"
+
+
+@contextmanager
+def standing_still(processes: set[int]) -> Iterator[None]:
+    """From now on and for two seconds more, as those that get no CPU."""
+    for number, seconds in ((signal.SIGSTOP, 2.0), (signal.SIGCONT, 0.0)):
+        for process in processes:
+            with suppress(ProcessLookupError):
+                os.kill(process, number)
+        if seconds:
+            yield
+            time.sleep(seconds)
+
+
+@pytest.mark.parametrize(
+    ("before", "moments"),
+    [
+        (True, []),
+        (False, [(ORDERED, 0.5)]),  # as the time of attempts ends
+        (False, [(WAITING, 0.0)]),
+        (False, [(WAITING, 4.0)]),  # as the time of replies ends
+        (False, [(GIVEN_UP, 0.0)]),
+        (True, [(ORDERED, 0.5), (WAITING, 0.5), (GIVEN_UP, 0.0)]),
+    ],
+    ids=["ordered", "cancelled", "waiting", "over", "named", "again and again"],
+)
+def test_what_is_in_doubt_is_named_though_processes_stand_still_as_they_stop(
+    gateway: Callable[..., Gateway], sink: Callable[..., Sink], *, before: bool, moments: list[tuple[str, float]]
+) -> None:
+    """Before they hear of it, and so many seconds after what the log says."""
+    partner = sink(behaviour=Behaviour(delays={".": 60.0}))
+    settings = {"server": {"drain": "1s", "drain_replies": "6s"}}
+    server = gateway(contoso(outbound=[connector("partner.example", partner.address)]), settings=settings)
+    send(server.port, "bob@partner.example")
+    partner.wait_messages(1)
+    workers = set(server.family()) - {server.pid}
+    statuses: list[int] = []
+    stopping = threading.Thread(target=lambda: statuses.append(server.stop()))
+    with standing_still(workers) if before else nullcontext():
+        stopping.start()
+    for said, seconds in moments:
+        wait_until(lambda said=said: said in server.log(), f"the log to say {said!r}")  # type: ignore[misc]
+        time.sleep(seconds)
+        with standing_still(workers):
+            pass
+    stopping.join(60)
+    assert statuses == [0]
+    assert "is killed" not in server.log()
+    (entry,) = server.cli("queue", "list", json=True).data
+    assert "may arrive twice" in entry["last_error"]
+    assert f"message {entry['message']['id']} to contoso/partner.example may arrive twice" in server.log()
+    assert server.cli("status", json=True, expect=None).data["in_doubt"] == 1
 
 
 def test_a_worker_that_dies_alone_is_started_again(gateway: Callable[..., Gateway]) -> None:

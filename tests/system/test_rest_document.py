@@ -45,7 +45,7 @@ def _any(examples: int) -> list[str]:
 LIMITS = () if EXAMPLES else ("status", "resources", "organizations", "outbound connectors", "queue", "trace")
 LONG = pytest.mark.long
 RUNS = [
-    pytest.param("owner", SAME, _any(1), id="some-owner"),
+    pytest.param("owner", SAME, _any(1), id="some-owner", marks=pytest.mark.short),
     pytest.param("owner", OTHERS, _any(EXAMPLES or 8), id="any-owner", marks=LONG),
     pytest.param("tenant", OTHERS, _any(EXAMPLES or 8), id="any-tenant", marks=LONG),
     pytest.param("owner", OTHERS, _limits(*LIMITS), id="limits-owner", marks=LONG),

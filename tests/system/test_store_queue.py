@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import random
 import time
 from typing import TYPE_CHECKING, Any
@@ -317,6 +318,41 @@ def test_mail_is_deferred_where_it_lies_if_that_takes_only_a_new_time(site: Site
         store.settle([Settlement(delivery, delivery.recipients, delivery.next_at, "451 4.0.0 later")])
         await store.flushed()
         return delivery
+
+    asyncio.run(main())
+
+
+def test_no_delay_notice_that_is_due_is_passed_over(site: Site) -> None:
+    """All pairs of recipients, from somebody and from nobody, of young mail and of old: only a notice keeps it."""
+    now, reply = time.time(), "450 4.4.316 refused"
+    kinds = [(notify, delayed) for notify in ("", "NEVER", "FAILURE", "SUCCESS,DELAY") for delayed in (False, True)]
+    pairs = [[kind] for kind in kinds] + [list(pair) for pair in itertools.product(kinds, repeat=2)]
+    cases = list(itertools.product(("", "bob@contoso.example"), (now - 200, now - 50), pairs))
+
+    async def main() -> None:
+        async with site.open() as store:
+            stored = []
+            for sender, received, pair in cases:
+                message = message_of(store, received=received, reverse_path=sender)
+                delivery = delivery_of(store, message, attempts=3, expires_at=now + 9000)
+                delivery.recipients = [Recipient("ann@partner.example", kind[0], delayed=kind[1]) for kind in pair]
+                stored.append((delivery, sender, received, pair))
+            await asyncio.gather(*[commit(store, delivery.message, [delivery]) for delivery, *_ in stored])
+            store.settle([Settlement(each, each.recipients, now - 10, "451 4.0.0 later") for each, *_ in stored])
+            await store.flushed()
+            order = {"waits": (900.0,), "received_after": now - 100, "reply": reply}
+            await store.suspend(Suspension(PARTNER, len(stored), now, **order))
+            errors = {
+                entry.delivery.id: entry.delivery.last_error for entry in site.admin().entries(QueueFilter(limit=0))
+            }
+        for delivery, sender, received, pair in stored:
+            wanted = [not delayed and (not notify or "DELAY" in notify) for notify, delayed in pair]
+            is_due = bool(sender) and received < now - 100 and any(wanted)
+            is_deferred = errors[delivery.id] == reply
+            assert not (is_due and is_deferred), (sender, received - now, pair)
+            # Where only some had their notice, and the others want none, it is leased for nothing.
+            is_mixed = not all(delayed for _, delayed in pair) and any(delayed for _, delayed in pair)
+            assert is_due or is_deferred or is_mixed, (sender, received - now, pair)
 
     asyncio.run(main())
 

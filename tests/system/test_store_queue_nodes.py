@@ -31,6 +31,7 @@ from support.queue_site import (
 from gatepost.net.tasks import spawn
 from gatepost.store.interface import OutcomeUnknown, QueueFilter, Settlement, StoreBusy, StoreFailure
 from gatepost.store.postgres import owners, queue_rows
+from gatepost.store.postgres.queue import PostgresStore
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -697,5 +698,48 @@ def test_fresh_mail_is_in_no_index_of_deferred_mail(site: PostgresSite) -> None:
             assert site.sql(entries) == "0"
             sizes = "SELECT pg_relation_size('queue_due') + pg_relation_size('queue_due_time')"
             assert int(site.sql(sizes)) == 2 * 8192
+
+    asyncio.run(main())
+
+
+# ------------------------------------------------------------------------------------------- who waits for a rest
+
+
+def test_an_order_of_an_administrator_waits_for_no_rest(site: PostgresSite) -> None:
+    """Where the server is slow, leases and deferrals rest three times as long as they took, up to a second each."""
+
+    async def main() -> None:
+        async with site.open() as store:
+            assert isinstance(store, PostgresStore)
+            retries = store._retries
+            delivery = await deferred(store, next_at=time.time() + 3600)
+            retries._rest(600, is_pause=True)
+            await asyncio.to_thread(site.admin().retry, QueueFilter(), author="me")
+            await eventually(lambda: site.owners[id(store)].notices)
+            leased = await asyncio.wait_for(store.lease(PARTNER, 1, time.time() + 1), 30)
+            assert [each.id for each in leased] == [delivery.id]
+            retries._rest(600, is_pause=True)
+            retries.hurry()
+            assert retries._rest_until > time.monotonic() + 500, "orders by the thousand leave rests to new mail"
+            retries._hurried = 0.0
+            retries._rest(600)
+            retries.hurry()
+            assert retries._rest_until > time.monotonic() + 500, "what failed is not tried at once"
+            retries._rest(0)
+
+    asyncio.run(main())
+
+
+def test_nobody_waits_for_a_server_that_is_away_once_the_process_is_to_stop(site: PostgresSite) -> None:
+    async def main() -> None:
+        async with site.open() as store:
+            assert isinstance(store, PostgresStore)
+            store._flusher.available.note_away(StoreBusy("on purpose"))
+            questions = [spawn(store.lease(PARTNER, 1, time.time()), "lease"), spawn(store.destinations(), "all")]
+            await asyncio.sleep(0)
+            store.stop_leasing()
+            for question in questions:
+                with pytest.raises(StoreFailure, match="the store is closed"):
+                    await asyncio.wait_for(question, 30)
 
     asyncio.run(main())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -10,6 +11,7 @@ from support.gateway import Gateway
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 MINE = "/api/v1/organizations/fabrikam"
 CONNECTOR = "/api/v1/organizations/contoso/inbound_connectors/large"
@@ -50,6 +52,10 @@ def test_a_tenant_stores_no_organization_that_is_larger_than_the_owner_lets_it(c
         status, _, problem = centre.call(path, token, "PUT", _fields(70_000), anything)
         assert (status, "organization_bytes" in problem["detail"]) == (422, True), problem
     assert centre.call(CONNECTOR, owner, "PUT", _fields(70_000), anything)[0] == 201
+    assert centre.call(CONNECTOR, token, "PATCH", {"enabled": False}, anything)[0] == 200, (
+        "a little more than there was"
+    )
+    assert centre.call(f"{CONNECTOR}2", token, "PUT", {}, anything)[0] == 422, "another connector"
     assert centre.call(CONNECTOR, token, "PUT", _fields(66_000), anything)[0] == 200, "less than there was"
     assert centre.call(CONNECTOR, owner, "PUT", _fields(100), anything)[0] == 200
 
@@ -72,3 +78,19 @@ def test_changes_and_calls_of_a_tenant_come_to_an_end_and_those_of_others_go_on(
     for token in (other, owner):
         assert centre.call("/api/v1/queue/actions", token, "POST", NOTHING)[0] == 200
     assert centre.call(MINE, owner, "PATCH", {"display_name": "mine"}, anything)[0] == 200
+
+
+def test_tens_of_thousands_of_errors_are_counted_and_not_listed(centre: AdminCentre, tmp_path: Path) -> None:
+    wrong = ["?"] * 48_000
+    domain = {"name": "contoso.example", "type": "internal-relay", "recipient_validation": "list", "recipients": wrong}
+    changes = {key: value for key, value in domain.items() if key != "name"}
+    path, token = "/api/v1/organizations/contoso/accepted_domains/contoso.example", centre.token(name="errors")
+    status, _, problem = centre.call(path, token, "PATCH", changes, {"If-Match": "*"})
+    resources = tmp_path / "resources.json"
+    resources.write_text(json.dumps({"organization": {"contoso": {"accepted_domain": [domain]}}}))
+    command = centre.gateway.cli("apply", "-f", str(resources), expect=2)
+    assert status == 422
+    for text in (json.dumps(problem), command.stderr):
+        assert "48,000 errors; nothing was changed" in text
+        assert "has more errors, which are not listed here: 47,981" in text
+        assert len(text) < 10_000

@@ -13,6 +13,7 @@ import os
 import threading
 import time
 import tomllib
+import zlib
 from pathlib import Path as FilePath
 from typing import TYPE_CHECKING, Any
 
@@ -49,8 +50,24 @@ if "TMPDIR" not in os.environ and holds_test_files():
 _LEFT_OUT = {str(ROOT / name) for name in os.environ.get("UNIT_TESTS_LEFT_OUT", "").split()}
 
 
+# "2/3": this process runs the second third of the files. Processes that know nothing of each other collect each file
+# once, and report to nobody.
+_SHARE, _SHARES = map(int, os.environ.get("UNIT_TESTS_SHARE", "1/1").split("/"))
+if _SHARES > 1:  # ports are shared out as among processes of pytest-xdist
+    os.environ |= {"PYTEST_XDIST_WORKER": f"gw{_SHARE - 1}", "PYTEST_XDIST_WORKER_COUNT": str(_SHARES)}
+
+
 def pytest_ignore_collect(collection_path: FilePath) -> bool | None:
-    return True if str(collection_path) in _LEFT_OUT else None
+    is_left_out = str(collection_path) in _LEFT_OUT or (_SHARES > 1 and not _is_of_this_share(collection_path))
+    return True if is_left_out else None
+
+
+def _is_of_this_share(path: FilePath) -> bool:
+    """Those that look at the source are in the first: one process parses it for all of them."""
+    if path.suffix != ".py" or not path.name.startswith("test_"):
+        return True
+    number = 0 if path.parent == ROOT / "tests" / "unit" else zlib.crc32(os.fsencode(path.relative_to(ROOT)))
+    return number % _SHARES == _SHARE - 1
 
 
 gc.disable()  # until all tests are collected: what is made meanwhile stays

@@ -249,7 +249,7 @@ def test_a_node_has_time_to_drain(chart, tmp_path):
     (container,) = pod["containers"]
     wait = int(container["lifecycle"]["preStop"]["exec"]["command"][1])
     settings = chart_settings(chart, tmp_path)
-    assert pod["terminationGracePeriodSeconds"] > wait + settings.server.drain + settings.server.drain_replies + 5
+    assert pod["terminationGracePeriodSeconds"] > wait + settings.server.drain + settings.server.drain_replies + 8
     assert container["readinessProbe"]["httpGet"] == {"path": "/readyz", "port": "metrics"}
     assert container["livenessProbe"]["httpGet"] == {"path": "/healthz", "port": "metrics"}
 

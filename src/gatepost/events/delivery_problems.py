@@ -2,13 +2,14 @@
 
 A reader of `events.stream`. What counts is decided here and judged in `analysis.alarms.mail_flow`: a run of attempts
 under a requirement that are deferred for TLS, and connections that protect less than their destination was seen to do,
-which a delivery ends; connectors whose log-in a smart host refuses; sources of recipients and scanners that give no
-answer; records that cannot be written; messages that failed without a notice, until they have one; and journal copies
-that their mailbox refuses.
+which a delivery ends; connectors by which nothing is delivered for other reasons; connectors whose log-in a smart host
+refuses; sources of recipients and scanners that give no answer; records that cannot be written; messages that failed
+without a notice, until they have one; and journal copies that their mailbox refuses.
 """
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from typing import TYPE_CHECKING, Final
 
@@ -25,8 +26,13 @@ if TYPE_CHECKING:
 
 _MOST: Final = 500  # partners of either kind
 _LONG: Final = 300
+_HEAD: Final = 100  # characters of a long reply, with code and word
 _WAITING: Final = frozenset({"DEFER", "HOLD"})
 _OUTCOMES: Final = DELIVERED | _WAITING | {"FAIL", "EXPIRE"}
+_OF_AN_ADDRESS: Final = re.compile(r"\b4\.[12]\.\d")
+"""A status that is about the recipient's address or mailbox (RFC 3463), and says nothing of other mail."""
+_OF_ANOTHER_KIND: Final = frozenset({"login_failure", "failed", "journal_waits", "cut_short"})
+"""In the details of a deferral that has an alarm of its own, or is no fault."""
 
 
 class FailingPartner(msgspec.Struct, frozen=True):
@@ -81,6 +87,12 @@ class UnsentNotice(msgspec.Struct, frozen=True):
 
 
 type _Key = tuple[str, str, str]
+
+HOPS_FAIL: Final = "next-hop-fails"
+"""In place of the result of a TLS session: a connector's next hops defer its mail, or do not answer."""
+
+NEXT_HOP: Final = "next hop"
+"""In place of the recipients' domain, with `HOPS_FAIL`."""
 
 LOGIN_REFUSED: Final = "login-refused"
 """In place of the result of a TLS session: the connector could not log in. Then domain and wanted are ""."""
@@ -151,6 +163,7 @@ class DeliveryProblems:
                     seen.add(key)
                     self._learn(key, event)
                     self._learn_login(event)
+            self._learn_hops(group)
 
     def _learn(self, key: _Key, event: TraceEvent) -> None:
         if event.event in DELIVERED:
@@ -162,6 +175,29 @@ class DeliveryProblems:
             held = event.event == "HOLD"
             self._dropped[key] = DowngradedDestination(*key, drop["was"], drop["now"], event.at, held)
             self.changed = True
+
+    def _learn_hops(self, group: Sequence[TraceEvent]) -> None:
+        """Note connectors of which one attempt only deferred mail; one delivery of the attempt shows that they work."""
+        deferred = {_hop_key(event): event for event in group if _is_of_the_hop(event)}
+        if not deferred and not self._failing:
+            return
+        working = {_hop_key(event) for event in group if event.event in DELIVERED}
+        for key in working & self._failing.keys():
+            del self._failing[key]
+            self.changed = True
+        for key in deferred.keys() - working:
+            self._note_hop(key, deferred[key])
+
+    def _note_hop(self, key: _Key, event: TraceEvent) -> None:
+        before = self._failing.get(key)
+        if not _has_room(self._failing, key, key[0]):
+            return
+        since, deferrals = (before.since, before.deferrals + 1) if before is not None else (event.at, 1)
+        host, reply = event.peer_host[:_LONG], _shortened(event.reply)
+        self._failing[key] = FailingPartner(
+            *key, "", since, event.at, deferrals, HOPS_FAIL, host, reply, by_connector=True
+        )
+        self.changed = True
 
     def _learn_login(self, event: TraceEvent) -> None:
         """Note a log-in that an administrator must see to, of the connector's owner; another one that works ends it."""
@@ -230,7 +266,7 @@ class DeliveryProblems:
         before = self._failing.get(key)
         if not _has_room(self._failing, key, key[0]):
             return
-        wanted, host, reply = event.requirement[:_LONG], event.peer_host[:_LONG], event.reply[:_LONG]
+        wanted, host, reply = event.requirement[:_LONG], event.peer_host[:_LONG], _shortened(event.reply)
         if concerns_others(event.detail):  # who reads the alarm is told of another's way as the trace tells it
             wanted, host, reply = level_of(event.requirement), "", _code(event.reply)
         by_connector = bool(_connector(event))
@@ -239,6 +275,14 @@ class DeliveryProblems:
             *key, wanted, since, event.at, deferrals, event.result_type, host, reply, by_connector
         )
         self.changed = True
+
+
+def _is_of_the_hop(event: TraceEvent) -> bool:
+    """Whether it is a deferral by one of the organization's own connectors that would befall other mail as well."""
+    if event.event != "DEFER" or not _connector(event) or _OF_ANOTHER_KIND & event.detail.keys():
+        return False
+    is_of_tls = event.result_type and level_of(event.requirement) not in {"", "opportunistic"}
+    return not is_of_tls and _OF_AN_ADDRESS.search(event.reply) is None
 
 
 def _has_room[K, P: FailingPartner | DowngradedDestination | UnsentNotice](
@@ -259,9 +303,18 @@ def _has_room[K, P: FailingPartner | DowngradedDestination | UnsentNotice](
     return True
 
 
+def _shortened(reply: str) -> str:
+    """Beginning and end of a long reply: our own say at the end what was wrong with a certificate."""
+    return reply if len(reply) <= _LONG else f"{reply[:_HEAD]} … {reply[_HEAD + 3 - _LONG :]}"
+
+
 def _code(reply: str) -> str:
     """Code and status of a reply, without its words."""
     return " ".join(reply.split(" ", 2)[:2])[:_LONG]
+
+
+def _hop_key(event: TraceEvent) -> _Key:
+    return event.organization, _connector(event), NEXT_HOP
 
 
 def _key(event: TraceEvent) -> _Key:

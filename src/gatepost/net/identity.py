@@ -67,7 +67,7 @@ def read_identity(identity: ServerIdentity) -> Credentials:
     """Parse an identity. Raises IdentityError if it cannot be read or if key and certificate do not belong together."""
     try:
         with quietly():
-            leaf = x509.load_pem_x509_certificates(identity.chain_pem)[0]
+            leaf, *others = x509.load_pem_x509_certificates(identity.chain_pem)
         facts = certificate_facts(leaf.public_bytes(serialization.Encoding.DER))
     except (*MALFORMED, CertificateError) as failure:
         raise IdentityError(f"the certificate chain cannot be read: {failure}") from failure
@@ -77,7 +77,7 @@ def read_identity(identity: ServerIdentity) -> Credentials:
         return Credentials(identity.chain_pem, _token_uri(identity, facts), facts)
     try:
         key = serialization.load_pem_private_key(identity.key_pem, password=None)
-        matching = _spki(key.public_key()) == _spki(leaf.public_key())
+        public = _spki(key.public_key())
     except (ValueError, TypeError, UnsupportedAlgorithm) as failure:
         if b"PKCS#11 PROVIDER URI" in identity.key_pem:
             raise IdentityError(
@@ -86,7 +86,12 @@ def read_identity(identity: ServerIdentity) -> Credentials:
         raise IdentityError(f"the private key of {facts.subject} cannot be read: {failure}") from failure
     if not isinstance(key, _PRIVATE_KEYS):
         raise IdentityError(f"the certificate {facts.subject} has a kind of key that cannot be used: {facts.key}")
-    if not matching:
+    if public != _spki(leaf.public_key()):
+        if any(public == _spki(other.public_key()) for other in others):
+            raise IdentityError(
+                f"the private key does not belong to the first certificate of the file, {facts.subject}, but to a "
+                "later one: put that one first, then its issuers in their order"
+            )
         raise IdentityError(f"the private key does not belong to the certificate {facts.subject}")
     return Credentials(identity.chain_pem, key, facts)
 

@@ -1,4 +1,4 @@
-"""Start tasks, keep a reference to each and report its failure; run one at a time, or share one among all who wait."""
+"""Start tasks, keep a reference to each and report its failure; end them; run one at a time, or share one."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Hashable
 
+
+_LOOKS = 20  # at tasks that are to end, each after a turn of the loop at least
 
 _log = logging.getLogger(__name__)
 _running: set[asyncio.Task[Any]] = set()
@@ -26,6 +28,19 @@ def _ended(task: asyncio.Task[Any]) -> None:
     _running.discard(task)
     if not task.cancelled() and (failure := task.exception()) is not None:
         _log.error("task %s failed", task.get_name(), exc_info=failure)
+
+
+async def end_tasks(tasks: set[asyncio.Task[Any]], seconds: float) -> set[asyncio.Task[Any]]:
+    """Cancel tasks, and return those that go on after `seconds`.
+
+    They are seconds in which the loop runs: a process that stood still, or got no CPU, has not used them up.
+    """
+    for task in tasks:
+        task.cancel()
+    for _ in range(_LOOKS):
+        if tasks:
+            _, tasks = await asyncio.wait(tasks, timeout=seconds / _LOOKS)
+    return tasks
 
 
 class SingleTask:

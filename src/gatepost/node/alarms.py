@@ -137,6 +137,9 @@ class AlarmMonitor:
         self._started = False
         self._look_at = math.inf
         self._learnt: tuple[_CheckContext, float] | None = None  # of a look that is not judged yet, and when it began
+        self._unkept: Memory | None = (
+            None  # what could not be stored, so that a full disk keeps nothing from the webhook
+        )
         self._changing = asyncio.Lock()  # what is known: read, changed and stored by one check at a time
         self._tasks: dict[str, asyncio.Task[None]] = {}
 
@@ -162,7 +165,7 @@ class AlarmMonitor:
         for task in self._tasks.values():
             task.cancel()
         self._version, self._judged, self._found_at = -1, 0.0, -math.inf
-        self._look_at, self._learnt = math.inf, None
+        self._look_at, self._learnt, self._unkept = math.inf, None, None
         self._post_at = 0.0 if self._post is not None else math.inf
 
     def _begin(self, check: str, work: Callable[[], Coroutine[Any, Any, None]]) -> asyncio.Task[None] | None:
@@ -185,6 +188,8 @@ class AlarmMonitor:
         unknown |= {Kind.TLS_FAILURES_RISING} if facts.tls is None else set()
         unknown |= {Kind.QUARANTINE_FULL} if facts.quarantines is None else set()
         unknown |= {Kind.SENDING_LIMIT} if facts.breached is None else set()
+        unknown |= {Kind.NODE_SILENT} if facts.machine.silent is None else set()
+        unknown |= {Kind.DISK_LOW} if facts.machine.disk is None else set()
         async with self._changing:
             await self._tell_of(
                 self._memory, alarms, lambda alarm: not alarm.kind.of_traffic or alarm.kind in unknown, now
@@ -234,7 +239,9 @@ class AlarmMonitor:
 
     @property
     def _memory(self) -> Memory:
-        memory = course.decoded(self._resources.content(course.ALARMS_CONTENT))
+        memory = self._unkept
+        if memory is None:
+            memory = course.decoded(self._resources.content(course.ALARMS_CONTENT))
         return course.until_now(memory, now=self._clock())
 
     def _updated(self, memory: Memory) -> Memory:
@@ -351,13 +358,15 @@ class AlarmMonitor:
     async def _keep(self, memory: Memory) -> bool:
         """Whether it is stored."""
         content = course.encoded(memory)
-        if content == self._resources.content(course.ALARMS_CONTENT):
-            return True
-        try:
-            await asyncio.to_thread(self._resources.keep_apart, {course.ALARMS_CONTENT: content})
-        except StoreFailure as failure:
-            _log.warning("alarms are not kept, and may be told again: %s", failure)
-            return False
+        if content != self._resources.content(course.ALARMS_CONTENT):
+            try:
+                await asyncio.to_thread(self._resources.keep_apart, {course.ALARMS_CONTENT: content})
+            except StoreFailure as failure:
+                if self._unkept is None:
+                    _log.warning("alarms are not kept, and may be told again: %s", failure)
+                self._unkept = memory
+                return False
+        self._unkept = None
         return True
 
     async def _write(self, memory: Memory, now: float) -> None:

@@ -421,15 +421,9 @@ class Assembly:
         )
 
     def _duties(self, store: Store, manager: QueueManager) -> SiteDuties:
-        return SiteDuties(
-            self._settings,
-            self._site,
-            self._resources,
-            self.certificates,
-            self._lookups,
-            self._maildirs,
-            SiteMail(store, manager.offer, self._directory, self._expiration, self._observation.along(store)),
-        )
+        mail = SiteMail(store, manager.offer, self._directory, self._expiration, self._observation.along(store))
+        own = self._settings, self._site, self._resources, self.certificates, self._lookups, self._maildirs
+        return SiteDuties(*own, mail, self._observation.refusal)
 
     def _inbound(self, store: Store, manager: QueueManager) -> InboundService:
         settings, smtp_limits = self._settings, self._settings.limits.smtp()

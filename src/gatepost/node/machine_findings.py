@@ -6,6 +6,7 @@ Made for `gatepost doctor`. Nothing is changed but a file of one page in data_di
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import resource
 import socket
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from gatepost.analysis.alarms.machine import FEW_INODES, NEARLY_FULL
 from gatepost.net.listener import parse_address
 from gatepost.node.confinement import Means, runs_programs, unlisted_directories
 from gatepost.node.listening import holder_of
@@ -154,6 +156,24 @@ def _port_finding(address: str, host: str, port: int, own: Collection[int]) -> D
     return DoctorFinding(area, Level.PASS, "nothing else uses it")
 
 
+def disk_refusal(settings: Settings) -> str:
+    """Why the disk of data_dir lets no mail be stored, "" if it does: seen from outside of the worker.
+
+    A worker on a full disk cannot even write down that it takes no mail. Just above this mark it can.
+    """
+    if not settings.store.url.startswith("sqlite:"):
+        return ""
+    try:
+        disk = os.statvfs(settings.server.data_dir)
+    except OSError:
+        return ""
+    if disk.f_flag & os.ST_RDONLY:
+        return "the disk of data_dir is read-only"
+    if disk.f_bavail * disk.f_frsize < settings.store.free_space // 4:
+        return "the disk of data_dir has no more room than store.free_space"
+    return ""
+
+
 def disk_findings(settings: Settings) -> Iterator[DoctorFinding]:
     """Room in data_dir, and whether a synchronized write is on disk when the call returns."""
     data_dir = Path(settings.server.data_dir)
@@ -161,18 +181,29 @@ def disk_findings(settings: Settings) -> Iterator[DoctorFinding]:
         disk = os.statvfs(data_dir)
         seconds = _sync_time(data_dir)
     except OSError as error:
-        yield DoctorFinding("disk", Level.UNKNOWN, f"{data_dir} cannot be written: {error.strerror}")
+        yield _unwritable(data_dir, error)
         return
     free, mark = disk.f_bavail * disk.f_frsize, settings.store.free_space
     text = f"{format_size(free >> 20 << 20)} free at {data_dir}"
     if free <= mark:
         full = f"{text}, not more than store.free_space ({format_size(mark)}): mail is answered 452"
         yield DoctorFinding("disk", Level.FAIL, full, f"make room there: du -xh {data_dir}")
-    elif free < 4 * mark or disk.f_favail < 10_000:
+    elif free < NEARLY_FULL * mark or (disk.f_files and disk.f_favail < FEW_INODES):
         yield DoctorFinding("disk", Level.WARN, f"{text}, {disk.f_favail} inodes", "make room, or a larger file system")
     else:
         yield DoctorFinding("disk", Level.PASS, text)
     yield _sync_finding(data_dir, seconds)
+
+
+def _unwritable(data_dir: Path, error: OSError) -> DoctorFinding:
+    text = f"{data_dir} cannot be written: {error.strerror}"
+    if error.errno in {errno.EROFS, errno.EIO}:
+        fix = f"see what the kernel says of the disk (dmesg), and how it is mounted: findmnt -T {data_dir}"
+        return DoctorFinding("disk", Level.FAIL, f"{text}; mail is answered 451", fix)
+    if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        fix = f"make room, or free inodes: df -h {data_dir}; df -i {data_dir}"
+        return DoctorFinding("disk", Level.FAIL, f"{text}; mail is answered 452", fix)
+    return DoctorFinding("disk", Level.UNKNOWN, text)
 
 
 def _sync_finding(data_dir: Path, seconds: float) -> DoctorFinding:

@@ -22,6 +22,7 @@ from gatepost.node.figures import Figures
 from gatepost.node.logs import write_lines
 from gatepost.policy.connectors.values import HookFailure, Mode
 from gatepost.store.figures import WORKERS_DIRECTORY
+from gatepost.store.interface import StoreFull
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from gatepost.policy.connectors.hook_index import ApplicableHook
     from gatepost.policy.decisions.recipient_validation import RecipientAnswer, RecipientQuestion
     from gatepost.settings.model import Settings
-    from gatepost.store.interface import Store
+    from gatepost.store.interface import Store, StoreFailure
 
 
 GAUGE_SECONDS = 1.0
@@ -76,9 +77,13 @@ class Observation:
         """Add up what stores and others count, and see whether stores write their records."""
         self._stores = stores
         self._figures.follow(*(store.counts for store in stores), *others)
-        self._figures.failure = lambda: next((store.failure for store in stores if store.failure is not None), None)
+        self._figures.failure = lambda: next(filter(None, map(_refusal, stores)), None)
         dropped = (metrics.TRACE_DROPPED.name,)
         self._figures.follow(lost={dropped: lambda: sum(store.trace_dropped for store in stores)})
+
+    def refusal(self) -> StoreFailure | None:
+        """Why no mail can be stored now, None if it can."""
+        return self._figures.failure()
 
     def along(self, store: Store) -> Callable[[Sequence[TraceEvent]], None]:
         """Takes events for a store's trace, and for all that is told of them."""
@@ -145,6 +150,13 @@ def worker_gauges(
         (metrics.IN_MEMORY.name,): sum(manager.waiting for manager in managers),
         (metrics.SLOWED.name,): len(budget.slowdowns.listed(time.time())),
     }
+
+
+def _refusal(store: Store) -> StoreFailure | None:
+    """Why the store takes no message: it fails, or the disk has no more room than `store.free_space`."""
+    if store.failure is not None or store.room_for(0):
+        return store.failure
+    return StoreFull("the disk of data_dir has no more room than store.free_space")
 
 
 def _nothing() -> None:

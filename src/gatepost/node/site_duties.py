@@ -18,6 +18,7 @@ from gatepost.analysis.checks.own_certificates import OwnCertificates
 from gatepost.analysis.reports.mail_facts import MailFactFinder
 from gatepost.analysis.reports.tlsrpt_intake import ReportImport
 from gatepost.net.tasks import SingleTask
+from gatepost.node.alarm_facts import AlarmFacts
 from gatepost.node.alarm_post import AlarmPost
 from gatepost.node.alarms import ALARM_SECONDS, AlarmMonitor
 from gatepost.node.expiry_clock import CLOCK_SECONDS
@@ -28,7 +29,6 @@ from gatepost.node.quarantine import QUARANTINE_SECONDS, QuarantineKeeping
 from gatepost.node.retention import RETENTION_SECONDS, TraceRetention
 from gatepost.store.leases import SiteDuty
 from gatepost.times import named_zone
-from gatepost.values import replace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from gatepost.policy.connectors.directory import Directory
     from gatepost.settings.model import Settings
     from gatepost.store.changes import ConfigStore
+    from gatepost.store.interface import StoreFailure
     from gatepost.store.leases import Lease
 
 
@@ -76,7 +77,7 @@ class ReportIntake:
 
 
 class SiteDuties(msgspec.Struct, frozen=True):
-    """Makes the parts of one worker that do this work. mail: the way of what they send."""
+    """Makes the parts of one worker that do this work. mail: the way of what they send. failure: why none is stored."""
 
     settings: Settings
     site: SiteMember
@@ -85,6 +86,7 @@ class SiteDuties(msgspec.Struct, frozen=True):
     lookups: LookupServices
     maildirs: Maildirs
     mail: SiteMail
+    failure: Callable[[], StoreFailure | None]
 
     def parts(self) -> Iterator[Lifecycle]:
         """The lives of all that the settings ask for."""
@@ -122,7 +124,15 @@ class SiteDuties(msgspec.Struct, frozen=True):
             world,
             mail.directory,
             mail=OwnerMail(mail, server.hostname),
-            find=lambda now: replace(finder.find(now), ahead=self.site.expiry_clock.ahead),
+            find=AlarmFacts(
+                self.settings,
+                self.resources,
+                mail.directory,
+                find=finder.find,
+                nodes=self.site.nodes,
+                failure=self.failure,
+                ahead=lambda: self.site.expiry_clock.ahead,
+            ).find,
             trouble=lambda: self.lookups.resolver.trouble(server.hostname),
             nodes=self.site.nodes,
             post=AlarmPost(self.settings, self.lookups.policy_hosts),

@@ -11,6 +11,7 @@ import logging
 import os
 import signal
 import time
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -20,9 +21,11 @@ from gatepost.node.config_line import ConfigLine
 from gatepost.node.lifeline import Lifeline, Sign
 from gatepost.node.service_manager import ServiceManager
 from gatepost.quantity import quantity
+from gatepost.store.figures import WORKERS_DIRECTORY, ProcessEnd, note_end
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from pathlib import Path
 
     from gatepost.node.config_line import ConfigWriter
     from gatepost.node.file_line import SettingsFiles
@@ -55,6 +58,7 @@ class _Worker(msgspec.Struct):
     is_ready: bool = False
     is_reloading: bool = False
     is_silent: bool = False
+    is_killed: bool = False
     asks: bool = False  # for changes of the configuration, which it may not write
 
     def hear(self, now: float) -> None:
@@ -80,7 +84,8 @@ class Supervisor:
     while. on_ready: called then, with the processes that do not serve yet. on_reload: called on SIGHUP, before the
     processes read their files. close_ports: called when workers drain,
     so that the kernel refuses new connections: without it they wait for a process that will never accept them. files:
-    that processes may ask for. writer: changes the configuration for processes.
+    that processes may ask for. writer: changes the configuration for processes. data: directory of the gateway, where
+    it is noted for alarms that a process ended unasked.
     """
 
     def __init__(  # noqa: PLR0913 - what it runs, and whom it tells, each by name
@@ -97,6 +102,7 @@ class Supervisor:
         close_ports: Callable[[], None] = lambda: None,
         files: SettingsFiles | None = None,
         writer: ConfigWriter | None = None,
+        data: Path | None = None,
     ) -> None:
         self._workers = [_Worker(f"worker {index}", partial(work, index)) for index in range(workers)]
         self._workers += [_Worker(name, other, takes_mail=False) for name, other in (beside or {}).items()]
@@ -108,6 +114,7 @@ class Supervisor:
         self._close_ports = close_ports
         self._files = files
         self._writer = writer
+        self._data = data
         for worker in self._workers:
             worker.asks = writer is not None and worker.name not in writer.without
         self._stopping = False
@@ -313,7 +320,17 @@ class Supervisor:
         self._served = self._served or lived > _STABLE_SECONDS
         worker.pause = 0.0 if lived > _STABLE_SECONDS else min(_LONGEST_PAUSE, max(1.0, worker.pause * 2))
         worker.restart_at = now + worker.pause
-        _log.error("%s ended with %d after %.0f s; next start in %.0f s", worker.name, code, lived, worker.pause)
+        how = _ending(code)
+        _log.error("%s ended with %s after %.0f s; next start in %.0f s", worker.name, how, lived, worker.pause)
+        if self._data is not None:
+            with suppress(OSError):  # the log has it; a disk that is full stops nothing
+                note_end(self._data / WORKERS_DIRECTORY, ProcessEnd(worker.name, how, time.time()))
+
+    def _kill(self, worker: _Worker) -> None:
+        if not worker.is_killed:
+            worker.is_killed = True
+            _log.error("%s did not end within %.0f s, and is killed", worker.name, self._drain)
+        os.kill(worker.pid, signal.SIGKILL)
 
     def _restart_and_kill(self) -> None:
         now = time.monotonic()
@@ -322,6 +339,18 @@ class Supervisor:
             self._close_ports()
         for worker in self._workers:
             if worker.pid and self._stopping and now > self._kill_at:
-                os.kill(worker.pid, signal.SIGKILL)
+                self._kill(worker)
             elif not worker.pid and not self._stopping and now >= worker.restart_at:
                 self._start(worker)
+
+
+def _ending(code: int) -> str:
+    """How a process ended: its exit status, or the signal that killed it, negative."""
+    if code >= 0:
+        return str(code)
+    try:
+        name = signal.Signals(-code).name
+    except ValueError:
+        return f"signal {-code}"
+    hint = ": the kernel does that when memory runs out, see journalctl -k" if -code == signal.SIGKILL else ""
+    return f"signal {-code} ({name}{hint})"

@@ -102,8 +102,8 @@ class Limits(Section):
     organization_bytes: Annotated[Size, Range(65536, 1 << 30, format_size)] = setting(
         default=8388608,
         description="Largest organization, with all its resources as JSON, that its own administrators can store (our "
-        "choice: 10,000 connectors are about 5 MB). Every worker keeps it in memory. Administrators of the whole "
-        "gateway can store larger ones.",
+        "choice: 10,000 connectors are about 5 MB), and 64 KB beyond that for changes that add no resource. Every "
+        "worker keeps it in memory. Administrators of the whole gateway can store larger ones.",
     )
     tenant_records_per_day: Annotated[Size, Range(0, 1 << 40, format_size)] = setting(
         default=536870912,

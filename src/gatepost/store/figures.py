@@ -46,7 +46,18 @@ class WorkerFigures(msgspec.Struct, omit_defaults=True):
     reason: str = ""
 
 
+class ProcessEnd(msgspec.Struct, frozen=True):
+    """A process of the gateway that ended unasked. how: its status or signal. at: seconds since 1970."""
+
+    name: str
+    how: str
+    at: float
+
+
+_ENDS = "ends"  # no figures of a worker
+_MOST_ENDS = 50
 _decode = json_decoder(WorkerFigures)
+_decode_ends = json_decoder(list[ProcessEnd])
 _encode = msgspec.json.Encoder().encode
 
 
@@ -78,3 +89,19 @@ def _read(path: Path) -> WorkerFigures | None:
     except (OSError, msgspec.MsgspecError):
         return None
     return kept
+
+
+def note_end(directory: Path, end: ProcessEnd) -> None:
+    """Add it to the last ones, for alarms. Called by the supervisor. Raises OSError."""
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    fresh = directory / f"{_ENDS}.new"
+    fresh.write_bytes(_encode([*read_ends(directory), end][-_MOST_ENDS:]))
+    fresh.replace(directory / _ENDS)
+
+
+def read_ends(directory: Path) -> list[ProcessEnd]:
+    """The processes that ended unasked, the latest last; none if that is not known."""
+    try:
+        return _decode_ends((directory / _ENDS).read_bytes()[:_MOST_OCTETS])
+    except (OSError, msgspec.MsgspecError):
+        return []

@@ -338,13 +338,13 @@ class Store(Protocol):
         """Destinations with deferred, unheld deliveries."""
 
     async def lease(self, destination: str, limit: int, now: float) -> list[Delivery]:
-        """Take up to `limit` due deliveries of one destination, longest due first.
-
-        They are the caller's until settled or the process ends.
-        """
+        """Take up to `limit` due deliveries of a destination, longest due first: the caller's until settled."""
 
     async def suspend(self, suspension: Suspension) -> int:
         """Defer due deliveries where they lie; returns how many. None where the store is full or busy."""
+
+    def stop_leasing(self) -> None:
+        """Let nobody wait any more for what is due: the process ends, and whoever does gets a StoreFailure at once."""
 
     async def earliest(self, destination: str) -> float:
         """The due time of a destination's first deferred, unheld delivery, seconds since 1970; 0 without one."""

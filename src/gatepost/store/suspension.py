@@ -36,6 +36,12 @@ ALL_DELAYED: Final = (
 )
 """In SQL, whether each recipient's sender has had a delay notice. json: the cast that the engine needs."""
 
+NO_DELAY_WANTED: Final = (
+    "length(recipients) - length(replace(recipients, '\"notify\":\"', '')) = 10 * json_array_length(recipients{json})"
+    " AND instr(recipients, 'DELAY') = 0"
+)
+"""In SQL, whether each recipient has a NOTIFY, and nothing of them has the word DELAY. json: as of `ALL_DELAYED`."""
+
 
 class Suspension:
     """A request to defer due deliveries of a destination without an attempt, and its result.

@@ -1,8 +1,9 @@
 """Connect to a listener with TLS from many loopback addresses, as fast as it answers; run as a program of its own.
 
-Arguments: port, first address, addresses, connections at a time, seconds. Each connection sends a ClientHello that was
-made before, waits for the server's flight, which costs the server a signature and the client nothing, and breaks off.
-Prints as JSON: connections, handshakes that were answered, connections that were refused.
+Arguments: port, first address, addresses, connections at a time, seconds (fewer after a SIGTERM). Each connection
+sends a ClientHello that was made before, waits for the server's flight, which costs the server a signature and the
+client nothing, and breaks off. Prints as JSON: connections, handshakes that were answered, connections that were
+refused.
 
 `Resetter` is a server that resets every connection at once: what a flood takes from a machine that does nothing
 against it.
@@ -15,6 +16,7 @@ import itertools
 import json
 import os
 import select
+import signal
 import socket
 import ssl
 import struct
@@ -41,11 +43,13 @@ def client_hello() -> bytes:
 
 
 def flood(port: int, sources: list[str], at_a_time: int, seconds: float) -> Counter[str]:
-    """Keep so many connections open, each from the next source, until the time is over."""
+    """Keep so many connections open, each from the next source, until the time is over or SIGTERM comes."""
     seen: Counter[str] = Counter()
+    over: list[int] = []
+    signal.signal(signal.SIGTERM, lambda number, _: over.append(number))
     hello, polled, clients = client_hello(), select.epoll(), dict[int, socket.socket]()
     end, turns = time.monotonic() + seconds, itertools.cycle(sources)
-    while time.monotonic() < end:
+    while not over and time.monotonic() < end:
         while len(clients) < at_a_time:
             client = begin(port, next(turns))
             clients[client.fileno()] = client

@@ -3,6 +3,8 @@ from __future__ import annotations
 import pytest
 
 from gatepost.events.delivery_problems import (
+    HOPS_FAIL,
+    NEXT_HOP,
     SCANNER_DOWN,
     SOURCE_DOWN,
     DeliveryProblems,
@@ -71,7 +73,16 @@ def test_of_another_organizations_way_there_is_what_the_trace_tells():
 def test_what_is_no_forced_partner_or_no_fault_of_tls(fields):
     found = DeliveryProblems()
     found([[deferred(**fields)]])
-    assert (found.failing, found.changed) == ((), False)
+    assert [(one.result_type, one.domain) for one in found.failing] == [(HOPS_FAIL, NEXT_HOP)]
+
+
+def test_of_a_long_reply_the_beginning_and_the_end_are_kept():
+    found = DeliveryProblems()
+    found([[deferred(reply=f"450 4.7.320 {'x' * 500} expired on 2026-11-30")]])
+    (one,) = found.failing
+    assert one.reply.startswith("450 4.7.320 ")
+    assert one.reply.endswith("x expired on 2026-11-30")
+    assert len(one.reply) == 300
 
 
 def test_a_drop_lasts_until_the_destination_does_better():
@@ -96,6 +107,49 @@ def test_partners_have_an_end_and_their_words_too():
     assert max(len(one.reply) + len(one.domain) for one in found.failing) <= 600
     found([[deferred(9.0, recipient=f"x@0.{'d' * 5000}")]])
     assert found.failing[-1].deferrals + found.failing[0].deferrals == 3, "who is known is followed"
+
+
+def hop(at=1.0, **fields):
+    return event(
+        "DEFER", at, **({"requirement": "opportunistic", "peer_host": "mx", "reply": "451 4.3.0 later"} | fields)
+    )
+
+
+def test_a_connector_whose_next_hop_defers_until_one_delivery():
+    found = DeliveryProblems()
+    found([[hop(1.0), hop(1.0, recipient="d@other.example")], [hop(5.0, reply="421 4.3.2 busy")]])
+    assert found.failing == (
+        FailingPartner(
+            "contoso", "bank-out", NEXT_HOP, "", 1.0, 5.0, 2, HOPS_FAIL, "mx", "421 4.3.2 busy", by_connector=True
+        ),
+    )
+    found([[event("SEND", 6.0, recipient="e@third.example"), hop(6.0)]])
+    assert found.failing == (), "an attempt that delivered something shows that it works"
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"connector": ""},
+        {"reply": "452 4.2.2 Mailbox full"},
+        {"reply": "450 4.1.1 greylisted"},
+        {"result_type": "starttls-not-supported", "requirement": "encrypted"},
+        {"detail": {"login_failure": "later"}},
+        {"detail": {"cut_short": True}},
+        {"detail": {"failed": "550 5.1.1 x"}},
+        {"detail": {"connector_organization": "fabrikam"}},
+    ],
+)
+def test_a_deferral_that_says_nothing_of_the_next_hop(fields):
+    found = DeliveryProblems()
+    found([[hop(**fields)]])
+    assert HOPS_FAIL not in {one.result_type for one in found.failing}
+
+
+def test_tls_that_fails_where_nothing_requires_it_is_of_the_next_hop():
+    found = DeliveryProblems()
+    found([[hop(result_type="validation-failure")]])
+    assert [one.result_type for one in found.failing] == [HOPS_FAIL]
 
 
 UNTOLD = {"failed": "550 5.1.1 Unknown"}

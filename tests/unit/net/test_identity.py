@@ -47,6 +47,12 @@ def test_what_cannot_be_used_is_named(pki, chain, key, words):
         read_identity(identity)
 
 
+def test_a_chain_in_the_wrong_order_is_named(pki):
+    leaf = pki.leaf("mx.a.example")
+    with pytest.raises(IdentityError, match=r"to the first certificate of the file, .*, but to a later one: put that"):
+        read_identity(ServerIdentity(pki.root.pem + leaf.pem, leaf.key_pem))
+
+
 def test_a_version_that_there_is_not(pki):
     leaf = pki.leaf("mx.a.example")
     der = ssl.PEM_cert_to_DER_cert(leaf.pem.decode()).replace(b"\xa0\x03\2\1\2", b"\xa0\x03\2\1\x59", 1)

@@ -2,10 +2,11 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import time
 
 import pytest
 
-from gatepost.net.tasks import Shared, SingleTask, spawn
+from gatepost.net.tasks import Shared, SingleTask, end_tasks, spawn
 
 
 def test_a_task_runs_though_nobody_keeps_it(run):
@@ -22,6 +23,41 @@ def test_a_task_runs_though_nobody_keeps_it(run):
 
     run(script())
     assert done == [1]
+
+
+def test_tasks_are_ended_and_those_that_go_on_are_told(run):
+    async def script():
+        async def stubborn():
+            try:
+                await asyncio.sleep(60)
+            except asyncio.CancelledError:
+                await asyncio.sleep(60)
+
+        tasks = {spawn(asyncio.sleep(60), "plain"), spawn(stubborn(), "stubborn")}
+        await asyncio.sleep(0)
+        left = await end_tasks(tasks, 0.05)
+        assert {task.get_name() for task in left} == {"stubborn"}
+        assert await end_tasks(left, 0.05) == set()
+        assert await end_tasks(set(), 60) == set()
+
+    run(script())
+
+
+def test_a_process_that_stands_still_lets_tasks_end_all_the_same(run):
+    async def slow():
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            time.sleep(0.5)  # noqa: ASYNC251 - as under SIGSTOP
+            for _ in range(5):
+                await asyncio.sleep(0)
+
+    async def script():
+        task = spawn(slow(), "slow")
+        await asyncio.sleep(0)
+        assert await end_tasks({task}, 0.2) == set()
+
+    run(script())
 
 
 def test_no_two_pieces_of_a_single_task_run_at_a_time(run):

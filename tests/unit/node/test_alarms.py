@@ -12,6 +12,7 @@ import apsw
 import pytest
 
 from gatepost.analysis.alarms.alarm import ALARMS_CONTENT, Alarm, Kind, Severity, decoded, encoded
+from gatepost.analysis.alarms.machine import MachineFacts
 from gatepost.analysis.alarms.mail_flow import MailFacts, Shares
 from gatepost.analysis.checks.certificate_alarms import ChainSeen, Observed, TlsaSeen, TlsaState
 from gatepost.events.delivery_problems import FailingPartner
@@ -488,6 +489,32 @@ def test_a_webhook_that_fails_is_tried_again_also_after_a_restart_and_at_last_gi
             await played.tick(3700)
         assert played.memory.posts == ()
         assert "could not be posted for a day" in caplog.text
+
+    play(scene)
+
+
+def test_a_full_disk_keeps_nothing_from_the_webhook(play, caplog, monkeypatch):
+    facts = [MailFacts(machine=MachineFacts(("the disk is full",), 1))]
+
+    def fails(*_, **__):
+        raise StoreFailure("the disk is full")
+
+    async def scene(played):
+        post = with_flow(played, facts)
+        with monkeypatch.context() as patch:
+            patch.setattr(played.assembly._resources, "keep_apart", fails)
+            await played.tick()
+            assert post.tried == [[("raised", "mail-refused")]]
+            await played.tick(60)
+            await played.tick(60)
+            assert len(post.tried) == 1, "it is posted once, and told once"
+            told = [line for line in caplog.records if line.message.startswith("alarm: no mail is accepted")]
+            assert len(told) == 1
+            assert caplog.text.count("alarms are not kept") == 1
+        facts[0] = MailFacts()
+        await played.tick(60)
+        assert post.tried[1:] == [[("cleared", "mail-refused")]]
+        assert played.memory.alarms == ()
 
     play(scene)
 

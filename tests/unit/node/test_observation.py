@@ -10,6 +10,7 @@ from gatepost.node.observation import Observation
 from gatepost.policy.connectors.content_hook import ContentHook
 from gatepost.policy.connectors.hook_index import ApplicableHook
 from gatepost.store.figures import WORKERS_DIRECTORY, read_figures
+from gatepost.store.interface import StoreFailure
 from gatepost.testing.process import free_port
 
 FIELDS = {"at": 1.0, "message": "1", "organization": "o", "direction": "incoming", "session": "s"}
@@ -20,6 +21,7 @@ class Store:
 
     trace_dropped = 3
     failure = None
+    has_room = True
     unwritten: ClassVar[dict[str, str]] = {"message trace": "", "evidence log": ""}
 
     def __init__(self, counts):
@@ -27,6 +29,9 @@ class Store:
 
     def trace(self, events):
         self.kept += events
+
+    def room_for(self, size):
+        return self.has_room
 
 
 def observe(home, caplog, level, **sections):
@@ -97,4 +102,21 @@ def test_a_hook_without_an_answer_becomes_trouble(home, mode, then):
     observation.note_scanner(ApplicableHook("contoso", hook), "Connection refused")
     (failing,) = observation.problems.failing
     assert (failing.organization, failing.name, failing.wanted) == ("contoso", "av", then)
+    observation.close()
+
+
+def test_a_full_disk_is_a_reason_to_take_no_mail(home):
+    observation = Observation(home.settings(), 0)
+    store = Store(observation.counts)
+    observation.follow([store])
+    assert observation.refusal() is None
+    store.has_room = False
+    observation._figures.look()
+    figures = read_figures(home.data / WORKERS_DIRECTORY, 0)
+    assert (figures.trouble, "store.free_space" in figures.reason) == ("the disk of the store is full", True)
+    store.failure = StoreFailure("disk I/O error")
+    assert observation.refusal() is store.failure
+    store.has_room, store.failure = True, None
+    observation._figures.look()
+    assert read_figures(home.data / WORKERS_DIRECTORY, 0).reason == ""
     observation.close()

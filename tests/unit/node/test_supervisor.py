@@ -94,7 +94,7 @@ work = sleep
     lines = [script.expect(" ") for _ in range(3)]
     (first,) = [pid(line) for line in lines if line.startswith("beside")]
     os.kill(first, signal.SIGKILL)
-    script.expect("ERROR the side ended with -9 after ")
+    script.expect("ERROR the side ended with signal 9 (SIGKILL: the kernel does that when memory runs out")
     assert pid(script.expect("beside")) != first
     script.signal(signal.SIGTERM)
     assert script.expect("status") == "status 0"
@@ -106,7 +106,10 @@ def test_a_worker_that_dies_is_started_again_and_the_others_go_on(supervise):
     workers = {line.split()[1]: pid(line) for line in (script.expect("worker"), script.expect("worker"))}
     for _ in range(2):
         os.kill(workers["1"], signal.SIGKILL)
-        assert re.fullmatch(r"ERROR worker 1 ended with -9 after \d+ s; next start in 0 s", script.expect("ended with"))
+        assert re.fullmatch(
+            r"ERROR worker 1 ended with signal 9 \(SIGKILL: .*journalctl -k\) after \d+ s; next start in 0 s",
+            script.expect("ended with"),
+        )
         line = script.expect("worker 1")
         assert pid(line) != workers["1"]
         workers["1"] = pid(line)
@@ -240,6 +243,7 @@ def test_a_worker_that_does_not_end_is_killed_when_its_time_is_over(supervise):
     begun = time.monotonic()
     script.signal(signal.SIGTERM)
     script.expect("never")
+    script.expect("ERROR worker 0 did not end within 0 s, and is killed")
     script.expect("status 0")
     assert time.monotonic() - begun >= 0.3
     script.ends()

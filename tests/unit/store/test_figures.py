@@ -3,7 +3,15 @@ from __future__ import annotations
 import pytest
 
 from gatepost.events.delivery_problems import DowngradedDestination, FailingPartner
-from gatepost.store.figures import WorkerFigures, read_all, read_figures, write_figures
+from gatepost.store.figures import (
+    ProcessEnd,
+    WorkerFigures,
+    note_end,
+    read_all,
+    read_ends,
+    read_figures,
+    write_figures,
+)
 
 FIGURES = WorkerFigures(
     1,
@@ -39,3 +47,15 @@ def test_a_file_that_cannot_be_written_is_an_error(tmp_path):
     (tmp_path / "workers").write_text("in the way")
     with pytest.raises(OSError, match="exists"):
         write_figures(tmp_path / "workers", FIGURES)
+
+
+def test_processes_that_ended_are_kept_apart_and_not_for_ever(tmp_path):
+    folder = tmp_path / "workers"
+    assert read_ends(folder) == []
+    for number in range(60):
+        note_end(folder, ProcessEnd("worker 1", "signal 9 (SIGKILL)", float(number)))
+    ends = read_ends(folder)
+    assert (len(ends), ends[0].at, ends[-1].at) == (50, 10.0, 59.0)
+    assert read_all(folder) == [], "they are no figures"
+    (folder / "ends").write_bytes(b"{")
+    assert read_ends(folder) == []

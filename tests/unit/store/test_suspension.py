@@ -5,7 +5,7 @@ import pytest
 
 from gatepost.mail.model.message import Delivery, Journal, Message, Recipient
 from gatepost.store.sqlite.rows import delivery_row
-from gatepost.store.suspension import ALL_DELAYED, JITTER, NOTHING_ELSE, Suspension, jitter_of
+from gatepost.store.suspension import ALL_DELAYED, JITTER, NO_DELAY_WANTED, NOTHING_ELSE, Suspension, jitter_of
 
 ID = 1_800_000_000_000 << 22  # of a message of today
 
@@ -66,6 +66,25 @@ def test_what_needs_no_more_than_a_new_time(fields, recipient, expected):
 def test_all_had_their_notice(delayed, expected):
     recipients = stored(*(Recipient(HOSTILE, delayed=each) for each in delayed))
     assert ask(ALL_DELAYED.format(json=""), recipients=recipients) == expected
+
+
+@pytest.mark.parametrize(
+    ("notify", "expected"),
+    [
+        ([""], 0),
+        (["NEVER"], 1),
+        (["SUCCESS,FAILURE"], 1),
+        (["DELAY"], 0),
+        (["FAILURE,DELAY", "NEVER"], 0),
+        (["NEVER", ""], 0),
+        (["", "NEVER"], 0),
+        (["NEVER", "FAILURE", "NEVER"], 1),
+    ],
+)
+def test_nobody_wants_a_delay_notice(notify, expected):
+    hostile = '"notify":"NEVER","notify":"NEVER"@b.example'
+    recipients = stored(*(Recipient(hostile, notify=each, orcpt=hostile) for each in notify))
+    assert ask(NO_DELAY_WANTED.format(json=""), recipients=recipients) == expected
 
 
 def test_nothing_is_deferred_before_the_store_did_it():

@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import hashlib
 import math
+import shlex
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 
 from gatepost.decoding import from_json
+from gatepost.protocols.message.header_text import shown_text
+from gatepost.texts import last_argument
 from gatepost.values import replace
 
 if TYPE_CHECKING:
@@ -41,6 +44,7 @@ class Kind(StrEnum):
     NOT_GRANTED = "not-granted"
     FILE_UNUSABLE = "file-unusable"
     PARTNER_FAILING = "partner-failing"
+    CONNECTOR_FAILING = "connector-failing"
     LOGIN_REFUSED = "login-refused"
     RECIPIENTS_UNKNOWN = "recipients-unknown"
     SCANNER_DOWN = "scanner-down"
@@ -56,6 +60,10 @@ class Kind(StrEnum):
     SENDING_LIMIT = "sending-limit"
     OVERLOAD = "overload"
     CLOCK_JUMPED = "clock-jumped"
+    MAIL_REFUSED = "mail-refused"
+    DISK_LOW = "disk-low"
+    NODE_SILENT = "node-silent"
+    PROCESS_ENDED = "process-ended"
 
     @property
     def of_mail(self) -> bool:
@@ -81,6 +89,7 @@ class Kind(StrEnum):
 _OF_MAIL: Final = frozenset(
     {
         Kind.PARTNER_FAILING,
+        Kind.CONNECTOR_FAILING,
         Kind.LOGIN_REFUSED,
         Kind.RECIPIENTS_UNKNOWN,
         Kind.SCANNER_DOWN,
@@ -96,6 +105,10 @@ _OF_MAIL: Final = frozenset(
         Kind.SENDING_LIMIT,
         Kind.OVERLOAD,
         Kind.CLOCK_JUMPED,
+        Kind.MAIL_REFUSED,
+        Kind.DISK_LOW,
+        Kind.NODE_SILENT,
+        Kind.PROCESS_ENDED,
     }
 )
 
@@ -134,6 +147,30 @@ class Alarm(msgspec.Struct, frozen=True):
         return f"{self.kind} {self.certificate or '-'} {self.about}".rstrip()
 
 
+_LONG: Final = 300  # characters of a text
+
+
+def make_alarm(kind: Kind, severity: Severity, about: str, title: str, detail: str, fix: str, *lines: str) -> Alarm:
+    """An alarm about no certificate, in texts of bounded length and of one line each, whoever chose what is in them."""
+    shown = tuple(shown_text(line, _LONG) for line in lines)
+    return Alarm(
+        kind,
+        severity,
+        "",
+        shown_text(title, _LONG),
+        shown_text(detail, 3 * _LONG),
+        fix,
+        shown_text(about, _LONG),
+        shown,
+    )
+
+
+def command_line(*words: str, named: str = "") -> str:
+    """A line for a shell, whatever is in names: tenants and other hosts choose them. named: the last argument."""
+    line = shlex.join(words)
+    return f"{line} {last_argument(named)}" if named else line
+
+
 class Trouble(msgspec.Struct, frozen=True):
     """An endpoint that fails. since: seconds since 1970, of the first failure. failures: in a row."""
 
@@ -150,6 +187,7 @@ ALARMS_CONTENT: Final = "certificate/alarms"
 _DAY: Final = 86400.0
 _REPEATED: Final = {Severity.WARNING: 7 * _DAY, Severity.ERROR: _DAY, Severity.CRITICAL: _DAY}
 _URGENT_PAUSE: Final = 300.0  # seconds between two mails at once
+_QUIET: Final = 900.0  # without a critical alarm, until a mail says that those which were mailed are over
 _KEPT: Final = 200
 _POSTS: Final = 50
 _TRIES: Final = (10.0, 30.0, 60.0, 300.0, 900.0, 3600.0)  # seconds until the next try; the last one repeats
@@ -195,8 +233,9 @@ class Memory(msgspec.Struct, frozen=True):
     cleared: over since the last mail that reported them. troubles: endpoints that fail, by URL. roots: subjects of the
     roots that certificates led to, by id. looked: the time of the last check of the world; seen: the configuration at
     that time, as a digest. unknown: what could not be learnt. mail: when the last one was queued. lately: critical
-    alarms that were mailed and are over, so that one that comes and goes does not fill a mailbox. posts: the events
-    that the webhook has not accepted yet, oldest first.
+    alarms that were mailed and are over, so that one that comes and goes does not fill a mailbox. quiet_since: when the
+    last critical one of `cleared` was over. resolved: critical ones of the last day that a mail at once said to be
+    over. posts: the events that the webhook has not accepted yet, oldest first.
     """
 
     standing: tuple[AlarmStatus, ...] = ()
@@ -208,6 +247,8 @@ class Memory(msgspec.Struct, frozen=True):
     unknown: tuple[str, ...] = ()
     mail: float = 0.0
     lately: dict[str, float] = msgspec.field(default_factory=dict)
+    quiet_since: float = 0.0
+    resolved: dict[str, float] = msgspec.field(default_factory=dict)
     posts: tuple[Post, ...] = ()
 
     @property
@@ -237,7 +278,10 @@ def until_now(memory: Memory, *, now: float) -> Memory:
         for post in memory.posts
     ]
     lately = {key: min(at, now) for key, at in memory.lately.items()}
-    return replace(memory, standing=tuple(statuses), posts=tuple(posts), lately=lately, mail=min(memory.mail, now))
+    resolved = {key: min(at, now) for key, at in memory.resolved.items()}
+    mail, quiet = min(memory.mail, now), min(memory.quiet_since, now)
+    kept = replace(memory, standing=tuple(statuses), posts=tuple(posts))
+    return replace(kept, lately=lately, resolved=resolved, mail=mail, quiet_since=quiet)
 
 
 def advance(
@@ -250,8 +294,11 @@ def advance(
     before = {status.alarm.key: status for status in memory.standing}
     news: list[News] = []
     active: dict[str, AlarmStatus] = {}
+    last_mails = {alarm.key: memory.lately.get(alarm.key, 0.0) for alarm in memory.cleared}
     for alarm in list(alarms)[:_KEPT]:
-        active[alarm.key], event = _continued(before.get(alarm.key), alarm, now)
+        status, event = _continued(before.get(alarm.key), alarm, now)
+        # Of what is back before a mail said that it was over, the last mail holds.
+        active[alarm.key] = replace(status, mailed=status.mailed or last_mails.get(alarm.key, 0.0))
         if event is not None:
             news.append(News(event, active[alarm.key].alarm))
     gone = [status for key, status in before.items() if key not in active]
@@ -259,15 +306,18 @@ def advance(
     over = [status for status in gone if status.alarm.key not in active]
     news += [News(AlarmEvent.CLEARED, status.alarm) for status in over]
     lately = {key: at for key, at in memory.lately.items() if now < at + _DAY}
-    lately |= {
-        status.alarm.key: status.mailed
-        for status in over
-        if status.mailed and status.alarm.severity is Severity.CRITICAL
-    }
+    lately |= {status.alarm.key: status.mailed for status in over if _mailed_as_critical(status)}
     cleared = (*memory.cleared, *(status.alarm for status in over if status.mailed))[-_KEPT:]
     back = {key for key in active if key not in before}
     cleared = tuple(candidate for candidate in cleared if candidate.key not in back)
-    return replace(memory, standing=tuple(active.values()), cleared=cleared, lately=lately), tuple(news)
+    memory = replace(memory, standing=tuple(active.values()), cleared=cleared, lately=lately)
+    if any(_mailed_as_critical(status) for status in over):
+        memory = replace(memory, quiet_since=now)
+    return memory, tuple(news)
+
+
+def _mailed_as_critical(status: AlarmStatus) -> bool:
+    return bool(status.mailed) and status.alarm.severity is Severity.CRITICAL
 
 
 def _continued(before: AlarmStatus | None, alarm: Alarm, now: float) -> tuple[AlarmStatus, AlarmEvent | None]:
@@ -290,21 +340,35 @@ def _pause(alarm: Alarm) -> float:
 
 
 def mail_is_due(memory: Memory, *, now: float) -> bool:
-    """Whether the owner is to get a mail: at once for what is critical and new, else once a day if there is news."""
+    """Whether the owner is to get a mail: at once for what is critical and new, else once a day if there is news.
+
+    Also when all that was mailed as critical has been over for a while: of each alarm once a day.
+    """
     new = [status for status in memory.standing if not status.mailed]
     urgent = [
         status for status in new if status.alarm.severity is Severity.CRITICAL and status.alarm.key not in memory.lately
     ]
-    if urgent and now >= memory.mail + _URGENT_PAUSE:
+    if (urgent or _is_all_clear(memory, now)) and now >= memory.mail + _URGENT_PAUSE:
         return True
     repeated = any(status.told > status.mailed for status in memory.standing)
     return now >= memory.mail + _DAY and bool(new or repeated or memory.cleared)
 
 
+def _is_all_clear(memory: Memory, now: float) -> bool:
+    if any(status.alarm.severity is Severity.CRITICAL for status in memory.standing):
+        return False
+    over = {alarm.key for alarm in memory.cleared if alarm.severity is Severity.CRITICAL}
+    resolved = {key for key, at in memory.resolved.items() if now < at + _DAY}
+    return now >= memory.quiet_since + _QUIET and bool(over - resolved)
+
+
 def mailed(memory: Memory, *, now: float) -> Memory:
-    """The memory once a mail that tells of everything is queued."""
+    """The memory once a mail of everything is queued. What it says is over is mailed at once if it returns."""
     statuses = tuple(replace(status, mailed=now) for status in memory.standing)
-    return replace(memory, standing=statuses, cleared=(), mail=now)
+    resolved = {key: at for key, at in memory.resolved.items() if now < at + _DAY}
+    over = {alarm.key: now for alarm in memory.cleared if alarm.severity is Severity.CRITICAL}
+    lately = {key: at for key, at in memory.lately.items() if key not in over or key in resolved}
+    return replace(memory, standing=statuses, cleared=(), mail=now, lately=lately, resolved=over | resolved)
 
 
 def to_be_posted(memory: Memory, news: tuple[News, ...], *, now: float) -> Memory:

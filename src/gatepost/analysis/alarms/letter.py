@@ -94,10 +94,13 @@ class Letter(msgspec.Struct, frozen=True):
 
 
 def subject_of(letter: Letter) -> str:
-    """The subject of the mail: how many alarms, how severe, and the title of the most severe."""
+    """The subject of the mail: how many alarms, how severe, and the title of the most severe; or what is over."""
     with in_language(letter.language):
         if not letter.standing:
             return _("[gatepost %(host)s] all clear again", host=letter.hostname)
+        if letter.cleared and not letter.fresh:
+            worst = max(letter.cleared, key=lambda alarm: tuple(Severity).index(alarm.severity))
+            return _("[gatepost %(host)s] resolved: %(title)s", host=letter.hostname, title=ours(worst.title))
         counts = Counter(alarm.severity for alarm in letter.standing)
         shown = ", ".join(ngettext(*_COUNTS[severity], counts[severity]) for severity in _COUNTS if counts[severity])
         first = next((alarm for alarm in letter.standing if alarm.key in letter.fresh), letter.standing[0])
@@ -138,7 +141,10 @@ def _lines(letter: Letter) -> Iterator[str]:
             yield from _wrapped(ours(alarm.title), "  ")
     yield from ("", *_wrapped(_("`gatepost alarms` shows the active alarms.")))
     yield from _wrapped(
-        _("The gateway sends one such mail a day at most, and another at once when a critical alarm is raised.")
+        _(
+            "The gateway sends one such mail a day at most, and another at once when a critical alarm is raised, "
+            "and when all critical alarms are over."
+        )
     )
 
 

@@ -6,22 +6,23 @@ rest. `analysis.alarms.alarm` says which alarms are new, which are repeated and 
 
 from __future__ import annotations
 
-import shlex
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from gatepost.analysis.alarms.alarm import Alarm, Kind, Severity
-from gatepost.events.delivery_problems import LOGIN_REFUSED, MESSAGE_TRACE, RECORDS_DOWN, SCANNER_DOWN, SOURCE_DOWN
+from gatepost.analysis.alarms.alarm import Alarm, Kind, Severity, command_line, make_alarm
+from gatepost.analysis.alarms.machine import MachineFacts, judge_machine
+from gatepost.analysis.alarms.partners import PartnerContext, about_partner, judge_partners
+from gatepost.events.delivery_problems import MESSAGE_TRACE, RECORDS_DOWN, SCANNER_DOWN, SOURCE_DOWN
 from gatepost.mail.model.worker_load import NORMAL, WorkerLoad
-from gatepost.protocols.message.header_text import shown_text
 from gatepost.quantity import quantity
-from gatepost.texts import last_argument, own
+from gatepost.texts import own
 from gatepost.times import second_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    from gatepost.analysis.alarms.partners import ConnectorChange
     from gatepost.events.delivery_problems import DowngradedDestination, FailingPartner, UnsentNotice
 
 
@@ -31,7 +32,6 @@ _DROP_SHOWN: Final = 86400.0
 _RISEN: Final = 3.0  # times the share of the days before
 _SHARE: Final = 0.05  # of today's sessions that fail at least
 _HISTORY: Final = 10  # sessions of the days before, without which nothing is known of what is usual
-_LONG: Final = 300
 _NEARLY_FULL: Final = 0.8  # of a quarantine
 _FULL: Final = 0.99  # large messages do not fit any more
 _LOAD_SHOWN: Final = 600.0  # seconds after the last moment of load
@@ -64,7 +64,9 @@ class MailFacts(msgspec.Struct, frozen=True):
     oldest: seconds for which the oldest message has waited, held ones excepted; 0.0 if none waits. destination: of that
     message. breached: limits of today. tls: by policy domain. resolver: why no nameserver answers, "" if one does.
     quarantines: how full the quarantine of an organization is, 1.0 for full. loads: of each worker. ahead: seconds that
-    the clock was put ahead, 0.0 if it was not.
+    the clock was put ahead, 0.0 if it was not. catch_alls: organization and name of connectors that take mail for any
+    domain to its MX hosts, so that a host which takes none says nothing of them. changes: of connectors lately, the
+    newest first.
     """
 
     failing: tuple[FailingPartner, ...] = ()
@@ -78,6 +80,9 @@ class MailFacts(msgspec.Struct, frozen=True):
     breached: tuple[LimitBreach, ...] | None = ()
     loads: tuple[WorkerLoad, ...] = ()
     ahead: float = 0.0
+    machine: MachineFacts = MachineFacts()
+    catch_alls: frozenset[tuple[str, str]] = frozenset()
+    changes: tuple[ConnectorChange, ...] = ()
 
 
 class MailLimits(msgspec.Struct, frozen=True):
@@ -92,9 +97,11 @@ class MailLimits(msgspec.Struct, frozen=True):
 def judge_mail(facts: MailFacts, limits: MailLimits, *, now: float) -> tuple[Alarm, ...]:
     """All that is wrong at `now`, the gravest first. At most one alarm for each partner and kind."""
     failing = [partner for partner in _latest(facts.failing) if now < partner.last + _FORGOTTEN]
+    context = PartnerContext(
+        limits.partner_failures, limits.partner_failing, facts.changes, facts.catch_alls, bool(facts.resolver)
+    )
     alarms = [
-        *_failing(failing, limits, now),
-        *_not_logged_in(failing),
+        *judge_partners(failing, context, now),
         *_silent_sources(failing, limits),
         *_silent_scanners(failing, limits),
         *_unwritten(failing),
@@ -105,6 +112,7 @@ def judge_mail(facts: MailFacts, limits: MailLimits, *, now: float) -> tuple[Ala
     ]
     alarms += [*_age(facts, limits), *_rising(facts, limits)]
     alarms += [*_resolver(facts), *_quarantines(facts), *_overload(facts, now), *_clock(facts, now)]
+    alarms += judge_machine(facts.machine)
     order = tuple(Severity)
     return tuple(sorted(alarms, key=lambda alarm: (-order.index(alarm.severity), alarm.key)))
 
@@ -116,7 +124,7 @@ def _overload(facts: MailFacts, now: float) -> Iterator[Alarm]:
         return
     latest = max(loaded, key=lambda load: (load.level != NORMAL, load.last))
     is_over, refused = latest.level == NORMAL, sum(load.refused for load in loaded)
-    yield _alarm(
+    yield make_alarm(
         Kind.OVERLOAD,
         Severity.WARNING if is_over else Severity.ERROR,
         "",
@@ -143,7 +151,7 @@ def _overload(facts: MailFacts, now: float) -> Iterator[Alarm]:
 def _clock(facts: MailFacts, now: float) -> Iterator[Alarm]:
     if not facts.ahead:
         return
-    yield _alarm(
+    yield make_alarm(
         Kind.CLOCK_JUMPED,
         Severity.ERROR,
         "",
@@ -160,7 +168,7 @@ def _quarantines(facts: MailFacts) -> Iterator[Alarm]:
         if fullness < _NEARLY_FULL:
             continue
         full = fullness >= _FULL
-        yield _alarm(
+        yield make_alarm(
             Kind.QUARANTINE_FULL,
             Severity.CRITICAL if full else Severity.WARNING,
             organization,
@@ -168,49 +176,7 @@ def _quarantines(facts: MailFacts) -> Iterator[Alarm]:
             f"It has reached {int(100 * fullness)} % of the limit for an organization ([quarantine] in the settings). "
             "When it is full, the gateway asks senders of messages that it must hold to try again later (452).",
             "Release or delete messages, shorten quarantine_days, or allow more:",
-            _command("quarantine", "list", "--organization", organization),
-        )
-
-
-def _failing(failing: Sequence[FailingPartner], limits: MailLimits, now: float) -> Iterator[Alarm]:
-    for partner in failing:
-        if partner.result_type in {LOGIN_REFUSED, SOURCE_DOWN, SCANNER_DOWN, RECORDS_DOWN}:
-            continue
-        if partner.deferrals < limits.partner_failures or now < partner.since + limits.partner_failing:
-            continue
-        where = f" at {partner.host}" if partner.host else ""
-        last = f" The last reply: {partner.reply}." if partner.reply else ""
-        yield _alarm(
-            Kind.PARTNER_FAILING,
-            Severity.CRITICAL,
-            _about(partner),
-            f"mail to {partner.domain} waits, as TLS does not meet the requirement of {own(_named(partner))}",
-            f"{partner.deferrals} attempts in a row were deferred{where}: {partner.wanted} is required, and the "
-            f"result is {partner.result_type}.{last} The gateway sends nothing below the requirement; it returns "
-            "mail that waits too long.",
-            "See what the partner presents, and tell its postmaster; only if the requirement is wrong, change it for "
-            f"{partner.organization}:",
-            _check_of(partner),
-            _command("queue", "list", "--domain", partner.domain),
-        )
-
-
-def _not_logged_in(failing: Sequence[FailingPartner]) -> Iterator[Alarm]:
-    """One for each connector, at once: no attempt will do better before somebody acts."""
-    for partner in failing:
-        if partner.result_type != LOGIN_REFUSED:
-            continue
-        where = f" to {partner.host}" if partner.host else ""
-        yield _alarm(
-            Kind.LOGIN_REFUSED,
-            Severity.CRITICAL,
-            f"{partner.organization}/{partner.name}",
-            f"the connector {partner.name} cannot log in{where}, and its mail waits",
-            f"{quantity(partner.deferrals, 'attempt')} failed: {partner.reply}. The gateway keeps trying, and "
-            "returns mail that waits too long.",
-            f"Set the secret of {partner.organization} again, or correct the connector's authentication:",
-            _command("connector", "secret", "--organization", partner.organization, named=partner.name),
-            _command("connector", "validate", "--organization", partner.organization, named=partner.name),
+            command_line("gatepost", "quarantine", "list", "--organization", organization),
         )
 
 
@@ -218,16 +184,16 @@ def _silent_sources(failing: Sequence[FailingPartner], limits: MailLimits) -> It
     for source in failing:
         if source.result_type != SOURCE_DOWN or source.deferrals < limits.partner_failures:
             continue
-        yield _alarm(
+        yield make_alarm(
             Kind.RECIPIENTS_UNKNOWN,
             Severity.ERROR,
-            _about(source),
+            about_partner(source),
             f"recipients of {source.name} cannot be looked up, as their source does not answer",
             f"{quantity(source.deferrals, 'attempt')} in a row failed: {own(source.reply)}. Recipients that were "
             "looked up lately are still known; other mail is deferred, or accepted unchecked, as "
             "recipient_validation_unavailable of the domain says.",
             "Repair the source, or name another one in recipient_validation:",
-            _command("domain", "show", "--organization", source.organization, named=source.name),
+            command_line("gatepost", "domain", "show", "--organization", source.organization, named=source.name),
         )
 
 
@@ -238,22 +204,22 @@ def _silent_scanners(failing: Sequence[FailingPartner], limits: MailLimits) -> I
         waits = hook.wanted == "defer"
         result = "is deferred" if waits else "passes unscanned"
         then = "Senders are asked to try again later" if waits else "Mail passes as if there were no hook"
-        yield _alarm(
+        yield make_alarm(
             Kind.SCANNER_DOWN,
             Severity.CRITICAL if waits else Severity.ERROR,
-            _about(hook),
+            about_partner(hook),
             f"the content hook {hook.name} gets no usable answer, and its mail {result}",
             f"{quantity(hook.deferrals, 'message')} in a row could not be scanned: {own(hook.reply)}. {then}, as "
             "on_failure of the hook says.",
             "Start or repair the scanner; mail is scanned again as soon as it answers:",
-            _command("hook", "check", "--organization", hook.organization, named=hook.name),
+            command_line("gatepost", "hook", "check", "--organization", hook.organization, named=hook.name),
         )
 
 
 def _unwritten(failing: Sequence[FailingPartner]) -> Iterator[Alarm]:
     """One for each record, at once: what waits is lost if the gateway ends."""
     for name, record in {record.name: record for record in failing if record.result_type == RECORDS_DOWN}.items():
-        yield _alarm(
+        yield make_alarm(
             Kind.RECORDS_UNWRITTEN,
             Severity.ERROR,
             name,
@@ -272,22 +238,22 @@ def _dropped(facts: MailFacts, now: float) -> Iterator[Alarm]:
         clear = destination.now.endswith("none")
         what = "is no longer protected by TLS" if clear else "is less protected than before"
         result = "Mail for it is held" if destination.held else "Mail is still sent"
-        yield _alarm(
+        yield make_alarm(
             Kind.PROTECTION_DROP,
             Severity.CRITICAL if clear or destination.held else Severity.ERROR,
-            _about(destination),
+            about_partner(destination),
             f"mail to {destination.domain or destination.name} {what}",
             f"Connections of {destination.organization} reached {destination.was} before, and now reach "
             f"{destination.now}. {result}. The cause is a fault at the partner, or an attacker on the way.",
             "Ask the partner's postmaster over another channel; accept the lower protection only if it is intended:",
-            _command("destination", "show", named=destination.domain or destination.name),
-            _command("check", "partner", named=destination.domain or destination.name),
+            command_line("gatepost", "destination", "show", named=destination.domain or destination.name),
+            command_line("gatepost", "check", "partner", named=destination.domain or destination.name),
         )
 
 
 def _resolver(facts: MailFacts) -> Iterator[Alarm]:
     if facts.resolver:
-        yield _alarm(
+        yield make_alarm(
             Kind.NAMESERVERS_DOWN,
             Severity.CRITICAL,
             "",
@@ -308,7 +274,7 @@ def _unsent_notices(facts: MailFacts, now: float) -> Iterator[Alarm]:
         latest = list(messages.values())[-1]
         count = quantity(len(messages), "message")
         failed = f", which failed with: {latest.failed}" if latest.failed else ""
-        yield _alarm(
+        yield make_alarm(
             Kind.NOTICE_MISSING,
             Severity.CRITICAL,
             f"{organization}/notices",
@@ -330,7 +296,7 @@ def _waiting_journals(facts: MailFacts, now: float) -> Iterator[Alarm]:
     for (organization, mailbox), messages in waiting.items():
         latest = list(messages.values())[-1]
         last = f"The last reply: {latest.failed}. " if latest.failed else ""
-        yield _alarm(
+        yield make_alarm(
             Kind.JOURNAL_WAITS,
             Severity.CRITICAL,
             f"{organization}/{mailbox}",
@@ -339,8 +305,8 @@ def _waiting_journals(facts: MailFacts, now: float) -> Iterator[Alarm]:
             f"{last}The copies stay in the queue, and the gateway tries again; the senders of the messages are not "
             "notified.",
             "Repair the journal mailbox, or name another one in journal_failures_to:",
-            _command("queue", "list", "--domain", mailbox.rpartition("@")[2]),
-            _command("organization", "set", organization, "journal_failures_to=ADDRESS"),
+            command_line("gatepost", "queue", "list", "--domain", mailbox.rpartition("@")[2]),
+            command_line("gatepost", "organization", "set", organization, "journal_failures_to=ADDRESS"),
         )
 
 
@@ -348,7 +314,7 @@ def _breaches(facts: MailFacts) -> Iterator[Alarm]:
     for breach in facts.breached or ():
         kind, _space, name = breach.subject.partition(" ")
         sender = f"user {name}" if kind == "user" else f"connector {name}"
-        yield _alarm(
+        yield make_alarm(
             Kind.SENDING_LIMIT,
             Severity.CRITICAL,
             f"{breach.organization}/{breach.subject}",
@@ -356,15 +322,15 @@ def _breaches(facts: MailFacts) -> Iterator[Alarm]:
             f"The gateway replied: {breach.said}. It accepts more mail from this sender tomorrow (UTC). An account "
             "or a server that suddenly sends much may be in the hands of others.",
             "See what it sends. If the mail is not its own, change its password; else lift the limit for today:",
-            _command("trace", "search", "--organization", breach.organization),
-            _command("limit", "lift", "--organization", breach.organization, named=name),
+            command_line("gatepost", "trace", "search", "--organization", breach.organization),
+            command_line("gatepost", "limit", "lift", "--organization", breach.organization, named=name),
         )
 
 
 def _age(facts: MailFacts, limits: MailLimits) -> Iterator[Alarm]:
     if facts.oldest is None or not limits.queue_age or facts.oldest < limits.queue_age:
         return
-    yield _alarm(
+    yield make_alarm(
         Kind.QUEUE_AGE,
         Severity.ERROR,
         "",
@@ -388,7 +354,7 @@ def _rising(facts: MailFacts, limits: MailLimits) -> Iterator[Alarm]:
         share, before = shares.failed / shares.sessions, shares.failed_before / shares.sessions_before
         if share < _SHARE or share < _RISEN * before:
             continue
-        yield _alarm(
+        yield make_alarm(
             Kind.TLS_FAILURES_RISING,
             Severity.ERROR if share > 0.5 else Severity.WARNING,
             domain,
@@ -396,8 +362,8 @@ def _rising(facts: MailFacts, limits: MailLimits) -> Iterator[Alarm]:
             f"Today {shares.failed} of {shares.sessions} sessions failed ({share:.0%}), in the days before "
             f"{shares.failed_before} of {shares.sessions_before} ({before:.0%}). Most often: {shares.result}.",
             "Find out whether the fault is theirs, and tell them:",
-            _command("report", "tlsrpt", "--domain", domain),
-            _command("check", "partner", named=domain),
+            command_line("gatepost", "report", "tlsrpt", "--domain", domain),
+            command_line("gatepost", "check", "partner", named=domain),
         )
 
 
@@ -405,46 +371,5 @@ def _latest[T: (FailingPartner, DowngradedDestination)](found: Sequence[T]) -> l
     """One for each partner, as several workers see it: the one that saw it last."""
     latest: dict[str, T] = {}
     for fact in sorted(found, key=lambda fact: fact.last):
-        latest[_about(fact)] = fact
+        latest[about_partner(fact)] = fact
     return list(latest.values())
-
-
-def _about(partner: FailingPartner | DowngradedDestination) -> str:
-    return (
-        f"{partner.organization}/{partner.name}"
-        if partner.name == partner.domain
-        else f"{partner.organization}/{partner.name}/{partner.domain}"
-    )
-
-
-def _named(partner: FailingPartner) -> str:
-    is_policy = partner.name == partner.domain and not partner.by_connector
-    return f"the policy of {partner.domain}" if is_policy else f"the connector {partner.name}"
-
-
-def _check_of(partner: FailingPartner) -> str:
-    """The command that looks where the mail goes: by a connector, to its smart hosts, with its trust anchors."""
-    if not partner.by_connector:
-        return _command("check", "partner", named=partner.domain)
-    words = ("connector", "validate", "--organization", partner.organization, "--direction", "outbound")
-    return _command(*words, named=partner.name)
-
-
-def _command(*words: str, named: str = "") -> str:
-    """A line for a shell, whatever is in names: tenants and other hosts choose them. named: the last argument."""
-    line = shlex.join(("gatepost", *words))
-    return f"{line} {last_argument(named)}" if named else line
-
-
-def _alarm(kind: Kind, severity: Severity, about: str, title: str, detail: str, fix: str, *lines: str) -> Alarm:
-    shown = tuple(shown_text(line, _LONG) for line in lines)
-    return Alarm(
-        kind,
-        severity,
-        "",
-        shown_text(title, _LONG),
-        shown_text(detail, 3 * _LONG),
-        fix,
-        shown_text(about, _LONG),
-        shown,
-    )

@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import ssl
+from shlex import quote
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -160,11 +161,18 @@ def presentation_alarms(problems: Sequence[PresentationProblem], entries: Mappin
     for problem in problems:
         entry = entries.get(problem.certificate)
         what = title_of(entry) if entry is not None else "a certificate"
+        lines: tuple[str, ...] = ()
         if problem.unusable:
             is_current = entry is not None and entry.state is State.CURRENT
             severity, kind = Severity.CRITICAL if is_current else Severity.ERROR, Kind.KEY_UNUSABLE
             title = f"the key of {what} cannot be used on node {problem.node}"
             fix = "Restore the key there; until then a restart of the node ends what it still presents."
+            if entry is not None and entry.chain_file and not entry.in_token:
+                fix = (
+                    "Restore the key and its certificate in their files there, in the order that this command names; "
+                    "until then a restart of the node ends what it still presents:"
+                )
+                lines = (f"gatepost check chain {quote(entry.chain_file)}",)
             if entry is not None and entry.in_token:
                 fix = "Until the token is back, handshakes that need the key fail; then it is used again by itself."
         else:
@@ -174,7 +182,8 @@ def presentation_alarms(problems: Sequence[PresentationProblem], entries: Mappin
             if entry is None:
                 title = f"node {problem.node} presents a certificate that is not current"
         text = shown_text(problem.text, _LONG)
-        yield Alarm(kind, severity, problem.certificate, title, f"{text[:1].upper()}{text[1:]}.", fix, problem.node)
+        detail = f"{text[:1].upper()}{text[1:]}."
+        yield Alarm(kind, severity, problem.certificate, title, detail, fix, problem.node, lines)
 
 
 def _unusable(node: Node, entries: Mapping[str, Entry]) -> Iterator[PresentationProblem]:

@@ -95,6 +95,7 @@ class Leases:
     def stop(self) -> None:
         """Lease nothing any more."""
         self._stopped = True
+        self._store.stop_leasing()
         self.pace.stop()
         if self._alarm is not None:
             self._alarm.cancel()

@@ -26,7 +26,7 @@ from gatepost.mail.queue.retry_decision import INTERNAL, UNTRIED, uniform
 from gatepost.mail.queue.settlement import Settler, note_in_doubt
 from gatepost.mail.queue.sweeper import Sweeper
 from gatepost.mail.queue.waiting import Waiting
-from gatepost.net.tasks import spawn
+from gatepost.net.tasks import end_tasks, spawn
 from gatepost.quantity import quantity
 from gatepost.store.interface import StoreFailure
 from gatepost.values import replace
@@ -227,22 +227,20 @@ class QueueManager:
             self._waiting.put_back(hop.backlogs.values(), now)
         for delivery in self._lookups.take_all():
             self._settler.put_back(delivery, now)
+        until = time.monotonic() + seconds + replies
         if self._tasks:
             _, late = await asyncio.wait(self._tasks, timeout=seconds)
-            await self._end(late, replies)
+            await self._end(late, until)
 
-    async def _end(self, late: set[asyncio.Task[None]], replies: float) -> None:
-        """Cancel attempts: what was not sent to its end ends at the first cancellation, the rest at the second."""
-        for seconds in (replies, 1.0):
-            for task in late:
-                task.cancel()
-            if late:
-                _, late = await asyncio.wait(late, timeout=_END)
-            if late and seconds > _END and not self._in_doubt:
-                names = ", ".join(sorted(task.get_name() for task in late)[:_NAMED])
-                _log.warning("%d messages were sent, and their replies are waited for: %s", len(late), names)
-                _, late = await asyncio.wait(late, timeout=seconds - _END)
-            self._in_doubt = True
+    async def _end(self, late: set[asyncio.Task[None]], until: float) -> None:
+        """Cancel attempts: the first time ends what was not sent to its end, the second, at `until`, all the rest."""
+        late = await end_tasks(late, _END)
+        if late and (rest := until - time.monotonic()) > 0:
+            names = ", ".join(sorted(task.get_name() for task in late)[:_NAMED])
+            _log.warning("%d messages were sent, and their replies are waited for: %s", len(late), names)
+            _, late = await asyncio.wait(late, timeout=rest)
+        self._in_doubt = True
+        await end_tasks(late, _END)
 
     def _stop(self) -> None:
         self._draining = True

@@ -75,7 +75,7 @@ _CONFIGURATION_COPY = "configuration copy"
 _OWNERS = (_ADMIN_CENTRE, _CONFIGURATION_COPY)  # they write the configuration, and have the role of store.url
 _WITHHELD = (*(f"{ACCESS.file}{beside}" for beside in ("", "-wal", "-shm")), ADMIN_FOLDER, SETUP_FILE)
 _OPEN_FILES = 65_536
-_GRACE = 5.0  # beyond the workers' own drain, before they are killed
+_GRACE = 8.0  # beyond the workers' own drain, before they are killed: they may stand still meanwhile
 
 
 @click.command()
@@ -120,10 +120,10 @@ def serve(*, check: bool) -> None:
         listening=_listening(settings, ports),
         on_ready=partial(_print_ready, settings, is_json=wants_json()),
         on_reload=partial(_tell_changes, settings),
-        # Those of a service manager are not ours to close.
-        close_ports=partial(_close, [port for port in ports.mail if port not in passed.taken]),
+        close_ports=partial(_close, [port for port in ports.mail if port not in passed.taken]),  # others are systemd's
         files=confinement.files,
         writer=_config_writer(settings, confinement),
+        data=Path(settings.server.data_dir),
     )
     share_loaded_objects()
     status = supervisor.run()

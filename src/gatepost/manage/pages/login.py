@@ -171,6 +171,11 @@ _FAILED: Final = N_(
     "the log-in with your organization failed; try again, or ask an owner to look up the cause in the audit log"
 )
 
+_AWAY: Final = N_(
+    "the log-in service of your organization cannot be used now; log in with a local account, or let somebody who may "
+    "run commands on the gateway add one (gatepost user add); its log has the cause"
+)
+
 
 def _begin(request: Request) -> Response:
     _demand_issuer(request)
@@ -182,7 +187,7 @@ def _begin(request: Request) -> Response:
     try:
         sent = perform(request, issuer_login.begin_issuer_log_in, begun)
     except (LogInDenied, BusyRefusal) as refused:
-        return _failed(request, refused)
+        return _failed(request, refused, _AWAY)  # nobody has proved anything yet
     answer = RedirectResponse(sent.url, HTTPStatus.SEE_OTHER)
     signed_cookies.give(answer, _COOKIE, sent.ticket)
     return answer
@@ -209,10 +214,10 @@ def _demand_issuer(request: Request) -> None:
         raise not_there()
 
 
-def _failed(request: Request, refused: LogInDenied | BusyRefusal) -> Response:
+def _failed(request: Request, refused: LogInDenied | BusyRefusal, error: str = _FAILED) -> Response:
     if isinstance(refused, BusyRefusal):
         return log_in_page(request, HTTPStatus.TOO_MANY_REQUESTS, error=ours(refused.text))
-    return denied_page(request, refused, _(_FAILED))
+    return denied_page(request, refused, _(error))
 
 
 _LOST: Final = N_("The change was not saved. Confirm your password, then send the form again.")

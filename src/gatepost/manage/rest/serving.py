@@ -32,7 +32,7 @@ from gatepost.manage.use_cases.refusal import BusyRefusal, Refusal, RefusalKind
 from gatepost.manage.use_cases.request_values import WrongFields, body_value, query_value
 from gatepost.manage.web.problem import ProblemType, address_of, instance_of, problem_document
 from gatepost.manage.web.request_limits import BodyTooLarge
-from gatepost.policy.connectors.errors import FieldError
+from gatepost.policy.connectors.errors import FieldError, first_errors
 from gatepost.quantity import quantity
 from gatepost.values import replace
 
@@ -72,7 +72,7 @@ class Problem(Exception):  # noqa: N818 - it names what the answer is
         super().__init__(detail)
         self.kind = kind
         self.detail = detail
-        self.errors = tuple(errors)
+        self.errors = first_errors(errors)
         self.headers = dict(headers or {})
         self.refusal = refusal
 

@@ -1,8 +1,9 @@
 """Alarms of the gateway: what is wrong, or soon will be, as its administrators see it.
 
 What the running gateway found when it last looked (`node.alarms`), and judged anew what needs no look: ends of
-validity, names, what is staged. Asks nobody and changes nothing. Who sees only some organizations finds what is wrong
-with mail of theirs; certificates are the gateway's.
+validity, names, what is staged, and a disk that is full, of which the running gateway can note nothing. Asks nobody and
+changes nothing. Who sees only some organizations finds what is wrong with mail of theirs; certificates are the
+gateway's.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from msgspec.structs import replace
 from gatepost.analysis.alarms.alarm import ALARMS_CONTENT, Alarm, Memory, Severity, advance, decoded
 from gatepost.analysis.alarms.alarm import Kind as AlarmKind
 from gatepost.analysis.alarms.domain_conflicts import domain_conflicts, judge_grants
+from gatepost.analysis.alarms.machine import MachineFacts, judge_machine
 from gatepost.analysis.checks.alarm_subjects import connector_files, failing_renewals, scope_of
 from gatepost.analysis.checks.certificate_alarms import Observed, judge, undecided, watched
 from gatepost.manage.access.principal import Principal, Scope
@@ -24,6 +26,7 @@ from gatepost.manage.use_cases.declaration import Visibility, use_case
 from gatepost.manage.use_cases.inventory import settings_files
 from gatepost.manage.use_cases.refusal import RefusalKind, refusing
 from gatepost.manage.use_cases.times import stamp
+from gatepost.node.machine_findings import disk_refusal
 from gatepost.pki.certificates.inventory import Inventory, listed
 from gatepost.quantity import quantity
 from gatepost.store.interface import StoreFailure
@@ -116,7 +119,9 @@ def _all_alarms(gateway: Gateway, now: float) -> ActiveAlarms:
         observed = Observed(renewals=failing_renewals(settings, store, scope, now))
     entries = connector_files(organizations, now) | certificates.entries
     judged = judge(entries, scope, observed, troubles=memory.troubles, roots=memory.roots, now=now)
-    judged = (*domain_conflicts(directory.disputes), *judged, *judge_grants(directory.resources))
+    refusal = disk_refusal(settings)
+    machine = judge_machine(MachineFacts((refusal,) if refusal else ()))
+    judged = (*domain_conflicts(directory.disputes), *judged, *judge_grants(directory.resources), *machine)
 
     def is_open(alarm: Alarm) -> bool:
         """Keep alarms that only the running gateway can end."""

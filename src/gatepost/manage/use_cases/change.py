@@ -24,7 +24,7 @@ from gatepost.manage.use_cases.name_lookup import visible
 from gatepost.manage.use_cases.private_content import keys_lacking, orphaned, passwords_lacking, secrets_lacking
 from gatepost.manage.use_cases.record_budget import RecordBudget, added_to_history, check_rules
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind, VersionConflict
-from gatepost.policy.connectors.errors import FieldError, ResourceErrors
+from gatepost.policy.connectors.errors import MOST_ERRORS, FieldError, ResourceErrors
 from gatepost.policy.connectors.grants import GRANT, STORED_KINDS, mark
 from gatepost.policy.connectors.lint import warnings
 from gatepost.policy.connectors.maildirs import maildir_errors
@@ -266,7 +266,8 @@ def _checked(
     )
     more += tuple(together)
     if more and edit.needed:
-        needing = "\n".join(f"  {error.path}" for error in more)
+        needing = "\n".join(f"  {error.path}" for error in more[:MOST_ERRORS])
+        needing += f"\n  … (+{len(more) - MOST_ERRORS:,})" if len(more) > MOST_ERRORS else ""
         text = f"{edit.needed}\n{needing}\nChange or remove these first; {NOTHING}"
         raise Refusal(RefusalKind.BLOCKED, text)
     _refuse(edit, more, field_errors)

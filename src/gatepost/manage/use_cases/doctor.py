@@ -42,6 +42,7 @@ from gatepost.node.machine_findings import (
 from gatepost.node.start_checks import start_problems
 from gatepost.protocols.dns.lookups import Query
 from gatepost.protocols.tls.names import matches
+from gatepost.quantity import quantity
 from gatepost.settings.model import DnsValidation, Settings
 from gatepost.store.interface import StoreFailure
 from gatepost.store.storage import Storage
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
 
     from gatepost.manage.use_cases.context import Context
     from gatepost.net.lookups.dns import Resolver
+    from gatepost.policy.connectors.records import Organization
 
 
 _MAIL_DOMAIN: Final = "gmail.com"
@@ -169,7 +171,7 @@ def examine_gateway(context: Context, request: ExamineGateway) -> Examination:
         if DoctorFinding("store", Level.PASS, _USABLE) in findings:
             findings += _stored(context)
             findings += [] if request.offline else _published(context)
-            findings += _alarms(context)
+            findings += _alarms(context, offline=request.offline)
     return examination(findings)
 
 
@@ -250,6 +252,22 @@ def _stored(context: Context) -> Iterator[DoctorFinding]:
         yield DoctorFinding("certificate", Level.FAIL, text, f"gatepost certificate request {hostname}")
     else:
         yield DoctorFinding("certificate", Level.PASS, f"one bears {hostname}")
+    if any(listener.role.for_users for listener in context.settings.listeners):
+        yield from _sending_limits(organizations)
+
+
+def _sending_limits(organizations: Sequence[Organization]) -> Iterator[DoctorFinding]:
+    """Organizations whose users may send without end, so that nothing is told of an account that others took over."""
+    unlimited = [
+        organization.name
+        for organization in organizations
+        if organization.mailboxes and not organization.user_messages_per_day + organization.user_recipients_per_day
+    ]
+    if unlimited:
+        many = quantity(len(unlimited), "organization", "organizations")
+        text = f"users of {many} may send without a limit, so that an account which others took over raises no alarm"
+        fix = f"gatepost organization set {unlimited[0]} user_recipients_per_day=2000"
+        yield DoctorFinding("sending limits", Level.WARN, text, fix)
 
 
 def _own_name(context: Context) -> list[DoctorFinding]:
@@ -342,12 +360,15 @@ def _publishing(fix: str, lines: Sequence[str]) -> str:
 
 def _what_to_do(fix: str, lines: Sequence[str]) -> str:
     """What an alarm advises, with its commands in one line."""
-    advice, commands = fix.rstrip(".:"), " ".join(lines)
+    advice, commands = fix.rstrip(".:"), "; ".join(lines)
     return f"{own(advice)}: {commands}" if commands else fix
 
 
-def _alarms(context: Context) -> list[DoctorFinding]:
-    """Alarms in force: connectors that fail, certificates that end, files that vanished."""
+def _alarms(context: Context, *, offline: bool) -> list[DoctorFinding]:
+    """Alarms in force: connectors that fail, certificates that end, files that vanished.
+
+    offline: nameservers were not asked, so that what the gateway knows of them is told.
+    """
     try:
         alarms = current_alarms(context.gateway, context.principal, time.time())
     except Refusal as refusal:
@@ -360,7 +381,7 @@ def _alarms(context: Context) -> list[DoctorFinding]:
             _what_to_do(alarm.fix, alarm.lines),
         )
         for alarm in alarms.alarms
-        if alarm.kind is not Kind.NAMESERVERS_DOWN
+        if offline or alarm.kind is not Kind.NAMESERVERS_DOWN
     ]
     findings += [DoctorFinding("alarms", Level.WARN, text) for text in alarms.unknown]
     return findings or [DoctorFinding("alarms", Level.PASS, "there are no active alarms")]

@@ -28,6 +28,11 @@ if TYPE_CHECKING:
 
 AUDIT_EVENT: Final = 8192
 """Octets that a call counts with: the most that the details of its audit event take (`manage.access.audit_rows`)."""
+RESERVE: Final = 65_536
+"""Octets beyond its limit within which an organization can be changed, but gets no resource more.
+
+The second half of them is for what lengthens no list either: so a connector can always be disabled.
+"""
 _DAY: Final = 86_400.0
 _MINUTE: Final = 60
 
@@ -76,13 +81,13 @@ def added_to_history(
 ) -> int:
     """Octets that a change of organizations adds to the history. Raises Refusal if a tenant may not store as much.
 
-    stored, wanted: the organizations by name, before and after. largest: octets that a tenant's organization may have;
-    one that has more, as the gateway's owner may write it, may only shrink.
+    stored, wanted: the organizations by name, before and after. largest: octets that a tenant's organization may have.
     """
     added = 0
     for name, table in wanted.items():
         before, after = _size(stored.get(name)), _size(table)
-        if after > max(largest, before) and not principal.is_of_gateway:
+        is_larger = after > max(largest, before)
+        if is_larger and not principal.is_of_gateway and after > _most(stored.get(name), table, largest):
             text = (
                 f"organization {name} would have more than {format_size(largest)} of resources; store less, or ask "
                 "the gateway's owner to raise [limits] organization_bytes"
@@ -90,6 +95,28 @@ def added_to_history(
             raise Refusal(RefusalKind.INPUT, text)
         added += before + after
     return added
+
+
+def _most(stored: Mapping[str, Any] | None, wanted: Mapping[str, Any] | None, largest: int) -> int:
+    """Octets that a change may leave of an organization, beyond its limit where it has no resource more than before.
+
+    Of one that has far more, as the gateway's owner may write it, they are rounded up in steps from there: so no number
+    of changes gets on.
+    """
+    if _entries(wanted, of_tables=True) > _entries(stored, of_tables=True):
+        return largest
+    step = RESERVE if _entries(wanted) <= _entries(stored) else RESERVE // 2
+    return largest + step * max(1, math.ceil((_size(stored) - largest) / step))
+
+
+def _entries(value: object, *, of_tables: bool = False) -> int:
+    """The entries of all lists. of_tables: those alone that are tables, such as connectors."""
+    if isinstance(value, dict):
+        return sum(_entries(field, of_tables=of_tables) for field in value.values())
+    if not isinstance(value, list):
+        return 0
+    tables = [entry for entry in value if isinstance(entry, dict)]
+    return len(tables if of_tables else value) + sum(_entries(table, of_tables=of_tables) for table in tables)
 
 
 _MOST_RULES: Final = 1000

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
 
-from gatepost.policy.connectors.errors import FieldError, ResourceErrors
+from gatepost.policy.connectors.errors import FieldError, ResourceErrors, first_errors
 from gatepost.store.interface import StoreFailure
 from gatepost.texts import N_
 
@@ -70,7 +70,7 @@ class Refusal(Exception):  # noqa: N818 - it names what happened
         self.more = dict(more or {})
         self.kind = kind
         self.text = text
-        self.errors = tuple(errors)
+        self.errors = first_errors(errors)
         self.options = tuple(options)
 
 

@@ -20,6 +20,7 @@ from gatepost.manage.use_cases.listener_checks import ListenerChecks, ResolverCh
 from gatepost.manage.use_cases.nodes import NodeStatus, known_nodes, node_problems, node_status
 from gatepost.manage.use_cases.queue import entries
 from gatepost.manage.use_cases.refusal import Refusal
+from gatepost.node.machine_findings import disk_refusal
 from gatepost.policy.connectors.grants import ungranted_paths
 from gatepost.store.figures import WORKERS_DIRECTORY, read_figures
 from gatepost.store.interface import QueueFilter
@@ -177,8 +178,9 @@ def _worker(gateway: Gateway, index: int) -> ServiceStatus:
     except (OSError, ValueError, OverflowError):
         return ServiceStatus(str(index), ok=False, detail="does not run")
     figures = read_figures(gateway.data / WORKERS_DIRECTORY, index)
-    if figures.pid == pid and figures.reason:
-        detail = f"runs, process {pid}, and takes no mail: {figures.reason}"
+    reason = figures.reason if figures.pid == pid else ""
+    if reason := reason or disk_refusal(gateway.settings):
+        detail = f"runs, process {pid}, and takes no mail: {reason}"
         return ServiceStatus(str(index), ok=False, detail=detail)
     load = f"; {figures.load.text}" if figures.pid == pid and figures.load.text else ""
     return ServiceStatus(str(index), ok=True, detail=f"runs, process {pid}{load}")

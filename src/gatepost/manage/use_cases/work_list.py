@@ -292,6 +292,8 @@ def _alarms(alarms: ActiveAlarms, organization: str, destinations: Sequence[Wait
             continue
         if alarm.kind is AlarmKind.PARTNER_FAILING and (owner, rest.rpartition("/")[2]) in waiting:
             continue
+        if alarm.kind is AlarmKind.NODE_SILENT:  # nodes are in the list by themselves
+            continue
         kind = _kind(alarm)
         yield WorkItem(
             kind=kind,

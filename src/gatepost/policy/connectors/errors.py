@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
@@ -19,6 +19,12 @@ if TYPE_CHECKING:
 
     from gatepost.policy.connectors.names import Claim
 
+
+MOST_ERRORS: Final = 100
+"""Errors of one document that are listed: a long list may have tens of thousands, and they would take megabytes."""
+_OF_A_LIST: Final = 19  # with how many there are besides, as many as a page shows of a field
+_SUMMARIES: Final = MOST_ERRORS // _OF_A_LIST + 1  # sentences that say how many there are besides, at most
+_PLACE: Final = re.compile(r"\[\d+\]$")
 
 _TYPES = {
     "bool_type": "{value} must be true or false, without quotes",
@@ -77,6 +83,28 @@ class ResourceErrors(Exception):  # noqa: N818 - it is several errors, and says 
         super().__init__("\n".join(map(str, errors)))
         self.errors = tuple(errors)
         self.claims = tuple(claims)
+
+
+def first_errors(errors: Iterable[FieldError]) -> tuple[FieldError, ...]:
+    """Errors as they are listed. Of more than about a hundred some of each list, and how many there are besides."""
+    every = tuple(errors)
+    if len(every) <= MOST_ERRORS + _SUMMARIES:  # also what was cut before, such as by the gateway of a remote command
+        return every
+    listed: list[FieldError] = []
+    counts: dict[str, int] = {}
+    left: dict[str, int] = {}
+    for error in every:
+        field = _PLACE.sub("", error.path)
+        counted = counts if len(listed) < MOST_ERRORS and counts.get(field, 0) < _OF_A_LIST else left
+        counted[field] = counted.get(field, 0) + 1
+        if counted is counts:
+            listed.append(error)
+    long = [field for field in left if counts.get(field) == _OF_A_LIST]
+    listed += [FieldError(field, f"has more errors, which are not listed here: {left.pop(field):,}") for field in long]
+    if left:
+        rest = f"errors of this and other fields, which are not listed here: {sum(left.values()):,}"
+        listed.append(FieldError(next(iter(left)), rest))
+    return tuple(listed)
 
 
 def dotted(path: str, location: Iterable[int | str]) -> str:

@@ -10,11 +10,12 @@ import re
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _BYTES = {"": 1, "B": 1, "KB": 1 << 10, "MB": 1 << 20, "GB": 1 << 30, "KIB": 1 << 10, "MIB": 1 << 20, "GIB": 1 << 30}
 
-_DURATION = re.compile(r"(?:\d{1,9}(?:\.\d{1,3})?(?:ms|[smhd]))+", re.ASCII)
+_DURATION = re.compile(r"(?:\d+(?:\.\d{1,3})?(?:ms|[smhd]))+", re.ASCII)
 _DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|[smhd])", re.ASCII)
-_LONGEST = 1e12  # seconds, about what texts can say; whole numbers without a bound are no floats
-_NUMBER = re.compile(r"\d{1,12}(?:\.\d{1,3})?", re.ASCII)
-_SIZE = re.compile(r"(\d{1,15})\s?([KMG]?I?B?)", re.ASCII)
+_LONGEST = 10**12  # seconds
+_NUMBER = re.compile(r"\d+(?:\.\d{1,3})?", re.ASCII)
+_SIZE = re.compile(r"(\d{1,100})\s?([KMG]?I?B?)", re.ASCII)
+_LARGEST = 10**18  # bytes
 
 
 def parse_duration(value: object) -> float:
@@ -22,16 +23,19 @@ def parse_duration(value: object) -> float:
 
     Raises ValueError with a sentence for the person who wrote it.
     """
+    seconds = _seconds(value)
+    if not 0 <= seconds <= _LONGEST:  # whole numbers without a bound are no floats
+        raise ValueError(f"a duration must be between 0 and {_LONGEST:,} seconds")
+    return float(seconds)
+
+
+def _seconds(value: object) -> float:
     if isinstance(value, int | float) and not isinstance(value, bool):
-        if 0 <= value <= _LONGEST:
-            return float(value)
-        raise ValueError(f"{value!r} is not a duration: it must be 0 seconds or more")
-    if isinstance(value, str):
-        if _NUMBER.fullmatch(value):
-            return float(value)
-        if _DURATION.fullmatch(value):
-            parts = _DURATION_PART.findall(value)
-            return round(sum(float(number) * _SECONDS[unit] for number, unit in parts), 3)
+        return value
+    if isinstance(value, str) and _NUMBER.fullmatch(value):
+        return float(value)
+    if isinstance(value, str) and _DURATION.fullmatch(value):
+        return round(sum(float(number) * _SECONDS[unit] for number, unit in _DURATION_PART.findall(value)), 3)
     raise ValueError(f'{value!r} is not a duration: write seconds, or a text such as "30s", "15m", "24h" or "7d"')
 
 
@@ -48,7 +52,14 @@ def parse_size(value: object) -> int:
 
     Raises ValueError with a sentence for the person who wrote it.
     """
-    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+    size = _octets(value)
+    if not 0 <= size <= _LARGEST:
+        raise ValueError(f"a size must be between 0 and {_LARGEST:,} bytes")
+    return size
+
+
+def _octets(value: object) -> int:
+    if isinstance(value, int) and not isinstance(value, bool):
         return value
     if isinstance(value, str) and (match := _SIZE.fullmatch(value.upper())) and match[2] in _BYTES:
         return int(match[1]) * _BYTES[match[2]]

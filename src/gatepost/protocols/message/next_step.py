@@ -172,6 +172,11 @@ def failed_step(domain: str, reply: str) -> NextStep:
     return NextStep(must_act, f"{own(_capital(who))} must act before this message is sent again, because {own(cause)}.")
 
 
+def required_step(domain: str, reply: str) -> NextStep | None:
+    """The step before such mail can be delivered; None for words of others, and for what passes by itself."""
+    return _known(reply, shown_text(domain, 255))
+
+
 def is_of_the_gateway(reply: str) -> bool:
     """Whether the reply is in words of the gateway about a fault that its own administrators must correct."""
     known = _known(reply, "")

@@ -93,6 +93,7 @@ class Flusher(CommitLoop):
         self._heard = boot_time()  # the latest time by which others count its silence
         self._beaten = -rhythm.expiry  # so that its ids are noted at once; by `boot_time`
         self._waiters: list[asyncio.Future[None]] = []
+        self._ends = False
 
     @property
     def failure(self) -> StoreFailure | None:
@@ -115,14 +116,21 @@ class Flusher(CommitLoop):
         return boot_time() < self._heard + self._rhythm.expiry
 
     async def back(self) -> None:
-        """Return when commits are made again and the epoch lasts, or never will. Raises StoreFailure then."""
+        """Return when commits are made again and the epoch lasts. Raises StoreFailure if never, or at a stop."""
         while self.available.final is None and not (self.works and self.is_current):
+            if self._ends:
+                raise StoreFailure("the store is closed")
             waiter = self._loop.create_future()
             self._waiters.append(waiter)
             self.hand_over()  # after a standstill it says at once that it lives
             await waiter
         if self.available.final is not None:
             raise self.available.final
+
+    def stop_waiting(self) -> None:
+        """Let nobody wait any more for a server that is away: the process ends."""
+        self._ends = True
+        self._free_waiters()
 
     def put(self, work: Work) -> None:
         """Hand over a piece of work for the next commit, or one soon after it."""

@@ -20,12 +20,7 @@ from typing import TYPE_CHECKING, Any, Final, override
 from gatepost.mail.model.queue_id import IdSource
 from gatepost.store.bodies import Bodies, Body
 from gatepost.store.engine import StoreEngine
-from gatepost.store.interface import (
-    DestinationWork,
-    StoreBusy,
-    StoreFailure,
-    StoreFull,
-)
+from gatepost.store.interface import DestinationWork, StoreBusy, StoreFailure, StoreFull
 from gatepost.store.postgres import owners, queue_rows
 from gatepost.store.postgres.database import prepare_tables
 from gatepost.store.postgres.flusher import Flusher, Rhythm
@@ -46,7 +41,7 @@ if TYPE_CHECKING:
 
     from gatepost.events.metrics.counts import Counts
     from gatepost.mail.model.message import Delivery, Message
-    from gatepost.store.interface import EventSink, Settlement
+    from gatepost.store.interface import AdminNotice, EventSink, Settlement
     from gatepost.store.postgres.owners import Owner
     from gatepost.store.suspension import Suspension
     from gatepost.store.trace import TraceSink
@@ -132,7 +127,7 @@ class PostgresStore(StoreEngine):
         self._retries = RetryCommits(self._later, self._flusher, rhythm)
         self._upkeep = Upkeep(self._side, self._flusher, rhythm)
         self._upkeep.due = self._due
-        self._upkeep.administered = self._administered
+        self._upkeep.administered = self._ordered
 
     async def _begin(self, url: str) -> None:
         first = await connect(url, role="queue start")
@@ -337,6 +332,10 @@ class PostgresStore(StoreEngine):
         self._retries.put(SuspensionWork(suspension, deferred))
         return await deferred
 
+    def stop_leasing(self) -> None:
+        """See `Store.stop_leasing`."""
+        self._flusher.stop_waiting()
+
     async def earliest(self, destination: str) -> float:
         """See `Store.earliest`. While the server is away it waits."""
         first: float | None = await self._answer_of(
@@ -409,6 +408,10 @@ class PostgresStore(StoreEngine):
     def _fenced(self) -> None:
         if self._owner is not None:
             self._owner.disowned()
+
+    def _ordered(self, notices: list[AdminNotice]) -> None:
+        self._retries.hurry()
+        self._administered(notices)
 
     def _due(self, work: list[DestinationWork]) -> None:
         if self._owner is not None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from gatepost.store.bodies import CHUNK, Body
 from gatepost.store.sqlite.rows import Row, decode_delivery
 from gatepost.store.sqlite.work import AcceptanceWork, SettlementWork
-from gatepost.store.suspension import ALL_DELAYED, JITTER, NOTHING_ELSE, SPREAD
+from gatepost.store.suspension import ALL_DELAYED, JITTER, NO_DELAY_WANTED, NOTHING_ELSE, SPREAD
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -133,8 +133,9 @@ waits AS (
     FROM due
     WHERE {NOTHING_ELSE.replace("instr", "strpos")} AND expires_at > $2
         AND ($6::float8 = 0 OR {ALL_DELAYED.format(json="::json")}
-        OR (SELECT substring(m.facts FROM '"received":([-+.0-9Ee]+)')::float8 FROM queue_message AS m
-            WHERE m.id = message) > $6))
+        OR {NO_DELAY_WANTED.format(json="::json").replace("instr", "strpos")}
+        OR (SELECT m.sender = '' OR substring(m.facts FROM '"received":([-+.0-9Ee]+)')::float8 > $6
+            FROM queue_message AS m WHERE m.id = message)))
 UPDATE queue_delivery AS d SET attempts = attempts + 1, last_error = $7, next_at = greatest(1, waits.at + $3)
 FROM waits WHERE d.message = waits.message AND d.id = waits.id
 RETURNING 1

@@ -37,6 +37,8 @@ _LEASED: Final = 100  # deliveries that they get together, unless one destinatio
 _PACE: Final = 0.02  # seconds at least between two batches
 _REST: Final = 3.0  # times of what a batch took, before the next one: where all is slow, new mail goes first
 _LONGEST_REST: Final = 1.0
+_HURRY: Final = 1.0  # seconds without rests, in which what an administrator ordered is written, leased and tried
+_CALM: Final = 10.0  # from the beginning of one such time to the next: orders may come by the thousand
 _RETRY: Final = 0.5  # seconds between two tries while the server does not take it
 _DOUBTFUL_SECONDS: Final = 120.0  # for which a lease without an answer is looked for
 _TURNS: Final = 4  # times of what a part of a long change took, in which others come before the next part
@@ -52,6 +54,9 @@ class RetryCommits(CommitLoop):
         self._flusher = flusher
         self._rhythm = rhythm
         self._rest_until = 0.0
+        self._is_pause = False
+        self._hurried = -_CALM
+        self._hurry = asyncio.Event()
         self._leases = 0
         self._lost_leases: list[tuple[float, int, float]] = []  # until when it is looked for, epoch, mark
         self._given_back = 0.0
@@ -66,6 +71,14 @@ class RetryCommits(CommitLoop):
         """Hand over a lease, a suspension, a settlement, a barrier, `BringForward`, or `RetryWork`."""
         self._work.append(work)
         self._wake.set()
+
+    def hurry(self) -> None:
+        """Leave out rests for a moment: an administrator waits for what comes next."""
+        if (now := time.monotonic()) >= self._hurried + _CALM:
+            self._hurried = now
+            self._hurry.set()
+            if self._is_pause:
+                self._rest_until = now
 
     async def close(self) -> None:
         """Write what was handed over, and end. Nothing is put any more. Before the end of the epoch."""
@@ -86,8 +99,7 @@ class RetryCommits(CommitLoop):
     async def _turn(self) -> None:
         if not self._work and not self._kept:
             await self._sleep()
-        if (rest := self._rest_until - time.monotonic()) > 0 and not self._closing:
-            await asyncio.sleep(rest)
+        await self._end_rest()
         if not self._flusher.works:  # it says when the server is back
             refuse(self._take_impatient(), StoreBusy("PostgreSQL is away"))
             await asyncio.sleep(_RETRY)
@@ -97,7 +109,8 @@ class RetryCommits(CommitLoop):
         if batch := self._gather():
             begun = time.monotonic()
             if await self._do(batch):
-                self._rest(min(max(_PACE, _REST * (time.monotonic() - begun)), _LONGEST_REST))
+                seconds = max(_PACE, _REST * (time.monotonic() - begun))
+                self._rest(min(seconds, _LONGEST_REST), is_pause=True)
 
     async def _sleep(self) -> None:
         """Until there is work, or a lost lease is to be looked for."""
@@ -106,8 +119,20 @@ class RetryCommits(CommitLoop):
             async with asyncio.timeout(self._rhythm.beat if self._lost_leases else None):
                 await self._wake.wait()
 
-    def _rest(self, seconds: float) -> None:
+    async def _end_rest(self) -> None:
+        """Let new mail go first until the rest is over, or cut short."""
+        now = time.monotonic()
+        if self._rest_until <= now or self._closing or (self._is_pause and now < self._hurried + _HURRY):
+            return
+        self._hurry.clear()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._rest_until - now):
+                await self._hurry.wait()
+
+    def _rest(self, seconds: float, *, is_pause: bool = False) -> None:
+        """is_pause: nothing failed, and others are to go first."""
         self._rest_until = time.monotonic() + seconds
+        self._is_pause = is_pause
 
     def _take_impatient(self) -> list[Work]:
         waiting = [work for work in self._work if not work.patient]

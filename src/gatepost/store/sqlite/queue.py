@@ -121,6 +121,7 @@ class SqliteStore(StoreEngine):
         self._ids = ids
         self.new_id: Callable[[], int] = ids
         self._recovery: asyncio.Task[None] | None = None
+        self._ending: asyncio.Future[None] = self._loop.create_future()
         if shard.rest:
             self._recovery = self._loop.create_task(self._take_up_leftovers(shard.rest, time.time()))
 
@@ -200,6 +201,11 @@ class SqliteStore(StoreEngine):
         self._writer.put(SuspensionWork(suspension, deferred))
         return await deferred
 
+    def stop_leasing(self) -> None:
+        """See `Store.stop_leasing`. What is not looked through by then is left to the next start."""
+        if not self._ending.done():
+            self._ending.set_result(None)
+
     async def earliest(self, destination: str) -> float:
         """See `Store.earliest`."""
         await self._recovered()
@@ -222,6 +228,7 @@ class SqliteStore(StoreEngine):
         if self._closed:
             return
         self._closed = True
+        self.stop_leasing()
         await self._bodies_finished()
         self._writer.hand_over()
         await asyncio.to_thread(self._end)
@@ -271,21 +278,21 @@ class SqliteStore(StoreEngine):
     async def _recovered(self) -> None:
         """Wait until all is due that was in memory when the last process ended; what failed is in `failure`.
 
-        Raises StoreFailure if the store was closed meanwhile: nobody would do what comes next.
+        Raises StoreFailure if the end began meanwhile: nobody would do what comes next.
         """
         if self._recovery is not None:
-            await asyncio.shield(self._recovery)
-            if self._closed:
+            await asyncio.wait([self._recovery, self._ending], return_when=asyncio.FIRST_COMPLETED)
+            if self._ending.done():
                 raise StoreFailure("the store is closed")
 
     async def _take_up_leftovers(self, rest: int, now: float) -> None:
-        """Make due what was in memory when the last process ended, also of older messages; `close` cuts it short.
+        """Make due what was in memory when the last process ended, also of older messages; an end cuts it short.
 
         From the oldest on, as a disk reads it fastest; with rests, in which new mail goes first.
         """
         first = 0
         with contextlib.suppress(StoreFailure):  # whoever leases is told
-            while first <= rest and not self._closed:
+            while first <= rest and not self._ending.done():
                 begun = time.monotonic()
                 try:
                     part = await self._read(partial(look_through, first=first, newest=rest))
@@ -297,7 +304,7 @@ class SqliteStore(StoreEngine):
                     self._writer.put(LeftoverWork(now, first, part.last))
                 first = part.last + 1
                 await asyncio.sleep(min(time.monotonic() - begun, _LONGEST_REST))
-            if not self._closed:
+            if not self._ending.done():
                 written: asyncio.Future[None] = self._loop.create_future()
                 self._writer.put(Barrier(written))  # with no wait before it, in which `close` could end the writer
                 await written

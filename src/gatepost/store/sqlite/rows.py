@@ -14,7 +14,7 @@ from gatepost.decoding import json_decoder
 from gatepost.mail.model.message import Delivery, Message, Recipient, Return, sent_as
 from gatepost.store.interface import AdminNotice, DestinationWork, Settlement
 from gatepost.store.sqlite.recovery import MAKE_DUE
-from gatepost.store.suspension import ALL_DELAYED, JITTER, NOTHING_ELSE, SPREAD, Suspension
+from gatepost.store.suspension import ALL_DELAYED, JITTER, NO_DELAY_WANTED, NOTHING_ELSE, SPREAD, Suspension
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -76,8 +76,10 @@ UPDATE delivery SET attempts = attempts + 1, last_error = :reply, next_at = max(
 WHERE (message, id) IN (
     SELECT message, id FROM delivery INDEXED BY due
     WHERE destination = :destination AND next_at > 0 AND next_at <= :now AND NOT held ORDER BY next_at LIMIT :limit)
-AND {NOTHING_ELSE} AND expires_at > :now AND (:received_after = 0 OR {ALL_DELAYED.format(json="")}
-    OR (SELECT json_extract(facts, '$.received') FROM message AS m WHERE m.id = delivery.message) > :received_after)
+AND {NOTHING_ELSE} AND expires_at > :now
+AND (:received_after = 0 OR {ALL_DELAYED.format(json="")} OR {NO_DELAY_WANTED.format(json="")}
+    OR (SELECT json_extract(facts, '$.received') > :received_after OR json_extract(facts, '$.reverse_path') = ''
+        FROM message AS m WHERE m.id = delivery.message))
 """  # noqa: S608 - ours
 _RETRY = "UPDATE delivery SET next_at = ? WHERE message = ? AND id = ? AND next_at > 0 AND NOT held"
 _MARK_LEASED = "UPDATE delivery SET next_at = 0 WHERE message = ? AND id = ?"

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from gatepost.store.interface import MessageUnstorable, Settlement, StoreFailure
 from gatepost.store.sqlite.rows import CommitPlan, LeaseRequest, Row, deferred_row, delivery_row, message_row
+from gatepost.store.suspension import Suspension
 
 if TYPE_CHECKING:
     import asyncio
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
 
     from gatepost.mail.model.message import Delivery, Message
     from gatepost.store.bodies import Body
-    from gatepost.store.suspension import Suspension
 
 
 _log = logging.getLogger(__name__)
@@ -173,15 +173,16 @@ class SettlementWork(Work):
             self._offer(deliveries)
 
 
-class _Question[A](Work):
+class _Question[R, A](Work):
     """A request that is answered once what it changed is durable."""
 
-    __slots__ = ("_future",)
+    __slots__ = ("_future", "request")
 
     patient = False
 
-    def __init__(self, future: asyncio.Future[A]) -> None:
+    def __init__(self, request: R, future: asyncio.Future[A]) -> None:
         super().__init__()
+        self.request = request
         self._future = future
 
     def _answer(self, answer: A, otherwise: A) -> None:
@@ -194,14 +195,10 @@ class _Question[A](Work):
             self._future.set_result(otherwise if self.failure else answer)
 
 
-class LeaseWork(_Question[list["Delivery"]]):
+class LeaseWork(_Question[LeaseRequest, list["Delivery"]]):
     """A request for due deliveries. Granted only once their rows say so durably."""
 
-    __slots__ = ("request",)
-
-    def __init__(self, request: LeaseRequest, future: asyncio.Future[list[Delivery]]) -> None:
-        super().__init__(future)
-        self.request = request
+    __slots__ = ()
 
     def collect(self, plan: CommitPlan) -> None:
         """Ask."""
@@ -212,14 +209,10 @@ class LeaseWork(_Question[list["Delivery"]]):
         self._answer(self.request.granted, [])
 
 
-class SuspensionWork(_Question[int]):
+class SuspensionWork(_Question[Suspension, int]):
     """A request to defer deliveries where they lie."""
 
-    __slots__ = ("request",)
-
-    def __init__(self, request: Suspension, future: asyncio.Future[int]) -> None:
-        super().__init__(future)
-        self.request = request
+    __slots__ = ()
 
     def collect(self, plan: CommitPlan) -> None:
         """Ask."""

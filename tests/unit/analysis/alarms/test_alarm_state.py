@@ -195,6 +195,31 @@ def test_what_comes_and_goes_does_not_fill_a_mailbox():
     assert mail_is_due(memory, now=NOW + 1.6 * DAY)
 
 
+def test_the_end_of_what_was_critical_is_mailed_when_it_stays_over():
+    critical, other = alarm(Severity.CRITICAL, certificate="b"), alarm(Severity.CRITICAL, certificate="c")
+    memory = after_mail(run((0, [critical, ERROR]))[0], 0)
+    memory, _ = advance(memory, [ERROR], never, now=NOW + 600)
+    assert [mail_is_due(memory, now=NOW + at) for at in (600, 1499, 1500)] == [False, False, True]
+    worse = after_mail(advance(memory, [ERROR, other], never, now=NOW + 700)[0], 700)
+    assert not mail_is_due(worse, now=NOW + 5000), "another one is active"
+    memory = after_mail(memory, 1500)
+    assert not mail_is_due(memory, now=NOW + 5000)
+
+
+def test_what_was_said_to_be_over_is_mailed_again_and_its_end_once_a_day():
+    memory = after_mail(advance(after_mail(run((0, [CRITICAL]))[0], 0), [], never, now=NOW + 600)[0], 1500)
+    memory, _ = advance(memory, [CRITICAL], never, now=NOW + 2000)
+    assert mail_is_due(memory, now=NOW + 2000)
+    memory, _ = advance(after_mail(memory, 2000), [], never, now=NOW + 2600)
+    assert not mail_is_due(memory, now=NOW + 9000), "it comes and goes"
+    memory, _ = advance(memory, [CRITICAL], never, now=NOW + 9000)
+    assert not mail_is_due(memory, now=NOW + 9000)
+    memory, _ = advance(memory, [], never, now=NOW + 9100)
+    assert not mail_is_due(memory, now=NOW + DAY)
+    assert mail_is_due(memory, now=NOW + 1500 + DAY), "the last mail said that it is active"
+    assert until_now(memory, now=NOW).resolved == {CRITICAL.key: NOW}
+
+
 def test_what_is_over_before_any_mail_told_of_it_needs_none():
     memory, _ = run((0, [ERROR]), (60, []))
     assert memory.cleared == ()

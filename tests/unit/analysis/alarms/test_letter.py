@@ -35,6 +35,8 @@ SUBJECTS = [
     (letter(B, replace(B, certificate="z")), f"[gatepost {HOST}] 2 errors: second"),
     (letter(C, replace(C, certificate="z"), fresh=(C,)), f"[gatepost {HOST}] 2 warnings: third"),
     (letter(cleared=(A,)), f"[gatepost {HOST}] all clear again"),
+    (letter(B, cleared=(C, A)), f"[gatepost {HOST}] resolved: first"),
+    (letter(B, fresh=(B,), cleared=(A,)), f"[gatepost {HOST}] 1 error: second"),
 ]
 
 

@@ -5,6 +5,7 @@ import shlex
 import pytest
 
 from gatepost.analysis.alarms.alarm import Kind, Severity
+from gatepost.analysis.alarms.machine import MachineFacts
 from gatepost.analysis.alarms.mail_flow import LimitBreach, MailFacts, MailLimits, Shares, judge_mail
 from gatepost.events.delivery_problems import (
     HOOK,
@@ -32,52 +33,6 @@ SHARES = Shares(10, 20, 1, 100, "certificate-expired")
 
 def judged(limits: MailLimits | None = None, **facts):
     return judge_mail(MailFacts(**facts), limits or MailLimits(), now=NOW)
-
-
-FAILING_CASES = [
-    ({}, True),
-    ({"deferrals": 2}, False),
-    ({"since": NOW - 800}, False),
-    ({"since": NOW - 900}, True),
-    ({"last": NOW - 3 * HOUR, "since": NOW - 9 * HOUR}, False),
-]
-
-
-@pytest.mark.parametrize(("fields", "told"), FAILING_CASES)
-def test_a_forced_partner_that_fails(fields, told):
-    found = judged(failing=(replace(FAILING, **fields),))
-    assert [(str(one.kind), str(one.severity), one.about) for one in found] == [
-        ("partner-failing", "critical", "contoso/bank-out/bank.example")
-    ][: int(told)]
-
-
-def test_what_is_said_of_it():
-    (one,) = judged(failing=(FAILING,))
-    assert one.title == "mail to bank.example waits, as TLS does not meet the requirement of the connector bank-out"
-    assert "3 attempts in a row were deferred at mx.bank.example" in one.detail
-    assert "certificate-expired" in one.detail
-    assert one.lines == ("gatepost check partner bank.example", "gatepost queue list --domain bank.example")
-    (own,) = judged(failing=(replace(FAILING, name="bank.example", host="", reply=""),))
-    assert own.title.endswith("the requirement of the policy of bank.example")
-    assert "deferred: authenticated" in own.detail
-    assert "The last reply" not in own.detail
-    assert own.about == "contoso/bank.example"
-
-
-def test_a_connector_is_validated_as_its_mail_goes():
-    """Its smart hosts and trust anchors count, which a check of the domain does not know."""
-    partner = replace(FAILING, name="bank.example", by_connector=True)
-    (found,) = judged(failing=(partner,))
-    assert found.title.endswith("the requirement of the connector bank.example")
-    assert found.lines[0] == "gatepost connector validate --organization contoso --direction outbound bank.example"
-    (found,) = judged(failing=(replace(partner, name="-x $(y)"),))
-    assert found.lines[0].endswith(" -- '-x $(y)'")
-
-
-def test_several_workers_that_see_one_partner_tell_of_it_once():
-    later = replace(FAILING, last=NOW - 1, deferrals=7)
-    (one,) = judged(failing=(later, FAILING))
-    assert "7 attempts" in one.detail
 
 
 DROPS = [
@@ -127,6 +82,15 @@ def test_tls_that_fails_more_often_than_before(shares, least, severity):
     assert all(one.about == "b.example" and "certificate-expired" in one.detail for one in found)
 
 
+def test_a_failure_that_nothing_was_heard_of_for_hours_is_over():
+    assert judged(failing=(replace(FAILING, last=NOW - 3 * HOUR, since=NOW - 9 * HOUR),)) == ()
+
+
+def test_what_the_machine_lacks_is_told():
+    (found,) = judged(machine=MachineFacts(("the disk is full",), 1))
+    assert found.kind is Kind.MAIL_REFUSED
+
+
 def test_what_is_not_known_is_no_alarm():
     assert judged(oldest=None, tls=None) == ()
 
@@ -168,22 +132,6 @@ def test_senders_that_cannot_be_told():
 
 def test_who_was_not_tried_again_is_not_told_of_for_ever():
     assert judged(untold=(replace(UNTOLD, last=NOW - 3 * HOUR),)) == ()
-
-
-NO_LOGIN = FailingPartner(
-    "contoso", "to relay", "", "", NOW - 60, NOW - 60, 1, LOGIN_REFUSED, "relay.example", "535 5.7.8 no",
-)  # fmt: skip
-
-
-def test_a_connector_that_cannot_log_in_is_told_of_at_once():
-    (one,) = judged(failing=(NO_LOGIN,))
-    assert (one.kind, one.severity, one.about) == (Kind.LOGIN_REFUSED, Severity.CRITICAL, "contoso/to relay")
-    assert one.title == "the connector to relay cannot log in to relay.example, and its mail waits"
-    assert "1 attempt failed: 535 5.7.8 no." in one.detail
-    assert one.lines[0] == "gatepost connector secret --organization contoso 'to relay'"
-    (bare,) = judged(failing=(replace(NO_LOGIN, host=""),))
-    assert "cannot log in, and" in bare.title
-    assert not judged(failing=(replace(NO_LOGIN, last=NOW - 3 * HOUR),))
 
 
 def test_a_journal_mailbox_that_refuses_copies_is_told_of():

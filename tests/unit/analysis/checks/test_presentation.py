@@ -104,6 +104,11 @@ def test_alarms_are_one_for_each_certificate_and_node(entries):
     ], "what mx1 does not present, as its key is missing, is named once"
     assert alarms[0].title.startswith(f"the key of the certificate {OURS[:16]}")
     assert alarms[0].detail == "Key.pem: Permission denied."
+    assert alarms[0].lines == ()
+    in_file = replace(known[OURS[:16]], chain_file="/etc/a b.pem")
+    (found,) = presentation_alarms([PresentationProblem("mx1", OURS[:16], "gone", unusable=True)], {OURS[:16]: in_file})
+    assert found.lines == ("gatepost check chain '/etc/a b.pem'",)
+    assert found.fix.startswith("Restore the key and its certificate in their files there, in the order")
     assert alarms[2].title == "node mx2 presents a certificate that is not current"
     assert len({alarm.key for alarm in alarms}) == 4
     removed = PresentationProblem("mx1", "gone", "no key", unusable=True)

@@ -23,13 +23,16 @@ class Store:
 
     def __init__(self):
         self.due, self.first, self.leases, self.known = {}, {}, [], []
-        self.brought, self.listed = [], 0
+        self.brought, self.listed, self.stopped = [], 0, False
 
     async def lease(self, destination, limit, now):
         self.leases.append((destination, limit))
         mine = self.due.get(destination, [])
         taken, self.due[destination] = mine[:limit], mine[limit:]
         return taken
+
+    def stop_leasing(self):
+        self.stopped = True
 
     async def earliest(self, destination):
         return self.first.get(destination, 0.0)
@@ -396,6 +399,7 @@ def test_a_stop_ends_the_alarm_and_what_is_leased_meanwhile_is_not_looked_after(
         it.store.lease = lease
         await it.settle()
         assert alarm.cancelled()
+        assert it.store.stopped, "nobody waits for it any more"
         assert it.offered == [1]
         assert it.leases._agenda.earliest() is None
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import threading
 import time
 
 import apsw
@@ -17,6 +18,7 @@ from gatepost.mail.queue.schedule import Schedule
 from gatepost.net.tasks import spawn
 from gatepost.protocols.smtp.replies import Reply
 from gatepost.store.interface import AdminNotice, DestinationWork, QueueFilter, Settlement, StoreFailure
+from gatepost.store.sqlite import queue
 
 UNKNOWN = Reply(550, "5.1.1", ("User unknown",))
 OK = Reply(250, "2.0.0", ("OK",))
@@ -928,6 +930,81 @@ def test_what_is_in_doubt_after_a_stop_is_said(rig, caplog):
 
     run(main)
     assert "may arrive twice: it was sent" in caplog.text
+
+
+def test_a_process_that_stood_still_as_it_stopped_says_what_is_in_doubt(rig, caplog):
+    """It stands still as attempts are cancelled, for longer than they have to end."""
+
+    async def deliver(delivery):
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.sleep(60)
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            time.sleep(2 * module._END)  # noqa: ASYNC251 - as under SIGSTOP
+            for _ in range(5):
+                await asyncio.sleep(0)
+            raise
+
+    async def main():
+        async with rig.open(deliver=deliver) as manager:
+            await rig.accept(ANN)
+            await asyncio.sleep(0.02)
+            await manager.drain(0.05, 0.05)
+            assert not manager._tasks
+            await rig.store.flushed()
+            (entry,) = rig.entries()
+            assert "may arrive twice" in entry.delivery.last_error
+
+    run(main)
+    assert "may arrive twice: it was sent" in caplog.text
+
+
+def test_replies_are_waited_for_by_the_time_of_the_order(rig, caplog):
+    """However late the process is as its attempts have had their time: others count from the order to stop."""
+
+    async def deliver(delivery):
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.sleep(60)
+        await asyncio.sleep(60)
+
+    async def main():
+        async with rig.open(deliver=deliver) as manager:
+            await rig.accept(ANN)
+            await asyncio.sleep(0.02)
+            begun = time.monotonic()
+            asyncio.get_running_loop().call_later(0.2, time.sleep, 2.5)
+            await manager.drain(0.3, 1.5)
+            assert time.monotonic() - begun > 2.5
+            assert "replies are waited for" not in caplog.text
+
+    run(main)
+    assert "may arrive twice" in caplog.text
+
+
+def test_a_stop_waits_for_no_long_queue_that_is_looked_through(rig, monkeypatch):
+    looked = threading.Event()
+
+    def look(*_, **__):
+        assert looked.wait(60)
+        raise StoreFailure("on purpose")
+
+    async def main():
+        async with rig.open(paused=True):
+            for _ in range(2):
+                await rig.accept(ANN)
+        for name in ("_NEWEST", "_ROWS"):
+            monkeypatch.setattr(f"gatepost.store.sqlite.recovery.{name}", 0)
+        monkeypatch.setattr(queue, "look_through", look)
+        async with rig.open() as manager:
+            await asyncio.sleep(0.02)
+            assert manager._tasks, "the store is asked what is due"
+            try:
+                await asyncio.wait_for(manager.drain(600), 30)
+            finally:
+                looked.set()
+
+    run(main)
 
 
 def test_a_clock_that_is_put_back_keeps_no_mail_waiting(rig):

@@ -62,7 +62,7 @@ def test_the_way_is_shown_where_there_is_one(trusting):
 def test_an_issuer_that_cannot_be_asked(trusting):
     answer = trusting.get("/login/issuer", **STRANGER)
     assert answer.status == 422
-    assert "failed; try again" in answer.words
+    assert "cannot be used now; log in with a local account" in answer.words
     assert "127.0.0.1" not in answer.words, "strangers learn nothing of our network"
     (told,) = why(trusting)
     assert "127.0.0.1" in told

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import pytest
+from msgspec import json
 
 from gatepost.manage.access.principal import NOBODY, Principal, Scope
-from gatepost.manage.use_cases.record_budget import RecordBudget, added_to_history, check_rules
+from gatepost.manage.use_cases.record_budget import RESERVE, RecordBudget, added_to_history, check_rules
 from gatepost.manage.use_cases.refusal import BusyRefusal, Refusal, RefusalKind
 from gatepost.settings.model import Settings
 
@@ -106,15 +109,52 @@ def test_a_change_adds_what_was_there_and_what_is():
     assert added_to_history(TINA, {}, {"fabrikam": {}}, 10_000) == 2
 
 
+def connectors(count, *, entries=0, **fields):
+    """An organization with so many connectors, of which the first has a list."""
+    own = {"sender_domains": ["d"] * entries, **fields}
+    return {"fabrikam": {"inbound_connector": [own, *({"name": "x"} for _ in range(count - 1))]}}
+
+
+def sized(octets, count=2, **more):
+    """The same, of so many octets."""
+    table = connectors(count, comment="", **more)
+    table["fabrikam"]["inbound_connector"][0]["comment"] = "x" * (octets - len(json.encode(table["fabrikam"])))
+    return table
+
+
 def test_an_organization_that_is_too_large_is_not_stored_for_a_tenant():
-    large, larger = ({"fabrikam": {"comment": "x" * count}} for count in (1000, 1001))
+    large = sized(1000)
     with pytest.raises(Refusal, match="organization_bytes") as refusal:
         added_to_history(TINA, {}, large, 500)
     assert refusal.value.kind is RefusalKind.INPUT
     assert added_to_history(OWNER, {}, large, 500), "the owner may"
-    assert added_to_history(TINA, large, large, 500), "and then it may be changed"
-    with pytest.raises(Refusal):
-        added_to_history(TINA, large, larger, 500)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "is_allowed"),
+    [
+        (sized(500), sized(516), True),  # such as "enabled":false
+        (sized(500), sized(500 + RESERVE), True),
+        (sized(500), sized(501 + RESERVE), False),
+        (sized(500 + RESERVE), sized(501 + RESERVE), False),  # again and again does not help
+        (sized(500 + RESERVE), sized(500 + RESERVE), True),
+        (sized(500 + RESERVE), sized(499 + RESERVE, 3), True),  # a connector more, and smaller all the same
+        (sized(400), sized(500, 3), True),
+        (sized(400), sized(501, 3), False),  # no connector more
+        (sized(500), sized(500 + RESERVE // 2, entries=1), True),
+        (sized(500), sized(501 + RESERVE // 2, entries=1), False),  # the rest is left to what lengthens no list
+        (sized(600 + RESERVE // 2, entries=1), sized(601 + RESERVE // 2, entries=1), True),
+        (sized(501 + 5 * RESERVE), sized(500 + 6 * RESERVE), True),  # as the owner wrote it
+        (sized(501 + 5 * RESERVE), sized(501 + 6 * RESERVE), False),
+        (sized(500 + 6 * RESERVE), sized(501 + 6 * RESERVE), False),
+        (sized(501 + 5 * RESERVE), sized(500 + 5 * RESERVE + RESERVE // 2, entries=1), True),
+        (sized(501 + 5 * RESERVE), sized(501 + 5 * RESERVE + RESERVE // 2, entries=1), False),
+        (sized(500 + 6 * RESERVE), {"fabrikam": None}, True),
+    ],
+)
+def test_an_organization_at_its_limit_can_be_changed_a_little_but_does_not_grow(before, after, is_allowed):
+    with nullcontext() if is_allowed else pytest.raises(Refusal, match="organization_bytes"):
+        assert added_to_history(TINA, before, after, 500)
 
 
 def ruled(rules, texts=0):

@@ -28,6 +28,12 @@ def test_a_refusal_has_its_text_and_all_errors():
     assert (refusal.kind, refusal.errors) == (RefusalKind.INPUT, tuple(errors))
 
 
+def test_of_tens_of_thousands_of_errors_a_refusal_lists_some():
+    refusal = Refusal(RefusalKind.INPUT, "no", [FieldError(f"list[{place}]", "no") for place in range(48_000)])
+    assert len(refusal.errors) == 20
+    assert refusal.errors[-1] == FieldError("list", "has more errors, which are not listed here: 47,981")
+
+
 def test_one_field_that_is_wrong():
     refusal = wrong_field("at", "is in the past", "nothing was done")
     assert (refusal.kind, refusal.text) == (RefusalKind.INPUT, "nothing was done")
@@ -85,7 +91,9 @@ OWN = (
 # What these say are commands, to be copied into a shell; two have colours of a style sheet.
 COMMANDS = {
     "analysis/alarms/domain_conflicts",
+    "analysis/alarms/machine",
     "analysis/alarms/mail_flow",
+    "analysis/alarms/partners",
     "analysis/checks/certificate_alarm_texts",
     "analysis/reports/evidence_pdf",
     "events/log_lines",

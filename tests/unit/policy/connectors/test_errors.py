@@ -5,7 +5,15 @@ from typing import Any, cast
 import pytest
 from pydantic import BaseModel, Field, ValidationError
 
-from gatepost.policy.connectors.errors import Draft, FieldError, ResourceErrors, dotted, explain, unknown_key
+from gatepost.policy.connectors.errors import (
+    Draft,
+    FieldError,
+    ResourceErrors,
+    dotted,
+    explain,
+    first_errors,
+    unknown_key,
+)
 from gatepost.policy.connectors.records import InboundConnector, Organization
 
 
@@ -96,3 +104,41 @@ def test_where_no_key_is_known_none_is_named() -> None:
 def test_a_draft_names_its_keys():
     assert Draft("a.b[0]", None).error("name", "no").path == "a.b[0].name"
     assert Draft("", None).error("name", "no").path == "name"
+
+
+def wrong(field: str, count: int) -> list[FieldError]:
+    """Errors of so many entries of a list."""
+    return [FieldError(f"{field}[{place}]", "no") for place in range(count)]
+
+
+MORE = "has more errors, which are not listed here: {}"
+REST = "errors of this and other fields, which are not listed here: {}"
+
+
+@pytest.mark.parametrize(
+    ("errors", "listed", "summaries"),
+    [
+        ([], 0, []),
+        (wrong("a", 106), 106, []),
+        (wrong("a", 107), 19, [("a", MORE.format(88))]),
+        (
+            [*wrong("x[0].a", 48_000), FieldError("x[0].b", "no"), *wrong("x[1].a", 30)],
+            39,
+            [("x[0].a", MORE.format("47,981")), ("x[1].a", MORE.format(11))],
+        ),
+        ([FieldError(f"f{number}", "no") for number in range(500)], 100, [("f100", REST.format(400))]),
+        (
+            [error for letter in "abcdefg" for error in wrong(letter, 50)],
+            100,
+            [*((letter, MORE.format(31)) for letter in "abcde"), ("f", REST.format(45 + 50))],
+        ),
+    ],
+)
+def test_of_many_errors_some_are_listed_and_the_others_counted(
+    errors: list[FieldError], listed: int, summaries: list[tuple[str, str]]
+) -> None:
+    said = first_errors(errors)
+    assert len(said) == listed + len(summaries)
+    assert all(error in errors for error in said[:listed])
+    assert [(error.path, error.message) for error in said[listed:]] == summaries
+    assert first_errors(said) == said, "a remote command tells what the gateway did"

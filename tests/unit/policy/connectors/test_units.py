@@ -28,17 +28,18 @@ def test_durations_that_people_write(written: object, seconds: float) -> None:
     assert parse_duration(written) == seconds
 
 
-@pytest.mark.parametrize(
-    "written", ["", "soon", "15 m", "15M", "-1s", "1e3", "m", "1h 30m", "٣s", True, None, [], "1" * 20]
-)
+@pytest.mark.parametrize("written", ["", "soon", "15 m", "15M", "-1s", "1e3", "m", "1h 30m", "٣s", True, None, []])
 def test_what_is_no_duration_is_refused_with_examples(written: object) -> None:
     with pytest.raises(ValueError, match='is not a duration: write seconds, or a text such as "30s"'):
         parse_duration(written)
 
 
-@pytest.mark.parametrize("written", [-1, float("inf"), float("nan"), 1e13, 10**400])
-def test_a_number_out_of_range_is_refused(written: float) -> None:
-    with pytest.raises(ValueError, match="must be 0 seconds or more"):
+@pytest.mark.parametrize(
+    "written",
+    [-1, float("inf"), float("nan"), 1e13, 10**13, 10**400, "1" * 20, "9" * 400, "999999999d", "1s999999999999m"],
+)
+def test_a_number_out_of_range_is_refused(written: object) -> None:
+    with pytest.raises(ValueError, match="must be between 0 and 1,000,000,000,000 seconds"):
         parse_duration(written)
 
 
@@ -74,9 +75,15 @@ def test_sizes_that_people_write(written: object, size: int) -> None:
     assert parse_size(written) == size
 
 
-@pytest.mark.parametrize("written", ["", "big", "-1", "1.5MB", "1TB", "50M", "MB", -1, 1.0, True, None])
+@pytest.mark.parametrize("written", ["", "big", "-1", "1.5MB", "1TB", "50M", "MB", 1.0, True, None])
 def test_what_is_no_size_is_refused_with_examples(written: object) -> None:
     with pytest.raises(ValueError, match='write bytes, or a text such as "256KB" or "50MB"'):
+        parse_size(written)
+
+
+@pytest.mark.parametrize("written", [-1, 10**18 + 1, "9" * 20, "1000000000GB"])
+def test_a_size_out_of_range_is_refused(written: object) -> None:
+    with pytest.raises(ValueError, match="must be between 0 and 1,000,000,000,000,000,000 bytes"):
         parse_size(written)
 
 

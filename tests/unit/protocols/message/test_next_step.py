@@ -8,6 +8,7 @@ from gatepost.protocols.message.next_step import (
     failed_step,
     first_of,
     is_of_the_gateway,
+    required_step,
     waiting_step,
 )
 
@@ -155,3 +156,10 @@ def test_no_text_of_a_peer_is_in_a_sentence() -> None:
     for step in (waiting_step("deferred", DOMAIN, said), failed_step(DOMAIN, said)):
         assert "555" not in step.text
         assert step.text.startswith("The administrators of partner.example must present a certificate")
+
+
+def test_a_step_without_its_end_is_for_alarms() -> None:
+    step = required_step("b.example", "450 4.4.316 Connection refused [LastAttemptedServerName=mx.b.example]")
+    assert step is not None
+    assert step.text == "The administrators of mx.b.example must start their mail server, or let this gateway in"
+    assert required_step("b.example", "451 4.3.0 try later") is None

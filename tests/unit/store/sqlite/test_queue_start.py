@@ -89,6 +89,23 @@ def test_a_lease_that_waits_when_the_store_is_closed_is_told(shop, looking):
     asyncio.run(main())
 
 
+def test_nobody_waits_for_it_once_the_process_is_to_stop(shop, looking):
+    async def main():
+        async with shop.open() as store:
+            questions = [spawn(store.lease("contoso/partner.example", 9, time.time()), "lease")]
+            questions.append(spawn(store.destinations(), "destinations"))
+            await asyncio.sleep(0)
+            store.stop_leasing()
+            for question in questions:
+                with pytest.raises(StoreFailure, match="the store is closed"):
+                    await asyncio.wait_for(question, 30)
+            assert due(shop) == 1, "no part was looked through"
+            looking.release(1)  # `close` lets the one that has begun end
+        assert due(shop) in {1, 2}
+
+    asyncio.run(main())
+
+
 def test_older_messages_without_leftovers_are_left_alone(shop, looking):
     with apsw.Connection(str(shop.shard / QUEUE_FILE)) as connection:
         connection.execute("UPDATE delivery SET next_at = 500.0")

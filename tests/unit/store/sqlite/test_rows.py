@@ -33,9 +33,9 @@ def queue(tmp_path):
     connection.close()
 
 
-def delivery(number=8, *, message=7, **fields):
+def delivery(number=8, *, message=7, sender="bob@contoso.example", **fields):
     fields = {"destination": PARTNER, "recipients": [Recipient("ann@partner.example", notify="NEVER")], **fields}
-    return Delivery(number, Message(message, "contoso", 1.0, "bob@contoso.example", size=5), **fields)
+    return Delivery(number, Message(message, "contoso", 1.0, sender, size=5), **fields)
 
 
 def execute(queue, **fields):
@@ -317,6 +317,15 @@ def test_what_an_administrator_ordered_comes_before_a_suspension(queue, change):
 def test_what_is_due_a_delay_notice_is_not_suspended(queue, received_after, delayed, deferred):
     put(queue, due(recipients=[Recipient("ann@partner.example", delayed=delayed)]))
     assert suspend(queue, received_after=received_after) == deferred
+
+
+@pytest.mark.parametrize(
+    ("sender", "notify", "deferred"),
+    [("", "", 1), ("", "DELAY", 1), ("bob@b.example", "NEVER", 1), ("bob@b.example", "FAILURE,DELAY", 0)],
+)
+def test_what_is_old_is_suspended_where_nobody_wants_a_delay_notice(queue, sender, notify, deferred):
+    put(queue, due(sender=sender, recipients=[Recipient("ann@partner.example", notify=notify)]))
+    assert suspend(queue, received_after=1.0) == deferred
 
 
 def test_the_longest_due_are_suspended_first_and_no_more_are_looked_at(queue):

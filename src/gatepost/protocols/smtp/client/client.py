@@ -103,6 +103,7 @@ class Client:
     def hello(self) -> None:
         """EHLO or LHLO; HelloDone follows."""
         self._check_usable()
+        self._parser.hello = True
         if self._lmtp:
             self._wire.send(b"LHLO %s\r\n" % self._hello_name, "LHLO", self._on_hello)
         else:
@@ -288,11 +289,13 @@ class Client:
 
     def _on_ehlo(self, reply: Reply, events: list[ClientEvent]) -> None:
         if reply.permanent:
+            self._parser.hello = False
             self._wire.send(b"HELO %s\r\n" % self._hello_name, "HELO", self._on_helo)
         else:
             self._on_hello(reply, events)
 
     def _on_hello(self, reply: Reply, events: list[ClientEvent]) -> None:
+        self._parser.hello = False
         self.extensions = {}
         if reply.positive:
             for line in reply.lines[1:]:

@@ -21,6 +21,9 @@ MAX_LINES = 100
 MAX_TEXT = 4096
 """Octets of one reply's text that are kept, for each recipient in memory and in the trace; "..." is for the rest."""
 
+MAX_EXTENSIONS = 512 * MAX_LINES
+"""Octets of a positive reply to EHLO, no keyword of which may be lost: as many lines as the RFC lets be that long."""
+
 # Status class and reply class must agree (RFC 2034 section 4): "451 5.7.3 ..." keeps its status as plain text.
 _LINE = re.compile(rb"(([2-5])[0-9][0-9])(?:([ -])(?:(?!3)(\2\.[0-9]{1,3}\.[0-9]{1,3})(?: |\Z))?(.*))?", re.DOTALL)
 
@@ -33,11 +36,15 @@ class ProtocolError(Exception):
 
 
 class ReplyParser:
-    """Collects bytes, gives out replies; holds at most one unfinished line and one unfinished reply."""
+    """Collects bytes, gives out replies; holds at most one unfinished line and one unfinished reply.
 
-    __slots__ = ("_buffer", "_count", "_lines", "_size", "_start")
+    hello: the next reply is to EHLO or LHLO: if positive, it is read whole.
+    """
+
+    __slots__ = ("_buffer", "_count", "_lines", "_size", "_start", "hello")
 
     def __init__(self) -> None:
+        self.hello = False
         self._buffer = b""
         self._start = 0
         self._lines: list[Reply] = []
@@ -76,7 +83,10 @@ class ReplyParser:
     def _add(self, line: Reply) -> None:
         self._count += 1
         self._size += len(line.lines[0])
-        if self._size <= MAX_TEXT:
+        is_whole = self.hello and line.positive
+        if is_whole and self._size > MAX_EXTENSIONS:
+            raise ProtocolError(f"a reply to EHLO of more than {MAX_EXTENSIONS} octets")
+        if is_whole or self._size <= MAX_TEXT:
             self._lines.append(line)
         if line.code != self._lines[0].code:
             raise ProtocolError("the lines of one reply have different codes")
@@ -90,7 +100,7 @@ class ReplyParser:
             line.lines[0] if line.enhanced in {"", first.enhanced} else f"{line.enhanced} {line.lines[0]}"
             for line in self._lines
         )
-        if self._size > MAX_TEXT:
+        if self._count > len(lines):
             lines += ("...",)
         self._lines.clear()
         self._count = self._size = 0

@@ -208,6 +208,38 @@ def test_noise_never_raises_anything_but_protocol_error(noise: bytes, cuts: list
     assert [each.address for each in outcomes[0].outcome.recipients] == ["b@b.example", "c@b.example"]
 
 
+def test_no_extension_of_a_long_ehlo_reply_is_lost() -> None:
+    """As much as the RFC lets a server say: the last one may be what a message requires."""
+    more = b"".join(b"250-X%02d %s\r\n" % (number, b"x" * 500) for number in range(95))
+    client = connected(b"250-mx.b.example\r\n" + more + b"250-SMTPUTF8\r\n250-SIZE 1000\r\n250 REQUIRETLS\r\n")
+    assert (client.peer.requiretls, client.peer.smtputf8, client.peer.size_limit) == (True, True, 1000)
+    assert "..." not in client.extensions
+    long = [b"550-5.1.1 " + b"x" * 1000 + b"\r\n"] * 6
+    client.reset()
+    (event,) = client.receive(b"".join(long) + b"550 5.1.1 no\r\n")
+    assert event == ResetDone(Reply(550, "5.1.1", (*["x" * 1000] * 4, "..."))), "other replies are cut as before"
+
+
+@pytest.mark.parametrize("lmtp", [False, True])
+def test_extensions_without_end_are_a_fault(lmtp: bool) -> None:
+    client = greeted(lmtp=lmtp)
+    client.hello()
+    with pytest.raises(ProtocolError, match="more than 51200 octets"):
+        client.receive(b"250-mx.b.example\r\n" + (b"250-" + b"x" * 1500 + b"\r\n") * 50)
+
+
+@pytest.mark.parametrize("code", [b"450", b"550"])
+def test_a_refusal_of_ehlo_is_cut_as_any_reply(code: bytes) -> None:
+    client = greeted()
+    client.hello()
+    long = (code + b"-" + b"x" * 1500 + b"\r\n") * 50 + code + b" no\r\n"
+    events = client.receive(long)
+    if code == b"550":
+        events = client.receive(long.replace(b"550", b"450"))
+    assert len(events[0].reply.lines) == 3  # type: ignore[union-attr] # HelloDone
+    assert events[0].reply.lines[-1] == "..."  # type: ignore[union-attr] # as above
+
+
 def test_helo_follows_a_refused_ehlo() -> None:
     client = greeted()
     client.hello()

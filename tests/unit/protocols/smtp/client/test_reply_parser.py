@@ -92,6 +92,34 @@ def test_faults_are_named_after_what_was_good(name: str) -> None:
     assert words in found[-1]
 
 
+LONG = b"250-" + b"X" * 508 + b"\r\n"  # no longer than RFC 5321 allows without its CRLF
+
+
+@pytest.mark.parametrize(
+    ("data", "lines"),
+    [
+        (LONG * (MAX_LINES - 1) + b"250 REQUIRETLS\r\n", ("X" * 508,) * (MAX_LINES - 1) + ("REQUIRETLS",)),
+        ((b"250-" + b"X" * 1000 + b"\r\n") * 51 + b"250 " + b"X" * 200 + b"\r\n", ("X" * 1000,) * 51 + ("X" * 200,)),
+        ((b"550-" + b"X" * 1000 + b"\r\n") * 60 + b"550 x\r\n", ("X" * 1000,) * 4 + ("...",)),
+    ],
+)
+def test_no_extension_is_lost(data: bytes, lines: tuple[str, ...]) -> None:
+    parser = ReplyParser()
+    parser.hello = True
+    parser.feed(data)
+    reply = parser.next_reply()
+    assert reply is not None
+    assert reply.lines == lines
+
+
+def test_extensions_without_end_are_a_fault() -> None:
+    parser = ReplyParser()
+    parser.hello = True
+    parser.feed((b"250-" + b"X" * 1000 + b"\r\n") * 52)
+    with pytest.raises(ProtocolError, match="EHLO of more than 51200 octets"):
+        parser.next_reply()
+
+
 @pytest.mark.parametrize("data", [data for data, *_ in (*REPLIES.values(), *FAULTS.values())])
 def test_octet_by_octet_means_the_same(data: bytes) -> None:
     assert parse(*(data[at : at + 1] for at in range(len(data)))) == parse(data)

@@ -1,0 +1,188 @@
+"""Alarms about partners and next hops to which mail waits: for TLS, a log-in, or as they do not take it. Pure.
+
+Called by `analysis.alarms.mail_flow`; `events.delivery_problems` has what deliveries showed.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from gatepost.analysis.alarms.alarm import Alarm, Kind, Severity, command_line, make_alarm
+from gatepost.events.delivery_problems import HOPS_FAIL, LOGIN_REFUSED, RECORDS_DOWN, SCANNER_DOWN, SOURCE_DOWN
+from gatepost.protocols.message.next_step import required_step
+from gatepost.quantity import quantity
+from gatepost.texts import own
+from gatepost.times import second_text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from gatepost.events.delivery_problems import DowngradedDestination, FailingPartner
+
+
+_SOON_AFTER: Final = 6 * 3600.0  # a change, failures begin that may be its result
+_DNS: Final = " 4.4.312 "
+_OF_THEIR_OWN: Final = frozenset({LOGIN_REFUSED, SOURCE_DOWN, SCANNER_DOWN, RECORDS_DOWN, HOPS_FAIL})
+
+
+class ConnectorChange(msgspec.Struct, frozen=True):
+    """A change of an outbound connector.
+
+    version: that it made. at: seconds since 1970. author: as the history has it.
+    """
+
+    organization: str
+    connector: str
+    version: int
+    at: float
+    author: str
+
+
+class PartnerContext(msgspec.Struct, frozen=True):
+    """The circumstances of failures. changes, catch_alls: as in `mail_flow.MailFacts`.
+
+    failures, lasting: attempts and seconds from which on somebody is told. without_names: no nameserver answers.
+    """
+
+    failures: int
+    lasting: float
+    changes: Sequence[ConnectorChange]
+    catch_alls: frozenset[tuple[str, str]]
+    without_names: bool
+
+
+def judge_partners(failing: Sequence[FailingPartner], context: PartnerContext, now: float) -> Iterator[Alarm]:
+    """All that is wrong with partners and next hops. failing: those that count at `now`."""
+    lasting = [partner for partner in failing if _lasts(partner, context, now)]
+    yield from _failing(lasting, context)
+    yield from _connectors(lasting, context)
+    yield from _not_logged_in(failing)
+
+
+def _failing(failing: Sequence[FailingPartner], context: PartnerContext) -> Iterator[Alarm]:
+    for partner in failing:
+        if partner.result_type in _OF_THEIR_OWN:
+            continue
+        step, change = required_step(partner.host or partner.domain, partner.reply), _change_of(partner, context)
+        where = f" at {partner.host}" if partner.host else ""
+        last = f" The last reply: {partner.reply}." if partner.reply else ""
+        changed = f" {own(_changed(change))}." if change is not None else ""
+        must = f"{own(step.text)}. " if step is not None else ""
+        yield make_alarm(
+            Kind.PARTNER_FAILING,
+            Severity.CRITICAL,
+            about_partner(partner),
+            f"mail to {partner.domain} waits, as TLS does not meet the requirement of {own(_named(partner))}",
+            f"{partner.deferrals} attempts in a row were deferred{where}: {partner.wanted} is required, and the "
+            f"result is {partner.result_type}.{last} The gateway sends nothing below the requirement; it returns "
+            f"mail that waits too long.{changed}",
+            f"{must}See what the partner presents, and tell its postmaster; only if the requirement is wrong, change "
+            f"it for {partner.organization}:",
+            _check_of(partner),
+            command_line("gatepost", "queue", "list", "--domain", named=partner.domain),
+            *_way_back(change),
+        )
+
+
+def _connectors(failing: Sequence[FailingPartner], context: PartnerContext) -> Iterator[Alarm]:
+    """One for each connector whose mail is deferred for other reasons than TLS, or as nobody answers."""
+    for partner in failing:
+        if partner.result_type != HOPS_FAIL:
+            continue
+        if (partner.organization, partner.name) in context.catch_alls or (
+            context.without_names and _DNS in partner.reply
+        ):
+            continue
+        step, change = required_step(partner.host or partner.name, partner.reply), _change_of(partner, context)
+        where = f" at {partner.host}" if partner.host else ""
+        last = f" The last reply: {partner.reply}." if partner.reply else ""
+        changed = f" {own(_changed(change))}." if change is not None else ""
+        must = f"{own(step.text)}. " if step is not None else ""
+        yield make_alarm(
+            Kind.CONNECTOR_FAILING,
+            Severity.CRITICAL,
+            f"{partner.organization}/{partner.name}",
+            f"mail by the connector {partner.name} of {partner.organization} waits, as its next hop does not take it",
+            f"{partner.deferrals} attempts in a row were deferred{where}.{last} The gateway tries again, and returns "
+            f"mail that waits too long.{changed}",
+            f"{must}See what it replied, and ask its administrators; try it without mail:",
+            command_line("gatepost", "trace", "search", "--event", "DEFER", "--connector", named=partner.name),
+            _check_of(partner),
+            *_way_back(change),
+        )
+
+
+def _lasts(partner: FailingPartner, context: PartnerContext, now: float) -> bool:
+    return partner.deferrals >= context.failures and now >= partner.since + context.lasting
+
+
+def _change_of(partner: FailingPartner, context: PartnerContext) -> ConnectorChange | None:
+    """The last change of its connector before the first failure, if that was not long before."""
+    for change in context.changes:
+        is_its_own = change.organization == partner.organization and partner.by_connector
+        if is_its_own and change.connector == partner.name and 0.0 <= partner.since - change.at < _SOON_AFTER:
+            return change
+    return None
+
+
+def _changed(change: ConnectorChange) -> str:
+    return (
+        f"The last change of the connector was made before the first failure: by {change.author} at "
+        f"{second_text(change.at)} (version {change.version})"
+    )
+
+
+def _way_back(change: ConnectorChange | None) -> tuple[str, ...]:
+    """What shows that change, and what would take it back."""
+    if change is None:
+        return ()
+    organization = "--organization", change.organization
+    return (
+        command_line("gatepost", "history", "show", str(change.version)),
+        command_line("gatepost", "history", "revert", *organization, str(change.version - 1), "--dry-run"),
+    )
+
+
+def _not_logged_in(failing: Sequence[FailingPartner]) -> Iterator[Alarm]:
+    """One for each connector, at once: no attempt will do better before somebody acts."""
+    for partner in failing:
+        if partner.result_type != LOGIN_REFUSED:
+            continue
+        where = f" to {partner.host}" if partner.host else ""
+        yield make_alarm(
+            Kind.LOGIN_REFUSED,
+            Severity.CRITICAL,
+            f"{partner.organization}/{partner.name}",
+            f"the connector {partner.name} cannot log in{where}, and its mail waits",
+            f"{quantity(partner.deferrals, 'attempt')} failed: {partner.reply}. The gateway keeps trying, and "
+            "returns mail that waits too long.",
+            f"Set the secret of {partner.organization} again, or correct the connector's authentication:",
+            command_line("gatepost", "connector", "secret", "--organization", partner.organization, named=partner.name),
+            command_line(
+                "gatepost", "connector", "validate", "--organization", partner.organization, named=partner.name
+            ),
+        )
+
+
+def about_partner(partner: FailingPartner | DowngradedDestination) -> str:
+    """Name the partner as an alarm does: its organization sees the alarm by that."""
+    return (
+        f"{partner.organization}/{partner.name}"
+        if partner.name == partner.domain
+        else f"{partner.organization}/{partner.name}/{partner.domain}"
+    )
+
+
+def _named(partner: FailingPartner) -> str:
+    is_policy = partner.name == partner.domain and not partner.by_connector
+    return f"the policy of {partner.domain}" if is_policy else f"the connector {partner.name}"
+
+
+def _check_of(partner: FailingPartner) -> str:
+    """The command that looks where the mail goes: by a connector, to its smart hosts, with its trust anchors."""
+    if not partner.by_connector:
+        return command_line("gatepost", "check", "partner", named=partner.domain)
+    words = ("connector", "validate", "--organization", partner.organization, "--direction", "outbound")
+    return command_line("gatepost", *words, named=partner.name)

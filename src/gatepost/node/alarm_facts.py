@@ -1,0 +1,162 @@
+"""Gather what alarms about mail need to know of this gateway beside its mail: configuration, disk, workers, nodes.
+
+Made by `node.site_duties`, called by `node.alarms` on a thread, since it blocks. `analysis.reports.mail_facts` gathers
+what mail shows, and `analysis.alarms.mail_flow` decides what all of it means.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from gatepost.analysis.alarms.machine import DiskRoom, EndedProcess, MachineFacts, SilentNode
+from gatepost.analysis.alarms.partners import ConnectorChange
+from gatepost.store.figures import WORKERS_DIRECTORY, read_all, read_ends
+from gatepost.store.interface import StoreFailure
+from gatepost.store.nodes import NodeState
+from gatepost.values import replace
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    from gatepost.analysis.alarms.mail_flow import MailFacts
+    from gatepost.policy.connectors.directory import Directory
+    from gatepost.settings.model import Settings
+    from gatepost.store.changes import Change, ConfigStore
+    from gatepost.store.nodes import Node
+
+
+SILENCE: Final = 60.0
+"""Seconds without a heartbeat after which a node is an alarm: longer than a restart takes."""
+
+_CHANGES: Final = 10  # of one organization that are looked at
+_ORGANIZATIONS: Final = 20  # with failing partners whose changes are looked at
+_HOUR: Final = 3600.0
+_DAY: Final = 86400.0
+
+_log = logging.getLogger(__name__)
+
+
+class AlarmFacts:
+    """find: what mail shows at a time. directory: in force. nodes: of the site, None if they cannot be read.
+
+    failure: why this worker can store no mail now, None if it can. ahead: seconds that the clock was put ahead.
+    """
+
+    def __init__(  # noqa: PLR0913 - where each fact comes from
+        self,
+        settings: Settings,
+        resources: ConfigStore,
+        directory: Callable[[], Directory],
+        *,
+        find: Callable[[float], MailFacts],
+        nodes: Callable[[], Sequence[Node] | None],
+        failure: Callable[[], StoreFailure | None],
+        ahead: Callable[[], float],
+    ) -> None:
+        self._settings = settings
+        self._resources = resources
+        self._directory = directory
+        self._find = find
+        self._nodes = nodes
+        self._failure = failure
+        self._ahead = ahead
+        self._data = Path(settings.server.data_dir)
+        self._silent: frozenset[str] = frozenset()
+
+    def find(self, now: float) -> MailFacts:
+        """All that is known at `now`, seconds since 1970."""
+        facts = self._find(now)
+        owners = sorted({partner.organization for partner in facts.failing if partner.by_connector})
+        return replace(
+            facts,
+            ahead=self._ahead(),
+            catch_alls=frozenset(_catch_alls(self._directory())),
+            changes=tuple(self._changes(owners[:_ORGANIZATIONS], now)),
+            machine=self._machine(now),
+        )
+
+    def _changes(self, organizations: Iterable[str], now: float) -> Iterator[ConnectorChange]:
+        if not organizations:
+            return
+        try:
+            with contextlib.closing(self._resources.another()) as store:
+                for organization in organizations:
+                    for change in store.history("organization", organization, _CHANGES):
+                        if change.at > now - _DAY:
+                            yield from _connector_changes(change)
+        except StoreFailure as failure:
+            _log.warning("recent changes of connectors are not known: %s", failure)
+
+    def _machine(self, now: float) -> MachineFacts:
+        own = self._failure()
+        refusals = [text for text in (str(own or ""), *self._reasons()) if text]
+        workers = self._settings.server.workers or len(os.sched_getaffinity(0))
+        ended = tuple(self._ended(now))
+        return MachineFacts(tuple(refusals), workers, self._disk(), self._silent_nodes(now), ended)
+
+    def _ended(self, now: float) -> Iterator[EndedProcess]:
+        ends = [end for end in read_ends(self._data / WORKERS_DIRECTORY) if now - _HOUR < end.at <= now]
+        last = {end.name: end for end in ends}
+        for name, end in sorted(last.items()):
+            yield EndedProcess(name, end.how, end.at, sum(other.name == name for other in ends))
+
+    def _reasons(self) -> Iterator[str]:
+        """Why other workers of this node take no mail."""
+        for figures in read_all(self._data / WORKERS_DIRECTORY):
+            if figures.reason and figures.pid != os.getpid() and _lives(figures.pid):
+                yield figures.reason
+
+    def _disk(self) -> DiskRoom | None:
+        try:
+            disk = os.statvfs(self._data)
+        except OSError:
+            return None
+        mark, inodes = self._settings.store.free_space, disk.f_favail if disk.f_files else None
+        return DiskRoom(str(self._data), disk.f_bavail * disk.f_frsize, mark, inodes)
+
+    def _silent_nodes(self, now: float) -> tuple[SilentNode, ...] | None:
+        """Nodes that were silent at the look before, too: when the database is back, none was heard of for a moment."""
+        if not self._resources.is_shared:
+            return ()
+        nodes = self._nodes()
+        if nodes is None:
+            return None
+        dead = {node.name: node for node in nodes if node.state is NodeState.DEAD and node.age >= SILENCE}
+        silent = tuple(SilentNode(name, dead[name].host, now - dead[name].age) for name in self._silent & dead.keys())
+        self._silent = frozenset(dead)
+        return tuple(sorted(silent, key=lambda node: node.name))
+
+
+def _catch_alls(directory: Directory) -> Iterator[tuple[str, str]]:
+    for organization in directory.organizations:
+        for connector in organization.outbound_connectors:
+            if not connector.smart_hosts and "*" in connector.recipient_domains:
+                yield organization.name, connector.name
+
+
+def _connector_changes(change: Change) -> Iterator[ConnectorChange]:
+    """The outbound connectors that a change of an organization changed or added; none where all of it is new."""
+    if change.before is None:
+        return
+    before, after = _by_name(change.before), _by_name(change.after)
+    for name in sorted(after):
+        if before.get(name) != after[name]:
+            yield ConnectorChange(change.name, name, change.version, change.at, change.author)
+
+
+def _by_name(organization: dict[str, Any] | None) -> dict[str, Any]:
+    return {str(connector.get("name")): connector for connector in (organization or {}).get("outbound_connector", ())}
+
+
+def _lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True

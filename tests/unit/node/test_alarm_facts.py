@@ -1,0 +1,147 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+
+import pytest
+
+from gatepost.analysis.alarms.machine import EndedProcess
+from gatepost.analysis.alarms.mail_flow import MailFacts
+from gatepost.events.delivery_problems import HOPS_FAIL, NEXT_HOP, FailingPartner
+from gatepost.node.alarm_facts import SILENCE, AlarmFacts
+from gatepost.policy.connectors.directory import Directory
+from gatepost.policy.connectors.model import parse
+from gatepost.store.changes import ConfigStore
+from gatepost.store.figures import WORKERS_DIRECTORY, ProcessEnd, WorkerFigures, note_end, write_figures
+from gatepost.store.interface import StoreFailure, StoreFull
+from gatepost.store.nodes import Node, NodeState
+
+HOP = FailingPartner("contoso", "relay", NEXT_HOP, "", 1.0, 2.0, 3, HOPS_FAIL, by_connector=True)
+
+
+def connector(name, **fields):
+    return {"name": name, "recipient_domains": ["*"]} | fields
+
+
+def organization(*connectors):
+    return {"accepted_domain": [{"name": "contoso.example"}], "outbound_connector": list(connectors)}
+
+
+@pytest.fixture
+def store(home):
+    store = ConfigStore(home.data / "config.db")
+    yield store
+    store.close()
+
+
+@pytest.fixture
+def facts(home, store):
+    """Make what gathers facts; with these of mail, nodes and a failure of the own store."""
+
+    def make(mail=MailFacts(), nodes=lambda: (), failure=lambda: None, shared=None, **sections):  # noqa: B008 - a constant
+        _, documents = store.load("organization")
+        directory = Directory(parse(documents), 1)
+        return AlarmFacts(
+            home.settings(**sections),
+            store if shared is None else shared,
+            lambda: directory,
+            find=lambda _: mail,
+            nodes=nodes,
+            failure=failure,
+            ahead=lambda: 5.0,
+        )
+
+    return make
+
+
+def test_recent_changes_of_connectors_whose_mail_waits(store, facts):
+    store.apply({"organization": {"contoso": organization(connector("relay"), connector("other"))}}, author="ann")
+    store.apply(
+        {"organization": {"contoso": organization(connector("relay", smart_hosts=["a.example"]), connector("other"))}},
+        author="eve",
+    )
+    now = time.time()
+    found = facts(MailFacts(failing=(HOP,))).find(now)
+    (change,) = found.changes
+    assert (change.version, change.connector, change.author) == (2, "relay", "eve"), "not those of a new organization"
+    assert found.ahead == 5.0
+    assert facts().find(now).changes == (), "nobody reads the history while nothing fails"
+    assert facts(MailFacts(failing=(HOP,))).find(now + 90000).changes == (), "a day later it is no news"
+
+
+def test_a_history_that_cannot_be_read_is_not_known(store, facts, caplog):
+    class Unreadable:
+        is_shared = False
+
+        def another(self):
+            raise StoreFailure("locked")
+
+    assert facts(MailFacts(failing=(HOP,)), shared=Unreadable()).find(0.0).changes == ()
+    assert "recent changes of connectors are not known: locked" in caplog.text
+
+
+def test_connectors_whose_failures_say_nothing(store, facts):
+    relay = connector("relay", smart_hosts=["a.example"])
+    bank = connector("bank", recipient_domains=["bank.example"])
+    store.apply({"organization": {"contoso": organization(relay, bank, connector("mx"))}}, author="ann")
+    assert facts().find(0.0).catch_alls == {("contoso", "mx")}
+
+
+def test_why_no_mail_is_taken_and_how_much_room_there_is(home, store, facts):
+    with subprocess.Popen([sys.executable, "-c", "import sys; sys.stdin.read()"], stdin=subprocess.PIPE) as other:
+        write_figures(home.data / WORKERS_DIRECTORY, WorkerFigures(0, pid=os.getpid(), reason="mine, as it was"))
+        write_figures(home.data / WORKERS_DIRECTORY, WorkerFigures(1, pid=other.pid, reason="theirs"))
+        found = (
+            facts(
+                failure=lambda: StoreFull("mine"),
+                server={"hostname": "mx.gate.example", "data_dir": str(home.data), "workers": 2},
+            )
+            .find(0.0)
+            .machine
+        )
+        assert (found.refusals, found.workers) == (("mine", "theirs"), 2)
+        assert found.disk is not None
+        assert found.disk.directory == str(home.data)
+        assert found.disk.free > 0
+        other.communicate()
+    assert facts().find(0.0).machine.refusals == (), "a worker that has ended takes none, and another follows"
+
+
+def test_processes_that_ended_in_the_last_hour(home, facts):
+    folder = home.data / WORKERS_DIRECTORY
+    assert facts().find(9000.0).machine.ended == ()
+    for name, at in (("worker 1", 1.0), ("worker 1", 6000.0), ("metrics", 7000.0), ("worker 1", 8000.0)):
+        note_end(folder, ProcessEnd(name, "signal 9", at))
+    assert facts().find(9000.0).machine.ended == (
+        EndedProcess("metrics", "signal 9", 7000.0, 1),
+        EndedProcess("worker 1", "signal 9", 8000.0, 2),
+    )
+
+
+def test_a_disk_that_cannot_be_looked_at_is_not_known(home, facts):
+    found = facts(server={"hostname": "mx.gate.example", "data_dir": str(home.data / "gone")}).find(0.0)
+    assert found.machine.disk is None
+
+
+class Shared:
+    is_shared = True
+
+
+def node(name, age, state=NodeState.DEAD):
+    return Node(name, f"host of {name}", "1", (), 0.0, age, state, (), ())
+
+
+def test_nodes_that_are_silent_at_two_looks(facts):
+    nodes = [
+        node("a", 1.0, NodeState.ACTIVE),
+        node("b", SILENCE),
+        node("c", SILENCE - 1),
+        node("d", 999.0, NodeState.STOPPED),
+    ]
+    seen = facts(nodes=lambda: nodes, shared=Shared())
+    assert seen.find(1000.0).machine.silent == (), "when a database is back, none was heard of for a moment"
+    (silent,) = seen.find(1000.0).machine.silent
+    assert (silent.name, silent.host, silent.seen) == ("b", "host of b", 1000.0 - SILENCE)
+    assert facts(nodes=lambda: None, shared=Shared()).find(0.0).machine.silent is None

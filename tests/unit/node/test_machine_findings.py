@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+
+import pytest
+
+from gatepost.node.machine_findings import Level, _unwritable, disk_refusal
+
+
+@pytest.mark.parametrize(
+    ("store", "said"),
+    [
+        ({}, ""),
+        ({"free_space": "900000GB"}, "the disk of data_dir has no more room than store.free_space"),
+        ({"free_space": "900000GB", "url": "postgresql://gatepost@localhost/gatepost?host=/run"}, ""),
+    ],
+)
+def test_a_full_disk_is_seen_from_outside_of_a_worker(home, store, said):
+    home.data.mkdir(exist_ok=True)
+    assert disk_refusal(home.settings(store=store)) == said
+
+
+def test_a_disk_that_cannot_be_looked_at_refuses_nothing_that_is_known(home):
+    server = {"hostname": "mx.gate.example", "data_dir": str(home.data / "gone")}
+    assert disk_refusal(home.settings(server=server)) == ""
+
+
+@pytest.mark.parametrize(
+    ("number", "level", "text", "fix"),
+    [
+        (errno.EROFS, Level.FAIL, "mail is answered 451", "findmnt -T /data"),
+        (errno.EIO, Level.FAIL, "mail is answered 451", "findmnt -T /data"),
+        (errno.ENOSPC, Level.FAIL, "mail is answered 452", "df -i /data"),
+        (errno.EACCES, Level.UNKNOWN, "Permission denied", ""),
+    ],
+)
+def test_a_disk_that_cannot_be_written_is_told_with_what_to_do(number, level, text, fix):
+    found = _unwritable(Path("/data"), OSError(number, os.strerror(number)))
+    assert (found.level, text in found.text) == (level, True)
+    assert found.fix.endswith(fix)
