@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from gatepost.analysis.alarms.alarm import Alarm, Kind, Severity
+from gatepost.events.counts import level_of
 from gatepost.events.delivery_problems import LOGIN_REFUSED, MESSAGE_TRACE, RECORDS_DOWN, SCANNER_DOWN, SOURCE_DOWN
 from gatepost.mail.model.worker_load import NORMAL, WorkerLoad
 from gatepost.protocols.message.header_text import shown_text
+from gatepost.protocols.tlsrpt.result import ResultType
 from gatepost.quantity import quantity
 from gatepost.texts import last_argument, own
 from gatepost.times import second_text
@@ -35,6 +37,32 @@ _LONG: Final = 300
 _NEARLY_FULL: Final = 0.8  # of a quarantine
 _FULL: Final = 0.99  # large messages do not fit any more
 _LOAD_SHOWN: Final = 600.0  # seconds after the last moment of load
+_RESULTS: Final[dict[str, str]] = {
+    ResultType.STARTTLS_NOT_SUPPORTED: "the server does not offer STARTTLS (starttls-not-supported)",
+    ResultType.CERTIFICATE_HOST_MISMATCH: "the certificate is for another name (certificate-host-mismatch)",
+    ResultType.CERTIFICATE_EXPIRED: "the certificate has expired (certificate-expired)",
+    ResultType.CERTIFICATE_NOT_TRUSTED: "the certificate is not trusted (certificate-not-trusted)",
+    ResultType.VALIDATION_FAILURE: "TLS failed for another reason (validation-failure)",
+    ResultType.TLSA_INVALID: "the certificate does not match the TLSA records (tlsa-invalid)",
+    ResultType.DNSSEC_INVALID: "DNSSEC does not prove the DNS records (dnssec-invalid)",
+    ResultType.DANE_REQUIRED: "DANE is required, and there are no TLSA records (dane-required)",
+    ResultType.STS_POLICY_FETCH_ERROR: "the MTA-STS policy could not be fetched (sts-policy-fetch-error)",
+    ResultType.STS_POLICY_INVALID: "the MTA-STS policy is invalid (sts-policy-invalid)",
+    ResultType.STS_WEBPKI_INVALID: "the certificate does not meet the MTA-STS policy (sts-webpki-invalid)",
+}
+_REQUIRED: Final = {"encrypted": "TLS encryption", "authenticated": "TLS with a verified certificate"}
+_PROTECTIONS: Final = {
+    "none/none": "no encryption (none/none)",
+    "none/encrypted": "encryption without a verified certificate (none/encrypted)",
+    "none/authenticated": "encryption with a verified certificate (none/authenticated)",
+    "mta-sts/none": "no encryption (mta-sts/none)",
+    "mta-sts/encrypted": "encryption without a verified certificate, with hosts named by MTA-STS (mta-sts/encrypted)",
+    "mta-sts/authenticated": "encryption with a verified certificate and MTA-STS (mta-sts/authenticated)",
+    "dnssec/none": "no encryption (dnssec/none)",
+    "dnssec/encrypted": "encryption without a verified certificate, with hosts proved by DNSSEC (dnssec/encrypted)",
+    "dnssec/authenticated": "encryption with a verified certificate and DNSSEC (dnssec/authenticated)",
+}
+"""What a destination reached, as the trace prints it -> in words, with the code beside it."""
 
 
 class Shares(msgspec.Struct, frozen=True):
@@ -180,14 +208,15 @@ def _failing(failing: Sequence[FailingPartner], limits: MailLimits, now: float) 
             continue
         where = f" at {partner.host}" if partner.host else ""
         last = f" The last reply: {partner.reply}." if partner.reply else ""
+        required = _REQUIRED.get(level_of(partner.wanted), partner.wanted)
         yield _alarm(
             Kind.PARTNER_FAILING,
             Severity.CRITICAL,
             _about(partner),
             f"mail to {partner.domain} waits, as TLS does not meet the requirement of {own(_named(partner))}",
-            f"{partner.deferrals} attempts in a row were deferred{where}: {partner.wanted} is required, and the "
-            f"result is {partner.result_type}.{last} The gateway sends nothing below the requirement; it returns "
-            "mail that waits too long.",
+            f"{partner.deferrals} attempts in a row were deferred{where}: {own(required)} is required "
+            f"({partner.wanted}), but {own(_result(partner.result_type))}.{last} The gateway sends nothing below the "
+            "requirement; it returns mail that waits too long.",
             "See what the partner presents, and tell its postmaster; only if the requirement is wrong, change it for "
             f"{partner.organization}:",
             _check_of(partner),
@@ -277,8 +306,9 @@ def _dropped(facts: MailFacts, now: float) -> Iterator[Alarm]:
             Severity.CRITICAL if clear or destination.held else Severity.ERROR,
             _about(destination),
             f"mail to {destination.domain or destination.name} {what}",
-            f"Connections of {destination.organization} reached {destination.was} before, and now reach "
-            f"{destination.now}. {result}. The cause is a fault at the partner, or an attacker on the way.",
+            f"Connections of {destination.organization} had {own(_protection(destination.was))} before, and now have "
+            f"{own(_protection(destination.now))}. {result}. The cause is a fault at the partner, or an attacker on "
+            "the way.",
             "Ask the partner's postmaster over another channel; accept the lower protection only if it is intended:",
             _command("destination", "show", named=destination.domain or destination.name),
             _command("check", "partner", named=destination.domain or destination.name),
@@ -394,11 +424,21 @@ def _rising(facts: MailFacts, limits: MailLimits) -> Iterator[Alarm]:
             domain,
             f"TLS with {domain} fails more often than before",
             f"Today {shares.failed} of {shares.sessions} sessions failed ({share:.0%}), in the days before "
-            f"{shares.failed_before} of {shares.sessions_before} ({before:.0%}). Most often: {shares.result}.",
+            f"{shares.failed_before} of {shares.sessions_before} ({before:.0%}). Most often, "
+            f"{own(_result(shares.result))}.",
             "Find out whether the fault is theirs, and tell them:",
             _command("report", "tlsrpt", "--domain", domain),
             _command("check", "partner", named=domain),
         )
+
+
+def _result(code: str) -> str:
+    """A TLS failure in words, with its code (RFC 8460 section 4.3); one that is not known by its code alone."""
+    return _RESULTS.get(code, code)
+
+
+def _protection(code: str) -> str:
+    return _PROTECTIONS.get(code, code)
 
 
 def _latest[T: (FailingPartner, DowngradedDestination)](found: Sequence[T]) -> list[T]:

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import re
 import shlex
+from itertools import product
 
 import pytest
 
@@ -18,6 +20,7 @@ from gatepost.events.delivery_problems import (
     UnsentNotice,
 )
 from gatepost.mail.model.worker_load import WorkerLoad
+from gatepost.protocols.tlsrpt.result import ResultType
 from gatepost.values import replace
 
 NOW = 1_800_000_000.0
@@ -55,11 +58,12 @@ def test_what_is_said_of_it():
     (one,) = judged(failing=(FAILING,))
     assert one.title == "mail to bank.example waits, as TLS does not meet the requirement of the connector bank-out"
     assert "3 attempts in a row were deferred at mx.bank.example" in one.detail
-    assert "certificate-expired" in one.detail
+    required = "TLS with a verified certificate is required (authenticated(*.bank.example)), but"
+    assert f"{required} the certificate has expired (certificate-expired). The last reply" in one.detail
     assert one.lines == ("gatepost check partner bank.example", "gatepost queue list --domain bank.example")
     (own,) = judged(failing=(replace(FAILING, name="bank.example", host="", reply=""),))
     assert own.title.endswith("the requirement of the policy of bank.example")
-    assert "deferred: authenticated" in own.detail
+    assert "deferred: TLS with a verified certificate is required (authenticated(*.bank.example))" in own.detail
     assert "The last reply" not in own.detail
     assert own.about == "contoso/bank.example"
 
@@ -93,6 +97,17 @@ def test_a_destination_that_protects_less(fields, severity, title, result):
     assert (str(one.kind), str(one.severity)) == ("protection-drop", severity)
     assert title in one.title
     assert result in one.detail
+
+
+def test_levels_and_failures_are_said_in_words():
+    for was in map("/".join, product(("none", "mta-sts", "dnssec"), ("none", "encrypted", "authenticated"))):
+        (one,) = judged(dropped=(replace(DROPPED, was=was),))
+        assert re.search(rf"had (?:no )?encryption .*\({was}\) before", one.detail)
+    for code in ResultType:
+        (one,) = judged(failing=(replace(FAILING, result_type=code),))
+        assert re.search(rf"but [A-Za-z]+ .* \({code}\)\.", one.detail)
+    (one,) = judged(failing=(replace(FAILING, wanted="encrypted with TLSv1.3", result_type="x-other"),))
+    assert "TLS encryption is required (encrypted with TLSv1.3), but x-other." in one.detail
 
 
 def test_a_drop_that_nobody_saw_for_a_day_is_over():
