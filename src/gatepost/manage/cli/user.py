@@ -159,7 +159,7 @@ def remove(request: users.RemoveUser) -> None:
 
 @user.command()
 @request_options(users.ListSessions)
-@click.option("--end", is_flag=True, help="End them: the user must log in again.")
+@click.option("--end", is_flag=True, help="End the sessions: the user must log in again.")
 @gateway_options
 def sessions(request: users.ListSessions, *, end: bool) -> None:
     """List the sessions of user NAME.

@@ -249,7 +249,7 @@ class UseCase[R: msgspec.Struct, A](msgspec.Struct, frozen=True, dict=True):
         return self.self_audited or (self.guarded and not self.action)
 
     def audit_subject(self, values: Mapping[str, str]) -> str:
-        """What a call is about, as the audit says it: the names in its path, such as that of a certificate.
+        """The subject of a call in the audit: the names in its path, such as that of a certificate.
 
         What has no action of its own says first what it does, as a command does: "organization set contoso". values: of
         the path; the organization is named if the call is about itself, and has a field of its own otherwise.

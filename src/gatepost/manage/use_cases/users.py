@@ -105,7 +105,7 @@ class NewAccount(msgspec.Struct, kw_only=True):
     """A user to be made. password: 12 to 1000 characters. organizations: null is the whole gateway."""
 
     name: NewName
-    role: Annotated[Role, Meta(description="What it may do.")]
+    role: Annotated[Role, Meta(description="What the user may do.")]
     password: Password
     organizations: Annotated[Organizations | None, organizations_option("the whole gateway")] = None
 
@@ -160,7 +160,7 @@ class AccountChange(msgspec.Struct, kw_only=True):
     """Fields to change; those left out stay. organizations: null is the whole gateway."""
 
     name: KnownName
-    role: Annotated[Role, Meta(description="What it may do.")] | UnsetType = UNSET
+    role: Annotated[Role, Meta(description="What the user may do.")] | UnsetType = UNSET
     organizations: Annotated[Organizations | UnsetType | None, organizations_option("what it has")] = UNSET
     enabled: bool | UnsetType = UNSET
     password: Password | UnsetType = UNSET
