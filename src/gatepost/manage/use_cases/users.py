@@ -191,8 +191,8 @@ def set_user(context: Context, request: AccountChange) -> ChangedAccount:
     )
     tokens = [token.name for token in context.accounts.tokens() if token.maker == changed.user.name]
     account = msgspec.structs.asdict(_account(changed.user))
-    ended = {"passkeys_removed": list(changed.passkeys), "tokens_removed": list(changed.tokens)}
-    return ChangedAccount(**account, **ended, tokens=tokens)
+    passkeys, removed = list(changed.passkeys), list(changed.tokens)
+    return ChangedAccount(**account, passkeys_removed=passkeys, tokens=tokens, tokens_removed=removed)
 
 
 class RemoveUser(msgspec.Struct, kw_only=True):
