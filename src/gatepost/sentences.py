@@ -17,19 +17,15 @@ from __future__ import annotations
 
 import re
 import struct
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from datetime import UTC
+from datetime import UTC, tzinfo
 from functools import cache, lru_cache
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from gatepost.language import ENGLISH, SENTENCES, catalogue, catalogue_file, grouped, in_language, language
 from gatepost.times import local_times
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
-    from datetime import tzinfo
-
 
 OWN: Final = "own_"
 """Begins the name of a placeholder whose value is a sentence or number of ours, too."""

@@ -12,12 +12,9 @@ from __future__ import annotations
 
 import math
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, tzinfo
 from functools import cache, lru_cache
-from typing import TYPE_CHECKING, Final, Literal
-
-if TYPE_CHECKING:
-    from datetime import tzinfo
+from typing import Final, Literal
 
 _FIRST: Final = -62135596800.0
 _LAST: Final = 253402300799.0

@@ -11,12 +11,11 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from gatepost.events.metrics import catalogue as metrics
-from gatepost.events.metrics.counts import Few
+from gatepost.events.metrics.counts import Counts, Few
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from gatepost.events.metrics.counts import Counts
     from gatepost.mail.model.trace_event import TraceEvent
     from gatepost.protocols.tls.facts import TlsFacts
 

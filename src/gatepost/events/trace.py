@@ -9,7 +9,7 @@ from functools import lru_cache
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
-from gatepost.mail.model.delivery_result import Disposition
+from gatepost.mail.model.delivery_result import DeliveryResult, Disposition, RecipientResult
 from gatepost.mail.model.queue_id import format_id
 from gatepost.mail.model.trace_event import TraceEvent
 from gatepost.policy.connectors.trust_anchors import anchors_label
@@ -17,7 +17,6 @@ from gatepost.policy.connectors.trust_anchors import anchors_label
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from gatepost.mail.model.delivery_result import DeliveryResult, RecipientResult
     from gatepost.mail.model.message import Delivery, Message
     from gatepost.policy.connectors.facts import SessionFacts
     from gatepost.policy.decisions.decision import InboundVerdict

@@ -10,9 +10,10 @@ import binascii
 import hashlib
 import os
 import re
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from OpenSSL import crypto
 
@@ -21,10 +22,6 @@ from gatepost.net.named_files import open_to_read
 from gatepost.net.openssl_private import clear_errors
 from gatepost.policy.connectors.trust_anchors import is_pem, pem_certificates
 from gatepost.times import utc
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-
 
 SYSTEM: Final = "system"
 _SYSTEM_BUNDLES = (

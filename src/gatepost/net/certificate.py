@@ -9,8 +9,9 @@ from __future__ import annotations
 import hashlib
 import re
 import warnings
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -20,10 +21,6 @@ from cryptography.x509.oid import NameOID, PublicKeyAlgorithmOID
 
 from gatepost.protocols.tls.facts import CertificateFacts
 from gatepost.protocols.tls.names import normalise
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
-
 
 MAX_CERTIFICATE_BYTES = 65536
 _MAX_NAMES = 1000

@@ -12,13 +12,12 @@ from typing import TYPE_CHECKING, Final, cast
 
 from gatepost.net.engine import ClientContext, Engine, ServerContext, TlsFailure
 from gatepost.net.read_buffer import READ_BYTES, read_buffer
-from gatepost.net.stream import NOWHERE, Loss, LossKind, endpoint
+from gatepost.net.stream import NOWHERE, Endpoint, Loss, LossKind, Receiver, TlsContext, endpoint
 from gatepost.net.timer import IdleTimer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gatepost.net.stream import Endpoint, Receiver, TlsContext
     from gatepost.policy.connectors.facts import Introduction
     from gatepost.protocols.tls.facts import TlsFacts
 

@@ -7,9 +7,10 @@ same code as one to any other (`net.chain`).
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import lru_cache, partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -19,16 +20,9 @@ from gatepost.net import chain
 from gatepost.net.anchors import AnchorsError, TrustAnchors
 from gatepost.net.certificate import MALFORMED, CertificateError, parse, quietly, spki_der
 from gatepost.protocols.dane.match import Anchored, DaneFailure, DaneVerdict, Presented, Refusal, authenticate
-from gatepost.protocols.dane.tlsa import Selector, Tlsa
-from gatepost.protocols.tls.facts import ChainStatus
+from gatepost.protocols.dane.tlsa import Records, Selector, Tlsa
+from gatepost.protocols.tls.facts import CertificateFacts, ChainStatus
 from gatepost.protocols.tls.names import describe_names, matches, normalise
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from gatepost.protocols.dane.tlsa import Records
-    from gatepost.protocols.tls.facts import CertificateFacts
-
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _FAR = datetime(9999, 12, 31, tzinfo=UTC)

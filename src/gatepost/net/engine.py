@@ -8,9 +8,10 @@ BIOs; calls that pyOpenSSL does not have are in `net.openssl_private`.
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from OpenSSL import SSL, crypto
 
@@ -22,15 +23,9 @@ from gatepost.net.sessions import MAX_AGE, SessionCache
 from gatepost.net.tickets import ServerSessions, TicketIssuer
 from gatepost.net.token_keys import note_failure, reasons_of, use_token_key
 from gatepost.protocols.tls.facts import TlsFacts
-from gatepost.protocols.tls.profile import DH_PARAMETERS, group_name, iana_name, version_name
+from gatepost.protocols.tls.profile import DH_PARAMETERS, Profile, group_name, iana_name, version_name
 from gatepost.protocols.tls.signature import may_go_on, scheme_name, served_scheme
 from gatepost.protocols.tls.token_uri import TokenUri
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from gatepost.protocols.tls.profile import Profile
-
 
 _VERSIONS: Final = {
     "TLSv1.0": SSL.TLS1_VERSION,

@@ -21,14 +21,13 @@ import msgspec
 
 from gatepost.net.connection import Connection
 from gatepost.net.proxy_header import HeaderReceiver
-from gatepost.net.stream import NOWHERE, Endpoint, Loss, LossKind, endpoint
+from gatepost.net.stream import NOWHERE, Endpoint, Loss, LossKind, Stream, endpoint
 from gatepost.net.tasks import spawn
 from gatepost.policy.connectors.facts import Introduction, Teller
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Sequence
 
-    from gatepost.net.stream import Stream
     from gatepost.protocols.proxy.header import ProxyHeader
 
 

@@ -11,11 +11,7 @@ import ipaddress
 import logging
 import socket
 import struct
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable
-
+from collections.abc import Callable, Collection, Iterable
 
 _REFRESH = 60.0  # seconds after which interfaces are looked at again
 _DUMP_ADDRESSES = 22  # RTM_GETADDR, rtnetlink(7)

@@ -6,8 +6,9 @@ Nothing is fetched.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
@@ -17,10 +18,6 @@ from cryptography.x509.oid import AuthorityInformationAccessOID
 from gatepost.net.certificate import MALFORMED, parse, quietly
 from gatepost.net.certificate import is_authority as says_authority
 from gatepost.net.chain import weak_signature
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
 
 MAX_PATH: Final = 10
 _MAX_PLACES: Final = 4

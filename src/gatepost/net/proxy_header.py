@@ -9,14 +9,12 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final
 
-from gatepost.net.stream import Loss, LossKind
-from gatepost.protocols.proxy.header import HeaderReader, ProxyHeaderError
+from gatepost.net.stream import Loss, LossKind, Stream
+from gatepost.protocols.proxy.header import HeaderReader, ProxyHeader, ProxyHeaderError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gatepost.net.stream import Stream
-    from gatepost.protocols.proxy.header import ProxyHeader
     from gatepost.protocols.tls.facts import TlsFacts
 
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, Literal
+from typing import Final, Literal
 
 import msgspec
 from cryptography import x509
@@ -22,10 +23,6 @@ from cryptography.x509.oid import AuthorityInformationAccessOID, ExtendedKeyUsag
 from gatepost.net.certificate import MALFORMED, is_authority, issuer_text, quietly, subject_text
 from gatepost.times import second_text, utc
 from gatepost.values import replace
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-
 
 MAX_LIST_BYTES: Final = 32 * 1024 * 1024
 MAX_RESPONSE_BYTES: Final = 64 * 1024

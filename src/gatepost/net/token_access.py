@@ -14,15 +14,12 @@ import math
 import os
 import secrets
 import stat
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import msgspec
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-
 
 _SALT: Final = 16
 _MOST_PIN: Final = 255

@@ -7,21 +7,15 @@ PINs.
 from __future__ import annotations
 
 import tempfile
-from typing import TYPE_CHECKING, Final
+from collections.abc import Sequence
+from typing import Final
 
 from OpenSSL import SSL
 
 from gatepost.net import openssl_private as private
-from gatepost.net.identity import IdentityError
+from gatepost.net.identity import Credentials, IdentityError
 from gatepost.net.token_access import TOKEN_KEYS, TokenError, check_pin
-from gatepost.protocols.tls.token_uri import token_pem
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from gatepost.net.identity import Credentials
-    from gatepost.protocols.tls.token_uri import TokenUri
-
+from gatepost.protocols.tls.token_uri import TokenUri, token_pem
 
 _OTHER_KEY: Final = frozenset({"key values mismatch", "no certificate assigned"})  # the latter: of another kind
 _NO_SIGNATURE: Final = "provider signature failure"  # of our own key: OpenSSL itself always can

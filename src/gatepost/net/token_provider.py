@@ -10,13 +10,9 @@ from __future__ import annotations
 import os
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-from gatepost.net.token_access import openssl_conf
-
-if TYPE_CHECKING:
-    from gatepost.net.token_access import TokenAccess
-
+from gatepost.net.token_access import TokenAccess, openssl_conf
 
 VARIABLE: Final = "_GATEPOST_OPENSSL_CONF"
 """Names the file to a process that is to load the provider at its start."""

@@ -11,9 +11,10 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import msgspec
 
@@ -30,10 +31,6 @@ from gatepost.net.token_access import (
 from gatepost.net.token_module import PinRefused, TokenModule
 from gatepost.net.token_provider import configuration_file, is_loaded, load
 from gatepost.protocols.tls.token_uri import TokenUri, parse_token_uri
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
 
 _SECONDS: Final = 60.0
 _MOST: Final = 100_000  # octets of an answer

@@ -10,12 +10,11 @@ import logging
 from typing import TYPE_CHECKING, Final
 
 from gatepost.analysis.alarms.letter import CONTENT_TYPE, LEAST_SECRET, post_body, signed_headers
-from gatepost.net.lookups.http import HttpFailed, HttpRequest
+from gatepost.net.lookups.http import HttpClient, HttpFailed, HttpRequest
 from gatepost.pki.certificates.vault import VaultError, read_secret
 
 if TYPE_CHECKING:
     from gatepost.analysis.alarms.alarm import Post
-    from gatepost.net.lookups.http import HttpClient
     from gatepost.settings.model import Settings
 
 

@@ -21,15 +21,15 @@ from cryptography.hazmat.primitives import hashes
 from gatepost.analysis.checks.changeover import GateChecker
 from gatepost.analysis.checks.scheduled import SIGHT_SECONDS, SWITCH_SECONDS, ScheduledSwitches
 from gatepost.net.engine import ServerContext, server_context
-from gatepost.net.identity import IdentityError, foremost
+from gatepost.net.identity import IdentityError, ServerIdentity, foremost
 from gatepost.net.own_connection import OwnConnections
 from gatepost.net.tasks import SingleTask
-from gatepost.net.tickets import ServerSessions
+from gatepost.net.tickets import DailySecrets, ServerSessions
 from gatepost.node.certificate_observer import OBSERVE_SECONDS, CertificateObserver
 from gatepost.node.lifecycle import Duty, Lifecycle
 from gatepost.pki.acme.duty import ACME_SECONDS, AcmeDuty
 from gatepost.pki.certificates.clients import ClientIdentities
-from gatepost.pki.certificates.entry import Origin, Purpose, State
+from gatepost.pki.certificates.entry import Entry, Origin, Purpose, State
 from gatepost.pki.certificates.files import CertificateFileError, IdentityFiles
 from gatepost.pki.certificates.inventory import Inventory
 from gatepost.pki.certificates.presented import presented, refused_by_tls, settings_identities
@@ -42,21 +42,17 @@ from gatepost.pki.site.membership import RENEWAL_SECONDS, Renewal
 from gatepost.pki.site.store import SiteStore
 from gatepost.protocols.tls.profile import PROFILES
 from gatepost.store.leases import SiteDuty
-from gatepost.store.nodes import UnusableKey
+from gatepost.store.nodes import CertificateObservation, UnusableKey
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from gatepost.net.identity import ServerIdentity
     from gatepost.net.lookups.dns import Resolver
     from gatepost.net.lookups.http import HttpClient
-    from gatepost.net.tickets import DailySecrets
     from gatepost.node.site_member import SiteMember
     from gatepost.node.token_watch import TokenWatch
-    from gatepost.pki.certificates.entry import Entry
     from gatepost.settings.model import Settings
     from gatepost.store.changes import ConfigStore
-    from gatepost.store.nodes import CertificateObservation
 
 
 STAPLE_SECONDS = 60.0

@@ -15,7 +15,7 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from gatepost.analysis.checks.presentation import HandshakeFailed, presented_leaf, server_name
-from gatepost.net.identity import IdentityError, read_identity
+from gatepost.net.identity import IdentityError, ServerIdentity, read_identity
 from gatepost.net.tasks import SingleTask
 from gatepost.settings.roles import ListenerRole
 from gatepost.store.nodes import CertificateObservation, ListenerObservation, UnusableKey
@@ -23,7 +23,6 @@ from gatepost.store.nodes import CertificateObservation, ListenerObservation, Un
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from gatepost.net.identity import ServerIdentity
     from gatepost.net.own_connection import OwnConnections
     from gatepost.protocols.tls.facts import CertificateFacts
     from gatepost.settings.model import Settings

@@ -19,10 +19,10 @@ from gatepost.pki.acme.duty import policy_hosts
 from gatepost.pki.acme.schedule import wanted
 from gatepost.pki.certificates import lifecycle as course
 from gatepost.pki.certificates.directories import pairs_in
-from gatepost.pki.certificates.entry import TIMES, Origin, State, document_of, entry_of
+from gatepost.pki.certificates.entry import TIMES, Entry, Origin, State, document_of, entry_of
 from gatepost.pki.certificates.files import CertificateFileError, load_identity
 from gatepost.pki.certificates.inventory import Inventory, chain_place, entry_from, key_place, removed_with
-from gatepost.pki.certificates.vault import VaultError
+from gatepost.pki.certificates.vault import Vault, VaultError
 from gatepost.pki.certificates.watch import not_named, recorded, watched_pairs
 from gatepost.policy.connectors.errors import ResourceErrors
 from gatepost.store.config_requests import RequestDenied
@@ -31,8 +31,6 @@ from gatepost.values import replace
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from gatepost.pki.certificates.entry import Entry
-    from gatepost.pki.certificates.vault import Vault
     from gatepost.settings.model import Settings
     from gatepost.store.changes import ConfigStore
 

@@ -24,14 +24,14 @@ from gatepost.node.quarantine import DIGEST_CONTENT
 from gatepost.node.site_steps import SiteSteps, is_of_site
 from gatepost.pki.acme.challenges import PENDING, TOKENS, Proof, is_token_place
 from gatepost.pki.acme.issuer import AuthorityState, authority_place
-from gatepost.pki.certificates.entry import State
+from gatepost.pki.certificates.entry import Entry, State
 from gatepost.pki.certificates.files import CertificateFileError
 from gatepost.pki.certificates.inventory import Inventory
 from gatepost.pki.certificates.site_key import site_vault
 from gatepost.pki.certificates.stapling import Staple, holds_until, staple_place, subject_of
-from gatepost.pki.certificates.vault import VaultError
+from gatepost.pki.certificates.vault import Vault, VaultError
 from gatepost.settings.acme import Challenge
-from gatepost.store.changes import ConfigConflict
+from gatepost.store.changes import ConfigConflict, ConfigStore
 from gatepost.store.config_requests import ConfigReply, ConfigRequest, ReplyKind, RequestDenied
 from gatepost.store.interface import StoreBusy, StoreFailure
 from gatepost.store.storage import Storage
@@ -39,10 +39,7 @@ from gatepost.store.storage import Storage
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gatepost.pki.certificates.entry import Entry
-    from gatepost.pki.certificates.vault import Vault
     from gatepost.settings.model import Settings
-    from gatepost.store.changes import ConfigStore
 
 
 SITE_HOST: Final = "site host"

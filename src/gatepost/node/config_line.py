@@ -16,19 +16,16 @@ import socket
 import struct
 import threading
 import time
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, NoReturn
+from typing import Final, NoReturn
 
 import msgspec
 
 from gatepost.decoding import msgpack_decoder
 from gatepost.node.file_line import hear_by_signal
 from gatepost.store.config_requests import WRITE_ACCESS, ConfigReply, ConfigRequest, ReplyKind
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Sequence
-
 
 LARGEST: Final = 2 << 20
 """Octets of a request. What is known of alarms is the largest of them: 500 octets for each."""

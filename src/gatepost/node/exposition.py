@@ -16,8 +16,8 @@ from prometheus_client.openmetrics import exposition as openmetrics
 from prometheus_client.registry import Collector, CollectorRegistry
 
 from gatepost.events.metrics import catalogue as metrics
-from gatepost.events.metrics.catalogue import CATALOGUE, MetricKind
-from gatepost.events.metrics.counts import Histogram
+from gatepost.events.metrics.catalogue import CATALOGUE, Metric, MetricKind
+from gatepost.events.metrics.counts import Histogram, Series
 from gatepost.mail.model.worker_load import LEVELS
 
 if TYPE_CHECKING:
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 
     from prometheus_client.metrics_core import Metric as Family
 
-    from gatepost.events.metrics.catalogue import Metric
-    from gatepost.events.metrics.counts import Series
     from gatepost.store.figures import WorkerFigures
     from gatepost.store.quarantine import QuarantineUsage
     from gatepost.store.queue_admin import Depth

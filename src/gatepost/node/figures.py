@@ -13,7 +13,7 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from gatepost.events.metrics import catalogue as metrics
-from gatepost.events.metrics.counts import Counts, Histogram
+from gatepost.events.metrics.counts import Counts, Histogram, Series
 from gatepost.mail.model.worker_load import NORMAL
 from gatepost.mail.queue.slowdown import Slowdowns
 from gatepost.store.figures import WorkerFigures, read_figures, write_figures
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from gatepost.events.delivery_problems import DeliveryProblems
-    from gatepost.events.metrics.counts import Series
     from gatepost.store.interface import StoreFailure
 
 

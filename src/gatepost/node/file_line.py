@@ -14,15 +14,12 @@ import stat
 import struct
 import threading
 import time
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from gatepost.net.named_files import FILE_HELP
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
 
 _REQUEST: Final = struct.Struct("=HH")  # which file, and a number that its answer bears
 _DESCRIPTOR: Final = struct.Struct("=i")

@@ -14,12 +14,11 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from gatepost.store.interface import StoreFailure
-from gatepost.store.nodes import BEAT_SECONDS, NodeFigures, NodeState
+from gatepost.store.nodes import BEAT_SECONDS, NodeFigures, NodeIdentity, NodeRegistry, NodeState
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gatepost.store.nodes import NodeIdentity, NodeRegistry
     from gatepost.store.queue_admin import Depth
 
 

@@ -14,12 +14,11 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import h11
 
-from gatepost.net.stream import Loss, LossKind
+from gatepost.net.stream import Loss, LossKind, Stream, TlsContext
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gatepost.net.stream import Stream, TlsContext
     from gatepost.protocols.tls.facts import TlsFacts
 
 

@@ -10,13 +10,10 @@ import ctypes
 import os
 import stat
 import struct
+from collections.abc import Mapping
 from contextlib import suppress
 from enum import IntFlag
-from typing import TYPE_CHECKING, Final
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
+from typing import Final
 
 OLDEST: Final = 2
 """The version of Landlock that is needed (Linux 5.19): before it no file can go from one directory to another."""

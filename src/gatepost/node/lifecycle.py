@@ -15,14 +15,13 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from gatepost.net.listener import drain
+from gatepost.net.listener import Listener, drain
 from gatepost.net.tasks import SingleTask, spawn
 from gatepost.store.interface import StoreFailure
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator, Sequence
 
-    from gatepost.net.listener import Listener
     from gatepost.policy.connectors.directory import Directory
     from gatepost.store.leases import Lease
 

@@ -13,14 +13,13 @@ from contextlib import suppress
 from enum import Enum
 from typing import TYPE_CHECKING, Final
 
-from gatepost.node.file_line import FileLine, hear_by_signal
+from gatepost.node.file_line import FileLine, SettingsFiles, hear_by_signal
 from gatepost.node.lifecycle import Duty, Lifecycle
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from gatepost.node.config_line import ConfigLine
-    from gatepost.node.file_line import SettingsFiles
 
 
 BEAT_SECONDS: Final = 2.0

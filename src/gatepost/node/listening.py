@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import ipaddress
 import sys
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import msgspec
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
 
 _LISTEN: Final = "0A"
 _PROC: Final = Path("/proc")

@@ -12,13 +12,11 @@ import json
 import logging
 import os
 import sys
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Callable
+from typing import Any, Final
 
 from gatepost.events.log_lines import logfmt
 from gatepost.times import rfc3339
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 _STDERR = 2
 _PIPE = 4096  # octets that a pipe takes in one piece (pipe(7), PIPE_BUF)

@@ -26,7 +26,7 @@ from gatepost.net.lookups.revocation import RevocationChecker
 from gatepost.net.shortage import shortage
 from gatepost.net.tasks import SingleTask
 from gatepost.node.lifecycle import Duty, Lifecycle, nothing
-from gatepost.settings.model import DnsValidation
+from gatepost.settings.model import DnsValidation, Settings
 
 if TYPE_CHECKING:
     import ssl
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from gatepost.net.lookups.dns import Resolver
     from gatepost.policy.connectors.directory import Directory
     from gatepost.protocols.tls.facts import ChainVerdict, Revocation
-    from gatepost.settings.model import Settings
     from gatepost.store.leases import Lease
 
 

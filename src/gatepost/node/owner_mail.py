@@ -13,14 +13,13 @@ from gatepost.mail.model.queue_id import format_id
 from gatepost.mail.queue.own_mail import own_message, path_of
 from gatepost.policy.connectors.grants import TENANTS_CHOOSE
 from gatepost.policy.connectors.names import parents
-from gatepost.policy.decisions.forwarding import expand
+from gatepost.policy.decisions.forwarding import Target, expand
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from gatepost.node.site_mail import SiteMail
     from gatepost.policy.connectors.directory import Directory
-    from gatepost.policy.decisions.forwarding import Target
 
 
 class OwnerMail:

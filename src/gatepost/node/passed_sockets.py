@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import os
 import socket
-from typing import TYPE_CHECKING, Final
-
-if TYPE_CHECKING:
-    from collections.abc import MutableMapping
+from collections.abc import MutableMapping
+from typing import Final
 
 _FIRST: Final = 3  # SD_LISTEN_FDS_START
 _MOST: Final = 256

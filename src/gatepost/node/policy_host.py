@@ -18,24 +18,24 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from urllib.parse import urlsplit
 
 from gatepost.analysis.reports.tlsrpt_intake import INBOX
-from gatepost.net.engine import server_context
-from gatepost.net.identity import IdentityError, bearing
+from gatepost.net.engine import ServerContext, server_context
+from gatepost.net.identity import IdentityError, ServerIdentity, bearing
 from gatepost.net.listener import Listener
-from gatepost.net.stream import Loss, LossKind
+from gatepost.net.stream import Loss, LossKind, Stream
 from gatepost.node.auxiliary import run_auxiliary
 from gatepost.node.certificate_manager import vault_of
 from gatepost.node.http_session import HttpSession, Response
 from gatepost.node.lifecycle import Duty, Lifecycle, Parts, listening
 from gatepost.node.report_inbox import REPORTS_PATH, ReportInbox
 from gatepost.node.snapshot import POLL_SECONDS, SnapshotSource
-from gatepost.node.table_pages import Page, TablePages
+from gatepost.node.table_pages import Page, Sites, TablePages
 from gatepost.pki.certificates.files import CertificateFileError, IdentityFiles
 from gatepost.pki.certificates.inventory import Inventory
 from gatepost.pki.certificates.presented import presented, refused_by_tls, settings_identities
 from gatepost.pki.certificates.token_check import try_at_start
 from gatepost.policy.connectors.publication import publications
 from gatepost.protocols.mtasts.policy import StsMode
-from gatepost.protocols.mtasts.publish import CONTENT_TYPE, PATH
+from gatepost.protocols.mtasts.publish import CONTENT_TYPE, PATH, StsPublication
 from gatepost.protocols.tls.names import normalise
 from gatepost.protocols.tls.profile import PROFILES
 from gatepost.protocols.tlsrpt.received import MAX_PACKED
@@ -47,11 +47,6 @@ if TYPE_CHECKING:
 
     import h11
 
-    from gatepost.net.engine import ServerContext
-    from gatepost.net.identity import ServerIdentity
-    from gatepost.net.stream import Stream
-    from gatepost.node.table_pages import Sites
-    from gatepost.protocols.mtasts.publish import StsPublication
     from gatepost.settings.model import Settings
 
 

@@ -21,8 +21,8 @@ from gatepost.protocols.message.quarantine_digest import (
     build_digest,
     digest_subject,
 )
-from gatepost.protocols.smtp.grammar import GrammarError, parse_address
-from gatepost.store.quarantine import DAY
+from gatepost.protocols.smtp.grammar import GrammarError, Path, parse_address
+from gatepost.store.quarantine import DAY, Quarantine
 from gatepost.times import day_text
 
 if TYPE_CHECKING:
@@ -33,10 +33,8 @@ if TYPE_CHECKING:
     from gatepost.mail.model.trace_event import TraceEvent
     from gatepost.node.site_mail import SiteMail
     from gatepost.policy.connectors.records import Organization
-    from gatepost.protocols.smtp.grammar import Path
     from gatepost.store.changes import ConfigStore
     from gatepost.store.leases import Lease
-    from gatepost.store.quarantine import Quarantine
 
 
 QUARANTINE_SECONDS: Final = 30.0

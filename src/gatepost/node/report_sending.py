@@ -21,8 +21,8 @@ from gatepost.node.lifecycle import Rounds
 from gatepost.policy.connectors.values import DkimService
 from gatepost.policy.decisions.forwarding import expand
 from gatepost.protocols.message.report_mail import ReportMail, build_report_mail, report_subject
-from gatepost.protocols.smtp.grammar import GrammarError, parse_address
-from gatepost.protocols.tlsrpt.outgoing import Reporter
+from gatepost.protocols.smtp.grammar import GrammarError, Path, parse_address
+from gatepost.protocols.tlsrpt.outgoing import Outgoing, Reporter
 from gatepost.store.storage import Storage
 
 if TYPE_CHECKING:
@@ -30,8 +30,6 @@ if TYPE_CHECKING:
     from gatepost.net.lookups.http import HttpClient
     from gatepost.node.site_mail import SiteMail
     from gatepost.policy.connectors.directory import Directory
-    from gatepost.protocols.smtp.grammar import Path
-    from gatepost.protocols.tlsrpt.outgoing import Outgoing
     from gatepost.settings.model import Settings
     from gatepost.settings.sections import TlsReports
     from gatepost.store.leases import Lease

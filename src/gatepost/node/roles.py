@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from gatepost.mail.inbound.login import mechanisms
+from gatepost.mail.inbound.login import Logins, mechanisms
 from gatepost.policy.connectors.names import host_port
 from gatepost.policy.connectors.network_set import NetworkSet
 from gatepost.policy.decisions.handover import ORIGIN_OCTETS
@@ -22,7 +22,6 @@ from gatepost.values import replace
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from gatepost.mail.inbound.login import Logins
     from gatepost.mail.inbound.service import InboundService
     from gatepost.net.stream import Endpoint
     from gatepost.pki.site.credentials import NodeCredentials

@@ -9,11 +9,8 @@ from __future__ import annotations
 import os
 import socket
 import time
+from collections.abc import MutableMapping
 from contextlib import suppress
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import MutableMapping
 
 
 class ServiceManager:

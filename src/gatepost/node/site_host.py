@@ -13,9 +13,9 @@ import time
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
-from gatepost.net.engine import server_context
+from gatepost.net.engine import ServerContext, server_context
 from gatepost.net.listener import Listener
-from gatepost.net.stream import Loss, LossKind
+from gatepost.net.stream import Loss, LossKind, Stream
 from gatepost.node.auxiliary import run_auxiliary
 from gatepost.node.http_session import HttpSession, Response
 from gatepost.node.lifecycle import Duty, Lifecycle, Parts, listening
@@ -25,7 +25,7 @@ from gatepost.pki.certificates.site_key import site_vault
 from gatepost.pki.certificates.vault import VaultError
 from gatepost.pki.site.client import REFUSAL_FIELD, encoded
 from gatepost.pki.site.enrollment import EnrollmentService
-from gatepost.pki.site.records import JoinRefused, SiteError, SiteRefusal
+from gatepost.pki.site.records import JoinRefused, SiteAuthority, SiteError, SiteRefusal
 from gatepost.pki.site.site import Site
 from gatepost.pki.site.store import SiteStore
 from gatepost.protocols.tls.profile import PROFILES
@@ -37,9 +37,6 @@ if TYPE_CHECKING:
 
     import h11
 
-    from gatepost.net.engine import ServerContext
-    from gatepost.net.stream import Stream
-    from gatepost.pki.site.records import SiteAuthority
     from gatepost.settings.model import Settings
 
 

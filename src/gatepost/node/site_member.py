@@ -15,14 +15,13 @@ from gatepost.node.expiry_clock import CLOCK_CONTENT, ExpiryClock
 from gatepost.node.heartbeat import Heartbeat
 from gatepost.node.lifecycle import Lifecycle
 from gatepost.store.interface import StoreFailure
-from gatepost.store.leases import node_duty
+from gatepost.store.leases import Lease, node_duty
 from gatepost.store.storage import Storage
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gatepost.settings.model import Settings
-    from gatepost.store.leases import Lease
     from gatepost.store.nodes import Node, NodeFigures, NodeIdentity, NodeProblems, NodeState
     from gatepost.store.queue_admin import Depth
 

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from gatepost.decoding import converted
-from gatepost.pki.certificates.vault import VaultError
+from gatepost.pki.certificates.vault import Vault, VaultError
 from gatepost.pki.site.membership import checked_grant
-from gatepost.pki.site.records import Membership, Node, NodeGrant, SiteError
+from gatepost.pki.site.records import Membership, Node, NodeGrant, SiteError, SiteState
 from gatepost.pki.site.site import Site, least_pause
 from gatepost.pki.site.store import AUTHORITY, KINDS, MEMBERSHIP, NODE, TOKEN, SiteStore, membership_places
 from gatepost.store.config_requests import RequestDenied
@@ -22,8 +22,6 @@ from gatepost.store.config_requests import RequestDenied
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
-    from gatepost.pki.certificates.vault import Vault
-    from gatepost.pki.site.records import SiteState
     from gatepost.settings.model import Settings
     from gatepost.store.changes import ConfigStore
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from email.utils import formatdate
 from typing import TYPE_CHECKING, Final
 
-from gatepost.pki.certificates.forms import PAGE, Roots, current_table, forms
+from gatepost.pki.certificates.forms import PAGE, File, Roots, current_table, forms
 from gatepost.pki.certificates.published_json import version_of
 from gatepost.store.interface import StoreFailure
 from gatepost.times import read_http_date
@@ -21,7 +21,6 @@ from gatepost.times import read_http_date
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from gatepost.pki.certificates.forms import File
     from gatepost.pki.certificates.inventory import Inventory
     from gatepost.pki.certificates.published import Table
     from gatepost.settings.model import Settings

@@ -10,16 +10,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable, Mapping
+from typing import Final
 
 from gatepost.net.tasks import SingleTask
 from gatepost.net.token_access import TOKEN_KEYS
 from gatepost.net.token_trial import handshake_problem, try_keys
 from gatepost.node.lifecycle import Duty, Lifecycle
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
 
 TOKEN_SECONDS: Final = 1.0
 """Between two looks whether a key failed."""

@@ -9,21 +9,16 @@ from __future__ import annotations
 
 import json
 import tomllib
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import Any
 
 import msgspec
 
 from gatepost.policy.connectors.errors import unknown_key
 from gatepost.settings.model import Settings
 from gatepost.settings.problem import SettingsProblem
-from gatepost.settings.section import hints, section_in
+from gatepost.settings.section import Section, hints, section_in
 from gatepost.texts import own
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from gatepost.settings.section import Section
-
 
 _PREFIX = "GATEPOST_"
 CONFIG_VARIABLE = "GATEPOST_CONFIG"

@@ -21,7 +21,7 @@ from gatepost.policy.connectors.names import SmartHost, host_port
 from gatepost.policy.connectors.toml_errors import toml_problem
 from gatepost.protocols.tls.token_uri import is_token_uri
 from gatepost.settings.acme import Acme, Challenge
-from gatepost.settings.environment import CONFIG_VARIABLE, overrides
+from gatepost.settings.environment import CONFIG_VARIABLE, Overrides, overrides
 from gatepost.settings.model import DnsValidation, Server, Settings
 from gatepost.settings.problem import SettingsError, SettingsProblem
 from gatepost.settings.roles import ListenerRole
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from gatepost.policy.connectors.errors import Draft, FieldError
-    from gatepost.settings.environment import Overrides
 
 
 _TABLES = re.compile(r"\s*\[\[\s*([\w.-]+)\s*\]\]")

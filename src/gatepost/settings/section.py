@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from enum import StrEnum
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Self, dataclass_transform, get_args, get_origin, get_type_hints
@@ -20,8 +20,6 @@ from gatepost.policy.connectors.errors import Draft, FieldError, dotted, explain
 from gatepost.policy.connectors.fields import Length, Parsed, Range
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
-
     from pydantic_core import ErrorDetails
 
     type Location = tuple[int | str, ...]

@@ -15,13 +15,11 @@ from typing import TYPE_CHECKING
 
 from gatepost.mail.model.queue_id import format_id, parse_id
 from gatepost.store.interface import StoreBusy, StoreFailure, StoreFull
-from gatepost.store.sqlite.schema import sync_directory
+from gatepost.store.sqlite.schema import StoreSettings, sync_directory
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
     from pathlib import Path
-
-    from gatepost.store.sqlite.schema import StoreSettings
 
 
 CHUNK = 256 * 1024

@@ -16,13 +16,11 @@ import msgspec
 
 from gatepost.store.changes import CONFIGURATION, ConfigConflict, ConfigStore
 from gatepost.store.interface import DatabaseConnection, OutcomeUnknown, Schema, StoreBusy, StoreFailure
-from gatepost.store.sqlite.database import SqliteReader
+from gatepost.store.sqlite.database import SqliteConnection, SqliteReader
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
     from pathlib import Path
-
-    from gatepost.store.sqlite.database import SqliteConnection
 
 
 class ConfigRequest(msgspec.Struct, frozen=True):

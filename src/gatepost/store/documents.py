@@ -9,7 +9,7 @@ from __future__ import annotations
 import fcntl
 import os
 import secrets
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Final, Protocol
 
 from gatepost.store.interface import Database, DatabaseConnection, OnFirstUse, Schema, StoreFailure
@@ -17,7 +17,6 @@ from gatepost.store.sqlite.schema import make_directory, sync_directory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from contextlib import AbstractContextManager
     from pathlib import Path
 
 

@@ -9,18 +9,15 @@ import asyncio
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
-from gatepost.store.bodies import Body
-from gatepost.store.interface import MessageUnstorable
-from gatepost.store.trace import unwritten
+from gatepost.store.bodies import Bodies, Body
+from gatepost.store.interface import AdminNotice, BodyWriter, EventSink, MessageUnstorable, QueueOwner, StoreFailure
+from gatepost.store.trace import TraceSink, unwritten
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from gatepost.mail.model.message import Delivery, Message
     from gatepost.mail.model.trace_event import TraceEvent
-    from gatepost.store.bodies import Bodies
-    from gatepost.store.interface import AdminNotice, BodyWriter, EventSink, QueueOwner, StoreFailure
-    from gatepost.store.trace import TraceSink
 
 
 class StoreEngine(ABC):

@@ -13,8 +13,8 @@ import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
-from gatepost.events.evidence.chain import ORIGIN, Line, Place, link, parse_line
-from gatepost.events.evidence.entry import Kind
+from gatepost.events.evidence.chain import ORIGIN, Line, Place, Signer, link, parse_line
+from gatepost.events.evidence.entry import Kind, Privacy
 from gatepost.store.evidence_end import ChainEnd, day_after
 from gatepost.store.evidence_files import ADMIN_WRITER, compress, day_files, log_directory, read_lines, remove_plain
 from gatepost.store.interface import StoreFailure
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from gatepost.events.evidence.chain import Signer
-    from gatepost.events.evidence.entry import Privacy
     from gatepost.mail.model.trace_event import TraceEvent
 
 

@@ -11,14 +11,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 from msgspec import structs
 
-from gatepost.events.evidence.chain import Place, join, sign_body
+from gatepost.events.evidence.chain import Place, Signer, join, sign_body
 from gatepost.events.evidence.entry import Privacy, begin_body, checkpoint_body, event_body, gap_body
 from gatepost.policy.decisions.withheld import without_others
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from gatepost.events.evidence.chain import Signer
     from gatepost.mail.model.trace_event import TraceEvent
 
 

@@ -12,7 +12,7 @@ import gzip
 import os
 import re
 import zlib
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -24,7 +24,6 @@ from gatepost.store.sqlite.schema import sync_directory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
-    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from gatepost.store.evidence_log import EvidenceSource

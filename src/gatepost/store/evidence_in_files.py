@@ -9,9 +9,9 @@ from __future__ import annotations
 import fcntl
 import os
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from gatepost.events.evidence.chain import Place, join, parse_line, sign_body
+from gatepost.events.evidence.chain import Place, Signer, join, parse_line, sign_body
 from gatepost.events.evidence.heads import DayHead, HeadBook, head_body, pruned_body
 from gatepost.store.evidence_chain import EvidenceChain, end_of, writer_lock
 from gatepost.store.evidence_files import (
@@ -30,9 +30,7 @@ from gatepost.times import day_text
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
-    from typing import Any
 
-    from gatepost.events.evidence.chain import Signer
     from gatepost.events.evidence.entry import Privacy
 
 

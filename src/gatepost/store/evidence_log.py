@@ -7,16 +7,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-from gatepost.events.evidence.chain import parse_line
-from gatepost.events.evidence.heads import HeadBook
+from gatepost.events.evidence.chain import Signer, parse_line
+from gatepost.events.evidence.heads import DayHead, HeadBook
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from gatepost.events.evidence.chain import Signer
     from gatepost.events.evidence.entry import Privacy
-    from gatepost.events.evidence.heads import DayHead
     from gatepost.mail.model.trace_event import TraceEvent
 
 

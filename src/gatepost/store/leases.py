@@ -13,14 +13,11 @@ import logging
 import secrets
 import threading
 import time
+from collections.abc import Callable
 from enum import StrEnum
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import Final, Protocol
 
 from gatepost.store.interface import Database, DatabaseConnection, OnFirstUse, StoreFailure
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
 
 LEASE_SECONDS: Final = 15.0
 """Between a holder's last renewal and the moment at which another process may take its lease."""

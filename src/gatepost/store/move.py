@@ -17,14 +17,13 @@ import msgspec
 
 from gatepost.store.interface import Database, StoreFailure, failing
 from gatepost.store.move_mark import MoveMark, MoveState, closed_text
-from gatepost.store.move_parts import Digest, MoveRecord, UnnumberedPart, copy_part, digest_of
+from gatepost.store.move_parts import Digest, Key, MoveRecord, Part, UnnumberedPart, copy_part, digest_of
 from gatepost.times import second_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from gatepost.protocols.tlsrpt.tally import Count
-    from gatepost.store.move_parts import Key, Part
     from gatepost.store.session_counts import SessionCounts
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 import apsw
 
 from gatepost.decoding import from_json
-from gatepost.store.move_parts import MoveRecord
+from gatepost.store.move_parts import Key, MoveRecord
 from gatepost.store.srs_keys import SRS_PLACE
 from gatepost.store.storable import storable
 
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from gatepost.store.interface import Database, DatabaseConnection, Schema
-    from gatepost.store.move_parts import Key
 
 _ROWS: Final = 100  # that are read at a time
 

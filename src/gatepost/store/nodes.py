@@ -8,8 +8,9 @@ at each beat. With SQLite there is one node, in `nodes.db`. Blocks: call it on a
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Sequence
 from enum import StrEnum
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import msgspec
 
@@ -18,10 +19,6 @@ from gatepost.events.delivery_problems import DowngradedDestination, FailingPart
 from gatepost.mail.model.worker_load import WorkerLoad
 from gatepost.store.interface import StoredTables, StoreFailure
 from gatepost.store.leases import lease_holders
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
 
 BEAT_SECONDS: Final = 3.0
 """Between two heartbeats."""

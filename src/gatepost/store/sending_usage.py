@@ -6,15 +6,12 @@ have a limit are in it. Blocks: call it on a thread from an event loop.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from collections.abc import Iterable
+from typing import Final
 
 import msgspec
 
 from gatepost.store.interface import Schema, StoredTables
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
 
 USAGE: Final = Schema(
     name="sending_usage",

@@ -10,19 +10,14 @@ from __future__ import annotations
 
 import logging
 import time
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable, Sequence
+from typing import Final
 
 import msgspec
 
-from gatepost.policy.decisions.destination_history import DestinationName
+from gatepost.policy.decisions.destination_history import DestinationHistory, DestinationName
 from gatepost.store.destinations import DESTINATION_COLUMNS, MOST, DestinationTable, WorkerDestinations, with_sessions
 from gatepost.store.interface import Database, DatabaseConnection, Schema, StoreFailure
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from gatepost.policy.decisions.destination_history import DestinationHistory
-
 
 HISTORY: Final = Schema(
     name="destination_history",

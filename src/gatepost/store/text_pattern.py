@@ -8,13 +8,10 @@ from __future__ import annotations
 
 import string
 import unicodedata
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable, Sequence
+from typing import Final
 
 import msgspec
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
 
 _LOWER: Final = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
 WILDCARD: Final = "*"

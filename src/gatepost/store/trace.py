@@ -14,14 +14,12 @@ import msgspec
 from gatepost.decoding import from_json
 from gatepost.events.delivery_problems import EVIDENCE_LOG, MESSAGE_TRACE
 from gatepost.mail.model.trace_event import TraceEvent
-from gatepost.store.interface import StoreFailure
+from gatepost.store.interface import EventSink, StoreFailure, TraceFilter
 from gatepost.store.storable import storable, storable_json
 
 if TYPE_CHECKING:
     from collections import Counter
     from collections.abc import Collection, Iterator, Mapping, Sequence
-
-    from gatepost.store.interface import EventSink, TraceFilter
 
 
 _log = logging.getLogger(__name__)

@@ -6,9 +6,10 @@ import socketserver
 import struct
 import threading
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import dns.exception
 import dns.flags
@@ -21,9 +22,6 @@ import dns.rdatatype
 import dns.rrset
 
 from gatepost.testing.process import free_port
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
 
 _FAILURES = ("TIMEOUT", "GARBAGE", "TRUNCATE", "CUT")
 _SOA = "ns.test. hostmaster.test. 1 60 60 60 1"

@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import Any, Final, Self
 
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from gatepost.testing.pki import Pki
+from gatepost.testing.pki import Leaf, Pki
 from gatepost.testing.sink import Behaviour, Sink, server_context
 from gatepost.testing.status_server import StatusServer
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from gatepost.testing.pki import Leaf
 
 
 class Defect(StrEnum):

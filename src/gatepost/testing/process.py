@@ -14,12 +14,10 @@ import socket
 import subprocess
 import tempfile
 import time
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from typing import Protocol
 
 _taken: set[int] = set()
 

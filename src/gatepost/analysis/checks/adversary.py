@@ -15,12 +15,11 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from gatepost.net.listener import Listener, bind
-from gatepost.net.stream import Loss, LossKind
+from gatepost.net.stream import Loss, LossKind, Stream, TlsContext
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gatepost.net.stream import Stream, TlsContext
     from gatepost.protocols.tls.facts import TlsFacts
 
 

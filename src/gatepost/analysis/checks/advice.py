@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gatepost.net.stream import LossKind
-from gatepost.protocols.tls.facts import ChainStatus
+from gatepost.protocols.tls.facts import ChainStatus, ChainVerdict
 from gatepost.protocols.tls.names import describe_names
 from gatepost.quantity import quantity
 
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from gatepost.mail.outbound.failure import HopFailure
     from gatepost.mail.outbound.hop import Hop
     from gatepost.policy.decisions.requirement import Shortfall
-    from gatepost.protocols.tls.facts import ChainVerdict
 
 
 DANE = (

@@ -20,7 +20,7 @@ from gatepost.pki.certificates.entry import Entry, Origin, Purpose, State
 from gatepost.pki.certificates.files import CertificateFileError, load_identity
 from gatepost.pki.certificates.inventory import entry_from
 from gatepost.protocols.mtasts.policy import StsMode, covers
-from gatepost.protocols.mtasts.publish import policy_host
+from gatepost.protocols.mtasts.publish import StsPublication, policy_host
 from gatepost.values import replace
 
 if TYPE_CHECKING:
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
     from gatepost.policy.connectors.client_certificate import ClientCertificate
     from gatepost.policy.connectors.records import Organization
-    from gatepost.protocols.mtasts.publish import StsPublication
     from gatepost.settings.model import Settings
     from gatepost.store.changes import ConfigStore
 

@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Final, assert_never
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from gatepost.analysis.checks.adversary import StartTls
+from gatepost.analysis.checks.adversary import Publisher, StartTls
 from gatepost.net.anchors import TrustAnchors
 from gatepost.net.certificate import certificate_facts
-from gatepost.net.engine import server_context
+from gatepost.net.engine import ServerContext, server_context
 from gatepost.net.identity import ServerIdentity
 from gatepost.pki.certificates.authority import Authority, self_signed
 from gatepost.policy.connectors.values import Cleartext, KeyExchange, RevocationCheck, TlsSettings
@@ -32,8 +32,6 @@ from gatepost.values import replace
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from gatepost.analysis.checks.adversary import Publisher
-    from gatepost.net.engine import ServerContext
     from gatepost.policy.connectors.records import Organization, OutboundConnector
     from gatepost.protocols.tls.facts import CertificateFacts
 

@@ -6,23 +6,17 @@ sentence is one line of bounded length.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from shlex import quote
-from typing import TYPE_CHECKING
 
 import msgspec
 
-from gatepost.pki.certificates.entry import Origin, Purpose, State
+from gatepost.pki.certificates.entry import Entry, Origin, Purpose, State
 from gatepost.pki.certificates.lifecycle import names_of, roll_back_until
 from gatepost.protocols.message.header_text import shown_text
 from gatepost.quantity import in_number
 from gatepost.texts import own
 from gatepost.times import minute_text
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from gatepost.pki.certificates.entry import Entry
-
 
 _DAY = 86400.0
 _HOUR = 3600.0

@@ -6,8 +6,9 @@ what is kept of them, and `analysis.alarms.alarm` which alarms are new, which ar
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Mapping
 from enum import StrEnum
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import msgspec
 
@@ -17,10 +18,6 @@ from gatepost.pki.certificates.entry import Entry, Origin, Purpose, State
 from gatepost.pki.certificates.lifecycle import is_covered, names_of
 from gatepost.texts import N_
 from gatepost.values import replace
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
-
 
 DAY: Final = 86400.0
 _STEPS: Final = (30, 14, 7, 1)  # days left

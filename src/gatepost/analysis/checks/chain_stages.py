@@ -6,9 +6,10 @@ Findings about CRLs, OCSP responders, issuers that the certificates name, and st
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from collections.abc import Iterator
+from typing import Final
 
-from gatepost.analysis.checks.chain_facts import From, Kind, UrlResult, UrlStatus
+from gatepost.analysis.checks.chain_facts import ChainFacts, From, Kind, Link, UrlResult, UrlStatus
 from gatepost.analysis.checks.chain_report import ChainFinding, Part, days_left, endpoint, send_order, shown, title
 from gatepost.analysis.checks.chain_stores import OWN
 from gatepost.analysis.checks.partner_report import Mark
@@ -18,12 +19,6 @@ from gatepost.protocols.tls.facts import ChainStatus
 from gatepost.protocols.tls.names import describe_names, matches
 from gatepost.quantity import quantity
 from gatepost.times import day_text, minute_text
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from gatepost.analysis.checks.chain_facts import ChainFacts, Link
-
 
 _SLOW: Final = 3.0  # seconds: half of what many a server waits
 _LARGE: Final = 10 * 1024 * 1024  # octets: what many a server takes at most

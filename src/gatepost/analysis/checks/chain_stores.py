@@ -7,17 +7,14 @@ ca-certificates package holds beside the store in force: an administrator may ta
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import msgspec
 
 from gatepost.analysis.checks.chain_facts import Store
 from gatepost.net.anchors import SYSTEM, AnchorsError, TrustAnchors
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
 
 OWN: Final = "this machine's store"
 MOZILLA: Final = "Mozilla's list"

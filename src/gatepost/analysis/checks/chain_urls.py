@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import msgspec
 
 from gatepost.analysis.checks.chain_facts import Kind, Link, UrlResult, UrlStatus
 from gatepost.analysis.checks.chain_file import ChainFileError, parse_file
 from gatepost.net.certificate import MAX_CERTIFICATE_BYTES, parse, quietly
-from gatepost.net.lookups.http import HttpFailed, HttpRequest
+from gatepost.net.lookups.http import HttpClient, HttpFailed, HttpRequest, HttpResponse
 from gatepost.net.path import issued
 from gatepost.net.revocation import (
     MAX_LIST_BYTES,
@@ -29,10 +29,6 @@ from gatepost.net.revocation import (
 )
 from gatepost.times import second_text
 from gatepost.values import replace
-
-if TYPE_CHECKING:
-    from gatepost.net.lookups.http import HttpClient, HttpResponse
-
 
 _AT_A_TIME: Final = 6
 _OK: Final = 200

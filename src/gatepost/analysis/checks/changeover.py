@@ -32,14 +32,14 @@ from gatepost.decoding import from_json
 from gatepost.net.anchors import AnchorsError
 from gatepost.net.dane import judge as judge_tlsa
 from gatepost.net.dane import unreadable
-from gatepost.net.identity import IdentityError, read_identity
+from gatepost.net.identity import IdentityError, ServerIdentity, read_identity
 from gatepost.net.lookups.mx import MailRouter
 from gatepost.net.lookups.question import LookupFailed
 from gatepost.net.lookups.tlsa import TlsaFinder
 from gatepost.pki.certificates import lifecycle as course
-from gatepost.pki.certificates.entry import Purpose, State
+from gatepost.pki.certificates.entry import Entry, Purpose, State
 from gatepost.pki.certificates.files import CertificateFileError
-from gatepost.pki.certificates.stapling import subject_of
+from gatepost.pki.certificates.stapling import Stapler, subject_of
 from gatepost.pki.certificates.token_check import problem_of
 from gatepost.protocols.dane.tlsa import RecordsKind, TlsaLookup, TlsaStatus, classify
 from gatepost.store.changes import on_newest
@@ -49,12 +49,9 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 
     from gatepost.analysis.checks.chain_report import ChainCheck
-    from gatepost.net.identity import ServerIdentity
     from gatepost.net.lookups.dns import Resolver
     from gatepost.net.lookups.http import HttpClient
-    from gatepost.pki.certificates.entry import Entry
     from gatepost.pki.certificates.inventory import Inventory
-    from gatepost.pki.certificates.stapling import Stapler
     from gatepost.policy.connectors.records import Organization
     from gatepost.protocols.dane.match import DaneVerdict
     from gatepost.settings.model import Settings

@@ -9,13 +9,12 @@ import base64
 import textwrap
 from typing import TYPE_CHECKING
 
-from gatepost.pki.certificates.entry import Purpose
+from gatepost.pki.certificates.entry import Entry, Purpose
 from gatepost.times import minute_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from gatepost.pki.certificates.entry import Entry
     from gatepost.protocols.tls.facts import CertificateFacts
 
 

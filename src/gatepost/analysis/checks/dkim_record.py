@@ -11,14 +11,13 @@ from typing import TYPE_CHECKING, cast
 import msgspec
 
 from gatepost.net.lookups.question import LookupFailed
-from gatepost.protocols.dkim.record import parse_record
+from gatepost.protocols.dkim.record import KeyRecord, parse_record
 from gatepost.protocols.dns.text_record import RecordError
 
 if TYPE_CHECKING:
     from dns.rdtypes.txtbase import TXTBase
 
     from gatepost.net.lookups.dns import Resolver
-    from gatepost.protocols.dkim.record import KeyRecord
 
 
 class DkimObservation(StrEnum):

@@ -20,17 +20,17 @@ from typing import TYPE_CHECKING, Final, cast
 
 import dns.rdata
 
-from gatepost.analysis.checks.adversary import Adversary, Publisher, StartTls
-from gatepost.analysis.checks.attacks import ATTACKER, DrillPki, attacks, control
-from gatepost.analysis.checks.drill_context import DrillImpossible, make_context
+from gatepost.analysis.checks.adversary import Adversary, Publisher, Seen, StartTls
+from gatepost.analysis.checks.attacks import ATTACKER, Attack, DrillPki, Shown, attacks, control
+from gatepost.analysis.checks.drill_context import DrillContext, DrillImpossible, make_context
 from gatepost.analysis.checks.drill_report import Attempt, DrillReport, Played
-from gatepost.mail.model.delivery_result import Disposition
+from gatepost.mail.model.delivery_result import Disposition, RecipientResult
 from gatepost.mail.model.message import Delivery, Message, Recipient
-from gatepost.mail.outbound.connection import SmtpTimeouts
+from gatepost.mail.outbound.connection import OutboundConnection, SmtpTimeouts
 from gatepost.mail.outbound.contexts import ClientContexts
 from gatepost.mail.outbound.deliverer import Deliverer
 from gatepost.mail.outbound.delivery_services import DeliveryServices
-from gatepost.mail.outbound.hop import HopOpener
+from gatepost.mail.outbound.hop import Hop, HopOpener
 from gatepost.mail.outbound.login import require_proof
 from gatepost.mail.outbound.mailbox import Maildirs
 from gatepost.mail.outbound.pool import ConnectionPool
@@ -46,12 +46,6 @@ from gatepost.policy.connectors.addresses import AddressPolicy
 from gatepost.values import replace
 
 if TYPE_CHECKING:
-    from gatepost.analysis.checks.adversary import Seen
-    from gatepost.analysis.checks.attacks import Attack, Shown
-    from gatepost.analysis.checks.drill_context import DrillContext
-    from gatepost.mail.model.delivery_result import RecipientResult
-    from gatepost.mail.outbound.connection import OutboundConnection
-    from gatepost.mail.outbound.hop import Hop
     from gatepost.mail.outbound.hop_options import SmartHostLogin
     from gatepost.net.stream import Stream
     from gatepost.policy.connectors.directory import Directory

@@ -9,23 +9,21 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from gatepost.analysis.checks.attacks import demand_of
+from gatepost.analysis.checks.attacks import Demand, demand_of
 from gatepost.mail.model.message import Recipient
 from gatepost.policy.connectors.directory import Directory
 from gatepost.policy.connectors.resources import Resources
 from gatepost.policy.connectors.selection import elsewhere
 from gatepost.policy.connectors.values import AddressFamily, Mode, SmtpDaneMode, TlsSettings
 from gatepost.policy.decisions.route import RoutePlanner
-from gatepost.policy.decisions.routes import MxRoute, SmartHosts
+from gatepost.policy.decisions.routes import MxRoute, Route, SmartHosts
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from gatepost.analysis.checks.attacks import Demand
     from gatepost.policy.connectors.mail_flow_rule import MailFlowRule
     from gatepost.policy.connectors.records import Organization, OutboundConnector
     from gatepost.policy.decisions.requirement import Requirement
-    from gatepost.policy.decisions.routes import Route
 
 
 _ANY_DOMAIN: Final = "partner.invalid"  # for connectors that take every domain (RFC 6761 section 6.4)

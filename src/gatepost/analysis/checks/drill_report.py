@@ -9,20 +9,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from gatepost.analysis.checks.attacks import CONTROL
+from gatepost.analysis.checks.attacks import CONTROL, Attack
 from gatepost.policy.connectors.values import Mode
 from gatepost.policy.decisions.outbound import describe
-from gatepost.policy.decisions.requirement import Opportunistic
+from gatepost.policy.decisions.requirement import Opportunistic, Requirement
 from gatepost.quantity import quantity
 from gatepost.texts import N_, own
 from gatepost.times import rfc3339
 
 if TYPE_CHECKING:
     from gatepost.analysis.checks.adversary import Seen
-    from gatepost.analysis.checks.attacks import Attack
     from gatepost.analysis.checks.drill_context import DrillContext
     from gatepost.policy.connectors.records import OutboundConnector
-    from gatepost.policy.decisions.requirement import Requirement
     from gatepost.protocols.tls.facts import CertificateFacts
 
 

@@ -20,16 +20,14 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from gatepost.events.evidence.audit import FaultKind
-from gatepost.store.documents import DocumentFiles, failure_text
+from gatepost.events.evidence.audit import FaultKind, Faults
+from gatepost.store.documents import DocumentFiles, Documents, failure_text
 from gatepost.store.interface import StoreFailure
 from gatepost.times import name_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
-    from gatepost.events.evidence.audit import Faults
-    from gatepost.store.documents import Documents
     from gatepost.store.storage import Storage
 
 

@@ -19,8 +19,8 @@ from gatepost.mail.outbound.connection import Step, Watch
 from gatepost.mail.outbound.contexts import required_anchors
 from gatepost.policy.connectors.values import RevocationCheck
 from gatepost.policy.decisions.outbound import describe
-from gatepost.policy.decisions.requirement import Authenticated, Encrypted, Opportunistic, floor_text
-from gatepost.protocols.tls.facts import ChainStatus
+from gatepost.policy.decisions.requirement import Authenticated, Encrypted, Opportunistic, Verdict, floor_text
+from gatepost.protocols.tls.facts import CertificateFacts, ChainStatus, ChainVerdict, TlsFacts
 from gatepost.protocols.tls.limits import NO_LIMITS
 from gatepost.protocols.tls.names import describe_names, matches
 from gatepost.quantity import quantity
@@ -34,8 +34,6 @@ if TYPE_CHECKING:
     from gatepost.mail.outbound.failure import HopFailure
     from gatepost.mail.outbound.hop import Hop
     from gatepost.policy.decisions.facts import HopFacts
-    from gatepost.policy.decisions.requirement import Verdict
-    from gatepost.protocols.tls.facts import CertificateFacts, ChainVerdict, TlsFacts
 
 
 _SOON_DAYS = 14

@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from gatepost.analysis.checks.chain_report import Part
+from gatepost.analysis.checks.chain_report import ChainCheck, ChainFinding, Part
 from gatepost.analysis.checks.partner_report import Mark
-from gatepost.pki.certificates.entry import Purpose, State
+from gatepost.pki.certificates.entry import Entry, Purpose, State
 from gatepost.pki.certificates.lifecycle import after_switch, is_covered, lost_names, names_of
 from gatepost.protocols.mtasts.policy import StsMode, covers
-from gatepost.protocols.mtasts.publish import policy_host
+from gatepost.protocols.mtasts.publish import StsPublication, policy_host
 from gatepost.quantity import quantity
 from gatepost.texts import own
 from gatepost.values import replace
@@ -30,10 +30,7 @@ from gatepost.values import replace
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from gatepost.analysis.checks.chain_report import ChainCheck, ChainFinding
-    from gatepost.pki.certificates.entry import Entry
     from gatepost.policy.connectors.records import InboundConnector, Organization, OutboundConnector
-    from gatepost.protocols.mtasts.publish import StsPublication
 
 
 MAX_TEXT = 600

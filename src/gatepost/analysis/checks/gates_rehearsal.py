@@ -15,22 +15,19 @@ from gatepost.analysis.checks.partner_report import Mark
 from gatepost.net.anchors import AnchorsError, TrustAnchors
 from gatepost.net.certificate import certificate_facts
 from gatepost.net.chain import judge
-from gatepost.net.engine import TlsFailure, client_context, server_context, shake_hands
-from gatepost.pki.certificates.entry import Purpose
+from gatepost.net.engine import ServerContext, TlsFailure, client_context, server_context, shake_hands
+from gatepost.pki.certificates.entry import Entry, Purpose
 from gatepost.policy.connectors.values import TlsSettings
 from gatepost.protocols.tls.names import describe_names, matches
-from gatepost.protocols.tls.profile import PROFILES
+from gatepost.protocols.tls.profile import PROFILES, Profile
 from gatepost.texts import own
 from gatepost.values import replace
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from gatepost.net.engine import ServerContext
     from gatepost.net.identity import ServerIdentity
-    from gatepost.pki.certificates.entry import Entry
     from gatepost.policy.connectors.records import Organization, OutboundConnector
-    from gatepost.protocols.tls.profile import Profile
 
 
 _MOST_NAMES: Final = 10

@@ -13,17 +13,15 @@ import msgspec
 
 from gatepost.analysis.checks.gates import GateCheck, GateFinding
 from gatepost.analysis.checks.partner_report import Mark
-from gatepost.pki.certificates.entry import State
-from gatepost.protocols.dane.tlsa import TlsaStatus
+from gatepost.pki.certificates.entry import Entry, State
+from gatepost.protocols.dane.tlsa import TlsaLookup, TlsaStatus
 from gatepost.quantity import quantity
 from gatepost.times import minute_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from gatepost.pki.certificates.entry import Entry
     from gatepost.protocols.dane.match import DaneVerdict
-    from gatepost.protocols.dane.tlsa import TlsaLookup
 
 
 class TlsaObservation(msgspec.Struct, frozen=True):

@@ -15,13 +15,12 @@ from gatepost.analysis.checks import advice
 from gatepost.analysis.checks.tasks import Task, TaskStatus, detail_of
 from gatepost.mail.outbound.failure import ConnectionEnded
 from gatepost.protocols.message.header_text import ascii_text, fold, format_date, host_text
-from gatepost.protocols.smtp.client.transaction import MailTransaction
+from gatepost.protocols.smtp.client.transaction import MailTransaction, TransactionResult
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from gatepost.mail.outbound.hop import OpenHop
-    from gatepost.protocols.smtp.client.transaction import TransactionResult
 
 
 TEST_MESSAGE = "Test message"

@@ -12,25 +12,22 @@ from typing import TYPE_CHECKING, Final
 
 from gatepost.analysis.checks.certificate_alarms import ChainSeen, Endpoint, Observed, TlsaSeen, TlsaState
 from gatepost.analysis.checks.chain import ChainChecker, ChainQuestion
-from gatepost.analysis.checks.chain_facts import From, Kind, UrlStatus
+from gatepost.analysis.checks.chain_facts import ChainFacts, From, Kind, UrlResult, UrlStatus
 from gatepost.analysis.checks.chain_file import ChainFileError, parse_file
 from gatepost.analysis.checks.chain_report import send_order
 from gatepost.analysis.checks.chain_stores import RootStores
 from gatepost.analysis.checks.own_records import OwnHosts
 from gatepost.net.anchors import AnchorsError
 from gatepost.net.dane import judge
-from gatepost.net.identity import bearing, read_identity
+from gatepost.net.identity import ServerIdentity, bearing, read_identity
 from gatepost.net.lookups.http import HttpClient, https_context
 from gatepost.pki.certificates.entry import entry_id
-from gatepost.protocols.dane.tlsa import TlsaStatus
+from gatepost.protocols.dane.tlsa import TlsaLookup, TlsaStatus
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from gatepost.analysis.checks.chain_facts import ChainFacts, UrlResult
-    from gatepost.net.identity import ServerIdentity
     from gatepost.net.lookups.dns import Resolver
-    from gatepost.protocols.dane.tlsa import TlsaLookup
 
 
 _WHOLE: Final = 120.0  # seconds for everything

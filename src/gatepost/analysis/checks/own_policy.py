@@ -17,13 +17,13 @@ import msgspec
 from gatepost.analysis.checks.partner_report import Finding, Mark, Stage
 from gatepost.net.anchors import TrustAnchors
 from gatepost.net.lookups.http import HttpClient, https_context
-from gatepost.net.lookups.mtasts import StsFailure, StsPolicies
+from gatepost.net.lookups.mtasts import PolicyHosts, StsFailure, StsPolicies
 from gatepost.net.lookups.mx import MailRouter
 from gatepost.net.lookups.question import LookupFailed
 from gatepost.policy.connectors.publication import publication as publication_of
 from gatepost.protocols.dns.text_record import RecordError
-from gatepost.protocols.mtasts.policy import LintKind, lint
-from gatepost.protocols.mtasts.publish import policy_host, record_name
+from gatepost.protocols.mtasts.policy import LintKind, StsPolicy, lint
+from gatepost.protocols.mtasts.publish import StsPublication, policy_host, record_name
 from gatepost.protocols.mtasts.record import StsRecord, parse_record
 from gatepost.protocols.tlsrpt import record as tlsrpt
 from gatepost.protocols.tlsrpt.result import ResultType
@@ -34,10 +34,7 @@ if TYPE_CHECKING:
     from dns.rdtypes.txtbase import TXTBase
 
     from gatepost.net.lookups.dns import Resolver
-    from gatepost.net.lookups.mtasts import PolicyHosts
     from gatepost.policy.connectors.records import Organization
-    from gatepost.protocols.mtasts.policy import StsPolicy
-    from gatepost.protocols.mtasts.publish import StsPublication
     from gatepost.settings.model import Settings
 
 

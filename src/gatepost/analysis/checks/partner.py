@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from gatepost.analysis.checks.partner_domain import DomainFacts, dnssec_finding, domain_findings
-from gatepost.analysis.checks.partner_report import PartnerCheck
+from gatepost.analysis.checks.partner_report import PartnerCheck, Row
 from gatepost.analysis.checks.partner_stages import (
     HostFacts,
     Reached,
@@ -31,7 +31,7 @@ from gatepost.net.dane import judge
 from gatepost.net.lookups.configured import configured_resolver
 from gatepost.net.lookups.http import HttpClient, https_context
 from gatepost.net.lookups.mtasts import PolicyHosts, StsPolicies
-from gatepost.net.lookups.mx import MailRouter, NotAllowed, allowed
+from gatepost.net.lookups.mx import HostAddresses, MailHosts, MailRouter, NotAllowed, Queries, Random, allowed
 from gatepost.net.lookups.question import LookupFailed
 from gatepost.net.lookups.tlsa import TlsaFinder
 from gatepost.net.lookups.tlsrpt import report_record
@@ -44,10 +44,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gatepost.analysis.checks.findings import Seen
-    from gatepost.analysis.checks.partner_report import Row
     from gatepost.analysis.checks.tasks import HostReport
     from gatepost.mail.outbound.hop import OpenHop
-    from gatepost.net.lookups.mx import HostAddresses, MailHosts, Queries, Random
     from gatepost.policy.connectors.addresses import AddressPolicy
     from gatepost.protocols.dns.text_record import RecordError
     from gatepost.protocols.tlsrpt.record import TlsRptRecord

@@ -7,12 +7,10 @@ a connector.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from collections.abc import Mapping, Sequence
+from typing import Final
 
 from gatepost.protocols.tls.facts import ChainStatus
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
 
 AGAIN: Final = "Here: check again, or give it more time."
 ANCHORS: Final = "Here: make sure that the file of trusted roots can be read, or choose another."

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from gatepost.analysis.checks import partner_advice as advice
 from gatepost.analysis.checks.partner_report import Finding, Mark, Stage
-from gatepost.net.lookups.mx import MailHostsKind
+from gatepost.net.lookups.mx import MailHosts, MailHostsKind
 from gatepost.protocols.dns.text_record import RecordError
 from gatepost.protocols.mtasts.policy import LintKind, StsMode, lint
 from gatepost.protocols.tlsrpt.record import TlsRptRecord
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from gatepost.net.lookups.mtasts import StsFailure, StsState
-    from gatepost.net.lookups.mx import MailHosts
 
 
 _SHOWN = 300

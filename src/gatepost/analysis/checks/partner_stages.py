@@ -18,9 +18,9 @@ from gatepost.mail.outbound.connection import Step
 from gatepost.mail.outbound.failure import ConnectionEnded
 from gatepost.net.stream import LossKind
 from gatepost.policy.connectors.names import SmartHost
-from gatepost.protocols.dane.tlsa import TlsaStatus
+from gatepost.protocols.dane.tlsa import TlsaLookup, TlsaStatus
 from gatepost.protocols.mtasts.policy import LintKind, StsMode, lint
-from gatepost.protocols.tls.facts import ChainStatus
+from gatepost.protocols.tls.facts import ChainStatus, ChainVerdict, Revocation
 from gatepost.protocols.tls.names import describe_names, matches
 from gatepost.quantity import quantity
 from gatepost.times import day_text
@@ -33,8 +33,6 @@ if TYPE_CHECKING:
     from gatepost.net.lookups.mx import HostAddresses
     from gatepost.policy.decisions.facts import HopFacts
     from gatepost.protocols.dane.match import DaneVerdict
-    from gatepost.protocols.dane.tlsa import TlsaLookup
-    from gatepost.protocols.tls.facts import ChainVerdict, Revocation
 
 
 SOON_DAYS = 14

@@ -24,7 +24,7 @@ from cryptography.hazmat.primitives.serialization import (
 from gatepost.analysis.checks.chain import choose_leaf, public_key
 from gatepost.analysis.checks.chain_file import ChainFileError, is_pkcs12, parse_file
 from gatepost.net.certificate import MALFORMED, certificate_facts, issuer_text, parse, quietly, subject_text
-from gatepost.net.chain import judge
+from gatepost.net.chain import Purpose, judge
 from gatepost.net.identity import IdentityError, ServerIdentity, read_identity
 from gatepost.net.path import climb, issuer_places, self_issued
 from gatepost.protocols.tls.facts import ChainStatus
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from gatepost.net.anchors import TrustAnchors
-    from gatepost.net.chain import Purpose
 
 
 _MAX_KEY: Final = 1024 * 1024

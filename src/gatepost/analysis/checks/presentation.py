@@ -18,7 +18,7 @@ import msgspec
 
 from gatepost.analysis.alarms.alarm import Alarm, Kind, Severity
 from gatepost.analysis.checks.certificate_alarm_texts import title_of
-from gatepost.pki.certificates.entry import Origin, Purpose, State
+from gatepost.pki.certificates.entry import Entry, Origin, Purpose, State
 from gatepost.protocols.message.header_text import shown_text
 from gatepost.protocols.tls.profile import PROFILES
 from gatepost.quantity import quantity
@@ -28,7 +28,6 @@ from gatepost.texts import N_, own
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-    from gatepost.pki.certificates.entry import Entry
     from gatepost.protocols.tls.facts import CertificateFacts
     from gatepost.store.nodes import Node
 

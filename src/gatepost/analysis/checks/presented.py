@@ -18,14 +18,13 @@ from gatepost.net.anchors import AnchorsError, TrustAnchors
 from gatepost.net.certificate import MALFORMED, quietly
 from gatepost.net.chain import judge
 from gatepost.policy.connectors.facts import SessionFacts
-from gatepost.protocols.tls.facts import TlsFacts
+from gatepost.protocols.tls.facts import ChainVerdict, Revocation, TlsFacts
 from gatepost.values import replace
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from gatepost.policy.connectors.directory import Directory
-    from gatepost.protocols.tls.facts import ChainVerdict, Revocation
 
 
 _SUITES = {"TLSv1.3": "TLS_AES_256_GCM_SHA384"}

@@ -19,9 +19,9 @@ from gatepost.analysis.checks import advice
 from gatepost.analysis.checks.findings import Seen, findings, so_far
 from gatepost.analysis.checks.tasks import PROBE_TASKS, HostReport, Task, TaskStatus, detail_of, skipped, waiting
 from gatepost.mail.outbound.connection import SmtpTimeouts
-from gatepost.mail.outbound.contexts import ClientContexts
+from gatepost.mail.outbound.contexts import ClientContexts, OurCertificate
 from gatepost.mail.outbound.failure import HopFailed
-from gatepost.mail.outbound.hop import Hop, HopOpener
+from gatepost.mail.outbound.hop import Hop, HopOpener, OpenHop
 from gatepost.mail.outbound.hop_options import NO_OPTIONS, HopOptions, SourceUnusable
 from gatepost.mail.outbound.login import SmartHostLogins
 from gatepost.mail.outbound.published import Lookups, PolicyUnknown, Publication
@@ -30,14 +30,14 @@ from gatepost.net.lookups.access_tokens import AccessTokens
 from gatepost.net.lookups.authority_origin import AuthorityOrigin
 from gatepost.net.lookups.http import HttpClient, https_context
 from gatepost.net.lookups.mtasts import PolicyHosts, StsPolicies
-from gatepost.net.lookups.mx import MailHostsKind, MailRouter, NotAllowed, allowed
+from gatepost.net.lookups.mx import HostAddresses, MailHosts, MailHostsKind, MailRouter, NotAllowed, allowed
 from gatepost.net.lookups.question import LookupFailed
 from gatepost.net.lookups.revocation import RevocationChecker
 from gatepost.net.lookups.tlsa import TlsaFinder
 from gatepost.pki.certificates.clients import stored_client_identities
 from gatepost.pki.certificates.connector_secrets import stored_secrets
 from gatepost.policy.connectors.names import SmartHost
-from gatepost.policy.decisions.published import NOTHING, Published, Terms
+from gatepost.policy.decisions.published import NOTHING, Modes, Published, Terms
 from gatepost.policy.decisions.requirement import MxLevel, Shortfall
 from gatepost.protocols.dane.tlsa import TlsaStatus
 from gatepost.values import replace
@@ -45,12 +45,8 @@ from gatepost.values import replace
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from gatepost.mail.outbound.contexts import OurCertificate
-    from gatepost.mail.outbound.hop import OpenHop
     from gatepost.net.lookups.dns import Resolver
-    from gatepost.net.lookups.mx import HostAddresses, MailHosts
     from gatepost.policy.connectors.records import Organization
-    from gatepost.policy.decisions.published import Modes
     from gatepost.policy.decisions.routes import NextHop
     from gatepost.settings.model import Settings
 

@@ -12,22 +12,20 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from gatepost.analysis.checks.chain import link, public_key
-from gatepost.analysis.checks.chain_facts import From, Link
+from gatepost.analysis.checks.chain_facts import From, Link, Store
 from gatepost.analysis.checks.chain_file import CertificateFile, ChainFileError
 from gatepost.analysis.checks.chain_report import certificate_record
 from gatepost.analysis.checks.partner_report import Mark
 from gatepost.net.certificate import MALFORMED, CertificateError, parse, quietly
-from gatepost.net.chain import judge, strong_key
+from gatepost.net.chain import Purpose, judge, strong_key
 from gatepost.net.path import issued
 from gatepost.times import day_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from gatepost.analysis.checks.chain_facts import Store
     from gatepost.analysis.checks.chain_stores import RootStores
     from gatepost.net.anchors import TrustAnchors
-    from gatepost.net.chain import Purpose
     from gatepost.protocols.tls.facts import CertificateFacts
 
 

@@ -11,15 +11,15 @@ import logging
 import time
 from typing import TYPE_CHECKING, Final
 
-from gatepost.analysis.checks.changeover import CheckContext, apply_step
+from gatepost.analysis.checks.changeover import CheckContext, GateChecker, apply_step
 from gatepost.analysis.checks.gates import Light
 from gatepost.net.tasks import SingleTask
 from gatepost.pki.certificates import lifecycle as course
-from gatepost.pki.certificates.entry import State
+from gatepost.pki.certificates.entry import Entry, State
 from gatepost.pki.certificates.lifecycle import Refused
 from gatepost.policy.connectors.errors import ResourceErrors
 from gatepost.policy.connectors.grants import STORED_KINDS
-from gatepost.store.changes import ConfigConflict
+from gatepost.store.changes import ConfigConflict, ConfigStore
 from gatepost.store.directory import stored_directory
 from gatepost.store.interface import StoreFailure
 from gatepost.times import second_text
@@ -27,12 +27,9 @@ from gatepost.times import second_text
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from gatepost.analysis.checks.changeover import GateChecker
-    from gatepost.pki.certificates.entry import Entry
     from gatepost.pki.certificates.inventory import Inventory
     from gatepost.policy.connectors.records import Organization
     from gatepost.policy.connectors.resources import PrefixLimits
-    from gatepost.store.changes import ConfigStore
 
 
 SWITCH_SECONDS: Final = 1.0

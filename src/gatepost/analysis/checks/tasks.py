@@ -21,14 +21,13 @@ from gatepost.events.trace import tls_record
 from gatepost.net.certificate import MALFORMED, certificate_facts, parse
 from gatepost.net.path import climb, is_authority
 from gatepost.policy.decisions.outbound import describe, describe_achieved
-from gatepost.protocols.tls.facts import ChainStatus
+from gatepost.protocols.tls.facts import ChainStatus, ChainVerdict
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from gatepost.policy.decisions.facts import HopFacts
     from gatepost.policy.decisions.requirement import Verdict
-    from gatepost.protocols.tls.facts import ChainVerdict
 
 
 _UNKNOWN: Final = frozenset({ChainStatus.UNTRUSTED_ROOT, ChainStatus.INCOMPLETE, ChainStatus.SELF_SIGNED})

@@ -12,7 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from gatepost.analysis.checks.message import TEST_MESSAGE, TestMessage, send
-from gatepost.analysis.checks.probe import resolving
+from gatepost.analysis.checks.probe import Prober, resolving
 from gatepost.analysis.checks.tasks import (
     CheckResult,
     HostReport,
@@ -44,7 +44,6 @@ from gatepost.values import replace
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from gatepost.analysis.checks.probe import Prober
     from gatepost.mail.outbound.hop import OpenHop
     from gatepost.mail.outbound.published import Publication
     from gatepost.policy.connectors.directory import Directory

@@ -8,13 +8,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from gatepost.pki.certificates.entry import Purpose
+from gatepost.pki.certificates.entry import PendingRequest, Purpose
 from gatepost.policy.connectors.names import covers
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from gatepost.pki.certificates.entry import PendingRequest
     from gatepost.policy.connectors.records import Mailbox, Organization
     from gatepost.protocols.tls.facts import CertificateFacts, ChainVerdict
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from gatepost.pki.certificates.entry import Purpose
+from gatepost.pki.certificates.entry import PendingRequest, Purpose
 from gatepost.policy.connectors.directory import OutboundIndex
 from gatepost.policy.connectors.names import covers
 from gatepost.policy.connectors.selection import connector_for
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from gatepost.analysis.hybrid.given import Given
-    from gatepost.pki.certificates.entry import PendingRequest
     from gatepost.policy.connectors.records import InboundConnector, OutboundConnector
     from gatepost.protocols.tls.facts import CertificateFacts
 

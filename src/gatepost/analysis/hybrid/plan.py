@@ -11,10 +11,11 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from gatepost.analysis.hybrid.exchange import steps
+from gatepost.analysis.hybrid.exchange import Step, steps
 from gatepost.analysis.hybrid.here import (
     FROM_EXCHANGE,
     TO_EXCHANGE,
+    Finding,
     by_address,
     command,
     findings,
@@ -23,9 +24,7 @@ from gatepost.analysis.hybrid.here import (
 )
 
 if TYPE_CHECKING:
-    from gatepost.analysis.hybrid.exchange import Step
     from gatepost.analysis.hybrid.given import Given
-    from gatepost.analysis.hybrid.here import Finding
 
 
 @dataclass(frozen=True, slots=True)

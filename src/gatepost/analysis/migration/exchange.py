@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
 
 from gatepost.analysis.migration.exchange_json import KIND_NAMES, ExchangeObject, Unreadable, is_empty, shown
 from gatepost.analysis.migration.exchange_partners import (
@@ -31,15 +30,9 @@ from gatepost.analysis.migration.exchange_properties import (
     UNKNOWN,
 )
 from gatepost.analysis.migration.exchange_rules import Known, convert_journal, convert_rule, journals_of_senders
-from gatepost.analysis.migration.report import ImportRefused, Part, assemble, slug, unique_name
+from gatepost.analysis.migration.report import Imported, ImportRefused, Part, assemble, slug, unique_name
 from gatepost.policy.connectors.units import format_duration
 from gatepost.texts import N_
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from gatepost.analysis.migration.report import Imported
-
 
 type _Convert = Callable[[ExchangeObject, Part, Known], None]
 

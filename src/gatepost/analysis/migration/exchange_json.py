@@ -12,16 +12,12 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from gatepost.analysis.migration.report import ImportRefused
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
 
 # What an object is -> the cmdlet that prints it.
 KIND_NAMES = {

@@ -8,13 +8,12 @@ from __future__ import annotations
 import ipaddress
 from typing import TYPE_CHECKING
 
-from gatepost.analysis.migration.exchange_json import shown
+from gatepost.analysis.migration.exchange_json import ExchangeObject, shown
 from gatepost.policy.connectors.names import covers
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from gatepost.analysis.migration.exchange_json import ExchangeObject
     from gatepost.analysis.migration.report import Part
 
 

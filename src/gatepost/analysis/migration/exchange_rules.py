@@ -9,17 +9,12 @@ recipient, or all mail; a mail flow rule has senders or recipients, so a rule ab
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
-from gatepost.analysis.migration.exchange_json import Unreadable, is_empty, shown
+from gatepost.analysis.migration.exchange_json import ExchangeObject, Unreadable, is_empty, shown
 from gatepost.analysis.migration.exchange_properties import METADATA, RULE
 from gatepost.analysis.migration.report import Part, unique_name
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from gatepost.analysis.migration.exchange_json import ExchangeObject
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,9 +12,11 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping, Sequence
 
 from gatepost.analysis.migration.postfix_config import (
+    MainConfig,
+    Service,
     parse_main,
     parse_master,
     seconds,
@@ -31,12 +33,6 @@ from gatepost.policy.connectors.names import mail_address
 from gatepost.policy.connectors.resources import PrefixLimits
 from gatepost.policy.connectors.units import format_duration
 from gatepost.texts import N_
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
-
-    from gatepost.analysis.migration.postfix_config import MainConfig, Service
-
 
 _ALWAYS = "always_bcc"
 _TABLES = {"sender_bcc_maps": "senders", "recipient_bcc_maps": "recipients"}

@@ -11,15 +11,11 @@ mysql:, pcre:, ...) is not read.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import TYPE_CHECKING
 
 from gatepost.analysis.migration.report import ImportRefused
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-
 
 _TEXT_TYPES = frozenset({"hash", "btree", "lmdb", "cdb", "dbm", "sdbm", "texthash", "cidr"})
 _TYPED = re.compile(r"(proxy:)?([a-z0-9_]+):(.*)", re.DOTALL)

@@ -8,19 +8,14 @@ finding.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from pydantic import ValidationError
 
-from gatepost.analysis.migration.postfix_config import LDAP, directory_file, logical_lines, references
+from gatepost.analysis.migration.postfix_config import LDAP, MainConfig, directory_file, logical_lines, references
 from gatepost.policy.connectors.recipient_directory import RecipientDirectory, server_of
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-
-    from gatepost.analysis.migration.postfix_config import MainConfig
-
 
 type Files = Mapping[str, tuple[str | None, str]]
 

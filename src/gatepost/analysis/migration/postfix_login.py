@@ -11,12 +11,11 @@ import ipaddress
 import re
 from typing import TYPE_CHECKING, Any, Final
 
-from gatepost.analysis.migration.postfix_config import Entry, table
+from gatepost.analysis.migration.postfix_config import Entry, MainConfig, table
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from gatepost.analysis.migration.postfix_config import MainConfig
     from gatepost.analysis.migration.report import Part
 
 

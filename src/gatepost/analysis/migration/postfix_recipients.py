@@ -11,15 +11,13 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Final
 
-from gatepost.analysis.migration.postfix_config import DIRECTORY_PARAMETERS, LDAP, table
-from gatepost.analysis.migration.postfix_ldap import ldap_parameters, read_ldap_table
+from gatepost.analysis.migration.postfix_config import DIRECTORY_PARAMETERS, LDAP, MainConfig, table
+from gatepost.analysis.migration.postfix_ldap import LdapTable, ldap_parameters, read_ldap_table
 from gatepost.policy.connectors.names import covers, mail_address
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from gatepost.analysis.migration.postfix_config import MainConfig
-    from gatepost.analysis.migration.postfix_ldap import LdapTable
     from gatepost.analysis.migration.report import Part
 
 

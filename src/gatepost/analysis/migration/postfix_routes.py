@@ -7,11 +7,12 @@ domain: so first it is said for each domain where its mail goes, and then which 
 from __future__ import annotations
 
 import re
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from gatepost.analysis.migration.postfix_config import table
+from gatepost.analysis.migration.postfix_config import Entry, MainConfig, Service, table
 from gatepost.analysis.migration.postfix_login import (
     calls_specially,
     read_logins,
@@ -22,12 +23,6 @@ from gatepost.analysis.migration.postfix_login import (
 from gatepost.analysis.migration.postfix_tls import Policy, demand, global_policy, parse_policy
 from gatepost.analysis.migration.report import Finding, Part, slug, unique_name
 from gatepost.texts import N_, last_argument
-
-if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping, Sequence
-
-    from gatepost.analysis.migration.postfix_config import Entry, MainConfig, Service
-
 
 type Files = Mapping[str, tuple[str | None, str]]
 

@@ -8,19 +8,14 @@ can be applied.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from gatepost.policy.connectors.errors import ResourceErrors
+from gatepost.policy.connectors.errors import FieldError, ResourceErrors
 from gatepost.policy.connectors.model import parse
 from gatepost.texts import N_, own
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-
-    from gatepost.policy.connectors.errors import FieldError
-
 
 # The lists of an organization, in the order of the document, and what sentences call one entry.
 KINDS = {

@@ -20,17 +20,15 @@ from gatepost.analysis.rehearsal.recorded import INBOUND, Decision, Effect
 from gatepost.analysis.rehearsal.replay import Replay, RowReplay
 from gatepost.policy.connectors.tls_rules import limits_of
 from gatepost.policy.connectors.values import Cleartext, ConnectorType, Mode, ProfileName, RevocationCheck
-from gatepost.policy.decisions.requirement import Authenticated, Encrypted, Opportunistic
+from gatepost.policy.decisions.requirement import Authenticated, Encrypted, Opportunistic, Requirement
 from gatepost.policy.decisions.withheld import OTHERS_CONNECTOR
-from gatepost.protocols.tls.limits import GROUPS, NO_LIMITS, SUITES
+from gatepost.protocols.tls.limits import GROUPS, NO_LIMITS, SUITES, TlsLimits
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
 
     from gatepost.policy.connectors.directory import Directory
     from gatepost.policy.connectors.records import InboundConnector
-    from gatepost.policy.decisions.requirement import Requirement
-    from gatepost.protocols.tls.limits import TlsLimits
     from gatepost.store.trace import TraceRow
 
 

@@ -15,19 +15,17 @@ from gatepost.analysis.rehearsal.recorded import INBOUND, OUTBOUND, Decision
 from gatepost.analysis.rehearsal.replay_inbound import decide_session
 from gatepost.analysis.rehearsal.replay_outbound import HopReplay
 from gatepost.decoding import json_decoder
-from gatepost.policy.connectors.records import InboundConnector
+from gatepost.policy.connectors.records import InboundConnector, Organization, OutboundConnector
 from gatepost.policy.connectors.resources import Resources
 from gatepost.policy.connectors.values import Mode
 from gatepost.policy.decisions.submission import LOGIN
-from gatepost.store.trace import trace_event
+from gatepost.store.trace import TraceRow, trace_event
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Sequence
 
     from gatepost.mail.model.trace_event import TraceEvent
     from gatepost.policy.connectors.directory import Directory
-    from gatepost.policy.connectors.records import Organization, OutboundConnector
-    from gatepost.store.trace import TraceRow
 
 
 class _Row(NamedTuple):

@@ -16,9 +16,9 @@ from gatepost.policy.decisions.handover import NODE
 from gatepost.policy.decisions.inbound import decide_mail, decide_recipient
 from gatepost.policy.decisions.submission import CONNECTOR, LOGIN
 from gatepost.protocols.message.srs import is_srs
-from gatepost.protocols.smtp.grammar import GrammarError, parse_path
+from gatepost.protocols.smtp.grammar import GrammarError, Path, parse_path
 from gatepost.protocols.smtp.replies import RECIPIENT_OK
-from gatepost.protocols.tls.facts import ChainStatus, ChainVerdict
+from gatepost.protocols.tls.facts import CertificateFacts, ChainStatus, ChainVerdict
 from gatepost.protocols.tls.names import matches
 from gatepost.values import replace
 
@@ -30,8 +30,6 @@ if TYPE_CHECKING:
     from gatepost.policy.connectors.facts import SessionFacts
     from gatepost.policy.connectors.records import InboundConnector
     from gatepost.policy.decisions.decision import InboundVerdict
-    from gatepost.protocols.smtp.grammar import Path
-    from gatepost.protocols.tls.facts import CertificateFacts
 
 
 _SETS_OF_ANCHORS = 4

@@ -19,7 +19,7 @@ from gatepost.policy.connectors.values import Cleartext, SmtpDaneMode
 from gatepost.policy.decisions.outbound import describe, judge
 from gatepost.policy.decisions.parties import parties
 from gatepost.policy.decisions.published import Modes, joined_modes
-from gatepost.policy.decisions.requirement import INTERNAL_HOP, Authenticated, Opportunistic, offered
+from gatepost.policy.decisions.requirement import INTERNAL_HOP, Authenticated, Opportunistic, Requirement, offered
 from gatepost.policy.decisions.route import RoutePlanner
 from gatepost.policy.decisions.routes import (
     InternalRoute,
@@ -27,11 +27,12 @@ from gatepost.policy.decisions.routes import (
     MailboxRoute,
     MxRoute,
     NextHop,
+    Route,
     SmartHosts,
     Unroutable,
 )
 from gatepost.protocols.tls.facts import CertificateFacts, ChainStatus, ChainVerdict
-from gatepost.protocols.tls.profile import PROFILES, iana_name
+from gatepost.protocols.tls.profile import PROFILES, Profile, iana_name
 from gatepost.values import replace
 
 if TYPE_CHECKING:
@@ -41,9 +42,6 @@ if TYPE_CHECKING:
     from gatepost.policy.connectors.directory import Directory
     from gatepost.policy.connectors.mail_flow_rule import MailFlowRule
     from gatepost.policy.decisions.facts import HopFacts
-    from gatepost.policy.decisions.requirement import Requirement
-    from gatepost.policy.decisions.routes import Route
-    from gatepost.protocols.tls.profile import Profile
 
 
 _RULES = 5  # about header fields: each doubles what has to be decided

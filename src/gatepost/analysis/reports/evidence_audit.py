@@ -11,7 +11,7 @@ from datetime import date
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, Final
 
-from gatepost.events.evidence.audit import ChainAudit, FaultKind, Faults
+from gatepost.events.evidence.audit import ChainAudit, FaultKind, Faults, SignatureCheck
 from gatepost.events.evidence.entry import Kind, seconds
 from gatepost.events.evidence.heads import HeadBook
 from gatepost.store.evidence_end import day_after
@@ -20,7 +20,6 @@ from gatepost.store.evidence_files import ADMIN_WRITER, HEADS_FILE
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
 
-    from gatepost.events.evidence.audit import SignatureCheck
     from gatepost.events.evidence.chain import Line, Place
     from gatepost.store.evidence_log import EvidenceDay, EvidenceSource
 

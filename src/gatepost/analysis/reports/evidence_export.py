@@ -14,17 +14,15 @@ from typing import IO, TYPE_CHECKING, Any, Final
 
 from gatepost import __version__
 from gatepost.analysis.reports.spreadsheet import harmless
-from gatepost.events.evidence.chain import canonical, parse_line
+from gatepost.events.evidence.chain import Line, canonical, parse_line
 from gatepost.events.evidence.entry import address_hash, instant, message_id_hash, seconds
-from gatepost.events.evidence.proof import FORMAT_NAME, segments
+from gatepost.events.evidence.proof import FORMAT_NAME, Segment, segments
 from gatepost.pki.certificates.evidence_key import public_key_id
 from gatepost.times import day_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from gatepost.events.evidence.chain import Line
-    from gatepost.events.evidence.proof import Segment
     from gatepost.store.evidence_log import EvidenceDay, EvidenceSource
 
 _DAY: Final = 86400.0

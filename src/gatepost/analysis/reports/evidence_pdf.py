@@ -21,14 +21,13 @@ from reportlab.pdfbase.ttfonts import TTFError, TTFont
 from reportlab.pdfgen.canvas import Canvas
 from reportlab.platypus import KeepTogether, Paragraph, SimpleDocTemplate, Spacer, Table, TableStyle
 
-from gatepost.analysis.reports.evidence_export import Summary
+from gatepost.analysis.reports.evidence_export import Selection, Summary
 from gatepost.quantity import quantity
 from gatepost.times import day_text, minute_text, second_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from gatepost.analysis.reports.evidence_export import Selection
     from gatepost.events.evidence.heads import DayHead
     from gatepost.events.evidence.proof import Segment
 

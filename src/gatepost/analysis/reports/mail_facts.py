@@ -11,7 +11,7 @@ from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, Final
 
 from gatepost.analysis.alarms.mail_flow import LimitBreach, MailFacts, Shares
-from gatepost.store.figures import WORKERS_DIRECTORY, read_all
+from gatepost.store.figures import WORKERS_DIRECTORY, WorkerFigures, read_all
 from gatepost.store.interface import StoreFailure
 from gatepost.times import day_text
 
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
     from pathlib import Path
 
-    from gatepost.store.figures import WorkerFigures
     from gatepost.store.nodes import NodeProblems
     from gatepost.store.sending_usage import UsageTable
     from gatepost.store.session_counts import SessionCounts

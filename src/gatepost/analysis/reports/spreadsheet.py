@@ -8,11 +8,8 @@ from __future__ import annotations
 import csv
 import io
 import re
-from typing import TYPE_CHECKING, Final
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
-
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Final
 
 # Spreadsheets of East Asia take the wide forms as well. Those in German or Swedish read CSV with ";" between cells:
 # then quotes within a line of ours mean nothing, and a cell begins behind each ";" and each end of a line.

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 import msgspec
 
 from gatepost.analysis.reports.tlsrpt import report_object, summaries
-from gatepost.net.lookups.http import HttpFailed, HttpRequest
+from gatepost.net.lookups.http import HttpFailed, HttpRequest, HttpResponse
 from gatepost.net.lookups.question import LookupFailed
 from gatepost.net.lookups.tlsrpt import report_record
 from gatepost.protocols.dns.text_record import RecordError
@@ -26,7 +26,6 @@ from gatepost.times import day_text
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gatepost.net.lookups.http import HttpResponse
     from gatepost.net.lookups.mx import Queries
     from gatepost.protocols.tlsrpt.outgoing import Outgoing, Reporter
     from gatepost.store.sent_reports import SentReport

@@ -8,16 +8,13 @@ from __future__ import annotations
 
 import re
 from collections import deque
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from gatepost.events.evidence.chain import LONGEST_LINE, ORIGIN, Line, Place, link, parse_line, signed_part
 from gatepost.events.evidence.entry import Kind
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
-
 
 type SignatureCheck = Callable[[str, bytes, bytes], bool | None]
 """Key id, message, signature: whether it is good, None if no such key is known."""

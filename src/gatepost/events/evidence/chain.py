@@ -10,15 +10,12 @@ from __future__ import annotations
 
 import hashlib
 import re
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from collections.abc import Callable, Mapping
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
 from gatepost.decoding import from_json
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
 
 ORIGIN: Final = "0" * 64
 """The value in place of a hash before the first entry of a chain."""

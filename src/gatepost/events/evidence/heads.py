@@ -6,17 +6,13 @@ own end can be cut off too: therefore heads are to be kept elsewhere. Written by
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from gatepost.events.evidence.audit import FaultKind, Faults
-from gatepost.events.evidence.chain import Place
+from gatepost.events.evidence.chain import Line, Place
 from gatepost.events.evidence.entry import Kind, instant
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from gatepost.events.evidence.chain import Line
 
 
 def head_body(place: Place, at: float, *, node: str, day: str, writers: Mapping[str, Place]) -> dict[str, Any]:

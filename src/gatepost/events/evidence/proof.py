@@ -7,18 +7,13 @@ as digests, which say nothing of them. The signature at the end of a segment the
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
-from gatepost.events.evidence.audit import FaultKind, Faults, check_signature
+from gatepost.events.evidence.audit import FaultKind, Faults, SignatureCheck, check_signature
 from gatepost.events.evidence.chain import ORIGIN, Line, Place, canonical, digest, link
 from gatepost.events.evidence.entry import Kind
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-
-    from gatepost.events.evidence.audit import SignatureCheck
-
 
 FORMAT_NAME: Final = "gatepost evidence export"
 

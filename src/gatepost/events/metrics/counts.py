@@ -7,11 +7,8 @@ is counted is listed in `events.metrics.catalogue`. Label values that are not fr
 from __future__ import annotations
 
 from bisect import bisect_left
-from typing import TYPE_CHECKING, Final
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
+from collections.abc import Iterable
+from typing import Final
 
 type Series = tuple[str, ...]
 """A metric's name and its label values, in the order of the catalogue."""

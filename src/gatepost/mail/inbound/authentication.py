@@ -21,8 +21,8 @@ from gatepost.net.lookups.evaluation import evaluate, look_up
 from gatepost.pki.certificates.dkim_verification import verify
 from gatepost.protocols.arc.chain import read_chain, sealed_octets
 from gatepost.protocols.dkim.canonical import RelaxedBody, SimpleBody
-from gatepost.protocols.dkim.fields import split_fields
-from gatepost.protocols.dkim.record import key_name, parse_record
+from gatepost.protocols.dkim.fields import Field, split_fields
+from gatepost.protocols.dkim.record import KeyRecord, key_name, parse_record
 from gatepost.protocols.dkim.verification import ARC, DKIM, SignatureFault, read_signature, usable_record
 from gatepost.protocols.dmarc.discovery import DmarcResult, Identifier, evaluate_dmarc
 from gatepost.protocols.dns.lookups import Query
@@ -34,8 +34,6 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 
     from gatepost.net.lookups.dns import Resolver
-    from gatepost.protocols.dkim.fields import Field
-    from gatepost.protocols.dkim.record import KeyRecord
     from gatepost.protocols.dkim.verification import ReceivedSignature
     from gatepost.protocols.smtp.grammar import Path
 

@@ -21,21 +21,18 @@ from gatepost.net.lookups.clamd import ask_clamd
 from gatepost.net.lookups.http import HttpClient, https_context
 from gatepost.net.lookups.rspamd import ask_rspamd
 from gatepost.net.shortage import shortage
-from gatepost.policy.connectors.addresses import PUBLIC_ADDRESSES
-from gatepost.policy.connectors.hook_index import scanner_of
+from gatepost.policy.connectors.addresses import PUBLIC_ADDRESSES, AddressPolicy
+from gatepost.policy.connectors.hook_index import ApplicableHook, scanner_of
 from gatepost.policy.connectors.values import HookType
 from gatepost.policy.decisions.content import ScanResult
-from gatepost.protocols.scanners.finding import UnusableAnswer
+from gatepost.protocols.scanners.finding import ScanFinding, UnusableAnswer
 from gatepost.values import replace
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
 
     from gatepost.net.lookups.dns import Resolver
-    from gatepost.policy.connectors.addresses import AddressPolicy
     from gatepost.policy.connectors.content_hook import ContentHook
-    from gatepost.policy.connectors.hook_index import ApplicableHook
-    from gatepost.protocols.scanners.finding import ScanFinding
     from gatepost.protocols.scanners.rspamd import Described
 
 

@@ -7,17 +7,14 @@ the configuration store, so that no export, history, log or trace ever has it; t
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Callable, Mapping
+from typing import Any, Final
 
 import msgspec
 
 from gatepost.decoding import from_json
 from gatepost.policy.logins.passwords import argon2_hash, prepared_password
 from gatepost.protocols.smtp.scram import Verifier, make_verifier
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
 
 _LEAST: Final = 8
 _MOST: Final = 256

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from gatepost.mail.model.message import Delivery, Journal, Recipient
+from gatepost.mail.model.message import Delivery, Journal, Message, QuarantineHold, Recipient
 from gatepost.protocols.smtp.grammar import xtext_encode
 from gatepost.store.quarantine import DAY
 
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
     from gatepost.mail.inbound.quarantine import QuarantineFindings
     from gatepost.mail.inbound.service import InboundService
-    from gatepost.mail.model.message import Message, QuarantineHold
     from gatepost.policy.decisions.decision import InboundVerdict
     from gatepost.policy.decisions.forwarding import Target
     from gatepost.policy.decisions.handover import Origin

@@ -10,7 +10,7 @@ from __future__ import annotations
 import secrets
 from typing import TYPE_CHECKING
 
-from gatepost.mail.model.message import Delivery, Journal, Recipient, sent_as
+from gatepost.mail.model.message import Delivery, Journal, Message, Recipient, sent_as
 from gatepost.policy.connectors.mail_flow import Content
 from gatepost.policy.decisions.forwarding import expand
 from gatepost.policy.decisions.journaling import JournaledMail, JournaledRecipient, header_names, journal_copies
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
     from gatepost.mail.inbound.deliveries import AcceptedRecipient
     from gatepost.mail.inbound.service import InboundService
-    from gatepost.mail.model.message import Message
     from gatepost.policy.connectors.directory import Directory
     from gatepost.policy.decisions.journaling import JournalCopy
     from gatepost.protocols.smtp.server.events import MailEvent

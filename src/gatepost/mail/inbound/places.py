@@ -6,11 +6,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator, Hashable
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Hashable
 
 
 class Places:

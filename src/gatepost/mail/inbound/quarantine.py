@@ -16,7 +16,7 @@ from gatepost.mail.model.message import QuarantineHold
 from gatepost.net.tasks import SingleTask
 from gatepost.policy.connectors.mail_flow import Content
 from gatepost.policy.decisions.parties import parties
-from gatepost.policy.decisions.quarantine import holds, quarantined_by_rules
+from gatepost.policy.decisions.quarantine import Quarantined, holds, quarantined_by_rules
 from gatepost.protocols.message.fields import field_values
 from gatepost.protocols.smtp.replies import Reply
 from gatepost.store.interface import StoreFailure
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
     from gatepost.policy.connectors.directory import Directory
     from gatepost.policy.decisions.forwarding import Target
-    from gatepost.policy.decisions.quarantine import Quarantined
 
 
 FULL: Final = Reply(452, "4.3.1", ("Insufficient system storage",))

@@ -10,17 +10,14 @@ import asyncio
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from gatepost.net.lookups.ldap import LdapDirectory, LdapSearch, LdapServer, LdapUnavailable
+from gatepost.net.lookups.ldap import LdapClient, LdapDirectory, LdapSearch, LdapServer, LdapUnavailable
 from gatepost.pki.certificates.connector_secrets import SecretError
-from gatepost.policy.connectors.recipient_directory import server_of
-from gatepost.policy.decisions.recipient_validation import RecipientAnswer, answer_of_directory
+from gatepost.policy.connectors.recipient_directory import RecipientDirectory, server_of
+from gatepost.policy.decisions.recipient_validation import RecipientAnswer, RecipientQuestion, answer_of_directory
 from gatepost.protocols.ldap.search_filter import parse_filter
 
 if TYPE_CHECKING:
-    from gatepost.net.lookups.ldap import LdapClient
     from gatepost.pki.certificates.directory_secrets import DirectorySecrets
-    from gatepost.policy.connectors.recipient_directory import RecipientDirectory
-    from gatepost.policy.decisions.recipient_validation import RecipientQuestion
 
 
 DIRECTORY_SECONDS: Final = 20.0

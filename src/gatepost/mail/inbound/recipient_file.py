@@ -17,13 +17,11 @@ import msgspec
 from gatepost.net.tasks import Shared
 from gatepost.policy.connectors.names import covers, mail_address
 from gatepost.policy.connectors.recipients import recipient_key
-from gatepost.policy.decisions.recipient_validation import RecipientAnswer
+from gatepost.policy.decisions.recipient_validation import RecipientAnswer, RecipientQuestion
 from gatepost.quantity import quantity
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    from gatepost.policy.decisions.recipient_validation import RecipientQuestion
 
     type _Place = tuple[str, str]
 

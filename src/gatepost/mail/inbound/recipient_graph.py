@@ -9,18 +9,15 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final
 
-from gatepost.net.lookups.access_tokens import TokenRequest, TokenUnavailable
-from gatepost.net.lookups.graph import MOST_ADDRESSES, GraphApp, GraphUnavailable
+from gatepost.net.lookups.access_tokens import AccessTokens, TokenRequest, TokenUnavailable
+from gatepost.net.lookups.graph import MOST_ADDRESSES, GraphApp, GraphClient, GraphUnavailable
 from gatepost.pki.certificates.connector_secrets import SecretError
 from gatepost.policy.connectors.grants import UNGRANTED_PATH
-from gatepost.policy.decisions.recipient_validation import RecipientAnswer
+from gatepost.policy.decisions.recipient_validation import RecipientAnswer, RecipientQuestion
 
 if TYPE_CHECKING:
-    from gatepost.net.lookups.access_tokens import AccessTokens
-    from gatepost.net.lookups.graph import GraphClient
     from gatepost.pki.certificates.directory_secrets import DirectorySecrets
     from gatepost.policy.connectors.recipient_graph import RecipientGraph
-    from gatepost.policy.decisions.recipient_validation import RecipientQuestion
 
 
 GRAPH_SECONDS: Final = 20.0

@@ -19,13 +19,12 @@ from gatepost.events.metrics.counts import Counts
 from gatepost.mail.inbound.places import Places
 from gatepost.net.lookups.cache import Cache
 from gatepost.net.tasks import Shared
-from gatepost.policy.decisions.recipient_validation import RecipientAnswer, judge_answer
+from gatepost.policy.decisions.recipient_validation import RecipientAnswer, RecipientQuestion, judge_answer
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Hashable, Mapping
 
     from gatepost.policy.connectors.values import RecipientValidation
-    from gatepost.policy.decisions.recipient_validation import RecipientQuestion
     from gatepost.protocols.smtp.replies import Reply
 
     type Source = Callable[[RecipientQuestion], Awaitable[RecipientAnswer]]

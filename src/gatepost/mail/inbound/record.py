@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from gatepost.events.trace import introduction_record, login_record, tls_record
 from gatepost.mail.inbound.repeated import RepeatedDecisions
-from gatepost.policy.connectors.facts import NO_CHAINS, SessionFacts, Teller
+from gatepost.policy.connectors.facts import NO_CHAINS, Introduction, SessionFacts, Teller
 from gatepost.policy.decisions.handover import refused_stranger
 from gatepost.protocols.smtp.replies import Reply
 from gatepost.values import replace
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
     from gatepost.mail.inbound.service import InboundService
     from gatepost.pki.site.credentials import Admission
-    from gatepost.policy.connectors.facts import Introduction
     from gatepost.policy.decisions.decision import InboundVerdict
     from gatepost.protocols.tls.facts import ChainVerdict, TlsFacts
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from gatepost.events.trace import refused_event
-from gatepost.policy.decisions.load import HANDSHAKE_SECONDS, identifies, refused_for_rate
+from gatepost.policy.decisions.load import HANDSHAKE_SECONDS, RateLimit, identifies, refused_for_rate
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from gatepost.mail.inbound.transaction import Transaction
     from gatepost.mail.model.trace_event import TraceEvent
     from gatepost.policy.decisions.decision import InboundVerdict
-    from gatepost.policy.decisions.load import RateLimit
     from gatepost.protocols.smtp.replies import Reply
 
 _TRANSCRIPTS: Final = 3  # that one session may have in the trace

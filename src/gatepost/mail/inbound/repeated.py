@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gatepost.policy.decisions.header_trust import header_trust
+from gatepost.policy.decisions.header_trust import HeaderTrust, header_trust
 from gatepost.policy.decisions.inbound import decide_mail, decide_recipient
 
 if TYPE_CHECKING:
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from gatepost.policy.connectors.facts import SessionFacts
     from gatepost.policy.connectors.match import Attribution
     from gatepost.policy.decisions.decision import InboundVerdict
-    from gatepost.policy.decisions.header_trust import HeaderTrust
     from gatepost.protocols.smtp.grammar import Path
 
 

@@ -14,12 +14,12 @@ import msgspec
 
 from gatepost.events.metrics.counts import Counts
 from gatepost.mail.inbound.recipient_lookups import RecipientLookups
-from gatepost.policy.decisions.home import ALONE
+from gatepost.policy.decisions.home import ALONE, Nodes
 from gatepost.protocols.message.srs import NO_KEYS, SrsKeys
-from gatepost.protocols.smtp.replies import DRAINING
+from gatepost.protocols.smtp.replies import DRAINING, Reply
 from gatepost.protocols.smtp.server.transcript import TranscriptBudget
 from gatepost.quantity import quantity
-from gatepost.store.interface import StoreFull
+from gatepost.store.interface import Store, StoreFull
 from gatepost.times import rfc3339
 
 if TYPE_CHECKING:
@@ -37,13 +37,10 @@ if TYPE_CHECKING:
     from gatepost.pki.site.credentials import Admission
     from gatepost.policy.connectors.directory import Directory
     from gatepost.policy.connectors.facts import SessionFacts
-    from gatepost.policy.decisions.home import Nodes
     from gatepost.protocols.smtp.extensions import Extensions
     from gatepost.protocols.smtp.grammar import Path
     from gatepost.protocols.smtp.limits import SmtpLimits
-    from gatepost.protocols.smtp.replies import Reply
     from gatepost.protocols.tls.facts import ChainVerdict, Revocation
-    from gatepost.store.interface import Store
 
 
 SWEEP_SECONDS: Final = 0.5

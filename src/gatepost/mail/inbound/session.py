@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any, Final, get_args
 from gatepost.events.counts import count_connection, count_failed_session, count_session
 from gatepost.mail.inbound import decisions
 from gatepost.mail.inbound.deliveries import AcceptedRecipient
-from gatepost.mail.inbound.login import LoginOutcome
+from gatepost.mail.inbound.login import Login, LoginOutcome, TokenLogin
 from gatepost.mail.inbound.record import SessionRecord
 from gatepost.mail.inbound.refusals import SessionRefusals
-from gatepost.mail.inbound.service import DataRate, HandshakeLog
+from gatepost.mail.inbound.service import DataRate, HandshakeLog, InboundService, SessionRegistry
 from gatepost.mail.inbound.transaction import Transaction
-from gatepost.net.stream import Endpoint, Loss, LossKind
+from gatepost.net.stream import Endpoint, Loss, LossKind, Stream
 from gatepost.net.tasks import spawn
 from gatepost.policy.connectors.facts import Introduction, Teller
 from gatepost.policy.decisions.load import RateLimit
@@ -50,10 +50,7 @@ if TYPE_CHECKING:
     from asyncio import Task
     from collections.abc import Awaitable, Callable, Mapping
 
-    from gatepost.mail.inbound.login import Login, TokenLogin
-    from gatepost.mail.inbound.service import InboundService, SessionRegistry
     from gatepost.mail.model.message import Delivery, Message
-    from gatepost.net.stream import Stream
     from gatepost.policy.connectors.match import Attribution
     from gatepost.policy.decisions.decision import InboundVerdict
     from gatepost.policy.decisions.forwarding import Target

@@ -14,7 +14,7 @@ import msgspec
 
 from gatepost.events.metrics.catalogue import LIMITED
 from gatepost.net.listener import ConnectionQuota, source_of
-from gatepost.policy.connectors.directory import address_key
+from gatepost.policy.connectors.directory import Directory, address_key
 from gatepost.policy.decisions.load import RateLimit, connections_at, handshake_seconds, rate_at
 from gatepost.protocols.smtp.replies import Reply
 
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from gatepost.events.metrics.counts import Counts
-    from gatepost.policy.connectors.directory import Directory
 
 _KNOWN_FOR: Final = 86400.0
 _MOST: Final = 20_000  # sources of each kind that are remembered

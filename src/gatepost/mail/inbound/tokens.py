@@ -10,16 +10,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 import jwt
 
-from gatepost.net.lookups.issuer_keys import KeysUnavailable
-from gatepost.policy.decisions.oauth import TokenVerdict, judge_claims, judge_type, trusted_issuer
+from gatepost.net.lookups.issuer_keys import IssuerKeys, KeysUnavailable
+from gatepost.policy.decisions.oauth import TokenVerdict, TrustedIssuer, judge_claims, judge_type, trusted_issuer
 from gatepost.values import replace
 
 if TYPE_CHECKING:
-    from gatepost.net.lookups.issuer_keys import IssuerKeys
     from gatepost.net.lookups.jwks import IssuerKey
     from gatepost.policy.connectors.directory import Directory
     from gatepost.policy.connectors.oauth import OauthIssuer
-    from gatepost.policy.decisions.oauth import TrustedIssuer
 
 
 _TRIED: Final = 8  # keys, for a token that does not say which

@@ -14,9 +14,9 @@ from collections import defaultdict
 from typing import TYPE_CHECKING, Final
 
 from gatepost.policy.connectors.values import Mode
-from gatepost.policy.decisions.daily_limits import DailyUsage, Lifted, judge, limit_of, limits_anybody
+from gatepost.policy.decisions.daily_limits import DailyLimit, DailyUsage, Lifted, judge, limit_of, limits_anybody
 from gatepost.store.interface import StoreFailure
-from gatepost.store.sending_usage import SenderUsage
+from gatepost.store.sending_usage import SenderUsage, UsageTable
 from gatepost.times import day_text
 from gatepost.values import replace
 
@@ -25,10 +25,8 @@ if TYPE_CHECKING:
 
     from gatepost.policy.connectors.directory import Directory
     from gatepost.policy.connectors.facts import SessionFacts
-    from gatepost.policy.decisions.daily_limits import DailyLimit
     from gatepost.policy.decisions.decision import InboundVerdict
     from gatepost.protocols.smtp.replies import Reply
-    from gatepost.store.sending_usage import UsageTable
 
 
 _INTERVAL: Final = 2.0

@@ -6,11 +6,7 @@ from the next millisecond when it runs over, so ids never repeat and never go ba
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
+from collections.abc import Callable
 
 SHARDS = 1 << 10
 _EPOCH = 1_577_836_800.0  # 2020-01-01T00:00:00Z

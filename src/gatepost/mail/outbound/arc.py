@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from gatepost.mail.outbound.dkim import body_hash
-from gatepost.pki.certificates.dkim_keys import DkimKeyError
+from gatepost.pki.certificates.dkim_keys import DkimKeyError, DkimKeys, DkimSigner
 from gatepost.policy.decisions.signing import sealing
 from gatepost.protocols.arc.chain import (
     MOST_SETS,
+    ArcSet,
     Seal,
     has_chain,
     highest_instance,
@@ -33,9 +34,7 @@ if TYPE_CHECKING:
 
     from gatepost.mail.outbound.body import MessageBody
     from gatepost.mail.outbound.content import OutgoingMessage
-    from gatepost.pki.certificates.dkim_keys import DkimKeys, DkimSigner
     from gatepost.policy.connectors.dkim_key import DkimKey
-    from gatepost.protocols.arc.chain import ArcSet
 
 
 _MOST_SIGNATURES: Final = 10  # DKIM signatures of others that a set covers

@@ -15,7 +15,7 @@ import msgspec
 from gatepost.mail.outbound.body import BodyUnreadable, MessageBody
 from gatepost.mail.outbound.delivery_attempt import asks
 from gatepost.mail.outbound.destination_history import holds_below, remembered_as
-from gatepost.mail.outbound.hosts import by_mail_hosts, by_smart_hosts
+from gatepost.mail.outbound.hosts import RoutePlan, by_mail_hosts, by_smart_hosts
 from gatepost.mail.outbound.sessions import RouteSessions
 from gatepost.mail.queue.hop_queue import BATCH_RECIPIENTS
 from gatepost.mail.queue.retry_decision import INTERNAL
@@ -23,8 +23,8 @@ from gatepost.net.lookups.question import LookupFailed
 from gatepost.net.tasks import spawn
 from gatepost.policy.decisions.content import NO_DEMAND
 from gatepost.policy.decisions.forwarding import keeps_sender
-from gatepost.policy.decisions.route import NO_CONTENT
-from gatepost.policy.decisions.routes import MxRoute, SmartHosts
+from gatepost.policy.decisions.route import NO_CONTENT, RoutePlanner
+from gatepost.policy.decisions.routes import MxRoute, NextHop, Route, SmartHosts
 from gatepost.values import replace
 
 if TYPE_CHECKING:
@@ -32,11 +32,8 @@ if TYPE_CHECKING:
 
     from gatepost.mail.model.message import Delivery, Recipient
     from gatepost.mail.outbound.delivery_services import DeliveryServices
-    from gatepost.mail.outbound.hosts import RoutePlan
     from gatepost.policy.connectors.directory import Directory
     from gatepost.policy.decisions.destination_history import DestinationName
-    from gatepost.policy.decisions.route import RoutePlanner
-    from gatepost.policy.decisions.routes import NextHop, Route
 
 
 _PLANNING = 1.0  # seconds that the first of some deliveries waits to know which others may go with it

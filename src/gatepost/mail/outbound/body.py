@@ -17,14 +17,13 @@ from gatepost.policy.connectors.mail_flow import Content
 from gatepost.protocols.message.dsn_seven_bit import seven_bit_dsn
 from gatepost.protocols.message.fields import field_values
 from gatepost.protocols.message.journal_report import MARK, JournalReport, report_head, report_tail
-from gatepost.store.interface import StoreFailure
+from gatepost.store.interface import Store, StoreFailure
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 
     from gatepost.mail.model.message import Delivery, Journal, Message, Recipient
     from gatepost.protocols.smtp.client.transaction import Peer
-    from gatepost.store.interface import Store
 
 
 type Chunks = Callable[[], AsyncIterator[bytes]]

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Final
 from gatepost.mail.model.message import Message, Recipient
 from gatepost.mail.outbound.delivery_attempt import AttemptPart, DeliveryAttempt
 from gatepost.mail.outbound.failure import ConnectionEnded, HopFailed, HopFailure
-from gatepost.mail.outbound.hosts import Candidates, plan_hosts
-from gatepost.policy.decisions.recipient_validation import RecipientAnswer, answer_of_callout
+from gatepost.mail.outbound.hosts import Candidates, RoutePlan, plan_hosts
+from gatepost.policy.decisions.recipient_validation import RecipientAnswer, RecipientQuestion, answer_of_callout
 from gatepost.policy.decisions.route import RoutePlanner
-from gatepost.policy.decisions.routes import LmtpRoute, MailboxRoute
+from gatepost.policy.decisions.routes import LmtpRoute, MailboxRoute, Route
 from gatepost.values import replace
 
 if TYPE_CHECKING:
@@ -25,10 +25,7 @@ if TYPE_CHECKING:
 
     from gatepost.mail.outbound.delivery_services import DeliveryServices
     from gatepost.mail.outbound.hop import Hop
-    from gatepost.mail.outbound.hosts import RoutePlan
     from gatepost.policy.connectors.directory import Directory
-    from gatepost.policy.decisions.recipient_validation import RecipientQuestion
-    from gatepost.policy.decisions.routes import Route
 
 
 CALLOUT_SECONDS: Final = 30.0

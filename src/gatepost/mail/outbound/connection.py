@@ -14,20 +14,22 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from gatepost.mail.outbound.body import ONE_FLIGHT
+from gatepost.mail.outbound.body import ONE_FLIGHT, Chunks
 from gatepost.mail.outbound.failure import (
     ConnectionEnded,
+    HopFailure,
     UnwritableEnvelope,
     connection_lost,
     loss_reply,
     protocol_broken,
     refused,
 )
-from gatepost.net.stream import Loss, LossKind
+from gatepost.net.stream import Loss, LossKind, Stream, TlsContext
 from gatepost.net.timer import IdleTimer
 from gatepost.protocols.smtp.client.client_events import (
     AuthReply,
     BodyWanted,
+    ClientEvent,
     Closed,
     Greeting,
     HelloDone,
@@ -42,12 +44,8 @@ from gatepost.values import replace
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from gatepost.mail.outbound.body import Chunks
-    from gatepost.mail.outbound.failure import HopFailure
-    from gatepost.net.stream import Stream, TlsContext
     from gatepost.policy.decisions.facts import HopFacts
     from gatepost.protocols.smtp.client.client import Client
-    from gatepost.protocols.smtp.client.client_events import ClientEvent
     from gatepost.protocols.smtp.client.transaction import MailTransaction, Peer, TransactionResult
     from gatepost.protocols.tls.facts import ChainVerdict, TlsFacts
 

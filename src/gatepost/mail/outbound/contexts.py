@@ -22,16 +22,14 @@ from gatepost.net.identity import IdentityError, ServerIdentity
 from gatepost.net.shortage import shortage
 from gatepost.policy.connectors.client_certificate import ClientCertificate
 from gatepost.policy.connectors.values import RevocationCheck
-from gatepost.policy.decisions.requirement import Authenticated, offered
-from gatepost.protocols.tls.profile import classical_only
+from gatepost.policy.decisions.requirement import Authenticated, Requirement, offered
+from gatepost.protocols.tls.profile import Profile, classical_only
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gatepost.policy.connectors.records import OutboundConnector
-    from gatepost.policy.decisions.requirement import Requirement
     from gatepost.protocols.tls.facts import ChainVerdict, TlsFacts
-    from gatepost.protocols.tls.profile import Profile
 
 
 _KEPT = 200

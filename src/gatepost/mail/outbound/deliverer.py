@@ -18,13 +18,13 @@ import msgspec
 
 from gatepost.mail.model.delivery_result import DeliveryResult
 from gatepost.mail.model.queue_id import format_id
-from gatepost.mail.outbound.batching import BatchLimits, plans, routes_of, sharing
+from gatepost.mail.outbound.batching import BatchLimits, DeliveryPlan, plans, routes_of, sharing
 from gatepost.mail.outbound.body import BodyForms, BodyUnreadable, MessageBody, in_seven_bits
 from gatepost.mail.outbound.content import ContentNotReady, OutgoingMessage
 from gatepost.mail.outbound.delivery_attempt import AttemptPart, DeliveryAttempt, asks, without_others
 from gatepost.mail.outbound.destination_history import holds_below, remembered_as
 from gatepost.mail.outbound.failure import HopFailed
-from gatepost.mail.outbound.hosts import Candidates, plan_hosts
+from gatepost.mail.outbound.hosts import Candidates, RoutePlan, plan_hosts
 from gatepost.mail.outbound.mailbox import MailboxFailed, MaildirMessage
 from gatepost.mail.outbound.record import decided_record, domain_record, origin_of, sender_record
 from gatepost.mail.outbound.route_facts import KnownRoutes
@@ -42,10 +42,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Sequence
 
     from gatepost.mail.model.message import Delivery, Recipient
-    from gatepost.mail.outbound.batching import DeliveryPlan
     from gatepost.mail.outbound.delivery_services import DeliveryServices
     from gatepost.mail.outbound.hop import Hop, OpenHop
-    from gatepost.mail.outbound.hosts import RoutePlan
     from gatepost.mail.outbound.transactions import Batches
     from gatepost.policy.connectors.directory import Directory
     from gatepost.policy.decisions.routes import Route

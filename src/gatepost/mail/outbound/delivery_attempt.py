@@ -13,25 +13,22 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from gatepost.mail.model.delivery_result import Disposition, RecipientResult, disposition_of
-from gatepost.mail.outbound.failure import HopFailure, located
+from gatepost.mail.outbound.failure import HopFailed, HopFailure, located
 from gatepost.mail.outbound.record import drop_record, failure_record, hop_record, open_record, tries_record
 from gatepost.mail.queue.retry_decision import CUT_SHORT, IN_DOUBT, UNTRIED
 from gatepost.policy.connectors.values import Cleartext
-from gatepost.policy.decisions.requirement import Opportunistic
+from gatepost.policy.decisions.requirement import Opportunistic, Requirement
 from gatepost.policy.decisions.requiretls import Asks, asks_of
 from gatepost.policy.decisions.withheld import concerns_others, public_reply
-from gatepost.protocols.smtp.client.transaction import MailTransaction
+from gatepost.protocols.smtp.client.transaction import MailTransaction, RecipientReply, TransactionResult
 from gatepost.values import replace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from gatepost.mail.model.message import Message, Recipient
-    from gatepost.mail.outbound.failure import HopFailed
     from gatepost.mail.outbound.hop import Hop, OpenHop
     from gatepost.policy.decisions.destination_history import DestinationName, Drop
-    from gatepost.policy.decisions.requirement import Requirement
-    from gatepost.protocols.smtp.client.transaction import RecipientReply, TransactionResult
     from gatepost.protocols.smtp.replies import Reply
 
 

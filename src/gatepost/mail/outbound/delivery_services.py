@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from gatepost.mail.outbound.content import NO_STEPS
-from gatepost.policy.decisions.home import ALONE
+from gatepost.mail.outbound.content import NO_STEPS, ContentSteps
+from gatepost.policy.decisions.home import ALONE, Nodes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gatepost.mail.model.message import Delivery
-    from gatepost.mail.outbound.content import ContentSteps
     from gatepost.mail.outbound.contexts import ClientContexts
     from gatepost.mail.outbound.destination_history import DestinationMemory
     from gatepost.mail.outbound.hop import HopOpener
@@ -27,7 +26,6 @@ if TYPE_CHECKING:
     from gatepost.mail.outbound.sessions import SessionLog
     from gatepost.mail.queue.lane_budget import LaneBudget
     from gatepost.net.lookups.mx import MailRouter
-    from gatepost.policy.decisions.home import Nodes
     from gatepost.store.interface import Store
 
 

@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Protocol
 from gatepost.mail.outbound.failure import HopFailed, fell_below, local_fault
 from gatepost.policy.connectors.values import ProtectionDrop
 from gatepost.policy.decisions.destination_history import (
+    DestinationHistory,
     DestinationName,
+    Drop,
     SeenSession,
     classical_still,
     describe_drop,
@@ -22,7 +24,7 @@ from gatepost.policy.decisions.destination_history import (
     due_to_warn,
     seen,
 )
-from gatepost.policy.decisions.routes import MxRoute, SmartHosts
+from gatepost.policy.decisions.routes import MxRoute, Route, SmartHosts
 from gatepost.store.interface import StoreFailure
 
 if TYPE_CHECKING:
@@ -31,9 +33,7 @@ if TYPE_CHECKING:
     from gatepost.mail.model.message import Recipient
     from gatepost.mail.outbound.hop import Hop, OpenHop
     from gatepost.policy.connectors.directory import Directory
-    from gatepost.policy.decisions.destination_history import DestinationHistory, Drop
     from gatepost.policy.decisions.facts import ClassicalOnly
-    from gatepost.policy.decisions.routes import Route
 
 
 _log = logging.getLogger(__name__)

@@ -10,12 +10,12 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING, Any, Final
 
-from gatepost.mail.outbound.content import ContentNotReady
-from gatepost.pki.certificates.dkim_keys import DkimKeyError
+from gatepost.mail.outbound.content import ContentNotReady, OutgoingMessage
+from gatepost.pki.certificates.dkim_keys import DkimKeyError, DkimKeys, DkimSigner
 from gatepost.policy.connectors.values import DkimKeyUnavailable, DkimService
 from gatepost.policy.decisions.signing import Provenance, Signing, may_sign, signing
 from gatepost.protocols.dkim.canonical import RelaxedBody
-from gatepost.protocols.dkim.fields import chosen_fields, split_fields
+from gatepost.protocols.dkim.fields import Field, chosen_fields, split_fields
 from gatepost.protocols.dkim.signature import Signature
 from gatepost.protocols.smtp.replies import Reply
 
@@ -23,10 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from gatepost.mail.outbound.body import MessageBody
-    from gatepost.mail.outbound.content import OutgoingMessage
-    from gatepost.pki.certificates.dkim_keys import DkimKeys, DkimSigner
     from gatepost.policy.connectors.dkim_key import DkimKey
-    from gatepost.protocols.dkim.fields import Field
 
 
 _NO_KEY: Final = Reply(451, "4.7.5", ("The message cannot be signed now",))

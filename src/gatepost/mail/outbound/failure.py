@@ -12,20 +12,17 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from gatepost.net.stream import Loss, LossKind
-from gatepost.policy.decisions.destination_history import describe_drop
+from gatepost.policy.decisions.destination_history import Drop, describe_drop
 from gatepost.policy.decisions.facts import HopFacts
 from gatepost.policy.decisions.outbound import deferral
-from gatepost.policy.decisions.published import dnssec_failed
-from gatepost.policy.decisions.requirement import Shortfall
+from gatepost.policy.decisions.published import Published, dnssec_failed
+from gatepost.policy.decisions.requirement import Shortfall, Verdict
 from gatepost.protocols.smtp.replies import Reply
 from gatepost.protocols.tlsrpt.result import ResultType
 from gatepost.values import replace
 
 if TYPE_CHECKING:
     from gatepost.net.lookups.question import LookupFailed
-    from gatepost.policy.decisions.destination_history import Drop
-    from gatepost.policy.decisions.published import Published
-    from gatepost.policy.decisions.requirement import Verdict
 
 
 _TIMED_OUT = Reply(450, "4.4.315", ("Connection timed out",))

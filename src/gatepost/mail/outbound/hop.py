@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
-from gatepost.mail.outbound.connection import OutboundConnection, Step, Watch
-from gatepost.mail.outbound.contexts import has_classical, required_anchors, revocable
+from gatepost.mail.outbound.connection import OutboundConnection, SmtpTimeouts, Step, Watch
+from gatepost.mail.outbound.contexts import ClientContexts, OurCertificate, has_classical, required_anchors, revocable
 from gatepost.mail.outbound.failure import (
     ConnectionEnded,
     HopFailed,
@@ -26,34 +26,27 @@ from gatepost.mail.outbound.failure import (
     local_fault,
     not_reached,
 )
-from gatepost.mail.outbound.hop_options import NO_OPTIONS, HopOptions
+from gatepost.mail.outbound.hop_options import NO_OPTIONS, HopOptions, SmartHostLogin
 from gatepost.net import dane, dial
-from gatepost.net.stream import LossKind
-from gatepost.policy.connectors.addresses import PUBLIC_ADDRESSES, not_allowed
+from gatepost.net.stream import LossKind, Stream
+from gatepost.policy.connectors.addresses import PUBLIC_ADDRESSES, AddressPolicy, not_allowed
 from gatepost.policy.connectors.values import Cleartext, RevocationCheck
 from gatepost.policy.decisions.facts import ClassicalOnly, HopFacts
 from gatepost.policy.decisions.outbound import judge
-from gatepost.policy.decisions.published import NOTHING
+from gatepost.policy.decisions.published import NOTHING, Published
 from gatepost.policy.decisions.requirement import Authenticated, MxLevel, Opportunistic, Shortfall, Verdict
 from gatepost.protocols.smtp.client.client import Client
 from gatepost.protocols.smtp.replies import Reply
-from gatepost.protocols.tls.facts import Revocation
+from gatepost.protocols.tls.facts import ChainVerdict, Revocation, TlsFacts
 from gatepost.values import replace
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from gatepost.mail.outbound.connection import SmtpTimeouts
-    from gatepost.mail.outbound.contexts import ClientContexts, OurCertificate
-    from gatepost.mail.outbound.hop_options import SmartHostLogin
     from gatepost.net.lookups.revocation import RevocationChecker
-    from gatepost.net.stream import Stream
-    from gatepost.policy.connectors.addresses import AddressPolicy
     from gatepost.policy.decisions.destination_history import DestinationName, Drop
-    from gatepost.policy.decisions.published import Published
     from gatepost.policy.decisions.requirement import DaneProof, Requirement
     from gatepost.protocols.dane.match import DaneVerdict
-    from gatepost.protocols.tls.facts import ChainVerdict, TlsFacts
 
 
 _NOT_OURS = frozenset({errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT})  # of a source address

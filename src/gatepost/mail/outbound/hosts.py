@@ -16,14 +16,14 @@ from typing import TYPE_CHECKING, assert_never
 
 import msgspec
 
-from gatepost.mail.outbound.contexts import NODE_CERTIFICATE, our_certificate
-from gatepost.mail.outbound.delivery_attempt import asks, may_go_clear
+from gatepost.mail.outbound.contexts import NODE_CERTIFICATE, OurCertificate, our_certificate
+from gatepost.mail.outbound.delivery_attempt import DeliveryAttempt, asks, may_go_clear
 from gatepost.mail.outbound.failure import barred, local_fault, lookup_failed, no_address, not_reached
 from gatepost.mail.outbound.hop import Hop
 from gatepost.mail.outbound.hop_options import NO_OPTIONS, HopOptions, SourceUnusable, hop_options
 from gatepost.mail.outbound.published import PolicyUnknown, Publication
 from gatepost.mail.outbound.sessions import RouteSessions, counted
-from gatepost.net.lookups.mx import HostAddresses, MailHostsKind, NotAllowed, allowed
+from gatepost.net.lookups.mx import HostAddresses, MailHosts, MailHostsKind, NotAllowed, allowed
 from gatepost.net.lookups.question import LookupFailed
 from gatepost.policy.connectors.values import SmartHostOrder
 from gatepost.policy.decisions.published import joined_modes, modes
@@ -36,10 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from gatepost.mail.model.message import Message
-    from gatepost.mail.outbound.contexts import OurCertificate
-    from gatepost.mail.outbound.delivery_attempt import DeliveryAttempt
     from gatepost.mail.outbound.delivery_services import DeliveryServices
-    from gatepost.net.lookups.mx import MailHosts
     from gatepost.policy.decisions.requiretls import Asks
 
 

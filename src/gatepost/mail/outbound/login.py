@@ -16,10 +16,10 @@ import secrets
 from typing import TYPE_CHECKING, Final
 
 from gatepost.mail.outbound.failure import HopFailed, login_failed
-from gatepost.net.lookups.access_tokens import TokenRequest, TokenUnavailable
-from gatepost.pki.certificates.connector_secrets import SecretError
+from gatepost.net.lookups.access_tokens import AccessTokens, TokenRequest, TokenUnavailable
+from gatepost.pki.certificates.connector_secrets import ConnectorSecrets, SecretError
 from gatepost.policy.connectors.values import AuthenticationMechanism
-from gatepost.policy.decisions.requirement import Authenticated, TlsLevel
+from gatepost.policy.decisions.requirement import Authenticated, TlsLevel, Verdict
 from gatepost.protocols.smtp.client.sasl_client import BY_PASSWORD, BY_TOKEN, TokenClient, choose, password_client
 from gatepost.protocols.smtp.sasl import SaslError
 from gatepost.values import replace
@@ -30,9 +30,6 @@ if TYPE_CHECKING:
     from gatepost.mail.outbound.connection import OutboundConnection
     from gatepost.mail.outbound.hop import Hop
     from gatepost.mail.outbound.hop_options import SmartHostLogin
-    from gatepost.net.lookups.access_tokens import AccessTokens
-    from gatepost.pki.certificates.connector_secrets import ConnectorSecrets
-    from gatepost.policy.decisions.requirement import Verdict
     from gatepost.protocols.smtp.client.sasl_client import SaslClient
     from gatepost.protocols.smtp.replies import Reply
 

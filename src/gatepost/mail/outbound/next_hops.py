@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from gatepost.mail.outbound.batching import may_be_batched
+from gatepost.mail.outbound.batching import BatchLimits, may_be_batched
 from gatepost.mail.outbound.body import BodyUnreadable, MessageBody
 from gatepost.mail.outbound.hop_options import hop_options
 from gatepost.mail.outbound.hosts import next_hop_name
@@ -18,18 +18,15 @@ from gatepost.mail.outbound.record import connector_record
 from gatepost.mail.queue.allowance import HopLimit
 from gatepost.mail.queue.hop_queue import LaneKey
 from gatepost.net.lookups.question import LookupFailed
-from gatepost.policy.decisions.route import NO_CONTENT
-from gatepost.policy.decisions.routes import InternalRoute, LmtpRoute, MxRoute, SmartHosts
+from gatepost.policy.decisions.route import NO_CONTENT, RoutePlanner
+from gatepost.policy.decisions.routes import InternalRoute, LmtpRoute, MxRoute, Route, SmartHosts
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gatepost.mail.model.message import Delivery, Message
-    from gatepost.mail.outbound.batching import BatchLimits
     from gatepost.net.lookups.mx import MailRouter
     from gatepost.policy.connectors.mail_flow import Content
-    from gatepost.policy.decisions.route import RoutePlanner
-    from gatepost.policy.decisions.routes import Route
     from gatepost.store.interface import Store
 
 

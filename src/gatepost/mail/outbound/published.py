@@ -10,21 +10,19 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from gatepost.net.lookups.mx import MailHostsKind
+from gatepost.net.lookups.mx import HostAddresses, MailHosts, MailHostsKind
 from gatepost.net.lookups.question import LookupFailed
 from gatepost.policy.connectors.names import is_this_machine
 from gatepost.policy.connectors.values import MtaStsMode, SmtpDaneMode
 from gatepost.policy.decisions.published import NAMED, Modes, Naming, Published, StsFound, Terms, terms
-from gatepost.policy.decisions.requirement import Shortfall
+from gatepost.policy.decisions.requirement import Requirement, Shortfall
 from gatepost.values import replace
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gatepost.net.lookups.mtasts import StsPolicies, StsState
-    from gatepost.net.lookups.mx import HostAddresses, MailHosts
     from gatepost.net.lookups.tlsa import TlsaFinder
-    from gatepost.policy.decisions.requirement import Requirement
     from gatepost.protocols.dane.tlsa import TlsaLookup
 
 

@@ -15,8 +15,8 @@ from gatepost.mail.model.queue_id import format_id
 from gatepost.policy.connectors.values import SmtpDaneMode
 from gatepost.policy.decisions.handover import Origin, write_origin
 from gatepost.policy.decisions.outbound import describe, describe_achieved
-from gatepost.policy.decisions.published import modes
-from gatepost.policy.decisions.requirement import Shortfall, Verdict
+from gatepost.policy.decisions.published import Published, StsFound, modes
+from gatepost.policy.decisions.requirement import Requirement, Shortfall, Verdict
 from gatepost.policy.decisions.requiretls import Asks
 from gatepost.policy.decisions.route import domain_of
 from gatepost.policy.decisions.routes import InternalRoute, LmtpRoute, MailboxRoute, MxRoute, SmartHosts, Unroutable
@@ -31,8 +31,6 @@ if TYPE_CHECKING:
     from gatepost.policy.connectors.records import OutboundConnector
     from gatepost.policy.decisions.destination_history import Drop
     from gatepost.policy.decisions.facts import HopFacts
-    from gatepost.policy.decisions.published import Published, StsFound
-    from gatepost.policy.decisions.requirement import Requirement
     from gatepost.policy.decisions.routes import Route
     from gatepost.protocols.dane.match import DaneVerdict
     from gatepost.protocols.dane.tlsa import TlsaLookup

@@ -10,17 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from gatepost.mail.outbound.hosts import by_smart_hosts
+from gatepost.mail.outbound.hosts import RoutePlan, by_smart_hosts
 from gatepost.mail.outbound.record import decided_record
 from gatepost.mail.outbound.sessions import RouteSessions
 from gatepost.policy.connectors.values import SmartHostOrder
 from gatepost.policy.decisions.requiretls import Asks
-from gatepost.policy.decisions.routes import MxRoute, SmartHosts
+from gatepost.policy.decisions.routes import MxRoute, Route, SmartHosts
 
 if TYPE_CHECKING:
     from gatepost.mail.outbound.delivery_services import DeliveryServices
-    from gatepost.mail.outbound.hosts import RoutePlan
-    from gatepost.policy.decisions.routes import Route
 
 _KEPT = 5000  # routes, as many as `policy.decisions.route` keeps
 

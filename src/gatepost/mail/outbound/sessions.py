@@ -20,10 +20,10 @@ from typing import TYPE_CHECKING
 from gatepost.events.counts import count_classical, count_failed_session, count_session
 from gatepost.events.metrics.counts import Counts
 from gatepost.net import dane
-from gatepost.policy.decisions.published import dnssec_failed
+from gatepost.policy.decisions.published import Published, dnssec_failed
 from gatepost.policy.decisions.tlsrpt import Seen, attempted, barred, not_fetched
 from gatepost.protocols.tls.names import is_ip_address
-from gatepost.protocols.tlsrpt.tally import Tally, TlsSession
+from gatepost.protocols.tlsrpt.tally import Count, Tally, TlsSession
 from gatepost.store.interface import StoreFailure
 from gatepost.times import day_text
 from gatepost.values import replace
@@ -36,9 +36,7 @@ if TYPE_CHECKING:
     from gatepost.mail.outbound.hop import Hop, OpenHop
     from gatepost.net.lookups.question import LookupFailed
     from gatepost.policy.decisions.facts import HopFacts
-    from gatepost.policy.decisions.published import Published
     from gatepost.policy.decisions.requirement import Shortfall
-    from gatepost.protocols.tlsrpt.tally import Count
     from gatepost.store.session_counts import SessionCounts
 
 

@@ -11,16 +11,16 @@ import secrets
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from gatepost.mail.outbound.body import BodyUnreadable
-from gatepost.mail.outbound.content import ContentNotReady
-from gatepost.mail.outbound.in_memory_transform import TooLarge
+from gatepost.mail.outbound.body import BodyUnreadable, MessageBody
+from gatepost.mail.outbound.content import ContentNotReady, OutgoingMessage
+from gatepost.mail.outbound.in_memory_transform import InMemoryTransform, TooLarge
 from gatepost.pki.smime.certificate import ID_DIGITS, fingerprint, owner_of
 from gatepost.pki.smime.decryption import is_enveloped
 from gatepost.pki.smime.encryption import encrypted
 from gatepost.pki.smime.readiness import Readiness, readiness_of_all
-from gatepost.pki.smime.signing import signature, signed
-from gatepost.pki.smime.store import SmimeStoreError
-from gatepost.policy.decisions.content import NO_DEMAND
+from gatepost.pki.smime.signing import SmimeSigner, signature, signed
+from gatepost.pki.smime.store import SmimeStore, SmimeStoreError
+from gatepost.policy.decisions.content import NO_DEMAND, ContentDemand
 from gatepost.policy.decisions.routes import InternalRoute, Unroutable
 from gatepost.protocols.dkim.fields import split_fields
 from gatepost.protocols.message.authors import addresses
@@ -41,12 +41,6 @@ if TYPE_CHECKING:
     from cryptography import x509
 
     from gatepost.mail.model.message import Recipient
-    from gatepost.mail.outbound.body import MessageBody
-    from gatepost.mail.outbound.content import OutgoingMessage
-    from gatepost.mail.outbound.in_memory_transform import InMemoryTransform
-    from gatepost.pki.smime.signing import SmimeSigner
-    from gatepost.pki.smime.store import SmimeStore
-    from gatepost.policy.decisions.content import ContentDemand
 
 
 _log = logging.getLogger(__name__)

@@ -12,11 +12,11 @@ import re
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from gatepost.mail.outbound.body import BodyUnreadable
-from gatepost.mail.outbound.in_memory_transform import TooLarge
+from gatepost.mail.outbound.body import BodyUnreadable, MessageBody
+from gatepost.mail.outbound.in_memory_transform import InMemoryTransform, TooLarge
 from gatepost.pki.smime.certificate import ID_DIGITS, fingerprint, owner_of
-from gatepost.pki.smime.decryption import CannotDecrypt, decrypted
-from gatepost.pki.smime.store import SmimeStoreError
+from gatepost.pki.smime.decryption import CannotDecrypt, Opener, decrypted
+from gatepost.pki.smime.store import SmimeStore, SmimeStoreError
 from gatepost.policy.decisions.routes import LmtpRoute, MailboxRoute
 from gatepost.protocols.message.mime_entity import (
     MimeMessage,
@@ -31,11 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from gatepost.mail.model.message import Recipient
-    from gatepost.mail.outbound.body import MessageBody
     from gatepost.mail.outbound.content import OutgoingMessage
-    from gatepost.mail.outbound.in_memory_transform import InMemoryTransform
-    from gatepost.pki.smime.decryption import Opener
-    from gatepost.pki.smime.store import SmimeStore
 
 
 _log = logging.getLogger(__name__)

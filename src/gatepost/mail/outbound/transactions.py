@@ -10,9 +10,9 @@ import logging
 from collections import deque
 from typing import TYPE_CHECKING
 
-from gatepost.mail.outbound.body import BodyUnreadable
+from gatepost.mail.outbound.body import BodyForms, BodyUnreadable, MessageBody
 from gatepost.mail.outbound.content import ContentNotReady
-from gatepost.mail.outbound.delivery_attempt import leaves_open
+from gatepost.mail.outbound.delivery_attempt import DeliveryAttempt, leaves_open
 from gatepost.mail.outbound.failure import ConnectionEnded, HopFailed, UnwritableEnvelope
 from gatepost.protocols.smtp.replies import Reply
 
@@ -20,9 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from gatepost.mail.model.message import Recipient
-    from gatepost.mail.outbound.body import BodyForms, MessageBody
     from gatepost.mail.outbound.connection import OutboundConnection
-    from gatepost.mail.outbound.delivery_attempt import DeliveryAttempt
     from gatepost.mail.outbound.delivery_services import DeliveryServices
     from gatepost.mail.outbound.hop import OpenHop
     from gatepost.protocols.smtp.client.transaction import TransactionResult

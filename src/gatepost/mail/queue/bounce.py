@@ -10,23 +10,21 @@ import logging
 import secrets
 from typing import TYPE_CHECKING, Any, Protocol
 
-from gatepost.mail.model.delivery_result import Disposition
+from gatepost.mail.model.delivery_result import Disposition, RecipientResult
 from gatepost.mail.model.queue_id import format_id
 from gatepost.mail.queue.own_mail import own_deliveries, own_message, path_of
 from gatepost.policy.decisions.forwarding import Target
 from gatepost.policy.decisions.withheld import concerns_others
 from gatepost.protocols.message.dsn import build_dsn, build_redacted
 from gatepost.protocols.message.dsn_advice import NO_CERTIFICATE, RETURNED
-from gatepost.protocols.message.dsn_report import DsnAction, DsnHop, DsnRecipient, DsnReport, RedactedNotice
+from gatepost.protocols.message.dsn_report import Advice, DsnAction, DsnHop, DsnRecipient, DsnReport, RedactedNotice
 from gatepost.store.interface import StoreFailure
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
-    from gatepost.mail.model.delivery_result import RecipientResult
     from gatepost.mail.model.message import Delivery, Message
     from gatepost.mail.queue.stranger_notices import NoticesToStrangers
-    from gatepost.protocols.message.dsn_report import Advice
     from gatepost.protocols.smtp.grammar import Path
 
 

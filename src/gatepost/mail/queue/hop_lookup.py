@@ -10,13 +10,12 @@ import logging
 from collections import deque
 from typing import TYPE_CHECKING
 
-from gatepost.mail.queue.hop_queue import LaneKey
+from gatepost.mail.queue.hop_queue import HopFinder, LaneKey
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
     from gatepost.mail.model.message import Delivery
-    from gatepost.mail.queue.hop_queue import HopFinder
     from gatepost.mail.queue.memory_budget import MemoryBudget
 
 

@@ -12,21 +12,18 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING, Any
 
-from gatepost.mail.model.delivery_result import Disposition
-from gatepost.mail.model.message import Journal, Message
+from gatepost.mail.model.delivery_result import Disposition, RecipientResult
+from gatepost.mail.model.message import Delivery, Journal, Message
 from gatepost.mail.model.queue_id import format_id
 from gatepost.mail.queue.own_mail import commit, own_deliveries
-from gatepost.protocols.smtp.grammar import parse_address
+from gatepost.protocols.smtp.grammar import Path, parse_address
 from gatepost.values import replace
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
 
-    from gatepost.mail.model.delivery_result import RecipientResult
-    from gatepost.mail.model.message import Delivery
     from gatepost.mail.queue.retry_decision import RetryDecision
     from gatepost.policy.decisions.forwarding import Target
-    from gatepost.protocols.smtp.grammar import Path
     from gatepost.store.interface import Store
 
 

@@ -9,13 +9,12 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from gatepost.mail.model.message import Delivery, Message, Recipient
+from gatepost.mail.model.message import Delivery, Journal, Message, Recipient
 from gatepost.protocols.smtp.grammar import GrammarError, Path, parse_address
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from gatepost.mail.model.message import Journal
     from gatepost.policy.decisions.forwarding import Target
     from gatepost.store.interface import BodyWriter, Store, StoreFailure
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from gatepost.mail.model.delivery_result import Disposition
+from gatepost.mail.model.delivery_result import DeliveryResult, Disposition
 from gatepost.mail.queue.allowance import POLL
 from gatepost.mail.queue.slowdown import asks_to_slow_down
 from gatepost.policy.decisions.withheld import OTHERS_CONNECTOR, concerns_others
@@ -18,7 +18,6 @@ from gatepost.policy.decisions.withheld import OTHERS_CONNECTOR, concerns_others
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from gatepost.mail.model.delivery_result import DeliveryResult
     from gatepost.mail.queue.backlog import Backlog
     from gatepost.mail.queue.hop_queue import HopQueue, Turn
     from gatepost.mail.queue.lane_budget import LaneBudget

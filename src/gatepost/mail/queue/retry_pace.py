@@ -9,11 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from typing import Final
 
 _IN_TIME: Final = 0.003  # seconds that a timer may be late in a loop that has enough CPU
 _LATE: Final = 0.01  # seconds beyond that at which new mail goes first altogether

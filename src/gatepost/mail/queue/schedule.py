@@ -6,14 +6,11 @@ after 4 h is Exchange Server's (exchange.md section 7.2).
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 import msgspec
 
 from gatepost.store.suspension import SPREAD
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 _FIRST_GATE = 10.0
 

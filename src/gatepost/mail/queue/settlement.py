@@ -12,22 +12,20 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from gatepost.mail.model.delivery_result import Disposition
+from gatepost.mail.model.delivery_result import DeliveryResult, Disposition
 from gatepost.mail.model.queue_id import format_id
 from gatepost.mail.queue.retry_decision import decide_retry, defer_without_notice, is_in_doubt, mark_in_doubt
-from gatepost.store.interface import MessageUnstorable, Settlement, StoreFailure
+from gatepost.store.interface import MessageUnstorable, Settlement, Store, StoreFailure
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from gatepost.mail.model.delivery_result import DeliveryResult
     from gatepost.mail.model.message import Delivery, Message, Recipient
     from gatepost.mail.queue.bounce import Bouncer
     from gatepost.mail.queue.journal_failures import JournalFailures
     from gatepost.mail.queue.memory_budget import MemoryBudget
     from gatepost.mail.queue.retry_decision import RetryDecision
     from gatepost.mail.queue.schedule import Schedule
-    from gatepost.store.interface import Store
 
 
 _log = logging.getLogger(__name__)

@@ -127,9 +127,8 @@ class Accounts:
         """Change a user; what is not given stays. Any change ends all of its sessions: `start_session` begins another.
 
         A new password ends its passkeys too, which whoever took the account over may have made; keep_passkeys: unless
-        it is its user's own choice. end_tokens: the API tokens that it made end, too.
-
-        Raises AccountError: INPUT, MISSING, CONFLICT if no owner could log in any more.
+        it is its user's own choice. end_tokens: the API tokens that it made end, too. Raises AccountError: INPUT,
+        MISSING, CONFLICT if no owner could log in any more.
         """
         argon2 = None if password is None else self._rate_limiter.hashed(user_rows.checked_password(password, name))
         now = self._clock()
@@ -144,8 +143,7 @@ class Accounts:
             if after.role is Role.OWNER:
                 setup_rows.forget(connection)
             detail = {"before": user_rows.facts(before), "after": user_rows.facts(after), "password": bool(argon2)}
-            detail |= {"passkeys": passkeys} if passkeys else {}
-            detail |= {"tokens": tokens} if tokens else {}
+            detail |= {name: ended for name, ended in (("passkeys", passkeys), ("tokens", tokens)) if ended}
             audit_rows.write(connection, AuditEvent(0, now, *actor, "user-set", subject=after.name, detail=detail))
         self._database.forget()
         return ChangedUser(after, passkeys, tokens)

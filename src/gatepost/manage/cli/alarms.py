@@ -63,7 +63,7 @@ def _print(alarms: ActiveAlarms) -> None:
         for name, text in (*lines, (_("since"), moment(alarm.since)), (_("kind"), str(alarm.kind))):
             click.echo(printable(f"{name:>8} {text}".rstrip()))
     for sentence in alarms.unknown[:_SHOWN]:
-        say("unknown: %(sentence)s", err=True, sentence=printable(ours(sentence)))
+        say("unknown: %(sentence)s", err=True, sentence=ours(sentence))
     if not alarms.alarms and not alarms.unknown:
         looked = _(", checked at %(looked)s", looked=moment(alarms.looked)) if alarms.looked else ""
         say("no alarms%(looked)s", err=True, looked=looked)

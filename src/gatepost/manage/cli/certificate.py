@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 import msgspec
@@ -16,13 +16,13 @@ from gatepost.manage.cli.output import (
     print_facts,
     print_rows,
     print_table,
-    printable,
     printed_json,
     quantity,
     say,
 )
 from gatepost.manage.cli.request_options import request_options
 from gatepost.manage.use_cases import certificates
+from gatepost.manage.use_cases import certificates as certificate_cases
 from gatepost.manage.use_cases.certificate_removal import (
     RemoveCertificate,
     Removed,
@@ -37,23 +37,10 @@ from gatepost.manage.use_cases.certificate_table import (
     get_certificate_table,
     write_table,
 )
-from gatepost.manage.use_cases.certificates import (
-    STATES,
-    CertificateDetail,
-    CertificateRequest,
-    CertificateSummary,
-    GetInventory,
-    common_name,
-    get_inventory,
-)
 from gatepost.manage.use_cases.client import Client, all_items
 from gatepost.manage.use_cases.times import stamp as moment
 from gatepost.node.privileges import as_caller
 from gatepost.pki.certificates.entry import Purpose, State
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
 
 _CHANGE_COLUMNS = ("version", "at", "author", "kind", "id", "names", "change", "note")
 
@@ -80,7 +67,7 @@ def list_() -> None:
     print_list(inventory.certificates)
     print_requests(inventory.requests)
     for path in inventory.directories:
-        say("watched: %(path)s", err=True, path=printable(path))
+        say("watched: %(path)s", err=True, path=path)
 
 
 @click.command()
@@ -131,11 +118,16 @@ _FACT_COLUMNS = ("subject", "issuer", "serial", "key", "sha1", "sha256", "spki_s
 _SIDES = {Purpose.SERVER: _SERVER_COLUMNS, Purpose.CLIENT: _CLIENT_COLUMNS}
 
 
-def print_list(certificates: Sequence[CertificateSummary]) -> None:
+def print_list(certificates: Sequence[certificate_cases.CertificateSummary]) -> None:
     """Current beside next and deprecated, the newest first; client certificates in a table of their own."""
     for purpose, columns in _SIDES.items():
         chosen = [certificate for certificate in certificates if certificate.purpose == purpose]
-        chosen.sort(key=lambda certificate: (STATES.index(State(certificate.state)), -(certificate.since or 0.0)))
+        chosen.sort(
+            key=lambda certificate: (
+                certificate_cases.STATES.index(State(certificate.state)),
+                -(certificate.since or 0.0),
+            )
+        )
         if purpose is Purpose.CLIENT and not chosen:
             continue
         if purpose is Purpose.CLIENT:
@@ -143,7 +135,7 @@ def print_list(certificates: Sequence[CertificateSummary]) -> None:
         print_table(columns, (_row(certificate, columns) for certificate in chosen))
 
 
-def print_requests(requests: Sequence[CertificateRequest]) -> None:
+def print_requests(requests: Sequence[certificate_cases.CertificateRequest]) -> None:
     """Print requests that wait for their certificates, if there are any."""
     if not requests:
         return
@@ -160,19 +152,19 @@ def print_requests(requests: Sequence[CertificateRequest]) -> None:
     print_table(_REQUEST_COLUMNS, ([str(row[column]) for column in _REQUEST_COLUMNS] for row in rows))
 
 
-def _row(certificate: CertificateSummary, columns: Sequence[str]) -> list[str]:
+def _row(certificate: certificate_cases.CertificateSummary, columns: Sequence[str]) -> list[str]:
     shown = msgspec.structs.asdict(certificate) | {
         "state": _state(certificate),
         "names": ", ".join(certificate.names) or _("(none) %(subject)s", subject=certificate.subject),
-        "issuer": common_name(certificate.issuer),
-        "subject": common_name(certificate.subject),
+        "issuer": certificate_cases.common_name(certificate.issuer),
+        "subject": certificate_cases.common_name(certificate.subject),
         "valid_until": f"{moment(certificate.not_after)[:10]} ({_left(certificate.days_left)})",
         "in_use": _in_use(certificate),
     }
     return [str(shown[column]) for column in columns]
 
 
-def _state(certificate: CertificateSummary) -> str:
+def _state(certificate: certificate_cases.CertificateSummary) -> str:
     if certificate.state == State.NEXT and certificate.switch_at:
         return _("next (current %(switch_at)s)", switch_at=moment(certificate.switch_at))
     return certificate.state
@@ -184,14 +176,14 @@ def _left(days: int) -> str:
     return _("%(days)s left", days=quantity(days, "day"))
 
 
-def _in_use(certificate: CertificateSummary) -> str:
+def _in_use(certificate: certificate_cases.CertificateSummary) -> str:
     begun, ended = (f"{moment(at)[:16]}Z" if at else "" for at in (certificate.current_from, certificate.current_until))
     if not begun and not ended:
         return _("not recorded yet") if certificate.state == State.CURRENT else _("never")
     return f"{begun} - {ended}".strip()
 
 
-def print_certificate(certificate: CertificateDetail) -> None:
+def print_certificate(certificate: certificate_cases.CertificateDetail) -> None:
     """Everything about a certificate, a line for each field, its chain below."""
     print_facts(((key, text) for key, text in _lines(certificate) if text), width=15)
     for number, link in enumerate(certificate.chain, 1):
@@ -199,7 +191,7 @@ def print_certificate(certificate: CertificateDetail) -> None:
             "\nchain %(number)s of %(chain)s: %(subject)s",
             number=number,
             chain=len(certificate.chain),
-            subject=printable(link.subject),
+            subject=link.subject,
         )
         facts = {key: getattr(link, key) for key in ("issuer", "serial", "key", "sha256")}
         facts["valid"] = f"{moment(link.not_before)} - {moment(link.not_after)}"
@@ -207,7 +199,7 @@ def print_certificate(certificate: CertificateDetail) -> None:
         print_facts(facts.items(), indent="  ")
 
 
-def _lines(certificate: CertificateDetail) -> list[tuple[str, str]]:
+def _lines(certificate: certificate_cases.CertificateDetail) -> list[tuple[str, str]]:
     record = msgspec.structs.asdict(certificate)
     times = [(key, moment(record[key] or 0)) for key in _TIME_COLUMNS]
     validity = f"{moment(certificate.not_before)} - {moment(certificate.not_after)} ({_left(certificate.days_left)})"
@@ -247,7 +239,7 @@ def remove(number: str, force: str, note: str) -> None:
 
 def _removed(there: Client, number: str, force: str, note: str) -> Removed:
     """Remove what the number names: a request, else a directory, else a certificate."""
-    known = there.call(get_inventory, GetInventory())
+    known = there.call(certificate_cases.get_inventory, certificate_cases.GetInventory())
     why = f"forced: {force}" if force else note
     if number.lower() in {certificate_request.id for certificate_request in known.requests}:
         return there.call(remove_certificate_request, RemoveCertificateRequest(request=number.lower(), note=why))
@@ -276,7 +268,7 @@ def publish(directory: Path, request: GetCertificateTable) -> None:
     base_url(request.base_url)  # before anybody is asked
     table = client().call(get_certificate_table, request)
     for line in table.notes:
-        say("note: %(line)s", err=True, line=printable(line))
+        say("note: %(line)s", err=True, line=line)
     with as_caller():
         done = write_table(table, directory)
     if not printed_json(done):

@@ -111,7 +111,7 @@ def forget() -> None:
     if printed_json(forgotten):
         return
     directory = forgotten.directory
-    say("the account at %(directory)s is forgotten", err=True, directory=printable(directory))
+    say("the account at %(directory)s is forgotten", err=True, directory=directory)
 
 
 def _say(renewal: acme_renewal.CertificateRenewal) -> None:
@@ -119,7 +119,7 @@ def _say(renewal: acme_renewal.CertificateRenewal) -> None:
     if wants_json():
         return
     if not renewal.ok:
-        say("no certificate for %(names)s: %(text)s", err=True, names=names, text=printable(ours(renewal.text)))
+        say("no certificate for %(names)s: %(text)s", err=True, names=names, text=ours(renewal.text))
     else:
         click.echo(
             printable(

@@ -39,7 +39,7 @@ def print_gates(gates: GateSummary, certificate: CertificateSummary) -> None:
     unknown = _("%(number)s unknown", number=gates.unknown)
     click.echo(f"\n{quantity(gates.fails, 'failure')}, {quantity(gates.warnings, 'warning')}, {unknown}")
     if gates.green_at:
-        click.echo(_("Nothing is left but to wait until %(when)s", when=moment(gates.green_at)))
+        say("Nothing is left but to wait until %(when)s", when=moment(gates.green_at))
 
 
 def print_status(changeover: Changeover) -> None:
@@ -62,12 +62,10 @@ def print_status(changeover: Changeover) -> None:
         say("  same period before  %(before)s", before=_traffic(before))
         silent = sorted({*before.domains} - {*since.domains})
         if silent:
-            click.echo(
-                wrapped(printable(_("  silent since        %(silent)s", silent=", ".join(silent[:20]))), " " * 22)
-            )
+            click.echo(wrapped(_("  silent since        %(silent)s", silent=", ".join(silent[:20])), " " * 22))
     click.echo()
     for line in changeover.next:
-        click.echo(wrapped(_("next: %(line)s", line=printable(ours(line))), "      "))
+        click.echo(wrapped(_("next: %(line)s", line=ours(line)), "      "))
     click.echo()
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 import click
 
@@ -20,9 +20,6 @@ from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.times import stamp as moment
 from gatepost.pki.certificates.lifecycle import ROLL_BACK_SECONDS
 from gatepost.protocols.tls.token_uri import is_token_uri
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 
 @click.command()

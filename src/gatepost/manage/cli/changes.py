@@ -32,12 +32,7 @@ def report(outcome: ChangeReport, *, standing: bool = False) -> None:
     for text in outcome.notes:
         say("note: %(text)s", err=True, text=ours(text))
     if outcome.nodes is not None:
-        say(
-            "version %(version)s is %(text)s",
-            err=True,
-            version=outcome.version,
-            text=printable(ours(outcome.nodes.text)),
-        )
+        say("version %(version)s is %(text)s", err=True, version=outcome.version, text=ours(outcome.nodes.text))
     if printed_json(outcome):
         return
     print_changes(outcome.changes)
@@ -127,8 +122,8 @@ def _print_difference(difference: Difference) -> None:
     shown = "; ".join(f"{printable(peer)} ({count})" for peer, count in peers[:_PEERS])
     rest = len(peers) - _PEERS + difference.unnamed
     click.echo(f"    {shown}{_('; and %(rest)s more', rest=rest) if rest > 0 else ''}")
-    say("    was: %(before)s", before=printable(difference.before))
-    say("    now: %(after)s", after=printable(difference.after))
+    say("    was: %(before)s", before=difference.before)
+    say("    now: %(after)s", after=difference.after)
     say("    see: gatepost trace show %(sample)s", sample=difference.sample)
 
 

@@ -10,8 +10,9 @@ import math
 import os
 import socket
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
@@ -42,10 +43,6 @@ from gatepost.settings.environment import CONFIG_VARIABLE
 from gatepost.settings.loader import DEFAULT_PATHS, load
 from gatepost.settings.model import DnsValidation, Settings
 from gatepost.settings.problem import SettingsError
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
 
 _STATUS = {
     DeliveryForecast.DELIVER: 0,

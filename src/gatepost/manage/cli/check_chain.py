@@ -18,6 +18,8 @@ from gatepost.analysis.checks.chain import ChainChecker, ChainQuestion
 from gatepost.analysis.checks.chain_facts import From, Link
 from gatepost.analysis.checks.chain_file import CertificateFile, ChainFileError, parse_file, read_file, read_key
 from gatepost.analysis.checks.chain_report import (
+    ChainCheck,
+    ChainFinding,
     Part,
     Readiness,
     chain_record,
@@ -43,7 +45,6 @@ from gatepost.times import day_text
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gatepost.analysis.checks.chain_report import ChainCheck, ChainFinding
     from gatepost.protocols.tls.facts import CertificateFacts
 
 
@@ -296,7 +297,7 @@ def _print_published(check: ChainCheck) -> None:
     for record in tlsa_record(check.facts):
         click.echo(f"  {printable(record)}")
     leaf = check.leaf
-    say("  issuer              %(issuer)s", issuer=printable(leaf.issuer))
+    say("  issuer              %(issuer)s", issuer=leaf.issuer)
     say("  serial number       %(serial)s", serial=leaf.serial)
     say("  SHA-1 thumbprint    %(sha1)s", sha1=leaf.sha1.upper())
     say("  SHA-256 thumbprint  %(sha256)s", sha256=leaf.sha256.upper())
@@ -321,13 +322,11 @@ def print_roots(check: RootsCheck, *, verbose: bool) -> None:
     )
     click.echo(
         wrapped(
-            printable(
-                _(
-                    "%(source)s: are these authorities trusted here (%(anchors)s)?  %(answer)s",
-                    source=check.source,
-                    anchors=check.anchors,
-                    answer=answer,
-                )
+            _(
+                "%(source)s: are these authorities trusted here (%(anchors)s)?  %(answer)s",
+                source=check.source,
+                anchors=check.anchors,
+                answer=answer,
             ),
             "  ",
         )

@@ -227,7 +227,7 @@ def print_line(verdict: Mark, name: str, text: str, evidence: str = "", fix: str
     line = wrapped(f"  {sign} {name.ljust(_INDENT - 5)} {printable(ours(text))}", room)
     click.echo(line.replace(sign, _mark(verdict), 1))
     if evidence and evidence != text:
-        click.echo(wrapped(f"{room}{_('seen: %(evidence)s', evidence=printable(ours(evidence)))}", f"{room}      "))
+        click.echo(wrapped(f"{room}{_('seen: %(evidence)s', evidence=ours(evidence))}", f"{room}      "))
     if fix:
         click.echo(wrapped(f"{room}-> {printable(ours(fix))}", f"{room}   "))
 

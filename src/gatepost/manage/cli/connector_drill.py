@@ -74,7 +74,7 @@ def _print_drill(found: drill_cases.HeldDrill) -> int:
         click.echo(printable(trouble), err=True)
     _print(found)
     if found.unkept:
-        fail(UNKNOWN, printable(found.unkept))
+        fail(UNKNOWN, found.unkept)
     return UNKNOWN if not found.evidence else 0 if found.passed else NO
 
 
@@ -131,16 +131,16 @@ def _print(found: drill_cases.HeldDrill) -> None:
         at=record["at"],
     )
     click.echo(printable(head))
-    click.echo(printable(_("requires: %(texts)s, %(more)s", texts=" or ".join(texts), more=", ".join(more))))
+    say("requires: %(texts)s, %(more)s", texts=" or ".join(texts), more=", ".join(more))
     for note in record["notes"]:
-        click.echo(wrapped(printable(_("note: %(note)s", note=ours(note))), "  "))
+        click.echo(wrapped(_("note: %(note)s", note=ours(note)), "  "))
     click.echo()
     _print_scenarios([_row(scenario) for scenario in record["scenarios"]])
     click.echo()
     for weakness in record["weaknesses"]:
         click.echo(wrapped(printable(ours(weakness)), "  "))
     if found.evidence:
-        click.echo(printable(_("evidence: %(evidence)s", evidence=found.evidence)))
+        say("evidence: %(evidence)s", evidence=found.evidence)
         click.echo(f"sha256: {found.sha256}")
     click.echo(printable(ours(record["verdict"])))
 
@@ -159,15 +159,11 @@ def _print_scenarios(rows: list[tuple[str, ...]]) -> None:
         print_table(_COLUMNS, rows)
         return
     for title, expected, happened, saw, reply in rows:
-        click.echo(
-            printable(
-                _(
-                    "%(title)s  %(happened)s (expected: %(expected)s)",
-                    title=title.ljust(widths[0]),
-                    happened=happened,
-                    expected=expected,
-                )
-            )
+        say(
+            "%(title)s  %(happened)s (expected: %(expected)s)",
+            title=title.ljust(widths[0]),
+            happened=happened,
+            expected=expected,
         )
         for line in (_("the remote server saw: %(saw)s", saw=saw), _("the queue would show: %(reply)s", reply=reply)):
             click.echo(f"{' ' * (widths[0] + 2)}{printable(line)}")

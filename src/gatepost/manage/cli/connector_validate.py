@@ -28,8 +28,10 @@ from gatepost.manage.use_cases.times import stamp as moment
 from gatepost.manage.use_cases.validation import MOST_PEM
 from gatepost.manage.use_cases.validation_runs import (
     SECONDS,
+    Record,
     ShowValidation,
     ValidateConnector,
+    ValidationState,
     show_validation,
     start_validation,
 )
@@ -42,7 +44,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from gatepost.manage.use_cases.client import Client
-    from gatepost.manage.use_cases.validation_runs import Record, ValidationState
 
 
 _MARKS = {
@@ -211,7 +212,7 @@ def _print(record: dict[str, Any], draft: Path | None, *, verbose: bool) -> None
     for line in () if draft else issuer_lines(record):
         click.echo(wrapped(printable(line), "    "))
     for note in record["notes"]:
-        click.echo(wrapped(_("note: %(note)s", note=printable(ours(note))), "      "))
+        click.echo(wrapped(_("note: %(note)s", note=ours(note)), "      "))
     click.echo(printable(ours(record["verdict"])))
 
 

@@ -11,6 +11,7 @@ from gatepost.manage.cli.connector_selection import ChosenConnectors, selected, 
 from gatepost.manage.cli.options import NO, UNKNOWN, client, gateway_options
 from gatepost.manage.cli.output import _, print_table, printed_json, progress, quantity
 from gatepost.manage.use_cases.bulk_validation import (
+    BulkValidation,
     ShowValidations,
     StopValidations,
     ValidateConnectors,
@@ -21,7 +22,6 @@ from gatepost.manage.use_cases.bulk_validation import (
 from gatepost.manage.use_cases.jobs import follow
 
 if TYPE_CHECKING:
-    from gatepost.manage.use_cases.bulk_validation import BulkValidation
     from gatepost.manage.use_cases.client import Client
 
 

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from gatepost.manage.cli.named_files import read_file
 from gatepost.manage.cli.options import NO, UNKNOWN, client, gateway_options
-from gatepost.manage.cli.output import _, ours, printable, printed_json
+from gatepost.manage.cli.output import _, ours, printable, printed_json, say
 from gatepost.manage.cli.part_commands import add_commands, add_list, organization_option, part_argument
 from gatepost.manage.use_cases.name_lookup import HOOK, Part
 from gatepost.manage.use_cases.trials import HookTrial, HookTrials, TryHook, try_hook
@@ -62,9 +62,7 @@ def check(part: Part, message: Path | None) -> None:
 
 def _print(result: HookTrials) -> None:
     label = _("content hook %(hook)s of %(organization)s", hook=repr(result.hook), organization=result.organization)
-    click.echo(
-        printable(_("%(label)s: %(type)s at %(address)s", label=label, type=result.type, address=result.address))
-    )
+    say("%(label)s: %(type)s at %(address)s", label=label, type=result.type, address=result.address)
     for trial in result.trials:
         sign = _("ok") if trial.right else _("no answer") if not trial.answered else _("WRONG")
         click.echo(f"  {printable(trial.message):10} {sign:10} {_said(trial)}")

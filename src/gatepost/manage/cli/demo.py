@@ -15,10 +15,11 @@ import ssl
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import click
 
@@ -29,9 +30,6 @@ from gatepost.manage.use_cases.times import stamp as moment
 from gatepost.pki.certificates.authority import Authority
 from gatepost.testing.process import free_port
 from gatepost.texts import N_
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 _DOMAINS = ["fabrikam.example", "oldtimer.example", "insurer.example", "northwind.example"]
 _PATIENCE = 20.0

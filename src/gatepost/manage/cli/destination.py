@@ -5,31 +5,16 @@ On a running gateway as on a stopped one: its workers read the same file for eve
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
 
 import click
 
 from gatepost.manage.cli.options import BAD_INPUT, NO, client, fail, gateway_options, missing_is_no
 from gatepost.manage.cli.output import _, ours, print_rows, printable, printed_json, quantity, say
 from gatepost.manage.cli.request_options import limit_option, request_options
+from gatepost.manage.use_cases import destinations as destination_cases
 from gatepost.manage.use_cases.client import all_items
-from gatepost.manage.use_cases.destinations import (
-    Destination,
-    DestinationActions,
-    DestinationHost,
-    DestinationsChanged,
-    DestinationsQuery,
-    ListSlowed,
-    SlowedDestination,
-    act_on_destinations,
-    list_destinations,
-    list_slowed,
-)
 from gatepost.manage.use_cases.times import stamp as moment
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
 
 _COLUMNS = ("organization", "destination", "best", "since", "last session", "below")
 _SLOWED_COLUMNS = ("next hop", "worker", "messages a minute", "after", "last refusal")
@@ -44,21 +29,21 @@ def destination() -> None:
 
 
 @destination.command("list")
-@request_options(DestinationsQuery)
+@request_options(destination_cases.DestinationsQuery)
 @limit_option
 @gateway_options
-def list_(request: DestinationsQuery, limit: int) -> None:
+def list_(request: destination_cases.DestinationsQuery, limit: int) -> None:
     """List destinations by name.
 
     Exit codes: 0 done (also if there are none), 2 usage error, 3 the data cannot be read.
     """
-    print_rows(_COLUMNS, all_items(client().call, list_destinations, request, limit), _row)
+    print_rows(_COLUMNS, all_items(client().call, destination_cases.list_destinations, request, limit), _row)
 
 
 @destination.command()
-@request_options(DestinationsQuery, below=False)
+@request_options(destination_cases.DestinationsQuery, below=False)
 @gateway_options
-def show(request: DestinationsQuery) -> None:
+def show(request: destination_cases.DestinationsQuery) -> None:
     """Show the recorded history of a destination, host by host.
 
     Exit codes: 0 all hosts do what they did before, 1 one does less or nothing is recorded, 2 usage error, 3 the data
@@ -66,7 +51,7 @@ def show(request: DestinationsQuery) -> None:
     """
     if not request.domain and not request.connector:
         fail(BAD_INPUT, "name the destination to show: DOMAIN, or --connector NAME for smart hosts.")
-    destinations = list(all_items(client().call, list_destinations, request))
+    destinations = list(all_items(client().call, destination_cases.list_destinations, request))
     if not destinations:
         meant = printable(request.domain or _("connector %(connector)s", connector=request.connector))
         fail(
@@ -82,9 +67,9 @@ def show(request: DestinationsQuery) -> None:
 
 
 @destination.command()
-@request_options(DestinationActions, action="accept")
+@request_options(destination_cases.DestinationActions, action="accept")
 @gateway_options
-def accept(request: DestinationActions) -> None:
+def accept(request: destination_cases.DestinationActions) -> None:
     """Accept a destination as it is now: each of its hosts may do as little as in its last session.
 
     From then on, improvements count again. Held mail for the destination is retried. One organization at a time, unless
@@ -94,7 +79,7 @@ def accept(request: DestinationActions) -> None:
     done = _done(request)
     if not printed_json(done.items):
         for item in done.items:
-            say("accepted: %(item)s at %(best)s", item=_title(item), best=printable(item.best))
+            say("accepted: %(item)s at %(best)s", item=_title(item), best=item.best)
     say(
         "held mail released for retry: %(deliveries)s",
         err=True,
@@ -103,9 +88,9 @@ def accept(request: DestinationActions) -> None:
 
 
 @destination.command()
-@request_options(DestinationActions, action="forget")
+@request_options(destination_cases.DestinationActions, action="forget")
 @gateway_options
-def forget(request: DestinationActions) -> None:
+def forget(request: destination_cases.DestinationActions) -> None:
     """Forget the history of a destination: its next session is recorded as the first.
 
     One organization at a time, unless --all is given. Exit codes: 0 done, 1 nothing is recorded, 2 usage error, 3 the
@@ -126,45 +111,47 @@ def slowed() -> None:
     Each worker halves what it sends after such a reply, and sends more while there is no other one. Exit codes: 0 done
     (also if there are none), 2 usage error, 3 the data cannot be read.
     """
-    print_rows(_SLOWED_COLUMNS, client().call(list_slowed, ListSlowed()).items, _slowed_row)
+    print_rows(
+        _SLOWED_COLUMNS, client().call(destination_cases.list_slowed, destination_cases.ListSlowed()).items, _slowed_row
+    )
 
 
-def _slowed_row(hop: SlowedDestination) -> tuple[object, ...]:
+def _slowed_row(hop: destination_cases.SlowedDestination) -> tuple[object, ...]:
     return hop.next_hop, hop.worker, f"{hop.messages_per_minute:g}", hop.code, moment(hop.at)
 
 
-def _done(request: DestinationActions) -> DestinationsChanged:
+def _done(request: destination_cases.DestinationActions) -> destination_cases.DestinationsChanged:
     """Run an action; ends the command with 1 if there is nothing that it could be done to."""
     with missing_is_no():
-        done = client().call(act_on_destinations, request)
+        done = client().call(destination_cases.act_on_destinations, request)
     return done
 
 
-def _row(one: Destination) -> tuple[object, ...]:
+def _row(one: destination_cases.Destination) -> tuple[object, ...]:
     last = {host.host: host.last for host in one.hosts}
     fallen = "; ".join(f"{name}: {last[name]}" for name in one.below)
     return one.organization, one.name, one.best, moment(one.tls_since), moment(one.last_session), fallen
 
 
-def _title(one: Destination) -> str:
-    return _("%(name)s of %(organization)s", name=printable(one.name), organization=printable(one.organization))
+def _title(one: destination_cases.Destination) -> str:
+    return _("%(name)s of %(organization)s", name=one.name, organization=one.organization)
 
 
-def _print(one: Destination) -> None:
+def _print(one: destination_cases.Destination) -> None:
     click.echo(_title(one))
-    say("  best            %(best)s since %(tls_since)s", best=printable(one.best), tls_since=moment(one.tls_since))
+    say("  best            %(best)s since %(tls_since)s", best=one.best, tls_since=moment(one.tls_since))
     for host in one.hosts:
         click.echo("\n".join(f"  {line}" for line in _host_lines(host)))
     click.echo()
 
 
-def _host_lines(host: DestinationHost) -> Iterable[str]:
-    less = _(", LESS than %(expected)s", expected=printable(host.expected)) if host.expected else ""
+def _host_lines(host: destination_cases.DestinationHost) -> Iterable[str]:
+    less = _(", LESS than %(expected)s", expected=host.expected) if host.expected else ""
     version = f" ({printable(host.tls_version)})" if host.tls_version else ""
     yield printable(host.host)
     yield _(
         "  last          %(last)s%(version)s at %(last_session)s%(less)s",
-        last=printable(host.last),
+        last=host.last,
         version=version,
         last_session=moment(host.last_session),
         less=less,
@@ -184,8 +171,8 @@ def _host_lines(host: DestinationHost) -> Iterable[str]:
         yield _(
             "                not answered at %(since)s (%(why)s)",
             since=moment(classical.since),
-            why=printable(ours(classical.why)),
+            why=ours(classical.why),
         )
     if accepted := host.accepted:
-        by = _("by %(by)s at %(at)s", by=printable(accepted.by), at=moment(accepted.at))
-        yield _("  accepted      %(level)s %(by)s", level=printable(accepted.level), by=by)
+        by = _("by %(by)s at %(at)s", by=accepted.by, at=moment(accepted.at))
+        yield _("  accepted      %(level)s %(by)s", level=accepted.level, by=by)

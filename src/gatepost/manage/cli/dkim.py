@@ -16,20 +16,10 @@ from gatepost.manage.cli.options import BAD_INPUT, NO, UNKNOWN, client, fail, fo
 from gatepost.manage.cli.output import print_table, printable, printed_json, say, wants_json
 from gatepost.manage.cli.part_commands import add_commands, organization_option, part_argument
 from gatepost.manage.cli.stored_names import stored_names
+from gatepost.manage.use_cases import dkim_changes
 from gatepost.manage.use_cases.change import NOTHING
 from gatepost.manage.use_cases.client import all_items
 from gatepost.manage.use_cases.dkim import ImportDkimKey, ListSigningKeys, import_dkim_key, list_signing_keys
-from gatepost.manage.use_cases.dkim_changes import (
-    LeaveDkimKey,
-    MakeDkimKey,
-    RotateDkimKeys,
-    key_domain,
-    key_owner,
-    keys_owner,
-    leave_dkim_key,
-    make_dkim_key,
-    rotate_dkim_keys,
-)
 from gatepost.manage.use_cases.name_lookup import DKIM, Part
 from gatepost.node.privileges import as_caller
 from gatepost.pki.certificates.files import CertificateFileError, load_key
@@ -148,9 +138,11 @@ def rotate(domain: str, selector: str, organization: str, force: str, arguments:
     Exit codes: 0 done, 1 a record is missing or wrong, or a key cannot be used; 2 there is no next key, or several of
     one algorithm; 3 the data cannot be read or written, or the DNS could not be queried.
     """
-    owner = keys_owner(client().directory().resources, organization, domain).name
-    request = RotateDkimKeys(organization=owner, domain=domain, selector=selector, force=force, **arguments.fields)
-    change(arguments, rotate_dkim_keys, request)
+    owner = dkim_changes.keys_owner(client().directory().resources, organization, domain).name
+    request = dkim_changes.RotateDkimKeys(
+        organization=owner, domain=domain, selector=selector, force=force, **arguments.fields
+    )
+    change(arguments, dkim_changes.rotate_dkim_keys, request)
 
 
 dkim.add_command(rotate)
@@ -208,9 +200,9 @@ def add(domain: str, organization: str, file: Path | None, arguments: ChangeArgu
     if given["leave_key"] and file is None:
         fail(BAD_INPUT, "--leave-key needs --key FILE: name the file with the key")
     through = client()
-    domain = key_domain(domain)
+    domain = dkim_changes.key_domain(domain)
     fields: dict[str, Any] = {
-        "organization": key_owner(through.directory().resources, organization, domain).name,
+        "organization": dkim_changes.key_owner(through.directory().resources, organization, domain).name,
         "domain": domain,
         "selector": given["selector"],
         "algorithm": given["algorithm"],
@@ -220,10 +212,12 @@ def add(domain: str, organization: str, file: Path | None, arguments: ChangeArgu
         **arguments.fields,
     }
     if file is not None and given["leave_key"]:
-        request = LeaveDkimKey(key_file=str(file.absolute()), **fields)
-        added = through.call(leave_dkim_key, request, dry_run=arguments.dry_run).value
+        request = dkim_changes.LeaveDkimKey(key_file=str(file.absolute()), **fields)
+        added = through.call(dkim_changes.leave_dkim_key, request, dry_run=arguments.dry_run).value
     else:
-        added = through.call(make_dkim_key, MakeDkimKey(**fields), dry_run=arguments.dry_run).value
+        added = through.call(
+            dkim_changes.make_dkim_key, dkim_changes.MakeDkimKey(**fields), dry_run=arguments.dry_run
+        ).value
     report(added)
     if arguments.dry_run:
         return  # the key is gone with the command

@@ -155,7 +155,7 @@ def print_findings(findings: Iterable[DoctorFinding], *, err: bool = False) -> N
         level = click.style(f"{finding.level:8}", fg=_COLOURS[finding.level])
         click.echo(f"{level}{printable(_area(finding.area)):24} {printable(ours(finding.text))}", err=err)
         if finding.fix and finding.level is not Level.PASS:
-            click.echo(f"{'':32} {_('next: %(fix)s', fix=printable(ours(finding.fix)))}", err=err)
+            click.echo(f"{'':32} {_('next: %(fix)s', fix=ours(finding.fix))}", err=err)
     faults, warnings, unknown = (counts[level] for level in (Level.FAIL, Level.WARN, Level.UNKNOWN))
     text = f"{quantity(faults, 'fault')}, {quantity(warnings, 'warning')}"
     click.echo(text + (_(", %(unknown)s not known", unknown=unknown) if unknown else ""), err=True)

@@ -158,7 +158,7 @@ def verify(part: Part, *, only_record: bool, arguments: ChangeArguments) -> None
     if not only_record:
         change(arguments, verify_domain, VerifyDomain(organization=owner, domain=name, **arguments.fields))
         if not arguments.dry_run:
-            say("%(name)s is verified", err=True, name=printable(name))
+            say("%(name)s is verified", err=True, name=name)
         return
     verification = client().call(get_domain_verification, GetDomainVerification(organization=owner, domain=name))
     if not printed_json(verification):
@@ -175,12 +175,7 @@ def tell_pending(verification: DomainVerification) -> None:
             err=True,
             domain=domain,
         )
-        say(
-            "  %(zone)s\nThen: gatepost domain verify %(domain)s",
-            err=True,
-            zone=printable(verification.zone),
-            domain=domain,
-        )
+        say("  %(zone)s\nThen: gatepost domain verify %(domain)s", err=True, zone=verification.zone, domain=domain)
 
 
 @click.command("mta-sts")
@@ -212,7 +207,7 @@ def mta_sts(part: Part, *, check: bool, private: bool) -> None:
         _print_policy(policy)
         _print_findings(findings)
         for note in policy.notes:
-            say("note: %(note)s", err=True, note=printable(note))
+            say("note: %(note)s", err=True, note=note)
     sys.exit(_status_of(findings) if check else 0 if policy.published else NO)
 
 
@@ -227,7 +222,7 @@ def _print_policy(policy: MtaStsPolicy) -> None:
             begin=begin,
         )
         return
-    say("%(url)s must answer:\n", url=printable(policy.url))
+    say("%(url)s must answer:\n", url=policy.url)
     for line in policy.policy.splitlines():
         click.echo(f"  {printable(line)}")
     say("\nThe zone needs (you can use A and AAAA records instead of the CNAME, and any address for reports):\n")

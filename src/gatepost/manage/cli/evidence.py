@@ -137,7 +137,7 @@ def _show(result: Verification) -> None:
             + (_(" (%(more)s more)", more=more) if more else "")
         )
     for note in result.notes:
-        say("note: %(note)s", err=True, note=printable(ours(note)))
+        say("note: %(note)s", err=True, note=ours(note))
     verdicts = {True: _("verified"), False: _("FAILED: the log was altered"), None: _("Inconclusive")}
     click.echo(verdicts[result.verified])
 

@@ -8,7 +8,7 @@ import msgspec
 from gatepost.manage.cli.changes import print_changes, report
 from gatepost.manage.cli.edit import ChangeArguments, change_options
 from gatepost.manage.cli.options import client, gateway_options, missing_is_no
-from gatepost.manage.cli.output import _, ours, print_rows, printable, printed_json
+from gatepost.manage.cli.output import _, ours, print_rows, printable, printed_json, say
 from gatepost.manage.cli.request_options import request_options
 from gatepost.manage.use_cases.client import all_items
 from gatepost.manage.use_cases.history import GetVersion, HistoryEntry, ListHistory, get_version, list_history
@@ -52,17 +52,13 @@ def show(version: int) -> None:
     if printed_json(history_version):
         return
     note = f": {history_version.note}" if history_version.note else ""
-    click.echo(
-        printable(
-            _(
-                "version %(version)s, %(at)s, by %(author)s%(note)s",
-                version=version,
-                at=moment(history_version.at),
-                author=history_version.author,
-                note=note,
-            )
-        ),
+    say(
+        "version %(version)s, %(at)s, by %(author)s%(note)s",
         err=True,
+        version=version,
+        at=moment(history_version.at),
+        author=history_version.author,
+        note=note,
     )
     print_changes(history_version.changes)
 

@@ -122,16 +122,11 @@ def plan(organization: str, output: Path | None, **asked: Any) -> None:
                 # Windows PowerShell wants the mark
                 output.write_text(script(facts), encoding="utf-8-sig", newline="")
         except OSError as error:
-            fail(
-                UNKNOWN,
-                "%(output)s: %(strerror)s; nothing was written",
-                output=printable(output),
-                strerror=error.strerror,
-            )
+            fail(UNKNOWN, "%(output)s: %(strerror)s; nothing was written", output=output, strerror=error.strerror)
     if not printed_json(made.record()):
         print_plan(made)
     if output is not None:
-        say("wrote the steps for Exchange to %(output)s", err=True, output=printable(output))
+        say("wrote the steps for Exchange to %(output)s", err=True, output=output)
     sys.exit(0 if made.complete else NO)
 
 
@@ -345,11 +340,7 @@ def exchange_chain(path: FilePath | None, settings: Settings, organization: Orga
         return ExchangeChain(None, ())
     chain = tuple(_certificates(read_file(path, _MAX_PEM, "--exchange-certificate: ")))
     if not chain:
-        fail(
-            BAD_INPUT,
-            "--exchange-certificate: %(path)s: it contains no certificate (PEM, leaf first)",
-            path=printable(path),
-        )
+        fail(BAD_INPUT, "--exchange-certificate: %(path)s: it contains no certificate (PEM, leaf first)", path=path)
     connectors: list[InboundConnector | OutboundConnector] = [
         *organization.inbound_connectors,
         *organization.outbound_connectors,
@@ -389,7 +380,7 @@ def _file(name: str, what: str) -> list[bytes]:
         click.echo(f"{what}: {printable(name)}: {error.strerror}", err=True)
         return []
     if not chain:
-        say("%(what)s: %(name)s: it contains no certificate", err=True, what=what, name=printable(name))
+        say("%(what)s: %(name)s: it contains no certificate", err=True, what=what, name=name)
     return chain
 
 

@@ -6,8 +6,9 @@ import json
 import os
 import sys
 import textwrap
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 import click
 
@@ -18,10 +19,6 @@ from gatepost.analysis.migration.postfix_config import named_files
 from gatepost.analysis.migration.report import KINDS, Imported, ImportRefused, ImportResult
 from gatepost.manage.cli.options import BAD_INPUT, NO, UNKNOWN, fail, json_option
 from gatepost.manage.cli.output import _, ours, printable, printed_json, say
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
-
 
 _MOST_BYTES = 64 << 20  # of one file
 
@@ -64,7 +61,7 @@ def exchange(files: tuple[Path, ...], organization: str, output: Path | None) ->
         objects = [exchange_object for file in files for exchange_object in read_objects(_bytes(file), str(file))]
         imported = from_exchange.convert(objects, organization)
     except ImportRefused as refused:
-        fail(BAD_INPUT, printable(refused))
+        fail(BAD_INPUT, str(refused))
     _print(imported, output)
 
 
@@ -100,7 +97,7 @@ def postfix(directory: Path, organization: str, output: Path | None, secrets: Pa
             secrets=str(secrets.absolute()) if secrets else "",
         )
     except ImportRefused as refused:
-        fail(BAD_INPUT, printable(refused))
+        fail(BAD_INPUT, str(refused))
     _write_secrets(imported.secrets)
     _print(imported, output)
 
@@ -118,7 +115,7 @@ def _write_secrets(secrets: Mapping[str, str]) -> None:
 
 
 def _refuse(message: str) -> NoReturn:
-    fail(BAD_INPUT, printable(message))
+    fail(BAD_INPUT, message)
 
 
 class _NotRead(Exception):  # noqa: N818 - a table that is missing is reported, and no error

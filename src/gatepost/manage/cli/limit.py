@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from gatepost.manage.cli.options import client, gateway_options, missing_is_no
-from gatepost.manage.cli.output import _, print_rows, printable, printed_json, say
+from gatepost.manage.cli.output import _, print_rows, printed_json, say
 from gatepost.manage.cli.request_options import request_options
 from gatepost.manage.use_cases.sending_limits import LiftLimit, ListLimits, SenderToday, lift_limit, list_limits
 from gatepost.manage.use_cases.times import stamp as moment
@@ -45,11 +45,7 @@ def lift(request: LiftLimit) -> None:
     with missing_is_no():
         sender = client().call(lift_limit, request)
     if not printed_json(sender):
-        say(
-            "lifted for today: %(sender)s of %(organization)s",
-            sender=printable(sender.sender),
-            organization=printable(sender.organization),
-        )
+        say("lifted for today: %(sender)s of %(organization)s", sender=sender.sender, organization=sender.organization)
 
 
 def _row(sender: SenderToday) -> tuple[object, ...]:

@@ -7,14 +7,12 @@ A help text is looked up paragraph by paragraph, as many share some of theirs. `
 from __future__ import annotations
 
 import copy
-from typing import TYPE_CHECKING, Final
+from collections.abc import Iterator
+from typing import Final
 
 import click
 
 from gatepost.manage.cli.output import _
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 _VERBATIM: Final = "\b"  # click's mark of a paragraph whose lines stay as they are
 

@@ -71,12 +71,7 @@ def drain(request: DrainNode, *, wait: bool) -> None:
         nodes = {node.name: node for node in all_items(through.call, list_nodes, ListNodes())}
         status = nodes.get(request.name, status)
     if not printed_json(status):
-        say(
-            "%(name)s: %(state)s, queue: %(status)s",
-            name=printable(status.name),
-            state=status.state,
-            status=_queue(status),
-        )
+        say("%(name)s: %(state)s, queue: %(status)s", name=status.name, state=status.state, status=_queue(status))
 
 
 @node.command()
@@ -90,7 +85,7 @@ def remove(request: ForgetNode) -> None:
     with _known_node():
         client().call(forget_node, request)
     if not printed_json({"name": request.name}):
-        say("removed: %(name)s", name=printable(request.name))
+        say("removed: %(name)s", name=request.name)
 
 
 def _known_node() -> AbstractContextManager[None]:

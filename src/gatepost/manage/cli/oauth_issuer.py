@@ -52,7 +52,7 @@ def check(part: Part, *, token_stdin: bool) -> None:
     request = TryIssuer(organization=part.organization.name, issuer=part.name, token=token)
     trial = client().call(try_issuer, request)
     if trial.failure:
-        fail(NO, printable(trial.failure))
+        fail(NO, trial.failure)
     if not printed_json({"keys": trial.keys, "token": trial.token}):
         _print(trial)
     judged = trial.token

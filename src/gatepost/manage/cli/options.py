@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import click
 
-from gatepost.manage.cli.output import JSON, _, bounded, in_words, ours, printable, speak_to_programs
+from gatepost.manage.cli.output import JSON, _, bounded, in_words, ours, speak_to_programs
 from gatepost.manage.cli.remote_options import RemoteOptions, RemoteServer, only_here
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.times import moment
@@ -352,7 +352,7 @@ def missing_is_no(text: str = "%(text)s") -> Iterator[None]:
     except Refusal as refusal:
         if refusal.kind is not RefusalKind.MISSING:
             raise
-        fail(NO, text, text=printable(ours(refusal.text)))
+        fail(NO, text, text=ours(refusal.text))
 
 
 _QUIET: Final = 2.0  # seconds before the first line

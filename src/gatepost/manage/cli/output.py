@@ -32,7 +32,8 @@ DOMAIN: Final = "commands"
 LOCALE: Final = os.path.join(os.path.dirname(__file__), "locale")  # noqa: PTH118, PTH120 - pathlib costs more than this
 LETTERS: Final[Mapping[str, str]] = {"sv": "åäöÅÄÖé", "de": "äöüÄÖÜß"}
 """Every language that there is a catalogue of, with the letters that it needs of the output's encoding."""
-_THOUSANDS: Final[Mapping[str, str]] = {"sv": "\u00a0", "de": "."}
+_NO_BREAK: Final = "\u00a0"
+_THOUSANDS: Final[Mapping[str, str]] = {"sv": _NO_BREAK, "de": "."}
 _NO_LANGUAGE: Final = frozenset({"", "C", "POSIX"})
 _is_for_programs: ContextVar[bool] = ContextVar("is_for_programs", default=False)
 
@@ -116,11 +117,14 @@ def to_programs() -> Iterator[None]:
 
 
 def _(text: str, /, **values: Any) -> str:
-    """The text in the language of the terminal. values: of its placeholders, `%(name)s`; without any it has none."""
+    """The text in the language of the terminal.
+
+    values: of its placeholders, `%(name)s`, made harmless as `printable` does it; without any it has none.
+    """
     code = language()
     if code != ENGLISH and text:
         text = _catalogue(code).gettext(text)
-    return text % values if values else text
+    return text % {name: printable(value) for name, value in values.items()} if values else text
 
 
 def ours(text: str) -> str:
@@ -170,7 +174,7 @@ _LAST = 80  # characters that the last column of a table gets in any case
 
 def printable(text: object) -> str:
     """Text from a peer made harmless for a terminal: control characters become "?" (log and terminal injection)."""
-    return "".join(character if character.isprintable() else "?" for character in str(text))
+    return "".join(character if character.isprintable() or character == _NO_BREAK else "?" for character in str(text))
 
 
 def bounded(text: str) -> str:

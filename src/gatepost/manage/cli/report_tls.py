@@ -94,14 +94,12 @@ def _writer(path: Path) -> Callable[[TlsReportSummary, Path], None]:
     """What makes a file of its kind; known before the trace is read."""
     writers = {".svg": _draw, ".csv": _write_csv, ".json": _write_json}
     if path.suffix == ".png":
-        fail(
-            BAD_INPUT, "%(path)s: pictures are drawn as SVG; write it to a file that ends in .svg", path=printable(path)
-        )
+        fail(BAD_INPUT, "%(path)s: pictures are drawn as SVG; write it to a file that ends in .svg", path=path)
     if path.suffix not in writers:
         fail(
             BAD_INPUT,
             "%(path)s: unknown file type; the name must end in %(writers)s",
-            path=printable(path),
+            path=path,
             writers=", ".join(writers),
         )
     return writers[path.suffix]
@@ -112,8 +110,8 @@ def _write(writer: Callable[[TlsReportSummary, Path], None], answer: TlsReportSu
         with as_caller():
             writer(answer, path)
     except OSError as error:
-        fail(BAD_INPUT, "%(path)s cannot be written: %(strerror)s", path=printable(path), strerror=error.strerror)
-    say("wrote %(path)s", err=True, path=printable(path))
+        fail(BAD_INPUT, "%(path)s cannot be written: %(strerror)s", path=path, strerror=error.strerror)
+    say("wrote %(path)s", err=True, path=path)
 
 
 def _draw(answer: TlsReportSummary, path: Path) -> None:
@@ -213,7 +211,7 @@ def _print_hops(direction: Direction, hops: TlsHops) -> None:
     if hops.carried:
         say("    post-quantum key exchange: %(post_quantum)s", post_quantum=_share(hops.post_quantum, hops.carried))
     for name, count in _most(hops.failures):
-        say("    failed     %(name)s: %(count)s", name=printable(name), count=count)
+        say("    failed     %(name)s: %(count)s", name=name, count=count)
 
 
 def _print_part(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:

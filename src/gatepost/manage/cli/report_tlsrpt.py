@@ -97,7 +97,7 @@ def domain_option(text: str) -> str:
 
 
 def _none(day: str, days: list[str], domain: str) -> NoReturn:
-    whose = _(" with %(domain)s", domain=printable(domain)) if domain else ""
+    whose = _(" with %(domain)s", domain=domain) if domain else ""
     fail(NO, "no TLS sessions%(whose)s were counted on %(day)s; %(days)s", whose=whose, day=day, days=_there(days))
 
 
@@ -147,7 +147,7 @@ def sent(since: float, request: tls_reports.ListSentReports) -> None:
         fail(
             NO,
             _("no reports since %(day)s", day=day)
-            + (_(" to %(domain)s", domain=printable(request.domain)) if request.domain else ""),
+            + (_(" to %(domain)s", domain=request.domain) if request.domain else ""),
         )
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Mapping
 from functools import wraps
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, get_type_hints
+from typing import Any, Final, NamedTuple, get_type_hints
 
 import click
 import msgspec
@@ -14,10 +15,6 @@ from gatepost.manage.cli.stored_names import BY_FIELD
 from gatepost.manage.use_cases.declaration import Cli, any_marker
 from gatepost.manage.use_cases.refusal import Refusal
 from gatepost.policy.connectors.errors import FieldError
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
 
 _PAGING: Final = frozenset({"limit", "after"})
 _PREFIX: Final = "request_"

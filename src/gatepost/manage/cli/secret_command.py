@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn
 import click
 
 from gatepost.manage.cli.options import BAD_INPUT, NO, client, fail, gateway_options
-from gatepost.manage.cli.output import _, printable, printed_json
+from gatepost.manage.cli.output import _, printed_json
 from gatepost.manage.cli.part_commands import organization_option, part_argument
 from gatepost.manage.cli.password_prompt import prompt_password
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
@@ -92,7 +92,7 @@ def _command(kind: PartKind, cases: SecretCases, word: str, summary: str, texts:
         except Refusal as refusal:
             if refusal.kind is not RefusalKind.INPUT:
                 raise
-            fail(BAD_INPUT, printable(refusal.text))
+            fail(BAD_INPUT, refusal.text)
         if not printed_json(changed):
             click.echo(_(_DONE[word][remove], name=getattr(changed, cases.named)), err=True)
 

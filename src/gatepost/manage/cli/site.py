@@ -20,7 +20,6 @@ from gatepost.manage.cli.output import (
     ours,
     print_records,
     print_table,
-    printable,
     printed_json,
     say,
     table_language,
@@ -134,15 +133,11 @@ def _print(member: Membership | None, state: SiteState, place: tuple[str, str], 
     address, hostname = place
     if member is not None:
         where = _("at %(address)s", address=member.address) if member.address else _("here")
-        click.echo(
-            printable(
-                _(
-                    "node %(node)s of site %(site)s, whose authority is %(where)s",
-                    node=member.node,
-                    site=member.site,
-                    where=where,
-                )
-            )
+        say(
+            "node %(node)s of site %(site)s, whose authority is %(where)s",
+            node=member.node,
+            site=member.site,
+            where=where,
         )
         say(
             "certificate %(sha256)s until %(not_after)s, renewal at %(renew_at)s",

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.serialization import BestAvailableEncryption
 
 from gatepost.manage.cli.named_files import fill_file, made_file
 from gatepost.manage.cli.options import BAD_INPUT, author, ending, fail, gateway_options, local_settings
-from gatepost.manage.cli.output import _, printable, printed_json, say
+from gatepost.manage.cli.output import printed_json, say
 from gatepost.manage.cli.site import checked_host, opened
 from gatepost.manage.use_cases.times import stamp as moment
 from gatepost.node.privileges import as_caller
@@ -101,16 +101,12 @@ def issue(name: str, others: tuple[str, ...], **asked: str | int | None) -> None
     if printed_json(_issued(names, certificate, files, password)):
         return
     until = moment(certificate.not_valid_after_utc.timestamp())
-    click.echo(
-        printable(
-            _(
-                "%(names)s: valid until %(until)s, thumbprint (SHA-1) %(thumbprint)s",
-                names=", ".join(names),
-                until=until,
-                thumbprint=thumbprint,
-            )
-        ),
+    say(
+        "%(names)s: valid until %(until)s, thumbprint (SHA-1) %(thumbprint)s",
         err=True,
+        names=", ".join(names),
+        until=until,
+        thumbprint=thumbprint,
     )
     say("written: %(files)s", err=True, files=", ".join(map(str, files)))
     if password:

@@ -72,9 +72,9 @@ def _opened(settings: Settings, *, keys: bool = False) -> Iterator[SmimeStore]:
         with store_and_vault(Gateway(settings), keys=keys) as (store, vault):
             yield SmimeStore(store, vault)
     except NotAdded as error:
-        fail(BAD_INPUT, printable(error))
+        fail(BAD_INPUT, str(error))
     except SmimeStoreError as error:
-        fail(UNKNOWN, printable(error))
+        fail(UNKNOWN, str(error))
 
 
 def _organization_of(settings: Settings, name: str) -> str:
@@ -97,7 +97,7 @@ def _owner_given(text: str) -> str:
     try:
         return owner_of(text)
     except ValueError as error:
-        fail(BAD_INPUT, "%(error)s; write an address, or the domain whose gateway decrypts", error=printable(error))
+        fail(BAD_INPUT, "%(error)s; write an address, or the domain whose gateway decrypts", error=error)
 
 
 def _reason_against(certificate: x509.Certificate, owner: str, unfit: str) -> str:
@@ -112,12 +112,7 @@ def _reason_against(certificate: x509.Certificate, owner: str, unfit: str) -> st
 def _note(leaf: x509.Certificate, why: str, given: dict[str, Any]) -> str:
     """For the history; ends the command if there is a reason against a certificate that is not forced."""
     if why and not given["force"]:
-        fail(
-            NO,
-            "%(subject)s %(why)s; to add it anyway: --force REASON",
-            subject=subject_text(leaf),
-            why=printable(ours(why)),
-        )
+        fail(NO, "%(subject)s %(why)s; to add it anyway: --force REASON", subject=subject_text(leaf), why=ours(why))
     return f"forced: {given['force']}" if given["force"] else str(given["note"])
 
 
@@ -189,7 +184,7 @@ def add_recipient(**given: Any) -> None:
         "%(owner)s: added %(fingerprint)s\n  %(subject)s",
         owner=owner,
         fingerprint=fingerprint(leaf),
-        subject=printable(subject_text(leaf)),
+        subject=subject_text(leaf),
     )
     say("  compare this fingerprint with the owner over another channel than mail", err=True)
 
@@ -301,7 +296,7 @@ def _read(file: Path) -> list[x509.Certificate]:
         with as_caller():
             return [parse(der) for der in read_chain(file).certificates]
     except ChainFileError as error:
-        fail(BAD_INPUT, printable(error))
+        fail(BAD_INPUT, str(error))
 
 
 def _leaf(chain: list[x509.Certificate], file: Path) -> x509.Certificate:
@@ -329,12 +324,7 @@ def _check_chain(leaf: x509.Certificate, chain: list[x509.Certificate], anchors:
             trusted = TrustAnchors.load(anchors)
         verdict = judge(ders, trusted, now=time.time(), purpose="mail")
     if verdict.status is not ChainStatus.TRUSTED:
-        fail(
-            NO,
-            "%(subject)s is not trusted: %(detail)s",
-            subject=subject_text(leaf),
-            detail=printable(ours(verdict.detail)),
-        )
+        fail(NO, "%(subject)s is not trusted: %(detail)s", subject=subject_text(leaf), detail=ours(verdict.detail))
 
 
 _IDENTITY_COLUMNS = ("id", "owner", "organization", "key", "until", "signs", "decrypts")
@@ -392,7 +382,7 @@ def add_identity(**given: Any) -> None:
             "%(id)s: added for %(owner)s; its key is sealed\n  %(subject)s",
             id=own.id,
             owner=owner,
-            subject=printable(subject_text(leaf)),
+            subject=subject_text(leaf),
         )
 
 
@@ -467,7 +457,7 @@ def _taken_in(given: dict[str, Any]) -> PemImport:
             again = PemSource(pem_source.content, pem_source.source, key_pem, typed.encode(), "mail")
             intake = taken_in(again, now=time.time())
     except ChainFileError as error:
-        fail(BAD_INPUT, printable(error))
+        fail(BAD_INPUT, str(error))
     if not intake.key_pem:
         fail(BAD_INPUT, "%(file)s: it contains no private key; name the file with the key: --key FILE", file=file)
     return intake

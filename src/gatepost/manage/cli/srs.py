@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import click
 
 from gatepost.manage.cli.options import client, gateway_options, missing_is_no
-from gatepost.manage.cli.output import _, print_rows, printable, printed_json, say
+from gatepost.manage.cli.output import _, print_rows, printed_json, say
 from gatepost.manage.cli.request_options import request_options
 from gatepost.manage.use_cases.client import all_items
 from gatepost.manage.use_cases.srs_keys import (
     ListSrsKeys,
     RemoveSrsKey,
     RotateSrsKey,
+    SrsKey,
     list_srs_keys,
     remove_srs_key,
     rotate_srs_key,
 )
 from gatepost.texts import N_
-
-if TYPE_CHECKING:
-    from gatepost.manage.use_cases.srs_keys import SrsKey
 
 
 @click.group()
@@ -54,7 +50,7 @@ def rotate() -> None:
     """
     key = client().call(rotate_srs_key, RotateSrsKey())
     if not printed_json(key):
-        say("new key: %(name)s; remove older ones in a month: `gatepost srs remove NAME`", name=printable(key.name))
+        say("new key: %(name)s; remove older ones in a month: `gatepost srs remove NAME`", name=key.name)
 
 
 @srs.command()
@@ -68,4 +64,4 @@ def remove(request: RemoveSrsKey) -> None:
     with missing_is_no(N_("%(text)s `gatepost srs list` lists the keys.")):
         client().call(remove_srs_key, request)
     if not printed_json({"name": request.name}):
-        say("removed: %(name)s", name=printable(request.name))
+        say("removed: %(name)s", name=request.name)

@@ -285,13 +285,11 @@ def restore(source: Path, *, yes: bool, hold: bool) -> None:
                 )
                 keys.explain()
     except UnusableBackup as refused:
-        fail(
-            NO, printable(_("%(source)s: %(refused)s; nothing was restored", source=source, refused=ours(str(refused))))
-        )
+        fail(NO, "%(source)s: %(refused)s; nothing was restored", source=source, refused=ours(str(refused)))
     except NotEmpty as refused:
         fail(BAD_INPUT, str(refused))
     except StoreFailure as failure:
-        fail(UNKNOWN, printable(_("%(failure)s; nothing was restored", failure=ours(str(failure)))))
+        fail(UNKNOWN, "%(failure)s; nothing was restored", failure=ours(str(failure)))
     printed_json({"restored": yes, "held_all": hold, **manifest_data(manifest)})
     if not yes:
         say("nothing was changed; to restore, add --yes", err=True)

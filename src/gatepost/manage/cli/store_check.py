@@ -60,7 +60,7 @@ def _check_server(storage: Storage) -> None:
     try:
         state = storage.server_state(SCHEMAS)
     except StoreFailure as failure:
-        fail(NO if failure.final else UNKNOWN, printable(str(failure)))
+        fail(NO if failure.final else UNKNOWN, str(failure))
     if printed_json(state):
         return
     tls = state["tls"] or _("no TLS")

@@ -60,11 +60,11 @@ def migrate(source: str, target: str, *, dry_run: bool) -> None:
                 return
             results = migration.run()
         except MoveRefused as refused:
-            fail(BAD_INPUT, printable(_("%(refused)s. Nothing was changed", refused=ours(str(refused)))))
+            fail(BAD_INPUT, "%(refused)s. Nothing was changed", refused=ours(str(refused)))
         except MoveDiffers as differs:
-            fail(NO, printable(str(differs)))
+            fail(NO, str(differs))
         except StoreFailure as failure:
-            fail(UNKNOWN, printable(str(failure)))
+            fail(UNKNOWN, str(failure))
     steps = _next_steps(settings, target)
     if printed_json(_data(migration, results) | {"settings": _settings(target), "next": steps}):
         return
@@ -89,9 +89,9 @@ def _check(migration: StoreMigration) -> None:
     try:
         migration.check()
     except MoveRefused as refused:
-        fail(BAD_INPUT, printable(_("%(refused)s. Nothing was changed", refused=ours(str(refused)))))
+        fail(BAD_INPUT, "%(refused)s. Nothing was changed", refused=ours(str(refused)))
     except StoreFailure as failure:
-        fail(BAD_INPUT if failure.final else UNKNOWN, printable(str(failure)))
+        fail(BAD_INPUT if failure.final else UNKNOWN, str(failure))
 
 
 class _Progress:
@@ -208,11 +208,11 @@ def reopen(*, yes: bool) -> None:
     try:
         place, mark = reopen_store(settings, really=yes)
     except MoveRefused as refused:
-        fail(NO, printable(_("%(refused)s. Nothing was changed", refused=ours(str(refused)))))
+        fail(NO, "%(refused)s. Nothing was changed", refused=ours(str(refused)))
     except VaultError as error:
         fail(BAD_INPUT, "store.master_key: %(error)s; nothing was changed", error=ours(str(error)))
     except StoreFailure as failure:
-        fail(UNKNOWN, printable(str(failure)))
+        fail(UNKNOWN, str(failure))
     if printed_json(_reopened(place, mark, really=yes)):
         return
     if mark is None:

@@ -8,7 +8,17 @@ import click
 import msgspec
 
 from gatepost.manage.cli.options import NO, client, gateway_options, missing_is_no
-from gatepost.manage.cli.output import _, ours, print_facts, print_table, printable, printed_json, quantity, wants_json
+from gatepost.manage.cli.output import (
+    _,
+    ours,
+    print_facts,
+    print_table,
+    printable,
+    printed_json,
+    quantity,
+    say,
+    wants_json,
+)
 from gatepost.manage.cli.request_options import request_options
 from gatepost.manage.use_cases import trace as trace_cases
 from gatepost.manage.use_cases.client import all_items
@@ -118,16 +128,12 @@ def _message_row(message: trace_cases.TracedMessage) -> tuple[object, ...]:
 
 def _end_without(request: trace_cases.SearchTrace) -> NoReturn:
     """Say what was searched for, and the next wider search, where there is one."""
-    click.echo(printable(_("no rows found by: %(request)s", request=trace_cases.search_command(request))), err=True)
+    say("no rows found by: %(request)s", err=True, request=trace_cases.search_command(request))
     if request.since or request.until:
-        click.echo(
-            printable(
-                _(
-                    "for all that the trace keeps: %(request)s",
-                    request=trace_cases.search_command(request, since="", until=""),
-                )
-            ),
+        say(
+            "for all that the trace keeps: %(request)s",
             err=True,
+            request=trace_cases.search_command(request, since="", until=""),
         )
     raise SystemExit(NO)
 

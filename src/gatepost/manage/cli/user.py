@@ -14,7 +14,6 @@ from gatepost.manage.cli.output import (
     organizations_text,
     print_rows,
     print_table,
-    printable,
     printed_json,
     quantity,
     say,
@@ -133,14 +132,14 @@ def set_(
 def _say_credentials(account: users.ChangedAccount) -> None:
     """Print what ended with the change, and what did not."""
     if account.passkeys_removed:
-        say("passkeys removed: %(names)s", err=True, names=printable(", ".join(account.passkeys_removed)))
+        say("passkeys removed: %(names)s", err=True, names=", ".join(account.passkeys_removed))
     if account.tokens_removed:
-        say("API tokens removed: %(names)s", err=True, names=printable(", ".join(account.tokens_removed)))
+        say("API tokens removed: %(names)s", err=True, names=", ".join(account.tokens_removed))
     if account.tokens:
         say(
             "its API tokens still work: %(names)s (gatepost token remove NAME removes one)",
             err=True,
-            names=printable(", ".join(account.tokens)),
+            names=", ".join(account.tokens),
         )
 
 

@@ -17,20 +17,9 @@ from gatepost.manage.pages.guard import or_not_there, perform, principal_of
 from gatepost.manage.pages.paging import by_fields, stored_rows
 from gatepost.manage.pages.rendering import render, see_other
 from gatepost.manage.pages.resource_paths import connector_path
+from gatepost.manage.use_cases import drills as drill_cases
 from gatepost.manage.use_cases.connector_views import find_connectors
 from gatepost.manage.use_cases.connectors import ConnectorSelection
-from gatepost.manage.use_cases.drills import (
-    DrillConnector,
-    DrillState,
-    KeptDrill,
-    ListDrills,
-    ShowDrill,
-    ShowKeptDrill,
-    list_drills,
-    show_drill,
-    show_kept_drill,
-    start_drill,
-)
 from gatepost.manage.use_cases.jobs import follow
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.sentences import ours
@@ -44,7 +33,7 @@ if TYPE_CHECKING:
 
 
 _SIZE: Final = 50
-_SORTS: Final[Columns[KeptDrill]] = by_fields("connector", "organization", time="at") | {
+_SORTS: Final[Columns[drill_cases.KeptDrill]] = by_fields("connector", "organization", time="at") | {
     "result": lambda drill: (not drill.fault, drill.passed),
     "verdict": lambda drill: drill.fault or drill.verdict,
 }
@@ -56,8 +45,8 @@ _WAIT: Final = 20.0
 def _list(request: Request, error: str = "", chosen: str = "") -> Response:
     query = request.query_params
     organization = query.get("organization", "")
-    wanted = ListDrills(organization=organization, limit=_SIZE, after=query.get("after", ""))
-    page = stored_rows(request, list_drills, wanted, _SORTS, NN_("%(num)s drill", "%(num)s drills"))
+    wanted = drill_cases.ListDrills(organization=organization, limit=_SIZE, after=query.get("after", ""))
+    page = stored_rows(request, drill_cases.list_drills, wanted, _SORTS, NN_("%(num)s drill", "%(num)s drills"))
     principal = principal_of(request)
     may_drill = bool(principal.scopes & {Scope.CONNECTORS, Scope.OWNER})
     offered = ConnectorSelection(organization=organization, direction="outbound", limit=_OFFERED) if may_drill else None
@@ -82,13 +71,13 @@ def _drill(request: Request) -> Response:
         text = _("Choose a connector: its organization, a slash and its name.")
         return _list(request, text, chosen)
     try:
-        wanted = DrillConnector(organization=organization, connector=name, wait=_WAIT)
+        wanted = drill_cases.DrillConnector(organization=organization, connector=name, wait=_WAIT)
 
-        def show(identity: str) -> DrillState:
-            shown = ShowDrill(organization=organization, id=identity, wait=_WAIT)
-            return perform(request, show_drill, shown)
+        def show(identity: str) -> drill_cases.DrillState:
+            shown = drill_cases.ShowDrill(organization=organization, id=identity, wait=_WAIT)
+            return perform(request, drill_cases.show_drill, shown)
 
-        state = perform(request, start_drill, wanted).value
+        state = perform(request, drill_cases.start_drill, wanted).value
         held = follow(state, show, seconds=_MOST).held
     except Refusal as refusal:
         if refusal.kind is RefusalKind.FORBIDDEN:
@@ -105,7 +94,7 @@ def _show(request: Request) -> Response:
     with or_not_there(
         _("There is no drill %(name)s, or you have no access to its organization.", name=repr(name[:200]))
     ):
-        held = perform(request, show_kept_drill, ShowKeptDrill(name=name[:200]))
+        held = perform(request, drill_cases.show_kept_drill, drill_cases.ShowKeptDrill(name=name[:200]))
     fault, record = ours(held.fault), held.record
     shown: dict[str, Any] = {}
     if not fault:

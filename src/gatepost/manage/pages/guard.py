@@ -23,7 +23,7 @@ from gatepost.manage.access.records import is_confirmed
 from gatepost.manage.pages.time_zones import zone_of
 from gatepost.manage.use_cases.client import all_items
 from gatepost.manage.use_cases.context import Context, Gateway
-from gatepost.manage.use_cases.declaration import Visibility
+from gatepost.manage.use_cases.declaration import Items, UseCase, Visibility
 from gatepost.manage.use_cases.execution import execute
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.resource_views import ListOwnOrganizations, list_own_organizations
@@ -39,7 +39,6 @@ if TYPE_CHECKING:
     from starlette.types import Scope as Asked
 
     from gatepost.manage.access.accounts import Accounts
-    from gatepost.manage.use_cases.declaration import Items, UseCase
     from gatepost.policy.connectors.records import Organization
 
 

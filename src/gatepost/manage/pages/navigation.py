@@ -5,13 +5,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, NamedTuple
+from collections.abc import Sequence
+from typing import Final, NamedTuple
 
 from gatepost.manage.access.principal import Principal, Scope
 from gatepost.texts import N_
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 
 class NavigationEntry(NamedTuple):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from gatepost.language import _
 from gatepost.manage.pages.code_labels import shown_label
@@ -12,10 +13,6 @@ from gatepost.manage.use_cases.name_lookup import DOMAIN, HOOK, ISSUER, MAILBOX,
 from gatepost.manage.use_cases.resource_views import domain_status
 from gatepost.policy.connectors.record_base import keys
 from gatepost.texts import N_, NN_
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
 
 type Cell = Callable[[Part], str]
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote
 
 from starlette.exceptions import HTTPException
-from starlette.responses import RedirectResponse
-from starlette.routing import Match
+from starlette.responses import RedirectResponse, Response
+from starlette.routing import Match, Route
 
 from gatepost.language import _
 from gatepost.manage.pages.guard import for_readers
@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from starlette.requests import Request
-    from starlette.responses import Response
-    from starlette.routing import Route
 
     from gatepost.manage.web.application import Handler
 

@@ -14,6 +14,9 @@ from gatepost.manage.pages.report_tables import ReportTable
 from gatepost.manage.pages.reports import SHOWN, frame_of, received_in, table_file
 from gatepost.manage.use_cases.tls_reports import (
     ListSentReports,
+    ReceivedSums,
+    ReportedFailure,
+    SentReportState,
     list_received_failures,
     list_received_reports,
     list_sent_reports,
@@ -26,7 +29,6 @@ if TYPE_CHECKING:
     from starlette.responses import Response
 
     from gatepost.manage.pages.report_charts import ReportView
-    from gatepost.manage.use_cases.tls_reports import ReceivedSums, ReportedFailure, SentReportState
 
 
 _PATH: Final = "/reports/tls-rpt"

@@ -28,6 +28,8 @@ from gatepost.manage.pages.trace_query import (
     FIELDS,
     HELD,
     SPANS,
+    Searches,
+    TraceQuery,
     in_words,
     kept_query,
     read_query,
@@ -57,7 +59,6 @@ if TYPE_CHECKING:
     from starlette.responses import Response
 
     from gatepost.mail.model.trace_event import TraceEvent
-    from gatepost.manage.pages.trace_query import Searches, TraceQuery
 
 
 PAGE: Final = 50

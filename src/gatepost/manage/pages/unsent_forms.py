@@ -50,7 +50,7 @@ def sealed(request: Request, action: str) -> str:
 
 
 def given(request: Request) -> str:
-    """What came in `FIELD`, to be asked with again after a wrong password."""
+    """The value of `FIELD` in the form of a request, to be asked with again after a wrong password."""
     text: str = request.state.form.get(FIELD, "")
     return text
 
@@ -68,7 +68,10 @@ def form_of(request: Request, action: str, user: str) -> UnsentForm | None:
 
 
 def unsent_page(request: Request, unsent: UnsentForm, text: str, status: int = 0, back: str = "") -> Response:
-    """What was typed, and a button that sends it again. text: why it was not saved. back: to the page of the form."""
+    """The page that shows what was typed, with a button that sends it again.
+
+    text: why it was not saved. back: to the page of the form.
+    """
     shown = [(name, cut(value)) for name, value in unsent.fields if value.strip() and name not in _HIDDEN]
     return render(
         request,

@@ -7,17 +7,14 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from gatepost.analysis.checks.tasks import PROBE_TASKS
 from gatepost.language import _
 from gatepost.sentences import ours
 from gatepost.texts import N_
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
-
 
 _LEVELS: Final = {
     "succeeded": "pass",

@@ -6,18 +6,15 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, get_args, get_origin
+from typing import Any, get_args, get_origin
 
 import msgspec
 
 from gatepost.manage.use_cases.declaration import DOCUMENT, Document, FileResult, Items, UseCase
 from gatepost.manage.use_cases.request_values import path_value
-
-if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
-
 
 _PARAMETER = re.compile(r"\{(\w+)(?::\w+)?\}")
 

@@ -32,6 +32,7 @@ from gatepost.manage.use_cases.certificates import (
 )
 from gatepost.manage.use_cases.declaration import Cli, Visibility, use_cases
 from gatepost.manage.use_cases.inventory import (
+    ChosenCertificate,
     choose_certificate,
     chosen_certificate,
     inventory_for_look,
@@ -51,7 +52,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator, Mapping
 
     from gatepost.manage.use_cases.context import Context, Gateway
-    from gatepost.manage.use_cases.inventory import ChosenCertificate
     from gatepost.pki.certificates.inventory import Inventory, Listed
     from gatepost.settings.model import Settings
 

@@ -6,14 +6,12 @@ Used by `change` and `history`, and by whatever prints changes. No I/O.
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import Any
 
 import msgspec
 
 from gatepost.policy.connectors.trust_anchors import anchors_label
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 
 class FieldChange(msgspec.Struct, frozen=True):

@@ -5,15 +5,12 @@ A trace event holds what strangers wrote: who prints its text makes it harmless 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Final
 
 from gatepost.manage.use_cases.times import stamp
 from gatepost.policy.connectors.values import Mode
 from gatepost.texts import N_
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
-
 
 KINDS: Final = {
     "no-starttls": N_("no STARTTLS offered"),

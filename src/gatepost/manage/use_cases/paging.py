@@ -8,8 +8,9 @@ meanwhile neither repeats nor hides others. It grants nothing: what may be seen 
 from __future__ import annotations
 
 import base64
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import msgspec
 from msgspec import Meta
@@ -17,10 +18,6 @@ from msgspec import Meta
 from gatepost.decoding import from_json
 from gatepost.manage.use_cases.declaration import Items
 from gatepost.manage.use_cases.refusal import wrong_field
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
-
 
 MAX_ITEMS = 1000
 

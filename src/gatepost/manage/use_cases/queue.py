@@ -15,19 +15,11 @@ from msgspec import Meta
 
 from gatepost.mail.model.queue_id import format_id, made_at
 from gatepost.manage.access.principal import Principal, Scope
+from gatepost.manage.use_cases import stored_message
 from gatepost.manage.use_cases.declaration import Cli, FileResult, Items, Visibility, use_cases
 from gatepost.manage.use_cases.next_steps import delivery_step
 from gatepost.manage.use_cases.paging import After, Limit, cut, position
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind, refusing, wrong_field
-from gatepost.manage.use_cases.stored_message import (
-    QueueId,
-    Words,
-    evidence_log,
-    header_text,
-    hidden_from,
-    reading_content,
-    words_of,
-)
 from gatepost.policy.decisions.withheld import inbound_without_others
 from gatepost.store.interface import QueueFilter
 from gatepost.store.queue_admin import DestinationCount, QueueAdmin, QueueEntry, QueuePlace, QueueTotals
@@ -58,7 +50,7 @@ class QueueSelection(msgspec.Struct, kw_only=True):
         Meta(description="Only mail in this state; deferred: it waits for its next attempt."),
     ] = ""
 
-    words: Words = ""
+    words: stored_message.Words = ""
 
     @property
     def matches_all(self) -> bool:
@@ -73,7 +65,7 @@ class QueueSelection(msgspec.Struct, kw_only=True):
             sender=self.sender,
             recipient=self.recipient,
             state=self.state,
-            parts=tuple(filter(None, WILDCARD.join(words_of(self.words)).split(WILDCARD))),
+            parts=tuple(filter(None, WILDCARD.join(stored_message.words_of(self.words)).split(WILDCARD))),
             **more,
         )
 
@@ -186,7 +178,7 @@ def without_others(gateway: Gateway, principal: Principal, entries: list[QueueEn
     """Without what another organization's connectors said of the session: see `policy.decisions.withheld`."""
     if principal.is_of_gateway or not entries:
         return entries
-    hidden = hidden_from(gateway, principal)
+    hidden = stored_message.hidden_from(gateway, principal)
 
     def cut(entry: QueueEntry) -> QueueEntry:
         message = entry.delivery.message
@@ -212,7 +204,7 @@ def seen_by(principal: Principal, queue_filter: QueueFilter) -> QueueFilter:
 
 def administration_of(gateway: Gateway) -> QueueAdmin:
     """The queue, for looking and acting. Raises StoreFailure."""
-    return gateway.storage.queue_admin(evidence_log(gateway.settings))
+    return gateway.storage.queue_admin(stored_message.evidence_log(gateway.settings))
 
 
 use_case = use_cases(visibility=Visibility.SEEN, tag="queue")
@@ -249,7 +241,7 @@ class SumQueue(QueueSelection, kw_only=True):
 class GetQueued(msgspec.Struct, kw_only=True):
     """One message."""
 
-    message: QueueId
+    message: stored_message.QueueId
 
 
 class ListWaitingDestinations(QueueSelection, kw_only=True):
@@ -325,7 +317,7 @@ def read_queued(context: Context, request: GetQueued) -> FileResult:
 def read_queued_header(context: Context, request: GetQueued) -> QueueHeader:
     """The header section of a message that waits. Who read it is on record."""
     queue_entries, chunks = _content(context, request.message)
-    header = QueueHeader(header_text(chunks))
+    header = QueueHeader(stored_message.header_text(chunks))
     record_each(context, "queue-header", queue_entries, request.message)
     return header
 
@@ -390,7 +382,7 @@ def _is_whole(found: Sequence[QueueEntry], principal: Principal) -> bool:
 
 
 def _chunks(gateway: Gateway, message: str) -> Iterator[bytes]:
-    with reading_content():
+    with stored_message.reading_content():
         yield from administration_of(gateway).body(message)
 
 

@@ -11,16 +11,8 @@ from msgspec import Meta
 from gatepost.mail.model.queue_id import format_id, parse_id
 from gatepost.manage.access.actions import named
 from gatepost.manage.access.principal import Principal, Scope
+from gatepost.manage.use_cases import queue
 from gatepost.manage.use_cases.declaration import Cli, Visibility, use_case
-from gatepost.manage.use_cases.queue import (
-    QueueDelivery,
-    QueueSelection,
-    administration_of,
-    delivery_shown,
-    record_each,
-    seen_by,
-    without_others,
-)
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.stored_message import first_ids
 from gatepost.policy.connectors.errors import FieldError
@@ -53,7 +45,7 @@ class QueueAction(StrEnum):
     DROP = "drop"
 
 
-class QueueActions(QueueSelection, kw_only=True, forbid_unknown_fields=True):
+class QueueActions(queue.QueueSelection, kw_only=True, forbid_unknown_fields=True):
     """An action, and the mail it applies to: messages (queue ids), or what matches every filter given, or all of it.
 
     retry: try again now. hold: keep from being tried. release: let held mail go. return: end delivery with a notice to
@@ -81,7 +73,7 @@ class QueueChanged(msgspec.Struct):
     dry_run: bool
     changed: int
     messages: int
-    items: list[QueueDelivery]
+    items: list[queue.QueueDelivery]
 
 
 """Pages of forms: each can be reached from a message that waits, and *Save and retry this destination* there."""
@@ -112,7 +104,7 @@ def act_on_queue(context: Context, request: QueueActions) -> QueueChanged:
         text=request.text,
     )
     ids = list(dict.fromkeys(format_id(queue_entry.delivery.message.id) for queue_entry in entries))
-    record_each(context, action, entries, first_ids(ids), **values)
+    queue.record_each(context, action, entries, first_ids(ids), **values)
     return QueueChanged(request.action, False, len(entries), len(ids), _first(entries, context.principal))
 
 
@@ -130,7 +122,7 @@ def apply_action(  # noqa: PLR0913 - what is done to which mail, by whom and why
 
     Raises StoreFailure, and then a part may have been done.
     """
-    administration = administration_of(gateway)
+    administration = queue.administration_of(gateway)
     entries: list[QueueEntry] = []
     for narrowed in _filters(principal, queue_filter, messages):
         if action is QueueAction.RETURN:
@@ -139,12 +131,12 @@ def apply_action(  # noqa: PLR0913 - what is done to which mail, by whom and why
             )
         else:
             entries += getattr(administration, action)(narrowed, author=principal.name, reason=reason)
-    return without_others(gateway, principal, entries)
+    return queue.without_others(gateway, principal, entries)
 
 
 def _planned(context: Context, request: QueueActions) -> QueueChanged:
     """Count what would be changed. Raises as `apply_action`."""
-    administration = administration_of(context.gateway)
+    administration = queue.administration_of(context.gateway)
     deliveries, messages = 0, 0
     first: list[QueueEntry] = []
     for queue_filter in _filters(context.principal, request.narrowed(), request.messages):
@@ -152,7 +144,7 @@ def _planned(context: Context, request: QueueActions) -> QueueChanged:
         deliveries, messages = deliveries + some, messages + of
         if (left := _SHOWN - len(first)) > 0:
             first += administration.applying(request.action, msgspec.structs.replace(queue_filter, limit=left))
-    shown = _first(without_others(context.gateway, context.principal, first), context.principal)
+    shown = _first(queue.without_others(context.gateway, context.principal, first), context.principal)
     return QueueChanged(request.action, True, deliveries, messages, shown)
 
 
@@ -179,13 +171,13 @@ def _check(request: QueueActions, *, dry_run: bool) -> None:
         if is_chosen:
             raise Refusal(RefusalKind.INPUT, "Nothing was done.", errors)
         text = "nothing was done: name messages by their ids, give filters, or choose all"
-        raise Refusal(RefusalKind.INPUT, text, errors, options=[*QueueSelection.__struct_fields__, "all"])
+        raise Refusal(RefusalKind.INPUT, text, errors, options=[*queue.QueueSelection.__struct_fields__, "all"])
 
 
 def _filters(principal: Principal, queue_filter: QueueFilter, messages: Sequence[str]) -> list[QueueFilter]:
-    seen = seen_by(principal, queue_filter)
+    seen = queue.seen_by(principal, queue_filter)
     return [msgspec.structs.replace(seen, message=text, limit=0) for text in dict.fromkeys(messages or ("",))]
 
 
-def _first(entries: Sequence[QueueEntry], principal: Principal) -> list[QueueDelivery]:
-    return [delivery_shown(entry, principal) for entry in entries[:_SHOWN]]
+def _first(entries: Sequence[QueueEntry], principal: Principal) -> list[queue.QueueDelivery]:
+    return [queue.delivery_shown(entry, principal) for entry in entries[:_SHOWN]]

@@ -7,9 +7,10 @@ ordinary documents, to be changed by hand afterwards.
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path  # noqa: TC003 - msgspec reads annotations
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import Annotated, Any, Final
 
 import msgspec
 from msgspec import Meta
@@ -21,9 +22,6 @@ from gatepost.policy.connectors.names import host_port
 from gatepost.settings.model import Dns, DnsValidation, Server, Settings
 from gatepost.settings.section import read
 from gatepost.values import replace
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 MAILBOXES: Final = "mailboxes"
 """As `upstream`: mail is delivered to mailboxes of the gateway itself."""

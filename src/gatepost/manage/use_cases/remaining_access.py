@@ -1,4 +1,4 @@
-"""Who still sees what is kept of an organization that a change removes: its users and API tokens, as warnings.
+"""Warn of users and API tokens that still see what is kept of an organization that a change removes.
 
 Called by `change_shapes` for every change of resources. Users and tokens stay when their organization goes, as a revert
 brings it back; its trace, queued mail and audit stay, too, and its name is never given to another one.

@@ -8,7 +8,8 @@ from __future__ import annotations
 import datetime as dt
 import functools
 import re
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final
 
 import msgspec
 
@@ -16,10 +17,6 @@ from gatepost.decoding import converted
 from gatepost.policy.connectors.errors import FieldError, unknown_key
 from gatepost.quantity import quantity
 from gatepost.texts import N_
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
-
 
 _AT = re.compile(r" - at `\$(?P<where>.*)`$")
 # Sentences of msgspec, which are about its types.

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 from msgspec import Meta
 
 from gatepost.manage.use_cases.refusal import wrong_field
 from gatepost.times import is_possible, rfc3339, second_text
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _AGE = re.compile(r"(\d{1,9})([smhdw])", re.ASCII)

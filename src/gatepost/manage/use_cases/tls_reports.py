@@ -18,6 +18,9 @@ from msgspec import Meta
 
 from gatepost.analysis.reports.tlsrpt import (
     LEFT_TO_THE_SENDER,
+    DomainSummary,
+    FailedThere,
+    Reported,
     ReportFilter,
     failed_there,
     report_object,
@@ -37,7 +40,6 @@ from gatepost.times import day_text
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gatepost.analysis.reports.tlsrpt import DomainSummary, FailedThere, Reported
     from gatepost.manage.use_cases.context import Context
     from gatepost.settings.model import Settings
     from gatepost.store.sent_reports import SentReport, StoredReport

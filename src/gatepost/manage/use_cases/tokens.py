@@ -10,18 +10,10 @@ from msgspec import Meta
 from gatepost.manage.access import token_rows
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.access.records import AccountError, Token
+from gatepost.manage.use_cases import users
 from gatepost.manage.use_cases.declaration import Cli, Items, UseCaseReply, Visibility, use_cases
 from gatepost.manage.use_cases.paging import Paging, page_of
 from gatepost.manage.use_cases.times import ahead, read_time
-from gatepost.manage.use_cases.users import (
-    KnownName,
-    NewName,
-    Organizations,
-    ShortText,
-    demand_organizations,
-    names_of,
-    organizations_option,
-)
 from gatepost.values import copy_fields
 
 if TYPE_CHECKING:
@@ -62,12 +54,14 @@ class NewApiToken(msgspec.Struct, kw_only=True):
     One that is made with a token has no more than that one, and ends no later.
     """
 
-    name: NewName
+    name: users.NewName
     scopes: Annotated[
         list[Scope], Meta(max_length=20), Cli(option="scope", help="What the token may do. May be repeated.")
     ]
-    organizations: Annotated[Organizations | None, organizations_option("the whole gateway")] = None
-    expires: Annotated[ShortText | None, Cli(help="When the token expires: 90d, or a date. Default: never.")] = None
+    organizations: Annotated[users.Organizations | None, users.organizations_option("the whole gateway")] = None
+    expires: Annotated[users.ShortText | None, Cli(help="When the token expires: 90d, or a date. Default: never.")] = (
+        None
+    )
 
 
 class ApiTokenMade(msgspec.Struct):
@@ -82,7 +76,7 @@ def add_token(context: Context, request: NewApiToken) -> UseCaseReply[ApiTokenMa
     """Add an API token."""
     context.audit.describe(subject=request.name)
     expires = None if request.expires is None else read_time("expires", request.expires, ahead)
-    demand_organizations(context, request.organizations)
+    users.demand_organizations(context, request.organizations)
     secret = context.accounts.add_token(
         request.name,
         request.scopes,
@@ -105,7 +99,7 @@ def new_token_errors(request: NewApiToken) -> tuple[FieldError, ...]:
 class RemoveToken(msgspec.Struct, kw_only=True):
     """The token to remove."""
 
-    name: KnownName
+    name: users.KnownName
 
 
 class ApiTokenRemoved(msgspec.Struct):
@@ -126,7 +120,7 @@ def _shown(token: Token) -> ApiToken:
         ApiToken,
         token,
         scopes=sorted(token.scopes),
-        organizations=names_of(token.organizations),
+        organizations=users.names_of(token.organizations),
         made_by_user=token.maker or None,
         last_used=token.last_used or None,
     )

@@ -18,7 +18,7 @@ from gatepost.net.anchors import AnchorsError, TrustAnchors
 from gatepost.net.lookups.cache import Cache
 from gatepost.net.lookups.http import HttpClient, HttpFailed, HttpRequest, https_context
 from gatepost.net.tasks import Shared
-from gatepost.policy.connectors.addresses import PUBLIC_ADDRESSES
+from gatepost.policy.connectors.addresses import PUBLIC_ADDRESSES, AddressPolicy
 from gatepost.protocols.smtp.oauth import TOKEN_OCTETS
 from gatepost.values import RedactedStruct
 
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gatepost.net.lookups.dns import Resolver
-    from gatepost.policy.connectors.addresses import AddressPolicy
 
 
 _KEPT: Final = 1000

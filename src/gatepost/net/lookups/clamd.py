@@ -13,17 +13,15 @@ from typing import TYPE_CHECKING
 from gatepost.net.lookups.http import host_addresses
 from gatepost.net.lookups.question import LookupFailed
 from gatepost.net.tasks import spawn
-from gatepost.policy.connectors.addresses import not_allowed
+from gatepost.policy.connectors.addresses import AddressPolicy, not_allowed
 from gatepost.policy.connectors.names import host_port
 from gatepost.protocols.scanners.clamd import ANSWER_OCTETS, BEGIN, END, piece, read_answer
-from gatepost.protocols.scanners.finding import UnusableAnswer
+from gatepost.protocols.scanners.finding import ScanFinding, UnusableAnswer
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from gatepost.net.lookups.dns import Resolver
-    from gatepost.policy.connectors.addresses import AddressPolicy
-    from gatepost.protocols.scanners.finding import ScanFinding
 
 
 _MAX_ADDRESSES = 4

@@ -11,11 +11,10 @@ from gatepost.net.lookups.dns import Resolver
 from gatepost.net.lookups.nameservers import Nameservers
 from gatepost.net.lookups.unbound import UnboundError, load
 from gatepost.net.lookups.validator import Validator, ValidatorError, read_anchors
-from gatepost.settings.model import DnsValidation
+from gatepost.settings.model import Dns, DnsValidation
 
 if TYPE_CHECKING:
     from gatepost.net.lookups.question import DnsTransport
-    from gatepost.settings.model import Dns
 
 
 def configured_resolver(settings: Dns) -> Resolver:

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, cast
 
-from gatepost.net.lookups.dns import DnsStatus
+from gatepost.net.lookups.dns import DnsStatus, Resolver
 from gatepost.net.lookups.question import LookupFailed, name_text
-from gatepost.protocols.dns.lookups import DnsRecords
+from gatepost.protocols.dns.lookups import DnsRecords, Evaluation, Query
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,9 +20,6 @@ if TYPE_CHECKING:
     from dns.rdtypes.ANY.PTR import PTR
     from dns.rdtypes.IN.A import A
     from dns.rdtypes.txtbase import TXTBase
-
-    from gatepost.net.lookups.dns import Resolver
-    from gatepost.protocols.dns.lookups import Evaluation, Query
 
 
 _NO_NAME: Final = DnsRecords(nxdomain=True)

@@ -8,20 +8,15 @@ an answer but whether there is an object is used.
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable, Iterator, Sequence
+from typing import Final
 from urllib.parse import quote
 
 import msgspec
 
 from gatepost.decoding import from_json
 from gatepost.net.anchors import AnchorsError
-from gatepost.net.lookups.http import HttpFailed, HttpRequest
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
-
-    from gatepost.net.lookups.http import HttpClient
-
+from gatepost.net.lookups.http import HttpClient, HttpFailed, HttpRequest
 
 _KINDS: Final = ("users", "groups")
 _LIMIT: Final = 64 * 1024

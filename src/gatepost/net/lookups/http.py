@@ -17,14 +17,13 @@ import msgspec
 
 from gatepost.net.lookups.question import LookupFailed
 from gatepost.net.shortage import exhaustion, shortage
-from gatepost.policy.connectors.addresses import PUBLIC_ADDRESSES
+from gatepost.policy.connectors.addresses import PUBLIC_ADDRESSES, AddressPolicy
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, Callable, Coroutine, Sequence
 
     from gatepost.net.anchors import TrustAnchors
     from gatepost.net.lookups.dns import DnsAnswer, Resolver
-    from gatepost.policy.connectors.addresses import AddressPolicy
 
 
 type _Ask = Callable[

@@ -11,10 +11,10 @@ from urllib.parse import urljoin
 
 import httpcore2
 
-from gatepost.net.lookups.http import MAX_URL, HttpFailed, HttpResponse, host_addresses, shown
+from gatepost.net.lookups.http import MAX_URL, HttpFailed, HttpRequest, HttpResponse, host_addresses, shown
 from gatepost.net.lookups.question import LookupFailed
 from gatepost.net.shortage import shortage
-from gatepost.policy.connectors.addresses import is_public, not_allowed
+from gatepost.policy.connectors.addresses import AddressPolicy, is_public, not_allowed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from httpcore2 import SOCKET_OPTION, AsyncNetworkStream
 
     from gatepost.net.lookups.dns import Resolver
-    from gatepost.net.lookups.http import HttpRequest
-    from gatepost.policy.connectors.addresses import AddressPolicy
 
 
 _MAX_FRAME: Final = (

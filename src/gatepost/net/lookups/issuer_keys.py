@@ -19,19 +19,16 @@ import msgspec
 from gatepost.net.anchors import AnchorsError, TrustAnchors
 from gatepost.net.lookups.cache import Cache
 from gatepost.net.lookups.http import HttpClient, HttpFailed, HttpRequest, https_context
-from gatepost.net.lookups.jwks import JwksError, parse_jwks, parse_metadata
+from gatepost.net.lookups.jwks import IssuerKey, JwksError, parse_jwks, parse_metadata
 from gatepost.net.tasks import Shared
-from gatepost.policy.connectors.addresses import PUBLIC_ADDRESSES
-from gatepost.policy.connectors.oauth import configuration_urls
+from gatepost.policy.connectors.addresses import PUBLIC_ADDRESSES, AddressPolicy
+from gatepost.policy.connectors.oauth import OauthIssuer, configuration_urls
 from gatepost.values import replace
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gatepost.net.lookups.dns import Resolver
-    from gatepost.net.lookups.jwks import IssuerKey
-    from gatepost.policy.connectors.addresses import AddressPolicy
-    from gatepost.policy.connectors.oauth import OauthIssuer
     from gatepost.settings.model import Oauth
 
 

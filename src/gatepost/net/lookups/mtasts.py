@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final, Literal, Protocol, cast
 import msgspec
 
 from gatepost.net.lookups.cache import Cache
-from gatepost.net.lookups.http import HttpFailed, HttpRequest
+from gatepost.net.lookups.http import HttpClient, HttpFailed, HttpRequest, HttpResponse
 from gatepost.net.lookups.mtasts_cache import CachedPolicy, PolicyFolder
 from gatepost.net.lookups.question import LookupFailed
 from gatepost.net.shortage import shortage
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from dns.rdtypes.txtbase import TXTBase
 
     from gatepost.net.lookups.dns import DnsAnswer
-    from gatepost.net.lookups.http import HttpClient, HttpResponse
 
 
 _SEEN_SECONDS: Final = 60.0  # for which what was found is not looked up again, even if max_age is shorter

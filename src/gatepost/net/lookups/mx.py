@@ -17,15 +17,13 @@ import msgspec
 from gatepost.net.lookups.cache import Cache
 from gatepost.net.lookups.dns import DnsAnswer, DnsStatus
 from gatepost.net.lookups.question import LookupFailed
-from gatepost.policy.connectors.addresses import not_allowed
+from gatepost.policy.connectors.addresses import AddressPolicy, not_allowed
 from gatepost.values import replace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
 
     from dns.rdata import Rdata
-
-    from gatepost.policy.connectors.addresses import AddressPolicy
 
 
 _MAX_HOSTS = 20

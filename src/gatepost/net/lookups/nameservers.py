@@ -6,7 +6,7 @@ counts, and a refusal for DNSSEC's sake differs from one for any other reason.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Collection, Iterable, Sequence
 
 import dns.edns
 import dns.flags
@@ -16,10 +16,6 @@ import dns.rcode
 from gatepost.net.lookups.nameserver import Nameserver, NameserverFailed
 from gatepost.net.lookups.question import DnsResponse, LookupFailed, Question, question_text
 from gatepost.net.shortage import shortage
-
-if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Sequence
-
 
 _PAYLOAD = 1232  # octets over UDP that no path fragments
 

@@ -20,7 +20,7 @@ import jwt
 
 from gatepost.net.anchors import AnchorsError, TrustAnchors
 from gatepost.net.lookups.http import HttpClient, HttpFailed, HttpRequest, https_context
-from gatepost.net.lookups.jwks import JwksError, parse_document, parse_jwks
+from gatepost.net.lookups.jwks import IssuerKey, JwksError, parse_document, parse_jwks
 from gatepost.policy.connectors.oauth import TokenAlgorithm, configuration_urls
 from gatepost.values import replace
 
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from gatepost.net.lookups.dns import Resolver
-    from gatepost.net.lookups.jwks import IssuerKey
     from gatepost.settings.sections import Oidc
 
 

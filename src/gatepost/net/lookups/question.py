@@ -6,17 +6,14 @@ validates itself.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Sequence
+from typing import Protocol
 
 import dns.message
 import dns.name
 import dns.rdatatype
 import dns.wire
 import msgspec
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
 
 UNREAD = dns.rdatatype.RdataType.make(65333)
 """The type (for private use, RFC 6895) under which an answer to a TLSA question holds its records, as they came."""

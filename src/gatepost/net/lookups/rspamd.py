@@ -6,18 +6,11 @@ from it is decided by others.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import AsyncIterator
 
-from gatepost.net.lookups.http import HttpFailed, HttpRequest
-from gatepost.protocols.scanners.finding import UnusableAnswer
-from gatepost.protocols.scanners.rspamd import ANSWER_OCTETS, read_answer, request_fields
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    from gatepost.net.lookups.http import HttpClient
-    from gatepost.protocols.scanners.finding import ScanFinding
-    from gatepost.protocols.scanners.rspamd import Described
+from gatepost.net.lookups.http import HttpClient, HttpFailed, HttpRequest
+from gatepost.protocols.scanners.finding import ScanFinding, UnusableAnswer
+from gatepost.protocols.scanners.rspamd import ANSWER_OCTETS, Described, read_answer, request_fields
 
 
 async def ask_rspamd(

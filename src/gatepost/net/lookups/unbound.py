@@ -11,15 +11,12 @@ import asyncio
 import ctypes
 import itertools
 import logging
+from collections.abc import Iterable, Mapping
 from ctypes import POINTER, c_char_p, c_int, c_void_p
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
-
 
 LIBRARY = "libunbound.so.8"
 """The name holds the version of the interface that `_Result` and `_SIGNATURES` are written for."""

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import dns.exception
 import dns.rcode
@@ -17,14 +17,8 @@ import dns.rdatatype
 
 from gatepost.net.lookups.nameserver import Nameserver
 from gatepost.net.lookups.question import DnsResponse, LookupFailed, Question, question_text, read_message
-from gatepost.net.lookups.unbound import UnboundContext, UnboundError
+from gatepost.net.lookups.unbound import UnboundContext, UnboundError, UnboundResult
 from gatepost.net.shortage import exhaustion
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from gatepost.net.lookups.unbound import UnboundResult
-
 
 _OPTIONS = (
     ("outgoing-range", "128"),  # sockets; `net.lookups.dns` asks no more than 100 questions at a time

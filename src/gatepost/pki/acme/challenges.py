@@ -22,12 +22,11 @@ import msgspec
 
 from gatepost.decoding import from_json
 from gatepost.net.listener import parse_address
-from gatepost.settings.acme import Challenge
+from gatepost.settings.acme import Acme, Challenge
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from gatepost.settings.acme import Acme
     from gatepost.store.changes import ConfigStore
 
 

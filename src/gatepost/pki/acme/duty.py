@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from gatepost.pki.acme.challenges import AcmeFailed
-from gatepost.pki.acme.issuer import Busy, Issuer, alone
+from gatepost.pki.acme.issuer import Busy, IssuedCertificate, Issuer, alone
 from gatepost.pki.acme.schedule import Step
 from gatepost.policy.connectors.errors import ResourceErrors
 from gatepost.policy.connectors.grants import STORED_KINDS
@@ -26,7 +26,6 @@ from gatepost.store.storage import Storage
 from gatepost.times import second_text
 
 if TYPE_CHECKING:
-    from gatepost.pki.acme.issuer import IssuedCertificate
     from gatepost.settings.model import Settings
     from gatepost.store.changes import ConfigStore
 

@@ -49,9 +49,9 @@ from gatepost.pki.certificates.request import KEY_TYPES
 from gatepost.pki.certificates.site_key import site_vault
 from gatepost.pki.certificates.vault import Vault, VaultError, read_secret
 from gatepost.protocols.dane.tlsa import Records, RecordsKind, classify
-from gatepost.store.changes import ConfigConflict
+from gatepost.store.changes import ConfigConflict, ConfigStore
 from gatepost.store.interface import StoreFailure
-from gatepost.store.leases import ACME_REQUESTS
+from gatepost.store.leases import ACME_REQUESTS, DutyLeases
 from gatepost.values import replace
 
 if TYPE_CHECKING:
@@ -62,8 +62,6 @@ if TYPE_CHECKING:
     from gatepost.pki.acme.client import Authority, ExternalAccount
     from gatepost.protocols.tls.facts import CertificateFacts
     from gatepost.settings.model import Settings
-    from gatepost.store.changes import ConfigStore
-    from gatepost.store.leases import DutyLeases
 
 
 _POLICY_HOST: Final = "mta-sts."

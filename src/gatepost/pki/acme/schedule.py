@@ -16,12 +16,11 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from gatepost.pki.certificates import lifecycle as course
-from gatepost.pki.certificates.entry import Origin, Purpose, State
+from gatepost.pki.certificates.entry import Entry, Origin, Purpose, State
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from gatepost.pki.certificates.entry import Entry
     from gatepost.settings.acme import Acme
 
 

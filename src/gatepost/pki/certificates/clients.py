@@ -11,7 +11,7 @@ from shlex import quote
 from typing import TYPE_CHECKING
 
 from gatepost.net.identity import IdentityError, ServerIdentity
-from gatepost.pki.certificates.entry import Purpose, State
+from gatepost.pki.certificates.entry import Entry, Purpose, State
 from gatepost.pki.certificates.files import CertificateFileError
 from gatepost.pki.certificates.inventory import Inventory
 from gatepost.pki.certificates.token_check import problem_of
@@ -20,7 +20,6 @@ from gatepost.store.interface import StoreFailure
 from gatepost.store.storage import Storage
 
 if TYPE_CHECKING:
-    from gatepost.pki.certificates.entry import Entry
     from gatepost.settings.model import Settings
 
 

@@ -29,13 +29,12 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from gatepost.pki.certificates.files import CertificateFileError, load_key
-from gatepost.pki.certificates.vault import VaultError
+from gatepost.pki.certificates.vault import Vault, VaultError
 from gatepost.policy.connectors.values import DkimAlgorithm
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from gatepost.pki.certificates.vault import Vault
     from gatepost.policy.connectors.dkim_key import DkimKey
     from gatepost.policy.connectors.records import Organization
     from gatepost.store.changes import ConfigStore

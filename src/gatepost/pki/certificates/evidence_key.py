@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives.serialization import (
 
 from gatepost.events.evidence.chain import Signer, key_id
 from gatepost.pki.certificates.files import CertificateFileError
-from gatepost.pki.certificates.vault import VaultError
+from gatepost.pki.certificates.vault import Vault, VaultError
 from gatepost.store.evidence_keys import PLAIN_KEY, SEALED_KEY, keys_directory, move_keys
 from gatepost.store.sqlite.schema import make_directory
 from gatepost.store.whole_file import locked_directory, publish_file
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from gatepost.events.evidence.audit import SignatureCheck
-    from gatepost.pki.certificates.vault import Vault
 
 
 _PLACE: Final = "evidence signing key"

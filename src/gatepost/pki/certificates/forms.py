@@ -24,8 +24,8 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from gatepost.net.anchors import SYSTEM, AnchorsError, TrustAnchors
 from gatepost.net.certificate import quietly
-from gatepost.pki.certificates.inventory import listed
-from gatepost.pki.certificates.published import published
+from gatepost.pki.certificates.inventory import Inventory, listed
+from gatepost.pki.certificates.published import Table, published
 from gatepost.pki.certificates.published_atom import atom
 from gatepost.pki.certificates.published_html import Link, page
 from gatepost.pki.certificates.published_json import table_record
@@ -34,8 +34,6 @@ from gatepost.protocols.tls.profile import PROFILES
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from gatepost.pki.certificates.inventory import Inventory
-    from gatepost.pki.certificates.published import Table
     from gatepost.settings.model import Settings
 
 

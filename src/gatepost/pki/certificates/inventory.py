@@ -24,13 +24,12 @@ from gatepost.pki.certificates.directories import WatchedDirectories
 from gatepost.pki.certificates.entry import Entry, Origin, State, document_of, entry_id, entry_of
 from gatepost.pki.certificates.files import CertificateFileError, IdentityFiles, load_identity
 from gatepost.pki.certificates.request import CertificateRequests
-from gatepost.pki.certificates.vault import VaultError
+from gatepost.pki.certificates.vault import Vault, VaultError
 from gatepost.values import replace
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from gatepost.pki.certificates.vault import Vault
     from gatepost.store.changes import Change, ConfigStore
 
 

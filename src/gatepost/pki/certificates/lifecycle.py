@@ -7,18 +7,13 @@ never be: a name that nobody covers any more, a certificate in two places, a way
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final
 
-from gatepost.pki.certificates.entry import Origin, Purpose, State
+from gatepost.pki.certificates.entry import Entry, Origin, Purpose, State
 from gatepost.protocols.tls.names import matches
 from gatepost.times import second_text
 from gatepost.values import replace
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
-
-    from gatepost.pki.certificates.entry import Entry
-
 
 ROLL_BACK_SECONDS: Final = 86400.0
 """For so long after a switch one command takes it back."""

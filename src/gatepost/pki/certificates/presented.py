@@ -10,8 +10,8 @@ import logging
 from typing import TYPE_CHECKING
 
 from gatepost.net.engine import server_context
-from gatepost.net.identity import IdentityError, read_identity
-from gatepost.pki.certificates.entry import Origin, Purpose, State, entry_id
+from gatepost.net.identity import IdentityError, ServerIdentity, read_identity
+from gatepost.pki.certificates.entry import Entry, Origin, Purpose, State, entry_id
 from gatepost.pki.certificates.files import CertificateFileError, OtherCertificate
 from gatepost.protocols.tls.profile import PROFILES
 
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
-    from gatepost.net.identity import ServerIdentity
-    from gatepost.pki.certificates.entry import Entry
     from gatepost.pki.certificates.inventory import Inventory
 
 

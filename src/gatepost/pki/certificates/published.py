@@ -16,15 +16,13 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from gatepost.net.certificate import MALFORMED, parse, quietly
 from gatepost.net.path import climb
-from gatepost.pki.certificates.columns import columns
-from gatepost.pki.certificates.entry import Purpose, State, entry_of
+from gatepost.pki.certificates.columns import Columns, columns
+from gatepost.pki.certificates.entry import Entry, Purpose, State, entry_of
 from gatepost.protocols.tls.names import matches
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from gatepost.pki.certificates.columns import Columns
-    from gatepost.pki.certificates.entry import Entry
     from gatepost.pki.certificates.inventory import Listed
     from gatepost.protocols.tls.profile import Profile
     from gatepost.store.changes import Change

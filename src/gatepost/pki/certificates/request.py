@@ -18,12 +18,11 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from gatepost.pki.certificates.entry import CertificateRequestSpec, PendingRequest, Purpose
 from gatepost.pki.certificates.files import CertificateFileError
-from gatepost.pki.certificates.vault import VaultError
+from gatepost.pki.certificates.vault import Vault, VaultError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from gatepost.pki.certificates.vault import Vault
     from gatepost.store.changes import ConfigStore
 
 

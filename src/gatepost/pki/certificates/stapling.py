@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from gatepost.decoding import msgpack_decoder
 from gatepost.net.certificate import MALFORMED, certificate_facts, must_staple, quietly
 from gatepost.net.engine import client_context, server_context, shake_hands
-from gatepost.net.lookups.http import HttpFailed, HttpRequest
+from gatepost.net.lookups.http import HttpClient, HttpFailed, HttpRequest
 from gatepost.net.revocation import (
     MAX_RESPONSE_BYTES,
     RevocationError,
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from gatepost.net.identity import ServerIdentity
-    from gatepost.net.lookups.http import HttpClient
     from gatepost.store.changes import ConfigStore
 
 

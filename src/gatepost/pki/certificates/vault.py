@@ -9,8 +9,9 @@ from __future__ import annotations
 import os
 import secrets
 import stat
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -18,10 +19,6 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from gatepost.net.named_files import open_to_read
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
 
 SEALED: Final = b"gp1\0"
 """How everything that is sealed begins."""

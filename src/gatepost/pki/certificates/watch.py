@@ -9,29 +9,23 @@ and is told once.
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from math import inf
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import msgspec
 
-from gatepost.net.identity import read_identity
+from gatepost.net.identity import ServerIdentity, read_identity
 from gatepost.pki.certificates.directories import pairs_in
 from gatepost.pki.certificates.entry import Entry, Origin, Purpose, State, entry_id
 from gatepost.pki.certificates.files import CertificateFileError, file_stamp
-from gatepost.pki.certificates.inventory import entry_from
+from gatepost.pki.certificates.inventory import Inventory, entry_from
 from gatepost.pki.certificates.lifecycle import is_covered, names_of, replaced
 from gatepost.pki.certificates.presented import refused_by_tls
 from gatepost.store.changes import ConfigConflict
 from gatepost.store.interface import StoreFailure
 from gatepost.values import replace
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
-
-    from gatepost.net.identity import ServerIdentity
-    from gatepost.pki.certificates.inventory import Inventory
-
 
 WATCH_SECONDS: Final = 2.0
 """Between two looks at the files."""

@@ -20,7 +20,7 @@ from gatepost.net.chain import judge
 from gatepost.net.dial import connect
 from gatepost.net.engine import client_context
 from gatepost.net.listener import parse_address
-from gatepost.net.stream import Loss, LossKind
+from gatepost.net.stream import Loss, LossKind, Stream
 from gatepost.pki.site.profile import site_of
 from gatepost.pki.site.records import JoinRefused, NodeGrant, SiteError, SiteRefusal, SiteUnreachable
 from gatepost.protocols.tls.profile import PROFILES
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from gatepost.net.identity import ServerIdentity
-    from gatepost.net.stream import Stream
     from gatepost.protocols.tls.facts import TlsFacts
 
 

@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from gatepost.net.anchors import AnchorsError
+from gatepost.net.anchors import AnchorsError, TrustAnchors
 from gatepost.net.chain import judge
-from gatepost.net.engine import server_context
-from gatepost.net.identity import IdentityError
-from gatepost.net.tickets import ServerSessions
+from gatepost.net.engine import ServerContext, server_context
+from gatepost.net.identity import IdentityError, ServerIdentity
+from gatepost.net.tickets import DailySecrets, ServerSessions
 from gatepost.pki.site.membership import Member
 from gatepost.pki.site.profile import node_of
-from gatepost.pki.site.records import SiteError
+from gatepost.pki.site.records import Membership, SiteError
 from gatepost.policy.connectors.names import host_port
 from gatepost.policy.decisions.home import INTERNAL_PORT, Nodes, inside_profile
 from gatepost.protocols.tls.profile import PROFILES
@@ -28,11 +28,6 @@ from gatepost.settings.roles import ListenerRole
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from gatepost.net.anchors import TrustAnchors
-    from gatepost.net.engine import ServerContext
-    from gatepost.net.identity import ServerIdentity
-    from gatepost.net.tickets import DailySecrets
-    from gatepost.pki.site.records import Membership
     from gatepost.pki.site.store import SiteStore
     from gatepost.protocols.tls.facts import ChainVerdict
     from gatepost.settings.model import Settings

@@ -7,22 +7,17 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict
-from typing import TYPE_CHECKING, Final
+from collections.abc import Sequence
+from typing import Final
 
 import msgspec
 
 from gatepost.decoding import from_json
 from gatepost.net.listener import source_of
 from gatepost.pki.site.records import JoinRefused, NodeGrant, SiteError, SiteRefusal
-from gatepost.pki.site.site import read_secret
+from gatepost.pki.site.site import Site, read_secret
 from gatepost.protocols.message.header_text import shown_text
 from gatepost.store.interface import StoreFailure
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from gatepost.pki.site.site import Site
-
 
 FAILURES: Final = 10
 """Refusals that one source address gets in a period; then it is refused unheard."""

@@ -11,7 +11,7 @@ import hashlib
 import logging
 import time
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
@@ -25,13 +25,9 @@ from gatepost.pki.certificates.request import made_request
 from gatepost.pki.site.profile import node_name, site_of
 from gatepost.pki.site.records import JoinRefused, Membership, NodeGrant, SiteError, SiteRefusal
 from gatepost.pki.site.site import Site
-from gatepost.pki.site.store import MEMBERSHIP, NODE, membership_places
+from gatepost.pki.site.store import MEMBERSHIP, NODE, Record, SiteStore, membership_places
 from gatepost.store.changes import ConfigConflict
 from gatepost.store.interface import StoreFailure
-
-if TYPE_CHECKING:
-    from gatepost.pki.site.store import Record, SiteStore
-
 
 RENEWAL_SECONDS: Final = 2.0
 """Between two looks whether a certificate is due; a look costs next to nothing until it is."""

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import msgspec
 from cryptography import x509
@@ -23,10 +24,6 @@ from gatepost.net.certificate import MALFORMED, quietly
 from gatepost.pki.certificates.authority import BACKDATED, begun, general_name, key_usage, subject_name
 from gatepost.protocols.tls.names import node_uri
 from gatepost.times import utc
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
 
 type PublicKey = ec.EllipticCurvePublicKey | rsa.RSAPublicKey
 

@@ -11,7 +11,8 @@ import base64
 import hashlib
 import hmac
 import secrets
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable, Sequence
+from typing import Final
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
@@ -23,6 +24,8 @@ from gatepost.net.chain import judge
 from gatepost.net.identity import ServerIdentity
 from gatepost.pki.certificates.authority import key_pem
 from gatepost.pki.site.profile import (
+    PublicKey,
+    Signer,
     authority_certificate,
     is_site_name,
     sign_endpoint,
@@ -38,20 +41,13 @@ from gatepost.pki.site.records import (
     SiteAuthority,
     SiteError,
     SiteRefusal,
+    SiteState,
     Token,
 )
-from gatepost.pki.site.store import AUTHORITY, ISSUED, NODE, TOKEN, place_of
+from gatepost.pki.site.store import AUTHORITY, ISSUED, NODE, TOKEN, Record, SiteStore, place_of
 from gatepost.policy.connectors.names import covers, domain_name
 from gatepost.store.changes import ConfigConflict
 from gatepost.values import replace
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from gatepost.pki.site.profile import PublicKey, Signer
-    from gatepost.pki.site.records import SiteState
-    from gatepost.pki.site.store import Record, SiteStore
-
 
 TOKEN_FORM: Final = "gpj1"  # noqa: S105 - how a token begins
 _SECRET_BYTES: Final = 32

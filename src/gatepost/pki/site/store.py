@@ -16,14 +16,13 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from gatepost.decoding import converted
-from gatepost.pki.certificates.vault import VaultError
+from gatepost.pki.certificates.vault import Vault, VaultError
 from gatepost.pki.site.profile import Signer
 from gatepost.pki.site.records import IssuedServer, Membership, Node, SiteAuthority, SiteError, SiteState, Token
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from gatepost.pki.certificates.vault import Vault
     from gatepost.settings.model import Server
     from gatepost.store.changes import ConfigStore
 

@@ -5,7 +5,8 @@ Used by `pki.smime.store`, `mail.outbound.smime` and the `smime` commands. Pure:
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable, Iterable
+from typing import Final
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -18,10 +19,6 @@ from gatepost.net.chain import extended_usages
 from gatepost.policy.connectors.names import domain_name
 from gatepost.protocols.smtp.grammar import GrammarError, parse_address
 from gatepost.times import day_text, utc
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
-
 
 ID_DIGITS: Final = 16
 """Of a fingerprint, by which people name a certificate."""

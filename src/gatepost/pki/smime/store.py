@@ -7,7 +7,8 @@ Used by `mail.outbound.smime` and the `smime` commands. Versioned and audited as
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
 
 import msgspec
 from cryptography import x509
@@ -16,18 +17,11 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
 
 from gatepost.net.certificate import MALFORMED, certificate_facts, quietly
-from gatepost.pki.certificates.vault import VaultError
+from gatepost.pki.certificates.vault import Vault, VaultError
 from gatepost.pki.smime.certificate import ID_DIGITS, fingerprint, unfit_to_sign
 from gatepost.pki.smime.decryption import Opener
 from gatepost.pki.smime.signing import SmimeSigner
-from gatepost.store.changes import on_newest
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-
-    from gatepost.pki.certificates.vault import Vault
-    from gatepost.store.changes import ConfigStore
-
+from gatepost.store.changes import ConfigStore, on_newest
 
 CERTIFICATES_MOST: Final = 10
 """Certificates of one recipient."""

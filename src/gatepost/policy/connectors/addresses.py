@@ -7,13 +7,10 @@ name can change between the check and the connection. Pure.
 from __future__ import annotations
 
 import ipaddress
-from typing import TYPE_CHECKING, Final
+from collections.abc import Iterable
+from typing import Final
 
 import msgspec
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
 
 type _Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 type _Network = ipaddress.IPv4Network | ipaddress.IPv6Network

@@ -10,14 +10,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gatepost.policy.connectors.credentials import certificate_lack, describe_sender
-from gatepost.policy.connectors.directory import address_key
+from gatepost.policy.connectors.directory import Directory, InboundEntry, address_key
 from gatepost.policy.connectors.names import covers
 from gatepost.policy.connectors.values import ConnectorType, Mode
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from gatepost.policy.connectors.directory import Directory, InboundEntry
     from gatepost.policy.connectors.facts import SessionFacts
     from gatepost.policy.connectors.records import Organization, OutboundConnector
     from gatepost.protocols.smtp.grammar import Path

@@ -11,13 +11,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from gatepost.policy.connectors.trust_anchors import anchors_label
 from gatepost.policy.connectors.values import RevocationCheck
-from gatepost.protocols.tls.facts import ChainStatus
+from gatepost.protocols.tls.facts import CertificateFacts, ChainStatus, ChainVerdict
 from gatepost.protocols.tls.names import describe_names, matches
 
 if TYPE_CHECKING:
     from gatepost.policy.connectors.directory import InboundEntry
     from gatepost.policy.connectors.facts import SessionFacts
-    from gatepost.protocols.tls.facts import CertificateFacts, ChainVerdict
 
 
 class CredentialFault(Enum):

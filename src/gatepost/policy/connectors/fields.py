@@ -7,7 +7,7 @@ being bent into shape: "yes" is not true, "5" is not 5.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping  # noqa: TC003 - pydantic reads annotations
+from collections.abc import Callable, Iterator, Mapping
 from enum import Enum, auto
 from functools import partial
 from ipaddress import ip_address

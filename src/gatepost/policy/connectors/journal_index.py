@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from gatepost.policy.connectors.mail_flow import RuleSet
+from gatepost.policy.connectors.mail_flow import Content, RuleSet
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from gatepost.policy.connectors.mail_flow import Content
     from gatepost.policy.connectors.records import Organization
     from gatepost.policy.connectors.values import JournalDirection, JournalForm
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from gatepost.policy.connectors import known_by_address, oauth, tls_rules
 from gatepost.policy.connectors.content_hook import scanner_host
-from gatepost.policy.connectors.names import covers, is_this_machine, network, parents, patterns
+from gatepost.policy.connectors.names import Network, covers, is_this_machine, network, parents, patterns
 from gatepost.policy.connectors.next_hop_rules import lint_next_hops
 from gatepost.policy.connectors.publication import publication
 from gatepost.policy.connectors.quarantine_rules import lint_quarantine
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 
     from gatepost.policy.connectors.accepted_domain import AcceptedDomain
     from gatepost.policy.connectors.mail_flow_rule import MailFlowRule
-    from gatepost.policy.connectors.names import Network
     from gatepost.policy.connectors.records import InboundConnector, Mailbox, Organization, OutboundConnector
     from gatepost.policy.connectors.resources import Resources
 

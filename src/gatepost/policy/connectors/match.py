@@ -21,20 +21,19 @@ from gatepost.policy.connectors.comparison import (
 )
 from gatepost.policy.connectors.credentials import (
     CredentialFault,
+    Lack,
     certificate_lack,
     describe_client,
     describe_sender,
     presented,
 )
-from gatepost.policy.connectors.directory import Directory, address_key
+from gatepost.policy.connectors.directory import Directory, InboundEntry, address_key
 from gatepost.policy.connectors.values import AddressSenders, Mode
 from gatepost.protocols.tls.names import describe_names
 
 if TYPE_CHECKING:
     from collections.abc import Container
 
-    from gatepost.policy.connectors.credentials import Lack
-    from gatepost.policy.connectors.directory import InboundEntry
     from gatepost.policy.connectors.facts import SessionFacts
     from gatepost.policy.connectors.records import InboundConnector, Organization
     from gatepost.protocols.smtp.grammar import Path

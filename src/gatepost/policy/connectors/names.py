@@ -8,15 +8,12 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from gatepost.protocols.smtp.grammar import GrammarError, parse_address, parse_domain
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
 
 _SOCKET_OCTETS = 107
 

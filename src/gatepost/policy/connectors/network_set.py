@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Self
+from collections.abc import Iterable
+from typing import Self
 
 from gatepost.policy.connectors.directory import address_key
 from gatepost.policy.connectors.names import network
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
 
 
 class NetworkSet:

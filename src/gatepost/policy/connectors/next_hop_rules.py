@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from gatepost.policy.connectors.names import host_port
+from gatepost.policy.connectors.names import SmartHost, host_port
 from gatepost.policy.connectors.values import (
     BY_PASSWORD,
     AddressFamily,
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
     from gatepost.policy.connectors.authentication import Authentication
     from gatepost.policy.connectors.errors import Draft, FieldError
-    from gatepost.policy.connectors.names import SmartHost
     from gatepost.policy.connectors.records import OutboundConnector
     from gatepost.policy.connectors.resources import Resources
 

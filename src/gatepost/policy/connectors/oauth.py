@@ -6,8 +6,9 @@ A part of `policy.connectors.records`. What a token of one may do is in `policy.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field
@@ -26,9 +27,6 @@ from gatepost.policy.connectors.fields import (
 from gatepost.policy.connectors.names import ENTRA, https_issuer, https_url
 from gatepost.policy.connectors.record_base import Record
 from gatepost.policy.connectors.units import format_duration
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 
 class TokenAlgorithm(StrEnum):

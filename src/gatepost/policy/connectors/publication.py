@@ -11,14 +11,13 @@ from typing import TYPE_CHECKING
 from gatepost.policy.connectors.units import format_duration
 from gatepost.policy.connectors.values import PublishedSts
 from gatepost.protocols.mtasts.policy import StsMode
-from gatepost.protocols.mtasts.publish import policy_host, publish
+from gatepost.protocols.mtasts.publish import StsPublication, policy_host, publish
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from gatepost.policy.connectors.accepted_domain import AcceptedDomain
     from gatepost.policy.connectors.records import Organization
-    from gatepost.protocols.mtasts.publish import StsPublication
 
 
 def publication(domain: AcceptedDomain, hostname: str, *, hosts: Sequence[str] = ()) -> StsPublication | None:

@@ -8,16 +8,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from gatepost.policy.connectors.values import Cleartext, KeyExchange, ProfileName, TlsSettings, TlsVersion
-from gatepost.protocols.tls.limits import GROUPS, NO_LIMITS, POST_QUANTUM, limited, offer
-from gatepost.protocols.tls.profile import PROFILES, iana_name, with_minimum
+from gatepost.protocols.tls.limits import GROUPS, NO_LIMITS, POST_QUANTUM, TlsLimits, limited, offer
+from gatepost.protocols.tls.profile import PROFILES, Profile, iana_name, with_minimum
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from gatepost.policy.connectors.errors import Draft, FieldError
     from gatepost.policy.connectors.records import InboundConnector, OutboundConnector
-    from gatepost.protocols.tls.limits import TlsLimits
-    from gatepost.protocols.tls.profile import Profile
 
 
 FIELDS: Final = ("min_key_exchange", "groups", "cipher_suites")

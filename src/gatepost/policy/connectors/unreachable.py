@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from gatepost.policy.connectors.addresses import not_allowed
+from gatepost.policy.connectors.addresses import AddressPolicy, not_allowed
 from gatepost.policy.connectors.content_hook import scanner_host
 from gatepost.policy.connectors.fields import Access
 from gatepost.policy.connectors.grants import ungranted
@@ -20,7 +20,6 @@ from gatepost.texts import own
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from gatepost.policy.connectors.addresses import AddressPolicy
     from gatepost.policy.connectors.resources import Resources
 
 

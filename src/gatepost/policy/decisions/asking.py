@@ -12,13 +12,12 @@ from gatepost.policy.connectors.names import is_this_machine
 from gatepost.policy.decisions.facts import HopFacts
 from gatepost.policy.decisions.outbound import deferral
 from gatepost.policy.decisions.published import NAMED, NOTHING, Modes, Naming, joined_modes, terms
-from gatepost.policy.decisions.requirement import Shortfall
+from gatepost.policy.decisions.requirement import Requirement, Shortfall
 from gatepost.policy.decisions.requiretls import Asks
 from gatepost.policy.decisions.routes import InternalRoute, LmtpRoute, MailboxRoute, MxRoute, SmartHosts, Unroutable
 from gatepost.values import replace
 
 if TYPE_CHECKING:
-    from gatepost.policy.decisions.requirement import Requirement
     from gatepost.policy.decisions.routes import NextHop, Route
 
 

@@ -14,9 +14,9 @@ import msgspec
 from gatepost.policy.connectors.comparison import PASSED_OVER_LIMIT
 from gatepost.policy.connectors.units import format_duration
 from gatepost.policy.connectors.values import AuthenticationResults
-from gatepost.policy.decisions.content import NO_DEMAND
+from gatepost.policy.decisions.content import NO_DEMAND, ContentDemand
 from gatepost.policy.decisions.outbound import describe
-from gatepost.policy.decisions.recipient_validation import foretell
+from gatepost.policy.decisions.recipient_validation import RecipientQuestion, foretell
 from gatepost.values import replace
 
 if TYPE_CHECKING:
@@ -25,9 +25,7 @@ if TYPE_CHECKING:
     from gatepost.policy.connectors.hook_index import ApplicableHook
     from gatepost.policy.connectors.match import Attribution
     from gatepost.policy.connectors.records import InboundConnector
-    from gatepost.policy.decisions.content import ContentDemand
     from gatepost.policy.decisions.parties import SenderPart
-    from gatepost.policy.decisions.recipient_validation import RecipientQuestion
     from gatepost.policy.decisions.requirement import Requirement
     from gatepost.protocols.smtp.replies import Reply
 

@@ -11,7 +11,7 @@ not excuse a connection that is worse, unless an administrator accepted that hos
 
 from __future__ import annotations
 
-from collections.abc import Mapping  # noqa: TC003 - msgspec reads the types of fields
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import msgspec

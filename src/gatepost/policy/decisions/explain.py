@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, assert_never
 
 from gatepost.policy.connectors.comparison import other_inbound, other_outbound
-from gatepost.policy.connectors.mail_flow import unmet
+from gatepost.policy.connectors.mail_flow import Content, unmet
 from gatepost.policy.connectors.values import AuthenticationResults, ProtectionDrop
 from gatepost.policy.decisions.asking import mx_stand_in, with_message_request
 from gatepost.policy.decisions.authentication import authenticated_by
@@ -19,7 +19,7 @@ from gatepost.policy.decisions.daily_limits import with_daily_limit
 from gatepost.policy.decisions.decision import InboundVerdict, OutboundDecision, passed_over_record
 from gatepost.policy.decisions.failures import FailureOutcome, outcomes
 from gatepost.policy.decisions.forwarding import expand
-from gatepost.policy.decisions.home import ALONE
+from gatepost.policy.decisions.home import ALONE, Nodes
 from gatepost.policy.decisions.inbound import decide_mail, decide_recipient
 from gatepost.policy.decisions.journaling import (
     JournaledMail,
@@ -39,10 +39,8 @@ if TYPE_CHECKING:
 
     from gatepost.policy.connectors.directory import Directory
     from gatepost.policy.connectors.facts import SessionFacts
-    from gatepost.policy.connectors.mail_flow import Content
     from gatepost.policy.connectors.mail_flow_rule import MailFlowRule
     from gatepost.policy.connectors.records import Organization
-    from gatepost.policy.decisions.home import Nodes
     from gatepost.policy.decisions.routes import NextHop, Route
     from gatepost.protocols.smtp.grammar import Path
 

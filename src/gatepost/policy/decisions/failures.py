@@ -12,19 +12,16 @@ from typing import TYPE_CHECKING, Any
 from gatepost.policy.connectors.values import RevocationCheck
 from gatepost.policy.decisions.facts import HopFacts
 from gatepost.policy.decisions.outbound import deferral, expired, judge
-from gatepost.policy.decisions.requirement import Authenticated, MxLevel, Opportunistic, offered
+from gatepost.policy.decisions.requirement import Authenticated, MxLevel, Opportunistic, Requirement, offered
 from gatepost.protocols.tls.facts import CertificateFacts, ChainStatus, ChainVerdict, TlsFacts
-from gatepost.protocols.tls.limits import NO_LIMITS
-from gatepost.protocols.tls.profile import PROFILES, iana_name
+from gatepost.protocols.tls.limits import NO_LIMITS, TlsLimits
+from gatepost.protocols.tls.profile import PROFILES, Profile, iana_name
 from gatepost.values import replace
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from gatepost.policy.decisions.requirement import Requirement
     from gatepost.protocols.smtp.replies import Reply
-    from gatepost.protocols.tls.limits import TlsLimits
-    from gatepost.protocols.tls.profile import Profile
 
 
 _NOTHING_IN_COMMON = "the next hop has nothing in common with what is offered"

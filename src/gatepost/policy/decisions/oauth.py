@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from gatepost.policy.connectors.oauth import configuration_urls
+from gatepost.policy.connectors.oauth import OauthIssuer, configuration_urls
 from gatepost.protocols.smtp.oauth import TokenStatus
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from gatepost.policy.connectors.directory import Directory
-    from gatepost.policy.connectors.oauth import OauthIssuer
     from gatepost.policy.connectors.records import Mailbox, Organization
 
 

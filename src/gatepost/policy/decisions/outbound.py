@@ -20,6 +20,8 @@ from gatepost.policy.decisions.requirement import (
     Identity,
     MxLevel,
     Opportunistic,
+    Proof,
+    Requirement,
     Shortfall,
     Source,
     StsProof,
@@ -31,7 +33,7 @@ from gatepost.policy.decisions.requirement import (
 from gatepost.policy.decisions.requiretls import settled
 from gatepost.protocols.dane.match import DaneFailure
 from gatepost.protocols.smtp.replies import Reply
-from gatepost.protocols.tls.facts import ChainStatus
+from gatepost.protocols.tls.facts import CertificateFacts, ChainStatus, ChainVerdict
 from gatepost.protocols.tls.limits import NO_LIMITS
 from gatepost.protocols.tls.names import describe_names, matches
 from gatepost.protocols.tlsrpt.result import ResultType
@@ -42,8 +44,6 @@ if TYPE_CHECKING:
 
     from gatepost.policy.connectors.records import Organization, OutboundConnector
     from gatepost.policy.decisions.facts import HopFacts
-    from gatepost.policy.decisions.requirement import Proof, Requirement
-    from gatepost.protocols.tls.facts import CertificateFacts, ChainVerdict
 
 # Statuses and their words as Exchange has them (exchange.md sections 7.3, 10.1, 10.2); those of MTA-STS name somebody.
 _CONNECT = "4.4.317"

@@ -14,7 +14,7 @@ import msgspec
 from gatepost.policy.connectors.units import format_duration
 from gatepost.policy.connectors.values import DomainType, RecipientValidation, ValidationUnavailable
 from gatepost.policy.decisions.refusals import NO_MAILBOX
-from gatepost.protocols.ldap.messages import ResultCode
+from gatepost.protocols.ldap.messages import LdapResult, ResultCode
 from gatepost.protocols.smtp.replies import Reply
 
 if TYPE_CHECKING:
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
     from gatepost.policy.connectors.accepted_domain import AcceptedDomain
     from gatepost.policy.connectors.directory import Directory
-    from gatepost.protocols.ldap.messages import LdapResult
     from gatepost.protocols.smtp.grammar import Path
 
 

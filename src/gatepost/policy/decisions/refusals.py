@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from gatepost.policy.connectors.credentials import CredentialFault
+from gatepost.policy.connectors.credentials import CredentialFault, Lack
 from gatepost.protocols.smtp.replies import Reply
-
-if TYPE_CHECKING:
-    from gatepost.policy.connectors.credentials import Lack
 
 # Literal codes and the service's words for them, by which people search: exchange.md section 6. No name of ours is in
 # them; what they say beyond the service's is what the client itself can mend.

@@ -16,12 +16,11 @@ import msgspec
 
 from gatepost.policy.connectors.values import Cleartext, RevocationCheck
 from gatepost.protocols.tls.limits import NO_LIMITS, TlsLimits, offer
-from gatepost.protocols.tls.profile import PROFILES, with_minimum
+from gatepost.protocols.tls.profile import PROFILES, Profile, with_minimum
 
 if TYPE_CHECKING:
     from gatepost.protocols.dane.tlsa import Records
     from gatepost.protocols.tls.facts import TlsFacts
-    from gatepost.protocols.tls.profile import Profile
     from gatepost.protocols.tlsrpt.result import ResultType
 
 

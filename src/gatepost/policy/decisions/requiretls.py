@@ -16,6 +16,8 @@ from gatepost.policy.decisions.requirement import (
     Identity,
     MxLevel,
     Opportunistic,
+    Proof,
+    Requirement,
     Shortfall,
     Source,
 )
@@ -25,7 +27,6 @@ from gatepost.values import replace
 if TYPE_CHECKING:
     from gatepost.policy.connectors.records import OutboundConnector
     from gatepost.policy.decisions.facts import HopFacts
-    from gatepost.policy.decisions.requirement import Proof, Requirement
 
 
 # RFC 8689 section 4.2.1 names two statuses.

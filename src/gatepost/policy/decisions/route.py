@@ -17,10 +17,10 @@ from gatepost.policy.connectors.names import covers, host_port, is_this_machine
 from gatepost.policy.connectors.selection import Selection, select_outbound
 from gatepost.policy.connectors.values import Cleartext, DomainType
 from gatepost.policy.decisions.content import NO_DEMAND, ContentDemand, by_connector
-from gatepost.policy.decisions.home import ALONE, inside_profile
+from gatepost.policy.decisions.home import ALONE, Nodes, inside_profile
 from gatepost.policy.decisions.outbound import both, by_organization, rehearsed, required, with_tls
-from gatepost.policy.decisions.parties import SenderPart, deciding, parties
-from gatepost.policy.decisions.requirement import Authenticated, Identity, Opportunistic, Source
+from gatepost.policy.decisions.parties import Parties, SenderPart, deciding, parties
+from gatepost.policy.decisions.requirement import Authenticated, Identity, Opportunistic, Requirement, Source
 from gatepost.policy.decisions.routes import (
     InternalRoute,
     LmtpRoute,
@@ -42,9 +42,6 @@ if TYPE_CHECKING:
 
     from gatepost.policy.connectors.directory import Directory
     from gatepost.policy.connectors.records import Organization, OutboundConnector
-    from gatepost.policy.decisions.home import Nodes
-    from gatepost.policy.decisions.parties import Parties
-    from gatepost.policy.decisions.requirement import Requirement
 
 
 class Addressed(Protocol):

@@ -8,14 +8,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gatepost.policy.connectors.addresses import is_public
-from gatepost.policy.connectors.facts import Introduction, Teller
+from gatepost.policy.connectors.facts import Introduction, SessionFacts, Teller
 from gatepost.policy.connectors.network_set import NetworkSet
 from gatepost.values import replace
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from gatepost.policy.connectors.facts import SessionFacts
     from gatepost.policy.connectors.records import InboundConnector
 
 

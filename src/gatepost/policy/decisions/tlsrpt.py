@@ -14,9 +14,9 @@ import msgspec
 
 from gatepost.policy.connectors.values import SmtpDaneMode
 from gatepost.policy.decisions.outbound import judge
-from gatepost.policy.decisions.published import NOTHING, by_dane, by_mta_sts
-from gatepost.policy.decisions.requirement import Authenticated, Encrypted, Shortfall, Source
-from gatepost.protocols.dane.tlsa import TlsaLookup, TlsaStatus
+from gatepost.policy.decisions.published import NOTHING, Published, StsFound, by_dane, by_mta_sts
+from gatepost.policy.decisions.requirement import Authenticated, Encrypted, Requirement, Shortfall, Source
+from gatepost.protocols.dane.tlsa import Records, TlsaLookup, TlsaStatus
 from gatepost.protocols.mtasts.policy import StsMode, StsPolicy
 from gatepost.protocols.tlsrpt.result import ResultType
 from gatepost.protocols.tlsrpt.tally import AppliedPolicy, FailureDetail, PolicyType, TlsSession, applied, detail
@@ -24,9 +24,6 @@ from gatepost.values import replace
 
 if TYPE_CHECKING:
     from gatepost.policy.decisions.facts import HopFacts
-    from gatepost.policy.decisions.published import Published, StsFound
-    from gatepost.policy.decisions.requirement import Requirement
-    from gatepost.protocols.dane.tlsa import Records
     from gatepost.protocols.tlsrpt.tally import Result
 
 

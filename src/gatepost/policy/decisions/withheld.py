@@ -8,15 +8,12 @@ owner. What is shown is a list of what may be, never of what may not: a new memb
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from collections.abc import Collection, Mapping
+from typing import Any, Final, Protocol
 
 import msgspec
 
 from gatepost.protocols.smtp.replies import Reply
-
-if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
-
 
 OTHERS_CONNECTOR: Final = "another organization's connector"
 _OTHERS_RULE: Final = "another organization's mail flow rule"

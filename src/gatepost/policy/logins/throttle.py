@@ -7,11 +7,7 @@ nothing, and forgiven if it was right.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, MutableMapping
-
+from collections.abc import Callable, MutableMapping
 
 _FIRST_WAIT = 10.0
 _FORGOTTEN_AFTER = 3600.0

@@ -7,18 +7,13 @@ they are tried, and what is said if none is satisfied. Knows no X.509: certifica
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable, Sequence
 from enum import StrEnum
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import msgspec
 
-from gatepost.protocols.dane.tlsa import MatchingType, Selector, Tlsa, Usage
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from gatepost.protocols.dane.tlsa import Records
-
+from gatepost.protocols.dane.tlsa import MatchingType, Records, Selector, Tlsa, Usage
 
 _LOOKED_AT: Final = 10  # certificates of a chain: `net.chain` judges no longer one
 _NOT_SENT: Final = (

@@ -7,17 +7,14 @@ its reason, never an error, since a domain all of whose records are unusable sti
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection
 from enum import IntEnum, StrEnum
 from itertools import islice
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import msgspec
 
 from gatepost.quantity import quantity
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
-
 
 MAX_RECORDS: Final = 100
 """As many records of one name are judged; Postfix stops there too."""

@@ -7,11 +7,8 @@ signatures of others. A body is taken in chunks, cut anywhere, and never joined.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
+from collections.abc import Callable
+from typing import Final
 
 _CRLF: Final = b"\r\n"
 _MANY: Final = 4096

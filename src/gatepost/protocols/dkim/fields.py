@@ -7,13 +7,10 @@ Used by `protocols.dkim.signature` and `mail.outbound.dkim`. Looks at names only
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Final
+from collections.abc import Sequence
+from typing import Final
 
 import msgspec
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
 
 MOST_FIELDS: Final = 200
 """More fields than that are signed in no message: nobody writes so many, and the list of them is itself a field."""

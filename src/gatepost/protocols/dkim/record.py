@@ -7,17 +7,14 @@ published read). Pure text: the caller asks the DNS and knows the key.
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Final
+from collections.abc import Sequence
+from typing import Final
 
 import msgspec
 
 from gatepost.protocols.dkim.tags import read_tags
 from gatepost.protocols.dns.text_record import RecordError, shown
 from gatepost.protocols.smtp.grammar import GrammarError, parse_domain
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
 
 KEY_TYPES: Final = {"rsa-sha256": "rsa", "ed25519-sha256": "ed25519"}
 """The k= of a record by the a= of the signatures that its key makes."""

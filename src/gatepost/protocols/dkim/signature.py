@@ -7,18 +7,13 @@ over which octets.
 from __future__ import annotations
 
 import base64
-from typing import TYPE_CHECKING, Final
+from collections.abc import Sequence
+from typing import Final
 
 import msgspec
 
 from gatepost.protocols.dkim.canonical import relaxed_field
-from gatepost.protocols.dkim.fields import field_list
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from gatepost.protocols.dkim.fields import Field
-
+from gatepost.protocols.dkim.fields import Field, field_list
 
 _WIDTH: Final = 76
 _FOLD: Final = "\r\n\t"

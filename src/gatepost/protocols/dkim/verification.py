@@ -11,22 +11,17 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from typing import TYPE_CHECKING, Final
+from collections.abc import Sequence
+from typing import Final
 
 import msgspec
 
 from gatepost.protocols.dkim.canonical import relaxed_field
-from gatepost.protocols.dkim.fields import MOST_FIELDS, field_list
+from gatepost.protocols.dkim.fields import MOST_FIELDS, Field, field_list
 from gatepost.protocols.dkim.record import KEY_TYPES, KeyRecord
 from gatepost.protocols.dkim.tags import read_tags
 from gatepost.protocols.dns.text_record import RecordError
 from gatepost.protocols.smtp.grammar import GrammarError, parse_domain
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from gatepost.protocols.dkim.fields import Field
-
 
 DKIM: Final = "dkim-signature"
 """The field of a DKIM signature, in lower case."""

@@ -10,18 +10,13 @@ a bad policy.
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Final
+from collections.abc import Sequence
+from typing import Final
 
 import msgspec
 
 from gatepost.protocols.dkim.tags import read_tags
-from gatepost.protocols.dns.lookups import Query
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from gatepost.protocols.dns.lookups import Evaluation
-
+from gatepost.protocols.dns.lookups import Evaluation, Query
 
 _POLICIES: Final = frozenset({"none", "quarantine", "reject"})
 _VERSION: Final = re.compile(rb"v[ \t]*=[ \t]*DMARC1[ \t]*(?:;|\Z)")

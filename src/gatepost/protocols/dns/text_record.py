@@ -7,13 +7,10 @@ RFC 8461 section 3.1 and RFC 8460 section 3 write the same grammar down twice. U
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Final
+from collections.abc import Sequence
+from typing import Final
 
 import msgspec
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
 
 _MAX_BYTES: Final = 4096  # of one record that is looked at
 _SHOWN: Final = 60

@@ -5,13 +5,10 @@ Used by `protocols.ldap.messages` and `protocols.ldap.search_filter`.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from collections.abc import Iterator
+from typing import Final
 
 import msgspec
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
 
 INTEGER: Final = 0x02
 OCTET_STRING: Final = 0x04

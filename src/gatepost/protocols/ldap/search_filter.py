@@ -8,16 +8,13 @@ of the filter: what RFC 4515 escapes in a text is here an octet of a value.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import msgspec
 
 from gatepost.protocols.ldap.ber import OCTET_STRING, SEQUENCE, encode
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
-
 
 PLACEHOLDERS: Final = ("address", "local", "domain")
 """What may stand in braces in a value: the whole address, and the parts before and behind its last "@"."""

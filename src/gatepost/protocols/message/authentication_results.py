@@ -10,13 +10,10 @@ authserv-id cannot be read is taken out as well: it says nothing, and another re
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Final
+from collections.abc import Collection, Sequence
+from typing import Final
 
 import msgspec
-
-if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
-
 
 FIELD: Final = "Authentication-Results"
 

@@ -9,18 +9,13 @@ from __future__ import annotations
 
 import binascii
 import re
-from typing import TYPE_CHECKING
 
 from gatepost.protocols.message.dsn_report import DsnAction, DsnReport, RedactedNotice
 from gatepost.protocols.message.dsn_seven_bit import original_part
 from gatepost.protocols.message.dsn_status import MAX_ADDRESS, delivery_status
 from gatepost.protocols.message.dsn_text import human_text, redacted_text, subject_of
-from gatepost.protocols.message.fields import HeaderScanner
+from gatepost.protocols.message.fields import HeaderFacts, HeaderScanner
 from gatepost.protocols.message.header_text import encoded_words, fold, format_date, shown_text
-
-if TYPE_CHECKING:
-    from gatepost.protocols.message.fields import HeaderFacts
-
 
 _LINE = 998  # octets without CRLF, RFC 5322 section 2.1.1
 _NOT_BOUNDARY = re.compile(r"[^0-9A-Za-z'()+_,./:=?-]")

@@ -6,15 +6,10 @@ Called by `protocols.message.dsn`. Whatever the values hold, a field stays one f
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
 
-from gatepost.protocols.message.dsn_report import DsnAction
+from gatepost.protocols.message.dsn_report import DsnAction, DsnRecipient, DsnReport
 from gatepost.protocols.message.header_text import ascii_text, fold, format_date, host_text, shown_text, token_text
 from gatepost.protocols.smtp.grammar import GrammarError, xtext_decode
-
-if TYPE_CHECKING:
-    from gatepost.protocols.message.dsn_report import DsnRecipient, DsnReport
-
 
 MAX_ADDRESS = 512
 """Characters of an address; the grammar lets no longer one in."""

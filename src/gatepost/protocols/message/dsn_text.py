@@ -11,7 +11,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from gatepost.protocols.message.dsn_advice import NO_CERTIFICATE, advice_for, own_fault
-from gatepost.protocols.message.dsn_report import DsnAction, DsnActor
+from gatepost.protocols.message.dsn_report import DsnAction, DsnActor, DsnRecipient, DsnReport, RedactedNotice
 from gatepost.protocols.message.dsn_status import MAX_ADDRESS, MAX_TEXT, status_of
 from gatepost.protocols.message.header_text import ascii_text, format_date, host_text, shown_text, token_text
 from gatepost.protocols.message.next_step import failed_step, is_of_the_gateway, waiting_step
@@ -19,7 +19,6 @@ from gatepost.protocols.message.next_step import failed_step, is_of_the_gateway,
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from gatepost.protocols.message.dsn_report import DsnRecipient, DsnReport, RedactedNotice
     from gatepost.protocols.message.fields import HeaderFacts
 
 

@@ -11,13 +11,10 @@ server adds and removes (`protocols.message.submission`), and what only own serv
 from __future__ import annotations
 
 from base64 import b64encode
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable
+from typing import Final
 
 import msgspec
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
 
 _BLANKS = (b" ", b"\t")
 

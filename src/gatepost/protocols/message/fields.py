@@ -9,18 +9,14 @@ from __future__ import annotations
 
 import binascii
 import re
+from collections.abc import Iterable, Iterator
 from encodings import normalize_encoding
 from encodings.aliases import aliases
 from itertools import islice
-from typing import TYPE_CHECKING
 
 import msgspec
 
 from gatepost.protocols.message.header_text import shown_text
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-
 
 _SUBJECT_CHARACTERS = 256  # what a trace keeps, exchange.md section 13
 _SUBJECT_OCTETS = 2048  # encoded words of that many characters

@@ -8,15 +8,11 @@ reports, which archives read, and the message as an attachment, octet by octet a
 from __future__ import annotations
 
 import quopri
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
 
 import msgspec
 
 from gatepost.protocols.message.header_text import encoded_words, fold, format_date, shown_text
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
 
 MARK = "X-Gatepost-Journal"
 """The field in each copy by which it is known if its mailbox sends it back. Not Delivered-To, for which Postfix would

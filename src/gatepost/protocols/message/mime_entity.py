@@ -9,13 +9,10 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from typing import TYPE_CHECKING, Final
+from collections.abc import Iterable
+from typing import Final
 
 import msgspec
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
 
 _BETWEEN: Final = re.compile(rb"(?<=\r\n)(?![ \t])")  # fields
 _PKCS7: Final = re.compile(rb"application/(?:x-)?pkcs7-mime", re.IGNORECASE)

@@ -7,15 +7,11 @@ CRLF, and no text from outside opens another field or line.
 from __future__ import annotations
 
 import binascii
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Sequence
 
 import msgspec
 
 from gatepost.protocols.message.header_text import ascii_text, encoded_words, fold, format_date, host_text, shown_text
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-
 
 _SUBJECT = 200  # characters
 

@@ -7,8 +7,9 @@ they are cut, and no character of them opens a line, a field or a link. The same
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Iterator
 from datetime import UTC, tzinfo
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import msgspec
 
@@ -17,10 +18,6 @@ from gatepost.protocols.message.header_text import shown_text
 from gatepost.protocols.message.notice_mail import NoticeHead, notice_mail
 from gatepost.sentences import ours
 from gatepost.times import minute_text
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
 
 _WIDTH: Final = 72
 _TEXT: Final = 200  # characters of a text that others wrote

@@ -6,15 +6,12 @@ The same values always make the same bytes; every line ends in CRLF, and no text
 from __future__ import annotations
 
 import binascii
-from typing import TYPE_CHECKING, Final
+from collections.abc import Iterator
+from typing import Final
 
 import msgspec
 
 from gatepost.protocols.message.header_text import ascii_text, fold, format_date, host_text, token_text
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
 
 _LINE: Final = 57  # octets that make a line of base64
 

@@ -10,16 +10,13 @@ nothing: what a sender makes of a policy is not ours.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator, Sequence
 from enum import StrEnum
-from typing import TYPE_CHECKING, Final, Literal
+from typing import Final, Literal
 
 import msgspec
 
 from gatepost.protocols.tls.names import is_ip_address, normalise
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
 
 MAX_AGE: Final = 31_557_600  # seconds, a year (section 3.2)
 MAX_BYTES: Final = 64 * 1024  # suggested in section 3.3

@@ -11,19 +11,13 @@ fetched under, so that going back is a change to it as well (section 3.1).
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 import msgspec
 
-from gatepost.protocols.mtasts.policy import PolicyError, StsPolicy, lint, parse_policy
+from gatepost.protocols.mtasts.policy import Lint, PolicyError, StsMode, StsPolicy, lint, parse_policy
 from gatepost.protocols.mtasts.record import MAX_ID, StsRecord
 from gatepost.protocols.tls.names import normalise
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from gatepost.protocols.mtasts.policy import Lint, StsMode
-
 
 PATH = "/.well-known/mta-sts.txt"
 CONTENT_TYPE = "text/plain; charset=utf-8"

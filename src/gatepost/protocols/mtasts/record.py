@@ -7,15 +7,12 @@ policy itself is `protocols.mtasts.policy`, and what follows for a delivery is d
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Final
+from collections.abc import Sequence
+from typing import Final
 
 import msgspec
 
 from gatepost.protocols.dns.text_record import RecordError, TextRecord, shown
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
 
 MAX_ID: Final = 32  # characters of an id
 

@@ -8,14 +8,11 @@ from __future__ import annotations
 
 import ipaddress
 import struct
+from collections.abc import Iterator, Mapping
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import msgspec
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-
 
 V1_OCTETS: Final = 107
 """The longest header of version 1 (section 2.1)."""

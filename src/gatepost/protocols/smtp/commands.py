@@ -7,11 +7,12 @@ carried out raises `CommandError` with the reply to give; nothing here knows wha
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from enum import StrEnum
 from ipaddress import IPv6Address, ip_address
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-from gatepost.protocols.smtp.extensions import XCLIENT_ATTRIBUTES
+from gatepost.protocols.smtp.extensions import XCLIENT_ATTRIBUTES, Extensions
 from gatepost.protocols.smtp.grammar import (
     AddressFault,
     GrammarError,
@@ -31,11 +32,6 @@ from gatepost.protocols.smtp.parameters import (
     parse_recipient_parameters,
 )
 from gatepost.protocols.smtp.replies import Reply
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from gatepost.protocols.smtp.extensions import Extensions
 
 
 class Verb(StrEnum):

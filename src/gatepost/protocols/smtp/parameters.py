@@ -7,20 +7,16 @@ Used by `protocols.smtp.commands`. What is not known, or belongs to an extension
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Mapping
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import msgspec
 
-from gatepost.protocols.smtp.extensions import ORIGIN
+from gatepost.protocols.smtp.extensions import ORIGIN, Extensions
 from gatepost.protocols.smtp.grammar import is_clean, xtext_decode
 from gatepost.protocols.smtp.replies import Reply
 from gatepost.protocols.smtp.server.data import FAULT_REPLIES, ContentFault
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
-    from gatepost.protocols.smtp.extensions import Extensions
 
 
 class CommandError(Exception):

@@ -12,15 +12,12 @@ import binascii
 import hashlib
 import hmac
 import re
+from collections.abc import Mapping
 from functools import lru_cache
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from gatepost.protocols.smtp.sasl import SaslError, saslprep
 from gatepost.values import RedactedStruct
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
 
 ITERATIONS: Final = 4096
 """The minimum of RFC 7677 section 4; the throttle, and TLS around it, are what really slows guessing."""

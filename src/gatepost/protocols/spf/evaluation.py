@@ -10,11 +10,10 @@ import re
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from gatepost.protocols.dns.lookups import Query
+from gatepost.protocols.dns.lookups import DnsRecords, Evaluation, Query
 from gatepost.protocols.spf.record import MacroFacts, SpfError, SpfRecord, chosen_record, expand_domain, parse_spf
 
 if TYPE_CHECKING:
-    from gatepost.protocols.dns.lookups import DnsRecords, Evaluation
     from gatepost.protocols.spf.record import Directive
 
 

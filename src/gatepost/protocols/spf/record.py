@@ -10,17 +10,13 @@ against any use, is always "unknown": that costs no look-up.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from functools import lru_cache
-from ipaddress import IPv4Network, IPv6Network
-from typing import TYPE_CHECKING, Final, NamedTuple
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from typing import Final, NamedTuple
 from urllib.parse import quote
 
 import msgspec
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from ipaddress import IPv4Address, IPv6Address
-
 
 _MACRO: Final = re.compile(r"%(?:\{([slodiphvSLODIPHV])(\d*)(r?)([-.+,/_=]*)\}|([%_-]))", re.IGNORECASE)
 _LITERAL: Final = re.compile(r"[\x21-\x24\x26-\x7e]+")

@@ -11,14 +11,13 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from gatepost.protocols.tls.profile import PROFILES, group_name, iana_name
+from gatepost.protocols.tls.profile import PROFILES, Profile, group_name, iana_name
 from gatepost.values import replace
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from gatepost.protocols.tls.facts import TlsFacts
-    from gatepost.protocols.tls.profile import Profile
 
 
 _TLS13: Final = "TLSv1.3"

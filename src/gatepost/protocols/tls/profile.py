@@ -6,16 +6,13 @@ cannot drift from what is spoken. Never imports a TLS library: lists are text in
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import msgspec
 
 from gatepost.values import replace
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
 
 VERSIONS: Final = ("TLSv1.0", "TLSv1.1", "TLSv1.2", "TLSv1.3")
 """Names of the protocol versions, weakest first, as `TlsFacts.version` and `Profile` write them."""

@@ -6,15 +6,12 @@ Used by `net.lookups.tlsrpt` and `checks`. Pure text: the caller asks the DNS.
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Final
+from collections.abc import Sequence
+from typing import Final
 
 import msgspec
 
 from gatepost.protocols.dns.text_record import RecordError, TextRecord, shown
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
 
 MAX_ADDRESSES: Final = 10  # of one record that are used
 

@@ -7,21 +7,17 @@ its own, which it closes, so that nothing of it is on both sides of a fork. Not 
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, NamedTuple
 
 import asyncpg
 
 from gatepost.store.interface import Schema, StoreFailure
 from gatepost.store.postgres.connecting import SQL, Address
-from gatepost.store.postgres.database import check_known, prepare_tables, stored_versions, unprepared
+from gatepost.store.postgres.database import StoredVersion, check_known, prepare_tables, stored_versions, unprepared
 from gatepost.store.postgres.hosts import HEAD_START, each_host
 from gatepost.store.postgres.server import connect, reported
 from gatepost.store.postgres.worker_role import check_worker_role, remarks_on_role, settle_worker_role
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from gatepost.store.postgres.database import StoredVersion
 
 _CLOSE_SECONDS: Final = 5.0
 

@@ -13,11 +13,10 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from gatepost.store.interface import MessageUnstorable, OutcomeUnknown, StoreFailure
-from gatepost.store.sqlite.work import refuse
+from gatepost.store.sqlite.work import Work, refuse
 
 if TYPE_CHECKING:
     from gatepost.store.postgres.queue_connection import QueueConnection
-    from gatepost.store.sqlite.work import Work
 
 
 class CommitLoop(ABC):

@@ -11,8 +11,9 @@ import ipaddress
 import os
 import ssl
 import stat
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 from urllib.parse import parse_qs, parse_qsl, unquote, urlencode, urlsplit
 
 import asyncpg
@@ -20,9 +21,6 @@ import asyncpg
 from gatepost.settings.store_url import role_of
 from gatepost.store.interface import StoreBusy, StoreFailure
 from gatepost.texts import own
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
 
 SQL: Final = "deploy/postgresql/roles.sql has the SQL"
 

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import asyncpg
 
 from gatepost.store.interface import OutcomeUnknown, Schema, StoreBusy, StoreFailure
 from gatepost.store.nodes import EXPIRY_SECONDS
 from gatepost.store.postgres.server import STATEMENT_SECONDS, DatabaseServer, reported
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
-
 
 _TABLE = re.compile(r"\bCREATE TABLE (?:IF NOT EXISTS )?(\w+)")
 _PLACEHOLDER = re.compile(r"'(?:[^']|'')*'|\?(\d*)")

@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from gatepost.events.evidence.chain import Place, join, parse_line, sign_body
+from gatepost.events.evidence.chain import Place, Signer, join, parse_line, sign_body
 from gatepost.events.evidence.heads import DayHead, HeadBook, head_body, pruned_body
 from gatepost.store.evidence_files import ADMIN_WRITER
 from gatepost.store.evidence_keys import kept_keys
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from pathlib import Path
 
-    from gatepost.events.evidence.chain import Signer
     from gatepost.events.evidence.entry import Privacy
 
 

@@ -10,20 +10,18 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from gatepost.events.evidence.chain import Place
+from gatepost.events.evidence.chain import Place, Signer
 from gatepost.store.evidence_end import ChainEnd, day_after
 from gatepost.store.interface import StoreFailure
-from gatepost.store.postgres.server import reported
+from gatepost.store.postgres.server import DatabaseServer, reported
 from gatepost.times import day_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from contextlib import AbstractContextManager
 
-    from gatepost.events.evidence.chain import Signer
     from gatepost.events.evidence.entry import Privacy
     from gatepost.mail.model.trace_event import TraceEvent
-    from gatepost.store.postgres.server import DatabaseServer
 
 
 _log = logging.getLogger(__name__)

@@ -14,15 +14,12 @@ import asyncio
 import os
 import socket
 import threading
+from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import Future
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 from urllib.parse import parse_qs, parse_qsl, urlencode, urlsplit
 
 from gatepost.protocols.tls.names import is_ip_address
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Sequence
-
 
 _running: dict[str, Future[None]] = {}
 _lock = threading.Lock()

@@ -6,7 +6,8 @@ should there be one of that name again. `PostgresTracePart` has rows as `store.s
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Iterator, Sequence
+from typing import Any, Final
 
 from gatepost.events.evidence.chain import ORIGIN, parse_line
 from gatepost.events.evidence.entry import Kind
@@ -18,10 +19,6 @@ from gatepost.store.postgres.trace_tables import PARTS, REAL_DAY, partition
 from gatepost.store.postgres.trace_writer import insert_rows, make_partition
 from gatepost.store.sqlite.move_evidence import TRACE
 from gatepost.store.trace import COLUMNS
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
 
 _STORED: Final = "SELECT last_place - first_place + 1 FROM evidence_day WHERE day = $1 AND writer = $2"
 _CHAIN: Final = "SELECT place, number, head, signed FROM evidence_chain WHERE writer = $1 FOR UPDATE"

@@ -5,7 +5,8 @@ Only while no process of a gateway uses it. Each method blocks.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from typing import Any, Final
 
 import msgspec
 
@@ -13,18 +14,12 @@ from gatepost.decoding import json_decoder
 from gatepost.mail.model.message import Message
 from gatepost.mail.model.queue_id import SHARDS, shard_of
 from gatepost.store.interface import StoreBusy, StoreFailure
-from gatepost.store.move_parts import MoveRecord, UnnumberedPart
+from gatepost.store.move_parts import Key, MoveRecord, UnnumberedPart
 from gatepost.store.postgres import owners
 from gatepost.store.postgres.queue_rows import REMOVE_DONE, REMOVE_LOOSE
-from gatepost.store.postgres.server import reported
+from gatepost.store.postgres.server import DatabaseServer, reported
 from gatepost.store.sqlite.move_queue import BODIES, MESSAGES
 from gatepost.store.storable import storable
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterator, Sequence
-
-    from gatepost.store.move_parts import Key
-    from gatepost.store.postgres.server import DatabaseServer
 
 _PAGE: Final = 64  # messages, with their bodies
 _CHUNKS: Final = 16  # pieces of 256 KiB

@@ -10,8 +10,8 @@ from gatepost.store.destinations import DESTINATION_COLUMNS
 from gatepost.store.documents import DOCUMENTS
 from gatepost.store.failures import LOGIN_FAILURES
 from gatepost.store.move import MoveRefused, SessionsPart, SrsPart
-from gatepost.store.move_mark import MOVE, decoded_mark, encoded_mark
-from gatepost.store.move_parts import HeadsPart, LinesPart
+from gatepost.store.move_mark import MOVE, MoveMark, decoded_mark, encoded_mark
+from gatepost.store.move_parts import HeadsPart, LinesPart, Part
 from gatepost.store.move_tables import Table, TablePart, table_parts
 from gatepost.store.nodes import EXPIRY_SECONDS
 from gatepost.store.postgres.check import check_server, prepare_server
@@ -25,16 +25,13 @@ from gatepost.store.session_tables import SESSIONS, SessionTables
 from gatepost.store.shared_destinations import HISTORY
 from gatepost.store.site_tables import SITE
 from gatepost.store.sqlite.move_side import DESTINATION_HISTORY, DOCUMENT_FILES
-from gatepost.store.srs_keys import SrsKeyRow
+from gatepost.store.srs_keys import Sealing, SrsKeyRow
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
     from gatepost.store.interface import DatabaseConnection, Schema
-    from gatepost.store.move_mark import MoveMark
-    from gatepost.store.move_parts import Part
-    from gatepost.store.srs_keys import Sealing
 
 _STATEMENT: Final = 900.0  # seconds: counts of large tables
 # Of processes that run or ran, not of the site. Keys of evidence are told by each command of a node.

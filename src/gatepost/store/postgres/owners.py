@@ -6,18 +6,15 @@ what it says of its deliveries then is no longer heard (`store.postgres.queue_ro
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from gatepost.mail.model.queue_id import SHARDS, last_id
 from gatepost.store.interface import DestinationWork, StoreBusy
 from gatepost.store.move_mark import check_open, decoded_mark
 from gatepost.store.postgres.queue_rows import REMOVE_DONE
 from gatepost.store.postgres.server import mark_document
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
 
 BATCH: Final = 1000
 """Deliveries that are taken over in one transaction."""

@@ -7,19 +7,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from gatepost.store.postgres.database import PostgresDatabase
+from gatepost.store.postgres.database import PostgresConnection, PostgresDatabase
 from gatepost.store.postgres.queue_admin import NOTICE_TO_ALL, REMOVE, PostgresQueueAdmin
 from gatepost.store.postgres.queue_rows import REMOVE_DONE
 from gatepost.store.postgres.queue_schema import CHANNEL, QUEUE_SCHEMA
-from gatepost.store.quarantine import QuarantineUsage, released_row
+from gatepost.store.quarantine import QuarantineRange, QuarantineUsage, released_row
 from gatepost.store.sqlite.rows import decode_delivery
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from gatepost.mail.model.message import Delivery
-    from gatepost.store.postgres.database import PostgresConnection
-    from gatepost.store.quarantine import QuarantineRange
 
 
 _COLUMNS: Final = (

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, Final
 import asyncpg
 import msgspec
 
-from gatepost.mail.model.message import Return
+from gatepost.mail.model.message import Delivery, Return
 from gatepost.mail.model.queue_id import made_at, parse_id
-from gatepost.store.interface import StoreBusy
+from gatepost.store.interface import QueueFilter, StoreBusy
 from gatepost.store.postgres.database import PostgresConnection, PostgresDatabase
 from gatepost.store.postgres.queue_filter import (
     APPLIES,
@@ -50,9 +50,7 @@ from gatepost.store.sqlite.rows import decode_delivery
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from gatepost.mail.model.message import Delivery
     from gatepost.mail.model.trace_event import TraceEvent
-    from gatepost.store.interface import QueueFilter
 
 
 SHARD: Final = "site"

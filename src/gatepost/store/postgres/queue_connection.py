@@ -8,17 +8,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
 
 import asyncpg
 
 from gatepost.store.interface import MessageUnstorable, OutcomeUnknown, StoreBusy, StoreFailure, StoreFull
 from gatepost.store.postgres.connecting import summary_of
 from gatepost.store.postgres.server import connect, failure_of
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
 
 _log = logging.getLogger(__name__)
 

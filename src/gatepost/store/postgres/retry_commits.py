@@ -19,14 +19,13 @@ from gatepost.store.interface import OutcomeUnknown, StoreBusy, StoreFailure, St
 from gatepost.store.postgres import queue_rows
 from gatepost.store.postgres.commit_loop import CommitLoop
 from gatepost.store.postgres.queue_rows import OwnedSettlement, PostgresPlan
-from gatepost.store.sqlite.work import BringForward, LeaseWork, RetryWork, SuspensionWork, refuse, tell
+from gatepost.store.sqlite.work import BringForward, LeaseWork, RetryWork, SuspensionWork, Work, refuse, tell
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from gatepost.store.postgres.flusher import Flusher, Rhythm
     from gatepost.store.postgres.queue_connection import QueueConnection
-    from gatepost.store.sqlite.work import Work
     from gatepost.store.suspension import Suspension
 
 

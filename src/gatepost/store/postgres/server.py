@@ -13,7 +13,8 @@ import asyncio
 import contextlib
 import os
 import threading
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Callable, Coroutine, Iterator
+from typing import Any, Final
 
 import asyncpg
 
@@ -30,9 +31,6 @@ from gatepost.store.postgres.connecting import (
     summary_of,
 )
 from gatepost.store.postgres.hosts import first_to_answer, wait_for_name
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterator
 
 OLDEST: Final = 15
 """The oldest major version of PostgreSQL that is used."""

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import asyncpg
 import msgspec
 
-from gatepost.store.interface import StoreFailure
+from gatepost.store.interface import StoreFailure, TraceFilter
 from gatepost.store.postgres.database import prepare_tables
 from gatepost.store.postgres.server import DatabaseServer
 from gatepost.store.postgres.trace_conditions import PostgresConditions
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
 
     from gatepost.mail.model.trace_event import TraceEvent
-    from gatepost.store.interface import TraceFilter
     from gatepost.store.trace import Among, HopKind, TracePart, TraceRow
 
 

@@ -6,11 +6,9 @@ configuration is judged and written by another process (`node.config_judge`), an
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Final
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+from typing import Final
 
 _NONE: Final = frozenset[str]()
 _READ: Final = frozenset({"SELECT"})

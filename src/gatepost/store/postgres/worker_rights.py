@@ -6,12 +6,10 @@ Used by `store.postgres.worker_role`. Changes nothing.
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import AsyncIterator, Iterable, Iterator
+from typing import Any, Final
 
 from gatepost.store.postgres.worker_grants import WORKER_COLUMNS, WORKER_FUNCTIONS, WORKER_GRANTS, WORKER_SEQUENCES
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable, Iterator
 
 _PRIVILEGES: Final = ("SELECT", "INSERT", "UPDATE", "DELETE", "TRUNCATE", "REFERENCES", "TRIGGER")
 _OF_COLUMNS: Final = ("SELECT", "INSERT", "UPDATE", "REFERENCES")

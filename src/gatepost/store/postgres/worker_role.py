@@ -5,7 +5,8 @@ Called as the tables are prepared (`store.postgres.check`): with the role of `st
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Sequence
+from typing import Any, Final
 
 import asyncpg
 
@@ -13,9 +14,6 @@ from gatepost.store.interface import StoreFailure
 from gatepost.store.postgres.connecting import SQL
 from gatepost.store.postgres.server import reported
 from gatepost.store.postgres.worker_rights import also_from_public, differing_rights
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 _ATTRIBUTES: Final = (
     "SELECT rolsuper OR rolcreaterole OR rolreplication OR rolbypassrls AS is_strong FROM pg_roles WHERE rolname = $1"

@@ -53,14 +53,13 @@ from gatepost.store.sqlite.schema import (
     open_for_change,
     open_for_reading,
 )
-from gatepost.store.trace import ADMIN_WRITER
+from gatepost.store.trace import ADMIN_WRITER, Trace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
 
     from gatepost.mail.model.trace_event import TraceEvent
-    from gatepost.store.trace import Trace
 
 
 # Ids grow with time, and the table is sorted by them: the oldest is the first that is not held.

@@ -14,22 +14,17 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Final
+from typing import Any, BinaryIO, Final
 
 import apsw
 
 from gatepost.mail.model.queue_id import format_id
 from gatepost.store.interface import StoreFailure, StoreFull
-from gatepost.store.sqlite.backup_archive import FORMAT, BackupFile, Manifest
+from gatepost.store.sqlite.backup_archive import FORMAT, BackupFile, BackupTarget, Manifest
 from gatepost.store.sqlite.schema import BIG_DIRECTORY, LOCK_FILE, QUEUE_FILE, open_for_reading, size_of
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from gatepost.store.sqlite.backup_archive import BackupTarget
-
 
 RESTORE_DIRECTORY: Final = ".restore"
 """In data_dir, while a restore is under way."""

@@ -15,7 +15,7 @@ import os
 import stat
 import tarfile
 import time
-from contextlib import closing, nullcontext
+from contextlib import AbstractContextManager, closing, nullcontext
 from typing import TYPE_CHECKING, BinaryIO, Final, Protocol
 
 import msgspec
@@ -26,7 +26,6 @@ from gatepost.store.sqlite.schema import make_directory, make_file, sync_directo
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from contextlib import AbstractContextManager
     from pathlib import Path
 
 

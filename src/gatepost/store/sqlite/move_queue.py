@@ -15,7 +15,7 @@ import apsw
 from gatepost.mail.model.queue_id import format_id, shard_of
 from gatepost.store.bodies import CHUNK
 from gatepost.store.interface import failing
-from gatepost.store.move_parts import MoveRecord, UnnumberedPart
+from gatepost.store.move_parts import Key, MoveRecord, UnnumberedPart
 from gatepost.store.sqlite.recovery import recover_all
 from gatepost.store.sqlite.schema import (
     BIG_DIRECTORY,
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from gatepost.store.move_parts import Key
 
 BODIES: Final = "pieces of large bodies"
 MESSAGES: Final = "queued messages"

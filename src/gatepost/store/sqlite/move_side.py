@@ -13,8 +13,8 @@ from gatepost.store.documents import DOCUMENT_FOLDERS, DocumentFiles
 from gatepost.store.evidence_files import EvidenceDirectory, evidence_directory
 from gatepost.store.interface import DatabaseConnection, Schema, StoreFailure
 from gatepost.store.move import MoveRefused, SessionsPart, SrsPart
-from gatepost.store.move_mark import file_mark, write_file_mark
-from gatepost.store.move_parts import HeadsPart, LinesPart, MoveRecord, UnnumberedPart
+from gatepost.store.move_mark import MoveMark, file_mark, write_file_mark
+from gatepost.store.move_parts import HeadsPart, Key, LinesPart, MoveRecord, Part, UnnumberedPart
 from gatepost.store.move_tables import Table, TablePart, table_parts
 from gatepost.store.session_counts import SESSIONS_DIRECTORY, SessionFiles
 from gatepost.store.sqlite.database import SqliteDatabase
@@ -28,9 +28,6 @@ from gatepost.store.srs_keys import SRS_KEYS_FILE, SrsKeyFile
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
-
-    from gatepost.store.move_mark import MoveMark
-    from gatepost.store.move_parts import Key, Part
 
 
 DOCUMENT_FILES: Final = "results of validations and drills"

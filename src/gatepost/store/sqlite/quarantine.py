@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from gatepost.mail.model.queue_id import format_id
-from gatepost.store.quarantine import QuarantineUsage, released_row
+from gatepost.store.quarantine import QuarantineRange, QuarantineUsage, released_row
 from gatepost.store.sqlite.admin_rows import remove
 from gatepost.store.sqlite.administration import Administration, opened, shards_of
 from gatepost.store.sqlite.rows import decode_delivery
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     import apsw
 
     from gatepost.mail.model.message import Delivery
-    from gatepost.store.quarantine import QuarantineRange
 
 
 _COLUMNS: Final = (

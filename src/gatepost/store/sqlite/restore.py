@@ -19,6 +19,7 @@ from gatepost.store.interface import StoreFailure, failing
 from gatepost.store.sqlite.backup import RESTORE_DIRECTORY
 from gatepost.store.sqlite.backup_archive import (
     BackupFile,
+    BackupSource,
     HashedReader,
     Manifest,
     UnusableBackup,
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from gatepost.store.sqlite.backup_archive import BackupSource
 
 _CHUNK: Final = 1 << 20
 _MARGIN: Final = 16 << 20

@@ -12,17 +12,14 @@ import msgspec
 
 from gatepost.decoding import json_decoder
 from gatepost.mail.model.message import Delivery, Message, Recipient, Return, sent_as
-from gatepost.store.interface import AdminNotice, DestinationWork
+from gatepost.store.interface import AdminNotice, DestinationWork, Settlement
 from gatepost.store.sqlite.recovery import MAKE_DUE
-from gatepost.store.suspension import ALL_DELAYED, JITTER, NOTHING_ELSE, SPREAD
+from gatepost.store.suspension import ALL_DELAYED, JITTER, NOTHING_ELSE, SPREAD, Suspension
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     import apsw
-
-    from gatepost.store.interface import Settlement
-    from gatepost.store.suspension import Suspension
 
 
 type Row = tuple[Any, ...]

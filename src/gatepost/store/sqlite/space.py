@@ -16,12 +16,10 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import apsw
 
-from gatepost.store.sqlite.schema import PATIENCE_MS, keep_wal, size_of
+from gatepost.store.sqlite.schema import PATIENCE_MS, StoreSettings, keep_wal, size_of
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    from gatepost.store.sqlite.schema import StoreSettings
 
 
 _log = logging.getLogger(__name__)

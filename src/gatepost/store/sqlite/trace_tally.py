@@ -23,14 +23,12 @@ import msgspec
 from gatepost.decoding import msgpack_decoder
 from gatepost.store.sqlite.schema import open_for_reading
 from gatepost.store.sqlite.trace import TLS_LEVEL, domain_of, is_sealed, table_columns
-from gatepost.store.sqlite.trace_files import file_state, files_of_time
+from gatepost.store.sqlite.trace_files import TraceFile, file_state, files_of_time
 from gatepost.store.trace import COLUMNS, HOUR, Flow, HopKind
 
 if TYPE_CHECKING:
     from collections.abc import Collection
     from pathlib import Path
-
-    from gatepost.store.sqlite.trace_files import TraceFile
 
 
 _KEPT: Final = 200  # counts of files: at most 144 numbers each

@@ -8,8 +8,8 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from gatepost.store.interface import MessageUnstorable
-from gatepost.store.sqlite.rows import deferred_row, delivery_row, message_row
+from gatepost.store.interface import MessageUnstorable, Settlement, StoreFailure
+from gatepost.store.sqlite.rows import CommitPlan, LeaseRequest, Row, deferred_row, delivery_row, message_row
 
 if TYPE_CHECKING:
     import asyncio
@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 
     from gatepost.mail.model.message import Delivery, Message
     from gatepost.store.bodies import Body
-    from gatepost.store.interface import Settlement, StoreFailure
-    from gatepost.store.sqlite.rows import CommitPlan, LeaseRequest, Row
     from gatepost.store.suspension import Suspension
 
 

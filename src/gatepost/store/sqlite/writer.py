@@ -21,20 +21,16 @@ import apsw
 
 from gatepost.events.metrics.catalogue import COMMIT_BATCH, COMMIT_SECONDS
 from gatepost.events.metrics.counts import Counts
-from gatepost.store.interface import MessageUnstorable, StoreBusy, StoreFailure, StoreFull
+from gatepost.store.interface import AdminNotice, MessageUnstorable, StoreBusy, StoreFailure, StoreFull
 from gatepost.store.sqlite.rows import CommitPlan, take_notices
-from gatepost.store.sqlite.schema import QUEUE_FILE
+from gatepost.store.sqlite.schema import QUEUE_FILE, StoreSettings
 from gatepost.store.sqlite.space import NO_ROOM, Space, over_quota
-from gatepost.store.sqlite.work import Barrier, tell
+from gatepost.store.sqlite.work import Barrier, Work, tell
 
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable, Iterable
     from pathlib import Path
-
-    from gatepost.store.interface import AdminNotice
-    from gatepost.store.sqlite.schema import StoreSettings
-    from gatepost.store.sqlite.work import Work
 
 
 _log = logging.getLogger(__name__)

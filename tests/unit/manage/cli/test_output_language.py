@@ -172,6 +172,13 @@ def test_a_value_is_never_translated_or_formatted(environment):
     assert _("") == ""
 
 
+def test_a_value_does_nothing_to_the_terminal(environment, capsys):
+    environment(**SWEDISH)
+    output.say("%(name)s: removed", name="\x1b[2Jhq\n")
+    assert capsys.readouterr().out == "?[2Jhq?: borttagen\n"
+    assert _("%(text)s", text=quantity(1204, "message")) == "1\u00a0204 meddelanden"
+
+
 def test_names_of_facts_are_aligned_by_the_longest(environment, capsys):
     facts = [("message", 1), ("next attempt", 2), ("private key", 3)]
     environment(**GERMAN)

@@ -7,14 +7,11 @@ connection at all is decided before.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, Protocol
+from collections.abc import Collection, Mapping
+from typing import Final, Protocol
 
 from gatepost.protocols.smtp.sasl import SaslError, saslprep
 from gatepost.protocols.smtp.scram import ScramClient
-
-if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
-
 
 BY_PASSWORD: Final = ("SCRAM-SHA-256-PLUS", "SCRAM-SHA-256", "PLAIN", "LOGIN")
 """Mechanisms with a password, the best first."""

@@ -8,18 +8,12 @@ DATA what `protocols.smtp.server.data` decodes on the other side.
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 from gatepost.protocols.smtp.client.client_events import BodyWanted, ClientEvent, TransactionDone
 from gatepost.protocols.smtp.client.reply_parser import ProtocolError
-from gatepost.protocols.smtp.client.transaction import MailTransaction, RecipientReply, TransactionResult, compose
+from gatepost.protocols.smtp.client.transaction import MailTransaction, Peer, RecipientReply, TransactionResult, compose
 from gatepost.protocols.smtp.replies import Reply
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from gatepost.protocols.smtp.client.transaction import Peer
-
 
 END_OF_DATA = "end of data"
 """The subject of the last replies of a transaction."""

@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
 
 import idna
 import msgspec
@@ -14,9 +14,6 @@ import msgspec
 from gatepost.protocols.smtp.extensions import ORIGIN
 from gatepost.protocols.smtp.grammar import parse_address
 from gatepost.protocols.smtp.replies import Reply
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 
 class MailTransaction(msgspec.Struct):

@@ -20,6 +20,7 @@ from gatepost.protocols.smtp.server.events import (
     AuthEvent,
     AuthResponseEvent,
     DataEvent,
+    Event,
     HelloEvent,
     MailEvent,
     MessageEvent,
@@ -37,7 +38,6 @@ if TYPE_CHECKING:
     from gatepost.protocols.smtp.extensions import Extensions
     from gatepost.protocols.smtp.limits import SmtpLimits
     from gatepost.protocols.smtp.replies import Reply
-    from gatepost.protocols.smtp.server.events import Event
 
 
 TAKES_COMMANDS: Final = tuple(bool(TABLE[state]) for state in State)

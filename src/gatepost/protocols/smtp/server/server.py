@@ -52,14 +52,13 @@ from gatepost.protocols.smtp.server.events import (
 )
 from gatepost.protocols.smtp.server.input import BadLine, Input
 from gatepost.protocols.smtp.server.states import State
-from gatepost.protocols.smtp.server.transcript import Transcript
+from gatepost.protocols.smtp.server.transcript import Transcript, TranscriptBudget
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from gatepost.protocols.smtp.extensions import Extensions
     from gatepost.protocols.smtp.limits import SmtpLimits
-    from gatepost.protocols.smtp.server.transcript import TranscriptBudget
 
 
 # What acceptance says if the shell says nothing itself; encoded once.
