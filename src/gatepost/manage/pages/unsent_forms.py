@@ -38,6 +38,11 @@ class UnsentForm(msgspec.Struct, frozen=True):
     author: str
     fields: tuple[tuple[str, str], ...]
 
+    @property
+    def typed(self) -> list[tuple[str, str]]:
+        """The fields that a person filled in, cut to what a page shows."""
+        return [(name, cut(value)) for name, value in self.fields if value.strip() and name not in _HIDDEN]
+
 
 def sealed(request: Request, action: str) -> str:
     """The form of a request as text for `FIELD`, valid for ten minutes; "" if it is too large, or has no author."""
@@ -72,14 +77,4 @@ def unsent_page(request: Request, unsent: UnsentForm, text: str, status: int = 0
 
     text: why it was not saved. back: to the page of the form.
     """
-    shown = [(name, cut(value)) for name, value in unsent.fields if value.strip() and name not in _HIDDEN]
-    return render(
-        request,
-        "entrance/unsent.html",
-        status,
-        text=text,
-        action=unsent.action,
-        fields=unsent.fields,
-        shown=shown,
-        back=back,
-    )
+    return render(request, "entrance/unsent.html", status, text=text, unsent=unsent, back=back)

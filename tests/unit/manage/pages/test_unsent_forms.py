@@ -136,6 +136,17 @@ def test_what_was_typed_is_there_after_the_password_was_confirmed(centre, person
     assert (action, kept) == ("/users/-/add", {"name": "tom", "role": "auditor"})
 
 
+def test_what_was_typed_is_there_where_a_form_is_refused_for_now(centre, ann):
+    cookie = f"__Host-gatepost={ann.secret}"
+    fields = {"action": "hold", "sender": "@b.example", "again": "hush", "csrf": form_token(ann.session)}
+    page = send(centre, "/queue/confirm", fields, cookie)
+    assert (page.status, "No message is selected" in page.words) == (422, True)
+    action, kept = form_with(page, "sender")
+    kept.pop("csrf")
+    assert (action, kept) == ("/queue/confirm", {"action": "hold", "sender": "@b.example"})
+    assert form_with(send(centre, "/nothing", fields, cookie), "sender") is None
+
+
 def test_a_form_that_is_too_large_is_not_kept(centre, ann):
     page = lost(centre, ann, display_name="x" * 300_000)
     assert form_with(page, "unsent") is None
