@@ -351,7 +351,7 @@ class ListDrills(Paging, kw_only=True):
     connector: Annotated[
         str,
         Meta(max_length=1000, description="Its name; with organization."),
-        Cli(help="Only drills of this connector. Needs --organization."),
+        Cli(help="Only drills of this connector; name its organization, too."),
     ] = ""
 
 
