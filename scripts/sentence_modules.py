@@ -119,6 +119,7 @@ MODULES: Final = (
     "manage/use_cases/first_setup.py",
     "manage/use_cases/history.py",
     "manage/use_cases/inventory.py",
+    "manage/use_cases/issuer_login.py",
     "manage/use_cases/resource_actions.py",
     "manage/use_cases/login_secrets.py",
     "manage/use_cases/mailbox_passwords.py",

@@ -463,6 +463,28 @@ def test_recipients_of_organizations_with_other_hooks_need_a_message_of_their_ow
         assert found_there.connections == 1
 
 
+BELIEVED = (
+    b'{"action": "no action", "milter": {"add_headers": {"X-Own": "1", "Authentication-Results": '
+    b'"mx.gate.example; dmarc=pass header.from=bank.example", "X-MS-Exchange-Organization-AuthAs": "Internal"}}}'
+)
+
+
+def test_a_tenants_scanner_puts_nothing_into_anothers_mail_that_is_believed_there(running: Any) -> None:
+    with Misbehaving(http(BELIEVED)) as scanner:
+        address = f"http://127.0.0.1:{scanner.port}"
+        resources = with_fabrikam(content_hook=[{"name": "own", "type": "rspamd", "address": address}])
+        for organization in resources["organization"].values():
+            organization["authentication_results"] = "rspamd"
+        gateway = running.enter_context(Gateway(resources, hostname="mx.gate.example"))
+        assert reply_to(gateway.port, message("from a neighbour"), to=JOE, sender=ALICE) == "250"
+        assert reply_to(gateway.port, message("our own"), to=ANN, sender=ALICE) == "250"
+        theirs, own = mail_of(gateway, "from a neighbour", JOE), mail_of(gateway, "our own")
+        for name in ("Authentication-Results", "X-MS-Exchange-Organization-AuthAs"):
+            assert (theirs.field(name), bool(own.field(name))) == ("", True)
+        assert theirs.field("X-Own") == own.field("X-Own") == "1"
+        assert found(gateway, "from a neighbour")["does"] == "adds X-Own"
+
+
 def test_hooks_are_resources_like_others(running: Any) -> None:
     gateway = running.enter_context(Gateway(contoso()))
     bad = gateway.cli("hook", "add", "av", "type=clamav", "address=http://127.0.0.1:1", "obey=reject", expect=2)

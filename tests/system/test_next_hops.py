@@ -10,11 +10,13 @@ import os
 import smtplib
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from support.relays import Relay, Relays
-from support.scenes import ALICE, connector, contoso, message, send
+from support.scanners import Misbehaving, silent
+from support.scenes import ALICE, OWN_SERVERS, connector, contoso, message, send
 
 from gatepost.testing.process import wait_until
 
@@ -82,6 +84,26 @@ def test_a_relay_that_takes_five_connections_gets_five(gateway: Callable[..., Ga
         assert relays.taken == dict.fromkeys(domains(300), 1)
         assert relay.turned_away < 15
         assert deferrals(server) == []
+
+
+def test_silent_hosts_of_one_organization_keep_no_others_mail(gateway: Callable[..., Gateway]) -> None:
+    """As many as there are connections: each takes one for as long as a greeting may take."""
+    relay, sender = Relay(), "joe@fabrikam.example"
+    with Relays(relay) as relays, ExitStack() as stack:
+        hosts = [stack.enter_context(Misbehaving(silent)) for _ in range(8)]
+        routes = [connector(f"d{number}.example", f"127.0.0.1:{host.port}") for number, host in enumerate(hosts)]
+        resources = contoso(outbound=routes)
+        resources["organization"]["fabrikam"] = {
+            "accepted_domain": [{"name": "fabrikam.example"}],
+            "inbound_connector": [OWN_SERVERS],
+            "outbound_connector": [{"name": "out", "recipient_domains": ["*"], "smart_hosts": [relay.address]}],
+        }
+        server = gateway(resources, settings={"queue": {"connections": 4}, "outbound": {"greeting_timeout": "120s"}})
+        submit(server, domains(8))
+        wait_until(lambda: sum(host.connections for host in hosts) == 3, "three of four connections in use")
+        send(server.port, "u@partner.example", sender=sender, content=message("theirs", sender=sender))
+        wait_taken(relays, 1, timeout=30)
+        assert sum(host.connections for host in hosts) == 3
 
 
 def test_the_next_relay_gets_what_one_defers(gateway: Callable[..., Gateway]) -> None:

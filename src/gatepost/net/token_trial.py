@@ -19,15 +19,7 @@ from typing import Final
 import msgspec
 
 from gatepost.decoding import from_json
-from gatepost.net.token_access import (
-    TOKEN_KEYS,
-    TokenAccess,
-    TokenError,
-    check_pin,
-    forget_refused,
-    one_at_a_time,
-    remember_refused,
-)
+from gatepost.net import token_access
 from gatepost.net.token_module import PinRefused, TokenModule
 from gatepost.net.token_provider import configuration_file, is_loaded, load
 from gatepost.protocols.tls.token_uri import TokenUri, parse_token_uri
@@ -37,11 +29,11 @@ _MOST: Final = 100_000  # octets of an answer
 
 
 class _Question(msgspec.Struct):
-    access: TokenAccess
+    access: token_access.TokenAccess
     keys: dict[str, bytes]
 
 
-def try_keys(access: TokenAccess, keys: Mapping[str, bytes]) -> dict[str, str]:
+def try_keys(access: token_access.TokenAccess, keys: Mapping[str, bytes]) -> dict[str, str]:
     """Try each key, and say by its URI what is wrong with it, "" if it can be used.
 
     keys: chains (PEM) of certificates by URI. Waits for another process, a minute at most. PIN
@@ -74,21 +66,23 @@ def _answers(question: _Question) -> dict[str, str]:
     access = question.access
     uris = {uri: parse_token_uri(uri) for uri in question.keys}
     try:
-        with one_at_a_time(access):
+        with token_access.one_at_a_time(access):
             problems = _look(access, uris)
         if all(problems.values()):
             return problems
         _load_provider(access)
-    except TokenError as error:
+    except token_access.TokenError as error:
         return dict.fromkeys(question.keys, str(error))
     return {uri: problems[uri] or handshake_problem(uri, chain) for uri, chain in question.keys.items()}
 
 
-def _look(access: TokenAccess, uris: Mapping[str, TokenUri]) -> dict[str, str]:
+def _look(access: token_access.TokenAccess, uris: Mapping[str, TokenUri]) -> dict[str, str]:
     """What PKCS#11 says of each. Raises TokenError for what concerns all."""
     if not Path(access.module).is_file():
-        raise TokenError(f"pkcs11.module: {access.module} is not there; install the module of the token's vendor")
-    pin = check_pin(access)
+        raise token_access.TokenError(
+            f"pkcs11.module: {access.module} is not there; install the module of the token's vendor"
+        )
+    pin = token_access.check_pin(access)
     problems = {}
     with closing(TokenModule(access.module)) as module:
         for text, uri in uris.items():
@@ -99,35 +93,35 @@ def _look(access: TokenAccess, uris: Mapping[str, TokenUri]) -> dict[str, str]:
                     module.log_in(session, flags, pin)
                     module.find_key(session, uri)
             except PinRefused as error:
-                remember_refused(access, pin)
-                raise TokenError(
+                token_access.remember_refused(access, pin)
+                raise token_access.TokenError(
                     f"{error}; it is not tried again: write the right one into {access.pin_file}"
                 ) from error
-            except TokenError as error:
+            except token_access.TokenError as error:
                 problems[text] = str(error)
     if not all(problems.values()):
-        forget_refused(access)
+        token_access.forget_refused(access)
     return problems
 
 
-def _load_provider(access: TokenAccess) -> None:
+def _load_provider(access: token_access.TokenAccess) -> None:
     check_provider(access)
     load(f"/proc/self/fd/{configuration_file(access)}")
     if not is_loaded(access):
-        raise TokenError(not_loaded(access))
-    TOKEN_KEYS.access = access
+        raise token_access.TokenError(not_loaded(access))
+    token_access.TOKEN_KEYS.access = access
 
 
-def check_provider(access: TokenAccess) -> None:
+def check_provider(access: token_access.TokenAccess) -> None:
     """Raises TokenError if the provider is not there."""
     if not Path(access.provider).is_file():
-        raise TokenError(
+        raise token_access.TokenError(
             f"pkcs11.provider: {access.provider} is not there; install OpenSSL's PKCS#11 provider (Debian: "
             "pkcs11-provider), or name it"
         )
 
 
-def not_loaded(access: TokenAccess) -> str:
+def not_loaded(access: token_access.TokenAccess) -> str:
     """The text for a provider that OpenSSL left out."""
     return (
         f"pkcs11.provider: the OpenSSL of the Python package cryptography does not load {access.provider}; it must be "

@@ -152,9 +152,8 @@ class Assembly:
         settings, stores = self._settings, self._stores
         self._observation = Observation(settings, self._index)
         gauges = [Duty(GAUGE_SECONDS, self._note_gauges, at_once=True)] if self._observation.served else []
-        self.parts.add(
-            Lifecycle("observation", duties=gauges, close=partial(asyncio.to_thread, self._observation.close))
-        )
+        close = partial(asyncio.to_thread, self._observation.close)
+        self.parts.add(Lifecycle("observation", duties=gauges, close=close))
         storage = self._site.storage
         self._resources = storage.configuration()
         self._snapshots = SnapshotSource(storage.configuration(), settings.limits.prefixes(), tells=self._index == 0)
@@ -226,6 +225,7 @@ class Assembly:
         lanes = share(queue.connections, *place), share(queue.connections_per_destination, *place)
         self._budget = LaneBudget(*lanes, time.monotonic, limits=limits, slowdowns=self._observation.slowdowns)
         self._budget.end_idle = self._pool.end_resting
+        self._budget.use(self._directory())
         self._lookups.use(self._directory())
         self._router = MailRouter(self._lookups.resolver, random.Random(), own_names=[settings.server.hostname])  # noqa: S311 - shuffles
         listening = (sock.getsockname()[:2] for sock in sockets)
@@ -236,7 +236,8 @@ class Assembly:
             self.parts.add(Lifecycle("a deliverer", start=manager.start, refresh=deliverer.use))
             self._lookups.on_return.append(manager.try_again)
         sharing = [Duty(SHARE_SECONDS, self._share_lanes)] if self._stores[0].position is not None else []
-        self.parts.add(Lifecycle("attempts", duties=sharing, drain=self._drain_attempts, close=close))
+        attempts = Lifecycle("attempts", duties=sharing, drain=self._drain_attempts, close=close)
+        self.parts.add(Lifecycle("lanes", refresh=self._budget.use), attempts)
 
     def list_node(self, node: NodeIdentity, place: tuple[int, int]) -> None:
         """Beat for the node, and have it drained when an administrator wants that."""
@@ -355,8 +356,7 @@ class Assembly:
         """New sessions are offered what resources and certificates allow by now."""
         limits = self._settings.limits.smtp()
         for role, service in self._services.items():
-            tls = self._credentials.tls if role is ListenerRole.INTERNAL else self.certificates.tls
-            service.tls = tls
+            tls = service.tls = self._credentials.tls if role is ListenerRole.INTERNAL else self.certificates.tls
             service.extensions = extensions_of(role, limits, service.directory, has_certificate=tls is not None)
 
     # how the parts are made

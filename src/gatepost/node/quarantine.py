@@ -15,12 +15,7 @@ from gatepost.mail.model.queue_id import format_id
 from gatepost.mail.queue.own_mail import own_deliveries, own_message
 from gatepost.node.lifecycle import Rounds
 from gatepost.policy.decisions.forwarding import expand
-from gatepost.protocols.message.quarantine_digest import (
-    DigestEntry,
-    QuarantineDigest,
-    build_digest,
-    digest_subject,
-)
+from gatepost.protocols.message import quarantine_digest
 from gatepost.protocols.smtp.grammar import GrammarError, Path, parse_address
 from gatepost.store.quarantine import DAY, Quarantine
 from gatepost.times import day_text
@@ -139,7 +134,7 @@ class QuarantineKeeping:
             return
         store, now = self._mail.store, self._clock()
         number = store.new_id()
-        digest = QuarantineDigest(
+        digest = quarantine_digest.QuarantineDigest(
             to=path.text,
             domain=path.domain,
             hostname=self._hostname,
@@ -150,13 +145,13 @@ class QuarantineKeeping:
             language=organization.quarantine_language,
             zone=self._zone,
         )
-        content = build_digest(digest)
+        content = quarantine_digest.build_digest(digest)
         message = own_message(
             number,
             name,
             content,
             message_id=digest.message_id,
-            subject=digest_subject(digest),
+            subject=quarantine_digest.digest_subject(digest),
             inbound={"notice_about": "quarantine"},
             now=now,
         )
@@ -165,9 +160,9 @@ class QuarantineKeeping:
         await self._mail.queue(message, deliveries, content)
 
 
-def _entry(delivery: Delivery) -> DigestEntry:
+def _entry(delivery: Delivery) -> quarantine_digest.DigestEntry:
     message, hold = delivery.message, delivery.recipients[0].quarantines[0]
-    return DigestEntry(
+    return quarantine_digest.DigestEntry(
         sender=message.reverse_path,
         subject=message.subject,
         by=hold.by,

@@ -12,21 +12,8 @@ from enum import StrEnum
 from ipaddress import ip_address
 from typing import Annotated
 
+from gatepost.policy.connectors import fields
 from gatepost.policy.connectors.addresses import AddressPolicy
-from gatepost.policy.connectors.fields import (
-    Domain,
-    Duration,
-    FilePath,
-    Form,
-    Length,
-    ListenAddress,
-    NetworkText,
-    Range,
-    Size,
-    Switch,
-    Text,
-    Whole,
-)
 from gatepost.policy.connectors.names import SmartHost, host_port, network
 from gatepost.policy.connectors.units import format_duration, format_size
 from gatepost.policy.connectors.values import ProfileName
@@ -109,23 +96,23 @@ def _qualified(value: str) -> str:
     return value
 
 
-PathText = Annotated[FilePath, Length(1)]
+PathText = Annotated[fields.FilePath, fields.Length(1)]
 
 
 class Server(Section):
     """The machine and its processes."""
 
-    hostname: Annotated[Domain, Checked(_qualified)] = setting(
+    hostname: Annotated[fields.Domain, Checked(_qualified)] = setting(
         description="The gateway's own name in greetings, EHLO, trace fields and replies: a fully qualified name "
         "whose address in the DNS leads back to this gateway (RFC 5321 section 2.3.5)."
     )
-    own_addresses: tuple[Annotated[str, Checked(_address), Form("IP address")], ...] = setting(
+    own_addresses: tuple[Annotated[str, Checked(_address), fields.Form("IP address")], ...] = setting(
         default=(),
         description="IP addresses at which others reach this gateway although no interface has them, for example "
         "behind NAT. The gateway never sends mail to them by MX, nor to the addresses of its interfaces "
         "and listeners: the mail would come back.",
     )
-    node: Annotated[str, Checked(_node_name), Form("name")] = setting(
+    node: Annotated[str, Checked(_node_name), fields.Form("name")] = setting(
         default="",
         description="Name of this node among those that share a store, as in `gatepost node list`. No two have the "
         "same one, whatever the case. Empty: the machine's host name.",
@@ -135,24 +122,24 @@ class Server(Section):
         description="Directory for the queue, the trace, the resources and the Maildirs, on a disk with reliable "
         "fsync. A relative path starts at the directory of the settings file.",
     )
-    workers: Annotated[Whole, Range(0, 256)] = setting(
+    workers: Annotated[fields.Whole, fields.Range(0, 256)] = setting(
         default=0, description="Number of worker processes; 0: one per core. Each worker has its own part of the queue."
     )
-    user: Text = setting(
+    user: fields.Text = setting(
         default="",
         description="Account that the gateway runs as once its ports are bound; data_dir belongs to this account. "
         "Commands that root runs use this account, too. Empty: for root, the owner of data_dir, or the "
         "account gatepost if that owner is root; other users keep their account. Without such an account "
         'the gateway refuses to run as root; to allow that, set "root".',
     )
-    group: Text = setting(default="", description="Group to change to. Empty: the account's own group.")
-    confine: Switch = setting(
+    group: fields.Text = setting(default="", description="Group to change to. Empty: the account's own group.")
+    confine: fields.Switch = setting(
         default=True,
         description="Confine the processes that talk to the network (docs/service.md): they change only the files that "
         "they need to change, start no programs, and are denied system calls that they have no use for. What the "
         "kernel lacks is left out; `gatepost doctor` says what holds.",
     )
-    postmaster: Annotated[str, Checked(mail_address), Form("mail address")] = setting(
+    postmaster: Annotated[str, Checked(mail_address), fields.Form("mail address")] = setting(
         default="",
         description="Address for mail to postmaster without a domain (RFC 5321 section 4.5.1). Empty: the gateway "
         "refuses such mail.",
@@ -182,16 +169,16 @@ class Listener(Section):
         "from the start (RFC 8314). internal: mail from other nodes of the site, TLS from the start, with the site's "
         "certificates on both sides."
     )
-    address: ListenAddress = setting(
+    address: fields.ListenAddress = setting(
         description='Address and port, such as "0.0.0.0:25" for all of IPv4 or "[::]:25" for all of IPv6.'
     )
-    proxy_protocol_from: tuple[Annotated[NetworkText, Checked(_named)], ...] = setting(
+    proxy_protocol_from: tuple[Annotated[fields.NetworkText, Checked(_named)], ...] = setting(
         default=(),
         description="Addresses of load balancers that send the PROXY protocol, version 1 or 2. Each connection from "
         "them must begin with its header, and counts as one of the client that it names; other addresses cannot send "
         "it (docs/load-balancer.md).",
     )
-    xclient_from: tuple[Annotated[NetworkText, Checked(_named)], ...] = setting(
+    xclient_from: tuple[Annotated[fields.NetworkText, Checked(_named)], ...] = setting(
         default=(),
         description="Addresses of mail filters and proxies that may name the client with XCLIENT, as Postfix does. "
         'Only with role = "mx".',
@@ -202,8 +189,8 @@ class Dns(Section):
     """The DNS resolvers."""
 
     nameservers: Annotated[
-        tuple[Annotated[str, Checked(_nameserver), Form("IP address, or address:port")], ...],
-        Length(1),
+        tuple[Annotated[str, Checked(_nameserver), fields.Form("IP address, or address:port")], ...],
+        fields.Length(1),
     ] = setting(
         default=("127.0.0.1:53",),
         description="Recursive resolvers, in the order in which they are asked. Default port: 53. With validate = "
@@ -216,13 +203,13 @@ class Dns(Section):
         description="Where DNSSEC is validated. nameserver: by trusted nameservers (trust_ad, trusted). local: by the "
         "gateway itself, with libunbound (Debian: libunbound8); it does not start without it.",
     )
-    trust_ad: Switch = setting(
+    trust_ad: fields.Switch = setting(
         default=True,
         description="Trust the AD bit (RFC 6840) of nameservers on loopback, which must validate DNSSEC; DANE needs "
         "it. The gateway trusts no other nameserver unless trusted lists it, because anyone on the "
         "network path could set the bit, and does not mix trusted and untrusted nameservers.",
     )
-    trusted: tuple[Annotated[str, Checked(_address), Form("IP address")], ...] = setting(
+    trusted: tuple[Annotated[str, Checked(_address), fields.Form("IP address")], ...] = setting(
         default=(),
         description="Addresses of other nameservers whose AD bit is trusted, too. Anyone who can change packets on "
         "the way to them can remove DANE from your mail or forge its destination, so list only "
@@ -235,7 +222,7 @@ class Dns(Section):
         "up to date.",
     )
     timeout: Seconds = setting(default=5, description="Time limit for one answer (resolv.conf: 5 s).")
-    attempts: Annotated[Whole, Range(1, 10)] = setting(
+    attempts: Annotated[fields.Whole, fields.Range(1, 10)] = setting(
         default=2, description="Rounds through all nameservers (resolv.conf: 2)."
     )
 
@@ -253,7 +240,7 @@ class Tls(Section):
         description='Trusted roots for certificates of other servers: "system", a PEM file, or a directory of PEM '
         "files.",
     )
-    revocation_timeout: Annotated[Duration, Range(0.1, 60, format_duration)] = setting(
+    revocation_timeout: Annotated[fields.Duration, fields.Range(0.1, 60, format_duration)] = setting(
         default=10,
         description="Time limit for a revocation check; after it the status of the certificate is unknown.",
     )
@@ -272,14 +259,14 @@ class Admin(Section):
     """The admin centre and the REST interface, served over HTTPS by a separate process."""
 
     address: Annotated[
-        str, Checked(address_or_none), Form('"host:port" or "[v6]:port"; empty: there is no admin centre')
+        str, Checked(address_or_none), fields.Form('"host:port" or "[v6]:port"; empty: there is no admin centre')
     ] = setting(
         default="127.0.0.1:8443",
         description="Address and port of the admin centre. Until an owner account exists (made with the one-time "
         "address that is printed at the start), it answers only this machine. If the port is in use and "
         "this key is not set, the gateway runs without the admin centre.",
     )
-    names: tuple[Domain, ...] = setting(
+    names: tuple[fields.Domain, ...] = setting(
         default=(),
         description="Host names of the admin centre, besides server.hostname, localhost and IP addresses. It refuses "
         "all other names, so that no other site can reach it under its own name (DNS rebinding).",
@@ -291,7 +278,10 @@ class Admin(Section):
     )
     key: PathText = setting(default="", description="The private key for chain, PEM, mode 0600.")
     time_zone: Annotated[
-        str, Length(1, 64), Checked(time_zone), Form("a name of the IANA database, such as Europe/Stockholm")
+        str,
+        fields.Length(1, 64),
+        Checked(time_zone),
+        fields.Form("a name of the IANA database, such as Europe/Stockholm"),
     ] = setting(
         default="UTC",
         description="Time zone in which pages show times to a user who chose none and whose browser names none, and "
@@ -302,7 +292,7 @@ class Admin(Section):
 class Metrics(Section):
     """Metrics for Prometheus, served by a separate process. Off unless this table is present."""
 
-    address: ListenAddress = setting(
+    address: fields.ListenAddress = setting(
         default="127.0.0.1:9464",
         description="Address and port. It serves /metrics, /healthz and /readyz over HTTP without a password. They "
         "reveal who your partners are: use loopback or a private network.",
@@ -313,7 +303,7 @@ class MtaSts(Section):
     """The MTA-STS policies of accepted domains, served over HTTPS (RFC 8461 section 3.3)."""
 
     address: Annotated[
-        str, Checked(address_or_none), Form('"host:port" or "[v6]:port"; empty: policies are not served')
+        str, Checked(address_or_none), fields.Form('"host:port" or "[v6]:port"; empty: policies are not served')
     ] = setting(
         default="",
         description='Address and port, such as "0.0.0.0:443": senders use only port 443 of mta-sts.DOMAIN. A '
@@ -325,7 +315,7 @@ class CertificateTable(Section):
     """The certificate page for partners, served at https://HOSTNAME/certificates (S12, S13)."""
 
     address: Annotated[
-        str, Checked(address_or_none), Form('"host:port" or "[v6]:port"; empty: the table is not served')
+        str, Checked(address_or_none), fields.Form('"host:port" or "[v6]:port"; empty: the table is not served')
     ] = setting(
         default="",
         description='Address and port, such as "0.0.0.0:443". Everyone who knows the name can read the table. It may '
@@ -349,7 +339,7 @@ class Log(Section):
 class Smime(Section):
     """S/MIME signing, encryption and decryption (docs/smime.md). The gateway's keys need store.master_key."""
 
-    max_size: Annotated[Size, Range(1 << 10, 1 << 30, format_size)] = setting(
+    max_size: Annotated[fields.Size, fields.Range(1 << 10, 1 << 30, format_size)] = setting(
         default=50 << 20,
         description="The gateway does not process larger content: mail that must be encrypted or signed is returned "
         "(552 5.3.4), and mail that could be decrypted is delivered encrypted. Each worker processes one "
@@ -360,7 +350,7 @@ class Smime(Section):
 class Network(Section):
     """The gateway's network, and which of its hosts tenants may make the gateway connect to."""
 
-    tenants_may_reach: tuple[NetworkText, ...] = setting(
+    tenants_may_reach: tuple[fields.NetworkText, ...] = setting(
         default=(),
         description="Networks besides the public internet to which the gateway may connect when a tenant chose the "
         "host: smart hosts, LMTP servers, content hooks and OAuth issuers of a user of one organization, "
@@ -377,15 +367,15 @@ class Network(Section):
 class Oauth(Section):
     """Fetching the keys of OAuth issuers (docs/submission.md). The issuers themselves are resources."""
 
-    private_issuers: Switch = setting(
+    private_issuers: fields.Switch = setting(
         default=False,
         description="Also fetch keys from issuers at private addresses, such as your own Keycloak. Anyone who can "
         "change resources can then make the gateway connect to hosts of your network.",
     )
-    timeout: Annotated[Duration, Range(0.1, 60, format_duration)] = setting(
+    timeout: Annotated[fields.Duration, fields.Range(0.1, 60, format_duration)] = setting(
         default=10, description="Time limit for an issuer to return its keys. Log-ins with its tokens wait meanwhile."
     )
-    keys_kept: Annotated[Duration, Range(3600, 2592000, format_duration)] = setting(
+    keys_kept: Annotated[fields.Duration, fields.Range(3600, 2592000, format_duration)] = setting(
         default=86400,
         description="How long to use keys that cannot be fetched again. The gateway fetches keys every hour, and when "
         "a token names an unknown key.",

@@ -139,9 +139,9 @@ def test_what_only_tenants_trust_leads_to_public_addresses_alone(home):
     async def scene(lookups, parts):
         connector = SimpleNamespace(trust_anchors="-----BEGIN CERTIFICATE-----MAAA-----END CERTIFICATE-----")
         tenant = SimpleNamespace(ungranted={TENANTS_CHOOSE}, inbound_connectors=(connector,), outbound_connectors=())
-        assert await lookups.revocation._reach(b"0\0\0") is None
+        assert await lookups.revocation._reach(b"0\0\0") == (None, False)
         parts.refresh(SimpleNamespace(organizations=(tenant,)))
-        assert await lookups.revocation._reach(b"0\0\0") == AddressPolicy.of(["10.1.0.0/16"])
-        assert await lookups.revocation._reach(b"another") is None
+        assert await lookups.revocation._reach(b"0\0\0") == (AddressPolicy.of(["10.1.0.0/16"]), True)
+        assert await lookups.revocation._reach(b"another") == (None, False)
 
     asked(home.settings(network={"tenants_may_reach": ["10.1.0.0/16"]}), scene)

@@ -15,18 +15,10 @@ import msgspec
 
 from gatepost.analysis.checks.chain_facts import Kind, Link, UrlResult, UrlStatus
 from gatepost.analysis.checks.chain_file import ChainFileError, parse_file
+from gatepost.net import revocation
 from gatepost.net.certificate import MAX_CERTIFICATE_BYTES, parse, quietly
 from gatepost.net.lookups.http import HttpClient, HttpFailed, HttpRequest, HttpResponse
 from gatepost.net.path import issued
-from gatepost.net.revocation import (
-    MAX_LIST_BYTES,
-    MAX_RESPONSE_BYTES,
-    RevocationError,
-    RevocationStatus,
-    ocsp_request,
-    read_list,
-    read_response,
-)
 from gatepost.times import second_text
 from gatepost.values import replace
 
@@ -39,8 +31,8 @@ _ACCEPT: Final = {
     Kind.ISSUER: "application/pkix-cert, application/pkcs7-mime, */*",
 }
 _LIMIT: Final = {
-    Kind.CRL: MAX_LIST_BYTES,
-    Kind.OCSP: MAX_RESPONSE_BYTES,
+    Kind.CRL: revocation.MAX_LIST_BYTES,
+    Kind.OCSP: revocation.MAX_RESPONSE_BYTES,
     Kind.ISSUER: 16 * MAX_CERTIFICATE_BYTES,
 }
 
@@ -80,7 +72,7 @@ class UrlChecker:
         try:
             request = self._request(kind, url, question)
             fetched = await self._client.fetch(request)
-        except RevocationError as failed:
+        except revocation.RevocationError as failed:
             return UrlResult(kind, url, UrlStatus.WRONG, str(failed))
         except HttpFailed as failed:
             detail = failed.detail.removeprefix(url).lstrip(": ")
@@ -93,7 +85,7 @@ class UrlChecker:
     def _request(self, kind: Kind, url: str, question: Question) -> HttpRequest:
         body, content_type = b"", ""
         if kind is Kind.OCSP and question.issuer is not None:
-            body = ocsp_request(parse(question.link.der), parse(question.issuer.der))
+            body = revocation.ocsp_request(parse(question.link.der), parse(question.issuer.der))
             content_type = "application/ocsp-request"
         return HttpRequest(
             url,
@@ -112,14 +104,14 @@ class UrlChecker:
         try:
             if answer.kind is Kind.CRL:
                 async with self._readings:
-                    revocation_list = await asyncio.to_thread(read_list, fetched.body, issuer)
+                    revocation_list = await asyncio.to_thread(revocation.read_list, fetched.body, issuer)
                 since, until = revocation_list.this_update, revocation_list.next_update
                 with quietly():
                     status = revocation_list.status_of(certificate, question.now)
             else:
-                status = read_response(fetched.body, certificate, issuer, question.now)
+                status = revocation.read_response(fetched.body, certificate, issuer, question.now)
                 since, until = status.since, status.until
-        except RevocationError as failed:
+        except revocation.RevocationError as failed:
             result, detail = UrlStatus.WRONG, _page(fetched) or str(failed)
         else:
             result, detail = _said(status)
@@ -132,7 +124,7 @@ def _result(failed: HttpFailed) -> UrlStatus:
     return UrlStatus.UNREACHABLE if failed.temporary else UrlStatus.WRONG
 
 
-def _said(standing: RevocationStatus) -> tuple[UrlStatus, str]:
+def _said(standing: revocation.RevocationStatus) -> tuple[UrlStatus, str]:
     match standing.status:
         case "good":
             return UrlStatus.GOOD, ""

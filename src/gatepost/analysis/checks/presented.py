@@ -45,8 +45,10 @@ def presented_session(
     tls = TlsFacts(version, _SUITES.get(version, ""), "X25519", "", resumed=False, server_name="", peer_chain=chain)
     if not chain:
         return SessionFacts("", address, "", tls)
-    chains = {name: verdict for name in directory.client_anchors if (verdict := _judged(chain, name, now))}
-    return SessionFacts("", address, "", tls, _judged(chain, anchors, now), chains)
+    own = _judged(chain, anchors, now)
+    names = directory.client_anchors(own.leaf if own is not None else None)
+    chains = {name: verdict for name in names if (verdict := _judged(chain, name, now))}
+    return SessionFacts("", address, "", tls, own, chains)
 
 
 async def checked_session(

@@ -11,24 +11,8 @@ import json
 import re
 from collections.abc import Callable, Sequence
 
+from gatepost.analysis.migration import exchange_partners, exchange_properties
 from gatepost.analysis.migration.exchange_json import KIND_NAMES, ExchangeObject, Unreadable, is_empty, shown
-from gatepost.analysis.migration.exchange_partners import (
-    convert_enhanced_filtering,
-    convert_partner,
-    put_lock_downs_first,
-)
-from gatepost.analysis.migration.exchange_properties import (
-    DOMAIN,
-    INBOUND,
-    JOURNAL,
-    LOST,
-    METADATA,
-    ORGANIZATION,
-    OUTBOUND,
-    RULE,
-    TRANSPORT,
-    UNKNOWN,
-)
 from gatepost.analysis.migration.exchange_rules import Known, convert_journal, convert_rule, journals_of_senders
 from gatepost.analysis.migration.report import Imported, ImportRefused, Part, assemble, slug, unique_name
 from gatepost.policy.connectors.units import format_duration
@@ -89,7 +73,7 @@ def convert(objects: Sequence[ExchangeObject], organization: str = "") -> Import
     for kind in ("organization", "transport", "domain", "inbound", "outbound", "rule", "journal", *_UNREAD):
         parts.extend(_part(each, taken, known) for each in objects if each.kind == kind)
     parts.extend(journals_of_senders(parts, taken))
-    put_lock_downs_first(parts)
+    exchange_partners.put_lock_downs_first(parts)
     if any(part.table.get("type") == "authoritative" for part in parts):
         parts.append(_recipients())
     return assemble(organization or _organization_name(objects), parts)
@@ -170,14 +154,14 @@ def _part(item: ExchangeObject, taken: dict[str, dict[str, int]], known: Known) 
 def _rest(item: ExchangeObject, part: Part, read: frozenset[str]) -> None:
     """Report the properties that no conversion read and that say something."""
     for key, value in item.properties.items():
-        if key in read or key in METADATA or is_empty(value):
+        if key in read or key in exchange_properties.METADATA or is_empty(value):
             continue
-        if key in LOST:
-            part.lost(item.spelled.get(key, key), f"{shown(value)}: {LOST[key]}")
+        if key in exchange_properties.LOST:
+            part.lost(item.spelled.get(key, key), f"{shown(value)}: {exchange_properties.LOST[key]}")
         elif (
             part.kind != "organization"
         ):  # of hundreds of properties of a tenant, only those named here are about connections
-            part.lost(item.spelled.get(key, key), f"{shown(value)}: {UNKNOWN}")
+            part.lost(item.spelled.get(key, key), f"{shown(value)}: {exchange_properties.UNKNOWN}")
 
 
 def _organization(item: ExchangeObject, part: Part, _known: Known) -> None:
@@ -243,8 +227,8 @@ def _inbound(item: ExchangeObject, part: Part, known: Known) -> None:
     if on_premises:
         _own_servers(item, part)
     else:
-        convert_partner(item, part)
-    convert_enhanced_filtering(item, part, on_premises=on_premises)
+        exchange_partners.convert_partner(item, part)
+    exchange_partners.convert_enhanced_filtering(item, part, on_premises=on_premises)
 
 
 def _own_servers(item: ExchangeObject, part: Part) -> None:
@@ -425,11 +409,11 @@ def _plain(text: str) -> str:
 
 
 _CONVERSIONS: dict[str, tuple[str, str, frozenset[str], _Convert]] = {
-    "organization": ("organization", "organization", ORGANIZATION, _organization),
-    "transport": ("organization", N_("transport configuration"), TRANSPORT, _transport),
-    "domain": ("accepted_domain", "accepted domain", DOMAIN, _domain),
-    "inbound": ("inbound_connector", "inbound connector", INBOUND, _inbound),
-    "outbound": ("outbound_connector", "outbound connector", OUTBOUND, _outbound),
-    "rule": ("mail_flow_rule", "mail flow rule", RULE, convert_rule),
-    "journal": ("mail_flow_rule", "mail flow rule", JOURNAL, convert_journal),
+    "organization": ("organization", "organization", exchange_properties.ORGANIZATION, _organization),
+    "transport": ("organization", N_("transport configuration"), exchange_properties.TRANSPORT, _transport),
+    "domain": ("accepted_domain", "accepted domain", exchange_properties.DOMAIN, _domain),
+    "inbound": ("inbound_connector", "inbound connector", exchange_properties.INBOUND, _inbound),
+    "outbound": ("outbound_connector", "outbound connector", exchange_properties.OUTBOUND, _outbound),
+    "rule": ("mail_flow_rule", "mail flow rule", exchange_properties.RULE, convert_rule),
+    "journal": ("mail_flow_rule", "mail flow rule", exchange_properties.JOURNAL, convert_journal),
 }

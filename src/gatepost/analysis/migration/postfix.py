@@ -14,16 +14,7 @@ import ipaddress
 import re
 from collections.abc import Iterator, Mapping, Sequence
 
-from gatepost.analysis.migration.postfix_config import (
-    MainConfig,
-    Service,
-    parse_main,
-    parse_master,
-    seconds,
-    source_file,
-    table,
-    with_directory,
-)
+from gatepost.analysis.migration import postfix_config
 from gatepost.analysis.migration.postfix_lost import IGNORED, IN_FRONT, LOST, READ
 from gatepost.analysis.migration.postfix_recipients import add_recipients
 from gatepost.analysis.migration.postfix_routes import outbound
@@ -42,7 +33,7 @@ _FORM = (
 )
 
 
-def add_journal(config: MainConfig, part: Part) -> None:
+def add_journal(config: postfix_config.MainConfig, part: Part) -> None:
     """Write into the organization where a copy of all its mail goes."""
     address = config[_ALWAYS].strip() if _ALWAYS in config.written else ""
     if not address:
@@ -55,13 +46,13 @@ def add_journal(config: MainConfig, part: Part) -> None:
         part.differs(_ALWAYS, _FORM)
 
 
-def journal_rules(config: MainConfig, files: Mapping[str, tuple[str | None, str]]) -> Iterator[Part]:
+def journal_rules(config: postfix_config.MainConfig, files: Mapping[str, tuple[str | None, str]]) -> Iterator[Part]:
     """A mail flow rule for each entry of a BCC table."""
     taken: dict[str, int] = {}
     log = Part("", N_("copies"))
     for parameter, column in _TABLES.items():
         for reference in config.listed(parameter) if parameter in config.written else ():
-            entries = table(reference, files, parameter)
+            entries = postfix_config.table(reference, files, parameter)
             if isinstance(entries, str):
                 log.lost(parameter, f"{entries}; write a mail flow rule with {column} and journal_to")
                 continue
@@ -110,10 +101,10 @@ def convert(
     domain. secrets: folder of the files that passwords will be in; "" leaves them out. Raises ImportRefused if main.cf
     cannot be read, or if the name is no name.
     """
-    config = with_directory(parse_main(main), directory)
+    config = postfix_config.with_directory(postfix_config.parse_main(main), directory)
     if not config.lines:
         raise ImportRefused("main.cf has no parameter in it; nothing was read")
-    services = parse_master(master)
+    services = postfix_config.parse_master(master)
     domains = list(_domains(config, files))
     carried = add_recipients(config, files, domains, secrets)
     own = _own(config)
@@ -128,11 +119,11 @@ def convert(
     return assemble(name, parts)
 
 
-def _own(config: MainConfig) -> Part:
+def _own(config: postfix_config.MainConfig) -> Part:
     """Convert the parameters that become fields of the organization itself."""
     part = Part("organization", N_("organization"))
     text = config["maximal_queue_lifetime"]
-    lifetime = seconds(text)
+    lifetime = postfix_config.seconds(text)
     if not lifetime:
         part.lost(
             "maximal_queue_lifetime", f"{text}: mail that is tried once only, or no time; write message_expiration"
@@ -144,7 +135,7 @@ def _own(config: MainConfig) -> Part:
     return part
 
 
-def _cleartext(config: MainConfig, part: Part) -> None:
+def _cleartext(config: postfix_config.MainConfig, part: Part) -> None:
     """For mail that goes by no connector: Postfix sends unencrypted where a handshake fails."""
     policy = global_policy(config)
     part.table["cleartext"] = "after-failed-handshake"
@@ -152,7 +143,7 @@ def _cleartext(config: MainConfig, part: Part) -> None:
         part.differs(policy.where, "none means without TLS; here TLS is used wherever it is offered")
 
 
-def _organization_name(config: MainConfig, parts: Sequence[Part]) -> str:
+def _organization_name(config: postfix_config.MainConfig, parts: Sequence[Part]) -> str:
     domains = [str(part.table["name"]) for part in parts if part.kind == "accepted_domain"]
     for domain in (config["mydomain"], *domains):
         if "." in domain:
@@ -160,7 +151,7 @@ def _organization_name(config: MainConfig, parts: Sequence[Part]) -> str:
     return "imported"
 
 
-def _domains(config: MainConfig, files: Files) -> Iterator[Part]:
+def _domains(config: postfix_config.MainConfig, files: Files) -> Iterator[Part]:
     """Accepted domains: of each address class that takes mail in."""
     log = Part("", N_("domains"))
     deep = "relay_domains" in config.listed("parent_domain_matches_subdomains")
@@ -195,12 +186,12 @@ def _domains(config: MainConfig, files: Files) -> Iterator[Part]:
     yield log
 
 
-def _listed_domains(config: MainConfig, files: Files, parameter: str, log: Part) -> list[str]:
+def _listed_domains(config: postfix_config.MainConfig, files: Files, parameter: str, log: Part) -> list[str]:
     """The domains of a parameter, those in tables included."""
     result: list[str] = []
     if parameter == "virtual_alias_domains" and parameter not in config.written:
         for reference in config.listed("virtual_alias_maps"):
-            entries = table(reference, files, "virtual_alias_maps")
+            entries = postfix_config.table(reference, files, "virtual_alias_maps")
             if not isinstance(entries, str):  # `_others` reports the aliases themselves
                 result.extend(entry.key for entry in entries if "@" not in entry.key and "." in entry.key)
         return result
@@ -208,7 +199,7 @@ def _listed_domains(config: MainConfig, files: Files, parameter: str, log: Part)
         if reference.startswith("!"):
             log.lost(parameter, f"{reference}: exceptions are not written; see that no wider domain takes it in")
         elif ":" in reference or reference.startswith("/"):
-            entries = table(reference, files, parameter)
+            entries = postfix_config.table(reference, files, parameter)
             if isinstance(entries, str):
                 log.lost(parameter, f"{entries}; name its domains by hand")
             else:
@@ -222,7 +213,7 @@ def _listed_domains(config: MainConfig, files: Files, parameter: str, log: Part)
     ]
 
 
-def _inbound(config: MainConfig, files: Files) -> Iterator[Part]:
+def _inbound(config: postfix_config.MainConfig, files: Files) -> Iterator[Part]:
     """The organization's own servers, and what is demanded of everybody else."""
     restrictions = ("smtpd_relay_restrictions", "smtpd_recipient_restrictions")
     relay = " ".join(config[name] for name in restrictions) if {*restrictions} & config.written.keys() else _BY_DEFAULT
@@ -240,7 +231,7 @@ def _inbound(config: MainConfig, files: Files) -> Iterator[Part]:
         yield part
 
 
-def _own_servers(config: MainConfig, files: Files, *, require_tls: bool) -> Part:
+def _own_servers(config: postfix_config.MainConfig, files: Files, *, require_tls: bool) -> Part:
     part = Part("inbound_connector", "inbound connector 'mynetworks'")
     part.table = {"name": "mynetworks", "connector_type": "on-premises", "require_tls": require_tls}
     if "mynetworks" not in config.written:
@@ -270,14 +261,14 @@ def _own_servers(config: MainConfig, files: Files, *, require_tls: bool) -> Part
     return part
 
 
-def _networks(config: MainConfig, files: Files, part: Part) -> tuple[list[Network], list[Network]]:
+def _networks(config: postfix_config.MainConfig, files: Files, part: Part) -> tuple[list[Network], list[Network]]:
     """The networks that mynetworks names, and those that it excludes."""
     networks: list[Network] = []
     excluded: list[Network] = []
     for reference in config.listed("mynetworks"):
         texts = [reference.removeprefix("!")]
-        if source_file(reference) or re.match(r"!?(proxy:)?[a-z]{3,}[a-z0-9_]*:", reference):
-            entries = table(reference, files, "mynetworks")
+        if postfix_config.source_file(reference) or re.match(r"!?(proxy:)?[a-z]{3,}[a-z0-9_]*:", reference):
+            entries = postfix_config.table(reference, files, "mynetworks")
             if isinstance(entries, str):
                 part.lost("mynetworks", f"{entries}; name its networks by hand")
                 continue
@@ -311,7 +302,9 @@ def _narrow(network: Network, part: Part) -> str:
     return ""
 
 
-def _others(config: MainConfig, services: Sequence[Service], carried: frozenset[str]) -> Part:
+def _others(
+    config: postfix_config.MainConfig, services: Sequence[postfix_config.Service], carried: frozenset[str]
+) -> Part:
     """Every parameter that is written and was not read: known to mean nothing here, or reported.
 
     carried: those that became a part of something although others of their kind do not.
@@ -343,7 +336,7 @@ def _others(config: MainConfig, services: Sequence[Service], carried: frozenset[
     return part
 
 
-def _tells(config: MainConfig, name: str, part: Part) -> bool:
+def _tells(config: postfix_config.MainConfig, name: str, part: Part) -> bool:
     """Report a parameter that is not carried over; False if it asks for nothing that gatepost decides."""
     value = config[name].strip()
     if IGNORED.fullmatch(name) or not value:

@@ -12,14 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any
 
+from gatepost.analysis.migration import postfix_login
 from gatepost.analysis.migration.postfix_config import Entry, MainConfig, Service, table
-from gatepost.analysis.migration.postfix_login import (
-    calls_specially,
-    read_logins,
-    write_calls,
-    write_implicit_tls,
-    write_login,
-)
 from gatepost.analysis.migration.postfix_tls import Policy, demand, global_policy, parse_policy
 from gatepost.analysis.migration.report import Finding, Part, slug, unique_name
 from gatepost.texts import N_, last_argument
@@ -84,7 +78,7 @@ def outbound(config: MainConfig, services: Mapping[str, Service], files: Files, 
     """
     routing = _Routing(config, services, Part("", N_("routing")), secrets)
     _read_policies(routing, files)
-    routing.logins.update(read_logins(config, files, routing.log))
+    routing.logins.update(postfix_login.read_logins(config, files, routing.log))
     _read_transports(routing, files)
     _rest_of_the_world(routing)
     parts = _connectors(routing)
@@ -172,7 +166,7 @@ def _rest_of_the_world(routing: _Routing) -> None:
         if not key.startswith("[") and ":" not in key and pattern not in named:
             routing.ways.append(_RoutePlan(pattern, "", policy.where))
     overall = global_policy(routing.config)
-    special = _certificate(routing.config) is not None or calls_specially(routing.config)
+    special = _certificate(routing.config) is not None or postfix_login.calls_specially(routing.config)
     if overall is None or overall.level not in {"none", "may", "dane"} or special:
         routing.ways.append(_RoutePlan("*", "", "smtp_tls_security_level"))
 
@@ -278,10 +272,10 @@ def _connector(routing: _Routing, way: _RoutePlan) -> Part:
         part.refuse(f"{way.setting}: the next hops {way.nexthop} have different TLS policies, and a connector has one")
     _demand(routing, part, policies[0], way, known)
     _client_certificate(routing.config, part)
-    write_calls(part, routing.config)
-    write_implicit_tls(part, routing.config)
+    postfix_login.write_calls(part, routing.config)
+    postfix_login.write_implicit_tls(part, routing.config)
     keys = [key for hop in known for key in (hop.text, hop.host)]
-    part.secret = write_login(part, routing.config, keys, routing.logins)
+    part.secret = postfix_login.write_login(part, routing.config, keys, routing.logins)
     return part
 
 

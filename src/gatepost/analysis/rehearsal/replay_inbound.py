@@ -119,7 +119,7 @@ def _unjudged(facts: SessionFacts, directory: Directory) -> list[str]:
     leaf = facts.client_chain.leaf if facts.client_chain else None
     if leaf is None:
         return []
-    missing = {name for name in directory.client_anchors if facts.chain(name) is None}
+    missing = {name for name in directory.client_anchors(leaf) if facts.chain(name) is None}
     return sorted(
         missing
         and {connector.trust_anchors for connector in _named_by(directory, leaf) if connector.trust_anchors in missing}

@@ -14,20 +14,7 @@ from datetime import date, timedelta
 from enum import IntEnum, StrEnum
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from gatepost.analysis.reports.tls import (
-    Direction,
-    HopSummary,
-    Named,
-    PartnerKey,
-    Protection,
-    Ready,
-    TlsCounter,
-    Wanted,
-    direction_of,
-    has_failed,
-    is_hop,
-    protection_of,
-)
+from gatepost.analysis.reports import tls
 from gatepost.decoding import from_json
 from gatepost.protocols.tls.facts import ChainStatus
 
@@ -74,7 +61,7 @@ class DaySums:
     groups: "unknown" where TLS has a key exchange without a name. certificates: inbound alone.
     """
 
-    protections: Counter[Protection] = field(default_factory=Counter)
+    protections: Counter[tls.Protection] = field(default_factory=Counter)
     versions: Counter[str] = field(default_factory=Counter)
     groups: Counter[str] = field(default_factory=Counter)
     certificates: Counter[ClientCertificate] = field(default_factory=Counter)
@@ -91,7 +78,7 @@ class Sums(NamedTuple):
     """A partner or a connector in one direction. protections: in the order of `Protection`. failures: most first."""
 
     name: str
-    direction: Direction
+    direction: tls.Direction
     protections: tuple[int, ...]
     post_quantum: int
     refused: int
@@ -146,13 +133,13 @@ class TlsPictures:
 
     first: str
     last: str
-    days: Mapping[str, Mapping[Direction, DaySums]]
-    hops: Mapping[Direction, HopSummary]
+    days: Mapping[str, Mapping[tls.Direction, DaySums]]
+    hops: Mapping[tls.Direction, tls.HopSummary]
     partners: tuple[Sums, ...]
     connectors: tuple[Sums, ...]
     never_tls: tuple[tuple[str, int], ...]
-    ready: tuple[Ready, ...]
-    heat: Mapping[Direction, tuple[HeatRow, ...]]
+    ready: tuple[tls.Ready, ...]
+    heat: Mapping[tls.Direction, tuple[HeatRow, ...]]
     blocked: tuple[Blocked, ...]
     others: tuple[Sums, ...] = ()
     unreadable: tuple[str, ...] = ()
@@ -163,7 +150,7 @@ class TlsPictures:
         """Whether there was no mail between hosts at all."""
         return not any(hop.weight for hop in self.hops.values())
 
-    def in_clear(self, direction: Direction) -> list[Sums]:
+    def in_clear(self, direction: tls.Direction) -> list[Sums]:
         """Partners with unencrypted mail, most of it first."""
         partners = [partner for partner in self.partners if partner.direction is direction and partner.cleartext]
         return sorted(partners, key=lambda partner: (-partner.cleartext, partner.name))
@@ -182,13 +169,13 @@ class _Held:
 class PictureCounter:
     """Takes days, or what was added to one, in any order, and makes pictures. most: partners that are told apart."""
 
-    def __init__(self, wanted: Wanted, first: str, last: str, most: int = _MOST_NAMES) -> None:
-        self._tls = TlsCounter(wanted)
+    def __init__(self, wanted: tls.Wanted, first: str, last: str, most: int = _MOST_NAMES) -> None:
+        self._tls = tls.TlsCounter(wanted)
         self._wanted = wanted
         self._most = most
         self._places = {day: place for place, day in enumerate(span(first, last))}
-        self._days = {day: {direction: DaySums() for direction in Direction} for day in self._places}
-        self._worst: dict[PartnerKey, bytearray] = {}
+        self._days = {day: {direction: DaySums() for direction in tls.Direction} for day in self._places}
+        self._worst: dict[tls.PartnerKey, bytearray] = {}
         self._held: dict[tuple[str, tuple[str, ...]], _Held] = {}
         self._unblocked = 0
 
@@ -196,15 +183,15 @@ class PictureCounter:
         """Rows of one of the days."""
         self._tls.add(day, kinds)
         for kind, rows in kinds.items():
-            if is_hop(kind) and self._wanted.takes(kind):
+            if tls.is_hop(kind) and self._wanted.takes(kind):
                 self._add(day, kind, rows)
         for key in self._tls.shed(self._most):
             self._worst.pop(key, None)
 
     def _add(self, day: str, kind: HopKind, rows: int) -> None:
-        direction = direction_of(kind)
+        direction = tls.direction_of(kind)
         of_day = self._days[day][direction]
-        if has_failed(kind):
+        if tls.has_failed(kind):
             of_day.failures += rows
             self._hold(day, kind, rows)
             outcome = DayResult.FAILED
@@ -212,11 +199,11 @@ class PictureCounter:
             of_day.refused += rows
             return
         else:
-            protection = protection_of(kind)
+            protection = tls.protection_of(kind)
             of_day.protections[protection] += rows
             of_day.versions[kind.tls_version or "none"] += rows
             of_day.groups[kind.tls_group or ("unknown" if kind.tls_version else "none")] += rows
-            if direction is Direction.INBOUND:
+            if direction is tls.Direction.INBOUND:
                 of_day.certificates[_shown(kind, protection)] += rows
             outcome = _outcome(protection)
         worst = self._worst.setdefault((kind.partner, direction), bytearray(len(self._places)))
@@ -249,7 +236,7 @@ class PictureCounter:
             tuple(map(_sums, report.connectors)),
             report.never_tls,
             report.ready,
-            {direction: self._heat(partners, direction) for direction in Direction},
+            {direction: self._heat(partners, direction) for direction in tls.Direction},
             tuple(
                 sorted((_blocked(*item) for item in self._held.items()), key=lambda item: (-item.attempts, item.domain))
             ),
@@ -258,7 +245,7 @@ class PictureCounter:
             self._unblocked,
         )
 
-    def _heat(self, partners: Sequence[Sums], direction: Direction) -> tuple[HeatRow, ...]:
+    def _heat(self, partners: Sequence[Sums], direction: tls.Direction) -> tuple[HeatRow, ...]:
         rows = []
         for partner in partners:
             worst = self._worst.get((partner.name, direction))
@@ -275,26 +262,26 @@ def span(first: str, last: str) -> list[str]:
     return [(begin + timedelta(days=number)).isoformat() for number in range((end - begin).days + 1)]
 
 
-def _outcome(protection: Protection) -> DayResult:
-    if protection is Protection.CLEARTEXT:
+def _outcome(protection: tls.Protection) -> DayResult:
+    if protection is tls.Protection.CLEARTEXT:
         return DayResult.CLEARTEXT
-    return DayResult.ENCRYPTED if protection is Protection.ENCRYPTED else DayResult.VERIFIED
+    return DayResult.ENCRYPTED if protection is tls.Protection.ENCRYPTED else DayResult.VERIFIED
 
 
-def _shown(kind: HopKind, protection: Protection) -> ClientCertificate:
-    if protection is Protection.CLEARTEXT:
+def _shown(kind: HopKind, protection: tls.Protection) -> ClientCertificate:
+    if protection is tls.Protection.CLEARTEXT:
         return ClientCertificate.CLEARTEXT
-    if protection is Protection.VERIFIED:
+    if protection is tls.Protection.VERIFIED:
         return ClientCertificate.PROVED
     if kind.chain == ChainStatus.TRUSTED:
         return ClientCertificate.TRUSTED
     return ClientCertificate.NONE if kind.chain in {"", ChainStatus.NO_CERTIFICATE} else ClientCertificate.UNTRUSTED
 
 
-def _sums(one: Named) -> Sums:
+def _sums(one: tls.Named) -> Sums:
     hops = one.hops
     failures = tuple(sorted(hops.failures.items(), key=lambda failure: (-failure[1], failure[0])))
-    shares = tuple(hops.protections[protection] for protection in Protection)
+    shares = tuple(hops.protections[protection] for protection in tls.Protection)
     return Sums(one.name, one.direction, shares, hops.post_quantum, hops.refused, failures)
 
 

@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from gatepost.mail.inbound.places import Places
 from gatepost.net.anchors import AnchorsError, TrustAnchors
 from gatepost.net.lookups.clamd import ask_clamd
 from gatepost.net.lookups.http import HttpClient, https_context
 from gatepost.net.lookups.rspamd import ask_rspamd
+from gatepost.net.places import Places
 from gatepost.net.shortage import shortage
 from gatepost.policy.connectors.addresses import PUBLIC_ADDRESSES, AddressPolicy
 from gatepost.policy.connectors.hook_index import ApplicableHook, scanner_of

@@ -49,6 +49,7 @@ _BINDING: Final = Reply(535, "5.7.8", ("Channel binding does not match; a proxy 
 _THREADS = 2
 _WAITING = 64  # log-ins with PLAIN at a time, some 2 s of work; more are told to come back
 _NAME = 128  # characters of a name that the throttle keeps
+_USUAL = 10_000  # names of which it is known from where they logged in last
 
 
 class LoginOutcome(msgspec.Struct, frozen=True):
@@ -95,6 +96,18 @@ class Logins:
         self.addresses = Throttle(clock, free=5, longest=900.0)
         # The longer wait is for the address: who knows a name must not be able to lock its owner out for long.
         self.names = Throttle(clock, free=20, longest=60.0)
+        self._usual: dict[str, str] = {}
+
+    def is_usual(self, name: str, source: str) -> bool:
+        """Whether a name logged in from there last: strangers' failures do not keep its owner out there."""
+        return self._usual.get(name) == source
+
+    def logged_in(self, name: str, source: str) -> None:
+        """Note from where a name logged in."""
+        self._usual.pop(name, None)
+        self._usual[name] = source
+        if len(self._usual) > _USUAL:
+            del self._usual[next(iter(self._usual))]
 
     def begin(
         self, mechanism: str, directory: Directory, peer_ip: str, bindings: Mapping[str, bytes]
@@ -140,6 +153,7 @@ class Login:
         "_bindings",
         "_credential",
         "_directory",
+        "_is_usual",
         "_logins",
         "_name",
         "_proved",
@@ -155,6 +169,7 @@ class Login:
         self._address = source_of(peer_ip)
         self._bindings = bindings
         self._name = ""
+        self._is_usual = False
         self._scram: ScramServer | None = None
         self._credential: tuple[str, Credential | None] = ("", None)
         self._proved = False
@@ -209,7 +224,7 @@ class Login:
             return refusal
         self._scram = scram
         credential = self._credential[1]
-        name = (self._credential[0] or scram.name).lower()
+        name = self._credential[0].lower() or self._directory.without_detail(scram.name)
         return scram.challenge(credential.verifier if credential else unknown_verifier(name, self._logins.secret()))
 
     # both
@@ -217,15 +232,17 @@ class Login:
     def _claim(self, name: str, authzid: str) -> LoginOutcome | None:
         """Find who that would be, and charge the attempt; the refusal of who has to wait first."""
         logins = self._logins
-        self._name = name.lower()[:_NAME]
+        self._name = self._directory.without_detail(name)[:_NAME]
+        self._is_usual = logins.is_usual(self._name, self._address)
         address, credential = logins.credential(self._directory, name)
         other = authzid and logins.credential(self._directory, authzid)[0] != address
         self._credential = address, None if other else credential
-        wait = max(logins.addresses.wait(self._address), logins.names.wait(self._name))
+        wait = max(logins.addresses.wait(self._address), 0.0 if self._is_usual else logins.names.wait(self._name))
         if wait:
             return LoginOutcome("", THROTTLED, f"{self._who}: after many failures, none is heard for {wait:.0f} s")
         logins.addresses.charge(self._address)
-        logins.names.charge(self._name)
+        if not self._is_usual:
+            logins.names.charge(self._name)
         return None
 
     def _decided(self, *, fits: bool) -> LoginOutcome:
@@ -234,12 +251,14 @@ class Login:
             why = "wrong password" if credential else "no password is set or may be used, or it may not act as another"
             return LoginOutcome("", INVALID, f"{self._who}: {why if address else 'no mailbox has that name'}")
         self._forgive(everything=True)
+        self._logins.logged_in(self._name, self._address)
         return LoginOutcome(address, AUTHENTICATED, f"{self._who}: logged in")
 
     def _forgive(self, *, everything: bool) -> None:
-        """Count the attempt no more. everything: nor those of this name before it."""
+        """Count the attempt no more. everything: nor those of this name before it, but strangers' where it is usual."""
         self._logins.addresses.forgive(self._address, everything=False)
-        self._logins.names.forgive(self._name, everything=everything)
+        if not self._is_usual:
+            self._logins.names.forgive(self._name, everything=everything)
 
     @property
     def _who(self) -> str:

@@ -16,8 +16,8 @@ import msgspec
 
 from gatepost.events.counts import count_recipient_question
 from gatepost.events.metrics.counts import Counts
-from gatepost.mail.inbound.places import Places
 from gatepost.net.lookups.cache import Cache
+from gatepost.net.places import Places
 from gatepost.net.tasks import Shared
 from gatepost.policy.decisions.recipient_validation import RecipientAnswer, RecipientQuestion, judge_answer
 

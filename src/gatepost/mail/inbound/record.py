@@ -80,7 +80,8 @@ class SessionRecord:
         own = None if passed_on else self._judge(tls, "")
         chains = {}
         if tls.peer_chain and not passed_on:
-            chains = {name: verdict for name in self.directory.client_anchors if (verdict := self._judge(tls, name))}
+            anchors = self.directory.client_anchors(own.leaf if own is not None else None)
+            chains = {name: verdict for name in anchors if (verdict := self._judge(tls, name))}
         self.facts = replace(self.facts, hello="", tls=tls, client_chain=own, chains=chains)
         self._tls = tls_record(tls, own, chains)
 

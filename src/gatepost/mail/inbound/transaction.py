@@ -19,6 +19,7 @@ from gatepost.mail.model.queue_id import format_id
 from gatepost.policy.connectors.values import AuthenticationResults
 from gatepost.policy.decisions.authentication import forged_ids
 from gatepost.policy.decisions.content import decide
+from gatepost.policy.decisions.forwarding import organizations_reached
 from gatepost.policy.decisions.handover import read_origin
 from gatepost.policy.decisions.inbound import decide_filtered
 from gatepost.policy.decisions.skipped_hops import skip_hops
@@ -41,7 +42,7 @@ from gatepost.values import replace
 
 if TYPE_CHECKING:
     from asyncio import Task
-    from collections.abc import Awaitable, Collection, Sequence
+    from collections.abc import Awaitable, Sequence
 
     from gatepost.mail.inbound.deliveries import AcceptedRecipient
     from gatepost.mail.inbound.repeated import RepeatedDecisions
@@ -82,6 +83,7 @@ class Transaction:
         "_body",
         "_directory",
         "_failure",
+        "_forged",
         "_found",
         "_header",
         "_kept_header",
@@ -106,6 +108,7 @@ class Transaction:
         self._body: BodyWriter | None = None
         self._directory: Directory | None = None
         self._failure: StoreFailure | None = None
+        self._forged: frozenset[str] = frozenset()  # authserv-ids with which fields are taken out
         self._header: HeaderSection | None = None
         self._quarantine: QuarantineFindings | None = None
         self._arrived = b""  # the header section, before anything of it was changed
@@ -167,9 +170,9 @@ class Transaction:
         first = verdicts[0]
         self.examined = bool(first.hooks) or first.authentication is not AuthenticationResults.NONE
         trust = repeated.trust(directory, session, self.mail.path, verdicts)
-        forged = forged_ids(directory, session, verdicts, self._service.hostname, self._service.nodes())
+        self._forged = forged_ids(directory, session, verdicts, self._service.hostname, self._service.nodes())
         self._header = HeaderSection(
-            self._service.smtp_limits.header_bytes, lambda section: self._changed(section, trust, forged)
+            self._service.smtp_limits.header_bytes, lambda section: self._changed(section, trust)
         )
         return self._keep_octets(
             received_field(
@@ -194,13 +197,13 @@ class Transaction:
             chunk = self._header.feed(chunk)
         return self._keep(chunk) if chunk else None
 
-    def _changed(self, section: bytes, trust: HeaderTrust, forged: Collection[str]) -> bytes:
+    def _changed(self, section: bytes, trust: HeaderTrust) -> bytes:
         """The header section as it is kept: a user's completed, and without what its sender may not say."""
         self._arrived = section
         if (connector := self.recipients[0].verdict.filter) is not None:
             self._know_client(connector, section)
-        if forged:
-            section, removed = without_forged(section, forged)
+        if self._forged:
+            section, removed = without_forged(section, self._forged)
             if removed:
                 self._found["forged_results"] = removed
         if self._session.user:
@@ -299,10 +302,12 @@ class Transaction:
     async def _scan(self, body: BodyWriter, hooks: Sequence[ApplicableHook]) -> Reply | None:
         scanners = self._service.hooks
         assert scanners is not None  # noqa: S101 - only where there are some is anybody asked
-        examination = decide(await scanners.ask(hooks, self._shown(body)))
+        assert self._directory is not None  # noqa: S101 - a message ends only after it began
+        targets = (target for recipient in self.recipients for target in recipient.targets)
+        reached = organizations_reached(self._directory, targets)
+        examination = decide(await scanners.ask(hooks, self._shown(body)), reached, self._forged)
         self._note(examined=examination.records)
         if examination.quarantines:
-            assert self._directory is not None  # noqa: S101 - a message ends only after it began
             path = self.mail.path.text
             self._quarantine = self._quarantine or QuarantineFindings(self._directory, path, self._arrived)
             self._quarantine.scanned(examination.quarantines)

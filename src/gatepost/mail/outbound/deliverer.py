@@ -31,6 +31,7 @@ from gatepost.mail.outbound.route_facts import KnownRoutes
 from gatepost.mail.outbound.sessions import RouteSessions, counted
 from gatepost.mail.outbound.transactions import TransactionRunner
 from gatepost.mail.queue.retry_decision import INTERNAL
+from gatepost.net.lookups.dns import asking_for
 from gatepost.policy.decisions.forwarding import keeps_sender
 from gatepost.policy.decisions.requiretls import Asks
 from gatepost.policy.decisions.route import RoutePlanner
@@ -101,6 +102,7 @@ class Deliverer:
         A cancelled attempt ends with what is decided: who has the message must not get it again. Where nobody is, the
         cancellation goes on, as if nothing had begun.
         """
+        asking_for.set(delivery.organization)
         routed = await self._routed(delivery)
         try:
             for message in routed:
@@ -118,6 +120,7 @@ class Deliverer:
         leave_out: called with each other delivery, and with a key of those that it may still share transactions with,
         before anything is sent. One result for each delivery that is left, in their order; as `deliver`.
         """
+        asking_for.set(deliveries[0].organization)
         directory, known = self._directory, self._known
         members = sharing(await plans(self._services, directory, self._planner, deliveries), leave_out)
         if members[0].common is None:  # it is by itself, and what was found out of it is not enough to send it

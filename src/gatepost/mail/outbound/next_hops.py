@@ -17,6 +17,7 @@ from gatepost.mail.outbound.hosts import next_hop_name
 from gatepost.mail.outbound.record import connector_record
 from gatepost.mail.queue.allowance import HopLimit
 from gatepost.mail.queue.hop_queue import LaneKey
+from gatepost.net.lookups.dns import asking_for
 from gatepost.net.lookups.question import LookupFailed
 from gatepost.policy.decisions.route import NO_CONTENT, RoutePlanner
 from gatepost.policy.decisions.routes import InternalRoute, LmtpRoute, MxRoute, Route, SmartHosts
@@ -65,6 +66,7 @@ class NextHops:
 
     async def find(self, delivery: Delivery) -> LaneKey:
         """Look up the lane of a delivery. One without a route now gets a lane of its own: the attempt will say why."""
+        asking_for.set(delivery.organization)
         planner = self._planner()
         names = planner.header_names(delivery.organization, delivery.recipients)
         try:

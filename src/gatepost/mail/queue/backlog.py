@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 from gatepost.mail.queue.gate import Gate
 
 if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable
+
     from gatepost.mail.model.message import Delivery
     from gatepost.mail.queue.allowance import Allowance
 
@@ -58,6 +60,11 @@ class Rotation:
     def __bool__(self) -> bool:
         return bool(self._organizations)
 
+    @property
+    def organizations(self) -> Iterable[str]:
+        """Those that have a backlog here, in their order."""
+        return self._organizations
+
     def put(self, backlog: Backlog) -> None:
         """Put a backlog at the end of its organization's, unless it is among them."""
         if backlog.queued:
@@ -70,11 +77,19 @@ class Rotation:
         else:
             others.append(backlog)
 
-    def take(self) -> Backlog | None:
-        """The backlog whose turn it is, None if there is none."""
-        if not self._organizations:
+    def has_turn(self, full: Collection[str]) -> bool:
+        """Whether there is a backlog of another organization than those in `full`."""
+        return any(organization not in full for organization in self._organizations)
+
+    def take(self, full: Collection[str] = ()) -> Backlog | None:
+        """The backlog whose turn it is, None if there is none. full: organizations that get no turn now."""
+        for _ in range(len(self._organizations)):
+            organization = self._organizations.popleft()
+            if organization not in full:
+                break
+            self._organizations.append(organization)
+        else:
             return None
-        organization = self._organizations.popleft()
         backlogs = self._backlogs[organization]
         backlog = backlogs.popleft()
         backlog.queued = False

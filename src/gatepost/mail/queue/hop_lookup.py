@@ -1,7 +1,7 @@
 """Look up the next hop of deliveries that need it: by DNS, or in the message for a mail flow rule.
 
 Used by `mail.queue.manager`. Those of one destination wait for each other, destinations do not: a nameserver that is
-slow for one domain holds up no other.
+slow for one domain holds up no other. Where too many are looked up, organizations take turns.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class HopLookups:
         self._spawn = spawn
         self._found = found
         self._waiting: dict[str, deque[Delivery]] = {}
-        self._line: deque[str] = deque()  # destinations that wait as too many are looked up
+        self._line: dict[str, deque[str]] = {}  # by organization, destinations that wait as too many are looked up
         self._running = 0
 
     def waiting(self, destination: str) -> int:
@@ -60,7 +60,7 @@ class HopLookups:
         if self._running < self._limit:
             self._begin(delivery.destination)
         else:
-            self._line.append(delivery.destination)
+            self._line.setdefault(delivery.organization, deque()).append(delivery.destination)
 
     def remove(self, destination: str, delivery_id: int) -> Delivery | None:
         """Take out a delivery that waits."""
@@ -104,8 +104,17 @@ class HopLookups:
         finally:
             del self._waiting[destination]
             self._running -= 1
-            if self._line:
-                self._begin(self._line.popleft())
+            self._begin_next()
+
+    def _begin_next(self) -> None:
+        """Begin what waits, of the organization whose turn it is."""
+        if not self._line:
+            return
+        organization = next(iter(self._line))
+        destinations = self._line.pop(organization)
+        self._begin(destinations.popleft())
+        if destinations:
+            self._line[organization] = destinations
 
     async def _find(self, delivery: Delivery) -> LaneKey:
         try:

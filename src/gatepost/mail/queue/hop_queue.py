@@ -15,7 +15,7 @@ from gatepost.mail.queue.slowdown import Meter
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable, Hashable, Iterator
+    from collections.abc import Callable, Collection, Hashable, Iterator
 
     from gatepost.mail.model.message import Delivery
     from gatepost.mail.queue.allowance import Allowance, HopLimit
@@ -106,9 +106,10 @@ class HopQueue:
 
     gate: closed after attempts that no host answered. hungry: destinations that have due deliveries in the store, in
     the order in which they get a lease, with the terms of their usual mail; sated: of these, what has enough in memory.
-    answered: when a host last took part (monotonic). growing: the timer that may add a lane. leasing, queued: one
-    lease, one place in the line for a lane at a time. batches: ready deliveries that may be tried together, and where
-    they wait. paused: backlogs that wait for a limit, out of the rotation; waking: the timer that puts them back.
+    answered: when a host last took part (monotonic). growing: the timer that may add a lane. leasing: one lease at a
+    time. queued: the organizations for whose mail it has a place in the line for a lane. batches: ready deliveries that
+    may be tried together, and where they wait. paused: backlogs that wait for a limit, out of the rotation; waking: the
+    timer that puts them back.
     meter: of what is sent.
     """
 
@@ -143,7 +144,7 @@ class HopQueue:
         self.sated: dict[str, str] = {}
         self.answered = float("-inf")
         self.leasing = False
-        self.queued = False
+        self.queued: set[str] = set()
         self.growing: asyncio.TimerHandle | None = None
         self.batches: dict[Hashable, dict[int, Backlog]] = {}
         self._batch_of: dict[int, Hashable] = {}
@@ -167,12 +168,15 @@ class HopQueue:
             self._batch_of[delivery.id] = batch
             self.batches.setdefault(batch, {})[delivery.id] = backlog
 
-    def take(self, now: float, admit: Callable[[Backlog], bool] = lambda _: True) -> Turn | None:
+    def take(
+        self, now: float, admit: Callable[[Backlog], bool] = lambda _: True, full: Collection[str] = ()
+    ) -> Turn | None:
         """Take out the delivery whose turn it is, with its batch; None if none may be tried.
 
-        admit: whether limits let an attempt for a backlog begin, which then begins.
+        admit: whether limits let an attempt for a backlog begin, which then begins. full: organizations that have no
+        turn now.
         """
-        while (backlog := self.rotation.take()) is not None:
+        while (backlog := self.rotation.take(full)) is not None:
             if not backlog.offers(now):
                 continue  # it comes back when something of it is ready, or its probe has ended
             if not admit(backlog):

@@ -1,11 +1,14 @@
-"""The limit of concurrent lanes: in all, and to each next hop; shared by the queues of a worker. Pure.
+"""The limit of concurrent lanes: in all, to each next hop and of each organization; shared by the queues of a worker.
 
 A lane has one connection at most. A next hop that turns connections away gets fewer lanes, and more after a while.
+Where there are several organizations, one has three quarters of all lanes at most: hosts that take their time, as many
+as it may name, keep no other's mail from leaving. Pure.
 What connectors allow at a next hop, and which next hops are sent more slowly, is kept here as well.
 """
 
 from __future__ import annotations
 
+from collections import Counter, deque
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -14,9 +17,11 @@ from gatepost.mail.queue.allowance import Allowance
 from gatepost.mail.queue.slowdown import Slowdowns
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
     from gatepost.mail.queue.allowance import HopLimit, SharedLimits
+    from gatepost.mail.queue.hop_queue import HopQueue
+    from gatepost.policy.connectors.directory import Directory
 
 
 _RECOVERY = 10.0  # seconds without refusal after which a next hop may get more lanes again
@@ -43,7 +48,8 @@ class LaneBudget:
     """total: lanes in all. per_next_hop: lanes to one next hop. clock: seconds, monotonic.
 
     limits: shares those of connectors with other workers; without it they have no effect. slowdowns: of next hops.
-    end_idle: called with a next hop whose connections must not rest, as another worker is to have its turn.
+    end_idle: called with a next hop whose connections must not rest, as another worker is to have its turn. full: the
+    organizations that have as many lanes as one may have; changed in place.
     """
 
     def __init__(
@@ -62,6 +68,9 @@ class LaneBudget:
         self._reduced: dict[str, _Reduced] = {}
         self._told: list[Callable[[str], None]] = []
         self.running = 0
+        self.full: set[str] = set()
+        self._attempts: Counter[str] = Counter()
+        self._of_one = total
         self.slowdowns = slowdowns if slowdowns is not None else Slowdowns()
         self.end_idle: Callable[[str], None] = lambda _: None
         self._limits = limits
@@ -104,6 +113,27 @@ class LaneBudget:
     def resize(self, per_next_hop: int) -> None:
         """Change the number of lanes to one next hop; lanes beyond it end with their attempts."""
         self._per_next_hop = per_next_hop
+
+    def use(self, directory: Directory) -> None:
+        """Leave a quarter of all lanes to others, if there are others."""
+        others = len(directory.organizations) > 1
+        self._of_one = max(1, self._total - max(1, self._total // 4)) if others else self._total
+        self.full.clear()
+        self.full.update(name for name, count in self._attempts.items() if count >= self._of_one)
+
+    def begin(self, organization: str) -> None:
+        """Count an attempt for an organization's mail, which a lane makes now."""
+        self._attempts[organization] += 1
+        if self._attempts[organization] >= self._of_one:
+            self.full.add(organization)
+
+    def end(self, organization: str) -> None:
+        """Count an attempt that has ended."""
+        self._attempts[organization] -= 1
+        if self._attempts[organization] < self._of_one:
+            self.full.discard(organization)
+        if not self._attempts[organization]:
+            del self._attempts[organization]
 
     def lanes(self, next_hop: str) -> int:
         """The number of running lanes to a next hop."""
@@ -155,3 +185,40 @@ class LaneBudget:
         reduced.since = self._clock()
         if reduced.limit >= self._per_next_hop:
             del self._reduced[next_hop]
+
+
+class LaneLine:
+    """Next hops that wait for a lane, by the organizations whose mail waits there, which take turns.
+
+    full: as `LaneBudget` has it; those wait for an end of one of their own attempts.
+    """
+
+    def __init__(self, full: Collection[str]) -> None:
+        self._full = full
+        self._hops: dict[str, deque[HopQueue]] = {}
+
+    def __bool__(self) -> bool:
+        """Whether any may have the next lane."""
+        return any(organization not in self._full for organization in self._hops)
+
+    def __len__(self) -> int:
+        return sum(map(len, self._hops.values()))
+
+    def stand(self, hop: HopQueue) -> None:
+        """Put a next hop at the end, for each organization that has mail there."""
+        for organization in hop.rotation.organizations:
+            if organization not in hop.queued:
+                hop.queued.add(organization)
+                self._hops.setdefault(organization, deque()).append(hop)
+
+    def next(self) -> HopQueue | None:
+        """Take out the one that may have the next lane, None if there is none."""
+        organization = next((name for name in self._hops if name not in self._full), None)
+        if organization is None:
+            return None
+        hops = self._hops.pop(organization)
+        hop = hops.popleft()
+        hop.queued.discard(organization)
+        if hops:
+            self._hops[organization] = hops
+        return hop

@@ -13,13 +13,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections import deque
 from functools import partial
 from typing import TYPE_CHECKING
 
 from gatepost.mail.queue.hop_lookup import HopLookups
 from gatepost.mail.queue.hop_queue import EACH_ITS_OWN, LaneKey
-from gatepost.mail.queue.lane_budget import LaneBudget
+from gatepost.mail.queue.lane_budget import LaneBudget, LaneLine
 from gatepost.mail.queue.leases import LOOK, Leases
 from gatepost.mail.queue.memory_budget import MemoryBudget, QueueLimits
 from gatepost.mail.queue.pacing import Pacing
@@ -105,7 +104,7 @@ class QueueManager:
             store, schedule, bouncer, self._window, clock, settled, self._note, self.failed, journals, self.offer
         )
         self._pacing = Pacing(self._budget, clock, self._start_lanes)
-        self._waiting = Waiting(self._window, self._settler, clock, self._pacing)
+        self._waiting = Waiting(self._window, self._settler, clock, self._pacing, self._budget.full)
         place = partial(self._place, again=LOOK)
         self._lookups = HopLookups(finder, limits.connections, self._window, self._spawn, partial(place, kept=True))
         self._leases = Leases(
@@ -120,7 +119,7 @@ class QueueManager:
             enough=self._pacing.enough,
         )
         self._sweeper = Sweeper(store, self._waiting, self._leases, self._lookups, place, lambda: self._draining)
-        self._line: deque[HopQueue] = deque()  # next hops that wait for a lane because all are taken
+        self._line = LaneLine(self._budget.full)
         self._in_flight: set[int] = set()
         self._again: set[int] = set()  # of these, what is due at once if it is deferred: an administrator ordered it
         self._turned_away: dict[int, int] = {}  # delivery -> times that hosts were too busy for it
@@ -311,7 +310,7 @@ class QueueManager:
         if hop.lanes == 0:
             self._start_lane(hop)
             waiting -= 1  # the lane takes it in this turn of the loop
-        if hop.growing is None and waiting > 0:
+        if hop.lanes and hop.growing is None and waiting > 0:
             hop.growing = asyncio.get_running_loop().call_later(self._limits.lane_wait, self._grow, hop)
 
     def _grow(self, hop: HopQueue) -> None:
@@ -324,32 +323,24 @@ class QueueManager:
         self._waiting.forget_if_idle(hop)
 
     def _start_lane(self, hop: HopQueue) -> None:
-        if self._budget.exhausted:
-            self._stand_in_line(hop)
+        if self._budget.exhausted or not hop.rotation.has_turn(self._budget.full):
+            self._line.stand(hop)
             return
         self._lanes += 1
         hop.lanes += 1
         self._budget.take(hop.name)
         self._spawn(self._lane(hop), f"lane {hop.name}")
 
-    def _stand_in_line(self, hop: HopQueue) -> None:
-        if not hop.queued:
-            hop.queued = True
-            self._line.append(hop)
-
     def _freed(self, next_hop: str) -> None:
         """Give a lane that has ended, of this queue or another, to the next hop that has waited longest."""
         hop = self._waiting.hops.get(next_hop)
         if hop is not None and hop.lanes == 0 and self._may_begin(hop):
             if self._line:
-                self._stand_in_line(hop)  # a lane that made way for others comes after them
+                self._line.stand(hop)  # a lane that made way for others comes after them
             else:
-                self._start_lane(hop)
-        while self._line and not self._budget.exhausted:
-            first = self._line.popleft()
-            first.queued = False
-            if self._may_begin(first):
-                self._start_lane(first)
+                self._start_lanes(hop)
+        while not self._budget.exhausted and (first := self._line.next()) is not None:
+            self._start_lanes(first)
 
     async def _lane(self, hop: HopQueue) -> None:
         turns = 0
@@ -377,9 +368,12 @@ class QueueManager:
 
     async def _attempt(self, hop: HopQueue, turn: Turn) -> None:
         self._in_flight.update([delivery.id for _, delivery in turn.members])
+        organization = turn.members[0][0].organization
+        self._budget.begin(organization)
         try:
             await self._try(hop, turn)
         finally:
+            self._budget.end(organization)
             self._pacing.ended(turn)
             for backlog, delivery in turn.members:
                 self._in_flight.discard(delivery.id)

@@ -13,7 +13,7 @@ import msgspec
 from gatepost.mail.queue.hop_queue import HopQueue, hosts_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Iterable, Sequence
+    from collections.abc import Callable, Collection, Hashable, Iterable, Sequence
 
     from gatepost.mail.model.delivery_result import DeliveryResult
     from gatepost.mail.model.message import Delivery
@@ -29,12 +29,14 @@ class Waiting(msgspec.Struct, frozen=True):
     """hops: by name. by_hosts: the same, by the hosts in that. places: where each ready delivery is, by its id.
 
     failing: backlogs with failures of their own. pacing: lets attempts wait for limits; without it there are none.
+    full: organizations that have their part of all lanes (`mail.queue.lane_budget`).
     """
 
     window: MemoryBudget
     settler: Settler
     clock: Callable[[], float]
     pacing: Pacing | None = None
+    full: Collection[str] = frozenset()
     hops: dict[str, HopQueue] = msgspec.field(default_factory=dict)
     by_hosts: dict[str, dict[str, HopQueue]] = msgspec.field(default_factory=dict)
     places: dict[int, tuple[HopQueue, Backlog]] = msgspec.field(default_factory=dict)
@@ -62,9 +64,9 @@ class Waiting(msgspec.Struct, frozen=True):
         """Take out the delivery whose turn it is, with its batch; None if none may be tried."""
         now, pacing = self.clock(), self.pacing
         if pacing is None:
-            turn = hop.take(now)
+            turn = hop.take(now, full=self.full)
         else:
-            turn = hop.take(now, lambda backlog: pacing.admit(hop, backlog, now))
+            turn = hop.take(now, lambda backlog: pacing.admit(hop, backlog, now), self.full)
             pacing.follow(hop)
         for _, delivery in turn.members if turn is not None else ():
             self._left(delivery)

@@ -14,14 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from gatepost.manage.access.accounts import Accounts
 from gatepost.manage.access.records import AccountError, Actor
-from gatepost.manage.cli.setup_notice import (
-    admin_url,
-    forget_setup,
-    known_setup,
-    setup_url,
-    show_setup,
-    tell_of_setup_elsewhere,
-)
+from gatepost.manage.cli import setup_notice
 from gatepost.manage.use_cases.context import Gateway
 from gatepost.manage.use_cases.users import setup_vault
 from gatepost.manage.web.certificate import AdminCertificate, admin_certificate
@@ -113,17 +106,17 @@ def _announce(gateway: Gateway, accounts: Accounts, certificate: AdminCertificat
     """Where it is, how to know that it is ours, and where its owner is made if there is none."""
     settings, owned = gateway.settings, accounts.has_owner()
     known = "made here" if certificate.own else "of the settings"
-    url = admin_url(settings, port, local=not owned)
+    url = setup_notice.admin_url(settings, port, local=not owned)
     _log.info("admin centre at %s; its certificate (%s) has the SHA-256 fingerprint %s", url, known, certificate.sha256)
     if not owned:
         _offer_setup(gateway, accounts, port)
     else:
-        forget_setup(gateway.data)
+        setup_notice.forget_setup(gateway.data)
 
 
 def _offer_setup(gateway: Gateway, accounts: Accounts, port: int) -> None:
     """Show the address that makes the owner. It stays as it was shown before, on whichever node, if it can be said."""
-    actor, known = Actor("gatepost"), known_setup(gateway.data)
+    actor, known = Actor("gatepost"), setup_notice.known_setup(gateway.data)
     try:
         setup = accounts.valid_setup_code(
             by=actor, known=known, vault=setup_vault(gateway), alone=not gateway.storage.is_shared
@@ -131,7 +124,7 @@ def _offer_setup(gateway: Gateway, accounts: Accounts, port: int) -> None:
     except AccountError:  # an owner was made by a command just now
         return
     if not setup.code:
-        tell_of_setup_elsewhere(gateway.data, setup.until)
+        setup_notice.tell_of_setup_elsewhere(gateway.data, setup.until)
         return
-    address = setup_url(gateway.settings, setup.code, port)
-    show_setup(gateway.data, address, until=setup.until, replaced=setup.replaced)
+    address = setup_notice.setup_url(gateway.settings, setup.code, port)
+    setup_notice.show_setup(gateway.data, address, until=setup.until, replaced=setup.replaced)

@@ -21,22 +21,9 @@ from gatepost.manage.cli.output import (
     say,
 )
 from gatepost.manage.cli.request_options import request_options
-from gatepost.manage.use_cases import certificates
+from gatepost.manage.use_cases import certificate_removal, certificate_table, certificates
 from gatepost.manage.use_cases import certificates as certificate_cases
-from gatepost.manage.use_cases.certificate_removal import (
-    RemoveCertificate,
-    Removed,
-    RemoveDirectory,
-    remove_certificate,
-    remove_directory,
-)
 from gatepost.manage.use_cases.certificate_requests import RemoveCertificateRequest, remove_certificate_request
-from gatepost.manage.use_cases.certificate_table import (
-    GetCertificateTable,
-    base_url,
-    get_certificate_table,
-    write_table,
-)
 from gatepost.manage.use_cases.client import Client, all_items
 from gatepost.manage.use_cases.times import stamp as moment
 from gatepost.node.privileges import as_caller
@@ -237,7 +224,7 @@ def remove(number: str, force: str, note: str) -> None:
         click.echo(ours(removed.text))
 
 
-def _removed(there: Client, number: str, force: str, note: str) -> Removed:
+def _removed(there: Client, number: str, force: str, note: str) -> certificate_removal.Removed:
     """Remove what the number names: a request, else a directory, else a certificate."""
     known = there.call(certificate_cases.get_inventory, certificate_cases.GetInventory())
     why = f"forced: {force}" if force else note
@@ -245,16 +232,18 @@ def _removed(there: Client, number: str, force: str, note: str) -> Removed:
         return there.call(remove_certificate_request, RemoveCertificateRequest(request=number.lower(), note=why))
     for path in (number, str(Path(number).absolute())):
         if path in known.directories:
-            return there.call(remove_directory, RemoveDirectory(directory=path, note=why))
-    request = RemoveCertificate(certificate=addressable(number), force=force, note=note)
-    return there.call(remove_certificate, request)
+            return there.call(
+                certificate_removal.remove_directory, certificate_removal.RemoveDirectory(directory=path, note=why)
+            )
+    request = certificate_removal.RemoveCertificate(certificate=addressable(number), force=force, note=note)
+    return there.call(certificate_removal.remove_certificate, request)
 
 
 @click.command()
 @click.argument("directory", metavar="DIR", type=click.Path(file_okay=False, path_type=Path))
-@request_options(GetCertificateTable)
+@request_options(certificate_table.GetCertificateTable)
 @gateway_options
-def publish(directory: Path, request: GetCertificateTable) -> None:
+def publish(directory: Path, request: certificate_table.GetCertificateTable) -> None:
     """Write the certificate page for partners into DIR: a page (index.html), JSON, an Atom feed, bundles.
 
     It contains the server certificates that are current, next and deprecated, with everything that a partner's
@@ -265,12 +254,12 @@ def publish(directory: Path, request: GetCertificateTable) -> None:
     Exit codes: 0 done (also if nothing changed), 1 there is no certificate to publish and nothing was written, 2 DIR
     cannot be written or --base-url is not a URL, 3 the data cannot be read.
     """
-    base_url(request.base_url)  # before anybody is asked
-    table = client().call(get_certificate_table, request)
+    certificate_table.base_url(request.base_url)  # before anybody is asked
+    table = client().call(certificate_table.get_certificate_table, request)
     for line in table.notes:
         say("note: %(line)s", err=True, line=line)
     with as_caller():
-        done = write_table(table, directory)
+        done = certificate_table.write_table(table, directory)
     if not printed_json(done):
         print_table(("file", "size", "state"), (tuple(file.values()) for file in done["files"]))
         say(

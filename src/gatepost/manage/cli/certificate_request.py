@@ -14,13 +14,7 @@ from gatepost.manage.cli.named_files import fill_file, made_file
 from gatepost.manage.cli.options import BAD_INPUT, client, current_server, fail, gateway_options, local_gateway
 from gatepost.manage.cli.output import _, ours, printed_json, say
 from gatepost.manage.cli.request_options import request_options
-from gatepost.manage.use_cases.certificate_requests import (
-    RegisterRequest,
-    RequestCertificate,
-    checked_spec,
-    register_request,
-    request_certificate,
-)
+from gatepost.manage.use_cases import certificate_requests
 from gatepost.node.privileges import as_caller
 from gatepost.pki.certificates.request import made_request
 from gatepost.protocols.tls.token_uri import TokenUriError, parse_token_uri
@@ -32,7 +26,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@request_options(RequestCertificate)
+@request_options(certificate_requests.RequestCertificate)
 @click.option(
     "-o",
     "--output",
@@ -42,7 +36,7 @@ if TYPE_CHECKING:
 )
 @click.option("--key", metavar="URI", help="Say how to make a request for a key in a token (pkcs11: URI).")
 @gateway_options
-def request(request: RequestCertificate, output: str, key: str | None) -> None:
+def request(request: certificate_requests.RequestCertificate, output: str, key: str | None) -> None:
     """Create a key and a certificate signing request (CSR, PKCS#10).
 
     The store keeps the key, sealed with store.master_key, until `gatepost certificate add ISSUED.pem` adds its
@@ -66,7 +60,7 @@ def request(request: RequestCertificate, output: str, key: str | None) -> None:
         click.echo(csr.decode(), nl=False)
 
 
-def _for_token(key: str, request: RequestCertificate) -> str:
+def _for_token(key: str, request: certificate_requests.RequestCertificate) -> str:
     """What to do for a key that the gateway does not have."""
     try:
         uri = parse_token_uri(key)
@@ -87,22 +81,22 @@ def _for_token(key: str, request: RequestCertificate) -> str:
     )
 
 
-def _made(request: RequestCertificate, output: str) -> tuple[CertificateRequest, bytes]:
+def _made(request: certificate_requests.RequestCertificate, output: str) -> tuple[CertificateRequest, bytes]:
     """Sealed, there or here; without a master key here its key is written beside the output."""
     there = client()
     if current_server() is not None or (gateway := local_gateway()).settings.store.master_key:
-        made = there.call(request_certificate, request).value
+        made = there.call(certificate_requests.request_certificate, request).value
         return made.request, made.csr.encode("ascii")
     if output == "-":
         fail(
             BAD_INPUT,
             "store.master_key is not set, so the key must be written beside the request: name a file with -o FILE",
         )
-    csr, key = made_request(checked_spec(gateway, request.spec))
+    csr, key = made_request(certificate_requests.checked_spec(gateway, request.spec))
     key_file = Path(output).absolute().with_suffix(".key")
     fill_file(made_file(key_file, 0o600), key_file, key)
-    register = RegisterRequest(**msgspec.structs.asdict(request), csr=csr, key_file=str(key_file))
-    return there.call(register_request, register), csr
+    register = certificate_requests.RegisterRequest(**msgspec.structs.asdict(request), csr=csr, key_file=str(key_file))
+    return there.call(certificate_requests.register_request, register), csr
 
 
 @contextmanager

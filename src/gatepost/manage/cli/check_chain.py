@@ -14,26 +14,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from gatepost.analysis.checks import chain_report
 from gatepost.analysis.checks.chain import ChainChecker, ChainQuestion
 from gatepost.analysis.checks.chain_facts import From, Link
 from gatepost.analysis.checks.chain_file import CertificateFile, ChainFileError, parse_file, read_file, read_key
-from gatepost.analysis.checks.chain_report import (
-    ChainCheck,
-    ChainFinding,
-    Part,
-    Readiness,
-    chain_record,
-    days_left,
-    firewall_hosts,
-    title,
-    tlsa_record,
-)
 from gatepost.analysis.checks.chain_stores import RootStores
 from gatepost.analysis.checks.partner_report import Mark
 from gatepost.analysis.checks.roots import RootRow, RootsCheck, check_roots, roots_record
 from gatepost.manage.cli.check import no_nan, system_nameservers
 from gatepost.manage.cli.check_text import LOUD, cut, print_line, total_line, with_options
-from gatepost.manage.cli.options import BAD_INPUT, NO, UNKNOWN, ending, fail, json_option, working
+from gatepost.manage.cli.options import BAD_INPUT, NO, UNKNOWN, ending, json_option, working
 from gatepost.manage.cli.output import _, ngettext, ours, printable, printed_json, quantity, say, wrapped
 from gatepost.net.anchors import SYSTEM, AnchorsError
 from gatepost.net.lookups.configured import configured_resolver
@@ -48,7 +38,11 @@ if TYPE_CHECKING:
     from gatepost.protocols.tls.facts import CertificateFacts
 
 
-_STATUS = {Readiness.READY: 0, Readiness.NOT_READY: NO, Readiness.UNKNOWN: UNKNOWN}
+_STATUS = {
+    chain_report.Readiness.READY: 0,
+    chain_report.Readiness.NOT_READY: NO,
+    chain_report.Readiness.UNKNOWN: UNKNOWN,
+}
 _MAX_STDIN = 16 * 1024 * 1024
 
 _file = click.argument("pem", metavar="PEM", type=click.Path(dir_okay=False, allow_dash=True))
@@ -121,14 +115,13 @@ def chain(pem: str, verbose: bool, **asked: Any) -> None:
     """
     question = _question(pem, asked)
     stores = _stores(asked["anchors"])
-    try:
-        with working(_("checking; this can take a while if addresses do not answer")):
-            chain_check = asyncio.run(_check(question, stores, asked))
-    except ChainFileError as error:
-        fail(BAD_INPUT, str(error))
-    except ValueError as error:
-        fail(BAD_INPUT, f"--nameserver: {error}")
-    if not printed_json(chain_record(chain_check)):
+    with (
+        ending(BAD_INPUT, ValueError, place="--nameserver: "),
+        ending(BAD_INPUT, ChainFileError),
+        working(_("checking; this can take a while if addresses do not answer")),
+    ):
+        chain_check = asyncio.run(_check(question, stores, asked))
+    if not printed_json(chain_report.chain_record(chain_check)):
         print_chain(chain_check, verbose=verbose)
     sys.exit(_STATUS[chain_check.outcome])
 
@@ -141,7 +134,7 @@ def _question(pem: str, asked: dict[str, Any]) -> ChainQuestion:
     return ChainQuestion(_read(pem), names, key, staple=asked["staple"])
 
 
-async def _check(question: ChainQuestion, stores: RootStores, asked: dict[str, Any]) -> ChainCheck:
+async def _check(question: ChainQuestion, stores: RootStores, asked: dict[str, Any]) -> chain_report.ChainCheck:
     timeout: float = asked["timeout"]
     if asked["offline"]:
         return await ChainChecker(None, stores).check(question, now=time.time())
@@ -200,18 +193,18 @@ _PLACES = {
     From.FETCHED: "fetched: NOT in the file",
     From.STORE: "from this machine's roots",
 }
-_ASKED = frozenset({Part.REVOCATION, Part.STAPLING, Part.ISSUERS})
+_ASKED = frozenset({chain_report.Part.REVOCATION, chain_report.Part.STAPLING, chain_report.Part.ISSUERS})
 _NAME = 48
 
 
-def print_chain(check: ChainCheck, *, verbose: bool) -> None:
+def print_chain(check: chain_report.ChainCheck, *, verbose: bool) -> None:
     """All of it, on standard output. verbose: thumbprints of every certificate."""
     click.echo(wrapped(printable(_headline(check)), "  "))
     click.echo()
     _print_path(check)
     click.echo()
     for finding in check.findings:
-        if finding.part is Part.REVOCATION:
+        if finding.part is chain_report.Part.REVOCATION:
             break
         _print_finding(finding)
     findings = [finding for finding in check.findings if finding.part in _ASKED]
@@ -227,35 +220,35 @@ def print_chain(check: ChainCheck, *, verbose: bool) -> None:
     click.echo(f"\n{total_line(check.counts, check.seconds)}\n{check.last_line}")
 
 
-def _headline(check: ChainCheck) -> str:
+def _headline(check: chain_report.ChainCheck) -> str:
     return _(
         "%(source)s: is %(leaf)s ready for service?  %(answer)s",
         source=check.facts.file.source,
-        leaf=title(check.leaf),
+        leaf=chain_report.title(check.leaf),
         answer=_answer(check),
     )
 
 
-def _answer(check: ChainCheck) -> str:
+def _answer(check: chain_report.ChainCheck) -> str:
     match check.outcome:
-        case Readiness.READY:
+        case chain_report.Readiness.READY:
             warnings = check.counts[Mark.WARN]
             return _("YES") if not warnings else _("YES, with %(warnings)s", warnings=quantity(warnings, "warning"))
-        case Readiness.NOT_READY:
+        case chain_report.Readiness.NOT_READY:
             return _("NO: %(reason)s", reason=_first(check, Mark.FAIL))
-        case Readiness.UNKNOWN:
+        case chain_report.Readiness.UNKNOWN:
             return _("INCONCLUSIVE: %(reason)s", reason=_first(check, Mark.UNKNOWN))
 
 
-def _first(check: ChainCheck, mark: Mark) -> str:
+def _first(check: chain_report.ChainCheck, mark: Mark) -> str:
     return ours(next(finding.text for finding in check.findings if finding.verdict is mark))
 
 
-def _print_path(check: ChainCheck) -> None:
+def _print_path(check: chain_report.ChainCheck) -> None:
     """The chain as a table, leaf first."""
     rows = [
         (
-            f"{number} {cut(printable(title(link.facts)), _NAME)}",
+            f"{number} {cut(printable(chain_report.title(link.facts)), _NAME)}",
             link.facts.key,
             _until(link.facts, check.facts.now),
             _place(check, link),
@@ -268,7 +261,7 @@ def _print_path(check: ChainCheck) -> None:
 
 
 def _until(certificate: CertificateFacts, now: float) -> str:
-    left = days_left(certificate, now)
+    left = chain_report.days_left(certificate, now)
     return (
         _("until %(not_after)s (%(days)s)", not_after=day_text(certificate.not_after), days=quantity(left, "day"))
         if left >= 0
@@ -276,7 +269,7 @@ def _until(certificate: CertificateFacts, now: float) -> str:
     )
 
 
-def _place(check: ChainCheck, link: Link) -> str:
+def _place(check: chain_report.ChainCheck, link: Link) -> str:
     if link.place is From.STORE and any(
         store.holds_root and link is check.facts.path[-1] for store in check.facts.stores
     ):
@@ -284,17 +277,17 @@ def _place(check: ChainCheck, link: Link) -> str:
     return _PLACES[link.place]
 
 
-def _print_firewall(check: ChainCheck) -> None:
-    hosts = firewall_hosts(check.facts.path)
+def _print_firewall(check: chain_report.ChainCheck) -> None:
+    hosts = chain_report.firewall_hosts(check.facts.path)
     if hosts:
         say("\nA firewall must allow, here and at partners that check revocation")
         for host in hosts:
             click.echo(f"  {printable(host)}")
 
 
-def _print_published(check: ChainCheck) -> None:
+def _print_published(check: chain_report.ChainCheck) -> None:
     say("\nTo publish, or to give to partners")
-    for record in tlsa_record(check.facts):
+    for record in chain_report.tlsa_record(check.facts):
         click.echo(f"  {printable(record)}")
     leaf = check.leaf
     say("  issuer              %(issuer)s", issuer=leaf.issuer)
@@ -348,7 +341,7 @@ def print_roots(check: RootsCheck, *, verbose: bool) -> None:
     click.echo(f"\n{check.last_line}")
 
 
-def _print_finding(finding: ChainFinding) -> None:
+def _print_finding(finding: chain_report.ChainFinding) -> None:
     fix = with_options(ours(finding.fix), finding.options)
     print_line(finding.verdict, finding.part, finding.text, finding.evidence, fix)
 
@@ -358,7 +351,7 @@ def _print_root(row: RootRow, *, full: bool) -> None:
     thumbprints = f"SHA-1 {facts.sha1.upper()}; SHA-256 {facts.sha256.upper()}" if full else ""
     text = _(
         "%(facts)s, %(key)s, until %(not_after)s: %(text)s",
-        facts=title(facts),
+        facts=chain_report.title(facts),
         key=facts.key,
         not_after=day_text(facts.not_after),
         text=ours(row.text),

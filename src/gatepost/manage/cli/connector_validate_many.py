@@ -10,15 +10,7 @@ import click
 from gatepost.manage.cli.connector_selection import ChosenConnectors, selected, selection_options
 from gatepost.manage.cli.options import NO, UNKNOWN, client, gateway_options
 from gatepost.manage.cli.output import _, print_table, printed_json, progress, quantity
-from gatepost.manage.use_cases.bulk_validation import (
-    BulkValidation,
-    ShowValidations,
-    StopValidations,
-    ValidateConnectors,
-    show_validations,
-    stop_validations,
-    validate_connectors,
-)
+from gatepost.manage.use_cases import bulk_validation
 from gatepost.manage.use_cases.jobs import follow
 
 if TYPE_CHECKING:
@@ -44,29 +36,31 @@ def validate_many(selection: ChosenConnectors) -> None:
     """
     run = client()
     names = selected(run, run.directory().resources, selection)
-    state = _followed(run, run.call(validate_connectors, ValidateConnectors(connectors=names)).value)
+    state = _followed(
+        run, run.call(bulk_validation.validate_connectors, bulk_validation.ValidateConnectors(connectors=names)).value
+    )
     if not printed_json(state):
         print_table(_COLUMNS, ([getattr(row, name) or row.state for name in _COLUMNS] for row in state.connectors))
         click.echo(_summary(state), err=True)
     sys.exit(NO if state.counts.not_validated else UNKNOWN if state.counts.validated < state.counts.total else 0)
 
 
-def _followed(run: Client, state: BulkValidation) -> BulkValidation:
+def _followed(run: Client, state: bulk_validation.BulkValidation) -> bulk_validation.BulkValidation:
     """The end of it. Who interrupts the command stops the validation, too."""
 
-    def show(identity: str) -> BulkValidation:
-        return run.call(show_validations, ShowValidations(id=identity, wait=_WAIT))
+    def show(identity: str) -> bulk_validation.BulkValidation:
+        return run.call(bulk_validation.show_validations, bulk_validation.ShowValidations(id=identity, wait=_WAIT))
 
     try:
         return follow(state, show, lambda later: progress(_summary(later)), _MOST)
     except KeyboardInterrupt:
-        run.call(stop_validations, StopValidations(id=state.id))
+        run.call(bulk_validation.stop_validations, bulk_validation.StopValidations(id=state.id))
         raise
     finally:
         progress("")
 
 
-def _summary(state: BulkValidation) -> str:
+def _summary(state: bulk_validation.BulkValidation) -> str:
     """Progress in one line."""
     counts = state.counts
     parts = [

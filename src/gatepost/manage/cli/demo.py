@@ -11,7 +11,6 @@ import os
 import shlex
 import signal
 import smtplib
-import ssl
 import sys
 import tempfile
 import time
@@ -23,11 +22,11 @@ from typing import Any, NamedTuple
 
 import click
 
-from gatepost.manage.cli.demo_partner import OWN_SERVER, Gatepost, as_whom, choose_partner, issue
+from gatepost.manage.cli import demo_partner
+from gatepost.manage.cli.demo_partner import OWN_SERVER, Gatepost, issue, partner_connector
 from gatepost.manage.cli.options import NO, ending, json_option
 from gatepost.manage.cli.output import _, printed_json, quantity, say, wants_json
 from gatepost.manage.use_cases.times import stamp as moment
-from gatepost.pki.certificates.authority import Authority
 from gatepost.testing.process import free_port
 from gatepost.texts import N_
 
@@ -64,66 +63,25 @@ class _Story(NamedTuple):
     commands: list[str]
 
 
-def _connector(domain: str, port: int, **fields: str) -> dict[str, Any]:
-    base = {"name": domain, "connector_type": "partner", "recipient_domains": [domain]}
-    return base | {"smart_hosts": [f"127.0.0.1:{port}"], "use_mx_record": False} | fields
-
-
 def _resources(ports: tuple[int, int], root: Path) -> dict[str, object]:
     forced = {"tls_settings": "domain-validation", "trust_anchors": str(root)}
-    organization = {
-        "display_name": "Contoso Hospital",
-        "accepted_domain": [{"name": "contoso.example"}],
-        "mailbox": [{"address": "ann@contoso.example"}],
-        "inbound_connector": [
-            {
-                "name": "own servers",
-                "connector_type": "on-premises",
-                "sender_ip_addresses": [OWN_SERVER],
-                "associated_accepted_domains": ["contoso.example"],
-            },
-            {"name": "lab", "connector_type": "partner", "sender_domains": ["lab.example"], "require_tls": True},
-        ],
-        "outbound_connector": [
-            _connector("fabrikam.example", ports[0]),
-            _connector("oldtimer.example", ports[1]),
-            _connector("insurer.example", ports[0], tls_domain="*.fabrikam.example", **forced),
-            _connector("northwind.example", ports[0], tls_domain="mail.northwind.example", **forced),
-        ],
-    }
-    return {"organization": {"contoso": organization}}
-
-
-def _settings(home: Path, port: int, chain: Path, key: Path) -> dict[str, object]:
-    return {
-        "server": {
-            "hostname": "mx.contoso.example",
-            "data_dir": str(home / "gateway" / "data"),
-            "workers": 1,
-            **as_whom(),
-        },
-        "listener": [{"role": "mx", "address": f"127.0.0.1:{port}"}],
-        "certificate": [{"chain": str(chain), "key": str(key)}],
-        "admin": {"address": f"127.0.0.1:{free_port()}"},
-    }
+    outbound = [
+        partner_connector("fabrikam.example", ports[0]),
+        partner_connector("oldtimer.example", ports[1]),
+        partner_connector("insurer.example", ports[0], tls_domain="*.fabrikam.example", **forced),
+        partner_connector("northwind.example", ports[0], tls_domain="mail.northwind.example", **forced),
+    ]
+    lab = {"name": "lab", "connector_type": "partner", "sender_domains": ["lab.example"], "require_tls": True}
+    return demo_partner.contoso(outbound, [lab], mailbox=[{"address": "ann@contoso.example"}])
 
 
 def _send(case: _Case, port: int, root: Path) -> None:
-    text = f"From: <{case.sender}>\r\nTo: <{case.recipient}>\r\nSubject: {case.title}\r\n\r\nDemonstration.\r\n"
     source = OWN_SERVER if case.sender.endswith("@contoso.example") else "127.0.0.1"
-    with smtplib.SMTP(
-        "127.0.0.1", port, local_hostname="client.example", timeout=10, source_address=(source, 0)
-    ) as client:
-        if case.tls:
-            context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-            context.load_verify_locations(root)
-            context.check_hostname = False  # the demonstration connects to an address
-            client.starttls(context=context)
-        try:
-            client.sendmail(case.sender, [case.recipient], text)
-        except smtplib.SMTPException as refused:
-            # The trace says why; the reply itself is part of what the demonstration shows.
-            say("      the gateway refused it on the wire: %(refused)s", err=True, refused=_reply(refused))
+    try:
+        demo_partner.send_message(port, case.sender, case.recipient, case.title, root if case.tls else None, source)
+    except smtplib.SMTPException as refused:
+        # The trace says why; the reply itself is part of what the demonstration shows.
+        say("      the gateway refused it on the wire: %(refused)s", err=True, refused=_reply(refused))
 
 
 def _reply(refused: smtplib.SMTPException) -> str:
@@ -202,13 +160,13 @@ def _say_admin_centre(gateway: Gatepost, *, keep: bool, nodes: int | None) -> st
 
 def _run(stack: ExitStack, home: Path) -> tuple[Gatepost, dict[str, Any]]:
     """Tell the story of five messages; returns the gateway, and the story for programs."""
-    root = home / "root.pem"
-    authority = Authority("Demonstration Root", organization="gatepost demo")
-    root.write_bytes(authority.certificate_pem)
+    authority, root = demo_partner.new_authority(home)
     ports, port = (free_port(), free_port()), free_port()
-    partner = choose_partner(home / "partner", *issue(authority, home, "mail.fabrikam.example"), ports, _DOMAINS)
+    files = issue(authority, home, "mail.fabrikam.example")
+    partner = demo_partner.choose_partner(home / "partner", *files, ports, _DOMAINS)
     stack.callback(partner.stop)
-    settings = _settings(home, port, *issue(authority, home, "mx.contoso.example"))
+    certificate = issue(authority, home, "mx.contoso.example")
+    settings = demo_partner.gateway_settings(home / "gateway", "mx.contoso.example", port, certificate)
     gateway = Gatepost(home / "gateway", settings, _resources(ports, root), port)
     stack.callback(gateway.stop)
     partner.start()

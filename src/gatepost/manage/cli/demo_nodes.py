@@ -8,20 +8,18 @@ from __future__ import annotations
 
 import json
 import re
-import smtplib
 import socket
-import ssl
 import time
 from collections import Counter
 from typing import TYPE_CHECKING, Final
 
 import click
 
-from gatepost.manage.cli.demo_partner import OWN_SERVER, Gatepost, as_whom, choose_partner, issue
+from gatepost.manage.cli import demo_partner
+from gatepost.manage.cli.demo_partner import OWN_SERVER, Gatepost, issue
 from gatepost.manage.cli.demo_postgres import DemoPostgres, PostgresMissingError, find_postgres
 from gatepost.manage.cli.options import BAD_INPUT, ending
 from gatepost.manage.cli.output import _, quantity, say
-from gatepost.pki.certificates.authority import Authority
 from gatepost.testing.process import free_port
 
 if TYPE_CHECKING:
@@ -39,29 +37,8 @@ _NUMBER: Final = re.compile(r"^Subject: message (\d+)$", re.MULTILINE)
 
 
 def _resources(port: int, root: Path) -> dict[str, object]:
-    own = {
-        "name": "own servers",
-        "connector_type": "on-premises",
-        "sender_ip_addresses": [OWN_SERVER],
-        "associated_accepted_domains": ["contoso.example"],
-    }
-    partner = {
-        "name": "fabrikam.example",
-        "connector_type": "partner",
-        "recipient_domains": ["fabrikam.example"],
-        "smart_hosts": [f"127.0.0.1:{port}"],
-        "use_mx_record": False,
-        "tls_settings": "domain-validation",
-        "tls_domain": "mail.fabrikam.example",
-        "trust_anchors": str(root),
-    }
-    contoso = {
-        "display_name": "Contoso Hospital",
-        "accepted_domain": [{"name": "contoso.example"}],
-        "inbound_connector": [own],
-        "outbound_connector": [partner],
-    }
-    return {"organization": {"contoso": contoso}}
+    forced = {"tls_settings": "domain-validation", "tls_domain": "mail.fabrikam.example", "trust_anchors": str(root)}
+    return demo_partner.contoso([demo_partner.partner_connector("fabrikam.example", port, **forced)])
 
 
 class NodesDemo:
@@ -72,12 +49,10 @@ class NodesDemo:
         with ending(BAD_INPUT, PostgresMissingError):
             programs, self._version = find_postgres()
         self._sent = 0
-        self._root = home / "root.pem"
-        authority = Authority("Demonstration Root", organization="gatepost demo")
-        self._root.write_bytes(authority.certificate_pem)
+        authority, self._root = demo_partner.new_authority(home)
         ports = (free_port(), free_port())
         partners_files = issue(authority, home, "mail.fabrikam.example")
-        self._partner = choose_partner(home / "partner", *partners_files, ports, ["fabrikam.example"])
+        self._partner = demo_partner.choose_partner(home / "partner", *partners_files, ports, ["fabrikam.example"])
         self._partner_port = ports[0]
         stack.callback(self._partner.stop)
         self._postgres = DemoPostgres(home / "postgresql", programs)
@@ -89,20 +64,11 @@ class NodesDemo:
 
     def _node(self, home: Path, number: int, certificate: tuple[Path, Path]) -> Gatepost:
         name, port = f"mx{number}", free_port()
-        chain, key = map(str, certificate)
-        settings: dict[str, object] = {
-            "server": {
-                "hostname": f"{name}.contoso.example",
-                "node": name,
-                "data_dir": str(home / name / "data"),
-                "workers": 1,
-                **as_whom(),
-            },
+        hostname = f"{name}.contoso.example"
+        settings = demo_partner.gateway_settings(home / name, hostname, port, certificate, {"node": name})
+        settings |= {
             "store": {"url": self._postgres.url, "takeover_after": f"{_SILENCE}s"},
             "queue": {"retry": ["2s"]},
-            "listener": [{"role": "mx", "address": f"127.0.0.1:{port}"}],
-            "certificate": [{"chain": chain, "key": key}],
-            "admin": {"address": f"127.0.0.1:{free_port()}"},
         }
         resources = _resources(self._partner_port, self._root) if number == 1 else {}
         return Gatepost(home / name, settings, resources, port)
@@ -200,16 +166,7 @@ class NodesDemo:
     def _send(self, node: Gatepost) -> None:
         """Send one message, each with a number. Raises smtplib.SMTPException if the node does not take it."""
         self._sent += 1
-        text = f"From: <{_SENDER}>\r\nTo: <{_RECIPIENT}>\r\nSubject: message {self._sent}\r\n\r\nDemonstration.\r\n"
-        place = ("127.0.0.1", node.port)
-        with smtplib.SMTP(
-            *place, local_hostname="client.example", timeout=20, source_address=(OWN_SERVER, 0)
-        ) as client:
-            context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-            context.load_verify_locations(self._root)
-            context.check_hostname = False  # the demonstration connects to an address
-            client.starttls(context=context)
-            client.sendmail(_SENDER, [_RECIPIENT], text)
+        demo_partner.send_message(node.port, _SENDER, _RECIPIENT, f"message {self._sent}", self._root, OWN_SERVER)
 
     def _send_and_wait(self, node: Gatepost) -> None:
         self._send(node)

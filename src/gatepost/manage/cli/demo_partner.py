@@ -9,6 +9,8 @@ import os
 import pwd
 import shutil
 import signal
+import smtplib
+import ssl
 import subprocess
 import sys
 import time
@@ -16,13 +18,12 @@ from typing import TYPE_CHECKING, Protocol
 
 import tomlkit
 
-from gatepost.testing.process import greets
+from gatepost.pki.certificates.authority import Authority
+from gatepost.testing.process import free_port, greets
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
-
-    from gatepost.pki.certificates.authority import Authority
 
 
 PATIENCE = 30.0  # seconds in which a server must have started
@@ -82,6 +83,67 @@ postlog unix-dgram n - n - 1 postlogd
 def as_whom() -> dict[str, str]:
     """For [server] of a demonstration that root runs: its folder is for root alone, and gone when it ends."""
     return {"user": "root"} if os.geteuid() == 0 else {}
+
+
+def contoso(
+    outbound: list[dict[str, object]], inbound: Sequence[dict[str, object]] = (), **more: object
+) -> dict[str, object]:
+    """Resources of the organization. inbound: connectors beside that of its own servers. more: of the organization."""
+    own_servers = {
+        "name": "own servers",
+        "connector_type": "on-premises",
+        "sender_ip_addresses": [OWN_SERVER],
+        "associated_accepted_domains": ["contoso.example"],
+    }
+    organization = {
+        "display_name": "Contoso Hospital",
+        "accepted_domain": [{"name": "contoso.example"}],
+        "inbound_connector": [own_servers, *inbound],
+        "outbound_connector": outbound,
+    }
+    return {"organization": {"contoso": organization | more}}
+
+
+def partner_connector(domain: str, port: int, **fields: str) -> dict[str, object]:
+    """An outbound connector to the partner's port for one of its domains."""
+    base = {"name": domain, "connector_type": "partner", "recipient_domains": [domain]}
+    return base | {"smart_hosts": [f"127.0.0.1:{port}"], "use_mx_record": False} | fields
+
+
+def gateway_settings(
+    home: Path, hostname: str, port: int, certificate: tuple[Path, Path], server: dict[str, str] | None = None
+) -> dict[str, object]:
+    """Settings of a gateway with its data in a folder. server: more of that section."""
+    chain, key = map(str, certificate)
+    own = {"hostname": hostname, "data_dir": str(home / "data"), "workers": 1, **as_whom()}
+    return {
+        "server": own | (server or {}),
+        "listener": [{"role": "mx", "address": f"127.0.0.1:{port}"}],
+        "certificate": [{"chain": chain, "key": key}],
+        "admin": {"address": f"127.0.0.1:{free_port()}"},
+    }
+
+
+def send_message(port: int, sender: str, recipient: str, subject: str, root: Path | None, source: str) -> None:
+    """Send a message to a gateway from that address. root: of its TLS, None for none. Raises smtplib.SMTPException."""
+    text = f"From: <{sender}>\r\nTo: <{recipient}>\r\nSubject: {subject}\r\n\r\nDemonstration.\r\n"
+    with smtplib.SMTP(
+        "127.0.0.1", port, local_hostname="client.example", timeout=20, source_address=(source, 0)
+    ) as client:
+        if root is not None:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+            context.load_verify_locations(root)
+            context.check_hostname = False  # the demonstration connects to an address
+            client.starttls(context=context)
+        client.sendmail(sender, [recipient], text)
+
+
+def new_authority(home: Path) -> tuple[Authority, Path]:
+    """The authority of a demonstration, and the file of its root."""
+    root = home / "root.pem"
+    authority = Authority("Demonstration Root", organization="gatepost demo")
+    root.write_bytes(authority.certificate_pem)
+    return authority, root
 
 
 def issue(authority: Authority, home: Path, *names: str) -> tuple[Path, Path]:

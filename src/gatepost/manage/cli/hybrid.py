@@ -117,12 +117,10 @@ def plan(organization: str, output: Path | None, **asked: Any) -> None:
     facts = _given(settings, Gateway(settings).directory(), organization, asked)
     made = plan_of(facts)
     if output is not None:
-        try:
-            with as_caller():
-                # Windows PowerShell wants the mark
-                output.write_text(script(facts), encoding="utf-8-sig", newline="")
-        except OSError as error:
-            fail(UNKNOWN, "%(output)s: %(strerror)s; nothing was written", output=output, strerror=error.strerror)
+        unwritten = N_("%(output)s: %(error)s; nothing was written")
+        with ending(UNKNOWN, OSError, text=unwritten, output=output), as_caller():
+            # Windows PowerShell wants the mark
+            output.write_text(script(facts), encoding="utf-8-sig", newline="")
     if not printed_json(made.record()):
         print_plan(made)
     if output is not None:

@@ -17,8 +17,9 @@ from gatepost.analysis.migration import postfix as from_postfix
 from gatepost.analysis.migration.exchange_json import read_objects
 from gatepost.analysis.migration.postfix_config import named_files
 from gatepost.analysis.migration.report import KINDS, Imported, ImportRefused, ImportResult
-from gatepost.manage.cli.options import BAD_INPUT, NO, UNKNOWN, fail, json_option
+from gatepost.manage.cli.options import BAD_INPUT, NO, UNKNOWN, ending, fail, json_option
 from gatepost.manage.cli.output import _, ours, printable, printed_json, say
+from gatepost.texts import N_
 
 _MOST_BYTES = 64 << 20  # of one file
 
@@ -57,11 +58,9 @@ def exchange(files: tuple[Path, ...], organization: str, output: Path | None) ->
     Exit codes: 0 everything was converted, 1 something was not (the rest is printed), 2 usage error or unreadable
     input, 3 the output could not be written.
     """
-    try:
+    with ending(BAD_INPUT, ImportRefused):
         objects = [exchange_object for file in files for exchange_object in read_objects(_bytes(file), str(file))]
         imported = from_exchange.convert(objects, organization)
-    except ImportRefused as refused:
-        fail(BAD_INPUT, str(refused))
     _print(imported, output)
 
 
@@ -86,7 +85,7 @@ def postfix(directory: Path, organization: str, output: Path | None, secrets: Pa
     """
     main = _text(directory / "main.cf", _refuse)
     master = _text(directory / "master.cf", _refuse) if (directory / "master.cf").exists() else ""
-    try:
+    with ending(BAD_INPUT, ImportRefused):
         files = {name: _table(directory, name) for name in named_files(main, str(directory))}
         imported = from_postfix.convert(
             main,
@@ -96,8 +95,6 @@ def postfix(directory: Path, organization: str, output: Path | None, secrets: Pa
             organization=organization,
             secrets=str(secrets.absolute()) if secrets else "",
         )
-    except ImportRefused as refused:
-        fail(BAD_INPUT, str(refused))
     _write_secrets(imported.secrets)
     _print(imported, output)
 
@@ -106,12 +103,10 @@ def _write_secrets(secrets: Mapping[str, str]) -> None:
     """Write each into a file that only its owner can read, and none over another file."""
     for name, secret in secrets.items():
         path = Path(name)
-        try:
+        with ending(UNKNOWN, OSError, text=N_("%(path)s: %(error)s; nothing was converted"), path=path):
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
                 file.write(f"{secret}\n")
-        except OSError as error:
-            fail(UNKNOWN, "%(path)s: %(strerror)s; nothing was converted", path=path, strerror=error.strerror)
 
 
 def _refuse(message: str) -> NoReturn:
@@ -184,15 +179,8 @@ def _print(imported: Imported, output: Path | None) -> None:
     """Print or write the result, and end the command with its exit code."""
     text = _resource_file(imported)
     if output is not None:
-        try:
+        with ending(UNKNOWN, OSError, text=N_("%(output)s: %(error)s; the resources were not written"), output=output):
             output.write_text(text, encoding="utf-8")
-        except OSError as error:
-            fail(
-                UNKNOWN,
-                "%(output)s: %(strerror)s; the resources were not written",
-                output=output,
-                strerror=error.strerror,
-            )
     keys = ("resource", "setting", "outcome", "detail")
     rows = [{key: str(getattr(finding, key)) for key in keys} for finding in imported.findings]
     if not printed_json({"resources": imported.document, "report": rows}):

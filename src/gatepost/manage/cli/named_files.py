@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from gatepost.manage.cli.options import BAD_INPUT, ending, fail
 from gatepost.node.privileges import as_caller
+from gatepost.texts import N_
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,13 +27,13 @@ def read_file(path: Path, most: int, option: str = "") -> bytes:
 
 def made_file(path: Path, mode: int) -> int:
     """A new file, open for writing; never one that is there, as it may be a key that is needed."""
-    try:
-        with as_caller():
-            return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-    except FileExistsError:
-        fail(BAD_INPUT, "%(path)s: exists already; name another file, or move it away", path=path)
-    except OSError as error:
-        fail(BAD_INPUT, f"{path}: {error.strerror}")
+    is_there = N_("%(path)s: exists already; name another file, or move it away")
+    with (
+        ending(BAD_INPUT, OSError, place=f"{path}: "),
+        ending(BAD_INPUT, FileExistsError, text=is_there, path=path),
+        as_caller(),
+    ):
+        return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
 
 
 def fill_file(number: int, path: Path, content: bytes) -> None:

@@ -213,12 +213,17 @@ def fail(code: int, message: str, /, **values: Any) -> NoReturn:
 
 
 class ending:  # noqa: N801 - it reads like a function
-    """End the command where one of these errors is raised: with its text, of an OSError the system's, behind place."""
+    """End the command where one of these errors is raised: with its text, of an OSError the system's, behind place.
 
-    def __init__(self, code: int, *kinds: type[Exception], place: str = "") -> None:
+    text: a sentence with the error and these values, as `fail` takes it, in place of the error alone.
+    """
+
+    def __init__(self, code: int, *kinds: type[Exception], place: str = "", text: str = "", **values: object) -> None:
         self._code = code
         self._kinds = kinds
         self._place = place
+        self._text = text
+        self._values = values
 
     def __enter__(self) -> None:
         """Nothing is done before."""
@@ -226,7 +231,10 @@ class ending:  # noqa: N801 - it reads like a function
     def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
         """End the command, if it is one of these errors."""
         if isinstance(error, self._kinds):
-            fail(self._code, f"{self._place}{error.strerror if isinstance(error, OSError) else error}")
+            why = str(error.strerror if isinstance(error, OSError) else error)
+            if self._text:
+                fail(self._code, self._text, error=ours(why), **self._values)
+            fail(self._code, f"{self._place}{why}")
 
 
 _VALUES = {"force": " REASON", "at": " TIME", "key": " FILE"}

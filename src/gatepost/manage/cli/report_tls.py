@@ -12,11 +12,12 @@ from msgspec.structs import astuple
 
 from gatepost.analysis.reports.spreadsheet import csv_lines
 from gatepost.analysis.reports.tls import Direction, Protection
-from gatepost.manage.cli.options import BAD_INPUT, MOMENT, NO, UNKNOWN, client, fail, gateway_options
+from gatepost.manage.cli.options import BAD_INPUT, MOMENT, NO, UNKNOWN, client, ending, fail, gateway_options
 from gatepost.manage.cli.output import _, print_table, printable, printed_json, quantity, say
 from gatepost.manage.cli.request_options import request_options
 from gatepost.manage.use_cases.reports import DAYS, MOST, GetTlsReport, get_tls_report
 from gatepost.node.privileges import as_caller
+from gatepost.texts import N_
 from gatepost.times import day_text
 
 if TYPE_CHECKING:
@@ -106,11 +107,8 @@ def _writer(path: Path) -> Callable[[TlsReportSummary, Path], None]:
 
 
 def _write(writer: Callable[[TlsReportSummary, Path], None], answer: TlsReportSummary, path: Path) -> None:
-    try:
-        with as_caller():
-            writer(answer, path)
-    except OSError as error:
-        fail(BAD_INPUT, "%(path)s cannot be written: %(strerror)s", path=path, strerror=error.strerror)
+    with ending(BAD_INPUT, OSError, text=N_("%(path)s cannot be written: %(error)s"), path=path), as_caller():
+        writer(answer, path)
     say("wrote %(path)s", err=True, path=path)
 
 

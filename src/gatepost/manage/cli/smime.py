@@ -50,6 +50,7 @@ from gatepost.pki.smime.certificate import (
 )
 from gatepost.pki.smime.store import NotAdded, SmimeIdentity, SmimeStore, SmimeStoreError
 from gatepost.protocols.tls.facts import ChainStatus
+from gatepost.texts import N_
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -68,13 +69,12 @@ def _opened(settings: Settings, *, keys: bool = False) -> Iterator[SmimeStore]:
 
     keys: whether the master key is wanted, which not everybody may read who may look.
     """
-    try:
-        with store_and_vault(Gateway(settings), keys=keys) as (store, vault):
-            yield SmimeStore(store, vault)
-    except NotAdded as error:
-        fail(BAD_INPUT, str(error))
-    except SmimeStoreError as error:
-        fail(UNKNOWN, str(error))
+    with (
+        ending(UNKNOWN, SmimeStoreError),
+        ending(BAD_INPUT, NotAdded),
+        store_and_vault(Gateway(settings), keys=keys) as (store, vault),
+    ):
+        yield SmimeStore(store, vault)
 
 
 def _organization_of(settings: Settings, name: str) -> str:
@@ -94,10 +94,8 @@ def _organization_of(settings: Settings, name: str) -> str:
 
 def _owner_given(text: str) -> str:
     """The address or domain that a person wrote; ends the command if it is neither."""
-    try:
+    with ending(BAD_INPUT, ValueError, text=N_("%(error)s; write an address, or the domain whose gateway decrypts")):
         return owner_of(text)
-    except ValueError as error:
-        fail(BAD_INPUT, "%(error)s; write an address, or the domain whose gateway decrypts", error=error)
 
 
 def _reason_against(certificate: x509.Certificate, owner: str, unfit: str) -> str:
@@ -292,11 +290,8 @@ def remove_recipient(owner: str, certificate: tuple[str, ...], organization: str
 
 
 def _read(file: Path) -> list[x509.Certificate]:
-    try:
-        with as_caller():
-            return [parse(der) for der in read_chain(file).certificates]
-    except ChainFileError as error:
-        fail(BAD_INPUT, str(error))
+    with ending(BAD_INPUT, ChainFileError), as_caller():
+        return [parse(der) for der in read_chain(file).certificates]
 
 
 def _leaf(chain: list[x509.Certificate], file: Path) -> x509.Certificate:
@@ -444,7 +439,7 @@ def _not_owned(settings: Settings, organization: str, owner: str) -> str:
 
 def _taken_in(given: dict[str, Any]) -> PemImport:
     file, key = given["file"], given["key"]
-    try:
+    with ending(BAD_INPUT, ChainFileError):
         password = _password(given["password_file"])
         key_pem = key_of(read_file(key, _MOST), str(key), password) if key else b""
         pem_source = PemSource(read_file(file, _MOST), str(file), key_pem, password, "mail")
@@ -456,8 +451,6 @@ def _taken_in(given: dict[str, Any]) -> PemImport:
             typed: str = click.prompt(_("password of %(file)s", file=file), hide_input=True, err=True)
             again = PemSource(pem_source.content, pem_source.source, key_pem, typed.encode(), "mail")
             intake = taken_in(again, now=time.time())
-    except ChainFileError as error:
-        fail(BAD_INPUT, str(error))
     if not intake.key_pem:
         fail(BAD_INPUT, "%(file)s: it contains no private key; name the file with the key: --key FILE", file=file)
     return intake

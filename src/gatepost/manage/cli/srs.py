@@ -7,16 +7,8 @@ import click
 from gatepost.manage.cli.options import client, gateway_options, missing_is_no
 from gatepost.manage.cli.output import _, print_rows, printed_json, say
 from gatepost.manage.cli.request_options import request_options
+from gatepost.manage.use_cases import srs_keys
 from gatepost.manage.use_cases.client import all_items
-from gatepost.manage.use_cases.srs_keys import (
-    ListSrsKeys,
-    RemoveSrsKey,
-    RotateSrsKey,
-    SrsKey,
-    list_srs_keys,
-    remove_srs_key,
-    rotate_srs_key,
-)
 from gatepost.texts import N_
 
 
@@ -32,10 +24,10 @@ def list_() -> None:
 
     Exit codes: 0 done, 2 invalid settings, 3 the keys cannot be read.
     """
-    print_rows(("name", "use"), all_items(client().call, list_srs_keys, ListSrsKeys()), _row)
+    print_rows(("name", "use"), all_items(client().call, srs_keys.list_srs_keys, srs_keys.ListSrsKeys()), _row)
 
 
-def _row(key: SrsKey) -> tuple[object, ...]:
+def _row(key: srs_keys.SrsKey) -> tuple[object, ...]:
     return key.name, _("signs and verifies") if key.signs else _("verifies")
 
 
@@ -48,20 +40,20 @@ def rotate() -> None:
 
     Exit codes: 0 done, 1 there are too many keys, 2 invalid settings, 3 the keys cannot be written.
     """
-    key = client().call(rotate_srs_key, RotateSrsKey())
+    key = client().call(srs_keys.rotate_srs_key, srs_keys.RotateSrsKey())
     if not printed_json(key):
         say("new key: %(name)s; remove older ones in a month: `gatepost srs remove NAME`", name=key.name)
 
 
 @srs.command()
-@request_options(RemoveSrsKey)
+@request_options(srs_keys.RemoveSrsKey)
 @gateway_options
-def remove(request: RemoveSrsKey) -> None:
+def remove(request: srs_keys.RemoveSrsKey) -> None:
     """Remove SRS key NAME, which only verifies: addresses that were made with it are refused from then on.
 
     Exit codes: 0 done, 1 there is no such key, or it signs, 2 usage error, 3 the keys cannot be written.
     """
     with missing_is_no(N_("%(text)s `gatepost srs list` lists the keys.")):
-        client().call(remove_srs_key, request)
+        client().call(srs_keys.remove_srs_key, request)
     if not printed_json({"name": request.name}):
         say("removed: %(name)s", name=request.name)

@@ -17,23 +17,15 @@ import click
 
 from gatepost import __version__
 from gatepost.manage.cli.options import BAD_INPUT, NO, UNKNOWN, ending, fail, gateway_options, local_settings, working
-from gatepost.manage.cli.output import _, ngettext, ours, printable, printed_json, quantity, say
+from gatepost.manage.cli.output import _, ngettext, printable, printed_json, quantity, say
 from gatepost.manage.use_cases.times import stamp, time_text
 from gatepost.node.privileges import as_caller
 from gatepost.store.interface import StoreFailure
+from gatepost.store.sqlite import backup_archive
 from gatepost.store.sqlite.backup import Backup, needed_space
-from gatepost.store.sqlite.backup_archive import (
-    BackupSource,
-    BackupTarget,
-    DirectorySource,
-    DirectoryTarget,
-    Manifest,
-    TarSource,
-    TarTarget,
-    UnusableBackup,
-)
 from gatepost.store.sqlite.restore import NotEmpty, Restore, check_empty, check_whole, stored_contents, verify
 from gatepost.store.storage import Storage
+from gatepost.texts import N_
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -67,15 +59,13 @@ def backup(target: Path, *, mailboxes: bool) -> None:
     settings = local_settings()
     require_files(settings, "backup")
     data_dir = Path(settings.server.data_dir)
-    try:
+    with ending(UNKNOWN, StoreFailure, text=N_("%(error)s; no backup was made")):
         check_whole(data_dir)
         _check(data_dir, target, mailboxes=mailboxes)
         with _new_target(target) as opened, working(_("copying")):
             made = Backup(data_dir, opened, mailboxes=mailboxes, clock=time.time).run(
                 version=__version__, hostname=settings.server.hostname
             )
-    except StoreFailure as failure:
-        fail(UNKNOWN, "%(failure)s; no backup was made", failure=ours(str(failure)))
     printed_json({"path": str(target), **manifest_data(made)})
     _show(settings, target, made)
 
@@ -92,7 +82,7 @@ def require_files(settings: Settings, command: str) -> None:
         )
 
 
-def manifest_data(manifest: Manifest) -> dict[str, Any]:
+def manifest_data(manifest: backup_archive.Manifest) -> dict[str, Any]:
     """For machines: the manifest without the list of files."""
     return {
         "gatepost_version": manifest.version,
@@ -109,7 +99,7 @@ def manifest_data(manifest: Manifest) -> dict[str, Any]:
     }
 
 
-def not_free(manifest: Manifest) -> str:
+def not_free(manifest: backup_archive.Manifest) -> str:
     """The deliveries that wait for an administrator: "2 held, 1 in quarantine"."""
     quarantined = _(", %(quarantined)s in quarantine", quarantined=manifest.quarantined) if manifest.quarantined else ""
     return _("%(held)s held%(quarantined)s", held=manifest.held, quarantined=quarantined)
@@ -148,7 +138,7 @@ def _is_tar(target: Path) -> bool:
 
 
 @contextmanager
-def _new_target(target: Path) -> Iterator[BackupTarget]:
+def _new_target(target: Path) -> Iterator[backup_archive.BackupTarget]:
     """The target, empty, private and the account's; removed if the backup is not made."""
     work = target.with_name(f"{target.name}.work")  # of a .tar: the copy of one database at a time
     is_tar, file = _is_tar(target), None
@@ -157,7 +147,7 @@ def _new_target(target: Path) -> Iterator[BackupTarget]:
         if is_tar:
             _make(work, is_tar=False)
         _check_reach(work if is_tar else target)
-        yield TarTarget(file, work) if file else DirectoryTarget(target)
+        yield backup_archive.TarTarget(file, work) if file else backup_archive.DirectoryTarget(target)
     except BaseException:
         _remove(target)
         raise
@@ -204,7 +194,7 @@ def _remove(path: Path) -> None:
             path.unlink()
 
 
-def _show(settings: Settings, target: Path, made: Manifest) -> None:
+def _show(settings: Settings, target: Path, made: backup_archive.Manifest) -> None:
     files = f"{quantity(len(made.files), 'file')}, {_mebibytes(made.size)}"
     deliveries = quantity(made.deliveries, "delivery", "deliveries")
     lines = [
@@ -267,7 +257,12 @@ def restore(source: Path, *, yes: bool, hold: bool) -> None:
     require_files(settings, "restore")
     data_dir = Path(settings.server.data_dir)
     vault = _vault(settings.store.master_key)
-    try:
+    unusable = N_("%(source)s: %(error)s; nothing was restored")
+    with (
+        ending(UNKNOWN, StoreFailure, text=N_("%(error)s; nothing was restored")),
+        ending(NO, backup_archive.UnusableBackup, text=unusable, source=source),
+        ending(BAD_INPUT, NotEmpty),
+    ):
         check_empty(data_dir)
         with _opened(source) as opened:
             with working(_("comparing with the manifest")):
@@ -284,12 +279,6 @@ def restore(source: Path, *, yes: bool, hold: bool) -> None:
                     data_dir=data_dir,
                 )
                 keys.explain()
-    except UnusableBackup as refused:
-        fail(NO, "%(source)s: %(refused)s; nothing was restored", source=source, refused=ours(str(refused)))
-    except NotEmpty as refused:
-        fail(BAD_INPUT, str(refused))
-    except StoreFailure as failure:
-        fail(UNKNOWN, "%(failure)s; nothing was restored", failure=ours(str(failure)))
     printed_json({"restored": yes, "held_all": hold, **manifest_data(manifest)})
     if not yes:
         say("nothing was changed; to restore, add --yes", err=True)
@@ -298,23 +287,21 @@ def restore(source: Path, *, yes: bool, hold: bool) -> None:
 def _vault(master_key: str) -> Vault | None:
     from gatepost.pki.certificates.vault import Vault, VaultError  # noqa: PLC0415 - the other commands do without
 
-    try:
+    with ending(BAD_INPUT, VaultError, text=N_("store.master_key: %(error)s; nothing was changed")):
         return Vault.of(master_key)
-    except VaultError as error:
-        fail(BAD_INPUT, "store.master_key: %(error)s; nothing was changed", error=ours(str(error)))
 
 
 @contextmanager
-def _opened(source: Path) -> Iterator[BackupSource]:
+def _opened(source: Path) -> Iterator[backup_archive.BackupSource]:
     """Ends the command if there is nothing to open."""
     with ending(BAD_INPUT, OSError, place=f"{source}: "), as_caller():
         is_directory = source.is_dir()
         file = None if is_directory else source.open("rb")
     if file is None:
-        yield DirectorySource(source, as_caller)
+        yield backup_archive.DirectorySource(source, as_caller)
         return
     with file:
-        yield TarSource(file)
+        yield backup_archive.TarSource(file)
 
 
 class _KeyCheck:
@@ -338,7 +325,7 @@ class _KeyCheck:
             except VaultError:
                 continue
             return
-        raise UnusableBackup(
+        raise backup_archive.UnusableBackup(
             _(
                 "store.master_key is not the key that sealed the %(keys)s in it: put that one in "
                 "its place. If it is lost, remove store.master_key from the settings, restore, "
@@ -360,7 +347,7 @@ class _KeyCheck:
             )
 
 
-def _explain(manifest: Manifest, now: float, *, hold: bool) -> None:
+def _explain(manifest: backup_archive.Manifest, now: float, *, hold: bool) -> None:
     """What restoring means for mail."""
     since = stamp(manifest.began)
     age = _span(max(0.0, now - manifest.began))

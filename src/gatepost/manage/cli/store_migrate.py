@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from gatepost.manage.cli.options import BAD_INPUT, NO, UNKNOWN, fail, gateway_options, local_settings
+from gatepost.manage.cli.options import BAD_INPUT, NO, UNKNOWN, ending, fail, gateway_options, local_settings
 from gatepost.manage.cli.output import _, ours, printable, printed_json, say
 from gatepost.manage.use_cases.store_migration import StoreMigration, reopen_store
 from gatepost.manage.use_cases.times import stamp
@@ -16,11 +16,14 @@ from gatepost.pki.certificates.vault import VaultError
 from gatepost.store.interface import StoreFailure
 from gatepost.store.move import Comparison, MoveDiffers, MoveProgress, MoveRefused
 from gatepost.store.move_mark import MoveMark, MoveState
+from gatepost.texts import N_
 
 if TYPE_CHECKING:
     from gatepost.settings.model import Settings
 
 
+_UNCHANGED: Final = N_("%(error)s. Nothing was changed")
+_NO_VAULT: Final = N_("store.master_key: %(error)s; nothing was changed")
 _QUIET: Final = 2.0  # seconds between two lines of progress
 _DIGITS: Final = 16  # of a hash, for people
 
@@ -54,17 +57,11 @@ def migrate(source: str, target: str, *, dry_run: bool) -> None:
     migration = _migration(settings, source, target)
     with closing(migration):
         _check(migration)
-        try:
+        with ending(UNKNOWN, StoreFailure), ending(NO, MoveDiffers), ending(BAD_INPUT, MoveRefused, text=_UNCHANGED):
             if dry_run:
                 _show_plan(migration, migration.plan())
                 return
             results = migration.run()
-        except MoveRefused as refused:
-            fail(BAD_INPUT, "%(refused)s. Nothing was changed", refused=ours(str(refused)))
-        except MoveDiffers as differs:
-            fail(NO, str(differs))
-        except StoreFailure as failure:
-            fail(UNKNOWN, str(failure))
     steps = _next_steps(settings, target)
     if printed_json(_data(migration, results) | {"settings": _settings(target), "next": steps}):
         return
@@ -75,11 +72,8 @@ def migrate(source: str, target: str, *, dry_run: bool) -> None:
 
 def _migration(settings: Settings, source: str, target: str) -> StoreMigration:
     try:
-        return StoreMigration(settings, source, target, _Progress())
-    except (ValueError, MoveRefused) as error:
-        fail(BAD_INPUT, "%(error)s. Nothing was changed", error=ours(str(error)))
-    except VaultError as error:
-        fail(BAD_INPUT, "store.master_key: %(error)s; nothing was changed", error=ours(str(error)))
+        with ending(BAD_INPUT, ValueError, MoveRefused, text=_UNCHANGED), ending(BAD_INPUT, VaultError, text=_NO_VAULT):
+            return StoreMigration(settings, source, target, _Progress())
     except StoreFailure as failure:
         fail(BAD_INPUT if failure.final else UNKNOWN, str(failure))
 
@@ -87,9 +81,8 @@ def _migration(settings: Settings, source: str, target: str) -> StoreMigration:
 def _check(migration: StoreMigration) -> None:
     """End the command if the stores cannot be moved as they are."""
     try:
-        migration.check()
-    except MoveRefused as refused:
-        fail(BAD_INPUT, "%(refused)s. Nothing was changed", refused=ours(str(refused)))
+        with ending(BAD_INPUT, MoveRefused, text=_UNCHANGED):
+            migration.check()
     except StoreFailure as failure:
         fail(BAD_INPUT if failure.final else UNKNOWN, str(failure))
 
@@ -205,14 +198,12 @@ def reopen(*, yes: bool) -> None:
     error, 3 it cannot be read or written.
     """
     settings = local_settings()
-    try:
+    with (
+        ending(UNKNOWN, StoreFailure),
+        ending(BAD_INPUT, VaultError, text=_NO_VAULT),
+        ending(NO, MoveRefused, text=_UNCHANGED),
+    ):
         place, mark = reopen_store(settings, really=yes)
-    except MoveRefused as refused:
-        fail(NO, "%(refused)s. Nothing was changed", refused=ours(str(refused)))
-    except VaultError as error:
-        fail(BAD_INPUT, "store.master_key: %(error)s; nothing was changed", error=ours(str(error)))
-    except StoreFailure as failure:
-        fail(UNKNOWN, str(failure))
     if printed_json(_reopened(place, mark, really=yes)):
         return
     if mark is None:

@@ -16,16 +16,7 @@ from starlette.routing import Route
 
 from gatepost.language import _
 from gatepost.manage.access.principal import Scope
-from gatepost.manage.pages.certificate_view import (
-    LEVELS,
-    has_text,
-    label_of,
-    life,
-    named_certificate,
-    pin_of,
-    row,
-    way_back,
-)
+from gatepost.manage.pages import certificate_view
 from gatepost.manage.pages.code_labels import certificate_state
 from gatepost.manage.pages.exports import exported, wants_file
 from gatepost.manage.pages.guard import context_of, needs, perform
@@ -56,7 +47,7 @@ _COLUMNS = (
     "days_left", "origin", "added", "current_from", "current_until", "switch_at", "must_staple",
 )  # fmt: skip
 _SORTS: Final[dict[str, Callable[[Entry], Any]]] = {
-    "name": label_of,
+    "name": certificate_view.label_of,
     "state": lambda entry: list(State).index(entry.state),
     "until": lambda entry: entry.leaf.not_after,
     "issuer": lambda entry: certificates.common_name(entry.leaf.issuer),
@@ -105,7 +96,7 @@ def _list(request: Request, purpose: Purpose) -> Response:
         request,
         "certificates/list.html",
         purpose=str(purpose),
-        rows=[row(entry, where.get(entry.id), now) for entry in page.rows],
+        rows=[certificate_view.row(entry, where.get(entry.id), now) for entry in page.rows],
         foot=page.foot,
         filters={"q": q, "state": state},
         sort=page.sort,
@@ -125,7 +116,7 @@ def _matches(entry: Entry, q: str, state: str, query: Any) -> bool:
     organization = query.get("organization", "")
     if organization and entry.purpose is Purpose.CLIENT and entry.organization != organization:
         return False
-    return has_text(entry, q)
+    return certificate_view.has_text(entry, q)
 
 
 def _attention(listing: certificates.CertificateListing, purpose: Purpose, now: float) -> dict[str, Any]:
@@ -136,8 +127,10 @@ def _attention(listing: certificates.CertificateListing, purpose: Purpose, now: 
     return {
         "current": len(current),
         "next": [entry for entry in ours if entry.state is State.NEXT],
-        "first": (first, life(first, now)) if first else None,
-        "back": [(entry, back) for entry in current if entry.replaces and (back := way_back(entry, now))],
+        "first": (first, certificate_view.life(first, now)) if first else None,
+        "back": [
+            (entry, back) for entry in current if entry.replaces and (back := certificate_view.way_back(entry, now))
+        ],
     }
 
 
@@ -176,7 +169,7 @@ def _history(request: Request) -> Response:
 
 def _one(request: Request) -> Response:
     principal, now = needs(request, Scope.READ), time.time()
-    view = perform(request, certificate_views.view_certificate, named_certificate(request))
+    view = perform(request, certificate_views.view_certificate, certificate_view.named_certificate(request))
     entry, chain, record = view.entry, view.chain, view.detail
     if entry.id != request.path_params["number"]:  # a label, or the beginning of a thumbprint
         return RedirectResponse(link(f"/certificates/{entry.id}", **dict(request.query_params)))
@@ -195,11 +188,11 @@ def _one(request: Request) -> Response:
         request,
         "certificates/certificate.html",
         entry=entry,
-        name=label_of(entry),
+        name=certificate_view.label_of(entry),
         record=record,
-        level="fail" if view.places.problems else LEVELS[entry.state],
-        life=life(entry, now),
-        pin=pin_of(entry),
+        level="fail" if view.places.problems else certificate_view.LEVELS[entry.state],
+        life=certificate_view.life(entry, now),
+        pin=certificate_view.pin_of(entry),
         places=view.places,
         changes=view.changes[:_OF_ONE],
         order=view.order,

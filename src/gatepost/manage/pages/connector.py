@@ -13,30 +13,17 @@ from starlette.routing import Route
 from gatepost.analysis.rehearsal.verdicts import ConnectorKey
 from gatepost.language import _
 from gatepost.manage.access.principal import Scope
+from gatepost.manage.pages import resource_paths
 from gatepost.manage.pages.account_forms import all_errors
 from gatepost.manage.pages.connectors import FAILED, counted, undo_of
 from gatepost.manage.pages.editor import change_rows
 from gatepost.manage.pages.guard import context_of, needs, not_there, or_not_there, perform, principal_of
 from gatepost.manage.pages.rendering import LONG_PATIENCE, PATIENCE, PENDING, is_partial, render, see_changed, see_other
-from gatepost.manage.pages.resource_paths import (
-    connector_path,
-    edit_path,
-    part_path,
-    trace_path,
-    trust_path,
-    validate_path,
-    version_path,
-)
 from gatepost.manage.pages.text_filters import sentence
 from gatepost.manage.pages.validation_tasks import task_items
+from gatepost.manage.use_cases import login_secrets
 from gatepost.manage.use_cases.connector_views import ConnectorView, ViewConnector, view_connector
 from gatepost.manage.use_cases.execution import execute
-from gatepost.manage.use_cases.login_secrets import (
-    SetConnectorSecret,
-    ShowConnectorSecret,
-    set_connector_secret,
-    show_connector_secret,
-)
 from gatepost.manage.use_cases.name_lookup import RULE, Chosen, Part
 from gatepost.manage.use_cases.part_cases import PARTS, RemovePart, SetPart
 from gatepost.manage.use_cases.part_record import fields_of, part_command, part_toml
@@ -127,15 +114,15 @@ def connector_page(
         toml=part_toml(part),
         command=part_command(part),
         may_change=principal_of(request).may(Scope.CONNECTORS, chosen.organization.name),
-        here=part_path(part),
-        edit=edit_path(part),
-        version_path=version_path,
-        trace_path=trace_path,
-        rule_path=lambda rule: part_path(Part(RULE, chosen.organization, rule)),
+        here=resource_paths.part_path(part),
+        edit=resource_paths.edit_path(part),
+        version_path=resource_paths.version_path,
+        trace_path=resource_paths.trace_path,
+        rule_path=lambda rule: resource_paths.part_path(Part(RULE, chosen.organization, rule)),
         failed_word=_(FAILED[chosen.direction]),
         version=view.version,
-        trust_path=trust_path(chosen.organization.name, chosen.connector.name),
-        validate_path=validate_path(chosen.organization.name, chosen.direction, chosen.connector.name),
+        trust_path=resource_paths.trust_path(chosen.organization.name, chosen.connector.name),
+        validate_path=resource_paths.validate_path(chosen.organization.name, chosen.direction, chosen.connector.name),
         trial=trial
         or ValidateConnector(organization="", connector="", session=request.query_params.get("session", "")),
         trial_errors=trial_errors or {},
@@ -151,8 +138,8 @@ def _secret(request: Request, chosen: Chosen) -> str:
     """What there is of the secret of a connector that logs in, "" for one that does not."""
     if getattr(chosen.connector, "authentication", None) is None:  # inbound connectors never have one
         return ""
-    shown = ShowConnectorSecret(organization=chosen.organization.name, connector=chosen.connector.name)
-    return perform(request, show_connector_secret, shown).secret
+    shown = login_secrets.ShowConnectorSecret(organization=chosen.organization.name, connector=chosen.connector.name)
+    return perform(request, login_secrets.show_connector_secret, shown).secret
 
 
 def _naming(chosen: Chosen) -> list[Any]:
@@ -233,13 +220,15 @@ def _act(request: Request) -> Response:
                 request, "/connectors", _("%(connector)s was removed.", connector=sentence(ours(chosen.label)))
             )
         if do == "secret" and chosen.direction == "outbound":
-            secret = SetConnectorSecret(
+            secret = login_secrets.SetConnectorSecret(
                 organization=chosen.organization.name,
                 connector=chosen.connector.name,
                 secret=request.state.form.get("secret", ""),
             )
-            execute(set_connector_secret, context, secret)
-            return see_other(request, part_path(chosen.part), _("The secret was stored. The next log-in uses it."))
+            execute(login_secrets.set_connector_secret, context, secret)
+            return see_other(
+                request, resource_paths.part_path(chosen.part), _("The secret was stored. The next log-in uses it.")
+            )
         if do not in _SWITCHES:
             raise not_there(_("There is no action %(name)s.", name=repr(do)))
         fields, said = _SWITCHES[do]
@@ -250,7 +239,7 @@ def _act(request: Request) -> Response:
         return connector_page(request, chosen, f"{ours(refusal.text)}{errors}", status=status)
     revision = _("Revision %(version)s%(places)s.", version=outcome.version, places=outcome.places)
     text = f"{_(said, connector=sentence(ours(chosen.label)))} {revision}"
-    path = connector_path(chosen.organization.name, chosen.direction, chosen.connector.name)
+    path = resource_paths.connector_path(chosen.organization.name, chosen.direction, chosen.connector.name)
     undo = undo_of(outcome.version, path) if outcome.changes else None
     return see_changed(request, path, text, outcome.warnings, undo=undo)
 

@@ -15,16 +15,10 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from gatepost.language import _
 from gatepost.manage.pages.text_filters import sentence, texts_by_field
 from gatepost.manage.use_cases.name_lookup import INBOUND, OUTBOUND, PartKind
+from gatepost.policy.connectors import values
 from gatepost.policy.connectors.errors import FieldError, ResourceErrors
 from gatepost.policy.connectors.model import parse
 from gatepost.policy.connectors.names import covers
-from gatepost.policy.connectors.values import (
-    AuthenticationMechanism,
-    ConnectorType,
-    DomainType,
-    KeyExchange,
-    TlsSettings,
-)
 from gatepost.sentences import ours
 from gatepost.texts import N_
 
@@ -55,7 +49,7 @@ class Scenario:
     sender: str
     receiver: str
     kind: PartKind
-    connector_type: ConnectorType
+    connector_type: values.ConnectorType
     steps: tuple[str, ...]
 
     @property
@@ -75,10 +69,10 @@ _OUT: Final = ("scenario", "name", "use", "routing", "security", "check", "save"
 SCENARIOS: Final = {
     scenario.key: scenario
     for scenario in (
-        Scenario("to-partner", _HERE, _PARTNER, OUTBOUND, ConnectorType.PARTNER, _OUT),
-        Scenario("from-partner", _PARTNER, _HERE, INBOUND, ConnectorType.PARTNER, _IN),
-        Scenario("to-own", _HERE, _OWN, OUTBOUND, ConnectorType.ON_PREMISES, _OUT),
-        Scenario("from-own", _OWN, _HERE, INBOUND, ConnectorType.ON_PREMISES, _IN),
+        Scenario("to-partner", _HERE, _PARTNER, OUTBOUND, values.ConnectorType.PARTNER, _OUT),
+        Scenario("from-partner", _PARTNER, _HERE, INBOUND, values.ConnectorType.PARTNER, _IN),
+        Scenario("to-own", _HERE, _OWN, OUTBOUND, values.ConnectorType.ON_PREMISES, _OUT),
+        Scenario("from-own", _OWN, _HERE, INBOUND, values.ConnectorType.ON_PREMISES, _IN),
     )
 }
 """By their key; Exchange's four combinations."""
@@ -105,7 +99,9 @@ def need(scenario: Scenario, organization: Organization) -> Need:
 
 
 def _to_own(organization: Organization) -> Need:
-    relayed = [domain.name for domain in organization.accepted_domains if domain.type is DomainType.INTERNAL_RELAY]
+    relayed = [
+        domain.name for domain in organization.accepted_domains if domain.type is values.DomainType.INTERNAL_RELAY
+    ]
     if not relayed:
         return Need(
             "not needed",
@@ -146,7 +142,7 @@ def _from_own(organization: Organization) -> Need:
     known = [
         connector.name
         for connector in organization.inbound_connectors
-        if connector.enabled and connector.connector_type is ConnectorType.ON_PREMISES
+        if connector.enabled and connector.connector_type is values.ConnectorType.ON_PREMISES
     ]
     if known:
         return Need(
@@ -281,7 +277,7 @@ def table_of(draft: ConnectorDraft, mode: str = "enforce") -> dict[str, Any]:
     table |= _MODES[mode]
     table |= _outbound(draft, scenario) if scenario.direction == "outbound" else _inbound(draft, scenario)
     if draft.is_on("min_key_exchange"):
-        table["min_key_exchange"] = str(KeyExchange.POST_QUANTUM)
+        table["min_key_exchange"] = str(values.KeyExchange.POST_QUANTUM)
     if draft["comment"]:
         table["comment"] = draft["comment"]
     return {key: value for key, value in table.items() if value not in ("", [], None)}
@@ -315,7 +311,7 @@ def _login(draft: ConnectorDraft) -> dict[str, str]:
     wanted = (
         ("username", "mechanism") if draft["login"] == "password" else ("username", "client_id", "token_url", "scope")
     )
-    return {name: draft[name] for name in wanted if draft[name] not in {"", AuthenticationMechanism.AUTO}}
+    return {name: draft[name] for name in wanted if draft[name] not in {"", values.AuthenticationMechanism.AUTO}}
 
 
 def _inbound(draft: ConnectorDraft, scenario: Scenario) -> dict[str, Any]:
@@ -397,9 +393,9 @@ def _missing(draft: ConnectorDraft, step: str) -> dict[str, str]:
         if conditions.get(name, False) and not draft[name]:
             open_[name] = _(_OPEN[name])
     tls = draft["tls_settings"]
-    if "login" in step_fields and draft.logs_in and tls and tls != TlsSettings.DOMAIN_VALIDATION:
+    if "login" in step_fields and draft.logs_in and tls and tls != values.TlsSettings.DOMAIN_VALIDATION:
         open_["login"] = _(_LOGIN_NEEDS)
-    if "implicit_tls" in step_fields and draft.is_on("implicit_tls") and tls == TlsSettings.OPPORTUNISTIC:
+    if "implicit_tls" in step_fields and draft.is_on("implicit_tls") and tls == values.TlsSettings.OPPORTUNISTIC:
         open_["implicit_tls"] = _("Port 465 is always TLS. Choose a TLS requirement above.")
     return open_
 

@@ -21,21 +21,14 @@ from gatepost.manage.access.principal import Scope
 from gatepost.manage.access.records import UserSession, is_confirmed
 from gatepost.manage.pages import signed_cookies
 from gatepost.manage.pages.account_forms import field_errors
-from gatepost.manage.pages.guard import accounts_of, context_of, needs, not_there, perform
+from gatepost.manage.pages.guard import begin_session, context_of, needs, not_there, perform
 from gatepost.manage.pages.rendering import link, render, see_other
 from gatepost.manage.pages.unsent_forms import form_of, given, given_back, sealed, unsent_page
-from gatepost.manage.use_cases import entrance
+from gatepost.manage.use_cases import entrance, issuer_login
 from gatepost.manage.use_cases.entrance import ConfirmPassword, LogInDenied, confirm_password
-from gatepost.manage.use_cases.issuer_login import (
-    BeginIssuerLogIn,
-    EndIssuerLogIn,
-    Ticket,
-    begin_issuer_log_in,
-    end_issuer_log_in,
-)
 from gatepost.manage.use_cases.refusal import BusyRefusal, Refusal
 from gatepost.manage.web.application import remember
-from gatepost.manage.web.identity import COOKIE, LOGIN, LOST, UNSENT, address_within, form_token
+from gatepost.manage.web.identity import COOKIE, LOGIN, LOST, UNSENT, address_within
 from gatepost.manage.web.problem import note_throttled
 from gatepost.manage.web.request_limits import UNSAFE
 from gatepost.protocols.tls.names import is_ip_address
@@ -91,13 +84,10 @@ def _with_unsent(request: Request, secret: str, target: str) -> Response | None:
 
     secret: of the session that has just begun. target: the page of the form.
     """
-    session = accounts_of(request).session(secret)
-    if session is None or (unsent := given_back(request, session.user.name)) is None:
+    if not given(request) or (session := begin_session(request, secret)) is None:
         return None
-    state = request.state
-    state.session, state.principal, state.csrf = session, session.principal, form_token(session)
-    use(session.user.preferences.language)
-    return unsent_page(request, unsent, _(_AGAIN), back=target)
+    unsent = given_back(request, session.user.name)
+    return unsent_page(request, unsent, _(_AGAIN), back=target) if unsent else None
 
 
 _AGAIN: Final = N_("You are logged in. Check what you typed, and send the form again. Passwords and keys are not kept.")
@@ -215,13 +205,13 @@ _FAILED: Final = N_(
 
 def _begin(request: Request) -> Response:
     _demand_issuer(request)
-    begun = BeginIssuerLogIn(
+    begun = issuer_login.BeginIssuerLogIn(
         redirect=f"https://{request.headers.get('host', '')}{_BACK}",  # known: `web.request_limits.KnownHosts`
         target=local_target(request.query_params.get("next", "/")),
         again="again" in request.query_params,
     )
     try:
-        sent = perform(request, begin_issuer_log_in, begun)
+        sent = perform(request, issuer_login.begin_issuer_log_in, begun)
     except (LogInDenied, BusyRefusal) as refused:
         return _failed(request, refused)
     answer = RedirectResponse(sent.url, HTTPStatus.SEE_OTHER)
@@ -231,10 +221,10 @@ def _begin(request: Request) -> Response:
 
 def _end(request: Request) -> Response:
     _demand_issuer(request)
-    ticket = signed_cookies.shown(request, _COOKIE, Ticket)
-    came = EndIssuerLogIn(answer=dict(request.query_params), ticket=ticket, agent=agent_of(request))
+    ticket = signed_cookies.shown(request, _COOKIE, issuer_login.Ticket)
+    came = issuer_login.EndIssuerLogIn(answer=dict(request.query_params), ticket=ticket, agent=agent_of(request))
     try:
-        secret = perform(request, end_issuer_log_in, came).secret
+        secret = perform(request, issuer_login.end_issuer_log_in, came).secret
     except (LogInDenied, BusyRefusal) as refused:
         answer = _failed(request, refused)
     else:

@@ -15,16 +15,10 @@ from gatepost.manage.pages.paging import by_fields, sorted_page
 from gatepost.manage.pages.rendering import render, see_changed
 from gatepost.manage.pages.resource_kinds import KIND_PAGES
 from gatepost.manage.pages.resource_paths import organization_path
+from gatepost.manage.use_cases import part_record, resource_views
 from gatepost.manage.use_cases.history import ListHistory, PartChange, list_history
 from gatepost.manage.use_cases.name_lookup import KINDS
 from gatepost.manage.use_cases.paging import ListSelection
-from gatepost.manage.use_cases.part_record import (
-    fields_of,
-    organization_command,
-    organization_toml,
-    own_table,
-    without_parts,
-)
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.resource_cases import (
     AddOrganization,
@@ -33,14 +27,6 @@ from gatepost.manage.use_cases.resource_cases import (
     add_organization,
     remove_organization,
     set_organization,
-)
-from gatepost.manage.use_cases.resource_views import (
-    ListOrganizationChanges,
-    OrganizationRow,
-    ViewOrganization,
-    find_organizations,
-    list_organization_changes,
-    view_organization,
 )
 from gatepost.policy.connectors.records import Organization
 from gatepost.sentences import ours
@@ -55,7 +41,7 @@ if TYPE_CHECKING:
     from gatepost.manage.use_cases.change_shapes import ChangeReport
 
 
-_SORTS: Final[dict[str, Callable[[OrganizationRow], Any]]] = by_fields(
+_SORTS: Final[dict[str, Callable[[resource_views.OrganizationRow], Any]]] = by_fields(
     "name", "display_name", "domains", "mailboxes", "inbound_connectors", "outbound_connectors", "rules"
 )
 _SHOWN = 200  # parts of which the whole file of an organization is shown on its page
@@ -66,12 +52,12 @@ def _list(request: Request) -> Response:
     wanted = request.query_params.get("q", "").strip()
 
     def records() -> Iterator[dict[str, Any]]:
-        for row in perform(request, find_organizations, ListSelection(q=wanted, limit=MOST)).rows:
+        for row in perform(request, resource_views.find_organizations, ListSelection(q=wanted, limit=MOST)).rows:
             yield row._asdict()
 
-    if file := exported(request, "organizations", OrganizationRow._fields, records):
+    if file := exported(request, "organizations", resource_views.OrganizationRow._fields, records):
         return file
-    every = perform(request, find_organizations, ListSelection(q=wanted))
+    every = perform(request, resource_views.find_organizations, ListSelection(q=wanted))
     page = sorted_page(request, every.rows, _SORTS, NN_("%(num)s organization", "%(num)s organizations"))
     return render(
         request,
@@ -90,7 +76,7 @@ def _one(request: Request) -> Organization:
     if not principal_of(request).sees(name):
         raise not_there()
     with or_not_there(_("There is no organization %(name)s.", name=repr(name))):
-        return perform(request, view_organization, ViewOrganization(organization=name))
+        return perform(request, resource_views.view_organization, resource_views.ViewOrganization(organization=name))
 
 
 def _view(request: Request) -> Response:
@@ -107,9 +93,11 @@ def _shown(request: Request, one: Organization, error: str = "") -> Response:
         "organizations/organization.html",
         one=one,
         counts=counts,
-        fields=fields_of(without_parts(one)),
-        command=organization_command(one),
-        toml=organization_toml(one) if small else "# It has many parts: gatepost export prints all of it.\n",
+        fields=part_record.fields_of(part_record.without_parts(one)),
+        command=part_record.organization_command(one),
+        toml=part_record.organization_toml(one)
+        if small
+        else "# It has many parts: gatepost export prints all of it.\n",
         newest=newest[0] if newest else None,
         may_change=principal_of(request).may(Scope.CONNECTORS, one.name),
         may_remove=principal_of(request).may(Scope.CONNECTORS),
@@ -144,7 +132,11 @@ def _edit(request: Request) -> Response:
     needs(request, Scope.CONNECTORS, existing.name)
 
     def stored() -> dict[str, Any] | None:
-        return own_table(perform(request, view_organization, ViewOrganization(organization=existing.name)))
+        return part_record.own_table(
+            perform(
+                request, resource_views.view_organization, resource_views.ViewOrganization(organization=existing.name)
+            )
+        )
 
     def change(_name: str, values: dict[str, Any], options: FormChangeOptions) -> ChangeReport:
         return send_change(
@@ -152,8 +144,8 @@ def _edit(request: Request) -> Response:
         )
 
     def changes() -> Sequence[PartChange]:
-        organization_changes = ListOrganizationChanges(organization=existing.name)
-        return perform(request, list_organization_changes, organization_changes).items
+        organization_changes = resource_views.ListOrganizationChanges(organization=existing.name)
+        return perform(request, resource_views.list_organization_changes, organization_changes).items
 
     here = organization_path(existing.name)
     edited = EditedResource(

@@ -19,13 +19,8 @@ from gatepost.manage.pages.certificate_view import life
 from gatepost.manage.pages.exports import exported
 from gatepost.manage.pages.guard import own_organizations, perform, principal_of
 from gatepost.manage.pages.rendering import render
+from gatepost.manage.use_cases import certificate_views
 from gatepost.manage.use_cases.alarms import ListAlarms, list_alarms
-from gatepost.manage.use_cases.certificate_views import (
-    LocateCertificates,
-    ViewCertificates,
-    locate_certificates,
-    view_certificates,
-)
 from gatepost.manage.use_cases.doctor import ExamineGateway, examine_gateway
 from gatepost.manage.use_cases.queue import ListWaitingDestinations, WaitingDestination, list_waiting_destinations
 from gatepost.manage.use_cases.refusal import Refusal
@@ -123,11 +118,11 @@ def _ending(request: Request) -> Sequence[tuple[Entry, PresentationPlaces]]:
     """The certificates in use that end first, with where they are presented."""
     if not principal_of(request).is_of_gateway:
         return ()
-    entries = perform(request, view_certificates, ViewCertificates()).entries
+    entries = perform(request, certificate_views.view_certificates, certificate_views.ViewCertificates()).entries
     used = (entry for entry in entries if entry.state in {State.CURRENT, State.NEXT})
     first = sorted(used, key=lambda entry: entry.leaf.not_after)[:_CERTIFICATES]
-    selection = LocateCertificates(certificates=[entry.id for entry in first])
-    places = perform(request, locate_certificates, selection)
+    selection = certificate_views.LocateCertificates(certificates=[entry.id for entry in first])
+    places = perform(request, certificate_views.locate_certificates, selection)
     return [(entry, places[entry.id]) for entry in first]
 
 

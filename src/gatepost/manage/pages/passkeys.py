@@ -21,13 +21,8 @@ from gatepost.manage.pages.account_forms import octets
 from gatepost.manage.pages.guard import not_there, perform
 from gatepost.manage.pages.login import agent_of, ask_again, entered, local_target, origin, rp_id
 from gatepost.manage.pages.rendering import see_other
+from gatepost.manage.use_cases import own_account
 from gatepost.manage.use_cases.entrance import LogInDenied
-from gatepost.manage.use_cases.own_account import (
-    ListOwnPasskeys,
-    RemoveOwnPasskey,
-    list_own_passkeys,
-    remove_own_passkey,
-)
 from gatepost.manage.use_cases.passkey_login import (
     GOOD_FOR,
     AddOwnPasskey,
@@ -87,7 +82,7 @@ def _make_options(request: Request) -> Response:
         ),
         exclude_credentials=[
             PublicKeyCredentialDescriptor(id=passkey.id)
-            for passkey in perform(request, list_own_passkeys, ListOwnPasskeys()).items
+            for passkey in perform(request, own_account.list_own_passkeys, own_account.ListOwnPasskeys()).items
         ],
     )
     return _challenged(webauthn.options_to_json(options), _MAKE, _Challenge(challenge, session.user.name, time.time()))
@@ -118,7 +113,7 @@ def _remove(request: Request) -> Response:
     if response := ask_again(request, "/account"):
         return response
     passkey = octets(request.state.form.get("passkey", ""))
-    removed = perform(request, remove_own_passkey, RemoveOwnPasskey(passkey=passkey))
+    removed = perform(request, own_account.remove_own_passkey, own_account.RemoveOwnPasskey(passkey=passkey))
     return see_other(request, "/account", _("The passkey %(name)s was removed.", name=removed.name))
 
 

@@ -12,15 +12,7 @@ from gatepost.manage.pages.guard import every, not_there, principal_of
 from gatepost.manage.pages.rendering import render
 from gatepost.manage.pages.report_tables import ReportTable
 from gatepost.manage.pages.reports import SHOWN, frame_of, received_in, table_file
-from gatepost.manage.use_cases.tls_reports import (
-    ListSentReports,
-    ReceivedSums,
-    ReportedFailure,
-    SentReportState,
-    list_received_failures,
-    list_received_reports,
-    list_sent_reports,
-)
+from gatepost.manage.use_cases import tls_reports
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -37,9 +29,9 @@ _PATH: Final = "/reports/tls-rpt"
 class _ReportLists(NamedTuple):
     """Reports about the days."""
 
-    sums: list[ReceivedSums]
-    failures: list[ReportedFailure]
-    sent: list[SentReportState]
+    sums: list[tls_reports.ReceivedSums]
+    failures: list[tls_reports.ReportedFailure]
+    sent: list[tls_reports.SentReportState]
 
 
 def _page(request: Request) -> Response:
@@ -56,12 +48,12 @@ def _page(request: Request) -> Response:
 
 def _found(request: Request, view: ReportView) -> _ReportLists:
     received = received_in(view)
-    sent: Iterable[SentReportState] = ()
+    sent: Iterable[tls_reports.SentReportState] = ()
     if principal_of(request).is_of_gateway:
-        sent = every(request, list_sent_reports, ListSentReports(since=view.days.first))
+        sent = every(request, tls_reports.list_sent_reports, tls_reports.ListSentReports(since=view.days.first))
     return _ReportLists(
-        list(every(request, list_received_reports, received)),
-        list(every(request, list_received_failures, received)),
+        list(every(request, tls_reports.list_received_reports, received)),
+        list(every(request, tls_reports.list_received_failures, received)),
         [state for state in sent if state.day <= view.days.last],
     )
 
@@ -80,7 +72,7 @@ def _failures(lists: _ReportLists) -> ReportTable:
     return ReportTable(columns, [_failure(failure) for failure in lists.failures])
 
 
-def _failure(one: ReportedFailure) -> tuple[Any, ...]:
+def _failure(one: tls_reports.ReportedFailure) -> tuple[Any, ...]:
     failure, here = one.failure, one.here
     to = failure.mx_host or failure.receiving_address
     what = failure.result, failure.sessions, failure.sending_address, to, failure.reason

@@ -12,15 +12,7 @@ from starlette.routing import Route
 
 from gatepost.language import _, translated_choices
 from gatepost.manage.access.principal import Role
-from gatepost.manage.pages.account_forms import (
-    Form,
-    access_text,
-    chosen_organizations,
-    demand_same,
-    field_errors,
-    octets,
-    refused_fields,
-)
+from gatepost.manage.pages import account_forms
 from gatepost.manage.pages.exports import exported
 from gatepost.manage.pages.guard import context_of, every, or_not_there, perform
 from gatepost.manage.pages.login import ask_again, demand_owner
@@ -92,12 +84,12 @@ def _new(request: Request) -> Response:
             made = _new_account(form, name)
         user = execute(user_cases.add_user, context, made).value
     except Refusal as refusal:
-        errors = field_errors(refusal)
+        errors = account_forms.field_errors(refusal)
         return _new_page(request, name=name, errors=errors, **_given_access(form))
     return see_other(request, f"/users/{user.name}", _("User %(name)s was added.", name=user.name))
 
 
-def _new_account(form: Form, name: str) -> user_cases.NewAccount:
+def _new_account(form: account_forms.Form, name: str) -> user_cases.NewAccount:
     """The user of a form. Raises Refusal (INPUT) with all errors."""
     password = form.get("password", "")
     access, errors = _access(form)
@@ -105,7 +97,7 @@ def _new_account(form: Form, name: str) -> user_cases.NewAccount:
         errors["again"] = N_("the passwords do not match")
     made = user_cases.NewAccount(name=name, password=password, **{"role": Role.AUDITOR} | access)
     if errors:
-        raise refused_fields(
+        raise account_forms.refused_fields(
             {user_error.path: user_error.message for user_error in user_cases.new_user_errors(made)} | errors
         )
     return made
@@ -135,21 +127,23 @@ def _one(request: Request) -> Response:
         with recording_refusals(user_cases.set_user, context, name=user.name):
             access, errors = ({}, {}) if user.issuer else _access(form)
             if errors:
-                raise refused_fields(errors)
+                raise account_forms.refused_fields(errors)
         execute(
             user_cases.set_user,
             context,
             user_cases.AccountChange(name=user.name, enabled=form.get("enabled") == "on", **access),
         )
     except Refusal as refusal:
-        return _page(request, user, errors=field_errors(refusal), enabled="enabled" in form, **_given_access(form))
+        return _page(
+            request, user, errors=account_forms.field_errors(refusal), enabled="enabled" in form, **_given_access(form)
+        )
     return _done(request, user, _("User %(name)s was saved. The user has to log in again.", name=user.name))
 
 
 def _page(request: Request, user: user_cases.UserAccount, **context: Any) -> Response:
     known: dict[str, Any] = {
         "role": user.role.value,
-        "reach": access_text(user.organizations),
+        "reach": account_forms.access_text(user.organizations),
         "chosen": user.organizations or (),
         "enabled": user.enabled,
         "errors": {},
@@ -182,7 +176,7 @@ def _password(request: Request) -> Response:
         form, context = request.state.form, context_of(request)
         password = form.get("password", "")
         with recording_refusals(user_cases.set_user, context, name=user.name):
-            demand_same(password, form.get("again", ""))
+            account_forms.demand_same(password, form.get("again", ""))
         removes = form.get("remove_tokens") == "on"
         change = user_cases.AccountChange(name=user.name, password=password, remove_tokens=removes)
         return _reset_text(execute(user_cases.set_user, context, change))
@@ -217,7 +211,7 @@ def _sessions(request: Request) -> Response:
 
 def _passkeys(request: Request) -> Response:
     def change(user: user_cases.UserAccount) -> str:
-        passkey = octets(request.state.form.get("passkey", ""))
+        passkey = account_forms.octets(request.state.form.get("passkey", ""))
         removed = perform(request, user_cases.remove_passkey, user_cases.RemovePasskey(name=user.name, passkey=passkey))
         return _("The passkey %(name)s was removed.", name=removed.name)
 
@@ -233,7 +227,7 @@ def _changed(request: Request, change: Callable[[user_cases.UserAccount], str]) 
     try:
         said = change(user)
     except Refusal as refusal:
-        return _page(request, user, password_errors=field_errors(refusal))
+        return _page(request, user, password_errors=account_forms.field_errors(refusal))
     return _done(request, user, said)
 
 
@@ -265,7 +259,7 @@ def _user(request: Request) -> user_cases.UserAccount:
         return perform(request, user_cases.get_user, user_cases.ShowUser(name=request.path_params["name"]))
 
 
-def _access(form: Form) -> tuple[dict[str, Any], dict[str, str]]:
+def _access(form: account_forms.Form) -> tuple[dict[str, Any], dict[str, str]]:
     """Role and organizations of a form, as far as they can be read, and what is wrong with them."""
     access: dict[str, Any] = {}
     errors: dict[str, str] = {}
@@ -274,13 +268,13 @@ def _access(form: Form) -> tuple[dict[str, Any], dict[str, str]]:
     except ValueError:
         errors["role"] = N_("choose a role")
     try:
-        access["organizations"] = chosen_organizations(form)
+        access["organizations"] = account_forms.chosen_organizations(form)
     except Refusal as refusal:
-        errors |= field_errors(refusal)
+        errors |= account_forms.field_errors(refusal)
     return access, errors
 
 
-def _given_access(form: Form) -> dict[str, Any]:
+def _given_access(form: account_forms.Form) -> dict[str, Any]:
     """The chosen role and organizations, to be shown again."""
     return {"role": form.get("role", ""), "reach": form.get("reach", ""), "chosen": form.getlist("organizations")}
 

@@ -22,7 +22,7 @@ from gatepost.manage.use_cases.domain_proof import pending_notes
 from gatepost.manage.use_cases.granting import granting
 from gatepost.manage.use_cases.name_lookup import visible
 from gatepost.manage.use_cases.private_content import keys_lacking, orphaned, passwords_lacking, secrets_lacking
-from gatepost.manage.use_cases.record_budget import RecordBudget, added_to_history
+from gatepost.manage.use_cases.record_budget import RecordBudget, added_to_history, check_rules
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind, VersionConflict
 from gatepost.policy.connectors.errors import FieldError, ResourceErrors
 from gatepost.policy.connectors.grants import GRANT, STORED_KINDS, mark
@@ -173,6 +173,7 @@ def _charge(gateway: Gateway, principal: Principal, made: _PreparedChange, *, is
     before = made.stored.document.get("organization", {})
     largest = gateway.settings.limits.organization_bytes
     added = added_to_history(principal, before, made.wanted["organization"], largest)
+    check_rules(principal, before, made.wanted["organization"])
     if not is_free:
         gateway.kept(RecordBudget).charge(principal, added)
 

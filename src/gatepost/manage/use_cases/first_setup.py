@@ -12,18 +12,12 @@ import msgspec
 import tomlkit
 
 from gatepost.manage.access.principal import Scope
+from gatepost.manage.use_cases import quickstart
 from gatepost.manage.use_cases.change import NOTHING, ChangeOptions, Edit, change
 from gatepost.manage.use_cases.context import AuditTrail, Context
 from gatepost.manage.use_cases.declaration import Visibility, use_case
 from gatepost.manage.use_cases.dkim_changes import MakeDkimKey, make_dkim_key
 from gatepost.manage.use_cases.execution import execute
-from gatepost.manage.use_cases.quickstart import (
-    FirstAnswers,
-    answer_errors,
-    first_resources,
-    normalized,
-    settings_to_write,
-)
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.sealed_store import store_and_vault
 from gatepost.values import replace
@@ -55,17 +49,17 @@ class FirstSetup(msgspec.Struct, kw_only=True):
 @use_case(
     scope=Scope.OWNER, visibility=Visibility.GATEWAY, tag="resources", dry_run=True, action="change", self_audited=True
 )
-def set_up_gateway(context: Context, request: FirstAnswers) -> FirstSetup:
+def set_up_gateway(context: Context, request: quickstart.FirstAnswers) -> FirstSetup:
     """Make the first organization: domains, a connector to the mail server behind or mailboxes, DKIM keys.
 
     Refused where there is an organization already. hostname and nameservers change nothing here: they are settings.
     """
     settings = context.settings
-    answers = normalized(request)
+    answers = quickstart.normalized(request)
     answers = answers if answers.hostname else replace(answers, hostname=settings.server.hostname)
-    if errors := answer_errors(answers):
+    if errors := quickstart.answer_errors(answers):
         raise Refusal(RefusalKind.INPUT, NOTHING, errors)
-    resources, signs = first_resources(answers), bool(settings.store.master_key)
+    resources, signs = quickstart.first_resources(answers), bool(settings.store.master_key)
     with store_and_vault(context.gateway, keys=signs):
         pass  # a master key that cannot be used is said before anything is made
     _make(context, resources["organization"])
@@ -73,7 +67,7 @@ def set_up_gateway(context: Context, request: FirstAnswers) -> FirstSetup:
         for domain in answers.domains:
             key = MakeDkimKey(organization=answers.organization, domain=domain)
             execute(make_dkim_key, replace(context, expected=None, audit=AuditTrail()), key)
-    tables = settings_to_write(answers, settings, MASTER_KEY)
+    tables = quickstart.settings_to_write(answers, settings, MASTER_KEY)
     return FirstSetup(
         resources=tomlkit.dumps(resources),
         settings=tomlkit.dumps(tables) if tables else "",

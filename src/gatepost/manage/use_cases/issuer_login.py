@@ -45,7 +45,8 @@ _GOOD_FOR: Final = 600.0  # seconds that a person has at the issuer
 _FRESH: Final = 300.0  # seconds since a person proved it there, where that was asked for
 _LONGEST: Final = 4096
 _METADATA_FOR: Final = 300.0  # seconds that the issuer's metadata serve for beginnings
-_metadata: Final[dict[str, tuple[float, Provider]]] = {}  # by issuer, with when they were asked for
+_FAILED_FOR: Final = 10.0  # seconds after which an issuer that gave none is asked again
+_metadata: Final[dict[str, tuple[float, Provider | None]]] = {}  # by issuer, with when they were asked for
 _asking: Final = Lock()
 
 _log = logging.getLogger(__name__)
@@ -160,15 +161,23 @@ def _provider(settings: Settings) -> Provider:
     """The issuer's metadata, some minutes old at most. Raises _Failed, Busy.
 
     Whoever reaches the port may begin, and as often as they like: that neither takes the places of those who come back,
-    nor floods the issuer.
+    nor floods the issuer, or the audit while it is down.
     """
     issuer = settings.oidc.issuer
     if not _asking.acquire(timeout=1.0):
         raise _too_many()
     try:
-        at, provider = _metadata.get(issuer, (0.0, None))
+        at, provider = _metadata.get(issuer, (-_METADATA_FOR, None))
+        if provider is None and time.monotonic() < at + _FAILED_FOR:
+            raise BusyRefusal(
+                "the log-in of your organization did not work some seconds ago", kind=RefusalKind.FORBIDDEN
+            )
         if provider is None or time.monotonic() >= at + _METADATA_FOR:
-            provider = _with_client(settings, lambda openid: openid.provider())
+            try:
+                provider = _with_client(settings, lambda openid: openid.provider())
+            except _Failed:
+                _metadata[issuer] = time.monotonic(), None
+                raise
             _metadata[issuer] = time.monotonic(), provider
         return provider
     finally:

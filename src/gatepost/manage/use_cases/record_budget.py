@@ -92,5 +92,41 @@ def added_to_history(
     return added
 
 
+_MOST_RULES: Final = 1000
+"""Mail flow rules of an organization, and texts that they look for in headers, as its own administrators may have."""
+
+
+def check_rules(
+    principal: Principal, stored: Mapping[str, Any], wanted: Mapping[str, Mapping[str, Any] | None]
+) -> None:
+    """Raise Refusal if a tenant would have more mail flow rules, or texts in them, than a worker looks through at once.
+
+    All of them are tried on each message, while nobody else is served. The arguments are those of `added_to_history`.
+    """
+    if principal.is_of_gateway:
+        return
+    for name, table in wanted.items():
+        had_rules, had_texts = _rules(stored.get(name))
+        rules, texts = _rules(table)
+        if rules > max(_MOST_RULES, had_rules):
+            text = (
+                f"organization {name} would have {rules} mail flow rules, and its own administrators may store "
+                f"{_MOST_RULES}; store fewer, or ask the gateway's owner to store them"
+            )
+            raise Refusal(RefusalKind.INPUT, text)
+        if texts > max(_MOST_RULES, had_texts):
+            text = (
+                f"the mail flow rules of organization {name} would have {texts} texts in header_contains, and its own "
+                f"administrators may store {_MOST_RULES}; store fewer, or ask the gateway's owner to store them"
+            )
+            raise Refusal(RefusalKind.INPUT, text)
+
+
+def _rules(table: Mapping[str, Any] | None) -> tuple[int, int]:
+    """How many rules, and how many texts in them."""
+    rules = [rule for rule in (table or {}).get("mail_flow_rule", ()) if isinstance(rule, dict)]
+    return len(rules), sum(len(rule.get("header_contains", ())) for rule in rules)
+
+
 def _size(table: Mapping[str, Any] | None) -> int:
     return 0 if table is None else len(msgspec.json.encode(table))

@@ -16,17 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import msgspec
 from msgspec import Meta
 
-from gatepost.analysis.reports.tlsrpt import (
-    LEFT_TO_THE_SENDER,
-    DomainSummary,
-    FailedThere,
-    Reported,
-    ReportFilter,
-    failed_there,
-    report_object,
-    reported,
-    summaries,
-)
+from gatepost.analysis.reports import tlsrpt
 from gatepost.decoding import converted
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.use_cases.declaration import Cli, Items, Visibility, use_cases
@@ -139,7 +129,7 @@ class _LastLists:
 @use_case("GET /reports/received", visibility=Visibility.SEEN)
 def list_received_reports(context: Context, request: ListReceivedReports) -> Items[ReceivedSums]:
     """List TLS reports of others about their sessions with us (RFC 8460), by reporter and policy."""
-    rows = context.kept(_LastLists).of("sums", context, request, lambda: reported(*_received(context, request)))
+    rows = context.kept(_LastLists).of("sums", context, request, lambda: tlsrpt.reported(*_received(context, request)))
     return page_of(rows, lambda row: f"{row.reporter} {row.domain} {row.policy}", request, _sums)
 
 
@@ -147,26 +137,26 @@ def list_received_reports(context: Context, request: ListReceivedReports) -> Ite
 def list_received_failures(context: Context, request: ListReceivedReports) -> Items[ReportedFailure]:
     """Every failure that others report, with what our own trace has of its client."""
 
-    def work() -> list[FailedThere]:
+    def work() -> list[tlsrpt.FailedThere]:
         kept, wished = _received(context, request)
-        return list(failed_there(kept, wished, _traced_clients(context, kept, wished)))
+        return list(tlsrpt.failed_there(kept, wished, _traced_clients(context, kept, wished)))
 
     rows = context.kept(_LastLists).of("failures", context, request, work)
 
-    def name(failure: FailedThere) -> str:
+    def name(failure: tlsrpt.FailedThere) -> str:
         return f"{failure.begin} {failure.reporter} {failure.domain} {failure.policy} {failure.failure.result}"
 
     return page_of(rows, name, request, _failure)
 
 
-def _received(context: Context, request: ListReceivedReports) -> tuple[list[StoredReport], ReportFilter]:
+def _received(context: Context, request: ListReceivedReports) -> tuple[list[StoredReport], tlsrpt.ReportFilter]:
     """Reports about the time that is asked for, and which of their policies. Raises Refusal."""
     domain = domain_name("domain", request.domain)
     until = read_time("until", request.until) if request.until else time.time()
     since = read_time("since", request.since) if request.since else until - DAYS * _DAY
     with closing(context.gateway.storage.received_reports()) as reports:
         kept = list(reports.read(since, until))
-    return kept, ReportFilter(domain, request.reporter, request.result, _is_seen(context))
+    return kept, tlsrpt.ReportFilter(domain, request.reporter, request.result, _is_seen(context))
 
 
 def _is_seen(context: Context) -> Callable[[str], bool] | None:
@@ -183,7 +173,9 @@ def _is_seen(context: Context) -> Callable[[str], bool] | None:
     return is_seen
 
 
-def _traced_clients(context: Context, kept: list[StoredReport], wished: ReportFilter) -> Counter[tuple[str, str]]:
+def _traced_clients(
+    context: Context, kept: list[StoredReport], wished: tlsrpt.ReportFilter
+) -> Counter[tuple[str, str]]:
     """Rows of our own trace about the clients that failed, by event and address."""
     policies = [policy for report in kept for policy in wished.policies(report)]
     addresses = {failure.sending_address for policy in policies for failure in policy.failures} - {""}
@@ -197,11 +189,11 @@ def _traced_clients(context: Context, kept: list[StoredReport], wished: ReportFi
     return here
 
 
-def _sums(one: Reported) -> ReceivedSums:
+def _sums(one: tlsrpt.Reported) -> ReceivedSums:
     return ReceivedSums(**asdict(one) | {"results": dict(one.results.most_common())})
 
 
-def _failure(failure: FailedThere) -> ReportedFailure:
+def _failure(failure: tlsrpt.FailedThere) -> ReportedFailure:
     return converted(failure, ReportedFailure, from_attributes=True)
 
 
@@ -264,17 +256,17 @@ def get_sessions(context: Context, request: GetSessions) -> DaySessions:
     day = utc_day("day", request.day) if request.day else day_text(time.time())
     domain = domain_name("domain", request.domain)
     domain_summaries, days = counted_sessions(context.gateway.storage.session_counts(), day, domain)
-    reports = [{"domain": summary.domain, "report": report_object(summary)} for summary in domain_summaries]
-    return DaySessions(day, list(LEFT_TO_THE_SENDER), reports, days)
+    reports = [{"domain": summary.domain, "report": tlsrpt.report_object(summary)} for summary in domain_summaries]
+    return DaySessions(day, list(tlsrpt.LEFT_TO_THE_SENDER), reports, days)
 
 
-def counted_sessions(counts: SessionCounts, day: str, domain: str = "") -> tuple[list[DomainSummary], list[str]]:
+def counted_sessions(counts: SessionCounts, day: str, domain: str = "") -> tuple[list[tlsrpt.DomainSummary], list[str]]:
     """TLS sessions of a UTC day by policy domain; and the days of which there are counts, oldest first.
 
     Raises Refusal (UNREADABLE).
     """
     with refusing(RefusalKind.UNREADABLE, StoreFailure):
-        return summaries(counts, day, domain), counts.days()
+        return tlsrpt.summaries(counts, day, domain), counts.days()
 
 
 def _sent(report: SentReport) -> SentReportState:

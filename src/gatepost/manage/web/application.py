@@ -20,15 +20,9 @@ from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import HTTPConnection, Request
 
 from gatepost.language import ENGLISH, in_language, offered
+from gatepost.manage.web import request_limits
 from gatepost.manage.web.identity import IdentityMiddleware
 from gatepost.manage.web.problem import RefusalAuditMiddleware, is_call, refused
-from gatepost.manage.web.request_limits import (
-    BodyLimit,
-    ConcurrencyMiddleware,
-    FormBody,
-    KnownHosts,
-    LoopbackUntilOwned,
-)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -154,12 +148,12 @@ def application(
             Middleware(LanguageMiddleware),
             Middleware(_Failures),
             Middleware(RefusalAuditMiddleware, accounts=accounts),
-            Middleware(KnownHosts, names=[gateway.settings.server.hostname.lower(), *admin.names]),
-            Middleware(LoopbackUntilOwned, owned=accounts.has_owner),
-            Middleware(BodyLimit),
-            Middleware(FormBody),
+            Middleware(request_limits.KnownHosts, names=[gateway.settings.server.hostname.lower(), *admin.names]),
+            Middleware(request_limits.LoopbackUntilOwned, owned=accounts.has_owner),
+            Middleware(request_limits.BodyLimit),
+            Middleware(request_limits.FormBody),
             Middleware(IdentityMiddleware, accounts=accounts),
-            Middleware(ConcurrencyMiddleware),
+            Middleware(request_limits.ConcurrencyMiddleware),
         ],
         exception_handlers={HTTPException: _refused, **handlers},
     )

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import nullcontext
+from contextvars import ContextVar
 from enum import StrEnum
 from typing import TYPE_CHECKING, Self
 
@@ -24,11 +26,13 @@ from gatepost.events.metrics.catalogue import DNS_LOOKUPS, DNS_SECONDS
 from gatepost.events.metrics.counts import Counts
 from gatepost.net.lookups.cache import Cache
 from gatepost.net.lookups.question import UNREAD, LookupFailed, name_text, question_text
+from gatepost.net.places import Places
 from gatepost.net.shortage import shortage
 from gatepost.net.tasks import spawn
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from contextlib import AbstractAsyncContextManager
 
     from dns.rdata import Rdata
     from dns.rdtypes.ANY.SOA import SOA
@@ -41,9 +45,14 @@ _MAX_TLSA = 100  # as many as `protocols.dane.tlsa` judges
 _MAX_CNAMES = 10
 _MAX_TTL = 3600
 _CONCURRENT = 100  # questions at a time
+_OF_ONE = 75  # of these, for mail of one organization: who sends chooses nameservers that keep silent, too
 _STRANGERS = 50  # of these, that messages of strangers make us ask: they choose nameservers that keep silent
 _STRANGERS_WAIT = 1000  # more of their questions, with those under way, fail at once
 _CACHE_OCTETS = 2 << 20  # of answers as received; parsed they take about ten times as much
+
+
+asking_for: ContextVar[str] = ContextVar("asking_for", default="")
+"""The organization whose mail the questions of a task are for, "" for none; set by who tries it (`mail.outbound`)."""
 
 
 class DnsStatus(StrEnum):
@@ -84,8 +93,9 @@ class Resolver:
     def __init__(self, asker: DnsTransport, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._asker = asker
         self._cache: Cache[Question, DnsAnswer] = Cache(_CACHE_OCTETS, clock)
-        self._running: dict[tuple[Question, bool], asyncio.Task[DnsAnswer | LookupFailed]] = {}
+        self._running: dict[tuple[Question, bool, str], asyncio.Task[DnsAnswer | LookupFailed]] = {}
         self._slots = asyncio.Semaphore(_CONCURRENT)
+        self._places = Places(_OF_ONE)
         self._strangers = asyncio.Semaphore(_STRANGERS)
         self._by_strangers = 0  # of those that run
         self._clock = clock
@@ -159,7 +169,8 @@ class Resolver:
         if known is not None:
             self._count(rdtype, "cached")
             return known
-        task = self._running.get((question, stranger)) or self._begin(question, rdtype, stranger=stranger)
+        key = question, stranger, "" if stranger else asking_for.get()
+        task = self._running.get(key) or self._begin(key, rdtype)
         dns_answer = await asyncio.shield(task)
         if isinstance(dns_answer, LookupFailed):
             # A copy for each that waits: a raised exception collects the traceback of its raiser.
@@ -167,13 +178,14 @@ class Resolver:
             raise failed from shortage(dns_answer)
         return dns_answer
 
-    def _begin(self, question: Question, rdtype: str, *, stranger: bool) -> asyncio.Task[DnsAnswer | LookupFailed]:
+    def _begin(self, key: tuple[Question, bool, str], rdtype: str) -> asyncio.Task[DnsAnswer | LookupFailed]:
         """Raises LookupFailed if strangers ask too much."""
+        question, stranger, organization = key
         if stranger and self._by_strangers >= _STRANGERS_WAIT:
             raise LookupFailed(f"{question_text(question)}: too many questions about senders wait for their answers")
-        find = self._find_for_stranger if stranger else self._find
-        key = question, stranger
-        task = self._running[key] = spawn(find(question, rdtype), f"dns {question_text(question)}")
+        turn: AbstractAsyncContextManager[object] = self._strangers if stranger else nullcontext()
+        turn = self._places.place(organization) if organization else turn
+        task = self._running[key] = spawn(self._find_in_turn(question, rdtype, turn), f"dns {question_text(question)}")
         self._by_strangers += stranger
 
         def ended(_: object) -> None:
@@ -194,8 +206,11 @@ class Resolver:
         await asyncio.gather(*tasks, return_exceptions=True)
         await self._asker.close()
 
-    async def _find_for_stranger(self, question: Question, rdtype: str) -> DnsAnswer | LookupFailed:
-        async with self._strangers:
+    async def _find_in_turn(
+        self, question: Question, rdtype: str, turn: AbstractAsyncContextManager[object]
+    ) -> DnsAnswer | LookupFailed:
+        """turn: among those who share a part of all places with it."""
+        async with turn:
             return await self._find(question, rdtype)
 
     async def _find(self, question: Question, rdtype: str) -> DnsAnswer | LookupFailed:

@@ -16,19 +16,7 @@ import msgspec
 from gatepost.net.anchors import AnchorsError, TrustAnchors
 from gatepost.net.lookups.http import host_addresses, https_context
 from gatepost.net.lookups.question import LookupFailed
-from gatepost.protocols.ldap.messages import (
-    LdapAnswer,
-    LdapError,
-    LdapResult,
-    Operation,
-    ResultCode,
-    bind_request,
-    message_size,
-    read_message,
-    search_request,
-    start_tls_request,
-    unbind_request,
-)
+from gatepost.protocols.ldap import messages
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -103,7 +91,7 @@ class LdapOutcome(msgspec.Struct, frozen=True):
     """
 
     found: bool
-    result: LdapResult
+    result: messages.LdapResult
     server: LdapServer
     references: tuple[str, ...] = ()
 
@@ -126,8 +114,8 @@ class _Connection:
 
     async def start_tls(self, context: ssl.SSLContext) -> None:
         """TLS on a connection that began without. What came before it is no answer to anything behind it."""
-        answer = await self._ask(start_tls_request(self._next()), Operation.EXTENDED)
-        if answer.code != ResultCode.SUCCESS:
+        answer = await self._ask(messages.start_tls_request(self._next()), messages.Operation.EXTENDED)
+        if answer.code != messages.ResultCode.SUCCESS:
             raise _Failed(f"it refuses StartTLS: {answer.text}")
         await self._writer.start_tls(context, server_hostname=self.server.host)
         # The reader goes on with what it has: an attacker may have put answers to later requests behind this one.
@@ -144,32 +132,34 @@ class _Connection:
 
     async def bind(self, name: str, password: str) -> None:
         """Log in. Raises _Failed if the server refuses."""
-        result = await self._ask(bind_request(self._next(), name, password), Operation.BOUND)
-        if result.code != ResultCode.SUCCESS:
-            hint = "; the name or the password is wrong" if result.code == ResultCode.INVALID_CREDENTIALS else ""
+        result = await self._ask(messages.bind_request(self._next(), name, password), messages.Operation.BOUND)
+        if result.code != messages.ResultCode.SUCCESS:
+            hint = (
+                "; the name or the password is wrong" if result.code == messages.ResultCode.INVALID_CREDENTIALS else ""
+            )
             raise _Failed(f"it refuses the log-in of {name}: {result.text}{hint}")
 
     async def search(self, search: LdapSearch, seconds: int) -> LdapOutcome:
         """Whether there is an entry, and how the search ended."""
         number = self._next()
-        await self._send(search_request(number, search.base, search.encoded, seconds))
+        await self._send(messages.search_request(number, search.base, search.encoded, seconds))
         has_entry = False
         references: list[str] = []
         for _ in range(_MOST_MESSAGES):
             answer = await self._answer(number)
-            if answer.result is not None and answer.operation is Operation.SEARCHED:
+            if answer.result is not None and answer.operation is messages.Operation.SEARCHED:
                 self.used = True
                 return LdapOutcome(has_entry, answer.result, self.server, tuple(references))
-            if answer.operation not in {Operation.ENTRY, Operation.REFERENCE}:
+            if answer.operation not in {messages.Operation.ENTRY, messages.Operation.REFERENCE}:
                 raise _Failed(f"it answered a search with {answer.operation.name}")
-            has_entry |= answer.operation is Operation.ENTRY
+            has_entry |= answer.operation is messages.Operation.ENTRY
             references += answer.references
         raise _Failed("its answer has no end")
 
     def close(self) -> None:
         """End it, and wait for nothing."""
         if not self._writer.is_closing():
-            self._writer.write(unbind_request(self._next()))
+            self._writer.write(messages.unbind_request(self._next()))
             self._writer.close()
 
     def abort(self) -> None:
@@ -180,7 +170,7 @@ class _Connection:
         self._number += 1
         return self._number
 
-    async def _ask(self, request: bytes, expected: Operation) -> LdapResult:
+    async def _ask(self, request: bytes, expected: messages.Operation) -> messages.LdapResult:
         await self._send(request)
         answer = await self._answer(self._number)
         if answer.operation is not expected or answer.result is None:
@@ -191,15 +181,15 @@ class _Connection:
         self._writer.write(request)
         await self._writer.drain()
 
-    async def _answer(self, number: int) -> LdapAnswer:
-        answer = read_message(await self._message())
+    async def _answer(self, number: int) -> messages.LdapAnswer:
+        answer = messages.read_message(await self._message())
         if answer.number != number:
             said = f": {answer.result.text}" if answer.result is not None else ""
             raise _Failed(f"it ends the connection{said}" if not answer.number else "it answered another request")
         return answer
 
     async def _message(self) -> bytes:
-        while (size := message_size(self._received)) is None or len(self._received) < size:
+        while (size := messages.message_size(self._received)) is None or len(self._received) < size:
             data = await self._reader.read(_READ)
             if not data:
                 raise _Failed("it closed the connection", stale=self.used)
@@ -295,7 +285,7 @@ class LdapClient:
         except TimeoutError:
             connection.abort()
             raise _Failed(f"no answer to the search within {self._limits.search:g} s") from None
-        except (OSError, LdapError) as failure:
+        except (OSError, messages.LdapError) as failure:
             connection.abort()
             raise _Failed(_words(failure), stale=was_used and isinstance(failure, OSError)) from failure
         except BaseException:
@@ -337,7 +327,7 @@ class LdapClient:
             raise _Failed(f"no connection within {self._limits.connect:g} s") from None
         except AnchorsError as failure:
             raise _Failed(f"the trust anchors cannot be read: {failure}") from failure
-        except (OSError, LdapError) as failure:
+        except (OSError, messages.LdapError) as failure:
             raise _Failed(_words(failure)) from failure
 
     async def _connected(self, server: LdapServer, context: ssl.SSLContext) -> _Connection:

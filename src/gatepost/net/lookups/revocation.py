@@ -51,11 +51,15 @@ class _Link(msgspec.Struct, frozen=True):
 
 
 class _Question(msgspec.Struct, frozen=True):
-    """A question about one certificate, and the sources that may answer it. reach: their addresses, None for any."""
+    """A question about one certificate, and the sources that may answer it.
+
+    reach: their addresses, None for any. by_tenant: nobody but tenants trusts the authority.
+    """
 
     link: _Link
     staple: bytes
     reach: AddressPolicy | None
+    by_tenant: bool
     now: float
 
 
@@ -101,8 +105,10 @@ class RevocationChecker:
         if staple == b"" and must_staple(links[0].certificate):
             detail = f"{links[0].name} must come with an OCSP response (RFC 7633), and none was stapled"
             return Revocation("unknown", detail, demanded=True)
-        reach = await self._reach(verdict.path[-1])
-        questions = [_Question(link, b"" if link is not links[0] else staple or b"", reach, now) for link in links]
+        reach, by_tenant = await self._reach(verdict.path[-1])
+        questions = [
+            _Question(link, b"" if link is not links[0] else staple or b"", reach, by_tenant, now) for link in links
+        ]
         return _worst(await asyncio.gather(*(self._in_time(question) for question in questions)))
 
     def retry(self) -> None:
@@ -115,19 +121,20 @@ class RevocationChecker:
         await self._lists.close()
         await self._responders.close()
 
-    async def _reach(self, anchor: bytes) -> AddressPolicy | None:
-        """The addresses that an authority may name; None for any, within our own network, too.
+    async def _reach(self, anchor: bytes) -> tuple[AddressPolicy | None, bool]:
+        """The addresses that an authority may name, None for any, and whether nobody but tenants trusts it.
 
-        Not for one that the whole world trusts, nor for one that a tenant may have made itself.
+        Any, within our own network, too, is not for one that the whole world trusts, nor for one that a tenant may have
+        made itself.
         """
         if self._system is None:
             try:
                 self._system = await asyncio.to_thread(_system_anchors)  # a hundred milliseconds, once
             except AnchorsError:  # which those are is not known now
-                return PUBLIC_ADDRESSES
+                return PUBLIC_ADDRESSES, False
         if anchor in self._system:
-            return PUBLIC_ADDRESSES
-        return self._tenants if self.origin.is_tenants(anchor) else None
+            return PUBLIC_ADDRESSES, False
+        return (self._tenants, True) if self.origin.is_tenants(anchor) else (None, False)
 
     async def _in_time(self, question: _Question) -> Revocation:
         try:
@@ -164,7 +171,9 @@ class RevocationChecker:
 
     async def _list(self, url: str, question: _Question) -> RevocationStatus:
         link = question.link
-        revocation_list = await self._lists.find(url, link.issuer, now=question.now, reach=question.reach)
+        revocation_list = await self._lists.find(
+            url, link.issuer, now=question.now, reach=question.reach, by_tenant=question.by_tenant
+        )
         try:
             return revocation_list.status_of(link.certificate, question.now)
         except RevocationError as failure:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -35,6 +36,7 @@ from gatepost.net.tasks import Shared
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from contextlib import AbstractAsyncContextManager
     from pathlib import Path
 
     from cryptography import x509
@@ -131,6 +133,10 @@ _DISK_BYTES: Final = 256 * 1024 * 1024
 _DISK_FILES: Final = 500
 _FETCHES: Final = 8  # at a time, until they are read
 _READINGS: Final = 1  # at a time: to read a list takes four times its size
+# Of authorities that nobody but tenants trusts: who makes one names as many lists as he likes, and has hosts that keep
+# silent, or lists that take seconds to read. Others' lists wait for none of them.
+_TENANTS: Final = _FETCHES // 2
+_TENANTS_BYTES: Final = 4 * 1024 * 1024
 
 _log = logging.getLogger(__name__)
 
@@ -152,7 +158,7 @@ class _Held(msgspec.Struct, frozen=True):
 
 
 type _Key = tuple[str, bytes]
-type _Place = tuple[str, bool, AddressPolicy | None]
+type _Place = tuple[str, bool, AddressPolicy | None, int]
 
 
 class RevocationLists:
@@ -169,14 +175,15 @@ class RevocationLists:
         self._failed: Cache[_Place | _Key, str] = Cache(1000, clock, share=1)
         self._shared: Shared[_Key, RevocationList | RevocationError] = Shared()
         self._slots = asyncio.Semaphore(_FETCHES)
+        self._tenants = asyncio.Semaphore(_TENANTS)
         self._readings = asyncio.Semaphore(_READINGS)
 
     async def find(
-        self, url: str, issuer: x509.Certificate, *, now: float, reach: AddressPolicy | None
+        self, url: str, issuer: x509.Certificate, *, now: float, reach: AddressPolicy | None, by_tenant: bool = False
     ) -> RevocationList:
         """The list at `url`, verified with the key of `issuer`. Raises RevocationError, which names the address.
 
-        reach: the addresses that may be called, None for any.
+        reach: the addresses that may be called, None for any. by_tenant: nobody but tenants trusts the authority.
 
         Whoever asks for a list that is on its way waits for the same; giving up does not stop it. If no newer one is to
         be had, the one at hand is given for as long as it says that it holds.
@@ -185,14 +192,15 @@ class RevocationLists:
         held = self._held.get(key)
         if held is not None and held.fresh(now):
             return held.list
-        request = _request(url, self._timeout, reach)
+        request = _request(url, self._timeout, reach, by_tenant=by_tenant)
         failure = self._failed.get(_place(request)) or self._failed.get(key)
         if failure is not None:
             if held is not None and held.holds(now):
                 return held.list
             raise RevocationError(failure)
+        tenants = self._tenants if by_tenant else nullcontext()
         revocation_list = await self._shared.result(
-            key, lambda: self._renew(key, issuer, request, now), f"crl {url[:80]}"
+            key, lambda: self._renew(key, issuer, request, now, tenants), f"crl {url[:80]}"
         )
         if isinstance(revocation_list, RevocationError):
             raise RevocationError(
@@ -209,16 +217,25 @@ class RevocationLists:
         await self._shared.close()
 
     async def _renew(
-        self, key: _Key, issuer: x509.Certificate, request: HttpRequest, now: float
+        self,
+        key: _Key,
+        issuer: x509.Certificate,
+        request: HttpRequest,
+        now: float,
+        turn: AbstractAsyncContextManager[object],
     ) -> RevocationList | RevocationError:
-        """The newest that disk and network have. The failure is returned: a task's exception is logged as a fault."""
+        """The newest that disk and network have. The failure is returned: a task's exception is logged as a fault.
+
+        turn: of those that share places with it.
+        """
         async with self._readings:
             kept = await asyncio.to_thread(self._read, key, issuer)
         held = _newer(self._held.get(key), kept)
         failure = None
         if held is None or not held.fresh(now):
             try:
-                held = await self._fetch(key, issuer, request, now, held)
+                async with turn:
+                    held = await self._fetch(key, issuer, request, now, held)
             except (HttpFailed, RevocationError) as failed:
                 failure = self._note(key, request, failed)
         if held is not None:
@@ -282,14 +299,14 @@ class RevocationLists:
             _log.warning("revocation list: %s cannot be kept: %s", path, failure.strerror)
 
 
-def _request(url: str, timeout: float, reach: AddressPolicy | None) -> HttpRequest:
-    accept = "application/pkix-crl, */*"
-    return HttpRequest(url, MAX_LIST_BYTES, timeout, accept=accept, private=reach is None, within=bounded(reach))
+def _request(url: str, timeout: float, reach: AddressPolicy | None, *, by_tenant: bool) -> HttpRequest:
+    accept, most = "application/pkix-crl, */*", _TENANTS_BYTES if by_tenant else MAX_LIST_BYTES
+    return HttpRequest(url, most, timeout, accept=accept, private=reach is None, within=bounded(reach))
 
 
 def _place(request: HttpRequest) -> _Place:
-    """What cannot be called is not tried again soon, by whoever may call no more."""
-    return request.url, request.private, request.within
+    """What cannot be called is not tried again soon, by whoever may call no more, or read no more of it."""
+    return request.url, request.private, request.within, request.limit
 
 
 def _newer(one: _Held | None, other: _Held | None) -> _Held | None:

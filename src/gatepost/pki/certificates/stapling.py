@@ -16,16 +16,10 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from gatepost.decoding import msgpack_decoder
+from gatepost.net import revocation
 from gatepost.net.certificate import MALFORMED, certificate_facts, must_staple, quietly
 from gatepost.net.engine import client_context, server_context, shake_hands
 from gatepost.net.lookups.http import HttpClient, HttpFailed, HttpRequest
-from gatepost.net.revocation import (
-    MAX_RESPONSE_BYTES,
-    RevocationError,
-    ocsp_request,
-    published,
-    read_response,
-)
 from gatepost.protocols.tls.profile import PROFILES
 from gatepost.store.interface import StoreFailure
 
@@ -74,7 +68,7 @@ def subject_of(identity: ServerIdentity) -> Subject:
             issuer = next((certificate for certificate in above if certificate.subject == leaf.issuer), None)
         except MALFORMED:  # the handshake does not mind, and so a listener must not
             issuer = None
-        return Subject(facts.sha256, facts.subject, leaf, issuer, published(leaf).ocsp, must_staple(leaf))
+        return Subject(facts.sha256, facts.subject, leaf, issuer, revocation.published(leaf).ocsp, must_staple(leaf))
 
 
 class Stapler:
@@ -117,7 +111,7 @@ class Stapler:
             try:
                 response = await self._fetch(subject, url, now)
                 check_staple(identity, response)
-            except (HttpFailed, RevocationError) as failure:
+            except (HttpFailed, revocation.RevocationError) as failure:
                 reasons.append(f"{url}: {failure}")
                 continue
             return await self._keep(subject, Staple(now, response))
@@ -127,13 +121,13 @@ class Stapler:
     async def _fetch(self, subject: Subject, url: str, now: float) -> bytes:
         """A response that says that the certificate is good. Raises HttpFailed, RevocationError."""
         assert subject.issuer is not None  # noqa: S101 - or it would not be due
-        body = ocsp_request(subject.leaf, subject.issuer)
+        body = revocation.ocsp_request(subject.leaf, subject.issuer)
         kind, accept = "application/ocsp-request", "application/ocsp-response"
-        request = HttpRequest(url, MAX_RESPONSE_BYTES, _TIMEOUT, body, kind, accept, private=True)
+        request = HttpRequest(url, revocation.MAX_RESPONSE_BYTES, _TIMEOUT, body, kind, accept, private=True)
         response = (await self._client.fetch(request)).body
-        status = read_response(response, subject.leaf, subject.issuer, now)
+        status = revocation.read_response(response, subject.leaf, subject.issuer, now)
         if status.status != "good":
-            raise RevocationError(f"it says that the certificate is {status.status}")
+            raise revocation.RevocationError(f"it says that the certificate is {status.status}")
         return response
 
     async def _keep(self, subject: Subject, staple: Staple) -> bool:
@@ -165,7 +159,7 @@ def check_staple(identity: ServerIdentity, response: bytes) -> None:
     theirs = context.engine()
     shake_hands(ours, theirs)
     if ours.facts is None or ours.facts.ocsp_response != response:
-        raise RevocationError("OpenSSL does not staple the response to this certificate")
+        raise revocation.RevocationError("OpenSSL does not staple the response to this certificate")
 
 
 def holds_until(subject: Subject, staple: Staple, now: float) -> float:
@@ -173,8 +167,8 @@ def holds_until(subject: Subject, staple: Staple, now: float) -> float:
     if subject.issuer is None:
         return 0.0
     try:
-        response = read_response(staple.response, subject.leaf, subject.issuer, now)
-    except RevocationError:
+        response = revocation.read_response(staple.response, subject.leaf, subject.issuer, now)
+    except revocation.RevocationError:
         return 0.0
     until = response.until or staple.fetched + 2 * _WITHOUT_END
     return min(until, staple.fetched + _MOST) if response.status == "good" else 0.0

@@ -23,16 +23,7 @@ from gatepost.net.certificate import MALFORMED
 from gatepost.net.chain import judge
 from gatepost.net.identity import ServerIdentity
 from gatepost.pki.certificates.authority import key_pem
-from gatepost.pki.site.profile import (
-    PublicKey,
-    Signer,
-    authority_certificate,
-    is_site_name,
-    sign_endpoint,
-    sign_node,
-    sign_server,
-    site_of,
-)
+from gatepost.pki.site import profile
 from gatepost.pki.site.records import (
     IssuedServer,
     JoinRefused,
@@ -73,7 +64,7 @@ class Site:
 
     def init(self, site: str, domains: Sequence[str], *, author: str, now: float) -> SiteAuthority:
         """Make the first root. domains: the only names it can vouch for. Raises SiteError, StoreFailure."""
-        if not is_site_name(site):
+        if not profile.is_site_name(site):
             raise SiteError(
                 f"{site!r} is not a name of a site: write lower-case letters, digits, hyphens and dots, at most 63"
             )
@@ -104,7 +95,7 @@ class Site:
     ) -> SiteAuthority:
         now, signs_from = times
         key = ec.generate_private_key(ec.SECP256R1())
-        pem = authority_certificate(site, domains, key, now)
+        pem = profile.authority_certificate(site, domains, key, now)
         root = x509.load_pem_x509_certificate(pem)
         digest = _thumbprint(pem)
         number = digest[:_ID_DIGITS]
@@ -134,7 +125,7 @@ class Site:
         issuer, signer = self._issuer(state, now)
         key = ec.generate_private_key(ec.SECP256R1())
         _must_cover(issuer, (hostname,))
-        leaf = sign_endpoint(signer, issuer.site, hostname, key.public_key(), lifetime)
+        leaf = profile.sign_endpoint(signer, issuer.site, hostname, key.public_key(), lifetime)
         return ServerIdentity(leaf + self._records.certificate_pem(issuer), key_pem(key))
 
     def prune(self, now: float) -> bool:
@@ -262,7 +253,7 @@ class Site:
         self,
         state: SiteState,
         node: Node,
-        key: PublicKey,
+        key: profile.PublicKey,
         asked: tuple[float, float, str],
         token: Token | None = None,
         author: str = _SERVICE,
@@ -270,7 +261,7 @@ class Site:
         lifetime, now, note = asked
         issuer, signer = self._issuer(state, now)
         _must_cover(issuer, (node.name,))
-        pem = sign_node(signer, issuer.site, node.name, key, lifetime)
+        pem = profile.sign_node(signer, issuer.site, node.name, key, lifetime)
         end = x509.load_pem_x509_certificate(pem).not_valid_after_utc.timestamp()
         before = node.thumbprints[:1]
         record = replace(node, thumbprints=(_thumbprint(pem), *before), authority=issuer.id, renewed=now, not_after=end)
@@ -290,7 +281,7 @@ class Site:
         verdict = judge(chain, anchors, now=now, purpose="client")
         if not verdict.trusted:
             raise JoinRefused(SiteRefusal.NODE, f"the presented certificate was rejected: {verdict.detail}")
-        site, path = site_of(chain[0])
+        site, path = profile.site_of(chain[0])
         kind, _, name = path.partition("/")
         node = state.nodes.get(name) if (site, kind) == (state.authorities[0].site, "node") else None
         if node is None:
@@ -303,7 +294,7 @@ class Site:
 
     # other servers
 
-    def issue(self, names: Sequence[str], key: PublicKey, *, lifetime: float, author: str, now: float) -> bytes:
+    def issue(self, names: Sequence[str], key: profile.PublicKey, *, lifetime: float, author: str, now: float) -> bytes:
         """A certificate for a server that is no node, PEM; its root is the newest of `roots_pem`'s that signs now.
 
         Raises SiteError, StoreFailure.
@@ -311,7 +302,7 @@ class Site:
         state = self.state()
         issuer, signer = self._issuer(state, now)
         _must_cover(issuer, names)
-        pem = sign_server(signer, names, key, lifetime)
+        pem = profile.sign_server(signer, names, key, lifetime)
         made = x509.load_pem_x509_certificate(pem)
         end = made.not_valid_after_utc.timestamp()
         serial = f"{made.serial_number:x}"
@@ -323,7 +314,7 @@ class Site:
         """The root that signs now. Raises SiteError."""
         return self._records.certificate_pem(self._signing(self.state(), now))
 
-    def _issuer(self, state: SiteState, now: float) -> tuple[SiteAuthority, Signer]:
+    def _issuer(self, state: SiteState, now: float) -> tuple[SiteAuthority, profile.Signer]:
         authority = self._signing(state, now)
         return authority, self._records.signer(authority, now)
 
@@ -390,7 +381,7 @@ def _token(state: SiteState, digest: str, name: str, now: float) -> Token:
     return token
 
 
-def _read_request(pem: bytes) -> tuple[str, PublicKey]:
+def _read_request(pem: bytes) -> tuple[str, profile.PublicKey]:
     """Host name and key of a request for a node's certificate; all else in it is ignored."""
     try:
         request = x509.load_pem_x509_csr(pem)

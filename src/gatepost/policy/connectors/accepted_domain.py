@@ -9,16 +9,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from gatepost.policy.connectors.fields import (
-    Access,
-    Duration,
-    FilePath,
-    MailAddress,
-    NamePattern,
-    Owned,
-    Range,
-    Switch,
-)
+from gatepost.policy.connectors import fields
 from gatepost.policy.connectors.recipient_directory import RecipientDirectory  # noqa: TC001 - pydantic reads it
 from gatepost.policy.connectors.recipient_graph import RecipientGraph  # noqa: TC001 - pydantic reads it
 from gatepost.policy.connectors.record_base import Record
@@ -29,7 +20,7 @@ from gatepost.policy.connectors.values import DomainType, PublishedSts, Recipien
 class AcceptedDomain(Record):
     """A domain for which the organization accepts mail."""
 
-    name: NamePattern = Field(
+    name: fields.NamePattern = Field(
         description='The domain. With type = "internal-relay" also "*.domain": the domain and all its subdomains.'
     )
     type: DomainType = Field(
@@ -48,7 +39,7 @@ class AcceptedDomain(Record):
         "Graph as recipient_graph says, and remembers the answer. callout: the gateway asks the server behind it "
         "(RCPT), by the connector that would deliver and under its TLS requirement, and remembers the answer.",
     )
-    recipients: tuple[MailAddress, ...] = Field(
+    recipients: tuple[fields.MailAddress, ...] = Field(
         default=(),
         description='With recipient_validation = "list": every address of the domain that exists behind this gateway. '
         "With another source: addresses that exist although the source does not know them; it is not asked for "
@@ -56,7 +47,8 @@ class AcceptedDomain(Record):
         "organization's subaddress_separator applies.",
     )
     recipients_file: Annotated[
-        FilePath, Owned(lambda value: Access.MACHINE if value else None, "write the addresses in recipients")
+        fields.FilePath,
+        fields.Owned(lambda value: fields.Access.MACHINE if value else None, "write the addresses in recipients"),
     ] = Field(
         default="",
         description='With recipient_validation = "file": a file with every address of the domain that exists behind '
@@ -79,7 +71,7 @@ class AcceptedDomain(Record):
         "while nobody can be asked, or the file cannot be read. defer: ask the sender to try again (451). accept: "
         "accept the recipient unchecked, and record that in the trace.",
     )
-    verified: Switch = Field(
+    verified: fields.Switch = Field(
         default=True,
         description="Whether the organization has proved that the domain is its own. false: the domain is pending and "
         "has no effect on mail. Administrators of the whole gateway can set this. A domain that a "
@@ -91,11 +83,11 @@ class AcceptedDomain(Record):
         "report what enforce would block. none: withdraws a published policy; keep it for at least the "
         "max_age of the old policy.",
     )
-    mta_sts_mx: tuple[NamePattern, ...] = Field(
+    mta_sts_mx: tuple[fields.NamePattern, ...] = Field(
         default=(),
         description='MX hosts in the served policy, such as "mx.a.example" or "*.a.example". Empty: the gateway\'s own '
         "name.",
     )
-    mta_sts_max_age: Annotated[Duration, Range(86400, 31557600, format_duration)] = Field(
+    mta_sts_max_age: Annotated[fields.Duration, fields.Range(86400, 31557600, format_duration)] = Field(
         default=604800, description="How long senders may cache the served policy."
     )

@@ -10,19 +10,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field
 
-from gatepost.policy.connectors.fields import (
-    Access,
-    Duration,
-    Form,
-    Label,
-    Owned,
-    Range,
-    Size,
-    Switch,
-    Text,
-    TrustAnchorsText,
-    Whole,
-)
+from gatepost.policy.connectors import fields
 from gatepost.policy.connectors.names import host_port, socket_path
 from gatepost.policy.connectors.record_base import Record
 from gatepost.policy.connectors.units import format_duration, format_size
@@ -62,8 +50,8 @@ class ContentHook(Record):
     All hooks for a message run at the same time, after its content has arrived and before the gateway answers.
     """
 
-    name: Label = Field(description="A name that is unique among the content hooks of the organization.")
-    enabled: Switch = Field(default=True, description="The gateway does not use a disabled hook.")
+    name: fields.Label = Field(description="A name that is unique among the content hooks of the organization.")
+    enabled: fields.Switch = Field(default=True, description="The gateway does not use a disabled hook.")
     mode: Mode = Field(
         default=Mode.ENFORCE,
         description="rehearse: the gateway records the scanner's verdict, but does not act on it.",
@@ -72,8 +60,11 @@ class ContentHook(Record):
     address: Annotated[
         str,
         AfterValidator(_address),
-        Form('"http://HOST:PORT", "https://…", "HOST:PORT" or "unix:/path"'),
-        Owned(lambda value: Access.MACHINE if value.startswith("unix:") else Access.NETWORK, "a host and its port"),
+        fields.Form('"http://HOST:PORT", "https://…", "HOST:PORT" or "unix:/path"'),
+        fields.Owned(
+            lambda value: fields.Access.MACHINE if value.startswith("unix:") else fields.Access.NETWORK,
+            "a host and its port",
+        ),
     ] = Field(
         description='The scanner\'s address. rspamd: the URL of a normal worker, "http://127.0.0.1:11333". clamav: '
         'clamd\'s TCPSocket, "127.0.0.1:3310", or its LocalSocket, "unix:/run/clamav/clamd.ctl". Only the '
@@ -84,7 +75,7 @@ class ContentHook(Record):
         description="inbound: mail from others to the organization. outbound: mail that the organization's own "
         "servers and users send, to any recipient.",
     )
-    timeout: Annotated[Duration, Range(1, 300, format_duration)] = Field(
+    timeout: Annotated[fields.Duration, fields.Range(1, 300, format_duration)] = Field(
         default=30.0,
         description="Time limit for the verdict, including the wait for a free connection. The sending client waits "
         "meanwhile; many give up after five or ten minutes.",
@@ -94,7 +85,7 @@ class ContentHook(Record):
         description="What to do when there is no usable verdict in time. defer: ask the sender to try again (451). "
         "accept: accept the message unscanned, and record that in the trace.",
     )
-    max_size: Annotated[Size, Range(1024, 1 << 32, format_size)] = Field(
+    max_size: Annotated[fields.Size, fields.Range(1024, 1 << 32, format_size)] = Field(
         default=100 << 20,
         description="Do not pass larger messages to the scanner. Do not set it higher than the scanner's own limit.",
     )
@@ -114,20 +105,20 @@ class ContentHook(Record):
         '(docs/quarantine.md), whatever obey says. For example ["reject", "add-header"]. clamav: "reject" stands for '
         "whatever it finds.",
     )
-    change_header: Switch = Field(
+    change_header: fields.Switch = Field(
         default=True,
         description="rspamd: add and remove header fields as the scanner requests (milter headers, DKIM signatures).",
     )
-    settings_id: Text = Field(default="", description="rspamd: ID of the settings to apply.")
-    trust_anchors: TrustAnchorsText = Field(
+    settings_id: fields.Text = Field(default="", description="rspamd: ID of the settings to apply.")
+    trust_anchors: fields.TrustAnchorsText = Field(
         default="",
         description='Roots for the certificate of an https address: "system", certificates in PEM, or a file or '
         "directory. Only the gateway's owner can name a file or directory. Empty: the system's roots.",
     )
-    connections: Annotated[Whole, Range(1, 256)] = Field(
+    connections: Annotated[fields.Whole, fields.Range(1, 256)] = Field(
         default=8, description="How many messages each worker may scan there at the same time; others wait."
     )
-    comment: Text = Field(default="", description="A note without effect.")
+    comment: fields.Text = Field(default="", description="A note without effect.")
 
 
 def scanner_host(address: str) -> str:

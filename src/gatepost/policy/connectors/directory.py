@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from gatepost.policy.connectors.certificate_index import CertificateIndex, ClientAnchors
 from gatepost.policy.connectors.hook_index import HookIndex
 from gatepost.policy.connectors.journal_index import journals
 from gatepost.policy.connectors.names import covers, network, parents, patterns
@@ -168,6 +169,7 @@ class Directory:
     """
 
     __slots__ = (
+        "_anchors",
         "_at_address",
         "_by_certificate",
         "_certificates",
@@ -183,7 +185,6 @@ class Directory:
         "_revocable",
         "_wildcards",
         "authenticates",
-        "client_anchors",
         "disputes",
         "first",
         "hooks",
@@ -226,8 +227,8 @@ class Directory:
         self.signing_keys = SigningKeys(self.organizations)
         self._partners: dict[str, PartnerIndex] = {}
         self._filters: dict[str, list[InboundEntry]] = {}
-        self._by_certificate: dict[str, list[InboundEntry]] = {}
-        self._revocable: dict[str, list[InboundEntry]] = {}
+        self._by_certificate, self._revocable = CertificateIndex[InboundEntry](), CertificateIndex[InboundEntry]()
+        self._anchors = ClientAnchors()
         self._at_address: dict[AddressKey, dict[int, list[InboundEntry]]] = {}
         self._certificates: dict[CertificateFacts, list[InboundEntry]] = {}
         self._oauth: dict[str, list[tuple[Organization, OauthIssuer]]] = {}
@@ -235,13 +236,6 @@ class Directory:
             for issuer in owner.oauth_issuers:
                 if issuer.enabled:
                     self._oauth.setdefault(issuer.issuer, []).append((owner, issuer))
-        self.client_anchors: frozenset[str] = frozenset(
-            connector.trust_anchors
-            for organization in self.organizations
-            for connector in organization.inbound_connectors
-            if connector.enabled and connector.trust_anchors
-        )
-        """Trust anchors that inbound connectors name for themselves: a client's chain is judged by each of them."""
         for organization in self.organizations:
             self._index_inbound(organization)
 
@@ -264,13 +258,14 @@ class Directory:
             if filters:
                 self._filters[organization.name] = sorted(filters, key=_in_order)
         for entry in entries:
+            self._anchors.add(entry)
             if entry.connector.connector_type is ConnectorType.ON_PREMISES:
                 self._index_on_premises(entry)
             if entry.connector.revocation_check is not RevocationCheck.NONE:
-                _index_by_certificate(self._revocable, entry)
+                self._revocable.add(entry)
 
     def _index_on_premises(self, entry: InboundEntry) -> None:
-        _index_by_certificate(self._by_certificate, entry)
+        self._by_certificate.add(entry)
         for version, shift, prefix in entry.networks:
             self._at_address.setdefault((version, shift), {}).setdefault(prefix, []).append(entry)
 
@@ -342,6 +337,10 @@ class Directory:
         """The mailbox that an address means, and by which of its addresses: see `policy.connectors.recipients`."""
         return self._mailboxes.find(address)
 
+    def without_detail(self, address: str) -> str:
+        """An address without what stands behind a separator, in one form; see `policy.connectors.recipients`."""
+        return self._mailboxes.without_detail(address)
+
     def lists_recipient(self, domain: AcceptedDomain, recipient: Path) -> bool:
         """Whether an accepted domain's own list of recipients has this one."""
         return self._recipient_lists.holds(domain.name, recipient)
@@ -390,13 +389,17 @@ class Directory:
         if entries is None:
             if len(self._certificates) >= _KEPT:
                 self._certificates.clear()
-            entries = [_as_borne(entry, leaf) for entry in _found_by_certificate(self._by_certificate, leaf)]
+            entries = [_as_borne(entry, leaf) for entry in self._by_certificate.find(leaf)]
             self._certificates[leaf] = entries
         return entries
 
+    def client_anchors(self, leaf: CertificateFacts | None) -> frozenset[str]:
+        """The trust anchors, beside the server's own, by which a client's chain is judged; see `ClientAnchors.of`."""
+        return self._anchors.of(leaf)
+
     def revocation_anchors(self, leaf: CertificateFacts) -> frozenset[str]:
         """Trust anchors ("" is the server's) by which an inbound connector that checks revocation may know the leaf."""
-        connectors = (entry.connector for entry in _found_by_certificate(self._revocable, leaf))
+        connectors = (entry.connector for entry in self._revocable.find(leaf))
         return frozenset(
             connector.trust_anchors
             for connector in connectors
@@ -422,34 +425,6 @@ def _in_force(entry: InboundEntry) -> bool:
 
 def _in_order(entry: InboundEntry) -> tuple[int, str]:
     return entry.connector.priority, entry.connector.name
-
-
-def _index_by_certificate(index: dict[str, list[InboundEntry]], entry: InboundEntry) -> None:
-    if name := entry.connector.tls_sender_certificate_name:
-        index.setdefault(name, []).append(entry)
-        if not name.startswith("*."):
-            # A certificate for *.b.example bears mail.b.example too.
-            index.setdefault(f"?.{name.partition('.')[2]}", []).append(entry)
-
-
-def _found_by_certificate(index: dict[str, list[InboundEntry]], leaf: CertificateFacts) -> list[InboundEntry]:
-    """Entries whose certificate name the leaf may bear; each has still to be compared."""
-    if not index:
-        return []
-    found: dict[int, InboundEntry] = {}
-    for name in (*leaf.dns_names, normalise(leaf.common_name)):
-        for key in _certificate_keys(name):
-            for entry in index.get(key, ()):
-                found[id(entry)] = entry
-    return list(found.values())
-
-
-def _certificate_keys(name: str) -> Iterator[str]:
-    """Yield the index keys under which connectors for a certificate's name are found: exact names, then wildcards."""
-    bare = name.removeprefix("*.")
-    yield name if name == bare else f"?.{bare}"
-    for parent in parents(bare):
-        yield f"*.{parent}"
 
 
 def _as_borne(entry: InboundEntry, leaf: CertificateFacts) -> InboundEntry:

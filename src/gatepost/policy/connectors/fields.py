@@ -15,15 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 
-from gatepost.policy.connectors.names import (
-    SmartHost,
-    address_pattern,
-    domain_name,
-    domain_pattern,
-    host_port,
-    mail_address,
-    network,
-)
+from gatepost.policy.connectors import names
 from gatepost.policy.connectors.trust_anchors import is_pem, trust_anchors
 from gatepost.policy.connectors.units import format_duration, format_size, parse_duration, parse_size
 from gatepost.policy.connectors.values import TlsVersion
@@ -167,12 +159,12 @@ def _version(value: str) -> str:
 
 def listen_address(value: str) -> str:
     """The address in the form "host:port" or "[v6]:port". Raises ValueError."""
-    host, port = host_port(value, None, lowest=0)
+    host, port = names.host_port(value, None, lowest=0)
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _network(value: str) -> str:
-    parsed = network(value)
+    parsed = names.network(value)
     return str(parsed.network_address) if parsed.num_addresses == 1 else str(parsed)
 
 
@@ -215,20 +207,20 @@ TrustAnchorsText = Annotated[
         'write the certificates here in PEM, or "system"',
     ),
 ]
-Domain = Annotated[str, Parsed(domain_name), Form("domain")]
-Pattern = Annotated[str, Parsed(domain_pattern), Form('domain, "*.domain" or "*"')]
-AddressPattern = Annotated[str, Parsed(address_pattern), Form('address, domain, "*.domain" or "*"')]
-MailAddress = Annotated[str, Parsed(mail_address), Form("mail address")]
+Domain = Annotated[str, Parsed(names.domain_name), Form("domain")]
+Pattern = Annotated[str, Parsed(names.domain_pattern), Form('domain, "*.domain" or "*"')]
+AddressPattern = Annotated[str, Parsed(names.address_pattern), Form('address, domain, "*.domain" or "*"')]
+MailAddress = Annotated[str, Parsed(names.mail_address), Form("mail address")]
 HeaderName = Annotated[str, Parsed(_header_name), Length(most=200), Form("name of a header field")]
-NamePattern = Annotated[str, Parsed(partial(domain_pattern, every=False)), Form('domain or "*.domain"')]
+NamePattern = Annotated[str, Parsed(partial(names.domain_pattern, every=False)), Form('domain or "*.domain"')]
 NetworkText = Annotated[str, Parsed(_network), Form("IP address or network")]
 _OWN_ADDRESS = Owned(lambda value: Access.MACHINE if value else None, "leave it out: the system chooses one")
 Ipv4Text = Annotated[str, Parsed(partial(_source_address, 4)), Form("IPv4 address"), _OWN_ADDRESS]
 Ipv6Text = Annotated[str, Parsed(partial(_source_address, 6)), Form("IPv6 address"), _OWN_ADDRESS]
 ListenAddress = Annotated[str, Parsed(listen_address), Form('"host:port" or "[v6]:port"')]
 SmartHostField = Annotated[
-    SmartHost,
-    Parsed(SmartHost.parse),
+    names.SmartHost,
+    Parsed(names.SmartHost.parse),
     Written(str),
     Form('"host", "host:port", IP address or "[v6]:port"', {"type": "string"}),
     Owned(lambda _: Access.NETWORK),

@@ -5,26 +5,13 @@ from __future__ import annotations
 from itertools import islice
 from typing import TYPE_CHECKING, Final
 
-from gatepost.policy.connectors import known_by_address, oauth, tls_rules
+from gatepost.policy.connectors import known_by_address, oauth, tls_rules, values
 from gatepost.policy.connectors.content_hook import scanner_host
 from gatepost.policy.connectors.names import Network, covers, is_this_machine, network, parents, patterns
 from gatepost.policy.connectors.next_hop_rules import lint_next_hops
 from gatepost.policy.connectors.publication import publication
 from gatepost.policy.connectors.quarantine_rules import lint_quarantine
 from gatepost.policy.connectors.recipient_rules import warn_of_validation
-from gatepost.policy.connectors.values import (
-    AuthenticationResults,
-    ConnectorType,
-    DkimAlgorithm,
-    DkimState,
-    DomainType,
-    HookDirection,
-    HookType,
-    Mode,
-    PublishedSts,
-    RecipientValidation,
-    TlsSettings,
-)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -56,7 +43,7 @@ def warnings(resources: Resources, hostname: str = "") -> list[str]:
         for inbound in organization.inbound_connectors:
             if inbound.enabled:
                 label = f"inbound connector {inbound.name!r} of {organization.name}"
-                on_premises = inbound.connector_type is ConnectorType.ON_PREMISES
+                on_premises = inbound.connector_type is values.ConnectorType.ON_PREMISES
                 result.extend(_on_premises(inbound, names, label) if on_premises else _partner(inbound, label))
                 result.extend(tls_rules.lint(inbound, label, inbound=True))
         for outbound in organization.outbound_connectors:
@@ -98,15 +85,15 @@ def _domains(organization: Organization) -> Iterator[str]:
                 "aliases and DKIM keys have no effect"
             )
             continue
-        if domain.name.startswith("*.") and domain.recipient_validation is RecipientValidation.NONE:
+        if domain.name.startswith("*.") and domain.recipient_validation is values.RecipientValidation.NONE:
             yield f"{label}: the gateway accepts and forwards mail to every name under it, misspelt ones too"
-        if domain.type is DomainType.INTERNAL_RELAY and not _is_routed(domain.name, organization):
+        if domain.type is values.DomainType.INTERNAL_RELAY and not _is_routed(domain.name, organization):
             yield (
                 f"{label}: no outbound connector takes its mail, so mail without a mailbox here goes by MX, which may "
                 "lead back here; name the domain in an on-premises connector with smart_hosts"
             )
         yield from warn_of_validation(domain, addresses, label)
-        if domain.type is DomainType.AUTHORITATIVE and domain.name in populated:
+        if domain.type is values.DomainType.AUTHORITATIVE and domain.name in populated:
             yield from _authoritative(domain.name, organization, label)
             if f"postmaster@{domain.name}" not in addresses:
                 yield f"{label}: there is no postmaster@{domain.name}, which RFC 5321 section 4.5.1 requires"
@@ -120,7 +107,7 @@ def _policy(domain: AcceptedDomain, label: str, hostname: str) -> Iterator[str]:
             yield f"{label}: mta_sts_mx has no effect, as no policy is published; write mta_sts"
         return
     yield from (f"{label}: {remark.text}" for remark in made.remarks if remark.level != "info")
-    if hostname and domain.mta_sts is PublishedSts.ENFORCE and not made.policy.matches(hostname):
+    if hostname and domain.mta_sts is values.PublishedSts.ENFORCE and not made.policy.matches(hostname):
         yield (
             f"{label}: its policy leaves out {hostname}, this gateway: senders that obey it do not deliver here; add "
             "it to mta_sts_mx, unless other hosts are the MX"
@@ -133,7 +120,7 @@ def _policy(domain: AcceptedDomain, label: str, hostname: str) -> Iterator[str]:
 def _authoritative(domain: str, organization: Organization, label: str) -> Iterator[str]:
     """Hybrid: recipients elsewhere bounce here and never reach the connector that leads to them."""
     for connector in _placed(organization):
-        if connector.connector_type is ConnectorType.ON_PREMISES and (
+        if connector.connector_type is values.ConnectorType.ON_PREMISES and (
             connector.all_accepted_domains or any(covers(pattern, domain) for pattern in connector.recipient_domains)
         ):
             yield (
@@ -166,7 +153,7 @@ def _on_premises(connector: InboundConnector, names: _OwnNames, label: str) -> I
             f"{label}: {name} is under no accepted domain of {names.name}, so its certificate counts only for "
             "senders in one"
         )
-    if connector.mode is Mode.REHEARSE:
+    if connector.mode is values.Mode.REHEARSE:
         yield f"{label}: in rehearsal it still lets its servers relay; only its refusals are not applied"
     if connector.cloud_services_mail_enabled and not name:
         yield (
@@ -223,7 +210,7 @@ def _outbound(connector: OutboundConnector, label: str) -> Iterator[str]:
         yield f"{label}: only mail flow rules use it, so its recipient_domains have no effect; put them into the rule"
     yield from _by_mx(connector, label)
     yield from lint_next_hops(connector, label)
-    if connector.tls_settings is TlsSettings.DOMAIN_VALIDATION and connector.tls_domain is None:
+    if connector.tls_settings is values.TlsSettings.DOMAIN_VALIDATION and connector.tls_domain is None:
         expected = "the smart host's own name" if connector.smart_hosts else "the recipient domain's own name"
         yield f"{label}: without tls_domain the certificate must have {expected}"
     if connector.tls_domain is not None and "." not in connector.tls_domain.removeprefix("*."):
@@ -234,7 +221,7 @@ def _outbound(connector: OutboundConnector, label: str) -> Iterator[str]:
 
 def _cross_premises(connector: OutboundConnector, label: str) -> Iterator[str]:
     """Warn where Exchange may not believe what cloud_services_mail_enabled tells it (exchange.md section 9.4)."""
-    if connector.tls_settings is not TlsSettings.DOMAIN_VALIDATION or connector.mode is Mode.REHEARSE:
+    if connector.tls_settings is not values.TlsSettings.DOMAIN_VALIDATION or connector.mode is values.Mode.REHEARSE:
         yield (
             f"{label}: cloud_services_mail_enabled sends header fields for the organization's own Exchange to any "
             'server that answers; write tls_settings = "domain-validation" and tls_domain, in force'
@@ -295,7 +282,7 @@ def _named(connector: OutboundConnector) -> tuple[str, ...]:
 
 
 def _reaches_far(connector: OutboundConnector) -> bool:
-    every = connector.route_all_messages_via_on_premises or connector.mode is Mode.REHEARSE
+    every = connector.route_all_messages_via_on_premises or connector.mode is values.Mode.REHEARSE
     return every or any(domain.startswith("*") for domain in connector.recipient_domains)
 
 
@@ -319,7 +306,7 @@ def _pair(first: OutboundConnector, second: OutboundConnector, organization: Org
             "the more specific domain decides"
         )
     for connector, other in ((first, second), (second, first)):
-        if connector.mode is Mode.REHEARSE and _forces(other) and _may_take_over(connector, other):
+        if connector.mode is values.Mode.REHEARSE and _forces(other) and _may_take_over(connector, other):
             yield (
                 f"outbound connector {connector.name!r} of {organization.name} is in rehearsal and may take mail from "
                 f"{other.name!r}, whose {other.tls_settings} is then not enforced for it"
@@ -367,12 +354,12 @@ def _rules(organization: Organization) -> Iterator[str]:
 
 
 def _authentication(organization: Organization) -> Iterator[str]:
-    if organization.authentication_results is AuthenticationResults.RSPAMD and not any(
+    if organization.authentication_results is values.AuthenticationResults.RSPAMD and not any(
         hook.enabled
-        and hook.type is HookType.RSPAMD
-        and hook.direction is not HookDirection.OUTBOUND
+        and hook.type is values.HookType.RSPAMD
+        and hook.direction is not values.HookDirection.OUTBOUND
         and hook.change_header
-        and hook.mode is Mode.ENFORCE
+        and hook.mode is values.Mode.ENFORCE
         for hook in organization.content_hooks
     ):
         yield (
@@ -393,8 +380,8 @@ def _hooks(organization: Organization) -> Iterator[str]:
 
 
 def _dkim(organization: Organization) -> Iterator[str]:
-    current = [key for key in organization.dkim_keys if key.state is DkimState.CURRENT]
-    rsa = {key.domain for key in current if key.algorithm is DkimAlgorithm.RSA_SHA256}
+    current = [key for key in organization.dkim_keys if key.state is values.DkimState.CURRENT]
+    rsa = {key.domain for key in current if key.algorithm is values.DkimAlgorithm.RSA_SHA256}
     for domain in sorted({key.domain for key in current} - rsa):
         yield (
             f"DKIM keys of {domain} of {organization.name}: the gateway signs with Ed25519 alone, which many receivers "
@@ -407,19 +394,19 @@ def _rule(rule: MailFlowRule, label: str) -> Iterator[str]:
         yield f"{label}: it has no condition and applies to all mail; name senders, recipients or a header_name"
     if "*" in rule.except_senders or "*" in rule.except_recipients:
         yield f'{label}: "*" as an exception excludes every message; remove it'
-    if rule.mode is Mode.REHEARSE and rule.stop_rule_processing:
+    if rule.mode is values.Mode.REHEARSE and rule.stop_rule_processing:
         yield f'{label}: in rehearsal it does not stop other rules; with mode = "enforce" it will'
 
 
 def _route(rule: MailFlowRule, connector: OutboundConnector, label: str) -> Iterator[str]:
     if not connector.enabled:
         yield f"{label}: outbound connector {connector.name!r} is disabled, so the mail waits and expires; enable it"
-    if rule.mode is Mode.ENFORCE and connector.mode is Mode.REHEARSE and not rule.require_tls:
+    if rule.mode is values.Mode.ENFORCE and connector.mode is values.Mode.REHEARSE and not rule.require_tls:
         yield (
             f"{label}: outbound connector {connector.name!r} is in rehearsal, so its {connector.tls_settings} is not "
             "enforced for mail that another one may have protected; write require_tls = true in the rule to keep TLS"
         )
-    on_premises = connector.connector_type is ConnectorType.ON_PREMISES
+    on_premises = connector.connector_type is values.ConnectorType.ON_PREMISES
     if on_premises and not connector.route_all_messages_via_on_premises and not rule.recipients:
         yield (
             f"{label}: it sends mail that comes back from on-premises there again by {connector.name!r}, so mail "
@@ -428,7 +415,7 @@ def _route(rule: MailFlowRule, connector: OutboundConnector, label: str) -> Iter
 
 
 def _forces(connector: OutboundConnector) -> bool:
-    return connector.mode is Mode.ENFORCE and connector.tls_settings is not TlsSettings.OPPORTUNISTIC
+    return connector.mode is values.Mode.ENFORCE and connector.tls_settings is not values.TlsSettings.OPPORTUNISTIC
 
 
 def _may_take_over(connector: OutboundConnector, other: OutboundConnector) -> bool:
@@ -452,7 +439,7 @@ def _shared_addresses(resources: Resources) -> Iterator[str]:
         (network(text), organization.name, connector.name)
         for organization in resources.organizations
         for connector in organization.inbound_connectors
-        if connector.enabled and connector.connector_type is ConnectorType.ON_PREMISES
+        if connector.enabled and connector.connector_type is values.ConnectorType.ON_PREMISES
         for text in connector.sender_ip_addresses
     ]
     # Two networks overlap only if one holds the other: in this order, those around the next one are at hand.
@@ -478,7 +465,7 @@ def lint_limits(organization: Organization) -> Iterator[str]:
         yield from _daily(mailbox, label, ceiling, "user")
     for connector in organization.inbound_connectors:
         label = f"inbound connector {connector.name!r} of {organization.name}"
-        if connector.connector_type is ConnectorType.ON_PREMISES:
+        if connector.connector_type is values.ConnectorType.ON_PREMISES:
             ceiling = organization.server_messages_per_day, organization.server_recipients_per_day
             yield from _daily(connector, label, ceiling, "server")
         elif connector.messages_per_day or connector.recipients_per_day:

@@ -79,7 +79,7 @@ class _Conditions(msgspec.Struct, frozen=True, eq=False):
     header_name: str
     words: tuple[str, ...]
 
-    def unmet(self, sender: _Address, recipient: _Address, content: Content) -> str:
+    def unmet(self, sender: _Address, recipient: _Address, header: _Header) -> str:
         """The first condition that the message does not meet, by the name of its field; "" if it meets all."""
         if self.senders and not sender.among(self.senders):
             return "senders"
@@ -89,15 +89,34 @@ class _Conditions(msgspec.Struct, frozen=True, eq=False):
             return "except_senders"
         if self.except_recipients and recipient.among(self.except_recipients):
             return "except_recipients"
-        return self._unmet_header(content) if self.header_name else ""
+        return header.unmet(self) if self.header_name else ""
 
-    def _unmet_header(self, content: Content) -> str:
-        values = content.header.get(self.header_name)
-        if values is None:
+
+class _Header:
+    """What rules look for in the header of one message: once for all of its recipients, which may be many."""
+
+    __slots__ = ("_known", "_values", "content")
+
+    def __init__(self, content: Content) -> None:
+        self.content = content
+        self._values: dict[str, list[str]] = {}
+        self._known: dict[int, str] = {}
+
+    def unmet(self, conditions: _Conditions) -> str:
+        """The condition about the header that the message does not meet, "" if it meets both."""
+        known = self._known.get(id(conditions))
+        if known is None:
+            known = self._known[id(conditions)] = self._unmet(conditions)
+        return known
+
+    def _unmet(self, conditions: _Conditions) -> str:
+        name = conditions.header_name
+        if (values := self.content.header.get(name)) is None:
             return "header_name"
-        if self.words and not any(word in value for value in map(str.casefold, values) for word in self.words):
-            return "header_contains"
-        return ""
+        if (folded := self._values.get(name)) is None:
+            folded = self._values[name] = [value.casefold() for value in values]
+        words = conditions.words
+        return "header_contains" if words and not any(word in value for value in folded for word in words) else ""
 
 
 class _Address:
@@ -136,9 +155,10 @@ class RuleSet:
     header_names: the fields of a message, in lower case, that they ask for.
     """
 
-    __slots__ = ("_ordered", "_organization", "header_names")
+    __slots__ = ("_header", "_ordered", "_organization", "header_names")
 
     def __init__(self, organization: Organization) -> None:
+        self._header = _Header(Content())
         self._organization = organization.name
         enabled = (rule for rule in organization.mail_flow_rules if rule.enabled)
         connectors = {connector.name.lower(): connector for connector in organization.outbound_connectors}
@@ -167,9 +187,11 @@ class RuleSet:
 
     def _holding(self, reverse_path: str, recipient: str, content: Content) -> list[_Conditions]:
         sender, to = _Address(reverse_path), _Address(recipient)
-        holding = []
+        header, holding = self._header, []
+        if header.content is not content:
+            header = self._header = _Header(content)
         for conditions in self._ordered:
-            if conditions.unmet(sender, to, content):
+            if conditions.unmet(sender, to, header):
                 continue
             holding.append(conditions)
             if conditions.rule.stop_rule_processing and conditions.rule.mode is Mode.ENFORCE:
@@ -258,4 +280,4 @@ def unmet(rule: MailFlowRule, reverse_path: str, recipient: str, content: Conten
 
     Whether the rule is enabled makes no difference.
     """
-    return _conditions(rule, {}).unmet(_Address(reverse_path), _Address(recipient), content)
+    return _conditions(rule, {}).unmet(_Address(reverse_path), _Address(recipient), _Header(content))

@@ -14,16 +14,8 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from gatepost.policy.connectors import values
 from gatepost.policy.connectors.names import SmartHost, host_port
-from gatepost.policy.connectors.values import (
-    BY_PASSWORD,
-    AddressFamily,
-    AuthenticationMechanism,
-    Mode,
-    ProfileName,
-    RevocationCheck,
-    TlsSettings,
-)
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -90,15 +82,15 @@ def check_next_hops(draft: Draft[OutboundConnector]) -> Iterator[FieldError]:
     ):
         if connector.use_mx_record:
             yield draft.error("implicit_tls", "MX hosts begin without TLS; write smart_hosts, or leave this out")
-        elif connector.tls_settings is TlsSettings.OPPORTUNISTIC:
+        elif connector.tls_settings is values.TlsSettings.OPPORTUNISTIC:
             yield draft.error("implicit_tls", _NOT_OPPORTUNISTIC)
     yield from _sources(draft)
 
 
 def _table(authentication: Authentication) -> Iterator[tuple[str, str]]:
     """What contradicts itself within the table: the field, and what is wrong."""
-    by_password = authentication.mechanism in BY_PASSWORD
-    automatic = authentication.mechanism is AuthenticationMechanism.AUTO
+    by_password = authentication.mechanism in values.BY_PASSWORD
+    automatic = authentication.mechanism is values.AuthenticationMechanism.AUTO
     if not authentication.username:
         yield "username", "is missing; write the user name that the smart host knows"
     if authentication.token_url and by_password:
@@ -116,11 +108,11 @@ def _unsafe(connector: OutboundConnector) -> Iterator[str]:
     """The reasons why a secret might reach somebody else."""
     if connector.use_mx_record or not connector.smart_hosts:
         yield "the gateway logs in to smart hosts only, never to the MX of a domain; write smart_hosts"
-    if connector.tls_settings is not TlsSettings.DOMAIN_VALIDATION:
+    if connector.tls_settings is not values.TlsSettings.DOMAIN_VALIDATION:
         yield _NEEDS_NAME.format(connector.tls_settings)
-    if connector.mode is not Mode.ENFORCE:
+    if connector.mode is not values.Mode.ENFORCE:
         yield 'in rehearsal the secret might go to a host that proves nothing; write mode = "enforce"'
-    if connector.profile is ProfileName.LEGACY:
+    if connector.profile is values.ProfileName.LEGACY:
         yield "a secret is never sent over TLS 1.0 or 1.1; leave profile out"
 
 
@@ -128,7 +120,10 @@ def _sources(draft: Draft[OutboundConnector]) -> Iterator[FieldError]:
     connector = draft.value
     if draft.bad & {"source_ipv4_address", "source_ipv6_address", "address_family"}:
         return
-    for field, other in (("source_ipv4_address", AddressFamily.IPV6), ("source_ipv6_address", AddressFamily.IPV4)):
+    for field, other in (
+        ("source_ipv4_address", values.AddressFamily.IPV6),
+        ("source_ipv6_address", values.AddressFamily.IPV4),
+    ):
         if getattr(connector, field) and connector.address_family is other:
             yield draft.error(field, f'address_family = "{other}" never uses it; leave one of the two out')
 
@@ -143,7 +138,7 @@ def lint_next_hops(connector: OutboundConnector, label: str) -> Iterator[str]:
         )
     if connector.implicit_tls and (others := [str(host) for host in connector.smart_hosts if host.port in {25, 587}]):
         yield f"{label}: servers on ports 25 and 587 ({', '.join(others)}) do not expect TLS from the first octet"
-    if connector.authentication is not None and connector.revocation_check is RevocationCheck.NONE:
+    if connector.authentication is not None and connector.revocation_check is values.RevocationCheck.NONE:
         yield f"{label}: it logs in without a check whether the smart host's certificate was revoked"
 
 

@@ -13,17 +13,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field
 
-from gatepost.policy.connectors.fields import (
-    Access,
-    Duration,
-    Form,
-    Label,
-    Owned,
-    Range,
-    Switch,
-    Text,
-    TrustAnchorsText,
-)
+from gatepost.policy.connectors import fields
 from gatepost.policy.connectors.names import ENTRA, https_issuer, https_url
 from gatepost.policy.connectors.record_base import Record
 from gatepost.policy.connectors.units import format_duration
@@ -48,7 +38,7 @@ def _https_or_none(value: str) -> str:
     return https_url(value) if value else value
 
 
-Word = Annotated[Text, Field(min_length=1, max_length=200)]
+Word = Annotated[fields.Text, Field(min_length=1, max_length=200)]
 
 
 class OauthIssuer(Record):
@@ -57,14 +47,14 @@ class OauthIssuer(Record):
     Tokens are JWTs (RFC 9068), signed with a key that the server publishes. See docs/submission.md.
     """
 
-    name: Label = Field(description="A name that is unique among the OAuth issuers of the organization.")
-    enabled: Switch = Field(default=True, description="Users cannot log in with tokens of a disabled issuer.")
+    name: fields.Label = Field(description="A name that is unique among the OAuth issuers of the organization.")
+    enabled: fields.Switch = Field(default=True, description="Users cannot log in with tokens of a disabled issuer.")
     issuer: Annotated[
         str,
         AfterValidator(https_issuer),
         Field(max_length=500),
-        Form("https address"),
-        Owned(lambda _: Access.NETWORK),
+        fields.Form("https address"),
+        fields.Owned(lambda _: fields.Access.NETWORK),
     ] = Field(
         description='The exact value of the claim "iss" in its tokens, such as '
         '"https://login.microsoftonline.com/TENANT-ID/v2.0".'
@@ -77,8 +67,8 @@ class OauthIssuer(Record):
         str,
         AfterValidator(_https_or_none),
         Field(max_length=1000),
-        Form("https address"),
-        Owned(lambda value: Access.NETWORK if value else None),
+        fields.Form("https address"),
+        fields.Owned(lambda value: fields.Access.NETWORK if value else None),
     ] = Field(
         default="",
         description="Address of its public keys. Empty: the gateway finds it in the issuer's metadata, at "
@@ -98,15 +88,15 @@ class OauthIssuer(Record):
         default=tuple(TokenAlgorithm),
         description="Accepted signature algorithms. Algorithms with a shared secret are never accepted.",
     )
-    leeway: Annotated[Duration, Range(0, 300, format_duration)] = Field(
+    leeway: Annotated[fields.Duration, fields.Range(0, 300, format_duration)] = Field(
         default=60, description="Accepted difference between the issuer's clock and the gateway's."
     )
-    trust_anchors: TrustAnchorsText = Field(
+    trust_anchors: fields.TrustAnchorsText = Field(
         default="",
         description='Roots for its HTTPS server: "system", certificates in PEM, or a file or directory. Only the '
         "gateway's owner can name a file or directory. Empty: the server's setting.",
     )
-    comment: Text = Field(default="", description="A note without effect.")
+    comment: fields.Text = Field(default="", description="A note without effect.")
 
 
 def configuration_urls(issuer: str) -> tuple[str, str]:

@@ -73,6 +73,18 @@ class MailboxIndex:
                 return _match(mailbox, address, detail)
         return None
 
+    def without_detail(self, address: str) -> str:
+        """The one form of an address without what stands behind a separator, whether it has a mailbox or not.
+
+        So it tells nobody which addresses have one. What is no address stays, in lower case.
+        """
+        try:
+            path = parse_address(address)
+        except GrammarError:
+            return address.lower()
+        *_, (key, _) = _readings(path, self._separators.get(path.domain, ""))
+        return key
+
 
 class RecipientLists:
     """The recipients of relayed domains, as `recipients` of the accepted domains lists them."""

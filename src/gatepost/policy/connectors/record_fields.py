@@ -6,17 +6,9 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
+from gatepost.policy.connectors import values
 from gatepost.policy.connectors.fields import Form, Length, NetworkText, Parsed, Range, Switch, Whole
 from gatepost.policy.connectors.names import mail_address
-from gatepost.policy.connectors.values import (
-    AddressSenders,
-    AuthenticationResults,
-    JournalDirection,
-    JournalForm,
-    KeyExchange,
-    NoticeLanguage,
-    QuarantineRelease,
-)
 from gatepost.protocols.tls.limits import GROUPS, parse_group, parse_suite
 
 # What an address says of a client, of inbound connectors.
@@ -35,7 +27,7 @@ SkipIps = Annotated[
     ),
 ]
 SendersByAddress = Annotated[
-    AddressSenders,
+    values.AddressSenders,
     Field(
         description="On-premises: the reverse-paths with which servers that only sender_ip_addresses identify may "
         "relay. accepted-domains-and-null: also the null reverse-path of notices and automatic replies. any: also "
@@ -49,7 +41,7 @@ Group = Annotated[str, Parsed(parse_group), Form(", ".join(f'"{group}"' for grou
 CipherSuite = Annotated[str, Parsed(parse_suite), Form("IANA or OpenSSL name of a cipher suite")]
 
 MinKeyExchange = Annotated[
-    KeyExchange,
+    values.KeyExchange,
     Field(
         description="Weakest key exchange that meets the requirement. classical: whatever the profile allows. "
         "post-quantum: only X25519MLKEM768, which needs TLS 1.3."
@@ -142,7 +134,7 @@ QuarantineDays = Annotated[
     ),
 ]
 QuarantineReleaseField = Annotated[
-    QuarantineRelease,
+    values.QuarantineRelease,
     Field(
         description="Who may release messages from the organization's quarantine. administrators: also the "
         "organization's own administrators and operators. gateway: only administrators and operators of the whole "
@@ -154,7 +146,7 @@ QuarantineDigest = Annotated[
     Field(description="Once a day, send each mailbox a message that lists what is new in quarantine for it."),
 ]
 QuarantineLanguage = Annotated[
-    NoticeLanguage,
+    values.NoticeLanguage,
     Field(description="Language of that daily message: English, Swedish or German."),
 ]
 SubaddressSeparator = Annotated[
@@ -167,7 +159,7 @@ SubaddressSeparator = Annotated[
     ),
 ]
 AuthenticationField = Annotated[
-    AuthenticationResults,
+    values.AuthenticationResults,
     Field(
         description="Who checks SPF, DKIM, DMARC and ARC of mail from others. The results are added in an "
         "Authentication-Results header field; no mail is refused because of them. gateway: the gateway checks. "
@@ -192,14 +184,14 @@ JournalTo = Annotated[
     ),
 ]
 JournalFormField = Annotated[
-    JournalForm,
+    values.JournalForm,
     Field(
         description="report: a journal report with sender and all recipients, the message attached unchanged. copy: "
         "the message itself in a new envelope, without the list of recipients."
     ),
 ]
 JournalDirectionField = Annotated[
-    JournalDirection,
+    values.JournalDirection,
     Field(
         description="Which mail is journaled. incoming: from others. outgoing: to others. internal: from the "
         "organization to itself. external: incoming and outgoing."

@@ -11,7 +11,8 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
-from gatepost.policy.connectors import record_fields as parts  # noqa: TC001 - pydantic reads the annotation
+from gatepost.policy.connectors import record_fields as parts
+from gatepost.policy.connectors import values
 from gatepost.policy.connectors.accepted_domain import AcceptedDomain  # noqa: TC001 - pydantic reads the annotation
 from gatepost.policy.connectors.authentication import Authentication  # noqa: TC001 - pydantic reads the annotation
 from gatepost.policy.connectors.client_certificate import ClientCertificate  # noqa: TC001 - pydantic reads the annotation
@@ -42,30 +43,6 @@ from gatepost.policy.connectors.names import SmartHost, domain_name, host_port, 
 from gatepost.policy.connectors.oauth import OauthIssuer  # noqa: TC001 - pydantic reads the annotation
 from gatepost.policy.connectors.record_base import Record
 from gatepost.policy.connectors.units import format_duration
-from gatepost.policy.connectors.values import (
-    AddressFamily,
-    AddressSenders,
-    AuthenticationResults,
-    Cleartext,
-    ConnectorType,
-    ContentProtection,
-    DkimKeyUnavailable,
-    JournalDirection,
-    JournalForm,
-    KeyExchange,
-    Mode,
-    MtaStsMode,
-    NoticeLanguage,
-    ProfileName,
-    ProtectionDrop,
-    QuarantineRelease,
-    RequireTlsMode,
-    RevocationCheck,
-    SmartHostOrder,
-    SmtpDaneMode,
-    StrangerNotices,
-    TlsSettings,
-)
 
 
 def _delivery(value: str) -> str:
@@ -139,12 +116,12 @@ class InboundConnector(Record):
 
     name: Label = Field(description="A name that is unique among the inbound connectors of the organization.")
     enabled: Switch = Field(default=True, description="A disabled connector has no effect.")
-    mode: Mode = Field(
-        default=Mode.ENFORCE,
+    mode: values.Mode = Field(
+        default=values.Mode.ENFORCE,
         description="rehearse: the gateway reports what the connector would refuse, and accepts it.",
     )
-    connector_type: ConnectorType = Field(
-        default=ConnectorType.PARTNER,
+    connector_type: values.ConnectorType = Field(
+        default=values.ConnectorType.PARTNER,
         description="partner: another organization or a service. on-premises: the organization's own servers, which "
         "may relay to any domain.",
     )
@@ -160,7 +137,7 @@ class InboundConnector(Record):
         "(IPv6), unless the server's limits allow it.",
     )
     require_tls: Switch = Field(
-        default_factory=lambda fields: fields.get("connector_type") is ConnectorType.PARTNER,
+        default_factory=lambda data: data.get("connector_type") is values.ConnectorType.PARTNER,
         description="Refuse mail that does not arrive over TLS. Default: true for a partner, false for on-premises.",
     )
     restrict_domains_to_certificate: Switch = Field(
@@ -188,7 +165,7 @@ class InboundConnector(Record):
     )
     ef_skip_last_ip: parts.SkipLastIp = False
     ef_skip_ips: parts.SkipIps = ()
-    senders_by_address: parts.SendersByAddress = AddressSenders.ACCEPTED_DOMAINS
+    senders_by_address: parts.SendersByAddress = values.AddressSenders.ACCEPTED_DOMAINS
     treat_messages_as_internal: Switch = Field(
         default=False,
         description="On-premises: treat mail whose reverse-path is in an accepted domain of the organization as "
@@ -205,8 +182,8 @@ class InboundConnector(Record):
         description='Roots for the client\'s certificate: "system", certificates in PEM, or a file or directory. Only '
         "the gateway's owner can name a file or directory. Empty: the server's setting.",
     )
-    revocation_check: RevocationCheck = Field(
-        default=RevocationCheck.SOFT_FAIL,
+    revocation_check: values.RevocationCheck = Field(
+        default=values.RevocationCheck.SOFT_FAIL,
         description="Check whether the client's certificate was revoked (CRL, OCSP). soft-fail: accept the "
         "certificate if its status is unknown. hard-fail: defer the mail until the status is known.",
     )
@@ -215,12 +192,12 @@ class InboundConnector(Record):
         description="Refuse mail over an older TLS version. Empty: the oldest version that the profile allows. "
         'TLSv1.0 and TLSv1.1 need profile = "legacy".',
     )
-    profile: ProfileName | None = Field(
+    profile: values.ProfileName | None = Field(
         default=None,
         description="TLS profile whose oldest version the session must have. Empty: any version that the listener "
         "allows.",
     )
-    min_key_exchange: parts.MinKeyExchange = KeyExchange.CLASSICAL
+    min_key_exchange: parts.MinKeyExchange = values.KeyExchange.CLASSICAL
     groups: parts.Groups = ()
     cipher_suites: parts.CipherSuites = ()
     messages_per_day: parts.MessagesPerDay = 0
@@ -239,13 +216,13 @@ class OutboundConnector(Record):
 
     name: Label = Field(description="A name that is unique among the outbound connectors of the organization.")
     enabled: Switch = Field(default=True, description="A disabled connector has no effect.")
-    mode: Mode = Field(
-        default=Mode.ENFORCE,
+    mode: values.Mode = Field(
+        default=values.Mode.ENFORCE,
         description="rehearse: the connector routes mail; the gateway reports failures of its TLS requirements but "
         "does not enforce them.",
     )
-    connector_type: ConnectorType = Field(
-        default=ConnectorType.PARTNER,
+    connector_type: values.ConnectorType = Field(
+        default=values.ConnectorType.PARTNER,
         description="partner: other organizations. on-premises: the organization's own servers.",
     )
     recipient_domains: tuple[Annotated[Pattern, Owned(lambda _: Access.NETWORK)], ...] = Field(
@@ -283,8 +260,8 @@ class OutboundConnector(Record):
         default=(),
         description="Next hops to use instead of the recipient domain's MX. Default port: 25.",
     )
-    smart_host_order: SmartHostOrder = Field(
-        default=SmartHostOrder.LISTED,
+    smart_host_order: values.SmartHostOrder = Field(
+        default=values.SmartHostOrder.LISTED,
         description="listed: try the smart hosts in the given order; the first one gets all mail while it is "
         "available. shuffled: start with a random one for each message, to share the load (as Exchange "
         "does).",
@@ -299,11 +276,11 @@ class OutboundConnector(Record):
         "host that proves its name.",
     )
     use_mx_record: Switch = Field(
-        default_factory=lambda fields: not fields.get("smart_hosts"),
+        default_factory=lambda data: not data.get("smart_hosts"),
         description="Route by the recipient domain's MX records. Default: true if there are no smart_hosts.",
     )
-    tls_settings: TlsSettings = Field(
-        default=TlsSettings.OPPORTUNISTIC,
+    tls_settings: values.TlsSettings = Field(
+        default=values.TlsSettings.OPPORTUNISTIC,
         description="opportunistic: TLS if the next hop offers it. encryption-only: TLS with any certificate. "
         "certificate-validation: TLS with a trusted certificate. domain-validation: TLS with a trusted "
         "certificate for tls_domain. Mail waits while a requirement is not met; it never leaves with "
@@ -315,18 +292,18 @@ class OutboundConnector(Record):
         '"*.b.example" for b.example and all names below it. Empty: the smart host\'s name; without smart '
         "hosts, the recipient domain.",
     )
-    smtp_dane_mode: SmtpDaneMode = Field(
-        default=SmtpDaneMode.OPPORTUNISTIC,
+    smtp_dane_mode: values.SmtpDaneMode = Field(
+        default=values.SmtpDaneMode.OPPORTUNISTIC,
         description="DANE (RFC 7672). opportunistic: enforce it where the domain publishes it. mandatory: require it "
         "of every domain. none: do not look it up.",
     )
-    mta_sts_mode: MtaStsMode = Field(
-        default=MtaStsMode.OPPORTUNISTIC,
+    mta_sts_mode: values.MtaStsMode = Field(
+        default=values.MtaStsMode.OPPORTUNISTIC,
         description="MTA-STS (RFC 8461). opportunistic: enforce it where the domain publishes it. none: do not look "
         "it up.",
     )
-    requiretls_mode: RequireTlsMode = Field(
-        default=RequireTlsMode.ENFORCE,
+    requiretls_mode: values.RequireTlsMode = Field(
+        default=values.RequireTlsMode.ENFORCE,
         description="For messages that require TLS on every hop (REQUIRETLS, RFC 8689). enforce: the next hop must "
         "prove its identity and offer REQUIRETLS, else the message fails. relaxed: the next hop must "
         "prove its identity; if it does not offer REQUIRETLS, the message is sent without it, and the "
@@ -340,8 +317,8 @@ class OutboundConnector(Record):
         description='Roots for the next hop\'s certificate: "system", certificates in PEM, or a file or directory. '
         "Only the gateway's owner can name a file or directory. Empty: the server's setting.",
     )
-    revocation_check: RevocationCheck = Field(
-        default=RevocationCheck.SOFT_FAIL,
+    revocation_check: values.RevocationCheck = Field(
+        default=values.RevocationCheck.SOFT_FAIL,
         description="With certificate-validation and domain-validation, check whether the next hop's certificate was "
         "revoked (stapled OCSP, CRL, OCSP). soft-fail: accept the certificate if its status is unknown. "
         "hard-fail: mail waits until the status is known.",
@@ -351,13 +328,13 @@ class OutboundConnector(Record):
         description="Oldest TLS version that meets the requirement. Empty: the oldest version that the profile "
         'allows. TLSv1.0 and TLSv1.1 need profile = "legacy".',
     )
-    profile: ProfileName | None = Field(
+    profile: values.ProfileName | None = Field(
         default=None, description="TLS profile to offer the next hop. Empty: the server's setting."
     )
-    min_key_exchange: parts.MinKeyExchange = KeyExchange.CLASSICAL
+    min_key_exchange: parts.MinKeyExchange = values.KeyExchange.CLASSICAL
     groups: parts.Groups = ()
     cipher_suites: parts.CipherSuites = ()
-    cleartext: Cleartext | None = Field(
+    cleartext: values.Cleartext | None = Field(
         default=None,
         description="With opportunistic TLS, when mail may leave unencrypted. Empty: the organization's setting. "
         "never has the same effect as encryption-only.",
@@ -371,16 +348,16 @@ class OutboundConnector(Record):
         "it. If only one source address is named, next hops are called over its address family only.",
     )
     source_ipv6_address: Ipv6Text = Field(default="", description="The same for IPv6.")
-    address_family: AddressFamily = Field(
-        default=AddressFamily.ANY, description="Addresses of next hops to use: any, only ipv4 or only ipv6."
+    address_family: values.AddressFamily = Field(
+        default=values.AddressFamily.ANY, description="Addresses of next hops to use: any, only ipv4 or only ipv6."
     )
-    encrypt: ContentProtection = Field(
-        default=ContentProtection.NONE,
+    encrypt: values.ContentProtection = Field(
+        default=values.ContentProtection.NONE,
         description="smime: encrypt the content to the recipients' certificates (docs/smime.md). Mail for a recipient "
         "without a usable certificate waits; it never leaves unencrypted.",
     )
-    sign: ContentProtection = Field(
-        default=ContentProtection.NONE,
+    sign: values.ContentProtection = Field(
+        default=values.ContentProtection.NONE,
         description="smime: sign mail from the organization's own users and servers with its certificate for the "
         "author's address or domain. Mail that cannot be signed waits.",
     )
@@ -409,38 +386,38 @@ class Organization(Record):
         description="Refuse mail from unknown servers whose reverse-path is in an accepted domain of the "
         "organization, unless a connector identifies the server by certificate or address.",
     )
-    cleartext: Cleartext = Field(
-        default=Cleartext.ONLY_IF_NOT_OFFERED,
+    cleartext: values.Cleartext = Field(
+        default=values.Cleartext.ONLY_IF_NOT_OFFERED,
         description="When mail that no connector protects may leave unencrypted. only-if-not-offered: when the next "
         "hop offers no STARTTLS. after-failed-handshake: also on a later attempt after a failed "
         "handshake. never: TLS is always required.",
     )
-    protection_drop: ProtectionDrop = Field(
-        default=ProtectionDrop.WARN,
+    protection_drop: values.ProtectionDrop = Field(
+        default=values.ProtectionDrop.WARN,
         description="When a destination protects connections less than it did before. warn: the mail is sent, and log "
         "and trace record it. hold: the mail is held in the queue until an administrator releases it.",
     )
-    dkim_key_unavailable: DkimKeyUnavailable = Field(
-        default=DkimKeyUnavailable.DEFER,
+    dkim_key_unavailable: values.DkimKeyUnavailable = Field(
+        default=values.DkimKeyUnavailable.DEFER,
         description="When mail has to be signed but no current key of its domain is usable (the master key is "
         "missing, or a file cannot be read). defer: the mail waits. send-unsigned: the mail is sent "
         "unsigned, and log and trace record it.",
     )
-    notices_to_strangers: StrangerNotices = Field(
-        default=StrangerNotices.SEND,
+    notices_to_strangers: values.StrangerNotices = Field(
+        default=values.StrangerNotices.SEND,
         description="Failure, delay and success notices about mail from servers that no connector identifies by "
         "certificate or address; its senders may be forged. send: notices as usual. limited: failure notices alone, "
         "without the message's body, at most 3 an hour to one address and 60 an hour in all, for each worker. "
         "withheld: none; the trace says so.",
     )
     quarantine_days: parts.QuarantineDays = 30
-    quarantine_release: parts.QuarantineReleaseField = QuarantineRelease.ADMINISTRATORS
+    quarantine_release: parts.QuarantineReleaseField = values.QuarantineRelease.ADMINISTRATORS
     quarantine_digest: parts.QuarantineDigest = False
-    quarantine_language: parts.QuarantineLanguage = NoticeLanguage.ENGLISH
-    authentication_results: parts.AuthenticationField = AuthenticationResults.NONE
+    quarantine_language: parts.QuarantineLanguage = values.NoticeLanguage.ENGLISH
+    authentication_results: parts.AuthenticationField = values.AuthenticationResults.NONE
     journal_to: parts.JournalTo = ""
-    journal_form: parts.JournalFormField = JournalForm.REPORT
-    journal_direction: parts.JournalDirectionField = JournalDirection.ALL
+    journal_form: parts.JournalFormField = values.JournalForm.REPORT
+    journal_direction: parts.JournalDirectionField = values.JournalDirection.ALL
     journal_failures_to: parts.JournalFailuresTo = ""
     home: Annotated[str, AfterValidator(_home), Form("host name of a node, or nothing")] = Field(
         default="",

@@ -17,12 +17,15 @@ import msgspec
 from gatepost.policy.connectors.values import ContentProtection, HookDirection, HookFailure, HookType, Mode, OverMaxSize
 from gatepost.policy.decisions.quarantine import Quarantined
 from gatepost.policy.decisions.requirement import Source
+from gatepost.protocols.message.authentication_results import FIELD, authserv_id
 from gatepost.protocols.message.edit import HeaderEdits
+from gatepost.protocols.message.organization_headers import is_reserved
 from gatepost.protocols.scanners.finding import ScanAction
 from gatepost.protocols.smtp.replies import Reply
+from gatepost.values import replace
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Collection, Iterable, Sequence
 
     from gatepost.policy.connectors.content_hook import ContentHook
     from gatepost.policy.connectors.hook_index import ApplicableHook, HookIndex
@@ -165,14 +168,21 @@ class _Effect(msgspec.Struct, frozen=True):
     quarantine: Quarantined | None = None
 
 
-def decide(answers: Iterable[ScanResult]) -> Examination:
-    """All answers together: a refusal for good before one for now, and what every hook wants of the header."""
+def decide(answers: Iterable[ScanResult], reached: Collection[str] = (), names: Collection[str] = ()) -> Examination:
+    """All answers together: a refusal for good before one for now, and what every hook wants of the header.
+
+    reached: the organizations here that get the message. names: the authserv-ids that are ours, as
+    `policy.decisions.authentication.forged_ids` has them. What others believe by its name, no organization's scanner
+    puts into their mail, or takes out of it.
+    """
     refusals: list[Reply] = []
     edits: list[HeaderEdits] = []
     quarantines: list[Quarantined] = []
     records: list[dict[str, Any]] = []
     for answer in answers:
         effect = _effect(answer)
+        if any(other != answer.asked.organization for other in reached):
+            effect = replace(effect, edits=_believed_left_out(effect.edits, names))
         records.append(_record(answer, effect))
         if answer.asked.hook.mode is Mode.REHEARSE:
             continue
@@ -219,6 +229,19 @@ def _edits(answer: ScanResult, finding: ScanFinding, *, obeyed: bool) -> HeaderE
     marks = finding.marks if finding.action is ScanAction.ADD_HEADER else _NO_EDITS
     subject = finding.subject if finding.action is ScanAction.REWRITE_SUBJECT else ""
     return HeaderEdits(marks.add + wanted.add, marks.remove + wanted.remove, subject)
+
+
+def _believed_left_out(edits: HeaderEdits, names: Collection[str]) -> HeaderEdits:
+    """Without the fields that say how a sender was authenticated: Exchange's own, and results in our name."""
+    results = FIELD.lower()
+
+    def is_believed(name: str, value: str) -> bool:
+        ours = name.lower() == results and (not (said := authserv_id(value.encode())) or said in names)
+        return is_reserved(name) or (ours and bool(names))
+
+    kept = tuple(field for field in edits.add if not is_believed(*field))
+    gone = tuple(entry for entry in edits.remove if entry[0].lower() != results and not is_reserved(entry[0]))
+    return HeaderEdits(kept, gone, edits.subject)
 
 
 def _record(answer: ScanResult, effect: _Effect) -> dict[str, Any]:

@@ -22,6 +22,8 @@ from gatepost.protocols.smtp.replies import Reply
 from gatepost.values import replace
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from gatepost.policy.connectors.directory import Directory
     from gatepost.policy.connectors.match import Attribution
     from gatepost.policy.connectors.records import Organization
@@ -100,9 +102,9 @@ def expand(directory: Directory, recipient: Path) -> Expansion:
     return Expansion((*targets, Target(at, by)), tuple(steps))
 
 
-def organizations_reached(directory: Directory, expansion: Expansion) -> list[str]:
+def organizations_reached(directory: Directory, targets: Iterable[Target]) -> list[str]:
     """The organizations here whose domains the targets are in: mailboxes of others may forward to them."""
-    owners = (directory.organization_of(target.path.domain) for target in expansion.targets)
+    owners = (directory.organization_of(target.path.domain) for target in targets)
     return [owner.name for owner in owners if owner is not None]
 
 

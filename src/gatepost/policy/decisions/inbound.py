@@ -203,7 +203,7 @@ def decide_recipient(
     whose = own or organization.name, direction
     findings.authentication = authenticated_by(whose, organization)
     if directory.hooks:
-        forwarded_to = organizations_reached(directory, expansion) if expansion else []
+        forwarded_to = organizations_reached(directory, expansion.targets) if expansion else []
         findings.hooks = hooks_for(directory.hooks, whose, [organization.name, *forwarded_to])
     reply = reply or _apart(findings, first, whose) or _examined_alike(findings, first)
     return findings.verdict(reply or RECIPIENT_OK, *whose)

@@ -11,18 +11,7 @@ from typing import Final
 
 import msgspec
 
-from gatepost.protocols.ldap.ber import (
-    ENUMERATED,
-    INTEGER,
-    OCTET_STRING,
-    SEQUENCE,
-    BerError,
-    Element,
-    decode,
-    element_size,
-    encode,
-    encode_number,
-)
+from gatepost.protocols.ldap import ber
 
 MESSAGE_OCTETS: Final = 64 * 1024
 """Of an answer at most: an entry without attributes has the octets of its name."""
@@ -109,7 +98,7 @@ class LdapAnswer(msgspec.Struct, frozen=True):
 
 def start_tls_request(number: int) -> bytes:
     """Ask for TLS on this connection (RFC 4511 section 4.14)."""
-    return _message(number, encode(_EXTENDED, encode(_REQUEST_NAME, _START_TLS)))
+    return _message(number, ber.encode(_EXTENDED, ber.encode(_REQUEST_NAME, _START_TLS)))
 
 
 def bind_request(number: int, name: str, password: str) -> bytes:
@@ -120,50 +109,52 @@ def bind_request(number: int, name: str, password: str) -> bytes:
     """
     if not password:
         raise ValueError("a bind without a password proves nothing")
-    simple = encode(_SIMPLE, password.encode())
-    return _message(number, encode(_BIND, encode_number(_VERSION), encode(OCTET_STRING, name.encode()), simple))
+    simple = ber.encode(_SIMPLE, password.encode())
+    return _message(
+        number, ber.encode(_BIND, ber.encode_number(_VERSION), ber.encode(ber.OCTET_STRING, name.encode()), simple)
+    )
 
 
 def search_request(number: int, base: str, encoded_filter: bytes, seconds: int) -> bytes:
     """Ask for one entry below a base, without its attributes. seconds: that the server may take."""
     return _message(
         number,
-        encode(
+        ber.encode(
             _SEARCH,
-            encode(OCTET_STRING, base.encode()),
-            encode_number(_SUBTREE, ENUMERATED),
-            encode_number(_NEVER_DEREFERENCE, ENUMERATED),
-            encode_number(1),
-            encode_number(seconds),
+            ber.encode(ber.OCTET_STRING, base.encode()),
+            ber.encode_number(_SUBTREE, ber.ENUMERATED),
+            ber.encode_number(_NEVER_DEREFERENCE, ber.ENUMERATED),
+            ber.encode_number(1),
+            ber.encode_number(seconds),
             _FALSE,
             encoded_filter,
-            encode(SEQUENCE, encode(OCTET_STRING, _NO_ATTRIBUTES)),
+            ber.encode(ber.SEQUENCE, ber.encode(ber.OCTET_STRING, _NO_ATTRIBUTES)),
         ),
     )
 
 
 def unbind_request(number: int) -> bytes:
     """Say that the connection ends. There is no answer."""
-    return _message(number, encode(_UNBIND))
+    return _message(number, ber.encode(_UNBIND))
 
 
 def message_size(data: bytes) -> int | None:
     """The octets of the message that the data begins with, None if that cannot be said yet. Raises LdapError."""
     try:
-        return element_size(data, MESSAGE_OCTETS)
-    except BerError as error:
+        return ber.element_size(data, MESSAGE_OCTETS)
+    except ber.BerError as error:
         raise LdapError(f"no message of LDAP: {error}") from error
 
 
 def read_message(data: bytes) -> LdapAnswer:
     """The message that the data is. Raises LdapError."""
     try:
-        outer = decode(data)
-        if outer.tag != SEQUENCE:
-            raise BerError("it is no sequence")
+        outer = ber.decode(data)
+        if outer.tag != ber.SEQUENCE:
+            raise ber.BerError("it is no sequence")
         number, operation, *_ = outer.elements()
-        if number.tag != INTEGER:
-            raise BerError("it has no number")
+        if number.tag != ber.INTEGER:
+            raise ber.BerError("it has no number")
         kind = Operation(operation.tag)
         if kind is Operation.REFERENCE:
             return LdapAnswer(number.number(), kind, None, _references(operation))
@@ -172,19 +163,19 @@ def read_message(data: bytes) -> LdapAnswer:
         raise LdapError(f"no message of LDAP: {error}") from error
 
 
-def _references(operation: Element) -> tuple[str, ...]:
+def _references(operation: ber.Element) -> tuple[str, ...]:
     """The addresses in a reference, fit for a line of text; of many the first."""
     urls = islice(operation.elements(), _MOST_REFERENCES)
     texts = (element.content[:_REFERENCE_OCTETS].decode("utf-8", "replace") for element in urls)
     return tuple("".join(char if char.isprintable() else " " for char in text) for text in texts)
 
 
-def _result(operation: Element) -> LdapResult:
+def _result(operation: ber.Element) -> LdapResult:
     code, _, diagnostic, *_ = operation.elements()
-    if code.tag != ENUMERATED or diagnostic.tag != OCTET_STRING:
-        raise BerError("a result without its code")
+    if code.tag != ber.ENUMERATED or diagnostic.tag != ber.OCTET_STRING:
+        raise ber.BerError("a result without its code")
     return LdapResult(code.number(), diagnostic.content.decode("utf-8", "replace"))
 
 
 def _message(number: int, operation: bytes) -> bytes:
-    return encode(SEQUENCE, encode_number(number), operation)
+    return ber.encode(ber.SEQUENCE, ber.encode_number(number), operation)

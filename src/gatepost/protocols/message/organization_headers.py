@@ -29,6 +29,7 @@ _ORGANIZATION = b"X-MS-Exchange-Organization-"
 _CROSS_PREMISES = b"X-MS-Exchange-CrossPremises-"
 _FOREST = b"X-MS-Exchange-Forest-"
 _NAMES = (_ORGANIZATION, _CROSS_PREMISES, _FOREST)
+_LOWER_NAMES = tuple(name.lower() for name in _NAMES)
 _COMMON = b"x-ms-exchange-"  # all of them begin so
 _AUTH_AS = re.compile(rb"\r\nx-ms-exchange-crosspremises-authas[ \t]*:", re.IGNORECASE)
 
@@ -84,6 +85,11 @@ class HeaderChange(msgspec.Struct, frozen=True):
             return {}
         counts = {"renamed": self.renamed, "removed": self.removed}
         return {name: count for name, count in counts.items() if count}
+
+
+def is_reserved(name: str) -> bool:
+    """Whether the name of a field, which can be written, is one of these."""
+    return name.encode().lower().startswith(_LOWER_NAMES)
 
 
 def changed_headers(section: bytes, crossing: Crossing) -> HeaderChange:

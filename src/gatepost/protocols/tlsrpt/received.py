@@ -13,6 +13,7 @@ from __future__ import annotations
 import email
 import email.errors
 import io
+import re
 import zipfile
 import zlib
 from datetime import UTC, datetime
@@ -278,6 +279,12 @@ _SUFFIXES: Final = (".json", ".json.gz", ".gz", ".zip")
 # both would keep it busy for minutes. A report in base64 has 20,000 lines, JSON as people write it twice as many.
 _LINE_ENDS: Final = 200_000  # CR and LF, each for one
 _BOUNDARIES: Final = 20
+# Its time for the parameters of a field grows with the square of their length: for two megabytes of them it is minutes.
+# What follows a bare CR is a field to it, too.
+_DESCRIBING: Final = re.compile(
+    rb"(?:\A|(?<=[\r\n]))content-(?:type|disposition):[^\r\n]*(?:[\r\n]+[ \t][^\r\n]*)*", re.IGNORECASE
+)
+_FIELD: Final = 2000  # octets of one that describes a part, folded as it may be
 
 
 def report_part(mail: bytes) -> bytes:
@@ -286,6 +293,8 @@ def report_part(mail: bytes) -> bytes:
         raise ReportError(f"the mail has more than {MAX_MAIL} octets")
     if mail.count(b"\n") + mail.count(b"\r") > _LINE_ENDS or mail.lower().count(b"boundary") > _BOUNDARIES:
         raise ReportError("the mail has more lines or parts than any that brings a report")
+    if any(len(field[0]) > _FIELD for field in _DESCRIBING.finditer(mail)):
+        raise ReportError(f"a field of the mail that describes a part has more than {_FIELD} octets")
     try:
         parts = [part for part in email.message_from_bytes(mail).walk() if not part.is_multipart()]
         message = next((part for part in parts if part.get_content_type() in _KINDS), None)

@@ -14,37 +14,12 @@ import msgspec
 
 from gatepost.mail.model.message import Delivery, Return
 from gatepost.mail.model.queue_id import made_at, parse_id
+from gatepost.store import queue_admin
 from gatepost.store.interface import QueueFilter, StoreBusy
+from gatepost.store.postgres import queue_filter
 from gatepost.store.postgres.database import PostgresConnection, PostgresDatabase
-from gatepost.store.postgres.queue_filter import (
-    APPLIES,
-    Conditions,
-    after_delivery,
-    after_place,
-    by_destination,
-    change,
-    conditions,
-    count,
-    count_to,
-    select,
-    totals,
-)
 from gatepost.store.postgres.queue_rows import BODY, READ_CHUNK, REMOVE_DONE
 from gatepost.store.postgres.queue_schema import CHANNEL, QUEUE_SCHEMA
-from gatepost.store.queue_admin import (
-    COUNTED,
-    SORTED,
-    Depth,
-    DestinationCount,
-    QueueAdmin,
-    QueueChange,
-    QueueEntry,
-    QueuePlace,
-    QueueTotals,
-    refuse_order,
-    released_recipients,
-    summed,
-)
 from gatepost.store.sqlite.rows import decode_delivery
 
 if TYPE_CHECKING:
@@ -90,19 +65,19 @@ _OLDEST: Final = (
 class _Row(msgspec.Struct):
     """A delivery and whose it is, None while it waits."""
 
-    entry: QueueEntry
+    entry: queue_admin.QueueEntry
     owner: int | None
 
 
-def worker_depth(url: str, node: str, worker: int) -> Depth:
+def worker_depth(url: str, node: str, worker: int) -> queue_admin.Depth:
     """Count what a worker of a node has in memory; what is deferred belongs to no node. Raises StoreFailure."""
     with PostgresDatabase(url, QUEUE_SCHEMA).reading() as connection:
         rows = connection.rows(_COUNTS_OF_WORKER, (node, worker))
     counts: dict[bool, int] = dict(rows)
-    return Depth(active=counts.get(False, 0), held=counts.get(True, 0))
+    return queue_admin.Depth(active=counts.get(False, 0), held=counts.get(True, 0))
 
 
-class PostgresQueueAdmin(QueueAdmin):
+class PostgresQueueAdmin(queue_admin.QueueAdmin):
     """The queue that all nodes of a site share."""
 
     def __init__(self, url: str, record: Callable[[Sequence[TraceEvent]], None]) -> None:
@@ -110,44 +85,47 @@ class PostgresQueueAdmin(QueueAdmin):
         self._database = PostgresDatabase(url, QUEUE_SCHEMA)
         super().__init__(record)
 
-    def entries(self, wanted: QueueFilter, after: QueuePlace | None = None) -> list[QueueEntry]:
+    def entries(self, wanted: QueueFilter, after: queue_admin.QueuePlace | None = None) -> list[queue_admin.QueueEntry]:
         """See `QueueAdmin.entries`."""
-        where, sort = conditions(wanted), wanted.sort
+        where, sort = queue_filter.conditions(wanted), wanted.sort
         if sort.lstrip("-") not in {"", "received"}:
             terms, values = where
             with self._database.reading() as connection:
-                if connection.value(count_to(terms), (*values, SORTED + 1)) > SORTED:
-                    refuse_order(sort)
+                if (
+                    connection.value(queue_filter.count_to(terms), (*values, queue_admin.SORTED + 1))
+                    > queue_admin.SORTED
+                ):
+                    queue_admin.refuse_order(sort)
         if after is not None and sort:
-            where = after_place(where, after, sort)
+            where = queue_filter.after_place(where, after, sort)
         elif after is not None:
-            where = after_delivery(where, after.message, after.delivery)
+            where = queue_filter.after_delivery(where, after.message, after.delivery)
         return self._selected(where, wanted.limit, sort)
 
-    def totals(self, wanted: QueueFilter) -> QueueTotals:
+    def totals(self, wanted: QueueFilter) -> queue_admin.QueueTotals:
         """See `QueueAdmin.totals`."""
-        terms, values = conditions(wanted)
+        terms, values = queue_filter.conditions(wanted)
         with self._database.reading() as connection:
-            rows = connection.rows(totals(terms), (*values, COUNTED))
-        return summed(rows, COUNTED)
+            rows = connection.rows(queue_filter.totals(terms), (*values, queue_admin.COUNTED))
+        return queue_admin.summed(rows, queue_admin.COUNTED)
 
-    def applying(self, action: str, wanted: QueueFilter) -> list[QueueEntry]:
+    def applying(self, action: str, wanted: QueueFilter) -> list[queue_admin.QueueEntry]:
         """See `QueueAdmin.applying`."""
-        return self._selected(_applicable(action, conditions(wanted)), wanted.limit)
+        return self._selected(_applicable(action, queue_filter.conditions(wanted)), wanted.limit)
 
     def applying_to(self, action: str, wanted: QueueFilter) -> tuple[int, int]:
         """See `QueueAdmin.applying_to`."""
-        terms, values = _applicable(action, conditions(wanted))
+        terms, values = _applicable(action, queue_filter.conditions(wanted))
         with self._database.reading() as connection:
-            ((deliveries, messages),) = connection.rows(count(terms), values)
+            ((deliveries, messages),) = connection.rows(queue_filter.count(terms), values)
         return deliveries, messages
 
-    def destinations(self, wanted: QueueFilter) -> list[DestinationCount]:
+    def destinations(self, wanted: QueueFilter) -> list[queue_admin.DestinationCount]:
         """See `QueueAdmin.destinations`."""
-        terms, values = conditions(wanted)
+        terms, values = queue_filter.conditions(wanted)
         with self._database.reading() as connection:
-            rows = connection.rows(by_destination(terms), (*values, wanted.limit or None))
-        return [DestinationCount(*row) for row in rows]
+            rows = connection.rows(queue_filter.by_destination(terms), (*values, wanted.limit or None))
+        return [queue_admin.DestinationCount(*row) for row in rows]
 
     def body(self, message: str) -> Iterator[bytes]:
         """See `QueueAdmin.body`."""
@@ -158,12 +136,12 @@ class PostgresQueueAdmin(QueueAdmin):
             raise LookupError(f"{message} is not in the queue")
         return self._chunks(*rows[0])
 
-    def depth(self) -> Depth:
+    def depth(self) -> queue_admin.Depth:
         """See `QueueAdmin.depth`."""
         with self._database.reading() as connection:
             ((active, deferred, held),) = connection.rows(_COUNTS)
             at, destination = _oldest(connection)
-        return Depth(active=active, deferred=deferred, held=held, oldest=at, destination=destination)
+        return queue_admin.Depth(active=active, deferred=deferred, held=held, oldest=at, destination=destination)
 
     def oldest(self) -> tuple[float, str]:
         """See `QueueAdmin.oldest`."""
@@ -172,10 +150,10 @@ class PostgresQueueAdmin(QueueAdmin):
 
     # ------------------------------------------------------------------------------------------- parts
 
-    def _selected(self, where: Conditions, limit: int, sort: str = "") -> list[QueueEntry]:
+    def _selected(self, where: queue_filter.Conditions, limit: int, sort: str = "") -> list[queue_admin.QueueEntry]:
         terms, values = where
         with self._database.reading() as connection:
-            rows = connection.rows(select(terms, sort=sort), (*values, limit or None))
+            rows = connection.rows(queue_filter.select(terms, sort=sort), (*values, limit or None))
         return [_row(row).entry for row in rows]
 
     def _chunks(self, size: int, big: int | None, head: bytes | None) -> Iterator[bytes]:
@@ -193,13 +171,19 @@ class PostgresQueueAdmin(QueueAdmin):
             left -= len(chunk)
             number += 1
 
-    def _change(self, action: str, wanted: QueueFilter, author: str, reason: str, text: str = "") -> list[QueueEntry]:
-        work = QueueChange(action, conditions(wanted), wanted.limit, author, text, reason)
+    def _change(
+        self, action: str, wanted: QueueFilter, author: str, reason: str, text: str = ""
+    ) -> list[queue_admin.QueueEntry]:
+        work = queue_admin.QueueChange(action, queue_filter.conditions(wanted), wanted.limit, author, text, reason)
         where = _applicable(action, work.where)
-        self._page_by_page(work, lambda last, page: self._change_page(work, after_delivery(where, *last), page))
+        self._page_by_page(
+            work, lambda last, page: self._change_page(work, queue_filter.after_delivery(where, *last), page)
+        )
         return work.done
 
-    def _change_page(self, work: QueueChange[Conditions], where: Conditions, page: int) -> list[QueueEntry]:
+    def _change_page(
+        self, work: queue_admin.QueueChange[queue_filter.Conditions], where: queue_filter.Conditions, page: int
+    ) -> list[queue_admin.QueueEntry]:
         """In one transaction; again if it got in the way of an owner's."""
         for _ in range(_REPEATS):
             try:
@@ -210,10 +194,12 @@ class PostgresQueueAdmin(QueueAdmin):
                 time.sleep(_PAUSE)
         return self._change_once(work, where, page)
 
-    def _change_once(self, work: QueueChange[Conditions], where: Conditions, page: int) -> list[QueueEntry]:
+    def _change_once(
+        self, work: queue_admin.QueueChange[queue_filter.Conditions], where: queue_filter.Conditions, page: int
+    ) -> list[queue_admin.QueueEntry]:
         terms, values = where
         with self._database.changing() as connection:
-            rows = [_row(row) for row in connection.rows(select(terms, locked=True), (*values, page))]
+            rows = [_row(row) for row in connection.rows(queue_filter.select(terms, locked=True), (*values, page))]
             waiting = [row.entry.delivery for row in rows if row.owner is None]
             if rows:
                 _apply(connection, work, rows, waiting)
@@ -228,9 +214,9 @@ def _oldest(connection: PostgresConnection) -> tuple[float, str]:
     return (made_at(rows[0][0]), rows[0][1]) if rows else (0.0, "")
 
 
-def _applicable(action: str, where: Conditions) -> Conditions:
+def _applicable(action: str, where: queue_filter.Conditions) -> queue_filter.Conditions:
     terms, values = where
-    return f"{terms} AND {APPLIES[action]}", values
+    return f"{terms} AND {queue_filter.APPLIES[action]}", values
 
 
 def _row(row: tuple[Any, ...]) -> _Row:
@@ -239,19 +225,22 @@ def _row(row: tuple[Any, ...]) -> _Row:
     delivery.held = held
     waits = owner is None and not delivery.returned and any(recipient.held for recipient in delivery.recipients)
     state = "held" if held or waits else "deferred" if owner is None else "active"
-    return _Row(QueueEntry(delivery, SHARD, state), owner)
+    return _Row(queue_admin.QueueEntry(delivery, SHARD, state), owner)
 
 
 def _apply(
-    connection: PostgresConnection, work: QueueChange[Conditions], rows: list[_Row], waiting: list[Delivery]
+    connection: PostgresConnection,
+    work: queue_admin.QueueChange[queue_filter.Conditions],
+    rows: list[_Row],
+    waiting: list[Delivery],
 ) -> None:
     """Change deliveries, and leave notices for who has them in memory, or may have their destinations in mind."""
     more = (_encode(Return(work.author, work.text)).decode(),) if work.action == "return" else ()
-    connection.execute(change(work.action), (*_ids([row.entry.delivery for row in rows]), *more))
+    connection.execute(queue_filter.change(work.action), (*_ids([row.entry.delivery for row in rows]), *more))
     if work.action == "drop":
         connection.execute(REMOVE, _ids(waiting))
     if work.action == "release":
-        connection.execute_many(_LET_GO, [released_recipients(delivery) for delivery in waiting])
+        connection.execute_many(_LET_GO, [queue_admin.released_recipients(delivery) for delivery in waiting])
     for row in rows:
         delivery = row.entry.delivery
         if row.owner is not None:

@@ -20,16 +20,7 @@ import asyncpg
 
 from gatepost.store.interface import StoreBusy, StoreFailure
 from gatepost.store.move_mark import check_open, decoded_mark
-from gatepost.store.postgres.connecting import (
-    Address,
-    PoolerError,
-    check_passfile,
-    check_verified,
-    connect_failure,
-    given_to_library,
-    nobody_answers,
-    summary_of,
-)
+from gatepost.store.postgres import connecting
 from gatepost.store.postgres.hosts import first_to_answer, wait_for_name
 
 OLDEST: Final = 15
@@ -73,7 +64,7 @@ def failure_of(error: BaseException, doing: str) -> StoreFailure:
     """An error of the server or of the way to it as StoreBusy, if it may pass, or StoreFailure."""
     text = str(error) or type(error).__name__
     kind = StoreBusy if isinstance(error, _PASSING) else StoreFailure
-    return kind(f"PostgreSQL: {doing}: {text}", summary=summary_of(error))
+    return kind(f"PostgreSQL: {doing}: {text}", summary=connecting.summary_of(error))
 
 
 @contextlib.contextmanager
@@ -94,19 +85,19 @@ async def connect(url: str, *, role: str, statement: float = STATEMENT_SECONDS) 
 
     async def connect_host(host: str) -> Any:
         try:
-            dsn, options = given_to_library(host)
+            dsn, options = connecting.given_to_library(host)
             await wait_for_name(dsn, min(_CONNECT_SECONDS, statement))
             return await asyncpg.connect(dsn, **options, **connection_options(role, statement))
         except (asyncpg.PostgresError, *_CLIENT_ERRORS, ValueError) as error:
-            raise connect_failure(error, host) from error
+            raise connecting.connect_failure(error, host) from error
 
-    check_passfile(url)
+    connecting.check_passfile(url)
     connection, errors = await first_to_answer(url, connect_host)
     if connection is None:
-        raise nobody_answers(errors)
+        raise connecting.nobody_answers(errors)
     try:
         check_version(*connection.get_server_version()[:2])
-        check_verified(connection, url)
+        connecting.check_verified(connection, url)
         with reported("connect"):
             await _check_direct(connection, url)
             await check_database_open(connection, url)
@@ -119,7 +110,7 @@ async def connect(url: str, *, role: str, statement: float = STATEMENT_SECONDS) 
 async def _check_direct(connection: Any, url: str) -> None:
     """Raise StoreFailure if a pooler is between: it cannot say which process of the server we have."""
     if await connection.fetchval("SELECT pg_backend_pid()") != connection.get_server_pid():
-        raise connect_failure(PoolerError(), url)
+        raise connecting.connect_failure(connecting.PoolerError(), url)
 
 
 def check_version(major: int, minor: int) -> None:
@@ -268,6 +259,6 @@ async def check_database_open(connection: Any, url: str) -> None:
         return
     document = await mark_document(connection)
     if document is not None:
-        address = Address(url)
+        address = connecting.Address(url)
         place = address.place
         check_open(decoded_mark(document, place), place)

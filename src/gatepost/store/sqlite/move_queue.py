@@ -16,19 +16,8 @@ from gatepost.mail.model.queue_id import format_id, shard_of
 from gatepost.store.bodies import CHUNK
 from gatepost.store.interface import failing
 from gatepost.store.move_parts import Key, MoveRecord, UnnumberedPart
+from gatepost.store.sqlite import schema
 from gatepost.store.sqlite.recovery import recover_all
-from gatepost.store.sqlite.schema import (
-    BIG_DIRECTORY,
-    QUEUE_DIRECTORY,
-    QUEUE_FILE,
-    StoreSettings,
-    exclusively,
-    make_directory,
-    make_queue_tables,
-    open_database,
-    size_of,
-    sync_directory,
-)
 from gatepost.store.storable import storable
 
 if TYPE_CHECKING:
@@ -53,7 +42,7 @@ class QueueShards:
     """The shards of a data directory, opened one after the other. workers: how many are to share what is added."""
 
     def __init__(self, data_dir: Path, workers: int) -> None:
-        self.root = data_dir / QUEUE_DIRECTORY
+        self.root = data_dir / schema.QUEUE_DIRECTORY
         self._workers = workers
         self._open: dict[int, apsw.Connection] = {}
 
@@ -61,7 +50,9 @@ class QueueShards:
         """Of those that are there."""
         if not self.root.is_dir():
             return []
-        return sorted(int(path.parent.name) for path in self.root.glob(f"*/{QUEUE_FILE}") if path.parent.name.isdigit())
+        return sorted(
+            int(path.parent.name) for path in self.root.glob(f"*/{schema.QUEUE_FILE}") if path.parent.name.isdigit()
+        )
 
     def of(self, message: int) -> int:
         """The shard that takes a message."""
@@ -69,22 +60,22 @@ class QueueShards:
 
     def big(self, number: int, body: int) -> Path:
         """The file of a large body."""
-        return self.root / str(number) / BIG_DIRECTORY / format_id(body)
+        return self.root / str(number) / schema.BIG_DIRECTORY / format_id(body)
 
     def connection(self, number: int) -> apsw.Connection:
         """A shard, made if it is not there. Raises StoreFailure."""
         if number not in self._open:
-            make_directory(self.root / str(number) / BIG_DIRECTORY)
-            path = self.root / str(number) / QUEUE_FILE
-            connection = open_database(path, StoreSettings(), shrinking=True)
-            make_queue_tables(connection, path)
+            schema.make_directory(self.root / str(number) / schema.BIG_DIRECTORY)
+            path = self.root / str(number) / schema.QUEUE_FILE
+            connection = schema.open_database(path, schema.StoreSettings(), shrinking=True)
+            schema.make_queue_tables(connection, path)
             self._open[number] = connection
         return self._open[number]
 
     def settle(self) -> None:
         """Do what the start of a worker does: what a crash left is made whole, and all mail waits."""
         for number in self.numbers():
-            recover_all(self.connection(number), self.root / str(number) / BIG_DIRECTORY, time.time())
+            recover_all(self.connection(number), self.root / str(number) / schema.BIG_DIRECTORY, time.time())
 
     def close(self) -> None:
         """Close all, and move what is in their logs into the files."""
@@ -113,7 +104,7 @@ class BodiesPart(UnnumberedPart):
     def count(self) -> int:
         """See `Part.count`."""
         with reported(self._shards.root):
-            return sum((size_of(path) + CHUNK - 1) // CHUNK for _, _, path in self._bodies())
+            return sum((schema.size_of(path) + CHUNK - 1) // CHUNK for _, _, path in self._bodies())
 
     def records(self) -> Iterator[MoveRecord]:
         """See `Part.records`. Of a body that is lost there is none."""
@@ -128,7 +119,7 @@ class BodiesPart(UnnumberedPart):
     def present(self, keys: Sequence[Key]) -> set[Key]:
         """See `Part.present`. A last piece that is shorter than others is not known to be whole."""
         with reported(self._shards.root):
-            return {key for key in keys if size_of(self._path(key)) >= (key[2] + 1) * CHUNK}
+            return {key for key in keys if schema.size_of(self._path(key)) >= (key[2] + 1) * CHUNK}
 
     def add(self, records: Sequence[MoveRecord]) -> None:
         """See `Part.add`. A piece is written to its place: once more does no harm."""
@@ -137,14 +128,14 @@ class BodiesPart(UnnumberedPart):
             bodies.setdefault(self._path(record.key), []).append((record.key[2], record.values[0]))
         with reported(self._shards.root):
             for path, pieces in bodies.items():
-                make_directory(path.parent)
+                schema.make_directory(path.parent)
                 _write(path, pieces)
-                sync_directory(path.parent)
+                schema.sync_directory(path.parent)
 
     def clear(self) -> None:
         """See `Part.clear`."""
         with reported(self._shards.root):
-            for path in self._shards.root.glob(f"*/{BIG_DIRECTORY}/*"):
+            for path in self._shards.root.glob(f"*/{schema.BIG_DIRECTORY}/*"):
                 path.unlink()
 
     def _path(self, key: Key) -> Path:
@@ -207,7 +198,7 @@ class MessagesPart(UnnumberedPart):
         with reported(self._shards.root):
             for number, some in shards.items():
                 connection = self._shards.connection(number)
-                with exclusively(connection):
+                with schema.exclusively(connection):
                     for record in some:
                         _insert(connection, record)
 
@@ -215,7 +206,7 @@ class MessagesPart(UnnumberedPart):
         """See `Part.clear`."""
         with reported(self._shards.root):
             for number in self._shards.numbers():
-                with exclusively(connection := self._shards.connection(number)):
+                with schema.exclusively(connection := self._shards.connection(number)):
                     for table in ("delivery", "body", "message"):
                         connection.execute(f"DELETE FROM {table}")  # noqa: S608 - our names
 

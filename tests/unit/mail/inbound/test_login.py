@@ -153,6 +153,57 @@ async def test_a_name_is_slowed_from_wherever_it_is_tried(scene):
     assert (await scene.plain("Ann@contoso.example", "guess", ip="203.0.113.99")).reply.code == 535
 
 
+async def test_strangers_do_not_lock_out_who_logs_in_from_the_usual_place(scene):
+    home = "192.0.2.7"
+    assert (await scene.plain("ann@contoso.example", ip=home)).reply.code == 235
+    for _ in range(25):  # guesses, once a minute from ever new places
+        scene.now += 60
+        scene.logins.names.charge("ann@contoso.example")
+    assert (await scene.plain("Ann@contoso.example", ip="203.0.114.1")).reply.code == 454
+    assert (await scene.plain("Ann@contoso.example", ip=home)).reply.code == 235
+    # That forgives no stranger's guesses, and none from there is free.
+    assert (await scene.plain("ann@contoso.example", ip="203.0.114.2")).reply.code == 454
+    for _ in range(6):
+        assert (await scene.plain("ann@contoso.example", "guess", ip=home)).reply.code == 535
+    assert (await scene.plain("ann@contoso.example", ip=home)).reply.code == 454
+
+
+async def test_it_is_known_of_some_names_from_where_they_log_in(scene, monkeypatch):
+    monkeypatch.setattr(module, "_USUAL", 1)
+    scene.logins.logged_in("ann@contoso.example", "a")
+    scene.logins.logged_in("joe@contoso.example", "b")
+    assert [scene.logins.is_usual(*one) for one in (("ann@contoso.example", "a"), ("joe@contoso.example", "b"))] == [
+        False,
+        True,
+    ]
+
+
+SEPARATOR = '[organization.contoso]\nsubaddress_separator = "+"\n'
+
+
+@pytest.fixture
+def subaddressed(scene, gate):
+    scene.directory = gate.directory(gate.resources.replace("[organization.contoso]\n", SEPARATOR))
+    return scene
+
+
+async def test_a_name_with_something_behind_a_separator_counts_as_the_name(subaddressed):
+    assert (await subaddressed.plain("ann+x@contoso.example")).reply.code == 235
+    for _ in range(20):
+        subaddressed.logins.names.charge("ann@contoso.example")
+    assert (await subaddressed.plain('"ann+y"@CONTOSO.example', "guess", ip="203.0.114.1")).reply.code == 535
+    assert (await subaddressed.plain("ann+new@contoso.example", ip="203.0.114.2")).reply.code == 454
+
+
+@pytest.mark.parametrize("who", ["ann", "joe", "eve"])
+async def test_no_salt_tells_that_a_name_exists(subaddressed, who):
+    challenges = [
+        subaddressed.begin("SCRAM-SHA-256").step(f"n,,n={who}{tag}@contoso.example,r=c".encode())
+        for tag in ("", "+a", "+b")
+    ]
+    assert len({challenge.split(b",s=")[1] for challenge in challenges}) == 1
+
+
 async def test_too_many_at_a_time_are_told_to_come_back(scene):
     free = threading.Event()
     for _ in range(2):

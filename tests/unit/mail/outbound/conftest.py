@@ -22,7 +22,7 @@ from gatepost.mail.outbound.pool import ConnectionPool
 from gatepost.net.connection import Connection
 from gatepost.net.engine import server_context
 from gatepost.net.identity import ServerIdentity
-from gatepost.net.lookups.dns import DnsAnswer, DnsStatus
+from gatepost.net.lookups.dns import DnsAnswer, DnsStatus, asking_for
 from gatepost.net.lookups.mx import MailRouter
 from gatepost.net.lookups.question import LookupFailed
 from gatepost.net.stream import Loss, LossKind
@@ -243,13 +243,15 @@ class PeerSession:
 
 
 class Names:
-    """A resolver that answers from a table; [""] is NXDOMAIN."""
+    """A resolver that answers from a table; [""] is NXDOMAIN. asked_for: the organizations whose mail it was for."""
 
     def __init__(self) -> None:
+        self.asked_for: set[str] = set()
         self.table: dict[tuple[str, str], list[str] | LookupFailed] = {}
         self.authentic = False
 
     async def query(self, name: str, rdtype: str) -> DnsAnswer:
+        self.asked_for.add(asking_for.get())
         found = self.table.get((name, rdtype), [])
         if isinstance(found, LookupFailed):
             raise found

@@ -111,6 +111,7 @@ def test_an_attempt_is_at_most_four_calls_deep(
     assert {only(one).disposition for one in asyncio.run(run())} == {Disposition.DELIVERED}
     assert paths == [[call, "Deliverer._attempt", "TransactionRunner.run", "OutboundConnection.send"]] * 2
     assert len(peer.connections) == 1
+    assert world.names.asked_for == {"contoso"}
 
 
 # --- what is kept of a route
@@ -507,6 +508,7 @@ def test_tls_with_another_host_goes_before_cleartext(world: Any, kit: Any) -> No
             return only(outcome), broken, good
 
     result, broken, good = asyncio.run(run())
+    assert world.names.asked_for == {"contoso"}
     assert (result.disposition, result.detail["host"]) == (Disposition.DELIVERED, "two.b.example")
     assert (len(broken.messages), len(good.messages)) == (0, 1)
 

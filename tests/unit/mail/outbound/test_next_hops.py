@@ -68,6 +68,7 @@ def test_the_next_hop_of_all_mail_may_have_to_be_looked_up(world: Any, kit: Any)
     assert hops.only_hop(HERE) is None
     asyncio.run(hops.find(kit.delivery()))
     assert hops.only_hop(HERE) == "mx1.host.example:25"
+    assert world.names.asked_for == {"contoso"}
 
 
 def test_what_comes_alone_needs_no_batch(world: Any, kit: Any) -> None:

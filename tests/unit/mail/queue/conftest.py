@@ -157,7 +157,13 @@ class Rig:
         for address in addresses or ("ann@partner.example",):
             groups.setdefault(address.partition("@")[2], []).append(Recipient(address, notify=notify))
         deliveries = [
-            Delivery(self.store.new_id(), message, f"contoso/{domain}", recipients, expires_at=self.now + 86_400)
+            Delivery(
+                self.store.new_id(),
+                message,
+                f"{message.organization}/{domain}",
+                recipients,
+                expires_at=self.now + 86_400,
+            )
             for domain, recipients in groups.items()
         ]
         writer = self.store.body()

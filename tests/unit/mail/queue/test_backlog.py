@@ -50,3 +50,17 @@ def test_organizations_take_turns_and_in_each_its_destinations():
     assert set(taken) == {*many, few}
     assert rotation.take() is None
     assert not rotation
+
+
+def test_an_organization_that_is_full_gets_no_turn():
+    rotation = Rotation()
+    assert not rotation.has_turn(())
+    for destination in ("large/a.example", "large/b.example", "small/a.example"):
+        rotation.put(Backlog(destination, ""))
+    assert list(rotation.organizations) == ["large", "small"]
+    assert rotation.has_turn({"large"})
+    assert not rotation.has_turn({"large", "small"})
+    assert rotation.take({"large", "small"}) is None
+    assert rotation.take({"large"}).destination == "small/a.example"
+    assert rotation.take({"large"}) is None
+    assert [rotation.take().destination for _ in range(2)] == ["large/a.example", "large/b.example"]

@@ -64,6 +64,21 @@ async def turns(count=10):
         await asyncio.sleep(0)
 
 
+def test_organizations_take_turns(make):
+    async def work(lookups, finder, found):
+        for number in range(1, 8):
+            lookups.add(make.delivery(number, destination=f"contoso/d{number}.example"))
+        lookups.add(make.delivery(10, destination="fabrikam/a.example"))
+        lookups.add(make.delivery(11, destination="fabrikam/b.example"))
+        await turns()
+        assert finder.asked == [1, 2]
+        finder.gate.set()
+        await turns(100)
+        assert finder.asked == [1, 2, 3, 10, 4, 11, 5, 6, 7]
+
+    run(work)
+
+
 def test_those_of_one_destination_wait_for_each_other_and_keep_their_order(make):
     async def work(lookups, finder, found):
         for number in (1, 2, 3):

@@ -3,7 +3,9 @@ from __future__ import annotations
 import pytest
 
 from gatepost.mail.queue.allowance import HopLimit
-from gatepost.mail.queue.lane_budget import LaneBudget, share
+from gatepost.mail.queue.backlog import Backlog
+from gatepost.mail.queue.hop_queue import HopQueue
+from gatepost.mail.queue.lane_budget import LaneBudget, LaneLine, share
 from gatepost.mail.queue.shared_limits import DividedLimits
 
 
@@ -99,6 +101,61 @@ def test_the_limit_of_a_next_hop_changes_while_lanes_run():
     budget.resize(1)
     assert not budget.allows("a")
     assert budget.limit("b") == 1
+
+
+TWO = "[organization.contoso]\n[organization.fabrikam]\n"
+
+
+@pytest.mark.parametrize(("total", "most"), [(1000, 750), (100, 75), (4, 3), (3, 2), (2, 1), (1, 1)])
+def test_where_there_are_others_one_organization_has_three_quarters(directory, total, most):
+    lanes, _ = budget(total)
+    for _ in range(total):
+        lanes.begin("contoso")
+    lanes.use(directory(TWO))
+    assert lanes.full == {"contoso"}
+    for _ in range(total - most):
+        lanes.end("contoso")
+    assert lanes.full == {"contoso"}
+    lanes.end("contoso")
+    assert not lanes.full
+    lanes.begin("fabrikam")
+    lanes.begin("contoso")
+    assert "contoso" in lanes.full
+    lanes.use(directory("[organization.contoso]\n"))
+    assert lanes.full == ({"contoso", "fabrikam"} if total == 1 else set())
+    for name in ("fabrikam", *["contoso"] * most):
+        lanes.end(name)
+    assert not lanes._attempts
+    assert not lanes.full
+
+
+def hop(*destinations):
+    queue = HopQueue(destinations[0])
+    for destination in destinations:
+        queue.rotation.put(Backlog(destination, ""))
+    return queue
+
+
+def test_organizations_take_turns_in_the_line_and_those_that_are_full_wait():
+    full = set()
+    line = LaneLine(full)
+    assert not line
+    assert line.next() is None
+    many = [hop(f"large/{number}.example") for number in range(3)]
+    shared, few = hop("large/both.example", "small/both.example"), hop("small/a.example")
+    for each in (*many, shared, few, few):
+        line.stand(each)
+    assert (len(line), shared.queued) == (6, {"large", "small"})
+    assert [line.next() for _ in range(3)] == [many[0], shared, many[1]]
+    assert shared.queued == {"large"}
+    full.add("large")
+    assert line
+    assert [line.next(), line.next()] == [few, None]
+    assert not line
+    assert len(line) == 2
+    full.clear()
+    assert [line.next(), line.next(), line.next()] == [many[2], shared, None]
+    assert (shared.queued, few.queued, len(line)) == (set(), set(), 0)
 
 
 class Places(DividedLimits):

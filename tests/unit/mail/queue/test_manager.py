@@ -1309,6 +1309,37 @@ def test_a_lane_that_another_queue_gives_back_is_used(rig):
     run(main)
 
 
+def test_hosts_that_take_their_time_hold_up_no_other_organizations_mail(rig, directory):
+    rig.budget = LaneBudget(4, 2, time.monotonic)
+    rig.budget.use(directory("[organization.contoso]\n[organization.fabrikam]\n"))
+    held, ended, tried = [], asyncio.Event(), asyncio.Queue()
+
+    async def deliver(delivery):
+        if delivery.organization == "contoso":
+            held.append(delivery.destination)
+            await ended.wait()
+        tried.put_nowait(delivery.destination)
+        return await type(rig.peer).deliver(rig.peer, delivery)
+
+    async def main():
+        async with rig.open(deliver=deliver, lane_wait=0.001) as manager:
+            await asyncio.gather(*[rig.accept(f"ann@d{number}.example") for number in range(8) for _ in range(2)])
+            await asyncio.sleep(0.05)
+            assert len(held) == 3  # of four lanes
+            for domain in ("a.example", "b.example", "d0.example"):
+                await rig.accept(f"joe@{domain}", organization="fabrikam")
+            others = {await tried.get() for _ in range(3)}  # the test ends after a minute
+            assert others == {"fabrikam/a.example", "fabrikam/b.example", "fabrikam/d0.example"}
+            assert len(held) == 3
+            ended.set()
+            for _ in range(16):
+                await tried.get()
+            await rig.calm()
+            assert (rig.budget.full, rig.budget.running, len(manager._line)) == (set(), 0, 0)
+
+    run(main)
+
+
 def test_a_hop_in_line_that_may_not_begin_any_more_is_passed_over(rig):
     rig.budget = LaneBudget(1, 1, time.monotonic)
 

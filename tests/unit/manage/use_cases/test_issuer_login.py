@@ -213,8 +213,22 @@ def test_an_issuer_that_is_away_or_another(gateway, issuer):
     with pytest.raises(IssuerLogInFailed, match="another issuer"):
         begin(gateway, BACK, "/", time.time(), again=False)
     issuer.stop()
+    issuer_login._metadata.clear()
     with pytest.raises(IssuerLogInFailed):
         begin(gateway, BACK, "/", time.time(), again=False)
+
+
+def test_an_issuer_that_is_away_is_asked_by_strangers_now_and_then_and_fills_no_audit(gateway, issuer, monkeypatch):
+    issuer.pages[CONFIGURATION] = b"{}"
+    with pytest.raises(IssuerLogInFailed, match="another issuer"):
+        begin(gateway, BACK, "/", time.time(), again=False)
+    issuer.publish()
+    for _ in range(3):
+        with pytest.raises(BusyRefusal, match="did not work some seconds ago") as busy:
+            begin(gateway, BACK, "/", time.time(), again=False)
+        assert busy.value.kind is RefusalKind.FORBIDDEN, "which `execute` does not record each time"
+    monkeypatch.setattr(issuer_login, "_FAILED_FOR", 0.0)
+    assert begin(gateway, BACK, "/", time.time(), again=False)
 
 
 def test_a_secret_that_is_not_there(gateway, tmp_path):

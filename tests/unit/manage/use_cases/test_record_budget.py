@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from gatepost.manage.access.principal import NOBODY, Principal, Scope
-from gatepost.manage.use_cases.record_budget import RecordBudget, added_to_history
+from gatepost.manage.use_cases.record_budget import RecordBudget, added_to_history, check_rules
 from gatepost.manage.use_cases.refusal import BusyRefusal, Refusal, RefusalKind
 from gatepost.settings.model import Settings
 
@@ -115,3 +115,27 @@ def test_an_organization_that_is_too_large_is_not_stored_for_a_tenant():
     assert added_to_history(TINA, large, large, 500), "and then it may be changed"
     with pytest.raises(Refusal):
         added_to_history(TINA, large, larger, 500)
+
+
+def ruled(rules, texts=0):
+    return {"fabrikam": {"mail_flow_rule": [{"name": f"r{n}", "header_contains": ["x"] * texts} for n in range(rules)]}}
+
+
+@pytest.mark.parametrize(
+    ("rules", "texts", "words"),
+    [
+        (1001, 0, "1001 mail flow rules, and its own administrators may store 1000"),
+        (11, 100, "1100 texts in header_contains"),
+    ],
+)
+def test_a_tenant_has_no_more_rules_than_a_worker_looks_through_at_once(rules, texts, words):
+    many = ruled(rules, texts)
+    with pytest.raises(Refusal, match=words) as refusal:
+        check_rules(TINA, {}, many)
+    assert refusal.value.kind is RefusalKind.INPUT
+    check_rules(OWNER, {}, many)
+    check_rules(TINA, many, many)
+    check_rules(TINA, many, ruled(10, 100))
+    check_rules(TINA, many, {"fabrikam": None})
+    with pytest.raises(Refusal):
+        check_rules(TINA, many, ruled(rules + 1, texts))

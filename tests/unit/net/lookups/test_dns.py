@@ -10,7 +10,7 @@ import dns.rdatatype
 import dns.rrset
 import pytest
 
-from gatepost.net.lookups.dns import DnsAnswer, DnsStatus, Resolver
+from gatepost.net.lookups.dns import DnsAnswer, DnsStatus, Resolver, asking_for
 from gatepost.net.lookups.evaluation import look_up
 from gatepost.net.lookups.nameservers import Nameservers
 from gatepost.net.lookups.question import DnsResponse, LookupFailed, read_message
@@ -279,6 +279,32 @@ def test_questions_about_senders_keep_no_other_waiting(nameserver: Callable[...,
         return asked
 
     assert lookup(nameserver(A, silent(*names)), use, timeout=30) <= 51
+
+
+def test_questions_for_one_organizations_mail_keep_no_others_waiting(nameserver: Callable[..., Any]) -> None:
+    """Who sends mail chooses whose nameservers we ask."""
+    names = [f"{number}.silent.example" for number in range(150)]
+
+    async def use(resolver: Resolver, double: Any) -> list[int]:
+        def ask(name: str, organization: str) -> asyncio.Task[DnsAnswer]:
+            asking_for.set(organization)
+            return spawn(resolver.query(name, "A"), "for an organization")
+
+        waiting = [ask(name, "contoso") for name in (*names, "a.example")]
+        while len(double.asked) < 75:  # noqa: ASYNC110 - a double that knows no event
+            await asyncio.sleep(0.01)
+        asked = []
+        for organization in ("fabrikam", ""):
+            await asyncio.sleep(0.1)
+            asked.append(len(double.asked))
+            # Not even about a name for which the other's turn has not come.
+            assert texts(await asyncio.wait_for(ask("a.example", organization), 5)) == ["192.0.2.1"]
+            resolver._cache.clear()
+        for task in waiting:
+            task.cancel()
+        return asked
+
+    assert lookup(nameserver(A, silent(*names)), use, timeout=30) == [75, 76]
 
 
 def test_of_too_many_questions_about_senders_the_last_fail_at_once(nameserver: Callable[..., Any]) -> None:

@@ -17,7 +17,7 @@ from support.status_authority import NOW, StatusAuthority
 from support.web import Web, ok, status
 
 from gatepost.net.anchors import TrustAnchors
-from gatepost.net.lookups import revocation
+from gatepost.net.lookups import http_exchange, revocation
 from gatepost.net.lookups.dns import Resolver
 from gatepost.net.lookups.http import HttpClient
 from gatepost.net.lookups.nameservers import Nameservers
@@ -460,6 +460,7 @@ def test_while_no_file_can_be_opened_every_authority_may_be_one_of_the_whole_wor
     async def act(web: Web) -> tuple[Revocation, list[str], Revocation]:
         scene = Scene(web, folder=tmp_path)
         scene.publish()
+        assert http_exchange  # is loaded: without descriptors it could not be
         with no_descriptors():
             short = await scene.check()
         return short, list(web.requests), await scene.check()

@@ -18,6 +18,7 @@ from gatepost.net.lookups.http import HttpClient
 from gatepost.net.lookups.nameservers import Nameservers
 from gatepost.net.lookups.revocation_lists import RevocationLists
 from gatepost.net.revocation import RevocationError, RevocationList, read_list
+from gatepost.net.tasks import spawn
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -149,3 +150,44 @@ def test_large_lists_are_read_one_after_the_other(tmp_path: Path, monkeypatch: p
 
     asyncio.run(run())
     assert most == 1
+
+
+def test_lists_of_tenants_authorities_hold_up_nobody_elses() -> None:
+    """Whoever makes an authority may name a new list in each certificate, on hosts that keep silent."""
+
+    async def run() -> list[int]:
+        silent = {f"/{number}" for number in range(20)}
+        async with Web({"/crl": ok(AUTHORITY.crl({1: None}))}, hanging=silent) as web:
+            client = HttpClient(Resolver(Nameservers(["127.0.0.1:9"])))
+            lists = RevocationLists(client, None, timeout=50, clock=lambda: 0.0)
+
+            async def find(path: str, *, by_tenant: bool = False) -> int:
+                where = web.url(path)
+                return len(await lists.find(where, AUTHORITY.certificate, now=TIME, reach=None, by_tenant=by_tenant))
+
+            waiting = [spawn(find(path, by_tenant=True), "test") for path in silent]
+            while len(web.requests) < revocation_lists._TENANTS:  # noqa: ASYNC110 - a server that knows no event
+                await asyncio.sleep(0.01)
+            async with asyncio.timeout(20):
+                found = [await find("/crl"), len(web.requests)]
+            for task in waiting:
+                task.cancel()
+            await lists.close()
+            return found
+
+    assert asyncio.run(run()) == [1, revocation_lists._TENANTS + 1]
+
+
+def test_what_is_too_large_of_a_tenants_authority_is_not_of_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(revocation_lists, "_TENANTS_BYTES", 100)
+
+    async def run() -> int:
+        async with Web({"/crl": ok(AUTHORITY.crl({1: None}))}) as web:
+            client = HttpClient(Resolver(Nameservers(["127.0.0.1:9"])))
+            lists = RevocationLists(client, None, timeout=50, clock=lambda: 0.0)
+            asking = web.url("/crl"), AUTHORITY.certificate
+            with pytest.raises(RevocationError, match="larger than 100 bytes"):
+                await lists.find(*asking, now=TIME, reach=None, by_tenant=True)
+            return len(await lists.find(*asking, now=TIME, reach=None))
+
+    assert asyncio.run(run()) == 1

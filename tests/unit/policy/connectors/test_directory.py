@@ -145,7 +145,9 @@ def test_the_accepted_domain_itself_and_the_organizations_by_name(directory: Bui
     ],
 )
 def test_mailboxes_are_found_whatever_the_writing(directory: Build, address: str, *, known: bool) -> None:
-    assert (directory(DOMAINS).mailbox(address) is not None) is known
+    index = directory(DOMAINS)
+    assert (index.mailbox(address) is not None) is known
+    assert index.without_detail(address) == index.without_detail(address.upper())
 
 
 def test_an_alias_is_found_and_known_as_one(directory: Build) -> None:
@@ -267,7 +269,7 @@ def test_the_connectors_of_a_certificate_are_kept_for_a_few(directory: Build, le
 
 
 def test_disabled_connectors_are_not_indexed(directory: Build) -> None:
-    assert directory(CONNECTORS).client_anchors == {"/etc/own.pem", "/o.pem", "system"}
+    assert directory(CONNECTORS).client_anchors(None) == {"/etc/own.pem", "/o.pem", "system"}
 
 
 OUTBOUND = """

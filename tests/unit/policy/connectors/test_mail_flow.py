@@ -228,3 +228,26 @@ def test_rules_that_hold_a_message_are_named() -> None:
     assert made.quarantine == (("h",), ("t",))
     assert made.reasons[0].endswith("holds it in quarantine when it arrives")
     assert made.reasons[1].endswith("would hold it in quarantine when it arrives")
+
+
+class Looked(str):
+    """A header field's value that counts how often it is looked through."""
+
+    __slots__ = ("times",)
+
+    def casefold(self) -> str:
+        self.times = getattr(self, "times", 0) + 1
+        return super().casefold()
+
+
+def test_the_header_of_a_message_is_looked_through_once_for_all_of_its_recipients_and_rules():
+    names = ({"name": f"r{n}", "header_name": "Subject", "header_contains": [f"no {n}", "secret"]} for n in range(3))
+    rules = RuleSet(organization(*(rule(**fields) for fields in names)))
+    subject, other = Looked("A Secret"), Looked("Nothing")
+    message = Content({"subject": (subject,)})
+    found = [rules.flow("ann@o.example", f"bob{n}@p.example", message).require_tls for n in range(4)]
+    assert all(found)
+    assert subject.times == 1
+    assert not rules.flow("ann@o.example", "bob@p.example", Content({"subject": (other,)})).require_tls
+    assert other.times == 1
+    assert rules.flow("ann@o.example", "bob@p.example", message).require_tls

@@ -122,3 +122,22 @@ def test_a_list_of_recipients_takes_case_and_details_alike(path: Callable[[str],
     }
     assert known == {"ANN@r.example": True, "ann+x@r.example": True, "b@r.example": False}
     assert not lists.holds("s.example", path("ann@s.example"))
+
+
+@pytest.mark.parametrize(
+    ("address", "without"),
+    [
+        ("Ann@a.example", "ann@a.example"),
+        ("ann+Tag+more@A.example", "ann@a.example"),
+        ('"nobody+x"@a.example', "nobody@a.example"),
+        ("ann+own@a.example", "ann@a.example"),
+        ("+x@a.example", "+x@a.example"),
+        ("leser+x@b\xfccher.example", "leser+x@xn--bcher-kva.example"),
+        ("a+b@elsewhere.example", "a+b@elsewhere.example"),
+        ("No Address", "no address"),
+    ],
+)
+def test_an_address_without_its_detail_is_the_same_whether_it_has_a_mailbox(
+    index: MailboxIndex, address: str, without: str
+) -> None:
+    assert index.without_detail(address) == without

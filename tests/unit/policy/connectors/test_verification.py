@@ -276,7 +276,7 @@ def test_nothing_that_a_tenant_writes_changes_a_decision_about_others(draft: dic
     draft["mailbox"] = [one for one in draft["mailbox"] if one not in circles]
     directory = Directory(resources({"a": draft} | OTHERS))
     assert decisions(directory) == expected
-    for entries in directory._by_certificate.values():
+    for entries in directory._by_certificate._entries.values():
         for entry in entries:
             assert entry.organization.name != "a" or entry.ownership == 0
 

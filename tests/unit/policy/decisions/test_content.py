@@ -195,3 +195,35 @@ def test_what_a_hook_holds_is_taken_and_marked_unless_it_is_refused_elsewhere() 
     assert examination.records[0]["does"] == "holds it in quarantine"
     refused = decide([virus, ScanResult(asked(), ScanFinding(ScanAction.REJECT))])
     assert refused.reply is not None
+
+
+BELIEVED = HeaderEdits(
+    (
+        ("X-Own", "1"),
+        ("Authentication-Results", "mx.gate.example; dmarc=pass"),
+        ("authentication-results", "(x)"),
+        ("Authentication-Results", "other.example; dkim=pass"),
+        ("x-ms-exchange-Organization-AuthAs", "Internal"),
+        ("X-MS-Exchange-CrossPremises-AuthAs", "Internal"),
+    ),
+    (("X-Own", 0), ("Authentication-Results", 0), ("X-MS-Exchange-Organization-SCL", 1)),
+)
+HARMLESS = HeaderEdits((BELIEVED.add[0], BELIEVED.add[3]), BELIEVED.remove[:1])
+
+
+@pytest.mark.parametrize(
+    ("reached", "names", "edits"),
+    [
+        ((), ("mx.gate.example",), HeaderEdits(BELIEVED.add, BELIEVED.remove)),
+        (("contoso",), ("mx.gate.example",), HeaderEdits(BELIEVED.add, BELIEVED.remove)),
+        (("fabrikam",), ("mx.gate.example",), HARMLESS),
+        (("contoso", "fabrikam"), ("mx.gate.example",), HARMLESS),
+        (("fabrikam",), (), HeaderEdits(BELIEVED.add[:4], BELIEVED.remove[:1])),
+    ],
+)
+def test_no_scanner_puts_what_others_believe_into_their_mail(
+    reached: tuple[str, ...], names: tuple[str, ...], edits: HeaderEdits
+) -> None:
+    found = decide([ScanResult(asked(), ScanFinding(ScanAction.NO_ACTION, edits=BELIEVED))], reached, names)
+    assert found.edits == (edits,)
+    assert ("Exchange" in found.records[0]["does"]) is (reached in {(), ("contoso",)})

@@ -293,4 +293,4 @@ def test_own_servers_and_nodes_see_the_senders_own_reverse_path(
 )
 def test_the_organizations_that_a_forwarded_message_reaches(recipient, names):
     directory = Directory(parse(tomllib.loads(TEXT)))
-    assert organizations_reached(directory, expand(directory, parse_address(recipient))) == names
+    assert organizations_reached(directory, expand(directory, parse_address(recipient)).targets) == names

@@ -6,7 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gatepost.protocols.message.organization_headers import Crossing, HeaderChange, changed_headers, origin_fields
+from gatepost.protocols.message.organization_headers import (
+    Crossing,
+    HeaderChange,
+    changed_headers,
+    is_reserved,
+    origin_fields,
+)
 
 ORGANIZATION = b"X-MS-Exchange-Organization-AuthAs: Internal\r\n"
 CROSSED = b"X-MS-Exchange-CrossPremises-AuthAs: Internal\r\n"
@@ -145,3 +151,17 @@ def test_whose_organization_it_is_only_we_say() -> None:
     fields, section = origin(PLAIN + forged + TAIL)
     assert fields.startswith(b"X-OriginatorOrg: contoso.example\r\n")
     assert section == PLAIN + b"X-OriginatorOrgs: kept\r\nX-OriginatorOrg\r\n" + TAIL
+
+
+@pytest.mark.parametrize(
+    ("name", "reserved"),
+    [
+        ("X-MS-Exchange-Organization-AuthAs", True),
+        ("x-ms-exchange-crosspremises-x", True),
+        ("X-MS-EXCHANGE-FOREST-", True),
+        ("X-MS-Exchange-Transport", False),
+        ("Subject", False),
+    ],
+)
+def test_names_that_are_reserved(name: str, *, reserved: bool) -> None:
+    assert is_reserved(name) is reserved

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import encodings
 import gzip
+import time
 from email.message import EmailMessage
 
 import pytest
@@ -72,6 +73,26 @@ def test_a_made_up_charset_of_a_name_leaves_nothing_behind() -> None:
 def test_where_there_is_none(raw: bytes, why: str) -> None:
     with pytest.raises(ReportError, match=why):
         report_part(raw)
+
+
+LONG = b";a" * 900_000
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"Content-Type: application/zip" + LONG + b"\r\n\r\n" + PACKED,
+        b"Content-Type: application/zip\r\nContent-Disposition: attachment" + LONG + b"\r\n\r\n" + PACKED,
+        b"X: y\rcontent-type: multipart/mixed" + (b";a" * 100 + b"\r\n\t") * 9000 + b"\r\n\r\n",
+        b"Content-Type: multipart/mixed; boundary=b\n\n--b\nContent-TYPE: multipart/x;\n\n " + b'";' * 900_000,
+    ],
+    ids=range(4),
+)
+def test_what_the_parser_would_take_minutes_for(raw: bytes) -> None:
+    begun = time.thread_time()
+    with pytest.raises(ReportError, match="describes a part has more than 2000 octets"):
+        report_part(raw)
+    assert time.thread_time() - begun < 2
 
 
 def test_a_mime_structure_that_the_parser_gives_up(monkeypatch: pytest.MonkeyPatch) -> None:

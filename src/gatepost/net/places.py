@@ -1,6 +1,7 @@
 """Places for work of one worker, counted by key: by client, domain or organization.
 
-`mail.inbound.recipient_lookups` and `mail.inbound.content` bound with it what one of them may have under way.
+`mail.inbound.recipient_lookups`, `mail.inbound.content` and `net.lookups.dns` bound with it what one of them may have
+under way.
 """
 
 from __future__ import annotations
