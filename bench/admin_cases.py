@@ -170,6 +170,7 @@ NOT_MEASURED: dict[str, str] = {
     "/quarantine/{message}": "one message, without any list",
     "/login/issuer": "goes to the issuer of the settings",
     "/login/issuer/answer": "comes from the issuer of the settings",
+    "/login/unsent": "answers in place of a form of an earlier session",
     "/reports/t/{organization}/{domain}/{day}": "an address that leads to the trace",
     "/reports/evidence/export": "a file",
 }

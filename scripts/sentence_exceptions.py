@@ -28,6 +28,7 @@ UNSEEN: Final = frozenset(
         "The domain does not accept mail (null MX)",
         "The address cannot be written in a command",
         "sending usage",
+        "connectors %(action)s",
         "Unable to route: the next hop has no public address",
         "The MTA-STS policy cannot be fetched now",
         "SCRAM-SHA-256-PLUS or SCRAM-SHA-256",

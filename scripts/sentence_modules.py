@@ -251,6 +251,7 @@ MODULES: Final = (
     "manage/use_cases/evidence.py",
     "manage/use_cases/evidence_export.py",
     "manage/use_cases/granting.py",
+    "manage/use_cases/remaining_access.py",
     "manage/use_cases/trials.py",
     "manage/use_cases/own_account.py",
     "manage/use_cases/tls_reports.py",

@@ -100,8 +100,8 @@ def hook_down(name: str) -> dict[str, str]:
 
 
 RECIPIENTS_UNKNOWN = {
-    "ready": "the recipients of a domain are not known",
-    "health": "the recipients of a domain are not known",
+    "ready": "recipients of a domain cannot be looked up, as their source does not answer",
+    "health": "recipients of a domain cannot be looked up, as their source does not answer",
     "metrics": 'gatepost_alarms{kind="recipients-unknown",severity="error"} 1',
     "log": "alarm: recipients of relay.example cannot be looked up, as their source does not answer.",
     "status": "ecipients of relay.example cannot be looked up, as their source does not answer",

@@ -683,7 +683,14 @@ def test_filters(site: Site) -> None:
     asyncio.run(main())
 
 
-SORTED = {"received": "012", "next_attempt": "102", "size": "012", "destination": "102", "attempts": "012"}
+SORTED = {
+    "received": "012",
+    "next_attempt": "102",
+    "size": "012",
+    "destination": "102",
+    "sender": "012",
+    "attempts": "012",
+}
 
 
 def test_a_sorted_queue_and_its_totals(site: Site) -> None:

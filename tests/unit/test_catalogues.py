@@ -175,8 +175,8 @@ def test_texts_of_every_kind_of_command_are_found():
     found = {message.id for message in template(catalogues.COMMANDS_DOMAIN)}
     assert "Show and manage mail that waits or is held." in found, "a line in the help of a group"
     assert "Exit codes: 0 found, 2 no such name, 3 the data cannot be read." in found, "a paragraph of many commands"
-    assert "Domain of the recipients." in found, "an option that a use case declares"
-    assert '"TLSv1.2" or "TLSv1.3".' in found, "with nothing but a short word"
+    assert "Only mail for recipients in this domain." in found, "an option that a use case declares"
+    assert 'Only sessions with this version of TLS: "TLSv1.2" or "TLSv1.3".' in found, "one with quotation marks"
     assert "next attempt" in found, "a heading, and the name of a fact"
     assert ("%(num)s delivery", "%(num)s deliveries") in found, "what quantity counts"
     assert "No such command {name!r}." in found, "click's"

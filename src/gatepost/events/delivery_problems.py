@@ -99,7 +99,7 @@ LOGIN_REFUSED: Final = "login-refused"
 
 
 SOURCE_DOWN: Final = "recipient-source-down"
-"""In place of the result of a TLS session: the recipients of a domain are not known. Then name is that domain."""
+"""In place of the result of a TLS session: recipients of a domain cannot be looked up. Then name is that domain."""
 
 RECIPIENTS: Final = "recipients"
 """In place of the recipients' domain, with `SOURCE_DOWN`."""

@@ -57,7 +57,7 @@ _CERTIFICATES: Final = 100
 _AILMENTS: Final = {  # of a gateway that takes mail; no name of a host or an organization
     Kind.NAMESERVERS_DOWN: "no nameserver answers",
     Kind.SCANNER_DOWN: "a content hook gets no answer",
-    Kind.RECIPIENTS_UNKNOWN: "the recipients of a domain are not known",
+    Kind.RECIPIENTS_UNKNOWN: "recipients of a domain cannot be looked up, as their source does not answer",
     Kind.RECORDS_UNWRITTEN: "what is recorded of mail cannot be written",
 }
 _PATIENCE: Final = 1.0  # seconds that a scrape waits for the number of deliveries

@@ -29,10 +29,11 @@ EVENTS: Final = {"hold": "HOLD", "release": "RELEASE", "return": "RETURN", "drop
 _encode = msgspec.json.Encoder().encode
 
 
-SORTS: Final = ("received", "next_attempt", "size", "destination", "attempts")
+SORTS: Final = ("received", "next_attempt", "size", "destination", "sender", "attempts")
 """By what deliveries are sorted: "received" by the age of their message, which costs nothing; the others read all.
 
-next_attempt: first those that are tried now. destination: the domain. Equals stand in the order of their messages.
+next_attempt: first those that are tried now. destination: the domain. sender: the reverse-path in small
+letters. Equals stand in the order of their messages.
 """
 
 SORTED: Final = 50_000
@@ -118,6 +119,7 @@ class QueueEntry(msgspec.Struct):
             "next_attempt": delivery.next_at,
             "size": delivery.message.size,
             "destination": delivery.destination.partition("/")[2],
+            "sender": delivery.message.reverse_path.encode().lower().decode(),  # ASCII letters, as SQL has it
             "attempts": delivery.attempts,
         }
         return keys[sort.removeprefix("-")]

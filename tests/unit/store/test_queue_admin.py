@@ -51,7 +51,14 @@ def entry(number, destination="contoso/partner.example", **fields):
 
 @pytest.mark.parametrize(
     ("order", "key"),
-    [("received", 17), ("-next_attempt", 4.5), ("size", 83), ("-destination", "partner.example"), ("attempts", 3)],
+    [
+        ("received", 17),
+        ("-next_attempt", 4.5),
+        ("size", 83),
+        ("-destination", "partner.example"),
+        ("sender", "bob@contoso.example"),
+        ("attempts", 3),
+    ],
 )
 def test_the_place_of_a_delivery_has_what_it_is_sorted_by(order, key):
     delivery = entry(17, next_at=4.5, attempts=3)

@@ -12,7 +12,7 @@ import msgspec
 
 from gatepost.analysis.alarms.alarm import Alarm, Kind, Severity, command_line, make_alarm
 from gatepost.analysis.alarms.machine import MachineFacts, judge_machine
-from gatepost.analysis.alarms.partners import PartnerContext, about_partner, judge_partners
+from gatepost.analysis.alarms.partners import PartnerContext, about_partner, judge_partners, result_text
 from gatepost.events.delivery_problems import MESSAGE_TRACE, RECORDS_DOWN, SCANNER_DOWN, SOURCE_DOWN
 from gatepost.mail.model.worker_load import NORMAL, WorkerLoad
 from gatepost.quantity import quantity
@@ -35,6 +35,18 @@ _HISTORY: Final = 10  # sessions of the days before, without which nothing is kn
 _NEARLY_FULL: Final = 0.8  # of a quarantine
 _FULL: Final = 0.99  # large messages do not fit any more
 _LOAD_SHOWN: Final = 600.0  # seconds after the last moment of load
+_PROTECTIONS: Final = {
+    "none/none": "no encryption (none/none)",
+    "none/encrypted": "encryption without a verified certificate (none/encrypted)",
+    "none/authenticated": "encryption with a verified certificate (none/authenticated)",
+    "mta-sts/none": "no encryption (mta-sts/none)",
+    "mta-sts/encrypted": "encryption without a verified certificate, with hosts named by MTA-STS (mta-sts/encrypted)",
+    "mta-sts/authenticated": "encryption with a verified certificate and MTA-STS (mta-sts/authenticated)",
+    "dnssec/none": "no encryption (dnssec/none)",
+    "dnssec/encrypted": "encryption without a verified certificate, with hosts proved by DNSSEC (dnssec/encrypted)",
+    "dnssec/authenticated": "encryption with a verified certificate and DNSSEC (dnssec/authenticated)",
+}
+"""What a destination reached, as the trace prints it -> in words, with the code beside it."""
 
 
 class Shares(msgspec.Struct, frozen=True):
@@ -243,8 +255,9 @@ def _dropped(facts: MailFacts, now: float) -> Iterator[Alarm]:
             Severity.CRITICAL if clear or destination.held else Severity.ERROR,
             about_partner(destination),
             f"mail to {destination.domain or destination.name} {what}",
-            f"Connections of {destination.organization} reached {destination.was} before, and now reach "
-            f"{destination.now}. {result}. The cause is a fault at the partner, or an attacker on the way.",
+            f"Connections of {destination.organization} had {own(_protection(destination.was))} before, and now have "
+            f"{own(_protection(destination.now))}. {result}. The cause is a fault at the partner, or an attacker on "
+            "the way.",
             "Ask the partner's postmaster over another channel; accept the lower protection only if it is intended:",
             command_line("gatepost", "destination", "show", named=destination.domain or destination.name),
             command_line("gatepost", "check", "partner", named=destination.domain or destination.name),
@@ -360,11 +373,16 @@ def _rising(facts: MailFacts, limits: MailLimits) -> Iterator[Alarm]:
             domain,
             f"TLS with {domain} fails more often than before",
             f"Today {shares.failed} of {shares.sessions} sessions failed ({share:.0%}), in the days before "
-            f"{shares.failed_before} of {shares.sessions_before} ({before:.0%}). Most often: {shares.result}.",
+            f"{shares.failed_before} of {shares.sessions_before} ({before:.0%}). Most often, "
+            f"{own(result_text(shares.result))}.",
             "Find out whether the fault is theirs, and tell them:",
             command_line("gatepost", "report", "tlsrpt", "--domain", domain),
             command_line("gatepost", "check", "partner", named=domain),
         )
+
+
+def _protection(code: str) -> str:
+    return _PROTECTIONS.get(code, code)
 
 
 def _latest[T: (FailingPartner, DowngradedDestination)](found: Sequence[T]) -> list[T]:

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from gatepost.analysis.alarms.alarm import Alarm, Kind, Severity, command_line, make_alarm
+from gatepost.events.counts import level_of
 from gatepost.events.delivery_problems import HOPS_FAIL, LOGIN_REFUSED, RECORDS_DOWN, SCANNER_DOWN, SOURCE_DOWN
 from gatepost.protocols.message.next_step import required_step
+from gatepost.protocols.tlsrpt.result import ResultType
 from gatepost.quantity import quantity
 from gatepost.texts import own
 from gatepost.times import second_text
@@ -24,6 +26,20 @@ if TYPE_CHECKING:
 
 _SOON_AFTER: Final = 6 * 3600.0  # a change, failures begin that may be its result
 _DNS: Final = " 4.4.312 "
+_RESULTS: Final[dict[str, str]] = {
+    ResultType.STARTTLS_NOT_SUPPORTED: "the server does not offer STARTTLS (starttls-not-supported)",
+    ResultType.CERTIFICATE_HOST_MISMATCH: "the certificate is for another name (certificate-host-mismatch)",
+    ResultType.CERTIFICATE_EXPIRED: "the certificate has expired (certificate-expired)",
+    ResultType.CERTIFICATE_NOT_TRUSTED: "the certificate is not trusted (certificate-not-trusted)",
+    ResultType.VALIDATION_FAILURE: "TLS failed for another reason (validation-failure)",
+    ResultType.TLSA_INVALID: "the certificate does not match the TLSA records (tlsa-invalid)",
+    ResultType.DNSSEC_INVALID: "DNSSEC does not prove the DNS records (dnssec-invalid)",
+    ResultType.DANE_REQUIRED: "DANE is required, and there are no TLSA records (dane-required)",
+    ResultType.STS_POLICY_FETCH_ERROR: "the MTA-STS policy could not be fetched (sts-policy-fetch-error)",
+    ResultType.STS_POLICY_INVALID: "the MTA-STS policy is invalid (sts-policy-invalid)",
+    ResultType.STS_WEBPKI_INVALID: "the certificate does not meet the MTA-STS policy (sts-webpki-invalid)",
+}
+_REQUIRED: Final = {"encrypted": "TLS encryption", "authenticated": "TLS with a verified certificate"}
 _OF_THEIR_OWN: Final = frozenset({LOGIN_REFUSED, SOURCE_DOWN, SCANNER_DOWN, RECORDS_DOWN, HOPS_FAIL})
 
 
@@ -70,14 +86,15 @@ def _failing(failing: Sequence[FailingPartner], context: PartnerContext) -> Iter
         last = f" The last reply: {partner.reply}." if partner.reply else ""
         changed = f" {own(_changed(change))}." if change is not None else ""
         must = f"{own(step.text)}. " if step is not None else ""
+        required = _REQUIRED.get(level_of(partner.wanted), partner.wanted)
         yield make_alarm(
             Kind.PARTNER_FAILING,
             Severity.CRITICAL,
             about_partner(partner),
             f"mail to {partner.domain} waits, as TLS does not meet the requirement of {own(_named(partner))}",
-            f"{partner.deferrals} attempts in a row were deferred{where}: {partner.wanted} is required, and the "
-            f"result is {partner.result_type}.{last} The gateway sends nothing below the requirement; it returns "
-            f"mail that waits too long.{changed}",
+            f"{partner.deferrals} attempts in a row were deferred{where}: {own(required)} is required "
+            f"({partner.wanted}), but {own(result_text(partner.result_type))}.{last} The gateway sends nothing below "
+            f"the requirement; it returns mail that waits too long.{changed}",
             f"{must}See what the partner presents, and tell its postmaster; only if the requirement is wrong, change "
             f"it for {partner.organization}:",
             _check_of(partner),
@@ -164,6 +181,11 @@ def _not_logged_in(failing: Sequence[FailingPartner]) -> Iterator[Alarm]:
                 "gatepost", "connector", "validate", "--organization", partner.organization, named=partner.name
             ),
         )
+
+
+def result_text(code: str) -> str:
+    """A TLS failure in words, with its code (RFC 8460 section 4.3); one that is not known by its code alone."""
+    return _RESULTS.get(code, code)
 
 
 def about_partner(partner: FailingPartner | DowngradedDestination) -> str:

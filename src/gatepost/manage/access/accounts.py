@@ -122,28 +122,31 @@ class Accounts:
         enabled: bool | None = None,
         password: str | None = None,
         keep_passkeys: bool = False,
+        end_tokens: bool = False,
     ) -> ChangedUser:
         """Change a user; what is not given stays. Any change ends all of its sessions: `start_session` begins another.
 
         A new password ends its passkeys too, which whoever took the account over may have made; keep_passkeys: unless
-        it is its user's own choice. Raises AccountError: INPUT, MISSING, CONFLICT if no owner could log in any more.
+        it is its user's own choice. end_tokens: the API tokens that it made end, too. Raises AccountError: INPUT,
+        MISSING, CONFLICT if no owner could log in any more.
         """
         argon2 = None if password is None else self._rate_limiter.hashed(user_rows.checked_password(password, name))
         now = self._clock()
         with self._database.changing() as connection:
             before = user_rows.get(connection, name)
             after = user_rows.update(connection, before, user_rows.UserChange(role, organizations, enabled, argon2))
-            if after == before:
+            tokens = token_rows.end_all(connection, after.name) if end_tokens else []
+            if after == before and not tokens:
                 return ChangedUser(before)
             session_rows.end_all(connection, after.name)
             passkeys = passkey_rows.end_all(connection, after.name) if argon2 and not keep_passkeys else []
             if after.role is Role.OWNER:
                 setup_rows.forget(connection)
             detail = {"before": user_rows.facts(before), "after": user_rows.facts(after), "password": bool(argon2)}
-            detail |= {"passkeys": passkeys} if passkeys else {}
+            detail |= {name: ended for name, ended in (("passkeys", passkeys), ("tokens", tokens)) if ended}
             audit_rows.write(connection, AuditEvent(0, now, *actor, "user-set", subject=after.name, detail=detail))
         self._database.forget()
-        return ChangedUser(after, passkeys)
+        return ChangedUser(after, passkeys, tokens)
 
     def set_preferences(self, name: str, chosen: Mapping[str, str], *, actor: Actor) -> Preferences:
         """Change what a user chose, by field, which the caller has checked; all else stays, and so do sessions."""

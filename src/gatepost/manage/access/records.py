@@ -110,10 +110,11 @@ class User(msgspec.Struct, frozen=True):
 
 
 class ChangedUser(NamedTuple):
-    """A user as it is after a change. passkeys: the names of those that ended with it."""
+    """A user as it is after a change. passkeys, tokens: the names of those that ended with it."""
 
     user: User
     passkeys: Sequence[str] = ()
+    tokens: Sequence[str] = ()
 
 
 class UserSession(RedactedStruct, frozen=True):

@@ -32,6 +32,17 @@ def csrf_of(session: str) -> str:
     return hmac.digest(session.encode("utf-8", "replace"), b"csrf", "sha256").hex()
 
 
+_AUTHORS = secrets.token_bytes(_OCTETS)
+
+
+def author_tag(user: str) -> str:
+    """A tag of the user for whom a form is made, which nobody else can make; another one after a restart.
+
+    It opens nothing: it says, once the session has ended, to whom what was typed may be shown again.
+    """
+    return hmac.digest(_AUTHORS, user.encode("utf-8", "replace"), "sha256").hex()
+
+
 def masked(token: str) -> str:
     """A form token as a page shows it: another text each time, so that the size of a compressed page does not tell it.
 

@@ -21,7 +21,7 @@ _COLUMNS = ("id", "at", "who", "from", "action", "organization", "subject", "out
 
 @click.command()
 @request_options(ListAudit, changes=False)
-@click.option("--changes", is_flag=True, help="With changes of resources, as on the page and over REST.")
+@click.option("--changes", is_flag=True, help="Also list changes of resources, as the page and REST do.")
 @click.option("--limit", default=50, type=click.IntRange(1, 1000), show_default=True, help="Maximum number of entries.")
 @gateway_options
 def audit(request: ListAudit, limit: int, *, changes: bool) -> None:

@@ -34,9 +34,17 @@ def selection_options[F: Callable[..., Any]](command: F) -> Callable[..., None]:
     """Give a command these options, as its argument `selection`. Raises UsageError where they contradict each other."""
 
     @click.argument("names", nargs=-1, metavar="[NAME]...", shell_complete=CONNECTORS)
-    @click.option("--all", "every", is_flag=True, help="All, or all of --organization, --direction, --status.")
     @click.option(
-        "--organization", default="", shell_complete=stored_names("organization"), help="Only of this organization."
+        "--all",
+        "every",
+        is_flag=True,
+        help="All connectors, or all that --organization, --direction and --status choose.",
+    )
+    @click.option(
+        "--organization",
+        default="",
+        shell_complete=stored_names("organization"),
+        help="Only connectors of this organization.",
     )
     @click.option(
         "--direction",

@@ -43,8 +43,8 @@ def dkim() -> None:
 
 
 @dkim.command("list")
-@click.option("--organization", default="", help="Only for this one.")
-@click.option("--domain", default="", help="Only for this one.")
+@click.option("--organization", default="", help="Only keys of this organization.")
+@click.option("--domain", default="", help="Only keys of this domain.")
 @click.option("--check", is_flag=True, help=_CHECK)
 @gateway_options
 def list_(organization: str, domain: str, *, check: bool) -> None:
@@ -169,13 +169,15 @@ def _status(dns_checks: Iterable[RecordCheck]) -> int:
 
 @click.command()
 @click.argument("domain", shell_complete=stored_names("accepted_domain"))
-@click.option("--selector", default="", help="Default: derived from the month, such as gp202611r.")
+@click.option(
+    "--selector", default="", help="Selector of the new key. Default: derived from the month, such as gp202611r."
+)
 @click.option(
     "--algorithm",
     type=click.Choice([*map(str, DkimAlgorithm)]),
     default=str(DkimAlgorithm.RSA_SHA256),
     show_default=True,
-    help="Every verifier supports RSA; an Ed25519 key can sign in addition.",
+    help="Algorithm of the new key. Every verifier supports RSA; an Ed25519 key can sign in addition.",
 )
 @click.option("--key", "file", type=click.Path(exists=True, dir_okay=False, path_type=Path),
               help="Use an existing key, PEM, mode 0600; it determines the algorithm.")  # fmt: skip
@@ -183,7 +185,9 @@ def _status(dns_checks: Iterable[RecordCheck]) -> int:
 @click.option("--service", type=click.Choice([*map(str, DkimService)]), default="*", show_default=True,
               help="tlsrpt: sign only TLS reports.")  # fmt: skip
 @click.option("--current", is_flag=True, help="Sign with it at once: its record is already published.")
-@click.option("--organization", default="", help="Needed if DOMAIN is a subdomain of an accepted domain.")
+@click.option(
+    "--organization", default="", help="Organization of DOMAIN. Needed if DOMAIN is a subdomain of an accepted domain."
+)
 @change_options
 def add(domain: str, organization: str, file: Path | None, arguments: ChangeArguments, **given: Any) -> None:
     """Add a key that signs mail of DOMAIN, and print its DNS record.

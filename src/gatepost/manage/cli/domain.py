@@ -42,7 +42,7 @@ def domain() -> None:
 
 
 @domain.command("list")
-@click.option("--organization", default="", help="Only for this one.")
+@click.option("--organization", default="", help="Only domains of this organization.")
 @gateway_options
 def list_(organization: str) -> None:
     """List accepted domains.

@@ -19,8 +19,8 @@ def mailbox() -> None:
 
 
 @mailbox.command("list")
-@click.option("--organization", default="", help="Only for this one.")
-@click.option("--domain", default="", help="Only in this domain.")
+@click.option("--organization", default="", help="Only mailboxes of this organization.")
+@click.option("--domain", default="", help="Only mailboxes in this domain.")
 @gateway_options
 def list_(organization: str, domain: str) -> None:
     """List mailboxes.

@@ -47,7 +47,7 @@ organization_option = click.option(
     "--organization",
     default="",
     shell_complete=stored_names("organization"),
-    help="Needed if several organizations match.",
+    help="Organization that it belongs to. Needed if several organizations match.",
 )
 """Goes with `part_argument`."""
 
@@ -120,7 +120,7 @@ def add_list(
         return cells[column](part) if column in cells else getattr(part, column)
 
     @group.command("list", help=f"{summary}\n\n{LIST_CODES}")
-    @click.option("--organization", default="", help="Only for this one.")
+    @click.option("--organization", default="", help="Only those of this organization.")
     @gateway_options
     def list_(organization: str) -> None:
         owners = chosen_organizations(client().directory().resources, organization)

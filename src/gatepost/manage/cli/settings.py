@@ -24,7 +24,7 @@ def settings() -> None:
 @settings.command()
 @gateway_options
 @click.option("--all", "everything", is_flag=True, help="Show defaults, too, as comments.")
-@click.option("--origin", is_flag=True, help="Say where each comes from: file and line, variable, or default.")
+@click.option("--origin", is_flag=True, help="Say where each value comes from: file and line, variable, or default.")
 def show(*, everything: bool, origin: bool) -> None:
     """Show the settings that are not the defaults, as a settings file writes them.
 

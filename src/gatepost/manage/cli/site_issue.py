@@ -51,7 +51,7 @@ _PASSWORD: Final = 28  # of them: 160 bits
     metavar="HOST",
     help="Another name or address in the certificate. May be repeated.",
 )
-@click.option("--days", default=90, type=click.IntRange(1, _DAYS), show_default=True, help="Validity.")
+@click.option("--days", default=90, type=click.IntRange(1, _DAYS), show_default=True, help="Validity in days.")
 @click.option(
     "--key-type", type=click.Choice(list(_KEYS)), default="rsa-2048", show_default=True, help="Type of the new key."
 )

@@ -188,7 +188,7 @@ def add_recipient(**given: Any) -> None:
 
 
 @recipient.command("list")
-@click.option("--organization", default="", help="Only for this one.")
+@click.option("--organization", default="", help="Only certificates of this organization.")
 @gateway_options
 def list_recipients(organization: str) -> None:
     """List certificates of recipients, and until when they can be used.
@@ -382,7 +382,7 @@ def add_identity(**given: Any) -> None:
 
 
 @identity.command("list")
-@click.option("--organization", default="", help="Only for this one.")
+@click.option("--organization", default="", help="Only certificates of this organization.")
 @gateway_options
 def list_identities(organization: str) -> None:
     """List our own certificates: who signs, who decrypts, until when.

@@ -30,7 +30,7 @@ def _parsed_url(_context: click.Context, _parameter: click.Parameter, value: str
     "--url",
     default="",
     callback=_parsed_url,
-    help="As store.url, with a role that may make tables, such as "
+    help="Address of the database, written as store.url, with a role that may make tables, such as "
     '"postgresql://gatepost_admin@HOST/gatepost?passfile=/PATH". Default: store.url.',
 )
 @click.option(
@@ -38,7 +38,7 @@ def _parsed_url(_context: click.Context, _parameter: click.Parameter, value: str
     type=click.FloatRange(0, 3600),
     default=0,
     metavar="SECONDS",
-    help="How long to wait for a server that cannot be reached yet (0 to 3600). Default: 0.",
+    help="How many seconds to wait for a server that cannot be reached yet (0 to 3600). Default: 0.",
 )
 @click.option(
     "--worker-role",

@@ -30,7 +30,7 @@ def connector_options[F: Callable[..., Any]](command: F) -> F:
     command = click.option(
         "--direction",
         type=click.Choice(["inbound", "outbound"]),
-        help="Needed if there is an inbound and an outbound connector NAME.",
+        help="Direction of the connector. Needed if there is an inbound and an outbound connector NAME.",
     )(command)
     command = connector_organization(command)
     return click.argument("name", shell_complete=CONNECTORS)(command)
@@ -82,7 +82,7 @@ connector_organization = click.option(
     "--organization",
     default="",
     shell_complete=stored_names("organization"),
-    help="Needed if several organizations have a connector NAME.",
+    help="Organization of the connector. Needed if several have a connector NAME.",
 )
 """Completes the names of connectors."""
 

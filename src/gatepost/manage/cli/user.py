@@ -88,7 +88,8 @@ def add(request: users.NewAccount, *, password_stdin: bool) -> None:
     help=f"""Change role, organizations, password or state of user NAME. Other values stay as they are.
 
 Any change ends all sessions of the user; a new password ends the passkeys, too. API tokens that the user made stay, as
-programs use them: the command names them. The last owner who can log in remains an owner.
+programs use them, unless --remove-tokens ends them, too: the command names them. The last owner who can log in remains
+an owner.
 
 {ACCOUNT_CODES}""",
 )
@@ -117,21 +118,23 @@ def set_(
         changes["enabled"] = enabled
     if password or password_stdin:
         changes["password"] = prompt_password("--password-stdin", from_stdin=password_stdin)
-    if not changes and request.role is UNSET and request.organizations is UNSET:
+    if not (changes or request.remove_tokens) and request.role is UNSET and request.organizations is UNSET:
         fail(BAD_INPUT, "nothing to change: use --role, --organization, --enable, --disable, --password, ...")
     account = client().call(users.set_user, replace(request, **changes))
     if printed_json(account):
         return
     state = f"{_access(account)}, {_('enabled') if account.enabled else _('disabled')}"
     click.echo(f"{account.name}: {state}{_(', password set') if 'password' in changes else ''}", err=True)
-    if "password" in changes:
+    if "password" in changes or request.remove_tokens:
         _say_credentials(account)
 
 
 def _say_credentials(account: users.ChangedAccount) -> None:
-    """Print what ended with the old password, and what did not."""
+    """Print what ended with the change, and what did not."""
     if account.passkeys_removed:
         say("passkeys removed: %(names)s", err=True, names=", ".join(account.passkeys_removed))
+    if account.tokens_removed:
+        say("API tokens removed: %(names)s", err=True, names=", ".join(account.tokens_removed))
     if account.tokens:
         say(
             "its API tokens still work: %(names)s (gatepost token remove NAME removes one)",
@@ -158,7 +161,7 @@ def remove(request: users.RemoveUser) -> None:
 
 @user.command()
 @request_options(users.ListSessions)
-@click.option("--end", is_flag=True, help="End them: the user must log in again.")
+@click.option("--end", is_flag=True, help="End the sessions: the user must log in again.")
 @gateway_options
 def sessions(request: users.ListSessions, *, end: bool) -> None:
     """List the sessions of user NAME.

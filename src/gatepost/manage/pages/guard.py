@@ -17,7 +17,7 @@ from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.routing import Route
 
-from gatepost.language import _
+from gatepost.language import _, use
 from gatepost.manage.access.principal import NOBODY, Principal, Scope
 from gatepost.manage.access.records import is_confirmed
 from gatepost.manage.pages.time_zones import zone_of
@@ -27,6 +27,7 @@ from gatepost.manage.use_cases.declaration import Items, UseCase, Visibility
 from gatepost.manage.use_cases.execution import execute
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.resource_views import ListOwnOrganizations, list_own_organizations
+from gatepost.manage.web.identity import form_token
 from gatepost.manage.web.problem import address_of, instance_of, note_refusal
 from gatepost.sentences import in_zone
 from gatepost.texts import N_
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from starlette.types import Scope as Asked
 
     from gatepost.manage.access.accounts import Accounts
+    from gatepost.manage.access.records import UserSession
     from gatepost.policy.connectors.records import Organization
 
 
@@ -52,6 +54,16 @@ def accounts_of(request: Request) -> Accounts:
     """Users, tokens, sessions and audit events."""
     accounts: Accounts = request.app.state.accounts
     return accounts
+
+
+def begin_session(request: Request, secret: str) -> UserSession | None:
+    """Go on with a request as that of a session that has just begun, in its language; None if it is over already."""
+    session = accounts_of(request).session(secret)
+    if session is not None:
+        state = request.state
+        state.session, state.principal, state.csrf = session, session.principal, form_token(session)
+        use(session.user.preferences.language)
+    return session
 
 
 def gateway_of(request: Request) -> Gateway:

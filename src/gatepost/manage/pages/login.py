@@ -21,13 +21,14 @@ from gatepost.manage.access.principal import Scope
 from gatepost.manage.access.records import UserSession, is_confirmed
 from gatepost.manage.pages import signed_cookies
 from gatepost.manage.pages.account_forms import field_errors
-from gatepost.manage.pages.guard import context_of, needs, not_there, perform
+from gatepost.manage.pages.guard import begin_session, context_of, needs, not_there, perform
 from gatepost.manage.pages.rendering import link, render, see_other
+from gatepost.manage.pages.unsent_forms import form_of, given, given_back, sealed, unsent_page
 from gatepost.manage.use_cases import entrance, issuer_login
 from gatepost.manage.use_cases.entrance import ConfirmPassword, LogInDenied, confirm_password
 from gatepost.manage.use_cases.refusal import BusyRefusal, Refusal
 from gatepost.manage.web.application import remember
-from gatepost.manage.web.identity import COOKIE, LOGIN, LOST
+from gatepost.manage.web.identity import COOKIE, LOGIN, LOST, UNSENT, address_within
 from gatepost.manage.web.problem import note_throttled
 from gatepost.manage.web.request_limits import UNSAFE
 from gatepost.protocols.tls.names import is_ip_address
@@ -75,7 +76,36 @@ def _log_in(request: Request) -> Response:
         secret = perform(request, entrance.log_in, credentials).secret
     except entrance.LogInDenied as denied:
         return denied_page(request, denied, name=credentials.name)
-    return entered(request, secret, RedirectResponse(target, HTTPStatus.SEE_OTHER))
+    return entered(request, secret, _with_unsent(request, secret, target) or RedirectResponse(target, 303))
+
+
+def _with_unsent(request: Request, secret: str, target: str) -> Response | None:
+    """The page with what was typed before the log-in, if the form to log in brought it; None if there is nothing.
+
+    secret: of the session that has just begun. target: the page of the form.
+    """
+    if not given(request) or (session := begin_session(request, secret)) is None:
+        return None
+    unsent = given_back(request, session.user.name)
+    return unsent_page(request, unsent, _(_AGAIN), back=target) if unsent else None
+
+
+_AGAIN: Final = N_("You are logged in. Check what you typed, and send the form again. Passwords and keys are not kept.")
+_CONFIRMED: Final = N_("Check what you typed, and send the form again. Passwords and keys are not kept.")
+_EARLIER: Final = N_(
+    "The form is from an earlier session, so nothing was changed. Check what you typed, and send it again. Passwords "
+    "and keys are not kept."
+)
+
+
+def _unsent(request: Request) -> Response:
+    """A form of an earlier session of the same user (`manage.web.identity`); nothing to see for who asks for it."""
+    session, action = request.state.session, getattr(request.state, "unsent", "")
+    unsent = form_of(request, action, session.user.name) if session and action else None
+    if unsent is None:
+        raise not_there()
+    back = local_target(request.query_params.get("next", "/"))
+    return unsent_page(request, unsent, _(_EARLIER), HTTPStatus.FORBIDDEN, back)
 
 
 def _in_chosen_language(request: Request) -> Response:
@@ -105,6 +135,7 @@ def log_in_page(request: Request, status: int = 0, **context: Any) -> Response:
     known["passkeys"] = bool(rp_id(request))
     known["lost"] = LOST in request.query_params
     known["next"] = local_target(request.query_params.get("next", "/"))
+    known["unsent"] = sealed(request, action) if (action := getattr(request.state, "unsent", "")) else given(request)
     return render(request, "entrance/login.html", status, **known)
 
 
@@ -230,8 +261,15 @@ def demand_owner(request: Request) -> None:
 
 def ask_again(request: Request, back: str) -> Response | None:
     """Where the person proves who they are; None if they did lately. back: the page to go to afterwards."""
-    if is_confirmed(request.state.session, time.time()):
+    session: UserSession | None = request.state.session
+    if session is None or is_confirmed(session, time.time()):
         return None
+    if (
+        request.method in UNSAFE
+        and not session.user.issuer
+        and (unsent := sealed(request, address_within(request.scope)))
+    ):
+        return _page(request, session, back, unsent=unsent)
     path = link("/confirm", next=back)
     return see_other(request, path, _(_LOST), "warn") if request.method in UNSAFE else see_other(request, path)
 
@@ -243,6 +281,7 @@ def _confirm(request: Request) -> Response:
         return RedirectResponse(target, HTTPStatus.SEE_OTHER)
     if request.method == "GET" or session.user.issuer:
         return _page(request, session, target)
+    unsent = given_back(request, session.user.name)
     password = ConfirmPassword(password=request.state.form.get("password", ""), session=session.id)
     try:
         perform(request, confirm_password, password)
@@ -255,12 +294,15 @@ def _confirm(request: Request) -> Response:
             if denied.wait
             else _("The password is wrong.")
         )
-        return _page(request, session, target, text, status)
-    return see_other(request, target)
+        return _page(request, session, target, text, status, unsent=given(request))
+    return unsent_page(request, unsent, _(_CONFIRMED), back=target) if unsent else see_other(request, target)
 
 
-def _page(request: Request, session: UserSession, target: str, error: str = "", status: int = 0) -> Response:
-    return render(request, "accounts/confirm.html", status, issuer=session.user.issuer, target=target, error=error)
+def _page(
+    request: Request, session: UserSession, target: str, error: str = "", status: int = 0, unsent: str = ""
+) -> Response:
+    shown = {"issuer": session.user.issuer, "target": target, "error": error, "unsent": unsent}
+    return render(request, "accounts/confirm.html", status, **shown)
 
 
 ROUTES: Final = [
@@ -270,4 +312,5 @@ ROUTES: Final = [
     Route("/login/issuer", _begin),
     Route(_BACK, _end),
     Route("/confirm", _confirm, methods=["GET", "POST"]),
+    Route(UNSENT, _unsent),
 ]

@@ -22,8 +22,6 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, pass_context
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from gatepost.language import _, language, ngettext, pgettext
-from gatepost.manage.access.records import FRESH, UserSession
-from gatepost.manage.access.session_rows import ends_at
 from gatepost.manage.pages import signed_cookies
 from gatepost.manage.pages.code_labels import event_label, event_level, failure_label, setting_label, shown_label
 from gatepost.manage.pages.document_text import reply_help
@@ -67,8 +65,7 @@ class Frame:
 
     principal: None before somebody logged in. csrf: for forms. organizations: those to choose from. organization: the
     one that was chosen, "" is all of them. said: by the page before. query: of this page. zone: that times are in.
-    hostname: of the gateway, for paper. session_until: when the session ends if nothing else is asked for.
-    confirmed_until: when the password is asked for again. Both 0.0 of an API token.
+    hostname: of the gateway, for paper.
     """
 
     path: str
@@ -80,8 +77,6 @@ class Frame:
     query: tuple[tuple[str, str], ...] = ()
     zone: PageZone = SERVER_ZONE
     hostname: str = ""
-    session_until: float = 0.0
-    confirmed_until: float = 0.0
 
     @property
     def navigation(self) -> Sequence[NavigationGroup]:
@@ -245,7 +240,6 @@ def _frame(request: Request) -> Frame:
         return Frame(path, csrf=csrf, said=said, query=query, zone=zone_of(request))
     organizations = _organizations(request, principal)
     gateway: Gateway | None = getattr(request.app.state, "gateway", None)
-    session: UserSession | None = getattr(request.state, "session", None)
     chosen = request.query_params.get("organization", "")
     return Frame(
         path,
@@ -257,8 +251,6 @@ def _frame(request: Request) -> Frame:
         query=query,
         zone=zone_of(request),
         hostname=gateway.settings.server.hostname if gateway else "",
-        session_until=ends_at(session) if session else 0.0,
-        confirmed_until=min(ends_at(session), session.confirmed + FRESH) if session else 0.0,
     )
 
 

@@ -17,9 +17,10 @@ from gatepost.manage.pages.guard import for_readers
 from gatepost.manage.pages.login import local_target
 from gatepost.manage.pages.rendering import render
 from gatepost.manage.pages.text_filters import sentence
+from gatepost.manage.pages.unsent_forms import form_of
 from gatepost.manage.use_cases.declaration import SAFE
 from gatepost.manage.use_cases.refusal import BusyRefusal, Refusal, RefusalKind
-from gatepost.manage.web.identity import came_from
+from gatepost.manage.web.identity import address_within, came_from
 from gatepost.manage.web.problem import is_call, refused
 from gatepost.sentences import ours
 from gatepost.texts import N_
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 
     from starlette.requests import Request
 
+    from gatepost.manage.access.records import UserSession
+    from gatepost.manage.pages.unsent_forms import UnsentForm
     from gatepost.manage.web.application import Handler
 
 
@@ -59,6 +62,14 @@ _STATUSES: Final = {
     RefusalKind.CONFLICT: HTTPStatus.CONFLICT,
     RefusalKind.UNREADABLE: HTTPStatus.SERVICE_UNAVAILABLE,
 }
+_FOR_NOW: Final = frozenset(
+    {
+        HTTPStatus.CONFLICT,
+        HTTPStatus.UNPROCESSABLE_ENTITY,
+        HTTPStatus.TOO_MANY_REQUESTS,
+        HTTPStatus.SERVICE_UNAVAILABLE,
+    }
+)
 _HEADINGS: Final = {
     HTTPStatus.FORBIDDEN: N_("Not allowed"),
     HTTPStatus.NOT_FOUND: N_("Page not found"),
@@ -120,7 +131,17 @@ def _matches(route: Route, path: str) -> Match:
 def _page(request: Request, status: HTTPStatus, text: str, errors: object = ()) -> Response:
     heading = _(_HEADINGS.get(status, status.phrase))
     shown: dict[str, Any] = {"heading": heading, "text": text, "advice": "", "errors": errors, "back": _back(request)}
-    return render(request, "error.html", status, is_of_form=request.method not in SAFE, **shown)
+    return render(
+        request, "error.html", status, is_of_form=request.method not in SAFE, unsent=_unsent(request, status), **shown
+    )
+
+
+def _unsent(request: Request, status: HTTPStatus) -> UnsentForm | None:
+    """What was typed, where it was refused for now: it may be sent again as it is, or copied."""
+    session: UserSession | None = getattr(request.state, "session", None)
+    if session is None or request.method in SAFE or status not in _FOR_NOW:
+        return None
+    return form_of(request, address_within(request.scope), session.user.name)
 
 
 def _back(request: Request) -> str:

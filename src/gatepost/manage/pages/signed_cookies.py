@@ -77,6 +77,16 @@ def shown[T](request: Request, name: str, kind: type[T]) -> T | None:
     return _read(request.cookies, name, kind)
 
 
+def sealed(name: str, value: msgspec.Struct) -> str:
+    """The value as a text for ten minutes, which a form brings back. name: of what it is, so that none is another."""
+    return _signed(name, value, _SECONDS)
+
+
+def unsealed[T](name: str, text: str, kind: type[T]) -> T | None:
+    """The value in a text that we sealed within ten minutes, None if it is none of ours."""
+    return _read({name: text}, name, kind)
+
+
 def forget(response: Response, name: str = COOKIE) -> None:
     """It was used, or said."""
     said = name == COOKIE

@@ -177,7 +177,8 @@ def _password(request: Request) -> Response:
         password = form.get("password", "")
         with recording_refusals(user_cases.set_user, context, name=user.name):
             account_forms.demand_same(password, form.get("again", ""))
-        change = user_cases.AccountChange(name=user.name, password=password)
+        removes = form.get("remove_tokens") == "on"
+        change = user_cases.AccountChange(name=user.name, password=password, remove_tokens=removes)
         return _reset_text(execute(user_cases.set_user, context, change))
 
     return _changed(request, reset)
@@ -185,6 +186,9 @@ def _password(request: Request) -> Response:
 
 def _reset_text(changed: user_cases.ChangedAccount) -> str:
     said = _("The password of %(name)s was reset. All of the user's sessions and passkeys ended.", name=changed.name)
+    if changed.tokens_removed:
+        gone = ", ".join(changed.tokens_removed)
+        return f"{said} {_('API tokens removed: %(tokens)s.', tokens=gone)}"
     if not changed.tokens:
         return said
     tokens = ", ".join(changed.tokens)

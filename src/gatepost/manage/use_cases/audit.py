@@ -60,19 +60,26 @@ class AuditEntry(msgspec.Struct):
 class ListAudit(msgspec.Struct, kw_only=True):
     """Filters of the audit log; empty fields match all."""
 
-    who: Annotated[ShortText, Meta(description='Only what this user, token ("token NAME") or account did.')] = ""
+    who: Annotated[ShortText, Meta(description='Only events of this user, token ("token NAME") or account.')] = ""
     action: Annotated[
-        ShortText, Meta(description='Only this action: its name or label, such as user-set or "Change user".')
+        ShortText,
+        Meta(description='Only events with this action: its name or label, such as user-set or "Change user".'),
     ] = ""
     organization: Annotated[
-        ShortText | None, Meta(description="Only in this organization; empty: the gateway itself.")
+        ShortText | None, Meta(description="Only events of this organization; empty: those of the gateway itself.")
     ] = None
-    subject: Annotated[ShortText, Meta(description="Only what is about this.")] = ""
-    outcome: Annotated[AuditOutcome | None, Meta(description="Only what ended so.")] = None
-    since: Annotated[_Time, Meta(description="From then on: 2h, 7d, or a date.")] = ""
-    until: Annotated[_Time, Meta(description="Before then.")] = ""
-    changes: Annotated[bool, Meta(description="With changes of resources.")] = True
-    before: Annotated[int, Meta(ge=0, lt=2**62, description="Only events of smaller numbers, without changes.")] = 0
+    subject: Annotated[ShortText, Meta(description="Only events with exactly this subject.")] = ""
+    outcome: Annotated[
+        AuditOutcome | None,
+        Meta(description="Only events with this outcome; begun: it still runs, or the gateway was killed."),
+    ] = None
+    since: Annotated[_Time, Meta(description="Only events since this time: 2h, 7d or a date (UTC).")] = ""
+    until: Annotated[_Time, Meta(description="Only events before this time: 2h, 7d or a date (UTC).")] = ""
+    changes: Annotated[bool, Meta(description="Also list changes of resources.")] = True
+    before: Annotated[
+        int,
+        Meta(ge=0, lt=2**62, description="Only events with a number below this one; lists no changes of resources."),
+    ] = 0
     limit: Limit = 100
     after: After = ""
 

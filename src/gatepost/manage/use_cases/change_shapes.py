@@ -13,6 +13,7 @@ from gatepost.manage.use_cases.declaration import InQuery, UseCaseReply
 from gatepost.manage.use_cases.differences import FieldChange  # noqa: TC001 - msgspec reads it
 from gatepost.manage.use_cases.nodes import NodesInForce, await_in_force
 from gatepost.manage.use_cases.refusal import wrong_field
+from gatepost.manage.use_cases.remaining_access import remaining_access
 from gatepost.manage.use_cases.times import moment
 
 if TYPE_CHECKING:
@@ -87,7 +88,7 @@ def fields_of(context: Context, outcome: ChangeResult) -> dict[str, Any]:
         "version": outcome.version,
         "dry_run": outcome.dry_run,
         "changes": outcome.changes,
-        "warnings": outcome.warnings,
+        "warnings": [*outcome.warnings, *remaining_access(context, outcome.changes)],
         "standing": outcome.standing,
         "notes": outcome.notes,
         "blast_radius": None if outcome.radius is None else radius_record(outcome.radius),

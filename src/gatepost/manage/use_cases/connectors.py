@@ -56,14 +56,22 @@ class ConnectorSelection(ListSelection, frozen=True):
 class ListConnectors(Paging, kw_only=True):
     """Filters of connectors; empty fields match all."""
 
-    organization: Annotated[str, Meta(max_length=1000, description="Only of this one.")] = ""
+    organization: Annotated[str, Meta(max_length=1000, description="Only connectors of this organization.")] = ""
     direction: Annotated[
         Literal["", "inbound", "outbound"],
-        Meta(description="Only these; empty for both."),
-        Cli(help="Only this direction."),
+        Meta(description="Only connectors of this direction; empty: both."),
+        Cli(help="Only connectors of this direction."),
     ] = ""
-    status: Annotated[Literal["", "enabled", "rehearsal", "disabled"], Meta(description="Only those.")] = ""
-    q: Annotated[str, Meta(max_length=1000, description="What the name or a domain holds, in any case.")] = ""
+    status: Annotated[
+        Literal["", "enabled", "rehearsal", "disabled"], Meta(description="Only connectors in this state.")
+    ] = ""
+    q: Annotated[
+        str,
+        Meta(
+            max_length=1000,
+            description="Only connectors with this text in their name or in a domain, in upper or lower case.",
+        ),
+    ] = ""
 
 
 class LastValidation(msgspec.Struct):

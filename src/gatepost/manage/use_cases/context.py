@@ -171,6 +171,10 @@ class AuditTrail:
         self._call.subject = self._call.subject if subject is None else subject
         self._call.detail |= detail
 
+    def name(self, *things: str) -> None:
+        """Add names to what the call is about, which its path does not have."""
+        self._call.subject = f"{self._call.subject} {', '.join(things)}".strip()
+
     def add(self, action: Action, *, organization: str = "", subject: str = "", **detail: Any) -> None:
         """Record this instead of the call: for each organization that it touched, say."""
         self._added.append(AuditRecord(action, organization, subject, detail))

@@ -43,6 +43,8 @@ MAX_BODY: Final = 256 * 1024
 DOCUMENT: Final = "document"
 """The field of a request that holds the whole body, where the body is a `Document`."""
 _PARAMETER: Final = re.compile(r"\{(\w+)(?::\w+)?\}")
+_VERBS: Final = {"put": "replace"}
+"""Verbs of functions that are called otherwise by people."""
 
 
 class Visibility(StrEnum):
@@ -246,9 +248,17 @@ class UseCase[R: msgspec.Struct, A](msgspec.Struct, frozen=True, dict=True):
         """Whether a success is on record without `execute`: by itself, or in the history of the configuration."""
         return self.self_audited or (self.guarded and not self.action)
 
-    def filled_path(self, values: Mapping[str, Any]) -> str:
-        """The path with its braces filled, for people: not quoted."""
-        return _PARAMETER.sub(lambda match: str(values[match[1]]), self.path)
+    def audit_subject(self, values: Mapping[str, str]) -> str:
+        """The subject of a call in the audit: the names in its path, such as that of a certificate.
+
+        What has no action of its own says first what it does, as a command does: "organization set contoso". values: of
+        the path; the organization is named if the call is about itself, and has a field of its own otherwise.
+        """
+        is_about_it = not self.action and self.path.endswith("{organization}")
+        named = [str(value) for name, value in values.items() if is_about_it or name != "organization"]
+        verb, _, thing = self.name.partition("_")
+        does = [] if self.action else [thing.replace("_", " "), _VERBS.get(verb, verb)]
+        return " ".join(filter(None, (*does, *named)))
 
 
 def any_marker(annotation: Any, kind: type) -> Any:

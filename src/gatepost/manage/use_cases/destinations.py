@@ -53,7 +53,7 @@ _OTHERS_HOST: Final = "another organization's host"
 _CONNECTOR: Final = "Only mail of this connector. Without DOMAIN: its smart hosts and domains."
 
 type _Found = list[tuple[DestinationName, DestinationHistory]]
-type _Organization = Annotated[str, Meta(max_length=1000), Cli(help="Only for this one.")]
+type _Organization = Annotated[str, Meta(max_length=1000), Cli(help="Only destinations of this organization's mail.")]
 
 
 class DestinationsQuery(Paging, kw_only=True):
@@ -66,7 +66,9 @@ class DestinationsQuery(Paging, kw_only=True):
         Meta(max_length=1000, description="By whose demands; its smart hosts, too."),
         Cli(help=_CONNECTOR),
     ] = ""
-    below: Annotated[bool, Meta(description="Only those whose last connection did less than before.")] = False
+    below: Annotated[
+        bool, Meta(description="Only destinations whose last connection protected less than earlier ones.")
+    ] = False
 
 
 class DestinationActions(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):

@@ -50,11 +50,13 @@ type Pem = Annotated[str, Meta(max_length=20_000)]
 class ListSigningKeys(Paging, kw_only=True):
     """Filters of keys; empty fields match all."""
 
-    organization: Annotated[str, Meta(max_length=1000, description="Only of this one.")] = ""
-    domain: Annotated[str, Meta(max_length=253, description="Only of this domain.")] = ""
-    q: Annotated[str, Meta(max_length=1000, description="What the name holds, in any case.")] = ""
-    selector: Annotated[str, Meta(max_length=200, description="Only this one.")] = ""
-    state: Annotated[Literal["", "next", "current", "retired"], Meta(description="Only those.")] = ""
+    organization: Annotated[str, Meta(max_length=1000, description="Only keys of this organization.")] = ""
+    domain: Annotated[str, Meta(max_length=253, description="Only keys of this domain.")] = ""
+    q: Annotated[
+        str, Meta(max_length=1000, description="Only keys with this text in their name, in upper or lower case.")
+    ] = ""
+    selector: Annotated[str, Meta(max_length=200, description="Only keys with this selector.")] = ""
+    state: Annotated[Literal["", "next", "current", "retired"], Meta(description="Only keys in this state.")] = ""
     check: Annotated[
         bool,
         Meta(description=f"Ask the DNS for their records, and the history since when; {_CHECKED} on a page at most."),

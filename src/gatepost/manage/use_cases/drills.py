@@ -347,11 +347,11 @@ _kept_case = use_cases(scope=Scope.READ, visibility=Visibility.SEEN, tag="connec
 class ListDrills(Paging, kw_only=True):
     """Filters of drills; empty fields match all."""
 
-    organization: Annotated[str, Meta(max_length=1000), Cli(help="Only of this organization.")] = ""
+    organization: Annotated[str, Meta(max_length=1000), Cli(help="Only drills of this organization's connectors.")] = ""
     connector: Annotated[
         str,
         Meta(max_length=1000, description="Its name; with organization."),
-        Cli(help="Only of this connector; name its organization, too."),
+        Cli(help="Only drills of this connector; name its organization, too."),
     ] = ""
 
 

@@ -60,11 +60,16 @@ class ExportEvidence(msgspec.Struct, kw_only=True):
 
     since: TimeText = ""
     until: TimeText = ""
-    organization: Annotated[Text, Cli(help="Only of this organization.")] = ""
-    partner: Annotated[Text, Cli(help="A connector, or a domain (with subdomains) of the remote side.")] = ""
-    domain: Annotated[Text, Cli(help="Of sender or recipient.")] = ""
-    message: Annotated[Text, Cli(help="Queue id, or Message-ID in <>.")] = ""
-    address: Annotated[Text, Cli(help="Of sender or recipient, where entries keep it or its hash.")] = ""
+    organization: Annotated[Text, Cli(help="Only entries of this organization.")] = ""
+    partner: Annotated[
+        Text,
+        Cli(help="Only entries about this partner: a connector, or a domain of the remote side (with subdomains)."),
+    ] = ""
+    domain: Annotated[Text, Cli(help="Only entries with this domain of a sender or recipient.")] = ""
+    message: Annotated[Text, Cli(help="Only entries about this message: its queue id, or its Message-ID in <>.")] = ""
+    address: Annotated[
+        Text, Cli(help="Only entries with this address of a sender or recipient, where they keep it or its hash.")
+    ] = ""
 
 
 class OpenExport(ExportEvidence, kw_only=True):

@@ -105,10 +105,8 @@ def begin(case: UseCase[Any, Any], context: Context, path: Mapping[str, str]) ->
     authorize(case, context.principal, path)
     if case.requires_reauth and not context.is_confirmed:
         raise Refusal(RefusalKind.FORBIDDEN, UNCONFIRMED)
-    named = " ".join(str(value) for name, value in path.items() if name != "organization")
-    subject = named if case.action else f"{case.method} {case.filled_path(path)}"
     action = case.action or (CHANGE if case.guarded else "request")
-    context.audit.describe(action, organization=path.get("organization", ""), subject=subject)
+    context.audit.describe(action, organization=path.get("organization", ""), subject=case.audit_subject(path))
 
 
 @contextmanager

@@ -53,7 +53,7 @@ def history(
 class ListHistory(Paging, kw_only=True):
     """Of the history."""
 
-    organization: Annotated[str, Meta(description="Only changes of this one.")] = ""
+    organization: Annotated[str, Meta(description="Only changes of this organization.")] = ""
 
 
 class GetVersion(msgspec.Struct, kw_only=True):

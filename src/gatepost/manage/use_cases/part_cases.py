@@ -109,6 +109,7 @@ def _functions(kind: PartKind, plural: str) -> _Functions:
 
     def add_part(context: Context, request: AddPart) -> UseCaseReply[ChangeReport]:
         owner, name = request.organization, text_in(request.document, kind.identity)
+        context.audit.name(name)
         part, options = PartName(kind, owner, name), options_of(context, request)
         outcome = resources.add_part(context.gateway, context.principal, part, request.document, options)
         return change_reply(context, outcome, location=_location(plural, part))

@@ -44,11 +44,21 @@ class QuarantineSelection(msgspec.Struct, kw_only=True):
     """Filters; empty fields match all."""
 
     organization: Annotated[str, Meta(max_length=1000, description="Only from this organization's quarantine.")] = ""
-    sender: Annotated[str, Meta(max_length=1000, description="Reverse-path, or @domain.")] = ""
-    recipient: Annotated[str, Meta(max_length=1000, description="Recipient, or @domain.")] = ""
-    subject: Annotated[str, Meta(max_length=1000, description="A part of the subject.")] = ""
-    since: Annotated[TimeText, Cli(metavar="TIME", help="Received since this time: 30m, 2h, 7d or a date.")] = ""
-    until: Annotated[TimeText, Cli(metavar="TIME", help="Received until this time.")] = ""
+    sender: Annotated[
+        str, Meta(max_length=1000, description="Only mail from this sender: an address (reverse-path), or @domain.")
+    ] = ""
+    recipient: Annotated[
+        str, Meta(max_length=1000, description="Only mail to this recipient: an address, or @domain.")
+    ] = ""
+    subject: Annotated[
+        str, Meta(max_length=1000, description="Only mail with this text in its subject, in upper or lower case.")
+    ] = ""
+    since: Annotated[
+        TimeText, Cli(metavar="TIME", help="Only mail received since this time: 30m, 2h, 7d or a date (UTC).")
+    ] = ""
+    until: Annotated[
+        TimeText, Cli(metavar="TIME", help="Only mail received until this time: 30m, 2h, 7d or a date (UTC).")
+    ] = ""
 
     def narrowed(self, principal: Principal, **more: Any) -> QuarantineFilter:
         """As the store takes it, in what is seen. Raises Refusal (INPUT) for what is no time."""
@@ -66,7 +76,9 @@ class QuarantineSelection(msgspec.Struct, kw_only=True):
 class ListQuarantine(QuarantineSelection, kw_only=True):
     """Filters; empty fields match all. Of the list, a page at a time."""
 
-    reason: Annotated[str, Meta(max_length=1000, description="A part of the reason.")] = ""
+    reason: Annotated[
+        str, Meta(max_length=1000, description="Only mail held for a reason with this text, in upper or lower case.")
+    ] = ""
     limit: Limit = 100
     after: After = ""
 
@@ -96,8 +108,12 @@ class QuarantineActions(QuarantineSelection, kw_only=True, forbid_unknown_fields
         default_factory=list
     )
     all: Annotated[bool, Cli(help="All messages in quarantine.")] = False
-    held_because: Annotated[str, Meta(max_length=1000, description="A part of the reason why it is held.")] = ""
-    reason: Annotated[str, Meta(max_length=300, description="Why, for trace, evidence log and audit.")] = ""
+    held_because: Annotated[
+        str, Meta(max_length=1000, description="Only mail held for a reason with this text, in upper or lower case.")
+    ] = ""
+    reason: Annotated[
+        str, Meta(max_length=300, description="Reason, recorded in the trace, the evidence log and the audit log.")
+    ] = ""
 
     @property
     def is_of_a_choice(self) -> bool:

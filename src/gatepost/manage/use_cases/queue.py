@@ -37,11 +37,18 @@ if TYPE_CHECKING:
 class QueueSelection(msgspec.Struct, kw_only=True):
     """Filters of deliveries; empty fields match all."""
 
-    organization: Annotated[str, Meta(max_length=1000), Cli(help="Only of this organization.")] = ""
-    domain: Annotated[str, Meta(max_length=1000, description="Domain of the recipients.")] = ""
-    sender: Annotated[str, Meta(max_length=1000, description="Reverse-path, or @domain.")] = ""
-    recipient: Annotated[str, Meta(max_length=1000, description="Forward-path, or @domain.")] = ""
-    state: Annotated[Literal["", "active", "deferred", "held"], Meta(description="Only those in this state.")] = ""
+    organization: Annotated[str, Meta(max_length=1000), Cli(help="Only mail of this organization.")] = ""
+    domain: Annotated[str, Meta(max_length=1000, description="Only mail for recipients in this domain.")] = ""
+    sender: Annotated[
+        str, Meta(max_length=1000, description="Only mail from this sender: an address (reverse-path), or @domain.")
+    ] = ""
+    recipient: Annotated[
+        str, Meta(max_length=1000, description="Only mail to this recipient: an address (forward-path), or @domain.")
+    ] = ""
+    state: Annotated[
+        Literal["", "active", "deferred", "held"],
+        Meta(description="Only mail in this state; deferred: it waits for its next attempt."),
+    ] = ""
 
     words: stored_message.Words = ""
 
@@ -205,7 +212,7 @@ use_case = use_cases(visibility=Visibility.SEEN, tag="queue")
 
 type QueueSort = Literal[
     "", "received", "-received", "next_attempt", "-next_attempt", "size", "-size", "destination", "-destination",
-    "attempts", "-attempts",
+    "sender", "-sender", "attempts", "-attempts",
 ]  # fmt: skip
 
 
@@ -217,7 +224,9 @@ class ListQueue(QueueSelection, kw_only=True):
     ] = None
     sort: Annotated[
         QueueSort,
-        Meta(description="received, next_attempt, size, destination or attempts; - before it turns it."),
+        Meta(
+            description="Order: received, next_attempt, size, destination, sender or attempts; - before it reverses it."
+        ),
     ] = ""
     limit: Limit = 100
     after: After = ""

@@ -57,7 +57,7 @@ class QueueActions(queue.QueueSelection, kw_only=True, forbid_unknown_fields=Tru
         default_factory=list
     )
     all: Annotated[bool, Cli(help="All mail in the queue.")] = False
-    reason: Annotated[str, Meta(max_length=300, description="Why, for the trace and the evidence log.")] = ""
+    reason: Annotated[str, Meta(max_length=300, description="Reason, recorded in the trace and the evidence log.")] = ""
     text: Annotated[
         str, Meta(max_length=300, description="What senders of returned mail are told."), Cli(help=_TOLD)
     ] = ""

@@ -73,6 +73,9 @@ class SwitchConnectors(ChangeRequest, kw_only=True):
 @use_case("POST /connectors/actions", visibility=Visibility.SEEN, tag="connectors")
 def switch_connectors(context: Context, request: SwitchConnectors) -> UseCaseReply[ChangeReport]:
     """Enable, disable, enforce or rehearse connectors, all of them or none."""
+    names = dict.fromkeys(connector.name for connector in request.connectors)
+    context.audit.describe(subject=f"connectors {request.action}")
+    context.audit.name(*names)
 
     def step(resources: Resources, draft: dict[str, Any]) -> Edit:
         edits = []

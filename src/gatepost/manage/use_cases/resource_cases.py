@@ -100,6 +100,7 @@ def apply_resources(context: Context, request: ApplyResources) -> UseCaseReply[C
     As `gatepost apply`: the organizations in the document become exactly what it says, others stay as they are.
     """
     options = options_of(context, request)
+    context.audit.name(*organizations_in(request.document)[0])
     return change_reply(context, apply_document(context.gateway, context.principal, request.document, options))
 
 
@@ -110,6 +111,7 @@ def replace_resources(context: Context, request: ApplyResources) -> UseCaseReply
     Organizations that are not in the document are removed.
     """
     named, strange = organizations_in(request.document)
+    context.audit.name(*named)
 
     def step(_: Resources, draft: dict[str, Any]) -> Edit:
         edit = Edit(tuple({**draft, **named}), errors=strange)
@@ -180,6 +182,7 @@ def list_organizations(context: Context, request: ListOrganizations) -> Items[di
 def add_organization(context: Context, request: AddOrganization) -> UseCaseReply[ChangeReport]:
     """Add an organization."""
     name = text_in(request.document, "name")
+    context.audit.name(name)
     fields = {key: value for key, value in request.document.items() if key != "name"}
 
     def step(resources: Resources, draft: dict[str, Any]) -> Edit:

@@ -24,7 +24,7 @@ from gatepost.values import copy_fields
 
 use_case = use_cases(visibility=Visibility.SEEN, tag="sending-limits")
 
-type _Organization = Annotated[str, Meta(max_length=1000), Cli(help="Only of this one.")]
+type _Organization = Annotated[str, Meta(max_length=1000), Cli(help="Only senders of this organization.")]
 
 
 class ListLimits(msgspec.Struct, kw_only=True):

@@ -83,7 +83,7 @@ type Words = Annotated[
     str,
     Meta(
         max_length=MAX_TEXT,
-        description="Words, each of which is a part of sender, recipient, subject or Message-ID; * is any text.",
+        description="Only mail with all of these words in sender, recipient, subject or Message-ID; * is any text.",
     ),
     Cli(metavar="WORDS"),
 ]

@@ -55,7 +55,9 @@ class NewApiToken(msgspec.Struct, kw_only=True):
     """
 
     name: users.NewName
-    scopes: Annotated[list[Scope], Meta(max_length=20), Cli(option="scope", help="What it may do. May be repeated.")]
+    scopes: Annotated[
+        list[Scope], Meta(max_length=20), Cli(option="scope", help="What the token may do. May be repeated.")
+    ]
     organizations: Annotated[users.Organizations | None, users.organizations_option("the whole gateway")] = None
     expires: Annotated[users.ShortText | None, Cli(help="When the token expires: 90d, or a date. Default: never.")] = (
         None

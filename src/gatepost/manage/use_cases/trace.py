@@ -73,52 +73,94 @@ type _Text = Annotated[str, Meta(max_length=1000)]
 class TraceSelection(msgspec.Struct, kw_only=True):
     """Filters of the trace; empty fields match all. Times include both ends."""
 
-    since: Annotated[TimeText, Cli(metavar="TIME", help="Since this time: 30m, 2h, 7d or a date.")] = ""
-    until: Annotated[TimeText, Cli(metavar="TIME", help="Until this time; a date means its beginning (UTC).")] = ""
-    message: Annotated[str, Meta(max_length=1000, description="Queue id, here or on another node of the site.")] = ""
-    message_id: Annotated[str, Meta(max_length=1000, description="Message-ID field; * is any text.")] = ""
+    since: Annotated[
+        TimeText, Cli(metavar="TIME", help="Only events since this time: 30m, 2h, 7d or a date (UTC).")
+    ] = ""
+    until: Annotated[
+        TimeText, Cli(metavar="TIME", help="Only events until this time; a date means its beginning (UTC).")
+    ] = ""
+    message: Annotated[
+        str,
+        Meta(max_length=1000, description="Only the message with this queue id, here or on another node of the site."),
+    ] = ""
+    message_id: Annotated[
+        str, Meta(max_length=1000, description="Only mail with this Message-ID field; * is any text.")
+    ] = ""
     words: Words = ""
     subject: Annotated[
-        str, Meta(max_length=MAX_TEXT, description="Part of the subject; * is any text."), Cli(metavar="TEXT")
+        str,
+        Meta(max_length=MAX_TEXT, description="Only mail with this text in its subject; * is any text."),
+        Cli(metavar="TEXT"),
     ] = ""
     session: Annotated[
         str,
-        Meta(max_length=1000, description="Session id, as replies end in it."),
-        Cli(help="Session id, as at the end of replies; also of another node."),
+        Meta(max_length=1000, description="Only the session with this id, in which replies end."),
+        Cli(help="Only the session with this id, as at the end of replies; also of another node."),
     ] = ""
-    organization: Annotated[_Text, Cli(help="Only of this organization.")] = ""
-    sender: Annotated[str, Meta(max_length=1000, description="Reverse-path, or @domain; * is any text.")] = ""
-    recipient: Annotated[str, Meta(max_length=1000, description="Forward-path, or @domain; * is any text.")] = ""
-    address: Annotated[str, Meta(max_length=1000, description="Of sender or recipient; * is any text.")] = ""
-    domain: Annotated[str, Meta(max_length=1000, description="Of sender or recipient; * is any text.")] = ""
-    peer: Annotated[str, Meta(max_length=1000, description="Host name or IP address of the other side.")] = ""
-    connector: Annotated[_Text, Cli(help="Name of the connector that took or sent it.")] = ""
+    organization: Annotated[_Text, Cli(help="Only mail of this organization.")] = ""
+    sender: Annotated[
+        str,
+        Meta(
+            max_length=1000,
+            description="Only mail from this sender: an address (reverse-path), or @domain; * is any text.",
+        ),
+    ] = ""
+    recipient: Annotated[
+        str,
+        Meta(
+            max_length=1000,
+            description="Only mail to this recipient: an address (forward-path), or @domain; * is any text.",
+        ),
+    ] = ""
+    address: Annotated[str, Meta(max_length=1000, description="Only mail from or to this address; * is any text.")] = ""
+    domain: Annotated[
+        str, Meta(max_length=1000, description="Only mail from or to addresses in this domain; * is any text.")
+    ] = ""
+    peer: Annotated[
+        str, Meta(max_length=1000, description="Only mail exchanged with this server: its host name or IP address.")
+    ] = ""
+    connector: Annotated[_Text, Cli(help="Only mail that the connector of this name took or sent.")] = ""
     event: Annotated[str, Meta(pattern=f"^({'|'.join(EVENTS)})?$", description="What happened.")] = ""
     achieved: Annotated[
         str,
-        Meta(max_length=100, description="none, encrypted, authenticated; or with the MX: dnssec/encrypted."),
+        Meta(
+            max_length=100,
+            description="Only mail with this level: none, encrypted, authenticated; or with the MX: dnssec/encrypted.",
+        ),
         Cli(metavar="LEVEL"),
     ] = ""
     protection: Annotated[
         Literal["", "dane", "mta-sts", "verified", "encrypted", "cleartext"],
-        Meta(description="Of mail received or sent, as reports count it."),
-        Cli(metavar="HOW", help=f"Of mail received or sent, as reports count it: {', '.join(PROTECTIONS)}."),
+        Meta(description="Only mail received or sent with this protection, as reports count it."),
+        Cli(
+            metavar="HOW",
+            help=f"Only mail received or sent with this protection, as reports count it: {', '.join(PROTECTIONS)}.",
+        ),
     ] = ""
-    tls_version: Annotated[str, Meta(max_length=100, description='"TLSv1.2" or "TLSv1.3".'), Cli(metavar="VERSION")] = (
-        ""
-    )
+    tls_version: Annotated[
+        str,
+        Meta(max_length=100, description='Only sessions with this version of TLS: "TLSv1.2" or "TLSv1.3".'),
+        Cli(metavar="VERSION"),
+    ] = ""
     tls_group: Annotated[
-        str, Meta(max_length=100, description="Key exchange, such as X25519MLKEM768."), Cli(metavar="GROUP")
+        str,
+        Meta(max_length=100, description="Only sessions with this key exchange, such as X25519MLKEM768."),
+        Cli(metavar="GROUP"),
     ] = ""
     result_type: Annotated[
-        str, Meta(max_length=100, description="Of a TLS failure (RFC 8460 section 4.3)."), Cli(metavar="TYPE")
+        str,
+        Meta(max_length=100, description="Only TLS failures of this type (RFC 8460 section 4.3)."),
+        Cli(metavar="TYPE"),
     ] = ""
 
 
 class SearchTrace(TraceSelection, kw_only=True):
     """Of the rows, a page at a time. sort: by time, "-time" the newest first, which "" is, too."""
 
-    sort: Annotated[Literal["", "time", "-time"], Meta(description="time: oldest first; -time: newest first.")] = ""
+    sort: Annotated[
+        Literal["", "time", "-time"],
+        Meta(description="Order of the events. time: oldest first; -time: newest first, which is the default."),
+    ] = ""
     limit: Limit = 100
     after: After = ""
 

@@ -105,7 +105,7 @@ class NewAccount(msgspec.Struct, kw_only=True):
     """A user to be made. password: 12 to 1000 characters. organizations: null is the whole gateway."""
 
     name: NewName
-    role: Annotated[Role, Meta(description="What it may do.")]
+    role: Annotated[Role, Meta(description="What the user may do.")]
     password: Password
     organizations: Annotated[Organizations | None, organizations_option("the whole gateway")] = None
 
@@ -149,28 +149,33 @@ def get_user(context: Context, request: ShowUser) -> UserAccount:
 class ChangedAccount(UserAccount):
     """A user after a change. passkeys_removed: the names of those that ended with its password.
 
-    tokens: API tokens that the user made, which still do what they may after another password.
+    tokens_removed: API tokens that the user made and the change ended. tokens: those that still do what they may.
     """
 
     passkeys_removed: list[str]
     tokens: list[str]
+    tokens_removed: list[str] = msgspec.field(default_factory=list)
 
 
 class AccountChange(msgspec.Struct, kw_only=True):
-    """Fields to change; those left out stay. organizations: null is the whole gateway."""
+    """Fields to change; those left out stay. organizations: null is the whole gateway.
+
+    remove_tokens: end the API tokens that the user made, as whoever took the account over may have made one.
+    """
 
     name: KnownName
-    role: Annotated[Role, Meta(description="What it may do.")] | UnsetType = UNSET
+    role: Annotated[Role, Meta(description="What the user may do.")] | UnsetType = UNSET
     organizations: Annotated[Organizations | UnsetType | None, organizations_option("what it has")] = UNSET
     enabled: bool | UnsetType = UNSET
     password: Password | UnsetType = UNSET
+    remove_tokens: Annotated[bool, Meta(description="Also remove the API tokens that the user made.")] = False
 
 
 @use_case("PATCH /users/{name}", requires_reauth=True, action="user-set", self_audited=True)
 def set_user(context: Context, request: AccountChange) -> ChangedAccount:
     """Change a user, whose sessions end, and with a new password its passkeys.
 
-    Tokens that it made stay, as programs use them, and are named.
+    Tokens that it made stay, as programs use them, and are named, unless the change removes them.
     """
     organizations = request.organizations
     if isinstance(organizations, list):
@@ -182,10 +187,12 @@ def set_user(context: Context, request: AccountChange) -> ChangedAccount:
         enabled=_is_set(request.enabled),
         password=_is_set(request.password),
         actor=context.actor,
+        end_tokens=request.remove_tokens,
     )
     tokens = [token.name for token in context.accounts.tokens() if token.maker == changed.user.name]
     account = msgspec.structs.asdict(_account(changed.user))
-    return ChangedAccount(**account, passkeys_removed=list(changed.passkeys), tokens=tokens)
+    passkeys, removed = list(changed.passkeys), list(changed.tokens)
+    return ChangedAccount(**account, passkeys_removed=passkeys, tokens=tokens, tokens_removed=removed)
 
 
 class RemoveUser(msgspec.Struct, kw_only=True):

@@ -12,14 +12,14 @@ from __future__ import annotations
 from http import HTTPStatus
 from http.cookies import CookieError, SimpleCookie
 from typing import TYPE_CHECKING, Final
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, urlencode, urlsplit
 
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers
 from starlette.responses import RedirectResponse, Response
 
 from gatepost.language import use
-from gatepost.manage.access.secret import masked, same, unmasked
+from gatepost.manage.access.secret import author_tag, masked, same, unmasked
 from gatepost.manage.web.problem import is_call, note_refusal, refused
 from gatepost.manage.web.request_limits import UNSAFE
 from gatepost.texts import N_
@@ -28,11 +28,14 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
 
     from gatepost.manage.access.accounts import Accounts
+    from gatepost.manage.access.records import UserSession
 
 
 COOKIE: Final = "__Host-gatepost"
 """The prefix makes browsers insist on Secure, Path=/ and no Domain, so that no neighbour of this host can set it."""
 LOGIN: Final = "/login"
+UNSENT: Final = f"{LOGIN}/unsent"
+"""The page that shows a form of an earlier session again, with what its author typed."""
 LOST: Final = "lost"
 """In the query of the log-in: that something was sent without a session, and not done."""
 _OPEN: Final = (LOGIN, f"{LOGIN}/", "/setup", "/static/")
@@ -65,7 +68,12 @@ class IdentityMiddleware:
         else:
             answer = await self._by_session(scope, headers)
         if answer is None and state["principal"] is None and not is_call(scope) and not is_open(scope["path"]):
-            answer = _to_login(scope, headers)
+            if _author(scope, headers):
+                scope = _instead(scope, headers, LOGIN)
+            else:
+                answer = _to_login(scope, headers)
+        elif answer is None and "unsent" in state:
+            scope = _instead(scope, headers, UNSENT)
         await (answer or self._app)(scope, receive, send)
 
     async def _by_session(self, scope: Scope, headers: Headers) -> Response | None:
@@ -77,19 +85,48 @@ class IdentityMiddleware:
         session = await run_in_threadpool(self._accounts.session, secret) if secret else None
         if session is None:
             return None
-        if unsafe:
-            token = scope["state"]["form"].get("csrf") or headers.get("x-csrf-token", "")
-            if not same(unmasked(token), session.csrf):
-                return _forged(
-                    scope, "its token is missing or belongs to another session", _EXPIRED, came_from(headers)
-                )
         state = scope["state"]
-        state["session"], state["principal"], state["csrf"] = session, session.principal, masked(session.csrf)
+        if unsafe:
+            token = (state["form"].get("csrf") or headers.get("x-csrf-token", "")).partition(".")[0]
+            if not same(unmasked(token), session.csrf):
+                if not same(_author(scope, headers), author_tag(session.user.name)):
+                    return _forged(scope, _OTHER, _EXPIRED, came_from(headers))
+                note_refusal(scope, _OTHER)
+                state["unsent"] = ""
+        state["session"], state["principal"], state["csrf"] = session, session.principal, form_token(session)
         if not is_call(scope):
             use(session.user.preferences.language)
         return None
 
 
+def form_token(session: UserSession) -> str:
+    """The token for a form: that of the session, masked anew, and for whom the form is."""
+    return f"{masked(session.csrf)}.{author_tag(session.user.name)}"
+
+
+def address_within(scope: Scope) -> str:
+    """Path and query of a request, as they were asked for."""
+    query = scope.get("query_string", b"").decode("latin-1")
+    raw: bytes = scope.get("raw_path") or quote(scope["path"]).encode()
+    return raw.decode("latin-1").partition("?")[0] + (f"?{query}" if query else "")
+
+
+def _author(scope: Scope, headers: Headers) -> str:
+    """For whom a form was made that was sent without a session; "" if it is none of ours, or part of a page."""
+    if scope["method"] != "POST" or is_call(scope) or headers.get("hx-request") == "true":
+        return ""
+    author: str = scope["state"]["form"].get("csrf", "").partition(".")[2]
+    return author
+
+
+def _instead(scope: Scope, headers: Headers, path: str) -> Scope:
+    """The request for a page of ours that answers in place of the form's, which is not acted upon."""
+    scope["state"]["unsent"] = address_within(scope)
+    parameters = urlencode({"next": came_from(headers) or "/", LOST: "yes"}).encode()
+    return {**scope, "method": "GET", "path": path, "raw_path": path.encode(), "query_string": parameters}
+
+
+_OTHER: Final = "its token is missing or belongs to another session"
 _EXPIRED: Final = N_(
     "The form is from an earlier session, so nothing was changed. Go back to the page, which then has a new form, and "
     "send it again."

@@ -47,9 +47,10 @@ _SORT_KEYS: Final = {
     "next_attempt": "CASE WHEN d.owner IS NULL THEN d.next_at ELSE 0 END",
     "size": "m.size",
     "destination": "substr(d.destination, strpos(d.destination, '/') + 1) COLLATE \"C\"",
+    "sender": 'lower(m.sender COLLATE "C")',
     "attempts": "d.attempts",
 }
-_KEY_TYPES: Final = {"next_attempt": "float8", "destination": "text"}
+_KEY_TYPES: Final = {"next_attempt": "float8", "destination": "text", "sender": "text"}
 _STAYS: Final = "d.returned = ''"  # it is not on its way back to its sender
 
 APPLIES: Final = {

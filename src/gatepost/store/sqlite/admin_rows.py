@@ -78,6 +78,7 @@ _SORT_KEYS = {
     "next_attempt": "d.next_at",
     "size": "m.size",
     "destination": "substr(d.destination, instr(d.destination, '/') + 1)",
+    "sender": "lower(ifnull(m.facts ->> '$.reverse_path', ''))",
     "attempts": "d.attempts",
 }
 _AT_MOST = "SELECT count(*) FROM (SELECT 1 FROM {source} WHERE NOT d.dropped AND {where} LIMIT ?)"

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import re
 import shlex
+from itertools import product
 
 import pytest
 
@@ -48,6 +50,12 @@ def test_a_destination_that_protects_less(fields, severity, title, result):
     assert (str(one.kind), str(one.severity)) == ("protection-drop", severity)
     assert title in one.title
     assert result in one.detail
+
+
+def test_levels_are_said_in_words():
+    for was in map("/".join, product(("none", "mta-sts", "dnssec"), ("none", "encrypted", "authenticated"))):
+        (one,) = judged(dropped=(replace(DROPPED, was=was),))
+        assert re.search(rf"had (?:no )?encryption .*\({was}\) before", one.detail)
 
 
 def test_a_drop_that_nobody_saw_for_a_day_is_over():

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from gatepost.analysis.alarms.alarm import Kind, Severity
 from gatepost.analysis.alarms.mail_flow import MailFacts, MailLimits, judge_mail
 from gatepost.analysis.alarms.partners import ConnectorChange
 from gatepost.events.delivery_problems import HOPS_FAIL, LOGIN_REFUSED, NEXT_HOP, FailingPartner
+from gatepost.protocols.tlsrpt.result import ResultType
 from gatepost.values import replace
 
 NOW = 1_800_000_000.0
@@ -49,13 +52,22 @@ def test_what_is_said_of_it():
     (one,) = judged(failing=(FAILING,))
     assert one.title == "mail to bank.example waits, as TLS does not meet the requirement of the connector bank-out"
     assert "3 attempts in a row were deferred at mx.bank.example" in one.detail
-    assert "certificate-expired" in one.detail
+    required = "TLS with a verified certificate is required (authenticated(*.bank.example)), but"
+    assert f"{required} the certificate has expired (certificate-expired). The last reply" in one.detail
     assert one.lines == ("gatepost check partner bank.example", "gatepost queue list --domain bank.example")
     (own,) = judged(failing=(replace(FAILING, name="bank.example", host="", reply=""),))
     assert own.title.endswith("the requirement of the policy of bank.example")
-    assert "deferred: authenticated" in own.detail
+    assert "deferred: TLS with a verified certificate is required (authenticated(*.bank.example))" in own.detail
     assert "The last reply" not in own.detail
     assert own.about == "contoso/bank.example"
+
+
+def test_levels_and_failures_are_said_in_words():
+    for code in ResultType:
+        (one,) = judged(failing=(replace(FAILING, result_type=code),))
+        assert re.search(rf"but [A-Za-z]+ .* \({code}\)\.", one.detail)
+    (one,) = judged(failing=(replace(FAILING, wanted="encrypted with TLSv1.3", result_type="x-other"),))
+    assert "TLS encryption is required (encrypted with TLSv1.3), but x-other." in one.detail
 
 
 def test_a_connector_is_validated_as_its_mail_goes():

@@ -67,7 +67,7 @@ def test_users(place):
     assert accounts.has_owner()
     changed = accounts.set_user("Bob", actor=WEB, role=Role.OPERATOR).user
     assert (changed.role, changed.organizations) == (Role.OPERATOR, frozenset({"contoso"}))
-    assert accounts.set_user("bob", actor=WEB, role=Role.OPERATOR) == (changed, ())
+    assert accounts.set_user("bob", actor=WEB, role=Role.OPERATOR) == (changed, (), ())
     assert accounts.remove_user("bob", actor=WEB) == []
     assert accounts.users() == [ann]
     assert audit_events(place) == [
@@ -208,6 +208,25 @@ def test_one_user_is_not_taken_for_a_later_one_of_the_same_name(place):
     assert place.accounts.session(secret) is None
     with pytest.raises(AccountError, match="meanwhile"):
         place.accounts.start_session(bob, place.here, "Firefox")
+
+
+def test_a_change_ends_the_tokens_that_a_user_made_if_it_is_told_to(place):
+    """Whoever took the account over may have made one: nothing of it is left then."""
+    place.user()
+    place.user("bob", Role.ADMINISTRATOR)
+    secrets = [
+        place.accounts.add_token(name, [Scope.READ], actor=actor)
+        for name, actor in (("bobs", Actor("bob", "192.0.2.7")), ("shell", Actor("root")))
+    ]
+    assert place.accounts.set_user("bob", actor=WEB, password="another good password").tokens == []
+    session = place.accounts.log_in("bob", "another good password", "192.0.2.7", "curl")
+    assert all(map(place.accounts.token, secrets))
+    changed = place.accounts.set_user("bob", actor=WEB, end_tokens=True)
+    assert changed.tokens == ["bobs"]
+    assert [bool(place.accounts.token(secret)) for secret in secrets] == [False, True]
+    assert place.accounts.session(session) is None
+    assert place.accounts.audit_events(GATEWAY)[0].detail["tokens"] == ["bobs"]
+    assert not place.accounts.set_user("bob", actor=WEB, end_tokens=True).tokens, "nothing is left"
 
 
 # sessions

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import click
 import pytest
 
@@ -74,11 +76,16 @@ CONTRACT = {
 }
 
 
-def options_of(words):
+def command_of(words):
     command = main
     for word in words.split():
         command = command.get_command(click.Context(command), word)
         assert command is not None, f"there is no command {words}"
+    return command
+
+
+def options_of(words):
+    command = command_of(words)
     return {option for parameter in command.params for option in parameter.opts}
 
 
@@ -97,6 +104,19 @@ def every_command(command=main, words=()):
             yield from every_command(command.get_command(click.Context(command), name), (*words, name))
     else:
         yield " ".join(words)
+
+
+def test_each_option_says_in_a_sentence_of_what_it_is():
+    """ "Only for this one." does not."""
+    for words in every_command():
+        for parameter in command_of(words).params:
+            text = getattr(parameter, "help", None) or "."
+            assert text.rstrip().endswith((".", "]", ")")), (words, parameter.name)
+            assert not re.search(
+                r"\bonly (?:for |of |in |changes of )?(?:this|that|these|those)(?: one)?[.;,]|\bended so\b",
+                text,
+                re.IGNORECASE,
+            ), text
 
 
 def test_so_has_every_other_but_the_one_that_prints_a_script():

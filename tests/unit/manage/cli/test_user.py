@@ -106,6 +106,9 @@ def test_what_ends_with_the_old_password_and_what_does_not(home, accounts):
     )
     assert accounts.passkeys_of("ann") == []
     assert call(home, "set", "ann", "--enable").stderr == "ann: owner of the whole gateway, enabled\n"
+    said = call(home, "set", "ann", "--remove-tokens").stderr
+    assert said == "ann: owner of the whole gateway, enabled\nAPI tokens removed: deploy\n"
+    assert accounts.tokens() == []
 
 
 def test_changes_for_programs(home, accounts):
@@ -113,7 +116,10 @@ def test_changes_for_programs(home, accounts):
     assert made == home.json("user", "list")[0]
     accounts.add_passkey(Passkey(b"1", "ann", "phone", b"cose", 0, 0.0, 0.0), actor=Actor("ann", "192.0.2.1"))
     done = call(home, "set", "ann", "--password-stdin", "--json", given="another word, long")
-    assert (json.loads(done.stdout), done.stderr) == (made | {"passkeys_removed": ["phone"], "tokens": []}, "")
+    assert (json.loads(done.stdout), done.stderr) == (
+        made | {"passkeys_removed": ["phone"], "tokens": [], "tokens_removed": []},
+        "",
+    )
     add(home, "bob")
     accounts.add_token("deploy", [Scope.READ], actor=Actor("bob", "192.0.2.1"))
     assert home.json("user", "remove", "bob") == {"name": "bob", "tokens": ["deploy"]}

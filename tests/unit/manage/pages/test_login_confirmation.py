@@ -1,8 +1,6 @@
 from __future__ import annotations
 
-import re
 import time
-from datetime import datetime
 from urllib.parse import quote
 
 import pytest
@@ -85,33 +83,3 @@ def test_who_logs_in_elsewhere_proves_it_there(centre):
     assert 'type="password"' not in page.text
     assert wendy.post("/confirm", password=WORD).status == 200
     assert wendy.get("/users/wendy").status == 303
-
-
-_FORMS = {
-    "/connectors/edit/contoso/outbound/bank-out": False,
-    "/connectors/new?organization=contoso&scenario=to-partner&step=check": False,
-    "/organizations/new": False,
-    "/certificates/requests/new": False,
-    "/dkim/new": False,
-    "/account": False,
-    "/users/-/add": True,
-    "/users/ann": True,
-    "/tokens/-/add": True,
-}
-
-
-@pytest.mark.parametrize("path", _FORMS)
-def test_a_form_says_without_scripts_until_when_it_can_be_sent(person, path):
-    """With scripts it comes back (static/unsent.js); without them it would be lost unsaid."""
-    ann, is_sensitive = person("ann", ago=60.0), _FORMS[path]
-    said = re.search(r"<noscript><p[^>]*>Without JavaScript(.*?)</noscript>", ann.get(path).text)[1]
-    until = datetime.fromisoformat(re.search(r'datetime="([^"]+)"', said)[1]).timestamp()
-    minutes, what = (14, "asks for your password") if is_sensitive else (30, "your session ends")
-    assert until == pytest.approx(time.time() + minutes * 60, abs=40)
-    assert what in said
-
-
-def test_where_nothing_can_be_lost_nothing_is_said(person, centre):
-    assert "Without JavaScript" not in person("ann").get("/connectors").text
-    assert "Without JavaScript" not in person("ann").get("/connectors/new?step=scenario").text
-    assert "Without JavaScript" not in centre.get("/dkim/new").text, "a token goes on"

@@ -175,6 +175,9 @@ def test_a_new_password_ends_passkeys_and_names_the_tokens_that_stay(centre, ann
     ).text
     assert "sessions and passkeys ended" in text
     assert "still work; remove those that you do not trust: deploy." in text
+    assert 'name="remove_tokens"' in ann.get("/users/tim").text
+    ann.post("/users/tim/password", password="another word", again="another word", remove_tokens="on")
+    assert [token.name for token in centre.accounts.tokens() if token.maker] == []
 
 
 @pytest.mark.parametrize("number", ["x", "9" * 5000, "-1", "0"])

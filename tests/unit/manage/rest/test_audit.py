@@ -361,7 +361,8 @@ def test_what_was_refused_is_on_record(api):
         assert (event.who, event.address, event.action) == ("ann", "127.0.0.1", one.case.action or CHANGE)
         assert event.organization == ("contoso" if "organization" in one.case.path_names else "")
         named = " ".join("nothing" for key in one.case.path_names if key != "organization")
-        assert event.subject == (named if one.case.action else f"{one.case.method} {path}")
+        assert event.subject.endswith(named)
+        assert event.subject == named if one.case.action else event.subject.split()[0].islower()
         assert "query.wrong" in event.detail["why"]
     assert len(api.accounts.audit_events(OWNER, limit=1000)) == len(UNSAFE)
 
@@ -372,6 +373,30 @@ def test_each_has_a_name_in_the_audit():
             named = one.case.action or (CHANGE if one.case.guarded else "request")
             assert named in ACTIONS
             assert named != "request", f"{one.case.name} has no name of its own"
+
+
+NAMED = [
+    ("POST", "/organizations", {"name": "contoso"}, "organization add contoso"),
+    ("PATCH", "/organizations/contoso", {"names": 1}, "organization set contoso"),
+    ("POST", "/organizations/contoso/mailboxes", {"address": "x@elsewhere.example"}, "mailbox add x@elsewhere.example"),
+    ("DELETE", "/organizations/contoso/outbound_connectors/b/c", None, "outbound connector remove b/c"),
+    ("PATCH", "/resources", {"organization": {"contoso": {"x": 1}, "new": {}}}, "resources apply contoso, new"),
+    ("PUT", "/resources", {"organization": {"contoso": {"x": 1}}}, "resources replace contoso"),
+    (
+        "POST",
+        "/connectors/actions",
+        {"action": "disable", "connectors": [{"organization": "contoso", "direction": "inbound", "name": "x"}]},
+        "connectors disable x",
+    ),
+]
+
+
+@pytest.mark.parametrize(("method", "path", "body", "subject"), NAMED)
+def test_a_refused_change_says_what_it_would_have_done_to_what(api, method, path, body, subject):
+    """As a person would, at every interface; the name too where it stands in the body."""
+    assert api.call(method, path, body, headers={"if-match": "*"}).status in {404, 409, 422}
+    event = events_of(api)[0]
+    assert (event.action, event.subject) == (CHANGE, subject)
 
 
 # ------------------------------------------------------------------------------------------------ what is kept

@@ -49,7 +49,7 @@ def test_what_follows_from_the_function_and_the_route():
     )
     assert (case.summary, case.description) == ("Rename a thing", "What has the name already stays.")
     assert (case.path_names, case.query_names, case.body_names) == (["organization", "name"], ["wait"], ["to"])
-    assert case.filled_path({"organization": "a", "name": "b/c"}) == "/organizations/a/things/b/c"
+    assert case.audit_subject({"organization": "a", "name": "b/c"}) == f"{case.name} b/c"
     assert declared(result=Items[Renamed]).result == Items[Renamed]
 
 

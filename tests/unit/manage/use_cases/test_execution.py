@@ -230,7 +230,7 @@ def test_nobody_writes_into_the_audit_of_an_organization_that_they_do_not_see(ru
     [
         ("GET /organizations/{organization}", {"action": None}, []),
         ("GET /organizations/{organization}", {}, [("queue-hold", "")]),
-        ("PUT /organizations/{organization}", {"action": None}, [("request", "PUT /organizations/contoso")]),
+        ("PUT /organizations/{organization}", {"action": None}, [("request", "poke contoso")]),
         ("PUT /organizations/{organization}", {"self_audited": True}, []),
         ("PUT /organizations/{organization}", {"action": None, "dry_run": True, "guarded": True}, []),
     ],
@@ -243,7 +243,7 @@ def test_what_is_recorded_of_a_success(run, accounts, route, options, expected):
 def test_a_change_that_was_refused_is_recorded_though_the_history_has_those_that_were_made(run, accounts):
     with pytest.raises(Refusal):
         run(declared("PUT /organizations/{organization}", action=None, dry_run=True, guarded=True), problem="blocked")
-    assert [one[:3] for one in events(accounts)] == [("change", "contoso", "PUT /organizations/contoso")]
+    assert [one[:3] for one in events(accounts)] == [("change", "contoso", "poke contoso")]
 
 
 def test_an_audit_that_cannot_be_written_undoes_nothing(run, accounts, monkeypatch, caplog):

@@ -213,7 +213,9 @@ def test_parts_of_sender_and_recipients(queue, parts, found):
     assert rows == ([(f"contoso/{found}.example",)] if found else [])
 
 
-@pytest.mark.parametrize("order", ["received", "-received", "next_attempt", "-destination", "attempts", "-size"])
+@pytest.mark.parametrize(
+    "order", ["received", "-received", "next_attempt", "-destination", "sender", "-sender", "attempts", "-size"]
+)
 @pytest.mark.parametrize("wanted", [QueueFilter(), QueueFilter(organization="contoso", domain="d3.example")])
 def test_the_order_of_a_list_and_the_rows_behind_a_place(queue, order, wanted):
     fill(queue, 1)

@@ -36,6 +36,7 @@
   if (!lost) return;
   if (author && lost.author !== author) return keep(null);
   if (refusal) {
+    for (const field of document.querySelectorAll("[name=unsent]")) field.remove();  // of browsers without scripts
     if (document.referrer === lost.page) keep({ ...lost, said: refusal.dataset.unsent });
     return;
   }
