@@ -281,10 +281,10 @@ def test_its_end_is_told_and_mail_goes_on_until_it_is_there_again(world: World) 
     gateway, name = world.serving, f"mta-sts {ADDRESS}:443"
     served = {"name": name, "ok": True, "detail": "serves policies"}
     wait_until(lambda: served in gateway.cli("status", json=True, expect=None).data["listeners"], "it is up")
-    ended_once = gateway.log().count("policy host ended with -9")
+    ended_once = gateway.log().count("policy host ended with signal 9")
     (process,) = [one for one in gateway.family() if serves(one)]
     os.kill(process, signal.SIGKILL)
-    wait_until(lambda: gateway.log().count("policy host ended with -9") > ended_once, "the end is logged")
+    wait_until(lambda: gateway.log().count("policy host ended with signal 9") > ended_once, "the end is logged")
     assert greets(gateway.port)
     assert status(ask(world, "mta-sts.good.test")) == 200  # the port stays open: who asks meanwhile waits
 

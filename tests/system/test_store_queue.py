@@ -31,8 +31,9 @@ from gatepost.mail.model.queue_id import format_id, made_at
 from gatepost.mail.model.trace_event import TraceEvent
 from gatepost.mail.queue.schedule import Schedule
 from gatepost.net.tasks import spawn
+from gatepost.store import queue_admin
 from gatepost.store.interface import AdminNotice, MessageUnstorable, QueueFilter, Settlement, StoreFailure
-from gatepost.store.postgres import queue_admin, queue_rows
+from gatepost.store.postgres import queue_rows
 from gatepost.store.queue_admin import QueuePlace, QueueTotals
 from gatepost.store.sqlite import administration
 from gatepost.store.suspension import Suspension, jitter_of
@@ -719,9 +720,9 @@ def test_more_than_are_sorted_are_refused_but_by_time(site: Site, monkeypatch: p
     async def main() -> None:
         await fill(site)
         admin = site.admin()
-        for engine in (queue_admin, administration):
-            monkeypatch.setattr(engine, "SORTED", 2)
-            monkeypatch.setattr(engine, "COUNTED", 2)
+        for module in (queue_admin, administration):
+            for name in ("SORTED", "COUNTED"):
+                monkeypatch.setattr(module, name, 2)
         with pytest.raises(ValueError, match="too many to sort them by attempts"):
             admin.entries(QueueFilter(sort="attempts"))
         assert len(admin.entries(QueueFilter(sort="-received"))) == 3

@@ -20,14 +20,14 @@ NOTHING = {"action": "retry", "messages": ["0caf000000000000"], "reason": "none 
 
 @pytest.fixture(scope="module")
 def centre() -> Iterator[AdminCentre]:
-    """With two organizations, each of which may be of 64 KB, and add 400 KB a day."""
+    """With three organizations, each of which may be of 64 KB, and add 400 KB a day."""
     started: list[Gateway] = []
 
     def make(resources: Any, **options: Any) -> Gateway:
         started.append(Gateway(resources, **options))
         return started[-1].__enter__()
 
-    domains = {"fabrikam": "fabrikam.example", "contoso": "contoso.example"}
+    domains = {name: f"{name}.example" for name in ("contoso", "fabrikam", "northwind")}
     organizations = {name: {"accepted_domain": [{"name": domain}]} for name, domain in domains.items()}
     limits = {"limits": {"organization_bytes": "64KB", "tenant_records_per_day": "400KB"}}
     try:
@@ -74,7 +74,7 @@ def test_changes_and_calls_of_a_tenant_come_to_an_end_and_those_of_others_go_on(
     assert int(headers["retry-after"]) > 0
     assert centre.call(MINE, tokens[0])[0] == 200, "it reads on"
     assert centre.call("/api/v1/queue/actions?dry_run=true", tokens[0], "POST", NOTHING)[0] == 200
-    other, owner = _token(centre, "contoso", 2), centre.token(name="owner")
+    other, owner = _token(centre, "northwind", 2), centre.token(name="owner")
     for token in (other, owner):
         assert centre.call("/api/v1/queue/actions", token, "POST", NOTHING)[0] == 200
     assert centre.call(MINE, owner, "PATCH", {"display_name": "mine"}, anything)[0] == 200

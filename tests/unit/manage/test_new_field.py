@@ -34,7 +34,7 @@ PATCH = {
     "src/gatepost/manage/use_cases/connectors.py": [
         # the request
         (
-            '    q: Annotated[str, Meta(max_length=1000, description="What the name or a domain',
+            "    q: Annotated[\n",
             '    hotline: Annotated[str, Meta(max_length=77, description="Only those with this hotline.")] = ""\n',
         ),
         # the result

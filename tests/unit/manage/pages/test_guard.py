@@ -9,9 +9,11 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.routing import Route
 
+from gatepost.language import in_language, language
 from gatepost.manage.access.principal import ROLES, Principal, Role, Scope
 from gatepost.manage.pages.guard import (
     accounts_of,
+    begin_session,
     every,
     for_readers,
     gateway_of,
@@ -118,6 +120,19 @@ def test_what_is_the_gateways_is_not_there_for_a_tenant_whatever_page_asks(monke
         given = request(principal)
         given.state.session = None
         assert status(perform, given, examine_gateway, ExamineGateway(offline=True)) == expected
+
+
+def test_a_session_that_has_just_begun_is_that_of_the_request():
+    user = SimpleNamespace(name="owner", preferences=SimpleNamespace(language="sv"))
+    begun = SimpleNamespace(user=user, principal=OWNER, csrf="00" * 32)
+    asked = request(READER)
+    asked.app.state.accounts = SimpleNamespace(session={"secret": begun}.get)
+    assert begin_session(asked, "over") is None
+    assert asked.state.principal == READER
+    with in_language("en"):
+        assert begin_session(asked, "secret") is begun
+        assert language() == "sv"
+    assert (asked.state.session, asked.state.principal) == (begun, OWNER)
 
 
 def test_who_and_where():
