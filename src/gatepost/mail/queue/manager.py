@@ -339,6 +339,9 @@ class QueueManager:
                 self._line.stand(hop)  # a lane that made way for others, or had no turn, comes after them
             else:
                 self._start_lanes(hop)
+        self._serve_line()
+
+    def _serve_line(self) -> None:
         while not self._budget.exhausted and (first := self._line.next()) is not None:
             self._start_lanes(first)
             self._waiting.forget_if_idle(first)
@@ -372,6 +375,7 @@ class QueueManager:
         self._in_flight.update([delivery.id for _, delivery in turn.members])
         organization = turn.members[0][0].organization
         self._budget.begin(organization)
+        self._serve_line()  # the lane's attempt before was perhaps the one that another organization had too many
         try:
             await self._try(hop, turn)
         finally:

@@ -1509,6 +1509,30 @@ def test_what_waited_at_a_next_hop_that_others_use_is_tried_when_its_organizatio
     run(main)
 
 
+def test_what_waits_in_line_is_tried_when_lanes_go_on_with_mail_of_others(rig, directory):
+    rig.budget, rig.finder = CountedLanes(8, 6), Relay()
+    rig.budget.use(directory("[organization.contoso]\n[organization.fabrikam]\n"))
+    attempts = Held(rig)
+
+    async def main():
+        async with rig.open(deliver=attempts.deliver, lane_wait=0.001, drain=0.1) as manager:
+            for name in "abcdef":
+                await rig.accept(f"ann@{name}.relayed.example")
+            await asyncio.sleep(0.1)
+            for name in "abcdef":
+                await rig.accept(f"joe@{name}.relayed.example", organization="fabrikam")
+            await rig.accept("ann@d.example")
+            await asyncio.sleep(0.05)
+            assert (rig.budget.full, len(attempts.held), len(manager._line)) == ({"contoso"}, 6, 1)
+            for name in "abcdef":
+                attempts.end(f"contoso/{name}.relayed.example")
+            await asyncio.sleep(0.1)
+            assert (rig.budget.lanes("relay"), len(manager._line)) == (6, 0)
+            assert "contoso/d.example" in attempts.held, "two lanes are free, and it has none"
+
+    run(main)
+
+
 def test_a_hop_in_line_that_may_not_begin_any_more_is_passed_over(rig):
     rig.budget = LaneBudget(1, 1, time.monotonic)
 
