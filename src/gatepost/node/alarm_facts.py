@@ -66,30 +66,38 @@ class AlarmFacts:
         self._ahead = ahead
         self._data = Path(settings.server.data_dir)
         self._silent: frozenset[str] = frozenset()
+        self._changed: tuple[int, list[str], list[ConnectorChange]] = 0, [], []  # in which version, of whom
 
     def find(self, now: float) -> MailFacts:
         """All that is known at `now`, seconds since 1970."""
         facts = self._find(now)
         owners = sorted({partner.organization for partner in facts.failing if partner.by_connector})
+        changes = self._changes(owners[:_ORGANIZATIONS], now)
         return replace(
             facts,
             ahead=self._ahead(),
             catch_alls=frozenset(_catch_alls(self._directory())),
-            changes=tuple(self._changes(owners[:_ORGANIZATIONS], now)),
+            changes=tuple(change for change in changes if change.at > now - _DAY),
             machine=self._machine(now),
         )
 
-    def _changes(self, organizations: Iterable[str], now: float) -> Iterator[ConnectorChange]:
-        if not organizations:
-            return
-        try:
-            with contextlib.closing(self._resources.another()) as store:
-                for organization in organizations:
-                    for change in store.history("organization", organization, _CHANGES):
-                        if change.at > now - _DAY:
-                            yield from _connector_changes(change)
-        except StoreFailure as failure:
-            _log.warning("recent changes of connectors are not known: %s", failure)
+    def _changes(self, organizations: list[str], now: float) -> list[ConnectorChange]:
+        """The last changes of connectors; read once in a version, as each is a whole organization, before and after."""
+        version = self._directory().version
+        if organizations and self._changed[:2] != (version, organizations):
+            try:
+                self._changed = version, organizations, list(self._read_changes(organizations, now))
+            except StoreFailure as failure:
+                _log.warning("recent changes of connectors are not known: %s", failure)
+                return []
+        return self._changed[2] if organizations else []
+
+    def _read_changes(self, organizations: Iterable[str], now: float) -> Iterator[ConnectorChange]:
+        with contextlib.closing(self._resources.another()) as store:
+            for organization in organizations:
+                for change in store.history("organization", organization, _CHANGES):
+                    if change.at > now - _DAY:
+                        yield from _connector_changes(change)
 
     def _machine(self, now: float) -> MachineFacts:
         own = self._failure()

@@ -56,6 +56,13 @@ class ProcessEnd(msgspec.Struct, frozen=True):
 
 _ENDS = "ends"  # no figures of a worker
 _MOST_ENDS = 50
+_ENDS_OCTETS = 64 << 10
+_UNREADABLE = (
+    OSError,
+    msgspec.MsgspecError,
+    UnicodeError,
+    RecursionError,
+)  # a process that was taken over may write it
 _decode = json_decoder(WorkerFigures)
 _decode_ends = json_decoder(list[ProcessEnd])
 _encode = msgspec.json.Encoder().encode
@@ -86,7 +93,7 @@ def _read(path: Path) -> WorkerFigures | None:
         if path.stat().st_size > _MOST_OCTETS:
             return None
         kept = _decode(path.read_bytes())
-    except (OSError, msgspec.MsgspecError):
+    except _UNREADABLE:
         return None
     return kept
 
@@ -102,6 +109,7 @@ def note_end(directory: Path, end: ProcessEnd) -> None:
 def read_ends(directory: Path) -> list[ProcessEnd]:
     """The processes that ended unasked, the latest last; none if that is not known."""
     try:
-        return _decode_ends((directory / _ENDS).read_bytes()[:_MOST_OCTETS])
-    except (OSError, msgspec.MsgspecError):
+        with (directory / _ENDS).open("rb") as file:
+            return _decode_ends(file.read(_ENDS_OCTETS))
+    except _UNREADABLE:
         return []

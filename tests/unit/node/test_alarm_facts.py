@@ -17,6 +17,7 @@ from gatepost.store.changes import ConfigStore
 from gatepost.store.figures import WORKERS_DIRECTORY, ProcessEnd, WorkerFigures, note_end, write_figures
 from gatepost.store.interface import StoreFailure, StoreFull
 from gatepost.store.nodes import Node, NodeState
+from gatepost.values import replace
 
 HOP = FailingPartner("contoso", "relay", NEXT_HOP, "", 1.0, 2.0, 3, HOPS_FAIL, by_connector=True)
 
@@ -69,6 +70,27 @@ def test_recent_changes_of_connectors_whose_mail_waits(store, facts):
     assert found.ahead == 5.0
     assert facts().find(now).changes == (), "nobody reads the history while nothing fails"
     assert facts(MailFacts(failing=(HOP,))).find(now + 90000).changes == (), "a day later it is no news"
+
+
+def test_the_history_is_read_once_in_a_version(store, facts):
+    class Counted:
+        is_shared = False
+        read = 0
+
+        def another(self):
+            self.read += 1
+            return store.another()
+
+    for host in ("a.example", "b.example"):
+        store.apply({"organization": {"contoso": organization(connector("relay", smart_hosts=[host]))}}, author="eve")
+    counted, now, mails = Counted(), time.time(), [MailFacts(failing=(HOP,))]
+    gatherer = facts(shared=counted)
+    gatherer._find = lambda _: mails[-1]
+    assert [len(gatherer.find(now + later).changes) for later in (0, 60, 90000)] == [1, 1, 0]
+    assert counted.read == 1, "a history with many connectors takes tenths of a second"
+    mails.append(MailFacts(failing=(HOP, replace(HOP, organization="fabrikam"))))
+    assert len(gatherer.find(now).changes) == 1
+    assert counted.read == 2
 
 
 def test_a_history_that_cannot_be_read_is_not_known(store, facts, caplog):

@@ -59,3 +59,15 @@ def test_processes_that_ended_are_kept_apart_and_not_for_ever(tmp_path):
     assert read_all(folder) == [], "they are no figures"
     (folder / "ends").write_bytes(b"{")
     assert read_ends(folder) == []
+
+
+@pytest.mark.parametrize(
+    "content", [b'[{"name":"\xff","how":"","at":1}]', b'[{"x":' + b"[" * 100_000, b" " * (1 << 20)]
+)
+def test_what_a_process_spoilt_ends_nobody_who_reads_it(tmp_path, content):
+    (tmp_path / "ends").write_bytes(content)
+    (tmp_path / "0.json").write_bytes(content[1:-1])
+    assert read_figures(tmp_path, 0) == WorkerFigures(0)
+    assert read_ends(tmp_path) == []
+    note_end(tmp_path, ProcessEnd("worker 1", "1", 5.0))
+    assert read_ends(tmp_path) == [ProcessEnd("worker 1", "1", 5.0)]

@@ -77,9 +77,9 @@ class Rotation:
         else:
             others.append(backlog)
 
-    def has_turn(self, full: Collection[str]) -> bool:
-        """Whether there is a backlog of another organization than those in `full`."""
-        return any(organization not in full for organization in self._organizations)
+    def first(self, full: Collection[str]) -> str | None:
+        """The organization whose turn it is, of those that are not in `full`; None if there is none."""
+        return next((organization for organization in self._organizations if organization not in full), None)
 
     def take(self, full: Collection[str] = ()) -> Backlog | None:
         """The backlog whose turn it is, None if there is none. full: organizations that get no turn now."""

@@ -122,13 +122,13 @@ class LaneBudget:
         self.full.update(name for name, count in self._attempts.items() if count >= self._of_one)
 
     def begin(self, organization: str) -> None:
-        """Count an attempt for an organization's mail, which a lane makes now."""
+        """Count an attempt for an organization's mail, or a lane that begins for it."""
         self._attempts[organization] += 1
         if self._attempts[organization] >= self._of_one:
             self.full.add(organization)
 
     def end(self, organization: str) -> None:
-        """Count an attempt that has ended."""
+        """Count an attempt that has ended, or a lane that has begun."""
         self._attempts[organization] -= 1
         if self._attempts[organization] < self._of_one:
             self.full.discard(organization)

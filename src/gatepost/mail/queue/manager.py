@@ -321,26 +321,33 @@ class QueueManager:
         self._waiting.forget_if_idle(hop)
 
     def _start_lane(self, hop: HopQueue) -> None:
-        if self._budget.exhausted or not hop.rotation.has_turn(self._budget.full):
+        organization = hop.rotation.first(self._budget.full)
+        if self._budget.exhausted or organization is None:
             self._line.stand(hop)
             return
         self._lanes += 1
         hop.lanes += 1
         self._budget.take(hop.name)
-        self._spawn(self._lane(hop), f"lane {hop.name}")
+        self._budget.begin(organization)  # at once: else all free lanes begin for it, and all but one have no turn
+        self._spawn(self._lane(hop, organization), f"lane {hop.name}")
 
     def _freed(self, next_hop: str) -> None:
         """Give a lane that has ended, of this queue or another, to the next hop that has waited longest."""
         hop = self._waiting.hops.get(next_hop)
-        if hop is not None and hop.lanes == 0 and self._may_begin(hop):
-            if self._line:
-                self._line.stand(hop)  # a lane that made way for others comes after them
+        if hop is not None and self._may_begin(hop):
+            if hop.lanes or self._line:
+                self._line.stand(hop)  # a lane that made way for others, or had no turn, comes after them
             else:
                 self._start_lanes(hop)
+        self._serve_line()
+
+    def _serve_line(self) -> None:
         while not self._budget.exhausted and (first := self._line.next()) is not None:
             self._start_lanes(first)
+            self._waiting.forget_if_idle(first)
 
-    async def _lane(self, hop: HopQueue) -> None:
+    async def _lane(self, hop: HopQueue, organization: str) -> None:
+        self._budget.end(organization)
         turns = 0
         try:
             while not self._draining and not hop.gate.closed(self._clock()) and (turns < _TURNS or not self._line):
@@ -368,6 +375,7 @@ class QueueManager:
         self._in_flight.update([delivery.id for _, delivery in turn.members])
         organization = turn.members[0][0].organization
         self._budget.begin(organization)
+        self._serve_line()  # the lane's attempt before was perhaps the one that another organization had too many
         try:
             await self._try(hop, turn)
         finally:

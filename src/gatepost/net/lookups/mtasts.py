@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final, Literal, Protocol, cast
 import msgspec
 
 from gatepost.net.lookups.cache import Cache
+from gatepost.net.lookups.dns import DnsAnswer, asking_for
 from gatepost.net.lookups.http import HttpClient, HttpFailed, HttpRequest, HttpResponse
 from gatepost.net.lookups.mtasts_cache import CachedPolicy, PolicyFolder
 from gatepost.net.lookups.question import LookupFailed
@@ -33,8 +34,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from dns.rdtypes.txtbase import TXTBase
-
-    from gatepost.net.lookups.dns import DnsAnswer
 
 
 _SEEN_SECONDS: Final = 60.0  # for which what was found is not looked up again, even if max_age is shorter
@@ -140,7 +139,7 @@ class StsPolicies:
         self._seen: Cache[str, StsState] = Cache(_SEEN_BYTES, clock, share=20)
         self._memory: Cache[str, CachedPolicy] = Cache(_MEMORY_BYTES, clock)
         self._failed: Cache[tuple[str, str], StsFailure] = Cache(_FAILURES, clock)
-        self._lookups: Shared[tuple[str, bool], StsState] = Shared()
+        self._lookups: Shared[tuple[str, bool, str], StsState] = Shared()
         self._fetches: Shared[str, CachedPolicy | StsFailure] = Shared()
         self._slots = asyncio.Semaphore(_FETCHES)
         self._fetching = 0
@@ -159,9 +158,9 @@ class StsPolicies:
         seen = self._seen.get(name)
         if seen is not None and not recheck:
             return seen
-        return await self._lookups.result(
-            (name, recheck), lambda: self._look(name, now, recheck=recheck), f"mta-sts {name}"
-        )
+        # Not one with another organization's, which may have to wait for an answer to its other questions.
+        key = name, recheck, asking_for.get()
+        return await self._lookups.result(key, lambda: self._look(name, now, recheck=recheck), f"mta-sts {name}")
 
     async def fetch(self, domain: str) -> StsPolicy | StsFailure:
         """Fetch the policy of `domain` (A-labels) from its host, whatever the DNS says; it is not kept. For checks."""

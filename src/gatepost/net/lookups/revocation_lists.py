@@ -177,6 +177,7 @@ class RevocationLists:
         self._slots = asyncio.Semaphore(_FETCHES)
         self._tenants = asyncio.Semaphore(_TENANTS)
         self._readings = asyncio.Semaphore(_READINGS)
+        self._tenants_readings = asyncio.Semaphore(_READINGS)  # of what is on the disk
 
     async def find(
         self, url: str, issuer: x509.Certificate, *, now: float, reach: AddressPolicy | None, by_tenant: bool = False
@@ -198,9 +199,9 @@ class RevocationLists:
             if held is not None and held.holds(now):
                 return held.list
             raise RevocationError(failure)
-        tenants = self._tenants if by_tenant else nullcontext()
+        turns = (self._tenants_readings, self._tenants) if by_tenant else (nullcontext(), nullcontext())
         revocation_list = await self._shared.result(
-            key, lambda: self._renew(key, issuer, request, now, tenants), f"crl {url[:80]}"
+            key, lambda: self._renew(key, issuer, request, now, turns), f"crl {url[:80]}"
         )
         if isinstance(revocation_list, RevocationError):
             raise RevocationError(
@@ -222,19 +223,19 @@ class RevocationLists:
         issuer: x509.Certificate,
         request: HttpRequest,
         now: float,
-        turn: AbstractAsyncContextManager[object],
+        turns: tuple[AbstractAsyncContextManager[object], AbstractAsyncContextManager[object]],
     ) -> RevocationList | RevocationError:
         """The newest that disk and network have. The failure is returned: a task's exception is logged as a fault.
 
-        turn: of those that share places with it.
+        turns: to read and to fetch, of those that share places with it.
         """
-        async with self._readings:
+        async with turns[0], self._readings:
             kept = await asyncio.to_thread(self._read, key, issuer)
         held = _newer(self._held.get(key), kept)
         failure = None
         if held is None or not held.fresh(now):
             try:
-                async with turn:
+                async with turns[1]:
                     held = await self._fetch(key, issuer, request, now, held)
             except (HttpFailed, RevocationError) as failed:
                 failure = self._note(key, request, failed)

@@ -54,12 +54,12 @@ def test_organizations_take_turns_and_in_each_its_destinations():
 
 def test_an_organization_that_is_full_gets_no_turn():
     rotation = Rotation()
-    assert not rotation.has_turn(())
+    assert rotation.first(()) is None
     for destination in ("large/a.example", "large/b.example", "small/a.example"):
         rotation.put(Backlog(destination, ""))
     assert list(rotation.organizations) == ["large", "small"]
-    assert rotation.has_turn({"large"})
-    assert not rotation.has_turn({"large", "small"})
+    assert rotation.first({"large"}) == "small"
+    assert rotation.first({"large", "small"}) is None
     assert rotation.take({"large", "small"}) is None
     assert rotation.take({"large"}).destination == "small/a.example"
     assert rotation.take({"large"}) is None

@@ -895,7 +895,7 @@ def test_a_stop_waits_longer_for_the_reply_to_a_message_that_was_sent(rig, caplo
     async def deliver(delivery):
         with contextlib.suppress(asyncio.CancelledError):  # as an outbound connection does after the last dot
             await asyncio.sleep(10)
-        await asyncio.sleep(1.2)
+        await asyncio.sleep(2.5)  # the first second is counted in turns of the loop
         return DeliveryResult(
             [RecipientResult(recipient, Disposition.DELIVERED, OK, {}) for recipient in delivery.recipients]
         )
@@ -1296,6 +1296,19 @@ class Slow:
         return None if destination == PARTNER else LaneKey(destination)
 
 
+class Relay:
+    """What is for a domain below relayed.example goes by one relay."""
+
+    def known(self, delivery, *, alone=False):
+        return self.usual(delivery.destination)
+
+    def usual(self, destination):
+        return LaneKey("relay" if destination.endswith(".relayed.example") else destination)
+
+    def only_hop(self, destination):
+        return self.usual(destination).next_hop
+
+
 def test_what_has_to_be_looked_up_waits_in_memory_within_its_limits(rig):
     rig.finder = Slow()
 
@@ -1413,6 +1426,109 @@ def test_hosts_that_take_their_time_hold_up_no_other_organizations_mail(rig, dir
                 await tried.get()
             await rig.calm()
             assert (rig.budget.full, rig.budget.running, len(manager._line)) == (set(), 0, 0)
+
+    run(main)
+
+
+class CountedLanes(LaneBudget):
+    """taken: the next hop of each lane, in the order in which they began."""
+
+    def __init__(self, *limits):
+        super().__init__(*limits, time.monotonic)
+        self.taken = []
+
+    def take(self, next_hop):
+        self.taken.append(next_hop)
+        super().take(next_hop)
+
+
+class Held:
+    """Attempts that take until somebody ends them, by destination."""
+
+    def __init__(self, rig):
+        self.rig = rig
+        self.held = {}
+
+    async def deliver(self, delivery):
+        ended = asyncio.Event()
+        self.held.setdefault(delivery.destination, []).append(ended)
+        await ended.wait()
+        return await type(self.rig.peer).deliver(self.rig.peer, delivery)
+
+    def end(self, destination):
+        self.held[destination].pop().set()
+
+    def end_all(self):
+        for waiting in self.held.values():
+            for ended in waiting:
+                ended.set()
+
+
+def test_where_an_organization_is_at_its_limit_an_end_begins_one_lane(rig, directory):
+    rig.budget = CountedLanes(16, 16)
+    rig.budget.use(directory("[organization.contoso]\n[organization.fabrikam]\n"))
+    attempts = Held(rig)
+
+    async def main():
+        async with rig.open(deliver=attempts.deliver, drain=0.1) as manager:
+            for number in range(40):
+                await rig.accept(f"ann@d{number}.example")
+            await asyncio.sleep(0.05)
+            assert (len(attempts.held), rig.budget.running, len(manager._line)) == (12, 12, 28)
+            assert len(rig.budget.taken) == 12
+            attempts.end("contoso/d3.example")
+            await asyncio.sleep(0.05)
+            assert rig.budget.taken[12:] == ["contoso/d12.example"], "the first in the line, and no other"
+            assert (rig.budget.running, len(manager._line)) == (12, 27)
+
+    run(main)
+
+
+def test_what_waited_at_a_next_hop_that_others_use_is_tried_when_its_organization_may(rig, directory):
+    rig.budget, rig.finder = CountedLanes(8, 2), Relay()
+    rig.budget.use(directory("[organization.contoso]\n[organization.fabrikam]\n"))
+    attempts = Held(rig)
+
+    async def main():
+        async with rig.open(deliver=attempts.deliver, lane_wait=0.001, drain=0.1):
+            for name in "ab":
+                await rig.accept(f"joe@{name}.relayed.example", organization="fabrikam")
+            await asyncio.sleep(0.05)
+            await rig.accept("ann@c.relayed.example")
+            for number in range(6):
+                await rig.accept(f"ann@d{number}.example")
+            await asyncio.sleep(0.05)
+            assert (len(attempts.held), rig.budget.lanes("relay")) == (8, 2)
+            attempts.end("fabrikam/a.relayed.example")
+            await asyncio.sleep(0.05)
+            assert "contoso/c.relayed.example" not in attempts.held, "contoso has its part"
+            attempts.end("contoso/d0.example")
+            await asyncio.sleep(0.05)
+            assert "contoso/c.relayed.example" in attempts.held
+
+    run(main)
+
+
+def test_what_waits_in_line_is_tried_when_lanes_go_on_with_mail_of_others(rig, directory):
+    rig.budget, rig.finder = CountedLanes(8, 6), Relay()
+    rig.budget.use(directory("[organization.contoso]\n[organization.fabrikam]\n"))
+    attempts = Held(rig)
+
+    async def main():
+        async with rig.open(deliver=attempts.deliver, lane_wait=0.001, drain=0.1) as manager:
+            for name in "abcdef":
+                await rig.accept(f"ann@{name}.relayed.example")
+            await asyncio.sleep(0.1)
+            for name in "abcdef":
+                await rig.accept(f"joe@{name}.relayed.example", organization="fabrikam")
+            await rig.accept("ann@d.example")
+            await asyncio.sleep(0.05)
+            assert (rig.budget.full, len(attempts.held), len(manager._line)) == ({"contoso"}, 6, 1)
+            for name in "abcdef":
+                attempts.end(f"contoso/{name}.relayed.example")
+            await asyncio.sleep(0.1)
+            assert (rig.budget.lanes("relay"), len(manager._line)) == (6, 0)
+            assert "contoso/d.example" in attempts.held, "two lanes are free, and it has none"
 
     run(main)
 

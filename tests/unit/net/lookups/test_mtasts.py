@@ -6,7 +6,7 @@ import asyncio
 import logging
 import ssl
 import time
-from contextlib import contextmanager
+from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -16,10 +16,11 @@ from support.web import Web, ok, status
 
 from gatepost.net.anchors import TrustAnchors
 from gatepost.net.lookups import mtasts
-from gatepost.net.lookups.dns import Resolver
+from gatepost.net.lookups.dns import Resolver, asking_for
 from gatepost.net.lookups.http import HttpClient, https_context
 from gatepost.net.lookups.mtasts import PolicyHosts, StsFailure, StsPolicies, StsState
 from gatepost.net.lookups.nameservers import Nameservers
+from gatepost.net.tasks import spawn
 from gatepost.protocols.mtasts.policy import StsMode, StsPolicy
 from gatepost.protocols.mtasts.record import StsRecord
 from gatepost.protocols.tlsrpt.result import ResultType
@@ -474,6 +475,25 @@ def test_many_at_once_share_one_fetch(play: Play) -> None:
         return {one.enforced for one in found}, scene.fetches, scene.double.asked.count((RECORD, "TXT", "udp"))
 
     assert play(act) == ({True}, 1, 1)
+
+
+def test_organizations_whose_questions_wait_hold_up_no_others(play: Play) -> None:
+    async def of(organization: str, scene: Scene) -> StsState:
+        asking_for.set(organization)
+        return await scene.find()
+
+    async def act(scene: Scene) -> tuple[bool, bool]:
+        async with AsyncExitStack() as taken, asyncio.TaskGroup() as group:
+            for _ in range(75):
+                await taken.enter_async_context(scene.policies._resolver._places.place("contoso"))
+            waiting = group.create_task(of("contoso", scene))
+            await asyncio.sleep(0)
+            other = await asyncio.wait_for(spawn(of("fabrikam", scene), "other"), 5)
+            done = waiting.done()
+            await taken.aclose()
+        return other.enforced, done
+
+    assert play(act) == (True, False)
 
 
 def test_giving_up_does_not_stop_the_others(play: Play) -> None:

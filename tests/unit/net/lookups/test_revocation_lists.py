@@ -178,6 +178,34 @@ def test_lists_of_tenants_authorities_hold_up_nobody_elses() -> None:
     assert asyncio.run(run()) == [1, revocation_lists._TENANTS + 1]
 
 
+def test_lists_of_tenants_authorities_on_the_disk_are_read_by_turns_with_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    read: list[str] = []
+    reading = RevocationLists._read
+
+    def noted(lists: RevocationLists, key: tuple[str, bytes], issuer: x509.Certificate) -> object:
+        read.append(key[0])
+        return reading(lists, key, issuer)
+
+    monkeypatch.setattr(RevocationLists, "_read", noted)
+
+    async def run() -> int:
+        paths = [f"/{number}" for number in range(20)]
+        async with Web({path: ok(AUTHORITY.crl({1: None})) for path in (*paths, "/crl")}) as web:
+            lists = RevocationLists(
+                HttpClient(Resolver(Nameservers(["127.0.0.1:9"]))), None, timeout=50, clock=lambda: 0.0
+            )
+            asking = [(web.url(path), True) for path in paths] + [(web.url("/crl"), False)]
+            await asyncio.gather(
+                *(lists.find(url, AUTHORITY.certificate, now=TIME, reach=None, by_tenant=of) for url, of in asking)
+            )
+            await lists.close()
+            return read.index(web.url("/crl"))
+
+    assert asyncio.run(run()) <= 1
+
+
 def test_what_is_too_large_of_a_tenants_authority_is_not_of_another(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(revocation_lists, "_TENANTS_BYTES", 100)
 
