@@ -168,3 +168,10 @@ def test_a_key_is_left_out_wherever_it_was_typed():
     request = SimpleNamespace(state=SimpleNamespace(form=ImmutableMultiDict(fields)))
     assert unsent_forms.form_of(request, "/x", "ann").fields == (("note", "why"),)
     assert unsent_forms.form_of(request, "/x", "bob") is None
+
+
+def test_an_address_that_a_browser_takes_for_another_host_is_not_sent_to(centre, ann):
+    ann.centre.accounts.end_session(ann.secret)
+    page = send(centre, "//b.example/organizations/new", TYPED | {"csrf": form_token(ann.session)})
+    assert form_with(page, "unsent") is None
+    assert "b.example" not in page.text
