@@ -21,7 +21,7 @@ from support.process import Child
 from support.raw import ClosedError, RawClient
 
 from gatepost.testing.mail import Mail, read_maildir, without_trace
-from gatepost.testing.process import FixtureError, alive, free_port, greets, wait_until
+from gatepost.testing.process import FixtureError, ProcessId, alive, free_port, greets, wait_until
 from gatepost.testing.sink import Behaviour
 
 if TYPE_CHECKING:
@@ -366,6 +366,18 @@ def test_a_child_ends_with_everything_it_started(tmp_path: Path) -> None:
     finally:
         child.stop(grace=0.2)
     assert alive(family) == []
+
+
+def test_a_later_process_of_the_same_number_is_another(tmp_path: Path) -> None:
+    """Numbers begin anew after 32,768 processes; nobody waits for a stranger's, or ends it."""
+    child = Child(["/bin/sleep", "600"], tmp_path / "log")
+    try:
+        (ours,) = child.family()
+        assert alive([ours]) == alive([int(ours)]) == [ours]
+        assert alive([ProcessId(ours, ours.began - 1)]) == []  # type: ignore[attr-defined] # an int to who only counts
+    finally:
+        child.stop()
+    assert alive([ours, int(ours)]) == []
 
 
 def test_a_child_that_ends_early_is_reported_with_its_output(tmp_path: Path) -> None:

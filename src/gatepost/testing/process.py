@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol, Self
 
 _taken: set[int] = set()
 
@@ -203,11 +203,11 @@ class Child:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         status = self._process.wait()
-        _, sessions = _process_table()
-        for pid in [pid for pid, session in sessions.items() if session == self.pid]:  # it began one just then
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-                family.append(pid)
+        for pid, place in _process_table().items():
+            if place.session == self.pid:  # it began one just then
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+                    family.append(pid)
         _end_rest(family)
         return status
 
@@ -225,7 +225,8 @@ class Child:
     def family(self) -> list[int]:
         """Process ids: its own first, then all that descend from it or stand in its session.
 
-        Left out is gatepost's writer of the configuration: it lives for a moment.
+        Each is a `ProcessId`, which `alive` tells from a later process of the same number. Left out is gatepost's
+        writer of the configuration: it lives for a moment.
         """
         return [pid for pid in self._family() if not _is_momentary(pid)]
 
@@ -245,15 +246,17 @@ class Child:
     def _family(self) -> Iterator[int]:
         if self.returncode is not None:
             return
-        parents, sessions = _process_table()
+        table = _process_table()
         members = {self.pid}
         grown = True
         while grown:
-            more = {pid for pid, parent in parents.items() if parent in members or sessions[pid] == self.pid} - members
+            more = {pid for pid, (parent, session, _) in table.items() if parent in members or session == self.pid}
+            grown = not more <= members
             members |= more
-            grown = bool(more)
-        yield self.pid
-        yield from sorted(members - {self.pid})
+        family = [pid for pid in table if pid in members]
+        if self.pid not in table:
+            yield self.pid  # it has ended just then
+        yield from sorted(family, key=lambda pid: (pid != self.pid, pid))
 
 
 def _is_momentary(pid: int) -> bool:
@@ -263,18 +266,32 @@ def _is_momentary(pid: int) -> bool:
     return True
 
 
-def _process_table() -> tuple[dict[int, int], dict[int, int]]:
-    """Of every running process: its parent, and its session."""
-    parents: dict[int, int] = {}
-    sessions: dict[int, int] = {}
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit() and (place := _place(int(entry.name))):
-            parents[int(entry.name)], sessions[int(entry.name)] = place
-    return parents, sessions
+class ProcessId(int):
+    """The number of a process that knows when it began, in ticks since the machine's start: numbers are used again."""
+
+    began: int
+
+    def __new__(cls, number: int, began: int) -> Self:
+        """began: as in /proc/PID/stat."""
+        made = super().__new__(cls, number)
+        made.began = began
+        return made
 
 
-def _place(pid: int) -> tuple[int, int] | None:
-    """The parent and the session of a process; None of one that has ended, and of threads of the kernel."""
+class _Place(NamedTuple):
+    parent: int
+    session: int
+    began: int
+
+
+def _process_table() -> dict[ProcessId, _Place]:
+    """Every running process."""
+    numbers = (int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit())
+    return {ProcessId(pid, place.began): place for pid in numbers if (place := _place(pid))}
+
+
+def _place(pid: int) -> _Place | None:
+    """Where a process stands; None of one that has ended, and of threads of the kernel."""
     try:
         # Asking costs a hundredth of what reading does. In a pid namespace that others began, ours may be none, too.
         if os.getsid(pid) == 0 != os.getsid(0):
@@ -286,7 +303,7 @@ def _place(pid: int) -> tuple[int, int] | None:
             return None
     except OSError:
         return None
-    return int(fields[1]), int(fields[3])
+    return _Place(int(fields[1]), int(fields[3]), int(fields[19]))
 
 
 def _read(path: str) -> bytes:
@@ -311,5 +328,8 @@ def _end_rest(family: list[int]) -> None:
 
 
 def alive(pids: list[int]) -> list[int]:
-    """Those that run still; what has ended but was not yet waited for by its parent counts as gone."""
-    return [pid for pid in pids if _place(pid)]
+    """Those that run still; what has ended but was not yet waited for by its parent counts as gone.
+
+    Another process that has the number of a `ProcessId` by now is not it.
+    """
+    return [pid for pid in pids if (place := _place(pid)) and getattr(pid, "began", place.began) == place.began]

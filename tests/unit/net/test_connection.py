@@ -235,7 +235,8 @@ def test_plaintext_that_waits_when_tls_begins_ends_the_stream(run, pairs, contex
         await server.reads(b"STARTTLS\r\n")
         server.stream.pause()
         client.stream.write(b"MAIL FROM:<evil@c.example>\r\n")
-        await asyncio.sleep(0.02)
+        while not server.stream._held:  # noqa: ASYNC110 - of which a receiver that pauses is told nothing
+            await asyncio.sleep(0.001)
         server.stream.write(b"220 go\r\n")
         server.stream.start_tls(contexts[0])
         assert (await server.ends()).kind is LossKind.INJECTION
@@ -250,7 +251,8 @@ def test_a_client_is_safe_from_it_too(run, pairs, contexts):
         client, server = await pairs.joined()
         client.stream.pause()
         server.stream.write(b"250 injected\r\n")
-        await asyncio.sleep(0.02)
+        while not client.stream._held:  # noqa: ASYNC110 - as above
+            await asyncio.sleep(0.001)
         client.stream.start_tls(contexts[1])
         assert (await client.ends()).kind is LossKind.INJECTION
         assert client.data == b""

@@ -283,13 +283,18 @@ def test_silence_ends_the_stream(run, pairs):
     async def talk():
         loop = asyncio.get_running_loop()
         client, server = await pairs.joined()
-        server.stream.timeout(1.2)
-        begin = loop.time()
-        await asyncio.sleep(0.6)
+        server.stream.timeout(60)
+        first = server.stream._clock._deadline
+        await asyncio.sleep(0.1)
         client.stream.write(b"x")
         await server.reads(b"x")
+        assert server.stream._clock._deadline >= first + 0.09, "its time begins anew with each octet"
+        server.stream._clock._tick()  # as when the first period is over
+        assert server.loss is None
+        server.stream.timeout(0.3)
+        begin = loop.time()
         assert (await server.ends()).kind is LossKind.TIMEOUT
-        assert 1.7 < loop.time() - begin < 20
+        assert 0.25 < loop.time() - begin < 20
         server.stream.timeout(1)
         server.stream.pause()
         server.stream.resume()

@@ -121,8 +121,8 @@ def test_an_answer_that_came_too_late_is_not_taken_for_another(line, place, monk
     monkeypatch.setattr(module, "_SECONDS", 0.05)
     line._child.settimeout(0.05)
     assert line.ask(place / "key") is None, "nobody answers"
-    line._child.settimeout(2)
-    monkeypatch.setattr(module, "_SECONDS", 2)
+    line._child.settimeout(30)
+    monkeypatch.setattr(module, "_SECONDS", 30)
     before = open_files()
     line.answer()
     late = threading.Timer(0.05, line.answer)
@@ -136,9 +136,10 @@ def test_an_answer_that_came_too_late_is_not_taken_for_another(line, place, monk
 
 def test_without_a_supervisor_there_is_no_answer(line, place):
     line.close()
+    line._child.settimeout(60)
     begun = time.monotonic()
     assert line.ask(place / "key") is None
-    assert time.monotonic() - begun < 1
+    assert time.monotonic() - begun < 30, "nobody is waited for"
 
 
 def test_the_supervisor_is_woken(line, place):

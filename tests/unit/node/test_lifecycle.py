@@ -10,7 +10,7 @@ from gatepost.store.leases import FixedLease
 
 
 def run(scene):
-    asyncio.run(asyncio.wait_for(scene, 5))
+    asyncio.run(asyncio.wait_for(scene, 40))
 
 
 def part(name, said, *, failing=(), **more):
@@ -242,11 +242,11 @@ def test_a_duty_that_fails_is_tried_again_while_its_lease_is_held(monkeypatch, c
     async def scene():
         parts = Parts(Lifecycle("alarms", duties=[Duty(0.02, work)], lease=lease))
         await parts.start()
-        await asyncio.sleep(0.2)
+        while len(tried) < 2:  # noqa: ASYNC110 - a list knows no event
+            await asyncio.sleep(0.01)
         await parts.close(0.5)
 
     run(scene())
-    assert len(tried) > 1
     assert "alarms failed" in caplog.text
 
 

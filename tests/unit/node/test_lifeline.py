@@ -60,4 +60,4 @@ def test_life_signs_come_from_the_event_loop(line, monkeypatch):
             await asyncio.sleep(0.01)
         await parts.close(0.5)
 
-    asyncio.run(asyncio.wait_for(live(), 10))
+    asyncio.run(asyncio.wait_for(live(), 40))

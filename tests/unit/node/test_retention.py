@@ -58,6 +58,7 @@ async def one_tick(retention):
     await retention._running.task
 
 
+@pytest.mark.usefixtures("whole_day")
 def test_a_clock_that_is_a_year_ahead_does_not_take_the_whole_trace(tmp_path, monkeypatch):
     now = time.time()
     for day in range(100):

@@ -5,6 +5,7 @@ It is a module of its own, so that a process that asks nobody by HTTP does not l
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urljoin
@@ -283,7 +284,12 @@ class _Bounded(httpcore2.AsyncNetworkStream):
         timeout: float | None = None,  # noqa: ASYNC109 - the library's
     ) -> httpcore2.AsyncNetworkStream:
         """The same under TLS: what is read there counts."""
-        return _Bounded(await self._stream.start_tls(ssl_context, server_hostname, timeout), self._room)
+        try:
+            secured = await self._stream.start_tls(ssl_context, server_hostname, timeout)
+        except asyncio.CancelledError:  # which the library leaves open: a silent server would keep our descriptor
+            await self._stream.aclose()
+            raise
+        return _Bounded(secured, self._room)
 
     def get_extra_info(self, info: str) -> object:
         """Of the connection underneath."""

@@ -46,7 +46,7 @@ class Probing:
         """To be made while the loop runs."""
         self.world.build()
         router = MailRouter(self.world.names, Random(1), own_names=("gate.example",))  # noqa: S311 - an order
-        opener = HopOpener("gate.example", self.world.contexts, self.kit.FAST)
+        opener = HopOpener("gate.example", self.world.contexts, self.world.timeouts)
         return Prober(router, opener, port=port, lookups=lookups)
 
     def one(self, peer: Any, requirement: Requirement, host: str = "mx.b.example", **options: Any) -> HostReport:

@@ -40,6 +40,16 @@ def tls():
     return server_context([identity], PROFILES["legacy"], ask_client_certificate=True)
 
 
+async def calm(adversary, talker):
+    """Return when neither side has heard anything in ten turns of the loop."""
+    quiet, before = 0, None
+    while quiet < 10:
+        await asyncio.sleep(0.005)
+        seen = adversary._seen
+        now = (talker.heard, talker.facts, talker.gone.is_set(), seen.clear.octets, seen.tls.octets, seen.transcript[:])
+        quiet, before = quiet + 1 if now == before else 0, now
+
+
 def talk(starttls, tls, *flights, quit_at_end=True):
     """Send flights one after the other ("TLS" begins the handshake); what the far end saw, and what it said."""
 
@@ -53,10 +63,10 @@ def talk(starttls, tls, *flights, quit_at_end=True):
                     stream.start_tls(client_context(PROFILES["default"]), server_name="mx.b.example")
                 else:
                     stream.write(flight)
-                await asyncio.sleep(0.05)
+                await calm(adversary, talker)
             if quit_at_end:
                 stream.write(b"QUIT\r\n")
-                await asyncio.sleep(0.02)
+                await calm(adversary, talker)
             stream.close()
             seen = await adversary.take()
             return seen, talker
@@ -158,7 +168,7 @@ def test_each_taking_begins_anew_and_connections_that_stay_are_cut():
             stream.attach(talker)
             stream.write(b"MAIL FROM:<a@b.example>\r\n")
             first = await adversary.take()  # which waits for the end, in vain
-            async with asyncio.timeout(2):
+            async with asyncio.timeout(20):
                 await talker.gone.wait()
             return first, await adversary.take()
 

@@ -22,7 +22,7 @@ def ask[T](
     records: dict[str, list[str]], act: Callable[[OwnHosts], Awaitable[T]], *, trust_ad: bool = True, **server: Any
 ) -> T:
     async def run(port: int) -> T:
-        resolver = Resolver(Nameservers([f"127.0.0.1:{port}"], trust_ad=trust_ad, timeout=1, attempts=1))
+        resolver = Resolver(Nameservers([f"127.0.0.1:{port}"], trust_ad=trust_ad, timeout=5, attempts=1))
         try:
             return await act(OwnHosts(resolver, HOST))
         finally:

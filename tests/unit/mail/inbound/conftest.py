@@ -73,7 +73,7 @@ def pytest_pyfunc_call(pyfuncitem):
     arguments = {name: pyfuncitem.funcargs[name] for name in pyfuncitem._fixtureinfo.argnames}
 
     async def limited():
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(40):
             await pyfuncitem.obj(**arguments)
 
     asyncio.run(limited())

@@ -463,6 +463,7 @@ BREAKS = {
 @pytest.mark.parametrize(("attempts", "cleartext"), [(0, None), (3, None), (0, "after-failed-handshake")])
 def test_a_broken_handshake_defers(world: Any, kit: Any, how: str, attempts: int, cleartext: str | None) -> None:
     peer = kit.Peer(says=BREAKS[how], tls=world.identity("mx.b.example"))
+    world.timeouts = kit.times(BREAKS[how])
     connector = {"cleartext": cleartext} if cleartext else {}
     outcome = attempt(world, peer, kit.delivery(attempts=attempts), connector=connector)
     result = only(outcome)
@@ -482,6 +483,7 @@ def test_a_later_attempt_may_go_in_clear_over_a_fresh_connection(
     world: Any, kit: Any, caplog: pytest.LogCaptureFixture, how: str
 ) -> None:
     peer = kit.Peer(says=BREAKS[how], tls=world.identity("mx.b.example"))
+    world.timeouts = kit.times(BREAKS[how])
     world.resources["cleartext"] = "after-failed-handshake"
     with caplog.at_level(logging.WARNING):
         result = only(attempt(world, peer, kit.delivery(attempts=1)))
@@ -561,6 +563,7 @@ def two_peers(
     ],
 )
 def test_the_next_host_is_tried(world: Any, kit: Any, says: dict[str, str]) -> None:
+    world.timeouts = kit.times(says)
     outcome, _, two = two_peers(world, kit, {"says": says})
     result = only(outcome)
     assert (result.disposition, result.detail["host"]) == (Disposition.DELIVERED, "two.b.example")
@@ -793,6 +796,7 @@ def test_a_refusal_tells_of_the_hosts_tried_before(world: Any, kit: Any) -> None
     ],
 )
 def test_no_host_left_defers(world: Any, kit: Any, says: dict[str, str], code: str, words: str) -> None:
+    world.timeouts = kit.times(says)
     outcome = attempt(world, kit.Peer(says=says), kit.delivery())
     result = only(outcome)
     assert (result.disposition, outcome.destination_failed) == (Disposition.DEFERRED, True)
@@ -1471,7 +1475,6 @@ def test_cancelling_drops_the_connection(world: Any, kit: Any) -> None:
     async def run() -> None:
         async with AsyncExitStack() as stack:
             peer = await stack.enter_async_context(kit.Peer(says={"MAIL": "!silent"}, extensions=()))
-            world.timeouts = kit.FAST.__class__()
             deliverer = world.build(mx_port=peer.port)
             delivering = asyncio.get_running_loop().create_task(deliverer.deliver(kit.delivery()))
             await peer.sees(lambda: peer.said("MAIL"))
@@ -1487,7 +1490,6 @@ async def _cancelled_in_its_second_batch(world: Any, kit: Any, peer: Any, seen: 
     """The results, by address, of an attempt for 101 recipients that is cancelled once `seen`, and again after that."""
     recipients = [f"r{number}@b.example" for number in range(101)]
     async with peer:
-        world.timeouts = kit.FAST.__class__()
         deliverer = world.build(mx_port=peer.port)
         delivering = spawn(deliverer.deliver(kit.delivery(*recipients)), "attempt")
         await peer.sees(seen)
@@ -1525,7 +1527,6 @@ def test_a_stop_that_waited_for_a_reply_sends_no_other_batch(world: Any, kit: An
         peer = kit.Peer(says={"END": "!silent"}, extensions=("8BITMIME",))
         recipients = [f"r{number}@b.example" for number in range(101)]
         async with peer:
-            world.timeouts = kit.FAST.__class__()
             delivering = spawn(world.build(mx_port=peer.port).deliver(kit.delivery(*recipients)), "attempt")
             await peer.sees(lambda: peer.messages)
             delivering.cancel()
@@ -1549,7 +1550,6 @@ async def _stopped(delivering: asyncio.Task[DeliveryResult]) -> dict[str, Any]:
 
 def test_who_was_deferred_by_one_host_is_in_doubt_at_the_next(world: Any, kit: Any) -> None:
     """The first smart host takes bob and defers eve; the second one has her message, and says nothing."""
-    world.timeouts = kit.FAST.__class__()
     world.host("other.b.example", "127.0.0.2")
     first = kit.Peer(says={"RCPT eve@b.example": "451 4.2.1 Later"})
     second = kit.Peer(host="127.0.0.2", says={"END": "!silent"})
@@ -1571,7 +1571,6 @@ def test_who_was_deferred_by_one_host_is_in_doubt_at_the_next(world: Any, kit: A
 def test_batches_that_were_not_begun_are_not_in_doubt(world: Any, kit: Any) -> None:
     """Of three: one is taken, one is in doubt."""
     peer = kit.Peer(says={"END": ["250 2.0.0 taken", "!silent"]}, extensions=("8BITMIME",))
-    world.timeouts = kit.FAST.__class__()
 
     async def run() -> dict[str, Any]:
         async with peer:
@@ -1586,7 +1585,6 @@ def test_batches_that_were_not_begun_are_not_in_doubt(world: Any, kit: Any) -> N
 
 def test_a_stop_that_waited_for_a_reply_begins_no_other_route(world: Any, kit: Any) -> None:
     peer, mailbox = kit.Peer(says={"END": "!silent"}), kit.Peer(lmtp=True)
-    world.timeouts = kit.FAST.__class__()
 
     async def run() -> dict[str, Any]:
         async with peer, mailbox:
@@ -1608,7 +1606,6 @@ def test_a_stop_that_waited_for_a_reply_begins_no_other_route(world: Any, kit: A
 
 def test_a_stop_keeps_what_an_lmtp_server_said_of_some_recipients(world: Any, kit: Any) -> None:
     server = kit.Peer(lmtp=True, says={"END eve@contoso.example": "!silent"})
-    world.timeouts = kit.FAST.__class__()
 
     async def run() -> dict[str, Any]:
         async with server:

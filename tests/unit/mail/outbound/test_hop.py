@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Self
 import pytest
 from support.exhaustion import no_descriptors
 
-from gatepost.mail.outbound.connection import Step, Watch
+from gatepost.mail.outbound.connection import SmtpTimeouts, Step, Watch
 from gatepost.mail.outbound.contexts import ClientContexts, has_classical
 from gatepost.mail.outbound.failure import REVOCATION_UNKNOWN, HopFailed
 from gatepost.mail.outbound.hop import Hop, HopOpener, OpenHop
@@ -66,7 +66,7 @@ def opened(world: Any, kit: Any, peer: Any, requirement: Requirement, **fields: 
     async def run() -> OpenHop | HopFailed:
         async with peer:
             world.build()
-            opener = HopOpener("gate.example", world.contexts, kit.FAST, revocation=revocation)
+            opener = HopOpener("gate.example", world.contexts, SmtpTimeouts(), revocation=revocation)
             opener.on_unknown = on_unknown
             hop = Hop("mx.b.example", "127.0.0.1", peer.port, requirement, **fields)
             try:
@@ -175,7 +175,7 @@ def test_unreadable_server_anchors_do_not_stop_opportunistic_mail(world: Any, ki
 
     async def run() -> OpenHop:
         async with peer:
-            opener = HopOpener("gate.example", ClientContexts("/nowhere", lambda: 1.0), kit.FAST)
+            opener = HopOpener("gate.example", ClientContexts("/nowhere", lambda: 1.0), SmtpTimeouts())
             found = await opener.open(Hop("mx.b.example", "127.0.0.1", peer.port, Opportunistic(())))
             found.connection.quit()
             return found
@@ -365,7 +365,7 @@ def test_cancelling_while_opening_leaves_no_connection(world: Any, kit: Any) -> 
     async def run() -> None:
         async with kit.Peer(says={"GREETING": "!silent"}) as peer:
             world.build()
-            opener = HopOpener("gate.example", world.contexts, kit.FAST.__class__())
+            opener = HopOpener("gate.example", world.contexts, SmtpTimeouts())
             hop = Hop("mx.b.example", "127.0.0.1", peer.port, Opportunistic(()))
             opening = asyncio.get_running_loop().create_task(opener.open(hop))
             await peer.sees(lambda: peer.connections)
@@ -398,7 +398,7 @@ def test_each_step_is_told_as_it_begins(world: Any, kit: Any) -> None:
     async def run() -> None:
         async with kit.Peer(tls=world.identity("mx.b.example")) as peer:
             world.build()
-            opener = HopOpener("gate.example", world.contexts, kit.FAST, revocation=Checker("good"))  # type: ignore[arg-type] # a stand-in
+            opener = HopOpener("gate.example", world.contexts, SmtpTimeouts(), revocation=Checker("good"))  # type: ignore[arg-type] # a stand-in
             hop = Hop("mx.b.example", "127.0.0.1", peer.port, Authenticated((), (Identity(("mx.b.example",)),)))
             opened = await opener.open(hop, watch=looking)
             assert looking.transcript == opened.connection.transcript

@@ -56,7 +56,7 @@ def run(work, *, limit=2):
         await asyncio.gather(*tasks)
         assert window.waiting == 0
 
-    asyncio.run(asyncio.wait_for(main(), 10))
+    asyncio.run(asyncio.wait_for(main(), 40))
 
 
 async def turns(count=10):

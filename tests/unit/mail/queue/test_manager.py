@@ -218,7 +218,7 @@ def test_no_further_lane_while_every_connection_is_in_use(rig):
 
 def test_quick_mail_needs_one_lane(rig):
     async def main():
-        async with rig.open(lane_wait=0.5):
+        async with rig.open(lane_wait=20):
             await asyncio.gather(*[rig.accept(ANN) for _ in range(50)])
             await rig.calm()
             assert rig.peer.most[PARTNER] == 1

@@ -46,17 +46,19 @@ class OneRelay:
 
 
 def run(work):
-    asyncio.run(asyncio.wait_for(work(), 20))
+    asyncio.run(asyncio.wait_for(work(), 50))
 
 
 def domains(number):
     return [f"ann@d{index}.example" for index in range(number)]
 
 
-async def hold(rig, accepting):
-    """Accept while attempts wait; then let them go on."""
+async def hold(rig, accepting, lanes):
+    """Accept while attempts wait; when so many do, let them go on. How many did in the end."""
     rig.peer.gate = asyncio.Event()
     await accepting()
+    while rig.peer.most_in_all < lanes:  # noqa: ASYNC110 - a double that knows no event
+        await asyncio.sleep(0.01)
     await asyncio.sleep(0.3)
     most = rig.peer.most_in_all
     rig.peer.gate.set()
@@ -70,7 +72,7 @@ def test_the_limit_is_that_of_the_next_hop(rig, slow):
 
     async def main():
         async with rig.open(connections_per_destination=5, lane_wait=0.001):
-            assert await hold(rig, lambda: rig.accept(*domains(60))) == 5
+            assert await hold(rig, lambda: rig.accept(*domains(60)), 5) == 5
             await rig.calm()
             assert rig.peer.most_in_all == 5
             assert len(rig.tried()) == 60
@@ -350,11 +352,8 @@ def test_a_busy_next_hop_gets_fewer_lanes_and_nothing_waits(rig):
     async def main():
         async with rig.open(connections_per_destination=20, lane_wait=0.001, deliver=relay.deliver):
             await rig.accept(*domains(300))
-            for _ in range(200):
-                if relay.taken == 300:
-                    break
+            while relay.taken < 300:  # noqa: ASYNC110 - a double that knows no event
                 await asyncio.sleep(0.02)
-            assert relay.taken == 300
             assert relay.refused < 20
             await rig.calm()
             assert rig.entries() == []
@@ -371,6 +370,8 @@ def test_a_next_hop_that_takes_nobody_is_left_alone(rig):
     async def main():
         async with rig.open(lane_wait=0.001, deliver=relay.deliver):
             await rig.accept(*domains(50))
+            while not rig.manager.backing_off:  # noqa: ASYNC110 - the queue knows no event
+                await asyncio.sleep(0.01)
             await asyncio.sleep(0.3)
             await rig.store.flushed()
             assert relay.refused < 30
@@ -438,11 +439,8 @@ def test_queues_share_the_lanes_of_a_worker(tmp_path, rig):
             one.finder, one.budget = OneRelay(), budget
         async with rig.open(lane_wait=0.001, deliver=deliver), other.open(lane_wait=0.001, deliver=deliver):
             await asyncio.gather(rig.accept(*domains(60)), other.accept(*domains(60)))
-            for _ in range(200):
-                if running["done"] == 120:
-                    break
+            while running["done"] < 120:  # noqa: ASYNC110 - a double that knows no event
                 await asyncio.sleep(0.02)
-            assert running["done"] == 120
             assert running["most"] == 4
             assert budget.running == 0
 

@@ -30,7 +30,9 @@ def stream(monkeypatch):
 def test_a_terminal_sees_that_work_goes_on(stream):
     terminal = stream(Terminal())
     with working("verifying"):
-        time.sleep(0.2)
+        end = time.monotonic() + 30
+        while terminal.getvalue().count("\r\x1b[K") < 3 and time.monotonic() < end:
+            time.sleep(0.01)
     lines = terminal.getvalue().split("\r\x1b[K")
     assert lines[0] == ""
     assert lines[1] == "verifying … 0 s"

@@ -42,7 +42,8 @@ def test_errors_by_field():
             field_errors(Refusal(kind, "no"))
 
 
-def test_very_many_errors_of_a_field_are_joined_once():
-    """Each to the text before it was copied whole: 200,000 took minutes."""
+def test_of_very_many_errors_of_a_field_the_first_are_shown():
     errors = [FieldError("names", f"{number} is no domain") for number in range(200_000)]
-    assert field_errors(Refusal(RefusalKind.INPUT, "no", errors))["names"].count("; ") == 199_999
+    shown = field_errors(Refusal(RefusalKind.INPUT, "no", errors))["names"].split("; ")
+    assert shown[-2:] == ["18 is no domain", "has more errors, which are not listed here: 199,981"]
+    assert len(shown) == 20

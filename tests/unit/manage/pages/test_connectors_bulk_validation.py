@@ -38,7 +38,7 @@ def test_it_is_found_again_while_it_runs_and_afterwards(centre, slow):
     assert f'hx-sse:connect="{path}/events?page=1"' in page.text
     assert f'href="{path}"' in centre.get("/connectors").text
     slow.set()
-    for _ in range(200):
+    for _ in range(2000):
         page = centre.get(path)
         if "All done" in page.words:
             break

@@ -45,7 +45,7 @@ async def all_of(resolver: Resolver) -> dict[Query, DnsRecords]:
 def test_answers(nameserver: Any) -> None:
     async def run() -> dict[Query, DnsRecords]:
         async with nameserver(RECORDS, behaviour=BEHAVIOUR) as double:
-            return await all_of(Resolver(Nameservers([f"127.0.0.1:{double.port}"], timeout=1, attempts=1)))
+            return await all_of(Resolver(Nameservers([f"127.0.0.1:{double.port}"], timeout=3, attempts=1)))
 
     assert asyncio.run(run()) == ANSWERS
 

@@ -141,6 +141,27 @@ def test_every_wait_ends(path: str) -> None:
     assert time.monotonic() - begin < 20
 
 
+def test_a_server_that_keeps_silent_in_the_handshake_keeps_no_connection() -> None:
+    async def run() -> HttpFailed:
+        ended = asyncio.Event()
+
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await reader.read()
+            ended.set()
+            writer.close()
+
+        async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+            port = server.sockets[0].getsockname()[1]
+            client = HttpClient(Resolver(Nameservers(["127.0.0.1:9"])))
+            with pytest.raises(HttpFailed) as caught:
+                await client.fetch(HttpRequest(f"https://127.0.0.1:{port}/", 1000, 0.3, private=True))
+            async with asyncio.timeout(10):
+                await ended.wait()
+        return caught.value
+
+    assert "no whole answer within 0.3 s" in asyncio.run(run()).detail
+
+
 @pytest.mark.parametrize(
     ("url", "words", "temporary"),
     [

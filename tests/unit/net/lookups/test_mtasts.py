@@ -89,7 +89,7 @@ class Scene:
         self.policies = self.worker()
 
     def worker(self) -> StsPolicies:
-        resolver = Resolver(Nameservers([f"127.0.0.1:{self.double.port}"], timeout=1, attempts=1))
+        resolver = Resolver(Nameservers([f"127.0.0.1:{self.double.port}"], timeout=5, attempts=1))
         client = HttpClient(resolver, https_context(TrustAnchors.load(str(self.anchors))))
         hosts = PolicyHosts(**{"timeout": 5.0, "private": True, "port": self.web.port} | self.options)
         return StsPolicies(resolver, client, self.folder, hosts=hosts, clock=lambda: self.now)

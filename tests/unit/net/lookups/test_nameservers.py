@@ -19,7 +19,7 @@ A = {("a.example", "A"): ["192.0.2.1"]}
 def lookup[T](serving: Any, use: Callable[[Resolver, Any], Awaitable[T]], **settings: Any) -> T:
     async def run() -> T:
         async with serving as double:
-            asked = Nameservers([f"127.0.0.1:{double.port}"], **({"timeout": 2.0, "attempts": 1} | settings))
+            asked = Nameservers([f"127.0.0.1:{double.port}"], **({"timeout": 20.0, "attempts": 1} | settings))
             async with Resolver(asked) as resolver:
                 return await use(resolver, double)
 

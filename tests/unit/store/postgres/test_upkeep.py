@@ -34,6 +34,8 @@ def test_it_rests_while_the_server_cannot_be_used(works):
         if works:
             upkeep._take_notices = lambda: Wire().run(None, "hear administrators")
         upkeep.start()
+        while not flusher.asked:  # noqa: ASYNC110 - a double that knows no event
+            await asyncio.sleep(0.01)
         await asyncio.sleep(0.5)
         await upkeep.close()
         return flusher.asked
