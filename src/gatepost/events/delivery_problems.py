@@ -29,8 +29,11 @@ _LONG: Final = 300
 _HEAD: Final = 100  # characters of a long reply, with code and word
 _WAITING: Final = frozenset({"DEFER", "HOLD"})
 _OUTCOMES: Final = DELIVERED | _WAITING | {"FAIL", "EXPIRE"}
-_OF_AN_ADDRESS: Final = re.compile(r"\b4\.[12]\.\d")
-"""A status that is about the recipient's address or mailbox (RFC 3463), and says nothing of other mail."""
+_OF_A_MESSAGE: Final = re.compile(r"\b4\.(?:[12]\.\d|7\.5\b)")
+"""A status that is about the recipient's address or mailbox (RFC 3463), and says nothing of other mail.
+
+4.7.5: of the encryption or signature of the message, for which we have no key or certificate; nobody was connected to.
+"""
 _OF_ANOTHER_KIND: Final = frozenset({"login_failure", "failed", "journal_waits", "cut_short"})
 """In the details of a deferral that has an alarm of its own, or is no fault."""
 
@@ -282,7 +285,7 @@ def _is_of_the_hop(event: TraceEvent) -> bool:
     if event.event != "DEFER" or not _connector(event) or _OF_ANOTHER_KIND & event.detail.keys():
         return False
     is_of_tls = event.result_type and level_of(event.requirement) not in {"", "opportunistic"}
-    return not is_of_tls and _OF_AN_ADDRESS.search(event.reply) is None
+    return not is_of_tls and _OF_A_MESSAGE.search(event.reply) is None
 
 
 def _has_room[K, P: FailingPartner | DowngradedDestination | UnsentNotice](

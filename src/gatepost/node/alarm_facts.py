@@ -35,7 +35,7 @@ SILENCE: Final = 60.0
 _CHANGES: Final = 10  # of one organization that are looked at
 _ORGANIZATIONS: Final = 20  # with failing partners whose changes are looked at
 _HOUR: Final = 3600.0
-_DAY: Final = 86400.0
+_WEEK: Final = 7 * 86400.0  # a change is named as long as mail fails after it, but not for ever
 
 _log = logging.getLogger(__name__)
 
@@ -66,7 +66,12 @@ class AlarmFacts:
         self._ahead = ahead
         self._data = Path(settings.server.data_dir)
         self._silent: frozenset[str] = frozenset()
+<<<<<<< HEAD
         self._changed: tuple[int, list[str], list[ConnectorChange]] = 0, [], []  # in which version, of whom
+=======
+        self._is_low = False
+        self._known: tuple[ConnectorChange, ...] = ()
+>>>>>>> revmanage
 
     def find(self, now: float) -> MailFacts:
         """All that is known at `now`, seconds since 1970."""
@@ -77,6 +82,7 @@ class AlarmFacts:
             facts,
             ahead=self._ahead(),
             catch_alls=frozenset(_catch_alls(self._directory())),
+<<<<<<< HEAD
             changes=tuple(change for change in changes if change.at > now - _DAY),
             machine=self._machine(now),
         )
@@ -98,11 +104,34 @@ class AlarmFacts:
                 for change in store.history("organization", organization, _CHANGES):
                     if change.at > now - _DAY:
                         yield from _connector_changes(change)
+=======
+            changes=self._changes(owners[:_ORGANIZATIONS], now),
+            machine=self._machine(now),
+        )
+
+    def _changes(self, organizations: Sequence[str], now: float) -> tuple[ConnectorChange, ...]:
+        """Those of the look before while the history cannot be read: so the alarms say what they said."""
+        if not organizations:
+            return ()
+        try:
+            with contextlib.closing(self._resources.another()) as store:
+                self._known = tuple(self._read_changes(store, organizations, now))
+        except StoreFailure as failure:
+            _log.warning("recent changes of connectors are not known: %s", failure)
+        return self._known
+
+    @staticmethod
+    def _read_changes(store: ConfigStore, organizations: Iterable[str], now: float) -> Iterator[ConnectorChange]:
+        for organization in organizations:
+            for change in store.history("organization", organization, _CHANGES):
+                if change.at > now - _WEEK:
+                    yield from _connector_changes(change)
+>>>>>>> revmanage
 
     def _machine(self, now: float) -> MachineFacts:
         own = self._failure()
-        refusals = [text for text in (str(own or ""), *self._reasons()) if text]
         workers = self._settings.server.workers or len(os.sched_getaffinity(0))
+        refusals = [text for text in (str(own or ""), *self._reasons(workers)) if text]
         ended = tuple(self._ended(now))
         return MachineFacts(tuple(refusals), workers, self._disk(), self._silent_nodes(now), ended)
 
@@ -112,10 +141,12 @@ class AlarmFacts:
         for name, end in sorted(last.items()):
             yield EndedProcess(name, end.how, end.at, sum(other.name == name for other in ends))
 
-    def _reasons(self) -> Iterator[str]:
-        """Why other workers of this node take no mail."""
+    def _reasons(self, workers: int) -> Iterator[str]:
+        """Why other workers of this node take no mail. workers: how many there are; files of former ones remain."""
         for figures in read_all(self._data / WORKERS_DIRECTORY):
-            if figures.reason and figures.pid != os.getpid() and _lives(figures.pid):
+            if not figures.reason or figures.worker >= workers:
+                continue
+            if figures.pid != os.getpid() and _lives(figures.pid):
                 yield figures.reason
 
     def _disk(self) -> DiskRoom | None:
@@ -124,7 +155,9 @@ class AlarmFacts:
         except OSError:
             return None
         mark, inodes = self._settings.store.free_space, disk.f_favail if disk.f_files else None
-        return DiskRoom(str(self._data), disk.f_bavail * disk.f_frsize, mark, inodes)
+        room = DiskRoom(str(self._data), disk.f_bavail * disk.f_frsize, mark, inodes, was_low=self._is_low)
+        self._is_low = room.is_low
+        return room
 
     def _silent_nodes(self, now: float) -> tuple[SilentNode, ...] | None:
         """Nodes that were silent at the look before, too: when the database is back, none was heard of for a moment."""

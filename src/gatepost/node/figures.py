@@ -47,7 +47,6 @@ class Figures:
         self.gauges: Mapping[Series, float] = {}
         self.version = 0
         self.failure: Callable[[], StoreFailure | None] = _no_failure
-        self._trouble = ""
         self._directory = directory
         self._worker = worker
         self._served = served
@@ -58,6 +57,8 @@ class Figures:
         self._written = 0.0
         self._complained = -_COMPLAIN
         self.before = read_figures(directory, worker)
+        # What the file says of an earlier process is not true of this one, which may even have its number.
+        self._trouble = None if self.before.trouble else ""
         self.slowdowns = Slowdowns(self.before.slowed)
         self.load = replace(self.before.load, level=NORMAL, share=1.0)
         self._told_load = self.load

@@ -324,7 +324,7 @@ class Supervisor:
         _log.error("%s ended with %s after %.0f s; next start in %.0f s", worker.name, how, lived, worker.pause)
         if self._data is not None:
             with suppress(OSError):  # the log has it; a disk that is full stops nothing
-                note_end(self._data / WORKERS_DIRECTORY, ProcessEnd(worker.name, how, time.time()))
+                note_end(self._data / WORKERS_DIRECTORY, ProcessEnd(worker.name, _outcome(code), time.time()))
 
     def _kill(self, worker: _Worker) -> None:
         if not worker.is_killed:
@@ -344,13 +344,19 @@ class Supervisor:
                 self._start(worker)
 
 
-def _ending(code: int) -> str:
+def _outcome(code: int) -> str:
     """How a process ended: its exit status, or the signal that killed it, negative."""
     if code >= 0:
-        return str(code)
+        return f"exit status {code}"
     try:
-        name = signal.Signals(-code).name
+        return f"signal {-code} ({signal.Signals(-code).name})"
     except ValueError:
         return f"signal {-code}"
-    hint = ": the kernel does that when memory runs out, see journalctl -k" if -code == signal.SIGKILL else ""
-    return f"signal {-code} ({name}{hint})"
+
+
+def _ending(code: int) -> str:
+    """The same for the log, which has no line beside it that says what to do."""
+    if code >= 0:
+        return str(code)
+    hint = ": the kernel does that when memory runs out, see journalctl -k)" if -code == signal.SIGKILL else ")"
+    return _outcome(code).replace(")", hint)

@@ -133,6 +133,8 @@ def test_a_connector_whose_next_hop_defers_until_one_delivery():
         {"connector": ""},
         {"reply": "452 4.2.2 Mailbox full"},
         {"reply": "450 4.1.1 greylisted"},
+        {"reply": "450 4.7.5 Encryption needed (S/MIME), no usable certificate of the recipient", "peer_host": ""},
+        {"reply": "451 4.7.5 The message cannot be signed now", "peer_host": ""},
         {"result_type": "starttls-not-supported", "requirement": "encrypted"},
         {"detail": {"login_failure": "later"}},
         {"detail": {"cut_short": True}},

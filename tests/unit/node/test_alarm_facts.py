@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import pytest
 
@@ -69,7 +70,17 @@ def test_recent_changes_of_connectors_whose_mail_waits(store, facts):
     assert (change.version, change.connector, change.author) == (2, "relay", "eve"), "not those of a new organization"
     assert found.ahead == 5.0
     assert facts().find(now).changes == (), "nobody reads the history while nothing fails"
-    assert facts(MailFacts(failing=(HOP,))).find(now + 90000).changes == (), "a day later it is no news"
+    for later, known in ((90_000, True), (605_000, False)):
+        changes = facts(MailFacts(failing=(HOP,))).find(now + later).changes
+        assert (change in changes) == known, "the alarm says the same for as long as mail waits, a week at most"
+    looking = facts(MailFacts(failing=(HOP,)))
+    looking.find(now)
+
+    def fail():
+        raise StoreFailure("locked")
+
+    looking._resources = SimpleNamespace(is_shared=False, another=fail)
+    assert looking.find(now).changes == (change,), "what cannot be read changes nothing that is said"
 
 
 def test_the_history_is_read_once_in_a_version(store, facts):
@@ -115,6 +126,7 @@ def test_why_no_mail_is_taken_and_how_much_room_there_is(home, store, facts):
     with subprocess.Popen([sys.executable, "-c", "import sys; sys.stdin.read()"], stdin=subprocess.PIPE) as other:
         write_figures(home.data / WORKERS_DIRECTORY, WorkerFigures(0, pid=os.getpid(), reason="mine, as it was"))
         write_figures(home.data / WORKERS_DIRECTORY, WorkerFigures(1, pid=other.pid, reason="theirs"))
+        write_figures(home.data / WORKERS_DIRECTORY, WorkerFigures(2, pid=other.pid, reason="of a former worker"))
         found = (
             facts(
                 failure=lambda: StoreFull("mine"),
@@ -140,6 +152,11 @@ def test_processes_that_ended_in_the_last_hour(home, facts):
         EndedProcess("metrics", "signal 9", 7000.0, 1),
         EndedProcess("worker 1", "signal 9", 8000.0, 2),
     )
+
+
+def test_a_disk_that_was_low_is_low_until_there_is_more_room(facts):
+    looking = facts(store={"free_space": "9000000GB"})
+    assert [looking.find(0.0).machine.disk.was_low for _ in range(2)] == [False, True]
 
 
 def test_a_disk_that_cannot_be_looked_at_is_not_known(home, facts):

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from gatepost.events.delivery_problems import DeliveryProblems, FailingPartner
@@ -101,6 +103,18 @@ def test_a_store_that_cannot_be_used_is_told_at_once_even_where_nobody_reads_met
     assert read_figures(tmp_path, 0).trouble == "the disk of the store is full"
     figures.last()
     assert read_figures(tmp_path, 0).trouble == ""
+
+
+@pytest.mark.parametrize("failure", [None, StoreFull("full")])
+def test_trouble_of_an_earlier_process_is_not_that_of_another_with_its_number(tmp_path, clock, failure):
+    """It was killed on a full disk; in a container, the next process with its number is another worker."""
+    summary, reason = (failure.summary, str(failure)) if failure else ("", "")
+    write_figures(tmp_path, WorkerFigures(0, pid=4711, trouble=StoreFull("full").summary, reason="full"))
+    figures = Figures(tmp_path, 0, served=False, clock=clock)
+    figures.failure = lambda: failure
+    figures.look()
+    found = read_figures(tmp_path, 0)
+    assert (found.pid, found.trouble, found.reason) == (os.getpid(), summary, reason)
 
 
 def test_trouble_that_cannot_be_written_is_tried_again(tmp_path, clock):

@@ -12,6 +12,7 @@ import pytest
 
 from gatepost.node import supervisor as module
 from gatepost.node.supervisor import Supervisor
+from gatepost.store.figures import WORKERS_DIRECTORY, read_ends
 
 # A supervisor in a process of its own. `say` writes at once and whole, from any process.
 SCRIPT = """
@@ -68,6 +69,29 @@ def test_it_runs_its_workers_until_it_is_told_to_stop(supervise, number):
     script.signal(number)
     assert script.expect("status") == "status 0"
     assert script.ends() == 0
+
+
+def test_the_end_of_a_process_is_noted_for_alarms_in_a_few_words(supervise, tmp_path):
+    """The alarm says what to do by itself, in the reader's language."""
+    work = f"""
+import functools, pathlib
+supervisor.Supervisor = functools.partial(supervisor.Supervisor, data=pathlib.Path({str(tmp_path)!r}))
+def work(index, lifeline):
+    say(f"worker {{index}} {{os.getpid()}}")
+    os._exit(7) if index else sleep(index, lifeline)
+"""
+    script = supervise(work, workers=2)
+    while (line := script.expect("worker")).split()[1] != "0":
+        pass
+    os.kill(pid(line), signal.SIGKILL)
+    script.expect("worker 0 ended")
+    deadline = time.monotonic() + 10
+    while len(ends := {end.name: end.how for end in read_ends(tmp_path / WORKERS_DIRECTORY)}) < 2:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert ends == {"worker 0": "signal 9 (SIGKILL)", "worker 1": "exit status 7"}
+    script.signal(signal.SIGTERM)
+    script.expect("status")
 
 
 def test_a_worker_may_end_in_order(supervise):

@@ -25,6 +25,9 @@ NEARLY_FULL: Final = 4
 
 FEW_INODES: Final = 10_000
 
+_RECOVERED: Final = 1.1
+"""Times what is too little, until there is enough again: so a disk at the mark raises and ends no alarm each minute."""
+
 
 class SilentNode(msgspec.Struct, frozen=True):
     """A node that did not end in order and is not heard of. seen: seconds since 1970, of its last heartbeat."""
@@ -37,13 +40,28 @@ class SilentNode(msgspec.Struct, frozen=True):
 class DiskRoom(msgspec.Struct, frozen=True):
     """The disk of `directory`. free: bytes. mark: `store.free_space`, at which no mail is taken. inodes: that are free.
 
-    inodes: None where the file system does not count them.
+    inodes: None where the file system does not count them. was_low: at the look before.
     """
 
     directory: str
     free: int
     mark: int
     inodes: int | None = None
+    was_low: bool = False
+
+    @property
+    def has_few_inodes(self) -> bool:
+        """Whether few files can still be made."""
+        return self.inodes is not None and self.inodes < FEW_INODES * self._factor
+
+    @property
+    def is_low(self) -> bool:
+        """Whether an administrator is told."""
+        return self.free < NEARLY_FULL * self.mark * self._factor or self.has_few_inodes
+
+    @property
+    def _factor(self) -> float:
+        return _RECOVERED if self.was_low else 1.0
 
 
 class EndedProcess(msgspec.Struct, frozen=True):
@@ -98,11 +116,9 @@ def _refusals(facts: MachineFacts) -> Iterator[Alarm]:
 
 def _disk(facts: MachineFacts) -> Iterator[Alarm]:
     disk = facts.disk
-    if disk is None:
+    if disk is None or not disk.is_low:
         return
-    few = disk.inodes is not None and disk.inodes < FEW_INODES
-    if disk.free >= NEARLY_FULL * disk.mark and not few:
-        return
+    few = disk.has_few_inodes
     free = format_size(disk.free >> 20 << 20)
     yield make_alarm(
         Kind.DISK_LOW,

@@ -108,9 +108,13 @@ class MailLimits(msgspec.Struct, frozen=True):
 
 def judge_mail(facts: MailFacts, limits: MailLimits, *, now: float) -> tuple[Alarm, ...]:
     """All that is wrong at `now`, the gravest first. At most one alarm for each partner and kind."""
-    failing = [partner for partner in _latest(facts.failing) if now < partner.last + _FORGOTTEN]
+    known = [partner for partner in facts.failing if now < partner.last + _FORGOTTEN]
+    failing = _latest(known)
+    begun: dict[str, float] = {}
+    for partner in known:
+        begun[about_partner(partner)] = min(partner.since, begun.get(about_partner(partner), now))
     context = PartnerContext(
-        limits.partner_failures, limits.partner_failing, facts.changes, facts.catch_alls, bool(facts.resolver)
+        limits.partner_failures, limits.partner_failing, facts.changes, facts.catch_alls, bool(facts.resolver), begun
     )
     alarms = [
         *judge_partners(failing, context, now),

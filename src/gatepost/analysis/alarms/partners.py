@@ -19,7 +19,7 @@ from gatepost.texts import own
 from gatepost.times import second_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from gatepost.events.delivery_problems import DowngradedDestination, FailingPartner
 
@@ -60,6 +60,7 @@ class PartnerContext(msgspec.Struct, frozen=True):
     """The circumstances of failures. changes, catch_alls: as in `mail_flow.MailFacts`.
 
     failures, lasting: attempts and seconds from which on somebody is told. without_names: no nameserver answers.
+    begun: when each partner began to fail, as the first worker saw it, by `about_partner`.
     """
 
     failures: int
@@ -67,6 +68,7 @@ class PartnerContext(msgspec.Struct, frozen=True):
     changes: Sequence[ConnectorChange]
     catch_alls: frozenset[tuple[str, str]]
     without_names: bool
+    begun: Mapping[str, float]
 
 
 def judge_partners(failing: Sequence[FailingPartner], context: PartnerContext, now: float) -> Iterator[Alarm]:
@@ -137,9 +139,10 @@ def _lasts(partner: FailingPartner, context: PartnerContext, now: float) -> bool
 
 def _change_of(partner: FailingPartner, context: PartnerContext) -> ConnectorChange | None:
     """The last change of its connector before the first failure, if that was not long before."""
+    since = context.begun[about_partner(partner)]
     for change in context.changes:
         is_its_own = change.organization == partner.organization and partner.by_connector
-        if is_its_own and change.connector == partner.name and 0.0 <= partner.since - change.at < _SOON_AFTER:
+        if is_its_own and change.connector == partner.name and 0.0 <= since - change.at < _SOON_AFTER:
             return change
     return None
 

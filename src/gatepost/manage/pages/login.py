@@ -99,9 +99,14 @@ _EARLIER: Final = N_(
 
 
 def _unsent(request: Request) -> Response:
-    """A form of an earlier session of the same user (`manage.web.identity`); nothing to see for who asks for it."""
+    """A form of an earlier session of the same user (`manage.web.identity`), or one that it brought along.
+
+    Who logs in on a page with such a form may have begun another session meanwhile. Nothing to see for who asks for it.
+    """
     session, action = request.state.session, getattr(request.state, "unsent", "")
-    unsent = form_of(request, action, session.user.name) if session and action else None
+    unsent = None
+    if session and action:
+        unsent = given_back(request, session.user.name) or form_of(request, action, session.user.name)
     if unsent is None:
         raise not_there()
     back = local_target(request.query_params.get("next", "/"))

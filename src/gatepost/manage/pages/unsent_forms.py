@@ -45,11 +45,14 @@ class UnsentForm(msgspec.Struct, frozen=True):
 
 
 def sealed(request: Request, action: str) -> str:
-    """The form of a request as text for `FIELD`, valid for ten minutes; "" if it is too large, or has no author."""
+    """The form of a request as text for `FIELD`, valid for ten minutes.
+
+    "" if it is too large, has no author, or an address that browsers take for that of another host.
+    """
     form = request.state.form
     author = form.get("csrf", "").partition(".")[2]
     fields = tuple((name, value) for name, value in form.multi_items() if name not in SECRETS and _PRIVATE not in value)
-    if not author or sum(len(name) + len(value) for name, value in fields) > _MOST:
+    if not author or action[1:2] in {"/", "\\"} or sum(len(name) + len(value) for name, value in fields) > _MOST:
         return ""
     return signed_cookies.sealed(FIELD, UnsentForm(action, author, fields))
 

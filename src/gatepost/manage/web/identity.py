@@ -89,7 +89,8 @@ class IdentityMiddleware:
         if unsafe:
             token = (state["form"].get("csrf") or headers.get("x-csrf-token", "")).partition(".")[0]
             if not same(unmasked(token), session.csrf):
-                if not same(_author(scope, headers), author_tag(session.user.name)):
+                brings_another = scope["path"] == LOGIN and bool(state["form"].get("unsent"))
+                if not brings_another and not same(_author(scope, headers), author_tag(session.user.name)):
                     return _forged(scope, _OTHER, _EXPIRED, came_from(headers))
                 note_refusal(scope, _OTHER)
                 state["unsent"] = ""

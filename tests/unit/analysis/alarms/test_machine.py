@@ -60,3 +60,21 @@ def test_a_process_that_ended_unasked():
     (found,) = judged(ended=(EndedProcess("worker 1", "signal 9 (SIGKILL)", NOW, 2),))
     assert (found.kind, found.severity, found.about) == (Kind.PROCESS_ENDED, Severity.ERROR, "worker 1")
     assert "ended 2 times, at last at 2027-01-15 08:00:00Z with signal 9 (SIGKILL)." in found.detail
+
+
+@pytest.mark.parametrize(
+    ("fields", "is_low"),
+    [
+        ({"free": 511 * MIB}, True),
+        ({"free": 520 * MIB}, False),
+        ({"free": 520 * MIB, "was_low": True}, True),
+        ({"free": 570 * MIB, "was_low": True}, False),
+        ({"inodes": 10_500}, False),
+        ({"inodes": 10_500, "was_low": True}, True),
+        ({"inodes": 11_500, "was_low": True}, False),
+    ],
+)
+def test_a_disk_at_the_mark_raises_and_ends_no_alarm_each_minute(fields, is_low):
+    disk = replace(DISK, **fields)
+    assert disk.is_low == is_low
+    assert [alarm.kind for alarm in judge_machine(MachineFacts(disk=disk))] == [Kind.DISK_LOW] * is_low

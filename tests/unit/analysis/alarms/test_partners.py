@@ -181,3 +181,16 @@ def test_a_change_that_is_not_the_cause_is_not_named(fields):
     (found,) = judged(failing=(HOP,), changes=(replace(CHANGE, **fields),))
     assert "The last change" not in found.detail
     assert len(found.lines) == 2
+
+
+def test_the_first_failure_is_that_of_the_first_worker_whichever_failed_last():
+    """Else the same alarm would have other lines each time another worker tried, and be mailed anew each time."""
+    early, late = replace(HOP, since=NOW - 5 * HOUR), replace(HOP, since=NOW - HOUR)
+    for last in (early, late):
+        workers = early, late, replace(last, last=NOW - 30)
+        (found,) = judged(failing=workers, changes=(CHANGE,))
+        assert "The last change" not in found.detail, "it was made while the mail of another worker failed already"
+        (found,) = judged(failing=workers, changes=(replace(CHANGE, at=early.since - 600),))
+        assert "(version 12)" in found.detail
+        (found,) = judged(failing=workers, changes=(replace(CHANGE, at=early.since - 5.5 * HOUR),))
+        assert "(version 12)" in found.detail, "soon before the first failure, not before that of another worker"

@@ -168,3 +168,27 @@ def test_a_key_is_left_out_wherever_it_was_typed():
     request = SimpleNamespace(state=SimpleNamespace(form=ImmutableMultiDict(fields)))
     assert unsent_forms.form_of(request, "/x", "ann").fields == (("note", "why"),)
     assert unsent_forms.form_of(request, "/x", "bob") is None
+
+
+def test_an_address_that_a_browser_takes_for_another_host_is_not_sent_to(centre, ann):
+    ann.centre.accounts.end_session(ann.secret)
+    page = send(centre, "//b.example/organizations/new", TYPED | {"csrf": form_token(ann.session)})
+    assert form_with(page, "unsent") is None
+    assert "b.example" not in page.text
+
+
+def test_what_was_typed_is_there_for_who_logged_in_meanwhile_in_another_tab(centre, ann, person):
+    action, fields = form_with(lost(centre, ann), "unsent")
+    later = person("ann")
+    cookie = f"__Host-gatepost={later.secret}"
+    page = send(centre, action, fields | {"name": "ann", "password": WORD}, cookie)
+    assert page.status == 403
+    assert again(page) == (PAGE, FIELDS)
+    bob = person("bob")
+    other = send(centre, action, fields | {"name": "ann", "password": WORD}, f"__Host-gatepost={bob.secret}")
+    assert other.status in {403, 404}
+    assert "laboratory" not in other.text
+    forged = send(centre, action, {"unsent": "AAAA"}, cookie)
+    assert forged.status in {403, 404}
+    stale = send(centre, "/confirm?next=%2F", {"csrf": form_token(ann.session), "unsent": fields["unsent"]}, cookie)
+    assert again(stale) == (PAGE, FIELDS), "nor does a question for the password of an earlier session lose it"
