@@ -66,67 +66,42 @@ class AlarmFacts:
         self._ahead = ahead
         self._data = Path(settings.server.data_dir)
         self._silent: frozenset[str] = frozenset()
-<<<<<<< HEAD
-        self._changed: tuple[int, list[str], list[ConnectorChange]] = 0, [], []  # in which version, of whom
-=======
         self._is_low = False
-        self._known: tuple[ConnectorChange, ...] = ()
->>>>>>> revmanage
+        self._known: tuple[int, Sequence[str], tuple[ConnectorChange, ...]] = 0, [], ()  # in which version, of whom
 
     def find(self, now: float) -> MailFacts:
         """All that is known at `now`, seconds since 1970."""
         facts = self._find(now)
         owners = sorted({partner.organization for partner in facts.failing if partner.by_connector})
-        changes = self._changes(owners[:_ORGANIZATIONS], now)
         return replace(
             facts,
             ahead=self._ahead(),
             catch_alls=frozenset(_catch_alls(self._directory())),
-<<<<<<< HEAD
-            changes=tuple(change for change in changes if change.at > now - _DAY),
-            machine=self._machine(now),
-        )
-
-    def _changes(self, organizations: list[str], now: float) -> list[ConnectorChange]:
-        """The last changes of connectors; read once in a version, as each is a whole organization, before and after."""
-        version = self._directory().version
-        if organizations and self._changed[:2] != (version, organizations):
-            try:
-                self._changed = version, organizations, list(self._read_changes(organizations, now))
-            except StoreFailure as failure:
-                _log.warning("recent changes of connectors are not known: %s", failure)
-                return []
-        return self._changed[2] if organizations else []
-
-    def _read_changes(self, organizations: Iterable[str], now: float) -> Iterator[ConnectorChange]:
-        with contextlib.closing(self._resources.another()) as store:
-            for organization in organizations:
-                for change in store.history("organization", organization, _CHANGES):
-                    if change.at > now - _DAY:
-                        yield from _connector_changes(change)
-=======
             changes=self._changes(owners[:_ORGANIZATIONS], now),
             machine=self._machine(now),
         )
 
     def _changes(self, organizations: Sequence[str], now: float) -> tuple[ConnectorChange, ...]:
-        """Those of the look before while the history cannot be read: so the alarms say what they said."""
+        """The last changes of connectors; read once in a version, as each is a whole organization, before and after.
+
+        Those of the look before while the history cannot be read: so the alarms say what they said.
+        """
         if not organizations:
             return ()
-        try:
-            with contextlib.closing(self._resources.another()) as store:
-                self._known = tuple(self._read_changes(store, organizations, now))
-        except StoreFailure as failure:
-            _log.warning("recent changes of connectors are not known: %s", failure)
-        return self._known
+        version = self._directory().version
+        if self._known[:2] != (version, organizations):
+            try:
+                self._known = version, organizations, tuple(self._read_changes(organizations, now))
+            except StoreFailure as failure:
+                _log.warning("recent changes of connectors are not known: %s", failure)
+        return tuple(change for change in self._known[2] if change.at > now - _WEEK)
 
-    @staticmethod
-    def _read_changes(store: ConfigStore, organizations: Iterable[str], now: float) -> Iterator[ConnectorChange]:
-        for organization in organizations:
-            for change in store.history("organization", organization, _CHANGES):
-                if change.at > now - _WEEK:
-                    yield from _connector_changes(change)
->>>>>>> revmanage
+    def _read_changes(self, organizations: Iterable[str], now: float) -> Iterator[ConnectorChange]:
+        with contextlib.closing(self._resources.another()) as store:
+            for organization in organizations:
+                for change in store.history("organization", organization, _CHANGES):
+                    if change.at > now - _WEEK:
+                        yield from _connector_changes(change)
 
     def _machine(self, now: float) -> MachineFacts:
         own = self._failure()

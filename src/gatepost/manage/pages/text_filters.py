@@ -197,11 +197,11 @@ def sorts(column: Sequence[Any]) -> list[tuple[str, str]]:
 
 
 def thumbprint(digest: str | None) -> str | Markup:
-    """A digest in hex, in groups of four that can break across lines."""
+    """A digest in hex, in groups of eight that can break across lines."""
     if not digest:
         return NOTHING
     text = digest.replace(":", "").upper()
-    return Markup("<wbr>").join(text[at : at + 4] for at in range(0, len(text), 4))
+    return Markup("<wbr>").join(text[at : at + 8] for at in range(0, len(text), 8))
 
 
 def age(seconds: float | None, now: float, zone: tzinfo) -> str | Markup:  # noqa: ARG001 - as the others have it

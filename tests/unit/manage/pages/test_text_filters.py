@@ -146,7 +146,7 @@ def test_a_count_has_commas():
 
 
 def test_a_thumbprint_can_break_and_is_escaped():
-    assert FILTERS["thumbprint"]("c0:ff:ee:00") == Markup("C0FF<wbr>EE00")
+    assert FILTERS["thumbprint"]("c0:ff:ee:00:c0:ff") == Markup("C0FFEE00<wbr>C0FF")
     assert FILTERS["thumbprint"]("<b>x") == Markup("&lt;B&gt;X")
 
 
