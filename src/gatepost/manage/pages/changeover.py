@@ -18,7 +18,6 @@ from starlette.routing import Route
 from gatepost.analysis.checks.gates import GateReport, Light
 from gatepost.language import _, in_sentence, ngettext
 from gatepost.manage.access.principal import Scope
-from gatepost.manage.access.secret import same, unmasked
 from gatepost.manage.pages.certificate_forms import errors_of, why_of
 from gatepost.manage.pages.certificate_view import label_of, named_certificate, pin_of, row, way_back
 from gatepost.manage.pages.code_labels import certificate_state
@@ -42,6 +41,7 @@ from gatepost.manage.use_cases.changeover import ChangeoverCheck, GetNotice, get
 from gatepost.manage.use_cases.execution import execute
 from gatepost.manage.use_cases.refusal import Refusal
 from gatepost.manage.use_cases.request_values import limits
+from gatepost.manage.web.identity import is_form_token
 from gatepost.pki.certificates.entry import Entry, State
 from gatepost.pki.certificates.lifecycle import can_roll_back, roll_back_until
 from gatepost.protocols.tls.token_uri import is_token_uri
@@ -206,7 +206,7 @@ def _check_summary(report: GateReport | None, entry: Entry) -> tuple[str, str]:
 async def _live(request: Request) -> Response:
     """Streams while a look runs; only for a page of ours, lest a foreign page's link has us ask others."""
     session = request.state.session
-    if session is not None and not same(unmasked(request.headers.get("x-csrf-token", "")), session.csrf):
+    if session is not None and not is_form_token(request.headers.get("x-csrf-token", ""), session):
         raise HTTPException(HTTPStatus.FORBIDDEN, _("Start the checks from the changeover page."))
     needs(request, Scope.CERTIFICATES)
     return followed(request, await run_in_threadpool(_entry, request))

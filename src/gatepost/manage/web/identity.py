@@ -86,14 +86,12 @@ class IdentityMiddleware:
         if session is None:
             return None
         state = scope["state"]
-        if unsafe:
-            token = (state["form"].get("csrf") or headers.get("x-csrf-token", "")).partition(".")[0]
-            if not same(unmasked(token), session.csrf):
-                brings_another = scope["path"] == LOGIN and bool(state["form"].get("unsent"))
-                if not brings_another and not same(_author(scope, headers), author_tag(session.user.name)):
-                    return _forged(scope, _OTHER, _EXPIRED, came_from(headers))
-                note_refusal(scope, _OTHER)
-                state["unsent"] = ""
+        if unsafe and not is_form_token(state["form"].get("csrf") or headers.get("x-csrf-token", ""), session):
+            brings_another = scope["path"] == LOGIN and bool(state["form"].get("unsent"))
+            if not brings_another and not same(_author(scope, headers), author_tag(session.user.name)):
+                return _forged(scope, _OTHER, _EXPIRED, came_from(headers))
+            note_refusal(scope, _OTHER)
+            state["unsent"] = ""
         state["session"], state["principal"], state["csrf"] = session, session.principal, form_token(session)
         if not is_call(scope):
             use(session.user.preferences.language)
@@ -103,6 +101,11 @@ class IdentityMiddleware:
 def form_token(session: UserSession) -> str:
     """The token for a form: that of the session, masked anew, and for whom the form is."""
     return f"{masked(session.csrf)}.{author_tag(session.user.name)}"
+
+
+def is_form_token(token: str, session: UserSession) -> bool:
+    """Whether `form_token` made it for the session."""
+    return same(unmasked(token.partition(".")[0]), session.csrf)
 
 
 def address_within(scope: Scope) -> str:

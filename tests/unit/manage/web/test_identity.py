@@ -7,7 +7,7 @@ import pytest
 from gatepost.manage.access.accounts import Accounts
 from gatepost.manage.access.principal import Role, Scope
 from gatepost.manage.access.records import Actor, AuditFilter, AuditOutcome
-from gatepost.manage.web.identity import COOKIE, IdentityMiddleware, is_open
+from gatepost.manage.web.identity import COOKIE, IdentityMiddleware, form_token, is_form_token, is_open
 from gatepost.manage.web.problem import RefusalAuditMiddleware
 from gatepost.manage.web.request_limits import FormBody
 from gatepost.settings.store_url import SQLITE
@@ -111,6 +111,13 @@ def test_a_change_comes_from_a_page_of_ours(ask, app, accounts, secret, headers,
     events = accounts.audit_events(accounts.user("ann").principal, AuditFilter(action="request"))
     refused = [] if taken else [(f"POST {path}", AuditOutcome.REFUSED) for path in reversed(paths)]
     assert [(event.subject, event.outcome) for event in events] == refused
+
+
+def test_the_token_of_a_form_is_that_of_its_session(accounts, secret):
+    session = accounts.session(secret)
+    other = accounts.session(accounts.log_in("ann", PASSWORD, "127.0.0.1", "test"))
+    assert is_form_token(form_token(session), session)
+    assert not any(is_form_token(token, session) for token in (form_token(other), "", "."))
 
 
 @pytest.mark.parametrize("field", [True, False])
