@@ -184,7 +184,9 @@ def test_the_whole_gateway_starts_on_a_full_disk_after_a_clean_stop(
     with urlopen(f"http://127.0.0.1:{metrics}/metrics", timeout=20) as numbers:
         assert b"gatepost_" in numbers.read()
     wait_until(pages.answers, "the admin centre answers")
-    assert server.cli("status", json=True).data["ok"]
+    status = server.cli("status", json=True, expect=1).data
+    assert all(listener["ok"] for listener in status["listeners"]), "it serves, and says that it takes no mail"
+    assert [worker["ok"] for worker in status["workers"]] == [False]
     assert server.cli("destination", "list", json=True).data is not None
     filler.remove()
     wait_until(lambda: sender.send(1, BIG) == 0, "mail to be taken again", timeout=60)
