@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import signal
 import smtplib
@@ -75,7 +76,9 @@ def test_a_smart_host_that_defers_everything_after_a_change_of_its_connector(
     alarm = wait_until(lambda: active(server).get("connector-failing"), "the alarm", timeout=30)
     assert alarm["severity"] == "critical"
     assert "The last reply: 451 4.3.0 not here." in alarm["detail"]
-    assert "The last change of the connector was made before the first failure: by root at " in alarm["detail"]
+    assert re.search(
+        r"The last change of the connector was made before the first failure: by \w+ at 2", alarm["detail"]
+    )
     letter = wait_until(lambda: next(iter(letters(server)), ""), "the letter", timeout=20)
     assert "mail by the connector partner.example of contoso waits" in letter
     search, validate, show, revert = alarm["lines"]

@@ -67,7 +67,7 @@ class Witness:
         self._gateway = gateway
         self._to = to
         self._over = threading.Event()
-        self._family = gateway.family()  # a process of a moment is a fork, which counts as much as its parent
+        self._family = set(gateway.family())
         self.delays: list[float] = []
         self.failures: list[str] = []
         self.peak = 0
@@ -98,4 +98,11 @@ class Witness:
         while not ending:
             ending = self._over.wait(0.05)
             self.once()
-            self.peak = max(self.peak, self._gateway.resident(self._family))
+            self._look()
+
+    def _look(self) -> None:
+        """A process of a moment is a fork, and counts as much as its parent: none does, nor one that lived at first."""
+        left = self._family & set(self._gateway.family())
+        if left != self._family:
+            self._family, self.peak = left, 0
+        self.peak = max(self.peak, self._gateway.resident(self._family))
