@@ -13,7 +13,7 @@ from support.browser import choose_looks, context, shared_browser
 from support.cpu_time import CpuTime
 from support.debian import MARK, need
 from support.dnssec import SignedDns
-from support.gateway import Gateway
+from support.gateway import Gateway, ends_of_logs
 from support.memory import MEMORY, holds_test_files
 from support.pebble import Pebble
 from support.peers import Exim, Postfix
@@ -28,7 +28,7 @@ from gatepost.testing.sink import Sink
 from gatepost.testing.status_server import StatusServer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Generator, Iterator
     from pathlib import Path
 
     from playwright.sync_api import Browser, Page
@@ -223,6 +223,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> Iterator[None]:
             together[item.path] += seconds
     tests = Counter(item.path for item in items)
     items.sort(key=lambda item: (-together[item.path], -longest[item.path], -tests[item.path]))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """What failed is shown with the end of the log of each gateway."""
+    report = yield
+    if report.failed:
+        report.sections += [(f"Log of {folder}", text) for folder, text in ends_of_logs() if text]
+    return report
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:

@@ -462,6 +462,7 @@ def test_the_plan_makes_a_pair_that_works(
     left = server.cli(*words, json=True, expect=None).data
     for one in [one for finding in left["here"] for one in finding["commands"]]:  # an alias needs its domain first
         server.cli(*shlex.split(one)[1:])
+    server.wait_in_force()
     shown = pki.leaf(EXCHANGE)
     assert server.cli(*words, "--exchange-certificate", str(shown.chain), json=True).data["complete"]
     with in_place_of_exchange(server.port, pki, 25, host=address, certificate=shown) as exchange:

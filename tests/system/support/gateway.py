@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import weakref
 from typing import TYPE_CHECKING, Any
 
 from support.namespaces import inside
@@ -26,6 +27,16 @@ time.time_ns = lambda: real_ns() + int(ahead * 1e9)
 from gatepost.manage.cli import main
 main(prog_name="gatepost")
 """
+
+
+_LAST_LINES = 60
+
+_made: weakref.WeakSet[Gateway] = weakref.WeakSet()
+
+
+def ends_of_logs() -> list[tuple[str, str]]:
+    """Of each gateway that there is or was until now: its folder, and the end of its log."""
+    return [(one.folder.path.name, "\n".join(one.log().splitlines()[-_LAST_LINES:])) for one in set(_made)]
 
 
 class Gateway(gateway.Gateway):
@@ -59,6 +70,8 @@ class Gateway(gateway.Gateway):
         if has_worker_role() and url.startswith("postgresql:"):
             written = merged({"store": {"worker_url": worker_url(url)}}, written)
         super().__init__(resources, settings=written, **options)
+        self._last_log = ""
+        _made.add(self)
 
     @property
     def pid(self) -> int:
@@ -73,6 +86,16 @@ class Gateway(gateway.Gateway):
         if self._namespace:
             return inside(self._namespace, lambda: greets(2525))
         return super()._greets()
+
+    def log(self) -> str:
+        """The output of `gatepost serve` so far; of one that was removed, what it was then."""
+        return super().log() or self._last_log
+
+    def remove(self) -> None:
+        """Stop and leave nothing behind but the log in memory, for who asks why its test failed."""
+        self.stop()
+        self._last_log = self.log()
+        super().remove()
 
     def change_version(self, source: Path) -> None:
         """Use the gatepost of another folder of source from now on, for commands and the next start."""
