@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from contextlib import ExitStack
     from pathlib import Path
 
+    from support.postgres import Postgres
+
     from gatepost.testing.pki import Pki
     from gatepost.testing.sink import Sink
 
@@ -145,6 +147,24 @@ def test_a_process_that_the_kernel_killed_is_told(gateway: Callable[..., Gateway
     alarm = wait_until(lambda: active(server).get("process-ended"), "the alarm", timeout=30)
     assert "with signal 9 (SIGKILL). The gateway starts it again" in alarm["detail"]
     wait_until(lambda: letters(server), "the letter", timeout=20)
+
+
+def test_alarms_of_a_site_name_the_node_whose_machine_it_is(
+    gateway: Callable[..., Gateway], postgres: Postgres
+) -> None:
+    """One node raises alarms for all, and knows of the others' machines by their heartbeats."""
+    url = postgres.database()
+    first, second = [
+        gateway("", settings=QUICK | {"server": {"node": node, "workers": 2}, "store": {"url": url} | store})
+        for node, store in (("mx1", {}), ("mx2", {"free_space": "9000000GB"}))
+    ]
+    wait_until(lambda: active(first).get("disk-low"), "the alarm about the disk", timeout=30)
+    os.kill(second.family()[2], signal.SIGKILL)
+    alarm = wait_until(lambda: active(first).get("process-ended"), "the alarm about the process", timeout=30)
+    assert alarm["title"].endswith(" of mx2 ended unexpectedly")
+    titles = {alarm["title"] for alarm in active(first).values()}
+    assert {"the disk of mx2 is nearly full"} <= titles
+    assert not any("mx1" in title for title in titles)
 
 
 def test_nameservers_that_are_gone_are_known_without_asking_them(gateway: Callable[..., Gateway]) -> None:
