@@ -5,9 +5,10 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Annotated, Final
 
 import msgspec
+from msgspec import Meta
 
 NEARLY_FULL: Final = 4
 """Times `store.free_space`; with less than that on the disk an administrator is told, as limits become tighter."""
@@ -18,6 +19,10 @@ _RECOVERED: Final = 1.1
 """Times what is too little, until there is enough again: so a disk at the mark raises and ends no alarm each minute."""
 
 
+type _Count = Annotated[int, Meta(ge=0, lt=1 << 62)]  # a worker that was taken over may write any number
+type _Time = Annotated[float, Meta(ge=0, lt=1 << 33)]
+
+
 class DiskRoom(msgspec.Struct, frozen=True):
     """The disk of `directory`. free: bytes. mark: `store.free_space`, at which no mail is taken. inodes: that are free.
 
@@ -25,9 +30,9 @@ class DiskRoom(msgspec.Struct, frozen=True):
     """
 
     directory: str
-    free: int
-    mark: int
-    inodes: int | None = None
+    free: _Count
+    mark: _Count
+    inodes: _Count | None = None
     was_low: bool = False
 
     @property
@@ -50,8 +55,8 @@ class EndedProcess(msgspec.Struct, frozen=True):
 
     name: str
     how: str
-    at: float
-    times: int
+    at: _Time
+    times: _Count
 
 
 class MachineReport(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -59,4 +64,4 @@ class MachineReport(msgspec.Struct, frozen=True, omit_defaults=True):
 
     refusal: str = ""
     disk: DiskRoom | None = None
-    ended: tuple[EndedProcess, ...] = ()
+    ended: Annotated[tuple[EndedProcess, ...], Meta(max_length=50)] = ()
