@@ -169,6 +169,7 @@ def test_what_is_encrypted_is_signed_as_it_leaves(
     need("openssl")
     carol = MailAuthority(tmp_path).person("carol@secret.example")
     gateway.cli("smime", "recipient", "add", "carol@secret.example", str(carol.certificate))
+    gateway.wait_in_force()
     header = f"From: Alice <{ALICE}>\r\nX-MS-Exchange-Organization-SCL: -1\r\nSubject: sealed\r\n\r\n".encode()
     send(gateway.port, "carol@secret.example", content=header + b"The figures.\r\n")
     content = arrived(partner, "sealed")
