@@ -238,7 +238,7 @@ def test_a_name_and_an_address_of_ones_own(lab):
     sent(made)
     (mail,) = host.wait_mails(1)
     assert "out.contoso.example" in mail.raw.decode()
-    assert "[127.0.0.9]" in host.log()
+    host.wait_log("[127.0.0.9]")
 
 
 def test_a_source_address_of_another_machine(lab):
