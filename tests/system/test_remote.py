@@ -681,8 +681,9 @@ def test_the_queue_is_acted_on_from_afar(changing: Remote) -> None:
     assert there("queue", "retry", "--recipient", "nobody@bank.example", expect=1).stdout == "retry: 0 deliveries\n"
     assert "not a queue id" in there("queue", "drop", "???", expect=2).stderr
     assert there("queue", "drop", "--all", "--yes", "--reason", "x").stdout == "drop: 1 delivery\n"
-    assert server.cli("queue", "list", json=True).data == []
-    assert "token owner" in there("trace", "show", identity).stdout
+    # Released, it is tried, and leaves when its attempt ends.
+    wait_until(lambda: server.cli("queue", "list", json=True).data == [], "an empty queue")
+    wait_until(lambda: "token owner" in there("trace", "show", identity).stdout, "who dropped it, in the trace")
 
 
 def test_certificates_are_changed_from_afar(changing: Remote, pki: Pki) -> None:
