@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from contextlib import ExitStack
     from pathlib import Path
 
+    from support.postgres import Postgres
+
     from gatepost.testing.pki import Pki
     from gatepost.testing.sink import Sink
 
@@ -45,6 +47,20 @@ def letters(server: Gateway) -> list[str]:
     paths = sorted(server.data_dir.glob("maildir/**/new/*"), key=lambda path: path.stat().st_mtime)
     mails = [message_from_bytes(path.read_bytes(), policy=policy.SMTP) for path in paths]
     return [f"{mail['Subject']}\n{mail.get_content()}" for mail in mails if "[gatepost " in mail["Subject"]]
+
+
+def webhook(running: ExitStack, pki: Pki, folder: Path) -> tuple[WebhookReceiver, dict[str, Any]]:
+    """A receiver of alarms, and the settings of a gateway that posts to it."""
+    receiver = running.enter_context(WebhookReceiver(pki.leaf("localhost", names=["localhost", "127.0.0.1"]), SECRET))
+    secret = folder / "webhook-secret"
+    secret.touch(0o600)
+    secret.write_bytes(SECRET)
+    alarms = {
+        "webhook": f"https://127.0.0.1:{receiver.port}/x",
+        "webhook_secret": f"file:{secret}",
+        "webhook_private": True,
+    }
+    return receiver, {"alarms": ALARMS | alarms, "tls": {"trust_anchors": str(pki.root)}}
 
 
 def typed(server: Gateway, line: str) -> Any:
@@ -98,20 +114,11 @@ def test_a_full_disk_is_told_by_webhook_and_status_and_its_end_too(
     disk = tmp_path / "disk"
     mount(disk, 320 << 20)
     running.callback(unmount, disk)
-    receiver = running.enter_context(WebhookReceiver(pki.leaf("localhost", names=["localhost", "127.0.0.1"]), SECRET))
-    secret = tmp_path / "webhook-secret"
-    secret.touch(0o600)
-    secret.write_bytes(SECRET)
-    webhook = {
-        "webhook": f"https://127.0.0.1:{receiver.port}/x",
-        "webhook_secret": f"file:{secret}",
-        "webhook_private": True,
-    }
+    receiver, settings = webhook(running, pki, tmp_path)
     server = Gateway(
         contoso(),
         settings={
-            "alarms": ALARMS | webhook,
-            "tls": {"trust_anchors": str(pki.root)},
+            **settings,
             "server": {"data_dir": str(disk / "data")},
         },
     )
@@ -145,6 +152,51 @@ def test_a_process_that_the_kernel_killed_is_told(gateway: Callable[..., Gateway
     alarm = wait_until(lambda: active(server).get("process-ended"), "the alarm", timeout=30)
     assert "with signal 9 (SIGKILL). The gateway starts it again" in alarm["detail"]
     wait_until(lambda: letters(server), "the letter", timeout=20)
+
+
+def test_alarms_of_a_site_name_the_node_whose_machine_it_is(
+    gateway: Callable[..., Gateway], postgres: Postgres
+) -> None:
+    """One node raises alarms for all, and knows of the others' machines by their heartbeats."""
+    url = postgres.database()
+    first, second = [
+        gateway("", settings=QUICK | {"server": {"node": node, "workers": 2}, "store": {"url": url} | store})
+        for node, store in (("mx1", {}), ("mx2", {"free_space": "9000000GB"}))
+    ]
+    wait_until(lambda: active(first).get("disk-low"), "the alarm about the disk", timeout=30)
+    os.kill(second.family()[2], signal.SIGKILL)
+    alarm = wait_until(lambda: active(first).get("process-ended"), "the alarm about the process", timeout=30)
+    assert alarm["title"].endswith(" of mx2 ended unexpectedly")
+    titles = {alarm["title"] for alarm in active(first).values()}
+    assert {"the disk of mx2 is nearly full"} <= titles
+    assert not any("mx1" in title for title in titles)
+
+
+def test_each_node_tells_the_webhook_that_the_database_is_gone(
+    gateway: Callable[..., Gateway],
+    start_postgres: Callable[..., Postgres],
+    running: ExitStack,
+    pki: Pki,
+    tmp_path: Path,
+) -> None:
+    database = start_postgres()
+    receiver, settings = webhook(running, pki, tmp_path)
+    nodes = [
+        gateway("", settings=settings | {"server": {"node": node}, "store": {"url": database.database()}})
+        for node in ("mx1", "mx2")
+    ]
+    database.stop()
+    about = wait_until(lambda: two(receiver.about("mail-refused", "raised")), "a post of each node", timeout=60)
+    assert about == {"mx1", "mx2"}
+    with pytest.raises(smtplib.SMTPSenderRefused, match="451"):
+        send(nodes[0].port, ANN)
+    database.start()
+    wait_until(lambda: two(receiver.about("mail-refused", "cleared")), "the all-clear of each", timeout=60)
+    assert receiver.faults == []
+
+
+def two(about: set[str]) -> set[str]:
+    return about if len(about) == 2 else set()
 
 
 def test_nameservers_that_are_gone_are_known_without_asking_them(gateway: Callable[..., Gateway]) -> None:

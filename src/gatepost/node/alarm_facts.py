@@ -12,9 +12,10 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from gatepost.analysis.alarms.machine import DiskRoom, EndedProcess, MachineFacts, SilentNode
+from gatepost.analysis.alarms.machine import MachineFacts, SilentNode
 from gatepost.analysis.alarms.partners import ConnectorChange
-from gatepost.store.figures import WORKERS_DIRECTORY, read_all, read_ends
+from gatepost.node.machine_report import MachineLook
+from gatepost.store.figures import WORKERS_DIRECTORY, read_all
 from gatepost.store.interface import StoreFailure
 from gatepost.store.nodes import NodeState
 from gatepost.values import replace
@@ -34,7 +35,6 @@ SILENCE: Final = 60.0
 
 _CHANGES: Final = 10  # of one organization that are looked at
 _ORGANIZATIONS: Final = 20  # with failing partners whose changes are looked at
-_HOUR: Final = 3600.0
 _WEEK: Final = 7 * 86400.0  # a change is named as long as mail fails after it, but not for ever
 
 _log = logging.getLogger(__name__)
@@ -66,19 +66,21 @@ class AlarmFacts:
         self._ahead = ahead
         self._data = Path(settings.server.data_dir)
         self._silent: frozenset[str] = frozenset()
-        self._is_low = False
+        self._look = MachineLook(settings)
         self._known: tuple[int, Sequence[str], tuple[ConnectorChange, ...]] = 0, [], ()  # in which version, of whom
 
     def find(self, now: float) -> MailFacts:
         """All that is known at `now`, seconds since 1970."""
         facts = self._find(now)
+        nodes = self._nodes() if self._resources.is_shared else ()
         owners = sorted({partner.organization for partner in facts.failing if partner.by_connector})
         return replace(
             facts,
             ahead=self._ahead(),
             catch_alls=frozenset(_catch_alls(self._directory())),
             changes=self._changes(owners[:_ORGANIZATIONS], now),
-            machine=self._machine(now),
+            machines=(self._machine(now), *self._machines_elsewhere(nodes or ())),
+            silent=None if nodes is None else self._silent_nodes(nodes, now),
         )
 
     def _changes(self, organizations: Sequence[str], now: float) -> tuple[ConnectorChange, ...]:
@@ -104,17 +106,20 @@ class AlarmFacts:
                         yield from _connector_changes(change)
 
     def _machine(self, now: float) -> MachineFacts:
-        own = self._failure()
+        """That of this node: other workers say in files why they take no mail."""
+        report = self._look.report(now, self._failure())
         workers = self._settings.server.workers or len(os.sched_getaffinity(0))
-        refusals = [text for text in (str(own or ""), *self._reasons(workers)) if text]
-        ended = tuple(self._ended(now))
-        return MachineFacts(tuple(refusals), workers, self._disk(), self._silent_nodes(now), ended)
+        refusals = [text for text in (report.refusal, *self._reasons(workers)) if text]
+        node = self._settings.server.node_name if self._resources.is_shared else ""
+        return MachineFacts(tuple(refusals), workers, report.disk, report.ended, node)
 
-    def _ended(self, now: float) -> Iterator[EndedProcess]:
-        ends = [end for end in read_ends(self._data / WORKERS_DIRECTORY) if now - _HOUR < end.at <= now]
-        last = {end.name: end for end in ends}
-        for name, end in sorted(last.items()):
-            yield EndedProcess(name, end.how, end.at, sum(other.name == name for other in ends))
+    def _machines_elsewhere(self, nodes: Sequence[Node]) -> Iterator[MachineFacts]:
+        """Those of other nodes as their heartbeats say; of dead ones, as the last did."""
+        for node in nodes:
+            reports = [worker.figures.machine for worker in node.workers if worker.figures.machine is not None]
+            if reports and node.state is not NodeState.STOPPED and node.name != self._settings.server.node_name:
+                refusals = tuple(report.refusal for report in reports if report.refusal)
+                yield MachineFacts(refusals, len(node.workers), reports[0].disk, reports[0].ended, node.name)
 
     def _reasons(self, workers: int) -> Iterator[str]:
         """Why other workers of this node take no mail. workers: how many there are; files of former ones remain."""
@@ -124,23 +129,8 @@ class AlarmFacts:
             if figures.pid != os.getpid() and _lives(figures.pid):
                 yield figures.reason
 
-    def _disk(self) -> DiskRoom | None:
-        try:
-            disk = os.statvfs(self._data)
-        except OSError:
-            return None
-        mark, inodes = self._settings.store.free_space, disk.f_favail if disk.f_files else None
-        room = DiskRoom(str(self._data), disk.f_bavail * disk.f_frsize, mark, inodes, was_low=self._is_low)
-        self._is_low = room.is_low
-        return room
-
-    def _silent_nodes(self, now: float) -> tuple[SilentNode, ...] | None:
+    def _silent_nodes(self, nodes: Sequence[Node], now: float) -> tuple[SilentNode, ...]:
         """Nodes that were silent at the look before, too: when the database is back, none was heard of for a moment."""
-        if not self._resources.is_shared:
-            return ()
-        nodes = self._nodes()
-        if nodes is None:
-            return None
         dead = {node.name: node for node in nodes if node.state is NodeState.DEAD and node.age >= SILENCE}
         silent = tuple(SilentNode(name, dead[name].host, now - dead[name].age) for name in self._silent & dead.keys())
         self._silent = frozenset(dead)

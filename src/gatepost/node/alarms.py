@@ -62,6 +62,7 @@ _PATIENCE: Final = 5.0  # seconds for which a judgement waits for a check; the n
 _UNKEPT: Final = 10.0  # until a post is tried again whose result could not be stored
 _REST: Final = 10.0  # times what the last look took; changes that follow one another are looked at together
 
+_OF_MACHINES: Final = frozenset({Kind.NODE_SILENT, Kind.MAIL_REFUSED, Kind.DISK_LOW, Kind.PROCESS_ENDED})
 _LEVELS: Final = {
     Severity.WARNING: logging.WARNING,
     Severity.ERROR: logging.ERROR,
@@ -188,8 +189,8 @@ class AlarmMonitor:
         unknown |= {Kind.TLS_FAILURES_RISING} if facts.tls is None else set()
         unknown |= {Kind.QUARANTINE_FULL} if facts.quarantines is None else set()
         unknown |= {Kind.SENDING_LIMIT} if facts.breached is None else set()
-        unknown |= {Kind.NODE_SILENT} if facts.machine.silent is None else set()
-        unknown |= {Kind.DISK_LOW} if facts.machine.disk is None else set()
+        unknown |= _OF_MACHINES if facts.silent is None else set()
+        unknown |= {Kind.DISK_LOW} if any(machine.disk is None for machine in facts.machines) else set()
         async with self._changing:
             await self._tell_of(
                 self._memory, alarms, lambda alarm: not alarm.kind.of_traffic or alarm.kind in unknown, now

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from typing import TYPE_CHECKING
 
 from gatepost.net.tasks import spawn
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from gatepost.mail.queue.manager import QueueManager
     from gatepost.net.listener import Listener
     from gatepost.node.certificate_manager import CertificateManager
+    from gatepost.node.machine_report import MachineLook
     from gatepost.node.observation import Observation
     from gatepost.node.site_member import SiteMember
     from gatepost.node.snapshot import SnapshotSource
@@ -35,11 +37,13 @@ class DrainedWorker:
         managers: Sequence[QueueManager],
         listener: Listener,
         registry: SessionRegistry,
+        machine: MachineLook,
     ) -> None:
         self._site = site
         self._managers = managers
         self._listener = listener
         self._registry = registry
+        self._machine = machine
 
     def figures(
         self, snapshots: SnapshotSource, observation: Observation, certificates: CertificateManager
@@ -51,6 +55,7 @@ class DrainedWorker:
             observed=certificates.observed,
             drained=bool(self._listener.refusal) and not len(self._registry),
             problems=NodeProblems(problems.failing, problems.dropped, problems.untold, observation.load),
+            machine=self._machine.report(time.time(), observation.refusal()),
         )
 
     def become(self, state: NodeState) -> None:

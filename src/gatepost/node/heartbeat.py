@@ -33,7 +33,8 @@ _log = logging.getLogger(__name__)
 class Heartbeat:
     """registry: where it is told. figures: what a worker says, without its queue. depth: of its part of the queue.
 
-    Both are called on the thread, as is state, when what the node is to be has changed.
+    Both are called on the thread, as is state, when what the node is to be has changed. `is_unheard`: the last beat
+    could not be written.
     """
 
     def __init__(
@@ -52,6 +53,7 @@ class Heartbeat:
         self._figures = figures
         self._depth = depth
         self._state = state
+        self.is_unheard = False
         self._last = NodeState.ACTIVE
         self._count_at = 0.0
         self._counted: Depth | None = None
@@ -83,6 +85,7 @@ class Heartbeat:
             version, figures = self._figures()
             state = self._registry.beat(self._node, self._worker, os.getpid(), version, self._with_queue(figures))
         except StoreFailure as failure:
+            self.is_unheard = True
             if time.monotonic() >= self._complained + _COMPLAIN:
                 self._complained = time.monotonic()
                 _log.error("no heartbeat of this node: %s", failure)
@@ -90,7 +93,7 @@ class Heartbeat:
         except Exception:  # noqa: BLE001 - the next beat must come, whatever it was
             _log.exception("a heartbeat failed; the next one is tried")
             return
-        self._complained = -_COMPLAIN
+        self._complained, self.is_unheard = -_COMPLAIN, False
         if state is not self._last:
             self._last = state
             self._state(state)

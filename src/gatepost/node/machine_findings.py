@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from gatepost.analysis.alarms.machine import FEW_INODES, NEARLY_FULL
+from gatepost.events.machine_report import FEW_INODES, NEARLY_FULL
 from gatepost.net.listener import parse_address
 from gatepost.node.confinement import Means, runs_programs, unlisted_directories
 from gatepost.node.listening import holder_of

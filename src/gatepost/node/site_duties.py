@@ -24,6 +24,7 @@ from gatepost.node.alarms import ALARM_SECONDS, AlarmMonitor
 from gatepost.node.expiry_clock import CLOCK_SECONDS
 from gatepost.node.lifecycle import Duty, Lifecycle
 from gatepost.node.limits import quarantine_limits
+from gatepost.node.outage_post import OUTAGE_SECONDS, OutagePost
 from gatepost.node.owner_mail import OwnerMail
 from gatepost.node.quarantine import QUARANTINE_SECONDS, QuarantineKeeping
 from gatepost.node.retention import RETENTION_SECONDS, TraceRetention
@@ -92,6 +93,8 @@ class SiteDuties(msgspec.Struct, frozen=True):
         """The lives of all that the settings ask for."""
         yield self._clock()
         yield self._alarms()
+        if self.site.is_first_of_several and self.settings.alarms.webhook:
+            yield self._outage()
         yield self._report_import()
         yield self._quarantine()
         if self.settings.trace.days and not self.settings.store.worker_url:  # else `node.configuration_copy` does
@@ -139,6 +142,17 @@ class SiteDuties(msgspec.Struct, frozen=True):
         )
         duty, lease = Duty(ALARM_SECONDS, alarms.tick, at_once=True), self.site.leases.lease(SiteDuty.ALARMS)
         return Lifecycle("alarms", duties=[duty], close=alarms.close, lease=lease, lost=alarms.close)
+
+    def _outage(self) -> Lifecycle:
+        """Each node does it: without the database the lease for alarms soon is nobody's."""
+        alarms, node = self.settings.alarms, self.settings.server.node_name
+        post, lease = AlarmPost(self.settings, self.lookups.policy_hosts), self.site.leases.lease(SiteDuty.ALARMS)
+
+        def failure() -> StoreFailure | None:
+            return self.failure() if self.site.is_cut_off and not lease.held else None
+
+        outage = OutagePost(node, failure, post, patience=alarms.look)
+        return Lifecycle("outages of the database", duties=[Duty(min(OUTAGE_SECONDS, alarms.look), outage.tick)])
 
     def _report_import(self) -> Lifecycle:
         """Those posted to this node; mailboxes, which nodes may share, are read where the lease for them is held."""

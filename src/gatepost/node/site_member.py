@@ -44,6 +44,16 @@ class SiteMember:
         """The lease for what one worker does for its node."""
         return self.leases.lease(node_duty(self._name))
 
+    @property
+    def is_first_of_several(self) -> bool:
+        """Whether this is the first worker of a node, and the node shares a database."""
+        return self.storage.is_shared and self._worker == 0
+
+    @property
+    def is_cut_off(self) -> bool:
+        """Whether the last heartbeat could not be written."""
+        return self._heartbeat is not None and self._heartbeat.is_unheard
+
     @cached_property
     def expiry_clock(self) -> ExpiryClock:
         """The clock by which mail expires in this process. Raises StoreFailure."""

@@ -16,6 +16,7 @@ import msgspec
 
 from gatepost.decoding import from_json
 from gatepost.events.delivery_problems import DowngradedDestination, FailingPartner, UnsentNotice  # noqa: TC001 - msgspec reads annotations
+from gatepost.events.machine_report import MachineReport  # noqa: TC001 - as above
 from gatepost.mail.model.worker_load import WorkerLoad
 from gatepost.store.interface import StoredTables, StoreFailure
 from gatepost.store.leases import lease_holders
@@ -110,8 +111,8 @@ class NodeFigures(msgspec.Struct, frozen=True, omit_defaults=True):
 
     queue: deliveries in its part of the queue by state; None if they could not be counted. certificates: SHA-256 of
     those that it holds, the foremost first. offset: seconds by which its clock is ahead of the database's. drained: it
-    took no mail any more, and has none. problems: for alarms. observed: by the one worker of a node that looks at its
-    listeners.
+    took no mail any more, and has none. problems: for alarms, as is machine, which earlier versions do not send.
+    observed: by the one worker of a node that looks at its listeners.
     """
 
     active: int | None = None
@@ -121,6 +122,7 @@ class NodeFigures(msgspec.Struct, frozen=True, omit_defaults=True):
     offset: float = 0.0
     drained: bool = False
     problems: NodeProblems = NodeProblems()
+    machine: MachineReport | None = None
     observed: CertificateObservation | None = None
 
 

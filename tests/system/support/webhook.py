@@ -49,6 +49,11 @@ class WebhookReceiver:
         """What was told of alarms of one kind, in order."""
         return [one["event"] for body in list(self.taken) for one in body["alarms"] if one["kind"] == kind]
 
+    def about(self, kind: str, event: str) -> set[str]:
+        """What alarms of one kind were about of which this was told."""
+        told = [one for body in list(self.taken) for one in body["alarms"]]
+        return {one["about"] for one in told if (one["kind"], one["event"]) == (kind, event)}
+
     def take(self, headers: dict[str, str], body: bytes) -> int:
         """One post; the status of its answer."""
         self.tries += 1

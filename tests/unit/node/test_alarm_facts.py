@@ -8,16 +8,17 @@ from types import SimpleNamespace
 
 import pytest
 
-from gatepost.analysis.alarms.machine import EndedProcess
+from gatepost.analysis.alarms.machine import MachineFacts
 from gatepost.analysis.alarms.mail_flow import MailFacts
 from gatepost.events.delivery_problems import HOPS_FAIL, NEXT_HOP, FailingPartner
+from gatepost.events.machine_report import DiskRoom, EndedProcess, MachineReport
 from gatepost.node.alarm_facts import SILENCE, AlarmFacts
 from gatepost.policy.connectors.directory import Directory
 from gatepost.policy.connectors.model import parse
 from gatepost.store.changes import ConfigStore
-from gatepost.store.figures import WORKERS_DIRECTORY, ProcessEnd, WorkerFigures, note_end, write_figures
+from gatepost.store.figures import WORKERS_DIRECTORY, WorkerFigures, write_figures
 from gatepost.store.interface import StoreFailure, StoreFull
-from gatepost.store.nodes import Node, NodeState
+from gatepost.store.nodes import Node, NodeFigures, NodeState, WorkerBeat
 from gatepost.values import replace
 
 HOP = FailingPartner("contoso", "relay", NEXT_HOP, "", 1.0, 2.0, 3, HOPS_FAIL, by_connector=True)
@@ -127,49 +128,23 @@ def test_why_no_mail_is_taken_and_how_much_room_there_is(home, store, facts):
         write_figures(home.data / WORKERS_DIRECTORY, WorkerFigures(0, pid=os.getpid(), reason="mine, as it was"))
         write_figures(home.data / WORKERS_DIRECTORY, WorkerFigures(1, pid=other.pid, reason="theirs"))
         write_figures(home.data / WORKERS_DIRECTORY, WorkerFigures(2, pid=other.pid, reason="of a former worker"))
-        found = (
-            facts(
-                failure=lambda: StoreFull("mine"),
-                server={"hostname": "mx.gate.example", "data_dir": str(home.data), "workers": 2},
-            )
-            .find(0.0)
-            .machine
-        )
+        server = {"hostname": "mx.gate.example", "data_dir": str(home.data), "workers": 2}
+        (found,) = facts(failure=lambda: StoreFull("mine"), server=server).find(0.0).machines
         assert (found.refusals, found.workers) == (("mine", "theirs"), 2)
         assert found.disk is not None
         assert found.disk.directory == str(home.data)
         assert found.disk.free > 0
         other.communicate()
-    assert facts().find(0.0).machine.refusals == (), "a worker that has ended takes none, and another follows"
-
-
-def test_processes_that_ended_in_the_last_hour(home, facts):
-    folder = home.data / WORKERS_DIRECTORY
-    assert facts().find(9000.0).machine.ended == ()
-    for name, at in (("worker 1", 1.0), ("worker 1", 6000.0), ("metrics", 7000.0), ("worker 1", 8000.0)):
-        note_end(folder, ProcessEnd(name, "signal 9", at))
-    assert facts().find(9000.0).machine.ended == (
-        EndedProcess("metrics", "signal 9", 7000.0, 1),
-        EndedProcess("worker 1", "signal 9", 8000.0, 2),
-    )
-
-
-def test_a_disk_that_was_low_is_low_until_there_is_more_room(facts):
-    looking = facts(store={"free_space": "9000000GB"})
-    assert [looking.find(0.0).machine.disk.was_low for _ in range(2)] == [False, True]
-
-
-def test_a_disk_that_cannot_be_looked_at_is_not_known(home, facts):
-    found = facts(server={"hostname": "mx.gate.example", "data_dir": str(home.data / "gone")}).find(0.0)
-    assert found.machine.disk is None
+    assert facts().find(0.0).machines[0].refusals == (), "a worker that has ended takes none, and another follows"
 
 
 class Shared:
     is_shared = True
 
 
-def node(name, age, state=NodeState.DEAD):
-    return Node(name, f"host of {name}", "1", (), 0.0, age, state, (), ())
+def node(name, age, state=NodeState.DEAD, *reports):
+    beats = tuple(WorkerBeat(number, 1, age, 1, NodeFigures(machine=report)) for number, report in enumerate(reports))
+    return Node(name, f"host of {name}", "1", (), 0.0, age, state, beats, ())
 
 
 def test_nodes_that_are_silent_at_two_looks(facts):
@@ -180,7 +155,26 @@ def test_nodes_that_are_silent_at_two_looks(facts):
         node("d", 999.0, NodeState.STOPPED),
     ]
     seen = facts(nodes=lambda: nodes, shared=Shared())
-    assert seen.find(1000.0).machine.silent == (), "when a database is back, none was heard of for a moment"
-    (silent,) = seen.find(1000.0).machine.silent
+    assert seen.find(1000.0).silent == (), "when a database is back, none was heard of for a moment"
+    (silent,) = seen.find(1000.0).silent
     assert (silent.name, silent.host, silent.seen) == ("b", "host of b", 1000.0 - SILENCE)
-    assert facts(nodes=lambda: None, shared=Shared()).find(0.0).machine.silent is None
+    assert facts(nodes=lambda: None, shared=Shared()).find(0.0).silent is None
+
+
+def test_machines_of_other_nodes_are_known_by_their_heartbeats(facts):
+    low, ended = DiskRoom("/var/lib/gatepost", 1, 2), (EndedProcess("metrics", "signal 9", 1.0, 1),)
+    nodes = [
+        node("a", 1.0, NodeState.ACTIVE, MachineReport("of this node, which is looked at itself")),
+        node("b", 1.0, NodeState.ACTIVE, MachineReport("", low, ended), MachineReport("the disk is full", low, ended)),
+        node("c", 99.0, NodeState.DEAD, MachineReport("", low)),
+        node("d", 99.0, NodeState.STOPPED, MachineReport("", low)),
+        node("e", 1.0, NodeState.ACTIVE, None),
+    ]
+    server = {"hostname": "mx.gate.example", "node": "a"}
+    own, *others = facts(nodes=lambda: nodes, shared=Shared(), server=server).find(0.0).machines
+    assert (own.node, own.refusals) == ("a", ())
+    assert others == [
+        MachineFacts(("the disk is full",), 2, low, ended, "b"),
+        MachineFacts((), 1, low, (), "c"),
+    ], "what a dead one said last stands; one of an earlier version says nothing"
+    assert [machine.node for machine in facts(nodes=lambda: nodes).find(0.0).machines] == [""], "one alone has no name"

@@ -494,7 +494,7 @@ def test_a_webhook_that_fails_is_tried_again_also_after_a_restart_and_at_last_gi
 
 
 def test_a_full_disk_keeps_nothing_from_the_webhook(play, caplog, monkeypatch):
-    facts = [MailFacts(machine=MachineFacts(("the disk is full",), 1))]
+    facts = [MailFacts(machines=(MachineFacts(("the disk is full",), 1),))]
 
     def fails(*_, **__):
         raise StoreFailure("the disk is full")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from gatepost.analysis.alarms.alarm import Alarm, Kind, Severity, command_line, make_alarm
-from gatepost.analysis.alarms.machine import MachineFacts, judge_machine
+from gatepost.analysis.alarms.machine import MachineFacts, SilentNode, judge_machine, judge_silence
 from gatepost.analysis.alarms.partners import PartnerContext, about_partner, judge_partners, result_text
 from gatepost.events.delivery_problems import MESSAGE_TRACE, RECORDS_DOWN, SCANNER_DOWN, SOURCE_DOWN
 from gatepost.mail.model.worker_load import NORMAL, WorkerLoad
@@ -78,7 +78,7 @@ class MailFacts(msgspec.Struct, frozen=True):
     quarantines: how full the quarantine of an organization is, 1.0 for full. loads: of each worker. ahead: seconds that
     the clock was put ahead, 0.0 if it was not. catch_alls: organization and name of connectors that take mail for any
     domain to its MX hosts, so that a host which takes none says nothing of them. changes: of connectors lately, the
-    newest first.
+    newest first. silent: None if it is not known how other nodes are.
     """
 
     failing: tuple[FailingPartner, ...] = ()
@@ -92,7 +92,8 @@ class MailFacts(msgspec.Struct, frozen=True):
     breached: tuple[LimitBreach, ...] | None = ()
     loads: tuple[WorkerLoad, ...] = ()
     ahead: float = 0.0
-    machine: MachineFacts = MachineFacts()
+    machines: tuple[MachineFacts, ...] = ()
+    silent: tuple[SilentNode, ...] | None = ()
     catch_alls: frozenset[tuple[str, str]] = frozenset()
     changes: tuple[ConnectorChange, ...] = ()
 
@@ -128,7 +129,8 @@ def judge_mail(facts: MailFacts, limits: MailLimits, *, now: float) -> tuple[Ala
     ]
     alarms += [*_age(facts, limits), *_rising(facts, limits)]
     alarms += [*_resolver(facts), *_quarantines(facts), *_overload(facts, now), *_clock(facts, now)]
-    alarms += judge_machine(facts.machine)
+    alarms += [alarm for machine in facts.machines for alarm in judge_machine(machine)]
+    alarms += judge_silence(facts.silent or ())
     order = tuple(Severity)
     return tuple(sorted(alarms, key=lambda alarm: (-order.index(alarm.severity), alarm.key)))
 

@@ -120,7 +120,8 @@ def _all_alarms(gateway: Gateway, now: float) -> ActiveAlarms:
     entries = connector_files(organizations, now) | certificates.entries
     judged = judge(entries, scope, observed, troubles=memory.troubles, roots=memory.roots, now=now)
     refusal = disk_refusal(settings)
-    machine = judge_machine(MachineFacts((refusal,) if refusal else ()))
+    node = settings.server.node_name if store.is_shared else ""
+    machine = judge_machine(MachineFacts((refusal,), node=node)) if refusal else ()
     judged = (*domain_conflicts(directory.disputes), *judged, *judge_grants(directory.resources), *machine)
 
     def is_open(alarm: Alarm) -> bool:

@@ -3,7 +3,8 @@ from __future__ import annotations
 import pytest
 
 from gatepost.analysis.alarms.alarm import Kind, Severity
-from gatepost.analysis.alarms.machine import DiskRoom, EndedProcess, MachineFacts, SilentNode, judge_machine
+from gatepost.analysis.alarms.machine import MachineFacts, SilentNode, judge_machine, judge_silence
+from gatepost.events.machine_report import DiskRoom, EndedProcess
 from gatepost.values import replace
 
 NOW = 1_800_000_000.0
@@ -17,7 +18,7 @@ def judged(**facts):
 
 
 def test_a_machine_that_has_what_it_needs():
-    assert judged(disk=DISK) == judged(disk=replace(DISK, inodes=None)) == judged(silent=None) == []
+    assert judged(disk=DISK) == judged(disk=replace(DISK, inodes=None)) == []
 
 
 @pytest.mark.parametrize(
@@ -50,7 +51,7 @@ def test_a_disk_that_fills_is_told_while_mail_is_still_taken(fields, said, line)
 
 
 def test_a_node_that_is_silent():
-    (found,) = judged(silent=(SilentNode("mx2", "host2", NOW),))
+    (found,) = judge_silence([SilentNode("mx2", "host2", NOW)])
     assert (found.kind, found.severity, found.about) == (Kind.NODE_SILENT, Severity.ERROR, "mx2")
     assert found.detail.startswith("Its last heartbeat came at 2027-01-15 08:00:00Z, from host2.")
     assert found.lines == ("gatepost node list", "gatepost node remove mx2")
@@ -62,19 +63,12 @@ def test_a_process_that_ended_unasked():
     assert "ended 2 times, at last at 2027-01-15 08:00:00Z with signal 9 (SIGKILL)." in found.detail
 
 
-@pytest.mark.parametrize(
-    ("fields", "is_low"),
-    [
-        ({"free": 511 * MIB}, True),
-        ({"free": 520 * MIB}, False),
-        ({"free": 520 * MIB, "was_low": True}, True),
-        ({"free": 570 * MIB, "was_low": True}, False),
-        ({"inodes": 10_500}, False),
-        ({"inodes": 10_500, "was_low": True}, True),
-        ({"inodes": 11_500, "was_low": True}, False),
-    ],
-)
-def test_a_disk_at_the_mark_raises_and_ends_no_alarm_each_minute(fields, is_low):
-    disk = replace(DISK, **fields)
-    assert disk.is_low == is_low
-    assert [alarm.kind for alarm in judge_machine(MachineFacts(disk=disk))] == [Kind.DISK_LOW] * is_low
+def test_of_several_nodes_an_alarm_names_the_one_whose_machine_it_is():
+    ended = EndedProcess("worker 1", "signal 9 (SIGKILL)", NOW, 1)
+    found = judged(refusals=(FULL,), workers=2, disk=replace(DISK, free=0), ended=(ended,), node="mx2")
+    assert [(alarm.about, alarm.title) for alarm in found] == [
+        ("mx2", "on mx2, 1 of 2 workers cannot store mail, and accept none"),
+        ("mx2", "the disk of mx2 is nearly full"),
+        ("worker 1 of mx2", "worker 1 of mx2 ended unexpectedly"),
+    ]
+    assert not any("/" in alarm.about for alarm in found), "what has one is about an organization's"

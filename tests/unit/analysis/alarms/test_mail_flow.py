@@ -7,7 +7,7 @@ from itertools import product
 import pytest
 
 from gatepost.analysis.alarms.alarm import Kind, Severity
-from gatepost.analysis.alarms.machine import MachineFacts
+from gatepost.analysis.alarms.machine import MachineFacts, SilentNode
 from gatepost.analysis.alarms.mail_flow import LimitBreach, MailFacts, MailLimits, Shares, judge_mail
 from gatepost.events.delivery_problems import (
     HOOK,
@@ -95,8 +95,13 @@ def test_a_failure_that_nothing_was_heard_of_for_hours_is_over():
 
 
 def test_what_the_machine_lacks_is_told():
-    (found,) = judged(machine=MachineFacts(("the disk is full",), 1))
-    assert found.kind is Kind.MAIL_REFUSED
+    machines = MachineFacts(("the disk is full",), 1, node="a"), MachineFacts(("the disk is full",), 1, node="b")
+    found = judged(machines=machines, silent=(SilentNode("c", "host", NOW),))
+    assert [(alarm.kind, alarm.about) for alarm in found] == [
+        (Kind.MAIL_REFUSED, "a"),
+        (Kind.MAIL_REFUSED, "b"),
+        (Kind.NODE_SILENT, "c"),
+    ]
 
 
 def test_what_is_not_known_is_no_alarm():

@@ -1,0 +1,51 @@
+"""Look at the machine of this node for alarms: its disk, and processes that the supervisor saw end.
+
+Used by `node.alarm_facts`, and by `node.draining` for the heartbeat. Blocks for as long as the file system does.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from gatepost.events.machine_report import DiskRoom, EndedProcess, MachineReport
+from gatepost.store.figures import WORKERS_DIRECTORY, read_ends
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from gatepost.settings.model import Settings
+    from gatepost.store.interface import StoreFailure
+
+
+_HOUR: Final = 3600.0
+
+
+class MachineLook:
+    """Looks again and again, and knows whether the disk was low at the look before."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._data = Path(settings.server.data_dir)
+        self._mark = settings.store.free_space
+        self._was_low = False
+
+    def report(self, now: float, failure: StoreFailure | None) -> MachineReport:
+        """The machine at `now`, seconds since 1970. failure: why this worker can store no mail."""
+        return MachineReport(str(failure or ""), self._disk(), tuple(self._ended(now)))
+
+    def _disk(self) -> DiskRoom | None:
+        try:
+            disk = os.statvfs(self._data)
+        except OSError:
+            return None
+        inodes = disk.f_favail if disk.f_files else None
+        room = DiskRoom(str(self._data), disk.f_bavail * disk.f_frsize, self._mark, inodes, was_low=self._was_low)
+        self._was_low = room.is_low
+        return room
+
+    def _ended(self, now: float) -> Iterator[EndedProcess]:
+        ends = [end for end in read_ends(self._data / WORKERS_DIRECTORY) if now - _HOUR < end.at <= now]
+        last = {end.name: end for end in ends}
+        for name, end in sorted(last.items()):
+            yield EndedProcess(name, end.how, end.at, sum(other.name == name for other in ends))

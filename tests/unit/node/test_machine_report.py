@@ -1,0 +1,41 @@
+from __future__ import annotations
+
+from gatepost.events.machine_report import EndedProcess
+from gatepost.node.machine_report import MachineLook
+from gatepost.store.figures import WORKERS_DIRECTORY, ProcessEnd, note_end
+from gatepost.store.interface import StoreFull
+
+
+def look(home, data=None, **sections):
+    home.data.mkdir(exist_ok=True)
+    return MachineLook(
+        home.settings(server={"hostname": "mx.gate.example", "data_dir": str(data or home.data)}, **sections)
+    )
+
+
+def test_why_a_worker_takes_no_mail(home):
+    assert look(home).report(0.0, StoreFull("the disk is full")).refusal == "the disk is full"
+    report = look(home).report(0.0, None)
+    assert report.refusal == ""
+    assert report.disk.directory == str(home.data)
+    assert report.disk.free > 0
+
+
+def test_processes_that_ended_in_the_last_hour(home):
+    folder = home.data / WORKERS_DIRECTORY
+    assert look(home).report(9000.0, None).ended == ()
+    for name, at in (("worker 1", 1.0), ("worker 1", 6000.0), ("metrics", 7000.0), ("worker 1", 8000.0)):
+        note_end(folder, ProcessEnd(name, "signal 9", at))
+    assert look(home).report(9000.0, None).ended == (
+        EndedProcess("metrics", "signal 9", 7000.0, 1),
+        EndedProcess("worker 1", "signal 9", 8000.0, 2),
+    )
+
+
+def test_a_disk_that_was_low_is_low_until_there_is_more_room(home):
+    looking = look(home, store={"free_space": "9000000GB"})
+    assert [looking.report(0.0, None).disk.was_low for _ in range(2)] == [False, True]
+
+
+def test_a_disk_that_cannot_be_looked_at_is_not_known(home):
+    assert look(home, home.data / "gone").report(0.0, None).disk is None
