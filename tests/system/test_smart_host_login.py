@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
+from support.drills import drill
 from support.scenes import connector, contoso, send
 from support.smart_hosts import PASSWORD, USER, AuthorizationServer, DovecotSubmission, postfix_with_sasl
 
@@ -136,8 +137,7 @@ def test_tls_from_the_first_octet(lab):
     assert row["tls"]["chain"] == "trusted"
     receiver.wait_mails(1)
     assert "TLS begins with the first octet" in made.cli("connector", "validate", "relay").stdout
-    drilled = made.cli("connector", "drill", "relay", timeout=120)
-    assert drilled.status == 0, drilled.stdout
+    drill(made, "relay", expect=0)
 
 
 def test_a_wrong_password_lets_mail_wait_and_raises_an_alarm_until_it_is_right(lab):
