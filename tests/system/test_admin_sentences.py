@@ -14,6 +14,7 @@ from support.admin import OWNER, PASSWORD, AdminCentre
 from support.admin_scenes import centre_with_waiting_mail
 from support.browser import context, shot
 from support.debian import need
+from support.drills import drill
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -76,11 +77,11 @@ def is_english(text: str) -> bool:
 
 def kept_pages(centre: AdminCentre) -> list[str]:
     """Pages of a drill, of published records and of a changeover, after each was looked at."""
-    drill = centre.gateway.cli("connector", "drill", "bank", "--organization", "contoso", json=True).data
+    held = drill(centre.gateway, "bank", "--organization", "contoso", json=True, expect=0).data
     certificate = centre.gateway.cli("certificate", "list", json=True).data["certificates"][0]["id"]
     return [
         "/drills",
-        f"/drills/{drill['evidence'].rpartition('/')[2]}",
+        f"/drills/{held['evidence'].rpartition('/')[2]}",
         "/domains/contoso.example/publish?organization=contoso&look=now",
         f"/certificates/{certificate}/changeover",
     ]

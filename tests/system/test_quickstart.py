@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gatepost.testing.process import Folder, free_port, wait_until
+from gatepost.testing.process import Child, Folder, free_port, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -68,14 +68,14 @@ def test_from_nothing_to_a_message_that_the_server_behind_got(place: Folder, sin
     assert all("is in memory (tmpfs)" in fault for fault in faults), faults
     assert "contoso.example. IN MX 10 mx1.contoso.example." in said.stdout
     config = place / "etc" / "gatepost.toml"
-    with subprocess.Popen(gatepost("--config", config, "serve"), env=environment, stderr=subprocess.DEVNULL) as gateway:
-        try:
-            wait_until(lambda: greets(port), "the gateway greets", timeout=30)
-            assert over_tls(port, "ann@contoso.example").startswith("TLSv1.")
-            wait_until(lambda: len(behind.messages) == 1, "the server behind has the message", timeout=20)
-        finally:
-            gateway.terminate()
-    assert gateway.returncode == 0
+    gateway = Child(gatepost("--config", config, "serve"), place / "log", environment)
+    try:
+        gateway.wait_ready(lambda: greets(port))
+        assert over_tls(port, "ann@contoso.example").startswith("TLSv1.")
+        behind.wait_messages(1)
+    finally:
+        status = gateway.stop()
+    assert status == 0
 
 
 def test_up_needs_no_answer_and_goes_on_with_what_is_there(place: Folder) -> None:
@@ -83,11 +83,11 @@ def test_up_needs_no_answer_and_goes_on_with_what_is_there(place: Folder) -> Non
     command = gatepost("up", "--directory", place / "here", "--address", f"127.0.0.1:{port}")
     command += ["--admin-address", f"127.0.0.1:{admin}"]
     for count in (1, 2):
-        with subprocess.Popen(command, env=os.environ | ROOT, stderr=subprocess.DEVNULL) as gateway:
-            try:
-                wait_until(lambda: greets(port), "the gateway greets", timeout=30)
-                over_tls(port, "postmaster@gatepost.localdomain")
-                wait_until(partial(has, place / "here" / "data", count), "the mailbox has it", timeout=20)
-            finally:
-                gateway.terminate()
-        assert gateway.returncode == 0
+        gateway = Child(command, place / "log", os.environ | ROOT)
+        try:
+            gateway.wait_ready(lambda: greets(port))
+            over_tls(port, "postmaster@gatepost.localdomain")
+            wait_until(partial(has, place / "here" / "data", count), "the mailbox has it")
+        finally:
+            status = gateway.stop()
+        assert status == 0

@@ -231,6 +231,7 @@ def test_what_the_owner_wrote_stays_through_a_tenants_changes_and_is_not_moved(w
     status, told = world.call(f"/outbound_connectors/{OWNED}", "PATCH", {"name": "renamed"})
     assert status in {400, 422}
     _refused(told)
+    world.gateway.wait_in_force()
     send(world.gateway.port, f"x@{OWNED}", sender="ann@alpha.example")
     world.owned.wait_messages(1)
 
@@ -281,6 +282,7 @@ def test_a_tenant_writes_roots_in_pem(world: World, pki: Pki, strange_pki: Pki) 
     status, told = world.call("/outbound_connectors", "POST", resource)
     assert status == 201, told
     assert world.validated("pem")["outcome"] == "validated"
+    world.gateway.wait_in_force()
     send(world.gateway.port, "x@pem.example", sender="ann@alpha.example")
     wait_until(lambda: any("x@pem.example" in one.recipients for one in world.allowed.messages), "it arrived")
     done = _command(world, "connector", "show", "pem")

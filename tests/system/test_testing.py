@@ -9,10 +9,11 @@ import subprocess
 import sys
 import threading
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import dns.exception
 import dns.flags
 import dns.message
 import dns.query
@@ -234,8 +235,14 @@ def test_another_validator_agrees() -> None:
         assert program
         child = Child([program, "-c", conf], folder / "log")
 
+        def answer_to(question: dns.message.Message) -> dns.message.Message | None:
+            with suppress(dns.exception.Timeout):
+                return dns.query.udp(question, "127.0.0.1", 5, port)
+            return None
+
         def seen(name: str, kind: str) -> tuple[str, bool]:
-            answer = dns.query.udp(dns.message.make_query(name, kind, want_dnssec=True), "127.0.0.1", 5, port)
+            question = dns.message.make_query(name, kind, want_dnssec=True)
+            answer = wait_until(lambda: answer_to(question), f"an answer about {name}")
             return dns.rcode.to_text(answer.rcode()), bool(answer.flags & dns.flags.AD)
 
         try:

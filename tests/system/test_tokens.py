@@ -106,7 +106,7 @@ def test_postfix_sends_over_starttls_to_a_listener_with_its_key_in_the_token(tok
     ):
         assert swaks(postfix.port, to=ALICE, sender="eve@partner.example").ok
         gateway.wait_maildir(ALICE)
-        assert "Verified TLS connection established" in postfix.log()
+        postfix.wait_log("Verified TLS connection established")
 
 
 def test_a_certificate_is_added_by_the_uri_of_its_key(token: Token, pki: Pki, tmp_path: Path) -> None:
@@ -168,7 +168,7 @@ def test_a_connector_shows_a_client_certificate_whose_key_is_in_the_token(token:
         gateway.wait_in_force()
         send(gateway.port, "carol@partner.example")
         wait_until(postfix.mails, "mail at Postfix, which wants a client certificate", timeout=120)
-        assert "Trusted TLS connection established" in postfix.log()
+        postfix.wait_log("Trusted TLS connection established")
 
 
 def test_a_wrong_pin_is_tried_once(token: Token, pki: Pki) -> None:

@@ -38,6 +38,7 @@ _CHUNK: Final = 32 << 10
 _TEXT: Final = 1000  # characters of a reply
 _SECONDS: Final = 20.0  # that a process waits for its reply
 _LOOP_SECONDS: Final = 2.0  # that an event loop waits for it: all mail of the process waits with it
+_OTHER_LOOP_SECONDS: Final = 10.0  # that the loop of a process without mail does: who joins a site waits for 20
 _REST_SECONDS: Final = 2.0  # in which the rest of a request comes
 _LIFE_SECONDS: Final = 15  # of a writer: the kernel ends it
 _NEXT_SECONDS: Final = 0.05  # that a writer waits for another request
@@ -52,10 +53,14 @@ _encode = msgspec.msgpack.Encoder().encode
 
 
 class ConfigLine:
-    """The line on which one process asks. Made by the supervisor before it forks the process. who: its name."""
+    """The line on which one process asks. Made by the supervisor before it forks the process.
 
-    def __init__(self, who: str) -> None:
+    who: its name. takes_mail: whether mail waits with its event loop.
+    """
+
+    def __init__(self, who: str, *, takes_mail: bool = True) -> None:
         self.who = who
+        self._loop_seconds = _LOOP_SECONDS if takes_mail else _OTHER_LOOP_SECONDS
         self._own, self._child = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         hear_by_signal(self._own)
         self._lock = threading.Lock()
@@ -134,7 +139,7 @@ class ConfigLine:
         content = _encode(request)
         if len(content) > LARGEST:
             return ConfigReply(ReplyKind.DENIED, text=f"{len(content)} octets are too many for one change")
-        until = time.monotonic() + _patience()
+        until = time.monotonic() + self._patience()
         if not self._lock.acquire(timeout=until - time.monotonic()):  # another thread waits for its reply
             return None
         try:
@@ -143,6 +148,14 @@ class ConfigLine:
             return None
         finally:
             self._lock.release()
+
+    def _patience(self) -> float:
+        """Seconds that whoever asks may wait."""
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            return _SECONDS
+        return self._loop_seconds
 
     def _exchanged(self, content: bytes, until: float) -> ConfigReply | None:
         """Send a request and wait for its reply. Raises OSError."""
@@ -248,15 +261,6 @@ def _packet(own: socket.socket) -> bytes:
         return own.recv(_HEADER.size + _CHUNK)
     except ConnectionResetError:
         return b""
-
-
-def _patience() -> float:
-    """Seconds that whoever asks may wait."""
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return _SECONDS
-    return _LOOP_SECONDS
 
 
 def _waits(own: socket.socket, seconds: float) -> bool:

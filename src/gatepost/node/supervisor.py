@@ -156,7 +156,8 @@ class Supervisor:
         """Start it. Raises OSError."""
         worker.started = worker.heard = time.monotonic()
         worker.is_ready = worker.is_reloading = worker.is_silent = False
-        worker.line = Lifeline(self._files, ConfigLine(worker.name) if worker.asks else None)
+        asks = ConfigLine(worker.name, takes_mail=worker.takes_mail) if worker.asks else None
+        worker.line = Lifeline(self._files, asks)
         try:
             worker.pid = os.fork()
         except OSError:

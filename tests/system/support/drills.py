@@ -7,21 +7,30 @@ from typing import TYPE_CHECKING
 from gatepost.testing.process import FixtureError, wait_until
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from gatepost.testing.gateway import CliRun, Gateway
 
 _INCONCLUSIVE = 3
 
 
-def drill(gateway: Gateway, name: str, *, json: bool = False, expect: int | None = None) -> CliRun:
-    """`gatepost connector drill NAME`, asked again while the machine is too busy for it. expect: its exit status."""
-    runs: list[CliRun] = []
-
-    def told() -> bool:
-        runs.append(gateway.cli("connector", "drill", name, json=json, expect=None))
-        return runs[-1].status != _INCONCLUSIVE
-
-    wait_until(told, f"a drill of {name} that shows something", timeout=90)
-    run = runs[-1]
+def drill(gateway: Gateway, name: str, *words: str, json: bool = False, expect: int | None = None) -> CliRun:
+    """`gatepost connector drill NAME …`, asked again while the machine is too busy for it. expect: its exit status."""
+    run = conclusive(
+        lambda: gateway.cli("connector", "drill", name, *words, json=json, expect=None), lambda run: run.status
+    )
     if expect is not None and run.status != expect:
         raise FixtureError(f"drill of {name}: exit {run.status}, not {expect}\n{run.stdout}{run.stderr}")
     return run
+
+
+def conclusive[Run](hold: Callable[[], Run], status: Callable[[Run], int]) -> Run:
+    """The first run of a drill that shows something. status: the exit status of a run."""
+    runs: list[Run] = []
+
+    def told() -> bool:
+        runs.append(hold())
+        return status(runs[-1]) != _INCONCLUSIVE
+
+    wait_until(told, "a drill that shows something", timeout=90)
+    return runs[-1]

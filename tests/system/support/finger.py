@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 _MAIN = "compatibility_level = 3.6\ninet_protocols = ipv4\nmaillog_file = /dev/stdout\ndnssec_probe = soa:test\n"
 _RESOLVING = "nameserver {}\noptions edns0 trust-ad timeout:1 attempts:1\n"
+_TRIES = 3
 # The first that is said decides.
 _SAID: Mapping[str, str] = {
     "failed": r"lookup (error|failed)",
@@ -64,11 +65,17 @@ class Finger:
         """What it makes of the first MX host of a domain, and all it said.
 
         "verified" by a TLSA record, "refused" because none was satisfied, "encrypted" with any certificate, "clear"
-        (no STARTTLS), "required" (no STARTTLS, and there are TLSA records), or "failed" to look something up.
+        (no STARTTLS), "required" (no STARTTLS, and there are TLSA records), or "failed" to look something up, thrice:
+        it cannot be told from a resolver that stood still for some seconds.
         """
-        done = self._inside(f'exec posttls-finger -t 5 -T 5 -l dane -L routine,certmatch,verbose "{domain}"')
-        text = (done.stdout + done.stderr).replace("posttls-finger: ", "")
-        return next((word for word, said in _SAID.items() if re.search(said, text, re.MULTILINE)), ""), text
+        word = text = ""
+        for _ in range(_TRIES):
+            done = self._inside(f'exec posttls-finger -t 5 -T 5 -l dane -L routine,certmatch,verbose "{domain}"')
+            text = (done.stdout + done.stderr).replace("posttls-finger: ", "")
+            word = next((word for word, said in _SAID.items() if re.search(said, text, re.MULTILINE)), "")
+            if word != "failed":
+                break
+        return word, text
 
     def _inside(self, command: str) -> subprocess.CompletedProcess[str]:
         path = f"export PATH=/usr/sbin:/usr/bin:/sbin:/bin MAIL_CONFIG={self._folder.path}"

@@ -113,6 +113,15 @@ class ForkedProcess:
         if self.poll() is None:
             os.kill(self.pid, signal.SIGKILL)
 
+    def abort(self) -> None:
+        """End it by SIGABRT, at which it says where it is if PYTHONFAULTHANDLER is set; SIGKILL after five seconds."""
+        if self.poll() is None:
+            os.kill(self.pid, signal.SIGABRT)
+        with suppress(subprocess.TimeoutExpired):
+            self.wait(5)
+        self.kill()
+        self.wait()
+
 
 class ForkServer:
     """The server of this process of pytest; started when it is first asked."""

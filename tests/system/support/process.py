@@ -104,7 +104,8 @@ def run_gatepost(
 ) -> subprocess.CompletedProcess[bytes]:
     """`gatepost WORDS…` to its end, or with words of `-c SCRIPT …` what Python runs.
 
-    given: its standard input. folder: where it runs. Raises subprocess.TimeoutExpired after `timeout` seconds.
+    given: its standard input. folder: where it runs. Raises subprocess.TimeoutExpired after `timeout` seconds, with
+    what it said and where it was.
     """
     command = [sys.executable if words[0] == "-c" else GATEPOST, *map(str, words)]
     if _starts_python(command[1:], environment):
@@ -118,9 +119,10 @@ def run_gatepost(
         process = fork_server().fork(command[1:], files, os.environ if environment is None else environment, folder)
         try:
             status = process.wait(timeout)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        except subprocess.TimeoutExpired as late:
+            process.abort()
+            error.seek(0)
+            late.add_note(f"gatepost {' '.join(command[1:])}\n{error.read().decode(errors='replace')}")
             raise
         out.seek(0)
         error.seek(0)

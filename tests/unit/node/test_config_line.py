@@ -26,14 +26,19 @@ def echo(request):
 
 
 @pytest.fixture
-def line():
-    """Both ends in this process, which SIGIO must not end."""
+def sigio():
+    """It does not end this process, which has both ends of a line."""
     before = signal.signal(signal.SIGIO, lambda *_: None)
+    yield
+    signal.signal(signal.SIGIO, before)
+
+
+@pytest.fixture
+def line(sigio):
     made = ConfigLine("worker 0")
     yield made
     made.close()
     made.release_child_end()
-    signal.signal(signal.SIGIO, before)
 
 
 @pytest.fixture
@@ -139,23 +144,33 @@ def test_nobody_answers_a_supervisor_that_is_gone_or_busy(line, monkeypatch):
     assert line.ask(ConfigRequest()) is None
 
 
+async def asked_on_loop(line):
+    """Seconds until the answer is given up."""
+    begun = time.monotonic()
+    assert line.ask(ConfigRequest()) is None
+    return time.monotonic() - begun
+
+
 def test_an_event_loop_waits_briefly_also_for_a_thread_that_waits(line, monkeypatch):
     """All mail of the process waits with it."""
     monkeypatch.setattr(module, "_SECONDS", 60.0)
-    monkeypatch.setattr(module, "_LOOP_SECONDS", 0.05)
-
-    async def on_loop():
-        begun = time.monotonic()
-        assert line.ask(ConfigRequest()) is None
-        return time.monotonic() - begun
-
-    assert asyncio.run(on_loop()) < 30.0
+    monkeypatch.setattr(line, "_loop_seconds", 0.05)
+    assert asyncio.run(asked_on_loop(line)) < 30.0
     thread = threading.Thread(target=line.ask, args=[ConfigRequest()])
     thread.start()
     until(line._lock.locked)
-    assert asyncio.run(on_loop()) < 30.0
+    assert asyncio.run(asked_on_loop(line)) < 30.0
     line.close()  # it hears that nobody answers
     thread.join()
+
+
+def test_the_event_loop_of_a_process_without_mail_waits_for_longer(sigio, monkeypatch):
+    """Or a node that joins would be told to try again, with a token that was used up a moment later."""
+    monkeypatch.setattr(module, "_LOOP_SECONDS", 0.0)
+    monkeypatch.setattr(module, "_OTHER_LOOP_SECONDS", 0.2)
+    with contextlib.closing(ConfigLine("the site", takes_mail=False)) as line:
+        assert asyncio.run(asked_on_loop(line)) >= 0.2
+        line.release_child_end()
 
 
 def test_a_process_that_asks_on_and_on_leaves_others_their_turn(line, monkeypatch):

@@ -70,6 +70,9 @@ class Sweeper(msgspec.Struct, frozen=True):
         finally:
             self.gates.discard(gate)
         if not self.stopped():
+            # After a sweep that took longer than the gate was closed: probes failed meanwhile, of backlogs made anew.
+            anew = hop.backlogs.values() if gate is hop.gate and gate.failures else ()
+            backlogs = list(dict.fromkeys((*backlogs, *anew)))
             self.waiting.put_back(backlogs, gate.until)
             self.waiting.forget_if_idle(hop)
 

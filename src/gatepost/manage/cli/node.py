@@ -12,7 +12,7 @@ from gatepost.manage.cli.output import _, ours, print_rows, printable, printed_j
 from gatepost.manage.cli.request_options import request_options
 from gatepost.manage.use_cases.client import Client, all_items
 from gatepost.manage.use_cases.nodes import DrainNode, ForgetNode, ListNodes, drain_node, forget_node, list_nodes
-from gatepost.manage.use_cases.refusal import Refusal
+from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.times import stamp
 from gatepost.texts import N_
 
@@ -35,6 +35,7 @@ _COLUMNS: Final = (
     "does for the site",
 )
 _WAIT: Final = 15.0  # seconds in which all nodes present a new certificate, and have looked
+_AGAIN: Final = 0.3
 
 
 @click.group()
@@ -98,15 +99,18 @@ def say_presented(through: Client, sha256: str) -> None:
     while True:
         try:
             nodes = [node for node in all_items(through.call, list_nodes, ListNodes()) if node.state.is_alive]
-        except Refusal:
-            return  # the gateway's nodes are not this token's, or not known
+        except Refusal as refusal:
+            if refusal.kind is not RefusalKind.UNREADABLE or time.monotonic() > deadline:
+                return  # the gateway's nodes are not this token's, or not known
+            time.sleep(_AGAIN)  # the database may be late for once
+            continue
         done = [node.name for node in nodes if sha256 in node.shown]
         open_ = [node.name for node in nodes if sha256 not in node.shown]
         if len(nodes) < 2:
             return
         if not open_ or time.monotonic() > deadline:
             break
-        time.sleep(0.3)
+        time.sleep(_AGAIN)
     later = _("; not seen yet on %(nodes)s", nodes=", ".join(map(printable, open_))) if open_ else ""
     say("presented on %(nodes)s%(later)s", err=True, nodes=", ".join(map(printable, done)) or _("no node"), later=later)
 

@@ -31,7 +31,8 @@ WATCH_SECONDS: Final = 2.0
 """Between two looks at the files."""
 
 _PATIENCE: Final = 30.0  # a chain and its key are written one after the other
-_AGAIN: Final = 60.0
+_AGAIN: Final = 5.0  # seconds until a record that failed is tried again, twice as many each time:
+_SELDOM: Final = 60.0  # who records waits for another process, up to two seconds in which no mail moves
 _OWN: Final = frozenset({Origin.SETTINGS, Origin.FILES})
 
 _log = logging.getLogger(__name__)
@@ -40,12 +41,16 @@ type Pair = tuple[Path, Path]
 
 
 class _Seen(msgspec.Struct):
-    """The state of a pair of files. bad_since: not usable since then. again: when to read it though it is unchanged."""
+    """The state of a pair of files. bad_since: not usable since then. again: when to read it though it is unchanged.
+
+    pause: seconds until it is read again if it cannot be recorded.
+    """
 
     stamp: object = None
     bad_since: float = 0.0
     told: bool = False
     again: float = inf
+    pause: float = _AGAIN
 
 
 class FileWatch:
@@ -59,6 +64,7 @@ class FileWatch:
         self._unlisted: set[Path] = set()
         self._accept = False
         self._begin_at = -inf  # inf: it has begun
+        self._begin_pause = _AGAIN
 
     def accept(self) -> None:
         """Take what was refused for the names that it lost: an administrator sent SIGHUP, and so wants the files."""
@@ -107,7 +113,8 @@ class FileWatch:
             self._withdraw(entries, now)
         except (ConfigConflict, StoreFailure) as failure:
             _log.warning("certificates that the settings do not name any more are not withdrawn yet: %s", failure)
-            self._begin_at = now + _AGAIN
+            self._begin_at = now + self._begin_pause
+            self._begin_pause = min(2 * self._begin_pause, _SELDOM)
         else:
             self._begin_at = inf
 
@@ -127,7 +134,12 @@ class FileWatch:
             self._consider(pair, origin, identity, seen, now)
         except (ConfigConflict, StoreFailure) as failure:
             _log.warning("a renewed certificate is not recorded yet: %s", failure)
-            seen.again = now + _AGAIN if isinstance(failure, StoreFailure) else now
+            seen.again = now
+            if isinstance(failure, StoreFailure):
+                seen.again += seen.pause
+                seen.pause = min(2 * seen.pause, _SELDOM)
+        else:
+            seen.pause = _AGAIN
 
     def _broken(self, why: str, seen: _Seen, now: float) -> None:
         """Half a renewal, most likely: the other half comes. If it does not, say so, once."""

@@ -110,13 +110,24 @@ class Space:
             if near_full:
                 pages = self._connection.pragma("page_count")
                 _hint(self._connection, pages * self._page + self._headroom)
-        except (apsw.FullError, apsw.IOError, apsw.BusyError):
+        except (apsw.FullError, apsw.BusyError):
+            return False
+        except apsw.IOError:
+            self._check_writable()
             return False
         except OSError as error:
             if error.errno not in _NO_SPACE:
                 raise
             return False
         return True
+
+    def _check_writable(self) -> None:
+        """Raise OSError where the file system is read-only or broken.
+
+        SQLite says of that what it says of a full disk; but it never passes for files that were opened before.
+        """
+        with contextlib.suppress(FileNotFoundError):
+            os.close(os.open(self._wal, os.O_RDWR | os.O_CLOEXEC))
 
     def _extend_wal(self) -> None:
         """Zeros behind what SQLite wrote: it takes them for the end of the log, and writes over them.

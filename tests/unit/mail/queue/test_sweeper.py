@@ -233,6 +233,36 @@ def test_what_came_in_meanwhile_waits_until_the_gate_opens(parts, make):
     assert parts.settler.put == [(2, 500.0)]
 
 
+def test_what_came_for_a_backlog_made_anew_waits_until_the_gate_opens(parts, make):
+    """The sweep took longer than the gate was closed: the next probe failed during it."""
+    old = ready(parts, make, 1)
+
+    async def suspend(_suspension):
+        parts.hop.tidy(old, 100.0)
+        ready(parts, make, 2, 3)
+        parts.hop.gate.fail(make.silence, 900.0, "contoso")
+        return 0
+
+    parts.store.suspend, parts.lookups.only = suspend, {A: "relay"}
+    sweep(parts, parts.hop.gate, old)
+    assert sorted(parts.settler.put) == [(2, 900.0), (3, 900.0)]
+    assert parts.hop.size == 0
+
+
+def test_what_comes_after_the_next_hop_answered_stays_for_its_lane(parts, make):
+    old = ready(parts, make, 1)
+
+    async def suspend(_suspension):
+        parts.hop.tidy(old, 100.0)
+        ready(parts, make, 2)
+        parts.hop.gate.recover()
+        return 0
+
+    parts.store.suspend, parts.lookups.only = suspend, {A: "relay"}
+    sweep(parts, parts.hop.gate, old)
+    assert (parts.settler.put, parts.hop.size) == ([], 1)
+
+
 def test_a_queue_that_ends_puts_back_what_it_has(parts, make):
     backlog = ready(parts, make, 1, 2)
     parts.stopped = True

@@ -124,6 +124,10 @@ OLD, NEW = "aa" * 32, "bb" * 32
             ([presenting(OLD), presenting(NEW, name="mx2")], [presenting(NEW), presenting(NEW, name="mx2")]),
             "mx1, mx2\n",
         ),
+        (
+            (Refusal(RefusalKind.UNREADABLE, "late"), [presenting(NEW), presenting(NEW, name="mx2")]),
+            "mx1, mx2\n",
+        ),
         (([presenting(OLD), presenting(OLD, NEW, name="mx2")],), "mx2; not seen yet on mx1\n"),
         (([presenting(OLD), presenting(name="mx2")],), "no node; not seen yet on mx1, mx2\n"),
     ],
@@ -136,8 +140,20 @@ def test_after_a_switch_each_node_is_named(rounds, text, monkeypatch, capsys):
     assert capsys.readouterr().err == f"presented on {text}"
 
 
-@pytest.mark.parametrize("nodes", [[], [presenting(OLD)], Refusal(RefusalKind.FORBIDDEN, "not yours")])
-def test_one_node_needs_no_line(nodes, capsys):
+@pytest.mark.parametrize(
+    "nodes",
+    [
+        [],
+        [presenting(OLD)],
+        Refusal(RefusalKind.FORBIDDEN, "not yours"),
+        Refusal(RefusalKind.UNREADABLE, "never"),
+    ],
+)
+def test_one_node_needs_no_line(nodes, monkeypatch, capsys):
+    """Nor what cannot be read until the end."""
+    ticks = iter(range(100))
+    monkeypatch.setattr(module.time, "monotonic", lambda: 10.0 * next(ticks))
+    monkeypatch.setattr(module.time, "sleep", lambda _: None)
     module.say_presented(NodesOf(nodes), NEW)
     assert capsys.readouterr().err == ""
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import logging
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 
 import pytest
 from cryptography import x509
@@ -306,23 +307,46 @@ def test_what_no_listener_could_present_is_not_taken(scene, caplog):
     assert scene.presented() == [number(first)]
 
 
-def test_what_cannot_be_withdrawn_is_tried_again_later(scene, monkeypatch, caplog):
-    """Each try may wait for another process, and the files are looked at every two seconds."""
-    scene.write(issued())
-    scene.look()
-    scene.start(named=False)
-    change, tries = scene.inventory.change, []
+@pytest.fixture
+def tries(scene, monkeypatch):
+    """When a change was tried; there are none while the configuration is away."""
+    apply, tries = scene.store.apply, []
 
     def busy(*_words, **_how):
         tries.append(scene.now)
         raise StoreBusy("away")
 
-    monkeypatch.setattr(scene.inventory, "change", busy)
-    for _ in range(10):
+    def is_away(away):
+        monkeypatch.setattr(scene.store, "apply", busy if away else apply)
+
+    is_away(True)
+    scene.is_away = is_away
+    return tries
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_what_cannot_be_stored_is_tried_again_soon_and_then_seldom(scene, caplog, request, named):
+    """Each try may wait for another process; who was busy for a moment keeps no certificate back for a minute."""
+    first, second = issued(), issued()
+    scene.write(first)
+    scene.look()
+    if named:
+        scene.write(second)
+    else:
+        scene.start(named=False)
+    tries = request.getfixturevalue("tries")
+    for _ in range(200):
         scene.look()
-    assert len(tries) == 1
-    assert "are not withdrawn yet: away" in caplog.text
-    monkeypatch.setattr(scene.inventory, "change", change)
+    assert [round(later - earlier) for earlier, later in pairwise(tries)][:6] == [6, 10, 20, 40, 60, 60]
+    assert ("is not recorded yet: away" if named else "are not withdrawn yet: away") in caplog.text
+    scene.is_away(False)
     scene.look(60.0)
-    (entry,) = scene.inventory.entries()[1].values()
-    assert entry.state is State.DEPRECATED
+    assert scene.entry(first).state is State.DEPRECATED
+    assert [str(one.state) for one in scene.inventory.entries()[1].values()].count("current") == named
+    if named:
+        scene.is_away(True)
+        scene.write(issued())
+        del tries[:]
+        for _ in range(4):
+            scene.look()
+        assert len(tries) == 2, "from the beginning"

@@ -203,6 +203,32 @@ def test_reading_and_changing_what_another_connection_owns(tmp_path):
         open_for_reading(tmp_path / "nowhere.db")
 
 
+def test_a_change_gets_its_turn_between_two_commits_of_an_owner_that_is_at_work(tmp_path, monkeypatch):
+    owner = open_database(tmp_path / "q.db", StoreSettings())
+    owner.execute("CREATE TABLE t (a)")
+    owner.execute("BEGIN IMMEDIATE")
+    clock, pauses = [100.0], []
+
+    def sleep(seconds):
+        clock[0] += seconds
+        pauses.append(seconds)
+        if len(pauses) == 30:
+            owner.execute("ROLLBACK")
+
+    monkeypatch.setattr(schema.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(schema.time, "sleep", sleep)
+    change = open_for_change(tmp_path / "q.db")
+    with exclusively(change):
+        assert len(pauses) == 30
+        assert max(pauses) < 0.005  # as long as the moment between two commits may be
+    owner.execute("BEGIN IMMEDIATE")
+    with pytest.raises(apsw.BusyError), exclusively(change):
+        pass
+    assert clock[0] == pytest.approx(110, abs=1)  # for ten seconds, counted anew
+    change.close()
+    owner.close()
+
+
 def test_who_only_reads_takes_back_what_a_crash_cut_short(tmp_path):
     writing = apsw.Connection(str(tmp_path / "day"))
     writing.execute("PRAGMA cache_size = 1; CREATE TABLE t (x); INSERT INTO t VALUES (1)")

@@ -169,6 +169,20 @@ def test_a_reserve_that_does_not_fit_is_not_whole(connection, tmp_path, monkeypa
     assert not space.measure().whole
 
 
+def test_a_disk_that_has_become_read_only_is_not_taken_for_a_full_one(connection, tmp_path, monkeypatch):
+    def fails(_space):
+        raise apsw.IOError("SQLite says no more")
+
+    def read_only(_path, _flags):
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    space = Space(connection, tmp_path, QUEUE_FILE, StoreSettings(free_space_mark=MARK))
+    monkeypatch.setattr(Space, "_extend_wal", fails)
+    monkeypatch.setattr("os.open", read_only)
+    with pytest.raises(OSError, match="Read-only"):
+        space.measure()
+
+
 def test_another_error_of_the_disk_is_none_of_room(connection, tmp_path, monkeypatch):
     def fails(_space):
         raise OSError(errno.EIO, "broken")
