@@ -278,8 +278,7 @@ def test_a_mailbox_is_made_and_gets_mail(centre: AdminCentre, page: Page) -> Non
     page.get_by_role("button", name="Save").click()
     page.get_by_text("was saved as revision").wait_for()
     assert page.url == f"{centre.url}/mailboxes/view/contoso/zoe%40contoso.example"
-    version = centre.gateway.cli("history", json=True).data[0]["version"]
-    wait_until(lambda: f"resources version {version} in force" in centre.gateway.log(), "the change is in force")
+    centre.gateway.wait_in_force()
     assert send(centre.gateway.port, "z@contoso.example", sender="eve@elsewhere.example") == {}
 
 

@@ -110,9 +110,7 @@ class Story:
         self.save()
 
     def in_force(self) -> None:
-        version = self.centre.gateway.cli("history", json=True).data[0]["version"]
-        log = self.centre.gateway.log
-        wait_until(lambda: f"resources version {version} in force" in log(), f"version {version} is in force")
+        self.centre.gateway.wait_in_force()
 
     def find(self, address: str, *words: str, picture: str) -> None:
         """The message of an address, by the box that every page has; its story says all of the words."""

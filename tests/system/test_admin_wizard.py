@@ -135,9 +135,7 @@ def test_a_partner_is_tried_live_and_saved_in_rehearsal(
     assert (row["status"], row["validated"]["outcome"]) == ("rehearsal", "validated")
     change = newest(centre)
     assert (change["author"], change["note"]) == ("olga", "the bank asked for it")
-    wait_until(
-        lambda: f"resources version {change['version']} in force" in centre.gateway.log(), "the change is in force"
-    )
+    centre.gateway.wait_in_force()
     send(centre.gateway.port, "carl@sub.bank.example")
     partner.wait_mails(2)
 

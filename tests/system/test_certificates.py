@@ -151,13 +151,12 @@ def test_a_client_identity_is_shown_by_its_label_and_no_connector_names_one_that
     client = ("--client", "--organization", "contoso", "--label", LABEL)
     mx.cli("certificate", "add", str(first.chain), "--key", str(first.key), *client)
     mx.apply(contoso(outbound=[out]))
-    wait_until(lambda: "bank.example" in mx.cli("connector", "list").stdout, "the connector to be there")
+    mx.wait_in_force()
     send(mx.port, "bob@bank.example")
     bank.wait_messages(1)
     assert set(bank.clients) == {first.sha256}
     mx.cli("certificate", "add", str(second.chain), "--key", str(second.key), *client, "--current")
-    version = mx.cli("certificate", "list", json=True).data["version"]
-    wait_until(lambda: f"resources version {version} in force" in mx.log(), "it is taken up")
+    mx.wait_in_force()
     send(mx.port, "bob@bank.example")
     bank.wait_messages(2)
     assert bank.clients[-1] == second.sha256

@@ -215,6 +215,7 @@ def test_nodes_of_two_minds_hand_nothing_back(nodes: TwoNodes) -> None:
         assert any(f"here contoso lives on {MX1}" in reason for reason in told)
     finally:
         nodes.mx2.apply(organizations())
+        nodes.mx2.wait_in_force()
     arrived(nodes.mx2, ANN, subject)
 
 
@@ -243,6 +244,7 @@ def test_who_is_unknown_at_home_is_refused_there_and_the_sender_hears_of_it(node
         assert refused["recipient"] == "new@contoso.example"
     finally:
         nodes.mx1.apply(organizations())
+        nodes.mx1.wait_in_force()
     wait_until(lambda: any(b"5.1.1" in mail.raw for mail in nodes.mx1.maildir(BOB)), "the notice for its sender")
 
 

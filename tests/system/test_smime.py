@@ -154,6 +154,7 @@ def prepare(gateway: Gateway, people: dict[str, Person]) -> None:
     with closing(Storage(gateway.store_url, gateway.data_dir).configuration()) as store:
         name = "smime_recipient/contoso/corrupt@secret.test"
         store.apply({}, author="test", content={name: b"-----BEGIN CERTIFICATE-----\nx"})
+    gateway.wait_in_force()
 
 
 def arrived(sink: Sink, recipient: str, after: int) -> Mail:

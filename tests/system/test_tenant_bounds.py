@@ -71,9 +71,8 @@ class World(NamedTuple):
     def call(self, path: str, method: str = "GET", body: Any = None, token: str = "") -> tuple[int, Any]:
         headers = {} if method == "GET" else {"If-Match": "*"}
         status, _, told = self.centre.call(f"{API}{path}", token or self.token, method, body, headers)
-        if status in {200, 201} and isinstance(told, dict) and "version" in told and method != "GET":
-            line = f"resources version {told['version']} in force"
-            wait_until(lambda: line in self.gateway.log() or not told.get("changes"), line)
+        if status in {200, 201} and isinstance(told, dict) and method != "GET" and told.get("changes"):
+            self.gateway.wait_in_force()
         return status, told
 
     def validated(self, name: str) -> Any:
@@ -454,8 +453,8 @@ def test_the_owners_export_grants_nothing_that_a_tenant_wrote(world: World, tmp_
         assert world.centre.call(path, world.token, method, body, headers)[0] in {403, 404}
     missing = world.centre.call("/api/v1/grants/missing", world.owner, "GET", None, {})[2]["values"]
     assert values | {"effect": "bounded"} in missing
-    version = world.gateway.cli("grant", "add", *value, json=True).data["version"]
-    wait_until(lambda: f"resources version {version} in force" in world.gateway.log(), "the grant is in force")
+    world.gateway.cli("grant", "add", *value)
+    world.gateway.wait_in_force()
     left = world.gateway.cli("grant", "list", json=True).data
     assert len(left) == len(missing) - 1
     assert BANNER in json.dumps(world.validated("export"))
@@ -508,7 +507,8 @@ def test_what_is_stored_without_a_grant_has_no_effect(
     store = Storage(server.store_url, server.data_dir).configuration()
     store.apply({"organization": {"contoso": hidden}}, author="nobody")
     store.close()
-    wait_until(lambda: "no owner of this gateway has granted" in server.log(), "the log says it")
+    server.wait_in_force()
+    assert "no owner of this gateway has granted" in server.log()
     send(server.port, ["x@bank.example", "ann@contoso.example"], sender="alice@contoso.example")
     wait_until(lambda: len(server.trace(event="DEFER")) >= 2, "both wait")
     assert not target.messages

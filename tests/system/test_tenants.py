@@ -7,7 +7,6 @@ the sender. Decisions by themselves are in tests/unit/policy/decisions/test_tena
 from __future__ import annotations
 
 import os
-import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -18,7 +17,6 @@ from support.raw import RawClient
 from support.scenes import ALICE, OWN_SERVERS, connector, contoso, send
 from support.smime import MailAuthority, cms
 
-from gatepost.testing.process import wait_until
 from gatepost.values import replace
 
 if TYPE_CHECKING:
@@ -250,8 +248,8 @@ def test_the_client_certificate_is_that_of_the_connectors_owner(
         if organization == "contoso":  # whose label is no help
             refused = running.apply(wanted, expect=2)
             assert "fabrikam has no current client certificate 'gate'" in refused.stderr
-    version = re.findall(r"applied as version (\d+)", running.apply(wanted).stdout)[0]
-    wait_until(lambda: f"resources version {version} in force" in running.log(), "the connector")
+    running.apply(wanted)
+    running.wait_in_force()
     send(running.port, BOB)
     host.wait_messages(1)
     assert set(host.clients) == {shown["fabrikam"].sha256}
@@ -267,6 +265,7 @@ def test_mail_of_a_fellow_organization_is_decrypted_and_its_word_is_not_believed
     running.cli(
         "smime", "identity", "add", ANN, str(ann.certificate), "--key", str(ann.key), "--organization", "contoso"
     )
+    running.wait_in_force()
     inner = b"Content-Type: text/plain; charset=us-ascii\r\n\r\nsecret\r\n"
     der = cms("-encrypt", "-binary", "-outform", "PEM", "-aes-256-cbc", "-recip", ann.certificate, content=inner)
     content = b"".join(der.splitlines(keepends=True)[1:-1]).replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
@@ -299,6 +298,7 @@ def test_nobody_signs_in_anothers_name(
     assert "contoso.example is not a verified accepted domain of fabrikam" in refused.stderr
     running.cli(*add, "fabrikam", "--force", "to see what comes of it")
     running.cli(*add, "contoso")
+    running.wait_in_force()
     content = f"From: <{ANN}>\r\nSubject: in her name\r\n\r\nPay him.\r\n".encode()
     send(running.port, "bob@partner.example", sender=MALLORY, content=content)
     (row,) = running.wait_trace(recipient="bob@partner.example", event="DEFER")[:1]

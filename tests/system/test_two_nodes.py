@@ -86,9 +86,7 @@ def test_a_node_that_takes_mail_over_seals_it(
         (key,) = first.cli("dkim", "list", json=True).data
         line = first.cli("dkim", "record", key["name"]).stdout
         record = "".join(re.findall(r'"([^"]*)"', line)).encode()
-        version = second.cli("history", json=True).data[0]["version"]
-        for node in (first, second):
-            wait_until(lambda node=node: f"resources version {version} in force" in node.log(), "the key is in force")
+        second.wait_in_force()  # of both nodes
 
         send(
             second.port,

@@ -199,7 +199,6 @@ class PolicyHost:
         version = self._resources.version()
         if version == self._version:
             return
-        self._version = version
         self._snapshots.refresh()
         before = self._identities
         self._present()
@@ -207,6 +206,7 @@ class PolicyHost:
             self._table.refresh()
         if not self._publish() and self._identities != before:
             self._warn()
+        self._version = version  # not before: what the store could not say is asked again
 
     def _reload(self) -> None:
         """Read certificates and keys again; those in use stay if a new one cannot be used."""

@@ -129,23 +129,24 @@ class SiteHost:
         now, version = time.time(), self._store.version()
         if version == self._version and now < self._again_at:
             return
-        self._version = version
         try:
             state = self._site.state()
         except SiteError as error:
-            self._tls, self._again_at = None, now + _PAUSE_SECONDS
+            self._version, self._tls, self._again_at = version, None, now + _PAUSE_SECONDS
             _log.error("nodes cannot join or renew: %s", error)
             return
         issuer = state.issuer(now)
         root = issuer.id if issuer is not None else ""
         if root != self._root or now >= self._renew_at:
             self._present(root, now)
+            self._root = root
             self._renew_at = now + _ENDPOINT_SECONDS / 2
         self._again_at = min(self._renew_at, _next_change(state.authorities, now))
+        self._version = version  # not before: what the store could not say is asked again
 
     def _present(self, root: str, now: float) -> None:
         where = self._settings.site.address
-        self._root, self._tls = root, None
+        self._tls = None
         if not root:
             _log.warning("nodes cannot join at %s: there is no authority; run gatepost site init", where)
             return

@@ -43,6 +43,7 @@ class SrsKeySource:
         self._mark = self._look()
         self._stored = self.current = srs_keys_of(settings, store)
         self._learned = -SIGNING_SECONDS
+        self._complaint = ""
 
     def newer(self) -> SrsKeys | None:
         """Other keys than the current ones, to be used from now on; None if there are none. Blocks."""
@@ -50,10 +51,12 @@ class SrsKeySource:
         try:
             mark = self._look()
             if mark != self._mark:
-                self._mark = mark
                 self._stored, self._learned = srs_keys_of(self._settings, self._store), now
+                self._mark, self._complaint = mark, ""  # not before: what could not be read is read again
         except (StoreFailure, CertificateFileError, OSError) as error:
-            _log.error("the SRS keys cannot be read, those before stay in force: %s", error)
+            if self._complaint != (complaint := str(error)):
+                self._complaint = complaint
+                _log.error("the SRS keys cannot be read, those before stay in force: %s", error)
         settled = now - self._learned >= SIGNING_SECONDS
         keys = self._stored if settled else self.current.before_signing(self._stored)
         return None if keys == self.current else keys

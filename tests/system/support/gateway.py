@@ -122,8 +122,11 @@ class Gateway(gateway.Gateway):
         return common_server().sql(statement, database).splitlines()
 
     def wait_in_force(self) -> None:
-        """Return when each worker of each running node has the newest version of the resources."""
-        newest = self.cli("history", "--limit", "1", json=True).data[0]["version"]
+        """Return when each worker of each running node has the newest version of the configuration.
+
+        Certificates and keys are part of it, and in no row of `gatepost history` where no resource changed with them.
+        """
+        newest = self.cli("certificate", "list", json=True).data["version"]
 
         def taken_up() -> bool:
             nodes = [one for one in self.cli("node", "list", json=True).data if one["state"] in {"active", "drained"}]

@@ -11,10 +11,13 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from support.rsa_keys import rsa_key
 
 from gatepost.net.identity import ServerIdentity
+from gatepost.node.policy_host import PolicyHost
 from gatepost.pki.certificates.entry import State
 from gatepost.pki.certificates.inventory import Inventory, entry_from
 from gatepost.pki.certificates.vault import Vault
+from gatepost.settings.loader import load
 from gatepost.store.changes import ConfigStore
+from gatepost.store.interface import StoreFailure
 from gatepost.values import replace
 
 # The process without a supervisor; its lifeline ends with the script's standard input.
@@ -116,6 +119,24 @@ def test_what_does_not_change_a_policy_is_not_told(serve, publish):
     publish("contoso.example none", "b.example none")
     script.expect("b.example (none, id ")
     assert sum("served at" in line for line in script.said) == 2
+
+
+def test_what_the_store_could_not_say_is_asked_again(publish, home, monkeypatch):
+    home.issue(HOST)
+    home.settings(mta_sts={"address": "127.0.0.1:0"})
+    host = PolicyHost(load(home.file, {}), {})
+    publish("contoso.example testing")
+
+    def unavailable(*_):
+        raise StoreFailure("away")
+
+    with monkeypatch.context() as away:
+        away.setattr(ConfigStore, "load", unavailable)
+        with pytest.raises(StoreFailure):
+            host._refresh()
+    host._refresh()
+    assert host._snapshots.current.version == 1
+    host._resources.close()
 
 
 def test_an_open_connection_may_end_and_is_not_waited_for_long(serve):

@@ -8,13 +8,16 @@ import time
 
 import pytest
 
+from gatepost.node.site_host import SiteHost
 from gatepost.pki.certificates.vault import Vault
 from gatepost.pki.site.client import SiteConnection
 from gatepost.pki.site.membership import node_request
 from gatepost.pki.site.records import SiteError
 from gatepost.pki.site.site import Site, read_token
 from gatepost.pki.site.store import SiteStore
+from gatepost.settings.loader import load
 from gatepost.store.changes import ConfigStore
+from gatepost.store.interface import StoreFailure
 
 SCRIPT = """
 import logging, sys
@@ -85,6 +88,28 @@ def test_a_master_key_that_is_not_the_right_one(serve, site):
         join(site, port)
     script.process.stdin.close()
     assert script.expect("status") == "status 0"
+
+
+def test_what_the_store_could_not_say_is_asked_again(home, site, monkeypatch):
+    file = home.path / "master.key"
+    file.touch(0o600)
+    file.write_bytes(KEY)
+    home.settings(store={"master_key": f"file:{file}"}, site={"address": "127.0.0.1:0"})
+    host = SiteHost(load(home.file, {}), [])
+    host._refresh()
+    site.init("a-site", (), author="ann", now=time.time())
+
+    def unavailable(*_, **__):
+        raise StoreFailure("away")
+
+    for what in (ConfigStore, "load"), (Site, "endpoint"):
+        with monkeypatch.context() as away:
+            away.setattr(*what, unavailable)
+            with pytest.raises(StoreFailure):
+                host._refresh()
+    host._refresh()
+    assert host._tls is not None
+    host._store.close()
 
 
 def test_a_master_key_that_is_none(serve):

@@ -4,9 +4,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from gatepost.node import srs_keys
 from gatepost.node.srs_keys import SIGNING_SECONDS, SrsKeySource
 from gatepost.protocols.smtp.grammar import parse_address
 from gatepost.settings.model import Settings
+from gatepost.store.interface import StoreFailure
 from gatepost.store.srs_keys import SRS_KEYS_FILE, change_srs_keys, load_srs_keys, new_key
 from gatepost.store.storage import Storage
 
@@ -88,6 +90,20 @@ def test_keys_that_cannot_be_read_leave_those_before(
     assert source.current == before
     assert len(caplog.messages) == 1, "it is said once"
     assert "those before stay in force" in caplog.text
+
+
+def test_keys_that_could_not_be_read_are_read_again(
+    source: SrsKeySource, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rotate(tmp_path)
+
+    def unavailable(*_: object) -> None:
+        raise StoreFailure("away")
+
+    with monkeypatch.context() as away:
+        away.setattr(srs_keys, "srs_keys_of", unavailable)
+        assert not take(source)
+    assert take(source)
 
 
 def test_who_knows_all_keys_and_signs_with_the_newest_asks_no_more(

@@ -91,13 +91,13 @@ class ScheduledSwitches:
         version = self._resources.version()
         if version == self._version:
             return
-        self._version = version
         try:
             _, entries = self._inventory.entries()
         except ValueError as error:
             _log.error("no certificate is switched: %s", error)
             entries = {}
         self._staged = [entry for entry in entries.values() if entry.state is State.NEXT]
+        self._version = version  # not before: what the store could not say is asked again
 
     async def _sight(self) -> None:
         context = self._context()

@@ -81,18 +81,23 @@ class NodeCredentials:
         """Take up what is stored; whether that is anything new. Cheap when nothing was."""
         if not self.is_outdated():
             return False
-        self._version = self._records.store.version()
+        version = self._records.store.version()
         try:
-            membership = self._member.membership()
-            roots = self._member.roots_pem() if membership is not None else b""
-            stored = membership, roots, self._records.sharing()
-            if stored == self._taken:
-                return False
-            self._take(membership)
-            self._taken = stored
+            is_new = self._read()
         except (SiteError, IdentityError, AnchorsError) as error:
             _log.error("internal hops: this node's own certificate cannot be used: %s", error)
+            is_new = False
+        self._version = version  # not before: what the store could not say is asked again
+        return is_new
+
+    def _read(self) -> bool:
+        membership = self._member.membership()
+        roots = self._member.roots_pem() if membership is not None else b""
+        stored = membership, roots, self._records.sharing()
+        if stored == self._taken:
             return False
+        self._take(membership)
+        self._taken = stored
         return True
 
     def _tell_if_closed(self) -> None:

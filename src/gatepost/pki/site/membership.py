@@ -159,8 +159,8 @@ class Renewal:
         """Whether `work` has something to do."""
         version = self._records.store.version()
         if version != self._version:
-            self._version = version
             self._read()
+            self._version = version  # not before: what the store could not say is asked again
         if now < self._not_before:
             return False
         old = self._member is not None and now >= self._member.renew_at

@@ -18,6 +18,7 @@ from gatepost.pki.certificates.inventory import Inventory, entry_from
 from gatepost.pki.certificates.vault import Vault
 from gatepost.policy.connectors.resources import PrefixLimits
 from gatepost.store.changes import ConfigStore
+from gatepost.store.interface import StoreFailure
 from gatepost.values import replace
 
 AUTHORITY = Authority("Schedule Root")
@@ -210,6 +211,19 @@ def test_what_is_stored_by_another_version(scene, caplog):
     scene.add(NEW, switch_at=NOW)
     scene.tick()
     assert "gates are looked at without them" in caplog.text
+    assert scene.states == AFTER
+
+
+def test_what_the_store_could_not_say_is_asked_again(scene, monkeypatch):
+    def unavailable(_):
+        raise StoreFailure("away")
+
+    scene.plan(NOW)
+    with monkeypatch.context() as away:
+        away.setattr(Inventory, "entries", unavailable)
+        with pytest.raises(StoreFailure):
+            scene.switches.switch_due()
+    scene.tick()
     assert scene.states == AFTER
 
 

@@ -19,6 +19,7 @@ from gatepost.pki.site.store import SiteStore
 from gatepost.protocols.tls.facts import ChainStatus
 from gatepost.settings.model import Settings
 from gatepost.store.changes import ConfigStore
+from gatepost.store.interface import StoreFailure
 
 NOW, HOUR = 1_800_000_000.0, 3600.0
 MX1, MX2 = "mx1.a.example", "mx2.a.example"
@@ -98,6 +99,22 @@ def test_what_cannot_be_read_is_told_and_what_was_stays(records, site, caplog):
     assert not found.refresh()
     assert found.tls is kept
     assert "set store.master_key" in caplog.text
+
+
+def test_what_the_store_could_not_say_is_asked_again(records, site, monkeypatch):
+    found = NodeCredentials(records, SETTINGS)
+    own_certificate(records, MX1, lifetime=HOUR, now=NOW)
+    with monkeypatch.context() as away:
+        away.setattr(ConfigStore, "load", unavailable)
+        with pytest.raises(StoreFailure):
+            found.refresh()
+    assert found.is_outdated()
+    assert found.refresh()
+    assert found.nodes.site == "a-site"
+
+
+def unavailable(*_):
+    raise StoreFailure("away")
 
 
 def test_who_is_a_node(records, site):

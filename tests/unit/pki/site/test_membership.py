@@ -16,6 +16,7 @@ from gatepost.pki.site.records import SiteError
 from gatepost.pki.site.site import Site, read_secret, read_token
 from gatepost.pki.site.store import SiteStore
 from gatepost.store.changes import ConfigStore
+from gatepost.store.interface import StoreFailure
 from gatepost.values import replace
 
 NOW, HOUR, WEEK = 1_800_000_000.0, 3600.0, 604800.0
@@ -186,6 +187,21 @@ def test_it_notices_that_it_joined(site, away):
     assert not renewal.due(NOW)
     join(site, away)
     assert not renewal.due(NOW + 1)
+    assert renewal.due(NOW + WEEK / 2)
+
+
+def test_what_the_store_could_not_say_is_asked_again(site, away, monkeypatch):
+    renewal = Renewal(away, MX2, WEEK)
+    assert not renewal.due(NOW)
+    join(site, away)
+
+    def unavailable(*_):
+        raise StoreFailure("away")
+
+    with monkeypatch.context() as gone:
+        gone.setattr(ConfigStore, "load", unavailable)
+        with pytest.raises(StoreFailure):
+            renewal.due(NOW)
     assert renewal.due(NOW + WEEK / 2)
 
 
