@@ -9,6 +9,7 @@ import asyncio
 import logging
 import random
 import time
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -140,7 +141,7 @@ class Assembly:
         self._data = Path(settings.server.data_dir)
         self._stores = stores
         self._index = index
-        self._taking = SingleTask("resources")
+        self._taking, self._reader = SingleTask("resources"), ThreadPoolExecutor(1, thread_name_prefix="resources")
         self._site = SiteMember(settings, self._index)
         self.parts = Parts()
         signing, lease = Duty(HEADS_SECONDS, evidence.tick, at_once=True), self._site.leases.lease(SiteDuty.EVIDENCE)
@@ -292,7 +293,8 @@ class Assembly:
 
     async def refresh(self) -> None:
         """Take up new resources, if there are any. A thread reads and understands them: of many it takes seconds."""
-        newer, srs = await asyncio.to_thread(lambda: (self._snapshots.newer(), self._srs.newer()))
+        loop = asyncio.get_running_loop()  # the thread is their own: others may all wait for a disk or a database
+        newer, srs = await loop.run_in_executor(self._reader, lambda: (self._snapshots.newer(), self._srs.newer()))
         if srs is not None:
             self._srs.take(srs)
             for service in self._services.values():
@@ -333,6 +335,7 @@ class Assembly:
 
     async def _close_resources(self) -> None:
         await self._taking.ended()
+        self._reader.shutdown(wait=False)
         self._snapshots.close()
         self._srs.close()
         self._resources.close()

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import socket
 import threading
 import time
@@ -48,6 +49,23 @@ def apply(home, **organizations):
 
 
 CONTOSO = {"accepted_domain": [{"name": "contoso.example"}], "message_expiration": "1h"}
+
+
+def test_resources_come_into_force_while_all_other_threads_wait_for_a_disk(home):
+    disk = threading.Event()
+
+    async def scene(assembly):
+        waiting = asyncio.gather(*(asyncio.to_thread(disk.wait, 15) for _ in range(os.cpu_count() + 8)))
+        await asyncio.sleep(0)  # they begin
+        apply(home, contoso=CONTOSO)
+        try:
+            await asyncio.wait_for(assembly.refresh(), 10)
+            assert assembly._services["mx"].directory.organization_of("contoso.example").name == "contoso"
+        finally:
+            disk.set()
+            await waiting
+
+    assembled(home.settings(), scene)
 
 
 def test_new_resources_reach_sessions_and_deliveries(home):
