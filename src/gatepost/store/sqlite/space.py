@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import apsw
 
-from gatepost.store.sqlite.schema import PATIENCE_MS, StoreSettings, keep_wal, size_of
+from gatepost.store.sqlite.schema import StoreSettings, keep_wal, size_of, wait_between_commits
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -173,7 +173,7 @@ class Space:
         try:
             self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
         finally:
-            self._connection.set_busy_timeout(PATIENCE_MS)
+            wait_between_commits(self._connection)
         self._reserve()
 
     def _free_bytes(self) -> int:

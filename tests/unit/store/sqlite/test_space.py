@@ -154,6 +154,15 @@ def test_without_a_mark_there_is_no_reserve(connection, tmp_path):
     assert not space.near_full
 
 
+def test_after_the_log_was_cut_others_are_waited_for_as_before(connection, tmp_path, monkeypatch):
+    other = apsw.Connection(str(tmp_path / QUEUE_FILE))
+    monkeypatch.setattr("time.sleep", lambda _: other.in_transaction and other.execute("ROLLBACK"))
+    Space(connection, tmp_path, QUEUE_FILE, StoreSettings(free_space_mark=0))._cut_wal()
+    other.execute("BEGIN IMMEDIATE")
+    connection.execute("BEGIN IMMEDIATE; ROLLBACK")  # at the first pause, in which SQLite's own would not stop
+    other.close()
+
+
 FAILURES = [apsw.FullError("full"), apsw.IOError("broken"), apsw.BusyError("busy")]
 
 
