@@ -106,6 +106,15 @@ def test_a_flood_is_limited_and_shown_and_the_partner_is_never_refused(pki: Pki)
         assert gateway.trace(event="REFUSE", peer=PARTNER) == []
 
 
+def test_a_flood_of_who_never_answers_ends() -> None:
+    """Else it would run for ever beside the tests that follow one whose gateway has ended."""
+    with flood(free_port(), 0.2) as flooder:
+        try:
+            assert "handshakes" not in json.loads(flooder.communicate(timeout=60)[0])
+        finally:
+            flooder.kill()
+
+
 def flooded(gateway: Gateway, port: int, settled: float) -> tuple[float, dict[str, int]]:
     """The partner's latency while a port is flooded, from so many seconds on, and what the flooder saw until then."""
     flooder = flood(port, 60)

@@ -45,14 +45,15 @@ def client_hello() -> bytes:
 def flood(port: int, sources: list[str], at_a_time: int, seconds: float) -> Counter[str]:
     """Keep so many connections open, each from the next source, until SIGTERM comes or the time is over.
 
-    Until a handshake was answered, too: in three seconds a busy machine may not get that far.
+    Until a handshake was answered, too, but no more than ten times as long: in three seconds a busy machine may not get
+    that far, and a gateway that has ended never does.
     """
     seen: Counter[str] = Counter()
     over: list[int] = []
     signal.signal(signal.SIGTERM, lambda number, _: over.append(number))
     hello, polled, clients = client_hello(), select.epoll(), dict[int, socket.socket]()
-    end, turns = time.monotonic() + seconds, itertools.cycle(sources)
-    while not over and (time.monotonic() < end or not seen["handshakes"]):
+    begun, turns = time.monotonic(), itertools.cycle(sources)
+    while not over and time.monotonic() < begun + (seconds if seen["handshakes"] else 10 * seconds):
         while len(clients) < at_a_time:
             client = begin(port, next(turns))
             clients[client.fileno()] = client

@@ -33,6 +33,7 @@ from gatepost.store.sqlite.schema import (
     make_queue_tables,
     open_database,
     open_for_reading,
+    wait_between_commits,
 )
 from gatepost.store.sqlite.space import allow_shrinking
 from gatepost.store.sqlite.work import (
@@ -342,6 +343,7 @@ def _take(directory: Path, settings: StoreSettings) -> _Shard:
             undo.callback(writing.close)
             make_queue_tables(writing, directory / QUEUE_FILE)
             allow_shrinking(writing, directory / QUEUE_FILE)
+            wait_between_commits(writing)
             recovered = recover(writing, directory / BIG_DIRECTORY, time.time())
             reading = open_for_reading(directory / QUEUE_FILE)
         except (apsw.Error, OSError) as error:

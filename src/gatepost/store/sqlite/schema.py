@@ -20,7 +20,7 @@ import msgspec
 from gatepost.store.interface import StoreFailure
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
 
 
@@ -35,7 +35,7 @@ PATIENCE_MS = 5000
 
 _PAUSE = 0.02  # seconds between two tries
 _CHANGE_PATIENCE = 10.0  # seconds for which a change waits for the owner of its file
-_CHANGE_PAUSE = 0.002  # seconds between two tries: an owner that is at work leaves a moment between two commits
+_TURN_PAUSE = 0.002  # seconds between two tries: whoever is at work leaves a moment between two commits
 _INDEX_BYTES = 1 << 16  # index and log of a database, when they are made
 _OLDEST_SQLITE = (3, 51, 3)  # earlier ones can lose commits when a WAL is reset (store.md §9.1)
 QUEUE_VERSION = 3
@@ -232,17 +232,18 @@ def open_for_change(path: Path) -> apsw.Connection:
     Raises apsw.CantOpenError if it is not there.
     """
     connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)
-    connection.set_busy_handler(_between_commits())
+    wait_between_commits(connection, _CHANGE_PATIENCE)
     connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
     connection.execute("PRAGMA wal_autocheckpoint = 0")
     connection.execute("PRAGMA synchronous = FULL")
     return connection
 
 
-def _between_commits() -> Callable[[int], bool]:
-    """A busy handler that gets its turn between two commits of an owner that commits again and again.
+def wait_between_commits(connection: apsw.Connection, seconds: float = PATIENCE_MS / 1000) -> None:
+    """Let a connection get its turn between two commits of others, which may commit again and again.
 
-    SQLite's own tries ten times a second; on a slow disk it missed the moments between commits for ten seconds.
+    seconds: for which each statement waits. SQLite's own handler tries ten times a second; on a slow disk it missed the
+    moments between commits for ten seconds. All that write to a queue wait alike: who tries less often comes last.
     """
     end = 0.0
 
@@ -250,11 +251,11 @@ def _between_commits() -> Callable[[int], bool]:
         nonlocal end
         now = time.monotonic()
         if not earlier_tries:
-            end = now + _CHANGE_PATIENCE
-        time.sleep(_CHANGE_PAUSE)
+            end = now + seconds
+        time.sleep(_TURN_PAUSE)
         return now < end
 
-    return wait
+    connection.set_busy_handler(wait)
 
 
 @contextlib.contextmanager

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import apsw
 
-from gatepost.store.sqlite.schema import PATIENCE_MS, StoreSettings, keep_wal, size_of
+from gatepost.store.sqlite.schema import StoreSettings, keep_wal, size_of, wait_between_commits
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,7 +31,7 @@ _NEAR: Final = 4  # times the free-space mark: below it the disk may fill up bef
 _MOST_RESERVED: Final = 16 << 20  # bytes of the WAL, and twice that ahead in the database
 _MOST_REWRITTEN: Final = 256 << 20  # bytes of a database in use that are written anew at a start: some seconds
 _LEAST_LEFT: Final = 16 << 20
-_NO_SPACE: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
+_PASSING: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE})
 
 
 class Room(NamedTuple):
@@ -99,8 +99,20 @@ class Space:
     # ------------------------------------------------------------------------------------------- the reserve
 
     def _reserve(self) -> bool:
+        """Make the reserve whole; whether it is. Raises OSError if the disk is broken."""
         if not self._mark:
             return True
+        try:
+            self._take_blocks()
+        except (apsw.FullError, apsw.BusyError):
+            return False
+        except OSError as error:
+            if error.errno not in _PASSING:
+                raise
+            return False
+        return True
+
+    def _take_blocks(self) -> None:
         try:
             if size_of(self._wal) < self._wal_reserve:
                 self._extend_wal()
@@ -110,16 +122,9 @@ class Space:
             if near_full:
                 pages = self._connection.pragma("page_count")
                 _hint(self._connection, pages * self._page + self._headroom)
-        except (apsw.FullError, apsw.BusyError):
-            return False
-        except apsw.IOError:
+        except apsw.IOError as error:
             self._check_writable()
-            return False
-        except OSError as error:
-            if error.errno not in _NO_SPACE:
-                raise
-            return False
-        return True
+            raise apsw.FullError(str(error)) from error
 
     def _check_writable(self) -> None:
         """Raise OSError where the file system is read-only or broken.
@@ -173,7 +178,7 @@ class Space:
         try:
             self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
         finally:
-            self._connection.set_busy_timeout(PATIENCE_MS)
+            wait_between_commits(self._connection)
         self._reserve()
 
     def _free_bytes(self) -> int:

@@ -34,6 +34,33 @@ def big_files(shop):
     return sorted(path.name for path in (shop.shard / "big").iterdir())
 
 
+def test_mail_gets_its_turn_between_two_changes_of_administrators(shop, monkeypatch, eventually):
+    """Who changes the queue tries so often; with SQLite's own ten times a second its worker would come last."""
+    tries, sleep = [], time.sleep
+
+    def count(seconds):
+        if threading.current_thread().name.startswith("store-"):
+            tries.append(seconds)
+        sleep(seconds)
+
+    async def main():
+        async with shop.open() as store:
+            message = shop.message(store)
+            delivery = shop.delivery(store, message, "ann@partner.example")
+            administrator = apsw.Connection(str(shop.shard / QUEUE_FILE))
+            administrator.execute("BEGIN IMMEDIATE")
+            monkeypatch.setattr(time, "sleep", count)
+            commit = spawn(shop.commit(store, message, [delivery], [b"x"]), "commit")
+            await eventually(lambda: len(tries) >= 10)
+            administrator.execute("ROLLBACK")
+            await commit
+            administrator.close()
+
+    asyncio.run(main())
+    assert max(tries) < 0.005, "as long as the moment between two commits may be"
+    assert len(rows(shop, "message")) == 1
+
+
 @pytest.mark.parametrize("size", [0, 1, 4096, LIMIT, LIMIT + 1, 5_000_000])
 def test_what_was_accepted_can_be_read_and_is_gone_after_the_last_delivery(shop, size):
     content = random.Random(size).randbytes(size)  # noqa: S311 - content for a test

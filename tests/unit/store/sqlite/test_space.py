@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import os
 
 import apsw
 import pytest
@@ -154,11 +155,22 @@ def test_without_a_mark_there_is_no_reserve(connection, tmp_path):
     assert not space.near_full
 
 
+def test_after_the_log_was_cut_others_are_waited_for_as_before(connection, tmp_path, monkeypatch):
+    other = apsw.Connection(str(tmp_path / QUEUE_FILE))
+    monkeypatch.setattr("time.sleep", lambda _: other.in_transaction and other.execute("ROLLBACK"))
+    Space(connection, tmp_path, QUEUE_FILE, StoreSettings(free_space_mark=0))._cut_wal()
+    other.execute("BEGIN IMMEDIATE")
+    connection.execute("BEGIN IMMEDIATE; ROLLBACK")  # at the first pause, in which SQLite's own would not stop
+    other.close()
+
+
 FAILURES = [apsw.FullError("full"), apsw.IOError("broken"), apsw.BusyError("busy")]
 
 
 @pytest.mark.parametrize(
-    "error", [*FAILURES, OSError(errno.ENOSPC, "no space"), OSError(errno.EDQUOT, "quota")], ids=str
+    "error",
+    [*FAILURES, OSError(errno.ENOSPC, "no space"), OSError(errno.EDQUOT, "quota"), OSError(errno.EMFILE, "files")],
+    ids=str,
 )
 def test_a_reserve_that_does_not_fit_is_not_whole(connection, tmp_path, monkeypatch, error):
     def fails(_space):
@@ -169,18 +181,35 @@ def test_a_reserve_that_does_not_fit_is_not_whole(connection, tmp_path, monkeypa
     assert not space.measure().whole
 
 
-def test_a_disk_that_has_become_read_only_is_not_taken_for_a_full_one(connection, tmp_path, monkeypatch):
-    def fails(_space):
-        raise apsw.IOError("SQLite says no more")
+@pytest.fixture
+def spoilt(connection, tmp_path, monkeypatch):
+    """Measures while SQLite reports an error of the disk, and no file can be opened."""
 
-    def read_only(_path, _flags):
-        raise OSError(errno.EROFS, "Read-only file system")
+    def measure(number):
+        def fails(_space):
+            raise apsw.IOError("SQLite says no more")
 
-    space = Space(connection, tmp_path, QUEUE_FILE, StoreSettings(free_space_mark=MARK))
-    monkeypatch.setattr(Space, "_extend_wal", fails)
-    monkeypatch.setattr("os.open", read_only)
+        def refused(_path, _flags):
+            raise OSError(number, os.strerror(number))
+
+        space = Space(connection, tmp_path, QUEUE_FILE, StoreSettings(free_space_mark=MARK))
+        with monkeypatch.context() as patch:
+            patch.setattr(Space, "_extend_wal", fails)
+            patch.setattr("os.open", refused)
+            return space.measure()
+
+    return measure
+
+
+def test_a_disk_that_has_become_read_only_is_not_taken_for_a_full_one(spoilt):
     with pytest.raises(OSError, match="Read-only"):
-        space.measure()
+        spoilt(errno.EROFS)
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE])
+def test_a_process_that_has_too_many_files_open_says_nothing_of_the_disk(spoilt, number):
+    """A moment with many clients must not end the store for good."""
+    assert not spoilt(number).whole
 
 
 def test_another_error_of_the_disk_is_none_of_room(connection, tmp_path, monkeypatch):
