@@ -9,7 +9,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from gatepost.events.machine_report import DiskRoom, EndedProcess, MachineReport
+from gatepost.events.machine_report import MOST, DiskRoom, EndedProcess, MachineReport
 from gatepost.store.figures import WORKERS_DIRECTORY, read_ends
 
 if TYPE_CHECKING:
@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from gatepost.store.interface import StoreFailure
 
 
-_HOUR: Final = 3600.0
+HOUR: Final = 3600.0
+"""Seconds for which an end of a process is told of."""
 
 
 class MachineLook:
@@ -39,13 +40,14 @@ class MachineLook:
             disk = os.statvfs(self._data)
         except OSError:
             return None
-        inodes = disk.f_favail if disk.f_files else None
-        room = DiskRoom(str(self._data), disk.f_bavail * disk.f_frsize, self._mark, inodes, was_low=self._was_low)
+        inodes = min(disk.f_favail, MOST) if disk.f_files else None
+        free = min(disk.f_bavail * disk.f_frsize, MOST)
+        room = DiskRoom(str(self._data), free, self._mark, inodes, was_low=self._was_low)
         self._was_low = room.is_low
         return room
 
     def _ended(self, now: float) -> Iterator[EndedProcess]:
-        ends = [end for end in read_ends(self._data / WORKERS_DIRECTORY) if now - _HOUR < end.at <= now]
+        ends = [end for end in read_ends(self._data / WORKERS_DIRECTORY) if now - HOUR < end.at <= now]
         last = {end.name: end for end in ends}
         for name, end in sorted(last.items()):
             yield EndedProcess(name, end.how, end.at, sum(other.name == name for other in ends))

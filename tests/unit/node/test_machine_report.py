@@ -1,6 +1,11 @@
 from __future__ import annotations
 
-from gatepost.events.machine_report import EndedProcess
+from types import SimpleNamespace
+
+import msgspec
+
+from gatepost.decoding import from_json
+from gatepost.events.machine_report import EndedProcess, MachineReport
 from gatepost.node.machine_report import MachineLook
 from gatepost.store.figures import WORKERS_DIRECTORY, ProcessEnd, note_end
 from gatepost.store.interface import StoreFull
@@ -39,3 +44,13 @@ def test_a_disk_that_was_low_is_low_until_there_is_more_room(home):
 
 def test_a_disk_that_cannot_be_looked_at_is_not_known(home):
     assert look(home, home.data / "gone").report(0.0, None).disk is None
+
+
+def test_a_disk_without_end_is_one_that_a_heartbeat_can_tell_of(home, monkeypatch):
+    """File systems of clouds say that 8 EiB are free, and others that 2**64 - 1 files can be made."""
+    looking = look(home)
+    endless = SimpleNamespace(f_bavail=1 << 43, f_frsize=1 << 20, f_files=5, f_favail=(1 << 64) - 1)
+    monkeypatch.setattr("os.statvfs", lambda _: endless)
+    report = looking.report(0.0, None)
+    assert from_json(msgspec.json.encode(report), MachineReport) == report
+    assert not report.disk.is_low
