@@ -178,3 +178,12 @@ def test_machines_of_other_nodes_are_known_by_their_heartbeats(facts):
         MachineFacts((), 1, low, (), "c"),
     ], "what a dead one said last stands; one of an earlier version says nothing"
     assert [machine.node for machine in facts(nodes=lambda: nodes).find(0.0).machines] == [""], "one alone has no name"
+
+
+def test_a_process_of_a_dead_node_ended_an_hour_ago_at_most(facts):
+    """Nobody there says any more that an hour is over."""
+    ended = EndedProcess("metrics", "signal 9", 10_000.0, 1), EndedProcess("worker 1", "signal 9", 12_000.0, 1)
+    dead = node("b", 99.0, NodeState.DEAD, MachineReport("", None, ended))
+    gatherer = facts(nodes=lambda: [dead], shared=Shared(), server={"hostname": "mx.gate.example", "node": "a"})
+    told = [[end.name for end in gatherer.find(now).machines[1].ended] for now in (13_500.0, 13_700.0, 15_700.0)]
+    assert told == [["metrics", "worker 1"], ["worker 1"], []]
