@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Final
 
-from gatepost.analysis.alarms.alarm import Memory, advance, due_post, failed_post, posted, to_be_posted
+from gatepost.analysis.alarms.alarm import Memory, advance, due_post, failed_post, posted, to_be_posted, until_now
 from gatepost.analysis.alarms.machine import MachineFacts, judge_machine
 from gatepost.net.tasks import SingleTask
 
@@ -45,16 +45,18 @@ class OutagePost:
         self._patience = patience
         self._clock = clock
         self._since: float | None = None
+        self._lasts = False
         self._memory = Memory()
         self._posting = SingleTask("webhook, without the database")
 
     def tick(self) -> None:
         """Look whether the outage lasts or is over, and begin to post what is due."""
         now, failure = self._clock(), self._failure()
-        self._since = (self._since or now) if failure is not None else None
-        lasts = self._since is not None and now >= self._since + self._patience
-        facts = MachineFacts((str(failure),) if lasts else (), node=self._node)
-        self._memory, news = advance(self._memory, judge_machine(facts), lambda _: False, now=now)
+        self._since = min(self._since or now, now) if failure is not None else None
+        self._lasts = self._since is not None and (self._lasts or now >= self._since + self._patience)
+        facts = MachineFacts((str(failure),) if self._lasts else (), node=self._node)
+        known = until_now(self._memory, now=now)  # the clock may have been put back
+        self._memory, news = advance(known, judge_machine(facts), lambda _: False, now=now)
         self._memory = to_be_posted(self._memory, news, now=now)
         if due_post(self._memory, now=now) is not None:
             self._posting.begin(self._deliver, now)

@@ -56,3 +56,9 @@ def test_an_outage_of_a_moment_is_none():
 def test_what_the_webhook_does_not_take_is_tried_again_in_order():
     steps = [(0, True, True), (60, True, False), (65, False, False), (70, False, True)]
     assert played(*steps) == [RAISED, RAISED, CLEARED]
+
+
+def test_a_clock_that_is_put_back_delays_nothing():
+    steps = [(0, True, True), (-5000, True, True), (-4940, True, False)]
+    assert played(*steps) == [RAISED]
+    assert played(*steps, (-90_000, True, True), (-86_000, True, True)) == [RAISED, RAISED]
