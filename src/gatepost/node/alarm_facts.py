@@ -117,7 +117,8 @@ class AlarmFacts:
     def _machines_elsewhere(self, nodes: Sequence[Node], now: float) -> Iterator[MachineFacts]:
         """Those of other nodes as their heartbeats say; of dead ones, as the last did, but an end is over in time."""
         for node in nodes:
-            reports = [worker.figures.machine for worker in node.workers if worker.figures.machine is not None]
+            beats = sorted(node.workers, key=lambda worker: worker.age)  # who hangs says what was
+            reports = [worker.figures.machine for worker in beats if worker.figures.machine is not None]
             if reports and node.state is not NodeState.STOPPED and node.name != self._settings.server.node_name:
                 refusals = tuple(report.refusal for report in reports if report.refusal)
                 ended = reports[0].ended if node.state.is_alive else tuple(_last_hour(node, reports[0].ended, now))

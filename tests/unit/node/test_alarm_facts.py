@@ -187,3 +187,15 @@ def test_a_process_of_a_dead_node_ended_an_hour_ago_at_most(facts):
     gatherer = facts(nodes=lambda: [dead], shared=Shared(), server={"hostname": "mx.gate.example", "node": "a"})
     told = [[end.name for end in gatherer.find(now).machines[1].ended] for now in (13_500.0, 13_700.0, 15_700.0)]
     assert told == [["metrics", "worker 1"], ["worker 1"], []]
+
+
+def test_of_the_machine_of_a_node_the_latest_heartbeat_holds(facts):
+    """A worker that hangs, and is not heard of, says for ever what it said."""
+    low, well = DiskRoom("/data", 1, 2), DiskRoom("/data", 1 << 40, 2)
+    beats = [
+        WorkerBeat(number, 1, age, 1, NodeFigures(machine=MachineReport("", disk)))
+        for number, age, disk in ((0, 900.0, low), (1, 2.0, well))
+    ]
+    lives = Node("b", "host of b", "1", (), 0.0, 2.0, NodeState.ACTIVE, tuple(beats), ())
+    gatherer = facts(nodes=lambda: [lives], shared=Shared(), server={"hostname": "mx.gate.example", "node": "a"})
+    assert gatherer.find(0.0).machines[1].disk == well
