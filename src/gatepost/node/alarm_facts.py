@@ -72,15 +72,19 @@ class AlarmFacts:
 
     def find(self, now: float) -> MailFacts:
         """All that is known at `now`, seconds since 1970."""
-        facts = self._find(now)
+        facts, machine = self._find(now), self._machine(now)
         nodes = self._nodes() if self._resources.is_shared else ()
+        if (
+            nodes is None
+        ):  # without the database `node.outage_post` tells of it; whoever may raise alarms next would not
+            machine = replace(machine, refusals=())  # know that it was told, and not tell of the end
         owners = sorted({partner.organization for partner in facts.failing if partner.by_connector})
         return replace(
             facts,
             ahead=self._ahead(),
             catch_alls=frozenset(_catch_alls(self._directory())),
             changes=self._changes(owners[:_ORGANIZATIONS], now),
-            machines=(self._machine(now), *self._machines_elsewhere(nodes or (), now)),
+            machines=(machine, *self._machines_elsewhere(nodes or (), now)),
             silent=None if nodes is None else self._silent_nodes(nodes, now),
         )
 

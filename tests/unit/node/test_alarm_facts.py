@@ -199,3 +199,12 @@ def test_of_the_machine_of_a_node_the_latest_heartbeat_holds(facts):
     lives = Node("b", "host of b", "1", (), 0.0, 2.0, NodeState.ACTIVE, tuple(beats), ())
     gatherer = facts(nodes=lambda: [lives], shared=Shared(), server={"hostname": "mx.gate.example", "node": "a"})
     assert gatherer.find(0.0).machines[1].disk == well
+
+
+def test_what_is_told_without_the_database_is_not_told_here(facts):
+    """The lease ends with what is not stored: nobody would tell of the end."""
+    told = [
+        facts(nodes=lambda known=known: known, shared=Shared(), failure=lambda: StoreFailure("away")).find(0.0)
+        for known in ((), None)
+    ]
+    assert [machine.refusals for one in told for machine in one.machines] == [("away",), ()]
