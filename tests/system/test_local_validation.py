@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import select
 import socket
 import threading
 from contextlib import contextmanager
@@ -166,16 +167,22 @@ def stalling(address: str, name: bytes, times: int) -> Iterator[str]:
         front.bind(("127.0.0.1", 0))
 
         def serve() -> None:
-            left = times
+            left, clients = times, {}
             with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as behind:
                 behind.connect((host.strip("[]"), int(port)))
-                while (taken := front.recvfrom(4096))[0]:
-                    question, client = taken
+                while True:  # the other one drops questions that take it too long
+                    if behind in select.select([front, behind], [], [])[0]:
+                        answer = behind.recv(4096)
+                        front.sendto(answer, clients[answer[:2]])
+                        continue
+                    question, client = front.recvfrom(4096)
+                    if not question:
+                        return
                     if name in question and left:
                         left -= 1
                         continue
+                    clients[question[:2]] = client
                     behind.send(question)
-                    front.sendto(behind.recv(4096), client)
 
         thread = threading.Thread(target=serve)
         thread.start()
