@@ -74,10 +74,8 @@ class AlarmFacts:
         """All that is known at `now`, seconds since 1970."""
         facts, machine = self._find(now), self._machine(now)
         nodes = self._nodes() if self._resources.is_shared else ()
-        if (
-            nodes is None
-        ):  # without the database `node.outage_post` tells of it; whoever may raise alarms next would not
-            machine = replace(machine, refusals=())  # know that it was told, and not tell of the end
+        if nodes is None:  # `node.outage_post` tells of it; who raises alarms next could not know, nor tell of the end
+            machine = replace(machine, refusals=())
         owners = sorted({partner.organization for partner in facts.failing if partner.by_connector})
         return replace(
             facts,
