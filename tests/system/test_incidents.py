@@ -190,7 +190,9 @@ def test_each_node_tells_the_webhook_that_the_database_is_gone(
     assert about == {"mx1", "mx2"}
     with pytest.raises(smtplib.SMTPSenderRefused, match="451"):
         send(nodes[0].port, ANN)
+    nodes[0].stop()
     database.start()
+    nodes[0].start()  # its next process tells of the end of what the one before told of
     wait_until(lambda: two(receiver.about("mail-refused", "cleared")), "the all-clear of each", timeout=60)
     assert receiver.faults == []
 

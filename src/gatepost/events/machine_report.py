@@ -19,7 +19,13 @@ _RECOVERED: Final = 1.1
 """Times what is too little, until there is enough again: so a disk at the mark raises and ends no alarm each minute."""
 
 
-type _Count = Annotated[int, Meta(ge=0, lt=1 << 62)]  # a worker that was taken over may write any number
+MOST: Final = (1 << 62) - 1
+"""The largest number in a report: file systems of clouds say that they have more bytes or inodes."""
+
+MOST_ENDED: Final = 50
+"""Ended processes in a report."""
+
+type _Count = Annotated[int, Meta(ge=0, le=MOST)]  # a worker that was taken over may write any number
 type _Time = Annotated[float, Meta(ge=0, lt=1 << 33)]
 
 
@@ -64,4 +70,4 @@ class MachineReport(msgspec.Struct, frozen=True, omit_defaults=True):
 
     refusal: str = ""
     disk: DiskRoom | None = None
-    ended: Annotated[tuple[EndedProcess, ...], Meta(max_length=50)] = ()
+    ended: Annotated[tuple[EndedProcess, ...], Meta(max_length=MOST_ENDED)] = ()

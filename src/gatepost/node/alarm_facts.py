@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from gatepost.analysis.alarms.machine import MachineFacts, SilentNode
 from gatepost.analysis.alarms.partners import ConnectorChange
-from gatepost.node.machine_report import MachineLook
+from gatepost.node.machine_report import HOUR, MachineLook
 from gatepost.store.figures import WORKERS_DIRECTORY, read_all
 from gatepost.store.interface import StoreFailure
 from gatepost.store.nodes import NodeState
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from gatepost.analysis.alarms.mail_flow import MailFacts
+    from gatepost.events.machine_report import EndedProcess
     from gatepost.policy.connectors.directory import Directory
     from gatepost.settings.model import Settings
     from gatepost.store.changes import Change, ConfigStore
@@ -71,15 +72,17 @@ class AlarmFacts:
 
     def find(self, now: float) -> MailFacts:
         """All that is known at `now`, seconds since 1970."""
-        facts = self._find(now)
+        facts, machine = self._find(now), self._machine(now)
         nodes = self._nodes() if self._resources.is_shared else ()
+        if nodes is None:  # `node.outage_post` tells of it; who raises alarms next could not know, nor tell of the end
+            machine = replace(machine, refusals=())
         owners = sorted({partner.organization for partner in facts.failing if partner.by_connector})
         return replace(
             facts,
             ahead=self._ahead(),
             catch_alls=frozenset(_catch_alls(self._directory())),
             changes=self._changes(owners[:_ORGANIZATIONS], now),
-            machines=(self._machine(now), *self._machines_elsewhere(nodes or ())),
+            machines=(machine, *self._machines_elsewhere(nodes or (), now)),
             silent=None if nodes is None else self._silent_nodes(nodes, now),
         )
 
@@ -113,13 +116,15 @@ class AlarmFacts:
         node = self._settings.server.node_name if self._resources.is_shared else ""
         return MachineFacts(tuple(refusals), workers, report.disk, report.ended, node)
 
-    def _machines_elsewhere(self, nodes: Sequence[Node]) -> Iterator[MachineFacts]:
-        """Those of other nodes as their heartbeats say; of dead ones, as the last did."""
+    def _machines_elsewhere(self, nodes: Sequence[Node], now: float) -> Iterator[MachineFacts]:
+        """Those of other nodes as their heartbeats say; of dead ones, as the last did, but an end is over in time."""
         for node in nodes:
-            reports = [worker.figures.machine for worker in node.workers if worker.figures.machine is not None]
+            beats = sorted(node.workers, key=lambda worker: worker.age)  # who hangs says what was
+            reports = [worker.figures.machine for worker in beats if worker.figures.machine is not None]
             if reports and node.state is not NodeState.STOPPED and node.name != self._settings.server.node_name:
                 refusals = tuple(report.refusal for report in reports if report.refusal)
-                yield MachineFacts(refusals, len(node.workers), reports[0].disk, reports[0].ended, node.name)
+                ended = reports[0].ended if node.state.is_alive else tuple(_last_hour(node, reports[0].ended, now))
+                yield MachineFacts(refusals, len(node.workers), reports[0].disk, ended, node.name)
 
     def _reasons(self, workers: int) -> Iterator[str]:
         """Why other workers of this node take no mail. workers: how many there are; files of former ones remain."""
@@ -135,6 +140,12 @@ class AlarmFacts:
         silent = tuple(SilentNode(name, dead[name].host, now - dead[name].age) for name in self._silent & dead.keys())
         self._silent = frozenset(dead)
         return tuple(sorted(silent, key=lambda node: node.name))
+
+
+def _last_hour(node: Node, ended: Iterable[EndedProcess], now: float) -> Iterator[EndedProcess]:
+    """Ends at a dead node, by the database's clock: itself, it does not say any more that an hour is over."""
+    ahead = node.workers[0].figures.offset
+    return (process for process in ended if process.at - ahead > now - HOUR)
 
 
 def _catch_alls(directory: Directory) -> Iterator[tuple[str, str]]:

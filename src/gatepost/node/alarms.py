@@ -190,11 +190,14 @@ class AlarmMonitor:
         unknown |= {Kind.QUARANTINE_FULL} if facts.quarantines is None else set()
         unknown |= {Kind.SENDING_LIMIT} if facts.breached is None else set()
         unknown |= _OF_MACHINES if facts.silent is None else set()
-        unknown |= {Kind.DISK_LOW} if any(machine.disk is None for machine in facts.machines) else set()
+        unseen = {(Kind.DISK_LOW, machine.node) for machine in facts.machines if machine.disk is None}
+
+        def is_open(alarm: Alarm) -> bool:
+            kind = alarm.kind
+            return not kind.of_traffic or kind in unknown or (kind, alarm.about) in unseen
+
         async with self._changing:
-            await self._tell_of(
-                self._memory, alarms, lambda alarm: not alarm.kind.of_traffic or alarm.kind in unknown, now
-            )
+            await self._tell_of(self._memory, alarms, is_open, now)
 
     def _begin_post(self, now: float) -> None:
         post = self._post

@@ -56,7 +56,7 @@ from gatepost.node.journal import journal_failures
 from gatepost.node.lifecycle import Duty, Lifecycle, Parts, every, nothing
 from gatepost.node.load import LoadMonitor
 from gatepost.node.lookups import LookupServices
-from gatepost.node.machine_report import MachineLook
+from gatepost.node.machine_report import UnhinderedLook
 from gatepost.node.observation import GAUGE_SECONDS, Observation, worker_gauges
 from gatepost.node.recipient_sources import RecipientSources
 from gatepost.node.roles import ListenerUses, extensions_of, login_secret, services_by_role
@@ -243,7 +243,7 @@ class Assembly:
 
     def list_node(self, node: NodeIdentity, place: tuple[int, int]) -> None:
         """Beat for the node, and have it drained when an administrator wants that."""
-        look = MachineLook(self._settings)
+        look = UnhinderedLook(self._settings)
         worker = DrainedWorker(self._site, self._managers, self.listener, self.registry, look)
         beating = self._site.beating(
             node,

@@ -41,6 +41,7 @@ from gatepost.pki.certificates.watch import WATCH_SECONDS, FileWatch
 from gatepost.pki.site.membership import RENEWAL_SECONDS, Renewal
 from gatepost.pki.site.store import SiteStore
 from gatepost.protocols.tls.profile import PROFILES
+from gatepost.store.interface import StoreFailure
 from gatepost.store.leases import SiteDuty
 from gatepost.store.nodes import CertificateObservation, UnusableKey
 
@@ -105,6 +106,7 @@ class CertificateManager:
         self._observer: CertificateObserver | None = None
         self._token_watch: TokenWatch | None = None
         self.lost_token = False
+        self._is_behind = False  # the store could not say what is current
         if settings.pkcs11.module:
             try_at_start(self.inventory, self._pairs)
         self._identities = self._found()
@@ -113,8 +115,10 @@ class CertificateManager:
     def present(self) -> bool:
         """Present what is current by now to new sessions; running ones keep theirs.
 
-        False if it cannot be used: what was presented stays, with a line in the log.
+        False if it cannot be used: what was presented stays, with a line in the log. Raises StoreFailure; then it is
+        tried again after some seconds.
         """
+        self._is_behind = False
         try:
             self.clients.refresh()
             identities = self._found()
@@ -125,6 +129,9 @@ class CertificateManager:
         except CertificateFileError as error:
             _log.error("certificates are kept as they were: %s", error)
             return False
+        except StoreFailure:
+            self._is_behind = True
+            raise
         return True
 
     def reload(self) -> bool:
@@ -237,7 +244,7 @@ class CertificateManager:
         return [
             Lifecycle(
                 "certificates",
-                duties=[Duty(STAPLE_SECONDS, self.staple)],
+                duties=[Duty(STAPLE_SECONDS, self.staple), Duty(WATCH_SECONDS, self._catch_up)],
                 refresh=lambda _: self._refresh(),
                 close=self.close,
             ),
@@ -280,6 +287,11 @@ class CertificateManager:
         for pair in pairs:
             with suppress(CertificateFileError):  # whoever looks at it says so
                 self.inventory.files.fetch(*pair)
+
+    def _catch_up(self) -> None:
+        """Present what the store could not say before."""
+        if self._is_behind and self.present():
+            self._renewed()
 
     def _refresh(self) -> None:
         """Another version of the configuration: present what is current, once a thread has read changed files."""

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from gatepost.mail.queue.manager import QueueManager
     from gatepost.net.listener import Listener
     from gatepost.node.certificate_manager import CertificateManager
-    from gatepost.node.machine_report import MachineLook
+    from gatepost.node.machine_report import UnhinderedLook
     from gatepost.node.observation import Observation
     from gatepost.node.site_member import SiteMember
     from gatepost.node.snapshot import SnapshotSource
@@ -37,7 +37,7 @@ class DrainedWorker:
         managers: Sequence[QueueManager],
         listener: Listener,
         registry: SessionRegistry,
-        machine: MachineLook,
+        machine: UnhinderedLook,
     ) -> None:
         self._site = site
         self._managers = managers

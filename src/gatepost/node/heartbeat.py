@@ -34,7 +34,7 @@ class Heartbeat:
     """registry: where it is told. figures: what a worker says, without its queue. depth: of its part of the queue.
 
     Both are called on the thread, as is state, when what the node is to be has changed. `is_unheard`: the last beat
-    could not be written.
+    could not be written, or none was yet.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class Heartbeat:
         self._figures = figures
         self._depth = depth
         self._state = state
-        self.is_unheard = False
+        self.is_unheard = True
         self._last = NodeState.ACTIVE
         self._count_at = 0.0
         self._counted: Depth | None = None

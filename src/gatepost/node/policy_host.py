@@ -206,7 +206,8 @@ class PolicyHost:
             self._table.refresh()
         if not self._publish() and self._identities != before:
             self._warn()
-        self._version = version  # not before: what the store could not say is asked again
+        if self._table is None or not self._table.is_behind:
+            self._version = version  # not before: what the store could not say is asked again
 
     def _reload(self) -> None:
         """Read certificates and keys again; those in use stay if a new one cannot be used."""

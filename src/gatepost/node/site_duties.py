@@ -24,10 +24,11 @@ from gatepost.node.alarms import ALARM_SECONDS, AlarmMonitor
 from gatepost.node.expiry_clock import CLOCK_SECONDS
 from gatepost.node.lifecycle import Duty, Lifecycle
 from gatepost.node.limits import quarantine_limits
-from gatepost.node.outage_post import OUTAGE_SECONDS, OutagePost
+from gatepost.node.outage_post import OUTAGE_FILE, OUTAGE_SECONDS, OutagePost
 from gatepost.node.owner_mail import OwnerMail
 from gatepost.node.quarantine import QUARANTINE_SECONDS, QuarantineKeeping
 from gatepost.node.retention import RETENTION_SECONDS, TraceRetention
+from gatepost.store.figures import WORKERS_DIRECTORY
 from gatepost.store.leases import SiteDuty
 from gatepost.times import named_zone
 
@@ -151,7 +152,8 @@ class SiteDuties(msgspec.Struct, frozen=True):
         def failure() -> StoreFailure | None:
             return self.failure() if self.site.is_cut_off and not lease.held else None
 
-        outage = OutagePost(node, failure, post, patience=alarms.look)
+        file = Path(self.settings.server.data_dir) / WORKERS_DIRECTORY / OUTAGE_FILE
+        outage = OutagePost(node, file, lambda: self.site.is_cut_off, failure, post, patience=alarms.look)
         return Lifecycle("outages of the database", duties=[Duty(min(OUTAGE_SECONDS, alarms.look), outage.tick)])
 
     def _report_import(self) -> Lifecycle:

@@ -51,8 +51,8 @@ class SiteMember:
 
     @property
     def is_cut_off(self) -> bool:
-        """Whether the last heartbeat could not be written."""
-        return self._heartbeat is not None and self._heartbeat.is_unheard
+        """Whether the last heartbeat could not be written, or none was yet."""
+        return self._heartbeat is None or self._heartbeat.is_unheard
 
     @cached_property
     def expiry_clock(self) -> ExpiryClock:

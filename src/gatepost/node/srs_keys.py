@@ -52,7 +52,8 @@ class SrsKeySource:
             mark = self._look()
             if mark != self._mark:
                 self._stored, self._learned = srs_keys_of(self._settings, self._store), now
-                self._mark, self._complaint = mark, ""  # not before: what could not be read is read again
+                self._mark = mark  # not before: what could not be read is read again
+            self._complaint = ""
         except (StoreFailure, CertificateFileError, OSError) as error:
             if self._complaint != (complaint := str(error)):
                 self._complaint = complaint

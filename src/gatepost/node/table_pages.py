@@ -93,7 +93,7 @@ _log = logging.getLogger(__name__)
 
 
 class TablePages:
-    """pages: by path, {} until the first `refresh`."""
+    """pages: by path, {} until the first `refresh`. is_behind: at the last, the store could not say."""
 
     def __init__(self, inventory: Inventory, settings: Settings) -> None:
         self._inventory = inventory
@@ -101,6 +101,7 @@ class TablePages:
         self._roots = Roots(settings)
         self._table: Table | None = None
         self._told: set[str] = set()
+        self.is_behind = False
         self.pages: dict[str, Page] = {}
 
     def reload(self) -> None:
@@ -115,8 +116,11 @@ class TablePages:
             table, trouble = current_table(self._inventory, self._settings, self._roots, now=now)
             pages = self._made(table, now) if table != self._table else None
         except (ValueError, StoreFailure) as failure:
-            _log.error("the certificate table stays as it was: %s", failure)
+            if not self.is_behind:
+                _log.error("the certificate table stays as it was: %s", failure)
+            self.is_behind = isinstance(failure, StoreFailure)
             return False
+        self.is_behind = False
         self._tell((*trouble, *filter(None, [self._roots.trouble])))
         if pages is None:
             return False

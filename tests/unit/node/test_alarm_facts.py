@@ -178,3 +178,33 @@ def test_machines_of_other_nodes_are_known_by_their_heartbeats(facts):
         MachineFacts((), 1, low, (), "c"),
     ], "what a dead one said last stands; one of an earlier version says nothing"
     assert [machine.node for machine in facts(nodes=lambda: nodes).find(0.0).machines] == [""], "one alone has no name"
+
+
+def test_a_process_of_a_dead_node_ended_an_hour_ago_at_most(facts):
+    """Nobody there says any more that an hour is over."""
+    ended = EndedProcess("metrics", "signal 9", 10_000.0, 1), EndedProcess("worker 1", "signal 9", 12_000.0, 1)
+    dead = node("b", 99.0, NodeState.DEAD, MachineReport("", None, ended))
+    gatherer = facts(nodes=lambda: [dead], shared=Shared(), server={"hostname": "mx.gate.example", "node": "a"})
+    told = [[end.name for end in gatherer.find(now).machines[1].ended] for now in (13_500.0, 13_700.0, 15_700.0)]
+    assert told == [["metrics", "worker 1"], ["worker 1"], []]
+
+
+def test_of_the_machine_of_a_node_the_latest_heartbeat_holds(facts):
+    """A worker that hangs, and is not heard of, says for ever what it said."""
+    low, well = DiskRoom("/data", 1, 2), DiskRoom("/data", 1 << 40, 2)
+    beats = [
+        WorkerBeat(number, 1, age, 1, NodeFigures(machine=MachineReport("", disk)))
+        for number, age, disk in ((0, 900.0, low), (1, 2.0, well))
+    ]
+    lives = Node("b", "host of b", "1", (), 0.0, 2.0, NodeState.ACTIVE, tuple(beats), ())
+    gatherer = facts(nodes=lambda: [lives], shared=Shared(), server={"hostname": "mx.gate.example", "node": "a"})
+    assert gatherer.find(0.0).machines[1].disk == well
+
+
+def test_what_is_told_without_the_database_is_not_told_here(facts):
+    """The lease ends with what is not stored: nobody would tell of the end."""
+    told = [
+        facts(nodes=lambda known=known: known, shared=Shared(), failure=lambda: StoreFailure("away")).find(0.0)
+        for known in ((), None)
+    ]
+    assert [machine.refusals for one in told for machine in one.machines] == [("away",), ()]

@@ -16,6 +16,7 @@ from gatepost.analysis.alarms.machine import MachineFacts
 from gatepost.analysis.alarms.mail_flow import MailFacts, Shares
 from gatepost.analysis.checks.certificate_alarms import ChainSeen, Observed, TlsaSeen, TlsaState
 from gatepost.events.delivery_problems import FailingPartner
+from gatepost.events.machine_report import DiskRoom
 from gatepost.node.alarms import AlarmMonitor
 from gatepost.node.assembly import Assembly
 from gatepost.node.owner_mail import OwnerMail
@@ -515,6 +516,22 @@ def test_a_full_disk_keeps_nothing_from_the_webhook(play, caplog, monkeypatch):
         await played.tick(60)
         assert post.tried[1:] == [[("cleared", "mail-refused")]]
         assert played.memory.alarms == ()
+
+    play(scene)
+
+
+def test_a_disk_that_cannot_be_looked_at_keeps_the_alarm_about_its_own_node_alone(play):
+    low = [MachineFacts(disk=DiskRoom("/data", 1, 2), node=name) for name in ("mx1", "mx2")]
+    unseen = [MachineFacts(node="mx1"), MachineFacts(disk=DiskRoom("/data", 1 << 40, 2), node="mx2")]
+    facts = [MailFacts(machines=tuple(low))]
+
+    async def scene(played):
+        with_flow(played, facts)
+        await played.tick()
+        assert sorted(alarm.about for alarm in played.memory.alarms) == ["mx1", "mx2"]
+        facts[0] = MailFacts(machines=tuple(unseen))
+        await played.tick(60)
+        assert [alarm.about for alarm in played.memory.alarms] == ["mx1"]
 
     play(scene)
 

@@ -5,6 +5,7 @@ import errno
 import threading
 import time
 
+import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
@@ -19,6 +20,7 @@ from gatepost.pki.certificates.authority import Authority
 from gatepost.pki.certificates.entry import Purpose, State, entry_id
 from gatepost.pki.certificates.inventory import entry_from
 from gatepost.store.changes import ConfigStore
+from gatepost.store.interface import StoreFailure
 from gatepost.values import replace
 
 OTHERS = Authority("Keeper Root")
@@ -120,6 +122,28 @@ def test_a_renewal_is_presented_once_it_is_recorded(home):
         assert certificates.present()
         assert certificates.presented == (held(home),)
         assert certificates.tls is not before
+
+    kept(home, scene)
+
+
+def test_what_the_store_could_not_say_is_presented_later(home, monkeypatch):
+    def unavailable(*_):
+        raise StoreFailure("away")
+
+    def scene(certificates):
+        renewed = []
+        certificates._renewed = lambda: renewed.append(True)
+        other = ServerIdentity(*OTHERS.issue(["mx.gate.example"]))
+        add(certificates, other)
+        with monkeypatch.context() as away:
+            away.setattr(ConfigStore, "texts", unavailable)
+            certificates.inventory._entries = -1, {}
+            with pytest.raises(StoreFailure):
+                certificates._refresh()
+        for _ in range(2):
+            certificates._catch_up()
+        assert other.chain_pem in [identity.chain_pem for identity in certificates.presented]
+        assert renewed == [True]
 
     kept(home, scene)
 

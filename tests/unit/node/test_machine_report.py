@@ -1,7 +1,15 @@
 from __future__ import annotations
 
-from gatepost.events.machine_report import EndedProcess
-from gatepost.node.machine_report import MachineLook
+import os
+import threading
+import time
+from types import SimpleNamespace
+
+import msgspec
+
+from gatepost.decoding import from_json
+from gatepost.events.machine_report import EndedProcess, MachineReport
+from gatepost.node.machine_report import MachineLook, UnhinderedLook
 from gatepost.store.figures import WORKERS_DIRECTORY, ProcessEnd, note_end
 from gatepost.store.interface import StoreFull
 
@@ -39,3 +47,40 @@ def test_a_disk_that_was_low_is_low_until_there_is_more_room(home):
 
 def test_a_disk_that_cannot_be_looked_at_is_not_known(home):
     assert look(home, home.data / "gone").report(0.0, None).disk is None
+
+
+def test_a_disk_without_end_is_one_that_a_heartbeat_can_tell_of(home, monkeypatch):
+    """File systems of clouds say that 8 EiB are free, and others that 2**64 - 1 files can be made."""
+    looking = look(home)
+    endless = SimpleNamespace(f_bavail=1 << 43, f_frsize=1 << 20, f_files=5, f_favail=(1 << 64) - 1)
+    monkeypatch.setattr("os.statvfs", lambda _: endless)
+    report = looking.report(0.0, None)
+    assert from_json(msgspec.json.encode(report), MachineReport) == report
+    assert not report.disk.is_low
+
+
+def test_ends_that_a_worker_that_was_taken_over_wrote_are_bounded(home):
+    """Beyond the bound nobody could read what any worker of the node says."""
+    looking = look(home)
+    (home.data / WORKERS_DIRECTORY).mkdir()
+    ends = [ProcessEnd(f"worker {number}", "", 8000.0) for number in range(60)]
+    (home.data / WORKERS_DIRECTORY / "ends").write_bytes(msgspec.json.encode(ends))
+    report = looking.report(9000.0, None)
+    assert from_json(msgspec.json.encode(report), MachineReport) == report
+
+
+def test_a_file_system_that_hangs_holds_no_heartbeat(home, monkeypatch):
+    home.data.mkdir(exist_ok=True)
+    looking = UnhinderedLook(home.settings(server={"hostname": "mx.gate.example", "data_dir": str(home.data)}))
+    goes_on, statvfs = threading.Event(), os.statvfs
+    assert looking.report(0.0, None).disk.free > 0
+    monkeypatch.setattr("os.statvfs", lambda path: goes_on.wait(30) and statvfs(path))
+    begun = time.monotonic()
+    try:
+        hanging = [looking.report(0.0, StoreFull("the disk is full")) for _ in range(2)]
+        assert hanging == [MachineReport("the disk is full")] * 2
+        assert time.monotonic() - begun < 15.0
+    finally:
+        goes_on.set()
+    looking._thread.join()
+    assert looking.report(0.0, None).disk.free > 0

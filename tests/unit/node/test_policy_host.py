@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from support.rsa_keys import rsa_key
 
 from gatepost.net.identity import ServerIdentity
+from gatepost.node import table_pages
 from gatepost.node.policy_host import PolicyHost
 from gatepost.pki.certificates.entry import State
 from gatepost.pki.certificates.inventory import Inventory, entry_from
@@ -136,6 +137,27 @@ def test_what_the_store_could_not_say_is_asked_again(publish, home, monkeypatch)
             host._refresh()
     host._refresh()
     assert host._snapshots.current.version == 1
+    host._resources.close()
+
+
+def test_a_table_that_the_store_could_not_tell_of_is_asked_for_again(publish, home, monkeypatch, caplog):
+    home.issue(HOST)
+    home.settings(certificate_table={"address": "127.0.0.1:0"})
+    host = PolicyHost(load(home.file, {}), {})
+    host._table.refresh()
+    publish("contoso.example testing")
+
+    def unavailable(*_, **__):
+        raise StoreFailure("away")
+
+    with monkeypatch.context() as away:
+        away.setattr(table_pages, "current_table", unavailable)
+        for _ in range(3):
+            host._refresh()
+    assert caplog.text.count("the certificate table stays as it was: away") == 1
+    assert host._version != host._resources.version()
+    host._refresh()
+    assert host._version == host._resources.version()
     host._resources.close()
 
 

@@ -92,6 +92,20 @@ def test_keys_that_cannot_be_read_leave_those_before(
     assert "those before stay in force" in caplog.text
 
 
+def test_each_outage_is_told_of(
+    source: SrsKeySource, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def unavailable(*_: object) -> None:
+        raise StoreFailure("away")
+
+    for _ in range(3):
+        with monkeypatch.context() as away:
+            away.setattr(source, "_look", unavailable)
+            assert [source.newer(), source.newer()] == [None, None]
+        assert source.newer() is None
+    assert len(caplog.messages) == 3
+
+
 def test_keys_that_could_not_be_read_are_read_again(
     source: SrsKeySource, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

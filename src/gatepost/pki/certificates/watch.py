@@ -24,7 +24,7 @@ from gatepost.pki.certificates.inventory import Inventory, entry_from
 from gatepost.pki.certificates.lifecycle import is_covered, names_of, replaced
 from gatepost.pki.certificates.presented import refused_by_tls
 from gatepost.store.changes import ConfigConflict
-from gatepost.store.interface import StoreFailure
+from gatepost.store.interface import StoreBusy, StoreFailure
 from gatepost.values import replace
 
 WATCH_SECONDS: Final = 2.0
@@ -41,16 +41,12 @@ type Pair = tuple[Path, Path]
 
 
 class _Seen(msgspec.Struct):
-    """The state of a pair of files. bad_since: not usable since then. again: when to read it though it is unchanged.
-
-    pause: seconds until it is read again if it cannot be recorded.
-    """
+    """The state of a pair of files. bad_since: not usable since then. again: when to read it though it is unchanged."""
 
     stamp: object = None
     bad_since: float = 0.0
     told: bool = False
     again: float = inf
-    pause: float = _AGAIN
 
 
 class FileWatch:
@@ -64,26 +60,34 @@ class FileWatch:
         self._unlisted: set[Path] = set()
         self._accept = False
         self._begin_at = -inf  # inf: it has begun
-        self._begin_pause = _AGAIN
+        self._rest_until = -inf  # nothing is looked at: who is busy is not waited for by each pair in turn
+        self._pause = _AGAIN
 
     def accept(self) -> None:
         """Take what was refused for the names that it lost: an administrator sent SIGHUP, and so wants the files."""
         self._accept = True
+        self._rest_until = -inf
         self._seen.clear()
 
     def changed(self, now: float) -> list[Pair]:
         """The pairs that the next `look` reads, for a thread to load them before. now: seconds since 1970."""
+        if self._rests(now):
+            return []
         _, entries = self._inventory.entries()
         seen = ((pair, self._seen.get(pair, _Seen())) for pair in self._pairs(entries))
         return [pair for pair, known in seen if file_stamp(pair) != known.stamp or now >= known.again]
 
     def look(self, now: float) -> None:
         """Record what others changed. now: seconds since 1970. Never raises for what is in files."""
+        if self._rests(now):
+            return
         _, entries = self._inventory.entries()
         if now >= self._begin_at:
             self._begin(entries, now)
         pairs = self._pairs(entries)
         for pair, origin in pairs.items():
+            if self._rests(now):
+                return
             seen = self._seen.setdefault(pair, _Seen())
             stamp = file_stamp(pair)
             if stamp == seen.stamp and now < seen.again:
@@ -113,10 +117,19 @@ class FileWatch:
             self._withdraw(entries, now)
         except (ConfigConflict, StoreFailure) as failure:
             _log.warning("certificates that the settings do not name any more are not withdrawn yet: %s", failure)
-            self._begin_at = now + self._begin_pause
-            self._begin_pause = min(2 * self._begin_pause, _SELDOM)
+            self._begin_at = now if isinstance(failure, StoreBusy) else now + _SELDOM
+            self._rest_if_busy(failure, now)
         else:
-            self._begin_at = inf
+            self._begin_at, self._pause = inf, _AGAIN
+
+    def _rest_if_busy(self, failure: Exception, now: float) -> None:
+        if isinstance(failure, StoreBusy):
+            self._rest_until = now + self._pause
+            self._pause = min(2 * self._pause, _SELDOM)
+
+    def _rests(self, now: float) -> bool:
+        """Whether whoever is busy is left alone; not for longer when the clock is put back."""
+        return self._rest_until - _SELDOM <= now < self._rest_until
 
     def _withdraw(self, entries: Mapping[str, Entry], now: float) -> None:
         """Deprecate certificates of files that the settings no longer name."""
@@ -134,12 +147,10 @@ class FileWatch:
             self._consider(pair, origin, identity, seen, now)
         except (ConfigConflict, StoreFailure) as failure:
             _log.warning("a renewed certificate is not recorded yet: %s", failure)
-            seen.again = now
-            if isinstance(failure, StoreFailure):
-                seen.again += seen.pause
-                seen.pause = min(2 * seen.pause, _SELDOM)
+            seen.again = now if isinstance(failure, ConfigConflict | StoreBusy) else now + _SELDOM
+            self._rest_if_busy(failure, now)
         else:
-            seen.pause = _AGAIN
+            self._pause = _AGAIN
 
     def _broken(self, why: str, seen: _Seen, now: float) -> None:
         """Half a renewal, most likely: the other half comes. If it does not, say so, once."""

@@ -63,7 +63,10 @@ class Member:
 
     def anchors(self) -> TrustAnchors:
         """The roots of the site, which the certificates of its nodes lead to. Raises SiteError."""
-        certificates = x509.load_pem_x509_certificates(self.roots_pem())
+        try:
+            certificates = x509.load_pem_x509_certificates(self.roots_pem())
+        except ValueError as error:
+            raise SiteError("the roots of the site in the store cannot be read: gatepost site join") from error
         return TrustAnchors(
             [certificate.public_bytes(Encoding.DER) for certificate in certificates], "the site's roots"
         )

@@ -350,3 +350,20 @@ def test_what_cannot_be_stored_is_tried_again_soon_and_then_seldom(scene, caplog
         for _ in range(4):
             scene.look()
         assert len(tries) == 2, "from the beginning"
+
+
+def test_only_one_of_many_waits_for_who_is_busy(scene, request):
+    """Each try may hold the event loop of a worker for two seconds."""
+    pairs = [(scene.path / f"chain{number}.pem", scene.path / f"key{number}.pem") for number in range(4)]
+    for pair in pairs:
+        scene.write(issued(), pair=pair)
+    scene.watch = FileWatch(scene.inventory, pairs)
+    tries = request.getfixturevalue("tries")
+    for _ in range(20):
+        scene.look()
+    assert [round(later - earlier) for earlier, later in pairwise(tries)] == [6, 10, 20]
+    assert scene.watch.changed(scene.now) == [], "nothing is read for nothing"
+    scene.is_away(False)
+    for _ in range(30):
+        scene.look()
+    assert list(scene.states().values()) == ["current"] * 4

@@ -101,6 +101,18 @@ def test_what_cannot_be_read_is_told_and_what_was_stays(records, site, caplog):
     assert "set store.master_key" in caplog.text
 
 
+def test_roots_that_are_none_are_told_once(records, site, caplog):
+    """Resources are taken up behind it: what is raised at each look would keep them all from being in force."""
+    own_certificate(records, MX1, lifetime=HOUR, now=NOW)
+    found = NodeCredentials(records, SETTINGS)
+    kept = found.tls
+    found._member.roots_pem = lambda: b"no certificate"
+    records.store.apply({"unrelated": {"x": {}}}, author="ann")
+    assert [found.refresh(), found.refresh()] == [False, False]
+    assert found.tls is kept
+    assert caplog.text.count("the roots of the site in the store cannot be read") == 1
+
+
 def test_what_the_store_could_not_say_is_asked_again(records, site, monkeypatch):
     found = NodeCredentials(records, SETTINGS)
     own_certificate(records, MX1, lifetime=HOUR, now=NOW)
