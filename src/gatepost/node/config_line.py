@@ -211,6 +211,11 @@ class ConfigWriter:
                 self._start(line, prepare)
                 return
 
+    @property
+    def is_running(self) -> bool:
+        """Whether a writer has not ended yet."""
+        return bool(self._pid)
+
     def ended(self, pid: int, status: int) -> bool:
         """Whether the process that ended was the writer. status: as of `os.waitpid`."""
         if pid != self._pid:

@@ -132,7 +132,7 @@ class Supervisor:
         signal.signal(signal.SIGIO, signal.SIG_IGN)  # one that a library's thread gets ends nothing
         for worker in self._workers:
             self._fork(worker)
-        while any(worker.pid for worker in self._workers) or not self._stopping:
+        while self._has_children or not self._stopping:
             received = signal.sigtimedwait(_SIGNALS, 1.0)
             if received is not None:
                 self._signal(received.si_signo)
@@ -142,6 +142,13 @@ class Supervisor:
             self._have_written()
         self._manager.close()
         return self._status
+
+    @property
+    def _has_children(self) -> bool:
+        """Whether a process lives that has our sockets: whoever starts next could not listen beside it."""
+        if self._writer is not None and self._writer.is_running:
+            return True
+        return any(worker.pid for worker in self._workers)
 
     def _start(self, worker: _Worker) -> None:
         """Start it; later, if the system has no process, memory or descriptor for it: the others serve on."""

@@ -71,6 +71,44 @@ def test_it_runs_its_workers_until_it_is_told_to_stop(supervise, number):
     assert script.ends() == 0
 
 
+WRITER = """
+import functools
+
+class Writer:  # as `config_line.ConfigWriter`: a copy of the supervisor, with all that it has open
+    without = ()
+    pid = 0
+
+    @property
+    def is_running(self):
+        return bool(self.pid)
+
+    def look(self, lines, prepare):
+        if lines and not self.pid:
+            self.pid = os.fork()
+            if not self.pid:
+                say("writer begins")
+                time.sleep(1)
+                say("writer ends")
+                os._exit(0)
+
+    def ended(self, pid, status):
+        is_ours, self.pid = pid == self.pid, 0 if pid == self.pid else self.pid
+        return is_ours
+
+work = sleep
+supervisor.Supervisor = functools.partial(supervisor.Supervisor, writer=Writer())
+"""
+
+
+def test_a_change_of_the_configuration_ends_before_the_supervisor(supervise):
+    """It has the sockets of the gateway, so that the next start could not listen."""
+    script = supervise(WRITER)
+    script.expect("writer begins")
+    script.signal(signal.SIGTERM)
+    script.expect("status")
+    assert script.said[-2:] == ["writer ends", "status 0"]
+
+
 def test_the_end_of_a_process_is_noted_for_alarms_in_a_few_words(supervise, tmp_path):
     """The alarm says what to do by itself, in the reader's language."""
     work = f"""
