@@ -55,7 +55,7 @@ class DrainedWorker:
             observed=certificates.observed,
             drained=bool(self._listener.refusal) and not len(self._registry),
             problems=NodeProblems(problems.failing, problems.dropped, problems.untold, observation.load),
-            machine=self._machine.report(time.time(), observation.refusal()),
+            machine=self._machine.report(time.time(), observation.refusal()) if self._site.storage.is_shared else None,
         )
 
     def become(self, state: NodeState) -> None:
