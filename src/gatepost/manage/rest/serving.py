@@ -305,8 +305,6 @@ def _body_value(kind: type[msgspec.Struct] | Document, body: bytes) -> Any:
         values = from_json(body)
     except msgspec.MsgspecError as error:
         raise Problem(ProblemType.MALFORMED, f"The body is not JSON: {error}.") from None
-    except RecursionError:
-        raise Problem(ProblemType.MALFORMED, "The body is nested too deeply.") from None
     if not isinstance(values, dict):
         raise Problem(ProblemType.MALFORMED, "The body must be a JSON object: {…}.")
     return values if isinstance(kind, Document) else body_value(kind, values)
