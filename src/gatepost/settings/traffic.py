@@ -218,7 +218,8 @@ class Queue(Section):
     connections: Count = setting(
         default=1000,
         description="Active outbound connections in total (Exchange's Send connectors: 1000). The limit is for the "
-        "node: workers share it, and each has at least one. Of several organizations, one has three quarters at most.",
+        "node: workers share it, and each has at least one. Of several organizations, one has three quarters at most, "
+        "and some stay free however many want all.",
     )
     lane_wait: Seconds = setting(
         default=0.02,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from gatepost.mail.queue.gate import Gate
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Container, Iterable
 
     from gatepost.mail.model.message import Delivery
     from gatepost.mail.queue.allowance import Allowance
@@ -77,11 +77,11 @@ class Rotation:
         else:
             others.append(backlog)
 
-    def first(self, full: Collection[str]) -> str | None:
+    def first(self, full: Container[str]) -> str | None:
         """The organization whose turn it is, of those that are not in `full`; None if there is none."""
         return next((organization for organization in self._organizations if organization not in full), None)
 
-    def take(self, full: Collection[str] = ()) -> Backlog | None:
+    def take(self, full: Container[str] = ()) -> Backlog | None:
         """The backlog whose turn it is, None if there is none. full: organizations that get no turn now."""
         for _ in range(len(self._organizations)):
             organization = self._organizations.popleft()

@@ -1,7 +1,8 @@
 """Look up the next hop of deliveries that need it: by DNS, or in the message for a mail flow rule.
 
 Used by `mail.queue.manager`. Those of one destination wait for each other, destinations do not: a nameserver that is
-slow for one domain holds up no other. Where too many are looked up, organizations take turns.
+slow for one domain holds up no other. Where too many are looked up, organizations take turns, and each has its share of
+those at a time.
 """
 
 from __future__ import annotations
@@ -11,9 +12,10 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from gatepost.mail.queue.hop_queue import HopFinder, LaneKey
+from gatepost.net.places import FairLine, FairShares
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable, Coroutine, Hashable
 
     from gatepost.mail.model.message import Delivery
     from gatepost.mail.queue.memory_budget import MemoryBudget
@@ -37,13 +39,12 @@ class HopLookups:
         found: Callable[[Delivery, LaneKey], None],
     ) -> None:
         self._finder = finder
-        self._limit = limit
+        self._running = FairShares(limit)
         self._window = window
         self._spawn = spawn
         self._found = found
         self._waiting: dict[str, deque[Delivery]] = {}
-        self._line: dict[str, deque[str]] = {}  # by organization, destinations that wait as too many are looked up
-        self._running = 0
+        self._line: FairLine[str] = FairLine(self._running)  # destinations that wait as too many are looked up
 
     def waiting(self, destination: str) -> int:
         """The number of deliveries of a destination that wait."""
@@ -57,10 +58,10 @@ class HopLookups:
             others.append(delivery)
             return
         self._waiting[delivery.destination] = deque((delivery,))
-        if self._running < self._limit:
-            self._begin(delivery.destination)
+        if delivery.organization in self._running:
+            self._line.stand(delivery.organization, delivery.destination)
         else:
-            self._line.setdefault(delivery.organization, deque()).append(delivery.destination)
+            self._begin(delivery.organization, delivery.destination)
 
     def remove(self, destination: str, delivery_id: int) -> Delivery | None:
         """Take out a delivery that waits."""
@@ -79,9 +80,9 @@ class HopLookups:
         self._window.waiting -= len(deliveries)
         return deliveries
 
-    def _begin(self, destination: str) -> None:
-        self._running += 1
-        self._spawn(self._look_up(destination), f"next hop of {destination}")
+    def _begin(self, organization: Hashable, destination: str) -> None:
+        self._running.begin(organization)
+        self._spawn(self._look_up(organization, destination), f"next hop of {destination}")
 
     async def find(self, delivery: Delivery) -> LaneKey:
         """The lane of a delivery."""
@@ -91,7 +92,7 @@ class HopLookups:
         """See `HopFinder.only_hop`."""
         return self._finder.only_hop(destination)
 
-    async def _look_up(self, destination: str) -> None:
+    async def _look_up(self, organization: Hashable, destination: str) -> None:
         waiting = self._waiting[destination]
         try:
             while waiting:
@@ -103,18 +104,9 @@ class HopLookups:
                     self._found(delivery, key)
         finally:
             del self._waiting[destination]
-            self._running -= 1
-            self._begin_next()
-
-    def _begin_next(self) -> None:
-        """Begin what waits, of the organization whose turn it is."""
-        if not self._line:
-            return
-        organization = next(iter(self._line))
-        destinations = self._line.pop(organization)
-        self._begin(destinations.popleft())
-        if destinations:
-            self._line[organization] = destinations
+            self._running.end(organization)
+            while (following := self._line.next()) is not None:
+                self._begin(*following)
 
     async def _find(self, delivery: Delivery) -> LaneKey:
         try:

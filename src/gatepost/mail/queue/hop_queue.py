@@ -15,7 +15,7 @@ from gatepost.mail.queue.slowdown import Meter
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable, Collection, Hashable, Iterator
+    from collections.abc import Callable, Container, Hashable, Iterator
 
     from gatepost.mail.model.message import Delivery
     from gatepost.mail.queue.allowance import Allowance, HopLimit
@@ -169,7 +169,7 @@ class HopQueue:
             self.batches.setdefault(batch, {})[delivery.id] = backlog
 
     def take(
-        self, now: float, admit: Callable[[Backlog], bool] = lambda _: True, full: Collection[str] = ()
+        self, now: float, admit: Callable[[Backlog], bool] = lambda _: True, full: Container[str] = ()
     ) -> Turn | None:
         """Take out the delivery whose turn it is, with its batch; None if none may be tried.
 

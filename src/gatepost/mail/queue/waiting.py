@@ -13,7 +13,7 @@ import msgspec
 from gatepost.mail.queue.hop_queue import HopQueue, hosts_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Hashable, Iterable, Sequence
+    from collections.abc import Callable, Container, Hashable, Iterable, Sequence
 
     from gatepost.mail.model.delivery_result import DeliveryResult
     from gatepost.mail.model.message import Delivery
@@ -36,7 +36,7 @@ class Waiting(msgspec.Struct, frozen=True):
     settler: Settler
     clock: Callable[[], float]
     pacing: Pacing | None = None
-    full: Collection[str] = frozenset()
+    full: Container[str] = frozenset()
     hops: dict[str, HopQueue] = msgspec.field(default_factory=dict)
     by_hosts: dict[str, dict[str, HopQueue]] = msgspec.field(default_factory=dict)
     places: dict[int, tuple[HopQueue, Backlog]] = msgspec.field(default_factory=dict)

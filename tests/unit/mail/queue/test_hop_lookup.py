@@ -71,12 +71,28 @@ def test_organizations_take_turns(make):
         lookups.add(make.delivery(10, destination="fabrikam/a.example"))
         lookups.add(make.delivery(11, destination="fabrikam/b.example"))
         await turns()
-        assert finder.asked == [1, 2]
+        assert finder.asked == [1, 2, 3, 10]
         finder.gate.set()
         await turns(100)
         assert finder.asked == [1, 2, 3, 10, 4, 11, 5, 6, 7]
 
-    run(work)
+    run(work, limit=4)
+
+
+def test_two_organizations_hold_up_no_third(make):
+    async def work(lookups, finder, found):
+        for number in range(1, 41):
+            lookups.add(make.delivery(number, destination=f"contoso/d{number}.example"))
+        for number in range(41, 81):
+            lookups.add(make.delivery(number, destination=f"fabrikam/d{number}.example"))
+        lookups.add(make.delivery(81, destination="adatum/a.example"))
+        await turns()
+        assert finder.asked == [*range(1, 13), 41, 42, 43, 81]
+        finder.gate.set()
+        await turns(1000)
+        assert sorted(finder.asked) == list(range(1, 82))
+
+    run(work, limit=16)
 
 
 def test_those_of_one_destination_wait_for_each_other_and_keep_their_order(make):
@@ -93,7 +109,7 @@ def test_those_of_one_destination_wait_for_each_other_and_keep_their_order(make)
         assert {key for _, key in found} == {LaneKey("relay", "terms")}
         assert lookups.waiting(PARTNER) == 0
 
-    run(work)
+    run(work, limit=3)
 
 
 def test_so_many_destinations_at_a_time_and_the_others_in_their_order(make):
