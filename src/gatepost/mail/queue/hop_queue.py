@@ -176,13 +176,16 @@ class HopQueue:
         admit: whether limits let an attempt for a backlog begin, which then begins. full: organizations that have no
         turn now.
         """
+        if self.gate.failures:
+            self.rotation.put_probe_first(self.gate, full, now)
         while (backlog := self.rotation.take(full)) is not None:
             if not backlog.offers(now):
                 continue  # it comes back when something of it is ready, or its probe has ended
             if not admit(backlog):
                 self.paused[backlog] = None
                 continue
-            number, first = next(iter(backlog.ready.items()))
+            number = backlog.last = backlog.first()
+            first = backlog.ready[number]
             batch = self._batch_of.get(number)
             self._begin(backlog, number)
             members = [(backlog, first)]
