@@ -56,23 +56,30 @@ class FairShares:
         self._taken = 0
 
     def __contains__(self, user: object) -> bool:
-        held = self._held.get(user, 0) if self.divided else 0
-        return self.free < 1 or (held > 0 and held + 1 > _TIMES * (self.free - 1))
+        return self.room(user) < 1
+
+    def room(self, user: object) -> int:
+        """The number of places that a user may have in addition; none if that is below 1."""
+        if not self.divided:
+            return self.free
+        held = self._held.get(user, 0)
+        room = (_TIMES * self.free - held) // (_TIMES + 1)  # so many that held + room <= _TIMES * (free - room)
+        return room if held else max(room, min(self.free, 1))
 
     @property
     def free(self) -> int:
         """The number of places that nobody has."""
         return self._total - self._taken
 
-    def begin(self, user: Hashable) -> None:
-        """Count a place that is taken."""
-        self._held[user] += 1
-        self._taken += 1
+    def begin(self, user: Hashable, places: int = 1) -> None:
+        """Count places that are taken, one or more; as many as there are, or beyond."""
+        self._held[user] += places
+        self._taken += places
 
-    def end(self, user: Hashable) -> None:
-        """Count a place that is given back."""
-        self._taken -= 1
-        self._held[user] -= 1
+    def end(self, user: Hashable, places: int = 1) -> None:
+        """Count places that are given back."""
+        self._taken -= places
+        self._held[user] -= places
         if not self._held[user]:
             del self._held[user]
 

@@ -228,7 +228,8 @@ class Queue(Section):
     )
     window_messages: Count = setting(
         default=20000,
-        description="Deliveries that a worker keeps in memory; the others wait in the store (our choice).",
+        description="Deliveries that a worker keeps in memory; the others wait in the store (our choice). Of several "
+        "organizations, one has three quarters at most, and some room stays free however many want all.",
     )
     window_per_destination: Count = setting(
         default=1000, description="The part of them for one domain; four times as many for one next hop (our choice)."

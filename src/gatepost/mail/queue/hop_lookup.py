@@ -12,20 +12,21 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from gatepost.mail.queue.hop_queue import HopFinder, LaneKey
-from gatepost.net.places import FairLine, FairShares
+from gatepost.net.places import FairLine
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Hashable
 
     from gatepost.mail.model.message import Delivery
     from gatepost.mail.queue.memory_budget import MemoryBudget
+    from gatepost.net.places import FairShares
 
 
 _log = logging.getLogger(__name__)
 
 
 class HopLookups:
-    """limit: destinations looked up at a time. window: counts those that wait here.
+    """running: counts destinations that are looked up, by organization. window: counts those that wait here.
 
     spawn: begins a task. found: called with a delivery and its lane.
     """
@@ -33,13 +34,13 @@ class HopLookups:
     def __init__(
         self,
         finder: HopFinder,
-        limit: int,
+        running: FairShares,
         window: MemoryBudget,
         spawn: Callable[[Coroutine[None, None, None], str], None],
         found: Callable[[Delivery, LaneKey], None],
     ) -> None:
         self._finder = finder
-        self._running = FairShares(limit)
+        self._running = running
         self._window = window
         self._spawn = spawn
         self._found = found
@@ -50,9 +51,13 @@ class HopLookups:
         """The number of deliveries of a destination that wait."""
         return len(self._waiting.get(destination, ()))
 
+    def room(self, delivery: Delivery) -> int:
+        """How many more of a delivery's destination may wait; none if that is below 1."""
+        return self._window.room(delivery.organization, self.waiting(delivery.destination))
+
     def add(self, delivery: Delivery) -> None:
         """Look up the lane of a delivery; then call `found`."""
-        self._window.waiting += 1
+        self._window.enter(delivery.organization)
         others = self._waiting.get(delivery.destination)
         if others is not None:
             others.append(delivery)
@@ -68,7 +73,7 @@ class HopLookups:
         for delivery in self._waiting.get(destination, ()):
             if delivery.id == delivery_id:
                 self._waiting[destination].remove(delivery)
-                self._window.waiting -= 1
+                self._window.leave(delivery.organization)
                 return delivery
         return None
 
@@ -77,7 +82,8 @@ class HopLookups:
         deliveries = [delivery for waiting in self._waiting.values() for delivery in waiting]
         for waiting in self._waiting.values():
             waiting.clear()
-        self._window.waiting -= len(deliveries)
+        for delivery in deliveries:
+            self._window.leave(delivery.organization)
         return deliveries
 
     def _begin(self, organization: Hashable, destination: str) -> None:
@@ -100,7 +106,7 @@ class HopLookups:
                 key = await self.find(delivery)
                 if waiting and waiting[0] is delivery:  # else it was taken out meanwhile
                     waiting.popleft()
-                    self._window.waiting -= 1
+                    self._window.leave(delivery.organization)
                     self._found(delivery, key)
         finally:
             del self._waiting[destination]

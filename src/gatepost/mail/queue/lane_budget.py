@@ -69,6 +69,7 @@ class LaneBudget:
         self._told: list[Callable[[str], None]] = []
         self.running = 0
         self.full = FairShares(total, divided=False)
+        self._shares = [self.full]
         self.slowdowns = slowdowns if slowdowns is not None else Slowdowns()
         self.end_idle: Callable[[str], None] = lambda _: None
         self._limits = limits
@@ -113,8 +114,15 @@ class LaneBudget:
         self._per_next_hop = per_next_hop
 
     def use(self, directory: Directory) -> None:
-        """Leave lanes to others, if there are others."""
-        self.full.divided = len(directory.organizations) > 1
+        """Leave lanes to others, if there are others, and of all else that is shared."""
+        for shares in self._shares:
+            shares.divided = len(directory.organizations) > 1
+
+    def share_out(self, total: int) -> FairShares:
+        """Shares of something else that a queue of this worker has, which are divided when lanes are."""
+        shares = FairShares(total, divided=self.full.divided)
+        self._shares.append(shares)
+        return shares
 
     def begin(self, organization: str) -> None:
         """Count an attempt for an organization's mail, or a lane that begins for it."""

@@ -54,7 +54,7 @@ class Waiting(msgspec.Struct, frozen=True):
         self, hop: HopQueue, backlog: Backlog, delivery: Delivery, batch: Hashable = None, *, first: bool = False
     ) -> None:
         """Add a delivery that is ready. batch: as in LaneKey. first: before the others of its backlog."""
-        self.window.waiting += 1
+        self.window.enter(delivery.organization)
         self.places[delivery.id] = hop, backlog
         hop.add(backlog, delivery, batch)
         if first:
@@ -156,5 +156,5 @@ class Waiting(msgspec.Struct, frozen=True):
         return hops + sum(backlog.gate.closed(now) for backlog in self.failing)
 
     def _left(self, delivery: Delivery) -> None:
-        self.window.waiting -= 1
+        self.window.leave(delivery.organization)
         self.places.pop(delivery.id, None)

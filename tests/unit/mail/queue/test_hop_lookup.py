@@ -7,6 +7,7 @@ import pytest
 from gatepost.mail.queue.hop_lookup import HopLookups
 from gatepost.mail.queue.hop_queue import LaneKey
 from gatepost.mail.queue.memory_budget import MemoryBudget, QueueLimits
+from gatepost.net.places import FairShares
 from gatepost.net.tasks import spawn
 
 PARTNER, OTHER = "contoso/partner.example", "contoso/other.example"
@@ -44,7 +45,7 @@ def run(work, *, limit=2):
         tasks = []
         lookups = HopLookups(
             finder,
-            limit,
+            FairShares(limit),
             window,
             lambda coroutine, name: tasks.append(spawn(coroutine, name)),
             lambda delivery, key: found.append((delivery.id, key)),
@@ -183,7 +184,11 @@ def test_a_look_up_that_is_cancelled_leaves_room_for_others(make):
     async def main():
         finder, tasks = Finder(), []
         lookups = HopLookups(
-            finder, 1, MemoryBudget(QueueLimits()), lambda work, name: tasks.append(spawn(work, name)), lambda *_: None
+            finder,
+            FairShares(1),
+            MemoryBudget(QueueLimits()),
+            lambda work, name: tasks.append(spawn(work, name)),
+            lambda *_: None,
         )
         lookups.add(make.delivery(1, destination=PARTNER))
         lookups.add(make.delivery(2, destination=OTHER))

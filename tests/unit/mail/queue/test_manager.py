@@ -1461,6 +1461,31 @@ def test_hosts_of_two_organizations_hold_up_no_third(rig, directory):
     run(main)
 
 
+def test_mail_for_slow_hosts_leaves_room_in_memory_to_other_organizations(rig, directory):
+    rig.budget = LaneBudget(1000, 1, time.monotonic)
+    rig.budget.use(directory("[organization.contoso]\n[organization.fabrikam]\n"))
+    attempts, tried = Held(rig), asyncio.Event()
+
+    async def deliver(delivery):
+        if delivery.organization == "fabrikam":
+            tried.set()
+            return await type(rig.peer).deliver(rig.peer, delivery)
+        return await attempts.deliver(delivery)
+
+    async def main():
+        limits = {"window_messages": 40, "window_per_destination": 10}
+        async with rig.open(deliver=deliver, drain=0.1, **limits) as manager:
+            for number in range(10):
+                for _ in range(10):
+                    await rig.accept(f"ann@d{number}.example")
+            await asyncio.sleep(0.05)
+            assert manager.waiting == 30
+            await rig.accept("joe@a.example", organization="fabrikam")
+            await asyncio.wait_for(tried.wait(), 5)
+
+    run(main)
+
+
 class CountedLanes(LaneBudget):
     """taken: the next hop of each lane, in the order in which they began."""
 
