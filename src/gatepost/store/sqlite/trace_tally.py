@@ -25,6 +25,7 @@ from gatepost.store.sqlite.schema import open_for_reading
 from gatepost.store.sqlite.trace import TLS_LEVEL, domain_of, is_sealed, table_columns
 from gatepost.store.sqlite.trace_files import TraceFile, file_state, files_of_time
 from gatepost.store.trace import COLUMNS, HOUR, Flow, HopKind
+from gatepost.store.trace_kinds import Dialect, counted, refused_for_recipient
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -110,53 +111,21 @@ _log = logging.getLogger(__name__)
 _VERSION = 5  # of what is counted: older counts are made anew
 
 
-_PARTNER = (
-    f"lower(CASE WHEN event IN ('RECEIVE', 'REFUSE') THEN {domain_of('sender')} ELSE {domain_of('recipient')} END)"
+_KINDS = Dialect(
+    detail="detail",
+    tls="tls",
+    find="instr",
+    domain=domain_of,
+    code="substr(reply, 5, instr(substr(reply, 5) || ' ', ' ') - 1)",
+    other_sources="(SELECT json_group_array(value) FROM json_each(detail, '$.requirement_sources')"
+    " WHERE value NOT LIKE 'connector:%' AND value NOT LIKE 'rule:%')",
+    names="tls ->> '$.certificate.names'",
+    trial_failed="detail ->> '$.rehearsal.passed' = 0",
+    trial_sources="detail ->> '$.rehearsal.sources'",
 )
-# What the recipient's organization refuses of another's is by no connector of that one.
-_STATUS = (
-    "iif(event = 'REFUSE' AND detail ->> '$.recipient_organization' IS NULL,"
-    " substr(reply, 5, instr(substr(reply, 5) || ' ', ' ') - 1), '')"
-)
-_TRIAL_FAILED_BY = (
-    "ifnull(iif(detail ->> '$.recipient_organization' IS NULL"
-    " OR detail ->> '$.would_refuse_organization' = organization, detail ->> '$.would_refuse_connector', NULL),"
-    " iif(detail ->> '$.rehearsal.passed' = 0 AND detail ->> '$.connector_organization' IS NULL"
-    " AND instr(detail ->> '$.rehearsal.sources', '\"connector:'), connector, ''))"
-)
-# Another organization's connector may be called as one of the organization whose mail it is.
-_CONNECTOR = (
-    "iif(detail ->> '$.connector_organization' IS NULL AND detail ->> '$.connector_of_recipient' IS NULL,"
-    " connector, '')"
-)
-# Nor are its hosts and requirements in that one's reports (`policy.decisions.withheld`).
-_OWN_WAY = "detail ->> '$.connector_organization' IS NULL AND detail ->> '$.domain_organization' IS NULL"
-_SOURCES = (
-    f"iif({_OWN_WAY}, detail ->> '$.requirement_sources',"  # noqa: S608 - our words
-    " (SELECT json_group_array(value) FROM json_each(detail, '$.requirement_sources')"
-    " WHERE value NOT LIKE 'connector:%' AND value NOT LIKE 'rule:%'))"
-)
-_REQUIREMENT = (
-    f"iif({_OWN_WAY} AND detail ->> '$.connector_of_recipient' IS NULL OR instr(requirement, '(') = 0, requirement,"
-    " substr(requirement, 1, instr(requirement, '(') - 1))"
-)
-_COUNTED = (
-    "organization", "direction", "event", _CONNECTOR, _PARTNER, _REQUIREMENT,
-    f"ifnull({_SOURCES}, '')", "achieved", "tls_version", "tls_group",
-    "ifnull(tls ->> '$.suite', '')", "ifnull(tls ->> '$.chain', '')", f"iif({_OWN_WAY}, lower(peer_host), '')",
-    f"iif({_OWN_WAY}, ifnull(tls ->> '$.certificate.names', ''), '')", "result_type", _STATUS, _TRIAL_FAILED_BY,
-)  # fmt: skip
-# What a connector of the recipient's organization refused of another's counts there as what it refuses of strangers.
-_REFUSED_FOR_RECIPIENT = (
-    "detail ->> '$.recipient_organization'", "'incoming'", "event", "detail ->> '$.refused_by_connector'", _PARTNER,
-    "''", "''", "achieved", "tls_version", "tls_group",
-    "ifnull(tls ->> '$.suite', '')", "ifnull(tls ->> '$.chain', '')", "lower(peer_host)",
-    "ifnull(tls ->> '$.certificate.names', '')", "result_type",
-    "substr(reply, 5, instr(substr(reply, 5) || ' ', ' ') - 1)", "''",
-)  # fmt: skip
 _SPAN = "FROM trace NOT INDEXED WHERE rowid > ?1 AND rowid <= ?2"
 _SELECT = (
-    f"SELECT {', '.join(_COUNTED)} {_SPAN} UNION ALL SELECT {', '.join(_REFUSED_FOR_RECIPIENT)} {_SPAN}"
+    f"SELECT {', '.join(counted(_KINDS))} {_SPAN} UNION ALL SELECT {', '.join(refused_for_recipient(_KINDS))} {_SPAN}"
     " AND event = 'REFUSE' AND detail ->> '$.refused_by_connector' IS NOT NULL"
 )
 _ROWS = "SELECT ifnull(max(rowid), 0) FROM trace"
@@ -191,10 +160,10 @@ def tally_file(directory: Path, file: TraceFile, after: int = 0) -> tuple[int, C
             return rows, _count(connection, rows, after)
         if sealed and (kept := _read(path)) is not None and kept.rows == rows:
             return rows, Counter(dict(kept.kinds))
-        counted = _count(connection, rows)
+        kinds = _count(connection, rows)
     if sealed:
-        _write(path, _Kept(_VERSION, rows, list(counted.items())))
-    return rows, counted
+        _write(path, _Kept(_VERSION, rows, list(kinds.items())))
+    return rows, kinds
 
 
 def _count(connection: apsw.Connection, rows: int, after: int = 0) -> Counter[HopKind]:
