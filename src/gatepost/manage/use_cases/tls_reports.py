@@ -9,7 +9,6 @@ from __future__ import annotations
 import time
 from collections import Counter, OrderedDict
 from contextlib import closing
-from dataclasses import asdict
 from threading import Lock
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -57,18 +56,6 @@ class ListReceivedReports(Paging, kw_only=True):
         Meta(max_length=100, description="Of a failure (RFC 8460 section 4.3)."),
         Cli(metavar="TYPE", help="Only failures with this result (RFC 8460 section 4.3)."),
     ] = ""
-
-
-class ReceivedSums(msgspec.Struct):
-    """A reporter's figures of one policy: reports, sessions, failed ones by result."""
-
-    reporter: str
-    domain: str
-    policy: str
-    reports: int
-    passed: int
-    failed: int
-    results: dict[str, int]
 
 
 class FailedSessions(msgspec.Struct):
@@ -127,10 +114,10 @@ class _LastLists:
 
 
 @use_case("GET /reports/received", visibility=Visibility.SEEN)
-def list_received_reports(context: Context, request: ListReceivedReports) -> Items[ReceivedSums]:
+def list_received_reports(context: Context, request: ListReceivedReports) -> Items[tlsrpt.ReceivedSums]:
     """List TLS reports of others about their sessions with us (RFC 8460), by reporter and policy."""
     rows = context.kept(_LastLists).of("sums", context, request, lambda: tlsrpt.reported(*_received(context, request)))
-    return page_of(rows, lambda row: f"{row.reporter} {row.domain} {row.policy}", request, _sums)
+    return page_of(rows, lambda row: f"{row.reporter} {row.domain} {row.policy}", request, lambda row: row)
 
 
 @use_case("GET /reports/received/failures", visibility=Visibility.SEEN)
@@ -187,10 +174,6 @@ def _traced_clients(
         rows = context.storage.trace().scan(wanted, ("event", "peer_address"), events=("RECEIVE", "REFUSE"))
         here.update((event, address) for event, address in rows if address in addresses)
     return here
-
-
-def _sums(one: tlsrpt.Reported) -> ReceivedSums:
-    return ReceivedSums(**asdict(one) | {"results": dict(one.results.most_common())})
 
 
 def _failure(failure: tlsrpt.FailedThere) -> ReportedFailure:
