@@ -55,27 +55,21 @@ class AddPart(ChangeRequest, kw_only=True):
     document: dict[str, Any]
 
 
-class PutPart(ChangeRequest, kw_only=True):
-    """A part, new or not. document: its table; fields that it leaves out have their defaults."""
-
-    organization: _Owner
-    name: _Name
-    document: dict[str, Any]
-
-
-class SetPart(ChangeRequest, kw_only=True):
-    """A change of a part. document: a merge patch of its table (RFC 7396)."""
-
-    organization: _Owner
-    name: _Name
-    document: dict[str, Any]
-
-
 class RemovePart(ChangeRequest, kw_only=True):
     """A part that is to go."""
 
     organization: _Owner
     name: _Name
+
+
+class PutPart(RemovePart, kw_only=True):
+    """A part, new or not. document: its table; fields that it leaves out have their defaults."""
+
+    document: dict[str, Any]
+
+
+class SetPart(PutPart, kw_only=True):
+    """A change of a part. document: a merge patch of its table (RFC 7396)."""
 
 
 class PartCases(NamedTuple):
@@ -166,7 +160,7 @@ def _cases(kind: PartKind, plural: str) -> PartCases:
     )
 
 
-def _named(kind: PartKind, request: GetPart | PutPart | SetPart | RemovePart) -> PartName:
+def _named(kind: PartKind, request: GetPart | RemovePart) -> PartName:
     return PartName(kind, request.organization, request.name)
 
 

@@ -7,9 +7,8 @@ sends are about all mail to a partner, and for who sees the whole gateway.
 from __future__ import annotations
 
 import time
-from collections import Counter, OrderedDict
+from collections import Counter
 from contextlib import closing
-from threading import Lock
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import msgspec
@@ -23,6 +22,7 @@ from gatepost.manage.use_cases.paging import Paging, page_of
 from gatepost.manage.use_cases.refusal import RefusalKind, refusing
 from gatepost.manage.use_cases.reports import DAYS, Day, Text, domain_name, period, utc_day
 from gatepost.manage.use_cases.times import TimeText, read_time
+from gatepost.newest import Newest
 from gatepost.store.interface import StoreFailure, TraceFilter
 from gatepost.times import day_text
 
@@ -94,22 +94,16 @@ class _LastLists:
     """Lists that were made for their first page, for the pages that follow it soon: reports and trace are read once."""
 
     def __init__(self, _: Settings) -> None:
-        self._lists: OrderedDict[Any, tuple[float, list[Any]]] = OrderedDict()
-        self._lock = Lock()
+        self._lists: Newest[Any, tuple[float, list[Any]]] = Newest(_LISTS)
 
     def of[T](self, what: str, context: Context, request: ListReceivedReports, work: Callable[[], list[T]]) -> list[T]:
         """what: the list is of. work: makes it."""
         question = msgspec.structs.astuple(msgspec.structs.replace(request, after="", limit=1))
         key = what, context.principal.organizations, question
-        with self._lock:
-            at, rows = self._lists.get(key, (0.0, []))
+        at, rows = self._lists.get(key) or (0.0, [])
         if not request.after or time.monotonic() > at + _KEPT:
             at, rows = time.monotonic(), work()
-        with self._lock:
-            self._lists[key] = at, rows
-            self._lists.move_to_end(key)
-            while len(self._lists) > _LISTS:
-                self._lists.popitem(last=False)
+        self._lists.keep(key, (at, rows))
         return rows
 
 

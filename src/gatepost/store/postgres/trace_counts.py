@@ -7,14 +7,14 @@ is counted once for all nodes. As `store.sqlite.trace_tally` counts.
 from __future__ import annotations
 
 import time
-from collections import Counter, OrderedDict
-from threading import Lock
+from collections import Counter
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import asyncpg
 import msgspec
 
 from gatepost.decoding import from_json, msgpack_decoder
+from gatepost.newest import Newest
 from gatepost.store.postgres.trace_tables import PARTS, TLS_LEVEL, partition
 from gatepost.store.trace import HOUR, Flow, HopKind
 from gatepost.store.trace_kinds import Dialect, counted, refused_for_recipient
@@ -147,8 +147,7 @@ class PostgresHours:
 
     def __init__(self, connection: Callable[[], AbstractContextManager[tuple[DatabaseServer, Any]]]) -> None:
         self._connection = connection
-        self._known: OrderedDict[tuple[str, str, frozenset[str] | None], _Count] = OrderedDict()
-        self._lock = Lock()
+        self._known: Newest[tuple[str, str, frozenset[str] | None], _Count] = Newest(_KEPT)
 
     def counted(self, since: int, until: int, organizations: Collection[str] | None) -> Counter[Flow]:
         """See `HourCounts.counted`."""
@@ -157,27 +156,16 @@ class PostgresHours:
         with self._connection() as (server, connection):
             days = day_text(since), day_text(until)
             for day, writer, rows in server.run(lambda: connection.fetch(PARTS, *days), "message trace"):
-                known = self._of(day, writer, among)
+                known = self._known.get((day, writer, among)) or _Count(0, Counter())
                 if known.rows > rows:  # another part of that name
                     known = _Count(0, Counter())
                 if known.rows < rows:
                     span = known.rows, rows
                     added = server.run(lambda: _flows(connection, (day, writer), span, among), "count the trace")  # noqa: B023 - run at once
                     known = _Count(rows, known.flows + added)
-                    self._keep(day, writer, among, known)
+                    self._known.keep((day, writer, among), known)
                 total.update({flow: count for flow, count in known.flows.items() if since <= flow.hour < until})
         return total
-
-    def _of(self, day: str, writer: str, among: frozenset[str] | None) -> _Count:
-        with self._lock:
-            return self._known.get((day, writer, among)) or _Count(0, Counter())
-
-    def _keep(self, day: str, writer: str, among: frozenset[str] | None, count: _Count) -> None:
-        with self._lock:
-            self._known[day, writer, among] = count
-            self._known.move_to_end((day, writer, among))
-            while len(self._known) > _KEPT:
-                self._known.popitem(last=False)
 
 
 async def _flows(

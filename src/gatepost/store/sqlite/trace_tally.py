@@ -13,14 +13,14 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-from collections import Counter, OrderedDict
-from threading import Lock
+from collections import Counter
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import apsw
 import msgspec
 
 from gatepost.decoding import msgpack_decoder
+from gatepost.newest import Newest
 from gatepost.store.sqlite.schema import open_for_reading
 from gatepost.store.sqlite.trace import TLS_LEVEL, domain_of, is_sealed, table_columns
 from gatepost.store.sqlite.trace_files import TraceFile, file_state, files_of_time
@@ -55,8 +55,7 @@ class TraceHours:
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
-        self._known: OrderedDict[tuple[TraceFile, str | None], _Count] = OrderedDict()
-        self._lock = Lock()
+        self._known: Newest[tuple[TraceFile, str | None], _Count] = Newest(_KEPT)
 
     def counted(self, since: int, until: int, organizations: Collection[str] | None) -> Counter[Flow]:
         """Count the rows of each flow.
@@ -76,8 +75,7 @@ class TraceHours:
         return total
 
     def _of_file(self, file: TraceFile, among: str | None) -> Counter[Flow]:
-        with self._lock:
-            known = self._known.get((file, among)) or _Count((), 0, Counter())
+        known = self._known.get((file, among)) or _Count((), 0, Counter())
         state = file_state(self._directory, file)
         if known.state == state:
             return known.flows
@@ -86,11 +84,7 @@ class TraceHours:
             known = _Count((), 0, Counter())
             rows, flows = _added(self._directory / file.name, 0, among)
         count = _Count(state, rows, known.flows + flows)
-        with self._lock:
-            self._known[file, among] = count
-            self._known.move_to_end((file, among))
-            while len(self._known) > _KEPT:
-                self._known.popitem(last=False)
+        self._known.keep((file, among), count)
         return count.flows
 
 
