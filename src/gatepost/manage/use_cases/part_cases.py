@@ -83,18 +83,9 @@ class PartCases(NamedTuple):
     remove: UseCase[RemovePart, UseCaseReply[ChangeReport]]
 
 
-class _Functions(NamedTuple):
-    """Functions of the use cases of one kind, without names."""
+def _functions(kind: PartKind, plural: str) -> dict[str, Callable[[Context, Any], Any]]:
+    """The functions of the use cases of one kind, by verb, without names."""
 
-    list: Callable[[Context, ListParts], Items[dict[str, Any]]]
-    add: Callable[[Context, AddPart], UseCaseReply[ChangeReport]]
-    get: Callable[[Context, GetPart], UseCaseReply[dict[str, Any]]]
-    put: Callable[[Context, PutPart], UseCaseReply[ChangeReport]]
-    set: Callable[[Context, SetPart], UseCaseReply[ChangeReport]]
-    remove: Callable[[Context, RemovePart], UseCaseReply[ChangeReport]]
-
-
-def _functions(kind: PartKind, plural: str) -> _Functions:
     def list_parts(context: Context, request: ListParts) -> Items[dict[str, Any]]:
         selection = ListSelection(organization=request.organization)
         parts = resources.parts(context.gateway, context.principal, kind, selection)
@@ -131,7 +122,8 @@ def _functions(kind: PartKind, plural: str) -> _Functions:
         part, options = _named(kind, request), options_of(context, request)
         return change_reply(context, resources.remove_part(context.gateway, context.principal, part, options))
 
-    return _Functions(list_parts, add_part, get_part, put_part, set_part, remove_part)
+    functions = (list_parts, add_part, get_part, put_part, set_part, remove_part)
+    return dict(zip(PartCases._fields, functions, strict=True))
 
 
 def _cases(kind: PartKind, plural: str) -> PartCases:
@@ -145,7 +137,7 @@ def _cases(kind: PartKind, plural: str) -> PartCases:
     does = _functions(kind, plural)
 
     def case(verb: str, route: str, text: str, **options: Any) -> Any:
-        function = getattr(does, verb)
+        function = does[verb]
         function.__name__ = f"{verb}_{plural if verb == 'list' else kind.key}"
         function.__doc__ = text
         return use_case(route, **options)(function)
