@@ -17,7 +17,7 @@ from gatepost.decoding import from_json, msgpack_decoder
 from gatepost.newest import Newest
 from gatepost.store.postgres.trace_tables import PARTS, TLS_LEVEL, partition
 from gatepost.store.trace import HOUR, Flow, HopKind
-from gatepost.store.trace_kinds import Dialect, counted, refused_for_recipient
+from gatepost.store.trace_kinds import IS_COUNTED, Dialect, counted, refused_for_recipient
 from gatepost.times import day_text
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ async def _kinds(connection: Any, part: tuple[str, str], span: tuple[int, int]) 
     by = ", ".join(str(place + 1) for place in range(len(HopKind._fields)))
     sql = (
         "WITH one AS MATERIALIZED (SELECT *, detail::jsonb AS d, tls::jsonb AS t"  # noqa: S608 - our names
-        f" FROM {partition(part[0])} WHERE writer = $1 AND number > $2 AND number <= $3)"
+        f" FROM {partition(part[0])} WHERE writer = $1 AND number > $2 AND number <= $3 AND {IS_COUNTED})"
         f" SELECT {', '.join(counted(_DIALECT))}, count(*) FROM one GROUP BY {by}"
         f" UNION ALL SELECT {', '.join(refused_for_recipient(_DIALECT))}, count(*) FROM one WHERE event = 'REFUSE'"
         " AND d ->> 'refused_by_connector' IS NOT NULL"

@@ -25,7 +25,7 @@ from gatepost.store.sqlite.schema import open_for_reading
 from gatepost.store.sqlite.trace import TLS_LEVEL, domain_of, is_sealed, table_columns
 from gatepost.store.sqlite.trace_files import TraceFile, file_state, files_of_time
 from gatepost.store.trace import COLUMNS, HOUR, Flow, HopKind
-from gatepost.store.trace_kinds import Dialect, counted, refused_for_recipient
+from gatepost.store.trace_kinds import IS_COUNTED, Dialect, counted, refused_for_recipient
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -117,7 +117,7 @@ _KINDS = Dialect(
     trial_failed="detail ->> '$.rehearsal.passed' = 0",
     trial_sources="detail ->> '$.rehearsal.sources'",
 )
-_SPAN = "FROM trace NOT INDEXED WHERE rowid > ?1 AND rowid <= ?2"
+_SPAN = f"FROM trace NOT INDEXED WHERE rowid > ?1 AND rowid <= ?2 AND {IS_COUNTED}"
 _SELECT = (
     f"SELECT {', '.join(counted(_KINDS))} {_SPAN} UNION ALL SELECT {', '.join(refused_for_recipient(_KINDS))} {_SPAN}"
     " AND event = 'REFUSE' AND detail ->> '$.refused_by_connector' IS NOT NULL"
