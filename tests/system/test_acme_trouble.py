@@ -21,6 +21,7 @@ from gatepost.pki.acme.issuer import authority_place
 from gatepost.pki.certificates.vault import Vault
 from gatepost.store.storage import Storage
 from gatepost.testing.process import wait_until
+from gatepost.times import minute_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -200,3 +201,25 @@ def _deactivate(it: Night) -> None:
     owner = Authority(it.front.url, context, Vault(MASTER).open(sealed, place), account=account, seconds=20)
     owner._client.deactivate_registration(owner._net.account)
     owner.close()
+
+
+@pytest.mark.timeout(240)  # the gateway looks once a minute whether something is due
+def test_a_first_certificate_that_never_comes_is_an_alarm_and_comes_by_itself(night: Callable[..., Night]) -> None:
+    """Without it there is no STARTTLS, and nothing else says so: neither the queue nor the expiry of anything."""
+    away = Reply(503, [("Content-Type", "text/html"), ("Retry-After", "7200")], b"<html>maintenance</html>")
+    it = night(answers={"/dir": away})
+    one = it.failed()
+    alarm = it.alarm("renewal-failing")
+    assert (alarm["severity"], alarm["about"]) == ("error", NAME)
+    assert alarm["title"] == f"no certificate has been issued for {NAME}"
+    assert "Without it the gateway offers no TLS." in alarm["detail"]
+    assert "answers 503, and does not say why" in alarm["detail"]
+    assert f"next try is at {minute_text(one['not_before'])}" in alarm["detail"]
+    assert f"no certificate has been issued for {NAME}" in it.mx.cli("status", expect=None).stdout
+    wait_until(lambda: "alarm: no certificate has been issued" in it.mx.log(), it.mx.log())
+    asked = it.front.count("/dir")
+    it.front.answers.clear()
+    it.mx.jump(7300)
+    wait_until(lambda: it.order()["certificate"], it.mx.log(), timeout=120)
+    assert it.front.count("/dir") == asked + 1
+    wait_until(lambda: f"alarm over: no certificate has been issued for {NAME}" in it.mx.log(), it.mx.log())
