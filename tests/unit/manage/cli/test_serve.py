@@ -10,6 +10,7 @@ import sys
 import click
 import pytest
 
+from gatepost.manage.cli import ports as ports_of
 from gatepost.manage.cli import serve as command
 from gatepost.manage.cli.demo_partner import wait_for_greeting
 from gatepost.manage.cli.remote_options import RemoteOptions
@@ -19,7 +20,7 @@ from gatepost.pki.certificates.authority import Authority
 from gatepost.settings.loader import load
 from gatepost.testing.process import free_port
 
-check, bind = command._check, command._bind
+check, bind = command._check, ports_of.bind_ports
 
 
 @pytest.fixture
@@ -194,8 +195,8 @@ def test_mail_does_not_wait_for_a_port_that_nobody_chose(settings, home, capsys,
             raise OSError(98, f"cannot listen on {address}: Address already in use")
         return real(address, passed)
 
-    real = command.bind
-    monkeypatch.setattr(command, "bind", taken)
+    real = ports_of.bind
+    monkeypatch.setattr(ports_of, "bind", taken)
     ports = bind(settings(admin={}))
     assert (len(ports.mail), ports.admin) == (1, [])
     assert "the admin centre is not available: cannot listen on 127.0.0.1:8443" in caplog.text
