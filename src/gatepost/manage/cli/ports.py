@@ -48,7 +48,7 @@ def bind_ports(settings: Settings, passed: PassedSockets | None = None) -> Ports
     try:
         mail = [port for listener in settings.listeners for port in bind(listener.address, passed)]
         public = {address: bind(address, passed) for address in settings.public_addresses.values()}
-        tokens = bind(settings.acme.served_at, passed) if settings.acme.served_at else []
+        tokens = _bind_tokens(settings, passed)
         nodes = bind(settings.site.address, passed) if settings.site.address else []
         metrics = bind(settings.metrics_address, passed) if settings.metrics_address else []
         admin = _bind_admin(settings, passed)
@@ -62,6 +62,20 @@ def bind_ports(settings: Settings, passed: PassedSockets | None = None) -> Ports
     except PassedSocketError as error:
         fail(BAD_INPUT, str(error))
     return Ports(mail, public, tokens, nodes, metrics, admin)
+
+
+def _bind_tokens(settings: Settings, passed: PassedSockets | None) -> list[socket.socket]:
+    """Mail does not wait for a port that renewals alone need, months later: they say what they lack, with an alarm."""
+    try:
+        return bind(settings.acme.served_at, passed) if settings.acme.served_at else []
+    except OSError as error:
+        if error.errno != errno.EADDRINUSE:
+            raise
+        _log.error(
+            "certificates cannot be renewed: %s; gatepost doctor names the program that has it. Free it, then restart",
+            error.strerror,
+        )
+        return []
 
 
 def _bind_admin(settings: Settings, passed: PassedSockets | None) -> list[socket.socket]:

@@ -205,6 +205,25 @@ def test_mail_does_not_wait_for_a_port_that_nobody_chose(settings, home, capsys,
     assert said == f"cannot listen on 127.0.0.1:8443: {TAKEN}"
 
 
+def test_mail_does_not_wait_for_the_port_of_acme(settings, home, capsys, caplog):
+    """Another web server that came up first after a reboot must not keep all mail away."""
+    (home.path / "master.key").touch(0o600)
+    (home.path / "master.key").write_bytes(bytes(32))
+
+    def at(address, **more):
+        acme, store = {"agree_tos": True, "http_address": address}, {"master_key": f"file:{home.path}/master.key"}
+        return settings(acme=acme, store=store, **more)
+
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        taken = f"127.0.0.1:{other.getsockname()[1]}"
+        ports = bind(at(taken))
+        assert (len(ports.mail), ports.tokens) == (1, [])
+        assert f"certificates cannot be renewed: cannot listen on {taken}" in caplog.text
+        ports.keep([])
+    said = fails(bind, at("192.0.2.1:80", listener=[]), capsys)
+    assert "cannot listen on 192.0.2.1:80" in said, "no address of this machine: a wrong setting"
+
+
 def test_the_admin_centre_can_be_elsewhere_or_nowhere(settings):
     ports = bind(settings(admin={"address": "127.0.0.1:0"}))
     assert len(ports.admin) == 1
