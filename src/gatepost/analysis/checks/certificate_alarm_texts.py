@@ -178,15 +178,23 @@ def incomplete(entry: Entry, missing: str) -> Said:
 
 def changed(entry: Entry, old: Entry, what: str, before: str, after: str) -> Said:
     """The certificate was renewed from another authority, without a changeover."""
+    cause = "when ACME renewed it" if entry.origin is Origin.ACME else "when the gateway found the file renewed"
     detail = (
-        f"It replaced {old.id} at {minute_text(entry.current_from)}, when the gateway found the file renewed. "
+        f"It replaced {old.id} at {minute_text(entry.current_from)}, {own(cause)}. "
         f"Before: {shown_text(before, 150)}. Now: {shown_text(after, 150)}."
     )
+    title = f"{title_of(entry)} has another {own(what)} than before, without a changeover"
+    if entry.origin is Origin.ACME:
+        fix = (
+            "Notify partners who trust that authority alone (pinning), or roll back within 24 hours. If you meant it, "
+            "there is nothing to do; the alarm ends after a week"
+        )
+        return _said(title, detail, fix, f"gatepost certificate changeover roll-back {entry.id}")
     fix = (
         "Notify partners who trust that authority alone (pinning), or restore the old certificate. If you meant it, "
         "there is nothing to do; the alarm ends after a week"
     )
-    return _said(f"{title_of(entry)} has another {own(what)} than before, without a changeover", detail, fix)
+    return _said(title, detail, fix)
 
 
 def no_staple(entry: Entry) -> Said:

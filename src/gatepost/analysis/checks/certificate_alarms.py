@@ -343,7 +343,7 @@ def _changed(entry: Entry, entries: Mapping[str, Entry], roots: Mapping[str, str
                 Kind.CHAIN_CHANGED, Severity.ERROR, entry, texts.changed(entry, old, N_("root"), before, after)
             )
             return
-        if old.leaf.issuer != entry.leaf.issuer:
+        if old.leaf.issuer != entry.leaf.issuer and entry.origin is not Origin.ACME:  # such issue by several in turn
             said = texts.changed(entry, old, N_("issuer"), old.leaf.issuer, entry.leaf.issuer)
             yield _alarm(Kind.CHAIN_CHANGED, Severity.WARNING, entry, said)
             return

@@ -359,7 +359,8 @@ class Issuer:
 
     def _taken(self, fresh: Entry, identity: ServerIdentity, published: Sequence[PublishedTlsa]) -> IssuedCertificate:
         version, entries = self.inventory.entries()
-        now, staged = time.time(), schedule.staged(fresh, entries)
+        now = time.time()
+        staged = schedule.staged(replace(fresh, added=now), entries)
         key_kept = any(entries[text].leaf.spki_sha256 == fresh.leaf.spki_sha256 for text in staged.replaces)
         held = objection(published, identity.chain_pem, key_kept=key_kept, now=now)
         alone = "" if course.bearers(fresh, entries) else held

@@ -311,6 +311,8 @@ CHANGES = [
     (RENEWED, {"b": "CN=Root X2"}, []),
     (RENEWED, {"a": "CN=Root X1"}, []),
     (replace(RENEWED, leaf=leaf(60, issuer="CN=Other CA")), {}, [("chain-changed", "warning")]),
+    (replace(RENEWED, origin=Origin.ACME), ROOTS, [("chain-changed", "error")]),
+    (replace(RENEWED, origin=Origin.ACME, leaf=leaf(60, issuer="CN=Other CA")), {}, []),  # several take turns there
     (replace(RENEWED, replaces=("lost",)), ROOTS, []),
     (replace(RENEWED, current_from=NOW - DAY + 1), ROOTS, []),  # it was staged, and then switched to
     (replace(RENEWED, current_from=0.0, added=0.0), ROOTS, []),
@@ -321,6 +323,12 @@ CHANGES = [
 @pytest.mark.parametrize(("new", "roots", "expected"), CHANGES)
 def test_another_authority_without_a_changeover(new, roots, expected):
     assert shown(judged(new, OLD, roots=roots)) == expected
+
+
+def test_another_root_by_acme_can_be_rolled_back():
+    (alarm,) = judged(replace(RENEWED, origin=Origin.ACME), OLD, roots=ROOTS)
+    assert "when ACME renewed it" in alarm.detail
+    assert alarm.lines == ("gatepost certificate changeover roll-back b",)
 
 
 URL = "http://crl.example/1"
