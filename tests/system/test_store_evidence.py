@@ -42,7 +42,6 @@ if TYPE_CHECKING:
 
 NOON = 1_795_003_200.0  # 2026-11-18 12:00 UTC
 DAY = 86_400.0
-SOFTWARE = "gatepost test"
 SCRIPT = Path(__file__).parents[2] / "docs" / "verify_evidence.py"
 
 
@@ -61,13 +60,13 @@ class Node:
         self.signer = evidence_signer(self.log.directory, None)
 
     def chain(self, worker: int = 0) -> ChainWriter:
-        return self.log.worker_chain(worker, software=SOFTWARE, privacy=Privacy(), signer=self.signer)
+        return self.log.worker_chain(worker, privacy=Privacy(), signer=self.signer)
 
     def admin(self) -> ChainWriter:
-        return self.log.admin_chain(software=SOFTWARE, privacy=Privacy())
+        return self.log.admin_chain(privacy=Privacy())
 
     def heads(self) -> HeadWriter:
-        return self.log.heads(software=SOFTWARE, signer=self.signer)
+        return self.log.heads(signer=self.signer)
 
     def audit(self) -> LogAudit:
         return audit_log(self.log, signature_check(self.log.public_keys()))

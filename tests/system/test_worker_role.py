@@ -428,7 +428,7 @@ def test_old_evidence_is_removed_by_the_process_that_has_the_role_of_the_owner(
     mail: dict[str, Any] = {"direction": "inbound", "session": "s", "sender": "a@a.example", "recipient": "b@b.example"}
     sent = TraceEvent(at=0.0, event="SEND", message="0abc", organization="contoso", **mail)
     for day in (5, 1):
-        chain = log.worker_chain(0, software="test", privacy=Privacy(), signer=signer)
+        chain = log.worker_chain(0, privacy=Privacy(), signer=signer)
         chain.append([sent], time.time() - day * 86_400)
 
     async def ticked(tick: str, settings: Settings) -> None:

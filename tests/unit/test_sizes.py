@@ -60,7 +60,7 @@ def test_a_function_is_measured_wherever_it_stands(head):
 def test_rooms_are_all_of_the_source():
     modules = set(files("src")) - {name for folder in FOLDERS for name in files(folder)}
     assert all(name.count("/") == len(Path("src/gatepost").parts) for name in modules)
-    assert len(modules) < 10, "the modules below all rooms, and no room that has no test"
+    assert len(modules) < 11, "the modules below all rooms, and no room that has no test"
     assert not any(long_functions(source_trees.nodes(ROOT / name)) for name in modules)
 
 

@@ -67,7 +67,7 @@ from gatepost.node.site_secrets import ticket_secrets_of
 from gatepost.node.snapshot import POLL_SECONDS, SnapshotSource
 from gatepost.node.srs_keys import SrsKeySource
 from gatepost.node.ticket_secrets import SecretRotation, SharedSecrets
-from gatepost.pki.certificates.connector_secrets import ConnectorSecrets
+from gatepost.pki.certificates.connector_secrets import SealedSecrets
 from gatepost.pki.certificates.dkim_keys import DkimKeys
 from gatepost.pki.site.credentials import NodeCredentials
 from gatepost.pki.site.store import SiteStore
@@ -208,7 +208,7 @@ class Assembly:
         self._dkim = DkimKeys(self._resources, vault)
         anchors, tenants = settings.tls.trust_anchors, settings.network.policy()
         self._tokens = AccessTokens(self._lookups.resolver, anchors, tenants=tenants)
-        self._smart_host_logins = SmartHostLogins(ConnectorSecrets(self._resources.content, vault), self._tokens)
+        self._smart_host_logins = SmartHostLogins(SealedSecrets(self._resources.content, vault), self._tokens)
         self._content = content_steps(settings, self._resources, self._dkim)
         self._observation.follow(self._stores, self._lookups.resolver.counts, self._sessions.counts)
         self.parts.add(

@@ -6,13 +6,11 @@ long as an order is under way; everything else is not found.
 
 from __future__ import annotations
 
-import time
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
-from gatepost.net.listener import Listener
 from gatepost.node.auxiliary import run_auxiliary
-from gatepost.node.http_session import HttpSession, Response
+from gatepost.node.http_session import Response, plain_listener
 from gatepost.node.lifecycle import Lifecycle, Parts, listening
 from gatepost.pki.acme.challenges import token_answer
 from gatepost.store.storage import Storage
@@ -23,14 +21,12 @@ if TYPE_CHECKING:
 
     import h11
 
-    from gatepost.net.stream import Stream
     from gatepost.settings.model import Settings
 
 
 CONNECTIONS: Final = 100
 CONNECTIONS_PER_SOURCE: Final = 20
 _CONTENT_TYPE: Final = "application/octet-stream"
-_METHODS: Final = frozenset({b"GET", b"HEAD"})
 
 
 def run_challenge_host(settings: Settings, sockets: Sequence[socket.socket], lifeline: int) -> int:
@@ -45,19 +41,9 @@ class ChallengeHost:
 
     def __init__(self, settings: Settings, sockets: Sequence[socket.socket]) -> None:
         self._store = Storage.of(settings).configuration()
-        listener = Listener(
-            sockets,
-            self._accept,
-            total=CONNECTIONS,
-            per_source=CONNECTIONS_PER_SOURCE,
-        )
+        listener = plain_listener(sockets, self._answer, total=CONNECTIONS, per_source=CONNECTIONS_PER_SOURCE)
         self.parts = Parts(Lifecycle("tokens", close=self._store.close), listening(listener))
 
-    def _accept(self, stream: Stream) -> None:
-        HttpSession(stream, self._answer, time.time).begin(None)
-
-    def _answer(self, request: h11.Request, _: str) -> Response:
-        if request.method not in _METHODS:
-            return Response(HTTPStatus.METHOD_NOT_ALLOWED)
+    def _answer(self, request: h11.Request) -> Response:
         answer = token_answer(self._store, request.target.decode("latin-1"))
         return Response(HTTPStatus.NOT_FOUND) if answer is None else Response(HTTPStatus.OK, answer, _CONTENT_TYPE)

@@ -15,7 +15,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from gatepost import __version__
 from gatepost.net.tasks import SingleTask
 from gatepost.node.retention import forget_before
 from gatepost.pki.certificates.evidence_key import evidence_signer, prepare_evidence_key
@@ -70,14 +69,14 @@ class EvidenceLog:
         if settings.evidence.enabled:
             prepare_missing_key(settings)  # where it is not confined, it may have been started by itself
             self._signer = evidence_signer(self._log.directory, _vault(settings))
-            self._heads = self._log.heads(software=_SOFTWARE, signer=self._signer)
+            self._heads = self._log.heads(signer=self._signer)
 
     def writer(self, worker: int) -> EvidenceWriter | None:
         """The writer of one shard; None if there is to be no log."""
         if self._signer is None:
             return None
         privacy = self._settings.evidence.privacy()
-        chain = self._log.worker_chain(worker, software=_SOFTWARE, privacy=privacy, signer=self._signer)
+        chain = self._log.worker_chain(worker, privacy=privacy, signer=self._signer)
         return EvidenceWriter(chain)
 
     def tick(self) -> None:
@@ -102,7 +101,7 @@ class EvidenceLog:
     def sign_rest(self) -> None:
         """Sign all that this node wrote. Only when its workers have ended. Raises StoreFailure."""
         if self._signer is not None:
-            self._log.sign_rest(time.time(), software=_SOFTWARE, signer=self._signer)
+            self._log.sign_rest(time.time(), signer=self._signer)
 
     def _sign(self, heads: HeadWriter) -> None:
         try:
@@ -189,6 +188,3 @@ def sign_rest(settings: Settings) -> None:
     thread.join(REST_SECONDS)
     for failure in failures:
         _log.error("evidence: what was written last is not signed; the next stop signs it: %s", failure)
-
-
-_SOFTWARE: Final = f"gatepost {__version__}"

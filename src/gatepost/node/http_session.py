@@ -8,16 +8,19 @@ a size, and nothing of a request is ever sent back.
 from __future__ import annotations
 
 import asyncio
+import time
 from email.utils import formatdate
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import h11
 
+from gatepost.net.listener import Listener
 from gatepost.net.stream import Loss, LossKind, Stream, TlsContext
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    import socket
+    from collections.abc import Callable, Sequence
 
     from gatepost.protocols.tls.facts import TlsFacts
 
@@ -146,6 +149,26 @@ class HttpSession:
         for event in (response, h11.Data(data=b"" if self._head or empty else body), h11.EndOfMessage()):
             self._stream.write(self._http.send(event) or b"")
         self._stream.close()
+
+
+READING: Final = frozenset({b"GET", b"HEAD"})
+"""Methods of who only reads."""
+
+
+def plain_listener(
+    sockets: Sequence[socket.socket], respond: Callable[[h11.Request], Response], *, total: int, per_source: int
+) -> Listener:
+    """A server without TLS for who only reads. total, per_source: connections."""
+
+    def answer(request: h11.Request, _name: str) -> Response:
+        return respond(request) if request.method in READING else Response(HTTPStatus.METHOD_NOT_ALLOWED)
+
+    return Listener(
+        sockets,
+        lambda stream: HttpSession(stream, answer, time.time).begin(None),
+        total=total,
+        per_source=per_source,
+    )
 
 
 def _refusal_of(error: h11.RemoteProtocolError) -> HTTPStatus:

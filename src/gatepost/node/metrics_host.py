@@ -23,10 +23,9 @@ import OpenSSL.SSL
 import gatepost
 from gatepost.analysis.alarms.alarm import ALARMS_CONTENT, Kind, decoded
 from gatepost.events.metrics import catalogue as metrics
-from gatepost.net.listener import Listener
 from gatepost.node.auxiliary import run_auxiliary
 from gatepost.node.exposition import MetricSources, exposed
-from gatepost.node.http_session import HttpSession, Response
+from gatepost.node.http_session import Response, plain_listener
 from gatepost.node.lifecycle import Lifecycle, Parts, listening
 from gatepost.pki.certificates.entry import State
 from gatepost.pki.certificates.inventory import Inventory, listed
@@ -42,7 +41,6 @@ if TYPE_CHECKING:
     import h11
 
     from gatepost.events.metrics.counts import Series
-    from gatepost.net.stream import Stream
     from gatepost.settings.model import Settings
     from gatepost.store.quarantine import QuarantineUsage
     from gatepost.store.queue_admin import Depth
@@ -50,7 +48,6 @@ if TYPE_CHECKING:
 
 CONNECTIONS: Final = 100
 CONNECTIONS_PER_SOURCE: Final = 50
-_METHODS: Final = frozenset({b"GET", b"HEAD"})
 _KEPT: Final = 1.0  # seconds for which what was found is served again, however often somebody asks
 _SLOWLY: Final = 30.0  # the same for what changes slowly and costs more
 _CERTIFICATES: Final = 100
@@ -93,12 +90,7 @@ class MetricsHost:
         self._slow: dict[Series, float] = {}
         self._slow_at = -_SLOWLY
         self._count: Future[_Counted] | None = None
-        listener = Listener(
-            sockets,
-            self._accept,
-            total=CONNECTIONS,
-            per_source=CONNECTIONS_PER_SOURCE,
-        )
+        listener = plain_listener(sockets, self._answer, total=CONNECTIONS, per_source=CONNECTIONS_PER_SOURCE)
         resources = Lifecycle("resources", reload=self._look_again, close=self._store.close)
         self.parts = Parts(resources, listening(listener))
 
@@ -106,12 +98,7 @@ class MetricsHost:
         """Certificates may be others by now."""
         self._slow_at = -_SLOWLY
 
-    def _accept(self, stream: Stream) -> None:
-        HttpSession(stream, self._answer, time.time).begin(None)
-
-    def _answer(self, request: h11.Request, _: str) -> Response:
-        if request.method not in _METHODS:
-            return Response(HTTPStatus.METHOD_NOT_ALLOWED)
+    def _answer(self, request: h11.Request) -> Response:
         match request.target.partition(b"?")[0]:
             case b"/metrics":
                 accept = dict(request.headers).get(b"accept", b"").decode("latin-1")

@@ -10,17 +10,7 @@ import logging
 import time
 from typing import TYPE_CHECKING, Final
 
-from gatepost.analysis.alarms.alarm import (
-    Memory,
-    advance,
-    decoded,
-    due_post,
-    encoded,
-    failed_post,
-    posted,
-    to_be_posted,
-    until_now,
-)
+from gatepost.analysis.alarms import alarm
 from gatepost.analysis.alarms.machine import MachineFacts, judge_machine
 from gatepost.net.tasks import SingleTask
 
@@ -79,28 +69,28 @@ class OutagePost:
         self._since = min(self._since or now, now) if failure is not None else None
         self._lasts = self._since is not None and (self._lasts or now >= self._since + self._patience)
         facts = MachineFacts((str(failure),) if self._lasts else (), node=self._node)
-        known = until_now(self._memory, now=now)  # the clock may have been put back
-        self._memory, news = advance(known, judge_machine(facts), lambda _: self._is_cut_off(), now=now)
-        self._memory = to_be_posted(self._memory, news, now=now)
+        known = alarm.until_now(self._memory, now=now)  # the clock may have been put back
+        self._memory, news = alarm.advance(known, judge_machine(facts), lambda _: self._is_cut_off(), now=now)
+        self._memory = alarm.to_be_posted(self._memory, news, now=now)
         self._keep()
-        if due_post(self._memory, now=now) is not None:
+        if alarm.due_post(self._memory, now=now) is not None:
             self._posting.begin(self._deliver, now)
 
     async def _deliver(self, now: float) -> None:
         """Post what is due, in order; the first failure ends it for now."""
-        while (due := due_post(self._memory, now=now)) is not None:
+        while (due := alarm.due_post(self._memory, now=now)) is not None:
             if not await self._post.send(due, now=now):
-                self._memory = failed_post(self._memory, due, now=now)
+                self._memory = alarm.failed_post(self._memory, due, now=now)
                 break
-            self._memory = posted(self._memory, due)
+            self._memory = alarm.posted(self._memory, due)
         self._keep()
 
-    def _read(self) -> Memory:
+    def _read(self) -> alarm.Memory:
         try:
             with self._file.open("rb") as file:
-                return decoded(file.read(_MOST_OCTETS))
+                return alarm.decoded(file.read(_MOST_OCTETS))
         except OSError:
-            return Memory()
+            return alarm.Memory()
 
     def _keep(self) -> None:
         """Write the file if it is to say anything else. Not synced: a power cut raises the alarm anew."""
@@ -114,7 +104,7 @@ class OutagePost:
                 return
             self._file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             fresh = self._file.with_suffix(".new")
-            fresh.write_bytes(encoded(memory))
+            fresh.write_bytes(alarm.encoded(memory))
             fresh.replace(self._file)
         except OSError as error:
             _log.warning("what the webhook is told of this outage is not kept: %s", error.strerror)

@@ -24,7 +24,7 @@ from gatepost.net.listener import Listener
 from gatepost.net.stream import Loss, LossKind, Stream
 from gatepost.node.auxiliary import run_auxiliary
 from gatepost.node.certificate_manager import vault_of
-from gatepost.node.http_session import HttpSession, Response
+from gatepost.node.http_session import READING, HttpSession, Response
 from gatepost.node.lifecycle import Duty, Lifecycle, Parts, listening
 from gatepost.node.report_inbox import REPORTS_PATH, ReportInbox
 from gatepost.node.snapshot import POLL_SECONDS, SnapshotSource
@@ -50,9 +50,6 @@ if TYPE_CHECKING:
     from gatepost.settings.model import Settings
 
 
-_METHODS: Final = frozenset({b"GET", b"HEAD"})
-
-
 def answer(request: h11.Request, server_name: str, sites: Sites) -> Response:
     """The response to a request. server_name: of the handshake (SNI), "" if there was none.
 
@@ -67,7 +64,7 @@ def answer(request: h11.Request, server_name: str, sites: Sites) -> Response:
     page = sites.get(host, {}).get(path)
     if page is None:
         return Response(HTTPStatus.NOT_FOUND)
-    if request.method not in _METHODS:
+    if request.method not in READING:
         return Response(HTTPStatus.METHOD_NOT_ALLOWED)
     if page.is_current(request.headers):
         return Response(HTTPStatus.NOT_MODIFIED, fields=page.fields)

@@ -15,7 +15,7 @@ from gatepost.net.lookups.graph import GraphClient
 from gatepost.net.lookups.ldap import LdapClient
 from gatepost.node.certificate_manager import vault_of
 from gatepost.node.lifecycle import Lifecycle
-from gatepost.pki.certificates.directory_secrets import DirectorySecrets
+from gatepost.pki.certificates.connector_secrets import SealedSecrets
 from gatepost.policy.connectors.values import RecipientValidation
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ class RecipientSources:
     def __init__(
         self, settings: Settings, resolver: Resolver, resources: ConfigStore, callout: Callout, tokens: AccessTokens
     ) -> None:
-        stored = DirectorySecrets(resources.content, vault_of(settings, resources))
+        stored = SealedSecrets(resources.content, vault_of(settings, resources))
         self._client = LdapClient(resolver)
         self._directory = RecipientDirectorySource(self._client, stored, settings.tls.trust_anchors)
         self._graph = RecipientGraphSource(GraphClient(tokens.client), tokens, stored)

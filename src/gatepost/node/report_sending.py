@@ -24,6 +24,7 @@ from gatepost.protocols.message.report_mail import ReportMail, build_report_mail
 from gatepost.protocols.smtp.grammar import GrammarError, Path, parse_address
 from gatepost.protocols.tlsrpt.outgoing import Outgoing, Reporter
 from gatepost.store.storage import Storage
+from gatepost.values import copy_fields
 
 if TYPE_CHECKING:
     from gatepost.net.lookups.dns import Resolver
@@ -51,17 +52,8 @@ class ReportMailer:
         directory, path = self._mail.directory(), _path(to)
         organization = self._organization(directory)
         number, now = self._mail.store.new_id(), time.time()
-        mail = ReportMail(
-            sender=self._sender,
-            to=path.text,
-            message_id=f"{format_id(number)}@{self._hostname}",
-            now=now,
-            domain=report.domain,
-            submitter=report.submitter,
-            report_id=report.report_id,
-            file_name=report.file_name,
-            content=report.content,
-        )
+        message_id = f"{format_id(number)}@{self._hostname}"
+        mail = copy_fields(ReportMail, report, sender=self._sender, to=path.text, message_id=message_id, now=now)
         content = build_report_mail(mail)
         message = own_message(
             number,

@@ -110,12 +110,7 @@ class SiteHost:
         self._renew_at = 0.0
         self._version = -1
         self._again_at = 0.0
-        listener = Listener(
-            sockets,
-            self._accept,
-            total=CONNECTIONS,
-            per_source=CONNECTIONS_PER_SOURCE,
-        )
+        listener = Listener(sockets, self._accept, total=CONNECTIONS, per_source=CONNECTIONS_PER_SOURCE)
         followed = Lifecycle(
             "records of the site",
             start=self._refresh,

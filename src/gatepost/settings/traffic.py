@@ -12,6 +12,7 @@ from gatepost.policy.connectors.resources import PrefixLimits
 from gatepost.policy.connectors.units import format_duration, format_size
 from gatepost.protocols.smtp.limits import SmtpLimits
 from gatepost.settings.section import Section, setting
+from gatepost.values import copy_fields
 
 Seconds = Annotated[Duration, Range(0.001, 86400, format_duration)]
 Count = Annotated[Whole, Range(1, 1_000_000)]
@@ -115,18 +116,7 @@ class Limits(Section):
 
     def smtp(self) -> SmtpLimits:
         """The part that the SMTP core applies."""
-        return SmtpLimits(
-            command_line=self.command_line,
-            text_line=self.text_line,
-            header_bytes=self.header_bytes,
-            message_bytes=self.message_bytes,
-            recipients=self.recipients,
-            errors=self.errors,
-            commands_without_mail=self.commands_without_mail,
-            bdat_chunks=self.bdat_chunks,
-            transactions=self.transactions,
-            discard_bytes=self.discard_bytes,
-        )
+        return copy_fields(SmtpLimits, self)
 
     def prefixes(self) -> PrefixLimits:
         """The part that `policy.connectors.model.parse` applies."""

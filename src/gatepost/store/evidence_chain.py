@@ -34,7 +34,7 @@ _TAIL: Final = 8 << 20  # octets at the end of a file that are looked through af
 
 
 class EvidenceChain:
-    """One writer's chain. evidence: the directory of all evidence. node, software: who writes, for the entries.
+    """One writer's chain. evidence: the directory of all evidence. node: who writes, for the entries.
 
     signer: None where nothing can be signed (a command): then the gateway's process signs later. For one thread. Only
     the chain of commands (ADMIN_WRITER) has several processes; of any other the one that has it is believed, not files.
@@ -46,13 +46,12 @@ class EvidenceChain:
         writer: str,
         *,
         node: str,
-        software: str,
         privacy: Privacy | None = None,
         signer: Signer | None = None,
     ) -> None:
         self._evidence = evidence
         self._writer = writer
-        self._end = ChainEnd(node=node, writer=writer, software=software, privacy=privacy)
+        self._end = ChainEnd(node=node, writer=writer, privacy=privacy)
         self._signer = signer
         self._day = ""
         self._path: Path | None = None

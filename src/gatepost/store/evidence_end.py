@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from msgspec import structs
 
+from gatepost import __version__
 from gatepost.events.evidence.chain import Place, Signer, join, sign_body
 from gatepost.events.evidence.entry import Privacy, begin_body, checkpoint_body, event_body, gap_body
 from gatepost.policy.decisions.withheld import without_others
@@ -21,23 +22,23 @@ if TYPE_CHECKING:
     from gatepost.mail.model.trace_event import TraceEvent
 
 
+_SOFTWARE: Final = f"gatepost {__version__}"
 _SALT: Final = 12  # octets of a salt
 _SALT_TEXT: Final = 16  # characters of it: three octets are four
 
 
 class ChainEnd:
-    """Where a chain stands. node, writer, software: who writes, for the entries. lines: what is not stored yet."""
+    """Where a chain stands. node, writer: who writes, for the entries. lines: what is not stored yet."""
 
-    def __init__(self, *, node: str, writer: str, software: str, privacy: Privacy | None = None) -> None:
+    def __init__(self, *, node: str, writer: str, privacy: Privacy | None = None) -> None:
         self._identity = {"node": node, "writer": writer}
-        self._software = software
         self._privacy = privacy or Privacy()
         self.place = Place()
         self.lines: list[bytes] = []
 
     def begin(self, day: str, now: float) -> None:
         """The first entry of a day."""
-        self._join(begin_body(self.place, now, day=day, software=self._software, **self._identity))
+        self._join(begin_body(self.place, now, day=day, software=_SOFTWARE, **self._identity))
 
     def gap(self, now: float, what: str, count: int, sha256: str = "") -> None:
         """Say that something is missing: see `gap_body`."""

@@ -35,14 +35,14 @@ if TYPE_CHECKING:
 
 
 class EvidenceHeads:
-    """The heads of a data directory. node: this host. software: as in `EvidenceChain`. For one thread."""
+    """The heads of a data directory. node: this host. For one thread."""
 
-    def __init__(self, evidence: Path, *, node: str, software: str, signer: Signer) -> None:
+    def __init__(self, evidence: Path, *, node: str, signer: Signer) -> None:
         self._evidence = evidence
         self._node = node
         self._signer = signer
         self._last = ""  # the newest day that has a head, as far as we know
-        self._commands = EvidenceChain(evidence, ADMIN_WRITER, node=node, software=software, signer=signer)
+        self._commands = EvidenceChain(evidence, ADMIN_WRITER, node=node, signer=signer)
 
     def sign_commands(self, now: float) -> None:
         """Sign what commands wrote, and close their days that are over. Raises StoreFailure."""
@@ -143,21 +143,19 @@ class EvidenceInFiles(EvidenceDirectory):
         super().__init__(directory)
         self._node = node
 
-    def worker_chain(self, worker: int, *, software: str, privacy: Privacy, signer: Signer) -> EvidenceChain:
+    def worker_chain(self, worker: int, *, privacy: Privacy, signer: Signer) -> EvidenceChain:
         """See `Evidence.worker_chain`."""
-        return EvidenceChain(
-            self.directory, str(worker), node=self._node, software=software, privacy=privacy, signer=signer
-        )
+        return EvidenceChain(self.directory, str(worker), node=self._node, privacy=privacy, signer=signer)
 
-    def admin_chain(self, *, software: str, privacy: Privacy) -> EvidenceChain:
+    def admin_chain(self, *, privacy: Privacy) -> EvidenceChain:
         """See `Evidence.admin_chain`."""
-        return EvidenceChain(self.directory, ADMIN_WRITER, node=self._node, software=software, privacy=privacy)
+        return EvidenceChain(self.directory, ADMIN_WRITER, node=self._node, privacy=privacy)
 
-    def sign_rest(self, now: float, *, software: str, signer: Signer) -> None:
+    def sign_rest(self, now: float, *, signer: Signer) -> None:
         """See `Evidence.sign_rest`."""
         for writer in sorted({file.writer for file in day_files(self.directory)}):
-            EvidenceChain(self.directory, writer, node=self._node, software=software, signer=signer).checkpoint(now)
+            EvidenceChain(self.directory, writer, node=self._node, signer=signer).checkpoint(now)
 
-    def heads(self, *, software: str, signer: Signer) -> EvidenceHeads:
+    def heads(self, *, signer: Signer) -> EvidenceHeads:
         """See `Evidence.heads`."""
-        return EvidenceHeads(self.directory, node=self._node, software=software, signer=signer)
+        return EvidenceHeads(self.directory, node=self._node, signer=signer)

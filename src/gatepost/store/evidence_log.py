@@ -97,19 +97,19 @@ class Evidence(EvidenceSource, Protocol):
 
     directory: Path
 
-    def worker_chain(self, worker: int, *, software: str, privacy: Privacy, signer: Signer) -> ChainWriter:
-        """The chain of a worker of this node. software: "gatepost 0.1". For one thread."""
+    def worker_chain(self, worker: int, *, privacy: Privacy, signer: Signer) -> ChainWriter:
+        """The chain of a worker of this node. For one thread."""
 
-    def admin_chain(self, *, software: str, privacy: Privacy) -> ChainWriter:
+    def admin_chain(self, *, privacy: Privacy) -> ChainWriter:
         """The chain that commands continue, whoever they are. A gateway signs it later."""
 
-    def sign_rest(self, now: float, *, software: str, signer: Signer) -> None:
+    def sign_rest(self, now: float, *, signer: Signer) -> None:
         """Sign the ends of all chains of this node that are not signed yet, and of the commands'.
 
         Only when its processes have ended. Raises StoreFailure.
         """
 
-    def heads(self, *, software: str, signer: Signer) -> HeadWriter:
+    def heads(self, *, signer: Signer) -> HeadWriter:
         """The heads. For one thread; several nodes may make them at once."""
 
 

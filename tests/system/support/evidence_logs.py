@@ -35,12 +35,10 @@ class EvidenceLogs:
         self.signer = Signer(key_id(key.public_key().public_bytes_raw()), key.sign)
 
     def chain(self, evidence: Path, writer: str = "0", **options: Any) -> EvidenceChain:
-        return EvidenceChain(
-            evidence, writer, **{"node": "mx1", "software": "gatepost", "signer": self.signer} | options
-        )
+        return EvidenceChain(evidence, writer, **{"node": "mx1", "signer": self.signer} | options)
 
     def heads(self, evidence: Path) -> EvidenceHeads:
-        return EvidenceHeads(evidence, node="mx1", software="gatepost", signer=self.signer)
+        return EvidenceHeads(evidence, node="mx1", signer=self.signer)
 
     def events(self, count: int = 1, **fields: Any) -> list[TraceEvent]:
         given: dict[str, Any] = {"at": self.NOON, "event": "SEND", "message": "0abc", "organization": "contoso"}

@@ -7,7 +7,7 @@ from gatepost.store.evidence_end import ChainEnd, day_after
 
 
 def test_entries_are_joined_one_to_the_other(logs):
-    end = ChainEnd(node="mx1", writer="0", software="gatepost", privacy=Privacy(AddressPrivacy.FULL))
+    end = ChainEnd(node="mx1", writer="0", privacy=Privacy(AddressPrivacy.FULL))
     end.begin("2026-11-18", logs.NOON)
     end.gap(logs.NOON, "dropped", 3)
     end.gap(logs.NOON, "torn", 9, "ab" * 32)
@@ -24,7 +24,7 @@ def test_entries_are_joined_one_to_the_other(logs):
 
 
 def test_addresses_are_kept_as_the_default_says(logs):
-    end = ChainEnd(node="mx1", writer="0", software="gatepost")
+    end = ChainEnd(node="mx1", writer="0")
     end.events(logs.events())
     assert "sender" not in parse_line(end.lines[0]).body
 

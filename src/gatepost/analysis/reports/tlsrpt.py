@@ -9,7 +9,7 @@ organization's name, the contact and an id (`LEFT_TO_THE_SENDER`). Reads `store.
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import groupby
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
@@ -46,17 +46,16 @@ class ReportFilter:
         return (not self.domain or domain == self.domain) and (self.is_seen is None or self.is_seen(domain))
 
 
-@dataclass(slots=True)
-class Reported:
-    """A reporter's results under one policy. reports: their number. results: sessions that failed, by result."""
+class ReceivedSums(msgspec.Struct):
+    """A reporter's figures of one policy: reports, sessions, failed ones by result."""
 
     reporter: str
     domain: str
     policy: str
-    reports: int = 0
-    passed: int = 0
-    failed: int = 0
-    results: Counter[str] = field(default_factory=Counter)
+    reports: int
+    passed: int
+    failed: int
+    results: dict[str, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,20 +79,23 @@ class FailedThere:
     here: SeenHere | None
 
 
-def reported(reports: Iterable[StoredReport], wished: ReportFilter) -> list[Reported]:
+def reported(reports: Iterable[StoredReport], wished: ReportFilter) -> list[ReceivedSums]:
     """By reporter, policy domain and policy; most failures first."""
-    sums: dict[tuple[str, str, str], Reported] = {}
+    sums: dict[tuple[str, str, str], ReceivedSums] = {}
     for kept in reports:
         for policy in wished.policies(kept):
             key = (kept.report.organization, policy.domain, policy.type)
-            total = sums.setdefault(key, Reported(*key))
+            total = sums.setdefault(key, ReceivedSums(*key, 0, 0, 0, {}))
             total.reports += 1
             total.passed += policy.passed
             total.failed += policy.failed
             for failure in policy.failures:
-                total.results[failure.result] += failure.sessions
-    chosen = (candidate for candidate in sums.values() if not wished.result or candidate.results[wished.result])
-    return sorted(chosen, key=lambda row: (-row.failed, -row.passed, row.reporter, row.domain))
+                total.results[failure.result] = total.results.get(failure.result, 0) + failure.sessions
+    chosen = (candidate for candidate in sums.values() if not wished.result or candidate.results.get(wished.result))
+    rows = sorted(chosen, key=lambda row: (-row.failed, -row.passed, row.reporter, row.domain))
+    for row in rows:
+        row.results = dict(Counter(row.results).most_common())
+    return rows
 
 
 def failed_there(

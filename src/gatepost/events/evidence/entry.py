@@ -11,7 +11,7 @@ from enum import StrEnum
 from functools import lru_cache
 from itertools import islice
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from gatepost.events.evidence.chain import Place
+    from gatepost.mail.model.trace_event import TraceEvent
 
 
 FORMAT: Final = 1
@@ -63,30 +64,6 @@ class Privacy(msgspec.Struct, frozen=True):
 
     addresses: AddressPrivacy = AddressPrivacy.DOMAIN
     message_ids: MessageIds = MessageIds.FULL
-
-
-class TraceRow(Protocol):
-    """The fields of a row that are read: see `mail.model.trace_event.TraceEvent`."""
-
-    at: float
-    event: str
-    message: str
-    organization: str
-    direction: str
-    session: str
-    sender: str
-    recipient: str
-    message_id: str
-    size: int
-    peer_host: str
-    peer_address: str
-    connector: str
-    requirement: str
-    achieved: str
-    tls: dict[str, Any]
-    reply: str
-    result_type: str
-    detail: dict[str, Any]
 
 
 def instant(at: float) -> str:
@@ -157,7 +134,7 @@ def gap_body(place: Place, at: float, *, what: str, count: int, sha256: str = ""
     return body | {"sha256": sha256} if sha256 else body
 
 
-def event_body(row: TraceRow, number: int, salt: str, privacy: Privacy) -> dict[str, Any]:
+def event_body(row: TraceEvent, number: int, salt: str, privacy: Privacy) -> dict[str, Any]:
     """An entry on one event of one recipient. salt: random, of this entry alone. What has no value is left out."""
     detail = row.detail
     facts: dict[str, Any] = {
@@ -295,7 +272,7 @@ def _address(name: str, address: str, salt: str, privacy: Privacy) -> dict[str, 
     return kept
 
 
-def _persons(row: TraceRow, salt: str, privacy: Privacy) -> dict[str, str]:
+def _persons(row: TraceEvent, salt: str, privacy: Privacy) -> dict[str, str]:
     """Personal data beside the addresses: the message, the user who logged in, and the client's address."""
     kept: dict[str, str] = {}
     if row.message_id:

@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Final
 
 from gatepost.net.lookups.ldap import LdapClient, LdapDirectory, LdapSearch, LdapServer, LdapUnavailable
 from gatepost.pki.certificates.connector_secrets import SecretError
+from gatepost.pki.certificates.directory_secrets import directory_place
 from gatepost.policy.connectors.recipient_directory import RecipientDirectory, server_of
 from gatepost.policy.decisions.recipient_validation import RecipientAnswer, RecipientQuestion, answer_of_directory
 from gatepost.protocols.ldap.search_filter import parse_filter
 
 if TYPE_CHECKING:
-    from gatepost.pki.certificates.directory_secrets import DirectorySecrets
+    from gatepost.pki.certificates.connector_secrets import SealedSecrets
 
 
 DIRECTORY_SECONDS: Final = 20.0
@@ -28,7 +29,7 @@ class RecipientDirectorySource:
     """client: of the worker. stored: passwords. anchors: where a directory names none."""
 
     def __init__(
-        self, client: LdapClient, stored: DirectorySecrets, anchors: str, seconds: float = DIRECTORY_SECONDS
+        self, client: LdapClient, stored: SealedSecrets, anchors: str, seconds: float = DIRECTORY_SECONDS
     ) -> None:
         self._client = client
         self._stored = stored
@@ -41,7 +42,7 @@ class RecipientDirectorySource:
         if wanted is None:
             return RecipientAnswer(exists=None, source="the domain names no directory")
         encoded = parse_filter(wanted.search_filter).encoded(question.addresses)
-        password = partial(self._stored.password, question.organization, question.domain)
+        password = partial(self._stored.read, directory_place(question.organization, question.domain))
         try:
             async with asyncio.timeout(self._seconds):
                 outcome = await self._client.search(

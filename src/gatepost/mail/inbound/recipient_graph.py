@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Final
 from gatepost.net.lookups.access_tokens import AccessTokens, TokenRequest, TokenUnavailable
 from gatepost.net.lookups.graph import MOST_ADDRESSES, GraphApp, GraphClient, GraphUnavailable
 from gatepost.pki.certificates.connector_secrets import SecretError
+from gatepost.pki.certificates.directory_secrets import directory_place
 from gatepost.policy.connectors.grants import UNGRANTED_PATH
 from gatepost.policy.decisions.recipient_validation import RecipientAnswer, RecipientQuestion
 
 if TYPE_CHECKING:
-    from gatepost.pki.certificates.directory_secrets import DirectorySecrets
+    from gatepost.pki.certificates.connector_secrets import SealedSecrets
     from gatepost.policy.connectors.recipient_graph import RecipientGraph
 
 
@@ -28,7 +29,7 @@ class RecipientGraphSource:
     """client, tokens: of the worker. stored: client secrets."""
 
     def __init__(
-        self, client: GraphClient, tokens: AccessTokens, stored: DirectorySecrets, seconds: float = GRAPH_SECONDS
+        self, client: GraphClient, tokens: AccessTokens, stored: SealedSecrets, seconds: float = GRAPH_SECONDS
     ) -> None:
         self._client = client
         self._tokens = tokens
@@ -53,7 +54,8 @@ class RecipientGraphSource:
     async def _queried(self, question: RecipientQuestion, graph: RecipientGraph) -> RecipientAnswer:
         app = GraphApp(graph.url, graph.tenant_id, graph.client_id, graph.is_microsofts)
         self._client.check(app)
-        secret = await asyncio.to_thread(self._stored.password, question.organization, question.domain)
+        place = directory_place(question.organization, question.domain)
+        secret = await asyncio.to_thread(self._stored.read, place)
         request = TokenRequest(graph.token_url, graph.client_id, graph.scope, secret, app.bounded)
         token = await self._tokens.token(request)
         try:

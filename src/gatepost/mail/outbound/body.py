@@ -18,6 +18,7 @@ from gatepost.protocols.message.dsn_seven_bit import seven_bit_dsn
 from gatepost.protocols.message.fields import field_values
 from gatepost.protocols.message.journal_report import MARK, JournalReport, report_head, report_tail
 from gatepost.store.interface import Store, StoreFailure
+from gatepost.values import copy_fields
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
@@ -225,18 +226,6 @@ def around(delivery: Delivery, journal: Journal) -> tuple[bytes, bytes]:
     message = delivery.message
     if journal.form == "copy":
         return f"{MARK}: {journal.to}\r\n".encode("ascii", "replace"), b""
-    report = JournalReport(
-        to=journal.to,
-        author=journal.author,
-        report_id=f"journal.{format_id(delivery.id)}@{journal.author.rpartition('@')[2]}",
-        boundary=journal.boundary,
-        now=message.received,
-        sender=journal.sender,
-        subject=message.subject,
-        message_id=message.message_id,
-        lines=journal.lines,
-        body_type=message.body_type,
-        utf8=journal.utf8,
-        before=journal.before,
-    )
+    report_id = f"journal.{format_id(delivery.id)}@{journal.author.rpartition('@')[2]}"
+    report = copy_fields(JournalReport, journal, message, report_id=report_id, now=message.received)
     return report_head(report), report_tail(report)

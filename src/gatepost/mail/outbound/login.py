@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 
 from gatepost.mail.outbound.failure import HopFailed, login_failed
 from gatepost.net.lookups.access_tokens import AccessTokens, TokenRequest, TokenUnavailable
-from gatepost.pki.certificates.connector_secrets import ConnectorSecrets, SecretError
+from gatepost.pki.certificates.connector_secrets import SealedSecrets, SecretError, secret_place
 from gatepost.policy.connectors.values import AuthenticationMechanism
 from gatepost.policy.decisions.requirement import Authenticated, TlsLevel, Verdict
 from gatepost.protocols.smtp.client.sasl_client import BY_PASSWORD, BY_TOKEN, TokenClient, choose, password_client
@@ -51,7 +51,7 @@ class SmartHostLogins:
 
     def __init__(
         self,
-        stored: ConnectorSecrets,
+        stored: SealedSecrets,
         tokens: AccessTokens,
         nonce: Callable[[], str] = lambda: secrets.token_urlsafe(18),
     ) -> None:
@@ -88,8 +88,8 @@ class SmartHostLogins:
             raise HopFailed(login_failed(f"{login}: {error}")) from error
 
     def _secret(self, login: SmartHostLogin) -> str:
-        authentication = login.authentication
-        return self._stored.secret(login.organization, login.connector, login.destination, authentication.secret_file)
+        file = login.authentication.secret_file
+        return self._stored.read(secret_place(login.organization, login.connector, login.destination, file))
 
     async def _with_token(
         self, hop: Hop, login: SmartHostLogin, connection: OutboundConnection, name: str, secret: str

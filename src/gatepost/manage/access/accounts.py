@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from gatepost.manage.access.records import Keep, Passkey, Preferences, Token, User, UserSession
     from gatepost.manage.access.user_rows import IssuerIdentity
     from gatepost.pki.certificates.vault import Vault
+    from gatepost.store.interface import DatabaseConnection
     from gatepost.store.storage import Storage
 
 
@@ -106,10 +107,7 @@ class Accounts:
             user = user_rows.insert(connection, draft, argon2, now)
             if user.role is Role.OWNER:
                 setup_rows.forget(connection)
-            audit_rows.write(
-                connection,
-                AuditEvent(0, now, *actor, "user-add", subject=user.name, detail={"after": user_rows.facts(user)}),
-            )
+            self._note(connection, actor, "user-add", user.name, after=user_rows.facts(user))
         return user
 
     def set_user(  # noqa: PLR0913 - the fields of a user, each by name
@@ -131,7 +129,6 @@ class Accounts:
         MISSING, CONFLICT if no owner could log in any more.
         """
         argon2 = None if password is None else self._rate_limiter.hashed(user_rows.checked_password(password, name))
-        now = self._clock()
         with self._database.changing() as connection:
             before = user_rows.get(connection, name)
             after = user_rows.update(connection, before, user_rows.UserChange(role, organizations, enabled, argon2))
@@ -144,7 +141,7 @@ class Accounts:
                 setup_rows.forget(connection)
             detail = {"before": user_rows.facts(before), "after": user_rows.facts(after), "password": bool(argon2)}
             detail |= {name: ended for name, ended in (("passkeys", passkeys), ("tokens", tokens)) if ended}
-            audit_rows.write(connection, AuditEvent(0, now, *actor, "user-set", subject=after.name, detail=detail))
+            self._note(connection, actor, "user-set", after.name, **detail)
         self._database.forget()
         return ChangedUser(after, passkeys, tokens)
 
@@ -153,9 +150,7 @@ class Accounts:
         with self._database.changing() as connection:
             user = user_rows.get(connection, name)
             after = user_rows.set_preferences(connection, user, chosen)
-            detail = {"before": asdict(user.preferences), "after": asdict(after)}
-            event = AuditEvent(0, self._clock(), *actor, "user-set", subject=user.name, detail=detail)
-            audit_rows.write(connection, event)
+            self._note(connection, actor, "user-set", user.name, before=asdict(user.preferences), after=asdict(after))
         return after
 
     def remove_user(self, name: str, *, actor: Actor) -> list[str]:
@@ -163,15 +158,13 @@ class Accounts:
 
         Raises AccountError: MISSING, CONFLICT if it is the last owner.
         """
-        now = self._clock()
         with self._database.changing() as connection:
             before = user_rows.get(connection, name)
             user_rows.delete(connection, before)
             session_rows.end_all(connection, before.name)
             passkey_rows.end_all(connection, before.name)
             ended = token_rows.end_all(connection, before.name)
-            detail = {"before": user_rows.facts(before), "tokens": ended}
-            audit_rows.write(connection, AuditEvent(0, now, *actor, "user-remove", subject=before.name, detail=detail))
+            self._note(connection, actor, "user-remove", before.name, before=user_rows.facts(before), tokens=ended)
         self._database.forget()
         return ended
 
@@ -223,7 +216,7 @@ class Accounts:
             secret = session_rows.start(connection, user, now, address, agent, now if proved is None else proved)
             session_rows.prune(connection, now)
             audit_rows.prune(connection, now)
-            audit_rows.write(connection, AuditEvent(0, now, *Actor(user.name, address), "log-in"))
+            self._note(connection, Actor(user.name, address), "log-in")
         return secret
 
     def log_in_by_issuer(self, identity: IssuerIdentity, address: str, agent: str, *, proved: float) -> str:
@@ -238,10 +231,8 @@ class Accounts:
                 if before != after:
                     was = None if before is None else user_rows.facts(before)
                     detail = {"before": was, "after": user_rows.facts(after), "issuer": identity.issuer}
-                    action = "user-add" if before is None else "user-set"
-                    audit_rows.write(
-                        connection, AuditEvent(0, now, after.name, address, action, "", after.name, detail=detail)
-                    )
+                    action: Action = "user-add" if before is None else "user-set"
+                    self._note(connection, Actor(after.name, address), action, after.name, **detail)
             return self.start_session(after, address, agent, proved=proved)
         except AccountError as error:
             raise LogInRefused(name=normalize_username(identity.name), why=error.text) from None
@@ -253,8 +244,11 @@ class Accounts:
             session_rows.confirm(connection, name, number, now)
             audit_rows.write(connection, AuditEvent(0, now, name, address, "confirm"))
 
-    def session(self, secret: str) -> UserSession | None:
-        """The session of a secret, None if there is none, or it is over: after 12 hours, after 30 minutes unused."""
+    def session(self, secret: str, *, used: bool = True) -> UserSession | None:
+        """The session of a secret, None if there is none, or it is over: after 12 hours, after 30 minutes unused.
+
+        used: whether somebody asks something now; else it is only looked up.
+        """
         now = self._clock()
         with self._database.reading() as connection:
             session = session_rows.find(connection, secret)
@@ -263,17 +257,16 @@ class Accounts:
         if session_rows.is_over(session, now):
             self._end_quietly(secret)  # at once, for a clock that is put back must not revive it
             return None
-        if session_rows.is_due(session, now):
+        if used and session_rows.is_due(session, now):
             with contextlib.suppress(StoreFailure), self._database.changing() as connection:
                 session_rows.touch(connection, session, now)  # with a full disk one can still look
         return session
 
     def end_session(self, secret: str, *, address: str = "") -> None:
         """Log out; nothing if there is no such session."""
-        now = self._clock()
         with self._database.changing() as connection:
             if name := session_rows.end(connection, secret):
-                audit_rows.write(connection, AuditEvent(0, now, *Actor(name, address), "log-out"))
+                self._note(connection, Actor(name, address), "log-out")
 
     def sessions_of(self, name: str) -> list[UserSession]:
         """Those of a user that go on, the newest first, without their CSRF tokens."""
@@ -283,20 +276,16 @@ class Accounts:
 
     def end_session_of(self, name: str, number: int, *, actor: Actor) -> bool:
         """End one session of a user by its id; whether there was one."""
-        now = self._clock()
         with self._database.changing() as connection:
             if ended := session_rows.end_one(connection, normalize_username(name), number):
-                subject, detail = normalize_username(name), {"sessions": 1}
-                audit_rows.write(connection, AuditEvent(0, now, *actor, "session-end", subject=subject, detail=detail))
+                self._note(connection, actor, "session-end", normalize_username(name), sessions=1)
         return ended
 
     def end_sessions_of(self, name: str, *, actor: Actor, keep: str = "") -> int:
         """End all sessions of a user but the one of the secret `keep`; how many."""
-        now = self._clock()
         with self._database.changing() as connection:
             if ended := session_rows.end_all(connection, normalize_username(name), keep):
-                subject, detail = normalize_username(name), {"sessions": ended}
-                audit_rows.write(connection, AuditEvent(0, now, *actor, "session-end", subject=subject, detail=detail))
+                self._note(connection, actor, "session-end", normalize_username(name), sessions=ended)
         return ended
 
     # passkeys
@@ -320,17 +309,14 @@ class Accounts:
         with self._database.changing() as connection:
             is_current = generation in {None, user_rows.get(connection, passkey.user).generation}
             kept = passkey_rows.insert(connection, replace(passkey, created=now), is_current=is_current)
-            detail = {"passkey": kept.name}
-            audit_rows.write(connection, AuditEvent(0, now, *actor, "passkey-add", subject=kept.user, detail=detail))
+            self._note(connection, actor, "passkey-add", kept.user, passkey=kept.name)
         return kept
 
     def remove_passkey(self, name: str, credential: bytes, *, actor: Actor) -> Passkey:
         """Nobody logs in with it any more. Raises AccountError (MISSING)."""
-        now = self._clock()
         with self._database.changing() as connection:
             gone = passkey_rows.delete(connection, normalize_username(name), credential)
-            detail = {"passkey": gone.name}
-            audit_rows.write(connection, AuditEvent(0, now, *actor, "passkey-remove", subject=gone.user, detail=detail))
+            self._note(connection, actor, "passkey-remove", gone.user, passkey=gone.name)
         return gone
 
     def log_in_by_passkey(self, passkey: Passkey, sign_count: int, address: str, agent: str) -> str:
@@ -370,10 +356,7 @@ class Accounts:
         draft = token_rows.checked_token(name, scopes, organizations, expires, now)
         with self._database.changing() as connection:
             secret, token = token_rows.insert(connection, draft, actor, now)
-            audit_rows.write(
-                connection,
-                AuditEvent(0, now, *actor, "token-add", subject=token.name, detail={"after": token_rows.facts(token)}),
-            )
+            self._note(connection, actor, "token-add", token.name, after=token_rows.facts(token))
         return secret
 
     def token(self, secret: str) -> Principal | None:
@@ -393,12 +376,8 @@ class Accounts:
         now = self._clock()
         with self._database.changing() as connection:
             before = token_rows.delete(connection, name)
-            audit_rows.write(
-                connection,
-                AuditEvent(
-                    0, now, *actor, "token-remove", subject=before.name, detail={"before": token_rows.facts(before)}
-                ),
-            )
+            detail = {"before": token_rows.facts(before)}
+            audit_rows.write(connection, AuditEvent(0, now, *actor, "token-remove", subject=before.name, detail=detail))
 
     # the first owner
 
@@ -411,7 +390,7 @@ class Accounts:
         now = self._clock()
         with self._database.changing() as connection:
             code = setup_rows.renew(connection, now, vault)
-            audit_rows.write(connection, AuditEvent(0, now, *by, "setup-code"))
+            self._note(connection, by, "setup-code")
         return code
 
     def valid_setup_code(
@@ -431,7 +410,7 @@ class Accounts:
             if until and not alone and not user_rows.has_owner(connection):
                 return ValidSetupCode("", until)
             code = setup_rows.renew(connection, now, vault)
-            audit_rows.write(connection, AuditEvent(0, now, *by, "setup-code"))
+            self._note(connection, by, "setup-code")
         return ValidSetupCode(code, now + setup_rows.LIFETIME, bool(until))
 
     def is_setup_code(self, code: str) -> bool:
@@ -453,7 +432,7 @@ class Accounts:
             setup_rows.demand(connection, code, now)
             user = user_rows.insert(connection, draft, argon2, now)
             setup_rows.forget(connection)
-            audit_rows.write(connection, AuditEvent(0, now, *Actor(user.name, address), "setup", subject=user.name))
+            self._note(connection, Actor(user.name, address), "setup", user.name)
         return user
 
     # audit events
@@ -494,6 +473,13 @@ class Accounts:
         now = self._clock()
         with self._database.changing() as connection:
             return audit_rows.prune(connection, now) + session_rows.prune(connection, now)
+
+    def _note(
+        self, connection: DatabaseConnection, actor: Actor, action: Action, subject: str = "", **detail: Any
+    ) -> None:
+        """Have the audit log say it of this moment, in the transaction of the change. detail: for JSON."""
+        event = AuditEvent(0, self._clock(), *actor, action, subject=subject, detail=detail)
+        audit_rows.write(connection, event)
 
     def _end_quietly(self, secret: str) -> None:
         with contextlib.suppress(StoreFailure), self._database.changing() as connection:

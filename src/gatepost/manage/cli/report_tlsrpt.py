@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 import click
 import msgspec
 
-from gatepost.analysis.reports.tlsrpt import DomainSummary, report_object
+from gatepost.analysis.reports.tlsrpt import DomainSummary, ReceivedSums, report_object
 from gatepost.manage.cli.options import (
     BAD_INPUT,
     MOMENT,
@@ -201,7 +201,7 @@ def received(request: tls_reports.ListReceivedReports, *, failures: bool) -> Non
         fail(NO, "no such reports for the time %(span)s", span=span)
 
 
-def _sum_row(sums: tls_reports.ReceivedSums) -> tuple[Any, ...]:
+def _sum_row(sums: ReceivedSums) -> tuple[Any, ...]:
     results = ", ".join(f"{name} {count}" for name, count in sums.results.items())
     return sums.reporter, sums.domain, sums.policy, sums.reports, sums.passed, sums.failed, results or "-"
 

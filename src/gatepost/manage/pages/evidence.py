@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 
 _PATH: Final = "/reports/evidence"
 _SHOWN: Final = 50
-_CHUNK: Final = 256 * 1024
 _LIMITS: Final = limits(OpenExport)
 _NAMES: Final = {"json": N_("JSON, with proof"), "csv": "CSV", "pdf": "PDF"}
 _TYPES: Final = {"json": "application/json", "csv": CSV, "pdf": "application/pdf"}

@@ -20,6 +20,7 @@ from gatepost.manage.pages.rendering import link, render
 from gatepost.manage.use_cases.explain import VERSIONS, ExplainMessage, explain_to_page
 from gatepost.manage.use_cases.explain_past import ExplainAgain, PastDecision, explain_again
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
+from gatepost.values import copy_fields
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -48,17 +49,8 @@ class _Form(NamedTuple):
 
     @property
     def question(self) -> ExplainMessage:
-        tls: Any = self.tls
-        return ExplainMessage(
-            sender=self.sender,
-            to=self.recipient,
-            ip=self.ip,
-            certificate=self.certificate,
-            tls=tls,
-            header=[line for line in self.headers.splitlines() if line.strip()],
-            requiretls=self.requiretls,
-            live=self.live,
-        )
+        header = [line for line in self.headers.splitlines() if line.strip()]
+        return copy_fields(ExplainMessage, self, to=self.recipient, header=header)
 
     @property
     def command(self) -> str:

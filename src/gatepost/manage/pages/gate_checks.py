@@ -11,10 +11,9 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections import OrderedDict
 from contextlib import suppress
 from contextvars import copy_context
-from threading import Lock, Thread
+from threading import Thread
 from typing import TYPE_CHECKING, Any, Final
 
 from starlette.responses import StreamingResponse
@@ -28,6 +27,7 @@ from gatepost.manage.pages.text_filters import sentence
 from gatepost.manage.use_cases.changeover import ChangeoverCheck, GetChangeover, get_changeover
 from gatepost.manage.use_cases.execution import execute
 from gatepost.manage.use_cases.refusal import Refusal
+from gatepost.newest import Newest
 from gatepost.pki.certificates.entry import Entry, Purpose
 from gatepost.sentences import ours
 from gatepost.texts import N_
@@ -64,8 +64,7 @@ _FOREIGN: Final = (GateCheck.KEY, GateCheck.CHAIN, GateCheck.STAPLING)
 # Of a client certificate there is nothing that a listener presents.
 _SERVERS: Final = (GateCheck.TLSA, GateCheck.STAPLING, GateCheck.REHEARSAL)
 
-_lock: Final = Lock()
-_checks: Final[OrderedDict[tuple[str, str], ChangeoverCheck]] = OrderedDict()
+_checks: Final[Newest[tuple[str, str], ChangeoverCheck]] = Newest(_KEPT)
 
 
 # what is kept
@@ -73,18 +72,13 @@ _checks: Final[OrderedDict[tuple[str, str], ChangeoverCheck]] = OrderedDict()
 
 def kept(context: Context, number: str) -> ChangeoverCheck | None:
     """The last look at a certificate, None if there was none within the hour, or the certificate went on since."""
-    with _lock:
-        check = _checks.get((str(context.data), number))
+    check = _checks.get((str(context.data), number))
     return check if check is not None and time.time() - check.now < _KEPT_SECONDS else None
 
 
 def keep(context: Context, check: ChangeoverCheck) -> ChangeoverCheck:
     """Remember it, and forget the oldest of many."""
-    with _lock:
-        _checks[(str(context.data), check.entry.id)] = check
-        _checks.move_to_end((str(context.data), check.entry.id))
-        while len(_checks) > _KEPT:
-            _checks.popitem(last=False)
+    _checks.keep((str(context.data), check.entry.id), check)
     return check
 
 

@@ -18,8 +18,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from gatepost.analysis.reports.pictures import Blocked, DayResult, HeatRow, Sums, TlsPictures
+    from gatepost.analysis.reports.tlsrpt import ReceivedSums
     from gatepost.manage.use_cases.evidence import Head
-    from gatepost.manage.use_cases.tls_reports import ReceivedSums, ReportedFailure, SentReportState
+    from gatepost.manage.use_cases.tls_reports import ReportedFailure, SentReportState
 
     type HeatLine = tuple[HeatRow, Sequence[tuple[DayResult, str]]]
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
+    from gatepost.analysis.reports.tlsrpt import ReceivedSums
     from gatepost.manage.pages.report_charts import ReportView
 
 
@@ -29,7 +30,7 @@ _PATH: Final = "/reports/tls-rpt"
 class _ReportLists(NamedTuple):
     """Reports about the days."""
 
-    sums: list[tls_reports.ReceivedSums]
+    sums: list[ReceivedSums]
     failures: list[tls_reports.ReportedFailure]
     sent: list[tls_reports.SentReportState]
 

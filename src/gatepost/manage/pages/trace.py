@@ -18,27 +18,13 @@ from starlette.routing import Route
 
 from gatepost.language import _, ngettext, translated, translated_choices
 from gatepost.manage.access.principal import Scope
+from gatepost.manage.pages import trace_query
 from gatepost.manage.pages.code_labels import event_label
 from gatepost.manage.pages.exports import chunks_of, download, exported
 from gatepost.manage.pages.guard import context_of, every, not_there, or_not_there, perform, principal_of
 from gatepost.manage.pages.message_head import head_of
 from gatepost.manage.pages.rendering import link, render, see_other
 from gatepost.manage.pages.time_zones import zone_of
-from gatepost.manage.pages.trace_query import (
-    FIELDS,
-    HELD,
-    SPANS,
-    Searches,
-    TraceQuery,
-    in_words,
-    kept_query,
-    read_query,
-    read_searches,
-    remember_searches,
-    sorted_messages,
-    trace_order,
-    wider_searches,
-)
 from gatepost.manage.pages.trace_story import recipients_of, story
 from gatepost.manage.use_cases import trace
 from gatepost.manage.use_cases.evidence_export import OpenExport, open_export
@@ -75,8 +61,8 @@ COLUMNS: Final = (
 def _search(request: Request) -> Response:
     principal, params = principal_of(request), request.query_params
     organization = params.get("organization", "")
-    sort = trace_order(request)
-    question = read_query(params, organization, HELD if sort else PAGE, zone_of(request).zone)
+    sort = trace_query.trace_order(request)
+    question = trace_query.read_query(params, organization, trace_query.HELD if sort else PAGE, zone_of(request).zone)
     items = partial(_all, request, question)
     if file := exported(request, f"trace-{name_text(time.time())}", COLUMNS, items, cells=_cells):
         return file
@@ -87,15 +73,15 @@ def _search(request: Request) -> Response:
     if is_first and question.names_one(meaning) and len(messages) == 1:
         identity = messages[0].message or messages[0].session
         return see_other(request, link(f"/trace/{quote(identity)}", organization=organization))
-    known = read_searches(request.cookies, principal.name)
-    used = known.used(kept_query(params)) if is_first and not question.is_plain else known
+    known = trace_query.read_searches(request.cookies, principal.name)
+    used = known.used(trace_query.kept_query(params)) if is_first and not question.is_plain else known
     answer = _page(request, question, messages, after, meaning, used)
     if used != known:
-        remember_searches(answer, used)
+        trace_query.remember_searches(answer, used)
     return answer
 
 
-def _totals(request: Request, question: TraceQuery) -> Response:
+def _totals(request: Request, question: trace_query.TraceQuery) -> Response:
     """The sums of a search, which the page asks for by itself."""
     understood = _meant(request, question)
     if understood is None:
@@ -107,39 +93,39 @@ def _totals(request: Request, question: TraceQuery) -> Response:
 
 def _page(
     request: Request,
-    question: TraceQuery,
+    question: trace_query.TraceQuery,
     messages: Sequence[trace.TracedMessage],
     after: str,
     meaning: Mapping[str, str],
-    known: Searches,
+    known: trace_query.Searches,
 ) -> Response:
-    params, sort, days = request.query_params, trace_order(request), context_of(request).settings.trace.days
-    in_order = sorted_messages(request, messages, sort, _reached(after)) if sort else None
+    params, sort, days = request.query_params, trace_query.trace_order(request), context_of(request).settings.trace.days
+    in_order = trace_query.sorted_messages(request, messages, sort, _reached(after)) if sort else None
     return render(
         request,
         "trace/search.html",
         422 if question.errors else 200,
         block="rows",
         question=question,
-        fields=translated(FIELDS),
-        spans=translated_choices(SPANS)
-        if question.since in dict(SPANS)
-        else ((question.since, _("Since %(since)s", since=question.since)), *translated_choices(SPANS)),
+        fields=translated(trace_query.FIELDS),
+        spans=translated_choices(trace_query.SPANS)
+        if question.since in dict(trace_query.SPANS)
+        else ((question.since, _("Since %(since)s", since=question.since)), *translated_choices(trace_query.SPANS)),
         events=(("", _("Any")), *((event, f"{event_label(event)} ({event})") for event in trace.EVENTS)),
         found=in_order.rows if in_order else messages,
         in_order=in_order,
-        wider=wider_searches(question) if not messages and not after else (),
+        wider=trace_query.wider_searches(question) if not messages and not after else (),
         after=after,
-        meaning={_(FIELDS[name]): text for name, text in meaning.items()} if question.q else {},
+        meaning={_(trace_query.FIELDS[name]): text for name, text in meaning.items()} if question.q else {},
         sort=sort or ("time" if params.get("sort") == "time" else ""),
         reached=_reached(after),
-        looked_for=[_(FIELDS[name]) for fields, _text in question.searches for name in fields],
+        looked_for=[_(trace_query.FIELDS[name]) for fields, _text in question.searches for name in fields],
         live=params.get("live") is not None,
-        recent=[(in_words(dict(parse_qsl(text))), f"/trace?{text}") for text in known.recent],
+        recent=[(trace_query.in_words(dict(parse_qsl(text))), f"/trace?{text}") for text in known.recent],
         saved=[(name, f"/trace?{item}") for name, item in known.saved.items()],
-        this_search=kept_query(params),
-        name_of_search=in_words(params),
-        searched=in_words({"since": question.since, **params}),
+        this_search=trace_query.kept_query(params),
+        name_of_search=trace_query.in_words(params),
+        searched=trace_query.in_words({"since": question.since, **params}),
         kept=ngettext("%(num)s day", "%(num)s days", days) if days else _("all days"),
     )
 
@@ -150,7 +136,7 @@ def _reached(after: str) -> str:
 
 
 def _found(
-    request: Request, question: TraceQuery, after: str
+    request: Request, question: trace_query.TraceQuery, after: str
 ) -> tuple[Sequence[trace.TracedMessage], str, Mapping[str, str]]:
     """The messages of a page, the cursor of the next one, "" for none, and what the one box was taken for."""
     understood = _meant(request, question)
@@ -161,7 +147,7 @@ def _found(
     return page.items, page.after or "", meaning
 
 
-def _meant(request: Request, question: TraceQuery) -> tuple[Mapping[str, str], trace.SearchTrace] | None:
+def _meant(request: Request, question: trace_query.TraceQuery) -> tuple[Mapping[str, str], trace.SearchTrace] | None:
     """The first search that finds anything; the last one without a look, as it is the widest; None if there is none."""
     if not question.searches:
         return None
@@ -177,7 +163,7 @@ def _only_one(events: Sequence[TraceEvent]) -> str | None:
     return ids.pop() if len(ids) == 1 else None
 
 
-def _all(request: Request, question: TraceQuery) -> Iterator[TraceEvent]:
+def _all(request: Request, question: trace_query.TraceQuery) -> Iterator[TraceEvent]:
     """As many rows of a search as a command gives at once, read as they are sent. Raises Refusal."""
     if question.errors:
         name, text = next(iter(question.errors.items()))
@@ -198,8 +184,8 @@ def _cells(event: TraceEvent) -> tuple[object, ...]:
 def _keep_search(request: Request) -> Response:
     """Keep a search under a name, or let one go."""
     form = request.state.form
-    known = read_searches(request.cookies, principal_of(request).name)
-    query = kept_query(dict(parse_qsl(form.get("query", ""))))
+    known = trace_query.read_searches(request.cookies, principal_of(request).name)
+    query = trace_query.kept_query(dict(parse_qsl(form.get("query", ""))))
     name = form.get("name", "").strip()
     if forgotten := form.get("forget", ""):
         known, said = known.without(forgotten), _("Deleted the saved search “%(forgotten)s”.", forgotten=forgotten)
@@ -208,7 +194,7 @@ def _keep_search(request: Request) -> Response:
     else:
         return see_other(request, "/trace", _("Enter a name to save the search."), "warn")
     answer = see_other(request, f"/trace?{query}" if query else "/trace", said)
-    remember_searches(answer, known)
+    trace_query.remember_searches(answer, known)
     return answer
 
 

@@ -43,7 +43,7 @@ from gatepost.policy.connectors.errors import FieldError
 from gatepost.protocols.tls.names import matches
 from gatepost.protocols.tls.token_uri import TokenUriError, is_token_uri, parse_token_uri
 from gatepost.store.changes import on_newest
-from gatepost.values import replace
+from gatepost.values import copy_fields, replace
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -206,18 +206,15 @@ def _new(request: AddCertificate) -> NewCertificate:
     key = _content("key", request.key, request.encoding)
     named = key.decode("utf-8", "replace").strip()
     token_key = _token_key(named) if is_token_uri(named) else ""
-    return NewCertificate(
+    return copy_fields(
+        NewCertificate,
+        request,
         content=_content("chain", request.chain, request.encoding),
         source="chain",
         key=b"" if token_key else key,
         token_key=token_key,
         key_source="key",
         password=request.password.encode() or None,
-        client=request.client,
-        organization=request.organization,
-        label=request.label,
-        current=request.current,
-        note=request.note,
     )
 
 

@@ -160,9 +160,6 @@ STATES = (State.CURRENT, State.NEXT, State.DEPRECATED, State.RETIRED)
 """The order in which certificates are listed."""
 
 _NEWEST = 10_000  # changes that are looked through
-_STEPS = ("check", "notice", "told", "stage", "switch", "cancel", "roll-back", "withdraw")
-# Commands that look up a label which cannot be a part of a path.
-_LOOKED_UP = ("certificate show", *(f"certificate changeover {name}" for name in _STEPS))
 
 
 class CertificateListing(NamedTuple):

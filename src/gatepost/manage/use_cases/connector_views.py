@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections import OrderedDict
-from threading import Lock
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
@@ -30,6 +28,7 @@ from gatepost.manage.use_cases.validation_runs import (
     start_candidate,
     state_of,
 )
+from gatepost.newest import Newest
 from gatepost.policy.connectors.directory import Directory
 from gatepost.policy.decisions.route import RoutePlanner
 from gatepost.policy.decisions.routes import MxRoute, SmartHosts
@@ -188,13 +187,13 @@ class DraftValidation(NamedTuple):
 @use_case(scope=Scope.CONNECTORS)
 def view_draft_validation(context: Context, request: DraftConnector) -> DraftValidation:
     """Show the validation of a draft."""
-    return DraftValidation(context.kept(TriedDrafts).of(_key(context, request)))
+    return DraftValidation(context.kept(TriedDrafts).get(_key(context, request)))
 
 
 @use_case(scope=Scope.CONNECTORS)
 def keep_draft_validation(context: Context, request: DraftConnector) -> DraftValidation:
     """Keep what a draft was tried with for the connector that it became."""
-    record = context.kept(TriedDrafts).of(_key(context, request))
+    record = context.kept(TriedDrafts).get(_key(context, request))
     if record is not None:
         gateway, owner = context.gateway, request.organization
         resources = seen(gateway, context.principal)
@@ -203,25 +202,11 @@ def keep_draft_validation(context: Context, request: DraftConnector) -> DraftVal
     return DraftValidation(record)
 
 
-class TriedDrafts:
-    """Validations of drafts, kept until a draft is saved, so that lists then know them. Bounded; the oldest go."""
+class TriedDrafts(Newest[str, dict[str, Any]]):
+    """Validations of drafts, by their key, kept until a draft is saved, so that lists then know them."""
 
     def __init__(self, _: Settings | None = None) -> None:
-        self._lock = Lock()
-        self._records: OrderedDict[str, dict[str, Any]] = OrderedDict()
-
-    def keep(self, key: str, record: dict[str, Any]) -> None:
-        """Of the draft with that key."""
-        with self._lock:
-            self._records[key] = record
-            self._records.move_to_end(key)
-            while len(self._records) > _REMEMBERED:
-                self._records.popitem(last=False)
-
-    def of(self, key: str) -> dict[str, Any] | None:
-        """None if it was not tried."""
-        with self._lock:
-            return self._records.get(key)
+        super().__init__(_REMEMBERED)
 
 
 def _key(context: Context, draft: DraftConnector) -> str:

@@ -11,18 +11,11 @@ from msgspec import Meta
 
 from gatepost.analysis.checks.dkim_record import DkimObservation, RecordCheck
 from gatepost.manage.access.principal import Scope
+from gatepost.manage.use_cases import name_lookup
 from gatepost.manage.use_cases.change import NOTHING, Edit, change
 from gatepost.manage.use_cases.change_shapes import ChangeReport, ChangeRequest, change_reply, fields_of, options_of
 from gatepost.manage.use_cases.declaration import UseCaseReply, Visibility, use_cases
 from gatepost.manage.use_cases.dkim import Pem, check_key_records, signer_of
-from gatepost.manage.use_cases.name_lookup import (
-    DKIM,
-    Part,
-    choose_organization,
-    choose_part,
-    chosen_organizations,
-    owner_of,
-)
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind, refusing
 from gatepost.manage.use_cases.resources import part_added, part_set
 from gatepost.manage.use_cases.sealed_store import store_and_vault
@@ -98,7 +91,7 @@ class KeyAdded(ChangeReport):
 class NotPublished(Refusal):
     """Not rotated: records of keys are not seen in the DNS, or are others. It is overridden by a reason."""
 
-    def __init__(self, wrong: Sequence[tuple[Part, RecordCheck]]) -> None:
+    def __init__(self, wrong: Sequence[tuple[name_lookup.Part, RecordCheck]]) -> None:
         unknown = all(dns_check.seen is DkimObservation.UNKNOWN for _, dns_check in wrong)
         errors = [
             FieldError(part.name, f"{dns_check}; the zone needs: {part.record.record.zone_line(part.name)}")
@@ -135,10 +128,10 @@ def _added(context: Context, request: MakeDkimKey, key_file: str = "") -> UseCas
     names: list[str] = []
 
     def step(resources: Resources, draft: dict[str, Any]) -> Edit:
-        organization = choose_organization(resources, owner)
+        organization = name_lookup.choose_organization(resources, owner)
         name = key_name(request.selector or _selector(organization, domain, signer.algorithm), domain)
-        added = part_added(DKIM, owner, name, fields, draft)
-        names[:] = [DKIM.one_form(name)]
+        added = part_added(name_lookup.DKIM, owner, name, fields, draft)
+        names[:] = [name_lookup.DKIM.one_form(name)]
         if not key_file and not context.dry_run:
             added.content = _sealed(gateway, resources.organizations, (owner, names[0]), pem)
         return added
@@ -172,7 +165,7 @@ def rotate_dkim_keys(context: Context, request: RotateDkimKeys) -> UseCaseReply[
     def step(resources: Resources, draft: dict[str, Any]) -> Edit:
         done = Edit((parts[0].organization.name,), f"organization.{parts[0].organization.name}")
         for part in parts:
-            chosen = choose_part(resources, DKIM, part.name, part.organization.name)
+            chosen = name_lookup.choose_part(resources, name_lookup.DKIM, part.name, part.organization.name)
             for other in _current_like(chosen):
                 part_set(other, {"state": str(DkimState.RETIRED)}, draft)
             done = part_set(chosen, {"state": str(DkimState.CURRENT)}, draft)
@@ -224,7 +217,7 @@ def key_owner(resources: Resources, organization: str, domain: str) -> Organizat
         match = next((known[parent] for parent in parents(domain) if parent in known), None)
         if match is not None:
             return match
-    return owner_of(resources, organization, domain)
+    return name_lookup.owner_of(resources, organization, domain)
 
 
 def _selector(owner: Organization, domain: str, algorithm: DkimAlgorithm) -> str:
@@ -255,17 +248,17 @@ def keys_owner(resources: Resources, organization: str, domain: str) -> Organiza
 
     Raises Refusal.
     """
-    owners = chosen_organizations(resources, organization)
+    owners = name_lookup.chosen_organizations(resources, organization)
     match = next((owner for owner in owners if any(key.domain == domain.lower() for key in owner.dkim_keys)), None)
     return match or key_owner(resources, organization, domain)
 
 
-def _next(resources: Resources, rotation: RotateDkimKeys) -> list[Part]:
+def _next(resources: Resources, rotation: RotateDkimKeys) -> list[name_lookup.Part]:
     """The keys that are to sign. Raises Refusal if there are none, or several of which only one can."""
     domain, selector = rotation.domain.lower(), rotation.selector.lower()
     parts = [
-        Part(DKIM, owner, key)
-        for owner in chosen_organizations(resources, rotation.organization)
+        name_lookup.Part(name_lookup.DKIM, owner, key)
+        for owner in name_lookup.chosen_organizations(resources, rotation.organization)
         for key in owner.dkim_keys
         if key.domain == domain and key.state is DkimState.NEXT and selector in {"", key.selector}
     ]
@@ -280,18 +273,18 @@ def _next(resources: Resources, rotation: RotateDkimKeys) -> list[Part]:
     return parts
 
 
-def _current_like(part: Part) -> list[Part]:
+def _current_like(part: name_lookup.Part) -> list[name_lookup.Part]:
     """The current keys in whose place it signs."""
     key = part.record
     return [
-        Part(DKIM, part.organization, dkim_key)
+        name_lookup.Part(name_lookup.DKIM, part.organization, dkim_key)
         for dkim_key in part.organization.dkim_keys
         if (dkim_key.domain, dkim_key.algorithm, dkim_key.service_type) == (key.domain, key.algorithm, key.service_type)
         and dkim_key.state is DkimState.CURRENT
     ]
 
 
-def _check_private(gateway: Gateway, parts: Sequence[Part]) -> None:
+def _check_private(gateway: Gateway, parts: Sequence[name_lookup.Part]) -> None:
     with store_and_vault(gateway, keys=True) as (store, vault):
         keys = DkimKeys(store, vault)
         for part in parts:
@@ -299,7 +292,7 @@ def _check_private(gateway: Gateway, parts: Sequence[Part]) -> None:
                 keys.signer(part.organization.name, part.record)
 
 
-def _check_records(context: Context, parts: Sequence[Part]) -> None:
+def _check_records(context: Context, parts: Sequence[name_lookup.Part]) -> None:
     sought = [(part.name, part.record.record) for part in parts]
     dns_checks = check_key_records(context.gateway, context.principal, sought)
     wrong = [

@@ -15,7 +15,7 @@ from gatepost.analysis.checks.probe import Prober, prober
 from gatepost.analysis.checks.tasks import HostReport
 from gatepost.mail.outbound.contexts import OurCertificate, our_certificate
 from gatepost.manage.use_cases.listener_checks import resolver_of
-from gatepost.pki.certificates.connector_secrets import ConnectorSecrets, SecretState
+from gatepost.pki.certificates.connector_secrets import SealedSecrets, SecretState, connector_place
 from gatepost.policy.connectors.values import AuthenticationMechanism, Mode, TlsSettings
 from gatepost.policy.decisions.published import joined_modes
 from gatepost.policy.decisions.routes import MxRoute, NextHop, Route, SmartHosts
@@ -140,7 +140,7 @@ def _unproved(connector: OutboundConnector) -> str:
 
 def _without_secret(gateway: Gateway, organization: str, connector: OutboundConnector) -> str:
     with gateway.config() as store:
-        state = ConnectorSecrets(store.content, None).state(organization, connector)
+        state = SealedSecrets(store.content, None).state(connector_place(organization, connector))
     if state is SecretState.SEALED and not gateway.settings.store.master_key:
         return "the secret is encrypted, and store.master_key is not set"
     return _STATES[state].format(last_argument(connector.name)) if state in _STATES else ""

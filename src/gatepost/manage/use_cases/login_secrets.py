@@ -15,15 +15,15 @@ from msgspec import Meta
 
 from gatepost.manage.access.principal import Principal, Scope
 from gatepost.manage.use_cases.declaration import Visibility, use_cases
-from gatepost.manage.use_cases.name_lookup import DOMAIN, OUTBOUND, Part, choose_part
+from gatepost.manage.use_cases.name_lookup import DOMAIN, OUTBOUND, choose_part
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind, wrong_field
 from gatepost.manage.use_cases.sealed_store import destroy_secret, seal_secret, secret_state
-from gatepost.pki.certificates import connector_secrets, directory_secrets
-from gatepost.pki.certificates.connector_secrets import ConnectorSecrets
-from gatepost.pki.certificates.directory_secrets import DirectorySecrets, asks_graph, logs_in
+from gatepost.pki.certificates.connector_secrets import connector_place
+from gatepost.pki.certificates.directory_secrets import asks_graph, directory_place, logs_in
 
 if TYPE_CHECKING:
     from gatepost.manage.use_cases.context import Context
+    from gatepost.pki.certificates.connector_secrets import SecretPlace
     from gatepost.policy.connectors.accepted_domain import AcceptedDomain
 
 
@@ -64,8 +64,8 @@ class ConnectorSecret(msgspec.Struct):
 @_connectors(f"GET {_SECRETS}", scope=Scope.READ, may_404=True)
 def show_connector_secret(context: Context, request: ShowConnectorSecret) -> ConnectorSecret:
     """Whether a connector has the secret by which it logs in. The secret itself is never shown."""
-    part = _connector(context, request)
-    return ConnectorSecret(part.name, secret_state(context.gateway, ConnectorSecrets, part))
+    name, place = _connector(context, request)
+    return ConnectorSecret(name, secret_state(context.gateway, place))
 
 
 @_connectors(f"PUT {_SECRETS}", scope=Scope.CONNECTORS, action="connector-secret", may_404=True)
@@ -75,26 +75,28 @@ def set_connector_secret(context: Context, request: SetConnectorSecret) -> Conne
     It counts for the next log-in, for the smart hosts, tls_domain, trust_anchors and token_url that the connector has
     now: after a change of these it has to be entered again.
     """
-    part = _connector(context, request)
-    return ConnectorSecret(part.name, seal_secret(context, ConnectorSecrets, part, "secret", request.secret))
+    name, place = _connector(context, request)
+    return ConnectorSecret(name, seal_secret(context, place, "secret", request.secret))
 
 
 @_connectors(f"DELETE {_SECRETS}", scope=Scope.CONNECTORS, action="connector-secret", may_404=True)
 def remove_connector_secret(context: Context, request: RemoveConnectorSecret) -> ConnectorSecret:
     """Destroy the secret of a connector: its mail waits until there is another."""
     context.audit.describe(removed=True)
-    part = _connector(context, request)
-    place = connector_secrets.content_name(part.organization.name, part.name)
-    return ConnectorSecret(part.name, destroy_secret(context, ConnectorSecrets, part, place))
+    name, place = _connector(context, request)
+    return ConnectorSecret(name, destroy_secret(context, place))
 
 
-def _connector(context: Context, request: ShowConnectorSecret) -> Part:
-    """The connector. Raises Refusal: MISSING if there is none, INPUT if it does not log in."""
+def _connector(context: Context, request: ShowConnectorSecret) -> tuple[str, SecretPlace]:
+    """The connector's name, and where its secret is.
+
+    Raises Refusal: MISSING if there is none, INPUT if it does not log in.
+    """
     part = choose_part(context.seen(), OUTBOUND, request.connector, request.organization)
     if part.record.authentication is None:
         said = "does not log in; first write its authentication.username"
         raise wrong_field("connector", said, f"{part.label} {said}")
-    return part
+    return part.name, connector_place(part.organization.name, part.record)
 
 
 type _DomainOwner = Annotated[str, Meta(description="Whose domain it is.")]
@@ -130,8 +132,8 @@ class DirectoryPassword(msgspec.Struct):
 @_domains(f"GET {_PASSWORDS}", scope=Scope.READ, may_404=True)
 def show_directory_password(context: Context, request: ShowDirectoryPassword) -> DirectoryPassword:
     """Whether there is a password for the directory of a domain. The password itself is never shown."""
-    part = _domain(context, request)
-    return DirectoryPassword(part.name, secret_state(context.gateway, DirectorySecrets, part))
+    name, place = _domain(context, request)
+    return DirectoryPassword(name, secret_state(context.gateway, place))
 
 
 @_domains(f"PUT {_PASSWORDS}", scope=Scope.CONNECTORS, action="directory-password", may_404=True)
@@ -141,21 +143,23 @@ def set_directory_password(context: Context, request: SetDirectoryPassword) -> D
     It counts for the next log-in, and only for the servers, bind_dn and trust_anchors that recipient_directory has now,
     or for the tenant_id, client_id, url and login_url of recipient_graph: after a change of these, enter it again.
     """
-    part = _domain(context, request)
-    return DirectoryPassword(part.name, seal_secret(context, DirectorySecrets, part, "password", request.password))
+    name, place = _domain(context, request)
+    return DirectoryPassword(name, seal_secret(context, place, "password", request.password))
 
 
 @_domains(f"DELETE {_PASSWORDS}", scope=Scope.CONNECTORS, action="directory-password", may_404=True)
 def remove_directory_password(context: Context, request: RemoveDirectoryPassword) -> DirectoryPassword:
     """Destroy the password: until there is another, the directory cannot be asked over new connections."""
     context.audit.describe(removed=True)
-    part = _domain(context, request)
-    place = directory_secrets.content_name(part.organization.name, part.record)
-    return DirectoryPassword(part.name, destroy_secret(context, DirectorySecrets, part, place))
+    name, place = _domain(context, request)
+    return DirectoryPassword(name, destroy_secret(context, place))
 
 
-def _domain(context: Context, request: ShowDirectoryPassword) -> Part:
-    """The domain. Raises Refusal: MISSING if there is none, INPUT if it needs no password, FORBIDDEN for tenants."""
+def _domain(context: Context, request: ShowDirectoryPassword) -> tuple[str, SecretPlace]:
+    """The domain's name, and where its password is.
+
+    Raises Refusal: MISSING if there is none, INPUT if it needs no password, FORBIDDEN for tenants.
+    """
     part = choose_part(context.seen(), DOMAIN, request.domain, request.organization)
     context.audit.describe(organization=part.organization.name, subject=part.name)
     if not may_enter(context.principal, part.record):
@@ -164,7 +168,7 @@ def _domain(context: Context, request: ShowDirectoryPassword) -> Part:
     if not logs_in(part.record):
         said = "logs in to no directory; first write recipient_directory.bind_dn, or recipient_graph"
         raise wrong_field("domain", said, f"{part.label} {said}")
-    return part
+    return part.name, directory_place(part.organization.name, part.record)
 
 
 def may_enter(principal: Principal, domain: AcceptedDomain) -> bool:

@@ -55,27 +55,21 @@ class AddPart(ChangeRequest, kw_only=True):
     document: dict[str, Any]
 
 
-class PutPart(ChangeRequest, kw_only=True):
-    """A part, new or not. document: its table; fields that it leaves out have their defaults."""
-
-    organization: _Owner
-    name: _Name
-    document: dict[str, Any]
-
-
-class SetPart(ChangeRequest, kw_only=True):
-    """A change of a part. document: a merge patch of its table (RFC 7396)."""
-
-    organization: _Owner
-    name: _Name
-    document: dict[str, Any]
-
-
 class RemovePart(ChangeRequest, kw_only=True):
     """A part that is to go."""
 
     organization: _Owner
     name: _Name
+
+
+class PutPart(RemovePart, kw_only=True):
+    """A part, new or not. document: its table; fields that it leaves out have their defaults."""
+
+    document: dict[str, Any]
+
+
+class SetPart(PutPart, kw_only=True):
+    """A change of a part. document: a merge patch of its table (RFC 7396)."""
 
 
 class PartCases(NamedTuple):
@@ -89,18 +83,9 @@ class PartCases(NamedTuple):
     remove: UseCase[RemovePart, UseCaseReply[ChangeReport]]
 
 
-class _Functions(NamedTuple):
-    """Functions of the use cases of one kind, without names."""
+def _functions(kind: PartKind, plural: str) -> dict[str, Callable[[Context, Any], Any]]:
+    """The functions of the use cases of one kind, by verb, without names."""
 
-    list: Callable[[Context, ListParts], Items[dict[str, Any]]]
-    add: Callable[[Context, AddPart], UseCaseReply[ChangeReport]]
-    get: Callable[[Context, GetPart], UseCaseReply[dict[str, Any]]]
-    put: Callable[[Context, PutPart], UseCaseReply[ChangeReport]]
-    set: Callable[[Context, SetPart], UseCaseReply[ChangeReport]]
-    remove: Callable[[Context, RemovePart], UseCaseReply[ChangeReport]]
-
-
-def _functions(kind: PartKind, plural: str) -> _Functions:
     def list_parts(context: Context, request: ListParts) -> Items[dict[str, Any]]:
         selection = ListSelection(organization=request.organization)
         parts = resources.parts(context.gateway, context.principal, kind, selection)
@@ -137,7 +122,8 @@ def _functions(kind: PartKind, plural: str) -> _Functions:
         part, options = _named(kind, request), options_of(context, request)
         return change_reply(context, resources.remove_part(context.gateway, context.principal, part, options))
 
-    return _Functions(list_parts, add_part, get_part, put_part, set_part, remove_part)
+    functions = (list_parts, add_part, get_part, put_part, set_part, remove_part)
+    return dict(zip(PartCases._fields, functions, strict=True))
 
 
 def _cases(kind: PartKind, plural: str) -> PartCases:
@@ -151,7 +137,7 @@ def _cases(kind: PartKind, plural: str) -> PartCases:
     does = _functions(kind, plural)
 
     def case(verb: str, route: str, text: str, **options: Any) -> Any:
-        function = getattr(does, verb)
+        function = does[verb]
         function.__name__ = f"{verb}_{plural if verb == 'list' else kind.key}"
         function.__doc__ = text
         return use_case(route, **options)(function)
@@ -166,7 +152,7 @@ def _cases(kind: PartKind, plural: str) -> PartCases:
     )
 
 
-def _named(kind: PartKind, request: GetPart | PutPart | SetPart | RemovePart) -> PartName:
+def _named(kind: PartKind, request: GetPart | RemovePart) -> PartName:
     return PartName(kind, request.organization, request.name)
 
 

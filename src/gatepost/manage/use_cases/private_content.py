@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Final
 from gatepost.mail.inbound import credentials
 from gatepost.manage.use_cases import domain_proof
 from gatepost.pki.certificates import connector_secrets, directory_secrets, dkim_keys
-from gatepost.pki.certificates.connector_secrets import ConnectorSecrets, SecretState
-from gatepost.pki.certificates.directory_secrets import DirectorySecrets, asks_graph, logs_in
+from gatepost.pki.certificates.connector_secrets import SealedSecrets, SecretState, connector_place
+from gatepost.pki.certificates.directory_secrets import asks_graph, directory_place, logs_in
 from gatepost.policy.connectors.values import DkimState
 from gatepost.texts import last_argument
 
@@ -65,12 +65,12 @@ def keys_lacking(
 
 def secrets_lacking(store: ConfigStore, organizations: Iterable[Organization]) -> Iterator[str]:
     """Connectors that log in without a secret that may be used, and what that means, a sentence each."""
-    stored = ConnectorSecrets(store.content, None)
+    stored = SealedSecrets(store.content, None)
     for organization in organizations:
         for connector in organization.outbound_connectors:
             if connector.authentication is None or not connector.enabled:
                 continue
-            why = _NO_SECRET.get(stored.state(organization.name, connector))
+            why = _NO_SECRET.get(stored.state(connector_place(organization.name, connector)))
             if why:
                 yield (
                     f"outbound connector {connector.name!r} of {organization.name}: {why}, so its mail waits; enter "
@@ -80,12 +80,12 @@ def secrets_lacking(store: ConfigStore, organizations: Iterable[Organization]) -
 
 def passwords_lacking(store: ConfigStore, organizations: Iterable[Organization]) -> Iterator[str]:
     """Domains whose directory is asked with a password or client secret, and none may be used, a sentence each."""
-    stored = DirectorySecrets(store.content, None)
+    stored = SealedSecrets(store.content, None)
     for organization in organizations:
         for domain in organization.accepted_domains:
             if not logs_in(domain):
                 continue
-            why = _NO_PASSWORD.get(stored.state(organization.name, domain))
+            why = _NO_PASSWORD.get(stored.state(directory_place(organization.name, domain)))
             if why:
                 what = "client secret for Microsoft Graph" if asks_graph(domain) else "password of its directory"
                 yield (

@@ -59,15 +59,8 @@ class QueueSelection(msgspec.Struct, kw_only=True):
 
     def narrowed(self, **more: Any) -> QueueFilter:
         """As the store takes it."""
-        return QueueFilter(
-            organization=self.organization,
-            domain=self.domain,
-            sender=self.sender,
-            recipient=self.recipient,
-            state=self.state,
-            parts=tuple(filter(None, WILDCARD.join(stored_message.words_of(self.words)).split(WILDCARD))),
-            **more,
-        )
+        parts = tuple(filter(None, WILDCARD.join(stored_message.words_of(self.words)).split(WILDCARD)))
+        return copy_fields(QueueFilter, self, parts=parts, **more)
 
 
 class QueueMessage(msgspec.Struct):

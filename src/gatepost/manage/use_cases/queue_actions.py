@@ -76,9 +76,6 @@ class QueueChanged(msgspec.Struct):
     items: list[queue.QueueDelivery]
 
 
-"""Pages of forms: each can be reached from a message that waits, and *Save and retry this destination* there."""
-
-
 @use_case(
     "POST /queue/actions", scope=Scope.QUEUE, visibility=Visibility.SEEN, tag="queue", dry_run=True, action="queue"
 )

@@ -29,6 +29,7 @@ from gatepost.quantity import quantity
 from gatepost.store.interface import TraceFilter
 from gatepost.store.trace import Among, TraceRow
 from gatepost.texts import N_, own
+from gatepost.values import copy_fields
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -212,22 +213,18 @@ def show_rehearsal(context: Context, request: RehearsalQuestion) -> RehearsalRep
     formed = _formed(gateway, part)
     run = _Run(gateway, directory, since, context.principal)
     report = run.replayed(part, inbound=inbound) if request.replay else run.counted(part, formed, inbound=inbound)
-    return RehearsalReport(
-        name=part.name,
-        label=part.label,
+    return copy_fields(
+        RehearsalReport,
+        part,
+        run,
+        report,
+        request,
         direction="inbound" if inbound else "outbound",
         mode=str(part.record.mode),
         enabled=part.record.enabled,
         since=since,
-        until=run.until,
-        replay=request.replay,
-        unreadable=run.unreadable,
-        rule=request.rule,
         formed=formed,
-        answer=report.answer,
-        messages=report.messages,
         **_counts(report.counts),
-        waited=report.waited,
         groups=[_group(group) for group in (*report.failed(), *report.unknown())],
         peers=[RehearsalPeer(peer, **_counts(counts), last=last) for peer, counts, last in report.peers()],
         days=[RehearsalDay(day, **_counts(counts)) for day, counts in sorted(report.days.items())],

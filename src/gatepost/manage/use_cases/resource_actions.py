@@ -13,19 +13,11 @@ import msgspec
 from msgspec import Meta, field
 
 from gatepost.manage.access.principal import Scope
-from gatepost.manage.use_cases import resources
+from gatepost.manage.use_cases import name_lookup, resources
 from gatepost.manage.use_cases.change import Edit, change
 from gatepost.manage.use_cases.change_shapes import ChangeReport, ChangeRequest, change_reply, fields_of, options_of
 from gatepost.manage.use_cases.declaration import Cli, UseCaseReply, Visibility, use_cases
 from gatepost.manage.use_cases.history import HistoryEntry, history, history_entry
-from gatepost.manage.use_cases.name_lookup import (
-    DOMAIN,
-    INBOUND,
-    OUTBOUND,
-    choose_connector,
-    choose_organization,
-    choose_part,
-)
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind, wrong_field
 from gatepost.manage.use_cases.resources import PartName, part_set
 from gatepost.policy.connectors.errors import FieldError
@@ -44,7 +36,7 @@ use_case = use_cases(scope=Scope.CONNECTORS, dry_run=True, guarded=True, version
 
 MOST: Final = 2000
 """Connectors that one change switches, at most."""
-_KINDS: Final = {"inbound": INBOUND, "outbound": OUTBOUND}
+_KINDS: Final = {"inbound": name_lookup.INBOUND, "outbound": name_lookup.OUTBOUND}
 _FIELDS: Final[dict[str, dict[str, Any]]] = {
     "enable": {"enabled": True},
     "disable": {"enabled": False},
@@ -81,7 +73,7 @@ def switch_connectors(context: Context, request: SwitchConnectors) -> UseCaseRep
         edits = []
         for connector in dict.fromkeys(request.connectors):
             kind = _KINDS[connector.direction]
-            part = choose_part(resources, kind, connector.name, connector.organization)
+            part = name_lookup.choose_part(resources, kind, connector.name, connector.organization)
             edits.append(part_set(part, _FIELDS[request.action], draft))
         return Edit(
             tuple(dict.fromkeys(name for edit in edits for name in edit.organizations)),
@@ -119,7 +111,7 @@ def change_recipients(context: Context, request: ChangeRecipients) -> UseCaseRep
     """
 
     def step(resources: Resources, draft: dict[str, Any]) -> Edit:
-        part = choose_part(resources, DOMAIN, request.domain, request.organization)
+        part = name_lookup.choose_part(resources, name_lookup.DOMAIN, request.domain, request.organization)
         listed, errors = _changed(part.record.recipients, request)
         edit = part_set(part, {"recipients": listed or None}, draft)
         edit.errors += errors
@@ -207,7 +199,7 @@ def trust_issuer(context: Context, request: TrustIssuer) -> UseCaseReply[ChangeR
     """
     from gatepost.manage.use_cases.validation import last_validation  # noqa: PLC0415 - the other actions need none
 
-    chosen = choose_connector(context.seen(), request.connector, request.organization, "outbound")
+    chosen = name_lookup.choose_connector(context.seen(), request.connector, request.organization, "outbound")
     wanted = request.sha256.translate(_BETWEEN).lower()
     known = seen_issuers(last_validation(context.gateway, chosen))
     match = next((issuer for issuer in known if issuer.sha256 == wanted), None)
@@ -216,7 +208,7 @@ def trust_issuer(context: Context, request: TrustIssuer) -> UseCaseReply[ChangeR
         raise wrong_field("sha256", f"is of no issuer that the last validation saw ({said})", "Nothing was done.")
     anchors = chosen.connector.trust_anchors
     kept = anchors if is_pem(anchors) else ""
-    part = PartName(OUTBOUND, chosen.organization.name, chosen.connector.name)
+    part = PartName(name_lookup.OUTBOUND, chosen.organization.name, chosen.connector.name)
     fields = {"trust_anchors": kept + match.pem}
     outcome = resources.set_part(context.gateway, context.principal, part, fields, options_of(context, request))
     return change_reply(context, outcome)
@@ -254,7 +246,7 @@ def revert_resources(context: Context, request: RevertResources) -> UseCaseReply
     def step(resources: Resources, draft: dict[str, Any]) -> Edit:
         for name, table in earlier.items():
             if not context.principal.is_of_gateway:
-                choose_organization(resources, name)
+                name_lookup.choose_organization(resources, name)
             draft.pop(name, None)
             if table is not None:
                 draft[name] = table

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from gatepost.manage.use_cases.change import NOTHING
 from gatepost.manage.use_cases.refusal import RefusalKind, refusing
-from gatepost.pki.certificates.connector_secrets import ConnectorSecrets, SecretError
+from gatepost.pki.certificates.connector_secrets import SealedSecrets, SecretError
 from gatepost.pki.certificates.site_key import check_site_key
 from gatepost.pki.certificates.vault import Vault, VaultError
 from gatepost.store.changes import ConfigConflict, ConfigStore
@@ -19,8 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from gatepost.manage.use_cases.context import Context, Gateway
-    from gatepost.manage.use_cases.name_lookup import Part
-    from gatepost.pki.certificates.directory_secrets import DirectorySecrets
+    from gatepost.pki.certificates.connector_secrets import SecretPlace
 
 
 @contextmanager
@@ -51,26 +50,24 @@ def _check(store: ConfigStore, vault: Vault | None) -> None:
         check_site_key(store, vault)
 
 
-def secret_state(gateway: Gateway, secrets: type[ConnectorSecrets | DirectorySecrets], part: Part) -> str:
-    """The state of the secret of a part. Raises Refusal as `store_and_vault`."""
+def secret_state(gateway: Gateway, place: SecretPlace) -> str:
+    """The state of a secret. Raises Refusal as `store_and_vault`."""
     with store_and_vault(gateway, keys=False) as (store, _):
-        return str(secrets(store.content, None).state(part.organization.name, part.record))
+        return str(SealedSecrets(store.content, None).state(place))
 
 
-def seal_secret(
-    context: Context, secrets: type[ConnectorSecrets | DirectorySecrets], part: Part, field: str, secret: str
-) -> str:
-    """Store the secret of a part, and return its state. Raises Refusal: INPUT (field) for one that cannot be one."""
+def seal_secret(context: Context, place: SecretPlace, field: str, secret: str) -> str:
+    """Store a secret, and return its state. Raises Refusal: INPUT (field) for one that cannot be one."""
     with store_and_vault(context.gateway, keys=True) as (store, vault):
-        sealing = secrets(store.content, vault)
+        secrets = SealedSecrets(store.content, vault)
         with refusing(RefusalKind.INPUT, SecretError, text=f"{{error}}; {NOTHING}", field=field):
-            content = sealing.sealed(part.organization.name, part.record, secret)
+            content = secrets.sealed(place, secret)
         store.apply({}, author=context.principal.name, content=dict(content))
-        return str(sealing.state(part.organization.name, part.record))
+        return str(secrets.state(place))
 
 
-def destroy_secret(context: Context, secrets: type[ConnectorSecrets | DirectorySecrets], part: Part, place: str) -> str:
-    """Remove the secret of a part from its place in the store, and return the state that is left."""
+def destroy_secret(context: Context, place: SecretPlace) -> str:
+    """Remove a secret from its place in the store, and return the state that is left."""
     with store_and_vault(context.gateway, keys=False) as (store, _):
-        store.apply({}, author=context.principal.name, content={place: None})
-        return str(secrets(store.content, None).state(part.organization.name, part.record))
+        store.apply({}, author=context.principal.name, content={place.name: None})
+        return str(SealedSecrets(store.content, None).state(place))

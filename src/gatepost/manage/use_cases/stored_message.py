@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 from msgspec import Meta
 
-from gatepost import __version__
 from gatepost.manage.use_cases.declaration import Cli
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind, StoreUnreadable, wrong_field
 from gatepost.policy.decisions.withheld import Hidden
@@ -117,7 +116,7 @@ def evidence_log(settings: Settings) -> Callable[[Sequence[TraceEvent]], None]:
     @cache
     def chain() -> ChainWriter:
         log = Storage.of(settings).evidence()
-        return log.admin_chain(software=f"gatepost {__version__}", privacy=settings.evidence.privacy())
+        return log.admin_chain(privacy=settings.evidence.privacy())
 
     def add(events: Sequence[TraceEvent]) -> None:
         if settings.evidence.enabled and events:

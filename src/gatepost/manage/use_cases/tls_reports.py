@@ -7,10 +7,8 @@ sends are about all mail to a partner, and for who sees the whole gateway.
 from __future__ import annotations
 
 import time
-from collections import Counter, OrderedDict
+from collections import Counter
 from contextlib import closing
-from dataclasses import asdict
-from threading import Lock
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import msgspec
@@ -24,6 +22,7 @@ from gatepost.manage.use_cases.paging import Paging, page_of
 from gatepost.manage.use_cases.refusal import RefusalKind, refusing
 from gatepost.manage.use_cases.reports import DAYS, Day, Text, domain_name, period, utc_day
 from gatepost.manage.use_cases.times import TimeText, read_time
+from gatepost.newest import Newest
 from gatepost.store.interface import StoreFailure, TraceFilter
 from gatepost.times import day_text
 
@@ -57,18 +56,6 @@ class ListReceivedReports(Paging, kw_only=True):
         Meta(max_length=100, description="Of a failure (RFC 8460 section 4.3)."),
         Cli(metavar="TYPE", help="Only failures with this result (RFC 8460 section 4.3)."),
     ] = ""
-
-
-class ReceivedSums(msgspec.Struct):
-    """A reporter's figures of one policy: reports, sessions, failed ones by result."""
-
-    reporter: str
-    domain: str
-    policy: str
-    reports: int
-    passed: int
-    failed: int
-    results: dict[str, int]
 
 
 class FailedSessions(msgspec.Struct):
@@ -107,30 +94,24 @@ class _LastLists:
     """Lists that were made for their first page, for the pages that follow it soon: reports and trace are read once."""
 
     def __init__(self, _: Settings) -> None:
-        self._lists: OrderedDict[Any, tuple[float, list[Any]]] = OrderedDict()
-        self._lock = Lock()
+        self._lists: Newest[Any, tuple[float, list[Any]]] = Newest(_LISTS)
 
     def of[T](self, what: str, context: Context, request: ListReceivedReports, work: Callable[[], list[T]]) -> list[T]:
         """what: the list is of. work: makes it."""
         question = msgspec.structs.astuple(msgspec.structs.replace(request, after="", limit=1))
         key = what, context.principal.organizations, question
-        with self._lock:
-            at, rows = self._lists.get(key, (0.0, []))
+        at, rows = self._lists.get(key) or (0.0, [])
         if not request.after or time.monotonic() > at + _KEPT:
             at, rows = time.monotonic(), work()
-        with self._lock:
-            self._lists[key] = at, rows
-            self._lists.move_to_end(key)
-            while len(self._lists) > _LISTS:
-                self._lists.popitem(last=False)
+        self._lists.keep(key, (at, rows))
         return rows
 
 
 @use_case("GET /reports/received", visibility=Visibility.SEEN)
-def list_received_reports(context: Context, request: ListReceivedReports) -> Items[ReceivedSums]:
+def list_received_reports(context: Context, request: ListReceivedReports) -> Items[tlsrpt.ReceivedSums]:
     """List TLS reports of others about their sessions with us (RFC 8460), by reporter and policy."""
     rows = context.kept(_LastLists).of("sums", context, request, lambda: tlsrpt.reported(*_received(context, request)))
-    return page_of(rows, lambda row: f"{row.reporter} {row.domain} {row.policy}", request, _sums)
+    return page_of(rows, lambda row: f"{row.reporter} {row.domain} {row.policy}", request, lambda row: row)
 
 
 @use_case("GET /reports/received/failures", visibility=Visibility.SEEN)
@@ -187,10 +168,6 @@ def _traced_clients(
         rows = context.storage.trace().scan(wanted, ("event", "peer_address"), events=("RECEIVE", "REFUSE"))
         here.update((event, address) for event, address in rows if address in addresses)
     return here
-
-
-def _sums(one: tlsrpt.Reported) -> ReceivedSums:
-    return ReceivedSums(**asdict(one) | {"results": dict(one.results.most_common())})
 
 
 def _failure(failure: tlsrpt.FailedThere) -> ReportedFailure:

@@ -44,23 +44,6 @@ class GrantValue(msgspec.Struct, kw_only=True):
     note: Note = ""
 
 
-class UngrantedValue(msgspec.Struct):
-    """A value where it stands. effect: none (a file or socket), or bounded (a host: [network] tenants_may_reach)."""
-
-    organization: str
-    resource: str
-    name: str
-    field: str
-    value: str
-    effect: str
-
-
-class UngrantedValues(msgspec.Struct):
-    """All of them, in the order of the resources."""
-
-    values: list[UngrantedValue]
-
-
 class GrantedValue(msgspec.Struct):
     """A value where it stands, to the letter. resource: such as outbound_connector. name: of a mailbox its address."""
 
@@ -69,6 +52,18 @@ class GrantedValue(msgspec.Struct):
     name: str
     field: str
     value: str
+
+
+class UngrantedValue(GrantedValue):
+    """A value where it stands. effect: none (a file or socket), or bounded (a host: [network] tenants_may_reach)."""
+
+    effect: str
+
+
+class UngrantedValues(msgspec.Struct):
+    """All of them, in the order of the resources."""
+
+    values: list[UngrantedValue]
 
 
 class GrantResult(msgspec.Struct):

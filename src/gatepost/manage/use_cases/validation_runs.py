@@ -15,6 +15,7 @@ from msgspec import Meta
 
 from gatepost.analysis.checks.validation import validation_record
 from gatepost.manage.access.principal import Scope
+from gatepost.manage.use_cases import validation
 from gatepost.manage.use_cases.change import ChangeOptions
 from gatepost.manage.use_cases.declaration import Cli, InQuery, UseCaseReply, Visibility, use_cases
 from gatepost.manage.use_cases.jobs import Job, Jobs, OrganizationSubject, Wait
@@ -22,15 +23,6 @@ from gatepost.manage.use_cases.name_lookup import Chosen, choose_connector, visi
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.resources import apply_document
 from gatepost.manage.use_cases.times import TimeText, read_time
-from gatepost.manage.use_cases.validation import (
-    MOST_PEM,
-    CancelToken,
-    ValidationCancelled,
-    ValidationOptions,
-    check_options,
-    keep_validation,
-    validate,
-)
 from gatepost.policy.connectors.directory import Directory
 from gatepost.policy.connectors.errors import FieldError
 from gatepost.values import copy_fields
@@ -72,7 +64,7 @@ class ValidateConnector(msgspec.Struct, kw_only=True, forbid_unknown_fields=True
         Cli(metavar="ADDRESS", help="Sender of the test message. Default: postmaster of the first accepted domain."),
     ] = ""
     session: Annotated[_Text, Cli(metavar="ID", help="Inbound: decide this session or queue id again.")] = ""
-    certificate: Annotated[str, Meta(max_length=MOST_PEM)] = ""
+    certificate: Annotated[str, Meta(max_length=validation.MOST_PEM)] = ""
     ip: Annotated[_Text, Cli(metavar="ADDRESS", help="Inbound: IP address of the simulated client.")] = ""
     reverse_path: Annotated[
         _Text | None,
@@ -136,7 +128,7 @@ class Candidate(NamedTuple):
 
     directory: Directory
     chosen: Chosen
-    trial: ValidationOptions
+    trial: validation.ValidationOptions
     keep: Callable[[Record], str]
     draft: bool = False
 
@@ -203,8 +195,8 @@ def start_candidate(context: Context, candidate: Candidate) -> Job[Validated, Re
     Raises Refusal: INPUT if it cannot be tried so, Busy if too many jobs are under way.
     """
     chosen = candidate.chosen
-    check_options(chosen, candidate.trial)
-    course = CancelToken(seconds=SECONDS)
+    validation.check_options(chosen, candidate.trial)
+    course = validation.CancelToken(seconds=SECONDS)
 
     def work(progress: Callable[[Record], None]) -> Record:
         course.watch = lambda result: progress(validation_record(result))
@@ -214,7 +206,7 @@ def start_candidate(context: Context, candidate: Candidate) -> Job[Validated, Re
     return context.kept(Jobs).start(subject, context.principal, work, course.stop)
 
 
-def run_candidate(context: Context, candidate: Candidate, cancel_token: CancelToken) -> Record:
+def run_candidate(context: Context, candidate: Candidate, cancel_token: validation.CancelToken) -> Record:
     """Try it, to the end; the result is kept, and the audit has its beginning and end. Raises Refusal."""
     chosen = candidate.chosen
     owner, label = chosen.organization.name, chosen.label
@@ -234,13 +226,13 @@ def _candidate(context: Context, request: ValidateConnector) -> Candidate:
     trial = options_of_request(request)
     if draft is not None:
         return Candidate(directory, chosen, trial, lambda _: "", draft=True)
-    return Candidate(directory, chosen, trial, partial(keep_validation, gateway, chosen))
+    return Candidate(directory, chosen, trial, partial(validation.keep_validation, gateway, chosen))
 
 
-def options_of_request(request: ValidateConnector) -> ValidationOptions:
+def options_of_request(request: ValidateConnector) -> validation.ValidationOptions:
     """Options of a validation from a request. Raises Refusal (INPUT) for a time that is none."""
     return copy_fields(
-        ValidationOptions,
+        validation.ValidationOptions,
         request,
         certificate=request.certificate.encode("utf-8", "replace"),
         since=read_time("since", request.since),
@@ -255,13 +247,13 @@ def _drafted(context: Context, draft: Mapping[str, Any]) -> Directory:
     return Directory(outcome.after, outcome.version)
 
 
-def _ended(context: Context, candidate: Candidate, cancel_token: CancelToken) -> Record:
+def _ended(context: Context, candidate: Candidate, cancel_token: validation.CancelToken) -> Record:
     seen = context.principal.organizations
     try:
-        result = validate(
+        result = validation.validate(
             context.gateway, candidate.directory, candidate.chosen, candidate.trial, cancel_token, seen=seen
         )
-    except ValidationCancelled:
+    except validation.ValidationCancelled:
         text = f"The validation did not finish within {SECONDS:.0f} seconds. Try again, or use fewer hosts."
         raise Refusal(RefusalKind.UNREADABLE, text) from None
     record = validation_record(result)

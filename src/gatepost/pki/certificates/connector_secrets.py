@@ -104,27 +104,7 @@ class SealedSecrets:
         return {place.name: content}
 
 
-class ConnectorSecrets:
-    """content: what lies in the configuration store under a name. vault: opens it; None if no master key is set."""
-
-    def __init__(self, content: Callable[[str], bytes | None], vault: Vault | None) -> None:
-        self._sealed = SealedSecrets(content, vault)
-
-    def secret(self, organization: str, connector: str, destination: str, secret_file: str = "") -> str:
-        """The secret of a connector. destination: as `destination_of` has it now. Raises SecretError."""
-        return self._sealed.read(_place(organization, connector, destination, secret_file))
-
-    def state(self, organization: str, connector: OutboundConnector) -> SecretState:
-        """The state of the secret of a connector that logs in. Needs no vault, and reads no file."""
-        file = connector.authentication.secret_file if connector.authentication is not None else ""
-        return self._sealed.state(_place(organization, connector.name, destination_of(connector), file))
-
-    def sealed(self, organization: str, connector: OutboundConnector, secret: str) -> dict[str, bytes]:
-        """A secret as content for `ConfigStore.apply`. Raises SecretError without a master key, or for no secret."""
-        return self._sealed.sealed(_place(organization, connector.name, destination_of(connector)), secret)
-
-
-def stored_secrets(settings: Settings) -> ConnectorSecrets:
+def stored_secrets(settings: Settings) -> SealedSecrets:
     """Those in the store of a gateway that may run or not, which is opened for each of them."""
 
     def content(name: str) -> bytes | None:
@@ -135,7 +115,7 @@ def stored_secrets(settings: Settings) -> ConnectorSecrets:
         vault = Vault.of(settings.store.master_key)
     except VaultError:
         vault = None  # said once a secret is asked for
-    return ConnectorSecrets(content, vault)
+    return SealedSecrets(content, vault)
 
 
 def check_secret(secret: str) -> None:
@@ -161,7 +141,14 @@ def content_name(organization: str, connector: str) -> str:
     return f"login/{organization}/{connector.lower()}"
 
 
-def _place(organization: str, connector: str, destination: str, file: str = "") -> SecretPlace:
+def connector_place(organization: str, connector: OutboundConnector) -> SecretPlace:
+    """The place of the secret of a connector as it is now."""
+    file = connector.authentication.secret_file if connector.authentication is not None else ""
+    return secret_place(organization, connector.name, destination_of(connector), file)
+
+
+def secret_place(organization: str, connector: str, destination: str, file: str) -> SecretPlace:
+    """The place of the secret of a connector. destination: as `destination_of` has it. file: "" if it is sealed."""
     return SecretPlace(
         content_name(organization, connector),
         destination,

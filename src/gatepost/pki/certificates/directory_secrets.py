@@ -12,38 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from gatepost.pki.certificates.connector_secrets import SealedSecrets, SecretPlace, SecretState
+from gatepost.pki.certificates.connector_secrets import SecretPlace
 from gatepost.policy.connectors.values import RecipientValidation
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
 
-    from gatepost.pki.certificates.vault import Vault
     from gatepost.policy.connectors.accepted_domain import AcceptedDomain
-
-
-class DirectorySecrets:
-    """content: what lies in the configuration store under a name. vault: opens it; None if no master key is set."""
-
-    def __init__(self, content: Callable[[str], bytes | None], vault: Vault | None) -> None:
-        self._sealed = SealedSecrets(content, vault)
-
-    def password(self, organization: str, domain: AcceptedDomain) -> str:
-        """The password or client secret of a domain, read anew each time. Raises SecretError."""
-        return self._sealed.read(_place(organization, domain))
-
-    def state(self, organization: str, domain: AcceptedDomain) -> SecretState:
-        """The state of the password. Needs no vault, and reads no file."""
-        return self._sealed.state(_place(organization, domain))
-
-    def sealed(self, organization: str, domain: AcceptedDomain, password: str) -> dict[str, bytes]:
-        """A password as content for `ConfigStore.apply`. Raises SecretError without a master key or password."""
-        return self._sealed.sealed(_place(organization, domain), password)
-
-
-def content_name(organization: str, domain: AcceptedDomain) -> str:
-    """The name of a password's content in the store."""
-    return _name("graph" if asks_graph(domain) else "directory", organization, domain.name)
 
 
 def asks_graph(domain: AcceptedDomain) -> bool:
@@ -72,7 +47,8 @@ def _name(kind: str, organization: str, domain: str) -> str:
     return f"{kind}/{organization}/{domain.lower()}"
 
 
-def _place(organization: str, domain: AcceptedDomain) -> SecretPlace:
+def directory_place(organization: str, domain: AcceptedDomain) -> SecretPlace:
+    """The place of the password or client secret of a domain as it is now."""
     directory, graph = domain.recipient_directory, domain.recipient_graph
     parts: tuple[object, ...] = ()
     if asks_graph(domain) and graph is not None:
@@ -83,7 +59,7 @@ def _place(organization: str, domain: AcceptedDomain) -> SecretPlace:
         if directory is not None:
             parts, file = (directory.urls, directory.bind_dn, directory.trust_anchors), directory.password_file
     return SecretPlace(
-        content_name(organization, domain),
+        _name("graph" if asks_graph(domain) else "directory", organization, domain.name),
         hashlib.sha256(msgspec.json.encode(parts)).hexdigest(),
         f"enter it: gatepost domain password {domain.name}",
         bound,

@@ -207,34 +207,26 @@ class PostgresEvidence:
         """See `EvidenceSource.public_keys`: of all nodes."""
         return [pem.encode() for (pem,) in self._fetch(_KEYS)]
 
-    def worker_chain(self, worker: int, *, software: str, privacy: Privacy, signer: Signer) -> PostgresChain:
+    def worker_chain(self, worker: int, *, privacy: Privacy, signer: Signer) -> PostgresChain:
         """See `Evidence.worker_chain`."""
         writer = writer_name(self._node, worker)
-        return PostgresChain(
-            self._connection, writer, node=self._node, software=software, privacy=privacy, signer=signer
-        )
+        return PostgresChain(self._connection, writer, node=self._node, privacy=privacy, signer=signer)
 
-    def admin_chain(self, *, software: str, privacy: Privacy) -> PostgresChain:
+    def admin_chain(self, *, privacy: Privacy) -> PostgresChain:
         """See `Evidence.admin_chain`."""
-        return PostgresChain(
-            self._connection, ADMIN_WRITER, node=self._node, software=software, privacy=privacy, shared=True
-        )
+        return PostgresChain(self._connection, ADMIN_WRITER, node=self._node, privacy=privacy, shared=True)
 
-    def sign_rest(self, now: float, *, software: str, signer: Signer) -> None:
+    def sign_rest(self, now: float, *, signer: Signer) -> None:
         """See `Evidence.sign_rest`."""
         for (writer,) in self._fetch(_UNSIGNED):
             number = writer.rpartition("-")[2]
             own = number.isdigit() and writer == writer_name(self._node, int(number))
             if own or writer == ADMIN_WRITER:
-                PostgresChain(
-                    self._connection, writer, node=self._node, software=software, signer=signer, shared=not own
-                ).checkpoint(now)
+                PostgresChain(self._connection, writer, node=self._node, signer=signer, shared=not own).checkpoint(now)
 
-    def heads(self, *, software: str, signer: Signer) -> PostgresHeads:
+    def heads(self, *, signer: Signer) -> PostgresHeads:
         """See `Evidence.heads`."""
-        commands = PostgresChain(
-            self._connection, ADMIN_WRITER, node=self._node, software=software, signer=signer, shared=True
-        )
+        commands = PostgresChain(self._connection, ADMIN_WRITER, node=self._node, signer=signer, shared=True)
         return PostgresHeads(self._connection, commands, node=self._node, signer=signer)
 
     def _fetch(self, sql: str, *values: object) -> list[Any]:

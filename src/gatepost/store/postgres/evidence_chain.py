@@ -78,13 +78,12 @@ class PostgresChain:
     other the process that has it is believed, not the table. signer: None where nothing can be signed.
     """
 
-    def __init__(  # noqa: PLR0913 - who writes, and what for
+    def __init__(
         self,
         connection: Callable[[], AbstractContextManager[tuple[DatabaseServer, Any]]],
         writer: str,
         *,
         node: str,
-        software: str,
         privacy: Privacy | None = None,
         signer: Signer | None = None,
         shared: bool = False,
@@ -93,7 +92,7 @@ class PostgresChain:
         self._writer = writer
         self._signer = signer
         self._shared = shared
-        self._end = ChainEnd(node=node, writer=writer, software=software, privacy=privacy)
+        self._end = ChainEnd(node=node, writer=writer, privacy=privacy)
         self._epoch = 0
         self._signed = 0
         self._known = False  # whether `_end` and `_signed` are the chain's

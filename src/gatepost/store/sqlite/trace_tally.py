@@ -13,18 +13,19 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-from collections import Counter, OrderedDict
-from threading import Lock
+from collections import Counter
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import apsw
 import msgspec
 
 from gatepost.decoding import msgpack_decoder
+from gatepost.newest import Newest
 from gatepost.store.sqlite.schema import open_for_reading
 from gatepost.store.sqlite.trace import TLS_LEVEL, domain_of, is_sealed, table_columns
 from gatepost.store.sqlite.trace_files import TraceFile, file_state, files_of_time
 from gatepost.store.trace import COLUMNS, HOUR, Flow, HopKind
+from gatepost.store.trace_kinds import IS_COUNTED, Dialect, counted, refused_for_recipient
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -54,8 +55,7 @@ class TraceHours:
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
-        self._known: OrderedDict[tuple[TraceFile, str | None], _Count] = OrderedDict()
-        self._lock = Lock()
+        self._known: Newest[tuple[TraceFile, str | None], _Count] = Newest(_KEPT)
 
     def counted(self, since: int, until: int, organizations: Collection[str] | None) -> Counter[Flow]:
         """Count the rows of each flow.
@@ -75,8 +75,7 @@ class TraceHours:
         return total
 
     def _of_file(self, file: TraceFile, among: str | None) -> Counter[Flow]:
-        with self._lock:
-            known = self._known.get((file, among)) or _Count((), 0, Counter())
+        known = self._known.get((file, among)) or _Count((), 0, Counter())
         state = file_state(self._directory, file)
         if known.state == state:
             return known.flows
@@ -85,11 +84,7 @@ class TraceHours:
             known = _Count((), 0, Counter())
             rows, flows = _added(self._directory / file.name, 0, among)
         count = _Count(state, rows, known.flows + flows)
-        with self._lock:
-            self._known[file, among] = count
-            self._known.move_to_end((file, among))
-            while len(self._known) > _KEPT:
-                self._known.popitem(last=False)
+        self._known.keep((file, among), count)
         return count.flows
 
 
@@ -110,54 +105,21 @@ _log = logging.getLogger(__name__)
 _VERSION = 5  # of what is counted: older counts are made anew
 
 
-_PARTNER = (
-    f"lower(CASE WHEN event IN ('RECEIVE', 'REFUSE') THEN {domain_of('sender')} ELSE {domain_of('recipient')} END)"
+_KINDS = Dialect(
+    detail="detail",
+    tls="tls",
+    find="instr",
+    domain=domain_of,
+    code="substr(reply, 5, instr(substr(reply, 5) || ' ', ' ') - 1)",
+    other_sources="(SELECT json_group_array(value) FROM json_each(detail, '$.requirement_sources')"
+    " WHERE value NOT LIKE 'connector:%' AND value NOT LIKE 'rule:%')",
+    names="tls ->> '$.certificate.names'",
+    trial_failed="detail ->> '$.rehearsal.passed' = 0",
+    trial_sources="detail ->> '$.rehearsal.sources'",
 )
-# What the recipient's organization refuses of another's is by no connector of that one.
-_STATUS = (
-    "iif(event = 'REFUSE' AND detail ->> '$.recipient_organization' IS NULL,"
-    " substr(reply, 5, instr(substr(reply, 5) || ' ', ' ') - 1), '')"
-)
-_TRIAL_FAILED_BY = (
-    "ifnull(iif(detail ->> '$.recipient_organization' IS NULL"
-    " OR detail ->> '$.would_refuse_organization' = organization, detail ->> '$.would_refuse_connector', NULL),"
-    " iif(detail ->> '$.rehearsal.passed' = 0 AND detail ->> '$.connector_organization' IS NULL"
-    " AND instr(detail ->> '$.rehearsal.sources', '\"connector:'), connector, ''))"
-)
-# Another organization's connector may be called as one of the organization whose mail it is.
-_CONNECTOR = (
-    "iif(detail ->> '$.connector_organization' IS NULL AND detail ->> '$.connector_of_recipient' IS NULL,"
-    " connector, '')"
-)
-# Nor are its hosts and requirements in that one's reports (`policy.decisions.withheld`).
-_OWN_WAY = "detail ->> '$.connector_organization' IS NULL AND detail ->> '$.domain_organization' IS NULL"
-_SOURCES = (
-    f"iif({_OWN_WAY}, detail ->> '$.requirement_sources',"  # noqa: S608 - our words
-    " (SELECT json_group_array(value) FROM json_each(detail, '$.requirement_sources')"
-    " WHERE value NOT LIKE 'connector:%' AND value NOT LIKE 'rule:%'))"
-)
-_REQUIREMENT = (
-    f"iif({_OWN_WAY} AND detail ->> '$.connector_of_recipient' IS NULL OR instr(requirement, '(') = 0, requirement,"
-    " substr(requirement, 1, instr(requirement, '(') - 1))"
-)
-_COUNTED = (
-    "organization", "direction", "event", _CONNECTOR, _PARTNER, _REQUIREMENT,
-    f"ifnull({_SOURCES}, '')", "achieved", "tls_version", "tls_group",
-    "ifnull(tls ->> '$.suite', '')", "ifnull(tls ->> '$.chain', '')", f"iif({_OWN_WAY}, lower(peer_host), '')",
-    f"iif({_OWN_WAY}, ifnull(tls ->> '$.certificate.names', ''), '')", "result_type", _STATUS, _TRIAL_FAILED_BY,
-)  # fmt: skip
-# What a connector of the recipient's organization refused of another's counts there as what it refuses of strangers.
-_REFUSED_FOR_RECIPIENT = (
-    "detail ->> '$.recipient_organization'", "'incoming'", "event", "detail ->> '$.refused_by_connector'", _PARTNER,
-    "''", "''", "achieved", "tls_version", "tls_group",
-    "ifnull(tls ->> '$.suite', '')", "ifnull(tls ->> '$.chain', '')", "lower(peer_host)",
-    "ifnull(tls ->> '$.certificate.names', '')", "result_type",
-    "substr(reply, 5, instr(substr(reply, 5) || ' ', ' ') - 1)", "''",
-)  # fmt: skip
-# A handshake that failed is no mail, and the client chooses the name that would make a kind of it.
-_SPAN = "FROM trace NOT INDEXED WHERE rowid > ?1 AND rowid <= ?2 AND event <> 'TLSFAIL'"
+_SPAN = f"FROM trace NOT INDEXED WHERE rowid > ?1 AND rowid <= ?2 AND {IS_COUNTED}"
 _SELECT = (
-    f"SELECT {', '.join(_COUNTED)} {_SPAN} UNION ALL SELECT {', '.join(_REFUSED_FOR_RECIPIENT)} {_SPAN}"
+    f"SELECT {', '.join(counted(_KINDS))} {_SPAN} UNION ALL SELECT {', '.join(refused_for_recipient(_KINDS))} {_SPAN}"
     " AND event = 'REFUSE' AND detail ->> '$.refused_by_connector' IS NOT NULL"
 )
 _ROWS = "SELECT ifnull(max(rowid), 0) FROM trace"
@@ -192,10 +154,10 @@ def tally_file(directory: Path, file: TraceFile, after: int = 0) -> tuple[int, C
             return rows, _count(connection, rows, after)
         if sealed and (kept := _read(path)) is not None and kept.rows == rows:
             return rows, Counter(dict(kept.kinds))
-        counted = _count(connection, rows)
+        kinds = _count(connection, rows)
     if sealed:
-        _write(path, _Kept(_VERSION, rows, list(counted.items())))
-    return rows, counted
+        _write(path, _Kept(_VERSION, rows, list(kinds.items())))
+    return rows, kinds
 
 
 def _count(connection: apsw.Connection, rows: int, after: int = 0) -> Counter[HopKind]:

@@ -64,7 +64,7 @@ class Secrets:
         self.asked = 0
         self.error = error
 
-    def secret(self, *_names):
+    def read(self, _place):
         self.asked += 1
         if self.error:
             raise self.error

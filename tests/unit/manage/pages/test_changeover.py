@@ -18,6 +18,7 @@ from gatepost.manage.use_cases.certificates import certificate as stored
 from gatepost.manage.use_cases.changeover import ChangeoverCheck
 from gatepost.manage.use_cases.changeover_steps import switch_certificate
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
+from gatepost.newest import Newest
 from gatepost.pki.certificates.entry import Purpose, State, document_of
 from gatepost.values import replace
 
@@ -47,7 +48,7 @@ def audit_events(centre):
 
 @pytest.fixture(autouse=True)
 def _nothing_is_kept(monkeypatch):
-    monkeypatch.setattr(gate_checks, "_checks", type(gate_checks._checks)())
+    monkeypatch.setattr(gate_checks, "_checks", Newest(gate_checks._KEPT))
 
 
 @pytest.fixture

@@ -19,6 +19,7 @@ from gatepost.manage.use_cases.certificates import certificate as stored
 from gatepost.manage.use_cases.changeover import ChangeoverCheck, GatesLimit
 from gatepost.manage.use_cases.context import Context
 from gatepost.manage.use_cases.refusal import BusyRefusal, Refusal, RefusalKind
+from gatepost.newest import Newest
 from gatepost.pki.certificates.entry import Purpose
 from gatepost.values import replace
 
@@ -59,7 +60,7 @@ def threads(monkeypatch):
 
 @pytest.fixture(autouse=True)
 def _nothing_is_kept(monkeypatch):
-    monkeypatch.setattr(gate_checks, "_checks", type(gate_checks._checks)())
+    monkeypatch.setattr(gate_checks, "_checks", Newest(gate_checks._KEPT))
 
 
 @pytest.fixture

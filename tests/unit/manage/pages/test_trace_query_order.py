@@ -79,7 +79,7 @@ def cells(page):
 
 
 def test_what_was_not_sorted_follows_sorted_by_itself(traced, monkeypatch):
-    monkeypatch.setattr(trace, "HELD", 4)
+    monkeypatch.setattr(trace.trace_query, "HELD", 4)
     first = traced.get("/trace?sort=subject")
     assert numbers(first) == "2143"
     assert "1 to 4 of 4 messages, sorted. They go back to 20" in first.words

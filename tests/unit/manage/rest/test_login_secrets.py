@@ -5,7 +5,7 @@ import logging
 import pytest
 
 from gatepost.manage.access.principal import Principal, Scope
-from gatepost.pki.certificates.connector_secrets import ConnectorSecrets, content_name, destination_of
+from gatepost.pki.certificates.connector_secrets import SealedSecrets, connector_place, content_name
 from gatepost.pki.certificates.vault import Vault
 
 from .conftest import OWNER
@@ -50,7 +50,7 @@ def test_it_is_sealed_changed_and_removed_and_nowhere_to_be_seen(api, caplog):
     vault = Vault.of(api.gateway.settings.store.master_key)
     with api.gateway.config() as store:
         (made,) = api.gateway.directory().resources.organization("contoso").outbound_connectors[-1:]
-        assert ConnectorSecrets(store.content, vault).secret("contoso", "relay", destination_of(made)) == WORD
+        assert SealedSecrets(store.content, vault).read(connector_place("contoso", made)) == WORD
     moved = api.call("PATCH", f"{CONNECTORS}/relay", {"smart_hosts": ["evil.example"]}, headers=ANY)
     assert any("was entered for another destination" in line for line in moved.json["warnings"])
     assert api.call("GET", PATH).json["secret"] == "stale"

@@ -3,7 +3,8 @@ from __future__ import annotations
 import pytest
 
 from gatepost.manage.access.principal import Principal, Scope
-from gatepost.pki.certificates.directory_secrets import DirectorySecrets, content_name
+from gatepost.pki.certificates.connector_secrets import SealedSecrets
+from gatepost.pki.certificates.directory_secrets import directory_place
 from gatepost.pki.certificates.vault import Vault
 
 from .conftest import OWNER
@@ -70,8 +71,9 @@ def test_the_password_of_a_directory_is_the_owners_and_nowhere_to_be_seen(api):
     vault = Vault.of(api.gateway.settings.store.master_key)
     with api.gateway.config() as store:
         (domain,) = api.gateway.directory().resources.organization("contoso").accepted_domains[-1:]
-        assert DirectorySecrets(store.content, vault).password("contoso", domain) == "word"
-        assert b"word" not in store.content(content_name("contoso", domain))
+        place = directory_place("contoso", domain)
+        assert SealedSecrets(store.content, vault).read(place) == "word"
+        assert b"word" not in store.content(place.name)
     other = {"recipient_directory": {"urls": ["ldaps://evil.example"]}}
     moved = api.call("PATCH", f"{DOMAINS}/r.example", other, headers=ANY)
     assert any("was entered for other servers" in line for line in moved.json["warnings"])

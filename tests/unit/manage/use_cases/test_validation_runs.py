@@ -73,10 +73,10 @@ def audit_events(accounts):
 @pytest.fixture
 def answered(monkeypatch):
     """A validation waits while it is not set: else it may end before its start has an answer."""
-    event, validate = threading.Event(), validation_runs.validate
+    event, validate = threading.Event(), validation_runs.validation.validate
     event.set()
     monkeypatch.setattr(
-        validation_runs, "validate", lambda *args, **options: event.wait(20) and validate(*args, **options)
+        validation_runs.validation, "validate", lambda *args, **options: event.wait(20) and validate(*args, **options)
     )
     return event
 
@@ -108,7 +108,7 @@ def test_who_sees_the_organization_sees_it(base):
 
 
 def test_what_could_not_be_kept_is_a_note(base, monkeypatch):
-    monkeypatch.setattr(validation_runs, "keep_validation", lambda *_: "the disk is full")
+    monkeypatch.setattr(validation_runs.validation, "keep_validation", lambda *_: "the disk is full")
     assert validated(base).record["notes"] == ["the disk is full"]
 
 
@@ -142,7 +142,7 @@ def test_one_that_takes_too_long_says_so(base, accounts, monkeypatch):
         raise ValidationCancelled
 
     during = []
-    monkeypatch.setattr(validation_runs, "validate", late)
+    monkeypatch.setattr(validation_runs.validation, "validate", late)
     state = validated(base)
     with pytest.raises(Refusal, match="did not finish within 180 seconds") as refused:
         _ = state.record

@@ -3,9 +3,10 @@ from __future__ import annotations
 import pytest
 
 from gatepost.pki.certificates.connector_secrets import (
-    ConnectorSecrets,
+    SealedSecrets,
     SecretError,
     SecretState,
+    connector_place,
     content_name,
     destination_of,
     places,
@@ -30,21 +31,23 @@ def connector(**fields):
 
 
 def stored(made, vault=VAULT, secret=WORD):
-    content = ConnectorSecrets({}.get, vault).sealed("contoso", made, secret)
-    return ConnectorSecrets(content.get, vault)
+    content = SealedSecrets({}.get, vault).sealed(connector_place("contoso", made), secret)
+    return SealedSecrets(content.get, vault)
 
 
 def read(secrets, made, organization="contoso"):
-    return secrets.secret(organization, made.name, destination_of(made), made.authentication.secret_file)
+    return secrets.read(connector_place(organization, made))
 
 
 def test_a_secret_is_sealed_and_opened():
     made = connector()
     secrets = stored(made)
     assert read(secrets, made) == WORD
-    assert secrets.state("contoso", made) is SecretState.SEALED
-    assert secrets.state("fabrikam", made) is SecretState.MISSING
-    assert WORD.encode() not in b"".join(ConnectorSecrets({}.get, VAULT).sealed("contoso", made, WORD).values())
+    assert secrets.state(connector_place("contoso", made)) is SecretState.SEALED
+    assert secrets.state(connector_place("fabrikam", made)) is SecretState.MISSING
+    assert WORD.encode() not in b"".join(
+        SealedSecrets({}.get, VAULT).sealed(connector_place("contoso", made), WORD).values()
+    )
 
 
 @pytest.mark.parametrize(
@@ -61,19 +64,19 @@ def test_a_secret_is_sealed_and_opened():
 def test_it_goes_nowhere_else(fields):
     secrets = stored(connector())
     moved = connector(**fields)
-    assert secrets.state("contoso", moved) is SecretState.STALE
+    assert secrets.state(connector_place("contoso", moved)) is SecretState.STALE
     with pytest.raises(SecretError, match="entered for other smart hosts"):
         read(secrets, moved)
 
 
 def test_nor_by_a_hand_in_the_store():
     moved = connector(tls_domain="evil.example")
-    (sealed,) = ConnectorSecrets({}.get, VAULT).sealed("contoso", connector(), WORD).values()
+    (sealed,) = SealedSecrets({}.get, VAULT).sealed(connector_place("contoso", connector()), WORD).values()
     forged = destination_of(moved).encode() + b"\n" + sealed.partition(b"\n")[2]
     with pytest.raises(SecretError, match="master key is not the one"):
-        read(ConnectorSecrets({content_name("contoso", "relay"): forged}.get, VAULT), moved)
+        read(SealedSecrets({content_name("contoso", "relay"): forged}.get, VAULT), moved)
     with pytest.raises(SecretError, match="master key is not the one"):
-        read(ConnectorSecrets({content_name("fabrikam", "relay"): sealed}.get, VAULT), connector(), "fabrikam")
+        read(SealedSecrets({content_name("fabrikam", "relay"): sealed}.get, VAULT), connector(), "fabrikam")
 
 
 def test_the_order_of_hosts_and_the_user_make_no_difference():
@@ -84,24 +87,24 @@ def test_the_order_of_hosts_and_the_user_make_no_difference():
 def test_what_is_missing_is_said():
     made = connector()
     with pytest.raises(SecretError, match=r"no secret is stored; enter it: gatepost connector secret Relay$"):
-        read(ConnectorSecrets({}.get, VAULT), made)
-    content = ConnectorSecrets({}.get, VAULT).sealed("contoso", made, WORD)
+        read(SealedSecrets({}.get, VAULT), made)
+    content = SealedSecrets({}.get, VAULT).sealed(connector_place("contoso", made), WORD)
     with pytest.raises(SecretError, match="master_key is not set"):
-        read(ConnectorSecrets(content.get, None), made)
+        read(SealedSecrets(content.get, None), made)
     with pytest.raises(SecretError, match="stored only sealed"):
-        ConnectorSecrets({}.get, None).sealed("contoso", made, WORD)
+        SealedSecrets({}.get, None).sealed(connector_place("contoso", made), WORD)
 
     def broken(_name):
         raise StoreFailure("gone")
 
     with pytest.raises(SecretError, match="the store cannot be read"):
-        read(ConnectorSecrets(broken, VAULT), made)
+        read(SealedSecrets(broken, VAULT), made)
 
 
 @pytest.mark.parametrize("secret", ["", "a\nb", "a\x7f", "ü" * 600])
 def test_what_no_host_can_take_is_refused_without_being_repeated(secret):
     with pytest.raises(SecretError) as refused:
-        ConnectorSecrets({}.get, VAULT).sealed("contoso", connector(), secret)
+        SealedSecrets({}.get, VAULT).sealed(connector_place("contoso", connector()), secret)
     assert not secret or secret not in str(refused.value)
 
 
@@ -110,8 +113,8 @@ def test_a_secret_in_a_file(tmp_path):
     file.write_text(f"{WORD}\r\nmore\n")
     file.chmod(0o600)
     made = connector(authentication={"username": "u", "secret_file": str(file)})
-    secrets = ConnectorSecrets({}.get, None)
-    assert secrets.state("contoso", made) is SecretState.FILE
+    secrets = SealedSecrets({}.get, None)
+    assert secrets.state(connector_place("contoso", made)) is SecretState.FILE
     assert read(secrets, made) == WORD
     file.write_bytes(b"\xff\n")
     with pytest.raises(SecretError, match="not UTF-8"):

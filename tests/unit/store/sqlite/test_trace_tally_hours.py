@@ -80,7 +80,7 @@ def test_what_is_kept_is_bounded(tmp_path, monkeypatch):
     hours = TraceHours(tmp_path)
     for number in range(5):
         hours.counted(BEGIN, BEGIN + HOUR, {f"org{number}"})
-    assert len(hours._known) == 2
+    assert len(hours._known._values) == 2
 
 
 def test_a_file_of_another_program_has_no_rows(tmp_path):
