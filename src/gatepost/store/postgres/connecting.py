@@ -206,8 +206,8 @@ def _no_privilege(where: Address, error: BaseException) -> str:
 def _certificate(where: Address, error: BaseException) -> str:
     reason = getattr(error, "verify_message", "") or _first_line(error)
     return (
-        f"the certificate of {where} is not the right one: {reason} Give the authority of the server with "
-        f"sslrootcert (now: {where.root or 'none'}), and a host that its certificate names"
+        f"the certificate of {where} is not the right one: {reason.removesuffix('.')}. Give the authority of "
+        f"the server with sslrootcert (now: {where.root or 'none'}), and a host that its certificate names"
     )
 
 
