@@ -40,13 +40,15 @@ from gatepost.policy.connectors.names import covers, domain_name
 from gatepost.store.changes import ConfigConflict
 from gatepost.values import replace
 
+REPEAT_SECONDS: Final = 600.0
+"""So long after it joined a node may ask again for the same key."""
+
 TOKEN_FORM: Final = "gpj1"  # noqa: S105 - how a token begins
 _SECRET_BYTES: Final = 32
 _ID_DIGITS: Final = 16
 _TRIES: Final = 5  # when others change the configuration at the same time
 _EARLY_SECONDS: Final = 60.0
 _EARLY_PART: Final = 20  # of a lifetime: so long a node waits at least between two certificates, 60 s at most
-_REPEAT_SECONDS: Final = 600.0  # so long after it joined a node may ask again for the same key
 _KEPT_SECONDS: Final = 30 * 86400.0  # a certificate for a server stays in the list so long after its end
 _SERVICE: Final = "gatepost"
 
@@ -208,7 +210,7 @@ class Site:
         def attempt() -> NodeGrant:
             state = self.state()
             known = state.nodes.get(name)
-            if known is not None and known.admission == admission and now - known.joined < _REPEAT_SECONDS:
+            if known is not None and known.admission == admission and now - known.joined < REPEAT_SECONDS:
                 return self._certify(state, known, key, (lifetime, now, f"{name} asked again for its certificate"))
             token = _token(state, digest, name, now)
             note = f"{name} joined with token {token.id} of {token.by}"
