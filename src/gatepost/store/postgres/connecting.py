@@ -108,6 +108,8 @@ _SUMMARIES: Final[tuple[tuple[type[BaseException] | tuple[type[BaseException], .
     ),
     ((asyncpg.QueryCanceledError, asyncpg.LockNotAvailableError, TimeoutError), "PostgreSQL does not answer in time"),
     (asyncpg.OperatorInterventionError, "PostgreSQL starts or stops"),
+    (asyncpg.InvalidAuthorizationSpecificationError, "PostgreSQL does not let the gateway in"),
+    (ssl.SSLError, "the certificate of PostgreSQL is not the right one"),
     (
         (OSError, asyncpg.PostgresConnectionError, asyncpg.InterfaceError, asyncpg.InternalClientError),
         _AWAY_SUMMARY,
