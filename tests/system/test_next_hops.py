@@ -106,6 +106,53 @@ def test_silent_hosts_of_one_organization_keep_no_others_mail(gateway: Callable[
         assert sum(host.connections for host in hosts) == 3
 
 
+def test_silent_hosts_of_two_organizations_keep_no_thirds_mail(gateway: Callable[..., Gateway]) -> None:
+    """Together they name more hosts than there are connections; whoever has none gets one all the same."""
+    relay, third = Relay(), "joe@adatum.example"
+    with Relays(relay) as relays, ExitStack() as stack:
+        hosts = [stack.enter_context(Misbehaving(silent)) for _ in range(32)]
+        routes = [connector(f"d{number}.example", f"127.0.0.1:{host.port}") for number, host in enumerate(hosts)]
+        resources = contoso(outbound=routes[:16])
+        resources["organization"]["fabrikam"] = {
+            "accepted_domain": [{"name": "fabrikam.example"}],
+            "inbound_connector": [OWN_SERVERS],
+            "outbound_connector": routes[16:],
+        }
+        resources["organization"]["adatum"] = {
+            "accepted_domain": [{"name": "adatum.example"}],
+            "inbound_connector": [OWN_SERVERS],
+            "outbound_connector": [{"name": "out", "recipient_domains": ["*"], "smart_hosts": [relay.address]}],
+        }
+        server = gateway(resources, settings={"queue": {"connections": 16}, "outbound": {"greeting_timeout": "120s"}})
+        submit(server, domains(16))
+        wait_until(lambda: sum(host.connections for host in hosts) == 12, "the first has three quarters")
+        sender = "ann@fabrikam.example"
+        for recipient in domains(32)[16:]:
+            send(server.port, recipient, sender=sender, content=message(recipient, sender=sender))
+        wait_until(lambda: sum(host.connections for host in hosts) == 15, "the second has most of the rest")
+        send(server.port, "u@partner.example", sender=third, content=message("theirs", sender=third))
+        wait_taken(relays, 1, timeout=30)
+        assert sum(host.connections for host in hosts) == 15
+
+
+def test_mail_for_silent_hosts_leaves_room_in_memory(gateway: Callable[..., Gateway]) -> None:
+    relay, sender = Relay(), "joe@fabrikam.example"
+    with Relays(relay) as relays, ExitStack() as stack:
+        hosts = [stack.enter_context(Misbehaving(silent)) for _ in range(8)]
+        routes = [connector(f"d{number}.example", f"127.0.0.1:{host.port}") for number, host in enumerate(hosts)]
+        resources = contoso(outbound=routes)
+        resources["organization"]["fabrikam"] = {
+            "accepted_domain": [{"name": "fabrikam.example"}],
+            "inbound_connector": [OWN_SERVERS],
+            "outbound_connector": [{"name": "out", "recipient_domains": ["*"], "smart_hosts": [relay.address]}],
+        }
+        queue = {"window_messages": 40, "window_per_destination": 10, "connections_per_destination": 1}
+        server = gateway(resources, settings={"queue": queue, "outbound": {"greeting_timeout": "120s"}})
+        submit(server, domains(8) * 10)
+        send(server.port, "u@partner.example", sender=sender, content=message("theirs", sender=sender))
+        wait_taken(relays, 1, timeout=30)
+
+
 def test_the_next_relay_gets_what_one_defers(gateway: Callable[..., Gateway]) -> None:
     full, healthy = Relay(faults=100), Relay()
     with Relays(full, healthy) as relays:

@@ -218,7 +218,8 @@ class Queue(Section):
     connections: Count = setting(
         default=1000,
         description="Active outbound connections in total (Exchange's Send connectors: 1000). The limit is for the "
-        "node: workers share it, and each has at least one. Of several organizations, one has three quarters at most.",
+        "node: workers share it, and each has at least one. Of several organizations, one has three quarters at most, "
+        "and some stay free however many want all.",
     )
     lane_wait: Seconds = setting(
         default=0.02,
@@ -227,7 +228,8 @@ class Queue(Section):
     )
     window_messages: Count = setting(
         default=20000,
-        description="Deliveries that a worker keeps in memory; the others wait in the store (our choice).",
+        description="Deliveries that a worker keeps in memory; the others wait in the store (our choice). Of several "
+        "organizations, one has three quarters at most, and some room stays free however many want all.",
     )
     window_per_destination: Count = setting(
         default=1000, description="The part of them for one domain; four times as many for one next hop (our choice)."

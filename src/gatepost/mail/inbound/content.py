@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from contextlib import nullcontext
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -19,7 +18,7 @@ from gatepost.net.anchors import AnchorsError, TrustAnchors
 from gatepost.net.lookups.clamd import ask_clamd
 from gatepost.net.lookups.http import HttpClient, https_context
 from gatepost.net.lookups.rspamd import ask_rspamd
-from gatepost.net.places import Places
+from gatepost.net.places import FairPlaces
 from gatepost.net.shortage import shortage
 from gatepost.policy.connectors.addresses import PUBLIC_ADDRESSES, AddressPolicy
 from gatepost.policy.connectors.hook_index import ApplicableHook, scanner_of
@@ -52,16 +51,14 @@ class Examined(msgspec.Struct, frozen=True):
 class _Scanner:
     """One scanner as this worker knows it. failing: since when it gives no usable answer.
 
-    slots: free connections. share: how many of them one organization may use or wait for, where several use it: a
-    quarter stays for others, so that a flood for one keeps no other's mail from being scanned in time.
+    connections: one for each message. Where several organizations use it, a flood for some does not keep mail of others
+    from being scanned in time.
     """
 
-    __slots__ = ("failing", "places", "share", "slots")
+    __slots__ = ("connections", "failing")
 
     def __init__(self, connections: int) -> None:
-        self.slots = asyncio.Semaphore(connections)
-        self.share = max(1, connections - max(1, connections // 4))
-        self.places = Places(self.share)
+        self.connections = FairPlaces(connections)
         self.failing = 0.0
 
 
@@ -119,11 +116,10 @@ class ContentHooks:
     async def _within(self, scanner: _Scanner, asked: ApplicableHook, message: Examined) -> ScanFinding:
         """The answer within the hook's time, of which waiting for a connection is a part."""
         hook = asked.hook
-        most = scanner.share if asked.shared else hook.connections
-        late = f"all {most} connections were in use for {hook.timeout:g} s"
-        place = scanner.places.place(asked.organization) if asked.shared else nullcontext()
+        late = f"none of {hook.connections} connections was free for {hook.timeout:g} s"
+        place = scanner.connections.place(asked.organization if asked.shared else "")
         try:
-            async with asyncio.timeout(hook.timeout), place, scanner.slots:
+            async with asyncio.timeout(hook.timeout), place:
                 late = f"{hook.address}: no whole answer within {hook.timeout:g} s"
                 return await self._finding(asked, message)
         except TimeoutError:

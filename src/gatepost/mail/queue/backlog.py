@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from gatepost.mail.queue.gate import Gate
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Container, Iterable
 
     from gatepost.mail.model.message import Delivery
     from gatepost.mail.queue.allowance import Allowance
@@ -23,10 +23,21 @@ class Backlog:
     destination: "organization/domain", of which the first owns the mail. ready: deliveries in memory that wait for a
     lane, by id, in their order. running: attempts. gate: closed after failures that say nothing of the next hop's other
     mail. queued: it has a place in the rotation. allowance: the limit that its attempts are under, None for none.
-    connector: as `LaneKey` has it.
+    connector: as `LaneKey` has it. last: id of the delivery that was tried last, 0 if none was.
     """
 
-    __slots__ = ("allowance", "connector", "destination", "gate", "organization", "queued", "ready", "running", "terms")
+    __slots__ = (
+        "allowance",
+        "connector",
+        "destination",
+        "gate",
+        "last",
+        "organization",
+        "queued",
+        "ready",
+        "running",
+        "terms",
+    )
 
     def __init__(self, destination: str, terms: str) -> None:
         self.destination = destination
@@ -38,6 +49,17 @@ class Backlog:
         self.queued = False
         self.allowance: Allowance | None = None
         self.connector: tuple[tuple[str, str], ...] = ()
+        self.last = 0
+
+    def first(self) -> int:
+        """The id of the delivery whose turn it is, of at least one that is ready.
+
+        After a failure it is another one each time, in the order of ids: one message that upsets its host does not keep
+        all others from showing that they get through.
+        """
+        if not self.gate.failures or len(self.ready) == 1:
+            return next(iter(self.ready))
+        return min(self.ready, key=lambda number: (number <= self.last, number))
 
     def offers(self, now: float) -> bool:
         """Whether an attempt may be made: what failed is probed by one alone."""
@@ -46,6 +68,11 @@ class Backlog:
     def forgettable(self, now: float) -> bool:
         """Whether it has no work, and no failure that still counts."""
         return not (self.ready or self.running or self.gate.matters(now))
+
+
+def _move_first[Item](line: deque[Item], item: Item) -> None:
+    line.remove(item)
+    line.appendleft(item)
 
 
 class Rotation:
@@ -77,11 +104,31 @@ class Rotation:
         else:
             others.append(backlog)
 
-    def first(self, full: Collection[str]) -> str | None:
+    def first(self, full: Container[str]) -> str | None:
         """The organization whose turn it is, of those that are not in `full`; None if there is none."""
         return next((organization for organization in self._organizations if organization not in full), None)
 
-    def take(self, full: Collection[str] = ()) -> Backlog | None:
+    def put_probe_first(self, gate: Gate, full: Container[str], now: float) -> None:
+        """Give the next turn to what says most of a next hop that has failed: its `gate`.
+
+        That is mail of the organization that had the fewest probes, and of a backlog that failed least by itself: mail
+        that upsets the hosts, so that they are away for what is tried next, does not come first each time.
+        """
+        candidates = (
+            (organization, backlog)
+            for organization in self._organizations
+            if organization not in full
+            for backlog in self._backlogs[organization]
+            if backlog.offers(now)
+        )
+        place = min(candidates, key=lambda place: (gate.probes[place[0]], place[1].gate.failures), default=None)
+        if place is not None:
+            organization, backlog = place
+            gate.probe(organization)
+            _move_first(self._organizations, organization)
+            _move_first(self._backlogs[organization], backlog)
+
+    def take(self, full: Container[str] = ()) -> Backlog | None:
         """The backlog whose turn it is, None if there is none. full: organizations that get no turn now."""
         for _ in range(len(self._organizations)):
             organization = self._organizations.popleft()

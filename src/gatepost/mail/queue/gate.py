@@ -5,6 +5,8 @@ Used by `mail.queue.manager`, which sets for how long.
 
 from __future__ import annotations
 
+from collections import Counter
+
 from gatepost.protocols.smtp.replies import Reply
 
 _OTHERS = ("The next hop did not answer a moment ago",)
@@ -14,16 +16,19 @@ _REMEMBERED = 3600.0  # seconds that failures count after the gate has opened
 class Gate:
     """until: no attempt before then (seconds since 1970). failures: in a row. reply: of the last of them.
 
-    organization: owner of the mail that got the reply.
+    organization: owner of the mail that got the reply. probes: by organization, how often its mail was the first to be
+    tried after it was closed.
     """
 
-    __slots__ = ("failures", "organization", "reply", "until")
+    __slots__ = ("_probed", "failures", "organization", "probes", "reply", "until")
 
     def __init__(self) -> None:
         self.until = 0.0
         self.failures = 0
         self.reply: Reply | None = None
         self.organization = ""
+        self.probes: Counter[str] = Counter()
+        self._probed = False
 
     def closed(self, now: float) -> bool:
         """Whether nothing may be tried yet."""
@@ -35,6 +40,12 @@ class Gate:
         self.reply = reply
         self.until = until
         self.organization = organization
+        self._probed = False
+
+    def probe(self, organization: str) -> None:
+        """Note an attempt of an organization's mail; only the first after it was closed counts."""
+        self.probes[organization] += not self._probed
+        self._probed = True
 
     def reply_for(self, organization: str) -> Reply | None:
         """The reply for an organization's mail that waits here; another organization learns no host and no text."""
@@ -47,10 +58,12 @@ class Gate:
         self.until = 0.0
         self.failures = 0
         self.reply = None
+        self.probes.clear()
 
     def open(self) -> None:
         """Let one attempt try it now, as an administrator wants. The failures count on."""
         self.until = 0.0
+        self._probed = False
 
     def matters(self, now: float) -> bool:
         """Whether its failures still count."""

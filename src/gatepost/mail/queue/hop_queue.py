@@ -15,7 +15,7 @@ from gatepost.mail.queue.slowdown import Meter
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable, Collection, Hashable, Iterator
+    from collections.abc import Callable, Container, Hashable, Iterator
 
     from gatepost.mail.model.message import Delivery
     from gatepost.mail.queue.allowance import Allowance, HopLimit
@@ -169,20 +169,23 @@ class HopQueue:
             self.batches.setdefault(batch, {})[delivery.id] = backlog
 
     def take(
-        self, now: float, admit: Callable[[Backlog], bool] = lambda _: True, full: Collection[str] = ()
+        self, now: float, admit: Callable[[Backlog], bool] = lambda _: True, full: Container[str] = ()
     ) -> Turn | None:
         """Take out the delivery whose turn it is, with its batch; None if none may be tried.
 
         admit: whether limits let an attempt for a backlog begin, which then begins. full: organizations that have no
         turn now.
         """
+        if self.gate.failures:
+            self.rotation.put_probe_first(self.gate, full, now)
         while (backlog := self.rotation.take(full)) is not None:
             if not backlog.offers(now):
                 continue  # it comes back when something of it is ready, or its probe has ended
             if not admit(backlog):
                 self.paused[backlog] = None
                 continue
-            number, first = next(iter(backlog.ready.items()))
+            number = backlog.last = backlog.first()
+            first = backlog.ready[number]
             batch = self._batch_of.get(number)
             self._begin(backlog, number)
             members = [(backlog, first)]

@@ -1,23 +1,23 @@
 """The limit of concurrent lanes: in all, to each next hop and of each organization; shared by the queues of a worker.
 
 A lane has one connection at most. A next hop that turns connections away gets fewer lanes, and more after a while.
-Where there are several organizations, one has three quarters of all lanes at most: hosts that take their time, as many
-as it may name, keep no other's mail from leaving. Pure.
+Where there are several organizations, each has at most three times as many lanes as are free (`net.places.FairShares`):
+hosts that take their time, as many as some of them may name, keep no other's mail from leaving. Pure.
 What connectors allow at a next hop, and which next hops are sent more slowly, is kept here as well.
 """
 
 from __future__ import annotations
 
-from collections import Counter, deque
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from gatepost.mail.queue.allowance import Allowance
 from gatepost.mail.queue.slowdown import Slowdowns
+from gatepost.net.places import FairLine, FairShares
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable, Container, Hashable
 
     from gatepost.mail.queue.allowance import HopLimit, SharedLimits
     from gatepost.mail.queue.hop_queue import HopQueue
@@ -49,7 +49,7 @@ class LaneBudget:
 
     limits: shares those of connectors with other workers; without it they have no effect. slowdowns: of next hops.
     end_idle: called with a next hop whose connections must not rest, as another worker is to have its turn. full: the
-    organizations that have as many lanes as one may have; changed in place.
+    organizations that have as many lanes as they may have now.
     """
 
     def __init__(
@@ -68,9 +68,8 @@ class LaneBudget:
         self._reduced: dict[str, _Reduced] = {}
         self._told: list[Callable[[str], None]] = []
         self.running = 0
-        self.full: set[str] = set()
-        self._attempts: Counter[str] = Counter()
-        self._of_one = total
+        self.full = FairShares(total, divided=False)
+        self._shares = [self.full]
         self.slowdowns = slowdowns if slowdowns is not None else Slowdowns()
         self.end_idle: Callable[[str], None] = lambda _: None
         self._limits = limits
@@ -115,25 +114,23 @@ class LaneBudget:
         self._per_next_hop = per_next_hop
 
     def use(self, directory: Directory) -> None:
-        """Leave a quarter of all lanes to others, if there are others."""
-        others = len(directory.organizations) > 1
-        self._of_one = max(1, self._total - max(1, self._total // 4)) if others else self._total
-        self.full.clear()
-        self.full.update(name for name, count in self._attempts.items() if count >= self._of_one)
+        """Leave lanes to others, if there are others, and of all else that is shared."""
+        for shares in self._shares:
+            shares.divided = len(directory.organizations) > 1
+
+    def share_out(self, total: int) -> FairShares:
+        """Shares of something else that a queue of this worker has, which are divided when lanes are."""
+        shares = FairShares(total, divided=self.full.divided)
+        self._shares.append(shares)
+        return shares
 
     def begin(self, organization: str) -> None:
         """Count an attempt for an organization's mail, or a lane that begins for it."""
-        self._attempts[organization] += 1
-        if self._attempts[organization] >= self._of_one:
-            self.full.add(organization)
+        self.full.begin(organization)
 
     def end(self, organization: str) -> None:
         """Count an attempt that has ended, or a lane that has begun."""
-        self._attempts[organization] -= 1
-        if self._attempts[organization] < self._of_one:
-            self.full.discard(organization)
-        if not self._attempts[organization]:
-            del self._attempts[organization]
+        self.full.end(organization)
 
     def lanes(self, next_hop: str) -> int:
         """The number of running lanes to a next hop."""
@@ -190,35 +187,30 @@ class LaneBudget:
 class LaneLine:
     """Next hops that wait for a lane, by the organizations whose mail waits there, which take turns.
 
-    full: as `LaneBudget` has it; those wait for an end of one of their own attempts.
+    full: as `LaneBudget` has it; those wait for an end of one of their own attempts, or until more lanes are free.
     """
 
-    def __init__(self, full: Collection[str]) -> None:
-        self._full = full
-        self._hops: dict[str, deque[HopQueue]] = {}
+    def __init__(self, full: Container[Hashable]) -> None:
+        self._line: FairLine[HopQueue] = FairLine(full)
 
     def __bool__(self) -> bool:
         """Whether any may have the next lane."""
-        return any(organization not in self._full for organization in self._hops)
+        return bool(self._line)
 
     def __len__(self) -> int:
-        return sum(map(len, self._hops.values()))
+        return len(self._line)
 
     def stand(self, hop: HopQueue) -> None:
         """Put a next hop at the end, for each organization that has mail there."""
         for organization in hop.rotation.organizations:
             if organization not in hop.queued:
                 hop.queued.add(organization)
-                self._hops.setdefault(organization, deque()).append(hop)
+                self._line.stand(organization, hop)
 
     def next(self) -> HopQueue | None:
         """Take out the one that may have the next lane, None if there is none."""
-        organization = next((name for name in self._hops if name not in self._full), None)
-        if organization is None:
+        if (following := self._line.next()) is None:
             return None
-        hops = self._hops.pop(organization)
-        hop = hops.popleft()
+        organization, hop = following
         hop.queued.discard(organization)
-        if hops:
-            self._hops[organization] = hops
         return hop

@@ -234,7 +234,8 @@ class Leases:
     def _offer_all(self, gathered: dict[str, list[Delivery]]) -> None:
         deliveries = [delivery for some in gathered.values() for delivery in some]
         gathered.clear()
-        self._waiting.window.waiting -= len(deliveries)
+        for delivery in deliveries:
+            self._waiting.window.leave(delivery.organization)
         for delivery in deliveries:
             self._offer(delivery)
 
@@ -254,20 +255,25 @@ class Leases:
     async def _lease(self, hop: HopQueue, destination: str, terms: str, gathered: dict[str, list[Delivery]]) -> int:
         """Gather due deliveries of a destination; returns how many."""
         backlog, window = hop.backlogs.get((destination, terms)), self._waiting.window
+        organization = destination.partition("/")[0]
         ready = len(backlog.ready) if backlog is not None else 0
         enough = self._enough(hop, backlog)
-        room = min(self.pace.most(LEASE), window.room(ready, hop.size), self._limited(hop, backlog) - ready)
+        room = min(
+            self.pace.most(LEASE), window.room(organization, ready, hop.size), self._limited(hop, backlog) - ready
+        )
         if ready > enough or room <= 0:
-            hop.sated[destination] = terms
-            self.note(destination, self._clock() + _SATED)
+            if ready:  # what leaves calls for more
+                hop.sated[destination] = terms
+            self.note(destination, self._clock() + (_SATED if ready else LOOK))
             return 0
-        window.waiting += room  # the place is taken, so that no other lease takes it meanwhile
+        window.enter(organization, room)  # the place is taken, so that no other lease takes it meanwhile
         try:
             deliveries = await self._store.lease(destination, room, self._clock())
         finally:
-            window.waiting -= room
+            window.leave(organization, room)
         gathered.setdefault(destination, []).extend(deliveries)
-        window.waiting += len(deliveries)
+        for delivery in deliveries:
+            window.enter(delivery.organization)
         if len(deliveries) == room:
             hop.hungry[destination] = terms
         elif not self._stopped:  # if it gave nothing though something is due, it is full or busy just now

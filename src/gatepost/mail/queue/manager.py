@@ -99,14 +99,14 @@ class QueueManager:
         self._budget.tell(self._freed)
         self._paused = paused
         self._clock = clock
-        self._window = MemoryBudget(limits)
+        self._window = MemoryBudget(limits, self._budget.share_out(limits.window_messages))
         self._settler = Settler(
             store, schedule, bouncer, self._window, clock, settled, self._note, self.failed, journals, self.offer
         )
         self._pacing = Pacing(self._budget, clock, self._start_lanes)
         self._waiting = Waiting(self._window, self._settler, clock, self._pacing, self._budget.full)
-        place = partial(self._place, again=LOOK)
-        self._lookups = HopLookups(finder, limits.connections, self._window, self._spawn, partial(place, kept=True))
+        place, running = partial(self._place, again=LOOK), self._budget.share_out(limits.connections)
+        self._lookups = HopLookups(finder, running, self._window, self._spawn, partial(place, kept=True))
         self._leases = Leases(
             store,
             self._waiting,
@@ -263,7 +263,7 @@ class QueueManager:
         """
         if (key := self._finder.known(delivery, alone=alone)) is not None:
             self._place(delivery, key, again)
-        elif self._draining or self._window.room(self._lookups.waiting(delivery.destination)) <= 0:
+        elif self._draining or self._lookups.room(delivery) <= 0:
             self._settler.put_back(delivery, self._clock() + again)
         else:
             self._window.keep_body(delivery)
@@ -282,7 +282,7 @@ class QueueManager:
             self._settler.put_back(delivery, gate.until)
         elif not self._draining and (pause := self._pacing.full(hop, backlog)) is not None:
             self._waiting.pause(delivery, pause)
-        elif self._draining or self._window.room(len(backlog.ready), hop.size) <= 0:
+        elif self._draining or self._window.room(delivery.organization, len(backlog.ready), hop.size) <= 0:
             self._settler.put_back(delivery, now + again)
         else:
             if not kept:

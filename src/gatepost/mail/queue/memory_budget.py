@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from gatepost.net.places import FairShares
+
 if TYPE_CHECKING:
     from gatepost.mail.model.message import Delivery
 
@@ -30,29 +32,45 @@ class QueueLimits(msgspec.Struct, frozen=True):
 
 
 class MemoryBudget:
-    """Counts what is in memory. waiting: deliveries that wait for a lane. bytes: of bodies, each counted once."""
+    """Counts what is in memory. bytes: of bodies, each counted once.
 
-    __slots__ = ("_bodies", "_limits", "_per_next_hop", "bytes", "waiting")
+    shares: what organizations have of `window_messages`: none fills it with mail for hosts that take their time.
+    """
 
-    def __init__(self, limits: QueueLimits) -> None:
+    __slots__ = ("_bodies", "_limits", "_per_next_hop", "_shares", "bytes")
+
+    def __init__(self, limits: QueueLimits, shares: FairShares | None = None) -> None:
         self._limits = limits
         self._per_next_hop = min(_DESTINATIONS * limits.window_per_destination, limits.window_messages)
         self._bodies: dict[int, int] = {}  # message -> deliveries in memory that share its body
-        self.waiting = 0
+        self._shares = shares or FairShares(limits.window_messages, divided=False)
         self.bytes = 0
+
+    @property
+    def waiting(self) -> int:
+        """The number of deliveries that wait for a lane."""
+        return self._limits.window_messages - self._shares.free
+
+    def enter(self, organization: str, deliveries: int = 1) -> None:
+        """Count deliveries that wait from now on, or will."""
+        self._shares.begin(organization, deliveries)
+
+    def leave(self, organization: str, deliveries: int = 1) -> None:
+        """Count deliveries that do not wait any more."""
+        self._shares.end(organization, deliveries)
 
     def room_at_next_hop(self, ready: int) -> int:
         """Return how many more deliveries may wait for a next hop that has `ready` of them."""
-        return min(self._limits.window_messages - self.waiting, self._per_next_hop - ready)
+        return min(self._shares.free, self._per_next_hop - ready)
 
-    def room(self, ready: int, at_next_hop: int = 0) -> int:
+    def room(self, organization: str, ready: int, at_next_hop: int = 0) -> int:
         """Return how many more deliveries of a destination may wait.
 
-        ready: that wait already. at_next_hop: that wait for its next hop, of all destinations. A destination that has
-        none gets in beyond what others fill.
+        organization: that owns them. ready: that wait already. at_next_hop: that wait for its next hop, of all
+        destinations. A destination that has none gets in beyond what others fill.
         """
         shared = self._per_next_hop * (1 if ready else 2) - at_next_hop
-        return min(self._limits.window_messages - self.waiting, self._limits.window_per_destination - ready, shared)
+        return min(self._shares.room(organization), self._limits.window_per_destination - ready, shared)
 
     def keep_body(self, delivery: Delivery) -> None:
         """Count the body of a delivery that comes into memory, or let go of it if there are too many."""

@@ -13,7 +13,7 @@ import msgspec
 from gatepost.mail.queue.hop_queue import HopQueue, hosts_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Hashable, Iterable, Sequence
+    from collections.abc import Callable, Container, Hashable, Iterable, Sequence
 
     from gatepost.mail.model.delivery_result import DeliveryResult
     from gatepost.mail.model.message import Delivery
@@ -36,7 +36,7 @@ class Waiting(msgspec.Struct, frozen=True):
     settler: Settler
     clock: Callable[[], float]
     pacing: Pacing | None = None
-    full: Collection[str] = frozenset()
+    full: Container[str] = frozenset()
     hops: dict[str, HopQueue] = msgspec.field(default_factory=dict)
     by_hosts: dict[str, dict[str, HopQueue]] = msgspec.field(default_factory=dict)
     places: dict[int, tuple[HopQueue, Backlog]] = msgspec.field(default_factory=dict)
@@ -54,7 +54,7 @@ class Waiting(msgspec.Struct, frozen=True):
         self, hop: HopQueue, backlog: Backlog, delivery: Delivery, batch: Hashable = None, *, first: bool = False
     ) -> None:
         """Add a delivery that is ready. batch: as in LaneKey. first: before the others of its backlog."""
-        self.window.waiting += 1
+        self.window.enter(delivery.organization)
         self.places[delivery.id] = hop, backlog
         hop.add(backlog, delivery, batch)
         if first:
@@ -156,5 +156,5 @@ class Waiting(msgspec.Struct, frozen=True):
         return hops + sum(backlog.gate.closed(now) for backlog in self.failing)
 
     def _left(self, delivery: Delivery) -> None:
-        self.window.waiting -= 1
+        self.window.leave(delivery.organization)
         self.places.pop(delivery.id, None)

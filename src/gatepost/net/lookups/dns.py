@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from contextlib import nullcontext
 from contextvars import ContextVar
 from enum import StrEnum
 from typing import TYPE_CHECKING, Self
@@ -26,13 +25,12 @@ from gatepost.events.metrics.catalogue import DNS_LOOKUPS, DNS_SECONDS
 from gatepost.events.metrics.counts import Counts
 from gatepost.net.lookups.cache import Cache
 from gatepost.net.lookups.question import UNREAD, LookupFailed, name_text, question_text
-from gatepost.net.places import Places
+from gatepost.net.places import FairPlaces
 from gatepost.net.shortage import shortage
 from gatepost.net.tasks import spawn
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from contextlib import AbstractAsyncContextManager
 
     from dns.rdata import Rdata
     from dns.rdtypes.ANY.SOA import SOA
@@ -44,8 +42,7 @@ _MAX_RECORDS = 50
 _MAX_TLSA = 100  # as many as `protocols.dane.tlsa` judges
 _MAX_CNAMES = 10
 _MAX_TTL = 3600
-_CONCURRENT = 100  # questions at a time
-_OF_ONE = 75  # of these, for mail of one organization: who sends chooses nameservers that keep silent, too
+_CONCURRENT = 100  # questions at a time; who sends chooses nameservers that keep silent, too
 _STRANGERS = 50  # of these, that messages of strangers make us ask: they choose nameservers that keep silent
 _STRANGERS_WAIT = 1000  # more of their questions, with those under way, fail at once
 _CACHE_OCTETS = 2 << 20  # of answers as received; parsed they take about ten times as much
@@ -94,8 +91,7 @@ class Resolver:
         self._asker = asker
         self._cache: Cache[Question, DnsAnswer] = Cache(_CACHE_OCTETS, clock)
         self._running: dict[tuple[Question, bool, str], asyncio.Task[DnsAnswer | LookupFailed]] = {}
-        self._slots = asyncio.Semaphore(_CONCURRENT)
-        self._places = Places(_OF_ONE)
+        self._places = FairPlaces(_CONCURRENT)
         self._strangers = asyncio.Semaphore(_STRANGERS)
         self._by_strangers = 0  # of those that run
         self._clock = clock
@@ -183,9 +179,8 @@ class Resolver:
         question, stranger, organization = key
         if stranger and self._by_strangers >= _STRANGERS_WAIT:
             raise LookupFailed(f"{question_text(question)}: too many questions about senders wait for their answers")
-        turn: AbstractAsyncContextManager[object] = self._strangers if stranger else nullcontext()
-        turn = self._places.place(organization) if organization else turn
-        task = self._running[key] = spawn(self._find_in_turn(question, rdtype, turn), f"dns {question_text(question)}")
+        find = self._find_for_stranger(question, rdtype) if stranger else self._find(question, rdtype, organization)
+        task = self._running[key] = spawn(find, f"dns {question_text(question)}")
         self._by_strangers += stranger
 
         def ended(_: object) -> None:
@@ -206,18 +201,15 @@ class Resolver:
         await asyncio.gather(*tasks, return_exceptions=True)
         await self._asker.close()
 
-    async def _find_in_turn(
-        self, question: Question, rdtype: str, turn: AbstractAsyncContextManager[object]
-    ) -> DnsAnswer | LookupFailed:
-        """turn: among those who share a part of all places with it."""
-        async with turn:
-            return await self._find(question, rdtype)
+    async def _find_for_stranger(self, question: Question, rdtype: str) -> DnsAnswer | LookupFailed:
+        async with self._strangers:
+            return await self._find(question, rdtype, "")
 
-    async def _find(self, question: Question, rdtype: str) -> DnsAnswer | LookupFailed:
+    async def _find(self, question: Question, rdtype: str, organization: str) -> DnsAnswer | LookupFailed:
         """Ask until there is an answer. A failure is returned, since a task's exception would be logged as a fault."""
         begun = self._clock()
         try:
-            async with self._slots:
+            async with self._places.place(organization):
                 reply = await self._asker.ask(question)
             answer = _read(reply, question)
         except LookupFailed as failure:

@@ -126,6 +126,8 @@ def attribute(directory: Directory, session: SessionFacts, reverse_path: Path) -
             certificate_loss(candidate, entry, sender) if won else certificate_claim(candidate, sender)
         )
     for _, candidate in held:
+        if len(passed_over) > PASSED_OVER_LIMIT:  # one more than are told: the one that was chosen may be among them
+            break
         passed_over.setdefault(candidate.label, address_loss(candidate, entry, basis, session, sender))
     if rehearsing is not None:
         passed_over[rehearsing.label] = _STOOD_BACK

@@ -145,7 +145,7 @@ async def test_the_time_is_for_everything_and_connections_are_counted():
         answers = await asyncio.gather(*(ours.ask([one], EXAMINED) for _ in range(3)))
         reasons = {answer.failure for (answer,) in answers}
         # One of those that wait may get the connection in the very moment in which its own time is over.
-        assert reasons == {"all 1 connections were in use for 1 s", f"{address}: no whole answer within 1 s"}
+        assert reasons == {"none of 1 connections was free for 1 s", f"{address}: no whole answer within 1 s"}
 
 
 @pytest.mark.parametrize("connections", [2, 8])
@@ -168,12 +168,11 @@ async def test_a_flood_for_one_organization_leaves_connections_to_others(connect
             (answer,) = await asyncio.wait_for(ours.ask([other], EXAMINED), 5)
             assert answer.finding is not None
         (known,) = ours._scanners.values()
-        assert known.slots._value == connections - max(1, connections * 3 // 4), "the flood has the rest"
+        assert known.connections.free == connections - max(1, connections * 3 // 4), "the flood has the rest"
         for each in flooding:
             each.cancel()
         await asyncio.gather(*flooding, return_exceptions=True)
-        assert known.slots._value == connections
-        assert not len(known.places), "nothing is kept of who waits no more"
+        assert known.connections.free == connections
 
 
 async def test_an_organization_alone_with_a_scanner_uses_all_its_connections():
@@ -181,7 +180,7 @@ async def test_an_organization_alone_with_a_scanner_uses_all_its_connections():
         one = asked(address, timeout=20, connections=4)
         waiting = [spawn(ours.ask([one], EXAMINED), "a question") for _ in range(9)]
         await asyncio.sleep(0.05)
-        assert ours._scanner(one.hook).slots._value == 0
+        assert ours._scanner(one.hook).connections.free == 0
         for each in waiting:
             each.cancel()
         await asyncio.gather(*waiting, return_exceptions=True)
@@ -195,7 +194,7 @@ async def test_who_gives_up_gives_the_connection_back():
         waiting.cancel()
         with pytest.raises(asyncio.CancelledError):
             await waiting
-        assert not ours._scanner(one.hook).slots.locked()
+        assert ours._scanner(one.hook).connections.free == 1
 
 
 async def test_a_message_that_cannot_be_read_is_the_stores_failure():

@@ -7,6 +7,7 @@ import pytest
 from gatepost.mail.queue.hop_lookup import HopLookups
 from gatepost.mail.queue.hop_queue import LaneKey
 from gatepost.mail.queue.memory_budget import MemoryBudget, QueueLimits
+from gatepost.net.places import FairShares
 from gatepost.net.tasks import spawn
 
 PARTNER, OTHER = "contoso/partner.example", "contoso/other.example"
@@ -44,7 +45,7 @@ def run(work, *, limit=2):
         tasks = []
         lookups = HopLookups(
             finder,
-            limit,
+            FairShares(limit),
             window,
             lambda coroutine, name: tasks.append(spawn(coroutine, name)),
             lambda delivery, key: found.append((delivery.id, key)),
@@ -71,12 +72,28 @@ def test_organizations_take_turns(make):
         lookups.add(make.delivery(10, destination="fabrikam/a.example"))
         lookups.add(make.delivery(11, destination="fabrikam/b.example"))
         await turns()
-        assert finder.asked == [1, 2]
+        assert finder.asked == [1, 2, 3, 10]
         finder.gate.set()
         await turns(100)
         assert finder.asked == [1, 2, 3, 10, 4, 11, 5, 6, 7]
 
-    run(work)
+    run(work, limit=4)
+
+
+def test_two_organizations_hold_up_no_third(make):
+    async def work(lookups, finder, found):
+        for number in range(1, 41):
+            lookups.add(make.delivery(number, destination=f"contoso/d{number}.example"))
+        for number in range(41, 81):
+            lookups.add(make.delivery(number, destination=f"fabrikam/d{number}.example"))
+        lookups.add(make.delivery(81, destination="adatum/a.example"))
+        await turns()
+        assert finder.asked == [*range(1, 13), 41, 42, 43, 81]
+        finder.gate.set()
+        await turns(1000)
+        assert sorted(finder.asked) == list(range(1, 82))
+
+    run(work, limit=16)
 
 
 def test_those_of_one_destination_wait_for_each_other_and_keep_their_order(make):
@@ -93,7 +110,7 @@ def test_those_of_one_destination_wait_for_each_other_and_keep_their_order(make)
         assert {key for _, key in found} == {LaneKey("relay", "terms")}
         assert lookups.waiting(PARTNER) == 0
 
-    run(work)
+    run(work, limit=3)
 
 
 def test_so_many_destinations_at_a_time_and_the_others_in_their_order(make):
@@ -167,7 +184,11 @@ def test_a_look_up_that_is_cancelled_leaves_room_for_others(make):
     async def main():
         finder, tasks = Finder(), []
         lookups = HopLookups(
-            finder, 1, MemoryBudget(QueueLimits()), lambda work, name: tasks.append(spawn(work, name)), lambda *_: None
+            finder,
+            FairShares(1),
+            MemoryBudget(QueueLimits()),
+            lambda work, name: tasks.append(spawn(work, name)),
+            lambda *_: None,
         )
         lookups.add(make.delivery(1, destination=PARTNER))
         lookups.add(make.delivery(2, destination=OTHER))

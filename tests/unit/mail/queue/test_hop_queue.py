@@ -174,3 +174,57 @@ def test_what_a_limit_does_not_admit_leaves_the_rotation(make):
     assert list(hop.paused) == [backlog]
     hop.resume()
     assert (ids(hop.take(0.0)), hop.paused) == ([1], {})
+
+
+def test_the_probe_of_a_next_hop_is_mail_that_did_not_fail_by_itself(make):
+    """A message upsets its server, which is then away for others: these must not wait behind it at each probe."""
+    hop = HopQueue("relay.example:25")
+    poisoned = put(make, hop, "contoso/a.example", 1)
+    put(make, hop, "fabrikam/b.example", 2)
+    poisoned.gate.fail(make.silence, 10.0, "contoso")
+    hop.gate.fail(make.silence, 10.0, "fabrikam")
+    assert ids(hop.take(10.0)) == [2]
+    assert ids(hop.take(10.0)) == [1]
+
+
+def test_organizations_take_turns_with_the_first_probe(make):
+    """One has mail for many domains that upsets the hosts, so that another's mail always comes second, to nobody."""
+    hop = HopQueue("relay.example:25")
+    put(make, hop, "contoso/a.example", 1)
+    put(make, hop, "fabrikam/b.example", 2)
+    first = []
+    for opening in range(4):
+        hop.gate.fail(make.silence, 10.0 * opening, "fabrikam")
+        turns = [hop.take(10.0 * opening) for _ in range(2)]
+        first += ids(turns[0])
+        for turn in turns:
+            hop.ended(turn.members[0][0], 10.0 * opening)
+        put(make, hop, "contoso/a.example", 1)  # all that is due is leased again, in the same order
+        put(make, hop, "fabrikam/b.example", 2)
+    assert first == [1, 2, 1, 2]
+    hop.gate.recover()
+    assert not hop.gate.probes
+
+
+def test_where_an_organization_has_no_turn_the_probe_is_anothers(make):
+    hop = HopQueue("relay.example:25")
+    poisoned = put(make, hop, "contoso/a.example", 1)
+    put(make, hop, "fabrikam/b.example", 2)
+    poisoned.gate.fail(make.silence, 10.0, "contoso")
+    hop.gate.fail(make.silence, 10.0, "fabrikam")
+    assert ids(hop.take(10.0, full={"fabrikam"})) == [1]
+
+
+def test_each_probe_of_a_destination_is_another_message(make):
+    hop = HopQueue("relay.example:25")
+    backlog = put(make, hop, "contoso/a.example", 1, 2, 3)
+    probed = []
+    for attempt in range(5):
+        (number,) = ids(hop.take(20.0 * attempt))
+        probed.append(number)
+        backlog.gate.fail(make.silence, 20.0 * attempt + 10, "contoso")
+        hop.ended(backlog, 20.0 * attempt)
+        put(make, hop, "contoso/a.example", number)
+        for other in sorted(backlog.ready):  # all come back from the store in their order
+            backlog.ready.move_to_end(other)
+    assert probed == [1, 2, 3, 1, 2]

@@ -243,7 +243,7 @@ def test_the_window_bounds_what_is_leased(make):
 
 def test_a_window_that_is_full_of_what_goes_elsewhere_is_looked_at_again(make):
     async def work(it):
-        it.waiting.window.waiting = 4
+        it.waiting.window.enter("others", 4)
         it.leases.note(A, 999.0)
         it.leases.look()
         assert it.leases._agenda.earliest() == it.now + LOOK
@@ -252,7 +252,7 @@ def test_a_window_that_is_full_of_what_goes_elsewhere_is_looked_at_again(make):
         it.leases.look()
         assert it.leases._agenda.earliest() == it.now + LOOK
         assert it.store.leases == []
-        it.waiting.window.waiting = 0
+        it.waiting.window.leave("others", 4)
         it.now += LOOK
         it.leases.look()
         await it.settle()
@@ -263,7 +263,7 @@ def test_a_window_that_is_full_of_what_goes_elsewhere_is_looked_at_again(make):
 
 def test_a_window_that_fills_during_leases_is_looked_at_again(make):
     async def work(it):
-        it.waiting.window.waiting = 4
+        it.waiting.window.enter("others", 4)
         it.hop.hungry = {A: ""}
         await it.leases._lease_by_turns(it.hop)
         assert it.leases._agenda.earliest() == it.now + LOOK
@@ -276,12 +276,12 @@ def test_what_is_due_is_looked_at_again_when_the_last_for_its_next_hop_leaves_a_
     async def work(it):
         backlog = it.hop.backlog(A, "")
         it.waiting.add(it.hop, backlog, *due(make, 1))
-        it.waiting.window.waiting = 4
+        it.waiting.window.enter("others", 3)
         it.leases.note(B, 999.0)
         it.leases.look()
         assert it.leases._agenda.earliest() is None  # what waits for the next hop calls for more as it leaves
         it.waiting.next(it.hop)
-        it.waiting.window.waiting = 4  # others were quicker
+        it.waiting.window.enter("others")  # others were quicker
         it.leases.made_room(it.hop, backlog)
         assert it.leases._agenda.earliest() == it.now + LOOK
 

@@ -3,13 +3,14 @@ from __future__ import annotations
 import pytest
 
 from gatepost.mail.queue.memory_budget import MemoryBudget, QueueLimits
+from gatepost.net.places import FairShares
 
 
 @pytest.mark.parametrize(("waiting", "ready", "room"), [(0, 0, 3), (8, 0, 2), (0, 3, 0), (10, 0, 0), (12, 5, -2)])
 def test_room(waiting, ready, room):
     window = MemoryBudget(QueueLimits(window_messages=10, window_per_destination=3))
-    window.waiting = waiting
-    assert window.room(ready) == room
+    window.enter("contoso", waiting)
+    assert window.room("contoso", ready) == room
 
 
 def test_a_shared_body_is_counted_once(make):
@@ -47,11 +48,21 @@ def test_a_body_that_was_never_counted_is_not_counted_out(make):
 )
 def test_destinations_share_the_room_of_their_next_hop(ready, behind, room):
     window = MemoryBudget(QueueLimits(window_messages=100, window_per_destination=3))
-    assert window.room(ready, behind) == room
+    assert window.room("contoso", ready, behind) == room
 
 
 def test_room_behind_a_next_hop():
     window = MemoryBudget(QueueLimits(window_messages=10, window_per_destination=2))
     assert [window.room_at_next_hop(ready) for ready in (0, 8, 9)] == [8, 0, -1]
-    window.waiting = 7
+    window.enter("contoso", 7)
     assert window.room_at_next_hop(0) == 3
+
+
+def test_mail_of_one_organization_leaves_room_for_others():
+    limits = QueueLimits(window_messages=100, window_per_destination=100)
+    window = MemoryBudget(limits, FairShares(100))
+    assert window.room("contoso", 0) == 75
+    window.enter("contoso", 75)
+    assert (window.room("contoso", 0), window.room("fabrikam", 0), window.room_at_next_hop(0)) == (0, 18, 25)
+    window.leave("contoso", 5)
+    assert (window.waiting, window.room("contoso", 0)) == (70, 5)

@@ -16,6 +16,8 @@ from gatepost.protocols.smtp.replies import Reply
 from gatepost.store.interface import QueueFilter
 
 BUSY = Reply(421, "4.7.0", ("Too many connections",))
+OK = Reply(250, "2.0.0", ("OK",))
+LOST = Reply(450, "4.4.2", ("Connection lost",))
 
 
 class OneRelay:
@@ -443,5 +445,46 @@ def test_queues_share_the_lanes_of_a_worker(tmp_path, rig):
                 await asyncio.sleep(0.02)
             assert running["most"] == 4
             assert budget.running == 0
+
+    run(main)
+
+
+class Upset:
+    """A relay that some mail upsets: it takes the connection, loses it, and is away for a while. taken: by it."""
+
+    def __init__(self, rig, poison, seconds=30.0):
+        self.rig, self.poison, self.seconds = rig, poison, seconds
+        self.back = 0.0
+        self.taken = []
+
+    async def deliver(self, delivery):
+        address = delivery.recipients[0].address
+        self.rig.peer.attempts.append((delivery.destination, [address]))
+        away = self.rig.now < self.back
+        if away or address in self.poison:
+            self.back = max(self.back, self.rig.now + self.seconds * (not away))
+            results = [RecipientResult(recipient, Disposition.DEFERRED, LOST, {}) for recipient in delivery.recipients]
+            return DeliveryResult(results, destination_failed=True, next_hop_failed=away)
+        self.taken.append(address)
+        results = [RecipientResult(recipient, Disposition.DELIVERED, OK, {}) for recipient in delivery.recipients]
+        return DeliveryResult(results)
+
+
+def test_a_message_that_upsets_a_relay_is_not_the_probe_each_time(rig):
+    """Somebody has all mail of a domain tried again and again, of which one message upsets the relay."""
+    rig.finder = OneRelay()
+    relay = Upset(rig, {"ann@d0.example", "poison@a.example"})
+
+    async def main():
+        async with rig.open(deliver=relay.deliver, connections_per_destination=1):
+            for address in ("ann@d0.example", "ann@d1.example", "poison@a.example", "ann@a.example"):
+                await rig.accept(address)
+            await rig.calm()
+            assert rig.tried() == ["ann@d0.example", "ann@d1.example"]
+            for _ in range(2):
+                await rig.pass_time(31)
+                await asyncio.to_thread(rig.admin.retry, QueueFilter(domain="a.example"), author="me")
+                await rig.pass_time(31)
+            assert "ann@a.example" in relay.taken
 
     run(main)

@@ -307,6 +307,27 @@ def test_questions_for_one_organizations_mail_keep_no_others_waiting(nameserver:
     assert lookup(nameserver(A, silent(*names)), use, timeout=30) == [75, 76]
 
 
+def test_questions_for_two_organizations_keep_no_third_waiting(nameserver: Callable[..., Any]) -> None:
+    names = [f"{number}.silent.example" for number in range(300)]
+
+    async def use(resolver: Resolver, double: Any) -> int:
+        def ask(name: str, organization: str) -> asyncio.Task[DnsAnswer]:
+            asking_for.set(organization)
+            return spawn(resolver.query(name, "A"), "for an organization")
+
+        waiting = [ask(name, "contoso") for name in names[:150]]
+        await asyncio.sleep(0)
+        waiting += [ask(name, "fabrikam") for name in names[150:]]
+        await asyncio.sleep(0.3)
+        asked = len(double.asked)
+        assert texts(await asyncio.wait_for(ask("a.example", "adatum"), 5)) == ["192.0.2.1"]
+        for task in waiting:
+            task.cancel()
+        return asked
+
+    assert lookup(nameserver(A, silent(*names)), use, timeout=30) == 75 + 18
+
+
 def test_of_too_many_questions_about_senders_the_last_fail_at_once(nameserver: Callable[..., Any]) -> None:
     names = [f"{number}.silent.example" for number in range(1001)]
 

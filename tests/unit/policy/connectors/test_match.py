@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from gatepost.policy.connectors import match
 from gatepost.policy.connectors.match import (
     Attribution,
     PartnerMatch,
@@ -18,7 +19,7 @@ from gatepost.values import replace
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gatepost.policy.connectors.directory import Directory
+    from gatepost.policy.connectors.directory import Directory, InboundEntry
     from gatepost.policy.connectors.facts import SessionFacts
     from gatepost.protocols.smtp.grammar import Path
     from gatepost.protocols.tls.facts import ChainVerdict
@@ -1042,3 +1043,23 @@ def test_a_filter_is_known_by_its_address_or_its_certificate(directory: Build, s
     ):
         found = filter_of(index, organization, facts)
         assert (found.connector.name if found is not None else None) == name
+
+
+def test_of_many_connectors_that_hold_an_address_few_are_told_and_no_more_looked_at(
+    directory: Build, session: Session, path: MakePath, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another organization may name our servers' address in thousands of connectors, for each of our messages."""
+    compared: list[str] = []
+
+    def counted(entry: InboundEntry, *_: object) -> str:
+        compared.append(entry.label)
+        return "is not the one"
+
+    monkeypatch.setattr(match, "address_loss", counted)
+    own, others = "192.0.2.9/32", "192.0.2.8/31"
+    text = accepted("contoso", "contoso.example") + on_premises("contoso", "z", f'sender_ip_addresses = ["{own}"]')
+    for number in range(60):
+        text += on_premises("fabrikam", f"a{number}", f'sender_ip_addresses = ["{others}"]')
+    found = attribute(directory(text), session("192.0.2.9"), path("ann@contoso.example"))
+    assert (found.organization, len(found.passed_over)) == ("contoso", 20)
+    assert len(compared) == 21
